@@ -1,0 +1,1 @@
+"""One home: its sources of data and its Flower ClientApp."""

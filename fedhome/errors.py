@@ -1,0 +1,94 @@
+"""Every error that fedhome raises on purpose.
+
+::
+
+    FedHomeError                 what happened, where, and a hint what to do about it
+    ├── PlanError                a plan that cannot run: all of its faults at once
+    ├── DataError                a home's data cannot be used
+    │   ├── SourceError          a file, folder or data set that cannot be read
+    │   └── EmptyFleetError      no home is left after the exclusions
+    ├── ModelError               a module that cannot be trained or aggregated
+    │   └── LayoutError          parameters of another layout than expected
+    ├── UpdateError              a reply that cannot be used: malformed or not finite
+    ├── RoundError               a round that cannot be closed (quorum, deadline)
+    ├── RunError                 a run folder that cannot be used
+    │   └── EventLogError        an event log that is truncated or was altered
+    ├── PluginError              a name for which no object is found
+    └── EngineError              an engine that is not installed or cannot run this plan
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class FedHomeError(Exception):
+    """Base of every error that fedhome raises on purpose.
+
+    Args:
+        message: What happened and where, in one or two plain sentences. It never
+            holds private data or key material.
+        hint: What the user can do about it.
+    """
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  hint: {self.hint}" if self.hint else self.message
+
+
+class PlanError(FedHomeError):
+    """A plan that cannot run; ``faults`` lists every fault that was found."""
+
+    def __init__(self, faults: Sequence[str], *, where: str = "the plan", hint: str = "") -> None:
+        self.faults = tuple(faults)
+        count = f"{len(self.faults)} fault{'s' if len(self.faults) != 1 else ''}"
+        lines = "".join(f"\n  - {fault}" for fault in self.faults)
+        super().__init__(f"{where} has {count}:{lines}", hint=hint)
+
+
+class DataError(FedHomeError):
+    """A home's data cannot be used."""
+
+
+class SourceError(DataError):
+    """A file, a folder or a named data set that cannot be read."""
+
+
+class EmptyFleetError(DataError):
+    """No home is left to learn from after the exclusions."""
+
+
+class ModelError(FedHomeError):
+    """A module that cannot be trained or aggregated; lists every reason."""
+
+
+class LayoutError(ModelError):
+    """Parameters of another layout than the one expected; names both."""
+
+
+class UpdateError(FedHomeError):
+    """A reply that cannot be used: malformed, of another layout, or not finite."""
+
+
+class RoundError(FedHomeError):
+    """A round that cannot be closed: too few replies before the deadline."""
+
+
+class RunError(FedHomeError):
+    """A run folder that is missing, incomplete or of another plan."""
+
+
+class EventLogError(RunError):
+    """An event log that is truncated or was altered; names the first bad line."""
+
+
+class PluginError(FedHomeError):
+    """A name (of a model, a strategy, a data set, ...) for which no object is found."""
+
+
+class EngineError(FedHomeError):
+    """An engine that is not installed, or that cannot run this plan."""

@@ -1,0 +1,346 @@
+"""The run's log: JSON lines, one event each, chained by hashes.
+
+Progress, audit and report all read this one file. Each line is an object in canonical form
+(sorted keys, no spaces, ASCII) with
+
+======== =====================================================================
+``seq``   number of the event, from 0
+``time``  UTC, ISO 8601 with milliseconds
+``event`` kind, in lower-case words joined by hyphens
+``data``  what happened, as JSON; a number that is not finite becomes null, and
+          its place and value are kept in text under ``not_finite``
+``prev``  SHA-256 of the previous line's bytes without its newline; zeros first
+``hash``  SHA-256 of the canonical JSON of the other five
+======== =====================================================================
+
+Kinds that the report understands, with the data that it looks for (all optional):
+
+- ``run-started``, ``run-resumed``: plan, data, engine, seed, aggregation, score (the name of
+  the primary metric), homes, command (text, or a list of arguments), versions (name to version)
+- ``round-closed``: round; the numbers are in ``rounds.parquet``
+- ``reply-dropped``, ``reply-late``: round, home, reason
+- ``home-excluded``: home, reason
+- ``early-stop``: round, best_round, reason
+- ``run-finished``: rounds, seconds
+- ``log-repaired``: bytes, written by the log itself
+
+What the chain shows: a line that was altered, removed or put in. What it cannot show by itself:
+lines cut off at the end, or a log that was written anew from the start. For those, keep
+:attr:`EventLog.head` where the writer of the log cannot reach it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeAlias
+
+import numpy as np
+
+from fedhome.errors import EventLogError
+
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+
+FIRST = "0" * 64
+KIND = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """One line of the log.
+
+    Args:
+        seq: Number of the event, from 0.
+        time: When it was written, in UTC.
+        event: Its kind, such as ``"round-closed"``.
+        data: What happened.
+        prev: SHA-256 of the previous line, 64 hexadecimal digits; zeros for the first.
+        hash: SHA-256 of this event's other fields, 64 hexadecimal digits.
+    """
+
+    seq: int
+    time: datetime
+    event: str
+    data: Mapping[str, Json]
+    prev: str
+    hash: str
+
+
+class EventLog:
+    """An append-only log of a run; opens an existing one and goes on with it.
+
+    A last line without its newline is what a killed process leaves behind: it is cut off, and
+    an event ``log-repaired`` says how many bytes it had.
+
+    Args:
+        path: The file; it is made where there is none, its folder must exist.
+        on_event: Called with each event after it is in the file. What it raises reaches
+            the caller of :meth:`append`; the event stays written.
+        fsync: Wait for the disk after every event. Without it a power cut may lose the
+            last events; a killed process loses none.
+        clock: Where the time comes from.
+
+    Raises:
+        EventLogError: The existing log was altered, or cannot be opened.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        on_event: Callable[[Event], None] | None = None,
+        fsync: bool = False,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.path = Path(path)
+        self._fsync = fsync
+        self._clock = clock
+        self._subscribers = [on_event] if on_event else []
+        self._lock = threading.RLock()
+        self._seq, self._head, self._size = 0, FIRST, 0
+        try:
+            self._file = self.path.open("a+b", buffering=0)
+        except OSError as error:
+            raise EventLogError(
+                f"{self.path} cannot be opened: {type(error).__name__}",
+                hint="the run's folder must exist and be writable",
+            ) from error
+        try:
+            self._go_on()
+        except BaseException:
+            self._file.close()
+            raise
+
+    @property
+    def head(self) -> str:
+        """SHA-256 of the last line; whoever keeps it can tell later whether lines are gone."""
+        return self._head
+
+    def subscribe(self, on_event: Callable[[Event], None]) -> None:
+        """Have ``on_event`` called with every event from now on, in the order of the log."""
+        with self._lock:
+            self._subscribers.append(on_event)
+
+    def append(self, event: str, /, **data: object) -> Event:
+        """Write one event and return it.
+
+        Args:
+            event: Its kind: lower-case words joined by hyphens.
+            data: JSON-like values; numpy scalars and arrays, paths and times are taken too.
+
+        Raises:
+            EventLogError: The log is closed, another process wrote to it, the disk is full,
+                or the kind or a value cannot be written. Nothing is written then.
+        """
+        if not KIND.fullmatch(event):
+            raise EventLogError(
+                f"{event!r} is not a kind of event",
+                hint='use lower-case words joined by hyphens, such as "round-closed"',
+            )
+        with self._lock:
+            self._check_ours()
+            body = {
+                "seq": self._seq,
+                "time": _stamp(self._clock()),
+                "event": event,
+                "data": _as_json(event, data),
+                "prev": self._head,
+            }
+            line = _canonical(body | {"hash": _hash(body)})
+            self._write(line + b"\n")
+            self._seq, self._head = self._seq + 1, hashlib.sha256(line).hexdigest()
+            written = _event(body | {"hash": _hash(body)})
+            for subscriber in tuple(self._subscribers):
+                subscriber(written)
+        return written
+
+    def close(self) -> None:
+        """Close the file; a second call does nothing."""
+        with self._lock:
+            self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _go_on(self) -> None:
+        torn = 0
+        with self.path.open("rb") as lines:
+            for line in lines:
+                if not line.endswith(b"\n"):
+                    torn = len(line)
+                    break
+                _verified(self.path, line[:-1], self._seq, self._head)
+                self._seq += 1
+                self._head = hashlib.sha256(line[:-1]).hexdigest()
+                self._size += len(line)
+        if torn:
+            self._file.truncate(self._size)
+            self.append("log-repaired", bytes=torn)
+
+    def _check_ours(self) -> None:
+        if self._file.closed:
+            raise EventLogError(f"{self.path} is closed", hint="open the log again to go on")
+        size = os.fstat(self._file.fileno()).st_size
+        if size != self._size:
+            raise EventLogError(
+                f"{self.path} has {size} bytes where {self._size} were written: "
+                "another process has changed it",
+                hint="let one process at a time write to a run's folder",
+            )
+
+    def _write(self, line: bytes) -> None:
+        try:
+            written = self._file.write(line)
+            if written != len(line):
+                raise OSError("the disk took a part of the line")  # noqa: TRY301 - undone below
+            if self._fsync:
+                os.fsync(self._file.fileno())
+        except OSError as error:
+            # Half a line would end the log for good: later lines would be glued to it.
+            self._file.truncate(self._size)
+            raise EventLogError(
+                f"{self.path} cannot be written: {error}", hint="is the disk full?"
+            ) from error
+        self._size += len(line)
+
+
+def read_events(path: Path | str, *, skip_torn: bool = False) -> list[Event]:
+    """Read a log and verify its whole chain.
+
+    Args:
+        path: The log.
+        skip_torn: Leave out a last line without its newline, which a killed writer leaves
+            behind and a working one may be about to finish; else it is an error.
+
+    Raises:
+        EventLogError: There is no such file, or the first bad line with what is wrong.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as lines:
+            return list(_read(path, lines, skip_torn=skip_torn))
+    except OSError as error:
+        raise EventLogError(
+            f"{path} cannot be read: {type(error).__name__}", hint="is this a run's folder?"
+        ) from error
+
+
+def _read(path: Path, lines: Iterable[bytes], *, skip_torn: bool) -> Iterator[Event]:
+    prev = FIRST
+    for seq, line in enumerate(lines):
+        if not line.endswith(b"\n"):
+            if skip_torn:
+                return
+            raise _bad(path, seq, "is torn: its end is missing")
+        yield _verified(path, line[:-1], seq, prev)
+        prev = hashlib.sha256(line[:-1]).hexdigest()
+
+
+def _verified(path: Path, line: bytes, seq: int, prev: str) -> Event:
+    try:
+        fields = json.loads(line)
+        event = _event(fields)
+        body = {name: value for name, value in fields.items() if name != "hash"}
+        canonical = _canonical(fields) == line
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise _bad(path, seq, "is not an event") from None
+    if event.hash != _hash(body) or not canonical:
+        raise _bad(path, seq, "was altered: its content does not have its hash")
+    if event.prev != prev or event.seq != seq:
+        raise _bad(path, seq, "does not follow the line before it: lines were altered or removed")
+    return event
+
+
+def _bad(path: Path, seq: int, what: str) -> EventLogError:
+    return EventLogError(
+        f"{path}, line {seq + 1} {what}",
+        hint="the lines before it can be trusted; take the rest from a copy",
+    )
+
+
+def _event(fields: Mapping[str, object]) -> Event:
+    """Return checked fields as an event; what is missing or of another type raises."""
+    seq, event, data = fields["seq"], fields["event"], fields["data"]
+    time, prev, own = fields["time"], fields["prev"], fields["hash"]
+    if not (
+        len(fields) == len(Event.__dataclass_fields__)
+        and type(seq) is int
+        and isinstance(event, str)
+        and isinstance(data, dict)
+        and isinstance(time, str)
+        and isinstance(prev, str)
+        and isinstance(own, str)
+    ):
+        raise TypeError
+    when = datetime.fromisoformat(time)
+    return Event(seq=seq, time=when, event=event, data=data, prev=prev, hash=own)
+
+
+def _stamp(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _hash(body: Mapping[str, object]) -> str:
+    return hashlib.sha256(_canonical(body)).hexdigest()
+
+
+def _canonical(value: Mapping[str, object]) -> bytes:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return text.encode("ascii")
+
+
+def _as_json(event: str, data: Mapping[str, object]) -> dict[str, Json]:
+    not_finite: dict[str, Json] = {}
+    try:
+        result = {name: _plain(value, name, not_finite) for name, value in data.items()}
+    except TypeError as error:
+        raise EventLogError(
+            f"event {event!r}: {error}, which JSON cannot hold",
+            hint="log numbers, text, lists and mappings with text as keys",
+        ) from None
+    if not_finite:
+        if "not_finite" in result:
+            raise EventLogError(
+                f"event {event!r}: the name not_finite is taken by the log itself",
+                hint="give this value another name",
+            )
+        result["not_finite"] = not_finite
+    return result
+
+
+def _plain(value: object, place: str, not_finite: dict[str, Json]) -> Json:
+    """Return a JSON value; puts what is not finite into ``not_finite`` by its place."""
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    if isinstance(value, float) and not math.isfinite(value):
+        not_finite[place] = str(float(value))
+        return None
+    # bool, int, float and str have subclasses (enumerations) that json writes by value.
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, datetime):
+        return _stamp(value)
+    if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
+        return {name: _plain(item, f"{place}.{name}", not_finite) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, f"{place}.{i}", not_finite) for i, item in enumerate(value)]
+    raise TypeError(f"{place} is a {type(value).__name__}")

@@ -1,0 +1,171 @@
+"""The one file that touches Flower's non-public names, and what our messages hold."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
+os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+import numpy as np
+from flwr.app import (
+    Array,
+    ArrayRecord,
+    ConfigRecord,
+    Error,
+    Message,
+    MetricRecord,
+    RecordDict,
+)
+from flwr.common.constant import ErrorCode
+from flwr.serverapp import strategy as flower_strategies
+from flwr.supercore.run import Run
+from flwr.supercore.task_identity import TaskIdentity
+from numpy.typing import NDArray
+
+from fedhome.update import Layout
+
+if TYPE_CHECKING:
+    from flwr.serverapp.strategy import Strategy
+
+ARRAYS, CONFIG, METRICS = "arrays", "config", "metrics"
+EXAMPLES = "num-examples"
+SERVER_NODE = 1
+APP_RAISED, UNAVAILABLE = ErrorCode.CLIENT_APP_RAISED_EXCEPTION, ErrorCode.NODE_UNAVAILABLE
+
+_FedAvg = flower_strategies.FedAvg
+_ON_SUMS: tuple[type[Strategy], ...] = (
+    flower_strategies.FedAvg,
+    flower_strategies.FedAvgM,
+    flower_strategies.FedProx,
+    flower_strategies.FedAdagrad,
+    flower_strategies.FedAdam,
+    flower_strategies.FedYogi,
+)
+
+
+class LazyArray(Array):
+    """An array that is serialised only if somebody asks for its bytes; never sent over a wire."""
+
+    def __init__(self, values: NDArray[np.float32]) -> None:
+        self.__dict__.update(
+            {
+                "dtype": str(values.dtype),
+                "shape": tuple(values.shape),
+                "stype": "numpy.ndarray",
+                "_values": values,
+            }
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "data":
+            data = Array.from_numpy_ndarray(self.__dict__["_values"]).data
+            self.__dict__["data"] = data
+            return data
+        raise AttributeError(name)
+
+    def numpy(self) -> NDArray[np.float32]:
+        """Return the values, as a copy that the caller may write to."""
+        return np.array(self.__dict__["_values"])
+
+
+def array_record(layout: Layout, flat: NDArray[np.float32], *, lazy: bool = False) -> ArrayRecord:
+    """Return one flat array as a record; its key says its layout."""
+    record = ArrayRecord()
+    record[layout.key] = LazyArray(flat) if lazy else Array(np.ascontiguousarray(flat))
+    return record
+
+
+def read_flat(layout: Layout, record: ArrayRecord) -> NDArray[np.float32]:
+    """Return the flat array of a record.
+
+    Raises:
+        LayoutError: It is of another layout.
+        UpdateError: Its numbers are not float32, or not finite.
+    """
+    arrays = [array.numpy() for array in record.values()]
+    flat = arrays[0] if len(arrays) == 1 else np.zeros(0, np.float32)
+    layout.check(list(record), flat)
+    return flat
+
+
+def content_of(message: Message) -> tuple[ArrayRecord, ConfigRecord]:
+    """Return the arrays and the settings of a message from the server, whatever their keys."""
+    arrays = [r for r in message.content.values() if isinstance(r, ArrayRecord)]
+    configs = [r for r in message.content.values() if isinstance(r, ConfigRecord)]
+    return (
+        arrays[0] if arrays else ArrayRecord(),
+        configs[0] if configs else ConfigRecord(),
+    )
+
+
+def reply(
+    message: Message,
+    metrics: Mapping[str, float | int | list[float]],
+    arrays: ArrayRecord | None = None,
+) -> Message:
+    """Answer a message with metrics, and with arrays after training."""
+    content = RecordDict({METRICS: MetricRecord(dict(metrics))})
+    if arrays is not None:
+        content[ARRAYS] = arrays
+    return Message(content, reply_to=message)
+
+
+def failure(message: Message, reason: str, code: int = APP_RAISED) -> Message:
+    """Answer a message with an error."""
+    return Message(Error(code, reason), reply_to=message)
+
+
+def take_identity(run_id: int) -> None:
+    """Let this process create messages as the server of a run."""
+    TaskIdentity.run_id = run_id
+    TaskIdentity.node_id = SERVER_NODE
+    TaskIdentity.task_id = run_id
+
+
+def empty_run(run_id: int) -> Run:
+    """Return Flower's description of a run that only we know of."""
+    return Run.create_empty(run_id)
+
+
+def stamp(messages: Iterable[Message], first: int) -> list[str]:
+    """Number messages as Flower's link would, and return their identifiers."""
+    names = []
+    for place, message in enumerate(messages):
+        name = f"{first + place}"
+        message.metadata.__dict__["_message_id"] = name
+        names.append(name)
+    return names
+
+
+def sums_suffice(strategy: Strategy) -> bool:
+    """Say whether a strategy gives the same result from exact means of groups of homes.
+
+    A strategy may say so itself with an attribute ``works_on_sums``. Of Flower's own, those
+    do that average replies by their numbers of examples and do no more with single ones.
+    """
+    said = getattr(strategy, "works_on_sums", None)
+    if said is not None:
+        return bool(said)
+    if isinstance(strategy, flower_strategies.DifferentialPrivacyClientSideFixedClipping):
+        return strategy.accountant is None and sums_suffice(strategy.strategy)
+    if not isinstance(strategy, _FedAvg):
+        return False
+    own = (strategy.train_metrics_aggr_fn, strategy.evaluate_metrics_aggr_fn)
+    if any(
+        function.__module__ != _FedAvg.__module__.replace("fedavg", "strategy_utils")
+        for function in own
+    ):
+        return False
+    if strategy.weighted_by_key != EXAMPLES:
+        return False
+    return type(strategy) in _ON_SUMS or (type(strategy).aggregate_train is _FedAvg.aggregate_train)
+
+
+def quiet() -> None:
+    """Let Flower log warnings only: progress is shown by us."""
+    logging.getLogger("flwr").setLevel(logging.WARNING)

@@ -1,0 +1,1 @@
+"""Local learning: examples, tasks, the three pure functions, personalisation."""

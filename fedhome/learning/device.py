@@ -1,0 +1,95 @@
+"""One home on its own device: the loop over batches, and evaluation."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fedhome import rng
+from fedhome.learning.cohort import Cohort, Measured, Trained
+from fedhome.learning.examples import HomeExamples, Part
+from fedhome.learning.local import Batch, LocalLearning, row_losses
+from fedhome.learning.tasks import Segments
+
+
+class Device(Cohort):
+    """A cohort of one: what a home's own device computes.
+
+    Args:
+        learning: The three functions.
+        examples: The home's examples.
+        seed: The plan's seed, for the order of batches.
+    """
+
+    def __init__(self, learning: LocalLearning, examples: HomeExamples, seed: int) -> None:
+        self.learning = learning
+        self.examples = examples
+        self.homes = (examples.home,)
+        self._keys = rng.home_keys(seed, self.homes)
+        self._x = torch.from_numpy(examples.x)
+        self._y = torch.from_numpy(examples.y)
+
+    def counts(self, part: Part) -> NDArray[np.int64]:
+        """Rows of a part, int64 ``[1]``."""
+        rows = self.examples.rows(part)
+        return np.array([rows.stop - rows.start])
+
+    def train(
+        self,
+        start: NDArray[np.float32],
+        *,
+        stream: int,
+        epochs: int,
+        part: Part = "train",
+        rate: float = 1.0,
+        proximal_mu: float | None = None,
+    ) -> Trained:
+        """Train in a loop over batches."""
+        learning = self.learning.vary(rate=rate, proximal_mu=proximal_mu)
+        begin, count = self.examples.rows(part).start, int(self.counts(part)[0])
+        state = learning.init(learning.tensors(np.array(start.reshape(-1), np.float32)))
+        size, loss = learning.train.batch_size, 0.0
+        for epoch in range(epochs):
+            key = rng.epoch_keys(self._keys, stream, epoch)
+            order = torch.from_numpy(begin + rng.shuffles(key, np.array([count]))[0])
+            loss = 0.0
+            for turn, rows in enumerate(torch.split(order, size)):
+                batch = Batch(
+                    self._x[rows],
+                    self._y[rows],
+                    torch.ones(len(rows)),
+                    torch.from_numpy(rng.step_keys(key, turn))[0],
+                )
+                state, step_loss = learning.step(state, batch)
+                loss += float(step_loss) * len(rows)
+        trained = learning.flat(learning.finish(state))
+        return Trained(trained[None], np.array([loss / max(count, 1)]))
+
+    def pick(self, homes: NDArray[np.int64]) -> Cohort:
+        """Return itself: there is nobody else to leave out."""
+        del homes
+        return self
+
+    def evaluate(self, params: NDArray[np.float32], part: Part) -> Measured:
+        """Score parameters on one part."""
+        learning, rows = self.learning, self.examples.rows(part)
+        output = learning.predict(learning.tensors(params.reshape(-1)), self._x[rows])
+        loss = row_losses(learning.task.loss, output, self._y[rows]).double().mean()
+        return Measured(np.array([float(loss)]), self._measure(output.numpy(), part))
+
+    def baseline(self, part: Part) -> Measured:
+        """Score the forecast without learning."""
+        naive = self.examples.naive[self.examples.rows(part)]
+        output = self.learning.task.naive_output(naive)
+        return Measured(np.array([np.nan]), self._measure(output, part))
+
+    def _measure(self, output: NDArray[np.float32], part: Part) -> dict[str, NDArray[np.float64]]:
+        rows = self.examples.rows(part)
+        return self.learning.task.measure(
+            self.examples.y[rows],
+            output,
+            self.examples.naive[rows],
+            Segments(counts=self.counts(part)),
+            np.array([self.examples.unit]),
+        )

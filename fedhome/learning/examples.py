@@ -1,0 +1,45 @@
+"""One home's examples: a training, a validation and a test part, apart in time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Part = Literal["train", "validation", "test", "train+validation"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HomeExamples:
+    """One home's examples; the three parts lie one after the other.
+
+    Args:
+        home: The home's name.
+        x: Inputs, float32 ``[rows, features]``.
+        y: Targets: float32 ``[rows, 1]`` (regression, binary) or int64 ``[rows]`` (the
+            index of the class).
+        naive: What a forecast without learning says, in the unit of ``y``: persistence
+            for a series, else the training mean or the commonest class; ``[rows]``.
+        counts: Rows of training, validation and test.
+        unit: What one unit of ``y`` is in the unit of the target column (its training
+            standard deviation where targets were standardised, else 1).
+    """
+
+    home: str
+    x: NDArray[np.float32]
+    y: NDArray[np.float32] | NDArray[np.int64]
+    naive: NDArray[np.float32]
+    counts: tuple[int, int, int]
+    unit: float = 1.0
+
+    def rows(self, part: Part) -> slice:
+        """Return where a part lies."""
+        train, validation, test = self.counts
+        return {
+            "train": slice(0, train),
+            "validation": slice(train, train + validation),
+            "test": slice(train + validation, train + validation + test),
+            "train+validation": slice(0, train + validation),
+        }[part]

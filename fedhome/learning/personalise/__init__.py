@@ -1,0 +1,52 @@
+"""Personalisers: one file an algorithm, all behind the same two functions."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedhome.errors import PluginError
+from fedhome.learning.cohort import Cohort
+from fedhome.learning.personalise import fine_tune
+from fedhome.learning.personalise.fine_tune import CHOICES, Outcome, choose
+from fedhome.plan import Personalise
+from fedhome.plugins import load
+
+__all__ = ["CHOICES", "Outcome", "Personaliser", "choose", "personaliser"]
+
+
+class Personaliser(Protocol):
+    """What turns the global model into each home's own."""
+
+    def trial(
+        self, cohort: Cohort, start: NDArray[np.float32], settings: Personalise
+    ) -> NDArray[np.float64]:
+        """Return validation losses float64 ``[homes, rates, 1 + epochs]``."""
+
+    def outcome(
+        self,
+        cohort: Cohort,
+        start: NDArray[np.float32],
+        settings: Personalise,
+        *,
+        rate: float,
+        epochs: int,
+    ) -> Outcome:
+        """Personalise at the rate and for the passes that the fleet chose, and score."""
+
+
+def personaliser(name: str) -> Personaliser:
+    """Return a personaliser by name: ``"fine-tune"``, or a module's ``"module:attribute"``.
+
+    Raises:
+        PluginError: It is not found, or lacks one of the two functions.
+    """
+    found = fine_tune if name == "fine-tune" else load(name, "personaliser", ["fine-tune", "none"])
+    if not (callable(getattr(found, "trial", None)) and callable(getattr(found, "outcome", None))):
+        raise PluginError(
+            f"personaliser {name!r} lacks trial() or outcome()",
+            hint="fedhome/learning/personalise/fine_tune.py shows both",
+        )
+    return found  # type: ignore[return-value]

@@ -1,0 +1,179 @@
+"""Fine-tuning of the whole model in each home, kept where the home's own validation says so.
+
+Source: Wang et al., "Federated evaluation of on-device personalization", 2019; Yu, Bagdasaryan,
+Shmatikov, "Salvaging federated learning by local adaptation", 2020.
+
+Two stages. *Trial*: every home reports its validation loss after each pass of fine-tuning at
+each rate; the fleet takes the pair that is best on average. *Outcome*: each home fine-tunes so,
+and its gate keeps the best of fine-tuned, global and local-only by the home's own validation
+data; what is kept is trained once more on training and validation rows together, and only then
+scored on the test rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedhome.learning.cohort import Cohort, Measured
+from fedhome.plan import Personalise
+
+_LOCAL, _TUNE, _REFIT = 1 << 40, 2 << 40, 3 << 40  # streams of batches, apart from the rounds'
+CHOICES = ("local", "global", "personalised")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What each home ended with.
+
+    Args:
+        models: Scores on the test rows of "baseline", "local", "global", "personalised".
+        chosen: Index into :data:`CHOICES` of what the gate kept, int64 ``[homes]``.
+    """
+
+    models: Mapping[str, Measured]
+    chosen: NDArray[np.int64]
+
+
+def trial(cohort: Cohort, start: NDArray[np.float32], settings: Personalise) -> NDArray[np.float64]:
+    """Return validation losses float64 ``[homes, rates, 1 + epochs]``; pass 0 is the global model.
+
+    Args:
+        cohort: The homes.
+        start: The global parameters ``[size]``.
+        settings: The plan's settings of personalisation.
+    """
+    before = cohort.evaluate(start, "validation").losses
+    losses = np.empty((len(cohort.homes), len(settings.rates), 1 + settings.epochs))
+    losses[:, :, 0] = before[:, None]
+    for place, rate in enumerate(settings.rates):
+        params = start
+        for turn in range(settings.epochs):
+            params = cohort.train(params, stream=_TUNE + turn, epochs=1, rate=rate).params
+            losses[:, place, turn + 1] = cohort.evaluate(params, "validation").losses
+    return losses
+
+
+def choose(losses: NDArray[np.float64], rates: tuple[float, ...]) -> tuple[float, int]:
+    """Return the rate and the number of passes that are best for the fleet.
+
+    Args:
+        losses: Mean validation losses over homes, float64 ``[rates, 1 + epochs]``.
+        rates: The rates that were tried.
+    """
+    place, turns = np.unravel_index(int(np.nanargmin(losses)), losses.shape)
+    return rates[int(place)], int(turns)
+
+
+def outcome(
+    cohort: Cohort,
+    start: NDArray[np.float32],
+    settings: Personalise,
+    *,
+    rate: float,
+    epochs: int,
+) -> Outcome:
+    """Fine-tune, gate, refit and score.
+
+    Args:
+        cohort: The homes.
+        start: The global parameters ``[size]``.
+        settings: The plan's settings of personalisation.
+        rate: Learning rate that the fleet chose, as a multiple of the plan's.
+        epochs: Passes that the fleet chose; 0 keeps the global model.
+    """
+    part = "train+validation" if settings.refit else "train"
+    local, local_loss = _local_only(cohort, settings)
+    tuned = np.broadcast_to(start, (len(cohort.homes), len(start)))
+    final = tuned
+    for turn in range(epochs):
+        tuned = cohort.train(tuned, stream=_TUNE + turn, epochs=1, rate=rate).params
+        if settings.refit:
+            final = cohort.train(final, stream=_REFIT + turn, epochs=1, rate=rate, part=part).params
+    if not settings.refit:
+        final = tuned
+    validation = np.stack(
+        [
+            local_loss,
+            cohort.evaluate(start, "validation").losses,
+            cohort.evaluate(tuned, "validation").losses,
+        ]
+    )
+    chosen = np.full(len(cohort.homes), CHOICES.index("personalised"))
+    if settings.gate:
+        chosen = np.argmin(np.where(np.isnan(validation), np.inf, validation), axis=0)
+    kept = np.where((chosen == 0)[:, None], local, final)
+    kept = np.where((chosen == 1)[:, None], start, kept)
+    return Outcome(
+        models={
+            "baseline": cohort.baseline("test"),
+            "local": cohort.evaluate(local, "test"),
+            "global": cohort.evaluate(start, "test"),
+            "personalised": cohort.evaluate(kept, "test"),
+        },
+        chosen=chosen,
+    )
+
+
+def _local_only(
+    cohort: Cohort, settings: Personalise
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Train each home alone, stopped early and at its best rate by its own validation data.
+
+    Returns:
+        The parameters ``[homes, size]`` (after a refit, where the plan asks for one), and
+        the validation losses ``[homes]`` by which they were chosen (before it).
+    """
+    initial = cohort.learning.initial
+    count = len(cohort.homes)
+    best = np.broadcast_to(initial, (count, len(initial))).copy()
+    loss = cohort.evaluate(initial, "validation").losses.copy()
+    rates, turns = np.zeros(count), np.zeros(count, np.int64)
+    for rate in settings.rates:
+        params = np.broadcast_to(initial, best.shape).copy()
+        lowest, since = np.full(count, np.inf), np.zeros(count, np.int64)
+        for turn in range(settings.local_epochs):
+            going = np.flatnonzero(since < settings.patience)
+            if len(going) == 0:
+                break
+            some = cohort.pick(going)
+            params[going] = some.train(
+                params[going], stream=_LOCAL + turn, epochs=1, rate=rate
+            ).params
+            now = some.evaluate(params[going], "validation").losses
+            since[going] = np.where(now < lowest[going], 0, since[going] + 1)
+            lowest[going] = np.fmin(lowest[going], now)
+            better = going[now < loss[going]]
+            best[better], loss[better] = params[better], now[now < loss[going]]
+            rates[better], turns[better] = rate, turn + 1
+    if settings.refit:
+        best = _retrain(cohort, initial, rates, turns)
+    return best, loss
+
+
+def _retrain(
+    cohort: Cohort,
+    initial: NDArray[np.float32],
+    rates: NDArray[np.float64],
+    turns: NDArray[np.int64],
+) -> NDArray[np.float32]:
+    """Train each home on training and validation rows for its own number of passes."""
+    params = np.broadcast_to(initial, (len(turns), len(initial))).copy()
+    for rate in np.unique(rates[turns > 0]):
+        for turn in range(int(turns[rates == rate].max())):
+            going = np.flatnonzero((rates == rate) & (turns > turn))
+            params[going] = (
+                cohort.pick(going)
+                .train(
+                    params[going],
+                    stream=_LOCAL + turn,
+                    epochs=1,
+                    rate=float(rate),
+                    part="train+validation",
+                )
+                .params
+            )
+    return params

@@ -1,0 +1,1 @@
+"""Models: the multilayer perceptron and the checks that every module passes."""

@@ -1,0 +1,90 @@
+"""What a module must be to be trained in a federation: every reason against it at once."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.func import functional_call, grad, vmap
+
+from fedhome.errors import ModelError
+
+_BATCH_NORM = nn.modules.batchnorm._BatchNorm  # noqa: SLF001 - torch has no public base class
+_FUSED_RNN = nn.RNNBase
+_OTHER_DROPOUT = (
+    nn.AlphaDropout,
+    nn.Dropout1d,
+    nn.Dropout2d,
+    nn.Dropout3d,
+    nn.FeatureAlphaDropout,
+)
+_BATCH = 2
+
+
+def faults_of(module: nn.Module) -> list[str]:
+    """Return why a module cannot be trained in a federation; empty when it can."""
+    faults: list[str] = []
+    for name, part in module.named_modules():
+        where = f"{name or 'the module'} ({type(part).__name__})"
+        if isinstance(part, _BATCH_NORM):
+            faults.append(
+                f"{where} keeps statistics of other rows, which neither average nor stay private: "
+                "use LayerNorm or GroupNorm"
+            )
+        elif isinstance(part, _OTHER_DROPOUT):
+            faults.append(f"{where} draws from a global generator: use nn.Dropout")
+    faults += [
+        f"parameter {name} is {parameter.dtype}: float32 is needed"
+        for name, parameter in module.named_parameters()
+        if parameter.dtype != torch.float32
+    ]
+    buffers = [name for name, _ in module.named_buffers() if name in module.state_dict()]
+    if buffers:
+        faults.append(f"buffers are not averaged: {', '.join(buffers)}")
+    if not any(parameter.requires_grad for parameter in module.parameters()):
+        faults.append("it has no parameter to learn")
+    return faults
+
+
+def check_module(module: nn.Module, features: int) -> None:
+    """Refuse a module that cannot be trained in a federation.
+
+    Args:
+        module: The module.
+        features: Width of its input, ``[batch, features]``.
+
+    Raises:
+        ModelError: Every reason at once.
+    """
+    faults = faults_of(module)
+    if not faults:
+        try:
+            module(torch.zeros(_BATCH, features))
+        except (RuntimeError, TypeError, ValueError) as error:
+            faults.append(f"it does not take an input of [batch, {features}]: {error}")
+    if faults:
+        raise ModelError(
+            "the model cannot be trained here:" + "".join(f"\n  - {fault}" for fault in faults),
+            hint="docs/models.md lists what works",
+        )
+
+
+def vectorises(module: nn.Module, features: int) -> str:
+    """Return why a module cannot be trained for many homes at once; empty when it can.
+
+    Fused recurrent layers and data-dependent control flow do not go through
+    ``torch.func.vmap``: such a module is trained home after home instead.
+    """
+    parameters = {name: p.detach() for name, p in module.named_parameters()}
+    stacked = {name: p.expand(_BATCH, *p.shape) for name, p in parameters.items()}
+    fused = [type(part).__name__ for part in module.modules() if isinstance(part, _FUSED_RNN)]
+    if fused:
+        return f"{', '.join(fused)} is a fused recurrent layer"
+
+    def loss(values: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+        return functional_call(module, values, (x,)).sum()
+
+    try:
+        vmap(grad(loss))(stacked, torch.zeros(_BATCH, _BATCH, features))
+    except RuntimeError as error:
+        return str(error).splitlines()[0]
+    return ""

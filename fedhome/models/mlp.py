@@ -1,0 +1,125 @@
+"""Models: the multilayer perceptron, dropout that every engine draws alike, and modules by name."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from fedhome.errors import ModelError, PluginError
+from fedhome.models.check import check_module
+from fedhome.plan import Plan
+from fedhome.plugins import load
+from fedhome.rng import key
+
+_GROUPS = 8
+
+
+class KeyedDropout(nn.Module):
+    """Dropout whose mask is a function of a key, so that every engine drops the same units.
+
+    The key is a buffer, given anew for each step by local learning; it is hashed with
+    each element's place in 32-bit arithmetic (the finaliser of MurmurHash3). Without a key
+    (-1) nothing is dropped: prediction needs no switch of the module's mode.
+
+    Args:
+        rate: Share of units that is dropped in training.
+        place: Which dropout of the module this is; no two share a mask.
+    """
+
+    key: Tensor
+
+    def __init__(self, rate: float, place: int = 0) -> None:
+        super().__init__()
+        self.rate = rate
+        self.place = place
+        self.register_buffer("key", torch.tensor(-1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Drop and rescale where there is a key; the identity otherwise."""
+        place = torch.arange(x.numel(), device=x.device).view(x.shape) + (self.place << 24)
+        bits = (self.key ^ place) & 0xFFFFFFFF
+        for multiplier, shift in ((0x85EBCA6B, 13), (0xC2B2AE35, 16)):
+            bits = ((bits ^ (bits >> 16)) * multiplier) & 0xFFFFFFFF
+            bits = bits ^ (bits >> shift)
+        keep = (bits >> 8).to(x.dtype) * 2.0**-24 >= self.rate
+        return torch.where(self.key < 0, x, x * keep / (1.0 - self.rate))
+
+
+def mlp(
+    features: int,
+    outputs: int,
+    *,
+    hidden: tuple[int, ...] = (64, 64),
+    dropout: float = 0.0,
+    norm: str = "none",
+) -> nn.Sequential:
+    """Build a multilayer perceptron with ReLU.
+
+    Args:
+        features: Width of the input, ``[batch, features]``.
+        outputs: Width of the output, ``[batch, outputs]``.
+        hidden: Widths of the hidden layers; none gives a linear model.
+        dropout: Share of hidden units dropped in training.
+        norm: ``"none"``, ``"layer"`` (LayerNorm) or ``"group"`` (GroupNorm of 8 groups).
+    """
+    layers: list[nn.Module] = []
+    width = features
+    for place, units in enumerate(hidden):
+        layers.append(nn.Linear(width, units))
+        if norm == "layer":
+            layers.append(nn.LayerNorm(units))
+        elif norm == "group":
+            layers.append(nn.GroupNorm(_GROUPS if units % _GROUPS == 0 else 1, units))
+        layers.append(nn.ReLU())
+        if dropout:
+            layers.append(KeyedDropout(dropout, place))
+        width = units
+    layers.append(nn.Linear(width, outputs))
+    return nn.Sequential(*layers)
+
+
+def build_model(plan: Plan, features: int, outputs: int) -> nn.Module:
+    """Build the plan's module with its first parameters; the same plan gives the same ones.
+
+    A callable named as ``"module:attribute"`` is called with ``features``, ``outputs`` and
+    ``model.args``; its dropouts are replaced by ones that every engine draws alike.
+
+    Raises:
+        PluginError: The callable is not found.
+        ModelError: It gave no module, or one that cannot be trained in a federation; every
+            reason at once.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(key(plan.seed, "model"))
+        if plan.model.name == "mlp":
+            module: object = mlp(
+                features,
+                outputs,
+                hidden=plan.model.hidden,
+                dropout=plan.model.dropout,
+                norm=plan.model.norm,
+            )
+        else:
+            build = load(plan.model.name, "model", ["mlp"])
+            if not callable(build):
+                raise PluginError(
+                    f"model {plan.model.name!r} is not callable", hint="name a class or a function"
+                )
+            module = build(features=features, outputs=outputs, **plan.model.args)
+    if not isinstance(module, nn.Module):
+        raise ModelError(
+            f"{plan.model.name} returned {type(module).__name__}, not a torch.nn.Module",
+            hint="the callable takes features and outputs and returns the module",
+        )
+    check_module(module, features)
+    return _key_dropouts(module)
+
+
+def _key_dropouts(module: nn.Module) -> nn.Module:
+    place = sum(isinstance(part, KeyedDropout) for part in module.modules())
+    for parent in list(module.modules()):
+        for name, child in parent.named_children():
+            if type(child) is nn.Dropout:
+                setattr(parent, name, KeyedDropout(child.p, place))
+                place += 1
+    return module

@@ -1,0 +1,319 @@
+"""The plan: every setting of a run, typed, from TOML and ``--set``; the only home of defaults."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fedhome.errors import PlanError
+
+Kind = Literal["regression", "binary", "multi-class"]
+EngineName = Literal["vector", "sequential", "ray"]
+
+
+class Section(BaseModel):
+    """A frozen table of the plan; unknown names are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class Data(Section):
+    """Where the homes' data comes from and how it becomes examples."""
+
+    source: str = Field("synthetic", description='"synthetic", a named set, or a folder')
+    homes: int = Field(100, ge=1, description="synthetic homes; of other sources, at most so many")
+    days: int = Field(60, ge=2, description="days of readings of each synthetic home")
+    target: str = Field("load_kwh", description="column to predict")
+    features: tuple[str, ...] = Field((), description="columns used now; empty: all numeric ones")
+    lags: tuple[int, ...] = Field(
+        (1, 2, 3, 23, 24, 25), description="earlier targets, in steps before the predicted time"
+    )
+    horizon: int = Field(1, ge=0, description="steps ahead; 0: predict a row from its own columns")
+    calendar: bool = Field(default=True, description="add hour and weekday of the predicted time")
+    time_zone: str = Field("", description="zone of times that carry none; empty: UTC")
+    scale: Literal["home", "none"] = Field(
+        "home", description="standardise by the home's own training rows, or leave as they are"
+    )
+    split: tuple[float, float, float] = Field(
+        (0.6, 0.2, 0.2), description="shares in time for training, validation and test"
+    )
+    split_by: Literal["time", "class"] = Field(
+        "time", description="in time over all rows, or in time within each class"
+    )
+    gap: int = Field(24, ge=0, description="rows left out between the parts")
+    train_days: float | None = Field(
+        None, gt=0, description="keep only the last days of training rows (cold start)"
+    )
+    min_rows: int = Field(8, ge=1, description="homes with fewer training rows are left out")
+
+
+class Task(Section):
+    """What is predicted and how it is scored."""
+
+    kind: Kind = "regression"
+    classes: tuple[str, ...] = Field((), description="class names; empty: those of the data")
+    score: str = Field("", description="metric that ranks models; empty: the kind's own")
+
+
+class Model(Section):
+    """The module that every home trains."""
+
+    name: str = Field("mlp", description='"mlp", or a callable of yours as "module:attribute"')
+    hidden: tuple[int, ...] = Field((64, 64), description="widths of the hidden layers")
+    dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    norm: Literal["none", "layer", "group"] = "none"
+    args: dict[str, Any] = Field(default_factory=dict, description="arguments of your callable")
+
+
+class Train(Section):
+    """Local learning in a home."""
+
+    optimiser: Literal["sgd", "adam"] = "sgd"
+    learning_rate: float = Field(0.05, gt=0)
+    momentum: float = Field(0.0, ge=0, lt=1)
+    weight_decay: float = Field(0.0, ge=0)
+    batch_size: int = Field(32, ge=1)
+    epochs: int = Field(2, ge=1, description="passes over the home's data in a round")
+    clip_norm: float | None = Field(None, gt=0, description="greatest L2 norm of a gradient")
+    proximal_mu: float = Field(0.0, ge=0, description="pull towards the round's start (FedProx)")
+
+
+class Strategy(Section):
+    """The server's aggregation: any Flower strategy."""
+
+    name: str = Field("fedavg", description='a Flower strategy, or yours as "module:attribute"')
+    args: dict[str, Any] = Field(default_factory=dict, description="its own arguments")
+    wrap: str = Field("", description="a wrapper around it, such as a privacy wrapper of Flower's")
+    wrap_args: dict[str, Any] = Field(default_factory=dict, description="the wrapper's arguments")
+    works_on: Literal["auto", "sums", "updates"] = Field(
+        "auto", description="what it needs to see: sums of groups, or every single update"
+    )
+
+
+class Rounds(Section):
+    """How the rounds are driven."""
+
+    count: int = Field(10, ge=1)
+    fraction: float = Field(1.0, gt=0, le=1, description="share of the homes asked in a round")
+    quorum: float = Field(0.5, gt=0, le=1, description="share of the asked that must answer")
+    deadline_s: float = Field(3600.0, gt=0, description="replies after so many seconds are late")
+    evaluate_fraction: float = Field(1.0, ge=0, le=1)
+    patience: int | None = Field(None, ge=1, description="stop after rounds without improvement")
+    checkpoint_every: int = Field(1, ge=1)
+    max_examples: int = Field(
+        1_000_000, ge=1, description="greatest weight (number of examples) that a home may claim"
+    )
+
+
+class Personalise(Section):
+    """What each home makes of the global model at the end."""
+
+    name: str = Field("fine-tune", description='"fine-tune", "none", or "module:attribute"')
+    epochs: int = Field(10, ge=1, description="most passes of fine-tuning")
+    local_epochs: int = Field(60, ge=1, description="most passes of the local-only baseline")
+    patience: int = Field(8, ge=1, description="passes without improvement before a baseline stops")
+    rates: tuple[float, ...] = Field(
+        (0.3, 1.0), description="learning rates tried, as multiples of train.learning_rate"
+    )
+    gate: bool = Field(
+        default=True, description="keep what the home's own validation data says is best"
+    )
+    refit: bool = Field(default=True, description="fine-tune once more on training + validation")
+
+
+class Faults(Section):
+    """Homes that fail on purpose, in a simulation."""
+
+    dropout: float = Field(0.0, ge=0, lt=1, description="chance that a home is silent in a round")
+    stragglers: float = Field(0.0, ge=0, le=1, description="share of homes that are slow")
+    slowdown: float = Field(10.0, ge=1, description="how much slower they are")
+    step_s: float = Field(0.01, gt=0, description="simulated seconds of an ordinary training step")
+
+
+class Engine(Section):
+    """What computes a simulation."""
+
+    name: EngineName = "vector"
+    threads: int = Field(0, ge=0, description="worker threads; 0: one for each core")
+    kernel: Literal["auto", "fused", "traced", "eager"] = Field(
+        "auto", description="how the vector engine trains; auto takes the fastest that fits"
+    )
+    device: str = Field("cpu", description='"cpu" or a CUDA device such as "cuda"')
+    ray_address: str = Field("", description="an existing Ray cluster; empty: this machine")
+    ray_shards: int = Field(0, ge=0, description="Ray actors; 0: one for each core")
+
+
+class Plan(Section):
+    """Every setting of a run.
+
+    Load one with :meth:`load`; :meth:`check` says what does not fit together.
+    """
+
+    name: str = Field("default", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    seed: int = Field(1, ge=0, lt=2**63)
+    data: Data = Data()
+    task: Task = Task()
+    model: Model = Model()
+    train: Train = Train()
+    strategy: Strategy = Strategy()
+    rounds: Rounds = Rounds()
+    personalise: Personalise = Personalise()
+    faults: Faults = Faults()
+    engine: Engine = Engine()
+
+    @classmethod
+    def load(
+        cls, path: Path | str | None = None, *, sets: Sequence[str] = (), **sections: Any
+    ) -> Plan:
+        """Read a plan from TOML, change single settings, and check it.
+
+        Args:
+            path: A TOML file; None for the defaults.
+            sets: Settings as ``"section.key=value"``, the value in TOML's notation or
+                plain text.
+            sections: Whole or partial tables, such as ``train={"epochs": 1}``.
+
+        Raises:
+            PlanError: All faults at once: unknown names, wrong values, and what does not
+                fit together.
+        """
+        where = str(path) if path else "the plan"
+        table = read_toml(Path(path)) if path else {}
+        merge(table, sections)
+        for setting in sets:
+            merge(table, parse_set(setting))
+        return cls.parse(table, where=where)
+
+    @classmethod
+    def parse(cls, table: Mapping[str, Any], *, where: str = "the plan") -> Plan:
+        """Build a checked plan from nested tables.
+
+        Raises:
+            PlanError: All faults at once.
+        """
+        try:
+            plan = cls.model_validate(table)
+        except ValidationError as error:
+            raise PlanError(
+                [_fault(dict(item)) for item in error.errors()],
+                where=where,
+                hint="`fedhome plan explain` lists every setting with its meaning",
+            ) from None
+        if faults := plan.check():
+            raise PlanError(faults, where=where)
+        return plan
+
+    def check(self) -> list[str]:
+        """Return what does not fit together, one plain sentence each; empty when all does."""
+        return _faults(self)
+
+    def change(self, **sections: Mapping[str, Any] | str | int) -> Plan:
+        """Return a checked copy with some settings replaced.
+
+        Raises:
+            PlanError: The changed plan does not hold.
+        """
+        table = self.model_dump()
+        merge(table, sections)
+        return Plan.parse(table)
+
+    def to_toml(self) -> str:
+        """Return the whole resolved plan as TOML (unset settings are left out)."""
+        return tomli_w.dumps(json.loads(self.model_dump_json(exclude_none=True)))
+
+
+def _faults(plan: Plan) -> list[str]:
+    data, train, rounds = plan.data, plan.train, plan.rounds
+    faults: list[str] = []
+    if abs(sum(data.split) - 1.0) > 1e-6 or min(data.split) <= 0:  # noqa: PLR2004
+        faults.append(
+            f"data.split is {list(data.split)}: three positive shares that add up to 1 are needed"
+        )
+    early = [lag for lag in data.lags if lag < max(data.horizon, 1)]
+    if data.horizon > 0 and early:
+        faults.append(
+            f"data.lags {early} lie after the moment of prediction: with data.horizon = "
+            f"{data.horizon} a lag must be at least {data.horizon}"
+        )
+    if data.horizon == 0 and data.lags:
+        faults.append("data.lags need a series: set data.horizon to 1 or more, or data.lags = []")
+    if data.target in data.features and data.horizon == 0:
+        faults.append(
+            f"data.features holds the target {data.target!r}, which would give the answer away"
+        )
+    if data.split_by == "class" and plan.task.kind == "regression":
+        faults.append('data.split_by = "class" needs classes, but task.kind is "regression"')
+    if train.optimiser == "adam" and train.momentum:
+        faults.append("train.momentum belongs to sgd; adam has its own: set train.momentum = 0")
+    if rounds.patience is not None and rounds.evaluate_fraction == 0:
+        faults.append("rounds.patience needs an evaluation: set rounds.evaluate_fraction above 0")
+    if plan.engine.ray_address and plan.engine.name != "ray":
+        faults.append('engine.ray_address is set, but engine.name is not "ray"')
+    if plan.model.args and plan.model.name == "mlp":
+        faults.append("model.args are for a module of your own; mlp has model.hidden and its like")
+    if plan.strategy.wrap_args and not plan.strategy.wrap:
+        faults.append("strategy.wrap_args are set, but strategy.wrap names no wrapper")
+    return faults
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        PlanError: No such file, or a syntax error with its line.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise PlanError(
+            ["there is no such file"], where=str(path), hint="`fedhome simulate` needs none"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise PlanError([f"it cannot be read: {type(error).__name__}"], where=str(path)) from None
+    except tomllib.TOMLDecodeError as error:
+        raise PlanError([f"it is not TOML: {error}"], where=str(path)) from None
+
+
+def parse_set(setting: str) -> dict[str, Any]:
+    """Turn ``"section.key=value"`` into nested tables.
+
+    Raises:
+        PlanError: No ``=``, or an empty name.
+    """
+    name, equals, text = setting.partition("=")
+    keys = [part.strip() for part in name.split(".")]
+    if not equals or not all(keys):
+        raise PlanError(
+            [f"--set {setting!r} is not of the form section.key=value"],
+            hint="for example: --set train.epochs=1",
+        )
+    try:
+        value = tomllib.loads(f"value = {text.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    for part in reversed(keys):
+        value = {part: value}
+    return dict(value)
+
+
+def merge(table: dict[str, Any], changes: Mapping[str, Any]) -> None:
+    """Lay nested changes over nested tables, in place."""
+    for name, value in changes.items():
+        below = table.get(name)
+        if isinstance(value, Mapping) and isinstance(below, dict):
+            merge(below, value)
+        else:
+            table[name] = dict(value) if isinstance(value, Mapping) else value
+
+
+def _fault(item: Mapping[str, Any]) -> str:
+    place = ".".join(str(part) for part in item["loc"]) or "the plan"
+    if item["type"] == "extra_forbidden":
+        return f"{place} is not a setting"
+    return f"{place}: {item['msg'][0].lower()}{item['msg'][1:]} (it is {item['input']!r})"

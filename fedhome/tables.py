@@ -1,0 +1,59 @@
+"""One home's readings as columns of numbers on a time axis, as every source delivers them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedhome.errors import DataError
+
+
+@dataclass(frozen=True, kw_only=True)
+class HomeTable:
+    """One home's readings: aligned columns, in the order of time.
+
+    Args:
+        home: The home's name, unique in the fleet.
+        time_s: UTC seconds since 1970, int64 ``[rows]``, strictly increasing; for
+            rows without a time of their own, the row numbers.
+        columns: Column name to float64 ``[rows]``; NaN where nothing was read.
+        time_zone: IANA name of the home's own zone, for calendar features.
+        labels: Column name to the text of its classes, for columns whose numbers
+            are class indices.
+
+    Raises:
+        DataError: Columns of unequal length, or a time axis that does not increase.
+    """
+
+    home: str
+    time_s: NDArray[np.int64]
+    columns: Mapping[str, NDArray[np.float64]]
+    time_zone: str = "UTC"
+    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        rows = len(self.time_s)
+        uneven = [name for name, column in self.columns.items() if len(column) != rows]
+        if uneven:
+            raise DataError(
+                f"home {self.home!r}: {', '.join(uneven)} and the time axis differ in length",
+                hint="every column needs one value per row; use an empty cell where none was read",
+            )
+        if rows > 1 and not bool(np.all(np.diff(self.time_s) > 0)):
+            raise DataError(
+                f"home {self.home!r}: its times do not increase strictly",
+                hint="sort the rows by time and keep one row for each time",
+            )
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return len(self.time_s)
+
+    @property
+    def timeless(self) -> bool:
+        """Whether the rows have no time of their own: their time is the row number."""
+        return self.rows > 0 and int(self.time_s[0]) == 0

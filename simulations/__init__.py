@@ -1,0 +1,1 @@
+"""The world: synthetic homes, data sets, engines, scenarios, benchmarks."""

@@ -1,0 +1,170 @@
+"""Grids that answer in this process: the vector engine, and home after home.
+
+A Flower ``Grid`` is the only thing that knows how updates travel: a strategy cannot tell
+these from Flower's own.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+from flwr.app import Context, Message, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid
+from flwr.supercore.run import Run
+
+from fedhome.errors import FedHomeError
+from fedhome.flower import (
+    APP_RAISED,
+    empty_run,
+    failure,
+    stamp,
+    take_identity,
+)
+
+Silent = Callable[[int, Sequence[int]], np.ndarray]
+
+
+class InProcessGrid(Grid):
+    """A grid whose homes live in this process; node ``n`` is home ``n - 2``.
+
+    Args:
+        homes: Names of the homes.
+        silent: Which homes give no answer: ``silent(round, positions)`` returns bool
+            ``[positions]``.
+        run_id: Number of the run.
+    """
+
+    first_node = 2
+
+    def __init__(
+        self, homes: Sequence[str], *, silent: Silent | None = None, run_id: int = 1
+    ) -> None:
+        self.homes = tuple(homes)
+        self._silent = silent
+        self._run = empty_run(run_id)
+        self._nodes = list(range(self.first_node, self.first_node + len(self.homes)))
+        self._sent = 0
+        self._waiting: dict[str, Message] = {}
+        self._behind: dict[str, int] = {}
+        take_identity(run_id)
+
+    @abstractmethod
+    def answer(self, messages: list[Message]) -> list[Message]:
+        """Answer messages of homes that are not silent."""
+
+    def name_of(self, node: int) -> str:
+        """Return the name of the home behind a node."""
+        return self.homes[node - self.first_node]
+
+    def stands_for(self, answer: Message, homes: int) -> None:
+        """Note that one reply is the mean of several homes."""
+        self._behind[answer.metadata.reply_to_message_id] = homes
+
+    def homes_behind(self, answer: Message) -> int:
+        """Return how many homes a reply stands for."""
+        return self._behind.get(answer.metadata.reply_to_message_id, 1)
+
+    def position(self, message: Message) -> int:
+        """Return the position of the home that a message is for."""
+        return message.metadata.dst_node_id - self.first_node
+
+    def set_run(self, run: Run) -> None:
+        """Set the run."""
+        self._run = run
+
+    @property
+    def run(self) -> Run:
+        """The run."""
+        return self._run
+
+    def create_message(
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
+    ) -> Message:
+        """Create a message to a home."""
+        return Message(content, dst_node_id, message_type, group_id=group_id, ttl=ttl)
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Return the nodes of all homes."""
+        return list(self._nodes)
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Answer messages at once and keep the replies until they are pulled."""
+        asked = list(messages)
+        names = stamp(asked, self._sent)
+        self._sent += len(asked)
+        for answer in self._answers(asked):
+            self._waiting[answer.metadata.reply_to_message_id] = answer
+        return names
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Return the replies to these messages that are there."""
+        return [self._waiting.pop(name) for name in message_ids if name in self._waiting]
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        """Answer messages; nobody is waited for in a simulation."""
+        del timeout
+        asked = list(messages)
+        self._behind.clear()
+        stamp(asked, self._sent)
+        self._sent += len(asked)
+        return self._answers(asked)
+
+    def _answers(self, asked: list[Message]) -> list[Message]:
+        if not asked:
+            return []
+        if self._silent is not None and asked[0].metadata.message_type == "train":
+            turn = _round_of(asked[0])
+            gone = self._silent(turn, [self.position(message) for message in asked])
+            asked = [m for m, absent in zip(asked, gone, strict=True) if not absent]
+        return self.answer(asked) if asked else []
+
+
+class SequentialGrid(InProcessGrid):
+    """Runs the ClientApp's own handlers, home after home.
+
+    Args:
+        homes: Names of the homes.
+        app: The ClientApp.
+        contexts: Each home's context.
+        silent: Which homes give no answer.
+    """
+
+    def __init__(
+        self,
+        homes: Sequence[str],
+        app: ClientApp,
+        contexts: Sequence[Context],
+        *,
+        silent: Silent | None = None,
+    ) -> None:
+        super().__init__(homes, silent=silent)
+        self._app = app
+        self._contexts = contexts
+
+    def answer(self, messages: list[Message]) -> list[Message]:
+        """Run the app once a message; an error becomes an error reply, as in Flower."""
+        replies = []
+        for message in messages:
+            try:
+                replies.append(self._app(message, self._contexts[self.position(message)]))
+            except FedHomeError as error:
+                replies.append(failure(message, str(error), APP_RAISED))
+        return replies
+
+
+def _round_of(message: Message) -> int:
+    for record in message.content.config_records.values():
+        turn = record.get("server-round")
+        if isinstance(turn, int):
+            return turn
+    return 0

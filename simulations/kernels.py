@@ -1,0 +1,127 @@
+"""What trains a chunk of homes: the fused kernel, the traced step, or the plain vmapped step.
+
+Every kernel computes what :class:`fedhome.learning.device.Device` computes, to float32
+rounding; a test says so.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.func import vmap
+
+from fedhome import rng
+from fedhome.learning.local import Batch, LocalLearning, State
+
+if TYPE_CHECKING:
+    from simulations.vector import Fleet
+
+_CACHE_BYTES = 1 << 20  # stacked parameters of a chunk should stay in the second-level cache
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """Which rows a chunk trains on, and in which order.
+
+    Args:
+        orders: For each pass, absolute rows of the fleet int64 ``[homes, max(counts)]``;
+            what lies behind a home's own rows is padding.
+        counts: Rows of each home, int64 ``[homes]``, not rising.
+        keys: For each pass, each home's key, uint64 ``[homes]``.
+    """
+
+    orders: list[NDArray[np.int64]]
+    counts: NDArray[np.int64]
+    keys: list[NDArray[np.uint64]]
+
+
+class Kernel(ABC):
+    """Trains a chunk of homes in place. Instances are used by several threads at once."""
+
+    chunk_homes: int
+
+    @abstractmethod
+    def train(self, params: NDArray[np.float32], fleet: Fleet, rows: Rows) -> NDArray[np.float64]:
+        """Train.
+
+        Args:
+            params: Parameters float32 ``[homes, size]``; starts on entry, results on exit.
+            fleet: All examples.
+            rows: Which rows, in which order.
+
+        Returns:
+            Mean loss of the last pass, float64 ``[homes]``.
+        """
+
+
+def chunk_homes(size: int) -> int:
+    """Return how many homes' stacked parameters of ``size`` numbers suit the cache."""
+    return int(np.clip(_CACHE_BYTES // (4 * size), 10, 50))
+
+
+class EagerKernel(Kernel):
+    """The three functions under ``torch.func.vmap``, one operation at a time: for any module."""
+
+    def __init__(self, learning: LocalLearning) -> None:
+        self.learning = learning
+        self.chunk_homes = chunk_homes(learning.layout.size)
+        self._step = vmap(learning.step)
+
+    def train(self, params: NDArray[np.float32], fleet: Fleet, rows: Rows) -> NDArray[np.float64]:
+        """Train step by step; homes that have no further batch stand still."""
+        learning, size = self.learning, self.learning.train.batch_size
+        stacked = learning.tensors(params)
+        state = vmap(learning.init)(stacked)
+        x, y = torch.from_numpy(fleet.x), torch.from_numpy(fleet.y)
+        losses = np.zeros(len(params))
+        for order, keys in zip(rows.orders, rows.keys, strict=True):
+            losses[:] = 0.0
+            for turn, first in enumerate(range(0, order.shape[1], size)):
+                active = int(np.searchsorted(-rows.counts, -first))  # homes with rows left
+                index = order[:active, first : first + size]
+                inside = first + np.arange(index.shape[1]) < rows.counts[:active, None]
+                index = torch.from_numpy(np.where(inside, index, order[:active, :1]))
+                batch = Batch(
+                    x[index],
+                    y[index],
+                    torch.from_numpy(inside.astype(np.float32)),
+                    torch.from_numpy(rng.step_keys(keys[:active], turn)),
+                )
+                moved, loss = self._step(first_homes(state, active), batch)
+                state = moved if active == len(params) else joined(moved, state)
+                losses[:active] += loss.numpy() * inside.sum(axis=1)
+        for name, value in learning.finish(state).items():
+            stacked[name].copy_(value)
+        return losses / np.maximum(rows.counts, 1)
+
+
+def first_homes(state: State, homes: int) -> State:
+    """Return views of the first homes of a stacked state."""
+    return State(
+        {name: p[:homes] for name, p in state.params.items()},
+        {slot: {n: t[:homes] for n, t in named.items()} for slot, named in state.slots.items()},
+        {name: p[:homes] for name, p in state.anchor.items()},
+        state.steps[:homes],
+    )
+
+
+def joined(moved: State, state: State) -> State:
+    """Return a stacked state whose first homes have moved on."""
+
+    def join(new: torch.Tensor, old: torch.Tensor) -> torch.Tensor:
+        return torch.cat([new, old[len(new) :]])
+
+    return State(
+        {name: join(p, state.params[name]) for name, p in moved.params.items()},
+        {
+            slot: {n: join(t, state.slots[slot][n]) for n, t in named.items()}
+            for slot, named in moved.slots.items()
+        },
+        state.anchor,
+        join(moved.steps, state.steps),
+    )

@@ -1,0 +1,330 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import safetensors.numpy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fedhome.errors import EventLogError, RunError
+from fedhome.events import EventLog
+from fedhome.runs import (
+    HOMES,
+    ROUNDS,
+    RunFolder,
+    differences,
+    homes_table,
+    rounds_table,
+    summary,
+    write_atomically,
+)
+from fedhome.update import Layout
+
+
+def round_row(number: int, **changes: object) -> dict[str, object]:
+    row: dict[str, object] = dict.fromkeys(ROUNDS.names, 0)
+    return row | {"round": number, "train_loss": 0.5} | changes
+
+
+def home_row(home: str, model: str, score: float | None, **changes: object) -> dict[str, object]:
+    row: dict[str, object] = {"home": home, "model": model, "score": score, "loss": 0.1}
+    examples = {"examples_train": 6, "examples_validation": 2, "examples_test": 2}
+    return row | examples | {"chosen": "global"} | changes
+
+
+def begin(folder: RunFolder, *events: str) -> RunFolder:
+    folder.write_plan('name = "small"\n')
+    with EventLog(folder.events_path) as log:
+        for event in events:
+            log.append(event)
+    return folder
+
+
+def test_a_fresh_name_is_the_next_number(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    assert RunFolder.create(root=root, name="default").path == root / "default-1"
+    assert RunFolder.create(root=root, name="default").path == root / "default-2"
+    (root / "default-9").mkdir()
+    assert RunFolder.create(root=root, name="default").path == root / "default-10"
+    assert RunFolder.create(root=root, name="def").path == root / "def-1"
+
+
+@pytest.mark.parametrize("name", ["../../etc", "a/b", "", "..", "\x00", "CON: x"])
+def test_a_fresh_folder_stays_below_its_root(tmp_path: Path, name: str) -> None:
+    folder = RunFolder.create(root=tmp_path / "runs", name=name)
+    assert folder.path.parent == tmp_path / "runs"
+    assert folder.path.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("events", "state"),
+    [
+        (["run-started", "run-finished"], "a finished run"),
+        (["run-started", "round-closed"], "an unfinished run"),
+        (["run-started", "run-finished", "run-resumed"], "an unfinished run"),
+        ([], "an unfinished run"),
+    ],
+)
+def test_a_folder_with_a_run_is_only_taken_to_resume(
+    tmp_path: Path, events: list[str], state: str
+) -> None:
+    folder = begin(RunFolder.create(tmp_path / "run"), *events)
+    with pytest.raises(RunError, match=f"already holds {state}") as caught:
+        RunFolder.create(folder.path)
+    assert "resume" in caught.value.hint
+    assert RunFolder.create(folder.path, resume=True).finished == (state == "a finished run")
+
+
+def test_resuming_needs_a_run_and_clears_what_a_kill_left(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="holds no run"):
+        RunFolder.create(tmp_path / "typo", resume=True)
+    assert not (tmp_path / "typo").exists()
+    with pytest.raises(RunError, match="no run to resume"):
+        RunFolder.create(resume=True)
+    folder = begin(RunFolder.create(tmp_path / "run"), "run-started")
+    (folder.path / ".model.safetensors.0123abcd.tmp").write_bytes(b"half")
+    RunFolder.create(folder.path, resume=True)
+    assert not list(folder.path.glob(".*.tmp"))
+
+
+def test_other_files_in_the_folder_stay(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    RunFolder.create(tmp_path)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_an_altered_log_is_an_error_and_no_log_is_none(tmp_path: Path) -> None:
+    folder = begin(RunFolder.create(tmp_path / "run"), "run-started")
+    assert RunFolder(tmp_path / "none").read_events() == []
+    folder.events_path.write_bytes(folder.events_path.read_bytes().replace(b"started", b"stopped"))
+    with pytest.raises(EventLogError, match="line 1"):
+        _ = folder.finished
+
+
+def test_the_plan_comes_back(tmp_path: Path) -> None:
+    folder = begin(RunFolder(tmp_path))
+    assert folder.read_plan() == {"name": "small"}
+    folder.plan_path.write_text("name = ")
+    with pytest.raises(RunError, match="is not TOML"):
+        folder.read_plan()
+    with pytest.raises(RunError, match="is missing"):
+        RunFolder(tmp_path / "none").read_plan()
+
+
+def test_rounds_come_back_with_their_schema(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    table = rounds_table([round_row(1, validation_score=None), round_row(2, bytes_up=2**40)])
+    folder.write_rounds(table)
+    again = folder.read_rounds()
+    assert again.equals(table)
+    assert again.schema.equals(ROUNDS, check_metadata=True)
+    assert again["bytes_up"].to_pylist() == [0, 2**40]
+    assert again["validation_score"].to_pylist() == [None, 0.0]
+
+
+def test_an_empty_table_is_a_table(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write_rounds(rounds_table([]))
+    assert folder.read_rounds().num_rows == 0
+    assert summary(homes_table([])) == []
+
+
+def test_further_metrics_of_homes_stand_after_the_loss(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    row = {"mae_kwh": 1, **home_row("a", "local", 0.5)}
+    folder.write_homes(homes_table([row, home_row("b", "local", 0.6)]))
+    table = folder.read_homes()
+    assert table.column_names == [*HOMES.names[:4], "mae_kwh", *HOMES.names[4:]]
+    assert table["mae_kwh"].to_pylist() == [1.0, None]
+    assert table.schema.field("mae_kwh").type == pa.float64()
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ([{"round": 1}], "no column homes_asked"),
+        ([round_row(1, extra=1)], "unknown columns: extra"),
+        ([round_row(1, bytes_up=None)], "empty cells in bytes_up"),
+        ([round_row(1, bytes_up=0.5)], "another type"),
+        ([round_row(1, homes_asked=2**40)], "another type"),
+        ([round_row(1, homes_asked="x")], "another type"),
+        ([round_row(1, homes_asked="x"), round_row(2)], "make no table"),
+        ([round_row(2), round_row(2)], "not increase"),
+    ],
+)
+def test_wrong_rounds_are_refused(rows: list[dict[str, object]], says: str) -> None:
+    with pytest.raises(RunError, match=says):
+        rounds_table(rows)
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ([home_row("a", "best", 0.5)], "unknown models: best"),
+        ([home_row("a", "local", 0.5, chosen="baseline")], "unknown models: baseline"),
+        ([home_row("a", "local", 0.5)] * 2, "two rows"),
+        (
+            [home_row("a", "local", 0.5), home_row("a", "global", 0.5, chosen="local")],
+            "two chosen",
+        ),
+        ([home_row("\ud800", "local", 0.5)], "make no table"),
+    ],
+)
+def test_wrong_homes_are_refused(rows: list[dict[str, object]], says: str) -> None:
+    with pytest.raises(RunError, match=says):
+        homes_table(rows)
+
+
+def test_damaged_and_missing_tables_are_run_errors(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    with pytest.raises(RunError, match="is missing"):
+        folder.read_homes()
+    folder.rounds_path.write_bytes(b"PAR1 is not enough")
+    with pytest.raises(RunError, match="is damaged"):
+        folder.read_rounds()
+    pq.write_table(pa.table({"round": [1]}), folder.rounds_path)
+    with pytest.raises(RunError, match="no column"):
+        folder.read_rounds()
+
+
+PARAMETERS = {
+    "out.weight": np.arange(6, dtype=np.float32).reshape(2, 3).T,
+    "scale": np.array(2.5, np.float32),
+    "bias": np.zeros(0, np.float32),
+}
+
+
+def test_the_model_comes_back_in_its_order(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.write_model(PARAMETERS, plan="small", round_number=3)
+    model = folder.read_model()
+    assert list(model.parameters) == list(PARAMETERS)
+    for name, array in PARAMETERS.items():
+        np.testing.assert_array_equal(model.parameters[name], array, strict=True)
+    assert (model.plan, model.round) == ("small", 3)
+    assert model.layout_hash == Layout.of(PARAMETERS).hash
+    by_library = safetensors.numpy.load_file(folder.model_path)
+    np.testing.assert_array_equal(by_library["out.weight"], PARAMETERS["out.weight"])
+
+
+def test_the_same_model_gives_the_same_bytes_in_every_process(tmp_path: Path) -> None:
+    script = (
+        "import sys, numpy as np; from fedhome.runs import RunFolder\n"
+        "a = {'w': np.ones((2, 3), np.float32), 'b': np.zeros(3, np.float32)}\n"
+        "RunFolder(sys.argv[1]).write_model(a, plan='small', round_number=3)\n"
+    )
+    seen = set()
+    for number in range(4):
+        folder = RunFolder(tmp_path / str(number))
+        folder.path.mkdir()
+        subprocess.run([sys.executable, "-c", script, str(folder.path)], check=True)
+        seen.add(folder.model_path.read_bytes())
+    assert len(seen) == 1
+
+
+def test_models_that_are_not_what_they_say_are_refused(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    with pytest.raises(RunError, match="count are not float32"):
+        folder.write_model({"count": np.ones(2)}, plan="p", round_number=1)  # type: ignore[dict-item]
+    with pytest.raises(RunError, match="is missing"):
+        folder.read_model()
+    folder.write_model(PARAMETERS, plan="small", round_number=3)
+    folder.model_path.write_bytes(folder.model_path.read_bytes()[:-1])
+    with pytest.raises(RunError, match="cannot be read"):
+        folder.read_model()
+    safetensors.numpy.save_file(dict(PARAMETERS), folder.model_path)
+    with pytest.raises(RunError, match="cannot be read"):
+        folder.read_model()
+    metadata = {"names": '["bias"]', "layout": "0" * 64, "plan": "p", "round": "1"}
+    safetensors.numpy.save_file(dict(PARAMETERS), folder.model_path, metadata)
+    with pytest.raises(RunError, match="layout"):
+        folder.read_model()
+
+
+def test_a_failed_write_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "plan.toml"
+    write_atomically(path, b"old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device", str(descriptor))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(RunError, match="No space left"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [file.name for file in tmp_path.iterdir()] == ["plan.toml"]
+
+
+def test_summary_by_hand() -> None:
+    local = [0.50, 0.60, 0.70, 0.80, None]
+    personal = [0.60, 0.604, 0.65, 0.90, 0.99]
+    rows = [home_row(str(i), "local", score) for i, score in enumerate(local)]
+    rows += [home_row(str(i), "personalised", score) for i, score in enumerate(personal)]
+    rows += [home_row("0", "global", float("nan"))]
+    first, second, third = summary(homes_table(rows))
+
+    assert (first.model, first.homes, first.left_out, first.compared) == ("local", 4, 1, 0)
+    assert (first.mean, first.median) == pytest.approx((0.65, 0.65))
+    assert first.p10 == pytest.approx(0.53)
+    assert np.isnan([first.hurt, first.helped, first.p_value]).all()
+
+    assert (second.model, second.homes, second.left_out) == ("global", 0, 1)
+    assert np.isnan([second.mean, second.median, second.p10, second.hurt]).all()
+
+    assert (third.model, third.homes, third.compared) == ("personalised", 5, 4)
+    assert (third.hurt, third.helped) == (0.25, 0.5)
+    assert np.isnan(third.p_value)
+    assert summary(homes_table(rows), margin=0.0)[2].helped == 0.75
+    gaps = differences(homes_table(rows), "personalised")
+    assert gaps == pytest.approx({"0": 0.1, "1": 0.004, "2": -0.05, "3": 0.1})
+
+
+def test_p_value_of_a_clean_sweep_by_hand() -> None:
+    # All of n differences positive and distinct: p = 2 / 2**n, by counting the signs.
+    for count in (6, 8, 12):
+        rows = [home_row(str(i), "local", 0.1) for i in range(count)]
+        rows += [home_row(str(i), "global", 0.2 + i / 100) for i in range(count)]
+        assert summary(homes_table(rows))[1].p_value == pytest.approx(2 / 2**count)
+    few = [row for row in rows if int(str(row["home"])) < 5]
+    assert np.isnan(summary(homes_table(few))[1].p_value)
+    equal = [row | {"score": 0.3} for row in rows]
+    assert np.isnan(summary(homes_table(equal))[1].p_value)
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    pairs=st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=20),
+    margin=st.floats(0, 0.5),
+)
+def test_hurt_and_helped_trade_places_when_the_models_do(
+    pairs: list[tuple[float, float]], margin: float
+) -> None:
+    def third(first: int, second: int) -> tuple[float, float]:
+        rows = [home_row(str(i), "local", pair[first]) for i, pair in enumerate(pairs)]
+        rows += [home_row(str(i), "personalised", pair[second]) for i, pair in enumerate(pairs)]
+        row = summary(homes_table(rows), margin=margin)[1]
+        return row.hurt, row.helped
+
+    hurt, helped = third(0, 1)
+    assert third(1, 0) == (helped, hurt)
+    assert 0 <= hurt + helped <= 1
+
+
+def test_neither_torch_nor_flower_nor_scipy_is_imported() -> None:
+    script = (
+        "import sys, fedhome.runs, fedhome.events\n"
+        "print([m for m in ('torch', 'flwr', 'scipy') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "[]"
