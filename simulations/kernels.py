@@ -83,9 +83,9 @@ class EagerKernel(Kernel):
             losses[:] = 0.0
             for turn, first in enumerate(range(0, order.shape[1], size)):
                 active = int(np.searchsorted(-rows.counts, -first))  # homes with rows left
-                index = order[:active, first : first + size]
-                inside = first + np.arange(index.shape[1]) < rows.counts[:active, None]
-                index = torch.from_numpy(np.where(inside, index, order[:active, :1]))
+                drawn = order[:active, first : first + size]
+                inside = first + np.arange(drawn.shape[1]) < rows.counts[:active, None]
+                index = torch.from_numpy(np.where(inside, drawn, order[:active, :1]))
                 batch = Batch(
                     x[index],
                     y[index],

@@ -287,7 +287,7 @@ def predict_stacked(learning: LocalLearning, params: Params, x: torch.Tensor) ->
         return functional_call(learning.model, values, (rows,))  # type: ignore[no-any-return]
 
     with torch.no_grad():
-        return vmap(one)(params, x)  # type: ignore[no-any-return]
+        return vmap(one)(params, x)
 
 
 def _by_rows(order: NDArray[np.int64], counts: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:

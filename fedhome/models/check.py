@@ -81,7 +81,7 @@ def vectorises(module: nn.Module, features: int) -> str:
         return f"{', '.join(fused)} is a fused recurrent layer"
 
     def loss(values: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
-        return functional_call(module, values, (x,)).sum()
+        return functional_call(module, values, (x,)).sum()  # type: ignore[no-any-return]
 
     try:
         vmap(grad(loss))(stacked, torch.zeros(_BATCH, _BATCH, features))

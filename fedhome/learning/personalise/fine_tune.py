@@ -85,14 +85,15 @@ def outcome(
         rate: Learning rate that the fleet chose, as a multiple of the plan's.
         epochs: Passes that the fleet chose; 0 keeps the global model.
     """
-    part = "train+validation" if settings.refit else "train"
     local, local_loss = _local_only(cohort, settings)
     tuned = np.broadcast_to(start, (len(cohort.homes), len(start)))
     final = tuned
     for turn in range(epochs):
         tuned = cohort.train(tuned, stream=_TUNE + turn, epochs=1, rate=rate).params
         if settings.refit:
-            final = cohort.train(final, stream=_REFIT + turn, epochs=1, rate=rate, part=part).params
+            final = cohort.train(
+                final, stream=_REFIT + turn, epochs=1, rate=rate, part="train+validation"
+            ).params
     if not settings.refit:
         final = tuned
     validation = np.stack(
