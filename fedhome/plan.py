@@ -27,7 +27,9 @@ class Data(Section):
     """Where the homes' data comes from and how it becomes examples."""
 
     source: str = Field("synthetic", description='"synthetic", a named set, or a folder')
-    homes: int = Field(100, ge=1, description="synthetic homes; of other sources, at most so many")
+    homes: int | None = Field(
+        None, ge=1, description="synthetic homes (100 if unset); of other sources, at most so many"
+    )
     days: int = Field(60, ge=2, description="days of readings of each synthetic home")
     target: str = Field("load_kwh", description="column to predict")
     features: tuple[str, ...] = Field((), description="columns used now; empty: all numeric ones")

@@ -14,17 +14,13 @@ from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
+from numpy.typing import NDArray
 
 from fedhome.errors import FedHomeError
-from fedhome.flower import (
-    APP_RAISED,
-    empty_run,
-    failure,
-    stamp,
-    take_identity,
-)
+from fedhome.flower import APP_RAISED, empty_run, failure, stamp, take_identity
+from simulations.faults import ANSWERS, LATE
 
-Silent = Callable[[int, Sequence[int]], np.ndarray]
+Silent = Callable[[int, NDArray[np.int64]], NDArray[np.int64]]
 
 
 class InProcessGrid(Grid):
@@ -32,8 +28,8 @@ class InProcessGrid(Grid):
 
     Args:
         homes: Names of the homes.
-        silent: Which homes give no answer: ``silent(round, positions)`` returns bool
-            ``[positions]``.
+        silent: Which homes give no answer to training: ``silent(round, positions)`` returns
+            ANSWERS, ABSENT or LATE for each, int64 ``[positions]``.
         run_id: Number of the run.
     """
 
@@ -47,6 +43,7 @@ class InProcessGrid(Grid):
         self._run = empty_run(run_id)
         self._nodes = list(range(self.first_node, self.first_node + len(self.homes)))
         self._sent = 0
+        self.late = 0
         self._waiting: dict[str, Message] = {}
         self._behind: dict[str, int] = {}
         take_identity(run_id)
@@ -124,8 +121,9 @@ class InProcessGrid(Grid):
             return []
         if self._silent is not None and asked[0].metadata.message_type == "train":
             turn = _round_of(asked[0])
-            gone = self._silent(turn, [self.position(message) for message in asked])
-            asked = [m for m, absent in zip(asked, gone, strict=True) if not absent]
+            missing = self._silent(turn, np.array([self.position(message) for message in asked]))
+            self.late = int((missing == LATE).sum())
+            asked = [m for m, why in zip(asked, missing, strict=True) if why == ANSWERS]
         return self.answer(asked) if asked else []
 
 

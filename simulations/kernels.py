@@ -7,16 +7,20 @@ rounding; a test says so.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 from torch.func import vmap
 
 from fedhome import rng
+from fedhome.errors import EngineError
 from fedhome.learning.local import Batch, LocalLearning, State
+from simulations.fused import FusedMLP
 
 if TYPE_CHECKING:
     from simulations.vector import Fleet
@@ -125,3 +129,88 @@ def joined(moved: State, state: State) -> State:
         state.anchor,
         join(moved.steps, state.steps),
     )
+
+
+class FusedKernel(Kernel):
+    """The compiled MLP kernel of :mod:`simulations.fused`."""
+
+    chunk_homes = 32
+
+    def __init__(self, learning: LocalLearning, sizes: tuple[int, ...]) -> None:
+        train = learning.train
+        self._train = train
+        self._mlp = FusedMLP(
+            sizes,
+            loss=learning.task.loss,
+            optimiser=train.optimiser,
+            momentum=train.momentum,
+            weight_decay=train.weight_decay,
+            proximal_mu=train.proximal_mu,
+            clip_norm=train.clip_norm,
+        )
+
+    @classmethod
+    def fits(cls, learning: LocalLearning) -> tuple[int, ...] | str:
+        """Return the widths of a plain MLP, or why this kernel does not fit."""
+        widths = mlp_widths(learning.model)
+        if not widths:
+            return "the model is not a plain MLP of Linear and ReLU"
+        train = learning.train
+        reason = FusedMLP.supports(
+            widths,
+            loss=learning.task.loss,
+            optimiser=train.optimiser,
+            momentum=train.momentum,
+            weight_decay=train.weight_decay,
+            proximal_mu=train.proximal_mu,
+            clip_norm=train.clip_norm,
+        )
+        return reason or widths
+
+    def train(self, params: NDArray[np.float32], fleet: Fleet, rows: Rows) -> NDArray[np.float64]:
+        """Train home after home, each with its weights in the cache."""
+        own = np.arange(rows.orders[0].shape[1]) < rows.counts[:, None]
+        passes = np.stack(rows.orders, axis=1)  # [homes, passes, rows]
+        order = passes[np.broadcast_to(own[:, None], passes.shape)]
+        return self._mlp.train(
+            params,
+            fleet.x,
+            fleet.y,
+            order,
+            rows.counts,
+            batch_size=self._train.batch_size,
+            epochs=len(rows.orders),
+            learning_rate=self._train.learning_rate,
+        )
+
+
+def mlp_widths(module: nn.Module) -> tuple[int, ...]:
+    """Return the widths of Linear, ReLU, Linear, …, Linear; nothing for another module."""
+    layers = list(module) if isinstance(module, nn.Sequential) else []
+    linear, between = layers[::2], layers[1::2]
+    if not all(type(layer) is nn.Linear and layer.bias is not None for layer in linear):
+        return ()
+    if not linear or len(layers) % 2 == 0 or not all(type(a) is nn.ReLU for a in between):
+        return ()
+    return (linear[0].in_features, *(layer.out_features for layer in linear))
+
+
+def kernel_of(learning: LocalLearning, wanted: str, notice: Callable[[str], None]) -> Kernel:
+    """Return the fastest kernel that fits, or the wanted one.
+
+    Args:
+        learning: What is to be trained.
+        wanted: "auto", "fused", "traced" or "eager".
+        notice: Called with a sentence when "auto" takes the slowest.
+
+    Raises:
+        EngineError: The wanted kernel does not fit.
+    """
+    fused = FusedKernel.fits(learning) if wanted in {"auto", "fused"} else ""
+    if isinstance(fused, tuple):
+        return FusedKernel(learning, fused)
+    if wanted == "fused":
+        raise EngineError(
+            f"engine.kernel = fused does not fit: {fused}", hint='set engine.kernel = "auto"'
+        )
+    return EagerKernel(learning)

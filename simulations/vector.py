@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.func import functional_call, vmap
+from torch.func import vmap
 
 from fedhome import rng
 from fedhome.learning.cohort import Cohort, Measured, Trained
@@ -282,12 +282,8 @@ def predict_stacked(learning: LocalLearning, params: Params, x: torch.Tensor) ->
     Returns:
         Raw outputs ``[homes, rows, outputs]``.
     """
-
-    def one(values: Params, rows: torch.Tensor) -> torch.Tensor:
-        return functional_call(learning.model, values, (rows,))  # type: ignore[no-any-return]
-
     with torch.no_grad():
-        return vmap(one)(params, x)
+        return vmap(learning.forward)(params, x)
 
 
 def _by_rows(order: NDArray[np.int64], counts: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:

@@ -189,7 +189,7 @@ def _from_text(
         odd = pc.and_(text.is_valid(), pc.invert(is_number)).to_numpy()
         raise SourceError(
             f"{raw.place(int(np.argmax(odd)))}: the cell in column {name!r} is not a number, "
-            "as most others in it are",
+            "though at least half of its cells are",
             hint="correct the cell or leave it empty; if the column holds classes, "
             "give every class a name that is not a number",
         )

@@ -68,7 +68,8 @@ def outcome(
         "examples-validation": cohort.counts("validation"),
     }
     for model, measured in ended.models.items():
-        columns[f"{model}.loss"] = measured.losses
+        if model != "baseline":  # it states no probabilities, so it has no loss
+            columns[f"{model}.loss"] = measured.losses
         columns |= {f"{model}.{name}": values for name, values in measured.metrics.items()}
     return columns
 

@@ -6,6 +6,8 @@ ones for many homes at once. One algorithm, written once.
 
 from __future__ import annotations
 
+import copy
+import threading
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -80,6 +82,7 @@ class LocalLearning:
         named = {name: p.detach() for name, p in model.named_parameters()}
         self.layout = Layout.of({name: p.numpy() for name, p in named.items()})
         self.initial = self.layout.flatten({name: p.numpy() for name, p in named.items()})
+        self._threads = threading.local()
         self._variants: dict[tuple[float, float], LocalLearning] = {}
         self._dropouts = tuple(
             f"{name}.key" if name else "key"
@@ -124,7 +127,7 @@ class LocalLearning:
         extra = dict.fromkeys(self._dropouts, batch.key)
 
         def objective(params: Params) -> Tensor:
-            output = functional_call(self.model, {**params, **extra}, (batch.x,))
+            output = self.forward({**params, **extra}, batch.x)
             losses = row_losses(self.task.loss, output, batch.y)
             return (losses * batch.mask).sum() / batch.mask.sum()
 
@@ -172,7 +175,18 @@ class LocalLearning:
     def predict(self, params: Params, x: Tensor) -> Tensor:
         """Return the model's raw outputs, ``[rows, outputs]``, without dropout."""
         with torch.no_grad():
-            return functional_call(self.model, params, (x,))  # type: ignore[no-any-return]
+            return self.forward(params, x)
+
+    def forward(self, params: Params, x: Tensor) -> Tensor:
+        """Return the model's raw outputs, ``[rows, outputs]``; any thread may call it.
+
+        ``functional_call`` swaps the parameters into the module while it runs, so each
+        thread has a module of its own.
+        """
+        own = getattr(self._threads, "model", None)
+        if own is None:
+            own = self._threads.model = copy.deepcopy(self.model)
+        return functional_call(own, params, (x,))  # type: ignore[no-any-return]
 
 
 def _adam(

@@ -11,7 +11,7 @@ from fedhome.plan import Plan
 from fedhome.plugins import load
 from fedhome.rng import key
 
-_GROUPS = 8
+_GROUP = 8  # units of a group; two or three would be normalised to little more than signs
 
 
 class KeyedDropout(nn.Module):
@@ -60,7 +60,7 @@ def mlp(
         outputs: Width of the output, ``[batch, outputs]``.
         hidden: Widths of the hidden layers; none gives a linear model.
         dropout: Share of hidden units dropped in training.
-        norm: ``"none"``, ``"layer"`` (LayerNorm) or ``"group"`` (GroupNorm of 8 groups).
+        norm: ``"none"``, ``"layer"`` (LayerNorm) or ``"group"`` (GroupNorm in groups of 8 units).
     """
     layers: list[nn.Module] = []
     width = features
@@ -69,7 +69,7 @@ def mlp(
         if norm == "layer":
             layers.append(nn.LayerNorm(units))
         elif norm == "group":
-            layers.append(nn.GroupNorm(_GROUPS if units % _GROUPS == 0 else 1, units))
+            layers.append(nn.GroupNorm(units // _GROUP if units % _GROUP == 0 else 1, units))
         layers.append(nn.ReLU())
         if dropout:
             layers.append(KeyedDropout(dropout, place))

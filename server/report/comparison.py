@@ -43,7 +43,9 @@ def curves(runs: Sequence[RunResults]) -> Figure | None:
             if not run.measured(name):
                 continue
             curve = line(run.column("round"), run.column(name), text(run.label), *_style(number))
-            curve.update(legendgroup=run.label, showlegend=not shown)
+            # Dots would hide the dashes; a curve of one round is nothing but its dot.
+            mode = "lines" if len(curve.x) > 1 else "markers"
+            curve.update(legendgroup=run.label, showlegend=not shown, mode=mode)
             plot.add_trace(curve, row=row, col=1)
             shown = True
         told.append(f"{run.label} has {len(run.column('round'))} rounds")
@@ -107,7 +109,7 @@ def distributions(runs: Sequence[RunResults]) -> Figure | None:
     )
     names = {run.score_name for run in scored}
     plot.update_xaxes(title_text=text(names.pop()) if len(names) == 1 else "score", showgrid=True)
-    plot.update_layout(legend={"y": -0.06, "yref": "container", "y": 0.0, "yanchor": "bottom"})
+    plot.update_layout(legend={"yref": "container", "y": 0.0, "yanchor": "bottom"})
     return Figure(
         key="distribution",
         title="How the homes fare in each run",
@@ -148,14 +150,15 @@ def gains(runs: Sequence[RunResults]) -> Figure | None:
     if not told:
         return None
     plot.add_hline(y=0, line={"color": INK, "width": 1})
-    plot.update_xaxes(title_text="share of homes, from most hurt to most helped", ticksuffix=" %")
+    plot.update_xaxes(title_text="share of homes, sorted", ticksuffix=" %")
     plot.update_yaxes(title_text="score minus local-only score")
     plot.update_layout(legend={"y": -0.2})
     return Figure(
         key="differences",
         title="Homes hurt and helped in each run",
-        reading="Each curve sorts a run's homes by what learning together gains them over "
-        "learning alone: the later a curve crosses zero, the more homes are hurt.",
+        reading="Each curve sorts a run's homes, from most hurt to most helped, by what learning "
+        "together gains them over learning alone: the later a curve crosses zero, the more homes "
+        "are hurt.",
         alt=f"{'; '.join(told)}.",
         plot=plot,
     )

@@ -32,7 +32,7 @@ FEW_HOMES: Final = 60
 """Up to so many homes are drawn as single dots; more, as their distribution."""
 
 FEW_ROUNDS: Final = 40
-"""Up to so many rounds have a dot each on their curve."""
+"""Up to so many rounds have a dot each on their curve, and gaps between their bars."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +56,9 @@ class Figure:
 
 def learning_curves(run: RunResults) -> Figure | None:
     """Return loss and score by round; None for a run without rounds."""
-    if not (run.measured("train_loss") or run.measured("validation_loss")):
-        return None
     validated, scored = run.measured("validation_loss"), run.measured("validation_score")
+    if not (run.measured("train_loss") or validated or scored):
+        return None
     plot = make_subplots(rows=1 + scored, cols=1, shared_xaxes=True, vertical_spacing=0.07)
     rounds = run.column("round")
     lines = [
@@ -72,7 +72,7 @@ def learning_curves(run: RunResults) -> Figure | None:
             values = run.column(name)
             plot.add_trace(line(rounds, values, label, colour, dash), row=row, col=1)
             told.append(f"{label} {_from_to(values)}")
-    styled(plot, 320 + 160 * scored, hovermode="x unified")
+    styled(plot, 320 + 160 * scored, hovermode="x unified", showlegend=True)
     plot.update_yaxes(title_text="loss", row=1, col=1)
     if scored:
         plot.update_yaxes(title_text=text(run.score_name), row=2, col=1)
@@ -116,7 +116,9 @@ def distribution(run: RunResults) -> Figure | None:
     medians = {model: median(values.values()) for model, values in run.scores.items()}
     plot.update_xaxes(
         tickvals=list(range(len(models))),
-        ticktext=[MODEL_NAMES[model] for model in models],
+        ticktext=[MODEL_NAMES[model].replace(" ", "<br>") for model in models],
+        tickfont={"size": 11},
+        tickangle=0,
         range=[-0.5, len(models) - 0.5],
     )
     plot.update_yaxes(title_text=text(run.score_name))
@@ -166,7 +168,7 @@ def hurt_and_helped(run: RunResults, margin: float) -> Figure | None:
     name = MODEL_NAMES[run.learnt]
     plot.add_hline(y=0, line={"color": INK, "width": 1})
     plot.update_xaxes(
-        title_text="homes, from most hurt to most helped",
+        title_text="homes, sorted",
         showticklabels=False,
         range=[0.4, len(ordered) + 0.6],
     )
@@ -175,9 +177,9 @@ def hurt_and_helped(run: RunResults, margin: float) -> Figure | None:
     return Figure(
         key="differences",
         title="Homes hurt and helped",
-        reading=f"Each bar is one home: above zero its {name.lower()} model beats the one that it "
-        "would have learnt alone, below zero it would have been better off alone; the fewer and "
-        "the shorter the bars below, the better.",
+        reading="Each bar is one home, from most hurt to most helped: above zero its "
+        f"{name.lower()} model beats the one that it would have learnt alone, below zero it would "
+        "have been better off alone; the fewer and the shorter the bars below, the better.",
         alt=f"Of {len(ordered)} homes, "
         + ", ".join(f"{sum(mask)} {label}" for label, _, mask in kinds)
         + f"; from {ordered[0][1]:+.3f} to {ordered[-1][1]:+.3f}.",
@@ -203,10 +205,18 @@ def traffic(run: RunResults) -> Figure | None:
     sums = []
     for name, label, row, colour, scale in parts:
         values = [value / scale for value in _known(run, name)]
+        if not any(values):
+            continue
         sums.append(f"{sum(values):.4g} {label}")
         bar = go.Bar(name=label, x=rounds, y=values, marker={"color": colour, "line": {"width": 0}})
         plot.add_trace(bar, row=row, col=1)
-    styled(plot, 460, barmode="stack", bargap=0.2, hovermode="x unified")
+    styled(
+        plot,
+        460,
+        barmode="stack",
+        bargap=0.2 if len(rounds) <= FEW_ROUNDS else 0.0,
+        hovermode="x unified",
+    )
     plot.update_traces(hovertemplate="%{y:.4g}")
     plot.update_yaxes(title_text=f"{unit} per round", row=1, col=1)
     plot.update_yaxes(title_text="seconds per round", row=2, col=1)

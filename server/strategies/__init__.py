@@ -1,1 +1,108 @@
-"""Strategies by name, and what they need to see."""
+"""Strategies by name: any of Flower's, ours, or a user's ``module:attribute``."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from flwr.serverapp import strategy as flower
+from flwr.serverapp.strategy import Strategy
+
+from fedhome.errors import PlanError
+from fedhome.plan import Plan
+from fedhome.plugins import load
+
+STRATEGIES: Mapping[str, type[Strategy]] = {
+    "bulyan": flower.Bulyan,
+    "fedadagrad": flower.FedAdagrad,
+    "fedadam": flower.FedAdam,
+    "fedavg": flower.FedAvg,
+    "fedavgm": flower.FedAvgM,
+    "fedmedian": flower.FedMedian,
+    "fedprox": flower.FedProx,
+    "fedtrimmedavg": flower.FedTrimmedAvg,
+    "fedyogi": flower.FedYogi,
+    "krum": flower.Krum,
+    "multikrum": flower.MultiKrum,
+    "qfedavg": flower.QFedAvg,
+}
+WRAPPERS: Mapping[str, type[Strategy]] = {
+    "dp-client-adaptive": flower.DifferentialPrivacyClientSideAdaptiveClipping,
+    "dp-client-fixed": flower.DifferentialPrivacyClientSideFixedClipping,
+    "dp-server-adaptive": flower.DifferentialPrivacyServerSideAdaptiveClipping,
+    "dp-server-fixed": flower.DifferentialPrivacyServerSideFixedClipping,
+}
+
+
+def strategy_of(plan: Plan, homes: int) -> Strategy:
+    """Build the plan's strategy, with its wrapper if it names one.
+
+    The plan's rounds give it ``fraction_train`` and ``fraction_evaluate``; minimum numbers of
+    nodes are 1, since Flower's sampling blocks for ever below them and the quorum is ours.
+
+    Args:
+        plan: The plan.
+        homes: Number of homes in the fleet.
+
+    Raises:
+        PlanError: Arguments that the strategy does not have, or lacks.
+        PluginError: A name behind which there is none.
+    """
+    known = {
+        "fraction_train": plan.rounds.fraction,
+        "fraction_evaluate": plan.rounds.evaluate_fraction,
+        "min_train_nodes": 1,
+        "min_evaluate_nodes": 1,
+        "min_available_nodes": 1,
+        "client_learning_rate": plan.train.learning_rate,
+    }
+    name, args = plan.strategy.name, plan.strategy.args
+    strategy = _built(name, _class_of(name, STRATEGIES, "strategy"), known, args)
+    if plan.strategy.wrap:
+        name, args = plan.strategy.wrap, plan.strategy.wrap_args
+        around = {
+            "strategy": strategy,
+            "num_sampled_clients": max(1, int(homes * plan.rounds.fraction)),
+        }
+        strategy = _built(name, _class_of(name, WRAPPERS, "wrapper"), around, args)
+    return strategy
+
+
+def _class_of(name: str, table: Mapping[str, type[Strategy]], kind: str) -> Callable[..., object]:
+    found = table.get(name.lower()) or load(name, kind, table)
+    if not callable(found):
+        raise PlanError([f"{kind} {name!r} is not a class or a function"])
+    return found
+
+
+def _built(
+    name: str, make: Callable[..., object], ours: Mapping[str, Any], args: Mapping[str, Any]
+) -> Strategy:
+    parameters = inspect.signature(make).parameters
+    names = [p.name for p in parameters.values() if p.kind is not p.VAR_KEYWORD]
+    takes_any = len(names) < len(parameters)
+    faults = [
+        f"strategy {name!r} has no argument {given!r}; it has: {', '.join(names)}"
+        for given in args
+        if given not in names and not takes_any
+    ]
+    filled = {n: v for n, v in ours.items() if n in names} | dict(args)
+    faults += [
+        f"strategy {name!r} needs the argument {p.name!r}"
+        for p in parameters.values()
+        if p.default is p.empty
+        and p.kind in {p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY}
+        and p.name not in filled
+    ]
+    if faults:
+        raise PlanError(faults, hint="arguments go into [strategy.args] or [strategy.wrap_args]")
+    try:
+        made = make(**filled)
+    except (TypeError, ValueError) as error:
+        raise PlanError([f"strategy {name!r} refuses its arguments: {error}"]) from None
+    if not isinstance(made, Strategy):
+        raise PlanError(
+            [f"{name!r} is not a flwr.serverapp.strategy.Strategy but {type(made).__name__}"]
+        )
+    return made

@@ -11,8 +11,10 @@ from typing import Any
 
 from llvmlite import binding
 
+from fedhome.errors import EngineError
 from simulations.fused.emit import Tile
-from simulations.fused.program import ENTRY, Plan, write_program
+from simulations.fused.layout import Plan
+from simulations.fused.program import ENTRY, write_program
 
 _ADDRESSES = 7
 _COUNTS = 3
@@ -65,6 +67,11 @@ def native(plan: Plan) -> Native:
 
 @cache
 def _compiled(plan: Plan) -> Native:
+    try:
+        binding.check_jit_execution()
+    except OSError as error:
+        message = "This system does not let the fused engine create machine code."
+        raise EngineError(message, hint="Choose another engine.") from error
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
     program = write_program(plan)
@@ -75,6 +82,8 @@ def _compiled(plan: Plan) -> Native:
         jit=True,
     )
     module = binding.parse_assembly(program.source)
+    module.triple = machine.triple
+    module.data_layout = str(machine.target_data)
     module.verify()
     engine = binding.create_mcjit_compiler(module, machine)
     engine.finalize_object()

@@ -34,7 +34,7 @@ def _series(e: Emitter, x: Value, coefficients: Sequence[float]) -> Value:
 
 
 def exp(e: Emitter, x: Value) -> Value:
-    """exp(x) for a vector of float32; x above 88 counts as 88, NaN stays NaN."""
+    """Exponential of a vector of float32; more than 88 counts as 88, NaN stays NaN."""
     b = e.builder
     low, high = e.number(_SMALLEST), e.number(_LARGEST)
     # Ordered comparisons turn NaN into a bound, so that the conversion to int is defined.
@@ -54,7 +54,7 @@ def exp(e: Emitter, x: Value) -> Value:
 
 
 def log(e: Emitter, x: Value) -> Value:
-    """log(x) for a vector of normal positive float32; NaN stays NaN."""
+    """Natural logarithm of a vector of normal positive float32; NaN stays NaN."""
     b = e.builder
     bits = b.bitcast(x, ir.VectorType(I32, e.tile.lanes))
     # x = m * 2^n with m from sqrt(1/2) to sqrt(2): there the series below converges fast.
@@ -69,7 +69,7 @@ def log(e: Emitter, x: Value) -> Value:
 
 
 def log1p(e: Emitter, x: Value) -> Value:
-    """log(1 + x) for a vector of float32 from 0 to 1; NaN stays NaN."""
+    """Logarithm of 1 + x for a vector of float32 from 0 to 1; NaN stays NaN."""
     ratio = e.builder.fdiv(x, e.builder.fadd(x, e.number(2.0)))
     return _twice_artanh(e, ratio, terms=9)
 

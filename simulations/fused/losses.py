@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from dataclasses import dataclass
 
 from llvmlite import ir
 
 from simulations.fused.elementary import exp, log, log1p
 from simulations.fused.emit import F32, I32, I64, POINTER, Emitter, Index, Value
-
-LossName = Literal["mse", "bce", "cross-entropy"]
+from simulations.fused.settings import LossName
 
 # Argument types of the functions below, in their order.
 GATHER = [POINTER, POINTER, POINTER, I64]
@@ -66,20 +65,18 @@ def write_loss(e: Emitter, outputs: int, loss: LossName) -> None:
         rows = b.add(e.splat(b.trunc(e.times(vector, lanes), I32)), e.iota())
         inside = b.icmp_signed("<", rows, last)
         part, within = e.over(vector, e.tile.vectors)
-        place = e.add(
-            e.times(part, e.tile.padded(outputs) * e.tile.panel), e.times(within, lanes)
-        )
-        here = e.at(values, place)
+        place = e.add(e.times(part, e.tile.padded(outputs) * e.tile.panel), e.times(within, lanes))
+        lane = _Lane(e, outputs, e.at(values, place), scale, inside)
         if loss == "cross-entropy":
             classes = b.load(
                 e.at(targets, e.times(vector, lanes), I32),
                 typ=ir.VectorType(I32, lanes),
                 align=4,
             )
-            summed = _cross_entropy(e, outputs, here, classes, scale, inside)
+            summed = _cross_entropy(lane, classes)
         else:
             pointwise = _squared_error if loss == "mse" else _binary_cross_entropy
-            summed = _each_output(e, outputs, pointwise, here, e.at(targets, place), scale, inside)
+            summed = _each_output(lane, pointwise, e.at(targets, place))
         kept = b.select(inside, summed, e.number(0.0))
         return [b.fadd(carried[0], kept)]
 
@@ -87,25 +84,34 @@ def write_loss(e: Emitter, outputs: int, loss: LossName) -> None:
     b.ret(e.total(result))
 
 
-def _each_output(
-    e: Emitter,
-    outputs: int,
-    pointwise: Pointwise,
-    values: Value,
-    targets: Value,
-    scale: Value,
-    inside: Value,
-) -> Value:
-    b, zero = e.builder, e.number(0.0)
+@dataclass(frozen=True)
+class _Lane:
+    """A vector of rows: its outputs, the factor of its gradients, and which rows there are."""
+
+    e: Emitter
+    outputs: int
+    values: Value
+    scale: Value
+    inside: Value
+
+    def store_gradient(self, gradient: Value, offset: Index) -> None:
+        """Write the gradient of the mean, and zero for rows that there are not."""
+        scaled = self.e.builder.fmul(gradient, self.scale)
+        kept = self.e.builder.select(self.inside, scaled, self.e.number(0.0))
+        self.e.store_vector(kept, self.values, offset)
+
+
+def _each_output(lane: _Lane, pointwise: Pointwise, targets: Value) -> Value:
+    e = lane.e
 
     def one(o: Index, carried: list[Value]) -> list[Value]:
         offset = e.times(o, e.tile.panel)
-        value, target = e.load_vector(values, offset), e.load_vector(targets, offset)
+        value, target = e.load_vector(lane.values, offset), e.load_vector(targets, offset)
         loss, gradient = pointwise(e, value, target)
-        e.store_vector(b.select(inside, b.fmul(gradient, scale), zero), values, offset)
-        return [b.fadd(carried[0], loss)]
+        lane.store_gradient(gradient, offset)
+        return [e.builder.fadd(carried[0], loss)]
 
-    (summed,) = e.loop(outputs, one, [zero])
+    (summed,) = e.loop(lane.outputs, one, [e.number(0.0)])
     return summed
 
 
@@ -124,9 +130,8 @@ def _binary_cross_entropy(e: Emitter, value: Value, target: Value) -> tuple[Valu
     return b.fadd(linear, log1p(e, decayed)), b.fsub(probability, target)
 
 
-def _cross_entropy(
-    e: Emitter, outputs: int, values: Value, classes: Value, scale: Value, inside: Value
-) -> Value:
+def _cross_entropy(lane: _Lane, classes: Value) -> Value:
+    e, values, outputs = lane.e, lane.values, lane.outputs
     b, zero, one = e.builder, e.number(0.0), e.number(1.0)
 
     def is_class(o: Index) -> Value:
@@ -155,7 +160,7 @@ def _cross_entropy(
         offset = e.times(o, e.tile.panel)
         probability = b.fmul(e.load_vector(values, offset), inverse)
         difference = b.fsub(probability, b.select(is_class(o), one, zero))
-        e.store_vector(b.select(inside, b.fmul(difference, scale), zero), values, offset)
+        lane.store_gradient(difference, offset)
         return []
 
     e.loop(outputs, gradient)

@@ -11,13 +11,11 @@ Adam is Kingma and Ba, "Adam: A Method for Stochastic Optimization" (2015), algo
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from llvmlite import ir
 
 from simulations.fused.emit import F32, POINTER, Emitter, Index, Value
-
-OptimiserName = Literal["sgd", "adam"]
+from simulations.fused.settings import Rule
 
 BETA_1 = 0.9
 BETA_2 = 0.999
@@ -28,42 +26,6 @@ _CLIP_EPSILON = 1e-6  # torch.nn.utils.clip_grad_norm_ divides by the norm plus 
 RATE, SECOND_SCALE, CLIP_SCALE, NUMBERS = range(4)
 
 FINISH = [POINTER, POINTER]
-
-
-@dataclass(frozen=True)
-class Rule:
-    """How parameters follow their gradients.
-
-    Args:
-        optimiser: ``"sgd"`` or ``"adam"``.
-        momentum: Of SGD; 0 for none.
-        weight_decay: Added to the gradient, times the parameter.
-        proximal_mu: Pull towards the parameters that training began with.
-        clip_norm: Largest L2 norm of a gradient, or None.
-    """
-
-    optimiser: OptimiserName
-    momentum: float = 0.0
-    weight_decay: float = 0.0
-    proximal_mu: float = 0.0
-    clip_norm: float | None = None
-
-    @property
-    def moments(self) -> tuple[str, ...]:
-        """Copies of the parameters' layout that begin with zeros."""
-        if self.optimiser == "adam":
-            return ("first", "second")
-        return ("first",) if self.momentum else ()
-
-    @property
-    def copies(self) -> tuple[str, ...]:
-        """Every copy of the parameters' layout, in the order in which they lie in memory."""
-        return (
-            "parameters",
-            *self.moments,
-            *(("start",) if self.proximal_mu else ()),
-            *(("gradient",) if self.clip_norm is not None else ()),
-        )
 
 
 @dataclass(frozen=True)

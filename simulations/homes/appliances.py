@@ -12,10 +12,13 @@ import numpy as np
 
 from simulations.homes.clock import Clock
 from simulations.homes.draws import Floats, Streams
-from simulations.homes.people import Presence
+from simulations.homes.people import SATURDAY, Presence
 
 EV_SHARE, POOL_SHARE, TANK_SHARE = 0.22, 0.08, 0.42
 """Shares of homes with an electric car, a pool pump, an electric hot-water tank."""
+
+NIGHT_TARIFFS_H = (21.5, 23.0, 24.5, 26.0)
+"""Local hours at which the night tariffs of four utilities begin; 26 is two in the morning."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +42,11 @@ class Scene:
     def streams(self, appliance: str) -> Streams:
         """Return the homes' streams for one appliance."""
         return Streams(self.seed, f"appliance.{appliance}", self.homes)
+
+    def night_tariff_h(self) -> Floats:
+        """Return when each home's night tariff begins, local hour, float64 ``[homes]``."""
+        utility = self.streams("tariff").pick((0.3, 0.3, 0.2, 0.2))
+        return np.array(NIGHT_TARIFFS_H)[utility]
 
     def when_home(self, happens: Floats) -> Floats:
         """Return 1 on days on which something happens and the people are not on holiday."""
@@ -88,12 +96,13 @@ def presence_load(scene: Scene) -> Floats:
 
 
 def moments(scene: Scene) -> Floats:
-    """Return kettles, irons and hair dryers: short bursts in 12 % of active hours."""
+    """Return kettles, irons and hair dryers: short bursts in 8 % of a person's
+    active hours."""
     draw = scene.streams("moments")
-    burst_kwh = draw.lognormal(0.14, 0.4)
+    burst_kwh = draw.lognormal(0.12, 0.4)
     luck = draw.uniforms(scene.clock.steps, 2)
     active = np.minimum(scene.people.active, 2.0)
-    happens = luck[0] < 0.12 * active * scene.clock.step_h
+    happens = luck[0] < 0.08 * active * scene.clock.step_h
     return happens * burst_kwh[:, None] * (0.4 + 1.2 * luck[1]) / scene.clock.step_h
 
 
@@ -112,19 +121,23 @@ def cooking(scene: Scene) -> Floats:
     wakes = scene.when_home((luck[1] < breakfasts[:, None]) * 0.4)
     dinner = scene.clock.covered(scene.people.dinner_h, eats)
     breakfast = scene.clock.covered(scene.people.wake_h + 0.2, wakes)
-    size = (0.75 + 0.5 * luck[2])[:, scene.clock.day]
+    size = (0.85 + 0.3 * luck[2])[:, scene.clock.day]
     return dinner * size * dinner_kwh[:, None] / 0.8 + breakfast * breakfast_kwh[:, None] / 0.4
 
 
 def dishwasher(scene: Scene) -> Floats:
-    """Return a dishwasher (70 % of homes): 1 kWh after dinner, or at night by its timer (30 %)."""
+    """Return a dishwasher, in 70 % of homes: 1 kWh on 35 to 90 % of days.
+
+    It runs after dinner or, in 30 % of homes, when the night tariff begins.
+    """
     draw = scene.streams("dishwasher")
     owned, by_timer = draw.chance(0.7), draw.chance(0.3)
-    timer_h, often = draw.uniform(23.0, 28.0), draw.uniform(0.35, 0.9)
-    kwh = draw.uniform(0.7, 1.2)
+    often, kwh = draw.uniform(0.35, 0.9), draw.uniform(0.7, 1.2)
     luck = draw.uniforms(scene.clock.days, 1)[0]
     runs = scene.when_home((luck < often[:, None]) * owned[:, None] * 1.6)
-    start_h = np.where(by_timer[:, None], timer_h[:, None], scene.people.dinner_h + 1.0)
+    start_h = np.where(
+        by_timer[:, None], scene.night_tariff_h()[:, None], scene.people.dinner_h + 1.0
+    )
     return scene.clock.covered(start_h, runs) * kwh[:, None] / 1.6
 
 
@@ -144,19 +157,19 @@ def laundry(scene: Scene) -> Floats:
 def hot_water(scene: Scene) -> Floats:
     """Return an electric tank: 0.7 to 1.8 kWh a person and day, with a 1 to 3 kW element.
 
-    `TANK_SHARE` of homes have one. 55 % of tanks reheat at the home's hour of the night
-    tariff, the others after the morning's and the evening's showers.
+    `TANK_SHARE` of homes have one. 55 % of tanks reheat when the night tariff begins, the
+    others after the morning's and the evening's showers.
     """
     draw = scene.streams("hot_water")
     owned, at_night = draw.chance(TANK_SHARE), draw.chance(0.55)
-    tariff_h, evening_h = draw.uniform(22.0, 29.0), draw.uniform(19.5, 22.0)
+    evening_h = draw.uniform(19.5, 22.0)
     element_kw = draw.uniform(1.0, 3.0)
     a_day_kwh = draw.uniform(0.7, 1.8) * scene.people.size
     morning_share = np.where(at_night, 0.0, draw.uniform(0.3, 0.9))
-    spread = 0.8 + 0.4 * draw.uniforms(scene.clock.days, 1)[0]
+    spread = 0.9 + 0.2 * draw.uniforms(scene.clock.days, 1)[0]
     drawn_kwh = np.where(scene.people.on_holiday, 0.3, a_day_kwh[:, None] * spread)
     full_h = drawn_kwh * owned[:, None] / element_kw[:, None]
-    later_h = np.where(at_night, tariff_h, evening_h)[:, None]
+    later_h = np.where(at_night, scene.night_tariff_h(), evening_h)[:, None]
     early = scene.clock.covered(scene.people.wake_h + 0.5, full_h * morning_share[:, None])
     late = scene.clock.covered(
         np.broadcast_to(later_h, full_h.shape), full_h * (1.0 - morning_share[:, None])
@@ -165,21 +178,27 @@ def hot_water(scene: Scene) -> Floats:
 
 
 def electric_car(scene: Scene) -> Floats:
-    """Return a car's charging on the home's own weekdays, 4 to 14 kWh each.
+    """Return a car's charging of what was driven: 4 to 12 kWh on days of work.
 
-    `EV_SHARE` of homes have a car, and charge at 2.3, 3.7 or 7.4 kW: on coming home (40 %),
-    or at the hour that their tariff favours.
+    `EV_SHARE` of homes have a car. It charges on 95 % of weekdays or, in 30 % of homes, on
+    the home's own ones, and on 20 to 70 % of weekend days; at 2.3, 3.7 or 7.4 kW; on coming
+    home (40 %) or when the night tariff begins.
     """
     draw = scene.streams("electric_car")
     owned, on_arrival = draw.chance(EV_SHARE), draw.chance(0.4)
-    timer_h, days = draw.uniform(21.0, 27.0), draw.weekdays(0.5)
+    own_days = draw.weekdays(0.6) | ~draw.chance(0.3)[:, None]
+    at_weekends = draw.uniform(0.2, 0.7)
     power_kw = np.array([2.3, 3.7, 7.4])[draw.pick((0.4, 0.4, 0.2))]
-    kwh = draw.uniform(4.0, 14.0)
+    kwh = draw.uniform(4.0, 12.0)
     luck = draw.uniforms(scene.clock.days, 2)
-    chance = np.where(days[:, scene.clock.weekday], 0.95, 0.03) * owned[:, None]
+    weekday = scene.clock.weekday
+    chance = np.where(own_days[:, weekday], 0.95, 0.0)
+    chance = np.where(weekday >= SATURDAY, at_weekends[:, None], chance) * owned[:, None]
     charges = scene.when_home(1.0 * (luck[0] < chance))
-    needed_kwh = kwh[:, None] * (0.7 + 0.6 * luck[1])
-    start_h = np.where(on_arrival[:, None], scene.people.back_h + 0.3, timer_h[:, None])
+    needed_kwh = kwh[:, None] * (0.85 + 0.3 * luck[1])
+    start_h = np.where(
+        on_arrival[:, None], scene.people.back_h + 0.3, scene.night_tariff_h()[:, None]
+    )
     return (
         scene.clock.covered(start_h, charges * needed_kwh / power_kw[:, None]) * power_kw[:, None]
     )

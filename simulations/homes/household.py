@@ -13,7 +13,7 @@ from simulations.homes.draws import Bools, Floats, Streams
 from simulations.homes.people import Presence, presence
 from simulations.homes.weather import Region, Weather
 
-SOLAR_SHARE = 0.18
+SOLAR_SHARE = 0.24
 """Share of homes with solar panels; their meter never reads below 0."""
 
 GAPPY_SHARE = 0.08

@@ -21,7 +21,7 @@ _OFFICE, _HYBRID, _SHIFT, _AT_HOME, _SCHOOL = range(5)
 _ADULT_SHARES = (0.42, 0.24, 0.12, 0.22)
 _RETIRED_SHARE = 0.18
 _ADULTS = 2
-_FRIDAY, _SATURDAY = 4, 5
+_FRIDAY, SATURDAY = 4, 5
 _LONGEST_HOLIDAY_DAYS = 14
 
 
@@ -74,8 +74,8 @@ def presence(*, seed: int, homes: list[int], clock: Clock) -> Presence:
     size = traits.pick(SIZE_SHARES) + 1
     retired = traits.chance(_RETIRED_SHARE)
     second_home = traits.chance(SECOND_HOME_SHARE)
-    weekend = clock.weekday >= _SATURDAY  # [days]
-    late_evening = (clock.weekday == _FRIDAY) | (clock.weekday == _SATURDAY)
+    weekend = clock.weekday >= SATURDAY  # [days]
+    late_evening = (clock.weekday == _FRIDAY) | (clock.weekday == SATURDAY)
 
     wake_h, sleeps_in_h = traits.normal(6.8, 0.8)[:, None], traits.uniform(0.0, 2.5)[:, None]
     wake_h = wake_h + sleeps_in_h * weekend
@@ -116,7 +116,7 @@ def presence(*, seed: int, homes: list[int], clock: Clock) -> Presence:
         on_holiday=on_holiday,
         wake_h=wake_h,
         back_h=back_h,
-        dinner_h=dinner_h + 0.35 * wobble[2],
+        dinner_h=dinner_h + 0.25 * wobble[2],
     )
 
 
@@ -155,7 +155,7 @@ def _working_days(
             traits.uniform(5.5, 8.0),
         ],
     )
-    weekdays = np.arange(7) < _SATURDAY
+    weekdays = np.arange(7) < SATURDAY
     habit = traits.weekdays(0.6)
     goes = np.select(  # [homes, 7]
         [(role == _OFFICE)[:, None] | (role == _SCHOOL)[:, None], (role == _HYBRID)[:, None]],
@@ -183,5 +183,5 @@ def _holidays(luck: Floats, length_days: Floats, second_home: Bools, clock: Cloc
     for ago in range(min(_LONGEST_HOLIDAY_DAYS, clock.days)):
         since = starts[:, : clock.days - ago] & (ago < length_days)[:, None]
         gone[:, ago:] |= since
-    weekday = clock.weekday < _SATURDAY
+    weekday = clock.weekday < SATURDAY
     return gone | (second_home[:, None] & (weekday | (luck > 0.6)))  # noqa: PLR2004

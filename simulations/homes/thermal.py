@@ -18,7 +18,7 @@ import numpy as np
 from simulations.homes.draws import Bools, Floats, Ints, Streams
 
 RESISTIVE, HEAT_PUMP, FUEL = range(3)
-HEATING_SHARES = (0.20, 0.36, 0.44)
+HEATING_SHARES = (0.20, 0.42, 0.38)
 """Shares of homes heated by resistance, by a heat pump, and by gas or a district's heat."""
 
 _SUBSTEP_H = 0.25  # a thermostat switches at most this often

@@ -1,0 +1,102 @@
+"""One home as the ClientApp sees it: its data, its learning, its plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Protocol, cast
+
+from flwr.app import Context
+
+from clients.sources.table import read_home
+from fedhome.errors import DataError
+from fedhome.learning.build import learning_of
+from fedhome.learning.device import Device
+from fedhome.learning.examples import HomeExamples
+from fedhome.learning.personalise import Personaliser, personaliser
+from fedhome.learning.windows import columns_of, examples
+from fedhome.plan import Plan
+from fedhome.plugins import load
+
+_SIMULATED = "simulations.fleet:partition"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Home:
+    """One home.
+
+    Args:
+        plan: The plan that it takes part in.
+        device: Its learning on its examples.
+    """
+
+    plan: Plan
+    device: Device
+
+    @cached_property
+    def personaliser(self) -> Personaliser:
+        """What turns the global model into the home's own.
+
+        Raises:
+            PluginError: The plan's personaliser is not installed here.
+        """
+        return personaliser(self.plan.personalise.name)
+
+    @classmethod
+    def of(cls, plan: Plan, data: HomeExamples, classes: tuple[str, ...] = ()) -> Home:
+        """Build a home from its examples."""
+        learning = learning_of(plan, data.x.shape[1], classes)
+        return cls(plan=plan, device=Device(learning, data, plan.seed))
+
+
+class Partitions(Protocol):
+    """Where simulated homes come from."""
+
+    def __call__(self, plan: Plan, number: int) -> tuple[HomeExamples, tuple[str, ...]]:
+        """Return the examples of home ``number`` (from 0), and the names of the classes."""
+
+
+def find_home(context: Context) -> Home:
+    """Return the home behind a Flower node.
+
+    A real home says in its node configuration where its readings are (``data``); a simulated
+    one has a ``partition-id``. The run's configuration names the plan.
+
+    Raises:
+        DataError: The node's configuration names neither, or the data cannot be used.
+        PlanError: The plan does not hold.
+    """
+    path = str(context.run_config.get("plan", ""))
+    data = context.node_config.get("data")
+    if data is not None:
+        return _real(path, str(data))
+    number = context.node_config.get("partition-id")
+    if not isinstance(number, int):
+        raise DataError(
+            "this node's configuration names no data",
+            hint="start it with --node-config 'data=\"/path/to/readings.csv\"'",
+        )
+    return _simulated(path, number)
+
+
+@lru_cache(maxsize=1)
+def _plan(path: str) -> Plan:
+    return Plan.load(path or None)
+
+
+@lru_cache(maxsize=1)
+def _real(path: str, data: str) -> Home:
+    plan = _plan(path)
+    table = read_home(Path(data), time_zone=plan.data.time_zone or None).table
+    columns = columns_of([table], plan.data)
+    labels = table.labels.get(plan.data.target, ())
+    return Home.of(plan, examples(table, plan.data, columns, plan.task.kind), labels)
+
+
+@lru_cache(maxsize=256)
+def _simulated(path: str, number: int) -> Home:
+    plan = _plan(path)
+    partition = cast("Partitions", load(_SIMULATED, "source of simulated homes"))
+    data, classes = partition(plan, number)
+    return Home.of(plan, data, classes)

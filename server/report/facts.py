@@ -1,0 +1,268 @@
+"""The report's words and tables: facts of a run, summary, notable events, differing settings."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from fedhome.events import Event
+from fedhome.runs import SummaryRow, summary
+from server.report.figures import byte_unit
+from server.report.results import RunResults
+from server.report.theme import MODEL_NAMES
+
+NOTABLE: Final = frozenset(
+    ("dropped", "excluded", "failed", "late", "lost", "refused", "repaired", "resumed", "stop")
+)
+"""Events whose kind ends in one of these words are shown; the others are routine."""
+
+MOST_NAMES: Final = 8
+"""So many names are listed in one place; the rest are counted."""
+
+NOTHING: Final = "\N{EN DASH}"
+
+
+def facts(run: RunResults) -> dict[str, str]:
+    """Return what the run says about itself, by name; what it does not say is left out."""
+    started = run.started
+    closed = len(run.column("round"))
+    planned = run.setting("rounds", "count")
+    of = f" of {planned}" if planned and planned != closed else ""
+    found = {
+        "Plan": started.get("plan") or run.setting("name"),
+        "Data": started.get("data") or run.setting("data", "source"),
+        "Date": f"{run.began:%Y-%m-%d %H:%M} UTC" if run.began else None,
+        "Duration": duration(run.seconds) + ("" if run.finished else ", unfinished")
+        if run.events
+        else None,
+        "Engine": started.get("engine") or run.setting("engine", "name"),
+        "Strategy": run.setting("strategy", "name"),
+        "Aggregation": started.get("aggregation") or run.setting("aggregation", "mode"),
+        "Seed": started.get("seed", run.setting("seed")),
+        "Homes": started.get("homes") or _homes(run),
+        "Rounds": f"{closed}{of}" if closed else None,
+        "Replies": _replies(run) if closed else None,
+        "Traffic": _traffic(run) if closed else None,
+        "Versions": _pairs(started.get("versions")),
+    }
+    return {name: str(value) for name, value in found.items() if value not in (None, "")}
+
+
+def side_by_side(runs: Sequence[RunResults]) -> dict[str, list[str]]:
+    """Return the facts of several runs, each with its value in every run."""
+    told = [facts(run) for run in runs]
+    names = dict.fromkeys(name for told_by_run in told for name in told_by_run)
+    return {name: [told_by_run.get(name, NOTHING) for told_by_run in told] for name in names}
+
+
+def headlines(run: RunResults, margin: float) -> list[tuple[str, str]]:
+    """Return the few numbers that say most, each with what it is."""
+    if run.homes is None or not run.learnt:
+        return []
+    rows = {row.model: row for row in summary(run.homes, margin=margin)}
+    learnt = rows[run.learnt]
+    name = MODEL_NAMES[run.learnt].lower()
+    shown = [(number(learnt.mean), f"mean {run.score_name}, {name}")]
+    if "local" in run.scores:
+        shown.append((number(rows["local"].mean), f"mean {run.score_name}, local only"))
+    if learnt.compared:
+        shown.append((share(learnt.helped), "of the homes helped"))
+        shown.append((share(learnt.hurt), "of the homes hurt"))
+    return shown
+
+
+def summary_cells(row: SummaryRow) -> list[str]:
+    """Return a row of the summary as text, in the order of :data:`SUMMARY_COLUMNS`."""
+    return [
+        MODEL_NAMES[row.model],
+        number(row.mean),
+        number(row.median),
+        number(row.p10),
+        share(row.hurt),
+        share(row.helped),
+        p_value(row.p_value),
+        str(row.homes),
+    ]
+
+
+SUMMARY_COLUMNS: Final = (
+    ("Model", "what the homes predict with"),
+    ("Mean", "over homes, each counting once"),
+    ("Median", "over homes"),
+    ("10th pct.", "a tenth of the homes score lower"),
+    ("Hurt", "homes that score lower than when learning alone, by more than the margin"),
+    ("Helped", "homes that score higher than when learning alone, by more than the margin"),
+    ("p", "two-sided Wilcoxon signed-rank test against local only, paired by home"),
+    ("Homes", "homes with a score"),
+)
+"""The columns of the summary, each with what it means."""
+
+
+def remarks(run: RunResults) -> list[str]:
+    """Return what a reader of the summary must know, one sentence each."""
+    if run.homes is None:
+        return ["This run scored no homes."]
+    said = [
+        f"{MODEL_NAMES[row.model]}: {count(row.left_out, 'home')} left out for want of a score."
+        for row in summary(run.homes)
+        if row.left_out
+    ]
+    chosen = dict(zip(run.homes["home"].to_pylist(), run.homes["chosen"].to_pylist(), strict=True))
+    kept = Counter(name for name in chosen.values() if name)
+    if kept:
+        parts = [f"{MODEL_NAMES[name].lower()} in {n}" for name, n in kept.most_common()]
+        said.append(f"The homes' own gates kept {', '.join(parts)} of {len(chosen)} homes.")
+    return said
+
+
+@dataclass
+class Notice:
+    """Notable events of one kind and one reason, taken together.
+
+    Args:
+        kind: What happened.
+        reason: Why, and further details where they are the same for all.
+        times: How often.
+        homes: Which homes, each once.
+        rounds: In which rounds, each once.
+    """
+
+    kind: str
+    reason: str
+    times: int = 0
+    homes: dict[str, None] = field(default_factory=dict)
+    rounds: dict[int, None] = field(default_factory=dict)
+
+    @property
+    def where(self) -> str:
+        """The homes and rounds, shortened."""
+        names = list(self.homes)
+        shown = ", ".join(names[:MOST_NAMES])
+        more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+        rounds = sorted(self.rounds)
+        parts = [shown + more] if names else []
+        if len(rounds) == 1:
+            parts.append(f"round {rounds[0]}")
+        elif rounds:
+            parts.append(f"{len(rounds)} rounds from {rounds[0]} to {rounds[-1]}")
+        return "; ".join(parts) or NOTHING
+
+
+def notices(events: Sequence[Event]) -> list[Notice]:
+    """Return the notable events, equal ones taken together, in the order of the first of each."""
+    found: dict[tuple[str, str], Notice] = {}
+    for event in events:
+        if event.event.rpartition("-")[2] not in NOTABLE:
+            continue
+        kind = event.event.replace("-", " ").capitalize()
+        reason = str(event.data.get("reason") or "")
+        details = [
+            f"{name.replace('_', ' ')} {value}"
+            for name, value in event.data.items()
+            if name in DETAILS and value is not None
+        ]
+        reason = "; ".join([reason, *details] if reason else details) or NOTHING
+        notice = found.setdefault((kind, reason), Notice(kind, reason))
+        notice.times += 1
+        if isinstance(home := event.data.get("home"), str):
+            notice.homes[home] = None
+        if isinstance(number := event.data.get("round"), int):
+            notice.rounds[number] = None
+    return list(found.values())
+
+
+DETAILS: Final = ("best_round", "bytes", "patience")
+"""What else of a notable event is shown: a list, so that nothing private slips through."""
+
+
+def differing_settings(runs: Sequence[RunResults]) -> dict[str, list[str]]:
+    """Return the settings in which the plans differ, each with its value in every run."""
+    plans = [_flat(run.plan) for run in runs]
+    names = dict.fromkeys(name for plan in plans for name in plan)
+    values = {name: [plan.get(name, NOTHING) for plan in plans] for name in names}
+    return {name: row for name, row in values.items() if len(set(row)) > 1}
+
+
+def command(run: RunResults) -> str:
+    """Return the command that started the run, empty where the log does not tell it."""
+    told = run.started.get("command", "")
+    return shlex.join(map(str, told)) if isinstance(told, list) else str(told or "")
+
+
+def number(value: float) -> str:
+    """Return a score with three decimals."""
+    return NOTHING if math.isnan(value) else f"{value:.3f}".replace("-", "\N{MINUS SIGN}")
+
+
+def share(value: float) -> str:
+    """Return a share as whole per cent; what is not quite none or all does not look like it."""
+    if math.isnan(value):
+        return NOTHING
+    if 0 < value < 0.01:  # noqa: PLR2004
+        return "<1 %"
+    return ">99 %" if 0.99 < value < 1 else f"{value:.0%}".replace("%", " %")  # noqa: PLR2004
+
+
+def p_value(value: float) -> str:
+    """Return a p-value with two significant digits, or that it is below 0.001."""
+    if math.isnan(value):
+        return NOTHING
+    return "<0.001" if value < 0.001 else f"{value:.2g}"  # noqa: PLR2004
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in its two largest units."""
+    if seconds < 60:  # noqa: PLR2004
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes_rest = divmod(minutes, 60)
+    return f"{hours} h {minutes_rest} min" if hours else f"{minutes} min {rest} s"
+
+
+def size(amount: float) -> str:
+    """Return bytes in a handy unit."""
+    unit, factor = byte_unit(amount)
+    return f"{amount / factor:.3g} {unit}"
+
+
+def count(amount: int, noun: str) -> str:
+    """Return ``1 home`` or ``2 homes``."""
+    return f"{amount} {noun}{'' if amount == 1 else 's'}"
+
+
+def _homes(run: RunResults) -> int | None:
+    return len(set(run.homes["home"].to_pylist())) if run.homes is not None else None
+
+
+def _replies(run: RunResults) -> str:
+    asked, answered, dropped, late = (
+        round(sum(v or 0 for v in run.column(f"homes_{name}")))
+        for name in ("asked", "answered", "dropped", "late")
+    )
+    lost = f" ({dropped} dropped, {late} late)" if dropped or late else ""
+    return f"{answered} of {asked}{lost}"
+
+
+def _traffic(run: RunResults) -> str:
+    up, down = (sum(v or 0 for v in run.column(name)) for name in ("bytes_up", "bytes_down"))
+    return f"{size(up)} up, {size(down)} down"
+
+
+def _pairs(versions: object) -> str:
+    if not isinstance(versions, Mapping):
+        return ""
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
+
+
+def _flat(table: Mapping[str, Any], above: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for name, value in table.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{above}{name}.")
+        else:
+            flat[above + name] = str(value)
+    return flat

@@ -1,0 +1,95 @@
+"""The report's page: one file with all that it needs inside."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import jinja2
+from plotly.offline import get_plotlyjs
+
+from fedhome.errors import RunError
+from fedhome.runs import RunFolder, summary, write_atomically
+from server.report import facts
+from server.report.comparison import comparison_figures
+from server.report.figures import figures
+from server.report.results import RunResults, load
+from server.report.theme import DARK
+
+MARGIN: Final = 0.005
+"""Differences of score up to this count as equal."""
+
+HERE: Final = Path(__file__).parent
+
+
+def write_report(runs: Sequence[RunFolder], out: Path, *, margin: float = MARGIN) -> Path:
+    """Write the report of one run, or the comparison of several, as one HTML file.
+
+    The file fetches nothing, from nowhere. It shows the names of homes, and no other data of
+    theirs than their scores.
+
+    Args:
+        runs: The run, or the runs in the order of comparison.
+        out: The file to write.
+        margin: Differences of score up to this count as equal.
+
+    Raises:
+        RunError: No run was named, a folder holds none, a file in it is damaged or was
+            altered, or ``out`` cannot be written.
+    """
+    if not runs:
+        raise RunError("no run to report on", hint="name the folder of a run")
+    out = Path(out)
+    write_atomically(out, _page(load(runs), margin).encode("utf-8", "replace"))
+    return out
+
+
+def _page(runs: Sequence[RunResults], margin: float) -> str:
+    one = runs[0] if len(runs) == 1 else None
+    script = (HERE / "page.js").read_text(encoding="utf-8")
+    plotly = get_plotlyjs()
+    shown = figures(one, margin) if one else comparison_figures(runs)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals |= {
+        "facts_of": facts.facts,
+        "side_by_side": facts.side_by_side,
+        "cells": facts.summary_cells,
+        "command": facts.command,
+    }
+    return environment.get_template("page.html.j2").render(
+        title=one.label if one else f"Comparison of {len(runs)} runs",
+        runs=runs,
+        headlines=facts.headlines(one, margin) if one else [],
+        columns=facts.SUMMARY_COLUMNS,
+        score_name=" or ".join(dict.fromkeys(run.score_name for run in runs)),
+        summaries=[
+            (run, summary(run.homes, margin=margin)) for run in runs if run.homes is not None
+        ],
+        margin=margin,
+        compared=any(run.learnt and "local" in run.scores for run in runs),
+        remarks=[(run, said) for run in runs if (said := facts.remarks(run))],
+        notices=[(run, found) for run in runs if (found := facts.notices(run.events))],
+        differing=facts.differing_settings(runs),
+        figures=[(figure, json.loads(figure.plot.to_json())) for figure in shown],
+        dark=DARK,
+        style=(HERE / "page.css").read_text(encoding="utf-8"),
+        script=script,
+        plotly=plotly,
+        scripts_allowed=" ".join(_allowance(text) for text in (plotly, script)),
+    )
+
+
+def _allowance(script: str) -> str:
+    """Return the hash by which the page's policy lets this script run, and no other."""
+    digest = hashlib.sha256(script.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"

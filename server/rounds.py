@@ -1,0 +1,212 @@
+"""Drives a Flower strategy's four methods, round by round: select, ask, sum, apply, log, keep.
+
+Flower's own ``Strategy.start`` can neither resume nor stop early, and one malformed reply ends
+it; so the loop is ours, and any strategy runs in it unmodified.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from flwr.app import ConfigRecord, Message, MetricRecord
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Strategy
+from numpy.typing import NDArray
+
+from fedhome import rng
+from fedhome.errors import FedHomeError, RoundError
+from fedhome.events import EventLog
+from fedhome.flower import array_record, read_flat
+from fedhome.plan import Plan
+from fedhome.runs import RunFolder
+from fedhome.update import Layout
+from server import checkpoint, memory
+from server.checkpoint import Checkpoint
+from server.replies import Sound, sound_replies
+
+_MOST_FAILURES = 5  # rounds in a row without a quorum, after which the run gives up
+
+
+class Rounds:
+    """The rounds of one run.
+
+    Args:
+        plan: The plan.
+        strategy: Any Flower strategy.
+        grid: How messages travel.
+        layout: Layout of the parameters.
+        initial: Parameters to begin with, float32 ``[size]``.
+        folder: The run's folder.
+        log: The run's log.
+    """
+
+    def __init__(
+        self,
+        *,
+        plan: Plan,
+        strategy: Strategy,
+        grid: Grid,
+        layout: Layout,
+        initial: NDArray[np.float32],
+        folder: RunFolder,
+        log: EventLog,
+    ) -> None:
+        self.plan = plan
+        self.strategy = strategy
+        self.grid = grid
+        self.layout = layout
+        self.folder = folder
+        self.log = log
+        self.state = Checkpoint(round=0, flat=initial, best=initial)
+        self._failures = 0
+
+    def resume(self) -> bool:
+        """Go back to the run's last checkpoint; False if there is none.
+
+        Raises:
+            RunError: The checkpoint is damaged or of another model.
+        """
+        found = checkpoint.load(self.folder, self.layout)
+        if found is None:
+            return False
+        self.state = found
+        if found.memory:
+            memory.recall(self.strategy, found.memory, found.arrays)
+        return True
+
+    def run(self) -> NDArray[np.float32]:
+        """Run all rounds that are left, and return the global parameters ``[size]``.
+
+        Raises:
+            RoundError: Too many rounds in a row failed.
+        """
+        state, plan = self.state, self.plan
+        while state.round < plan.rounds.count and not self._ends_early():
+            state.rows.append(self._round(state.round + 1))
+            state.round += 1
+            self._after_round()
+            last = state.round == plan.rounds.count or self._ends_early()
+            if last or state.round % plan.rounds.checkpoint_every == 0:
+                state.memory, state.arrays = memory.remember(self.strategy)
+                checkpoint.save(self.folder, self.layout, state)
+        if self._ends_early():
+            self.log.append("early-stop", round=state.round, best_loss=state.best_loss)
+        return state.flat if plan.rounds.patience is None else state.best
+
+    def _ends_early(self) -> bool:
+        patience = self.plan.rounds.patience
+        return patience is not None and self.state.stale >= patience
+
+    def _after_round(self) -> None:
+        state, row = self.state, self.state.rows[-1]
+        loss = row["validation_loss"]
+        if loss is not None and loss < state.best_loss:
+            state.best, state.best_loss, state.stale = state.flat, loss, 0
+        else:
+            state.stale += 1
+        self.log.append("round-closed", **row)
+
+    def _round(self, number: int) -> dict[str, Any]:
+        begin = time.perf_counter()
+        arrays = array_record(self.layout, self.state.flat)
+        with rng.pinned_globals(self.plan.seed, "train", number):
+            messages = list(
+                self.strategy.configure_train(number, arrays, ConfigRecord(), self.grid)
+            )
+        row: dict[str, Any] = {"round": number, "homes_asked": len(messages)}
+        asked = time.perf_counter()
+        replies = list(self.grid.send_and_receive(messages, timeout=self.plan.rounds.deadline_s))
+        answered = time.perf_counter()
+        sound = self._sound(number, replies, messages, trained=True)
+        row |= self._counts(sound, len(messages))
+        row["train_loss"] = None
+        if self._has_quorum(number, sound.homes, len(messages)):
+            row["train_loss"] = self._apply(number, sound)
+        applied = time.perf_counter()
+        row |= self._evaluate(number)
+        evaluated = time.perf_counter()
+        row["seconds_train"] = answered - asked
+        row["seconds_evaluate"] = evaluated - applied
+        row["seconds_other"] = (asked - begin) + (applied - answered)
+        return row
+
+    def _apply(self, number: int, sound: Sound) -> float | None:
+        with rng.pinned_globals(self.plan.seed, "aggregate", number):
+            summed, metrics = self.strategy.aggregate_train(number, sound.replies)
+        if summed is None:
+            self.log.append("round-unused", round=number, reason="the strategy gave no model")
+            return None
+        try:
+            self.state.flat = read_flat(self.layout, summed)
+        except FedHomeError as error:
+            self.log.append("round-unused", round=number, reason=error.message)
+            return None
+        return _number(metrics, "train_loss")
+
+    def _has_quorum(self, number: int, homes: int, asked: int) -> bool:
+        needed = max(1, math.ceil(self.plan.rounds.quorum * asked))
+        if homes >= needed:
+            self._failures = 0
+            return True
+        self._failures += 1
+        self.log.append("round-failed", round=number, homes=homes, needed=needed)
+        if self._failures == _MOST_FAILURES:
+            raise RoundError(
+                f"round {number}: {homes} of {asked} homes answered, {needed} are needed; "
+                f"so it was {_MOST_FAILURES} times in a row",
+                hint="lower rounds.quorum, or see the log's reply-dropped events for the reasons",
+            )
+        return False
+
+    def _evaluate(self, number: int) -> dict[str, Any]:
+        arrays = array_record(self.layout, self.state.flat)
+        with rng.pinned_globals(self.plan.seed, "evaluate", number):
+            messages = list(
+                self.strategy.configure_evaluate(number, arrays, ConfigRecord(), self.grid)
+            )
+        metrics: MetricRecord | None = None
+        if messages:
+            replies = list(
+                self.grid.send_and_receive(messages, timeout=self.plan.rounds.deadline_s)
+            )
+            sound = self._sound(number, replies, messages, trained=False)
+            if sound.replies:
+                metrics = self.strategy.aggregate_evaluate(number, sound.replies)
+        return {
+            "validation_loss": _number(metrics, "loss"),
+            "validation_score": _number(metrics, "score"),
+        }
+
+    def _sound(
+        self, number: int, replies: Iterable[Message], asked: list[Message], *, trained: bool
+    ) -> Sound:
+        sound = sound_replies(
+            replies,
+            asked=asked,
+            layout=self.layout if trained else None,
+            max_examples=self.plan.rounds.max_examples,
+            homes_behind=getattr(self.grid, "homes_behind", None),
+        )
+        for node, reason in sound.dropped:
+            self.log.append("reply-dropped", round=number, node=node, reason=reason)
+        return sound
+
+    def _counts(self, sound: Sound, asked: int) -> dict[str, int]:
+        payload = 4 * self.layout.size
+        late = int(getattr(self.grid, "late", 0))
+        return {
+            "homes_answered": sound.homes,
+            "homes_dropped": asked - sound.homes - late,
+            "homes_late": late,
+            "bytes_up": payload * (sound.homes + len(sound.dropped)),
+            "bytes_down": payload * asked,
+        }
+
+
+def _number(metrics: MetricRecord | None, name: str) -> float | None:
+    value = None if metrics is None else metrics.get(name)
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None

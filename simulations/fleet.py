@@ -1,0 +1,107 @@
+"""The homes of a simulation: synthetic, of a named data set, or of a user's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from clients.sources.folder import read_folder
+from fedhome.errors import DataError, EmptyFleetError, SourceError
+from fedhome.learning.examples import HomeExamples
+from fedhome.learning.windows import columns_of, examples
+from fedhome.plan import Plan
+from fedhome.tables import HomeTable
+from simulations import datasets
+from simulations.homes import generate
+
+SYNTHETIC_HOMES = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gathered:
+    """The homes that can take part, and what became of the others.
+
+    Args:
+        homes: Each home's examples; all with the same features.
+        excluded: Name and reason of every home that was left out.
+        notes: What was noticed while reading, in plain sentences.
+        classes: Names of the target's classes, where the data name them.
+    """
+
+    homes: list[HomeExamples]
+    excluded: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+    classes: tuple[str, ...]
+
+
+def gather(plan: Plan) -> Gathered:
+    """Read or make the homes of a plan, and cut them into examples.
+
+    Raises:
+        SourceError: The source cannot be read.
+        DataError: The target or a feature is in no home.
+        EmptyFleetError: No home is left.
+    """
+    tables, excluded, notes = _tables(plan)
+    columns = columns_of(tables, plan.data)
+    classes = tables[0].labels.get(plan.data.target, ())
+    homes: list[HomeExamples] = []
+    for table in tables:
+        try:
+            homes.append(examples(table, plan.data, columns, plan.task.kind))
+        except DataError as error:
+            excluded.append((table.home, error.message))
+    if not homes:
+        reasons = "".join(f"\n  - {home}: {reason}" for home, reason in excluded[:5])
+        raise EmptyFleetError(
+            f"no home of {plan.data.source!r} can take part:{reasons}",
+            hint="docs/data.md describes what a home's data must look like",
+        )
+    return Gathered(
+        homes=homes, excluded=tuple(excluded), notes=tuple(notes), classes=_padded(plan, classes)
+    )
+
+
+def _padded(plan: Plan, classes: tuple[str, ...]) -> tuple[str, ...]:
+    return classes if plan.task.kind == "multi-class" else ()
+
+
+def _tables(plan: Plan) -> tuple[Sequence[HomeTable], list[tuple[str, str]], list[str]]:
+    data = plan.data
+    if data.source == "synthetic":
+        count = data.homes or SYNTHETIC_HOMES
+        return list(generate(homes=count, days=data.days, seed=plan.seed)), [], []
+    if data.source in datasets.CATALOGUE:
+        return datasets.load(data.source)[: data.homes], [], []
+    folder = Path(data.source)
+    if not folder.exists():
+        known = ", ".join(["synthetic", *sorted(datasets.CATALOGUE)])
+        raise SourceError(
+            f"{data.source!r} is neither a data set nor a folder",
+            hint=f"known data sets: {known}; `fedhome data list` says more",
+        )
+    read = read_folder(folder, time_zone=data.time_zone or None, target=data.target)
+    excluded = [(home.home, home.reason) for home in read.excluded]
+    return read.homes[: data.homes], excluded, list(read.notes)
+
+
+@lru_cache(maxsize=1)
+def _gathered(plan_json: str) -> Gathered:
+    return gather(Plan.model_validate_json(plan_json))
+
+
+def partition(plan: Plan, number: int) -> tuple[HomeExamples, tuple[str, ...]]:
+    """Return the examples of one home of a plan, by its number from 0, and the class names.
+
+    Raises:
+        DataError: There is no such home.
+    """
+    gathered = _gathered(plan.model_dump_json())
+    if not 0 <= number < len(gathered.homes):
+        raise DataError(
+            f"there is no home {number}: the plan has {len(gathered.homes)}",
+            hint="start as many nodes as the plan has homes",
+        )
+    return gathered.homes[number], gathered.classes

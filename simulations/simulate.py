@@ -1,0 +1,186 @@
+"""One simulation from a plan to a finished run folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pyarrow as pa
+
+from fedhome.errors import RunError
+from fedhome.events import Event, EventLog
+from fedhome.flower import quiet, sums_suffice
+from fedhome.learning.build import learning_of
+from fedhome.learning.personalise import personaliser
+from fedhome.plan import Plan
+from fedhome.results import SummaryRow, homes_table, rounds_table, summary
+from fedhome.runs import RunFolder, SavedModel
+from server.outcome import personalise
+from server.report import write_report
+from server.rounds import Rounds
+from server.strategies import strategy_of
+from simulations.engines import ENGINES, World
+from simulations.fleet import gather
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run.
+
+    Args:
+        folder: Its files.
+    """
+
+    folder: RunFolder
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The resolved plan."""
+        return Plan.parse(self.folder.read_plan())
+
+    @cached_property
+    def rounds(self) -> pa.Table:
+        """One row a round, see :data:`fedhome.results.ROUNDS`; ``.to_pandas()`` if you like."""
+        return self.folder.read_rounds()
+
+    @cached_property
+    def homes(self) -> pa.Table:
+        """One row a home and model, see :data:`fedhome.results.HOMES`."""
+        return self.folder.read_homes()
+
+    @cached_property
+    def model(self) -> SavedModel:
+        """The global model: float32 arrays by name."""
+        return self.folder.read_model()
+
+    @property
+    def summary(self) -> list[SummaryRow]:
+        """Mean, median, 10th percentile and homes hurt, for each model."""
+        return summary(self.homes)
+
+
+def simulate(
+    plan: Plan | None = None,
+    *,
+    out: Path | str | None = None,
+    on_event: Callable[[Event], None] | None = None,
+) -> Result:
+    """Run a simulation.
+
+    Args:
+        plan: The plan; None for the default one: 100 synthetic homes.
+        out: Folder of the run; None for the next free ``runs/NAME-1``, ``runs/NAME-2``, ...
+        on_event: Called with every event of the run's log, as it happens.
+
+    Raises:
+        FedHomeError: What went wrong, and what to do about it.
+    """
+    plan = plan or Plan()
+    folder = RunFolder.create(out, name=plan.name)
+    folder.write_plan(plan.to_toml())
+    return _run(plan, folder, on_event=on_event, resumed=False)
+
+
+def resume(run: Path | str, *, on_event: Callable[[Event], None] | None = None) -> Result:
+    """Go on with a run that was interrupted; it ends with the weights it would have had.
+
+    Args:
+        run: Folder of the run.
+        on_event: Called with every event of the run's log, as it happens.
+
+    Raises:
+        RunError: The folder holds no run, or one that is finished.
+    """
+    folder = RunFolder.create(run, resume=True)
+    if folder.finished:
+        raise RunError(
+            f"{folder.path} is finished: there is nothing to resume",
+            hint=f"`fedhome report {folder.path}` shows it",
+        )
+    plan = Plan.parse(folder.read_plan(), where=str(folder.plan_path))
+    return _run(plan, folder, on_event=on_event, resumed=True)
+
+
+def _run(
+    plan: Plan,
+    folder: RunFolder,
+    *,
+    on_event: Callable[[Event], None] | None,
+    resumed: bool,
+) -> Result:
+    quiet()
+    begin = time.perf_counter()
+    with EventLog(folder.events_path, on_event=on_event) as log:
+        log.append("run-resumed" if resumed else "run-started", plan=plan.name, seed=plan.seed)
+        world = _world(plan, log)
+        layout = world.learning.layout
+        log.append(
+            "fleet-ready",
+            homes=len(world.names),
+            examples=sum(home.counts[0] for home in world.gathered.homes),
+            features=world.gathered.homes[0].x.shape[1],
+            parameters=layout.size,
+            engine=plan.engine.name,
+            rounds=plan.rounds.count,
+            score=world.learning.task.score,
+        )
+        with ENGINES[plan.engine.name](world) as grid:
+            rounds = Rounds(
+                plan=plan,
+                strategy=strategy_of(plan, len(world.names)),
+                grid=grid,
+                layout=layout,
+                initial=world.learning.initial,
+                folder=folder,
+                log=log,
+            )
+            if resumed:
+                rounds.resume()
+            flat = rounds.run()
+            folder.write_rounds(rounds_table(rounds.state.rows))
+            folder.write_model(
+                layout.unflatten(flat), plan=plan.name, round_number=rounds.state.round
+            )
+            if world.how is not None:
+                log.append("personalising", homes=len(world.names))
+                rows = personalise(
+                    plan=plan,
+                    grid=grid,
+                    layout=layout,
+                    flat=flat,
+                    score=world.learning.task.score,
+                    log=log,
+                    name_of=grid.name_of,
+                )
+                folder.write_homes(homes_table(rows))
+        log.append("run-finished", seconds=time.perf_counter() - begin)
+    write_report([folder], folder.report_path)
+    return Result(folder)
+
+
+def _world(plan: Plan, log: EventLog) -> World:
+    gathered = gather(plan)
+    for home, reason in gathered.excluded:
+        log.append("home-excluded", home=home, reason=reason)
+    for note in gathered.notes:
+        log.append("note", text=note)
+    learning = learning_of(plan, gathered.homes[0].x.shape[1], gathered.classes)
+    sums = plan.strategy.works_on == "sums" or (
+        plan.strategy.works_on == "auto" and sums_suffice(strategy_of(plan, len(gathered.homes)))
+    )
+    how = None if plan.personalise.name == "none" else personaliser(plan.personalise.name)
+
+    def notice(text: str) -> None:
+        log.append("note", text=text)
+
+    return World(
+        plan=plan,
+        gathered=gathered,
+        learning=learning,
+        how=how,
+        sums=sums,
+        notice=notice,
+    )
