@@ -4,6 +4,7 @@
 
     train                 learn from the round's model, answer with the new parameters
     evaluate              score the round's model on the home's validation rows
+    query                 tell the width of the home's inputs and outputs
     evaluate.trial        try to personalise it, answer with validation losses
     evaluate.outcome      personalise it as the fleet chose, score all models on the test rows
 """
@@ -50,6 +51,18 @@ def build(find: Callable[[Context], Home]) -> ClientApp:
             bits = clip_updates(start, trained.params, order.clip_norm)
             metrics["norm_bit"] = int(bits[0])
         return reply(message, metrics, array_record(layout, np.array(trained.params[0])))
+
+    @app.query()
+    def query(message: Message, context: Context) -> Message:
+        device = find(context).device
+        return reply(
+            message,
+            {
+                EXAMPLES: 1,
+                "features": device.examples.x.shape[1],
+                "outputs": device.learning.task.outputs,
+            },
+        )
 
     @app.evaluate()
     def evaluate(message: Message, context: Context) -> Message:

@@ -15,12 +15,15 @@ Progress, audit and report all read this one file. Each line is an object in can
 
 Kinds that the report understands, with the data that it looks for (all optional):
 
-- ``run-started``, ``run-resumed``: plan, data, engine, seed, aggregation, score (the name of
-  the primary metric), homes, command (text, or a list of arguments), versions (name to version)
+- ``run-started``, ``run-resumed``, ``fleet-ready``: plan, data, engine, seed, aggregation, score
+  (the name of the primary metric), homes, command (text, or a list of arguments), versions
+  (name to version)
 - ``round-closed``: round; the numbers are in ``rounds.parquet``
-- ``reply-dropped``, ``reply-late``: round, home, reason
+- ``round-failed``, ``round-unused``: round, homes, needed, reason
+- ``reply-dropped``, ``reply-late``: round or stage, home or node, reason
 - ``home-excluded``: home, reason
-- ``early-stop``: round, best_round, reason
+- ``note``: text
+- ``early-stop``: round, best_round, best_loss, reason
 - ``run-finished``: rounds, seconds
 - ``log-repaired``: bytes, written by the log itself
 

@@ -48,8 +48,8 @@ def personalise(
     settings = plan.personalise
     model = array_record(layout, flat)
     told = _ask(TRIAL, model, {}, plan=plan, grid=grid, log=log)
-    losses = np.mean([metrics["losses"] for metrics in told.values()], axis=0)
-    rate, epochs = choose(losses.reshape(len(settings.rates), -1), settings.rates)
+    changes = np.mean([metrics["changes"] for metrics in told.values()], axis=0)
+    rate, epochs = choose(changes.reshape(len(settings.rates), -1), settings.rates)
     log.append("personalisation-chosen", rate=rate, epochs=epochs, homes=len(told))
     ended = _ask(OUTCOME, model, {"rate": rate, "epochs": epochs}, plan=plan, grid=grid, log=log)
     return [
@@ -98,7 +98,7 @@ def _rows(home: str, metrics: MetricRecord, score: str) -> list[dict[str, Any]]:
     }
     rows = []
     for model in MODELS:
-        own = {
+        own: dict[str, Any] = {
             name.removeprefix(f"{model}."): value
             for name, value in metrics.items()
             if name.startswith(f"{model}.")

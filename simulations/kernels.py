@@ -187,10 +187,9 @@ class FusedKernel(Kernel):
 def mlp_widths(module: nn.Module) -> tuple[int, ...]:
     """Return the widths of Linear, ReLU, Linear, …, Linear; nothing for another module."""
     layers = list(module) if isinstance(module, nn.Sequential) else []
-    linear, between = layers[::2], layers[1::2]
-    if not all(type(layer) is nn.Linear and layer.bias is not None for layer in linear):
-        return ()
-    if not linear or len(layers) % 2 == 0 or not all(type(a) is nn.ReLU for a in between):
+    linear = [layer for layer in layers[::2] if type(layer) is nn.Linear and layer.bias is not None]
+    between = [layer for layer in layers[1::2] if type(layer) is nn.ReLU]
+    if not linear or len(linear) != len(between) + 1 or len(linear) + len(between) != len(layers):
         return ()
     return (linear[0].in_features, *(layer.out_features for layer in linear))
 

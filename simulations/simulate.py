@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 
 import pyarrow as pa
@@ -114,8 +115,15 @@ def _run(
     quiet()
     begin = time.perf_counter()
     with EventLog(folder.events_path, on_event=on_event) as log:
-        log.append("run-resumed" if resumed else "run-started", plan=plan.name, seed=plan.seed)
-        world = _world(plan, log)
+        log.append(
+            "run-resumed" if resumed else "run-started",
+            plan=plan.name,
+            seed=plan.seed,
+            data=plan.data.source,
+            aggregation="plain",
+            versions={name: version(name) for name in ("fedhome", "flwr", "torch", "numpy")},
+        )
+        world = _world(plan, log, tell_homes=not resumed)
         layout = world.learning.layout
         log.append(
             "fleet-ready",
@@ -161,12 +169,13 @@ def _run(
     return Result(folder)
 
 
-def _world(plan: Plan, log: EventLog) -> World:
+def _world(plan: Plan, log: EventLog, *, tell_homes: bool) -> World:
     gathered = gather(plan)
-    for home, reason in gathered.excluded:
-        log.append("home-excluded", home=home, reason=reason)
-    for note in gathered.notes:
-        log.append("note", text=note)
+    if tell_homes:
+        for home, reason in gathered.excluded:
+            log.append("home-excluded", home=home, reason=reason)
+        for note in gathered.notes:
+            log.append("note", text=note)
     learning = learning_of(plan, gathered.homes[0].x.shape[1], gathered.classes)
     sums = plan.strategy.works_on == "sums" or (
         plan.strategy.works_on == "auto" and sums_suffice(strategy_of(plan, len(gathered.homes)))

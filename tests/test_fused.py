@@ -257,12 +257,15 @@ def test_first_use_from_many_threads_at_once() -> None:
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("loss", LOSSES)
-def test_numbers_that_are_not_finite_show_and_spoil_no_neighbour(bad: float, loss: str) -> None:
+@pytest.mark.parametrize("clip_norm", [None, 1.0])
+def test_numbers_that_are_not_finite_show_and_spoil_no_neighbour(
+    bad: float, loss: str, clip_norm: float | None
+) -> None:
     fleet = Fleet((3, 9, 2), loss, [11, 11, 11], epochs=2)
-    rule: dict[str, Any] = {"batch_size": 4, "learning_rate": 0.05, "optimiser": "sgd"}
-    clean, _ = fleet.fused(**rule)
+    rule: dict[str, Any] = {"optimiser": "sgd", "clip_norm": clip_norm, "proximal_mu": 0.1}
+    clean, _ = fleet.fused(batch_size=4, learning_rate=0.05, **rule)
     fleet.x[fleet.orders[1][0]] = bad
-    params, _ = fleet.fused(**rule)
+    params, _ = fleet.fused(batch_size=4, learning_rate=0.05, **rule)
     assert not np.isfinite(params[1]).all()
     assert params[[0, 2]].tobytes() == clean[[0, 2]].tobytes()
 

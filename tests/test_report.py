@@ -405,6 +405,34 @@ def test_only_known_details_of_events_are_shown(tmp_path: Path) -> None:
     assert (notice.reason, notice.where) == ("malformed", "\N{EN DASH}")
 
 
+def test_events_of_nodes_rounds_and_notes_are_shown(tmp_path: Path) -> None:
+    with EventLog(tmp_path / "log") as log:
+        events = [
+            log.append("reply-dropped", stage="evaluate", node=7, reason="malformed"),
+            log.append("round-failed", round=3, homes=1, needed=4),
+            log.append("note", text="no kernel for this model"),
+            log.append("fleet-ready", homes=5),
+        ]
+    assert [(notice.kind, notice.reason, notice.where) for notice in notices(events)] == [
+        ("Reply dropped", "malformed; stage evaluate", "node 7"),
+        ("Round failed", "homes 1; needed 4", "round 3"),
+        ("Note", "no kernel for this model", "\N{EN DASH}"),
+    ]
+
+
+def test_what_the_log_says_later_completes_the_start(tmp_path: Path) -> None:
+    run = fake_run(tmp_path / "run", evaluated=False)
+    with EventLog(run.events_path) as log:
+        log.append("run-resumed", seed=1)
+        log.append("fleet-ready", homes=23, engine="sequential")
+    told = facts(results_of(run))
+    assert (told["Homes"], told["Engine"], told["Data"]) == (
+        "23",
+        "sequential",
+        "synthetic, 60 days",
+    )
+
+
 def test_what_cannot_be_reported_on_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no run"):
         write_report([], tmp_path / "out.html")

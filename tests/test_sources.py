@@ -1,12 +1,13 @@
-"""Tables and folders of homes: what is read, what is reported, what is refused."""
+"""One home's files: what is read, what is reported, what is refused."""
 
 from __future__ import annotations
 
 import gzip
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
@@ -16,9 +17,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from clients.sources.folder import read_folder
 from clients.sources.table import read_home
-from fedhome.errors import DataError, EmptyFleetError, SourceError
+from fedhome.errors import DataError, SourceError
 from fedhome.tables import HomeTable
 
 NOON = int(datetime(2024, 1, 1, 12, tzinfo=UTC).timestamp())
@@ -161,6 +161,18 @@ def test_an_unknown_zone_is_refused(tmp_path: Path) -> None:
     path = csv_file(tmp_path, "load\n1\n")
     with pytest.raises(SourceError, match="'Mars/Olympus' is not a time zone"):
         read_home(path, time_zone="Mars/Olympus")
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "Australia/Lord_Howe", "America/St_Johns"])
+def test_naive_times_agree_with_the_standard_library(tmp_path: Path, zone: str) -> None:
+    stream = np.random.default_rng(7)
+    start = datetime(1995, 1, 1)  # noqa: DTZ001  (naive on purpose)
+    seconds = np.unique(stream.integers(0, 30 * 365 * 86_400, 500))
+    clock = [start + timedelta(seconds=int(second)) for second in seconds]
+    rows = "".join(f"{moment},1\n" for moment in clock)
+    table = read_home(csv_file(tmp_path, f"time,load\n{rows}"), time_zone=zone).table
+    expected = {int(moment.replace(tzinfo=ZoneInfo(zone)).timestamp()) for moment in clock}
+    assert table.time_s.tolist() == sorted(expected)
 
 
 # --- cells
@@ -335,119 +347,6 @@ def test_clock_times_without_a_date_are_refused(tmp_path: Path) -> None:
     path = parquet_file(tmp_path, {"time": pa.array([3600], pa.time32("s")), "load": [1.0]})
     with pytest.raises(SourceError, match="without a date"):
         read_home(path)
-
-
-# --- folders
-
-ROWS = "2024-01-01T12:00Z,1\n2024-01-01T13:00Z,2\n"
-
-
-def test_every_home_that_cannot_be_used_is_left_out_with_a_reason(tmp_path: Path) -> None:
-    csv_file(tmp_path, f"time,load\n{ROWS}", "good.csv")
-    csv_file(tmp_path, "time,load\n", "no-rows.csv")
-    csv_file(tmp_path, "time,load\n2024-01-01T12:00Z,1\n", "one-row.csv")
-    csv_file(tmp_path, f"time,other\n{ROWS}", "other.csv")
-    csv_file(tmp_path, f"time,load\n{ROWS.replace(',1', ',7').replace(',2', ',7')}", "same.csv")
-    csv_file(tmp_path, f"time,load\n{ROWS.replace(',1', ',').replace(',2', ',')}", "silent.csv")
-    csv_file(tmp_path, b"\x00\xff", "torn.csv")
-    csv_file(tmp_path, f"time,load\n{ROWS}", "good.csv.gz")
-    (tmp_path / "hollow").mkdir()
-    csv_file(tmp_path, "not data", "notes.txt")
-    csv_file(tmp_path, "hidden", ".DS_Store")
-    read = read_folder(tmp_path, target="load")
-    assert [home.home for home in read.homes] == ["good"]
-    reasons = {item.home: item.reason for item in read.excluded}
-    assert reasons == {
-        "good": "good.csv.gz is a second source of good: put both into a sub-folder good",
-        "hollow": f"{tmp_path / 'hollow'} holds no CSV or Parquet file",
-        "no-rows": "it has no rows",
-        "one-row": "it has a single row",
-        "other": "it lacks column load",
-        "same": "its target 'load' never changes",
-        "silent": "its target 'load' holds nothing",
-        "torn": "torn.csv cannot be read: it is not text in UTF-8",
-    }
-    assert "not CSV or Parquet, left out: notes.txt" in read.notes
-
-
-def test_required_columns(tmp_path: Path) -> None:
-    csv_file(tmp_path, f"time,load\n{ROWS}", "a.csv")
-    csv_file(tmp_path, "time,load,temp\n2024-01-01T12:00Z,1,2\n2024-01-01T13:00Z,1,2\n", "b.csv")
-    read = read_folder(tmp_path, require=["temp", "load"])
-    assert [home.home for home in read.homes] == ["b"]
-    assert read.excluded[0].reason == "it lacks column temp"
-
-
-def test_all_homes_share_one_list_of_classes(tmp_path: Path) -> None:
-    csv_file(tmp_path, "load,mode\n1,heat\n2,off\n", "a.csv")
-    csv_file(tmp_path, "load,mode\n1,cool\n2,\n3,heat\n", "b.csv")
-    first, second = read_folder(tmp_path).homes
-    assert first.labels == second.labels == {"mode": ("cool", "heat", "off")}
-    assert first.columns["mode"].tolist() == [1, 2]
-    np.testing.assert_array_equal(second.columns["mode"], [0, np.nan, 1])
-
-
-def test_a_home_with_numbers_where_the_others_have_text_is_left_out(tmp_path: Path) -> None:
-    csv_file(tmp_path, "load,door\n1,on\n2,off\n", "a.csv")
-    csv_file(tmp_path, "load,door\n1,1\n2,0\n", "b.csv")
-    csv_file(tmp_path, "load,door\n1,on\n2,off\n", "c.csv")
-    read = read_folder(tmp_path)
-    assert [home.home for home in read.homes] == ["a", "c"]
-    assert read.excluded[0].reason == (
-        "its column 'door' holds numbers, but text in most other homes"
-    )
-
-
-def test_notes_name_their_home(tmp_path: Path) -> None:
-    csv_file(tmp_path, "time,load\n2024-01-01,1\n2024-01-02,2\n", "elm.csv")
-    assert any(note.startswith("elm: ") for note in read_folder(tmp_path).notes)
-
-
-def test_homes_toml_gives_single_homes_their_zone(tmp_path: Path) -> None:
-    for name in ("oslo", "utc"):
-        rows = "2024-01-01 13:00,1\n2024-01-01 14:00,2\n"
-        csv_file(tmp_path, f"time,load\n{rows}", f"{name}.csv")
-    csv_file(tmp_path, '[oslo]\ntime_zone = "Europe/Oslo"\n', "homes.toml")
-    oslo, utc = read_folder(tmp_path, time_zone="UTC").homes
-    assert (oslo.time_zone, utc.time_zone) == ("Europe/Oslo", "UTC")
-    assert oslo.time_s[0] == utc.time_s[0] - 3600
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("[oslo", "is not TOML"),
-        ('[paris]\ntime_zone = "Europe/Paris"', "names 'paris', which is no home"),
-        ('[oslo]\ntime_zone = "Oslo"', "'Oslo' is not a time zone"),
-        ('[oslo]\nzone = "Europe/Oslo"', "more than a time_zone"),
-        ("oslo = 1", "more than a time_zone"),
-    ],
-)
-def test_a_wrong_homes_toml_is_refused(tmp_path: Path, text: str, message: str) -> None:
-    csv_file(tmp_path, f"time,load\n{ROWS}", "oslo.csv")
-    csv_file(tmp_path, text, "homes.toml")
-    with pytest.raises(SourceError, match=message):
-        read_folder(tmp_path)
-
-
-def test_wrong_and_empty_folders_are_refused_with_the_layout(tmp_path: Path) -> None:
-    for path, message in (
-        (tmp_path / "nowhere", "does not exist"),
-        (csv_file(tmp_path, "load\n1\n"), "is a file"),
-    ):
-        with pytest.raises(SourceError, match=message) as error:
-            read_folder(path)
-        assert "header row" in error.value.hint
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(SourceError, match="holds no home"):
-        read_folder(tmp_path / "empty")
-
-
-def test_no_home_left_lists_every_reason(tmp_path: Path) -> None:
-    csv_file(tmp_path, "time,load\n", "a.csv")
-    csv_file(tmp_path, b"", "b.csv")
-    with pytest.raises(EmptyFleetError, match=r"a: it has no rows\n.*b: b\.csv cannot be read"):
-        read_folder(tmp_path)
 
 
 # --- properties

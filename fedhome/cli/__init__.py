@@ -1,0 +1,41 @@
+"""The command line: one file a command group, errors as plain sentences."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from fedhome.apps import use_app
+from fedhome.cli import data, new, plan, report, simulate
+from fedhome.errors import FedHomeError
+
+app = typer.Typer(
+    name="fedhome",
+    help="Many homes learn one model together, and each gets its own version of it back.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    add_completion=False,
+)
+app.command("simulate")(simulate.simulate)
+app.command("report")(report.report)
+app.command("new")(new.new)
+app.add_typer(plan.app, name="plan", help="Look at a plan and its settings.")
+app.add_typer(data.app, name="data", help="Named sets of real homes.")
+
+
+def main() -> None:
+    """Run the command line; an expected error ends it with a sentence and status 1."""
+    use_app()
+    try:
+        app()
+    except FedHomeError as error:
+        console = Console(stderr=True, soft_wrap=True)
+        console.print(f"[bold red]error:[/] {escape(error.message)}", highlight=False)
+        if error.hint:
+            console.print(f"[bold]hint:[/]  {escape(error.hint)}", highlight=False)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

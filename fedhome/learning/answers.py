@@ -34,11 +34,11 @@ def evaluate(cohort: Cohort, start: NDArray[np.float32]) -> Columns:
 def trial(
     cohort: Cohort, start: NDArray[np.float32], how: Personaliser, settings: Personalise
 ) -> Columns:
-    """Try to personalise: ``losses [homes, rates * (1 + epochs)]`` on validation rows."""
-    losses = how.trial(cohort, start, settings)
+    """Try to personalise: ``changes [homes, rates * (1 + epochs)]`` of the validation loss."""
+    changes = how.trial(cohort, start, settings)
     return {
-        "num-examples": np.ones(len(losses), np.int64),  # every home counts alike
-        "losses": losses.reshape(len(losses), -1),
+        "num-examples": np.ones(len(changes), np.int64),  # every home counts alike
+        "changes": changes.reshape(len(changes), -1),
     }
 
 

@@ -16,7 +16,19 @@ from server.report.results import RunResults
 from server.report.theme import MODEL_NAMES
 
 NOTABLE: Final = frozenset(
-    ("dropped", "excluded", "failed", "late", "lost", "refused", "repaired", "resumed", "stop")
+    (
+        "dropped",
+        "excluded",
+        "failed",
+        "late",
+        "lost",
+        "note",
+        "refused",
+        "repaired",
+        "resumed",
+        "stop",
+        "unused",
+    )
 )
 """Events whose kind ends in one of these words are shown; the others are routine."""
 
@@ -159,9 +171,9 @@ def notices(events: Sequence[Event]) -> list[Notice]:
         if event.event.rpartition("-")[2] not in NOTABLE:
             continue
         kind = event.event.replace("-", " ").capitalize()
-        reason = str(event.data.get("reason") or "")
+        reason = str(event.data.get("reason") or event.data.get("text") or "")
         details = [
-            f"{name.replace('_', ' ')} {value}"
+            f"{name.replace('_', ' ')} {_short(value)}"
             for name, value in event.data.items()
             if name in DETAILS and value is not None
         ]
@@ -170,12 +182,14 @@ def notices(events: Sequence[Event]) -> list[Notice]:
         notice.times += 1
         if isinstance(home := event.data.get("home"), str):
             notice.homes[home] = None
+        elif (node := event.data.get("node")) is not None:
+            notice.homes[f"node {node}"] = None
         if isinstance(number := event.data.get("round"), int):
             notice.rounds[number] = None
     return list(found.values())
 
 
-DETAILS: Final = ("best_round", "bytes", "patience")
+DETAILS: Final = ("best_loss", "best_round", "bytes", "homes", "needed", "patience", "stage")
 """What else of a notable event is shown: a list, so that nothing private slips through."""
 
 
@@ -250,6 +264,10 @@ def _replies(run: RunResults) -> str:
 def _traffic(run: RunResults) -> str:
     up, down = (sum(v or 0 for v in run.column(name)) for name in ("bytes_up", "bytes_down"))
     return f"{size(up)} up, {size(down)} down"
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _pairs(versions: object) -> str:

@@ -39,10 +39,10 @@ class RunResults:
 
     @cached_property
     def started(self) -> Mapping[str, Any]:
-        """What the log says about the start of the run; the last start, if it was resumed."""
+        """What the log says about the run as such; the last word counts, if it was resumed."""
         told: dict[str, Any] = {}
         for event in self.events:
-            if event.event in STARTS:
+            if event.event in (*STARTS, "fleet-ready"):
                 told |= event.data
         return told
 

@@ -73,8 +73,11 @@ class _Training:
         own = e.at(self.params, e.times(client, self.parameters))
         e.store(ir.Constant(F64, 0.0), self.losses, client, F64)
         with e.when(e.builder.icmp_signed(">", count, e.index(0))):
+            # A client whose gradients were not finite may have left NaN between the widths.
+            self._fill(("parameters", *self.plan.rule.moments), e.number(0.0))
             self._copy(own, inwards=True)
-            self._reset()
+            if self.plan.rule.proximal_mu:
+                self._fill(("start",), None)
             e.store(self._epochs(count, order), self.losses, client, F64)
             self._copy(own, inwards=False)
         return [e.at(order, e.times(count, self.epochs), I64)]
@@ -143,18 +146,15 @@ class _Training:
 
         e.loop(rows, one)
 
-    def _reset(self) -> None:
-        """Begin a client with empty moments and, where it is pulled there, its start."""
-        e, rule, step = self.e, self.plan.rule, self.batch.step
-        parameters = self.batch.place(0)
+    def _fill(self, copies: tuple[str, ...], value: Value | None) -> None:
+        """Fill copies of the parameters with a value, or with the parameters where it is None."""
+        e, parameters = self.e, self.batch.place(0)
 
         def one(i: Index, _: list[Value]) -> list[Value]:
             here = e.at(parameters, i)
-            for moment in rule.moments:
-                e.store_vector(e.number(0.0), here, step.away(moment))
-            if rule.proximal_mu:
-                e.store_vector(e.load_vector(here), here, step.away("start"))
+            vector = e.load_vector(here) if value is None else value
+            for name in copies:
+                e.store_vector(vector, here, self.batch.step.away(name))
             return []
 
-        if rule.moments or rule.proximal_mu:
-            e.loop(self.layout.size, one, step=e.tile.lanes)
+        e.loop(self.layout.size, one, step=e.tile.lanes)

@@ -70,7 +70,8 @@ def fridge(scene: Scene) -> Floats:
     on_h = (cycles * duty[:, None] + np.minimum(phase_h / cycle_h[:, None], duty[:, None])) * (
         cycle_h[:, None]
     )
-    return power_kw[:, None] * np.diff(on_h, axis=1) / scene.clock.step_h
+    running: Floats = np.diff(on_h, axis=1) / scene.clock.step_h
+    return power_kw[:, None] * running
 
 
 def presence_load(scene: Scene) -> Floats:
@@ -96,14 +97,14 @@ def presence_load(scene: Scene) -> Floats:
 
 
 def moments(scene: Scene) -> Floats:
-    """Return kettles, irons and hair dryers: short bursts in 8 % of a person's
-    active hours."""
+    """Return kettles, irons and hair dryers: bursts in 8 % of a person's active hours."""
     draw = scene.streams("moments")
     burst_kwh = draw.lognormal(0.12, 0.4)
     luck = draw.uniforms(scene.clock.steps, 2)
     active = np.minimum(scene.people.active, 2.0)
     happens = luck[0] < 0.08 * active * scene.clock.step_h
-    return happens * burst_kwh[:, None] * (0.4 + 1.2 * luck[1]) / scene.clock.step_h
+    bursts_kwh: Floats = happens * burst_kwh[:, None] * (0.4 + 1.2 * luck[1])
+    return bursts_kwh / scene.clock.step_h
 
 
 def cooking(scene: Scene) -> Floats:
@@ -121,7 +122,7 @@ def cooking(scene: Scene) -> Floats:
     wakes = scene.when_home((luck[1] < breakfasts[:, None]) * 0.4)
     dinner = scene.clock.covered(scene.people.dinner_h, eats)
     breakfast = scene.clock.covered(scene.people.wake_h + 0.2, wakes)
-    size = (0.85 + 0.3 * luck[2])[:, scene.clock.day]
+    size: Floats = (0.85 + 0.3 * luck[2])[:, scene.clock.day]
     return dinner * size * dinner_kwh[:, None] / 0.8 + breakfast * breakfast_kwh[:, None] / 0.4
 
 
@@ -188,7 +189,7 @@ def electric_car(scene: Scene) -> Floats:
     owned, on_arrival = draw.chance(EV_SHARE), draw.chance(0.4)
     own_days = draw.weekdays(0.6) | ~draw.chance(0.3)[:, None]
     at_weekends = draw.uniform(0.2, 0.7)
-    power_kw = np.array([2.3, 3.7, 7.4])[draw.pick((0.4, 0.4, 0.2))]
+    power_kw: Floats = np.array([2.3, 3.7, 7.4])[draw.pick((0.4, 0.4, 0.2))]
     kwh = draw.uniform(4.0, 12.0)
     luck = draw.uniforms(scene.clock.days, 2)
     weekday = scene.clock.weekday

@@ -102,7 +102,7 @@ def buildings(
         heat_to_air=draw.uniform(0.3, 0.95),
         cooler_w=np.where(draw.chance(cooling_share), floor_m2 * draw.uniform(35.0, 70.0), 0.0),
         band_c=draw.uniform(0.2, 0.6),
-        modulates=draw.chance(np.where(heating == HEAT_PUMP, 0.8, 0.35)),
+        modulates=draw.chance(np.where(heating == HEAT_PUMP, 0.8, 0.6)),
         heating=heating,
     )
 
@@ -206,8 +206,8 @@ def warm(
 ) -> Warmth:
     """Run the buildings and their thermostats through the steps.
 
-    The heating switches on below the set-point and off above it, or follows the demand;
-    cooling, where there is some, keeps the air below the set-point plus 4 K. Without it,
+    The heating follows the demand, or switches on below the set-point's band and off above
+    it; cooling, where there is some, keeps the air below the set-point plus 4 K. Without it,
     people draw the blinds and open windows in a home that gets too warm.
 
     Args:
@@ -236,39 +236,39 @@ def warm(
 
     air = setpoint[0].copy()
     mass = 0.8 * air + 0.2 * outdoor[0]
-    heating = np.zeros(homes)
+    on = np.zeros(homes, dtype=np.bool_)
     indoor, heat, cold = (np.empty((steps, homes)) for _ in range(3))
-    to_cool = building.cooler_w > 0.0
+    has_cooler = building.cooler_w > 0.0
+    to_mass_share = 1.0 - building.heat_to_air
+    air_per_heat = to_air[0] * building.heat_to_air + to_mass[0] * to_mass_share
+    mass_per_heat = to_air[1] * building.heat_to_air + to_mass[1] * to_mass_share
     for step in range(steps):
         target, out = setpoint[step], outdoor[step]
+        low, high, hot = target - building.band_c, target + building.band_c, target + _COOLING_GAP_C
+        aim = np.where(building.modulates, target, high)
         heat_sum, cold_sum = np.zeros(homes), np.zeros(homes)
         for _ in range(substeps):
-            lack = (target - air) / building.band_c
-            switched = np.where(lack > 1.0, 1.0, np.where(lack < -1.0, 0.0, heating))
-            heating = np.where(building.modulates, _unit(0.5 + 0.5 * lack), switched)
-            excess = air - target - _COOLING_GAP_C
-            cooling_w = building.cooler_w * _unit(excess + 0.5)
-            warmth = _unit(excess + 1.0)  # how much too warm it feels
-            opened = np.where(to_cool | (out > air), 0.0, warmth)
+            warmth = _unit(air - hot + 1.0)  # how much too warm it feels
+            opened = np.where(has_cooler | (out > air), 0.0, warmth)
             sun = sun_w[step] * (1.0 - _BLINDS * warmth)
-            heat_w = heating * building.heater_w
             air_w = (
                 building.air_out_w_k * out
                 + (leak_w_k[step] + airing_w_k * opened) * (out - air)
                 + inside_w[step]
                 + _SUN_TO_AIR * sun
-                + building.heat_to_air * heat_w
-                - cooling_w
             )
-            mass_w = (
-                building.mass_out_w_k * out
-                + (1.0 - _SUN_TO_AIR) * sun
-                + (1.0 - building.heat_to_air) * heat_w
-            )
-            air, mass = (
-                air_air * air + air_mass * mass + to_air[0] * air_w + to_mass[0] * mass_w,
-                mass_air * air + mass_mass * mass + to_air[1] * air_w + to_mass[1] * mass_w,
-            )
+            mass_w = building.mass_out_w_k * out + (1.0 - _SUN_TO_AIR) * sun
+            idle = air_air * air + air_mass * mass + to_air[0] * air_w + to_mass[0] * mass_w
+            mass = mass_air * air + mass_mass * mass + to_air[1] * air_w + to_mass[1] * mass_w
+            # Within the substep a heater gives what reaches its aim and no more: a
+            # thermostat that looked only once would overshoot by kelvins in light homes.
+            on = (air < low) | (on & (air < high - 0.02))
+            needed_w = np.minimum(np.maximum((aim - idle) / air_per_heat, 0.0), building.heater_w)
+            heat_w = np.where(building.modulates | on, needed_w, 0.0)
+            spare_w = np.maximum((idle - hot) / to_air[0], 0.0)
+            cooling_w = np.minimum(spare_w, building.cooler_w)
+            air = idle + air_per_heat * heat_w - to_air[0] * cooling_w
+            mass = mass + mass_per_heat * heat_w - to_air[1] * cooling_w
             heat_sum += heat_w
             cold_sum += cooling_w
         indoor[step], heat[step], cold[step] = air, heat_sum / substeps, cold_sum / substeps

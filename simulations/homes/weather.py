@@ -97,7 +97,7 @@ def weather(*, seed: int, region: Region, clock: Clock) -> Weather:
     Clouds dim the clear sky's sun, warm the night and go with fronts; humidity rises with
     clouds and as the air cools below its day's mean; the wind blows harder by day.
     """
-    middle_s = clock.time_s + clock.step_h * 1800.0
+    middle_s = clock.time_s.astype(np.float64) + clock.step_h * 1800.0
     year_day = (middle_s / 86_400.0) % _YEAR_DAYS  # 1970 began with a 1 January
     sun_hour = (middle_s / 3600.0 + region.longitude / 15.0) % 24.0
     front, cloudy, gust, windy = _wander(seed, region, clock)
@@ -132,14 +132,17 @@ def _sun(latitude: float, year_day: Floats, sun_hour: Floats) -> tuple[Floats, F
 
 
 def _wander(seed: int, region: Region, clock: Clock) -> Floats:
-    """Return four autoregressive series of unit variance, float64 ``[4, steps]``."""
-    keep = np.exp(-clock.step_h / _MEMORY_H)
+    """Return four autoregressive series of unit variance, float64 ``[4, steps]``.
+
+    They are drawn by the hour and joined by straight lines: shorter steps show the same
+    weather in more detail.
+    """
+    at_h = np.arange(clock.steps) * clock.step_h
+    hours = int(np.ceil(at_h[-1])) + 1
+    keep = np.exp(-1.0 / _MEMORY_H)
     fresh = np.sqrt(1.0 - keep**2)
-    drawn = rng.generator(seed, "homes", "weather", region.name).standard_normal(
-        (clock.steps + 1, len(_MEMORY_H))
-    )
-    series = np.empty_like(drawn)
-    series[0] = drawn[0]
-    for step in range(1, len(drawn)):
-        series[step] = keep * series[step - 1] + fresh * drawn[step]
-    return np.ascontiguousarray(series[1:].T)
+    stream = rng.generator(seed, "homes", "weather", region.name)
+    series = stream.standard_normal((hours, len(_MEMORY_H)))
+    for hour in range(1, hours):
+        series[hour] = keep * series[hour - 1] + fresh * series[hour]
+    return np.stack([np.interp(at_h, np.arange(hours), one) for one in series.T])

@@ -23,7 +23,7 @@ class Personaliser(Protocol):
     def trial(
         self, cohort: Cohort, start: NDArray[np.float32], settings: Personalise
     ) -> NDArray[np.float64]:
-        """Return validation losses float64 ``[homes, rates, 1 + epochs]``."""
+        """Return factors of the validation loss, float64 ``[homes, rates, 1 + epochs]``."""
 
     def outcome(
         self,

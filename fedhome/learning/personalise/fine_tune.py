@@ -22,6 +22,7 @@ from fedhome.learning.cohort import Cohort, Measured
 from fedhome.plan import Personalise
 
 _LOCAL, _TUNE, _REFIT = 1 << 40, 2 << 40, 3 << 40  # streams of batches, apart from the rounds'
+_WORST = 2.0
 CHOICES = ("local", "global", "personalised")
 
 
@@ -39,12 +40,15 @@ class Outcome:
 
 
 def trial(cohort: Cohort, start: NDArray[np.float32], settings: Personalise) -> NDArray[np.float64]:
-    """Return validation losses float64 ``[homes, rates, 1 + epochs]``; pass 0 is the global model.
+    """Return how each pass changes the home's validation loss: a factor, at most 2.
 
     Args:
         cohort: The homes.
         start: The global parameters ``[size]``.
         settings: The plan's settings of personalisation.
+
+    Returns:
+        float64 ``[homes, rates, 1 + epochs]``; pass 0 is the global model itself, factor 1.
     """
     before = cohort.evaluate(start, "validation").losses
     losses = np.empty((len(cohort.homes), len(settings.rates), 1 + settings.epochs))
@@ -54,17 +58,21 @@ def trial(cohort: Cohort, start: NDArray[np.float32], settings: Personalise) -> 
         for turn in range(settings.epochs):
             params = cohort.train(params, stream=_TUNE + turn, epochs=1, rate=rate).params
             losses[:, place, turn + 1] = cohort.evaluate(params, "validation").losses
-    return losses
+    # Against the home's own loss before, and bounded: one home whose loss explodes must not
+    # decide for all, and a bounded number can be summed in secret.
+    with np.errstate(invalid="ignore", divide="ignore"):
+        change = losses / before[:, None, None]
+    return np.clip(np.nan_to_num(change, nan=1.0, posinf=_WORST), 0.0, _WORST)
 
 
-def choose(losses: NDArray[np.float64], rates: tuple[float, ...]) -> tuple[float, int]:
+def choose(changes: NDArray[np.float64], rates: tuple[float, ...]) -> tuple[float, int]:
     """Return the rate and the number of passes that are best for the fleet.
 
     Args:
-        losses: Mean validation losses over homes, float64 ``[rates, 1 + epochs]``.
+        changes: Mean over homes of what :func:`trial` returns, float64 ``[rates, 1 + epochs]``.
         rates: The rates that were tried.
     """
-    place, turns = np.unravel_index(int(np.nanargmin(losses)), losses.shape)
+    place, turns = np.unravel_index(int(np.argmin(changes)), changes.shape)
     return rates[int(place)], int(turns)
 
 

@@ -1,0 +1,67 @@
+"""``fedhome plan``: look at a plan, and at every setting with its meaning."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from pydantic import BaseModel
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from fedhome.plan import Plan
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.command()
+def explain(
+    plan: Annotated[
+        str | None, typer.Argument(help="A plan (TOML) or a scenario.", metavar="PLAN")
+    ] = None,
+) -> None:
+    """Show every setting: its value in this plan, its default, and what it means."""
+    from fedhome.cli.simulate import find_plan  # noqa: PLC0415 - avoids a circle
+
+    resolved = Plan.load(find_plan(plan)) if plan else Plan()
+    table = Table(show_edge=False, header_style="bold")
+    for name in ("setting", "value", "meaning"):
+        table.add_column(name, overflow="fold")
+    for name, value, default, meaning in settings(resolved, Plan()):
+        shown = escape(_text(value))
+        changed = f"[bold]{shown}[/] [dim](default {escape(_text(default))})[/]"
+        table.add_row(name, shown if value == default else changed, escape(meaning))
+    Console().print(table)
+
+
+@app.command()
+def show(
+    plan: Annotated[
+        str | None, typer.Argument(help="A plan (TOML) or a scenario.", metavar="PLAN")
+    ] = None,
+) -> None:
+    """Print the whole plan as TOML, to begin one of your own from."""
+    from fedhome.cli.simulate import find_plan  # noqa: PLC0415 - avoids a circle
+
+    typer.echo((Plan.load(find_plan(plan)) if plan else Plan()).to_toml(), nl=False)
+
+
+def settings(
+    section: BaseModel, default: BaseModel, prefix: str = ""
+) -> list[tuple[str, Any, Any, str]]:
+    """Return name, value, default and meaning of every setting, section by section."""
+    rows: list[tuple[str, Any, Any, str]] = []
+    for name, field in type(section).model_fields.items():
+        value, usual = getattr(section, name), getattr(default, name)
+        if isinstance(value, BaseModel):
+            rows += settings(value, usual, f"{prefix}{name}.")
+        else:
+            rows.append((f"{prefix}{name}", value, usual, field.description or ""))
+    return rows
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_text(item) for item in value) + "]"
+    return "unset" if value is None else str(value)

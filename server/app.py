@@ -1,0 +1,120 @@
+"""The ServerApp: the same rounds as in a simulation, over Flower's own grid."""
+
+from __future__ import annotations
+
+import time
+
+from flwr.app import ConfigRecord, Context, Message, RecordDict
+from flwr.serverapp import Grid, ServerApp
+
+from fedhome.errors import DataError, RoundError
+from fedhome.events import EventLog
+from fedhome.flower import CONFIG, quiet
+from fedhome.learning.build import learning_of
+from fedhome.plan import Plan
+from fedhome.results import homes_table, rounds_table
+from fedhome.runs import RunFolder
+from server.outcome import personalise
+from server.report import write_report
+from server.rounds import Rounds
+from server.strategies import strategy_of
+
+_WAIT_S, _POLL_S = 300.0, 1.0
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run the plan that the run's configuration names, over the nodes that are connected.
+
+    Raises:
+        FedHomeError: What went wrong, and what to do about it.
+    """
+    quiet()
+    plan = Plan.load(str(context.run_config.get("plan", "")) or None)
+    folder = RunFolder.create(str(context.run_config.get("out", "")) or None, name=plan.name)
+    folder.write_plan(plan.to_toml())
+    begin = time.perf_counter()
+    with EventLog(folder.events_path) as log:
+        log.append("run-started", plan=plan.name, seed=plan.seed, data=plan.data.source)
+        features, outputs = _shape(grid)
+        classes = plan.task.classes or tuple(map(str, range(outputs)))
+        learning = learning_of(plan, features, classes if outputs > 1 else ())
+        homes = len(list(grid.get_node_ids()))
+        log.append(
+            "fleet-ready",
+            homes=homes,
+            features=features,
+            parameters=learning.layout.size,
+            rounds=plan.rounds.count,
+            score=learning.task.score,
+        )
+        rounds = Rounds(
+            plan=plan,
+            strategy=strategy_of(plan, homes),
+            grid=grid,
+            layout=learning.layout,
+            initial=learning.initial,
+            folder=folder,
+            log=log,
+        )
+        flat = rounds.run()
+        folder.write_rounds(rounds_table(rounds.state.rows))
+        folder.write_model(
+            learning.layout.unflatten(flat), plan=plan.name, round_number=rounds.state.round
+        )
+        if plan.personalise.name != "none":
+            rows = personalise(
+                plan=plan,
+                grid=grid,
+                layout=learning.layout,
+                flat=flat,
+                score=learning.task.score,
+                log=log,
+                name_of=lambda node: f"node-{node}",
+            )
+            folder.write_homes(homes_table(rows))
+        log.append("run-finished", seconds=time.perf_counter() - begin)
+    write_report([folder], folder.report_path)
+
+
+def _shape(grid: Grid) -> tuple[int, int]:
+    """Ask the homes for the width of their inputs and outputs: the server has no data.
+
+    Raises:
+        RoundError: No home connected, or none answered.
+        DataError: Homes disagree.
+    """
+    deadline = time.monotonic() + _WAIT_S
+    while not (nodes := list(grid.get_node_ids())):
+        if time.monotonic() > deadline:
+            raise RoundError(
+                f"no home connected within {_WAIT_S:.0f} s", hint="start the homes' clients"
+            )
+        time.sleep(_POLL_S)
+    content = RecordDict({CONFIG: ConfigRecord()})
+    asked = [Message(content, dst_node_id=node, message_type="query") for node in nodes]
+    shapes: dict[tuple[int, int], int] = {}
+    errors: set[str] = set()
+    for answer in grid.send_and_receive(asked, timeout=_WAIT_S):
+        if answer.has_error():
+            errors.add(answer.error.reason or f"error {answer.error.code}")
+            continue
+        told = next(iter(answer.content.metric_records.values()))
+        shape = (told.get("features"), told.get("outputs"))
+        if isinstance(shape[0], int) and isinstance(shape[1], int):
+            key = (shape[0], shape[1])
+            shapes[key] = shapes.get(key, 0) + 1
+    if not shapes:
+        raise RoundError(
+            f"no home could tell the shape of its data: {'; '.join(sorted(errors)[:3])}",
+            hint="the homes' own logs say more",
+        )
+    if len(shapes) > 1:
+        told_apart = ", ".join(f"{count} homes have {s}" for s, count in shapes.items())
+        raise DataError(
+            f"homes disagree about (features, outputs): {told_apart}",
+            hint="name the columns in data.features and the classes in task.classes",
+        )
+    return next(iter(shapes))

@@ -1,0 +1,239 @@
+"""Record one step of many homes as a graph of torch's own operations (aten).
+
+This is the only file that stands on the parts of torch that promise no stability: ``make_fx``,
+fake tensors, and what an operation says about itself.
+
+**One trace serves any number of homes.** The step is traced with fake tensors, which have a
+shape and no memory, for a number of homes that is a prime and divides nothing else in the graph.
+Whatever integer is a multiple of it (in a shape, a stride, an argument) therefore counts homes,
+and :class:`Count` puts the true number in its place.
+
+**Threads.** Tracing sets modes that belong to its thread, but ``torch.fx`` also wraps methods of
+``nn.Module`` for the whole process, and ``functional_call`` swaps a module's parameters while it
+runs. Hence every trace in the process runs under one lock, on its own copy of the module. What
+other threads do meanwhile is plain operations on plain tensors, which neither touches.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch._ops import OpOverload
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.func import functionalize, vmap
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from fedhome.errors import EngineError
+from fedhome.learning.local import Batch, LocalLearning, Params, State
+
+_PRIMES = (1_009, 10_007, 100_003)
+_LOCK = threading.Lock()
+
+Target = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Count:
+    """Puts a number of homes in place of the prime that a graph was traced with.
+
+    Args:
+        traced: The prime.
+        homes: The true number.
+    """
+
+    traced: int
+    homes: int
+
+    def __call__(self, value: Any) -> Any:
+        """Return a shape, a stride or an argument as it is for this number of homes."""
+        if isinstance(value, (list, tuple, torch.Size)):
+            return [self(item) for item in value]
+        if isinstance(value, int) and not isinstance(value, bool) and value % self.traced == 0:
+            return value // self.traced * self.homes
+        return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchShape:
+    """What makes one trace differ from another.
+
+    Args:
+        rows: Rows of a home's batch.
+        masked: Whether some of them may be padding.
+        features: Width of the input.
+    """
+
+    rows: int
+    masked: bool
+    features: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """A step as a functional graph: nothing in it changes what it reads.
+
+    Args:
+        graph: Its placeholders are the tensors of ``inputs`` in order; it returns the next
+            value of each tensor of the state, then the loss.
+        module: Owner of the graph's constants.
+        inputs: Names: ``params.…``, ``slots.….…``, ``anchor.…``, ``steps``, ``x``, ``y``,
+            ``key`` and, of a masked batch, ``mask``.
+        states: How many of the inputs belong to the state.
+        prime: The number of homes it was traced with.
+    """
+
+    graph: fx.Graph
+    module: fx.GraphModule
+    inputs: tuple[str, ...]
+    states: int
+    prime: int
+
+
+def column_major(shape: torch.Size) -> bool:
+    """Say whether a matrix of weights is stored transposed: its longer side contiguous.
+
+    Products accumulate into rows of many numbers up to six times as fast as into rows of ten.
+    """
+    return len(shape) == 2 and shape[0] > shape[1] > 1  # noqa: PLR2004
+
+
+def stacked(homes: int, like: Tensor) -> Tensor:
+    """Return an empty tensor ``[homes, ...]`` in the layout in which parameters are kept."""
+    if column_major(like.shape):
+        return torch.empty(homes, *like.shape[::-1], dtype=like.dtype).transpose(1, 2)
+    return torch.empty(homes, *like.shape, dtype=like.dtype)
+
+
+def flat_state(state: State) -> dict[str, Tensor]:
+    """Return the tensors of a state by name, in a fixed order."""
+    return {
+        **{f"params.{name}": p for name, p in state.params.items()},
+        **{
+            f"slots.{slot}.{name}": t
+            for slot, named in state.slots.items()
+            for name, t in named.items()
+        },
+        **{f"anchor.{name}": p for name, p in state.anchor.items()},
+        "steps": state.steps,
+    }
+
+
+def nested_state(tensors: dict[str, Tensor]) -> State:
+    """Return the state whose tensors these are."""
+    params: Params = {}
+    slots: dict[str, Params] = {}
+    anchor: Params = {}
+    for name, tensor in tensors.items():
+        kind, _, rest = name.partition(".")
+        if kind == "params":
+            params[rest] = tensor
+        elif kind == "slots":
+            slot, _, own = rest.partition(".")
+            slots.setdefault(slot, {})[own] = tensor
+        elif kind == "anchor":
+            anchor[rest] = tensor
+    return State(params, slots, anchor, tensors["steps"])
+
+
+def sample_state(learning: LocalLearning) -> dict[str, Tensor]:
+    """Return the state that one home starts from, by name."""
+    return flat_state(learning.init({n: p.detach() for n, p in learning.model.named_parameters()}))
+
+
+def record(learning: LocalLearning, shape: BatchShape) -> Trace:
+    """Trace the vmapped step for batches of a shape.
+
+    Raises:
+        EngineError: The module does what cannot be traced; the message holds torch's reason.
+    """
+    with _LOCK:
+        own = LocalLearning(copy.deepcopy(learning.model), learning.task, learning.train)
+        sample = sample_state(own)
+        prime = _prime(sample, shape)
+        names = (*sample, "x", "y", "key", *(["mask"] if shape.masked else []))
+
+        def step(*values: Tensor) -> list[Tensor]:
+            given = dict(zip(names, values, strict=True))
+            mask = given["mask"] if shape.masked else torch.ones(prime, shape.rows)
+            state = nested_state({name: given[name] for name in sample})
+            batch = Batch(given["x"], given["y"], mask, given["key"])
+            moved, loss = vmap(own.step)(state, batch)
+            return [*flat_state(moved).values(), loss]
+
+        try:
+            # Constants of the module are real tensors among fake ones.
+            with FakeTensorMode(allow_non_fake_inputs=True):
+                inputs = [stacked(prime, like) for like in sample.values()]
+                inputs += _batch(own, shape, prime)
+                module = make_fx(functionalize(step, remove="mutations"))(*inputs)
+        except Exception as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise EngineError(
+                f"the module's training step cannot be traced: {reason}",
+                hint='set engine.kernel to "eager", or keep control flow free of tensor values',
+            ) from error
+        return Trace(
+            graph=module.graph, module=module, inputs=names, states=len(sample), prime=prime
+        )
+
+
+def infer(node: fx.Node) -> Any:
+    """Return the fake result of a node, from the fake values of what it reads."""
+    values = [n.meta["val"] for n in node.all_input_nodes]
+    args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: n.meta["val"])
+    assert callable(node.target)
+    fake = next((v.fake_mode for v in values if hasattr(v, "fake_mode")), None)
+    if fake is None:
+        return node.target(*args, **kwargs)
+    with fake:
+        return node.target(*args, **kwargs)
+
+
+def empty_like_view(value: Any, strides: tuple[int, ...]) -> Any:
+    """Return a fake tensor of the same shape and type in another layout."""
+    with value.fake_mode:
+        return torch.empty_strided(value.shape, strides, dtype=value.dtype)
+
+
+def is_view(target: object) -> bool:
+    """Say whether an operation returns a view of what it is given."""
+    return isinstance(target, OpOverload) and target.is_view
+
+
+def is_pointwise(target: object) -> bool:
+    """Say whether each element of the result depends on the same place of the inputs only."""
+    return isinstance(target, OpOverload) and torch.Tag.pointwise in target.tags
+
+
+def tensors(value: Any) -> Iterator[Tensor]:
+    """Return the tensors in an operation's result."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from tensors(item)
+
+
+def _batch(learning: LocalLearning, shape: BatchShape, homes: int) -> list[Tensor]:
+    rows = (homes, shape.rows)
+    classes = learning.task.loss == "cross-entropy"
+    batch = [
+        torch.empty(*rows, shape.features),
+        torch.empty(*rows, dtype=torch.int64)
+        if classes
+        else torch.empty(*rows, learning.task.outputs),
+        torch.empty(homes, dtype=torch.int64),
+    ]
+    return [*batch, torch.empty(*rows)] if shape.masked else batch
+
+
+def _prime(sample: dict[str, Tensor], shape: BatchShape) -> int:
+    sizes = {size for tensor in sample.values() for size in tensor.shape}
+    sizes |= {tensor.numel() for tensor in sample.values()} | {shape.rows, shape.features}
+    return next(p for p in _PRIMES if all(size % p for size in sizes))
