@@ -171,15 +171,18 @@ def test_homes_use_more_electricity_while_somebody_is_there(fleet: list[HomeTabl
     assert np.median(ratios) > 1.15
 
 
-def test_heating_follows_the_cold(fleet: list[HomeTable]) -> None:
-    falls = [
-        np.corrcoef(home.columns["outdoor_c"][ok], home.columns["heating_kwh"][ok])[0, 1]
-        for home in fleet
-        if (ok := np.isfinite(home.columns["heating_kwh"])).all()
-        and home.columns["heating_kwh"].mean() > 0.1
-    ]
+def test_cold_days_need_more_heating(fleet: list[HomeTable]) -> None:
+    falls = []
+    for home in fleet:
+        outdoor_c, heating_kwh = (
+            home.columns[name].reshape(-1, 24).mean(axis=1) for name in ("outdoor_c", "heating_kwh")
+        )
+        if np.isfinite(heating_kwh).all() and heating_kwh.mean() > 0.1:
+            falls.append(np.corrcoef(outdoor_c, heating_kwh)[0, 1])
     assert len(falls) > 50
-    assert np.mean(np.array(falls) < -0.1) > 0.9
+    # Homes that stood empty on holiday go their own way.
+    assert np.median(falls) < -0.7
+    assert np.mean(np.array(falls) < -0.3) > 0.85
 
 
 def test_heated_homes_are_kept_near_their_set_points(fleet: list[HomeTable]) -> None:
@@ -314,7 +317,7 @@ def test_a_switching_thermostat_keeps_the_air_within_its_band_and_cycles() -> No
     )
     air_c, heat_w = warmth.indoor_c[0, 20:], warmth.heat_w[0, 20:]
     # In a quarter of an hour without heat the air loses 1.2 K at most.
-    assert 20.0 - 0.5 - 1.2 < air_c.min()
+    assert air_c.min() > 20.0 - 0.5 - 1.2
     assert air_c.max() <= 20.5 + 1e-9
     assert 0.1 < np.mean(heat_w == 0.0) < 0.9
 

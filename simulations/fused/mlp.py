@@ -258,8 +258,10 @@ class FusedMLP:
         if not params.flags.writeable:
             faults.append("params is read-only")
         faults += [f"{name} is {n}, not at least 1" for name, n in counted.items() if n < 1]
-        if classes and y.size and (y.min() < 0 or y.max() >= outputs):
-            faults.append(f"y names classes outside 0 to {outputs - 1}")
+        if classes and not faults and order.size:
+            used = y[order]  # not all of y: it may hold the rows of very many clients
+            if used.min() < 0 or used.max() >= outputs:
+                faults.append(f"y names classes outside 0 to {outputs - 1}")
         return faults
 
 

@@ -9,14 +9,13 @@ Whatever integer is a multiple of it (in a shape, a stride, an argument) therefo
 and :class:`Count` puts the true number in its place.
 
 **Threads.** Tracing sets modes that belong to its thread, but ``torch.fx`` also wraps methods of
-``nn.Module`` for the whole process, and ``functional_call`` swaps a module's parameters while it
-runs. Hence every trace in the process runs under one lock, on its own copy of the module. What
-other threads do meanwhile is plain operations on plain tensors, which neither touches.
+``nn.Module`` for the whole process. Hence only one thread of the process traces at a time. What
+the others do meanwhile is safe: a bound program calls plain operations on plain tensors, and
+the wrapped methods pass on what a module is called with in a thread that does not trace.
 """
 
 from __future__ import annotations
 
-import copy
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -153,8 +152,7 @@ def record(learning: LocalLearning, shape: BatchShape) -> Trace:
         EngineError: The module does what cannot be traced; the message holds torch's reason.
     """
     with _LOCK:
-        own = LocalLearning(copy.deepcopy(learning.model), learning.task, learning.train)
-        sample = sample_state(own)
+        sample = sample_state(learning)
         prime = _prime(sample, shape)
         names = (*sample, "x", "y", "key", *(["mask"] if shape.masked else []))
 
@@ -163,14 +161,16 @@ def record(learning: LocalLearning, shape: BatchShape) -> Trace:
             mask = given["mask"] if shape.masked else torch.ones(prime, shape.rows)
             state = nested_state({name: given[name] for name in sample})
             batch = Batch(given["x"], given["y"], mask, given["key"])
-            moved, loss = vmap(own.step)(state, batch)
+            moved, loss = vmap(learning.step)(state, batch)
             return [*flat_state(moved).values(), loss]
 
         try:
+            # This thread's copy of the module has to be there before anything is recorded.
+            learning.predict(nested_state(sample).params, torch.zeros(shape.rows, shape.features))
             # Constants of the module are real tensors among fake ones.
             with FakeTensorMode(allow_non_fake_inputs=True):
                 inputs = [stacked(prime, like) for like in sample.values()]
-                inputs += _batch(own, shape, prime)
+                inputs += _batch(learning, shape, prime)
                 module = make_fx(functionalize(step, remove="mutations"))(*inputs)
         except Exception as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
