@@ -1,10 +1,11 @@
-"""The homes of a simulation: synthetic, of a named data set, or of a user's folder."""
+"""The homes of a simulation: synthetic, of a named data set, of a user's folder or function."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 
 from clients.sources.folder import read_folder
@@ -12,6 +13,7 @@ from fedhome.errors import DataError, EmptyFleetError, SourceError
 from fedhome.learning.examples import HomeExamples
 from fedhome.learning.windows import columns_of, examples
 from fedhome.plan import Plan
+from fedhome.plugins import load
 from fedhome.tables import HomeTable
 from simulations import datasets
 from simulations.homes import generate
@@ -39,8 +41,13 @@ class Gathered:
 def gather(plan: Plan) -> Gathered:
     """Read or make the homes of a plan, and cut them into examples.
 
+    ``data.source`` is "synthetic", a named set, a folder, or ``"module:attribute"``: a callable
+    of yours that is called with the plan and yields a :class:`fedhome.tables.HomeTable` a home
+    (of which ``data.homes`` are taken, where it is set).
+
     Raises:
-        SourceError: The source cannot be read.
+        SourceError: The source cannot be read, or yields something else.
+        PluginError: The source names a callable that is not found.
         DataError: The target or a feature is in no home.
         EmptyFleetError: No home is left.
     """
@@ -76,15 +83,36 @@ def _tables(plan: Plan) -> tuple[Sequence[HomeTable], list[tuple[str, str]], lis
     if data.source in datasets.CATALOGUE:
         return datasets.load(data.source)[: data.homes], [], []
     folder = Path(data.source)
+    if not folder.exists() and ":" in data.source:
+        return _called(plan), [], []
     if not folder.exists():
         known = ", ".join(["synthetic", *sorted(datasets.CATALOGUE)])
         raise SourceError(
             f"{data.source!r} is neither a data set nor a folder",
-            hint=f"known data sets: {known}; `fedhome data list` says more",
+            hint=f'known data sets: {known}; or name a callable of yours as "module:attribute"',
         )
     read = read_folder(folder, time_zone=data.time_zone or None, target=data.target)
     excluded = [(home.home, home.reason) for home in read.excluded]
     return read.homes[: data.homes], excluded, list(read.notes)
+
+
+def _called(plan: Plan) -> list[HomeTable]:
+    """Return the homes that a user's callable yields."""
+    source = plan.data.source
+    function = load(source, "data source")
+    if not callable(function):
+        raise SourceError(
+            f"data source {source!r} is not callable",
+            hint="name a function of the plan that yields a HomeTable a home",
+        )
+    tables = list(islice(function(plan), plan.data.homes))
+    odd = [type(table).__name__ for table in tables if not isinstance(table, HomeTable)]
+    if odd or not tables:
+        raise SourceError(
+            f"data source {source!r} yields {odd[0] if odd else 'no home'}",
+            hint="it must yield a fedhome.tables.HomeTable a home",
+        )
+    return tables
 
 
 @lru_cache(maxsize=1)

@@ -180,6 +180,10 @@ class FusedMLP:
         faults += _order_faults(order, counts, rows=len(x), epochs=epochs)
         if len(params) != len(counts):
             faults.append(f"params has {len(params)} clients, counts has {len(counts)}")
+        if self.loss == "cross-entropy" and not faults and order.size:
+            used = y[order]  # not all of y: it may hold the rows of very many clients
+            if used.min() < 0 or used.max() >= self.sizes[-1]:
+                faults.append(f"y names classes outside 0 to {self.sizes[-1] - 1}")
         if faults:
             lines = "".join(f"\n  - {fault}" for fault in faults)
             raise EngineError(
@@ -258,10 +262,6 @@ class FusedMLP:
         if not params.flags.writeable:
             faults.append("params is read-only")
         faults += [f"{name} is {n}, not at least 1" for name, n in counted.items() if n < 1]
-        if classes and not faults and order.size:
-            used = y[order]  # not all of y: it may hold the rows of very many clients
-            if used.min() < 0 or used.max() >= outputs:
-                faults.append(f"y names classes outside 0 to {outputs - 1}")
         return faults
 
 

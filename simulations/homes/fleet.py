@@ -27,7 +27,7 @@ COLUMNS: Mapping[str, str] = {
 }
 """Every column of a synthetic home, with its meaning and unit."""
 
-_BLOCK_CELLS = 2_000_000  # homes times steps that are simulated at once: about 500 MB
+_BLOCK_CELLS = 1_000_000  # homes times steps that are simulated at once: about 250 MB
 _HOUR_MINUTES = 60
 
 

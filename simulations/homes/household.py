@@ -43,7 +43,7 @@ class Place:
     """Homes that stand in one region.
 
     Args:
-        homes: The homes' indices in the fleet, ``[homes]``, at least one.
+        homes: The homes' indices in the fleet, ``[homes]``; at least one to simulate.
         region: Where they stand.
         clock: The steps in the region's time zone.
         weather: The region's weather over these steps.

@@ -96,6 +96,10 @@ def weather(*, seed: int, region: Region, clock: Clock) -> Weather:
 
     Clouds dim the clear sky's sun, warm the night and go with fronts; humidity rises with
     clouds and as the air cools below its day's mean; the wind blows harder by day.
+
+    Source: Haurwitz, "Insolation in relation to cloudiness and cloud density", Journal of
+    Meteorology 2, 1945 (clear sky); Kasten, Czeplak, "Solar and terrestrial radiation
+    dependent on the amount and type of cloud", Solar Energy 24, 1980 (clouds).
     """
     middle_s = clock.time_s.astype(np.float64) + clock.step_h * 1800.0
     year_day = (middle_s / 86_400.0) % _YEAR_DAYS  # 1970 began with a 1 January

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from simulations.traced.tracing import empty_like_view, infer, is_pointwise, is_view
+from simulations.traced.tracing import empty_like_view, infer, is_view
 
 aten: Any = torch.ops.aten
 Pass = Callable[[fx.Graph], int]
@@ -138,12 +138,24 @@ def fold_constants(graph: fx.Graph) -> int:
     known = _constants(graph)
     count = 0
     for node in calls(graph):
-        if node in known or node.target not in _MUL | _ADD | _SUB | _DIV or node.kwargs:
+        if node in known:
+            if node.all_input_nodes and node.users and not is_view(node.target):
+                shape, dtype = _shape(node), _dtype(node)
+                replace(node, insert(node, aten.full.default, shape, known[node], dtype=dtype))
+                count += 1
+            continue
+        if node.target is aten.where.self and isinstance(known.get(node.args[0]), bool):
+            chosen = node.args[1 if known[node.args[0]] else 2]
+            if isinstance(chosen, fx.Node) and alike(chosen, node):
+                replace(node, chosen)
+                count += 1
+            continue
+        if node.target not in _MUL | _ADD | _SUB | _DIV or node.kwargs:
             continue
         left, right = node.args
         if left in known and node.target in _MUL | _ADD:
             left, right = right, left
-        if right not in known or not isinstance(left, fx.Node):
+        if right not in known or not isinstance(left, fx.Node) or left in known:
             continue
         if _dtype(left) != _dtype(node) or isinstance(known[right], bool):
             continue
@@ -244,6 +256,68 @@ def multiply_thin_matrices(graph: fx.Graph) -> int:
     return count
 
 
+def fuse_products_and_sums(graph: fx.Graph) -> int:
+    """``x ± c * a * b`` and ``x ± c * a / b`` in one operation."""
+    fused = {
+        **dict.fromkeys(_MUL, aten.addcmul.default),
+        **dict.fromkeys(_DIV, aten.addcdiv.default),
+    }
+    count = 0
+    for node in calls(graph):
+        if node.target not in {aten.add.Tensor, aten.sub.Tensor} or not _floating(node):
+            continue
+        left, right = node.args
+        if node.target is aten.add.Tensor and not node.kwargs and not _single_pair(right):
+            left, right = right, left
+        if not _single_pair(right) or not isinstance(left, fx.Node) or not alike(node, left):
+            continue
+        assert isinstance(right, fx.Node)
+        value = float(node.kwargs.get("alpha", 1.0))  # type: ignore[arg-type]
+        if node.target is aten.sub.Tensor:
+            value = -value
+        first, second = right.args
+        if (inner := scaled(first)) and right.target in _MUL and inner[0] is second:
+            first, value = inner[0], value * inner[1]
+        replace(node, insert(node, fused[right.target], left, first, second, value=value))
+        count += 1
+    return count
+
+
+def move_towards(graph: fx.Graph) -> int:
+    """``(1 - c) * x + c * y`` in one operation."""
+    count = 0
+    for node in calls(graph):
+        if node.target is not aten.add.Tensor or "alpha" not in node.kwargs:
+            continue
+        left, right = node.args
+        weight = float(node.kwargs["alpha"])  # type: ignore[arg-type]
+        kept = scaled(left) if _single_scaled(left) else None
+        if kept and isinstance(right, fx.Node) and alike(node, right):
+            if abs(kept[1] + weight - 1.0) < 1e-12:  # noqa: PLR2004 - rounding of doubles
+                replace(node, insert(node, aten.lerp.Scalar, kept[0], right, weight))
+                count += 1
+    return count
+
+
+def widen_masks(graph: fx.Graph) -> int:
+    """Turn truth values into numbers once, not in every product."""
+    count = 0
+    for node in calls(graph):
+        if node.target is not aten.mul.Tensor or not _floating(node):
+            continue
+        left, right = node.args
+        if isinstance(left, fx.Node) and _dtype(left) == torch.bool:
+            left, right = right, left
+        if not isinstance(right, fx.Node) or _dtype(right) != torch.bool:
+            continue
+        with graph.inserting_after(right):
+            wide = graph.call_function(aten._to_copy.default, (right,), {"dtype": _dtype(node)})  # noqa: SLF001
+        wide.meta["val"] = infer(wide)
+        node.args = (left, wide)
+        count += 1
+    return count
+
+
 def sum_in_products(graph: fx.Graph) -> int:
     """``p - c * sum(rows)`` as a product with a row of ones, which works in place."""
     count = 0
@@ -285,15 +359,23 @@ PASSES: tuple[Pass, ...] = (
     scale_while_adding,
     add_into_products,
     sum_in_products,
+    move_towards,
+    fuse_products_and_sums,
+    widen_masks,
 )
 
 
 def settle_layouts(graph: fx.Graph) -> None:
     """Work out every layout anew, and copy where a view has become impossible.
 
-    A product that is added to a parameter takes over the parameter's layout: elements that
-    belong together then lie alike.
+    A product of a parameter's shape (its gradient) takes over the parameter's layout: elements
+    that belong together then lie alike.
     """
+    layouts = {
+        value.shape: value.stride()
+        for node in graph.nodes
+        if node.op == "placeholder" and not (value := node.meta["val"]).is_contiguous()
+    }
     for node in calls(graph):
         if node.target in {aten._unsafe_view.default, aten.reshape.default}:  # noqa: SLF001
             node.target = aten.view.default
@@ -307,8 +389,8 @@ def settle_layouts(graph: fx.Graph) -> None:
             whole.meta["val"] = infer(whole)
             node.args = (whole, *node.args[1:])
             value = infer(node)
-        if node.target is aten.bmm.default and (like := _partner(node)) is not None:
-            value = empty_like_view(value, like.meta["val"].stride())
+        if node.target is aten.bmm.default and value.shape in layouts:
+            value = empty_like_view(value, layouts[value.shape])
         node.meta["val"] = value
 
 
@@ -357,6 +439,8 @@ def _constants(graph: fx.Graph) -> dict[Any, Any]:
         aten.fill.Scalar: lambda node: node.args[1],
         aten.scalar_tensor.default: lambda node: node.args[0],
         aten._to_copy.default: lambda node: _known(node.args[0], known),  # noqa: SLF001
+        aten.ne.Scalar: lambda node: _never_negative(node, true=True),
+        aten.lt.Scalar: lambda node: _never_negative(node, true=False),
         **dict.fromkeys(_REDUCTIONS, lambda node: _reduced(node, known)),
     }
     known: dict[Any, Any] = {}
@@ -373,6 +457,17 @@ def _constants(graph: fx.Graph) -> dict[Any, Any]:
         if value is not None and isinstance(node.meta["val"], torch.Tensor):
             known[node] = value
     return known
+
+
+def _never_negative(node: fx.Node, *, true: bool) -> bool | None:
+    # Cross-entropy looks for rows of class -100, dropout for the key -1: training has neither.
+    compared, value = node.args
+    while isinstance(compared, fx.Node) and is_view(compared.target):
+        (compared,) = compared.all_input_nodes
+    assert isinstance(compared, fx.Node)
+    least = 0 if true else 1
+    decided = isinstance(value, (int, float)) and value < least and compared.meta.get("natural")
+    return true if decided else None
 
 
 def _known(argument: Any, known: dict[Any, Any]) -> Any:
@@ -398,21 +493,22 @@ def _single_scaled(node: Any) -> bool:
     return scaled(node) is not None and len(node.users) == 1
 
 
+def _single_pair(node: Any) -> bool:
+    return (
+        isinstance(node, fx.Node)
+        and node.target in _MUL | _DIV
+        and not node.kwargs
+        and len(node.users) == 1
+        and all(isinstance(arg, fx.Node) and _dtype(arg) == _dtype(node) for arg in node.args)
+    )
+
+
 def _single_product(node: Any) -> bool:
     return (
         isinstance(node, fx.Node)
         and node.target in {aten.bmm.default, aten.baddbmm.default}
         and len(node.users) == 1
     )
-
-
-def _partner(node: fx.Node) -> fx.Node | None:
-    for user in node.users:
-        if is_pointwise(user.target):
-            for other in user.all_input_nodes:
-                if other.op == "placeholder" and alike(other, node):
-                    return other
-    return None
 
 
 def _shape(node: Any) -> list[int]:

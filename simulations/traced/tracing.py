@@ -16,9 +16,11 @@ the wrapped methods pass on what a module is called with in a thread that does n
 
 from __future__ import annotations
 
+import itertools
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -85,6 +87,7 @@ class Trace:
             ``key`` and, of a masked batch, ``mask``.
         states: How many of the inputs belong to the state.
         prime: The number of homes it was traced with.
+        rewrites: How often each pass has rewritten it.
     """
 
     graph: fx.Graph
@@ -92,6 +95,12 @@ class Trace:
     inputs: tuple[str, ...]
     states: int
     prime: int
+    rewrites: Counter[str] = field(default_factory=Counter)
+
+    def reads(self, name: str) -> bool:
+        """Say whether an input makes a difference."""
+        node = next(itertools.islice(self.graph.nodes, self.inputs.index(name), None))
+        return len(node.users) > 0
 
 
 def column_major(shape: torch.Size) -> bool:
@@ -145,6 +154,18 @@ def sample_state(learning: LocalLearning) -> dict[str, Tensor]:
     return flat_state(learning.init({n: p.detach() for n, p in learning.model.named_parameters()}))
 
 
+def sample_batch(learning: LocalLearning, shape: BatchShape, homes: int) -> dict[str, Tensor]:
+    """Return an empty batch of so many homes, by name."""
+    rows, task = (homes, shape.rows), learning.task
+    classes = task.loss == "cross-entropy"
+    batch = {
+        "x": torch.empty(*rows, shape.features),
+        "y": torch.empty(rows, dtype=torch.int64) if classes else torch.empty(*rows, task.outputs),
+        "key": torch.empty(homes, dtype=torch.int64),
+    }
+    return {**batch, "mask": torch.empty(rows)} if shape.masked else batch
+
+
 def record(learning: LocalLearning, shape: BatchShape) -> Trace:
     """Trace the vmapped step for batches of a shape.
 
@@ -170,7 +191,7 @@ def record(learning: LocalLearning, shape: BatchShape) -> Trace:
             # Constants of the module are real tensors among fake ones.
             with FakeTensorMode(allow_non_fake_inputs=True):
                 inputs = [stacked(prime, like) for like in sample.values()]
-                inputs += _batch(learning, shape, prime)
+                inputs += sample_batch(learning, shape, prime).values()
                 module = make_fx(functionalize(step, remove="mutations"))(*inputs)
         except Exception as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -178,6 +199,9 @@ def record(learning: LocalLearning, shape: BatchShape) -> Trace:
                 f"the module's training step cannot be traced: {reason}",
                 hint='set engine.kernel to "eager", or keep control flow free of tensor values',
             ) from error
+        for node, name in zip(module.graph.nodes, names, strict=False):
+            classes = learning.task.loss == "cross-entropy"
+            node.meta["natural"] = name == "key" or (name == "y" and classes)
         return Trace(
             graph=module.graph, module=module, inputs=names, states=len(sample), prime=prime
         )
@@ -218,19 +242,6 @@ def tensors(value: Any) -> Iterator[Tensor]:
     elif isinstance(value, (list, tuple)):
         for item in value:
             yield from tensors(item)
-
-
-def _batch(learning: LocalLearning, shape: BatchShape, homes: int) -> list[Tensor]:
-    rows = (homes, shape.rows)
-    classes = learning.task.loss == "cross-entropy"
-    batch = [
-        torch.empty(*rows, shape.features),
-        torch.empty(*rows, dtype=torch.int64)
-        if classes
-        else torch.empty(*rows, learning.task.outputs),
-        torch.empty(homes, dtype=torch.int64),
-    ]
-    return [*batch, torch.empty(*rows)] if shape.masked else batch
 
 
 def _prime(sample: dict[str, Tensor], shape: BatchShape) -> int:

@@ -1,0 +1,47 @@
+"""The process of one contender: ``child NAME WORKLOAD CLIENTS ROUNDS CHECKED OUT.npz``."""
+
+from __future__ import annotations
+
+import resource
+import sys
+
+import numpy as np
+
+from simulations.benchmarks.measure import NOT_HERE, Case, NotHereError, run_here
+from simulations.benchmarks.workloads import WORKLOADS
+
+
+def main(name: str, workload: str, clients: str, rounds: str, checked: str, out: str) -> None:
+    """Run a contender and write what it measured.
+
+    Args:
+        name: The contender.
+        workload: Name of the workload.
+        clients: How many clients.
+        rounds: How many rounds.
+        checked: After how many the parameters are compared.
+        out: Path of the file to write.
+    """
+    case = Case(
+        workload=WORKLOADS[workload],
+        clients=int(clients),
+        rounds=int(rounds),
+        checked=int(checked),
+    )
+    try:
+        measured = run_here(name, case)
+    except NotHereError as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(NOT_HERE) from None
+    np.savez(
+        out,
+        params=measured.params,
+        seconds=measured.seconds,
+        cpu_s=measured.cpu_s,
+        setup_s=measured.setup_s,
+        peak_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

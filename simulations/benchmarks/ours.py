@@ -1,0 +1,66 @@
+"""fedhome itself: `fedhome simulate`, with Flower's FedAvg, the log and checkpoints."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedhome.events import Event
+from fedhome.learning.build import learning_of
+from simulations.benchmarks.measure import Case, Measured, NotHereError, RoundClock
+from simulations.kernels import EagerKernel, kernel_of
+from simulations.simulate import simulate
+
+
+def fused(case: Case) -> Measured:
+    """With the kernel that is compiled for MLPs."""
+    return _ours(case, "fused")
+
+
+def traced(case: Case) -> Measured:
+    """With the kernel that takes any module that can be traced."""
+    plan = case.workload.plan(clients=1, rounds=1, kernel="traced")
+    classes = tuple(map(str, range(case.workload.widths[-1])))
+    learning = learning_of(plan, case.workload.widths[0], classes)
+    if isinstance(kernel_of(learning, "traced", lambda _: None), EagerKernel):
+        raise NotHereError("the traced kernel does not take this workload")
+    return _ours(case, "traced")
+
+
+def eager(case: Case) -> Measured:
+    """With the plain vmapped step: any module, one operation at a time."""
+    return _ours(case, "eager")
+
+
+def _ours(case: Case, kernel: str) -> Measured:
+    """Simulate twice, where the rounds to be measured are not those to be compared.
+
+    A measured round lasts from one ``round-closed`` event to the next: all that a round
+    costs is in it, the checkpoint and the log too.
+    """
+    clock, begun = RoundClock(), [time.perf_counter()]
+
+    def note(event: Event) -> None:
+        if event.event == "round-closed":
+            clock.round_ended()
+        elif event.event == "fleet-ready":
+            begun.append(time.perf_counter())
+
+    def run(rounds: int, *, timed: bool) -> NDArray[np.float32]:
+        plan = case.workload.plan(clients=case.clients, rounds=rounds, kernel=kernel)
+        with tempfile.TemporaryDirectory() as folder:
+            result = simulate(plan, out=Path(folder) / "run", on_event=note if timed else None)
+            parameters = result.model.parameters.values()
+            return np.concatenate([array.ravel() for array in parameters])
+
+    if case.checked != case.rounds:
+        params = run(case.checked, timed=False)
+        begun[0] = time.perf_counter()
+        run(case.rounds, timed=True)
+    else:
+        params = run(case.rounds, timed=True)
+    return clock.measured(params, setup_s=begun[1] - begun[0])
