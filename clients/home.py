@@ -15,7 +15,7 @@ from fedhome.learning.build import learning_of
 from fedhome.learning.device import Device
 from fedhome.learning.examples import HomeExamples
 from fedhome.learning.personalise import Personaliser, personaliser
-from fedhome.learning.windows import columns_of, examples
+from fedhome.learning.windows import columns_of, examples, with_classes
 from fedhome.plan import Plan
 from fedhome.plugins import load
 
@@ -45,8 +45,15 @@ class Home:
 
     @classmethod
     def of(cls, plan: Plan, data: HomeExamples, classes: tuple[str, ...] = ()) -> Home:
-        """Build a home from its examples."""
+        """Build a home from its examples.
+
+        Raises:
+            PlanError: The task does not fit the data.
+            DataError: The home has a class for which the plan has no output.
+            ModelError: The model cannot be trained in a federation.
+        """
         learning = learning_of(plan, data.x.shape[1], classes)
+        data.check_classes(learning.task.outputs)
         return cls(plan=plan, device=Device(learning, data, plan.seed))
 
 
@@ -89,9 +96,15 @@ def _plan(path: str) -> Plan:
 def _real(path: str, data: str) -> Home:
     plan = _plan(path)
     table = read_home(Path(data), time_zone=plan.data.time_zone or None).table
+    target, classes = plan.data.target, plan.task.classes
+    if table.labels.get(target) and plan.task.kind != "regression" and not classes:
+        raise DataError(
+            f"the target {target!r} is text, and this home sees only its own words for it",
+            hint="name all classes of the fleet in the plan: task.classes",
+        )
     columns = columns_of([table], plan.data)
-    labels = table.labels.get(plan.data.target, ())
-    return Home.of(plan, examples(table, plan.data, columns, plan.task.kind), labels)
+    named = with_classes(table, target, classes)
+    return Home.of(plan, examples(named, plan.data, columns, plan.task.kind))
 
 
 @lru_cache(maxsize=256)

@@ -27,6 +27,7 @@ from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 from numpy.typing import NDArray
 
+from fedhome.errors import UpdateError
 from fedhome.update import Layout
 
 if TYPE_CHECKING:
@@ -85,12 +86,25 @@ def read_flat(layout: Layout, record: ArrayRecord) -> NDArray[np.float32]:
 
     Raises:
         LayoutError: It is of another layout.
-        UpdateError: Its numbers are not float32, or not finite.
+        UpdateError: Its numbers cannot be read, are not float32, or not finite.
     """
-    arrays = [array.numpy() for array in record.values()]
+    arrays = [_values(array) for array in record.values()]
     flat = arrays[0] if len(arrays) == 1 else np.zeros(0, np.float32)
     layout.check(list(record), flat)
     return flat
+
+
+def _values(array: Array) -> NDArray[np.float32]:
+    try:
+        values = array.numpy()
+    except (TypeError, ValueError, EOFError, OSError, MemoryError) as error:
+        raise UpdateError(
+            f"an array came whose numbers cannot be read: {type(error).__name__}",
+            hint="homes and server must run the same version of fedhome",
+        ) from None
+    if not isinstance(values, np.ndarray):  # numpy opens whole archives too
+        raise UpdateError(f"an array came that is a {type(values).__name__}")
+    return values
 
 
 def content_of(message: Message) -> tuple[ArrayRecord, ConfigRecord]:

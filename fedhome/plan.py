@@ -6,7 +6,7 @@ import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -20,7 +20,9 @@ EngineName = Literal["vector", "sequential", "ray"]
 class Section(BaseModel):
     """A frozen table of the plan; unknown names are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False
+    )
 
 
 class Data(Section):
@@ -49,8 +51,8 @@ class Data(Section):
         "time", description="in time over all rows, or in time within each class"
     )
     gap: int = Field(24, ge=0, description="rows left out between the parts")
-    train_days: float | None = Field(
-        None, gt=0, description="keep only the last days of training rows (cold start)"
+    history_days: float | None = Field(
+        None, gt=0, description="keep only the last days before the test part (cold start)"
     )
     min_rows: int = Field(8, ge=1, description="homes with fewer training rows are left out")
 
@@ -67,7 +69,9 @@ class Model(Section):
     """The module that every home trains."""
 
     name: str = Field("mlp", description='"mlp", or a callable of yours as "module:attribute"')
-    hidden: tuple[int, ...] = Field((64, 64), description="widths of the hidden layers")
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (64, 64), description="widths of the hidden layers"
+    )
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
     norm: Literal["none", "layer", "group"] = "none"
     args: dict[str, Any] = Field(default_factory=dict, description="arguments of your callable")
@@ -117,11 +121,13 @@ class Personalise(Section):
     """What each home makes of the global model at the end."""
 
     name: str = Field("fine-tune", description='"fine-tune", "none", or "module:attribute"')
-    epochs: int = Field(10, ge=1, description="most passes of fine-tuning")
+    epochs: int = Field(30, ge=1, description="most passes of fine-tuning")
     local_epochs: int = Field(60, ge=1, description="most passes of the local-only baseline")
     patience: int = Field(8, ge=1, description="passes without improvement before a baseline stops")
-    rates: tuple[float, ...] = Field(
-        (0.3, 1.0), description="learning rates tried, as multiples of train.learning_rate"
+    rates: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        (0.3, 1.0),
+        min_length=1,
+        description="learning rates tried, as multiples of train.learning_rate",
     )
     gate: bool = Field(
         default=True, description="keep what the home's own validation data says is best"

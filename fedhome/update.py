@@ -90,7 +90,7 @@ class Layout:
         views: dict[str, NDArray[np.float32]] = {}
         offset = 0
         for name, shape, size in zip(self.names, self.shapes, self.sizes, strict=True):
-            views[name] = flat[..., offset : offset + size].reshape(*flat.shape[:-1], *shape)
+            views[name] = flat[..., offset : offset + size].reshape((*flat.shape[:-1], *shape))
             offset += size
         return views
 

@@ -6,7 +6,10 @@ import time
 
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.serverapp import Grid, ServerApp
+from rich.console import Console
+from rich.markup import escape
 
+from fedhome.cli.progress import Lines
 from fedhome.errors import DataError, RoundError
 from fedhome.events import EventLog
 from fedhome.flower import CONFIG, quiet
@@ -28,6 +31,10 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Run the plan that the run's configuration names, over the nodes that are connected.
 
+    The configuration's ``plan`` is a TOML file, the defaults if empty; ``out`` is the folder of
+    the run, the next free one in ``runs/`` if empty. Flower chooses the working folder, so both
+    are best given as whole paths.
+
     Raises:
         FedHomeError: What went wrong, and what to do about it.
     """
@@ -36,7 +43,8 @@ def main(grid: Grid, context: Context) -> None:
     folder = RunFolder.create(str(context.run_config.get("out", "")) or None, name=plan.name)
     folder.write_plan(plan.to_toml())
     begin = time.perf_counter()
-    with EventLog(folder.events_path) as log:
+    console = Console()
+    with EventLog(folder.events_path, on_event=Lines(console)) as log:
         log.append("run-started", plan=plan.name, seed=plan.seed, data=plan.data.source)
         features, outputs = _shape(grid)
         classes = plan.task.classes or tuple(map(str, range(outputs)))
@@ -65,6 +73,7 @@ def main(grid: Grid, context: Context) -> None:
             learning.layout.unflatten(flat), plan=plan.name, round_number=rounds.state.round
         )
         if plan.personalise.name != "none":
+            log.append("personalising", homes=homes)
             rows = personalise(
                 plan=plan,
                 grid=grid,
@@ -77,6 +86,7 @@ def main(grid: Grid, context: Context) -> None:
             folder.write_homes(homes_table(rows))
         log.append("run-finished", seconds=time.perf_counter() - begin)
     write_report([folder], folder.report_path)
+    console.print(f"report: {escape(str(folder.report_path))}", highlight=False, soft_wrap=True)
 
 
 def _shape(grid: Grid) -> tuple[int, int]:

@@ -6,12 +6,15 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
-from flwr.app import Message, MetricRecord
+from flwr.app import ArrayRecord, Message, MetricRecord
 
 from fedhome.errors import FedHomeError, UpdateError
 from fedhome.flower import EXAMPLES, read_flat
 from fedhome.update import Layout
+
+_Record = TypeVar("_Record", ArrayRecord, MetricRecord)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +76,7 @@ def sound_replies(
 def _check(message: Message, layout: Layout | None, max_examples: int) -> None:
     if message.has_error():
         raise UpdateError(message.error.reason or f"error {message.error.code}")
-    arrays = list(message.content.array_records.values())
-    metrics = list(message.content.metric_records.values())
+    arrays, metrics = _records(message, ArrayRecord), _records(message, MetricRecord)
     if len(metrics) != 1 or len(arrays) != (layout is not None):
         raise UpdateError(f"it holds {len(arrays)} array and {len(metrics)} metric records")
     if layout is not None:
@@ -87,6 +89,12 @@ def _check(message: Message, layout: Layout | None, max_examples: int) -> None:
         metrics[0][EXAMPLES] = max_examples
 
 
+def _records(message: Message, kind: type[_Record]) -> list[_Record]:
+    # RecordDict.array_records and its like build and check a dictionary at every call, which
+    # cost as much as training a small model.
+    return [record for record in message.content.values() if isinstance(record, kind)]
+
+
 def _check_metrics(metrics: MetricRecord) -> None:
     for name, value in metrics.items():
         if not all(math.isfinite(v) for v in (value if isinstance(value, list) else [value])):
@@ -97,7 +105,7 @@ def _of_one_kind(messages: list[Message]) -> tuple[list[Message], list[Message]]
     """Keep the replies whose metrics have the names that most have: strategies demand it."""
 
     def kind(message: Message) -> tuple[str, ...]:
-        return tuple(sorted(next(iter(message.content.metric_records.values()))))
+        return tuple(sorted(_records(message, MetricRecord)[0]))
 
     kinds = Counter(kind(message) for message in messages)
     if len(kinds) < 2:  # noqa: PLR2004

@@ -21,7 +21,7 @@ from fedhome.plan import Plan
 from simulations.faults import faults_of
 from simulations.fleet import Gathered
 from simulations.grid import InProcessGrid, SequentialGrid, Silent
-from simulations.kernels import Kernel, kernel_of
+from simulations.kernels import Kernel, kernel_of, mlp_widths
 from simulations.vector import Fleet, VectorCohort
 from simulations.vector_grid import VectorGrid
 
@@ -73,27 +73,58 @@ def one_torch_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def against_vectors(world: World) -> str:
+    """Return why a world's model cannot be trained for many homes at once; empty when it can."""
+    model, features = world.learning.model, world.gathered.homes[0].x.shape[1]
+    # A plain MLP is known to go through; to ask torch costs seconds of imports.
+    return "" if mlp_widths(model) else vectorises(model, features)
+
+
 @contextmanager
-def vector(world: World) -> Iterator[InProcessGrid]:
-    """Train all asked homes together; a module that cannot be is trained home after home."""
-    reason = vectorises(world.learning.model, world.gathered.homes[0].x.shape[1])
-    if reason:
-        world.notice(f"the model is trained home after home: {reason}")
-        with sequential(world) as grid:
-            yield grid
-        return
+def cohort_of(
+    learning: LocalLearning,
+    fleet: Fleet,
+    plan: Plan,
+    *,
+    threads: int,
+    notice: Callable[[str], None],
+) -> Iterator[VectorCohort]:
+    """Open a fleet's cohort, with worker threads of its own.
+
+    Args:
+        learning: What the homes learn with.
+        fleet: The homes.
+        plan: The plan.
+        threads: How many chunks are trained at a time.
+        notice: Called with a sentence when a kernel is not as the plan asked.
+    """
     kernels: dict[int, Kernel] = {}
 
     def kernel(learning: LocalLearning) -> Kernel:
         if id(learning) not in kernels:
-            kernels[id(learning)] = kernel_of(learning, world.plan.engine.kernel, world.notice)
+            features = fleet.x.shape[1]
+            kernels[id(learning)] = kernel_of(learning, plan.engine.kernel, features, notice)
         return kernels[id(learning)]
 
-    fleet = Fleet.of(world.gathered.homes)
-    with one_torch_thread(), ThreadPoolExecutor(threads_of(world.plan)) as workers:
-        cohort = VectorCohort(
-            world.learning, fleet, seed=world.plan.seed, kernel=kernel, workers=workers
-        )
+    with one_torch_thread(), ThreadPoolExecutor(threads) as workers:
+        yield VectorCohort(learning, fleet, seed=plan.seed, kernel=kernel, workers=workers)
+
+
+@contextmanager
+def vector(world: World) -> Iterator[InProcessGrid]:
+    """Train all asked homes together; a module that cannot be is trained home after home."""
+    if reason := against_vectors(world):
+        world.notice(f"the model is trained home after home: {reason}")
+        with sequential(world) as grid:
+            yield grid
+        return
+    with cohort_of(
+        world.learning,
+        Fleet.of(world.gathered.homes),
+        world.plan,
+        threads=threads_of(world.plan),
+        notice=world.notice,
+    ) as cohort:
         yield VectorGrid(cohort, world.plan, how=world.how, sums=world.sums, silent=world.silent())
 
 
@@ -117,10 +148,21 @@ def sequential(world: World) -> Iterator[InProcessGrid]:
         assert isinstance(number, int)
         return homes[number]
 
-    yield SequentialGrid(world.names, build(find), contexts, silent=world.silent())
+    with one_torch_thread():
+        yield SequentialGrid(world.names, build(find), contexts, silent=world.silent())
+
+
+@contextmanager
+def ray(world: World) -> Iterator[InProcessGrid]:
+    """Train shards of the fleet on Ray's workers: see :mod:`simulations.ray_engine`."""
+    from simulations.ray_engine import ray_grid  # noqa: PLC0415 - it needs what is above
+
+    with ray_grid(world) as grid:
+        yield grid
 
 
 ENGINES: Mapping[str, Callable[[World], AbstractContextManager[InProcessGrid]]] = {
     "vector": vector,
     "sequential": sequential,
+    "ray": ray,
 }

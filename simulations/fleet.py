@@ -11,7 +11,8 @@ from pathlib import Path
 from clients.sources.folder import read_folder
 from fedhome.errors import DataError, EmptyFleetError, SourceError
 from fedhome.learning.examples import HomeExamples
-from fedhome.learning.windows import columns_of, examples
+from fedhome.learning.tasks import task_of
+from fedhome.learning.windows import columns_of, examples, with_classes
 from fedhome.plan import Plan
 from fedhome.plugins import load
 from fedhome.tables import HomeTable
@@ -54,10 +55,15 @@ def gather(plan: Plan) -> Gathered:
     tables, excluded, notes = _tables(plan)
     columns = columns_of(tables, plan.data)
     classes = tables[0].labels.get(plan.data.target, ())
+    if plan.task.kind == "multi-class":
+        task_of(plan, classes)  # without names of classes no home can be checked
     homes: list[HomeExamples] = []
     for table in tables:
         try:
-            homes.append(examples(table, plan.data, columns, plan.task.kind))
+            named = with_classes(table, plan.data.target, plan.task.classes)
+            home = examples(named, plan.data, columns, plan.task.kind)
+            home.check_classes(len(plan.task.classes or classes))
+            homes.append(home)
         except DataError as error:
             excluded.append((table.home, error.message))
     if not homes:

@@ -194,22 +194,36 @@ def mlp_widths(module: nn.Module) -> tuple[int, ...]:
     return (linear[0].in_features, *(layer.out_features for layer in linear))
 
 
-def kernel_of(learning: LocalLearning, wanted: str, notice: Callable[[str], None]) -> Kernel:
+def kernel_of(
+    learning: LocalLearning, wanted: str, features: int, notice: Callable[[str], None]
+) -> Kernel:
     """Return the fastest kernel that fits, or the wanted one.
 
     Args:
         learning: What is to be trained.
         wanted: "auto", "fused", "traced" or "eager".
+        features: Width of the inputs.
         notice: Called with a sentence when "auto" takes the slowest.
 
     Raises:
         EngineError: The wanted kernel does not fit.
     """
-    fused = FusedKernel.fits(learning) if wanted in {"auto", "fused"} else ""
-    if isinstance(fused, tuple):
-        return FusedKernel(learning, fused)
-    if wanted == "fused":
+    from simulations.traced.kernel import TracedKernel  # noqa: PLC0415 - it imports this module
+
+    reason = ""
+    if wanted in {"auto", "fused"}:
+        fused = FusedKernel.fits(learning)
+        if isinstance(fused, tuple):
+            return FusedKernel(learning, fused)
+        reason = fused
+    if wanted in {"auto", "traced"}:
+        reason = TracedKernel.fits(learning, features)
+        if not reason:
+            return TracedKernel(learning)
+    if wanted in {"fused", "traced"}:
         raise EngineError(
-            f"engine.kernel = fused does not fit: {fused}", hint='set engine.kernel = "auto"'
+            f"engine.kernel = {wanted} does not fit: {reason}", hint='set engine.kernel = "auto"'
         )
+    if wanted == "auto":
+        notice(f"the slow kernel trains, one operation at a time: {reason}")
     return EagerKernel(learning)

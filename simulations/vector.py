@@ -21,10 +21,11 @@ from fedhome import rng
 from fedhome.learning.cohort import Cohort, Measured, Trained
 from fedhome.learning.examples import HomeExamples, Part
 from fedhome.learning.local import LocalLearning, Params, row_losses
-from fedhome.learning.tasks import Segments
+from fedhome.learning.tasks import Segments, paired
 from simulations.kernels import Kernel, Rows
 
 _Result = TypeVar("_Result")
+_LEAST_CHUNKS = 8
 _EVALUATED_ROWS = 1 << 15  # rows of one evaluation chunk
 
 
@@ -85,6 +86,20 @@ class Chunk(NamedTuple):
     homes: NDArray[np.int64]
     params: NDArray[np.float32]
     losses: NDArray[np.float64]
+
+
+class Spans(NamedTuple):
+    """Where some homes' rows of a part lie: positions in the cohort, first rows, counts."""
+
+    homes: NDArray[np.int64]
+    begin: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+    def rows(self) -> NDArray[np.int64]:
+        """Return the rows themselves, one home after the other."""
+        ends = np.cumsum(self.counts)
+        offsets = np.repeat(self.begin - (ends - self.counts), self.counts)
+        return np.arange(int(ends[-1]) if len(ends) else 0) + offsets
 
 
 class VectorCohort(Cohort):
@@ -186,7 +201,9 @@ class VectorCohort(Cohort):
         kernel = self._kernel(self.learning.vary(rate=rate, proximal_mu=proximal_mu))
         begin, counts = self.fleet.spans(self.where, part)
         order = np.argsort(-counts, kind="stable")
-        size = kernel.chunk_homes
+        # Small fleets are cut too, so that all cores have work; the cut does not depend on how
+        # many there are, so neither does the rounding of the sums.
+        size = max(1, min(kernel.chunk_homes, -(-len(order) // _LEAST_CHUNKS)))
         chunks = [order[first : first + size] for first in range(0, len(order), size)]
 
         def work(some: NDArray[np.int64]) -> _Result:
@@ -206,53 +223,65 @@ class VectorCohort(Cohort):
 
     def evaluate(self, params: NDArray[np.float32], part: Part) -> Measured:
         """Score parameters on a part, many homes at once."""
-        begin, counts = self.fleet.spans(self.where, part)
-        order = np.argsort(-counts, kind="stable")
-        shared = params.ndim == 1
         losses = np.empty(len(self.where))
         metrics: dict[str, NDArray[np.float64]] = {}
 
-        def work(some: NDArray[np.int64]) -> tuple[NDArray[np.int64], Measured]:
-            rows = np.concatenate(
-                [np.arange(b, b + c) for b, c in zip(begin[some], counts[some], strict=True)]
-            )
-            output = (
-                self._predict_shared(params, rows)
-                if shared
-                else self._predict_own(params[some], begin[some], counts[some])
-            )
-            return some, self._measured(output, rows, self.where[some], counts[some])
+        def work(some: Spans) -> Measured:
+            output = self._predict(params, some)
+            return self._measured(output, some.rows(), self.where[some.homes], some.counts)
 
-        for some, measured in self._workers.map(work, _by_rows(order, counts)):
-            losses[some] = measured.losses
+        for some, measured in self._each_span(part, work):
+            losses[some.homes] = measured.losses
             for name, values in measured.metrics.items():
-                metrics.setdefault(name, np.empty(len(self.where)))[some] = values
+                metrics.setdefault(name, np.empty(len(self.where)))[some.homes] = values
         return Measured(losses, metrics)
+
+    def compare(
+        self, one: NDArray[np.float32], other: NDArray[np.float32], part: Part
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Compare two sets of parameters row by row."""
+        mean, error = np.empty(len(self.where)), np.empty(len(self.where))
+
+        def work(some: Spans) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+            y = torch.from_numpy(self.fleet.y[some.rows()])
+            losses = [
+                row_losses(self.learning.task.loss, self._predict(params, some), y).double()
+                for params in (one, other)
+            ]
+            return paired((losses[0] - losses[1]).numpy(), Segments(counts=some.counts))
+
+        for some, (means, errors) in self._each_span(part, work):
+            mean[some.homes], error[some.homes] = means, errors
+        return mean, error
+
+    def _each_span(
+        self, part: Part, work: Callable[[Spans], _Result]
+    ) -> Iterator[tuple[Spans, _Result]]:
+        """Do something with the rows of a part, some homes at a time, on all workers."""
+        begin, counts = self.fleet.spans(self.where, part)
+        order = np.argsort(-counts, kind="stable")
+        chunks = [Spans(some, begin[some], counts[some]) for some in _by_rows(order, counts)]
+        yield from zip(chunks, self._workers.map(work, chunks), strict=True)
 
     def baseline(self, part: Part) -> Measured:
         """Score the forecast without learning."""
         begin, counts = self.fleet.spans(self.where, part)
-        rows = np.concatenate([np.arange(b, b + c) for b, c in zip(begin, counts, strict=True)])
+        rows = Spans(self.where, begin, counts).rows()
         output = self.learning.task.naive_output(self.fleet.naive[rows])
         measured = self._measured(torch.from_numpy(output), rows, self.where, counts)
         return Measured(np.full(len(counts), np.nan), measured.metrics)
 
-    def _predict_shared(self, params: NDArray[np.float32], rows: NDArray[np.int64]) -> torch.Tensor:
-        x = torch.from_numpy(self.fleet.x[rows])
-        return self.learning.predict(self.learning.tensors(params), x)
-
-    def _predict_own(
-        self,
-        params: NDArray[np.float32],
-        begin: NDArray[np.int64],
-        counts: NDArray[np.int64],
-    ) -> torch.Tensor:
-        width = int(counts.max())
-        place = np.arange(width)
-        inside = place[None] < counts[:, None]
-        index = np.where(inside, begin[:, None] + place[None], begin[:, None])
-        x = torch.from_numpy(self.fleet.x[index])  # [homes, width, features]
-        output = predict_stacked(self.learning, self.learning.tensors(params), x)
+    def _predict(self, params: NDArray[np.float32], some: Spans) -> torch.Tensor:
+        """Return the raw outputs of some homes' rows, ``[rows, outputs]``."""
+        if params.ndim == 1:
+            x = torch.from_numpy(self.fleet.x[some.rows()])
+            return self.learning.predict(self.learning.tensors(params), x)
+        place = np.arange(int(some.counts.max()))
+        inside = place[None] < some.counts[:, None]
+        index = some.begin[:, None] + np.where(inside, place[None], 0)
+        x = torch.from_numpy(self.fleet.x[index])  # [homes, rows, features]
+        own = self.learning.tensors(params[some.homes])
+        output = predict_stacked(self.learning, own, x)
         return output[torch.from_numpy(inside)]
 
     def _measured(

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from fedhome.apps import use_app
+from fedhome.apps import installed_root, use_app
 from fedhome.cli import data, new, plan, report, simulate
 from fedhome.errors import FedHomeError
 
@@ -28,11 +28,12 @@ app.add_typer(data.app, name="data", help="Named sets of real homes.")
 
 def main() -> None:
     """Run the command line; an expected error ends it with a sentence and status 1."""
-    use_app()
+    console = Console(stderr=True, soft_wrap=True)
     try:
+        if (root := use_app()) != installed_root():
+            console.print(f"[dim]the app in {escape(str(root))} is used[/]", highlight=False)
         app()
     except FedHomeError as error:
-        console = Console(stderr=True, soft_wrap=True)
         console.print(f"[bold red]error:[/] {escape(error.message)}", highlight=False)
         if error.hint:
             console.print(f"[bold]hint:[/]  {escape(error.hint)}", highlight=False)

@@ -53,10 +53,7 @@ class Lines:
         data: Any = event.data
         if event.event == "fleet-ready":
             self._rounds = data["rounds"]
-            return (
-                f"{data['homes']} homes, {data['examples']:,} training examples, "
-                f"{data['parameters']:,} parameters, engine {data['engine']}"
-            )
+            return _fleet(data)
         if event.event == "round-closed":
             return self._round(data)
         if event.event == "home-excluded":
@@ -67,7 +64,7 @@ class Lines:
         if event.event == "reply-dropped":
             self._dropped += 1
             return f"dropped a reply: {escape(data['reason'])}" if self._dropped == 1 else ""
-        return {
+        others: dict[str, Callable[[], str]] = {
             "note": lambda: f"note: {escape(data['text'])}",
             "run-resumed": lambda: "going on with an interrupted run",
             "round-failed": lambda: (
@@ -76,7 +73,8 @@ class Lines:
             ),
             "early-stop": lambda: f"stopped early after round {data['round']}",
             "personalising": lambda: f"personalising {data['homes']} homes",
-        }.get(event.event, str)()
+        }
+        return others.get(event.event, str)()
 
     def _round(self, data: Any) -> str:
         parts = [f"round {data['round']}/{self._rounds}"]
@@ -89,6 +87,17 @@ class Lines:
             if data[key] is not None:
                 parts.append(f"{name} {data[key]:.4f}")
         return "  ".join(parts)
+
+
+def _fleet(data: Any) -> str:
+    parts = [f"{data['homes']} homes"]
+    # A server does not know what its homes hold, or what computes there.
+    if "examples" in data:
+        parts.append(f"{data['examples']:,} training examples")
+    parts.append(f"{data['parameters']:,} parameters")
+    if "engine" in data:
+        parts.append(f"engine {data['engine']}")
+    return ", ".join(parts)
 
 
 @contextmanager

@@ -66,6 +66,22 @@ class Cohort(ABC):
         """Score parameters ``[size]`` or ``[homes, size]`` on a part."""
 
     @abstractmethod
+    def compare(
+        self, one: NDArray[np.float32], other: NDArray[np.float32], part: Part
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Compare two sets of parameters row by row.
+
+        Args:
+            one: Parameters ``[size]`` or ``[homes, size]``.
+            other: Parameters ``[size]`` or ``[homes, size]``.
+            part: The rows.
+
+        Returns:
+            How much greater the mean loss of ``one`` is, ``[homes]``, and the standard error of
+            that difference (its rows taken as independent), ``[homes]``.
+        """
+
+    @abstractmethod
     def baseline(self, part: Part) -> Measured:
         """Score the forecast without learning on a part; its losses are not defined (NaN)."""
 

@@ -10,7 +10,7 @@ from fedhome import rng
 from fedhome.learning.cohort import Cohort, Measured, Trained
 from fedhome.learning.examples import HomeExamples, Part
 from fedhome.learning.local import Batch, LocalLearning, row_losses
-from fedhome.learning.tasks import Segments
+from fedhome.learning.tasks import Segments, paired
 
 
 class Device(Cohort):
@@ -77,6 +77,20 @@ class Device(Cohort):
         output = learning.predict(learning.tensors(params.reshape(-1)), self._x[rows])
         loss = row_losses(learning.task.loss, output, self._y[rows]).double().mean()
         return Measured(np.array([float(loss)]), self._measure(output.numpy(), part))
+
+    def compare(
+        self, one: NDArray[np.float32], other: NDArray[np.float32], part: Part
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Compare two sets of parameters row by row."""
+        return paired(
+            self._row_losses(one, part) - self._row_losses(other, part),
+            Segments(counts=self.counts(part)),
+        )
+
+    def _row_losses(self, params: NDArray[np.float32], part: Part) -> NDArray[np.float64]:
+        learning, rows = self.learning, self.examples.rows(part)
+        output = learning.predict(learning.tensors(params.reshape(-1)), self._x[rows])
+        return row_losses(learning.task.loss, output, self._y[rows]).double().numpy()
 
     def baseline(self, part: Part) -> Measured:
         """Score the forecast without learning."""

@@ -8,6 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from fedhome.errors import DataError
+
 Part = Literal["train", "validation", "test", "train+validation"]
 
 
@@ -43,3 +45,19 @@ class HomeExamples:
             "test": slice(train + validation, train + validation + test),
             "train+validation": slice(0, train + validation),
         }[part]
+
+    def check_classes(self, classes: int) -> None:
+        """Refuse class indices for which a model has no output.
+
+        Args:
+            classes: How many classes there are.
+
+        Raises:
+            DataError: The home has another class.
+        """
+        if self.y.dtype == np.int64 and int(self.y.max()) >= classes:
+            raise DataError(
+                f"home {self.home!r} has class number {int(self.y.max())} (from 0), "
+                f"but there are only {classes} classes",
+                hint="name all classes in task.classes",
+            )

@@ -64,9 +64,10 @@ def clip_updates(
     Source: McMahan et al., "Learning differentially private recurrent language models",
     ICLR 2018, section 2 (flat clipping).
     """
-    update = params - start
-    norms = np.linalg.norm(update, axis=1)
-    with np.errstate(divide="ignore"):
+    # An update that is not finite stays so, for the server to drop; it is no warning here.
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        update = params - start
+        norms = np.linalg.norm(update, axis=1)
         scale = np.minimum(1.0, clip_norm / norms).astype(np.float32)
-    np.add(start, update * scale[:, None], out=params)
+        np.add(start, update * scale[:, None], out=params)
     return np.asarray(scale < 1.0)

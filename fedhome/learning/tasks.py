@@ -33,9 +33,10 @@ class Segments:
 
     def sum(self, values: Floats) -> Floats:
         """Sum a column ``[rows]`` over each home, ``[homes]``."""
-        edges = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
-        ends = np.cumsum(self.counts)
-        return np.asarray(edges[ends] - edges[ends - self.counts], np.float64)
+        # Not by differences of running sums: one home's NaN would reach all homes after it.
+        homes = len(self.counts)
+        home = np.repeat(np.arange(homes), self.counts)
+        return np.asarray(np.bincount(home, weights=values, minlength=homes), np.float64)
 
     def mean(self, values: Floats) -> Floats:
         """Mean of a column over each home; NaN where a home has no rows."""
@@ -45,6 +46,14 @@ class Segments:
     def spread(self, values: Floats) -> Floats:
         """Give each row its home's value, ``[homes]`` to ``[rows]``."""
         return np.repeat(values, self.counts)
+
+
+def paired(differences: Floats, segments: Segments) -> tuple[Floats, Floats]:
+    """Return the mean of paired differences ``[rows]`` and its standard error, ``[homes]`` each."""
+    mean = segments.mean(differences)
+    spread = segments.mean((differences - segments.spread(mean)) ** 2)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return mean, np.sqrt(spread / np.maximum(segments.counts - 1, 1))
 
 
 @dataclass(frozen=True, kw_only=True)

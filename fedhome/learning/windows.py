@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -57,6 +57,40 @@ def columns_of(tables: Sequence[HomeTable], data: Data) -> tuple[str, ...]:
     return tuple(name for name in tables[0].columns if name in shared and name != data.target)
 
 
+def with_classes(table: HomeTable, target: str, classes: Sequence[str]) -> HomeTable:
+    """Number the classes of a text target as the plan does.
+
+    A home numbers the words of its own readings; other homes may know other words.
+
+    Args:
+        table: The home's readings.
+        target: The column to predict.
+        classes: The plan's classes; empty: the home's own numbers are kept.
+
+    Raises:
+        DataError: The home has a class that the plan does not name.
+    """
+    own, values = table.labels.get(target, ()), table.columns.get(target)
+    if not own or not classes or values is None:
+        return table
+    read = np.isfinite(values)
+    used = [own[int(number)] for number in np.unique(values[read])]
+    if unknown := [name for name in used if name not in classes]:
+        raise DataError(
+            f"home {table.home!r}: task.classes lacks {', '.join(map(repr, unknown))} "
+            f"of its target {target!r}",
+            hint="name all classes in task.classes",
+        )
+    places = np.array([classes.index(name) if name in classes else -1 for name in own], np.float64)
+    moved = np.full(len(values), np.nan)
+    moved[read] = places[values[read].astype(np.int64)]
+    return replace(
+        table,
+        columns={**table.columns, target: moved},
+        labels={**table.labels, target: tuple(classes)},
+    )
+
+
 def windows(table: HomeTable, data: Data, columns: Sequence[str]) -> Windows:
     """Cut a home's table into inputs and targets; rows with an unread value are left out.
 
@@ -92,6 +126,8 @@ def windows(table: HomeTable, data: Data, columns: Sequence[str]) -> Windows:
         now |= _calendar(moment, table.time_zone)
     x = np.stack(list(now.values()), axis=1) if now else np.zeros((len(target), 0))
     whole = np.isfinite(x).all(axis=1) & np.isfinite(target)
+    if data.horizon > 0:
+        whole &= np.isfinite(naive)  # a skill is measured against persistence on the same rows
     return Windows(
         x=x[whole], y=target[whole], naive=naive[whole], time_s=moment[whole], features=tuple(now)
     )
@@ -180,19 +216,26 @@ def _split(cut: Windows, data: Data) -> tuple[NDArray[np.int64], ...]:
     )
     parts: list[list[NDArray[np.int64]]] = [[], [], []]
     for group in groups:
-        count = len(group)
-        # A gap never eats more than a tenth of a small group.
-        gap = min(data.gap, count // 10)
-        first = round(count * data.split[0])
-        second = round(count * (data.split[0] + data.split[1]))
-        parts[0].append(group[: max(first - gap, 0)])
-        parts[1].append(group[first : max(second - gap, first)])
-        parts[2].append(group[second:])
+        history, test = _cut(group, data.split[0] + data.split[1], data.gap)
+        if data.history_days is not None and len(history):
+            edge = cut.time_s[history[-1]] - data.history_days * _DAY_S
+            history = history[cut.time_s[history] > edge]
+        share = data.split[0] / (data.split[0] + data.split[1])
+        for part, some in zip(parts, (*_cut(history, share, data.gap), test), strict=True):
+            part.append(some)
     train, validation, test = (np.concatenate(part) for part in parts)
-    if data.train_days is not None and len(train):
-        edge = cut.time_s[train].max() - data.train_days * _DAY_S
-        train = train[cut.time_s[train] > edge]
     return train, validation, test
+
+
+def _cut(
+    rows: NDArray[np.int64], share: float, gap: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Cut rows in two, with a gap that is taken from the first part.
+
+    A gap never eats more than a tenth of a small group.
+    """
+    place = round(len(rows) * share)
+    return rows[: max(place - min(gap, len(rows) // 10), 0)], rows[place:]
 
 
 def _grid(table: HomeTable) -> tuple[NDArray[np.int64], int]:

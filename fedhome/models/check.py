@@ -17,6 +17,7 @@ _OTHER_DROPOUT = (
     nn.Dropout3d,
     nn.FeatureAlphaDropout,
 )
+_OWN_DROPOUT = (nn.RNNBase, nn.MultiheadAttention)
 _BATCH = 2
 
 
@@ -32,6 +33,8 @@ def faults_of(module: nn.Module) -> list[str]:
             )
         elif isinstance(part, _OTHER_DROPOUT):
             faults.append(f"{where} draws from a global generator: use nn.Dropout")
+        elif isinstance(part, _OWN_DROPOUT) and part.dropout:
+            faults.append(f"{where} has a dropout of its own, drawn from a global generator: set 0")
     faults += [
         f"parameter {name} is {parameter.dtype}: float32 is needed"
         for name, parameter in module.named_parameters()
@@ -45,12 +48,13 @@ def faults_of(module: nn.Module) -> list[str]:
     return faults
 
 
-def check_module(module: nn.Module, features: int) -> None:
+def check_module(module: nn.Module, features: int, outputs: int) -> None:
     """Refuse a module that cannot be trained in a federation.
 
     Args:
         module: The module.
         features: Width of its input, ``[batch, features]``.
+        outputs: Width of its output, ``[batch, outputs]``.
 
     Raises:
         ModelError: Every reason at once.
@@ -58,9 +62,17 @@ def check_module(module: nn.Module, features: int) -> None:
     faults = faults_of(module)
     if not faults:
         try:
-            module(torch.zeros(_BATCH, features))
-        except (RuntimeError, TypeError, ValueError) as error:
+            output = module(torch.zeros(_BATCH, features))
+        except Exception as error:  # noqa: BLE001 - a user's code may raise anything
             faults.append(f"it does not take an input of [batch, {features}]: {error}")
+        else:
+            # [batch] instead of [batch, 1] would be broadcast against the targets, unnoticed.
+            shape = list(output.shape) if isinstance(output, torch.Tensor) else type(output)
+            if shape != [_BATCH, outputs]:
+                faults.append(
+                    f"its output for [{_BATCH}, {features}] is {shape}: "
+                    f"[{_BATCH}, {outputs}] is needed"
+                )
     if faults:
         raise ModelError(
             "the model cannot be trained here:" + "".join(f"\n  - {fault}" for fault in faults),

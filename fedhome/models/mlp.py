@@ -111,14 +111,15 @@ def build_model(plan: Plan, features: int, outputs: int) -> nn.Module:
             f"{plan.model.name} returned {type(module).__name__}, not a torch.nn.Module",
             hint="the callable takes features and outputs and returns the module",
         )
-    check_module(module, features)
+    check_module(module, features, outputs)
     return _key_dropouts(module)
 
 
 def _key_dropouts(module: nn.Module) -> nn.Module:
     place = sum(isinstance(part, KeyedDropout) for part in module.modules())
     for parent in list(module.modules()):
-        for name, child in parent.named_children():
+        # Not named_children(): it passes over a second name of the same dropout.
+        for name, child in list(parent._modules.items()):  # noqa: SLF001
             if type(child) is nn.Dropout:
                 setattr(parent, name, KeyedDropout(child.p, place))
                 place += 1

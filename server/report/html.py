@@ -12,6 +12,7 @@ from typing import Final
 import jinja2
 from plotly.offline import get_plotlyjs
 
+from fedhome.apps import installed_root
 from fedhome.errors import RunError
 from fedhome.runs import RunFolder, summary, write_atomically
 from server.report import facts
@@ -22,8 +23,6 @@ from server.report.theme import DARK
 
 MARGIN: Final = 0.005
 """Differences of score up to this count as equal."""
-
-HERE: Final = Path(__file__).parent
 
 
 def write_report(runs: Sequence[RunFolder], out: Path, *, margin: float = MARGIN) -> Path:
@@ -48,13 +47,20 @@ def write_report(runs: Sequence[RunFolder], out: Path, *, margin: float = MARGIN
     return out
 
 
+def _page_folder() -> Path:
+    here = Path(__file__).parent
+    # Flower's bundles carry no HTML, CSS or JavaScript: there the installed app's serve.
+    return here if (here / "page.html.j2").is_file() else installed_root() / "server" / "report"
+
+
 def _page(runs: Sequence[RunResults], margin: float) -> str:
     one = runs[0] if len(runs) == 1 else None
-    script = (HERE / "page.js").read_text(encoding="utf-8")
+    parts = _page_folder()
+    script = (parts / "page.js").read_text(encoding="utf-8")
     plotly = get_plotlyjs()
     shown = figures(one, margin) if one else comparison_figures(runs)
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE),
+        loader=jinja2.FileSystemLoader(parts),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -82,7 +88,7 @@ def _page(runs: Sequence[RunResults], margin: float) -> str:
         differing=facts.differing_settings(runs),
         figures=[(figure, json.loads(figure.plot.to_json())) for figure in shown],
         dark=DARK,
-        style=(HERE / "page.css").read_text(encoding="utf-8"),
+        style=(parts / "page.css").read_text(encoding="utf-8"),
         script=script,
         plotly=plotly,
         scripts_allowed=" ".join(_allowance(text) for text in (plotly, script)),

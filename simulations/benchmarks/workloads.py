@@ -183,9 +183,9 @@ class Workload:
         rows, outputs = self.rows + 2, self.widths[-1]
         x = drawn.standard_normal((rows, self.widths[0])).astype(np.float32)
         score = x @ self._truth + 0.5 * drawn.standard_normal(outputs)
-        score = np.sin(2.0 * score) + _NOISE * drawn.standard_normal((rows, outputs))
-        y = score[:, 0].astype(np.float32) if self.loss == "mse" else score.argmax(axis=1)
-        return x, y.astype(np.float64)
+        score += _NOISE * drawn.standard_normal((rows, outputs))
+        y = np.sin(2.0 * score[:, 0]) if self.loss == "mse" else score.argmax(axis=1)
+        return x, y.astype(np.float32).astype(np.float64)
 
 
 def _home(number: int) -> str:

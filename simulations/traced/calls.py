@@ -6,7 +6,6 @@ slower by the copy.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -14,46 +13,41 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-aten: Any = torch.ops.aten
+from simulations.traced.rewriting import aten
+from simulations.traced.tracing import is_pointwise
+
 Call = Callable[[], object]
 
-_ELEMENTWISE_NAMES = (
-    "abs add atan2 bitwise_and bitwise_not bitwise_or bitwise_xor ceil clamp clamp_max clamp_min "
-    "cos cosh div eq erf erfc exp exp2 expm1 floor fmod ge gt le log log10 log1p log2 logical_and "
-    "logical_not logical_or lt maximum minimum mul ne neg pow reciprocal remainder round rsqrt "
-    "sigmoid sign sin sinh sqrt sub tan tanh trunc xlogy addcmul addcdiv lerp square"
-).split()
-_OTHER_NAMES = "sum mean amax amin cumsum gather cat stack prod index_select scatter".split()
-
-
-def _with_out() -> dict[object, Callable[..., Any]]:
-    found: dict[object, Callable[..., Any]] = {}
-    for name in _ELEMENTWISE_NAMES + _OTHER_NAMES:
-        packet = getattr(aten, name)
-        for overload in packet.overloads():
-            if "out" not in overload and overload != "dtype":
-                found[getattr(packet, overload)] = getattr(torch, name)
-    for shift, function in (
-        (aten.__rshift__, torch.bitwise_right_shift),
-        (aten.__lshift__, torch.bitwise_left_shift),
-    ):
-        found[shift.Scalar] = found[shift.Tensor] = function
-    found[aten.where.self] = torch.where
-    for target, plain in (
-        (aten.gelu.default, aten.gelu.out),
-        (aten.silu.default, aten.silu.out),
-        (aten.elu.default, aten.elu.out),
-        (aten.leaky_relu.default, aten.leaky_relu.out),
-        (aten.softplus.default, aten.softplus.out),
-        (aten._softmax.default, aten._softmax.out),  # noqa: SLF001 - their names in the graph
-        (aten._log_softmax.default, aten._log_softmax.out),  # noqa: SLF001
-        (aten._log_softmax_backward_data.default, aten._log_softmax_backward_data.out),  # noqa: SLF001
-    ):
-        found[target] = plain
-    return found
-
-
-WITH_OUT = _with_out()
+# fmt: off
+_NAMES = (
+    "abs", "add", "addcdiv", "addcmul", "amax", "amin", "atan2", "bitwise_and", "bitwise_not",
+    "bitwise_or", "bitwise_xor", "cat", "ceil", "clamp", "clamp_max", "clamp_min", "cos", "cosh",
+    "cumsum", "div", "eq", "erf", "erfc", "exp", "exp2", "expm1", "floor", "fmod", "gather", "ge",
+    "gt", "index_select", "le", "lerp", "log", "log10", "log1p", "log2", "logical_and",
+    "logical_not", "logical_or", "lt", "maximum", "mean", "minimum", "mul", "ne", "neg", "pow",
+    "prod", "reciprocal", "remainder", "round", "rsqrt", "scatter", "sigmoid", "sign", "sin",
+    "sinh", "sqrt", "square", "stack", "sub", "sum", "tan", "tanh", "trunc", "where", "xlogy",
+)
+# fmt: on
+WITH_OUT: dict[object, Callable[..., Any]] = {
+    getattr(getattr(aten, name), overload): getattr(torch, name)
+    for name in _NAMES
+    for overload in getattr(aten, name).overloads()
+    if "out" not in overload
+} | {
+    aten.__rshift__.Scalar: torch.bitwise_right_shift,
+    aten.__rshift__.Tensor: torch.bitwise_right_shift,
+    aten.__lshift__.Scalar: torch.bitwise_left_shift,
+    aten.__lshift__.Tensor: torch.bitwise_left_shift,
+    aten.gelu.default: aten.gelu.out,
+    aten.silu.default: aten.silu.out,
+    aten.elu.default: aten.elu.out,
+    aten.leaky_relu.default: aten.leaky_relu.out,
+    aten.softplus.default: aten.softplus.out,
+    aten._softmax.default: aten._softmax.out,  # noqa: SLF001 - their names in the graph
+    aten._log_softmax.default: aten._log_softmax.out,  # noqa: SLF001
+    aten._log_softmax_backward_data.default: aten._log_softmax_backward_data.out,  # noqa: SLF001
+}
 
 _WITH_GRAD_INPUT: dict[object, Callable[..., Any]] = {
     packet.default: packet.grad_input
@@ -68,7 +62,6 @@ _WITH_GRAD_INPUT: dict[object, Callable[..., Any]] = {
     )
 }
 _WITH_GRAD_INPUT[aten._softmax_backward_data.default] = aten._softmax_backward_data.out  # noqa: SLF001
-_COPIES = {aten.clone.default, aten._to_copy.default}  # noqa: SLF001
 
 
 def call(
@@ -83,26 +76,26 @@ def call(
         out: Where the result goes, or each part of it (None: that part is not wanted). It
             may be one of the arguments where the operation allows for it.
     """
-    if isinstance(out, Tensor):
-        if target in {aten.bmm.default, aten.baddbmm.default}:
-            return _product(args, kwargs, out)
-        if target is aten.relu.default:
-            if out is args[0]:
-                return partial(torch.relu_, out)
-            return partial(torch.clamp_min, args[0], 0, out=out)
-        if target in _COPIES:
-            return partial(out.copy_, args[0])
-        if target in WITH_OUT:
-            return partial(WITH_OUT[target], *args, **kwargs, out=out)
-        if target in _WITH_GRAD_INPUT:
-            return partial(_WITH_GRAD_INPUT[target], *args, **kwargs, grad_input=out)
-    return partial(_copy_results, partial(target, *args, **kwargs), out)
+    if not isinstance(out, Tensor):
+        return partial(_copy_parts, partial(target, *args, **kwargs), out)
+    if target in {aten.bmm.default, aten.baddbmm.default}:
+        return _product(args, kwargs, out)
+    if target is aten.relu.default:
+        in_place = out is args[0]
+        return (
+            partial(torch.relu_, out) if in_place else partial(torch.clamp_min, *args, 0, out=out)
+        )
+    if target in WITH_OUT:
+        return partial(WITH_OUT[target], *args, **kwargs, out=out)
+    if target in _WITH_GRAD_INPUT:
+        return partial(_WITH_GRAD_INPUT[target], *args, **kwargs, grad_input=out)
+    copies = target in {aten.clone.default, aten._to_copy.default}  # noqa: SLF001
+    plain = partial(out.copy_, args[0]) if copies else partial(target, *args, **kwargs)
+    return plain if copies else partial(_copy, plain, out)
 
 
 def may_overwrite(node: fx.Node) -> list[fx.Node]:
     """Return those arguments of a node whose memory its result may take over."""
-    from simulations.traced.tracing import is_pointwise  # noqa: PLC0415
-
     if node.target is aten.baddbmm.default:
         first, *factors = node.args
         return [first] if isinstance(first, fx.Node) and first not in factors else []
@@ -124,14 +117,13 @@ def _product(args: Sequence[Any], kwargs: dict[str, Any], out: Tensor) -> Call:
     return partial(torch.baddbmm, added[0], first, second, **kwargs, out=out)
 
 
-def _copy_results(compute: Call, out: Tensor | list[Tensor | None]) -> None:
+def _copy(compute: Call, out: Tensor) -> None:
     result: Any = compute()
-    if isinstance(out, Tensor):
-        out.copy_(result)
-        return
+    out.copy_(result)
+
+
+def _copy_parts(compute: Call, out: list[Tensor | None]) -> None:
+    result: Any = compute()
     for place, part in zip(out, result, strict=True):
         if place is not None:
             place.copy_(part)
-
-
-GETITEM = operator.getitem

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +18,9 @@ from simulations.traced.passes import simplify
 from simulations.traced.program import prepare
 from simulations.traced.tracing import BatchShape, Trace, record
 from simulations.traced.workspace import Workspace
-from simulations.vector import Fleet
+
+if TYPE_CHECKING:
+    from simulations.vector import Fleet
 
 
 class Turn(NamedTuple):

@@ -8,14 +8,14 @@ graph says, parameters in place.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import operator
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
-from simulations.traced.calls import GETITEM, Call, call, may_overwrite
-from simulations.traced.passes import aten, calls, insert
+from simulations.traced.calls import Call, call, may_overwrite
+from simulations.traced.rewriting import aten, calls, insert
 from simulations.traced.tracing import Count, Trace, is_view
 
 _VIEWS = {aten.view.default, aten.transpose.int}  # those that can be undone
@@ -140,10 +140,15 @@ class _Binder:
         for own, result in pairs:
             node, place = result, self._values[own]
             while node.target in _VIEWS and place is not None:
-                place, node = _undone(node, place, self._count), node.args[0]
-            if place is None or node.op != "call_function" or node in places or is_view(node.target):
+                place, node = _undone(node, place, self._count), node.all_input_nodes[0]
+            if (
+                place is None
+                or node.op != "call_function"
+                or node in places
+                or is_view(node.target)
+            ):
                 continue
-            if node.target is GETITEM or self._last.get(own, -1) > position[node]:
+            if node.target is operator.getitem or self._last.get(own, -1) > position[node]:
                 continue
             if self._last.get(own) == position[node]:
                 readers = [n for n in node.all_input_nodes if _root(n) is own]
@@ -167,7 +172,7 @@ class _Binder:
             self._values[node] = self._evaluate(node)
             self._constant.add(node)
             return
-        if is_view(node.target) or node.target is GETITEM:
+        if is_view(node.target) or node.target is operator.getitem:
             self._values[node] = self._evaluate(node)
         else:
             args, kwargs = self._arguments(node)
@@ -237,7 +242,7 @@ class _Binder:
 
 
 def _root(node: fx.Node) -> fx.Node:
-    while is_view(node.target) or node.target is GETITEM:
+    while is_view(node.target) or node.target is operator.getitem:
         source = node.args[0]
         assert isinstance(source, fx.Node)
         node = source
@@ -247,7 +252,7 @@ def _root(node: fx.Node) -> fx.Node:
 def _undone(node: fx.Node, place: Tensor, count: Count) -> Tensor | None:
     """Return the place of what a view shows, given where the view is to lie."""
     if node.target is aten.transpose.int:
-        return place.transpose(*node.args[1:])
+        return place.transpose(1, 2) if {*node.args[1:]} == {1, 2} else None
     source = node.args[0]
     assert isinstance(source, fx.Node)
     try:

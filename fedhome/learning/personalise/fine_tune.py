@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,7 +94,7 @@ def outcome(
         rate: Learning rate that the fleet chose, as a multiple of the plan's.
         epochs: Passes that the fleet chose; 0 keeps the global model.
     """
-    local, local_loss = _local_only(cohort, settings)
+    local = _local_only(cohort, settings)
     tuned = np.broadcast_to(start, (len(cohort.homes), len(start)))
     final = tuned
     for turn in range(epochs):
@@ -104,22 +105,15 @@ def outcome(
             ).params
     if not settings.refit:
         final = tuned
-    validation = np.stack(
-        [
-            local_loss,
-            cohort.evaluate(start, "validation").losses,
-            cohort.evaluate(tuned, "validation").losses,
-        ]
-    )
     chosen = np.full(len(cohort.homes), CHOICES.index("personalised"))
     if settings.gate:
-        chosen = np.argmin(np.where(np.isnan(validation), np.inf, validation), axis=0)
-    kept = np.where((chosen == 0)[:, None], local, final)
+        chosen = _gate(cohort, start, tuned, local.stopped)
+    kept = np.where((chosen == 0)[:, None], local.final, final)
     kept = np.where((chosen == 1)[:, None], start, kept)
     return Outcome(
         models={
             "baseline": cohort.baseline("test"),
-            "local": cohort.evaluate(local, "test"),
+            "local": cohort.evaluate(local.final, "test"),
             "global": cohort.evaluate(start, "test"),
             "personalised": cohort.evaluate(kept, "test"),
         },
@@ -127,15 +121,36 @@ def outcome(
     )
 
 
-def _local_only(
-    cohort: Cohort, settings: Personalise
-) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Train each home alone, stopped early and at its best rate by its own validation data.
+def _gate(
+    cohort: Cohort,
+    start: NDArray[np.float32],
+    tuned: NDArray[np.float32],
+    local: NDArray[np.float32],
+) -> NDArray[np.int64]:
+    """Return what each home keeps, by its own validation rows, as places in :data:`CHOICES`.
 
-    Returns:
-        The parameters ``[homes, size]`` (after a refit, where the plan asks for one), and
-        the validation losses ``[homes]`` by which they were chosen (before it).
+    A few rows say little, so a home departs from the global model only for a difference of more
+    than one standard error (Breiman et al., "Classification and regression trees", 1984,
+    section 3.4), and to local-only for one of more than two: its pass and its rate were picked
+    on these very rows, which flatters it.
     """
+    gain, error = cohort.compare(start, tuned, "validation")
+    is_tuned = gain > error
+    federated = np.where(is_tuned[:, None], tuned, start)
+    behind, error = cohort.compare(federated, local, "validation")
+    chosen = np.where(is_tuned, CHOICES.index("personalised"), CHOICES.index("global"))
+    return np.where(behind > 2 * error, CHOICES.index("local"), chosen)
+
+
+class _Local(NamedTuple):
+    """Local-only models ``[homes, size]``: as stopped early, and after the refit."""
+
+    stopped: NDArray[np.float32]
+    final: NDArray[np.float32]
+
+
+def _local_only(cohort: Cohort, settings: Personalise) -> _Local:
+    """Train each home alone, stopped early and at its best rate by its own validation data."""
     initial = cohort.learning.initial
     count = len(cohort.homes)
     best = np.broadcast_to(initial, (count, len(initial))).copy()
@@ -158,9 +173,7 @@ def _local_only(
             better = going[now < loss[going]]
             best[better], loss[better] = params[better], now[now < loss[going]]
             rates[better], turns[better] = rate, turn + 1
-    if settings.refit:
-        best = _retrain(cohort, initial, rates, turns)
-    return best, loss
+    return _Local(best, _retrain(cohort, initial, rates, turns) if settings.refit else best)
 
 
 def _retrain(

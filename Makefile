@@ -1,0 +1,65 @@
+# Two commands set everything up: `make simulate` and `make test`.
+# Both need Python 3.11 or newer with venv, and a network the first time.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+ARGS   ?=
+
+.PHONY: help simulate test slow lint format types imports wheel clean
+.DEFAULT_GOAL := help
+
+help:  ## list what there is
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
+
+simulate: $(VENV)/.installed  ## train over 100 synthetic homes: make simulate ARGS="--seed 2"
+	$(BIN)/fedhome simulate $(ARGS)
+
+test: $(VENV)/.installed-dev  ## the tests that take seconds: make test ARGS="-k report"
+	$(BIN)/python -m pytest $(ARGS)
+
+slow: $(VENV)/.installed-dev  ## the tests that take minutes: processes, Flower's own run, the wheel
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+lint: $(VENV)/.installed-dev  ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.installed-dev  ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/.installed-dev  ## mypy, strict
+	$(BIN)/mypy
+
+imports: $(VENV)/.installed-dev  ## which package may import which
+	$(BIN)/lint-imports
+
+wheel: $(VENV)/.installed-dev  ## build the wheel into dist/
+	$(BIN)/python -m build --wheel --outdir dist
+
+clean:  ## remove the virtual environment and what builds and tools left behind; runs/ stays
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { \
+	    echo "$(PYTHON) is not there. On Debian or Ubuntu: apt-get install python3 python3-venv" >&2; \
+	    exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "fedhome needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) -V 2>&1)." >&2; \
+	    echo "Name another one: make PYTHON=python3.12 ..." >&2; \
+	    exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	    echo "$(PYTHON) cannot make virtual environments." >&2; \
+	    echo "On Debian or Ubuntu: apt-get install python3-venv" >&2; \
+	    exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# The stamps make an install happen once, and again when pyproject.toml changes.
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install -e .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install -e '.[dev]'
+	@touch $@ $(VENV)/.installed

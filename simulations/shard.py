@@ -1,0 +1,191 @@
+"""Homes that are asked together, and what they answer: one mean, single updates, or columns.
+
+A :class:`Shard` computes for its cohort in this process. A fleet may be one shard (the vector
+engine) or many, each in a process of its own (the Ray engine); a grid cannot tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedhome.errors import FedHomeError
+from fedhome.flower import EXAMPLES
+from fedhome.learning import answers
+from fedhome.learning.answers import Columns
+from fedhome.learning.order import Order, clip_updates
+from fedhome.learning.personalise import Personaliser
+from fedhome.plan import Plan
+from simulations.vector import Chunk, VectorCohort
+
+_NUMBERS_AT_ONCE = 1 << 26  # parameters of the homes that personalise at a time
+
+
+class Mean(NamedTuple):
+    """The mean of some homes after training, each weighted by its number of examples.
+
+    Args:
+        params: Parameters, float64 ``[size]``.
+        weight: Examples of all of these homes.
+        loss: Training loss of the last pass.
+        clipped: How many of these homes' updates were shortened.
+    """
+
+    params: NDArray[np.float64]
+    weight: int
+    loss: float
+    clipped: int
+
+    @classmethod
+    def of(cls, parts: Sequence[Mean]) -> Mean:
+        """Return the mean of means; it depends on their order, and on nothing else."""
+        weight = sum(part.weight for part in parts)
+        shares = [part.weight / weight for part in parts]
+        return cls(
+            params=np.sum(
+                [share * part.params for share, part in zip(shares, parts, strict=True)], axis=0
+            ),
+            weight=weight,
+            loss=sum(share * part.loss for share, part in zip(shares, parts, strict=True)),
+            clipped=sum(part.clipped for part in parts),
+        )
+
+
+class Updates(NamedTuple):
+    """Single homes after training.
+
+    Args:
+        columns: What each home says with its update, each ``[homes]``.
+        params: Parameters, float32 ``[homes, size]``.
+    """
+
+    columns: Columns
+    params: NDArray[np.float32]
+
+
+class Homes(Protocol):
+    """Homes that are asked together; ``homes`` are positions, answers are in their order."""
+
+    def train_mean(
+        self, homes: NDArray[np.int64], start: NDArray[np.float32], order: Order
+    ) -> Mean:
+        """Train homes ``[homes]`` from parameters ``[size]`` and return their mean."""
+
+    def train_each(
+        self, homes: NDArray[np.int64], start: NDArray[np.float32], order: Order
+    ) -> Updates:
+        """Train homes ``[homes]`` from parameters ``[size]`` and return every update."""
+
+    def columns(
+        self,
+        kind: str,
+        homes: NDArray[np.int64],
+        start: NDArray[np.float32],
+        config: Mapping[str, Any],
+    ) -> Columns:
+        """Answer a message of this kind: an evaluation, a trial, an outcome.
+
+        Raises:
+            FedHomeError: No home understands such a message.
+        """
+
+
+class Shard(Homes):
+    """The homes of a cohort.
+
+    Args:
+        cohort: The homes.
+        plan: The plan.
+        how: The personaliser; None where the plan has none.
+        of: How many shards share the memory that personalisation may take.
+    """
+
+    def __init__(
+        self, cohort: VectorCohort, plan: Plan, *, how: Personaliser | None, of: int = 1
+    ) -> None:
+        self._cohort = cohort
+        self._plan = plan
+        self._how = how
+        self._numbers = _NUMBERS_AT_ONCE // of
+        self._weights = np.minimum(cohort.counts("train"), plan.rounds.max_examples)
+
+    def train_mean(
+        self, homes: NDArray[np.int64], start: NDArray[np.float32], order: Order
+    ) -> Mean:
+        """Train; sums within a chunk are float32, over chunks float64."""
+        weights = self._weights[homes]
+        weight = int(weights.sum())
+        shares = weights / float(weight)
+
+        def add(chunk: Chunk) -> tuple[NDArray[np.float64], float, int]:
+            clipped = 0
+            if order.clip_norm is not None:
+                clipped = int(clip_updates(start, chunk.params, order.clip_norm).sum())
+            share = shares[chunk.homes]
+            mean = share.astype(np.float32) @ chunk.params
+            return mean.astype(np.float64), float(share @ chunk.losses), clipped
+
+        params, losses, clipped = zip(
+            *self._cohort.pick(homes).each_chunk(
+                start,
+                add,
+                stream=order.round,
+                epochs=self._plan.train.epochs,
+                proximal_mu=order.proximal_mu,
+            ),
+            strict=True,
+        )
+        return Mean(np.sum(params, axis=0), weight, sum(losses), sum(clipped))
+
+    def train_each(
+        self, homes: NDArray[np.int64], start: NDArray[np.float32], order: Order
+    ) -> Updates:
+        """Train and return every update."""
+        trained = self._cohort.pick(homes).train(
+            start,
+            stream=order.round,
+            epochs=self._plan.train.epochs,
+            proximal_mu=order.proximal_mu,
+        )
+        columns: Columns = {EXAMPLES: self._weights[homes], "train_loss": trained.losses}
+        if order.clip_norm is not None:
+            bits = clip_updates(start, trained.params, order.clip_norm)
+            columns["norm_bit"] = bits.astype(np.int64)
+        return Updates(columns, trained.params)
+
+    def columns(
+        self,
+        kind: str,
+        homes: NDArray[np.int64],
+        start: NDArray[np.float32],
+        config: Mapping[str, Any],
+    ) -> Columns:
+        """Answer an evaluation, a trial or an outcome."""
+        if kind == answers.EVALUATE:
+            return answers.evaluate(self._cohort.pick(homes), start)
+        return self._personal(kind, homes, start, config)
+
+    def _personal(
+        self,
+        kind: str,
+        homes: NDArray[np.int64],
+        start: NDArray[np.float32],
+        config: Mapping[str, Any],
+    ) -> Columns:
+        """Personalise some homes at a time, so that memory does not grow with the fleet."""
+        settings = self._plan.personalise
+        questions: dict[str, Callable[[VectorCohort, Personaliser], Columns]] = {
+            answers.TRIAL: lambda some, how: answers.trial(some, start, how, settings),
+            answers.OUTCOME: lambda some, how: answers.outcome(some, start, how, settings, config),
+        }
+        if kind not in questions or self._how is None:
+            raise FedHomeError(f"homes do not understand a message of type {kind!r}")
+        size = max(1, self._numbers // len(start))
+        parts = [
+            questions[kind](self._cohort.pick(homes[first : first + size]), self._how)
+            for first in range(0, len(homes), size)
+        ]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

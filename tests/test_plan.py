@@ -1,0 +1,172 @@
+"""The plan: layers over each other, every fault at once, and back to TOML."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedhome.errors import PlanError
+from fedhome.plan import Plan, merge, parse_set
+
+
+def test_sets_win_over_tables_and_tables_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "plan.toml"
+    file.write_text('name = "mine"\n[train]\nepochs = 3\nbatch_size = 5\nlearning_rate = 0.5\n')
+    plan = Plan.load(file, sets=["train.epochs=7"], train={"epochs": 4, "batch_size": 6})
+    assert plan.name == "mine"
+    assert (plan.train.epochs, plan.train.batch_size, plan.train.learning_rate) == (7, 6, 0.5)
+
+
+def test_a_plan_survives_being_written_and_read() -> None:
+    plan = Plan.load(
+        sets=[
+            "seed=12",
+            "data.min_rows=3",
+            'strategy.args={eta = 0.5, name = "x"}',
+            "model.hidden=[4, 5]",
+        ]
+    )
+    assert Plan.parse(tomllib.loads(plan.to_toml())) == plan
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("a.b=1", {"a": {"b": 1}}),
+        ("a.b = [1, 2]", {"a": {"b": [1, 2]}}),
+        ("a.b=plain text", {"a": {"b": "plain text"}}),
+        ('a.b="a=b"', {"a": {"b": "a=b"}}),
+        ("a=true", {"a": True}),
+        ("a.b=", {"a": {"b": ""}}),
+    ],
+)
+def test_a_setting_is_toml_or_plain_text(setting: str, told: dict[str, Any]) -> None:
+    assert parse_set(setting) == told
+
+
+@pytest.mark.parametrize("setting", ["", "train.epochs", "=1", "train.=1", ".epochs=1"])
+def test_a_setting_without_a_name_or_a_value_is_refused(setting: str) -> None:
+    with pytest.raises(PlanError, match=r"section\.key=value"):
+        parse_set(setting)
+
+
+def test_every_fault_is_told_at_once() -> None:
+    with pytest.raises(PlanError) as caught:
+        Plan.load(
+            sets=["train.epoch=1", "train.learning_rate=-1", "rounds.count=many", "colour=red"]
+        )
+    told = "\n".join(caught.value.faults)
+    assert len(caught.value.faults) == 4
+    for name in ("train.epoch is not", "train.learning_rate", "rounds.count", "colour"):
+        assert name in told
+    assert "'many'" in told
+    assert "fedhome plan explain" in caught.value.hint
+
+
+def test_what_does_not_fit_together_is_told_at_once() -> None:
+    with pytest.raises(PlanError) as caught:
+        Plan.load(
+            sets=[
+                "data.split=[0.6, 0.2, 0.3]",
+                "data.horizon=3",
+                "data.lags=[1, 3]",
+                "train.optimiser=adam",
+                "train.momentum=0.5",
+            ]
+        )
+    assert [fault.split()[0] for fault in caught.value.faults] == [
+        "data.split",
+        "data.lags",
+        "train.momentum",
+    ]
+    assert "[1]" in caught.value.faults[1]  # lag 3 is known when lag 1 is not
+
+
+@pytest.mark.parametrize(
+    "sets",
+    [
+        ["data.horizon=0"],  # lags are left over from the series
+        ["data.horizon=0", "data.lags=[]", 'data.features=["load_kwh"]'],
+        ["data.split_by=class"],
+        ["rounds.patience=2", "rounds.evaluate_fraction=0"],
+        ["engine.ray_address=auto"],
+        ["model.args={width = 3}"],
+        ["strategy.wrap_args={clipping_norm = 1.0}"],
+        ["model.hidden=[0]"],
+        ["personalise.rates=[]"],
+        ["personalise.rates=[0.1, -0.1]"],
+        ["train.learning_rate=inf"],
+        ["rounds.deadline_s=nan"],
+        ["data.split=[1.0, nan, 0.0]"],
+        ["name=../../etc"],
+        ["seed=-1"],
+        ["data=5"],
+        ["data.homes.more=5"],
+    ],
+)
+def test_one_fault_is_one_fault(sets: list[str]) -> None:
+    with pytest.raises(PlanError) as caught:
+        Plan.load(sets=sets)
+    assert len(caught.value.faults) == 1
+
+
+def test_a_plan_is_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Plan().train.epochs = 3  # type: ignore[misc]
+
+
+def test_change_keeps_the_rest_and_checks() -> None:
+    plan = Plan.load(sets=["train.epochs=9"])
+    changed = plan.change(rounds={"count": 2}, seed=8)
+    assert (changed.rounds.count, changed.seed, changed.train) == (2, 8, plan.train)
+    assert plan.seed != 8
+    with pytest.raises(PlanError, match="data.split"):
+        plan.change(data={"split": (0.5, 0.5, 0.5)})
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [(None, "no such file"), (b"[train\n", "not TOML"), (b"\xff\xfe", "cannot be read")],
+)
+def test_a_file_that_is_no_plan_is_refused(
+    tmp_path: Path, content: bytes | None, why: str
+) -> None:
+    file = tmp_path / "plan.toml"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(PlanError, match=why) as caught:
+        Plan.load(file)
+    assert str(file) in str(caught.value)
+
+
+_TREES = st.recursive(
+    st.integers(),
+    lambda below: st.dictionaries(st.sampled_from("abc"), below, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.sampled_from("abc"), _TREES), st.dictionaries(st.sampled_from("abc"), _TREES))
+def test_merging_keeps_every_change_and_leaves_the_changes_alone(
+    table: dict[str, Any], changes: dict[str, Any]
+) -> None:
+    before = repr(changes)
+    untouched = {name: value for name, value in table.items() if name not in changes}
+    merge(table, changes)
+    merge(table, changes)  # once more changes nothing
+    assert repr(changes) == before
+    assert untouched.items() <= table.items()
+    assert all(_contains(table[name], value) for name, value in changes.items())
+
+
+def _contains(whole: Any, part: Any) -> bool:
+    if isinstance(part, dict):
+        return isinstance(whole, dict) and all(
+            name in whole and _contains(whole[name], value) for name, value in part.items()
+        )
+    return bool(whole == part)

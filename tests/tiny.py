@@ -1,0 +1,158 @@
+"""Tiny homes, plans and runs for the tests of the core."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flwr.app import Message
+from numpy.typing import NDArray
+
+from fedhome.events import EventLog
+from fedhome.flower import sums_suffice
+from fedhome.learning.build import learning_of
+from fedhome.learning.examples import HomeExamples
+from fedhome.learning.local import LocalLearning
+from fedhome.learning.personalise import personaliser
+from fedhome.plan import Plan
+from fedhome.runs import RunFolder
+from fedhome.update import Layout
+from server.rounds import Rounds
+from server.strategies import strategy_of
+from simulations.engines import ENGINES, World
+from simulations.fleet import Gathered
+from simulations.grid import InProcessGrid
+
+FEATURES = 3
+RAGGED = ((23, 6, 7), (9, 4, 5), (41, 5, 4), (16, 7, 6))
+CLASSES = ("away", "asleep", "awake")
+
+
+def plan(**sections: Any) -> Plan:
+    """Return a plan that runs in a moment, with some settings changed."""
+    table: dict[str, Any] = {
+        "seed": 3,
+        "data": {"homes": 4, "days": 8, "lags": [1, 2, 24], "gap": 2, "horizon": 1},
+        "model": {"hidden": [8]},
+        "train": {"epochs": 2, "batch_size": 8, "learning_rate": 0.05, "momentum": 0.0},
+        "rounds": {"count": 2, "fraction": 1.0, "quorum": 0.5, "evaluate_fraction": 1.0},
+        "personalise": {"name": "none", "epochs": 2, "local_epochs": 3, "rates": [0.5, 1.0]},
+        "engine": {"name": "vector", "threads": 1},
+    }
+    return Plan.parse(table).change(**sections)
+
+
+def home(
+    name: str, counts: tuple[int, int, int], *, kind: str = "regression", seed: int = 0
+) -> HomeExamples:
+    """Return a home whose targets follow its inputs, with some noise."""
+    drawn = np.random.default_rng([seed, *map(ord, name)])
+    rows = sum(counts)
+    x = drawn.normal(size=(rows, FEATURES)).astype(np.float32)
+    signal = x @ np.array([1.0, -0.5, 0.25]) + 0.1 * drawn.normal(size=rows)
+    y: NDArray[np.float32] | NDArray[np.int64]
+    if kind == "multi-class":
+        y = np.digitize(signal, [-0.5, 0.5]).astype(np.int64)
+    elif kind == "binary":
+        y = (signal > 0).astype(np.float32)[:, None]
+    else:
+        y = signal.astype(np.float32)[:, None]
+    naive = np.zeros(rows) if kind == "regression" else np.ones(rows)
+    return HomeExamples(home=name, x=x, y=y, naive=naive.astype(np.float32), counts=counts)
+
+
+def homes(
+    counts: Sequence[tuple[int, int, int]] = RAGGED, *, kind: str = "regression"
+) -> list[HomeExamples]:
+    """Return homes named home-0, home-1, ... with so many rows."""
+    return [home(f"home-{place}", count, kind=kind) for place, count in enumerate(counts)]
+
+
+def learning(settings: Plan) -> LocalLearning:
+    """Return what the homes of a plan learn with."""
+    classes = CLASSES if settings.task.kind == "multi-class" else ()
+    return learning_of(settings, FEATURES, classes)
+
+
+def world(
+    settings: Plan,
+    fleet: list[HomeExamples],
+    *,
+    sums: bool | None = None,
+    notes: list[str] | None = None,
+) -> World:
+    """Return what an engine works on; ``sums`` as the strategy says, unless it is told."""
+    heard: list[str] = [] if notes is None else notes
+    classes = CLASSES if settings.task.kind == "multi-class" else ()
+    if sums is None:
+        sums = sums_suffice(strategy_of(settings, len(fleet)))
+    how = None if settings.personalise.name == "none" else personaliser(settings.personalise.name)
+    return World(
+        plan=settings,
+        gathered=Gathered(homes=fleet, excluded=(), notes=(), classes=classes),
+        learning=learning(settings),
+        how=how,
+        sums=sums,
+        notice=heard.append,
+    )
+
+
+def run(
+    settings: Plan,
+    fleet: list[HomeExamples],
+    folder: Path,
+    *,
+    sums: bool | None = None,
+    notes: list[str] | None = None,
+) -> Rounds:
+    """Run a plan's rounds over homes in an engine; the weights are in ``.state.flat``."""
+    stage = world(settings, fleet, sums=sums, notes=notes)
+    with ENGINES[settings.engine.name](stage) as grid:
+        rounds = rounds_on(grid, settings, stage.learning.layout, folder, stage.learning.initial)
+        rounds.run()
+    return rounds
+
+
+def rounds_on(
+    grid: InProcessGrid,
+    settings: Plan,
+    layout: Layout,
+    folder: Path,
+    initial: NDArray[np.float32],
+) -> Rounds:
+    """Return the rounds of a plan over a grid."""
+    place = RunFolder(folder)
+    place.checkpoint_path.mkdir(parents=True, exist_ok=True)
+    return Rounds(
+        plan=settings,
+        strategy=strategy_of(settings, len(grid.homes)),
+        grid=grid,
+        layout=layout,
+        initial=initial,
+        folder=place,
+        log=EventLog(place.events_path),
+    )
+
+
+class FakeGrid(InProcessGrid):
+    """A grid whose homes answer as a function of message and position says; None: silence."""
+
+    def __init__(self, count: int, how: Callable[[Message, int], Message | None]) -> None:
+        super().__init__([f"home-{place}" for place in range(count)])
+        self._how = how
+        self.timeouts: list[float | None] = []
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        """Answer, and note the deadline."""
+        self.timeouts.append(timeout)
+        return super().send_and_receive(messages, timeout=timeout)
+
+    def answer(self, messages: list[Message]) -> list[Message]:
+        """Ask the function, message by message."""
+        answers = [self._how(message, self.position(message)) for message in messages]
+        return [answer for answer in answers if answer is not None]
+
