@@ -81,8 +81,13 @@ def array_record(layout: Layout, flat: NDArray[np.float32], *, lazy: bool = Fals
     return record
 
 
-def read_flat(layout: Layout, record: ArrayRecord) -> NDArray[np.float32]:
+def read_flat(layout: Layout, record: ArrayRecord, *, cast: bool = False) -> NDArray[np.float32]:
     """Return the flat array of a record.
+
+    Args:
+        layout: The layout that it must have.
+        record: The record.
+        cast: Take numbers of another type too, as float32: some strategies compute in float64.
 
     Raises:
         LayoutError: It is of another layout.
@@ -90,6 +95,9 @@ def read_flat(layout: Layout, record: ArrayRecord) -> NDArray[np.float32]:
     """
     arrays = [_values(array) for array in record.values()]
     flat = arrays[0] if len(arrays) == 1 else np.zeros(0, np.float32)
+    if cast:
+        with np.errstate(over="ignore"):  # what overflows is refused as not finite
+            flat = flat.astype(np.float32, copy=False)
     layout.check(list(record), flat)
     return flat
 
@@ -97,7 +105,7 @@ def read_flat(layout: Layout, record: ArrayRecord) -> NDArray[np.float32]:
 def _values(array: Array) -> NDArray[np.float32]:
     try:
         values = array.numpy()
-    except (TypeError, ValueError, EOFError, OSError, MemoryError) as error:
+    except Exception as error:  # noqa: BLE001 - a stranger's bytes may raise anything
         raise UpdateError(
             f"an array came whose numbers cannot be read: {type(error).__name__}",
             hint="homes and server must run the same version of fedhome",

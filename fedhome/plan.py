@@ -32,7 +32,7 @@ class Data(Section):
     homes: int | None = Field(
         None, ge=1, description="synthetic homes (100 if unset); of other sources, at most so many"
     )
-    days: int = Field(60, ge=2, description="days of readings of each synthetic home")
+    days: int = Field(35, ge=2, description="days of readings of each synthetic home")
     target: str = Field("load_kwh", description="column to predict")
     features: tuple[str, ...] = Field((), description="columns used now; empty: all numeric ones")
     lags: tuple[int, ...] = Field(

@@ -15,12 +15,9 @@ from fedhome.events import EventLog
 from fedhome.flower import CONFIG, quiet
 from fedhome.learning.build import learning_of
 from fedhome.plan import Plan
-from fedhome.results import homes_table, rounds_table
 from fedhome.runs import RunFolder
-from server.outcome import personalise
 from server.report import write_report
-from server.rounds import Rounds
-from server.strategies import strategy_of
+from server.run import run_plan
 
 _WAIT_S, _POLL_S = 300.0, 1.0
 
@@ -58,32 +55,15 @@ def main(grid: Grid, context: Context) -> None:
             rounds=plan.rounds.count,
             score=learning.task.score,
         )
-        rounds = Rounds(
-            plan=plan,
-            strategy=strategy_of(plan, homes),
+        run_plan(
+            plan,
             grid=grid,
-            layout=learning.layout,
-            initial=learning.initial,
+            learning=learning,
+            homes=homes,
             folder=folder,
             log=log,
+            name_of=lambda node: f"node-{node}",
         )
-        flat = rounds.run()
-        folder.write_rounds(rounds_table(rounds.state.rows))
-        folder.write_model(
-            learning.layout.unflatten(flat), plan=plan.name, round_number=rounds.state.round
-        )
-        if plan.personalise.name != "none":
-            log.append("personalising", homes=homes)
-            rows = personalise(
-                plan=plan,
-                grid=grid,
-                layout=learning.layout,
-                flat=flat,
-                score=learning.task.score,
-                log=log,
-                name_of=lambda node: f"node-{node}",
-            )
-            folder.write_homes(homes_table(rows))
         log.append("run-finished", seconds=time.perf_counter() - begin)
     write_report([folder], folder.report_path)
     console.print(f"report: {escape(str(folder.report_path))}", highlight=False, soft_wrap=True)

@@ -100,7 +100,10 @@ class RayHomes(Homes):
         self, homes: NDArray[np.int64], start: NDArray[np.float32], order: Order
     ) -> Mean:
         """Train; the means of shards are added in the order of the shards."""
-        return Mean.of([mean for _, mean in self._ask_shards("train_mean", homes, start, order)])
+        asked = self._ask_shards("train_mean", homes, start, order)
+        return Mean.of(
+            [mean._replace(lost=tuple(places[list(mean.lost)].tolist())) for places, mean in asked]
+        )
 
     def train_each(
         self, homes: NDArray[np.int64], start: NDArray[np.float32], order: Order

@@ -71,7 +71,7 @@ def actor() -> type:
     this module is, which on another machine only :func:`fedhome.apps.use_app` can say.
     """
 
-    class Actor:
+    class ShardActor:
         def __init__(self, paths: list[str], made_of: list[Any]) -> None:
             sys.path.extend(path for path in paths if path not in sys.path)
             self._made_of = made_of
@@ -98,4 +98,4 @@ def actor() -> type:
             given = [ray.get(a) if isinstance(a, ray.ObjectRef) else a for a in arguments]
             return tuple(self._worker.ask(question, given))
 
-    return Actor
+    return ShardActor

@@ -29,21 +29,23 @@ class Mean(NamedTuple):
 
     Args:
         params: Parameters, float64 ``[size]``.
-        weight: Examples of all of these homes.
+        weight: Examples of all of these homes; 0 where every home was lost.
         loss: Training loss of the last pass.
         clipped: How many of these homes' updates were shortened.
+        lost: Which of the asked homes, by place, are left out: what they learnt is not finite.
     """
 
     params: NDArray[np.float64]
     weight: int
     loss: float
     clipped: int
+    lost: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, parts: Sequence[Mean]) -> Mean:
         """Return the mean of means; it depends on their order, and on nothing else."""
         weight = sum(part.weight for part in parts)
-        shares = [part.weight / weight for part in parts]
+        shares = [part.weight / max(weight, 1) for part in parts]
         return cls(
             params=np.sum(
                 [share * part.params for share, part in zip(shares, parts, strict=True)], axis=0
@@ -51,6 +53,7 @@ class Mean(NamedTuple):
             weight=weight,
             loss=sum(share * part.loss for share, part in zip(shares, parts, strict=True)),
             clipped=sum(part.clipped for part in parts),
+            lost=tuple(place for part in parts for place in part.lost),
         )
 
 
@@ -115,20 +118,27 @@ class Shard(Homes):
     def train_mean(
         self, homes: NDArray[np.int64], start: NDArray[np.float32], order: Order
     ) -> Mean:
-        """Train; sums within a chunk are float32, over chunks float64."""
+        """Train; sums within a chunk are float32, over chunks float64.
+
+        A home whose numbers are not finite is left out, as it would be where it answers for
+        itself.
+        """
         weights = self._weights[homes]
         weight = int(weights.sum())
         shares = weights / float(weight)
 
-        def add(chunk: Chunk) -> tuple[NDArray[np.float64], float, int]:
-            clipped = 0
+        def add(chunk: Chunk) -> tuple[NDArray[np.float64], float, int, NDArray[np.int64]]:
+            clipped, share = 0, shares[chunk.homes]
+            gone = ~(np.isfinite(chunk.params).all(axis=1) & np.isfinite(chunk.losses))
+            if gone.any():
+                chunk.params[gone], chunk.losses[gone], share[gone] = start, 0.0, 0.0
             if order.clip_norm is not None:
                 clipped = int(clip_updates(start, chunk.params, order.clip_norm).sum())
-            share = shares[chunk.homes]
             mean = share.astype(np.float32) @ chunk.params
-            return mean.astype(np.float64), float(share @ chunk.losses), clipped
+            loss = float(share @ chunk.losses)
+            return mean.astype(np.float64), loss, clipped, chunk.homes[gone]
 
-        params, losses, clipped = zip(
+        params, losses, clipped, gone = zip(
             *self._cohort.pick(homes).each_chunk(
                 start,
                 add,
@@ -138,7 +148,16 @@ class Shard(Homes):
             ),
             strict=True,
         )
-        return Mean(np.sum(params, axis=0), weight, sum(losses), sum(clipped))
+        lost = np.sort(np.concatenate(gone))
+        kept = weight - int(weights[lost].sum())
+        scale = weight / max(kept, 1)
+        return Mean(
+            params=np.sum(params, axis=0) * scale,
+            weight=kept,
+            loss=sum(losses) * scale,
+            clipped=sum(clipped),
+            lost=tuple(lost.tolist()),
+        )
 
     def train_each(
         self, homes: NDArray[np.int64], start: NDArray[np.float32], order: Order

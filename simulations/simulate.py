@@ -17,14 +17,16 @@ from fedhome.flower import quiet, sums_suffice
 from fedhome.learning.build import learning_of
 from fedhome.learning.personalise import personaliser
 from fedhome.plan import Plan
-from fedhome.results import SummaryRow, homes_table, rounds_table, summary
+from fedhome.results import SummaryRow, summary
 from fedhome.runs import RunFolder, SavedModel
-from server.outcome import personalise
 from server.report import write_report
-from server.rounds import Rounds
+from server.run import run_plan
 from server.strategies import strategy_of
 from simulations.engines import ENGINES, World
 from simulations.fleet import gather
+
+
+_DEFAULT = Path(__file__).parent / "scenarios" / "default.toml"
 
 
 @dataclass(frozen=True)
@@ -72,14 +74,14 @@ def simulate(
     """Run a simulation.
 
     Args:
-        plan: The plan; None for the default one: 100 synthetic homes.
+        plan: The plan; None for the default scenario: 100 synthetic homes.
         out: Folder of the run; None for the next free ``runs/NAME-1``, ``runs/NAME-2``, ...
         on_event: Called with every event of the run's log, as it happens.
 
     Raises:
         FedHomeError: What went wrong, and what to do about it.
     """
-    plan = plan or Plan()
+    plan = plan or Plan.load(_DEFAULT)
     folder = RunFolder.create(out, name=plan.name)
     folder.write_plan(plan.to_toml())
     return _run(plan, folder, on_event=on_event, resumed=False)
@@ -124,46 +126,27 @@ def _run(
             versions={name: version(name) for name in ("fedhome", "flwr", "torch", "numpy")},
         )
         world = _world(plan, log, tell_homes=not resumed)
-        layout = world.learning.layout
         log.append(
             "fleet-ready",
             homes=len(world.names),
             examples=sum(home.counts[0] for home in world.gathered.homes),
             features=world.gathered.homes[0].x.shape[1],
-            parameters=layout.size,
+            parameters=world.learning.layout.size,
             engine=plan.engine.name,
             rounds=plan.rounds.count,
             score=world.learning.task.score,
         )
         with ENGINES[plan.engine.name](world) as grid:
-            rounds = Rounds(
-                plan=plan,
-                strategy=strategy_of(plan, len(world.names)),
+            run_plan(
+                plan,
                 grid=grid,
-                layout=layout,
-                initial=world.learning.initial,
+                learning=world.learning,
+                homes=len(world.names),
                 folder=folder,
                 log=log,
+                name_of=grid.name_of,
+                resumed=resumed,
             )
-            if resumed:
-                rounds.resume()
-            flat = rounds.run()
-            folder.write_rounds(rounds_table(rounds.state.rows))
-            folder.write_model(
-                layout.unflatten(flat), plan=plan.name, round_number=rounds.state.round
-            )
-            if world.how is not None:
-                log.append("personalising", homes=len(world.names))
-                rows = personalise(
-                    plan=plan,
-                    grid=grid,
-                    layout=layout,
-                    flat=flat,
-                    score=world.learning.task.score,
-                    log=log,
-                    name_of=grid.name_of,
-                )
-                folder.write_homes(homes_table(rows))
         log.append("run-finished", seconds=time.perf_counter() - begin)
     write_report([folder], folder.report_path)
     return Result(folder)

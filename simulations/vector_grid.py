@@ -23,6 +23,8 @@ from simulations.grid import InProcessGrid, Silent
 from simulations.shard import Homes, Shard
 from simulations.vector import VectorCohort
 
+_NOT_FINITE = "what it learnt or measured holds numbers that are not finite"
+
 
 class JointGrid(InProcessGrid):
     """Asks many homes at once, wherever they are computed.
@@ -87,13 +89,15 @@ class JointGrid(InProcessGrid):
         order: Order,
     ) -> list[Message]:
         mean = self._together.train_mean(homes, start, order)
+        if mean.weight == 0:
+            return [failure(message, _NOT_FINITE) for message in messages]
         metrics: dict[str, float | int | list[float]] = {
             EXAMPLES: mean.weight,
             "train_loss": mean.loss,
         }
         if order.clip_norm is not None:
-            metrics["norm_bit"] = mean.clipped / len(homes)
-        return [self._for_all(messages, metrics, mean.params.astype(np.float32))]
+            metrics["norm_bit"] = mean.clipped / (len(homes) - len(mean.lost))
+        return self._for_all(messages, mean.lost, metrics, mean.params.astype(np.float32))
 
     def _train_each(
         self,
@@ -122,11 +126,14 @@ class JointGrid(InProcessGrid):
     ) -> list[Message]:
         columns = self._together.columns(kind, homes, start, config)
         if kind == answers.EVALUATE and self._sums:
-            weights = columns.pop(EXAMPLES)
+            fine = np.all([np.isfinite(values) for values in columns.values()], axis=0)
+            weights = columns.pop(EXAMPLES)[fine]
             total = float(weights.sum())
+            if total == 0:
+                return [failure(message, _NOT_FINITE) for message in messages]
             mean: dict[str, float | int | list[float]] = {EXAMPLES: int(total)}
-            mean |= {k: float((weights * v).sum() / total) for k, v in columns.items()}
-            return [self._for_all(messages, mean)]
+            mean |= {k: float((weights * v[fine]).sum() / total) for k, v in columns.items()}
+            return self._for_all(messages, tuple(np.flatnonzero(~fine).tolist()), mean)
         return [
             reply(message, answers.row(columns, place)) for place, message in enumerate(messages)
         ]
@@ -134,15 +141,19 @@ class JointGrid(InProcessGrid):
     def _for_all(
         self,
         messages: list[Message],
+        lost: tuple[int, ...],
         metrics: dict[str, float | int | list[float]],
         mean: NDArray[np.float32] | None = None,
-    ) -> Message:
+    ) -> list[Message]:
+        """Answer once for all homes but the lost, and with an error for each of these."""
         arrays: ArrayRecord | None = None
         if mean is not None:
             arrays = array_record(self._layout, mean, lazy=True)
-        answer = reply(messages[0], metrics, arrays)
-        self.stands_for(answer, len(messages))
-        return answer
+        gone = set(lost)
+        first = next(place for place in range(len(messages)) if place not in gone)
+        answer = reply(messages[first], metrics, arrays)
+        self.stands_for(answer, len(messages) - len(gone))
+        return [answer, *(failure(messages[place], _NOT_FINITE) for place in sorted(gone))]
 
 
 class VectorGrid(JointGrid):

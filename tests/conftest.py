@@ -1,11 +1,14 @@
-"""What every test shares: one torch thread, since the machine is shared and the tensors are tiny."""
+"""What every test shares: one torch thread, for tiny tensors on a shared machine; a quiet Flower."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
+from fedhome.flower import quiet
+
 
 @pytest.fixture(autouse=True, scope="session")
-def _one_torch_thread() -> None:
+def _modest() -> None:
     torch.set_num_threads(1)
+    quiet()

@@ -142,7 +142,7 @@ def test_dropout_is_a_function_of_the_key_and_off_in_prediction() -> None:
     said = learning.predict(params, x)
     assert torch.equal(said, learning.predict(params, x))
     without = tiny.learning(tiny.plan(model={"hidden": [32]}))
-    torch.testing.assert_close(said, without.predict(params, x))
+    torch.testing.assert_close(said, without.predict(without.tensors(learning.initial), x))
 
 
 def test_other_rates_and_pulls_are_kept_and_change_nothing_else() -> None:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -40,6 +40,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
+Reply = tuple[str, dict[str, Any], NDArray[np.float32] | None]
+
 FEATURES = 5
 ROWS = ((40, 9, 12), (3, 2, 2), (17, 4, 5), (64, 20, 11), (8, 1, 3), (33, 7, 7), (21, 5, 6))
 QUICK = {"epochs": 2, "local_epochs": 3, "patience": 2}
@@ -49,7 +51,7 @@ OPTIMISERS = {
 }
 
 
-def world_of(plan: Plan, *, sums: bool, said: list[str] | None = None) -> World:
+def world_of(plan: Plan, said: list[str] | None = None) -> World:
     """Seven homes of very different sizes with made-up regressions."""
     rng = np.random.default_rng(7)
     homes = []
@@ -63,7 +65,7 @@ def world_of(plan: Plan, *, sums: bool, said: list[str] | None = None) -> World:
         gathered=Gathered(homes=homes, excluded=(), notes=(), classes=()),
         learning=learning_of(plan, FEATURES),
         how=personaliser(plan.personalise.name),
-        sums=sums,
+        sums=True,
         notice=(said if said is not None else []).append,
     )
 
@@ -72,7 +74,9 @@ def plan_of(**sections: Any) -> Plan:
     return Plan.load(**{"model": {"hidden": (8,)}, "personalise": QUICK, **sections})
 
 
-def ask(grid: Any, kind: str, homes: list[int], flat: NDArray[np.float32], **config: Any) -> Any:
+def ask(
+    grid: Any, kind: str, homes: list[int], flat: NDArray[np.float32], **config: Any
+) -> list[Reply]:
     """Ask homes; return each reply's error, numbers and parameters."""
     layout = learning_of(plan_of(), FEATURES).layout
     content = RecordDict(
@@ -84,7 +88,7 @@ def ask(grid: Any, kind: str, homes: list[int], flat: NDArray[np.float32], **con
     messages: list[Message] = [
         grid.create_message(content, kind, home + grid.first_node, "3") for home in homes
     ]
-    replies: list[tuple[str, dict[str, Any], NDArray[np.float32] | None]] = []
+    replies: list[Reply] = []
     for message in grid.send_and_receive(messages):
         if message.has_error():
             replies.append((message.error.reason, {}, None))
@@ -95,26 +99,29 @@ def ask(grid: Any, kind: str, homes: list[int], flat: NDArray[np.float32], **con
     return replies
 
 
-def questions(grid: Any, flat: NDArray[np.float32]) -> list[Any]:
-    """Ask homes, in no order, all that a server asks."""
+def questions(grid: Any, flat: NDArray[np.float32]) -> list[Reply]:
+    """Ask homes, in no order, all that a server asks: for sums, and for single updates."""
     some = [5, 0, 3, 6, 1]
+    replies: list[Reply] = []
+    for sums in (True, False):
+        grid._sums = sums
+        replies += [
+            *ask(grid, "train", some, flat),
+            *ask(grid, "train", some, flat, clipping_norm=0.05),
+            *ask(grid, "evaluate", [2, 4, 0], flat),
+        ]
     return [
-        ask(grid, "train", some, flat),
-        ask(grid, "train", some, flat, clipping_norm=0.05),
-        ask(grid, "evaluate", [2, 4, 0], flat),
-        ask(grid, "evaluate.trial", some, flat),
-        ask(grid, "evaluate.outcome", some, flat, rate=0.3, epochs=2),
-        ask(grid, "evaluate.outcome", [1], flat, rate="fast", epochs=2),
-        ask(grid, "query", [0, 1], flat),
+        *replies,
+        *ask(grid, "evaluate.trial", some, flat),
+        *ask(grid, "evaluate.outcome", some, flat, rate=0.3, epochs=2),
+        *ask(grid, "evaluate.outcome", [1], flat, rate="fast", epochs=2),
+        *ask(grid, "query", [0, 1], flat),
     ]
 
 
-def as_bytes(asked: list[Any]) -> list[Any]:
-    return [
-        (error, metrics, None if params is None else params.tobytes())
-        for replies in asked
-        for error, metrics, params in replies
-    ]
+def as_bytes(reply: Reply) -> tuple[str, dict[str, Any], bytes]:
+    error, metrics, params = reply
+    return error, metrics, b"" if params is None else params.tobytes()
 
 
 class Fatal:
@@ -123,8 +130,9 @@ class Fatal:
     outcome = staticmethod(fine_tune.outcome)
 
     @staticmethod
-    def trial(*_: object) -> NDArray[np.float64]:
-        os.kill(os.getpid(), signal.SIGKILL)
+    def trial(*_: object) -> NoReturn:
+        signal.raise_signal(signal.SIGKILL)
+        raise AssertionError("unreachable")
 
 
 class Faulty:
@@ -133,7 +141,7 @@ class Faulty:
     outcome = staticmethod(fine_tune.outcome)
 
     @staticmethod
-    def trial(*_: object) -> NDArray[np.float64]:
+    def trial(*_: object) -> NoReturn:
         raise ZeroDivisionError("a fault of the user's own")
 
 
@@ -209,7 +217,7 @@ def test_an_address_where_nobody_listens_is_refused_at_once(
 
 def test_a_model_that_does_not_vectorise_is_refused() -> None:
     plan = plan_of(model={"name": f"{__name__}:Recurrent"}, engine={"name": "ray"})
-    world = world_of(plan, sums=True)
+    world = world_of(plan)
     with pytest.raises(EngineError, match="fused recurrent layer"), ray_grid(world):
         pass
 
@@ -228,32 +236,38 @@ def cluster() -> Iterator[Any]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
-@pytest.mark.parametrize("sums", [True, False], ids=["sums", "updates"])
 @pytest.mark.parametrize("optimiser", sorted(OPTIMISERS))
-def test_shards_answer_as_the_vector_engine_does(optimiser: str, sums: bool) -> None:
+def test_shards_answer_as_the_vector_engine_does(optimiser: str) -> None:
     plan = plan_of(train=OPTIMISERS[optimiser], engine={"name": "ray", "ray_shards": 3})
-    world = world_of(plan, sums=sums)
     said: list[str] = []
-    flat = world.learning.initial
+    world = world_of(plan, said)
     with ENGINES["vector"](world) as grid:
-        wanted = questions(grid, flat)
+        wanted = questions(grid, world.learning.initial)
+    with ENGINES["ray"](world) as grid:
+        answered = questions(grid, world.learning.initial)
+    assert len(answered) == len(wanted)
+    for (error, metrics, params), (its_error, its_metrics, its_params) in zip(
+        wanted, answered, strict=True
+    ):
+        assert its_error == error
+        assert list(its_metrics) == list(metrics)
+        for name, value in metrics.items():
+            np.testing.assert_allclose(its_metrics[name], value, rtol=2e-5, atol=1e-6)
+        assert (its_params is None) == (params is None)
+        if its_params is not None and params is not None:
+            np.testing.assert_allclose(its_params, params, rtol=1e-5, atol=2e-7)
+    assert said[0] == "Ray trains 3 shards of the fleet, 1 thread each, on 1 machine"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cluster")
+def test_the_same_shards_answer_with_the_same_bytes() -> None:
+    world = world_of(plan_of(engine={"name": "ray", "ray_shards": 3}))
     runs = []
     for _ in range(2):
-        with ENGINES["ray"](world_of(plan, sums=sums, said=said)) as grid:
-            runs.append(questions(grid, flat))
-    for expected, answered in zip(wanted, runs[0], strict=True):
-        assert len(answered) == len(expected)
-        for (error, metrics, params), (its_error, its_metrics, its_params) in zip(
-            expected, answered, strict=True
-        ):
-            assert its_error == error
-            assert list(its_metrics) == list(metrics)
-            for name, value in metrics.items():
-                np.testing.assert_allclose(its_metrics[name], value, rtol=2e-5, atol=1e-6)
-            if params is not None:
-                np.testing.assert_allclose(its_params, params, rtol=1e-5, atol=2e-7)
-    assert as_bytes(runs[0]) == as_bytes(runs[1])
-    assert said[0] == "Ray trains 3 shards of the fleet, 1 thread each, on 1 machine"
+        with ENGINES["ray"](world) as grid:
+            runs.append(questions(grid, world.learning.initial))
+    assert [as_bytes(reply) for reply in runs[0]] == [as_bytes(reply) for reply in runs[1]]
 
 
 SMALL = ["data.homes=6", "data.days=12", "rounds.count=3", "model.hidden=[8]"]
@@ -306,7 +320,7 @@ def test_a_worker_killed_in_mid_round_changes_no_bit(
 @pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
 def test_a_shard_whose_workers_all_die_ends_the_run(tmp_path: Path) -> None:
-    plan = small(f"personalise.name={__name__}:Fatal", "rounds.count=1")
+    plan = small(f"personalise.name={__name__}:Fatal", "rounds.count=1", "engine.ray_shards=1")
     with pytest.raises(EngineError, match="4 times over the same question") as caught:
         simulate(plan, out=tmp_path / "run")
     assert "out of memory" in caught.value.hint
@@ -319,6 +333,21 @@ def test_an_error_in_a_worker_is_told_here(tmp_path: Path) -> None:
     plan = small(f"personalise.name={__name__}:Faulty", "rounds.count=1")
     with pytest.raises(EngineError, match="ZeroDivisionError: a fault of the user's own"):
         simulate(plan, out=tmp_path / "run")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cluster")
+def test_workers_that_are_late_or_of_another_version_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = world_of(plan_of(engine={"name": "ray", "ray_shards": 2}))
+    with monkeypatch.context() as patch:
+        patch.setattr("simulations.ray_engine._START_S", 0.0)
+        with pytest.raises(EngineError, match="2 of 2 Ray workers did not start"), ray_grid(world):
+            pass
+    monkeypatch.setattr("simulations.ray_engine.version", lambda _: "0.0.1")
+    with pytest.raises(EngineError, match=r"fedhome 0\.0\.1 does here"), ray_grid(world):
+        pass
 
 
 @pytest.mark.slow

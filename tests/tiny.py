@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -109,31 +110,36 @@ def run(
 ) -> Rounds:
     """Run a plan's rounds over homes in an engine; the weights are in ``.state.flat``."""
     stage = world(settings, fleet, sums=sums, notes=notes)
-    with ENGINES[settings.engine.name](stage) as grid:
-        rounds = rounds_on(grid, settings, stage.learning.layout, folder, stage.learning.initial)
+    layout, initial = stage.learning.layout, stage.learning.initial
+    with (
+        ENGINES[settings.engine.name](stage) as grid,
+        rounds_on(grid, settings, layout, folder, initial) as rounds,
+    ):
         rounds.run()
     return rounds
 
 
+@contextmanager
 def rounds_on(
     grid: InProcessGrid,
     settings: Plan,
     layout: Layout,
     folder: Path,
     initial: NDArray[np.float32],
-) -> Rounds:
-    """Return the rounds of a plan over a grid."""
+) -> Iterator[Rounds]:
+    """Open the rounds of a plan over a grid, with a log in the folder."""
     place = RunFolder(folder)
     place.checkpoint_path.mkdir(parents=True, exist_ok=True)
-    return Rounds(
-        plan=settings,
-        strategy=strategy_of(settings, len(grid.homes)),
-        grid=grid,
-        layout=layout,
-        initial=initial,
-        folder=place,
-        log=EventLog(place.events_path),
-    )
+    with EventLog(place.events_path) as log:
+        yield Rounds(
+            plan=settings,
+            strategy=strategy_of(settings, len(grid.homes)),
+            grid=grid,
+            layout=layout,
+            initial=initial,
+            folder=place,
+            log=log,
+        )
 
 
 class FakeGrid(InProcessGrid):

@@ -71,6 +71,9 @@ class Lines:
                 f"round {data['round']} failed: {data['homes']} homes answered, "
                 f"{data['needed']} are needed"
             ),
+            "round-unused": lambda: (
+                f"round {data['round']} changed nothing: {escape(data['reason'])}"
+            ),
             "early-stop": lambda: f"stopped early after round {data['round']}",
             "personalising": lambda: f"personalising {data['homes']} homes",
         }

@@ -83,8 +83,8 @@ def resolve(plan: str | None, data: str | None, sets: list[str]) -> Plan:
         table = {"name": _as_name(name), "data": {"source": data}}
         for setting in CATALOGUE[data].train if data in CATALOGUE else ():
             merge(table, parse_set(setting))
-    if plan is not None:
-        merge(table, read_toml(find_plan(plan)))
+    if plan is not None or data is None:
+        merge(table, read_toml(find_plan(plan or "default")))
     if data is not None:
         merge(table, {"data": {"source": data}})
     for setting in sets:

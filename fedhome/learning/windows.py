@@ -18,6 +18,7 @@ from fedhome.tables import HomeTable
 _HOUR_S = 3600
 _DAY_S = 86_400
 _FLAT = 1e-6  # a column whose spread is below this says nothing
+_STILL = 1e-9  # a target that moves by less, against its size or 1, moves by rounding alone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +159,7 @@ def examples(table: HomeTable, data: Data, columns: Sequence[str], kind: str) ->
     order = np.concatenate(parts)
     x, y, naive = cut.x[order], cut.y[order], cut.naive[order]
     train = slice(0, len(parts[0]))
-    if float(np.ptp(y[train])) == 0.0:
+    if float(np.ptp(y[train])) <= _STILL * max(1.0, float(np.abs(y[train]).max())):
         raise DataError(
             f"home {table.home!r}: its target {data.target!r} never changes in training",
             hint="nothing can be learnt from a constant; the home can still use the global model",

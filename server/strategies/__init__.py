@@ -79,9 +79,7 @@ def _class_of(name: str, table: Mapping[str, type[Strategy]], kind: str) -> Call
 def _built(
     name: str, make: Callable[..., object], ours: Mapping[str, Any], args: Mapping[str, Any]
 ) -> Strategy:
-    parameters = inspect.signature(make).parameters
-    names = [p.name for p in parameters.values() if p.kind is not p.VAR_KEYWORD]
-    takes_any = len(names) < len(parameters)
+    names, takes_any = _arguments(name, make)
     faults = [
         f"strategy {name!r} has no argument {given!r}; it has: {', '.join(names)}"
         for given in args
@@ -90,7 +88,7 @@ def _built(
     filled = {n: v for n, v in ours.items() if n in names} | dict(args)
     faults += [
         f"strategy {name!r} needs the argument {p.name!r}"
-        for p in parameters.values()
+        for p in inspect.signature(make).parameters.values()
         if p.default is p.empty
         and p.kind in {p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY}
         and p.name not in filled
@@ -106,3 +104,28 @@ def _built(
             [f"{name!r} is not a flwr.serverapp.strategy.Strategy but {type(made).__name__}"]
         )
     return made
+
+
+def _arguments(name: str, make: Callable[..., object]) -> tuple[list[str], bool]:
+    """Return the names of arguments, and whether further ones are taken.
+
+    A class that hands ``**kwargs`` on to its base takes what the base takes: so a user's own
+    FedAvg gets the plan's fractions too.
+    """
+    names: list[str] = []
+    inits = (
+        [vars(base)["__init__"] for base in inspect.getmro(make) if "__init__" in vars(base)]
+        if inspect.isclass(make)
+        else []
+    )
+    try:
+        for function in inits or [make]:
+            parameters = list(inspect.signature(function).parameters.values())[bool(inits) :]
+            names += [
+                p.name for p in parameters if p.kind in {p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY}
+            ]
+            if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+                return names, False
+    except ValueError:
+        raise PlanError([f"strategy {name!r} does not tell its arguments"]) from None
+    return names, True

@@ -11,17 +11,14 @@ from simulations.benchmarks.measure import NOT_HERE, Case, NotHereError, run_her
 from simulations.benchmarks.workloads import WORKLOADS
 
 
-def main(name: str, workload: str, clients: str, rounds: str, checked: str, out: str) -> None:
+def main(arguments: list[str]) -> None:
     """Run a contender and write what it measured.
 
     Args:
-        name: The contender.
-        workload: Name of the workload.
-        clients: How many clients.
-        rounds: How many rounds.
-        checked: After how many the parameters are compared.
-        out: Path of the file to write.
+        arguments: The contender, the workload, how many clients, how many rounds, after how
+            many of them parameters are compared, the file to write.
     """
+    name, workload, clients, rounds, checked, out = arguments
     case = Case(
         workload=WORKLOADS[workload],
         clients=int(clients),
@@ -44,4 +41,4 @@ def main(name: str, workload: str, clients: str, rounds: str, checked: str, out:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(sys.argv[1:])

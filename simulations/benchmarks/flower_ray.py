@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +16,7 @@ from flwr.serverapp.strategy import FedAvg
 from flwr.simulation import run_simulation
 from torch import Tensor
 
+from fedhome.errors import EngineError
 from simulations.benchmarks.measure import Case, Measured, NotHereError, RoundClock
 from simulations.benchmarks.plain import network, train_client
 from simulations.benchmarks.workloads import WORKLOADS
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-@lru_cache(maxsize=None)
+@cache
 def _partition(workload: str, number: int) -> tuple[Tensor, Tensor]:
     x, y = WORKLOADS[workload].client(number)
     return torch.from_numpy(x), torch.from_numpy(y)
@@ -59,7 +60,7 @@ def client_app(workload: str) -> ClientApp:
     return app
 
 
-@lru_cache(maxsize=1)
+@cache
 def network_once(workload: str) -> torch.nn.Sequential:
     """Return the workload's MLP, built once in each of Ray's processes."""
     return network(WORKLOADS[workload])
@@ -71,12 +72,17 @@ class _Timed(FedAvg):
     def __init__(self, clock: RoundClock, case: Case) -> None:
         super().__init__(fraction_evaluate=0.0, min_available_nodes=case.clients)
         self.params: NDArray[np.float32] = case.workload.initial()
+        self.lost: dict[int, int] = {}
         self._clock, self._case = clock, case
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        arrays, metrics = super().aggregate_train(server_round, replies)
+        came = list(replies)
+        lost = self._case.clients - sum(not message.has_error() for message in came)
+        if lost:
+            self.lost[server_round] = lost
+        arrays, metrics = super().aggregate_train(server_round, came)
         self._clock.round_ended()
         if server_round == self._case.checked:
             assert arrays is not None
@@ -104,4 +110,10 @@ def flower_ray(case: Case) -> Measured:
         num_supernodes=case.clients,
         backend_config={"client_resources": {"num_cpus": 1, "num_gpus": 0.0}},
     )
+    if strategy.lost:
+        lost = ", ".join(f"{count} in round {turn}" for turn, count in strategy.lost.items())
+        raise EngineError(
+            f"Flower lost clients of {case.clients}: {lost}",
+            hint="Ray's log says why; a busy machine may be the reason: run it again",
+        )
     return clock.measured(strategy.params)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from typing import Any
 
@@ -16,15 +17,12 @@ _CHUNK = {"S": 50, "L": 10}  # clients at a time: their weights stay in the seco
 
 def fedjax(case: Case) -> Measured:
     """FedJAX's own algorithm, with its ``jit`` backend (the default)."""
-    _need("jax", "fedjax")
-    import fedjax as library  # noqa: PLC0415 - optional
-    import jax  # noqa: PLC0415 - optional
-
+    library, jax = _optional("fedjax"), _optional("jax")
     # FedJAX 0.0.17 calls it by this name, which JAX has since given up.
     jax.tree_map = jax.tree_util.tree_map
     workload, clock = case.workload, RoundClock()
 
-    class InOrder(library.ClientDataset):  # type: ignore[misc]
+    class InOrder(library.ClientDataset):  # type: ignore[misc,name-defined]
         """A client's rows, already in this round's order."""
 
         def shuffle_repeat_batch(self, hparams: Any = None, **settings: Any) -> Any:
@@ -61,10 +59,7 @@ def fedjax(case: Case) -> Measured:
 
 def jax_vmap(case: Case) -> Measured:
     """Clients in chunks under ``vmap``, steps under ``scan``, the whole chunk under ``jit``."""
-    _need("jax")
-    import jax  # noqa: PLC0415 - optional
-    import jax.numpy as jnp  # noqa: PLC0415 - optional
-
+    jax, jnp = _optional("jax"), _optional("jax.numpy")
     workload, clock = case.workload, RoundClock()
     gradient = jax.grad(lambda params, x, y: _loss(workload, params, x, y))
 
@@ -76,11 +71,11 @@ def jax_vmap(case: Case) -> Measured:
 
         return jax.lax.scan(step, shared, order.reshape(-1, workload.batch_size))[0]
 
-    @jax.jit
     def chunk(shared: Any, x: Any, y: Any, order: Any) -> Any:
         trained = jax.vmap(client, in_axes=(None, 0, 0, 0))(shared, x, y, order)
         return jax.tree_util.tree_map(lambda p: p.sum(axis=0), trained)
 
+    train = jax.jit(chunk)
     size = min(_CHUNK[workload.name], case.clients)
     starts = range(0, case.clients, size)
     data = [
@@ -98,7 +93,7 @@ def jax_vmap(case: Case) -> Measured:
     for turn in range(1, case.rounds + 1):
         orders = workload.orders(list(range(case.clients)), turn).astype(np.int32)
         sums = [
-            chunk(shared, x, y, orders[first : first + size])
+            train(shared, x, y, orders[first : first + size])
             for first, (x, y) in zip(starts, data, strict=True)
         ]
         shared = jax.tree_util.tree_map(lambda *parts: sum(parts) / case.clients, *sums)
@@ -109,15 +104,14 @@ def jax_vmap(case: Case) -> Measured:
     return clock.measured(params)
 
 
-def _need(*modules: str) -> None:
-    missing = [name for name in modules if importlib.util.find_spec(name) is None]
-    if missing:
-        raise NotHereError(f"{' and '.join(missing)} not installed: pip install fedjax")
+def _optional(module: str) -> Any:
+    if importlib.util.find_spec(module.partition(".")[0]) is None:
+        raise NotHereError(f"{module} is not installed: pip install fedjax")
+    return importlib.import_module(module)
 
 
 def _layers(workload: Workload) -> list[tuple[Any, Any]]:
-    import jax.numpy as jnp  # noqa: PLC0415 - optional
-
+    jnp = _optional("jax.numpy")
     return [(jnp.asarray(w.T), jnp.asarray(b)) for w, b in workload.layers(workload.initial())]
 
 
@@ -127,9 +121,7 @@ def _flat(layers: list[tuple[Any, Any]]) -> NDArray[np.float32]:
 
 
 def _loss(workload: Workload, params: Any, x: Any, y: Any) -> Any:
-    import jax  # noqa: PLC0415 - optional
-    import jax.numpy as jnp  # noqa: PLC0415 - optional
-
+    jax, jnp = _optional("jax"), _optional("jax.numpy")
     for weight, bias in params[:-1]:
         x = jax.nn.relu(x @ weight + bias)
     output = x @ params[-1][0] + params[-1][1]

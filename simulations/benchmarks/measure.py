@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.errors import EngineError
-from simulations.benchmarks.workloads import WORKLOADS, Workload
+from simulations.benchmarks.workloads import Workload
 
 NOT_HERE = 75  # exit status of a contender that cannot run here (EX_TEMPFAIL)
 _CHILD = "simulations.benchmarks.child"

@@ -117,7 +117,7 @@ def spent(workload: Workload, *, clients: int, rounds: int, mode: Mode) -> Spent
         return each_chunk(cohort, start, watch.timed(_SUMS, then), **settings)
 
     with tempfile.TemporaryDirectory() as folder, watching(watch, _places()):
-        VectorCohort.each_chunk = with_timed_sums  # type: ignore[method-assign]
+        VectorCohort.each_chunk = with_timed_sums  # type: ignore[method-assign,assignment]
         try:
             simulate(plan, out=Path(folder) / "run", on_event=note)
         finally:

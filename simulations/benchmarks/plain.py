@@ -39,7 +39,8 @@ def train_client(model: nn.Module, workload: Workload, x: Tensor, y: Tensor, ord
     optimiser = torch.optim.SGD(model.parameters(), lr=workload.learning_rate)
     for rows in torch.split(order, workload.batch_size):
         optimiser.zero_grad()
-        loss_of(model(x[rows]), y[rows]).backward()
+        loss: Tensor = loss_of(model(x[rows]), y[rows])
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
 
 

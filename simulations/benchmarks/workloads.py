@@ -132,7 +132,7 @@ class Workload:
 
     def order(self, number: int, turn: int) -> NDArray[np.int64]:
         """Return the order of one client's rows in a round (from 1), int64 ``[rows]``."""
-        return self.orders([number], turn)[0]
+        return np.asarray(self.orders([number], turn)[0])
 
     def orders(self, numbers: list[int], turn: int) -> NDArray[np.int64]:
         """Return the order of some clients' rows in a round, int64 ``[clients, rows]``.
@@ -140,7 +140,8 @@ class Workload:
         It is the order in which fedhome's homes go through theirs.
         """
         keys = rng.home_keys(_SEED, [_home(number) for number in numbers])
-        return rng.shuffles(rng.epoch_keys(keys, turn, 0), np.full(len(keys), self.rows))
+        counts = np.full(len(keys), self.rows, np.int64)
+        return rng.shuffles(rng.epoch_keys(keys, turn, 0), counts)
 
     def mean_loss(self, flat: Floats, clients: int) -> float:
         """Return the loss of one global model on all clients' training rows.
@@ -150,12 +151,12 @@ class Workload:
             clients: How many clients.
         """
         total = 0.0
-        layers = self.layers(flat.astype(np.float64))  # type: ignore[arg-type]
+        layers = self.layers(flat)
         for number in range(clients):
             x, y = self.client(number)
             output = x.astype(np.float64)
             for place, (weight, bias) in enumerate(layers):
-                output = output @ weight.T + bias
+                output = output @ weight.T.astype(np.float64) + bias
                 if place < len(layers) - 1:
                     output = np.maximum(output, 0.0)
             if self.loss == "mse":
@@ -175,7 +176,8 @@ class Workload:
     @cached_property
     def _truth(self) -> NDArray[np.float64]:
         drawn = rng.generator(_SEED, "benchmark", self.name)
-        return drawn.standard_normal((self.widths[0], self.widths[-1])) / self.widths[0] ** 0.5
+        shape = (self.widths[0], self.widths[-1])
+        return np.asarray(drawn.standard_normal(shape) / self.widths[0] ** 0.5)
 
     def _drawn(self, number: int) -> tuple[Floats, NDArray[np.float64]]:
         """A client's rows, and two more: what all clients share, and a shift of its own."""

@@ -61,8 +61,9 @@ def trial(cohort: Cohort, start: NDArray[np.float32], settings: Personalise) -> 
             losses[:, place, turn + 1] = cohort.evaluate(params, "validation").losses
     # Against the home's own loss before, and bounded: one home whose loss explodes must not
     # decide for all, and a bounded number can be summed in secret.
+    exploded = np.where(np.isnan(losses), np.inf, losses)
     with np.errstate(invalid="ignore", divide="ignore"):
-        change = losses / before[:, None, None]
+        change = exploded / before[:, None, None]
     return np.clip(np.nan_to_num(change, nan=1.0, posinf=_WORST), 0.0, _WORST)
 
 

@@ -1,0 +1,74 @@
+"""One run over a grid: the rounds, the personalisation, and everything that is kept of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from flwr.serverapp import Grid
+
+from fedhome.events import EventLog
+from fedhome.learning.local import LocalLearning
+from fedhome.plan import Plan
+from fedhome.results import homes_table, rounds_table
+from fedhome.runs import RunFolder
+from server.outcome import personalise
+from server.rounds import Rounds
+from server.strategies import strategy_of
+
+
+def run_plan(
+    plan: Plan,
+    *,
+    grid: Grid,
+    learning: LocalLearning,
+    homes: int,
+    folder: RunFolder,
+    log: EventLog,
+    name_of: Callable[[int], str],
+    resumed: bool = False,
+) -> None:
+    """Run a plan's rounds, let the homes personalise, and write the model and the tables.
+
+    Args:
+        plan: The plan.
+        grid: How messages travel.
+        learning: What homes learn with: the layout and the first parameters.
+        homes: Number of homes in the fleet.
+        folder: The run's folder.
+        log: The run's log.
+        name_of: The name of the home behind a node.
+        resumed: Go on from the folder's last checkpoint, where there is one.
+
+    Raises:
+        PlanError: The strategy refuses its arguments.
+        RoundError: Too many rounds in a row failed, or no home could personalise.
+        RunError: The checkpoint cannot be used, or the folder cannot be written.
+    """
+    layout = learning.layout
+    rounds = Rounds(
+        plan=plan,
+        strategy=strategy_of(plan, homes),
+        grid=grid,
+        layout=layout,
+        initial=learning.initial,
+        folder=folder,
+        log=log,
+    )
+    if resumed:
+        rounds.resume()
+    flat = rounds.run()
+    folder.write_rounds(rounds_table(rounds.state.rows))
+    folder.write_model(layout.unflatten(flat), plan=plan.name, round_number=rounds.state.round)
+    if plan.personalise.name == "none":
+        return
+    log.append("personalising", homes=homes)
+    rows = personalise(
+        plan=plan,
+        grid=grid,
+        layout=layout,
+        flat=flat,
+        score=learning.task.score,
+        log=log,
+        name_of=name_of,
+    )
+    folder.write_homes(homes_table(rows))

@@ -1,0 +1,177 @@
+"""The benchmarks compute what they say; how fast they are is no test's business."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fedhome.errors import EngineError, PluginError, SourceError
+from fedhome.learning.build import learning_of
+from fedhome.plan import Plan
+from simulations.benchmarks.measure import Case, Measured, RoundClock, run_here
+from simulations.benchmarks.overhead import ARITHMETIC, spent
+from simulations.benchmarks.plain import network
+from simulations.benchmarks.speed import Standing, check_same
+from simulations.benchmarks.stopwatch import Place, Stopwatch, watching
+from simulations.benchmarks.workloads import L, S, Workload
+from simulations.fleet import gather
+
+TINY = {
+    "S": replace(S, rows=20, clients=3, batch_size=8),
+    "L": replace(L, rows=12, clients=3, batch_size=8),
+}
+
+
+@pytest.fixture(params=["S", "L"])
+def workload(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Workload:
+    tiny = TINY[request.param]
+    # The plan's data source finds the workload by its name in the module.
+    monkeypatch.setattr(f"simulations.benchmarks.workloads.{tiny.name}", tiny)
+    return tiny
+
+
+def test_homes_hold_the_same_training_rows_as_clients(workload: Workload) -> None:
+    plan = workload.plan(clients=3, rounds=1)
+    for number, home in enumerate(gather(plan).homes):
+        x, y = workload.client(number)
+        rows = home.rows("train")
+        assert home.counts == (workload.rows, 1, 1)
+        np.testing.assert_array_equal(home.x[rows], x)
+        np.testing.assert_array_equal(home.y[rows], y)
+        assert home.y.dtype == y.dtype
+
+
+def test_a_clients_order_is_a_permutation_that_changes_with_the_round() -> None:
+    first, second = S.orders([4, 5], 1), S.orders([4, 5], 2)
+    np.testing.assert_array_equal(np.sort(first, axis=1), [np.arange(S.rows)] * 2)
+    np.testing.assert_array_equal(first[1], S.order(5, 1))
+    assert (first != second).any(axis=1).all()
+
+
+def test_mean_loss_is_that_of_torch(workload: Workload) -> None:
+    loss_of = nn.functional.mse_loss if workload.loss == "mse" else nn.functional.cross_entropy
+    model = network(workload)
+    expected = []
+    for number in range(3):
+        x, y = (torch.from_numpy(array) for array in workload.client(number))
+        expected.append(float(loss_of(model(x), y).detach()))
+    assert workload.mean_loss(workload.initial(), 3) == pytest.approx(np.mean(expected), rel=1e-5)
+
+
+def test_plain_loop_and_every_kernel_learn_the_same(workload: Workload) -> None:
+    case = Case(workload=workload, clients=3, rounds=2, checked=2)
+    names = ("plain", "fedhome-fused", "fedhome-traced", "fedhome-eager")
+    measured = {name: run_here(name, case) for name in names}
+    check_same(case, {name: found.params for name, found in measured.items()})
+    start = workload.mean_loss(workload.initial(), 3)
+    for found in measured.values():
+        assert len(found.seconds) == case.rounds - 1
+        assert workload.mean_loss(found.params, 3) < start
+
+
+def test_a_contender_that_learns_less_is_refused() -> None:
+    workload = TINY["S"]
+    case = Case(workload=workload, clients=3, rounds=2, checked=2)
+    params = run_here("plain", case).params
+    lazy = workload.initial() + np.float32(0.9) * (params - workload.initial())
+    with pytest.raises(EngineError, match="lazy and plain have not learnt the same"):
+        check_same(case, {"plain": params, "lazy": lazy})
+    with pytest.raises(EngineError, match="broken and plain"):
+        check_same(case, {"plain": params, "broken": np.full_like(params, np.nan)})
+
+
+def test_speeds_are_compared_within_a_repeat() -> None:
+    def standing(*speeds: float) -> Standing:
+        return Standing(name="", updates_per_s=np.array(speeds), cpu_ms=np.zeros(0), loss=0.0)
+
+    # The machine was ten times slower in the second repeat, for both.
+    assert standing(300.0, 30.0, 400.0).times(standing(100.0, 10.0, 100.0)) == 3.0
+    assert standing(1.0).times(None) is None
+
+
+def test_first_round_is_not_measured() -> None:
+    clock = RoundClock()
+    for _ in range(3):
+        clock.round_ended()
+    measured: Measured = clock.measured(np.zeros(1, np.float32))
+    assert measured.seconds.shape == measured.cpu_s.shape == (2,)
+    assert RoundClock(cpu=False)._cpu is False
+
+
+def test_stopwatch_leaves_to_the_inner_what_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("simulations.benchmarks.stopwatch.time.thread_time", lambda: now)
+
+    def inner() -> None:
+        nonlocal now
+        now += 3.0
+
+    def outer(room: SimpleNamespace) -> None:
+        nonlocal now
+        now += 1.0
+        room.inner()
+        now += 1.0
+
+    room = SimpleNamespace(inner=inner, outer=outer)
+    watch = Stopwatch()
+    with watching(watch, [Place("in", room, "inner"), Place("out", room, "outer")]):
+        room.outer(room)
+        worker = threading.Thread(target=room.inner)
+        worker.start()
+        worker.join()
+    assert watch.cpu_s == {"in": 6.0, "out": 2.0}
+    assert room.inner is inner
+    assert room.outer is outer
+
+
+@pytest.mark.parametrize("mode", ["sums", "updates"])
+def test_parts_of_the_overhead_add_up(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("simulations.benchmarks.workloads.S", TINY["S"])
+    found = spent(TINY["S"], clients=3, rounds=3, mode=mode)  # type: ignore[arg-type]
+    assert sum(found.parts_ms.values()) == pytest.approx(found.total_ms)
+    assert found.parts_ms[ARITHMETIC] > 0.0
+    assert found.overhead_ms == pytest.approx(found.total_ms - found.parts_ms[ARITHMETIC])
+
+
+def test_initial_weights_are_the_plans() -> None:
+    learning = learning_of(S.plan(clients=1, rounds=1), 10)
+    np.testing.assert_array_equal(S.initial(), learning.initial)
+    shapes = [array.shape for layer in S.layers(S.initial()) for array in layer]
+    assert tuple(shapes) == learning.layout.shapes
+
+
+def nothing(plan: Plan) -> list[object]:
+    del plan
+    return []
+
+
+def numbers(plan: Plan) -> list[object]:
+    return [plan.seed]
+
+
+def test_a_source_of_ones_own_is_called_with_the_plan() -> None:
+    plan = S.plan(clients=2, rounds=1)
+    assert [home.home for home in gather(plan).homes] == ["home-00000", "home-00001"]
+
+
+@pytest.mark.parametrize(
+    ("source", "error", "message"),
+    [
+        (f"{__name__}:nothing", SourceError, "yields no home"),
+        (f"{__name__}:numbers", SourceError, "yields int"),
+        (f"{__name__}:TINY", SourceError, "is not callable"),
+        (f"{__name__}:absent", PluginError, "is not found"),
+    ],
+)
+def test_a_source_that_is_none_is_refused(
+    source: str, error: type[Exception], message: str
+) -> None:
+    plan = S.plan(clients=2, rounds=1).change(data={"source": source})
+    with pytest.raises(error, match=message):
+        gather(plan)

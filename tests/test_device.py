@@ -1,0 +1,108 @@
+"""One home on its own device: the loop over batches, spelt out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from fedhome import rng
+from fedhome.learning.device import Device
+from fedhome.learning.local import Batch, row_losses
+from fedhome.plan import Plan
+
+
+def _device(plan: Plan, kind: str = "regression") -> Device:
+    return Device(tiny.learning(plan), tiny.home("h", (19, 6, 5), kind=kind), plan.seed)
+
+
+def test_training_is_the_loop_over_the_homes_own_batches() -> None:
+    plan = tiny.plan()
+    device = _device(plan)
+    learning, data = device.learning, device.examples
+    state = learning.init(learning.tensors(learning.initial.copy()))
+    losses: list[float] = []
+    for epoch in range(2):
+        losses = []
+        key = rng.epoch_keys(rng.home_keys(plan.seed, ["h"]), 7, epoch)
+        order = rng.shuffles(key, np.array([19]))[0]
+        for first in range(0, 19, 8):
+            rows = order[first : first + 8]
+            batch = Batch(
+                torch.from_numpy(data.x[rows]),
+                torch.from_numpy(data.y[rows]),
+                torch.ones(len(rows)),
+                torch.tensor(-1),
+            )
+            state, loss = learning.step(state, batch)
+            losses += [float(loss)] * len(rows)
+    trained = device.train(learning.initial, stream=7, epochs=2)
+    np.testing.assert_array_equal(trained.params[0], learning.flat(state.params))
+    assert trained.losses[0] == pytest.approx(np.mean(losses))
+
+
+def test_training_leaves_its_start_alone_and_begins_anew_each_time() -> None:
+    device = _device(tiny.plan(train={"optimiser": "adam"}))
+    start = device.learning.initial.copy()
+    first = device.train(start, stream=1, epochs=1).params
+    np.testing.assert_array_equal(start, device.learning.initial)
+    np.testing.assert_array_equal(first, device.train(start, stream=1, epochs=1).params)
+    assert not np.array_equal(first, device.train(start, stream=2, epochs=1).params)
+
+
+def test_only_the_asked_part_is_learnt_from() -> None:
+    plan = tiny.plan()
+    device, start = _device(plan), _device(plan).learning.initial
+    before = device.train(start, stream=1, epochs=1).params
+    both = device.train(start, stream=1, epochs=1, part="train+validation").params
+    device.examples.x[19:] = 100.0  # validation and test rows (the tensors share this memory)
+    np.testing.assert_array_equal(before, device.train(start, stream=1, epochs=1).params)
+    changed = device.train(start, stream=1, epochs=1, part="train+validation").params
+    assert not np.array_equal(both, changed)
+
+
+def test_rates_and_pulls_are_taken_for_one_call() -> None:
+    plan = tiny.plan()
+    device, start = _device(plan), _device(plan).learning.initial
+    slow = _device(plan.change(train={"learning_rate": plan.train.learning_rate * 0.5}))
+    np.testing.assert_array_equal(
+        device.train(start, stream=1, epochs=1, rate=0.5).params,
+        slow.train(start, stream=1, epochs=1).params,
+    )
+    free = np.linalg.norm(device.train(start, stream=1, epochs=3).params - start)
+    held = np.linalg.norm(device.train(start, stream=1, epochs=3, proximal_mu=5.0).params - start)
+    assert held < 0.8 * free
+
+
+@pytest.mark.parametrize("kind", ["regression", "binary", "multi-class"])
+def test_evaluation_is_the_mean_over_the_rows(kind: str) -> None:
+    device = _device(tiny.plan(task={"kind": kind}), kind)
+    learning, data = device.learning, device.examples
+    measured = device.evaluate(learning.initial, "validation")
+    rows = data.rows("validation")
+    with torch.no_grad():
+        output = learning.model(torch.from_numpy(data.x[rows]))
+    losses = row_losses(learning.task.loss, output, torch.from_numpy(data.y[rows]))
+    assert measured.losses[0] == pytest.approx(float(losses.mean()), rel=1e-5)
+    assert set(measured.metrics) == set(learning.task.metrics)
+    assert device.counts("validation").tolist() == [6]
+
+
+def test_comparing_is_the_difference_of_the_losses() -> None:
+    device = _device(tiny.plan())
+    start = device.learning.initial
+    better = device.train(start, stream=1, epochs=5).params[0]
+    gain, error = device.compare(start, better, "validation")
+    expected = [device.evaluate(params, "validation").losses[0] for params in (start, better)]
+    assert gain[0] == pytest.approx(expected[0] - expected[1], rel=1e-5)
+    assert error[0] > 0
+    nothing, none = device.compare(start, start, "test")
+    assert (nothing[0], none[0]) == (0.0, 0.0)
+
+
+def test_persistence_has_a_skill_of_zero() -> None:
+    device = _device(tiny.plan())
+    baseline = device.baseline("test")
+    assert baseline.metrics["skill"][0] == pytest.approx(0.0)
+    assert np.isnan(baseline.losses[0])
