@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from fedhome import rng
 from fedhome.errors import FedHomeError, RoundError
 from fedhome.events import EventLog
-from fedhome.flower import array_record, read_flat
+from fedhome.flower import array_record, light_messages, read_flat
 from fedhome.plan import Plan
 from fedhome.runs import RunFolder
 from fedhome.update import Layout
@@ -114,7 +114,7 @@ class Rounds:
     def _round(self, number: int) -> dict[str, Any]:
         begin = time.perf_counter()
         arrays = array_record(self.layout, self.state.flat)
-        with rng.pinned_globals(self.plan.seed, "train", number):
+        with rng.pinned_globals(self.plan.seed, "train", number), light_messages(self.strategy):
             messages = list(
                 self.strategy.configure_train(number, arrays, ConfigRecord(), self.grid)
             )
@@ -166,7 +166,7 @@ class Rounds:
 
     def _evaluate(self, number: int) -> dict[str, Any]:
         arrays = array_record(self.layout, self.state.flat)
-        with rng.pinned_globals(self.plan.seed, "evaluate", number):
+        with rng.pinned_globals(self.plan.seed, "evaluate", number), light_messages(self.strategy):
             messages = list(
                 self.strategy.configure_evaluate(number, arrays, ConfigRecord(), self.grid)
             )

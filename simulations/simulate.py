@@ -25,7 +25,6 @@ from server.strategies import strategy_of
 from simulations.engines import ENGINES, World
 from simulations.fleet import gather
 
-
 _DEFAULT = Path(__file__).parent / "scenarios" / "default.toml"
 
 

@@ -99,7 +99,8 @@ class Spans(NamedTuple):
         """Return the rows themselves, one home after the other."""
         ends = np.cumsum(self.counts)
         offsets = np.repeat(self.begin - (ends - self.counts), self.counts)
-        return np.arange(int(ends[-1]) if len(ends) else 0) + offsets
+        rows: NDArray[np.int64] = np.arange(int(ends[-1]) if len(ends) else 0) + offsets
+        return rows
 
 
 class VectorCohort(Cohort):

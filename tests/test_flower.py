@@ -222,3 +222,23 @@ def test_single_updates_are_needed(name: str) -> None:
 def test_every_strategy_of_flowers_is_in_the_table() -> None:
     known = set(_ON_SUMS) | set(_ON_UPDATES) | {"Result", "Strategy"}
     assert set(flower.__all__) <= known
+
+
+def test_light_messages_are_those_that_flower_makes() -> None:
+    take_identity(1)
+    inner = strategies.FedAvg()
+    wrapped = strategies.DifferentialPrivacyClientSideFixedClipping(inner, 1.0, 1.0, 3)
+    content = RecordDict({"config": ConfigRecord({"server-round": 1})})
+    heavy = inner._construct_messages(content, [2, 3, 4], "train")
+    with light_messages(wrapped):
+        light = list(inner._construct_messages(content, [2, 3, 4], "train"))
+        assert inner._construct_messages(content, [], "train") == []
+    assert "_construct_messages" not in vars(inner)
+    for one, other in zip(heavy, light, strict=True):
+        assert vars(one).keys() == vars(other).keys()
+        told = [dict(vars(message.metadata)) for message in (one, other)]
+        for metadata in told:
+            metadata.pop("_created_at")
+        assert told[0] == told[1]
+        assert one.content is other.content
+    assert light[0].metadata is not light[1].metadata

@@ -261,6 +261,25 @@ def test_shards_answer_as_the_vector_engine_does(optimiser: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
+def test_a_home_that_diverges_is_left_out_by_its_shard() -> None:
+    world = world_of(plan_of(engine={"name": "ray", "ray_shards": 2}))
+    world.gathered.homes[3].x[:] *= np.float32(1e25)
+    asked = [6, 0, 3, 5]
+    with ENGINES["vector"](world) as grid:
+        wanted = ask(grid, "train", asked, world.learning.initial)
+    with ENGINES["ray"](world) as grid:
+        answered = ask(grid, "train", asked, world.learning.initial)
+    assert [error != "" for error, _, _ in answered] == [False, True]
+    assert [error for error, _, _ in answered] == [error for error, _, _ in wanted]
+    examples = sum(ROWS[home][0] for home in asked if home != 3)
+    assert answered[0][1]["num-examples"] == wanted[0][1]["num-examples"] == examples
+    assert answered[0][2] is not None
+    assert wanted[0][2] is not None
+    np.testing.assert_allclose(answered[0][2], wanted[0][2], rtol=1e-5, atol=2e-7)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cluster")
 def test_the_same_shards_answer_with_the_same_bytes() -> None:
     world = world_of(plan_of(engine={"name": "ray", "ray_shards": 3}))
     runs = []

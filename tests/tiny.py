@@ -162,3 +162,40 @@ class FakeGrid(InProcessGrid):
         answers = [self._how(message, self.position(message)) for message in messages]
         return [answer for answer in answers if answer is not None]
 
+
+
+SOURCE = '''
+"""Three homes that can take part, and one whose meter stands still."""
+
+import numpy as np
+
+from fedhome.tables import HomeTable
+
+
+def homes(plan):
+    for place in range(4):
+        drawn = np.random.default_rng([plan.seed, place])
+        hour = np.arange(120 + 12 * place)
+        load = 1 + np.sin(hour / 24 * 2 * np.pi + place) + 0.1 * drawn.normal(size=len(hour))
+        yield HomeTable(
+            home=f"home-{place}",
+            time_s=1_700_000_000 // 3600 * 3600 + 3600 * hour,
+            columns={"load": load if place != 2 else np.ones(len(hour))},
+        )
+'''
+SETTINGS = {
+    "name": "tiny",
+    "data": {"target": "load", "lags": [1, 2], "gap": 1},
+    "model": {"hidden": [4]},
+    "train": {"epochs": 1, "batch_size": 16},
+    "rounds": {"count": 3},
+    "personalise": {"name": "fine-tune", "epochs": 1, "local_epochs": 2, "rates": [1.0]},
+    "engine": {"threads": 1},
+}
+
+
+def write_source(folder: Path) -> str:
+    """Write a module of homes, and return the name under which a plan finds them."""
+    module = f"source_{abs(hash(folder))}"
+    (folder / f"{module}.py").write_text(SOURCE)
+    return f"{module}:homes"

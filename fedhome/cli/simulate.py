@@ -45,9 +45,8 @@ def simulate(  # noqa: PLR0917 - typer gives them by name
 
     Without arguments: 100 synthetic homes learn to predict the next hour's load.
     """
-    from simulations import simulate as world  # noqa: PLC0415 - loads torch
-
     console = Console()
+    resolved = Plan()
     if resume is not None:
         given = (plan, sets, data, engine, ray_address, seed, out)
         if any(value is not None for value in given):
@@ -56,15 +55,19 @@ def simulate(  # noqa: PLR0917 - typer gives them by name
                 where="the command",
                 hint="to change the plan, begin a new run",
             )
-        with progress_on(console) as watch:
-            result = world.resume(resume, on_event=watch)
     else:
         settings: list[str] = list(sets or [])
         settings += [] if seed is None else [f"seed={seed}"]
         settings += [] if engine is None else [f'engine.name="{engine}"']
         settings += [] if ray_address is None else [f'engine.ray_address="{ray_address}"']
         resolved = resolve(plan, data, settings)
-        with progress_on(console) as watch:
+    # Loads torch: after the plan is known to hold, so that a typing error is told at once.
+    from simulations import simulate as world  # noqa: PLC0415
+
+    with progress_on(console) as watch:
+        if resume is not None:
+            result = world.resume(resume, on_event=watch)
+        else:
             result = world.simulate(resolved, out=out, on_event=watch)
     print_summary(console, result)
 

@@ -79,7 +79,7 @@ def _class_of(name: str, table: Mapping[str, type[Strategy]], kind: str) -> Call
 def _built(
     name: str, make: Callable[..., object], ours: Mapping[str, Any], args: Mapping[str, Any]
 ) -> Strategy:
-    names, takes_any = _arguments(name, make)
+    names, needed, takes_any = _arguments(name, make)
     faults = [
         f"strategy {name!r} has no argument {given!r}; it has: {', '.join(names)}"
         for given in args
@@ -87,11 +87,9 @@ def _built(
     ]
     filled = {n: v for n, v in ours.items() if n in names} | dict(args)
     faults += [
-        f"strategy {name!r} needs the argument {p.name!r}"
-        for p in inspect.signature(make).parameters.values()
-        if p.default is p.empty
-        and p.kind in {p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY}
-        and p.name not in filled
+        f"strategy {name!r} needs the argument {missing!r}"
+        for missing in needed
+        if missing not in filled
     ]
     if faults:
         raise PlanError(faults, hint="arguments go into [strategy.args] or [strategy.wrap_args]")
@@ -106,26 +104,32 @@ def _built(
     return made
 
 
-def _arguments(name: str, make: Callable[..., object]) -> tuple[list[str], bool]:
-    """Return the names of arguments, and whether further ones are taken.
+def _arguments(name: str, make: Callable[..., object]) -> tuple[list[str], list[str], bool]:
+    """Return the names of all arguments, of the needed ones, and whether others are taken too.
 
     A class that hands ``**kwargs`` on to its base takes what the base takes: so a user's own
     FedAvg gets the plan's fractions too.
     """
-    names: list[str] = []
-    inits = (
-        [vars(base)["__init__"] for base in inspect.getmro(make) if "__init__" in vars(base)]
-        if inspect.isclass(make)
-        else []
-    )
     try:
-        for function in inits or [make]:
-            parameters = list(inspect.signature(function).parameters.values())[bool(inits) :]
-            names += [
-                p.name for p in parameters if p.kind in {p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY}
-            ]
-            if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-                return names, False
+        signatures = [inspect.signature(make)]
+        for base in inspect.getmro(make)[1:] if inspect.isclass(make) else ():
+            if not _takes_any(signatures[-1]):
+                break
+            signatures.append(inspect.signature(base))
     except ValueError:
         raise PlanError([f"strategy {name!r} does not tell its arguments"]) from None
-    return names, True
+    named = [
+        p
+        for signature in signatures
+        for p in signature.parameters.values()
+        if p.kind in {p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY}
+    ]
+    return (
+        list(dict.fromkeys(p.name for p in named)),
+        [p.name for p in named if p.default is p.empty and p.name in signatures[0].parameters],
+        _takes_any(signatures[-1]),
+    )
+
+
+def _takes_any(signature: inspect.Signature) -> bool:
+    return any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
