@@ -1,4 +1,4 @@
-"""What every test shares: one torch thread, for tiny tensors on a shared machine; a quiet Flower."""
+"""What every test shares: one torch thread, for tiny tensors; a quiet Flower."""
 
 from __future__ import annotations
 

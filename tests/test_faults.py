@@ -64,9 +64,7 @@ def test_both_engines_lose_the_same_homes(tmp_path: Path) -> None:
     assert all(asked == answered + late + gone for asked, answered, late, gone in rows[0])
     assert {late for _, _, late, _ in rows[0]} - {0}
     assert len({tuple(row) for row in rows[0]}) > 1
-    np.testing.assert_allclose(
-        found[0].state.flat, found[1].state.flat, rtol=2e-4, atol=2e-5
-    )
+    np.testing.assert_allclose(found[0].state.flat, found[1].state.flat, rtol=2e-4, atol=2e-5)
 
 
 def test_faults_do_not_touch_evaluation(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from fedhome.flower import (
     array_record,
     content_of,
     failure,
+    light_messages,
     read_flat,
     reply,
     stamp,
@@ -171,9 +172,7 @@ _ON_SUMS = {
     "FedAdam": flower.FedAdam(),
     "FedYogi": flower.FedYogi(),
     "DifferentialPrivacyClientSideFixedClipping": (
-        flower.DifferentialPrivacyClientSideFixedClipping(
-            flower.FedAvg(), clipping_norm=1.0, **_DP
-        )
+        flower.DifferentialPrivacyClientSideFixedClipping(flower.FedAvg(), clipping_norm=1.0, **_DP)
     ),
     "a subclass that aggregates alike": _Subclass(),
     "a strategy that says so": _SaysYes(),
@@ -188,9 +187,7 @@ _ON_UPDATES = {
     "FedXgbBagging": flower.FedXgbBagging(),
     "FedXgbCyclic": flower.FedXgbCyclic(),
     "DifferentialPrivacyServerSideFixedClipping": (
-        flower.DifferentialPrivacyServerSideFixedClipping(
-            flower.FedAvg(), clipping_norm=1.0, **_DP
-        )
+        flower.DifferentialPrivacyServerSideFixedClipping(flower.FedAvg(), clipping_norm=1.0, **_DP)
     ),
     "DifferentialPrivacyServerSideAdaptiveClipping": (
         flower.DifferentialPrivacyServerSideAdaptiveClipping(flower.FedAvg(), **_DP)
@@ -226,8 +223,8 @@ def test_every_strategy_of_flowers_is_in_the_table() -> None:
 
 def test_light_messages_are_those_that_flower_makes() -> None:
     take_identity(1)
-    inner = strategies.FedAvg()
-    wrapped = strategies.DifferentialPrivacyClientSideFixedClipping(inner, 1.0, 1.0, 3)
+    inner = flower.FedAvg()
+    wrapped = flower.DifferentialPrivacyClientSideFixedClipping(inner, 1.0, 1.0, 3)
     content = RecordDict({"config": ConfigRecord({"server-round": 1})})
     heavy = inner._construct_messages(content, [2, 3, 4], "train")
     with light_messages(wrapped):

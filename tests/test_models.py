@@ -15,7 +15,7 @@ from fedhome.models.check import check_module, faults_of, vectorises
 from fedhome.models.mlp import KeyedDropout, build_model, mlp
 from fedhome.plan import Plan
 
-_MODULES = '''
+_MODULES = """
 import torch
 from torch import nn
 
@@ -40,7 +40,7 @@ def a_number(features, outputs):
     return 3
 
 NOT_CALLABLE = 3
-'''
+"""
 
 
 @pytest.fixture

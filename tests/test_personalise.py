@@ -160,9 +160,7 @@ def test_no_passes_give_the_global_model() -> None:
 
 def test_a_refit_trains_once_more_on_all_but_the_test() -> None:
     homes = Points([[4, 8, 6]])
-    ended = fine_tune.outcome(
-        homes, _START, _settings(gate=False, refit=True), rate=1.0, epochs=2
-    )
+    ended = fine_tune.outcome(homes, _START, _settings(gate=False, refit=True), rate=1.0, epochs=2)
     # From 0 half the way to 6, twice: 4.5. Chosen by the passes on training rows alone.
     assert ended.models["personalised"].losses.tolist() == [1.5**2]
     assert {part for part, _ in homes.parts} == {"train", "train+validation"}
@@ -173,9 +171,7 @@ def test_a_refit_trains_once_more_on_all_but_the_test() -> None:
 
 def test_local_only_stops_each_home_on_its_own() -> None:
     homes = Points([[10, 0, 0], [0, 0, 0]])  # the first never improves on its start
-    fine_tune.outcome(
-        homes, _START, _settings(local_epochs=5, rates=[1.0]), rate=1.0, epochs=0
-    )
+    fine_tune.outcome(homes, _START, _settings(local_epochs=5, rates=[1.0]), rate=1.0, epochs=0)
     # From the third pass on the first home is left out: it did not improve twice. (The first
     # pass sets its mark.)
     assert [count for _, count in homes.parts] == [2, 2, 2, 1, 1]
@@ -193,9 +189,7 @@ def test_the_answer_of_an_outcome_holds_every_model() -> None:
     plan = tiny.plan()
     device = Device(tiny.learning(plan), tiny.home("h", (20, 6, 5)), plan.seed)
     start, how = device.learning.initial, personaliser("fine-tune")
-    columns = answers.outcome(
-        device, start, how, plan.personalise, {"rate": 0.5, "epochs": 1}
-    )
+    columns = answers.outcome(device, start, how, plan.personalise, {"rate": 0.5, "epochs": 1})
     told = answers.row(columns, 0)
     metrics = device.learning.task.metrics
     expected = {f"{model}.{name}" for model in fine_tune_models() for name in metrics}
@@ -214,8 +208,14 @@ def fine_tune_models() -> tuple[str, ...]:
 
 @pytest.mark.parametrize(
     "config",
-    [{}, {"rate": 0.5}, {"rate": "fast", "epochs": 1}, {"rate": -1.0, "epochs": 1},
-     {"rate": 1.0, "epochs": -1}, {"rate": 1.0, "epochs": 1.5}],
+    [
+        {},
+        {"rate": 0.5},
+        {"rate": "fast", "epochs": 1},
+        {"rate": -1.0, "epochs": 1},
+        {"rate": 1.0, "epochs": -1},
+        {"rate": 1.0, "epochs": 1.5},
+    ],
 )
 def test_an_outcome_that_was_not_chosen_is_refused(config: dict[str, Any]) -> None:
     how = personaliser("fine-tune")
@@ -224,9 +224,7 @@ def test_an_outcome_that_was_not_chosen_is_refused(config: dict[str, Any]) -> No
 
 
 def test_personalisers_are_found_by_name() -> None:
-    assert personaliser("fine-tune") is personaliser(
-        "fedhome.learning.personalise:fine_tune"
-    )
+    assert personaliser("fine-tune") is personaliser("fedhome.learning.personalise:fine_tune")
     with pytest.raises(PluginError, match="unknown"):
         personaliser("fine-tuned")
     with pytest.raises(PluginError, match="lacks trial"):

@@ -125,7 +125,7 @@ def test_change_keeps_the_rest_and_checks() -> None:
     changed = plan.change(rounds={"count": 2}, seed=8)
     assert (changed.rounds.count, changed.seed, changed.train) == (2, 8, plan.train)
     assert plan.seed != 8
-    with pytest.raises(PlanError, match="data.split"):
+    with pytest.raises(PlanError, match=r"data\.split"):
         plan.change(data={"split": (0.5, 0.5, 0.5)})
 
 
@@ -133,9 +133,7 @@ def test_change_keeps_the_rest_and_checks() -> None:
     ("content", "why"),
     [(None, "no such file"), (b"[train\n", "not TOML"), (b"\xff\xfe", "cannot be read")],
 )
-def test_a_file_that_is_no_plan_is_refused(
-    tmp_path: Path, content: bytes | None, why: str
-) -> None:
+def test_a_file_that_is_no_plan_is_refused(tmp_path: Path, content: bytes | None, why: str) -> None:
     file = tmp_path / "plan.toml"
     if content is not None:
         file.write_bytes(content)
@@ -151,7 +149,9 @@ _TREES = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from("abc"), _TREES), st.dictionaries(st.sampled_from("abc"), _TREES))
+@given(
+    st.dictionaries(st.sampled_from("abc"), _TREES), st.dictionaries(st.sampled_from("abc"), _TREES)
+)
 def test_merging_keeps_every_change_and_leaves_the_changes_alone(
     table: dict[str, Any], changes: dict[str, Any]
 ) -> None:

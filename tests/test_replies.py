@@ -78,9 +78,7 @@ _BAD: dict[str, tuple[Any, str]] = {
         "float64",
     ),
     "numbers that are not finite": (
-        lambda m: reply(
-            m, _METRICS, array_record(_LAYOUT, np.array([1, np.nan], np.float32))
-        ),
+        lambda m: reply(m, _METRICS, array_record(_LAYOUT, np.array([1, np.nan], np.float32))),
         "not finite",
     ),
     "bytes that are no array": (lambda m: reply(m, _METRICS, _record(_broken())), "cannot be read"),
@@ -150,7 +148,9 @@ def test_after_a_bad_answer_no_better_one_is_taken() -> None:
 
 def test_claims_of_many_examples_are_cut_to_the_greatest_weight() -> None:
     asked = _asked(3)
-    replies = [_good(m, **{EXAMPLES: count}) for m, count in zip(asked, (5, 10**12, 7), strict=True)]
+    replies = [
+        _good(m, **{EXAMPLES: count}) for m, count in zip(asked, (5, 10**12, 7), strict=True)
+    ]
     sound = sound_replies(replies, asked=asked, layout=_LAYOUT, max_examples=6)
     counts = [m.content.metric_records["metrics"][EXAMPLES] for m in sound.replies]
     assert counts == [5, 6, 6]

@@ -247,7 +247,7 @@ def _clipped(message: Message, position: int) -> Message:
     return answer
 
 
-class _PullThePlug(Exception):
+class _PluggedOutError(Exception):
     pass
 
 
@@ -260,10 +260,10 @@ def test_a_run_that_goes_on_ends_with_the_weights_it_would_have_had(
 
     def dying(message: Message, position: int) -> Message:
         if content_of(message)[1]["server-round"] == 4:
-            raise _PullThePlug
+            raise _PluggedOutError
         return _clipped(message, position)
 
-    with pytest.raises(_PullThePlug):
+    with pytest.raises(_PluggedOutError):
         _run(plan, tmp_path / "cut", dying)
     grid: InProcessGrid = tiny.FakeGrid(3, _clipped)
     with tiny.rounds_on(grid, plan, _LAYOUT, tmp_path / "cut", _INITIAL) as rounds:
@@ -374,9 +374,7 @@ def test_the_global_generators_are_pinned_for_the_strategy(tmp_path: Path) -> No
 
     plan = tiny.plan(rounds={"count": 4, "fraction": 0.3, "evaluate_fraction": 0.2})
     for folder in ("one", "two"):
-        with tiny.rounds_on(
-            Noting(20, how), plan, _LAYOUT, tmp_path / folder, _INITIAL
-        ) as rounds:
+        with tiny.rounds_on(Noting(20, how), plan, _LAYOUT, tmp_path / folder, _INITIAL) as rounds:
             rounds.run()
     assert [len(some) for some in asked[:2]] == [6, 4]
     for one, two in zip(asked[:8], asked[8:], strict=True):

@@ -63,9 +63,7 @@ def test_every_strategy_learns_the_same_in_both_engines(name: str, tmp_path: Pat
         for row in rounds.state.rows:
             assert row["homes_answered"] == 4
             assert row["train_loss"] is not None
-    np.testing.assert_allclose(
-        found[0].state.flat, found[1].state.flat, rtol=1e-3, atol=1e-4
-    )
+    np.testing.assert_allclose(found[0].state.flat, found[1].state.flat, rtol=1e-3, atol=1e-4)
 
 
 def test_clipping_at_the_homes_bounds_the_step(tmp_path: Path) -> None:
@@ -106,7 +104,10 @@ def test_arguments_win_over_what_the_plans_rounds_say() -> None:
         ({"args": {"beta": 1, "gamma": 2}}, ["no argument 'beta'", "no argument 'gamma'"]),
         ({"wrap": "dp-client-fixed"}, ["'noise_multiplier'", "'clipping_norm'"]),
         (
-            {"wrap": "dp-client-fixed", "wrap_args": {"noise_multiplier": -1.0, "clipping_norm": 1}},
+            {
+                "wrap": "dp-client-fixed",
+                "wrap_args": {"noise_multiplier": -1.0, "clipping_norm": 1},
+            },
             ["refuses its arguments", "noise multiplier"],
         ),
         ({"name": "math:pi"}, ["not a class or a function"]),
@@ -126,7 +127,7 @@ def test_arguments_that_do_not_fit_are_a_plan_error(
     "strategy", [{"name": "fedsgd"}, {"wrap": "armour"}, {"name": "my_missing_module:Mine"}]
 )
 def test_an_unknown_name_says_what_is_known(strategy: dict[str, Any]) -> None:
-    with pytest.raises(PluginError, match="fedavg|dp-client-fixed|PYTHONPATH"):
+    with pytest.raises(PluginError, match=r"fedavg|dp-client-fixed|PYTHONPATH"):
         strategy_of(tiny.plan(strategy=strategy), 4)
 
 
@@ -172,9 +173,7 @@ def test_a_users_own_strategy_is_taken_as_it_is(
     start = tiny.learning(plan).initial
     whole = tiny.run(plan, tiny.homes(), tmp_path / "whole").state.flat
     for engine in ("vector", "sequential"):
-        mine = plan.change(
-            strategy={"name": f"{module}:Halved"}, engine={"name": engine}
-        )
+        mine = plan.change(strategy={"name": f"{module}:Halved"}, engine={"name": engine})
         half = tiny.run(mine, tiny.homes(), tmp_path / engine)
         np.testing.assert_allclose(half.state.flat - start, (whole - start) / 2, atol=1e-5)
         assert vars(half.strategy)["seen"] == [4]  # it saw every home, not their mean

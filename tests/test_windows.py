@@ -190,7 +190,9 @@ def test_scales_are_those_of_the_training_part() -> None:
 
 
 def test_a_column_that_never_changes_is_moved_to_zero() -> None:
-    home = examples(_table(np.arange(30.0), flat=[7.0] * 30), _data(scale="home"), ["flat"], "regression")
+    home = examples(
+        _table(np.arange(30.0), flat=[7.0] * 30), _data(scale="home"), ["flat"], "regression"
+    )
     assert np.all(home.x[:, 0] == 0)
 
 
@@ -228,9 +230,7 @@ def test_changing_test_rows_changes_no_training_example_and_no_scale(
     assert after.unit == before.unit
     history = before.rows("train+validation")
     for name in ("x", "y", "naive"):
-        np.testing.assert_array_equal(
-            getattr(after, name)[history], getattr(before, name)[history]
-        )
+        np.testing.assert_array_equal(getattr(after, name)[history], getattr(before, name)[history])
 
 
 @settings(max_examples=60, deadline=None)
@@ -251,9 +251,7 @@ def test_every_lag_is_so_many_steps_before_what_is_predicted(
     np.testing.assert_array_equal(cut.x, cut.y[:, None] - np.array(lags))
     np.testing.assert_array_equal(cut.naive, cut.y - horizon)
     possible = [
-        row
-        for row in kept
-        if {row - horizon, *(row - lag for lag in lags)} <= set(kept.tolist())
+        row for row in kept if {row - horizon, *(row - lag for lag in lags)} <= set(kept.tolist())
     ]
     assert cut.y.tolist() == possible
 
@@ -308,7 +306,9 @@ def test_words_are_numbered_as_the_plan_does() -> None:
     assert named.labels["load"] == ("sleep", "eat", "cook")
     assert with_classes(table, "load", ()) is table
     # A word that the fleet knows, but this home never uses, is no fault.
-    assert with_classes(replace(table, labels={"load": ("cook", "sleep", "swim")}), "load", ("sleep", "cook"))
+    assert with_classes(
+        replace(table, labels={"load": ("cook", "sleep", "swim")}), "load", ("sleep", "cook")
+    )
     with pytest.raises(DataError, match="lacks 'cook'"):
         with_classes(table, "load", ("sleep", "eat"))
 

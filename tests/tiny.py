@@ -163,7 +163,6 @@ class FakeGrid(InProcessGrid):
         return [answer for answer in answers if answer is not None]
 
 
-
 SOURCE = '''
 """Three homes that can take part, and one whose meter stands still."""
 
