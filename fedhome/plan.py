@@ -148,11 +148,10 @@ class Engine(Section):
     """What computes a simulation."""
 
     name: EngineName = "vector"
-    threads: int = Field(0, ge=0, description="worker threads; 0: one for each core")
+    threads: int = Field(0, ge=0, description="worker threads (of each Ray shard); 0: one for each core")
     kernel: Literal["auto", "fused", "traced", "eager"] = Field(
         "auto", description="how the vector engine trains; auto takes the fastest that fits"
     )
-    device: str = Field("cpu", description='"cpu" or a CUDA device such as "cuda"')
     ray_address: str = Field("", description="an existing Ray cluster; empty: this machine")
     ray_shards: int = Field(0, ge=0, description="Ray actors; 0: one for each core")
 

@@ -113,25 +113,3 @@ def test_every_setting_is_explained(folder: Path) -> None:
         for name in names:
             assert f"{section}.{name}" in done.stdout
     assert "16 (default" in done.stdout  # train.batch_size, as the plan has it
-
-
-def test_a_copy_of_the_app_runs_on_its_own(folder: Path) -> None:
-    made = _fedhome(folder, "new", "my-homes")
-    assert made.returncode == 0
-    copied = {path.name for path in (folder / "my-homes").iterdir()}
-    assert copied == {"clients", "server", "simulations", "pyproject.toml", "README.md"}
-    again = _fedhome(folder, "new", "my-homes")
-    assert again.returncode == 1
-    assert "not empty" in again.stderr
-    program = (
-        "from fedhome.apps import use_app; use_app(); import simulations; "
-        "print(simulations.__file__)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=folder / "my-homes",
-    )
-    assert Path(done.stdout.strip()).is_relative_to(folder / "my-homes")
