@@ -148,7 +148,9 @@ class Engine(Section):
     """What computes a simulation."""
 
     name: EngineName = "vector"
-    threads: int = Field(0, ge=0, description="worker threads (of each Ray shard); 0: one for each core")
+    threads: int = Field(
+        0, ge=0, description="worker threads (of each Ray shard); 0: one for each core"
+    )
     kernel: Literal["auto", "fused", "traced", "eager"] = Field(
         "auto", description="how the vector engine trains; auto takes the fastest that fits"
     )
