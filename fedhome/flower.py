@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 ARRAYS, CONFIG, METRICS = "arrays", "config", "metrics"
 EXAMPLES = "num-examples"
 SERVER_NODE = 1
-APP_RAISED, UNAVAILABLE = ErrorCode.CLIENT_APP_RAISED_EXCEPTION, ErrorCode.NODE_UNAVAILABLE
+APP_RAISED = ErrorCode.CLIENT_APP_RAISED_EXCEPTION
 
 _FedAvg = flower_strategies.FedAvg
 _ON_SUMS: tuple[type[Strategy], ...] = (
