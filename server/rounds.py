@@ -96,7 +96,8 @@ class Rounds:
                 checkpoint.save(self.folder, self.layout, state)
         if self._ends_early():
             self.log.append("early-stop", round=state.round, best_loss=state.best_loss)
-        return state.flat if plan.rounds.patience is None else state.best
+        picked = plan.rounds.patience is not None and math.isfinite(state.best_loss)
+        return state.best if picked else state.flat
 
     def _ends_early(self) -> bool:
         patience = self.plan.rounds.patience

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tiny
 import torch
+from flwr.app import Context, RecordDict
 
+from clients.home import find_home
 from fedhome import rng
+from fedhome.errors import DataError
 from fedhome.learning.device import Device
 from fedhome.learning.local import Batch, row_losses
 from fedhome.plan import Plan
@@ -106,3 +111,57 @@ def test_persistence_has_a_skill_of_zero() -> None:
     baseline = device.baseline("test")
     assert baseline.metrics["skill"][0] == pytest.approx(0.0)
     assert np.isnan(baseline.losses[0])
+
+
+def _context(plan: Path, **node: str | int) -> Context:
+    return Context(
+        run_id=1,
+        node_id=2,
+        node_config=dict(node),
+        state=RecordDict(),
+        run_config={"plan": str(plan)},
+    )
+
+
+def _readings(folder: Path, words: list[str]) -> Path:
+    file = folder / "readings.csv"
+    times = [f"2024-01-{1 + row // 24:02}T{row % 24:02}:00:00Z" for row in range(len(words))]
+    lines = [
+        f"{time},{row % 7},{word}"
+        for row, (time, word) in enumerate(zip(times, words, strict=True))
+    ]
+    file.write_text("\n".join(["time,motion,doing", *lines]) + "\n")
+    return file
+
+
+def test_a_real_home_numbers_its_words_as_the_plan_does(tmp_path: Path) -> None:
+    file = _readings(tmp_path, ["sleep", "cook", "cook"] * 20)
+    table = {
+        "data": {"target": "doing", "horizon": 0, "lags": [], "calendar": False, "gap": 0},
+        "task": {"kind": "multi-class"},
+        "model": {"hidden": [4]},
+    }
+    named = tmp_path / "named.toml"
+    named.write_text(
+        Plan.load(**table).change(task={"classes": ["sleep", "eat", "cook"]}).to_toml()
+    )
+    device = find_home(_context(named, data=str(file))).device
+    assert device.learning.task.outputs == 3
+    assert device.examples.y[:6].tolist() == [0, 2, 2, 0, 2, 2]
+
+    unnamed = tmp_path / "unnamed.toml"
+    unnamed.write_text(Plan.load(**table).to_toml())
+    with pytest.raises(DataError, match="only its own words") as caught:
+        find_home(_context(unnamed, data=str(file)))
+    assert "task.classes" in caught.value.hint
+
+
+def test_simulated_homes_are_found_by_their_number(tmp_path: Path) -> None:
+    file = tmp_path / "plan.toml"
+    file.write_text(tiny.plan(data={"homes": 2}).to_toml())
+    names = [find_home(_context(file, **{"partition-id": n})).device.homes[0] for n in (0, 1)]
+    assert len(set(names)) == 2
+    with pytest.raises(DataError, match="there is no home 2"):
+        find_home(_context(file, **{"partition-id": 2}))
+    with pytest.raises(DataError, match="names no data"):
+        find_home(_context(file))

@@ -163,7 +163,7 @@ class _SaysYes(_Reader):
     works_on_sums = True
 
 
-_DP = {"noise_multiplier": 0.1, "num_sampled_clients": 3}
+_DP: dict[str, Any] = {"noise_multiplier": 0.1, "num_sampled_clients": 3}
 _ON_SUMS = {
     "FedAvg": flower.FedAvg(),
     "FedAvgM": flower.FedAvgM(),

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own custom
 
+from fedhome.errors import UpdateError
 from fedhome.learning.local import Batch, LocalLearning, row_losses
+from fedhome.learning.order import Order, clip_updates
 from fedhome.plan import Plan
 
 _SETTINGS: dict[str, dict[str, Any]] = {
@@ -173,3 +175,35 @@ def test_row_losses_are_the_textbooks(output: list[float], label: int) -> None:
         found = row_losses(loss, out, target)  # type: ignore[arg-type]
         assert found.shape == (1,)
         assert float(found) == pytest.approx(expected, rel=1e-4, abs=1e-4)
+
+
+def test_an_order_is_read_from_what_flower_sends() -> None:
+    order = Order.of({"server-round": 3, "proximal-mu": 1, "clipping_norm": 0.5, "other": "x"})
+    assert order == Order(round=3, proximal_mu=1.0, clip_norm=0.5)
+    assert Order.of({"server-round": 0}) == Order(round=0)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"server-round": "one"},
+        {"server-round": -1},
+        {"server-round": 1, "proximal-mu": -0.1},
+        {"server-round": 1, "proximal-mu": float("inf")},
+        {"server-round": 1, "clipping_norm": float("nan")},
+        {"server-round": 1, "clipping_norm": [1.0]},
+    ],
+)
+def test_an_order_that_makes_no_sense_is_refused(config: dict[str, Any]) -> None:
+    with pytest.raises(UpdateError, match="a message came with"):
+        Order.of(config)
+
+
+def test_updates_are_shortened_to_the_norm_and_no_further() -> None:
+    start = np.array([1.0, 1.0], np.float32)
+    params = np.array([[4.0, 5.0], [1.3, 1.4], [1.0, 1.0], [np.nan, 2.0]], np.float32)
+    shortened = clip_updates(start, params, 1.0)
+    assert shortened.tolist() == [True, False, False, False]
+    np.testing.assert_allclose(params[:3], [[1.6, 1.8], [1.3, 1.4], [1, 1]], rtol=1e-6)
+    assert np.isnan(params[3]).any()  # it stays for the server to drop

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import tiny
+from flwr.app import Message
 from numpy.typing import NDArray
 
-from fedhome.errors import PluginError, UpdateError
+from fedhome.errors import PluginError, RoundError, UpdateError
+from fedhome.events import Event, EventLog, read_events
+from fedhome.flower import content_of, reply
 from fedhome.learning import answers
 from fedhome.learning.cohort import Cohort, Measured, Trained
 from fedhome.learning.device import Device
 from fedhome.learning.examples import Part
 from fedhome.learning.personalise import choose, fine_tune, personaliser
 from fedhome.plan import Personalise
+from fedhome.update import Layout
+from server.outcome import personalise
 
 _START = np.zeros(1, np.float32)
+_MODELS = ("baseline", *fine_tune.CHOICES)
 
 
 class Points(Cohort):
@@ -192,18 +199,14 @@ def test_the_answer_of_an_outcome_holds_every_model() -> None:
     columns = answers.outcome(device, start, how, plan.personalise, {"rate": 0.5, "epochs": 1})
     told = answers.row(columns, 0)
     metrics = device.learning.task.metrics
-    expected = {f"{model}.{name}" for model in fine_tune_models() for name in metrics}
-    expected |= {f"{model}.loss" for model in fine_tune_models() if model != "baseline"}
+    expected = {f"{model}.{name}" for model in _MODELS for name in metrics}
+    expected |= {f"{model}.loss" for model in _MODELS if model != "baseline"}
     counts = {"num-examples": 5, "examples-train": 20, "examples-validation": 6}
     assert set(told) == expected | {"chosen", *counts}
     assert {name: told[name] for name in counts} == counts
     tried = answers.trial(device, start, how, plan.personalise)
     assert tried["changes"].shape == (1, 2 * 3)
     assert tried["num-examples"].tolist() == [1]
-
-
-def fine_tune_models() -> tuple[str, ...]:
-    return ("baseline", *fine_tune.CHOICES)
 
 
 @pytest.mark.parametrize(
@@ -229,3 +232,101 @@ def test_personalisers_are_found_by_name() -> None:
         personaliser("fine-tuned")
     with pytest.raises(PluginError, match="lacks trial"):
         personaliser("math:pi")
+
+
+_TOLD = {
+    "num-examples": 5,
+    "examples-train": 20,
+    "examples-validation": 6,
+    "chosen": 1,
+    **{f"{model}.skill": 0.5 for model in _MODELS},
+    **{f"{model}.loss": 0.25 for model in fine_tune.CHOICES},
+}
+
+
+def _personalised(
+    folder: Path, odd: dict[str, dict[str, Any]], *, count: int = 3
+) -> tuple[list[dict[str, Any]], list[Event]]:
+    """Ask homes to personalise; home 1 answers each question as ``odd`` says."""
+    asked: list[dict[str, Any]] = []
+
+    def how(message: Message, position: int) -> Message:
+        kind = message.metadata.message_type
+        asked.append(dict(content_of(message)[1]))
+        good = {"num-examples": 1, "changes": [1.0, 0.8, 0.9, 1.0, 0.7, 1.1]}
+        told: dict[str, Any] = good if kind == answers.TRIAL else dict(_TOLD)
+        return reply(message, told | (odd.get(kind, {}) if position == 1 else {}))
+
+    grid, layout = tiny.FakeGrid(count, how), Layout(("w",), ((1,),))
+    with EventLog(folder / "events.jsonl") as log:
+        rows = personalise(
+            plan=tiny.plan(personalise={"rates": [0.5, 1.0], "epochs": 2}),
+            grid=grid,
+            layout=layout,
+            flat=_START,
+            score="skill",
+            log=log,
+            name_of=grid.name_of,
+        )
+    assert asked[-1] == {"rate": 1.0, "epochs": 1}
+    return rows, read_events(folder / "events.jsonl")
+
+
+def test_the_fleet_personalises_as_most_of_its_homes_would(tmp_path: Path) -> None:
+    rows, events = _personalised(tmp_path, {})
+    assert [event.event for event in events] == ["personalisation-chosen"]
+    assert dict(events[0].data) == {"rate": 1.0, "epochs": 1, "homes": 3}
+    assert len(rows) == 3 * 4
+    assert {row["chosen"] for row in rows} == {"global"}
+    (baseline,) = [r for r in rows if (r["home"], r["model"]) == ("home-2", "baseline")]
+    assert (baseline["score"], baseline["loss"], baseline["examples_test"]) == (0.5, None, 5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "odd", "why"),
+    [
+        (answers.TRIAL, {"changes": [1.0, 0.0]}, "not 6 numbers"),
+        (answers.TRIAL, {"changes": 0.0}, "not 6 numbers"),
+        (answers.TRIAL, {"changes": [float("nan")] * 6}, "not finite"),
+        (answers.TRIAL, {"more": 1}, "metrics differ"),
+        (answers.OUTCOME, {"chosen": 3}, "none of 0 to 2"),
+        (answers.OUTCOME, {"chosen": -1}, "none of 0 to 2"),
+        (answers.OUTCOME, {"chosen": 1.0}, "whole numbers"),
+        (answers.OUTCOME, {"global.skill": [1.0, 2.0]}, "not a single number"),
+        (answers.OUTCOME, {"local.loss": float("inf")}, "not finite"),
+    ],
+)
+def test_one_odd_answer_is_left_out_and_ends_nothing(
+    kind: str, odd: dict[str, Any], why: str, tmp_path: Path
+) -> None:
+    rows, events = _personalised(tmp_path, {kind: odd})
+    (dropped,) = [event.data for event in events if event.event == "reply-dropped"]
+    assert (dropped["stage"], dropped["node"]) == (kind, 3)
+    assert why in str(dropped["reason"])
+    left = {"home-0", "home-2"} | ({"home-1"} if kind == answers.TRIAL else set())
+    assert {row["home"] for row in rows} == left
+
+
+def test_when_nobody_answers_it_is_told(tmp_path: Path) -> None:
+    with pytest.raises(RoundError, match="no home answered"):
+        _personalised(tmp_path, {}, count=0)
+
+
+def test_when_no_answer_can_be_used_the_reason_is_told(tmp_path: Path) -> None:
+    def how(message: Message, position: int) -> Message:
+        del position
+        return reply(message, {"num-examples": 1, "changes": [1.0]})
+
+    with (
+        EventLog(tmp_path / "events.jsonl") as log,
+        pytest.raises(RoundError, match="not 6 numbers"),
+    ):
+        personalise(
+            plan=tiny.plan(personalise={"rates": [0.5, 1.0], "epochs": 2}),
+            grid=tiny.FakeGrid(2, how),
+            layout=Layout(("w",), ((1,),)),
+            flat=_START,
+            score="skill",
+            log=log,
+            name_of=str,
+        )

@@ -10,7 +10,6 @@ from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
 
 from fedhome.flower import (
     EXAMPLES,
-    UNAVAILABLE,
     array_record,
     failure,
     reply,
@@ -22,7 +21,7 @@ from server.replies import sound_replies
 
 _LAYOUT = Layout(("w",), ((2,),))
 _FLAT = np.array([1.0, 2.0], np.float32)
-_METRICS = {EXAMPLES: 4, "train_loss": 0.5}
+_METRICS: dict[str, Any] = {EXAMPLES: 4, "train_loss": 0.5}
 
 
 def _asked(count: int = 4) -> list[Message]:
@@ -51,7 +50,7 @@ def _broken() -> Array:
 
 _BAD: dict[str, tuple[Any, str]] = {
     "an error": (lambda m: failure(m, "the app raised"), "the app raised"),
-    "an error without words": (lambda m: failure(m, "", UNAVAILABLE), f"error {UNAVAILABLE}"),
+    "an error without words": (lambda m: failure(m, "", 5), "error 5"),
     "no arrays": (lambda m: reply(m, _METRICS), "0 array and 1 metric records"),
     "nothing": (lambda m: Message(RecordDict(), reply_to=m), "0 array and 0 metric records"),
     "two metric records": (

@@ -188,6 +188,19 @@ def test_early_stopping_takes_the_best_validation_round(tmp_path: Path) -> None:
     assert _events(tmp_path, "early-stop") == [{"round": 5, "best_loss": 0.0}]
 
 
+def test_without_any_validation_loss_the_last_round_counts(tmp_path: Path) -> None:
+    def mute(message: Message, position: int) -> Message:
+        if message.metadata.message_type == "evaluate":
+            return failure(message, "not today")
+        return _home(message, position)
+
+    plan = tiny.plan(rounds={"count": 3, "patience": 9})
+    with tiny.rounds_on(tiny.FakeGrid(3, mute), plan, _LAYOUT, tmp_path, _INITIAL) as rounds:
+        flat = rounds.run()
+    assert flat.tolist() == rounds.state.flat.tolist()
+    assert flat.tolist() != _INITIAL.tolist()
+
+
 def test_with_patience_to_spare_the_best_round_still_counts(tmp_path: Path) -> None:
     plan = tiny.plan(rounds={"count": 4, "patience": 9})
     with tiny.rounds_on(

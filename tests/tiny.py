@@ -182,7 +182,7 @@ def homes(plan):
             columns={"load": load if place != 2 else np.ones(len(hour))},
         )
 '''
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "name": "tiny",
     "data": {"target": "load", "lags": [1, 2], "gap": 1},
     "model": {"hidden": [4]},

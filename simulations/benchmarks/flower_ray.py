@@ -72,16 +72,18 @@ class _Timed(FedAvg):
     def __init__(self, clock: RoundClock, case: Case) -> None:
         super().__init__(fraction_evaluate=0.0, min_available_nodes=case.clients)
         self.params: NDArray[np.float32] = case.workload.initial()
-        self.lost: dict[int, int] = {}
+        self.lost: list[str] = []
         self._clock, self._case = clock, case
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         came = list(replies)
-        lost = self._case.clients - sum(not message.has_error() for message in came)
-        if lost:
-            self.lost[server_round] = lost
+        errors = [message.error.reason for message in came if message.has_error()]
+        silent = self._case.clients - len(came)
+        if errors or silent:
+            why = f" ({errors[0]})" if errors else ""
+            self.lost.append(f"{len(errors)} failed{why}, {silent} silent in round {server_round}")
         arrays, metrics = super().aggregate_train(server_round, came)
         self._clock.round_ended()
         if server_round == self._case.checked:
@@ -111,9 +113,8 @@ def flower_ray(case: Case) -> Measured:
         backend_config={"client_resources": {"num_cpus": 1, "num_gpus": 0.0}},
     )
     if strategy.lost:
-        lost = ", ".join(f"{count} in round {turn}" for turn, count in strategy.lost.items())
         raise EngineError(
-            f"Flower lost clients of {case.clients}: {lost}",
-            hint="Ray's log says why; a busy machine may be the reason: run it again",
+            f"Flower lost some of {case.clients} clients: {'; '.join(strategy.lost)}",
+            hint="with fewer clients it loses none",
         )
     return clock.measured(strategy.params)
