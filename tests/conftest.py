@@ -1,6 +1,8 @@
-"""What every test shares: one torch thread, for tiny tensors; a quiet Flower."""
+"""What every test shares: one torch thread for tiny tensors, and a quiet Flower."""
 
 from __future__ import annotations
+
+import gc
 
 import pytest
 import torch
@@ -12,3 +14,4 @@ from fedhome.flower import quiet
 def _modest() -> None:
     torch.set_num_threads(1)
     quiet()
+    gc.freeze()  # some strategies of Flower's collect garbage in every round: torch is large

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -136,7 +137,7 @@ def _readings(folder: Path, words: list[str]) -> Path:
 
 def test_a_real_home_numbers_its_words_as_the_plan_does(tmp_path: Path) -> None:
     file = _readings(tmp_path, ["sleep", "cook", "cook"] * 20)
-    table = {
+    table: dict[str, Any] = {
         "data": {"target": "doing", "horizon": 0, "lags": [], "calendar": False, "gap": 0},
         "task": {"kind": "multi-class"},
         "model": {"hidden": [4]},

@@ -45,7 +45,7 @@ class Points(Cohort):
 
     def _aim(self, part: Part) -> NDArray[np.float64]:
         if part == "train+validation":
-            return self.aims[:, :2].mean(axis=1)
+            return np.asarray(self.aims[:, :2].mean(axis=1), np.float64)
         return self.aims[:, ("train", "validation", "test").index(part)]
 
     def counts(self, part: Part) -> NDArray[np.int64]:
@@ -99,9 +99,9 @@ def test_a_trial_tells_each_pass_as_a_factor_of_the_loss_before() -> None:
     changes = fine_tune.trial(homes, _START, _settings())
     assert changes.shape == (2, 2, 3)
     # Home 0 goes 0, 1, 1.75 at half the rate and 0, 2, 3 at the whole one, towards 4.
-    np.testing.assert_allclose(changes[0] * 16, [[16, 9, 2.25**2], [16, 4, 1]])
+    np.testing.assert_allclose(changes[0] * 16, np.array([[16, 9, 2.25**2], [16, 4, 1]]))
     # Home 1 trains away from its validation: (4 + 1)² / 16, then bounded by 2.
-    np.testing.assert_allclose(changes[1], [[1, 25 / 16, 2], [1, 2, 2]])
+    np.testing.assert_allclose(changes[1], np.array([[1, 25 / 16, 2], [1, 2, 2]]))
 
 
 def test_an_exploded_trial_counts_as_the_worst_and_nothing_lost_as_no_change() -> None:
@@ -149,6 +149,12 @@ def test_a_difference_within_its_error_departs_from_nothing() -> None:
             Points(aims, error=error), _START, _settings(), rate=1.0, epochs=1
         )
         assert fine_tune.CHOICES[ended.chosen[0]] == chosen
+
+
+def test_a_home_in_which_the_global_model_diverged_keeps_its_own() -> None:
+    start = np.full(1, np.nan, np.float32)
+    ended = fine_tune.outcome(Points([[4, 4, 4]]), start, _settings(), rate=1.0, epochs=1)
+    assert ended.chosen.tolist() == [fine_tune.CHOICES.index("local")]
 
 
 def test_without_a_gate_everybody_is_fine_tuned() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -22,7 +24,7 @@ def _task(kind: str, *, horizon: int = 0, classes: tuple[str, ...] = ()) -> Task
     return task_of(plan, classes)
 
 
-def _each_home(*columns: NDArray[np.generic]) -> list[tuple[NDArray[np.generic], ...]]:
+def _each_home(*columns: NDArray[Any]) -> list[tuple[NDArray[Any], ...]]:
     edges = np.cumsum(_COUNTS)[:-1]
     return list(zip(*(np.split(column, edges) for column in columns), strict=True))
 
@@ -120,8 +122,10 @@ def test_one_homes_nan_stays_with_that_home() -> None:
 def test_segments_are_summed_home_by_home(homes: list[list[float]]) -> None:
     segments = Segments(counts=np.array([len(home) for home in homes]))
     values = np.array([value for home in homes for value in home], np.float64)
-    np.testing.assert_allclose(segments.sum(values), [sum(home) for home in homes], atol=1e-6)
-    expected = [np.mean(home) if home else np.nan for home in homes]
+    np.testing.assert_allclose(
+        segments.sum(values), np.array([sum(home) for home in homes]), atol=1e-6
+    )
+    expected = np.array([np.mean(home) if home else np.nan for home in homes])
     np.testing.assert_allclose(segments.mean(values), expected, atol=1e-6)
 
 

@@ -86,7 +86,7 @@ def test_only_finite_float32_of_this_layout_passes() -> None:
         with pytest.raises(LayoutError, match=layout.key):
             layout.check(keys, flat)
     with pytest.raises(UpdateError, match="float64"):
-        layout.check([layout.key], good.astype(np.float64))  # type: ignore[arg-type]
+        layout.check([layout.key], good.astype(np.float64))
     for bad in (np.nan, np.inf, -np.inf):
         with pytest.raises(UpdateError, match="not finite"):
             layout.check([layout.key], np.where(np.arange(8) == 5, bad, good).astype(np.float32))

@@ -70,7 +70,11 @@ class _Timed(FedAvg):
     """FedAvg that notes when a round ends, and the parameters after one of them."""
 
     def __init__(self, clock: RoundClock, case: Case) -> None:
-        super().__init__(fraction_evaluate=0.0, min_available_nodes=case.clients)
+        # Without min_train_nodes the first round asks as many clients as have registered by
+        # then: nodes of the simulation come one by one.
+        super().__init__(
+            fraction_evaluate=0.0, min_train_nodes=case.clients, min_available_nodes=case.clients
+        )
         self.params: NDArray[np.float32] = case.workload.initial()
         self.lost: list[str] = []
         self._clock, self._case = clock, case
@@ -115,6 +119,6 @@ def flower_ray(case: Case) -> Measured:
     if strategy.lost:
         raise EngineError(
             f"Flower lost some of {case.clients} clients: {'; '.join(strategy.lost)}",
-            hint="with fewer clients it loses none",
+            hint="its models cannot be compared: run it again, or with fewer clients",
         )
     return clock.measured(strategy.params)

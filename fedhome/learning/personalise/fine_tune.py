@@ -140,7 +140,9 @@ def _gate(
     federated = np.where(is_tuned[:, None], tuned, start)
     behind, error = cohort.compare(federated, local, "validation")
     chosen = np.where(is_tuned, CHOICES.index("personalised"), CHOICES.index("global"))
-    return np.where(behind > 2 * error, CHOICES.index("local"), chosen)
+    # A federated model whose loss is not finite in this home is behind any that is.
+    diverged = ~np.isfinite(behind) & np.isfinite(cohort.evaluate(local, "validation").losses)
+    return np.where((behind > 2 * error) | diverged, CHOICES.index("local"), chosen)
 
 
 class _Local(NamedTuple):
