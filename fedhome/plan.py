@@ -28,7 +28,9 @@ class Section(BaseModel):
 class Data(Section):
     """Where the homes' data comes from and how it becomes examples."""
 
-    source: str = Field("synthetic", description='"synthetic", a named set, or a folder')
+    source: str = Field(
+        "synthetic", description='"synthetic", a named set, a folder, or "module:attribute"'
+    )
     homes: int | None = Field(
         None, ge=1, description="synthetic homes (100 if unset); of other sources, at most so many"
     )
