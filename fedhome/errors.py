@@ -13,6 +13,15 @@
     ├── RoundError               a round that cannot be closed (quorum, deadline)
     ├── RunError                 a run folder that cannot be used
     │   └── EventLogError        an event log that is truncated or was altered
+    ├── SecAggError              secure aggregation was refused, or failed; `reason` is a short word
+    │   ├── WireError            bytes that are no message of the protocol
+    │   ├── DirectoryError       a directory of the fleet that does not hold, or an old one
+    │   ├── ManifestError        a home refuses to take part in a round
+    │   ├── BundleError          one-time keys that are malformed, unknown or used
+    │   ├── UploadError          the server refuses a masked update
+    │   ├── OpeningError         a member refuses to open a sum, or it cannot be opened
+    │   ├── StateError           a home's secret state that cannot be used
+    │   └── ParameterError       parameters under which the promises would not hold
     ├── PluginError              a name for which no object is found
     └── EngineError              an engine that is not installed or cannot run this plan
 """
@@ -84,6 +93,52 @@ class RunError(FedHomeError):
 
 class EventLogError(RunError):
     """An event log that is truncated or was altered; names the first bad line."""
+
+
+class SecAggError(FedHomeError):
+    """Secure aggregation was refused, or failed.
+
+    Args:
+        message: What happened, without any key, share or number of a home.
+        reason: A short word for what was found, such as ``"replayed"``: logs count by it.
+        hint: What can be done about it.
+    """
+
+    def __init__(self, message: str, *, reason: str, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.reason = reason
+
+
+class WireError(SecAggError):
+    """Bytes that are no message of the protocol, or not in its one canonical form."""
+
+
+class DirectoryError(SecAggError):
+    """A directory of the fleet without a valid signature, or older than one already seen."""
+
+
+class ManifestError(SecAggError):
+    """A home refuses to take part in a round; nothing of it was sent."""
+
+
+class BundleError(SecAggError):
+    """One-time keys that are malformed, unknown or already used."""
+
+
+class UploadError(SecAggError):
+    """The server refuses a masked update; the running sum is unchanged."""
+
+
+class OpeningError(SecAggError):
+    """A committee member refuses to open a sum, or too few sound openings came."""
+
+
+class StateError(SecAggError):
+    """A home's secret state is missing, damaged, or older than what was already used."""
+
+
+class ParameterError(SecAggError):
+    """Parameters of the protocol under which its promises would not hold."""
 
 
 class PluginError(FedHomeError):

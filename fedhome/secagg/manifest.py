@@ -1,0 +1,196 @@
+"""What a round is: everything that the homes of one sum must agree on, signed by the server.
+
+Every mask is salted with the manifest's digest. Homes that were shown different manifests
+(another model, another roster) therefore have masks that do not cancel, and nothing can be
+read of either.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedhome.errors import ManifestError, WireError
+from fedhome.secagg import graph
+from fedhome.secagg.bundle import Bundle, Head
+from fedhome.secagg.directory import (
+    Directory,
+    ServerKeys,
+    Signed,
+    Verify,
+    signature_holds,
+)
+from fedhome.secagg.form import Form
+from fedhome.secagg.wire import Digest, Id, Kind, Message, number, octets, several, text
+
+MOST_ROSTER = 16_384
+TURN_BITS = 24  # a server may look through all turns for groups that suit it: so they are few
+_HEAD_BYTES = 32 + 32 + 32 + 64
+_SMALL = number(MOST_ROSTER)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest(Message, label="manifest", most=1 << 23):
+    """The terms of one sum.
+
+    Args:
+        directory: Hash of the directory that is in force.
+        epoch: Its epoch, so that a home knows whether it lacks one.
+        run: Number of the run, 16 bytes.
+        turn: Number of the sum: a home takes part in ever higher ones.
+        round: Number of the round, Flower's.
+        purpose: What is summed, as the message that carries the manifest says too.
+        model_hash: SHA-256 of the model that the homes start from.
+        form: How an update becomes words.
+        n_min: Fewest homes in the roster.
+        a_min: Fewest homes in the sum.
+        degree: Neighbours of a home on average; 0: all others.
+        tau: Fewest neighbours of a home in the sum.
+        groups: Into how many groups the fleet is split this turn.
+        group: Which of them this is.
+        names: The roster: homes sorted by name.
+        serials: Which bundle of each home is used.
+        heads: Public key, commitment, hash of shares and signature of each bundle.
+        expires: Unix time, s, from which on nobody takes part or opens.
+    """
+
+    directory: Digest
+    epoch: Annotated[int, number()]
+    run: Annotated[bytes, octets(16)]
+    turn: Annotated[int, number((1 << TURN_BITS) - 1, least=1)]
+    round: Annotated[int, number()]
+    purpose: Id
+    model_hash: Digest
+    form: Annotated[Form, Kind(Form.from_plain, Form.to_plain)]
+    n_min: Annotated[int, _SMALL]
+    a_min: Annotated[int, _SMALL]
+    degree: Annotated[int, _SMALL]
+    tau: Annotated[int, _SMALL]
+    groups: Annotated[int, number(MOST_ROSTER, least=1)]
+    group: Annotated[int, _SMALL]
+    names: Annotated[tuple[str, ...], several(text(), most=MOST_ROSTER)]
+    serials: Annotated[tuple[int, ...], several(number(least=1), most=MOST_ROSTER)]
+    heads: Annotated[bytes, octets(most=MOST_ROSTER * _HEAD_BYTES)]
+    expires: Annotated[int, number()]
+
+    def __post_init__(self) -> None:
+        count = len(self.names)
+        if len(self.serials) != count or len(self.heads) != _HEAD_BYTES * count:
+            raise WireError("the columns of a roster differ in length", reason="roster")
+
+    @classmethod
+    def of(
+        cls,
+        directory: Directory,
+        bundles: Iterable[Bundle],
+        *,
+        run: bytes,
+        turn: int,
+        round: int,  # noqa: A002 - Flower's word
+        purpose: str,
+        model_hash: bytes,
+        form: Form,
+        n_min: int,
+        a_min: int,
+        degree: int,
+        tau: int,
+        expires: int,
+        groups: int = 1,
+        group: int = 0,
+    ) -> Manifest:
+        """Return the manifest of a sum of the homes whose bundles these are; see the class."""
+        heads = [bundle.head for bundle in sorted(bundles, key=lambda bundle: bundle.home)]
+        return cls(
+            directory=directory.hash,
+            epoch=directory.epoch,
+            run=run,
+            turn=turn,
+            round=round,
+            purpose=purpose,
+            model_hash=model_hash,
+            form=form,
+            n_min=n_min,
+            a_min=a_min,
+            degree=degree,
+            tau=tau,
+            groups=groups,
+            group=group,
+            names=tuple(head.home for head in heads),
+            serials=tuple(head.serial for head in heads),
+            heads=b"".join(
+                part
+                for head in heads
+                for part in (head.public, head.commitment, head.sealed, head.signature)
+            ),
+            expires=expires,
+        )
+
+    @cached_property
+    def digest(self) -> bytes:
+        """SHA-256 of what the server signs, 32 bytes: the salt of every mask."""
+        return hashlib.sha256(self.to_bytes()).digest()
+
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """Place of each home in the roster."""
+        return {home: place for place, home in enumerate(self.names)}
+
+    def public(self, place: int) -> bytes:
+        """Return the one-time public key of the home at a place."""
+        start = place * _HEAD_BYTES
+        return self.heads[start : start + 32]
+
+    def commitment(self, place: int) -> bytes:
+        """Return the commitment of the home at a place."""
+        start = place * _HEAD_BYTES + 32
+        return self.heads[start : start + 32]
+
+    def head(self, place: int) -> Head:
+        """Return the bundle's head of the home at a place."""
+        row = self.heads[place * _HEAD_BYTES : (place + 1) * _HEAD_BYTES]
+        return Head(
+            home=self.names[place],
+            serial=self.serials[place],
+            public=row[:32],
+            commitment=row[32:64],
+            sealed=row[64:96],
+            signature=row[96:],
+        )
+
+    def adjacency(self, directory: Directory) -> NDArray[np.bool_]:
+        """Return who masks with whom, bool ``[roster, roster]``."""
+        return graph.adjacency(directory.seed, self.names, self.degree or None)
+
+    def sign(self, keys: ServerKeys) -> bytes:
+        """Return the manifest as homes accept it: with the server's signature."""
+        body = self.to_bytes()
+        return Signed(body=body, signature=keys.sign(body)).to_bytes()
+
+    @classmethod
+    def verify(
+        cls, data: bytes, directory: Directory, *, verify: Verify = signature_holds
+    ) -> Manifest:
+        """Return a manifest that the directory's server signed.
+
+        Raises:
+            WireError: Bytes that are no manifest.
+            ManifestError: ``signature``, or ``other-directory``.
+        """
+        signed = Signed.from_bytes(data, most=cls.MOST + 128)
+        if not verify(directory.server, signed.signature, signed.body):
+            raise ManifestError("a manifest is not signed by the server", reason="signature")
+        manifest = cls.from_bytes(signed.body)
+        if manifest.directory != directory.hash:
+            raise ManifestError(
+                f"a manifest is for another directory: epoch {manifest.epoch}, and here "
+                f"epoch {directory.epoch} is in force",
+                reason="other-directory",
+                hint="fetch the directory of the fleet anew",
+            )
+        return manifest

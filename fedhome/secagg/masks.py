@@ -1,0 +1,135 @@
+"""Masks: two homes derive one key, and add and subtract the same stream of numbers."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from typing import Any, Literal
+
+import numpy as np
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
+from numpy.typing import NDArray
+
+from fedhome.errors import BundleError, ParameterError
+
+KEY_BYTES = 32
+_CHUNK = 1 << 17  # bytes of keystream at a time: with the zeros and the vector they stay in L2
+_SEGMENT = 1 << 21  # bytes below which a thread of its own does not pay
+_PAIR, _SELF = b"fedhome/pair/1", b"fedhome/self/1"
+
+
+def pair_seed(sk: X25519PrivateKey, own_pk: bytes, other_pk: bytes, salt: bytes) -> bytes:
+    """Return the key that two homes share for one manifest, the same for both.
+
+    Args:
+        sk: One home's one-time private key.
+        own_pk: Its public key, 32 bytes.
+        other_pk: The other home's public key, 32 bytes.
+        salt: SHA-256 of the manifest: homes that were sent different ones share no key.
+
+    Returns:
+        32 bytes, for one vector only.
+
+    Raises:
+        BundleError: The other key is no key, or one of the few with which every home shares
+            the same secret.
+    """
+    try:
+        shared = sk.exchange(X25519PublicKey.from_public_bytes(other_pk))
+    except ValueError as error:
+        raise BundleError("a home's public key cannot be used", reason="public-key") from error
+    low, high = sorted((own_pk, other_pk))
+    return hkdf(shared, salt, _PAIR + low + high)
+
+
+def self_seed(b: bytes, salt: bytes) -> bytes:
+    """Return the key of a home's own mask for one manifest, 32 bytes, for one vector only."""
+    return hkdf(b, salt, _SELF)
+
+
+def hkdf(secret: bytes, salt: bytes, info: bytes) -> bytes:
+    """Return 32 bytes of HKDF-SHA256 (RFC 5869): one block, so two calls of HMAC."""
+    return hmac.digest(hmac.digest(salt, secret, "sha256"), info + b"\x01", "sha256")
+
+
+def add_masks(
+    vector: NDArray[np.unsignedinteger[Any]],
+    plus: Sequence[bytes],
+    minus: Sequence[bytes],
+    *,
+    workers: Executor | None = None,
+    cipher: Literal["aes", "chacha20"] = "aes",
+) -> None:
+    """Add and subtract keystreams as wrapping little-endian integers, in place.
+
+    Args:
+        vector: Unsigned ``[words]``, contiguous.
+        plus: Keys of 32 bytes whose streams are added.
+        minus: Keys of 32 bytes whose streams are subtracted. **Never use a key for two
+            vectors**: their difference would show.
+        workers: Threads that share the work on a long vector; None: this one does it all.
+        cipher: ``aes``: AES-256-CTR with nonce zero. ``chacha20``: for processors without
+            AES instructions. All homes of a sum must use the same.
+
+    Raises:
+        ParameterError: Another kind of vector, or a key of another size.
+    """
+    if vector.ndim != 1 or vector.dtype.kind != "u" or not vector.flags.c_contiguous:
+        raise ParameterError(
+            "masks are added to one contiguous row of unsigned words", reason="masks"
+        )
+    if any(len(key) != KEY_BYTES for key in (*plus, *minus)):
+        raise ParameterError(f"a key of a mask has not {KEY_BYTES} bytes", reason="masks")
+    if workers is None or vector.nbytes <= _SEGMENT:
+        _add(vector, 0, plus, minus, cipher)
+        return
+    size = _SEGMENT // vector.itemsize
+    starts = range(0, vector.size, size)
+    done = [
+        workers.submit(_add, vector[at : at + size], at * vector.itemsize, plus, minus, cipher)
+        for at in starts
+    ]
+    for future in done:
+        future.result()
+
+
+def _add(
+    vector: NDArray[np.unsignedinteger[Any]],
+    offset: int,
+    plus: Sequence[bytes],
+    minus: Sequence[bytes],
+    cipher: str,
+) -> None:
+    """Add the streams from byte ``offset`` on, a multiple of 64 (a block of either cipher)."""
+    stream = _STREAMS[cipher]
+    streams: list[tuple[CipherContext, np.ufunc]] = [
+        *((stream(key, offset), np.add) for key in plus),
+        *((stream(key, offset), np.subtract) for key in minus),
+    ]
+    step = min(_CHUNK, vector.nbytes) // vector.itemsize
+    zeros = memoryview(bytes(step * vector.itemsize))
+    # A cipher may want room for one more block than it writes.
+    drawn = np.empty(step * vector.itemsize + 64, np.uint8)
+    room = drawn.data
+    numbers = drawn[: step * vector.itemsize].view(vector.dtype.newbyteorder("<"))
+    for start in range(0, vector.size, max(step, 1)):
+        part = vector[start : start + step]
+        blank, mask = zeros[: part.nbytes], numbers[: part.size]
+        for context, add in streams:
+            context.update_into(blank, room)
+            add(part, mask, out=part)
+
+
+def _aes(key: bytes, offset: int) -> CipherContext:
+    counter = (offset // 16).to_bytes(16, "big")
+    return Cipher(algorithms.AES256(key), modes.CTR(counter)).encryptor()
+
+
+def _chacha20(key: bytes, offset: int) -> CipherContext:
+    counter = (offset // 64).to_bytes(16, "little")
+    return Cipher(algorithms.ChaCha20(key, counter), None).encryptor()
+
+
+_STREAMS: dict[str, Callable[[bytes, int], CipherContext]] = {"aes": _aes, "chacha20": _chacha20}

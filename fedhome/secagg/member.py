@@ -1,0 +1,180 @@
+"""What a committee member checks before it helps to open a sum, and what it gives.
+
+For each home it gives one of two shares, never both: that of the home's own mask if the home
+is in the sum, that of its one-time key if it is not. Both together would lay the home bare.
+
+That alone is not enough. A server that shows each member another set of homes could collect,
+for one home, ``threshold`` shares that it is in the sum, and for every other ``threshold`` that
+it is out, though each member saw a large set. So members vote first: each for one set of a
+manifest, and none gives a share before ``threshold`` voted alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedhome.errors import ManifestError, OpeningError
+from fedhome.secagg.bundle import SHARE_BYTES, Seals
+from fedhome.secagg.directory import Directory, Verify
+from fedhome.secagg.manifest import Manifest
+from fedhome.secagg.messages import (
+    ARRIVAL_BYTES,
+    MISSING,
+    ROW_BYTES,
+    VOTE_BYTES,
+    Request,
+    from_bits,
+    present_digest,
+    upload_signed,
+    vote_signed,
+)
+from fedhome.secagg.policy import Policy
+from fedhome.secagg.state import HomeState, Opening
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A request that holds: which sum, and who is in it.
+
+    Args:
+        manifest: Its terms.
+        present: Who is in the sum, bool ``[roster]``.
+        digest: Digest of that set.
+    """
+
+    manifest: Manifest
+    present: NDArray[np.bool_]
+    digest: bytes
+
+
+def examine(
+    request: Request,
+    directory: Directory,
+    policy: Policy,
+    *,
+    member: str,
+    now: float,
+    verify: Verify,
+) -> Case:
+    """Return what a request asks for, or refuse it.
+
+    Raises:
+        WireError: The manifest is none.
+        OpeningError: ``not-member``; a reason of `Manifest.verify` or `Policy.check`;
+            ``expired``; ``arrivals`` (malformed set); ``a-min``; ``isolated`` (a home has too
+            few neighbours in the sum).
+    """
+    if member not in directory.members:
+        raise OpeningError(f"{member} is not on the committee", reason="not-member")
+    try:
+        manifest = Manifest.verify(request.manifest, directory, verify=verify)
+        policy.check(manifest, directory)
+    except ManifestError as error:
+        raise OpeningError(error.message, reason=error.reason, hint=error.hint) from None
+    if now >= manifest.expires:
+        raise OpeningError("the manifest of a sum to open has expired", reason="expired")
+    present = from_bits(request.present, len(manifest.names))
+    if present is None or len(request.arrivals) != ARRIVAL_BYTES * int(present.sum()):
+        raise OpeningError("the homes of a sum are not as they should be", reason="arrivals")
+    places = np.flatnonzero(present)
+    if len(places) < manifest.a_min:
+        raise OpeningError(
+            f"a sum over {len(places)} homes is not opened, {manifest.a_min} are needed",
+            reason="a-min",
+        )
+    around = manifest.adjacency(directory)[places][:, places].sum(axis=1)
+    if int(around.min()) < manifest.tau:
+        raise OpeningError(
+            f"a home of a sum has fewer than {manifest.tau} neighbours in it", reason="isolated"
+        )
+    return Case(manifest=manifest, present=present, digest=present_digest(request.present))
+
+
+def check_arrivals(arrivals: bytes, case: Case, directory: Directory, *, verify: Verify) -> None:
+    """Refuse a set with a home that did not sign for its vector under this manifest.
+
+    Raises:
+        OpeningError: ``arrival-signature``.
+    """
+    manifest = case.manifest
+    for row, place in enumerate(np.flatnonzero(case.present).tolist()):
+        arrival = arrivals[row * ARRIVAL_BYTES : (row + 1) * ARRIVAL_BYTES]
+        signed = upload_signed(manifest.digest, arrival[:32])
+        home = manifest.names[place]
+        if not verify(directory.entries[home].identity, arrival[32:], signed):
+            raise OpeningError(
+                f"{home} is said to be in a sum, but did not sign for it",
+                reason="arrival-signature",
+            )
+
+
+def check_votes(votes: bytes, case: Case, directory: Directory, *, verify: Verify) -> None:
+    """Refuse to open a set of homes on which too few members agree.
+
+    Any two quorums of ``threshold`` members share an honest one, which votes only once: so at
+    most one set of homes of a manifest is ever opened.
+
+    Raises:
+        OpeningError: ``votes``.
+    """
+    signed = vote_signed(case.manifest.digest, case.digest)
+    seen = -1
+    count, rest = divmod(len(votes), VOTE_BYTES)
+    for start in range(0, count * VOTE_BYTES, VOTE_BYTES):
+        place = int.from_bytes(votes[start : start + 4], "big")
+        if not seen < place < directory.committee:
+            raise OpeningError("votes on a sum are not in order", reason="votes")
+        seen, signature = place, votes[start + 4 : start + VOTE_BYTES]
+        identity = directory.entries[directory.members[place]].identity
+        if not verify(identity, signature, signed):
+            raise OpeningError("a vote on a sum is not signed by its member", reason="votes")
+    if rest or count < directory.threshold:
+        raise OpeningError(
+            f"{count} members voted for this sum, {directory.threshold} are needed", reason="votes"
+        )
+
+
+def record(case: Case, state: HomeState) -> dict[str, Opening]:
+    """Return what must be durable before the member answers: how each bundle is opened.
+
+    Raises:
+        OpeningError: ``conflict``: a bundle was opened in another way, or a later one of its
+            home was.
+    """
+    manifest = case.manifest
+    openings = {}
+    for home, serial, arrived in zip(
+        manifest.names, manifest.serials, case.present.tolist(), strict=True
+    ):
+        opening = Opening(home=home, serial=serial, manifest=manifest.digest, arrived=arrived)
+        known = state.openings.get(home)
+        if known is not None and known.serial >= serial and known != opening:
+            raise OpeningError(
+                f"a bundle of {home} was opened in another way, or a later one was",
+                reason="conflict",
+            )
+        openings[home] = opening
+    return openings
+
+
+def shares(case: Case, sealed: bytes, seals: Seals) -> bytes:
+    """Return this member's share for each home of the roster, 36 bytes each.
+
+    Raises:
+        OpeningError: ``sealed``: not one sealed share for each.
+    """
+    manifest = case.manifest
+    if len(sealed) != ROW_BYTES * len(manifest.names):
+        raise OpeningError("a request has not one share for each home", reason="sealed")
+    given = []
+    for place, arrived in enumerate(case.present.tolist()):
+        row = sealed[place * ROW_BYTES : (place + 1) * ROW_BYTES]
+        both = seals.open(manifest.head(place), row)
+        if both is None:
+            given.append(MISSING)
+        else:
+            given.append(both[SHARE_BYTES:] if arrived else both[:SHARE_BYTES])
+    return b"".join(given)

@@ -1,0 +1,157 @@
+"""From the members' shares to the seeds of the masks that are still in a sum."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from numpy.typing import NDArray
+
+from fedhome.secagg.bundle import commitment
+from fedhome.secagg.manifest import Manifest
+from fedhome.secagg.masks import pair_seed, self_seed
+from fedhome.secagg.repair import repair
+from fedhome.secagg.shamir import PRIME, combine
+
+
+@dataclass
+class Restored:
+    """What the shares gave.
+
+    Args:
+        secrets: Secrets of homes, by place in the roster.
+        disputes: Pairs of a home's place and a member's: the member's share of it is wrong.
+            Either may be to blame, as the home made the share and the member passed it on.
+        lost: Places of homes whose secret is not found.
+    """
+
+    secrets: dict[int, bytes] = field(default_factory=dict, repr=False)
+    disputes: list[tuple[int, int]] = field(default_factory=list)
+    lost: list[int] = field(default_factory=list)
+
+
+def restore(
+    manifest: Manifest,
+    present: NDArray[np.bool_],
+    wanted: Sequence[int],
+    answers: Mapping[int, NDArray[np.uint32]],
+    threshold: int,
+) -> Restored:
+    """Return the secrets of homes, checked against what each home committed to.
+
+    Args:
+        manifest: The terms of the sum.
+        present: Who is in it, bool ``[roster]``.
+        wanted: Places of the homes whose secrets are needed.
+        answers: Shares of all homes by place of the member, uint32 ``[roster, 9]``.
+        threshold: How many shares make a secret.
+    """
+    members = sorted(answers)
+    points = np.array(members, np.int64) + 1
+    shares = np.array([answers[member] for member in members], np.uint32)
+    # A member marks a share that did not open with numbers that the field does not have.
+    usable: NDArray[np.bool_] = np.asarray((shares < PRIME).all(axis=2))  # [members, roster]
+    restored = Restored()
+    pending = list(wanted)
+    trusted: NDArray[np.bool_] = np.ones(len(members), np.bool_)
+    while pending:
+        rows = {
+            place: tuple(np.flatnonzero(usable[:, place] & trusted)[:threshold].tolist())
+            for place in pending
+        }
+        failed = _in_batches(manifest, present, rows, points, shares, threshold=threshold)
+        restored.secrets.update(failed.secrets)
+        if not failed.lost:
+            break
+        place, *pending = failed.lost
+        answered = np.flatnonzero(usable[:, place])
+        found = repair(
+            points[answered], shares[answered, place], threshold, _accept(manifest, present, place)
+        )
+        if found is None:
+            restored.lost.append(place)
+            continue
+        restored.secrets[place] = found.secret
+        wrong = answered[list(found.wrong)]
+        if found.certain:
+            restored.disputes += [(place, members[row]) for row in wrong.tolist()]
+        trusted[wrong] = False  # the others' secrets are then tried without them, at once
+    return restored
+
+
+def _in_batches(
+    manifest: Manifest,
+    present: NDArray[np.bool_],
+    rows_of: Mapping[int, tuple[int, ...]],
+    points: NDArray[np.int64],
+    shares: NDArray[np.uint32],
+    *,
+    threshold: int,
+) -> Restored:
+    """Combine the rows of shares that are given for each home; the same ones go together."""
+    batches: dict[tuple[int, ...], list[int]] = {}
+    done = Restored()
+    for place, rows in rows_of.items():
+        if len(rows) < threshold:
+            done.lost.append(place)
+        else:
+            batches.setdefault(rows, []).append(place)
+    for rows, together in batches.items():
+        chosen = list(rows)
+        flat = shares[chosen][:, together].reshape(threshold, -1)
+        for place, secret in zip(together, combine(points[chosen], flat), strict=True):
+            if secret is not None and _accept(manifest, present, place)(secret):
+                done.secrets[place] = secret
+            else:
+                done.lost.append(place)
+    return done
+
+
+def _accept(manifest: Manifest, present: NDArray[np.bool_], place: int) -> Callable[[bytes], bool]:
+    """Return the check of a home's secret: the hash of its blind, or its public key."""
+    if present[place]:
+        expected = manifest.commitment(place)
+        return lambda secret: commitment(secret) == expected
+    public = manifest.public(place)
+    return lambda secret: _public(secret) == public
+
+
+def _public(secret: bytes) -> bytes:
+    return X25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw()
+
+
+def needed(present: NDArray[np.bool_], adjacency: NDArray[np.bool_]) -> list[int]:
+    """Return whose secrets open the sum: homes in it, and absent ones that mask with them."""
+    masked = adjacency[present].any(axis=0)
+    return [int(place) for place in np.flatnonzero(present | masked)]
+
+
+def mask_seeds(
+    manifest: Manifest,
+    present: NDArray[np.bool_],
+    adjacency: NDArray[np.bool_],
+    secrets: Mapping[int, bytes],
+) -> tuple[list[bytes], list[bytes]]:
+    """Return the seeds of masks to add to a sum, and to subtract from it, so that it opens.
+
+    Args:
+        manifest: The terms of the sum.
+        present: Who is in it, bool ``[roster]``.
+        adjacency: Who masks with whom, bool ``[roster, roster]``.
+        secrets: Of each home in the sum its blind, of each absent one its one-time key.
+    """
+    salt = manifest.digest
+    plus: list[bytes] = []
+    minus: list[bytes] = []
+    for place, secret in secrets.items():
+        if present[place]:
+            minus.append(self_seed(secret, salt))
+            continue
+        key, public = X25519PrivateKey.from_private_bytes(secret), manifest.public(place)
+        for other in np.flatnonzero(adjacency[place] & present).tolist():
+            seed = pair_seed(key, public, manifest.public(other), salt)
+            # The home in the sum added this mask if it comes first in the roster.
+            (minus if other < place else plus).append(seed)
+    return plus, minus

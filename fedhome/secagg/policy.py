@@ -1,0 +1,171 @@
+"""What a home insists on, whatever the server asks; committee members insist on the same.
+
+The server chooses who is in a roster, and when. So all the corrupt homes that *could* be in it
+count, not a fair share of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain, pairwise
+
+from fedhome.errors import DirectoryError, ManifestError, ParameterError
+from fedhome.secagg import chances, graph
+from fedhome.secagg.directory import Directory
+from fedhome.secagg.manifest import TURN_BITS, Manifest
+from fedhome.secagg.parameters import _split
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """What a home insists on.
+
+    Args:
+        min_cohort: Fewest homes in any sum.
+        corrupt: Share of the fleet's homes that may work for an attacker.
+        least_share: Share of its group that a roster holds at least. Without it, a server
+            could pick a roster of corrupt homes around one honest home; 0 trusts the server
+            to pick homes at random.
+        most_clip: Greatest clip of an update.
+        longest_s: Longest time until a manifest expires, s.
+        security: Each promise may fail with a chance of 2^-security.
+
+    Raises:
+        ParameterError: A setting with which nothing would be promised.
+    """
+
+    min_cohort: int = 5
+    corrupt: float = 0.1
+    least_share: float = 0.5
+    most_clip: float = math.inf
+    longest_s: int = 86_400
+    security: int = 40
+
+    def __post_init__(self) -> None:
+        if self.min_cohort < 2 or not (0 <= self.corrupt < 1 and 0 <= self.least_share <= 1):  # noqa: PLR2004
+            raise ParameterError(
+                f"a policy of sums over {self.min_cohort} homes, with a share of {self.corrupt} "
+                f"corrupt ones and rosters of a share of {self.least_share}, promises nothing",
+                reason="policy",
+            )
+
+    def check_committee(self, directory: Directory) -> None:
+        """Refuse a committee in which more members may be corrupt than it tolerates.
+
+        Raises:
+            DirectoryError: ``committee``.
+        """
+        eligible, size = directory.eligible, directory.committee
+        corrupt = most_corrupt(eligible, _floor(self.corrupt * eligible), size, self.security)
+        if directory.corrupt < corrupt:
+            raise DirectoryError(
+                f"a committee of {size} tolerates {directory.corrupt} corrupt members, "
+                f"but {corrupt} are to be reckoned with",
+                reason="committee",
+            )
+
+    def corrupt_homes(self, directory: Directory, *, roster: int, groups: int) -> int:
+        """Return with how many corrupt homes in one roster is to be reckoned."""
+        fleet = len(directory.names)
+        if self.least_share == 0:
+            return _floor(self.corrupt * roster)
+        corrupt = _floor(self.corrupt * fleet)
+        if groups == 1:
+            return corrupt
+        return most_corrupt(fleet, corrupt, -(-fleet // groups), self._bits(groups))
+
+    def least_sum(self, directory: Directory, *, roster: int, groups: int) -> int:
+        """Return how many homes must be in a sum: two honest ones at the very least."""
+        corrupt = self.corrupt_homes(directory, roster=roster, groups=groups)
+        return max(self.min_cohort, corrupt + 2)
+
+    def check(self, manifest: Manifest, directory: Directory) -> None:
+        """Refuse terms under which less would be promised than this policy asks for.
+
+        Raises:
+            ManifestError: ``duplicate``, ``group``, ``roster``, ``share``, ``a-min``,
+                ``graph`` or ``encoding``.
+        """
+        for reason, message in chain(
+            self._roster_faults(manifest, directory), self._sum_faults(manifest, directory)
+        ):
+            raise ManifestError(message, reason=reason)
+
+    def _roster_faults(self, manifest: Manifest, directory: Directory) -> Iterator[tuple[str, str]]:
+        names, count = manifest.names, len(manifest.names)
+        publics = {manifest.public(place) for place in range(count)}
+        if len(publics) < count or any(a >= b for a, b in pairwise(names)):
+            yield "duplicate", "a roster is not sorted, or has a home or a key twice"
+        group = _group(
+            directory.seed, directory.names, manifest.turn, manifest.groups, manifest.group
+        )
+        if not group.issuperset(names):
+            yield "group", "a home of the roster is not of its group, or not of the fleet"
+        if count < max(manifest.n_min, self.min_cohort):
+            yield "roster", f"a roster of {count} homes is below its own or this home's minimum"
+        if count < self.least_share * len(group):
+            yield "share", f"a roster has {count} of {len(group)} homes: chosen too freely"
+
+    def _sum_faults(self, manifest: Manifest, directory: Directory) -> Iterator[tuple[str, str]]:
+        count, groups, form = len(manifest.names), manifest.groups, manifest.form
+        least = self.least_sum(directory, roster=count, groups=groups)
+        if not least <= manifest.a_min <= count:
+            yield "a-min", f"a sum over {manifest.a_min} of {count} homes; {least} are needed"
+        if manifest.degree and not self._graph_holds(manifest, directory):
+            yield "graph", f"a masking graph of degree {manifest.degree} could fall apart"
+        if form.homes < count or form.fixed.clip > self.most_clip:
+            yield "encoding", "sums could wrap, or the clip is above what this home allows"
+
+    def _graph_holds(self, manifest: Manifest, directory: Directory) -> bool:
+        """Return whether no sum that the server may ask for is likely to fall into two."""
+        count, groups = len(manifest.names), manifest.groups
+        corrupt = min(self.corrupt_homes(directory, roster=count, groups=groups), count)
+        pool = -(-len(directory.names) // groups) if self.least_share else count
+        chance = _split_chance(
+            pool - corrupt,
+            corrupt,
+            manifest.a_min - corrupt,
+            min(1.0, manifest.degree / max(1, count - 1)),
+            manifest.tau,
+        )
+        return manifest.tau >= 1 and chance <= -self._bits(groups)
+
+    def _bits(self, groups: int) -> int:
+        """Return the security that a group needs: a server may search all turns for a bad one."""
+        return self.security + (TURN_BITS if groups > 1 else 0)
+
+
+@lru_cache(maxsize=256)
+def most_corrupt(homes: int, corrupt: int, drawn: int, bits: int) -> int:
+    """Return how many corrupt homes are among some drawn at random, but for a chance of 2^-bits.
+
+    Args:
+        homes: Homes from which they are drawn.
+        corrupt: How many of these are corrupt.
+        drawn: How many are drawn.
+        bits: Minus log2 of the chance that there are more.
+    """
+    above = chances.above(chances.hypergeometric(homes, corrupt, drawn))
+    return int((above > -bits * math.log(2)).sum())
+
+
+@lru_cache(maxsize=64)
+def _split_chance(honest: int, corrupt: int, in_sum: int, edge: float, tau: int) -> float:
+    """Return log2 of the chance that some sum falls into two, for an edge below certainty."""
+    return -math.inf if edge >= 1 else _split(honest, corrupt, in_sum, edge, tau) / math.log(2)
+
+
+@lru_cache(maxsize=64)
+def _group(
+    seed: bytes, homes: tuple[str, ...], turn: int, count: int, number: int
+) -> frozenset[str]:
+    if count > len(homes) or number >= count:
+        return frozenset()
+    return frozenset(graph.groups(seed, turn, homes, count)[number])
+
+
+def _floor(number: float) -> int:
+    return math.floor(number + 1e-9)  # 0.29 * 100 is 28.999...

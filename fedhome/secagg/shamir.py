@@ -1,0 +1,177 @@
+"""Shamir's secret sharing over the prime field of 2^31 - 1, many secrets at once.
+
+A secret of 32 bytes is nine numbers of 30 bits, each shared by a polynomial of its own. Any
+``threshold`` shares give the secrets back; fewer say nothing about them.
+
+Source: Shamir, "How to share a secret", Communications of the ACM 22(11), 1979.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedhome.errors import ParameterError
+
+PRIME = (1 << 31) - 1
+LIMBS = 9  # numbers of 30 bits a secret
+SECRET_BYTES = 32
+_LIMB = (1 << 30) - 1
+_TOP = (1 << 16) - 1  # eight limbs are 240 bits: the last one holds 16
+# A product of 31 and 16 bits, added 64 times, is at most 2^53: exact in float64, whatever the
+# order of additions. So the matrix products run in BLAS.
+_TERMS = 64
+# Where the four 64-bit words of a secret take their bits: (limb, shift), right if negative.
+_WORDS = (
+    ((0, 0), (1, 30), (2, 60)),
+    ((2, -4), (3, 26), (4, 56)),
+    ((4, -8), (5, 22), (6, 52)),
+    ((6, -12), (7, 18), (8, 48)),
+)
+
+
+def split(
+    secrets: Sequence[bytes],
+    *,
+    members: int,
+    threshold: int,
+    random: Callable[[int], bytes] = os.urandom,
+) -> NDArray[np.uint32]:
+    """Share secrets among members, the first of whom has number 1.
+
+    Args:
+        secrets: 32 bytes each.
+        members: How many shares are made.
+        threshold: How many of them give the secrets back.
+        random: Source of secret random bytes; anything but ``os.urandom`` is for tests.
+
+    Returns:
+        uint32 ``[members, 9 * secrets]``, below the prime: row ``i`` is for member ``i + 1``.
+
+    Raises:
+        ParameterError: A secret of another size, or a threshold outside ``1 .. members``.
+    """
+    if not 1 <= threshold <= members < PRIME or any(len(s) != SECRET_BYTES for s in secrets):
+        raise ParameterError(
+            f"{len(secrets)} secrets cannot be shared {threshold} of {members}", reason="shares"
+        )
+    limbs = _limbs(secrets)
+    coefficients = np.empty((threshold, limbs.size), np.int64)
+    coefficients[0] = limbs
+    coefficients[1:] = _uniform((threshold - 1) * limbs.size, random).reshape(-1, limbs.size)
+    return _product(_powers(members, threshold), coefficients).astype(np.uint32)
+
+
+def combine(points: NDArray[np.int64], shares: NDArray[np.uint32]) -> list[bytes | None]:
+    """Return the secrets of which shares came.
+
+    A wrong share gives another secret, or none: whoever combines must hold a commitment to
+    the secret, and compare.
+
+    Args:
+        points: Numbers of the members whose shares these are, int64 ``[r]``, from 1.
+        shares: Their shares, uint32 ``[r, 9 * secrets]``, in the same order.
+
+    Returns:
+        One secret of 32 bytes each; None where the numbers are none of a secret.
+
+    Raises:
+        ParameterError: A member twice, or shapes that do not belong together.
+    """
+    if shares.ndim != 2 or shares.shape[0] != len(points) or shares.shape[1] % LIMBS:  # noqa: PLR2004
+        raise ParameterError(
+            f"shares {list(shares.shape)} are not those of {len(points)} members", reason="shares"
+        )
+    at_zero = _at_zero(tuple(map(int, points)))
+    # A dishonest member may send what is no number of the field: it counts as its remainder.
+    limbs = _product(at_zero, _reduce(shares.astype(np.int64)))[0].reshape(-1, LIMBS)
+    fits = (limbs <= _LIMB).all(axis=1) & (limbs[:, -1] <= _TOP)
+    parts = np.where(fits[:, None], limbs, 0).astype(np.uint64)
+    words = np.zeros((len(parts), 4), "<u8")
+    for number, pieces in enumerate(_WORDS):
+        for limb, shift in pieces:
+            part = parts[:, limb]
+            words[:, number] |= (
+                part << np.uint64(shift) if shift >= 0 else part >> np.uint64(-shift)
+            )
+    joined = words.tobytes()
+    return [
+        joined[SECRET_BYTES * n : SECRET_BYTES * (n + 1)] if fit else None
+        for n, fit in enumerate(fits.tolist())
+    ]
+
+
+def _limbs(secrets: Sequence[bytes]) -> NDArray[np.int64]:
+    """Return secrets as numbers of 30 bits, lowest first, int64 ``[9 * secrets]``."""
+    numbers = (int.from_bytes(secret, "little") for secret in secrets)
+    return np.array([n >> 30 * place & _LIMB for n in numbers for place in range(LIMBS)], np.int64)
+
+
+def _uniform(count: int, random: Callable[[int], bytes]) -> NDArray[np.int64]:
+    """Return secret numbers of the field, each as likely as any other, int64 ``[count]``."""
+    drawn = _drawn(count, random)
+    while (outside := drawn == PRIME).any():  # 31 bits, all of them ones: drawn anew
+        drawn[outside] = _drawn(int(outside.sum()), random)
+    return drawn
+
+
+def _drawn(count: int, random: Callable[[int], bytes]) -> NDArray[np.int64]:
+    return np.frombuffer(random(4 * count), "<u4").astype(np.int64) & PRIME
+
+
+def _reduce(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return non-negative numbers modulo 2^31 - 1: 2^31 counts as 1, so high bits are added."""
+    numbers = (numbers & PRIME) + (numbers >> 31)
+    numbers = (numbers & PRIME) + (numbers >> 31)
+    numbers[numbers >= PRIME] -= PRIME
+    return numbers
+
+
+def _product(left: NDArray[np.float64], right: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return a matrix product modulo the prime, of ``[m, k]`` and ``[k, n]``."""
+    width = right.shape[1]
+    halves = np.concatenate([right & 0xFFFF, right >> 16], axis=1).astype(np.float64)
+    total = np.zeros((left.shape[0], width), np.int64)
+    for start in range(0, left.shape[1], _TERMS):
+        terms = slice(start, start + _TERMS)
+        both = _reduce((left[:, terms] @ halves[terms]).astype(np.int64))
+        total = _reduce(total + both[:, :width] + (both[:, width:] << 16))
+    return total
+
+
+@lru_cache(maxsize=16)
+def _powers(members: int, threshold: int) -> NDArray[np.float64]:
+    """Return the powers 0 to ``threshold - 1`` of 1 to ``members``, ``[members, threshold]``."""
+    numbers = np.arange(1, members + 1, dtype=np.int64)
+    powers = np.ones((members, threshold), np.int64)
+    for power in range(1, threshold):
+        powers[:, power] = _reduce(powers[:, power - 1] * numbers)
+    return powers.astype(np.float64)
+
+
+@lru_cache(maxsize=64)
+def _at_zero(points: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return the weight of each point's share in the value at zero (Lagrange), ``[1, r]``."""
+    if len(set(points)) < len(points) or not all(0 < point < PRIME for point in points):
+        raise ParameterError("a member's share came twice, or of no member", reason="points")
+    x = np.array(points, np.int64)
+    apart = (x[None, :] - x[:, None]) % PRIME
+    np.fill_diagonal(apart, 1)
+    # The product of x_j / (x_j - x_i) over all j but i; x_i itself moves below the line.
+    below = _reduce(_products(apart) * x).tolist()
+    above = int(_products(x[None, :])[0])
+    weights = [above * pow(number, -1, PRIME) % PRIME for number in below]
+    return np.array([weights], np.float64)
+
+
+def _products(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the product of each row modulo the prime, folding rows in halves."""
+    while (width := numbers.shape[1]) > 1:
+        half = width // 2
+        folded = _reduce(numbers[:, :half] * numbers[:, half : 2 * half])
+        numbers = np.concatenate([folded, numbers[:, 2 * half :]], axis=1)
+    return numbers[:, 0] if numbers.shape[1] else np.ones(len(numbers), np.int64)

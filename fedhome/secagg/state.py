@@ -1,0 +1,180 @@
+"""What a home must never forget, and what it must forget in time.
+
+It is saved **before** anything that depends on it leaves the home. A home that crashes then
+has, at worst, one bundle less; it never uses one twice, and never opens one sum in two ways.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Protocol, Self
+
+from fedhome.errors import StateError, WireError
+from fedhome.secagg.bundle import Secrets
+from fedhome.secagg.directory import MOST_HOMES, Directory
+from fedhome.secagg.wire import Digest, Flag, Id, Key, Message, number, octets, several
+
+MOST_LIVE = 16  # bundles that wait for a round; a server that asks for more burns the oldest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opening(Message, label="opened", most=512):
+    """How a member last opened a bundle of a home.
+
+    Args:
+        home: Whose bundle.
+        serial: Which. No lower one is opened any more, and this one only in the same way.
+        manifest: Digest of the manifest under which it was opened.
+        arrived: True: the share of the home's own mask was given; False: that of its key.
+    """
+
+    home: Id
+    serial: Annotated[int, number()]
+    manifest: Digest
+    arrived: Flag
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Live(Message, label="live", most=512):
+    serial: Annotated[int, number(least=1)]
+    key: Key = field(repr=False)
+    blind: Key = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stored(Message, label="state", most=1 << 25):
+    version: Annotated[int, number()]
+    epoch: Annotated[int, number()]
+    directory: Annotated[bytes, octets(most=32)]
+    turn: Annotated[int, number()]
+    serial: Annotated[int, number()]
+    live: Annotated[tuple[_Live, ...], several(_Live.kind(), most=MOST_LIVE)] = field(repr=False)
+    openings: Annotated[tuple[Opening, ...], several(Opening.kind(), most=MOST_HOMES)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HomeState:
+    """A home's state; changing it returns the next one. It prints without its secrets.
+
+    Args:
+        version: Counts every change: a store that knows the last one notices a restored
+            backup.
+        epoch: Epoch of the last directory that was accepted.
+        directory: Its hash; empty before the first.
+        turn: Highest sum of this epoch that the home took part in.
+        serial: Number of its last bundle; never used again, whatever the epoch.
+        live: Secrets of bundles that no sum has used, by serial.
+        openings: As a member: the last opening of each home's bundles.
+    """
+
+    version: int = 0
+    epoch: int = 0
+    directory: bytes = b""
+    turn: int = 0
+    serial: int = 0
+    live: dict[int, Secrets] = field(default_factory=dict, repr=False)
+    openings: dict[str, Opening] = field(default_factory=dict, repr=False)
+
+    @property
+    def last(self) -> tuple[int, bytes] | None:
+        """Epoch and hash of the last directory."""
+        return (self.epoch, self.directory) if self.directory else None
+
+    def renewed(self, directory: Directory) -> HomeState:
+        """Return the state in a new epoch.
+
+        Bundles and openings of the old one go: they are bound to its directory, and no
+        manifest of that is accepted again.
+        """
+        return replace(
+            self._next(),
+            epoch=directory.epoch,
+            directory=directory.hash,
+            turn=0,
+            live={},
+            openings={},
+        )
+
+    def with_bundle(self, secrets: Secrets) -> HomeState:
+        """Return the state with one more bundle, and the oldest forgotten if there are many."""
+        live = {**self.live, self.serial + 1: secrets}
+        kept = dict(sorted(live.items())[-MOST_LIVE:])
+        return replace(self._next(), serial=self.serial + 1, live=kept)
+
+    def joined(self, turn: int, serial: int) -> HomeState:
+        """Return the state after a sum was joined: that bundle, and all older ones, are gone."""
+        live = {number: secrets for number, secrets in self.live.items() if number > serial}
+        return replace(self._next(), turn=turn, live=live)
+
+    def opened(self, openings: dict[str, Opening]) -> HomeState:
+        """Return the state with these openings in place of older ones of the same homes."""
+        return replace(self._next(), openings={**self.openings, **openings})
+
+    def _next(self) -> HomeState:
+        return replace(self, version=self.version + 1)
+
+    def to_bytes(self) -> bytes:
+        """Return the state, secrets and all; **store it encrypted**."""
+        return _Stored(
+            version=self.version,
+            epoch=self.epoch,
+            directory=self.directory,
+            turn=self.turn,
+            serial=self.serial,
+            live=tuple(
+                _Live(serial=serial, key=secrets.key, blind=secrets.blind)
+                for serial, secrets in sorted(self.live.items())
+            ),
+            openings=tuple(opening for _, opening in sorted(self.openings.items())),
+        ).to_bytes()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Return the state that `to_bytes` wrote.
+
+        Raises:
+            StateError: ``damaged``: any other bytes.
+        """
+        try:
+            stored = _Stored.from_bytes(data)
+        except WireError as error:
+            raise StateError(
+                f"the home's secret state is damaged: {error.message}",
+                reason="damaged",
+                hint="enrol the home anew: an older copy could use a key twice",
+            ) from None
+        return cls(
+            version=stored.version,
+            epoch=stored.epoch,
+            directory=stored.directory,
+            turn=stored.turn,
+            serial=stored.serial,
+            live={entry.serial: Secrets(key=entry.key, blind=entry.blind) for entry in stored.live},
+            openings={opening.home: opening for opening in stored.openings},
+        )
+
+
+class Store(Protocol):
+    """Where a home's state outlives a crash."""
+
+    def save(self, state: HomeState) -> None:
+        """Make the state durable; when this returns, a power cut loses nothing of it."""
+
+
+class MemoryStore:
+    """A store in memory, for tests and simulations: it survives no crash.
+
+    Args:
+        state: What is loaded first.
+    """
+
+    def __init__(self, state: HomeState | None = None) -> None:
+        self.saved = (state or HomeState()).to_bytes()
+
+    def save(self, state: HomeState) -> None:
+        """Keep the state's bytes."""
+        self.saved = state.to_bytes()
+
+    def load(self) -> HomeState:
+        """Return the state that was saved last."""
+        return HomeState.from_bytes(self.saved)

@@ -1,0 +1,176 @@
+"""Messages as bytes: every message has one form, and bytes in any other form are refused.
+
+A message is a msgpack array ``[label, version, field, ...]`` of numbers, strings, bytes and
+arrays of these. It is read back only if writing it again gives the very same bytes, so two
+parties can never hold one message in two forms that hash differently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, ClassVar, Self, get_type_hints
+
+import msgpack
+
+from fedhome.errors import WireError
+
+_VERSION = 1
+_MOST_NUMBER = (1 << 63) - 1
+_ID_BYTES = 64
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a field may hold.
+
+    Args:
+        check: Returns the value that a plain one stands for, or raises `WireError`.
+        plain: Returns what msgpack writes for a value.
+    """
+
+    check: Callable[[Any], Any]
+    plain: Callable[[Any], Any] = lambda value: value
+
+
+def octets(size: int | None = None, *, most: int | None = None) -> Kind:
+    """Return the kind of bytes of exactly one size, or of at most one."""
+
+    def check(value: object) -> object:
+        if type(value) is not bytes:
+            raise WireError("a field that should be bytes is not", reason="type")
+        if (size is not None and len(value) != size) or (most is not None and len(value) > most):
+            raise WireError(f"a field of {len(value)} bytes has the wrong size", reason="size")
+        return value
+
+    return Kind(check)
+
+
+def number(most: int = _MOST_NUMBER, *, least: int = 0) -> Kind:
+    """Return the kind of whole numbers from ``least`` to ``most``."""
+
+    def check(value: object) -> object:
+        if type(value) is not int:
+            raise WireError("a field that should be a whole number is not", reason="type")
+        if not least <= value <= most:
+            raise WireError(f"a number is outside {least} .. {most}", reason="range")
+        return value
+
+    return Kind(check)
+
+
+def text(most: int = _ID_BYTES) -> Kind:
+    """Return the kind of printable strings of 1 to ``most`` bytes: names end up in logs."""
+
+    def check(value: object) -> object:
+        if type(value) is not str:
+            raise WireError("a field that should be text is not", reason="type")
+        if not 1 <= len(value.encode()) <= most or not value.isprintable():
+            raise WireError(f"a text is not 1 to {most} printable bytes", reason="size")
+        return value
+
+    return Kind(check)
+
+
+def several(kind: Kind, *, most: int) -> Kind:
+    """Return the kind of tuples of at most ``most`` values of one kind."""
+
+    def check(value: object) -> object:
+        if type(value) is not list:
+            raise WireError("a field that should be a list is not", reason="type")
+        if len(value) > most:
+            raise WireError(f"a list has more than {most} entries", reason="size")
+        return tuple(map(kind.check, value))
+
+    return Kind(check, lambda values: [kind.plain(value) for value in values])
+
+
+def _flag(value: object) -> object:
+    if type(value) is not bool:
+        raise WireError("a field that should be yes or no is not", reason="type")
+    return value
+
+
+Digest = Annotated[bytes, octets(32)]
+Key = Annotated[bytes, octets(32)]
+Signature = Annotated[bytes, octets(64)]
+Id = Annotated[str, text()]
+Flag = Annotated[bool, Kind(_flag)]
+
+
+class Message:
+    """Base of every message: a frozen dataclass whose fields are annotated with their kinds.
+
+    A subclass names its ``label`` and the ``most`` bytes that one may have::
+
+        @dataclass(frozen=True, kw_only=True)
+        class Greeting(Message, label="greeting", most=256):
+            home: Id
+    """
+
+    LABEL: ClassVar[str]
+    MOST: ClassVar[int]
+
+    def __init_subclass__(cls, *, label: str, most: int) -> None:
+        super().__init_subclass__()
+        cls.LABEL, cls.MOST = f"fedhome/{label}", most
+
+    @classmethod
+    def kind(cls) -> Kind:
+        """Return the kind of a field that holds such a message."""
+        return Kind(cls._read, lambda message: message._plain())  # noqa: SLF001 - its own class
+
+    def _plain(self) -> list[Any]:
+        kinds = _kinds(type(self))
+        values = (kind.plain(getattr(self, name)) for name, kind in kinds.items())
+        return [self.LABEL, _VERSION, *values]
+
+    @classmethod
+    def _read(cls, plain: object) -> Self:
+        kinds = _kinds(cls)
+        if type(plain) is not list or len(plain) != 2 + len(kinds):
+            raise WireError(f"no {cls.LABEL} message: another number of fields", reason="fields")
+        if plain[0] != cls.LABEL or type(plain[1]) is not int or plain[1] != _VERSION:
+            raise WireError(f"no {cls.LABEL} message of version {_VERSION}", reason="label")
+        pairs = zip(kinds.items(), plain[2:], strict=True)
+        return cls(**{name: kind.check(value) for (name, kind), value in pairs})
+
+    def to_bytes(self) -> bytes:
+        """Return the message in its one form."""
+        packed: bytes = msgpack.packb(self._plain(), use_bin_type=True)
+        return packed
+
+    @classmethod
+    def from_bytes(cls, data: bytes, *, most: int | None = None) -> Self:
+        """Return the message that ``data`` holds.
+
+        Args:
+            data: As `to_bytes` wrote it.
+            most: The most bytes that are read, where that is not always the same.
+
+        Raises:
+            WireError: Any other bytes.
+        """
+        if type(data) is not bytes or len(data) > (cls.MOST if most is None else most):
+            raise WireError(f"a {cls.LABEL} message is too long, or no bytes", reason="size")
+        try:
+            plain = msgpack.unpackb(data, raw=False, strict_map_key=True)
+            same = msgpack.packb(plain, use_bin_type=True) == data
+        # Whatever msgpack makes of foreign bytes (it knows a dozen errors), they are no message.
+        except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException):
+            raise WireError(f"no {cls.LABEL} message: not readable", reason="format") from None
+        if not same:
+            raise WireError(f"no {cls.LABEL} message: not in its one form", reason="canonical")
+        return cls._read(plain)
+
+
+_known: dict[type[Message], dict[str, Kind]] = {}
+
+
+def _kinds(message: type[Message]) -> dict[str, Kind]:
+    """Return the kind of each field of a message, in their order."""
+    if message not in _known:
+        hints = get_type_hints(message, include_extras=True)
+        names = [field.name for field in fields(message)]  # type: ignore[arg-type]  # a dataclass
+        _known[message] = {name: hints[name].__metadata__[0] for name in names}
+    return _known[message]
