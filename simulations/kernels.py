@@ -8,40 +8,24 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 from torch.func import vmap
 
-from fedhome import rng
 from fedhome.errors import EngineError
 from fedhome.learning.local import Batch, LocalLearning, State
 from simulations.fused import FusedMLP
+from simulations.placement import PROCESSOR, Examples, Placement, homes_at_once
+from simulations.schedule import Rows, Schedule
 
 if TYPE_CHECKING:
     from simulations.vector import Fleet
 
 _CACHE_BYTES = 1 << 20  # stacked parameters of a chunk should stay in the second-level cache
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rows:
-    """Which rows a chunk trains on, and in which order.
-
-    Args:
-        orders: For each pass, absolute rows of the fleet int64 ``[homes, max(counts)]``;
-            what lies behind a home's own rows is padding.
-        counts: Rows of each home, int64 ``[homes]``, not rising.
-        keys: For each pass, each home's key, uint64 ``[homes]``.
-    """
-
-    orders: list[NDArray[np.int64]]
-    counts: NDArray[np.int64]
-    keys: list[NDArray[np.uint64]]
 
 
 class Kernel(ABC):
@@ -68,40 +52,79 @@ def chunk_homes(size: int) -> int:
     return int(np.clip(_CACHE_BYTES // (4 * size), 10, 50))
 
 
-class EagerKernel(Kernel):
-    """The three functions under ``torch.func.vmap``, one operation at a time: for any module."""
+class TorchKernel(Kernel):
+    """A kernel made of torch's operations, on the processor or on a GPU.
 
-    def __init__(self, learning: LocalLearning) -> None:
+    Args:
+        learning: What each home computes.
+        placement: Where.
+        chunk: Most homes of a chunk; None: what suits the processor's cache.
+    """
+
+    powers: bool  # see Schedule
+
+    def __init__(
+        self, learning: LocalLearning, placement: Placement = PROCESSOR, *, chunk: int | None = None
+    ) -> None:
         self.learning = learning
-        self.chunk_homes = chunk_homes(learning.layout.size)
-        self._step = vmap(learning.step)
+        self.placement = placement
+        self.chunk_homes = chunk or chunk_homes(learning.layout.size)
 
     def train(self, params: NDArray[np.float32], fleet: Fleet, rows: Rows) -> NDArray[np.float64]:
         """Train step by step; homes that have no further batch stand still."""
-        learning, size = self.learning, self.learning.train.batch_size
-        stacked = learning.tensors(params)
+        learning, placement = self.learning, self.placement
+        with placement.explained():
+            there = placement.put(params)
+            schedule = Schedule(
+                rows,
+                learning.train.batch_size,
+                put=placement.put,
+                draws=learning.draws,
+                powers=self.powers,
+            )
+            losses = self.learn(there, placement.examples(fleet), schedule)
+            placement.take_into(params, there)
+            total: NDArray[np.float64] = placement.take(losses)
+        return total / np.maximum(rows.counts, 1)
+
+    @abstractmethod
+    def learn(self, params: Tensor, examples: Examples, schedule: Schedule) -> Tensor:
+        """Train where everything given lies, without waiting for a result.
+
+        Args:
+            params: Parameters float32 ``[homes, size]``; starts on entry, results on exit.
+            examples: All examples of the fleet.
+            schedule: The batches.
+
+        Returns:
+            Sum of the rows' losses in the last pass, float64 ``[homes]``.
+        """
+
+
+class EagerKernel(TorchKernel):
+    """The three functions under ``torch.func.vmap``, one operation at a time: for any module."""
+
+    powers = False
+
+    def learn(self, params: Tensor, examples: Examples, schedule: Schedule) -> Tensor:
+        """Train, one operation at a time."""
+        learning, homes = self.learning, len(params)
+        stacked, step = learning.split(params), vmap(learning.step)
         state = vmap(learning.init)(stacked)
-        x, y = torch.from_numpy(fleet.x), torch.from_numpy(fleet.y)
-        losses = np.zeros(len(params))
-        for order, keys in zip(rows.orders, rows.keys, strict=True):
-            losses[:] = 0.0
-            for turn, first in enumerate(range(0, order.shape[1], size)):
-                active = int(np.searchsorted(-rows.counts, -first))  # homes with rows left
-                drawn = order[:active, first : first + size]
-                inside = first + np.arange(drawn.shape[1]) < rows.counts[:active, None]
-                index = torch.from_numpy(np.where(inside, drawn, order[:active, :1]))
-                batch = Batch(
-                    x[index],
-                    y[index],
-                    torch.from_numpy(inside.astype(np.float32)),
-                    torch.from_numpy(rng.step_keys(keys[:active], turn)),
+        losses = torch.zeros(homes, dtype=torch.float64, device=params.device)
+        for draws in schedule.passes():
+            losses.zero_()
+            for turn, rows, mask, key, weight in draws:
+                x, y = (
+                    part.index_select(0, rows).view(turn.active, turn.rows, *part.shape[1:])
+                    for part in examples
                 )
-                moved, loss = self._step(first_homes(state, active), batch)
-                state = moved if active == len(params) else joined(moved, state)
-                losses[:active] += loss.numpy() * inside.sum(axis=1)
+                moved, loss = step(first_homes(state, turn.active), Batch(x, y, mask, key))
+                state = moved if turn.active == homes else joined(moved, state)
+                losses[: turn.active].add_(loss * weight)
         for name, value in learning.finish(state).items():
             stacked[name].copy_(value)
-        return losses / np.maximum(rows.counts, 1)
+        return losses
 
 
 def first_homes(state: State, homes: int) -> State:
@@ -117,7 +140,7 @@ def first_homes(state: State, homes: int) -> State:
 def joined(moved: State, state: State) -> State:
     """Return a stacked state whose first homes have moved on."""
 
-    def join(new: torch.Tensor, old: torch.Tensor) -> torch.Tensor:
+    def join(new: Tensor, old: Tensor) -> Tensor:
         return torch.cat([new, old[len(new) :]])
 
     return State(
@@ -150,8 +173,12 @@ class FusedKernel(Kernel):
         )
 
     @classmethod
-    def fits(cls, learning: LocalLearning) -> tuple[int, ...] | str:
+    def fits(
+        cls, learning: LocalLearning, placement: Placement = PROCESSOR
+    ) -> tuple[int, ...] | str:
         """Return the widths of a plain MLP, or why this kernel does not fit."""
+        if placement.elsewhere:
+            return f"it is compiled for the processor, not for {placement.device}"
         widths = mlp_widths(learning.model)
         if not widths:
             return "the model is not a plain MLP of Linear and ReLU"
@@ -195,7 +222,11 @@ def mlp_widths(module: nn.Module) -> tuple[int, ...]:
 
 
 def kernel_of(
-    learning: LocalLearning, wanted: str, features: int, notice: Callable[[str], None]
+    learning: LocalLearning,
+    wanted: str,
+    features: int,
+    notice: Callable[[str], None],
+    placement: Placement = PROCESSOR,
 ) -> Kernel:
     """Return the fastest kernel that fits, or the wanted one.
 
@@ -204,6 +235,7 @@ def kernel_of(
         wanted: "auto", "fused", "traced" or "eager".
         features: Width of the inputs.
         notice: Called with a sentence when "auto" takes the slowest.
+        placement: Where it is to be trained.
 
     Raises:
         EngineError: The wanted kernel does not fit.
@@ -211,19 +243,20 @@ def kernel_of(
     from simulations.traced.kernel import TracedKernel  # noqa: PLC0415 - it imports this module
 
     reason = ""
+    chunk = homes_at_once(learning, features) if placement.elsewhere else None
     if wanted in {"auto", "fused"}:
-        fused = FusedKernel.fits(learning)
+        fused = FusedKernel.fits(learning, placement)
         if isinstance(fused, tuple):
             return FusedKernel(learning, fused)
         reason = fused
     if wanted in {"auto", "traced"}:
-        reason = TracedKernel.fits(learning, features)
+        reason = TracedKernel.fits(learning, features, placement)
         if not reason:
-            return TracedKernel(learning)
+            return TracedKernel(learning, placement, chunk=chunk)
     if wanted in {"fused", "traced"}:
         raise EngineError(
             f"engine.kernel = {wanted} does not fit: {reason}", hint='set engine.kernel = "auto"'
         )
     if wanted == "auto":
         notice(f"the slow kernel trains, one operation at a time: {reason}")
-    return EagerKernel(learning)
+    return EagerKernel(learning, placement, chunk=chunk)

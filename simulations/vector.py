@@ -2,7 +2,8 @@
 
 Homes are sorted by their number of rows and cut into chunks that fit the processor's cache;
 each worker thread trains a chunk at a time. A chunk is trained by the fastest *kernel* that
-fits the plan: see :mod:`simulations.kernels`.
+fits the plan: see :mod:`simulations.kernels`. On a GPU (:mod:`simulations.placement`) a chunk is
+thousands of homes, and one thread feeds it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.func import vmap
 
 from fedhome import rng
@@ -22,10 +24,11 @@ from fedhome.learning.cohort import Cohort, Measured, Trained
 from fedhome.learning.examples import HomeExamples, Part
 from fedhome.learning.local import LocalLearning, Params, row_losses
 from fedhome.learning.tasks import Segments, paired
-from simulations.kernels import Kernel, Rows
+from simulations.kernels import Kernel
+from simulations.placement import PROCESSOR, Placement
+from simulations.schedule import Rows
 
 _Result = TypeVar("_Result")
-_LEAST_CHUNKS = 8
 _EVALUATED_ROWS = 1 << 15  # rows of one evaluation chunk
 
 
@@ -102,6 +105,12 @@ class Spans(NamedTuple):
         rows: NDArray[np.int64] = np.arange(int(ends[-1]) if len(ends) else 0) + offsets
         return rows
 
+    def padded(self) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Return the rows padded to as many for each home, and which are no padding."""
+        place = np.arange(int(self.counts.max()))
+        inside = place[None] < self.counts[:, None]  # [homes, rows]
+        return self.begin[:, None] + np.where(inside, place[None], 0), inside
+
 
 class VectorCohort(Cohort):
     """Many homes of a fleet, trained together.
@@ -113,6 +122,8 @@ class VectorCohort(Cohort):
         kernel: What trains a chunk, given the learning (cached by the caller).
         workers: Where chunks are trained.
         homes: Positions in the fleet of this cohort's homes; None for all.
+        keys: Keys of the fleet's homes; None: as the seed says.
+        placement: Where homes are trained and scored.
     """
 
     def __init__(
@@ -125,12 +136,14 @@ class VectorCohort(Cohort):
         workers: Executor,
         homes: NDArray[np.int64] | None = None,
         keys: NDArray[np.uint64] | None = None,
+        placement: Placement = PROCESSOR,
     ) -> None:
         self.learning = learning
         self.fleet = fleet
         self.seed = seed
         self._kernel = kernel
         self._workers = workers
+        self._placement = placement
         self._keys = rng.home_keys(seed, fleet.homes) if keys is None else keys
         self.where = np.arange(len(fleet.homes)) if homes is None else homes
 
@@ -149,6 +162,7 @@ class VectorCohort(Cohort):
             workers=self._workers,
             homes=self.where[homes],
             keys=self._keys,
+            placement=self._placement,
         )
 
     def counts(self, part: Part) -> NDArray[np.int64]:
@@ -202,9 +216,7 @@ class VectorCohort(Cohort):
         kernel = self._kernel(self.learning.vary(rate=rate, proximal_mu=proximal_mu))
         begin, counts = self.fleet.spans(self.where, part)
         order = np.argsort(-counts, kind="stable")
-        # Small fleets are cut too, so that all cores have work; the cut does not depend on how
-        # many there are, so neither does the rounding of the sums.
-        size = max(1, min(kernel.chunk_homes, -(-len(order) // _LEAST_CHUNKS)))
+        size = self._placement.chunk_size(kernel.chunk_homes, counts, epochs)
         chunks = [order[first : first + size] for first in range(0, len(order), size)]
 
         def work(some: NDArray[np.int64]) -> _Result:
@@ -228,8 +240,10 @@ class VectorCohort(Cohort):
         metrics: dict[str, NDArray[np.float64]] = {}
 
         def work(some: Spans) -> Measured:
-            output = self._predict(params, some)
-            return self._measured(output, some.rows(), self.where[some.homes], some.counts)
+            rows = some.rows()
+            output, losses = self._scored(params, some, rows)
+            measured = self._measured(output, rows, self.where[some.homes], some.counts)
+            return Measured(Segments(counts=some.counts).mean(losses), measured)
 
         for some, measured in self._each_span(part, work):
             losses[some.homes] = measured.losses
@@ -244,12 +258,9 @@ class VectorCohort(Cohort):
         mean, error = np.empty(len(self.where)), np.empty(len(self.where))
 
         def work(some: Spans) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-            y = torch.from_numpy(self.fleet.y[some.rows()])
-            losses = [
-                row_losses(self.learning.task.loss, self._predict(params, some), y).double()
-                for params in (one, other)
-            ]
-            return paired((losses[0] - losses[1]).numpy(), Segments(counts=some.counts))
+            rows = some.rows()
+            losses = [self._scored(params, some, rows)[1] for params in (one, other)]
+            return paired(losses[0] - losses[1], Segments(counts=some.counts))
 
         for some, (means, errors) in self._each_span(part, work):
             mean[some.homes], error[some.homes] = means, errors
@@ -269,39 +280,64 @@ class VectorCohort(Cohort):
         begin, counts = self.fleet.spans(self.where, part)
         rows = Spans(self.where, begin, counts).rows()
         output = self.learning.task.naive_output(self.fleet.naive[rows])
-        measured = self._measured(torch.from_numpy(output), rows, self.where, counts)
-        return Measured(np.full(len(counts), np.nan), measured.metrics)
+        measured = self._measured(output, rows, self.where, counts)
+        return Measured(np.full(len(counts), np.nan), measured)
 
-    def _predict(self, params: NDArray[np.float32], some: Spans) -> torch.Tensor:
-        """Return the raw outputs of some homes' rows, ``[rows, outputs]``."""
-        if params.ndim == 1:
-            x = torch.from_numpy(self.fleet.x[some.rows()])
-            return self.learning.predict(self.learning.tensors(params), x)
-        place = np.arange(int(some.counts.max()))
-        inside = place[None] < some.counts[:, None]
-        index = some.begin[:, None] + np.where(inside, place[None], 0)
-        x = torch.from_numpy(self.fleet.x[index])  # [homes, rows, features]
-        own = self.learning.tensors(params[some.homes])
-        output = predict_stacked(self.learning, own, x)
-        return output[torch.from_numpy(inside)]
+    def _scored(
+        self, params: NDArray[np.float32], some: Spans, rows: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """Return raw outputs ``[rows, outputs]`` and losses ``[rows]`` of some homes' rows."""
+        learning, placement = self.learning, self._placement
+        with placement.explained():
+            x, y = placement.examples(self.fleet)
+            there = placement.put(rows)
+            if params.ndim == 1:
+                own = learning.split(placement.put(params))
+                output = learning.predict(own, x.index_select(0, there))
+            else:
+                index, inside = some.padded()
+                output = predict_padded(
+                    learning,
+                    learning.split(placement.put(params[some.homes])),
+                    x,
+                    placement.put(index),
+                    placement.put(np.flatnonzero(inside)),
+                )
+            losses = row_losses(learning.task.loss, output, y.index_select(0, there)).double()
+            return placement.take(output), placement.take(losses)
 
     def _measured(
         self,
-        output: torch.Tensor,
+        output: NDArray[np.float32],
         rows: NDArray[np.int64],
         homes: NDArray[np.int64],
         counts: NDArray[np.int64],
-    ) -> Measured:
-        task, segments = self.learning.task, Segments(counts=counts)
-        y = self.fleet.y[rows]
-        losses = row_losses(task.loss, output, torch.from_numpy(y)).double().numpy()
-        scores = task.measure(
-            y, output.numpy(), self.fleet.naive[rows], segments, self.fleet.units[homes]
-        )
-        return Measured(segments.mean(losses), scores)
+    ) -> dict[str, NDArray[np.float64]]:
+        fleet, segments = self.fleet, Segments(counts=counts)
+        y, naive = fleet.y[rows], fleet.naive[rows]
+        return self.learning.task.measure(y, output, naive, segments, fleet.units[homes])
 
 
-def predict_stacked(learning: LocalLearning, params: Params, x: torch.Tensor) -> torch.Tensor:
+def predict_padded(
+    learning: LocalLearning, params: Params, x: Tensor, index: Tensor, inside: Tensor
+) -> Tensor:
+    """Return each home's own predictions, one home after the other.
+
+    Args:
+        learning: The model.
+        params: Stacked parameters, each ``[homes, ...]``.
+        x: Inputs of the fleet ``[fleet's rows, features]``.
+        index: The homes' rows, padded to as many each, ``[homes, rows]``.
+        inside: Which of these are no padding, in order, ``[outputs' rows]``.
+
+    Returns:
+        Raw outputs ``[outputs' rows, outputs]``.
+    """
+    own = x.index_select(0, index.flatten()).view(*index.shape, x.shape[1])
+    return predict_stacked(learning, params, own).flatten(0, 1).index_select(0, inside)
+
+
+def predict_stacked(learning: LocalLearning, params: Params, x: Tensor) -> Tensor:
     """Return each home's own predictions.
 
     Args:

@@ -21,7 +21,7 @@ from fedhome.learning.local import LocalLearning
 from fedhome.learning.tasks import Loss, Task
 from fedhome.models.mlp import KeyedDropout, mlp
 from fedhome.plan import Train
-from simulations.kernels import Rows
+from simulations.schedule import Rows
 from simulations.traced import TracedKernel, passes
 from simulations.traced.calls import WITH_OUT
 from simulations.traced.rewriting import calls, drop_unread

@@ -164,6 +164,18 @@ class LocalLearning:
         """Return what the home has learnt."""
         return state.params
 
+    @property
+    def draws(self) -> bool:
+        """Whether a step draws from its key: only a dropout does."""
+        return bool(self._dropouts)
+
+    def split(self, flat: Tensor) -> Params:
+        """Return flat parameters ``[..., size]`` by name, on their device (they share memory)."""
+        layout, lead = self.layout, flat.shape[:-1]
+        parts = torch.split(flat, list(layout.sizes), dim=-1)
+        named = zip(layout.names, layout.shapes, parts, strict=True)
+        return {name: part.view(*lead, *shape) for name, shape, part in named}
+
     def tensors(self, flat: NDArray[np.float32]) -> Params:
         """Return flat parameters ``[..., size]`` as tensors by name (they share memory)."""
         return {name: torch.from_numpy(a) for name, a in self.layout.unflatten(flat).items()}
@@ -181,11 +193,17 @@ class LocalLearning:
         """Return the model's raw outputs, ``[rows, outputs]``; any thread may call it.
 
         ``functional_call`` swaps the parameters into the module while it runs, so each
-        thread has a module of its own.
+        thread has a module of its own. Buffers follow the input to its device.
         """
         own = getattr(self._threads, "model", None)
         if own is None:
             own = self._threads.model = copy.deepcopy(self.model)
+            self._threads.buffers = {}
+        if x.device.type != "cpu":
+            buffers: dict[torch.device, Params] = self._threads.buffers
+            if x.device not in buffers:
+                buffers[x.device] = {n: b.to(x.device) for n, b in own.named_buffers()}
+            params = {**buffers[x.device], **params}
         return functional_call(own, params, (x,))  # type: ignore[no-any-return]
 
 

@@ -20,6 +20,7 @@ from simulations.traced.rewriting import (
     alike,
     aten,
     calls,
+    device_of,
     insert,
     replace,
     shape_of,
@@ -108,8 +109,8 @@ def fold_constants(graph: fx.Graph) -> int:
     for node in calls(graph):
         if node in known:
             if node.all_input_nodes and node.users and not is_view(node.target):
-                shape, dtype = shape_of(node), type_of(node)
-                replace(node, insert(node, aten.full.default, shape, known[node], dtype=dtype))
+                kind = {"dtype": type_of(node), "device": device_of(node)}
+                replace(node, insert(node, aten.full.default, shape_of(node), known[node], **kind))
                 count += 1
             continue
         if node.target is aten.where.self and isinstance(known.get(node.args[0]), bool):

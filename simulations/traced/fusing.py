@@ -15,6 +15,7 @@ from simulations.traced.rewriting import (
     alike,
     aten,
     calls,
+    device_of,
     insert,
     is_floating,
     replace,
@@ -164,7 +165,8 @@ def sum_in_products(graph: fx.Graph) -> int:
             continue
         if size_of(left) != size_of(source) or shape_of(left)[0] != homes:
             continue
-        ones = insert(node, aten.ones.default, [homes, 1, rest[0]], dtype=torch.float32)
+        kind = {"dtype": torch.float32, "device": device_of(rows)}
+        ones = insert(node, aten.ones.default, [homes, 1, rest[0]], **kind)
         kept = insert(node, aten.view.default, left, [homes, 1, rest[1]])
         alpha = -float(node.kwargs["alpha"])  # type: ignore[arg-type]
         new = insert(node, aten.baddbmm.default, kept, ones, rows, beta=1.0, alpha=alpha)

@@ -23,21 +23,27 @@ Memory = dict[str, Tensor]
 
 
 class Blocks:
-    """Memory for what lies between input and result; shared by all programs of a thread."""
+    """Memory for what lies between input and result; shared by all programs of a thread.
 
-    def __init__(self) -> None:
+    Args:
+        device: Where it is.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
         self._all: list[Tensor] = []
 
     def lease(self) -> Lease:
         """Return all blocks as free ones: programs of one workspace never run at once."""
-        return Lease(self._all)
+        return Lease(self._all, self._device)
 
 
 class Lease:
     """The blocks as one program plans to use them."""
 
-    def __init__(self, blocks: list[Tensor]) -> None:
+    def __init__(self, blocks: list[Tensor], device: torch.device) -> None:
         self._all = blocks
+        self._device = device
         self._free = list(blocks)
 
     def take(self, size: int) -> Tensor:
@@ -47,7 +53,7 @@ class Lease:
             block = min(fitting, key=len)
             self._free = [other for other in self._free if other is not block]
             return block
-        block = torch.empty(size, dtype=torch.uint8)
+        block = torch.empty(size, dtype=torch.uint8, device=self._device)
         self._all.append(block)
         return block
 
@@ -262,10 +268,12 @@ def _undone(node: fx.Node, place: Tensor, count: Count) -> Tensor | None:
 
 
 def _same_place(value: Any, place: Any) -> bool:
+    # By storage, not by address: a tensor without memory has none, and is bound all the same.
     return (
         isinstance(value, Tensor)
         and isinstance(place, Tensor)
-        and value.data_ptr() == place.data_ptr()
+        and value.untyped_storage()._cdata == place.untyped_storage()._cdata  # noqa: SLF001
+        and value.storage_offset() == place.storage_offset()
         and value.shape == place.shape
         and value.stride() == place.stride()
         and value.dtype == place.dtype

@@ -95,6 +95,13 @@ def type_of(node: Any) -> torch.dtype:
     return dtype
 
 
+def device_of(node: Any) -> torch.device:
+    """Return the device that a node's result lies on."""
+    device = node.meta["val"].device
+    assert isinstance(device, torch.device)
+    return device
+
+
 def is_floating(node: fx.Node) -> bool:
     """Say whether a node holds floating-point numbers."""
     return type_of(node).is_floating_point

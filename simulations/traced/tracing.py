@@ -35,6 +35,7 @@ from fedhome.learning.local import Batch, LocalLearning, Params, State
 
 _PRIMES = (1_000_003, 1_000_033, 1_000_037)
 _LOCK = threading.Lock()
+_PROCESSOR = torch.device("cpu")
 
 Target = Callable[..., Any]
 
@@ -113,9 +114,10 @@ def column_major(shape: torch.Size) -> bool:
 
 def stacked(homes: int, like: Tensor) -> Tensor:
     """Return an empty tensor ``[homes, ...]`` in the layout in which parameters are kept."""
+    kind: dict[str, Any] = {"dtype": like.dtype, "device": like.device}
     if column_major(like.shape):
-        return torch.empty(homes, *like.shape[::-1], dtype=like.dtype).transpose(1, 2)
-    return torch.empty(homes, *like.shape, dtype=like.dtype)
+        return torch.empty(homes, *like.shape[::-1], **kind).transpose(1, 2)
+    return torch.empty(homes, *like.shape, **kind)
 
 
 def flat_state(state: State) -> dict[str, Tensor]:
@@ -149,37 +151,49 @@ def nested_state(tensors: dict[str, Tensor]) -> State:
     return State(params, slots, anchor, tensors["steps"])
 
 
-def sample_state(learning: LocalLearning) -> dict[str, Tensor]:
+def sample_state(learning: LocalLearning, device: torch.device) -> dict[str, Tensor]:
     """Return the state that one home starts from, by name."""
-    return flat_state(learning.init({n: p.detach() for n, p in learning.model.named_parameters()}))
+    named = learning.model.named_parameters()
+    return flat_state(
+        learning.init({n: torch.zeros_like(p.detach(), device=device) for n, p in named})
+    )
 
 
-def sample_batch(learning: LocalLearning, shape: BatchShape, homes: int) -> dict[str, Tensor]:
+def sample_batch(
+    learning: LocalLearning, shape: BatchShape, homes: int, device: torch.device
+) -> dict[str, Tensor]:
     """Return an empty batch of so many homes, by name."""
     rows, task = (homes, shape.rows), learning.task
     classes = task.loss == "cross-entropy"
+    whole: dict[str, Any] = {"dtype": torch.int64, "device": device}
     batch = {
-        "x": torch.empty(*rows, shape.features),
-        "y": torch.empty(rows, dtype=torch.int64) if classes else torch.empty(*rows, task.outputs),
-        "key": torch.empty(homes, dtype=torch.int64),
+        "x": torch.empty(*rows, shape.features, device=device),
+        "y": torch.empty(rows, **whole)
+        if classes
+        else torch.empty(*rows, task.outputs, device=device),
+        "key": torch.empty(homes, **whole),
     }
-    return {**batch, "mask": torch.empty(rows)} if shape.masked else batch
+    return {**batch, "mask": torch.empty(rows, device=device)} if shape.masked else batch
 
 
-def record(learning: LocalLearning, shape: BatchShape) -> Trace:
+def record(learning: LocalLearning, shape: BatchShape, device: torch.device = _PROCESSOR) -> Trace:
     """Trace the vmapped step for batches of a shape.
+
+    The graph makes its constants on the device that it was traced for.
 
     Raises:
         EngineError: The module does what cannot be traced; the message holds torch's reason.
     """
     with _LOCK:
-        sample = sample_state(learning)
+        sample = sample_state(learning, device)
         prime = _prime(sample, shape)
         names = (*sample, "x", "y", "key", *(["mask"] if shape.masked else []))
 
         def step(*values: Tensor) -> list[Tensor]:
             given = dict(zip(names, values, strict=True))
-            mask = given["mask"] if shape.masked else torch.ones(prime, shape.rows)
+            mask = given.get("mask")
+            if mask is None:
+                mask = torch.ones(prime, shape.rows, device=device)
             state = nested_state({name: given[name] for name in sample})
             batch = Batch(given["x"], given["y"], mask, given["key"])
             moved, loss = vmap(learning.step)(state, batch)
@@ -187,11 +201,12 @@ def record(learning: LocalLearning, shape: BatchShape) -> Trace:
 
         try:
             # This thread's copy of the module has to be there before anything is recorded.
-            learning.predict(nested_state(sample).params, torch.zeros(shape.rows, shape.features))
+            none = torch.zeros(shape.rows, shape.features, device=device)
+            learning.predict(nested_state(sample).params, none)
             # Constants of the module are real tensors among fake ones.
             with FakeTensorMode(allow_non_fake_inputs=True):
                 inputs = [stacked(prime, like) for like in sample.values()]
-                inputs += sample_batch(learning, shape, prime).values()
+                inputs += sample_batch(learning, shape, prime, device).values()
                 module = make_fx(functionalize(step, remove="mutations"))(*inputs)
         except Exception as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -219,7 +234,7 @@ def infer(node: fx.Node) -> Any:
 def empty_like_view(value: Any, strides: tuple[int, ...]) -> Any:
     """Return a fake tensor of the same shape and type in another layout."""
     with value.fake_mode:
-        return torch.empty_strided(value.shape, strides, dtype=value.dtype)
+        return torch.empty_strided(value.shape, strides, dtype=value.dtype, device=value.device)
 
 
 def is_view(target: object) -> bool:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from fedhome.learning.local import LocalLearning
@@ -19,6 +17,8 @@ from simulations.traced.tracing import (
     sample_state,
     stacked,
 )
+
+_MOST_STEPS = 1 << 10  # bound at a time: chunks of thousands of ragged homes have no end of them
 
 
 class Step(NamedTuple):
@@ -37,10 +37,10 @@ class Step(NamedTuple):
     program: Program
     x: Tensor
     y: Tensor
-    mask: NDArray[np.float32]
-    key: NDArray[np.int64]
+    mask: Tensor
+    key: Tensor
     keyed: bool
-    loss: NDArray[np.float32]
+    loss: Tensor
 
 
 class Workspace:
@@ -52,19 +52,22 @@ class Workspace:
     Args:
         learning: What is computed.
         homes: Most homes of a chunk.
+        device: Where they are trained.
     """
 
-    def __init__(self, learning: LocalLearning, homes: int) -> None:
+    def __init__(self, learning: LocalLearning, homes: int, device: torch.device) -> None:
         self.homes = homes
         self._learning = learning
-        self._state = {name: stacked(homes, t) for name, t in sample_state(learning).items()}
+        self._device = device
+        state = sample_state(learning, device)
+        self._state = {name: stacked(homes, like) for name, like in state.items()}
         self._batches: dict[BatchShape, dict[str, Tensor]] = {}
         self._steps: dict[tuple[BatchShape, int], Step] = {}
-        self._blocks = Blocks()
+        self._blocks = Blocks(device)
 
-    def start(self, params: NDArray[np.float32]) -> None:
+    def start(self, params: Tensor) -> None:
         """Begin a round with these parameters ``[homes, size]`` and an empty optimiser."""
-        given, homes = self._learning.tensors(params), len(params)
+        given, homes = self._learning.split(params), len(params)
         for name, tensor in self._state.items():
             kind, _, own = name.partition(".")
             if kind in {"params", "anchor"}:
@@ -72,9 +75,9 @@ class Workspace:
             else:
                 tensor[:homes].zero_()
 
-    def finish(self, params: NDArray[np.float32]) -> None:
+    def finish(self, params: Tensor) -> None:
         """Write what the homes have learnt into parameters ``[homes, size]``."""
-        kept, homes = self._learning.tensors(params), len(params)
+        kept, homes = self._learning.split(params), len(params)
         state = nested_state({name: t[:homes] for name, t in self._state.items()})
         for name, tensor in self._learning.finish(state).items():
             kept[name].copy_(tensor)
@@ -82,6 +85,8 @@ class Workspace:
     def step(self, trace: Trace, shape: BatchShape, homes: int) -> Step:
         """Return the step for the first so many homes, bound to this memory once."""
         if (shape, homes) not in self._steps:
+            if len(self._steps) >= _MOST_STEPS:
+                self._steps.clear()
             batch = {name: t[:homes] for name, t in self._batch(shape).items()}
             state = {name: t[:homes] for name, t in self._state.items()}
             program = Program(trace, homes, {**state, **batch}, self._blocks)
@@ -89,16 +94,16 @@ class Workspace:
                 program=program,
                 x=batch["x"].flatten(0, 1),
                 y=batch["y"].flatten(0, 1),
-                mask=batch["mask"].numpy(),
-                key=batch["key"].numpy(),
+                mask=batch["mask"],
+                key=batch["key"],
                 keyed=trace.reads("key"),
-                loss=program.loss.numpy(),
+                loss=program.loss,
             )
         return self._steps[shape, homes]
 
     def _batch(self, shape: BatchShape) -> dict[str, Tensor]:
         if shape not in self._batches:
-            batch = sample_batch(self._learning, shape, self.homes)
-            batch.setdefault("mask", torch.empty(0, 0))
+            batch = sample_batch(self._learning, shape, self.homes, self._device)
+            batch.setdefault("mask", torch.empty(0, 0, device=self._device))
             self._batches[shape] = batch
         return self._batches[shape]
