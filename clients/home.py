@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Protocol, cast
 
+import numpy as np
 from flwr.app import Context
+from numpy.typing import NDArray
 
+from clients import enrol
+from clients.secure import Participant
 from clients.sources.table import read_home
+from fedhome.aggregation import policy_of
 from fedhome.errors import DataError
 from fedhome.learning.build import learning_of
 from fedhome.learning.device import Device
 from fedhome.learning.examples import HomeExamples
 from fedhome.learning.personalise import Personaliser, personaliser
 from fedhome.learning.windows import columns_of, examples, with_classes
-from fedhome.plan import Plan
+from fedhome.plan import AggregationMode, Plan
 from fedhome.plugins import load
 
 _SIMULATED = "simulations.fleet:partition"
@@ -29,10 +34,14 @@ class Home:
     Args:
         plan: The plan that it takes part in.
         device: Its learning on its examples.
+        mode: How its updates are added up; no server can change it.
+        participant: Its part in secure sums; None where the mode needs none.
     """
 
     plan: Plan
     device: Device
+    mode: AggregationMode = "secure"
+    participant: Participant | None = None
 
     @cached_property
     def personaliser(self) -> Personaliser:
@@ -43,8 +52,22 @@ class Home:
         """
         return personaliser(self.plan.personalise.name)
 
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """The home's number of examples, the greater of training and validation, ``[1]``."""
+        most = np.maximum(self.device.counts("train"), self.device.counts("validation"))
+        return np.minimum(most, self.plan.rounds.max_examples)
+
     @classmethod
-    def of(cls, plan: Plan, data: HomeExamples, classes: tuple[str, ...] = ()) -> Home:
+    def of(
+        cls,
+        plan: Plan,
+        data: HomeExamples,
+        classes: tuple[str, ...] = (),
+        *,
+        mode: AggregationMode,
+        participant: Participant | None = None,
+    ) -> Home:
         """Build a home from its examples.
 
         Raises:
@@ -54,7 +77,8 @@ class Home:
         """
         learning = learning_of(plan, data.x.shape[1], classes)
         data.check_classes(learning.task.outputs)
-        return cls(plan=plan, device=Device(learning, data, plan.seed))
+        device = Device(learning, data, plan.seed)
+        return cls(plan=plan, device=device, mode=mode, participant=participant)
 
 
 class Partitions(Protocol):
@@ -75,6 +99,13 @@ def find_home(context: Context) -> Home:
         PlanError: The plan does not hold.
     """
     path = str(context.run_config.get("plan", ""))
+    home = _home(path, context)
+    if home.mode == "plain" or not enrol.enrolled(context):
+        return home
+    return replace(home, participant=enrol.participant_of(context, policy_of(home.plan)))
+
+
+def _home(path: str, context: Context) -> Home:
     data = context.node_config.get("data")
     if data is not None:
         return _real(path, str(data))
@@ -104,7 +135,8 @@ def _real(path: str, data: str) -> Home:
         )
     columns = columns_of([table], plan.data)
     named = with_classes(table, target, classes)
-    return Home.of(plan, examples(named, plan.data, columns, plan.task.kind))
+    data_ = examples(named, plan.data, columns, plan.task.kind)
+    return Home.of(plan, data_, mode=_mode(plan))
 
 
 @lru_cache(maxsize=256)
@@ -112,4 +144,9 @@ def _simulated(path: str, number: int) -> Home:
     plan = _plan(path)
     partition = cast("Partitions", load(_SIMULATED, "source of simulated homes"))
     data, classes = partition(plan, number)
-    return Home.of(plan, data, classes)
+    return Home.of(plan, data, classes, mode=_mode(plan))
+
+
+def _mode(plan: Plan) -> AggregationMode:
+    """Return how a home behind a Flower node adds up: in the clear only if its plan says so."""
+    return "plain" if plan.aggregation.mode == "plain" else "secure"

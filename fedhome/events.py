@@ -20,6 +20,8 @@ Kinds that the report understands, with the data that it looks for (all optional
   (name to version)
 - ``round-closed``: round; the numbers are in ``rounds.parquet``
 - ``round-failed``, ``round-unused``: round, homes, needed, reason
+- ``sum-failed``: round, stage, homes, reason: a group's sum was not opened
+- ``weights-counted``, ``scores-counted``: what the server learnt in sums over all homes
 - ``reply-dropped``, ``reply-late``: round or stage, home or node, reason
 - ``home-excluded``: home, reason
 - ``note``: text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,7 @@ from fedhome.update import Layout
 if TYPE_CHECKING:
     from flwr.serverapp.strategy import Strategy
 
-ARRAYS, CONFIG, METRICS = "arrays", "config", "metrics"
+ARRAYS, CONFIG, METRICS, SUM = "arrays", "config", "metrics", "sum"
 EXAMPLES = "num-examples"
 SERVER_NODE = 1
 APP_RAISED = ErrorCode.CLIENT_APP_RAISED_EXCEPTION
@@ -54,7 +54,7 @@ _ON_SUMS: tuple[type[Strategy], ...] = (
 class LazyArray(Array):
     """An array that is serialised only if somebody asks for its bytes; never sent over a wire."""
 
-    def __init__(self, values: NDArray[np.float32]) -> None:
+    def __init__(self, values: NDArray[Any]) -> None:
         self.__dict__.update(
             {
                 "dtype": str(values.dtype),
@@ -71,9 +71,28 @@ class LazyArray(Array):
             return data
         raise AttributeError(name)
 
-    def numpy(self) -> NDArray[np.float32]:
+    def numpy(self) -> NDArray[Any]:
         """Return the values, as a copy that the caller may write to."""
         return np.array(self.__dict__["_values"])
+
+
+def words_reply(message: Message, words: NDArray[Any]) -> Message:
+    """Answer a message with a sum's words, in this process alone."""
+    record = ArrayRecord()
+    record["words"] = LazyArray(words)
+    return Message(RecordDict({ARRAYS: record}), reply_to=message)
+
+
+def words_of(message: Message) -> NDArray[Any]:
+    """Return the words of such a reply.
+
+    Raises:
+        UpdateError: It holds none.
+    """
+    record = message.content.get(ARRAYS)
+    if not isinstance(record, ArrayRecord) or list(record) != ["words"]:
+        raise UpdateError("a reply came without its words")
+    return record["words"].numpy()
 
 
 def array_record(layout: Layout, flat: NDArray[np.float32], *, lazy: bool = False) -> ArrayRecord:
@@ -139,6 +158,44 @@ def reply(
     return Message(content, reply_to=message)
 
 
+def with_sum(content: RecordDict, told: Mapping[str, int | str | bytes]) -> RecordDict:
+    """Return a message's content with what a sum needs beside it; the content is not copied."""
+    return RecordDict({**content, SUM: ConfigRecord(dict(told))})
+
+
+def with_config(told: Mapping[str, int | str | bytes]) -> RecordDict:
+    """Return a message's content that holds settings alone."""
+    return RecordDict({CONFIG: ConfigRecord(dict(told))})
+
+
+def sum_of(message: Message) -> ConfigRecord | None:
+    """Return what a message says of a sum; None where it asks for none."""
+    record = message.content.get(SUM)
+    return record if isinstance(record, ConfigRecord) else None
+
+
+def blob_reply(message: Message, blobs: Mapping[str, bytes]) -> Message:
+    """Answer a message with bytes by name; they travel as they are."""
+    record = ArrayRecord()
+    for name, data in blobs.items():
+        record[name] = Array("uint8", (len(data),), "fedhome.bytes", data)
+    return Message(RecordDict({ARRAYS: record}), reply_to=message)
+
+
+def blobs_of(message: Message) -> dict[str, bytes]:
+    """Return the bytes by name of a reply.
+
+    Raises:
+        UpdateError: It is an error, or holds something else.
+    """
+    if message.has_error():
+        raise UpdateError(message.error.reason or f"error {message.error.code}")
+    record = message.content.get(ARRAYS)
+    if not isinstance(record, ArrayRecord):
+        raise UpdateError("a reply came without its bytes")
+    return {name: bytes(array.data) for name, array in record.items()}
+
+
 def failure(message: Message, reason: str, code: int = APP_RAISED) -> Message:
     """Answer a message with an error."""
     return Message(Error(code, reason), reply_to=message)
@@ -170,7 +227,7 @@ def light_messages(strategy: Strategy) -> Iterator[None]:
             isinstance(inner, _FedAvg)
             and type(inner)._construct_messages is _FedAvg._construct_messages  # noqa: SLF001
         ):
-            vars(inner)["_construct_messages"] = _alike
+            vars(inner)["_construct_messages"] = alike
             changed.append(inner)
         inner = vars(inner).get("strategy")
     try:
@@ -180,7 +237,8 @@ def light_messages(strategy: Strategy) -> Iterator[None]:
             del vars(averaging)["_construct_messages"]
 
 
-def _alike(record: RecordDict, node_ids: list[int], message_type: str) -> list[Message]:
+def alike(record: RecordDict, node_ids: Sequence[int], message_type: str) -> list[Message]:
+    """Return messages to several nodes that differ in nothing else."""
     if not node_ids:
         return []
     first = Message(content=record, message_type=message_type, dst_node_id=node_ids[0])

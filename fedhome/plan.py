@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,16 @@ from fedhome.errors import PlanError
 
 Kind = Literal["regression", "binary", "multi-class"]
 EngineName = Literal["vector", "sequential", "ray"]
+AggregationMode = Literal["secure", "ideal", "plain"]
+
+DEVICES = re.compile(r"cpu|cuda(:\d+)?")
+"""Where the vector engine can compute."""
+
+SYNTHETIC_HOMES = 100
+"""Synthetic homes where a plan names no number."""
+
+SECURE_HOMES = 200
+"""Simulations of up to so many homes are secure by default, larger ones ideal."""
 
 
 class Section(BaseModel):
@@ -104,6 +115,38 @@ class Strategy(Section):
     )
 
 
+class Aggregation(Section):
+    """How updates become sums, and who sees what (docs/security.md)."""
+
+    mode: Literal["auto", "secure", "ideal", "plain"] = Field(
+        "auto",
+        description="secure: the server learns sums alone; ideal: the very same sums in a "
+        "simulation, without cryptography; plain: the server sees every update; auto: secure, "
+        "but ideal in simulations of many homes",
+    )
+    bits: int = Field(16, ge=4, le=24, description="bits of a number in fixed point, with its sign")
+    clip: float | None = Field(
+        None, gt=0, description="greatest size of an update; unset: follows the fleet's updates"
+    )
+    clip_in: Literal["linf", "l2"] = Field(
+        "linf", description="size of an update: its largest number, or its L2 norm"
+    )
+    weight_cap: int | None = Field(
+        None, ge=1, description="greatest weight of a home; unset: from a secure count at the start"
+    )
+    groups: int = Field(
+        1, ge=1, description="sums a round: a strategy that needs single updates sees one for each"
+    )
+    committee: int | None = Field(
+        None, ge=3, description="homes that open the sums; unset: from corrupt and dropped"
+    )
+    min_cohort: int = Field(5, ge=2, description="no sum over fewer homes is ever opened")
+    corrupt: float = Field(0.1, ge=0, lt=1 / 3, description="share of homes that may be corrupt")
+    dropped: float = Field(
+        0.3, ge=0, lt=1, description="share of a round's homes that may vanish before it is opened"
+    )
+
+
 class Rounds(Section):
     """How the rounds are driven."""
 
@@ -153,6 +196,9 @@ class Engine(Section):
     threads: int = Field(
         0, ge=0, description="worker threads (of each Ray shard); 0: one for each core"
     )
+    device: str = Field(
+        "cpu", description='where the vector engine trains: "cpu", "cuda" or "cuda:N" (one GPU)'
+    )
     kernel: Literal["auto", "fused", "traced", "eager"] = Field(
         "auto", description="how the vector engine trains; auto takes the fastest that fits"
     )
@@ -173,6 +219,7 @@ class Plan(Section):
     model: Model = Model()
     train: Train = Train()
     strategy: Strategy = Strategy()
+    aggregation: Aggregation = Aggregation()
     rounds: Rounds = Rounds()
     personalise: Personalise = Personalise()
     faults: Faults = Faults()
@@ -234,6 +281,13 @@ class Plan(Section):
         merge(table, sections)
         return Plan.parse(table)
 
+    def aggregation_mode(self, homes: int) -> AggregationMode:
+        """Return how a simulation of so many homes adds updates up."""
+        mode = self.aggregation.mode
+        if mode == "auto":
+            return "secure" if homes <= SECURE_HOMES else "ideal"
+        return mode
+
     def to_toml(self) -> str:
         """Return the whole resolved plan as TOML (unset settings are left out)."""
         return tomli_w.dumps(json.loads(self.model_dump_json(exclude_none=True)))
@@ -266,11 +320,62 @@ def _faults(plan: Plan) -> list[str]:
         faults.append("rounds.patience needs an evaluation: set rounds.evaluate_fraction above 0")
     if plan.engine.ray_address and plan.engine.name != "ray":
         faults.append('engine.ray_address is set, but engine.name is not "ray"')
+    faults += _device_faults(plan.engine)
+    faults += _aggregation_faults(plan)
     if plan.model.args and plan.model.name == "mlp":
         faults.append("model.args are for a module of your own; mlp has model.hidden and its like")
     if plan.strategy.wrap_args and not plan.strategy.wrap:
         faults.append("strategy.wrap_args are set, but strategy.wrap names no wrapper")
     return faults
+
+
+def _device_faults(engine: Engine) -> list[str]:
+    fault = ""
+    if not DEVICES.fullmatch(engine.device):
+        fault = f'engine.device is {engine.device!r}: "cpu", "cuda" or "cuda:N" is needed'
+    elif engine.device != "cpu" and engine.name != "vector":
+        fault = (
+            f"engine.device = {engine.device}, but engine.name = {engine.name} computes on the "
+            'processor: only engine.name = "vector" trains on a GPU'
+        )
+    return [fault] if fault else []
+
+
+_SINGLE = ("bulyan", "fedmedian", "fedtrimmedavg", "krum", "multikrum", "qfedavg")
+
+
+def _aggregation_faults(plan: Plan) -> list[str]:
+    aggregation, strategy = plan.aggregation, plan.strategy
+    if aggregation.mode == "plain":
+        return [
+            f"aggregation.{name} belongs to sums, but aggregation.mode is plain"
+            for name, field in Aggregation.model_fields.items()
+            if name != "mode" and getattr(aggregation, name) != field.default
+        ]
+    faults = []
+    needs_single = strategy.works_on == "updates" or (
+        strategy.works_on == "auto" and strategy.name.lower() in _SINGLE
+    )
+    if needs_single and aggregation.groups == 1:
+        faults.append(single_updates(strategy.name))
+    homes = plan.data.homes
+    if homes is not None and homes < aggregation.min_cohort * aggregation.groups:
+        faults.append(
+            f"data.homes = {homes}, but no sum is opened over fewer than {aggregation.min_cohort} "
+            f"homes (aggregation.min_cohort) in each of {aggregation.groups} group(s): take more "
+            'homes, or set aggregation.mode = "plain" where nothing has to be kept from the server'
+        )
+    return faults
+
+
+def single_updates(strategy: str) -> str:
+    """Return the fault of a strategy that needs to see what it may not."""
+    return (
+        f"strategy {strategy!r} needs single updates, but under secure aggregation the server sees "
+        "one sum: set aggregation.groups to 2 or more, and it sees the mean of each group; if a "
+        "mean is all that it needs, let its class say works_on_sums = True; or set "
+        'aggregation.mode = "plain" where nothing has to be kept from the server'
+    )
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -16,8 +16,10 @@ from fedhome.flower import CONFIG, quiet
 from fedhome.learning.build import learning_of
 from fedhome.plan import Plan
 from fedhome.runs import RunFolder
+from server.enrolment import enrol
 from server.report import write_report
 from server.run import run_plan
+from server.secure_grid import SecureGrid
 
 _WAIT_S, _POLL_S = 300.0, 1.0
 
@@ -47,17 +49,23 @@ def main(grid: Grid, context: Context) -> None:
         classes = plan.task.classes or tuple(map(str, range(outputs)))
         learning = learning_of(plan, features, classes if outputs > 1 else ())
         homes = len(list(grid.get_node_ids()))
+        mode = "plain" if plan.aggregation.mode == "plain" else "secure"
+        outer: Grid = grid
+        if mode == "secure":
+            channel = enrol(grid, plan, timeout_s=_WAIT_S)
+            outer = SecureGrid(channel, plan=plan, layout=learning.layout, log=log)
         log.append(
             "fleet-ready",
             homes=homes,
             features=features,
             parameters=learning.layout.size,
+            aggregation=mode,
             rounds=plan.rounds.count,
             score=learning.task.score,
         )
         run_plan(
             plan,
-            grid=grid,
+            grid=outer,
             learning=learning,
             homes=homes,
             folder=folder,

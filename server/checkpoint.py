@@ -31,6 +31,7 @@ class Checkpoint:
         rows: Rows of the table of rounds.
         memory: The strategy's memory, JSON data.
         arrays: The strategy's arrays.
+        scale: The scale of secure sums, JSON data.
     """
 
     round: int
@@ -41,6 +42,7 @@ class Checkpoint:
     rows: list[dict[str, Any]] = field(default_factory=list)
     memory: dict[str, Any] = field(default_factory=dict)
     arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
+    scale: dict[str, Any] = field(default_factory=dict)
 
 
 def save(folder: RunFolder, layout: Layout, state: Checkpoint) -> None:
@@ -56,6 +58,7 @@ def save(folder: RunFolder, layout: Layout, state: Checkpoint) -> None:
         "stale": state.stale,
         "rows": state.rows,
         "memory": state.memory,
+        "scale": state.scale,
     }
     arrays = {"flat": state.flat, "best": state.best, **state.arrays}
     data = safetensors.numpy.save(arrays, {"state": json.dumps(told)})
@@ -84,6 +87,7 @@ def load(folder: RunFolder, layout: Layout) -> Checkpoint | None:
             rows=told["rows"],
             memory=told["memory"],
             arrays=arrays,
+            scale=told["scale"],
         )
     except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
         raise RunError(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,12 @@ from fedhome.events import EventLog
 from fedhome.flower import ARRAYS, CONFIG, EXAMPLES, array_record
 from fedhome.learning.answers import OUTCOME, TRIAL
 from fedhome.learning.personalise import CHOICES, choose
+from fedhome.learning.sums import scalars_of, score_counts
 from fedhome.plan import Plan
 from fedhome.results import MODELS
 from fedhome.update import Layout
 from server.replies import sound_replies
+from server.secure_grid import SecureGrid
 
 _WHOLE = ("chosen", "examples-train", "examples-validation", EXAMPLES)
 
@@ -48,28 +51,28 @@ def personalise(
         RoundError: No home answered.
     """
     settings = plan.personalise
-    model = array_record(layout, flat)
+    asking = _Asking(plan=plan, grid=grid, log=log, model=array_record(layout, flat))
     tried = len(settings.rates) * (1 + settings.epochs)
-    told = _ask(
-        TRIAL,
-        model,
-        {},
-        lambda metrics: _trial_fault(metrics, tried),
-        plan=plan,
-        grid=grid,
-        log=log,
+    told = asking.ask(TRIAL, {}, lambda metrics: _trial_fault(metrics, tried))
+    changes = np.average(
+        [metrics["changes"] for metrics in told.values()],
+        axis=0,
+        weights=[_whole(metrics, EXAMPLES) for metrics in told.values()],
     )
-    changes = np.mean([metrics["changes"] for metrics in told.values()], axis=0)
     rate, epochs = choose(changes.reshape(len(settings.rates), -1), settings.rates)
-    log.append("personalisation-chosen", rate=rate, epochs=epochs, homes=len(told))
-    ended = _ask(
-        OUTCOME,
-        model,
-        {"rate": rate, "epochs": epochs},
-        lambda metrics: _outcome_fault(metrics, score),
-        plan=plan,
-        grid=grid,
-        log=log,
+    log.append("personalisation-chosen", rate=rate, epochs=epochs, homes=_trial_homes(told))
+    chosen: dict[str, float | int] = {"rate": rate, "epochs": epochs}
+    observe = None
+    if isinstance(grid, SecureGrid):
+        counted = asking.ask(OUTCOME, chosen, _counts_fault)
+        summed = np.sum([metrics["counts"] for metrics in counted.values()], axis=0)
+        log.append("scores-counted", score=score, **score_counts(summed))
+        # The server knows no more than this. A simulation may look at its own homes.
+        observe = grid.observe
+        if observe is None:
+            return []
+    ended = asking.ask(
+        OUTCOME, chosen, lambda metrics: _outcome_fault(metrics, score), observe=observe
     )
     return [
         row
@@ -78,41 +81,69 @@ def personalise(
     ]
 
 
-def _ask(
-    kind: str,
-    model: ArrayRecord,
-    config: Mapping[str, float | int],
-    fault: Callable[[MetricRecord], str],
-    *,
-    plan: Plan,
-    grid: Grid,
-    log: EventLog,
-) -> dict[int, MetricRecord]:
-    content = RecordDict({ARRAYS: model, CONFIG: ConfigRecord(dict(config))})
-    asked = [
-        Message(content=content, message_type=kind, dst_node_id=node)
-        for node in grid.get_node_ids()
-    ]
-    replies = list(grid.send_and_receive(asked, timeout=plan.rounds.deadline_s))
-    sound = sound_replies(replies, asked=asked, layout=None, max_examples=plan.rounds.max_examples)
-    told: dict[int, MetricRecord] = {}
-    dropped = list(sound.dropped)
-    for message in sound.replies:
-        metrics = next(iter(message.content.metric_records.values()))
-        node = message.metadata.src_node_id
-        if reason := fault(metrics):
-            dropped.append((node, reason))
+@dataclass(frozen=True, kw_only=True)
+class _Asking:
+    """Questions to all homes about the final model."""
+
+    plan: Plan
+    grid: Grid
+    log: EventLog
+    model: ArrayRecord
+
+    def ask(
+        self,
+        kind: str,
+        config: Mapping[str, float | int],
+        fault: Callable[[MetricRecord], str],
+        *,
+        observe: Callable[[list[Message]], Iterable[Message]] | None = None,
+    ) -> dict[int, MetricRecord]:
+        """Ask, and return the sound answers by node.
+
+        Raises:
+            RoundError: There is none.
+        """
+        content = RecordDict({ARRAYS: self.model, CONFIG: ConfigRecord(dict(config))})
+        asked = [
+            Message(content=content, message_type=kind, dst_node_id=node)
+            for node in self.grid.get_node_ids()
+        ]
+        rounds = self.plan.rounds
+        if observe is not None:
+            replies = observe(asked)
         else:
-            told[node] = metrics
-    for node, reason in dropped:
-        log.append("reply-dropped", stage=kind, node=node, reason=reason)
-    if not told:
-        reasons = sorted({reason for _, reason in dropped})
-        raise RoundError(
-            f"no home answered {kind}: {'; '.join(reasons[:3]) or 'all were silent'}",
-            hint="the global model is kept in the run's folder",
-        )
-    return told
+            replies = self.grid.send_and_receive(asked, timeout=rounds.deadline_s)
+        sound = sound_replies(replies, asked=asked, layout=None, max_examples=rounds.max_examples)
+        told: dict[int, MetricRecord] = {}
+        dropped = list(sound.dropped)
+        for message in sound.replies:
+            metrics = next(iter(message.content.metric_records.values()))
+            node = message.metadata.src_node_id
+            if reason := fault(metrics):
+                dropped.append((node, reason))
+            else:
+                told[node] = metrics
+        for node, reason in dropped:
+            self.log.append("reply-dropped", stage=kind, node=node, reason=reason)
+        if not told:
+            reasons = sorted({reason for _, reason in dropped})
+            raise RoundError(
+                f"no home answered {kind}: {'; '.join(reasons[:3]) or 'all were silent'}",
+                hint="the global model is kept in the run's folder",
+            )
+        return told
+
+
+def _trial_homes(told: Mapping[int, MetricRecord]) -> int:
+    return sum(_whole(metrics, EXAMPLES) for metrics in told.values())
+
+
+def _counts_fault(metrics: MetricRecord) -> str:
+    counts = metrics.get("counts")
+    wanted = len(scalars_of(OUTCOME, {}, 0))
+    if isinstance(counts, list) and len(counts) == wanted:
+        return ""
+    return f"its counts are not {wanted} numbers"
 
 
 def _trial_fault(metrics: MetricRecord, tried: int) -> str:

@@ -27,6 +27,7 @@ from fedhome.update import Layout
 from server import checkpoint, memory
 from server.checkpoint import Checkpoint
 from server.replies import Sound, sound_replies
+from server.secure_grid import SecureGrid
 
 _ROUNDING = 1e-9
 _MOST_FAILURES = 5  # rounds in a row without a quorum, after which the run gives up
@@ -77,6 +78,8 @@ class Rounds:
         self.state = found
         if found.memory:
             memory.recall(self.strategy, found.memory, found.arrays)
+        if found.scale and isinstance(self.grid, SecureGrid):
+            self.grid.scale.recall(found.scale)
         return True
 
     def run(self) -> NDArray[np.float32]:
@@ -93,6 +96,8 @@ class Rounds:
             last = state.round == plan.rounds.count or self._ends_early()
             if last or state.round % plan.rounds.checkpoint_every == 0:
                 state.memory, state.arrays = memory.remember(self.strategy)
+                if isinstance(self.grid, SecureGrid):
+                    state.scale = self.grid.scale.memory()
                 checkpoint.save(self.folder, self.layout, state)
         if self._ends_early():
             self.log.append("early-stop", round=state.round, best_loss=state.best_loss)
@@ -114,6 +119,7 @@ class Rounds:
 
     def _round(self, number: int) -> dict[str, Any]:
         begin = time.perf_counter()
+        before = self._traffic()
         arrays = array_record(self.layout, self.state.flat)
         with rng.pinned_globals(self.plan.seed, "train", number), light_messages(self.strategy):
             messages = list(
@@ -131,10 +137,18 @@ class Rounds:
         applied = time.perf_counter()
         row |= self._evaluate(number)
         evaluated = time.perf_counter()
+        if before is not None and (after := self._traffic()) is not None:
+            row |= {"bytes_up": after[0] - before[0], "bytes_down": after[1] - before[1]}
         row["seconds_train"] = answered - asked
         row["seconds_evaluate"] = evaluated - applied
         row["seconds_other"] = (asked - begin) + (applied - answered)
         return row
+
+    def _traffic(self) -> tuple[int, int] | None:
+        """Return bytes from and to all homes so far, where the grid counts them."""
+        if not isinstance(self.grid, SecureGrid):
+            return None
+        return self.grid.traffic.up, self.grid.traffic.down
 
     def _apply(self, number: int, sound: Sound) -> float | None:
         with rng.pinned_globals(self.plan.seed, "aggregate", number):

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,14 +14,19 @@ from flwr.app import Context, RecordDict
 
 from clients.app import build
 from clients.home import Home
+from fedhome.errors import EngineError
 from fedhome.learning.local import LocalLearning
 from fedhome.learning.personalise import Personaliser
 from fedhome.models.check import vectorises
-from fedhome.plan import Plan
+from fedhome.plan import AggregationMode, Plan
+from simulations.adding import Adding, IdealAdding, MaskedAdding
 from simulations.faults import faults_of
 from simulations.fleet import Gathered
 from simulations.grid import InProcessGrid, SequentialGrid, Silent
 from simulations.kernels import Kernel, kernel_of, mlp_widths
+from simulations.placement import Placement
+from simulations.secure_fleet import SecureFleet
+from simulations.shard import Homes
 from simulations.vector import Fleet, VectorCohort
 from simulations.vector_grid import VectorGrid
 
@@ -37,6 +42,8 @@ class World:
         how: The personaliser; None where the plan has none.
         sums: Whether the strategy is content with means of groups of homes.
         notice: Called with a sentence when something is not as the plan asked.
+        mode: How updates are added up.
+        secure: The parties of secure sums; None where there are none.
     """
 
     plan: Plan
@@ -45,11 +52,30 @@ class World:
     how: Personaliser | None
     sums: bool
     notice: Callable[[str], None]
+    mode: AggregationMode = "plain"
+    secure: SecureFleet | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the homes."""
         return tuple(home.home for home in self.gathered.homes)
+
+    def adding(self, homes: Homes) -> Adding | None:
+        """Return what answers for homes that are asked together; None in the clear."""
+        if self.mode == "plain":
+            return None
+        layout, score = self.learning.layout, self.learning.task.score
+        if self.mode == "ideal":
+            return IdealAdding(self.plan, self.names, homes, layout, score)
+        assert self.secure is not None
+        return MaskedAdding(
+            self.plan, self.names, homes, layout, score, parties=self.secure.parties
+        )
+
+    def close(self) -> None:
+        """End the processes that belong to it."""
+        if self.secure is not None:
+            self.secure.close()
 
     def silent(self) -> Silent | None:
         """Which homes give no answer, by the plan's faults."""
@@ -58,7 +84,9 @@ class World:
 
 
 def threads_of(plan: Plan) -> int:
-    """Return how many worker threads a plan gets."""
+    """Return how many worker threads a plan gets; a GPU is fed by one."""
+    if plan.engine.device != "cpu":
+        return 1
     return plan.engine.threads or len(os.sched_getaffinity(0))
 
 
@@ -97,23 +125,42 @@ def cohort_of(
         plan: The plan.
         threads: How many chunks are trained at a time.
         notice: Called with a sentence when a kernel is not as the plan asked.
+
+    Raises:
+        EngineError: The plan's device is not there, or the model does not run on it.
     """
+    placement = Placement.of(plan.engine.device)
+    placement.check(learning, fleet.x.shape[1])
     kernels: dict[int, Kernel] = {}
 
     def kernel(learning: LocalLearning) -> Kernel:
         if id(learning) not in kernels:
             features = fleet.x.shape[1]
-            kernels[id(learning)] = kernel_of(learning, plan.engine.kernel, features, notice)
+            kernels[id(learning)] = kernel_of(
+                learning, plan.engine.kernel, features, notice, placement
+            )
         return kernels[id(learning)]
 
-    with one_torch_thread(), ThreadPoolExecutor(threads) as workers:
-        yield VectorCohort(learning, fleet, seed=plan.seed, kernel=kernel, workers=workers)
+    with one_torch_thread(), placement.exact(), ThreadPoolExecutor(threads) as workers:
+        yield VectorCohort(
+            learning,
+            fleet,
+            seed=plan.seed,
+            kernel=kernel,
+            workers=workers,
+            placement=placement,
+        )
 
 
 @contextmanager
 def vector(world: World) -> Iterator[InProcessGrid]:
     """Train all asked homes together; a module that cannot be is trained home after home."""
     if reason := against_vectors(world):
+        if world.plan.engine.device != "cpu":
+            raise EngineError(
+                f"a GPU trains many homes at once, which this model does not allow: {reason}",
+                hint='set engine.device = "cpu": it trains such a model home after home',
+            )
         world.notice(f"the model is trained home after home: {reason}")
         with sequential(world) as grid:
             yield grid
@@ -125,13 +172,25 @@ def vector(world: World) -> Iterator[InProcessGrid]:
         threads=threads_of(world.plan),
         notice=world.notice,
     ) as cohort:
-        yield VectorGrid(cohort, world.plan, how=world.how, sums=world.sums, silent=world.silent())
+        yield VectorGrid(
+            cohort,
+            world.plan,
+            how=world.how,
+            sums=world.sums,
+            silent=world.silent(),
+            adding=world.adding,
+        )
 
 
 @contextmanager
 def sequential(world: World) -> Iterator[InProcessGrid]:
     """Run the ClientApp's own handlers, home after home."""
-    homes = [Home.of(world.plan, data, world.gathered.classes) for data in world.gathered.homes]
+    gathered = world.gathered
+    parts = [None] * len(gathered.homes) if world.secure is None else world.secure.participants()
+    homes = [
+        Home.of(world.plan, data, gathered.classes, mode=world.mode, participant=participant)
+        for data, participant in zip(gathered.homes, parts, strict=True)
+    ]
     contexts = [
         Context(
             run_id=1,
@@ -148,8 +207,13 @@ def sequential(world: World) -> Iterator[InProcessGrid]:
         assert isinstance(number, int)
         return homes[number]
 
+    def find_open(context: Context) -> Home:
+        return replace(find(context), mode="plain")
+
     with one_torch_thread():
-        yield SequentialGrid(world.names, build(find), contexts, silent=world.silent())
+        yield SequentialGrid(
+            world.names, build(find), contexts, silent=world.silent(), open_app=build(find_open)
+        )
 
 
 @contextmanager

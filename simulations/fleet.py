@@ -13,13 +13,11 @@ from fedhome.errors import DataError, EmptyFleetError, SourceError
 from fedhome.learning.examples import HomeExamples
 from fedhome.learning.tasks import task_of
 from fedhome.learning.windows import columns_of, examples, with_classes
-from fedhome.plan import Plan
+from fedhome.plan import SYNTHETIC_HOMES, Plan
 from fedhome.plugins import load
 from fedhome.tables import HomeTable
 from simulations import datasets
 from simulations.homes import generate
-
-SYNTHETIC_HOMES = 100
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ these from Flower's own.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from flwr.app import Context, Message, RecordDict
@@ -49,8 +49,24 @@ class InProcessGrid(Grid):
         take_identity(run_id)
 
     @abstractmethod
-    def answer(self, messages: list[Message]) -> list[Message]:
+    def answer(self, messages: list[Message]) -> Iterable[Message]:
         """Answer messages of homes that are not silent."""
+
+    @abstractmethod
+    def observe(self, messages: list[Message]) -> Iterable[Message]:
+        """Answer home by home and in the clear: a simulation looks at its own homes so."""
+
+    def stream(self, messages: Iterable[Message]) -> tuple[list[str], Iterator[Message]]:
+        """Answer messages one after the other, so that nobody has to hold all replies.
+
+        Returns:
+            The messages' identifiers, and the replies as they come about.
+        """
+        asked = list(messages)
+        self._behind.clear()
+        names = stamp(asked, self._sent)
+        self._sent += len(asked)
+        return names, iter(self._answers(asked))
 
     def name_of(self, node: int) -> str:
         """Return the name of the home behind a node."""
@@ -110,13 +126,9 @@ class InProcessGrid(Grid):
     ) -> Iterable[Message]:
         """Answer messages; nobody is waited for in a simulation."""
         del timeout
-        asked = list(messages)
-        self._behind.clear()
-        stamp(asked, self._sent)
-        self._sent += len(asked)
-        return self._answers(asked)
+        return list(self.stream(messages)[1])
 
-    def _answers(self, asked: list[Message]) -> list[Message]:
+    def _answers(self, asked: list[Message]) -> Iterable[Message]:
         if not asked:
             return []
         if self._silent is not None and asked[0].metadata.message_type == "train":
@@ -135,6 +147,7 @@ class SequentialGrid(InProcessGrid):
         app: The ClientApp.
         contexts: Each home's context.
         silent: Which homes give no answer.
+        open_app: A ClientApp of the same homes that answers in the clear; None: ``app`` does.
     """
 
     def __init__(
@@ -144,20 +157,28 @@ class SequentialGrid(InProcessGrid):
         contexts: Sequence[Context],
         *,
         silent: Silent | None = None,
+        open_app: ClientApp | None = None,
     ) -> None:
         super().__init__(homes, silent=silent)
         self._app = app
+        self._open_app = open_app or app
         self._contexts = contexts
 
-    def answer(self, messages: list[Message]) -> list[Message]:
+    def answer(self, messages: list[Message]) -> Iterable[Message]:
         """Run the app once a message; an error becomes an error reply, as in Flower."""
-        replies = []
-        for message in messages:
-            try:
-                replies.append(self._app(message, self._contexts[self.position(message)]))
-            except FedHomeError as error:
-                replies.append(failure(message, str(error), APP_RAISED))
-        return replies
+        return (self._run_app(self._app, message) for message in messages)
+
+    def observe(self, messages: list[Message]) -> Iterable[Message]:
+        """Run the app of homes that answer in the clear."""
+        stamp(messages, self._sent)
+        self._sent += len(messages)
+        return [self._run_app(self._open_app, message) for message in messages]
+
+    def _run_app(self, app: ClientApp, message: Message) -> Message:
+        try:
+            return app(message, self._contexts[self.position(message)])
+        except FedHomeError as error:
+            return failure(message, str(error), APP_RAISED)
 
 
 def _round_of(message: Message) -> int:

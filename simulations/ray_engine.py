@@ -29,7 +29,7 @@ from fedhome.learning.order import Order
 from simulations.engines import World, against_vectors
 from simulations.grid import InProcessGrid
 from simulations.ray_worker import Answer, actor
-from simulations.shard import Homes, Mean, Updates
+from simulations.shard import Asked, Homes, Mean, Updates, Words
 from simulations.vector import Fleet
 from simulations.vector_grid import JointGrid
 
@@ -116,6 +116,20 @@ class RayHomes(Homes):
             columns.append((places, updates.columns))
         return Updates(_joined(columns, len(homes)), params)
 
+    def train_sum(
+        self, homes: NDArray[np.int64], start: NDArray[np.float32], order: Order, asked: Asked
+    ) -> Words:
+        """Train; the shards' sums are exact, so their order does not matter."""
+
+        def questions(some: NDArray[np.int64], common: Any) -> list[Any]:
+            return [some, common, order, asked]
+
+        total, lost = np.zeros(asked.form.words, asked.form.lanes.dtype), []
+        for places, words in self._ask_all("train_sum", homes, start, questions):
+            total += words.total
+            lost += places[list(words.lost)].tolist()
+        return Words(total, tuple(sorted(lost)))
+
     def columns(
         self,
         kind: str,
@@ -123,7 +137,7 @@ class RayHomes(Homes):
         start: NDArray[np.float32],
         config: Mapping[str, Any],
     ) -> Columns:
-        """Answer an evaluation, a trial or an outcome."""
+        """Answer a census, an evaluation, a trial or an outcome."""
 
         def asked(places: NDArray[np.int64], common: Any) -> list[Any]:
             return [kind, places, common, dict(config)]
@@ -311,6 +325,7 @@ def ray_grid(world: World) -> Iterator[InProcessGrid]:
                 world.learning.layout,
                 sums=world.sums,
                 silent=world.silent(),
+                adding=world.adding,
             )
         finally:
             homes.stop()

@@ -12,13 +12,16 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fedhome.errors import FedHomeError
+from fedhome.errors import EngineError, FedHomeError
 from fedhome.flower import EXAMPLES
 from fedhome.learning import answers
 from fedhome.learning.answers import Columns
 from fedhome.learning.order import Order, clip_updates
 from fedhome.learning.personalise import Personaliser
+from fedhome.learning.sums import CENSUS, TRAIN, Terms, rounding_keys, train_terms
 from fedhome.plan import Plan
+from fedhome.secagg.form import Form
+from simulations.fused.rounding import Rounding, rounding
 from simulations.vector import Chunk, VectorCohort
 
 _NUMBERS_AT_ONCE = 1 << 26  # parameters of the homes that personalise at a time
@@ -69,6 +72,30 @@ class Updates(NamedTuple):
     params: NDArray[np.float32]
 
 
+class Asked(NamedTuple):
+    """A sum that some homes are asked for.
+
+    Args:
+        form: What lies in a home's vector.
+        round: Number of the round, which names the rounding.
+    """
+
+    form: Form
+    round: int
+
+
+class Words(NamedTuple):
+    """The sum of some homes' encoded vectors.
+
+    Args:
+        total: The wrapping sum, unsigned ``[words]``.
+        lost: Which of the asked homes, by place, are left out: what they learnt is not finite.
+    """
+
+    total: NDArray[Any]
+    lost: tuple[int, ...]
+
+
 class Homes(Protocol):
     """Homes that are asked together; ``homes`` are positions, answers are in their order."""
 
@@ -82,6 +109,11 @@ class Homes(Protocol):
     ) -> Updates:
         """Train homes ``[homes]`` from parameters ``[size]`` and return every update."""
 
+    def train_sum(
+        self, homes: NDArray[np.int64], start: NDArray[np.float32], order: Order, asked: Asked
+    ) -> Words:
+        """Train homes ``[homes]`` from parameters ``[size]`` and return the sum of their words."""
+
     def columns(
         self,
         kind: str,
@@ -89,7 +121,7 @@ class Homes(Protocol):
         start: NDArray[np.float32],
         config: Mapping[str, Any],
     ) -> Columns:
-        """Answer a message of this kind: an evaluation, a trial, an outcome.
+        """Answer a message of this kind: a census, an evaluation, a trial, an outcome.
 
         Raises:
             FedHomeError: No home understands such a message.
@@ -175,6 +207,56 @@ class Shard(Homes):
             columns["norm_bit"] = bits.astype(np.int64)
         return Updates(columns, trained.params)
 
+    def train_sum(
+        self, homes: NDArray[np.int64], start: NDArray[np.float32], order: Order, asked: Asked
+    ) -> Words:
+        """Train and add up what homes encode, chunk by chunk; the sum is exact in any order."""
+        form = asked.form
+        cohort = self._cohort.pick(homes)
+        weights = np.minimum(self._weights[homes], form.fixed.weight_cap)
+        keys = rounding_keys(self._plan.seed, TRAIN, asked.round, cohort.homes)
+        compiled = _compiled_rounding() if form.fixed.norm == "linf" else None
+
+        def add(chunk: Chunk) -> tuple[NDArray[Any], Terms, NDArray[np.int64]]:
+            changes = _changes(compiled, chunk.params, start)
+            fine = np.isfinite(changes).all(axis=1) & np.isfinite(chunk.losses)
+            params, some, bits = chunk.params, chunk.homes[fine], None
+            if not fine.all():
+                params, changes = params[fine], changes[fine]
+            if order.clip_norm is not None:
+                bits = clip_updates(start, params, order.clip_norm)
+                changes = _changes(compiled, params, start)
+            terms = train_terms(
+                changes,
+                losses=chunk.losses[fine],
+                weights=weights[some],
+                bits=bits,
+                size_in=self._plan.aggregation.clip_in,
+            )
+            own = [keys[home] for home in some]
+            if compiled is None:
+                sums: NDArray[Any] = form.added(changes, terms.weights, own)
+            else:
+                sums = compiled.sums(form.fixed, params, start, terms.weights, own)
+            return sums, terms, chunk.homes[~fine]
+
+        parts, terms, gone = zip(
+            *cohort.each_chunk(
+                start,
+                add,
+                stream=order.round,
+                epochs=self._plan.train.epochs,
+                proximal_mu=order.proximal_mu,
+            ),
+            strict=True,
+        )
+        total = form.put_together(
+            np.sum(parts, axis=0),
+            np.concatenate([some.weights for some in terms]),
+            np.concatenate([some.values for some in terms]),
+        )
+        return Words(total, tuple(np.sort(np.concatenate(gone)).tolist()))
+
     def columns(
         self,
         kind: str,
@@ -182,7 +264,11 @@ class Shard(Homes):
         start: NDArray[np.float32],
         config: Mapping[str, Any],
     ) -> Columns:
-        """Answer an evaluation, a trial or an outcome."""
+        """Answer a census, an evaluation, a trial or an outcome."""
+        if kind == CENSUS:
+            cohort = self._cohort.pick(homes)
+            most = np.maximum(cohort.counts("train"), cohort.counts("validation"))
+            return {"examples": np.minimum(most, self._plan.rounds.max_examples)}
         if kind == answers.EVALUATE:
             return answers.evaluate(self._cohort.pick(homes), start)
         return self._personal(kind, homes, start, config)
@@ -208,3 +294,24 @@ class Shard(Homes):
             for first in range(0, len(homes), size)
         ]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _changes(
+    compiled: Rounding | None, params: NDArray[np.float32], start: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return what homes changed, ``[homes, size]``; of a compiled sum the greatest, ``[homes, 1]``.
+
+    The size of an update and whether it is finite can be told from either.
+    """
+    if compiled is None:
+        with np.errstate(over="ignore"):  # it is left out, as one that is not finite
+            return params - start
+    return compiled.largest(params, start)[:, None]
+
+
+def _compiled_rounding() -> Rounding | None:
+    """Return the compiled way of adding up; None where no machine code may be made."""
+    try:
+        return rounding()
+    except EngineError:
+        return None

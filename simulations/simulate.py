@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 
 import pyarrow as pa
+from flwr.serverapp import Grid
 
-from fedhome.errors import RunError
+from fedhome.aggregation import check_groups
+from fedhome.errors import PlanError, RunError
 from fedhome.events import Event, EventLog
 from fedhome.flower import quiet, sums_suffice
 from fedhome.learning.build import learning_of
 from fedhome.learning.personalise import personaliser
-from fedhome.plan import Plan
+from fedhome.plan import Plan, single_updates
 from fedhome.results import SummaryRow, summary
 from fedhome.runs import RunFolder, SavedModel
 from server.report import write_report
@@ -24,6 +27,8 @@ from server.run import run_plan
 from server.strategies import strategy_of
 from simulations.engines import ENGINES, World
 from simulations.fleet import gather
+from simulations.grid import InProcessGrid
+from simulations.secure_fleet import SecureFleet, summing
 
 _DEFAULT = Path(__file__).parent / "scenarios" / "default.toml"
 
@@ -121,7 +126,6 @@ def _run(
             plan=plan.name,
             seed=plan.seed,
             data=plan.data.source,
-            aggregation="plain",
             versions={name: version(name) for name in ("fedhome", "flwr", "torch", "numpy")},
         )
         world = _world(plan, log, tell_homes=not resumed)
@@ -132,13 +136,14 @@ def _run(
             features=world.gathered.homes[0].x.shape[1],
             parameters=world.learning.layout.size,
             engine=plan.engine.name,
+            aggregation=world.mode,
             rounds=plan.rounds.count,
             score=world.learning.task.score,
         )
-        with ENGINES[plan.engine.name](world) as grid:
+        with closing(world), ENGINES[plan.engine.name](world) as grid:
             run_plan(
                 plan,
-                grid=grid,
+                grid=grid if world.mode == "plain" else _summing(world, grid, log),
                 learning=world.learning,
                 homes=len(world.names),
                 folder=folder,
@@ -149,6 +154,10 @@ def _run(
         log.append("run-finished", seconds=time.perf_counter() - begin)
     write_report([folder], folder.report_path)
     return Result(folder)
+
+
+def _summing(world: World, grid: InProcessGrid, log: EventLog) -> Grid:
+    return summing(grid, plan=world.plan, layout=world.learning.layout, log=log, fleet=world.secure)
 
 
 def _world(plan: Plan, log: EventLog, *, tell_homes: bool) -> World:
@@ -163,6 +172,14 @@ def _world(plan: Plan, log: EventLog, *, tell_homes: bool) -> World:
         plan.strategy.works_on == "auto" and sums_suffice(strategy_of(plan, len(gathered.homes)))
     )
     how = None if plan.personalise.name == "none" else personaliser(plan.personalise.name)
+    mode = plan.aggregation_mode(len(gathered.homes))
+    if mode != "plain":
+        _check_sums(plan, len(gathered.homes), sums=sums)
+    secure = None
+    if mode == "secure":
+        here = plan.engine.name == "sequential"  # the ClientApp's handlers work in this process
+        names = [home.home for home in gathered.homes]
+        secure = SecureFleet(names, plan, workers=0 if here else None)
 
     def notice(text: str) -> None:
         log.append("note", text=text)
@@ -174,4 +191,21 @@ def _world(plan: Plan, log: EventLog, *, tell_homes: bool) -> World:
         how=how,
         sums=sums,
         notice=notice,
+        mode=mode,
+        secure=secure,
     )
+
+
+def _check_sums(plan: Plan, homes: int, *, sums: bool) -> None:
+    """Refuse what cannot be added up in secret.
+
+    Raises:
+        PlanError: All faults at once.
+    """
+    faults = []
+    if not sums and plan.aggregation.groups == 1:
+        faults.append(single_updates(plan.strategy.name))
+    if fault := check_groups(plan, homes):
+        faults.append(fault)
+    if faults:
+        raise PlanError(faults)

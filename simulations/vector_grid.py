@@ -6,24 +6,28 @@ one that needs single updates, with one reply a home. The strategy cannot tell.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message
 from numpy.typing import NDArray
 
+from clients.secure import HELP
 from fedhome.errors import EngineError, FedHomeError
-from fedhome.flower import EXAMPLES, array_record, content_of, failure, read_flat, reply
+from fedhome.flower import EXAMPLES, array_record, content_of, failure, read_flat, reply, stamp
 from fedhome.learning import answers
+from fedhome.learning.answers import Columns
 from fedhome.learning.order import Order
 from fedhome.learning.personalise import Personaliser
+from fedhome.learning.sums import NOT_FINITE
 from fedhome.plan import Plan
 from fedhome.update import Layout
+from simulations.adding import Adding
 from simulations.grid import InProcessGrid, Silent
 from simulations.shard import Homes, Shard
 from simulations.vector import VectorCohort
 
-_NOT_FINITE = "what it learnt or measured holds numbers that are not finite"
+MakeAdding = Callable[[Homes], Adding | None]
 
 
 class JointGrid(InProcessGrid):
@@ -35,6 +39,7 @@ class JointGrid(InProcessGrid):
         layout: Layout of the parameters.
         sums: Whether the strategy is content with means of groups of homes.
         silent: Which homes give no answer.
+        adding: Makes what answers where updates are added up; None: in the clear.
     """
 
     def __init__(
@@ -45,13 +50,25 @@ class JointGrid(InProcessGrid):
         *,
         sums: bool,
         silent: Silent | None = None,
+        adding: MakeAdding | None = None,
     ) -> None:
         super().__init__(names, silent=silent)
         self._together = homes
         self._layout = layout
         self._sums = sums
+        self._adding = None if adding is None else adding(homes)
 
-    def answer(self, messages: list[Message]) -> list[Message]:
+    def observe(self, messages: list[Message]) -> Iterable[Message]:
+        """Answer home by home, in the clear."""
+        stamp(messages, self._sent)
+        self._sent += len(messages)
+        arrays, config = content_of(messages[0])
+        kind = messages[0].metadata.message_type
+        homes = np.array([self.position(message) for message in messages])
+        columns = self._together.columns(kind, homes, read_flat(self._layout, arrays), config)
+        return _rows(messages, columns)
+
+    def answer(self, messages: list[Message]) -> Iterable[Message]:
         """Answer messages; those with the same content are computed together.
 
         Raises:
@@ -59,13 +76,17 @@ class JointGrid(InProcessGrid):
         """
         together: dict[tuple[int, str], list[Message]] = {}
         for message in messages:
-            key = (id(message.content), message.metadata.message_type)
+            kind = message.metadata.message_type
+            # Members are asked with a content each, and answer together all the same.
+            key = (0 if kind == HELP else id(message.content), kind)
             together.setdefault(key, []).append(message)
-        return [
+        return (
             answer for (_, kind), some in together.items() for answer in self._alike(kind, some)
-        ]
+        )
 
-    def _alike(self, kind: str, messages: list[Message]) -> list[Message]:
+    def _alike(self, kind: str, messages: list[Message]) -> Iterable[Message]:
+        if self._adding is not None:
+            return self._adding.answer(self, messages)
         arrays, config = content_of(messages[0])
         homes = np.array([self.position(message) for message in messages])
         try:
@@ -90,7 +111,7 @@ class JointGrid(InProcessGrid):
     ) -> list[Message]:
         mean = self._together.train_mean(homes, start, order)
         if mean.weight == 0:
-            return [failure(message, _NOT_FINITE) for message in messages]
+            return [failure(message, NOT_FINITE) for message in messages]
         metrics: dict[str, float | int | list[float]] = {
             EXAMPLES: mean.weight,
             "train_loss": mean.loss,
@@ -130,13 +151,11 @@ class JointGrid(InProcessGrid):
             weights = columns.pop(EXAMPLES)[fine]
             total = float(weights.sum())
             if total == 0:
-                return [failure(message, _NOT_FINITE) for message in messages]
+                return [failure(message, NOT_FINITE) for message in messages]
             mean: dict[str, float | int | list[float]] = {EXAMPLES: int(total)}
             mean |= {k: float((weights * v[fine]).sum() / total) for k, v in columns.items()}
             return self._for_all(messages, tuple(np.flatnonzero(~fine).tolist()), mean)
-        return [
-            reply(message, answers.row(columns, place)) for place, message in enumerate(messages)
-        ]
+        return _rows(messages, columns)
 
     def _for_all(
         self,
@@ -153,7 +172,11 @@ class JointGrid(InProcessGrid):
         first = next(place for place in range(len(messages)) if place not in gone)
         answer = reply(messages[first], metrics, arrays)
         self.stands_for(answer, len(messages) - len(gone))
-        return [answer, *(failure(messages[place], _NOT_FINITE) for place in sorted(gone))]
+        return [answer, *(failure(messages[place], NOT_FINITE) for place in sorted(gone))]
+
+
+def _rows(messages: list[Message], columns: Columns) -> list[Message]:
+    return [reply(message, answers.row(columns, place)) for place, message in enumerate(messages)]
 
 
 class VectorGrid(JointGrid):
@@ -165,6 +188,7 @@ class VectorGrid(JointGrid):
         how: The personaliser; None where the plan has none.
         sums: Whether the strategy is content with means of groups of homes.
         silent: Which homes give no answer.
+        adding: Makes what answers where updates are added up; None: in the clear.
     """
 
     def __init__(
@@ -175,6 +199,7 @@ class VectorGrid(JointGrid):
         how: Personaliser | None,
         sums: bool,
         silent: Silent | None = None,
+        adding: MakeAdding | None = None,
     ) -> None:
         super().__init__(
             cohort.homes,
@@ -182,4 +207,5 @@ class VectorGrid(JointGrid):
             cohort.learning.layout,
             sums=sums,
             silent=silent,
+            adding=adding,
         )

@@ -65,7 +65,7 @@ def test_the_guide_of_strategies_runs_as_written(tmp_path: Path) -> None:
     guide = ROOT / "docs" / "strategies.md"
     (snippet,) = blocks(guide, "python")
     (tmp_path / "halfway.py").write_text(snippet, "utf-8")
-    small = "data.homes=3 data.days=14 rounds.count=2 model.hidden=[4] personalise.name=none"
+    small = "data.homes=6 data.days=14 rounds.count=2 model.hidden=[4] personalise.name=none"
     done = subprocess.run(
         [
             Path(sys.executable).with_name("fedhome"),

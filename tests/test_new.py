@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FEDHOME = Path(sys.executable).parent / "fedhome"
 OWN_SCENARIO = """
 name = "of-mine"
-data = { homes = 3, days = 8 }
+data = { homes = 6, days = 8 }
 model = { hidden = [4] }
 rounds = { count = 1 }
 personalise = { name = "none" }

@@ -29,11 +29,9 @@ from fedhome.secagg import (
     MemoryStore,
     Policy,
 )
-from fedhome.secagg import member as committee_member
 from fedhome.secagg.bundle import SEALED_BYTES, SHARE_BYTES
 from fedhome.secagg.directory import Signed
 from fedhome.secagg.graph import groups
-from fedhome.secagg.masks import add_masks
 from fedhome.secagg.messages import (
     ARRIVAL_BYTES,
     MISSING,
@@ -48,7 +46,6 @@ from fedhome.secagg.messages import (
     to_bits,
     upload_signed,
 )
-from fedhome.secagg.opening import mask_seeds, restore
 from fedhome.secagg.policy import most_corrupt
 from fedhome.secagg.repair import repair
 from fedhome.secagg.shamir import PRIME, split
@@ -594,74 +591,6 @@ def test_a_member_votes_for_one_set_of_homes_only() -> None:
     fewer = _without(Request.from_bytes(poll), 7).to_bytes()
     refused(OpeningError, "conflict", lambda: member.answer(fewer, now=NOW))
     refused(OpeningError, "conflict", lambda: sum_.world.restart("h00").answer(fewer, now=NOW))
-
-
-def _split_openings(sum_: Sum, target: int, votes: bytes) -> dict[str, bytes]:
-    """Return requests that show each member another set of three homes, the target in all.
-
-    Eight members, five of whom open. Each other home is in three sets at most, so five or
-    more members hold that it is absent, and all eight that the target is there.
-    """
-    request = Request.from_bytes(next(iter(sum_.aggregator.polls().values())))
-    others = [place for place in range(8) if place != target]
-    requests = {}
-    for number, member in enumerate(sum_.world.directory.members):
-        shown = sorted({target, others[2 * number % 7], others[(2 * number + 1) % 7]})
-        present = np.zeros(8, np.bool_)
-        present[shown] = True
-        arrivals = b"".join(
-            request.arrivals[place * ARRIVAL_BYTES : (place + 1) * ARRIVAL_BYTES] for place in shown
-        )
-        sealed = b"".join(bundle.sealed_for(number) for bundle in sum_.bundles.values())
-        requests[member] = replace(
-            request, present=to_bits(present), arrivals=arrivals, votes=votes, sealed=sealed
-        ).to_bytes()
-    return requests
-
-
-def test_split_openings_would_lay_a_home_bare_if_members_did_not_vote(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(committee_member, "check_votes", lambda *_, **__: None)
-    world = World.of(8, policy=Policy(min_cohort=3, corrupt=0.0))
-    sum_ = world.draw_up(a_min=3, tau=2)
-    uploads = {}
-    for home in sum_.bundles:
-        sum_.join(home)
-        uploads[home] = sum_.upload(home)
-    target = 2
-    answers = {}
-    for number, (name, request) in enumerate(_split_openings(sum_, target, b"x").items()):
-        answer = Answer.from_bytes(world.homes[name].answer(request, now=NOW))
-        answers[number] = np.frombuffer(answer.shares, "<u4").reshape(8, -1)
-    present = np.arange(8) == target
-    # Of each home, only the answers that gave the same of its two secrets go together.
-    secrets: dict[int, bytes] = {}
-    for place in range(8):
-        restored = restore(sum_.manifest, present, [place], answers, 5)
-        assert not restored.lost
-        secrets |= restored.secrets
-    edges = sum_.manifest.adjacency(world.directory)
-    vector = np.frombuffer(Upload.from_bytes(uploads["h02"]).vector, "<u2").copy()
-    add_masks(vector, *mask_seeds(sum_.manifest, present, edges, secrets))
-    assert np.array_equal(vector, sum_.sent["h02"])
-
-
-def test_split_openings_find_no_quorum() -> None:
-    world = World.of(8, policy=Policy(min_cohort=3, corrupt=0.0))
-    sum_ = world.draw_up(a_min=3, tau=2)
-    for home in sum_.bundles:
-        sum_.join(home)
-        sum_.upload(home)
-    requests = _split_openings(sum_, 2, b"")
-    votes = b""
-    for number, (member, request) in enumerate(requests.items()):
-        vote = world.homes[member].answer(request, now=NOW)
-        votes += number.to_bytes(4, "big") + vote[-64:]
-    for member, request in requests.items():
-        data = replace(Request.from_bytes(request), votes=votes).to_bytes()
-        machine = world.homes[member]
-        refused(OpeningError, "votes", lambda: machine.answer(data, now=NOW))  # noqa: B023
 
 
 def test_how_many_corrupt_homes_come_into_a_group() -> None:

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = [
-    "data.homes=3",
+    "data.homes=6",
     "data.days=8",
     "model.hidden=[4]",
     "rounds.count=1",

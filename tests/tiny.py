@@ -41,6 +41,7 @@ def plan(**sections: Any) -> Plan:
         "rounds": {"count": 2, "fraction": 1.0, "quorum": 0.5, "evaluate_fraction": 1.0},
         "personalise": {"name": "none", "epochs": 2, "local_epochs": 3, "rates": [0.5, 1.0]},
         "engine": {"name": "vector", "threads": 1},
+        "aggregation": {"mode": "plain"},
     }
     return Plan.parse(table).change(**sections)
 
@@ -157,6 +158,10 @@ class FakeGrid(InProcessGrid):
         self.timeouts.append(timeout)
         return super().send_and_receive(messages, timeout=timeout)
 
+    def observe(self, messages: list[Message]) -> list[Message]:
+        """Answer as ever."""
+        return self.answer(messages)
+
     def answer(self, messages: list[Message]) -> list[Message]:
         """Ask the function, message by message."""
         answers = [self._how(message, self.position(message)) for message in messages]
@@ -190,6 +195,7 @@ SETTINGS: dict[str, Any] = {
     "rounds": {"count": 3},
     "personalise": {"name": "fine-tune", "epochs": 1, "local_epochs": 2, "rates": [1.0]},
     "engine": {"threads": 1},
+    "aggregation": {"mode": "plain"},
 }
 
 

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fedhome.plan import Plan
+from fedhome.aggregation import lines
+from fedhome.plan import SYNTHETIC_HOMES, Plan
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -20,8 +21,11 @@ def explain(
     plan: Annotated[
         str | None, typer.Argument(help="A plan (TOML) or a scenario.", metavar="PLAN")
     ] = None,
+    homes: Annotated[
+        int | None, typer.Option(help="Homes that secure sums are explained for.")
+    ] = None,
 ) -> None:
-    """Show every setting: its value in this plan, its default, and what it means."""
+    """Show every setting, and what secure aggregation derives from them, with its bounds."""
     from fedhome.cli.simulate import find_plan  # noqa: PLC0415 - avoids a circle
 
     resolved = Plan.load(find_plan(plan)) if plan else Plan()
@@ -32,7 +36,24 @@ def explain(
         shown = escape(_text(value))
         changed = f"[bold]{shown}[/] [dim](default {escape(_text(default))})[/]"
         table.add_row(name, shown if value == default else changed, escape(meaning))
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    count = homes or resolved.data.homes or SYNTHETIC_HOMES
+    mode = resolved.aggregation_mode(count)
+    if mode == "plain":
+        return
+    derived = Table(
+        show_edge=False,
+        header_style="bold",
+        title=f"secure sums over {count} homes ({mode} in a simulation)",
+        title_justify="left",
+    )
+    for name in ("parameter", "value, and why"):
+        derived.add_column(name, overflow="fold")
+    for name, meaning in lines(resolved, count):
+        derived.add_row(name, escape(meaning))
+    console.print()
+    console.print(derived)
 
 
 @app.command()

@@ -74,6 +74,9 @@ class Lines:
             "round-unused": lambda: (
                 f"round {data['round']} changed nothing: {escape(data['reason'])}"
             ),
+            "sum-failed": lambda: (
+                f"a sum over {data['homes']} homes was not opened: {escape(data['reason'])}"
+            ),
             "early-stop": lambda: f"stopped early after round {data['round']}",
             "personalising": lambda: f"personalising {data['homes']} homes",
         }
@@ -100,6 +103,8 @@ def _fleet(data: Any) -> str:
     parts.append(f"{data['parameters']:,} parameters")
     if "engine" in data:
         parts.append(f"engine {data['engine']}")
+    if "aggregation" in data:
+        parts.append(f"{data['aggregation']} aggregation")
     return ", ".join(parts)
 
 

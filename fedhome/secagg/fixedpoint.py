@@ -76,6 +76,21 @@ class FixedPoint:
             )
         return np.minimum(weights, self.weight_cap)
 
+    def scales(self, weights: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return how many steps a unit of each home's update is, and how many it has at most.
+
+        Args:
+            weights: int64 ``[homes]``.
+
+        Returns:
+            float32 ``[homes]`` each.
+
+        Raises:
+            ParameterError: As in `cap`.
+        """
+        scale = (self.cap(weights) / self.step).astype(np.float32)
+        return scale, np.minimum(np.float32(self.clip) * scale, np.float32(self.most))
+
     def quantise(
         self, updates: NDArray[np.float32], weights: NDArray[np.int64], keys: Sequence[bytes]
     ) -> NDArray[np.int32]:
@@ -132,8 +147,7 @@ class FixedPoint:
             UpdateError: As in `quantise`, before the block that holds it.
         """
         homes, elements = _check(updates, weights, keys)
-        plain = (self.cap(weights) / self.step).astype(np.float32)
-        bound = np.minimum(np.float32(self.clip) * plain, np.float32(self.most))[:, None]
+        plain, bound = self.scales(weights)
         rows = max(1, min(_BLOCK // max(elements, 1), most_homes or homes, homes))
         width = max(1, min(elements, _BLOCK))
         buffers = _Buffers(rows * width)
@@ -147,7 +161,7 @@ class FixedPoint:
             streams = [_keystream(key) for key in keys[chosen]]
             for start in range(0, elements, width):
                 part = slice(start, min(start + width, elements))
-                block = buffers.round(updates[chosen, part], scale, bound[chosen], streams)
+                block = buffers.round(updates[chosen, part], scale, bound[chosen, None], streams)
                 yield chosen, part, block
 
     def mean(self, total: NDArray[np.int64], weight: int) -> NDArray[np.float64]:

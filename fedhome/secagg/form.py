@@ -147,20 +147,57 @@ class Form:
             ParameterError: As in `encode`, or more homes than the form allows.
             UpdateError: As in `encode`.
         """
+        weights = self.fixed.cap(weights)
+        return self.put_together(self.added(updates, weights, keys), weights, values)
+
+    def added(
+        self,
+        updates: NDArray[np.float32] | None,
+        weights: NDArray[np.int64],
+        keys: Sequence[bytes],
+    ) -> NDArray[np.float64]:
+        """Return the sum over homes of what `FixedPoint.quantise` returns, float64 ``[elements]``.
+
+        Args:
+            updates: As in `encode`.
+            weights: As in `encode`.
+            keys: As in `encode`.
+
+        Raises:
+            ParameterError: As in `encode`.
+            UpdateError: As in `encode`.
+        """
+        sums = np.zeros(self.elements)  # whole, below 2^53: exact
+        most = max(1, _EXACT // self.fixed.most)
+        for _, part, block in self._blocks(updates, weights, keys, most):
+            sums[part] += np.add.reduce(block, axis=0)
+        return sums
+
+    def put_together(
+        self,
+        sums: NDArray[np.signedinteger[Any]] | NDArray[np.floating[Any]],
+        weights: NDArray[np.int64],
+        values: NDArray[np.float64],
+    ) -> Words:
+        """Return what `total` returns, where the elements were added up before.
+
+        Args:
+            sums: What `added` returns, or the sum of what it returned for some homes each.
+            weights: As in `encode`, of all homes.
+            values: As in `encode`, of all homes.
+
+        Raises:
+            ParameterError: As in `encode`, or more homes than the form allows.
+        """
         count = len(weights)
         if count > self.homes:
             raise ParameterError(
                 f"{count} homes came for a sum of at most {self.homes}", reason="wraps"
             )
-        weights = self.fixed.cap(weights)
-        sums = np.zeros(self.scalar_lanes + self.elements)  # whole, below 2^53: exact
-        sums[: self.scalar_lanes] = self._scalars.encode(values, weights).sum(axis=0)
-        most = max(1, _EXACT // self.fixed.most)
-        for _, part, block in self._blocks(updates, weights, keys, most):
-            place = slice(self.scalar_lanes + part.start, self.scalar_lanes + part.stop)
-            sums[place] += np.add.reduce(block, axis=0)
+        scalars = self._scalars.encode(values, self.fixed.cap(weights)).sum(axis=0)
         packed = np.zeros(self.words, self.lanes.dtype)
-        self.lanes.put(packed, 0, sums, homes=count)
+        self.lanes.put(packed, 0, scalars, homes=count)
+        self.lanes.put(packed, self.scalar_lanes, sums, homes=count)
         return packed
 
     def decode(self, total: Words, homes: int) -> Total:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Any
 
@@ -49,6 +50,8 @@ class Home:
         store: Where the state is kept.
         policy: What the home insists on.
         verify: How signatures are checked; another function is for simulations only.
+        read_directory: How a directory is read and verified; as above.
+        read_manifest: How a manifest is read and verified; as above.
     """
 
     def __init__(
@@ -60,9 +63,12 @@ class Home:
         store: Store,
         policy: Policy | None = None,
         verify: Verify = signature_holds,
+        read_directory: Callable[..., Directory] = Directory.verify,
+        read_manifest: Callable[..., Manifest] = Manifest.verify,
     ) -> None:
         self._keys, self._authority, self._store = keys, authority, store
         self._verify = verify
+        self._read_directory, self._read_manifest = read_directory, read_manifest
         self.policy = policy or Policy()
         self.state = state
         self._directory: Directory | None = None
@@ -83,7 +89,7 @@ class Home:
                 ``not-listed``: the home, with these keys, is not (or no longer) of the fleet.
         """
         last = self.state.last
-        directory = Directory.verify(data, self._authority, last=last, verify=self._verify)
+        directory = self._read_directory(data, self._authority, last=last, verify=self._verify)
         entry = directory.entries.get(self._keys.home)
         own = self._keys.entry()
         if entry is None or (entry.identity, entry.share) != (own.identity, own.share):
@@ -137,7 +143,7 @@ class Home:
                 or ``public-key``.
         """
         directory, _ = self._epoch(ManifestError)
-        manifest = Manifest.verify(data, directory, verify=self._verify)
+        manifest = self._read_manifest(data, directory, verify=self._verify)
         for reason, fault, message in (
             ("purpose", manifest.purpose != purpose, "another purpose than the server's message"),
             ("replayed", manifest.turn <= self.state.turn, "a turn that has passed"),
@@ -184,6 +190,7 @@ class Home:
             member=self._keys.home,
             now=now,
             verify=self._verify,
+            read=self._read_manifest,
         )
         manifest, given = case.manifest.digest, b""
         openings = member.record(case, self.state)

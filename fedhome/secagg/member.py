@@ -11,6 +11,7 @@ manifest, and none gives a share before ``threshold`` voted alike.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,8 +59,18 @@ def examine(
     member: str,
     now: float,
     verify: Verify,
+    read: Callable[..., Manifest] = Manifest.verify,
 ) -> Case:
     """Return what a request asks for, or refuse it.
+
+    Args:
+        request: The server's.
+        directory: The epoch's.
+        policy: What this member insists on.
+        member: Its name.
+        now: Unix time, s.
+        verify: How signatures are checked.
+        read: How the manifest is read and verified; another function is for simulations only.
 
     Raises:
         WireError: The manifest is none.
@@ -70,7 +81,7 @@ def examine(
     if member not in directory.members:
         raise OpeningError(f"{member} is not on the committee", reason="not-member")
     try:
-        manifest = Manifest.verify(request.manifest, directory, verify=verify)
+        manifest = read(request.manifest, directory, verify=verify)
         policy.check(manifest, directory)
     except ManifestError as error:
         raise OpeningError(error.message, reason=error.reason, hint=error.hint) from None

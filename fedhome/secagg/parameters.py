@@ -199,13 +199,13 @@ def _graph(
         sparse = math.log(homes) + chances.below(chances.binomial(a_min - 1, edge))
         # The greatest tau that honest homes reach is the hardest for an attacker.
         tau = int(np.searchsorted(sparse, -liveness * _LN2, side="right")) - 1
-        split = _split(honest, bad, a_min - bad, edge, tau) if tau > 0 else math.inf
+        split = split_chance(honest, bad, a_min - bad, edge, tau) if tau > 0 else math.inf
         if split <= -security * _LN2:
             return degree, tau, split / _LN2, float(sparse[tau]) / _LN2
     return complete
 
 
-def _split(honest: int, bad: int, in_sum: int, edge: float, tau: int) -> float:
+def split_chance(honest: int, bad: int, in_sum: int, edge: float, tau: int) -> float:
     """Bound the chance that the honest homes of some sum fall into two parts, as its logarithm.
 
     The server picks the sum after it has seen the graph, so every choice counts. Let the

@@ -16,7 +16,7 @@ from fedhome.errors import DirectoryError, ManifestError, ParameterError
 from fedhome.secagg import chances, graph
 from fedhome.secagg.directory import Directory
 from fedhome.secagg.manifest import TURN_BITS, Manifest
-from fedhome.secagg.parameters import _split
+from fedhome.secagg.parameters import split_chance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +67,14 @@ class Policy:
                 reason="committee",
             )
 
-    def corrupt_homes(self, directory: Directory, *, roster: int, groups: int) -> int:
-        """Return with how many corrupt homes in one roster is to be reckoned."""
-        fleet = len(directory.names)
+    def corrupt_homes(self, fleet: int, *, roster: int, groups: int) -> int:
+        """Return with how many corrupt homes in one roster is to be reckoned.
+
+        Args:
+            fleet: Homes in the directory.
+            roster: Homes in the roster.
+            groups: Into how many groups the fleet is split.
+        """
         if self.least_share == 0:
             return _floor(self.corrupt * roster)
         corrupt = _floor(self.corrupt * fleet)
@@ -77,9 +82,15 @@ class Policy:
             return corrupt
         return most_corrupt(fleet, corrupt, -(-fleet // groups), self._bits(groups))
 
-    def least_sum(self, directory: Directory, *, roster: int, groups: int) -> int:
-        """Return how many homes must be in a sum: two honest ones at the very least."""
-        corrupt = self.corrupt_homes(directory, roster=roster, groups=groups)
+    def least_sum(self, fleet: int, *, roster: int, groups: int) -> int:
+        """Return how many homes must be in a sum: two honest ones at the very least.
+
+        Args:
+            fleet: Homes in the directory.
+            roster: Homes in the roster.
+            groups: Into how many groups the fleet is split.
+        """
+        corrupt = self.corrupt_homes(fleet, roster=roster, groups=groups)
         return max(self.min_cohort, corrupt + 2)
 
     def check(self, manifest: Manifest, directory: Directory) -> None:
@@ -111,7 +122,7 @@ class Policy:
 
     def _sum_faults(self, manifest: Manifest, directory: Directory) -> Iterator[tuple[str, str]]:
         count, groups, form = len(manifest.names), manifest.groups, manifest.form
-        least = self.least_sum(directory, roster=count, groups=groups)
+        least = self.least_sum(len(directory.names), roster=count, groups=groups)
         if not least <= manifest.a_min <= count:
             yield "a-min", f"a sum over {manifest.a_min} of {count} homes; {least} are needed"
         if manifest.degree and not self._graph_holds(manifest, directory):
@@ -122,7 +133,8 @@ class Policy:
     def _graph_holds(self, manifest: Manifest, directory: Directory) -> bool:
         """Return whether no sum that the server may ask for is likely to fall into two."""
         count, groups = len(manifest.names), manifest.groups
-        corrupt = min(self.corrupt_homes(directory, roster=count, groups=groups), count)
+        corrupt = self.corrupt_homes(len(directory.names), roster=count, groups=groups)
+        corrupt = min(corrupt, count)
         pool = -(-len(directory.names) // groups) if self.least_share else count
         chance = _split_chance(
             pool - corrupt,
@@ -155,7 +167,9 @@ def most_corrupt(homes: int, corrupt: int, drawn: int, bits: int) -> int:
 @lru_cache(maxsize=64)
 def _split_chance(honest: int, corrupt: int, in_sum: int, edge: float, tau: int) -> float:
     """Return log2 of the chance that some sum falls into two, for an edge below certainty."""
-    return -math.inf if edge >= 1 else _split(honest, corrupt, in_sum, edge, tau) / math.log(2)
+    return (
+        -math.inf if edge >= 1 else split_chance(honest, corrupt, in_sum, edge, tau) / math.log(2)
+    )
 
 
 @lru_cache(maxsize=64)

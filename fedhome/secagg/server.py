@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.errors import BundleError, OpeningError, UploadError, WireError
-from fedhome.secagg.bundle import SHARE_BYTES, Bundle
+from fedhome.secagg.bundle import NONCE_BYTES, SEALED_BYTES, SHARE_BYTES, Bundle
 from fedhome.secagg.directory import Directory, Verify, signature_holds
 from fedhome.secagg.manifest import Manifest
 from fedhome.secagg.masks import add_masks
 from fedhome.secagg.messages import (
+    ROW_BYTES,
     UPLOAD_OVERHEAD,
     Answer,
     Request,
@@ -195,8 +196,8 @@ class Aggregator:
         Raises:
             OpeningError: ``a-min`` or ``isolated``.
         """
-        request = self._request(b"", b"")
-        return dict.fromkeys(self._directory.members, request)
+        self._close()
+        return dict.fromkeys(self._directory.members, self._question().to_bytes())
 
     def receive_vote(self, member: str, data: bytes) -> None:
         """Count a member's vote, or refuse it and leave everything as it is.
@@ -233,11 +234,10 @@ class Aggregator:
             )
         chosen = sorted(self._votes)[: self._directory.threshold]
         votes = b"".join(place.to_bytes(4, "big") + self._votes[place] for place in chosen)
+        question = self._question()
         return {
-            member: self._request(
-                votes, b"".join(bundle.sealed_for(place) for bundle in self._bundles)
-            )
-            for place, member in enumerate(self._directory.members)
+            member: replace(question, votes=votes, sealed=sealed).to_bytes()
+            for member, sealed in zip(self._directory.members, self._sealed(), strict=True)
         }
 
     def receive_opening(self, member: str, data: bytes) -> None:
@@ -333,15 +333,26 @@ class Aggregator:
             )
         self._closed = True
 
-    def _request(self, votes: bytes, sealed: bytes) -> bytes:
-        self._close()
+    def _question(self) -> Request:
         return Request(
             manifest=self._signed,
             present=to_bits(self._present()),
             arrivals=b"".join(self._arrivals[place] for place in sorted(self._arrivals)),
-            votes=votes,
-            sealed=sealed,
-        ).to_bytes()
+            votes=b"",
+            sealed=b"",
+        )
+
+    def _sealed(self) -> Iterator[bytes]:
+        """Yield what each member gets: its sealed share of every home, 100 bytes each."""
+        bundles = self._bundles
+        rows = np.empty((len(bundles), ROW_BYTES), np.uint8)
+        nonces = b"".join(bundle.nonce for bundle in bundles)
+        rows[:, :NONCE_BYTES] = np.frombuffer(nonces, np.uint8).reshape(len(bundles), -1)
+        shares = np.frombuffer(b"".join(bundle.shares for bundle in bundles), np.uint8)
+        by_home = shares.reshape(len(bundles), -1, SEALED_BYTES)
+        for place in range(by_home.shape[1]):
+            rows[:, NONCE_BYTES:] = by_home[:, place]
+            yield rows.tobytes()
 
     def _place(self, member: str) -> int:
         if not self._closed or self._opened:

@@ -53,7 +53,7 @@ def facts(run: RunResults) -> dict[str, str]:
         else None,
         "Engine": started.get("engine") or run.setting("engine", "name"),
         "Strategy": run.setting("strategy", "name"),
-        "Aggregation": started.get("aggregation") or run.setting("aggregation", "mode"),
+        "Aggregation": _aggregation(run),
         "Seed": started.get("seed", run.setting("seed")),
         "Homes": started.get("homes") or _homes(run),
         "Rounds": f"{closed}{of}" if closed else None,
@@ -124,6 +124,11 @@ def remarks(run: RunResults) -> list[str]:
         if row.left_out
     ]
     chosen = dict(zip(run.homes["home"].to_pylist(), run.homes["chosen"].to_pylist(), strict=True))
+    if run.started.get("aggregation") in {"secure", "ideal"}:
+        said.append(
+            "Scores of single homes are the simulation's own view of its homes: "
+            "the server learnt counts and means alone."
+        )
     kept = Counter(name for name in chosen.values() if name)
     if kept:
         parts = [f"{MODEL_NAMES[name].lower()} in {n}" for name, n in kept.most_common()]
@@ -250,6 +255,18 @@ def count(amount: int, noun: str) -> str:
 
 def _homes(run: RunResults) -> int | None:
     return len(set(run.homes["home"].to_pylist())) if run.homes is not None else None
+
+
+_AGGREGATION: Final = {
+    "secure": "secure: the server learnt sums alone",
+    "ideal": "ideal: the sums of the secure protocol, computed without cryptography",
+    "plain": "plain: the server saw every update",
+}
+
+
+def _aggregation(run: RunResults) -> str:
+    mode = str(run.started.get("aggregation") or run.setting("aggregation", "mode") or "")
+    return _AGGREGATION.get(mode, mode)
 
 
 def _replies(run: RunResults) -> str:

@@ -77,13 +77,14 @@ class Workload:
                 labels=labels,
             )
 
-    def plan(self, *, clients: int, rounds: int, kernel: str = "auto") -> Plan:
+    def plan(self, *, clients: int, rounds: int, kernel: str = "auto", mode: str = "plain") -> Plan:
         """Return the plan of fedhome for this workload.
 
         Args:
             clients: How many clients.
             rounds: How many rounds.
             kernel: ``engine.kernel``.
+            mode: ``aggregation.mode``; the others add nothing up in secret either.
         """
         rows = self.rows + 2
         return Plan.load(
@@ -110,6 +111,7 @@ class Workload:
             rounds={"count": rounds, "evaluate_fraction": 0.0},
             personalise={"name": "none"},
             engine={"kernel": kernel},
+            aggregation={"mode": mode},
         )
 
     def initial(self) -> Floats:

@@ -1,0 +1,139 @@
+"""The parties of a secure simulation, made on the fly: authority, server, homes and their keys.
+
+Everything is real but the places: all keys live in processes of this program and end with it.
+What a real deployment keeps apart (the authority's key from the server's, each home's from all
+others) lies side by side here, so a secure simulation shows what the protocol does and costs; it
+protects nobody.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import cached_property
+
+from clients.secure import Participant
+from fedhome.aggregation import parameters_of, policy_of
+from fedhome.events import EventLog
+from fedhome.plan import Plan
+from fedhome.rng import generator
+from fedhome.secagg import Authority, Directory, ServerKeys
+from fedhome.update import Layout
+from server.protocol import ProtocolChannel
+from server.secure_grid import SecureGrid
+from server.sums import Channel, IdealChannel
+from simulations.alike import remembering
+from simulations.grid import InProcessGrid
+from simulations.parties import Enrolment, LocalParties, Parties
+from simulations.workers import WorkerParties, workers_for
+
+
+class SecureFleet:
+    """A fleet with its keys, which are made when they are first asked for; close it in the end.
+
+    Args:
+        names: Names of the homes.
+        plan: The plan.
+        workers: In how many processes the homes' machines live; 0: in this one; None: as the
+            plan's ``engine.threads`` says, where there are homes enough.
+
+    Raises:
+        PlanError: The plan's parameters do not hold for so many homes.
+        EngineError: No worker can be started.
+    """
+
+    def __init__(self, names: Sequence[str], plan: Plan, *, workers: int | None = None) -> None:
+        self._names, self._plan = tuple(names), plan
+        self._derived = parameters_of(plan, len(names))
+        self._authority = Authority.create()
+        self.server = ServerKeys.create()
+        if workers is None:
+            cores = plan.engine.threads or len(os.sched_getaffinity(0))
+            workers = workers_for(len(names), cores)
+        # They start while this process builds its model: nobody waits for them.
+        self._workers = WorkerParties(workers) if workers else None
+
+    @cached_property
+    def parties(self) -> Parties:
+        """The homes' machines, with the fleet's directory."""
+        told = Enrolment(self._authority.public, policy_of(self._plan))
+        parties: Parties
+        if self._workers is None:
+            parties = LocalParties(dict(enumerate(self._names)), told)
+        else:
+            self._workers.populate(self._names, told)
+            parties = self._workers
+        every = range(len(self._names))
+        self._directory = self._drawn(parties, every)
+        parties.renew(every, self._authority.issue(self._directory))
+        return parties
+
+    @property
+    def directory(self) -> Directory:
+        """The directory that the authority signed."""
+        assert self.parties is not None
+        return self._directory
+
+    def participants(self) -> tuple[Participant, ...]:
+        """Return each home's part in this process, for the ClientApp's own handlers."""
+        self.close()
+        parties = self.parties
+        assert isinstance(parties, LocalParties), "the machines were asked for elsewhere before"
+        return tuple(Participant(party.machine) for party in parties.parties.values())
+
+    def close(self) -> None:
+        """End the processes of the homes, and their keys with them."""
+        if self._workers is not None:
+            self._workers.close()
+            self._workers = None
+
+    def _drawn(self, parties: Parties, places: Sequence[int]) -> Directory:
+        entries = parties.entries(places)
+        return Directory(
+            fleet=os.urandom(16),
+            epoch=1,
+            seed=epoch_seed(self._plan),
+            server=self.server.public,
+            committee=self._derived.committee,
+            corrupt=self._derived.corrupt,
+            threshold=self._derived.threshold,
+            homes=tuple(sorted(entries, key=lambda entry: entry.home)),
+        )
+
+
+def epoch_seed(plan: Plan) -> bytes:
+    """Return the epoch's seed of a simulation: from the plan's seed, so that groups repeat."""
+    return generator(plan.seed, "epoch").bytes(32)
+
+
+def summing(
+    grid: InProcessGrid,
+    *,
+    plan: Plan,
+    layout: Layout,
+    log: EventLog,
+    fleet: SecureFleet | None,
+) -> SecureGrid:
+    """Return the grid that answers with sums, around one whose homes live in this process.
+
+    Args:
+        grid: That one.
+        plan: The plan.
+        layout: Layout of the parameters.
+        log: The run's log.
+        fleet: The parties of the protocol; None for ideal sums.
+    """
+    names = {node: grid.name_of(node) for node in grid.get_node_ids()}
+    if fleet is None:
+        channel: Channel = IdealChannel(grid, plan, names, seed=epoch_seed(plan))
+    else:
+        channel = ProtocolChannel(
+            grid,
+            plan,
+            names,
+            directory=fleet.directory,
+            keys=fleet.server,
+            run=os.urandom(16),
+            verify=remembering(),
+        )
+    return SecureGrid(channel, plan=plan, layout=layout, log=log, observe=grid.observe)
