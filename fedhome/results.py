@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -205,6 +205,32 @@ def summary(homes: pa.Table, *, margin: float = 0.005) -> list[SummaryRow]:
             )
         )
     return rows
+
+
+def counted_summary(counted: Mapping[str, Any]) -> list[SummaryRow]:
+    """Return what secure counts of the homes' scores say, as :func:`summary` would.
+
+    Args:
+        counted: The data of a run's event ``scores-counted``. Mean, median and percentile are read
+            off a histogram of scores from -1 to 1; nobody knows which home has which score.
+    """
+    homes = int(counted["homes"])
+    return [
+        SummaryRow(
+            model=model,
+            homes=homes,
+            left_out=0,
+            mean=told["mean"],
+            median=told["median"],
+            p10=told["p10"],
+            compared=0 if model == "local" else homes,
+            hurt=told.get("hurt", np.nan),
+            helped=told.get("helped", np.nan),
+            p_value=np.nan,
+        )
+        for model, told in ((name, counted["models"].get(name)) for name in MODELS)
+        if told is not None
+    ]
 
 
 def _wilcoxon(gap: NDArray[np.float64]) -> float:

@@ -7,9 +7,9 @@ import time
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.serverapp import Grid, ServerApp
 from rich.console import Console
-from rich.markup import escape
 
 from fedhome.cli.progress import Lines
+from fedhome.cli.table import print_summary
 from fedhome.errors import DataError, RoundError
 from fedhome.events import EventLog
 from fedhome.flower import CONFIG, quiet
@@ -74,7 +74,7 @@ def main(grid: Grid, context: Context) -> None:
         )
         log.append("run-finished", seconds=time.perf_counter() - begin)
     write_report([folder], folder.report_path)
-    console.print(f"report: {escape(str(folder.report_path))}", highlight=False, soft_wrap=True)
+    print_summary(console, folder)
 
 
 def _shape(grid: Grid) -> tuple[int, int]:

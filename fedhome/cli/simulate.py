@@ -69,7 +69,7 @@ def simulate(  # noqa: PLR0917 - typer gives them by name
             result = world.resume(resume, on_event=watch)
         else:
             result = world.simulate(resolved, out=out, on_event=watch)
-    print_summary(console, result)
+    print_summary(console, result.folder)
 
 
 def resolve(plan: str | None, data: str | None, sets: list[str]) -> Plan:

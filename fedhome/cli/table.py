@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-if TYPE_CHECKING:
-    from simulations.simulate import Result
+from fedhome.results import SummaryRow, counted_summary, summary
+from fedhome.runs import RunFolder
 
 _NAMES = {
     "baseline": "no learning",
@@ -21,20 +20,23 @@ _NAMES = {
 }
 
 
-def print_summary(console: Console, result: Result) -> None:
+def print_summary(console: Console, folder: RunFolder) -> None:
     """Print the table of models and the path of the report."""
-    folder = result.folder
+    events = {event.event: event.data for event in folder.read_events()}
+    counted: Any = events.get("scores-counted")
+    rows: list[SummaryRow] = []
     if folder.homes_path.exists():
-        score = next(
-            str(event.data["score"])
-            for event in folder.read_events()
-            if event.event == "fleet-ready"
-        )
-        table = Table(title=f"{score} on test rows, over {_homes(result)} homes", title_style="")
+        rows = summary(folder.read_homes())
+    elif counted is not None:
+        rows = counted_summary(counted)
+    if rows:
+        homes = max(row.homes + row.left_out for row in rows)
+        title = f"{events['fleet-ready']['score']} on test rows, over {homes} homes"
+        table = Table(title=title, title_style="")
         table.add_column("model")
         for name in ("mean", "median", "10th pct", "hurt", "helped"):
             table.add_column(name, justify="right")
-        for row in result.summary:
+        for row in rows:
             table.add_row(
                 _NAMES[row.model],
                 f"{row.mean:.3f}",
@@ -46,11 +48,9 @@ def print_summary(console: Console, result: Result) -> None:
             )
         console.print(table)
         console.print("hurt, helped: homes worse, better off than alone", style="dim")
+        if not folder.homes_path.exists():
+            console.print("counted in secret: no single home's score is known", style="dim")
     console.print(f"report: {escape(str(folder.report_path))}", highlight=False, soft_wrap=True)
-
-
-def _homes(result: Result) -> int:
-    return len(np.unique(result.homes["home"].to_numpy(zero_copy_only=False)))
 
 
 def _share(value: float) -> str:

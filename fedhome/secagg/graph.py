@@ -53,6 +53,8 @@ def groups(seed: bytes, turn: int, homes: Sequence[str], count: int) -> tuple[tu
     """
     if not 1 <= count <= len(homes):
         raise ParameterError(f"{len(homes)} homes do not make {count} groups", reason="groups")
+    if count == 1:
+        return (tuple(sorted(homes)),)
     order = _by_hash(_GROUPS + seed + turn.to_bytes(8, "big"), homes)
     cuts = [len(order) * number // count for number in range(count + 1)]
     return tuple(tuple(sorted(order[a:b])) for a, b in pairwise(cuts))

@@ -17,7 +17,7 @@ from fedhome.errors import WireError
 
 _VERSION = 1
 _MOST_NUMBER = (1 << 63) - 1
-_ID_BYTES = 64
+_ID_BYTES = 255  # as long as the name of a file
 
 
 @dataclass(frozen=True)

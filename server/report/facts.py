@@ -73,13 +73,14 @@ def side_by_side(runs: Sequence[RunResults]) -> dict[str, list[str]]:
 
 def headlines(run: RunResults, margin: float) -> list[tuple[str, str]]:
     """Return the few numbers that say most, each with what it is."""
-    if run.homes is None or not run.learnt:
+    rows = {row.model: row for row in run.summary(margin) if row.homes}
+    best = next((model for model in ("personalised", "global") if model in rows), "")
+    if not best:
         return []
-    rows = {row.model: row for row in summary(run.homes, margin=margin)}
-    learnt = rows[run.learnt]
-    name = MODEL_NAMES[run.learnt].lower()
+    learnt = rows[best]
+    name = MODEL_NAMES[best].lower()
     shown = [(number(learnt.mean), f"mean {run.score_name}, {name}")]
-    if "local" in run.scores:
+    if "local" in rows:
         shown.append((number(rows["local"].mean), f"mean {run.score_name}, local only"))
     if learnt.compared:
         shown.append((share(learnt.helped), "of the homes helped"))
@@ -117,7 +118,7 @@ SUMMARY_COLUMNS: Final = (
 def remarks(run: RunResults) -> list[str]:
     """Return what a reader of the summary must know, one sentence each."""
     if run.homes is None:
-        return ["This run scored no homes."]
+        return _counted_remarks(run) or ["This run scored no homes."]
     said = [
         f"{MODEL_NAMES[row.model]}: {count(row.left_out, 'home')} left out for want of a score."
         for row in summary(run.homes)
@@ -134,6 +135,22 @@ def remarks(run: RunResults) -> list[str]:
         parts = [f"{MODEL_NAMES[name].lower()} in {n}" for name, n in kept.most_common()]
         said.append(f"The homes' own gates kept {', '.join(parts)} of {len(chosen)} homes.")
     return said
+
+
+def _counted_remarks(run: RunResults) -> list[str]:
+    if not run.counted:
+        return []
+    kept = ", ".join(
+        f"{MODEL_NAMES[name].lower()} in {n}" for name, n in run.counted["chosen"].items()
+    )
+    how = (
+        "Counted in secret: the server learnt how many homes score how well, not which. Figures "
+        "are read off a histogram, scores below -1 count as -1."
+    )
+    return [
+        how,
+        f"The homes' own gates kept {kept} of {run.counted['homes']} homes.",
+    ]
 
 
 @dataclass

@@ -14,7 +14,7 @@ from plotly.offline import get_plotlyjs
 
 from fedhome.apps import installed_root
 from fedhome.errors import RunError
-from fedhome.runs import RunFolder, summary, write_atomically
+from fedhome.runs import RunFolder, write_atomically
 from server.report import facts
 from server.report.comparison import comparison_figures
 from server.report.figures import figures
@@ -78,9 +78,7 @@ def _page(runs: Sequence[RunResults], margin: float) -> str:
         headlines=facts.headlines(one, margin) if one else [],
         columns=facts.SUMMARY_COLUMNS,
         score_name=" or ".join(dict.fromkeys(run.score_name for run in runs)),
-        summaries=[
-            (run, summary(run.homes, margin=margin)) for run in runs if run.homes is not None
-        ],
+        summaries=[(run, rows) for run in runs if (rows := run.summary(margin))],
         margin=margin,
         compared=any(run.learnt and "local" in run.scores for run in runs),
         remarks=[(run, said) for run in runs if (said := facts.remarks(run))],

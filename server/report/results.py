@@ -12,7 +12,8 @@ from typing import Any
 import pyarrow as pa
 
 from fedhome.events import Event
-from fedhome.runs import RunFolder, scores
+from fedhome.results import SummaryRow, counted_summary
+from fedhome.runs import RunFolder, scores, summary
 
 STARTS = ("run-started", "run-resumed")
 
@@ -89,6 +90,18 @@ class RunResults:
     def learnt(self) -> str:
         """The furthest model that the run scored: personalised, else global, else none."""
         return next((name for name in ("personalised", "global") if name in self.scores), "")
+
+    @property
+    def counted(self) -> Mapping[str, Any]:
+        """What the server learnt of the homes' scores in a secure count; empty without one."""
+        told = [e.data for e in self.events if e.event == "scores-counted"]
+        return told[-1] if told else {}
+
+    def summary(self, margin: float) -> list[SummaryRow]:
+        """Return how each model did over all homes, from single scores or else from counts."""
+        if self.homes is not None:
+            return summary(self.homes, margin=margin)
+        return counted_summary(self.counted) if self.counted else []
 
     def setting(self, *path: str) -> Any:
         """Return a setting of the plan, None where it has none."""
