@@ -22,6 +22,8 @@
     │   ├── OpeningError         a member refuses to open a sum, or it cannot be opened
     │   ├── StateError           a home's secret state that cannot be used
     │   └── ParameterError       parameters under which the promises would not hold
+    ├── RegistryError            a registry of models that cannot be used; `reason` is a short word
+    │   └── ReleaseError         a home refuses a release
     ├── PluginError              a name for which no object is found
     └── EngineError              an engine that is not installed or cannot run this plan
 """
@@ -139,6 +141,24 @@ class StateError(SecAggError):
 
 class ParameterError(SecAggError):
     """Parameters of the protocol under which its promises would not hold."""
+
+
+class RegistryError(FedHomeError):
+    """A registry of models, or a release in it, that cannot be used.
+
+    Args:
+        message: What happened and where, without any key.
+        reason: A short word for what was found, such as ``"altered"``.
+        hint: What can be done about it.
+    """
+
+    def __init__(self, message: str, *, reason: str, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.reason = reason
+
+
+class ReleaseError(RegistryError):
+    """A home refuses a release; the model that it has stays in use."""
 
 
 class PluginError(FedHomeError):

@@ -162,7 +162,8 @@ class Fleet:
                 record = _Record.from_bytes(checked.body)
             except WireError:
                 raise _damaged(folder / RECORD) from None
-            if hashlib.sha256(checked.body).digest() != checked.hash:
+            names = [entry.home for entry in record.homes]
+            if hashlib.sha256(checked.body).digest() != checked.hash or len({*names}) < len(names):
                 raise _damaged(folder / RECORD)
             fleet = cls(folder, lock, record)
             undo.pop_all()

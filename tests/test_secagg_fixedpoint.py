@@ -447,7 +447,9 @@ def test_anything_else_is_no_form(plain: object) -> None:
 
 
 def test_a_flag_takes_one_digit_and_counts_exactly() -> None:
-    scalars = Scalars(tuple(Scalar(f"f{n}", 0.0, 1.0, weighted=False, bits=1) for n in (0, 1)), 9, 1)
+    scalars = Scalars(
+        tuple(Scalar(f"f{n}", 0.0, 1.0, weighted=False, bits=1) for n in (0, 1)), 9, 1
+    )
     assert scalars.digits == (1, 1, 1)
     digits = scalars.encode(np.array([[1.0, 0.0], [1.0, 1.0], [0.4, 0.6]]), np.ones(3, np.int64))
     assert scalars.decode(digits.sum(axis=0, dtype=np.int64), 3) == (3, {"f0": 2.0, "f1": 2.0})

@@ -46,7 +46,7 @@ def test_a_message_is_a_plain_array() -> None:
         (1, 2, "label"),
         (1, True, "label"),
         (2, "", "size"),
-        (2, "x" * 65, "size"),
+        (2, "x" * 256, "size"),
         (2, "a\nb", "size"),
         (2, b"h1", "type"),
         (3, 0, "range"),

@@ -143,7 +143,7 @@ class HomeState:
                 reason="damaged",
                 hint="enrol the home anew: an older copy could use a key twice",
             ) from None
-        return cls(
+        state = cls(
             version=stored.version,
             epoch=stored.epoch,
             directory=stored.directory,
@@ -152,6 +152,13 @@ class HomeState:
             live={entry.serial: Secrets(key=entry.key, blind=entry.blind) for entry in stored.live},
             openings={opening.home: opening for opening in stored.openings},
         )
+        if state.to_bytes() != data:  # unsorted, or an entry twice
+            raise StateError(
+                "the home's secret state is damaged: its entries are out of order",
+                reason="damaged",
+                hint="enrol the home anew: an older copy could use a key twice",
+            )
+        return state
 
 
 class Store(Protocol):

@@ -16,6 +16,7 @@ import msgpack
 from fedhome.errors import WireError
 
 _VERSION = 1
+_MOST_ENTRIES = 100_000  # of the longest list: the homes of a directory
 _MOST_NUMBER = (1 << 63) - 1
 _ID_BYTES = 255  # as long as the name of a file
 
@@ -154,10 +155,19 @@ class Message:
         if type(data) is not bytes or len(data) > (cls.MOST if most is None else most):
             raise WireError(f"a {cls.LABEL} message is too long, or no bytes", reason="size")
         try:
-            plain = msgpack.unpackb(data, raw=False, strict_map_key=True)
+            plain = msgpack.unpackb(
+                data, raw=False, strict_map_key=True, max_array_len=min(len(data), _MOST_ENTRIES)
+            )
             same = msgpack.packb(plain, use_bin_type=True) == data
         # Whatever msgpack makes of foreign bytes (it knows a dozen errors), they are no message.
-        except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException):
+        except (
+            ValueError,
+            TypeError,
+            OverflowError,
+            RecursionError,
+            MemoryError,
+            msgpack.UnpackException,
+        ):
             raise WireError(f"no {cls.LABEL} message: not readable", reason="format") from None
         if not same:
             raise WireError(f"no {cls.LABEL} message: not in its one form", reason="canonical")
