@@ -18,7 +18,7 @@ from fedhome.learning import answers
 from fedhome.learning.answers import Columns
 from fedhome.learning.order import Order, clip_updates
 from fedhome.learning.personalise import Personaliser
-from fedhome.learning.sums import CENSUS, TRAIN, Terms, rounding_keys, train_terms
+from fedhome.learning.sums import CENSUS, TRAIN, rounding_keys, sizes_of, train_terms
 from fedhome.plan import Plan
 from fedhome.secagg.form import Form
 from simulations.fused.rounding import Rounding, rounding
@@ -96,6 +96,17 @@ class Words(NamedTuple):
     lost: tuple[int, ...]
 
 
+class _Added(NamedTuple):
+    """What a chunk's homes add to a sum: their rounded updates, and each one's own numbers."""
+
+    total: NDArray[Any]
+    homes: NDArray[np.int64]
+    losses: NDArray[np.float64]
+    bits: NDArray[np.bool_]
+    sizes: NDArray[np.float64]
+    gone: NDArray[np.int64]
+
+
 class Homes(Protocol):
     """Homes that are asked together; ``homes`` are positions, answers are in their order."""
 
@@ -128,6 +139,20 @@ class Homes(Protocol):
         """
 
 
+class _Outcomes(NamedTuple):
+    """What homes said of themselves in the end: where they are asked again, nothing is new.
+
+    Args:
+        asked: The model and the settings that they were asked about.
+        known: Which homes' answers are there, bool ``[homes]``.
+        columns: The answers, each ``[homes]``.
+    """
+
+    asked: tuple[bytes, str]
+    known: NDArray[np.bool_]
+    columns: Columns
+
+
 class Shard(Homes):
     """The homes of a cohort.
 
@@ -146,6 +171,7 @@ class Shard(Homes):
         self._how = how
         self._numbers = _NUMBERS_AT_ONCE // of
         self._weights = np.minimum(cohort.counts("train"), plan.rounds.max_examples)
+        self._outcomes: _Outcomes | None = None
 
     def train_mean(
         self, homes: NDArray[np.int64], start: NDArray[np.float32], order: Order
@@ -216,31 +242,33 @@ class Shard(Homes):
         weights = np.minimum(self._weights[homes], form.fixed.weight_cap)
         keys = rounding_keys(self._plan.seed, TRAIN, asked.round, cohort.homes)
         compiled = _compiled_rounding() if form.fixed.norm == "linf" else None
+        size_in = self._plan.aggregation.clip_in
 
-        def add(chunk: Chunk) -> tuple[NDArray[Any], Terms, NDArray[np.int64]]:
+        def add(chunk: Chunk) -> _Added:
             changes = _changes(compiled, chunk.params, start)
             fine = np.isfinite(changes).all(axis=1) & np.isfinite(chunk.losses)
-            params, some, bits = chunk.params, chunk.homes[fine], None
+            params, some = chunk.params, chunk.homes[fine]
             if not fine.all():
                 params, changes = params[fine], changes[fine]
+            bits = np.zeros(len(some), np.bool_)
             if order.clip_norm is not None:
                 bits = clip_updates(start, params, order.clip_norm)
                 changes = _changes(compiled, params, start)
-            terms = train_terms(
-                changes,
-                losses=chunk.losses[fine],
-                weights=weights[some],
-                bits=bits,
-                size_in=self._plan.aggregation.clip_in,
-            )
             own = [keys[home] for home in some]
             if compiled is None:
-                sums: NDArray[Any] = form.added(changes, terms.weights, own)
+                total: NDArray[Any] = form.added(changes, weights[some], own)
             else:
-                sums = compiled.sums(form.fixed, params, start, terms.weights, own)
-            return sums, terms, chunk.homes[~fine]
+                total = compiled.sums(form.fixed, params, start, weights[some], own)
+            return _Added(
+                total,
+                some,
+                chunk.losses[fine],
+                bits,
+                sizes_of(changes, size_in),
+                chunk.homes[~fine],
+            )
 
-        parts, terms, gone = zip(
+        totals, some, losses, bits, sizes, gone = zip(
             *cohort.each_chunk(
                 start,
                 add,
@@ -250,11 +278,14 @@ class Shard(Homes):
             ),
             strict=True,
         )
-        total = form.put_together(
-            np.sum(parts, axis=0),
-            np.concatenate([some.weights for some in terms]),
-            np.concatenate([some.values for some in terms]),
+        terms = train_terms(
+            np.concatenate(sizes)[:, None],
+            losses=np.concatenate(losses),
+            weights=weights[np.concatenate(some)],
+            bits=None if order.clip_norm is None else np.concatenate(bits),
+            size_in="linf",
         )
+        total = form.put_together(np.sum(totals, axis=0), terms.weights, terms.values)
         return Words(total, tuple(np.sort(np.concatenate(gone)).tolist()))
 
     def columns(
@@ -271,7 +302,25 @@ class Shard(Homes):
             return {"examples": np.minimum(most, self._plan.rounds.max_examples)}
         if kind == answers.EVALUATE:
             return answers.evaluate(self._cohort.pick(homes), start)
+        if kind == answers.OUTCOME:
+            return self._outcome(homes, start, config)
         return self._personal(kind, homes, start, config)
+
+    def _outcome(
+        self, homes: NDArray[np.int64], start: NDArray[np.float32], config: Mapping[str, Any]
+    ) -> Columns:
+        """Answer what homes gained: once for a sum, and once more where a simulation looks on."""
+        asked = (start.tobytes(), repr(sorted(config.items())))
+        if self._outcomes is None or self._outcomes.asked != asked:
+            self._outcomes = _Outcomes(asked, np.zeros(len(self._weights), np.bool_), {})
+        known, columns = self._outcomes.known, self._outcomes.columns
+        missing = homes[~known[homes]]
+        if len(missing):
+            for name, values in self._personal(answers.OUTCOME, missing, start, config).items():
+                everyone = np.zeros((len(known), *values.shape[1:]), values.dtype)
+                columns.setdefault(name, everyone)[missing] = values
+            known[missing] = True
+        return {name: values[homes] for name, values in columns.items()}
 
     def _personal(
         self,

@@ -67,6 +67,18 @@ def native(plan: Plan) -> Native:
 
 @cache
 def _compiled(plan: Plan) -> Native:
+    program = write_program(plan)
+    engine = machine_code(program.source)
+    call = _SIGNATURE(engine.get_function_address(ENTRY))
+    return Native(call, program.workspace, engine)
+
+
+def machine_code(source: str) -> Any:
+    """Compile LLVM source; what is returned owns the code. Call it from one thread at a time.
+
+    Raises:
+        EngineError: The system lets no process create machine code.
+    """
     try:
         binding.check_jit_execution()
     except OSError as error:
@@ -74,18 +86,16 @@ def _compiled(plan: Plan) -> Native:
         raise EngineError(message, hint="Choose another engine.") from error
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
-    program = write_program(plan)
     machine = binding.Target.from_default_triple().create_target_machine(
         cpu=binding.get_host_cpu_name(),
         features=binding.get_host_cpu_features().flatten(),
         opt=_OPTIMISATION,
         jit=True,
     )
-    module = binding.parse_assembly(program.source)
+    module = binding.parse_assembly(source)
     module.triple = machine.triple
     module.data_layout = str(machine.target_data)
     module.verify()
     engine = binding.create_mcjit_compiler(module, machine)
     engine.finalize_object()
-    call = _SIGNATURE(engine.get_function_address(ENTRY))
-    return Native(call, program.workspace, engine)
+    return engine
