@@ -17,7 +17,7 @@ from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from numpy.typing import NDArray
 
-from fedhome.errors import FedHomeError
+from fedhome.errors import EngineError, FedHomeError
 from fedhome.events import EventLog
 from fedhome.flower import EXAMPLES, array_record, content_of, failure, read_flat, reply
 from fedhome.learning import sums
@@ -137,6 +137,8 @@ class SecureGrid(Grid):
             if not self._census(asked, round_number, timeout_s):
                 return []
             question = self._question(kind, config, start, round_number, timeout_s)
+        except EngineError:  # no home's refusal: a simulation that cannot go on
+            raise
         except FedHomeError as error:
             return [failure(message, error.message) for message in asked]
         answers: list[Message] = []

@@ -142,6 +142,7 @@ class MaskedAdding(_Summed):
         layout: Layout of the parameters.
         score: Name of the task's score.
         parties: The homes' machines of the protocol, by the same places.
+        quorum: How many members of the committee open a sum.
     """
 
     def __init__(
@@ -153,9 +154,11 @@ class MaskedAdding(_Summed):
         score: str,
         *,
         parties: Parties,
+        quorum: int,
     ) -> None:
         super().__init__(plan, names, homes, layout, score)
         self.parties = parties
+        self.quorum = quorum
 
     def answer(self, grid: InProcessGrid, messages: list[Message]) -> Iterator[Message]:
         """Answer home after home; what one home learnt is let go when it is masked."""
@@ -173,14 +176,18 @@ class MaskedAdding(_Summed):
         except UpdateError as error:
             yield from (failure(message, error.message) for message in messages)
             return
-        yield from _replies(messages, "answer", self.parties.answers(places, requests))
+        # As many as open a sum answer at once, the others only if these did not suffice.
+        for first in range(0, len(places), self.quorum):
+            some = slice(first, first + self.quorum)
+            answers = self.parties.answers(places[some], requests[some])
+            yield from _replies(messages[some], "answer", answers)
 
     def _summed(self, messages: list[Message], places: list[int]) -> Iterator[Message]:
         """Let the homes join a sum, train or measure, and send what they add."""
         first, taken, read = messages[0], list[tuple[Message, int]](), None
         try:
             expects = expected(first.metadata.message_type, self.start(first), self.layout)
-            joined = self.parties.join(places, manifest_of(first), expects)
+            joined = list(self.parties.join(places, manifest_of(first), expects))
             for message, place, answer in zip(messages, places, joined, strict=True):
                 if isinstance(answer, FedHomeError):
                     yield failure(message, answer.message)
@@ -227,11 +234,10 @@ class MaskedAdding(_Summed):
         ]
         uploads = self.parties.upload(homes.tolist(), numbers)
         for (asked, _), sent in zip(taken, uploads, strict=True):
-            yield (
-                failure(asked, sent.message)
-                if isinstance(sent, FedHomeError)
-                else (blob_reply(asked, sent))
-            )
+            if isinstance(sent, FedHomeError):
+                yield failure(asked, sent.message)
+            else:
+                yield blob_reply(asked, sent)
 
     def _trained(
         self, message: Message, homes: NDArray[np.int64]

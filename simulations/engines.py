@@ -69,7 +69,13 @@ class World:
             return IdealAdding(self.plan, self.names, homes, layout, score)
         assert self.secure is not None
         return MaskedAdding(
-            self.plan, self.names, homes, layout, score, parties=self.secure.parties
+            self.plan,
+            self.names,
+            homes,
+            layout,
+            score,
+            parties=self.secure.parties,
+            quorum=self.secure.directory.threshold,
         )
 
     def close(self) -> None:

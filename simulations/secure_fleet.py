@@ -53,9 +53,18 @@ class SecureFleet:
         # They start while this process builds its model: nobody waits for them.
         self._workers = WorkerParties(workers) if workers else None
 
-    @cached_property
+    @property
     def parties(self) -> Parties:
-        """The homes' machines, with the fleet's directory."""
+        """The homes' machines; they have the fleet's directory."""
+        return self._enrolled[0]
+
+    @property
+    def directory(self) -> Directory:
+        """The directory that the authority signed."""
+        return self._enrolled[1]
+
+    @cached_property
+    def _enrolled(self) -> tuple[Parties, Directory]:
         told = Enrolment(self._authority.public, policy_of(self._plan))
         parties: Parties
         if self._workers is None:
@@ -64,15 +73,9 @@ class SecureFleet:
             self._workers.populate(self._names, told)
             parties = self._workers
         every = range(len(self._names))
-        self._directory = self._drawn(parties, every)
-        parties.renew(every, self._authority.issue(self._directory))
-        return parties
-
-    @property
-    def directory(self) -> Directory:
-        """The directory that the authority signed."""
-        assert self.parties is not None
-        return self._directory
+        directory = self._drawn(parties, every)
+        parties.renew(every, self._authority.issue(directory))
+        return parties, directory
 
     def participants(self) -> tuple[Participant, ...]:
         """Return each home's part in this process, for the ClientApp's own handlers."""

@@ -1,10 +1,10 @@
-"""Secure sums in a simulation: the same model as ideal ones, bit for bit, and nothing in the clear."""
+"""Secure sums in a simulation: ideal ones' model, bit for bit, and nothing in the clear."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,11 @@ from server.rounds import Rounds
 from server.secure_grid import SecureGrid
 from server.strategies import strategy_of
 from server.sums import Channel
+from simulations.adding import MaskedAdding
 from simulations.engines import ENGINES, World
 from simulations.secure_fleet import SecureFleet, summing
+from simulations.vector_grid import VectorGrid
+from simulations.workers import WorkerParties
 
 COUNTS = ((23, 6, 7), (9, 4, 5), (41, 5, 4), (16, 7, 6), (30, 6, 5), (12, 5, 5), (27, 4, 6))
 
@@ -52,7 +55,11 @@ def _rounds(plan: Plan, fleet: list[HomeExamples], folder: Path) -> Iterator[Rou
     place = RunFolder(folder)
     place.checkpoint_path.mkdir(parents=True, exist_ok=True)
     layout = world.learning.layout
-    with ENGINES[plan.engine.name](world) as grid, EventLog(place.events_path) as log:
+    with (
+        closing(world),
+        ENGINES[plan.engine.name](world) as grid,
+        EventLog(place.events_path) as log,
+    ):
         yield Rounds(
             plan=plan,
             strategy=strategy_of(plan, len(fleet)),
@@ -106,6 +113,26 @@ def test_secure_is_ideal_bit_for_bit(name: str, engine: str, tmp_path: Path) -> 
     assert not np.allclose(secure, tiny.learning(_plan("ideal", **chosen)).initial, atol=1e-3)
 
 
+@pytest.mark.parametrize("name", ["one group", "half of the homes drop"])
+def test_homes_in_other_processes_give_the_ideal_model_too(name: str, tmp_path: Path) -> None:
+    many = [(count[0] + place, *count[1:]) for place in range(5) for count in COUNTS]
+    chosen = _PLANS[name] | {"engine": {"name": "vector", "threads": 2}}
+    told = {}
+    for mode in ("secure", "ideal"):
+        plan = _plan(mode, **chosen)
+        with _rounds(plan, tiny.homes(many), tmp_path / mode) as rounds:
+            rounds.run()
+            told[mode] = rounds.state
+            if mode == "secure":
+                assert isinstance(rounds.grid, SecureGrid)
+                assert isinstance(rounds.grid.channel.grid, VectorGrid)
+                assert isinstance(rounds.grid.channel.grid._adding, MaskedAdding)
+                assert isinstance(rounds.grid.channel.grid._adding.parties, WorkerParties)
+    np.testing.assert_array_equal(told["secure"].flat, told["ideal"].flat)
+    assert _numbers(told["secure"].rows) == _numbers(told["ideal"].rows)
+    assert told["secure"].rows[-1]["homes_answered"] >= 10
+
+
 def test_sums_are_the_plain_mean_to_the_step_of_the_grid(tmp_path: Path) -> None:
     plan = _plan("secure", rounds={"count": 1}, aggregation={"bits": 16})
     secure, told = _run(plan, tmp_path / "secure")
@@ -137,7 +164,7 @@ def test_too_few_homes_fail_the_round_and_the_run_goes_on(tmp_path: Path) -> Non
 
 def test_a_strategy_that_needs_single_updates_sees_groups(tmp_path: Path) -> None:
     strategy = {"name": "fedmedian"}
-    with pytest.raises(PlanError, match="aggregation.groups to 2 or more"):
+    with pytest.raises(PlanError, match=r"aggregation\.groups to 2 or more"):
         _plan("secure", strategy=strategy)
     plan = _plan("secure", strategy=strategy, aggregation={"groups": 2, "min_cohort": 3})
     secure, rows = _run(plan, tmp_path / "secure")
@@ -146,7 +173,7 @@ def test_a_strategy_that_needs_single_updates_sees_groups(tmp_path: Path) -> Non
     assert rows[-1]["homes_answered"] == len(COUNTS)
 
 
-def test_a_home_answers_nothing_in_the_clear(tmp_path: Path) -> None:
+def test_a_home_answers_nothing_in_the_clear() -> None:
     """A server that just asks, without a manifest, gets a refusal from every home."""
     for engine in ("vector", "sequential"):
         plan = _plan("secure", engine={"name": engine})
