@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,6 +12,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fedhome.errors import PlanError
+from fedhome.layers import fault_of, merge, parse_set, read_toml
 
 Kind = Literal["regression", "binary", "multi-class"]
 EngineName = Literal["vector", "sequential", "ray"]
@@ -194,7 +194,10 @@ class Engine(Section):
 
     name: EngineName = "vector"
     threads: int = Field(
-        0, ge=0, description="worker threads (of each Ray shard); 0: one for each core"
+        0,
+        ge=0,
+        description="worker threads (of each Ray shard), and processes of a secure "
+        "simulation's parties; 0: one for each core",
     )
     device: str = Field(
         "cpu", description='where the vector engine trains: "cpu", "cuda" or "cuda:N" (one GPU)'
@@ -259,7 +262,7 @@ class Plan(Section):
             plan = cls.model_validate(table)
         except ValidationError as error:
             raise PlanError(
-                [_fault(dict(item)) for item in error.errors()],
+                [fault_of(dict(item)) for item in error.errors()],
                 where=where,
                 hint="`fedhome plan explain` lists every setting with its meaning",
             ) from None
@@ -376,60 +379,3 @@ def single_updates(strategy: str) -> str:
         "mean is all that it needs, let its class say works_on_sums = True; or set "
         'aggregation.mode = "plain" where nothing has to be kept from the server'
     )
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file.
-
-    Raises:
-        PlanError: No such file, or a syntax error with its line.
-    """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise PlanError(
-            ["there is no such file"], where=str(path), hint="`fedhome simulate` needs none"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise PlanError([f"it cannot be read: {type(error).__name__}"], where=str(path)) from None
-    except tomllib.TOMLDecodeError as error:
-        raise PlanError([f"it is not TOML: {error}"], where=str(path)) from None
-
-
-def parse_set(setting: str) -> dict[str, Any]:
-    """Turn ``"section.key=value"`` into nested tables.
-
-    Raises:
-        PlanError: No ``=``, or an empty name.
-    """
-    name, equals, text = setting.partition("=")
-    keys = [part.strip() for part in name.split(".")]
-    if not equals or not all(keys):
-        raise PlanError(
-            [f"--set {setting!r} is not of the form section.key=value"],
-            hint="for example: --set train.epochs=1",
-        )
-    try:
-        value = tomllib.loads(f"value = {text.strip()}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()
-    for part in reversed(keys):
-        value = {part: value}
-    return dict(value)
-
-
-def merge(table: dict[str, Any], changes: Mapping[str, Any]) -> None:
-    """Lay nested changes over nested tables, in place."""
-    for name, value in changes.items():
-        below = table.get(name)
-        if isinstance(value, Mapping) and isinstance(below, dict):
-            merge(below, value)
-        else:
-            table[name] = dict(value) if isinstance(value, Mapping) else value
-
-
-def _fault(item: Mapping[str, Any]) -> str:
-    place = ".".join(str(part) for part in item["loc"]) or "the plan"
-    if item["type"] == "extra_forbidden":
-        return f"{place} is not a setting"
-    return f"{place}: {item['msg'][0].lower()}{item['msg'][1:]} (it is {item['input']!r})"

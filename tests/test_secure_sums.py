@@ -162,6 +162,31 @@ def test_too_few_homes_fail_the_round_and_the_run_goes_on(tmp_path: Path) -> Non
     assert np.isfinite(flat).all()
 
 
+@pytest.mark.parametrize("silent", [3, 4])
+def test_members_may_be_silent_up_to_the_threshold(
+    silent: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of seven members four must answer: with three silent all is as ever, with four nothing opens."""
+    replies = Channel.replies
+
+    def some(self: Channel, messages: Any, timeout_s: Any) -> Any:
+        helped = messages and messages[0].metadata.message_type == "query.help"
+        for place, answer in replies(self, messages, timeout_s):
+            if not helped or place >= silent:
+                yield place, answer
+
+    monkeypatch.setattr(Channel, "replies", some)
+    secure, rows = _run(_plan("secure"), tmp_path / "secure")
+    if silent == 3:
+        monkeypatch.undo()
+        np.testing.assert_array_equal(secure, _run(_plan("ideal"), tmp_path / "ideal")[0])
+        return
+    assert [row["homes_answered"] for row in rows] == [0, 0]
+    np.testing.assert_array_equal(secure, tiny.learning(_plan("secure")).initial)
+    told = (tmp_path / "secure" / "events.jsonl").read_text()
+    assert told.count('"sum-failed"') >= 2
+
+
 def test_a_strategy_that_needs_single_updates_sees_groups(tmp_path: Path) -> None:
     strategy = {"name": "fedmedian"}
     with pytest.raises(PlanError, match=r"aggregation\.groups to 2 or more"):

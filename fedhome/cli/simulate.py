@@ -12,7 +12,8 @@ from fedhome.apps import app_root
 from fedhome.cli.progress import progress_on
 from fedhome.cli.table import print_summary
 from fedhome.errors import PlanError
-from fedhome.plan import Plan, merge, parse_set, read_toml
+from fedhome.layers import merge, parse_set, read_toml
+from fedhome.plan import Plan
 
 EngineName = Literal["vector", "sequential", "ray"]
 
