@@ -125,8 +125,29 @@ def _plan(path: str) -> Plan:
 
 @lru_cache(maxsize=1)
 def _real(path: str, data: str) -> Home:
-    plan = _plan(path)
-    table = read_home(Path(data), time_zone=plan.data.time_zone or None).table
+    return real_home(_plan(path), data)
+
+
+def real_home(
+    plan: Plan,
+    data: str,
+    *,
+    name: str | None = None,
+    participant: Participant | None = None,
+) -> Home:
+    """Return a home on its own readings.
+
+    Args:
+        plan: The plan that it takes part in.
+        data: File or folder of its readings.
+        name: Its name in the fleet; None: that of the file.
+        participant: Its part in secure sums.
+
+    Raises:
+        DataError: The readings cannot be used.
+        PlanError: The task does not fit them.
+    """
+    table = read_home(Path(data), home=name, time_zone=plan.data.time_zone or None).table
     target, classes = plan.data.target, plan.task.classes
     if table.labels.get(target) and plan.task.kind != "regression" and not classes:
         raise DataError(
@@ -136,7 +157,7 @@ def _real(path: str, data: str) -> Home:
     columns = columns_of([table], plan.data)
     named = with_classes(table, target, classes)
     data_ = examples(named, plan.data, columns, plan.task.kind)
-    return Home.of(plan, data_, mode=_mode(plan))
+    return Home.of(plan, data_, mode=_mode(plan), participant=participant)
 
 
 @lru_cache(maxsize=256)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 ARRAYS, CONFIG, METRICS, SUM = "arrays", "config", "metrics", "sum"
 EXAMPLES = "num-examples"
+_IN_ONE_PIECE = 4 << 20  # bytes of a reply; more go as arrays, which Flower sends in pieces
 SERVER_NODE = 1
 APP_RAISED = ErrorCode.CLIENT_APP_RAISED_EXCEPTION
 
@@ -175,7 +176,13 @@ def sum_of(message: Message) -> ConfigRecord | None:
 
 
 def blob_reply(message: Message, blobs: Mapping[str, bytes]) -> Message:
-    """Answer a message with bytes by name; they travel as they are."""
+    """Answer a message with bytes by name; they travel as they are.
+
+    Over a network, Flower asks for each of its objects by itself: bytes that are settings come in
+    three requests, bytes that are arrays in seven, but cut into pieces where they are many.
+    """
+    if sum(map(len, blobs.values())) <= _IN_ONE_PIECE:
+        return Message(RecordDict({CONFIG: ConfigRecord(dict(blobs))}), reply_to=message)
     record = ArrayRecord()
     for name, data in blobs.items():
         record[name] = Array("uint8", (len(data),), "fedhome.bytes", data)
@@ -190,10 +197,12 @@ def blobs_of(message: Message) -> dict[str, bytes]:
     """
     if message.has_error():
         raise UpdateError(message.error.reason or f"error {message.error.code}")
-    record = message.content.get(ARRAYS)
-    if not isinstance(record, ArrayRecord):
+    settings, arrays = message.content.get(CONFIG), message.content.get(ARRAYS)
+    if isinstance(arrays, ArrayRecord):
+        return {name: bytes(array.data) for name, array in arrays.items()}
+    if not isinstance(settings, ConfigRecord):
         raise UpdateError("a reply came without its bytes")
-    return {name: bytes(array.data) for name, array in record.items()}
+    return {name: data for name, data in settings.items() if isinstance(data, bytes)}
 
 
 def failure(message: Message, reason: str, code: int = APP_RAISED) -> Message:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.serverapp import Grid, ServerApp
@@ -16,6 +17,7 @@ from fedhome.flower import CONFIG, quiet
 from fedhome.learning.build import learning_of
 from fedhome.plan import Plan
 from fedhome.runs import RunFolder
+from fedhome.update import Layout
 from server.enrolment import enrol
 from server.report import write_report
 from server.run import run_plan
@@ -41,40 +43,69 @@ def main(grid: Grid, context: Context) -> None:
     plan = Plan.load(str(context.run_config.get("plan", "")) or None)
     folder = RunFolder.create(str(context.run_config.get("out", "")) or None, name=plan.name)
     folder.write_plan(plan.to_toml())
-    begin = time.perf_counter()
     console = Console()
     with EventLog(folder.events_path, on_event=Lines(console)) as log:
         log.append("run-started", plan=plan.name, seed=plan.seed, data=plan.data.source)
-        features, outputs = _shape(grid)
-        classes = plan.task.classes or tuple(map(str, range(outputs)))
-        learning = learning_of(plan, features, classes if outputs > 1 else ())
-        homes = len(list(grid.get_node_ids()))
-        mode = "plain" if plan.aggregation.mode == "plain" else "secure"
-        outer: Grid = grid
-        if mode == "secure":
+
+        def summing(layout: Layout) -> SecureGrid:
             channel = enrol(grid, plan, timeout_s=_WAIT_S)
-            outer = SecureGrid(channel, plan=plan, layout=learning.layout, log=log)
-        log.append(
-            "fleet-ready",
-            homes=homes,
-            features=features,
-            parameters=learning.layout.size,
-            aggregation=mode,
-            rounds=plan.rounds.count,
-            score=learning.task.score,
-        )
-        run_plan(
-            plan,
-            grid=outer,
-            learning=learning,
-            homes=homes,
-            folder=folder,
-            log=log,
-            name_of=lambda node: f"node-{node}",
-        )
-        log.append("run-finished", seconds=time.perf_counter() - begin)
-    write_report([folder], folder.report_path)
+            return SecureGrid(channel, plan=plan, layout=layout, log=log)
+
+        play(plan, grid, folder, log, summing=summing, name_of=lambda node: f"node-{node}")
     print_summary(console, folder)
+
+
+def play(
+    plan: Plan,
+    grid: Grid,
+    folder: RunFolder,
+    log: EventLog,
+    *,
+    summing: Callable[[Layout], SecureGrid],
+    name_of: Callable[[int], str],
+    resumed: bool = False,
+) -> None:
+    """Run a plan over homes behind a grid, to the report.
+
+    Args:
+        plan: The plan.
+        grid: How messages travel.
+        folder: The run's folder.
+        log: The run's log, which has begun.
+        summing: Returns the grid that answers with sums, for a model of some layout.
+        name_of: The name of the home behind a node.
+        resumed: Go on from the folder's last checkpoint, where there is one.
+
+    Raises:
+        FedHomeError: What went wrong, and what to do about it.
+    """
+    begin = time.perf_counter()
+    features, outputs = _shape(grid)
+    classes = plan.task.classes or tuple(map(str, range(outputs)))
+    learning = learning_of(plan, features, classes if outputs > 1 else ())
+    homes = len(list(grid.get_node_ids()))
+    mode = "plain" if plan.aggregation.mode == "plain" else "secure"
+    log.append(
+        "fleet-ready",
+        homes=homes,
+        features=features,
+        parameters=learning.layout.size,
+        aggregation=mode,
+        rounds=plan.rounds.count,
+        score=learning.task.score,
+    )
+    run_plan(
+        plan,
+        grid=grid if mode == "plain" else summing(learning.layout),
+        learning=learning,
+        homes=homes,
+        folder=folder,
+        log=log,
+        name_of=name_of,
+        resumed=resumed,
+    )
+    log.append("run-finished", seconds=time.perf_counter() - begin)
+    write_report([folder], folder.report_path)
 
 
 def _shape(grid: Grid) -> tuple[int, int]:

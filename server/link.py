@@ -15,9 +15,11 @@ DATABASE = "superlink.db"
 def main(arguments: Sequence[str]) -> int:
     """Run the SuperLink of a server's folder.
 
-    Its database lies in the folder, and so does whatever else Flower keeps (``FLWR_HOME``).
+    Its database lies in the folder, if it has one, and so does whatever else Flower keeps.
     """
     place = Place(Path(arguments[0]))
     os.environ["FLWR_HOME"] = str(place.link)
-    serve_superlink(place.link / DATABASE, place.settings.link_port, place.secret)
+    settings = place.settings
+    database = place.link / DATABASE if settings.database else None
+    serve_superlink(database, settings.link_port, place.secret)
     return 0

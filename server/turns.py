@@ -1,10 +1,8 @@
-"""Numbers of sums, which rise for as long as a fleet lives: homes refuse one that they have seen."""
+"""Numbers of sums, which rise for as long as a fleet lives: homes refuse one that has passed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from fedhome.plan import Aggregation
 from fedhome.secagg import disk
@@ -29,7 +27,7 @@ class LastingScale(Scale):
         super().__init__(settings)
 
     @property
-    def turn(self) -> int:  # type: ignore[override]
+    def turn(self) -> int:
         """The number of the last sum."""
         return self._turn
 
@@ -39,7 +37,3 @@ class LastingScale(Scale):
         if self._turn > self._reserved:
             self._reserved = self._turn + _AT_ONCE
             disk.put(self._path, str(self._reserved).encode())
-
-    def recall(self, memory: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint; the round in flight used turns that it does not know."""
-        super().recall(memory)

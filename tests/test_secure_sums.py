@@ -166,7 +166,7 @@ def test_too_few_homes_fail_the_round_and_the_run_goes_on(tmp_path: Path) -> Non
 def test_members_may_be_silent_up_to_the_threshold(
     silent: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of seven members four must answer: with three silent all is as ever, with four nothing opens."""
+    """Of seven members four must answer; without four nothing opens, and the run goes on."""
     replies = Channel.replies
 
     def some(self: Channel, messages: Any, timeout_s: Any) -> Any:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from fedhome.apps import installed_root, use_app
-from fedhome.cli import data, fleet, new, plan, report, simulate
+from fedhome.cli import data, fleet, model, new, plan, report, simulate, up
 from fedhome.errors import FedHomeError
 
 app = typer.Typer(
@@ -20,10 +20,12 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command("simulate")(simulate.simulate)
+app.command("up")(up.up)
 app.command("report")(report.report)
 app.command("new")(new.new)
 app.add_typer(plan.app, name="plan", help="Look at a plan and its settings.")
 app.add_typer(fleet.app, name="fleet", help="Who is in the fleet: what its owner types.")
+app.add_typer(model.app, name="model", help="The fleet's models: every release, signed.")
 app.add_typer(data.app, name="data", help="Named sets of real homes.")
 
 

@@ -1,0 +1,134 @@
+"""A home's folder on its device: what its owner said, and what it must not forget.
+
+::
+
+    home.toml       server, data, and the name of the home
+    plan.toml       the plan that it takes part in; no server changes it
+    fleet.pub       by which it knows its fleet
+    ca.pem          the authority of the server's certificate
+    directory.fh    the fleet's directory, as it last came and held
+    node.key        by which Flower knows its node
+    at-hand         the message that is being answered, without its content
+    state.fh, ...   keys and state, sealed (:mod:`fedhome.secagg.store`)
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+import tomli_w
+
+from fedhome.enrolment import Anchor
+from fedhome.errors import RunError
+from fedhome.flower_fleet import NodeKey
+from fedhome.plan import Plan
+from fedhome.secagg import disk
+
+SETTINGS, PLAN, ANCHOR, CA = "home.toml", "plan.toml", "fleet.pub", "ca.pem"
+DIRECTORY, NODE, AT_HAND = "directory.fh", "node.key", "at-hand"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the home's owner said.
+
+    Args:
+        home: Name of the home in its fleet.
+        server: ``host:port`` of the server's front.
+        data: File or folder of the home's readings.
+    """
+
+    home: str
+    server: str
+    data: str
+
+
+class Place:
+    """A home's folder.
+
+    Args:
+        folder: Where it lies.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder).resolve()
+
+    def fill(self, settings: Settings, *, plan: Plan, anchor: Anchor, authorities: bytes) -> None:
+        """Write what the home needs beside its keys.
+
+        Args:
+            settings: What the owner said.
+            plan: The plan that it takes part in.
+            anchor: By which it knows its fleet.
+            authorities: Certificates that the server's is checked against, PEM.
+
+        Raises:
+            StateError: The folder cannot be written.
+        """
+        disk.put(self.folder / PLAN, plan.to_toml().encode())
+        disk.put(self.folder / ANCHOR, f"{anchor.to_text()}\n".encode())
+        disk.put(self.folder / CA, authorities)
+        disk.put(self.folder / SETTINGS, tomli_w.dumps(vars(settings)).encode())
+
+    @property
+    def settings(self) -> Settings:
+        """What the owner said.
+
+        Raises:
+            RunError: There is no home in this folder, or its settings are damaged.
+        """
+        path = self.folder / SETTINGS
+        try:
+            return Settings(**tomllib.loads(path.read_text(encoding="utf-8")))
+        except (OSError, TypeError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise RunError(
+                f"{path} cannot be used: {error}", hint="make it with `fedhome client join`"
+            ) from None
+
+    @property
+    def plan_path(self) -> Path:
+        """The plan's file."""
+        return self.folder / PLAN
+
+    @property
+    def anchor(self) -> Anchor:
+        """By which the home knows its fleet."""
+        return Anchor.from_text(disk.read(self.folder / ANCHOR).decode())
+
+    @property
+    def authorities(self) -> bytes:
+        """Certificates that the server's is checked against, PEM."""
+        return disk.read(self.folder / CA)
+
+    def node_key(self) -> NodeKey:
+        """Return the node's key; make it first where there is none."""
+        path = self.folder / NODE
+        if not path.exists():
+            disk.put(path, NodeKey.create().to_bytes())
+        return NodeKey.from_bytes(disk.read(path))
+
+    @property
+    def directory(self) -> bytes | None:
+        """The directory that came last; None before the first."""
+        path = self.folder / DIRECTORY
+        return disk.read(path) if path.exists() else None
+
+    def keep_directory(self, data: bytes) -> None:
+        """Keep a directory that holds."""
+        disk.put(self.folder / DIRECTORY, data)
+
+    @property
+    def at_hand(self) -> bytes | None:
+        """The message that was being answered when the process ended; None if there was none."""
+        path = self.folder / AT_HAND
+        return disk.read(path) if path.exists() else None
+
+    @at_hand.setter
+    def at_hand(self, data: bytes | None) -> None:
+        path = self.folder / AT_HAND
+        if data is None:
+            path.unlink(missing_ok=True)
+        else:
+            disk.put(path, data)

@@ -1,0 +1,361 @@
+"""``fedhome model``: the fleet's models, every release of them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from fedhome.enrolment import Anchor
+from fedhome.errors import RegistryError
+from fedhome.fleet import ANCHOR, server_keys
+from fedhome.registry import FORMATS, Registry, Release, export, needs_passphrase
+from fedhome.registry.formats import SHARE
+from fedhome.registry.runs import release_of_run
+from fedhome.registry.vault import INDEX, KEY_FILE
+from fedhome.runs import RunFolder
+from fedhome.secagg import disk
+from fedhome.secagg.directory import Directory, ServerKeys
+
+app = typer.Typer(no_args_is_help=True)
+
+_DIGITS = 12  # of a hash, as it is shown
+_USUAL = Path("registry")
+_Registry = Annotated[Path, typer.Argument(help="The registry's folder.", metavar="[REGISTRY]")]
+_Release = Annotated[
+    str,
+    typer.Argument(
+        help="A round, the first 8 or more digits of a hash, or latest.", metavar="RELEASE"
+    ),
+]
+_KeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="The registry's key file.", metavar="FILE", show_default=f"REGISTRY/{KEY_FILE}"
+    ),
+]
+_PassphraseFile = Annotated[
+    Path | None,
+    typer.Option(help="Read the passphrase from this file, not the keyboard.", metavar="FILE"),
+]
+_Server = Annotated[
+    Path | None,
+    typer.Option(
+        "--server",
+        help="The server's folder of the fleet: its key signs.",
+        metavar="DIR",
+        show_default="the registry's own key",
+    ),
+]
+
+
+@app.command()
+def publish(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.", metavar="RUN")],
+    *,
+    registry: Annotated[
+        Path, typer.Option(help="The registry's folder; made if it is not there.", metavar="DIR")
+    ] = _USUAL,
+    storage: Annotated[str, typer.Option(help=f"{', '.join(FORMATS)}.")] = FORMATS[0],
+    share: Annotated[float, typer.Option(help="Share that sparse-int8 keeps.")] = SHARE,
+    server: _Server = None,
+    key_file: _KeyFile = None,
+    passphrase_file: _PassphraseFile = None,
+) -> None:
+    """Publish the model of a finished run as the next release.
+
+    Without --server, a new registry signs with a key of its own: for trials, as no fleet's
+    directory names it.
+    """
+    draft = release_of_run(RunFolder.open(run), storage=storage, share=share)
+    keys = _keys(server)
+    console = Console()
+    if (registry / INDEX).exists():
+        opened = _open(registry, key_file, passphrase_file)
+    else:
+        opened = Registry.create(
+            registry,
+            fleet=_anchor(server / ANCHOR).fleet if server is not None else None,
+            server=keys.public if keys is not None else None,
+            passphrase=_said(passphrase_file) if passphrase_file is not None else None,
+            key_file=key_file,
+        )
+        whose = "signed by the fleet's server" if keys else "signed by itself, for trials"
+        _say(console, f"made the registry {registry}, {whose}")
+    release = opened.publish(draft, keys)
+    kept = release.manifest.fidelity
+    _say(
+        console,
+        f"release {release.number}: round {release.manifest.round} of {release.manifest.run}, "
+        f"{release.hash.hex()[:_DIGITS]}, {kept.size} bytes of {kept.whole}, "
+        f"largest error {kept.max_error:.3g}",
+    )
+
+
+@app.command("list")
+def list_(
+    registry: _Registry = _USUAL,
+    key_file: _KeyFile = None,
+    passphrase_file: _PassphraseFile = None,
+) -> None:
+    """List the releases, the newest last."""
+    opened = _open(registry, key_file, passphrase_file)
+    table = Table(show_edge=False, header_style="bold")
+    for name in ("release", "round"):
+        table.add_column(name, justify="right")
+    for name in ("run", "hash", "published (UTC)"):
+        table.add_column(name, overflow="fold")
+    table.add_column("homes", justify="right")
+    table.add_column("storage")
+    for name in ("bytes", "rmse"):
+        table.add_column(name, justify="right")
+    table.add_column("note", overflow="fold")
+    for release in opened.releases():
+        manifest = release.manifest
+        table.add_row(
+            str(release.number),
+            str(manifest.round),
+            escape(manifest.run),
+            release.hash.hex()[:_DIGITS],
+            _time(manifest.time),
+            str(manifest.homes),
+            manifest.storage,
+            str(manifest.fidelity.size),
+            f"{manifest.fidelity.rmse:.2g}",
+            ", ".join(_notes(release)),
+        )
+    Console().print(table)
+
+
+@app.command()
+def show(
+    release: _Release,
+    registry: _Registry = _USUAL,
+    key_file: _KeyFile = None,
+    passphrase_file: _PassphraseFile = None,
+) -> None:
+    """Show all that a release says, and its layout.
+
+    RELEASE, here and elsewhere, is a round (of the newest release that has it), the first 8 or
+    more digits of a hash, or latest.
+    """
+    opened = _open(registry, key_file, passphrase_file)
+    found = opened.find(release)
+    manifest, kept = found.manifest, found.manifest.fidelity
+    table = Table(
+        show_edge=False,
+        header_style="bold",
+        title=f"release {found.number} of fleet {manifest.fleet.hex()}",
+        title_justify="left",
+    )
+    for name in ("what", "value"):
+        table.add_column(name, overflow="fold")
+    private = "no noise was added"
+    for one in manifest.privacy:
+        private = f"{one.mechanism}: noise {one.noise:g}, ε {one.epsilon:g} at δ {one.delta:g}"
+    rows = {
+        "hash": found.hash.hex(),
+        "release before": manifest.previous.hex() if found.number > 1 else "none",
+        "published": f"{_time(manifest.time)} UTC",
+        "run": f"{manifest.run}, {manifest.run_hash.hex()[:_DIGITS]}",
+        "round": str(manifest.round),
+        "plan": f"{manifest.plan}, {manifest.plan_hash.hex()[:_DIGITS]}",
+        "homes in the sum": str(manifest.homes),
+        "privacy": private,
+        "storage": f"{manifest.storage}: {kept.size} bytes, {kept.whole} in float32",
+        "lost in storage": f"rmse {kept.rmse:.3g}, at most {kept.max_error:.3g}",
+        "share kept": f"{kept.share:.1%}",
+        "payload": manifest.payload.hex(),
+        "layout": manifest.layout.hex(),
+        "note": ", ".join(_notes(found)) or "none",
+    }
+    if found.kept:
+        model = opened.load(found)
+        pairs = zip(model.layout.names, model.layout.shapes, strict=True)
+        rows["parameters"] = "\n".join(f"{name} {list(shape)}" for name, shape in pairs)
+    for name, value in rows.items():
+        table.add_row(name, escape(value))
+    Console().print(table)
+
+
+@app.command()
+def verify(
+    registry: _Registry = _USUAL,
+    directory: Annotated[
+        Path | None,
+        typer.Option(help="The fleet's directory.fh, to compare with.", metavar="FILE"),
+    ] = None,
+    anchor: Annotated[
+        Path | None,
+        typer.Option(
+            help="The fleet's fleet.pub.", metavar="FILE", show_default="beside the directory"
+        ),
+    ] = None,
+    key_file: _KeyFile = None,
+    passphrase_file: _PassphraseFile = None,
+) -> None:
+    """Check the whole chain: files, hashes, signatures, order, layouts.
+
+    With --directory, check also that the server that signed is the one the directory names.
+    """
+    opened = _open(registry, key_file, passphrase_file)
+    console = Console()
+    report = opened.verify()
+    faults = [fault.message for fault in report.faults]
+    if directory is not None:
+        authority = _anchor(anchor or directory.with_name(ANCHOR)).authority
+        named = Directory.verify(disk.read(directory), authority)
+        if (named.server, named.fleet) != (opened.server, opened.fleet):
+            faults.append("the fleet's directory names another server or fleet")
+    elif opened.signs:
+        _say(console, "signed by the registry itself, for trials: no directory names its key")
+    for message in faults:
+        _say(console, f"fault: {message}")
+    for path in report.leftovers:
+        _say(console, f"left by a crash, and no release: {path}; `fedhome model prune` removes it")
+    _say(
+        console,
+        f"{report.releases} releases, {report.models} models read, {len(faults) or 'no'} "
+        f"fault{'' if len(faults) == 1 else 's'}",
+    )
+    if faults:
+        raise RegistryError(
+            f"{registry} does not hold",
+            reason="faults",
+            hint="bring it back from a backup; homes refuse what is not sound",
+        )
+
+
+@app.command()
+def rollback(
+    release: _Release,
+    registry: _Registry = _USUAL,
+    server: _Server = None,
+    key_file: _KeyFile = None,
+    passphrase_file: _PassphraseFile = None,
+) -> None:
+    """Publish an older model once more, as the next release."""
+    made = _open(registry, key_file, passphrase_file).rollback(release, _keys(server))
+    _say(
+        Console(),
+        f"release {made.number} gives the model of release {made.manifest.restores}: "
+        f"{made.hash.hex()[:_DIGITS]}",
+    )
+
+
+@app.command("export")
+def export_(
+    release: _Release,
+    out: Annotated[Path, typer.Argument(help="x.safetensors or x.npz.", metavar="FILE")],
+    registry: _Registry = _USUAL,
+    key_file: _KeyFile = None,
+    passphrase_file: _PassphraseFile = None,
+) -> None:
+    """Write a release's model, in float32, for other programs. The file is not encrypted."""
+    opened = _open(registry, key_file, passphrase_file)
+    found = opened.find(release)
+    export(opened.load(found), found.manifest, out)
+    _say(Console(), f"release {found.number}: {out}")
+
+
+@app.command()
+def pin(
+    release: _Release,
+    registry: _Registry = _USUAL,
+    remove: Annotated[bool, typer.Option("--remove", help="Let it go again.")] = False,
+    key_file: _KeyFile = None,
+    passphrase_file: _PassphraseFile = None,
+) -> None:
+    """Keep a release's model, however old it gets; with --remove, let it go again."""
+    found = _open(registry, key_file, passphrase_file).pin(release, pinned=not remove)
+    stays = "goes when it is old" if remove else "stays"
+    _say(Console(), f"the model of release {found.number} {stays}")
+
+
+@app.command()
+def prune(
+    keep: Annotated[int, typer.Option(help="Newest releases whose models stay.", min=1)],
+    registry: _Registry = _USUAL,
+    key_file: _KeyFile = None,
+    passphrase_file: _PassphraseFile = None,
+) -> None:
+    """Remove old models; pinned ones stay, and those that a kept release goes back to."""
+    gone = _open(registry, key_file, passphrase_file).prune(keep)
+    _say(Console(), f"removed {len(gone)} models: {', '.join(map(str, gone)) or 'none'}")
+
+
+@app.command()
+def rotate(
+    registry: _Registry = _USUAL,
+    *,
+    key_file: _KeyFile = None,
+    passphrase_file: _PassphraseFile = None,
+    new_key_file: Annotated[
+        Path | None, typer.Option(help="Where the new key lies.", metavar="FILE")
+    ] = None,
+    to_passphrase: Annotated[
+        bool, typer.Option("--to-passphrase", help="A passphrase, typed, opens it from now on.")
+    ] = False,
+    new_passphrase_file: Annotated[
+        Path | None, typer.Option(help="As --to-passphrase, read from FILE.", metavar="FILE")
+    ] = None,
+) -> None:
+    """Change the registry's key; the releases' files stay as they are.
+
+    Without an option, a new key takes the place of the one in the key file.
+    """
+    opened = _open(registry, key_file, passphrase_file)
+    passphrase = None
+    if to_passphrase or new_passphrase_file is not None:
+        passphrase = _said(new_passphrase_file, new=True)
+    opened.rotate(passphrase=passphrase, key_file=new_key_file)
+    _say(Console(), f"the key of {registry} is a new one; backups made before need the old one")
+
+
+def _open(registry: Path, key_file: Path | None, passphrase_file: Path | None) -> Registry:
+    said = None
+    if passphrase_file is not None or ((registry / INDEX).exists() and needs_passphrase(registry)):
+        said = _said(passphrase_file)
+    return Registry.open(registry, passphrase=said, key_file=key_file)
+
+
+def _keys(server: Path | None) -> ServerKeys | None:
+    return None if server is None else server_keys(server)
+
+
+def _anchor(path: Path) -> Anchor:
+    return Anchor.from_text(disk.read(path).decode(errors="replace").strip())
+
+
+def _said(file: Path | None, *, new: bool = False) -> str:
+    if file is not None:
+        return disk.read(file).decode(errors="replace").rstrip("\r\n")
+    said: str = typer.prompt("passphrase", hide_input=True, confirmation_prompt=new, err=True)
+    return said
+
+
+def _notes(release: Release) -> list[str]:
+    notes = []
+    if release.manifest.restores:
+        notes.append(f"back to release {release.manifest.restores}")
+    if release.pinned:
+        notes.append("pinned")
+    if not release.kept:
+        notes.append("model removed")
+    return notes
+
+
+def _time(seconds: int) -> str:
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
+    except (OverflowError, ValueError, OSError):
+        return f"{seconds} s"
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(escape(text), highlight=False, soft_wrap=True)

@@ -1,0 +1,170 @@
+"""The front: TLS towards the homes, and of Flower's paths those that homes need, no others.
+
+Flower's SuperLink answers homes, owners and its own processes at one port and asks the latter two
+for nothing; so it listens on loopback, and this is the only door. A home registers its node here,
+with a claim that its identity key signs (:mod:`fedhome.joining`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+
+from fedhome import tls
+from fedhome.errors import FedHomeError, SecAggError
+from fedhome.flower_link import FLEET_PATHS, LOOPBACK, Control
+from fedhome.joining import MOST, PATH, Welcome
+from server.nodes import Nodes
+from server.place import Place
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
+
+HEALTH = "/health"
+_MOST_BYTES = 48 << 20  # Flower cuts arrays into chunks of 20 MB
+_WAIT_S = 30.0
+_NOT_PASSED = {
+    b"connection",
+    b"content-encoding",
+    b"content-length",
+    b"host",
+    b"keep-alive",
+    b"transfer-encoding",
+    b"upgrade",
+}
+
+
+class Front:
+    """An ASGI application that lets homes through to the SuperLink.
+
+    Args:
+        place: The server's folder.
+    """
+
+    def __init__(self, place: Place) -> None:
+        port = place.settings.link_port
+        self._place = place
+        self._nodes = Nodes(place.nodes)
+        self._control = Control(port)
+        self._joining = asyncio.Lock()
+        self._link = httpx.AsyncClient(
+            base_url=f"http://{LOOPBACK}:{port}",
+            timeout=_WAIT_S,
+            limits=httpx.Limits(max_connections=200, max_keepalive_connections=100),
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; whatever is not a home's is not there."""
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+            return
+        if scope["type"] != "http":
+            return
+        method, path = scope["method"], scope["path"]
+        if method == "POST" and path in FLEET_PATHS:
+            body = await _body(scope, receive, _MOST_BYTES)
+            answer = _TOO_LARGE if body is None else await self._passed(path, scope, body)
+        elif method == "POST" and path == PATH:
+            body = await _body(scope, receive, MOST)
+            answer = _TOO_LARGE if body is None else await self._joined(body)
+        elif method == "GET" and path == HEALTH:
+            answer = await self._health()
+        else:
+            answer = _NOTHING
+        status, headers, content = answer
+        headers = [*headers, (b"content-length", str(len(content)).encode())]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": content})
+
+    async def _passed(self, path: str, scope: Scope, body: bytes) -> Answer:
+        headers = [(name, value) for name, value in scope["headers"] if name not in _NOT_PASSED]
+        try:
+            told = await self._link.post(path, content=body, headers=headers)
+        except httpx.HTTPError:
+            return _AWAY
+        kept = [(n, v) for n, v in told.headers.raw if n.lower() not in _NOT_PASSED]
+        return told.status_code, kept, told.content
+
+    async def _joined(self, body: bytes) -> Answer:
+        async with self._joining:
+            try:
+                return await asyncio.to_thread(self._join, body)
+            except SecAggError as error:
+                told = {"reason": error.reason, "message": error.message, "hint": error.hint}
+                return 403, _JSON, json.dumps(told).encode()
+            except (httpx.HTTPError, FedHomeError):
+                return _AWAY
+
+    def _join(self, body: bytes) -> Answer:
+        directory = self._place.directory()
+        _, node = self._nodes.accept(body, directory, self._control)
+        welcome = Welcome(node=node, directory=self._place.directory_data)
+        return 200, [(b"content-type", b"application/octet-stream")], welcome.to_bytes()
+
+    async def _health(self) -> Answer:
+        try:
+            told = await self._link.get(HEALTH)
+        except httpx.HTTPError:
+            return _AWAY
+        return (200, _JSON, b'{"status": "ok"}') if told.is_success else _AWAY
+
+
+_JSON = [(b"content-type", b"application/json")]
+_NOTHING: Answer = (404, [], b"")
+_TOO_LARGE: Answer = (413, [], b"")
+_AWAY: Answer = (503, _JSON, b'{"status": "the SuperLink is away"}')
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while (await receive())["type"] != "lifespan.shutdown":
+        await send({"type": "lifespan.startup.complete"})
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+async def _body(scope: Scope, receive: Receive, most: int) -> bytes | None:
+    """Return the body of a request; None if it is too large."""
+    for name, value in scope["headers"]:
+        if name == b"content-length" and int(value) > most:
+            return None
+    parts, size, more = [], 0, True
+    while more:
+        event = await receive()
+        if event["type"] != "http.request":  # the home went away
+            return b""
+        parts.append(event.get("body", b""))
+        size += len(parts[-1])
+        more = event.get("more_body", False)
+        if size > most:
+            return None
+    return b"".join(parts)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the front of a server's folder until it is told to stop."""
+    place = Place(Path(arguments[0]))
+    settings = place.settings
+    uvicorn.run(
+        Front(place),
+        host=settings.host,
+        port=settings.port,
+        ssl_certfile=place.tls / tls.CERTIFICATE,
+        ssl_keyfile=str(place.tls / tls.KEY),
+        ssl_version=ssl.PROTOCOL_TLS_SERVER,
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        date_header=False,
+        timeout_keep_alive=60,
+        timeout_graceful_shutdown=3,
+        limit_concurrency=1000,
+    )
+    return 0

@@ -1,0 +1,349 @@
+"""Server and homes as real processes: the weights of a simulation, whatever is killed meanwhile."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import select
+import signal
+import socket
+import ssl
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+import tomli_w
+
+import fedhome
+from clients.joining import join
+from fedhome.enrolment import home_keys
+from fedhome.flower_fleet import FleetConnection, LinkError, NodeKey
+from fedhome.flower_link import FLEET_PATHS
+from fedhome.joining import PATH
+from fedhome.plan import Plan
+from fedhome.processes import Processes
+from fedhome.runs import RunFolder
+from server.place import Place
+from simulations.homes import generate
+from simulations.processes import prepare, start
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc"),
+]
+
+HOMES, ROUNDS = 5, 3
+FEDHOME = Path(sys.executable).parent / "fedhome"
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    return Plan.load(
+        name="tiny",
+        seed=3,
+        data={"homes": HOMES, "days": 10},
+        model={"hidden": [8]},
+        rounds={"count": ROUNDS, "deadline_s": 60},
+        personalise={"epochs": 2, "local_epochs": 2},
+        engine={"name": "sequential"},
+    )
+
+
+@pytest.fixture(scope="module")
+def simulated(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    return fedhome.simulate(plan, out=tmp_path_factory.mktemp("simulated") / "run").folder
+
+
+def processes_of(folder: Path) -> dict[int, list[str]]:
+    """Return the arguments of the processes that work in a folder, by their numbers."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            words = (entry / "cmdline").read_bytes().decode().split("\0")
+        except OSError:
+            continue
+        if any(str(folder) in word for word in words):
+            found[int(entry.name)] = words
+    return found
+
+
+def number_of(folder: Path, *parts: str) -> int:
+    """Return the process whose arguments end with some words."""
+    (number,) = [
+        number
+        for number, words in processes_of(folder).items()
+        if all(any(word.endswith(part) for word in words) for part in parts)
+    ]
+    return number
+
+
+def wait_until_gone(folder: Path) -> None:
+    """Wait until no process works in a folder any more."""
+    deadline = time.monotonic() + 20
+    while left := processes_of(folder):
+        assert time.monotonic() < deadline, left
+        os.sched_yield()
+
+
+@contextmanager
+def up(plan: Plan, out: Path) -> Iterator[subprocess.Popen[str]]:
+    """Start `fedhome up`; what is left of it is ended."""
+    file = out.with_suffix(".toml")
+    file.write_text(plan.to_toml())
+    command = [FEDHOME, "up", file, "--homes", str(HOMES), "--out", out]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def lines_until(process: subprocess.Popen[str], mark: str) -> list[str]:
+    """Return the lines that a process prints, up to one that begins with a mark."""
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if line.startswith(mark):
+            return lines
+    raise AssertionError("".join(lines))
+
+
+def assert_same_weights(found: RunFolder, expected: RunFolder) -> None:
+    ours, theirs = found.read_model().parameters, expected.read_model().parameters
+    assert list(ours) == list(theirs)
+    for name, array in theirs.items():
+        np.testing.assert_allclose(ours[name], array, rtol=0, atol=1e-5)
+
+
+def test_processes_give_what_a_simulation_gives(
+    plan: Plan, simulated: RunFolder, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    with up(plan, out) as process:
+        printed = "".join(lines_until(process, "report: "))
+        assert process.wait(60) == 0
+    assert f"round {ROUNDS}/{ROUNDS}  {HOMES}/{HOMES} homes" in printed
+    assert "personalised" in printed
+    run = RunFolder.open(out)
+    assert run.finished
+    assert_same_weights(run, simulated)
+    assert run.report_path.exists()
+    assert not processes_of(out)
+
+
+@pytest.mark.parametrize(
+    "victim", [("home-0002",), ("server.front",), ("server.link",), ("server.deploy",)]
+)
+def test_a_process_is_killed_in_mid_run(
+    plan: Plan, simulated: RunFolder, tmp_path: Path, victim: Sequence[str]
+) -> None:
+    out = tmp_path / "run"
+    with up(plan, out) as process:
+        lines_until(process, "round 1/")
+        os.kill(number_of(out, *victim), signal.SIGKILL)
+        lines_until(process, "report: ")
+        assert process.wait(60) == 0
+    run = RunFolder.open(out)
+    assert run.finished
+    assert run.read_rounds().num_rows == ROUNDS
+    asked = run.read_rounds().column("homes_answered").to_pylist()
+    if asked == [HOMES] * ROUNDS:  # no round was lost: it is as if nothing had happened
+        assert_same_weights(run, simulated)
+    wait_until_gone(out)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_left_behind(plan: Plan, tmp_path: Path, number: signal.Signals) -> None:
+    out = tmp_path / "run"
+    with up(plan, out) as process:
+        lines_until(process, "round 1/")
+        assert len(processes_of(out)) > HOMES
+        process.send_signal(number)
+        process.wait(30)
+        wait_until_gone(out)
+
+
+@pytest.fixture(scope="module")
+def server(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A server without homes that are connected."""
+    tables = generate(homes=HOMES, days=2, seed=3)
+    place, _ = prepare(tmp_path_factory.mktemp("server"), plan, tables)
+    with Processes() as processes:
+        start(processes, place, [])
+        yield place
+
+
+@pytest.fixture
+def web(server: Place) -> Iterator[httpx.Client]:
+    context = ssl.create_default_context(cafile=server.tls / "ca.pem")
+    port = server.settings.port
+    with httpx.Client(verify=context, base_url=f"https://localhost:{port}") as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/docs",
+        "/openapi.json",
+        "/v1/control/start-run",
+        "/v1/control/list-nodes",
+        "/v1/control/register-node",
+        "/v1/fleet/register-node",
+        "/v1/fleet/unregister-node",
+        "/v1/fleet/../control/list-nodes",
+        "/v1/fleet/%2e%2e/control/list-nodes",
+        "//v1/control/list-nodes",
+        "/v1/runtime/acquire-task",
+        "/v1/runtime/push-messages",
+    ],
+)
+def test_nothing_else_is_at_the_front(web: httpx.Client, path: str) -> None:
+    for method in ("GET", "POST", "PUT", "DELETE", "OPTIONS"):
+        answer = web.request(method, path)
+        assert (answer.status_code, answer.content) == (404, b"")
+
+
+def test_what_is_at_the_front(web: httpx.Client) -> None:
+    assert web.get("/health").json() == {"status": "ok"}
+    for path in FLEET_PATHS:
+        assert web.get(path).status_code == 404
+        answer = web.post(path, headers={"content-type": "application/x-protobuf"})
+        assert 400 <= answer.status_code < 500, path
+        assert answer.status_code != 404, path
+    assert web.post(PATH, content=b"nonsense").status_code == 403
+    assert web.post(PATH, content=bytes(10_000)).status_code == 413
+
+
+def test_a_stranger_is_told_nothing(server: Place, tmp_path: Path) -> None:
+    address = f"localhost:{server.settings.port}"
+    authorities = (server.tls / "ca.pem").read_bytes()
+    fleet, node = server.directory().fleet, NodeKey.create()
+    for name, reason in (("stranger", "not in the fleet"), ("home-0001", "not signed")):
+        keys, _ = home_keys(name, tmp_path / name)
+        with pytest.raises(LinkError, match=reason) as refused:
+            join(address, authorities, fleet=fleet, keys=keys, node=node)
+        assert refused.value.reason == "refused"
+    connection = FleetConnection(address, authorities, node)
+    try:
+        with pytest.raises(LinkError):
+            connection.activate(1)
+        with pytest.raises(LinkError):
+            connection.pull()
+    finally:
+        connection.close()
+
+
+def test_another_authority_is_not_trusted(server: Place, tmp_path: Path) -> None:
+    from fedhome.tls import make_certificates  # noqa: PLC0415
+
+    make_certificates(tmp_path / "tls", ["localhost"])
+    keys, _ = home_keys("home-0001", server.folder.parent / "homes" / "home-0001")
+    with pytest.raises(LinkError, match="certificate") as refused:
+        join(
+            f"localhost:{server.settings.port}",
+            (tmp_path / "tls" / "ca.pem").read_bytes(),
+            fleet=server.directory().fleet,
+            keys=keys,
+            node=NodeKey.create(),
+        )
+    assert refused.value.reason == "unreachable"
+
+
+class Cutting(threading.Thread):
+    """A way to the server on which every connection is reset after some bytes.
+
+    Args:
+        port: The server's.
+        most: How many bytes pass from the server before the reset, for each connection in turn.
+    """
+
+    def __init__(self, port: int, most: Sequence[int]) -> None:
+        super().__init__(daemon=True)
+        self._port, self._most = port, most
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self.cuts = 0
+
+    def run(self) -> None:
+        for number in itertools.count():
+            try:
+                here, _ = self._listener.accept()
+            except OSError:
+                return
+            most = self._most[number % len(self._most)]
+            threading.Thread(target=self._carry, args=(here, most), daemon=True).start()
+
+    def _carry(self, here: socket.socket, most: int) -> None:
+        with (
+            suppress(OSError),
+            here,
+            socket.create_connection(("127.0.0.1", self._port)) as there,
+        ):
+            while True:
+                for ready in select.select([here, there], [], [])[0]:
+                    data = ready.recv(4096)
+                    if not data:
+                        return
+                    if ready is there:
+                        most -= len(data)
+                        if most < 0:
+                            self.cuts += 1
+                            here.setsockopt(
+                                socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+                            )
+                            return
+                    (there if ready is here else here).sendall(data)
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+def test_connections_are_reset_in_the_middle(
+    plan: Plan, simulated: RunFolder, tmp_path: Path
+) -> None:
+    tables = generate(homes=HOMES, days=10, seed=3)
+    server, places = prepare(tmp_path / "deployment", plan, tables)
+    cutting = Cutting(server.settings.port, most=(30_000, 64_001, 120_000, 25_500))
+    cutting.start()
+    for place in places:
+        settings = replace(place.settings, server=f"127.0.0.1:{cutting.port}")
+        (place.folder / "home.toml").write_text(tomli_w.dumps(vars(settings)))
+    out = RunFolder.create(tmp_path / "run")
+    out.write_plan(plan.to_toml())
+    try:
+        with Processes() as processes:
+            start(processes, server, places)
+            processes.start(
+                "run", "server.deploy", str(server.folder), str(out.path), "60", ends=(0, 1)
+            )
+            assert processes.wait("run") == 0
+    finally:
+        cutting.close()
+    assert cutting.cuts > HOMES
+    answered = out.read_rounds().column("homes_answered").to_pylist()
+    assert answered == [HOMES] * ROUNDS
+    assert_same_weights(out, simulated)
