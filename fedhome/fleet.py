@@ -21,8 +21,7 @@ import os
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Annotated, Self
+from typing import Annotated
 
 from fedhome.enrolment import Anchor, check_name, home_keys
 from fedhome.errors import DirectoryError, ParameterError, StateError, WireError
@@ -69,7 +68,7 @@ class Issued:
     parameters: Parameters
 
 
-class Fleet:
+class Fleet(disk.Locked):
     """The owner's folder; `create` and `open` make one, and it is held until it is closed.
 
     Args:
@@ -306,23 +305,6 @@ class Fleet:
                 reason="altered",
                 hint="fetch a copy from the server, or remove it and sign the next one",
             ) from None
-
-    def close(self) -> None:
-        """Let go of the folder."""
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _authority(self, passphrase: str) -> Authority:
         path = self.folder / AUTHORITY

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from fedhome.errors import StateError
 from fedhome.secagg.sealing import KEY_BYTES, Sealed, SealingKey
@@ -196,3 +198,29 @@ def errors_of(path: Path, *, refused: str = "not-writable") -> Iterator[None]:
             reason, hint = "missing", "check its name, and that of its folder"
         told = os.strerror(error.errno) if error.errno else "an error without a number"
         raise StateError(f"{path}: {told}", reason=reason, hint=hint) from None
+
+
+class Locked:
+    """What holds a folder's lock until it is closed: a context manager.
+
+    A subclass keeps the descriptor that `lock` gave in ``_lock``.
+    """
+
+    _lock: int
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -35,8 +35,7 @@ import os
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Annotated, Self
+from typing import Annotated
 
 from fedhome.errors import StateError, WireError
 from fedhome.secagg import disk
@@ -62,7 +61,7 @@ class _Mark(Message, label="mark", most=128):
     file: Digest
 
 
-class FileStore:
+class FileStore(disk.Locked):
     """The state of one home in a folder of its own; `create` and `open` make one.
 
     It holds the folder until it is closed: a second process of the same home, which could use
@@ -237,23 +236,6 @@ class FileStore:
         disk.commit(new_state, self.folder / STATE)
         disk.commit(new_mark, self.folder / MARK)
         self._unsure, self.state = False, state
-
-    def close(self) -> None:
-        """Let go of the folder."""
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _seal(self, state: HomeState) -> bytes:
         inside = _Inside(keys=self.keys.to_bytes(), state=state.to_bytes()).to_bytes()
