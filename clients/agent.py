@@ -21,13 +21,12 @@ from flwr.app import Message
 from clients.joining import join
 from clients.place import Place
 from clients.tasks import Tasks
-from fedhome.errors import FedHomeError, SecAggError
+from fedhome.errors import FedHomeError, LinkError, SecAggError
 from fedhome.flower import failure
 from fedhome.flower_fleet import (
     HEARTBEAT_S,
     Arrival,
     FleetConnection,
-    LinkError,
     identity,
     kept_message,
 )

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import ssl
 import time
 from importlib.metadata import version
 
-import httpx
-
-from fedhome.flower_fleet import LinkError, NodeKey
-from fedhome.joining import PATH, Claim, Welcome
+from fedhome.door import JOIN, ask
+from fedhome.flower_fleet import NodeKey
+from fedhome.joining import Claim, Welcome
 from fedhome.secagg import HomeKeys
-
-_WAIT_S = 15.0
 
 
 def join(
@@ -29,7 +24,8 @@ def join(
         node: The node's key.
 
     Raises:
-        LinkError: ``unreachable``; or ``refused``, with the server's reason.
+        LinkError: ``unreachable``; or the server's reason, such as ``not-listed``, ``version``
+            or ``clock``.
         WireError: The answer is no welcome.
     """
     claim = Claim(
@@ -39,26 +35,4 @@ def join(
         time=int(time.time()),
         release=version("fedhome"),
     )
-    context = ssl.create_default_context(cadata=authorities.decode("ascii"))
-    try:
-        with httpx.Client(verify=context, timeout=_WAIT_S) as client:
-            told = client.post(f"https://{address}{PATH}", content=claim.sign(keys))
-    except (httpx.HTTPError, OSError) as error:
-        raise LinkError(
-            f"the server at {address} cannot be reached: {error or type(error).__name__}",
-            reason="unreachable",
-        ) from None
-    if told.status_code == httpx.codes.FORBIDDEN:
-        raise _refusal(told)
-    if not told.is_success:
-        raise LinkError(f"the server answers {told.status_code}", reason="unreachable")
-    return Welcome.from_bytes(told.content)
-
-
-def _refusal(response: httpx.Response) -> LinkError:
-    try:
-        told = json.loads(response.text)
-        message, hint = str(told["message"])[:300], str(told["hint"])[:300]
-    except (ValueError, KeyError, TypeError):
-        message, hint = "the server refuses this home", ""
-    return LinkError(message, reason="refused", hint=hint)
+    return Welcome.from_bytes(ask(address, authorities, JOIN, claim.sign(keys)))

@@ -9,13 +9,17 @@
     directory.fh    the fleet's directory, as it last came and held
     node.key        by which Flower knows its node
     at-hand         the message that is being answered, without its content
+    paused, left    there while the home takes no part: for now, or for good
+    status.json     what the agent did last, for `fedhome client status`
     state.fh, ...   keys and state, sealed (:mod:`fedhome.secagg.store`)
 """
 
 from __future__ import annotations
 
+import json
+import time
 import tomllib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import tomli_w
@@ -28,6 +32,7 @@ from fedhome.secagg import disk
 
 SETTINGS, PLAN, ANCHOR, CA = "home.toml", "plan.toml", "fleet.pub", "ca.pem"
 DIRECTORY, NODE, AT_HAND = "directory.fh", "node.key", "at-hand"
+PAUSED, LEFT, STATUS = "paused", "left", "status.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +48,32 @@ class Settings:
     home: str
     server: str
     data: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """What a home's agent does.
+
+    Args:
+        state: ``waiting`` (for the server, or to be admitted), ``connected``, ``paused`` or
+            ``stopped``.
+        detail: One sentence more; no private data.
+        process: The agent's process.
+        epoch: Epoch of the fleet's directory that it has; 0 for none.
+        answered: Messages answered since it was started.
+        last: What was answered last, such as ``train``.
+        last_time: When, Unix time in s; 0 for never.
+        time: When this was written, Unix time in s.
+    """
+
+    state: str
+    detail: str = ""
+    process: int = 0
+    epoch: int = 0
+    answered: int = 0
+    last: str = ""
+    last_time: float = 0.0
+    time: float = field(default_factory=time.time)
 
 
 class Place:
@@ -132,3 +163,41 @@ class Place:
             path.unlink(missing_ok=True)
         else:
             disk.put(path, data)
+
+    @property
+    def paused(self) -> bool:
+        """Whether the home takes no part for now."""
+        return (self.folder / PAUSED).exists()
+
+    @paused.setter
+    def paused(self, value: bool) -> None:
+        self._mark(PAUSED, value)
+
+    @property
+    def left(self) -> bool:
+        """Whether the home has left its fleet for good."""
+        return (self.folder / LEFT).exists()
+
+    @left.setter
+    def left(self, value: bool) -> None:
+        self._mark(LEFT, value)
+
+    @property
+    def status(self) -> Status | None:
+        """What the agent wrote last; None if it never did, or if that cannot be read."""
+        try:
+            return Status(**json.loads((self.folder / STATUS).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    @status.setter
+    def status(self, value: Status) -> None:
+        disk.put(self.folder / STATUS, json.dumps(asdict(value)).encode())
+
+    def _mark(self, name: str, there: bool) -> None:
+        path = self.folder / name
+        if there:
+            disk.put(path, b"")
+        else:
+            with disk.errors_of(path):
+                path.unlink(missing_ok=True)

@@ -22,6 +22,7 @@
     │   ├── OpeningError         a member refuses to open a sum, or it cannot be opened
     │   ├── StateError           a home's secret state that cannot be used
     │   └── ParameterError       parameters under which the promises would not hold
+    ├── LinkError                the fleet's server cannot be reached, or refuses; `reason` as above
     ├── RegistryError            a registry of models that cannot be used; `reason` is a short word
     │   └── ReleaseError         a home refuses a release
     ├── PluginError              a name for which no object is found
@@ -141,6 +142,23 @@ class StateError(SecAggError):
 
 class ParameterError(SecAggError):
     """Parameters of the protocol under which its promises would not hold."""
+
+
+class LinkError(FedHomeError):
+    """The fleet's server cannot be reached, or refuses.
+
+    Args:
+        message: What happened.
+        reason: ``unreachable`` (try again), ``refused`` (not known there, or a clock that is
+            off), ``over`` (the message's run has ended), ``node`` (not activated), ``session``
+            (a reply must be announced anew), ``answer`` (no sense in it); or, where the server
+            said why it refuses, its own short word.
+        hint: What can be done about it.
+    """
+
+    def __init__(self, message: str, *, reason: str, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.reason = reason
 
 
 class RegistryError(FedHomeError):

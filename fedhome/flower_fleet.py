@@ -56,7 +56,7 @@ from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
 from flwr.supercore.task_identity import TaskIdentity
 from flwr.supernode.fleet_http_client import FleetHttpClient
 
-from fedhome.errors import FedHomeError
+from fedhome.errors import LinkError
 
 HEARTBEAT_S = 10.0
 """The shortest that Flower allows: a home that died is known to be away after twice as long."""
@@ -69,22 +69,6 @@ PATIENCE: Mapping[str, Any] = {
 """How long an announced object is waited for (10 s), and how often: Flower begins with 1 s."""
 
 Result = TypeVar("Result")
-
-
-class LinkError(FedHomeError):
-    """The fleet's server cannot be reached, or refuses.
-
-    Args:
-        message: What happened.
-        reason: ``unreachable`` (try again), ``refused`` (401: not known there, or a clock that
-            is off), ``over`` (403: the message's run has ended), ``node`` (not activated),
-            ``version``, or ``answer`` (no sense in it).
-        hint: What can be done about it.
-    """
-
-    def __init__(self, message: str, *, reason: str, hint: str = "") -> None:
-        super().__init__(message, hint=hint)
-        self.reason = reason
 
 
 class NodeKey:

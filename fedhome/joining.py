@@ -17,7 +17,6 @@ from fedhome.errors import DirectoryError
 from fedhome.secagg.directory import Directory, HomeKeys, Signed, signature_holds
 from fedhome.secagg.wire import Id, Message, number, octets
 
-PATH = "/v1/fedhome/join"
 MOST = 2048
 """Bytes of a claim, at most."""
 SKEW_S = 120
@@ -80,6 +79,22 @@ class Claim(Message, label="claim", most=MOST):
                 hint="the owner knows other keys of this home than it has",
             )
         return claim
+
+    def check_release(self, here: str) -> None:
+        """Refuse a home that runs another release than the server: it could not answer.
+
+        Args:
+            here: The server's release.
+
+        Raises:
+            DirectoryError: ``version``.
+        """
+        if self.release != here:
+            raise DirectoryError(
+                f"the home runs fedhome {self.release}, the server {here}",
+                reason="version",
+                hint="update the older one: both must run the same release",
+            )
 
     def check_time(self, now: float | None = None) -> None:
         """Refuse an old claim, or one from a clock that is off.

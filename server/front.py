@@ -8,19 +8,19 @@ with a claim that its identity key signs (:mod:`fedhome.joining`).
 from __future__ import annotations
 
 import asyncio
-import json
 import ssl
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import uvicorn
 
 from fedhome import tls
+from fedhome.door import HEALTH, JOIN, refusal
 from fedhome.errors import FedHomeError, SecAggError
 from fedhome.flower_link import FLEET_PATHS, LOOPBACK, Control
-from fedhome.joining import MOST, PATH, Welcome
+from fedhome.joining import MOST, Welcome
 from server.nodes import Nodes
 from server.place import Place
 
@@ -29,7 +29,6 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
 
-HEALTH = "/health"
 _MOST_BYTES = 48 << 20  # Flower cuts arrays into chunks of 20 MB
 _WAIT_S = 30.0
 _NOT_PASSED = {
@@ -41,6 +40,13 @@ _NOT_PASSED = {
     b"transfer-encoding",
     b"upgrade",
 }
+
+
+class Door(NamedTuple):
+    """A path of our own: what answers there, and how many bytes it takes at most."""
+
+    answer: Callable[[bytes], bytes]
+    most: int
 
 
 class Front:
@@ -55,7 +61,8 @@ class Front:
         self._place = place
         self._nodes = Nodes(place.nodes)
         self._control = Control(port)
-        self._joining = asyncio.Lock()
+        self._one = asyncio.Lock()  # what is our own is answered one at a time
+        self._doors = {JOIN: Door(self._join, MOST)}
         self._link = httpx.AsyncClient(
             base_url=f"http://{LOOPBACK}:{port}",
             timeout=_WAIT_S,
@@ -73,9 +80,9 @@ class Front:
         if method == "POST" and path in FLEET_PATHS:
             body = await _body(scope, receive, _MOST_BYTES)
             answer = _TOO_LARGE if body is None else await self._passed(path, scope, body)
-        elif method == "POST" and path == PATH:
-            body = await _body(scope, receive, MOST)
-            answer = _TOO_LARGE if body is None else await self._joined(body)
+        elif method == "POST" and (door := self._doors.get(path)):
+            body = await _body(scope, receive, door.most)
+            answer = _TOO_LARGE if body is None else await self._told(door, body)
         elif method == "GET" and path == HEALTH:
             answer = await self._health()
         else:
@@ -94,21 +101,19 @@ class Front:
         kept = [(n, v) for n, v in told.headers.raw if n.lower() not in _NOT_PASSED]
         return told.status_code, kept, told.content
 
-    async def _joined(self, body: bytes) -> Answer:
-        async with self._joining:
+    async def _told(self, door: Door, body: bytes) -> Answer:
+        async with self._one:
             try:
-                return await asyncio.to_thread(self._join, body)
+                return 200, _BYTES, await asyncio.to_thread(door.answer, body)
             except SecAggError as error:
-                told = {"reason": error.reason, "message": error.message, "hint": error.hint}
-                return 403, _JSON, json.dumps(told).encode()
+                return 403, _JSON, refusal(error.reason, error.message, error.hint)
             except (httpx.HTTPError, FedHomeError):
                 return _AWAY
 
-    def _join(self, body: bytes) -> Answer:
+    def _join(self, body: bytes) -> bytes:
         directory = self._place.directory()
         _, node = self._nodes.accept(body, directory, self._control)
-        welcome = Welcome(node=node, directory=self._place.directory_data)
-        return 200, [(b"content-type", b"application/octet-stream")], welcome.to_bytes()
+        return Welcome(node=node, directory=self._place.directory_data).to_bytes()
 
     async def _health(self) -> Answer:
         try:
@@ -118,6 +123,7 @@ class Front:
         return (200, _JSON, b'{"status": "ok"}') if told.is_success else _AWAY
 
 
+_BYTES = [(b"content-type", b"application/octet-stream")]
 _JSON = [(b"content-type", b"application/json")]
 _NOTHING: Answer = (404, [], b"")
 _TOO_LARGE: Answer = (413, [], b"")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fedhome.errors import SecAggError
 from fedhome.flower_link import Control
-from fedhome.joining import Claim
+from fedhome.joining import Claim, installed_app
 from fedhome.secagg import disk
 from fedhome.secagg.directory import Directory
 
@@ -50,6 +50,7 @@ class Nodes:
         """
         claim = Claim.verify(data, directory)
         claim.check_time()
+        claim.check_release(installed_app()[1])
         known = {one.home: one for one in self.claims(directory)}
         before = known.get(claim.home)
         states = {state.key: state for state in control.nodes()}

@@ -22,6 +22,7 @@ from clients.place import Place as HomePlace
 from clients.place import Settings as HomeSettings
 from fedhome import tls
 from fedhome.aggregation import check_groups
+from fedhome.door import HEALTH
 from fedhome.enrolment import home_keys
 from fedhome.errors import PlanError, RunError
 from fedhome.fleet import DIRECTORY, SERVER, Fleet
@@ -29,7 +30,6 @@ from fedhome.plan import Plan
 from fedhome.processes import Processes
 from fedhome.runs import RunFolder
 from fedhome.tables import HomeTable
-from server.front import HEALTH
 from server.place import Place, Settings
 from simulations.homes import generate
 

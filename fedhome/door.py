@@ -1,0 +1,62 @@
+"""What the server's front answers beside Flower's own paths, and how it is asked.
+
+Each of these paths takes one POST whose body is signed by whom it comes from; nothing is told to
+anybody else.
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+
+import httpx
+
+from fedhome.errors import LinkError
+
+JOIN, ENROL, LEAVE = "/v1/fedhome/join", "/v1/fedhome/enrol", "/v1/fedhome/leave"
+OWNER, RELEASE = "/v1/fedhome/owner", "/v1/fedhome/release"
+HEALTH = "/health"
+
+_WAIT_S = 15.0
+
+
+def ask(address: str, authorities: bytes, path: str, body: bytes) -> bytes:
+    """Post a body to the server's front, and return its answer.
+
+    Args:
+        address: ``host:port`` of the front.
+        authorities: Certificates that the server's is checked against, PEM.
+        path: One of this module's.
+        body: What is posted.
+
+    Raises:
+        LinkError: ``unreachable``; or the server's own reason, message and hint.
+    """
+    try:
+        context = ssl.create_default_context(cadata=authorities.decode("ascii"))
+        with httpx.Client(verify=context, timeout=_WAIT_S) as client:
+            told = client.post(f"https://{address}{path}", content=body)
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+        raise LinkError(
+            f"the server at {address} cannot be reached: {error or type(error).__name__}",
+            reason="unreachable",
+        ) from None
+    if told.status_code == httpx.codes.FORBIDDEN:
+        raise _refusal(told)
+    if not told.is_success:
+        raise LinkError(f"the server at {address} answers {told.status_code}", reason="unreachable")
+    return told.content
+
+
+def refusal(reason: str, message: str, hint: str) -> bytes:
+    """Return how the front words a refusal."""
+    return json.dumps({"reason": reason, "message": message, "hint": hint}).encode()
+
+
+def _refusal(response: httpx.Response) -> LinkError:
+    try:
+        told = json.loads(response.text)
+        reason, message, hint = (str(told[key])[:300] for key in ("reason", "message", "hint"))
+    except (ValueError, KeyError, TypeError):
+        reason, message, hint = "refused", "the server refuses this home", ""
+    return LinkError(message, reason=reason, hint=hint)
