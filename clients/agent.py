@@ -1,8 +1,8 @@
 """The agent: a home's one resident process. It waits for messages, answers them, and survives.
 
-It runs the app that is installed with it and no other, one message at a time. Until the first
-question about a model comes, it needs no torch; keys and a committee member's help need none.
-Whatever happens to the network or the server, it connects again, with growing pauses.
+It runs the app that is installed with it and no other, one message at a time; what needs torch
+and the home's readings is done by a worker (:mod:`clients.work`). Whatever happens to the network
+or the server, it connects again, with growing pauses. While the home is paused it is not there.
 """
 
 from __future__ import annotations
@@ -20,15 +20,17 @@ from flwr.app import Message
 
 from clients.joining import join
 from clients.place import Place
-from clients.tasks import Tasks
-from fedhome.errors import FedHomeError, LinkError, SecAggError
+from clients.releases import Releases
+from clients.reporting import Reporting
+from clients.tasks import Tasks, WorkOf
+from clients.work import Worker
+from fedhome.errors import FedHomeError, LinkError, RunError, SecAggError
 from fedhome.flower import failure
 from fedhome.flower_fleet import (
     HEARTBEAT_S,
     Arrival,
     FleetConnection,
-    identity,
-    kept_message,
+    message_of,
 )
 from fedhome.joining import installed_app
 from fedhome.processes import on_stop
@@ -36,8 +38,12 @@ from fedhome.secagg.store import FileStore
 
 _QUICK_S, _USUAL_S = 0.05, 0.5  # pauses between questions: during a round, and otherwise
 _SLOWER = 1.25
+_RELEASE_S, _SOON_S = 300.0, 5.0  # a release is asked for: now and then, and after an answer
+_LOOK_S = 1.0  # how often a pause is looked for that ends, or begins
 _FIRST_BACK_OFF_S, _LONGEST_BACK_OFF_S = 0.5, 60.0
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 0.1, 5.0  # within a message
+_MOST_FAILURES = 5  # of the server, in a row, until a message is given up
+_GIVEN_UP = frozenset({"over", "answer", "failed"})  # a message is: what it is about is gone
 _MOST_SESSIONS = 5  # a reply is announced so often at most
 _BROKEN = 2  # Flower's code for an app that failed
 _log = logging.getLogger("fedhome.agent")
@@ -50,12 +56,19 @@ class Agent:
     Args:
         place: The home's folder.
         store: Its keys and state.
+        work: What does the work that needs torch and the readings.
+
+    Raises:
+        RunError: The home has left its fleet.
     """
 
-    def __init__(self, place: Place, store: FileStore) -> None:
+    def __init__(self, place: Place, store: FileStore, work: WorkOf = Worker) -> None:
         self._place, self._store = place, store
         self._settings = place.settings
-        self._tasks = Tasks(place, store)
+        self._reporting = Reporting(place)
+        self._check_left()
+        self._tasks = Tasks(place, store, work)
+        self._releases, self._release_due = Releases(place, store.keys), 0.0
         self._stop = threading.Event()
         self._draw = random.Random()  # noqa: S311 - spreads requests in time, hides nothing
         self._back_off = 0.0
@@ -65,18 +78,61 @@ class Agent:
         self._stop.set()
 
     def run(self) -> None:
-        """Serve until told to stop."""
-        while not self._stop.is_set():
-            try:
-                self._connected()
-            except (LinkError, SecAggError) as error:
-                self._pause(error)
+        """Serve until told to stop.
 
-    def _pause(self, error: FedHomeError) -> None:
+        Raises:
+            RunError: The home has left its fleet.
+        """
+        self._reporting.tell("waiting")
+        try:
+            while not self._stop.is_set():
+                self._check_left()
+                if self._place.paused:
+                    self._paused()
+                    continue
+                try:
+                    self._connected()
+                except (LinkError, SecAggError) as error:
+                    self._back_off_after(error)
+        finally:
+            self._tasks.close()
+            self._reporting.tell("stopped", "it has left" if self._place.left else "")
+
+    def _check_left(self) -> None:
+        if self._place.left:
+            self._reporting.tell("stopped", "it has left")
+            raise RunError(
+                f"{self._settings.home} has left its fleet",
+                hint="to take part again, join with a new invitation",
+            )
+
+    @property
+    def _away(self) -> bool:
+        """Whether the home is to take no part now."""
+        return self._stop.is_set() or self._place.paused or self._place.left
+
+    def _paused(self) -> None:
+        """Wait for the end of the pause."""
+        self._tasks.close()
+        _log.warning("paused")
+        self._reporting.tell("paused")
+        while self._place.paused and not self._place.left and not self._stop.wait(_LOOK_S):
+            self._reporting.keep()
+        self._reporting.tell("waiting")
+        self._back_off = 0.0
+
+    def _back_off_after(self, error: FedHomeError) -> None:
+        if self._away:
+            return
         self._back_off = min(max(_FIRST_BACK_OFF_S, 2 * self._back_off), _LONGEST_BACK_OFF_S)
         wait_s = self._back_off * self._draw.uniform(0.5, 1.0)
         _log.warning("%s; again in %.1f s", error, wait_s)
-        self._stop.wait(wait_s)
+        self._reporting.tell("waiting", error.message)
+        until = time.monotonic() + wait_s
+        while not self._away and (left_s := until - time.monotonic()) > 0:
+            self._stop.wait(min(left_s, _LOOK_S))
+            self._tasks.rest()
+            self._reporting.keep()
 
     def _connected(self) -> None:
         """Join, and serve over one connection until it breaks."""
@@ -84,7 +140,7 @@ class Agent:
         authorities = self._place.authorities
         fleet = self._place.anchor.fleet
         welcome = join(address, authorities, fleet=fleet, keys=self._store.keys, node=key)
-        self._tasks.renew(welcome.directory)
+        epoch = self._tasks.renew(welcome.directory)
         connection = FleetConnection(address, authorities, key)
         gone = threading.Event()
         heart = threading.Thread(target=_beat, args=(connection, gone), daemon=True)
@@ -92,29 +148,49 @@ class Agent:
             connection.activate(welcome.node)
             heart.start()
             _log.warning("connected to %s as node %d", address, welcome.node)
-            self._finish_last(connection, welcome.node)
-            self._serve(connection, welcome.node, gone)
+            self._reporting.tell("connected", epoch=epoch)
+            self._finish_last(connection)
+            self._serve(connection, gone)
         finally:
             gone.set()
             if heart.ident is not None:
                 heart.join(HEARTBEAT_S)
-            if self._stop.is_set():
+            if self._away:
                 _quietly_leave(connection)
             connection.close()
 
-    def _serve(self, connection: FleetConnection, node: int, gone: threading.Event) -> None:
+    def _serve(self, connection: FleetConnection, gone: threading.Event) -> None:
         wait_s = _USUAL_S
-        while not self._stop.is_set() and not gone.is_set():
+        while not self._away and not gone.is_set():
             arrival = connection.pull()
             self._back_off = 0.0
+            self._reporting.keep()
             if arrival is None:
+                self._tasks.rest()
+                if wait_s >= _USUAL_S:
+                    self._keep_up()
                 self._stop.wait(wait_s * self._draw.uniform(0.8, 1.2))
                 wait_s = min(_SLOWER * wait_s, _USUAL_S)
             else:
-                self._answer(connection, node, arrival)
+                self._answer(connection, arrival)
+                soon = time.monotonic() + _SOON_S * self._draw.uniform(1, 2)
+                self._release_due = min(self._release_due, soon)
                 wait_s = _QUICK_S
 
-    def _answer(self, connection: FleetConnection, node: int, arrival: Arrival) -> None:
+    def _keep_up(self) -> None:
+        """Take a newer release of the model, where there is one that holds."""
+        if time.monotonic() < self._release_due:
+            return
+        self._release_due = time.monotonic() + _RELEASE_S * self._draw.uniform(0.8, 1.2)
+        try:
+            taken = self._releases.update()
+        except FedHomeError as error:  # the model in use stays
+            _log.warning("no release was taken: %s", error)
+        else:
+            if taken is not None:
+                _log.warning("release %d of round %d is in use", taken.number, taken.round)
+
+    def _answer(self, connection: FleetConnection, arrival: Arrival) -> None:
         """Answer one message; its run may have ended meanwhile."""
         begin = time.monotonic()
         self._place.at_hand = arrival.kept
@@ -124,22 +200,19 @@ class Agent:
             message = self._insist(lambda: connection.fetch(arrival))
             self._insist(lambda: connection.confirm(message))
             fetched = time.monotonic()
-            with identity(run, node):
-                if wanted != installed_app():
-                    answer = _refused(message, wanted)
-                else:
-                    answer = self._tasks.answer(message)
+            kind = message.metadata.message_type
+            _log.info("%s came: fetched in %.3f s", kind, fetched - begin)
+            if wanted != installed_app():
+                answer = _refused(message, wanted)
+            else:
+                answer = self._tasks.answer(message)
             found = time.monotonic()
+            _log.info("%s is answered: in %.3f s", kind, found - fetched)
             self._send(connection, answer, found - fetched)
-            _log.info(
-                "%s: %.3f s to fetch, %.3f s to answer, %.3f s to send",
-                message.metadata.message_type,
-                fetched - begin,
-                found - fetched,
-                time.monotonic() - found,
-            )
+            self._reporting.answered(kind)
+            _log.info("%s is sent: in %.3f s", kind, time.monotonic() - found)
         except LinkError as error:
-            if error.reason not in {"over", "answer"}:
+            if error.reason not in _GIVEN_UP:
                 raise
             _log.warning("a message was dropped: %s", error)
         self._place.at_hand = None
@@ -158,29 +231,29 @@ class Agent:
 
     def _insist(self, ask: Callable[[], Result]) -> Result:
         """Ask over a connection that may break, until there is an answer."""
-        wait_s = _FIRST_RETRY_S
+        wait_s, failures = _FIRST_RETRY_S, 0
         while True:
             try:
                 return ask()
             except LinkError as error:
-                if error.reason != "unreachable" or self._stop.is_set():
+                failures = failures + 1 if error.reason == "failed" else 0
+                again = error.reason == "unreachable" or 0 < failures < _MOST_FAILURES
+                if not again or self._away:
                     raise
                 _log.warning("%s; trying again", error.message)
             self._stop.wait(wait_s * self._draw.uniform(0.5, 1.0))
             wait_s = min(2 * wait_s, _LONGEST_RETRY_S)
 
-    def _finish_last(self, connection: FleetConnection, node: int) -> None:
+    def _finish_last(self, connection: FleetConnection) -> None:
         """Answer the message that was at hand when the process ended with an error."""
         kept = self._place.at_hand
         if kept is None:
             return
-        message = kept_message(kept)
+        answer = failure(message_of(kept), "the home was restarted", _BROKEN)
         try:
-            with identity(message.metadata.run_id, node):
-                answer = failure(message, "the home was restarted", _BROKEN)
             self._send(connection, answer, 0.0)
         except LinkError as error:
-            if error.reason not in {"over", "answer"}:
+            if error.reason not in _GIVEN_UP:
                 raise
         self._place.at_hand = None
 

@@ -12,7 +12,7 @@ from flwr.app import Context
 from numpy.typing import NDArray
 
 from clients import enrol
-from clients.secure import Participant
+from clients.secure import Part
 from clients.sources.table import read_home
 from fedhome.aggregation import policy_of
 from fedhome.errors import DataError
@@ -41,7 +41,7 @@ class Home:
     plan: Plan
     device: Device
     mode: AggregationMode = "secure"
-    participant: Participant | None = None
+    participant: Part | None = None
 
     @cached_property
     def personaliser(self) -> Personaliser:
@@ -66,7 +66,7 @@ class Home:
         classes: tuple[str, ...] = (),
         *,
         mode: AggregationMode,
-        participant: Participant | None = None,
+        participant: Part | None = None,
     ) -> Home:
         """Build a home from its examples.
 
@@ -133,7 +133,7 @@ def real_home(
     data: str,
     *,
     name: str | None = None,
-    participant: Participant | None = None,
+    participant: Part | None = None,
 ) -> Home:
     """Return a home on its own readings.
 

@@ -11,6 +11,7 @@
     at-hand         the message that is being answered, without its content
     paused, left    there while the home takes no part: for now, or for good
     status.json     what the agent did last, for `fedhome client status`
+    consent.json    what its people agreed to (:mod:`clients.consent`)
     state.fh, ...   keys and state, sealed (:mod:`fedhome.secagg.store`)
 """
 
@@ -43,11 +44,13 @@ class Settings:
         home: Name of the home in its fleet.
         server: ``host:port`` of the server's front.
         data: File or folder of the home's readings.
+        worker_idle_s: After how long without work the worker ends, which learns from them.
     """
 
     home: str
     server: str
     data: str
+    worker_idle_s: float = 120.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, Protocol, TypedDict
 
 import numpy as np
 from flwr.app import Message
@@ -28,6 +28,41 @@ from fedhome.secagg.scalars import Scalar
 from fedhome.update import Layout
 
 BUNDLE, HELP = "query.bundle", "query.help"
+
+
+class Read(Protocol):
+    """What a home reads in a manifest that it accepted."""
+
+    @property
+    def form(self) -> Form:
+        """What lies in the vector."""
+
+    @property
+    def round(self) -> int:
+        """Number of the round, which names the rounding."""
+
+
+class Accepted(Protocol):
+    """A sum that a home takes part in."""
+
+    @property
+    def manifest(self) -> Read:
+        """Its terms."""
+
+
+class Part(Protocol):
+    """A home's part in secure sums, wherever its keys are; methods as of :class:`Participant`."""
+
+    def join(
+        self, manifest: bytes, *, kind: str, start: NDArray[np.float32] | None, layout: Layout
+    ) -> Accepted:
+        """Take part in a sum, or refuse."""
+
+    def answer(self, message: Message) -> Message:
+        """Answer a question of the protocol itself."""
+
+    def upload(self, message: Message, joined: Any, words: NDArray[Any]) -> Message:
+        """Mask a home's words and answer with them."""
 
 
 class Participant:
@@ -87,13 +122,13 @@ class Wanted(NamedTuple):
 
     form: Form
     round: int
-    joined: secagg.Joined | None
+    joined: Accepted | None
 
 
 def wanted(
     message: Message,
     mode: AggregationMode,
-    participant: Participant | None,
+    participant: Part | None,
     *,
     start: NDArray[np.float32] | None,
     layout: Layout,
@@ -205,7 +240,7 @@ def check_form(form: Form, kind: str, scalars: tuple[Scalar, ...], layout: Layou
 def add(
     message: Message,
     sum_: Wanted,
-    participant: Participant | None,
+    participant: Part | None,
     *,
     home: str,
     seed: int,

@@ -1,22 +1,26 @@
-"""What an agent does with a message: light work itself, the rest with the installed ClientApp."""
+"""What an agent does with a message: keys and a member's help itself, the rest is :class:`Work`."""
 
 from __future__ import annotations
 
 import time
-from functools import cached_property
+from collections.abc import Callable
 
-from flwr.app import Context, Message, RecordDict
-from flwr.clientapp import ClientApp
+from flwr.app import Message, RecordDict
 
 from clients.place import Place
+from clients.work import Work, Worker
+from clients.worker import reason_of
 from fedhome import secagg
 from fedhome.aggregation import policy_of
-from fedhome.errors import FedHomeError, UpdateError
+from fedhome.errors import UpdateError
 from fedhome.flower import APP_RAISED, blob_reply, failure, sum_of
 from fedhome.plan import Plan
 from fedhome.secagg.store import FileStore
 
-_BUNDLE, _HELP = "query.bundle", "query.help"  # as in clients.secure, which needs torch
+BUNDLE, HELP = "query.bundle", "query.help"  # as in clients.secure, which needs torch
+
+WorkOf = Callable[[Place, secagg.Home], Work]
+"""How a home's work is set up, such as :class:`Worker` or :class:`clients.work.InProcess`."""
 
 
 class Tasks:
@@ -25,22 +29,23 @@ class Tasks:
     Args:
         place: The home's folder.
         store: Its keys and state.
+        work: What does the work that needs torch and the readings.
     """
 
-    def __init__(self, place: Place, store: FileStore) -> None:
+    def __init__(self, place: Place, store: FileStore, work: WorkOf = Worker) -> None:
         self._place = place
-        self._plan = Plan.load(place.plan_path)
         self._last: tuple[tuple[str, str], RecordDict] | None = None
         self._machine = secagg.Home(
             store.keys,
             place.anchor.authority,
-            policy=policy_of(self._plan),
+            policy=policy_of(Plan.load(place.plan_path)),
             state=store.state,
             store=store,
         )
+        self._work = work(place, self._machine)
 
-    def renew(self, directory: bytes) -> None:
-        """Take a directory, and keep it.
+    def renew(self, directory: bytes) -> int:
+        """Take a directory, keep it, and return its epoch.
 
         Raises:
             SecAggError: It does not hold.
@@ -48,6 +53,8 @@ class Tasks:
         self._machine.renew(directory)
         if directory != self._place.directory:
             self._place.keep_directory(directory)
+        last = self._machine.state.last
+        return 0 if last is None else last[0]
 
     def answer(self, message: Message) -> Message:
         """Answer a message; what goes wrong becomes an error reply without private data.
@@ -60,46 +67,29 @@ class Tasks:
             return Message(self._last[1], reply_to=message)
         try:
             answer = self._answer(message)
-        except FedHomeError as error:
-            return failure(message, str(error), APP_RAISED)
         except Exception as error:  # noqa: BLE001 - the process must live on
-            return failure(message, f"the app failed: {type(error).__name__}", APP_RAISED)
-        if message.metadata.message_type != _BUNDLE:  # keys are new each time that they are asked
-            self._last = (question, answer.content)
+            return failure(message, reason_of(error), APP_RAISED)
+        if answer.has_content() and message.metadata.message_type != BUNDLE:
+            self._last = (question, answer.content)  # keys are new each time that they are asked
         return answer
+
+    def rest(self) -> None:
+        """Give memory back that nobody needed for a while."""
+        self._work.rest()
+
+    def close(self) -> None:
+        """End what does the work."""
+        self._work.close()
 
     def _answer(self, message: Message) -> Message:
         kind = message.metadata.message_type
-        if kind == _BUNDLE:
+        if kind == BUNDLE:
             return blob_reply(message, {"bundle": self._machine.bundle()})
-        if kind == _HELP:
+        if kind == HELP:
             told = sum_of(message)
             request = None if told is None else told.get("request")
             if not isinstance(request, bytes):
                 raise UpdateError("a member was asked for its help without saying with what")
             answer = self._machine.answer(request, now=time.time())
             return blob_reply(message, {"answer": answer})
-        metadata = message.metadata
-        context = Context(
-            run_id=metadata.run_id,
-            node_id=metadata.dst_node_id,
-            node_config={},
-            state=RecordDict(),
-            run_config={},
-        )
-        return self._app(message, context)
-
-    @cached_property
-    def _app(self) -> ClientApp:
-        """The ClientApp, on this home's data; loads torch."""
-        from clients.app import build  # noqa: PLC0415
-        from clients.home import real_home  # noqa: PLC0415
-        from clients.secure import Participant  # noqa: PLC0415
-
-        home = real_home(
-            self._plan,
-            self._place.settings.data,
-            name=self._place.settings.home,
-            participant=Participant(self._machine),
-        )
-        return build(lambda _: home)
+        return self._work.answer(message)

@@ -42,7 +42,7 @@ class Anchor(Message, label="anchor", most=256):
 
     def to_text(self) -> str:
         """Return a line of text, as in ``fleet.pub``."""
-        return _ANCHOR + base64.b64encode(self.to_bytes()).decode()
+        return encoded(self.to_bytes(), _ANCHOR)
 
     @classmethod
     def from_text(cls, text: str) -> Self:
@@ -52,7 +52,7 @@ class Anchor(Message, label="anchor", most=256):
             DirectoryError: ``anchor``.
         """
         try:
-            return cls.from_bytes(_decoded(text, _ANCHOR))
+            return cls.from_bytes(decoded(text, _ANCHOR))
         except WireError as error:
             raise DirectoryError(
                 f"this names no fleet: {error.message}",
@@ -63,9 +63,13 @@ class Anchor(Message, label="anchor", most=256):
 
 def entry_text(keys: HomeKeys) -> str:
     """Return a home's entry as a line of text, signed by the home itself."""
+    return encoded(signed_entry(keys).to_bytes(), _ENTRY)
+
+
+def signed_entry(keys: HomeKeys) -> Signed:
+    """Return a home's entry, signed by the home itself."""
     body = keys.entry().to_bytes()
-    signed = Signed(body=body, signature=keys.sign(_ENROL + body))
-    return _ENTRY + base64.b64encode(signed.to_bytes()).decode()
+    return Signed(body=body, signature=keys.sign(_ENROL + body))
 
 
 def read_entry(text: str) -> HomeEntry:
@@ -76,15 +80,30 @@ def read_entry(text: str) -> HomeEntry:
             ``name``: a home with such a name cannot be in a fleet.
     """
     try:
-        entry = _proven(Signed.from_bytes(_decoded(text, _ENTRY)))
-    except (WireError, ValueError) as error:
-        told = error.message if isinstance(error, WireError) else "its key cannot be used"
-        raise DirectoryError(
-            f"this is no entry of a home: {told}",
-            reason="entry",
-            hint="hand over the line that `fedhome fleet keys` printed, whole and as it is",
-        ) from None
+        signed = Signed.from_bytes(decoded(text, _ENTRY))
+    except WireError as error:
+        raise _no_entry(error.message) from None
+    entry = proven(signed)
     check_name(entry.home)
+    return entry
+
+
+def proven(signed: Signed) -> HomeEntry:
+    """Return an entry that is signed by its own key, with keys that can be used.
+
+    Raises:
+        DirectoryError: ``entry``.
+    """
+    try:
+        entry = HomeEntry.from_bytes(signed.body)
+        # The few keys with which everyone shares the same secret would spoil others' bundles.
+        X25519PrivateKey.generate().exchange(X25519PublicKey.from_public_bytes(entry.share))
+    except WireError as error:
+        raise _no_entry(error.message) from None
+    except ValueError:
+        raise _no_entry("its key cannot be used") from None
+    if not signature_holds(entry.identity, signed.signature, _ENROL + signed.body):
+        raise _no_entry("it is not signed by its own key")
     return entry
 
 
@@ -129,20 +148,32 @@ def check_name(home: str) -> None:
         )
 
 
-def _proven(signed: Signed) -> HomeEntry:
-    entry = HomeEntry.from_bytes(signed.body)
-    if not signature_holds(entry.identity, signed.signature, _ENROL + signed.body):
-        raise WireError("it is not signed by its own key", reason="signature")
-    # The few keys with which everyone shares the same secret would spoil others' bundles.
-    X25519PrivateKey.generate().exchange(X25519PublicKey.from_public_bytes(entry.share))
-    return entry
+def encoded(data: bytes, prefix: str) -> str:
+    """Return bytes as text: a prefix that says what they are, and base64."""
+    return prefix + base64.b64encode(data).decode()
 
 
-def _decoded(text: str, prefix: str) -> bytes:
+def decoded(text: str, prefix: str) -> bytes:
+    """Return the bytes that a text holds in their one form.
+
+    Raises:
+        WireError: ``format``.
+    """
     line = text.strip()
     if not line.startswith(prefix):
-        raise WireError(f"it does not begin with {prefix}", reason="format")
+        raise WireError(f"it does not begin with {prefix.strip()}", reason="format")
     try:
-        return base64.b64decode(line.removeprefix(prefix), validate=True)
+        data = base64.b64decode(line.removeprefix(prefix), validate=True)
     except (binascii.Error, ValueError):
         raise WireError("it is not whole", reason="format") from None
+    if encoded(data, prefix) != line:  # a last letter whose spare bits were altered
+        raise WireError("it is not whole", reason="format")
+    return data
+
+
+def _no_entry(told: str) -> DirectoryError:
+    return DirectoryError(
+        f"this is no entry of a home: {told}",
+        reason="entry",
+        hint="hand over the line that `fedhome fleet keys` printed, whole and as it is",
+    )

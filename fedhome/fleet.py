@@ -4,7 +4,10 @@ In the owner's folder lie
 
 - ``authority.fh``: the key that signs directories, sealed under the owner's passphrase. It never
   leaves the owner: a server that had it could invent homes;
+- ``inviter.key``: the everyday key that signs invites and requests to the server, not sealed;
 - ``fleet.fh``: the list of homes with their public keys, and the last epoch; not secret;
+- ``tickets.fh``: the invites that were given out, and which can still be used; not secret;
+- ``plan.toml``, ``server.card``: what the next invite says of plan and server;
 - ``fleet.pub``: by which homes know their fleet; each gets it by a way that the server does
   not control;
 - ``directory.fh``: the last directory, signed: for the server, and through it for the homes;
@@ -16,23 +19,29 @@ The list changes at once, the directory only when the owner signs the next one.
 
 from __future__ import annotations
 
-import hashlib
 import os
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
+from fedhome import checked
 from fedhome.enrolment import Anchor, check_name, home_keys
-from fedhome.errors import DirectoryError, ParameterError, StateError, WireError
+from fedhome.errors import DirectoryError, StateError, WireError
+from fedhome.invites import Card, Enrolment, Invite, Inviter
+from fedhome.issued import Issued, changes_between, keys_of, parameters_for
 from fedhome.secagg import disk
 from fedhome.secagg.directory import MOST_HOMES, Authority, Directory, HomeEntry, ServerKeys
 from fedhome.secagg.parameters import Parameters
 from fedhome.secagg.sealing import KEY_BYTES, Sealed, SealingKey
-from fedhome.secagg.wire import Digest, Key, Message, number, octets, several
+from fedhome.secagg.wire import Key, Message, number, several
+from fedhome.tickets import Tickets
 
 AUTHORITY, RECORD, ANCHOR, DIRECTORY = "authority.fh", "fleet.fh", "fleet.pub", "directory.fh"
 SERVER, SERVER_FILE, SERVER_KEY, HOMES = "server", "server.fh", "server.key", "homes"
+INVITER_KEY, INVITER, TICKETS = "inviter.key", "inviter.pub", "tickets.fh"
+PLAN, CARD = "plan.toml", "server.card"
 _OWNER_PURPOSE, _SERVER_PURPOSE = "fleet authority's key", "server's key"
 _PUBLIC = 0o644
 
@@ -43,29 +52,6 @@ class _Record(Message, label="record", most=1 << 25):
     server: Key
     epoch: Annotated[int, number()]
     homes: Annotated[tuple[HomeEntry, ...], several(HomeEntry.kind(), most=MOST_HOMES)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Checked(Message, label="checked", most=1 << 26):
-    body: Annotated[bytes, octets(most=1 << 25)]
-    hash: Digest  # for a damaged disk; who can write here could make a good one
-
-
-@dataclass(frozen=True, kw_only=True)
-class Issued:
-    """A directory that was signed.
-
-    Args:
-        directory: What is in it.
-        data: As server and homes get it, with the signature.
-        changes: What became of each home since the last epoch, for those that changed.
-        parameters: Whence the committee's numbers come.
-    """
-
-    directory: Directory
-    data: bytes
-    changes: dict[str, str]
-    parameters: Parameters
 
 
 class Fleet(disk.Locked):
@@ -80,6 +66,7 @@ class Fleet(disk.Locked):
     def __init__(self, folder: Path, lock: int, record: _Record) -> None:
         self.folder = folder
         self._lock, self._record = lock, record
+        self._tickets = Tickets(folder / TICKETS)
 
     def __repr__(self) -> str:
         return f"Fleet({str(self.folder)!r})"
@@ -98,6 +85,11 @@ class Fleet(disk.Locked):
     def homes(self) -> dict[str, HomeEntry]:
         """The homes that will be in the next directory, by name."""
         return {entry.home: entry for entry in self._record.homes}
+
+    @property
+    def invited(self) -> dict[str, int]:
+        """Homes with an invite that was not used, and until when it holds, Unix time in s."""
+        return {one.home: one.expires for one in self._tickets.read().values() if one.open}
 
     @classmethod
     def create(cls, folder: Path | str, passphrase: str) -> Fleet:
@@ -136,6 +128,7 @@ class Fleet(disk.Locked):
                 folder, lock, _Record(anchor=anchor, server=server.public, epoch=0, homes=())
             )
             fleet._keep(fleet._record)
+            fleet.renew_inviter()
             undo.pop_all()
         return fleet
 
@@ -156,14 +149,10 @@ class Fleet(disk.Locked):
                     reason="missing",
                     hint="name its folder with --fleet, or make one with `fedhome fleet init`",
                 )
-            try:
-                checked = _Checked.from_bytes(disk.read(folder / RECORD))
-                record = _Record.from_bytes(checked.body)
-            except WireError:
-                raise _damaged(folder / RECORD) from None
+            record = checked.read(folder / RECORD, _Record)
             names = [entry.home for entry in record.homes]
-            if hashlib.sha256(checked.body).digest() != checked.hash or len({*names}) < len(names):
-                raise _damaged(folder / RECORD)
+            if len({*names}) < len(names):
+                raise checked.damaged(folder / RECORD)
             fleet = cls(folder, lock, record)
             undo.pop_all()
         return fleet
@@ -180,12 +169,12 @@ class Fleet(disk.Locked):
         """
         homes = self.homes
         owners = {self._record.server: "the server"}
-        owners |= {key: entry.home for entry in homes.values() for key in _keys(entry)}
+        owners |= {key: entry.home for entry in homes.values() for key in keys_of(entry)}
         for entry in entries:
             check_name(entry.home)
             if entry.home in homes:
                 raise _twice(entry.home)
-            for key in _keys(entry):
+            for key in keys_of(entry):
                 if key in owners:
                     raise DirectoryError(
                         f"{entry.home!r} and {owners[key]!r} have the same key",
@@ -216,19 +205,115 @@ class Fleet(disk.Locked):
         return folders
 
     def revoke(self, home: str) -> None:
-        """Take a home off the list: it is left out of the next directory.
+        """Take a home off the list, and cancel its invite: the next directory leaves it out.
 
         Raises:
-            DirectoryError: ``unknown-home``.
+            DirectoryError: ``unknown-home``: neither on the list nor invited.
         """
-        if home not in self.homes:
+        if home not in self.homes and home not in self.invited:
             raise DirectoryError(
                 f"there is no home {home!r} in this fleet",
                 reason="unknown-home",
                 hint="`fedhome fleet show` lists its homes",
             )
+        # First, so that after a crash in between the home is still listed, and revoked again.
+        self._tickets.close(home, now=time.time())
         kept = tuple(entry for entry in self._record.homes if entry.home != home)
         self._keep(replace(self._record, homes=kept))
+
+    @property
+    def inviter(self) -> Inviter:
+        """The everyday key.
+
+        Raises:
+            StateError: It is missing, or others may read it.
+        """
+        return Inviter.from_bytes(disk.read_key(self.folder / INVITER_KEY))
+
+    def renew_inviter(self) -> None:
+        """Make a new everyday key: invites signed with the last one end.
+
+        Its public half lies in ``server/`` then, and the server needs it as ``fleet/inviter.pub``.
+
+        Raises:
+            StateError: The folder cannot be written.
+        """
+        inviter = Inviter.create()
+        with disk.errors_of(self.folder / SERVER):
+            (self.folder / SERVER).mkdir(mode=0o700, exist_ok=True)
+        disk.put(self.folder / INVITER_KEY, inviter.to_bytes())
+        text = f"{inviter.public_text()}\n".encode()
+        disk.put(self.folder / SERVER / INVITER, text, mode=_PUBLIC)
+
+    def invite(
+        self, home: str, *, card: Card, plan: str, expires: int, now: float | None = None
+    ) -> Invite:
+        """Return an invite for one device; an earlier one of the same home holds no more.
+
+        Args:
+            home: The name that the device will have.
+            card: Of the fleet's server.
+            plan: What it is asked to take part in, TOML.
+            expires: Unix time after which nobody is admitted by it, s.
+            now: Unix time, s; None for this machine's.
+
+        Raises:
+            DirectoryError: ``name``; ``home-twice``: it is on the list; ``full``.
+            WireError: ``size``: plan or card are too long.
+            StateError: A file is missing or damaged.
+        """
+        if home in self.homes:
+            raise _twice(home)
+        invite = Invite.create(
+            self.inviter, anchor=self.anchor, home=home, card=card, plan=plan, expires=expires
+        )
+        self._tickets.give(invite.ticket, time.time() if now is None else now)
+        return invite
+
+    def check(self, data: bytes, *, now: float | None = None) -> Enrolment:
+        """Return an enrolment that could be admitted now.
+
+        Args:
+            data: As the device posted it.
+            now: Unix time, s; None for this machine's.
+
+        Raises:
+            WireError: Bytes that are no enrolment.
+            DirectoryError: A reason of `Enrolment.verify`; ``admitted``: it is on the list with
+                these keys; ``used``, or ``invite``: you gave no such ticket out.
+        """
+        now = time.time() if now is None else now
+        enrolment = Enrolment.verify(data, self.inviter.public, self.anchor.fleet, now)
+        listed = self.homes.get(enrolment.home)
+        if listed is not None and keys_of(listed) == keys_of(enrolment.entry):
+            raise DirectoryError(
+                f"{enrolment.home!r} is on the list already",
+                reason="admitted",
+                hint="it counts once you sign the next directory: `fedhome fleet directory`",
+            )
+        self._tickets.check(enrolment)
+        return enrolment
+
+    def admit(
+        self, *enrolments: bytes, eligible: bool = True, now: float | None = None
+    ) -> tuple[HomeEntry, ...]:
+        """Put homes on the list that answered their invites, all of them or none.
+
+        Args:
+            enrolments: As the devices posted them.
+            eligible: Whether they may serve on the committee.
+            now: Unix time, s; None for this machine's.
+
+        Raises:
+            WireError: As `check`.
+            DirectoryError: As `check` and `add`.
+        """
+        now = time.time() if now is None else now
+        entries = tuple(self.check(data, now=now).entry for data in enrolments)
+        self.add(*entries, eligible=eligible)
+        # Last: a crash in between leaves tickets open whose homes are listed, until `revoke`.
+        self._tickets.close(*(entry.home for entry in entries), now=now)
+        return entries
 
     def sign(
         self,
@@ -237,6 +322,7 @@ class Fleet(disk.Locked):
         corrupt: float = 0.1,
         dropped: float = 0.3,
         committee: int | None = None,
+        min_cohort: int | None = None,
     ) -> Issued:
         """Sign the next epoch's directory, and keep it as ``directory.fh``.
 
@@ -245,6 +331,7 @@ class Fleet(disk.Locked):
             corrupt: Share of homes that may work for an attacker.
             dropped: Share of homes that may be absent when a sum is opened.
             committee: How many homes serve; None: as many as needed.
+            min_cohort: Fewest homes in any sum, as the homes' plan says; None: five.
 
         Raises:
             StateError: ``wrong-key``, or a file is missing or damaged.
@@ -254,7 +341,9 @@ class Fleet(disk.Locked):
         authority = self._authority(passphrase)
         last = self.last()
         entries = self._record.homes
-        parameters = _parameters(entries, corrupt=corrupt, dropped=dropped, committee=committee)
+        parameters = self.parameters(
+            corrupt=corrupt, dropped=dropped, committee=committee, min_cohort=min_cohort
+        )
         directory = Directory(
             fleet=self.anchor.fleet,
             epoch=max(self.epoch, last.epoch if last else 0) + 1,
@@ -274,8 +363,29 @@ class Fleet(disk.Locked):
         return Issued(
             directory=directory,
             data=data,
-            changes=_changes(last, self.homes),
+            changes=changes_between(last, self.homes),
             parameters=parameters,
+        )
+
+    def parameters(
+        self,
+        *,
+        corrupt: float = 0.1,
+        dropped: float = 0.3,
+        committee: int | None = None,
+        min_cohort: int | None = None,
+    ) -> Parameters:
+        """Return the committee's numbers that the next directory would have; see `sign`.
+
+        Raises:
+            ParameterError: Too few homes, or no committee keeps its promises.
+        """
+        return parameters_for(
+            self._record.homes,
+            corrupt=corrupt,
+            dropped=dropped,
+            committee=committee,
+            min_cohort=min_cohort,
         )
 
     def changes(self) -> dict[str, str]:
@@ -285,7 +395,7 @@ class Fleet(disk.Locked):
             StateError: ``altered``: the last directory.
             DirectoryError: The last directory is not one of this fleet's.
         """
-        return _changes(self.last(), self.homes)
+        return changes_between(self.last(), self.homes)
 
     def last(self) -> Directory | None:
         """Return the directory that was signed last; None before the first.
@@ -320,9 +430,7 @@ class Fleet(disk.Locked):
         return authority
 
     def _keep(self, record: _Record) -> None:
-        body = record.to_bytes()
-        checked = _Checked(body=body, hash=hashlib.sha256(body).digest())
-        disk.put(self.folder / RECORD, checked.to_bytes(), mode=_PUBLIC)
+        checked.put(self.folder / RECORD, record)
         self._record = record
 
 
@@ -338,54 +446,9 @@ def server_keys(folder: Path | str) -> ServerKeys:
     return ServerKeys.from_bytes(key.open(sealed, where=str(path)))
 
 
-def _parameters(
-    entries: tuple[HomeEntry, ...], *, corrupt: float, dropped: float, committee: int | None
-) -> Parameters:
-    try:
-        return Parameters.derive(
-            homes=len(entries),
-            pool=len(entries),
-            eligible=sum(entry.eligible for entry in entries),
-            corrupt=corrupt,
-            dropped=dropped,
-            committee=committee,
-        )
-    except ParameterError as error:
-        hint = error.hint or "add homes with `fedhome fleet add`, then sign the directory"
-        raise ParameterError(error.message, reason=error.reason, hint=hint) from None
-
-
-def _keys(entry: HomeEntry) -> tuple[bytes, bytes]:
-    return entry.identity, entry.share
-
-
 def _twice(home: str) -> DirectoryError:
     return DirectoryError(
         f"there is a home {home!r} already",
         reason="home-twice",
         hint=f"to give it new keys, `fedhome fleet revoke {home}` first",
-    )
-
-
-def _changes(last: Directory | None, now: dict[str, HomeEntry]) -> dict[str, str]:
-    before = last.entries if last else {}
-    told = {}
-    for home in sorted(before.keys() | now.keys()):
-        old, new = before.get(home), now.get(home)
-        if old is None:
-            told[home] = "new"
-        elif new is None:
-            told[home] = "left out"
-        elif _keys(old) != _keys(new):
-            told[home] = "new keys"
-        elif old.eligible != new.eligible:
-            told[home] = "may serve" if new.eligible else "may not serve"
-    return told
-
-
-def _damaged(path: Path) -> StateError:
-    return StateError(
-        f"{path} is damaged",
-        reason="altered",
-        hint="bring it back from a backup; the next directory's epoch still rises",
     )

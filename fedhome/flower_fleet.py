@@ -7,8 +7,7 @@ its retrying code raises SIGINT at an answer 401 and gives up at a torn TLS conn
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self, TypeVar
 
@@ -53,7 +52,6 @@ from flwr.supercore.inflatable.inflatable_utils import (
 )
 from flwr.supercore.primitives.asymmetric import sign_message
 from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
-from flwr.supercore.task_identity import TaskIdentity
 from flwr.supernode.fleet_http_client import FleetHttpClient
 
 from fedhome.errors import LinkError
@@ -163,8 +161,7 @@ class Arrival:
     @property
     def kept(self) -> bytes:
         """What can be kept on disk, to answer at least with an error after a crash."""
-        proto: bytes = message_to_proto(self.message).SerializeToString()
-        return proto
+        return message_bytes(self.message)
 
 
 class Sending(NamedTuple):
@@ -175,8 +172,14 @@ class Sending(NamedTuple):
     left: dict[str, bytes]
 
 
-def kept_message(data: bytes) -> Message:
-    """Return the message, without content, that :attr:`Arrival.kept` gave."""
+def message_bytes(message: Message) -> bytes:
+    """Return a message, with its content if it has it, in one piece."""
+    data: bytes = message_to_proto(message).SerializeToString()
+    return data
+
+
+def message_of(data: bytes) -> Message:
+    """Return the message that :func:`message_bytes` wrote."""
     return message_from_proto(MessageProto.FromString(data))
 
 
@@ -316,13 +319,6 @@ class FleetConnection:
         self._client.close()
 
 
-@contextmanager
-def identity(run: int, node: int) -> Iterator[None]:
-    """Let this process create messages as a node, in answer to a run's."""
-    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = run, node, 0
-    yield
-
-
 def readdressed(message: Message, node: int) -> Message:
     """Return a new message to another node that shares the content of this one."""
     copy, metadata = Message.__new__(Message), Metadata.__new__(Metadata)
@@ -358,6 +354,8 @@ def _refusal(response: httpx.Response) -> LinkError:
         )
     if code == httpx.codes.FORBIDDEN:
         return LinkError("the message's run has ended", reason="over")
-    if code >= httpx.codes.INTERNAL_SERVER_ERROR or code == httpx.codes.TOO_MANY_REQUESTS:
+    if code == httpx.codes.INTERNAL_SERVER_ERROR:  # Flower's answer about a run it has forgotten
+        return LinkError("the server failed", reason="failed")
+    if code > httpx.codes.INTERNAL_SERVER_ERROR or code == httpx.codes.TOO_MANY_REQUESTS:
         return LinkError(f"the server answers {code}", reason="unreachable")
     return LinkError(f"the server answers {code}: {response.text[:200]}", reason="answer")

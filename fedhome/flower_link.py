@@ -7,7 +7,8 @@ reaches this port owns the fleet's messages, so only the front's paths are let t
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -33,16 +34,17 @@ from flwr.proto.runtime_pb2 import (
     AcquireTaskRequest,
     PullTaskInputRequest,
     PushTaskOutputRequest,
+    SendTaskHeartbeatRequest,
 )
 from flwr.serverapp import Grid
 from flwr.supercore.constant import FLWR_IN_MEMORY_DB_NAME, TaskType
 from flwr.supercore.control.control_http_client import ControlHttpClient
-from flwr.supercore.heartbeat import HeartbeatSender, make_task_heartbeat_fn_http
+from flwr.supercore.heartbeat import HeartbeatSender
 from flwr.supercore.interceptors import (
     RuntimeVersionHttpInterceptor,
     SuperExecAuthHttpInterceptor,
 )
-from flwr.supercore.retry import make_simple_http_retry_invoker
+from flwr.supercore.retry.retry_invoker import RetryInvoker, exponential
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supercore.task_identity import TaskIdentity
 from flwr.superlink.grid import HttpGrid, http_grid
@@ -81,6 +83,8 @@ _IDLE = {
 }
 """What does nothing in a SuperLink such as ours, and takes a fifth of each request's time."""
 
+_START_S = 60.0  # so long a SuperLink is waited for
+_POLL_S = 0.2
 _ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
 
 
@@ -227,7 +231,9 @@ def bundle(files: Mapping[str, bytes | Path]) -> bytes:
 def run_grid(port: int, secret: bytes, app: bytes) -> Iterator[Grid]:
     """Open a run of an app, with this process as its ServerApp, and give its grid.
 
-    Runs that were open before are ended. The run is finished when the context ends.
+    Runs that were open before are ended. The run is finished when the context ends. A SuperLink
+    that ends takes the run with it, since its state is in memory; so the first request that does
+    not reach it raises, and whoever called begins anew.
 
     Args:
         port: The SuperLink's port.
@@ -236,16 +242,19 @@ def run_grid(port: int, secret: bytes, app: bytes) -> Iterator[Grid]:
 
     Raises:
         RunError: The SuperLink gives the run to somebody else.
+        httpx.HTTPError: The SuperLink is away, here or in any method of the grid.
     """
     control = Control(port)
     try:
-        control.stop_runs()
+        _once_up(control.stop_runs)
         run = control.start_run(app)
     finally:
         control.close()
     grid = HttpGrid(f"{LOOPBACK}:{port}", insecure=True, token=_token(port, secret, run))
+    # Flower's own retries wait for a SuperLink that has forgotten the run, and raise SIGINT.
+    grid._retry_invoker = _impatient()  # noqa: SLF001 - as there is no argument for it
     client = grid._runtime_client  # noqa: SLF001 - there is no public way to a task's input
-    heart = HeartbeatSender(make_task_heartbeat_fn_http(client))
+    heart = HeartbeatSender(partial(_beat, client))
     told = client.PullTaskInput(PullTaskInputRequest())
     TaskIdentity.task_id, TaskIdentity.run_id = told.task_id, told.run.run_id
     TaskIdentity.node_id = told.context.node_id
@@ -258,7 +267,6 @@ def run_grid(port: int, secret: bytes, app: bytes) -> Iterator[Grid]:
     finally:
         if heart.is_running:
             heart.stop()
-        grid._retry_invoker.max_tries = 1  # noqa: SLF001 - nobody is waited for at the end
         with suppress(httpx.HTTPError):
             client.PushTaskOutput(PushTaskOutputRequest(sub_status=status, details=details))
         grid.close()
@@ -272,7 +280,7 @@ def _token(port: int, secret: bytes, run: int) -> str:
             RuntimeVersionHttpInterceptor(component_name="fedhome"),
             SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods={_ACQUIRE}),
         ],
-        retry_invoker=make_simple_http_retry_invoker(),
+        retry_invoker=_impatient(),
     )
     try:
         told = client.AcquireTask(AcquireTaskRequest(supported_task_types=[TaskType.SERVER_APP]))
@@ -285,3 +293,32 @@ def _token(port: int, secret: bytes, run: int) -> str:
         )
     token: str = told.token
     return token
+
+
+def _once_up(ask: Callable[[], None]) -> None:
+    """Ask a SuperLink that may be starting."""
+    deadline = time.monotonic() + _START_S
+    while True:
+        try:
+            return ask()
+        except httpx.TransportError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(_POLL_S)
+
+
+def _impatient() -> RetryInvoker:
+    """Return what asks again after a timeout, and after nothing else."""
+    return RetryInvoker(
+        wait_gen_factory=lambda: exponential(max_delay=2),
+        recoverable_exceptions=httpx.TimeoutException,
+        max_tries=5,
+        max_time=None,
+    )
+
+
+def _beat(client: RuntimeHttpClient) -> bool:
+    """Tell the SuperLink that this process is alive; an error shows where the grid is used."""
+    with suppress(httpx.HTTPError):
+        client.SendTaskHeartbeat(SendTaskHeartbeatRequest())
+    return True

@@ -102,14 +102,7 @@ class Claim(Message, label="claim", most=MOST):
         Raises:
             DirectoryError: ``clock``.
         """
-        ahead = self.time - (time.time() if now is None else now)
-        if abs(ahead) > SKEW_S:
-            which = "ahead" if ahead > 0 else "behind"
-            raise DirectoryError(
-                f"the home's clock is {abs(ahead):.0f} s {which} of the server's",
-                reason="clock",
-                hint="set both clocks by the network (NTP)",
-            )
+        check_clock(self.time, time.time() if now is None else now, whose="the home's")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,3 +116,24 @@ class Welcome(Message, label="welcome", most=1 << 26):
 
     node: Annotated[int, number((1 << 64) - 1)]
     directory: Annotated[bytes, octets(most=1 << 26)]
+
+
+def check_clock(then: float, now: float, *, whose: str) -> None:
+    """Refuse what was signed too long ago, or by a clock that is off.
+
+    Args:
+        then: When it was signed, Unix time in s.
+        now: This machine's time, Unix time in s.
+        whose: Whose clock told ``then``.
+
+    Raises:
+        DirectoryError: ``clock``.
+    """
+    ahead = then - now
+    if abs(ahead) > SKEW_S:
+        which = "ahead" if ahead > 0 else "behind"
+        raise DirectoryError(
+            f"{whose} clock is {abs(ahead):.0f} s {which} of the server's",
+            reason="clock",
+            hint="set both clocks by the network (NTP)",
+        )

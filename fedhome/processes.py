@@ -22,15 +22,18 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Self
 
 from fedhome.apps import use_app
 from fedhome.errors import FedHomeError, RunError
+from fedhome.spare import spared
 
 _POLL_S = 0.05
 _GRACE_S = 8.0
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S, _HEALTHY_S = 0.2, 30.0, 60.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S, _HEALTHY_S = 0.2, 30.0, 10.0
 _PR_SET_PDEATHSIG = 1
+_HOMES = "clients."  # their memory is scarce
 
 
 @dataclass
@@ -43,12 +46,14 @@ class Child:
         log: File to which its output is appended; None: where ours goes.
         ends: Statuses with which it has ended for good; with any other, also when it was
             killed, it is started again.
+        passed: Descriptors that it gets under the same numbers.
     """
 
     name: str
     command: Sequence[str]
     log: Path | None = None
     ends: tuple[int, ...] = ()
+    passed: tuple[int, ...] = ()
     process: subprocess.Popen[bytes] | None = None
     starts: int = 0
     _since: float = 0.0
@@ -65,6 +70,7 @@ class Child:
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,
+                pass_fds=self.passed,
                 start_new_session=True,  # Ctrl-C is the parent's: it decides who ends when
             )
         finally:
@@ -206,12 +212,16 @@ def main(arguments: Sequence[str]) -> int:
     _die_with(int(parent))
     use_app()
     try:
-        return int(import_module(module).main(rest) or 0)
+        return int(_imported(module).main(rest) or 0)
     except FedHomeError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)  # noqa: T201 - a process's own log
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _imported(name: str) -> ModuleType:
+    return (spared if name.startswith(_HOMES) else import_module)(name)
 
 
 def _die_with(parent: int) -> None:

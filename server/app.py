@@ -19,6 +19,7 @@ from fedhome.plan import Plan
 from fedhome.runs import RunFolder
 from fedhome.update import Layout
 from server.enrolment import enrol
+from server.publishing import Publisher
 from server.report import write_report
 from server.run import run_plan
 from server.secure_grid import SecureGrid
@@ -64,6 +65,7 @@ def play(
     summing: Callable[[Layout], SecureGrid],
     name_of: Callable[[int], str],
     resumed: bool = False,
+    publisher: Publisher | None = None,
 ) -> None:
     """Run a plan over homes behind a grid, to the report.
 
@@ -75,6 +77,7 @@ def play(
         summing: Returns the grid that answers with sums, for a model of some layout.
         name_of: The name of the home behind a node.
         resumed: Go on from the folder's last checkpoint, where there is one.
+        publisher: Publishes the models that rounds end with; None: nobody does.
 
     Raises:
         FedHomeError: What went wrong, and what to do about it.
@@ -103,6 +106,7 @@ def play(
         log=log,
         name_of=name_of,
         resumed=resumed,
+        publisher=publisher,
     )
     log.append("run-finished", seconds=time.perf_counter() - begin)
     write_report([folder], folder.report_path)

@@ -26,6 +26,7 @@ class Checkpoint:
         round: The last round that is done; 0 before the first.
         flat: The global parameters, float32 ``[size]``.
         best: The parameters with the lowest validation loss so far, where rounds may end early.
+        made: The last round that changed the parameters; 0 before the first.
         best_loss: That loss.
         stale: Rounds since.
         rows: Rows of the table of rounds.
@@ -37,6 +38,7 @@ class Checkpoint:
     round: int
     flat: NDArray[np.float32]
     best: NDArray[np.float32]
+    made: int = 0
     best_loss: float = float("inf")
     stale: int = 0
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -54,6 +56,7 @@ def save(folder: RunFolder, layout: Layout, state: Checkpoint) -> None:
     told = {
         "layout": layout.hash,
         "round": state.round,
+        "made": state.made,
         "best_loss": None if np.isinf(state.best_loss) else state.best_loss,
         "stale": state.stale,
         "rows": state.rows,
@@ -80,6 +83,7 @@ def load(folder: RunFolder, layout: Layout) -> Checkpoint | None:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         state = Checkpoint(
             round=told["round"],
+            made=told["made"],
             flat=arrays.pop("flat"),
             best=arrays.pop("best"),
             best_loss=float("inf") if told["best_loss"] is None else told["best_loss"],

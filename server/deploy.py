@@ -7,14 +7,16 @@ with it; with Flower that is a new run each time, with us the same.
 from __future__ import annotations
 
 import hashlib
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import httpx
 from rich.console import Console
 
 from fedhome.cli.progress import Lines
-from fedhome.errors import RoundError, RunError
+from fedhome.errors import FedHomeError, RoundError
 from fedhome.events import EventLog
 from fedhome.flower import quiet
 from fedhome.flower_link import Control, run_grid
@@ -29,13 +31,18 @@ from server.homes_grid import HomesGrid
 from server.nodes import Nodes
 from server.place import Place
 from server.protocol import ProtocolChannel
+from server.publishing import KEEP, MODELS, Publisher
+from server.report import write_report
+from server.runs import AGAIN, DONE
 from server.secure_grid import SecureGrid
 from server.turns import LastingScale
 
-_POLL_S = 0.1
+_POLL_S, _SILENT_S = 0.1, 10.0
 
 
-def run(place: Place, plan: Plan, folder: RunFolder, *, resumed: bool, wait_s: float) -> None:
+def run(
+    place: Place, plan: Plan, folder: RunFolder, *, resumed: bool, wait_s: float, enough_s: float
+) -> None:
     """Run a plan over the homes of the fleet.
 
     Args:
@@ -43,7 +50,8 @@ def run(place: Place, plan: Plan, folder: RunFolder, *, resumed: bool, wait_s: f
         plan: The plan.
         folder: The run's folder.
         resumed: Go on from its last checkpoint, where there is one.
-        wait_s: How long homes are waited for at the beginning.
+        wait_s: How long all homes are waited for at the beginning.
+        enough_s: How long, if too few are there by then, as many as a sum needs are waited for.
 
     Raises:
         RoundError: Too few homes came.
@@ -62,8 +70,17 @@ def run(place: Place, plan: Plan, folder: RunFolder, *, resumed: bool, wait_s: f
             seed=plan.seed,
             data=plan.data.source,
         )
+        publisher = Publisher(
+            place.folder / MODELS,
+            fleet=directory.fleet,
+            keys=place.keys(),
+            run=folder,
+            log=log,
+            # The best model of a run that may end early is one of its last.
+            keep=max(KEEP, 1 + (plan.rounds.patience or 0)),
+        )
         grid = HomesGrid(flower, sorted(directory.names), nodes)
-        _gather(grid, plan, wait_s)
+        _gather(grid, plan, log, wait_s=wait_s, enough_s=enough_s)
         channel = ProtocolChannel(
             grid,
             plan,
@@ -78,7 +95,16 @@ def run(place: Place, plan: Plan, folder: RunFolder, *, resumed: bool, wait_s: f
             outer.scale = LastingScale(plan.aggregation, place.folder / "turns")
             return outer
 
-        play(plan, grid, folder, log, summing=summing, name_of=grid.name_of, resumed=resumed)
+        play(
+            plan,
+            grid,
+            folder,
+            log,
+            summing=summing,
+            name_of=grid.name_of,
+            resumed=resumed,
+            publisher=publisher,
+        )
 
 
 def _nodes(place: Place, directory: Directory) -> Callable[[], Mapping[str, int]]:
@@ -96,17 +122,21 @@ def _nodes(place: Place, directory: Directory) -> Callable[[], Mapping[str, int]
     return nodes
 
 
-def _gather(grid: HomesGrid, plan: Plan, wait_s: float) -> None:
+def _gather(grid: HomesGrid, plan: Plan, log: EventLog, *, wait_s: float, enough_s: float) -> None:
     """Wait for the homes: for all, or as many as a sum needs when the time is over."""
-    deadline = time.monotonic() + wait_s
+    begin, told = time.monotonic(), False
     while (there := grid.there()) < len(grid.homes):
-        if time.monotonic() > deadline:
-            if there >= plan.aggregation.min_cohort:
-                return
+        waited = time.monotonic() - begin
+        if waited > wait_s and there >= plan.aggregation.min_cohort:
+            return
+        if waited > max(wait_s, enough_s):
             raise RoundError(
-                f"{there} of {len(grid.homes)} homes connected within {wait_s:.0f} s",
+                f"{there} of {len(grid.homes)} homes connected within {waited:.0f} s",
                 hint="start the homes' agents; their logs say why they cannot connect",
             )
+        if waited > _SILENT_S and not told:
+            log.append("note", text=f"waiting for homes: {there} of {len(grid.homes)} are there")
+            told = True
         time.sleep(_POLL_S)
 
 
@@ -116,12 +146,31 @@ def _run_number(folder: RunFolder) -> bytes:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run a plan: ``folder out wait_s``; the plan lies in ``out``."""
+    """Run the plan that lies in a run's folder: ``folder out all_s [enough_s]``.
+
+    ``all_s``: so long all homes are waited for; ``enough_s``: so long, if too few are there by
+    then, for as many as a sum needs.
+
+    Returns:
+        ``DONE``, or ``AGAIN`` where it was cut off from the SuperLink. What has gone wrong for
+        good is told in the log (``run-failed``) and raised: the process then ends with
+        ``FOR_GOOD``.
+    """
     end_on_sigterm()
-    place, out, wait_s = Place(Path(arguments[0])), Path(arguments[1]), float(arguments[2])
-    folder = RunFolder(out)
-    if folder.finished:
-        raise RunError(f"{out} is finished: there is nothing to resume")
-    plan = Plan.parse(folder.read_plan(), where=str(folder.plan_path))
-    run(place, plan, folder, resumed=folder.events_path.exists(), wait_s=wait_s)
-    return 0
+    place, folder = Place(Path(arguments[0])), RunFolder(arguments[1])
+    all_s, enough_s = float(arguments[2]), float(arguments[-1])
+    try:
+        if folder.finished:  # it was killed between its last event and its report
+            write_report([folder], folder.report_path)
+            return DONE
+        plan = Plan.parse(folder.read_plan(), where=str(folder.plan_path))
+        resumed = folder.events_path.exists()
+        run(place, plan, folder, resumed=resumed, wait_s=all_s, enough_s=enough_s)
+    except httpx.HTTPError as error:
+        print(f"cut off from the SuperLink: {error}", file=sys.stderr, flush=True)  # noqa: T201
+        return AGAIN
+    except FedHomeError as error:
+        with EventLog(folder.events_path) as log:
+            log.append("run-failed", reason=error.message, hint=error.hint)
+        raise
+    return DONE

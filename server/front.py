@@ -16,13 +16,17 @@ from typing import Any, NamedTuple
 import httpx
 import uvicorn
 
-from fedhome import tls
-from fedhome.door import HEALTH, JOIN, refusal
+from fedhome import fetching, tls
+from fedhome.door import ENROL, HEALTH, JOIN, LEAVE, OWNER, RELEASE, refusal
 from fedhome.errors import FedHomeError, SecAggError
 from fedhome.flower_link import FLEET_PATHS, LOOPBACK, Control
+from fedhome.invites import MOST as MOST_ENROLMENT
 from fedhome.joining import MOST, Welcome
+from fedhome.owner import MOST_REQUEST
+from server.enrolments import Enrolments
 from server.nodes import Nodes
 from server.place import Place
+from server.releases import Releases
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -62,7 +66,14 @@ class Front:
         self._nodes = Nodes(place.nodes)
         self._control = Control(port)
         self._one = asyncio.Lock()  # what is our own is answered one at a time
-        self._doors = {JOIN: Door(self._join, MOST)}
+        enrolments = Enrolments(place)
+        self._doors = {
+            JOIN: Door(self._join, MOST),
+            RELEASE: Door(Releases(place).answer, fetching.MOST),
+            ENROL: Door(enrolments.enrol, MOST_ENROLMENT),
+            LEAVE: Door(enrolments.leave, MOST_ENROLMENT),
+            OWNER: Door(enrolments.owner, MOST_REQUEST),
+        }
         self._link = httpx.AsyncClient(
             base_url=f"http://{LOOPBACK}:{port}",
             timeout=_WAIT_S,

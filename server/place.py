@@ -5,10 +5,17 @@
     server.toml     address, ports
     fleet/          from the owner: server.fh, server.key, fleet.pub; and directory.fh
     tls/            ca.pem (for the homes), certificate.pem, key.pem
-    link/           Flower's database; the secret of whoever may run a ServerApp
+    server.card     for the owner: how homes reach this server, and know it
+    link/           the secret of whoever may run a ServerApp; what Flower keeps
     nodes/          each home's claim of its node, as it signed it
     turns           sums that were asked for, so that none is asked for twice
+    runs/           a folder for each run (:mod:`fedhome.runs`)
+    current         the run in progress, or how the last one ended (:mod:`server.runs`)
+    models/         the registry of releases (:mod:`server.publishing`)
     logs/           what the processes say
+
+The SuperLink's state is in none of these: it is kept in memory alone. What counts of a run is its
+own checkpoint, and what is in flight when a SuperLink ends is asked for anew.
 """
 
 from __future__ import annotations
@@ -23,12 +30,14 @@ import tomli_w
 
 from fedhome import tls
 from fedhome.enrolment import Anchor
-from fedhome.errors import RunError, StateError
-from fedhome.fleet import ANCHOR, DIRECTORY, server_keys
+from fedhome.errors import DirectoryError, RunError, StateError
+from fedhome.fleet import ANCHOR, CARD, DIRECTORY, server_keys
+from fedhome.invites import Card
 from fedhome.secagg import disk
 from fedhome.secagg.directory import Directory, ServerKeys
 
 SETTINGS, SECRET = "server.toml", "secret"
+NO_DIRECTORY = "no-directory"
 _SECRET_BYTES = 32
 
 
@@ -40,14 +49,11 @@ class Settings:
         host: Address that the front listens on.
         port: Its port.
         link_port: Port of the SuperLink, on loopback.
-        database: Keep Flower's state in ``link/``, so that a round in flight outlives the
-            SuperLink; without it, requests cost half as much and that round is asked anew.
     """
 
     host: str
     port: int
     link_port: int
-    database: bool = True
 
 
 class Place:
@@ -63,6 +69,8 @@ class Place:
         self.tls = self.folder / "tls"
         self.link = self.folder / "link"
         self.nodes = self.folder / "nodes"
+        self.runs = self.folder / "runs"
+        self.card_path = self.folder / CARD
         self.logs = self.folder / "logs"
 
     @classmethod
@@ -72,18 +80,25 @@ class Place:
         Args:
             folder: Made if it is not there.
             settings: What it is told.
-            names: Host names and addresses by which homes reach it.
+            names: Host names and addresses by which homes reach it; the first is on its card.
 
         Raises:
             StateError: ``exists``, or it cannot be written.
         """
         place = cls(folder)
         if (place.folder / SETTINGS).exists():
-            raise StateError(f"{folder} holds a server already", reason="exists")
-        for part in (place.fleet, place.link, place.nodes, place.logs):
+            raise StateError(
+                f"{folder} holds a server already", reason="exists", hint="name another folder"
+            )
+        # The folder first: parents that are made on the way would be open to everybody.
+        for part in (place.folder, place.fleet, place.link, place.nodes, place.runs, place.logs):
             with disk.errors_of(part):
                 part.mkdir(mode=0o700, parents=True, exist_ok=True)
         tls.make_certificates(place.tls, names)
+        host = f"[{names[0]}]" if ":" in names[0] else names[0]
+        authorities = disk.read(place.tls / tls.CA)
+        card = Card(server=f"{host}:{settings.port}", authorities=authorities)
+        disk.put(place.card_path, f"{card.to_text()}\n".encode(), mode=0o644)
         disk.put(place.link / SECRET, os.urandom(_SECRET_BYTES))
         disk.put(place.folder / SETTINGS, tomli_w.dumps(vars(settings)).encode())
         return place
@@ -109,8 +124,29 @@ class Place:
         return disk.read(self.link / SECRET)
 
     @property
+    def card(self) -> Card:
+        """How homes reach this server, and know it."""
+        return Card.from_text(disk.read(self.card_path).decode())
+
+    @property
+    def anchor(self) -> Anchor:
+        """By which the fleet is known."""
+        return Anchor.from_text(disk.read(self.fleet / ANCHOR).decode())
+
+    @property
     def directory_data(self) -> bytes:
-        """The fleet's directory, as its owner signed it."""
+        """The fleet's directory, as its owner signed it.
+
+        Raises:
+            DirectoryError: ``no-directory``: the owner has signed none yet.
+        """
+        if not (self.fleet / DIRECTORY).exists():
+            raise DirectoryError(
+                "this fleet's server has no directory yet",
+                reason=NO_DIRECTORY,
+                hint="the owner signs the first one once enough homes have enrolled: "
+                "`fedhome fleet admit`",
+            )
         return disk.read(self.fleet / DIRECTORY)
 
     def directory(self) -> Directory:
@@ -118,10 +154,9 @@ class Place:
 
         Raises:
             StateError: A file is missing.
-            DirectoryError: The directory is not one of this fleet's.
+            DirectoryError: ``no-directory``, or it is not one of this fleet's.
         """
-        anchor = Anchor.from_text(disk.read(self.fleet / ANCHOR).decode())
-        return Directory.verify(self.directory_data, anchor.authority)
+        return Directory.verify(self.directory_data, self.anchor.authority)
 
     def keys(self) -> ServerKeys:
         """Return the server's keys."""

@@ -26,6 +26,7 @@ from fedhome.runs import RunFolder
 from fedhome.update import Layout
 from server import checkpoint, memory
 from server.checkpoint import Checkpoint
+from server.publishing import Publisher
 from server.replies import Sound, sound_replies
 from server.secure_grid import SecureGrid
 
@@ -44,6 +45,7 @@ class Rounds:
         initial: Parameters to begin with, float32 ``[size]``.
         folder: The run's folder.
         log: The run's log.
+        publisher: Publishes the models that rounds end with; None: nobody does.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Rounds:
         initial: NDArray[np.float32],
         folder: RunFolder,
         log: EventLog,
+        publisher: Publisher | None = None,
     ) -> None:
         self.plan = plan
         self.strategy = strategy
@@ -63,6 +66,7 @@ class Rounds:
         self.layout = layout
         self.folder = folder
         self.log = log
+        self._publisher = publisher
         self.state = Checkpoint(round=0, flat=initial, best=initial)
         self._failures = 0
 
@@ -89,6 +93,7 @@ class Rounds:
             RoundError: Too many rounds in a row failed.
         """
         state, plan = self.state, self.plan
+        self._publish()  # a process that ended before it could, after its last checkpoint
         while state.round < plan.rounds.count and not self._ends_early():
             state.rows.append(self._round(state.round + 1))
             state.round += 1
@@ -99,10 +104,20 @@ class Rounds:
                 if isinstance(self.grid, SecureGrid):
                     state.scale = self.grid.scale.memory()
                 checkpoint.save(self.folder, self.layout, state)
+                self._publish()
         if self._ends_early():
             self.log.append("early-stop", round=state.round, best_loss=state.best_loss)
         picked = plan.rounds.patience is not None and math.isfinite(state.best_loss)
+        if picked and self._publisher is not None:
+            self._publisher.go_back(state.best, self.layout)
         return state.best if picked else state.flat
+
+    def _publish(self) -> None:
+        """Publish the model of the last checkpoint, if a round has made one."""
+        state = self.state
+        if self._publisher is not None and state.made:
+            homes = state.rows[state.made - 1]["homes_answered"]
+            self._publisher.publish(state.made, homes, state.flat, self.layout)
 
     def _ends_early(self) -> bool:
         patience = self.plan.rounds.patience
@@ -161,6 +176,7 @@ class Rounds:
         except FedHomeError as error:
             self.log.append("round-unused", round=number, reason=error.message)
             return None
+        self.state.made = number
         return _number(metrics, "train_loss")
 
     def _has_quorum(self, number: int, homes: int, asked: int) -> bool:

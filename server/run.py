@@ -12,6 +12,7 @@ from fedhome.plan import Plan
 from fedhome.results import homes_table, rounds_table
 from fedhome.runs import RunFolder
 from server.outcome import personalise
+from server.publishing import Publisher
 from server.rounds import Rounds
 from server.strategies import strategy_of
 
@@ -26,6 +27,7 @@ def run_plan(
     log: EventLog,
     name_of: Callable[[int], str],
     resumed: bool = False,
+    publisher: Publisher | None = None,
 ) -> None:
     """Run a plan's rounds, let the homes personalise, and write the model and the tables.
 
@@ -38,6 +40,7 @@ def run_plan(
         log: The run's log.
         name_of: The name of the home behind a node.
         resumed: Go on from the folder's last checkpoint, where there is one.
+        publisher: Publishes the models that rounds end with; None: nobody does.
 
     Raises:
         PlanError: The strategy refuses its arguments.
@@ -53,6 +56,7 @@ def run_plan(
         initial=learning.initial,
         folder=folder,
         log=log,
+        publisher=publisher,
     )
     if resumed:
         rounds.resume()

@@ -95,7 +95,7 @@ def prepare(root: Path, plan: Plan, tables: Iterable[HomeTable]) -> tuple[Place,
         PlanError: The plan's promises cannot be kept with so many homes.
         StateError: The folder cannot be used.
     """
-    settings = Settings(host=HOST, port=_free_port(), link_port=_free_port(), database=False)
+    settings = Settings(host=HOST, port=_free_port(), link_port=_free_port())
     server = Place.create(root / "server", settings, names=[HOST, "localhost"])
     places, entries = [], []
     for table in tables:
@@ -113,6 +113,7 @@ def prepare(root: Path, plan: Plan, tables: Iterable[HomeTable]) -> tuple[Place,
             corrupt=aggregation.corrupt,
             dropped=aggregation.dropped,
             committee=aggregation.committee,
+            min_cohort=aggregation.min_cohort,
         )
         anchor = fleet.anchor
     shutil.copytree(root / "owner" / SERVER, server.fleet, dirs_exist_ok=True)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from fedhome.registry import Draft, Model, Origin, Registry, Release, release_of
@@ -19,6 +23,7 @@ FLEET = b"f" * 16
 LAYOUT = Layout(("0.weight", "0.bias", "2.weight"), ((4, 3), (4,), (2, 4)))
 ORIGIN = Origin(plan="tiny", plan_hash=b"p" * 32, run="tiny-1", run_hash=b"r" * 32)
 SERVER = ServerKeys(bytes(range(32)))
+STEPS = ("open", "fsync", "replace", "unlink", "rename")
 DIRECTORY = Directory(
     fleet=FLEET,
     epoch=1,
@@ -92,3 +97,27 @@ def contents(folder: Path) -> dict[str, bytes]:
     """Return the bytes of all files below a folder, by name."""
     files = (path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+class Crash(Exception):  # noqa: N818 - it stands for a power cut
+    """Not an OSError, so nothing tidies up after it."""
+
+
+@contextmanager
+def failing(at: int, error: Exception) -> Iterator[list[str]]:
+    """Let the ``at``-th call of what a change consists of raise instead; yield the calls."""
+    calls: list[str] = []
+
+    def counted(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **more: Any) -> Any:
+            calls.append(name)
+            if len(calls) == at:
+                raise error
+            return real(*arguments, **more)
+
+        return call
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in STEPS:
+            patch.setattr(os, name, counted(name, getattr(os, name)))
+        yield calls

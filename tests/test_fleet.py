@@ -20,6 +20,7 @@ from fedhome import fleet
 from fedhome.enrolment import Anchor, entry_text, fingerprint, home_keys, read_entry
 from fedhome.errors import DirectoryError, ParameterError, SecAggError, StateError
 from fedhome.fleet import Fleet, server_keys
+from fedhome.invites import Inviter
 from fedhome.secagg import Directory, Home, HomeEntry, HomeKeys, Policy
 from fedhome.secagg.directory import Signed
 from fedhome.secagg.sealing import Scrypt, SealingKey
@@ -203,6 +204,21 @@ def test_too_few_homes(folder: Path) -> None:
     assert not (folder / "directory.fh").exists()
 
 
+def test_a_plan_may_ask_for_smaller_sums(folder: Path) -> None:
+    with Fleet.open(folder) as owned:
+        owned.revoke("ash")
+        owned.revoke("elm")
+        assert reason_of(ParameterError, owned.sign, PASSPHRASE) == "homes"
+        assert reason_of(ParameterError, owned.sign, PASSPHRASE, min_cohort=4) == "homes"
+        assert reason_of(ParameterError, owned.sign, PASSPHRASE, min_cohort=1) == "cohort"
+        issued = owned.sign(PASSPHRASE, min_cohort=3)
+    directory = issued.directory
+    # All three serve, none may be corrupt, and a majority of two opens: 3 // 2 + 1.
+    assert (directory.committee, directory.corrupt, directory.threshold) == (3, 0, 2)
+    assert (issued.parameters.n_min, issued.parameters.a_min) == (3, 3)
+    Policy(min_cohort=3).check_committee(directory)
+
+
 def test_only_the_passphrase_signs(folder: Path, tmp_path: Path) -> None:
     assert reason_of(StateError, Fleet.create, tmp_path / "short", "1234567") == "passphrase"
     with Fleet.open(folder) as owned:
@@ -214,7 +230,7 @@ def test_only_the_passphrase_signs(folder: Path, tmp_path: Path) -> None:
         assert reason_of(StateError, owned.sign, PASSPHRASE) == "foreign"
     # The server's folder opens nothing of the owner's, and nothing else of the fleet is in it.
     assert {path.name for path in (folder / "server").iterdir()} == {
-        *("server.fh", "server.key", "fleet.pub"),
+        *("server.fh", "server.key", "fleet.pub", "inviter.pub"),
     }
     shutil.copy(folder / "server" / "server.fh", folder / "authority.fh")
     with Fleet.open(folder) as owned:
@@ -338,7 +354,7 @@ def test_no_private_key_lies_open(folder: Path, monkeypatch: pytest.MonkeyPatch)
         private |= set(re.findall(rb"\xc4\x20(.{32})", keys.to_bytes(), re.DOTALL))
     assert len(private) == 2 + 2 * len(FIVE)
     found = [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
-    assert len(found) == 5 + 2 + 3 * len(FIVE)
+    assert len(found) == 7 + 2 + 3 * len(FIVE)
     for secret in private:
         for form in (secret, secret.hex().encode(), base64.b64encode(secret)[:40]):
             assert not any(form in data for data in found)
@@ -348,7 +364,8 @@ def test_who_may_read_what(folder: Path) -> None:
     with Fleet.open(folder) as owned:
         owned.sign(PASSPHRASE)
     for path in folder.rglob("*"):
-        public = path.name in {"fleet.fh", "fleet.pub", "directory.fh"} or path.name == "homes"
+        names = {"fleet.fh", "fleet.pub", "directory.fh", "inviter.pub", "homes"}
+        public = path.name in names
         mode = stat.S_IMODE(path.stat().st_mode)
         assert public or mode & 0o077 == 0, path
 
@@ -407,6 +424,12 @@ def test_what_an_owner_types(tmp_path: Path) -> None:
 
     shown = run(mine, "show")
     assert re.search(rf"oak +│ no +│ {told}", shown.stdout)
+    pair = [mine / "inviter.key", mine / "server" / "inviter.pub"]
+    before = [path.read_bytes() for path in pair]
+    assert "copy server/inviter.pub to the server" in run(mine, "new-inviter").stdout
+    after = [path.read_bytes() for path in pair]
+    assert not {*before} & {*after}
+    assert Inviter.read_public(after[1].decode()) == Inviter.from_bytes(after[0]).public
     failed = run(mine, "directory", typed="not the passphrase\n")
     assert failed.returncode == 1
     assert "error: authority.fh does not open with this passphrase" in failed.stderr

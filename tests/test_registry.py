@@ -37,6 +37,7 @@ from fedhome.registry import (
 )
 from fedhome.registry.formats import encode
 from fedhome.registry.release import NONE
+from fedhome.registry.vault import MOST_RELEASES
 from fedhome.runs import RunFolder
 from fedhome.secagg import ServerKeys, signature_holds
 from fedhome.secagg.sealing import Scrypt, Sealed
@@ -486,6 +487,26 @@ def test_a_folder_that_cannot_be_written(shelf: Shelf) -> None:
     finally:
         place.chmod(0o700)
     assert len(shelf.registry.releases()) == 3
+
+
+def test_a_full_registry_takes_no_more(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fedhome.registry.registry.MOST_RELEASES", 3)
+    before = shelf.files()
+    assert reason_of(shelf.registry.publish, draft(4), SERVER) == "full"
+    assert reason_of(shelf.registry.rollback, 1, SERVER) == "full"
+    assert shelf.files() == before
+    assert shelf.registry.publish(draft(3), SERVER).number == 3
+
+
+def test_a_full_registry_can_still_be_read(shelf: Shelf) -> None:
+    vault = shelf.registry._vault
+    index = vault.read()
+    entries = (*index.entries, *index.entries[-1:] * (MOST_RELEASES - 3))
+    vault.write(replace(index, entries=entries))
+    again = Registry.open(shelf.folder)
+    assert len(again._vault.read().entries) == MOST_RELEASES
+    first = again.find(index.entries[0].hash.hex())
+    assert again.load(first).flat.tobytes() == numbers(1).tobytes()
 
 
 def test_files_are_what_the_guide_says(shelf: Shelf) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from registry_world import DIRECTORY, LAYOUT, SERVER, Shelf, draft, model, numbers
 
 from fedhome.errors import FedHomeError, ReleaseError
-from fedhome.registry import FORMATS, Seen, accept
+from fedhome.registry import FORMATS, Seen, accept, recall
 from fedhome.registry.formats import encode
 from fedhome.registry.release import NONE, Manifest, Package
 from fedhome.secagg import ServerKeys
@@ -125,6 +125,38 @@ def test_releases_of_others(seen: Seen) -> None:
     body = DIRECTORY.to_bytes()
     other = Package(signed=Signed(body=body, signature=SERVER.sign(body)), payload=payload)
     assert reason_of(other.to_release()) == "format"
+
+
+def test_a_server_with_a_new_key_begins_anew(shelf: Shelf) -> None:
+    last = accept(shelf.registry.package(), DIRECTORY).seen
+    assert (last.number, last.server) == (3, SERVER.public)
+    new = ServerKeys(b"n" * 32)
+    later = replace(DIRECTORY, epoch=2, server=new.public)
+    begun = signed(base(), draft(1).payload, new)
+    first = accept(begun, later, last).seen
+    assert (first.number, first.server) == (1, new.public)
+    # From then on its releases are in order again, and the old key's count no more.
+    assert reason_of(shelf.registry.package(), later, first) == "signature"
+    assert reason_of(begun, later, replace(first, number=2)) == "older"
+    # A directory that names the old key again finds the home where it was with that key.
+    again = replace(DIRECTORY, epoch=3)
+    assert reason_of(shelf.registry.package(2), again, last) == "older"
+    assert accept(shelf.registry.package(3), again, last).seen == last
+
+
+def test_what_was_taken_is_read_back(shelf: Shelf) -> None:
+    data = shelf.registry.package(2)
+    taken = accept(data, DIRECTORY)
+    read = recall(data, server=SERVER.public, fleet=DIRECTORY.fleet)
+    assert (read.manifest, read.seen) == (taken.manifest, taken.seen)
+    assert read.model.flat.tobytes() == numbers(2).tobytes()
+    for server, fleet, reason in (
+        (b"k" * 32, DIRECTORY.fleet, "signature"),
+        (SERVER.public, b"g" * 16, "fleet"),
+    ):
+        with pytest.raises(ReleaseError) as caught:
+            recall(data, server=server, fleet=fleet)
+        assert caught.value.reason == reason
 
 
 def test_models_of_another_layout(seen: Seen) -> None:

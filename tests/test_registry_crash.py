@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from registry_world import SERVER, Shelf, contents, draft, numbers
+from registry_world import SERVER, Crash, Shelf, contents, draft, failing, numbers
 
 from fedhome.errors import RegistryError
 from fedhome.registry import Registry
 from fedhome.secagg.sealing import Scrypt
 
 Act = Callable[[Registry], object]
-STEPS = ("open", "fsync", "replace", "unlink")
 ACTS: dict[str, Act] = {
     "publish": lambda registry: registry.publish(draft(4), SERVER),
     "rollback": lambda registry: registry.rollback(1, SERVER),
@@ -29,30 +26,6 @@ ACTS: dict[str, Act] = {
     "prune": lambda registry: registry.prune(1),
     "rotate": lambda registry: registry.rotate(),
 }
-
-
-class Crash(Exception):  # noqa: N818 - it stands for a power cut
-    """Not an OSError, so nothing tidies up after it."""
-
-
-@contextmanager
-def failing(at: int, error: Exception) -> Iterator[list[str]]:
-    """Let the ``at``-th call of what a change consists of raise instead; yield the calls."""
-    calls: list[str] = []
-
-    def counted(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any, **more: Any) -> Any:
-            calls.append(name)
-            if len(calls) == at:
-                raise error
-            return real(*arguments, **more)
-
-        return call
-
-    with pytest.MonkeyPatch.context() as patch:
-        for name in STEPS:
-            patch.setattr(os, name, counted(name, getattr(os, name)))
-        yield calls
 
 
 def state(folder: Path) -> tuple[Any, ...]:

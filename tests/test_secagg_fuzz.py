@@ -25,9 +25,10 @@ from secagg_attacker import weaken
 from secagg_mutations import changed, packed, unpacked
 from secagg_world import LAYOUT, MODEL, NOW, Sum, World
 
+from fedhome.checked import Checked
 from fedhome.enrolment import Anchor, entry_text, read_entry
 from fedhome.errors import FedHomeError, WireError
-from fedhome.fleet import DIRECTORY, RECORD, SERVER, SERVER_FILE, Fleet, _Checked, server_keys
+from fedhome.fleet import DIRECTORY, RECORD, SERVER, SERVER_FILE, Fleet, server_keys
 from fedhome.secagg import (
     Aggregator,
     Bundle,
@@ -327,10 +328,10 @@ def _owner(
     held = undo.enter_context(Fleet.open(copy))
 
     def hashed_anew(data: bytes) -> None:
-        checked = _Checked(body=data, hash=hashlib.sha256(data).digest())
+        checked = Checked(body=data, hash=hashlib.sha256(data).digest())
         placed(folder / RECORD, record, reopened)(checked.to_bytes())
 
-    body = _Checked.from_bytes(record).body
+    body = Checked.from_bytes(record).body
     yield Door("fleet file", [record], placed(folder / RECORD, record, reopened))
     yield Door("fleet file, inside", [body], hashed_anew)
     yield Door("directory file", [directory], placed(copy / DIRECTORY, directory, held.last))

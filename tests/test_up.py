@@ -7,14 +7,19 @@ import signal
 import ssl
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
-import numpy as np
 import pytest
+from living import (
+    assert_same_weights,
+    lines_until,
+    number_of,
+    processes_of,
+    wait_until_gone,
+)
 
 import fedhome
 from clients.joining import join
@@ -58,39 +63,6 @@ def simulated(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> RunFolder
     return fedhome.simulate(plan, out=tmp_path_factory.mktemp("simulated") / "run").folder
 
 
-def processes_of(folder: Path) -> dict[int, list[str]]:
-    """Return the arguments of the processes that work in a folder, by their numbers."""
-    found = {}
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
-            continue
-        try:
-            words = (entry / "cmdline").read_bytes().decode().split("\0")
-        except OSError:
-            continue
-        if any(str(folder) in word for word in words):
-            found[int(entry.name)] = words
-    return found
-
-
-def number_of(folder: Path, *parts: str) -> int:
-    """Return the process whose arguments end with some words."""
-    (number,) = [
-        number
-        for number, words in processes_of(folder).items()
-        if all(any(word.endswith(part) for word in words) for part in parts)
-    ]
-    return number
-
-
-def wait_until_gone(folder: Path) -> None:
-    """Wait until no process works in a folder any more."""
-    deadline = time.monotonic() + 20
-    while left := processes_of(folder):
-        assert time.monotonic() < deadline, left
-        os.sched_yield()
-
-
 @contextmanager
 def up(plan: Plan, out: Path) -> Iterator[subprocess.Popen[str]]:
     """Start `fedhome up`; what is left of it is ended."""
@@ -113,24 +85,6 @@ def up(plan: Plan, out: Path) -> Iterator[subprocess.Popen[str]]:
         process.stdout.close()
 
 
-def lines_until(process: subprocess.Popen[str], mark: str) -> list[str]:
-    """Return the lines that a process prints, up to one that begins with a mark."""
-    assert process.stdout is not None
-    lines = []
-    for line in process.stdout:
-        lines.append(line)
-        if line.startswith(mark):
-            return lines
-    raise AssertionError("".join(lines))
-
-
-def assert_same_weights(found: RunFolder, expected: RunFolder) -> None:
-    ours, theirs = found.read_model().parameters, expected.read_model().parameters
-    assert list(ours) == list(theirs)
-    for name, array in theirs.items():
-        np.testing.assert_allclose(ours[name], array, rtol=0, atol=1e-5)
-
-
 def test_processes_give_what_a_simulation_gives(
     plan: Plan, simulated: RunFolder, tmp_path: Path
 ) -> None:
@@ -147,7 +101,7 @@ def test_processes_give_what_a_simulation_gives(
     assert not processes_of(out)
 
 
-@pytest.mark.parametrize("victim", [("home-0002",), ("server.front",)])
+@pytest.mark.parametrize("victim", [("clients.agent", "home-0002"), ("server.front",)])
 def test_a_process_is_killed_in_mid_run(
     plan: Plan, simulated: RunFolder, tmp_path: Path, victim: Sequence[str]
 ) -> None:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from fedhome.apps import installed_root, use_app
-from fedhome.cli import data, fleet, model, new, plan, report, simulate, up
+from fedhome.cli import client, data, fleet, model, new, plan, report, server, simulate, up
 from fedhome.errors import FedHomeError
 
 app = typer.Typer(
@@ -25,6 +25,8 @@ app.command("report")(report.report)
 app.command("new")(new.new)
 app.add_typer(plan.app, name="plan", help="Look at a plan and its settings.")
 app.add_typer(fleet.app, name="fleet", help="Who is in the fleet: what its owner types.")
+app.add_typer(server.app, name="server", help="The fleet's server: make it, run it, train.")
+app.add_typer(client.app, name="client", help="A home on its device: join, start, pause, leave.")
 app.add_typer(model.app, name="model", help="The fleet's models: every release, signed.")
 app.add_typer(data.app, name="data", help="Named sets of real homes.")
 

@@ -8,42 +8,42 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
+from fedhome.cli import fleet_admit, fleet_invites
+from fedhome.cli.fleet_words import (
+    Folder,
+    PassphraseFile,
+    passphrase_of,
+    say,
+    table_of,
+    text_of,
+)
 from fedhome.enrolment import entry_text, fingerprint, home_keys, read_entry
-from fedhome.errors import DirectoryError, StateError
-from fedhome.fleet import ANCHOR, AUTHORITY, DIRECTORY, SERVER, Fleet, Issued
-from fedhome.plan import Aggregation
+from fedhome.errors import DirectoryError
+from fedhome.fleet import ANCHOR, AUTHORITY, INVITER, INVITER_KEY, SERVER, Fleet
+from fedhome.invites import when
 from fedhome.secagg import disk
 
 app = typer.Typer(no_args_is_help=True)
 
-_SHOWN = 8  # homes of a kind that are named
-_USUAL = Aggregation()
-_Folder = Annotated[
-    Path, typer.Option("--fleet", help="The owner's folder.", metavar="DIR", show_default="here")
-]
-_PassphraseFile = Annotated[
-    Path | None,
-    typer.Option(help="Read the passphrase from this file, not the keyboard.", metavar="FILE"),
-]
 _Names = Annotated[str, typer.Argument(help="The home's name in the fleet.", metavar="HOME")]
 
 
 @app.command()
 def init(
     folder: Annotated[Path, typer.Argument(help="The folder to make.", metavar="DIR")],
-    passphrase_file: _PassphraseFile = None,
+    passphrase_file: PassphraseFile = None,
 ) -> None:
     """Make a fleet: the owner's key under a passphrase, and a key for the server.
 
     Keep DIR on a computer of your own, not on the server, and keep a backup of it.
     """
-    with Fleet.create(folder, _passphrase(passphrase_file, new=True)) as fleet:
+    with Fleet.create(folder, passphrase_of(passphrase_file, new=True)) as fleet:
         number = fleet.anchor.fleet.hex()
-    table = _table(f"fleet {number}", "file", "what it is", "who gets it")
+    table = table_of(f"fleet {number}", "file", "what it is", "who gets it")
     for row in (
         (AUTHORITY, "the key that says who is in the fleet", "you alone: never the server"),
+        (INVITER_KEY, "the everyday key that signs invites", "you alone"),
         (f"{SERVER}/", "the server's key", "the server: copy it there, then remove it here"),
         (ANCHOR, "by which a home knows its fleet; public", "every home, from you"),
         ("fleet.fh", "the list of homes; public keys only", "you"),
@@ -51,10 +51,10 @@ def init(
         table.add_row(*row)
     console = Console()
     console.print(table)
-    _say(
+    say(
         console,
-        f"\nnext: `fedhome fleet add HOME --fleet {folder}` for each home, then "
-        f"`fedhome fleet directory --fleet {folder}`",
+        f"\nnext: `fedhome server init DIR --host NAME --fleet {folder}` for the server, then "
+        f"`fedhome fleet invite HOME --fleet {folder}` for each home",
     )
 
 
@@ -78,9 +78,9 @@ def keys(
     typer.echo(line)
     console = Console(stderr=True)
     told = "made keys" if new else "found the keys that were made before"
-    _say(console, f"{told} in {folder}: they stay on this device, and in no backup")
-    _say(console, f"give the owner {path} (the line above)")
-    _say(console, f"fingerprint: {fingerprint(made.entry())}")
+    say(console, f"{told} in {folder}: they stay on this device, and in no backup")
+    say(console, f"give the owner {path} (the line above)")
+    say(console, f"fingerprint: {fingerprint(made.entry())}")
 
 
 @app.command()
@@ -92,7 +92,7 @@ def add(
         list[Path] | None,
         typer.Option(help="Entry from `fedhome fleet keys`; may be repeated.", metavar="FILE"),
     ] = None,
-    fleet: _Folder = Path(),
+    fleet: Folder = Path(),
     not_on_committee: Annotated[
         bool, typer.Option("--not-on-committee", help="They never help to open sums.")
     ] = False,
@@ -110,11 +110,9 @@ def add(
         if not entry:
             folders = owned.add_trial(*homes or (), eligible=not not_on_committee)
             for home, folder in zip(homes or (), folders, strict=True):
-                _say(
-                    console, f"added {home}; its keys were made here, in {folder}: for trials only"
-                )
+                say(console, f"added {home}; its keys were made here, in {folder}: for trials only")
         else:
-            entries = [read_entry(_text(path)) for path in entry]
+            entries = [read_entry(text_of(path)) for path in entry]
             if homes and sorted(homes) != sorted(one.home for one in entries):
                 found = ", ".join(sorted(one.home for one in entries))
                 raise DirectoryError(
@@ -124,24 +122,36 @@ def add(
                 )
             owned.add(*entries, eligible=not not_on_committee)
             for one in entries:
-                _say(console, f"added {one.home}; compare its fingerprint: {fingerprint(one)}")
-    _say(console, "it counts once you sign the next directory: `fedhome fleet directory`")
+                say(console, f"added {one.home}; compare its fingerprint: {fingerprint(one)}")
+    say(console, "it counts once you sign the next directory: `fedhome fleet directory`")
 
 
 @app.command()
-def revoke(home: _Names, fleet: _Folder = Path()) -> None:
-    """Take a home off the list."""
+def revoke(home: _Names, fleet: Folder = Path()) -> None:
+    """Take a home off the list, and cancel its invite if it has an open one."""
     with Fleet.open(fleet) as owned:
         owned.revoke(home)
-    _say(Console(), f"took {home} off the list; it is out once you sign the next directory")
+    say(Console(), f"took {home} off the list; it is out once you sign the next directory")
 
 
 @app.command()
-def show(fleet: _Folder = Path()) -> None:
+def new_inviter(fleet: Folder = Path()) -> None:
+    """Make a new everyday key, because somebody may have read the last one: open invites end."""
+    with Fleet.open(fleet) as owned:
+        owned.renew_inviter()
+    say(
+        Console(),
+        f"made {fleet / INVITER_KEY}; copy {fleet / SERVER / INVITER} to the server, as "
+        f"DIR/fleet/{INVITER}, and invite again whoever is not admitted yet",
+    )
+
+
+@app.command()
+def show(fleet: Folder = Path()) -> None:
     """List the homes, and what the next directory will change."""
     with Fleet.open(fleet) as owned:
         last, epoch = owned.last(), owned.epoch
-        table = _table(
+        table = table_of(
             f"fleet {owned.anchor.fleet.hex()}, epoch {epoch}",
             "home",
             "may serve on the committee",
@@ -153,84 +163,12 @@ def show(fleet: _Folder = Path()) -> None:
         for home, one in sorted((signed | owned.homes).items()):
             serves = "yes" if one.eligible else "no"
             table.add_row(escape(home), serves, fingerprint(one), changes.get(home, ""))
+        for home, expires in sorted(owned.invited.items()):
+            table.add_row(escape(home), "", "", f"invited until {when(expires)}")
     Console().print(table)
 
 
-@app.command()
-def directory(
-    fleet: _Folder = Path(),
-    corrupt: Annotated[
-        float, typer.Option(help="Share of homes that may work for an attacker.")
-    ] = _USUAL.corrupt,
-    dropped: Annotated[
-        float, typer.Option(help="Share of homes that may be absent when a sum is opened.")
-    ] = _USUAL.dropped,
-    committee: Annotated[
-        int | None, typer.Option(help="Homes that open sums.", show_default="as many as needed")
-    ] = None,
-    passphrase_file: _PassphraseFile = None,
-) -> None:
-    """Sign the next directory: who is in the fleet from now on, and who opens its sums.
-
-    Give DIR/directory.fh to the server, which hands it on to the homes. Keys that homes made
-    ahead for the last directory end with it.
-    """
-    with Fleet.open(fleet) as owned:
-        issued = owned.sign(
-            _passphrase(passphrase_file),
-            corrupt=corrupt,
-            dropped=dropped,
-            committee=committee,
-        )
-    console = Console()
-    console.print(_summary(issued))
-    _say(console, f"\nsigned {fleet / DIRECTORY}: give it to the server")
-
-
-def _summary(issued: Issued) -> Table:
-    new = issued.directory
-    table = _table(f"epoch {new.epoch} of fleet {new.fleet.hex()}", "what", "value")
-    table.add_row("homes", f"{len(new.names)}, {new.eligible} of them may serve on the committee")
-    everyone = new.committee == new.eligible
-    members = "all that may" if everyone else _few(list(new.members))
-    table.add_row("committee", f"{new.committee}: {members}")
-    table.add_row("may be corrupt", f"{new.corrupt} of the committee")
-    table.add_row("answers to open", dict(issued.parameters.lines())["answers to open"])
-    kinds: dict[str, list[str]] = {}
-    for home, what in issued.changes.items():
-        kinds.setdefault(what, []).append(home)
-    for what, homes in kinds.items():
-        table.add_row(what, f"{len(homes)}: {_few(homes)}")
-    if not kinds:
-        table.add_row("changed", "no home since the last epoch")
-    return table
-
-
-def _few(homes: list[str]) -> str:
-    shown = ", ".join(map(escape, homes[:_SHOWN]))
-    return shown if len(homes) <= _SHOWN else f"{shown} and {len(homes) - _SHOWN} more"
-
-
-def _table(title: str, *columns: str) -> Table:
-    table = Table(show_edge=False, header_style="bold", title=title, title_justify="left")
-    for name in columns:
-        table.add_column(name, overflow="fold")
-    return table
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(escape(text), highlight=False, soft_wrap=True)
-
-
-def _passphrase(file: Path | None, *, new: bool = False) -> str:
-    if file is not None:
-        return _text(file).rstrip("\r\n")
-    said: str = typer.prompt("passphrase", hide_input=True, confirmation_prompt=new, err=True)
-    return said
-
-
-def _text(path: Path) -> str:
-    try:
-        return disk.read(path).decode()
-    except UnicodeDecodeError:
-        raise StateError(f"{path} is not text", reason="foreign", hint="name a text file") from None
+app.command()(fleet_invites.invite)
+app.command()(fleet_admit.admit)
+app.command()(fleet_admit.directory)
+app.command()(fleet_admit.send)

@@ -177,7 +177,11 @@ class LocalLearning:
         return {name: part.view(*lead, *shape) for name, shape, part in named}
 
     def tensors(self, flat: NDArray[np.float32]) -> Params:
-        """Return flat parameters ``[..., size]`` as tensors by name (they share memory)."""
+        """Return flat parameters ``[..., size]`` as tensors by name.
+
+        They share memory, unless it may not be written, as that of a message that came.
+        """
+        flat = flat if flat.flags.writeable else flat.copy()
         return {name: torch.from_numpy(a) for name, a in self.layout.unflatten(flat).items()}
 
     def flat(self, params: Mapping[str, Tensor]) -> NDArray[np.float32]:

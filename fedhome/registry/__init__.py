@@ -9,7 +9,7 @@
 Needs neither torch nor Flower.
 """
 
-from fedhome.registry.accept import Accepted, Seen, accept
+from fedhome.registry.accept import Accepted, Seen, accept, recall
 from fedhome.registry.export import export
 from fedhome.registry.formats import FORMATS, Fidelity, Model
 from fedhome.registry.registry import Registry
@@ -36,5 +36,6 @@ __all__ = [
     "accept",
     "export",
     "needs_passphrase",
+    "recall",
     "release_of",
 ]

@@ -11,20 +11,25 @@ from fedhome.errors import RegistryError, ReleaseError, WireError
 from fedhome.registry.formats import Model, decode
 from fedhome.registry.release import Manifest, Package, altered
 from fedhome.secagg.directory import Directory, signature_holds
-from fedhome.secagg.wire import Digest, Message, number
+from fedhome.secagg.wire import Digest, Key, Message, number
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen(Message, label="release-seen", most=256):
+class Seen(Message, label="release-seen", most=512):
     """What a home remembers of the release that it accepted last; it belongs in its state.
 
+    Releases are counted for each server key apart. A home keeps one of these for each key from
+    which it ever took a release: a key that comes back goes on where it was.
+
     Args:
+        server: Public key of the server that signed the release.
         number: The release's number.
         hash: Hash of its manifest.
         run_hash: Its run.
         round: Its round.
     """
 
+    server: Key
     number: Annotated[int, number(least=1)]
     hash: Digest
     run_hash: Digest
@@ -57,7 +62,9 @@ def accept(
     Args:
         data: As `Registry.package` returned it.
         directory: The fleet's directory, verified under the owner's key.
-        last: What was accepted last; None: nothing yet, and any number is right.
+        last: What was accepted last of the server that the directory names; None: nothing yet,
+            and any number is right. What was accepted of another key says nothing: the owner
+            has given the server a new one, and its releases begin anew.
         layout: Hash of the layout that the home's model has; None: whatever the server says.
 
     Raises:
@@ -68,9 +75,32 @@ def accept(
             before the last one's; ``layout``; ``format``: a payload that this version of
             fedhome cannot read.
     """
+    manifest, payload = _signed(data, directory.server, directory.fleet)
+    if last is not None and last.server == directory.server:
+        _check_order(manifest, last)
+    return _accepted(manifest, payload, directory.server, layout)
+
+
+def recall(data: bytes, *, server: bytes, fleet: bytes) -> Accepted:
+    """Return a release that a home took before, from where it was kept.
+
+    Args:
+        data: As it came.
+        server: Public key of the server that the directory named then.
+        fleet: The fleet's number.
+
+    Raises:
+        ReleaseError: Not the bytes that were taken; reasons as for `accept`.
+    """
+    manifest, payload = _signed(data, server, fleet)
+    return _accepted(manifest, payload, server, None)
+
+
+def _signed(data: bytes, server: bytes, fleet: bytes) -> tuple[Manifest, bytes]:
+    """Return a manifest that the fleet's server signed, and a payload that nobody has checked."""
     package = Package.from_release(data)
     body = package.signed.body
-    if not signature_holds(directory.server, package.signed.signature, body):
+    if not signature_holds(server, package.signed.signature, body):
         raise ReleaseError(
             "the release is not signed by the server that the fleet's directory names",
             reason="signature",
@@ -84,25 +114,29 @@ def accept(
             reason="format",
             hint="another version of fedhome made it: update this one",
         ) from None
-    if manifest.fleet != directory.fleet:
+    if manifest.fleet != fleet:
         raise ReleaseError(
             "the release is of another fleet",
             reason="fleet",
             hint="one server serves both: ask it for this fleet's",
         )
-    if last is not None:
-        _check_order(manifest, last)
-    if not hmac.compare_digest(hashlib.sha256(package.payload).digest(), manifest.payload):
+    return manifest, package.payload
+
+
+def _accepted(manifest: Manifest, payload: bytes, server: bytes, layout: str | None) -> Accepted:
+    """Return a release whose payload is the one that its manifest names."""
+    if not hmac.compare_digest(hashlib.sha256(payload).digest(), manifest.payload):
         raise altered()
     if layout is not None and layout != manifest.layout.hex():
         raise _of_another_layout(manifest)
     try:
-        model = decode(package.payload, manifest.storage)
+        model = decode(payload, manifest.storage)
     except RegistryError as error:
         raise ReleaseError(error.message, reason=error.reason, hint=error.hint) from None
     if model.layout.hash != manifest.layout.hex():
         raise _of_another_layout(manifest)
     seen = Seen(
+        server=server,
         number=manifest.number,
         hash=manifest.hash,
         run_hash=manifest.run_hash,

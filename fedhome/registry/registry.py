@@ -360,7 +360,8 @@ class Registry:
             raise RegistryError(
                 f"{self.folder} has {MOST_RELEASES} releases: no more fit",
                 reason="full",
-                hint="make a new registry; homes go on by the numbers of its releases",
+                hint="homes count the releases of each server key apart: a new key of the server, "
+                "named by the fleet's next directory, begins a new registry",
             )
         release, entry = put_release(self.folder, index, manifest, signer, payload)
         self._vault.write(replace(index, entries=(*index.entries, entry)))

@@ -24,7 +24,7 @@ from fedhome.secagg.sealing import KEY_BYTES, Sealed, SealingKey
 from fedhome.secagg.wire import Digest, Flag, Key, Message, number, octets, several
 
 INDEX, KEY_FILE = "registry.fh", "registry.key"
-MOST_RELEASES = 300_000
+MOST_RELEASES = 100_000  # as long as a list of `fedhome.secagg.wire` may be
 _PURPOSE = "registry of models"
 _MOST = 1 << 26
 _PATIENCE_S, _PAUSE_S = 10.0, 0.02

@@ -49,7 +49,7 @@ def _public(key: bytes) -> Ed25519PublicKey:
     return Ed25519PublicKey.from_public_bytes(key)
 
 
-class _Signer:
+class Signer:
     """An Ed25519 private key that neither prints nor compares."""
 
     def __init__(self, private: bytes | None = None) -> None:
@@ -81,11 +81,11 @@ class _Signer:
         return cls(private)
 
 
-class ServerKeys(_Signer):
+class ServerKeys(Signer):
     """The server's key: it signs manifests."""
 
 
-class Authority(_Signer):
+class Authority(Signer):
     """The key of the fleet's owner: it signs directories. It does not belong on the server."""
 
     def issue(self, directory: Directory) -> bytes:
@@ -119,7 +119,7 @@ class HomeKeys:
 
     def __init__(self, home: str, identity: bytes, share: bytes) -> None:
         self.home = home
-        self._identity = _Signer(identity)
+        self._identity = Signer(identity)
         self.share_key = X25519PrivateKey.from_private_bytes(share)
 
     def __repr__(self) -> str:

@@ -1,0 +1,275 @@
+"""``fedhome fleet admit | directory | send``: who becomes a home, signed, and sent."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, TypedDict
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from fedhome import owner
+from fedhome.aggregation import check_groups
+from fedhome.cli.fleet_words import (
+    CardFile,
+    Folder,
+    PassphraseFile,
+    card_of,
+    needed_card,
+    passphrase_of,
+    plan_of,
+    say,
+    summary,
+    table_of,
+)
+from fedhome.enrolment import fingerprint
+from fedhome.errors import DirectoryError, LinkError, ParameterError, SecAggError
+from fedhome.fleet import DIRECTORY, Fleet
+from fedhome.invites import Card, Enrolment, when
+from fedhome.leaving import Leave
+from fedhome.plan import Plan
+from fedhome.secagg import disk
+
+_PLAIN_COHORT = 2  # without secure sums the directory's committee opens nothing
+
+
+class _Numbers(TypedDict):
+    corrupt: float
+    dropped: float
+    committee: int | None
+    min_cohort: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """Who waits, by what the owner makes of it."""
+
+    new: dict[str, Enrolment]
+    leaving: dict[str, Leave]
+    told: tuple[str, ...]  # why others are passed over
+
+
+def admit(  # noqa: PLR0917 - typer gives them by name
+    homes: Annotated[
+        list[str] | None,
+        typer.Argument(help="Admit these alone.", metavar="HOME...", show_default="all that wait"),
+    ] = None,
+    fleet: Folder = Path(),
+    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing but the passphrase.")] = False,
+    not_on_committee: Annotated[
+        bool, typer.Option("--not-on-committee", help="They never help to open sums.")
+    ] = False,
+    server: CardFile = None,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Take in homes that answered their invites, let go those that leave, and tell the server.
+
+    It fetches from the server who waits, shows each device's fingerprint, asks, signs the next
+    directory and sends it. Nobody becomes a home whom you did not invite.
+    """
+    console = Console()
+    with Fleet.open(fleet) as owned:
+        card = needed_card(fleet, server)
+        waiting = owner.pending(card, owned.inviter, fleet=owned.anchor.fleet, now=time.time())
+        found = _sorted(owned, waiting)
+        for line in found.told:
+            say(console, line)
+        if homes:
+            found = _only(found, homes)
+        if found.new and _agreed(console, found.new, yes=yes):
+            entered = [one.data for one in found.new.values()]
+            owned.admit(*entered, eligible=not not_on_committee)
+            say(console, f"on the list: {', '.join(found.new)}")
+        for home, notice in found.leaving.items():
+            told = f"{home} wants to leave, it said on {when(notice.time)}"
+            say(console, told)
+            if yes or typer.confirm(f"take {home} off the list?"):
+                owned.revoke(home)
+        if owned.changes():
+            plan = plan_of(fleet)
+            _publish(
+                console,
+                owned,
+                card,
+                plan,
+                numbers=_numbers(plan),
+                passphrase_file=passphrase_file,
+            )
+        elif waiting.epoch < owned.epoch and (fleet / DIRECTORY).exists():
+            _send(owned, card)
+            say(console, f"the server has the directory of epoch {owned.epoch} now")
+        elif found.new or found.leaving:
+            say(console, "nothing was changed; who waits goes on waiting")
+        else:
+            say(console, "nobody waits, and nothing is left to sign")
+
+
+def directory(  # noqa: PLR0917 - typer gives them by name
+    fleet: Folder = Path(),
+    corrupt: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of homes that may work for an attacker.", show_default="as in the plan"
+        ),
+    ] = None,
+    dropped: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of homes that may be absent when a sum is opened.",
+            show_default="as in the plan",
+        ),
+    ] = None,
+    committee: Annotated[
+        int | None,
+        typer.Option(help="Homes that open sums.", show_default="as in the plan, or as needed"),
+    ] = None,
+    min_cohort: Annotated[
+        int | None, typer.Option(help="Fewest homes in any sum.", show_default="as in the plan")
+    ] = None,
+    server: CardFile = None,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Sign the next directory: who is in the fleet from now on, and who opens its sums.
+
+    It is sent to the server, if that is known; else give it DIR/directory.fh. The server hands it
+    on to the homes. Keys that homes made ahead for the last directory end with it.
+    """
+    with Fleet.open(fleet) as owned:
+        plan = plan_of(fleet)
+        numbers = _numbers(plan)
+        if corrupt is not None:
+            numbers["corrupt"] = corrupt
+        if dropped is not None:
+            numbers["dropped"] = dropped
+        if committee is not None:
+            numbers["committee"] = committee
+        if min_cohort is not None:
+            numbers["min_cohort"] = min_cohort
+        owned.parameters(**numbers)  # before the passphrase is asked for
+        _publish(
+            Console(),
+            owned,
+            card_of(fleet, server),
+            plan,
+            numbers=numbers,
+            passphrase_file=passphrase_file,
+        )
+
+
+def send(fleet: Folder = Path(), server: CardFile = None) -> None:
+    """Give the server the directory that was signed last, if it could not be reached before."""
+    with Fleet.open(fleet) as owned:
+        card = needed_card(fleet, server)
+        disk.read(fleet / DIRECTORY)
+        _send(owned, card)
+        say(Console(), f"the server has the directory of epoch {owned.epoch} now")
+
+
+def _sorted(owned: Fleet, waiting: owner.Pending) -> _Found:
+    new, told = {}, []
+    for data in waiting.enrolments:
+        try:
+            enrolment = owned.check(data)
+        except SecAggError as error:
+            if error.reason != "admitted":
+                told.append(f"passed over: {error.message}; {error.hint}")
+            continue
+        new[enrolment.home] = enrolment
+    entries = [*owned.homes.values(), *(one.entry for one in new.values())]
+    leaving = {}
+    for data in waiting.notices:
+        try:
+            notice = Leave.verify(data, owned.anchor.fleet, *entries)
+        except SecAggError:
+            continue
+        if notice.home in owned.homes:
+            leaving[notice.home] = notice
+        else:
+            del new[notice.home]
+            told.append(f"passed over: {notice.home!r} was invited, and does not want to any more")
+    return _Found(
+        new=dict(sorted(new.items())), leaving=dict(sorted(leaving.items())), told=tuple(told)
+    )
+
+
+def _only(found: _Found, homes: Sequence[str]) -> _Found:
+    if unknown := [home for home in homes if home not in {*found.new, *found.leaving}]:
+        raise DirectoryError(
+            f"{', '.join(unknown)}: no such home waits for you",
+            reason="unknown-home",
+            hint="leave the names out to see who does",
+        )
+    return _Found(
+        new={home: one for home, one in found.new.items() if home in homes},
+        leaving={home: one for home, one in found.leaving.items() if home in homes},
+        told=found.told,
+    )
+
+
+def _agreed(console: Console, new: dict[str, Enrolment], *, yes: bool) -> bool:
+    table = table_of("answered their invites", "home", "fingerprint", "enrolled")
+    for home, one in new.items():
+        table.add_row(escape(home), fingerprint(one.entry), when(one.time))
+    console.print(table)
+    say(
+        console,
+        "\ncompare each fingerprint with what the device shows: a stranger who read the invite "
+        "has another one",
+    )
+    return yes or typer.confirm(f"admit {'it' if len(new) == 1 else f'these {len(new)}'}?")
+
+
+def _numbers(plan: Plan) -> _Numbers:
+    settings = plan.aggregation
+    plain = settings.mode == "plain"
+    return _Numbers(
+        corrupt=settings.corrupt,
+        dropped=settings.dropped,
+        committee=settings.committee,
+        min_cohort=_PLAIN_COHORT if plain else settings.min_cohort,
+    )
+
+
+def _publish(
+    console: Console,
+    owned: Fleet,
+    card: Card | None,
+    plan: Plan,
+    *,
+    numbers: _Numbers,
+    passphrase_file: Path | None,
+) -> None:
+    """Sign the next directory if there can be one, send it, and say what comes next."""
+    try:
+        owned.parameters(**numbers)
+    except ParameterError as error:
+        say(console, f"nothing is signed yet: {error.message}; {error.hint}")
+        return
+    issued = owned.sign(passphrase_of(passphrase_file), **numbers)
+    console.print(summary(issued))
+    if card is None:
+        say(console, f"\nsigned {owned.folder / DIRECTORY}: give it to the server")
+    else:
+        _send(owned, card)
+        say(console, f"\nthe server at {card.server} has it; homes fetch it from there")
+    secure = plan.aggregation.mode != "plain"
+    if secure and (fault := check_groups(plan, len(issued.directory.names))):
+        say(console, f"a run of {plan.name} has to wait: {fault}")
+    elif card is not None:
+        say(console, "next, on the server: `fedhome server run PLAN --server DIR`")
+
+
+def _send(owned: Fleet, card: Card) -> None:
+    signed = disk.read(owned.folder / DIRECTORY)
+    try:
+        owner.send(card, owned.inviter, fleet=owned.anchor.fleet, directory=signed, now=time.time())
+    except LinkError as error:
+        raise LinkError(
+            f"epoch {owned.epoch} is signed, but the server has not got it: {error.message}",
+            reason=error.reason,
+            hint=error.hint or f"once it is back: `fedhome fleet send --fleet {owned.folder}`",
+        ) from None

@@ -1,0 +1,94 @@
+"""``fedhome fleet invite``: a file by which a device becomes a home."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from fedhome.cli.fleet_words import CardFile, Folder, needed_card, plan_of, say
+from fedhome.enrolment import check_name
+from fedhome.errors import PlanError, StateError
+from fedhome.fleet import PLAN, Fleet
+from fedhome.invites import ENDING, when
+from fedhome.plan import Plan
+from fedhome.secagg import disk
+
+_DAY_S = 86400
+
+
+def invite(  # noqa: PLR0917 - typer gives them by name
+    homes: Annotated[list[str], typer.Argument(help="Names of new homes.", metavar="HOME...")],
+    fleet: Folder = Path(),
+    plan: Annotated[
+        str | None,
+        typer.Option(
+            help="The plan that they are asked to take part in; remembered.",
+            metavar="PLAN",
+            show_default="the last one",
+        ),
+    ] = None,
+    server: CardFile = None,
+    days: Annotated[
+        float, typer.Option(help="How long it holds, admission included.", min=0.01, max=366)
+    ] = 7,
+    out: Annotated[
+        Path, typer.Option(help="Folder for the files.", metavar="DIR", show_default="here")
+    ] = Path(),
+) -> None:
+    """Make an invite for each home: HOME.invite, for one device, once.
+
+    Whoever has the file can become that home, so it goes to the device by a way that you trust,
+    and not through the server. An earlier invite of the same home holds no more.
+    """
+    console = Console()
+    homes = list(dict.fromkeys(homes))
+    paths = {home: out / f"{home}{ENDING}" for home in homes}
+    for home, path in paths.items():
+        check_name(home)
+        if path.exists():
+            raise StateError(
+                f"{path} is there already",
+                reason="exists",
+                hint="remove it if it is not needed any more, or name another folder with --out",
+            )
+    with Fleet.open(fleet) as owned:
+        resolved, card = _checked(plan_of(fleet, plan)), needed_card(fleet, server)
+        changed = _remember(fleet, resolved)
+        others = {*owned.homes, *owned.invited} - {*homes}
+        now = int(time.time())
+        expires = now + round(days * _DAY_S)
+        for home, path in paths.items():
+            made = owned.invite(home, card=card, plan=resolved.to_toml(), expires=expires, now=now)
+            disk.put(path, made.to_text().encode())
+            say(console, f"{path}: one device becomes {home} with it, until {when(expires)}")
+    if changed and others:
+        say(
+            console,
+            f"\nthe plan changed: {len(others)} home(s) of this fleet were asked for another one, "
+            "and agree to no other; to ask again, revoke and invite them",
+        )
+    first = next(iter(paths.values()))
+    say(
+        console,
+        f"\nnext: take each file to its device by a way that you trust (a stick, scp), and there "
+        f"`fedhome client join {first.name} --data SOURCE`; then, here, "
+        f"`fedhome fleet admit --fleet {fleet}`",
+    )
+
+
+def _checked(plan: Plan) -> Plan:
+    if plan.aggregation.mode == "ideal":
+        raise PlanError(['aggregation.mode: "ideal" sums are for simulations alone'])
+    return plan
+
+
+def _remember(folder: Path, plan: Plan) -> bool:
+    """Keep a plan for the next invite, and return whether it takes the place of another one."""
+    path, text = folder / PLAN, plan.to_toml().encode()
+    last = disk.read(path) if path.exists() else text
+    disk.put(path, text, mode=0o644)
+    return last != text

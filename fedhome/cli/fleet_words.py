@@ -1,0 +1,151 @@
+"""What the commands of ``fedhome fleet`` share: options, questions, tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from fedhome.errors import StateError
+from fedhome.fleet import CARD, PLAN
+from fedhome.invites import Card
+from fedhome.issued import Issued
+from fedhome.plan import Plan
+from fedhome.secagg import disk
+
+SHOWN = 8
+"""Homes of a kind that are named."""
+
+Folder = Annotated[
+    Path, typer.Option("--fleet", help="The owner's folder.", metavar="DIR", show_default="here")
+]
+PassphraseFile = Annotated[
+    Path | None,
+    typer.Option(help="Read the passphrase from this file, not the keyboard.", metavar="FILE"),
+]
+CardFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--server",
+        help="The server's server.card; remembered.",
+        metavar="CARD",
+        show_default="the last one",
+    ),
+]
+
+
+def summary(issued: Issued) -> Table:
+    """Return what a new directory says, as a table."""
+    new = issued.directory
+    table = table_of(f"epoch {new.epoch} of fleet {new.fleet.hex()}", "what", "value")
+    table.add_row("homes", f"{len(new.names)}, {new.eligible} of them may serve on the committee")
+    everyone = new.committee == new.eligible
+    members = "all that may" if everyone else few(list(new.members))
+    table.add_row("committee", f"{new.committee}: {members}")
+    table.add_row("may be corrupt", f"{new.corrupt} of the committee")
+    table.add_row("answers to open", dict(issued.parameters.lines())["answers to open"])
+    kinds: dict[str, list[str]] = {}
+    for home, what in issued.changes.items():
+        kinds.setdefault(what, []).append(home)
+    for what, homes in kinds.items():
+        table.add_row(what, f"{len(homes)}: {few(homes)}")
+    if not kinds:
+        table.add_row("changed", "no home since the last epoch")
+    return table
+
+
+def few(homes: list[str]) -> str:
+    """Return the names of the first few homes."""
+    shown = ", ".join(map(escape, homes[:SHOWN]))
+    return shown if len(homes) <= SHOWN else f"{shown} and {len(homes) - SHOWN} more"
+
+
+def table_of(title: str, *columns: str) -> Table:
+    """Return an empty table."""
+    table = Table(show_edge=False, header_style="bold", title=title, title_justify="left")
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    return table
+
+
+def say(console: Console, text: str) -> None:
+    """Print a line as it is."""
+    console.print(escape(text), highlight=False, soft_wrap=True)
+
+
+def passphrase_of(file: Path | None, *, new: bool = False) -> str:
+    """Return the passphrase, from a file or from the keyboard; a new one is asked for twice."""
+    if file is not None:
+        return text_of(file).rstrip("\r\n")
+    said: str = typer.prompt("passphrase", hide_input=True, confirmation_prompt=new, err=True)
+    return said
+
+
+def text_of(path: Path) -> str:
+    """Return a file's text.
+
+    Raises:
+        StateError: It cannot be read, or is no text.
+    """
+    try:
+        return disk.read(path).decode()
+    except UnicodeDecodeError:
+        raise StateError(f"{path} is not text", reason="foreign", hint="name a text file") from None
+
+
+def plan_of(folder: Path, given: str | None = None) -> Plan:
+    """Return the fleet's plan: the one that is given, or the last one, or the default one.
+
+    Args:
+        folder: The owner's folder.
+        given: A plan's file, or the name of a scenario.
+
+    Raises:
+        PlanError: It does not hold, or there is none.
+    """
+    from fedhome.cli.simulate import find_plan  # noqa: PLC0415 - avoids a circle
+
+    kept = folder / PLAN
+    if given is None and kept.exists():
+        return Plan.load(kept)
+    return Plan.load(find_plan(given or "default"))
+
+
+def card_of(folder: Path, given: Path | None) -> Card | None:
+    """Return how the fleet's server is reached: as given, and remembered then, or as last time.
+
+    Args:
+        folder: The owner's folder.
+        given: A server's ``server.card``.
+
+    Raises:
+        DirectoryError: ``card``.
+        StateError: A file cannot be read or written.
+    """
+    kept = folder / CARD
+    if given is None:
+        return Card.from_text(text_of(kept)) if kept.exists() else None
+    card = Card.from_text(text_of(given))
+    disk.put(kept, f"{card.to_text()}\n".encode(), mode=0o644)
+    return card
+
+
+def needed_card(folder: Path, given: Path | None) -> Card:
+    """Return how the fleet's server is reached, where nothing goes without it.
+
+    Raises:
+        DirectoryError: As `card_of`.
+        StateError: As `card_of`; ``missing``: no server is known.
+    """
+    card = card_of(folder, given)
+    if card is None:
+        raise StateError(
+            "this fleet's server is not known yet",
+            reason="missing",
+            hint="make one with `fedhome server init`, and name its server.card with --server",
+        )
+    return card

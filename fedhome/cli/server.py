@@ -1,0 +1,358 @@
+"""``fedhome server``: what is typed on the fleet's server."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from fedhome.cli.progress import Lines
+from fedhome.cli.service import print_written
+from fedhome.cli.simulate import resolve
+from fedhome.cli.table import print_summary
+from fedhome.errors import PlanError, RunError
+from fedhome.fleet import DIRECTORY
+from fedhome.service import LIMITS, Kind, Limits, write_service
+
+if TYPE_CHECKING:
+    from fedhome.events import Event
+    from server.place import Place
+    from server.status import RunStatus, Status
+
+app = typer.Typer(no_args_is_help=True)
+
+_SHOWN = 10  # lines of what has happened before
+_NAMED = 12  # homes that are named
+_DIGITS = 12  # of a hash, as it is shown
+_Folder = Annotated[
+    Path, typer.Argument(help="The server's folder.", metavar="[DIR]", show_default="here")
+]
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="The folder to make.", metavar="DIR")],
+    *,
+    host: Annotated[
+        list[str],
+        typer.Option(
+            help="Name or address by which homes reach this server; may be repeated.",
+            metavar="NAME",
+        ),
+    ],
+    fleet: Annotated[
+        Path | None,
+        typer.Option(
+            help="The fleet owner's folder, or a copy of its part server/.", metavar="OWNER"
+        ),
+    ] = None,
+    port: Annotated[int, typer.Option(help="Port for the homes.", min=1, max=65_535)] = 8443,
+    listen: Annotated[
+        str, typer.Option(help="Address of this machine to listen on.", metavar="ADDRESS")
+    ] = "0.0.0.0",  # noqa: S104 - homes come from everywhere
+) -> None:
+    """Make a server: its certificate, and its part of the fleet.
+
+    The key with which the owner signs directories is not needed here, and never copied.
+    """
+    from server.making import is_owners, make_server  # noqa: PLC0415 - found only at run time
+
+    if fleet is None:
+        raise RunError(
+            "a server belongs to a fleet: name the folder of its owner with --fleet",
+            hint="make one with `fedhome fleet init OWNER`, best on another computer, and copy "
+            "its folder OWNER/server here",
+        )
+    place = make_server(folder, hosts=host, port=port, listen=listen, fleet=fleet)
+    has_directory = (place.fleet / DIRECTORY).exists()
+    table = Table(show_edge=False, show_header=False, title_justify="left")
+    table.title = f"server of fleet {place.anchor.fleet.hex()}"
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    table.add_row("address", place.card.server)
+    table.add_row("certificate", f"for {', '.join(map(escape, host))}")
+    table.add_row("listens on", f"{listen}, port {port}; nothing else is reachable from outside")
+    table.add_row("directory", "signed" if has_directory else "none yet: homes can enrol")
+    console = Console()
+    console.print(table)
+    at, steps = _word(folder), []
+    if is_owners(fleet):
+        _say(console, f"\nwrote {place.card_path}, and put a copy into {fleet}")
+        owner = _word(fleet)
+    else:
+        _say(console, f"\nwrote {place.card_path}: it tells homes where the server is")
+        steps.append(("give the owner this file", str(place.card_path)))
+        owner = "OWNER"
+    steps += [
+        ("start it", f"fedhome server start {at}"),
+        ("or as a service", f"fedhome server service {at}"),
+        ("the owner invites", f"fedhome fleet invite HOME --fleet {owner}"),
+        ("and lets homes in", f"fedhome fleet admit --fleet {owner}"),
+        ("then train", f"fedhome server run PLAN --server {at}"),
+    ]
+    _say(console, "\nnext:")
+    for number, (what, command) in enumerate(steps, 1):
+        _say(console, f"  {number}. {what + ':':<26}{command}")
+
+
+@app.command()
+def start(folder: _Folder = Path()) -> None:
+    """Run the server, until Ctrl-C or SIGTERM.
+
+    Whatever ends it, started again it goes on: a run from its last checkpoint.
+    """
+    place = _place(folder)
+    # In place of this process: what the command line loaded would stay in memory for months.
+    command = [sys.executable, "-m", "fedhome.processes", "0", "server.daemon", str(place.folder)]
+    sys.stdout.flush()
+    os.execv(command[0], command)  # noqa: S606 - our own module
+
+
+@app.command()
+def run(
+    plan: Annotated[
+        str | None, typer.Argument(help="A plan (TOML), or the name of a scenario.", metavar="PLAN")
+    ] = None,
+    *,
+    folder: Annotated[
+        Path,
+        typer.Option("--server", help="The server's folder.", metavar="DIR", show_default="here"),
+    ] = Path(),
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change one setting.", metavar="KEY=VALUE"),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the run's folder.", show_default="the plan's name-1")
+    ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(help="Go on with a run that failed or was cancelled.", metavar="NAME"),
+    ] = None,
+) -> None:
+    """Hand a run to the server and watch it; without PLAN, watch the run in progress.
+
+    The server does the work: Ctrl-C ends the watching alone.
+    """
+    if plan is not None and resume is not None:
+        raise PlanError(["--resume takes the plan of the run"], where="the command")
+    if plan is None and (sets or name is not None):
+        raise PlanError(["--set and --name are for a new run: name its plan"], where="the command")
+    resolved = None if plan is None else resolve(plan, None, list(sets or []))
+    from server.daemon import is_running  # noqa: PLC0415 - after the plan is known to hold
+    from server.runs import RUNNING, Runs  # noqa: PLC0415
+
+    place = _place(folder)
+    runs, at = Runs(place), _word(folder)
+    if not is_running(place):
+        raise RunError(f"no server runs in {folder}", hint=f"start it: `fedhome server start {at}`")
+    if resolved is not None:
+        now = runs.begin(resolved, name)
+    elif resume is not None:
+        now = runs.resume(resume)
+    else:
+        found = runs.current
+        if found is None or found.state != RUNNING:
+            raise RunError(
+                "no run is in progress",
+                hint=f"begin one: `fedhome server run PLAN --server {at}`; "
+                f"how the last one ended: `fedhome server status {at}`",
+            )
+        now = found
+    told = "watching" if plan is None and resume is None else "handed over"
+    console = Console()
+    _say(console, f"{told} {now.run}; Ctrl-C ends the watching, not the run")
+    try:
+        _watch(console, place, now.run, at)
+    except KeyboardInterrupt:
+        _say(console, f"\n{now.run} goes on; watch it again: `fedhome server run --server {at}`")
+        raise typer.Exit(130) from None
+
+
+@app.command()
+def cancel(folder: _Folder = Path()) -> None:
+    """End the run in progress; its folder stays."""
+    from server.runs import CANCELLED, RUNNING, Runs  # noqa: PLC0415
+
+    runs = Runs(_place(folder))
+    now = runs.current
+    if now is None or now.state != RUNNING or runs.end(now.run, CANCELLED) is None:
+        raise RunError("no run is in progress")
+    console = Console()
+    _say(console, f"cancelled {now.run}; what it has made stays in {runs.folder(now.run).path}")
+    again = f"fedhome server run --resume {now.run} --server {_word(folder)}"
+    _say(console, f"to go on with it after all: `{again}`")
+
+
+@app.command()
+def status(
+    folder: _Folder = Path(),
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Show how the server is; also while it is down."""
+    from server.status import status_of  # noqa: PLC0415
+
+    found = status_of(_place(folder))
+    if as_json:
+        typer.echo(json.dumps(found.as_json(), indent=2))
+        return
+    console = Console()
+    table = Table(show_edge=False, show_header=False, title_justify="left")
+    table.title = f"server of fleet {found.fleet}"
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in _rows(found):
+        table.add_row(name, value)
+    console.print(table)
+    for fault in found.faults:
+        console.print(f"[bold yellow]warning:[/] {escape(fault)}", highlight=False, soft_wrap=True)
+    if not found.running:
+        _say(console, f"\nstart it: `fedhome server start {_word(folder)}`")
+    elif found.pending:
+        _say(console, "\nnext, on the owner's computer: `fedhome fleet admit`")
+
+
+@app.command()
+def service(
+    folder: _Folder = Path(),
+    *,
+    kind: Annotated[Kind, typer.Option(help="What is to run it.")] = "systemd",
+    user: Annotated[
+        bool, typer.Option("--user", help="A unit of your own, not of the whole machine.")
+    ] = False,
+    memory_mb: Annotated[int, typer.Option(help="Memory that it may use, MiB.", min=512)] = LIMITS[
+        "server"
+    ].memory_mb,
+    cpus: Annotated[float, typer.Option(help="Processors that it may use.", min=0.1)] = LIMITS[
+        "server"
+    ].cpus,
+    out: Annotated[
+        Path, typer.Option(help="Where to write the files.", metavar="DIR", show_default="here")
+    ] = Path(),
+) -> None:
+    """Write the files with which the server runs as a service: restarted, limited, locked in."""
+    place = _place(folder)
+    paths = write_service(
+        kind,
+        "server",
+        place.folder,
+        ("server", "start", str(place.folder)),
+        out,
+        ports=[place.settings.port],
+        limits=Limits(memory_mb=memory_mb, cpus=cpus, tasks=LIMITS["server"].tasks),
+        user=user,
+    )
+    print_written(Console(), kind, paths, user=user)
+
+
+def _watch(console: Console, place: Place, run: str, at: str) -> None:
+    """Print a run's progress until it has ended, and what it gave.
+
+    Raises:
+        RunError: It failed, or was cancelled.
+    """
+    from server.runs import CANCELLED, FAILED, Runs  # noqa: PLC0415
+    from server.watching import follow  # noqa: PLC0415
+
+    lines = Lines(console)
+    caught_up = False
+
+    def show(events: Sequence[Event]) -> None:
+        nonlocal caught_up
+        told = [line for event in events if (line := lines.line(event))]
+        if not caught_up and len(told) > _SHOWN:
+            console.print(f"[dim]({len(told) - _SHOWN} lines before)[/]", highlight=False)
+            told = told[-_SHOWN:]
+        caught_up = True
+        for line in told:
+            console.print(line, highlight=False, soft_wrap=True)
+
+    ended = follow(place, run, show, lambda text: _say(console, text))
+    again = f"go on with it: `fedhome server run --resume {run} --server {at}`"
+    if ended.state == CANCELLED:
+        raise RunError(f"{run} was cancelled", hint=again)
+    if ended.state == FAILED:
+        hint = f"{ended.hint}; then {again}" if ended.hint else again
+        raise RunError(f"{run} failed: {ended.reason}", hint=hint)
+    print_summary(console, Runs(place).folder(run))
+
+
+def _rows(found: Status) -> list[tuple[str, str]]:
+    down = "[bold red]down[/]"
+    up = ", ".join(
+        f"{name} {'up' if is_up else down}"
+        for name, is_up in (("front", found.front), ("SuperLink", found.link))
+    )
+    rows = [
+        ("state", f"running, {up}" if found.running else down),
+        ("address", escape(found.address)),
+        ("certificate", f"until {found.certificate_ends}, {found.certificate_days} days"),
+    ]
+    if found.epoch:
+        rows.append(("directory", f"epoch {found.epoch}, {found.homes} homes"))
+        connected = found.connected
+        if connected is None:
+            rows.append(("connected", "nobody can be asked"))
+        else:
+            named = f": {_few(connected)}" if connected else ""
+            rows.append(("connected", f"{len(connected)} of {found.homes}{named}"))
+    else:
+        rows.append(("directory", "none yet: homes can enrol, and none can join"))
+    if found.pending:
+        rows.append(("enrolments", f"{found.pending} wait for the fleet's owner"))
+    rows += _run_rows(found.run) if found.run else [("run", "none yet")]
+    if found.release is not None:
+        one = found.release
+        name = f"{one.number}: round {one.round} of {escape(one.run)}, {one.hash[:_DIGITS]}"
+        rows.append(("release", name))
+    return rows
+
+
+def _run_rows(run: RunStatus) -> list[tuple[str, str]]:
+    told = f"{escape(run.name)}, {run.state}"
+    if run.rounds:
+        told += f", round {run.round} of {run.rounds}"
+    rows = [("run", told)]
+    if run.reason:
+        rows.append(("", escape(run.reason)))
+    if run.event:
+        time = run.time.replace("T", " ").removesuffix("+00:00")
+        rows.append(("last event", f"{escape(run.event)}, {time} UTC"))
+    return rows
+
+
+def _few(homes: list[str]) -> str:
+    shown = ", ".join(map(escape, homes[:_NAMED]))
+    return shown if len(homes) <= _NAMED else f"{shown} and {len(homes) - _NAMED} more"
+
+
+def _place(folder: Path) -> Place:
+    """Return a server's folder.
+
+    Raises:
+        RunError: There is no server in it.
+    """
+    from server.place import Place  # noqa: PLC0415
+
+    place = Place(folder)
+    _ = place.settings
+    return place
+
+
+def _word(path: Path) -> str:
+    """Return a path as it is typed in a shell."""
+    return shlex.quote(str(path))
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(escape(text), highlight=False, soft_wrap=True)

@@ -1,0 +1,49 @@
+"""What is typed next after the files of a service were written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from fedhome.service import Kind
+
+
+def print_written(
+    console: Console, kind: Kind, paths: Sequence[Path], *, user: bool = False
+) -> None:
+    """Say which files were written, and how they are put to use.
+
+    Args:
+        console: Where to say it.
+        kind: What they are for.
+        paths: The files.
+        user: Whether a unit is one of the user's own.
+    """
+    lines = [f"wrote {path}" for path in paths]
+    lines += ["", "next:", *(f"  {line}" for line in _next(kind, paths, user=user))]
+    for line in lines:
+        console.print(escape(line), highlight=False, soft_wrap=True)
+
+
+def _next(kind: Kind, paths: Sequence[Path], *, user: bool) -> list[str]:
+    path = paths[0]
+    if kind == "systemd" and user:
+        return [
+            f"mkdir -p ~/.config/systemd/user && cp {path} ~/.config/systemd/user/",
+            "systemctl --user daemon-reload",
+            f"systemctl --user enable --now {path.name}",
+            "loginctl enable-linger     # so that it runs while nobody is logged in",
+        ]
+    if kind == "systemd":
+        return [
+            f"sudo cp {path} /etc/systemd/system/",
+            "sudo systemctl daemon-reload",
+            f"sudo systemctl enable --now {path.name}",
+            f"journalctl -fu {path.stem}     # what it says",
+        ]
+    if kind == "compose":
+        return [f"docker compose -f {paths[-1]} up -d --build"]
+    return [f"docker build -t fedhome -f {path} {path.parent}"]

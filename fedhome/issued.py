@@ -1,0 +1,92 @@
+"""A directory that a fleet's owner signed: its committee's numbers, and what it changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from fedhome.errors import ParameterError
+from fedhome.secagg.directory import Directory, HomeEntry
+from fedhome.secagg.parameters import Parameters
+
+LEAST_IN_A_SUM = 5
+"""Fewest homes in any sum, unless the plan says something else."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Issued:
+    """A directory that was signed.
+
+    Args:
+        directory: What is in it.
+        data: As server and homes get it, with the signature.
+        changes: What became of each home since the last epoch, for those that changed.
+        parameters: Whence the committee's numbers come.
+    """
+
+    directory: Directory
+    data: bytes
+    changes: dict[str, str]
+    parameters: Parameters
+
+
+def parameters_for(
+    entries: Sequence[HomeEntry],
+    *,
+    corrupt: float,
+    dropped: float,
+    committee: int | None,
+    min_cohort: int | None,
+) -> Parameters:
+    """Return the committee's numbers for a list of homes.
+
+    Args:
+        entries: The homes.
+        corrupt: Share of homes that may work for an attacker.
+        dropped: Share of homes that may be absent when a sum is opened.
+        committee: How many homes serve; None: as many as needed.
+        min_cohort: Fewest homes in any sum; None: five.
+
+    Raises:
+        ParameterError: Too few homes, or no committee keeps its promises.
+    """
+    try:
+        return Parameters.derive(
+            homes=len(entries),
+            pool=len(entries),
+            eligible=sum(entry.eligible for entry in entries),
+            corrupt=corrupt,
+            dropped=dropped,
+            committee=committee,
+            min_cohort=LEAST_IN_A_SUM if min_cohort is None else min_cohort,
+        )
+    except ParameterError as error:
+        hint = error.hint or "add homes with `fedhome fleet invite`, then sign the directory"
+        raise ParameterError(error.message, reason=error.reason, hint=hint) from None
+
+
+def keys_of(entry: HomeEntry) -> tuple[bytes, bytes]:
+    """Return both public keys of a home."""
+    return entry.identity, entry.share
+
+
+def changes_between(last: Directory | None, now: Mapping[str, HomeEntry]) -> dict[str, str]:
+    """Return what became of each home that changed.
+
+    Args:
+        last: The last directory; None: there was none.
+        now: The list of homes.
+    """
+    before = last.entries if last else {}
+    told = {}
+    for home in sorted(before.keys() | now.keys()):
+        old, new = before.get(home), now.get(home)
+        if old is None:
+            told[home] = "new"
+        elif new is None:
+            told[home] = "left out"
+        elif keys_of(old) != keys_of(new):
+            told[home] = "new keys"
+        elif old.eligible != new.eligible:
+            told[home] = "may serve" if new.eligible else "may not serve"
+    return told

@@ -1,0 +1,73 @@
+"""Many homes' agents as threads of one process, for trying a large fleet on a small machine.
+
+Each is a home as any other, with keys, a folder and a connection of its own; only its work is
+done in this process, where all homes share one torch and learn one after the other.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import ExitStack
+from pathlib import Path
+
+import torch
+from flwr.app import Message
+
+from clients.agent import Agent
+from clients.place import Place
+from clients.work import InProcess
+from fedhome import secagg
+from fedhome.processes import on_stop
+from fedhome.secagg.store import FileStore
+
+
+class InTurn(InProcess):
+    """Work in this process, of one home at a time.
+
+    Args:
+        place: The home's folder.
+        machine: The home's part in secure sums.
+        turn: Held while a home works.
+    """
+
+    def __init__(self, place: Place, machine: secagg.Home, turn: threading.Lock) -> None:
+        super().__init__(place, machine)
+        self._turn = turn
+
+    def answer(self, message: Message) -> Message:
+        """Answer a message, or raise why not."""
+        with self._turn:
+            return super().answer(message)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the agents of homes, given their folders, until told to stop."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
+    torch.set_num_threads(1)
+    turn = threading.Lock()
+
+    def work(place: Place, machine: secagg.Home) -> InTurn:
+        return InTurn(place, machine, turn)
+
+    with ExitStack() as stack:
+        agents = []
+        for folder in arguments:
+            place = Place(folder)
+            store = stack.enter_context(FileStore.open(Path(folder), home=place.settings.home))
+            agents.append(Agent(place, store, work))
+
+        def stop() -> None:
+            for agent in agents:
+                agent.stop()
+
+        on_stop(stop)
+        with ThreadPoolExecutor(len(agents)) as threads:
+            running = [threads.submit(agent.run) for agent in agents]
+            ended, _ = wait(running, return_when=FIRST_EXCEPTION)
+            stop()
+        for one in ended:
+            one.result()
+    return 0

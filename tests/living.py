@@ -1,0 +1,63 @@
+"""What tests of real processes share: who is there, what they print, which weights they give."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+
+from fedhome.runs import RunFolder
+
+
+def processes_of(folder: Path) -> dict[int, list[str]]:
+    """Return the arguments of the processes that work in a folder, by their numbers."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            words = (entry / "cmdline").read_bytes().decode().split("\0")
+        except OSError:
+            continue
+        if any(str(folder) in word for word in words):
+            found[int(entry.name)] = words
+    return found
+
+
+def number_of(folder: Path, *parts: str) -> int:
+    """Return the process whose arguments end with some words."""
+    (number,) = [
+        number
+        for number, words in processes_of(folder).items()
+        if all(any(word.endswith(part) for word in words) for part in parts)
+    ]
+    return number
+
+
+def wait_until_gone(folder: Path) -> None:
+    """Wait until no process works in a folder any more."""
+    deadline = time.monotonic() + 20
+    while left := processes_of(folder):
+        assert time.monotonic() < deadline, left
+        os.sched_yield()
+
+
+def lines_until(process: subprocess.Popen[str], mark: str) -> list[str]:
+    """Return the lines that a process prints, up to one that begins with a mark."""
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if line.startswith(mark):
+            return lines
+    raise AssertionError("".join(lines))
+
+
+def assert_same_weights(found: RunFolder, expected: RunFolder) -> None:
+    ours, theirs = found.read_model().parameters, expected.read_model().parameters
+    assert list(ours) == list(theirs)
+    for name, array in theirs.items():
+        np.testing.assert_allclose(ours[name], array, rtol=0, atol=1e-5)

@@ -1,0 +1,279 @@
+"""What people are told before their home takes part, word for word, and held to the code."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from clients import app, home
+from clients.consent import (
+    KINDS,
+    NUMBERS,
+    Asked,
+    Consent,
+    check_consent,
+    consent_text,
+    is_plain,
+    plan_digest,
+)
+from clients.place import Place, Settings
+from fedhome.enrolment import Anchor
+from fedhome.errors import RunError, UpdateError
+from fedhome.learning import sums
+from fedhome.plan import Plan
+
+SETTINGS = ["personalise.rates=[1.0]", "personalise.epochs=2"]
+SECURE = """\
+WHAT LEAVES THIS DEVICE
+
+  home    oak
+  fleet   000102030405060708090a0b0c0d0e0f
+  server  hub.example:9443
+  plan    default: learns to predict load_kwh
+
+The readings stay on this device. What is listed here goes over an encrypted connection
+to the server named above, and this home tells it to nobody else.
+
+In sums only, each number hidden under masks that cancel in the sum over many homes:
+  * at the beginning: how many examples it has, by powers of two.
+  * in a round of training: how the home would change the model (5,761 numbers), and the
+    number of its training examples, by which that is weighted (1,000,000 at most); its
+    error in training; whether the change was shortened (with some strategies); how
+    large the change is, by powers of two.
+  * when the fleet's model is tested: the number of its validation examples, by which
+    the rest is weighted; the loss of the fleet's model on this home's validation rows;
+    its score on them.
+  * when the fleet learns how to adapt its model: by what factor each of 3 ways to adapt
+    the model changes the loss on this home's validation rows.
+  * at the end: which model it keeps (one learnt alone, the fleet's, or the fleet's
+    adapted to this home); the score of no learning on its test rows, as one of 80
+    steps; of a model learnt alone; of the fleet's model, and whether that is better or
+    worse than alone; of the adapted model, and the same.
+
+Of this home alone, readable for the server:
+  * its name (oak) and its two public keys; the fleet's owner and all homes of the fleet
+    get them too, in the fleet's directory.
+  * the public key of its connection, the release of fedhome that it runs, which release
+    of the fleet's model it has, its internet address, when it is connected, which sums
+    it takes part in, and of each answer the size and how many seconds it took.
+  * before the first round: how many inputs and outputs its model has.
+  * where it cannot answer: one sentence that says why, with nothing of the readings in
+    it.
+  * if it leaves the fleet: that it does.
+
+For the secret sums of the fleet:
+  * ahead of a sum: one-time public keys, and their secrets in pieces, each sealed for
+    one member of the fleet's committee; the server cannot open them. To open a sum,
+    members open one secret of each home: of its mask if it is in the sum, of its key if
+    it vanished, never both.
+  * to open a sum, if the fleet's directory makes this home a member of the committee:
+    its vote on who is in the sum, and its pieces of other homes' one-time secrets. They
+    say nothing of this home.
+
+What the server learns:
+  * sums over at least 5 homes; this home takes part in no smaller one. It learns no
+    update, weight, loss or score of this home by itself.
+  * the fleet's model, which is made of these sums; all homes and the fleet's owner can
+    have it.
+  * a sum still says something of the homes in it, and two sums over the same homes but
+    one differ by that one. Homes add no noise against this.
+
+What that rests on:
+  * at most 10 % of the fleet's homes (rounded down) work for whoever attacks. If all
+    others in a sum did, they could take their own parts off it.
+  * the fleet's owner lists real homes only, and keeps the key that signs the list away
+    from the server.
+  * the devices run fedhome as it was released. Its protocol has had no outside review.
+
+What never leaves:
+  * the readings: no row, no value, no time of any, nor where they lie.
+  * the model that this home adapts to itself.
+  * the secret keys that tell who this home is.
+
+And:
+  * the device runs the fedhome that is installed on it, and no code that a server
+    sends.
+  * `fedhome client pause` stops taking part for a while, `leave` for good. What is in a
+    sum or a model by then stays in it.
+"""
+PLAIN = """\
+THIS PLAN IS PLAIN: THE SERVER READS THIS HOME'S OWN UPDATE
+===========================================================
+
+Nothing is added up in secret. Each update goes to the server readable, and so do losses and
+scores of this home alone. From an update, parts of the readings behind it can be worked out.
+Agree only if whoever runs the server may know them.
+
+WHAT LEAVES THIS DEVICE
+
+  home    oak
+  fleet   000102030405060708090a0b0c0d0e0f
+  server  hub.example:9443
+  plan    default: learns to predict load_kwh
+
+The readings stay on this device. What is listed here goes over an encrypted connection
+to the server named above, and this home tells it to nobody else.
+
+Readable, as this home's own:
+  * in a round of training: the model as the home has trained it (5,761 numbers), the
+    number of its training examples (1,000,000 at most), its error in training, and
+    whether the change was shortened.
+  * when the fleet's model is tested: the loss and the score of the model on this home's
+    validation rows, and their number.
+  * when the fleet learns how to adapt its model: by what factor each of 3 ways to adapt
+    the model changes the loss on this home's validation rows.
+  * at the end: which model it keeps, the loss and all measures of each on its test
+    rows, and its numbers of training, validation and test examples.
+
+Of this home alone, readable for the server:
+  * its name (oak) and its two public keys; the fleet's owner and all homes of the fleet
+    get them too, in the fleet's directory.
+  * the public key of its connection, the release of fedhome that it runs, which release
+    of the fleet's model it has, its internet address, when it is connected, which
+    rounds it takes part in, and of each answer the size and how many seconds it took.
+  * before the first round: how many inputs and outputs its model has.
+  * where it cannot answer: one sentence that says why, with nothing of the readings in
+    it.
+  * if it leaves the fleet: that it does.
+
+For the secret sums of the fleet:
+  * ahead of a sum: one-time public keys, and their secrets in pieces, each sealed for
+    one member of the fleet's committee; the server cannot open them. To open a sum,
+    members open one secret of each home: of its mask if it is in the sum, of its key if
+    it vanished, never both.
+  * to open a sum, if the fleet's directory makes this home a member of the committee:
+    its vote on who is in the sum, and its pieces of other homes' one-time secrets. They
+    say nothing of this home.
+
+What never leaves:
+  * the readings: no row, no value, no time of any, nor where they lie.
+  * the model that this home adapts to itself.
+  * the secret keys that tell who this home is.
+
+And:
+  * the device runs the fedhome that is installed on it, and no code that a server
+    sends.
+  * `fedhome client pause` stops taking part for a while, `leave` for good. What is in a
+    sum or a model by then stays in it.
+"""
+
+
+def asked(*sets: str, parameters: int | None = 5761) -> Asked:
+    return Asked(
+        home="oak",
+        fleet=bytes(range(16)),
+        server="hub.example:9443",
+        plan=Plan.load(sets=[*SETTINGS, *sets]),
+        parameters=parameters,
+    )
+
+
+def test_the_text_of_a_secure_plan() -> None:
+    assert consent_text(asked()) == SECURE
+    for mode in ("secure", "ideal"):  # a real home makes secret sums of it
+        assert consent_text(asked(f"aggregation.mode={mode}")) == SECURE
+
+
+def test_the_text_of_a_plain_plan_says_so_first() -> None:
+    assert consent_text(asked("aggregation.mode=plain")) == PLAIN
+    assert PLAIN.startswith("THIS PLAN IS PLAIN: THE SERVER READS THIS HOME'S OWN UPDATE\n")
+
+
+def test_the_text_has_the_plans_own_numbers() -> None:
+    text = consent_text(
+        asked(
+            "aggregation.min_cohort=7",
+            "aggregation.groups=3",
+            "aggregation.corrupt=0.25",
+            "aggregation.weight_cap=4096",
+            "personalise.epochs=4",
+            "data.target=heat",
+            parameters=None,
+        )
+    )
+    flat = " ".join(text.split())
+    for words in (
+        "3 sums a round, each over at least 7 homes",
+        "at most 25 % of the fleet's homes",
+        "(4,096 at most)",
+        "each of 5 ways to adapt",
+        "learns to predict heat",
+        "how the home would change the model (all its numbers)",
+    ):
+        assert words in flat
+
+
+@pytest.mark.parametrize("mode", ["auto", "secure", "ideal", "plain"])
+def test_the_text_and_the_home_agree_on_what_is_plain(mode: str) -> None:
+    plan = Plan.load(sets=[f"aggregation.mode={mode}"])
+    assert is_plain(plan) == (home._mode(plan) == "plain") == (mode == "plain")
+
+
+def test_every_question_that_a_home_answers_is_in_the_text() -> None:
+    assert set(KINDS) == set(app.HANDLERS)
+    secure, plain = (" ".join(text.split()) for text in (SECURE, PLAIN))
+    for kind, said in KINDS.items():
+        told = said.when != "never"
+        assert (f"* {said.when}" in secure) == told, kind
+        assert (f"* {said.when}" in plain) == (told and kind != "query.census"), kind
+
+
+def test_every_number_of_a_sum_is_in_the_text() -> None:
+    summed = [kind for kind in app.HANDLERS if _numbers(kind)]
+    assert set(summed) == set(NUMBERS)
+    for kind in summed:
+        assert {name.partition("-")[0] for name in _numbers(kind)} == set(NUMBERS[kind]), kind
+    assert f"one of {sums.BINS} steps" in " ".join(SECURE.split())
+
+
+def _numbers(kind: str) -> list[str]:
+    """Return the names of the bounded numbers that a question sums; none if it sums nothing."""
+    try:
+        found = sums.scalars_of(kind, {"server-round": 1, "clipping_norm": 1.0}, 3)
+    except UpdateError:
+        return []
+    return [one.name for one in found]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """A home's folder, without keys."""
+    place, plan = Place(tmp_path), Plan.load(sets=SETTINGS)
+    place.fill(
+        Settings(home="oak", server="hub.example:9443", data="/data"),
+        plan=plan,
+        anchor=Anchor(fleet=bytes(16), authority=bytes(32)),
+        authorities=b"",
+    )
+    Consent(plan=plan_digest(plan), text=SECURE, invite="00").keep(place)
+    return place
+
+
+def test_a_consent_is_kept_with_its_text(place: Place) -> None:
+    kept = check_consent(place)
+    assert kept.text == SECURE
+    assert kept == Consent.of(place)
+    told = json.loads((place.folder / "consent.json").read_text())
+    assert sorted(told) == ["invite", "plan", "release", "text", "text_sha256", "time"]
+    assert told["text_sha256"] == kept.digest
+
+
+def test_an_altered_consent_is_none(place: Place) -> None:
+    path = place.folder / "consent.json"
+    sound = path.read_text()
+    for other in (sound.replace("5,761", "5,762"), "", "{}", "[1]", sound[:-9]):
+        path.write_text(other)
+        assert Consent.of(place) is None
+        with pytest.raises(RunError, match="nobody has agreed"):
+            check_consent(place)
+    path.write_text(sound)
+    check_consent(place)
+
+
+def test_a_consent_is_to_one_plan(place: Place) -> None:
+    path = place.plan_path
+    path.write_text(path.read_text().replace("count = 10", "count = 11"))
+    with pytest.raises(RunError, match="not the plan that was agreed to"):
+        check_consent(place)

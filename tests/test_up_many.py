@@ -1,0 +1,62 @@
+"""Fifty homes at once, each with a connection and readings of its own; what one agent takes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from fedhome.plan import Plan
+from fedhome.processes import Processes
+from fedhome.runs import RunFolder
+from simulations.benchmarks.agent_memory import memory
+from simulations.homes import generate
+from simulations.processes import prepare, start
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(sys.platform != "linux", reason="starts processes that end with this one"),
+]
+
+HOMES, ROUNDS = 50, 2
+
+
+def test_fifty_homes_answer(tmp_path: Path) -> None:
+    plan = Plan.load(
+        name="many",
+        seed=3,
+        data={"homes": HOMES, "days": 8},
+        model={"hidden": [4]},
+        rounds={"count": ROUNDS, "deadline_s": 120, "fraction": 1.0},
+        personalise={"name": "none", "epochs": 1, "local_epochs": 1},
+    )
+    tables = generate(homes=HOMES, days=8, seed=3)
+    server, places = prepare(tmp_path / "deployment", plan, tables)
+    run = RunFolder.create(tmp_path / "run", name=plan.name)
+    run.write_plan(plan.to_toml())
+    with Processes() as processes:
+        start(processes, server, [])
+        for number in range(2):
+            folders = [str(place.folder) for place in places[number::2]]
+            log = server.logs / f"homes-{number}.log"
+            processes.start(f"homes-{number}", "simulations.light_agents", *folders, log=log)
+        deploy = ("server.deploy", str(server.folder), str(run.path), "120")
+        processes.start("run", *deploy, log=server.logs / "run.log", ends=(0, 1))
+        assert processes.wait("run") == 0
+        assert [child.starts for child in processes.children.values()] == [1] * 5
+    assert run.finished
+    assert run.read_rounds().column("homes_answered").to_pylist() == [HOMES] * ROUNDS
+    for place in places:
+        status = place.status
+        assert status is not None
+        assert (status.state, status.epoch) == ("stopped", 1)
+        assert status.answered >= 2 * ROUNDS
+
+
+def test_an_agent_is_light_before_and_after_it_learns(tmp_path: Path) -> None:
+    found = memory(homes=5, days=4, hidden=4, rounds=1, folder=tmp_path)
+    assert found.idle <= 80
+    assert found.worker > found.agent, "torch alone takes more than the agent"
+    assert max(found.agent, found.after) <= found.idle + 16
