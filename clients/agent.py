@@ -127,7 +127,7 @@ class Agent:
         self._back_off = min(max(_FIRST_BACK_OFF_S, 2 * self._back_off), _LONGEST_BACK_OFF_S)
         wait_s = self._back_off * self._draw.uniform(0.5, 1.0)
         _log.warning("%s; again in %.1f s", error, wait_s)
-        self._reporting.tell("waiting", error.message)
+        self._reporting.tell("waiting", "; ".join(filter(None, (error.message, error.hint))))
         until = time.monotonic() + wait_s
         while not self._away and (left_s := until - time.monotonic()) > 0:
             self._stop.wait(min(left_s, _LOOK_S))
@@ -183,7 +183,7 @@ class Agent:
             return
         self._release_due = time.monotonic() + _RELEASE_S * self._draw.uniform(0.8, 1.2)
         try:
-            taken = self._releases.update()
+            taken = self._releases.update(layout=self._tasks.layout)
         except FedHomeError as error:  # the model in use stays
             _log.warning("no release was taken: %s", error)
         else:

@@ -73,6 +73,11 @@ class Tasks:
             self._last = (question, answer.content)  # keys are new each time that they are asked
         return answer
 
+    @property
+    def layout(self) -> str | None:
+        """Hash of the layout of the home's model; None while that is not known."""
+        return self._work.layout
+
     def rest(self) -> None:
         """Give memory back that nobody needed for a while."""
         self._work.rest()

@@ -36,6 +36,10 @@ _log = logging.getLogger("fedhome.agent")
 class Work(Protocol):
     """What answers the questions that need torch and the home's readings."""
 
+    @property
+    def layout(self) -> str | None:
+        """Hash of the layout of the home's model; None while that is not known."""
+
     def answer(self, message: Message) -> Message:
         """Answer a message, or raise why not."""
 
@@ -64,6 +68,7 @@ class Worker:
         self._idle_s = place.settings.worker_idle_s
         self._running: _Running | None = None
         self._used = 0.0
+        self.layout: str | None = None
 
     @property
     def process(self) -> int | None:
@@ -123,6 +128,7 @@ class Worker:
                         refusal = error
                         running.tell(refused=error.message)
                     else:
+                        self.layout = wanted["layout"].hex()
                         manifest = joined.manifest
                         running.tell(form=manifest.form.to_plain(), round=manifest.round)
                 case {"words": str(dtype)} if joined is not None:
@@ -204,6 +210,8 @@ class InProcess:
         place: The home's folder.
         machine: The home's part in secure sums.
     """
+
+    layout: str | None = None
 
     def __init__(self, place: Place, machine: secagg.Home) -> None:
         self._place, self._machine = place, machine

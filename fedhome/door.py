@@ -18,6 +18,7 @@ OWNER, RELEASE = "/v1/fedhome/owner", "/v1/fedhome/release"
 HEALTH = "/health"
 
 _WAIT_S = 15.0
+_MOST = 1 << 27  # bytes of an answer: a release is half of that at most
 
 
 def ask(address: str, authorities: bytes, path: str, body: bytes) -> bytes:
@@ -34,18 +35,21 @@ def ask(address: str, authorities: bytes, path: str, body: bytes) -> bytes:
     """
     try:
         context = ssl.create_default_context(cadata=authorities.decode("ascii"))
-        with httpx.Client(verify=context, timeout=_WAIT_S) as client:
-            told = client.post(f"https://{address}{path}", content=body)
+        with (
+            httpx.Client(verify=context, timeout=_WAIT_S) as client,
+            client.stream("POST", f"https://{address}{path}", content=body) as told,
+        ):
+            content = _read(told)
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
         raise LinkError(
             f"the server at {address} cannot be reached: {error or type(error).__name__}",
             reason="unreachable",
         ) from None
     if told.status_code == httpx.codes.FORBIDDEN:
-        raise _refusal(told)
+        raise _refusal(content)
     if not told.is_success:
         raise LinkError(f"the server at {address} answers {told.status_code}", reason="unreachable")
-    return told.content
+    return content
 
 
 def refusal(reason: str, message: str, hint: str) -> bytes:
@@ -53,9 +57,20 @@ def refusal(reason: str, message: str, hint: str) -> bytes:
     return json.dumps({"reason": reason, "message": message, "hint": hint}).encode()
 
 
-def _refusal(response: httpx.Response) -> LinkError:
+def _read(told: httpx.Response) -> bytes:
+    """Return what a server answers; one that sends without end is not listened to."""
+    parts, size = [], 0
+    for part in told.iter_bytes():
+        parts.append(part)
+        size += len(part)
+        if size > _MOST:
+            raise ValueError(f"its answer is longer than {_MOST} bytes")
+    return b"".join(parts)
+
+
+def _refusal(content: bytes) -> LinkError:
     try:
-        told = json.loads(response.text)
+        told = json.loads(content)
         reason, message, hint = (str(told[key])[:300] for key in ("reason", "message", "hint"))
     except (ValueError, KeyError, TypeError):
         reason, message, hint = "refused", "the server refuses this home", ""

@@ -26,7 +26,9 @@ Kinds that the report understands, with the data that it looks for (all optional
 - ``home-excluded``: home, reason
 - ``note``: text
 - ``early-stop``: round, best_round, best_loss, reason
+- ``model-released``, ``release-failed``: round, release, reason
 - ``run-finished``: rounds, seconds
+- ``run-failed``: reason, hint
 - ``log-repaired``: bytes, written by the log itself
 
 What the chain shows: a line that was altered, removed or put in. What it cannot show by itself:

@@ -96,15 +96,15 @@ class NodeState(NamedTuple):
     online: bool
 
 
-def serve_superlink(database: Path | None, port: int, secret: bytes) -> None:
+def serve_superlink(port: int, secret: bytes) -> None:
     """Run a SuperLink on loopback until the process is told to stop.
 
     It runs no ServerApp itself (Flower's isolation mode "process"), so that it survives what
-    happens to one; it authenticates nodes, and lets none register itself.
+    happens to one; it authenticates nodes, and lets none register itself. Its state ends with
+    the process; whoever uses it must then begin anew, which costs the round in flight. (A
+    database on disk made a round four times as long, and every run has its own checkpoints.)
 
     Args:
-        database: File of its state, made if it is not there. None: its state ends with the
-            process; whoever uses it must then begin anew, which costs the round in flight.
         port: The port on loopback.
         secret: What a process that wants to run ServerApps must know.
     """
@@ -141,7 +141,7 @@ def serve_superlink(database: Path | None, port: int, secret: bytes) -> None:
         ssl_ca_certfile=None,
         ssl_certfile=None,
         ssl_keyfile=None,
-        database=FLWR_IN_MEMORY_DB_NAME if database is None else str(database),
+        database=FLWR_IN_MEMORY_DB_NAME,
         isolation=ISOLATION_MODE_PROCESS,
         runtime_dependency_install=False,
     )

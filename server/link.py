@@ -17,5 +17,5 @@ def main(arguments: Sequence[str]) -> int:
     """
     place = Place(Path(arguments[0]))
     os.environ["FLWR_HOME"] = str(place.link)
-    serve_superlink(None, place.settings.link_port, place.secret)
+    serve_superlink(place.settings.link_port, place.secret)
     return 0

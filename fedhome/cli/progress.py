@@ -77,6 +77,10 @@ class Lines:
             "sum-failed": lambda: (
                 f"a sum over {data['homes']} homes was not opened: {escape(data['reason'])}"
             ),
+            "release-failed": lambda: (
+                f"the model of round {data['round']} was not released: {escape(data['message'])}"
+            ),
+            "run-failed": lambda: f"failed: {escape(data['reason'])}",
             "early-stop": lambda: f"stopped early after round {data['round']}",
             "personalising": lambda: f"personalising {data['homes']} homes",
         }
