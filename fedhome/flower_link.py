@@ -7,10 +7,8 @@ reaches this port owns the fleet's messages, so only the front's paths are let t
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from functools import partial
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +17,6 @@ os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 
 import httpx
 from flwr.cli.build import build_fab_from_files
-from flwr.common.constant import SubStatus
 from flwr.common.serde import run_from_proto
 from flwr.proto.control_pb2 import (
     ListNodesRequest,
@@ -30,27 +27,13 @@ from flwr.proto.control_pb2 import (
     UnregisterNodeRequest,
 )
 from flwr.proto.fab_pb2 import Fab as FabProto
-from flwr.proto.runtime_pb2 import (
-    AcquireTaskRequest,
-    PullTaskInputRequest,
-    PushTaskOutputRequest,
-    SendTaskHeartbeatRequest,
-)
-from flwr.serverapp import Grid
-from flwr.supercore.constant import FLWR_IN_MEMORY_DB_NAME, TaskType
+from flwr.supercore.constant import FLWR_IN_MEMORY_DB_NAME
 from flwr.supercore.control.control_http_client import ControlHttpClient
-from flwr.supercore.heartbeat import HeartbeatSender
 from flwr.supercore.interceptors import (
     RuntimeVersionHttpInterceptor,
-    SuperExecAuthHttpInterceptor,
 )
-from flwr.supercore.retry.retry_invoker import RetryInvoker, exponential
-from flwr.supercore.runtime import RuntimeHttpClient
-from flwr.supercore.task_identity import TaskIdentity
-from flwr.superlink.grid import HttpGrid, http_grid
 
 from fedhome.errors import RunError
-from fedhome.flower_fleet import PATIENCE
 
 LOOPBACK = "127.0.0.1"
 FLEET_PATHS = tuple(
@@ -70,10 +53,6 @@ FLEET_PATHS = tuple(
 )
 """What homes need of Flower. They register with us, not with Flower: those two paths are shut."""
 
-# A home's reply is seen a moment before its objects are there: a pause of a second for each
-# would be most of a round.
-vars(http_grid)["pull_objects"] = partial(vars(http_grid)["pull_objects"], **PATIENCE)
-
 _IDLE = {
     "ControlEventLogMiddleware",
     "ControlLicenseMiddleware",
@@ -83,17 +62,17 @@ _IDLE = {
 }
 """What does nothing in a SuperLink such as ours, and takes a fifth of each request's time."""
 
-_START_S = 60.0  # so long a SuperLink is waited for
-_POLL_S = 0.2
-_ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
-
 
 class NodeState(NamedTuple):
-    """A registered node: its number, its public key (PEM), and whether it is there."""
+    """A node: its number, its public key (PEM), whether it is there, and whether it is no more.
+
+    Flower never takes a key again whose node it was told to forget.
+    """
 
     node: int
     key: bytes
     online: bool
+    gone: bool = False
 
 
 def serve_superlink(port: int, secret: bytes) -> None:
@@ -174,9 +153,12 @@ class Control:
         )
 
     def nodes(self) -> list[NodeState]:
-        """Return the registered nodes."""
+        """Return the nodes that are or were registered."""
         told = self._client.ListNodes(ListNodesRequest()).nodes_info
-        return [NodeState(n.node_id, n.public_key, n.status == "online") for n in told]
+        return [
+            NodeState(n.node_id, n.public_key, n.status == "online", n.status == "unregistered")
+            for n in told
+        ]
 
     def register(self, key: bytes) -> int:
         """Register a node by its public key (PEM), and return its number.
@@ -225,100 +207,3 @@ def bundle(files: Mapping[str, bytes | Path]) -> bytes:
     """
     data: bytes = build_fab_from_files(files)[0]
     return data
-
-
-@contextmanager
-def run_grid(port: int, secret: bytes, app: bytes) -> Iterator[Grid]:
-    """Open a run of an app, with this process as its ServerApp, and give its grid.
-
-    Runs that were open before are ended. The run is finished when the context ends. A SuperLink
-    that ends takes the run with it, since its state is in memory; so the first request that does
-    not reach it raises, and whoever called begins anew.
-
-    Args:
-        port: The SuperLink's port.
-        secret: The SuperLink's.
-        app: The app's bundle.
-
-    Raises:
-        RunError: The SuperLink gives the run to somebody else.
-        httpx.HTTPError: The SuperLink is away, here or in any method of the grid.
-    """
-    control = Control(port)
-    try:
-        _once_up(control.stop_runs)
-        run = control.start_run(app)
-    finally:
-        control.close()
-    grid = HttpGrid(f"{LOOPBACK}:{port}", insecure=True, token=_token(port, secret, run))
-    # Flower's own retries wait for a SuperLink that has forgotten the run, and raise SIGINT.
-    grid._retry_invoker = _impatient()  # noqa: SLF001 - as there is no argument for it
-    client = grid._runtime_client  # noqa: SLF001 - there is no public way to a task's input
-    heart = HeartbeatSender(partial(_beat, client))
-    told = client.PullTaskInput(PullTaskInputRequest())
-    TaskIdentity.task_id, TaskIdentity.run_id = told.task_id, told.run.run_id
-    TaskIdentity.node_id = told.context.node_id
-    grid.set_run(run_from_proto(told.run))
-    status, details = SubStatus.FAILED, "the server's process ended"
-    heart.start()
-    try:
-        yield grid
-        status, details = SubStatus.COMPLETED, ""
-    finally:
-        if heart.is_running:
-            heart.stop()
-        with suppress(httpx.HTTPError):
-            client.PushTaskOutput(PushTaskOutputRequest(sub_status=status, details=details))
-        grid.close()
-
-
-def _token(port: int, secret: bytes, run: int) -> str:
-    """Take the task of a run, as Flower's SuperExec would, and return what proves it."""
-    client = RuntimeHttpClient(
-        f"http://{LOOPBACK}:{port}",
-        interceptors=[
-            RuntimeVersionHttpInterceptor(component_name="fedhome"),
-            SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods={_ACQUIRE}),
-        ],
-        retry_invoker=_impatient(),
-    )
-    try:
-        told = client.AcquireTask(AcquireTaskRequest(supported_task_types=[TaskType.SERVER_APP]))
-    finally:
-        client.close()
-    if not told.token or told.task.run_id != run:
-        raise RunError(
-            "the SuperLink has given this run to another process",
-            hint="one server process at a time: end the other one",
-        )
-    token: str = told.token
-    return token
-
-
-def _once_up(ask: Callable[[], None]) -> None:
-    """Ask a SuperLink that may be starting."""
-    deadline = time.monotonic() + _START_S
-    while True:
-        try:
-            return ask()
-        except httpx.TransportError:
-            if time.monotonic() > deadline:
-                raise
-        time.sleep(_POLL_S)
-
-
-def _impatient() -> RetryInvoker:
-    """Return what asks again after a timeout, and after nothing else."""
-    return RetryInvoker(
-        wait_gen_factory=lambda: exponential(max_delay=2),
-        recoverable_exceptions=httpx.TimeoutException,
-        max_tries=5,
-        max_time=None,
-    )
-
-
-def _beat(client: RuntimeHttpClient) -> bool:
-    """Tell the SuperLink that this process is alive; an error shows where the grid is used."""
-    with suppress(httpx.HTTPError):
-        client.SendTaskHeartbeat(SendTaskHeartbeatRequest())
-    return True

@@ -10,6 +10,7 @@ import hashlib
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -17,9 +18,10 @@ from rich.console import Console
 
 from fedhome.cli.progress import Lines
 from fedhome.errors import FedHomeError, RoundError
-from fedhome.events import EventLog
+from fedhome.events import Event, EventLog
 from fedhome.flower import quiet
-from fedhome.flower_link import Control, run_grid
+from fedhome.flower_link import Control
+from fedhome.flower_run import run_grid
 from fedhome.plan import Plan
 from fedhome.processes import end_on_sigterm
 from fedhome.runs import RunFolder
@@ -61,7 +63,7 @@ def run(
     settings, directory = place.settings, place.directory()
     nodes = _nodes(place, directory)
     with (
-        EventLog(folder.events_path, on_event=Lines(Console())) as log,
+        EventLog(folder.events_path, on_event=_printed(Lines(Console()))) as log,
         run_grid(settings.link_port, place.secret, app_bundle()) as flower,
     ):
         log.append(
@@ -105,6 +107,16 @@ def run(
             resumed=resumed,
             publisher=publisher,
         )
+
+
+def _printed(show: Callable[[Event], None]) -> Callable[[Event], None]:
+    """Print events where that can be done: a full disk that takes no log is no end of a run."""
+
+    def printed(event: Event) -> None:
+        with suppress(OSError):
+            show(event)
+
+    return printed
 
 
 def _nodes(place: Place, directory: Directory) -> Callable[[], Mapping[str, int]]:
