@@ -24,7 +24,7 @@ from clients.releases import Releases
 from clients.reporting import Reporting
 from clients.tasks import Tasks, WorkOf
 from clients.work import Worker
-from fedhome.errors import FedHomeError, LinkError, RunError, SecAggError
+from fedhome.errors import FedHomeError, LinkError, RunError, SecAggError, StateError
 from fedhome.flower import failure
 from fedhome.flower_fleet import (
     HEARTBEAT_S,
@@ -32,8 +32,9 @@ from fedhome.flower_fleet import (
     FleetConnection,
     message_of,
 )
-from fedhome.joining import installed_app
+from fedhome.joining import RETIRED, installed_app
 from fedhome.processes import on_stop
+from fedhome.secagg import disk
 from fedhome.secagg.store import FileStore
 
 _QUICK_S, _USUAL_S = 0.05, 0.5  # pauses between questions: during a round, and otherwise
@@ -45,6 +46,7 @@ _FIRST_RETRY_S, _LONGEST_RETRY_S = 0.1, 5.0  # within a message
 _MOST_FAILURES = 5  # of the server, in a row, until a message is given up
 _GIVEN_UP = frozenset({"over", "answer", "failed"})  # a message is: what it is about is gone
 _MOST_SESSIONS = 5  # a reply is announced so often at most
+_DISK = frozenset({"disk-full", "not-writable"})
 _BROKEN = 2  # Flower's code for an app that failed
 _log = logging.getLogger("fedhome.agent")
 Result = TypeVar("Result")
@@ -72,6 +74,7 @@ class Agent:
         self._stop = threading.Event()
         self._draw = random.Random()  # noqa: S311 - spreads requests in time, hides nothing
         self._back_off = 0.0
+        self._trouble = ""  # what the disk said last
 
     def stop(self) -> None:
         """Let :meth:`run` end after the message at hand."""
@@ -124,6 +127,9 @@ class Agent:
     def _back_off_after(self, error: FedHomeError) -> None:
         if self._away:
             return
+        if getattr(error, "reason", "") == RETIRED:
+            self._place.retire_node_key()
+            self._back_off = 0.0
         self._back_off = min(max(_FIRST_BACK_OFF_S, 2 * self._back_off), _LONGEST_BACK_OFF_S)
         wait_s = self._back_off * self._draw.uniform(0.5, 1.0)
         _log.warning("%s; again in %.1f s", error, wait_s)
@@ -173,6 +179,11 @@ class Agent:
                 wait_s = min(_SLOWER * wait_s, _USUAL_S)
             else:
                 self._answer(connection, arrival)
+                if self._store.unsure:
+                    raise RunError(
+                        f"what the disk holds of {self._settings.home} is not known",
+                        hint="it goes on when it is started again",
+                    )
                 soon = time.monotonic() + _SOON_S * self._draw.uniform(1, 2)
                 self._release_due = min(self._release_due, soon)
                 wait_s = _QUICK_S
@@ -193,7 +204,7 @@ class Agent:
     def _answer(self, connection: FleetConnection, arrival: Arrival) -> None:
         """Answer one message; its run may have ended meanwhile."""
         begin = time.monotonic()
-        self._place.at_hand = arrival.kept
+        self._keep_at_hand(arrival.kept)
         run = arrival.message.metadata.run_id
         try:
             wanted = tuple(self._insist(lambda: connection.app_of(run)))
@@ -215,7 +226,25 @@ class Agent:
             if error.reason not in _GIVEN_UP:
                 raise
             _log.warning("a message was dropped: %s", error)
-        self._place.at_hand = None
+        self._keep_at_hand(None)
+
+    def _keep_at_hand(self, data: bytes | None) -> None:
+        """Keep what is being answered, or forget it; a disk that takes nothing is told once.
+
+        Without it a message that a crash cuts off is only asked for again later.
+        """
+        try:
+            with disk.errors_of(self._place.folder):
+                self._place.at_hand = data
+        except StateError as error:
+            if error.reason != self._trouble:
+                _log.warning("%s: %s", error.reason, error)
+                self._reporting.tell("connected", error.message)
+            self._trouble = error.reason
+        else:
+            if self._trouble and data is not None:  # to forget takes no room
+                self._reporting.tell("connected")
+                self._trouble = ""
 
     def _send(self, connection: FleetConnection, answer: Message, seconds: float) -> None:
         """Send a reply: announce it, then its objects."""
@@ -255,7 +284,7 @@ class Agent:
         except LinkError as error:
             if error.reason not in _GIVEN_UP:
                 raise
-        self._place.at_hand = None
+        self._keep_at_hand(None)
 
 
 def _refused(message: Message, wanted: tuple[str, ...]) -> Message:
@@ -289,9 +318,37 @@ def main(arguments: Sequence[str]) -> int:
     """Run the agent of a home's folder until it is told to stop."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     _log.setLevel(logging.INFO)
-    place = Place(Path(arguments[0]))
-    with FileStore.open(place.folder, home=place.settings.home) as store:
-        agent = Agent(place, store)
-        on_stop(agent.stop)
-        agent.run()
+    place, stop = Place(Path(arguments[0])), threading.Event()
+    on_stop(stop.set)
+    store = _opened(place, stop)
+    if store is not None:
+        with store:
+            agent = Agent(place, store)
+            on_stop(agent.stop)
+            if not stop.is_set():
+                agent.run()
     return 0
+
+
+def _opened(place: Place, stop: threading.Event) -> FileStore | None:
+    """Return the home's keys and state once the disk lets them be used; None: it is to stop.
+
+    A disk that is full or cannot be written becomes usable without this process, and ends no
+    sooner if it is started again and again.
+
+    Raises:
+        StateError: Whatever else is wrong with them.
+    """
+    home, reporting = place.settings.home, Reporting(place)
+    wait_s = _FIRST_BACK_OFF_S
+    while not stop.is_set():
+        try:
+            return FileStore.open(place.folder, home=home)
+        except StateError as error:
+            if error.reason not in _DISK:
+                raise
+            _log.warning("%s: %s; again in %.1f s", error.reason, error, wait_s)
+            reporting.tell("waiting", error.message)
+        stop.wait(wait_s)
+        wait_s = min(2 * wait_s, _LONGEST_BACK_OFF_S)
+    return None

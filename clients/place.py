@@ -7,7 +7,7 @@
     fleet.pub       by which it knows its fleet
     ca.pem          the authority of the server's certificate
     directory.fh    the fleet's directory, as it last came and held
-    node.key        by which Flower knows its node
+    node.key        by which Flower knows its node; made anew in a copy, and after a reboot
     at-hand         the message that is being answered, without its content
     paused, left    there while the home takes no part: for now, or for good
     status.json     what the agent did last, for `fedhome client status`
@@ -17,6 +17,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 import tomllib
@@ -34,6 +35,7 @@ from fedhome.secagg import disk
 SETTINGS, PLAN, ANCHOR, CA = "home.toml", "plan.toml", "fleet.pub", "ca.pem"
 DIRECTORY, NODE, AT_HAND = "directory.fh", "node.key", "at-hand"
 PAUSED, LEFT, STATUS = "paused", "left", "status.json"
+_BOOT = Path("/proc/sys/kernel/random/boot_id")  # drawn at each start of a machine; Linux alone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,11 +139,24 @@ class Place:
         return disk.read(self.folder / CA)
 
     def node_key(self) -> NodeKey:
-        """Return the node's key; make it first where there is none."""
+        """Return the node's key; make it first where there is none, or it is another folder's.
+
+        It is this folder's until the machine is started anew, and no copy's: so the server can
+        tell a copy that runs elsewhere, also of a whole card, from a home that was restarted.
+        """
+        path, here = self.folder / NODE, _where(self.folder)
+        kept = disk.read(path) if path.exists() else b""
+        if not kept.startswith(here):
+            self.at_hand = None  # what was asked of another node, no other one can answer
+            kept = here + NodeKey.create().to_bytes()
+            disk.put(path, kept)
+        return NodeKey.from_bytes(kept)
+
+    def retire_node_key(self) -> None:
+        """Let `node_key` make another one."""
         path = self.folder / NODE
-        if not path.exists():
-            disk.put(path, NodeKey.create().to_bytes())
-        return NodeKey.from_bytes(disk.read(path))
+        with disk.errors_of(path):
+            path.unlink(missing_ok=True)
 
     @property
     def directory(self) -> bytes | None:
@@ -204,3 +219,12 @@ class Place:
         else:
             with disk.errors_of(path):
                 path.unlink(missing_ok=True)
+
+
+def _where(folder: Path) -> bytes:
+    """Return a line that tells a folder, on a machine since its start, from its copies."""
+    with disk.errors_of(folder):
+        there = folder.stat()
+    started = _BOOT.read_text(encoding="ascii") if _BOOT.exists() else ""
+    told = f"{started}/{there.st_dev}/{there.st_ino}"
+    return b"folder: %s\n" % hashlib.sha256(told.encode()).hexdigest().encode()

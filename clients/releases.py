@@ -33,6 +33,28 @@ class _Kept(Message, label="release-kept", most=_MOST + 128):
     release: Annotated[bytes, octets(most=_MOST)]
 
 
+def release_of(place: Place) -> Accepted | None:
+    """Return the release that a home uses; None before the first. It needs none of its keys.
+
+    Args:
+        place: The home's folder.
+
+    Raises:
+        ReleaseError: What is kept is damaged; the agent fetches it again.
+        StateError: It cannot be read.
+    """
+    path = place.folder / MODEL / KEPT
+    if not path.exists():
+        return None
+    try:
+        kept = _Kept.from_bytes(disk.read(path))
+    except WireError:
+        raise ReleaseError(
+            f"{path} is damaged", reason="altered", hint="it is fetched again by itself"
+        ) from None
+    return recall(kept.release, server=kept.server, fleet=place.anchor.fleet)
+
+
 class Releases:
     """A home's models.
 
@@ -85,16 +107,7 @@ class Releases:
             ReleaseError: What is kept is damaged; the next `update` fetches it again.
             StateError: It cannot be read.
         """
-        path = self._folder / KEPT
-        if not path.exists():
-            return None
-        try:
-            kept = _Kept.from_bytes(disk.read(path))
-        except WireError:
-            raise ReleaseError(
-                f"{path} is damaged", reason="altered", hint="it is fetched again by itself"
-            ) from None
-        return recall(kept.release, server=kept.server, fleet=self._fleet)
+        return release_of(self._place)
 
     def _hash(self) -> bytes | None:
         """Return the hash of the release in use; None to be given it again."""

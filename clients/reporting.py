@@ -29,6 +29,7 @@ class Reporting:
         self._status = Status(state="waiting", process=os.getpid())
         self._new = True
         self._written = -_SIGN_OF_LIFE_S
+        self._trouble = ""
 
     def tell(self, state: str, detail: str = "", *, epoch: int | None = None) -> None:
         """Say what the agent does; what is new is written at once.
@@ -60,4 +61,8 @@ class Reporting:
         try:
             self._place.status = replace(self._status, time=time.time())
         except StateError as error:  # no reason to take no part
-            _log.warning("the status cannot be written: %s", error.message)
+            if error.message != self._trouble:  # which may last for days
+                _log.warning("the status cannot be written: %s", error.message)
+            self._trouble, self._new = error.message, True
+        else:
+            self._trouble = ""

@@ -20,7 +20,7 @@ from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
 from clients.place import Place
-from fedhome.errors import DataError, FedHomeError, ManifestError
+from fedhome.errors import DataError, FedHomeError, ManifestError, StateError
 from fedhome.flower import words_reply
 from fedhome.flower_fleet import message_bytes, message_of
 from fedhome.plan import Plan
@@ -75,6 +75,8 @@ def reason_of(error: Exception) -> str:
         _log.warning("a question was not answered: %s", error)
         if isinstance(error, DataError):
             return "the home's readings cannot be used; its own log says why"
+        if isinstance(error, StateError):  # its message names the home's files
+            return f"the home's state cannot be kept ({error.reason}); its own log says more"
         return str(error)
     where, trace = [], error.__traceback__
     while trace is not None:

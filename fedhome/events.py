@@ -45,6 +45,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -220,10 +221,13 @@ class EventLog:
             if self._fsync:
                 os.fsync(self._file.fileno())
         except OSError as error:
-            # Half a line would end the log for good: later lines would be glued to it.
-            self._file.truncate(self._size)
+            # Half a line would end the log for good: later lines would be glued to it. Where not
+            # even that can be undone, whoever opens the log again cuts it off.
+            with suppress(OSError):
+                self._file.truncate(self._size)
             raise EventLogError(
-                f"{self.path} cannot be written: {error}", hint="is the disk full?"
+                f"{self.path} cannot be written: {error.strerror or error}",
+                hint="make room on the disk; then the run can be resumed",
             ) from error
         self._size += len(line)
 

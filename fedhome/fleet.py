@@ -246,7 +246,14 @@ class Fleet(disk.Locked):
         disk.put(self.folder / SERVER / INVITER, text, mode=_PUBLIC)
 
     def invite(
-        self, home: str, *, card: Card, plan: str, expires: int, now: float | None = None
+        self,
+        home: str,
+        *,
+        card: Card,
+        plan: str,
+        expires: int,
+        now: float | None = None,
+        again: bool = False,
     ) -> Invite:
         """Return an invite for one device; an earlier one of the same home holds no more.
 
@@ -256,18 +263,28 @@ class Fleet(disk.Locked):
             plan: What it is asked to take part in, TOML.
             expires: Unix time after which nobody is admitted by it, s.
             now: Unix time, s; None for this machine's.
+            again: The home is on the list: its device takes card and plan from it and keeps its
+                keys, and nobody is admitted by it.
 
         Raises:
-            DirectoryError: ``name``; ``home-twice``: it is on the list; ``full``.
+            DirectoryError: ``name``; ``home-twice``: it is on the list; ``unknown-home``: with
+                ``again`` it is not; ``full``.
             WireError: ``size``: plan or card are too long.
             StateError: A file is missing or damaged.
         """
-        if home in self.homes:
+        if home in self.homes and not again:
             raise _twice(home)
+        if home not in self.homes and again:
+            raise DirectoryError(
+                f"{home!r} is not on the list yet",
+                reason="unknown-home",
+                hint="a new home is invited without --again",
+            )
         invite = Invite.create(
             self.inviter, anchor=self.anchor, home=home, card=card, plan=plan, expires=expires
         )
-        self._tickets.give(invite.ticket, time.time() if now is None else now)
+        now = time.time() if now is None else now
+        self._tickets.give(invite.ticket, now, usable=not again)
         return invite
 
     def check(self, data: bytes, *, now: float | None = None) -> Enrolment:
@@ -450,5 +467,6 @@ def _twice(home: str) -> DirectoryError:
     return DirectoryError(
         f"there is a home {home!r} already",
         reason="home-twice",
-        hint=f"to give it new keys, `fedhome fleet revoke {home}` first",
+        hint=f"to give it new keys, `fedhome fleet revoke {home}` first; to tell it another plan "
+        "or server, `fedhome fleet invite --again`",
     )

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Self
+from typing import BinaryIO, Self
 
 from fedhome.apps import use_app
 from fedhome.errors import FedHomeError, RunError
@@ -63,7 +63,7 @@ class Child:
     def start(self) -> None:
         """Start it."""
         command = [sys.executable, "-m", "fedhome.processes", str(os.getpid()), *self.command]
-        output = None if self.log is None else self.log.open("ab")
+        output = _opened(self.log)
         try:
             self.process = subprocess.Popen(  # noqa: S603 - our own modules
                 command,
@@ -118,6 +118,14 @@ class Child:
         if self.process is not None and self.process.stdin is not None:
             with suppress(OSError):
                 self.process.stdin.close()
+
+
+def _opened(log: Path | None) -> BinaryIO | None:
+    """Open a log to append to; a disk that takes none is no reason not to start."""
+    try:
+        return None if log is None else log.open("ab")
+    except OSError:
+        return None
 
 
 class Processes:

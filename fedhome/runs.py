@@ -22,6 +22,7 @@ import re
 import secrets
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,8 +132,7 @@ class RunFolder:
             if path is None:
                 raise RunError("no run to resume was named", hint="name the folder of the run")
             folder = cls.open(path)
-            for left_behind in folder.path.glob(".*.tmp"):
-                left_behind.unlink()
+            folder.tidy()
         else:
             folder = cls(_next_free(Path(root), name) if path is None else path)
             folder._refuse_to_overwrite()
@@ -153,6 +153,13 @@ class RunFolder:
                 hint="a run's folder has a plan.toml and an events.jsonl",
             )
         return folder
+
+    def tidy(self) -> None:
+        """Remove what a process that was killed has left half-written."""
+        for folder in (self.path, self.checkpoint_path):
+            for left_behind in folder.glob(".*.tmp"):
+                with suppress(OSError):  # what cannot be written is told where that matters
+                    left_behind.unlink()
 
     @property
     def finished(self) -> bool:
@@ -312,7 +319,8 @@ def write_atomically(path: Path, data: bytes) -> None:
             finally:
                 os.close(folder)
     except OSError as error:
-        new.unlink(missing_ok=True)
+        with suppress(OSError):  # such as on a disk that became read-only
+            new.unlink(missing_ok=True)
         raise RunError(
             f"{path} cannot be written: {error.strerror}",
             hint="the run's folder must exist and be writable, and the disk must not be full",

@@ -60,15 +60,20 @@ class Tickets:
             return {}
         return {one.ticket: one for one in checked.read(self._path, _List).given}
 
-    def give(self, ticket: Ticket, now: float) -> None:
+    def give(self, ticket: Ticket, now: float, *, usable: bool = True) -> None:
         """Note a new ticket; earlier ones of the same home are cancelled.
+
+        Args:
+            ticket: The ticket.
+            now: Unix time, s.
+            usable: Whether somebody can be admitted by it.
 
         Raises:
             DirectoryError: ``full``: too many at once.
         """
         given = _without(self.read(), ticket.home)
         given[ticket.once] = Given(
-            ticket=ticket.once, home=ticket.home, expires=ticket.expires, open=True
+            ticket=ticket.once, home=ticket.home, expires=ticket.expires, open=usable
         )
         self._keep(given, now)
 

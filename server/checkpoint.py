@@ -74,6 +74,7 @@ def load(folder: RunFolder, layout: Layout) -> Checkpoint | None:
     Raises:
         RunError: It is damaged, or of a model of another layout.
     """
+    folder.tidy()
     path = folder.checkpoint_path / _FILE
     if not path.exists():
         return None

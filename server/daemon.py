@@ -16,8 +16,10 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
+from fedhome import tls
 from fedhome.errors import FedHomeError, RunError, StateError
 from fedhome.fleet import DIRECTORY, server_keys
 from fedhome.processes import Processes, end_on_sigterm
@@ -35,6 +37,9 @@ _LOCK_S, _PAUSE_S = 1.0, 0.05
 _ALL_HOMES_S = 90.0  # agents that could not connect for long try again once in a minute
 _END_S = 8.0
 _TRIM_S, _MOST_LOG = 600.0, 8 << 20
+_ERROR = "error: "  # as fedhome.processes begins what ended a process
+_AGAIN_S = 30.0  # what could not be written is tried again
+_RENEW_S = 3600.0  # so often it is looked whether the certificate ends soon
 
 Say = Callable[[str], None]
 
@@ -55,7 +60,7 @@ class Daemon:
         self._epoch, self._waiting = 0, 0
         self._at_work = ""  # the run that has a process
         self._ended: dict[str, int] = {}  # starts of a child whose end was told
-        self._trim = 0.0
+        self._trim = self._renew = self._settle_due = 0.0
 
     def serve(self) -> None:
         """Serve until this process is interrupted.
@@ -67,6 +72,8 @@ class Daemon:
         lock = _held(self._place)
         try:
             server_keys(self._place.fleet)
+            tls.mend(self._place.tls)
+            self._tend_certificate()
             settings = self._place.settings
             _wait_for_port(settings.host, settings.port)
             _wait_for_port(LOOPBACK, settings.link_port)
@@ -106,6 +113,9 @@ class Daemon:
             before, self._waiting = self._waiting, waiting(self._place)
             if self._waiting > before:
                 self._say(f"enrolments that wait for the owner: {self._waiting}")
+        if terms := self._tend_certificate():
+            self._say(f"new certificate: until {terms.ends.date()}")
+            self._end("front")
         self._tend_run()
         if time.monotonic() > self._trim:
             self._trim = time.monotonic() + _TRIM_S
@@ -125,10 +135,34 @@ class Daemon:
 
     def _begin_anew(self) -> None:
         """End what knows the last directory; it is started again."""
-        for name in (_RUN, "link"):
+        self._end(_RUN, "link")
+
+    def _end(self, *names: str) -> None:
+        """End processes; they are started again."""
+        for name in names:
             if child := self._processes.children.get(name):
                 self._ended[name] = child.starts
                 child.stop()
+
+    def _tend_certificate(self) -> tls.Terms | None:
+        """Renew the certificate where few days are left; return what it says, if it is new."""
+        folder = self._place.tls
+        try:
+            if time.monotonic() > self._renew:
+                self._renew = time.monotonic() + _RENEW_S
+                if tls.terms_of(folder).is_due(datetime.now(UTC)):
+                    tls.renew_certificate(folder)
+            key, rest = (self._changed(folder / name) for name in (tls.KEY, tls.CERTIFICATE))
+            if not (key or rest):
+                return None
+            tls.mend(folder)
+            return tls.terms_of(folder)
+        except StateError as error:
+            if error.reason == "in-use":  # it is being renewed: to be looked at again
+                self._files.pop(folder / tls.KEY, None)
+            else:
+                self._say(f"the certificate: {error}")
+            return None
 
     def _tend_run(self) -> None:
         """See to it that a process works on the run in progress, and on no other."""
@@ -148,10 +182,9 @@ class Daemon:
             child = None
         if child is not None and child.process is not None:
             code = child.process.poll()
-            if code in child.ends:
+            if code in child.ends and self._settle(self._at_work, code):
                 del self._processes.children[_RUN]
                 child.wait(time.monotonic())
-                self._settle(self._at_work, code)
         elif wanted:
             self._work_on(wanted)
 
@@ -172,15 +205,24 @@ class Daemon:
         )
         self._at_work = run
 
-    def _settle(self, run: str, code: int | None) -> None:
+    def _settle(self, run: str, code: int | None) -> bool:
+        """Write down how a run ended; return whether that could be done."""
+        if time.monotonic() < self._settle_due:
+            return False
         folder = self._runs.folder(run)
-        if code == DONE:
-            self._runs.end(run, FINISHED)
-            self._say(f"run {run} is finished: {folder.report_path}")
-            return
-        reason, hint = _why(folder, self._log(_RUN))
-        self._runs.end(run, FAILED, reason=reason, hint=hint)
-        self._say(f"run {run} failed: {reason}")
+        told = f"run {run} is finished: {folder.report_path}"
+        state, reason, hint = FINISHED, "", ""
+        if code != DONE:
+            state, (reason, hint) = FAILED, why_failed(folder, self._log(_RUN))
+            told = f"run {run} failed: {reason}"
+        try:
+            self._runs.end(run, state, reason=reason, hint=hint)
+        except StateError as error:  # a full disk, most likely: homes are still to be served
+            self._settle_due = time.monotonic() + _AGAIN_S
+            self._say(f"{told}; but that cannot be written down: {error}")
+            return False
+        self._say(told)
+        return True
 
     def _changed(self, path: Path) -> bool:
         before, self._files[path] = self._files.get(path, ()), _state(path)
@@ -271,15 +313,30 @@ def _how(status: int | None) -> str:
     return "was cut off" if status == AGAIN else f"ended with status {status}"
 
 
-def _why(folder: RunFolder, log: Path) -> tuple[str, str]:
-    """Return why a run failed, and what can be done about it."""
+def why_failed(folder: RunFolder, log: Path) -> tuple[str, str]:
+    """Return why a run failed, and what can be done about it.
+
+    Args:
+        folder: The run's folder.
+        log: What its process said.
+    """
     try:
         last = folder.read_events()[-1]
     except (FedHomeError, IndexError):
         last = None
     if last is not None and last.event == "run-failed":
         return str(last.data.get("reason", "")), str(last.data.get("hint", ""))
-    return "its process ended with an error", f"{log} says more"
+    return _last_error(log) or "its process ended with an error", f"{log} says more"
+
+
+def _last_error(log: Path) -> str:
+    """Return the last error that a process told, where its run could not be told of it."""
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    told = [line for line in lines if line.startswith(_ERROR)]
+    return told[-1].removeprefix(_ERROR) if told else ""
 
 
 def main(arguments: Sequence[str]) -> int:

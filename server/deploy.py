@@ -37,7 +37,7 @@ from server.publishing import KEEP, MODELS, Publisher
 from server.report import write_report
 from server.runs import AGAIN, DONE
 from server.secure_grid import SecureGrid
-from server.turns import LastingScale
+from server.turns import LastingScale, Serials
 
 _POLL_S, _SILENT_S = 0.1, 10.0
 
@@ -90,6 +90,7 @@ def run(
             directory=directory,
             keys=place.keys(),
             run=_run_number(folder),
+            serials=Serials(place.folder / "serials", directory),
         )
 
         def summing(layout: Layout) -> SecureGrid:

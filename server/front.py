@@ -8,6 +8,7 @@ with a claim that its identity key signs (:mod:`fedhome.joining`).
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ import uvicorn
 
 from fedhome import fetching, tls
 from fedhome.door import ENROL, HEALTH, JOIN, LEAVE, OWNER, RELEASE, refusal
-from fedhome.errors import FedHomeError, SecAggError
+from fedhome.errors import FedHomeError, SecAggError, StateError
 from fedhome.flower_link import FLEET_PATHS, LOOPBACK, Control
 from fedhome.invites import MOST as MOST_ENROLMENT
 from fedhome.joining import MOST, Welcome
@@ -31,6 +32,7 @@ from server.releases import Releases
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+_log = logging.getLogger("fedhome.front")
 Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
 
 _MOST_BYTES = 48 << 20  # Flower cuts arrays into chunks of 20 MB
@@ -116,6 +118,9 @@ class Front:
         async with self._one:
             try:
                 return 200, _BYTES, await asyncio.to_thread(door.answer, body)
+            except StateError as error:  # the server's own trouble, and its own paths
+                _log.warning("%s", error)
+                return _AWAY
             except SecAggError as error:
                 return 403, _JSON, refusal(error.reason, error.message, error.hint)
             except (httpx.HTTPError, FedHomeError):
@@ -138,7 +143,7 @@ _BYTES = [(b"content-type", b"application/octet-stream")]
 _JSON = [(b"content-type", b"application/json")]
 _NOTHING: Answer = (404, [], b"")
 _TOO_LARGE: Answer = (413, [], b"")
-_AWAY: Answer = (503, _JSON, b'{"status": "the SuperLink is away"}')
+_AWAY: Answer = (503, _JSON, b'{"status": "the server is not ready"}')
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

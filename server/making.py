@@ -9,6 +9,7 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 
+from fedhome import tls
 from fedhome.enrolment import Anchor
 from fedhome.errors import RunError, StateError
 from fedhome.fleet import (
@@ -72,6 +73,35 @@ def make_server(
     if owned:
         disk.put(owner / CARD, disk.read(place.card_path), mode=0o644)
     return place
+
+
+def renew_server(place: Place, hosts: Sequence[str] = ()) -> tuple[tls.Terms, bool]:
+    """Renew a server's certificate; its card too, where the first host is another.
+
+    Args:
+        place: The server's folder.
+        hosts: Host names and addresses by which homes reach it, the first on its card; none: as
+            they are.
+
+    Returns:
+        What the certificate says now, and whether the card is another.
+
+    Raises:
+        RunError: What should be a host is none, or there is no server.
+        StateError: As `fedhome.tls.renew_certificate`.
+    """
+    for host in hosts:
+        _check_host(host)
+    port, before = place.settings.port, place.card
+    terms = tls.renew_certificate(place.tls, hosts)
+    if hosts:
+        place.write_card(hosts[0], port)
+    return terms, place.card != before
+
+
+def host_of(place: Place) -> str:
+    """Return the host on a server's card: what homes were told."""
+    return place.card.server.rpartition(":")[0].strip("[]")
 
 
 def is_owners(folder: Path | str) -> bool:

@@ -4,11 +4,12 @@
 
     server.toml     address, ports
     fleet/          from the owner: server.fh, server.key, fleet.pub; and directory.fh
-    tls/            ca.pem (for the homes), certificate.pem, key.pem
+    tls/            ca.pem (for the homes), certificate.pem, key.pem, ca.key (fedhome.tls)
     server.card     for the owner: how homes reach this server, and know it
     link/           the secret of whoever may run a ServerApp; what Flower keeps
     nodes/          each home's claim of its node, as it signed it
     turns           sums that were asked for, so that none is asked for twice
+    serials         one-time keys of homes that were used in this epoch, for the same reason
     runs/           a folder for each run (:mod:`fedhome.runs`)
     current         the run in progress, or how the last one ended (:mod:`server.runs`)
     models/         the registry of releases (:mod:`server.publishing`)
@@ -95,13 +96,24 @@ class Place:
             with disk.errors_of(part):
                 part.mkdir(mode=0o700, parents=True, exist_ok=True)
         tls.make_certificates(place.tls, names)
-        host = f"[{names[0]}]" if ":" in names[0] else names[0]
-        authorities = disk.read(place.tls / tls.CA)
-        card = Card(server=f"{host}:{settings.port}", authorities=authorities)
-        disk.put(place.card_path, f"{card.to_text()}\n".encode(), mode=0o644)
+        place.write_card(names[0], settings.port)
         disk.put(place.link / SECRET, os.urandom(_SECRET_BYTES))
         disk.put(place.folder / SETTINGS, tomli_w.dumps(vars(settings)).encode())
         return place
+
+    def write_card(self, name: str, port: int) -> None:
+        """Write the server's card.
+
+        Args:
+            name: Host name or address by which homes reach it.
+            port: The front's port.
+
+        Raises:
+            StateError: It cannot be written.
+        """
+        host = f"[{name}]" if ":" in name else name
+        card = Card(server=f"{host}:{port}", authorities=disk.read(self.tls / tls.CA))
+        disk.put(self.card_path, f"{card.to_text()}\n".encode(), mode=0o644)
 
     @property
     def settings(self) -> Settings:

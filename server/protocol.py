@@ -30,6 +30,7 @@ from fedhome.secagg import (
 )
 from fedhome.secagg.directory import signature_holds
 from server.sums import Channel, GroupSum, Question
+from server.turns import Serials
 
 BUNDLE, HELP = "query.bundle", "query.help"
 _GRACE_S = 300.0  # beyond the deadline: homes' clocks differ, and the committee answers after it
@@ -46,6 +47,7 @@ class ProtocolChannel(Channel):
         keys: The server's own keys.
         run: Identifies the run, 16 bytes.
         verify: Checks a signature; a simulation may remember answers.
+        serials: Remembers which bundles were used; None: nothing outlives this process.
         clock: Seconds since 1970.
     """
 
@@ -59,13 +61,15 @@ class ProtocolChannel(Channel):
         keys: ServerKeys,
         run: bytes,
         verify: Verify = signature_holds,
+        serials: Serials | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(grid, plan, names, seed=directory.seed)
         self.directory = directory
         self.keys = keys
         self.run = run
-        self.pool = Pool(directory, verify=verify)
+        self.pool = Pool(directory, verify=verify, used=serials.used if serials else None)
+        self._serials = serials
         self._verify = verify
         self._clock = clock
         self._nodes = {name: node for node, name in names.items()}
@@ -80,6 +84,8 @@ class ProtocolChannel(Channel):
         """
         asked = self._with_keys(group, question)
         bundles = self.pool.take(asked)
+        if self._serials is not None:
+            self._serials.keep(bundles)
         manifest = self._manifest(bundles, question, number, len(members)).sign(self.keys)
         summed = Aggregator(manifest, self.directory, bundles, verify=self._verify)
         content = with_sum(next(iter(asked.values())).content, {"manifest": manifest})

@@ -5,22 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
-from cryptography import x509
-
 from fedhome import tls
 from fedhome.errors import FedHomeError
 from fedhome.registry import Registry
 from fedhome.registry.vault import INDEX
-from fedhome.secagg import disk
 from fedhome.secagg.directory import Directory
 from server.daemon import is_running, waiting
 from server.health import Health
 from server.place import NO_DIRECTORY, Place
 from server.publishing import MODELS
 from server.runs import Current, Runs
-
-FEW_DAYS = 30
-"""Days that a certificate may still be good for before it is time for another."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,11 +114,12 @@ def status_of(place: Place, *, now: datetime | None = None) -> Status:
         up = health.ask()
     faults: list[str] = []
     directory = _directory(place, faults)
-    ends = _certificate_ends(place)
+    ends = tls.terms_of(place.tls).ends
     days = (ends - (now or datetime.now(UTC))).days
-    if days < FEW_DAYS:
+    if days < tls.FEW_DAYS:
         faults.append(
-            f"the certificate is good for {max(days, 0)} more days: homes refuse it after that"
+            f"the certificate is good for {max(days, 0)} more days: homes refuse it after that; "
+            f"a running server renews it by itself, and so does `fedhome server renew`"
         )
     return Status(
         running=is_running(place),
@@ -151,11 +146,6 @@ def _directory(place: Place, faults: list[str]) -> Directory | None:
         if getattr(error, "reason", "") != NO_DIRECTORY:
             faults.append(error.message)
         return None
-
-
-def _certificate_ends(place: Place) -> datetime:
-    data = disk.read(place.tls / tls.CERTIFICATE)
-    return x509.load_pem_x509_certificate(data).not_valid_after_utc
 
 
 def _connected(place: Place, directory: Directory | None) -> list[str] | None:

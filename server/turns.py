@@ -1,18 +1,21 @@
-"""Numbers of sums, which rise for as long as a fleet lives: homes refuse one that has passed."""
+"""Numbers that rise for as long as a fleet lives, over runs and kills: of sums, and of bundles."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 
+from fedhome.errors import StateError
 from fedhome.plan import Aggregation
-from fedhome.secagg import disk
+from fedhome.secagg import Bundle, Directory, disk
 from server.scale import Scale
 
 _AT_ONCE = 64  # reserved on disk together: a crash skips at most so many
 
 
 class LastingScale(Scale):
-    """A scale whose turns go on where the last process stopped.
+    """A scale whose turns go on where the last process stopped: homes refuse one that has passed.
 
     Args:
         settings: The plan's settings.
@@ -37,3 +40,42 @@ class LastingScale(Scale):
         if self._turn > self._reserved:
             self._reserved = self._turn + _AT_ONCE
             disk.put(self._path, str(self._reserved).encode())
+
+
+class Serials:
+    """Which bundle of each home was used last in an epoch: its members open none before it.
+
+    Args:
+        path: The file.
+        directory: The epoch's; what was kept of another one is of no use.
+
+    Raises:
+        StateError: ``altered``, or the file cannot be read.
+    """
+
+    def __init__(self, path: Path, directory: Directory) -> None:
+        self._path, self._epoch = path, directory.hash.hex()
+        self.used: dict[str, int] = {}
+        if not path.exists():
+            return
+        try:
+            kept = json.loads(disk.read(path))
+            if kept["directory"] == self._epoch:
+                self.used = {str(home): int(serial) for home, serial in kept["serials"].items()}
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise StateError(
+                f"{path} is damaged",
+                reason="altered",
+                hint="let the owner sign the next directory, `fedhome fleet directory`, and remove "
+                "the file: serials of the next epoch begin anew",
+            ) from None
+
+    def keep(self, bundles: Mapping[str, Bundle]) -> None:
+        """Note bundles before homes and members hear of them.
+
+        Raises:
+            StateError: The file cannot be written.
+        """
+        self.used.update({home: bundle.serial for home, bundle in bundles.items()})
+        told = {"directory": self._epoch, "serials": self.used}
+        disk.put(self._path, json.dumps(told).encode())

@@ -37,6 +37,22 @@ class Gathered:
     classes: tuple[str, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What a plan finds in its source: homes as examples, and as they were read.
+
+    Args:
+        gathered: The homes as examples.
+        tables: The same homes' readings, in the same order; text of the target has the numbers
+            that the plan's classes have.
+        columns: The input columns.
+    """
+
+    gathered: Gathered
+    tables: tuple[HomeTable, ...]
+    columns: tuple[str, ...]
+
+
 def gather(plan: Plan) -> Gathered:
     """Read or make the homes of a plan, and cut them into examples.
 
@@ -50,18 +66,29 @@ def gather(plan: Plan) -> Gathered:
         DataError: The target or a feature is in no home.
         EmptyFleetError: No home is left.
     """
+    return find(plan).gathered
+
+
+def find(plan: Plan) -> Found:
+    """Return the homes of a plan as `gather` does, with what was read of them.
+
+    Raises:
+        FedHomeError: As `gather`.
+    """
     tables, excluded, notes = _tables(plan)
     columns = columns_of(tables, plan.data)
     classes = tables[0].labels.get(plan.data.target, ())
     if plan.task.kind == "multi-class":
         task_of(plan, classes)  # without names of classes no home can be checked
     homes: list[HomeExamples] = []
+    kept: list[HomeTable] = []
     for table in tables:
         try:
             named = with_classes(table, plan.data.target, plan.task.classes)
             home = examples(named, plan.data, columns, plan.task.kind)
             home.check_classes(len(plan.task.classes or classes))
             homes.append(home)
+            kept.append(named)
         except DataError as error:
             excluded.append((table.home, error.message))
     if not homes:
@@ -70,9 +97,10 @@ def gather(plan: Plan) -> Gathered:
             f"no home of {plan.data.source!r} can take part:{reasons}",
             hint="docs/data.md describes what a home's data must look like",
         )
-    return Gathered(
+    gathered = Gathered(
         homes=homes, excluded=tuple(excluded), notes=tuple(notes), classes=_padded(plan, classes)
     )
+    return Found(gathered=gathered, tables=tuple(kept), columns=columns)
 
 
 def _padded(plan: Plan, classes: tuple[str, ...]) -> tuple[str, ...]:

@@ -135,6 +135,7 @@ def status(folder: _Home = Path()) -> None:
         ("data", escape(settings.data) + there),
         ("last answer", _last(place)),
         ("epoch", str(told.epoch) if told and told.epoch else "no directory yet"),
+        ("model", _model(place)),
         ("consent", _consent(place, consent)),
     ):
         table.add_row(name, value)
@@ -322,6 +323,21 @@ def _last(place: Place) -> str:
     if told is None or not told.last_time:
         return "none yet"
     return f"{escape(told.last)}, {_ago(told.last_time)}; {told.answered:,} since it was started"
+
+
+def _model(place: Place) -> str:
+    """Return which release of the fleet's model the home has."""
+    from clients.releases import release_of  # noqa: PLC0415
+
+    try:
+        found = release_of(place)
+    except FedHomeError as error:
+        return f"[bold red]{escape(error.message)}[/]"
+    if found is None:
+        return "none yet"
+    one = found.manifest
+    name = f"release {one.number}: round {one.round} of {escape(one.run)}"
+    return f"{name}, {one.hash.hex()[:_DIGITS]}"
 
 
 def _consent(place: Place, consent: Consent | None) -> str:

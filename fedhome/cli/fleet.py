@@ -14,6 +14,7 @@ from fedhome.cli.fleet_words import (
     Folder,
     PassphraseFile,
     passphrase_of,
+    plan_of,
     say,
     table_of,
     text_of,
@@ -44,7 +45,7 @@ def init(
     for row in (
         (AUTHORITY, "the key that says who is in the fleet", "you alone: never the server"),
         (INVITER_KEY, "the everyday key that signs invites", "you alone"),
-        (f"{SERVER}/", "the server's key", "the server: copy it there, then remove it here"),
+        (f"{SERVER}/", "the server's key", "the server; the copy here can make it anew"),
         (ANCHOR, "by which a home knows its fleet; public", "every home, from you"),
         ("fleet.fh", "the list of homes; public keys only", "you"),
     ):
@@ -129,9 +130,26 @@ def add(
 @app.command()
 def revoke(home: _Names, fleet: Folder = Path()) -> None:
     """Take a home off the list, and cancel its invite if it has an open one."""
+    console = Console()
     with Fleet.open(fleet) as owned:
+        listed = home in owned.homes
         owned.revoke(home)
-    say(Console(), f"took {home} off the list; it is out once you sign the next directory")
+        left, fewest = len(owned.homes), plan_of(fleet).aggregation.min_cohort
+    if not listed:
+        say(console, f"the invite of {home} holds no more")
+        return
+    say(console, f"took {home} off the list; it is out once you sign the next directory:")
+    word = f" --fleet {fleet}" if fleet != Path() else ""
+    if left >= fewest:
+        say(console, f"`fedhome fleet directory{word}`")
+    elif left > 1:
+        say(
+            console,
+            f"`fedhome fleet directory{word} --min-cohort {left}`, as {left} homes are fewer than "
+            f"the plan's {fewest}: no run goes on until there are so many again",
+        )
+    else:
+        say(console, "that takes two homes at least; until then, stop the server")
 
 
 @app.command()

@@ -38,6 +38,14 @@ def invite(  # noqa: PLR0917 - typer gives them by name
     out: Annotated[
         Path, typer.Option(help="Folder for the files.", metavar="DIR", show_default="here")
     ] = Path(),
+    again: Annotated[
+        bool,
+        typer.Option(
+            "--again",
+            help="For homes of the fleet: to ask for another plan, or tell them another server. "
+            "Their keys stay.",
+        ),
+    ] = False,
 ) -> None:
     """Make an invite for each home: HOME.invite, for one device, once.
 
@@ -56,27 +64,37 @@ def invite(  # noqa: PLR0917 - typer gives them by name
                 hint="remove it if it is not needed any more, or name another folder with --out",
             )
     with Fleet.open(fleet) as owned:
+        with disk.errors_of(out):
+            out.mkdir(parents=True, exist_ok=True)
         resolved, card = _checked(plan_of(fleet, plan)), needed_card(fleet, server)
         changed = _remember(fleet, resolved)
         others = {*owned.homes, *owned.invited} - {*homes}
         now = int(time.time())
         expires = now + round(days * _DAY_S)
         for home, path in paths.items():
-            made = owned.invite(home, card=card, plan=resolved.to_toml(), expires=expires, now=now)
+            made = owned.invite(
+                home, card=card, plan=resolved.to_toml(), expires=expires, now=now, again=again
+            )
             disk.put(path, made.to_text().encode())
-            say(console, f"{path}: one device becomes {home} with it, until {when(expires)}")
+            told = f"the device of {home} joins again" if again else f"one device becomes {home}"
+            say(console, f"{path}: {told} with it, until {when(expires)}")
     if changed and others:
         say(
             console,
             f"\nthe plan changed: {len(others)} home(s) of this fleet were asked for another one, "
-            "and agree to no other; to ask again, revoke and invite them",
+            "and take part in no other; ask again: `fedhome fleet invite HOME... --again`",
         )
     first = next(iter(paths.values()))
+    join = f"`fedhome client join {first.name} --data SOURCE`"
+    then = (
+        f"stop the agent, {join}, and start it again"
+        if again
+        else f"{join}; then, here, `fedhome fleet admit --fleet {fleet}`"
+    )
     say(
         console,
         f"\nnext: take each file to its device by a way that you trust (a stick, scp), and there "
-        f"`fedhome client join {first.name} --data SOURCE`; then, here, "
-        f"`fedhome fleet admit --fleet {fleet}`",
+        f"{then}",
     )
 
 

@@ -223,6 +223,45 @@ def status(
 
 
 @app.command()
+def renew(
+    folder: _Folder = Path(),
+    *,
+    host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Name or address by which homes reach this server; may be repeated.",
+            metavar="NAME",
+            show_default="as before",
+        ),
+    ] = None,
+) -> None:
+    """Renew the server's certificate; homes notice nothing.
+
+    A server that runs takes it by itself; and renews it by itself when 30 days are left. This is
+    for other names, for another key, or for a server that was down for long.
+    """
+    from server.daemon import is_running  # noqa: PLC0415
+    from server.making import host_of, renew_server  # noqa: PLC0415
+
+    place = _place(folder)
+    known = host_of(place)
+    terms, changed = renew_server(place, host or [])
+    console = Console()
+    _say(console, f"renewed: for {', '.join(terms.names)}, until {terms.ends.date()}")
+    if known not in terms.names:
+        console.print(
+            f"[bold yellow]warning:[/] homes that have joined know this server as "
+            f"{escape(known)}, and will refuse it: name that with --host too",
+            highlight=False,
+            soft_wrap=True,
+        )
+    if changed:
+        _say(console, f"{place.card_path} is new: give it to the owner, for the next invites")
+    if is_running(place):
+        _say(console, "the server takes it within seconds")
+
+
+@app.command()
 def service(
     folder: _Folder = Path(),
     *,

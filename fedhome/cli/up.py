@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
+from fedhome.cli.progress import Watch, progress_on
 from fedhome.cli.simulate import resolve
 from fedhome.cli.table import print_summary
 from fedhome.processes import end_on_sigterm
+
+if TYPE_CHECKING:
+    from fedhome.events import Event
 
 
 def up(
     plan: Annotated[
         str | None, typer.Argument(help="A plan (TOML), or the name of a scenario.", metavar="PLAN")
     ] = None,
-    homes: Annotated[int, typer.Option(help="Number of homes.", min=2)] = 5,
+    homes: Annotated[
+        int | None,
+        typer.Option(
+            help="Number of homes, a process each.",
+            min=2,
+            show_default="5 synthetic ones, or up to 8 of DATA",
+        ),
+    ] = None,
     sets: Annotated[
         list[str] | None,
         typer.Option("--set", help="Change one setting.", metavar="KEY=VALUE"),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="A named data set, or a folder of CSV or Parquet files.", metavar="DATA"),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run.", metavar="runs/NAME")
@@ -31,9 +48,54 @@ def up(
     Keys, directory, TLS and secure sums are those of a real fleet; the run gives the weights
     that `fedhome simulate` gives. Everything ends with the command.
     """
-    resolved = resolve(plan, None, list(sets or []))
+    resolved = resolve(plan, data, list(sets or []))
     from simulations import processes  # noqa: PLC0415 - after the plan is known to hold
 
     end_on_sigterm()
-    folder = processes.up(resolved, homes=homes, out=out)
-    print_summary(Console(), folder)
+    console = Console()
+    with _Screen(console) as screen:
+        folder = processes.up(
+            resolved, homes=homes, out=out, say=screen.say, note=screen.note, show=screen.show
+        )
+    print_summary(console, folder)
+
+
+class _Screen:
+    """What is waited for, then the run's progress: a spinner and a bar, or plain lines.
+
+    Args:
+        console: Where to.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._shown = ExitStack()
+        self._watch: Watch | None = None
+        self._spinner = console.status("") if console.is_terminal else None
+
+    def say(self, text: str) -> None:
+        """Tell what is waited for, until the run's progress is shown."""
+        if self._spinner is None:
+            self.note(text)
+        elif self._watch is None:
+            self._spinner.update(escape(text))
+
+    def note(self, text: str) -> None:
+        """Tell what is to be kept in sight."""
+        self._console.print(escape(text), highlight=False, soft_wrap=True)
+
+    def show(self, event: Event) -> None:
+        """Show an event of the run; its failure is what the command ends with."""
+        if event.event == "fleet-ready" and self._watch is None:
+            self._shown.close()
+            self._watch = self._shown.enter_context(progress_on(self._console))
+        if self._watch is not None and event.event != "run-failed":
+            self._watch(event)
+
+    def __enter__(self) -> Self:
+        if self._spinner is not None:
+            self._shown.enter_context(self._spinner)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._shown.close()

@@ -18,7 +18,8 @@ from fedhome.secagg.sealing import KEY_BYTES, Sealed, SealingKey
 if sys.platform != "win32":
     import fcntl
 
-_NEW = ".new"  # one name, so that a crash leaves at most one such file, and the next save ends it
+NEW = ".new"
+"""Ending of a staged file: one, so that a crash leaves one at most, and the next save ends it."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _ABSENT = (errno.ENOENT, errno.ENOTDIR)
@@ -40,7 +41,7 @@ def stage(path: Path, data: bytes, *, mode: int = 0o600) -> Path:
     Raises:
         StateError: As `put`; nothing is left then.
     """
-    new = path.with_name(path.name + _NEW)
+    new = path.with_name(path.name + NEW)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
     with errors_of(path):
         new.unlink(missing_ok=True)
@@ -88,7 +89,7 @@ def discard(path: Path) -> None:
         StateError: ``not-writable`` or ``disk``.
     """
     with errors_of(path):
-        path.with_name(path.name + _NEW).unlink(missing_ok=True)
+        path.with_name(path.name + NEW).unlink(missing_ok=True)
 
 
 def read(path: Path) -> bytes:

@@ -44,12 +44,21 @@ class Pool:
     Args:
         directory: The epoch's; with the next one, start a new pool.
         verify: How signatures are checked.
+        used: Serial of the last bundle that an earlier pool of this epoch gave of each home. One
+            home that was set back would else fail every sum: members open no bundle that is
+            older than the last.
     """
 
-    def __init__(self, directory: Directory, *, verify: Verify = signature_holds) -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        *,
+        verify: Verify = signature_holds,
+        used: Mapping[str, int] | None = None,
+    ) -> None:
         self._directory, self._verify = directory, verify
         self._waiting: dict[str, deque[Bundle]] = {}
-        self._newest: dict[str, int] = {}
+        self._newest = dict(used or {})
 
     def add(self, home: str, data: bytes) -> None:
         """Keep a bundle.
@@ -68,7 +77,11 @@ class Pool:
             raise BundleError(f"a bundle came from {home} that is not its own", reason="other-home")
         bundle.check(self._directory, verify=self._verify)
         if bundle.serial <= self._newest.get(bundle.home, 0):
-            raise BundleError(f"a bundle of {bundle.home} came before", reason="replayed")
+            raise BundleError(
+                f"a bundle of {bundle.home} is older than its last one: two run with its keys, or "
+                "its state was set back",
+                reason="replayed",
+            )
         self._newest[bundle.home] = bundle.serial
         # The home forgets its oldest bundles at the same number.
         self._waiting.setdefault(home, deque(maxlen=MOST_LIVE)).append(bundle)

@@ -82,6 +82,11 @@ class FileStore(disk.Locked):
         self._lock, self._key = lock, key
         self._unsure = False
 
+    @property
+    def unsure(self) -> bool:
+        """Whether a save failed so late that only opening the store anew can help."""
+        return self._unsure
+
     def __repr__(self) -> str:
         return f"FileStore({str(self.folder)!r}, {self.keys.home!r})"
 

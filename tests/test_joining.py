@@ -1,0 +1,358 @@
+"""Joining: which clocks and releases a server takes, and one node of a home at a time."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from flwr.common.constant import SYSTEM_TIME_TOLERANCE, TIMESTAMP_TOLERANCE
+from typer.testing import CliRunner
+
+import clients.agent
+import clients.joining
+from clients.agent import Agent
+from clients.place import Place, Settings
+from clients.reporting import Reporting
+from fedhome.cli import app
+from fedhome.enrolment import Anchor, home_keys
+from fedhome.errors import DirectoryError, LinkError, SecAggError
+from fedhome.fleet import Fleet
+from fedhome.flower_fleet import NodeKey
+from fedhome.flower_link import NodeState
+from fedhome.invites import Card, Invite
+from fedhome.joining import AHEAD_S, SKEW_S, Claim, Welcome, installed_app
+from fedhome.plan import Plan
+from fedhome.secagg import Directory, HomeKeys
+from fedhome.secagg.directory import Authority, ServerKeys
+from fedhome.secagg.sealing import Scrypt
+from fedhome.secagg.store import FileStore
+from server.nodes import Nodes
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="secret files need POSIX locks")
+
+NOW = 1_700_000_000
+FLEET = b"f" * 16
+HOMES = ("ash", "elm", "oak")
+
+
+class Link:
+    """A SuperLink's list of nodes, as `Control` shows it."""
+
+    def __init__(self) -> None:
+        self.known: dict[bytes, NodeState] = {}
+        self.count = 0
+
+    def nodes(self) -> list[NodeState]:
+        return list(self.known.values())
+
+    def register(self, key: bytes) -> int:
+        assert key not in self.known, "Flower takes no key again"
+        self.count += 1
+        self.known[key] = NodeState(self.count, key, online=True)
+        return self.count
+
+    def unregister(self, node: int) -> None:
+        for key, state in self.known.items():
+            if state.node == node:
+                self.known[key] = state._replace(online=False, gone=True)
+
+    def registered(self) -> set[bytes]:
+        return {key for key, state in self.known.items() if not state.gone}
+
+    def goes(self, key: bytes) -> None:
+        self.known[key] = self.known[key]._replace(online=False)
+
+
+class World:
+    """A directory of three homes, and a server that keeps their claims."""
+
+    def __init__(self, folder: Path) -> None:
+        self.keys = {home: HomeKeys.create(home) for home in HOMES}
+        self.authority, self.server = Authority(), ServerKeys()
+        self.data = self.authority.issue(
+            Directory(
+                fleet=FLEET,
+                epoch=1,
+                seed=b"s" * 32,
+                server=self.server.public,
+                committee=3,
+                corrupt=0,
+                threshold=2,
+                homes=tuple(keys.entry() for keys in self.keys.values()),
+            )
+        )
+        self.directory = Directory.verify(self.data, self.authority.public)
+        self.link, self.now = Link(), float(NOW)
+        folder.mkdir()
+        self.nodes = Nodes(folder, clock=lambda: self.now)
+
+    def claim(self, key: bytes, *, at: float = NOW, release: str = "", home: str = "oak") -> bytes:
+        release = release or installed_app()[1]
+        claim = Claim(fleet=FLEET, home=home, node_key=key, time=int(at), release=release)
+        return claim.sign(self.keys[home])
+
+    def accept(self, data: bytes) -> int:
+        return self.nodes.accept(data, self.directory, self.link)[1]  # type: ignore[arg-type]
+
+    def refused(self, data: bytes) -> DirectoryError:
+        with pytest.raises(DirectoryError) as caught:
+            self.accept(data)
+        return caught.value
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path / "nodes")
+
+
+def test_a_clock_is_refused_where_flower_would_refuse_it() -> None:
+    """A claim counts whole seconds, so one that is taken is at most one more ahead than it says."""
+    assert AHEAD_S + 1 <= SYSTEM_TIME_TOLERANCE
+    assert SKEW_S < TIMESTAMP_TOLERANCE
+
+
+@pytest.mark.parametrize("off", [-120, -7, 0, 4])
+def test_a_clock_that_is_near_enough(world: World, off: int) -> None:
+    assert world.accept(world.claim(b"key", at=NOW + off)) == 1
+
+
+@pytest.mark.parametrize(
+    ("off", "told"),
+    [
+        (5, "the home's clock is 5 s ahead of the server's"),
+        (3600, "the home's clock is 3600 s ahead of the server's"),
+        (-121, "the home's clock is 121 s behind the server's"),
+    ],
+)
+def test_a_clock_that_is_off_is_named(world: World, off: int, told: str) -> None:
+    error = world.refused(world.claim(b"key", at=NOW + off))
+    assert (error.reason, error.message) == ("clock", told)
+    assert "NTP" in error.hint
+    assert not world.link.known
+
+
+def test_another_release_is_named(world: World) -> None:
+    error = world.refused(world.claim(b"key", release="9.9.9"))
+    assert error.reason == "version"
+    assert "the home runs fedhome 9.9.9, the server " in error.message
+
+
+def test_a_home_has_one_node_at_a_time(world: World) -> None:
+    assert world.accept(world.claim(b"first")) == 1
+    assert world.accept(world.claim(b"first", at=NOW + 1)) == 1  # the same again, as after a cut
+    assert world.accept(world.claim(b"other", home="elm")) == 2
+    error = world.refused(world.claim(b"second", at=NOW + 2))
+    assert error.reason == "twice"
+    assert "'oak' is connected from another device" in error.message
+    assert world.link.registered() == {b"first", b"other"}
+    # The one that was there goes: the other takes its place, and it is not known any more.
+    world.link.goes(b"first")
+    assert world.accept(world.claim(b"second", at=NOW + 3)) == 3
+    assert world.link.registered() == {b"second", b"other"}
+    assert world.refused(world.claim(b"first", at=NOW + 4)).reason == "twice"
+    claimed = {claim.home: claim.node_key for claim in world.nodes.claims(world.directory)}
+    assert claimed == {"oak": b"second", "elm": b"other"}
+    # It cannot come back by the key that it had: Flower knows that one is no more.
+    world.link.goes(b"second")
+    world.now = NOW + 5
+    assert world.refused(world.claim(b"first", at=NOW + 5)).reason == "retired"
+    assert world.accept(world.claim(b"third", at=NOW + 6)) == 4
+    assert world.link.registered() == {b"third", b"other"}
+
+
+def test_an_older_claim_takes_nobodys_place(world: World) -> None:
+    old = world.claim(b"first")
+    world.accept(old)
+    world.link.goes(b"first")
+    world.accept(world.claim(b"second", at=NOW + 1))
+    world.link.goes(b"second")
+    assert world.refused(old).reason == "replayed"
+    # Also with a SuperLink that was started anew, and knows no node.
+    world.link.known.clear()
+    assert world.refused(old).reason == "replayed"
+    assert world.accept(world.claim(b"second", at=NOW + 1)) == 3
+
+
+def test_a_copy_of_a_folder_has_a_node_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boot = tmp_path / "boot_id"
+    boot.write_text("one\n")
+    monkeypatch.setattr("clients.place._BOOT", boot)
+    place = Place(tmp_path / "oak")
+    place.folder.mkdir()
+    first = place.node_key().public
+    place.at_hand = b"a message"
+    assert place.node_key().public == Place(place.folder).node_key().public == first
+    assert place.at_hand == b"a message"
+    shutil.copytree(place.folder, tmp_path / "copy")
+    copy = Place(tmp_path / "copy")
+    assert copy.node_key().public != first
+    assert copy.at_hand is None
+    assert place.node_key().public == first
+    boot.write_text("two\n")  # another machine, or the same one after a reboot
+    second = place.node_key().public
+    assert second != first
+    assert place.node_key().public == second
+    place.retire_node_key()
+    place.retire_node_key()
+    assert place.node_key().public != second
+    second = place.node_key().public
+    # Whatever precedes it, it is a key as others read it.
+    text = (place.folder / "node.key").read_text()
+    key = text[text.index("-----BEGIN") :].encode()
+    assert NodeKey.from_bytes(key).public == second
+
+
+@contextmanager
+def _running(agent: Agent) -> Iterator[None]:
+    thread = threading.Thread(target=agent.run)
+    thread.start()
+    try:
+        yield
+    finally:
+        agent.stop()
+        thread.join(20)
+
+
+@pytest.mark.parametrize(
+    ("off", "told"),
+    [
+        (42.0, "the home's clock is 42 s ahead of the server's; set both clocks by the network"),
+        (-900.0, "the home's clock is 900 s behind the server's; set both clocks by the network"),
+    ],
+)
+def test_an_agent_says_that_its_clock_is_off(  # noqa: PLR0917 - pytest gives them by name
+    world: World,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    off: float,
+    told: str,
+) -> None:
+    place = Place(tmp_path / "oak")
+    keys, _ = home_keys("oak", place.folder)
+    world.keys["oak"] = keys
+    world.directory.entries["oak"] = keys.entry()
+    place.fill(
+        Settings(home="oak", server="hub.example:8443", data="readings.csv"),
+        plan=Plan.load(),
+        anchor=Anchor(fleet=FLEET, authority=world.authority.public),
+        authorities=b"",
+    )
+
+    def ask(address: str, authorities: bytes, path: str, body: bytes) -> bytes:
+        """Answer as the front does."""
+        del address, authorities, path
+        try:
+            node = world.accept(body)
+        except SecAggError as error:
+            raise LinkError(error.message, reason=error.reason, hint=error.hint) from None
+        return Welcome(node=node, directory=world.data).to_bytes()
+
+    waiting = threading.Event()
+    tell = Reporting.tell
+
+    def telling(self: Reporting, state: str, detail: str = "", **more: int) -> None:
+        tell(self, state, detail, **more)
+        if detail:
+            waiting.set()
+
+    monkeypatch.setattr(clients.joining, "ask", ask)
+    monkeypatch.setattr(time, "time", lambda: NOW + off)
+    monkeypatch.setattr(Reporting, "tell", telling)
+    monkeypatch.setenv("COLUMNS", "200")
+    with FileStore.open(place.folder, home="oak") as store, _running(Agent(place, store)):
+        assert waiting.wait(20)
+        status = place.status
+        assert status is not None
+        assert (status.state, status.detail.startswith(told)) == ("waiting", True)
+        shown = CliRunner().invoke(app, ["client", "status", str(place.folder)]).output
+    assert told in shown
+    assert f"{told.partition(';')[0]}\n  hint: set both clocks by the network (NTP)" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("homes", "told"),
+    [
+        (7, "fedhome fleet directory --fleet {0}`"),
+        (5, "--min-cohort 4`, as 4 homes are fewer than the plan's 5: no run goes on"),
+        (2, "that takes two homes at least; until then, stop the server"),
+    ],
+)
+def test_revoking_says_how_the_home_is_put_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, homes: int, told: str
+) -> None:
+    cheap = Scrypt(salt=b"0123456789abcdef", log2_n=10, r=8, p=1)
+    monkeypatch.setattr(Scrypt, "fresh", lambda: cheap)
+    folder = tmp_path / "mine"
+    with Fleet.create(folder, "correct horse") as fleet:
+        fleet.add(*(HomeKeys.create(f"h{number}").entry() for number in range(homes)))
+    typed = ["fleet", "revoke", "h0", "--fleet", str(folder)]
+    done = CliRunner().invoke(app, typed)
+    assert done.exit_code == 0, done.output
+    assert "took h0 off the list" in done.output
+    assert told.format(folder) in done.output
+
+
+def test_a_home_is_invited_again_and_keeps_its_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cheap = Scrypt(salt=b"0123456789abcdef", log2_n=10, r=8, p=1)
+    monkeypatch.setattr(Scrypt, "fresh", lambda: cheap)
+    keys, thief = HomeKeys.create("oak"), HomeKeys.create("oak")
+    now = int(time.time())
+    card = Card(server="hub.example:8443", authorities=b"-")
+
+    def refused(reason: str, act: Callable[[], object]) -> None:
+        with pytest.raises(DirectoryError) as caught:
+            act()
+        assert caught.value.reason == reason
+
+    with Fleet.create(tmp_path / "mine", "correct horse") as fleet:
+        fleet.add(keys.entry())
+
+        def invited(home: str, *, again: bool) -> Invite:
+            return fleet.invite(home, card=card, plan="", expires=now + 600, again=again)
+
+        refused("home-twice", lambda: invited("oak", again=False))
+        refused("unknown-home", lambda: invited("elm", again=True))
+        invite = invited("oak", again=True)
+        assert fleet.invited == {}
+        same, other = (invite.enrolment(one, now) for one in (keys, thief))
+        refused("admitted", lambda: fleet.check(same, now=now))
+        refused("used", lambda: fleet.check(other, now=now))
+        fleet.revoke("oak")  # it brings nobody back
+        refused("used", lambda: fleet.check(same, now=now))
+
+
+def test_invites_go_into_a_folder_that_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cheap = Scrypt(salt=b"0123456789abcdef", log2_n=10, r=8, p=1)
+    monkeypatch.setattr(Scrypt, "fresh", lambda: cheap)
+    monkeypatch.setenv("COLUMNS", "200")
+    folder, card = tmp_path / "mine", tmp_path / "server.card"
+    card.write_text(Card(server="hub.example:8443", authorities=b"-").to_text())
+    with Fleet.create(folder, "correct horse") as fleet:
+        fleet.add(HomeKeys.create("oak").entry())
+
+    def typed(*words: str) -> str:
+        out = ("--fleet", str(folder), "--server", str(card), "--out", str(tmp_path / "new" / "er"))
+        done = CliRunner().invoke(app, ["fleet", "invite", *words, *out])
+        assert done.exit_code == 0, done.exception
+        return done.output
+
+    assert "one device becomes elm with it" in typed("elm")
+    told = typed("oak", "--again")
+    assert "the device of oak joins again with it" in told
+    assert "stop the agent, `fedhome client join oak.invite --data SOURCE`, and start it" in told
+    assert "fleet admit" not in told
+    for home in ("oak", "elm"):
+        assert Invite.from_text((tmp_path / "new" / "er" / f"{home}.invite").read_text())
