@@ -29,18 +29,16 @@ from typing import Annotated
 from fedhome import checked
 from fedhome.enrolment import Anchor, check_name, home_keys
 from fedhome.errors import DirectoryError, StateError, WireError
-from fedhome.invites import Card, Enrolment, Invite, Inviter
+from fedhome.inviting import SERVER, Inviting, home_twice
 from fedhome.issued import Issued, changes_between, keys_of, parameters_for
 from fedhome.secagg import disk
 from fedhome.secagg.directory import MOST_HOMES, Authority, Directory, HomeEntry, ServerKeys
 from fedhome.secagg.parameters import Parameters
 from fedhome.secagg.sealing import KEY_BYTES, Sealed, SealingKey
 from fedhome.secagg.wire import Key, Message, number, several
-from fedhome.tickets import Tickets
 
 AUTHORITY, RECORD, ANCHOR, DIRECTORY = "authority.fh", "fleet.fh", "fleet.pub", "directory.fh"
-SERVER, SERVER_FILE, SERVER_KEY, HOMES = "server", "server.fh", "server.key", "homes"
-INVITER_KEY, INVITER, TICKETS = "inviter.key", "inviter.pub", "tickets.fh"
+SERVER_FILE, SERVER_KEY, HOMES = "server.fh", "server.key", "homes"
 PLAN, CARD = "plan.toml", "server.card"
 _OWNER_PURPOSE, _SERVER_PURPOSE = "fleet authority's key", "server's key"
 _PUBLIC = 0o644
@@ -54,7 +52,7 @@ class _Record(Message, label="record", most=1 << 25):
     homes: Annotated[tuple[HomeEntry, ...], several(HomeEntry.kind(), most=MOST_HOMES)]
 
 
-class Fleet(disk.Locked):
+class Fleet(Inviting, disk.Locked):
     """The owner's folder; `create` and `open` make one, and it is held until it is closed.
 
     Args:
@@ -64,9 +62,8 @@ class Fleet(disk.Locked):
     """
 
     def __init__(self, folder: Path, lock: int, record: _Record) -> None:
-        self.folder = folder
+        super().__init__(folder)
         self._lock, self._record = lock, record
-        self._tickets = Tickets(folder / TICKETS)
 
     def __repr__(self) -> str:
         return f"Fleet({str(self.folder)!r})"
@@ -85,11 +82,6 @@ class Fleet(disk.Locked):
     def homes(self) -> dict[str, HomeEntry]:
         """The homes that will be in the next directory, by name."""
         return {entry.home: entry for entry in self._record.homes}
-
-    @property
-    def invited(self) -> dict[str, int]:
-        """Homes with an invite that was not used, and until when it holds, Unix time in s."""
-        return {one.home: one.expires for one in self._tickets.read().values() if one.open}
 
     @classmethod
     def create(cls, folder: Path | str, passphrase: str) -> Fleet:
@@ -173,7 +165,7 @@ class Fleet(disk.Locked):
         for entry in entries:
             check_name(entry.home)
             if entry.home in homes:
-                raise _twice(entry.home)
+                raise home_twice(entry.home)
             for key in keys_of(entry):
                 if key in owners:
                     raise DirectoryError(
@@ -198,7 +190,7 @@ class Fleet(disk.Locked):
         for home in homes:
             check_name(home)
             if home in self.homes:
-                raise _twice(home)
+                raise home_twice(home)
         folders = [self.folder / HOMES / home for home in homes]
         made = [home_keys(home, folder)[0] for home, folder in zip(homes, folders, strict=True)]
         self.add(*(keys.entry() for keys in made), eligible=eligible)
@@ -220,117 +212,6 @@ class Fleet(disk.Locked):
         self._tickets.close(home, now=time.time())
         kept = tuple(entry for entry in self._record.homes if entry.home != home)
         self._keep(replace(self._record, homes=kept))
-
-    @property
-    def inviter(self) -> Inviter:
-        """The everyday key.
-
-        Raises:
-            StateError: It is missing, or others may read it.
-        """
-        return Inviter.from_bytes(disk.read_key(self.folder / INVITER_KEY))
-
-    def renew_inviter(self) -> None:
-        """Make a new everyday key: invites signed with the last one end.
-
-        Its public half lies in ``server/`` then, and the server needs it as ``fleet/inviter.pub``.
-
-        Raises:
-            StateError: The folder cannot be written.
-        """
-        inviter = Inviter.create()
-        with disk.errors_of(self.folder / SERVER):
-            (self.folder / SERVER).mkdir(mode=0o700, exist_ok=True)
-        disk.put(self.folder / INVITER_KEY, inviter.to_bytes())
-        text = f"{inviter.public_text()}\n".encode()
-        disk.put(self.folder / SERVER / INVITER, text, mode=_PUBLIC)
-
-    def invite(
-        self,
-        home: str,
-        *,
-        card: Card,
-        plan: str,
-        expires: int,
-        now: float | None = None,
-        again: bool = False,
-    ) -> Invite:
-        """Return an invite for one device; an earlier one of the same home holds no more.
-
-        Args:
-            home: The name that the device will have.
-            card: Of the fleet's server.
-            plan: What it is asked to take part in, TOML.
-            expires: Unix time after which nobody is admitted by it, s.
-            now: Unix time, s; None for this machine's.
-            again: The home is on the list: its device takes card and plan from it and keeps its
-                keys, and nobody is admitted by it.
-
-        Raises:
-            DirectoryError: ``name``; ``home-twice``: it is on the list; ``unknown-home``: with
-                ``again`` it is not; ``full``.
-            WireError: ``size``: plan or card are too long.
-            StateError: A file is missing or damaged.
-        """
-        if home in self.homes and not again:
-            raise _twice(home)
-        if home not in self.homes and again:
-            raise DirectoryError(
-                f"{home!r} is not on the list yet",
-                reason="unknown-home",
-                hint="a new home is invited without --again",
-            )
-        invite = Invite.create(
-            self.inviter, anchor=self.anchor, home=home, card=card, plan=plan, expires=expires
-        )
-        now = time.time() if now is None else now
-        self._tickets.give(invite.ticket, now, usable=not again)
-        return invite
-
-    def check(self, data: bytes, *, now: float | None = None) -> Enrolment:
-        """Return an enrolment that could be admitted now.
-
-        Args:
-            data: As the device posted it.
-            now: Unix time, s; None for this machine's.
-
-        Raises:
-            WireError: Bytes that are no enrolment.
-            DirectoryError: A reason of `Enrolment.verify`; ``admitted``: it is on the list with
-                these keys; ``used``, or ``invite``: you gave no such ticket out.
-        """
-        now = time.time() if now is None else now
-        enrolment = Enrolment.verify(data, self.inviter.public, self.anchor.fleet, now)
-        listed = self.homes.get(enrolment.home)
-        if listed is not None and keys_of(listed) == keys_of(enrolment.entry):
-            raise DirectoryError(
-                f"{enrolment.home!r} is on the list already",
-                reason="admitted",
-                hint="it counts once you sign the next directory: `fedhome fleet directory`",
-            )
-        self._tickets.check(enrolment)
-        return enrolment
-
-    def admit(
-        self, *enrolments: bytes, eligible: bool = True, now: float | None = None
-    ) -> tuple[HomeEntry, ...]:
-        """Put homes on the list that answered their invites, all of them or none.
-
-        Args:
-            enrolments: As the devices posted them.
-            eligible: Whether they may serve on the committee.
-            now: Unix time, s; None for this machine's.
-
-        Raises:
-            WireError: As `check`.
-            DirectoryError: As `check` and `add`.
-        """
-        now = time.time() if now is None else now
-        entries = tuple(self.check(data, now=now).entry for data in enrolments)
-        self.add(*entries, eligible=eligible)
-        # Last: a crash in between leaves tickets open whose homes are listed, until `revoke`.
-        self._tickets.close(*(entry.home for entry in entries), now=now)
-        return entries
 
     def sign(
         self,
@@ -461,12 +342,3 @@ def server_keys(folder: Path | str) -> ServerKeys:
     sealed = Sealed.from_file(disk.read(path), purpose=_SERVER_PURPOSE, where=str(path))
     key = disk.unlock(sealed, where=str(path), passphrase=None, key_file=Path(folder) / SERVER_KEY)
     return ServerKeys.from_bytes(key.open(sealed, where=str(path)))
-
-
-def _twice(home: str) -> DirectoryError:
-    return DirectoryError(
-        f"there is a home {home!r} already",
-        reason="home-twice",
-        hint=f"to give it new keys, `fedhome fleet revoke {home}` first; to tell it another plan "
-        "or server, `fedhome fleet invite --again`",
-    )

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from fedhome.enrolment import Anchor
 from fedhome.errors import DirectoryError, SecAggError
-from fedhome.fleet import DIRECTORY, INVITER
+from fedhome.fleet import DIRECTORY
 from fedhome.invites import Enrolled, Enrolment, Inviter
+from fedhome.inviting import INVITER
 from fedhome.issued import keys_of
 from fedhome.leaving import Leave
 from fedhome.owner import MOST_PENDING, PENDING, TAKE, Pending, Request

@@ -12,17 +12,8 @@ from pathlib import Path
 from fedhome import tls
 from fedhome.enrolment import Anchor
 from fedhome.errors import RunError, StateError
-from fedhome.fleet import (
-    ANCHOR,
-    AUTHORITY,
-    CARD,
-    DIRECTORY,
-    INVITER,
-    SERVER,
-    SERVER_FILE,
-    SERVER_KEY,
-    server_keys,
-)
+from fedhome.fleet import ANCHOR, AUTHORITY, CARD, DIRECTORY, SERVER_FILE, SERVER_KEY, server_keys
+from fedhome.inviting import INVITER, SERVER
 from fedhome.secagg import disk
 from fedhome.secagg.directory import Directory
 from server.health import LOOPBACK

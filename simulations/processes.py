@@ -30,7 +30,8 @@ from fedhome.door import HEALTH
 from fedhome.enrolment import check_name, home_keys
 from fedhome.errors import DirectoryError, PlanError, RunError
 from fedhome.events import Event
-from fedhome.fleet import DIRECTORY, SERVER, Fleet
+from fedhome.fleet import DIRECTORY, Fleet
+from fedhome.inviting import SERVER
 from fedhome.plan import Plan
 from fedhome.processes import Processes
 from fedhome.runs import RunFolder

@@ -37,8 +37,9 @@ from fedhome.errors import (
     RunError,
     StateError,
 )
-from fedhome.fleet import SERVER, Fleet
+from fedhome.fleet import Fleet
 from fedhome.invites import Card, Invite
+from fedhome.inviting import SERVER
 from fedhome.plan import Plan
 from fedhome.secagg import disk
 from fedhome.secagg.sealing import Scrypt

@@ -28,7 +28,8 @@ from secagg_world import LAYOUT, MODEL, NOW, Sum, World
 from fedhome.checked import Checked
 from fedhome.enrolment import Anchor, entry_text, read_entry
 from fedhome.errors import FedHomeError, WireError
-from fedhome.fleet import DIRECTORY, RECORD, SERVER, SERVER_FILE, Fleet, server_keys
+from fedhome.fleet import DIRECTORY, RECORD, SERVER_FILE, Fleet, server_keys
+from fedhome.inviting import SERVER
 from fedhome.secagg import (
     Aggregator,
     Bundle,

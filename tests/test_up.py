@@ -177,7 +177,7 @@ def test_what_is_at_the_front(web: httpx.Client) -> None:
     assert web.get("/health").json() == {"status": "ok"}
     for path in FLEET_PATHS:
         assert web.get(path).status_code == 404
-        answer = web.post(path, headers={"content-type": "application/x-protobuf"})
+        answer = web.post(path, headers={"content-type": "application/protobuf"})
         assert 400 <= answer.status_code < 500, path
         assert answer.status_code != 404, path
     assert web.post(JOIN, content=b"nonsense").status_code == 403

@@ -21,8 +21,9 @@ from fedhome.cli.fleet_words import (
 )
 from fedhome.enrolment import entry_text, fingerprint, home_keys, read_entry
 from fedhome.errors import DirectoryError
-from fedhome.fleet import ANCHOR, AUTHORITY, INVITER, INVITER_KEY, SERVER, Fleet
+from fedhome.fleet import ANCHOR, AUTHORITY, Fleet
 from fedhome.invites import when
+from fedhome.inviting import INVITER, INVITER_KEY, SERVER
 from fedhome.secagg import disk
 
 app = typer.Typer(no_args_is_help=True)
