@@ -9,7 +9,22 @@ from pathlib import Path
 
 import numpy as np
 
+from fedhome.plan import Plan
 from fedhome.runs import RunFolder
+
+
+def tiny_plan(homes: int, rounds: int, **aggregation: object) -> Plan:
+    """Return a plan whose rounds take next to no arithmetic."""
+    return Plan.load(
+        name="tiny",
+        seed=3,
+        data={"homes": homes, "days": 10},
+        model={"hidden": [8]},
+        rounds={"count": rounds, "deadline_s": 60, "quorum": 0.5},
+        personalise={"epochs": 2, "local_epochs": 2},
+        engine={"name": "sequential"},
+        aggregation=aggregation,
+    )
 
 
 def processes_of(folder: Path) -> dict[int, list[str]]:

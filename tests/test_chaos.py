@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from living import assert_same_weights, number_of
+from living import assert_same_weights, number_of, tiny_plan
 
 import fedhome
 from clients.place import Place as HomePlace
@@ -42,15 +42,7 @@ WAIT_S = 180
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
-    return Plan.load(
-        name="tiny",
-        seed=3,
-        data={"homes": HOMES, "days": 10},
-        model={"hidden": [8]},
-        rounds={"count": ROUNDS, "deadline_s": 60, "quorum": 0.5},
-        personalise={"epochs": 2, "local_epochs": 2},
-        engine={"name": "sequential"},
-    )
+    return tiny_plan(HOMES, ROUNDS)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import tomli_w
-from living import assert_same_weights
+from living import assert_same_weights, tiny_plan
 
 import fedhome
 from fedhome.plan import Plan
@@ -37,15 +37,7 @@ WAIT_S = 120
 
 
 def plan_of(rounds: int) -> Plan:
-    return Plan.load(
-        name="tiny",
-        seed=3,
-        data={"homes": HOMES, "days": 10},
-        model={"hidden": [8]},
-        rounds={"count": rounds, "deadline_s": 60, "quorum": 0.5},
-        personalise={"epochs": 2, "local_epochs": 2},
-        engine={"name": "sequential"},
-    )
+    return tiny_plan(HOMES, rounds)
 
 
 class Cutting(threading.Thread):

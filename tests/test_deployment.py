@@ -26,7 +26,7 @@ from flwr.proto.fab_pb2 import Fab
 from flwr.proto.fleet_pb2 import RegisterNodeFleetRequest
 from flwr.proto.runtime_pb2 import AcquireTaskRequest
 from flwr.supercore.constant import TaskType
-from living import assert_same_weights, wait_until_gone
+from living import assert_same_weights, tiny_plan, wait_until_gone
 
 from clients.place import Place as HomePlace
 from clients.releases import release_of
@@ -35,7 +35,6 @@ from fedhome.fleet import Fleet
 from fedhome.flower_fleet import FleetConnection, NodeKey
 from fedhome.flower_link import Control
 from fedhome.invites import Card
-from fedhome.plan import Plan
 from fedhome.registry import Registry
 from fedhome.runs import RunFolder
 from server.place import Place
@@ -145,16 +144,7 @@ def _free_port() -> int:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """A fleet of five homes, all of them admitted and connected."""
     there = Deployment(tmp_path_factory.mktemp("deployment"))
-    plan = Plan.load(
-        name="tiny",
-        seed=3,
-        data={"homes": HOMES, "days": 10},
-        model={"hidden": [8]},
-        rounds={"count": ROUNDS, "deadline_s": 60, "quorum": 0.5},
-        personalise={"epochs": 2, "local_epochs": 2},
-        aggregation={"min_cohort": LEAST},
-        engine={"name": "sequential"},
-    )
+    plan = tiny_plan(HOMES, ROUNDS, min_cohort=LEAST)
     (there.folder / "plan.toml").write_text(plan.to_toml())
     (there.folder / "passphrase").write_text("a passphrase that is long enough\n")
     for table in generate(homes=HOMES, days=plan.data.days, seed=plan.seed):

@@ -16,7 +16,7 @@ from io import FileIO
 from pathlib import Path
 
 import pytest
-from living import assert_same_weights, lines_until, wait_until_gone
+from living import assert_same_weights, lines_until, tiny_plan, wait_until_gone
 from test_server_daemon import PASSPHRASE, World, agents, run, started, told
 
 import fedhome
@@ -115,16 +115,7 @@ def mounted() -> Iterator[Callable[[Path, int], Disk]]:
 
 
 def plan_of(rounds: int, **aggregation: object) -> Plan:
-    return Plan.load(
-        name="tiny",
-        seed=3,
-        data={"homes": HOMES, "days": 10},
-        model={"hidden": [8]},
-        rounds={"count": rounds, "deadline_s": 60, "quorum": 0.5},
-        personalise={"epochs": 2, "local_epochs": 2},
-        engine={"name": "sequential"},
-        aggregation=aggregation,
-    )
+    return tiny_plan(HOMES, rounds, **aggregation)
 
 
 @pytest.fixture(scope="module")

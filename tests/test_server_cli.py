@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from living import tiny_plan
 from typer.testing import CliRunner
 
 from fedhome.cli import app
@@ -45,13 +46,7 @@ PASSPHRASE = "a passphrase that is long enough"  # noqa: S105 - of a fleet in a 
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
-    return Plan.load(
-        name="tiny",
-        seed=3,
-        data={"homes": HOMES, "days": 10},
-        model={"hidden": [8]},
-        rounds={"count": 3},
-    )
+    return tiny_plan(HOMES, 3)
 
 
 @pytest.fixture(scope="module")

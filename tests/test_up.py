@@ -18,6 +18,7 @@ from living import (
     lines_until,
     number_of,
     processes_of,
+    tiny_plan,
     wait_until_gone,
 )
 
@@ -47,15 +48,7 @@ FEDHOME = Path(sys.executable).parent / "fedhome"
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
-    return Plan.load(
-        name="tiny",
-        seed=3,
-        data={"homes": HOMES, "days": 10},
-        model={"hidden": [8]},
-        rounds={"count": ROUNDS, "deadline_s": 60},
-        personalise={"epochs": 2, "local_epochs": 2},
-        engine={"name": "sequential"},
-    )
+    return tiny_plan(HOMES, ROUNDS)
 
 
 @pytest.fixture(scope="module")
