@@ -26,12 +26,12 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
-from clients import enrol
+from clients import enrol, supernode
 from clients.home import Home, find_home
 from clients.secure import Wanted, add, tried_by, wanted
 from fedhome.aggregation import policy_of
 from fedhome.errors import DirectoryError, ManifestError
-from fedhome.flower import EXAMPLES, array_record, content_of, read_flat, reply
+from fedhome.flower import EXAMPLES, array_record, content_of, failure, read_flat, reply
 from fedhome.learning import answers, sums
 from fedhome.learning.answers import Columns
 from fedhome.learning.order import Order, clip_updates
@@ -46,11 +46,15 @@ def build(find: Callable[[Context], Home]) -> ClientApp:
     Args:
         find: Which home a message is for, from Flower's context.
     """
+    return _built(lambda handler: _answering(find, handler))
+
+
+def _built(answering: Callable[[Handler], Callable[[Message, Context], Message]]) -> ClientApp:
     app = ClientApp()
     for kind, handler in HANDLERS.items():
         category, _, action = kind.partition(".")
         register = {"train": app.train, "evaluate": app.evaluate, "query": app.query}[category]
-        register(action or "default")(_answering(find, handler))
+        register(action or "default")(answering(handler))
     return app
 
 
@@ -236,4 +240,21 @@ def _simulated_name(home: Home, context: Context) -> str:
     return home.device.homes[0]
 
 
-app = build(find_home)
+def _behind_node(handler: Handler) -> Callable[[Message, Context], Message]:
+    """Answer for whatever home is behind a Flower node."""
+    simple = _answering(find_home, handler)
+
+    def answer(message: Message, context: Context) -> Message:
+        place = supernode.place_of(context)
+        if place is None:
+            return simple(message, context)
+        try:
+            with supernode.home_at(place) as home:
+                return handler(home, message, context)
+        except Exception as error:  # noqa: BLE001 - Flower would tell the server all of it
+            return failure(message, supernode.reason_for(error))
+
+    return answer
+
+
+app = _built(_behind_node)

@@ -91,8 +91,9 @@ class Partitions(Protocol):
 def find_home(context: Context) -> Home:
     """Return the home behind a Flower node.
 
-    A real home says in its node configuration where its readings are (``data``); a simulated
-    one has a ``partition-id``. The run's configuration names the plan.
+    A home that takes no part in secure sums says in its node configuration where its readings
+    are (``data``); a simulated one has a ``partition-id``. The run's configuration names the
+    plan. (A fleet's home has a folder of its own: :mod:`clients.supernode`.)
 
     Raises:
         DataError: The node's configuration names neither, or the data cannot be used.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from clients.place import (
     PLAN,
     SETTINGS,
     STATUS,
+    UNPACKED,
     Place,
 )
 from clients.releases import KEPT, MODEL, SEEN
@@ -96,6 +98,9 @@ def forget(place: Place) -> list[str]:
         for path in there:
             with disk.errors_of(path):
                 path.unlink()
+        with disk.errors_of(folder):
+            if (folder / UNPACKED).is_dir():
+                shutil.rmtree(folder / UNPACKED)
         _remove_if_empty(models)
         disk.sync(folder)
         _remove_if_empty(folder)

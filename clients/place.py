@@ -34,6 +34,7 @@ from fedhome.secagg import disk
 
 SETTINGS, PLAN, ANCHOR, CA = "home.toml", "plan.toml", "fleet.pub", "ca.pem"
 DIRECTORY, NODE, AT_HAND = "directory.fh", "node.key", "at-hand"
+UNPACKED = "flower"  # where a stock SuperNode unpacks the server's app
 PAUSED, LEFT, STATUS = "paused", "left", "status.json"
 _BOOT = Path("/proc/sys/kernel/random/boot_id")  # drawn at each start of a machine; Linux alone
 

@@ -7,6 +7,7 @@ that neither end can make the other run anything.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
@@ -20,7 +21,14 @@ from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
 from clients.place import Place
-from fedhome.errors import DataError, FedHomeError, ManifestError, StateError
+from fedhome.errors import (
+    DataError,
+    FedHomeError,
+    ManifestError,
+    PlanError,
+    RunError,
+    StateError,
+)
 from fedhome.flower import words_reply
 from fedhome.flower_fleet import message_bytes, message_of
 from fedhome.plan import Plan
@@ -77,6 +85,8 @@ def reason_of(error: Exception) -> str:
             return "the home's readings cannot be used; its own log says why"
         if isinstance(error, StateError):  # its message names the home's files
             return f"the home's state cannot be kept ({error.reason}); its own log says more"
+        if isinstance(error, PlanError | RunError):  # theirs name its folder
+            return "the home's plan or folder cannot be used; its own log says why"
         return str(error)
     where, trace = [], error.__traceback__
     while trace is not None:
@@ -188,6 +198,9 @@ def main(arguments: Sequence[str]) -> int:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO, encoding="ascii")
+    # Before torch is loaded. For batches as small as a home's, threads cost more than they give:
+    # beside another busy process, training took ten times as long with two.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     with Connection(int(arguments[1])) as pipe, suppress(EOFError, OSError):
         serve(pipe, Place(Path(arguments[0])))
     return 0

@@ -100,7 +100,7 @@ class NodeKey:
         return cls(private)
 
     def to_bytes(self) -> bytes:
-        """Return the private key as PEM, as `flower-supernode` reads it too."""
+        """Return the private key as PEM."""
         return self.private.private_bytes(
             serialization.Encoding.PEM,
             serialization.PrivateFormat.PKCS8,

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
+import httpx
 import numpy as np
 import pytest
 import torch
@@ -14,11 +19,13 @@ from torch import nn
 from fedhome.errors import EngineError, PluginError, SourceError
 from fedhome.learning.build import learning_of
 from fedhome.plan import Plan
+from simulations.benchmarks.deployment import each, steps
 from simulations.benchmarks.measure import Case, Measured, RoundClock, run_here
 from simulations.benchmarks.overhead import ARITHMETIC, spent
 from simulations.benchmarks.plain import network
 from simulations.benchmarks.speed import Standing, check_same
 from simulations.benchmarks.stopwatch import Place, Stopwatch, watching
+from simulations.benchmarks.tap import Lines, Tap, Traffic
 from simulations.benchmarks.workloads import L, S, Workload
 from simulations.fleet import gather
 
@@ -175,3 +182,94 @@ def test_a_source_that_is_none_is_refused(
     plan = S.plan(clients=2, rounds=1).change(data={"source": source})
     with pytest.raises(error, match=message):
         gather(plan)
+
+
+@pytest.mark.parametrize("size", [1, 7, 40, 1000])
+def test_requests_are_found_in_pieces_of_any_size(size: int) -> None:
+    sent = (
+        b"POST /v1/fleet/pull-messages HTTP/1.1\r\nhost: a\r\n\r\nPOST /no-request\r\n"
+        b"POST /v1/fleet/push-object HTTP/1.1\r\ncontent-length: 300\r\n\r\n"
+        + bytes(300)
+        + b"GET /health HTTP/1.1\r\n\r\n"
+    )
+    lines = Lines()
+    pieces = [sent[at : at + size] for at in range(0, len(sent), size)]
+    found = [path for piece in pieces for path in lines.paths(piece)]
+    assert found == ["/v1/fleet/pull-messages", "/v1/fleet/push-object", "/health"]
+
+
+class _Echo(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(200)
+        self.send_header("content-length", str(2 * len(body)))
+        self.end_headers()
+        self.wfile.write(2 * body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def _echo() -> Iterator[int]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Echo) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join()
+
+
+def test_a_tap_counts_what_it_passes_on() -> None:
+    body = bytes(range(256)) * 1000
+    begin = datetime.now(UTC).timestamp() - 1
+    with _echo() as port, Tap(to=port) as tap:
+        with httpx.Client(base_url=f"http://127.0.0.1:{tap.port}") as client:
+            for path in ("/a", "/b", "/a"):
+                answer = client.post(path, content=body)
+                assert answer.content == 2 * body
+            heads = 3 * len(answer.request.method)
+        counted = tap.between(begin, begin + 3600)
+        nothing = tap.between(begin - 3600, begin)
+    assert counted.requests == {"/a": 2, "/b": 1}
+    assert 3 * len(body) + heads < counted.up < 3 * len(body) + 2000
+    assert 6 * len(body) < counted.down < 6 * len(body) + 2000
+    assert nothing == Traffic(up=0, down=0, requests={})
+
+
+def test_traffic_of_a_round_and_home() -> None:
+    told = Traffic(up=1200, down=600, requests={"/v1/fleet/push-object": 24, "/health": 6})
+    assert each(told, homes=3, rounds=2) == {
+        "requests": 5,
+        "- push-object": 4,
+        "- /health": 1,
+        "bytes up": 200,
+        "bytes down": 100,
+    }
+
+
+def test_an_agents_steps_are_read_from_its_log() -> None:
+    begin = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
+
+    def line(after_s: float, text: str) -> str:
+        when = (begin + timedelta(seconds=after_s)).astimezone()
+        return f"{when:%Y-%m-%d %H:%M:%S},{when.microsecond // 1000:03d} {text}"
+
+    log = [
+        line(-1, "INFO train is answered: in 9.000 s"),  # in the first round
+        line(1, "INFO train came: fetched in 0.250 s"),
+        line(2.5, "INFO train is answered: in 0.500 s"),
+        line(3, "INFO train is sent: in 0.125 s"),
+        line(4, "INFO query.help came: fetched in 0.250 s"),
+        line(5, "WARNING connected to localhost:1 as node 3"),
+        line(10.001, "INFO query.help is answered: in 9.000 s"),  # after the last one
+    ]
+    found = steps(
+        ["\n".join(log), "\n".join(log[:3])],
+        begin=begin.timestamp(),
+        end=begin.timestamp() + 10,
+        rounds=2,
+    )
+    assert found == {"fetched": 0.1875, "sent": 0.03125, "train answered": 0.25}

@@ -87,7 +87,7 @@ def memory(*, homes: int, days: int, hidden: int, rounds: int, folder: Path) -> 
         processes.until(
             lambda: _state(watched) == "connected", what="the agent connected", timeout_s=_WAIT_S
         )
-        idle = _resident_mb(_number(agent))
+        idle = resident_mb(_number(agent))
         folders = [str(place.folder) for place in others]
         log = server.logs / "others.log"
         processes.start("others", "simulations.light_agents", *folders, log=log)
@@ -96,16 +96,16 @@ def memory(*, homes: int, days: int, hidden: int, rounds: int, folder: Path) -> 
         peaks = {"agent": idle, "worker": 0.0}
 
         def played() -> bool:
-            peaks["agent"] = max(peaks["agent"], _resident_mb(_number(agent)))
-            for worker in _children(_number(agent)):
-                peaks["worker"] = max(peaks["worker"], _resident_mb(worker))
+            peaks["agent"] = max(peaks["agent"], resident_mb(_number(agent)))
+            for worker in children_of(_number(agent)):
+                peaks["worker"] = max(peaks["worker"], resident_mb(worker))
             return playing.process is not None and playing.process.poll() is not None
 
         processes.until(played, what="the run ended")
         processes.until(
-            lambda: not _children(_number(agent)), what="the worker ended", timeout_s=_WAIT_S
+            lambda: not children_of(_number(agent)), what="the worker ended", timeout_s=_WAIT_S
         )
-        after = _resident_mb(_number(agent))
+        after = resident_mb(_number(agent))
     if not run.finished:
         raise EngineError("the run ended with an error", hint=f"its log is in {server.logs}")
     return Memory(idle=idle, agent=peaks["agent"], worker=peaks["worker"], after=after)
@@ -121,7 +121,7 @@ def _number(child: Child) -> int:
     return child.process.pid
 
 
-def _resident_mb(number: int) -> float:
+def resident_mb(number: int) -> float:
     """Return a process's resident set; 0 if it has ended."""
     with suppress(OSError):
         for line in Path(f"/proc/{number}/status").read_text(encoding="ascii").splitlines():
@@ -130,7 +130,7 @@ def _resident_mb(number: int) -> float:
     return 0.0
 
 
-def _children(number: int) -> list[int]:
+def children_of(number: int) -> list[int]:
     """Return the processes that a process's first thread has started."""
     path = Path(f"/proc/{number}/task/{number}/children")
     return [int(word) for word in path.read_text(encoding="ascii").split()]

@@ -1,0 +1,207 @@
+"""A home behind Flower's stock SuperNode, in place of the agent.
+
+``main(folder)`` claims the home's node and becomes ``flower-supernode``. For each message Flower
+starts a process, which runs the app that the *server* sent, opens the home's folder while it
+answers, and ends. So such a home trusts the server with its device, and a message takes seconds;
+the agent (:mod:`clients.agent`) runs the installed app and nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+from flwr.app import Context
+
+from clients.consent import check_consent
+from clients.home import Home, real_home
+from clients.joining import join
+from clients.membership import check_present
+from clients.place import CA, UNPACKED, Place
+from clients.secure import Participant
+from clients.worker import reason_of
+from fedhome import secagg
+from fedhome.aggregation import policy_of
+from fedhome.errors import RunError, StateError
+from fedhome.flower_fleet import NodeKey
+from fedhome.plan import Plan
+from fedhome.secagg import disk
+from fedhome.secagg.store import FileStore
+
+HOME = "home"
+"""In a node's configuration: the home's folder."""
+
+_ENVIRONMENT = {
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "FLWR_DISABLE_UPDATE_CHECK": "1",
+    "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
+    "OMP_NUM_THREADS": "1",  # as in clients.worker
+}
+_log = logging.getLogger("fedhome.supernode")
+
+
+def place_of(context: Context) -> Place | None:
+    """Return the folder of the home behind a Flower node; None where it names none."""
+    folder = context.node_config.get(HOME)
+    return None if folder is None else Place(str(folder))
+
+
+@contextmanager
+def opened(place: Place) -> Iterator[FileStore]:
+    """Hold a home's keys and state while it takes part.
+
+    Args:
+        place: The home's folder.
+
+    Raises:
+        RunError: The home has left, is paused, or nobody agreed to its plan.
+        StateError: ``in-use``, or the state cannot be used.
+    """
+    check_present(place)
+    check_consent(place)
+    if place.paused:
+        raise RunError("the home takes no part for now", hint="`fedhome client resume`")
+    with FileStore.open(place.folder, home=place.settings.home) as store:
+        yield store
+
+
+def machine_of(place: Place, store: FileStore, directory: bytes) -> secagg.Home:
+    """Return a home's part in secure sums.
+
+    Args:
+        place: The home's folder.
+        store: Its keys and state.
+        directory: The fleet's directory.
+
+    Raises:
+        SecAggError: The directory does not hold.
+    """
+    machine = secagg.Home(
+        store.keys,
+        place.anchor.authority,
+        policy=policy_of(Plan.load(place.plan_path)),
+        state=store.state,
+        store=store,
+    )
+    machine.renew(directory)
+    return machine
+
+
+@contextmanager
+def home_at(place: Place) -> Iterator[Home]:
+    """Give the home in a folder for one answer.
+
+    Args:
+        place: The home's folder.
+
+    Raises:
+        RunError: It takes no part, or its node was never claimed.
+        FedHomeError: What else is wrong with it.
+    """
+    settings, directory = place.settings, place.directory
+    if directory is None:
+        raise RunError("the home's node was never claimed", hint="start it by `clients.supernode`")
+    with opened(place) as store:
+        part = Participant(machine_of(place, store, directory))
+        plan = Plan.load(place.plan_path)
+        yield real_home(plan, settings.data, name=settings.home, participant=part)
+
+
+def reason_for(error: Exception) -> str:
+    """Return what the server is told of an error: nothing of the readings, no folder's name."""
+    if isinstance(error, RunError | StateError):
+        _log.warning("a question was not answered: %s", error)
+        return "the home takes no part now; its own log says why"
+    return reason_of(error)
+
+
+def claim(place: Place) -> NodeKey:
+    """Claim the home's node at its server, take the directory, and return the node's key.
+
+    Raises:
+        LinkError: The server cannot be reached, or refuses.
+        SecAggError: The directory does not hold.
+    """
+    key = place.node_key()
+    with opened(place) as store:
+        welcome = join(
+            place.settings.server,
+            place.authorities,
+            fleet=place.anchor.fleet,
+            keys=store.keys,
+            node=key,
+        )
+        machine_of(place, store, welcome.directory)
+    place.keep_directory(welcome.directory)
+    return key
+
+
+def command(place: Place, key_path: str) -> list[str]:
+    """Return the command line of the SuperNode.
+
+    Args:
+        place: The home's folder.
+        key_path: File of the node's private key, in OpenSSH's format.
+
+    Raises:
+        RunError: Flower cannot be told such a folder.
+    """
+    folder = str(place.folder)
+    if not folder.isprintable() or set(folder) & set("\"'\\"):
+        raise RunError(f"{folder!r} cannot stand in Flower's settings", hint="rename the folder")
+    return [
+        str(Path(sys.executable).with_name("flower-supernode")),
+        "--superlink",
+        place.settings.server,
+        "--root-certificates",
+        str(place.folder / CA),
+        "--auth-supernode-private-key",
+        key_path,
+        "--node-config",
+        f'{HOME}="{folder}"',
+        "--port",
+        str(_free_port()),
+    ]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Claim the node of a home's folder, and become Flower's SuperNode."""
+    place = Place(Path(arguments[0]))
+    key = claim(place)
+    with disk.errors_of(place.folder):
+        (place.folder / UNPACKED).mkdir(mode=0o700, exist_ok=True)
+    words = command(place, f"/dev/fd/{_readable(_as_ssh(key))}")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    own = {"PATH": path, "FLWR_HOME": str(place.folder / UNPACKED)}
+    os.execve(words[0], words, {**_ENVIRONMENT, **os.environ, **own})  # noqa: S606 - Flower's own
+
+
+def _as_ssh(key: NodeKey) -> bytes:
+    """Return a node's key as Flower's SuperNode reads it."""
+    return key.private.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.OpenSSH,
+        serialization.NoEncryption(),
+    )
+
+
+def _readable(data: bytes) -> int:
+    """Return a descriptor from which a program in this one's place can read: no file is left."""
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "wb") as file:
+        file.write(data)  # less than a pipe holds
+    os.set_inheritable(reading, True)  # noqa: FBT003 - it takes no names
+    return reading
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port

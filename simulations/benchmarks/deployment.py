@@ -1,0 +1,296 @@
+"""A round over real processes: its seconds, and each home's requests and bytes, beside Flower's.
+
+``python -m simulations.benchmarks.deployment`` runs the default plan over a small fleet of
+processes on this machine, secure sums and all: once as it is, for the time; once with a tap in
+the homes' lines, for the traffic; once with a home behind Flower's stock SuperNode, for what that
+costs; and stock Flower with as many homes and a model as large.
+Traffic is what goes through TLS: heads and bodies of HTTP, between homes and the server's front.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import ssl
+import statistics
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from clients.consent import Consent, plan_digest
+from clients.place import Place as HomePlace
+from fedhome import tls
+from fedhome.errors import EngineError
+from fedhome.plan import Plan
+from fedhome.processes import Processes
+from fedhome.runs import RunFolder
+from server.place import Place
+from simulations.benchmarks.agent_memory import children_of, resident_mb
+from simulations.benchmarks.flower_fleet import Flower, flower
+from simulations.benchmarks.tap import Tap, Traffic
+from simulations.homes import generate
+from simulations.processes import prepare, start
+
+_GOAL_S = 1.0
+_WAIT_S = 120.0
+_FLEET, _STOCK = "/v1/fleet/", "supernode"
+_STEP = re.compile(
+    r"^(?P<day>\S+) (?P<time>\S+) INFO (?P<kind>\S+) "
+    r"(?P<step>came: fetched|is answered:|is sent:) in (?P<seconds>[\d.]+) s$"
+)
+_STEPS = {"came: fetched": "fetched", "is answered:": "answered", "is sent:": "sent"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rounds:
+    """A run's rounds after the first.
+
+    Args:
+        seconds: Of each round, from the end of the one before.
+        parts: Median seconds of a round by part, as the server sees it.
+        home: Mean seconds of a round and home by what the home did.
+        traffic: Over these rounds, of all homes together; None where nobody counted.
+        supernode_mb: Resident memory of the stock SuperNode and its SuperExec while they wait,
+            MB (2^20 bytes); None without one.
+    """
+
+    seconds: tuple[float, ...]
+    parts: Mapping[str, float]
+    home: Mapping[str, float]
+    traffic: Traffic | None = None
+    supernode_mb: float | None = None
+
+
+def ours(
+    plan: Plan, folder: Path, *, homes: int, tapped: bool = False, stock: bool = False
+) -> Rounds:
+    """Run a plan over processes on this machine.
+
+    Args:
+        plan: The plan; it asks all homes in every round.
+        folder: An empty folder.
+        homes: How many.
+        tapped: Count what goes over the homes' lines, which makes the rounds slower.
+        stock: Put the first home behind Flower's stock SuperNode.
+
+    Raises:
+        EngineError: The run failed, or homes were lost.
+        RunError: A process is not up in time.
+    """
+    tables = generate(homes=homes, days=plan.data.days, seed=plan.seed)
+    server, places = prepare(folder / "deployment", plan, tables)
+    run = RunFolder.create(folder / "run", name=plan.name)
+    run.write_plan(plan.to_toml())
+    with ExitStack() as stack:
+        tap = stack.enter_context(_tap(server)) if tapped else None
+        if tap is not None:
+            for place in places:
+                _turn(place, plan, tap.port)
+        processes = stack.enter_context(Processes())
+        start(processes, server, places[stock:])
+        if stock:
+            _start_stock(processes, server, places[0], plan)
+        deploy = ("server.deploy", str(server.folder), str(run.path), str(_WAIT_S))
+        processes.start("run", *deploy, log=server.logs / "run.log", ends=(0, 1))
+        processes.wait("run")
+        waiting_mb = _waiting_mb(processes) if stock else None
+    if not run.finished:
+        raise EngineError("the run failed", hint=(server.logs / "run.log").read_text()[-2000:])
+    closed = [event for event in run.read_events() if event.event == "round-closed"]
+    if any(event.data["homes_answered"] != homes for event in closed):
+        raise EngineError("homes were lost: their rounds cannot be compared", hint="run it again")
+    ends = [event.time.timestamp() for event in closed]
+    texts = [(server.logs / f"{one.folder.name}.log").read_text() for one in places[stock:]]
+    seconds = tuple(after - before for before, after in pairwise(ends))
+    parts = [_parts(event.data, whole) for event, whole in zip(closed[1:], seconds, strict=True)]
+    return Rounds(
+        seconds=seconds,
+        parts={name: statistics.median(part[name] for part in parts) for name in parts[0]},
+        home=steps(texts, begin=ends[0], end=ends[-1], rounds=len(seconds)),
+        traffic=None if tap is None else tap.between(ends[0], ends[-1]),
+        supernode_mb=waiting_mb,
+    )
+
+
+def _parts(row: Mapping[str, object], whole: float) -> dict[str, float]:
+    """Return the seconds of a round by part; the rest is publishing, log and checkpoint."""
+    stem = "seconds_"
+    parts = {
+        name.removeprefix(stem): float(str(value))
+        for name, value in row.items()
+        if name.startswith(stem)
+    }
+    return parts | {"between rounds": whole - sum(parts.values())}
+
+
+def steps(texts: Iterable[str], *, begin: float, end: float, rounds: int) -> dict[str, float]:
+    """Return what agents say of their time, mean seconds of a round and home.
+
+    Args:
+        texts: Each home's log.
+        begin: What was written until then does not count, Unix time in s.
+        end: Nor what was written after.
+        rounds: How many rounds there were between.
+    """
+    spent: dict[str, float] = defaultdict(float)
+    homes = 0
+    for text in texts:
+        homes += 1
+        for line in text.splitlines():
+            found = _STEP.match(line)
+            if found is None:
+                continue
+            written = datetime.strptime(
+                f"{found['day']} {found['time']}", "%Y-%m-%d %H:%M:%S,%f"
+            ).astimezone()
+            if begin < written.timestamp() <= end:
+                step = _STEPS[found["step"]]
+                name = f"{found['kind']} {step}" if step == "answered" else step
+                spent[name] += float(found["seconds"])
+    return {name: seconds / rounds / homes for name, seconds in sorted(spent.items())}
+
+
+def each(traffic: Traffic, *, homes: int, rounds: int) -> dict[str, float]:
+    """Return a home's traffic of a round: requests by path, then bytes."""
+    share = 1 / homes / rounds
+    counted = {path.removeprefix(_FLEET): n * share for path, n in traffic.requests.items()}
+    return {
+        "requests": sum(counted.values()),
+        **{f"- {path}": number for path, number in counted.items()},
+        "bytes up": traffic.up * share,
+        "bytes down": traffic.down * share,
+    }
+
+
+def _start_stock(processes: Processes, server: Place, place: HomePlace, plan: Plan) -> None:
+    """Start a home's SuperNode; its people would have agreed when it joined."""
+    Consent(plan=plan_digest(plan), text="a benchmark", invite="").keep(place)
+    log = server.logs / f"{_STOCK}.log"
+    processes.start(_STOCK, "clients.supernode", str(place.folder), log=log)
+
+
+def _waiting_mb(processes: Processes) -> float:
+    """Return the resident memory of a SuperNode and its SuperExec once they wait."""
+    process = processes.children[_STOCK].process
+    assert process is not None
+    helpers = children_of(process.pid)
+    # SuperExec leaves what has ended unreaped: such a process has no memory any more.
+    processes.until(
+        lambda: not any(resident_mb(one) for helper in helpers for one in children_of(helper)),
+        what="the last answer",
+        timeout_s=_WAIT_S,
+    )
+    return sum(resident_mb(number) for number in (process.pid, *helpers))
+
+
+def _tap(server: Place) -> Tap:
+    """Return a tap that homes take for the front."""
+    outer = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    outer.load_cert_chain(server.tls / tls.CERTIFICATE, server.tls / tls.KEY)
+    inner = ssl.create_default_context(cafile=server.tls / tls.CA)
+    return Tap(to=server.settings.port, inner=inner, outer=outer)
+
+
+def _turn(place: HomePlace, plan: Plan, port: int) -> None:
+    """Let a home speak to another port."""
+    host = place.settings.server.rpartition(":")[0]
+    place.fill(
+        replace(place.settings, server=f"{host}:{port}"),
+        plan=plan,
+        anchor=place.anchor,
+        authorities=place.authorities,
+    )
+
+
+def deployment(
+    homes: Annotated[int, typer.Option(min=3)] = 3,
+    rounds: Annotated[int, typer.Option(min=3)] = 10,
+    stock_rounds: Annotated[int, typer.Option(min=0, help="0: leave SuperNodes out")] = 4,
+    flower_rounds: Annotated[int, typer.Option(min=0, help="0: leave Flower out")] = 4,
+    json_path: Annotated[Path | None, typer.Option("--json", help="write figures here")] = None,
+) -> None:
+    """Show what a round over real processes takes."""
+    plan = Plan.load(
+        name="deployment",
+        data={"homes": homes},
+        rounds={"count": rounds},
+        aggregation={"min_cohort": min(homes, 5)},
+        personalise={"name": "none"},
+    )
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        timed = ours(plan, folder / "timed", homes=homes, tapped=False)
+        tapped = ours(plan, folder / "tapped", homes=homes, tapped=True)
+        size = parameters(folder / "timed" / "run")
+        behind = None
+        if stock_rounds:
+            short = plan.change(rounds={"count": stock_rounds})
+            behind = ours(short, folder / "behind", homes=homes, stock=True)
+        stock = None
+        if flower_rounds:
+            (folder / "flower").mkdir()
+            stock = flower(homes=homes, size=size, rounds=flower_rounds, folder=folder / "flower")
+    assert tapped.traffic is not None
+    found = each(tapped.traffic, homes=homes, rounds=rounds - 1)
+    theirs = None
+    if stock is not None:
+        theirs = each(stock.traffic, homes=homes, rounds=flower_rounds - 1)
+    console = Console()
+    console.print(_times(timed, behind, stock, title=f"{homes} homes, {size:,} parameters"))
+    console.print(_counts(found, theirs))
+    if json_path is not None:
+        told = {
+            "homes": homes,
+            "parameters": size,
+            "ours": asdict(timed) | {"traffic": found},
+            "behind_supernode": behind and asdict(behind),
+            "flower": stock and {"seconds": stock.seconds, "traffic": theirs},
+        }
+        json_path.write_text(json.dumps(told, indent=2), encoding="utf-8")
+
+
+def parameters(folder: Path) -> int:
+    """Return how many numbers a run's model has."""
+    model = RunFolder.open(folder).read_model()
+    return sum(array.size for array in model.parameters.values())
+
+
+def _times(timed: Rounds, behind: Rounds | None, stock: Flower | None, *, title: str) -> Table:
+    table = Table(title=f"{title}: a round after the first", title_style="")
+    table.add_column("")
+    table.add_column("s", justify="right")
+    table.add_row(f"fedhome, median (goal {_GOAL_S})", f"{statistics.median(timed.seconds):.2f}")
+    for name, seconds in timed.parts.items():
+        table.add_row(f"- {name}", f"{seconds:.2f}")
+    for name, seconds in timed.home.items():
+        table.add_row(f"a home: {name}", f"{seconds:.3f}")
+    if behind is not None:
+        table.add_row("one home behind a SuperNode", f"{statistics.median(behind.seconds):.2f}")
+        table.add_row("- its idle memory, MB", f"{behind.supernode_mb:.0f}")
+    if stock is not None:
+        table.add_row("stock Flower", f"{statistics.median(stock.seconds):.2f}")
+    return table
+
+
+def _counts(found: Mapping[str, float], theirs: Mapping[str, float] | None) -> Table:
+    table = Table(title="of a round and home", title_style="")
+    for name in ("", "fedhome", "stock Flower"):
+        table.add_column(name, justify="right" if name else "left")
+    for name in {**found, **(theirs or {})}:
+        cells = [f"{one[name]:,.1f}" if one and name in one else "" for one in (found, theirs)]
+        table.add_row(name, *cells)
+    return table
+
+
+if __name__ == "__main__":
+    typer.run(deployment)
