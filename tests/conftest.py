@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 
 import pytest
 import torch
@@ -12,6 +13,8 @@ from fedhome.flower import quiet
 
 @pytest.fixture(autouse=True, scope="session")
 def _modest() -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as where a shell runs us behind
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # what tests start inherits it
     torch.set_num_threads(1)
     quiet()
     gc.freeze()  # some strategies of Flower's collect garbage in every round: torch is large

@@ -43,7 +43,7 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc"),
 ]
 
-HOMES, ROUNDS = 5, 3
+HOMES, ROUNDS = 5, 12  # long enough for a run to be cancelled in its middle
 FEDHOME = Path(sys.executable).parent / "fedhome"
 PASSPHRASE = "a passphrase that is long enough"  # noqa: S105 - of a fleet in a temporary folder
 DIRECTORY = "directory.fh"
@@ -190,6 +190,7 @@ def test_nobody_watches_and_a_run_is_cancelled_and_goes_on(
             lines_until(second, "error: the run tiny-1 is in progress")
             assert second.wait(30) == 1
         with told(*run(world)) as watching:
+            lines_until(watching, "round 1/")
             with told("cancel", world.server.folder) as cancelling:
                 lines_until(cancelling, "cancelled tiny-1")
                 assert cancelling.wait(30) == 0
