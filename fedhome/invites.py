@@ -20,11 +20,11 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Annotated, Self
 
+from fedhome.cards import Card, Inviter
 from fedhome.enrolment import Anchor, check_name, decoded, encoded, proven, signed_entry
 from fedhome.errors import DirectoryError, WireError
 from fedhome.joining import check_clock
 from fedhome.secagg.directory import HomeEntry, HomeKeys, Signed, Signer, signature_holds
-from fedhome.secagg.sealing import KEY_BYTES
 from fedhome.secagg.wire import Digest, Flag, Id, Key, Kind, Message, number, octets
 
 MOST = 4096
@@ -32,7 +32,7 @@ MOST = 4096
 ENDING = ".invite"
 """How the file of an invite is called, after the home's name."""
 
-_CARD, _INVITE, _INVITER = "fedhome-server-1 ", "fedhome-invite-1 ", "fedhome-inviter-1:"
+_INVITE = "fedhome-invite-1 "
 _TICKET, _ENROLMENT = b"fedhome/ticket/1\0", b"fedhome/enrolment/1\0"
 _MOST_PLAN = 1 << 16
 _WIDTH = 76
@@ -43,70 +43,6 @@ def _plan(value: object) -> object:
     if type(value) is not str or len(value.encode()) > _MOST_PLAN:
         raise WireError(f"a plan is no text of at most {_MOST_PLAN} bytes", reason="size")
     return value
-
-
-class Inviter(Signer):
-    """The owner's everyday key: it signs invites, and what the owner asks the server for.
-
-    It lies unsealed in the owner's folder. It cannot sign directories: a thief of it could make
-    tickets, but the owner admits none that is not in the owner's own list.
-    """
-
-    def public_text(self) -> str:
-        """Return the public half as a line of text, as in ``inviter.pub``."""
-        return encoded(self.public, _INVITER)
-
-    @staticmethod
-    def read_public(text: str) -> bytes:
-        """Return the public half that a line of text holds, 32 bytes.
-
-        Raises:
-            DirectoryError: ``inviter``.
-        """
-        try:
-            public = decoded(text, _INVITER)
-        except WireError:
-            public = b""
-        if len(public) != KEY_BYTES:
-            raise DirectoryError(
-                "this is no inviter's public key",
-                reason="inviter",
-                hint="hand over the owner's file server/inviter.pub as it is",
-            )
-        return public
-
-
-@dataclass(frozen=True, kw_only=True)
-class Card(Message, label="server-card", most=1 << 17):
-    """How a server is reached, and known; public.
-
-    Args:
-        server: ``host:port`` of its front.
-        authorities: Certificates that the server's is checked against, PEM.
-    """
-
-    server: Id
-    authorities: Annotated[bytes, octets(most=1 << 16)]
-
-    def to_text(self) -> str:
-        """Return a line of text, as in ``server.card``."""
-        return encoded(self.to_bytes(), _CARD)
-
-    @classmethod
-    def from_text(cls, text: str) -> Self:
-        """Return the card that a line of text holds.
-
-        Raises:
-            DirectoryError: ``card``.
-        """
-        try:
-            return cls.from_bytes(decoded(text, _CARD))
-        except WireError as error:
-            raise DirectoryError(
-                f"this is no card of a server: {error.message}",
-                reason="card",
-                hint="hand over the server's file server.card as it is",
-            ) from None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,9 +6,10 @@ import time
 from abc import ABC, abstractmethod
 from pathlib import Path
 
+from fedhome.cards import Card, Inviter
 from fedhome.enrolment import Anchor
 from fedhome.errors import DirectoryError
-from fedhome.invites import Card, Enrolment, Invite, Inviter
+from fedhome.invites import Enrolment, Invite
 from fedhome.issued import keys_of
 from fedhome.secagg import disk
 from fedhome.secagg.directory import HomeEntry

@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Self
 
+from fedhome.cards import Card, Inviter
 from fedhome.door import OWNER, ask
 from fedhome.errors import DirectoryError
-from fedhome.invites import MOST, Card, Inviter
+from fedhome.invites import MOST
 from fedhome.joining import check_clock
 from fedhome.secagg.directory import Signed, signature_holds
 from fedhome.secagg.wire import Id, Message, number, octets, several

@@ -12,10 +12,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from fedhome.cards import Inviter
 from fedhome.enrolment import Anchor
 from fedhome.errors import DirectoryError, SecAggError
 from fedhome.fleet import DIRECTORY
-from fedhome.invites import Enrolled, Enrolment, Inviter
+from fedhome.invites import Enrolled, Enrolment
 from fedhome.inviting import INVITER
 from fedhome.issued import keys_of
 from fedhome.leaving import Leave

@@ -30,10 +30,10 @@ from pathlib import Path
 import tomli_w
 
 from fedhome import tls
+from fedhome.cards import Card
 from fedhome.enrolment import Anchor
 from fedhome.errors import DirectoryError, RunError, StateError
 from fedhome.fleet import ANCHOR, CARD, DIRECTORY, server_keys
-from fedhome.invites import Card
 from fedhome.secagg import disk
 from fedhome.secagg.directory import Directory, ServerKeys
 

@@ -26,6 +26,7 @@ from clients import leaving
 from clients.consent import Consent
 from clients.place import Place, Status
 from fedhome import tls
+from fedhome.cards import Card
 from fedhome.cli import app
 from fedhome.enrolment import fingerprint, home_keys
 from fedhome.errors import (
@@ -38,7 +39,7 @@ from fedhome.errors import (
     StateError,
 )
 from fedhome.fleet import Fleet
-from fedhome.invites import Card, Invite
+from fedhome.invites import Invite
 from fedhome.inviting import SERVER
 from fedhome.plan import Plan
 from fedhome.secagg import disk
@@ -513,6 +514,8 @@ def test_forgetting_erases_what_is_ours_alone(world: World) -> None:
     (place.folder / "model").mkdir()
     for name in ("release.fh", "00.seen"):
         (place.folder / "model" / name).write_bytes(b"")
+    (place.folder / "flower" / "apps").mkdir(parents=True)
+    (place.folder / "flower" / "apps" / "app.py").write_text("unpacked by a SuperNode")
     (place.folder / "state.fh.new").write_bytes(b"left by a crash")
     (place.folder / "oak.entry").write_text("public")
     with FileStore.open(place.folder):

@@ -30,11 +30,11 @@ from living import assert_same_weights, tiny_plan, wait_until_gone
 
 from clients.place import Place as HomePlace
 from clients.releases import release_of
+from fedhome.cards import Card
 from fedhome.errors import LinkError
 from fedhome.fleet import Fleet
 from fedhome.flower_fleet import FleetConnection, NodeKey
 from fedhome.flower_link import Control
-from fedhome.invites import Card
 from fedhome.registry import Registry
 from fedhome.runs import RunFolder
 from server.place import Place

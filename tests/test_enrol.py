@@ -17,11 +17,12 @@ import httpx
 import pytest
 
 from fedhome import owner, tls
+from fedhome.cards import Card, Inviter
 from fedhome.door import ENROL, JOIN, LEAVE, OWNER, ask
 from fedhome.enrolment import fingerprint
 from fedhome.errors import LinkError
 from fedhome.fleet import Fleet
-from fedhome.invites import Card, Enrolled, Invite, Inviter
+from fedhome.invites import Enrolled, Invite
 from fedhome.leaving import leave_notice
 from fedhome.plan import Plan
 from fedhome.processes import Processes

@@ -17,10 +17,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from fedhome import fleet
+from fedhome.cards import Inviter
 from fedhome.enrolment import Anchor, entry_text, fingerprint, home_keys, read_entry
 from fedhome.errors import DirectoryError, ParameterError, SecAggError, StateError
 from fedhome.fleet import Fleet, server_keys
-from fedhome.invites import Inviter
 from fedhome.secagg import Directory, Home, HomeEntry, HomeKeys, Policy
 from fedhome.secagg.directory import Signed
 from fedhome.secagg.sealing import Scrypt, SealingKey

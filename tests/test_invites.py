@@ -15,17 +15,11 @@ from hypothesis import strategies as st
 
 from fedhome import fleet as fleet_module
 from fedhome import owner
+from fedhome.cards import Card, Inviter
 from fedhome.enrolment import Anchor
 from fedhome.errors import DirectoryError, SecAggError, StateError, WireError
 from fedhome.fleet import Fleet
-from fedhome.invites import (
-    Card,
-    Enrolled,
-    Enrolment,
-    Invite,
-    Inviter,
-    Ticket,
-)
+from fedhome.invites import Enrolled, Enrolment, Invite, Ticket
 from fedhome.leaving import Leave, leave_notice
 from fedhome.secagg import Directory, HomeKeys
 from fedhome.secagg.directory import Signed

@@ -19,13 +19,14 @@ import clients.joining
 from clients.agent import Agent
 from clients.place import Place, Settings
 from clients.reporting import Reporting
+from fedhome.cards import Card
 from fedhome.cli import app
 from fedhome.enrolment import Anchor, home_keys
 from fedhome.errors import DirectoryError, LinkError, SecAggError
 from fedhome.fleet import Fleet
 from fedhome.flower_fleet import NodeKey
 from fedhome.flower_link import NodeState
-from fedhome.invites import Card, Invite
+from fedhome.invites import Invite
 from fedhome.joining import AHEAD_S, SKEW_S, Claim, Welcome, installed_app
 from fedhome.plan import Plan
 from fedhome.secagg import Directory, HomeKeys

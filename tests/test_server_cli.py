@@ -15,6 +15,7 @@ import pytest
 from living import tiny_plan
 from typer.testing import CliRunner
 
+from fedhome.cards import Card
 from fedhome.cli import app
 from fedhome.errors import (
     DirectoryError,
@@ -26,7 +27,6 @@ from fedhome.errors import (
 )
 from fedhome.events import EventLog
 from fedhome.fleet import AUTHORITY, Fleet, server_keys
-from fedhome.invites import Card
 from fedhome.plan import Plan
 from fedhome.secagg import disk
 from server import deploy

@@ -28,7 +28,15 @@ from clients.tasks import Tasks
 from clients.work import InProcess, Worker
 from clients.worker import reason_of
 from fedhome.enrolment import Anchor, home_keys
-from fedhome.errors import DataError, LinkError, ManifestError, RunError, SourceError
+from fedhome.errors import (
+    DataError,
+    LinkError,
+    ManifestError,
+    PlanError,
+    RunError,
+    SourceError,
+    StateError,
+)
 from fedhome.flower import array_record, blobs_of, failure, take_identity, with_sum
 from fedhome.flower_fleet import message_bytes, message_of
 from fedhome.learning import sums
@@ -172,7 +180,10 @@ def test_the_agent_masks_what_the_worker_gives(make: Callable[[str], Place]) -> 
     machines = Machine(form), Machine(form)
     here = InProcess(place, machines[0]).answer(asked)  # type: ignore[arg-type]
     with closing(Worker(place, machines[1])) as masked:  # type: ignore[arg-type]
+        assert masked.layout is None
         there = masked.answer(asked)
+        # By this the home tells whether a release of the model is of its own kind.
+        assert masked.layout == home.device.learning.layout.hash
     assert blobs_of(there) == blobs_of(here)
     assert blobs_of(there)["bundle"] == b"new keys"
     words = np.frombuffer(blobs_of(there)["upload"], form.lanes.dtype)
@@ -272,7 +283,13 @@ def test_what_a_worker_fails_at_is_told_to_its_home_alone(
 
 def test_what_was_not_foreseen_is_told_by_its_kind(caplog: pytest.LogCaptureFixture) -> None:
     assert reason_of(ValueError("Jane's 21.5 degrees")) == "the app failed: ValueError"
-    assert "Jane" not in reason_of(SourceError("/home/jane/readings.csv"))
+    for error in (
+        SourceError("/home/jane/readings.csv"),
+        PlanError(["no such column"], where="/home/jane/plan.toml"),
+        RunError("/home/jane/home.toml cannot be used"),
+        StateError("/home/jane/state.fh: no room", reason="disk-full"),
+    ):
+        assert "jane" not in reason_of(error)
     with pytest.raises(KeyError) as raised:
         dict[str, int]()["Jane"]
     reason_of(raised.value)

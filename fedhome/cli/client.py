@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fedhome.cli.service import print_written
+from fedhome.cli.service import KindOption, OutOption, UserOption, print_written
 from fedhome.errors import FedHomeError, StateError
 from fedhome.invites import when
-from fedhome.service import LIMITS, REFUSED, Kind, Limits, write_service
+from fedhome.service import LIMITS, REFUSED, Limits, write_service
 
 if TYPE_CHECKING:
     from clients.consent import Consent
@@ -214,19 +214,15 @@ def forget(folder: _Home = Path(), yes: _Yes = False) -> None:
 def service(
     folder: _Home = Path(),
     *,
-    kind: Annotated[Kind, typer.Option(help="What is to run it.")] = "systemd",
-    user: Annotated[
-        bool, typer.Option("--user", help="A unit of your own, not of the whole machine.")
-    ] = False,
+    kind: KindOption = "systemd",
+    user: UserOption = False,
     memory_mb: Annotated[int, typer.Option(help="Memory that it may use, MiB.", min=256)] = LIMITS[
         "client"
     ].memory_mb,
     cpus: Annotated[float, typer.Option(help="Processors that it may use.", min=0.05)] = LIMITS[
         "client"
     ].cpus,
-    out: Annotated[
-        Path, typer.Option(help="Where to write the files.", metavar="DIR", show_default="here")
-    ] = Path(),
+    out: OutOption = Path(),
 ) -> None:
     """Write the files with which the home runs as a service: restarted, limited, locked in."""
     place = _place(folder)

@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from fedhome import owner
 from fedhome.aggregation import check_groups
+from fedhome.cards import Card
 from fedhome.cli.fleet_words import (
     CardFile,
     Folder,
@@ -29,7 +30,7 @@ from fedhome.cli.fleet_words import (
 from fedhome.enrolment import fingerprint
 from fedhome.errors import DirectoryError, LinkError, ParameterError, SecAggError
 from fedhome.fleet import DIRECTORY, Fleet
-from fedhome.invites import Card, Enrolment, when
+from fedhome.invites import Enrolment, when
 from fedhome.leaving import Leave
 from fedhome.plan import Plan
 from fedhome.secagg import disk

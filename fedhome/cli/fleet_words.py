@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fedhome.cards import Card
 from fedhome.errors import StateError
 from fedhome.fleet import CARD, PLAN
-from fedhome.invites import Card
 from fedhome.issued import Issued
 from fedhome.plan import Plan
 from fedhome.secagg import disk

@@ -16,12 +16,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from fedhome.cli.progress import Lines
-from fedhome.cli.service import print_written
+from fedhome.cli.service import KindOption, OutOption, UserOption, print_written
 from fedhome.cli.simulate import resolve
 from fedhome.cli.table import print_summary
 from fedhome.errors import PlanError, RunError
 from fedhome.fleet import DIRECTORY
-from fedhome.service import LIMITS, Kind, Limits, write_service
+from fedhome.service import LIMITS, Limits, write_service
 
 if TYPE_CHECKING:
     from fedhome.events import Event
@@ -265,19 +265,15 @@ def renew(
 def service(
     folder: _Folder = Path(),
     *,
-    kind: Annotated[Kind, typer.Option(help="What is to run it.")] = "systemd",
-    user: Annotated[
-        bool, typer.Option("--user", help="A unit of your own, not of the whole machine.")
-    ] = False,
+    kind: KindOption = "systemd",
+    user: UserOption = False,
     memory_mb: Annotated[int, typer.Option(help="Memory that it may use, MiB.", min=512)] = LIMITS[
         "server"
     ].memory_mb,
     cpus: Annotated[float, typer.Option(help="Processors that it may use.", min=0.1)] = LIMITS[
         "server"
     ].cpus,
-    out: Annotated[
-        Path, typer.Option(help="Where to write the files.", metavar="DIR", show_default="here")
-    ] = Path(),
+    out: OutOption = Path(),
 ) -> None:
     """Write the files with which the server runs as a service: restarted, limited, locked in."""
     place = _place(folder)

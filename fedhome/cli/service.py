@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 
 from fedhome.service import Kind
+
+KindOption = Annotated[Kind, typer.Option("--kind", help="What is to run it.")]
+UserOption = Annotated[
+    bool, typer.Option("--user", help="A unit of your own, not of the whole machine.")
+]
+OutOption = Annotated[
+    Path,
+    typer.Option("--out", help="Where to write the files.", metavar="DIR", show_default="here"),
+]
 
 
 def print_written(

@@ -1,0 +1,93 @@
+"""The server's front and who asks it: what is told to strangers, and how much is listened to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import httpx
+import pytest
+
+from fedhome import door, tls
+from fedhome.door import ENROL, JOIN, ask
+from fedhome.errors import LinkError
+from server.front import Front
+from server.place import Place, Settings
+
+Answer = Callable[[httpx.Request], httpx.Response]
+
+
+def posted(front: Front, path: str, body: bytes) -> httpx.Response:
+    """Post a body to the front, without a network."""
+
+    async def post() -> httpx.Response:
+        transport = httpx.ASGITransport(app=front)
+        async with httpx.AsyncClient(transport=transport, base_url="https://hub") as client:
+            return await client.post(path, content=body)
+
+    return asyncio.run(post())
+
+
+def test_the_servers_own_trouble_is_not_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = Settings(host="127.0.0.1", port=1, link_port=2)
+    front = Front(Place.create(tmp_path / "hub", settings, names=["hub"]))
+    answer = posted(front, ENROL, b"anything")  # the owner's files are missing
+    assert answer.status_code == 503
+    assert str(tmp_path) not in answer.text
+    assert "inviter.pub" not in answer.text
+    assert "inviter.pub" in caplog.text
+    assert posted(front, JOIN, bytes(1 << 16)).status_code == 413
+    assert posted(front, "/v1/fedhome/other", b"").status_code == 404
+
+
+@pytest.fixture
+def answering(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Answer], bytes]:
+    """Ask a server whose answers the test makes."""
+    tls.make_certificates(tmp_path / "tls", ["hub"])
+    authorities = (tmp_path / "tls" / tls.CA).read_bytes()
+    client = httpx.Client
+
+    def asked(answer: Answer) -> bytes:
+        transport = httpx.MockTransport(answer)
+        monkeypatch.setattr(door.httpx, "Client", partial(client, transport=transport))
+        return ask("hub:1", authorities, JOIN, b"question")
+
+    return asked
+
+
+def test_an_answer_is_the_body(answering: Callable[[Answer], bytes]) -> None:
+    assert answering(lambda request: httpx.Response(200, content=request.read() + b"!")) == (
+        b"question!"
+    )
+
+
+def test_a_refusal_is_the_servers_own_words(answering: Callable[[Answer], bytes]) -> None:
+    told = door.refusal("clock", "the clock is off", "set it")
+    with pytest.raises(LinkError, match="the clock is off") as raised:
+        answering(lambda _: httpx.Response(403, content=told))
+    assert (raised.value.reason, raised.value.hint) == ("clock", "set it")
+    with pytest.raises(LinkError) as raised:
+        answering(lambda _: httpx.Response(403, content=b"\xff nonsense"))
+    assert raised.value.reason == "refused"
+
+
+def test_an_answer_without_end_is_not_listened_to(
+    answering: Callable[[Answer], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "_MOST", 1000)
+    sent = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal sent
+        while True:
+            sent += 100
+            yield bytes(100)
+
+    with pytest.raises(LinkError, match="longer than 1000 bytes") as raised:
+        answering(lambda _: httpx.Response(200, content=endless()))
+    assert raised.value.reason == "unreachable"
+    assert sent <= 1200
