@@ -155,6 +155,7 @@ class Agent:
             heart.start()
             _log.warning("connected to %s as node %d", address, welcome.node)
             self._reporting.tell("connected", epoch=epoch)
+            self._trouble = ""
             self._finish_last(connection)
             self._serve(connection, gone)
         finally:
@@ -204,7 +205,7 @@ class Agent:
     def _answer(self, connection: FleetConnection, arrival: Arrival) -> None:
         """Answer one message; its run may have ended meanwhile."""
         begin = time.monotonic()
-        self._keep_at_hand(arrival.kept)
+        disk_says = self._keep_at_hand(arrival.kept)
         run = arrival.message.metadata.run_id
         try:
             wanted = tuple(self._insist(lambda: connection.app_of(run)))
@@ -217,6 +218,7 @@ class Agent:
                 answer = _refused(message, wanted)
             else:
                 answer = self._tasks.answer(message)
+                self._look_at_disk(disk_says or self._tasks.trouble)
             found = time.monotonic()
             _log.info("%s is answered: in %.3f s", kind, found - fetched)
             self._send(connection, answer, found - fetched)
@@ -228,8 +230,8 @@ class Agent:
             _log.warning("a message was dropped: %s", error)
         self._keep_at_hand(None)
 
-    def _keep_at_hand(self, data: bytes | None) -> None:
-        """Keep what is being answered, or forget it; a disk that takes nothing is told once.
+    def _keep_at_hand(self, data: bytes | None) -> StateError | None:
+        """Keep what is being answered, or forget it; return what the disk says against it.
 
         Without it a message that a crash cuts off is only asked for again later.
         """
@@ -237,14 +239,19 @@ class Agent:
             with disk.errors_of(self._place.folder):
                 self._place.at_hand = data
         except StateError as error:
+            return error
+        return None
+
+    def _look_at_disk(self, error: StateError | None) -> None:
+        """Tell once of a disk that does not take what the home has to keep, and of its end."""
+        if error is not None:
             if error.reason != self._trouble:
                 _log.warning("%s: %s", error.reason, error)
                 self._reporting.tell("connected", error.message)
             self._trouble = error.reason
-        else:
-            if self._trouble and data is not None:  # to forget takes no room
-                self._reporting.tell("connected")
-                self._trouble = ""
+        elif self._trouble:
+            self._reporting.tell("connected")
+            self._trouble = ""
 
     def _send(self, connection: FleetConnection, answer: Message, seconds: float) -> None:
         """Send a reply: announce it, then its objects."""

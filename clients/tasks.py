@@ -12,7 +12,7 @@ from clients.work import Work, Worker
 from clients.worker import reason_of
 from fedhome import secagg
 from fedhome.aggregation import policy_of
-from fedhome.errors import UpdateError
+from fedhome.errors import StateError, UpdateError
 from fedhome.flower import APP_RAISED, blob_reply, failure, sum_of
 from fedhome.plan import Plan
 from fedhome.secagg.store import FileStore
@@ -30,11 +30,16 @@ class Tasks:
         place: The home's folder.
         store: Its keys and state.
         work: What does the work that needs torch and the readings.
+
+    Attributes:
+        trouble: What the disk says against keeping the state that the last question asked for;
+            None if nothing.
     """
 
     def __init__(self, place: Place, store: FileStore, work: WorkOf = Worker) -> None:
         self._place = place
         self._last: tuple[tuple[str, str], RecordDict] | None = None
+        self.trouble: StateError | None = None
         self._machine = secagg.Home(
             store.keys,
             place.anchor.authority,
@@ -65,9 +70,11 @@ class Tasks:
         question = (message.metadata.message_type, message.content.object_id)
         if self._last is not None and self._last[0] == question:
             return Message(self._last[1], reply_to=message)
+        self.trouble = None
         try:
             answer = self._answer(message)
         except Exception as error:  # noqa: BLE001 - the process must live on
+            self.trouble = error if isinstance(error, StateError) else None
             return failure(message, reason_of(error), APP_RAISED)
         if answer.has_content() and message.metadata.message_type != BUNDLE:
             self._last = (question, answer.content)  # keys are new each time that they are asked

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -20,11 +19,8 @@ from living import assert_same_weights, lines_until, tiny_plan, wait_until_gone
 from test_server_daemon import PASSPHRASE, World, agents, run, started, told
 
 import fedhome
-from clients import agent as agent_module
 from clients.place import Place as HomePlace
-from clients.reporting import Reporting
-from clients.worker import reason_of
-from fedhome.errors import EventLogError, RunError, StateError
+from fedhome.errors import EventLogError, RunError
 from fedhome.events import EventLog, read_events
 from fedhome.plan import Plan
 from fedhome.processes import Child, Processes
@@ -214,7 +210,7 @@ def test_a_homes_disk_is_full(fleet: Fleet, disk: Disk, tmp_path: Path) -> None:
     disk.fill()
     fleet.until_round_of(HOMES - 1)
     log = fleet.log_of(HOME)
-    assert "disk-full: " in log
+    assert "disk-full: " in log, log
     assert FULL in log
     assert "Traceback" not in log
     assert_sound(place, tmp_path / "copy")
@@ -413,78 +409,3 @@ def test_a_daemon_that_cannot_write_how_a_run_ended(
     assert daemon._settle("mine", DONE)
     assert lines[1].startswith("run mine is finished: ")
     assert getattr(Runs(server).current, "state", "") == FINISHED
-
-
-def test_the_server_is_not_told_where_a_homes_state_lies() -> None:
-    told = reason_of(StateError("/home/ada/state.fh: no room", reason="disk-full", hint="/home"))
-    assert "disk-full" in told
-    assert "/home" not in told
-
-
-class Stop(threading.Event):
-    """Told to wait, it does not, and remembers for how long."""
-
-    def __init__(self, most: int) -> None:
-        super().__init__()
-        self.waits: list[float | None] = []
-        self._most = most
-
-    def wait(self, timeout: float | None = None) -> bool:
-        self.waits.append(timeout)
-        if len(self.waits) == self._most:
-            self.set()
-        return self.is_set()
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> HomePlace:
-    tables = generate(homes=HOMES, days=2, seed=3)
-    return prepare(tmp_path, plan_of(1), tables)[1][0]
-
-
-@pytest.mark.parametrize("reason", ["disk-full", "not-writable"])
-def test_an_agent_waits_for_its_disk(
-    home: HomePlace, monkeypatch: pytest.MonkeyPatch, reason: str
-) -> None:
-    stop, real = Stop(99), FileStore.open
-
-    def opened(folder: Path, **named: str) -> FileStore:
-        if len(stop.waits) < 9:
-            raise StateError("no room", reason=reason)
-        return real(folder, **named)
-
-    monkeypatch.setattr(FileStore, "open", opened)
-    store = agent_module._opened(home, stop)
-    assert store is not None
-    store.close()
-    assert stop.waits == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
-    assert home.status is not None
-    assert (home.status.state, home.status.detail) == ("waiting", "no room")
-    stop = Stop(2)
-    assert agent_module._opened(home, stop) is None, "told to end, it does"
-
-
-def test_an_agent_does_not_wait_for_what_will_not_change(home: HomePlace) -> None:
-    (home.folder / "state.fh").write_bytes(b"nonsense")
-    with pytest.raises(StateError):
-        agent_module._opened(home, Stop(1))
-
-
-def test_a_status_that_cannot_be_written_is_told_once(
-    home: HomePlace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    now = [0.0]
-    reporting = Reporting(home, clock=lambda: now[0])
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", full)
-        for _ in range(5):
-            reporting.tell("connected")
-            now[0] += 10.0
-            reporting.keep()
-    assert len(caplog.records) == 1
-    assert home.status is None
-    reporting.keep()
-    now[0] += 5.0
-    reporting.keep()
-    assert home.status is not None
-    assert home.status.state == "connected"
