@@ -19,6 +19,7 @@ from typing import TypeVar
 from flwr.app import Message
 
 from clients.joining import join
+from clients.looking import Looking
 from clients.place import Place
 from clients.releases import Releases
 from clients.reporting import Reporting
@@ -37,10 +38,8 @@ from fedhome.processes import on_stop
 from fedhome.secagg import disk
 from fedhome.secagg.store import FileStore
 
-_QUICK_S, _USUAL_S = 0.05, 0.5  # pauses between questions: during a round, and otherwise
-_SLOWER = 1.25
 _RELEASE_S, _SOON_S = 300.0, 5.0  # a release is asked for: now and then, and after an answer
-_LOOK_S = 1.0  # how often a pause is looked for that ends, or begins
+_LOOK_S = 1.0  # how often it is looked whether a pause ends, or begins
 _FIRST_BACK_OFF_S, _LONGEST_BACK_OFF_S = 0.5, 60.0
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 0.1, 5.0  # within a message
 _MOST_FAILURES = 5  # of the server, in a row, until a message is given up
@@ -72,6 +71,7 @@ class Agent:
         self._tasks = Tasks(place, store, work)
         self._releases, self._release_due = Releases(place, store.keys), 0.0
         self._stop = threading.Event()
+        self._looking: Looking | None = None
         self._draw = random.Random()  # noqa: S311 - spreads requests in time, hides nothing
         self._back_off = 0.0
         self._trouble = ""  # what the disk said last
@@ -79,6 +79,8 @@ class Agent:
     def stop(self) -> None:
         """Let :meth:`run` end after the message at hand."""
         self._stop.set()
+        if self._looking is not None:
+            self._looking.nudge()
 
     def run(self) -> None:
         """Serve until told to stop.
@@ -167,17 +169,14 @@ class Agent:
             connection.close()
 
     def _serve(self, connection: FleetConnection, gone: threading.Event) -> None:
-        wait_s = _USUAL_S
+        looking = self._looking = Looking(connection)
         while not self._away and not gone.is_set():
-            arrival = connection.pull()
+            arrival = looking.wait(_LOOK_S)
             self._back_off = 0.0
             self._reporting.keep()
             if arrival is None:
                 self._tasks.rest()
-                if wait_s >= _USUAL_S:
-                    self._keep_up()
-                self._stop.wait(wait_s * self._draw.uniform(0.8, 1.2))
-                wait_s = min(_SLOWER * wait_s, _USUAL_S)
+                self._keep_up()
             else:
                 self._answer(connection, arrival)
                 if self._store.unsure:
@@ -187,7 +186,6 @@ class Agent:
                     )
                 soon = time.monotonic() + _SOON_S * self._draw.uniform(1, 2)
                 self._release_due = min(self._release_due, soon)
-                wait_s = _QUICK_S
 
     def _keep_up(self) -> None:
         """Take a newer release of the model, where there is one that holds."""
@@ -210,7 +208,6 @@ class Agent:
         try:
             wanted = tuple(self._insist(lambda: connection.app_of(run)))
             message = self._insist(lambda: connection.fetch(arrival))
-            self._insist(lambda: connection.confirm(message))
             fetched = time.monotonic()
             kind = message.metadata.message_type
             _log.info("%s came: fetched in %.3f s", kind, fetched - begin)

@@ -6,7 +6,7 @@ import time
 from importlib.metadata import version
 
 from fedhome.door import JOIN, ask
-from fedhome.flower_fleet import NodeKey
+from fedhome.flower_node import NodeKey
 from fedhome.joining import Claim, Welcome
 from fedhome.secagg import HomeKeys
 

@@ -28,7 +28,7 @@ import tomli_w
 
 from fedhome.enrolment import Anchor
 from fedhome.errors import RunError
-from fedhome.flower_fleet import NodeKey
+from fedhome.flower_node import NodeKey
 from fedhome.plan import Plan
 from fedhome.secagg import disk
 

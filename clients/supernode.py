@@ -29,7 +29,7 @@ from clients.worker import reason_of
 from fedhome import secagg
 from fedhome.aggregation import policy_of
 from fedhome.errors import RunError, StateError
-from fedhome.flower_fleet import NodeKey
+from fedhome.flower_node import NodeKey
 from fedhome.plan import Plan
 from fedhome.secagg import disk
 from fedhome.secagg.store import FileStore

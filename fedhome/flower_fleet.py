@@ -6,31 +6,29 @@ its retrying code raises SIGINT at an answer 401 and gives up at a torn TLS conn
 
 from __future__ import annotations
 
-from base64 import b64encode
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Self, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeVar
 
 import httpx
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from flwr.app import Message
 from flwr.app.message.message import remove_content_from_message
 from flwr.app.metadata import Metadata
-from flwr.common.constant import TIMESTAMP_HEADER
 from flwr.common.serde import message_from_proto, message_to_proto, run_from_proto
 from flwr.proto.fleet_pb2 import (
     ActivateNodeRequest,
     DeactivateNodeRequest,
     PullMessagesRequest,
+    PullMessagesResponse,
     PushMessagesRequest,
+    PushMessagesResponse,
 )
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
 from flwr.proto.message_pb2 import Message as MessageProto
 from flwr.proto.message_pb2 import ObjectTree
 from flwr.proto.node_pb2 import Node
-from flwr.proto.run_pb2 import GetRunRequest
-from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER, FLEET_HTTP_SIGNATURE_HEADER
+from flwr.proto.run_pb2 import GetRunRequest, GetRunResponse
 from flwr.supercore.date import now
 from flwr.supercore.inflatable.inflatable_object import (
     get_all_nested_objects,
@@ -39,7 +37,6 @@ from flwr.supercore.inflatable.inflatable_object import (
     no_object_id_recompute,
 )
 from flwr.supercore.inflatable.inflatable_protobuf_utils import (
-    make_confirm_message_received_fn_protobuf,
     make_pull_object_fn_protobuf,
     make_push_object_fn_protobuf,
 )
@@ -50,11 +47,21 @@ from flwr.supercore.inflatable.inflatable_utils import (
     pull_objects,
     push_object_contents_from_iterable,
 )
-from flwr.supercore.primitives.asymmetric import sign_message
-from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
 from flwr.supernode.fleet_http_client import FleetHttpClient
+from google.protobuf.wrappers_pb2 import BytesValue
 
 from fedhome.errors import LinkError
+from fedhome.exchange import (
+    ANSWER,
+    HOLD_S,
+    LOOK,
+    MOST_AT_ONCE,
+    Answer,
+    Found,
+    Look,
+    Taken,
+)
+from fedhome.flower_node import NodeKey, Signing
 
 HEARTBEAT_S = 10.0
 """The shortest that Flower allows: a home that died is known to be away after twice as long."""
@@ -66,77 +73,8 @@ PATIENCE: Mapping[str, Any] = {
 }
 """How long an announced object is waited for (10 s), and how often: Flower begins with 1 s."""
 
+_EXCHANGE_S = HOLD_S + 15.0
 Result = TypeVar("Result")
-
-
-class NodeKey:
-    """The key by which Flower knows a home's node; the home's identity is another one.
-
-    Args:
-        private: On a NIST curve, as Flower demands.
-    """
-
-    def __init__(self, private: ec.EllipticCurvePrivateKey) -> None:
-        self.private = private
-
-    @classmethod
-    def create(cls) -> Self:
-        """Make a key."""
-        return cls(ec.generate_private_key(ec.SECP384R1()))
-
-    @classmethod
-    def from_bytes(cls, pem: bytes) -> Self:
-        """Return the key that :meth:`to_bytes` wrote.
-
-        Raises:
-            LinkError: It is none.
-        """
-        try:
-            private = serialization.load_pem_private_key(pem, password=None)
-        except ValueError:
-            private = None
-        if not isinstance(private, ec.EllipticCurvePrivateKey):
-            raise LinkError("the node's key cannot be read", reason="refused", hint="join anew")
-        return cls(private)
-
-    def to_bytes(self) -> bytes:
-        """Return the private key as PEM."""
-        return self.private.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-
-    @property
-    def public(self) -> bytes:
-        """The public key as PEM."""
-        return self.private.public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
-
-
-class _Signing:
-    """Signs each request, as Flower's own interceptor does, whose imports take 10 MB.
-
-    Those belong to an exchange of releases that ends the process where they differ; ours are
-    compared when a home joins.
-    """
-
-    def __init__(self, key: NodeKey) -> None:
-        self._key = key
-
-    def intercept(self, context: ProtobufRequestContext, call_next: ProtobufCall) -> httpx.Response:
-        """Sign the time, and say whose signature it is."""
-        stamp = now().isoformat()
-        signature = sign_message(self._key.private, stamp.encode("ascii"))
-        context.request.headers.update(
-            {
-                FLEET_HTTP_PUBLIC_KEY_HEADER: b64encode(self._key.public).decode("ascii"),
-                TIMESTAMP_HEADER: stamp,
-                FLEET_HTTP_SIGNATURE_HEADER: b64encode(signature).decode("ascii"),
-            }
-        )
-        return call_next(context)
 
 
 class AppName(NamedTuple):
@@ -148,15 +86,17 @@ class AppName(NamedTuple):
 
 @dataclass(frozen=True)
 class Arrival:
-    """A message that came, without its content.
+    """A message that came, not yet put together.
 
     Args:
-        message: The message.
+        message: The message, without its content.
         tree: Names of the objects that its content consists of.
+        came: Those of them that came with it.
     """
 
     message: Message
     tree: ObjectTree
+    came: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def kept(self) -> bytes:
@@ -183,6 +123,22 @@ def message_of(data: bytes) -> Message:
     return message_from_proto(MessageProto.FromString(data))
 
 
+class _Client(FleetHttpClient):
+    """Flower's client, which also says what Flower has no words for."""
+
+    def exchange(self, path: str, data: bytes) -> bytes:
+        """Post one message of :mod:`fedhome.exchange`, and return the answer."""
+        told = self._unary_unary(
+            path=path,
+            rpc_method=path,
+            request=BytesValue(value=data),
+            response_type=BytesValue,
+            timeout=_EXCHANGE_S,
+        )
+        value: bytes = told.value
+        return value
+
+
 class FleetConnection:
     """One connection to a fleet's server.
 
@@ -198,11 +154,12 @@ class FleetConnection:
         self._key = key
         self._node = Node(node_id=0)
         self._apps: dict[int, AppName] = {}
-        self._client = FleetHttpClient.from_server_address(
+        self._last_run = 0
+        self._client = _Client.from_server_address(
             address,
             insecure=False,
             root_certificates=authorities,
-            interceptors=[_Signing(key)],
+            interceptors=[Signing(key)],
         )
 
     def activate(self, node: int) -> None:
@@ -234,12 +191,26 @@ class FleetConnection:
         request = DeactivateNodeRequest(node_id=self._node.node_id)
         _asked(lambda: self._client.DeactivateNode(request))
 
-    def pull(self) -> Arrival | None:
-        """Return the next message for this node; None if there is none."""
-        answer = _asked(lambda: self._client.PullMessages(PullMessagesRequest(node=self._node)))
-        if not answer.messages_list:
-            return None
-        return Arrival(message_from_proto(answer.messages_list[0]), answer.message_object_trees[0])
+    def look(self, wait_s: float = HOLD_S) -> Arrival | None:
+        """Return the next message for this node; None if there was none.
+
+        Args:
+            wait_s: How long the server is to wait for one, at most `HOLD_S`.
+        """
+        pull = PullMessagesRequest(node=self._node).SerializeToString()
+        look = Look(pull=pull, run=self._last_run, wait_ms=round(1000 * wait_s))
+        with _readable():
+            found = Found.from_bytes(_asked(lambda: self._client.exchange(LOOK, look.to_bytes())))
+            pulled = PullMessagesResponse.FromString(found.pulled)
+            if not pulled.messages_list:
+                return None
+            if found.run:
+                run = run_from_proto(GetRunResponse.FromString(found.run).run)
+                self._apps[run.run_id] = AppName(run.fab_id, run.fab_version)
+                self._last_run = run.run_id
+            came = dict(zip(found.names, found.objects, strict=True))
+            message = message_from_proto(pulled.messages_list[0])
+            return Arrival(message, pulled.message_object_trees[0], came)
 
     def app_of(self, run: int) -> AppName:
         """Return the app of a run."""
@@ -250,31 +221,23 @@ class FleetConnection:
         return self._apps[run]
 
     def fetch(self, arrival: Arrival) -> Message:
-        """Return a message with its content; it can be fetched again until it is confirmed."""
+        """Return a message with its content; it can be fetched again until it is answered."""
         run, name = arrival.message.metadata.run_id, arrival.message.metadata.message_id
         pull = make_pull_object_fn_protobuf(self._client.PullObject, self._node, run)
-        wanted = [tree.object_id for tree in iterate_object_tree(arrival.tree)]
-        contents = _asked(lambda: pull_objects(wanted, pull, **PATIENCE))
-        try:
+        contents = dict(arrival.came)
+        names = (tree.object_id for tree in iterate_object_tree(arrival.tree))
+        left = [name for name in names if name not in contents]
+        if left:
+            contents |= _asked(lambda: pull_objects(left, pull, **PATIENCE))
+        with _readable():
             message = inflate_object_from_contents(name, contents)
-        except Exception as error:  # noqa: BLE001 - foreign bytes may raise anything
-            raise LinkError(
-                f"a message cannot be read: {type(error).__name__}", reason="answer"
-            ) from None
-        if not isinstance(message, Message):
-            raise LinkError("what came is no message", reason="answer")
+            if not isinstance(message, Message):
+                raise TypeError
         message.metadata.__dict__["_message_id"] = name
         return message
 
-    def confirm(self, message: Message) -> None:
-        """Tell the server that a message came whole: it then forgets the content."""
-        confirm = make_confirm_message_received_fn_protobuf(
-            self._client.ConfirmMessageReceived, self._node, message.metadata.run_id
-        )
-        _asked(lambda: confirm(message.metadata.message_id))
-
     def announce(self, answer: Message, seconds: float) -> Sending:
-        """Announce a reply; again after an error: it counts once.
+        """Announce a reply, and send what there is room for; again after an error: it counts once.
 
         Args:
             answer: The reply.
@@ -282,20 +245,31 @@ class FleetConnection:
         """
         with no_object_id_recompute():
             answer.metadata.__dict__["_message_id"] = answer.object_id
-            request = PushMessagesRequest(
+            push = PushMessagesRequest(
                 node=self._node,
                 messages_list=[message_to_proto(remove_content_from_message(answer))],
                 message_object_trees=[get_object_tree(answer)],
                 clientapp_runtime_list=[seconds],
             )
-            told = _asked(lambda: self._client.PushMessages(request))
-            wanted = set(told.objects_to_push)
             objects = {
-                name: thing.deflate()
-                for name, thing in get_all_nested_objects(answer).items()
-                if name in wanted
+                name: thing.deflate() for name, thing in get_all_nested_objects(answer).items()
             }
-        return Sending(answer.metadata.run_id, told.session_id, objects)
+        now = _room_for(objects)
+        sent = Answer(
+            push=push.SerializeToString(),
+            asked=answer.metadata.reply_to_message_id,
+            names=tuple(now),
+            objects=tuple(now.values()),
+        )
+        data = _asked(lambda: self._client.exchange(ANSWER, sent.to_bytes()))
+        with _readable():
+            taken = Taken.from_bytes(data)
+            pushed = PushMessagesResponse.FromString(taken.pushed)
+        if taken.refused:
+            raise LinkError("the server waits for this reply no more", reason="session")
+        wanted = set(pushed.objects_to_push) - set(taken.names)
+        left = {name: content for name, content in objects.items() if name in wanted}
+        return Sending(answer.metadata.run_id, pushed.session_id, left)
 
     def push(self, sending: Sending) -> None:
         """Send what is left of an announced reply; again after an error.
@@ -327,6 +301,28 @@ def readdressed(message: Message, node: int) -> Message:
     )
     vars(copy).update(vars(message), _metadata=metadata)
     return copy
+
+
+def _room_for(objects: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return the objects that go into one request."""
+    now, room = {}, MOST_AT_ONCE
+    for name, content in objects.items():
+        if len(content) <= room:
+            now[name] = content
+            room -= len(content)
+    return now
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Turn whatever foreign bytes raise into a `LinkError`."""
+    try:
+        yield
+    except LinkError:
+        raise
+    except Exception as error:  # noqa: BLE001 - foreign bytes may raise anything
+        kind = type(error).__name__
+        raise LinkError(f"a message cannot be read: {kind}", reason="answer") from None
 
 
 def _asked(ask: Callable[[], Result]) -> Result:

@@ -51,7 +51,8 @@ FLEET_PATHS = tuple(
         "confirm-message-received",
     )
 )
-"""What homes need of Flower. They register with us, not with Flower: those two paths are shut."""
+"""What Flower's own SuperNodes need, and homes for what is too large for our own paths
+(:mod:`fedhome.exchange`). They register with us, not with Flower: those two paths are shut."""
 
 _IDLE = {
     "ControlEventLogMiddleware",
@@ -100,6 +101,8 @@ def serve_superlink(port: int, secret: bytes) -> None:
     )
     from flwr.superlink.main import create_app  # noqa: PLC0415
 
+    from fedhome.flower_exchange import Exchange  # noqa: PLC0415
+
     config = SuperLinkLifespanConfig(
         control_address="",
         health_server_address=None,
@@ -129,7 +132,7 @@ def serve_superlink(port: int, secret: bytes) -> None:
         one for one in app.user_middleware if getattr(one.cls, "__name__", "") not in _IDLE
     ]
     uvicorn.run(
-        app,
+        Exchange(app),
         host=LOOPBACK,
         port=port,
         access_log=False,

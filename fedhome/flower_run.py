@@ -45,14 +45,16 @@ from flwr.supercore.retry.retry_invoker import RetryInvoker, exponential
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supercore.task_identity import TaskIdentity
 from flwr.superlink.grid import HttpGrid
+from google.protobuf.wrappers_pb2 import BytesValue, UInt64Value
 
 from fedhome.errors import RunError
+from fedhome.exchange import CHANGES, HOLD_S, Changes
 from fedhome.flower_link import LOOPBACK, Control
 
 _START_S = 60.0  # so long a SuperLink is waited for
 _POLL_S = 0.2
 _KEPT_S = 300.0  # Flower itself gives a transfer up after 180 s of silence
-_FIRST_LOOK_S, _LONGEST_LOOK_S = 0.02, 0.5
+_FIRST_LOOK_S, _LOOK_AGAIN_S, _LONGEST_LOOK_S = 0.02, 0.05, 0.5
 _ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
 
 
@@ -110,6 +112,7 @@ class RunGrid(HttpGrid):
         super().__init__(f"{LOOPBACK}:{port}", insecure=True, token=token)
         self._retry_invoker = _impatient()
         self._arriving: dict[str, _Arriving] = {}
+        self._seen = 0
 
     @property
     def client(self) -> RuntimeHttpClient:
@@ -143,6 +146,23 @@ class RunGrid(HttpGrid):
                     )
                 )
         return came
+
+    def wait(self, seconds: float) -> None:
+        """Return when homes have sent anything since this was asked last, or after some time.
+
+        Args:
+            seconds: How long, at most.
+        """
+        if self._arriving:  # what is on its way is looked for meanwhile
+            seconds = min(seconds, _LOOK_AGAIN_S)
+        asked = Changes(seen=self._seen, wait_ms=round(1000 * min(seconds, HOLD_S)))
+        told = self.client._unary_unary(  # noqa: SLF001 - Flower has no words for it
+            path=CHANGES,
+            rpc_method=CHANGES,
+            request=BytesValue(value=asked.to_bytes()),
+            response_type=UInt64Value,
+        )
+        self._seen = told.value
 
     def _forget(self, wanted: set[str]) -> None:
         """Forget replies that nobody waits for any more."""

@@ -29,6 +29,9 @@ from fedhome.apps import use_app
 from fedhome.errors import FedHomeError, RunError
 from fedhome.spare import spared
 
+if sys.platform != "win32":
+    import resource
+
 _POLL_S = 0.05
 _GRACE_S = 8.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S, _HEALTHY_S = 0.2, 30.0, 10.0
@@ -191,6 +194,15 @@ class Processes:
     def _logs(self) -> str:
         logs = sorted({str(c.log.parent) for c in self.children.values() if c.log is not None})
         return f"the logs in {', '.join(logs)} say more" if logs else ""
+
+
+def allow_many_files() -> None:
+    """Let this process have as many files open, and so connections, as the system allows it."""
+    if sys.platform == "win32":
+        return
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # some systems promise more than they give
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def on_stop(stop: Callable[[], None]) -> None:

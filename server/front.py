@@ -20,10 +20,12 @@ import uvicorn
 from fedhome import fetching, tls
 from fedhome.door import ENROL, HEALTH, JOIN, LEAVE, OWNER, RELEASE, refusal
 from fedhome.errors import FedHomeError, SecAggError, StateError
+from fedhome.exchange import ANSWER, HOLD_S, LOOK, unless_gone
 from fedhome.flower_link import FLEET_PATHS, LOOPBACK, Control
 from fedhome.invites import MOST as MOST_ENROLMENT
 from fedhome.joining import MOST, Welcome
 from fedhome.owner import MOST_REQUEST
+from fedhome.processes import allow_many_files
 from server.enrolments import Enrolments
 from server.nodes import Nodes
 from server.place import Place
@@ -36,7 +38,10 @@ _log = logging.getLogger("fedhome.front")
 Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
 
 _MOST_BYTES = 48 << 20  # Flower cuts arrays into chunks of 20 MB
-_WAIT_S = 30.0
+_WAIT_S = HOLD_S + 10.0
+_MOST_CONNECTIONS = 4000  # a home has two
+PASSED = frozenset({*FLEET_PATHS, LOOK, ANSWER})
+"""The SuperLink's paths that homes reach."""
 _NOT_PASSED = {
     b"connection",
     b"content-encoding",
@@ -79,7 +84,7 @@ class Front:
         self._link = httpx.AsyncClient(
             base_url=f"http://{LOOPBACK}:{port}",
             timeout=_WAIT_S,
-            limits=httpx.Limits(max_connections=200, max_keepalive_connections=100),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=200),
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -90,9 +95,15 @@ class Front:
         if scope["type"] != "http":
             return
         method, path = scope["method"], scope["path"]
-        if method == "POST" and path in FLEET_PATHS:
+        if method == "POST" and path in PASSED:
             body = await _body(scope, receive, _MOST_BYTES)
-            answer = _TOO_LARGE if body is None else await self._passed(path, scope, body)
+            if body is None:
+                answer = _TOO_LARGE
+            else:
+                passed = await unless_gone(receive, self._passed(path, scope, body))
+                if passed is None:
+                    return
+                answer = passed
         elif method == "POST" and (door := self._doors.get(path)):
             body = await _body(scope, receive, door.most)
             answer = _TOO_LARGE if body is None else await self._told(door, body)
@@ -174,6 +185,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run the front of a server's folder until it is told to stop."""
     place = Place(Path(arguments[0]))
     settings = place.settings
+    allow_many_files()
     uvicorn.run(
         Front(place),
         host=settings.host,
@@ -187,6 +199,6 @@ def main(arguments: Sequence[str]) -> int:
         date_header=False,
         timeout_keep_alive=60,
         timeout_graceful_shutdown=3,
-        limit_concurrency=1000,
+        limit_concurrency=_MOST_CONNECTIONS,
     )
     return 0

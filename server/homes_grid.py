@@ -18,7 +18,7 @@ from flwr.supercore.run import Run
 
 from fedhome.flower import SERVER_NODE, failure
 from fedhome.flower_fleet import readdressed
-from server.sums import replies_of
+from server.sums import replies_of, wait_with
 
 FIRST = 2
 AWAY = 5  # Flower's code for a node that is not there
@@ -166,6 +166,10 @@ class HomesGrid(Grid):
             answer.metadata.__dict__["_reply_to_message_id"] = first[sent]
             answers.append(answer)
         return answers
+
+    def wait(self, seconds: float) -> None:
+        """Wait until there may be another reply, or for some time."""
+        wait_with(self.grid, seconds)
 
     def _ask_again(self, waiting: Mapping[str, _Asked]) -> None:
         """Repeat questions that were not answered for long: they may have been lost on the way."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fedhome.flower_link import serve_superlink
+from fedhome.processes import allow_many_files
 from server.place import Place
 
 
@@ -17,5 +18,6 @@ def main(arguments: Sequence[str]) -> int:
     """
     place = Place(Path(arguments[0]))
     os.environ["FLWR_HOME"] = str(place.link)
+    allow_many_files()
     serve_superlink(place.settings.link_port, place.secret)
     return 0

@@ -219,4 +219,13 @@ def _pulled(grid: Grid, names: list[str], timeout_s: float | None) -> Iterator[M
         if waiting and time.monotonic() > deadline:
             return
         if waiting and not came:
-            time.sleep(_POLL_S)
+            wait_with(grid, _POLL_S)
+
+
+def wait_with(grid: Grid, seconds: float) -> None:
+    """Wait until a grid may have another reply, where it can tell, or for some time."""
+    wait = getattr(grid, "wait", None)
+    if wait is None:
+        time.sleep(seconds)
+    else:
+        wait(seconds)

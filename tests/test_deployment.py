@@ -33,8 +33,9 @@ from clients.releases import release_of
 from fedhome.cards import Card
 from fedhome.errors import LinkError
 from fedhome.fleet import Fleet
-from fedhome.flower_fleet import FleetConnection, NodeKey
+from fedhome.flower_fleet import FleetConnection
 from fedhome.flower_link import Control
+from fedhome.flower_node import NodeKey
 from fedhome.registry import Registry
 from fedhome.runs import RunFolder
 from server.place import Place
@@ -270,7 +271,7 @@ def test_a_home_gets_no_other_homes_messages(world: Deployment) -> None:
             with pytest.raises(LinkError):
                 connection.activate(node)
             with pytest.raises(LinkError) as refused:
-                connection.pull()
+                connection.look()
             assert refused.value.reason == "refused"
         finally:
             connection.close()

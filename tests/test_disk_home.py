@@ -122,7 +122,7 @@ class Wire:
     def __init__(self) -> None:
         self.asked = self.sent = 0
 
-    def pull(self) -> Arrival:
+    def look(self) -> Arrival:
         self.asked += 1
         return arrival(self.asked)
 
@@ -131,8 +131,6 @@ class Wire:
 
     def fetch(self, arrival: Arrival) -> Message:
         return arrival.message
-
-    def confirm(self, message: Message) -> None: ...
 
     def announce(self, answer: Message, _: float) -> Message:
         return answer
@@ -182,7 +180,7 @@ def test_a_home_tells_once_of_its_disk_whatever_is_refused(
         wire: Any = Wire()
 
         def ask() -> None:
-            agent._answer(wire, wire.pull())
+            agent._answer(wire, wire.look())
 
         with monkeypatch.context() as patch:
             if refused == "the message":

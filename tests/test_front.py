@@ -13,6 +13,7 @@ import pytest
 from fedhome import door, tls
 from fedhome.door import ENROL, JOIN, ask
 from fedhome.errors import LinkError
+from fedhome.exchange import LOOK
 from server.front import Front
 from server.place import Place, Settings
 
@@ -91,3 +92,30 @@ def test_an_answer_without_end_is_not_listened_to(
         answering(lambda _: httpx.Response(200, content=endless()))
     assert raised.value.reason == "unreachable"
     assert sent <= 1200
+
+
+def test_a_home_that_hangs_up_waits_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(host="127.0.0.1", port=1, link_port=2)
+    front = Front(Place.create(tmp_path / "hub", settings, names=["hub"]))
+    events = [{"type": "http.request", "body": b"look"}, {"type": "http.disconnect"}]
+    ended: list[str] = []
+
+    async def post(path: str, **_: object) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(path)
+
+    async def receive() -> dict[str, object]:
+        await asyncio.sleep(0)
+        return dict(events.pop(0))
+
+    async def send(event: object) -> None:
+        raise AssertionError(event)
+
+    monkeypatch.setattr(front._link, "post", post)
+    scope = {"type": "http", "method": "POST", "path": LOOK, "headers": []}
+    asyncio.run(front(scope, receive, send))
+    assert ended == [LOOK]

@@ -24,8 +24,8 @@ from fedhome.cli import app
 from fedhome.enrolment import Anchor, home_keys
 from fedhome.errors import DirectoryError, LinkError, SecAggError
 from fedhome.fleet import Fleet
-from fedhome.flower_fleet import NodeKey
 from fedhome.flower_link import NodeState
+from fedhome.flower_node import NodeKey
 from fedhome.invites import Invite
 from fedhome.joining import AHEAD_S, SKEW_S, Claim, Welcome, installed_app
 from fedhome.plan import Plan

@@ -27,7 +27,7 @@ from clients.joining import join
 from clients.place import Place as HomePlace
 from fedhome.enrolment import home_keys
 from fedhome.errors import LinkError
-from fedhome.flower_fleet import NodeKey
+from fedhome.flower_node import NodeKey
 from fedhome.plan import Plan
 from fedhome.processes import Processes
 from fedhome.runs import RunFolder

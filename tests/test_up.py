@@ -27,11 +27,13 @@ from clients.joining import join
 from fedhome.door import JOIN
 from fedhome.enrolment import home_keys
 from fedhome.errors import LinkError
-from fedhome.flower_fleet import FleetConnection, NodeKey
-from fedhome.flower_link import FLEET_PATHS
+from fedhome.exchange import CHANGES
+from fedhome.flower_fleet import FleetConnection
+from fedhome.flower_node import NodeKey
 from fedhome.plan import Plan
 from fedhome.processes import Processes
 from fedhome.runs import RunFolder
+from server.front import PASSED
 from server.place import Place
 from simulations.homes import generate
 from simulations.processes import prepare, start
@@ -158,6 +160,7 @@ def web(server: Place) -> Iterator[httpx.Client]:
         "//v1/control/list-nodes",
         "/v1/runtime/acquire-task",
         "/v1/runtime/push-messages",
+        CHANGES,
     ],
 )
 def test_nothing_else_is_at_the_front(web: httpx.Client, path: str) -> None:
@@ -168,7 +171,7 @@ def test_nothing_else_is_at_the_front(web: httpx.Client, path: str) -> None:
 
 def test_what_is_at_the_front(web: httpx.Client) -> None:
     assert web.get("/health").json() == {"status": "ok"}
-    for path in FLEET_PATHS:
+    for path in PASSED:
         assert web.get(path).status_code == 404
         answer = web.post(path, headers={"content-type": "application/protobuf"})
         assert 400 <= answer.status_code < 500, path
@@ -191,7 +194,7 @@ def test_a_stranger_is_told_nothing(server: Place, tmp_path: Path) -> None:
         with pytest.raises(LinkError):
             connection.activate(1)
         with pytest.raises(LinkError):
-            connection.pull()
+            connection.look()
     finally:
         connection.close()
 
