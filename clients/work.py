@@ -9,6 +9,7 @@ part in a sum, and hands over words that the agent masks.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from functools import cached_property
@@ -27,6 +28,7 @@ from fedhome import secagg
 from fedhome.errors import SecAggError
 from fedhome.flower import blob_reply, failure
 from fedhome.flower_fleet import message_bytes, message_of
+from fedhome.plan import Plan
 from fedhome.processes import Child
 
 _LOOK_S = 1.0  # a process that the worker left behind could hold the pipe open
@@ -58,7 +60,7 @@ class Worker:
     Args:
         place: The home's folder.
         machine: The home's part in secure sums.
-        clock: Seconds, for how long the process was idle.
+        clock: Seconds, for how long the process was idle, or took.
     """
 
     def __init__(
@@ -66,6 +68,8 @@ class Worker:
     ) -> None:
         self._place, self._machine, self._clock = place, machine, clock
         self._idle_s = place.settings.worker_idle_s
+        # Whatever takes longer is late for its round anyway; a process may hang for ever.
+        self._patience_s = Plan.load(place.plan_path).rounds.deadline_s
         self._running: _Running | None = None
         self._used = 0.0
         self.layout: str | None = None
@@ -87,6 +91,8 @@ class Worker:
             raise
         except (EOFError, OSError, ValueError) as error:
             how = "it cannot be started" if self._running is None else self._running.close()
+            if isinstance(error, TimeoutError):
+                how = f"it took longer than the {self._patience_s:.0f} s of a round"
             self._running = None
             _log.error("the worker is lost: %s, %s", type(error).__name__, how)
             return failure(message, f"the home's worker ended before it had answered: {how}")
@@ -113,11 +119,12 @@ class Worker:
         if self._running is not None and self._running.ended:
             self.close()
         if self._running is None:
-            self._running = _Running(self._place)
+            self._running = _Running(self._place, self._clock)
             _log.info("a worker was started")
         running = self._running
         joined: secagg.Joined | None = None
         refusal: SecAggError | None = None
+        running.late = self._clock() + self._patience_s
         running.tell(message=message_bytes(message))
         while True:
             match running.told():
@@ -150,12 +157,17 @@ class _Running:
 
     Args:
         place: The home's folder.
+        clock: Seconds.
+
+    Attributes:
+        late: When nothing is waited for any more.
 
     Raises:
         OSError: It cannot be started.
     """
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, clock: Callable[[], float]) -> None:
+        self.late, self._clock = math.inf, clock
         self._pipe: Connection[Any, Any]
         self._pipe, theirs = Pipe()
         number = theirs.fileno()
@@ -185,6 +197,7 @@ class _Running:
 
         Raises:
             EOFError: The process ended.
+            TimeoutError: It does not answer.
         """
         return msgpack.unpackb(self.frame())
 
@@ -193,6 +206,8 @@ class _Running:
         while not self._pipe.poll(_LOOK_S):
             if self.ended and not self._pipe.poll():
                 raise EOFError
+            if self._clock() > self.late:
+                raise TimeoutError
         return self._pipe.recv_bytes()
 
     def close(self) -> str:

@@ -229,6 +229,25 @@ def test_a_worker_that_is_killed_in_the_middle_is_replaced(make: Callable[[str],
         assert len(numbers_of(killed)) == 1
 
 
+def test_a_worker_that_hangs_is_replaced(make: Callable[[str], Place]) -> None:
+    now = 0.0
+
+    def hang() -> None:
+        nonlocal now
+        (number,) = numbers_of(hanging)
+        os.kill(number, signal.SIGSTOP)
+        now = 3601.0
+
+    place = make("secure")
+    asked = question("query.census", with_sum(RecordDict(), {"manifest": b"signed"}))
+    machine = Machine(census_form(Layout(("w",), ((2,),))), on_join=hang)
+    with closing(Worker(place, machine, clock=lambda: now)) as hanging:  # type: ignore[arg-type]
+        answer = hanging.answer(asked)
+        assert why(answer).endswith("it took longer than the 3600 s of a round")
+        assert numbers_of(hanging) == []
+        assert hanging.answer(question("query", RecordDict())).has_content()
+
+
 @pytest.mark.slow
 def test_a_worker_that_was_killed_while_idle_is_not_missed(worker: Worker) -> None:
     asked = question("query", RecordDict())
