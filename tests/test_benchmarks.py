@@ -19,7 +19,7 @@ from torch import nn
 from fedhome.errors import EngineError, PluginError, SourceError
 from fedhome.learning.build import learning_of
 from fedhome.plan import Plan
-from simulations.benchmarks.deployment import each, steps
+from simulations.benchmarks.deployment import each, hour, steps
 from simulations.benchmarks.measure import Case, Measured, RoundClock, run_here
 from simulations.benchmarks.overhead import ARITHMETIC, spent
 from simulations.benchmarks.plain import network
@@ -248,6 +248,8 @@ def test_traffic_of_a_round_and_home() -> None:
         "bytes up": 200,
         "bytes down": 100,
     }
+    assert hour(told, homes=3)["- push-object"] == 60 * 8
+    assert hour(told, homes=3)["bytes up"] == 60 * 400
 
 
 def test_an_agents_steps_are_read_from_its_log() -> None:

@@ -60,6 +60,7 @@ class Rounds:
         parts: Median seconds of a round by part, as the server sees it.
         home: Mean seconds of a round and home by what the home did.
         traffic: Over these rounds, of all homes together; None where nobody counted.
+        idle: The same in a minute after the run.
         supernode_mb: Resident memory of the stock SuperNode and its SuperExec while they wait,
             MB (2^20 bytes); None without one.
     """
@@ -68,6 +69,7 @@ class Rounds:
     parts: Mapping[str, float]
     home: Mapping[str, float]
     traffic: Traffic | None = None
+    idle: Traffic | None = None
     supernode_mb: float | None = None
 
 
@@ -104,6 +106,7 @@ def ours(
         processes.start("run", *deploy, log=server.logs / "run.log", ends=(0, 1))
         processes.wait("run")
         waiting_mb = _waiting_mb(processes) if stock else None
+        idle = None if tap is None else tap.minute()
     if not run.finished:
         raise EngineError("the run failed", hint=(server.logs / "run.log").read_text()[-2000:])
     closed = [event for event in run.read_events() if event.event == "round-closed"]
@@ -118,6 +121,7 @@ def ours(
         parts={name: statistics.median(part[name] for part in parts) for name in parts[0]},
         home=steps(texts, begin=ends[0], end=ends[-1], rounds=len(seconds)),
         traffic=None if tap is None else tap.between(ends[0], ends[-1]),
+        idle=idle,
         supernode_mb=waiting_mb,
     )
 
@@ -170,6 +174,11 @@ def each(traffic: Traffic, *, homes: int, rounds: int) -> dict[str, float]:
         "bytes up": traffic.up * share,
         "bytes down": traffic.down * share,
     }
+
+
+def hour(minute: Traffic, *, homes: int) -> dict[str, float]:
+    """Return a home's traffic of an hour like a minute that was counted."""
+    return {name: 60 * number for name, number in each(minute, homes=homes, rounds=1).items()}
 
 
 def _start_stock(processes: Processes, server: Place, place: HomePlace, plan: Plan) -> None:
@@ -241,20 +250,23 @@ def deployment(
             (folder / "flower").mkdir()
             stock = flower(homes=homes, size=size, rounds=flower_rounds, folder=folder / "flower")
     assert tapped.traffic is not None
+    assert tapped.idle is not None
     found = each(tapped.traffic, homes=homes, rounds=rounds - 1)
-    theirs = None
+    idle, theirs, their_idle = hour(tapped.idle, homes=homes), None, None
     if stock is not None:
         theirs = each(stock.traffic, homes=homes, rounds=flower_rounds - 1)
+        their_idle = hour(stock.idle, homes=homes)
     console = Console()
     console.print(_times(timed, behind, stock, title=f"{homes} homes, {size:,} parameters"))
-    console.print(_counts(found, theirs))
+    console.print(_counts(found, theirs, title="of a round and home"))
+    console.print(_counts(idle, their_idle, title="of an idle hour and home"))
     if json_path is not None:
         told = {
             "homes": homes,
             "parameters": size,
-            "ours": asdict(timed) | {"traffic": found},
+            "ours": asdict(timed) | {"traffic": found, "idle": idle},
             "behind_supernode": behind and asdict(behind),
-            "flower": stock and {"seconds": stock.seconds, "traffic": theirs},
+            "flower": stock and {"seconds": stock.seconds, "traffic": theirs, "idle": their_idle},
         }
         json_path.write_text(json.dumps(told, indent=2), encoding="utf-8")
 
@@ -282,8 +294,8 @@ def _times(timed: Rounds, behind: Rounds | None, stock: Flower | None, *, title:
     return table
 
 
-def _counts(found: Mapping[str, float], theirs: Mapping[str, float] | None) -> Table:
-    table = Table(title="of a round and home", title_style="")
+def _counts(found: Mapping[str, float], theirs: Mapping[str, float] | None, *, title: str) -> Table:
+    table = Table(title=title, title_style="")
     for name in ("", "fedhome", "stock Flower"):
         table.add_column(name, justify="right" if name else "left")
     for name in {**found, **(theirs or {})}:

@@ -115,10 +115,12 @@ class Flower:
     Args:
         seconds: Of each round after the first.
         traffic: Over these rounds, of all homes together.
+        idle: Of all homes together, in a minute after the run.
     """
 
     seconds: tuple[float, ...]
     traffic: Traffic
+    idle: Traffic
 
 
 def flower(*, homes: int, size: int, rounds: int, folder: Path) -> Flower:
@@ -176,9 +178,9 @@ def flower(*, homes: int, size: int, rounds: int, folder: Path) -> Flower:
         if found["answered"] != homes or found["mean"] != rounds:
             raise EngineError(f"Flower lost homes: {found}", hint="run it again")
         _, *ends = found["ends"]  # the first is before any round
-        passed = tap.between(ends[0], ends[-1])
+        passed, idle = tap.between(ends[0], ends[-1]), tap.minute()
     seconds = tuple(after - before for before, after in pairwise(ends))
-    return Flower(seconds=seconds, traffic=passed)
+    return Flower(seconds=seconds, traffic=passed, idle=idle)
 
 
 def free_port() -> int:

@@ -17,6 +17,7 @@ _LINE = re.compile(rb"(?:GET|POST) (/\S*) HTTP/1\.1\r\n")
 _HOST, _PIECE = "127.0.0.1", 1 << 16
 _LONGEST_LINE = 200
 _WAIT_S, _CLOSING_S = 10.0, 0.1
+_SETTLED_S, _MINUTE_S = 20.0, 60.0  # after a run, homes still fetch its last model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +100,13 @@ class Tap:
     def between(self, begin: float, end: float) -> Traffic:
         """Return what went over the line between two times, Unix time in s."""
         return traffic([piece for piece in self._pieces if begin < piece.time <= end])
+
+    def minute(self) -> Traffic:
+        """Return what goes over the line in a minute in which nobody asks the homes anything."""
+        time.sleep(_SETTLED_S)
+        begin = time.time()
+        time.sleep(_MINUTE_S)
+        return self.between(begin, begin + _MINUTE_S)
 
     async def _serve(self, homes: asyncio.StreamReader, to_homes: asyncio.StreamWriter) -> None:
         with suppress(OSError, asyncio.CancelledError):
