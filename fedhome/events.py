@@ -18,6 +18,7 @@ Kinds that the report understands, with the data that it looks for (all optional
 - ``run-started``, ``run-resumed``, ``fleet-ready``: plan, data, engine, seed, aggregation, score
   (the name of the primary metric), homes, command (text, or a list of arguments), versions
   (name to version)
+- ``begins-with``: plan and round of the model that the run begins with
 - ``round-closed``: round; the numbers are in ``rounds.parquet``
 - ``round-failed``, ``round-unused``: round, homes, needed, reason
 - ``sum-failed``: round, stage, homes, reason: a group's sum was not opened

@@ -8,6 +8,7 @@
         rounds.parquet       one row for each round (fedhome.results)
         homes.parquet        one row for each home and model (fedhome.results)
         model.safetensors    the global model
+        start.safetensors    the one that it began with, if that was another run's
         checkpoint/          what resuming needs
         report.html          the report
 
@@ -16,22 +17,18 @@ One process at a time writes to a folder; any number may read it meanwhile.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import secrets
 import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import safetensors
-import safetensors.numpy
 from numpy.typing import NDArray
 
 from fedhome.errors import RunError
@@ -50,7 +47,7 @@ from fedhome.results import (
     scores,
     summary,
 )
-from fedhome.update import Layout
+from fedhome.saved import SavedModel, read_saved, to_bytes, unreadable
 
 __all__ = [
     "CHOICES",
@@ -69,23 +66,6 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, kw_only=True)
-class SavedModel:
-    """A model as it lies in a run's folder.
-
-    Args:
-        parameters: float32 arrays by name, in the order of the model's layout.
-        layout_hash: Hash of that layout, see :class:`fedhome.update.Layout`.
-        plan: Name of the plan.
-        round: The round after which it was saved.
-    """
-
-    parameters: Mapping[str, NDArray[np.float32]]
-    layout_hash: str
-    plan: str
-    round: int
-
-
 class RunFolder:
     """The files of one run.
 
@@ -100,6 +80,7 @@ class RunFolder:
         self.events_path = self.path / "events.jsonl"
         self.rounds_path = self.path / "rounds.parquet"
         self.homes_path = self.path / "homes.parquet"
+        self.start_path = self.path / "start.safetensors"
         self.model_path = self.path / "model.safetensors"
         self.checkpoint_path = self.path / "checkpoint"
         self.report_path = self.path / "report.html"
@@ -192,7 +173,7 @@ class RunFolder:
         try:
             return self.plan_path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise _unreadable(self.plan_path, error) from None
+            raise unreadable(self.plan_path, error) from None
 
     def read_events(self) -> list[Event]:
         """Return the run's events, none before its log is begun.
@@ -251,16 +232,7 @@ class RunFolder:
         other = [name for name, array in parameters.items() if array.dtype != np.float32]
         if other:
             raise RunError(f"{self.model_path}: {', '.join(other)} are not float32")
-        # safetensors stores the bytes as they lie in memory, whatever the strides say.
-        arrays = {name: np.asarray(array, order="C") for name, array in parameters.items()}
-        metadata = {
-            "layout": Layout.of(parameters).hash,
-            "names": json.dumps(list(parameters)),
-            "plan": plan,
-            "round": str(round_number),
-        }
-        data = _in_fixed_order(safetensors.numpy.save(arrays, metadata))
-        write_atomically(self.model_path, data)
+        write_atomically(self.model_path, to_bytes(parameters, plan, round_number))
 
     def read_model(self) -> SavedModel:
         """Return the model.
@@ -268,23 +240,20 @@ class RunFolder:
         Raises:
             RunError: It is missing, damaged, or of another layout than it says.
         """
-        try:
-            with safetensors.safe_open(self.model_path, framework="numpy") as file:
-                metadata = file.metadata() or {}
-                names = json.loads(metadata["names"])
-                parameters = {name: file.get_tensor(name) for name in names}
-                round_number = int(metadata["round"])
-                plan, layout_hash = metadata["plan"], metadata["layout"]
-        except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
-            raise _unreadable(self.model_path, error) from None
-        if Layout.of(parameters).hash != layout_hash:
-            raise RunError(
-                f"{self.model_path} does not have the layout that it says",
-                hint="it was altered after the run: take it from a copy",
-            )
-        return SavedModel(
-            parameters=parameters, layout_hash=layout_hash, plan=plan, round=round_number
-        )
+        return read_saved(self.model_path)
+
+    def write_start(self, model: SavedModel) -> None:
+        """Let the run begin with a model that another one ended with."""
+        data = to_bytes(model.parameters, model.plan, model.round)
+        write_atomically(self.start_path, data)
+
+    def read_start(self) -> SavedModel | None:
+        """Return the model that this run begins with; None if that is a new one.
+
+        Raises:
+            RunError: It is damaged, or of another layout than it says.
+        """
+        return read_saved(self.start_path) if self.start_path.exists() else None
 
     def _holds_run(self) -> bool:
         return self.plan_path.exists() or self.events_path.exists()
@@ -337,16 +306,7 @@ def _read_table(path: Path) -> pa.Table:
     try:
         return pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
-        raise _unreadable(path, error) from None
-
-
-def _in_fixed_order(data: bytes) -> bytes:
-    """Return safetensors bytes with a sorted header: the library's order is random."""
-    size = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + size])
-    text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text + data[8 + size :]
+        raise unreadable(path, error) from None
 
 
 def _next_free(root: Path, name: str) -> Path:
@@ -379,12 +339,4 @@ def _unmakeable(path: Path, error: OSError) -> RunError:
     return RunError(
         f"the folder {path} cannot be made: {error.strerror}",
         hint="name a folder that you may write to",
-    )
-
-
-def _unreadable(path: Path, error: Exception) -> RunError:
-    if isinstance(error, FileNotFoundError):
-        return RunError(f"{path} is missing", hint="did the run get that far?")
-    return RunError(
-        f"{path} cannot be read: {type(error).__name__}", hint="it is damaged: take a copy"
     )

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 from flwr.serverapp import Grid
+from numpy.typing import NDArray
 
+from fedhome.errors import RunError
 from fedhome.events import EventLog
 from fedhome.learning.local import LocalLearning
 from fedhome.plan import Plan
@@ -45,7 +48,8 @@ def run_plan(
     Raises:
         PlanError: The strategy refuses its arguments.
         RoundError: Too many rounds in a row failed, or no home could personalise.
-        RunError: The checkpoint cannot be used, or the folder cannot be written.
+        RunError: The checkpoint or the first model cannot be used, or the folder cannot be
+            written.
     """
     layout = learning.layout
     rounds = Rounds(
@@ -53,7 +57,7 @@ def run_plan(
         strategy=strategy_of(plan, homes),
         grid=grid,
         layout=layout,
-        initial=learning.initial,
+        initial=_initial(learning, folder, log, told=not resumed),
         folder=folder,
         log=log,
         publisher=publisher,
@@ -77,3 +81,20 @@ def run_plan(
     )
     if rows:  # in secure sums the server learns no single home's scores
         folder.write_homes(homes_table(rows))
+
+
+def _initial(
+    learning: LocalLearning, folder: RunFolder, log: EventLog, *, told: bool
+) -> NDArray[np.float32]:
+    """Return the first parameters: new ones, or those that another run ended with."""
+    start, layout = folder.read_start(), learning.layout
+    if start is None:
+        return learning.initial
+    if start.layout_hash != layout.hash:
+        raise RunError(
+            f"the model of {start.plan} has another shape than that of this plan",
+            hint="begin with a model of the same inputs, layers and outputs, or with none",
+        )
+    if told:
+        log.append("begins-with", plan=start.plan, round=start.round)
+    return layout.flatten(start.parameters)

@@ -73,6 +73,7 @@ def simulate(
     plan: Plan | None = None,
     *,
     out: Path | str | None = None,
+    start: Path | str | None = None,
     on_event: Callable[[Event], None] | None = None,
 ) -> Result:
     """Run a simulation.
@@ -80,13 +81,17 @@ def simulate(
     Args:
         plan: The plan; None for the default scenario: 100 synthetic homes.
         out: Folder of the run; None for the next free ``runs/NAME-1``, ``runs/NAME-2``, ...
+        start: Folder of a run whose model this one begins with; None for a new model.
         on_event: Called with every event of the run's log, as it happens.
 
     Raises:
         FedHomeError: What went wrong, and what to do about it.
     """
     plan = plan or Plan.load(_DEFAULT)
+    first = None if start is None else RunFolder.open(start).read_model()
     folder = RunFolder.create(out, name=plan.name)
+    if first is not None:
+        folder.write_start(first)
     folder.write_plan(plan.to_toml())
     return _run(plan, folder, on_event=on_event, resumed=False)
 

@@ -114,3 +114,31 @@ def test_a_strategy_that_cannot_be_built_is_told_before_anything_is_trained(
 def test_synthetic_homes_learn_from_the_first_line(tmp_path: Path) -> None:
     result = fedhome.simulate(tiny.plan(rounds={"count": 1}), out=tmp_path / "run")
     assert result.rounds["homes_answered"].to_pylist() == [4]
+
+
+def test_a_run_begins_with_the_model_of_another(plan: Plan, tmp_path: Path) -> None:
+    first = fedhome.simulate(plan, out=tmp_path / "first")
+    events: list[Event] = []
+    begin = tmp_path / "first"
+    second = fedhome.simulate(plan, out=tmp_path / "second", start=begin, on_event=events.append)
+    start = second.folder.read_start()
+    assert start is not None
+    for name, array in first.model.parameters.items():
+        np.testing.assert_array_equal(start.parameters[name], array)
+    (told,) = [event.data for event in events if event.event == "begins-with"]
+    assert told == {"plan": plan.name, "round": first.model.round}
+    # Trained further from there: better at once than the first run was after its first round.
+    losses = [run.rounds.column("validation_loss")[0].as_py() for run in (first, second)]
+    assert losses[1] < losses[0]
+    assert first.folder.read_start() is None
+
+
+def test_a_model_of_another_shape_is_no_beginning(plan: Plan, tmp_path: Path) -> None:
+    fedhome.simulate(plan, out=tmp_path / "first")
+    larger = plan.change(model={"hidden": [5]})
+    with pytest.raises(RunError, match="another shape") as refused:
+        fedhome.simulate(larger, out=tmp_path / "second", start=tmp_path / "first")
+    assert "same inputs" in refused.value.hint
+    with pytest.raises(RunError, match=r"model\.safetensors is missing"):
+        fedhome.simulate(plan, out=tmp_path / "third", start=tmp_path / "second")
+    assert not (tmp_path / "third").exists()

@@ -66,6 +66,9 @@ class Lines:
             return f"dropped a reply: {escape(data['reason'])}" if self._dropped == 1 else ""
         others: dict[str, Callable[[], str]] = {
             "note": lambda: f"note: {escape(data['text'])}",
+            "begins-with": lambda: (
+                f"begins with the model of {escape(data['plan'])}, round {data['round']}"
+            ),
             "run-resumed": lambda: "going on with an interrupted run",
             "round-failed": lambda: (
                 f"round {data['round']} failed: {data['homes']} homes answered, "

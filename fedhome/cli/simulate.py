@@ -38,6 +38,9 @@ def simulate(  # noqa: PLR0917 - typer gives them by name
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run.", metavar="runs/NAME")
     ] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="Begin with the model of another run.", metavar="RUN")
+    ] = None,
     resume: Annotated[
         Path | None, typer.Option(help="Go on with an interrupted run.", metavar="RUN")
     ] = None,
@@ -49,7 +52,7 @@ def simulate(  # noqa: PLR0917 - typer gives them by name
     console = Console()
     resolved = Plan()
     if resume is not None:
-        given = (plan, sets, data, engine, ray_address, seed, out)
+        given = (plan, sets, data, engine, ray_address, seed, out, start)
         if any(value is not None for value in given):
             raise PlanError(
                 ["--resume takes the plan of the run and nothing else"],
@@ -69,7 +72,7 @@ def simulate(  # noqa: PLR0917 - typer gives them by name
         if resume is not None:
             result = world.resume(resume, on_event=watch)
         else:
-            result = world.simulate(resolved, out=out, on_event=watch)
+            result = world.simulate(resolved, out=out, start=start, on_event=watch)
     print_summary(console, result.folder)
 
 
