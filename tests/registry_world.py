@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from fedhome.errors import RegistryError
 from fedhome.registry import Draft, Model, Origin, Registry, Release, release_of
 from fedhome.registry.shelf import put_release
 from fedhome.secagg import Directory, ServerKeys
@@ -97,6 +98,20 @@ def contents(folder: Path) -> dict[str, bytes]:
     """Return the bytes of all files below a folder, by name."""
     files = (path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def reason_of(call: Any, *arguments: Any, **more: Any) -> str:
+    """Return why the registry refuses a call."""
+    with pytest.raises(RegistryError) as caught:
+        call(*arguments, **more)
+    assert type(caught.value) is RegistryError
+    assert caught.value.hint
+    return caught.value.reason
+
+
+def faults_of(registry: Registry) -> list[tuple[int, str]]:
+    """Return what is wrong with a registry, by the releases' numbers."""
+    return [(fault.number, fault.reason) for fault in registry.verify().faults]
 
 
 class Crash(Exception):  # noqa: N818 - it stands for a power cut

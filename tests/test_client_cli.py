@@ -1,378 +1,64 @@
-"""`fedhome client` on a home's device, against a real front over TLS."""
+"""`fedhome client` in a home that has joined, against a real front over TLS."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import signal
-import socket
-import ssl
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-import uvicorn
-from click.testing import Result
-from typer.testing import CliRunner
+from client_world import (
+    World,
+    disk_held,
+    fedhome,
+    front_of,
+    join,
+    joined,
+    not_started,
+    owned_in,
+    refused,
+    started,
+    until,
+    world_of,
+    write_readings,
+)
 
 from clients import leaving
 from clients.consent import Consent
-from clients.place import Place, Status
-from fedhome import tls
-from fedhome.cards import Card
-from fedhome.cli import app
-from fedhome.enrolment import fingerprint, home_keys
-from fedhome.errors import (
-    DataError,
-    DirectoryError,
-    FedHomeError,
-    LinkError,
-    PlanError,
-    RunError,
-    StateError,
-)
+from clients.place import Status
+from fedhome.errors import LinkError, RunError, StateError
 from fedhome.fleet import Fleet
-from fedhome.invites import Invite
-from fedhome.inviting import SERVER
-from fedhome.plan import Plan
 from fedhome.secagg import disk
-from fedhome.secagg.sealing import Scrypt
 from fedhome.secagg.store import FileStore
-from server.front import Front
 from server.place import Place as ServerPlace
-from server.place import Settings as ServerSettings
 
-HOST = "127.0.0.1"
-WEEK_S = 7 * 86_400
-PLAN = Plan.load(
-    name="tiny", data={"lags": [1, 2], "gap": 2}, model={"hidden": [4]}, rounds={"count": 1}
-)
-HOURS = 24 * 9
-
-
-@dataclass
-class World:
-    """An owner, a server with its front, and a device's folder.
-
-    Args:
-        fleet: The owner's folder.
-        card: The server's.
-        device: Where the device's commands run.
-        server: The server's folder.
-    """
-
-    fleet: Fleet
-    card: Card
-    device: Path
-    server: ServerPlace
-
-    def invite(
-        self, home: str = "oak", *, plan: str | None = None, card: Card | None = None
-    ) -> Path:
-        """Write an invite; two for the same home differ."""
-        text = PLAN.to_toml() if plan is None else plan
-        expires = int(time.time()) + WEEK_S
-        made = self.fleet.invite(home, card=card or self.card, plan=text, expires=expires)
-        path = self.device / f"{home}.invite"
-        path.write_text(made.to_text())
-        return path
-
-    def pending(self) -> list[str]:
-        """Return which tickets' enrolments the server keeps."""
-        return sorted(path.name for path in (self.server.folder / "enrolments").glob("*.*"))
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="secret files need POSIX locks")
 
 
 @pytest.fixture(scope="module")
 def owned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Fleet, ServerPlace]]:
-    cheap = Scrypt(salt=b"0123456789abcdef", log2_n=10, r=8, p=1)
-    root = tmp_path_factory.mktemp("fleet")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Scrypt, "fresh", lambda: cheap)
-        fleet = Fleet.create(root / "owner", "correct horse")
-    settings = ServerSettings(host=HOST, port=_free_port(), link_port=_free_port())
-    server = ServerPlace.create(root / "server", settings, names=[HOST])
-    shutil.copytree(root / "owner" / SERVER, server.fleet, dirs_exist_ok=True)
-    with fleet:
-        yield fleet, server
+    with owned_in(tmp_path_factory.mktemp("fleet")) as owned:
+        yield owned
 
 
 @pytest.fixture(scope="module")
 def front(owned: tuple[Fleet, ServerPlace]) -> Iterator[None]:
-    _, place = owned
-    config = uvicorn.Config(
-        Front(place),
-        host=HOST,
-        port=place.settings.port,
-        ssl_certfile=place.tls / tls.CERTIFICATE,
-        ssl_keyfile=str(place.tls / tls.KEY),
-        ssl_version=ssl.PROTOCOL_TLS_SERVER,
-        log_level="error",
-        ws="none",  # what it would import for them is deprecated
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    until(lambda: server.started)
-    yield
-    server.should_exit = True
-    thread.join()
+    with front_of(owned[1]):
+        yield
 
 
 @pytest.fixture
 def world(
     owned: tuple[Fleet, ServerPlace], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> World:
-    """An owner and a server that is away; readings lie in the device's folder."""
-    fleet, server = owned
-    shutil.rmtree(server.folder / "enrolments", ignore_errors=True)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-    write_readings(tmp_path / "readings.parquet")
-    card = Card(
-        server=f"{HOST}:{server.settings.port}", authorities=(server.tls / tls.CA).read_bytes()
-    )
-    return World(fleet, card, tmp_path, server)
-
-
-def write_readings(path: Path, hours: int = HOURS, target: str = "load_kwh") -> None:
-    times = [1_700_000_000 // 3600 * 3600 + 3600 * hour for hour in range(hours)]
-    load = [0.5 + (hour % 24) / 24 + (hour % 7) / 50 for hour in range(hours)]
-    columns = {
-        "time": pa.array(times, pa.timestamp("s", tz="UTC")),
-        target: pa.array(load),
-        "outdoor_c": pa.array([float(hour % 24) for hour in range(hours)]),
-    }
-    pq.write_table(pa.table(columns), path)
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind((HOST, 0))
-        port: int = free.getsockname()[1]
-        return port
-
-
-def until(done: Callable[[], bool], seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
-def fedhome(*words: object, answer: str | None = None) -> Result:
-    return CliRunner().invoke(app, ["client", *map(str, words)], input=answer)
-
-
-def join(invite: Path, *words: object, answer: str | None = "y\n") -> Result:
-    return fedhome("join", invite, "--data", "readings.parquet", *words, answer=answer)
-
-
-def refused(result: Result, kind: type[FedHomeError], words: str) -> FedHomeError:
-    assert isinstance(result.exception, kind), result.output
-    assert words in str(result.exception)
-    return result.exception
-
-
-def joined(world: World) -> Place:
-    """Return the folder of a home that has joined."""
-    done = join(world.invite())
-    assert done.exit_code == 0, done.exception
-    return Place(world.device / "oak")
-
-
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="secret files need POSIX locks")
-
-
-@pytest.mark.usefixtures("front")
-def test_a_device_joins(world: World) -> None:
-    done = join(world.invite())
-    assert done.exit_code == 0, done.exception
-    for words in (
-        f"{HOURS} rows over 9.0 days, 2023-11-14 to 2023-11-23",
-        "2: load_kwh, outdoor_c",
-        "tiny: predict load_kwh",
-        "WHAT LEAVES THIS DEVICE\n",
-        f"  server  {world.card.server}\n",
-        "Take part as oak? [y/N]: y",
-        "next: `fedhome client start oak`",
-    ):
-        assert words in done.output
-    place = Place(world.device / "oak")
-    keys, made = home_keys("oak", place.folder)
-    assert not made
-    assert f"fingerprint: {fingerprint(keys.entry())}" in done.output
-    assert place.settings.data == str(world.device / "readings.parquet")
-    assert (place.settings.home, place.settings.server) == ("oak", world.card.server)
-    assert (place.anchor, place.authorities) == (world.fleet.anchor, world.card.authorities)
-    consent = Consent.of(place)
-    assert consent is not None
-    assert consent.text in done.output
-    # The server has it, and the owner admits these very keys.
-    (name,) = world.pending()
-    (entry,) = world.fleet.admit((world.server.folder / "enrolments" / name).read_bytes())
-    assert entry == keys.entry()
-    world.fleet.revoke("oak")
-
-
-@pytest.mark.usefixtures("front")
-def test_joining_again_keeps_the_keys_and_the_consent(world: World) -> None:
-    place = joined(world)
-    keys, _ = home_keys("oak", place.folder)
-    settings = (place.folder / "home.toml").read_text()
-    (place.folder / "home.toml").write_text(settings.replace("120.0", "7.5"))
-    before = (place.folder / "consent.json").read_bytes()
-    again = join(world.device / "oak.invite", answer=None)  # nobody is asked
-    assert again.exit_code == 0, again.exception
-    assert "agreed to the same on" in again.output
-    assert "kept the keys" in again.output
-    newer = join(world.invite(), answer=None)
-    assert newer.exit_code == 0, newer.exception
-    assert home_keys("oak", place.folder)[0].entry() == keys.entry()
-    assert (place.folder / "consent.json").read_bytes() == before
-    assert place.settings.worker_idle_s == 7.5  # what was changed by hand stays
-    assert len(world.pending()) == 2
-
-
-@pytest.mark.usefixtures("front")
-def test_a_new_plan_asks_anew(world: World) -> None:
-    place = joined(world)
-    before = place.plan_path.read_bytes()
-    invite = world.invite(plan=PLAN.change(rounds={"count": 2}).to_toml())
-    declined = join(invite, answer="n\n")
-    assert "WHAT LEAVES THIS DEVICE" in declined.output
-    assert place.plan_path.read_bytes() == before
-    assert join(invite).exit_code == 0
-    assert place.plan_path.read_bytes() != before
-    assert started(place)
-
-
-def test_declining_writes_and_sends_nothing(world: World) -> None:
-    for answer in ("n\n", "\n", ""):
-        declined = join(world.invite(), answer=answer)
-        assert declined.exit_code == 1
-        assert not (world.device / "oak").exists()
-    assert "nothing was written, and nothing was sent" in join(world.invite(), answer="n\n").output
-
-
-def test_a_server_that_is_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    invite = world.invite(card=Card(server=f"{HOST}:9", authorities=world.card.authorities))
-    error = refused(join(invite), LinkError, "cannot be reached")
-    assert "try again" in error.hint
-    place = Place(world.device / "oak")
-    keys, made = home_keys("oak", place.folder)
-    assert not made
-    refused(fedhome("start", "oak"), RunError, "join")
-    refused(fedhome("status", "oak"), RunError, "join")
-    # It comes back: the very same keys enrol.
-    posted: list[bytes] = []
-
-    def ask(server: str, authorities: bytes, _: str, body: bytes) -> bytes:
-        assert (server, authorities) == (f"{HOST}:9", world.card.authorities)
-        posted.append(body)
-        return answered.to_bytes()
-
-    from fedhome.invites import Enrolled  # noqa: PLC0415
-
-    answered = Enrolled(admitted=True)
-    monkeypatch.setattr("clients.membership.ask", ask)
-    done = join(invite)
-    assert done.exit_code == 0, done.exception
-    assert "has admitted this home already" in done.output
-    assert world.fleet.check(posted[0]).entry == keys.entry()
-
-
-@pytest.mark.usefixtures("front")
-def test_what_the_server_refuses_is_told(world: World) -> None:
-    invite = world.invite()
-    assert join(invite).exit_code == 0
-    # The same invite on a second device.
-    error = refused(join(invite, "--home", "other"), LinkError, "used by another device")
-    assert error.hint
-    refused(fedhome("start", "other"), RunError, "join")
-
-
-def test_an_invite_that_does_not_hold(world: World) -> None:
-    text = world.invite().read_text()
-    path = world.device / "bad.invite"
-    path.write_text(text[:-40])
-    refused(join(path), DirectoryError, "damaged")
-    path.write_bytes(b"\xff\xfe")
-    refused(join(path), DirectoryError, "damaged")
-    refused(join(world.device / "none.invite"), StateError, "none.invite")
-    fleet = world.fleet
-    old = Invite.create(
-        fleet.inviter, anchor=fleet.anchor, home="oak", card=world.card, plan="", expires=1
-    )
-    path.write_text(old.to_text())
-    refused(join(path), DirectoryError, "held until 1970-01-01")
-    for plan, words in (("a = [", "not TOML"), ("[data]\ncolour = 1", "data.colour")):
-        refused(join(world.invite(plan=plan)), PlanError, words)
-    assert not (world.device / "oak").exists()
-
-
-def test_readings_that_do_not_fit(world: World) -> None:
-    invite = world.invite()
-    write_readings(world.device / "readings.parquet", target="power")
-    refused(join(invite), DataError, "'load_kwh' is not a column")
-    write_readings(world.device / "readings.parquet", hours=12)
-    refused(join(invite), DataError, "too few whole rows")
-    (world.device / "readings.parquet").unlink()
-    refused(join(invite), DataError, "readings.parquet")
-    assert not (world.device / "oak").exists()
-
-
-@pytest.mark.usefixtures("front")
-def test_a_folder_is_one_homes_of_one_fleet(world: World, tmp_path: Path) -> None:
-    place = joined(world)
-    refused(join(world.invite("elm"), "--home", "oak"), RunError, "is of home oak")
-    (place.folder / "home.toml").unlink()  # as after a lost answer: the keys tell it too
-    refused(join(world.invite("elm"), "--home", "oak"), StateError, "is of home 'oak'")
-    cheap = Scrypt(salt=b"0123456789abcdef", log2_n=10, r=8, p=1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Scrypt, "fresh", lambda: cheap)
-        with Fleet.create(tmp_path / "stranger", "correct horse") as stranger:
-            other = World(stranger, world.card, world.device, world.server)
-            refused(join(other.invite()), RunError, "another fleet")
-    assert join(world.invite()).exit_code == 0
-    with disk_held(place.folder):
-        refused(join(world.invite()), StateError, "in use")
-
-
-class disk_held:  # noqa: N801 - reads as what it does
-    """Hold a folder as its agent does."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def __enter__(self) -> None:
-        self._lock = disk.lock(self._folder)
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._lock)
-
-
-def started(place: Place) -> list[str]:
-    """Return the command that `start` becomes."""
-    commands: list[list[str]] = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "execv", lambda _, words: commands.append(words))
-        done = fedhome("start", place.folder)
-    assert done.exit_code == 0, done.output
-    return commands[0]
-
-
-def not_started(place: Place, words: str) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "execv", lambda *_: pytest.fail("it was started"))
-        done = fedhome("start", place.folder)
-    assert (done.exit_code, words in done.output) == (78, True), done.output
+    """The server is away, unless a test uses its front."""
+    return world_of(owned, tmp_path, monkeypatch)
 
 
 @pytest.mark.usefixtures("front")

@@ -1,0 +1,203 @@
+"""A fleet's owner, its front over TLS and a device: for the tests of `fedhome client`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import uvicorn
+from click.testing import Result
+from typer.testing import CliRunner
+
+from clients.place import Place
+from fedhome import tls
+from fedhome.cards import Card
+from fedhome.cli import app
+from fedhome.errors import FedHomeError
+from fedhome.fleet import Fleet
+from fedhome.inviting import SERVER
+from fedhome.plan import Plan
+from fedhome.secagg import disk
+from fedhome.secagg.sealing import Scrypt
+from server.front import Front
+from server.place import Place as ServerPlace
+from server.place import Settings as ServerSettings
+
+HOST = "127.0.0.1"
+WEEK_S = 7 * 86_400
+PLAN = Plan.load(
+    name="tiny", data={"lags": [1, 2], "gap": 2}, model={"hidden": [4]}, rounds={"count": 1}
+)
+HOURS = 24 * 9
+
+
+@dataclass
+class World:
+    """An owner, a server with its front, and a device's folder.
+
+    Args:
+        fleet: The owner's folder.
+        card: The server's.
+        device: Where the device's commands run.
+        server: The server's folder.
+    """
+
+    fleet: Fleet
+    card: Card
+    device: Path
+    server: ServerPlace
+
+    def invite(
+        self, home: str = "oak", *, plan: str | None = None, card: Card | None = None
+    ) -> Path:
+        """Write an invite; two for the same home differ."""
+        text = PLAN.to_toml() if plan is None else plan
+        expires = int(time.time()) + WEEK_S
+        made = self.fleet.invite(home, card=card or self.card, plan=text, expires=expires)
+        path = self.device / f"{home}.invite"
+        path.write_text(made.to_text())
+        return path
+
+    def pending(self) -> list[str]:
+        """Return which tickets' enrolments the server keeps."""
+        return sorted(path.name for path in (self.server.folder / "enrolments").glob("*.*"))
+
+
+@contextmanager
+def owned_in(root: Path) -> Iterator[tuple[Fleet, ServerPlace]]:
+    """Yield an owner's open fleet and its server's folder."""
+    cheap = Scrypt(salt=b"0123456789abcdef", log2_n=10, r=8, p=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Scrypt, "fresh", lambda: cheap)
+        fleet = Fleet.create(root / "owner", "correct horse")
+    settings = ServerSettings(host=HOST, port=_free_port(), link_port=_free_port())
+    server = ServerPlace.create(root / "server", settings, names=[HOST])
+    shutil.copytree(root / "owner" / SERVER, server.fleet, dirs_exist_ok=True)
+    with fleet:
+        yield fleet, server
+
+
+@contextmanager
+def front_of(place: ServerPlace) -> Iterator[None]:
+    """Let a server's front answer over TLS."""
+    config = uvicorn.Config(
+        Front(place),
+        host=HOST,
+        port=place.settings.port,
+        ssl_certfile=place.tls / tls.CERTIFICATE,
+        ssl_keyfile=str(place.tls / tls.KEY),
+        ssl_version=ssl.PROTOCOL_TLS_SERVER,
+        log_level="error",
+        ws="none",  # what it would import for them is deprecated
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    until(lambda: server.started)
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def world_of(
+    owned: tuple[Fleet, ServerPlace], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> World:
+    """Return an owner and its server; readings lie in the device's folder, where commands run."""
+    fleet, server = owned
+    shutil.rmtree(server.folder / "enrolments", ignore_errors=True)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("COLUMNS", "200")
+    write_readings(folder / "readings.parquet")
+    card = Card(
+        server=f"{HOST}:{server.settings.port}", authorities=(server.tls / tls.CA).read_bytes()
+    )
+    return World(fleet, card, folder, server)
+
+
+def write_readings(path: Path, hours: int = HOURS, target: str = "load_kwh") -> None:
+    times = [1_700_000_000 // 3600 * 3600 + 3600 * hour for hour in range(hours)]
+    load = [0.5 + (hour % 24) / 24 + (hour % 7) / 50 for hour in range(hours)]
+    columns = {
+        "time": pa.array(times, pa.timestamp("s", tz="UTC")),
+        target: pa.array(load),
+        "outdoor_c": pa.array([float(hour % 24) for hour in range(hours)]),
+    }
+    pq.write_table(pa.table(columns), path)
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind((HOST, 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+def until(done: Callable[[], bool], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def fedhome(*words: object, answer: str | None = None) -> Result:
+    return CliRunner().invoke(app, ["client", *map(str, words)], input=answer)
+
+
+def join(invite: Path, *words: object, answer: str | None = "y\n") -> Result:
+    return fedhome("join", invite, "--data", "readings.parquet", *words, answer=answer)
+
+
+def refused(result: Result, kind: type[FedHomeError], words: str) -> FedHomeError:
+    assert isinstance(result.exception, kind), result.output
+    assert words in str(result.exception)
+    return result.exception
+
+
+def joined(world: World) -> Place:
+    """Return the folder of a home that has joined."""
+    done = join(world.invite())
+    assert done.exit_code == 0, done.exception
+    return Place(world.device / "oak")
+
+
+class disk_held:  # noqa: N801 - reads as what it does
+    """Hold a folder as its agent does."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __enter__(self) -> None:
+        self._lock = disk.lock(self._folder)
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._lock)
+
+
+def started(place: Place) -> list[str]:
+    """Return the command that `start` becomes."""
+    commands: list[list[str]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "execv", lambda _, words: commands.append(words))
+        done = fedhome("start", place.folder)
+    assert done.exit_code == 0, done.output
+    return commands[0]
+
+
+def not_started(place: Place, words: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "execv", lambda *_: pytest.fail("it was started"))
+        done = fedhome("start", place.folder)
+    assert (done.exit_code, words in done.output) == (78, True), done.output

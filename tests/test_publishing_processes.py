@@ -1,0 +1,88 @@
+"""Homes take what a real server published, though it was killed on the way."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clients.place import Place as HomePlace
+from clients.releases import Releases
+from fedhome.errors import LinkError
+from fedhome.plan import Plan
+from fedhome.processes import Processes
+from fedhome.registry import Registry
+from fedhome.runs import RunFolder
+from fedhome.secagg import HomeKeys
+from fedhome.secagg.store import FileStore
+from server.place import Place
+from server.publishing import MODELS
+from simulations.homes import generate
+from simulations.processes import prepare, start
+
+ROUNDS = 3
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Place, list[HomePlace]]]:
+    """A run whose server was killed after its first round, and went on; the front still runs."""
+    root = tmp_path_factory.mktemp("deployed")
+    plan = Plan.load(
+        name="tiny",
+        seed=3,
+        data={"homes": 5, "days": 10},
+        model={"hidden": [8]},
+        rounds={"count": ROUNDS, "deadline_s": 60},
+        personalise={"name": "none"},
+    )
+    folder = RunFolder.create(root / "run")
+    folder.write_plan(plan.to_toml())
+    server, places = prepare(root / "fleet", plan, generate(homes=5, days=10, seed=3))
+    with Processes() as processes:
+        start(processes, server, places)
+        arguments = ("server.deploy", str(server.folder), str(folder.path), "120")
+        processes.start("run", *arguments, ends=(0, 1))
+        index = server.folder / MODELS / "registry.fh"
+
+        def begun() -> bool:
+            return index.exists() and bool(Registry.open(index.parent).releases())
+
+        processes.until(begun, what="the first release", timeout_s=120)
+        process = processes.children["run"].process
+        assert process is not None
+        process.send_signal(signal.SIGKILL)
+        assert processes.wait("run") == 0
+        yield server, places
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(sys.platform != "linux", reason="as in test_up")
+def test_homes_take_what_a_real_server_published(
+    deployed: tuple[Place, list[HomePlace]], tmp_path: Path
+) -> None:
+    server, places = deployed
+    registry = Registry.open(server.folder / MODELS)
+    assert registry.verify().faults == ()
+    assert [release.manifest.round for release in registry.releases()] == list(range(1, ROUNDS + 1))
+    run = RunFolder(server.folder.parents[1] / "run")
+    for place in places:
+        copy = HomePlace(shutil.copytree(place.folder, tmp_path / place.folder.name))
+        with FileStore.open(copy.folder, home=copy.settings.home) as store:
+            releases = Releases(copy, store.keys)
+            releases.update()  # it may have any of them by itself, or none
+            assert releases.update() is None
+            current = releases.current()
+            assert current is not None
+            assert current.manifest.round == ROUNDS
+            for name, array in run.read_model().parameters.items():
+                np.testing.assert_array_equal(current.model.parameters[name], array)
+    stranger = HomePlace(tmp_path / places[0].folder.name)
+    with pytest.raises(LinkError) as caught:
+        Releases(stranger, HomeKeys.create("home-0001")).update()
+    assert caught.value.reason == "signature"
