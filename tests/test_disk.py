@@ -40,7 +40,7 @@ def real(test: Callable[..., None]) -> Callable[..., None]:
     return pytest.mark.slow(pytest.mark.timeout(600)(LINUX(test)))
 
 
-HOMES, ROUNDS, FEW = 5, 24, 4
+HOMES, ROUNDS, FEW = 5, 400, 4  # ROUNDS: more than there is time for
 WAIT_S = 180
 FULL = "No space left on device"
 
