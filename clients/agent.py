@@ -79,8 +79,8 @@ class Agent:
     def stop(self) -> None:
         """Let :meth:`run` end after the message at hand."""
         self._stop.set()
-        if self._looking is not None:
-            self._looking.nudge()
+        if (looking := self._looking) is not None:
+            looking.nudge()
 
     def run(self) -> None:
         """Serve until told to stop.
@@ -150,6 +150,7 @@ class Agent:
         welcome = join(address, authorities, fleet=fleet, keys=self._store.keys, node=key)
         epoch = self._tasks.renew(welcome.directory)
         connection = FleetConnection(address, authorities, key)
+        looking = self._looking = Looking(connection)
         gone = threading.Event()
         heart = threading.Thread(target=_beat, args=(connection, gone), daemon=True)
         try:
@@ -159,17 +160,17 @@ class Agent:
             self._reporting.tell("connected", epoch=epoch)
             self._trouble = ""
             self._finish_last(connection)
-            self._serve(connection, gone)
+            self._serve(connection, looking, gone)
         finally:
             gone.set()
             if heart.ident is not None:
                 heart.join(HEARTBEAT_S)
             if self._away:
                 _quietly_leave(connection)
-            connection.close()
+            self._looking = None
+            looking.close()
 
-    def _serve(self, connection: FleetConnection, gone: threading.Event) -> None:
-        looking = self._looking = Looking(connection)
+    def _serve(self, connection: FleetConnection, looking: Looking, gone: threading.Event) -> None:
         while not self._away and not gone.is_set():
             arrival = looking.wait(_LOOK_S)
             self._back_off = 0.0
@@ -253,8 +254,8 @@ class Agent:
     def _send(self, connection: FleetConnection, answer: Message, seconds: float) -> None:
         """Send a reply: announce it, then its objects."""
         for _ in range(_MOST_SESSIONS):
-            sending = self._insist(lambda: connection.announce(answer, seconds))
             try:
+                sending = self._insist(lambda: connection.announce(answer, seconds))
                 self._insist(partial(connection.push, sending))
             except LinkError as error:
                 if error.reason != "session":

@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 from fedhome.flower_fleet import Arrival
 
 _TOO_SOON_S, _PAUSE_S = 0.5, 1.0
+_LEAVING_S = 2.0  # it takes a moment until the server lets a home go that has told so
 
 
 class Looks(Protocol):
@@ -17,6 +18,9 @@ class Looks(Protocol):
 
     def look(self) -> Arrival | None:
         """Wait for the next message; None if there was none for long."""
+
+    def close(self) -> None:
+        """Close it; nobody may be waiting."""
 
 
 class Looking:
@@ -26,11 +30,13 @@ class Looking:
     followed by a pause.
 
     Args:
-        connection: Where to ask.
+        connection: Where to ask; it belongs to this from now on.
     """
 
     def __init__(self, connection: Looks) -> None:
-        self._connection = connection
+        self._connection, self._closing = connection, threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._busy = self._left = False
         self._found: SimpleQueue[_Looked | None] = SimpleQueue()
         self._asking = False
 
@@ -44,8 +50,9 @@ class Looking:
             LinkError: The connection is broken.
         """
         if not self._asking:
-            self._asking = True
-            threading.Thread(target=self._look, daemon=True).start()
+            self._asking = self._busy = True
+            self._thread = threading.Thread(target=self._look, daemon=True)
+            self._thread.start()
         try:
             looked = self._found.get(timeout=seconds)
         except Empty:
@@ -61,6 +68,18 @@ class Looking:
         """Let :meth:`wait` return; a signal's handler may call it."""
         self._found.put(None)
 
+    def close(self) -> None:
+        """Close the connection; where a question still waits, when that ends.
+
+        Closed under it, its socket's number would be the next connection's.
+        """
+        if self._thread is not None:
+            self._thread.join(_LEAVING_S)
+        with self._closing:
+            self._left = self._busy
+        if not self._left:
+            self._connection.close()
+
     def _look(self) -> None:
         looked = _Looked()
         try:
@@ -70,6 +89,11 @@ class Looking:
                 time.sleep(_PAUSE_S)
         except Exception as error:  # noqa: BLE001 - whoever waits is to hear of it
             looked = _Looked(error=error)
+        with self._closing:
+            self._busy = False
+            left = self._left
+        if left:
+            self._connection.close()
         self._found.put(looked)
 
 

@@ -8,10 +8,8 @@ the usual way, object by object. :mod:`fedhome.flower_exchange` is the server's 
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated
 
 from fedhome.secagg.wire import Message, number, octets, several, text
 
@@ -22,14 +20,14 @@ CHANGES = "/v1/fedhome/changes"
 HOLD_S = 20.0
 """So long a home's question waits at most: less than it takes a router to forget a connection."""
 MOST_AT_ONCE = 8 << 20
-"""Bytes of objects that one request brings; the last of them may go beyond."""
+"""Bytes of objects that one request brings at most."""
+MOST_OBJECTS = 1000
+MOST_LOOK, MOST_ANSWER = 1 << 12, 16 << 20
+"""Bytes of a request."""
 
-_MOST = 48 << 20  # bytes of one request; Flower cuts arrays into chunks of 20 MB
-_MOST_OBJECTS = 1000
 _HEAD = 1 << 22  # a message without its content, and the names of its objects
-_Objects = Annotated[tuple[bytes, ...], several(octets(most=_MOST), most=_MOST_OBJECTS)]
-_Names = Annotated[tuple[str, ...], several(text(), most=_MOST_OBJECTS)]
-Result = TypeVar("Result")
+_Objects = Annotated[tuple[bytes, ...], several(octets(most=MOST_AT_ONCE), most=MOST_OBJECTS)]
+_Names = Annotated[tuple[str, ...], several(text(), most=MOST_OBJECTS)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +46,7 @@ class Look(Message, label="look", most=1 << 10):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found(Message, label="found", most=_MOST):
+class Found(Message, label="found", most=MOST_ANSWER):
     """What there was.
 
     Args:
@@ -65,18 +63,16 @@ class Found(Message, label="found", most=_MOST):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer(Message, label="answer", most=_MOST):
+class Answer(Message, label="answer", most=MOST_ANSWER):
     """A home's reply.
 
     Args:
         push: Flower's request that announces it.
-        asked: Name of the message that it answers: the server need not keep that any more.
         names: Names of the objects that are here.
         objects: The objects.
     """
 
     push: Annotated[bytes, octets(most=_HEAD)]
-    asked: Annotated[str, text()]
     names: _Names
     objects: _Objects
 
@@ -107,27 +103,3 @@ class Changes(Message, label="changes", most=1 << 8):
 
     seen: Annotated[int, number()]
     wait_ms: Annotated[int, number(round(1000 * HOLD_S))]
-
-
-async def unless_gone(
-    receive: Callable[[], Awaitable[MutableMapping[str, Any]]], work: Coroutine[Any, Any, Result]
-) -> Result | None:
-    """Do what somebody asked for over HTTP; return None, and do it no more, if they go away.
-
-    Args:
-        receive: Tells the request's events; its body has been read.
-        work: What is done.
-    """
-    doing = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_gone(receive))
-    try:
-        await asyncio.wait({doing, gone}, return_when=asyncio.FIRST_COMPLETED)
-        return doing.result() if doing.done() else None
-    finally:
-        doing.cancel()
-        gone.cancel()
-
-
-async def _gone(receive: Callable[[], Awaitable[MutableMapping[str, Any]]]) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
@@ -20,19 +21,12 @@ from flwr.proto.fleet_pb2 import (
     PushMessagesRequest,
 )
 from flwr.proto.message_pb2 import (
-    ConfirmMessageReceivedRequest,
-    PullObjectRequest,
     PushObjectRequest,
 )
-from flwr.proto.node_pb2 import Node
-from flwr.proto.run_pb2 import GetRunRequest
-from flwr.proto.runtime_pb2 import PushAppMessagesRequest
-from flwr.server.superlink.linkstate import LinkState
-from flwr.supercore.error import FlowerError, http_error_translator
-from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
+from flwr.proto.runtime_pb2 import PushAppMessagesRequest, PushAppMessagesResponse
+from flwr.supercore.error import http_error_translator
 from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
 from flwr.superlink.dependencies.linkstate import get_linkstate
-from flwr.superlink.routers.fleet.node_auth import authenticate_node
 from flwr.superlink.servicer.fleet import fleet_handlers
 from google.protobuf.message import DecodeError
 from google.protobuf.wrappers_pb2 import BytesValue, UInt64Value
@@ -43,20 +37,22 @@ from fedhome.exchange import (
     ANSWER,
     CHANGES,
     LOOK,
-    MOST_AT_ONCE,
     Answer,
     Changes,
     Found,
     Look,
-    Taken,
-    unless_gone,
 )
+from fedhome.flower_handling import Coming, authenticate, is_its_own, take
+from fedhome.serving import gone, unless
 
-_OBJECTS_S = 5.0  # so long a message is held back until all of it is there
-_FIRST_LOOK_S, _LONGEST_LOOK_S = 0.005, 0.1
-_ASKED = "/v1/runtime/push-messages"
+_AT_ONCE = 8  # messages that are put together; the run's own requests need threads too
+_ASKED, _STORED = "/v1/runtime/push-messages", "/v1/runtime/push-object"
 _LEFT = "/v1/fleet/deactivate-node"
-_SENT = frozenset({"/v1/fleet/push-messages", "/v1/fleet/push-object"})
+_REPLIED = "/v1/fleet/push-messages"
+_SENT = frozenset({_REPLIED, "/v1/fleet/push-object"})
+_HEARD = frozenset({_ASKED, _STORED, _LEFT})
+_MOST_COMING = 100_000
+_OK = 200
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -90,8 +86,11 @@ class Exchange:
     def __init__(self, app: FastAPI) -> None:
         self._app = app
         self._holds: dict[int, _Hold] = {}
+        self._coming: dict[str, int] = {}  # messages that are not whole yet, and their nodes
         self._sent = 0  # how often homes have sent something
         self._news = asyncio.Event()
+        self._ended = False
+        self._whole = asyncio.Semaphore(_AT_ONCE)
         self._doors = {LOOK: self._look, ANSWER: self._answer, CHANGES: self._changes}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -102,22 +101,36 @@ class Exchange:
             request = Request({**scope, "app": self._app}, receive, send)
             response = await http_error_translator(request, _told_of_nonsense(door))
             await response(scope, receive, send)
-        elif path in (_ASKED, _LEFT):
+        elif path in _HEARD:
             await self._overheard(path, scope, receive, send)
+        elif path in _SENT:
+            if path == _REPLIED:
+                receive = await _own_words(receive)
+            sending = _Sending(send)
+            await self._app(scope, receive, sending)
+            if sending.status == _OK:
+                self._change()
         else:
             await self._app(scope, receive, send)
-            if path in _SENT:
-                self._change()
+
+    def end(self) -> None:
+        """Answer whoever waits, and let nobody wait any more: the server ends."""
+        self._ended = True
+        for hold in self._holds.values():
+            hold.end()
+        self._news.set()
 
     async def _look(self, request: Request) -> Response:
         look = Look.from_bytes(await _body(request))
         pull = PullMessagesRequest.FromString(look.pull)
-        await run_in_threadpool(_authenticate, request, pull)
+        await run_in_threadpool(authenticate, request, pull)
         wanted = self._held(request, pull, look.wait_ms / 1000)
-        pulled = await unless_gone(request.receive, wanted)
+        pulled = await unless(wanted, gone(request.receive))
         if pulled is None or not pulled.messages_list:
             return _reply(Found(pulled=b"").to_bytes())
-        found = await _whole(get_linkstate(request), pull.node, pulled, known=look.run)
+        message = Coming(get_linkstate(request), pull.node, pulled)
+        await message.gather(self._whole)
+        found = message.found(known=look.run)
         return _reply(found.to_bytes())
 
     async def _held(
@@ -130,7 +143,7 @@ class Exchange:
         hold = self._holds[node] = _Hold()
         deadline = time.monotonic() + wait_s
         try:
-            while not hold.over:
+            while not (hold.over or self._ended):
                 hold.news.clear()
                 pulled = await run_in_threadpool(
                     fleet_handlers.pull_messages, pull, state, state.object_store
@@ -150,21 +163,19 @@ class Exchange:
     async def _answer(self, request: Request) -> Response:
         answer = Answer.from_bytes(await _body(request))
         push = PushMessagesRequest.FromString(answer.push)
-        taken = await run_in_threadpool(_take, request, push, answer)
+        taken = await run_in_threadpool(take, request, push, answer)
         self._change()
         return _reply(taken.to_bytes())
 
     async def _changes(self, request: Request) -> Response:
         asked = Changes.from_bytes(await _body(request))
-        await unless_gone(request.receive, self._changed(asked.seen, asked.wait_ms / 1000))
+        await unless(self._changed(asked.seen, asked.wait_ms / 1000), gone(request.receive))
         return _protobuf(UInt64Value(value=self._sent).SerializeToString())
 
     async def _changed(self, seen: int, wait_s: float) -> None:
-        if self._sent == seen:
-            try:
+        if self._sent == seen and not self._ended:
+            with suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), wait_s)
-            except TimeoutError:
-                return
 
     def _change(self) -> None:
         self._sent += 1
@@ -172,27 +183,97 @@ class Exchange:
         self._news = asyncio.Event()
 
     async def _overheard(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
-        """Leave a request to Flower, then tell the homes that it is about."""
-        body = bytearray()
+        """Leave a request to Flower; if it is granted, tell the homes that it is about."""
+        body, replay = await _read(receive)
+        # Known before Flower answers: what follows may come before this goes on.
+        coming = _nodes_of(body) if path == _ASKED else {}
+        self._coming |= coming
+        sending = _Sending(send)
+        await self._app(scope, replay, sending)
+        granted = sending.status == _OK
+        if path == _ASKED:
+            self._announced(coming, bytes(sending.body) if granted else None)
+        elif granted and path == _STORED:
+            # The message itself comes last of its objects: only then there is something to get.
+            self._came(PushObjectRequest.FromString(body).object_id)
+        elif granted:
+            left = self._holds.get(DeactivateNodeRequest.FromString(body).node_id)
+            if left is not None:
+                left.end()
 
-        async def heard() -> MutableMapping[str, Any]:
-            event = await receive()
-            body.extend(event.get("body", b""))
-            return event
+    def _announced(self, coming: dict[str, int], answer: bytes | None) -> None:
+        """Take note of which messages still have to come; of none if Flower refused."""
+        wanted: set[str] = set()
+        if answer is not None:
+            wanted = set(PushAppMessagesResponse.FromString(answer).objects_to_push)
+        for name in coming:
+            if answer is None:
+                self._coming.pop(name, None)
+            elif name not in wanted:
+                self._came(name)
+        while len(self._coming) > _MOST_COMING:  # of runs that were killed meanwhile
+            del self._coming[next(iter(self._coming))]
 
-        await self._app(scope, heard, send)
-        try:
-            if path == _LEFT:
-                left = DeactivateNodeRequest.FromString(bytes(body)).node_id
-                if left in self._holds:
-                    self._holds[left].end()
-                return
-            for message in PushAppMessagesRequest.FromString(bytes(body)).messages_list:
-                hold = self._holds.get(message.metadata.dst_node_id)
-                if hold is not None:
-                    hold.news.set()
-        except DecodeError:  # Flower has refused it
-            return
+    def _came(self, name: str) -> None:
+        """Tell the home that an object is a message for, if it is one."""
+        hold = self._holds.get(self._coming.pop(name, 0))
+        if hold is not None:
+            hold.news.set()
+
+
+class _Sending:
+    """Passes an answer on, and keeps its status and body."""
+
+    def __init__(self, send: Send) -> None:
+        self._send, self.status, self.body = send, 0, bytearray()
+
+    async def __call__(self, event: MutableMapping[str, Any]) -> None:
+        self.status = event.get("status", self.status)
+        self.body.extend(event.get("body", b""))
+        await self._send(event)
+
+
+async def _own_words(receive: Receive) -> Receive:
+    """Return the events of a reply's announcement; none of its body if it is another node's.
+
+    Flower compares the node with its key, but not the reply's sender with the node.
+    """
+    body, replay = await _read(receive)
+    try:
+        push = PushMessagesRequest.FromString(body)
+    except DecodeError:  # Flower refuses it
+        return replay
+    return replay if is_its_own(push) else _replayed(b"", receive)
+
+
+async def _read(receive: Receive) -> tuple[bytes, Receive]:
+    """Return a request's body, and what tells its events once more."""
+    body, more = bytearray(), True
+    while more:
+        event = await receive()
+        body.extend(event.get("body", b""))
+        more = event.get("more_body", False)
+        if event["type"] != "http.request":  # hung up: what is there is not whole
+            return b"", _replayed(b"", receive)
+    return bytes(body), _replayed(bytes(body), receive)
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    events = [{"type": "http.request", "body": body}]
+
+    async def replay() -> MutableMapping[str, Any]:
+        return events.pop() if events else await receive()
+
+    return replay
+
+
+def _nodes_of(body: bytes) -> dict[str, int]:
+    """Return the nodes that a run's messages are for, by the messages' names."""
+    try:
+        messages = PushAppMessagesRequest.FromString(body).messages_list
+    except DecodeError:  # Flower refuses it
+        return {}
+    return {one.metadata.message_id: one.metadata.dst_node_id for one in messages}
 
 
 def _told_of_nonsense(
@@ -220,96 +301,3 @@ def _reply(data: bytes) -> Response:
 
 def _protobuf(data: bytes) -> Response:
     return Response(data, media_type=PROTOBUF_MEDIA_TYPE)
-
-
-def _authenticate(request: Request, message: PullMessagesRequest | PushMessagesRequest) -> None:
-    """Let Flower check the node's signature, and that its key is that of the node it names.
-
-    Raises:
-        HTTPException: 401.
-    """
-    request.state.protobuf_request = message
-    authenticate_node(request)
-
-
-async def _whole(
-    state: LinkState, node: Node, pulled: PullMessagesResponse, *, known: int
-) -> Found:
-    """Return a message with its run and with what comes of its objects before long."""
-    run = pulled.messages_list[0].metadata.run_id
-    left = [one.object_id for one in iterate_object_tree(pulled.message_object_trees[0])]
-    came: dict[str, bytes] = {}
-    told = b"" if run == known else await run_in_threadpool(_run_of, state, node, run)
-    deadline, wait_s = time.monotonic() + _OBJECTS_S, _FIRST_LOOK_S
-    while await run_in_threadpool(_collect, state, node, run, left, came):
-        if time.monotonic() > deadline:
-            break
-        await asyncio.sleep(wait_s)
-        wait_s = min(2 * wait_s, _LONGEST_LOOK_S)
-    return Found(
-        pulled=pulled.SerializeToString(),
-        run=told,
-        names=tuple(came),
-        objects=tuple(came.values()),
-    )
-
-
-def _run_of(state: LinkState, node: Node, run: int) -> bytes:
-    """Return a run's description; empty if the home has to hear for itself why there is none."""
-    try:
-        told = fleet_handlers.get_run(GetRunRequest(node=node, run_id=run), state)
-    except FlowerError:
-        return b""
-    data: bytes = told.SerializeToString()
-    return data
-
-
-def _collect(
-    state: LinkState, node: Node, run: int, left: list[str], came: dict[str, bytes]
-) -> bool:
-    """Take the objects that are there; return whether more may come."""
-    for name in list(left):
-        if sum(map(len, came.values())) >= MOST_AT_ONCE:
-            return False
-        request = PullObjectRequest(node=node, run_id=run, object_id=name)
-        try:
-            told = fleet_handlers.pull_object(request, state)
-        except FlowerError:
-            return False
-        if not told.object_found:
-            return False
-        if told.object_available:
-            came[name] = told.object_content
-            left.remove(name)
-    return bool(left)
-
-
-def _take(request: Request, push: PushMessagesRequest, answer: Answer) -> Taken:
-    """Take a reply: what announces it, and those of its objects that are not there yet."""
-    _authenticate(request, push)
-    state, node = get_linkstate(request), push.node
-    if len(push.messages_list) != 1 or len(push.message_object_trees) != 1:
-        raise HTTPException(400, "one reply at a time")
-    run = push.messages_list[0].metadata.run_id
-    pushed = fleet_handlers.push_messages(push, state)
-    wanted, names, refused = set(pushed.objects_to_push), [], False
-    for name, content in zip(answer.names, answer.objects, strict=False):
-        if name not in wanted:
-            continue
-        told = fleet_handlers.push_object(
-            PushObjectRequest(
-                node=node,
-                run_id=run,
-                session_id=pushed.session_id,
-                object_id=name,
-                object_content=content,
-            ),
-            state,
-        )
-        if not told.stored:
-            refused = True
-            break
-        names.append(name)
-    received = ConfirmMessageReceivedRequest(node=node, run_id=run, message_object_id=answer.asked)
-    fleet_handlers.confirm_message_received(received, state, state.object_store)
-    return Taken(pushed=pushed.SerializeToString(), names=tuple(names), refused=int(refused))

@@ -56,6 +56,7 @@ from fedhome.exchange import (
     HOLD_S,
     LOOK,
     MOST_AT_ONCE,
+    MOST_OBJECTS,
     Answer,
     Found,
     Look,
@@ -257,7 +258,6 @@ class FleetConnection:
         now = _room_for(objects)
         sent = Answer(
             push=push.SerializeToString(),
-            asked=answer.metadata.reply_to_message_id,
             names=tuple(now),
             objects=tuple(now.values()),
         )
@@ -305,9 +305,10 @@ def readdressed(message: Message, node: int) -> Message:
 
 def _room_for(objects: Mapping[str, bytes]) -> dict[str, bytes]:
     """Return the objects that go into one request."""
-    now, room = {}, MOST_AT_ONCE
+    now: dict[str, bytes] = {}
+    room = MOST_AT_ONCE
     for name, content in objects.items():
-        if len(content) <= room:
+        if len(content) <= room and len(now) < MOST_OBJECTS:
             now[name] = content
             room -= len(content)
     return now

@@ -102,6 +102,7 @@ def serve_superlink(port: int, secret: bytes) -> None:
     from flwr.superlink.main import create_app  # noqa: PLC0415
 
     from fedhome.flower_exchange import Exchange  # noqa: PLC0415
+    from fedhome.serving import Serving  # noqa: PLC0415
 
     config = SuperLinkLifespanConfig(
         control_address="",
@@ -131,8 +132,9 @@ def serve_superlink(port: int, secret: bytes) -> None:
     app.user_middleware = [
         one for one in app.user_middleware if getattr(one.cls, "__name__", "") not in _IDLE
     ]
-    uvicorn.run(
-        Exchange(app),
+    exchange = Exchange(app)
+    serving = uvicorn.Config(
+        exchange,
         host=LOOPBACK,
         port=port,
         access_log=False,
@@ -140,6 +142,7 @@ def serve_superlink(port: int, secret: bytes) -> None:
         timeout_keep_alive=60,
         timeout_graceful_shutdown=3,
     )
+    Serving(serving, exchange.end).run()
 
 
 class Control:

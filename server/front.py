@@ -20,12 +20,13 @@ import uvicorn
 from fedhome import fetching, tls
 from fedhome.door import ENROL, HEALTH, JOIN, LEAVE, OWNER, RELEASE, refusal
 from fedhome.errors import FedHomeError, SecAggError, StateError
-from fedhome.exchange import ANSWER, HOLD_S, LOOK, unless_gone
+from fedhome.exchange import ANSWER, HOLD_S, LOOK, MOST_ANSWER, MOST_LOOK
 from fedhome.flower_link import FLEET_PATHS, LOOPBACK, Control
 from fedhome.invites import MOST as MOST_ENROLMENT
 from fedhome.joining import MOST, Welcome
 from fedhome.owner import MOST_REQUEST
 from fedhome.processes import allow_many_files
+from fedhome.serving import Serving, gone, unless
 from server.enrolments import Enrolments
 from server.nodes import Nodes
 from server.place import Place
@@ -37,7 +38,12 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 _log = logging.getLogger("fedhome.front")
 Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
 
-_MOST_BYTES = 48 << 20  # Flower cuts arrays into chunks of 20 MB
+_MOST_HEAD = 4 << 20
+_MOST = {  # bytes of a request; Flower cuts arrays into chunks of 20 MB
+    "/v1/fleet/push-object": 48 << 20,
+    ANSWER: MOST_ANSWER,
+    LOOK: MOST_LOOK,
+}
 _WAIT_S = HOLD_S + 10.0
 _MOST_CONNECTIONS = 4000  # a home has two
 PASSED = frozenset({*FLEET_PATHS, LOOK, ANSWER})
@@ -81,11 +87,19 @@ class Front:
             LEAVE: Door(enrolments.leave, MOST_ENROLMENT),
             OWNER: Door(enrolments.owner, MOST_REQUEST),
         }
-        self._link = httpx.AsyncClient(
-            base_url=f"http://{LOOPBACK}:{port}",
-            timeout=_WAIT_S,
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=200),
+        self._link, self._waiting = (
+            httpx.AsyncClient(
+                base_url=f"http://{LOOPBACK}:{port}",
+                timeout=_WAIT_S,
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
+            )
+            for _ in range(2)
         )
+        self._ended = asyncio.Event()
+
+    def end(self) -> None:
+        """Answer whoever waits: the front ends."""
+        self._ended.set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; whatever is not a home's is not there."""
@@ -96,14 +110,12 @@ class Front:
             return
         method, path = scope["method"], scope["path"]
         if method == "POST" and path in PASSED:
-            body = await _body(scope, receive, _MOST_BYTES)
+            body = await _body(scope, receive, _MOST.get(path, _MOST_HEAD))
             if body is None:
                 answer = _TOO_LARGE
             else:
-                passed = await unless_gone(receive, self._passed(path, scope, body))
-                if passed is None:
-                    return
-                answer = passed
+                passing = self._passed(path, scope, body)
+                answer = await unless(passing, gone(receive), self._ended.wait()) or _AWAY
         elif method == "POST" and (door := self._doors.get(path)):
             body = await _body(scope, receive, door.most)
             answer = _TOO_LARGE if body is None else await self._told(door, body)
@@ -118,8 +130,10 @@ class Front:
 
     async def _passed(self, path: str, scope: Scope, body: bytes) -> Answer:
         headers = [(name, value) for name, value in scope["headers"] if name not in _NOT_PASSED]
+        # What waits has connections of its own: they would be searched for each short request.
+        link = self._waiting if path == LOOK else self._link
         try:
-            told = await self._link.post(path, content=body, headers=headers)
+            told = await link.post(path, content=body, headers=headers)
         except httpx.HTTPError:
             return _AWAY
         kept = [(n, v) for n, v in told.headers.raw if n.lower() not in _NOT_PASSED]
@@ -186,8 +200,9 @@ def main(arguments: Sequence[str]) -> int:
     place = Place(Path(arguments[0]))
     settings = place.settings
     allow_many_files()
-    uvicorn.run(
-        Front(place),
+    front = Front(place)
+    config = uvicorn.Config(
+        front,
         host=settings.host,
         port=settings.port,
         ssl_certfile=place.tls / tls.CERTIFICATE,
@@ -201,4 +216,5 @@ def main(arguments: Sequence[str]) -> int:
         timeout_graceful_shutdown=3,
         limit_concurrency=_MOST_CONNECTIONS,
     )
+    Serving(config, front.end).run()
     return 0

@@ -25,7 +25,7 @@ from fedhome.plan import Plan
 from fedhome.secagg.form import Form
 from fedhome.secagg.graph import groups
 
-_POLL_S = 0.1
+_POLL_S, _WAIT_S = 0.1, 1.0  # between looks at a grid; where it can tell when there is something
 
 
 class Question(NamedTuple):
@@ -219,13 +219,13 @@ def _pulled(grid: Grid, names: list[str], timeout_s: float | None) -> Iterator[M
         if waiting and time.monotonic() > deadline:
             return
         if waiting and not came:
-            wait_with(grid, _POLL_S)
+            wait_with(grid, min(_WAIT_S, max(deadline - time.monotonic(), _POLL_S)))
 
 
 def wait_with(grid: Grid, seconds: float) -> None:
-    """Wait until a grid may have another reply, where it can tell, or for some time."""
+    """Wait until a grid may have another reply, or for some time: a short one if it cannot tell."""
     wait = getattr(grid, "wait", None)
     if wait is None:
-        time.sleep(seconds)
+        time.sleep(min(seconds, _POLL_S))
     else:
         wait(seconds)

@@ -14,6 +14,7 @@ from flwr.proto.message_pb2 import ObjectTree
 from living import tiny_plan
 
 from clients import agent as agent_module
+from clients.looking import Looking
 from clients.place import AT_HAND, Place
 from clients.reporting import Reporting
 from clients.worker import reason_of
@@ -219,7 +220,7 @@ def test_an_agent_ends_when_it_does_not_know_what_the_disk_holds(
         with monkeypatch.context() as patch:
             patch.setattr(disk, "commit", lost)
             with pytest.raises(RunError, match="is not known") as ended:
-                agent._serve(wire, threading.Event())
+                agent._serve(wire, Looking(wire), threading.Event())
     assert (wire.asked, wire.sent) == (1, 1), "the server is told, and nothing else is answered"
     assert "started again" in ended.value.hint
     with FileStore.open(home.folder, home=home.settings.home) as store:

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import ssl
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from queue import SimpleQueue
+from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
-from flwr.proto.fleet_pb2 import PullMessagesRequest, PushMessagesRequest
-from flwr.proto.message_pb2 import ObjectTree
+from flwr.proto.fleet_pb2 import DeactivateNodeRequest, PullMessagesRequest, PushMessagesRequest
 from google.protobuf.wrappers_pb2 import BytesValue
 from living import tiny_plan
 
 import server.bundle
-from clients import looking as looking_module
 from clients.joining import join
-from clients.looking import Looking
 from clients.place import Place as HomePlace
 from fedhome.errors import LinkError
-from fedhome.exchange import ANSWER, CHANGES, LOOK, MOST_AT_ONCE, Answer, Look, unless_gone
-from fedhome.flower import failure, take_identity
+from fedhome.exchange import ANSWER, CHANGES, LOOK, MOST_AT_ONCE, MOST_OBJECTS, Answer, Look
+from fedhome.flower import SERVER_NODE
 from fedhome.flower_fleet import Arrival, FleetConnection
 from fedhome.flower_link import LOOPBACK
 from fedhome.flower_node import NodeKey
@@ -82,28 +78,30 @@ class Fleet:
         raise AssertionError(name)
 
 
+def claimed(home: HomePlace) -> int:
+    """Claim a home's node, and return its number."""
+    with FileStore.open(home.folder, home=home.settings.home) as store:
+        welcome = join(
+            home.settings.server,
+            home.authorities,
+            fleet=home.anchor.fleet,
+            keys=store.keys,
+            node=home.node_key(),
+        )
+    return welcome.node
+
+
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     plan = tiny_plan(3, 1, min_cohort=3)
     tables = generate(homes=3, days=plan.data.days, seed=plan.seed)
     place, homes = prepare(tmp_path_factory.mktemp("exchange"), plan, tables)
-    nodes = []
     with Processes() as processes:
         start(processes, place, [])
-        for home in homes:
-            with FileStore.open(home.folder, home=home.settings.home) as store:
-                welcome = join(
-                    home.settings.server,
-                    home.authorities,
-                    fleet=home.anchor.fleet,
-                    keys=store.keys,
-                    node=home.node_key(),
-                )
-            nodes.append(welcome.node)
         app = server.bundle.app_bundle()
         with run_grid(place.settings.link_port, place.secret, app) as grid:
             assert isinstance(grid, RunGrid)
-            yield Fleet(place, homes, nodes, grid)
+            yield Fleet(place, homes, [claimed(home) for home in homes], grid)
 
 
 @pytest.fixture
@@ -127,9 +125,9 @@ def no_more(*_: object, **__: object) -> None:
 
 def waiting(fleet: Fleet, looking: Future[Arrival | None]) -> None:
     """Wait a moment, in which a question that is to wait does not end."""
-    assert not looking.done()
+    assert not looking.done(), looking.result()
     fleet.grid.wait(0.3)
-    assert not looking.done()
+    assert not looking.done(), looking.result()
 
 
 @pytest.mark.parametrize("first", ["the home", "the run"])
@@ -163,7 +161,7 @@ def test_what_is_large_goes_object_by_object(fleet: Fleet) -> None:
         name = fleet.ask(1, numbers(size, 1))
         arrival = home.look()
         assert arrival is not None
-        assert MOST_AT_ONCE < sum(map(len, arrival.came.values())) < size
+        assert 0 < sum(map(len, arrival.came.values())) <= MOST_AT_ONCE
         message = home.fetch(arrival)
         assert message.content == numbers(size, 1)
         sending = home.announce(Message(numbers(size, 2), reply_to=message), 0.1)
@@ -172,6 +170,23 @@ def test_what_is_large_goes_object_by_object(fleet: Fleet) -> None:
         assert not sending.left
     answer = fleet.answer_to(name)
     assert answer.content == numbers(size, 2)
+
+
+def test_many_objects_and_one_large_one_get_through(fleet: Fleet) -> None:
+    arrays = [np.full(2, number, np.float32) for number in range(600)]  # of two objects each
+    content = RecordDict(
+        {"arrays": ArrayRecord(arrays), "told": ConfigRecord({"a": bytes(9 << 20)})}
+    )
+    with fleet.home(1) as home:
+        name = fleet.ask(1, content)
+        arrival = home.look()
+        assert arrival is not None
+        assert len(arrival.came) == MOST_OBJECTS
+        message = home.fetch(arrival)
+        assert message.content == content
+        sending = home.announce(Message(content, reply_to=message), 0.1)
+        home.push(sending)
+    assert fleet.answer_to(name).content == content
 
 
 def test_a_reply_counts_once_however_often_it_is_sent(fleet: Fleet) -> None:
@@ -225,7 +240,7 @@ def posted(fleet: Fleet, path: str, data: bytes, *, link: bool = False) -> httpx
 def test_who_does_not_sign_gets_nothing(fleet: Fleet) -> None:
     look = Look(pull=PullMessagesRequest().SerializeToString(), run=0, wait_ms=0)
     push = PushMessagesRequest().SerializeToString()
-    answer = Answer(push=push, asked="a", names=(), objects=())
+    answer = Answer(push=push, names=(), objects=())
     for path, told in ((LOOK, look), (ANSWER, answer)):
         body = BytesValue(value=told.to_bytes()).SerializeToString()
         assert posted(fleet, path, body).status_code == 401
@@ -238,6 +253,51 @@ def test_who_does_not_sign_gets_nothing(fleet: Fleet) -> None:
             assert posted(fleet, path, nonsense).status_code == 400
     assert posted(fleet, CHANGES, b"").status_code == 404
     assert posted(fleet, CHANGES, b"", link=True).status_code == 400
+
+
+def test_what_strangers_send_has_no_effect(fleet: Fleet, later: ThreadPoolExecutor) -> None:
+    leave = DeactivateNodeRequest(node_id=fleet.nodes[0]).SerializeToString()
+    with fleet.home(0) as home:
+        looking = later.submit(home.look)
+        waiting(fleet, looking)
+        heard = fleet.grid._seen
+        assert posted(fleet, "/v1/fleet/deactivate-node", leave).status_code == 401
+        assert posted(fleet, "/v1/fleet/push-messages", b"nonsense").status_code == 400
+        waiting(fleet, looking)
+        assert fleet.grid._seen == heard
+        home.leave()
+        assert looking.result(SOON_S) is None
+
+
+@pytest.mark.parametrize("way", ["exchange", "flower"])
+@pytest.mark.parametrize("forged", ["another home", "the server", "no reply"])
+def test_a_home_speaks_for_itself_alone(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, way: str, forged: str
+) -> None:
+    with fleet.home(1) as victim, fleet.home(2) as home:
+        name = fleet.ask(1, words(1))
+        arrival = victim.look()
+        assert arrival is not None
+        message = Message(words(2), reply_to=victim.fetch(arrival))
+        honest = Message(words(3), reply_to=victim.fetch(arrival))
+        data = message.metadata.__dict__
+        if forged == "the server":
+            data["_src_node_id"], data["_dst_node_id"] = SERVER_NODE, fleet.nodes[0]
+        if forged != "another home":
+            data["_reply_to_message_id"] = ""
+        if way == "flower":
+
+            def plainly(_: str, body: bytes) -> bytes:
+                push = PushMessagesRequest.FromString(Answer.from_bytes(body).push)
+                home._client.PushMessages(push)
+                raise AssertionError("it was taken")
+
+            monkeypatch.setattr(home._client, "exchange", plainly)
+        with pytest.raises(LinkError) as refused:
+            home.announce(message, 0.1)
+        assert refused.value.reason == "refused"
+        victim.push(victim.announce(honest, 0.1))
+    assert fleet.answer_to(name).content["told"]["number"] == 3
 
 
 def test_a_home_neither_asks_nor_answers_as_another(fleet: Fleet) -> None:
@@ -273,62 +333,25 @@ def test_a_run_hears_of_answers_and_of_nothing_else(
     assert fleet.answer_to(name).has_content()
 
 
-def test_work_for_who_hangs_up_is_left() -> None:
-    ended: list[str] = []
-
-    async def work(seconds: float) -> str:
-        try:
-            await asyncio.sleep(seconds)
-        except asyncio.CancelledError:
-            ended.append("left")
-            raise
-        return "done"
-
-    async def hung_up() -> dict[str, str]:
-        return {"type": "http.disconnect"}
-
-    async def there() -> dict[str, str]:
-        return await asyncio.sleep(SOON_S, {"type": "http.disconnect"})
-
-    async def broken() -> None:
-        raise ValueError("broken")
-
-    assert asyncio.run(unless_gone(hung_up, work(SOON_S))) is None
-    assert ended == ["left"]
-    assert asyncio.run(unless_gone(there, work(0.0))) == "done"
-    with pytest.raises(ValueError, match="broken"):
-        asyncio.run(unless_gone(there, broken()))
-
-
-class Line:
-    """A connection whose questions the test answers."""
-
-    def __init__(self) -> None:
-        self.asked = 0
-        self.answers: SimpleQueue[Arrival | Exception | None] = SimpleQueue()
-
-    def look(self) -> Arrival | None:
-        self.asked += 1
-        answer = self.answers.get(timeout=SOON_S)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-
-def test_a_home_waits_and_hears_what_else_happens(monkeypatch: pytest.MonkeyPatch) -> None:
-    take_identity(1)
-    monkeypatch.setattr(looking_module, "_PAUSE_S", 0.01)
-    line, arrival = Line(), Arrival(failure(Message(RecordDict(), 5, "query"), ""), ObjectTree())
-    looking = Looking(line)
-    assert looking.wait(0.01) is None
-    looking.nudge()
-    assert looking.wait(SOON_S) is None, "told to look up, it does"
-    line.answers.put(arrival)
-    assert looking.wait(SOON_S) is arrival
-    assert line.asked == 1, "the next question waits until somebody wants its answer"
-    line.answers.put(None)
-    assert looking.wait(SOON_S) is None
-    line.answers.put(LinkError("away", reason="unreachable"))
-    with pytest.raises(LinkError, match="away"):
-        looking.wait(SOON_S)
-    assert line.asked == 3
+def test_a_server_that_ends_lets_its_homes_go(tmp_path: Path) -> None:
+    plan = tiny_plan(3, 1, min_cohort=3)
+    tables = generate(homes=3, days=plan.data.days, seed=plan.seed)
+    place, homes = prepare(tmp_path, plan, tables)
+    with Processes() as processes, ThreadPoolExecutor(3) as pool:
+        start(processes, place, [])
+        fleet = Fleet(place, homes, [claimed(home) for home in homes], None)  # type: ignore[arg-type]
+        with fleet.home(0) as first, fleet.home(1) as second:
+            looking = [pool.submit(home.look) for home in (first, second)]
+            waits = "the homes wait"
+            processes.until(lambda: len(pool._threads) == 2, what=waits, timeout_s=SOON_S)
+            second.beat()  # and have been heard
+            for name in ("link", "front"):
+                processes.children[name].stop()
+                process = processes.children[name].process
+                assert process is not None
+                process.wait(SOON_S)
+            for one in looking:
+                with contextlib.suppress(LinkError):
+                    assert one.result(SOON_S) is None
+    for name in ("link", "front"):
+        assert "Traceback" not in (place.logs / f"{name}.log").read_text()
