@@ -159,7 +159,7 @@ class Agent:
             _log.warning("connected to %s as node %d", address, welcome.node)
             self._reporting.tell("connected", epoch=epoch)
             self._trouble = ""
-            self._finish_last(connection)
+            self._finish_last(connection, welcome.node)
             self._serve(connection, looking, gone)
         finally:
             gone.set()
@@ -278,17 +278,23 @@ class Agent:
             self._stop.wait(wait_s * self._draw.uniform(0.5, 1.0))
             wait_s = min(2 * wait_s, _LONGEST_RETRY_S)
 
-    def _finish_last(self, connection: FleetConnection) -> None:
-        """Answer the message that was at hand when the process ended with an error."""
+    def _finish_last(self, connection: FleetConnection, node: int) -> None:
+        """Answer the message that was at hand when the process ended with an error.
+
+        One for a node that this home was before is nobody's to answer: the server asks the home
+        anew where it finds it now.
+        """
         kept = self._place.at_hand
         if kept is None:
             return
-        answer = failure(message_of(kept), "the home was restarted", _BROKEN)
-        try:
-            self._send(connection, answer, 0.0)
-        except LinkError as error:
-            if error.reason not in _GIVEN_UP:
-                raise
+        message = message_of(kept)
+        if message.metadata.dst_node_id == node:
+            answer = failure(message, "the home was restarted", _BROKEN)
+            try:
+                self._send(connection, answer, 0.0)
+            except LinkError as error:
+                if error.reason not in _GIVEN_UP:
+                    raise
         self._keep_at_hand(None)
 
 

@@ -108,6 +108,7 @@ CONTENDERS: Mapping[str, str] = {
     "fedhome-eager": "simulations.benchmarks.ours:eager",
     "fedhome-traced": "simulations.benchmarks.ours:traced",
     "fedhome-fused": "simulations.benchmarks.ours:fused",
+    "fedhome-cuda": "simulations.benchmarks.ours:cuda",
 }
 
 

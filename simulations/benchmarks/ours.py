@@ -7,10 +7,11 @@ import time
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from fedhome.events import Event
-from simulations.benchmarks.measure import Case, Measured, RoundClock
+from simulations.benchmarks.measure import Case, Measured, NotHereError, RoundClock
 from simulations.simulate import simulate
 
 
@@ -29,7 +30,14 @@ def eager(case: Case) -> Measured:
     return _ours(case, "eager")
 
 
-def _ours(case: Case, kernel: str) -> Measured:
+def cuda(case: Case) -> Measured:
+    """With the traced kernel, on a GPU."""
+    if not torch.cuda.is_available():
+        raise NotHereError("torch finds no CUDA GPU on this machine")
+    return _ours(case, "traced", device="cuda")
+
+
+def _ours(case: Case, kernel: str, *, device: str = "cpu") -> Measured:
     """Simulate twice, where the rounds to be measured are not those to be compared.
 
     A measured round lasts from one ``round-closed`` event to the next: all that a round
@@ -45,6 +53,7 @@ def _ours(case: Case, kernel: str) -> Measured:
 
     def run(rounds: int, *, timed: bool) -> NDArray[np.float32]:
         plan = case.workload.plan(clients=case.clients, rounds=rounds, kernel=kernel)
+        plan = plan.change(engine={"device": device})
         with tempfile.TemporaryDirectory() as folder:
             result = simulate(plan, out=Path(folder) / "run", on_event=note if timed else None)
             parameters = result.model.parameters.values()
