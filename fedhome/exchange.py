@@ -22,8 +22,9 @@ HOLD_S = 20.0
 MOST_AT_ONCE = 8 << 20
 """Bytes of objects that one request brings at most."""
 MOST_OBJECTS = 1000
+"""Objects that one request brings at most."""
 MOST_LOOK, MOST_ANSWER = 1 << 12, 16 << 20
-"""Bytes of a request."""
+"""Bytes of a question for messages, and of an answer, at most."""
 
 _HEAD = 1 << 22  # a message without its content, and the names of its objects
 _Objects = Annotated[tuple[bytes, ...], several(octets(most=MOST_AT_ONCE), most=MOST_OBJECTS)]

@@ -20,9 +20,7 @@ from flwr.proto.fleet_pb2 import (
     PullMessagesResponse,
     PushMessagesRequest,
 )
-from flwr.proto.message_pb2 import (
-    PushObjectRequest,
-)
+from flwr.proto.message_pb2 import PushObjectRequest
 from flwr.proto.runtime_pb2 import PushAppMessagesRequest, PushAppMessagesResponse
 from flwr.supercore.error import http_error_translator
 from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
@@ -33,15 +31,7 @@ from google.protobuf.wrappers_pb2 import BytesValue, UInt64Value
 from starlette.concurrency import run_in_threadpool
 
 from fedhome.errors import WireError
-from fedhome.exchange import (
-    ANSWER,
-    CHANGES,
-    LOOK,
-    Answer,
-    Changes,
-    Found,
-    Look,
-)
+from fedhome.exchange import ANSWER, CHANGES, LOOK, Answer, Changes, Found, Look
 from fedhome.flower_handling import Coming, authenticate, is_its_own, take
 from fedhome.serving import gone, unless
 

@@ -225,3 +225,17 @@ def test_an_agent_ends_when_it_does_not_know_what_the_disk_holds(
     assert "started again" in ended.value.hint
     with FileStore.open(home.folder, home=home.settings.home) as store:
         store.save(store.state.joined(1, 1))
+
+
+@pytest.mark.parametrize(("node", "answers"), [(5, 1), (6, 0)])
+def test_only_the_node_that_was_asked_answers_after_a_restart(
+    home: Place, node: int, answers: int
+) -> None:
+    take_identity(1)
+    wire: Any = Wire()
+    asked = Message(RecordDict(), 5, "query")
+    with FileStore.open(home.folder, home=home.settings.home) as store:
+        agent = agent_module.Agent(home, store, lambda *_: Refusing())
+        home.at_hand = message_bytes(asked)
+        agent._finish_last(wire, node)
+    assert (wire.sent, home.at_hand) == (answers, None)
