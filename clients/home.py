@@ -11,20 +11,20 @@ import numpy as np
 from flwr.app import Context
 from numpy.typing import NDArray
 
-from clients import enrol
-from clients.secure import Part
-from clients.sources.table import read_home
-from fedhome.aggregation import policy_of
+from fedhome.clients import context_keys
+from fedhome.clients.secure_sums import Part
+from fedhome.data.examples import HomeExamples
+from fedhome.data.home_files import read_home
+from fedhome.data.windows import columns_of, examples, with_classes
 from fedhome.errors import DataError
 from fedhome.learning.build import learning_of
 from fedhome.learning.device import Device
-from fedhome.learning.examples import HomeExamples
 from fedhome.learning.personalise import Personaliser, personaliser
-from fedhome.learning.windows import columns_of, examples, with_classes
-from fedhome.plan import AggregationMode, Plan
+from fedhome.plan.protocol import policy_of
+from fedhome.plan.settings import AggregationMode, Plan
 from fedhome.plugins import load
 
-_SIMULATED = "simulations.fleet:partition"
+_SIMULATED = "fedhome.simulations.gather:partition"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ def find_home(context: Context) -> Home:
 
     A home that takes no part in secure sums says in its node configuration where its readings
     are (``data``); a simulated one has a ``partition-id``. The run's configuration names the
-    plan. (A fleet's home has a folder of its own: :mod:`clients.supernode`.)
+    plan. (A fleet's home has a folder of its own: :mod:`fedhome.clients.supernode`.)
 
     Raises:
         DataError: The node's configuration names neither, or the data cannot be used.
@@ -101,9 +101,9 @@ def find_home(context: Context) -> Home:
     """
     path = str(context.run_config.get("plan", ""))
     home = _home(path, context)
-    if home.mode == "plain" or not enrol.enrolled(context):
+    if home.mode == "plain" or not context_keys.enrolled(context):
         return home
-    return replace(home, participant=enrol.participant_of(context, policy_of(home.plan)))
+    return replace(home, participant=context_keys.participant_of(context, policy_of(home.plan)))
 
 
 def _home(path: str, context: Context) -> Home:

@@ -3,7 +3,7 @@
 ``main(folder)`` claims the home's node and becomes ``flower-supernode``. For each message Flower
 starts a process, which runs the app that the *server* sent, opens the home's folder while it
 answers, and ends. So such a home trusts the server with its device, and a message takes seconds;
-the agent (:mod:`clients.agent`) runs the installed app and nothing else.
+the agent (:mod:`fedhome.clients.agent.resident`) runs the installed app and nothing else.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from flwr.app import Context
 
-from clients.consent import check_consent
-from clients.home import Home, real_home
-from clients.joining import join
-from clients.membership import check_present
-from clients.place import CA, UNPACKED, Place
-from clients.secure import Participant
-from clients.worker import reason_of
 from fedhome import secagg
-from fedhome.aggregation import policy_of
+from fedhome.clients.agent.announce import join
+from fedhome.clients.agent.worker import reason_of
+from fedhome.clients.home import Home, real_home
+from fedhome.clients.membership.consent import check_consent
+from fedhome.clients.membership.home_folder import CA, UNPACKED, Place
+from fedhome.clients.membership.join import check_present
+from fedhome.clients.secure_sums import Participant
 from fedhome.errors import RunError, StateError
-from fedhome.flower_node import NodeKey
-from fedhome.plan import Plan
-from fedhome.secagg import disk
-from fedhome.secagg.store import FileStore
+from fedhome.fleet.state_file import FileStore
+from fedhome.flower.node_key import NodeKey
+from fedhome.plan.protocol import policy_of
+from fedhome.plan.settings import Plan
+from fedhome.store import disk
 
 HOME = "home"
 """In a node's configuration: the home's folder."""
@@ -41,7 +41,7 @@ _ENVIRONMENT = {
     "FLWR_TELEMETRY_ENABLED": "0",
     "FLWR_DISABLE_UPDATE_CHECK": "1",
     "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
-    "OMP_NUM_THREADS": "1",  # as in clients.worker
+    "OMP_NUM_THREADS": "1",  # as in fedhome.clients.agent.worker
 }
 _log = logging.getLogger("fedhome.supernode")
 
@@ -106,7 +106,9 @@ def home_at(place: Place) -> Iterator[Home]:
     """
     settings, directory = place.settings, place.directory
     if directory is None:
-        raise RunError("the home's node was never claimed", hint="start it by `clients.supernode`")
+        raise RunError(
+            "the home's node was never claimed", hint="start it by `fedhome.clients.supernode`"
+        )
     with opened(place) as store:
         part = Participant(machine_of(place, store, directory))
         plan = Plan.load(place.plan_path)

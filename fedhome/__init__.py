@@ -11,21 +11,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fedhome.errors import FedHomeError
-from fedhome.plan import Plan
+from fedhome.plan.settings import Plan
 
 if TYPE_CHECKING:
-    from simulations.simulate import Result, resume, simulate
+    from fedhome.simulations.simulate import Result, resume, simulate
 
 __all__ = ["FedHomeError", "Plan", "Result", "resume", "simulate"]
 
 
 def __getattr__(name: str) -> Any:
-    # The app is found and torch is loaded when the first simulation is asked for, not before.
+    # Torch is loaded when the first simulation is asked for, not before.
     if name in {"simulate", "resume", "Result"}:
-        from fedhome.apps import use_app  # noqa: PLC0415
-
-        use_app()
-        from simulations import simulate  # noqa: PLC0415
+        from fedhome.simulations import simulate  # noqa: PLC0415
 
         return getattr(simulate, name)
     raise AttributeError(f"module 'fedhome' has no attribute {name!r}")

@@ -1,1 +1,4 @@
-"""The fleet's server: rounds, strategies, report."""
+"""The fleet's server: rounds, strategies, the resident processes, the report."""
+
+if __name__ != "fedhome.server":
+    raise ImportError("this folder is the package fedhome.server: import it by that name")

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome import rng
-from fedhome.plan import Plan
+from fedhome.plan.settings import Plan
 
 ANSWERS, ABSENT, LATE = 0, 1, 2
 

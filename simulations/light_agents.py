@@ -16,12 +16,12 @@ from pathlib import Path
 import torch
 from flwr.app import Message
 
-from clients.agent import Agent
-from clients.place import Place
-from clients.work import InProcess
 from fedhome import secagg
-from fedhome.processes import on_stop
-from fedhome.secagg.store import FileStore
+from fedhome.clients.agent.resident import Agent
+from fedhome.clients.agent.work import InProcess
+from fedhome.clients.membership.home_folder import Place
+from fedhome.fleet.state_file import FileStore
+from fedhome.ops.processes import on_stop
 
 
 class InTurn(InProcess):

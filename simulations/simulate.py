@@ -13,22 +13,22 @@ from pathlib import Path
 import pyarrow as pa
 from flwr.serverapp import Grid
 
-from fedhome.aggregation import check_groups
 from fedhome.errors import PlanError, RunError
-from fedhome.events import Event, EventLog
-from fedhome.flower import quiet, sums_suffice
+from fedhome.flower.messages import quiet, sums_suffice
 from fedhome.learning.build import learning_of
 from fedhome.learning.personalise import personaliser
-from fedhome.plan import Plan, single_updates
-from fedhome.results import SummaryRow, summary
-from fedhome.runs import RunFolder, SavedModel
-from server.report import write_report
-from server.run import run_plan
-from server.strategies import strategy_of
-from simulations.engines import ENGINES, World
-from simulations.fleet import gather
-from simulations.grid import InProcessGrid
-from simulations.secure_fleet import SecureFleet, summing
+from fedhome.plan.protocol import check_groups
+from fedhome.plan.settings import Plan, single_updates
+from fedhome.run.events import Event, EventLog
+from fedhome.run.folder import RunFolder, SavedModel
+from fedhome.run.results import SummaryRow, summary
+from fedhome.server.report import write_report
+from fedhome.server.rounds.run_plan import run_plan
+from fedhome.server.strategies import strategy_of
+from fedhome.simulations.engines.catalogue import ENGINES, World
+from fedhome.simulations.engines.grid import InProcessGrid
+from fedhome.simulations.gather import gather
+from fedhome.simulations.secure.secure_fleet import SecureFleet, summing
 
 _DEFAULT = Path(__file__).parent / "scenarios" / "default.toml"
 
@@ -50,12 +50,12 @@ class Result:
 
     @cached_property
     def rounds(self) -> pa.Table:
-        """One row a round, see :data:`fedhome.results.ROUNDS`; ``.to_pandas()`` if you like."""
+        """One row a round, see :data:`fedhome.run.results.ROUNDS`; ``.to_pandas()`` if you like."""
         return self.folder.read_rounds()
 
     @cached_property
     def homes(self) -> pa.Table:
-        """One row a home and model, see :data:`fedhome.results.HOMES`."""
+        """One row a home and model, see :data:`fedhome.run.results.HOMES`."""
         return self.folder.read_homes()
 
     @cached_property

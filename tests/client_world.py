@@ -20,19 +20,19 @@ import uvicorn
 from click.testing import Result
 from typer.testing import CliRunner
 
-from clients.place import Place
-from fedhome import tls
-from fedhome.cards import Card
 from fedhome.cli import app
+from fedhome.clients.membership.home_folder import Place
 from fedhome.errors import FedHomeError
-from fedhome.fleet import Fleet
-from fedhome.inviting import SERVER
-from fedhome.plan import Plan
-from fedhome.secagg import disk
-from fedhome.secagg.sealing import Scrypt
-from server.front import Front
-from server.place import Place as ServerPlace
-from server.place import Settings as ServerSettings
+from fedhome.fleet.admission import SERVER
+from fedhome.fleet.cards import Card
+from fedhome.fleet.owner_folder import Fleet
+from fedhome.keys.sealing import Scrypt
+from fedhome.ops import tls
+from fedhome.plan.settings import Plan
+from fedhome.server.daemon.front import Front
+from fedhome.server.daemon.server_folder import Place as ServerPlace
+from fedhome.server.daemon.server_folder import Settings as ServerSettings
+from fedhome.store import disk
 
 HOST = "127.0.0.1"
 WEEK_S = 7 * 86_400

@@ -8,7 +8,7 @@ import signal
 import pytest
 import torch
 
-from fedhome.flower import quiet
+from fedhome.flower.messages import quiet
 
 
 @pytest.fixture(autouse=True, scope="session")

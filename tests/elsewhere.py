@@ -39,11 +39,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import tiny
 
 from fedhome.learning.local import LocalLearning
-from fedhome.plan import Plan
-from simulations.kernels import EagerKernel, TorchKernel, kernel_of
-from simulations.placement import PROCESSOR, Placement, homes_at_once
-from simulations.traced import TracedKernel, tracing
-from simulations.vector import Fleet, VectorCohort
+from fedhome.plan.settings import Plan
+from fedhome.simulations.engines.compute_device import PROCESSOR, Placement, homes_at_once
+from fedhome.simulations.engines.kernels import EagerKernel, TorchKernel, kernel_of
+from fedhome.simulations.engines.traced import TracedKernel, tracing
+from fedhome.simulations.engines.vector_cohort import Fleet, VectorCohort
 
 KERNELS: dict[str, type[TorchKernel]] = {"traced": TracedKernel, "eager": EagerKernel}
 SETTINGS: dict[str, dict[str, Any]] = {

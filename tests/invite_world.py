@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from fedhome import fleet as fleet_module
-from fedhome import invites, owner
-from fedhome.cards import Card, Inviter
-from fedhome.enrolment import Anchor, signed_entry
 from fedhome.errors import DirectoryError, StateError, WireError
-from fedhome.fleet import Fleet
-from fedhome.invites import Invite
+from fedhome.fleet import invites, owner_requests
+from fedhome.fleet import owner_folder as fleet_module
+from fedhome.fleet.cards import Card, Inviter
+from fedhome.fleet.entries import Anchor, signed_entry
+from fedhome.fleet.invites import Invite
+from fedhome.fleet.owner_folder import Fleet
+from fedhome.keys.sealing import Scrypt
 from fedhome.secagg import HomeKeys
 from fedhome.secagg.directory import Signed
-from fedhome.secagg.sealing import Scrypt
-from server.enrolments import Enrolments
-from server.place import Place, Settings
+from fedhome.server.daemon.applications import Enrolments
+from fedhome.server.daemon.server_folder import Place, Settings
 
 PASSPHRASE = "correct horse battery staple"  # noqa: S105
 CARD = Card(server="hub.example:9443", authorities=b"-----BEGIN CERTIFICATE-----\n")
@@ -54,7 +54,7 @@ class World:
         return self.owned.sign(PASSPHRASE).data
 
     def ask(self, what: str, body: bytes = b"", **changed: object) -> bytes:
-        request = owner.Request(
+        request = owner_requests.Request(
             fleet=self.owned.anchor.fleet, what=what, time=int(self.now), body=body
         )
         inviter = changed.pop("inviter", self.owned.inviter)
@@ -64,8 +64,8 @@ class World:
     def take(self, directory: bytes) -> None:
         assert self.ask("directory", directory) == b""
 
-    def pending(self) -> owner.Pending:
-        return owner.Pending.from_bytes(self.ask("pending"))
+    def pending(self) -> owner_requests.Pending:
+        return owner_requests.Pending.from_bytes(self.ask("pending"))
 
 
 def world_of(folder: Path) -> World:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fedhome.plan import Plan
-from fedhome.runs import RunFolder
+from fedhome.plan.settings import Plan
+from fedhome.run.folder import RunFolder
 
 
 def tiny_plan(homes: int, rounds: int, **aggregation: object) -> Plan:

@@ -14,26 +14,26 @@ import tiny
 from flwr.app import Message
 from registry_world import FLEET, SERVER, draft
 
-import clients.releases
-from clients.place import Place as HomePlace
-from clients.place import Settings as HomeSettings
-from fedhome.door import RELEASE
-from fedhome.enrolment import Anchor
+import fedhome.clients.agent.kept_releases
+from fedhome.clients.membership.home_folder import Place as HomePlace
+from fedhome.clients.membership.home_folder import Settings as HomeSettings
 from fedhome.errors import LinkError, SecAggError
-from fedhome.events import Event, EventLog
-from fedhome.fetching import Fetch
-from fedhome.fleet import ANCHOR, DIRECTORY
-from fedhome.flower import EXAMPLES, array_record, content_of, read_flat, reply
-from fedhome.plan import Plan
+from fedhome.fleet.entries import Anchor
+from fedhome.fleet.front_requests import RELEASE
+from fedhome.fleet.owner_folder import ANCHOR, DIRECTORY
+from fedhome.fleet.release_request import Fetch
+from fedhome.flower.messages import EXAMPLES, array_record, content_of, read_flat, reply
+from fedhome.plan.settings import Plan
 from fedhome.registry import Registry
-from fedhome.runs import RunFolder
+from fedhome.run.events import Event, EventLog
+from fedhome.run.folder import RunFolder
 from fedhome.secagg import Authority, Directory, HomeKeys, ServerKeys
-from fedhome.update import Layout
-from server import releases as server_releases
-from server.place import Place
-from server.publishing import MODELS, Publisher, registry_of
-from server.rounds import Rounds
-from server.strategies import strategy_of
+from fedhome.server.daemon import release_door as server_releases
+from fedhome.server.daemon.publishing import MODELS, Publisher, registry_of
+from fedhome.server.daemon.server_folder import Place
+from fedhome.server.rounds.round_loop import Rounds
+from fedhome.server.strategies import strategy_of
+from fedhome.wire.layout import Layout
 
 NEW = ServerKeys(b"n" * 32)
 SMALL = Layout(("w",), ((2,),))
@@ -186,7 +186,7 @@ class Hub:
 def hub_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
     """Return a hub at which homes ask instead of over a link."""
     hub = Hub(folder)
-    monkeypatch.setattr(clients.releases, "ask", hub.ask)
+    monkeypatch.setattr(fedhome.clients.agent.kept_releases, "ask", hub.ask)
     return hub
 
 

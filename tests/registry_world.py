@@ -18,7 +18,7 @@ from fedhome.errors import RegistryError
 from fedhome.registry import Draft, Model, Origin, Registry, Release, release_of
 from fedhome.registry.shelf import put_release
 from fedhome.secagg import Directory, ServerKeys
-from fedhome.update import Layout
+from fedhome.wire.layout import Layout
 
 FLEET = b"f" * 16
 LAYOUT = Layout(("0.weight", "0.bias", "2.weight"), ((4, 3), (4,), (2, 4)))

@@ -18,16 +18,16 @@ from torch import nn
 
 from fedhome.errors import EngineError, PluginError, SourceError
 from fedhome.learning.build import learning_of
-from fedhome.plan import Plan
-from simulations.benchmarks.deployment import each, hour, steps
-from simulations.benchmarks.measure import Case, Measured, RoundClock, run_here
-from simulations.benchmarks.overhead import ARITHMETIC, spent
-from simulations.benchmarks.plain import network
-from simulations.benchmarks.speed import Standing, check_same
-from simulations.benchmarks.stopwatch import Place, Stopwatch, watching
-from simulations.benchmarks.tap import Lines, Tap, Traffic
-from simulations.benchmarks.workloads import L, S, Workload
-from simulations.fleet import gather
+from fedhome.plan.settings import Plan
+from fedhome.simulations.benchmarks.deployment import each, hour, steps
+from fedhome.simulations.benchmarks.measure import Case, Measured, RoundClock, run_here
+from fedhome.simulations.benchmarks.overhead import ARITHMETIC, spent
+from fedhome.simulations.benchmarks.plain import network
+from fedhome.simulations.benchmarks.speed import Standing, check_same
+from fedhome.simulations.benchmarks.stopwatch import Place, Stopwatch, watching
+from fedhome.simulations.benchmarks.tap import Lines, Tap, Traffic
+from fedhome.simulations.benchmarks.workloads import L, S, Workload
+from fedhome.simulations.gather import gather
 
 TINY = {
     "S": replace(S, rows=20, clients=3, batch_size=8),
@@ -39,7 +39,7 @@ TINY = {
 def workload(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Workload:
     tiny = TINY[request.param]
     # The plan's data source finds the workload by its name in the module.
-    monkeypatch.setattr(f"simulations.benchmarks.workloads.{tiny.name}", tiny)
+    monkeypatch.setattr(f"fedhome.simulations.benchmarks.workloads.{tiny.name}", tiny)
     return tiny
 
 
@@ -113,7 +113,7 @@ def test_first_round_is_not_measured() -> None:
 
 def test_stopwatch_leaves_to_the_inner_what_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr("simulations.benchmarks.stopwatch.time.thread_time", lambda: now)
+    monkeypatch.setattr("fedhome.simulations.benchmarks.stopwatch.time.thread_time", lambda: now)
 
     def inner() -> None:
         nonlocal now
@@ -139,7 +139,7 @@ def test_stopwatch_leaves_to_the_inner_what_is_its_own(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("mode", ["sums", "updates"])
 def test_parts_of_the_overhead_add_up(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("simulations.benchmarks.workloads.S", TINY["S"])
+    monkeypatch.setattr("fedhome.simulations.benchmarks.workloads.S", TINY["S"])
     found = spent(TINY["S"], clients=3, rounds=3, mode=mode)  # type: ignore[arg-type]
     assert sum(found.parts_ms.values()) == pytest.approx(found.total_ms)
     assert found.parts_ms[ARITHMETIC] > 0.0

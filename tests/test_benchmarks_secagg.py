@@ -13,14 +13,14 @@ import typer
 from typer.testing import CliRunner
 
 from fedhome.secagg import Aggregator, masks
-from simulations.benchmarks import flower_secagg, primitives, secagg
-from simulations.benchmarks.flower_secagg import flower_costs
-from simulations.benchmarks.secagg_costs import CLIENT, SERVER, costs
-from simulations.benchmarks.secagg_runs import compare, run
-from simulations.benchmarks.secagg_sums import Fleet, add_up, form_of, server_memory
-from simulations.benchmarks.workloads import S
-from simulations.kernels import FusedKernel
-from simulations.simulate import simulate
+from fedhome.simulations.benchmarks import flower_secagg, primitives, secure_sums
+from fedhome.simulations.benchmarks.flower_secagg import flower_costs
+from fedhome.simulations.benchmarks.one_sum import Fleet, add_up, form_of, server_memory
+from fedhome.simulations.benchmarks.secure_runs import compare, run
+from fedhome.simulations.benchmarks.sum_costs import CLIENT, SERVER, costs
+from fedhome.simulations.benchmarks.workloads import S
+from fedhome.simulations.engines.kernels import FusedKernel
+from fedhome.simulations.simulate import simulate
 
 
 def test_a_sum_is_whole_and_its_steps_are_all_there() -> None:
@@ -98,7 +98,7 @@ def test_masks_without_additions_add_nothing(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_parts_of_a_simulation_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = replace(S, rows=12, clients=6, batch_size=8)
-    monkeypatch.setattr("simulations.benchmarks.workloads.S", tiny)
+    monkeypatch.setattr("fedhome.simulations.benchmarks.workloads.S", tiny)
     plan = tiny.plan(clients=6, rounds=3)
     found = compare(plan, ("plain", "ideal"), 1)
     for one in found.values():
@@ -112,13 +112,13 @@ def test_parts_of_a_simulation_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_bytes_of_a_number() -> None:
-    assert list(secagg.upload_bytes().values()) == [2.0, pytest.approx(8 / 3), 4.0]
+    assert list(secure_sums.upload_bytes().values()) == [2.0, pytest.approx(8 / 3), 4.0]
 
 
 def test_figures_are_written_as_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(secagg, "QUICK", replace(secagg.QUICK, homes=(6, 8)))
+    monkeypatch.setattr(secure_sums, "QUICK", replace(secure_sums.QUICK, homes=(6, 8)))
     app = typer.Typer()
-    app.command()(secagg.secagg)
+    app.command()(secure_sums.secagg)
     path = tmp_path / "figures.json"
     arguments = ["--quick", "--repeat", "1", "--json", str(path)]
     done = CliRunner().invoke(app, arguments, catch_exceptions=False)
@@ -142,7 +142,7 @@ def test_ideal_sums_train_no_more_than_plain_ones(
         return train(kernel, *args)
 
     monkeypatch.setattr(FusedKernel, "train", counting)
-    plan = secagg._default(8, 2)
+    plan = secure_sums._default(8, 2)
     homes = []
     for mode in ("plain", "ideal"):
         trained.append(0)

@@ -13,14 +13,14 @@ import pytest
 from living import assert_same_weights, number_of, tiny_plan
 
 import fedhome
-from clients.place import Place as HomePlace
-from fedhome.plan import Plan
-from fedhome.processes import Child, Processes
-from fedhome.runs import RunFolder
-from server.place import Place
-from server.runs import DONE, FOR_GOOD
-from simulations.homes import generate
-from simulations.processes import prepare, start
+from fedhome.clients.membership.home_folder import Place as HomePlace
+from fedhome.ops.processes import Child, Processes
+from fedhome.plan.settings import Plan
+from fedhome.run.folder import RunFolder
+from fedhome.server.daemon.current_run import DONE, FOR_GOOD
+from fedhome.server.daemon.server_folder import Place
+from fedhome.simulations.homes import generate
+from fedhome.simulations.local_fleet import prepare, start
 
 pytestmark = [
     pytest.mark.slow,
@@ -114,7 +114,7 @@ def fleet(plan: Plan, tmp_path: Path) -> Iterator[Fleet]:
         start(processes, server, places)
         processes.start(
             "run",
-            "server.deploy",
+            "fedhome.server.daemon.deploy",
             str(server.folder),
             str(run.path),
             str(WAIT_S),
@@ -155,7 +155,10 @@ def test_a_worker_is_killed_while_it_learns(fleet: Fleet) -> None:
     for number in range(1, 4):
         place = fleet.places[number]
         fleet.until_step(place.folder.name, "train came", 1)
-        os.kill(number_of(place.folder, "clients.worker", str(place.folder)), signal.SIGKILL)
+        os.kill(
+            number_of(place.folder, "fedhome.clients.agent.worker", str(place.folder)),
+            signal.SIGKILL,
+        )
         fleet.go_on()
     fleet.finish()
 

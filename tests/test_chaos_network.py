@@ -18,13 +18,13 @@ import tomli_w
 from living import assert_same_weights, tiny_plan
 
 import fedhome
-from fedhome.plan import Plan
-from fedhome.processes import Processes
-from fedhome.runs import RunFolder
-from server.place import Place
-from server.runs import DONE, FOR_GOOD
-from simulations.homes import generate
-from simulations.processes import prepare, start
+from fedhome.ops.processes import Processes
+from fedhome.plan.settings import Plan
+from fedhome.run.folder import RunFolder
+from fedhome.server.daemon.current_run import DONE, FOR_GOOD
+from fedhome.server.daemon.server_folder import Place
+from fedhome.simulations.homes import generate
+from fedhome.simulations.local_fleet import prepare, start
 
 pytestmark = [
     pytest.mark.slow,
@@ -93,7 +93,7 @@ def begin(processes: Processes, server: Place, run: RunFolder, plan: Plan) -> No
     run.write_plan(plan.to_toml())
     processes.start(
         "run",
-        "server.deploy",
+        "fedhome.server.daemon.deploy",
         str(server.folder),
         str(run.path),
         str(WAIT_S),
@@ -148,7 +148,12 @@ def test_a_home_is_away_for_three_rounds_and_comes_back(tmp_path: Path) -> None:
         away = processes.children.pop(home)  # nobody starts it again
         away.wait(0.0)  # killed at once
         until(len(closed()) + 4)
-        processes.start(home, "clients.agent", str(place.folder), log=server.logs / f"{home}.log")
+        processes.start(
+            home,
+            "fedhome.clients.agent.resident",
+            str(place.folder),
+            log=server.logs / f"{home}.log",
+        )
         assert processes.wait("run") == DONE
     answered = closed()
     assert answered[0] == HOMES

@@ -13,7 +13,7 @@ import tiny
 import tomli_w
 
 import fedhome
-from fedhome.plan import Plan
+from fedhome.plan.settings import Plan
 
 
 def _fedhome(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

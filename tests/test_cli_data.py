@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from fedhome.cli.data import app
 from fedhome.errors import PluginError, SourceError
-from simulations.datasets import CATALOGUE, DataSet
+from fedhome.simulations.datasets import CATALOGUE, DataSet
 
 
 @pytest.fixture(autouse=True)

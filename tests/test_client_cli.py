@@ -29,14 +29,14 @@ from client_world import (
     write_readings,
 )
 
-from clients import leaving
-from clients.consent import Consent
-from clients.place import Status
+from fedhome.clients.membership import leave
+from fedhome.clients.membership.consent import Consent
+from fedhome.clients.membership.home_folder import Status
 from fedhome.errors import LinkError, RunError, StateError
-from fedhome.fleet import Fleet
-from fedhome.secagg import disk
-from fedhome.secagg.store import FileStore
-from server.place import Place as ServerPlace
+from fedhome.fleet.owner_folder import Fleet
+from fedhome.fleet.state_file import FileStore
+from fedhome.server.daemon.server_folder import Place as ServerPlace
+from fedhome.store import disk
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="secret files need POSIX locks")
 
@@ -64,7 +64,13 @@ def world(
 @pytest.mark.usefixtures("front")
 def test_start_becomes_the_agent(world: World) -> None:
     place = joined(world)
-    module = ["-m", "fedhome.processes", "0", "clients.agent", str(place.folder)]
+    module = [
+        "-m",
+        "fedhome.ops.processes",
+        "0",
+        "fedhome.clients.agent.resident",
+        str(place.folder),
+    ]
     assert started(place) == [sys.executable, *module]
     with disk_held(place.folder):
         refused(fedhome("start", place.folder), StateError, "in use")
@@ -184,10 +190,10 @@ def test_leaving_waits_for_the_agent(world: World) -> None:
 
     thread = threading.Thread(target=agent)
     thread.start()
-    assert leaving.leave(place)
+    assert leave.leave(place)
     thread.join()
     with disk_held(place.folder), pytest.raises(StateError, match="still busy") as busy:
-        leaving.leave(place, patience_s=0.0)
+        leave.leave(place, patience_s=0.0)
     assert "again" in busy.value.hint
 
 

@@ -24,15 +24,15 @@ from client_world import (
     write_readings,
 )
 
-from clients.consent import Consent
-from clients.place import Place
-from fedhome.cards import Card
-from fedhome.enrolment import fingerprint, home_keys
+from fedhome.clients.membership.consent import Consent
+from fedhome.clients.membership.home_folder import Place
 from fedhome.errors import DataError, DirectoryError, LinkError, PlanError, RunError, StateError
-from fedhome.fleet import Fleet
-from fedhome.invites import Invite
-from fedhome.secagg.sealing import Scrypt
-from server.place import Place as ServerPlace
+from fedhome.fleet.cards import Card
+from fedhome.fleet.entries import fingerprint, home_keys
+from fedhome.fleet.invites import Invite
+from fedhome.fleet.owner_folder import Fleet
+from fedhome.keys.sealing import Scrypt
+from fedhome.server.daemon.server_folder import Place as ServerPlace
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="secret files need POSIX locks")
 
@@ -145,10 +145,10 @@ def test_a_server_that_is_away(world: World, monkeypatch: pytest.MonkeyPatch) ->
         posted.append(body)
         return answered.to_bytes()
 
-    from fedhome.invites import Enrolled  # noqa: PLC0415
+    from fedhome.fleet.invites import Enrolled  # noqa: PLC0415
 
     answered = Enrolled(admitted=True)
-    monkeypatch.setattr("clients.membership.ask", ask)
+    monkeypatch.setattr("fedhome.clients.membership.join.ask", ask)
     done = join(invite)
     assert done.exit_code == 0, done.exception
     assert "has admitted this home already" in done.output

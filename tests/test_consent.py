@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from clients import app, home
-from clients.consent import (
+from fedhome.clients import client_app, home
+from fedhome.clients.membership.consent import (
     KINDS,
     NUMBERS,
     Asked,
@@ -18,11 +18,11 @@ from clients.consent import (
     is_plain,
     plan_digest,
 )
-from clients.place import Place, Settings
-from fedhome.enrolment import Anchor
+from fedhome.clients.membership.home_folder import Place, Settings
 from fedhome.errors import RunError, UpdateError
-from fedhome.learning import sums
-from fedhome.plan import Plan
+from fedhome.fleet.entries import Anchor
+from fedhome.plan.settings import Plan
+from fedhome.questions import contributions
 
 SETTINGS = ["personalise.rates=[1.0]", "personalise.epochs=2"]
 SECURE = """\
@@ -212,7 +212,7 @@ def test_the_text_and_the_home_agree_on_what_is_plain(mode: str) -> None:
 
 
 def test_every_question_that_a_home_answers_is_in_the_text() -> None:
-    assert set(KINDS) == set(app.HANDLERS)
+    assert set(KINDS) == set(client_app.HANDLERS)
     secure, plain = (" ".join(text.split()) for text in (SECURE, PLAIN))
     for kind, said in KINDS.items():
         told = said.when != "never"
@@ -221,17 +221,17 @@ def test_every_question_that_a_home_answers_is_in_the_text() -> None:
 
 
 def test_every_number_of_a_sum_is_in_the_text() -> None:
-    summed = [kind for kind in app.HANDLERS if _numbers(kind)]
+    summed = [kind for kind in client_app.HANDLERS if _numbers(kind)]
     assert set(summed) == set(NUMBERS)
     for kind in summed:
         assert {name.partition("-")[0] for name in _numbers(kind)} == set(NUMBERS[kind]), kind
-    assert f"one of {sums.BINS} steps" in " ".join(SECURE.split())
+    assert f"one of {contributions.BINS} steps" in " ".join(SECURE.split())
 
 
 def _numbers(kind: str) -> list[str]:
     """Return the names of the bounded numbers that a question sums; none if it sums nothing."""
     try:
-        found = sums.scalars_of(kind, {"server-round": 1, "clipping_norm": 1.0}, 3)
+        found = contributions.scalars_of(kind, {"server-round": 1, "clipping_norm": 1.0}, 3)
     except UpdateError:
         return []
     return [one.name for one in found]

@@ -15,13 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clients.sources.folder import read_folder
+from fedhome.data.homes_folder import read_folder
+from fedhome.data.table import HomeTable
 from fedhome.errors import SourceError
-from fedhome.tables import HomeTable
-from simulations.datasets import CATALOGUE, DataSet, Remote, get, is_cached, load
-from simulations.datasets import catalogue as catalogue_module
-from simulations.datasets.cache import MARKER, default_cache, store
-from simulations.datasets.download import fetch, open_https
+from fedhome.simulations.datasets import CATALOGUE, DataSet, Remote, get, is_cached, load
+from fedhome.simulations.datasets import catalogue as catalogue_module
+from fedhome.simulations.datasets.cache import MARKER, default_cache, store
+from fedhome.simulations.datasets.download import fetch, open_https
 
 
 def two_homes(_: Path) -> list[HomeTable]:

@@ -16,12 +16,12 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
+from fedhome.data.table import HomeTable
 from fedhome.errors import PluginError, SourceError
-from fedhome.plan import Plan
-from fedhome.tables import HomeTable
-from simulations.datasets import CATALOGUE, DataSet, get, load, named
-from simulations.datasets.robod import READINGS
-from simulations.datasets.wisdm import ACTIVITIES, FEATURES
+from fedhome.plan.settings import Plan
+from fedhome.simulations.datasets import CATALOGUE, DataSet, get, load, named
+from fedhome.simulations.datasets.robod import READINGS
+from fedhome.simulations.datasets.wisdm import ACTIVITIES, FEATURES
 
 _ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(os.environ.get("FEDHOME_SHARED", _ROOT.parent / "shared")) / "data"

@@ -28,20 +28,20 @@ from flwr.proto.runtime_pb2 import AcquireTaskRequest
 from flwr.supercore.constant import TaskType
 from living import assert_same_weights, tiny_plan, wait_until_gone
 
-from clients.place import Place as HomePlace
-from clients.releases import release_of
-from fedhome.cards import Card
+from fedhome.clients.agent.kept_releases import release_of
+from fedhome.clients.membership.home_folder import Place as HomePlace
 from fedhome.errors import LinkError
-from fedhome.fleet import Fleet
-from fedhome.flower_fleet import FleetConnection
-from fedhome.flower_link import Control
-from fedhome.flower_node import NodeKey
+from fedhome.fleet.cards import Card
+from fedhome.fleet.owner_folder import Fleet
+from fedhome.flower.fleet_connection import FleetConnection
+from fedhome.flower.node_key import NodeKey
+from fedhome.flower.superlink import Control
 from fedhome.registry import Registry
-from fedhome.runs import RunFolder
-from server.place import Place
-from server.status import status_of
-from simulations.homes import generate
-from simulations.processes import write_readings
+from fedhome.run.folder import RunFolder
+from fedhome.server.daemon.server_folder import Place
+from fedhome.server.daemon.status import status_of
+from fedhome.simulations.homes import generate
+from fedhome.simulations.local_fleet import write_readings
 
 pytestmark = [
     pytest.mark.slow,
@@ -281,14 +281,15 @@ def test_a_message_for_another_app_is_refused(world: Deployment) -> None:
     script = """\
 import sys
 from flwr.app import ConfigRecord, Message, RecordDict
-import server.bundle
-from fedhome.flower import quiet
-from fedhome.flower_run import run_grid
-from server.place import Place
+import fedhome.server.daemon.flower_bundle
+from fedhome.flower.messages import quiet
+from fedhome.flower.run_grid import run_grid
+from fedhome.server.daemon.server_folder import Place
 quiet()
 place = Place(sys.argv[1])
-server.bundle.installed_app = lambda: (sys.argv[2], sys.argv[3])
-with run_grid(place.settings.link_port, place.secret, server.bundle.app_bundle()) as grid:
+fedhome.server.daemon.flower_bundle.installed_app = lambda: (sys.argv[2], sys.argv[3])
+bundle = fedhome.server.daemon.flower_bundle.app_bundle()
+with run_grid(place.settings.link_port, place.secret, bundle) as grid:
     content = RecordDict({"config": ConfigRecord({"x": 1})})
     asked = [Message(content, node, "query.bundle") for node in grid.get_node_ids()]
     for answer in grid.send_and_receive(asked, timeout=60):
@@ -358,7 +359,9 @@ def test_a_copy_of_a_home_waits_while_the_home_is_there(world: Deployment) -> No
 def _agent(world: Deployment, name: str, patch: str) -> Iterator[None]:
     """Run a home's agent with something of it replaced, in place of the one that runs."""
     assert ended(world.running[name]) == 0
-    script = f"{patch}\nimport sys, clients.agent\nclients.agent.main(sys.argv[1:])"
+    script = (
+        f"{patch}\nimport sys\nfrom fedhome.clients.agent.resident import main\nmain(sys.argv[1:])"
+    )
     other = world.starts(name, sys.executable, "-c", script, str(world.folder / name))
     yield
     assert ended(other) == 0
@@ -380,7 +383,7 @@ def _agent(world: Deployment, name: str, patch: str) -> Iterator[None]:
             "NTP",
         ),
         (
-            "import clients.joining; clients.joining.version = lambda _: '9.9.9'",
+            "from fedhome.clients.agent import announce; announce.version = lambda _: '9.9.9'",
             "the home runs fedhome 9.9.9, the server ",
             "update the older one",
         ),

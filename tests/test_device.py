@@ -11,12 +11,12 @@ import tiny
 import torch
 from flwr.app import Context, RecordDict
 
-from clients.home import find_home
 from fedhome import rng
+from fedhome.clients.home import find_home
 from fedhome.errors import DataError
 from fedhome.learning.device import Device
 from fedhome.learning.local import Batch, row_losses
-from fedhome.plan import Plan
+from fedhome.plan.settings import Plan
 
 
 def _device(plan: Plan, kind: str = "regression") -> Device:

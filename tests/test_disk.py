@@ -19,18 +19,18 @@ from living import assert_same_weights, lines_until, tiny_plan, wait_until_gone
 from test_server_daemon import PASSPHRASE, World, agents, run, started, told
 
 import fedhome
-from clients.place import Place as HomePlace
+from fedhome.clients.membership.home_folder import Place as HomePlace
 from fedhome.errors import EventLogError, RunError
-from fedhome.events import EventLog, read_events
-from fedhome.plan import Plan
-from fedhome.processes import Child, Processes
-from fedhome.runs import RunFolder, write_atomically
-from fedhome.secagg.store import FileStore
-from server.daemon import Daemon, why_failed
-from server.place import Place
-from server.runs import DONE, FAILED, FINISHED, FOR_GOOD, Current, Runs
-from simulations.homes import generate
-from simulations.processes import prepare, start
+from fedhome.fleet.state_file import FileStore
+from fedhome.ops.processes import Child, Processes
+from fedhome.plan.settings import Plan
+from fedhome.run.events import EventLog, read_events
+from fedhome.run.folder import RunFolder, write_atomically
+from fedhome.server.daemon.current_run import DONE, FAILED, FINISHED, FOR_GOOD, Current, Runs
+from fedhome.server.daemon.server_folder import Place
+from fedhome.server.daemon.supervisor import Daemon, why_failed
+from fedhome.simulations.homes import generate
+from fedhome.simulations.local_fleet import prepare, start
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="mounts a file system in memory")
 
@@ -133,7 +133,7 @@ class Fleet:
         """Start the run, or go on with it."""
         return self.processes.start(
             "run",
-            "server.deploy",
+            "fedhome.server.daemon.deploy",
             str(self.server.folder),
             str(self.run.path),
             str(WAIT_S),
@@ -291,7 +291,7 @@ def test_the_disk_of_a_server_is_full(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     disk = mounted(tmp_path / "fleet" / "server", 32 << 20)
-    monkeypatch.setattr("simulations.processes.secrets.token_hex", lambda _: PASSPHRASE)
+    monkeypatch.setattr("fedhome.simulations.local_fleet.secrets.token_hex", lambda _: PASSPHRASE)
     plan = plan_of(FEW)
     tables = generate(homes=HOMES, days=plan.data.days, seed=plan.seed)
     server, homes = prepare(tmp_path / "fleet", plan, tables)

@@ -13,19 +13,19 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.proto.message_pb2 import ObjectTree
 from living import tiny_plan
 
-from clients import agent as agent_module
-from clients.looking import Looking
-from clients.place import AT_HAND, Place
-from clients.reporting import Reporting
-from clients.worker import reason_of
+from fedhome.clients.agent import resident as agent_module
+from fedhome.clients.agent.message_wait import Looking
+from fedhome.clients.agent.status_report import Reporting
+from fedhome.clients.agent.worker import reason_of
+from fedhome.clients.membership.home_folder import AT_HAND, Place
 from fedhome.errors import RunError, StateError
-from fedhome.flower import take_identity
-from fedhome.flower_fleet import Arrival, message_bytes, message_of
-from fedhome.joining import installed_app
-from fedhome.secagg import disk
-from fedhome.secagg.store import FileStore
-from simulations.homes import generate
-from simulations.processes import prepare
+from fedhome.fleet.claims import installed_app
+from fedhome.fleet.state_file import FileStore
+from fedhome.flower.fleet_connection import Arrival, message_bytes, message_of
+from fedhome.flower.messages import take_identity
+from fedhome.simulations.homes import generate
+from fedhome.simulations.local_fleet import prepare
+from fedhome.store import disk
 
 HOMES = 5
 FULL = "No space left on device"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from fedhome.plan import Plan
-from server.strategies import STRATEGIES, WRAPPERS
+from fedhome.plan.settings import Plan
+from fedhome.server.strategies import STRATEGIES, WRAPPERS
 
 ROOT = Path(__file__).resolve().parent.parent
 GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

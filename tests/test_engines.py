@@ -11,12 +11,12 @@ import pytest
 import tiny
 from numpy.typing import NDArray
 
+from fedhome.data.examples import HomeExamples
 from fedhome.errors import EngineError
-from fedhome.learning.examples import HomeExamples
 from fedhome.learning.personalise import personaliser
-from fedhome.plan import Plan
-from server.outcome import personalise
-from simulations.engines import ENGINES
+from fedhome.plan.settings import Plan
+from fedhome.server.rounds.outcome import personalise
+from fedhome.simulations.engines.catalogue import ENGINES
 
 _PLANS: dict[str, dict[str, Any]] = {
     "sgd with momentum": {"train": {"momentum": 0.9}},

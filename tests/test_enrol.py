@@ -16,19 +16,20 @@ from pathlib import Path
 import httpx
 import pytest
 
-from fedhome import owner, tls
-from fedhome.cards import Card, Inviter
-from fedhome.door import ENROL, JOIN, LEAVE, OWNER, ask
-from fedhome.enrolment import fingerprint
 from fedhome.errors import LinkError
-from fedhome.fleet import Fleet
-from fedhome.invites import Enrolled, Invite
-from fedhome.leaving import leave_notice
-from fedhome.plan import Plan
-from fedhome.processes import Processes
+from fedhome.fleet import owner_requests
+from fedhome.fleet.cards import Card, Inviter
+from fedhome.fleet.entries import fingerprint
+from fedhome.fleet.front_requests import ENROL, JOIN, LEAVE, OWNER, ask
+from fedhome.fleet.invites import Enrolled, Invite
+from fedhome.fleet.leave_notice import leave_notice
+from fedhome.fleet.owner_folder import Fleet
+from fedhome.ops import tls
+from fedhome.ops.processes import Processes
+from fedhome.plan.settings import Plan
 from fedhome.secagg import Directory, HomeKeys
-from server.making import make_server
-from server.place import Place
+from fedhome.server.daemon.initialise import make_server
+from fedhome.server.daemon.server_folder import Place
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -112,7 +113,10 @@ def front(scene: Scene) -> Iterator[None]:
 
     with Processes() as processes:
         processes.start(
-            "front", "server.front", str(scene.place.folder), log=scene.place.logs / "front.log"
+            "front",
+            "fedhome.server.daemon.front",
+            str(scene.place.folder),
+            log=scene.place.logs / "front.log",
         )
         processes.until(there, what="the front came up", timeout_s=60)
         yield
@@ -232,7 +236,7 @@ def test_strangers_get_nowhere(scene: Scene) -> None:
             "not-listed"
         )
         for what in ("pending", "directory"):
-            asked = owner.Request(fleet=fleet, what=what, time=int(now), body=b"")
+            asked = owner_requests.Request(fleet=fleet, what=what, time=int(now), body=b"")
             assert refused(scene, OWNER, asked.sign(stranger)) == "signature"
         for path in (ENROL, LEAVE, OWNER, JOIN):
             assert refused(scene, path, b"") != "unreachable"

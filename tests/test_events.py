@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedhome.errors import EventLogError
-from fedhome.events import FIRST, Event, EventLog, read_events
+from fedhome.run.events import FIRST, Event, EventLog, read_events
 
 NOON = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
 

@@ -18,22 +18,22 @@ from flwr.proto.fleet_pb2 import DeactivateNodeRequest, PullMessagesRequest, Pus
 from google.protobuf.wrappers_pb2 import BytesValue
 from living import tiny_plan
 
-import server.bundle
-from clients.joining import join
-from clients.place import Place as HomePlace
+import fedhome.server.daemon.flower_bundle
+from fedhome.clients.agent.announce import join
+from fedhome.clients.membership.home_folder import Place as HomePlace
 from fedhome.errors import LinkError
-from fedhome.exchange import ANSWER, CHANGES, LOOK, MOST_AT_ONCE, MOST_OBJECTS, Answer, Look
-from fedhome.flower import SERVER_NODE
-from fedhome.flower_fleet import Arrival, FleetConnection
-from fedhome.flower_link import LOOPBACK
-from fedhome.flower_node import NodeKey
-from fedhome.flower_run import RunGrid, run_grid
-from fedhome.processes import Processes
-from fedhome.secagg.store import FileStore
-from fedhome.tls import CA
-from server.place import Place
-from simulations.homes import generate
-from simulations.processes import prepare, start
+from fedhome.fleet.state_file import FileStore
+from fedhome.flower.fleet_connection import Arrival, FleetConnection
+from fedhome.flower.messages import SERVER_NODE
+from fedhome.flower.node_key import NodeKey
+from fedhome.flower.run_grid import RunGrid, run_grid
+from fedhome.flower.superlink import LOOPBACK
+from fedhome.ops.processes import Processes
+from fedhome.ops.tls import CA
+from fedhome.server.daemon.server_folder import Place
+from fedhome.simulations.homes import generate
+from fedhome.simulations.local_fleet import prepare, start
+from fedhome.wire.exchange import ANSWER, CHANGES, LOOK, MOST_AT_ONCE, MOST_OBJECTS, Answer, Look
 
 SOON_S = 30.0
 # Flower's own, when it makes a bundle.
@@ -98,7 +98,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     place, homes = prepare(tmp_path_factory.mktemp("exchange"), plan, tables)
     with Processes() as processes:
         start(processes, place, [])
-        app = server.bundle.app_bundle()
+        app = fedhome.server.daemon.flower_bundle.app_bundle()
         with run_grid(place.settings.link_port, place.secret, app) as grid:
             assert isinstance(grid, RunGrid)
             yield Fleet(place, homes, [claimed(home) for home in homes], grid)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tiny
 
-from simulations.faults import ABSENT, ANSWERS, LATE, faults_of
+from fedhome.simulations.faults import ABSENT, ANSWERS, LATE, faults_of
 
 _NAMES = [f"home-{place}" for place in range(2000)]
 _EVERYBODY = np.arange(2000)

@@ -16,15 +16,15 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from fedhome import fleet
-from fedhome.cards import Inviter
-from fedhome.enrolment import Anchor, entry_text, fingerprint, home_keys, read_entry
 from fedhome.errors import DirectoryError, ParameterError, SecAggError, StateError
-from fedhome.fleet import Fleet, server_keys
+from fedhome.fleet import owner_folder
+from fedhome.fleet.cards import Inviter
+from fedhome.fleet.entries import Anchor, entry_text, fingerprint, home_keys, read_entry
+from fedhome.fleet.owner_folder import Fleet, server_keys
+from fedhome.fleet.state_file import load
+from fedhome.keys.sealing import Scrypt, SealingKey
 from fedhome.secagg import Directory, Home, HomeEntry, HomeKeys, Policy
 from fedhome.secagg.directory import Signed
-from fedhome.secagg.sealing import Scrypt, SealingKey
-from fedhome.secagg.store import load
 
 PASSPHRASE = "correct horse battery staple"  # noqa: S105
 FIVE = ("ash", "elm", "fir", "oak", "yew")
@@ -150,14 +150,14 @@ def test_an_epoch_never_comes_twice(folder: Path, monkeypatch: pytest.MonkeyPatc
         assert owned.sign(PASSPHRASE).directory.epoch == 3
     # A crash right after signing, before the directory is written.
     with Fleet.open(folder) as owned, monkeypatch.context() as patch:
-        real = fleet.disk.put
+        real = owner_folder.disk.put
 
         def put(path: Path, data: bytes, *, mode: int) -> None:
             if path.name == "directory.fh":
                 raise KeyboardInterrupt
             real(path, data, mode=mode)
 
-        patch.setattr(fleet.disk, "put", put)
+        patch.setattr(owner_folder.disk, "put", put)
         with pytest.raises(KeyboardInterrupt):
             owned.sign(PASSPHRASE)
     with Fleet.open(folder) as owned:
@@ -450,7 +450,10 @@ def test_a_new_passphrase_is_asked_for_twice(tmp_path: Path) -> None:
 
 
 def test_it_needs_neither_torch_nor_flower() -> None:
-    program = "import fedhome.fleet, sys; print({'torch', 'flwr', 'pyarrow'} & set(sys.modules))"
+    program = (
+        "import fedhome.fleet.owner_folder, sys; "
+        "print({'torch', 'flwr', 'pyarrow'} & set(sys.modules))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )

@@ -11,7 +11,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, Re
 from flwr.serverapp import strategy as flower
 
 from fedhome.errors import LayoutError, UpdateError
-from fedhome.flower import (
+from fedhome.flower.messages import (
     APP_RAISED,
     EXAMPLES,
     LazyArray,
@@ -25,7 +25,7 @@ from fedhome.flower import (
     sums_suffice,
     take_identity,
 )
-from fedhome.update import Layout
+from fedhome.wire.layout import Layout
 
 _LAYOUT = Layout(("w",), ((3,),))
 _FLAT = np.array([1.0, 2.0, 3.0], np.float32)

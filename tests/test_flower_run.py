@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 
 import fedhome
 from fedhome.cli import app
-from fedhome.plan import Plan
-from fedhome.runs import RunFolder
+from fedhome.plan.settings import Plan
+from fedhome.run.folder import RunFolder
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

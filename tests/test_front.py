@@ -10,12 +10,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from fedhome import door, tls
-from fedhome.door import ENROL, JOIN, ask
 from fedhome.errors import LinkError
-from fedhome.exchange import LOOK
-from server.front import Front
-from server.place import Place, Settings
+from fedhome.fleet import front_requests
+from fedhome.fleet.front_requests import ENROL, JOIN, ask
+from fedhome.ops import tls
+from fedhome.server.daemon.front import Front
+from fedhome.server.daemon.server_folder import Place, Settings
+from fedhome.wire.exchange import LOOK
 
 Answer = Callable[[httpx.Request], httpx.Response]
 
@@ -54,7 +55,7 @@ def answering(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Answ
 
     def asked(answer: Answer) -> bytes:
         transport = httpx.MockTransport(answer)
-        monkeypatch.setattr(door.httpx, "Client", partial(client, transport=transport))
+        monkeypatch.setattr(front_requests.httpx, "Client", partial(client, transport=transport))
         return ask("hub:1", authorities, JOIN, b"question")
 
     return asked
@@ -67,7 +68,7 @@ def test_an_answer_is_the_body(answering: Callable[[Answer], bytes]) -> None:
 
 
 def test_a_refusal_is_the_servers_own_words(answering: Callable[[Answer], bytes]) -> None:
-    told = door.refusal("clock", "the clock is off", "set it")
+    told = front_requests.refusal("clock", "the clock is off", "set it")
     with pytest.raises(LinkError, match="the clock is off") as raised:
         answering(lambda _: httpx.Response(403, content=told))
     assert (raised.value.reason, raised.value.hint) == ("clock", "set it")
@@ -79,7 +80,7 @@ def test_a_refusal_is_the_servers_own_words(answering: Callable[[Answer], bytes]
 def test_an_answer_without_end_is_not_listened_to(
     answering: Callable[[Answer], bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(door, "_MOST", 1000)
+    monkeypatch.setattr(front_requests, "_MOST", 1000)
     sent = 0
 
     def endless() -> Iterator[bytes]:

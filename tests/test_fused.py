@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from torch import nn
 
 from fedhome.errors import EngineError
-from simulations.fused import FusedMLP
-from simulations.fused.compiler import native
-from simulations.fused.emit import Tile
-from simulations.fused.layout import Plan
-from simulations.fused.mlp import _shares
-from simulations.fused.settings import Rule
+from fedhome.simulations.engines.fused import FusedMLP
+from fedhome.simulations.engines.fused.compiler import native
+from fedhome.simulations.engines.fused.emit import Tile
+from fedhome.simulations.engines.fused.fused_mlp import _shares
+from fedhome.simulations.engines.fused.memory_map import Plan
+from fedhome.simulations.engines.fused.rule import Rule
 
 LOSSES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "mse": nn.functional.mse_loss,

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import simulations.shard
+import fedhome.simulations.engines.shard
 from fedhome.secagg import FixedPoint
-from simulations.benchmarks.workloads import S
-from simulations.fused.rounding import rounding
-from simulations.simulate import simulate
+from fedhome.simulations.benchmarks.workloads import S
+from fedhome.simulations.engines.fused.rounding import rounding
+from fedhome.simulations.simulate import simulate
 
 
 @settings(deadline=None, max_examples=60)
@@ -66,10 +66,10 @@ def test_a_simulation_without_machine_code_sums_the_same(
     clip_in: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tiny = replace(S, rows=12, clients=7, batch_size=8)
-    monkeypatch.setattr("simulations.benchmarks.workloads.S", tiny)
+    monkeypatch.setattr("fedhome.simulations.benchmarks.workloads.S", tiny)
     plan = tiny.plan(clients=7, rounds=3).change(aggregation={"mode": "ideal", "clip_in": clip_in})
     compiled = simulate(plan, out=tmp_path / "compiled").model.parameters
-    monkeypatch.setattr(simulations.shard, "_compiled_rounding", lambda: None)
+    monkeypatch.setattr(fedhome.simulations.engines.shard, "_compiled_rounding", lambda: None)
     plain = simulate(plan, out=tmp_path / "plain").model.parameters
     for name, values in compiled.items():
         np.testing.assert_array_equal(values, plain[name])

@@ -12,15 +12,15 @@ import scipy.linalg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fedhome.data.table import HomeTable
 from fedhome.errors import PlanError
-from fedhome.tables import HomeTable
-from simulations.homes import COLUMNS, generate, generate_home
-from simulations.homes.clock import Clock, clock
-from simulations.homes.draws import Floats
-from simulations.homes.household import GAP_CHANCE, GAPPY_SHARE
-from simulations.homes.people import presence
-from simulations.homes.thermal import Building, Climate, buildings, exact_step, warm
-from simulations.homes.weather import REGIONS, weather
+from fedhome.simulations.homes import COLUMNS, generate, generate_home
+from fedhome.simulations.homes.clock import Clock, clock
+from fedhome.simulations.homes.draws import Floats
+from fedhome.simulations.homes.household import GAP_CHANCE, GAPPY_SHARE
+from fedhome.simulations.homes.people import presence
+from fedhome.simulations.homes.thermal import Building, Climate, buildings, exact_step, warm
+from fedhome.simulations.homes.weather import REGIONS, weather
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_a_home_does_not_depend_on_the_size_of_the_fleet(fleet: list[HomeTable])
 def test_a_home_does_not_depend_on_how_the_fleet_is_cut_into_blocks(
     fleet: list[HomeTable], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("simulations.homes.fleet._BLOCK_CELLS", 28 * 24 * 7)
+    monkeypatch.setattr("fedhome.simulations.homes.generate._BLOCK_CELLS", 28 * 24 * 7)
     assert all(
         _same(a, b) for a, b in zip(generate(homes=16, days=28, seed=5), fleet, strict=False)
     )

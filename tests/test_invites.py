@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from invite_world import CARD, EXPIRES, FLEET, NOW, PLAN, cheap_scrypt, invite_of, reason_of
 
-from fedhome import owner
-from fedhome.cards import Card, Inviter
 from fedhome.errors import DirectoryError, WireError
-from fedhome.invites import Enrolment, Invite, Ticket
-from fedhome.leaving import Leave
+from fedhome.fleet import owner_requests
+from fedhome.fleet.cards import Card, Inviter
+from fedhome.fleet.invites import Enrolment, Invite, Ticket
+from fedhome.fleet.leave_notice import Leave
 from fedhome.secagg import HomeKeys
 
 
@@ -98,7 +98,7 @@ def test_whatever_is_posted_is_refused_in_words(data: bytes) -> None:
     for call in (
         lambda: Enrolment.verify(data, inviter, FLEET, NOW),
         lambda: Leave.verify(data, FLEET),
-        lambda: owner.Request.verify(data, inviter, FLEET, NOW),
+        lambda: owner_requests.Request.verify(data, inviter, FLEET, NOW),
         lambda: Invite.from_text(data.decode(errors="replace")),
         lambda: Card.from_text(data.decode(errors="replace")),
     ):

@@ -23,12 +23,12 @@ from invite_world import (
     world_of,
 )
 
-from fedhome import owner
-from fedhome.cards import Inviter
-from fedhome.enrolment import signed_entry
 from fedhome.errors import DirectoryError, WireError
-from fedhome.fleet import Fleet
-from fedhome.invites import Enrolled, Invite
+from fedhome.fleet import owner_requests
+from fedhome.fleet.cards import Inviter
+from fedhome.fleet.entries import signed_entry
+from fedhome.fleet.invites import Enrolled, Invite
+from fedhome.fleet.owner_folder import Fleet
 from fedhome.secagg import HomeKeys
 
 
@@ -60,7 +60,7 @@ def test_an_expired_invite_is_refused_everywhere(world: World) -> None:
 def test_from_an_invite_to_the_directory(world: World) -> None:
     invite, keys = Invite.from_text(world.invite().to_text()), HomeKeys.create("hub")
     assert world.owned.invited == {"hub": EXPIRES}
-    assert world.pending() == owner.Pending(epoch=0, enrolments=(), notices=())
+    assert world.pending() == owner_requests.Pending(epoch=0, enrolments=(), notices=())
     posted = invite.enrolment(keys, NOW)
     assert Enrolled.from_bytes(world.server.enrol(posted)) == Enrolled(admitted=False)
     assert world.pending().enrolments == (posted,)
@@ -73,7 +73,7 @@ def test_from_an_invite_to_the_directory(world: World) -> None:
     assert world.owned.invited == {}
     world.take(world.sign())
     assert world.place.directory().entries["hub"] == keys.entry()
-    assert world.pending() == owner.Pending(epoch=1, enrolments=(), notices=())
+    assert world.pending() == owner_requests.Pending(epoch=1, enrolments=(), notices=())
     assert not list((world.place.folder / "enrolments").iterdir())
     assert Enrolled.from_bytes(world.server.enrol(posted)) == Enrolled(admitted=True)
 

@@ -21,13 +21,13 @@ from invite_world import (
     world_of,
 )
 
-from fedhome import owner
-from fedhome.cards import Inviter
 from fedhome.errors import DirectoryError, SecAggError
-from fedhome.fleet import Fleet
-from fedhome.leaving import Leave, leave_notice
+from fedhome.fleet import owner_requests
+from fedhome.fleet.cards import Inviter
+from fedhome.fleet.leave_notice import Leave, leave_notice
+from fedhome.fleet.owner_folder import Fleet
 from fedhome.secagg import Directory, HomeKeys
-from server import enrolments as enrolments_module
+from fedhome.server.daemon import applications as enrolments_module
 
 
 @pytest.fixture(autouse=True)
@@ -133,7 +133,7 @@ def test_a_home_may_change_its_mind_before_it_is_admitted(world: World) -> None:
 def test_only_the_owner_asks_and_only_now(world: World) -> None:
     fleet, inviter = world.owned.anchor.fleet, world.owned.inviter
     directory = world.sign()
-    asked = owner.Request(fleet=fleet, what="directory", time=NOW, body=directory)
+    asked = owner_requests.Request(fleet=fleet, what="directory", time=NOW, body=directory)
     assert reason_of(world.server.owner, asked.sign(Inviter.create())) == "signature"
     assert reason_of(world.ask, "pending", fleet=bytes(16)) == "fleet"
     assert reason_of(world.ask, "everything") == "request"

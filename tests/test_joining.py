@@ -14,26 +14,27 @@ import pytest
 from flwr.common.constant import SYSTEM_TIME_TOLERANCE, TIMESTAMP_TOLERANCE
 from typer.testing import CliRunner
 
-import clients.agent
-import clients.joining
-from clients.agent import Agent
-from clients.place import Place, Settings
-from clients.reporting import Reporting
-from fedhome.cards import Card
+import fedhome.clients.agent.announce
+import fedhome.clients.agent.resident
 from fedhome.cli import app
-from fedhome.enrolment import Anchor, home_keys
+from fedhome.clients.agent.resident import Agent
+from fedhome.clients.agent.status_report import Reporting
+from fedhome.clients.membership.home_folder import Place, Settings
 from fedhome.errors import DirectoryError, LinkError, SecAggError
-from fedhome.fleet import Fleet
-from fedhome.flower_link import NodeState
-from fedhome.flower_node import NodeKey
-from fedhome.invites import Invite
-from fedhome.joining import AHEAD_S, SKEW_S, Claim, Welcome, installed_app
-from fedhome.plan import Plan
+from fedhome.fleet.cards import Card
+from fedhome.fleet.claims import AHEAD_S, SKEW_S, Claim, Welcome, installed_app
+from fedhome.fleet.entries import Anchor, home_keys
+from fedhome.fleet.invites import Invite
+from fedhome.fleet.owner_folder import Fleet
+from fedhome.fleet.state_file import FileStore
+from fedhome.flower.node_key import NodeKey
+from fedhome.flower.superlink import NodeState
+from fedhome.keys.sealing import Scrypt
+from fedhome.keys.signing import ServerKeys
+from fedhome.plan.settings import Plan
 from fedhome.secagg import Directory, HomeKeys
-from fedhome.secagg.directory import Authority, ServerKeys
-from fedhome.secagg.sealing import Scrypt
-from fedhome.secagg.store import FileStore
-from server.nodes import Nodes
+from fedhome.secagg.directory import Authority
+from fedhome.server.daemon.nodes import Nodes
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="secret files need POSIX locks")
 
@@ -185,7 +186,7 @@ def test_a_copy_of_a_folder_has_a_node_of_its_own(
 ) -> None:
     boot = tmp_path / "boot_id"
     boot.write_text("one\n")
-    monkeypatch.setattr("clients.place._BOOT", boot)
+    monkeypatch.setattr("fedhome.clients.membership.home_folder._BOOT", boot)
     place = Place(tmp_path / "oak")
     place.folder.mkdir()
     first = place.node_key().public
@@ -265,7 +266,7 @@ def test_an_agent_says_that_its_clock_is_off(  # noqa: PLR0917 - pytest gives th
         if detail:
             waiting.set()
 
-    monkeypatch.setattr(clients.joining, "ask", ask)
+    monkeypatch.setattr(fedhome.clients.agent.announce, "ask", ask)
     monkeypatch.setattr(time, "time", lambda: NOW + off)
     monkeypatch.setattr(Reporting, "tell", telling)
     monkeypatch.setenv("COLUMNS", "200")

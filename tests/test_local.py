@@ -16,8 +16,8 @@ from torch.nn import functional as F  # noqa: N812 - torch's own custom
 
 from fedhome.errors import UpdateError
 from fedhome.learning.local import Batch, LocalLearning, row_losses
-from fedhome.learning.order import Order, clip_updates
-from fedhome.plan import Plan
+from fedhome.plan.settings import Plan
+from fedhome.questions.train_config import Order, clip_updates
 
 _SETTINGS: dict[str, dict[str, Any]] = {
     "sgd": {},

@@ -9,12 +9,12 @@ import pytest
 from flwr.app import Message, RecordDict
 from flwr.proto.message_pb2 import ObjectTree
 
-from clients import looking as looking_module
-from clients.looking import Looking
+from fedhome.clients.agent import message_wait as looking_module
+from fedhome.clients.agent.message_wait import Looking
 from fedhome.errors import LinkError
-from fedhome.flower import failure, take_identity
-from fedhome.flower_fleet import Arrival
-from fedhome.serving import gone, unless
+from fedhome.flower.fleet_connection import Arrival
+from fedhome.flower.messages import failure, take_identity
+from fedhome.ops.serving import gone, unless
 
 SOON_S = 30.0
 

@@ -13,7 +13,7 @@ from torch import nn
 from fedhome.errors import ModelError, PluginError
 from fedhome.models.check import check_module, faults_of, vectorises
 from fedhome.models.mlp import KeyedDropout, build_model, mlp
-from fedhome.plan import Plan
+from fedhome.plan.settings import Plan
 
 _MODULES = """
 import torch

@@ -10,10 +10,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from fedhome.apps import PARTS, app_root, installed_root, own_copy
 from flwr.cli.build import build_fab_from_disk
 from typer.testing import CliRunner
 
-from fedhome.apps import PARTS, app_root, installed_root, own_copy
 from fedhome.cli import app
 from fedhome.errors import FedHomeError, RunError
 
@@ -76,7 +76,12 @@ def test_flower_takes_the_copy_as_a_bundle_and_leaves_runs_out(tmp_path: Path) -
     (copy / "runs" / "first" / "plan.toml").write_text("seed = 1\n")
     bundle = build_fab_from_disk(copy)  # refuses more than 10 MB and what its rules forbid
     held = set(zipfile.ZipFile(io.BytesIO(bundle)).namelist())
-    assert {"pyproject.toml", "clients/app.py", "server/app.py", "simulations/fleet.py"} <= held
+    assert {
+        "pyproject.toml",
+        "clients/client_app.py",
+        "server/server_app.py",
+        "simulations/gather.py",
+    } <= held
     assert not {name for name in held if name.startswith("runs/")}
 
 

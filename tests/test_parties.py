@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 
 from fedhome.errors import BundleError, EngineError, ManifestError, SecAggError, UpdateError
-from fedhome.plan import Plan
+from fedhome.plan.settings import Plan
 from fedhome.secagg import Bundle, Manifest
 from fedhome.secagg.fixedpoint import FixedPoint
 from fedhome.secagg.form import Form
 from fedhome.secagg.scalars import Scalar
-from simulations.parties import LocalParties, Numbers
-from simulations.secure_fleet import SecureFleet
-from simulations.workers import WorkerParties, workers_for
+from fedhome.simulations.secure.parties import LocalParties, Numbers
+from fedhome.simulations.secure.secure_fleet import SecureFleet
+from fedhome.simulations.secure.worker_parties import WorkerParties, workers_for
 
 HOMES = 9
 NAMES = [f"home-{place}" for place in range(HOMES)]
@@ -174,8 +174,8 @@ def test_workers_are_gone_when_the_fleet_is_closed() -> None:
 
 _BUSY = """
 import contextlib
-from fedhome.plan import Plan
-from simulations.secure_fleet import SecureFleet
+from fedhome.plan.settings import Plan
+from fedhome.simulations.secure.secure_fleet import SecureFleet
 
 names = [f"home-{place}" for place in range(9)]
 with contextlib.closing(SecureFleet(names, Plan.load(data={"homes": 9}), workers=2)) as fleet:
@@ -209,7 +209,10 @@ def test_workers_end_with_the_process_that_started_them(number: signal.Signals) 
 
 
 def test_a_worker_loads_neither_torch_nor_flower() -> None:
-    check = "import sys, simulations.workers; print({'torch', 'flwr', 'scipy'} & {*sys.modules})"
+    check = (
+        "import sys, fedhome.simulations.secure.worker_parties; "
+        "print({'torch', 'flwr', 'scipy'} & {*sys.modules})"
+    )
     found = subprocess.run(
         [sys.executable, "-c", check], capture_output=True, text=True, check=True
     )

@@ -22,10 +22,15 @@ import torch
 
 from fedhome.errors import EngineError, PlanError
 from fedhome.models.mlp import mlp
-from fedhome.plan import Plan
-from simulations import engines, placement
-from simulations.kernels import kernel_of
-from simulations.placement import PROCESSOR, Placement, homes_at_once, outputs_of
+from fedhome.plan.settings import Plan
+from fedhome.simulations.engines import catalogue, compute_device
+from fedhome.simulations.engines.compute_device import (
+    PROCESSOR,
+    Placement,
+    homes_at_once,
+    outputs_of,
+)
+from fedhome.simulations.engines.kernels import kernel_of
 
 GPU = Placement(torch.device("cuda", 0))  # a name; nothing here computes on it
 needs_gpu = pytest.mark.skipif(
@@ -110,15 +115,15 @@ def test_the_fused_kernel_says_that_it_is_for_the_processor() -> None:
 
 
 def test_a_model_of_one_home_at_a_time_is_refused_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "against_vectors", lambda _: "it is a fused recurrent layer")
+    monkeypatch.setattr(catalogue, "against_vectors", lambda _: "it is a fused recurrent layer")
     stage = tiny.world(tiny.plan(engine={"device": "cuda"}), tiny.homes())
-    with pytest.raises(EngineError, match="recurrent"), engines.vector(stage):
+    with pytest.raises(EngineError, match="recurrent"), catalogue.vector(stage):
         pass
 
 
 def test_one_thread_feeds_a_gpu() -> None:
-    assert engines.threads_of(tiny.plan(engine={"threads": 3, "device": "cuda"})) == 1
-    assert engines.threads_of(tiny.plan(engine={"threads": 3})) == 3
+    assert catalogue.threads_of(tiny.plan(engine={"threads": 3, "device": "cuda"})) == 1
+    assert catalogue.threads_of(tiny.plan(engine={"threads": 3})) == 3
 
 
 def test_what_fails_on_a_gpu_is_an_error_of_the_engine() -> None:
@@ -159,10 +164,10 @@ def test_a_chunk_of_a_gpu_is_as_large_as_its_memory_allows(
     assert learning.layout.size == 3 * 8 + 8 + 8 + 1
     assert homes_at_once(learning, 3) == 1 << 12
     of_a_home = 4 * 41 + 8 * (3 + 3 * 17)
-    monkeypatch.setattr(placement, "_GPU_NUMBERS", 10 * of_a_home + 1)
+    monkeypatch.setattr(compute_device, "_GPU_NUMBERS", 10 * of_a_home + 1)
     assert homes_at_once(learning, 3) == 10
     with_adam = tiny.learning(tiny.plan(train={"optimiser": "adam"}))
-    monkeypatch.setattr(placement, "_GPU_NUMBERS", 10 * (of_a_home + 2 * 41) - 1)
+    monkeypatch.setattr(compute_device, "_GPU_NUMBERS", 10 * (of_a_home + 2 * 41) - 1)
     assert homes_at_once(with_adam, 3) == 9
 
 
@@ -177,6 +182,6 @@ def test_chunks_are_cut_for_cores_and_not_for_a_gpu() -> None:
 def test_no_step_waits_for_the_device() -> None:
     """What a step is made of asks for no number: a stand-in cannot see all that would wait."""
     for file in ("kernels.py", "traced/kernel.py", "traced/workspace.py", "traced/program.py"):
-        source = (Path(placement.__file__).parent / file).read_text("utf-8")
+        source = (Path(compute_device.__file__).parent / file).read_text("utf-8")
         names = {n.attr for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Attribute)}
         assert not names & {"item", "cpu", "tolist", "nonzero", "synchronize"}, file

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedhome.errors import PlanError
-from fedhome.layers import merge, parse_set
-from fedhome.plan import Plan
+from fedhome.plan.overrides import merge, parse_set
+from fedhome.plan.settings import Plan
 
 
 def test_sets_win_over_tables_and_tables_over_the_file(tmp_path: Path) -> None:

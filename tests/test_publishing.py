@@ -13,13 +13,13 @@ from publishing import INITIAL, MODEL_OF, NEW, SMALL, Server, rising_after, sile
 from registry_world import FLEET, SERVER, Crash, draft, failing
 
 from fedhome.errors import RegistryError
-from fedhome.events import EventLog
 from fedhome.registry import Draft, Registry, Release
-from fedhome.runs import RunFolder
+from fedhome.run.events import EventLog
+from fedhome.run.folder import RunFolder
 from fedhome.secagg import ServerKeys
-from fedhome.update import Layout
-from server import checkpoint
-from server.publishing import FAILED, MODELS, RELEASED, Publisher, registry_of
+from fedhome.server.daemon.publishing import FAILED, MODELS, RELEASED, Publisher, registry_of
+from fedhome.server.rounds import checkpoint
+from fedhome.wire.layout import Layout
 
 
 def test_every_round_is_a_release(tmp_path: Path) -> None:

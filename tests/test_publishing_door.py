@@ -10,14 +10,14 @@ import pytest
 from publishing import HOMES, NEW, Hub, hub_in, question
 from registry_world import FLEET, SERVER
 
-from fedhome.door import RELEASE
 from fedhome.errors import DirectoryError, RegistryError, WireError
-from fedhome.fetching import MOST, Fetch
+from fedhome.fleet.front_requests import RELEASE
+from fedhome.fleet.release_request import MOST, Fetch
 from fedhome.registry import Registry
 from fedhome.secagg.directory import Signed
-from server.front import Front
-from server.place import Place, Settings
-from server.publishing import MODELS, registry_of
+from fedhome.server.daemon.front import Front
+from fedhome.server.daemon.publishing import MODELS, registry_of
+from fedhome.server.daemon.server_folder import Place, Settings
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ import pytest
 from publishing import HOMES, NEW, SMALL, Hub, hub_in
 from registry_world import FLEET, LAYOUT, SERVER, Crash, Shelf, draft, failing, numbers
 
-from clients.place import Place as HomePlace
-from clients.releases import KEPT, Releases
+from fedhome.clients.agent.kept_releases import KEPT, Releases
+from fedhome.clients.membership.home_folder import Place as HomePlace
 from fedhome.errors import LinkError, ReleaseError, StateError
 from fedhome.registry import Registry
-from server.publishing import MODELS
+from fedhome.server.daemon.publishing import MODELS
 
 
 @pytest.fixture

@@ -11,19 +11,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clients.place import Place as HomePlace
-from clients.releases import Releases
+from fedhome.clients.agent.kept_releases import Releases
+from fedhome.clients.membership.home_folder import Place as HomePlace
 from fedhome.errors import LinkError
-from fedhome.plan import Plan
-from fedhome.processes import Processes
+from fedhome.fleet.state_file import FileStore
+from fedhome.ops.processes import Processes
+from fedhome.plan.settings import Plan
 from fedhome.registry import Registry
-from fedhome.runs import RunFolder
+from fedhome.run.folder import RunFolder
 from fedhome.secagg import HomeKeys
-from fedhome.secagg.store import FileStore
-from server.place import Place
-from server.publishing import MODELS
-from simulations.homes import generate
-from simulations.processes import prepare, start
+from fedhome.server.daemon.publishing import MODELS
+from fedhome.server.daemon.server_folder import Place
+from fedhome.simulations.homes import generate
+from fedhome.simulations.local_fleet import prepare, start
 
 ROUNDS = 3
 
@@ -45,7 +45,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Place, 
     server, places = prepare(root / "fleet", plan, generate(homes=5, days=10, seed=3))
     with Processes() as processes:
         start(processes, server, places)
-        arguments = ("server.deploy", str(server.folder), str(folder.path), "120")
+        arguments = ("fedhome.server.daemon.deploy", str(server.folder), str(folder.path), "120")
         processes.start("run", *arguments, ends=(0, 1))
         index = server.folder / MODELS / "registry.fh"
 

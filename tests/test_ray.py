@@ -21,18 +21,18 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fedhome import Plan
+from fedhome.data.examples import HomeExamples
 from fedhome.errors import EngineError
-from fedhome.events import Event
-from fedhome.flower import array_record, read_flat
+from fedhome.flower.messages import array_record, read_flat
 from fedhome.learning.build import learning_of
-from fedhome.learning.examples import HomeExamples
 from fedhome.learning.personalise import fine_tune, personaliser
-from fedhome.runs import RunFolder
-from simulations.engines import ENGINES, World
-from simulations.fleet import Gathered
-from simulations.ray_engine import RayHomes, claim, connected, deal, ray_grid
-from simulations.shard import Mean
-from simulations.simulate import simulate
+from fedhome.run.events import Event
+from fedhome.run.folder import RunFolder
+from fedhome.simulations.engines.catalogue import ENGINES, World
+from fedhome.simulations.engines.ray_engine import RayHomes, claim, connected, deal, ray_grid
+from fedhome.simulations.engines.shard import Mean
+from fedhome.simulations.gather import Gathered
+from fedhome.simulations.simulate import simulate
 
 # Ray leaves files and processes to the garbage collector.
 pytestmark = [
@@ -361,10 +361,10 @@ def test_workers_that_are_late_or_of_another_version_are_refused(
 ) -> None:
     world = world_of(plan_of(engine={"name": "ray", "ray_shards": 2}))
     with monkeypatch.context() as patch:
-        patch.setattr("simulations.ray_engine._START_S", 0.0)
+        patch.setattr("fedhome.simulations.engines.ray_engine._START_S", 0.0)
         with pytest.raises(EngineError, match="2 of 2 Ray workers did not start"), ray_grid(world):
             pass
-    monkeypatch.setattr("simulations.ray_engine.version", lambda _: "0.0.1")
+    monkeypatch.setattr("fedhome.simulations.engines.ray_engine.version", lambda _: "0.0.1")
     with pytest.raises(EngineError, match=r"fedhome 0\.0\.1 does here"), ray_grid(world):
         pass
 

@@ -24,13 +24,13 @@ from registry_world import (
     reason_of,
 )
 
+from fedhome.keys.sealing import Scrypt
 from fedhome.registry import FORMATS, Model, Privacy, Registry, export, needs_passphrase, release_of
 from fedhome.registry.release import NONE
 from fedhome.registry.vault import MOST_RELEASES
-from fedhome.runs import RunFolder
+from fedhome.run.folder import RunFolder
 from fedhome.secagg import ServerKeys, signature_holds
-from fedhome.secagg.sealing import Scrypt
-from fedhome.update import Layout
+from fedhome.wire.layout import Layout
 
 WORDS, OTHER_WORDS, SHORT = "correct horse battery staple", "another passphrase", "short"
 

@@ -19,7 +19,7 @@ from fedhome.registry.formats import encode
 from fedhome.registry.release import NONE, Manifest, Package
 from fedhome.secagg import ServerKeys
 from fedhome.secagg.directory import Signed
-from fedhome.update import Layout
+from fedhome.wire.layout import Layout
 
 
 @pytest.fixture

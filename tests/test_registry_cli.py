@@ -17,14 +17,14 @@ from typer.testing import CliRunner
 
 from fedhome.cli import app
 from fedhome.errors import FedHomeError, RegistryError, RunError
-from fedhome.events import EventLog
-from fedhome.fleet import Fleet
-from fedhome.plan import Plan
+from fedhome.fleet.owner_folder import Fleet
+from fedhome.keys.sealing import Scrypt
+from fedhome.plan.settings import Plan
 from fedhome.registry import Registry, accept
-from fedhome.results import ROUNDS, rounds_table
-from fedhome.runs import RunFolder
+from fedhome.run.events import EventLog
+from fedhome.run.folder import RunFolder
+from fedhome.run.results import ROUNDS, rounds_table
 from fedhome.secagg import Directory
-from fedhome.secagg.sealing import Scrypt
 
 WORDS = "correct horse battery staple"
 

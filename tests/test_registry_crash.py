@@ -15,8 +15,8 @@ import pytest
 from registry_world import SERVER, Crash, Shelf, contents, draft, failing, numbers
 
 from fedhome.errors import RegistryError
+from fedhome.keys.sealing import Scrypt
 from fedhome.registry import Registry
-from fedhome.secagg.sealing import Scrypt
 
 Act = Callable[[Registry], object]
 ACTS: dict[str, Act] = {

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from registry_world import LAYOUT, SERVER, Shelf, draft, faults_of, model, reason_of
 
+from fedhome.keys.sealing import Sealed
 from fedhome.registry import Registry, Release
 from fedhome.registry.formats import encode
 from fedhome.registry.release import NONE
 from fedhome.secagg import ServerKeys
-from fedhome.secagg.sealing import Sealed
-from fedhome.update import Layout
+from fedhome.wire.layout import Layout
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from registry_world import LAYOUT, model, numbers
 from fedhome.errors import FedHomeError, RegistryError
 from fedhome.registry.container import pack, unpack
 from fedhome.registry.formats import FORMATS, Model, decode, encode
-from fedhome.update import Layout
+from fedhome.wire.layout import Layout
 
 
 def reason_of(call: Any, *arguments: Any, **more: Any) -> str:

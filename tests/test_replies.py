@@ -8,16 +8,9 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
 
-from fedhome.flower import (
-    EXAMPLES,
-    array_record,
-    failure,
-    reply,
-    stamp,
-    take_identity,
-)
-from fedhome.update import Layout
-from server.replies import sound_replies
+from fedhome.flower.messages import EXAMPLES, array_record, failure, reply, stamp, take_identity
+from fedhome.server.rounds.replies import sound_replies
+from fedhome.wire.layout import Layout
 
 _LAYOUT = Layout(("w",), ((2,),))
 _FLAT = np.array([1.0, 2.0], np.float32)

@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 
 from fedhome.errors import EventLogError, RunError
-from fedhome.events import EventLog
-from fedhome.plan import Plan
-from fedhome.runs import RunFolder, differences, homes_table, rounds_table
-from server.report import write_report
-from server.report.comparison import comparison_figures
-from server.report.facts import differing_settings, duration, facts, notices, p_value, share
-from server.report.figures import Figure, figures
-from server.report.results import RunResults, load
-from server.report.theme import DARK
+from fedhome.plan.settings import Plan
+from fedhome.run.events import EventLog
+from fedhome.run.folder import RunFolder, differences, homes_table, rounds_table
+from fedhome.server.report import write_report
+from fedhome.server.report.comparison import comparison_figures
+from fedhome.server.report.facts import differing_settings, duration, facts, notices, p_value, share
+from fedhome.server.report.figures import Figure, figures
+from fedhome.server.report.run_results import RunResults, load
+from fedhome.server.report.theme import DARK
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 EXAMPLES = {"examples_train": 600, "examples_validation": 200, "examples_test": 200}

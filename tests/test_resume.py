@@ -12,9 +12,9 @@ import pytest
 import tiny
 
 import fedhome
-from fedhome.events import Event
-from fedhome.plan import Plan
-from fedhome.runs import RunFolder
+from fedhome.plan.settings import Plan
+from fedhome.run.events import Event
+from fedhome.run.folder import RunFolder
 
 _ROUNDS = 40
 

@@ -15,12 +15,12 @@ from flwr.serverapp import strategy as flower
 from numpy.typing import NDArray
 
 from fedhome.errors import PlanError, RoundError, RunError
-from fedhome.flower import EXAMPLES, array_record, content_of, failure, read_flat, reply
-from fedhome.plan import Plan
-from fedhome.update import Layout
-from server import checkpoint, memory
-from server.rounds import Rounds
-from simulations.grid import InProcessGrid
+from fedhome.flower.messages import EXAMPLES, array_record, content_of, failure, read_flat, reply
+from fedhome.plan.settings import Plan
+from fedhome.server.rounds import checkpoint, strategy_memory
+from fedhome.server.rounds.round_loop import Rounds
+from fedhome.simulations.engines.grid import InProcessGrid
+from fedhome.wire.layout import Layout
 
 _LAYOUT = Layout(("w",), ((2,),))
 _INITIAL = np.array([1.0, 2.0], np.float32)
@@ -345,9 +345,9 @@ class _Remembering(flower.FedAvg):
     ],
 )
 def test_plain_data_is_remembered(thing: Any) -> None:
-    told, arrays = memory.remember(_Remembering(thing))
+    told, arrays = strategy_memory.remember(_Remembering(thing))
     fresh = _Remembering("something else")
-    memory.recall(fresh, json.loads(json.dumps(told)), arrays)
+    strategy_memory.recall(fresh, json.loads(json.dumps(told)), arrays)
     assert _plain(fresh.thing) == _plain(thing)
 
 
@@ -364,12 +364,12 @@ def _plain(thing: Any) -> Any:
 
 
 def test_what_is_no_plain_data_cannot_be_gone_on_with() -> None:
-    told, arrays = memory.remember(_Remembering(object()))
+    told, arrays = strategy_memory.remember(_Remembering(object()))
     with pytest.raises(RunError, match=r"_Remembering\.thing is a object"):
-        memory.recall(_Remembering(object()), told, arrays)
-    told, arrays = memory.remember(_Remembering(_plain))  # code does not change
+        strategy_memory.recall(_Remembering(object()), told, arrays)
+    told, arrays = strategy_memory.remember(_Remembering(_plain))  # code does not change
     fresh = _Remembering(_run)
-    memory.recall(fresh, told, arrays)
+    strategy_memory.recall(fresh, told, arrays)
     assert fresh.thing is _run
 
 

@@ -16,8 +16,8 @@ from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, 
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
-from fedhome import flower_run
-from fedhome.flower_run import RunGrid
+from fedhome.flower import run_grid
+from fedhome.flower.run_grid import RunGrid
 
 LOST = 3
 
@@ -68,7 +68,7 @@ def link() -> Link:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     now = SimpleNamespace(s=1000.0)
-    monkeypatch.setattr(flower_run.time, "monotonic", lambda: now.s)
+    monkeypatch.setattr(run_grid.time, "monotonic", lambda: now.s)
     return now
 
 

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedhome.errors import EventLogError, RunError
-from fedhome.events import EventLog
-from fedhome.runs import (
+from fedhome.run.events import EventLog
+from fedhome.run.folder import (
     HOMES,
     ROUNDS,
     RunFolder,
@@ -25,7 +25,7 @@ from fedhome.runs import (
     summary,
     write_atomically,
 )
-from fedhome.update import Layout
+from fedhome.wire.layout import Layout
 
 
 def round_row(number: int, **changes: object) -> dict[str, object]:
@@ -216,7 +216,7 @@ def test_the_model_comes_back_in_its_order(tmp_path: Path) -> None:
 
 def test_the_same_model_gives_the_same_bytes_in_every_process(tmp_path: Path) -> None:
     script = (
-        "import sys, numpy as np; from fedhome.runs import RunFolder\n"
+        "import sys, numpy as np; from fedhome.run.folder import RunFolder\n"
         "a = {'w': np.ones((2, 3), np.float32), 'b': np.zeros(3, np.float32)}\n"
         "RunFolder(sys.argv[1]).write_model(a, plan='small', round_number=3)\n"
     )
@@ -321,7 +321,7 @@ def test_hurt_and_helped_trade_places_when_the_models_do(
 
 def test_neither_torch_nor_flower_nor_scipy_is_imported() -> None:
     script = (
-        "import sys, fedhome.runs, fedhome.events\n"
+        "import sys, fedhome.run.folder, fedhome.run.events\n"
         "print([m for m in ('torch', 'flwr', 'scipy') if m in sys.modules])"
     )
     done = subprocess.run(

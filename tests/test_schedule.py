@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedhome import rng
-from simulations.schedule import Rows, Schedule
+from fedhome.simulations.engines.batches import Rows, Schedule
 
 
 def rows_of(counts: list[int], epochs: int = 2) -> Rows:

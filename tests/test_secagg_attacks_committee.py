@@ -27,7 +27,7 @@ from secagg_attacker import Eve, eve_of, refused, send, weaken
 from secagg_world import NOW, Sum, Words, World
 
 from fedhome.errors import OpeningError
-from fedhome.secagg import Home, Policy, opening, server
+from fedhome.secagg import Home, Policy, aggregator, opening
 from fedhome.secagg import member as committee_member
 from fedhome.secagg.bundle import SHARE_BYTES, Seals, commitment
 from fedhome.secagg.messages import MISSING, Answer, answer_signed
@@ -97,7 +97,7 @@ def test_a_malformed_share(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sum_.opened is not None
     assert sum_.opened.disputes == ()
     # Taken for a share, it would be held against a member to whom the server gave nothing.
-    weaken(monkeypatch, server, "restore", "(shares < PRIME)", "(shares >= 0)")
+    weaken(monkeypatch, aggregator, "restore", "(shares < PRIME)", "(shares >= 0)")
     sum_, honest = _ready(lambda shares: MISSING + shares[SHARE_BYTES:])
     assert sum_.open().disputes == (("h00", honest),)
 

@@ -36,11 +36,11 @@ from secagg_attacker import Eve, eve_of, join, refused, send, stranger, weaken, 
 from secagg_world import Sum, World, form_of
 
 from fedhome.errors import ManifestError, OpeningError, StateError
+from fedhome.fleet.state_file import MARK, STATE, FileStore
 from fedhome.secagg import FixedPoint, Form, Home, HomeState, Manifest, Policy
 from fedhome.secagg import member as committee_member
 from fedhome.secagg.bundle import Seals, make_bundle
 from fedhome.secagg.masks import add_masks, self_seed
-from fedhome.secagg.store import MARK, STATE, FileStore
 
 NEVER = 1e-9  # chance that a test of randomness fails although all is well
 SIGNED_KEYS = "not self._verify(identity, head.signature, head.signed(directory.hash))"

@@ -25,11 +25,12 @@ from secagg_attacker import weaken
 from secagg_mutations import changed, packed, unpacked
 from secagg_world import LAYOUT, MODEL, NOW, Sum, World
 
-from fedhome.checked import Checked
-from fedhome.enrolment import Anchor, entry_text, read_entry
 from fedhome.errors import FedHomeError, WireError
-from fedhome.fleet import DIRECTORY, RECORD, SERVER_FILE, Fleet, server_keys
-from fedhome.inviting import SERVER
+from fedhome.fleet.admission import SERVER
+from fedhome.fleet.entries import Anchor, entry_text, read_entry
+from fedhome.fleet.owner_folder import DIRECTORY, RECORD, SERVER_FILE, Fleet, server_keys
+from fedhome.fleet.state_file import KEY, MARK, STATE, FileStore, _Inside, _Mark
+from fedhome.keys.sealing import Head, Scrypt, Sealed, SealingKey
 from fedhome.secagg import (
     Aggregator,
     Bundle,
@@ -53,10 +54,9 @@ from fedhome.secagg.messages import (
     upload_signed,
     vote_signed,
 )
-from fedhome.secagg.sealing import Head, Scrypt, Sealed, SealingKey
 from fedhome.secagg.state import Opening, _Live, _Stored
-from fedhome.secagg.store import KEY, MARK, STATE, FileStore, _Inside, _Mark
-from fedhome.secagg.wire import Message
+from fedhome.store.checksummed import Checked
+from fedhome.wire.codec import Message
 
 QUICK, MANY = 120, 6000  # inputs for each door
 ENTRY = b"fedhome/enrol/1\0"

@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedhome.errors import BundleError, ParameterError
+from fedhome.keys.derivation import hkdf
 from fedhome.secagg import masks
-from fedhome.secagg.masks import add_masks, hkdf, pair_seed, self_seed
+from fedhome.secagg.masks import add_masks, pair_seed, self_seed
 
 _SALT = bytes(range(32))
 

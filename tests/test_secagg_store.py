@@ -21,12 +21,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedhome.errors import StateError
-from fedhome.secagg import disk
+from fedhome.fleet.state_file import KEY, MARK, STATE, FileStore, load
+from fedhome.keys.sealing import Sealed, SealingKey
 from fedhome.secagg.bundle import Secrets
 from fedhome.secagg.directory import HomeKeys
-from fedhome.secagg.sealing import Sealed, SealingKey
 from fedhome.secagg.state import HomeState, Opening
-from fedhome.secagg.store import KEY, MARK, STATE, FileStore, load
+from fedhome.store import disk
 
 WORDS, OTHER_WORDS = "Stra\u00dfe nach \u00c5by", "Strasse nach Aby"
 IDENTITY, SHARE = bytes(range(32)), bytes(range(100, 132))
@@ -458,7 +458,8 @@ def test_missing_folders(tmp_path: Path) -> None:
 
 def test_it_survives_a_kill(tmp_path: Path) -> None:
     program = (
-        "import sys; from fedhome.secagg.store import *; from fedhome.secagg.directory import *\n"
+        "import sys; from fedhome.fleet.state_file import *\n"
+        "from fedhome.secagg.directory import *\n"
         "store = FileStore.create(sys.argv[1], HomeKeys.create('oak'))\n"
         "while True: store.save(store.state._next()); print(store.state.version, flush=True)"
     )

@@ -13,7 +13,7 @@ from fedhome.errors import WireError
 from fedhome.secagg.manifest import Manifest
 from fedhome.secagg.messages import Answer, Request, Upload, Vote, from_bits, to_bits
 from fedhome.secagg.state import HomeState, Opening
-from fedhome.secagg.wire import Digest, Flag, Id, Message, number, octets, several
+from fedhome.wire.codec import Digest, Flag, Id, Message, number, octets, several
 
 
 @dataclass(frozen=True, kw_only=True)

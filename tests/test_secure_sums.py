@@ -16,21 +16,21 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from numpy.typing import NDArray
 
 import fedhome
+from fedhome.data.examples import HomeExamples
 from fedhome.errors import PlanError
-from fedhome.events import EventLog
-from fedhome.flower import array_record, with_sum
-from fedhome.learning.examples import HomeExamples
-from fedhome.plan import Plan
-from fedhome.runs import RunFolder
-from server.rounds import Rounds
-from server.secure_grid import SecureGrid
-from server.strategies import strategy_of
-from server.sums import Channel
-from simulations.adding import MaskedAdding
-from simulations.engines import ENGINES, World
-from simulations.secure_fleet import SecureFleet, summing
-from simulations.vector_grid import VectorGrid
-from simulations.workers import WorkerParties
+from fedhome.flower.messages import array_record, with_sum
+from fedhome.plan.settings import Plan
+from fedhome.run.events import EventLog
+from fedhome.run.folder import RunFolder
+from fedhome.server.rounds.round_loop import Rounds
+from fedhome.server.rounds.secure_grid import SecureGrid
+from fedhome.server.rounds.sums import Channel
+from fedhome.server.strategies import strategy_of
+from fedhome.simulations.engines.catalogue import ENGINES, World
+from fedhome.simulations.engines.vector_grid import VectorGrid
+from fedhome.simulations.secure.masked_adding import MaskedAdding
+from fedhome.simulations.secure.secure_fleet import SecureFleet, summing
+from fedhome.simulations.secure.worker_parties import WorkerParties
 
 COUNTS = ((23, 6, 7), (9, 4, 5), (41, 5, 4), (16, 7, 6), (30, 6, 5), (12, 5, 5), (27, 4, 6))
 

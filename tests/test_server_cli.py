@@ -15,30 +15,31 @@ import pytest
 from living import tiny_plan
 from typer.testing import CliRunner
 
-from fedhome.cards import Card
 from fedhome.cli import app
-from fedhome.errors import (
-    DirectoryError,
-    FedHomeError,
-    PlanError,
-    RunError,
-    StateError,
-    WireError,
+from fedhome.errors import DirectoryError, FedHomeError, PlanError, RunError, StateError, WireError
+from fedhome.fleet.cards import Card
+from fedhome.fleet.owner_folder import AUTHORITY, Fleet, server_keys
+from fedhome.plan.settings import Plan
+from fedhome.run.events import EventLog
+from fedhome.server.daemon import deploy
+from fedhome.server.daemon.current_run import (
+    CANCELLED,
+    DONE,
+    FAILED,
+    FINISHED,
+    RUNNING,
+    Current,
+    Runs,
 )
-from fedhome.events import EventLog
-from fedhome.fleet import AUTHORITY, Fleet, server_keys
-from fedhome.plan import Plan
-from fedhome.secagg import disk
-from server import deploy
-from server.daemon import Daemon, is_running, trim
-from server.making import make_server
-from server.place import Place
-from server.runs import CANCELLED, DONE, FAILED, FINISHED, RUNNING, Current, Runs
-from server.status import status_of
-from server.watching import follow
+from fedhome.server.daemon.follow import follow
+from fedhome.server.daemon.initialise import make_server
+from fedhome.server.daemon.server_folder import Place
+from fedhome.server.daemon.status import status_of
+from fedhome.server.daemon.supervisor import Daemon, is_running, trim
+from fedhome.store import disk
 
 if TYPE_CHECKING:
-    from fedhome.events import Event
+    from fedhome.run.events import Event
 
 HOMES = 5
 PASSPHRASE = "a passphrase that is long enough"  # noqa: S105 - of a fleet in a temporary folder
@@ -298,7 +299,7 @@ def test_a_second_daemon_is_refused(place: Place) -> None:
 
 
 def test_a_port_that_is_taken_is_told(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.daemon._FREE_S", 0.0)
+    monkeypatch.setattr("fedhome.server.daemon.supervisor._FREE_S", 0.0)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", place.settings.link_port))
         taken.listen()

@@ -23,19 +23,19 @@ from living import (
 )
 
 import fedhome
-from clients.joining import join
-from clients.place import Place as HomePlace
-from fedhome.enrolment import home_keys
+from fedhome.clients.agent.announce import join
+from fedhome.clients.membership.home_folder import Place as HomePlace
 from fedhome.errors import LinkError
-from fedhome.flower_node import NodeKey
-from fedhome.plan import Plan
-from fedhome.processes import Processes
-from fedhome.runs import RunFolder
-from server.place import Place
-from server.runs import FAILED, FINISHED, Runs
-from server.status import status_of
-from simulations import processes as together
-from simulations.homes import generate
+from fedhome.fleet.entries import home_keys
+from fedhome.flower.node_key import NodeKey
+from fedhome.ops.processes import Processes
+from fedhome.plan.settings import Plan
+from fedhome.run.folder import RunFolder
+from fedhome.server.daemon.current_run import FAILED, FINISHED, Runs
+from fedhome.server.daemon.server_folder import Place
+from fedhome.server.daemon.status import status_of
+from fedhome.simulations import local_fleet as together
+from fedhome.simulations.homes import generate
 
 pytestmark = [
     pytest.mark.slow,
@@ -73,7 +73,7 @@ def simulated(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> RunFolder
 
 @pytest.fixture
 def world(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    monkeypatch.setattr("simulations.processes.secrets.token_hex", lambda _: PASSPHRASE)
+    monkeypatch.setattr("fedhome.simulations.local_fleet.secrets.token_hex", lambda _: PASSPHRASE)
     tables = generate(homes=HOMES, days=plan.data.days, seed=plan.seed)
     server, homes = together.prepare(tmp_path / "fleet", plan, tables)
     monkeypatch.undo()
@@ -116,7 +116,7 @@ def agents(world: World) -> Iterator[None]:
         for home in world.homes:
             folder, name = home.folder, home.folder.name
             log = world.server.folder.parent / f"{name}.log"
-            processes.start(name, "clients.agent", str(folder), log=log)
+            processes.start(name, "fedhome.clients.agent.resident", str(folder), log=log)
         yield
 
 
@@ -198,21 +198,28 @@ def test_nobody_watches_and_a_run_is_cancelled_and_goes_on(
             assert watching.wait(30) == 1
         lines_until(daemon, "run tiny-1 was cancelled")
         left = processes_of(world.server.folder).values()
-        assert not any("server.deploy" in words for words in left)
-        assert any("server.link" in words for words in left)
+        assert not any("fedhome.server.daemon.deploy" in words for words in left)
+        assert any("fedhome.server.daemon.superlink_process" in words for words in left)
         with told(*run(world, "--resume", "tiny-1")) as watching:
             lines_until(watching, "report: ")
     assert_finished(world, "tiny-1", simulated)
 
 
-@pytest.mark.parametrize("victim", ["server.front", "server.link", "server.deploy"])
+@pytest.mark.parametrize(
+    "victim",
+    [
+        "fedhome.server.daemon.front",
+        "fedhome.server.daemon.superlink_process",
+        "fedhome.server.daemon.deploy",
+    ],
+)
 def test_a_child_of_the_daemon_is_killed(world: World, simulated: RunFolder, victim: str) -> None:
     with started(world) as daemon, agents(world):
         with told(*run(world, world.plan)) as watching:
             lines_until(watching, "round 1/")
             os.kill(number_of(world.server.folder, victim), signal.SIGKILL)
             lines_until(watching, "report: ")
-        name = {"server.deploy": "run"}.get(victim, victim.removeprefix("server."))
+        name = {"fedhome.server.daemon.deploy": "run"}.get(victim, victim.removeprefix("server."))
         lines_until(daemon, f"{name} was killed (SIGKILL): it is started again")
     assert_finished(world, "tiny-1", simulated)
 

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from fedhome.errors import RunError
-from fedhome.service import LIMITS, REFUSED, Limits, write_service
+from fedhome.ops.service import LIMITS, REFUSED, Limits, write_service
 
 ANALYZE = shutil.which("systemd-analyze")
 FEDHOME = str(Path(sys.executable).with_name("fedhome"))

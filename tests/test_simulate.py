@@ -11,10 +11,10 @@ import tiny
 
 import fedhome
 from fedhome.errors import EmptyFleetError, PlanError, RunError, SourceError
-from fedhome.events import Event
-from fedhome.plan import Plan
-from fedhome.results import CHOICES, MODELS
-from fedhome.runs import RunFolder
+from fedhome.plan.settings import Plan
+from fedhome.run.events import Event
+from fedhome.run.folder import RunFolder
+from fedhome.run.results import CHOICES, MODELS
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from clients.sources.table import read_home
+from fedhome.data.home_files import read_home
+from fedhome.data.table import HomeTable
 from fedhome.errors import DataError, SourceError
-from fedhome.tables import HomeTable
 
 NOON = int(datetime(2024, 1, 1, 12, tzinfo=UTC).timestamp())
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clients.sources.folder import read_folder
+from fedhome.data.homes_folder import read_folder
 from fedhome.errors import EmptyFleetError, SourceError
 
 

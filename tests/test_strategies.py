@@ -11,8 +11,8 @@ import tiny
 from flwr.serverapp import strategy as flower
 
 from fedhome.errors import PlanError, PluginError
-from fedhome.plan import Plan
-from server.strategies import STRATEGIES, WRAPPERS, strategy_of
+from fedhome.plan.settings import Plan
+from fedhome.server.strategies import STRATEGIES, WRAPPERS, strategy_of
 
 _ARGS: dict[str, dict[str, Any]] = {
     "bulyan": {"num_malicious_nodes": 0},
@@ -134,7 +134,7 @@ def test_an_unknown_name_says_what_is_known(strategy: dict[str, Any]) -> None:
 _MINE = '''
 import numpy as np
 from flwr.serverapp.strategy import FedAvg
-from fedhome.flower import array_record
+from fedhome.flower.messages import array_record
 
 class Halved(FedAvg):
     """Goes half the way."""

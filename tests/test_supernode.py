@@ -15,18 +15,18 @@ from flwr.app import Context, Message, RecordDict
 from living import assert_same_weights
 
 import fedhome
-from clients import supernode
-from clients.app import app
-from clients.consent import CONSENT, Consent, plan_digest
-from clients.place import DIRECTORY, PLAN, Place
+from fedhome.clients import supernode
+from fedhome.clients.client_app import app
+from fedhome.clients.membership.consent import CONSENT, Consent, plan_digest
+from fedhome.clients.membership.home_folder import DIRECTORY, PLAN, Place
 from fedhome.errors import RunError
-from fedhome.flower import METRICS, blobs_of, take_identity, with_config
-from fedhome.plan import Plan
-from fedhome.processes import Processes
-from fedhome.runs import RunFolder
-from fedhome.secagg.store import FileStore
-from simulations.homes import generate
-from simulations.processes import prepare, start
+from fedhome.fleet.state_file import FileStore
+from fedhome.flower.messages import METRICS, blobs_of, take_identity, with_config
+from fedhome.ops.processes import Processes
+from fedhome.plan.settings import Plan
+from fedhome.run.folder import RunFolder
+from fedhome.simulations.homes import generate
+from fedhome.simulations.local_fleet import prepare, start
 
 HOMES, ROUNDS = 5, 1
 
@@ -169,8 +169,8 @@ def test_a_run_gives_what_a_simulation_gives(plan: Plan, tmp_path: Path) -> None
     with Processes() as processes:
         start(processes, server, others)
         folder = str(stock.folder)
-        processes.start("stock", "clients.supernode", folder, log=server.logs / "stock.log")
-        deploy = ("server.deploy", str(server.folder), str(run.path), "120")
+        processes.start("stock", "fedhome.clients.supernode", folder, log=server.logs / "stock.log")
+        deploy = ("fedhome.server.daemon.deploy", str(server.folder), str(run.path), "120")
         processes.start("run", *deploy, log=server.logs / "run.log", ends=(0, 1))
         assert processes.wait("run") == 0, (server.logs / "run.log").read_text()
     assert run.finished

@@ -13,7 +13,7 @@ from sklearn import metrics
 
 from fedhome.errors import PlanError
 from fedhome.learning.tasks import Segments, Task, paired, task_of
-from fedhome.plan import Plan
+from fedhome.plan.settings import Plan
 
 _COUNTS = np.array([30, 1, 17, 0, 52])
 

@@ -20,15 +20,15 @@ from cryptography.hazmat.primitives import serialization
 from living import lines_until
 from typer.testing import CliRunner
 
-from fedhome import tls
 from fedhome.cli import app
 from fedhome.errors import RunError, StateError
-from fedhome.fleet import Fleet
-from fedhome.processes import Processes
-from fedhome.secagg import disk
-from server.daemon import Daemon
-from server.making import make_server
-from server.place import Place, Settings
+from fedhome.fleet.owner_folder import Fleet
+from fedhome.ops import tls
+from fedhome.ops.processes import Processes
+from fedhome.server.daemon.initialise import make_server
+from fedhome.server.daemon.server_folder import Place, Settings
+from fedhome.server.daemon.supervisor import Daemon
+from fedhome.store import disk
 
 NAMES = ["hub.example", "10.0.0.7", "::1"]
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -320,7 +320,7 @@ def test_the_daemon_waits_for_who_renews(place: Place) -> None:
 def front(place: Place) -> Iterator[None]:
     """Run the real front, without a SuperLink behind it."""
     with Processes() as processes:
-        processes.start("front", "server.front", str(place.folder))
+        processes.start("front", "fedhome.server.daemon.front", str(place.folder))
 
         def up() -> bool:
             with socket.socket() as trial:

@@ -14,19 +14,19 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from fedhome import rng
+from fedhome.data.examples import HomeExamples
 from fedhome.errors import EngineError
 from fedhome.learning.device import Device
-from fedhome.learning.examples import HomeExamples
 from fedhome.learning.local import LocalLearning
 from fedhome.learning.tasks import Loss, Task
 from fedhome.models.mlp import KeyedDropout, mlp
-from fedhome.plan import Train
-from simulations.schedule import Rows
-from simulations.traced import TracedKernel, passes
-from simulations.traced.calls import WITH_OUT
-from simulations.traced.rewriting import calls, drop_unread
-from simulations.traced.tracing import BatchShape, Count, record
-from simulations.vector import Fleet
+from fedhome.plan.settings import Train
+from fedhome.simulations.engines.batches import Rows
+from fedhome.simulations.engines.traced import TracedKernel, passes
+from fedhome.simulations.engines.traced.calls import WITH_OUT
+from fedhome.simulations.engines.traced.rewriting import calls, drop_unread
+from fedhome.simulations.engines.traced.tracing import BatchShape, Count, record
+from fedhome.simulations.engines.vector_cohort import Fleet
 
 FEATURES, BATCH, SEED, STREAM = 6, 4, 3, 7
 RAGGED = (11, 8, 5, 3, 1)  # one home has ten times as many rows as another

@@ -9,9 +9,9 @@ import pytest
 from secagg_world import World
 
 from fedhome.errors import BundleError, StateError
-from fedhome.plan import Plan
+from fedhome.plan.settings import Plan
 from fedhome.secagg import Bundle, Pool
-from server.turns import LastingScale, Serials
+from fedhome.server.rounds.counters import LastingScale, Serials
 
 
 def test_a_home_that_was_set_back_is_left_out(tmp_path: Path) -> None:

@@ -23,20 +23,20 @@ from living import (
 )
 
 import fedhome
-from clients.joining import join
-from fedhome.door import JOIN
-from fedhome.enrolment import home_keys
+from fedhome.clients.agent.announce import join
 from fedhome.errors import LinkError
-from fedhome.exchange import CHANGES
-from fedhome.flower_fleet import FleetConnection
-from fedhome.flower_node import NodeKey
-from fedhome.plan import Plan
-from fedhome.processes import Processes
-from fedhome.runs import RunFolder
-from server.front import PASSED
-from server.place import Place
-from simulations.homes import generate
-from simulations.processes import prepare, start
+from fedhome.fleet.entries import home_keys
+from fedhome.fleet.front_requests import JOIN
+from fedhome.flower.fleet_connection import FleetConnection
+from fedhome.flower.node_key import NodeKey
+from fedhome.ops.processes import Processes
+from fedhome.plan.settings import Plan
+from fedhome.run.folder import RunFolder
+from fedhome.server.daemon.front import PASSED
+from fedhome.server.daemon.server_folder import Place
+from fedhome.simulations.homes import generate
+from fedhome.simulations.local_fleet import prepare, start
+from fedhome.wire.exchange import CHANGES
 
 pytestmark = [
     pytest.mark.slow,
@@ -96,7 +96,9 @@ def test_processes_give_what_a_simulation_gives(
     assert not processes_of(out)
 
 
-@pytest.mark.parametrize("victim", [("clients.agent", "home-0002"), ("server.front",)])
+@pytest.mark.parametrize(
+    "victim", [("fedhome.clients.agent.resident", "home-0002"), ("fedhome.server.daemon.front",)]
+)
 def test_a_process_is_killed_in_mid_run(
     plan: Plan, simulated: RunFolder, tmp_path: Path, victim: Sequence[str]
 ) -> None:
@@ -200,7 +202,7 @@ def test_a_stranger_is_told_nothing(server: Place, tmp_path: Path) -> None:
 
 
 def test_another_authority_is_not_trusted(server: Place, tmp_path: Path) -> None:
-    from fedhome.tls import make_certificates  # noqa: PLC0415
+    from fedhome.ops.tls import make_certificates  # noqa: PLC0415
 
     make_certificates(tmp_path / "tls", ["localhost"])
     keys, _ = home_keys("home-0001", server.folder.parent / "homes" / "home-0001")

@@ -13,14 +13,14 @@ import pytest
 from living import assert_same_weights
 
 import fedhome
-from clients.home import real_home
+from fedhome.clients.home import real_home
+from fedhome.data.table import HomeTable
 from fedhome.errors import FedHomeError, PlanError
-from fedhome.plan import Plan
-from fedhome.runs import RunFolder
-from fedhome.tables import HomeTable
-from simulations import datasets, processes
-from simulations.fleet import gather
-from simulations.homes import generate
+from fedhome.plan.settings import Plan
+from fedhome.run.folder import RunFolder
+from fedhome.simulations import datasets, local_fleet
+from fedhome.simulations.gather import gather
+from fedhome.simulations.homes import generate
 
 FEDHOME = Path(sys.executable).parent / "fedhome"
 HOMES, HOURS = 5, 24 * 12
@@ -96,9 +96,9 @@ def assert_read_back(plan: Plan, tmp_path: Path, homes: int | None = None) -> No
     plan = plan.change(aggregation={"min_cohort": 2})
     simulated = gather(plan if homes is None else plan.change(data={"homes": homes}))
     notes: list[str] = []
-    chosen = processes._with_homes(plan, homes)
-    resolved, tables = processes._resolved(chosen, notes.append, told=homes is not None)
-    _, places = processes.prepare(tmp_path / "deployment", resolved, tables)
+    chosen = local_fleet._with_homes(plan, homes)
+    resolved, tables = local_fleet._resolved(chosen, notes.append, told=homes is not None)
+    _, places = local_fleet.prepare(tmp_path / "deployment", resolved, tables)
     assert [place.folder.name for place in places] == [home.home for home in simulated.homes]
     assert [note for note in notes if note.startswith("left out")] == [
         f"left out: {reason}" for _, reason in simulated.excluded
@@ -144,7 +144,7 @@ def test_synthetic_homes_in_a_plan_with_a_zone(tmp_path: Path) -> None:
 
 def test_homes_of_a_callable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "village.py").write_text(
-        "from simulations.homes import generate\n"
+        "from fedhome.simulations.homes import generate\n"
         "def homes(plan):\n    yield from generate(homes=9, days=6, seed=4)\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -159,31 +159,31 @@ def test_homes_of_a_named_set(tmp_path: Path) -> None:
 
 
 def test_how_many_homes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert processes._with_homes(Plan(), None).data.homes == 5
-    assert processes._with_homes(plan_of(folder), None).data.homes == 8
-    assert processes._with_homes(plan_of(folder, data={"homes": 6}), None).data.homes == 6
-    assert processes._with_homes(plan_of(folder, data={"homes": 6}), 7).data.homes == 7
+    assert local_fleet._with_homes(Plan(), None).data.homes == 5
+    assert local_fleet._with_homes(plan_of(folder), None).data.homes == 8
+    assert local_fleet._with_homes(plan_of(folder, data={"homes": 6}), None).data.homes == 6
+    assert local_fleet._with_homes(plan_of(folder, data={"homes": 6}), 7).data.homes == 7
     with pytest.raises(PlanError) as refused:
-        processes._with_homes(Plan.load(data={"homes": 12}), None)
+        local_fleet._with_homes(Plan.load(data={"homes": 12}), None)
     assert "12 homes, a process each, take 5,700 MB" in refused.value.message
     assert "--homes 12 says that you mean it" in refused.value.hint
-    assert processes._with_homes(Plan.load(data={"homes": 12}), 12).data.homes == 12
-    monkeypatch.setattr(processes, "_memory_mb", lambda: 4000)
+    assert local_fleet._with_homes(Plan.load(data={"homes": 12}), 12).data.homes == 12
+    monkeypatch.setattr(local_fleet, "_memory_mb", lambda: 4000)
     with pytest.raises(PlanError, match="this machine has 4,000, enough for 8"):
-        processes._with_homes(Plan(), 9)
-    assert processes._with_homes(Plan(), 8).data.homes == 8
+        local_fleet._with_homes(Plan(), 9)
+    assert local_fleet._with_homes(Plan(), 8).data.homes == 8
 
 
 def test_all_homes_of_a_source_up_to_eight(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "simulations.fleet.load", lambda *_: lambda _: generate(homes=9, days=6, seed=4)
+        "fedhome.simulations.gather.load", lambda *_: lambda _: generate(homes=9, days=6, seed=4)
     )
     plan, notes = Plan.load(data={"source": "my:homes"}), list[str]()
-    _, tables = processes._resolved(processes._with_homes(plan, None), notes.append, told=False)
+    _, tables = local_fleet._resolved(local_fleet._with_homes(plan, None), notes.append, told=False)
     assert [table.home for table in tables] == [f"home-{number:04}" for number in range(1, 9)]
     (note,) = notes
     assert note.startswith("8 homes take part; --homes takes more: each is a process of 75 MB")
-    _, tables = processes._resolved(processes._with_homes(plan, 9), notes.append, told=True)
+    _, tables = local_fleet._resolved(local_fleet._with_homes(plan, 9), notes.append, told=True)
     assert len(tables) == 9
     assert len(notes) == 1
 
@@ -199,7 +199,7 @@ def test_all_homes_of_a_source_up_to_eight(monkeypatch: pytest.MonkeyPatch) -> N
 def test_what_cannot_be(homes: int, sections: dict[str, object], told: str, tmp_path: Path) -> None:
     plan = Plan.load(data={"days": 6}, **sections)
     with pytest.raises(PlanError) as refused:
-        processes.up(plan, homes=homes, out=tmp_path / "run")
+        local_fleet.up(plan, homes=homes, out=tmp_path / "run")
     assert told in refused.value.message
     assert not (tmp_path / "run").exists()
 
@@ -211,7 +211,7 @@ def test_homes_with_names_that_no_fleet_takes(tmp_path: Path, folder: Path) -> N
         name = f"Haus {number}.csv" if number else "home.csv"
         (own / name).write_bytes((folder / f"home-{number}.csv").read_bytes())
     with pytest.raises(PlanError, match="'Haus 1', 'Haus 2', 'Haus 3', 'Haus 4' cannot be names"):
-        processes.up(plan_of(own), out=tmp_path / "run")
+        local_fleet.up(plan_of(own), out=tmp_path / "run")
 
 
 def test_a_column_that_a_home_would_read_as_its_times(
@@ -222,9 +222,9 @@ def test_a_column_that_a_home_would_read_as_its_times(
             columns = {**table.columns, "time": table.columns["load_kwh"]}
             yield HomeTable(home=table.home, time_s=table.time_s, columns=columns)
 
-    monkeypatch.setattr("simulations.fleet.load", lambda *_: tables)
+    monkeypatch.setattr("fedhome.simulations.gather.load", lambda *_: tables)
     with pytest.raises(PlanError, match="a column 'time' cannot be learnt from here"):
-        processes.up(Plan.load(data={"source": "my:homes"}), out=tmp_path / "run")
+        local_fleet.up(Plan.load(data={"source": "my:homes"}), out=tmp_path / "run")
 
 
 def up(plan: Plan, out: Path, *words: str) -> subprocess.CompletedProcess[str]:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from fedhome.plan import Plan
-from fedhome.processes import Processes
-from fedhome.runs import RunFolder
-from simulations.benchmarks.agent_memory import memory
-from simulations.homes import generate
-from simulations.processes import prepare, start
+from fedhome.ops.processes import Processes
+from fedhome.plan.settings import Plan
+from fedhome.run.folder import RunFolder
+from fedhome.simulations.benchmarks.agent_memory import memory
+from fedhome.simulations.homes import generate
+from fedhome.simulations.local_fleet import prepare, start
 
 pytestmark = [
     pytest.mark.slow,
@@ -41,8 +41,10 @@ def test_fifty_homes_answer(tmp_path: Path) -> None:
         for number in range(2):
             folders = [str(place.folder) for place in places[number::2]]
             log = server.logs / f"homes-{number}.log"
-            processes.start(f"homes-{number}", "simulations.light_agents", *folders, log=log)
-        deploy = ("server.deploy", str(server.folder), str(run.path), "120")
+            processes.start(
+                f"homes-{number}", "fedhome.simulations.light_agents", *folders, log=log
+            )
+        deploy = ("fedhome.server.daemon.deploy", str(server.folder), str(run.path), "120")
         processes.start("run", *deploy, log=server.logs / "run.log", ends=(0, 1))
         assert processes.wait("run") == 0
         assert [child.starts for child in processes.children.values()] == [1] * 5

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedhome.errors import LayoutError, UpdateError
-from fedhome.update import Layout
+from fedhome.wire.layout import Layout
 
 _SHAPES = st.dictionaries(
     st.text(min_size=1, max_size=5),

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from fedhome.data.table import HomeTable
+from fedhome.data.windows import columns_of, examples, windows, with_classes
 from fedhome.errors import DataError
-from fedhome.learning.windows import columns_of, examples, windows, with_classes
-from fedhome.plan import Data, Plan
-from fedhome.tables import HomeTable
+from fedhome.plan.settings import Data, Plan
 
 _HOUR = 3600
 _MONDAY = int(datetime(2024, 1, 1, tzinfo=UTC).timestamp())

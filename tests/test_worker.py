@@ -19,15 +19,14 @@ import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
-import clients.agent
-from clients.agent import Agent
-from clients.home import real_home
-from clients.place import Place, Settings, Status
-from clients.reporting import Reporting
-from clients.tasks import Tasks
-from clients.work import InProcess, Worker
-from clients.worker import reason_of
-from fedhome.enrolment import Anchor, home_keys
+import fedhome.clients.agent.resident
+from fedhome.clients.agent.dispatch import Tasks
+from fedhome.clients.agent.resident import Agent
+from fedhome.clients.agent.status_report import Reporting
+from fedhome.clients.agent.work import InProcess, Worker
+from fedhome.clients.agent.worker import reason_of
+from fedhome.clients.home import real_home
+from fedhome.clients.membership.home_folder import Place, Settings, Status
 from fedhome.errors import (
     DataError,
     LinkError,
@@ -37,15 +36,16 @@ from fedhome.errors import (
     SourceError,
     StateError,
 )
-from fedhome.flower import array_record, blobs_of, failure, take_identity, with_sum
-from fedhome.flower_fleet import message_bytes, message_of
-from fedhome.learning import sums
-from fedhome.plan import Plan
+from fedhome.fleet.entries import Anchor, home_keys
+from fedhome.fleet.state_file import FileStore
+from fedhome.flower.fleet_connection import message_bytes, message_of
+from fedhome.flower.messages import array_record, blobs_of, failure, take_identity, with_sum
+from fedhome.plan.settings import Plan
+from fedhome.questions import contributions
 from fedhome.secagg import FixedPoint, Form
-from fedhome.secagg.store import FileStore
-from fedhome.update import Layout
-from simulations.homes import generate
-from simulations.processes import write_readings
+from fedhome.simulations.homes import generate
+from fedhome.simulations.local_fleet import write_readings
+from fedhome.wire.layout import Layout
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="hands a descriptor to a child")
 
@@ -132,7 +132,7 @@ def census_form(layout: Layout) -> Form:
         elements=0,
         layout=bytes.fromhex(layout.hash),
         fixed=FixedPoint(bits=24, clip=1.0, norm="linf", weight_cap=64),
-        scalars=sums.scalars_of("query.census", {}, 0),
+        scalars=contributions.scalars_of("query.census", {}, 0),
         homes=8,
     )
 
@@ -359,8 +359,8 @@ def test_a_reply_takes_nothing_from_flowers_task(monkeypatch: pytest.MonkeyPatch
 def test_a_homes_process_loads_what_it_needs_alone() -> None:
     script = """
 import sys
-from fedhome.spare import spared
-spared("clients.agent")
+from fedhome.ops.lean_imports import spared
+spared("fedhome.clients.agent.resident")
 print([name for name in ("torch", "grpc", "rich.progress", "flwr") if name in sys.modules])
 import grpc, httpx._main
 print(grpc.Server.__module__, httpx._main.main.name)
@@ -428,8 +428,8 @@ def test_a_paused_home_is_not_there_until_the_pause_ends(
         tried.set()
         raise LinkError("nobody is there", reason="unreachable")
 
-    monkeypatch.setattr(clients.agent, "join", join)
-    monkeypatch.setattr(clients.agent, "_LOOK_S", 0.01)
+    monkeypatch.setattr(fedhome.clients.agent.resident, "join", join)
+    monkeypatch.setattr(fedhome.clients.agent.resident, "_LOOK_S", 0.01)
     place.paused = True
     with FileStore.open(place.folder, home=HOME) as store:
         agent = Agent(place, store)

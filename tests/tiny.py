@@ -11,20 +11,20 @@ import numpy as np
 from flwr.app import Message
 from numpy.typing import NDArray
 
-from fedhome.events import EventLog
-from fedhome.flower import sums_suffice
+from fedhome.data.examples import HomeExamples
+from fedhome.flower.messages import sums_suffice
 from fedhome.learning.build import learning_of
-from fedhome.learning.examples import HomeExamples
 from fedhome.learning.local import LocalLearning
 from fedhome.learning.personalise import personaliser
-from fedhome.plan import Plan
-from fedhome.runs import RunFolder
-from fedhome.update import Layout
-from server.rounds import Rounds
-from server.strategies import strategy_of
-from simulations.engines import ENGINES, World
-from simulations.fleet import Gathered
-from simulations.grid import InProcessGrid
+from fedhome.plan.settings import Plan
+from fedhome.run.events import EventLog
+from fedhome.run.folder import RunFolder
+from fedhome.server.rounds.round_loop import Rounds
+from fedhome.server.strategies import strategy_of
+from fedhome.simulations.engines.catalogue import ENGINES, World
+from fedhome.simulations.engines.grid import InProcessGrid
+from fedhome.simulations.gather import Gathered
+from fedhome.wire.layout import Layout
 
 FEATURES = 3
 RAGGED = ((23, 6, 7), (9, 4, 5), (41, 5, 4), (16, 7, 6))
@@ -173,7 +173,7 @@ SOURCE = '''
 
 import numpy as np
 
-from fedhome.tables import HomeTable
+from fedhome.data.table import HomeTable
 
 
 def homes(plan):

@@ -8,7 +8,6 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from fedhome.apps import installed_root, use_app
 from fedhome.cli import client, data, fleet, model, new, plan, report, server, simulate, up
 from fedhome.errors import FedHomeError
 
@@ -35,8 +34,6 @@ def main() -> None:
     """Run the command line; an expected error ends it with a sentence and status 1."""
     console = Console(stderr=True, soft_wrap=True)
     try:
-        if (root := use_app()) != installed_root():
-            console.print(f"[dim]the app in {escape(str(root))} is used[/]", highlight=False)
         app()
     except FedHomeError as error:
         console.print(f"[bold red]error:[/] {escape(error.message)}", highlight=False)

@@ -15,13 +15,13 @@ from rich.table import Table
 
 from fedhome.cli.service import KindOption, OutOption, UserOption, print_written
 from fedhome.errors import FedHomeError, StateError
-from fedhome.invites import when
-from fedhome.service import LIMITS, REFUSED, Limits, write_service
+from fedhome.fleet.invites import when
+from fedhome.ops.service import LIMITS, REFUSED, Limits, write_service
 
 if TYPE_CHECKING:
-    from clients.consent import Consent
-    from clients.membership import Joining
-    from clients.place import Place
+    from fedhome.clients.membership.consent import Consent
+    from fedhome.clients.membership.home_folder import Place
+    from fedhome.clients.membership.join import Joining
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -56,12 +56,12 @@ def join(
     Keys are made on this device. Nothing is written or sent before somebody agrees to what will
     ever leave it. After a lost answer, or with a newer invite, run it again: the keys stay.
     """
-    from clients import membership  # noqa: PLC0415 - found only at run time
+    from fedhome.clients.membership import join  # noqa: PLC0415 - found only at run time
 
     console = Console()
-    found = membership.read_invite(invite, now=time.time())
+    found = join.read_invite(invite, now=time.time())
     folder = Path(found.home) if home is None else home
-    joining = membership.prepare(found, source=data, folder=folder)
+    joining = join.prepare(found, source=data, folder=folder)
     console.print(_looked(joining))
     for note in joining.found.notes:
         _say(console, f"note: {note}")
@@ -73,7 +73,7 @@ def join(
             raise typer.Exit(1)
     else:
         _say(console, f"agreed to the same on {when(joining.agreed.time)}")
-    joined = membership.enrol(joining)
+    joined = join.enrol(joining)
     keys = "made keys" if joined.new else "kept the keys that were there"
     _say(console, f"\nenrolled {found.home} at {found.card.server}; {keys}, in {folder}")
     console.print(f"fingerprint: [bold]{joined.fingerprint}[/]", highlight=False)
@@ -92,7 +92,7 @@ def start(folder: _Home = Path()) -> None:
     It ends with status 78 where it must not run: without consent, with another plan than the one
     that was agreed to, or after `leave`.
     """
-    from clients.membership import check_start  # noqa: PLC0415
+    from fedhome.clients.membership.join import check_start  # noqa: PLC0415
 
     place = _place(folder)
     try:
@@ -108,7 +108,14 @@ def start(folder: _Home = Path()) -> None:
     name = place.settings.home
     _say(Console(stderr=True), f"the agent of {name} runs; Ctrl-C ends it, and it can come back")
     # In place of this process: what the command line loaded would stay in memory for months.
-    command = [sys.executable, "-m", "fedhome.processes", "0", "clients.agent", str(place.folder)]
+    command = [
+        sys.executable,
+        "-m",
+        "fedhome.ops.processes",
+        "0",
+        "fedhome.clients.agent.resident",
+        str(place.folder),
+    ]
     sys.stderr.flush()
     os.execv(command[0], command)  # noqa: S606 - our own module
 
@@ -116,7 +123,7 @@ def start(folder: _Home = Path()) -> None:
 @app.command()
 def status(folder: _Home = Path()) -> None:
     """Show what the home does; also while it runs."""
-    from clients.consent import Consent  # noqa: PLC0415
+    from fedhome.clients.membership.consent import Consent  # noqa: PLC0415
 
     place = _place(folder)
     settings = place.settings
@@ -145,7 +152,7 @@ def status(folder: _Home = Path()) -> None:
 @app.command()
 def consent(folder: _Home = Path()) -> None:
     """Print what was agreed to: all that ever leaves this device."""
-    from clients.consent import check_consent  # noqa: PLC0415
+    from fedhome.clients.membership.consent import check_consent  # noqa: PLC0415
 
     agreed = check_consent(_place(folder))
     typer.echo(agreed.text)
@@ -176,7 +183,7 @@ def leave(folder: _Home = Path(), yes: _Yes = False) -> None:
 
     What is in sums and models by then stays in them. Run it again if the server was away.
     """
-    from clients.leaving import leave as leave_fleet  # noqa: PLC0415
+    from fedhome.clients.membership.leave import leave as leave_fleet  # noqa: PLC0415
 
     place, console = _place(folder), Console()
     name = place.settings.home
@@ -192,8 +199,8 @@ def leave(folder: _Home = Path(), yes: _Yes = False) -> None:
 @app.command()
 def forget(folder: _Home = Path(), yes: _Yes = False) -> None:
     """Erase the home's keys, state and settings from this device; never its readings."""
-    from clients.leaving import forget as forget_home  # noqa: PLC0415
-    from clients.place import Place  # noqa: PLC0415
+    from fedhome.clients.membership.home_folder import Place  # noqa: PLC0415
+    from fedhome.clients.membership.leave import forget as forget_home  # noqa: PLC0415
 
     place, console = Place(folder), Console()
     if not yes:
@@ -247,7 +254,7 @@ def _place(folder: Path) -> Place:
     Raises:
         RunError: There is no home in it.
     """
-    from clients.place import Place  # noqa: PLC0415
+    from fedhome.clients.membership.home_folder import Place  # noqa: PLC0415
 
     place = Place(folder)
     _ = place.settings
@@ -260,7 +267,7 @@ def _present(folder: Path) -> Place:
     Raises:
         RunError: It has, or there is none.
     """
-    from clients.membership import check_present  # noqa: PLC0415
+    from fedhome.clients.membership.join import check_present  # noqa: PLC0415
 
     place = _place(folder)
     check_present(place)
@@ -298,7 +305,7 @@ def _looked(joining: Joining) -> Table:
 
 def _state(place: Place) -> tuple[str, str]:
     """Return what the home does, and whether its agent runs."""
-    from clients.membership import runs  # noqa: PLC0415
+    from fedhome.clients.membership.join import runs  # noqa: PLC0415
 
     running, told = runs(place), place.status
     agent = "not running"
@@ -323,7 +330,7 @@ def _last(place: Place) -> str:
 
 def _model(place: Place) -> str:
     """Return which release of the fleet's model the home has."""
-    from clients.releases import release_of  # noqa: PLC0415
+    from fedhome.clients.agent.kept_releases import release_of  # noqa: PLC0415
 
     try:
         found = release_of(place)
@@ -337,7 +344,7 @@ def _model(place: Place) -> str:
 
 
 def _consent(place: Place, consent: Consent | None) -> str:
-    from clients.consent import check_consent  # noqa: PLC0415
+    from fedhome.clients.membership.consent import check_consent  # noqa: PLC0415
 
     if consent is None:
         return "[bold red]none[/]"

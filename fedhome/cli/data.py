@@ -18,7 +18,7 @@ _Name = Annotated[str, typer.Argument(help="name of the set, as in `fedhome data
 @app.command("list")
 def list_() -> None:
     """List the named sets."""
-    from simulations.datasets import CATALOGUE, is_cached  # noqa: PLC0415  (only in the app)
+    from fedhome.simulations.datasets import CATALOGUE, is_cached  # noqa: PLC0415  (only in the app)
 
     table = Table(box=None, pad_edge=False)
     for title in ("name", "homes", "what", "licence", "cached"):
@@ -40,8 +40,8 @@ def get(
     ] = None,
 ) -> None:
     """Fetch a set into the cache, or read it from a file that was downloaded by hand."""
-    from simulations.datasets import get as get_set  # noqa: PLC0415  (only in the app)
-    from simulations.datasets import named  # noqa: PLC0415
+    from fedhome.simulations.datasets import get as get_set  # noqa: PLC0415  (only in the app)
+    from fedhome.simulations.datasets import named  # noqa: PLC0415
 
     dataset = named(name)
     folder = get_set(name, file=file)
@@ -56,7 +56,7 @@ def get(
 @app.command()
 def describe(name: _Name) -> None:
     """Say what a set is: columns, citation, licence, address, and how to train on it."""
-    from simulations.datasets import named  # noqa: PLC0415  (only in the app)
+    from fedhome.simulations.datasets import named  # noqa: PLC0415  (only in the app)
 
     dataset = named(name)
     console = Console(highlight=False, soft_wrap=True)

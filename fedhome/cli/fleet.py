@@ -19,12 +19,12 @@ from fedhome.cli.fleet_words import (
     table_of,
     text_of,
 )
-from fedhome.enrolment import entry_text, fingerprint, home_keys, read_entry
 from fedhome.errors import DirectoryError
-from fedhome.fleet import ANCHOR, AUTHORITY, Fleet
-from fedhome.invites import when
-from fedhome.inviting import INVITER, INVITER_KEY, SERVER
-from fedhome.secagg import disk
+from fedhome.fleet.admission import INVITER, INVITER_KEY, SERVER
+from fedhome.fleet.entries import entry_text, fingerprint, home_keys, read_entry
+from fedhome.fleet.invites import when
+from fedhome.fleet.owner_folder import ANCHOR, AUTHORITY, Fleet
+from fedhome.store import disk
 
 app = typer.Typer(no_args_is_help=True)
 

@@ -12,9 +12,6 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from fedhome import owner
-from fedhome.aggregation import check_groups
-from fedhome.cards import Card
 from fedhome.cli.fleet_words import (
     CardFile,
     Folder,
@@ -27,13 +24,16 @@ from fedhome.cli.fleet_words import (
     summary,
     table_of,
 )
-from fedhome.enrolment import fingerprint
 from fedhome.errors import DirectoryError, LinkError, ParameterError, SecAggError
-from fedhome.fleet import DIRECTORY, Fleet
-from fedhome.invites import Enrolment, when
-from fedhome.leaving import Leave
-from fedhome.plan import Plan
-from fedhome.secagg import disk
+from fedhome.fleet import owner_requests
+from fedhome.fleet.cards import Card
+from fedhome.fleet.entries import fingerprint
+from fedhome.fleet.invites import Enrolment, when
+from fedhome.fleet.leave_notice import Leave
+from fedhome.fleet.owner_folder import DIRECTORY, Fleet
+from fedhome.plan.protocol import check_groups
+from fedhome.plan.settings import Plan
+from fedhome.store import disk
 
 _PLAIN_COHORT = 2  # without secure sums the directory's committee opens nothing
 
@@ -75,7 +75,9 @@ def admit(  # noqa: PLR0917 - typer gives them by name
     console = Console()
     with Fleet.open(fleet) as owned:
         card = needed_card(fleet, server)
-        waiting = owner.pending(card, owned.inviter, fleet=owned.anchor.fleet, now=time.time())
+        waiting = owner_requests.pending(
+            card, owned.inviter, fleet=owned.anchor.fleet, now=time.time()
+        )
         found = _sorted(owned, waiting)
         for line in found.told:
             say(console, line)
@@ -170,7 +172,7 @@ def send(fleet: Folder = Path(), server: CardFile = None) -> None:
         say(Console(), f"the server has the directory of epoch {owned.epoch} now")
 
 
-def _sorted(owned: Fleet, waiting: owner.Pending) -> _Found:
+def _sorted(owned: Fleet, waiting: owner_requests.Pending) -> _Found:
     new, told = {}, []
     for data in waiting.enrolments:
         try:
@@ -267,7 +269,9 @@ def _publish(
 def _send(owned: Fleet, card: Card) -> None:
     signed = disk.read(owned.folder / DIRECTORY)
     try:
-        owner.send(card, owned.inviter, fleet=owned.anchor.fleet, directory=signed, now=time.time())
+        owner_requests.send(
+            card, owned.inviter, fleet=owned.anchor.fleet, directory=signed, now=time.time()
+        )
     except LinkError as error:
         raise LinkError(
             f"epoch {owned.epoch} is signed, but the server has not got it: {error.message}",

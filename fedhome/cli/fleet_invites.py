@@ -10,12 +10,12 @@ import typer
 from rich.console import Console
 
 from fedhome.cli.fleet_words import CardFile, Folder, needed_card, plan_of, say
-from fedhome.enrolment import check_name
 from fedhome.errors import PlanError, StateError
-from fedhome.fleet import PLAN, Fleet
-from fedhome.invites import ENDING, when
-from fedhome.plan import Plan
-from fedhome.secagg import disk
+from fedhome.fleet.entries import check_name
+from fedhome.fleet.invites import ENDING, when
+from fedhome.fleet.owner_folder import PLAN, Fleet
+from fedhome.plan.settings import Plan
+from fedhome.store import disk
 
 _DAY_S = 86400
 

@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fedhome.cards import Card
 from fedhome.errors import StateError
-from fedhome.fleet import CARD, PLAN
-from fedhome.issued import Issued
-from fedhome.plan import Plan
-from fedhome.secagg import disk
+from fedhome.fleet.cards import Card
+from fedhome.fleet.issued_directory import Issued
+from fedhome.fleet.owner_folder import CARD, PLAN
+from fedhome.plan.settings import Plan
+from fedhome.store import disk
 
 SHOWN = 8
 """Homes of a kind that are named."""

@@ -11,16 +11,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fedhome.enrolment import Anchor
 from fedhome.errors import RegistryError
-from fedhome.fleet import ANCHOR, server_keys
+from fedhome.fleet.entries import Anchor
+from fedhome.fleet.owner_folder import ANCHOR, server_keys
+from fedhome.keys.signing import ServerKeys
 from fedhome.registry import FORMATS, Registry, Release, export, needs_passphrase
 from fedhome.registry.formats import SHARE
-from fedhome.registry.runs import release_of_run
+from fedhome.registry.run_origin import release_of_run
 from fedhome.registry.vault import INDEX, KEY_FILE
-from fedhome.runs import RunFolder
-from fedhome.secagg import disk
-from fedhome.secagg.directory import Directory, ServerKeys
+from fedhome.run.folder import RunFolder
+from fedhome.secagg.directory import Directory
+from fedhome.store import disk
 
 app = typer.Typer(no_args_is_help=True)
 

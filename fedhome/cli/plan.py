@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fedhome.aggregation import lines
-from fedhome.plan import SYNTHETIC_HOMES, Plan
+from fedhome.plan.protocol import lines
+from fedhome.plan.settings import SYNTHETIC_HOMES, Plan
 
 app = typer.Typer(no_args_is_help=True)
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from fedhome.runs import RunFolder
+from fedhome.run.folder import RunFolder
 
 
 def report(
@@ -18,7 +18,7 @@ def report(
     ] = None,
 ) -> None:
     """Rebuild the report of a run, or compare several runs in one."""
-    from server.report import write_report  # noqa: PLC0415 - found only at run time
+    from fedhome.server.report import write_report  # noqa: PLC0415 - found only at run time
 
     folders = [RunFolder.open(run) for run in runs]
     target = out or (folders[0].report_path if len(folders) == 1 else Path("comparison.html"))

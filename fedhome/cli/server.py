@@ -15,18 +15,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fedhome.cli.progress import Lines
 from fedhome.cli.service import KindOption, OutOption, UserOption, print_written
 from fedhome.cli.simulate import resolve
-from fedhome.cli.table import print_summary
 from fedhome.errors import PlanError, RunError
-from fedhome.fleet import DIRECTORY
-from fedhome.service import LIMITS, Limits, write_service
+from fedhome.fleet.owner_folder import DIRECTORY
+from fedhome.ops.service import LIMITS, Limits, write_service
+from fedhome.run.progress import Lines
+from fedhome.run.summary import print_summary
 
 if TYPE_CHECKING:
-    from fedhome.events import Event
-    from server.place import Place
-    from server.status import RunStatus, Status
+    from fedhome.run.events import Event
+    from fedhome.server.daemon.server_folder import Place
+    from fedhome.server.daemon.status import RunStatus, Status
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -64,7 +64,7 @@ def init(
 
     The key with which the owner signs directories is not needed here, and never copied.
     """
-    from server.making import is_owners, make_server  # noqa: PLC0415 - found only at run time
+    from fedhome.server.daemon.initialise import is_owners, make_server  # noqa: PLC0415 - found only at run time
 
     if fleet is None:
         raise RunError(
@@ -112,7 +112,14 @@ def start(folder: _Folder = Path()) -> None:
     """
     place = _place(folder)
     # In place of this process: what the command line loaded would stay in memory for months.
-    command = [sys.executable, "-m", "fedhome.processes", "0", "server.daemon", str(place.folder)]
+    command = [
+        sys.executable,
+        "-m",
+        "fedhome.ops.processes",
+        "0",
+        "fedhome.server.daemon.supervisor",
+        str(place.folder),
+    ]
     sys.stdout.flush()
     os.execv(command[0], command)  # noqa: S606 - our own module
 
@@ -148,8 +155,8 @@ def run(
     if plan is None and (sets or name is not None):
         raise PlanError(["--set and --name are for a new run: name its plan"], where="the command")
     resolved = None if plan is None else resolve(plan, None, list(sets or []))
-    from server.daemon import is_running  # noqa: PLC0415 - after the plan is known to hold
-    from server.runs import RUNNING, Runs  # noqa: PLC0415
+    from fedhome.server.daemon.current_run import RUNNING, Runs  # noqa: PLC0415
+    from fedhome.server.daemon.supervisor import is_running  # noqa: PLC0415 - after the plan is known to hold
 
     place = _place(folder)
     runs, at = Runs(place), _word(folder)
@@ -181,7 +188,7 @@ def run(
 @app.command()
 def cancel(folder: _Folder = Path()) -> None:
     """End the run in progress; its folder stays."""
-    from server.runs import CANCELLED, RUNNING, Runs  # noqa: PLC0415
+    from fedhome.server.daemon.current_run import CANCELLED, RUNNING, Runs  # noqa: PLC0415
 
     runs = Runs(_place(folder))
     now = runs.current
@@ -200,7 +207,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Show how the server is; also while it is down."""
-    from server.status import status_of  # noqa: PLC0415
+    from fedhome.server.daemon.status import status_of  # noqa: PLC0415
 
     found = status_of(_place(folder))
     if as_json:
@@ -240,8 +247,8 @@ def renew(
     A server that runs takes it by itself; and renews it by itself when 30 days are left. This is
     for other names, for another key, or for a server that was down for long.
     """
-    from server.daemon import is_running  # noqa: PLC0415
-    from server.making import host_of, renew_server  # noqa: PLC0415
+    from fedhome.server.daemon.initialise import host_of, renew_server  # noqa: PLC0415
+    from fedhome.server.daemon.supervisor import is_running  # noqa: PLC0415
 
     place = _place(folder)
     known = host_of(place)
@@ -296,8 +303,8 @@ def _watch(console: Console, place: Place, run: str, at: str) -> None:
     Raises:
         RunError: It failed, or was cancelled.
     """
-    from server.runs import CANCELLED, FAILED, Runs  # noqa: PLC0415
-    from server.watching import follow  # noqa: PLC0415
+    from fedhome.server.daemon.current_run import CANCELLED, FAILED, Runs  # noqa: PLC0415
+    from fedhome.server.daemon.follow import follow  # noqa: PLC0415
 
     lines = Lines(console)
     caught_up = False
@@ -377,7 +384,7 @@ def _place(folder: Path) -> Place:
     Raises:
         RunError: There is no server in it.
     """
-    from server.place import Place  # noqa: PLC0415
+    from fedhome.server.daemon.server_folder import Place  # noqa: PLC0415
 
     place = Place(folder)
     _ = place.settings

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from fedhome.service import Kind
+from fedhome.ops.service import Kind
 
 KindOption = Annotated[Kind, typer.Option("--kind", help="What is to run it.")]
 UserOption = Annotated[

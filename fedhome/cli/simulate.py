@@ -8,12 +8,12 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from fedhome.apps import app_root
-from fedhome.cli.progress import progress_on
-from fedhome.cli.table import print_summary
+import fedhome.simulations
 from fedhome.errors import PlanError
-from fedhome.layers import merge, parse_set, read_toml
-from fedhome.plan import Plan
+from fedhome.plan.overrides import merge, parse_set, read_toml
+from fedhome.plan.settings import Plan
+from fedhome.run.progress import progress_on
+from fedhome.run.summary import print_summary
 
 EngineName = Literal["vector", "sequential", "ray"]
 
@@ -66,7 +66,7 @@ def simulate(  # noqa: PLR0917 - typer gives them by name
         settings += [] if ray_address is None else [f'engine.ray_address="{ray_address}"']
         resolved = resolve(plan, data, settings)
     # Loads torch: after the plan is known to hold, so that a typing error is told at once.
-    from simulations import simulate as world  # noqa: PLC0415
+    from fedhome.simulations import simulate as world  # noqa: PLC0415
 
     with progress_on(console) as watch:
         if resume is not None:
@@ -82,7 +82,7 @@ def resolve(plan: str | None, data: str | None, sets: list[str]) -> Plan:
     Raises:
         PlanError: All faults at once.
     """
-    from simulations.datasets import CATALOGUE  # noqa: PLC0415 - found only at run time
+    from fedhome.simulations.datasets import CATALOGUE  # noqa: PLC0415 - found only at run time
 
     table: dict[str, Any] = {}
     if data is not None:
@@ -106,7 +106,7 @@ def find_plan(name: str) -> Path:
         PlanError: There is neither.
     """
     path = Path(name)
-    folder = app_root() / "simulations" / "scenarios"
+    folder = Path(fedhome.simulations.__file__).parent / "scenarios"
     if path.is_file():
         return path
     if (folder / f"{name}.toml").is_file():

@@ -10,13 +10,13 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from fedhome.cli.progress import Watch, progress_on
 from fedhome.cli.simulate import resolve
-from fedhome.cli.table import print_summary
-from fedhome.processes import end_on_sigterm
+from fedhome.ops.processes import end_on_sigterm
+from fedhome.run.progress import Watch, progress_on
+from fedhome.run.summary import print_summary
 
 if TYPE_CHECKING:
-    from fedhome.events import Event
+    from fedhome.run.events import Event
 
 
 def up(
@@ -49,12 +49,12 @@ def up(
     that `fedhome simulate` gives. Everything ends with the command.
     """
     resolved = resolve(plan, data, list(sets or []))
-    from simulations import processes  # noqa: PLC0415 - after the plan is known to hold
+    from fedhome.simulations import local_fleet  # noqa: PLC0415 - after the plan is known to hold
 
     end_on_sigterm()
     console = Console()
     with _Screen(console) as screen:
-        folder = processes.up(
+        folder = local_fleet.up(
             resolved, homes=homes, out=out, say=screen.say, note=screen.note, show=screen.show
         )
     print_summary(console, folder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fedhome.learning.local import LocalLearning
 from fedhome.learning.tasks import task_of
 from fedhome.models.mlp import build_model
-from fedhome.plan import Plan
+from fedhome.plan.settings import Plan
 
 
 def learning_of(plan: Plan, features: int, classes: tuple[str, ...] = ()) -> LocalLearning:

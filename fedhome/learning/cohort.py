@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fedhome.learning.examples import Part
+from fedhome.data.examples import Part
 from fedhome.learning.local import LocalLearning
 
 

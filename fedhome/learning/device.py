@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 
 from fedhome import rng
+from fedhome.data.examples import HomeExamples, Part
 from fedhome.learning.cohort import Cohort, Measured, Trained
-from fedhome.learning.examples import HomeExamples, Part
 from fedhome.learning.local import Batch, LocalLearning, row_losses
 from fedhome.learning.tasks import Segments, paired
 

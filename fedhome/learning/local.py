@@ -20,8 +20,8 @@ from torch.nn import functional as F  # noqa: N812 - torch's own custom
 
 from fedhome.learning.tasks import Loss, Task
 from fedhome.models.mlp import KeyedDropout
-from fedhome.plan import Train
-from fedhome.update import Layout
+from fedhome.plan.settings import Train
+from fedhome.wire.layout import Layout
 
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8  # Adam, Kingma and Ba, ICLR 2015
 _CLIP_EPSILON = 1e-6  # as torch.nn.utils.clip_grad_norm_

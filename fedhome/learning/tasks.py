@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.errors import PlanError
-from fedhome.plan import Plan
+from fedhome.plan.settings import Plan
 
 Floats = NDArray[np.float64]
 Loss = Literal["mse", "bce", "cross-entropy"]

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from fedhome.errors import ModelError, PluginError
 from fedhome.models.check import check_module
-from fedhome.plan import Plan
+from fedhome.plan.settings import Plan
 from fedhome.plugins import load
 from fedhome.rng import key
 

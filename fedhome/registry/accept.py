@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fedhome.errors import RegistryError, ReleaseError, WireError
+from fedhome.keys.signing import signature_holds
 from fedhome.registry.formats import Model, decode
 from fedhome.registry.release import Manifest, Package, altered
-from fedhome.secagg.directory import Directory, signature_holds
-from fedhome.secagg.wire import Digest, Key, Message, number
+from fedhome.secagg.directory import Directory
+from fedhome.wire.codec import Digest, Key, Message, number
 
 
 @dataclass(frozen=True, kw_only=True)

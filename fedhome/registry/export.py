@@ -14,7 +14,7 @@ from fedhome.registry.container import pack
 from fedhome.registry.formats import Model
 from fedhome.registry.release import Manifest
 from fedhome.registry.vault import told
-from fedhome.secagg import disk
+from fedhome.store import disk
 
 SUFFIXES = (".safetensors", ".npz")
 

@@ -31,8 +31,8 @@ from fedhome.registry.container import (
     pack,
     unpack,
 )
-from fedhome.secagg.wire import Kind, Message, number
-from fedhome.update import Layout
+from fedhome.wire.codec import Kind, Message, number
+from fedhome.wire.layout import Layout
 
 SHARE = 0.2  # what it costs depends on the model: every release says what it lost
 _OURS = "fedhome."

@@ -25,6 +25,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fedhome.errors import RegistryError
+from fedhome.keys.signing import ServerKeys
 from fedhome.registry.formats import Model
 from fedhome.registry.release import NONE, Draft, Manifest, Package
 from fedhome.registry.shelf import (
@@ -42,8 +43,7 @@ from fedhome.registry.shelf import (
 )
 from fedhome.registry.vault import INDEX, MOST_RELEASES, Index, Vault, told
 from fedhome.registry.verify import Report, report_on
-from fedhome.secagg import disk
-from fedhome.secagg.directory import ServerKeys
+from fedhome.store import disk
 
 
 class Registry:

@@ -22,7 +22,7 @@ from fedhome.errors import ReleaseError, WireError
 from fedhome.registry.container import MOST_PAYLOAD
 from fedhome.registry.formats import SHARE, Fidelity, Model, encode, real
 from fedhome.secagg.directory import Signed
-from fedhome.secagg.wire import Digest, Id, Message, number, octets, several
+from fedhome.wire.codec import Digest, Id, Message, number, octets, several
 
 NONE = bytes(32)  # the hash before the first release
 _MAGIC = b"fedhome release\0\1"
@@ -63,7 +63,7 @@ class Manifest(Message, label="release-manifest", most=1 << 13):
         plan: Name of the plan that the model was trained by.
         plan_hash: SHA-256 of the whole plan, as TOML.
         homes: Homes in the sum that made the model.
-        layout: Hash of the model's layout, see `fedhome.update.Layout`.
+        layout: Hash of the model's layout, see `fedhome.wire.layout.Layout`.
         storage: Format of the payload.
         fidelity: What that format keeps of the model.
         privacy: Empty where no noise was added.
@@ -160,7 +160,7 @@ def release_of(
 
     Args:
         model: The model that the round ended with.
-        origin: Run and plan, as `fedhome.registry.runs.origin_of` reads them.
+        origin: Run and plan, as `fedhome.registry.run_origin.origin_of` reads them.
         round: Number of the round.
         homes: Homes in its sum.
         storage: ``float32``, ``int8`` or ``sparse-int8``; what it loses is measured here.

@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fedhome.errors import RegistryError, WireError
+from fedhome.keys.sealing import KEY_BYTES, Sealed, SealingKey
+from fedhome.keys.signing import ServerKeys, signature_holds
 from fedhome.registry.formats import Model, decode
 from fedhome.registry.release import Manifest
 from fedhome.registry.vault import Entry, Index, told
-from fedhome.secagg import disk
-from fedhome.secagg.directory import ServerKeys, Signed, signature_holds
-from fedhome.secagg.sealing import KEY_BYTES, Sealed, SealingKey
+from fedhome.secagg.directory import Signed
+from fedhome.store import disk
 
 RELEASES = "releases"
 _MANIFEST, _MODEL = "manifest", "model"

@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Annotated
 
 from fedhome.errors import RegistryError, StateError, WireError
-from fedhome.secagg import disk
-from fedhome.secagg.sealing import KEY_BYTES, Sealed, SealingKey
-from fedhome.secagg.wire import Digest, Flag, Key, Message, number, octets, several
+from fedhome.keys.sealing import KEY_BYTES, Sealed, SealingKey
+from fedhome.store import disk
+from fedhome.wire.codec import Digest, Flag, Key, Message, number, octets, several
 
 INDEX, KEY_FILE = "registry.fh", "registry.key"
-MOST_RELEASES = 100_000  # as long as a list of `fedhome.secagg.wire` may be
+MOST_RELEASES = 100_000  # as long as a list of `fedhome.wire.codec` may be
 _PURPOSE = "registry of models"
 _MOST = 1 << 26
 _PATIENCE_S, _PAUSE_S = 10.0, 0.02

@@ -14,24 +14,17 @@ Bytes in, bytes out: no socket, no clock, no thread. The composition is this pro
 has had no outside review.
 """
 
+from fedhome.keys.signing import ServerKeys, Verify, signature_holds
+from fedhome.secagg.aggregator import Aggregator, Opened, Pool
 from fedhome.secagg.bundle import Bundle
-from fedhome.secagg.directory import (
-    Authority,
-    Directory,
-    HomeEntry,
-    HomeKeys,
-    ServerKeys,
-    Verify,
-    signature_holds,
-)
+from fedhome.secagg.directory import Authority, Directory, HomeEntry, HomeKeys
 from fedhome.secagg.fixedpoint import FixedPoint
 from fedhome.secagg.form import Form, Total
-from fedhome.secagg.home import Home, Joined
+from fedhome.secagg.home_party import Home, Joined
 from fedhome.secagg.manifest import Manifest
 from fedhome.secagg.parameters import Parameters
 from fedhome.secagg.policy import Policy, most_corrupt
 from fedhome.secagg.scalars import Scalar
-from fedhome.secagg.server import Aggregator, Opened, Pool
 from fedhome.secagg.state import HomeState, MemoryStore, Store
 
 __all__ = [

@@ -20,10 +20,11 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from numpy.typing import NDArray
 
 from fedhome.errors import BundleError
+from fedhome.keys.derivation import hkdf
+from fedhome.keys.signing import Verify, signature_holds
 from fedhome.secagg import shamir
-from fedhome.secagg.directory import MOST_MEMBERS, Directory, HomeKeys, Verify, signature_holds
-from fedhome.secagg.masks import hkdf
-from fedhome.secagg.wire import Digest, Id, Key, Message, Signature, number, octets
+from fedhome.secagg.directory import MOST_MEMBERS, Directory, HomeKeys
+from fedhome.wire.codec import Digest, Id, Key, Message, Signature, number, octets
 
 NONCE_BYTES = 12
 SHARE_BYTES = 4 * shamir.LIMBS  # of one secret

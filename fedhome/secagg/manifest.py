@@ -17,17 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.errors import ManifestError, WireError
+from fedhome.keys.signing import ServerKeys, Verify, signature_holds
 from fedhome.secagg import graph
 from fedhome.secagg.bundle import Bundle, Head
-from fedhome.secagg.directory import (
-    Directory,
-    ServerKeys,
-    Signed,
-    Verify,
-    signature_holds,
-)
+from fedhome.secagg.directory import Directory, Signed
 from fedhome.secagg.form import Form
-from fedhome.secagg.wire import Digest, Id, Kind, Message, number, octets, several, text
+from fedhome.wire.codec import Digest, Id, Kind, Message, number, octets, several, text
 
 MOST_ROSTER = 16_384
 TURN_BITS = 24  # a server may look through all turns for groups that suit it: so they are few

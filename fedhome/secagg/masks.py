@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Any, Literal
@@ -13,6 +12,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algori
 from numpy.typing import NDArray
 
 from fedhome.errors import BundleError, ParameterError
+from fedhome.keys.derivation import hkdf
 
 KEY_BYTES = 32
 _CHUNK = 1 << 17  # bytes of keystream at a time: with the zeros and the vector they stay in L2
@@ -47,11 +47,6 @@ def pair_seed(sk: X25519PrivateKey, own_pk: bytes, other_pk: bytes, salt: bytes)
 def self_seed(b: bytes, salt: bytes) -> bytes:
     """Return the key of a home's own mask for one manifest, 32 bytes, for one vector only."""
     return hkdf(b, salt, _SELF)
-
-
-def hkdf(secret: bytes, salt: bytes, info: bytes) -> bytes:
-    """Return 32 bytes of HKDF-SHA256 (RFC 5869): one block, so two calls of HMAC."""
-    return hmac.digest(hmac.digest(salt, secret, "sha256"), info + b"\x01", "sha256")
 
 
 def add_masks(

@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.errors import ManifestError, OpeningError
+from fedhome.keys.signing import Verify
 from fedhome.secagg.bundle import SHARE_BYTES, Seals
-from fedhome.secagg.directory import Directory, Verify
+from fedhome.secagg.directory import Directory
 from fedhome.secagg.manifest import Manifest
 from fedhome.secagg.messages import (
     ARRIVAL_BYTES,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fedhome.secagg.bundle import NONCE_BYTES, SEALED_BYTES, SHARE_BYTES
 from fedhome.secagg.directory import MOST_MEMBERS
 from fedhome.secagg.manifest import MOST_ROSTER, Manifest
-from fedhome.secagg.wire import Digest, Id, Message, Signature, octets
+from fedhome.wire.codec import Digest, Id, Message, Signature, octets
 
 ARRIVAL_BYTES = 32 + 64  # hash of the vector, signature of the home
 VOTE_BYTES = 4 + 64  # place of the member, its signature

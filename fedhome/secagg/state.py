@@ -12,7 +12,7 @@ from typing import Annotated, Protocol, Self
 from fedhome.errors import StateError, WireError
 from fedhome.secagg.bundle import Secrets
 from fedhome.secagg.directory import MOST_HOMES, Directory
-from fedhome.secagg.wire import Digest, Flag, Id, Key, Message, number, octets, several
+from fedhome.wire.codec import Digest, Flag, Id, Key, Message, number, octets, several
 
 MOST_LIVE = 16  # bundles that wait for a round; a server that asks for more burns the oldest
 

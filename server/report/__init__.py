@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from server.report.html import write_report
+from fedhome.server.report.html import write_report
 
 __all__ = ["write_report"]

@@ -9,10 +9,10 @@ from typing import Final
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from fedhome.runs import differences
-from server.report.figures import FEW_HOMES, Figure, line, round_axis, text
-from server.report.results import RunResults
-from server.report.theme import (
+from fedhome.run.folder import differences
+from fedhome.server.report.figures import FEW_HOMES, Figure, line, round_axis, text
+from fedhome.server.report.run_results import RunResults
+from fedhome.server.report.theme import (
     INK,
     MODEL_COLOURS,
     MODEL_NAMES,

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from fedhome.events import Event
-from fedhome.runs import SummaryRow, summary
-from server.report.figures import byte_unit
-from server.report.results import RunResults
-from server.report.theme import MODEL_NAMES
+from fedhome.run.events import Event
+from fedhome.run.folder import SummaryRow, summary
+from fedhome.server.report.figures import byte_unit
+from fedhome.server.report.run_results import RunResults
+from fedhome.server.report.theme import MODEL_NAMES
 
 NOTABLE: Final = frozenset(
     (

@@ -11,9 +11,9 @@ from typing import Any, Final
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from fedhome.runs import differences
-from server.report.results import RunResults
-from server.report.theme import (
+from fedhome.run.folder import differences
+from fedhome.server.report.run_results import RunResults
+from fedhome.server.report.theme import (
     BLUE,
     GREEN,
     GREY,

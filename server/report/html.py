@@ -12,14 +12,13 @@ from typing import Final
 import jinja2
 from plotly.offline import get_plotlyjs
 
-from fedhome.apps import installed_root
 from fedhome.errors import RunError
-from fedhome.runs import RunFolder, write_atomically
-from server.report import facts
-from server.report.comparison import comparison_figures
-from server.report.figures import figures
-from server.report.results import RunResults, load
-from server.report.theme import DARK
+from fedhome.run.folder import RunFolder, write_atomically
+from fedhome.server.report import facts
+from fedhome.server.report.comparison import comparison_figures
+from fedhome.server.report.figures import figures
+from fedhome.server.report.run_results import RunResults, load
+from fedhome.server.report.theme import DARK
 
 MARGIN: Final = 0.005
 """Differences of score up to this count as equal."""
@@ -47,15 +46,9 @@ def write_report(runs: Sequence[RunFolder], out: Path, *, margin: float = MARGIN
     return out
 
 
-def _page_folder() -> Path:
-    here = Path(__file__).parent
-    # Flower's bundles carry no HTML, CSS or JavaScript: there the installed app's serve.
-    return here if (here / "page.html.j2").is_file() else installed_root() / "server" / "report"
-
-
 def _page(runs: Sequence[RunResults], margin: float) -> str:
     one = runs[0] if len(runs) == 1 else None
-    parts = _page_folder()
+    parts = Path(__file__).parent
     script = (parts / "page.js").read_text(encoding="utf-8")
     plotly = get_plotlyjs()
     shown = figures(one, margin) if one else comparison_figures(runs)

@@ -10,7 +10,7 @@ from flwr.serverapp import strategy as flower
 from flwr.serverapp.strategy import Strategy
 
 from fedhome.errors import PlanError
-from fedhome.plan import Plan
+from fedhome.plan.settings import Plan
 from fedhome.plugins import load
 
 STRATEGIES: Mapping[str, type[Strategy]] = {

@@ -1,9 +1,9 @@
 """What a home's agent takes of its device's memory: while it waits, while it learns, afterwards.
 
-``python -m simulations.benchmarks.agent_memory`` runs a server and a small fleet as processes on
-this machine, secure sums and all. One home's agent is a process of its own, as on a device; the
-others' are threads of one. What is shown is the resident set (VmRSS in Linux's ``/proc``): it
-counts the shared libraries that other programs use too.
+``python -m fedhome.simulations.benchmarks.agent_memory`` runs a server and a small fleet as
+processes on this machine, secure sums and all. One home's agent is a process of its own, as on a
+device; the others' are threads of one. What is shown is the resident set (VmRSS in Linux's
+``/proc``): it counts the shared libraries that other programs use too.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from clients.place import Place
+from fedhome.clients.membership.home_folder import Place
 from fedhome.errors import EngineError
-from fedhome.plan import Plan
-from fedhome.processes import Child, Processes
-from fedhome.runs import RunFolder
-from simulations.homes import generate
-from simulations.processes import prepare, start
+from fedhome.ops.processes import Child, Processes
+from fedhome.plan.settings import Plan
+from fedhome.run.folder import RunFolder
+from fedhome.simulations.homes import generate
+from fedhome.simulations.local_fleet import prepare, start
 
 _GOAL_MB = 80
 _WAIT_S = 120.0
@@ -90,8 +90,8 @@ def memory(*, homes: int, days: int, hidden: int, rounds: int, folder: Path) -> 
         idle = resident_mb(_number(agent))
         folders = [str(place.folder) for place in others]
         log = server.logs / "others.log"
-        processes.start("others", "simulations.light_agents", *folders, log=log)
-        deploy = ("server.deploy", str(server.folder), str(run.path), str(_WAIT_S))
+        processes.start("others", "fedhome.simulations.light_agents", *folders, log=log)
+        deploy = ("fedhome.server.daemon.deploy", str(server.folder), str(run.path), str(_WAIT_S))
         playing = processes.start("run", *deploy, log=server.logs / "run.log", ends=(0, 1))
         peaks = {"agent": idle, "worker": 0.0}
 

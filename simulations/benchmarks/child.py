@@ -7,8 +7,8 @@ import sys
 
 import numpy as np
 
-from simulations.benchmarks.measure import NOT_HERE, Case, NotHereError, run_here
-from simulations.benchmarks.workloads import WORKLOADS
+from fedhome.simulations.benchmarks.measure import NOT_HERE, Case, NotHereError, run_here
+from fedhome.simulations.benchmarks.workloads import WORKLOADS
 
 
 def main(arguments: list[str]) -> None:

@@ -1,6 +1,6 @@
 """A round over real processes: its seconds, and each home's requests and bytes, beside Flower's.
 
-``python -m simulations.benchmarks.deployment`` runs the default plan over a small fleet of
+``python -m fedhome.simulations.benchmarks.deployment`` runs the default plan over a small fleet of
 processes on this machine, secure sums and all: once as it is, for the time; once with a tap in
 the homes' lines, for the traffic; once with a home behind Flower's stock SuperNode, for what that
 costs; and stock Flower with as many homes and a model as large.
@@ -27,19 +27,19 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from clients.consent import Consent, plan_digest
-from clients.place import Place as HomePlace
-from fedhome import tls
+from fedhome.clients.membership.consent import Consent, plan_digest
+from fedhome.clients.membership.home_folder import Place as HomePlace
 from fedhome.errors import EngineError
-from fedhome.plan import Plan
-from fedhome.processes import Processes
-from fedhome.runs import RunFolder
-from server.place import Place
-from simulations.benchmarks.agent_memory import children_of, resident_mb
-from simulations.benchmarks.flower_fleet import Flower, flower
-from simulations.benchmarks.tap import Tap, Traffic
-from simulations.homes import generate
-from simulations.processes import prepare, start
+from fedhome.ops import tls
+from fedhome.ops.processes import Processes
+from fedhome.plan.settings import Plan
+from fedhome.run.folder import RunFolder
+from fedhome.server.daemon.server_folder import Place
+from fedhome.simulations.benchmarks.agent_memory import children_of, resident_mb
+from fedhome.simulations.benchmarks.stock_flower import Flower, flower
+from fedhome.simulations.benchmarks.tap import Tap, Traffic
+from fedhome.simulations.homes import generate
+from fedhome.simulations.local_fleet import prepare, start
 
 _GOAL_S = 1.0
 _WAIT_S = 120.0
@@ -102,7 +102,7 @@ def ours(
         start(processes, server, places[stock:])
         if stock:
             _start_stock(processes, server, places[0], plan)
-        deploy = ("server.deploy", str(server.folder), str(run.path), str(_WAIT_S))
+        deploy = ("fedhome.server.daemon.deploy", str(server.folder), str(run.path), str(_WAIT_S))
         processes.start("run", *deploy, log=server.logs / "run.log", ends=(0, 1))
         processes.wait("run")
         waiting_mb = _waiting_mb(processes) if stock else None
@@ -185,7 +185,7 @@ def _start_stock(processes: Processes, server: Place, place: HomePlace, plan: Pl
     """Start a home's SuperNode; its people would have agreed when it joined."""
     Consent(plan=plan_digest(plan), text="a benchmark", invite="").keep(place)
     log = server.logs / f"{_STOCK}.log"
-    processes.start(_STOCK, "clients.supernode", str(place.folder), log=log)
+    processes.start(_STOCK, "fedhome.clients.supernode", str(place.folder), log=log)
 
 
 def _waiting_mb(processes: Processes) -> float:

@@ -17,9 +17,9 @@ from flwr.simulation import run_simulation
 from torch import Tensor
 
 from fedhome.errors import EngineError
-from simulations.benchmarks.measure import Case, Measured, NotHereError, RoundClock
-from simulations.benchmarks.plain import network, train_client
-from simulations.benchmarks.workloads import WORKLOADS
+from fedhome.simulations.benchmarks.measure import Case, Measured, NotHereError, RoundClock
+from fedhome.simulations.benchmarks.plain import network, train_client
+from fedhome.simulations.benchmarks.workloads import WORKLOADS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -35,7 +35,7 @@ from flwr.server.workflow.constant import Key as WorkflowKey
 from flwr.server.workflow.secure_aggregation.secaggplus_workflow import SecAggPlusWorkflow
 from numpy.typing import NDArray
 
-from fedhome.flower import take_identity
+from fedhome.flower.messages import take_identity
 
 _EXAMPLES = 100  # of every client: a tenth of the greatest weight
 _ERROR = 1e-4  # of the mean: one step of 4e-6 a client, over a tenth of the greatest weight

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simulations.benchmarks.measure import Case, Measured, NotHereError, RoundClock
-from simulations.benchmarks.workloads import Workload
+from fedhome.simulations.benchmarks.measure import Case, Measured, NotHereError, RoundClock
+from fedhome.simulations.benchmarks.workloads import Workload
 
 _CHUNK = {"S": 50, "L": 10}  # clients at a time: their weights stay in the second-level cache
 

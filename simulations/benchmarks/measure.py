@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.errors import EngineError
-from simulations.benchmarks.workloads import Workload
+from fedhome.simulations.benchmarks.workloads import Workload
 
 NOT_HERE = 75  # exit status of a contender that cannot run here (EX_TEMPFAIL)
-_CHILD = "simulations.benchmarks.child"
+_CHILD = "fedhome.simulations.benchmarks.child"
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -101,14 +101,14 @@ class RoundClock:
 Contender = Callable[[Case], Measured]
 
 CONTENDERS: Mapping[str, str] = {
-    "flower-ray": "simulations.benchmarks.flower_ray:flower_ray",
-    "plain": "simulations.benchmarks.plain:plain",
-    "fedjax": "simulations.benchmarks.in_jax:fedjax",
-    "jax-vmap": "simulations.benchmarks.in_jax:jax_vmap",
-    "fedhome-eager": "simulations.benchmarks.ours:eager",
-    "fedhome-traced": "simulations.benchmarks.ours:traced",
-    "fedhome-fused": "simulations.benchmarks.ours:fused",
-    "fedhome-cuda": "simulations.benchmarks.ours:cuda",
+    "flower-ray": "fedhome.simulations.benchmarks.flower_ray:flower_ray",
+    "plain": "fedhome.simulations.benchmarks.plain:plain",
+    "fedjax": "fedhome.simulations.benchmarks.in_jax:fedjax",
+    "jax-vmap": "fedhome.simulations.benchmarks.in_jax:jax_vmap",
+    "fedhome-eager": "fedhome.simulations.benchmarks.ours:eager",
+    "fedhome-traced": "fedhome.simulations.benchmarks.ours:traced",
+    "fedhome-fused": "fedhome.simulations.benchmarks.ours:fused",
+    "fedhome-cuda": "fedhome.simulations.benchmarks.ours:cuda",
 }
 
 

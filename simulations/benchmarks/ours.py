@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fedhome.events import Event
-from simulations.benchmarks.measure import Case, Measured, NotHereError, RoundClock
-from simulations.simulate import simulate
+from fedhome.run.events import Event
+from fedhome.simulations.benchmarks.measure import Case, Measured, NotHereError, RoundClock
+from fedhome.simulations.simulate import simulate
 
 
 def fused(case: Case) -> Measured:

@@ -1,6 +1,6 @@
 """What a client's round costs besides the arithmetic of learning, in processor time.
 
-``python -m simulations.benchmarks.overhead`` runs simulations through the public door and
+``python -m fedhome.simulations.benchmarks.overhead`` runs simulations through the public door and
 times the functions on a round's way. Processor time counts, not the clock on the wall: that
 would count what other programs do to a shared machine.
 """
@@ -22,20 +22,18 @@ from flwr.serverapp.strategy import FedAvg
 from rich.console import Console
 from rich.table import Table
 
-import server.rounds
-import simulations.fused.mlp
-import simulations.grid
-import simulations.vector_grid
+import fedhome.server.rounds.round_loop
 from fedhome import rng
-from fedhome.events import Event, EventLog
-from server import checkpoint, memory
-from server.rounds import Rounds
-from simulations.benchmarks.stopwatch import Place, Stopwatch, watching
-from simulations.benchmarks.workloads import WORKLOADS, Workload
-from simulations.fused import FusedMLP
-from simulations.kernels import FusedKernel
-from simulations.simulate import simulate
-from simulations.vector import VectorCohort
+from fedhome.run.events import Event, EventLog
+from fedhome.server.rounds import checkpoint, strategy_memory
+from fedhome.server.rounds.round_loop import Rounds
+from fedhome.simulations.benchmarks.stopwatch import Place, Stopwatch, watching
+from fedhome.simulations.benchmarks.workloads import WORKLOADS, Workload
+from fedhome.simulations.engines import grid, vector_grid
+from fedhome.simulations.engines.fused import FusedMLP
+from fedhome.simulations.engines.kernels import FusedKernel
+from fedhome.simulations.engines.vector_cohort import VectorCohort
+from fedhome.simulations.simulate import simulate
 
 Mode = Literal["sums", "updates"]
 
@@ -49,18 +47,24 @@ def _places() -> list[Place]:
     return [
         Place("Flower: configure_train", FedAvg, "configure_train"),
         Place("Flower: aggregate_train", FedAvg, "aggregate_train"),
-        Place("messages: numbering", simulations.grid, "stamp"),
-        Place("messages: replies", simulations.vector_grid, "reply"),
-        Place("messages: arrays as records", simulations.vector_grid, "array_record"),
-        Place("messages: checking replies", server.rounds, "sound_replies"),
+        Place("messages: numbering", grid, "stamp"),
+        Place("messages: replies", vector_grid, "reply"),
+        Place(
+            "messages: arrays as records", fedhome.simulations.engines.vector_grid, "array_record"
+        ),
+        Place("messages: checking replies", fedhome.server.rounds.round_loop, "sound_replies"),
         Place("order of batches", rng, "shuffles"),
         Place("order of batches", rng, "epoch_keys"),
         Place("kernel: laying out orders", FusedKernel, "train"),
         Place("kernel: checking arguments", FusedMLP, "_faults"),
-        Place("kernel: checking arguments", simulations.fused.mlp, "_order_faults"),
+        Place(
+            "kernel: checking arguments",
+            fedhome.simulations.engines.fused.fused_mlp,
+            "_order_faults",
+        ),
         Place(ARITHMETIC, FusedMLP, "train"),
         Place("checkpoint", checkpoint, "save"),
-        Place("checkpoint", memory, "remember"),
+        Place("checkpoint", strategy_memory, "remember"),
         Place("log", EventLog, "append"),
         Place("workers: copies of the start, keys, futures", futures._WorkItem, "run"),  # noqa: SLF001
         Place("rounds: the loop itself", Rounds, "_round"),

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own custom
 
-from simulations.benchmarks.measure import Case, Measured, RoundClock
-from simulations.benchmarks.workloads import Workload
+from fedhome.simulations.benchmarks.measure import Case, Measured, RoundClock
+from fedhome.simulations.benchmarks.workloads import Workload
 
 
 def network(workload: Workload) -> nn.Sequential:

@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 
+from fedhome.keys.signing import signature_holds
 from fedhome.secagg import masks
-from fedhome.secagg.directory import signature_holds
 
 _CHUNK = 1 << 17  # bytes at a time, which stay in the second-level cache
 _KEYS = 64

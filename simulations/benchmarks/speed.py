@@ -1,6 +1,6 @@
 """Client-updates per second: fedhome against Flower on Ray, a plain loop, FedJAX and JAX.
 
-``python -m simulations.benchmarks.speed --help``. Every contender trains the same rows from
+``python -m fedhome.simulations.benchmarks.speed --help``. Every contender trains the same rows from
 the same weights in the same order of batches, and the global models are compared: a
 contender that computes something else ends the benchmark.
 """
@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from fedhome.errors import EngineError
-from simulations.benchmarks.measure import CONTENDERS, Case, Measured, NotHereError, measure
-from simulations.benchmarks.workloads import WORKLOADS
+from fedhome.simulations.benchmarks.measure import CONTENDERS, Case, Measured, NotHereError, measure
+from fedhome.simulations.benchmarks.workloads import WORKLOADS
 
 CHECKED = 3  # rounds after which the models are compared; the slowest run no further
 _ROUNDS = {"flower-ray": 3, "plain": 3, "fedjax": 4}
@@ -62,7 +62,7 @@ def compare(
 
     Args:
         case: What they compute; rounds are chosen for each.
-        names: Names of :data:`simulations.benchmarks.measure.CONTENDERS`.
+        names: Names of :data:`fedhome.simulations.benchmarks.measure.CONTENDERS`.
         repeat: How often each runs.
         console: Where to say what is going on.
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome import rng
-from fedhome.plan import Plan
-from fedhome.tables import HomeTable
+from fedhome.data.table import HomeTable
+from fedhome.plan.settings import Plan
 
 Floats = NDArray[np.float32]
 Targets = NDArray[np.float32] | NDArray[np.int64]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from fedhome.tables import HomeTable
-from simulations.datasets.dataset import DataSet, Remote
-from simulations.datasets.upstream import find, local_seconds, read_columns
+from fedhome.data.table import HomeTable
+from fedhome.simulations.datasets.dataset import DataSet, Remote
+from fedhome.simulations.datasets.upstream import find, local_seconds, read_columns
 
 _ROOMS = (
     "kitchen",

@@ -12,10 +12,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fedhome.data.table import HomeTable
 from fedhome.errors import SourceError
-from fedhome.tables import HomeTable
-from simulations.datasets.dataset import DataSet
-from simulations.datasets.download import digest
+from fedhome.simulations.datasets.dataset import DataSet
+from fedhome.simulations.datasets.download import digest
 
 MARKER = ".verified.json"
 _FORMAT = 1  # changes whenever a reader's columns change, so that older caches are read again

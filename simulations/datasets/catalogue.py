@@ -9,19 +9,19 @@ from pathlib import Path
 
 import numpy as np
 
-from clients.sources.folder import read_folder
+from fedhome.data.homes_folder import read_folder
+from fedhome.data.table import HomeTable
 from fedhome.errors import DataError, PluginError, SourceError
-from fedhome.tables import HomeTable
-from simulations.datasets.appliances import APPLIANCES
-from simulations.datasets.ashrae import ASHRAE
-from simulations.datasets.cache import default_cache, fault_of, store
-from simulations.datasets.comfort import COMFORT
-from simulations.datasets.dataset import DataSet
-from simulations.datasets.download import Opener, check_pins, fetch, open_https
-from simulations.datasets.energy import ENERGY
-from simulations.datasets.occupancy import OCCUPANCY
-from simulations.datasets.robod import ROBOD
-from simulations.datasets.wisdm import WISDM
+from fedhome.simulations.datasets.appliances import APPLIANCES
+from fedhome.simulations.datasets.ashrae import ASHRAE
+from fedhome.simulations.datasets.cache import default_cache, fault_of, store
+from fedhome.simulations.datasets.comfort import COMFORT
+from fedhome.simulations.datasets.dataset import DataSet
+from fedhome.simulations.datasets.download import Opener, check_pins, fetch, open_https
+from fedhome.simulations.datasets.energy import ENERGY
+from fedhome.simulations.datasets.occupancy import OCCUPANCY
+from fedhome.simulations.datasets.robod import ROBOD
+from fedhome.simulations.datasets.wisdm import WISDM
 
 CATALOGUE = {
     dataset.name: dataset

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from fedhome.data.table import HomeTable
 from fedhome.errors import SourceError
-from fedhome.tables import HomeTable
-from simulations.datasets.dataset import DataSet, Remote
-from simulations.datasets.upstream import as_classes, find, read_columns
+from fedhome.simulations.datasets.dataset import DataSet, Remote
+from fedhome.simulations.datasets.upstream import as_classes, find, read_columns
 
 FILE = "2019-11-15_cozie_full_masked.csv"
 _VOTES = {9.0: "warmer", 10.0: "no change", 11.0: "cooler"}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedhome.tables import HomeTable
+from fedhome.data.table import HomeTable
 
 
 @dataclass(frozen=True, kw_only=True)

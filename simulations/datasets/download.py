@@ -14,7 +14,7 @@ from typing import IO
 from urllib.parse import urlsplit
 
 from fedhome.errors import SourceError
-from simulations.datasets.dataset import DataSet, Remote
+from fedhome.simulations.datasets.dataset import DataSet, Remote
 
 TIMEOUT_S = 60.0
 _PIP_TIMEOUT_S = 900.0

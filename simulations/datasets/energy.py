@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from fedhome.data.table import HomeTable
 from fedhome.errors import SourceError
-from fedhome.tables import HomeTable
-from simulations.datasets.dataset import DataSet, Remote
-from simulations.datasets.upstream import find, local_seconds, read_columns
+from fedhome.simulations.datasets.dataset import DataSet, Remote
+from fedhome.simulations.datasets.upstream import find, local_seconds, read_columns
 
 _FOLDER = "citylearn_challenge_2022_phase_all"
 _ZONE = "Etc/GMT+8"  # Pacific Standard Time; the sign of these names is reversed

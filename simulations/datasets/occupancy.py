@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fedhome.tables import HomeTable
-from simulations.datasets.dataset import DataSet, Remote
-from simulations.datasets.upstream import find, local_seconds, read_columns
+from fedhome.data.table import HomeTable
+from fedhome.simulations.datasets.dataset import DataSet, Remote
+from fedhome.simulations.datasets.upstream import find, local_seconds, read_columns
 
 _READINGS = {
     "Temperature": "temperature, degrees Celsius",

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from fedhome.data.table import HomeTable
 from fedhome.errors import SourceError
-from fedhome.tables import HomeTable
-from simulations.datasets.dataset import DataSet, Remote
-from simulations.datasets.upstream import find, local_seconds, read_columns
+from fedhome.simulations.datasets.dataset import DataSet, Remote
+from fedhome.simulations.datasets.upstream import find, local_seconds, read_columns
 
 _SOURCE = (
     "https://raw.githubusercontent.com/ideas-lab-nus/robod/"

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from fedhome.data.table import HomeTable
 from fedhome.errors import SourceError
-from fedhome.tables import HomeTable
-from simulations.datasets.dataset import DataSet, Remote
-from simulations.datasets.upstream import as_classes, find, read_columns
+from fedhome.simulations.datasets.dataset import DataSet, Remote
+from fedhome.simulations.datasets.upstream import as_classes, find, read_columns
 
 ACTIVITIES = {
     "A": "walking",

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from simulations.homes.draws import Floats, Ints
+from fedhome.simulations.homes.draws import Floats, Ints
 
 START = datetime(2025, 1, 6, tzinfo=UTC)
 """When every simulation begins: a Monday in January, midnight in UTC."""

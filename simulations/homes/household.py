@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simulations.homes import appliances, thermal
-from simulations.homes.clock import Clock
-from simulations.homes.draws import Bools, Floats, Streams
-from simulations.homes.people import Presence, presence
-from simulations.homes.weather import Region, Weather
+from fedhome.simulations.homes import household_appliances as using
+from fedhome.simulations.homes import thermal
+from fedhome.simulations.homes.clock import Clock
+from fedhome.simulations.homes.draws import Bools, Floats, Streams
+from fedhome.simulations.homes.people import Presence, presence
+from fedhome.simulations.homes.weather import Region, Weather
 
 SOLAR_SHARE = 0.24
 """Share of homes with solar panels; their meter never reads below 0."""
@@ -23,15 +24,19 @@ GAP_CHANCE = 0.15
 """Chance that a gap begins on a day, in those homes."""
 
 _INDOOR_APPLIANCES = (
-    appliances.standing,
-    appliances.fridge,
-    appliances.presence_load,
-    appliances.moments,
-    appliances.cooking,
-    appliances.dishwasher,
-    appliances.laundry,
+    using.standing,
+    using.fridge,
+    using.presence_load,
+    using.moments,
+    using.cooking,
+    using.dishwasher,
+    using.laundry,
 )
-_OTHER_APPLIANCES = (appliances.hot_water, appliances.electric_car, appliances.pool_pump)
+_OTHER_APPLIANCES = (
+    using.hot_water,
+    using.electric_car,
+    using.pool_pump,
+)
 
 _FROST_C = 15.0  # what a thermostat keeps in a home on holiday
 _COOLING_COP = 3.0
@@ -64,7 +69,7 @@ def simulate(*, seed: int, places: Sequence[Place]) -> Mapping[str, Floats]:
 
     Returns:
         The homes' own columns, float64 ``[homes, steps]`` each, in the order of the
-        places; see :data:`simulations.homes.COLUMNS`.
+        places; see :data:`fedhome.simulations.homes.COLUMNS`.
     """
     lives = [_live(seed, place) for place in places]
     counts = [len(place.homes) for place in places]
@@ -132,7 +137,7 @@ class _Life:
 def _live(seed: int, place: Place) -> _Life:
     homes, clock = place.homes, place.clock
     people = presence(seed=seed, homes=homes, clock=clock)
-    scene = appliances.Scene(
+    scene = using.Scene(
         seed=seed, homes=homes, clock=clock, people=people, solar_w_m2=place.weather.solar_w_m2
     )
     nothing = np.zeros((len(homes), clock.steps))

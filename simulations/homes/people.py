@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simulations.homes.clock import Clock
-from simulations.homes.draws import Bools, Floats, Ints, Streams
+from fedhome.simulations.homes.clock import Clock
+from fedhome.simulations.homes.draws import Bools, Floats, Ints, Streams
 
 SIZE_SHARES = (0.30, 0.34, 0.16, 0.14, 0.06)
 """Shares of households with one to five people."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simulations.homes.draws import Bools, Floats, Ints, Streams
+from fedhome.simulations.homes.draws import Bools, Floats, Ints, Streams
 
 RESISTIVE, HEAT_PUMP, FUEL = range(3)
 HEATING_SHARES = (0.20, 0.42, 0.38)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedhome import rng
-from simulations.homes.clock import Clock
-from simulations.homes.draws import Floats
+from fedhome.simulations.homes.clock import Clock
+from fedhome.simulations.homes.draws import Floats
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from fedhome.errors import PluginError
 from fedhome.learning.cohort import Cohort
 from fedhome.learning.personalise import fine_tune
 from fedhome.learning.personalise.fine_tune import CHOICES, Outcome, choose
-from fedhome.plan import Personalise
+from fedhome.plan.settings import Personalise
 from fedhome.plugins import load
 
 __all__ = ["CHOICES", "Outcome", "Personaliser", "choose", "personaliser"]

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.learning.cohort import Cohort, Measured
-from fedhome.plan import Personalise
+from fedhome.plan.settings import Personalise
 
 _LOCAL, _TUNE, _REFIT = 1 << 40, 2 << 40, 3 << 40  # streams of batches, apart from the rounds'
 _WORST = 2.0

@@ -1,0 +1,1 @@
+"""The agent: a home's resident process, and its worker that learns."""

@@ -1,0 +1,38 @@
+"""How a home announces its node to its fleet's server, and learns of new directories."""
+
+from __future__ import annotations
+
+import time
+from importlib.metadata import version
+
+from fedhome.fleet.claims import Claim, Welcome
+from fedhome.fleet.front_requests import JOIN, ask
+from fedhome.flower.node_key import NodeKey
+from fedhome.secagg import HomeKeys
+
+
+def join(
+    address: str, authorities: bytes, *, fleet: bytes, keys: HomeKeys, node: NodeKey
+) -> Welcome:
+    """Claim a node, and return its number and the fleet's directory.
+
+    Args:
+        address: ``host:port`` of the server's front.
+        authorities: Certificates that the server's is checked against, PEM.
+        fleet: The fleet's number.
+        keys: The home's keys.
+        node: The node's key.
+
+    Raises:
+        LinkError: ``unreachable``; or the server's reason, such as ``not-listed``, ``version``
+            or ``clock``.
+        WireError: The answer is no welcome.
+    """
+    claim = Claim(
+        fleet=fleet,
+        home=keys.home,
+        node_key=node.public,
+        time=int(time.time()),
+        release=version("fedhome"),
+    )
+    return Welcome.from_bytes(ask(address, authorities, JOIN, claim.sign(keys)))

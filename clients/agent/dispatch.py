@@ -1,0 +1,107 @@
+"""What an agent does with a message: keys and a member's help itself, the rest is :class:`Work`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from flwr.app import Message, RecordDict
+
+from fedhome import secagg
+from fedhome.clients.agent.work import Work, Worker
+from fedhome.clients.agent.worker import reason_of
+from fedhome.clients.membership.home_folder import Place
+from fedhome.errors import StateError, UpdateError
+from fedhome.fleet.state_file import FileStore
+from fedhome.flower.messages import APP_RAISED, blob_reply, failure, sum_of
+from fedhome.plan.protocol import policy_of
+from fedhome.plan.settings import Plan
+
+BUNDLE, HELP = "query.bundle", "query.help"  # as in fedhome.clients.secure_sums, which needs torch
+
+WorkOf = Callable[[Place, secagg.Home], Work]
+"""How a home's work is set up, such as :class:`Worker` or :class:`InProcess`."""
+
+
+class Tasks:
+    """A home's answers.
+
+    Args:
+        place: The home's folder.
+        store: Its keys and state.
+        work: What does the work that needs torch and the readings.
+
+    Attributes:
+        trouble: What the disk says against keeping the state that the last question asked for;
+            None if nothing.
+    """
+
+    def __init__(self, place: Place, store: FileStore, work: WorkOf = Worker) -> None:
+        self._place = place
+        self._last: tuple[tuple[str, str], RecordDict] | None = None
+        self.trouble: StateError | None = None
+        self._machine = secagg.Home(
+            store.keys,
+            place.anchor.authority,
+            policy=policy_of(Plan.load(place.plan_path)),
+            state=store.state,
+            store=store,
+        )
+        self._work = work(place, self._machine)
+
+    def renew(self, directory: bytes) -> int:
+        """Take a directory, keep it, and return its epoch.
+
+        Raises:
+            SecAggError: It does not hold.
+        """
+        self._machine.renew(directory)
+        if directory != self._place.directory:
+            self._place.keep_directory(directory)
+        last = self._machine.state.last
+        return 0 if last is None else last[0]
+
+    def answer(self, message: Message) -> Message:
+        """Answer a message; what goes wrong becomes an error reply without private data.
+
+        A question that comes again gets the very answer that it got: the first one was lost on
+        the way, and the home could not take part in its sum a second time.
+        """
+        question = (message.metadata.message_type, message.content.object_id)
+        if self._last is not None and self._last[0] == question:
+            return Message(self._last[1], reply_to=message)
+        self.trouble = None
+        try:
+            answer = self._answer(message)
+        except Exception as error:  # noqa: BLE001 - the process must live on
+            self.trouble = error if isinstance(error, StateError) else None
+            return failure(message, reason_of(error), APP_RAISED)
+        if answer.has_content() and message.metadata.message_type != BUNDLE:
+            self._last = (question, answer.content)  # keys are new each time that they are asked
+        return answer
+
+    @property
+    def layout(self) -> str | None:
+        """Hash of the layout of the home's model; None while that is not known."""
+        return self._work.layout
+
+    def rest(self) -> None:
+        """Give memory back that nobody needed for a while."""
+        self._work.rest()
+
+    def close(self) -> None:
+        """End what does the work."""
+        self._work.close()
+
+    def _answer(self, message: Message) -> Message:
+        kind = message.metadata.message_type
+        if kind == BUNDLE:
+            return blob_reply(message, {"bundle": self._machine.bundle()})
+        if kind == HELP:
+            told = sum_of(message)
+            request = None if told is None else told.get("request")
+            if not isinstance(request, bytes):
+                raise UpdateError("a member was asked for its help without saying with what")
+            answer = self._machine.answer(request, now=time.time())
+            return blob_reply(message, {"answer": answer})
+        return self._work.answer(message)

@@ -1,0 +1,148 @@
+"""The fleet's model in a home: the newest release that holds, fetched, checked and kept.
+
+In the home's folder, ``model/`` holds
+
+- ``release.fh``: the release in use, as it came, with the key of the server that signed it;
+- ``<key>.seen``: what is remembered of the last release of each server key, so that no earlier one
+  is ever taken again. It is written first: a crash in between leaves the model that was in use,
+  and the new one is fetched once more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fedhome.clients.membership.home_folder import Place
+from fedhome.errors import ReleaseError, StateError, WireError
+from fedhome.fleet.front_requests import RELEASE, ask
+from fedhome.fleet.release_request import Fetch
+from fedhome.registry import Accepted, Manifest, Seen, accept, recall
+from fedhome.secagg.directory import Directory, HomeKeys
+from fedhome.store import checksummed, disk
+from fedhome.wire.codec import Key, Message, octets
+
+MODEL, KEPT, SEEN = "model", "release.fh", ".seen"
+_MOST = 1 << 26
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Kept(Message, label="release-kept", most=_MOST + 128):
+    server: Key
+    release: Annotated[bytes, octets(most=_MOST)]
+
+
+def release_of(place: Place) -> Accepted | None:
+    """Return the release that a home uses; None before the first. It needs none of its keys.
+
+    Args:
+        place: The home's folder.
+
+    Raises:
+        ReleaseError: What is kept is damaged; the agent fetches it again.
+        StateError: It cannot be read.
+    """
+    path = place.folder / MODEL / KEPT
+    if not path.exists():
+        return None
+    try:
+        kept = _Kept.from_bytes(disk.read(path))
+    except WireError:
+        raise ReleaseError(
+            f"{path} is damaged", reason="altered", hint="it is fetched again by itself"
+        ) from None
+    return recall(kept.release, server=kept.server, fleet=place.anchor.fleet)
+
+
+class Releases:
+    """A home's models.
+
+    Args:
+        place: The home's folder.
+        keys: The home's keys.
+    """
+
+    def __init__(self, place: Place, keys: HomeKeys) -> None:
+        self._place, self._keys = place, keys
+        self._folder = place.folder / MODEL
+        self._fleet = place.anchor.fleet
+        self._have: bytes | None = None
+
+    def update(self, *, layout: str | None = None) -> Manifest | None:
+        """Ask the server for a newer release than the one in use, and take it if it holds.
+
+        Whatever is raised, the model in use stays in use.
+
+        Args:
+            layout: Hash of the layout that the home's model has, where it is known.
+
+        Returns:
+            What was taken; None where there is nothing newer, or no directory yet by which to
+            check it.
+
+        Raises:
+            LinkError: The server cannot be reached, or refuses.
+            ReleaseError: What came does not hold (reasons of `fedhome.registry.accept`); or
+                ``seen``: the home cannot tell what it has taken before.
+            StateError: The folder cannot be read or written.
+        """
+        data = self._place.directory
+        if data is None:
+            return None
+        directory = Directory.verify(data, self._place.anchor.authority)
+        last = self._seen(directory.server)
+        question = Fetch.of(self._keys, self._fleet, self._hash()).sign(self._keys)
+        told = ask(self._place.settings.server, self._place.authorities, RELEASE, question)
+        if not told:
+            return None
+        taken = accept(told, directory, last, layout=layout)
+        self._keep(taken, told)
+        return taken.manifest
+
+    def current(self) -> Accepted | None:
+        """Return the release in use; None before the first.
+
+        Raises:
+            ReleaseError: What is kept is damaged; the next `update` fetches it again.
+            StateError: It cannot be read.
+        """
+        return release_of(self._place)
+
+    def _hash(self) -> bytes | None:
+        """Return the hash of the release in use; None to be given it again."""
+        if self._have is None:
+            try:
+                found = self.current()
+            except ReleaseError:
+                return None
+            self._have = found.manifest.hash if found else None
+        return self._have
+
+    def _seen(self, server: bytes) -> Seen | None:
+        path = self._folder / f"{server.hex()}{SEEN}"
+        if not path.exists():
+            return None
+        try:
+            seen = checksummed.read(path, Seen)
+        except StateError as error:
+            if error.reason != "altered":
+                raise
+        else:
+            if seen.server == server:
+                return seen
+        # To forget is to take old models again: that is for people to decide.
+        raise ReleaseError(
+            f"{path} is damaged: the home cannot tell which releases it has taken",
+            reason="seen",
+            hint="if you trust what the server has now, remove this file",
+        )
+
+    def _keep(self, taken: Accepted, data: bytes) -> None:
+        if not self._folder.exists():
+            with disk.errors_of(self._folder):
+                self._folder.mkdir(mode=0o700)
+            disk.sync(self._place.folder)
+        server = taken.seen.server
+        checksummed.put(self._folder / f"{server.hex()}{SEEN}", taken.seen)
+        disk.put(self._folder / KEPT, _Kept(server=server, release=data).to_bytes())
+        self._have = taken.seen.hash

@@ -1,0 +1,361 @@
+"""The agent: a home's one resident process. It waits for messages, answers them, and survives.
+
+It runs the app that is installed with it and no other, one message at a time; what needs torch and
+the home's readings is done by a worker (:mod:`fedhome.clients.agent.work`). Whatever happens to
+the network or the server, it connects again, with growing pauses. While the home is paused it is
+not there.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from flwr.app import Message
+
+from fedhome.clients.agent.announce import join
+from fedhome.clients.agent.dispatch import Tasks, WorkOf
+from fedhome.clients.agent.kept_releases import Releases
+from fedhome.clients.agent.message_wait import Looking
+from fedhome.clients.agent.status_report import Reporting
+from fedhome.clients.agent.work import Worker
+from fedhome.clients.membership.home_folder import Place
+from fedhome.errors import FedHomeError, LinkError, RunError, SecAggError, StateError
+from fedhome.fleet.claims import RETIRED, installed_app
+from fedhome.fleet.state_file import FileStore
+from fedhome.flower.fleet_connection import HEARTBEAT_S, Arrival, FleetConnection, message_of
+from fedhome.flower.messages import failure
+from fedhome.ops.processes import on_stop
+from fedhome.store import disk
+
+_RELEASE_S, _SOON_S = 300.0, 5.0  # a release is asked for: now and then, and after an answer
+_LOOK_S = 1.0  # how often it is looked whether a pause ends, or begins
+_FIRST_BACK_OFF_S, _LONGEST_BACK_OFF_S = 0.5, 60.0
+_FIRST_RETRY_S, _LONGEST_RETRY_S = 0.1, 5.0  # within a message
+_MOST_FAILURES = 5  # of the server, in a row, until a message is given up
+_GIVEN_UP = frozenset({"over", "answer", "failed"})  # a message is: what it is about is gone
+_MOST_SESSIONS = 5  # a reply is announced so often at most
+_DISK = frozenset({"disk-full", "not-writable"})
+_BROKEN = 2  # Flower's code for an app that failed
+_log = logging.getLogger("fedhome.agent")
+Result = TypeVar("Result")
+
+
+class Agent:
+    """One home's process.
+
+    Args:
+        place: The home's folder.
+        store: Its keys and state.
+        work: What does the work that needs torch and the readings.
+
+    Raises:
+        RunError: The home has left its fleet.
+    """
+
+    def __init__(self, place: Place, store: FileStore, work: WorkOf = Worker) -> None:
+        self._place, self._store = place, store
+        self._settings = place.settings
+        self._reporting = Reporting(place)
+        self._check_left()
+        self._tasks = Tasks(place, store, work)
+        self._releases, self._release_due = Releases(place, store.keys), 0.0
+        self._stop = threading.Event()
+        self._looking: Looking | None = None
+        self._draw = random.Random()  # noqa: S311 - spreads requests in time, hides nothing
+        self._back_off = 0.0
+        self._trouble = ""  # what the disk said last
+
+    def stop(self) -> None:
+        """Let :meth:`run` end after the message at hand."""
+        self._stop.set()
+        if (looking := self._looking) is not None:
+            looking.nudge()
+
+    def run(self) -> None:
+        """Serve until told to stop.
+
+        Raises:
+            RunError: The home has left its fleet.
+        """
+        self._reporting.tell("waiting")
+        try:
+            while not self._stop.is_set():
+                self._check_left()
+                if self._place.paused:
+                    self._paused()
+                    continue
+                try:
+                    self._connected()
+                except (LinkError, SecAggError) as error:
+                    self._back_off_after(error)
+        finally:
+            self._tasks.close()
+            self._reporting.tell("stopped", "it has left" if self._place.left else "")
+
+    def _check_left(self) -> None:
+        if self._place.left:
+            self._reporting.tell("stopped", "it has left")
+            raise RunError(
+                f"{self._settings.home} has left its fleet",
+                hint="to take part again, join with a new invitation",
+            )
+
+    @property
+    def _away(self) -> bool:
+        """Whether the home is to take no part now."""
+        return self._stop.is_set() or self._place.paused or self._place.left
+
+    def _paused(self) -> None:
+        """Wait for the end of the pause."""
+        self._tasks.close()
+        _log.warning("paused")
+        self._reporting.tell("paused")
+        while self._place.paused and not self._place.left and not self._stop.wait(_LOOK_S):
+            self._reporting.keep()
+        self._reporting.tell("waiting")
+        self._back_off = 0.0
+
+    def _back_off_after(self, error: FedHomeError) -> None:
+        if self._away:
+            return
+        if getattr(error, "reason", "") == RETIRED:
+            self._place.retire_node_key()
+            self._back_off = 0.0
+        self._back_off = min(max(_FIRST_BACK_OFF_S, 2 * self._back_off), _LONGEST_BACK_OFF_S)
+        wait_s = self._back_off * self._draw.uniform(0.5, 1.0)
+        _log.warning("%s; again in %.1f s", error, wait_s)
+        self._reporting.tell("waiting", "; ".join(filter(None, (error.message, error.hint))))
+        until = time.monotonic() + wait_s
+        while not self._away and (left_s := until - time.monotonic()) > 0:
+            self._stop.wait(min(left_s, _LOOK_S))
+            self._tasks.rest()
+            self._reporting.keep()
+
+    def _connected(self) -> None:
+        """Join, and serve over one connection until it breaks."""
+        key, address = self._place.node_key(), self._settings.server
+        authorities = self._place.authorities
+        fleet = self._place.anchor.fleet
+        welcome = join(address, authorities, fleet=fleet, keys=self._store.keys, node=key)
+        epoch = self._tasks.renew(welcome.directory)
+        connection = FleetConnection(address, authorities, key)
+        looking = self._looking = Looking(connection)
+        gone = threading.Event()
+        heart = threading.Thread(target=_beat, args=(connection, gone), daemon=True)
+        try:
+            connection.activate(welcome.node)
+            heart.start()
+            _log.warning("connected to %s as node %d", address, welcome.node)
+            self._reporting.tell("connected", epoch=epoch)
+            self._trouble = ""
+            self._finish_last(connection, welcome.node)
+            self._serve(connection, looking, gone)
+        finally:
+            gone.set()
+            if heart.ident is not None:
+                heart.join(HEARTBEAT_S)
+            if self._away:
+                _quietly_leave(connection)
+            self._looking = None
+            looking.close()
+
+    def _serve(self, connection: FleetConnection, looking: Looking, gone: threading.Event) -> None:
+        while not self._away and not gone.is_set():
+            arrival = looking.wait(_LOOK_S)
+            self._back_off = 0.0
+            self._reporting.keep()
+            if arrival is None:
+                self._tasks.rest()
+                self._keep_up()
+            else:
+                self._answer(connection, arrival)
+                if self._store.unsure:
+                    raise RunError(
+                        f"what the disk holds of {self._settings.home} is not known",
+                        hint="it goes on when it is started again",
+                    )
+                soon = time.monotonic() + _SOON_S * self._draw.uniform(1, 2)
+                self._release_due = min(self._release_due, soon)
+
+    def _keep_up(self) -> None:
+        """Take a newer release of the model, where there is one that holds."""
+        if time.monotonic() < self._release_due:
+            return
+        self._release_due = time.monotonic() + _RELEASE_S * self._draw.uniform(0.8, 1.2)
+        try:
+            taken = self._releases.update(layout=self._tasks.layout)
+        except FedHomeError as error:  # the model in use stays
+            _log.warning("no release was taken: %s", error)
+        else:
+            if taken is not None:
+                _log.warning("release %d of round %d is in use", taken.number, taken.round)
+
+    def _answer(self, connection: FleetConnection, arrival: Arrival) -> None:
+        """Answer one message; its run may have ended meanwhile."""
+        begin = time.monotonic()
+        disk_says = self._keep_at_hand(arrival.kept)
+        run = arrival.message.metadata.run_id
+        try:
+            wanted = tuple(self._insist(lambda: connection.app_of(run)))
+            message = self._insist(lambda: connection.fetch(arrival))
+            fetched = time.monotonic()
+            kind = message.metadata.message_type
+            _log.info("%s came: fetched in %.3f s", kind, fetched - begin)
+            if wanted != installed_app():
+                answer = _refused(message, wanted)
+            else:
+                answer = self._tasks.answer(message)
+                self._look_at_disk(disk_says or self._tasks.trouble)
+            found = time.monotonic()
+            _log.info("%s is answered: in %.3f s", kind, found - fetched)
+            self._send(connection, answer, found - fetched)
+            self._reporting.answered(kind)
+            _log.info("%s is sent: in %.3f s", kind, time.monotonic() - found)
+        except LinkError as error:
+            if error.reason not in _GIVEN_UP:
+                raise
+            _log.warning("a message was dropped: %s", error)
+        self._keep_at_hand(None)
+
+    def _keep_at_hand(self, data: bytes | None) -> StateError | None:
+        """Keep what is being answered, or forget it; return what the disk says against it.
+
+        Without it a message that a crash cuts off is only asked for again later.
+        """
+        try:
+            with disk.errors_of(self._place.folder):
+                self._place.at_hand = data
+        except StateError as error:
+            return error
+        return None
+
+    def _look_at_disk(self, error: StateError | None) -> None:
+        """Tell once of a disk that does not take what the home has to keep, and of its end."""
+        if error is not None:
+            if error.reason != self._trouble:
+                _log.warning("%s: %s", error.reason, error)
+                self._reporting.tell("connected", error.message)
+            self._trouble = error.reason
+        elif self._trouble:
+            self._reporting.tell("connected")
+            self._trouble = ""
+
+    def _send(self, connection: FleetConnection, answer: Message, seconds: float) -> None:
+        """Send a reply: announce it, then its objects."""
+        for _ in range(_MOST_SESSIONS):
+            try:
+                sending = self._insist(lambda: connection.announce(answer, seconds))
+                self._insist(partial(connection.push, sending))
+            except LinkError as error:
+                if error.reason != "session":
+                    raise
+            else:
+                return
+
+    def _insist(self, ask: Callable[[], Result]) -> Result:
+        """Ask over a connection that may break, until there is an answer."""
+        wait_s, failures = _FIRST_RETRY_S, 0
+        while True:
+            try:
+                return ask()
+            except LinkError as error:
+                failures = failures + 1 if error.reason == "failed" else 0
+                again = error.reason == "unreachable" or 0 < failures < _MOST_FAILURES
+                if not again or self._away:
+                    raise
+                _log.warning("%s; trying again", error.message)
+            self._stop.wait(wait_s * self._draw.uniform(0.5, 1.0))
+            wait_s = min(2 * wait_s, _LONGEST_RETRY_S)
+
+    def _finish_last(self, connection: FleetConnection, node: int) -> None:
+        """Answer the message that was at hand when the process ended with an error.
+
+        One for a node that this home was before is nobody's to answer: the server asks the home
+        anew where it finds it now.
+        """
+        kept = self._place.at_hand
+        if kept is None:
+            return
+        message = message_of(kept)
+        if message.metadata.dst_node_id == node:
+            answer = failure(message, "the home was restarted", _BROKEN)
+            try:
+                self._send(connection, answer, 0.0)
+            except LinkError as error:
+                if error.reason not in _GIVEN_UP:
+                    raise
+        self._keep_at_hand(None)
+
+
+def _refused(message: Message, wanted: tuple[str, ...]) -> Message:
+    here = " ".join(installed_app())
+    _log.warning("a message for the app %s was refused", " ".join(wanted))
+    return failure(
+        message,
+        f"this home runs {here} and nothing else; the message is for {' '.join(wanted)}",
+        _BROKEN,
+    )
+
+
+def _beat(connection: FleetConnection, gone: threading.Event) -> None:
+    """Keep a node alive at the server; a refusal ends the connection."""
+    while not gone.wait(0.8 * HEARTBEAT_S):
+        try:
+            connection.beat()
+        except LinkError as error:
+            if error.reason in {"refused", "node"}:
+                gone.set()
+
+
+def _quietly_leave(connection: FleetConnection) -> None:
+    try:
+        connection.leave()
+    except LinkError:
+        _log.warning("the server was not told that this home goes away")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the agent of a home's folder until it is told to stop."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
+    _log.setLevel(logging.INFO)
+    place, stop = Place(Path(arguments[0])), threading.Event()
+    on_stop(stop.set)
+    store = _opened(place, stop)
+    if store is not None:
+        with store:
+            agent = Agent(place, store)
+            on_stop(agent.stop)
+            if not stop.is_set():
+                agent.run()
+    return 0
+
+
+def _opened(place: Place, stop: threading.Event) -> FileStore | None:
+    """Return the home's keys and state once the disk lets them be used; None: it is to stop.
+
+    A disk that is full or cannot be written becomes usable without this process, and ends no
+    sooner if it is started again and again.
+
+    Raises:
+        StateError: Whatever else is wrong with them.
+    """
+    home, reporting = place.settings.home, Reporting(place)
+    wait_s = _FIRST_BACK_OFF_S
+    while not stop.is_set():
+        try:
+            return FileStore.open(place.folder, home=home)
+        except StateError as error:
+            if error.reason not in _DISK:
+                raise
+            _log.warning("%s: %s; again in %.1f s", error.reason, error, wait_s)
+            reporting.tell("waiting", error.message)
+        stop.wait(wait_s)
+        wait_s = min(2 * wait_s, _LONGEST_BACK_OFF_S)
+    return None

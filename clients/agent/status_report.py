@@ -1,0 +1,68 @@
+"""What an agent tells of itself: `status.json` in the home's folder, kept current."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from fedhome.clients.membership.home_folder import Place, Status
+from fedhome.errors import StateError
+
+_PAUSE_S = 5.0  # between two files that only count on
+_SIGN_OF_LIFE_S = 60.0
+_log = logging.getLogger("fedhome.agent")
+
+
+class Reporting:
+    """Keeps a home's status.
+
+    Args:
+        place: The home's folder.
+        clock: Seconds, for how often it is written.
+    """
+
+    def __init__(self, place: Place, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._place, self._clock = place, clock
+        self._status = Status(state="waiting", process=os.getpid())
+        self._new = True
+        self._written = -_SIGN_OF_LIFE_S
+        self._trouble = ""
+
+    def tell(self, state: str, detail: str = "", *, epoch: int | None = None) -> None:
+        """Say what the agent does; what is new is written at once.
+
+        Args:
+            state: As of :class:`fedhome.clients.membership.home_folder.Status`.
+            detail: One sentence more.
+            epoch: Epoch of the directory; None: as before.
+        """
+        epoch = self._status.epoch if epoch is None else epoch
+        status = replace(self._status, state=state, detail=detail, epoch=epoch)
+        if status != self._status or self._new:
+            self._status = status
+            self._write()
+
+    def answered(self, kind: str) -> None:
+        """Count an answer; :meth:`keep` writes it."""
+        count = self._status.answered + 1
+        self._status = replace(self._status, answered=count, last=kind, last_time=time.time())
+        self._new = True
+
+    def keep(self) -> None:
+        """Write what has been counted, from time to time; and else a sign of life."""
+        if self._clock() - self._written >= (_PAUSE_S if self._new else _SIGN_OF_LIFE_S):
+            self._write()
+
+    def _write(self) -> None:
+        self._new, self._written = False, self._clock()
+        try:
+            self._place.status = replace(self._status, time=time.time())
+        except StateError as error:  # no reason to take no part
+            if error.message != self._trouble:  # which may last for days
+                _log.warning("the status cannot be written: %s", error.message)
+            self._trouble, self._new = error.message, True
+        else:
+            self._trouble = ""

@@ -1,0 +1,248 @@
+"""Where a home's ClientApp runs: in a process of its own, or in the agent's.
+
+The agent starts that process for the first question that needs torch and the home's readings,
+and ends it when it was idle for a while: its memory goes back, and the next one reads the
+readings anew. Keys and the state of the protocol stay in the agent: the worker asks it to take
+part in a sum, and hands over words that the agent masks.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from functools import cached_property
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from typing import Any, Protocol
+
+import msgpack
+import numpy as np
+from flwr.app import Message
+from flwr.clientapp import ClientApp
+
+from fedhome import secagg
+from fedhome.clients.agent.worker import answer_with, app_of, send
+from fedhome.clients.membership.home_folder import Place
+from fedhome.errors import SecAggError
+from fedhome.flower.fleet_connection import message_bytes, message_of
+from fedhome.flower.messages import blob_reply, failure
+from fedhome.ops.processes import Child
+from fedhome.plan.settings import Plan
+
+_LOOK_S = 1.0  # a process that the worker left behind could hold the pipe open
+_log = logging.getLogger("fedhome.agent")
+
+
+class Work(Protocol):
+    """What answers the questions that need torch and the home's readings."""
+
+    @property
+    def layout(self) -> str | None:
+        """Hash of the layout of the home's model; None while that is not known."""
+
+    def answer(self, message: Message) -> Message:
+        """Answer a message, or raise why not."""
+
+    def rest(self) -> None:
+        """Give memory back that nobody needed for a while."""
+
+    def close(self) -> None:
+        """End it."""
+
+
+class Worker:
+    """The ClientApp in a process of its own.
+
+    It must be used from the thread that lives longest; see :mod:`fedhome.ops.processes`.
+
+    Args:
+        place: The home's folder.
+        machine: The home's part in secure sums.
+        clock: Seconds, for how long the process was idle, or took.
+    """
+
+    def __init__(
+        self, place: Place, machine: secagg.Home, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._place, self._machine, self._clock = place, machine, clock
+        self._idle_s = place.settings.worker_idle_s
+        # Whatever takes longer is late for its round anyway; a process may hang for ever.
+        self._patience_s = Plan.load(place.plan_path).rounds.deadline_s
+        self._running: _Running | None = None
+        self._used = 0.0
+        self.layout: str | None = None
+
+    @property
+    def process(self) -> int | None:
+        """Number of the process; None while there is none."""
+        return None if self._running is None else self._running.number
+
+    def answer(self, message: Message) -> Message:
+        """Let the worker answer a message; start it first where there is none.
+
+        Raises:
+            SecAggError: The home refuses to take part.
+        """
+        try:
+            return self._asked(message)
+        except SecAggError:
+            raise
+        except (EOFError, OSError, ValueError) as error:
+            how = "it cannot be started" if self._running is None else self._running.close()
+            if isinstance(error, TimeoutError):
+                how = f"it took longer than the {self._patience_s:.0f} s of a round"
+            self._running = None
+            _log.error("the worker is lost: %s, %s", type(error).__name__, how)
+            return failure(message, f"the home's worker ended before it had answered: {how}")
+        except BaseException:
+            self.close()  # nobody knows what it would send next
+            raise
+        finally:
+            self._used = self._clock()
+
+    def rest(self) -> None:
+        """End the worker when it was idle for as long as the settings say."""
+        running = self._running
+        if running is not None and (running.ended or self._clock() - self._used >= self._idle_s):
+            self.close()
+            _log.info("the worker was idle and has ended")
+
+    def close(self) -> None:
+        """End the worker; it holds nothing that has to be kept."""
+        if self._running is not None:
+            self._running.close()
+            self._running = None
+
+    def _asked(self, message: Message) -> Message:
+        if self._running is not None and self._running.ended:
+            self.close()
+        if self._running is None:
+            self._running = _Running(self._place, self._clock)
+            _log.info("a worker was started")
+        running = self._running
+        joined: secagg.Joined | None = None
+        refusal: SecAggError | None = None
+        running.late = self._clock() + self._patience_s
+        running.tell(message=message_bytes(message))
+        while True:
+            match running.told():
+                case {"join": dict(wanted)} if joined is None:
+                    try:
+                        joined = self._machine.join(now=time.time(), **wanted)
+                    except SecAggError as error:
+                        refusal = error
+                        running.tell(refused=error.message)
+                    else:
+                        self.layout = wanted["layout"].hex()
+                        manifest = joined.manifest
+                        running.tell(form=manifest.form.to_plain(), round=manifest.round)
+                case {"words": str(dtype)} if joined is not None:
+                    words = np.frombuffer(bytearray(running.frame()), dtype)
+                    upload = joined.upload(words)
+                    return blob_reply(message, {"upload": upload, "bundle": self._machine.bundle()})
+                case {"reply": bytes(data)}:
+                    return Message(message_of(data).content, reply_to=message)
+                case {"failed": str(reason)}:
+                    if refusal is not None:
+                        raise refusal
+                    return failure(message, reason)
+                case _:
+                    raise ValueError  # what came is no answer
+
+
+class _Running:
+    """A worker's process and the pipe to it.
+
+    Args:
+        place: The home's folder.
+        clock: Seconds.
+
+    Attributes:
+        late: When nothing is waited for any more.
+
+    Raises:
+        OSError: It cannot be started.
+    """
+
+    def __init__(self, place: Place, clock: Callable[[], float]) -> None:
+        self.late, self._clock = math.inf, clock
+        self._pipe: Connection[Any, Any]
+        self._pipe, theirs = Pipe()
+        number = theirs.fileno()
+        command = ("fedhome.clients.agent.worker", str(place.folder), str(number))
+        self._child = Child("worker", command, passed=(number,))
+        try:
+            with theirs:
+                self._child.start()
+        except BaseException:
+            self._pipe.close()
+            raise
+        assert self._child.process is not None
+        self._process = self._child.process
+        self.number = self._process.pid
+
+    @property
+    def ended(self) -> bool:
+        """Whether the process has ended."""
+        return self._process.poll() is not None
+
+    def tell(self, **what: object) -> None:
+        """Send a frame."""
+        send(self._pipe, **what)
+
+    def told(self) -> Any:
+        """Receive a frame.
+
+        Raises:
+            EOFError: The process ended.
+            TimeoutError: It does not answer.
+        """
+        return msgpack.unpackb(self.frame())
+
+    def frame(self) -> bytes:
+        """Receive a frame as it came."""
+        while not self._pipe.poll(_LOOK_S):
+            if self.ended and not self._pipe.poll():
+                raise EOFError
+            if self._clock() > self.late:
+                raise TimeoutError
+        return self._pipe.recv_bytes()
+
+    def close(self) -> str:
+        """End the process, and say how it ended."""
+        self._pipe.close()
+        self._child.wait(0.0)
+        code = self._process.returncode
+        return f"signal {-code}" if code < 0 else f"status {code}"
+
+
+class InProcess:
+    """The ClientApp in the agent's own process, for many light agents in one: torch stays.
+
+    Args:
+        place: The home's folder.
+        machine: The home's part in secure sums.
+    """
+
+    layout: str | None = None
+
+    def __init__(self, place: Place, machine: secagg.Home) -> None:
+        self._place, self._machine = place, machine
+
+    def answer(self, message: Message) -> Message:
+        """Answer a message, or raise why not."""
+        return answer_with(self._app, message)
+
+    def rest(self) -> None:
+        """Keep everything."""
+
+    def close(self) -> None:
+        """Keep everything."""
+
+    @cached_property
+    def _app(self) -> ClientApp:
+        from fedhome.clients.secure_sums import Participant  # noqa: PLC0415 - loads torch
+
+        return app_of(self._place, Participant(self._machine))

@@ -1,0 +1,199 @@
+"""The worker: a process that learns from a home's readings, for the home's agent.
+
+It has neither the home's keys nor its state, and frames of plain values go over the pipe, so
+that neither end can make the other run anything.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgpack
+import numpy as np
+from flwr.app import Context, Message, RecordDict
+from flwr.clientapp import ClientApp
+from numpy.typing import NDArray
+
+from fedhome.clients.membership.home_folder import Place
+from fedhome.errors import DataError, FedHomeError, ManifestError, PlanError, RunError, StateError
+from fedhome.flower.fleet_connection import message_bytes, message_of
+from fedhome.flower.messages import words_reply
+from fedhome.plan.settings import Plan
+from fedhome.secagg.form import Form
+
+if TYPE_CHECKING:  # these load torch
+    from fedhome.clients.secure_sums import Accepted, Part
+    from fedhome.wire.layout import Layout
+
+_FIRST_TO_GO = "500"  # of 1000: where memory is short, the agent with its keys is to live on
+_log = logging.getLogger("fedhome.agent")
+
+
+def app_of(place: Place, part: Part) -> ClientApp:
+    """Return the ClientApp on a home's readings; loads torch.
+
+    Args:
+        place: The home's folder.
+        part: Its part in secure sums.
+
+    Raises:
+        DataError: The readings cannot be used.
+        PlanError: The plan does not fit them.
+    """
+    from fedhome.clients.client_app import build  # noqa: PLC0415
+    from fedhome.clients.home import real_home  # noqa: PLC0415
+
+    settings, plan = place.settings, Plan.load(place.plan_path)
+    home = real_home(plan, settings.data, name=settings.home, participant=part)
+    return build(lambda _: home)
+
+
+def answer_with(app: ClientApp, message: Message) -> Message:
+    """Answer a message with a ClientApp."""
+    metadata = message.metadata
+    context = Context(
+        run_id=metadata.run_id,
+        node_id=metadata.dst_node_id,
+        node_config={},
+        state=RecordDict(),
+        run_config={},
+    )
+    return app(message, context)
+
+
+def reason_of(error: Exception) -> str:
+    """Return what the server is told of an error: nothing of the readings, nor where they lie.
+
+    The rest goes to the home's own log; of what we did not foresee, only where it happened.
+    """
+    if isinstance(error, FedHomeError):
+        _log.warning("a question was not answered: %s", error)
+        if isinstance(error, DataError):
+            return "the home's readings cannot be used; its own log says why"
+        if isinstance(error, StateError):  # its message names the home's files
+            return f"the home's state cannot be kept ({error.reason}); its own log says more"
+        if isinstance(error, PlanError | RunError):  # theirs name its folder
+            return "the home's plan or folder cannot be used; its own log says why"
+        return str(error)
+    where, trace = [], error.__traceback__
+    while trace is not None:
+        where.append(f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}")
+        trace = trace.tb_next
+    kind = type(error).__name__
+    _log.error("a question was not answered: %s at %s", kind, " > ".join(where))
+    return f"the app failed: {kind}"
+
+
+class _Read(NamedTuple):
+    """What the agent tells of a manifest that the home accepts."""
+
+    form: Form
+    round: int
+
+
+class _Joined(NamedTuple):
+    manifest: _Read
+
+
+class _Asking:
+    """The home's part in secure sums: the agent does it.
+
+    Args:
+        pipe: To the agent.
+    """
+
+    def __init__(self, pipe: Connection[Any, Any]) -> None:
+        self._pipe = pipe
+        self._words: NDArray[Any] | None = None
+
+    def join(
+        self, manifest: bytes, *, kind: str, start: NDArray[np.float32] | None, layout: Layout
+    ) -> Accepted:
+        """Let the agent take part in a sum.
+
+        Raises:
+            ManifestError: It refuses, and itself knows why.
+        """
+        from fedhome.clients.secure_sums import expected  # noqa: PLC0415
+
+        send(self._pipe, join={"data": manifest, **expected(kind, start, layout)})
+        match msgpack.unpackb(self._pipe.recv_bytes()):
+            case {"form": form, "round": int(number)}:
+                return _Joined(_Read(Form.from_plain(form), number))
+            case _:
+                raise ManifestError("the home refuses to take part", reason="refused")
+
+    def answer(self, message: Message) -> Message:
+        """Refuse: questions for keys are the agent's own.
+
+        Raises:
+            ManifestError: Always.
+        """
+        kind = message.metadata.message_type
+        raise ManifestError(f"a worker has no keys to answer {kind!r}", reason="mode")
+
+    def upload(self, message: Message, joined: object, words: NDArray[Any]) -> Message:
+        """Keep the words for the agent, which masks them."""
+        del joined
+        self._words = words
+        return words_reply(message, words)
+
+    def take_words(self) -> NDArray[Any] | None:
+        """Return the words that were kept, once; None if there are none."""
+        words, self._words = self._words, None
+        return words
+
+
+def serve(pipe: Connection[Any, Any], place: Place) -> None:
+    """Answer the agent's questions until the pipe ends.
+
+    Args:
+        pipe: To the agent.
+        place: The home's folder; its keys and state are left alone.
+
+    Raises:
+        EOFError: The agent is gone.
+        OSError: The same.
+    """
+    part = _Asking(pipe)
+    app: ClientApp | None = None
+    while True:
+        question = msgpack.unpackb(pipe.recv_bytes())
+        try:
+            if app is None:
+                app = app_of(place, part)
+            answer = answer_with(app, message_of(question["message"]))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the agent must know
+            part.take_words()
+            send(pipe, failed=reason_of(error))
+            continue
+        words = part.take_words()
+        if words is None:
+            send(pipe, reply=message_bytes(answer))
+        else:
+            send(pipe, words=words.dtype.str)
+            pipe.send_bytes(np.ascontiguousarray(words).tobytes())
+
+
+def send(pipe: Connection[Any, Any], **what: object) -> None:
+    """Send a frame of plain values."""
+    pipe.send_bytes(msgpack.packb(what))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Be a worker: the home's ``folder``, and the descriptor of the pipe to its agent."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO, encoding="ascii")
+    # Before torch is loaded. For batches as small as a home's, threads cost more than they give:
+    # beside another busy process, training took ten times as long with two.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    with Connection(int(arguments[1])) as pipe, suppress(EOFError, OSError):
+        serve(pipe, Place(Path(arguments[0])))
+    return 0

@@ -1,0 +1,368 @@
+"""What leaves a home: the text that its people agree to, and what is kept of their agreement.
+
+The text follows from the plan alone. For each question that a server can ask (`KINDS`) it says
+what the answer holds, and of the bounded numbers of a sum (`NUMBERS`) what each of them is; a test
+holds both to what :mod:`fedhome.clients.client_app` and :mod:`fedhome.questions.contributions` do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import textwrap
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from typing import NamedTuple
+
+from fedhome.clients.membership.home_folder import PLAN, Place
+from fedhome.errors import RunError
+from fedhome.plan.settings import Plan
+from fedhome.store import disk
+
+CONSENT = "consent.json"
+_WIDTH = 88
+
+NUMBERS: Mapping[str, Mapping[str, str]] = {
+    "query.census": {
+        "examples": "how many examples it has, by powers of two",
+    },
+    "train": {
+        "train_loss": "its error in training",
+        "norm_bit": "whether the change was shortened (with some strategies)",
+        "size": "how large the change is, by powers of two",
+    },
+    "evaluate": {
+        "loss": "the loss of the fleet's model on this home's validation rows",
+        "score": "its score on them",
+    },
+    "evaluate.trial": {
+        "change": "by what factor each of {tried} ways to adapt the model changes the loss on "
+        "this home's validation rows",
+    },
+    "evaluate.outcome": {
+        "chosen": "which model it keeps (one learnt alone, the fleet's, or the fleet's adapted "
+        "to this home)",
+        "baseline": "the score of no learning on its test rows, as one of {bins} steps",
+        "local": "of a model learnt alone",
+        "global": "of the fleet's model, and whether that is better or worse than alone",
+        "personalised": "of the adapted model, and the same",
+    },
+}
+"""What a home adds up, question by question: each bounded number by the stem of its name."""
+
+_BINS = 80
+
+
+class Said(NamedTuple):
+    """What the text says of one question that a server can ask.
+
+    Args:
+        when: When it is asked.
+        secure: What answers it where the plan is secure, besides `NUMBERS`.
+        plain: What answers it where the plan is plain; empty: nothing does.
+    """
+
+    when: str
+    secure: str = ""
+    plain: str = ""
+
+
+KINDS: Mapping[str, Said] = {
+    "train": Said(
+        "in a round of training",
+        "how the home would change the model ({update}), and the number of its training "
+        "examples, by which that is weighted ({most:,} at most)",
+        "the model as the home has trained it ({update}), the number of its training examples "
+        "({most:,} at most), its error in training, and whether the change was shortened",
+    ),
+    "evaluate": Said(
+        "when the fleet's model is tested",
+        "the number of its validation examples, by which the rest is weighted",
+        "the loss and the score of the model on this home's validation rows, and their number",
+    ),
+    "evaluate.trial": Said(
+        "when the fleet learns how to adapt its model",
+        plain="by what factor each of {tried} ways to adapt the model changes the loss on this "
+        "home's validation rows",
+    ),
+    "evaluate.outcome": Said(
+        "at the end",
+        plain="which model it keeps, the loss and all measures of each on its test rows, and its "
+        "numbers of training, validation and test examples",
+    ),
+    "query.census": Said("at the beginning"),
+    "query": Said(
+        "before the first round",
+        "how many inputs and outputs its model has",
+        "how many inputs and outputs its model has",
+    ),
+    "query.bundle": Said("ahead of a sum", "one-time keys", "one-time keys"),
+    "query.help": Said("to open a sum", "a member's help", "a member's help"),
+    # A simulated home answers these; a real one takes its fleet's keys from its owner alone.
+    "query.enrol": Said("never"),
+    "query.directory": Said("never"),
+}
+"""What the text says of every question that :data:`fedhome.clients.client_app.HANDLERS` knows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """Whom a home is asked to join, and with what.
+
+    Args:
+        home: The name that it will have.
+        fleet: The fleet's number, 16 bytes.
+        server: ``host:port`` of the server's front.
+        plan: The plan that it takes part in.
+        parameters: How many numbers an update has; None: not known yet.
+    """
+
+    home: str
+    fleet: bytes
+    server: str
+    plan: Plan
+    parameters: int | None = None
+
+
+def consent_text(asked: Asked) -> str:
+    """Return what will ever leave a home, to whom, and what can be learnt from it."""
+    plan = asked.plan
+    plain = is_plain(plan)
+    size = "all its numbers" if asked.parameters is None else f"{asked.parameters:,} numbers"
+    values = {
+        "update": size,
+        "most": _most_weight(plan),
+        "tried": len(plan.personalise.rates) * (1 + plan.personalise.epochs),
+        "bins": _BINS,
+    }
+    head = [
+        ("home", asked.home),
+        ("fleet", asked.fleet.hex()),
+        ("server", asked.server),
+        ("plan", f"{plan.name}: learns to predict {plan.data.target}"),
+    ]
+    parts = [
+        *([_PLAIN] if plain else []),
+        "WHAT LEAVES THIS DEVICE\n" + "".join(f"\n  {name:<8}{value}" for name, value in head),
+        _filled(
+            "The readings stay on this device. What is listed here goes over an encrypted "
+            "connection to the server named above, and this home tells it to nobody else."
+        ),
+        *(_plain_kinds(values) if plain else _summed_kinds(values)),
+        _listed("Of this home alone, readable for the server:", _open(asked.home, plain=plain)),
+        _listed("For the secret sums of the fleet:", _protocol()),
+        *([] if plain else [_listed("What the server learns:", _learnt(plan))]),
+        *([] if plain else [_listed("What that rests on:", _assumed(plan))]),
+        _listed("What never leaves:", _kept()),
+        _listed("And:", _besides()),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def is_plain(plan: Plan) -> bool:
+    """Return whether a home of this plan sends its own update readable."""
+    return plan.aggregation.mode == "plain"  # of all others, a real home makes secret sums
+
+
+_PLAIN = """\
+THIS PLAN IS PLAIN: THE SERVER READS THIS HOME'S OWN UPDATE
+===========================================================
+
+Nothing is added up in secret. Each update goes to the server readable, and so do losses and
+scores of this home alone. From an update, parts of the readings behind it can be worked out.
+Agree only if whoever runs the server may know them."""
+
+
+def _summed_kinds(values: Mapping[str, object]) -> list[str]:
+    lines = []
+    for kind, numbers in NUMBERS.items():
+        said = KINDS[kind]
+        words = [said.secure, *numbers.values()] if said.secure else list(numbers.values())
+        lines.append(f"{said.when}: {'; '.join(words)}.".format(**values))
+    return [
+        _listed(
+            "In sums only, each number hidden under masks that cancel in the sum over many homes:",
+            lines,
+        )
+    ]
+
+
+def _plain_kinds(values: Mapping[str, object]) -> list[str]:
+    lines = [
+        f"{said.when}: {said.plain}.".format(**values)
+        for kind, said in KINDS.items()
+        if said.plain and kind in NUMBERS
+    ]
+    return [_listed("Readable, as this home's own:", lines)]
+
+
+def _open(home: str, *, plain: bool) -> list[str]:
+    model = KINDS["query"]
+    took_part = "which rounds it takes part in" if plain else "which sums it takes part in"
+    return [
+        (
+            f"its name ({home}) and its two public keys; the fleet's owner and all homes of the "
+            "fleet get them too, in the fleet's directory."
+        ),
+        (
+            "the public key of its connection, the release of fedhome that it runs, which release "
+            "of the fleet's model it has, its internet address, when it is connected, "
+            f"{took_part}, and of each answer the size and how many seconds it took."
+        ),
+        f"{model.when}: {model.plain if plain else model.secure}.",
+        "where it cannot answer: one sentence that says why, with nothing of the readings in it.",
+        "if it leaves the fleet: that it does.",
+    ]
+
+
+def _protocol() -> list[str]:
+    return [
+        (
+            f"{KINDS['query.bundle'].when}: one-time public keys, and their secrets in pieces, "
+            "each sealed for one member of the fleet's committee; the server cannot open them. To "
+            "open a sum, members open one secret of each home: of its mask if it is in the sum, of "
+            "its key if it vanished, never both."
+        ),
+        (
+            f"{KINDS['query.help'].when}, if the fleet's directory makes this home a member of the "
+            "committee: its vote on who is in the sum, and its pieces of other homes' one-time "
+            "secrets. They say nothing of this home."
+        ),
+    ]
+
+
+def _learnt(plan: Plan) -> list[str]:
+    settings = plan.aggregation
+    sums = f"{settings.groups} sums a round, each" if settings.groups > 1 else "sums"
+    return [
+        (
+            f"{sums} over at least {settings.min_cohort} homes; this home takes part in no smaller "
+            "one. It learns no update, weight, loss or score of this home by itself."
+        ),
+        (
+            "the fleet's model, which is made of these sums; all homes and the fleet's owner can "
+            "have it."
+        ),
+        (
+            "a sum still says something of the homes in it, and two sums over the same homes but "
+            "one differ by that one. Homes add no noise against this."
+        ),
+    ]
+
+
+def _assumed(plan: Plan) -> list[str]:
+    share = f"{100 * plan.aggregation.corrupt:.3g} %"
+    return [
+        (
+            f"at most {share} of the fleet's homes (rounded down) work for whoever attacks. If all "
+            "others in a sum did, they could take their own parts off it."
+        ),
+        (
+            "the fleet's owner lists real homes only, and keeps the key that signs the list away "
+            "from the server."
+        ),
+        "the devices run fedhome as it was released. Its protocol has had no outside review.",
+    ]
+
+
+def _kept() -> list[str]:
+    return [
+        "the readings: no row, no value, no time of any, nor where they lie.",
+        "the model that this home adapts to itself.",
+        "the secret keys that tell who this home is.",
+    ]
+
+
+def _besides() -> list[str]:
+    return [
+        "the device runs the fedhome that is installed on it, and no code that a server sends.",
+        (
+            "`fedhome client pause` stops taking part for a while, `leave` for good. What is in a "
+            "sum or a model by then stays in it."
+        ),
+    ]
+
+
+def _most_weight(plan: Plan) -> int:
+    cap = plan.aggregation.weight_cap
+    return plan.rounds.max_examples if cap is None else min(cap, plan.rounds.max_examples)
+
+
+def _filled(text: str, first: str = "", other: str = "") -> str:
+    return textwrap.fill(
+        text, _WIDTH, initial_indent=first, subsequent_indent=other, break_on_hyphens=False
+    )
+
+
+def _listed(title: str, lines: Iterable[str]) -> str:
+    return "\n".join([_filled(title), *(_filled(line, "  * ", "    ") for line in lines)])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Consent:
+    """What a home's people agreed to.
+
+    Args:
+        plan: SHA-256 of the plan as the folder holds it, hexadecimal.
+        text: What they were shown.
+        invite: SHA-256 of the invite, hexadecimal.
+        release: The release of fedhome that showed it.
+        time: When, Unix time in s.
+    """
+
+    plan: str
+    text: str
+    invite: str
+    release: str = field(default_factory=lambda: version("fedhome"))
+    time: float = field(default_factory=time.time)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the text, hexadecimal."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    def keep(self, place: Place) -> None:
+        """Write it into a home's folder.
+
+        Raises:
+            StateError: The folder cannot be written.
+        """
+        told = {**asdict(self), "text_sha256": self.digest}
+        disk.put(place.folder / CONSENT, json.dumps(told, indent=1).encode())
+
+    @classmethod
+    def of(cls, place: Place) -> Consent | None:
+        """Return what is kept in a home's folder; None if there is nothing, or it was altered."""
+        try:
+            told = json.loads((place.folder / CONSENT).read_text(encoding="utf-8"))
+            digest = told.pop("text_sha256")
+            consent = cls(**told)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return None
+        return consent if consent.digest == digest else None
+
+
+def plan_digest(plan: Plan) -> str:
+    """Return SHA-256 of a plan as a home's folder holds it, hexadecimal."""
+    return hashlib.sha256(plan.to_toml().encode()).hexdigest()
+
+
+def check_consent(place: Place) -> Consent:
+    """Return the consent to the plan that a home's folder holds.
+
+    Raises:
+        RunError: There is none, or it is to another plan.
+        StateError: The plan is missing.
+    """
+    hint = "read and agree: `fedhome client join INVITE --data SOURCE`"
+    consent = Consent.of(place)
+    if consent is None:
+        raise RunError(f"nobody has agreed yet to what leaves {place.folder}", hint=hint)
+    if hashlib.sha256(disk.read(place.folder / PLAN)).hexdigest() != consent.plan:
+        raise RunError(
+            f"{place.folder / PLAN} is not the plan that was agreed to",
+            hint=f"put the agreed one back; or {hint}, with an invite to the new one",
+        )
+    return consent

@@ -1,0 +1,231 @@
+"""A home's folder on its device: what its owner said, and what it must not forget.
+
+::
+
+    home.toml       server, data, and the name of the home
+    plan.toml       the plan that it takes part in; no server changes it
+    fleet.pub       by which it knows its fleet
+    ca.pem          the authority of the server's certificate
+    directory.fh    the fleet's directory, as it last came and held
+    node.key        by which Flower knows its node; made anew in a copy, and after a reboot
+    at-hand         the message that is being answered, without its content
+    paused, left    there while the home takes no part: for now, or for good
+    status.json     what the agent did last, for `fedhome client status`
+    consent.json    what its people agreed to (:mod:`fedhome.clients.membership.consent`)
+    state.fh, ...   keys and state, sealed (:mod:`fedhome.fleet.state_file`)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+import tomllib
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import tomli_w
+
+from fedhome.errors import RunError
+from fedhome.fleet.entries import Anchor
+from fedhome.flower.node_key import NodeKey
+from fedhome.plan.settings import Plan
+from fedhome.store import disk
+
+SETTINGS, PLAN, ANCHOR, CA = "home.toml", "plan.toml", "fleet.pub", "ca.pem"
+DIRECTORY, NODE, AT_HAND = "directory.fh", "node.key", "at-hand"
+UNPACKED = "flower"  # where a stock SuperNode unpacks the server's app
+PAUSED, LEFT, STATUS = "paused", "left", "status.json"
+_BOOT = Path("/proc/sys/kernel/random/boot_id")  # drawn at each start of a machine; Linux alone
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the home's owner said.
+
+    Args:
+        home: Name of the home in its fleet.
+        server: ``host:port`` of the server's front.
+        data: File or folder of the home's readings.
+        worker_idle_s: After how long without work the worker ends, which learns from them.
+    """
+
+    home: str
+    server: str
+    data: str
+    worker_idle_s: float = 120.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """What a home's agent does.
+
+    Args:
+        state: ``waiting`` (for the server, or to be admitted), ``connected``, ``paused`` or
+            ``stopped``.
+        detail: One sentence more; no private data.
+        process: The agent's process.
+        epoch: Epoch of the fleet's directory that it has; 0 for none.
+        answered: Messages answered since it was started.
+        last: What was answered last, such as ``train``.
+        last_time: When, Unix time in s; 0 for never.
+        time: When this was written, Unix time in s.
+    """
+
+    state: str
+    detail: str = ""
+    process: int = 0
+    epoch: int = 0
+    answered: int = 0
+    last: str = ""
+    last_time: float = 0.0
+    time: float = field(default_factory=time.time)
+
+
+class Place:
+    """A home's folder.
+
+    Args:
+        folder: Where it lies.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder).resolve()
+
+    def fill(self, settings: Settings, *, plan: Plan, anchor: Anchor, authorities: bytes) -> None:
+        """Write what the home needs beside its keys.
+
+        Args:
+            settings: What the owner said.
+            plan: The plan that it takes part in.
+            anchor: By which it knows its fleet.
+            authorities: Certificates that the server's is checked against, PEM.
+
+        Raises:
+            StateError: The folder cannot be written.
+        """
+        disk.put(self.folder / PLAN, plan.to_toml().encode())
+        disk.put(self.folder / ANCHOR, f"{anchor.to_text()}\n".encode())
+        disk.put(self.folder / CA, authorities)
+        disk.put(self.folder / SETTINGS, tomli_w.dumps(vars(settings)).encode())
+
+    @property
+    def settings(self) -> Settings:
+        """What the owner said.
+
+        Raises:
+            RunError: There is no home in this folder, or its settings are damaged.
+        """
+        path = self.folder / SETTINGS
+        try:
+            return Settings(**tomllib.loads(path.read_text(encoding="utf-8")))
+        except (OSError, TypeError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise RunError(
+                f"{path} cannot be used: {error}", hint="make it with `fedhome client join`"
+            ) from None
+
+    @property
+    def plan_path(self) -> Path:
+        """The plan's file."""
+        return self.folder / PLAN
+
+    @property
+    def anchor(self) -> Anchor:
+        """By which the home knows its fleet."""
+        return Anchor.from_text(disk.read(self.folder / ANCHOR).decode())
+
+    @property
+    def authorities(self) -> bytes:
+        """Certificates that the server's is checked against, PEM."""
+        return disk.read(self.folder / CA)
+
+    def node_key(self) -> NodeKey:
+        """Return the node's key; make it first where there is none, or it is another folder's.
+
+        It is this folder's until the machine is started anew, and no copy's: so the server can
+        tell a copy that runs elsewhere, also of a whole card, from a home that was restarted.
+        """
+        path, here = self.folder / NODE, _where(self.folder)
+        kept = disk.read(path) if path.exists() else b""
+        if not kept.startswith(here):
+            self.at_hand = None  # what was asked of another node, no other one can answer
+            kept = here + NodeKey.create().to_bytes()
+            disk.put(path, kept)
+        return NodeKey.from_bytes(kept)
+
+    def retire_node_key(self) -> None:
+        """Let `node_key` make another one."""
+        path = self.folder / NODE
+        with disk.errors_of(path):
+            path.unlink(missing_ok=True)
+
+    @property
+    def directory(self) -> bytes | None:
+        """The directory that came last; None before the first."""
+        path = self.folder / DIRECTORY
+        return disk.read(path) if path.exists() else None
+
+    def keep_directory(self, data: bytes) -> None:
+        """Keep a directory that holds."""
+        disk.put(self.folder / DIRECTORY, data)
+
+    @property
+    def at_hand(self) -> bytes | None:
+        """The message that was being answered when the process ended; None if there was none."""
+        path = self.folder / AT_HAND
+        return disk.read(path) if path.exists() else None
+
+    @at_hand.setter
+    def at_hand(self, data: bytes | None) -> None:
+        path = self.folder / AT_HAND
+        if data is None:
+            path.unlink(missing_ok=True)
+        else:
+            disk.put(path, data)
+
+    @property
+    def paused(self) -> bool:
+        """Whether the home takes no part for now."""
+        return (self.folder / PAUSED).exists()
+
+    @paused.setter
+    def paused(self, value: bool) -> None:
+        self._mark(PAUSED, value)
+
+    @property
+    def left(self) -> bool:
+        """Whether the home has left its fleet for good."""
+        return (self.folder / LEFT).exists()
+
+    @left.setter
+    def left(self, value: bool) -> None:
+        self._mark(LEFT, value)
+
+    @property
+    def status(self) -> Status | None:
+        """What the agent wrote last; None if it never did, or if that cannot be read."""
+        try:
+            return Status(**json.loads((self.folder / STATUS).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    @status.setter
+    def status(self, value: Status) -> None:
+        disk.put(self.folder / STATUS, json.dumps(asdict(value)).encode())
+
+    def _mark(self, name: str, there: bool) -> None:
+        path = self.folder / name
+        if there:
+            disk.put(path, b"")
+        else:
+            with disk.errors_of(path):
+                path.unlink(missing_ok=True)
+
+
+def _where(folder: Path) -> bytes:
+    """Return a line that tells a folder, on a machine since its start, from its copies."""
+    with disk.errors_of(folder):
+        there = folder.stat()
+    started = _BOOT.read_text(encoding="ascii") if _BOOT.exists() else ""
+    told = f"{started}/{there.st_dev}/{there.st_ino}"
+    return b"folder: %s\n" % hashlib.sha256(told.encode()).hexdigest().encode()

@@ -1,0 +1,287 @@
+"""How a device becomes a home of a fleet: what `fedhome client join` does, and `start` checks."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+import tomllib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from fedhome.clients.membership.consent import (
+    Asked,
+    Consent,
+    check_consent,
+    consent_text,
+    plan_digest,
+)
+from fedhome.clients.membership.home_folder import ANCHOR, SETTINGS, Place, Settings
+from fedhome.data.home_files import read_home
+from fedhome.errors import LinkError, PlanError, RunError, StateError
+from fedhome.fleet.entries import fingerprint, home_keys
+from fedhome.fleet.front_requests import ENROL, ask
+from fedhome.fleet.invites import Enrolled, Invite
+from fedhome.fleet.state_file import STATE, FileStore
+from fedhome.plan.settings import Plan
+from fedhome.store import disk
+
+_DAY_S = 86_400
+_AWAY = "try again: what is here already is kept, and the invite still holds"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What a plan finds in a home's readings.
+
+    Args:
+        rows: Rows that were read.
+        begin: Time of the first, UTC seconds; None where rows have no times.
+        end: Time of the last.
+        columns: Columns that hold something.
+        inputs: Numbers that go into the model.
+        examples: Examples for training, validation and test.
+        parameters: Numbers of an update.
+        notes: What the reader assumed, converted or left out.
+    """
+
+    rows: int
+    begin: int | None
+    end: int | None
+    columns: tuple[str, ...]
+    inputs: int
+    examples: tuple[int, int, int]
+    parameters: int
+    notes: tuple[str, ...]
+
+    @property
+    def days(self) -> float | None:
+        """Days from the first row to the last."""
+        if self.begin is None or self.end is None:
+            return None
+        return (self.end - self.begin) / _DAY_S
+
+
+@dataclass(frozen=True, kw_only=True)
+class Joining:
+    """A device that may become a home of a fleet; nothing of it is written or sent yet.
+
+    Args:
+        place: The folder that the home will have, or has.
+        invite: The owner's invite.
+        plan: The plan in it.
+        source: File or folder of the readings.
+        found: What the plan finds there.
+        text: What the home's people have to agree to.
+        agreed: Their agreement to this very text and plan, where there is one.
+    """
+
+    place: Place
+    invite: Invite
+    plan: Plan
+    source: Path
+    found: Found
+    text: str
+    agreed: Consent | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Joined:
+    """A device that enrolled.
+
+    Args:
+        fingerprint: Of its name and keys, for the owner to compare.
+        new: Whether the keys were made just now.
+        admitted: Whether the owner has admitted it already.
+    """
+
+    fingerprint: str
+    new: bool
+    admitted: bool
+
+
+def read_invite(path: Path, *, now: float) -> Invite:
+    """Return the invite in a file.
+
+    Raises:
+        DirectoryError: ``invite``, ``name`` or ``expired``.
+        StateError: The file cannot be read.
+    """
+    text = disk.read(path).decode("utf-8", errors="replace")  # what is no text is no invite
+    invite = Invite.from_text(text)
+    invite.check(now)
+    return invite
+
+
+def prepare(invite: Invite, *, source: Path, folder: Path) -> Joining:
+    """Check all that a home would be told too late otherwise.
+
+    Args:
+        invite: As `read_invite` gives it.
+        source: File or folder of the readings.
+        folder: The home's folder; it need not be there.
+
+    Raises:
+        RunError: The folder is another home's, or the invite was used before this home left.
+        StateError: ``in-use``: the home's agent runs.
+        PlanError: The invite's plan cannot be run here.
+        DataError: The readings do not fit it.
+    """
+    place = Place(folder)
+    _check_folder(place, invite)
+    plan = _plan_of(invite)
+    source = source.absolute()
+    found = look(plan, source, home=invite.home)
+    asked = Asked(
+        home=invite.home,
+        fleet=invite.anchor.fleet,
+        server=invite.card.server,
+        plan=plan,
+        parameters=found.parameters,
+    )
+    text, last = consent_text(asked), Consent.of(place)
+    same = last is not None and (last.text, last.plan) == (text, plan_digest(plan))
+    return Joining(
+        place=place,
+        invite=invite,
+        plan=plan,
+        source=source,
+        found=found,
+        text=text,
+        agreed=last if same and not place.left else None,
+    )
+
+
+def look(plan: Plan, source: Path, *, home: str) -> Found:
+    """Read a home's readings just as its agent will; loads torch.
+
+    Args:
+        plan: The plan.
+        source: File or folder of the readings.
+        home: The home's name.
+
+    Raises:
+        DataError: They cannot be used.
+        PlanError: The task does not fit them.
+        PluginError: What the plan names is not installed here.
+    """
+    from fedhome.clients.home import real_home  # noqa: PLC0415
+
+    read = read_home(source, home=home, time_zone=plan.data.time_zone or None)
+    device = real_home(plan, str(source), name=home).device
+    table = read.table
+    timed = table.rows and not table.timeless
+    return Found(
+        rows=table.rows,
+        begin=int(table.time_s[0]) if timed else None,
+        end=int(table.time_s[-1]) if timed else None,
+        columns=tuple(table.columns),
+        inputs=device.examples.x.shape[1],
+        examples=device.examples.counts,
+        parameters=device.learning.layout.size,
+        notes=read.notes,
+    )
+
+
+def enrol(joining: Joining) -> Joined:
+    """Make a device a home: keys, the enrolment, and the folder; call it once people agreed.
+
+    It can be done again after any failure: keys that were made stay, and a home that is one
+    already changes only once the server has answered.
+
+    Raises:
+        LinkError: ``unreachable``, or the server's reason.
+        StateError: The folder cannot be used.
+        DirectoryError: ``expired``.
+    """
+    place, invite = joining.place, joining.invite
+    keys, new = home_keys(invite.home, place.folder)
+    # From here on the keys are this fleet's, whether or not the answer comes.
+    disk.put(place.folder / ANCHOR, f"{invite.anchor.to_text()}\n".encode())
+    card = invite.card
+    try:
+        answer = ask(card.server, card.authorities, ENROL, invite.enrolment(keys, time.time()))
+    except LinkError as error:
+        if error.reason != "unreachable":
+            raise
+        raise LinkError(error.message, reason=error.reason, hint=_AWAY) from None
+    enrolled = Enrolled.from_bytes(answer)
+    settings = Settings(home=invite.home, server=card.server, data=str(joining.source))
+    if (place.folder / SETTINGS).exists():  # what its owner changed there stays
+        settings = replace(place.settings, server=settings.server, data=settings.data)
+    place.fill(settings, plan=joining.plan, anchor=invite.anchor, authorities=card.authorities)
+    consent = Consent(plan=plan_digest(joining.plan), text=joining.text, invite=_digest(invite))
+    (joining.agreed or consent).keep(place)
+    place.left = False
+    return Joined(fingerprint=fingerprint(keys.entry()), new=new, admitted=enrolled.admitted)
+
+
+def check_start(place: Place) -> None:
+    """Refuse to run a home that must not run.
+
+    Raises:
+        RunError: There is no home, it has left, or nobody agreed to its plan.
+        StateError: ``in-use``: its agent runs already; or a file is missing.
+    """
+    check_present(place)
+    check_consent(place)
+    disk.read(place.folder / STATE)
+    os.close(disk.lock(place.folder))
+
+
+def check_present(place: Place) -> None:
+    """Refuse a home that has left its fleet.
+
+    Raises:
+        RunError: It has, or there is none.
+    """
+    settings = place.settings
+    if place.left:
+        raise RunError(
+            f"{settings.home} has left its fleet",
+            hint="it can join again, with a new invite: `fedhome client join`",
+        )
+
+
+def runs(place: Place) -> bool:
+    """Return whether a process, such as the agent, holds a home's folder."""
+    try:
+        os.close(disk.lock(place.folder))
+    except StateError as error:
+        if error.reason != "in-use":
+            raise
+        return True
+    return False
+
+
+def _check_folder(place: Place, invite: Invite) -> None:
+    folder = place.folder
+    if not folder.exists():
+        return
+    os.close(disk.lock(folder))
+    hint = "name another folder with --home; or erase this one's home: `fedhome client forget`"
+    home = place.settings.home if (folder / SETTINGS).exists() else invite.home
+    if home != invite.home:
+        raise RunError(f"{folder} is of home {home}, the invite of {invite.home}", hint=hint)
+    if (folder / STATE).exists():
+        with FileStore.open(folder, home=invite.home):
+            pass
+    if (folder / ANCHOR).exists() and place.anchor != invite.anchor:
+        raise RunError(f"{folder} is of another fleet than the invite", hint=hint)
+    last = Consent.of(place)
+    if place.left and last is not None and last.invite == _digest(invite):
+        raise RunError(
+            f"{invite.home} has left its fleet, and this invite was used before",
+            hint=f"ask the fleet's owner for a new one: `fedhome fleet invite {invite.home}`",
+        )
+
+
+def _plan_of(invite: Invite) -> Plan:
+    try:
+        return Plan.parse(tomllib.loads(invite.plan), where="the invite's plan")
+    except tomllib.TOMLDecodeError as error:
+        raise PlanError([f"it is not TOML: {error}"], where="the invite's plan") from None
+
+
+def _digest(invite: Invite) -> str:
+    return hashlib.sha256(invite.to_bytes()).hexdigest()

@@ -1,0 +1,153 @@
+"""A home's way out of its fleet: what `fedhome client leave` and `forget` do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fedhome.clients.agent.kept_releases import KEPT, MODEL, SEEN
+from fedhome.clients.membership.consent import CONSENT
+from fedhome.clients.membership.home_folder import (
+    ANCHOR,
+    AT_HAND,
+    CA,
+    DIRECTORY,
+    LEFT,
+    NODE,
+    PAUSED,
+    PLAN,
+    SETTINGS,
+    STATUS,
+    UNPACKED,
+    Place,
+)
+from fedhome.errors import LinkError, RunError, StateError
+from fedhome.fleet.front_requests import LEAVE, ask
+from fedhome.fleet.leave_notice import leave_notice
+from fedhome.fleet.state_file import KEY, MARK, STATE, FileStore
+from fedhome.store import disk
+
+_LOOK_S = 0.1
+_PATIENCE_S = 30.0  # for the message that an agent is answering
+
+OURS = (
+    # In this order: without its key, the state says nothing to whoever finds it on the medium.
+    *(KEY, STATE, MARK, NODE),
+    *(AT_HAND, DIRECTORY, STATUS, PAUSED, LEFT, CONSENT, CA, PLAN, ANCHOR, SETTINGS),
+)
+"""Every file that fedhome makes in a home's folder; and the models, in a folder of their own."""
+
+
+def leave(place: Place, *, patience_s: float = _PATIENCE_S) -> bool:
+    """Leave the fleet: the agent ends, and the server is told; can be done again.
+
+    Args:
+        place: The home's folder.
+        patience_s: How long to wait for the agent's end, s.
+
+    Returns:
+        Whether the fleet knew this home.
+
+    Raises:
+        StateError: ``in-use``: the agent is still busy.
+        LinkError: The server was not told; the home has left all the same.
+    """
+    settings = place.settings
+    place.left = True
+    with _when_free(place, patience_s) as store:
+        notice = leave_notice(place.anchor.fleet, store.keys, time.time())
+    try:
+        ask(settings.server, place.authorities, LEAVE, notice)
+    except LinkError as error:
+        if error.reason == "not-listed":
+            return False
+        raise LinkError(
+            f"{settings.home} takes no part any more, but the server was not told: {error.message}",
+            reason=error.reason,
+            hint=error.hint or "tell it later, by the same command; or tell the fleet's owner",
+        ) from None
+    return True
+
+
+def forget(place: Place) -> list[str]:
+    """Erase what fedhome has in a home's folder, and the folder if nothing else is in it.
+
+    Returns:
+        The names of the files that were erased.
+
+    Raises:
+        RunError: No home is there.
+        StateError: ``in-use``: its agent runs; or a file cannot be erased.
+    """
+    folder, models = place.folder, place.folder / MODEL
+    if not any((folder / name).exists() for name in (STATE, SETTINGS, KEY)):
+        raise RunError(f"there is no home in {folder}", hint="name the home's own folder")
+    ours = [folder / name for name in (*OURS, *_entry_of(place))]
+    ours += [models / KEPT, *sorted(models.glob(f"*{SEEN}"))]
+    data = _data_of(place)
+    lock = disk.lock(folder)
+    try:
+        there = [path for path in ours if path != data and path.exists()]
+        for path in ours:
+            if path.parent.exists():
+                disk.discard(path)
+        for path in there:
+            with disk.errors_of(path):
+                path.unlink()
+        with disk.errors_of(folder):
+            if (folder / UNPACKED).is_dir():
+                shutil.rmtree(folder / UNPACKED)
+        _remove_if_empty(models)
+        disk.sync(folder)
+        _remove_if_empty(folder)
+    finally:
+        os.close(lock)
+    return [str(path.relative_to(folder)) for path in there]
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with disk.errors_of(folder):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+@contextmanager
+def _when_free(place: Place, patience_s: float) -> Iterator[FileStore]:
+    """Open a home's keys once its agent has ended."""
+    until = time.monotonic() + patience_s
+    while True:
+        try:
+            store = FileStore.open(place.folder, home=place.settings.home)
+        except StateError as error:
+            if error.reason != "in-use":
+                raise
+            if time.monotonic() > until:
+                raise StateError(
+                    "the home's agent is still busy: it ends after the message that it answers",
+                    reason="in-use",
+                    hint="then run `fedhome client leave` again, to tell the server",
+                ) from None
+            time.sleep(_LOOK_S)
+        else:
+            with store:
+                yield store
+            return
+
+
+def _data_of(place: Place) -> Path | None:
+    try:
+        return Path(place.settings.data)
+    except RunError:
+        return None
+
+
+def _entry_of(place: Place) -> list[str]:
+    """Return the name of the file that `fedhome fleet keys` leaves."""
+    try:
+        return [f"{place.settings.home}.entry"]
+    except RunError:
+        return []

@@ -1,0 +1,289 @@
+"""A home's part in secure sums: what it is asked for, what it checks, what it sends.
+
+A question that wants a sum carries a signed manifest; the home joins (all refusals come before
+any training), encodes its numbers in fixed point, masks them, and sends one blob, with the
+one-time keys for the next sum beside it. In a simulation's ideal mode the question carries the
+form alone, and the home's words go unmasked to the simulation that holds the home anyway.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol, TypedDict
+
+import numpy as np
+from flwr.app import Message
+from numpy.typing import NDArray
+
+from fedhome import secagg
+from fedhome.errors import ManifestError, UpdateError
+from fedhome.flower.messages import blob_reply, content_of, sum_of, words_reply
+from fedhome.plan.settings import AggregationMode, Personalise
+from fedhome.questions import contributions
+from fedhome.questions.contributions import Terms
+from fedhome.secagg.form import Form
+from fedhome.secagg.scalars import Scalar
+from fedhome.wire.layout import Layout
+
+BUNDLE, HELP = "query.bundle", "query.help"
+
+
+class Read(Protocol):
+    """What a home reads in a manifest that it accepted."""
+
+    @property
+    def form(self) -> Form:
+        """What lies in the vector."""
+
+    @property
+    def round(self) -> int:
+        """Number of the round, which names the rounding."""
+
+
+class Accepted(Protocol):
+    """A sum that a home takes part in."""
+
+    @property
+    def manifest(self) -> Read:
+        """Its terms."""
+
+
+class Part(Protocol):
+    """A home's part in secure sums, wherever its keys are; methods as of :class:`Participant`."""
+
+    def join(
+        self, manifest: bytes, *, kind: str, start: NDArray[np.float32] | None, layout: Layout
+    ) -> Accepted:
+        """Take part in a sum, or refuse."""
+
+    def answer(self, message: Message) -> Message:
+        """Answer a question of the protocol itself."""
+
+    def upload(self, message: Message, joined: Any, words: NDArray[Any]) -> Message:
+        """Mask a home's words and answer with them."""
+
+
+class Participant:
+    """One home's machine of the protocol, as Flower's messages reach it.
+
+    Args:
+        machine: The home's machine.
+        clock: Seconds since 1970; a manifest past its time is refused.
+    """
+
+    def __init__(self, machine: secagg.Home, *, clock: Callable[[], float] = time.time) -> None:
+        self.machine = machine
+        self._clock = clock
+
+    def join(
+        self, manifest: bytes, *, kind: str, start: NDArray[np.float32] | None, layout: Layout
+    ) -> secagg.Joined:
+        """Take part in a sum, or refuse.
+
+        Args:
+            manifest: The signed manifest.
+            kind: What the message asked, which the manifest must say too.
+            start: The parameters that came, float32 ``[size]``; None where none did.
+            layout: Layout of the home's own model.
+
+        Raises:
+            ManifestError: The home refuses; nothing of it was sent.
+        """
+        return self.machine.join(manifest, now=self._clock(), **expected(kind, start, layout))
+
+    def answer(self, message: Message) -> Message:
+        """Answer a question of the protocol itself: for one-time keys, or for a member's help.
+
+        Raises:
+            SecAggError: The home refuses.
+        """
+        if message.metadata.message_type == BUNDLE:
+            return blob_reply(message, {"bundle": self.machine.bundle()})
+        answer = self.machine.answer(request_of(message), now=self._clock())
+        return blob_reply(message, {"answer": answer})
+
+    def upload(self, message: Message, joined: secagg.Joined, words: NDArray[Any]) -> Message:
+        """Mask a home's words and answer with them, and with keys for the next sum."""
+        return blob_reply(
+            message, {"upload": joined.upload(words), "bundle": self.machine.bundle()}
+        )
+
+
+class Wanted(NamedTuple):
+    """A sum that a message asks a home to take part in.
+
+    Args:
+        form: What lies in the vector.
+        round: Number of the round, which names the rounding.
+        joined: The home's part; None in a simulation's ideal mode.
+    """
+
+    form: Form
+    round: int
+    joined: Accepted | None
+
+
+def wanted(
+    message: Message,
+    mode: AggregationMode,
+    participant: Part | None,
+    *,
+    start: NDArray[np.float32] | None,
+    layout: Layout,
+    tried: int,
+) -> Wanted | None:
+    """Return the sum that a message asks for; None for a plain question that the mode allows.
+
+    Args:
+        message: The message.
+        mode: How this home's updates are added up; a server cannot change it.
+        participant: The home's part in the protocol; None where it has none.
+        start: The parameters that came.
+        layout: Layout of the home's model.
+        tried: How many numbers a trial of personalisation gives.
+
+    Raises:
+        ManifestError: The home refuses.
+    """
+    told, kind = sum_of(message), message.metadata.message_type
+    if mode == "plain":
+        if told is None:
+            return None
+        raise ManifestError(
+            "a sum was asked for, but this home's plan is to answer in the clear",
+            reason="mode",
+            hint="home and server must run the same plan",
+        )
+    scalars = contributions.scalars_of(kind, content_of(message)[1], tried)
+    if mode == "ideal":
+        data = None if told is None else told.get("form")
+        if told is None or not isinstance(data, bytes):
+            raise ManifestError("an ideal sum was asked for without its form", reason="mode")
+        form = contributions.form_of(data)
+        check_form(form, kind, scalars, layout)
+        return Wanted(form, _number(told, "round"), None)
+    manifest = manifest_of(message)
+    if participant is None:
+        raise ManifestError("this home has no keys for secure sums", reason="mode")
+    joined = participant.join(manifest, kind=kind, start=start, layout=layout)
+    form = joined.manifest.form
+    check_form(form, kind, scalars, layout)
+    return Wanted(form, joined.manifest.round, joined)
+
+
+def manifest_of(message: Message) -> bytes:
+    """Return the signed manifest that a message brings.
+
+    Raises:
+        ManifestError: It brings none.
+    """
+    told = sum_of(message)
+    manifest = None if told is None else told.get("manifest")
+    if not isinstance(manifest, bytes):
+        raise ManifestError(
+            f"a message of type {message.metadata.message_type!r} came without a manifest: this "
+            "home takes part in secure sums alone",
+            reason="mode",
+            hint='set aggregation.mode = "plain" on both sides where nothing has to be kept '
+            "from the server",
+        )
+    return manifest
+
+
+def request_of(message: Message) -> bytes:
+    """Return what the server asks of a member.
+
+    Raises:
+        UpdateError: The message does not say.
+    """
+    asked = sum_of(message)
+    request = None if asked is None else asked.get("request")
+    if not isinstance(request, bytes):
+        raise UpdateError("a member was asked for its help without saying with what")
+    return request
+
+
+class Expected(TypedDict):
+    """What a manifest must say, as :meth:`fedhome.secagg.Home.join` takes it."""
+
+    purpose: str
+    model_hash: bytes
+    layout: bytes
+
+
+def expected(kind: str, start: NDArray[np.float32] | None, layout: Layout) -> Expected:
+    """Return what the manifest of a question must say; arguments as of `Participant.join`."""
+    return {
+        "purpose": kind.rpartition(".")[2],
+        "model_hash": model_hash(start),
+        "layout": bytes.fromhex(layout.hash),
+    }
+
+
+def check_form(form: Form, kind: str, scalars: tuple[Scalar, ...], layout: Layout) -> None:
+    """Refuse a vector that holds anything but what this question sums.
+
+    Raises:
+        ManifestError: It does.
+    """
+    elements = layout.size if kind == contributions.TRAIN else 0
+    if form.scalars != scalars or form.elements != elements:
+        raise ManifestError(
+            f"a sum for {kind!r} was asked for over other numbers than this home adds up",
+            reason="form",
+            hint="home and server must run the same plan and the same version of fedhome",
+        )
+
+
+def add(
+    message: Message,
+    sum_: Wanted,
+    participant: Part | None,
+    *,
+    home: str,
+    seed: int,
+    terms: Terms,
+    update: NDArray[np.float32] | None = None,
+) -> Message:
+    """Answer with one home's numbers: masked, or in ideal mode as they are.
+
+    Args:
+        message: The message that asked.
+        sum_: The sum.
+        participant: The home's part in the protocol; None in ideal mode.
+        home: Name of the home.
+        seed: The plan's seed, which names the rounding.
+        terms: The home's numbers, of one home.
+        update: What it learnt, float32 ``[1, size]``.
+
+    Raises:
+        UpdateError: What it learnt is not finite.
+    """
+    kind = message.metadata.message_type
+    keys = contributions.rounding_keys(seed, kind, sum_.round, [home])
+    weights = np.minimum(terms.weights, sum_.form.fixed.weight_cap)
+    words = sum_.form.encode(update, weights, terms.values, keys)[0]
+    if sum_.joined is None or participant is None:
+        return words_reply(message, words)
+    return participant.upload(message, sum_.joined, words)
+
+
+def tried_by(settings: Personalise) -> int:
+    """Return how many numbers a trial of personalisation gives."""
+    return len(settings.rates) * (1 + settings.epochs)
+
+
+def model_hash(start: NDArray[np.float32] | None) -> bytes:
+    """Return SHA-256 of the parameters; zeros where a question is about none."""
+    if start is None:
+        return bytes(32)
+    return hashlib.sha256(start.astype("<f4").tobytes()).digest()
+
+
+def _number(told: Mapping[str, Any], name: str) -> int:
+    value = told.get(name)
+    if not isinstance(value, int):
+        raise UpdateError(f"a sum was asked for without its {name}")
+    return value

@@ -1,1 +1,0 @@
-"""Where a home reads its data from."""

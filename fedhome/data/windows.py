@@ -1,0 +1,286 @@
+"""From a home's table to examples: lags, weather, calendar; split in time with a gap."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from fedhome.data.examples import HomeExamples
+from fedhome.data.table import HomeTable
+from fedhome.errors import DataError
+from fedhome.plan.settings import Data
+
+_HOUR_S = 3600
+_DAY_S = 86_400
+_FLAT = 1e-6  # a column whose spread is below this says nothing
+_STILL = 1e-9  # a target that moves by less, against its size or 1, moves by rounding alone
+
+
+@dataclass(frozen=True, kw_only=True)
+class Windows:
+    """A home's rows as inputs and targets, in the units of its columns, in the order of time.
+
+    Args:
+        x: Inputs, float64 ``[rows, features]``.
+        y: Targets, float64 ``[rows]``.
+        naive: Persistence forecasts of a series, else NaN, float64 ``[rows]``.
+        time_s: UTC seconds of the predicted moments, int64 ``[rows]``.
+        features: Names of the inputs.
+    """
+
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    naive: NDArray[np.float64]
+    time_s: NDArray[np.int64]
+    features: tuple[str, ...]
+
+
+def columns_of(tables: Sequence[HomeTable], data: Data) -> tuple[str, ...]:
+    """Return the input columns of a fleet: those that the plan names, or all that homes share.
+
+    Raises:
+        DataError: The target is in no home.
+    """
+    shared = set(tables[0].columns).intersection(*(table.columns for table in tables[1:]))
+    if data.target not in shared:
+        raise DataError(
+            f"the target {data.target!r} is not a column of every home; "
+            f"shared columns are: {', '.join(sorted(shared)) or 'none'}",
+            hint="set data.target to one of them: --set data.target=NAME",
+        )
+    if data.features:
+        return data.features
+    return tuple(name for name in tables[0].columns if name in shared and name != data.target)
+
+
+def with_classes(table: HomeTable, target: str, classes: Sequence[str]) -> HomeTable:
+    """Number the classes of a text target as the plan does.
+
+    A home numbers the words of its own readings; other homes may know other words.
+
+    Args:
+        table: The home's readings.
+        target: The column to predict.
+        classes: The plan's classes; empty: the home's own numbers are kept.
+
+    Raises:
+        DataError: The home has a class that the plan does not name.
+    """
+    own, values = table.labels.get(target, ()), table.columns.get(target)
+    if not own or not classes or values is None:
+        return table
+    read = np.isfinite(values)
+    used = [own[int(number)] for number in np.unique(values[read])]
+    if unknown := [name for name in used if name not in classes]:
+        raise DataError(
+            f"home {table.home!r}: task.classes lacks {', '.join(map(repr, unknown))} "
+            f"of its target {target!r}",
+            hint="name all classes in task.classes",
+        )
+    places = np.array([classes.index(name) if name in classes else -1 for name in own], np.float64)
+    moved = np.full(len(values), np.nan)
+    moved[read] = places[values[read].astype(np.int64)]
+    return replace(
+        table,
+        columns={**table.columns, target: moved},
+        labels={**table.labels, target: tuple(classes)},
+    )
+
+
+def windows(table: HomeTable, data: Data, columns: Sequence[str]) -> Windows:
+    """Cut a home's table into inputs and targets; rows with an unread value are left out.
+
+    Args:
+        table: The home's readings.
+        data: The plan's settings for data.
+        columns: Input columns, as of :func:`columns_of`.
+
+    Raises:
+        DataError: A column is missing, or a series whose times lie on no regular grid.
+    """
+    if missing := [name for name in (*columns, data.target) if name not in table.columns]:
+        raise DataError(
+            f"home {table.home!r} lacks the column {', '.join(missing)}",
+            hint="leave the home out, or name the shared columns in data.features",
+        )
+    if data.horizon == 0:
+        now = {name: table.columns[name] for name in columns}
+        target, moment = table.columns[data.target], table.time_s
+        naive = np.full(len(target), np.nan)
+    else:
+        steps, step_s = _grid(table)
+        series = _regular(table.columns[data.target], steps)
+        at = np.arange(data.horizon, len(series))  # the predicted moments, on the grid
+        now = {name: _regular(table.columns[name], steps)[at - data.horizon] for name in columns}
+        for lag in data.lags:
+            now[f"{data.target} {lag} before"] = np.where(
+                at >= lag, series[np.maximum(at - lag, 0)], np.nan
+            )
+        target, naive = series[at], series[at - data.horizon]
+        moment = table.time_s[0] + at * step_s
+    if data.calendar and not table.timeless:
+        now |= _calendar(moment, table.time_zone)
+    x = np.stack(list(now.values()), axis=1) if now else np.zeros((len(target), 0))
+    whole = np.isfinite(x).all(axis=1) & np.isfinite(target)
+    if data.horizon > 0:
+        whole &= np.isfinite(naive)  # a skill is measured against persistence on the same rows
+    return Windows(
+        x=x[whole], y=target[whole], naive=naive[whole], time_s=moment[whole], features=tuple(now)
+    )
+
+
+def examples(table: HomeTable, data: Data, columns: Sequence[str], kind: str) -> HomeExamples:
+    """Cut, split and scale a home's table.
+
+    Scales come from the training part alone, so that nothing of the test leaks.
+
+    Args:
+        table: The home's readings.
+        data: The plan's settings for data.
+        columns: Input columns, as of :func:`columns_of`.
+        kind: The task's kind.
+
+    Raises:
+        DataError: Too few rows, or a target that never changes.
+    """
+    cut = windows(table, data, columns)
+    parts = _split(cut, data)
+    if len(parts[0]) < data.min_rows or min(len(parts[1]), len(parts[2])) < 1:
+        counts = ", ".join(str(len(part)) for part in parts)
+        raise DataError(
+            f"home {table.home!r} has too few whole rows: {counts} for training, validation, test",
+            hint=f"at least {data.min_rows} training rows are needed (data.min_rows)",
+        )
+    order = np.concatenate(parts)
+    x, y, naive = cut.x[order], cut.y[order], cut.naive[order]
+    train = slice(0, len(parts[0]))
+    if float(np.ptp(y[train])) <= _STILL * max(1.0, float(np.abs(y[train]).max())):
+        raise DataError(
+            f"home {table.home!r}: its target {data.target!r} never changes in training",
+            hint="nothing can be learnt from a constant; the home can still use the global model",
+        )
+    if data.scale == "home":
+        spread = x[train].std(axis=0)
+        x = (x - x[train].mean(axis=0)) / np.where(spread > _FLAT, spread, 1.0)
+    sizes = (len(parts[0]), len(parts[1]), len(parts[2]))
+    inputs = np.ascontiguousarray(x, np.float32)
+    if kind != "regression":
+        return _labelled(table.home, inputs, y, sizes, kind=kind)
+    unit, middle = 1.0, 0.0
+    if data.scale == "home":
+        unit, middle = float(y[train].std()), float(y[train].mean())
+    if data.horizon == 0:
+        naive = np.full(len(y), y[train].mean())
+    return HomeExamples(
+        home=table.home,
+        x=inputs,
+        y=((y - middle) / unit).astype(np.float32)[:, None],
+        naive=((naive - middle) / unit).astype(np.float32),
+        counts=sizes,
+        unit=unit,
+    )
+
+
+def _labelled(
+    home: str,
+    x: NDArray[np.float32],
+    y: NDArray[np.float64],
+    counts: tuple[int, int, int],
+    *,
+    kind: str,
+) -> HomeExamples:
+    labels = y.astype(np.int64)
+    if bool((labels != y).any()) or labels.min() < 0 or (kind == "binary" and labels.max() > 1):
+        raise DataError(
+            f"home {home!r}: its target is no {kind} class",
+            hint="classes are 0 and 1, or 0, 1, 2, … or text; or set task.kind = 'regression'",
+        )
+    common = float(np.bincount(labels[: counts[0]]).argmax())
+    return HomeExamples(
+        home=home,
+        x=x,
+        y=labels if kind == "multi-class" else labels.astype(np.float32)[:, None],
+        naive=np.full(len(labels), common, np.float32),
+        counts=counts,
+    )
+
+
+def _split(cut: Windows, data: Data) -> tuple[NDArray[np.int64], ...]:
+    rows = np.arange(len(cut.y))
+    groups = (
+        [rows[cut.y == value] for value in np.unique(cut.y)] if data.split_by == "class" else [rows]
+    )
+    parts: list[list[NDArray[np.int64]]] = [[], [], []]
+    for group in groups:
+        history, test = _cut(group, data.split[0] + data.split[1], data.gap)
+        if data.history_days is not None and len(history):
+            edge = cut.time_s[history[-1]] - data.history_days * _DAY_S
+            history = history[cut.time_s[history] > edge]
+        share = data.split[0] / (data.split[0] + data.split[1])
+        for part, some in zip(parts, (*_cut(history, share, data.gap), test), strict=True):
+            part.append(some)
+    train, validation, test = (np.concatenate(part) for part in parts)
+    return train, validation, test
+
+
+def _cut(
+    rows: NDArray[np.int64], share: float, gap: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Cut rows in two, with a gap that is taken from the first part.
+
+    A gap never eats more than a tenth of a small group.
+    """
+    place = round(len(rows) * share)
+    return rows[: max(place - min(gap, len(rows) // 10), 0)], rows[place:]
+
+
+def _grid(table: HomeTable) -> tuple[NDArray[np.int64], int]:
+    """Return each row's place on a regular grid, and the grid's step in seconds."""
+    if table.rows < 3:  # noqa: PLR2004 - no step can be seen in two rows
+        raise DataError(
+            f"home {table.home!r} has {table.rows} rows: too few for a series",
+            hint="set data.horizon = 0 for rows that do not follow each other in time",
+        )
+    gaps = np.diff(table.time_s)
+    step_s = int(np.median(gaps))
+    late = (table.time_s - table.time_s[0]) % step_s
+    if bool((late != 0).any()):
+        raise DataError(
+            f"home {table.home!r}: its rows do not lie on a regular grid of {step_s} s",
+            hint="resample the readings to a fixed step, or set data.horizon = 0",
+        )
+    return (table.time_s - table.time_s[0]) // step_s, step_s
+
+
+def _regular(column: NDArray[np.float64], steps: NDArray[np.int64]) -> NDArray[np.float64]:
+    dense = np.full(int(steps[-1]) + 1, np.nan)
+    dense[steps] = column
+    return dense
+
+
+def _calendar(time_s: NDArray[np.int64], zone: str) -> dict[str, NDArray[np.float64]]:
+    """Hour and weekday of UTC moments in the home's own zone, as points on circles."""
+    try:
+        local = pc.local_timestamp(pa.array(time_s, pa.int64()).cast(pa.timestamp("s", tz=zone)))
+    except pa.ArrowInvalid:
+        raise DataError(
+            f"{zone!r} is not a time zone", hint="use an IANA name such as Europe/Berlin"
+        ) from None
+    second = local.cast(pa.int64()).to_numpy(zero_copy_only=False)
+    hour = 2 * np.pi * (second % _DAY_S) / _DAY_S
+    weekday = (second // _DAY_S + 3) % 7  # day 0, 1970-01-01, was a Thursday; Monday is 0
+    week = 2 * np.pi * (second / _DAY_S + 3) / 7
+    return {
+        "hour sin": np.sin(hour),
+        "hour cos": np.cos(hour),
+        "half-day sin": np.sin(2 * hour),
+        "half-day cos": np.cos(2 * hour),
+        "week sin": np.sin(week),
+        "week cos": np.cos(week),
+        "weekend": (weekday >= 5).astype(np.float64),  # noqa: PLR2004
+    }

@@ -1,0 +1,125 @@
+"""What a fleet's owner asks the server for, signed by the inviter's key.
+
+The server tells nobody else who enrolled or wants to leave, and takes a directory from nobody
+else; that the directory is the authority's is checked besides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Self
+
+from fedhome.errors import DirectoryError
+from fedhome.fleet.cards import Card, Inviter
+from fedhome.fleet.claims import check_clock
+from fedhome.fleet.front_requests import OWNER, ask
+from fedhome.fleet.invites import MOST
+from fedhome.keys.signing import signature_holds
+from fedhome.secagg.directory import Signed
+from fedhome.wire.codec import Id, Message, number, octets, several
+
+PENDING, TAKE = "pending", "directory"
+MOST_REQUEST = 40 << 20
+"""Bytes of a request, at most: a directory of all homes that there may be has 20 MB."""
+MOST_PENDING = 10_000
+"""Enrolments that wait for the owner, at most, and as many leave notices."""
+
+_OWNER = b"fedhome/owner/1\0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request(Message, label="owner-request", most=MOST_REQUEST):
+    """What the owner asks.
+
+    Args:
+        fleet: The fleet's number, 16 bytes.
+        what: ``pending`` (who waits?) or ``directory`` (take this one).
+        time: Unix time, s.
+        body: The signed directory; else empty.
+    """
+
+    fleet: Annotated[bytes, octets(16)]
+    what: Id
+    time: Annotated[int, number()]
+    body: Annotated[bytes, octets(most=MOST_REQUEST)]
+
+    def sign(self, inviter: Inviter) -> bytes:
+        """Return the request as the server gets it."""
+        body = self.to_bytes()
+        return Signed(body=body, signature=inviter.sign(_OWNER + body)).to_bytes()
+
+    @classmethod
+    def verify(cls, data: bytes, inviter: bytes, fleet: bytes, now: float) -> Self:
+        """Return a request of the fleet's owner.
+
+        Args:
+            data: As `sign` wrote it.
+            inviter: The inviter's public key.
+            fleet: The fleet's number.
+            now: Unix time, s.
+
+        Raises:
+            WireError: Bytes that are no request.
+            DirectoryError: ``signature``, ``fleet`` or ``clock``.
+        """
+        signed = Signed.from_bytes(data)
+        if not signature_holds(inviter, signed.signature, _OWNER + signed.body):
+            raise DirectoryError(
+                "a request is not signed by this fleet's owner",
+                reason="signature",
+                hint="copy the owner's server/inviter.pub to the server, as fleet/inviter.pub",
+            )
+        request = cls.from_bytes(signed.body)
+        if request.fleet != fleet:
+            raise DirectoryError("a request is for another fleet's server", reason="fleet")
+        check_clock(request.time, now, whose="the owner's")
+        return request
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pending(Message, label="pending", most=1 << 27):
+    """Who waits for the owner.
+
+    Args:
+        epoch: Epoch of the directory that the server has; 0 for none.
+        enrolments: As homes posted them.
+        notices: Of homes that want to leave, as they posted them.
+    """
+
+    epoch: Annotated[int, number()]
+    enrolments: Annotated[tuple[bytes, ...], several(octets(most=MOST), most=MOST_PENDING)]
+    notices: Annotated[tuple[bytes, ...], several(octets(most=MOST), most=MOST_PENDING)]
+
+
+def pending(card: Card, inviter: Inviter, *, fleet: bytes, now: float) -> Pending:
+    """Ask the server who waits.
+
+    Args:
+        card: How the server is reached.
+        inviter: The owner's everyday key.
+        fleet: The fleet's number.
+        now: Unix time, s.
+
+    Raises:
+        LinkError: The server cannot be reached, or refuses.
+        WireError: Its answer makes no sense.
+    """
+    asked = Request(fleet=fleet, what=PENDING, time=int(now), body=b"").sign(inviter)
+    return Pending.from_bytes(ask(card.server, card.authorities, OWNER, asked))
+
+
+def send(card: Card, inviter: Inviter, *, fleet: bytes, directory: bytes, now: float) -> None:
+    """Give the server a signed directory.
+
+    Args:
+        card: How the server is reached.
+        inviter: The owner's everyday key.
+        fleet: The fleet's number.
+        directory: As the authority signed it.
+        now: Unix time, s.
+
+    Raises:
+        LinkError: The server cannot be reached, or refuses.
+    """
+    asked = Request(fleet=fleet, what=TAKE, time=int(now), body=directory).sign(inviter)
+    ask(card.server, card.authorities, OWNER, asked)

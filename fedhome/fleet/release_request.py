@@ -1,0 +1,89 @@
+"""How a home asks its server for the newest release: a request that its identity key signs.
+
+Models are for the homes of the fleet alone. A request is good for a short time; who repeats one
+meanwhile is told what the home itself is told.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Annotated
+
+from fedhome.errors import DirectoryError
+from fedhome.fleet.claims import check_clock
+from fedhome.keys.signing import signature_holds
+from fedhome.registry.release import NONE
+from fedhome.secagg.directory import Directory, HomeKeys, Signed
+from fedhome.wire.codec import Digest, Id, Message, number, octets
+
+MOST = 1024
+"""Bytes of a request, at most."""
+
+_SIGNED = b"fedhome/fetch/1\0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fetch(Message, label="fetch", most=MOST):
+    """A home's question whether there is a newer release than the one that it has.
+
+    Args:
+        fleet: The fleet's number, 16 bytes.
+        home: Its name.
+        have: Hash of the manifest of the release that it has; zeros for none.
+        time: Unix time, s.
+    """
+
+    fleet: Annotated[bytes, octets(16)]
+    home: Id
+    have: Digest
+    time: Annotated[int, number()]
+
+    @classmethod
+    def of(cls, keys: HomeKeys, fleet: bytes, have: bytes | None) -> Fetch:
+        """Return a home's question, as of now.
+
+        Args:
+            keys: The home's keys.
+            fleet: The fleet's number.
+            have: Hash of the manifest of the release that it has; None: it has none.
+        """
+        return cls(fleet=fleet, home=keys.home, have=have or NONE, time=int(time.time()))
+
+    def sign(self, keys: HomeKeys) -> bytes:
+        """Return the request as the server gets it."""
+        body = self.to_bytes()
+        return Signed(body=body, signature=keys.sign(_SIGNED + body)).to_bytes()
+
+    @classmethod
+    def verify(cls, data: bytes, directory: Directory, now: float | None = None) -> Fetch:
+        """Return a request that a home of the directory signed just now.
+
+        Args:
+            data: As `sign` wrote it.
+            directory: The fleet's directory.
+            now: Unix time, s; None: this machine's.
+
+        Raises:
+            WireError: Bytes that are no request.
+            DirectoryError: ``fleet``, ``not-listed``, ``signature`` or ``clock``.
+        """
+        signed = Signed.from_bytes(data, most=MOST)
+        fetch = cls.from_bytes(signed.body)
+        if fetch.fleet != directory.fleet:
+            raise DirectoryError("a home of another fleet asks for a model", reason="fleet")
+        entry = directory.entries.get(fetch.home)
+        if entry is None:
+            raise DirectoryError(
+                f"{fetch.home!r} is not in the fleet's directory",
+                reason="not-listed",
+                hint="models are for the homes of the fleet: its owner admits a home",
+            )
+        if not signature_holds(entry.identity, signed.signature, _SIGNED + signed.body):
+            raise DirectoryError(
+                f"a request of {fetch.home!r} is not signed with its key",
+                reason="signature",
+                hint="the owner knows other keys of this home than it has",
+            )
+        check_clock(fetch.time, time.time() if now is None else now, whose="the home's")
+        return fetch

@@ -1,0 +1,1 @@
+"""All that touches Flower: its messages, its fleet API, its SuperLink, a run over its grid."""

@@ -1,0 +1,358 @@
+"""A home's connection to Flower's fleet API: the non-public names of Flower that an agent needs.
+
+Flower's own client classes do the talking; what is ours is that nothing of it ends the process:
+its retrying code raises SIGINT at an answer 401 and gives up at a torn TLS connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeVar
+
+import httpx
+from flwr.app import Message
+from flwr.app.message.message import remove_content_from_message
+from flwr.app.metadata import Metadata
+from flwr.common.serde import message_from_proto, message_to_proto, run_from_proto
+from flwr.proto.fleet_pb2 import (
+    ActivateNodeRequest,
+    DeactivateNodeRequest,
+    PullMessagesRequest,
+    PullMessagesResponse,
+    PushMessagesRequest,
+    PushMessagesResponse,
+)
+from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
+from flwr.proto.message_pb2 import Message as MessageProto
+from flwr.proto.message_pb2 import ObjectTree
+from flwr.proto.node_pb2 import Node
+from flwr.proto.run_pb2 import GetRunRequest, GetRunResponse
+from flwr.supercore.date import now
+from flwr.supercore.inflatable.inflatable_object import (
+    get_all_nested_objects,
+    get_object_tree,
+    iterate_object_tree,
+    no_object_id_recompute,
+)
+from flwr.supercore.inflatable.inflatable_protobuf_utils import (
+    make_pull_object_fn_protobuf,
+    make_push_object_fn_protobuf,
+)
+from flwr.supercore.inflatable.inflatable_utils import (
+    ObjectPullError,
+    ObjectPushError,
+    inflate_object_from_contents,
+    pull_objects,
+    push_object_contents_from_iterable,
+)
+from flwr.supernode.fleet_http_client import FleetHttpClient
+from google.protobuf.wrappers_pb2 import BytesValue
+
+from fedhome.errors import LinkError
+from fedhome.flower.node_key import NodeKey, Signing
+from fedhome.wire.exchange import (
+    ANSWER,
+    HOLD_S,
+    LOOK,
+    MOST_AT_ONCE,
+    MOST_OBJECTS,
+    Answer,
+    Found,
+    Look,
+    Taken,
+)
+
+HEARTBEAT_S = 10.0
+"""The shortest that Flower allows: a home that died is known to be away after twice as long."""
+
+PATIENCE: Mapping[str, Any] = {
+    "initial_backoff": 0.02,
+    "backoff_cap": 0.5,
+    "max_tries_per_object": 60,
+}
+"""How long an announced object is waited for (10 s), and how often: Flower begins with 1 s."""
+
+_EXCHANGE_S = HOLD_S + 15.0
+Result = TypeVar("Result")
+
+
+class AppName(NamedTuple):
+    """The app that a run wants to be executed: its name and version."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A message that came, not yet put together.
+
+    Args:
+        message: The message, without its content.
+        tree: Names of the objects that its content consists of.
+        came: Those of them that came with it.
+    """
+
+    message: Message
+    tree: ObjectTree
+    came: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def kept(self) -> bytes:
+        """What can be kept on disk, to answer at least with an error after a crash."""
+        return message_bytes(self.message)
+
+
+class Sending(NamedTuple):
+    """A reply on its way: its run, Flower's session, and the objects that are not there yet."""
+
+    run: int
+    session: str
+    left: dict[str, bytes]
+
+
+def message_bytes(message: Message) -> bytes:
+    """Return a message, with its content if it has it, in one piece."""
+    data: bytes = message_to_proto(message).SerializeToString()
+    return data
+
+
+def message_of(data: bytes) -> Message:
+    """Return the message that :func:`message_bytes` wrote."""
+    return message_from_proto(MessageProto.FromString(data))
+
+
+class _Client(FleetHttpClient):
+    """Flower's client, which also says what Flower has no words for."""
+
+    def exchange(self, path: str, data: bytes) -> bytes:
+        """Post one message of :mod:`fedhome.wire.exchange`, and return the answer."""
+        told = self._unary_unary(
+            path=path,
+            rpc_method=path,
+            request=BytesValue(value=data),
+            response_type=BytesValue,
+            timeout=_EXCHANGE_S,
+        )
+        value: bytes = told.value
+        return value
+
+
+class FleetConnection:
+    """One connection to a fleet's server.
+
+    Every method raises `LinkError`, and never anything else because of the network.
+
+    Args:
+        address: ``host:port`` of the front.
+        authorities: Certificates that the server's is checked against, PEM.
+        key: The node's key.
+    """
+
+    def __init__(self, address: str, authorities: bytes, key: NodeKey) -> None:
+        self._key = key
+        self._node = Node(node_id=0)
+        self._apps: dict[int, AppName] = {}
+        self._last_run = 0
+        self._client = _Client.from_server_address(
+            address,
+            insecure=False,
+            root_certificates=authorities,
+            interceptors=[Signing(key)],
+        )
+
+    def activate(self, node: int) -> None:
+        """Tell the server that this node is here.
+
+        Flower refuses a node that crashed until its heartbeats are overdue; a heartbeat of the
+        same key is as good, so the refusal does not matter.
+
+        Args:
+            node: Its number.
+        """
+        self._node = Node(node_id=node)
+        request = ActivateNodeRequest(public_key=self._key.public, heartbeat_interval=HEARTBEAT_S)
+        try:
+            _asked(lambda: self._client.ActivateNode(request))
+        except LinkError as error:
+            if error.reason != "answer":
+                raise
+            self.beat()
+
+    def beat(self) -> None:
+        """Tell the server that this node is still here."""
+        request = SendNodeHeartbeatRequest(node=self._node, heartbeat_interval=HEARTBEAT_S)
+        if not _asked(lambda: self._client.SendNodeHeartbeat(request)).success:
+            raise LinkError("the server does not know this node", reason="node")
+
+    def leave(self) -> None:
+        """Tell the server that this node goes away."""
+        request = DeactivateNodeRequest(node_id=self._node.node_id)
+        _asked(lambda: self._client.DeactivateNode(request))
+
+    def look(self, wait_s: float = HOLD_S) -> Arrival | None:
+        """Return the next message for this node; None if there was none.
+
+        Args:
+            wait_s: How long the server is to wait for one, at most `HOLD_S`.
+        """
+        pull = PullMessagesRequest(node=self._node).SerializeToString()
+        look = Look(pull=pull, run=self._last_run, wait_ms=round(1000 * wait_s))
+        with _readable():
+            found = Found.from_bytes(_asked(lambda: self._client.exchange(LOOK, look.to_bytes())))
+            pulled = PullMessagesResponse.FromString(found.pulled)
+            if not pulled.messages_list:
+                return None
+            if found.run:
+                run = run_from_proto(GetRunResponse.FromString(found.run).run)
+                self._apps[run.run_id] = AppName(run.fab_id, run.fab_version)
+                self._last_run = run.run_id
+            came = dict(zip(found.names, found.objects, strict=True))
+            message = message_from_proto(pulled.messages_list[0])
+            return Arrival(message, pulled.message_object_trees[0], came)
+
+    def app_of(self, run: int) -> AppName:
+        """Return the app of a run."""
+        if run not in self._apps:
+            request = GetRunRequest(node=self._node, run_id=run)
+            told = run_from_proto(_asked(lambda: self._client.GetRun(request)).run)
+            self._apps[run] = AppName(told.fab_id, told.fab_version)
+        return self._apps[run]
+
+    def fetch(self, arrival: Arrival) -> Message:
+        """Return a message with its content; it can be fetched again until it is answered."""
+        run, name = arrival.message.metadata.run_id, arrival.message.metadata.message_id
+        pull = make_pull_object_fn_protobuf(self._client.PullObject, self._node, run)
+        contents = dict(arrival.came)
+        names = (tree.object_id for tree in iterate_object_tree(arrival.tree))
+        left = [name for name in names if name not in contents]
+        if left:
+            contents |= _asked(lambda: pull_objects(left, pull, **PATIENCE))
+        with _readable():
+            message = inflate_object_from_contents(name, contents)
+            if not isinstance(message, Message):
+                raise TypeError
+        message.metadata.__dict__["_message_id"] = name
+        return message
+
+    def announce(self, answer: Message, seconds: float) -> Sending:
+        """Announce a reply, and send what there is room for; again after an error: it counts once.
+
+        Args:
+            answer: The reply.
+            seconds: How long it took to find.
+        """
+        with no_object_id_recompute():
+            answer.metadata.__dict__["_message_id"] = answer.object_id
+            push = PushMessagesRequest(
+                node=self._node,
+                messages_list=[message_to_proto(remove_content_from_message(answer))],
+                message_object_trees=[get_object_tree(answer)],
+                clientapp_runtime_list=[seconds],
+            )
+            objects = {
+                name: thing.deflate() for name, thing in get_all_nested_objects(answer).items()
+            }
+        now = _room_for(objects)
+        sent = Answer(
+            push=push.SerializeToString(),
+            names=tuple(now),
+            objects=tuple(now.values()),
+        )
+        data = _asked(lambda: self._client.exchange(ANSWER, sent.to_bytes()))
+        with _readable():
+            taken = Taken.from_bytes(data)
+            pushed = PushMessagesResponse.FromString(taken.pushed)
+        if taken.refused:
+            raise LinkError("the server waits for this reply no more", reason="session")
+        wanted = set(pushed.objects_to_push) - set(taken.names)
+        left = {name: content for name, content in objects.items() if name in wanted}
+        return Sending(answer.metadata.run_id, pushed.session_id, left)
+
+    def push(self, sending: Sending) -> None:
+        """Send what is left of an announced reply; again after an error.
+
+        A reply must not be announced anew for every error: once the ServerApp has seen it,
+        Flower knows no message any more that a second announcement could answer.
+        """
+        push = make_push_object_fn_protobuf(
+            self._client.PushObject, self._node, sending.run, sending.session
+        )
+
+        def push_one(name: str, content: bytes) -> None:
+            push(name, content)
+            del sending.left[name]
+
+        left = list(sending.left.items())
+        _asked(lambda: push_object_contents_from_iterable(left, push_one))
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+
+def readdressed(message: Message, node: int) -> Message:
+    """Return a new message to another node that shares the content of this one."""
+    copy, metadata = Message.__new__(Message), Metadata.__new__(Metadata)
+    vars(metadata).update(
+        vars(message.metadata), _dst_node_id=node, _message_id="", _created_at=now().timestamp()
+    )
+    vars(copy).update(vars(message), _metadata=metadata)
+    return copy
+
+
+def _room_for(objects: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return the objects that go into one request."""
+    now: dict[str, bytes] = {}
+    room = MOST_AT_ONCE
+    for name, content in objects.items():
+        if len(content) <= room and len(now) < MOST_OBJECTS:
+            now[name] = content
+            room -= len(content)
+    return now
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Turn whatever foreign bytes raise into a `LinkError`."""
+    try:
+        yield
+    except LinkError:
+        raise
+    except Exception as error:  # noqa: BLE001 - foreign bytes may raise anything
+        kind = type(error).__name__
+        raise LinkError(f"a message cannot be read: {kind}", reason="answer") from None
+
+
+def _asked(ask: Callable[[], Result]) -> Result:
+    """Ask the server, and turn whatever goes wrong into a `LinkError`."""
+    try:
+        return ask()
+    except httpx.HTTPStatusError as error:
+        raise _refusal(error.response) from None
+    except (httpx.HTTPError, OSError) as error:
+        told = str(error) or type(error).__name__
+        raise LinkError(f"the server cannot be reached: {told}", reason="unreachable") from None
+    except ObjectPushError:
+        raise LinkError("the server has this object, or waits no more", reason="session") from None
+    except (ObjectPullError, ValueError) as error:
+        raise LinkError(f"the transfer broke off: {error}", reason="unreachable") from None
+
+
+def _refusal(response: httpx.Response) -> LinkError:
+    code = response.status_code
+    if code == httpx.codes.UNAUTHORIZED:
+        return LinkError(
+            "the server does not accept this node",
+            reason="refused",
+            hint="if it should, compare the clocks: 5 s ahead is too much",
+        )
+    if code == httpx.codes.FORBIDDEN:
+        return LinkError("the message's run has ended", reason="over")
+    if code == httpx.codes.INTERNAL_SERVER_ERROR:  # Flower's answer about a run it has forgotten
+        return LinkError("the server failed", reason="failed")
+    if code > httpx.codes.INTERNAL_SERVER_ERROR or code == httpx.codes.TOO_MANY_REQUESTS:
+        return LinkError(f"the server answers {code}", reason="unreachable")
+    return LinkError(f"the server answers {code}: {response.text[:200]}", reason="answer")

@@ -1,0 +1,299 @@
+"""The one file that touches Flower's non-public names, and what our messages hold."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
+os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+import numpy as np
+from flwr.app import (
+    Array,
+    ArrayRecord,
+    ConfigRecord,
+    Error,
+    Message,
+    MetricRecord,
+    RecordDict,
+)
+from flwr.app.metadata import Metadata
+from flwr.common.constant import ErrorCode
+from flwr.serverapp import strategy as flower_strategies
+from flwr.supercore.run import Run
+from flwr.supercore.task_identity import TaskIdentity
+from numpy.typing import NDArray
+
+from fedhome.errors import UpdateError
+from fedhome.wire.layout import Layout
+
+if TYPE_CHECKING:
+    from flwr.serverapp.strategy import Strategy
+
+ARRAYS, CONFIG, METRICS, SUM = "arrays", "config", "metrics", "sum"
+EXAMPLES = "num-examples"
+_IN_ONE_PIECE = 4 << 20  # bytes of a reply; more go as arrays, which Flower sends in pieces
+SERVER_NODE = 1
+APP_RAISED = ErrorCode.CLIENT_APP_RAISED_EXCEPTION
+
+_FedAvg = flower_strategies.FedAvg
+_ON_SUMS: tuple[type[Strategy], ...] = (
+    flower_strategies.FedAvg,
+    flower_strategies.FedAvgM,
+    flower_strategies.FedProx,
+    flower_strategies.FedAdagrad,
+    flower_strategies.FedAdam,
+    flower_strategies.FedYogi,
+)
+
+
+class LazyArray(Array):
+    """An array that is serialised only if somebody asks for its bytes; never sent over a wire."""
+
+    def __init__(self, values: NDArray[Any]) -> None:
+        self.__dict__.update(
+            {
+                "dtype": str(values.dtype),
+                "shape": tuple(values.shape),
+                "stype": "numpy.ndarray",
+                "_values": values,
+            }
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "data":
+            data = Array.from_numpy_ndarray(self.__dict__["_values"]).data
+            self.__dict__["data"] = data
+            return data
+        raise AttributeError(name)
+
+    def numpy(self) -> NDArray[Any]:
+        """Return the values, as a copy that the caller may write to."""
+        return np.array(self.__dict__["_values"])
+
+
+def words_reply(message: Message, words: NDArray[Any]) -> Message:
+    """Answer a message with a sum's words, in this process alone."""
+    record = ArrayRecord()
+    record["words"] = LazyArray(words)
+    return Message(RecordDict({ARRAYS: record}), reply_to=message)
+
+
+def words_of(message: Message) -> NDArray[Any]:
+    """Return the words of such a reply.
+
+    Raises:
+        UpdateError: It holds none.
+    """
+    record = message.content.get(ARRAYS)
+    if not isinstance(record, ArrayRecord) or list(record) != ["words"]:
+        raise UpdateError("a reply came without its words")
+    return record["words"].numpy()
+
+
+def array_record(layout: Layout, flat: NDArray[np.float32], *, lazy: bool = False) -> ArrayRecord:
+    """Return one flat array as a record; its key says its layout."""
+    record = ArrayRecord()
+    record[layout.key] = LazyArray(flat) if lazy else Array(np.ascontiguousarray(flat))
+    return record
+
+
+def read_flat(layout: Layout, record: ArrayRecord, *, cast: bool = False) -> NDArray[np.float32]:
+    """Return the flat array of a record.
+
+    Args:
+        layout: The layout that it must have.
+        record: The record.
+        cast: Take numbers of another type too, as float32: some strategies compute in float64.
+
+    Raises:
+        LayoutError: It is of another layout.
+        UpdateError: Its numbers cannot be read, are not float32, or not finite.
+    """
+    arrays = [_values(array) for array in record.values()]
+    flat = arrays[0] if len(arrays) == 1 else np.zeros(0, np.float32)
+    if cast:
+        with np.errstate(over="ignore"):  # what overflows is refused as not finite
+            flat = flat.astype(np.float32, copy=False)
+    layout.check(list(record), flat)
+    return flat
+
+
+def _values(array: Array) -> NDArray[np.float32]:
+    try:
+        values = array.numpy()
+    except Exception as error:  # noqa: BLE001 - a stranger's bytes may raise anything
+        raise UpdateError(
+            f"an array came whose numbers cannot be read: {type(error).__name__}",
+            hint="homes and server must run the same version of fedhome",
+        ) from None
+    if not isinstance(values, np.ndarray):  # numpy opens whole archives too
+        raise UpdateError(f"an array came that is a {type(values).__name__}")
+    return values
+
+
+def content_of(message: Message) -> tuple[ArrayRecord, ConfigRecord]:
+    """Return the arrays and the settings of a message from the server, whatever their keys."""
+    arrays = [r for r in message.content.values() if isinstance(r, ArrayRecord)]
+    configs = [r for r in message.content.values() if isinstance(r, ConfigRecord)]
+    return (
+        arrays[0] if arrays else ArrayRecord(),
+        configs[0] if configs else ConfigRecord(),
+    )
+
+
+def reply(
+    message: Message,
+    metrics: Mapping[str, float | int | list[float]],
+    arrays: ArrayRecord | None = None,
+) -> Message:
+    """Answer a message with metrics, and with arrays after training."""
+    content = RecordDict({METRICS: MetricRecord(dict(metrics))})
+    if arrays is not None:
+        content[ARRAYS] = arrays
+    return Message(content, reply_to=message)
+
+
+def with_sum(content: RecordDict, told: Mapping[str, int | str | bytes]) -> RecordDict:
+    """Return a message's content with what a sum needs beside it; the content is not copied."""
+    return RecordDict({**content, SUM: ConfigRecord(dict(told))})
+
+
+def with_config(told: Mapping[str, int | str | bytes]) -> RecordDict:
+    """Return a message's content that holds settings alone."""
+    return RecordDict({CONFIG: ConfigRecord(dict(told))})
+
+
+def sum_of(message: Message) -> ConfigRecord | None:
+    """Return what a message says of a sum; None where it asks for none."""
+    record = message.content.get(SUM)
+    return record if isinstance(record, ConfigRecord) else None
+
+
+def blob_reply(message: Message, blobs: Mapping[str, bytes]) -> Message:
+    """Answer a message with bytes by name; they travel as they are.
+
+    Over a network, Flower asks for each of its objects by itself: bytes that are settings come in
+    three requests, bytes that are arrays in seven, but cut into pieces where they are many.
+    """
+    if sum(map(len, blobs.values())) <= _IN_ONE_PIECE:
+        return Message(RecordDict({CONFIG: ConfigRecord(dict(blobs))}), reply_to=message)
+    record = ArrayRecord()
+    for name, data in blobs.items():
+        record[name] = Array("uint8", (len(data),), "fedhome.bytes", data)
+    return Message(RecordDict({ARRAYS: record}), reply_to=message)
+
+
+def blobs_of(message: Message) -> dict[str, bytes]:
+    """Return the bytes by name of a reply.
+
+    Raises:
+        UpdateError: It is an error, or holds something else.
+    """
+    if message.has_error():
+        raise UpdateError(message.error.reason or f"error {message.error.code}")
+    settings, arrays = message.content.get(CONFIG), message.content.get(ARRAYS)
+    if isinstance(arrays, ArrayRecord):
+        return {name: bytes(array.data) for name, array in arrays.items()}
+    if not isinstance(settings, ConfigRecord):
+        raise UpdateError("a reply came without its bytes")
+    return {name: data for name, data in settings.items() if isinstance(data, bytes)}
+
+
+def failure(message: Message, reason: str, code: int = APP_RAISED) -> Message:
+    """Answer a message with an error."""
+    return Message(Error(code, reason), reply_to=message)
+
+
+def take_identity(run_id: int) -> None:
+    """Let this process create messages as the server of a run."""
+    TaskIdentity.run_id = run_id
+    TaskIdentity.node_id = SERVER_NODE
+    TaskIdentity.task_id = run_id
+
+
+def empty_run(run_id: int) -> Run:
+    """Return Flower's description of a run that only we know of."""
+    return Run.create_empty(run_id)
+
+
+@contextmanager
+def light_messages(strategy: Strategy) -> Iterator[None]:
+    """Let Flower's averaging strategies make their messages at a tenth of the cost.
+
+    A round's messages differ in their receiver alone, but Flower checks every argument of every
+    one anew. A strategy that makes its messages in a way of its own is left alone.
+    """
+    changed: list[flower_strategies.FedAvg] = []
+    inner: object = strategy
+    while inner is not None:
+        if (
+            isinstance(inner, _FedAvg)
+            and type(inner)._construct_messages is _FedAvg._construct_messages  # noqa: SLF001
+        ):
+            vars(inner)["_construct_messages"] = alike
+            changed.append(inner)
+        inner = vars(inner).get("strategy")
+    try:
+        yield
+    finally:
+        for averaging in changed:
+            del vars(averaging)["_construct_messages"]
+
+
+def alike(record: RecordDict, node_ids: Sequence[int], message_type: str) -> list[Message]:
+    """Return messages to several nodes that differ in nothing else."""
+    if not node_ids:
+        return []
+    first = Message(content=record, message_type=message_type, dst_node_id=node_ids[0])
+    messages = [first]
+    for node in node_ids[1:]:
+        message, metadata = Message.__new__(Message), Metadata.__new__(Metadata)
+        vars(metadata).update(vars(first.metadata), _dst_node_id=node)
+        vars(message).update(vars(first), _metadata=metadata)
+        messages.append(message)
+    return messages
+
+
+def stamp(messages: Iterable[Message], first: int) -> list[str]:
+    """Number messages as Flower's link would, and return their identifiers."""
+    names = []
+    for place, message in enumerate(messages):
+        name = f"{first + place}"
+        message.metadata.__dict__["_message_id"] = name
+        names.append(name)
+    return names
+
+
+def sums_suffice(strategy: Strategy) -> bool:
+    """Say whether a strategy gives the same result from exact means of groups of homes.
+
+    A strategy may say so itself with an attribute ``works_on_sums``. Of Flower's own, those
+    do that average replies by their numbers of examples and do no more with single ones.
+    """
+    said = getattr(strategy, "works_on_sums", None)
+    if said is not None:
+        return bool(said)
+    if isinstance(strategy, flower_strategies.DifferentialPrivacyClientSideFixedClipping):
+        return strategy.accountant is None and sums_suffice(strategy.strategy)
+    if not isinstance(strategy, _FedAvg):
+        return False
+    own = (strategy.train_metrics_aggr_fn, strategy.evaluate_metrics_aggr_fn)
+    if any(
+        function.__module__ != _FedAvg.__module__.replace("fedavg", "strategy_utils")
+        for function in own
+    ):
+        return False
+    if strategy.weighted_by_key != EXAMPLES:
+        return False
+    return type(strategy) in _ON_SUMS or (type(strategy).aggregate_train is _FedAvg.aggregate_train)
+
+
+def quiet() -> None:
+    """Let Flower log warnings only: progress is shown by us."""
+    logging.getLogger("flwr").setLevel(logging.WARNING)

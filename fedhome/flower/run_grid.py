@@ -1,0 +1,267 @@
+"""A run of an app over Flower's grid, with this process as its ServerApp.
+
+A home announces a reply and sends its content afterwards. Flower's own grid waits for each
+content in turn and for nothing else meanwhile; here, what is on its way is looked for again and
+again, so that no home holds up another, however slow its line is.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+
+import httpx
+from flwr.app import Message
+from flwr.app.error import Error
+from flwr.app.message import make_message
+from flwr.common.constant import ErrorCode, SubStatus
+from flwr.common.serde import message_from_proto, run_from_proto
+from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, ObjectTree
+from flwr.proto.message_pb2 import Message as MessageProto
+from flwr.proto.runtime_pb2 import (
+    AcquireTaskRequest,
+    PullAppMessagesRequest,
+    PullTaskInputRequest,
+    PushTaskOutputRequest,
+    SendTaskHeartbeatRequest,
+)
+from flwr.serverapp import Grid
+from flwr.supercore.constant import TaskType
+from flwr.supercore.heartbeat import HeartbeatSender
+from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
+from flwr.supercore.inflatable.inflatable_protobuf_utils import make_pull_object_fn_protobuf
+from flwr.supercore.inflatable.inflatable_utils import (
+    ObjectPullError,
+    ObjectUnavailableError,
+    inflate_object_from_contents,
+)
+from flwr.supercore.interceptors import (
+    RuntimeVersionHttpInterceptor,
+    SuperExecAuthHttpInterceptor,
+)
+from flwr.supercore.retry.retry_invoker import RetryInvoker, exponential
+from flwr.supercore.runtime import RuntimeHttpClient
+from flwr.supercore.task_identity import TaskIdentity
+from flwr.superlink.grid import HttpGrid
+from google.protobuf.wrappers_pb2 import BytesValue, UInt64Value
+
+from fedhome.errors import RunError
+from fedhome.flower.superlink import LOOPBACK, Control
+from fedhome.wire.exchange import CHANGES, HOLD_S, Changes
+
+_START_S = 60.0  # so long a SuperLink is waited for
+_POLL_S = 0.2
+_KEPT_S = 300.0  # Flower itself gives a transfer up after 180 s of silence
+_FIRST_LOOK_S, _LOOK_AGAIN_S, _LONGEST_LOOK_S = 0.02, 0.05, 0.5
+_ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
+
+
+class _Arriving:
+    """A reply that was announced, and what has come of its content.
+
+    Args:
+        proto: The reply, without its content.
+        tree: Names of the objects that its content consists of.
+    """
+
+    def __init__(self, proto: MessageProto, tree: ObjectTree) -> None:
+        self.name: str = proto.metadata.message_id
+        self.answers: str = proto.metadata.reply_to_message_id
+        self._proto = proto
+        self._left = [one.object_id for one in iterate_object_tree(tree)]
+        self._came: dict[str, bytes] = {}
+        self._due, self._wait_s = 0.0, _FIRST_LOOK_S
+        self.since = time.monotonic()
+
+    def look(self, pull: Callable[[str], bytes]) -> Message | None:
+        """Return the reply, if all of it is there; an error reply, if it will never be."""
+        if time.monotonic() < self._due:
+            return None
+        try:
+            while self._left:
+                self._came[self._left[-1]] = pull(self._left[-1])
+                self._left.pop()
+        except ObjectUnavailableError:
+            self._due = time.monotonic() + self._wait_s
+            self._wait_s = min(2 * self._wait_s, _LONGEST_LOOK_S)
+            return None
+        except ObjectPullError as error:
+            metadata = message_from_proto(self._proto).metadata
+            lost = Error(ErrorCode.MESSAGE_UNAVAILABLE, f"the reply did not come whole: {error}")
+            return make_message(metadata=metadata, error=lost)
+        message = inflate_object_from_contents(self.name, self._came)
+        assert isinstance(message, Message)
+        message.metadata.__dict__["_message_id"] = self.name
+        return message
+
+
+class RunGrid(HttpGrid):
+    """Flower's grid over nodes, which waits for no reply that is still on its way.
+
+    The first request that does not reach the SuperLink raises `httpx.HTTPError`: Flower's own
+    retries wait for a SuperLink that has forgotten the run, and raise SIGINT.
+
+    Args:
+        port: The SuperLink's port.
+        token: What proves that the run is this process's.
+    """
+
+    def __init__(self, port: int, token: str) -> None:
+        super().__init__(f"{LOOPBACK}:{port}", insecure=True, token=token)
+        self._retry_invoker = _impatient()
+        self._arriving: dict[str, _Arriving] = {}
+        self._seen = 0
+
+    @property
+    def client(self) -> RuntimeHttpClient:
+        """The connection to the SuperLink."""
+        return self._runtime_client
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Return the replies that are there, whole."""
+        wanted = set(message_ids)
+        asked = wanted - {one.answers for one in self._arriving.values()}
+        if asked:
+            request = PullAppMessagesRequest(message_ids=sorted(asked))
+            told = self.client.PullMessages(request)
+            for proto, tree in zip(told.messages_list, told.message_object_trees, strict=True):
+                arriving = _Arriving(proto, tree)
+                self._arriving[arriving.name] = arriving
+        self._forget(wanted)
+        run = self.run.run_id
+        pull = make_pull_object_fn_protobuf(self.client.PullObject, self.node, run)
+        came = []
+        for arriving in [one for one in self._arriving.values() if one.answers in wanted]:
+            message = arriving.look(pull)
+            if message is None:
+                continue
+            del self._arriving[arriving.name]
+            came.append(message)
+            if not message.has_error():
+                self.client.ConfirmMessageReceived(
+                    ConfirmMessageReceivedRequest(
+                        node=self.node, run_id=run, message_object_id=arriving.name
+                    )
+                )
+        return came
+
+    def wait(self, seconds: float) -> None:
+        """Return when homes have sent anything since this was asked last, or after some time.
+
+        Args:
+            seconds: How long, at most.
+        """
+        if self._arriving:  # what is on its way is looked for meanwhile
+            seconds = min(seconds, _LOOK_AGAIN_S)
+        asked = Changes(seen=self._seen, wait_ms=round(1000 * min(seconds, HOLD_S)))
+        told = self.client._unary_unary(  # noqa: SLF001 - Flower has no words for it
+            path=CHANGES,
+            rpc_method=CHANGES,
+            request=BytesValue(value=asked.to_bytes()),
+            response_type=UInt64Value,
+        )
+        self._seen = told.value
+
+    def _forget(self, wanted: set[str]) -> None:
+        """Forget replies that nobody waits for any more."""
+        oldest = time.monotonic() - _KEPT_S
+        for one in list(self._arriving.values()):
+            if one.answers not in wanted and one.since < oldest:
+                del self._arriving[one.name]
+
+
+@contextmanager
+def run_grid(port: int, secret: bytes, app: bytes) -> Iterator[Grid]:
+    """Open a run of an app, with this process as its ServerApp, and give its grid.
+
+    Runs that were open before are ended. The run is finished when the context ends. A SuperLink
+    that ends takes the run with it, since its state is in memory; so the first request that does
+    not reach it raises, and whoever called begins anew.
+
+    Args:
+        port: The SuperLink's port.
+        secret: The SuperLink's.
+        app: The app's bundle.
+
+    Raises:
+        RunError: The SuperLink gives the run to somebody else.
+        httpx.HTTPError: The SuperLink is away, here or in any method of the grid.
+    """
+    control = Control(port)
+    try:
+        _once_up(control.stop_runs)
+        run = control.start_run(app)
+    finally:
+        control.close()
+    grid = RunGrid(port, _token(port, secret, run))
+    client = grid.client
+    heart = HeartbeatSender(partial(_beat, client))
+    told = client.PullTaskInput(PullTaskInputRequest())
+    TaskIdentity.task_id, TaskIdentity.run_id = told.task_id, told.run.run_id
+    TaskIdentity.node_id = told.context.node_id
+    grid.set_run(run_from_proto(told.run))
+    status, details = SubStatus.FAILED, "the server's process ended"
+    heart.start()
+    try:
+        yield grid
+        status, details = SubStatus.COMPLETED, ""
+    finally:
+        if heart.is_running:
+            heart.stop()
+        with suppress(httpx.HTTPError):
+            client.PushTaskOutput(PushTaskOutputRequest(sub_status=status, details=details))
+        grid.close()
+
+
+def _token(port: int, secret: bytes, run: int) -> str:
+    """Take the task of a run, as Flower's SuperExec would, and return what proves it."""
+    client = RuntimeHttpClient(
+        f"http://{LOOPBACK}:{port}",
+        interceptors=[
+            RuntimeVersionHttpInterceptor(component_name="fedhome"),
+            SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods={_ACQUIRE}),
+        ],
+        retry_invoker=_impatient(),
+    )
+    try:
+        told = client.AcquireTask(AcquireTaskRequest(supported_task_types=[TaskType.SERVER_APP]))
+    finally:
+        client.close()
+    if not told.token or told.task.run_id != run:
+        raise RunError(
+            "the SuperLink has given this run to another process",
+            hint="one server process at a time: end the other one",
+        )
+    token: str = told.token
+    return token
+
+
+def _once_up(ask: Callable[[], None]) -> None:
+    """Ask a SuperLink that may be starting."""
+    deadline = time.monotonic() + _START_S
+    while True:
+        try:
+            return ask()
+        except httpx.TransportError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(_POLL_S)
+
+
+def _impatient() -> RetryInvoker:
+    """Return what asks again after a timeout, and after nothing else."""
+    return RetryInvoker(
+        wait_gen_factory=lambda: exponential(max_delay=2),
+        recoverable_exceptions=httpx.TimeoutException,
+        max_tries=5,
+        max_time=None,
+    )
+
+
+def _beat(client: RuntimeHttpClient) -> bool:
+    """Tell the SuperLink that this process is alive; an error shows where the grid is used."""
+    with suppress(httpx.HTTPError):
+        client.SendTaskHeartbeat(SendTaskHeartbeatRequest())
+    return True

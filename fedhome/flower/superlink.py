@@ -1,0 +1,215 @@
+"""The server's end of Flower: the SuperLink and what the server's own processes ask of it.
+
+All of it speaks over loopback, where Flower's Control API knows no authentication: whoever
+reaches this port owns the fleet's messages, so only the front's paths are let through.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
+os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
+
+import httpx
+from flwr.cli.build import build_fab_from_files
+from flwr.common.serde import run_from_proto
+from flwr.proto.control_pb2 import (
+    ListNodesRequest,
+    ListRunsRequest,
+    RegisterNodeRequest,
+    StartRunRequest,
+    StopRunRequest,
+    UnregisterNodeRequest,
+)
+from flwr.proto.fab_pb2 import Fab as FabProto
+from flwr.supercore.constant import FLWR_IN_MEMORY_DB_NAME
+from flwr.supercore.control.control_http_client import ControlHttpClient
+from flwr.supercore.interceptors import (
+    RuntimeVersionHttpInterceptor,
+)
+
+from fedhome.errors import RunError
+
+LOOPBACK = "127.0.0.1"
+FLEET_PATHS = tuple(
+    f"/v1/fleet/{name}"
+    for name in (
+        "activate-node",
+        "deactivate-node",
+        "send-node-heartbeat",
+        "pull-messages",
+        "push-messages",
+        "get-run",
+        "get-fab",
+        "push-object",
+        "pull-object",
+        "confirm-message-received",
+    )
+)
+"""What Flower's own SuperNodes need, and homes for what is too large for our own paths
+(:mod:`fedhome.wire.exchange`). They register with us, not with Flower: those two paths are shut."""
+
+_IDLE = {
+    "ControlEventLogMiddleware",
+    "ControlLicenseMiddleware",
+    "ControlSensitiveResponseMiddleware",
+    "FleetEventLogMiddleware",
+    "RuntimeTracingMiddleware",
+}
+"""What does nothing in a SuperLink such as ours, and takes a fifth of each request's time."""
+
+
+class NodeState(NamedTuple):
+    """A node: its number, its public key (PEM), whether it is there, and whether it is no more.
+
+    Flower never takes a key again whose node it was told to forget.
+    """
+
+    node: int
+    key: bytes
+    online: bool
+    gone: bool = False
+
+
+def serve_superlink(port: int, secret: bytes) -> None:
+    """Run a SuperLink on loopback until the process is told to stop.
+
+    It runs no ServerApp itself (Flower's isolation mode "process"), so that it survives what
+    happens to one; it authenticates nodes, and lets none register itself. Its state ends with
+    the process; whoever uses it must then begin anew, which costs the round in flight. (A
+    database on disk made a round four times as long, and every run has its own checkpoints.)
+
+    Args:
+        port: The port on loopback.
+        secret: What a process that wants to run ServerApps must know.
+    """
+    # The SuperLink alone needs these; they cost a second and 60 MB.
+    import uvicorn  # noqa: PLC0415
+    from flwr.common.constant import (  # noqa: PLC0415
+        ISOLATION_MODE_PROCESS,
+        TRANSPORT_TYPE_GRPC_RERE,
+    )
+    from flwr.superlink.cli.flower_superlink import SuperLinkLifespan  # noqa: PLC0415
+    from flwr.superlink.config_loader import (  # noqa: PLC0415
+        SuperLinkLifespanConfig,
+        load_control_authn_plugin,
+    )
+    from flwr.superlink.main import create_app  # noqa: PLC0415
+
+    from fedhome.flower.exchange_server import Exchange  # noqa: PLC0415
+    from fedhome.ops.serving import Serving  # noqa: PLC0415
+
+    config = SuperLinkLifespanConfig(
+        control_address="",
+        health_server_address=None,
+        host=LOOPBACK,
+        port=port,
+        insecure=True,
+        certificates=None,
+        superexec_auth_secret=secret,
+        authn_plugin=load_control_authn_plugin(),
+        event_log_plugin=None,
+        fleet_event_log_plugin=None,
+        enable_event_log=False,
+        artifact_provider=None,
+        enable_supernode_auth=True,
+        fleet_api_type=TRANSPORT_TYPE_GRPC_RERE,
+        fleet_api_address=None,
+        simulation=False,
+        ssl_ca_certfile=None,
+        ssl_certfile=None,
+        ssl_keyfile=None,
+        database=FLWR_IN_MEMORY_DB_NAME,
+        isolation=ISOLATION_MODE_PROCESS,
+        runtime_dependency_install=False,
+    )
+    app = create_app(config, SuperLinkLifespan)
+    app.user_middleware = [
+        one for one in app.user_middleware if getattr(one.cls, "__name__", "") not in _IDLE
+    ]
+    exchange = Exchange(app)
+    serving = uvicorn.Config(
+        exchange,
+        host=LOOPBACK,
+        port=port,
+        access_log=False,
+        log_level="warning",
+        timeout_keep_alive=60,
+        timeout_graceful_shutdown=3,
+    )
+    Serving(serving, exchange.end).run()
+
+
+class Control:
+    """Flower's Control API on loopback.
+
+    Args:
+        port: The SuperLink's port.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._client = ControlHttpClient(
+            f"http://{LOOPBACK}:{port}",
+            interceptors=[RuntimeVersionHttpInterceptor(component_name="fedhome")],
+        )
+
+    def nodes(self) -> list[NodeState]:
+        """Return the nodes that are or were registered."""
+        told = self._client.ListNodes(ListNodesRequest()).nodes_info
+        return [
+            NodeState(n.node_id, n.public_key, n.status == "online", n.status == "unregistered")
+            for n in told
+        ]
+
+    def register(self, key: bytes) -> int:
+        """Register a node by its public key (PEM), and return its number.
+
+        Raises:
+            httpx.HTTPError: The SuperLink refuses or is away.
+        """
+        number: int = self._client.RegisterNode(RegisterNodeRequest(public_key=key)).node_id
+        return number
+
+    def unregister(self, node: int) -> None:
+        """Let a node be known no more; that one is not known is no error."""
+        with suppress(httpx.HTTPStatusError):
+            self._client.UnregisterNode(UnregisterNodeRequest(node_id=node))
+
+    def start_run(self, bundle: bytes) -> int:
+        """Announce a run of an app, and return its number.
+
+        Raises:
+            RunError: The SuperLink refuses.
+        """
+        request = StartRunRequest(fab=FabProto(content=bundle))
+        try:
+            number: int = self._client.StartRun(request).run_id
+        except httpx.HTTPStatusError as error:
+            raise RunError(f"the SuperLink refuses the run: {error.response.text[:300]}") from None
+        return number
+
+    def stop_runs(self) -> None:
+        """End all runs that a server process left behind: their homes' answers are of no use."""
+        for number, run in self._client.ListRuns(ListRunsRequest()).run_dict.items():
+            if run_from_proto(run).status.status != "finished":
+                with suppress(httpx.HTTPStatusError):
+                    self._client.StopRun(StopRunRequest(run_id=number))
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+
+def bundle(files: Mapping[str, bytes | Path]) -> bytes:
+    """Return Flower's bundle of an app.
+
+    Args:
+        files: Content or place of each file by its path in the app.
+    """
+    data: bytes = build_fab_from_files(files)[0]
+    return data

@@ -1,0 +1,1 @@
+"""Keys: what signs, what seals, and how one is derived from another."""

@@ -1,0 +1,1 @@
+"""What keeps processes going: children, services, certificates, requests that wait."""

@@ -1,0 +1,1 @@
+"""The plan: every setting of a run, and what its aggregation comes to."""

@@ -1,0 +1,99 @@
+"""What a plan's aggregation comes to: the protocol's parameters, and what homes insist on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fedhome.errors import ParameterError, PlanError
+from fedhome.plan.settings import Plan
+from fedhome.secagg import Parameters, Policy
+from fedhome.secagg.lanes import Lanes
+from fedhome.secagg.parameters import fewest_in_a_sum
+
+
+def parameters_of(plan: Plan, homes: int) -> Parameters:
+    """Return the protocol's parameters for a round of all homes of a simulation.
+
+    Raises:
+        PlanError: They cannot keep their promises.
+    """
+    settings = plan.aggregation
+    group = -(-homes // settings.groups)
+    try:
+        return Parameters.derive(
+            homes=max(1, min(group, round(group * plan.rounds.fraction))),
+            pool=group,
+            eligible=homes,
+            corrupt=settings.corrupt,
+            dropped=settings.dropped,
+            min_cohort=settings.min_cohort,
+            committee=settings.committee,
+        )
+    except ParameterError as error:
+        raise PlanError([error.message], hint=error.hint) from None
+
+
+def least_in_a_sum(plan: Plan, *, fleet: int, roster: int) -> int:
+    """Return how many homes must be in a sum.
+
+    Args:
+        plan: The plan.
+        fleet: Homes in the fleet.
+        roster: Homes that take part in the sum.
+    """
+    settings = plan.aggregation
+    return max(
+        fewest_in_a_sum(roster, dropped=settings.dropped, min_cohort=settings.min_cohort),
+        policy_of(plan).least_sum(fleet, roster=roster, groups=settings.groups),
+    )
+
+
+def check_groups(plan: Plan, homes: int) -> str:
+    """Return why a plan's groups of so many homes hold too little; empty when they do not."""
+    settings = plan.aggregation
+    roster = int(homes * plan.rounds.fraction) // settings.groups
+    least = least_in_a_sum(plan, fleet=homes, roster=roster)
+    if roster >= least:
+        return ""
+    return (
+        f"{roster} homes are asked in each of {settings.groups} group(s), but no sum is opened "
+        f"over fewer than {least}: that follows from aggregation.min_cohort = "
+        f"{settings.min_cohort} and aggregation.corrupt = {settings.corrupt}. Take fewer groups, "
+        'more homes or a smaller share; or set aggregation.mode = "plain" where nothing has to be '
+        "kept from the server"
+    )
+
+
+def policy_of(plan: Plan) -> Policy:
+    """Return what the homes of a plan insist on."""
+    settings = plan.aggregation
+    return Policy(
+        min_cohort=settings.min_cohort,
+        corrupt=settings.corrupt,
+        least_share=0.5 * plan.rounds.fraction,
+    )
+
+
+def lines(plan: Plan, homes: int) -> list[tuple[str, str]]:
+    """Return the derived parameters for so many homes as rows of a table: what, and why.
+
+    Raises:
+        PlanError: They cannot keep their promises.
+    """
+    settings = plan.aggregation
+    try:
+        lanes = Lanes.of(settings.bits, homes)
+    except ParameterError as error:
+        raise PlanError([error.message], hint=error.hint) from None
+    size = _bytes_a_number(lanes)
+    derived = parameters_of(plan, homes)
+    least = least_in_a_sum(plan, fleet=homes, roster=derived.homes)
+    return [
+        *replace(derived, a_min=max(derived.a_min, least)).lines(),
+        ("a number of an update", f"{settings.bits} bits in {size:.3g} bytes ({lanes.name})"),
+    ]
+
+
+def _bytes_a_number(lanes: Lanes) -> float:
+    many = 3 << 10
+    return lanes.words(many) * lanes.dtype.itemsize / many

@@ -1,0 +1,381 @@
+"""The plan: every setting of a run, typed, from TOML and ``--set``; the only home of defaults."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from fedhome.errors import PlanError
+from fedhome.plan.overrides import fault_of, merge, parse_set, read_toml
+
+Kind = Literal["regression", "binary", "multi-class"]
+EngineName = Literal["vector", "sequential", "ray"]
+AggregationMode = Literal["secure", "ideal", "plain"]
+
+DEVICES = re.compile(r"cpu|cuda(:\d+)?")
+"""Where the vector engine can compute."""
+
+SYNTHETIC_HOMES = 100
+"""Synthetic homes where a plan names no number."""
+
+SECURE_HOMES = 200
+"""Simulations of up to so many homes are secure by default, larger ones ideal."""
+
+
+class Section(BaseModel):
+    """A frozen table of the plan; unknown names are refused."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False
+    )
+
+
+class Data(Section):
+    """Where the homes' data comes from and how it becomes examples."""
+
+    source: str = Field(
+        "synthetic", description='"synthetic", a named set, a folder, or "module:attribute"'
+    )
+    homes: int | None = Field(
+        None, ge=1, description="synthetic homes (100 if unset); of other sources, at most so many"
+    )
+    days: int = Field(35, ge=2, description="days of readings of each synthetic home")
+    target: str = Field("load_kwh", description="column to predict")
+    features: tuple[str, ...] = Field((), description="columns used now; empty: all numeric ones")
+    lags: tuple[int, ...] = Field(
+        (1, 2, 3, 23, 24, 25), description="earlier targets, in steps before the predicted time"
+    )
+    horizon: int = Field(1, ge=0, description="steps ahead; 0: predict a row from its own columns")
+    calendar: bool = Field(default=True, description="add hour and weekday of the predicted time")
+    time_zone: str = Field("", description="zone of times that carry none; empty: UTC")
+    scale: Literal["home", "none"] = Field(
+        "home", description="standardise by the home's own training rows, or leave as they are"
+    )
+    split: tuple[float, float, float] = Field(
+        (0.6, 0.2, 0.2), description="shares in time for training, validation and test"
+    )
+    split_by: Literal["time", "class"] = Field(
+        "time", description="in time over all rows, or in time within each class"
+    )
+    gap: int = Field(24, ge=0, description="rows left out between the parts")
+    history_days: float | None = Field(
+        None, gt=0, description="keep only the last days before the test part (cold start)"
+    )
+    min_rows: int = Field(8, ge=1, description="homes with fewer training rows are left out")
+
+
+class Task(Section):
+    """What is predicted and how it is scored."""
+
+    kind: Kind = "regression"
+    classes: tuple[str, ...] = Field((), description="class names; empty: those of the data")
+    score: str = Field("", description="metric that ranks models; empty: the kind's own")
+
+
+class Model(Section):
+    """The module that every home trains."""
+
+    name: str = Field("mlp", description='"mlp", or a callable of yours as "module:attribute"')
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (64, 64), description="widths of the hidden layers"
+    )
+    dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    norm: Literal["none", "layer", "group"] = "none"
+    args: dict[str, Any] = Field(default_factory=dict, description="arguments of your callable")
+
+
+class Train(Section):
+    """Local learning in a home."""
+
+    optimiser: Literal["sgd", "adam"] = "sgd"
+    learning_rate: float = Field(0.05, gt=0)
+    momentum: float = Field(0.0, ge=0, lt=1)
+    weight_decay: float = Field(0.0, ge=0)
+    batch_size: int = Field(32, ge=1)
+    epochs: int = Field(2, ge=1, description="passes over the home's data in a round")
+    clip_norm: float | None = Field(None, gt=0, description="greatest L2 norm of a gradient")
+    proximal_mu: float = Field(0.0, ge=0, description="pull towards the round's start (FedProx)")
+
+
+class Strategy(Section):
+    """The server's aggregation: any Flower strategy."""
+
+    name: str = Field("fedavg", description='a Flower strategy, or yours as "module:attribute"')
+    args: dict[str, Any] = Field(default_factory=dict, description="its own arguments")
+    wrap: str = Field("", description="a wrapper around it, such as a privacy wrapper of Flower's")
+    wrap_args: dict[str, Any] = Field(default_factory=dict, description="the wrapper's arguments")
+    works_on: Literal["auto", "sums", "updates"] = Field(
+        "auto", description="what it needs to see: sums of groups, or every single update"
+    )
+
+
+class Aggregation(Section):
+    """How updates become sums, and who sees what (docs/security.md)."""
+
+    mode: Literal["auto", "secure", "ideal", "plain"] = Field(
+        "auto",
+        description="secure: the server learns sums alone; ideal: the very same sums in a "
+        "simulation, without cryptography; plain: the server sees every update; auto: secure, "
+        "but ideal in simulations of many homes",
+    )
+    bits: int = Field(16, ge=4, le=24, description="bits of a number in fixed point, with its sign")
+    clip: float | None = Field(
+        None, gt=0, description="greatest size of an update; unset: follows the fleet's updates"
+    )
+    clip_in: Literal["linf", "l2"] = Field(
+        "linf", description="size of an update: its largest number, or its L2 norm"
+    )
+    weight_cap: int | None = Field(
+        None, ge=1, description="greatest weight of a home; unset: from a secure count at the start"
+    )
+    groups: int = Field(
+        1, ge=1, description="sums a round: a strategy that needs single updates sees one for each"
+    )
+    committee: int | None = Field(
+        None, ge=3, description="homes that open the sums; unset: from corrupt and dropped"
+    )
+    min_cohort: int = Field(5, ge=2, description="no sum over fewer homes is ever opened")
+    corrupt: float = Field(0.1, ge=0, lt=1 / 3, description="share of homes that may be corrupt")
+    dropped: float = Field(
+        0.3, ge=0, lt=1, description="share of a round's homes that may vanish before it is opened"
+    )
+
+
+class Rounds(Section):
+    """How the rounds are driven."""
+
+    count: int = Field(10, ge=1)
+    fraction: float = Field(1.0, gt=0, le=1, description="share of the homes asked in a round")
+    quorum: float = Field(0.5, gt=0, le=1, description="share of the asked that must answer")
+    deadline_s: float = Field(3600.0, gt=0, description="replies after so many seconds are late")
+    evaluate_fraction: float = Field(1.0, ge=0, le=1)
+    patience: int | None = Field(None, ge=1, description="stop after rounds without improvement")
+    checkpoint_every: int = Field(1, ge=1)
+    max_examples: int = Field(
+        1_000_000, ge=1, description="greatest weight (number of examples) that a home may claim"
+    )
+
+
+class Personalise(Section):
+    """What each home makes of the global model at the end."""
+
+    name: str = Field("fine-tune", description='"fine-tune", "none", or "module:attribute"')
+    epochs: int = Field(30, ge=1, description="most passes of fine-tuning")
+    local_epochs: int = Field(60, ge=1, description="most passes of the local-only baseline")
+    patience: int = Field(8, ge=1, description="passes without improvement before a baseline stops")
+    rates: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        (0.3, 1.0),
+        min_length=1,
+        description="learning rates tried, as multiples of train.learning_rate",
+    )
+    gate: bool = Field(
+        default=True, description="keep what the home's own validation data says is best"
+    )
+    refit: bool = Field(default=True, description="fine-tune once more on training + validation")
+
+
+class Faults(Section):
+    """Homes that fail on purpose, in a simulation."""
+
+    dropout: float = Field(0.0, ge=0, lt=1, description="chance that a home is silent in a round")
+    stragglers: float = Field(0.0, ge=0, le=1, description="share of homes that are slow")
+    slowdown: float = Field(10.0, ge=1, description="how much slower they are")
+    step_s: float = Field(0.01, gt=0, description="simulated seconds of an ordinary training step")
+
+
+class Engine(Section):
+    """What computes a simulation."""
+
+    name: EngineName = "vector"
+    threads: int = Field(
+        0,
+        ge=0,
+        description="worker threads (of each Ray shard), and processes of a secure "
+        "simulation's parties; 0: one for each core",
+    )
+    device: str = Field(
+        "cpu", description='where the vector engine trains: "cpu", "cuda" or "cuda:N" (one GPU)'
+    )
+    kernel: Literal["auto", "fused", "traced", "eager"] = Field(
+        "auto", description="how the vector engine trains; auto takes the fastest that fits"
+    )
+    ray_address: str = Field("", description="an existing Ray cluster; empty: this machine")
+    ray_shards: int = Field(0, ge=0, description="Ray actors; 0: one for each core")
+
+
+class Plan(Section):
+    """Every setting of a run.
+
+    Load one with :meth:`load`; :meth:`check` says what does not fit together.
+    """
+
+    name: str = Field("default", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    seed: int = Field(1, ge=0, lt=2**63)
+    data: Data = Data()
+    task: Task = Task()
+    model: Model = Model()
+    train: Train = Train()
+    strategy: Strategy = Strategy()
+    aggregation: Aggregation = Aggregation()
+    rounds: Rounds = Rounds()
+    personalise: Personalise = Personalise()
+    faults: Faults = Faults()
+    engine: Engine = Engine()
+
+    @classmethod
+    def load(
+        cls, path: Path | str | None = None, *, sets: Sequence[str] = (), **sections: Any
+    ) -> Plan:
+        """Read a plan from TOML, change single settings, and check it.
+
+        Args:
+            path: A TOML file; None for the defaults.
+            sets: Settings as ``"section.key=value"``, the value in TOML's notation or
+                plain text.
+            sections: Whole or partial tables, such as ``train={"epochs": 1}``.
+
+        Raises:
+            PlanError: All faults at once: unknown names, wrong values, and what does not
+                fit together.
+        """
+        where = str(path) if path else "the plan"
+        table = read_toml(Path(path)) if path else {}
+        merge(table, sections)
+        for setting in sets:
+            merge(table, parse_set(setting))
+        return cls.parse(table, where=where)
+
+    @classmethod
+    def parse(cls, table: Mapping[str, Any], *, where: str = "the plan") -> Plan:
+        """Build a checked plan from nested tables.
+
+        Raises:
+            PlanError: All faults at once.
+        """
+        try:
+            plan = cls.model_validate(table)
+        except ValidationError as error:
+            raise PlanError(
+                [fault_of(dict(item)) for item in error.errors()],
+                where=where,
+                hint="`fedhome plan explain` lists every setting with its meaning",
+            ) from None
+        if faults := plan.check():
+            raise PlanError(faults, where=where)
+        return plan
+
+    def check(self) -> list[str]:
+        """Return what does not fit together, one plain sentence each; empty when all does."""
+        return _faults(self)
+
+    def change(self, **sections: Mapping[str, Any] | str | int) -> Plan:
+        """Return a checked copy with some settings replaced.
+
+        Raises:
+            PlanError: The changed plan does not hold.
+        """
+        table = self.model_dump()
+        merge(table, sections)
+        return Plan.parse(table)
+
+    def aggregation_mode(self, homes: int) -> AggregationMode:
+        """Return how a simulation of so many homes adds updates up."""
+        mode = self.aggregation.mode
+        if mode == "auto":
+            return "secure" if homes <= SECURE_HOMES else "ideal"
+        return mode
+
+    def to_toml(self) -> str:
+        """Return the whole resolved plan as TOML (unset settings are left out)."""
+        return tomli_w.dumps(json.loads(self.model_dump_json(exclude_none=True)))
+
+
+def _faults(plan: Plan) -> list[str]:
+    data, train, rounds = plan.data, plan.train, plan.rounds
+    faults: list[str] = []
+    if abs(sum(data.split) - 1.0) > 1e-6 or min(data.split) <= 0:  # noqa: PLR2004
+        faults.append(
+            f"data.split is {list(data.split)}: three positive shares that add up to 1 are needed"
+        )
+    early = [lag for lag in data.lags if lag < max(data.horizon, 1)]
+    if data.horizon > 0 and early:
+        faults.append(
+            f"data.lags {early} lie after the moment of prediction: with data.horizon = "
+            f"{data.horizon} a lag must be at least {data.horizon}"
+        )
+    if data.horizon == 0 and data.lags:
+        faults.append("data.lags need a series: set data.horizon to 1 or more, or data.lags = []")
+    if data.target in data.features and data.horizon == 0:
+        faults.append(
+            f"data.features holds the target {data.target!r}, which would give the answer away"
+        )
+    if data.split_by == "class" and plan.task.kind == "regression":
+        faults.append('data.split_by = "class" needs classes, but task.kind is "regression"')
+    if train.optimiser == "adam" and train.momentum:
+        faults.append("train.momentum belongs to sgd; adam has its own: set train.momentum = 0")
+    if rounds.patience is not None and rounds.evaluate_fraction == 0:
+        faults.append("rounds.patience needs an evaluation: set rounds.evaluate_fraction above 0")
+    if plan.engine.ray_address and plan.engine.name != "ray":
+        faults.append('engine.ray_address is set, but engine.name is not "ray"')
+    faults += _device_faults(plan.engine)
+    faults += _aggregation_faults(plan)
+    if plan.model.args and plan.model.name == "mlp":
+        faults.append("model.args are for a module of your own; mlp has model.hidden and its like")
+    if plan.strategy.wrap_args and not plan.strategy.wrap:
+        faults.append("strategy.wrap_args are set, but strategy.wrap names no wrapper")
+    return faults
+
+
+def _device_faults(engine: Engine) -> list[str]:
+    fault = ""
+    if not DEVICES.fullmatch(engine.device):
+        fault = f'engine.device is {engine.device!r}: "cpu", "cuda" or "cuda:N" is needed'
+    elif engine.device != "cpu" and engine.name != "vector":
+        fault = (
+            f"engine.device = {engine.device}, but engine.name = {engine.name} computes on the "
+            'processor: only engine.name = "vector" trains on a GPU'
+        )
+    return [fault] if fault else []
+
+
+_SINGLE = ("bulyan", "fedmedian", "fedtrimmedavg", "krum", "multikrum", "qfedavg")
+
+
+def _aggregation_faults(plan: Plan) -> list[str]:
+    aggregation, strategy = plan.aggregation, plan.strategy
+    if aggregation.mode == "plain":
+        return [
+            f"aggregation.{name} belongs to sums, but aggregation.mode is plain"
+            for name, field in Aggregation.model_fields.items()
+            if name != "mode" and getattr(aggregation, name) != field.default
+        ]
+    faults = []
+    needs_single = strategy.works_on == "updates" or (
+        strategy.works_on == "auto" and strategy.name.lower() in _SINGLE
+    )
+    if needs_single and aggregation.groups == 1:
+        faults.append(single_updates(strategy.name))
+    homes = plan.data.homes
+    if homes is not None and homes < aggregation.min_cohort * aggregation.groups:
+        faults.append(
+            f"data.homes = {homes}, but no sum is opened over fewer than {aggregation.min_cohort} "
+            f"homes (aggregation.min_cohort) in each of {aggregation.groups} group(s): take more "
+            'homes, or set aggregation.mode = "plain" where nothing has to be kept from the server'
+        )
+    return faults
+
+
+def single_updates(strategy: str) -> str:
+    """Return the fault of a strategy that needs to see what it may not."""
+    return (
+        f"strategy {strategy!r} needs single updates, but under secure aggregation the server sees "
+        "one sum: set aggregation.groups to 2 or more, and it sees the mean of each group; if a "
+        "mean is all that it needs, let its class say works_on_sums = True; or set "
+        'aggregation.mode = "plain" where nothing has to be kept from the server'
+    )

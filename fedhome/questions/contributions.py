@@ -1,0 +1,256 @@
+"""What homes add up in secret, question by question: bounded numbers, and the update itself.
+
+Both ends build the same forms from here, so a home knows beforehand what a sum may ask of it:
+a server that asks for anything else is refused. Every number has a range and is clipped to it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgpack
+import numpy as np
+from numpy.typing import NDArray
+
+from fedhome.errors import UpdateError, WireError
+from fedhome.questions import responses
+from fedhome.questions.responses import Columns
+from fedhome.questions.train_config import Order
+from fedhome.run.results import CHOICES, MODELS
+from fedhome.secagg.fixedpoint import lengths
+from fedhome.secagg.form import Form
+from fedhome.secagg.scalars import Scalar
+
+TRAIN, CENSUS = "train", "query.census"
+EVALUATE, TRIAL, OUTCOME = responses.EVALUATE, responses.TRIAL, responses.OUTCOME
+
+NOT_FINITE = "what it learnt or measured holds numbers that are not finite"
+
+LOSS_RANGE = 1024.0
+SIZES = tuple(range(-16, 9))
+"""Exponents of two between which the sizes of updates are counted."""
+COUNTS = tuple(range(25))
+"""Exponents of two up to which the numbers of examples are counted."""
+BINS = 80
+"""Bins of a histogram of scores, from -1 to 1."""
+MARGIN = 0.005
+"""Differences of score up to this count as equal, as in :func:`fedhome.run.results.summary`."""
+
+_EDGES = np.linspace(-1.0, 1.0, BINS + 1)
+
+
+class Terms(NamedTuple):
+    """What some homes put into a sum.
+
+    Args:
+        weights: Weight of each home, int64 ``[homes]``, at least 0.
+        values: Bounded numbers, float64 ``[homes, scalars]``.
+    """
+
+    weights: NDArray[np.int64]
+    values: NDArray[np.float64]
+
+
+def _loss(name: str) -> Scalar:
+    return Scalar(name, 0.0, LOSS_RANGE, weighted=True)
+
+
+def _flag(name: str) -> Scalar:
+    return Scalar(name, 0.0, 1.0, weighted=False, bits=1)
+
+
+def train_scalars(order: Order) -> tuple[Scalar, ...]:
+    """Return what travels beside an update: its loss, and how large it was, by powers of two."""
+    clipped = () if order.clip_norm is None else (_flag("norm_bit"),)
+    return (_loss("train_loss"), *clipped, *(_flag(f"size-{e}") for e in SIZES))
+
+
+def scalars_of(kind: str, config: Mapping[str, Any], tried: int) -> tuple[Scalar, ...]:
+    """Return the bounded numbers that a question sums.
+
+    Args:
+        kind: The type of the message.
+        config: Its settings.
+        tried: How many numbers a trial of personalisation gives.
+
+    Raises:
+        UpdateError: No such question, or settings that cannot be.
+    """
+    if kind == TRAIN:
+        return train_scalars(Order.of(config))
+    if kind == EVALUATE:
+        return (_loss("loss"), Scalar("score", -1.0, 1.0, weighted=True))
+    if kind == TRIAL:
+        return tuple(Scalar(f"change-{n}", 0.0, 2.0, weighted=True) for n in range(tried))
+    if kind == OUTCOME:
+        return _outcome_scalars()
+    if kind == CENSUS:
+        return tuple(_flag(f"examples-{exponent}") for exponent in COUNTS)
+    raise UpdateError(f"homes add nothing up for a message of type {kind!r}")
+
+
+def _outcome_scalars() -> tuple[Scalar, ...]:
+    names = [f"chosen-{choice}" for choice in CHOICES]
+    for model in MODELS:
+        names += [f"{model}-{place}" for place in range(BINS)]
+        if model != "local":
+            names += [f"{model}-hurt", f"{model}-helped"]
+    return tuple(_flag(name) for name in names)
+
+
+def train_terms(
+    updates: NDArray[np.float32],
+    *,
+    losses: NDArray[np.float64],
+    weights: NDArray[np.int64],
+    bits: NDArray[np.bool_] | None,
+    size_in: str,
+) -> Terms:
+    """Return what homes add up after training.
+
+    Args:
+        updates: What each home learnt, float32 ``[homes, size]``.
+        losses: Training loss of each, ``[homes]``.
+        weights: Weight of each, int64 ``[homes]``.
+        bits: Which updates were shortened, ``[homes]``; None where none may be.
+        size_in: "linf" or "l2": how an update is measured.
+    """
+    shortened = [] if bits is None else [bits.astype(np.float64)[:, None]]
+    sizes = _one_hot(_exponents(sizes_of(updates, size_in)), SIZES)
+    return Terms(weights, np.concatenate([losses[:, None], *shortened, sizes], axis=1))
+
+
+def sizes_of(updates: NDArray[np.float32], size_in: str) -> NDArray[np.float64]:
+    """Return the size of each update, float64 ``[homes]``."""
+    if size_in == "l2":
+        sizes: NDArray[np.float64] = lengths(updates)
+        return sizes
+    high, low = updates.max(axis=1, initial=0), updates.min(axis=1, initial=0)
+    largest: NDArray[np.float64] = np.maximum(high, -low).astype(np.float64)
+    return largest
+
+
+def terms_of(kind: str, columns: Columns, score: str) -> Terms:
+    """Return what homes add up for a question that trains nothing.
+
+    Args:
+        kind: The type of the message.
+        columns: What the homes measured: see :mod:`fedhome.questions.responses`.
+        score: Name of the task's score.
+    """
+    weights = columns["num-examples"].astype(np.int64)
+    if kind == EVALUATE:
+        return Terms(weights, np.stack([columns["loss"], columns["score"]], axis=1))
+    if kind == TRIAL:
+        return Terms(weights, columns["changes"])
+    return Terms(np.ones(len(weights), np.int64), _outcome_values(columns, score))
+
+
+def census_terms(counts: NDArray[np.int64]) -> Terms:
+    """Return what homes add up to learn how many examples homes have, by powers of two.
+
+    Args:
+        counts: Examples of each home, int64 ``[homes]``.
+    """
+    exponents = np.ceil(np.log2(np.maximum(counts, 1))).astype(np.int64)
+    return Terms(np.ones(len(counts), np.int64), _one_hot(exponents, COUNTS))
+
+
+def _outcome_values(columns: Columns, score: str) -> NDArray[np.float64]:
+    local = columns[f"local.{score}"]
+    parts = [_one_hot(columns["chosen"], range(len(CHOICES)))]
+    for model in MODELS:
+        values = columns[f"{model}.{score}"]
+        known = np.nan_to_num(np.clip(values, -1.0, 1.0), nan=-1.0)
+        parts.append(_one_hot(np.floor((known + 1.0) / 2.0 * BINS).astype(int), range(BINS)))
+        if model != "local":
+            gap = values - local
+            flags = np.stack([gap < -MARGIN, gap > MARGIN], axis=1)
+            parts.append(flags.astype(np.float64))
+    return np.concatenate(parts, axis=1)
+
+
+def score_counts(sums: NDArray[np.float64]) -> dict[str, Any]:
+    """Return what counts of an outcome say: all that a server learns of the homes' scores.
+
+    Args:
+        sums: Counts over all homes, float64 ``[scalars]``, in the order of the outcome's scalars.
+
+    Returns:
+        ``homes``; ``chosen``: how many homes kept which model; ``models``: for each, mean, median
+        and 10th percentile of the score (clipped to -1 and 1, by linear interpolation within a
+        bin), and the shares hurt and helped against local-only.
+    """
+    named = {s.name: round(float(v)) for s, v in zip(_outcome_scalars(), sums, strict=True)}
+    homes = sum(named[f"chosen-{choice}"] for choice in CHOICES)
+    models: dict[str, dict[str, float]] = {}
+    for model in MODELS:
+        bins = np.array([named[f"{model}-{place}"] for place in range(BINS)], dtype=float)
+        models[model] = {
+            "mean": float(bins @ (_EDGES[:-1] + _EDGES[1:]) / 2 / homes),
+            "median": _quantile(bins, 0.5),
+            "p10": _quantile(bins, 0.1),
+        }
+        if model != "local":
+            models[model] |= {kind: named[f"{model}-{kind}"] / homes for kind in ("hurt", "helped")}
+    return {
+        "homes": homes,
+        "chosen": {choice: named[f"chosen-{choice}"] for choice in CHOICES},
+        "models": models,
+    }
+
+
+def _quantile(bins: NDArray[np.float64], share: float) -> float:
+    """Return the score below which a share of the homes lies."""
+    below = np.concatenate([[0.0], np.cumsum(bins)])
+    return float(np.interp(share * below[-1], below, _EDGES))
+
+
+def _exponents(sizes: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the smallest exponent of two that covers each size."""
+    _, exponents = np.frexp(sizes)  # size = m * 2^e with m in [0.5, 1)
+    exact = np.ldexp(1.0, exponents - 1) == sizes
+    return np.where(exact, exponents - 1, exponents).astype(np.int64)
+
+
+def _one_hot(places: NDArray[Any], names: Sequence[int]) -> NDArray[np.float64]:
+    """Return flags ``[homes, names]``; a place beyond the ends counts at the end."""
+    at = np.clip(places, names[0], names[-1]) - names[0]
+    flags = np.zeros((len(at), len(names)))
+    flags[np.arange(len(at)), at] = 1.0
+    return flags
+
+
+def form_bytes(form: Form) -> bytes:
+    """Return a form as bytes, for a message of an ideal sum."""
+    packed: bytes = msgpack.packb(form.to_plain())
+    return packed
+
+
+def form_of(data: bytes) -> Form:
+    """Return the form that :func:`form_bytes` wrote.
+
+    Raises:
+        WireError: Any other bytes.
+    """
+    try:
+        plain = msgpack.unpackb(data)
+    except (ValueError, msgpack.UnpackException):
+        raise WireError("a form came that cannot be read", reason="form") from None
+    return Form.from_plain(plain)
+
+
+def rounding_keys(seed: int, kind: str, round_number: int, homes: Sequence[str]) -> list[bytes]:
+    """Return each home's key for the rounding of one sum, 32 bytes each.
+
+    They are no secret: they decide only which way a number is rounded, so that a simulation and
+    a deployment of the same plan round alike.
+    """
+    return [
+        hashlib.sha256(
+            f"rounding\x1f{seed}\x1f{kind}\x1f{round_number}\x1f{home}".encode()
+        ).digest()
+        for home in homes
+    ]

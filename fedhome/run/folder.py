@@ -1,0 +1,342 @@
+"""A run's folder: the plan, the log, the tables and the model, each written whole or not at all.
+
+::
+
+    runs/default-1/
+        plan.toml            the resolved plan
+        events.jsonl         what happened (fedhome.run.events)
+        rounds.parquet       one row for each round (fedhome.run.results)
+        homes.parquet        one row for each home and model (fedhome.run.results)
+        model.safetensors    the global model
+        start.safetensors    the one that it began with, if that was another run's
+        checkpoint/          what resuming needs
+        report.html          the report
+
+One process at a time writes to a folder; any number may read it meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import tomllib
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from fedhome.errors import RunError
+from fedhome.run.events import Event, read_events
+from fedhome.run.model_file import SavedModel, read_saved, to_bytes, unreadable
+from fedhome.run.results import (
+    CHOICES,
+    HOMES,
+    MODELS,
+    ROUNDS,
+    SummaryRow,
+    checked_homes,
+    checked_rounds,
+    differences,
+    homes_table,
+    rounds_table,
+    scores,
+    summary,
+)
+
+__all__ = [
+    "CHOICES",
+    "HOMES",
+    "MODELS",
+    "ROUNDS",
+    "RunFolder",
+    "SavedModel",
+    "SummaryRow",
+    "differences",
+    "homes_table",
+    "rounds_table",
+    "scores",
+    "summary",
+    "write_atomically",
+]
+
+
+class RunFolder:
+    """The files of one run.
+
+    Args:
+        path: The folder. Nothing is looked up or made: :meth:`create` makes a folder for a
+            new run, :meth:`open` takes that of an old one.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.plan_path = self.path / "plan.toml"
+        self.events_path = self.path / "events.jsonl"
+        self.rounds_path = self.path / "rounds.parquet"
+        self.homes_path = self.path / "homes.parquet"
+        self.start_path = self.path / "start.safetensors"
+        self.model_path = self.path / "model.safetensors"
+        self.checkpoint_path = self.path / "checkpoint"
+        self.report_path = self.path / "report.html"
+
+    def __repr__(self) -> str:
+        return f"RunFolder({str(self.path)!r})"
+
+    @classmethod
+    def create(
+        cls,
+        path: Path | str | None = None,
+        *,
+        name: str = "run",
+        root: Path | str = "runs",
+        resume: bool = False,
+    ) -> RunFolder:
+        """Make the folder of a new run, or take that of a run to be resumed.
+
+        Args:
+            path: The folder; None for the next free ``root/name-1``, ``root/name-2``, ...
+            name: The plan's name, for a folder without a path.
+            root: Where such folders lie.
+            resume: Go on with the run in ``path``, finished or not.
+
+        Raises:
+            RunError: ``path`` holds a run and ``resume`` is not set, or the other way round;
+                or the folder cannot be made.
+        """
+        if resume:
+            if path is None:
+                raise RunError("no run to resume was named", hint="name the folder of the run")
+            folder = cls.open(path)
+            folder.tidy()
+        else:
+            folder = cls(_next_free(Path(root), name) if path is None else path)
+            folder._refuse_to_overwrite()
+        _make(folder.checkpoint_path)
+        return folder
+
+    @classmethod
+    def open(cls, path: Path | str) -> RunFolder:
+        """Return the folder of an existing run.
+
+        Raises:
+            RunError: There is none.
+        """
+        folder = cls(path)
+        if not folder._holds_run():
+            raise RunError(
+                f"{folder.path} holds no run",
+                hint="a run's folder has a plan.toml and an events.jsonl",
+            )
+        return folder
+
+    def tidy(self) -> None:
+        """Remove what a process that was killed has left half-written."""
+        for folder in (self.path, self.checkpoint_path):
+            for left_behind in folder.glob(".*.tmp"):
+                with suppress(OSError):  # what cannot be written is told where that matters
+                    left_behind.unlink()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run came to its end and was not resumed since."""
+        marks = ("run-started", "run-resumed", "run-finished")
+        kinds = [event.event for event in self.read_events() if event.event in marks]
+        return bool(kinds) and kinds[-1] == "run-finished"
+
+    def write_plan(self, toml: str) -> None:
+        """Write the resolved plan as TOML text."""
+        write_atomically(self.plan_path, toml.encode())
+
+    def read_plan(self) -> dict[str, Any]:
+        """Return the plan as nested tables.
+
+        Raises:
+            RunError: The plan is missing or is not TOML.
+        """
+        try:
+            return tomllib.loads(self.plan_text())
+        except tomllib.TOMLDecodeError as error:
+            raise RunError(f"{self.plan_path} is not TOML: {error}") from None
+
+    def plan_text(self) -> str:
+        """Return the plan as TOML text.
+
+        Raises:
+            RunError: The plan is missing or is not text.
+        """
+        try:
+            return self.plan_path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise unreadable(self.plan_path, error) from None
+
+    def read_events(self) -> list[Event]:
+        """Return the run's events, none before its log is begun.
+
+        Raises:
+            EventLogError: The log was altered; a torn last line is no error.
+        """
+        return read_events(self.events_path, skip_torn=True) if self.events_path.exists() else []
+
+    def write_rounds(self, table: pa.Table) -> None:
+        """Write the table of rounds, see :data:`ROUNDS`.
+
+        Raises:
+            RunError: Columns are missing, unknown or of another type.
+        """
+        _write_table(self.rounds_path, checked_rounds(table))
+
+    def read_rounds(self) -> pa.Table:
+        """Return the table of rounds.
+
+        Raises:
+            RunError: It is missing or damaged.
+        """
+        return checked_rounds(_read_table(self.rounds_path))
+
+    def write_homes(self, table: pa.Table) -> None:
+        """Write the table of homes, see :data:`HOMES`.
+
+        Raises:
+            RunError: Columns are missing or of another type, a model is unknown, or a home has
+                two rows for one model.
+        """
+        _write_table(self.homes_path, checked_homes(table))
+
+    def read_homes(self) -> pa.Table:
+        """Return the table of homes.
+
+        Raises:
+            RunError: It is missing or damaged.
+        """
+        return checked_homes(_read_table(self.homes_path))
+
+    def write_model(
+        self, parameters: Mapping[str, NDArray[np.float32]], *, plan: str, round_number: int
+    ) -> None:
+        """Write the model; the same content gives the same bytes.
+
+        Args:
+            parameters: float32 arrays by name, in the order of the model's layout.
+            plan: Name of the plan.
+            round_number: The round after which it is saved.
+
+        Raises:
+            RunError: An array that is not float32.
+        """
+        other = [name for name, array in parameters.items() if array.dtype != np.float32]
+        if other:
+            raise RunError(f"{self.model_path}: {', '.join(other)} are not float32")
+        write_atomically(self.model_path, to_bytes(parameters, plan, round_number))
+
+    def read_model(self) -> SavedModel:
+        """Return the model.
+
+        Raises:
+            RunError: It is missing, damaged, or of another layout than it says.
+        """
+        return read_saved(self.model_path)
+
+    def write_start(self, model: SavedModel) -> None:
+        """Let the run begin with a model that another one ended with."""
+        data = to_bytes(model.parameters, model.plan, model.round)
+        write_atomically(self.start_path, data)
+
+    def read_start(self) -> SavedModel | None:
+        """Return the model that this run begins with; None if that is a new one.
+
+        Raises:
+            RunError: It is damaged, or of another layout than it says.
+        """
+        return read_saved(self.start_path) if self.start_path.exists() else None
+
+    def _holds_run(self) -> bool:
+        return self.plan_path.exists() or self.events_path.exists()
+
+    def _refuse_to_overwrite(self) -> None:
+        if self._holds_run():
+            state = "a finished" if self.finished else "an unfinished"
+            raise RunError(
+                f"{self.path} already holds {state} run",
+                hint="resume it, or name another folder for this run",
+            )
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that a reader, or a power cut, sees the old one or the new one.
+
+    Raises:
+        RunError: It cannot be written; what was there before is untouched.
+    """
+    new = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with new.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+        if os.name == "posix":
+            # The rename itself is only durable once the folder is on the disk.
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+    except OSError as error:
+        with suppress(OSError):  # such as on a disk that became read-only
+            new.unlink(missing_ok=True)
+        raise RunError(
+            f"{path} cannot be written: {error.strerror}",
+            hint="the run's folder must exist and be writable, and the disk must not be full",
+        ) from error
+
+
+def _write_table(path: Path, table: pa.Table) -> None:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    write_atomically(path, sink.getvalue().to_pybytes())
+
+
+def _read_table(path: Path) -> pa.Table:
+    try:
+        return pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise unreadable(path, error) from None
+
+
+def _next_free(root: Path, name: str) -> Path:
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-") or "run"
+    _make(root)
+    taken = re.compile(re.escape(stem) + r"-(\d+)")
+    matches = (taken.fullmatch(path.name) for path in root.iterdir())
+    number = max((int(match[1]) for match in matches if match), default=0) + 1
+    while True:
+        path = root / f"{stem}-{number}"
+        try:
+            path.mkdir()
+        except FileExistsError:
+            # Another run started at the same moment took it.
+            number += 1
+        except OSError as error:
+            raise _unmakeable(path, error) from error
+        else:
+            return path
+
+
+def _make(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unmakeable(path, error) from error
+
+
+def _unmakeable(path: Path, error: OSError) -> RunError:
+    return RunError(
+        f"the folder {path} cannot be made: {error.strerror}",
+        hint="name a folder that you may write to",
+    )

@@ -1,0 +1,148 @@
+"""Live progress of a run: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from fedhome.run.events import Event
+
+Watch = Callable[[Event], None]
+_SHOWN_EXCLUSIONS = 5
+
+
+@contextmanager
+def progress_on(console: Console) -> Iterator[Watch]:
+    """Show a run's events on a console while the context is open."""
+    if console.is_terminal:
+        with _bar(console) as watch:
+            yield watch
+    else:
+        yield Lines(console)
+
+
+class Lines:
+    """Progress as plain lines."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._rounds = 0
+        self._excluded = 0
+        self._dropped = 0
+
+    def __call__(self, event: Event) -> None:
+        """Print a line for an event that matters to a reader."""
+        if line := self.line(event):
+            self._console.print(line, highlight=False, soft_wrap=True)
+
+    def line(self, event: Event) -> str:
+        """Return the line for an event; nothing for one that is only for the log."""
+        data: Any = event.data
+        if event.event == "fleet-ready":
+            self._rounds = data["rounds"]
+            return _fleet(data)
+        if event.event == "round-closed":
+            return self._round(data)
+        if event.event == "home-excluded":
+            self._excluded += 1
+            if self._excluded > _SHOWN_EXCLUSIONS:
+                return ""
+            return f"left out: {escape(data['reason'])}"
+        if event.event == "reply-dropped":
+            self._dropped += 1
+            return f"dropped a reply: {escape(data['reason'])}" if self._dropped == 1 else ""
+        others: dict[str, Callable[[], str]] = {
+            "note": lambda: f"note: {escape(data['text'])}",
+            "begins-with": lambda: (
+                f"begins with the model of {escape(data['plan'])}, round {data['round']}"
+            ),
+            "run-resumed": lambda: "going on with an interrupted run",
+            "round-failed": lambda: (
+                f"round {data['round']} failed: {data['homes']} homes answered, "
+                f"{data['needed']} are needed"
+            ),
+            "round-unused": lambda: (
+                f"round {data['round']} changed nothing: {escape(data['reason'])}"
+            ),
+            "sum-failed": lambda: (
+                f"a sum over {data['homes']} homes was not opened: {escape(data['reason'])}"
+            ),
+            "release-failed": lambda: (
+                f"the model of round {data['round']} was not released: {escape(data['message'])}"
+            ),
+            "run-failed": lambda: f"failed: {escape(data['reason'])}",
+            "early-stop": lambda: f"stopped early after round {data['round']}",
+            "personalising": lambda: f"personalising {data['homes']} homes",
+        }
+        return others.get(event.event, str)()
+
+    def _round(self, data: Any) -> str:
+        parts = [f"round {data['round']}/{self._rounds}"]
+        parts.append(f"{data['homes_answered']}/{data['homes_asked']} homes")
+        for name, key in (
+            ("loss", "train_loss"),
+            ("validation", "validation_loss"),
+            ("score", "validation_score"),
+        ):
+            if data[key] is not None:
+                parts.append(f"{name} {data[key]:.4f}")
+        return "  ".join(parts)
+
+
+def _fleet(data: Any) -> str:
+    parts = [f"{data['homes']} homes"]
+    # A server does not know what its homes hold, or what computes there.
+    if "examples" in data:
+        parts.append(f"{data['examples']:,} training examples")
+    parts.append(f"{data['parameters']:,} parameters")
+    if "engine" in data:
+        parts.append(f"engine {data['engine']}")
+    if "aggregation" in data:
+        parts.append(f"{data['aggregation']} aggregation")
+    return ", ".join(parts)
+
+
+@contextmanager
+def _bar(console: Console) -> Iterator[Watch]:
+    lines = Lines(console)
+    progress = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("[dim]{task.fields[now]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
+    with progress:
+        task = progress.add_task("gathering homes", total=None, now="")
+
+        def watch(event: Event) -> None:
+            data: Any = event.data
+            if event.event == "round-closed":
+                now = lines.line(event).split("  ", 1)[1]
+                progress.update(task, completed=data["round"], now=now)
+                return
+            if event.event == "fleet-ready":
+                progress.update(task, description="rounds", total=data["rounds"])
+            elif event.event == "personalising":
+                progress.update(task, description="personalising", total=None, now="")
+            if line := lines.line(event):
+                progress.console.print(line, highlight=False)
+
+        yield watch

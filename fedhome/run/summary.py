@@ -1,0 +1,57 @@
+"""What a finished run says: what each model is worth to the homes, and where the report is."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from fedhome.run.folder import RunFolder
+from fedhome.run.results import SummaryRow, counted_summary, summary
+
+_NAMES = {
+    "baseline": "no learning",
+    "local": "local only",
+    "global": "global",
+    "personalised": "personalised",
+}
+
+
+def print_summary(console: Console, folder: RunFolder) -> None:
+    """Print the table of models and the path of the report."""
+    events = {event.event: event.data for event in folder.read_events()}
+    counted: Any = events.get("scores-counted")
+    rows: list[SummaryRow] = []
+    if folder.homes_path.exists():
+        rows = summary(folder.read_homes())
+    elif counted is not None:
+        rows = counted_summary(counted)
+    if rows:
+        homes = max(row.homes + row.left_out for row in rows)
+        title = f"{events['fleet-ready']['score']} on test rows, over {homes} homes"
+        table = Table(title=title, title_style="")
+        table.add_column("model")
+        for name in ("mean", "median", "10th pct", "hurt", "helped"):
+            table.add_column(name, justify="right")
+        for row in rows:
+            table.add_row(
+                _NAMES[row.model],
+                f"{row.mean:.3f}",
+                f"{row.median:.3f}",
+                f"{row.p10:.3f}",
+                _share(row.hurt),
+                _share(row.helped),
+                style="bold" if row.model == "personalised" else None,
+            )
+        console.print(table)
+        console.print("hurt, helped: homes worse, better off than alone", style="dim")
+        if not folder.homes_path.exists():
+            console.print("counted in secret: no single home's score is known", style="dim")
+    console.print(f"report: {escape(str(folder.report_path))}", highlight=False, soft_wrap=True)
+
+
+def _share(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.0%}"

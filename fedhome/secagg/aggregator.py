@@ -1,0 +1,385 @@
+"""The server's side: it stores bundles, adds up masked vectors, and opens their sum.
+
+Nothing here has to be trusted for a home's update to stay hidden: what homes and members
+check, they check themselves. The server checks so that one bad party does not spoil a sum.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedhome.errors import BundleError, OpeningError, UploadError, WireError
+from fedhome.keys.signing import Verify, signature_holds
+from fedhome.secagg.bundle import NONCE_BYTES, SEALED_BYTES, SHARE_BYTES, Bundle
+from fedhome.secagg.directory import Directory
+from fedhome.secagg.manifest import Manifest
+from fedhome.secagg.masks import add_masks
+from fedhome.secagg.messages import (
+    ROW_BYTES,
+    UPLOAD_OVERHEAD,
+    Answer,
+    Request,
+    Upload,
+    Vote,
+    answer_signed,
+    present_digest,
+    to_bits,
+    upload_signed,
+    vote_signed,
+)
+from fedhome.secagg.opening import mask_seeds, needed, restore
+from fedhome.secagg.state import MOST_LIVE
+
+
+class Pool:
+    """Bundles that wait for a round, of each home the oldest first.
+
+    Args:
+        directory: The epoch's; with the next one, start a new pool.
+        verify: How signatures are checked.
+        used: Serial of the last bundle that an earlier pool of this epoch gave of each home. One
+            home that was set back would else fail every sum: members open no bundle that is
+            older than the last.
+    """
+
+    def __init__(
+        self,
+        directory: Directory,
+        *,
+        verify: Verify = signature_holds,
+        used: Mapping[str, int] | None = None,
+    ) -> None:
+        self._directory, self._verify = directory, verify
+        self._waiting: dict[str, deque[Bundle]] = {}
+        self._newest = dict(used or {})
+
+    def add(self, home: str, data: bytes) -> None:
+        """Keep a bundle.
+
+        Args:
+            home: Whose message it came in.
+            data: As `Home.bundle` returned it.
+
+        Raises:
+            WireError: Bytes that are no bundle.
+            BundleError: ``other-home``, a reason of `Bundle.check`, or ``replayed``: not newer
+                than the home's last one. (Members open a home's bundles in rising order only.)
+        """
+        bundle = Bundle.from_bytes(data)
+        if bundle.home != home:
+            raise BundleError(f"a bundle came from {home} that is not its own", reason="other-home")
+        bundle.check(self._directory, verify=self._verify)
+        if bundle.serial <= self._newest.get(bundle.home, 0):
+            raise BundleError(
+                f"a bundle of {bundle.home} is older than its last one: two run with its keys, or "
+                "its state was set back",
+                reason="replayed",
+            )
+        self._newest[bundle.home] = bundle.serial
+        # The home forgets its oldest bundles at the same number.
+        self._waiting.setdefault(home, deque(maxlen=MOST_LIVE)).append(bundle)
+
+    def count(self, home: str) -> int:
+        """Return how many bundles of a home wait."""
+        return len(self._waiting.get(home, ()))
+
+    def take(self, homes: Iterable[str]) -> dict[str, Bundle]:
+        """Return the oldest bundle of each of some homes, and forget these.
+
+        Raises:
+            BundleError: ``none``: a home has none, and nothing was taken. Ask it for one first.
+        """
+        wanted = sorted(set(homes))
+        missing = [home for home in wanted if not self.count(home)]
+        if missing:
+            raise BundleError(f"no bundle waits of {', '.join(missing)}", reason="none")
+        return {home: self._waiting[home].popleft() for home in wanted}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """The opened sum.
+
+    Args:
+        words: Exact wrapping sum of what the homes in it encoded, unsigned ``[words]``.
+        homes: Who is in it.
+        disputes: Pairs of a home and a member: the member's share of the home's secret is
+            wrong. One home in disputes with many members made bad shares; one member in
+            disputes with many homes sent them. Where more than half of the spare answers
+            are wrong, the sum may still open, but nobody is accused.
+    """
+
+    words: NDArray[np.unsignedinteger[Any]] = field(repr=False)
+    homes: tuple[str, ...]
+    disputes: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def bad_members(self) -> tuple[str, ...]:
+        """Members with a wrong share, sorted."""
+        return tuple(sorted({member for _, member in self.disputes}))
+
+
+class Aggregator:
+    """One sum of one group of homes, in the memory of one vector.
+
+    `receive` each upload; send `polls` and `receive_vote` each reply until `elected`; send
+    `requests` and `receive_opening` each reply until `enough`; then `open`.
+
+    Args:
+        manifest: Signed, as it went to the homes.
+        directory: The epoch's.
+        bundles: Of each home of the roster, the one that the manifest lists.
+        verify: How signatures are checked.
+    """
+
+    def __init__(
+        self,
+        manifest: bytes,
+        directory: Directory,
+        bundles: Mapping[str, Bundle],
+        *,
+        verify: Verify = signature_holds,
+    ) -> None:
+        self.manifest = Manifest.verify(manifest, directory, verify=verify)
+        self._signed, self._directory, self._verify = manifest, directory, verify
+        self._bundles = [bundles[home] for home in self.manifest.names]
+        form = self.manifest.form
+        self._dtype = form.lanes.dtype.newbyteorder("<")
+        self._total = np.zeros(form.words, form.lanes.dtype)
+        self._arrivals: dict[int, bytes] = {}
+        self._closed = False
+        self._votes: dict[int, bytes] = {}
+        self._answers: dict[int, NDArray[np.uint32]] = {}
+        self._opened = False
+
+    @property
+    def arrived(self) -> tuple[str, ...]:
+        """Homes whose upload is in the sum, in the roster's order."""
+        return tuple(self.manifest.names[place] for place in sorted(self._arrivals))
+
+    def receive(self, home: str, data: bytes) -> None:
+        """Add an upload to the sum, or leave the sum as it is.
+
+        Args:
+            home: Whose message it came in.
+            data: As `Joined.upload` returned it.
+
+        Raises:
+            UploadError: ``closed``, ``not-listed``, ``format``, ``other-home``,
+                ``other-manifest``, ``size``, ``duplicate`` or ``signature``.
+        """
+        place = self.manifest.places.get(home)
+        if self._closed:
+            raise UploadError(f"the update of {home} came too late", reason="closed")
+        if place is None:
+            raise UploadError("an update came from no home of the roster", reason="not-listed")
+        size = self._total.nbytes
+        try:
+            upload = Upload.from_bytes(data, most=size + UPLOAD_OVERHEAD)
+        except WireError as error:
+            raise UploadError(
+                f"the update of {home} is none: {error.message}", reason="format"
+            ) from None
+        for reason, fault in (
+            ("other-home", upload.home != home),
+            ("other-manifest", upload.manifest != self.manifest.digest),
+            ("size", len(upload.vector) != size),
+            ("duplicate", place in self._arrivals),
+        ):
+            if fault:
+                raise UploadError(f"the update of {home} is refused: {reason}", reason=reason)
+        digest = hashlib.sha256(upload.vector).digest()
+        identity = self._directory.entries[home].identity
+        signed = upload_signed(self.manifest.digest, digest)
+        if not self._verify(identity, upload.signature, signed):
+            raise UploadError(f"the update of {home} is not signed by it", reason="signature")
+        self._total += np.frombuffer(upload.vector, self._dtype)
+        self._arrivals[place] = digest + upload.signature
+
+    def polls(self) -> dict[str, bytes]:
+        """Close the sum and return what asks each member for its vote, by member.
+
+        Raises:
+            OpeningError: ``a-min`` or ``isolated``.
+        """
+        self._close()
+        return dict.fromkeys(self._directory.members, self._question().to_bytes())
+
+    def receive_vote(self, member: str, data: bytes) -> None:
+        """Count a member's vote, or refuse it and leave everything as it is.
+
+        Raises:
+            OpeningError: ``not-asked``, ``not-member``, ``format``, ``other-sum`` or
+                ``signature``.
+        """
+        place = self._place(member)
+        try:
+            vote = Vote.from_bytes(data)
+        except WireError as error:
+            raise OpeningError(f"the vote of {member}: {error.message}", reason="format") from None
+        self._check_sum(member, vote)
+        self._check_signed(member, vote.signature, vote_signed(vote.manifest, vote.present))
+        self._votes[place] = vote.signature
+
+    @property
+    def elected(self) -> bool:
+        """Whether so many members voted that they will open the sum."""
+        return len(self._votes) >= self._directory.threshold
+
+    def requests(self) -> dict[str, bytes]:
+        """Close the sum and return what asks each member for its shares, by member.
+
+        Raises:
+            OpeningError: ``a-min``, ``isolated``, or ``votes``: too few came.
+        """
+        self._close()
+        if not self.elected:
+            raise OpeningError(
+                f"{len(self._votes)} members voted, {self._directory.threshold} are needed",
+                reason="votes",
+            )
+        chosen = sorted(self._votes)[: self._directory.threshold]
+        votes = b"".join(place.to_bytes(4, "big") + self._votes[place] for place in chosen)
+        question = self._question()
+        return {
+            member: replace(question, votes=votes, sealed=sealed).to_bytes()
+            for member, sealed in zip(self._directory.members, self._sealed(), strict=True)
+        }
+
+    def receive_opening(self, member: str, data: bytes) -> None:
+        """Keep a member's shares, or refuse them and leave everything as it is.
+
+        Raises:
+            OpeningError: ``not-asked``, ``not-member``, ``format``, ``other-sum``, ``size``,
+                ``duplicate`` or ``signature``.
+        """
+        place = self._place(member)
+        try:
+            answer = Answer.from_bytes(data)
+        except WireError as error:
+            raise OpeningError(
+                f"the answer of {member}: {error.message}", reason="format"
+            ) from None
+        self._check_sum(member, answer)
+        roster = len(self.manifest.names)
+        if len(answer.shares) != SHARE_BYTES * roster:
+            raise OpeningError(f"the answer of {member} has another size", reason="size")
+        if place in self._answers:
+            raise OpeningError(f"the answer of {member} came before", reason="duplicate")
+        signed = answer_signed(answer.manifest, answer.present, answer.shares)
+        self._check_signed(member, answer.signature, signed)
+        shares = np.frombuffer(answer.shares, "<u4").astype(np.uint32)
+        self._answers[place] = shares.reshape(roster, -1)
+
+    @property
+    def enough(self) -> bool:
+        """Whether as many members answered as are needed if all their shares are right."""
+        return len(self._answers) >= self._directory.threshold
+
+    def open(self, *, workers: Executor | None = None) -> Opened:
+        """Take the masks off the sum. After a failure, more answers may be received.
+
+        Args:
+            workers: Threads that share the work on a long vector.
+
+        Raises:
+            OpeningError: ``answers`` (too few), ``shares`` (too few right ones; the message
+                names the homes concerned: leave them out of the next roster) or ``opened``.
+        """
+        if self._opened:
+            raise OpeningError("the sum was opened before", reason="opened")
+        if not self.enough:
+            raise OpeningError(
+                f"{len(self._answers)} members answered, {self._directory.threshold} are needed",
+                reason="answers",
+            )
+        manifest, present = self.manifest, self._present()
+        adjacency = manifest.adjacency(self._directory)
+        restored = restore(
+            manifest,
+            present,
+            needed(present, adjacency),
+            self._answers,
+            self._directory.threshold,
+        )
+        if restored.lost:
+            homes = ", ".join(manifest.names[place] for place in restored.lost)
+            raise OpeningError(
+                f"too few right shares came for {homes}",
+                reason="shares",
+                hint="wait for more answers, or leave these homes out of the next round",
+            )
+        add_masks(
+            self._total,
+            *mask_seeds(manifest, present, adjacency, restored.secrets),
+            workers=workers,
+        )
+        self._opened = True
+        members = self._directory.members
+        disputes = ((manifest.names[home], members[one]) for home, one in restored.disputes)
+        return Opened(words=self._total, homes=self.arrived, disputes=tuple(disputes))
+
+    def _present(self) -> NDArray[np.bool_]:
+        present = np.zeros(len(self.manifest.names), np.bool_)
+        present[list(self._arrivals)] = True
+        return present
+
+    def _close(self) -> None:
+        """Let no further upload in, if those that came may be opened."""
+        manifest, present = self.manifest, self._present()
+        if len(self._arrivals) < manifest.a_min:
+            raise OpeningError(
+                f"{len(self._arrivals)} homes sent an update, {manifest.a_min} are needed",
+                reason="a-min",
+            )
+        around = manifest.adjacency(self._directory)[present][:, present].sum(axis=1)
+        if int(around.min()) < manifest.tau:
+            raise OpeningError(
+                f"a home has fewer than {manifest.tau} neighbours in the sum", reason="isolated"
+            )
+        self._closed = True
+
+    def _question(self) -> Request:
+        return Request(
+            manifest=self._signed,
+            present=to_bits(self._present()),
+            arrivals=b"".join(self._arrivals[place] for place in sorted(self._arrivals)),
+            votes=b"",
+            sealed=b"",
+        )
+
+    def _sealed(self) -> Iterator[bytes]:
+        """Yield what each member gets: its sealed share of every home, 100 bytes each."""
+        bundles = self._bundles
+        rows = np.empty((len(bundles), ROW_BYTES), np.uint8)
+        nonces = b"".join(bundle.nonce for bundle in bundles)
+        rows[:, :NONCE_BYTES] = np.frombuffer(nonces, np.uint8).reshape(len(bundles), -1)
+        shares = np.frombuffer(b"".join(bundle.shares for bundle in bundles), np.uint8)
+        by_home = shares.reshape(len(bundles), -1, SEALED_BYTES)
+        for place in range(by_home.shape[1]):
+            rows[:, NONCE_BYTES:] = by_home[:, place]
+            yield rows.tobytes()
+
+    def _place(self, member: str) -> int:
+        if not self._closed or self._opened:
+            raise OpeningError(f"{member} was not asked", reason="not-asked")
+        if member not in self._directory.members:
+            raise OpeningError(f"{member} is not on the committee", reason="not-member")
+        return self._directory.members.index(member)
+
+    def _check_sum(self, member: str, reply: Vote | Answer) -> None:
+        present = present_digest(to_bits(self._present()))
+        if (reply.manifest, reply.present) != (self.manifest.digest, present):
+            raise OpeningError(f"{member} replied about another sum", reason="other-sum")
+
+    def _check_signed(self, member: str, signature: bytes, message: bytes) -> None:
+        if not self._verify(self._directory.entries[member].identity, signature, message):
+            raise OpeningError(f"the reply of {member} is not signed by it", reason="signature")

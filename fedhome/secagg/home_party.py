@@ -1,0 +1,325 @@
+"""A home's side: bytes in, bytes out, and what may never happen twice made durable first."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import Any
+
+import numpy as np
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from numpy.typing import NDArray
+
+from fedhome.errors import (
+    BundleError,
+    DirectoryError,
+    ManifestError,
+    OpeningError,
+    ParameterError,
+    SecAggError,
+)
+from fedhome.keys.signing import Verify, signature_holds
+from fedhome.secagg import member
+from fedhome.secagg.bundle import Seals, Secrets, commitment, make_bundle
+from fedhome.secagg.directory import Directory, HomeKeys
+from fedhome.secagg.manifest import Manifest
+from fedhome.secagg.masks import add_masks, pair_seed, self_seed
+from fedhome.secagg.messages import (
+    Answer,
+    Request,
+    Upload,
+    Vote,
+    answer_signed,
+    upload_signed,
+    vote_signed,
+)
+from fedhome.secagg.policy import Policy
+from fedhome.secagg.state import HomeState, Store
+
+
+class Home:
+    """One home: takes part in sums, and serves on the committee if the epoch chose it.
+
+    Use it from one thread at a time. Every method either returns bytes to send, or raises
+    `SecAggError` and nothing is to be sent.
+
+    Args:
+        keys: The home's long-lived keys.
+        authority: Public key of the fleet's authority, from the enrolment.
+        state: What the store loaded.
+        store: Where the state is kept.
+        policy: What the home insists on.
+        verify: How signatures are checked; another function is for simulations only.
+        read_directory: How a directory is read and verified; as above.
+        read_manifest: How a manifest is read and verified; as above.
+    """
+
+    def __init__(
+        self,
+        keys: HomeKeys,
+        authority: bytes,
+        *,
+        state: HomeState,
+        store: Store,
+        policy: Policy | None = None,
+        verify: Verify = signature_holds,
+        read_directory: Callable[..., Directory] = Directory.verify,
+        read_manifest: Callable[..., Manifest] = Manifest.verify,
+    ) -> None:
+        self._keys, self._authority, self._store = keys, authority, store
+        self._verify = verify
+        self._read_directory, self._read_manifest = read_directory, read_manifest
+        self.policy = policy or Policy()
+        self.state = state
+        self._directory: Directory | None = None
+        self._seals: Seals | None = None
+
+    def __repr__(self) -> str:
+        return f"Home({self._keys.home!r}, {self.state!r})"
+
+    def renew(self, data: bytes) -> None:
+        """Accept a directory; also after a restart, as the state holds only its hash.
+
+        Args:
+            data: As `Authority.issue` wrote it.
+
+        Raises:
+            WireError: Bytes that are no directory.
+            DirectoryError: A reason of `Directory.verify` or `Policy.check_committee`, or
+                ``not-listed``: the home, with these keys, is not (or no longer) of the fleet.
+        """
+        last = self.state.last
+        directory = self._read_directory(data, self._authority, last=last, verify=self._verify)
+        entry = directory.entries.get(self._keys.home)
+        own = self._keys.entry()
+        if entry is None or (entry.identity, entry.share) != (own.identity, own.share):
+            raise DirectoryError(
+                f"{self._keys.home} is not in the directory of epoch {directory.epoch}",
+                reason="not-listed",
+                hint="the fleet's owner left this home out, or knows other keys of it",
+            )
+        self.policy.check_committee(directory)
+        if last is None or directory.epoch > last[0]:
+            self._commit(self.state.renewed(directory))
+        self._directory, self._seals = directory, Seals(self._keys, directory)
+
+    def bundle(self) -> bytes:
+        """Return a new bundle for the server; its secrets are durable when this returns.
+
+        Raises:
+            BundleError: ``no-directory``, or ``share-key``.
+        """
+        directory, seals = self._epoch(BundleError)
+        bundle, secrets = make_bundle(self._keys, directory, seals, self.state.serial + 1)
+        self._commit(self.state.with_bundle(secrets))
+        return bundle.to_bytes()
+
+    def join(
+        self,
+        data: bytes,
+        *,
+        now: float,
+        purpose: str,
+        model_hash: bytes,
+        layout: bytes,
+        budget_spent: bool = False,
+    ) -> Joined:
+        """Take part in a sum: from here on its bundle is gone from the state, come what may.
+
+        Args:
+            data: The manifest, signed by the server.
+            now: Unix time, s.
+            purpose: What this home is about to add up.
+            model_hash: SHA-256 of the model that it got.
+            layout: Hash of the layout of what it sends, 32 bytes.
+            budget_spent: Whether its privacy budget allows no further sum.
+
+        Raises:
+            WireError: Bytes that are no manifest.
+            ManifestError: ``no-directory``; a reason of `Manifest.verify` or `Policy.check`;
+                ``purpose``, ``replayed``, ``expired``, ``expires-late``, ``model``,
+                ``layout``, ``budget``; ``not-listed`` (the home is not in the roster),
+                ``bundle-used`` (or unknown), ``own-bundle`` (altered), ``neighbour-signature``
+                or ``public-key``.
+        """
+        directory, _ = self._epoch(ManifestError)
+        manifest = self._read_manifest(data, directory, verify=self._verify)
+        for reason, fault, message in (
+            ("purpose", manifest.purpose != purpose, "another purpose than the server's message"),
+            ("replayed", manifest.turn <= self.state.turn, "a turn that has passed"),
+            ("expired", now >= manifest.expires, "a time that is over"),
+            (
+                "expires-late",
+                manifest.expires > now + self.policy.longest_s,
+                f"an expiry more than {self.policy.longest_s} s ahead",
+            ),
+            ("model", manifest.model_hash != model_hash, "another model than the one that came"),
+            ("layout", manifest.form.layout != layout, "another layout than the home's model"),
+            ("budget", budget_spent, "more privacy than the home has left"),
+        ):
+            if fault:
+                raise ManifestError(f"a manifest asks for {message}", reason=reason)
+        self.policy.check(manifest, directory)
+        place, secrets = self._own_bundle(manifest)
+        joined = Joined(manifest, self._keys, *self._seeds(manifest, directory, place, secrets))
+        # Before anything leaves: a home that crashes from here on can only be absent.
+        self._commit(self.state.joined(manifest.turn, manifest.serials[place]))
+        return joined
+
+    def answer(self, data: bytes, *, now: float) -> bytes:
+        """Return what a member gives: first its vote on who is in a sum, then its shares.
+
+        The vote fixes how this member opens every bundle of the roster; it is durable before
+        the vote leaves. Shares are given once ``threshold`` members have voted alike.
+
+        Args:
+            data: The server's request: without votes it asks for one.
+            now: Unix time, s.
+
+        Raises:
+            WireError: Bytes that are no request.
+            OpeningError: ``no-directory``, or a reason of `member.examine`,
+                `member.record`, `member.check_arrivals`, `member.check_votes` or `member.shares`.
+        """
+        directory, seals = self._epoch(OpeningError)
+        request = Request.from_bytes(data)
+        case = member.examine(
+            request,
+            directory,
+            self.policy,
+            member=self._keys.home,
+            now=now,
+            verify=self._verify,
+            read=self._read_manifest,
+        )
+        manifest, given = case.manifest.digest, b""
+        openings = member.record(case, self.state)
+        new = any(self.state.openings.get(home) != one for home, one in openings.items())
+        if new:  # else all of it was checked before this was recorded
+            member.check_arrivals(request.arrivals, case, directory, verify=self._verify)
+        if request.votes:
+            member.check_votes(request.votes, case, directory, verify=self._verify)
+            given = member.shares(case, request.sealed, seals)
+        if new:
+            self._commit(self.state.opened(openings))
+        if not request.votes:
+            signature = self._keys.sign(vote_signed(manifest, case.digest))
+            return Vote(manifest=manifest, present=case.digest, signature=signature).to_bytes()
+        signature = self._keys.sign(answer_signed(manifest, case.digest, given))
+        return Answer(
+            manifest=manifest, present=case.digest, shares=given, signature=signature
+        ).to_bytes()
+
+    def _commit(self, state: HomeState) -> None:
+        self._store.save(state)
+        self.state = state
+
+    def _epoch(self, error: type[SecAggError]) -> tuple[Directory, Seals]:
+        if self._directory is None or self._seals is None:
+            raise error(
+                f"{self._keys.home} has no directory yet",
+                reason="no-directory",
+                hint="fetch the directory of the fleet",
+            )
+        return self._directory, self._seals
+
+    def _own_bundle(self, manifest: Manifest) -> tuple[int, Secrets]:
+        """Return the home's place in the roster, and the secrets of the bundle listed there."""
+        place = manifest.places.get(self._keys.home)
+        if place is None:
+            raise ManifestError(
+                f"{self._keys.home} is not in the roster of a manifest", reason="not-listed"
+            )
+        secrets = self.state.live.get(manifest.serials[place])
+        if secrets is None:
+            raise ManifestError(
+                f"bundle {manifest.serials[place]} of {self._keys.home} was used, or never made",
+                reason="bundle-used",
+                hint="the server must take each bundle once, oldest first",
+            )
+        if manifest.commitment(place) != commitment(secrets.blind):
+            raise ManifestError("a manifest lists this home with altered keys", reason="own-bundle")
+        return place, secrets
+
+    def _seeds(
+        self, manifest: Manifest, directory: Directory, place: int, secrets: Secrets
+    ) -> tuple[list[bytes], list[bytes]]:
+        """Return the seeds of masks that this home adds, and of those that it subtracts."""
+        key = X25519PrivateKey.from_private_bytes(secrets.key)
+        public = key.public_key().public_bytes_raw()
+        if manifest.public(place) != public:
+            raise ManifestError("a manifest lists this home with altered keys", reason="own-bundle")
+        salt = manifest.digest
+        plus, minus = [self_seed(secrets.blind, salt)], list[bytes]()
+        for other in np.flatnonzero(manifest.adjacency(directory)[place]).tolist():
+            head = manifest.head(other)
+            identity = directory.entries[head.home].identity
+            if not self._verify(identity, head.signature, head.signed(directory.hash)):
+                raise ManifestError(
+                    f"the keys that a manifest lists for {head.home} are not signed by it",
+                    reason="neighbour-signature",
+                )
+            try:
+                seed = pair_seed(key, public, head.public, salt)
+            except BundleError as error:
+                raise ManifestError(error.message, reason=error.reason) from None
+            (plus if place < other else minus).append(seed)
+        return plus, minus
+
+
+class Joined:
+    """A sum that a home takes part in, good for one upload.
+
+    Args:
+        manifest: The terms.
+        keys: The home's.
+        plus: Seeds of the masks that it adds.
+        minus: Seeds of the masks that it subtracts.
+    """
+
+    def __init__(
+        self, manifest: Manifest, keys: HomeKeys, plus: list[bytes], minus: list[bytes]
+    ) -> None:
+        self.manifest = manifest
+        self._keys = keys
+        self._seeds: tuple[list[bytes], list[bytes]] | None = (plus, minus)
+
+    def __repr__(self) -> str:
+        used = "used" if self._seeds is None else "unused"
+        return f"Joined(turn={self.manifest.turn}, {used})"
+
+    def upload(
+        self, words: NDArray[np.unsignedinteger[Any]], *, workers: Executor | None = None
+    ) -> bytes:
+        """Return the home's masked words, signed; **they are masked in place**.
+
+        Args:
+            words: One row of what `Form.encode` of the manifest's form returned, ``[words]``.
+            workers: Threads that share the work on a long vector.
+
+        Raises:
+            ParameterError: Words of another form; the sum can still be joined with the right
+                ones.
+            BundleError: ``used``: this was called before. Masks that hide two vectors hide
+                neither.
+        """
+        form, manifest = self.manifest.form, self.manifest.digest
+        if words.dtype != form.lanes.dtype or words.shape != (form.words,):
+            raise ParameterError(
+                f"{words.dtype} {list(words.shape)} are not the {form.words} words of "
+                f"{form.lanes.dtype} that the manifest asks for",
+                reason="shapes",
+            )
+        if self._seeds is None:
+            raise BundleError("the masks of this sum were used already", reason="used")
+        (plus, minus), self._seeds = self._seeds, None
+        add_masks(words, plus, minus, workers=workers)
+        vector = words.astype(words.dtype.newbyteorder("<"), copy=False).tobytes()
+        signed = upload_signed(manifest, hashlib.sha256(vector).digest())
+        return Upload(
+            home=self._keys.home,
+            manifest=manifest,
+            vector=vector,
+            signature=self._keys.sign(signed),
+        ).to_bytes()

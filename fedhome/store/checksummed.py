@@ -1,0 +1,59 @@
+"""Files of the fleet's owner that hold no secret, with a hash against a damaged disk."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from fedhome.errors import StateError, WireError
+from fedhome.store import disk
+from fedhome.wire.codec import Digest, Message, octets
+
+_Kept = TypeVar("_Kept", bound=Message)
+_PUBLIC = 0o644
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked(Message, label="checked", most=1 << 26):
+    """A message's bytes, with their SHA-256."""
+
+    body: Annotated[bytes, octets(most=1 << 25)]
+    hash: Digest  # for a damaged disk; who can write here could make a good one
+
+
+def put(path: Path, message: Message) -> None:
+    """Write a message's file.
+
+    Raises:
+        StateError: As `disk.put`.
+    """
+    body = message.to_bytes()
+    checked = Checked(body=body, hash=hashlib.sha256(body).digest())
+    disk.put(path, checked.to_bytes(), mode=_PUBLIC)
+
+
+def read(path: Path, kind: type[_Kept]) -> _Kept:
+    """Return the message that a file holds.
+
+    Raises:
+        StateError: ``altered``, or as `disk.read`.
+    """
+    try:
+        checked = Checked.from_bytes(disk.read(path))
+        message = kind.from_bytes(checked.body)
+    except WireError:
+        raise damaged(path) from None
+    if hashlib.sha256(checked.body).digest() != checked.hash:
+        raise damaged(path)
+    return message
+
+
+def damaged(path: Path) -> StateError:
+    """Return the error for a file that does not hold together."""
+    return StateError(
+        f"{path} is damaged",
+        reason="altered",
+        hint="bring it back from a backup; the next directory's epoch still rises",
+    )

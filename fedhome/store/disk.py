@@ -1,0 +1,227 @@
+"""Files that hold secrets: replaced whole, readable by their owner alone, one process at a time."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from fedhome.errors import StateError
+from fedhome.keys.sealing import KEY_BYTES, Sealed, SealingKey
+
+if sys.platform != "win32":
+    import fcntl
+
+NEW = ".new"
+"""Ending of a staged file: one, so that a crash leaves one at most, and the next save ends it."""
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_ABSENT = (errno.ENOENT, errno.ENOTDIR)
+
+
+def put(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+    """Write a file so that a reader, or a power cut, sees the old one or the new one.
+
+    Raises:
+        StateError: ``disk-full``, ``not-writable``, ``missing`` (its folder) or ``disk``; the old
+            file is untouched then.
+    """
+    commit(stage(path, data, mode=mode), path)
+
+
+def stage(path: Path, data: bytes, *, mode: int = 0o600) -> Path:
+    """Write a file durably beside the one that it will replace, and return its path.
+
+    Raises:
+        StateError: As `put`; nothing is left then.
+    """
+    new = path.with_name(path.name + NEW)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+    with errors_of(path):
+        new.unlink(missing_ok=True)
+        try:
+            with os.fdopen(os.open(new, flags, mode), "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            with suppress(OSError):
+                new.unlink(missing_ok=True)
+            raise
+    return new
+
+
+def commit(new: Path, path: Path) -> None:
+    """Put a staged file in its place, durably.
+
+    Raises:
+        StateError: ``not-writable`` or ``disk``; either file may be in place then.
+    """
+    with errors_of(path):
+        os.replace(new, path)  # noqa: PTH105 - a test lets every step fail
+    sync(path.parent)
+
+
+def sync(folder: Path) -> None:
+    """Make the names in a folder durable: a rename alone is not.
+
+    Raises:
+        StateError: ``missing`` or ``disk``.
+    """
+    with errors_of(folder):
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
+
+
+def discard(path: Path) -> None:
+    """Remove what was staged for a file, by this process or by one that crashed.
+
+    Raises:
+        StateError: ``not-writable`` or ``disk``.
+    """
+    with errors_of(path):
+        path.with_name(path.name + NEW).unlink(missing_ok=True)
+
+
+def read(path: Path) -> bytes:
+    """Return the bytes of a file.
+
+    Raises:
+        StateError: ``missing``, ``not-readable`` or ``disk``.
+    """
+    with errors_of(path, refused="not-readable"):
+        return path.read_bytes()
+
+
+def unlock(sealed: Sealed, *, where: str, passphrase: str | None, key_file: Path) -> SealingKey:
+    """Return the key for a sealed file: made from the passphrase, or read from the key file.
+
+    Raises:
+        StateError: ``passphrase``: one is needed, or none is; or as for `read_key`.
+    """
+    made = sealed.head.scrypt
+    if made and passphrase is None:
+        raise StateError(
+            f"{where} needs its passphrase",
+            reason="passphrase",
+            hint="no key file opens it: it was made with a passphrase",
+        )
+    if not made and passphrase is not None:
+        raise StateError(
+            f"{where} was not made with a passphrase",
+            reason="passphrase",
+            hint="a key file opens it; leave the passphrase out",
+        )
+    if passphrase is not None:
+        return SealingKey.from_passphrase(passphrase, made[0])
+    return SealingKey(read_key(key_file))
+
+
+def read_key(path: Path) -> bytes:
+    """Return the key of a key file, 32 bytes.
+
+    Raises:
+        StateError: ``missing``, ``not-readable``, ``altered`` (another size) or ``permissions``:
+            others than its owner may read it.
+    """
+    key = read(path)
+    if len(key) != KEY_BYTES:
+        raise StateError(
+            f"{path} has not {KEY_BYTES} bytes: no key file",
+            reason="altered",
+            hint="bring it back from wherever a copy of it is kept",
+        )
+    if os.name == "posix" and stat.S_IMODE(path.stat().st_mode) & 0o077:
+        raise StateError(
+            f"{path} can be read by others",
+            reason="permissions",
+            hint=f"chmod 600 {path}; where the disk knows no owners, use a passphrase instead",
+        )
+    return key
+
+
+def lock(folder: Path) -> int:
+    """Keep a folder from other processes, and from other stores in this one.
+
+    Returns:
+        A file number; closing it, or the end of the process, frees the folder.
+
+    Raises:
+        StateError: ``in-use``, ``missing``, ``not-readable``, or ``disk``: no locks there.
+    """
+    if sys.platform == "win32":
+        raise StateError(
+            "secret files need the locks of a POSIX system", reason="disk", hint="use WSL"
+        )
+    with errors_of(folder, refused="not-readable"):
+        number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(number)
+            raise StateError(
+                f"{folder} is in use by another process",
+                reason="in-use",
+                hint="one process at a time may use it; end the other one first",
+            ) from None
+        except OSError:
+            os.close(number)
+            raise
+    return number
+
+
+@contextmanager
+def errors_of(path: Path, *, refused: str = "not-writable") -> Iterator[None]:
+    """Turn what the system says of a file or a folder into a `StateError`.
+
+    Args:
+        path: Its name, for messages.
+        refused: The reason where the system does not allow it.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason, hint = "disk", "check the disk; secret files belong on a local one"
+        if error.errno in _FULL:
+            reason, hint = "disk-full", "make room, then try again"
+        elif error.errno in _REFUSED:
+            reason, hint = refused, "the folder must belong to the user that runs this"
+        elif error.errno in _ABSENT:
+            reason, hint = "missing", "check its name, and that of its folder"
+        told = os.strerror(error.errno) if error.errno else "an error without a number"
+        raise StateError(f"{path}: {told}", reason=reason, hint=hint) from None
+
+
+class Locked:
+    """What holds a folder's lock until it is closed: a context manager.
+
+    A subclass keeps the descriptor that `lock` gave in ``_lock``.
+    """
+
+    _lock: int
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,106 @@
+"""What a home and its server say to each other in one request instead of a dozen.
+
+Flower's fleet API takes a request for every object of every message, and a home has to ask again
+and again whether there is one. Here a home asks once, is answered as soon as there is a message,
+and gets all of it; and it sends all of its reply at once. What is too large for one request goes
+the usual way, object by object. :mod:`fedhome.flower.exchange_server` is the server's side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fedhome.wire.codec import Message, number, octets, several, text
+
+LOOK, ANSWER = "/v1/fedhome/look", "/v1/fedhome/answer"
+CHANGES = "/v1/fedhome/changes"
+"""For the server's own processes alone; the front does not let it through."""
+
+HOLD_S = 20.0
+"""So long a home's question waits at most: less than it takes a router to forget a connection."""
+MOST_AT_ONCE = 8 << 20
+"""Bytes of objects that one request brings at most."""
+MOST_OBJECTS = 1000
+"""Objects that one request brings at most."""
+MOST_LOOK, MOST_ANSWER = 1 << 12, 16 << 20
+"""Bytes of a question for messages, and of an answer, at most."""
+
+_HEAD = 1 << 22  # a message without its content, and the names of its objects
+_Objects = Annotated[tuple[bytes, ...], several(octets(most=MOST_AT_ONCE), most=MOST_OBJECTS)]
+_Names = Annotated[tuple[str, ...], several(text(), most=MOST_OBJECTS)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look(Message, label="look", most=1 << 10):
+    """A home asks for its next message.
+
+    Args:
+        pull: Flower's request for it.
+        run: Number of the run whose app it knows; 0 if none.
+        wait_ms: How long it is ready to wait for one.
+    """
+
+    pull: Annotated[bytes, octets(most=256)]
+    run: Annotated[int, number((1 << 64) - 1)]
+    wait_ms: Annotated[int, number(round(1000 * HOLD_S))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found(Message, label="found", most=MOST_ANSWER):
+    """What there was.
+
+    Args:
+        pulled: Flower's answer, with one message or none.
+        run: Flower's description of its run; empty if the home knows it.
+        names: Names of the objects that are here.
+        objects: The objects.
+    """
+
+    pulled: Annotated[bytes, octets(most=_HEAD)]
+    run: Annotated[bytes, octets(most=_HEAD)] = b""
+    names: _Names = ()
+    objects: _Objects = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer(Message, label="answer", most=MOST_ANSWER):
+    """A home's reply.
+
+    Args:
+        push: Flower's request that announces it.
+        names: Names of the objects that are here.
+        objects: The objects.
+    """
+
+    push: Annotated[bytes, octets(most=_HEAD)]
+    names: _Names
+    objects: _Objects
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken(Message, label="taken", most=_HEAD):
+    """What the server took of a reply.
+
+    Args:
+        pushed: Flower's answer to the announcement.
+        names: Names of the objects that it took.
+        refused: Whether it refused one, since it waits for them no more.
+    """
+
+    pushed: Annotated[bytes, octets(most=_HEAD)]
+    names: _Names
+    refused: Annotated[int, number(1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changes(Message, label="changes", most=1 << 8):
+    """A run asks whether homes have sent anything.
+
+    Args:
+        seen: The count that it was told last.
+        wait_ms: How long it is ready to wait for another one.
+    """
+
+    seen: Annotated[int, number()]
+    wait_ms: Annotated[int, number(round(1000 * HOLD_S))]

@@ -1,0 +1,229 @@
+"""Who answered an invite or wants to leave, kept for the fleet's owner, who alone decides.
+
+The server checks what it can, so that mistakes are told on the device at once. Nothing rests on
+it: the owner checks every enrolment again, and only a directory that the owner signed makes
+anybody a home.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from fedhome.errors import DirectoryError, SecAggError
+from fedhome.fleet.admission import INVITER
+from fedhome.fleet.cards import Inviter
+from fedhome.fleet.entries import Anchor
+from fedhome.fleet.invites import Enrolled, Enrolment
+from fedhome.fleet.issued_directory import keys_of
+from fedhome.fleet.leave_notice import Leave
+from fedhome.fleet.owner_folder import DIRECTORY
+from fedhome.fleet.owner_requests import MOST_PENDING, PENDING, TAKE, Pending, Request
+from fedhome.secagg.directory import Directory, HomeEntry
+from fedhome.server.daemon.server_folder import Place
+from fedhome.store import disk
+
+FOLDER = "enrolments"
+"""Where in the server's folder they lie."""
+
+_ENROLMENT, _NOTICE = ".enrolment", ".leave"
+
+
+class Enrolments:
+    """What the front answers to homes that come and go, and to the owner.
+
+    Args:
+        place: The server's folder.
+        clock: Unix time, s.
+    """
+
+    def __init__(self, place: Place, clock: Callable[[], float] = time.time) -> None:
+        self._place, self._clock = place, clock
+        self._folder = place.folder / FOLDER
+
+    def enrol(self, body: bytes) -> bytes:
+        """Keep a device's enrolment for the owner; the same one again changes nothing.
+
+        Args:
+            body: As `Invite.enrolment` wrote it.
+
+        Returns:
+            An `Enrolled`.
+
+        Raises:
+            SecAggError: A reason of `Enrolment.verify`; ``home-twice``: the home has other keys;
+                ``used``: the invite was used with other keys; ``clock``; ``full``.
+        """
+        now = self._clock()
+        enrolment = Enrolment.verify(body, self._inviter(), self._place.anchor.fleet, now)
+        home, keys = enrolment.home, keys_of(enrolment.entry)
+        directory = self._directory()
+        if directory is not None and home in directory.entries:
+            if keys_of(directory.entries[home]) == keys:
+                return Enrolled(admitted=True).to_bytes()
+            raise DirectoryError(
+                f"the fleet has a home {home!r} already, with other keys",
+                reason="home-twice",
+                hint=f"to give it new keys, the owner revokes it: `fedhome fleet revoke {home}`",
+            )
+        path = self._folder / f"{enrolment.ticket.hex()}{_ENROLMENT}"
+        if (known := self._read(path, now)) is not None:
+            if keys_of(known.entry) == keys:
+                return Enrolled(admitted=False).to_bytes()
+            raise DirectoryError(
+                f"the invite of {home!r} was used by another device",
+                reason="used",
+                hint="if that was not you, tell the fleet's owner: somebody has read the invite",
+            )
+        enrolment.check_time(now)
+        self._make_room(now, directory)
+        self._put(path, body)
+        with disk.errors_of(self._folder):
+            self._notice(home).unlink(missing_ok=True)  # it is back before the owner heard of it
+        return Enrolled(admitted=False).to_bytes()
+
+    def leave(self, body: bytes) -> bytes:
+        """Keep a home's notice that it wants to leave.
+
+        Args:
+            body: As `leave_notice` wrote it.
+
+        Raises:
+            SecAggError: A reason of `Leave.verify`, or ``clock``.
+        """
+        now, directory = self._clock(), self._directory()
+        entries = [one.entry for one in self._waiting(now, directory)]
+        entries += directory.homes if directory else ()
+        notice = Leave.verify(body, self._place.anchor.fleet, *entries)
+        notice.check_time(now)
+        self._put(self._notice(notice.home), body)
+        return b""
+
+    def owner(self, body: bytes) -> bytes:
+        """Tell the owner who waits, or take a directory from the owner.
+
+        Args:
+            body: As `Request.sign` wrote it.
+
+        Returns:
+            A `Pending`; or nothing.
+
+        Raises:
+            SecAggError: A reason of `Request.verify` or of `Directory.verify`; ``request``: it
+                asks for something else.
+        """
+        now, anchor = self._clock(), self._place.anchor
+        request = Request.verify(body, self._inviter(), anchor.fleet, now)
+        if request.what == PENDING:
+            return self._pending(now).to_bytes()
+        if request.what == TAKE:
+            self._take(request.body, anchor, now)
+            return b""
+        raise DirectoryError(
+            "the owner asks for something that this server does not know",
+            reason="request",
+            hint="update the older one of server and owner: both must run the same release",
+        )
+
+    def _pending(self, now: float) -> Pending:
+        directory = self._directory()
+        waiting = list(self._waiting(now, directory))
+        return Pending(
+            epoch=directory.epoch if directory else 0,
+            enrolments=tuple(one.data for one in waiting)[:MOST_PENDING],
+            notices=tuple(self._notices(waiting, directory).values())[:MOST_PENDING],
+        )
+
+    def _take(self, data: bytes, anchor: Anchor, now: float) -> None:
+        held = self._directory()
+        last = (held.epoch, held.hash) if held else None
+        directory = Directory.verify(data, anchor.authority, last=last)
+        if directory.fleet != anchor.fleet:
+            raise DirectoryError("the directory is one of another fleet", reason="fleet")
+        if directory.server != self._place.keys().public:
+            raise DirectoryError(
+                "the directory names another server's key",
+                reason="server",
+                hint="copy the owner's folder server/ to this server again, as fleet/",
+            )
+        if held is None or directory.epoch > held.epoch:
+            disk.put(self._place.fleet / DIRECTORY, data)
+        self._sweep(now, directory)
+
+    def _make_room(self, now: float, directory: Directory | None) -> None:
+        if len(self._paths(_ENROLMENT)) < MOST_PENDING:
+            return
+        self._sweep(now, directory)
+        if (waiting := len(self._paths(_ENROLMENT))) >= MOST_PENDING:
+            raise DirectoryError(
+                f"{waiting} homes wait for the fleet's owner already",
+                reason="full",
+                hint="the owner admits them with `fedhome fleet admit`",
+            )
+
+    def _sweep(self, now: float, directory: Directory | None) -> None:
+        """Remove what nobody waits for any more."""
+        waiting = list(self._waiting(now, directory))
+        kept = {self._folder / f"{one.ticket.hex()}{_ENROLMENT}" for one in waiting}
+        kept |= self._notices(waiting, directory).keys()
+        for path in self._paths(_ENROLMENT, _NOTICE):
+            if path not in kept:
+                with disk.errors_of(path):
+                    path.unlink(missing_ok=True)
+
+    def _waiting(self, now: float, directory: Directory | None) -> Iterator[Enrolment]:
+        """Yield the enrolments that hold, of homes that are not in the directory."""
+        listed = directory.entries if directory else {}
+        for path in self._paths(_ENROLMENT):
+            enrolment = self._read(path, now)
+            if enrolment is not None and enrolment.home not in listed:
+                yield enrolment
+
+    def _read(self, path: Path, now: float) -> Enrolment | None:
+        """Return what a file holds; None for what is no enrolment, or has expired."""
+        try:
+            return Enrolment.verify(disk.read(path), self._inviter(), self._place.anchor.fleet, now)
+        except SecAggError:
+            return None
+
+    def _notices(self, waiting: list[Enrolment], directory: Directory | None) -> dict[Path, bytes]:
+        """Return the notices of homes that are listed, or wait to be, by their files."""
+        entries = [one.entry for one in waiting]
+        entries += directory.homes if directory else ()
+        known: dict[Path, list[HomeEntry]] = {}
+        for entry in entries:
+            known.setdefault(self._notice(entry.home), []).append(entry)
+        notices = {}
+        for path in self._paths(_NOTICE):
+            try:
+                data = disk.read(path)
+                Leave.verify(data, self._place.anchor.fleet, *known.get(path, ()))
+            except SecAggError:
+                continue
+            notices[path] = data
+        return notices
+
+    def _put(self, path: Path, data: bytes) -> None:
+        with disk.errors_of(self._folder):
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+        disk.put(path, data)
+
+    def _paths(self, *endings: str) -> list[Path]:
+        if not self._folder.is_dir():
+            return []
+        return sorted(path for path in self._folder.iterdir() if path.suffix in endings)
+
+    def _notice(self, home: str) -> Path:
+        return self._folder / f"{hashlib.sha256(home.encode()).hexdigest()}{_NOTICE}"
+
+    def _directory(self) -> Directory | None:
+        """Return the directory that the server has; a fleet begins without."""
+        if not (self._place.fleet / DIRECTORY).exists():
+            return None
+        return self._place.directory()
+
+    def _inviter(self) -> bytes:
+        data = disk.read(self._place.fleet / INVITER)
+        return Inviter.read_public(data.decode(errors="replace"))

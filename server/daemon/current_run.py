@@ -1,0 +1,186 @@
+"""Which run is the server's: a small file that its daemon and the commands share.
+
+A run is *running* from the moment that it is handed over until it ended for good, whatever is
+killed meanwhile: the daemon sees to it that a process works on it. So the file alone says after a
+reboot what there is to do.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+
+from fedhome.errors import PlanError, RunError, StateError
+from fedhome.plan.protocol import check_groups
+from fedhome.plan.settings import Plan
+from fedhome.run.folder import RunFolder
+from fedhome.server.daemon.server_folder import Place
+from fedhome.store import disk
+
+CURRENT = "current"
+RUNNING, FINISHED, FAILED, CANCELLED = "running", "finished", "failed", "cancelled"
+DONE, FOR_GOOD, AGAIN = 0, 1, 75
+"""How the process of a run ends: it is finished, has failed for good, or is to be started again;
+with any other status it was killed, and is started again too."""
+_STATES = (RUNNING, FINISHED, FAILED, CANCELLED)
+_NAME = re.compile(r"\w[\w.-]{0,63}", re.ASCII)
+_PATIENCE_S, _PAUSE_S = 5.0, 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class Current:
+    """The run in progress, or the last one.
+
+    Args:
+        run: Name of its folder in ``runs/``.
+        state: ``running``, ``finished``, ``failed`` or ``cancelled``.
+        reason: Why it failed.
+        hint: What can be done about that.
+    """
+
+    run: str
+    state: str = RUNNING
+    reason: str = ""
+    hint: str = ""
+
+
+class Runs:
+    """The runs of a server.
+
+    Args:
+        place: The server's folder.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self.path = place.folder / CURRENT
+
+    @property
+    def current(self) -> Current | None:
+        """The run in progress, or the last one; None before the first.
+
+        Raises:
+            RunError: The file is damaged.
+            StateError: It cannot be read.
+        """
+        if not self.path.exists():
+            return None
+        try:
+            found = Current(**json.loads(disk.read(self.path)))
+        except (ValueError, TypeError):
+            found = None
+        if found is None or found.state not in _STATES or not _NAME.fullmatch(found.run):
+            raise RunError(
+                f"{self.path} is damaged: it does not say which run is in progress",
+                hint="remove it, then `fedhome server run --resume NAME` with the run's name",
+            )
+        return found
+
+    def folder(self, run: str) -> RunFolder:
+        """Return the folder of a run."""
+        return RunFolder(self._place.runs / run)
+
+    def begin(self, plan: Plan, name: str | None = None) -> Current:
+        """Hand a new run over.
+
+        Args:
+            plan: Its plan.
+            name: Of its folder; None for the next free one with the plan's name.
+
+        Raises:
+            PlanError: The plan cannot be run with this fleet.
+            DirectoryError: ``no-directory``.
+            RunError: Another run is in progress, or there is one of this name.
+        """
+        if name is not None and not _NAME.fullmatch(name):
+            raise RunError(
+                f"{name!r} cannot be the name of a run",
+                hint="use up to 64 letters, digits, '.', '_' and '-', the first a letter or digit",
+            )
+        check(plan, len(self._place.directory().names))
+        with self._changing():
+            self._refuse_a_second()
+            path = None if name is None else self._place.runs / name
+            folder = RunFolder.create(path, name=plan.name[:48], root=self._place.runs)
+            folder.write_plan(plan.to_toml())
+            return self._put(Current(run=folder.path.name))
+
+    def resume(self, name: str) -> Current:
+        """Hand over a run that failed or was cancelled, to go on from its last checkpoint.
+
+        Raises:
+            RunError: There is none of this name, it is finished, or another is in progress.
+        """
+        if not _NAME.fullmatch(name) or not self.folder(name).plan_path.exists():
+            raise RunError(f"there is no run {name!r} in {self._place.runs}")
+        if self.folder(name).finished:
+            raise RunError(f"{name} is finished: there is nothing to resume")
+        with self._changing():
+            self._refuse_a_second()
+            return self._put(Current(run=name))
+
+    def end(self, run: str, state: str, *, reason: str = "", hint: str = "") -> Current | None:
+        """Say how a run ended; nothing if it is not in progress any more.
+
+        Args:
+            run: Its name.
+            state: ``finished``, ``failed`` or ``cancelled``.
+            reason: Why it failed.
+            hint: What can be done about that.
+        """
+        with self._changing():
+            now = self.current
+            if now is None or now.run != run or now.state != RUNNING:
+                return None
+            return self._put(replace(now, state=state, reason=reason, hint=hint))
+
+    def _refuse_a_second(self) -> None:
+        now = self.current
+        if now is not None and now.state == RUNNING:
+            at = self._place.folder
+            raise RunError(
+                f"the run {now.run} is in progress, and a fleet does one at a time",
+                hint=f"watch it: `fedhome server run --server {at}`; "
+                f"or end it: `fedhome server cancel {at}`",
+            )
+
+    def _put(self, now: Current) -> Current:
+        disk.put(self.path, json.dumps(asdict(now)).encode())
+        return now
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Keep other processes from changing the file, waiting for them for some seconds."""
+        end = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                lock = disk.lock(self._place.runs)
+                break
+            except StateError as error:
+                if error.reason != "in-use" or time.monotonic() > end:
+                    raise
+            time.sleep(_PAUSE_S)
+        try:
+            yield
+        finally:
+            os.close(lock)
+
+
+def check(plan: Plan, homes: int) -> None:
+    """Check a plan against a fleet of so many homes.
+
+    Raises:
+        PlanError: It cannot be run so.
+    """
+    faults = []
+    if plan.aggregation.mode == "ideal":
+        faults.append('aggregation.mode: "ideal" sums are for simulations alone')
+    elif plan.aggregation.mode != "plain" and (fault := check_groups(plan, homes)):
+        faults.append(fault)
+    if faults:
+        raise PlanError(faults)

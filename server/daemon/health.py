@@ -1,0 +1,59 @@
+"""How a server is: what its front and its SuperLink answer on this machine."""
+
+from __future__ import annotations
+
+import ssl
+from typing import NamedTuple, Self
+
+import httpx
+
+from fedhome.fleet.front_requests import HEALTH
+from fedhome.ops import tls
+from fedhome.server.daemon.server_folder import Place
+
+LOOPBACK = "127.0.0.1"
+_EVERYWHERE = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104 - compared, not bound
+_WAIT_S = 5.0
+
+
+class Up(NamedTuple):
+    """Which of the server's processes answer."""
+
+    front: bool
+    link: bool
+
+
+class Health:
+    """Asks a server how it is; a context manager.
+
+    Args:
+        place: The server's folder.
+    """
+
+    def __init__(self, place: Place) -> None:
+        settings = place.settings
+        context = ssl.create_default_context(cafile=place.tls / tls.CA)
+        context.check_hostname = False  # it is ours by its authority, whatever its names are
+        self._client = httpx.Client(verify=context, timeout=_WAIT_S, trust_env=False)
+        host = _EVERYWHERE.get(settings.host, settings.host)
+        host = f"[{host}]" if ":" in host else host
+        self._front = f"https://{host}:{settings.port}{HEALTH}"
+        self._link = f"http://{LOOPBACK}:{settings.link_port}{HEALTH}"
+
+    def ask(self) -> Up:
+        """Return which processes answer."""
+        front, link = self._status(self._front), self._status(self._link)
+        # Without a SuperLink the front still answers, with an error.
+        return Up(front=front > 0, link=httpx.codes.is_success(link))
+
+    def _status(self, address: str) -> int:
+        try:
+            return self._client.get(address).status_code
+        except httpx.HTTPError:
+            return 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()

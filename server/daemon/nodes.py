@@ -1,0 +1,97 @@
+"""Which node is which home: claims that homes signed, kept as they came.
+
+A claim is checked against the directory whenever it is read, so that nobody who can write this
+folder, and no earlier directory, decides who gets a home's messages.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from fedhome.errors import DirectoryError, SecAggError
+from fedhome.fleet.claims import RETIRED, Claim, installed_app
+from fedhome.flower.superlink import Control
+from fedhome.secagg.directory import Directory
+from fedhome.store import disk
+
+_ENDING = ".claim"
+
+
+class Nodes:
+    """The homes' nodes.
+
+    Args:
+        folder: Where the claims lie.
+        clock: Unix time, s.
+    """
+
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
+        self._folder, self._clock = folder, clock
+
+    def claims(self, directory: Directory) -> Iterator[Claim]:
+        """Yield the claims of homes of a directory; what is none is passed over."""
+        for path in sorted(self._folder.glob(f"*{_ENDING}")):
+            if claim := self._read(path, directory):
+                yield claim
+
+    def accept(self, data: bytes, directory: Directory, control: Control) -> tuple[Claim, int]:
+        """Register the node of a home, in place of an earlier one of the same home.
+
+        A home has one node at a time. While one is connected, no other gets its place: a copy of
+        a home's folder that is started elsewhere waits, and the home goes on.
+
+        Returns:
+            The claim, and the node's number.
+
+        Raises:
+            SecAggError: No claim that holds now; ``twice``: the home is connected by another
+                node; ``replayed``: by another node it came back since this was signed;
+                `RETIRED`: another node took the place of this one.
+        """
+        claim = Claim.verify(data, directory)
+        claim.check_time(self._clock())
+        claim.check_release(installed_app()[1])
+        states = {state.key: state for state in control.nodes()}
+        state = states.get(claim.node_key)
+        before = self._read(self._path(claim.home), directory)
+        old = None
+        if before is not None and before.node_key != claim.node_key:
+            old = states.get(before.node_key)
+            if old is not None and old.online:
+                raise DirectoryError(
+                    f"{claim.home!r} is connected from another device, or was until just now",
+                    reason="twice",
+                    hint="end the other one if it is a copy of this home; if you know of none, "
+                    "tell the fleet's owner: somebody has this home's keys",
+                )
+            if before.time > claim.time:
+                raise DirectoryError(
+                    f"{claim.home!r} has joined by another node since this was signed",
+                    reason="replayed",
+                    hint="it tries again by itself",
+                )
+        if state is not None and state.gone:
+            raise DirectoryError(
+                f"another node of {claim.home!r} took the place of this one",
+                reason=RETIRED,
+                hint="it makes another key for itself",
+            )
+        if old is not None and not old.gone:
+            control.unregister(old.node)
+        # Kept before it counts: a crash in between leaves a claim whose node is unknown yet.
+        disk.put(self._path(claim.home), data)
+        return claim, state.node if state else control.register(claim.node_key)
+
+    def _read(self, path: Path, directory: Directory) -> Claim | None:
+        """Return the claim in a file; None for what is none, or is no home's of the directory."""
+        try:
+            claim = Claim.verify(disk.read(path), directory)
+        except SecAggError:
+            return None
+        return claim if path == self._path(claim.home) else None
+
+    def _path(self, home: str) -> Path:
+        return self._folder / f"{hashlib.sha256(home.encode()).hexdigest()}{_ENDING}"

@@ -1,0 +1,171 @@
+"""Every model that a round ends with becomes a signed release in the server's own registry.
+
+A model is published once its checkpoint is durable, so no release is ever of a round that a crash
+makes the server do again; a process that ends in between publishes when it goes on. What cannot
+be published is told in the log and the run goes on: the model is in the checkpoint, and homes
+that miss a release take the next one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedhome.errors import RegistryError
+from fedhome.keys.signing import ServerKeys
+from fedhome.registry import Model, Registry, Release, release_of
+from fedhome.registry.formats import encode
+from fedhome.registry.run_origin import origin_of
+from fedhome.registry.vault import INDEX, told
+from fedhome.run.events import EventLog
+from fedhome.run.folder import RunFolder
+from fedhome.store import disk
+from fedhome.wire.layout import Layout
+
+MODELS = "models"
+"""The registry's folder, in the server's."""
+KEEP = 20
+"""Newest releases whose models stay on the disk, with pinned ones."""
+RELEASED, FAILED = "model-released", "release-failed"
+_STORAGE = "float32"
+
+
+class Publisher:
+    """Publishes the models of one run.
+
+    Args:
+        folder: The registry's folder, see `registry_of`.
+        fleet: The fleet's number, 16 bytes.
+        keys: The server's keys: they sign.
+        run: The run's folder.
+        log: The run's log, which has begun.
+        keep: How many of the newest releases keep their model.
+
+    Raises:
+        RegistryError: The registry cannot be used: better told before the first round than after
+            months without a release.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        fleet: bytes,
+        keys: ServerKeys,
+        run: RunFolder,
+        log: EventLog,
+        keep: int = KEEP,
+    ) -> None:
+        self._registry = registry_of(folder, fleet=fleet, keys=keys)
+        self._keys, self._log, self._keep = keys, log, keep
+        self._origin = origin_of(run)
+        self._last = 0
+        self._logged = {e.data.get("release") for e in run.read_events() if e.event == RELEASED}
+
+    def publish(
+        self,
+        round: int,  # noqa: A002 - Flower's word
+        homes: int,
+        flat: NDArray[np.float32],
+        layout: Layout,
+    ) -> None:
+        """Publish a round's model; the very same once more does nothing.
+
+        Args:
+            round: The round that made it, whose checkpoint is durable.
+            homes: Homes in its sum.
+            flat: The model, float32 ``[layout.size]``.
+            layout: Its layout.
+        """
+        if round == self._last:
+            return
+        try:
+            draft = release_of(
+                Model(layout, flat), self._origin, round=round, homes=homes, storage=_STORAGE
+            )
+            release = self._registry.publish(draft, self._keys)
+        except RegistryError as error:
+            self._failed(round, error)
+            return
+        self._last = round
+        self._tell(release)
+        try:
+            self._registry.prune(self._keep)
+        except RegistryError as error:
+            self._log.append("note", text=f"old models stay on the disk: {error.message}")
+
+    def go_back(self, flat: NDArray[np.float32], layout: Layout) -> None:
+        """Make the model that the run gives the newest release, where it is an earlier round's.
+
+        Args:
+            flat: The model, float32 ``[layout.size]``.
+            layout: Its layout.
+        """
+        try:
+            payload = hashlib.sha256(encode(Model(layout, flat), _STORAGE)[0]).digest()
+            releases = self._registry.releases()
+            same = [one for one in releases if one.kept and one.manifest.payload == payload]
+            if not same:
+                raise RegistryError(  # noqa: TRY301 - told as what the registry itself refuses
+                    "the model with the lowest validation loss is in no release", reason="unknown"
+                )
+            if same[-1].number != releases[-1].number:
+                self._tell(self._registry.rollback(same[-1], self._keys))
+        except RegistryError as error:
+            self._failed(self._last, error)
+
+    def _tell(self, release: Release) -> None:
+        """Log a release, unless a process that was ended did."""
+        if release.number not in self._logged:
+            manifest = release.manifest
+            self._log.append(
+                RELEASED,
+                release=release.number,
+                round=manifest.round,
+                restores=manifest.restores,
+                hash=manifest.hash.hex(),
+            )
+            self._logged.add(release.number)
+
+    def _failed(self, round_number: int, error: RegistryError) -> None:
+        self._log.append(FAILED, round=round_number, reason=error.reason, message=error.message)
+
+
+def registry_of(folder: Path, *, fleet: bytes, keys: ServerKeys) -> Registry:
+    """Return the registry of a server's key; make it first where there is none.
+
+    A registry belongs to one key. That of an earlier key is set aside as
+    ``models-<first 16 digits of the key>``, and comes back with its key.
+
+    Args:
+        folder: Where the registry of the key in use lies.
+        fleet: The fleet's number.
+        keys: The server's keys.
+
+    Raises:
+        RegistryError: A folder cannot be used, or the registry in it cannot be opened.
+    """
+    if (folder / INDEX).exists():
+        registry = Registry.open(folder)
+        if registry.server == keys.public:
+            return registry
+        _move(folder, _aside(folder, registry.server))
+    # Also after a crash between the two moves.
+    if (aside := _aside(folder, keys.public)).exists():
+        _move(aside, folder)
+        return Registry.open(folder)
+    return Registry.create(folder, fleet=fleet, server=keys.public)
+
+
+def _aside(folder: Path, server: bytes) -> Path:
+    return folder.with_name(f"{folder.name}-{server.hex()[:16]}")
+
+
+def _move(old: Path, new: Path) -> None:
+    with told(), disk.errors_of(new):
+        os.rename(old, new)  # noqa: PTH104 - a test lets every step fail
+        disk.sync(new.parent)

@@ -1,0 +1,176 @@
+"""The server's folder: what it is told once, and what it must not forget.
+
+::
+
+    server.toml     address, ports
+    fleet/          from the owner: server.fh, server.key, fleet.pub; and directory.fh
+    tls/            ca.pem (for the homes), certificate.pem, key.pem, ca.key (fedhome.ops.tls)
+    server.card     for the owner: how homes reach this server, and know it
+    link/           the secret of whoever may run a ServerApp; what Flower keeps
+    nodes/          each home's claim of its node, as it signed it
+    turns           sums that were asked for, so that none is asked for twice
+    serials         one-time keys of homes that were used in this epoch, for the same reason
+    runs/           a folder for each run (:mod:`fedhome.run.folder`)
+    current         the run in progress, or how the last one ended (:mod:`.current_run`)
+    models/         the registry of releases (:mod:`fedhome.server.daemon.publishing`)
+    logs/           what the processes say
+
+The SuperLink's state is in none of these: it is kept in memory alone. What counts of a run is its
+own checkpoint, and what is in flight when a SuperLink ends is asked for anew.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tomli_w
+
+from fedhome.errors import DirectoryError, RunError, StateError
+from fedhome.fleet.cards import Card
+from fedhome.fleet.entries import Anchor
+from fedhome.fleet.owner_folder import ANCHOR, CARD, DIRECTORY, server_keys
+from fedhome.keys.signing import ServerKeys
+from fedhome.ops import tls
+from fedhome.secagg.directory import Directory
+from fedhome.store import disk
+
+SETTINGS, SECRET = "server.toml", "secret"
+NO_DIRECTORY = "no-directory"
+_SECRET_BYTES = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the server is told once.
+
+    Args:
+        host: Address that the front listens on.
+        port: Its port.
+        link_port: Port of the SuperLink, on loopback.
+    """
+
+    host: str
+    port: int
+    link_port: int
+
+
+class Place:
+    """A server's folder.
+
+    Args:
+        folder: Where it lies.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder).resolve()
+        self.fleet = self.folder / "fleet"
+        self.tls = self.folder / "tls"
+        self.link = self.folder / "link"
+        self.nodes = self.folder / "nodes"
+        self.runs = self.folder / "runs"
+        self.card_path = self.folder / CARD
+        self.logs = self.folder / "logs"
+
+    @classmethod
+    def create(cls, folder: Path | str, settings: Settings, *, names: Sequence[str]) -> Place:
+        """Make a server's folder; what the owner gives goes into ``fleet/``.
+
+        Args:
+            folder: Made if it is not there.
+            settings: What it is told.
+            names: Host names and addresses by which homes reach it; the first is on its card.
+
+        Raises:
+            StateError: ``exists``, or it cannot be written.
+        """
+        place = cls(folder)
+        if (place.folder / SETTINGS).exists():
+            raise StateError(
+                f"{folder} holds a server already", reason="exists", hint="name another folder"
+            )
+        # The folder first: parents that are made on the way would be open to everybody.
+        for part in (place.folder, place.fleet, place.link, place.nodes, place.runs, place.logs):
+            with disk.errors_of(part):
+                part.mkdir(mode=0o700, parents=True, exist_ok=True)
+        tls.make_certificates(place.tls, names)
+        place.write_card(names[0], settings.port)
+        disk.put(place.link / SECRET, os.urandom(_SECRET_BYTES))
+        disk.put(place.folder / SETTINGS, tomli_w.dumps(vars(settings)).encode())
+        return place
+
+    def write_card(self, name: str, port: int) -> None:
+        """Write the server's card.
+
+        Args:
+            name: Host name or address by which homes reach it.
+            port: The front's port.
+
+        Raises:
+            StateError: It cannot be written.
+        """
+        host = f"[{name}]" if ":" in name else name
+        card = Card(server=f"{host}:{port}", authorities=disk.read(self.tls / tls.CA))
+        disk.put(self.card_path, f"{card.to_text()}\n".encode(), mode=0o644)
+
+    @property
+    def settings(self) -> Settings:
+        """What the server was told.
+
+        Raises:
+            RunError: There is no server in this folder, or its settings are damaged.
+        """
+        path = self.folder / SETTINGS
+        try:
+            return Settings(**tomllib.loads(path.read_text(encoding="utf-8")))
+        except (OSError, TypeError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise RunError(
+                f"{path} cannot be used: {error}", hint="make it with `fedhome server init`"
+            ) from None
+
+    @property
+    def secret(self) -> bytes:
+        """What a process must know to run a ServerApp."""
+        return disk.read(self.link / SECRET)
+
+    @property
+    def card(self) -> Card:
+        """How homes reach this server, and know it."""
+        return Card.from_text(disk.read(self.card_path).decode())
+
+    @property
+    def anchor(self) -> Anchor:
+        """By which the fleet is known."""
+        return Anchor.from_text(disk.read(self.fleet / ANCHOR).decode())
+
+    @property
+    def directory_data(self) -> bytes:
+        """The fleet's directory, as its owner signed it.
+
+        Raises:
+            DirectoryError: ``no-directory``: the owner has signed none yet.
+        """
+        if not (self.fleet / DIRECTORY).exists():
+            raise DirectoryError(
+                "this fleet's server has no directory yet",
+                reason=NO_DIRECTORY,
+                hint="the owner signs the first one once enough homes have enrolled: "
+                "`fedhome fleet admit`",
+            )
+        return disk.read(self.fleet / DIRECTORY)
+
+    def directory(self) -> Directory:
+        """Return the fleet's directory.
+
+        Raises:
+            StateError: A file is missing.
+            DirectoryError: ``no-directory``, or it is not one of this fleet's.
+        """
+        return Directory.verify(self.directory_data, self.anchor.authority)
+
+    def keys(self) -> ServerKeys:
+        """Return the server's keys."""
+        return server_keys(self.fleet)

@@ -1,0 +1,219 @@
+"""How a server is, for people and for programs; also while it is down."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+
+from fedhome.errors import FedHomeError
+from fedhome.ops import tls
+from fedhome.registry import Registry
+from fedhome.registry.vault import INDEX
+from fedhome.secagg.directory import Directory
+from fedhome.server.daemon.current_run import Current, Runs
+from fedhome.server.daemon.health import Health
+from fedhome.server.daemon.publishing import MODELS
+from fedhome.server.daemon.server_folder import NO_DIRECTORY, Place
+from fedhome.server.daemon.supervisor import is_running, waiting
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStatus:
+    """How the run in progress is, or how the last one ended.
+
+    Args:
+        name: Its folder in ``runs/``.
+        state: ``running``, ``finished``, ``failed`` or ``cancelled``.
+        reason: Why it failed.
+        hint: What can be done about that.
+        round: The last round that is done.
+        rounds: Rounds in its plan, at most; 0 before it has begun.
+        event: Kind of the last event in its log.
+        time: When that was, ISO 8601 in UTC.
+    """
+
+    name: str
+    state: str
+    reason: str
+    hint: str
+    round: int = 0
+    rounds: int = 0
+    event: str = ""
+    time: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleaseStatus:
+    """The newest release of the server's registry.
+
+    Args:
+        number: Its number.
+        hash: Its hash, hexadecimal.
+        run: Name of the run that made its model.
+        round: The round.
+    """
+
+    number: int
+    hash: str
+    run: str
+    round: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """How a server is.
+
+    Args:
+        running: Whether its daemon runs.
+        front: Whether the front answers.
+        link: Whether the SuperLink does.
+        address: ``host:port`` by which homes reach it.
+        certificate_ends: Last day of its certificate, ISO 8601.
+        certificate_days: Days until then.
+        fleet: The fleet's number, hexadecimal.
+        epoch: Epoch of the directory; 0 for none.
+        homes: Homes in it.
+        connected: Names of those that are connected; None if there is nobody to ask.
+        pending: Enrolments that wait for the fleet's owner.
+        run: The run in progress, or the last one.
+        release: The newest release.
+        faults: What is wrong, a sentence each.
+    """
+
+    running: bool
+    front: bool
+    link: bool
+    address: str
+    certificate_ends: str
+    certificate_days: int
+    fleet: str
+    epoch: int
+    homes: int
+    connected: list[str] | None
+    pending: int
+    run: RunStatus | None
+    release: ReleaseStatus | None
+    faults: list[str]
+
+    def as_json(self) -> dict[str, object]:
+        """Return it as nested tables."""
+        return asdict(self)
+
+
+def status_of(place: Place, *, now: datetime | None = None) -> Status:
+    """Return how a server is.
+
+    Args:
+        place: The server's folder.
+        now: The time, for its certificate.
+
+    Raises:
+        FedHomeError: There is no server in the folder.
+    """
+    with Health(place) as health:
+        up = health.ask()
+    faults: list[str] = []
+    directory = _directory(place, faults)
+    ends = tls.terms_of(place.tls).ends
+    days = (ends - (now or datetime.now(UTC))).days
+    if days < tls.FEW_DAYS:
+        faults.append(
+            f"the certificate is good for {max(days, 0)} more days: homes refuse it after that; "
+            f"a running server renews it by itself, and so does `fedhome server renew`"
+        )
+    return Status(
+        running=is_running(place),
+        front=up.front,
+        link=up.link,
+        address=place.card.server,
+        certificate_ends=ends.date().isoformat(),
+        certificate_days=days,
+        fleet=place.anchor.fleet.hex(),
+        epoch=0 if directory is None else directory.epoch,
+        homes=0 if directory is None else len(directory.names),
+        connected=_connected(place, directory) if up.link else None,
+        pending=waiting(place),
+        run=_run(place, faults),
+        release=_release(place, faults),
+        faults=faults,
+    )
+
+
+def _directory(place: Place, faults: list[str]) -> Directory | None:
+    try:
+        return place.directory()
+    except FedHomeError as error:
+        if getattr(error, "reason", "") != NO_DIRECTORY:
+            faults.append(error.message)
+        return None
+
+
+def _connected(place: Place, directory: Directory | None) -> list[str] | None:
+    """Return the homes whose nodes are there."""
+    if directory is None:
+        return []
+    import httpx  # noqa: PLC0415
+
+    from fedhome.flower.superlink import Control  # noqa: PLC0415 - Flower takes a second
+    from fedhome.server.daemon.nodes import Nodes  # noqa: PLC0415
+
+    control = Control(place.settings.link_port)
+    try:
+        online = {state.key for state in control.nodes() if state.online}
+    except httpx.HTTPError:
+        return None
+    finally:
+        control.close()
+    claims = Nodes(place.nodes).claims(directory)
+    return sorted(claim.home for claim in claims if claim.node_key in online)
+
+
+def _run(place: Place, faults: list[str]) -> RunStatus | None:
+    runs = Runs(place)
+    try:
+        now = runs.current
+    except FedHomeError as error:
+        faults.append(error.message)
+        return None
+    return None if now is None else _progress(runs, now, faults)
+
+
+def _progress(runs: Runs, now: Current, faults: list[str]) -> RunStatus:
+    known = RunStatus(name=now.run, state=now.state, reason=now.reason, hint=now.hint)
+    try:
+        events = runs.folder(now.run).read_events()
+    except FedHomeError as error:
+        faults.append(error.message)
+        events = []
+    if not events:
+        return known
+    rounds = {event.event: event.data for event in events}
+    done, whole = rounds.get("round-closed", {}), rounds.get("fleet-ready", {})
+    return replace(
+        known,
+        round=_number(done.get("round")),
+        rounds=_number(whole.get("rounds")),
+        event=events[-1].event,
+        time=events[-1].time.astimezone(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _release(place: Place, faults: list[str]) -> ReleaseStatus | None:
+    folder = place.folder / MODELS
+    if not (folder / INDEX).exists():
+        return None
+    try:
+        releases = Registry.open(folder).releases()
+    except FedHomeError as error:
+        faults.append(error.message)
+        return None
+    if not releases:
+        return None
+    last = releases[-1]
+    return ReleaseStatus(
+        number=last.number, hash=last.hash.hex(), run=last.manifest.run, round=last.manifest.round
+    )
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) else 0

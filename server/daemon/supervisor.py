@@ -1,0 +1,353 @@
+"""The server's one resident process: it keeps SuperLink, front and the run in progress alive.
+
+Each of them is a child that is started again however it ended, and that ends with this process,
+also when it is killed. What has to outlive them lies in the server's folder, so a crash, a kill
+or a reboot costs a run the round in flight and nothing else.
+
+A new directory is a new beginning for the SuperLink and the run: the homes join anew and get it,
+and the run goes on with those that are in it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fedhome.errors import FedHomeError, RunError, StateError
+from fedhome.fleet.owner_folder import DIRECTORY, server_keys
+from fedhome.ops import tls
+from fedhome.ops.processes import Processes, end_on_sigterm
+from fedhome.run.folder import RunFolder
+from fedhome.server.daemon.applications import FOLDER
+from fedhome.server.daemon.current_run import AGAIN, DONE, FAILED, FINISHED, FOR_GOOD, RUNNING, Runs
+from fedhome.server.daemon.health import LOOPBACK, Health
+from fedhome.server.daemon.server_folder import NO_DIRECTORY, Place
+from fedhome.store import disk
+
+_SERVICES = ("link", "front")
+_RUN = "run"
+_READY_S, _FREE_S = 120.0, 15.0
+_LOCK_S, _PAUSE_S = 1.0, 0.05
+_ALL_HOMES_S = 90.0  # agents that could not connect for long try again once in a minute
+_END_S = 8.0
+_TRIM_S, _MOST_LOG = 600.0, 8 << 20
+_ERROR = "error: "  # as fedhome.ops.processes begins what ended a process
+_AGAIN_S = 30.0  # what could not be written is tried again
+_RENEW_S = 3600.0  # so often it is looked whether the certificate ends soon
+
+Say = Callable[[str], None]
+
+
+class Daemon:
+    """The server of one folder.
+
+    Args:
+        place: The folder.
+        say: Is told what matters to whoever looks after the server, a line each.
+    """
+
+    def __init__(self, place: Place, say: Say) -> None:
+        self._place, self._say = place, say
+        self._processes = Processes()
+        self._runs = Runs(place)
+        self._files: dict[Path, tuple[int, ...]] = {}
+        self._epoch, self._waiting = 0, 0
+        self._at_work = ""  # the run that has a process
+        self._ended: dict[str, int] = {}  # starts of a child whose end was told
+        self._trim = self._renew = self._settle_due = 0.0
+
+    def serve(self) -> None:
+        """Serve until this process is interrupted.
+
+        Raises:
+            StateError: ``in-use``: a server runs in this folder; or a key is missing.
+            RunError: An address is taken, or the server does not come up.
+        """
+        lock = _held(self._place)
+        try:
+            server_keys(self._place.fleet)
+            tls.mend(self._place.tls)
+            self._tend_certificate()
+            settings = self._place.settings
+            _wait_for_port(settings.host, settings.port)
+            _wait_for_port(LOOPBACK, settings.link_port)
+            with self._processes:
+                self._start()
+                self._processes.until(self._look, what="the server ended")
+        finally:
+            os.close(lock)
+
+    def _start(self) -> None:
+        self._say(f"starting the server in {self._place.folder}")
+        for name in _SERVICES:
+            self._processes.start(
+                name, f"server.{name}", str(self._place.folder), log=self._log(name)
+            )
+        with Health(self._place) as health:
+            self._processes.until(
+                lambda: all(health.ask()), what="the server came up", timeout_s=_READY_S
+            )
+        fleet = self._place.anchor.fleet.hex()
+        self._changed(self._place.fleet / DIRECTORY)
+        self._say(f"ready at {self._place.card.server}, fleet {fleet}: {self._read_directory()}")
+
+    def _look(self) -> bool:
+        """Do what there is to do; never the end."""
+        for name, child in self._processes.children.items():
+            ended = None if child.process is None else child.process.poll()
+            if ended not in {None, *child.ends} and self._ended.get(name) != child.starts:
+                self._ended[name] = child.starts
+                self._say(f"{name} {_how(ended)}: it is started again")
+        if self._changed(self._place.fleet / DIRECTORY):
+            before = self._epoch
+            self._say(f"new directory: {self._read_directory()}")
+            if before and self._epoch != before:
+                self._begin_anew()
+        if self._changed(self._place.folder / FOLDER):
+            before, self._waiting = self._waiting, waiting(self._place)
+            if self._waiting > before:
+                self._say(f"enrolments that wait for the owner: {self._waiting}")
+        if terms := self._tend_certificate():
+            self._say(f"new certificate: until {terms.ends.date()}")
+            self._end("front")
+        self._tend_run()
+        if time.monotonic() > self._trim:
+            self._trim = time.monotonic() + _TRIM_S
+            for path in self._place.logs.glob("*.log"):
+                trim(path)
+        return False
+
+    def _read_directory(self) -> str:
+        try:
+            directory = self._place.directory()
+        except FedHomeError as error:
+            if getattr(error, "reason", "") == NO_DIRECTORY:
+                return "no directory yet, homes can enrol"
+            return f"its directory cannot be used: {error.message}"
+        self._epoch = directory.epoch
+        return f"epoch {directory.epoch}, {len(directory.names)} homes"
+
+    def _begin_anew(self) -> None:
+        """End what knows the last directory; it is started again."""
+        self._end(_RUN, "link")
+
+    def _end(self, *names: str) -> None:
+        """End processes; they are started again."""
+        for name in names:
+            if child := self._processes.children.get(name):
+                self._ended[name] = child.starts
+                child.stop()
+
+    def _tend_certificate(self) -> tls.Terms | None:
+        """Renew the certificate where few days are left; return what it says, if it is new."""
+        folder = self._place.tls
+        try:
+            if time.monotonic() > self._renew:
+                self._renew = time.monotonic() + _RENEW_S
+                if tls.terms_of(folder).is_due(datetime.now(UTC)):
+                    tls.renew_certificate(folder)
+            key, rest = (self._changed(folder / name) for name in (tls.KEY, tls.CERTIFICATE))
+            if not (key or rest):
+                return None
+            tls.mend(folder)
+            return tls.terms_of(folder)
+        except StateError as error:
+            if error.reason == "in-use":  # it is being renewed: to be looked at again
+                self._files.pop(folder / tls.KEY, None)
+            else:
+                self._say(f"the certificate: {error}")
+            return None
+
+    def _tend_run(self) -> None:
+        """See to it that a process works on the run in progress, and on no other."""
+        try:
+            now = self._runs.current
+        except FedHomeError as error:
+            if self._changed(self._runs.path):
+                self._say(error.message)
+            return
+        wanted = now.run if now is not None and now.state == RUNNING else ""
+        child = self._processes.children.get(_RUN)
+        if child is not None and self._at_work != wanted:
+            child.stop()
+            child.wait(time.monotonic() + _END_S)
+            del self._processes.children[_RUN]
+            self._say(f"run {self._at_work} was cancelled")
+            child = None
+        if child is not None and child.process is not None:
+            code = child.process.poll()
+            if code in child.ends and self._settle(self._at_work, code):
+                del self._processes.children[_RUN]
+                child.wait(time.monotonic())
+        elif wanted:
+            self._work_on(wanted)
+
+    def _work_on(self, run: str) -> None:
+        folder = self._runs.folder(run)
+        goes_on = folder.events_path.exists()
+        self._say(f"run {run} {'goes on' if goes_on else 'begins'}")
+        self._ended.pop(_RUN, None)
+        self._processes.start(
+            _RUN,
+            "fedhome.server.daemon.deploy",
+            str(self._place.folder),
+            str(folder.path),
+            str(_ALL_HOMES_S),
+            "inf",
+            log=self._log(_RUN),
+            ends=(DONE, FOR_GOOD),
+        )
+        self._at_work = run
+
+    def _settle(self, run: str, code: int | None) -> bool:
+        """Write down how a run ended; return whether that could be done."""
+        if time.monotonic() < self._settle_due:
+            return False
+        folder = self._runs.folder(run)
+        told = f"run {run} is finished: {folder.report_path}"
+        state, reason, hint = FINISHED, "", ""
+        if code != DONE:
+            state, (reason, hint) = FAILED, why_failed(folder, self._log(_RUN))
+            told = f"run {run} failed: {reason}"
+        try:
+            self._runs.end(run, state, reason=reason, hint=hint)
+        except StateError as error:  # a full disk, most likely: homes are still to be served
+            self._settle_due = time.monotonic() + _AGAIN_S
+            self._say(f"{told}; but that cannot be written down: {error}")
+            return False
+        self._say(told)
+        return True
+
+    def _changed(self, path: Path) -> bool:
+        before, self._files[path] = self._files.get(path, ()), _state(path)
+        return self._files[path] != before
+
+    def _log(self, name: str) -> Path:
+        return self._place.logs / f"{name}.log"
+
+
+def is_running(place: Place) -> bool:
+    """Whether a daemon serves a folder."""
+    try:
+        os.close(disk.lock(place.folder))
+    except StateError as error:
+        return error.reason == "in-use"
+    return False
+
+
+def waiting(place: Place) -> int:
+    """Return how many enrolments wait for the fleet's owner."""
+    return sum(1 for _ in (place.folder / FOLDER).glob("*.enrolment"))
+
+
+def trim(path: Path, most: int = _MOST_LOG) -> None:
+    """Keep a log that a process appends to from growing without end; a copy keeps the last part.
+
+    Args:
+        path: The log.
+        most: Bytes after which it begins anew.
+    """
+    try:
+        if path.stat().st_size > most:
+            shutil.copyfile(path, path.with_suffix(".log.1"))
+            os.truncate(path, 0)  # whoever appends goes on at the new end
+    except OSError:
+        return  # a full disk: the log is no reason to end
+
+
+def _held(place: Place) -> int:
+    """Lock a server's folder; what only looks whether it is locked holds it for a moment."""
+    place.settings  # noqa: B018 - there is a server in it
+    end = time.monotonic() + _LOCK_S
+    while True:
+        try:
+            return disk.lock(place.folder)
+        except StateError as error:
+            if error.reason != "in-use":
+                raise
+            if time.monotonic() > end:
+                raise StateError(
+                    f"a server runs in {place.folder} already",
+                    reason="in-use",
+                    hint=f"`fedhome server status {place.folder}` says how it is",
+                ) from None
+        time.sleep(_PAUSE_S)
+
+
+def _wait_for_port(host: str, port: int) -> None:
+    """Wait until nobody listens at an address; what a killed server left there ends at once."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    end = time.monotonic() + _FREE_S
+    while True:
+        try:
+            with socket.socket(family) as trial:
+                trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                trial.bind((host, port))
+                return
+        except OSError as error:
+            if time.monotonic() > end:
+                raise RunError(
+                    f"the server cannot listen at {host}:{port}: {error.strerror}",
+                    hint="another program may listen there: end it, or change server.toml",
+                ) from None
+        time.sleep(_PAUSE_S)
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    try:
+        stat = path.stat()
+    except OSError:
+        return ()
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+
+def _how(status: int | None) -> str:
+    if status is not None and status < 0:
+        return f"was killed ({signal.Signals(-status).name})"
+    return "was cut off" if status == AGAIN else f"ended with status {status}"
+
+
+def why_failed(folder: RunFolder, log: Path) -> tuple[str, str]:
+    """Return why a run failed, and what can be done about it.
+
+    Args:
+        folder: The run's folder.
+        log: What its process said.
+    """
+    try:
+        last = folder.read_events()[-1]
+    except (FedHomeError, IndexError):
+        last = None
+    if last is not None and last.event == "run-failed":
+        return str(last.data.get("reason", "")), str(last.data.get("hint", ""))
+    return _last_error(log) or "its process ended with an error", f"{log} says more"
+
+
+def _last_error(log: Path) -> str:
+    """Return the last error that a process told, where its run could not be told of it."""
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    told = [line for line in lines if line.startswith(_ERROR)]
+    return told[-1].removeprefix(_ERROR) if told else ""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Serve a folder until SIGTERM or Ctrl-C."""
+    end_on_sigterm()
+    try:
+        Daemon(Place(Path(arguments[0])), _print).serve()
+    except KeyboardInterrupt:
+        _print("stopped")
+    return 0
+
+
+def _print(line: str) -> None:
+    print(line, flush=True)  # noqa: T201 - a terminal, or the journal

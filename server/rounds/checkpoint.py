@@ -1,0 +1,107 @@
+"""Checkpoints: all that a run needs to go on after a kill, in one file, replaced atomically."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from fedhome.errors import RunError
+from fedhome.run.folder import RunFolder, write_atomically
+from fedhome.wire.layout import Layout
+
+_FILE = "latest.safetensors"
+
+
+@dataclass(kw_only=True)
+class Checkpoint:
+    """A run after one of its rounds.
+
+    Args:
+        round: The last round that is done; 0 before the first.
+        flat: The global parameters, float32 ``[size]``.
+        best: The parameters with the lowest validation loss so far, where rounds may end early.
+        made: The last round that changed the parameters; 0 before the first.
+        best_loss: That loss.
+        stale: Rounds since.
+        rows: Rows of the table of rounds.
+        memory: The strategy's memory, JSON data.
+        arrays: The strategy's arrays.
+        scale: The scale of secure sums, JSON data.
+    """
+
+    round: int
+    flat: NDArray[np.float32]
+    best: NDArray[np.float32]
+    made: int = 0
+    best_loss: float = float("inf")
+    stale: int = 0
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    memory: dict[str, Any] = field(default_factory=dict)
+    arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
+    scale: dict[str, Any] = field(default_factory=dict)
+
+
+def save(folder: RunFolder, layout: Layout, state: Checkpoint) -> None:
+    """Write a checkpoint in place of the one before.
+
+    Raises:
+        RunError: It cannot be written; the one before is untouched.
+    """
+    told = {
+        "layout": layout.hash,
+        "round": state.round,
+        "made": state.made,
+        "best_loss": None if np.isinf(state.best_loss) else state.best_loss,
+        "stale": state.stale,
+        "rows": state.rows,
+        "memory": state.memory,
+        "scale": state.scale,
+    }
+    arrays = {"flat": state.flat, "best": state.best, **state.arrays}
+    data = safetensors.numpy.save(arrays, {"state": json.dumps(told)})
+    write_atomically(folder.checkpoint_path / _FILE, data)
+
+
+def load(folder: RunFolder, layout: Layout) -> Checkpoint | None:
+    """Read the checkpoint of a run; None if no round was done yet.
+
+    Raises:
+        RunError: It is damaged, or of a model of another layout.
+    """
+    folder.tidy()
+    path = folder.checkpoint_path / _FILE
+    if not path.exists():
+        return None
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            told = json.loads((file.metadata() or {})["state"])
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        state = Checkpoint(
+            round=told["round"],
+            made=told["made"],
+            flat=arrays.pop("flat"),
+            best=arrays.pop("best"),
+            best_loss=float("inf") if told["best_loss"] is None else told["best_loss"],
+            stale=told["stale"],
+            rows=told["rows"],
+            memory=told["memory"],
+            arrays=arrays,
+            scale=told["scale"],
+        )
+    except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
+        raise RunError(
+            f"{path} cannot be read: {type(error).__name__}",
+            hint="start the run again in another folder",
+        ) from None
+    if told["layout"] != layout.hash:
+        raise RunError(
+            f"{path} holds a model of layout {told['layout'][:16]}, but the plan's is {layout}",
+            hint="the code of the model has changed since the run was begun",
+        )
+    return state

@@ -1,0 +1,82 @@
+"""Numbers that rise for as long as a fleet lives, over runs and kills: of sums, and of bundles."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from fedhome.errors import StateError
+from fedhome.plan.settings import Aggregation
+from fedhome.secagg import Bundle, Directory
+from fedhome.server.rounds.sum_scale import Scale
+from fedhome.store import disk
+
+_AT_ONCE = 64  # reserved on disk together: a crash skips at most so many
+
+
+class LastingScale(Scale):
+    """A scale whose turns go on where the last process stopped: homes refuse one that has passed.
+
+    Args:
+        settings: The plan's settings.
+        path: File that holds the highest number that may have been used.
+    """
+
+    def __init__(self, settings: Aggregation, path: Path) -> None:
+        self._path = path
+        self._first = int(path.read_text(encoding="ascii")) if path.exists() else 0
+        self._reserved = self._first
+        self._turn = self._first
+        super().__init__(settings)
+
+    @property
+    def turn(self) -> int:
+        """The number of the last sum."""
+        return self._turn
+
+    @turn.setter
+    def turn(self, value: int) -> None:
+        self._turn = max(value, self._first)
+        if self._turn > self._reserved:
+            self._reserved = self._turn + _AT_ONCE
+            disk.put(self._path, str(self._reserved).encode())
+
+
+class Serials:
+    """Which bundle of each home was used last in an epoch: its members open none before it.
+
+    Args:
+        path: The file.
+        directory: The epoch's; what was kept of another one is of no use.
+
+    Raises:
+        StateError: ``altered``, or the file cannot be read.
+    """
+
+    def __init__(self, path: Path, directory: Directory) -> None:
+        self._path, self._epoch = path, directory.hash.hex()
+        self.used: dict[str, int] = {}
+        if not path.exists():
+            return
+        try:
+            kept = json.loads(disk.read(path))
+            if kept["directory"] == self._epoch:
+                self.used = {str(home): int(serial) for home, serial in kept["serials"].items()}
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise StateError(
+                f"{path} is damaged",
+                reason="altered",
+                hint="let the owner sign the next directory, `fedhome fleet directory`, and remove "
+                "the file: serials of the next epoch begin anew",
+            ) from None
+
+    def keep(self, bundles: Mapping[str, Bundle]) -> None:
+        """Note bundles before homes and members hear of them.
+
+        Raises:
+            StateError: The file cannot be written.
+        """
+        self.used.update({home: bundle.serial for home, bundle in bundles.items()})
+        told = {"directory": self._epoch, "serials": self.used}
+        disk.put(self._path, json.dumps(told).encode())

@@ -1,0 +1,202 @@
+"""Sums under masks: the server's side of the protocol, carried over a Flower grid.
+
+For each group of homes: one-time keys are fetched where the server holds none, a signed manifest
+opens the sum, uploads are added as they arrive, and the committee opens what was added.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+
+from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.serverapp import Grid
+
+from fedhome.errors import FedHomeError, OpeningError
+from fedhome.flower.messages import blobs_of, with_sum
+from fedhome.keys.signing import signature_holds
+from fedhome.plan.protocol import least_in_a_sum
+from fedhome.plan.settings import Plan
+from fedhome.secagg import (
+    Aggregator,
+    Bundle,
+    Directory,
+    Manifest,
+    Opened,
+    Parameters,
+    Pool,
+    ServerKeys,
+    Verify,
+)
+from fedhome.server.rounds.counters import Serials
+from fedhome.server.rounds.sums import Channel, GroupSum, Question
+
+BUNDLE, HELP = "query.bundle", "query.help"
+_GRACE_S = 300.0  # beyond the deadline: homes' clocks differ, and the committee answers after it
+
+
+class ProtocolChannel(Channel):
+    """Sums that the server learns and nothing else.
+
+    Args:
+        grid: How messages travel.
+        plan: The plan.
+        names: Name of the home behind each node.
+        directory: The fleet's directory.
+        keys: The server's own keys.
+        run: Identifies the run, 16 bytes.
+        verify: Checks a signature; a simulation may remember answers.
+        serials: Remembers which bundles were used; None: nothing outlives this process.
+        clock: Seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        plan: Plan,
+        names: Mapping[int, str],
+        *,
+        directory: Directory,
+        keys: ServerKeys,
+        run: bytes,
+        verify: Verify = signature_holds,
+        serials: Serials | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__(grid, plan, names, seed=directory.seed)
+        self.directory = directory
+        self.keys = keys
+        self.run = run
+        self.pool = Pool(directory, verify=verify, used=serials.used if serials else None)
+        self._serials = serials
+        self._verify = verify
+        self._clock = clock
+        self._nodes = {name: node for node, name in names.items()}
+
+    def open(
+        self, group: GroupSum, question: Question, number: int, members: tuple[str, ...]
+    ) -> None:
+        """Run the protocol with one group's homes.
+
+        Raises:
+            SecAggError: The sum cannot be opened.
+        """
+        asked = self._with_keys(group, question)
+        bundles = self.pool.take(asked)
+        if self._serials is not None:
+            self._serials.keep(bundles)
+        manifest = self._manifest(bundles, question, number, len(members)).sign(self.keys)
+        summed = Aggregator(manifest, self.directory, bundles, verify=self._verify)
+        content = with_sum(next(iter(asked.values())).content, {"manifest": manifest})
+        names = list(asked)
+        sent = [self._to(name, content, question.kind) for name in names]
+        self.traffic.down += len(sent) * (len(manifest) + 4 * question.form.elements)
+        for place, answer in self.replies(sent, question.timeout_s):
+            name = names[place]
+            try:
+                blobs = blobs_of(answer)
+                self.traffic.up += sum(map(len, blobs.values()))
+                summed.receive(name, blobs.get("upload", b""))
+                if "bundle" in blobs:
+                    self.pool.add(name, blobs["bundle"])
+            except FedHomeError as error:
+                group.failed.append((asked[name], error.message))
+        opened = self._opened(summed, question, group)
+        group.words, group.homes = opened.words, len(opened.homes)
+        group.notes += [f"{member} sent wrong shares" for member in opened.bad_members]
+
+    def _opened(self, summed: Aggregator, question: Question, group: GroupSum) -> Opened:
+        for requests, receive, until in (
+            (summed.polls, summed.receive_vote, lambda: summed.elected),
+            (summed.requests, summed.receive_opening, lambda: summed.enough),
+        ):
+            self._ask_members(requests(), receive, question, group, until=until)
+        return summed.open()
+
+    def _ask_members(
+        self,
+        requests: Mapping[str, bytes],
+        receive: Callable[[str, bytes], None],
+        question: Question,
+        group: GroupSum,
+        *,
+        until: Callable[[], bool],
+    ) -> None:
+        """Send each member its request, and take what comes back until it is enough."""
+        members = [member for member in requests if member in self._nodes]
+        sent = []
+        for member in members:
+            self.traffic.down += len(requests[member])
+            content = with_sum(RecordDict(), {"request": requests[member]})
+            sent.append(self._to(member, content, HELP))
+        for place, answer in self.replies(sent, question.timeout_s):
+            try:
+                blob = blobs_of(answer).get("answer", b"")
+                self.traffic.up += len(blob)
+                receive(members[place], blob)
+            except FedHomeError as error:
+                group.notes.append(f"{members[place]} did not help to open: {error.message}")
+            if until():
+                return
+
+    def _with_keys(self, group: GroupSum, question: Question) -> dict[str, Message]:
+        """Return the asked homes, by name, of which one-time keys are there."""
+        asked = {self.names[m.metadata.dst_node_id]: m for m in group.asked}
+        bare = [name for name in asked if not self.pool.count(name)]
+        content = RecordDict({"config": ConfigRecord()})
+        sent = [self._to(name, content, BUNDLE) for name in bare]
+        for place, answer in self.replies(sent, question.timeout_s):
+            try:
+                bundle = blobs_of(answer).get("bundle", b"")
+                self.traffic.up += len(bundle)
+                self.pool.add(bare[place], bundle)
+            except FedHomeError as error:
+                group.failed.append((asked[bare[place]], error.message))
+        return {name: message for name, message in asked.items() if self.pool.count(name)}
+
+    def _manifest(
+        self, bundles: Mapping[str, Bundle], question: Question, number: int, pool: int
+    ) -> Manifest:
+        """Return the terms of a sum over homes with these bundles.
+
+        Raises:
+            ParameterError: They could not keep the promises.
+            OpeningError: Too few homes.
+        """
+        settings, count = self.plan.aggregation, len(bundles)
+        derived = Parameters.derive(
+            homes=count,
+            pool=pool,
+            eligible=self.directory.eligible,
+            corrupt=settings.corrupt,
+            dropped=settings.dropped,
+            min_cohort=settings.min_cohort,
+            committee=self.directory.committee,
+        )
+        a_min = least_in_a_sum(self.plan, fleet=len(self.directory.names), roster=count)
+        if a_min > count:
+            raise OpeningError(
+                f"{count} homes have keys for a sum, but it takes {a_min}", reason="a-min"
+            )
+        degree = derived.degree or 0
+        return Manifest.of(
+            self.directory,
+            bundles.values(),
+            run=self.run,
+            turn=question.turn,
+            round=question.round,
+            purpose=question.kind.rpartition(".")[2],
+            model_hash=question.model_hash,
+            form=question.form,
+            n_min=derived.n_min,
+            a_min=a_min,
+            degree=degree,
+            tau=derived.tau,
+            groups=settings.groups,
+            group=number,
+            expires=math.ceil(self._clock() + min(question.timeout_s or 0.0, 80_000.0) + _GRACE_S),
+        )
+
+    def _to(self, name: str, content: RecordDict, kind: str) -> Message:
+        return Message(content, dst_node_id=self._nodes[name], message_type=kind)

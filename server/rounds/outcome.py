@@ -1,0 +1,191 @@
+"""After the last round: the homes personalise the model, and say what they gained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.serverapp import Grid
+from numpy.typing import NDArray
+
+from fedhome.errors import RoundError
+from fedhome.flower.messages import ARRAYS, CONFIG, EXAMPLES, array_record
+from fedhome.learning.personalise import CHOICES, choose
+from fedhome.plan.settings import Plan
+from fedhome.questions.contributions import scalars_of, score_counts
+from fedhome.questions.responses import OUTCOME, TRIAL
+from fedhome.run.events import EventLog
+from fedhome.run.results import MODELS
+from fedhome.server.rounds.replies import sound_replies
+from fedhome.server.rounds.secure_grid import SecureGrid
+from fedhome.wire.layout import Layout
+
+_WHOLE = ("chosen", "examples-train", "examples-validation", EXAMPLES)
+
+
+def personalise(
+    *,
+    plan: Plan,
+    grid: Grid,
+    layout: Layout,
+    flat: NDArray[np.float32],
+    score: str,
+    log: EventLog,
+    name_of: Callable[[int], str],
+) -> list[dict[str, Any]]:
+    """Let every home personalise the model, and return the rows of the table of homes.
+
+    Args:
+        plan: The plan.
+        grid: How messages travel.
+        layout: Layout of the parameters.
+        flat: The global parameters, float32 ``[size]``.
+        score: Name of the task's primary score.
+        log: The run's log.
+        name_of: The name of the home behind a node.
+
+    Raises:
+        RoundError: No home answered.
+    """
+    settings = plan.personalise
+    asking = _Asking(plan=plan, grid=grid, log=log, model=array_record(layout, flat))
+    tried = len(settings.rates) * (1 + settings.epochs)
+    told = asking.ask(TRIAL, {}, lambda metrics: _trial_fault(metrics, tried))
+    changes = np.average(
+        [metrics["changes"] for metrics in told.values()],
+        axis=0,
+        weights=[_whole(metrics, EXAMPLES) for metrics in told.values()],
+    )
+    rate, epochs = choose(changes.reshape(len(settings.rates), -1), settings.rates)
+    log.append("personalisation-chosen", rate=rate, epochs=epochs, homes=_trial_homes(told))
+    chosen: dict[str, float | int] = {"rate": rate, "epochs": epochs}
+    observe = None
+    if isinstance(grid, SecureGrid):
+        counted = asking.ask(OUTCOME, chosen, _counts_fault)
+        summed = np.sum([metrics["counts"] for metrics in counted.values()], axis=0)
+        log.append("scores-counted", score=score, **score_counts(summed))
+        # The server knows no more than this. A simulation may look at its own homes.
+        observe = grid.observe
+        if observe is None:
+            return []
+    ended = asking.ask(
+        OUTCOME, chosen, lambda metrics: _outcome_fault(metrics, score), observe=observe
+    )
+    return [
+        row
+        for node, metrics in sorted(ended.items())
+        for row in _rows(name_of(node), metrics, score)
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asking:
+    """Questions to all homes about the final model."""
+
+    plan: Plan
+    grid: Grid
+    log: EventLog
+    model: ArrayRecord
+
+    def ask(
+        self,
+        kind: str,
+        config: Mapping[str, float | int],
+        fault: Callable[[MetricRecord], str],
+        *,
+        observe: Callable[[list[Message]], Iterable[Message]] | None = None,
+    ) -> dict[int, MetricRecord]:
+        """Ask, and return the sound answers by node.
+
+        Raises:
+            RoundError: There is none.
+        """
+        content = RecordDict({ARRAYS: self.model, CONFIG: ConfigRecord(dict(config))})
+        asked = [
+            Message(content=content, message_type=kind, dst_node_id=node)
+            for node in self.grid.get_node_ids()
+        ]
+        rounds = self.plan.rounds
+        if observe is not None:
+            replies = observe(asked)
+        else:
+            replies = self.grid.send_and_receive(asked, timeout=rounds.deadline_s)
+        sound = sound_replies(replies, asked=asked, layout=None, max_examples=rounds.max_examples)
+        told: dict[int, MetricRecord] = {}
+        dropped = list(sound.dropped)
+        for message in sound.replies:
+            metrics = next(iter(message.content.metric_records.values()))
+            node = message.metadata.src_node_id
+            if reason := fault(metrics):
+                dropped.append((node, reason))
+            else:
+                told[node] = metrics
+        for node, reason in dropped:
+            self.log.append("reply-dropped", stage=kind, node=node, reason=reason)
+        if not told:
+            reasons = sorted({reason for _, reason in dropped})
+            raise RoundError(
+                f"no home answered {kind}: {'; '.join(reasons[:3]) or 'all were silent'}",
+                hint="the global model is kept in the run's folder",
+            )
+        return told
+
+
+def _trial_homes(told: Mapping[int, MetricRecord]) -> int:
+    return sum(_whole(metrics, EXAMPLES) for metrics in told.values())
+
+
+def _counts_fault(metrics: MetricRecord) -> str:
+    counts = metrics.get("counts")
+    wanted = len(scalars_of(OUTCOME, {}, 0))
+    if isinstance(counts, list) and len(counts) == wanted:
+        return ""
+    return f"its counts are not {wanted} numbers"
+
+
+def _trial_fault(metrics: MetricRecord, tried: int) -> str:
+    changes = metrics.get("changes")
+    if isinstance(changes, list) and len(changes) == tried:
+        return ""
+    return f"its changes are not {tried} numbers: was the home given another plan?"
+
+
+def _outcome_fault(metrics: MetricRecord, score: str) -> str:
+    wanted = {f"{model}.{score}" for model in MODELS}
+    if missing := wanted - set(metrics):
+        return f"it lacks {', '.join(sorted(missing))}"
+    if any(not isinstance(metrics[name], int | float) for name in metrics):
+        return "one of its metrics is not a single number"
+    if any(not isinstance(metrics.get(name), int) for name in _WHOLE):
+        return f"{', '.join(_WHOLE)} are not all whole numbers"
+    if metrics["chosen"] not in range(len(CHOICES)):
+        return f"its chosen is none of 0 to {len(CHOICES) - 1}"
+    return ""
+
+
+def _rows(home: str, metrics: MetricRecord, score: str) -> list[dict[str, Any]]:
+    chosen = CHOICES[_whole(metrics, "chosen")]
+    counts = {
+        "examples_train": _whole(metrics, "examples-train"),
+        "examples_validation": _whole(metrics, "examples-validation"),
+        "examples_test": _whole(metrics, "num-examples"),
+    }
+    rows = []
+    for model in MODELS:
+        own: dict[str, Any] = {
+            name.removeprefix(f"{model}."): value
+            for name, value in metrics.items()
+            if name.startswith(f"{model}.")
+        }
+        own |= {"score": own[score], "loss": own.get("loss")}
+        rows.append({"home": home, "model": model, **own, "chosen": chosen, **counts})
+    return rows
+
+
+def _whole(metrics: MetricRecord, name: str) -> int:
+    value = metrics[name]
+    assert isinstance(value, int)
+    return value

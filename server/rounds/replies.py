@@ -1,0 +1,117 @@
+"""Which replies may reach a strategy: one malformed reply must never end a run."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from flwr.app import ArrayRecord, Message, MetricRecord
+
+from fedhome.errors import FedHomeError, UpdateError
+from fedhome.flower.messages import EXAMPLES, read_flat
+from fedhome.wire.layout import Layout
+
+_Record = TypeVar("_Record", ArrayRecord, MetricRecord)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sound:
+    """The replies of a round that can be used.
+
+    Args:
+        replies: They.
+        homes: How many homes they stand for.
+        dropped: Node and reason of each that was left out.
+    """
+
+    replies: list[Message]
+    homes: int
+    dropped: list[tuple[int, str]]
+
+
+def sound_replies(
+    replies: Iterable[Message],
+    *,
+    asked: Iterable[Message],
+    layout: Layout | None,
+    max_examples: int,
+    homes_behind: Callable[[Message], int] | None = None,
+) -> Sound:
+    """Leave out errors, strangers, duplicates, other layouts and numbers that are not finite.
+
+    Args:
+        replies: What came.
+        asked: The messages that were sent. A reply is told by the message that it answers:
+            Flower's error reply for a dead node comes from node 1.
+        layout: Layout that updates must have; None where only metrics are expected.
+        max_examples: Greatest number of examples that a home may claim; more is cut off.
+        homes_behind: How many homes a reply stands for; None: one each.
+    """
+    nodes = {m.metadata.message_id: m.metadata.dst_node_id for m in asked}
+    good: list[Message] = []
+    dropped: list[tuple[int, str]] = []
+    seen: set[str] = set()
+    for message in replies:
+        name = message.metadata.reply_to_message_id
+        node = nodes.get(name, message.metadata.src_node_id)
+        behind = homes_behind(message) if homes_behind else 1
+        try:
+            if name not in nodes or name in seen:
+                raise UpdateError("it answers no message of this round that is still open")
+            seen.add(name)
+            _check(message, layout, max_examples * behind)
+        except FedHomeError as error:
+            dropped.append((node, error.message))
+        else:
+            good.append(message)
+    good, odd = _of_one_kind(good)
+    dropped += [(nodes[m.metadata.reply_to_message_id], "its metrics differ") for m in odd]
+    homes = sum(homes_behind(message) if homes_behind else 1 for message in good)
+    return Sound(replies=good, homes=homes, dropped=dropped)
+
+
+def _check(message: Message, layout: Layout | None, max_examples: int) -> None:
+    if message.has_error():
+        raise UpdateError(message.error.reason or f"error {message.error.code}")
+    arrays, metrics = _records(message, ArrayRecord), _records(message, MetricRecord)
+    if len(metrics) != 1 or len(arrays) != (layout is not None):
+        raise UpdateError(f"it holds {len(arrays)} array and {len(metrics)} metric records")
+    if layout is not None:
+        read_flat(layout, arrays[0])
+    _check_metrics(metrics[0])
+    examples = metrics[0].get(EXAMPLES)
+    if not isinstance(examples, int | float) or examples <= 0:
+        raise UpdateError(f"its {EXAMPLES} is not a positive number")
+    if examples > max_examples:
+        metrics[0][EXAMPLES] = max_examples
+
+
+def _records(message: Message, kind: type[_Record]) -> list[_Record]:
+    # RecordDict.array_records and its like build and check a dictionary at every call, which
+    # cost as much as training a small model.
+    return [record for record in message.content.values() if isinstance(record, kind)]
+
+
+def _check_metrics(metrics: MetricRecord) -> None:
+    for name, value in metrics.items():
+        if not all(math.isfinite(v) for v in (value if isinstance(value, list) else [value])):
+            raise UpdateError(f"its metric {name!r} is not finite")
+
+
+def _of_one_kind(messages: list[Message]) -> tuple[list[Message], list[Message]]:
+    """Keep the replies whose metrics have the names that most have: strategies demand it."""
+
+    def kind(message: Message) -> tuple[str, ...]:
+        return tuple(sorted(_records(message, MetricRecord)[0]))
+
+    kinds = Counter(kind(message) for message in messages)
+    if len(kinds) < 2:  # noqa: PLR2004
+        return messages, []
+    usual = kinds.most_common(1)[0][0]
+    return (
+        [message for message in messages if kind(message) == usual],
+        [message for message in messages if kind(message) != usual],
+    )

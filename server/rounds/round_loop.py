@@ -1,0 +1,245 @@
+"""Drives a Flower strategy's four methods, round by round: select, ask, sum, apply, log, keep.
+
+Flower's own ``Strategy.start`` can neither resume nor stop early, and one malformed reply ends
+it; so the loop is ours, and any strategy runs in it unmodified.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from flwr.app import ConfigRecord, Message, MetricRecord
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Strategy
+from numpy.typing import NDArray
+
+from fedhome import rng
+from fedhome.errors import FedHomeError, RoundError
+from fedhome.flower.messages import array_record, light_messages, read_flat
+from fedhome.plan.settings import Plan
+from fedhome.run.events import EventLog
+from fedhome.run.folder import RunFolder
+from fedhome.server.daemon.publishing import Publisher
+from fedhome.server.rounds import checkpoint, strategy_memory
+from fedhome.server.rounds.checkpoint import Checkpoint
+from fedhome.server.rounds.replies import Sound, sound_replies
+from fedhome.server.rounds.secure_grid import SecureGrid
+from fedhome.wire.layout import Layout
+
+_ROUNDING = 1e-9
+_MOST_FAILURES = 5  # rounds in a row without a quorum, after which the run gives up
+
+
+class Rounds:
+    """The rounds of one run.
+
+    Args:
+        plan: The plan.
+        strategy: Any Flower strategy.
+        grid: How messages travel.
+        layout: Layout of the parameters.
+        initial: Parameters to begin with, float32 ``[size]``.
+        folder: The run's folder.
+        log: The run's log.
+        publisher: Publishes the models that rounds end with; None: nobody does.
+    """
+
+    def __init__(
+        self,
+        *,
+        plan: Plan,
+        strategy: Strategy,
+        grid: Grid,
+        layout: Layout,
+        initial: NDArray[np.float32],
+        folder: RunFolder,
+        log: EventLog,
+        publisher: Publisher | None = None,
+    ) -> None:
+        self.plan = plan
+        self.strategy = strategy
+        self.grid = grid
+        self.layout = layout
+        self.folder = folder
+        self.log = log
+        self._publisher = publisher
+        self.state = Checkpoint(round=0, flat=initial, best=initial)
+        self._failures = 0
+
+    def resume(self) -> bool:
+        """Go back to the run's last checkpoint; False if there is none.
+
+        Raises:
+            RunError: The checkpoint is damaged or of another model.
+        """
+        found = checkpoint.load(self.folder, self.layout)
+        if found is None:
+            return False
+        self.state = found
+        if found.memory:
+            strategy_memory.recall(self.strategy, found.memory, found.arrays)
+        if found.scale and isinstance(self.grid, SecureGrid):
+            self.grid.scale.recall(found.scale)
+        return True
+
+    def run(self) -> NDArray[np.float32]:
+        """Run all rounds that are left, and return the global parameters ``[size]``.
+
+        Raises:
+            RoundError: Too many rounds in a row failed.
+        """
+        state, plan = self.state, self.plan
+        self._publish()  # a process that ended before it could, after its last checkpoint
+        while state.round < plan.rounds.count and not self._ends_early():
+            state.rows.append(self._round(state.round + 1))
+            state.round += 1
+            self._after_round()
+            last = state.round == plan.rounds.count or self._ends_early()
+            if last or state.round % plan.rounds.checkpoint_every == 0:
+                state.memory, state.arrays = strategy_memory.remember(self.strategy)
+                if isinstance(self.grid, SecureGrid):
+                    state.scale = self.grid.scale.memory()
+                checkpoint.save(self.folder, self.layout, state)
+                self._publish()
+        if self._ends_early():
+            self.log.append("early-stop", round=state.round, best_loss=state.best_loss)
+        picked = plan.rounds.patience is not None and math.isfinite(state.best_loss)
+        if picked and self._publisher is not None:
+            self._publisher.go_back(state.best, self.layout)
+        return state.best if picked else state.flat
+
+    def _publish(self) -> None:
+        """Publish the model of the last checkpoint, if a round has made one."""
+        state = self.state
+        if self._publisher is not None and state.made:
+            homes = state.rows[state.made - 1]["homes_answered"]
+            self._publisher.publish(state.made, homes, state.flat, self.layout)
+
+    def _ends_early(self) -> bool:
+        patience = self.plan.rounds.patience
+        return patience is not None and self.state.stale >= patience
+
+    def _after_round(self) -> None:
+        state, row = self.state, self.state.rows[-1]
+        loss = row["validation_loss"]
+        if loss is not None and loss < state.best_loss:
+            state.best, state.best_loss, state.stale = state.flat, loss, 0
+        else:
+            state.stale += 1
+        self.log.append("round-closed", **row)
+
+    def _round(self, number: int) -> dict[str, Any]:
+        begin = time.perf_counter()
+        before = self._traffic()
+        arrays = array_record(self.layout, self.state.flat)
+        with rng.pinned_globals(self.plan.seed, "train", number), light_messages(self.strategy):
+            messages = list(
+                self.strategy.configure_train(number, arrays, ConfigRecord(), self.grid)
+            )
+        row: dict[str, Any] = {"round": number, "homes_asked": len(messages)}
+        asked = time.perf_counter()
+        replies = list(self.grid.send_and_receive(messages, timeout=self.plan.rounds.deadline_s))
+        answered = time.perf_counter()
+        sound = self._sound(number, replies, messages, trained=True)
+        row |= self._counts(sound, len(messages))
+        row["train_loss"] = None
+        if self._has_quorum(number, sound.homes, len(messages)):
+            row["train_loss"] = self._apply(number, sound)
+        applied = time.perf_counter()
+        row |= self._evaluate(number)
+        evaluated = time.perf_counter()
+        if before is not None and (after := self._traffic()) is not None:
+            row |= {"bytes_up": after[0] - before[0], "bytes_down": after[1] - before[1]}
+        row["seconds_train"] = answered - asked
+        row["seconds_evaluate"] = evaluated - applied
+        row["seconds_other"] = (asked - begin) + (applied - answered)
+        return row
+
+    def _traffic(self) -> tuple[int, int] | None:
+        """Return bytes from and to all homes so far, where the grid counts them."""
+        if not isinstance(self.grid, SecureGrid):
+            return None
+        return self.grid.traffic.up, self.grid.traffic.down
+
+    def _apply(self, number: int, sound: Sound) -> float | None:
+        with rng.pinned_globals(self.plan.seed, "aggregate", number):
+            summed, metrics = self.strategy.aggregate_train(number, sound.replies)
+        if summed is None:
+            self.log.append("round-unused", round=number, reason="the strategy gave no model")
+            return None
+        try:
+            self.state.flat = read_flat(self.layout, summed, cast=True)
+        except FedHomeError as error:
+            self.log.append("round-unused", round=number, reason=error.message)
+            return None
+        self.state.made = number
+        return _number(metrics, "train_loss")
+
+    def _has_quorum(self, number: int, homes: int, asked: int) -> bool:
+        # 0.1 * 30 is a little more than 3 in binary; no fourth home is needed for that.
+        needed = max(1, math.ceil(self.plan.rounds.quorum * asked - _ROUNDING))
+        if homes >= needed:
+            self._failures = 0
+            return True
+        self._failures += 1
+        self.log.append("round-failed", round=number, homes=homes, needed=needed)
+        if self._failures == _MOST_FAILURES:
+            raise RoundError(
+                f"round {number}: {homes} of {asked} homes answered, {needed} are needed; "
+                f"so it was {_MOST_FAILURES} times in a row",
+                hint="lower rounds.quorum, or see the log's reply-dropped events for the reasons",
+            )
+        return False
+
+    def _evaluate(self, number: int) -> dict[str, Any]:
+        arrays = array_record(self.layout, self.state.flat)
+        with rng.pinned_globals(self.plan.seed, "evaluate", number), light_messages(self.strategy):
+            messages = list(
+                self.strategy.configure_evaluate(number, arrays, ConfigRecord(), self.grid)
+            )
+        metrics: MetricRecord | None = None
+        if messages:
+            replies = list(
+                self.grid.send_and_receive(messages, timeout=self.plan.rounds.deadline_s)
+            )
+            sound = self._sound(number, replies, messages, trained=False)
+            if sound.replies:
+                metrics = self.strategy.aggregate_evaluate(number, sound.replies)
+        return {
+            "validation_loss": _number(metrics, "loss"),
+            "validation_score": _number(metrics, "score"),
+        }
+
+    def _sound(
+        self, number: int, replies: Iterable[Message], asked: list[Message], *, trained: bool
+    ) -> Sound:
+        sound = sound_replies(
+            replies,
+            asked=asked,
+            layout=self.layout if trained else None,
+            max_examples=self.plan.rounds.max_examples,
+            homes_behind=getattr(self.grid, "homes_behind", None),
+        )
+        for node, reason in sound.dropped:
+            self.log.append("reply-dropped", round=number, node=node, reason=reason)
+        return sound
+
+    def _counts(self, sound: Sound, asked: int) -> dict[str, int]:
+        payload = 4 * self.layout.size
+        late = int(getattr(self.grid, "late", 0))
+        return {
+            "homes_answered": sound.homes,
+            "homes_dropped": asked - sound.homes - late,
+            "homes_late": late,
+            "bytes_up": payload * (sound.homes + len(sound.dropped)),
+            "bytes_down": payload * asked,
+        }
+
+
+def _number(metrics: MetricRecord | None, name: str) -> float | None:
+    value = None if metrics is None else metrics.get(name)
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None

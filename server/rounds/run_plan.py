@@ -1,0 +1,100 @@
+"""One run over a grid: the rounds, the personalisation, and everything that is kept of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from flwr.serverapp import Grid
+from numpy.typing import NDArray
+
+from fedhome.errors import RunError
+from fedhome.learning.local import LocalLearning
+from fedhome.plan.settings import Plan
+from fedhome.run.events import EventLog
+from fedhome.run.folder import RunFolder
+from fedhome.run.results import homes_table, rounds_table
+from fedhome.server.daemon.publishing import Publisher
+from fedhome.server.rounds.outcome import personalise
+from fedhome.server.rounds.round_loop import Rounds
+from fedhome.server.strategies import strategy_of
+
+
+def run_plan(
+    plan: Plan,
+    *,
+    grid: Grid,
+    learning: LocalLearning,
+    homes: int,
+    folder: RunFolder,
+    log: EventLog,
+    name_of: Callable[[int], str],
+    resumed: bool = False,
+    publisher: Publisher | None = None,
+) -> None:
+    """Run a plan's rounds, let the homes personalise, and write the model and the tables.
+
+    Args:
+        plan: The plan.
+        grid: How messages travel.
+        learning: What homes learn with: the layout and the first parameters.
+        homes: Number of homes in the fleet.
+        folder: The run's folder.
+        log: The run's log.
+        name_of: The name of the home behind a node.
+        resumed: Go on from the folder's last checkpoint, where there is one.
+        publisher: Publishes the models that rounds end with; None: nobody does.
+
+    Raises:
+        PlanError: The strategy refuses its arguments.
+        RoundError: Too many rounds in a row failed, or no home could personalise.
+        RunError: The checkpoint or the first model cannot be used, or the folder cannot be
+            written.
+    """
+    layout = learning.layout
+    rounds = Rounds(
+        plan=plan,
+        strategy=strategy_of(plan, homes),
+        grid=grid,
+        layout=layout,
+        initial=_initial(learning, folder, log, told=not resumed),
+        folder=folder,
+        log=log,
+        publisher=publisher,
+    )
+    if resumed:
+        rounds.resume()
+    flat = rounds.run()
+    folder.write_rounds(rounds_table(rounds.state.rows))
+    folder.write_model(layout.unflatten(flat), plan=plan.name, round_number=rounds.state.round)
+    if plan.personalise.name == "none":
+        return
+    log.append("personalising", homes=homes)
+    rows = personalise(
+        plan=plan,
+        grid=grid,
+        layout=layout,
+        flat=flat,
+        score=learning.task.score,
+        log=log,
+        name_of=name_of,
+    )
+    if rows:  # in secure sums the server learns no single home's scores
+        folder.write_homes(homes_table(rows))
+
+
+def _initial(
+    learning: LocalLearning, folder: RunFolder, log: EventLog, *, told: bool
+) -> NDArray[np.float32]:
+    """Return the first parameters: new ones, or those that another run ended with."""
+    start, layout = folder.read_start(), learning.layout
+    if start is None:
+        return learning.initial
+    if start.layout_hash != layout.hash:
+        raise RunError(
+            f"the model of {start.plan} has another shape than that of this plan",
+            hint="begin with a model of the same inputs, layers and outputs, or with none",
+        )
+    if told:
+        log.append("begins-with", plan=start.plan, round=start.round)
+    return layout.flatten(start.parameters)

@@ -1,0 +1,66 @@
+"""The scale of fixed-point sums, as the fleet's own sums say: greatest update, greatest weight.
+
+Homes count in secret how large their updates are and how many examples they have, by powers of
+two; the next round's scale follows from these counts. The share of homes that may be corrupt is
+not believed: so many of the largest claims are left aside.
+
+Source for adapting the clip to a private count: Andrew et al., "Differentially private learning
+with adaptive clipping", NeurIPS 2021, section 2 (there a quantile is followed step by step; a
+histogram gives it at once).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fedhome.plan.settings import Aggregation
+from fedhome.questions.contributions import COUNTS, SIZES
+from fedhome.secagg.form import Total
+
+_FIRST_CLIP = 1.0
+_ROOM = 2.0  # the next round's updates may be larger than this one's
+
+
+class Scale:
+    """Clip and greatest weight of the next sum.
+
+    Args:
+        settings: The plan's settings; what they name is kept as it is.
+    """
+
+    def __init__(self, settings: Aggregation) -> None:
+        self.settings = settings
+        self.clip = settings.clip or _FIRST_CLIP
+        self.weight_cap = settings.weight_cap
+        self.turn = 0
+
+    def learn(self, totals: Sequence[Total]) -> None:
+        """Follow the sizes of a round's updates."""
+        if self.settings.clip is None and totals:
+            exponent = self._largest(totals, "size", SIZES)
+            self.clip = _ROOM * 2.0**exponent
+
+    def count(self, totals: Sequence[Total]) -> None:
+        """Set the greatest weight from a count of the homes' examples."""
+        self.weight_cap = int(2 ** self._largest(totals, "examples", COUNTS))
+
+    def _largest(self, totals: Sequence[Total], name: str, exponents: Sequence[int]) -> int:
+        """Return the exponent that covers all claims but those that may be corrupt."""
+        counted = {e: sum(total.values[f"{name}-{e}"] for total in totals) for e in exponents}
+        doubted = int(self.settings.corrupt * sum(counted.values()))
+        for exponent in reversed(exponents):
+            doubted -= round(counted[exponent])
+            if doubted < 0:
+                return exponent
+        return exponents[0]
+
+    def memory(self) -> dict[str, Any]:
+        """Return what a run needs to go on after a kill."""
+        return {"clip": self.clip, "weight_cap": self.weight_cap, "turn": self.turn}
+
+    def recall(self, memory: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`memory` gave."""
+        self.clip = float(memory["clip"])
+        self.weight_cap = memory["weight_cap"]
+        self.turn = int(memory["turn"])

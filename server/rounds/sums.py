@@ -1,0 +1,231 @@
+"""How sums over homes come about: a question to some homes, and what each group's sum opened to.
+
+A :class:`Channel` is the only thing that knows whether the numbers were added under masks or,
+in a simulation, without cryptography; what comes out is the same, bit for bit.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from flwr.app import Message
+from flwr.serverapp import Grid
+from numpy.typing import NDArray
+
+from fedhome.errors import SecAggError
+from fedhome.flower.messages import alike, with_sum, words_of
+from fedhome.plan.protocol import least_in_a_sum
+from fedhome.plan.settings import Plan
+from fedhome.questions.contributions import TRAIN, form_bytes
+from fedhome.secagg.form import Form
+from fedhome.secagg.graph import groups
+
+_POLL_S, _WAIT_S = 0.1, 1.0  # between looks at a grid; where it can tell when there is something
+
+
+class Question(NamedTuple):
+    """What is summed.
+
+    Args:
+        kind: Type of the message.
+        round: Number of the round.
+        turn: Number of the sum: it rises with every sum that homes are asked for.
+        form: What lies in the vector.
+        model_hash: SHA-256 of the parameters that the question is about.
+        timeout_s: How long replies are waited for.
+    """
+
+    kind: str
+    round: int
+    turn: int
+    form: Form
+    model_hash: bytes
+    timeout_s: float | None
+
+
+@dataclass(kw_only=True)
+class GroupSum:
+    """What one group's sum came to.
+
+    Args:
+        asked: The messages to its homes.
+        words: The opened sum; None where it could not be opened.
+        homes: How many homes are in it.
+        failed: Messages that a home answered with an error, and which.
+        reason: Why it could not be opened.
+        notes: What was noticed on the way, such as a member with a bad share.
+    """
+
+    asked: list[Message]
+    words: NDArray[Any] | None = None
+    homes: int = 0
+    failed: list[tuple[Message, str]] = field(default_factory=list)
+    reason: str = ""
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Traffic:
+    """Bytes of payload, from all homes and to all homes."""
+
+    up: int = 0
+    down: int = 0
+
+
+class Channel(ABC):
+    """Sums over homes.
+
+    Args:
+        grid: How messages travel.
+        plan: The plan.
+        names: Name of the home behind each node.
+        seed: The epoch's seed, which decides who is in which group.
+    """
+
+    def __init__(self, grid: Grid, plan: Plan, names: Mapping[int, str], *, seed: bytes) -> None:
+        self.grid = grid
+        self.plan = plan
+        self.names = names
+        self.seed = seed
+        self.traffic = Traffic()
+        self.late = 0
+
+    def ask(self, messages: Sequence[Message], question: Question) -> list[GroupSum]:
+        """Ask homes, group by group, and return what each group's sum came to."""
+        by_name = {self.names[m.metadata.dst_node_id]: m for m in messages}
+        count = self.plan.aggregation.groups
+        parts = groups(self.seed, question.turn, sorted(self.names.values()), count)
+        self.late = 0
+        found = []
+        for number, members in enumerate(parts):
+            asked = [by_name[name] for name in members if name in by_name]
+            if asked:
+                found.append(self._sum(GroupSum(asked=asked), question, number, members))
+        return found
+
+    def _sum(
+        self, group: GroupSum, question: Question, number: int, members: tuple[str, ...]
+    ) -> GroupSum:
+        least = self.plan.aggregation.min_cohort
+        if len(group.asked) < least:
+            group.reason = f"{len(group.asked)} homes were asked, but {least} are the fewest"
+            return group
+        try:
+            self.open(group, question, number, members)
+        except SecAggError as error:
+            group.words, group.homes, group.reason = None, 0, error.message
+        return group
+
+    @abstractmethod
+    def open(
+        self, group: GroupSum, question: Question, number: int, members: tuple[str, ...]
+    ) -> None:
+        """Ask one group's homes and fill in what came of it.
+
+        Args:
+            group: The group.
+            question: What is asked.
+            number: Number of the group.
+            members: All homes that belong to this group, asked or not.
+
+        Raises:
+            SecAggError: The sum cannot be opened.
+        """
+
+    def replies(
+        self, messages: list[Message], timeout_s: float | None
+    ) -> Iterator[tuple[int, Message]]:
+        """Send messages; yield replies as they come, each with the place of what it answers."""
+        yield from replies_of(self.grid, messages, timeout_s)
+        if messages and messages[0].metadata.message_type == TRAIN:
+            self.late += int(getattr(self.grid, "late", 0))
+
+
+class IdealChannel(Channel):
+    """Adds up what homes encode, without masks: for simulations, which hold all homes anyway."""
+
+    def open(
+        self, group: GroupSum, question: Question, number: int, members: tuple[str, ...]
+    ) -> None:
+        """Ask one group's homes for their words and add them."""
+        del number, members
+        told: dict[str, int | str | bytes] = {
+            "form": form_bytes(question.form),
+            "round": question.round,
+        }
+        content = with_sum(group.asked[0].content, told)
+        nodes = [message.metadata.dst_node_id for message in group.asked]
+        sent = alike(content, nodes, question.kind)
+        form, behind = question.form, getattr(self.grid, "homes_behind", lambda _: 1)
+        total = np.zeros(form.words, form.lanes.dtype)
+        width = total.nbytes
+        self.traffic.down += (4 * form.elements) * len(sent)
+        for place, answer in self.replies(sent, question.timeout_s):
+            if answer.has_error():
+                reason = answer.error.reason or f"error {answer.error.code}"
+                group.failed.append((group.asked[place], reason))
+                continue
+            total += words_of(answer)
+            group.homes += behind(answer)
+            self.traffic.up += width * behind(answer)
+        least = least_in_a_sum(self.plan, fleet=len(self.names), roster=len(sent))
+        if group.homes < least:
+            group.reason = f"{group.homes} of {len(sent)} homes uploaded, {least} are needed"
+            group.homes = 0
+            return
+        group.words = total
+
+
+def replies_of(
+    grid: Grid, messages: list[Message], timeout_s: float | None
+) -> Iterator[tuple[int, Message]]:
+    """Send messages over any grid; yield replies as they come, so that none has to be kept.
+
+    A grid in this process yields them itself; Flower's is asked again and again until the
+    deadline. Replies are told by the message that they answer: Flower's error reply for a dead
+    node comes from another one.
+
+    Yields:
+        The place in ``messages`` of what a reply answers, and the reply; each place once.
+    """
+    if not messages:
+        return
+    stream = getattr(grid, "stream", None)
+    if stream is not None:
+        names, came = stream(messages)
+    else:
+        names = list(grid.push_messages(messages))
+        came = _pulled(grid, names, timeout_s)
+    places = {name: place for place, name in enumerate(names)}
+    for answer in came:
+        place = places.pop(answer.metadata.reply_to_message_id, None)
+        if place is not None:
+            yield place, answer
+
+
+def _pulled(grid: Grid, names: list[str], timeout_s: float | None) -> Iterator[Message]:
+    waiting = set(names)
+    deadline = float("inf") if timeout_s is None else time.monotonic() + timeout_s
+    while waiting:
+        came = list(grid.pull_messages(sorted(waiting)))
+        for answer in came:
+            waiting.discard(answer.metadata.reply_to_message_id)
+            yield answer
+        if waiting and time.monotonic() > deadline:
+            return
+        if waiting and not came:
+            wait_with(grid, min(_WAIT_S, max(deadline - time.monotonic(), _POLL_S)))
+
+
+def wait_with(grid: Grid, seconds: float) -> None:
+    """Wait until a grid may have another reply, or for some time: a short one if it cannot tell."""
+    wait = getattr(grid, "wait", None)
+    if wait is None:
+        time.sleep(min(seconds, _POLL_S))
+    else:
+        wait(seconds)

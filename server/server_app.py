@@ -1,0 +1,153 @@
+"""The ServerApp: the same rounds as in a simulation, over Flower's own grid."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from flwr.app import ConfigRecord, Context, Message, RecordDict
+from flwr.serverapp import Grid, ServerApp
+from rich.console import Console
+
+from fedhome.errors import DataError, RoundError
+from fedhome.flower.messages import CONFIG, quiet
+from fedhome.learning.build import learning_of
+from fedhome.plan.settings import Plan
+from fedhome.run.events import EventLog
+from fedhome.run.folder import RunFolder
+from fedhome.run.progress import Lines
+from fedhome.run.summary import print_summary
+from fedhome.server.daemon.publishing import Publisher
+from fedhome.server.report import write_report
+from fedhome.server.rounds.passing_fleet import enrol
+from fedhome.server.rounds.run_plan import run_plan
+from fedhome.server.rounds.secure_grid import SecureGrid
+from fedhome.wire.layout import Layout
+
+_WAIT_S, _POLL_S = 300.0, 1.0
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run the plan that the run's configuration names, over the nodes that are connected.
+
+    The configuration's ``plan`` is a TOML file, the defaults if empty; ``out`` is the folder of
+    the run, the next free one in ``runs/`` if empty. Flower chooses the working folder, so both
+    are best given as whole paths.
+
+    Raises:
+        FedHomeError: What went wrong, and what to do about it.
+    """
+    quiet()
+    plan = Plan.load(str(context.run_config.get("plan", "")) or None)
+    folder = RunFolder.create(str(context.run_config.get("out", "")) or None, name=plan.name)
+    folder.write_plan(plan.to_toml())
+    console = Console()
+    with EventLog(folder.events_path, on_event=Lines(console)) as log:
+        log.append("run-started", plan=plan.name, seed=plan.seed, data=plan.data.source)
+
+        def summing(layout: Layout) -> SecureGrid:
+            channel = enrol(grid, plan, timeout_s=_WAIT_S)
+            return SecureGrid(channel, plan=plan, layout=layout, log=log)
+
+        play(plan, grid, folder, log, summing=summing, name_of=lambda node: f"node-{node}")
+    print_summary(console, folder)
+
+
+def play(
+    plan: Plan,
+    grid: Grid,
+    folder: RunFolder,
+    log: EventLog,
+    *,
+    summing: Callable[[Layout], SecureGrid],
+    name_of: Callable[[int], str],
+    resumed: bool = False,
+    publisher: Publisher | None = None,
+) -> None:
+    """Run a plan over homes behind a grid, to the report.
+
+    Args:
+        plan: The plan.
+        grid: How messages travel.
+        folder: The run's folder.
+        log: The run's log, which has begun.
+        summing: Returns the grid that answers with sums, for a model of some layout.
+        name_of: The name of the home behind a node.
+        resumed: Go on from the folder's last checkpoint, where there is one.
+        publisher: Publishes the models that rounds end with; None: nobody does.
+
+    Raises:
+        FedHomeError: What went wrong, and what to do about it.
+    """
+    begin = time.perf_counter()
+    features, outputs = _shape(grid)
+    classes = plan.task.classes or tuple(map(str, range(outputs)))
+    learning = learning_of(plan, features, classes if outputs > 1 else ())
+    homes = len(list(grid.get_node_ids()))
+    mode = "plain" if plan.aggregation.mode == "plain" else "secure"
+    log.append(
+        "fleet-ready",
+        homes=homes,
+        features=features,
+        parameters=learning.layout.size,
+        aggregation=mode,
+        rounds=plan.rounds.count,
+        score=learning.task.score,
+    )
+    run_plan(
+        plan,
+        grid=grid if mode == "plain" else summing(learning.layout),
+        learning=learning,
+        homes=homes,
+        folder=folder,
+        log=log,
+        name_of=name_of,
+        resumed=resumed,
+        publisher=publisher,
+    )
+    log.append("run-finished", seconds=time.perf_counter() - begin)
+    write_report([folder], folder.report_path)
+
+
+def _shape(grid: Grid) -> tuple[int, int]:
+    """Ask the homes for the width of their inputs and outputs: the server has no data.
+
+    Raises:
+        RoundError: No home connected, or none answered.
+        DataError: Homes disagree.
+    """
+    deadline = time.monotonic() + _WAIT_S
+    while not (nodes := list(grid.get_node_ids())):
+        if time.monotonic() > deadline:
+            raise RoundError(
+                f"no home connected within {_WAIT_S:.0f} s", hint="start the homes' clients"
+            )
+        time.sleep(_POLL_S)
+    content = RecordDict({CONFIG: ConfigRecord()})
+    asked = [Message(content, dst_node_id=node, message_type="query") for node in nodes]
+    shapes: dict[tuple[int, int], int] = {}
+    errors: set[str] = set()
+    for answer in grid.send_and_receive(asked, timeout=_WAIT_S):
+        if answer.has_error():
+            errors.add(answer.error.reason or f"error {answer.error.code}")
+            continue
+        told = next(iter(answer.content.metric_records.values()))
+        shape = (told.get("features"), told.get("outputs"))
+        if isinstance(shape[0], int) and isinstance(shape[1], int):
+            key = (shape[0], shape[1])
+            shapes[key] = shapes.get(key, 0) + 1
+    if not shapes:
+        raise RoundError(
+            f"no home could tell the shape of its data: {'; '.join(sorted(errors)[:3])}",
+            hint="the homes' own logs say more",
+        )
+    if len(shapes) > 1:
+        told_apart = ", ".join(f"{count} homes have {s}" for s, count in shapes.items())
+        raise DataError(
+            f"homes disagree about (features, outputs): {told_apart}",
+            hint="name the columns in data.features and the classes in task.classes",
+        )
+    return next(iter(shapes))

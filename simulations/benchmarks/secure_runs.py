@@ -1,0 +1,124 @@
+"""Whole simulations in the clear, with ideal sums and with masks: what they cost, and where."""
+
+from __future__ import annotations
+
+import gc
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import fedhome.server.rounds.round_loop
+import fedhome.server.rounds.sums
+import fedhome.simulations.engines.grid
+import fedhome.simulations.engines.shard
+from fedhome import rng
+from fedhome.plan.settings import AggregationMode, Plan
+from fedhome.run.events import Event
+from fedhome.secagg import Aggregator, Authority, Form, Home, HomeKeys, Joined, Pool, member
+from fedhome.server.rounds.masked_sums import ProtocolChannel
+from fedhome.simulations.benchmarks.stopwatch import Place, Stopwatch, watching
+from fedhome.simulations.engines.fused.rounding import Rounding
+from fedhome.simulations.engines.kernels import FusedKernel
+from fedhome.simulations.simulate import simulate
+
+REST = "the rest: data, evaluation, files"
+_PLACES = (
+    Place("training", FusedKernel, "train"),
+    Place("ideal: greatest changes", Rounding, "largest"),
+    Place("ideal: rounding and adding", Rounding, "sums"),
+    Place("ideal: numbers beside, words", fedhome.simulations.engines.shard, "train_terms"),
+    Place("ideal: numbers beside, words", Form, "put_together"),
+    Place("ideal: numbers beside, words", Form, "decode"),
+    Place("ideal: numbers beside, words", fedhome.simulations.engines.shard, "rounding_keys"),
+    Place("orders of batches", rng, "shuffles"),
+    Place("messages", fedhome.server.rounds.sums, "alike"),
+    Place("messages", fedhome.simulations.engines.grid, "stamp"),
+    Place("messages", fedhome.server.rounds.round_loop, "sound_replies"),
+    Place("keys, directory", HomeKeys, "__init__"),
+    Place("keys, directory", Authority, "issue"),
+    Place("keys, directory", Home, "renew"),
+    Place("homes: bundles", Home, "bundle"),
+    Place("homes: joining", Home, "join"),
+    Place("homes: encoding", Form, "encode"),
+    Place("homes: masking, uploading", Joined, "upload"),
+    Place("members: votes", Home, "answer"),
+    Place("members: openings", member, "check_votes"),
+    Place("members: openings", member, "shares"),
+    Place("server: bundles", Pool, "add"),
+    Place("server: manifests", ProtocolChannel, "_manifest"),
+    Place("server: uploads", Aggregator, "receive"),
+    Place("server: votes, openings", Aggregator, "polls"),
+    Place("server: votes, openings", Aggregator, "receive_vote"),
+    Place("server: votes, openings", Aggregator, "requests"),
+    Place("server: votes, openings", Aggregator, "receive_opening"),
+    Place("server: opening the sum", Aggregator, "open"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ran:
+    """What a simulation cost.
+
+    Args:
+        cpu_s: Processor time, from the plan to the run's folder.
+        wall_s: Seconds on the clock.
+        round_ms: Processor time of a round in the middle, the first left out.
+        parts_s: Processor time by what it was spent on; the parts add up to the total.
+    """
+
+    cpu_s: float
+    wall_s: float
+    round_ms: float
+    parts_s: Mapping[str, float]
+
+
+def run(plan: Plan, mode: AggregationMode) -> Ran:
+    """Simulate a plan in one process and one thread, whatever it says of these.
+
+    Args:
+        plan: The plan.
+        mode: How its updates are added up.
+    """
+    marks: list[float] = []
+
+    def note(event: Event) -> None:
+        if event.event == "round-closed":
+            marks.append(time.process_time())
+
+    gc.collect()  # so that no run pays for what another left behind
+    watch = Stopwatch()
+    changed = plan.change(aggregation={"mode": mode}, engine={"threads": 1})
+    with tempfile.TemporaryDirectory() as folder, watching(watch, _PLACES):
+        begin, clock = time.process_time(), time.perf_counter()
+        simulate(changed, out=Path(folder) / "run", on_event=note)
+        cpu_s, wall_s = time.process_time() - begin, time.perf_counter() - clock
+    parts = dict(watch.cpu_s)
+    return Ran(
+        cpu_s=cpu_s,
+        wall_s=wall_s,
+        round_ms=1e3 * float(np.median(np.diff(marks))),
+        parts_s=parts | {REST: cpu_s - sum(parts.values())},
+    )
+
+
+def compare(plan: Plan, modes: tuple[AggregationMode, ...], repeat: int) -> dict[str, Ran]:
+    """Run a plan in several modes in turn, and return the run in the middle of each.
+
+    Args:
+        plan: The plan.
+        modes: The modes.
+        repeat: How often each runs; one more at first fills caches and is not counted.
+    """
+    run(plan, modes[0])
+    runs: dict[str, list[Ran]] = {mode: [] for mode in modes}
+    for _ in range(repeat):
+        for mode in modes:
+            runs[mode].append(run(plan, mode))
+    return {
+        mode: sorted(found, key=lambda one: one.round_ms)[(len(found) - 1) // 2]
+        for mode, found in runs.items()
+    }

@@ -1,0 +1,1 @@
+"""Engines: grids whose homes learn in this process, or in Ray's."""

@@ -1,0 +1,292 @@
+"""The public face of the fused engine."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+
+from fedhome.errors import EngineError
+from fedhome.simulations.engines.fused.rule import LossName, OptimiserName, Rule
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fedhome.simulations.engines.fused.compiler import Native
+
+_LINE_BYTES = 64
+_INSTALL = "Install llvmlite (pip install llvmlite), or choose another engine."
+
+
+class FusedMLP:
+    """Minibatch training of many small MLPs, compiled for this processor.
+
+    The network is Linear, ReLU, Linear, ..., Linear. Its code is compiled at the first call of
+    ``train`` and shared by every object with the same settings.
+
+    Args:
+        sizes: Widths from the input to the output, e.g. ``(10, 64, 64, 1)``.
+        loss: ``"mse"``, ``"bce"`` (on logits) or ``"cross-entropy"`` (on logits), each the mean
+            over a batch's rows and, for the first two, over outputs.
+        optimiser: ``"sgd"`` or ``"adam"`` (betas 0.9 and 0.999, epsilon 1e-8), with the arithmetic
+            of ``torch.optim``; its state begins anew for every client in every call.
+        momentum: Of SGD.
+        weight_decay: Times the parameter, added to the gradient after clipping.
+        proximal_mu: Times the way from the client's start, added to the gradient before clipping.
+        clip_norm: Largest L2 norm of a step's gradient; None for no clipping.
+
+    Raises:
+        EngineError: The settings are not supported, or llvmlite is not installed.
+
+    Example:
+        >>> import numpy as np
+        >>> model = FusedMLP((1, 1), loss="mse", optimiser="sgd")
+        >>> params = np.zeros((1, 2), np.float32)  # one client: its weight, its bias
+        >>> x, y = np.ones((1, 1), np.float32), np.ones((1, 1), np.float32)
+        >>> model.train(params, x, y, np.array([0]), np.array([1]),
+        ...             batch_size=1, epochs=1, learning_rate=0.25)
+        array([1.])
+        >>> params
+        array([[0.5, 0.5]], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        *,
+        loss: LossName,
+        optimiser: OptimiserName,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        proximal_mu: float = 0.0,
+        clip_norm: float | None = None,
+    ) -> None:
+        reason = self.supports(
+            sizes,
+            loss=loss,
+            optimiser=optimiser,
+            momentum=momentum,
+            weight_decay=weight_decay,
+            proximal_mu=proximal_mu,
+            clip_norm=clip_norm,
+        )
+        if reason is not None:
+            missing = importlib.util.find_spec("llvmlite") is None
+            raise EngineError(
+                f"The fused engine cannot train this model: {reason}.",
+                hint=_INSTALL if missing else "Choose another engine, or other settings.",
+            )
+        self.sizes = tuple(sizes)
+        self.loss: LossName = loss
+        self.rule = Rule(optimiser, momentum, weight_decay, proximal_mu, clip_norm)
+
+    @classmethod
+    def supports(
+        cls,
+        sizes: Sequence[int],
+        *,
+        loss: str,
+        optimiser: str,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        proximal_mu: float = 0.0,
+        clip_norm: float | None = None,
+    ) -> str | None:
+        """Why these settings cannot be used here, or None where they can.
+
+        Args:
+            sizes: As for the class, and so are the others.
+            loss: Name of the loss.
+            optimiser: Name of the optimiser.
+            momentum: Of SGD.
+            weight_decay: Coupled weight decay.
+            proximal_mu: Strength of FedProx's pull.
+            clip_norm: Largest L2 norm, or None.
+        """
+        factors = {
+            "momentum": momentum,
+            "weight_decay": weight_decay,
+            "proximal_mu": proximal_mu,
+            "clip_norm": 0.0 if clip_norm is None else clip_norm,
+        }
+        faults = [
+            f"{name} is {value}, not a finite number from 0 up"
+            for name, value in factors.items()
+            if not (math.isfinite(value) and value >= 0)
+        ]
+        if not list(pairwise(sizes)) or min(sizes) < 1:
+            faults.append("sizes needs an input and an output width, each at least 1")
+        if loss not in get_args(LossName):
+            faults.append(f"its loss is {loss!r}, not one of {', '.join(get_args(LossName))}")
+        if optimiser not in get_args(OptimiserName):
+            known = ", ".join(get_args(OptimiserName))
+            faults.append(f"its optimiser is {optimiser!r}, not one of {known}")
+        if momentum and optimiser == "adam":
+            faults.append("momentum goes with SGD only")
+        if importlib.util.find_spec("llvmlite") is None:
+            faults.append("llvmlite is not installed")
+        return "; ".join(faults) or None
+
+    @property
+    def parameters(self) -> int:
+        """Floats in one client's parameters."""
+        return sum(inputs * outputs + outputs for inputs, outputs in pairwise(self.sizes))
+
+    def train(
+        self,
+        params: NDArray[np.float32],
+        x: NDArray[np.float32],
+        y: NDArray[Any],
+        order: NDArray[np.integer[Any]],
+        counts: NDArray[np.integer[Any]],
+        *,
+        batch_size: int,
+        epochs: int,
+        learning_rate: float,
+        threads: int = 1,
+    ) -> NDArray[np.float64]:
+        """Train every client from its own start on its own rows.
+
+        Args:
+            params: float32 [clients, parameters], C-contiguous: each client's start on entry and
+                its result after. A row holds, layer by layer, the weight [out, in] and the bias
+                [out], as ``torch.nn.Sequential.state_dict`` does.
+            x: float32 [rows, inputs], C-contiguous, the rows of all clients.
+            y: Targets of those rows: float32 [rows, outputs], or int64 [rows] class numbers for
+                cross-entropy; C-contiguous.
+            order: Integers: for each client ``epochs * count`` row numbers, one client after the
+                other. An epoch's rows are cut into batches in this order; the last is shorter
+                where they do not come out even, and its mean is over its own rows.
+            counts: Integers [clients], rows of an epoch. A client with 0 keeps its parameters.
+            batch_size: Rows of a batch.
+            epochs: Passes over a client's rows.
+            learning_rate: Step size.
+            threads: Threads that share the clients.
+
+        Returns:
+            float64 [clients], the mean over a client's last epoch of each row's loss, taken just
+            before the step that used the row; 0 for a client without rows.
+
+        Raises:
+            EngineError: An argument has another shape, type or range than expected (all faults
+                at once), or this system forbids new machine code.
+        """
+        faults = self._faults(params, x, y, batch_size=batch_size, epochs=epochs, threads=threads)
+        faults += _order_faults(order, counts, rows=len(x), epochs=epochs)
+        if len(params) != len(counts):
+            faults.append(f"params has {len(params)} clients, counts has {len(counts)}")
+        if self.loss == "cross-entropy" and not faults and order.size:
+            used = y[order]  # not all of y: it may hold the rows of very many clients
+            if used.min() < 0 or used.max() >= self.sizes[-1]:
+                faults.append(f"y names classes outside 0 to {self.sizes[-1] - 1}")
+        if faults:
+            lines = "".join(f"\n  - {fault}" for fault in faults)
+            raise EngineError(
+                f"The fused engine cannot use its arguments:{lines}",
+                hint="The docstring of FusedMLP.train gives each one's shape and type.",
+            )
+        order = np.ascontiguousarray(order, dtype=np.int64)
+        counts = np.ascontiguousarray(counts, dtype=np.int64)
+        losses = np.zeros(len(counts), np.float64)
+        if not counts.any():
+            return losses
+        native = self._native(min(batch_size, int(counts.max())))
+        first_row = np.concatenate(([0], np.cumsum(counts))) * epochs
+
+        def run(clients: slice) -> None:
+            # Zeroed: the code relies on zeros between a width and the next whole vector.
+            raw = np.zeros(native.workspace * 4 + _LINE_BYTES, np.uint8)
+            arrays = (params[clients], x, y, order[first_row[clients.start] :], counts[clients])
+            native.call(
+                *(array.ctypes.data for array in (*arrays, losses[clients])),
+                raw.ctypes.data + -raw.ctypes.data % _LINE_BYTES,
+                clients.stop - clients.start,
+                batch_size,
+                epochs,
+                learning_rate,
+            )
+
+        shares = _shares(first_row, threads)
+        if len(shares) == 1:
+            run(shares[0])
+        else:
+            with ThreadPoolExecutor(len(shares)) as pool:
+                list(pool.map(run, shares))
+        return losses
+
+    def _native(self, rows: int) -> Native:
+        # Imported here: only who trains with this engine needs llvmlite.
+        from fedhome.simulations.engines.fused.compiler import host_tile, native  # noqa: PLC0415
+        from fedhome.simulations.engines.fused.memory_map import Plan  # noqa: PLC0415
+
+        tile = host_tile()
+        # Powers of two, so that clients with a few rows more or less share their code.
+        capacity = tile.panel << (tile.panels(rows) - 1).bit_length()
+        return native(Plan(self.sizes, self.loss, self.rule, capacity, tile))
+
+    def _faults(
+        self,
+        params: NDArray[Any],
+        x: NDArray[Any],
+        y: NDArray[Any],
+        **counted: int,
+    ) -> list[str]:
+        """What would make the native code read or write outside these arrays."""
+        outputs = self.sizes[-1]
+        classes = self.loss == "cross-entropy"
+        expected = [
+            ("params", params, np.float32, (len(params), self.parameters)),
+            ("x", x, np.float32, (len(x), self.sizes[0])),
+            (
+                "y",
+                y,
+                np.int64 if classes else np.float32,
+                (len(x),) if classes else (len(x), outputs),
+            ),
+        ]
+        faults = [
+            f"{name} is {array.dtype} {list(array.shape)}, not {np.dtype(kind)} {list(shape)}"
+            for name, array, kind, shape in expected
+            if array.dtype != kind or array.shape != shape
+        ]
+        faults += [
+            f"{name} is not C-contiguous"
+            for name, array, _, _ in expected
+            if not array.flags.c_contiguous
+        ]
+        if not params.flags.writeable:
+            faults.append("params is read-only")
+        faults += [f"{name} is {n}, not at least 1" for name, n in counted.items() if n < 1]
+        return faults
+
+
+def _order_faults(
+    order: NDArray[Any], counts: NDArray[Any], *, rows: int, epochs: int
+) -> list[str]:
+    """What would make the native code look for rows where there are none."""
+    faults = [
+        f"{name} is {array.dtype} {list(array.shape)}, not a row of integers"
+        for name, array in (("order", order), ("counts", counts))
+        if array.dtype.kind not in "iu" or array.ndim != 1
+    ]
+    if faults:
+        return faults
+    if counts.size and (counts.min() < 0 or counts.max() > order.size):
+        faults.append("counts has numbers below 0 or above the length of order")
+    elif order.size != int(counts.sum()) * epochs:
+        faults.append(f"order has {order.size} row numbers, not epochs * the sum of counts")
+    if order.size and (order.min() < 0 or order.max() >= rows):
+        faults.append(f"order names rows outside 0 to {rows - 1}")
+    return faults
+
+
+def _shares(first_row: NDArray[np.int64], threads: int) -> list[slice]:
+    """Cut the clients into neighbouring shares of about equally many rows."""
+    goals = np.linspace(0, first_row[-1], threads + 1)[1:-1]
+    bounds = [0, *(int(i) for i in np.searchsorted(first_row, goals)), len(first_row) - 1]
+    return [slice(start, stop) for start, stop in pairwise(bounds) if start < stop]

@@ -1,0 +1,160 @@
+"""Puts the whole of a client's training together: one native function for a run of clients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from llvmlite import ir
+
+from fedhome.simulations.engines.fused.batch import Batch, copy
+from fedhome.simulations.engines.fused.emit import F32, F64, I64, POINTER, Emitter, Index, Value
+from fedhome.simulations.engines.fused.memory_map import Layout, Plan
+from fedhome.simulations.engines.fused.optimisers import BETA_1, BETA_2, RATE, SECOND_SCALE
+
+ENTRY = "train"
+
+# params, x, y, order, counts, losses, workspace, clients, batch size, epochs, learning rate
+_ARGUMENTS = [*[POINTER] * 7, I64, I64, I64, F32]
+
+
+@dataclass(frozen=True)
+class Program:
+    """LLVM source of a plan.
+
+    Args:
+        source: Text of the module.
+        workspace: Floats of zeroed memory that one call needs.
+    """
+
+    source: str
+    workspace: int
+
+
+def write_program(plan: Plan) -> Program:
+    """Write the native function that trains a run of clients.
+
+    Args:
+        plan: What to write it for.
+
+    Returns:
+        The LLVM source, whose function is called ``train``, and the memory a call needs.
+    """
+    module = ir.Module("fused")
+    layout = Layout(plan)
+    _Training(plan, layout, Emitter(module, plan.tile, ENTRY, _ARGUMENTS, exported=True)).write()
+    return Program(str(module), layout.total)
+
+
+class _Training:
+    """Writes the loops over clients, epochs and batches."""
+
+    def __init__(self, plan: Plan, layout: Layout, e: Emitter) -> None:
+        self.plan = plan
+        self.layout = layout
+        self.e = e
+        self.params, x, y, self.order, self.counts, self.losses, workspace = e.arguments[:7]
+        self.clients, self.batch_size, self.epochs, self.rate = e.arguments[7:]
+        self.batch = Batch(plan, layout, e, workspace=workspace, x=x, y=y)
+        self.parameters = sum(
+            inputs * outputs + outputs for inputs, outputs in pairwise(plan.sizes)
+        )
+
+    def write(self) -> None:
+        e = self.e
+        e.store(self.rate, self.batch.place(self.layout.numbers), RATE)
+        e.loop(self.clients, self._client, [self.order])
+        e.builder.ret_void()
+
+    def _client(self, client: Index, carried: list[Value]) -> list[Value]:
+        e = self.e
+        (order,) = carried
+        count = e.load(self.counts, client, I64)
+        own = e.at(self.params, e.times(client, self.parameters))
+        e.store(ir.Constant(F64, 0.0), self.losses, client, F64)
+        with e.when(e.builder.icmp_signed(">", count, e.index(0))):
+            # A client whose gradients were not finite may have left NaN between the widths.
+            self._fill(("parameters", *self.plan.rule.moments), e.number(0.0))
+            self._copy(own, inwards=True)
+            if self.plan.rule.proximal_mu:
+                self._fill(("start",), None)
+            e.store(self._epochs(count, order), self.losses, client, F64)
+            self._copy(own, inwards=False)
+        return [e.at(order, e.times(count, self.epochs), I64)]
+
+    def _epochs(self, count: Value, order: Value) -> Value:
+        """Write a client's epochs; the result is the last one's mean loss."""
+        e, b = self.e, self.e.builder
+        zero, one = ir.Constant(F64, 0.0), ir.Constant(F64, 1.0)
+
+        def epoch(_: Index, carried: list[Value]) -> list[Value]:
+            order, _last, first, second = carried
+
+            def batch(done: Index, carried: list[Value]) -> list[Value]:
+                summed, first, second = carried
+                rows = e.smaller(e.subtract(count, done), self.batch_size)
+                if self.plan.rule.optimiser == "adam":
+                    first, second = self._correct(first, second)
+                loss = self.batch.write(e.at(order, done, I64), rows)
+                return [b.fadd(summed, b.fpext(loss, F64)), first, second]
+
+            results = e.loop(count, batch, [zero, first, second], step=self.batch_size)
+            return [e.at(order, count, I64), *results]
+
+        _, summed, _, _ = e.loop(self.epochs, epoch, [order, zero, one, one])
+        averaged = count
+        if self.plan.loss != "cross-entropy":
+            averaged = e.times(count, self.plan.sizes[-1])
+        return b.fdiv(summed, b.sitofp(averaged, F64))
+
+    def _correct(self, first: Value, second: Value) -> tuple[Value, Value]:
+        """Adam's bias corrections for the step that follows."""
+        e, b = self.e, self.e.builder
+        one = ir.Constant(F64, 1.0)
+        first = b.fmul(first, ir.Constant(F64, BETA_1))
+        second = b.fmul(second, ir.Constant(F64, BETA_2))
+        rate = b.fdiv(b.fpext(self.rate, F64), b.fsub(one, first))
+        scale = b.fdiv(one, e.call("llvm.sqrt", b.fsub(one, second)))
+        numbers = self.batch.place(self.layout.numbers)
+        e.store(b.fptrunc(rate, F32), numbers, RATE)
+        e.store(b.fptrunc(scale, F32), numbers, SECOND_SCALE)
+        return first, second
+
+    def _copy(self, own: Value, *, inwards: bool) -> None:
+        """Bring a client's parameters into the padded layout, or back."""
+        for linear in self.layout.linears:
+            weight, bias = self.batch.place(linear.weight), self.batch.place(linear.bias)
+            self._copy_rows(
+                (own, weight), (linear.inputs, linear.stride), linear.outputs, inwards=inwards
+            )
+            own = self.e.at(own, linear.inputs * linear.outputs)
+            copy(self.e, *((own, bias) if inwards else (bias, own)), linear.outputs)
+            own = self.e.at(own, linear.outputs)
+
+    def _copy_rows(
+        self, bases: tuple[Value, Value], strides: tuple[int, int], rows: int, *, inwards: bool
+    ) -> None:
+        e = self.e
+
+        def one(row: Index, _: list[Value]) -> list[Value]:
+            packed, padded = (
+                e.at(base, e.times(row, stride))
+                for base, stride in zip(bases, strides, strict=True)
+            )
+            copy(e, *((packed, padded) if inwards else (padded, packed)), strides[0])
+            return []
+
+        e.loop(rows, one)
+
+    def _fill(self, copies: tuple[str, ...], value: Value | None) -> None:
+        """Fill copies of the parameters with a value, or with the parameters where it is None."""
+        e, parameters = self.e, self.batch.place(0)
+
+        def one(i: Index, _: list[Value]) -> list[Value]:
+            here = e.at(parameters, i)
+            vector = e.load_vector(here) if value is None else value
+            for name in copies:
+                e.store_vector(vector, here, self.batch.step.away(name))
+            return []
+
+        e.loop(self.layout.size, one, step=e.tile.lanes)

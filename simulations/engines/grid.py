@@ -1,0 +1,189 @@
+"""Grids that answer in this process: the vector engine, and home after home.
+
+A Flower ``Grid`` is the only thing that knows how updates travel: a strategy cannot tell
+these from Flower's own.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import numpy as np
+from flwr.app import Context, Message, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid
+from flwr.supercore.run import Run
+from numpy.typing import NDArray
+
+from fedhome.errors import FedHomeError
+from fedhome.flower.messages import APP_RAISED, empty_run, failure, stamp, take_identity
+from fedhome.simulations.faults import ANSWERS, LATE
+
+Silent = Callable[[int, NDArray[np.int64]], NDArray[np.int64]]
+
+
+class InProcessGrid(Grid):
+    """A grid whose homes live in this process; node ``n`` is home ``n - 2``.
+
+    Args:
+        homes: Names of the homes.
+        silent: Which homes give no answer to training: ``silent(round, positions)`` returns
+            ANSWERS, ABSENT or LATE for each, int64 ``[positions]``.
+        run_id: Number of the run.
+    """
+
+    first_node = 2
+
+    def __init__(
+        self, homes: Sequence[str], *, silent: Silent | None = None, run_id: int = 1
+    ) -> None:
+        self.homes = tuple(homes)
+        self._silent = silent
+        self._run = empty_run(run_id)
+        self._nodes = list(range(self.first_node, self.first_node + len(self.homes)))
+        self._sent = 0
+        self.late = 0
+        self._waiting: dict[str, Message] = {}
+        self._behind: dict[str, int] = {}
+        take_identity(run_id)
+
+    @abstractmethod
+    def answer(self, messages: list[Message]) -> Iterable[Message]:
+        """Answer messages of homes that are not silent."""
+
+    @abstractmethod
+    def observe(self, messages: list[Message]) -> Iterable[Message]:
+        """Answer home by home and in the clear: a simulation looks at its own homes so."""
+
+    def stream(self, messages: Iterable[Message]) -> tuple[list[str], Iterator[Message]]:
+        """Answer messages one after the other, so that nobody has to hold all replies.
+
+        Returns:
+            The messages' identifiers, and the replies as they come about.
+        """
+        asked = list(messages)
+        self._behind.clear()
+        names = stamp(asked, self._sent)
+        self._sent += len(asked)
+        return names, iter(self._answers(asked))
+
+    def name_of(self, node: int) -> str:
+        """Return the name of the home behind a node."""
+        return self.homes[node - self.first_node]
+
+    def stands_for(self, answer: Message, homes: int) -> None:
+        """Note that one reply is the mean of several homes."""
+        self._behind[answer.metadata.reply_to_message_id] = homes
+
+    def homes_behind(self, answer: Message) -> int:
+        """Return how many homes a reply stands for."""
+        return self._behind.get(answer.metadata.reply_to_message_id, 1)
+
+    def position(self, message: Message) -> int:
+        """Return the position of the home that a message is for."""
+        return message.metadata.dst_node_id - self.first_node
+
+    def set_run(self, run: Run) -> None:
+        """Set the run."""
+        self._run = run
+
+    @property
+    def run(self) -> Run:
+        """The run."""
+        return self._run
+
+    def create_message(
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
+    ) -> Message:
+        """Create a message to a home."""
+        return Message(content, dst_node_id, message_type, group_id=group_id, ttl=ttl)
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Return the nodes of all homes."""
+        return list(self._nodes)
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Answer messages at once and keep the replies until they are pulled."""
+        asked = list(messages)
+        names = stamp(asked, self._sent)
+        self._sent += len(asked)
+        for answer in self._answers(asked):
+            self._waiting[answer.metadata.reply_to_message_id] = answer
+        return names
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Return the replies to these messages that are there."""
+        return [self._waiting.pop(name) for name in message_ids if name in self._waiting]
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        """Answer messages; nobody is waited for in a simulation."""
+        del timeout
+        return list(self.stream(messages)[1])
+
+    def _answers(self, asked: list[Message]) -> Iterable[Message]:
+        if not asked:
+            return []
+        if self._silent is not None and asked[0].metadata.message_type == "train":
+            turn = _round_of(asked[0])
+            missing = self._silent(turn, np.array([self.position(message) for message in asked]))
+            self.late = int((missing == LATE).sum())
+            asked = [m for m, why in zip(asked, missing, strict=True) if why == ANSWERS]
+        return self.answer(asked) if asked else []
+
+
+class SequentialGrid(InProcessGrid):
+    """Runs the ClientApp's own handlers, home after home.
+
+    Args:
+        homes: Names of the homes.
+        app: The ClientApp.
+        contexts: Each home's context.
+        silent: Which homes give no answer.
+        open_app: A ClientApp of the same homes that answers in the clear; None: ``app`` does.
+    """
+
+    def __init__(
+        self,
+        homes: Sequence[str],
+        app: ClientApp,
+        contexts: Sequence[Context],
+        *,
+        silent: Silent | None = None,
+        open_app: ClientApp | None = None,
+    ) -> None:
+        super().__init__(homes, silent=silent)
+        self._app = app
+        self._open_app = open_app or app
+        self._contexts = contexts
+
+    def answer(self, messages: list[Message]) -> Iterable[Message]:
+        """Run the app once a message; an error becomes an error reply, as in Flower."""
+        return (self._run_app(self._app, message) for message in messages)
+
+    def observe(self, messages: list[Message]) -> Iterable[Message]:
+        """Run the app of homes that answer in the clear."""
+        stamp(messages, self._sent)
+        self._sent += len(messages)
+        return [self._run_app(self._open_app, message) for message in messages]
+
+    def _run_app(self, app: ClientApp, message: Message) -> Message:
+        try:
+            return app(message, self._contexts[self.position(message)])
+        except FedHomeError as error:
+            return failure(message, str(error), APP_RAISED)
+
+
+def _round_of(message: Message) -> int:
+    for record in message.content.config_records.values():
+        turn = record.get("server-round")
+        if isinstance(turn, int):
+            return turn
+    return 0

@@ -1,0 +1,371 @@
+"""The Ray engine: shards of the fleet, each trained in a Ray worker as the vector engine trains.
+
+For those who outgrow one machine. Each worker gets its homes' examples once. A round sends it
+the parameters; it sends back one mean, or every update where the strategy needs them. The
+means are added in the order of the shards, so that the result is the same bytes from run to run
+for the same number of shards, whichever worker is ready first. A worker that is lost is replaced,
+and its shard is asked again: nothing but examples and parameters decides what it answers.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import os
+import socket
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedhome.errors import EngineError
+from fedhome.questions.responses import Columns
+from fedhome.questions.train_config import Order
+from fedhome.simulations.engines.catalogue import World, against_vectors
+from fedhome.simulations.engines.grid import InProcessGrid
+from fedhome.simulations.engines.ray_worker import Answer, actor
+from fedhome.simulations.engines.shard import Asked, Homes, Mean, Updates, Words
+from fedhome.simulations.engines.vector_cohort import Fleet
+from fedhome.simulations.engines.vector_grid import JointGrid
+
+_START_S = 180.0  # a worker loads torch; a cluster may first have to start a machine
+_CONNECT_S = 5.0
+_MOST_LOSSES = 3  # workers of one shard lost over the same question, after which the run ends
+_CPU_PARTS = 10_000  # Ray counts shares of a core in ten-thousandths
+
+
+class RayHomes(Homes):
+    """A fleet in shards, each with a Ray worker.
+
+    Args:
+        ray: Ray's module, connected.
+        world: What is simulated.
+        shards: How many shards.
+        cpus: Cores that each worker claims.
+        threads: Threads of each worker.
+    """
+
+    def __init__(self, ray: Any, world: World, *, shards: int, cpus: float, threads: int) -> None:
+        self._ray = ray
+        self._notice = world.notice
+        self._said: set[str] = set()
+        homes = world.gathered.homes
+        self._shard_of, self._place_of = deal([len(home.x) for home in homes], shards)
+        self._made_of = [
+            ray.put(
+                {
+                    "plan": world.plan,
+                    "fleet": vars(Fleet.of([homes[home] for home in np.flatnonzero(of_shard)])),
+                    "classes": world.gathered.classes,
+                    "threads": threads,
+                    "of": shards,
+                }
+            )
+            for of_shard in (self._shard_of == shard for shard in range(shards))
+        ]
+        self._actor = ray.remote(actor())
+        self.workers = [self._worker(shard, cpus) for shard in range(shards)]
+
+    def start(self, initial: NDArray[np.float32]) -> None:
+        """Wait until every worker is there, and builds the same model.
+
+        Args:
+            initial: The model's first parameters here, float32 ``[size]``.
+
+        Raises:
+            EngineError: A worker did not start in time, or is of another version.
+        """
+        questions: dict[int, tuple[str, list[Any]]] = {
+            shard: ("start", []) for shard in range(len(self.workers))
+        }
+        for its_version, its_initial in self._ask(questions, timeout_s=_START_S).values():
+            if its_version != version("fedhome") or not np.array_equal(its_initial, initial):
+                raise EngineError(
+                    f"a Ray worker with fedhome {its_version} builds another model from the same "
+                    f"plan than fedhome {version('fedhome')} does here",
+                    hint="install the same versions of fedhome and torch on every machine",
+                )
+
+    def stop(self) -> None:
+        """End all workers."""
+        for worker in self.workers:
+            self._ray.kill(worker)
+
+    def train_mean(
+        self, homes: NDArray[np.int64], start: NDArray[np.float32], order: Order
+    ) -> Mean:
+        """Train; the means of shards are added in the order of the shards."""
+        asked = self._ask_shards("train_mean", homes, start, order)
+        return Mean.of(
+            [mean._replace(lost=tuple(places[list(mean.lost)].tolist())) for places, mean in asked]
+        )
+
+    def train_each(
+        self, homes: NDArray[np.int64], start: NDArray[np.float32], order: Order
+    ) -> Updates:
+        """Train and return every update."""
+        params = np.empty((len(homes), len(start)), np.float32)
+        columns: list[tuple[NDArray[np.int64], Columns]] = []
+        for places, updates in self._ask_shards("train_each", homes, start, order):
+            params[places] = updates.params
+            columns.append((places, updates.columns))
+        return Updates(_joined(columns, len(homes)), params)
+
+    def train_sum(
+        self, homes: NDArray[np.int64], start: NDArray[np.float32], order: Order, asked: Asked
+    ) -> Words:
+        """Train; the shards' sums are exact, so their order does not matter."""
+
+        def questions(some: NDArray[np.int64], common: Any) -> list[Any]:
+            return [some, common, order, asked]
+
+        total, lost = np.zeros(asked.form.words, asked.form.lanes.dtype), []
+        for places, words in self._ask_all("train_sum", homes, start, questions):
+            total += words.total
+            lost += places[list(words.lost)].tolist()
+        return Words(total, tuple(sorted(lost)))
+
+    def columns(
+        self,
+        kind: str,
+        homes: NDArray[np.int64],
+        start: NDArray[np.float32],
+        config: Mapping[str, Any],
+    ) -> Columns:
+        """Answer a census, an evaluation, a trial or an outcome."""
+
+        def asked(places: NDArray[np.int64], common: Any) -> list[Any]:
+            return [kind, places, common, dict(config)]
+
+        return _joined(self._ask_all("columns", homes, start, asked), len(homes))
+
+    def _ask_shards(
+        self, question: str, homes: NDArray[np.int64], start: NDArray[np.float32], order: Order
+    ) -> list[tuple[NDArray[np.int64], Any]]:
+        return self._ask_all(question, homes, start, lambda some, common: [some, common, order])
+
+    def _ask_all(
+        self,
+        question: str,
+        homes: NDArray[np.int64],
+        start: NDArray[np.float32],
+        arguments: Callable[[NDArray[np.int64], Any], list[Any]],
+    ) -> list[tuple[NDArray[np.int64], Any]]:
+        """Ask the shards of these homes; return places in ``homes`` and the value of each."""
+        shard_of = self._shard_of[homes]
+        common = self._ray.put(start)
+        places = {int(shard): np.flatnonzero(shard_of == shard) for shard in np.unique(shard_of)}
+        values = self._ask(
+            {
+                shard: (question, arguments(self._place_of[homes[some]], common))
+                for shard, some in places.items()
+            }
+        )
+        return [(some, values[shard]) for shard, some in places.items()]
+
+    def _ask(
+        self, questions: Mapping[int, tuple[str, list[Any]]], *, timeout_s: float | None = None
+    ) -> dict[int, Any]:
+        """Ask shards, each again where its worker is lost; return their values by shard."""
+        lost: Counter[int] = Counter()
+        answers: dict[int, Answer] = {}
+        waiting = {self.workers[s].ask.remote(*asked): s for s, asked in questions.items()}
+        while waiting:
+            ready, _ = self._ray.wait(list(waiting), num_returns=1, timeout=timeout_s)
+            if not ready:
+                raise self._too_late(len(waiting), timeout_s)
+            shard = waiting.pop(ready[0])
+            try:
+                answers[shard] = Answer(*self._ray.get(ready[0]))
+            except self._ray.exceptions.RayActorError as error:
+                lost[shard] += 1
+                self._replace(shard, lost[shard], error)
+                waiting[self.workers[shard].ask.remote(*questions[shard])] = shard
+            except self._ray.exceptions.RayError as error:
+                raise EngineError(
+                    f"a Ray worker failed: {_last_line(error)}",
+                    hint="fedhome, and the plan's own modules, must be installed on every machine",
+                ) from error
+        for _, answer in sorted(answers.items()):
+            for notice in answer.notices:
+                self._say(notice)
+            if answer.error is not None:
+                raise answer.error
+        return {shard: answer.value for shard, answer in answers.items()}
+
+    def _worker(self, shard: int, cpus: float) -> Any:
+        made = self._actor.options(num_cpus=cpus, max_restarts=0, scheduling_strategy="SPREAD")
+        return made.remote(sys.path, [self._made_of[shard]])
+
+    def _replace(self, shard: int, losses: int, error: Exception) -> None:
+        if losses > _MOST_LOSSES:
+            raise EngineError(
+                f"Ray lost the worker of shard {shard} {losses} times over the same question: "
+                f"{_last_line(error)}",
+                hint="a worker that runs out of memory is killed: raise engine.ray_shards, or "
+                "take machines with more; `ray logs` may say more",
+            ) from error
+        self._notice(f"Ray lost the worker of shard {shard}; another does its work again")
+        # A claim of no core is always granted: with a machine, its cores may be gone.
+        self.workers[shard] = self._worker(shard, 0)
+
+    def _too_late(self, missing: int, timeout_s: float | None) -> EngineError:
+        free = self._ray.available_resources().get("CPU", 0)
+        return EngineError(
+            f"{missing} of {len(self.workers)} Ray workers did not start within {timeout_s:.0f} s; "
+            f"the cluster has {free:g} free cores",
+            hint="set engine.ray_shards to no more than its free cores, or wait until it is free",
+        )
+
+    def _say(self, notice: str) -> None:
+        if notice not in self._said:  # every shard notices the same
+            self._said.add(notice)
+            self._notice(notice)
+
+
+def deal(rows: Sequence[int], shards: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Deal homes out to shards, largest first, so that all have about as many rows.
+
+    Args:
+        rows: Rows of each home, ``[homes]``.
+        shards: How many shards; no more than homes.
+
+    Returns:
+        Each home's shard, and its position there, both int64 ``[homes]``; within a shard the
+        homes keep their order.
+    """
+    turn = np.arange(len(rows)) % (2 * shards)  # there and back: 0 1 2 2 1 0 0 1 2 ...
+    shard_of = np.empty(len(rows), np.int64)
+    shard_of[np.argsort(-np.asarray(rows), kind="stable")] = np.minimum(turn, 2 * shards - 1 - turn)
+    place_of = np.empty(len(rows), np.int64)
+    for shard in range(shards):
+        there = np.flatnonzero(shard_of == shard)
+        place_of[there] = np.arange(len(there))
+    return shard_of, place_of
+
+
+@contextmanager
+def connected(address: str) -> Iterator[Any]:
+    """Give Ray's module, connected to a cluster, or to one that is started on this machine.
+
+    A cluster that was started here is shut down afterwards; one that was joined is left, and
+    where this process was connected already, it stays so.
+
+    Args:
+        address: ``HOST:PORT``, ``ray://HOST:PORT`` or ``auto``; empty: this machine.
+
+    Raises:
+        EngineError: Ray is not installed, or there is no cluster at the address.
+    """
+    try:
+        ray: Any = importlib.import_module("ray")
+    except ImportError:
+        raise EngineError(
+            "engine.name = ray needs Ray, which is not installed",
+            hint='pip install "fedhome[ray]"',
+        ) from None
+    if ray.is_initialized():
+        yield ray
+        return
+    # Ray asks for a choice about accelerators, which no worker here uses.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    quietly: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if not address:
+        ray.init("local", include_dashboard=False, **quietly)
+    else:
+        _reach(address)
+        try:
+            ray.init(address, **quietly)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise EngineError(
+                f"the Ray cluster at {address!r} cannot be joined: {_last_line(error)}",
+                hint="`ray status` on its head node shows the address to give",
+            ) from error
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def ray_grid(world: World) -> Iterator[InProcessGrid]:
+    """Open the Ray engine.
+
+    Raises:
+        EngineError: Ray is not installed or cannot be reached, or the model cannot be trained
+            for many homes at once.
+    """
+    if reason := against_vectors(world):
+        raise EngineError(
+            f"the Ray engine trains many homes at once, which this model does not allow: {reason}",
+            hint='set engine.name = "vector": it trains such a model home after home',
+        )
+    engine = world.plan.engine
+    with connected(engine.ray_address) as ray:
+        cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
+        shards = min(engine.ray_shards or cores, len(world.names))
+        cpus = claim(cores, shards)
+        threads = engine.threads or max(1, int(cpus))
+        homes = RayHomes(ray, world, shards=shards, cpus=cpus, threads=threads)
+        try:
+            homes.start(world.learning.initial)
+            machines = sum(bool(node["Alive"]) for node in ray.nodes())
+            world.notice(
+                f"Ray trains {_many(shards, 'shard')} of the fleet, {_many(threads, 'thread')} "
+                f"each, on {_many(machines, 'machine')}"
+            )
+            yield JointGrid(
+                world.names,
+                homes,
+                world.learning.layout,
+                sums=world.sums,
+                silent=world.silent(),
+                adding=world.adding,
+            )
+        finally:
+            homes.stop()
+
+
+def claim(cores: int, shards: int) -> float:
+    """Return how many cores each of some shards claims; Ray counts whole ones, or parts of one."""
+    if shards <= cores:
+        return float(cores // shards)
+    return math.floor(_CPU_PARTS * cores / shards) / _CPU_PARTS
+
+
+def _reach(address: str) -> None:
+    """Refuse an address where nobody listens: Ray would try for minutes, and then exit."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        return  # "auto", or nothing that Ray knows: it says so at once
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()
+    except OSError as error:
+        raise EngineError(
+            f"nobody listens at {address!r}, where the Ray cluster should be: {error}",
+            hint="`ray status` on its head node shows the address to give",
+        ) from None
+
+
+def _joined(parts: Sequence[tuple[NDArray[np.int64], Columns]], homes: int) -> Columns:
+    """Lay the shards' columns at the places of their homes."""
+    whole: Columns = {}
+    for places, columns in parts:
+        for name, values in columns.items():
+            column = whole.setdefault(name, np.empty((homes, *values.shape[1:]), values.dtype))
+            column[places] = values
+    return whole
+
+
+def _last_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[-1].strip() if lines else type(error).__name__
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,0 +1,98 @@
+"""A shard of the fleet in a process of Ray's, on this machine or another."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from importlib.metadata import version
+from typing import Any, NamedTuple
+
+from fedhome.errors import FedHomeError
+from fedhome.learning.build import learning_of
+from fedhome.learning.personalise import personaliser
+from fedhome.plan.settings import Plan
+from fedhome.simulations.engines.catalogue import cohort_of
+from fedhome.simulations.engines.shard import Shard
+from fedhome.simulations.engines.vector_cohort import Fleet
+
+
+class Answer(NamedTuple):
+    """What a worker sends back: a value or an error, and what it noticed."""
+
+    value: Any
+    error: FedHomeError | None
+    notices: tuple[str, ...]
+
+
+class Worker:
+    """A shard in a process of Ray's.
+
+    Args:
+        plan: The plan.
+        fleet: Fields of the shard's :class:`fedhome.simulations.engines.vector_cohort.Fleet`.
+        classes: Class names of the target.
+        threads: How many chunks are trained at a time.
+        of: How many shards there are.
+    """
+
+    def __init__(
+        self, *, plan: Plan, fleet: dict[str, Any], classes: tuple[str, ...], threads: int, of: int
+    ) -> None:
+        self._notices: list[str] = []
+        self._open = ExitStack()
+        shard = Fleet(**fleet)
+        self._learning = learning_of(plan, shard.x.shape[1], classes)
+        cohort = self._open.enter_context(
+            cohort_of(self._learning, shard, plan, threads=threads, notice=self._notices.append)
+        )
+        name = plan.personalise.name
+        how = None if name == "none" else personaliser(name)
+        self._shard = Shard(cohort, plan, how=how, of=of)
+
+    def ask(self, question: str, arguments: Sequence[Any]) -> Answer:
+        """Answer a question: the name of one of ``shard.Homes``' methods."""
+        value, error = None, None
+        try:
+            if question == "start":
+                value = version("fedhome"), self._learning.initial
+            else:
+                value = getattr(self._shard, question)(*arguments)
+        except FedHomeError as raised:
+            error = raised
+        notices, self._notices[:] = tuple(self._notices), ()
+        return Answer(value, error, notices)
+
+
+def actor() -> type:
+    """Return the class of Ray's actors.
+
+    Being made in a function it travels by value: a worker can unpack it before it knows where
+    this module is.
+    """
+
+    class ShardActor:
+        def __init__(self, paths: list[str], made_of: list[Any]) -> None:
+            sys.path.extend(path for path in paths if path not in sys.path)
+            self._made_of = made_of
+            self._worker: Any = None
+
+        def ask(self, question: str, arguments: list[Any]) -> tuple[Any, ...]:
+            """Answer a question; at the first, build the shard."""
+            import warnings  # noqa: PLC0415 - everything here is imported in the worker
+
+            import ray  # noqa: PLC0415
+
+            from fedhome.errors import FedHomeError as Refused  # noqa: PLC0415
+            from fedhome.simulations.engines.ray_worker import Worker as Work  # noqa: PLC0415
+
+            # Examples lie in memory that this machine's workers share, and nobody writes there.
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            try:
+                self._worker = self._worker or Work(**ray.get(self._made_of[0]))
+            except Refused as error:
+                return None, error, ()
+            given = [ray.get(a) if isinstance(a, ray.ObjectRef) else a for a in arguments]
+            return tuple(self._worker.ask(question, given))
+
+    return ShardActor

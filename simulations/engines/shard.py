@@ -1,0 +1,368 @@
+"""Homes that are asked together, and what they answer: one mean, single updates, or columns.
+
+A :class:`Shard` computes for its cohort in this process. A fleet may be one shard (the vector
+engine) or many, each in a process of its own (the Ray engine); a grid cannot tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedhome.errors import EngineError, FedHomeError
+from fedhome.flower.messages import EXAMPLES
+from fedhome.learning.personalise import Personaliser
+from fedhome.plan.settings import Plan
+from fedhome.questions import responses
+from fedhome.questions.contributions import CENSUS, TRAIN, rounding_keys, sizes_of, train_terms
+from fedhome.questions.responses import Columns
+from fedhome.questions.train_config import Order, clip_updates
+from fedhome.secagg.form import Form
+from fedhome.simulations.engines.fused.rounding import Rounding, rounding
+from fedhome.simulations.engines.vector_cohort import Chunk, VectorCohort
+
+_NUMBERS_AT_ONCE = 1 << 26  # parameters of the homes that personalise at a time
+
+
+class Mean(NamedTuple):
+    """The mean of some homes after training, each weighted by its number of examples.
+
+    Args:
+        params: Parameters, float64 ``[size]``.
+        weight: Examples of all of these homes; 0 where every home was lost.
+        loss: Training loss of the last pass.
+        clipped: How many of these homes' updates were shortened.
+        lost: Which of the asked homes, by place, are left out: what they learnt is not finite.
+    """
+
+    params: NDArray[np.float64]
+    weight: int
+    loss: float
+    clipped: int
+    lost: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, parts: Sequence[Mean]) -> Mean:
+        """Return the mean of means; it depends on their order, and on nothing else."""
+        weight = sum(part.weight for part in parts)
+        shares = [part.weight / max(weight, 1) for part in parts]
+        return cls(
+            params=np.sum(
+                [share * part.params for share, part in zip(shares, parts, strict=True)], axis=0
+            ),
+            weight=weight,
+            loss=sum(share * part.loss for share, part in zip(shares, parts, strict=True)),
+            clipped=sum(part.clipped for part in parts),
+            lost=tuple(place for part in parts for place in part.lost),
+        )
+
+
+class Updates(NamedTuple):
+    """Single homes after training.
+
+    Args:
+        columns: What each home says with its update, each ``[homes]``.
+        params: Parameters, float32 ``[homes, size]``.
+    """
+
+    columns: Columns
+    params: NDArray[np.float32]
+
+
+class Asked(NamedTuple):
+    """A sum that some homes are asked for.
+
+    Args:
+        form: What lies in a home's vector.
+        round: Number of the round, which names the rounding.
+    """
+
+    form: Form
+    round: int
+
+
+class Words(NamedTuple):
+    """The sum of some homes' encoded vectors.
+
+    Args:
+        total: The wrapping sum, unsigned ``[words]``.
+        lost: Which of the asked homes, by place, are left out: what they learnt is not finite.
+    """
+
+    total: NDArray[Any]
+    lost: tuple[int, ...]
+
+
+class _Added(NamedTuple):
+    """What a chunk's homes add to a sum: their rounded updates, and each one's own numbers."""
+
+    total: NDArray[Any]
+    homes: NDArray[np.int64]
+    losses: NDArray[np.float64]
+    bits: NDArray[np.bool_]
+    sizes: NDArray[np.float64]
+    gone: NDArray[np.int64]
+
+
+class Homes(Protocol):
+    """Homes that are asked together; ``homes`` are positions, answers are in their order."""
+
+    def train_mean(
+        self, homes: NDArray[np.int64], start: NDArray[np.float32], order: Order
+    ) -> Mean:
+        """Train homes ``[homes]`` from parameters ``[size]`` and return their mean."""
+
+    def train_each(
+        self, homes: NDArray[np.int64], start: NDArray[np.float32], order: Order
+    ) -> Updates:
+        """Train homes ``[homes]`` from parameters ``[size]`` and return every update."""
+
+    def train_sum(
+        self, homes: NDArray[np.int64], start: NDArray[np.float32], order: Order, asked: Asked
+    ) -> Words:
+        """Train homes ``[homes]`` from parameters ``[size]`` and return the sum of their words."""
+
+    def columns(
+        self,
+        kind: str,
+        homes: NDArray[np.int64],
+        start: NDArray[np.float32],
+        config: Mapping[str, Any],
+    ) -> Columns:
+        """Answer a message of this kind: a census, an evaluation, a trial, an outcome.
+
+        Raises:
+            FedHomeError: No home understands such a message.
+        """
+
+
+class _Outcomes(NamedTuple):
+    """What homes said of themselves in the end: where they are asked again, nothing is new.
+
+    Args:
+        asked: The model and the settings that they were asked about.
+        known: Which homes' answers are there, bool ``[homes]``.
+        columns: The answers, each ``[homes]``.
+    """
+
+    asked: tuple[bytes, str]
+    known: NDArray[np.bool_]
+    columns: Columns
+
+
+class Shard(Homes):
+    """The homes of a cohort.
+
+    Args:
+        cohort: The homes.
+        plan: The plan.
+        how: The personaliser; None where the plan has none.
+        of: How many shards share the memory that personalisation may take.
+    """
+
+    def __init__(
+        self, cohort: VectorCohort, plan: Plan, *, how: Personaliser | None, of: int = 1
+    ) -> None:
+        self._cohort = cohort
+        self._plan = plan
+        self._how = how
+        self._numbers = _NUMBERS_AT_ONCE // of
+        self._weights = np.minimum(cohort.counts("train"), plan.rounds.max_examples)
+        self._outcomes: _Outcomes | None = None
+
+    def train_mean(
+        self, homes: NDArray[np.int64], start: NDArray[np.float32], order: Order
+    ) -> Mean:
+        """Train; sums within a chunk are float32, over chunks float64.
+
+        A home whose numbers are not finite is left out, as it would be where it answers for
+        itself.
+        """
+        weights = self._weights[homes]
+        weight = int(weights.sum())
+        shares = weights / float(weight)
+
+        def add(chunk: Chunk) -> tuple[NDArray[np.float64], float, int, NDArray[np.int64]]:
+            clipped, share = 0, shares[chunk.homes]
+            gone = ~(np.isfinite(chunk.params).all(axis=1) & np.isfinite(chunk.losses))
+            if gone.any():
+                chunk.params[gone], chunk.losses[gone], share[gone] = start, 0.0, 0.0
+            if order.clip_norm is not None:
+                clipped = int(clip_updates(start, chunk.params, order.clip_norm).sum())
+            mean = share.astype(np.float32) @ chunk.params
+            loss = float(share @ chunk.losses)
+            return mean.astype(np.float64), loss, clipped, chunk.homes[gone]
+
+        params, losses, clipped, gone = zip(
+            *self._cohort.pick(homes).each_chunk(
+                start,
+                add,
+                stream=order.round,
+                epochs=self._plan.train.epochs,
+                proximal_mu=order.proximal_mu,
+            ),
+            strict=True,
+        )
+        lost = np.sort(np.concatenate(gone))
+        kept = weight - int(weights[lost].sum())
+        scale = weight / max(kept, 1)
+        return Mean(
+            params=np.sum(params, axis=0) * scale,
+            weight=kept,
+            loss=sum(losses) * scale,
+            clipped=sum(clipped),
+            lost=tuple(lost.tolist()),
+        )
+
+    def train_each(
+        self, homes: NDArray[np.int64], start: NDArray[np.float32], order: Order
+    ) -> Updates:
+        """Train and return every update."""
+        trained = self._cohort.pick(homes).train(
+            start,
+            stream=order.round,
+            epochs=self._plan.train.epochs,
+            proximal_mu=order.proximal_mu,
+        )
+        columns: Columns = {EXAMPLES: self._weights[homes], "train_loss": trained.losses}
+        if order.clip_norm is not None:
+            bits = clip_updates(start, trained.params, order.clip_norm)
+            columns["norm_bit"] = bits.astype(np.int64)
+        return Updates(columns, trained.params)
+
+    def train_sum(
+        self, homes: NDArray[np.int64], start: NDArray[np.float32], order: Order, asked: Asked
+    ) -> Words:
+        """Train and add up what homes encode, chunk by chunk; the sum is exact in any order."""
+        form = asked.form
+        cohort = self._cohort.pick(homes)
+        weights = np.minimum(self._weights[homes], form.fixed.weight_cap)
+        keys = rounding_keys(self._plan.seed, TRAIN, asked.round, cohort.homes)
+        compiled = _compiled_rounding() if form.fixed.norm == "linf" else None
+        size_in = self._plan.aggregation.clip_in
+
+        def add(chunk: Chunk) -> _Added:
+            changes = _changes(compiled, chunk.params, start)
+            fine = np.isfinite(changes).all(axis=1) & np.isfinite(chunk.losses)
+            params, some = chunk.params, chunk.homes[fine]
+            if not fine.all():
+                params, changes = params[fine], changes[fine]
+            bits = np.zeros(len(some), np.bool_)
+            if order.clip_norm is not None:
+                bits = clip_updates(start, params, order.clip_norm)
+                changes = _changes(compiled, params, start)
+            own = [keys[home] for home in some]
+            if compiled is None:
+                total: NDArray[Any] = form.added(changes, weights[some], own)
+            else:
+                total = compiled.sums(form.fixed, params, start, weights[some], own)
+            return _Added(
+                total,
+                some,
+                chunk.losses[fine],
+                bits,
+                sizes_of(changes, size_in),
+                chunk.homes[~fine],
+            )
+
+        totals, some, losses, bits, sizes, gone = zip(
+            *cohort.each_chunk(
+                start,
+                add,
+                stream=order.round,
+                epochs=self._plan.train.epochs,
+                proximal_mu=order.proximal_mu,
+            ),
+            strict=True,
+        )
+        terms = train_terms(
+            np.concatenate(sizes)[:, None],
+            losses=np.concatenate(losses),
+            weights=weights[np.concatenate(some)],
+            bits=None if order.clip_norm is None else np.concatenate(bits),
+            size_in="linf",
+        )
+        total = form.put_together(np.sum(totals, axis=0), terms.weights, terms.values)
+        return Words(total, tuple(np.sort(np.concatenate(gone)).tolist()))
+
+    def columns(
+        self,
+        kind: str,
+        homes: NDArray[np.int64],
+        start: NDArray[np.float32],
+        config: Mapping[str, Any],
+    ) -> Columns:
+        """Answer a census, an evaluation, a trial or an outcome."""
+        if kind == CENSUS:
+            cohort = self._cohort.pick(homes)
+            most = np.maximum(cohort.counts("train"), cohort.counts("validation"))
+            return {"examples": np.minimum(most, self._plan.rounds.max_examples)}
+        if kind == responses.EVALUATE:
+            return responses.evaluate(self._cohort.pick(homes), start)
+        if kind == responses.OUTCOME:
+            return self._outcome(homes, start, config)
+        return self._personal(kind, homes, start, config)
+
+    def _outcome(
+        self, homes: NDArray[np.int64], start: NDArray[np.float32], config: Mapping[str, Any]
+    ) -> Columns:
+        """Answer what homes gained: once for a sum, and once more where a simulation looks on."""
+        asked = (start.tobytes(), repr(sorted(config.items())))
+        if self._outcomes is None or self._outcomes.asked != asked:
+            self._outcomes = _Outcomes(asked, np.zeros(len(self._weights), np.bool_), {})
+        known, columns = self._outcomes.known, self._outcomes.columns
+        missing = homes[~known[homes]]
+        if len(missing):
+            for name, values in self._personal(responses.OUTCOME, missing, start, config).items():
+                everyone = np.zeros((len(known), *values.shape[1:]), values.dtype)
+                columns.setdefault(name, everyone)[missing] = values
+            known[missing] = True
+        return {name: values[homes] for name, values in columns.items()}
+
+    def _personal(
+        self,
+        kind: str,
+        homes: NDArray[np.int64],
+        start: NDArray[np.float32],
+        config: Mapping[str, Any],
+    ) -> Columns:
+        """Personalise some homes at a time, so that memory does not grow with the fleet."""
+        settings = self._plan.personalise
+        questions: dict[str, Callable[[VectorCohort, Personaliser], Columns]] = {
+            responses.TRIAL: lambda some, how: responses.trial(some, start, how, settings),
+            responses.OUTCOME: lambda some, how: responses.outcome(
+                some, start, how, settings, config
+            ),
+        }
+        if kind not in questions or self._how is None:
+            raise FedHomeError(f"homes do not understand a message of type {kind!r}")
+        size = max(1, self._numbers // len(start))
+        parts = [
+            questions[kind](self._cohort.pick(homes[first : first + size]), self._how)
+            for first in range(0, len(homes), size)
+        ]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _changes(
+    compiled: Rounding | None, params: NDArray[np.float32], start: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return what homes changed, ``[homes, size]``; of a compiled sum the greatest, ``[homes, 1]``.
+
+    The size of an update and whether it is finite can be told from either.
+    """
+    if compiled is None:
+        with np.errstate(over="ignore"):  # it is left out, as one that is not finite
+            return params - start
+    return compiled.largest(params, start)[:, None]
+
+
+def _compiled_rounding() -> Rounding | None:
+    """Return the compiled way of adding up; None where no machine code may be made."""
+    try:
+        return rounding()
+    except EngineError:
+        return None

@@ -1,0 +1,112 @@
+"""The traced kernel: any module that ``torch.func`` takes, without the interpreter's price."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+
+import torch
+from torch import Tensor
+
+from fedhome.errors import EngineError
+from fedhome.learning.local import LocalLearning
+from fedhome.simulations.engines.batches import Schedule
+from fedhome.simulations.engines.compute_device import PROCESSOR, Examples, Placement
+from fedhome.simulations.engines.kernels import TorchKernel
+from fedhome.simulations.engines.traced.passes import simplify
+from fedhome.simulations.engines.traced.program import prepare
+from fedhome.simulations.engines.traced.tracing import BatchShape, Trace, record
+from fedhome.simulations.engines.traced.workspace import Workspace
+
+
+class TracedKernel(TorchKernel):
+    """Runs the step as recorded once, rewritten, and bound to memory.
+
+    A batch that is full in all homes has a program without a mask; other batches are padded to
+    a power of two, so that there are few shapes to trace. Homes without further rows are not
+    part of a step at all: homes are sorted by their rows, and a program takes the first so many.
+
+    Args:
+        learning: What each home computes.
+        placement: Where.
+        chunk: Most homes of a chunk; None: what suits the processor's cache.
+
+    Raises:
+        EngineError: From :meth:`train`, where the step cannot be traced; ask :meth:`fits`
+            beforehand.
+    """
+
+    powers = True
+
+    def __init__(
+        self, learning: LocalLearning, placement: Placement = PROCESSOR, *, chunk: int | None = None
+    ) -> None:
+        super().__init__(learning, placement, chunk=chunk)
+        self._traces: dict[BatchShape, Trace] = {}
+        self._tracing = threading.Lock()
+        self._idle: deque[Workspace] = deque()  # its pop and append are atomic
+
+    @classmethod
+    def fits(cls, learning: LocalLearning, features: int, placement: Placement = PROCESSOR) -> str:
+        """Return why a learning cannot be traced; empty where it can.
+
+        Args:
+            learning: What each home computes.
+            features: Width of the input.
+            placement: Where.
+        """
+        try:
+            cls(learning, placement).trace(BatchShape(rows=2, masked=True, features=features))
+        except EngineError as error:
+            return error.message
+        return ""
+
+    def learn(self, params: Tensor, examples: Examples, schedule: Schedule) -> Tensor:
+        """Train step by step, each a list of calls without arguments."""
+        work = self._workspace(len(params))
+        work.start(params)
+        losses = torch.zeros(len(params), dtype=torch.float64, device=params.device)
+        features = examples.x.shape[1]
+        steps = []
+        for turn in schedule.turns:
+            shape = BatchShape(rows=turn.rows, masked=turn.masked, features=features)
+            steps.append(work.step(self.trace(shape), shape, turn.active))
+        for draws in schedule.passes():
+            losses.zero_()
+            for step, (turn, rows, mask, key, weight) in zip(steps, draws, strict=True):
+                torch.index_select(examples.x, 0, rows, out=step.x)
+                torch.index_select(examples.y, 0, rows, out=step.y)
+                if turn.masked:
+                    step.mask.copy_(mask)
+                if step.keyed:
+                    step.key.copy_(key)
+                step.program.run()
+                losses[: turn.active].add_(step.loss * weight)
+        work.finish(params)
+        self._idle.append(work)
+        return losses
+
+    def trace(self, shape: BatchShape) -> Trace:
+        """Return the step for batches of a shape, traced once.
+
+        Raises:
+            EngineError: It cannot be traced.
+        """
+        if shape not in self._traces:
+            with self._tracing:
+                if shape not in self._traces:
+                    trace = record(self.learning, shape, self.placement.device)
+                    trace.rewrites.update(simplify(trace.graph))
+                    prepare(trace)
+                    self._traces[shape] = trace
+        return self._traces[shape]
+
+    def _workspace(self, homes: int) -> Workspace:
+        try:
+            work = self._idle.pop()
+        except IndexError:
+            # A GPU's chunk may be thousands of homes, and the fleet's less.
+            most = homes if self.placement.elsewhere else max(homes, self.chunk_homes)
+            return Workspace(self.learning, most, self.placement.device)
+        enough = work.homes >= homes
+        return work if enough else Workspace(self.learning, homes, self.placement.device)

@@ -1,0 +1,361 @@
+"""The vector engine: all selected homes train together, on every core.
+
+Homes are sorted by their number of rows and cut into chunks that fit the processor's cache; each
+worker thread trains a chunk at a time. A chunk is trained by the fastest *kernel* that fits the
+plan: see :mod:`.kernels`. On a GPU (:mod:`.compute_device`) a chunk is thousands of homes, and one
+thread feeds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.func import vmap
+
+from fedhome import rng
+from fedhome.data.examples import HomeExamples, Part
+from fedhome.learning.cohort import Cohort, Measured, Trained
+from fedhome.learning.local import LocalLearning, Params, row_losses
+from fedhome.learning.tasks import Segments, paired
+from fedhome.simulations.engines.batches import Rows
+from fedhome.simulations.engines.compute_device import PROCESSOR, Placement
+from fedhome.simulations.engines.kernels import Kernel
+
+_Result = TypeVar("_Result")
+_EVALUATED_ROWS = 1 << 15  # rows of one evaluation chunk
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fleet:
+    """The examples of all homes, one home after the other.
+
+    Args:
+        homes: Names.
+        x: Inputs float32 ``[rows, features]``.
+        y: Targets float32 ``[rows, 1]`` or int64 ``[rows]``.
+        naive: Forecasts without learning, float32 ``[rows]``.
+        begin: First row of each home, int64 ``[homes]``.
+        sizes: Rows of training, validation and test of each home, int64 ``[homes, 3]``.
+        units: Unit of each home's target, float64 ``[homes]``.
+    """
+
+    homes: tuple[str, ...]
+    x: NDArray[np.float32]
+    y: NDArray[np.float32] | NDArray[np.int64]
+    naive: NDArray[np.float32]
+    begin: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    units: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, examples: list[HomeExamples]) -> Fleet:
+        """Lay homes one after the other."""
+        lengths = np.array([len(home.x) for home in examples], np.int64)
+        return cls(
+            homes=tuple(home.home for home in examples),
+            x=np.concatenate([home.x for home in examples]),
+            y=np.concatenate([home.y for home in examples]),
+            naive=np.concatenate([home.naive for home in examples]),
+            begin=np.cumsum(lengths) - lengths,
+            sizes=np.array([home.counts for home in examples], np.int64),
+            units=np.array([home.unit for home in examples]),
+        )
+
+    def spans(
+        self, homes: NDArray[np.int64], part: Part
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return first row and number of rows of a part, for some homes, each ``[homes]``."""
+        begin, sizes = self.begin[homes], self.sizes[homes]
+        first = {"validation": sizes[:, 0], "test": sizes[:, 0] + sizes[:, 1]}.get(part)
+        count = {
+            "train": sizes[:, 0],
+            "validation": sizes[:, 1],
+            "test": sizes[:, 2],
+            "train+validation": sizes[:, 0] + sizes[:, 1],
+        }[part]
+        return (begin if first is None else begin + first), count
+
+
+class Chunk(NamedTuple):
+    """Some homes after training: positions in the cohort, parameters, losses."""
+
+    homes: NDArray[np.int64]
+    params: NDArray[np.float32]
+    losses: NDArray[np.float64]
+
+
+class Spans(NamedTuple):
+    """Where some homes' rows of a part lie: positions in the cohort, first rows, counts."""
+
+    homes: NDArray[np.int64]
+    begin: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+    def rows(self) -> NDArray[np.int64]:
+        """Return the rows themselves, one home after the other."""
+        ends = np.cumsum(self.counts)
+        offsets = np.repeat(self.begin - (ends - self.counts), self.counts)
+        rows: NDArray[np.int64] = np.arange(int(ends[-1]) if len(ends) else 0) + offsets
+        return rows
+
+    def padded(self) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Return the rows padded to as many for each home, and which are no padding."""
+        place = np.arange(int(self.counts.max()))
+        inside = place[None] < self.counts[:, None]  # [homes, rows]
+        return self.begin[:, None] + np.where(inside, place[None], 0), inside
+
+
+class VectorCohort(Cohort):
+    """Many homes of a fleet, trained together.
+
+    Args:
+        learning: The three functions of local learning.
+        fleet: All homes.
+        seed: The plan's seed, for the order of batches.
+        kernel: What trains a chunk, given the learning (cached by the caller).
+        workers: Where chunks are trained.
+        homes: Positions in the fleet of this cohort's homes; None for all.
+        keys: Keys of the fleet's homes; None: as the seed says.
+        placement: Where homes are trained and scored.
+    """
+
+    def __init__(
+        self,
+        learning: LocalLearning,
+        fleet: Fleet,
+        *,
+        seed: int,
+        kernel: Callable[[LocalLearning], Kernel],
+        workers: Executor,
+        homes: NDArray[np.int64] | None = None,
+        keys: NDArray[np.uint64] | None = None,
+        placement: Placement = PROCESSOR,
+    ) -> None:
+        self.learning = learning
+        self.fleet = fleet
+        self.seed = seed
+        self._kernel = kernel
+        self._workers = workers
+        self._placement = placement
+        self._keys = rng.home_keys(seed, fleet.homes) if keys is None else keys
+        self.where = np.arange(len(fleet.homes)) if homes is None else homes
+
+    @property
+    def homes(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Names of this cohort's homes."""
+        return tuple(self.fleet.homes[place] for place in self.where)
+
+    def pick(self, homes: NDArray[np.int64]) -> VectorCohort:
+        """Return the cohort of some of these homes, by their positions here."""
+        return VectorCohort(
+            self.learning,
+            self.fleet,
+            seed=self.seed,
+            kernel=self._kernel,
+            workers=self._workers,
+            homes=self.where[homes],
+            keys=self._keys,
+            placement=self._placement,
+        )
+
+    def counts(self, part: Part) -> NDArray[np.int64]:
+        """Rows of a part, int64 ``[homes]``."""
+        return self.fleet.spans(self.where, part)[1]
+
+    def train(
+        self,
+        start: NDArray[np.float32],
+        *,
+        stream: int,
+        epochs: int,
+        part: Part = "train",
+        rate: float = 1.0,
+        proximal_mu: float | None = None,
+    ) -> Trained:
+        """Train every home; returns all parameters at once."""
+        params = np.empty((len(self.where), start.shape[-1]), np.float32)
+        losses = np.empty(len(self.where))
+
+        def keep(chunk: Chunk) -> None:
+            params[chunk.homes], losses[chunk.homes] = chunk.params, chunk.losses
+
+        for _ in self.each_chunk(
+            start,
+            keep,
+            stream=stream,
+            epochs=epochs,
+            part=part,
+            rate=rate,
+            proximal_mu=proximal_mu,
+        ):
+            pass
+        return Trained(params, losses)
+
+    def each_chunk(
+        self,
+        start: NDArray[np.float32],
+        then: Callable[[Chunk], _Result],
+        *,
+        stream: int,
+        epochs: int,
+        part: Part = "train",
+        rate: float = 1.0,
+        proximal_mu: float | None = None,
+    ) -> Iterator[_Result]:
+        """Train chunk by chunk; ``then`` runs in the worker, results come in a fixed order.
+
+        Nothing larger than the chunks at work is held in memory.
+        """
+        kernel = self._kernel(self.learning.vary(rate=rate, proximal_mu=proximal_mu))
+        begin, counts = self.fleet.spans(self.where, part)
+        order = np.argsort(-counts, kind="stable")
+        size = self._placement.chunk_size(kernel.chunk_homes, counts, epochs)
+        chunks = [order[first : first + size] for first in range(0, len(order), size)]
+
+        def work(some: NDArray[np.int64]) -> _Result:
+            shared = start.ndim == 1
+            params = np.repeat(start[None], len(some), axis=0) if shared else start[some]
+            keys, count = self._keys[self.where[some]], counts[some]
+            passes = [rng.epoch_keys(keys, stream, epoch) for epoch in range(epochs)]
+            rows = Rows(
+                orders=[begin[some][:, None] + rng.shuffles(key, count) for key in passes],
+                counts=count,
+                keys=passes,
+            )
+            losses = kernel.train(params, self.fleet, rows)
+            return then(Chunk(some, params, losses))
+
+        yield from self._workers.map(work, chunks)
+
+    def evaluate(self, params: NDArray[np.float32], part: Part) -> Measured:
+        """Score parameters on a part, many homes at once."""
+        losses = np.empty(len(self.where))
+        metrics: dict[str, NDArray[np.float64]] = {}
+
+        def work(some: Spans) -> Measured:
+            rows = some.rows()
+            output, losses = self._scored(params, some, rows)
+            measured = self._measured(output, rows, self.where[some.homes], some.counts)
+            return Measured(Segments(counts=some.counts).mean(losses), measured)
+
+        for some, measured in self._each_span(part, work):
+            losses[some.homes] = measured.losses
+            for name, values in measured.metrics.items():
+                metrics.setdefault(name, np.empty(len(self.where)))[some.homes] = values
+        return Measured(losses, metrics)
+
+    def compare(
+        self, one: NDArray[np.float32], other: NDArray[np.float32], part: Part
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Compare two sets of parameters row by row."""
+        mean, error = np.empty(len(self.where)), np.empty(len(self.where))
+
+        def work(some: Spans) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+            rows = some.rows()
+            losses = [self._scored(params, some, rows)[1] for params in (one, other)]
+            return paired(losses[0] - losses[1], Segments(counts=some.counts))
+
+        for some, (means, errors) in self._each_span(part, work):
+            mean[some.homes], error[some.homes] = means, errors
+        return mean, error
+
+    def _each_span(
+        self, part: Part, work: Callable[[Spans], _Result]
+    ) -> Iterator[tuple[Spans, _Result]]:
+        """Do something with the rows of a part, some homes at a time, on all workers."""
+        begin, counts = self.fleet.spans(self.where, part)
+        order = np.argsort(-counts, kind="stable")
+        chunks = [Spans(some, begin[some], counts[some]) for some in _by_rows(order, counts)]
+        yield from zip(chunks, self._workers.map(work, chunks), strict=True)
+
+    def baseline(self, part: Part) -> Measured:
+        """Score the forecast without learning."""
+        begin, counts = self.fleet.spans(self.where, part)
+        rows = Spans(self.where, begin, counts).rows()
+        output = self.learning.task.naive_output(self.fleet.naive[rows])
+        measured = self._measured(output, rows, self.where, counts)
+        return Measured(np.full(len(counts), np.nan), measured)
+
+    def _scored(
+        self, params: NDArray[np.float32], some: Spans, rows: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """Return raw outputs ``[rows, outputs]`` and losses ``[rows]`` of some homes' rows."""
+        learning, placement = self.learning, self._placement
+        with placement.explained():
+            x, y = placement.examples(self.fleet)
+            there = placement.put(rows)
+            if params.ndim == 1:
+                own = learning.split(placement.put(params))
+                output = learning.predict(own, x.index_select(0, there))
+            else:
+                index, inside = some.padded()
+                output = predict_padded(
+                    learning,
+                    learning.split(placement.put(params[some.homes])),
+                    x,
+                    placement.put(index),
+                    placement.put(np.flatnonzero(inside)),
+                )
+            losses = row_losses(learning.task.loss, output, y.index_select(0, there)).double()
+            return placement.take(output), placement.take(losses)
+
+    def _measured(
+        self,
+        output: NDArray[np.float32],
+        rows: NDArray[np.int64],
+        homes: NDArray[np.int64],
+        counts: NDArray[np.int64],
+    ) -> dict[str, NDArray[np.float64]]:
+        fleet, segments = self.fleet, Segments(counts=counts)
+        y, naive = fleet.y[rows], fleet.naive[rows]
+        return self.learning.task.measure(y, output, naive, segments, fleet.units[homes])
+
+
+def predict_padded(
+    learning: LocalLearning, params: Params, x: Tensor, index: Tensor, inside: Tensor
+) -> Tensor:
+    """Return each home's own predictions, one home after the other.
+
+    Args:
+        learning: The model.
+        params: Stacked parameters, each ``[homes, ...]``.
+        x: Inputs of the fleet ``[fleet's rows, features]``.
+        index: The homes' rows, padded to as many each, ``[homes, rows]``.
+        inside: Which of these are no padding, in order, ``[outputs' rows]``.
+
+    Returns:
+        Raw outputs ``[outputs' rows, outputs]``.
+    """
+    own = x.index_select(0, index.flatten()).view(*index.shape, x.shape[1])
+    return predict_stacked(learning, params, own).flatten(0, 1).index_select(0, inside)
+
+
+def predict_stacked(learning: LocalLearning, params: Params, x: Tensor) -> Tensor:
+    """Return each home's own predictions.
+
+    Args:
+        learning: The model.
+        params: Stacked parameters, each ``[homes, ...]``.
+        x: Inputs ``[homes, rows, features]``.
+
+    Returns:
+        Raw outputs ``[homes, rows, outputs]``.
+    """
+    with torch.no_grad():
+        return vmap(learning.forward)(params, x)
+
+
+def _by_rows(order: NDArray[np.int64], counts: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Cut homes, largest first, into chunks of about as many (padded) rows each."""
+    first = 0
+    while first < len(order):
+        homes = max(1, _EVALUATED_ROWS // max(int(counts[order[first]]), 1))
+        yield order[first : first + homes]
+        first += homes

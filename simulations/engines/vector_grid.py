@@ -1,0 +1,219 @@
+"""The grid of the vector engine: trains all asked homes together and answers for them.
+
+For a strategy that works on sums it answers with one exact weighted mean of all homes; for
+one that needs single updates, with one reply a home. The strategy cannot tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+from flwr.app import ArrayRecord, ConfigRecord, Message
+from numpy.typing import NDArray
+
+from fedhome.clients.secure_sums import HELP
+from fedhome.errors import EngineError, FedHomeError
+from fedhome.flower.messages import (
+    EXAMPLES,
+    array_record,
+    content_of,
+    failure,
+    read_flat,
+    reply,
+    stamp,
+)
+from fedhome.learning.personalise import Personaliser
+from fedhome.plan.settings import Plan
+from fedhome.questions import responses
+from fedhome.questions.contributions import NOT_FINITE
+from fedhome.questions.responses import Columns
+from fedhome.questions.train_config import Order
+from fedhome.simulations.engines.grid import InProcessGrid, Silent
+from fedhome.simulations.engines.shard import Homes, Shard
+from fedhome.simulations.engines.vector_cohort import VectorCohort
+from fedhome.simulations.secure.masked_adding import Adding
+from fedhome.wire.layout import Layout
+
+MakeAdding = Callable[[Homes], Adding | None]
+
+
+class JointGrid(InProcessGrid):
+    """Asks many homes at once, wherever they are computed.
+
+    Args:
+        names: Names of the homes.
+        homes: They, by their positions in ``names``.
+        layout: Layout of the parameters.
+        sums: Whether the strategy is content with means of groups of homes.
+        silent: Which homes give no answer.
+        adding: Makes what answers where updates are added up; None: in the clear.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        homes: Homes,
+        layout: Layout,
+        *,
+        sums: bool,
+        silent: Silent | None = None,
+        adding: MakeAdding | None = None,
+    ) -> None:
+        super().__init__(names, silent=silent)
+        self._together = homes
+        self._layout = layout
+        self._sums = sums
+        self._adding = None if adding is None else adding(homes)
+
+    def observe(self, messages: list[Message]) -> Iterable[Message]:
+        """Answer home by home, in the clear."""
+        stamp(messages, self._sent)
+        self._sent += len(messages)
+        arrays, config = content_of(messages[0])
+        kind = messages[0].metadata.message_type
+        homes = np.array([self.position(message) for message in messages])
+        columns = self._together.columns(kind, homes, read_flat(self._layout, arrays), config)
+        return _rows(messages, columns)
+
+    def answer(self, messages: list[Message]) -> Iterable[Message]:
+        """Answer messages; those with the same content are computed together.
+
+        Raises:
+            EngineError: The engine itself failed: no reply of a home can say so.
+        """
+        together: dict[tuple[int, str], list[Message]] = {}
+        for message in messages:
+            kind = message.metadata.message_type
+            # Members are asked with a content each, and answer together all the same.
+            key = (0 if kind == HELP else id(message.content), kind)
+            together.setdefault(key, []).append(message)
+        return (
+            answer for (_, kind), some in together.items() for answer in self._alike(kind, some)
+        )
+
+    def _alike(self, kind: str, messages: list[Message]) -> Iterable[Message]:
+        if self._adding is not None:
+            return self._adding.answer(self, messages)
+        arrays, config = content_of(messages[0])
+        homes = np.array([self.position(message) for message in messages])
+        try:
+            start = read_flat(self._layout, arrays)
+            if kind == "train":
+                order = Order.of(config)
+                if self._sums:
+                    return self._train_mean(messages, homes, start, order)
+                return self._train_each(messages, homes, start, order)
+            return self._columns(kind, messages, homes, start, config)
+        except EngineError:
+            raise
+        except FedHomeError as error:
+            return [failure(message, str(error)) for message in messages]
+
+    def _train_mean(
+        self,
+        messages: list[Message],
+        homes: NDArray[np.int64],
+        start: NDArray[np.float32],
+        order: Order,
+    ) -> list[Message]:
+        mean = self._together.train_mean(homes, start, order)
+        if mean.weight == 0:
+            return [failure(message, NOT_FINITE) for message in messages]
+        metrics: dict[str, float | int | list[float]] = {
+            EXAMPLES: mean.weight,
+            "train_loss": mean.loss,
+        }
+        if order.clip_norm is not None:
+            metrics["norm_bit"] = mean.clipped / (len(homes) - len(mean.lost))
+        return self._for_all(messages, mean.lost, metrics, mean.params.astype(np.float32))
+
+    def _train_each(
+        self,
+        messages: list[Message],
+        homes: NDArray[np.int64],
+        start: NDArray[np.float32],
+        order: Order,
+    ) -> list[Message]:
+        updates = self._together.train_each(homes, start, order)
+        return [
+            reply(
+                message,
+                responses.row(updates.columns, place),
+                array_record(self._layout, updates.params[place], lazy=True),
+            )
+            for place, message in enumerate(messages)
+        ]
+
+    def _columns(
+        self,
+        kind: str,
+        messages: list[Message],
+        homes: NDArray[np.int64],
+        start: NDArray[np.float32],
+        config: ConfigRecord,
+    ) -> list[Message]:
+        columns = self._together.columns(kind, homes, start, config)
+        if kind == responses.EVALUATE and self._sums:
+            fine = np.all([np.isfinite(values) for values in columns.values()], axis=0)
+            weights = columns.pop(EXAMPLES)[fine]
+            total = float(weights.sum())
+            if total == 0:
+                return [failure(message, NOT_FINITE) for message in messages]
+            mean: dict[str, float | int | list[float]] = {EXAMPLES: int(total)}
+            mean |= {k: float((weights * v[fine]).sum() / total) for k, v in columns.items()}
+            return self._for_all(messages, tuple(np.flatnonzero(~fine).tolist()), mean)
+        return _rows(messages, columns)
+
+    def _for_all(
+        self,
+        messages: list[Message],
+        lost: tuple[int, ...],
+        metrics: dict[str, float | int | list[float]],
+        mean: NDArray[np.float32] | None = None,
+    ) -> list[Message]:
+        """Answer once for all homes but the lost, and with an error for each of these."""
+        arrays: ArrayRecord | None = None
+        if mean is not None:
+            arrays = array_record(self._layout, mean, lazy=True)
+        gone = set(lost)
+        first = next(place for place in range(len(messages)) if place not in gone)
+        answer = reply(messages[first], metrics, arrays)
+        self.stands_for(answer, len(messages) - len(gone))
+        return [answer, *(failure(messages[place], NOT_FINITE) for place in sorted(gone))]
+
+
+def _rows(messages: list[Message], columns: Columns) -> list[Message]:
+    return [reply(message, responses.row(columns, place)) for place, message in enumerate(messages)]
+
+
+class VectorGrid(JointGrid):
+    """Trains many homes at once, in this process.
+
+    Args:
+        cohort: All homes.
+        plan: The plan.
+        how: The personaliser; None where the plan has none.
+        sums: Whether the strategy is content with means of groups of homes.
+        silent: Which homes give no answer.
+        adding: Makes what answers where updates are added up; None: in the clear.
+    """
+
+    def __init__(
+        self,
+        cohort: VectorCohort,
+        plan: Plan,
+        *,
+        how: Personaliser | None,
+        sums: bool,
+        silent: Silent | None = None,
+        adding: MakeAdding | None = None,
+    ) -> None:
+        super().__init__(
+            cohort.homes,
+            Shard(cohort, plan, how=how),
+            cohort.learning.layout,
+            sums=sums,
+            silent=silent,
+            adding=adding,
+        )

@@ -1,0 +1,167 @@
+"""The homes of a simulation: synthetic, of a named data set, of a user's folder or function."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+
+from fedhome.data.examples import HomeExamples
+from fedhome.data.homes_folder import read_folder
+from fedhome.data.table import HomeTable
+from fedhome.data.windows import columns_of, examples, with_classes
+from fedhome.errors import DataError, EmptyFleetError, SourceError
+from fedhome.learning.tasks import task_of
+from fedhome.plan.settings import SYNTHETIC_HOMES, Plan
+from fedhome.plugins import load
+from fedhome.simulations import datasets
+from fedhome.simulations.homes import generate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gathered:
+    """The homes that can take part, and what became of the others.
+
+    Args:
+        homes: Each home's examples; all with the same features.
+        excluded: Name and reason of every home that was left out.
+        notes: What was noticed while reading, in plain sentences.
+        classes: Names of the target's classes, where the data name them.
+    """
+
+    homes: list[HomeExamples]
+    excluded: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What a plan finds in its source: homes as examples, and as they were read.
+
+    Args:
+        gathered: The homes as examples.
+        tables: The same homes' readings, in the same order; text of the target has the numbers
+            that the plan's classes have.
+        columns: The input columns.
+    """
+
+    gathered: Gathered
+    tables: tuple[HomeTable, ...]
+    columns: tuple[str, ...]
+
+
+def gather(plan: Plan) -> Gathered:
+    """Read or make the homes of a plan, and cut them into examples.
+
+    ``data.source`` is "synthetic", a named set, a folder, or ``"module:attribute"``: a callable
+    of yours that is called with the plan and yields a :class:`fedhome.data.table.HomeTable` a home
+    (of which ``data.homes`` are taken, where it is set).
+
+    Raises:
+        SourceError: The source cannot be read, or yields something else.
+        PluginError: The source names a callable that is not found.
+        DataError: The target or a feature is in no home.
+        EmptyFleetError: No home is left.
+    """
+    return find(plan).gathered
+
+
+def find(plan: Plan) -> Found:
+    """Return the homes of a plan as `gather` does, with what was read of them.
+
+    Raises:
+        FedHomeError: As `gather`.
+    """
+    tables, excluded, notes = _tables(plan)
+    columns = columns_of(tables, plan.data)
+    classes = tables[0].labels.get(plan.data.target, ())
+    if plan.task.kind == "multi-class":
+        task_of(plan, classes)  # without names of classes no home can be checked
+    homes: list[HomeExamples] = []
+    kept: list[HomeTable] = []
+    for table in tables:
+        try:
+            named = with_classes(table, plan.data.target, plan.task.classes)
+            home = examples(named, plan.data, columns, plan.task.kind)
+            home.check_classes(len(plan.task.classes or classes))
+            homes.append(home)
+            kept.append(named)
+        except DataError as error:
+            excluded.append((table.home, error.message))
+    if not homes:
+        reasons = "".join(f"\n  - {home}: {reason}" for home, reason in excluded[:5])
+        raise EmptyFleetError(
+            f"no home of {plan.data.source!r} can take part:{reasons}",
+            hint="docs/data.md describes what a home's data must look like",
+        )
+    gathered = Gathered(
+        homes=homes, excluded=tuple(excluded), notes=tuple(notes), classes=_padded(plan, classes)
+    )
+    return Found(gathered=gathered, tables=tuple(kept), columns=columns)
+
+
+def _padded(plan: Plan, classes: tuple[str, ...]) -> tuple[str, ...]:
+    return classes if plan.task.kind == "multi-class" else ()
+
+
+def _tables(plan: Plan) -> tuple[Sequence[HomeTable], list[tuple[str, str]], list[str]]:
+    data = plan.data
+    if data.source == "synthetic":
+        count = data.homes or SYNTHETIC_HOMES
+        return list(generate(homes=count, days=data.days, seed=plan.seed)), [], []
+    if data.source in datasets.CATALOGUE:
+        return datasets.load(data.source)[: data.homes], [], []
+    folder = Path(data.source)
+    if not folder.exists() and ":" in data.source:
+        return _called(plan), [], []
+    if not folder.exists():
+        known = ", ".join(["synthetic", *sorted(datasets.CATALOGUE)])
+        raise SourceError(
+            f"{data.source!r} is neither a data set nor a folder",
+            hint=f'known data sets: {known}; or name a callable of yours as "module:attribute"',
+        )
+    read = read_folder(folder, time_zone=data.time_zone or None, target=data.target)
+    excluded = [(home.home, home.reason) for home in read.excluded]
+    return read.homes[: data.homes], excluded, list(read.notes)
+
+
+def _called(plan: Plan) -> list[HomeTable]:
+    """Return the homes that a user's callable yields."""
+    source = plan.data.source
+    function = load(source, "data source")
+    if not callable(function):
+        raise SourceError(
+            f"data source {source!r} is not callable",
+            hint="name a function of the plan that yields a HomeTable a home",
+        )
+    tables = list(islice(function(plan), plan.data.homes))
+    odd = [type(table).__name__ for table in tables if not isinstance(table, HomeTable)]
+    if odd or not tables:
+        raise SourceError(
+            f"data source {source!r} yields {odd[0] if odd else 'no home'}",
+            hint="it must yield a fedhome.data.table.HomeTable a home",
+        )
+    return tables
+
+
+@lru_cache(maxsize=1)
+def _gathered(plan_json: str) -> Gathered:
+    return gather(Plan.model_validate_json(plan_json))
+
+
+def partition(plan: Plan, number: int) -> tuple[HomeExamples, tuple[str, ...]]:
+    """Return the examples of one home of a plan, by its number from 0, and the class names.
+
+    Raises:
+        DataError: There is no such home.
+    """
+    gathered = _gathered(plan.model_dump_json())
+    if not 0 <= number < len(gathered.homes):
+        raise DataError(
+            f"there is no home {number}: the plan has {len(gathered.homes)}",
+            hint="start as many nodes as the plan has homes",
+        )
+    return gathered.homes[number], gathered.classes

@@ -1,0 +1,355 @@
+"""Server and homes as real processes on this machine, for trying: what `fedhome up` does.
+
+Everything is as in a deployment (keys, signed directory, TLS, secure sums, a process for each
+part), except that all of it lies side by side in the run's folder, and that the homes' readings
+come from the plan's source: each home gets its own, and what only the whole source tells (which
+columns all homes share, which classes there are) goes into the plan that the homes are given.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+import ssl
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fedhome.clients.membership.home_folder import Place as HomePlace
+from fedhome.clients.membership.home_folder import Settings as HomeSettings
+from fedhome.data.table import HomeTable
+from fedhome.errors import DirectoryError, PlanError, RunError
+from fedhome.fleet.admission import SERVER
+from fedhome.fleet.entries import check_name, home_keys
+from fedhome.fleet.front_requests import HEALTH
+from fedhome.fleet.owner_folder import DIRECTORY, Fleet
+from fedhome.ops import tls
+from fedhome.ops.processes import Processes
+from fedhome.plan.protocol import check_groups
+from fedhome.plan.settings import Plan
+from fedhome.run.events import Event
+from fedhome.run.folder import RunFolder
+from fedhome.server.daemon.current_run import DONE, FOR_GOOD
+from fedhome.server.daemon.server_folder import Place, Settings
+from fedhome.server.daemon.supervisor import why_failed
+from fedhome.simulations.gather import Found, find
+
+HOST = "127.0.0.1"
+SYNTHETIC = 5
+"""Synthetic homes, where nobody says how many."""
+MOST = 8
+"""Homes that are started without being asked for by number."""
+IDLE_MB, LEARNING_MB = 75, 400
+"""Memory of a home's agent, and how much more it takes while it learns."""
+_READY_S, _HOMES_S = 60.0, 120.0
+_SHOWN = 5  # names in a message
+_TIME = "time"
+
+Say = Callable[[str], None]
+Show = Callable[[Event], None]
+
+
+def up(
+    plan: Plan,
+    *,
+    homes: int | None = None,
+    out: Path | str | None = None,
+    say: Say = lambda _: None,
+    note: Say = lambda _: None,
+    show: Show = lambda _: None,
+) -> RunFolder:
+    """Run a plan over real processes, and return the folder of the finished run.
+
+    Args:
+        plan: The plan; the homes are those of a simulation of it.
+        homes: Take the first so many; None: `SYNTHETIC` ones, or all up to `MOST`.
+        out: Folder of the run; None for the next free one in ``runs/``.
+        say: Is told what is waited for, a few words each.
+        note: Is told what is worth keeping in sight, a sentence each.
+        show: Is given the run's events.
+
+    Raises:
+        PlanError: The plan cannot be run so.
+        DataError: The homes' data cannot be used.
+        RunError: The run failed, or the server did not come up.
+    """
+    plan = _with_homes(plan, homes)
+    say("reading the homes' data")
+    plan, tables = _resolved(plan, note, told=homes is not None)
+    folder = RunFolder.create(out, name=plan.name)
+    folder.write_plan(plan.to_toml())
+    root = folder.path.resolve() / "deployment"
+    server, places = prepare(root, plan, tables)
+    with Processes() as processes:
+        say("starting the server")
+        start(processes, server, places)
+        log = server.logs / "run.log"
+        run = processes.start(
+            "run",
+            "fedhome.server.daemon.deploy",
+            str(server.folder),
+            str(folder.path.resolve()),
+            str(_HOMES_S),
+            log=log,
+            ends=(DONE, FOR_GOOD),  # killed, or cut off by a new SuperLink, it goes on with the run
+        )
+        watching = _Watching(folder, places, say, show)
+
+        def over() -> bool:
+            watching.look()
+            return run.look() is not None
+
+        processes.until(over, what="the run")
+        watching.look()
+        code = run.look()
+    if code != DONE:
+        reason, hint = why_failed(folder, log)
+        raise RunError(f"the run failed: {reason}", hint=hint)
+    return folder
+
+
+class _Watching:
+    """Tells who has joined, and what the run logs."""
+
+    def __init__(
+        self, folder: RunFolder, places: Sequence[HomePlace], say: Say, show: Show
+    ) -> None:
+        self._folder, self._say, self._show = folder, say, show
+        self._away = list(places)
+        self._homes, self._size, self._seen = len(places), 0, 0
+
+    def look(self) -> None:
+        """Tell what is new."""
+        away = [place for place in self._away if not _connected(place)]
+        if len(away) < len(self._away):
+            self._away = away
+            self._say(f"homes joined: {self._homes - len(away)} of {self._homes}")
+        path = self._folder.events_path
+        size = path.stat().st_size if path.exists() else 0
+        if size != self._size:
+            self._size = size
+            events = self._folder.read_events()
+            for event in events[self._seen :]:
+                self._show(event)
+            self._seen = len(events)
+
+
+def _connected(place: HomePlace) -> bool:
+    status = place.status
+    return status is not None and status.state == "connected"
+
+
+def _resolved(plan: Plan, note: Say, *, told: bool) -> tuple[Plan, list[HomeTable]]:
+    """Return the plan with what only the whole source tells, and what its homes need to know.
+
+    Raises:
+        PlanError: It cannot be run so.
+    """
+    found = find(plan)
+    gathered = found.gathered
+    for _, reason in gathered.excluded:
+        note(f"left out: {reason}")
+    if not told and plan.data.source != "synthetic" and len(found.tables) == MOST:
+        note(
+            f"{MOST} homes take part; --homes takes more: each is a process of {IDLE_MB} MB, and "
+            f"of {LEARNING_MB} MB more while it learns"
+        )
+    if faults := _faults(plan, found):
+        raise PlanError(faults)
+    classes = plan.task.classes or gathered.classes
+    names = dict.fromkeys([*found.columns, plan.data.target])
+    tables = [
+        # Numbers alone: a home that read words would number only those that it knows itself.
+        replace(table, columns={name: table.columns[name] for name in names}, labels={})
+        for table in found.tables
+    ]
+    resolved = plan.change(data={"features": list(found.columns)}, task={"classes": list(classes)})
+    return resolved, tables
+
+
+def _with_homes(plan: Plan, homes: int | None) -> Plan:
+    """Return the plan for so many homes.
+
+    Raises:
+        PlanError: They are too many for this machine, or nobody has said that so many are meant.
+    """
+    wanted = homes or plan.data.homes
+    if wanted is None:
+        wanted = SYNTHETIC if plan.data.source == "synthetic" else MOST
+    mb = IDLE_MB + LEARNING_MB
+    if homes is None and wanted > MOST:
+        raise PlanError(
+            [f"data.homes: {wanted} homes, a process each, take {wanted * mb:,} MB as they learn"],
+            hint=f"--homes {wanted} says that you mean it; --homes {MOST} takes the first {MOST}",
+        )
+    if wanted * mb > (here_mb := _memory_mb()):
+        told = f"{wanted} homes take {wanted * mb:,} MB as they learn: this machine has {here_mb:,}"
+        raise PlanError(
+            [f"{told}, enough for {here_mb // mb}"],
+            where="the command",
+            hint="`fedhome simulate` takes thousands of homes, in one process",
+        )
+    if fault := _too_few(plan, wanted):
+        raise PlanError([fault])
+    return plan.change(data={"homes": wanted})
+
+
+def _too_few(plan: Plan, homes: int) -> str:
+    settings = plan.aggregation
+    if settings.mode in {"plain", "ideal"} or homes >= settings.min_cohort:
+        return ""
+    return (
+        f"{homes} homes are fewer than the {settings.min_cohort} without which no sum is opened: "
+        f"add --set aggregation.min_cohort={max(homes, 2)}"
+    )
+
+
+def _memory_mb() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 1_000_000
+
+
+def _faults(plan: Plan, found: Found) -> list[str]:
+    """Return why a plan cannot be run with the homes that it finds."""
+    homes, mode, faults = len(found.tables), plan.aggregation.mode, []
+    if mode == "ideal":
+        faults.append('aggregation.mode: "ideal" sums are for simulations alone')
+    elif mode != "plain" and (fault := _too_few(plan, homes) or check_groups(plan, homes)):
+        faults.append(fault)
+    if _TIME in found.columns or plan.data.target == _TIME:
+        faults.append(
+            f"a column {_TIME!r} cannot be learnt from here: a home reads it as its times"
+        )
+    odd = [table.home for table in found.tables if not _is_name(table.home)]
+    if odd:
+        more = f" and {len(odd) - _SHOWN} more" if len(odd) > _SHOWN else ""
+        faults.append(
+            f"{', '.join(map(repr, odd[:_SHOWN]))}{more} cannot be names of homes in a fleet: "
+            "rename their files; letters, digits and . _ - make a name"
+        )
+    return faults
+
+
+def _is_name(home: str) -> bool:
+    try:
+        check_name(home)
+    except DirectoryError:
+        return False
+    return True
+
+
+def prepare(root: Path, plan: Plan, tables: Iterable[HomeTable]) -> tuple[Place, list[HomePlace]]:
+    """Make a fleet: an owner, a server, and homes with keys and data of their own.
+
+    Args:
+        root: The folder for all of it.
+        plan: The plan that the homes take part in; it names columns and classes, where one home
+            alone cannot tell them.
+        tables: The homes' readings.
+
+    Raises:
+        ParameterError: The plan's promises cannot be kept with so many homes.
+        StateError: The folder cannot be used.
+    """
+    settings = Settings(host=HOST, port=_free_port(), link_port=_free_port())
+    server = Place.create(root / "server", settings, names=[HOST, "localhost"])
+    places, entries = [], []
+    for table in tables:
+        place = HomePlace(root / "homes" / table.home)
+        keys, _ = home_keys(table.home, place.folder)
+        entries.append(keys.entry())
+        write_readings(table, place.folder / "readings.parquet")
+        places.append(place)
+    passphrase = secrets.token_hex(16)  # nobody signs a second directory of this fleet
+    with Fleet.create(root / "owner", passphrase) as fleet:
+        fleet.add(*entries)
+        aggregation = plan.aggregation
+        least = aggregation.min_cohort
+        fleet.sign(
+            passphrase,
+            corrupt=aggregation.corrupt,
+            dropped=aggregation.dropped,
+            committee=aggregation.committee,
+            # In plain mode nobody sums in secret, and any number of homes will do.
+            min_cohort=min(least, len(entries)) if aggregation.mode == "plain" else least,
+        )
+        anchor = fleet.anchor
+    shutil.copytree(root / "owner" / SERVER, server.fleet, dirs_exist_ok=True)
+    shutil.copyfile(root / "owner" / DIRECTORY, server.fleet / DIRECTORY)
+    authorities = (server.tls / tls.CA).read_bytes()
+    # The readings name each home's own zone, which the plan's would replace.
+    plan = plan.change(data={"time_zone": ""})
+    for place in places:
+        place.fill(
+            HomeSettings(
+                home=place.folder.name,
+                server=f"{HOST}:{settings.port}",
+                data=str(place.folder / "readings.parquet"),
+            ),
+            plan=plan,
+            anchor=anchor,
+            authorities=authorities,
+        )
+    return server, places
+
+
+def start(processes: Processes, server: Place, places: Iterable[HomePlace]) -> None:
+    """Start the server's processes and the homes' agents.
+
+    Raises:
+        RunError: The server is not up in time.
+    """
+    for name in ("link", "front"):
+        processes.start(name, f"server.{name}", str(server.folder), log=server.logs / f"{name}.log")
+    for place in places:
+        home = place.folder.name
+        processes.start(
+            home,
+            "fedhome.clients.agent.resident",
+            str(place.folder),
+            log=server.logs / f"{home}.log",
+        )
+    settings = server.settings
+    context = ssl.create_default_context(cafile=server.tls / tls.CA)
+    with httpx.Client(verify=context, timeout=5) as client:
+
+        def healthy() -> bool:
+            try:
+                return client.get(f"https://{HOST}:{settings.port}{HEALTH}").is_success
+            except httpx.HTTPError:
+                return False
+
+        processes.until(healthy, what="the server came up", timeout_s=_READY_S)
+
+
+def write_readings(table: HomeTable, path: Path) -> None:
+    """Write a home's readings as a Parquet file, to be read back the same.
+
+    Args:
+        table: The readings; classes are written as their words.
+        path: The file.
+    """
+    columns: dict[str, pa.Array] = {
+        _TIME: pa.array(table.time_s, pa.timestamp("s", tz=table.time_zone))
+    }
+    for name, values in table.columns.items():
+        classes = table.labels.get(name)
+        if classes is None:
+            columns[name] = pa.array(values)
+            continue
+        words = [None if np.isnan(value) else classes[int(value)] for value in values]
+        columns[name] = pa.array(words, pa.string())
+    pq.write_table(pa.table(columns), path)
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind((HOST, 0))
+        port: int = free.getsockname()[1]
+        return port

@@ -1,0 +1,227 @@
+"""The homes' machines of a secure simulation, asked many at a time, by place.
+
+Where the machines live is not told: in this process (here), or in worker processes
+(:mod:`.worker_parties`), which hold a share of the homes each and do for them exactly what is
+done here. Neither Flower nor torch is imported, so that a worker starts in a moment.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedhome.errors import BundleError, FedHomeError
+from fedhome.secagg import Form, Home, HomeEntry, HomeKeys, HomeState, Joined, Policy
+from fedhome.simulations.engines.shared_reads import Reading
+
+
+class Summed(NamedTuple):
+    """What a home read in a manifest that it accepted.
+
+    Args:
+        form: What lies in the vector.
+        round: Number of the round, which names the rounding.
+    """
+
+    form: Form
+    round: int
+
+
+class Numbers(NamedTuple):
+    """What one home adds to a sum.
+
+    Args:
+        update: What it learnt, float32 ``[1, elements]``; None where the form has no elements.
+        weights: Its weight, int64 ``[1]``.
+        values: Its bounded numbers, float64 ``[1, scalars]``.
+        key: For rounding, 32 bytes.
+    """
+
+    update: NDArray[np.float32] | None
+    weights: NDArray[np.int64]
+    values: NDArray[np.float64]
+    key: bytes
+
+
+class Enrolment(NamedTuple):
+    """What all parties know before they have a directory.
+
+    Args:
+        authority: Public key of the fleet's authority.
+        policy: What the homes insist on.
+    """
+
+    authority: bytes
+    policy: Policy
+
+
+class Party:
+    """One home's machine, and the sum that it is in.
+
+    Args:
+        home: Its name.
+        told: What it was told of the fleet.
+        read: How it reads what all homes read alike.
+    """
+
+    def __init__(self, home: str, told: Enrolment, read: Reading) -> None:
+        self._keys = HomeKeys.create(home)
+        self.machine = Home(
+            self._keys,
+            told.authority,
+            policy=read.policy,
+            state=HomeState(),
+            store=_Forgetful(),
+            verify=read.verify,
+            read_directory=read.directory,
+            read_manifest=read.manifest,
+        )
+        self._joined: Joined | None = None
+
+    def entry(self) -> HomeEntry:
+        """Return what the directory says of this home."""
+        return self._keys.entry()
+
+    def renew(self, directory: bytes) -> None:
+        """Accept a directory; see :meth:`fedhome.secagg.Home.renew`."""
+        self.machine.renew(directory)
+
+    def bundle(self) -> bytes:
+        """Return one-time keys for a sum."""
+        return self.machine.bundle()
+
+    def join(self, manifest: bytes, *, purpose: str, model_hash: bytes, layout: bytes) -> Summed:
+        """Take part in a sum; see :meth:`fedhome.secagg.Home.join`."""
+        joined = self._joined = self.machine.join(
+            manifest, now=time.time(), purpose=purpose, model_hash=model_hash, layout=layout
+        )
+        return Summed(joined.manifest.form, joined.manifest.round)
+
+    def upload(self, numbers: Numbers) -> dict[str, bytes]:
+        """Return the home's masked words, and keys for the next sum beside them."""
+        if self._joined is None:
+            raise BundleError(
+                "a home was asked for an upload to a sum that it is not in", reason="used"
+            )
+        update, weights, values, key = numbers
+        joined, self._joined = self._joined, None
+        words = joined.manifest.form.encode(update, weights, values, [key])[0]
+        return {"upload": joined.upload(words), "bundle": self.machine.bundle()}
+
+    def answer(self, request: bytes) -> bytes:
+        """Return what a member gives: its vote, or its shares."""
+        return self.machine.answer(request, now=time.time())
+
+
+class Parties(ABC):
+    """All homes' machines. A refusal is returned in its home's place, not raised.
+
+    Ask one question at a time: what of an answer was not yet looked at is gone with the next.
+    """
+
+    def entries(self, places: Sequence[int]) -> list[HomeEntry]:
+        """Return what the directory says of some homes."""
+        return [_sound(entry) for entry in self.ask("entry", places)]
+
+    def renew(self, places: Sequence[int], directory: bytes) -> None:
+        """Let homes accept a directory.
+
+        Raises:
+            SecAggError: One does not.
+        """
+        for answer in self.ask("renew", places, {"directory": directory}):
+            _sound(answer)
+
+    def bundles(self, places: Sequence[int]) -> Iterator[bytes | FedHomeError]:
+        """Yield new one-time keys of each home."""
+        return self.ask("bundle", places)
+
+    def join(
+        self, places: Sequence[int], manifest: bytes, expected: Mapping[str, Any]
+    ) -> Iterator[Summed | FedHomeError]:
+        """Let homes take part in a sum.
+
+        Args:
+            places: The homes.
+            manifest: As the server signed it.
+            expected: What the home checks it against: `Home.join`'s ``purpose``, ``model_hash``
+                and ``layout``.
+        """
+        return self.ask("join", places, {"manifest": manifest, **expected})
+
+    def upload(
+        self, places: Sequence[int], numbers: Sequence[Numbers]
+    ) -> Iterator[dict[str, bytes] | FedHomeError]:
+        """Yield what each home sends: ``upload`` and ``bundle``."""
+        return self.ask("upload", places, own=[(one,) for one in numbers])
+
+    def answers(
+        self, places: Sequence[int], requests: Sequence[bytes]
+    ) -> Iterator[bytes | FedHomeError]:
+        """Yield what each member answers to its request."""
+        return self.ask("answer", places, own=[(request,) for request in requests])
+
+    @abstractmethod
+    def ask(
+        self,
+        question: str,
+        places: Sequence[int],
+        common: Mapping[str, Any] | None = None,
+        own: Sequence[tuple[Any, ...]] | None = None,
+    ) -> Iterator[Any]:
+        """Call a method of :class:`Party` for some homes, and yield each one's answer, in order.
+
+        Args:
+            question: Name of the method.
+            places: The homes.
+            common: Arguments that are the same for all.
+            own: Arguments of each.
+        """
+
+
+class LocalParties(Parties):
+    """Machines in this process.
+
+    Args:
+        names: Name of the home at each place.
+        told: What the homes are told of the fleet.
+    """
+
+    def __init__(self, names: Mapping[int, str], told: Enrolment) -> None:
+        read = Reading(told.policy)
+        self.parties = {place: Party(name, told, read) for place, name in names.items()}
+
+    def ask(
+        self,
+        question: str,
+        places: Sequence[int],
+        common: Mapping[str, Any] | None = None,
+        own: Sequence[tuple[Any, ...]] | None = None,
+    ) -> Iterator[Any]:
+        """Ask home after home, each when its answer is wanted."""
+        for row, place in enumerate(places):
+            try:
+                answer = getattr(self.parties[place], question)(
+                    *(own[row] if own else ()), **(common or {})
+                )
+            except FedHomeError as error:
+                answer = error
+            yield answer
+
+
+class _Forgetful:
+    """A store for homes that live no longer than their process."""
+
+    def save(self, state: HomeState) -> None:
+        """Keep nothing: the home's own state is all there is."""
+
+
+def _sound(answer: Any) -> Any:
+    if isinstance(answer, FedHomeError):
+        raise answer
+    return answer
