@@ -9,8 +9,6 @@ import pytest
 
 from fedhome.clients import client_app, home
 from fedhome.clients.membership.consent import (
-    KINDS,
-    NUMBERS,
     Asked,
     Consent,
     check_consent,
@@ -19,10 +17,12 @@ from fedhome.clients.membership.consent import (
     plan_digest,
 )
 from fedhome.clients.membership.home_folder import Place, Settings
-from fedhome.errors import RunError, UpdateError
+from fedhome.clients.protocol_questions import PROTOCOL
+from fedhome.errors import RunError
 from fedhome.fleet.entries import Anchor
 from fedhome.plan.settings import Plan
 from fedhome.questions import contributions
+from fedhome.questions.table import SUMMED
 
 SETTINGS = ["personalise.rates=[1.0]", "personalise.epochs=2"]
 SECURE = """\
@@ -159,6 +159,8 @@ And:
     sum or a model by then stays in it.
 """
 
+ASKED = {**SUMMED, **PROTOCOL}
+
 
 def asked(*sets: str, parameters: int | None = 5761) -> Asked:
     return Asked(
@@ -212,29 +214,21 @@ def test_the_text_and_the_home_agree_on_what_is_plain(mode: str) -> None:
 
 
 def test_every_question_that_a_home_answers_is_in_the_text() -> None:
-    assert set(KINDS) == set(client_app.HANDLERS)
+    assert set(ASKED) == set(client_app.handlers())
     secure, plain = (" ".join(text.split()) for text in (SECURE, PLAIN))
-    for kind, said in KINDS.items():
+    for kind, question in ASKED.items():
+        said = question.consent
         told = said.when != "never"
         assert (f"* {said.when}" in secure) == told, kind
         assert (f"* {said.when}" in plain) == (told and kind != "query.census"), kind
 
 
 def test_every_number_of_a_sum_is_in_the_text() -> None:
-    summed = [kind for kind in client_app.HANDLERS if _numbers(kind)]
-    assert set(summed) == set(NUMBERS)
-    for kind in summed:
-        assert {name.partition("-")[0] for name in _numbers(kind)} == set(NUMBERS[kind]), kind
+    config = {"server-round": 1, "clipping_norm": 1.0}
+    for kind, question in SUMMED.items():
+        stems = {one.name.partition("-")[0] for one in question.scalars(config, 3)}
+        assert stems == set(question.consent.numbers), kind
     assert f"one of {contributions.BINS} steps" in " ".join(SECURE.split())
-
-
-def _numbers(kind: str) -> list[str]:
-    """Return the names of the bounded numbers that a question sums; none if it sums nothing."""
-    try:
-        found = contributions.scalars_of(kind, {"server-round": 1, "clipping_norm": 1.0}, 3)
-    except UpdateError:
-        return []
-    return [one.name for one in found]
 
 
 @pytest.fixture

@@ -30,13 +30,14 @@ from flwr.supercore.task_identity import TaskIdentity
 from numpy.typing import NDArray
 
 from fedhome.errors import UpdateError
+from fedhome.wire import names
 from fedhome.wire.layout import Layout
 
 if TYPE_CHECKING:
     from flwr.serverapp.strategy import Strategy
 
+EXAMPLES = names.EXAMPLES
 ARRAYS, CONFIG, METRICS, SUM = "arrays", "config", "metrics", "sum"
-EXAMPLES = "num-examples"
 _IN_ONE_PIECE = 4 << 20  # bytes of a reply; more go as arrays, which Flower sends in pieces
 SERVER_NODE = 1
 APP_RAISED = ErrorCode.CLIENT_APP_RAISED_EXCEPTION
