@@ -1,0 +1,115 @@
+"""The command line as real processes: what it prints, what it leaves, how it fails."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import tomli_w
+
+import fedhome
+from fedhome.plan.settings import Plan
+from helpers import tiny
+
+
+def _fedhome(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", "from fedhome.cli import main; main()", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(folder), "COLUMNS": "120", "NO_COLOR": "1"},
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a source of homes and a plan that names it."""
+    folder = tmp_path_factory.mktemp("work")
+    plan = Plan.load(**tiny.SETTINGS).change(data={"source": tiny.write_source(folder)})
+    (folder / "plan.toml").write_text(plan.to_toml())
+    return folder
+
+
+def test_a_simulation_and_reports_of_it(folder: Path) -> None:
+    done = _fedhome(
+        folder, "simulate", "plan.toml", "--set", "rounds.count=2", "--seed", "9", "--out", "run"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("left out: home 'home-2'")
+    assert any(line.startswith("3 homes,") and "engine vector" in line for line in lines)
+    assert any(line.startswith("round 2/2  3/3 homes  loss ") for line in lines)
+    assert "skill on test rows, over 3 homes" in done.stdout
+    assert lines[-1] == "report: run/report.html"
+    plan = Plan.parse(tomllib.loads((folder / "run" / "plan.toml").read_text()))
+    assert (plan.rounds.count, plan.seed) == (2, 9)
+
+    (folder / "run" / "report.html").unlink()
+    again = _fedhome(folder, "report", "run")
+    assert (again.returncode, again.stdout) == (0, "report: run/report.html\n")
+    assert (folder / "run" / "report.html").stat().st_size > 1000
+
+    pytest.MonkeyPatch().syspath_prepend(folder)
+    fedhome.simulate(plan.change(seed=10, name="other"), out=folder / "other")
+    both = _fedhome(folder, "report", "run", "other", "--out", "both.html")
+    assert (both.returncode, both.stdout) == (0, "report: both.html\n")
+    compared = (folder / "both.html").read_text(encoding="utf-8")
+    assert "run" in compared
+    assert "other" in compared
+
+
+def test_a_bad_plan_tells_all_of_its_faults_without_a_traceback(folder: Path) -> None:
+    bad = {"train": {"epoch": 1, "learning_rate": -1.0}, "colour": "red"}
+    (folder / "bad.toml").write_text(tomli_w.dumps(bad))
+    done = _fedhome(folder, "simulate", "bad.toml", "--set", "rounds.count=none", "--out", "bad")
+    assert done.returncode == 1
+    assert "error: bad.toml has 4 faults:" in done.stderr
+    for name in ("train.epoch is not a setting", "train.learning_rate", "colour", "rounds.count"):
+        assert name in done.stderr
+    assert "hint:" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (folder / "bad").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("simulate", "fewdays"), "the scenarios are: activity, default"),
+        (("simulate", "--set", "rounds.count"), "--set 'rounds.count' is not of the form"),
+        (("simulate", "--resume", "run", "--seed", "3"), "and nothing else"),
+        (("report", "nowhere"), "nowhere"),
+        (("plan", "show", "nowhere"), "no such file or scenario"),
+    ],
+)
+def test_what_cannot_be_done_is_told_in_a_sentence(
+    folder: Path, arguments: tuple[str, ...], told: str
+) -> None:
+    done = _fedhome(folder, *arguments)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+
+
+def test_a_plan_that_is_shown_can_be_read_again(folder: Path) -> None:
+    shown = _fedhome(folder, "plan", "show", "plan.toml")
+    assert shown.returncode == 0
+    (folder / "again.toml").write_text(shown.stdout)
+    assert Plan.load(folder / "again.toml") == Plan.load(folder / "plan.toml")
+    assert _fedhome(folder, "plan", "show", "again.toml").stdout == shown.stdout
+
+
+def test_every_setting_is_explained(folder: Path) -> None:
+    done = _fedhome(folder, "plan", "explain", "plan.toml")
+    assert done.returncode == 0
+    for section, fields in Plan().model_dump().items():
+        names = fields if isinstance(fields, dict) else ()
+        for name in names:
+            assert f"{section}.{name}" in done.stdout
+    assert "16 (default" in done.stdout  # train.batch_size, as the plan has it

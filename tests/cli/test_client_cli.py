@@ -1,0 +1,286 @@
+"""`fedhome client` in a home that has joined, against a real front over TLS."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fedhome.clients.membership import leave
+from fedhome.clients.membership.consent import Consent
+from fedhome.clients.membership.home_folder import Status
+from fedhome.errors import LinkError, RunError, StateError
+from fedhome.fleet.owner_folder import Fleet
+from fedhome.fleet.state_file import FileStore
+from fedhome.server.daemon.server_folder import Place as ServerPlace
+from fedhome.store import disk
+from helpers.client_world import (
+    World,
+    disk_held,
+    fedhome,
+    front_of,
+    join,
+    joined,
+    not_started,
+    owned_in,
+    refused,
+    started,
+    until,
+    world_of,
+    write_readings,
+)
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="secret files need POSIX locks")
+
+
+@pytest.fixture(scope="module")
+def owned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Fleet, ServerPlace]]:
+    with owned_in(tmp_path_factory.mktemp("fleet")) as owned:
+        yield owned
+
+
+@pytest.fixture(scope="module")
+def front(owned: tuple[Fleet, ServerPlace]) -> Iterator[None]:
+    with front_of(owned[1]):
+        yield
+
+
+@pytest.fixture
+def world(
+    owned: tuple[Fleet, ServerPlace], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> World:
+    """The server is away, unless a test uses its front."""
+    return world_of(owned, tmp_path, monkeypatch)
+
+
+@pytest.mark.usefixtures("front")
+def test_start_becomes_the_agent(world: World) -> None:
+    place = joined(world)
+    module = [
+        "-m",
+        "fedhome.ops.processes",
+        "0",
+        "fedhome.clients.agent.resident",
+        str(place.folder),
+    ]
+    assert started(place) == [sys.executable, *module]
+    with disk_held(place.folder):
+        refused(fedhome("start", place.folder), StateError, "in use")
+
+
+@pytest.mark.usefixtures("front")
+def test_start_refuses_what_nobody_agreed_to(world: World) -> None:
+    place = joined(world)
+    consent = place.folder / "consent.json"
+    sound = consent.read_bytes()
+    consent.unlink()
+    not_started(place, "nobody has agreed")
+    consent.write_bytes(sound)
+    plan = place.plan_path.read_text()
+    place.plan_path.write_text(plan.replace('mode = "auto"', 'mode = "plain"'))
+    not_started(place, "not the plan that was agreed to")
+    place.plan_path.write_text(plan)
+    started(place)
+    place.left = True
+    not_started(place, "has left its fleet")
+    place.left = False
+    (place.folder / "state.fh").unlink()
+    not_started(place, "state.fh")
+    refused(fedhome("start", world.device / "nowhere"), RunError, "join")
+
+
+@pytest.mark.usefixtures("front")
+def test_status(world: World) -> None:
+    place = joined(world)
+    shown = fedhome("status", "oak").output
+    for words in (world.fleet.anchor.fleet.hex(), "not running", "none yet", "no directory yet"):
+        assert words in shown
+    now = time.time()
+    told = Status(state="connected", process=41, epoch=3, answered=1234, last="train")
+    for ago, words in ((1.0, "1 s ago"), (600.0, "10 minutes ago"), (86_400 * 3, "3 days ago")):
+        place.status = Status(**{**vars(told), "last_time": now - ago})
+        assert f"train, {words}; 1,234 since" in fedhome("status", "oak").output
+    assert "not running" in fedhome("status", "oak").output  # the process is gone
+    with disk_held(place.folder):
+        shown = fedhome("status", "oak").output
+        assert "connected, as of" in shown
+        assert "runs, process 41" in shown
+        place.status = Status(state="waiting", detail="the server [away]")
+        assert "waiting: the server [away]" in fedhome("status", "oak").output
+    (world.device / "readings.parquet").rename(world.device / "moved")
+    (place.folder / "plan.toml").write_text("")
+    shown = fedhome("status", "oak").output
+    assert "not there" in shown
+    assert "to another plan than the one in the folder" in shown
+    (place.folder / "consent.json").unlink()
+    assert "none" in fedhome("status", "oak").output
+
+
+@pytest.mark.usefixtures("front")
+def test_pause_and_resume(world: World) -> None:
+    place = joined(world)
+    with disk_held(place.folder):  # also while the agent runs
+        assert fedhome("pause", "oak").exit_code == 0
+        assert place.paused
+    assert "paused, and not running" in fedhome("status", "oak").output
+    assert "takes part again" in fedhome("resume", "oak").output
+    assert not place.paused
+    assert "was not paused" in fedhome("resume", "oak").output
+    place.left = True
+    refused(fedhome("pause", "oak"), RunError, "has left")
+    refused(fedhome("resume", "oak"), RunError, "has left")
+
+
+@pytest.mark.usefixtures("front")
+def test_leaving_and_coming_back(world: World) -> None:
+    place = joined(world)
+    assert fedhome("leave", "oak", answer="n\n").exit_code == 1
+    assert not place.left
+    done = fedhome("leave", "oak", answer="y\n")
+    assert "its owner is told" in done.output
+    assert place.left
+    assert [name for name in world.pending() if name.endswith(".leave")]
+    assert fedhome("leave", "oak").exit_code == 0  # again, without being asked
+    not_started(place, "has left its fleet")
+    assert "has left its fleet" in fedhome("status", "oak").output
+    refused(join(world.device / "oak.invite"), RunError, "this invite was used before")
+    back = join(world.invite())
+    assert "Take part as oak?" in back.output  # it asks again, though nothing is new
+    assert not place.left
+    started(place)
+
+
+@pytest.mark.usefixtures("front")
+def test_leaving_when_the_fleet_knows_nothing(world: World) -> None:
+    place = joined(world)
+    shutil.rmtree(world.server.folder / "enrolments")
+    assert "does not know it" in fedhome("leave", "oak", "--yes").output
+    assert place.left
+
+
+@pytest.mark.usefixtures("front")
+def test_leaving_while_the_server_is_away(world: World) -> None:
+    place = joined(world)
+    path = place.folder / "home.toml"
+    sound = path.read_text()
+    path.write_text(sound.replace(str(world.server.settings.port), "9"))
+    error = refused(fedhome("leave", "oak", "--yes"), LinkError, "the server was not told")
+    assert "the same command" in error.hint
+    not_started(place, "has left its fleet")
+    path.write_text(sound)
+    assert "its owner is told" in fedhome("leave", "oak").output
+
+
+@pytest.mark.usefixtures("front")
+def test_leaving_waits_for_the_agent(world: World) -> None:
+    place = joined(world)
+    lock = disk.lock(place.folder)
+
+    def agent() -> None:  # ends once it sees that the home has left
+        until(lambda: place.left)
+        os.close(lock)
+
+    thread = threading.Thread(target=agent)
+    thread.start()
+    assert leave.leave(place)
+    thread.join()
+    with disk_held(place.folder), pytest.raises(StateError, match="still busy") as busy:
+        leave.leave(place, patience_s=0.0)
+    assert "again" in busy.value.hint
+
+
+@pytest.mark.usefixtures("front")
+def test_forgetting_erases_what_is_ours_alone(world: World) -> None:
+    place = joined(world)
+    place.node_key()
+    place.keep_directory(b"directory")
+    place.at_hand, place.paused, place.status = b"message", True, Status(state="stopped")
+    (place.folder / "model").mkdir()
+    for name in ("release.fh", "00.seen"):
+        (place.folder / "model" / name).write_bytes(b"")
+    (place.folder / "flower" / "apps").mkdir(parents=True)
+    (place.folder / "flower" / "apps" / "app.py").write_text("unpacked by a SuperNode")
+    (place.folder / "state.fh.new").write_bytes(b"left by a crash")
+    (place.folder / "oak.entry").write_text("public")
+    with FileStore.open(place.folder):
+        refused(fedhome("forget", "oak", "--yes"), StateError, "in use")
+    asked = fedhome("forget", "oak", answer="n\n")
+    assert "this home has not left its fleet" in asked.output
+    assert "nothing was erased" in asked.output
+    assert (place.folder / "state.key").exists()
+    assert fedhome("forget", "oak", answer="y\n").exit_code == 0
+    assert not place.folder.exists()
+    assert (world.device / "readings.parquet").exists()
+    refused(fedhome("forget", "oak", "--yes"), RunError, "there is no home")
+
+
+@pytest.mark.usefixtures("front")
+def test_forgetting_keeps_readings_in_the_folder(world: World) -> None:
+    (world.device / "oak").mkdir()
+    data = world.device / "oak" / "status.json"  # a name of ours, even
+    write_readings(data.with_name("mine.parquet"))
+    done = fedhome("join", world.invite(), "--data", data.with_name("mine.parquet"), "--yes")
+    assert done.exit_code == 0, done.exception
+    settings = Path("oak/home.toml").read_text()
+    Path("oak/home.toml").write_text(settings.replace("mine.parquet", "status.json"))
+    data.write_bytes(b"readings")
+    kept = fedhome("forget", "oak", "--yes")
+    assert "oak stays: it holds files that are not fedhome's" in kept.output
+    assert sorted(path.name for path in data.parent.iterdir()) == ["mine.parquet", "status.json"]
+
+
+@pytest.mark.usefixtures("front")
+def test_the_consent_can_be_read_again(world: World) -> None:
+    place = joined(world)
+    consent = Consent.of(place)
+    assert consent is not None
+    assert consent.text in fedhome("consent", "oak").output
+    (place.folder / "consent.json").unlink()
+    refused(fedhome("consent", "oak"), RunError, "nobody has agreed")
+
+
+@pytest.mark.usefixtures("front")
+def test_service_files(world: World) -> None:
+    place = joined(world)
+    done = fedhome("service", "oak", "--out", "files", "--memory-mb", 512, "--cpus", 0.5)
+    assert done.exit_code == 0, done.exception
+    assert "systemctl enable --now fedhome-client-oak.service" in done.output
+    unit = Path("files/fedhome-client-oak.service").read_text()
+    assert f"client start {place.folder}\n" in unit
+    assert "MemoryMax=512M\nCPUQuota=50%\n" in unit
+    done = fedhome("service", "oak", "--kind", "compose", "--out", "files")
+    assert "docker compose -f files/compose.yaml up" in done.output
+    assert "docker build" in fedhome("service", "oak", "--kind", "container", "--out", "f").output
+    user = fedhome("service", "oak", "--user", "--out", "files")
+    assert "systemctl --user enable --now" in user.output
+
+
+@pytest.mark.usefixtures("front")
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the agent as systemd does")
+def test_the_agent_as_a_process(world: World) -> None:
+    place = joined(world)
+    program = [sys.executable, "-c", "from fedhome.cli import main; main()", "client", "start"]
+    environment = {**os.environ, "COVERAGE_PROCESS_START": ""}
+    with subprocess.Popen(
+        [*program, str(place.folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+    ) as agent:
+        until(lambda: place.status is not None and place.status.process == agent.pid)
+        assert f"runs, process {agent.pid}" in fedhome("status", "oak").output
+        refused(fedhome("forget", "oak", "--yes"), StateError, "in use")
+        agent.send_signal(signal.SIGTERM)
+        told, _ = agent.communicate(timeout=30)
+    assert agent.returncode == 0
+    assert "the agent of oak runs" in told
+    assert "not running" in fedhome("status", "oak").output

@@ -1,0 +1,212 @@
+"""`fedhome client join` on a home's device, against a real front over TLS."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fedhome.clients.membership.consent import Consent
+from fedhome.clients.membership.home_folder import Place
+from fedhome.errors import DataError, DirectoryError, LinkError, PlanError, RunError, StateError
+from fedhome.fleet.cards import Card
+from fedhome.fleet.entries import fingerprint, home_keys
+from fedhome.fleet.invites import Invite
+from fedhome.fleet.owner_folder import Fleet
+from fedhome.keys.sealing import Scrypt
+from fedhome.server.daemon.server_folder import Place as ServerPlace
+from helpers.client_world import (
+    HOST,
+    HOURS,
+    PLAN,
+    World,
+    disk_held,
+    fedhome,
+    front_of,
+    join,
+    joined,
+    owned_in,
+    refused,
+    started,
+    world_of,
+    write_readings,
+)
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="secret files need POSIX locks")
+
+
+@pytest.fixture(scope="module")
+def owned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Fleet, ServerPlace]]:
+    with owned_in(tmp_path_factory.mktemp("fleet")) as owned:
+        yield owned
+
+
+@pytest.fixture(scope="module")
+def front(owned: tuple[Fleet, ServerPlace]) -> Iterator[None]:
+    with front_of(owned[1]):
+        yield
+
+
+@pytest.fixture
+def world(
+    owned: tuple[Fleet, ServerPlace], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> World:
+    """The server is away, unless a test uses its front."""
+    return world_of(owned, tmp_path, monkeypatch)
+
+
+@pytest.mark.usefixtures("front")
+def test_a_device_joins(world: World) -> None:
+    done = join(world.invite())
+    assert done.exit_code == 0, done.exception
+    for words in (
+        f"{HOURS} rows over 9.0 days, 2023-11-14 to 2023-11-23",
+        "2: load_kwh, outdoor_c",
+        "tiny: predict load_kwh",
+        "WHAT LEAVES THIS DEVICE\n",
+        f"  server  {world.card.server}\n",
+        "Take part as oak? [y/N]: y",
+        "next: `fedhome client start oak`",
+    ):
+        assert words in done.output
+    place = Place(world.device / "oak")
+    keys, made = home_keys("oak", place.folder)
+    assert not made
+    assert f"fingerprint: {fingerprint(keys.entry())}" in done.output
+    assert place.settings.data == str(world.device / "readings.parquet")
+    assert (place.settings.home, place.settings.server) == ("oak", world.card.server)
+    assert (place.anchor, place.authorities) == (world.fleet.anchor, world.card.authorities)
+    consent = Consent.of(place)
+    assert consent is not None
+    assert consent.text in done.output
+    # The server has it, and the owner admits these very keys.
+    (name,) = world.pending()
+    (entry,) = world.fleet.admit((world.server.folder / "enrolments" / name).read_bytes())
+    assert entry == keys.entry()
+    world.fleet.revoke("oak")
+
+
+@pytest.mark.usefixtures("front")
+def test_joining_again_keeps_the_keys_and_the_consent(world: World) -> None:
+    place = joined(world)
+    keys, _ = home_keys("oak", place.folder)
+    settings = (place.folder / "home.toml").read_text()
+    (place.folder / "home.toml").write_text(settings.replace("120.0", "7.5"))
+    before = (place.folder / "consent.json").read_bytes()
+    again = join(world.device / "oak.invite", answer=None)  # nobody is asked
+    assert again.exit_code == 0, again.exception
+    assert "agreed to the same on" in again.output
+    assert "kept the keys" in again.output
+    newer = join(world.invite(), answer=None)
+    assert newer.exit_code == 0, newer.exception
+    assert home_keys("oak", place.folder)[0].entry() == keys.entry()
+    assert (place.folder / "consent.json").read_bytes() == before
+    assert place.settings.worker_idle_s == 7.5  # what was changed by hand stays
+    assert len(world.pending()) == 2
+
+
+@pytest.mark.usefixtures("front")
+def test_a_new_plan_asks_anew(world: World) -> None:
+    place = joined(world)
+    before = place.plan_path.read_bytes()
+    invite = world.invite(plan=PLAN.change(rounds={"count": 2}).to_toml())
+    declined = join(invite, answer="n\n")
+    assert "WHAT LEAVES THIS DEVICE" in declined.output
+    assert place.plan_path.read_bytes() == before
+    assert join(invite).exit_code == 0
+    assert place.plan_path.read_bytes() != before
+    assert started(place)
+
+
+def test_declining_writes_and_sends_nothing(world: World) -> None:
+    for answer in ("n\n", "\n", ""):
+        declined = join(world.invite(), answer=answer)
+        assert declined.exit_code == 1
+        assert not (world.device / "oak").exists()
+    assert "nothing was written, and nothing was sent" in join(world.invite(), answer="n\n").output
+
+
+def test_a_server_that_is_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    invite = world.invite(card=Card(server=f"{HOST}:9", authorities=world.card.authorities))
+    error = refused(join(invite), LinkError, "cannot be reached")
+    assert "try again" in error.hint
+    place = Place(world.device / "oak")
+    keys, made = home_keys("oak", place.folder)
+    assert not made
+    refused(fedhome("start", "oak"), RunError, "join")
+    refused(fedhome("status", "oak"), RunError, "join")
+    # It comes back: the very same keys enrol.
+    posted: list[bytes] = []
+
+    def ask(server: str, authorities: bytes, _: str, body: bytes) -> bytes:
+        assert (server, authorities) == (f"{HOST}:9", world.card.authorities)
+        posted.append(body)
+        return answered.to_bytes()
+
+    from fedhome.fleet.invites import Enrolled  # noqa: PLC0415
+
+    answered = Enrolled(admitted=True)
+    monkeypatch.setattr("fedhome.clients.membership.join.ask", ask)
+    done = join(invite)
+    assert done.exit_code == 0, done.exception
+    assert "has admitted this home already" in done.output
+    assert world.fleet.check(posted[0]).entry == keys.entry()
+
+
+@pytest.mark.usefixtures("front")
+def test_what_the_server_refuses_is_told(world: World) -> None:
+    invite = world.invite()
+    assert join(invite).exit_code == 0
+    # The same invite on a second device.
+    error = refused(join(invite, "--home", "other"), LinkError, "used by another device")
+    assert error.hint
+    refused(fedhome("start", "other"), RunError, "join")
+
+
+def test_an_invite_that_does_not_hold(world: World) -> None:
+    text = world.invite().read_text()
+    path = world.device / "bad.invite"
+    path.write_text(text[:-40])
+    refused(join(path), DirectoryError, "damaged")
+    path.write_bytes(b"\xff\xfe")
+    refused(join(path), DirectoryError, "damaged")
+    refused(join(world.device / "none.invite"), StateError, "none.invite")
+    fleet = world.fleet
+    old = Invite.create(
+        fleet.inviter, anchor=fleet.anchor, home="oak", card=world.card, plan="", expires=1
+    )
+    path.write_text(old.to_text())
+    refused(join(path), DirectoryError, "held until 1970-01-01")
+    for plan, words in (("a = [", "not TOML"), ("[data]\ncolour = 1", "data.colour")):
+        refused(join(world.invite(plan=plan)), PlanError, words)
+    assert not (world.device / "oak").exists()
+
+
+def test_readings_that_do_not_fit(world: World) -> None:
+    invite = world.invite()
+    write_readings(world.device / "readings.parquet", target="power")
+    refused(join(invite), DataError, "'load_kwh' is not a column")
+    write_readings(world.device / "readings.parquet", hours=12)
+    refused(join(invite), DataError, "too few whole rows")
+    (world.device / "readings.parquet").unlink()
+    refused(join(invite), DataError, "readings.parquet")
+    assert not (world.device / "oak").exists()
+
+
+@pytest.mark.usefixtures("front")
+def test_a_folder_is_one_homes_of_one_fleet(world: World, tmp_path: Path) -> None:
+    place = joined(world)
+    refused(join(world.invite("elm"), "--home", "oak"), RunError, "is of home oak")
+    (place.folder / "home.toml").unlink()  # as after a lost answer: the keys tell it too
+    refused(join(world.invite("elm"), "--home", "oak"), StateError, "is of home 'oak'")
+    cheap = Scrypt(salt=b"0123456789abcdef", log2_n=10, r=8, p=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Scrypt, "fresh", lambda: cheap)
+        with Fleet.create(tmp_path / "stranger", "correct horse") as stranger:
+            other = World(stranger, world.card, world.device, world.server)
+            refused(join(other.invite()), RunError, "another fleet")
+    assert join(world.invite()).exit_code == 0
+    with disk_held(place.folder):
+        refused(join(world.invite()), StateError, "in use")

@@ -1,0 +1,332 @@
+"""`fedhome server`: what it makes, what it refuses, and what it survives."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from typer.testing import CliRunner
+
+from fedhome.cli import app
+from fedhome.errors import DirectoryError, FedHomeError, PlanError, RunError, StateError, WireError
+from fedhome.fleet.cards import Card
+from fedhome.fleet.owner_folder import AUTHORITY, Fleet, server_keys
+from fedhome.plan.settings import Plan
+from fedhome.run.events import EventLog
+from fedhome.server.daemon import deploy
+from fedhome.server.daemon.current_run import (
+    CANCELLED,
+    DONE,
+    FAILED,
+    FINISHED,
+    RUNNING,
+    Current,
+    Runs,
+)
+from fedhome.server.daemon.follow import follow
+from fedhome.server.daemon.initialise import make_server
+from fedhome.server.daemon.server_folder import Place
+from fedhome.server.daemon.status import status_of
+from fedhome.server.daemon.supervisor import Daemon, is_running, trim
+from fedhome.store import disk
+from helpers.living import tiny_plan
+
+if TYPE_CHECKING:
+    from fedhome.run.events import Event
+
+HOMES = 5
+PASSPHRASE = "a passphrase that is long enough"  # noqa: S105 - of a fleet in a temporary folder
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    return tiny_plan(HOMES, 3)
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An owner's folder; a passphrase takes long, so that one does for all tests."""
+    folder = tmp_path_factory.mktemp("fleet") / "owner"
+    with Fleet.create(folder, PASSPHRASE) as fleet:
+        fleet.add_trial(*(f"home-{number}" for number in range(HOMES)))
+        fleet.sign(PASSPHRASE, corrupt=0.25, dropped=0.2, committee=None)
+    return folder
+
+
+@pytest.fixture
+def owner(fleet: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(fleet, tmp_path / "owner")
+
+
+@pytest.fixture
+def place(owner: Path, tmp_path: Path) -> Place:
+    """A server's folder whose fleet has a directory."""
+    return make_server(
+        tmp_path / "hub",
+        hosts=["hub.example", "10.0.0.7"],
+        port=8443,
+        listen="127.0.0.1",
+        fleet=owner,
+    )
+
+
+def said(*words: str | Path) -> str:
+    done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def refused(*words: str | Path) -> FedHomeError:
+    done = CliRunner().invoke(app, [str(word) for word in words])
+    assert isinstance(done.exception, FedHomeError), done.output
+    return done.exception
+
+
+def test_init_takes_the_servers_part_of_the_fleet_and_nothing_else(
+    owner: Path, tmp_path: Path
+) -> None:
+    hub = tmp_path / "hub"
+    told = said("server", "init", hub, "--host", "hub.example", "--port", "9001", "--fleet", owner)
+    place = Place(hub)
+    assert server_keys(place.fleet).public == server_keys(owner / "server").public
+    assert place.directory().epoch == 1
+    assert place.anchor.fleet.hex() in told
+    assert f"fedhome server start {hub}" in told
+    card = Card.from_text((owner / "server.card").read_text())
+    assert card == place.card
+    assert card.server == "hub.example:9001"
+    assert card.authorities == (place.tls / "ca.pem").read_bytes()
+    secret = (owner / AUTHORITY).read_bytes()
+    files = [path for path in hub.rglob("*") if path.is_file()]
+    assert all(path.read_bytes() != secret for path in files)
+    assert {path.name for path in place.fleet.iterdir()} == {
+        "server.fh",
+        "server.key",
+        "fleet.pub",
+        "inviter.pub",
+        "directory.fh",
+    }
+    for path in (hub, place.fleet, place.link, place.tls, place.runs):
+        assert path.stat().st_mode & 0o077 == 0
+    for path in (place.fleet / "server.key", place.tls / "key.pem", place.link / "secret"):
+        assert path.stat().st_mode & 0o077 == 0
+    settings = place.settings
+    assert (settings.host, settings.port) == ("0.0.0.0", 9001)  # noqa: S104 - compared
+    assert 20_000 <= settings.link_port < 32_000
+
+
+def test_init_from_a_copy_of_the_servers_part(owner: Path, tmp_path: Path) -> None:
+    told = said(
+        "server", "init", tmp_path / "hub", "--host", "2001:db8::7", "--fleet", owner / "server"
+    )
+    place = Place(tmp_path / "hub")
+    assert place.card.server == "[2001:db8::7]:8443"
+    assert "give the owner this file" in told
+    assert not (owner / "server.card").exists()
+    with pytest.raises(DirectoryError) as none:
+        place.directory()
+    assert none.value.reason == "no-directory"
+
+
+def test_init_refuses_before_anything_is_made(owner: Path, tmp_path: Path) -> None:
+    hub = tmp_path / "hub"
+    init = ("server", "init", hub, "--host", "hub.example")
+    assert "fedhome fleet init OWNER" in refused(*init).hint
+    assert "fedhome fleet init OWNER" in refused(*init, "--fleet", tmp_path / "nobody").hint
+    for host in ("https://hub.example", "hub.example:8443", "hub example", "", "hüb"):
+        error = refused("server", "init", hub, "--host", host, "--fleet", owner)
+        assert isinstance(error, RunError)
+    (owner / "directory.fh").write_bytes(b"nonsense")
+    assert isinstance(refused(*init, "--fleet", owner), WireError | DirectoryError)
+    (owner / "directory.fh").unlink()
+    (owner / "server" / "server.key").write_bytes(bytes(32))
+    assert isinstance(refused(*init, "--fleet", owner), StateError)
+    assert not hub.exists()
+
+
+def test_init_refuses_a_second_server_in_a_folder(place: Place, owner: Path) -> None:
+    before = (place.tls / "key.pem").read_bytes()
+    error = refused("server", "init", place.folder, "--host", "other", "--fleet", owner)
+    assert isinstance(error, StateError)
+    assert error.reason == "exists"
+    assert (place.tls / "key.pem").read_bytes() == before
+
+
+def test_status_of_a_server_that_is_down(place: Place) -> None:
+    told = said("server", "status", place.folder)
+    assert "down" in told
+    assert "hub.example:8443" in told
+    assert f"epoch 1, {HOMES} homes" in told
+    assert f"fedhome server start {place.folder}" in told
+    found = json.loads(said("server", "status", place.folder, "--json"))
+    assert (found["running"], found["front"], found["link"]) == (False, False, False)
+    assert (found["epoch"], found["homes"], found["connected"]) == (1, HOMES, None)
+    assert (found["run"], found["release"], found["faults"]) == (None, None, [])
+
+
+def test_status_warns_of_a_certificate_that_ends(place: Place) -> None:
+    whole = status_of(place).certificate_days
+    assert 820 <= whole <= 825
+    enough = datetime.now(UTC) + timedelta(days=whole - 31)
+    few = datetime.now(UTC) + timedelta(days=whole - 28)
+    assert not status_of(place, now=enough).faults
+    assert "certificate" in status_of(place, now=few).faults[0]
+
+
+def test_status_of_what_is_damaged(place: Place) -> None:
+    (place.fleet / "directory.fh").write_bytes(b"nonsense")
+    (place.folder / "current").write_text("nonsense")
+    found = status_of(place)
+    assert len(found.faults) == 2
+    assert (found.epoch, found.run) == (0, None)
+
+
+def test_commands_where_there_is_no_server(tmp_path: Path) -> None:
+    for command in ("start", "status", "cancel", "service"):
+        assert "fedhome server init" in refused("server", command, tmp_path).hint
+    assert "fedhome server init" in refused("server", "run", "--server", tmp_path).hint
+
+
+def test_service_writes_a_unit_that_starts_this_server(place: Place, tmp_path: Path) -> None:
+    told = said("server", "service", place.folder, "--out", tmp_path / "units")
+    (unit,) = (tmp_path / "units").iterdir()
+    assert str(unit) in told.replace("\n", "")
+    assert f"server start {place.folder}" in unit.read_text()
+
+
+def test_a_run_needs_a_server_that_runs(place: Place, plan: Plan, tmp_path: Path) -> None:
+    (tmp_path / "plan.toml").write_text(plan.to_toml())
+    error = refused("server", "run", tmp_path / "plan.toml", "--server", place.folder)
+    assert f"fedhome server start {place.folder}" in error.hint
+    assert Runs(place).current is None
+    assert isinstance(refused("server", "run", "--set", "seed=1"), PlanError)
+    assert isinstance(refused("server", "run", "default", "--resume", "tiny-1"), PlanError)
+
+
+def test_a_run_is_handed_over_once(place: Place, plan: Plan) -> None:
+    runs = Runs(place)
+    assert runs.begin(plan) == Current(run="tiny-1")
+    assert Plan.load(runs.folder("tiny-1").plan_path) == plan
+    with pytest.raises(RunError, match="tiny-1 is in progress") as second:
+        runs.begin(plan)
+    assert f"fedhome server cancel {place.folder}" in second.value.hint
+    with pytest.raises(RunError, match="tiny-1 is in progress"):
+        runs.resume("tiny-1")
+    assert "cancelled tiny-1" in said("server", "cancel", place.folder)
+    assert Runs(place).current == Current(run="tiny-1", state=CANCELLED)
+    assert isinstance(refused("server", "cancel", place.folder), RunError)
+    assert runs.end("tiny-1", FINISHED) is None  # it was cancelled before that came
+    assert runs.begin(plan).run == "tiny-2"
+    assert runs.end("tiny-1", FINISHED) is None  # another one's end
+    runs.end("tiny-2", FAILED, reason="too few homes", hint="wait")
+    assert "too few homes" in said("server", "status", place.folder)
+    assert runs.resume("tiny-1") == Current(run="tiny-1", state=RUNNING)
+
+
+def test_a_run_that_cannot_be_is_refused(place: Place, plan: Plan) -> None:
+    runs = Runs(place)
+    with pytest.raises(PlanError, match="simulations alone"):
+        runs.begin(plan.change(aggregation={"mode": "ideal"}))
+    with pytest.raises(PlanError, match="no sum is opened"):
+        runs.begin(plan.change(aggregation={"min_cohort": HOMES + 1}))
+    for name in ("", "../out", "a/b", ".hidden", "x" * 65):
+        with pytest.raises(RunError):
+            runs.begin(plan, name)
+        with pytest.raises(RunError):
+            runs.resume(name)
+    assert runs.current is None
+    assert not list(place.runs.iterdir())
+    runs.begin(plan, "mine")
+    runs.end("mine", CANCELLED)
+    with pytest.raises(RunError, match="already holds"):
+        runs.begin(plan, "mine")
+    (place.fleet / "directory.fh").unlink()
+    with pytest.raises(DirectoryError) as none:
+        runs.begin(plan)
+    assert none.value.reason == "no-directory"
+
+
+def test_following_a_run_that_another_one_followed(place: Place, plan: Plan) -> None:
+    runs = Runs(place)
+    runs.begin(plan, "first")
+    with EventLog(runs.folder("first").events_path) as log:
+        log.append("run-started")
+    runs.end("first", CANCELLED)
+    runs.begin(plan, "second")
+    seen: list[str] = []
+
+    def show(events: Sequence[Event]) -> None:
+        seen.extend(event.event for event in events)
+
+    assert follow(place, "first", show, seen.append).state == CANCELLED
+    assert seen == ["run-started"]
+
+
+def test_a_log_is_kept_from_growing_without_end(tmp_path: Path) -> None:
+    path = tmp_path / "link.log"
+    with path.open("ab") as log:
+        log.write(b"x" * 100)
+        log.flush()
+        trim(path, most=100)
+        assert path.stat().st_size == 100
+        log.write(b"y")
+        log.flush()
+        trim(path, most=100)
+        assert path.stat().st_size == 0
+        log.write(b"z")
+    assert path.read_bytes() == b"z"
+    assert (tmp_path / "link.log.1").read_bytes() == b"x" * 100 + b"y"
+
+
+def test_a_second_daemon_is_refused(place: Place) -> None:
+    assert not is_running(place)
+    lock = disk.lock(place.folder)
+    try:
+        assert is_running(place)
+        with pytest.raises(StateError, match=r"runs in .* already") as second:
+            Daemon(place, print).serve()
+    finally:
+        os.close(lock)
+    assert second.value.reason == "in-use"
+    assert "fedhome server status" in second.value.hint
+
+
+def test_a_port_that_is_taken_is_told(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fedhome.server.daemon.supervisor._FREE_S", 0.0)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", place.settings.link_port))
+        taken.listen()
+        with pytest.raises(RunError, match=str(place.settings.link_port)):
+            Daemon(place, print).serve()
+    assert not is_running(place)
+
+
+def test_why_a_run_failed_is_in_its_log(place: Place, plan: Plan) -> None:
+    runs = Runs(place)
+    runs.begin(plan, "mine")
+    (place.fleet / "directory.fh").unlink()
+    folder = runs.folder("mine")
+    with pytest.raises(DirectoryError):
+        deploy.main([str(place.folder), str(folder.path), "1"])
+    last = folder.read_events()[-1]
+    assert last.event == "run-failed"
+    assert "no directory" in str(last.data["reason"])
+    assert "fedhome fleet admit" in str(last.data["hint"])
+
+
+def test_a_run_that_ended_before_its_report_gets_it(place: Place, plan: Plan) -> None:
+    runs = Runs(place)
+    runs.begin(plan, "mine")
+    folder = runs.folder("mine")
+    with EventLog(folder.events_path) as log:
+        log.append("run-started", plan="tiny")
+        log.append("run-finished", seconds=1.0)
+    assert deploy.main([str(place.folder), str(folder.path), "1"]) == DONE
+    assert folder.report_path.exists()

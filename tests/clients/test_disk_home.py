@@ -1,0 +1,241 @@
+"""A home whose disk is full or cannot be written: it says so once, and waits or goes on."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.proto.message_pb2 import ObjectTree
+
+from fedhome.clients.agent import resident as agent_module
+from fedhome.clients.agent.message_wait import Looking
+from fedhome.clients.agent.status_report import Reporting
+from fedhome.clients.agent.worker import reason_of
+from fedhome.clients.membership.home_folder import AT_HAND, Place
+from fedhome.errors import RunError, StateError
+from fedhome.fleet.claims import installed_app
+from fedhome.fleet.state_file import FileStore
+from fedhome.flower.fleet_connection import Arrival, message_bytes, message_of
+from fedhome.flower.messages import take_identity
+from fedhome.simulations.homes import generate
+from fedhome.simulations.local_fleet import prepare
+from fedhome.store import disk
+from helpers.living import tiny_plan
+
+HOMES = 5
+FULL = "No space left on device"
+
+
+def full(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, FULL)
+
+
+def test_the_server_is_not_told_where_a_homes_state_lies() -> None:
+    told = reason_of(StateError("/home/ada/state.fh: no room", reason="disk-full", hint="/home"))
+    assert "disk-full" in told
+    assert "/home" not in told
+
+
+class Stop(threading.Event):
+    """Told to wait, it does not, and remembers for how long."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.waits: list[float | None] = []
+        self._most = most
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waits.append(timeout)
+        if len(self.waits) == self._most:
+            self.set()
+        return self.is_set()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Place:
+    tables = generate(homes=HOMES, days=2, seed=3)
+    return prepare(tmp_path, tiny_plan(HOMES, 1), tables)[1][0]
+
+
+@pytest.mark.parametrize("reason", ["disk-full", "not-writable"])
+def test_an_agent_waits_for_its_disk(
+    home: Place, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    stop, real = Stop(99), FileStore.open
+
+    def opened(folder: Path, **named: str) -> FileStore:
+        if len(stop.waits) < 9:
+            raise StateError("no room", reason=reason)
+        return real(folder, **named)
+
+    monkeypatch.setattr(FileStore, "open", opened)
+    store = agent_module._opened(home, stop)
+    assert store is not None
+    store.close()
+    assert stop.waits == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
+    assert home.status is not None
+    assert (home.status.state, home.status.detail) == ("waiting", "no room")
+    stop = Stop(2)
+    assert agent_module._opened(home, stop) is None, "told to end, it does"
+
+
+def test_an_agent_does_not_wait_for_what_will_not_change(home: Place) -> None:
+    (home.folder / "state.fh").write_bytes(b"nonsense")
+    with pytest.raises(StateError):
+        agent_module._opened(home, Stop(1))
+
+
+def test_a_status_that_cannot_be_written_is_told_once(
+    home: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = [0.0]
+    reporting = Reporting(home, clock=lambda: now[0])
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        for _ in range(5):
+            reporting.tell("connected")
+            now[0] += 10.0
+            reporting.keep()
+    assert len(caplog.records) == 1
+    assert home.status is None
+    reporting.keep()
+    now[0] += 5.0
+    reporting.keep()
+    assert home.status is not None
+    assert home.status.state == "connected"
+
+
+def arrival(number: int) -> Arrival:
+    take_identity(1)
+    record = RecordDict({"config": ConfigRecord({"number": number})})
+    message = Message(record, dst_node_id=5, message_type="query")
+    return Arrival(message_of(message_bytes(message)), ObjectTree())
+
+
+class Wire:
+    """A connection that brings questions, and takes every answer."""
+
+    def __init__(self) -> None:
+        self.asked = self.sent = 0
+
+    def look(self) -> Arrival:
+        self.asked += 1
+        return arrival(self.asked)
+
+    def app_of(self, _: int) -> tuple[str, ...]:
+        return tuple(installed_app())
+
+    def fetch(self, arrival: Arrival) -> Message:
+        return arrival.message
+
+    def announce(self, answer: Message, _: float) -> Message:
+        return answer
+
+    def push(self, _: Message) -> None:
+        self.sent += 1
+
+
+class Refusing:
+    """Work that the disk may not take."""
+
+    layout: str | None = None
+    disk_says: StateError | None = None
+
+    def answer(self, message: Message) -> Message:
+        if self.disk_says is not None:
+            raise self.disk_says
+        return Message(RecordDict(), reply_to=message)
+
+    def rest(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize("refused", ["the message", "the state"])
+def test_a_home_tells_once_of_its_disk_whatever_is_refused(
+    home: Place,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    refused: str,
+) -> None:
+    work, real = Refusing(), disk.put
+    where = home.folder / (AT_HAND if refused == "the message" else "state.fh")
+
+    def put(path: Path, data: bytes) -> None:
+        if path.name == AT_HAND:
+            raise StateError(f"{path}: {FULL}", reason="disk-full")
+        real(path, data)
+
+    def told() -> tuple[int, str]:
+        status = home.status
+        assert status is not None, home
+        return sum("disk-full: " in line for line in caplog.messages), status.detail
+
+    with FileStore.open(home.folder, home=home.settings.home) as store:
+        agent = agent_module.Agent(home, store, lambda *_: work)
+        wire: Any = Wire()
+
+        def ask() -> None:
+            agent._answer(wire, wire.look())
+
+        with monkeypatch.context() as patch:
+            if refused == "the message":
+                patch.setattr(disk, "put", put)
+            else:
+                work.disk_says = StateError(f"{where}: {FULL}", reason="disk-full")
+            ask()
+            ask()
+            assert told() == (1, f"{where}: {FULL}")
+        work.disk_says = None
+        ask()
+        assert told() == (1, "")
+
+
+class Saving(Refusing):
+    """Work that saves the home's state, as taking part in a sum does."""
+
+    def __init__(self, store: FileStore) -> None:
+        self._store = store
+
+    def answer(self, message: Message) -> Message:
+        self._store.save(self._store.state.joined(1, 1))
+        return super().answer(message)
+
+
+def test_an_agent_ends_when_it_does_not_know_what_the_disk_holds(
+    home: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wire: Any = Wire()
+
+    def lost(new: Path, path: Path) -> None:
+        raise StateError(f"{path} instead of {new}: input/output error", reason="disk")
+
+    with FileStore.open(home.folder, home=home.settings.home) as store:
+        agent = agent_module.Agent(home, store, lambda *_: Saving(store))
+        with monkeypatch.context() as patch:
+            patch.setattr(disk, "commit", lost)
+            with pytest.raises(RunError, match="is not known") as ended:
+                agent._serve(wire, Looking(wire), threading.Event())
+    assert (wire.asked, wire.sent) == (1, 1), "the server is told, and nothing else is answered"
+    assert "started again" in ended.value.hint
+    with FileStore.open(home.folder, home=home.settings.home) as store:
+        store.save(store.state.joined(1, 1))
+
+
+@pytest.mark.parametrize(("node", "answers"), [(5, 1), (6, 0)])
+def test_only_the_node_that_was_asked_answers_after_a_restart(
+    home: Place, node: int, answers: int
+) -> None:
+    take_identity(1)
+    wire: Any = Wire()
+    asked = Message(RecordDict(), 5, "query")
+    with FileStore.open(home.folder, home=home.settings.home) as store:
+        agent = agent_module.Agent(home, store, lambda *_: Refusing())
+        home.at_hand = message_bytes(asked)
+        agent._finish_last(wire, node)
+    assert (wire.sent, home.at_hand) == (answers, None)

@@ -1,0 +1,195 @@
+"""What tests of publishing share: a run that publishes, a server's door, homes that ask at it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import Message
+
+import fedhome.clients.agent.kept_releases
+from fedhome.clients.membership.home_folder import Place as HomePlace
+from fedhome.clients.membership.home_folder import Settings as HomeSettings
+from fedhome.errors import LinkError, SecAggError
+from fedhome.fleet.entries import Anchor
+from fedhome.fleet.front_requests import RELEASE
+from fedhome.fleet.owner_folder import ANCHOR, DIRECTORY
+from fedhome.fleet.release_request import Fetch
+from fedhome.flower.messages import EXAMPLES, array_record, content_of, read_flat, reply
+from fedhome.plan.settings import Plan
+from fedhome.registry import Registry
+from fedhome.run.events import Event, EventLog
+from fedhome.run.folder import RunFolder
+from fedhome.secagg import Authority, Directory, HomeKeys, ServerKeys
+from fedhome.server.daemon import release_door as server_releases
+from fedhome.server.daemon.publishing import MODELS, Publisher, registry_of
+from fedhome.server.daemon.server_folder import Place
+from fedhome.server.rounds.round_loop import Rounds
+from fedhome.server.strategies import strategy_of
+from fedhome.wire.layout import Layout
+from helpers import tiny
+from helpers.registry_world import FLEET, SERVER, draft
+
+NEW = ServerKeys(b"n" * 32)
+SMALL = Layout(("w",), ((2,),))
+INITIAL = np.array([1.0, 2.0], np.float32)
+STEPS = np.array([[4.0, 0.0], [0.0, 8.0], [-4.0, 4.0]], np.float32)
+WEIGHTS = (1, 2, 1)
+# A round adds the weighted mean of the steps: (4 - 4, 2 * 8 + 4) / 4.
+MODEL_OF = {number: [1.0, 2.0 + 5.0 * number] for number in range(8)}
+
+HOMES = {name: HomeKeys(name, bytes([n]) * 32, bytes([n + 9]) * 32) for n, name in enumerate("abc")}
+OWNER = Authority(b"o" * 32)
+
+How = Callable[[Message, int], Message | None]
+
+
+def home(message: Message, position: int) -> Message:
+    """Add the home's own step to the model; the loss falls with each round."""
+    flat = read_flat(SMALL, content_of(message)[0])
+    if message.metadata.message_type == "train":
+        metrics = {EXAMPLES: WEIGHTS[position]}
+        return reply(message, metrics, array_record(SMALL, flat + STEPS[position]))
+    return reply(message, {EXAMPLES: 1, "loss": float(-flat[1]), "score": 0.0})
+
+
+def silent_in(*rounds: int) -> How:
+    def answer(message: Message, position: int) -> Message | None:
+        told = content_of(message)[1]
+        silent = told["server-round"] in rounds and message.metadata.message_type == "train"
+        return None if silent else home(message, position)
+
+    return answer
+
+
+def rising_after(best: int) -> How:
+    """Answer with losses that rise from some round on."""
+
+    def answer(message: Message, position: int) -> Message:
+        number = content_of(message)[1]["server-round"]
+        if message.metadata.message_type == "train":
+            return home(message, position)
+        return reply(message, {EXAMPLES: 1, "loss": abs(float(number) - best), "score": 0.0})
+
+    return answer
+
+
+class Server:
+    """A run over three homes, and the registry in the folder beside it."""
+
+    def __init__(self, folder: Path, how: How = home, **rounds: Any) -> None:
+        self.how = how
+        self.plan = tiny.plan(rounds={"count": 3, **rounds})
+        self.run = RunFolder(folder / "run-1")
+        self.models = folder / MODELS
+
+    def play(self, *, resumed: bool = False, keep: int = 20, keys: ServerKeys = SERVER) -> Rounds:
+        if not resumed:
+            self.run = RunFolder.create(self.run.path)
+            self.run.write_plan(self.plan.to_toml())
+        with EventLog(self.run.events_path) as log:
+            log.append("run-resumed" if resumed else "run-started")
+            publisher = Publisher(
+                self.models, fleet=FLEET, keys=keys, run=self.run, log=log, keep=keep
+            )
+            rounds = Rounds(
+                plan=self.plan,
+                strategy=strategy_of(self.plan, 3),
+                grid=tiny.FakeGrid(3, self.how),
+                layout=SMALL,
+                initial=INITIAL,
+                folder=self.run,
+                log=log,
+                publisher=publisher,
+            )
+            if resumed:
+                rounds.resume()
+            rounds.run()
+        return rounds
+
+    @property
+    def registry(self) -> Registry:
+        registry = Registry.open(self.models)
+        assert registry.verify().faults == ()
+        return registry
+
+    def rounds(self) -> list[int]:
+        """Return the round of each release, the oldest first."""
+        return [release.manifest.round for release in self.registry.releases()]
+
+    def events(self, kind: str) -> list[Event]:
+        return [event for event in self.run.read_events() if event.event == kind]
+
+
+def directory_of(*names: str, epoch: int = 1, server: ServerKeys = SERVER) -> bytes:
+    return OWNER.issue(
+        Directory(
+            fleet=FLEET,
+            epoch=epoch,
+            seed=b"s" * 32,
+            server=server.public,
+            committee=1,
+            corrupt=0,
+            threshold=1,
+            homes=tuple(HOMES[name].entry() for name in names),
+        )
+    )
+
+
+class Hub:
+    """A server's folder with a door, and homes that ask at it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.place = Place(folder / "server")
+        self.place.fleet.mkdir(parents=True)
+        self.anchor = Anchor(fleet=FLEET, authority=OWNER.public)
+        (self.place.fleet / ANCHOR).write_text(self.anchor.to_text())
+        self.sign("a", "b")
+        self.door = server_releases.Releases(self.place)
+        self.asked: list[bytes] = []
+        self.told: bytes | None = None  # what somebody in between tells instead
+
+    def sign(self, *names: str, epoch: int = 1, server: ServerKeys = SERVER) -> None:
+        new = self.place.fleet / "new"
+        new.write_bytes(directory_of(*names, epoch=epoch, server=server))
+        os.replace(new, self.place.fleet / DIRECTORY)  # noqa: PTH105
+
+    def publish(self, number: int, keys: ServerKeys = SERVER) -> Registry:
+        registry = registry_of(self.place.folder / MODELS, fleet=FLEET, keys=keys)
+        registry.publish(draft(number), keys)
+        return registry
+
+    def ask(self, address: str, authorities: bytes, path: str, body: bytes) -> bytes:
+        assert (address, authorities, path) == ("hub.example:1", b"pem", RELEASE)
+        self.asked.append(body)
+        try:
+            answer = self.door.answer(body)
+        except SecAggError as error:
+            raise LinkError(error.message, reason=error.reason, hint=error.hint) from None
+        return answer if self.told is None else self.told
+
+    def home(self, folder: Path, *, epoch: int = 1, server: ServerKeys = SERVER) -> HomePlace:
+        place = HomePlace(folder)
+        if not folder.exists():
+            folder.mkdir()
+            settings = HomeSettings(home="a", server="hub.example:1", data="x")
+            place.fill(settings, plan=Plan.load(), anchor=self.anchor, authorities=b"pem")
+        place.keep_directory(directory_of("a", "b", epoch=epoch, server=server))
+        return place
+
+
+def hub_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    """Return a hub at which homes ask instead of over a link."""
+    hub = Hub(folder)
+    monkeypatch.setattr(fedhome.clients.agent.kept_releases, "ask", hub.ask)
+    return hub
+
+
+def question(name: str = "a", have: bytes | None = None, **changes: Any) -> bytes:
+    fetch = replace(Fetch.of(HOMES[name], FLEET, have), **changes)
+    return fetch.sign(HOMES[name])

@@ -1,0 +1,210 @@
+"""The three pure functions against torch.optim, for every setting of the optimiser."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - torch's own custom
+
+from fedhome.errors import UpdateError
+from fedhome.learning.local import Batch, LocalLearning, row_losses
+from fedhome.plan.settings import Plan
+from fedhome.questions.train_config import Order, clip_updates
+from helpers import tiny
+
+_SETTINGS: dict[str, dict[str, Any]] = {
+    "sgd": {},
+    "momentum": {"momentum": 0.9},
+    "decay": {"weight_decay": 0.1},
+    "clipped": {"clip_norm": 0.2},
+    "proximal": {"proximal_mu": 0.7},
+    "adam": {"optimiser": "adam", "learning_rate": 0.01},
+    "adam with decay": {"optimiser": "adam", "learning_rate": 0.01, "weight_decay": 0.1},
+    "everything": {"momentum": 0.8, "weight_decay": 0.05, "clip_norm": 0.5, "proximal_mu": 0.3},
+}
+_DATA: dict[str, dict[str, Any]] = {
+    "regression": {},
+    "binary": {"task": {"kind": "binary"}},
+    "multi-class": {"task": {"kind": "multi-class"}},
+}
+
+
+def _batches(kind: str, count: int = 6, rows: int = 5) -> list[tuple[Tensor, Tensor]]:
+    data = tiny.home("h", (count * rows, 0, 0), kind=kind)
+    x, y = torch.from_numpy(data.x), torch.from_numpy(data.y)
+    return list(zip(torch.split(x, rows), torch.split(y, rows), strict=True))
+
+
+def _batch(x: Tensor, y: Tensor, key: int = -1) -> Batch:
+    return Batch(x, y, torch.ones(len(x)), torch.tensor(key))
+
+
+def _ours(learning: LocalLearning, batches: list[tuple[Tensor, Tensor]]) -> NDArray[np.float32]:
+    state = learning.init(learning.tensors(learning.initial.copy()))
+    for x, y in batches:
+        state, _ = learning.step(state, _batch(x, y))
+    return learning.flat(learning.finish(state))
+
+
+def _torchs(plan: Plan, batches: list[tuple[Tensor, Tensor]]) -> NDArray[np.float32]:
+    """Train by the textbook: torch.nn, torch.optim, a plain loop."""
+    learning, train = tiny.learning(plan), plan.train
+    module = learning.model
+    anchor = [p.detach().clone() for p in module.parameters()]
+    kind: Any = torch.optim.Adam if train.optimiser == "adam" else torch.optim.SGD
+    more = {} if train.optimiser == "adam" else {"momentum": train.momentum}
+    optimiser = kind(
+        module.parameters(), lr=train.learning_rate, weight_decay=train.weight_decay, **more
+    )
+    loss_of: Any = {
+        "regression": F.mse_loss,
+        "binary": F.binary_cross_entropy_with_logits,
+        "multi-class": F.cross_entropy,
+    }[plan.task.kind]
+    for x, y in batches:
+        optimiser.zero_grad()
+        loss = loss_of(module(x), y)
+        for p, start in zip(module.parameters(), anchor, strict=True):
+            loss = loss + train.proximal_mu / 2 * ((p - start) ** 2).sum()
+        loss.backward()
+        if train.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(module.parameters(), train.clip_norm)
+        optimiser.step()
+    return learning.layout.flatten(
+        {name: p.detach().numpy() for name, p in module.named_parameters()}
+    )
+
+
+@pytest.mark.parametrize("kind", _DATA)
+@pytest.mark.parametrize("name", _SETTINGS)
+def test_a_round_is_what_torch_makes_of_it(kind: str, name: str) -> None:
+    plan = tiny.plan(train=_SETTINGS[name], **_DATA[kind])
+    batches = _batches(kind)
+    learning = tiny.learning(plan)
+    ours = _ours(learning, batches)
+    assert not np.allclose(ours, learning.initial, atol=1e-3)
+    np.testing.assert_allclose(ours, _torchs(plan, batches), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", _DATA)
+def test_padding_counts_for_nothing(kind: str) -> None:
+    learning = tiny.learning(tiny.plan(**_DATA[kind]))
+    (x, y), *_ = _batches(kind)
+    state = learning.init(learning.tensors(learning.initial))
+    plain, plain_loss = learning.step(state, _batch(x, y))
+    padded = Batch(
+        torch.cat([x, 100 * torch.ones(3, x.shape[1])]),
+        torch.cat([y, y[:1].expand(3, *y.shape[1:])]),
+        torch.tensor([1.0] * len(x) + [0.0] * 3),
+        torch.tensor(-1),
+    )
+    masked, masked_loss = learning.step(state, padded)
+    torch.testing.assert_close(masked_loss, plain_loss)
+    np.testing.assert_allclose(
+        learning.flat(masked.params), learning.flat(plain.params), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_a_step_changes_nothing_that_it_was_given() -> None:
+    learning = tiny.learning(tiny.plan(train={"optimiser": "adam"}))
+    (x, y), *_ = _batches("regression")
+    start = learning.initial.copy()
+    state = learning.init(learning.tensors(start))
+    first, loss = learning.step(state, _batch(x, y))
+    again, same = learning.step(state, _batch(x, y))
+    np.testing.assert_array_equal(start, learning.initial)
+    np.testing.assert_array_equal(learning.flat(first.params), learning.flat(again.params))
+    assert float(loss) == float(same)
+    assert (float(state.steps), float(first.steps)) == (0.0, 1.0)
+
+
+def test_the_loss_of_a_step_is_the_loss_before_it() -> None:
+    learning = tiny.learning(tiny.plan())
+    (x, y), *_ = _batches("regression")
+    _, loss = learning.step(learning.init(learning.tensors(learning.initial)), _batch(x, y))
+    expected = F.mse_loss(learning.model(x), y)
+    assert float(loss) == pytest.approx(float(expected.detach()))
+
+
+def test_dropout_is_a_function_of_the_key_and_off_in_prediction() -> None:
+    learning = tiny.learning(tiny.plan(model={"hidden": [32], "dropout": 0.5}))
+    (x, y), *_ = _batches("regression")
+    params = learning.tensors(learning.initial)
+    state = learning.init(params)
+    after = [learning.flat(learning.step(state, _batch(x, y, key))[0].params) for key in (7, 7, 8)]
+    np.testing.assert_array_equal(after[0], after[1])
+    assert not np.allclose(after[0], after[2])
+    said = learning.predict(params, x)
+    assert torch.equal(said, learning.predict(params, x))
+    without = tiny.learning(tiny.plan(model={"hidden": [32]}))
+    torch.testing.assert_close(said, without.predict(without.tensors(learning.initial), x))
+
+
+def test_other_rates_and_pulls_are_kept_and_change_nothing_else() -> None:
+    learning = tiny.learning(tiny.plan(train={"proximal_mu": 0.1, "weight_decay": 0.01}))
+    assert learning.vary() is learning
+    assert learning.vary(rate=1.0, proximal_mu=0.1) is learning
+    varied = learning.vary(rate=0.5, proximal_mu=0.0)
+    assert varied is learning.vary(rate=0.5, proximal_mu=0.0)
+    changed = {"learning_rate": learning.train.learning_rate * 0.5, "proximal_mu": 0.0}
+    assert varied.train == learning.train.model_copy(update=changed)
+    np.testing.assert_array_equal(varied.initial, learning.initial)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.floats(-30, 30, width=32), min_size=3, max_size=3), st.integers(0, 2))
+def test_row_losses_are_the_textbooks(output: list[float], label: int) -> None:
+    logits = np.array(output, np.float64)
+    told = torch.tensor([output])
+    p = 1 / (1 + np.exp(-logits[0]))
+    cross = np.log(np.exp(logits - logits.max()).sum()) + logits.max() - logits[label]
+    y = float(label > 0)
+    binary = -(y * np.log(p) + (1 - y) * np.log1p(-p)) if 0 < p < 1 else abs(logits[0])
+    for loss, out, target, expected in (
+        ("mse", told[:, :1], torch.tensor([[2.0]]), (logits[0] - 2) ** 2),
+        ("bce", told[:, :1], torch.tensor([[y]]), binary),
+        ("cross-entropy", told, torch.tensor([label]), cross),
+    ):
+        found = row_losses(loss, out, target)  # type: ignore[arg-type]
+        assert found.shape == (1,)
+        assert float(found) == pytest.approx(expected, rel=1e-4, abs=1e-4)
+
+
+def test_an_order_is_read_from_what_flower_sends() -> None:
+    order = Order.of({"server-round": 3, "proximal-mu": 1, "clipping_norm": 0.5, "other": "x"})
+    assert order == Order(round=3, proximal_mu=1.0, clip_norm=0.5)
+    assert Order.of({"server-round": 0}) == Order(round=0)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"server-round": "one"},
+        {"server-round": -1},
+        {"server-round": 1, "proximal-mu": -0.1},
+        {"server-round": 1, "proximal-mu": float("inf")},
+        {"server-round": 1, "clipping_norm": float("nan")},
+        {"server-round": 1, "clipping_norm": [1.0]},
+    ],
+)
+def test_an_order_that_makes_no_sense_is_refused(config: dict[str, Any]) -> None:
+    with pytest.raises(UpdateError, match="a message came with"):
+        Order.of(config)
+
+
+def test_updates_are_shortened_to_the_norm_and_no_further() -> None:
+    start = np.array([1.0, 1.0], np.float32)
+    params = np.array([[4.0, 5.0], [1.3, 1.4], [1.0, 1.0], [np.nan, 2.0]], np.float32)
+    shortened = clip_updates(start, params, 1.0)
+    assert shortened.tolist() == [True, False, False, False]
+    expected = np.array([[1.6, 1.8], [1.3, 1.4], [1.0, 1.0]])
+    np.testing.assert_allclose(params[:3].astype(np.float64), expected, rtol=1e-6)
+    assert np.isnan(params[3]).any()  # it stays for the server to drop

@@ -1,0 +1,179 @@
+"""A home behind Flower's stock SuperNode takes part in secure sums as any other does."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.serialization import load_ssh_private_key
+from flwr.app import Context, Message, RecordDict
+
+import fedhome
+from fedhome.clients import supernode
+from fedhome.clients.client_app import app
+from fedhome.clients.membership.consent import CONSENT, Consent, plan_digest
+from fedhome.clients.membership.home_folder import DIRECTORY, PLAN, Place
+from fedhome.errors import RunError
+from fedhome.fleet.state_file import FileStore
+from fedhome.flower.messages import METRICS, blobs_of, take_identity, with_config
+from fedhome.ops.processes import Processes
+from fedhome.plan.settings import Plan
+from fedhome.run.folder import RunFolder
+from fedhome.simulations.homes import generate
+from fedhome.simulations.local_fleet import prepare, start
+from helpers.living import assert_same_weights
+
+HOMES, ROUNDS = 5, 1
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    return Plan.load(
+        name="tiny",
+        seed=3,
+        data={"homes": HOMES, "days": 10},
+        model={"hidden": [8]},
+        rounds={"count": ROUNDS, "deadline_s": 120},
+        personalise={"name": "none"},
+        engine={"name": "sequential"},
+    )
+
+
+@pytest.fixture(scope="module")
+def joined(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A home that agreed, and whose node was claimed before."""
+    tables = generate(homes=HOMES, days=10, seed=plan.seed)
+    server, places = prepare(tmp_path_factory.mktemp("fleet"), plan, tables)
+    _agree(places[0], plan)
+    places[0].keep_directory(server.directory_data)
+    return places[0]
+
+
+@pytest.fixture
+def place(joined: Place, plan: Plan, tmp_path: Path) -> Place:
+    """A copy of it, with readings of its own."""
+    copy = Place(shutil.copytree(joined.folder, tmp_path / "home"))
+    settings = replace(copy.settings, data=str(copy.folder / "readings.parquet"))
+    copy.fill(settings, plan=plan, anchor=copy.anchor, authorities=copy.authorities)
+    return copy
+
+
+def _agree(place: Place, plan: Plan) -> None:
+    Consent(plan=plan_digest(plan), text="all of it", invite="").keep(place)
+
+
+def ask(place: Place, kind: str) -> Message:
+    """Ask the app as a process of Flower's SuperNode does."""
+    context = Context(
+        run_id=1,
+        node_id=7,
+        node_config={"home": str(place.folder)},
+        state=RecordDict(),
+        run_config={"plan": "", "out": ""},
+    )
+    take_identity(1)
+    return app(Message(with_config({}), 7, kind), context)
+
+
+def test_each_answer_opens_the_home_and_lets_it_go(place: Place) -> None:
+    told = ask(place, "query").content[METRICS]
+    assert told["features"] == 23  # as the run's log says of this plan
+    bundles = [blobs_of(ask(place, "query.bundle"))["bundle"] for _ in range(2)]
+    assert bundles[0] != bundles[1]
+    with FileStore.open(place.folder, home=place.settings.home) as store:
+        assert store.state.serial == 2  # no key is given twice, whatever process gave it
+
+
+def _left(place: Place) -> None:
+    place.left = True
+
+
+def _paused(place: Place) -> None:
+    place.paused = True
+
+
+def _no_consent(place: Place) -> None:
+    (place.folder / CONSENT).unlink()
+
+
+def _another_plan(place: Place) -> None:
+    (place.folder / PLAN).write_text(Plan.load(seed=4).to_toml())
+
+
+def _never_claimed(place: Place) -> None:
+    (place.folder / DIRECTORY).unlink()
+
+
+@pytest.mark.parametrize("change", [_left, _paused, _no_consent, _another_plan, _never_claimed])
+def test_a_home_that_takes_no_part_says_no_more_than_that(
+    place: Place, change: Callable[[Place], None]
+) -> None:
+    change(place)
+    answer = ask(place, "query.bundle")
+    assert answer.error.reason == "the home takes no part now; its own log says why"
+
+
+def test_a_home_whose_agent_runs_gives_nothing(place: Place) -> None:
+    with FileStore.open(place.folder, home=place.settings.home) as store:
+        answer = ask(place, "query.bundle")
+        assert answer.error.reason == "the home takes no part now; its own log says why"
+        assert store.state.serial == 0
+
+
+def test_readings_that_cannot_be_used_are_not_described(place: Place) -> None:
+    Path(place.settings.data).write_bytes(b"no table")
+    answer = ask(place, "query")
+    assert answer.error.reason == "the home's readings cannot be used; its own log says why"
+
+
+def test_the_node_is_the_one_that_was_claimed(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run: list[tuple[list[str], dict[str, str]]] = []
+    monkeypatch.setattr(os, "execve", lambda _, words, env: run.append((words, env)))
+    monkeypatch.setattr(supernode, "claim", Place.node_key)
+    supernode.main([str(place.folder)])
+    ((words, environment),) = run
+    told = dict(zip(words[1::2], words[2::2], strict=True))
+    key = load_ssh_private_key(Path(told["--auth-supernode-private-key"]).read_bytes(), None)
+    assert key.private_numbers() == place.node_key().private.private_numbers()
+    assert told["--superlink"] == place.settings.server
+    assert told["--node-config"] == f'home="{place.folder}"'
+    assert environment["FLWR_HOME"].startswith(str(place.folder))
+
+
+@pytest.mark.parametrize("name", ['a"b', "a'b", "a\\b", "a\nb", "a b", "häuser"])
+def test_folders_that_flower_cannot_be_told(tmp_path: Path, name: str, place: Place) -> None:
+    folder = place.folder.rename(tmp_path / name)
+    fine = nullcontext() if name in {"a b", "häuser"} else pytest.raises(RunError, match="rename")
+    with fine:
+        words = supernode.command(Place(folder), "/dev/fd/3")
+        assert f'home="{folder}"' in words
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_run_gives_what_a_simulation_gives(plan: Plan, tmp_path: Path) -> None:
+    simulated = fedhome.simulate(plan, out=tmp_path / "simulated").folder
+    tables = generate(homes=HOMES, days=10, seed=plan.seed)
+    server, places = prepare(tmp_path / "deployment", plan, tables)
+    stock, *others = places
+    _agree(stock, plan)
+    run = RunFolder.create(tmp_path / "run", name=plan.name)
+    run.write_plan(plan.to_toml())
+    with Processes() as processes:
+        start(processes, server, others)
+        folder = str(stock.folder)
+        processes.start("stock", "fedhome.clients.supernode", folder, log=server.logs / "stock.log")
+        deploy = ("fedhome.server.daemon.deploy", str(server.folder), str(run.path), "120")
+        processes.start("run", *deploy, log=server.logs / "run.log", ends=(0, 1))
+        assert processes.wait("run") == 0, (server.logs / "run.log").read_text()
+    assert run.finished
+    answered = run.read_rounds().column("homes_answered").to_pylist()
+    assert answered == [HOMES] * ROUNDS, (server.logs / "stock.log").read_text()
+    assert_same_weights(run, simulated)

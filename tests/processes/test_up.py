@@ -1,0 +1,217 @@
+"""Server and homes as real processes: the weights of a simulation, whatever is killed meanwhile."""
+
+from __future__ import annotations
+
+import os
+import signal
+import ssl
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+import fedhome
+from fedhome.clients.agent.announce import join
+from fedhome.errors import LinkError
+from fedhome.fleet.entries import home_keys
+from fedhome.fleet.front_requests import JOIN
+from fedhome.flower.fleet_connection import FleetConnection
+from fedhome.flower.node_key import NodeKey
+from fedhome.ops.processes import Processes
+from fedhome.plan.settings import Plan
+from fedhome.run.folder import RunFolder
+from fedhome.server.daemon.front import PASSED
+from fedhome.server.daemon.server_folder import Place
+from fedhome.simulations.homes import generate
+from fedhome.simulations.local_fleet import prepare, start
+from fedhome.wire.exchange import CHANGES
+from helpers.living import (
+    assert_same_weights,
+    lines_until,
+    number_of,
+    processes_of,
+    tiny_plan,
+    wait_until_gone,
+)
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc"),
+]
+
+HOMES, ROUNDS = 5, 3
+FEDHOME = Path(sys.executable).parent / "fedhome"
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    return tiny_plan(HOMES, ROUNDS)
+
+
+@pytest.fixture(scope="module")
+def simulated(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    return fedhome.simulate(plan, out=tmp_path_factory.mktemp("simulated") / "run").folder
+
+
+@contextmanager
+def up(plan: Plan, out: Path) -> Iterator[subprocess.Popen[str]]:
+    """Start `fedhome up`; what is left of it is ended."""
+    file = out.with_suffix(".toml")
+    file.write_text(plan.to_toml())
+    command = [FEDHOME, "up", file, "--homes", str(HOMES), "--out", out]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def test_processes_give_what_a_simulation_gives(
+    plan: Plan, simulated: RunFolder, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    with up(plan, out) as process:
+        printed = "".join(lines_until(process, "report: "))
+        assert process.wait(60) == 0
+    assert f"round {ROUNDS}/{ROUNDS}  {HOMES}/{HOMES} homes" in printed
+    assert "personalised" in printed
+    run = RunFolder.open(out)
+    assert run.finished
+    assert_same_weights(run, simulated)
+    assert run.report_path.exists()
+    assert not processes_of(out)
+
+
+@pytest.mark.parametrize(
+    "victim", [("fedhome.clients.agent.resident", "home-0002"), ("fedhome.server.daemon.front",)]
+)
+def test_a_process_is_killed_in_mid_run(
+    plan: Plan, simulated: RunFolder, tmp_path: Path, victim: Sequence[str]
+) -> None:
+    out = tmp_path / "run"
+    with up(plan, out) as process:
+        lines_until(process, "round 1/")
+        os.kill(number_of(out, *victim), signal.SIGKILL)
+        lines_until(process, "report: ")
+        assert process.wait(60) == 0
+    run = RunFolder.open(out)
+    assert run.finished
+    assert run.read_rounds().num_rows == ROUNDS
+    asked = run.read_rounds().column("homes_answered").to_pylist()
+    if asked == [HOMES] * ROUNDS:  # no round was lost: it is as if nothing had happened
+        assert_same_weights(run, simulated)
+    wait_until_gone(out)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_left_behind(plan: Plan, tmp_path: Path, number: signal.Signals) -> None:
+    out = tmp_path / "run"
+    with up(plan, out) as process:
+        lines_until(process, "round 1/")
+        assert len(processes_of(out)) > HOMES
+        process.send_signal(number)
+        process.wait(30)
+        wait_until_gone(out)
+
+
+@pytest.fixture(scope="module")
+def server(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A server without homes that are connected."""
+    tables = generate(homes=HOMES, days=2, seed=3)
+    place, _ = prepare(tmp_path_factory.mktemp("server"), plan, tables)
+    with Processes() as processes:
+        start(processes, place, [])
+        yield place
+
+
+@pytest.fixture
+def web(server: Place) -> Iterator[httpx.Client]:
+    context = ssl.create_default_context(cafile=server.tls / "ca.pem")
+    port = server.settings.port
+    with httpx.Client(verify=context, base_url=f"https://localhost:{port}") as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/docs",
+        "/openapi.json",
+        "/v1/control/start-run",
+        "/v1/control/list-nodes",
+        "/v1/control/register-node",
+        "/v1/fleet/register-node",
+        "/v1/fleet/unregister-node",
+        "/v1/fleet/../control/list-nodes",
+        "/v1/fleet/%2e%2e/control/list-nodes",
+        "//v1/control/list-nodes",
+        "/v1/runtime/acquire-task",
+        "/v1/runtime/push-messages",
+        CHANGES,
+    ],
+)
+def test_nothing_else_is_at_the_front(web: httpx.Client, path: str) -> None:
+    for method in ("GET", "POST", "PUT", "DELETE", "OPTIONS"):
+        answer = web.request(method, path)
+        assert (answer.status_code, answer.content) == (404, b"")
+
+
+def test_what_is_at_the_front(web: httpx.Client) -> None:
+    assert web.get("/health").json() == {"status": "ok"}
+    for path in PASSED:
+        assert web.get(path).status_code == 404
+        answer = web.post(path, headers={"content-type": "application/protobuf"})
+        assert 400 <= answer.status_code < 500, path
+        assert answer.status_code != 404, path
+    assert web.post(JOIN, content=b"nonsense").status_code == 403
+    assert web.post(JOIN, content=bytes(10_000)).status_code == 413
+
+
+def test_a_stranger_is_told_nothing(server: Place, tmp_path: Path) -> None:
+    address = f"localhost:{server.settings.port}"
+    authorities = (server.tls / "ca.pem").read_bytes()
+    fleet, node = server.directory().fleet, NodeKey.create()
+    for name, reason in (("stranger", "not-listed"), ("home-0001", "signature")):
+        keys, _ = home_keys(name, tmp_path / name)
+        with pytest.raises(LinkError) as refused:
+            join(address, authorities, fleet=fleet, keys=keys, node=node)
+        assert refused.value.reason == reason
+    connection = FleetConnection(address, authorities, node)
+    try:
+        with pytest.raises(LinkError):
+            connection.activate(1)
+        with pytest.raises(LinkError):
+            connection.look()
+    finally:
+        connection.close()
+
+
+def test_another_authority_is_not_trusted(server: Place, tmp_path: Path) -> None:
+    from fedhome.ops.tls import make_certificates  # noqa: PLC0415
+
+    make_certificates(tmp_path / "tls", ["localhost"])
+    keys, _ = home_keys("home-0001", server.folder.parent / "homes" / "home-0001")
+    with pytest.raises(LinkError, match="certificate") as refused:
+        join(
+            f"localhost:{server.settings.port}",
+            (tmp_path / "tls" / "ca.pem").read_bytes(),
+            fleet=server.directory().fleet,
+            keys=keys,
+            node=NodeKey.create(),
+        )
+    assert refused.value.reason == "unreachable"

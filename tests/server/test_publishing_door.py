@@ -1,0 +1,106 @@
+"""The server's door gives the newest release to homes of its fleet, and to nobody else."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fedhome.errors import DirectoryError, RegistryError, WireError
+from fedhome.fleet.front_requests import RELEASE
+from fedhome.fleet.release_request import MOST, Fetch
+from fedhome.registry import Registry
+from fedhome.secagg.directory import Signed
+from fedhome.server.daemon.front import Front
+from fedhome.server.daemon.publishing import MODELS, registry_of
+from fedhome.server.daemon.server_folder import Place, Settings
+from helpers.publishing import HOMES, NEW, Hub, hub_in, question
+from helpers.registry_world import FLEET, SERVER
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    return hub_in(tmp_path, monkeypatch)
+
+
+def test_a_home_is_given_the_newest_release(hub: Hub) -> None:
+    assert hub.door.answer(question()) == b""  # there is no registry yet
+    registry = registry_of(hub.place.folder / MODELS, fleet=FLEET, keys=SERVER)
+    assert hub.door.answer(question()) == b""  # nor a release
+    for number in (1, 2):
+        hub.publish(number)
+        assert hub.door.answer(question()) == registry.package()
+    first, second = (release.hash for release in registry.releases())
+    assert hub.door.answer(question("b", first)) == registry.package()
+    assert hub.door.answer(question("b", second)) == b""
+    # A home that has what this server does not know is given the newest, and complains.
+    assert hub.door.answer(question("b", b"x" * 32)) == registry.package()
+    hub.publish(1, NEW)
+    assert hub.door.answer(question("b", second)) == Registry.open(registry.folder).package()
+
+
+def test_what_has_not_changed_is_not_read_again(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.publish(1)
+    package = hub.door.answer(question())
+    with monkeypatch.context() as patch:
+        patch.setattr(Registry, "open", lambda *_: pytest.fail("it was read again"))
+        patch.setattr(Place, "directory", lambda _: pytest.fail("it was read again"))
+        assert hub.door.answer(question()) == package
+    hub.publish(2)
+    assert hub.door.answer(question()) != package
+
+
+def test_nobody_else_is_given_a_model(hub: Hub) -> None:
+    hub.publish(1)
+    forged = replace(Fetch.of(HOMES["b"], FLEET, None), home="a").sign(HOMES["b"])
+    now = int(time.time())
+    refused: dict[bytes, str] = {
+        question("c"): "not-listed",
+        forged: "signature",
+        question(fleet=b"g" * 16): "fleet",
+        question(time=now - 200): "clock",
+        question(time=now + 200): "clock",
+    }
+    for body, reason in refused.items():
+        with pytest.raises(DirectoryError) as caught:
+            hub.door.answer(body)
+        assert caught.value.reason == reason
+    good = question()
+    for place in range(len(good)):
+        flipped = good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :]
+        with pytest.raises((DirectoryError, WireError)):
+            hub.door.answer(flipped)
+    for body in (b"", good[:-1], good + b"\0", bytes(MOST + 1)):
+        with pytest.raises(WireError):
+            hub.door.answer(body)
+    # What a home signed for another purpose is no request.
+    body = Fetch.of(HOMES["a"], FLEET, None).to_bytes()
+    bare = Signed(body=body, signature=HOMES["a"].sign(body)).to_bytes()
+    with pytest.raises(DirectoryError, match="not signed"):
+        hub.door.answer(bare)
+
+
+def test_a_new_directory_counts_at_once(hub: Hub) -> None:
+    hub.publish(1)
+    hub.door.answer(question("b"))
+    hub.sign("a", "c", epoch=2)
+    assert hub.door.answer(question("c"))
+    with pytest.raises(DirectoryError) as caught:
+        hub.door.answer(question("b"))
+    assert caught.value.reason == "not-listed"
+
+
+def test_a_damaged_registry_is_no_answer(hub: Hub) -> None:
+    hub.publish(1)
+    (hub.place.folder / MODELS / "releases" / "00000001.model").write_bytes(b"x")
+    for _ in range(2):
+        with pytest.raises(RegistryError):
+            hub.door.answer(question())
+
+
+def test_the_front_has_the_door(tmp_path: Path) -> None:
+    settings = Settings(host="127.0.0.1", port=1, link_port=2)
+    front = Front(Place.create(tmp_path / "server", settings, names=["localhost"]))
+    assert len(question()) <= front._doors[RELEASE].most == MOST

@@ -1,0 +1,188 @@
+"""Every strategy of Flower's, in both engines; a user's own; arguments that do not fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.serverapp import strategy as flower
+
+from fedhome.errors import PlanError, PluginError
+from fedhome.plan.settings import Plan
+from fedhome.server.strategies import STRATEGIES, WRAPPERS, strategy_of
+from helpers import tiny
+
+_ARGS: dict[str, dict[str, Any]] = {
+    "bulyan": {"num_malicious_nodes": 0},
+    "fedadagrad": {"eta": 0.05},
+    "fedadam": {"eta": 0.05},
+    "fedavgm": {"server_momentum": 0.5},
+    "fedprox": {"proximal_mu": 0.5},
+    "fedtrimmedavg": {"beta": 0.25},
+    "krum": {"num_malicious_nodes": 1},
+    "multikrum": {"num_malicious_nodes": 1, "num_nodes_to_select": 2},
+    "qfedavg": {"q": 0.2},
+}
+_WRAP_ARGS: dict[str, dict[str, Any]] = {
+    "dp-client-adaptive": {"noise_multiplier": 0.01, "clipped_count_stddev": 0.5},
+    "dp-client-fixed": {"noise_multiplier": 0.01, "clipping_norm": 0.5},
+    "dp-server-adaptive": {"noise_multiplier": 0.01, "clipped_count_stddev": 0.5},
+    "dp-server-fixed": {"noise_multiplier": 0.01, "clipping_norm": 0.5},
+}
+_TREES = {"FedXgbBagging", "FedXgbCyclic"}  # they aggregate trees, which no torch module has
+_NO_STRATEGY = {"Result", "Strategy"}
+
+
+def _plan(name: str) -> Plan:
+    if name in WRAPPERS:
+        return tiny.plan(strategy={"wrap": name, "wrap_args": _WRAP_ARGS[name]})
+    return tiny.plan(strategy={"name": name, "args": _ARGS.get(name, {})})
+
+
+def test_every_strategy_of_flowers_has_a_name() -> None:
+    ours = {made.__name__ for made in (*STRATEGIES.values(), *WRAPPERS.values())}
+    assert ours == set(flower.__all__) - _TREES - _NO_STRATEGY
+    assert len(ours) == 16
+
+
+@pytest.mark.parametrize("name", [*STRATEGIES, *WRAPPERS])
+def test_every_strategy_learns_the_same_in_both_engines(name: str, tmp_path: Path) -> None:
+    plan, fleet = _plan(name), tiny.homes()
+    found = [
+        tiny.run(plan.change(engine={"name": engine}), fleet, tmp_path / engine)
+        for engine in ("vector", "sequential")
+    ]
+    initial = tiny.learning(plan).initial
+    for rounds in found:
+        flat = rounds.state.flat
+        assert flat.dtype == np.float32
+        assert np.isfinite(flat).all()
+        assert not np.allclose(flat, initial, atol=1e-3)
+        for row in rounds.state.rows:
+            assert row["homes_answered"] == 4
+            assert row["train_loss"] is not None
+    np.testing.assert_allclose(found[0].state.flat, found[1].state.flat, rtol=1e-3, atol=1e-4)
+
+
+def test_clipping_at_the_homes_bounds_the_step(tmp_path: Path) -> None:
+    norm = 0.05
+    plan = tiny.plan(
+        rounds={"count": 1},
+        strategy={
+            "wrap": "dp-client-fixed",
+            "wrap_args": {"noise_multiplier": 0.0, "clipping_norm": norm},
+        },
+    )
+    step = tiny.run(plan, tiny.homes(), tmp_path).state.flat - tiny.learning(plan).initial
+    assert 0.2 * norm < np.linalg.norm(step) < 1.001 * norm
+
+
+def test_the_plans_rounds_reach_the_strategy() -> None:
+    plan = tiny.plan(
+        rounds={"fraction": 0.5, "evaluate_fraction": 0.25}, strategy={"name": "QFedAvg"}
+    )
+    made: Any = strategy_of(plan, 8)
+    assert isinstance(made, flower.QFedAvg)  # names are read in any case
+    assert (made.fraction_train, made.fraction_evaluate) == (0.5, 0.25)
+    assert made.min_available_nodes == 1
+    assert made.client_learning_rate == plan.train.learning_rate
+    wrapped: Any = strategy_of(_plan("dp-server-fixed").change(rounds={"fraction": 0.5}), 8)
+    assert wrapped.num_sampled_clients == 4
+    assert isinstance(wrapped.strategy, flower.FedAvg)
+
+
+def test_arguments_win_over_what_the_plans_rounds_say() -> None:
+    made: Any = strategy_of(tiny.plan(strategy={"args": {"min_train_nodes": 3}}), 8)
+    assert made.min_train_nodes == 3
+
+
+@pytest.mark.parametrize(
+    ("strategy", "told"),
+    [
+        ({"args": {"beta": 1, "gamma": 2}}, ["no argument 'beta'", "no argument 'gamma'"]),
+        ({"wrap": "dp-client-fixed"}, ["'noise_multiplier'", "'clipping_norm'"]),
+        (
+            {
+                "wrap": "dp-client-fixed",
+                "wrap_args": {"noise_multiplier": -1.0, "clipping_norm": 1},
+            },
+            ["refuses its arguments", "noise multiplier"],
+        ),
+        ({"name": "math:pi"}, ["not a class or a function"]),
+        ({"name": "builtins:dict"}, ["does not tell its arguments"]),
+        ({"name": "pathlib:Path"}, ["not a flwr.serverapp.strategy.Strategy but PosixPath"]),
+    ],
+)
+def test_arguments_that_do_not_fit_are_a_plan_error(
+    strategy: dict[str, Any], told: list[str]
+) -> None:
+    with pytest.raises(PlanError) as caught:
+        strategy_of(tiny.plan(strategy=strategy), 4)
+    assert all(words in str(caught.value) for words in told)
+
+
+@pytest.mark.parametrize(
+    "strategy", [{"name": "fedsgd"}, {"wrap": "armour"}, {"name": "my_missing_module:Mine"}]
+)
+def test_an_unknown_name_says_what_is_known(strategy: dict[str, Any]) -> None:
+    with pytest.raises(PluginError, match=r"fedavg|dp-client-fixed|PYTHONPATH"):
+        strategy_of(tiny.plan(strategy=strategy), 4)
+
+
+_MINE = '''
+import numpy as np
+from flwr.serverapp.strategy import FedAvg
+from fedhome.flower.messages import array_record
+
+class Halved(FedAvg):
+    """Goes half the way."""
+
+    def __init__(self, share=0.5, **kwargs):
+        super().__init__(**kwargs)
+        self.share = share
+        self.seen = []
+
+    def configure_train(self, server_round, arrays, config, grid):
+        self.before = arrays
+        return super().configure_train(server_round, arrays, config, grid)
+
+    def aggregate_train(self, server_round, replies):
+        replies = list(replies)
+        self.seen.append(len(replies))
+        summed, metrics = super().aggregate_train(server_round, replies)
+        for key, array in summed.items():
+            start = self.before[key].numpy()
+            moved = start + self.share * (array.numpy() - start)
+            summed[key] = type(self.before[key])(moved.astype(np.float32))
+        return summed, metrics
+
+def made(**kwargs):
+    return Halved(share=0.0, **kwargs)
+'''
+
+
+def test_a_users_own_strategy_is_taken_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = f"my_strategy_{abs(hash(tmp_path))}"
+    (tmp_path / f"{module}.py").write_text(_MINE)
+    monkeypatch.syspath_prepend(tmp_path)
+    plan = tiny.plan(rounds={"count": 1})
+    start = tiny.learning(plan).initial
+    whole = tiny.run(plan, tiny.homes(), tmp_path / "whole").state.flat
+    for engine in ("vector", "sequential"):
+        mine = plan.change(strategy={"name": f"{module}:Halved"}, engine={"name": engine})
+        half = tiny.run(mine, tiny.homes(), tmp_path / engine)
+        np.testing.assert_allclose(half.state.flat - start, (whole - start) / 2, atol=1e-5)
+        assert vars(half.strategy)["seen"] == [4]  # it saw every home, not their mean
+    few = plan.change(
+        strategy={"name": f"{module}:Halved", "args": {"share": 1.0}}, rounds={"fraction": 0.5}
+    )
+    assert tiny.run(few, tiny.homes(), tmp_path / "few").state.rows[0]["homes_asked"] == 2
+    with pytest.raises(PlanError, match="no argument 'shore'"):
+        strategy_of(plan.change(strategy={"name": f"{module}:Halved", "args": {"shore": 1}}), 4)
+    still = plan.change(strategy={"name": f"{module}:made"})
+    kept = tiny.run(still, tiny.homes(), tmp_path / "still").state.flat
+    np.testing.assert_array_equal(kept, start)

@@ -1,0 +1,61 @@
+"""What a server remembers of an epoch over runs: the last sum, and each home's last bundle."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fedhome.errors import BundleError, StateError
+from fedhome.plan.settings import Plan
+from fedhome.secagg import Bundle, Pool
+from fedhome.server.rounds.counters import LastingScale, Serials
+from helpers.secagg_world import World
+
+
+def test_a_home_that_was_set_back_is_left_out(tmp_path: Path) -> None:
+    """Else every sum with it fails: members open no bundle older than the last that they opened."""
+    world = World.of(5, bundles=0)
+    bundles = [world.homes["h00"].bundle() for _ in range(3)]
+    first, last, newer = map(Bundle.from_bytes, bundles)
+    assert (first.serial, last.serial, newer.serial) == (1, 2, 3)
+    path = tmp_path / "serials"
+    Serials(path, world.directory).keep({"h00": last})
+    Serials(path, world.directory).keep({})
+
+    pool = Pool(world.directory, used=Serials(path, world.directory).used)
+    for data in bundles[:2]:
+        with pytest.raises(BundleError, match="h00 is older than its last one") as refused:
+            pool.add("h00", data)
+        assert refused.value.reason == "replayed"
+    assert pool.count("h00") == 0
+    pool.add("h00", bundles[2])
+    assert pool.take(["h00"])["h00"] == newer
+    pool.add("h01", world.homes["h01"].bundle())  # of whom nothing is known
+
+    # Control: a server that forgot takes the old one.
+    Pool(world.directory).add("h00", bundles[0])
+    # Bundles are of one epoch: in the next, serials are not compared with them.
+    after = replace(world.directory, epoch=world.directory.epoch + 1)
+    assert Serials(path, after).used == {}
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"{}", b"\xff"])
+def test_serials_that_are_damaged(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "serials"
+    path.write_bytes(data)
+    with pytest.raises(StateError) as caught:
+        Serials(path, World.of(5).directory)
+    assert caught.value.reason == "altered"
+
+
+def test_turns_go_on_over_processes(tmp_path: Path) -> None:
+    path, settings = tmp_path / "turns", Plan.load().aggregation
+    first = LastingScale(settings, path)
+    first.turn = first.turn + 1
+    asked = first.turn
+    second = LastingScale(settings, path)
+    assert second.turn >= asked
+    second.turn = 0  # what a checkpoint of an earlier run says is no way back
+    assert second.turn >= asked

@@ -1,0 +1,202 @@
+"""One plan gives the same weights in every engine and kernel, to float32 rounding."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from fedhome.data.examples import HomeExamples
+from fedhome.errors import EngineError
+from fedhome.learning.personalise import personaliser
+from fedhome.plan.settings import Plan
+from fedhome.server.rounds.outcome import personalise
+from fedhome.simulations.engines.catalogue import ENGINES
+from helpers import tiny
+
+_PLANS: dict[str, dict[str, Any]] = {
+    "sgd with momentum": {"train": {"momentum": 0.9}},
+    "adam with decay": {
+        "train": {"optimiser": "adam", "learning_rate": 0.01, "weight_decay": 0.01}
+    },
+    "proximal and clipped": {"train": {"proximal_mu": 0.5, "clip_norm": 0.3}},
+    "binary": {"task": {"kind": "binary"}, "train": {"momentum": 0.5}},
+    "multi-class with adam": {
+        "task": {"kind": "multi-class"},
+        "train": {"optimiser": "adam", "learning_rate": 0.01},
+    },
+    "proximal by the strategy": {"strategy": {"name": "fedprox", "args": {"proximal_mu": 0.5}}},
+    "some homes a round": {"rounds": {"count": 3, "fraction": 0.5}},
+}
+_ONLY_TORCH: dict[str, dict[str, Any]] = {
+    "dropout": {"model": {"dropout": 0.4}},
+    "layer norm": {"model": {"hidden": [8, 8], "norm": "layer"}},
+}
+
+
+def _plan(name: str, /, **engine: Any) -> Plan:
+    return tiny.plan(**(_PLANS | _ONLY_TORCH)[name]).change(engine=engine)
+
+
+def _weights(
+    plan: Plan, folder: Path, fleet: list[HomeExamples] | None = None, **told: Any
+) -> NDArray[np.float32]:
+    homes = fleet or tiny.homes(kind=plan.task.kind)
+    rounds = tiny.run(plan, homes, folder, **told)
+    assert all(row["train_loss"] is not None for row in rounds.state.rows)
+    assert not np.allclose(rounds.state.flat, tiny.learning(plan).initial, atol=1e-3)
+    return rounds.state.flat
+
+
+_TRACED = ("proximal and clipped", "multi-class with adam", *_ONLY_TORCH)  # seconds each
+_CASES = [(name, "eager") for name in _PLANS | _ONLY_TORCH]
+_CASES += [(name, "fused") for name in _PLANS]
+_CASES += [(name, "traced") for name in _TRACED]
+
+
+@pytest.fixture(scope="module")
+def by_one(tmp_path_factory: pytest.TempPathFactory) -> dict[str, NDArray[np.float32]]:
+    """Weights of every plan, trained home after home by the ClientApp's own handlers."""
+    return {
+        name: _weights(_plan(name, name="sequential"), tmp_path_factory.mktemp("sequential"))
+        for name in _PLANS | _ONLY_TORCH
+    }
+
+
+@pytest.mark.parametrize(("name", "kernel"), _CASES)
+def test_every_kernel_gives_the_weights_of_home_after_home(
+    name: str, kernel: str, by_one: dict[str, NDArray[np.float32]], tmp_path: Path
+) -> None:
+    found = _weights(_plan(name, name="vector", kernel=kernel), tmp_path)
+    np.testing.assert_allclose(found, by_one[name], rtol=2e-4, atol=2e-5)
+
+
+def test_the_plans_differ_indeed(by_one: dict[str, NDArray[np.float32]]) -> None:
+    alike = [by_one[name] for name in _PLANS if len(by_one[name]) == len(by_one["binary"])]
+    assert len({flat.tobytes() for flat in alike}) == len(alike)
+
+
+@pytest.mark.parametrize("name", ["sgd with momentum", "some homes a round"])
+def test_sums_and_single_updates_give_the_same_average(name: str, tmp_path: Path) -> None:
+    plan = _plan(name, name="vector")
+    np.testing.assert_allclose(
+        _weights(plan, tmp_path / "sums", sums=True),
+        _weights(plan, tmp_path / "updates", sums=False),
+        rtol=1e-5,
+        atol=1e-6,
+    )
+
+
+def test_threads_and_chunks_change_nothing(tmp_path: Path) -> None:
+    fleet = tiny.homes([(9 + place % 7, 3, 3) for place in range(60)])
+    plan = tiny.plan(rounds={"count": 1})
+    one = _weights(plan, tmp_path / "one", fleet)
+    two = _weights(plan.change(engine={"threads": 2}), tmp_path / "two", fleet)
+    np.testing.assert_array_equal(one, two)
+
+
+def test_the_order_of_the_homes_changes_nothing_but_rounding(tmp_path: Path) -> None:
+    fleet = tiny.homes()
+    np.testing.assert_allclose(
+        _weights(tiny.plan(), tmp_path / "one", fleet),
+        _weights(tiny.plan(), tmp_path / "two", fleet[::-1]),
+        rtol=1e-5,
+        atol=1e-6,
+    )
+
+
+def _with_one_that_explodes() -> list[HomeExamples]:
+    fleet = tiny.homes()
+    huge = fleet[1].y.astype(np.float32) * np.float32(1e30)
+    fleet[1] = replace(fleet[1], y=huge)
+    return fleet
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
+def test_a_home_that_explodes_is_left_out_by_every_engine_alike(tmp_path: Path) -> None:
+    plan = tiny.plan(rounds={"count": 1})
+    found = {
+        "sums": tiny.run(plan, _with_one_that_explodes(), tmp_path / "sums", sums=True),
+        "updates": tiny.run(plan, _with_one_that_explodes(), tmp_path / "updates", sums=False),
+        "sequential": tiny.run(
+            plan.change(engine={"name": "sequential"}),
+            _with_one_that_explodes(),
+            tmp_path / "sequential",
+        ),
+    }
+    expected = [home for place, home in enumerate(tiny.homes()) if place != 1]
+    without = tiny.run(plan, expected, tmp_path / "without")
+    for rounds in found.values():
+        (row,) = rounds.state.rows
+        assert (row["homes_answered"], row["homes_dropped"]) == (3, 1)
+        np.testing.assert_allclose(rounds.state.flat, without.state.flat, rtol=1e-4, atol=1e-5)
+        assert row["train_loss"] == pytest.approx(without.state.rows[0]["train_loss"], rel=1e-4)
+
+
+def test_a_home_may_claim_no_more_than_the_greatest_weight(tmp_path: Path) -> None:
+    plan = tiny.plan(rounds={"max_examples": 10})
+    np.testing.assert_allclose(
+        _weights(plan, tmp_path / "sums", sums=True),
+        _weights(plan.change(engine={"name": "sequential"}), tmp_path / "sequential"),
+        rtol=2e-4,
+        atol=2e-5,
+    )
+
+
+def _personalised(plan: Plan, folder: Path) -> list[dict[str, Any]]:
+    stage = tiny.world(plan, tiny.homes(kind=plan.task.kind))
+    layout, initial = stage.learning.layout, stage.learning.initial
+    with (
+        ENGINES[plan.engine.name](stage) as grid,
+        tiny.rounds_on(grid, plan, layout, folder, initial) as rounds,
+    ):
+        return personalise(
+            plan=plan,
+            grid=grid,
+            layout=layout,
+            flat=rounds.run(),
+            score=stage.learning.task.score,
+            log=rounds.log,
+            name_of=grid.name_of,
+        )
+
+
+@pytest.mark.parametrize("kind", ["regression", "multi-class"])
+def test_personalisation_is_the_same_in_both_engines(kind: str, tmp_path: Path) -> None:
+    plan = tiny.plan(
+        task={"kind": kind},
+        rounds={"count": 1},
+        personalise={"name": "fine-tune", "refit": True, "gate": True},
+    )
+    one = _personalised(plan, tmp_path / "vector")
+    other = _personalised(plan.change(engine={"name": "sequential"}), tmp_path / "sequential")
+    assert len(one) == len(other) == 4 * 4
+    for row, same in zip(one, other, strict=True):
+        assert row["home"] == same["home"]
+        assert row["model"] == same["model"]
+        assert row["chosen"] == same["chosen"]
+        for name in set(row) - {"home", "model", "chosen"}:
+            if row[name] is None:
+                assert same[name] is None
+            else:
+                assert row[name] == pytest.approx(same[name], rel=1e-3, abs=1e-4), name
+
+
+def test_a_kernel_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    plan = tiny.plan(model={"dropout": 0.1}, engine={"kernel": "fused"})
+    with pytest.raises(EngineError, match="not a plain MLP"):
+        _weights(plan, tmp_path)
+
+
+def test_homes_do_not_understand_what_the_plan_has_not(tmp_path: Path) -> None:
+    assert tiny.world(tiny.plan(), tiny.homes()).how is None
+    assert personaliser("fine-tune") is not None
+    for name in ("vector", "sequential"):
+        plan = tiny.plan(engine={"name": name}, personalise={"name": "math:nothing"})
+        with pytest.raises(Exception, match="nothing"):
+            _personalised(plan, tmp_path / name)

@@ -1,0 +1,144 @@
+"""The public Python API: five lines from a plan to a finished run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+import fedhome
+from fedhome.errors import EmptyFleetError, PlanError, RunError, SourceError
+from fedhome.plan.settings import Plan
+from fedhome.run.events import Event
+from fedhome.run.folder import RunFolder
+from fedhome.run.results import CHOICES, MODELS
+from helpers import tiny
+
+
+@pytest.fixture
+def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return Plan.load(**tiny.SETTINGS).change(data={"source": tiny.write_source(tmp_path)})
+
+
+def test_five_lines_make_a_run(plan: Plan, tmp_path: Path) -> None:
+    events: list[Event] = []
+    result = fedhome.simulate(plan, out=tmp_path / "first", on_event=events.append)
+
+    assert result.plan == plan
+    assert result.rounds["round"].to_pylist() == [1, 2, 3]
+    assert set(result.homes["home"].to_pylist()) == {"home-0", "home-1", "home-3"}
+    assert {row.model for row in result.summary} == set(MODELS)
+    assert set(result.homes["chosen"].to_pylist()) <= set(CHOICES)
+    assert all(row.left_out == 0 for row in result.summary)
+    assert result.model.round == 3
+    assert all(np.isfinite(values).all() for values in result.model.parameters.values())
+
+    folder = result.folder
+    assert folder.finished
+    names = {"plan.toml", "events.jsonl", "rounds.parquet", "homes.parquet"}
+    names |= {"model.safetensors", "checkpoint", "report.html"}
+    assert {path.name for path in folder.path.iterdir()} == names
+    assert "<html" in folder.report_path.read_text(encoding="utf-8")
+    assert pq.read_table(folder.homes_path).num_rows == 3 * len(MODELS)
+
+    told = RunFolder.open(folder.path).read_events()
+    assert [event.event for event in told] == [event.event for event in events]
+    kinds = [event.event for event in told]
+    assert kinds[0] == "run-started"
+    assert kinds[-1] == "run-finished"
+    (left_out,) = [event.data for event in told if event.event == "home-excluded"]
+    assert left_out["home"] == "home-2"
+    assert "never changes" in str(left_out["reason"])
+    (ready,) = [event.data for event in told if event.event == "fleet-ready"]
+    assert (ready["homes"], ready["rounds"], ready["score"]) == (3, 3, "skill")
+
+
+def test_a_seed_decides_every_byte_of_the_model(plan: Plan, tmp_path: Path) -> None:
+    plan = plan.change(personalise={"name": "none"}, rounds={"fraction": 0.7})
+
+    def model(name: str, **changes: int) -> bytes:
+        result = fedhome.simulate(plan.change(**changes), out=tmp_path / name)
+        assert not result.folder.homes_path.exists()
+        return result.folder.model_path.read_bytes()
+
+    assert model("one") == model("two")
+    assert model("other", seed=plan.seed + 1) != model("three")
+
+
+def test_a_finished_run_and_no_run_are_not_resumed(plan: Plan, tmp_path: Path) -> None:
+    plan = plan.change(personalise={"name": "none"}, rounds={"count": 1})
+    folder = fedhome.simulate(plan, out=tmp_path / "done").folder
+    before = folder.model_path.read_bytes()
+    with pytest.raises(RunError, match="finished: there is nothing to resume"):
+        fedhome.resume(folder.path)
+    with pytest.raises(RunError):
+        fedhome.simulate(plan, out=folder.path)
+    assert folder.model_path.read_bytes() == before
+    with pytest.raises(RunError):
+        fedhome.resume(tmp_path / "nowhere")
+
+
+def test_runs_without_a_folder_get_the_next_free_one(plan: Plan) -> None:
+    plan = plan.change(personalise={"name": "none"}, rounds={"count": 1})
+    paths = [fedhome.simulate(plan).folder.path.name for _ in range(2)]
+    assert paths == ["tiny-1", "tiny-2"]
+
+
+def test_a_source_that_gives_no_homes_says_so(plan: Plan, tmp_path: Path) -> None:
+    for changes, error, why in (
+        ({"homes": 1, "min_rows": 5000}, EmptyFleetError, "too few whole rows"),
+        ({"source": "nowhere"}, SourceError, "neither a data set nor a folder"),
+        ({"source": "math:pi"}, SourceError, "not callable"),
+    ):
+        with pytest.raises(error, match=why):
+            fedhome.simulate(plan.change(data=changes), out=tmp_path / why.split()[-1])
+
+
+def test_a_strategy_that_cannot_be_built_is_told_before_anything_is_trained(
+    plan: Plan, tmp_path: Path
+) -> None:
+    events: list[Event] = []
+    with pytest.raises(PlanError, match="beta"):
+        fedhome.simulate(
+            plan.change(strategy={"args": {"beta": 1}}),
+            out=tmp_path / "run",
+            on_event=events.append,
+        )
+    assert "round-closed" not in {event.event for event in events}
+
+
+def test_synthetic_homes_learn_from_the_first_line(tmp_path: Path) -> None:
+    result = fedhome.simulate(tiny.plan(rounds={"count": 1}), out=tmp_path / "run")
+    assert result.rounds["homes_answered"].to_pylist() == [4]
+
+
+def test_a_run_begins_with_the_model_of_another(plan: Plan, tmp_path: Path) -> None:
+    first = fedhome.simulate(plan, out=tmp_path / "first")
+    events: list[Event] = []
+    begin = tmp_path / "first"
+    second = fedhome.simulate(plan, out=tmp_path / "second", start=begin, on_event=events.append)
+    start = second.folder.read_start()
+    assert start is not None
+    for name, array in first.model.parameters.items():
+        np.testing.assert_array_equal(start.parameters[name], array)
+    (told,) = [event.data for event in events if event.event == "begins-with"]
+    assert told == {"plan": plan.name, "round": first.model.round}
+    # Trained further from there: better at once than the first run was after its first round.
+    losses = [run.rounds.column("validation_loss")[0].as_py() for run in (first, second)]
+    assert losses[1] < losses[0]
+    assert first.folder.read_start() is None
+
+
+def test_a_model_of_another_shape_is_no_beginning(plan: Plan, tmp_path: Path) -> None:
+    fedhome.simulate(plan, out=tmp_path / "first")
+    larger = plan.change(model={"hidden": [5]})
+    with pytest.raises(RunError, match="another shape") as refused:
+        fedhome.simulate(larger, out=tmp_path / "second", start=tmp_path / "first")
+    assert "same inputs" in refused.value.hint
+    with pytest.raises(RunError, match=r"model\.safetensors is missing"):
+        fedhome.simulate(plan, out=tmp_path / "third", start=tmp_path / "second")
+    assert not (tmp_path / "third").exists()
