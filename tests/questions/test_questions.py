@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
 from flwr.app import ConfigRecord, Message, RecordDict
 
 from fedhome.clients import client_app
@@ -26,6 +25,7 @@ from fedhome.run.events import EventLog
 from fedhome.secagg.scalars import Scalar
 from fedhome.simulations.engines.catalogue import ENGINES
 from fedhome.simulations.secure.secure_fleet import SecureFleet, summing
+from helpers import tiny
 
 COUNTS = ((23, 6, 7), (9, 4, 5), (41, 5, 4), (16, 7, 6), (30, 6, 5), (12, 5, 5), (27, 4, 6))
 SPREAD = SummedQuestion(
