@@ -37,6 +37,7 @@ from fedhome.plan.settings import Plan
 from fedhome.run.events import Event
 from fedhome.run.folder import RunFolder
 from fedhome.server.daemon.current_run import DONE, FOR_GOOD
+from fedhome.server.daemon.health import SERVICES
 from fedhome.server.daemon.server_folder import Place, Settings
 from fedhome.server.daemon.supervisor import why_failed
 from fedhome.simulations.gather import Found, find
@@ -305,8 +306,8 @@ def start(processes: Processes, server: Place, places: Iterable[HomePlace]) -> N
     Raises:
         RunError: The server is not up in time.
     """
-    for name in ("link", "front"):
-        processes.start(name, f"server.{name}", str(server.folder), log=server.logs / f"{name}.log")
+    for name, module in SERVICES.items():
+        processes.start(name, module, str(server.folder), log=server.logs / f"{name}.log")
     for place in places:
         home = place.folder.name
         processes.start(
