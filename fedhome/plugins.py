@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Iterable
 
 from fedhome.errors import PluginError
+from fedhome.spelling import did_you_mean
 
 
 def load(name: str, kind: str, known: Iterable[str] = ()) -> object:
@@ -19,19 +20,30 @@ def load(name: str, kind: str, known: Iterable[str] = ()) -> object:
     Raises:
         PluginError: The name is of neither form, or nothing is there.
     """
+    known = sorted(known)
     module, colon, attribute = name.partition(":")
     if not colon:
         raise PluginError(
-            f"{kind} {name!r} is unknown",
-            hint=f'known are: {", ".join(sorted(known))}; or name your own as "module:attribute"',
+            f"{kind} {name!r} is unknown{did_you_mean(name, known)}",
+            hint=f'known are: {", ".join(known)}; or name your own as "module:attribute"',
         )
     try:
         found: object = importlib.import_module(module)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, ValueError) as error:
         raise PluginError(
             f"{kind} {name!r} is not found: {error}",
             hint='"module:attribute" must be importable: is its folder on PYTHONPATH?',
         ) from None
+    for part in attribute.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError as error:
+            raise PluginError(
+                f"{kind} {name!r} is not found: {error}{_meant(part, found)}",
+                hint=f"{module} is imported, and must define it under this name",
+            ) from None
     return found
+
+
+def _meant(part: str, inside: object) -> str:
+    return did_you_mean(part, [name for name in dir(inside) if not name.startswith("_")])

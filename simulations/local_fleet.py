@@ -32,6 +32,7 @@ from fedhome.fleet.front_requests import HEALTH
 from fedhome.fleet.owner_folder import DIRECTORY, Fleet
 from fedhome.ops import tls
 from fedhome.ops.processes import Processes
+from fedhome.plan.notes import notes_on
 from fedhome.plan.protocol import check_groups
 from fedhome.plan.settings import Plan
 from fedhome.run.events import Event
@@ -82,6 +83,8 @@ def up(
         RunError: The run failed, or the server did not come up.
     """
     plan = _with_homes(plan, homes)
+    for text in notes_on(plan):
+        note(f"note: {text}")  # the run's log has it too, before its events are shown
     say("reading the homes' data")
     plan, tables = _resolved(plan, note, told=homes is not None)
     folder = RunFolder.create(out, name=plan.name)
@@ -284,8 +287,10 @@ def prepare(root: Path, plan: Plan, tables: Iterable[HomeTable]) -> tuple[Place,
     shutil.copytree(root / "owner" / SERVER, server.fleet, dirs_exist_ok=True)
     shutil.copyfile(root / "owner" / DIRECTORY, server.fleet / DIRECTORY)
     authorities = (server.tls / tls.CA).read_bytes()
-    # The readings name each home's own zone, which the plan's would replace.
-    plan = plan.change(data={"time_zone": ""})
+    # The readings name each home's own zone, which the plan's would replace; and a home that reads
+    # a file cannot tell that a simulation made it.
+    history_days = plan.data.simulated().history_days
+    plan = plan.change(data={"time_zone": "", "history_days": history_days})
     for place in places:
         place.fill(
             HomeSettings(

@@ -7,8 +7,13 @@ import signal
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from fedhome.flower.messages import quiet
+
+# How long an example takes says how busy the machine is: no test may fail for that.
+settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("steady")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -14,6 +14,7 @@ from fedhome.data.examples import HomeExamples
 from fedhome.data.table import HomeTable
 from fedhome.errors import DataError
 from fedhome.plan.settings import Data
+from fedhome.spelling import did_you_mean
 
 _HOUR_S = 3600
 _DAY_S = 86_400
@@ -44,14 +45,22 @@ def columns_of(tables: Sequence[HomeTable], data: Data) -> tuple[str, ...]:
     """Return the input columns of a fleet: those that the plan names, or all that homes share.
 
     Raises:
-        DataError: The target is in no home.
+        DataError: The target is not in every home, or a feature in none.
     """
     shared = set(tables[0].columns).intersection(*(table.columns for table in tables[1:]))
+    told = f"shared columns are: {', '.join(sorted(shared)) or 'none'}"
     if data.target not in shared:
+        meant = did_you_mean(data.target, sorted(shared))
         raise DataError(
-            f"the target {data.target!r} is not a column of every home; "
-            f"shared columns are: {', '.join(sorted(shared)) or 'none'}",
+            f"the target {data.target!r} is not a column of every home{meant} ({told})",
             hint="set data.target to one of them: --set data.target=NAME",
+        )
+    anywhere = shared.union(*(table.columns for table in tables))
+    if unknown := [name for name in data.features if name not in anywhere]:
+        faults = [f"no home has {name!r}{did_you_mean(name, sorted(anywhere))}" for name in unknown]
+        raise DataError(
+            f"data.features: {'; '.join(faults)} ({told})",
+            hint="name columns in data.features that homes have; without it, all shared ones count",
         )
     if data.features:
         return data.features
@@ -104,8 +113,9 @@ def windows(table: HomeTable, data: Data, columns: Sequence[str]) -> Windows:
         DataError: A column is missing, or a series whose times lie on no regular grid.
     """
     if missing := [name for name in (*columns, data.target) if name not in table.columns]:
+        meant = did_you_mean(missing[0], table.columns) if len(missing) == 1 else ""
         raise DataError(
-            f"home {table.home!r} lacks the column {', '.join(missing)}",
+            f"home {table.home!r} lacks the column {', '.join(missing)}{meant}",
             hint="leave the home out, or name the shared columns in data.features",
         )
     if data.horizon == 0:

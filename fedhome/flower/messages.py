@@ -296,5 +296,13 @@ def sums_suffice(strategy: Strategy) -> bool:
 
 
 def quiet() -> None:
-    """Let Flower log warnings only: progress is shown by us."""
-    logging.getLogger("flwr").setLevel(logging.WARNING)
+    """Let Flower log warnings only, and none of what we tell: progress, and what a plan means."""
+    logger = logging.getLogger("flwr")
+    logger.setLevel(logging.WARNING)
+    logger.addFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith(
+        "FedProx initialized with"
+    )  # `fedhome.plan.notes` does it

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from fedhome.errors import PlanError
 from fedhome.plan.settings import Plan
+from fedhome.spelling import did_you_mean
 
 Floats = NDArray[np.float64]
 Loss = Literal["mse", "bce", "cross-entropy"]
@@ -140,9 +141,8 @@ def task_of(plan: Plan, classes: tuple[str, ...] = ()) -> Task:
     else:
         metrics, score = ("accuracy", "macro_f1"), "accuracy"
     if plan.task.score and plan.task.score not in metrics:
-        raise PlanError(
-            [f"task.score {plan.task.score!r} is none of {', '.join(metrics)} of a {kind} task"]
-        )
+        fault = f"task.score {plan.task.score!r} is none of {', '.join(metrics)} of a {kind} task"
+        raise PlanError([fault + did_you_mean(plan.task.score, metrics)])
     if plan.task.score in {"mae", "rmse", "brier"}:
         raise PlanError(
             [f"task.score {plan.task.score!r} is an error: a score is higher if better"]
