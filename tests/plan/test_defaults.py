@@ -25,7 +25,7 @@ from fedhome.simulations.gather import gather
 from fedhome.simulations.homes import generate
 from fedhome.simulations.local_fleet import write_readings
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 SCENARIOS = {  # name: learning rate, days of history that homes keep
     "activity": (0.1, None),
     "energy-homes17": (0.02, None),
