@@ -17,15 +17,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import flower_lock
 import pytest
-from flower_lock import Texts, differences, held, installed, locked, pinned, what_is_used
-from flower_uses import Uses, files, uses_of
 from flwr.app import Message, RecordDict
 from flwr.serverapp.strategy import FedAvg
 
 from fedhome.flower.messages import take_identity
 from fedhome.flower.run_grid import RunGrid
+from helpers import flower_lock
+from helpers.flower_lock import (
+    Texts,
+    differences,
+    held,
+    installed,
+    locked,
+    pinned,
+    what_is_used,
+)
+from helpers.flower_uses import Uses, files, uses_of
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +47,8 @@ def told(ours: list[Uses]) -> Texts:
 
 
 def test_what_is_used_is_as_the_lock_has_it(told: Texts) -> None:
-    assert installed() in held(), "python tests/flower_lock.py --write"
-    assert differences(locked(installed()), told) == [], "python tests/flower_lock.py --write"
+    assert installed() in held(), "make lock"
+    assert differences(locked(installed()), told) == [], "make lock"
 
 
 def test_the_lock_holds_the_releases_that_the_pin_takes() -> None:

@@ -1,17 +1,19 @@
 """What fedhome uses of Flower beside its public names, as text: a lock, and a diff at an upgrade.
 
-    python tests/flower_lock.py             tell what the installed Flower has otherwise
-    python tests/flower_lock.py --write     write that into flower_lock.json
+    make lock                 write what the installed release has into the lock
+    make lock FLOWER=1.42     the same of another release, which is installed beside it
 
-What is written is what the installed release has; what other releases have stays as it is, for as
-long as the pin in pyproject.toml takes them. So an upgrade is: widen the pin, install the new
-release, run ``--write``, read the diff.
+Without make: ``PYTHONPATH=tests python -m helpers.flower_lock --write``. Without ``--write`` it
+tells what the installed release has otherwise; with ``--others``, which other releases the lock
+holds. What it has of those stays, for as long as the pin in pyproject.toml takes them. So an
+upgrade is: widen the pin, ``make lock FLOWER=...``, read the diff.
 
-`flower_lock.json` holds, by the names in our sources: signatures of functions and of those methods
-whose names the same file uses, the fields of messages, the values of constants, private attributes,
-and the SuperLink's paths, remote methods and middleware that we name in strings. Lines that all
-releases share stand there once. Signatures are as Flower's sources have them, so that they are the
-same under every version of Python. What counts as public: see test_flower_lock.py.
+tests/flower/flower_lock.json holds, by the names in our sources: signatures of functions and of
+those methods whose names the same file uses, the fields of messages, the values of constants,
+private attributes, and the SuperLink's paths, remote methods and middleware that we name in
+strings. Lines that all releases share stand there once. Signatures are as Flower's sources have
+them, so that they are the same under every version of Python. What counts as public:
+see test_flower_lock.py.
 """
 
 from __future__ import annotations
@@ -26,16 +28,16 @@ from enum import Enum
 from functools import cache
 from importlib import import_module
 from importlib.metadata import version
-from pathlib import Path
 from types import ModuleType
 from typing import Any, get_origin
 
-from flower_uses import ROOT, Name, Uses, files, private
 from google.protobuf.descriptor import FieldDescriptor
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-LOCK = Path(__file__).with_suffix(".json")
+from helpers.flower_uses import ROOT, Name, Uses, files, private
+
+LOCK = ROOT / "tests/flower/flower_lock.json"
 ALL = "every release"
 GONE = "is not there"
 PUBLIC = (
@@ -372,15 +374,19 @@ def differences(before: Texts, now: Texts) -> list[str]:
     ]
 
 
-def main(arguments: list[str]) -> int:
-    told = what_is_used(list(files()))
-    if arguments == ["--write"]:
-        write(told)
-        return 0
-    assert not arguments, __doc__
-    print(*differences(locked(installed()), told), sep="\n")  # noqa: T201 - a command's answer
-    return 0
+def main(arguments: list[str]) -> None:
+    if arguments == ["--others"]:
+        told = [release for release in held() if release != installed()]
+    elif arguments == ["--write"]:
+        told = []
+        write(what_is_used(list(files())))
+    elif not arguments:
+        told = differences(locked(installed()), what_is_used(list(files())))
+    else:
+        sys.exit(__doc__)
+    for line in told:
+        print(line)  # noqa: T201 - a command's answer
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])
