@@ -13,11 +13,19 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
-from flwr.supercore.run import Run
 from numpy.typing import NDArray
 
 from fedhome.errors import EngineError, FedHomeError
-from fedhome.flower.messages import EXAMPLES, array_record, content_of, failure, read_flat, reply
+from fedhome.flower.messages import (
+    EXAMPLES,
+    Run,
+    array_record,
+    content_of,
+    failure,
+    identify,
+    read_flat,
+    reply,
+)
 from fedhome.plan.settings import Plan
 from fedhome.questions.table import CENSUS, TRAIN, SummedQuestion, summed
 from fedhome.run.events import EventLog
@@ -117,7 +125,7 @@ class SecureGrid(Grid):
         self.late = 0
         for message in asked:
             self._sent += 1
-            message.metadata.__dict__["_message_id"] = f"sum-{self._sent}"
+            identify(message, f"sum-{self._sent}")
             key = (id(message.content), message.metadata.message_type)
             together.setdefault(key, []).append(message)
         return [

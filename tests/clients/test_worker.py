@@ -359,7 +359,7 @@ def test_a_reply_takes_nothing_from_flowers_task(monkeypatch: pytest.MonkeyPatch
 def test_a_homes_process_loads_what_it_needs_alone() -> None:
     script = """
 import sys
-from fedhome.ops.lean_imports import spared
+from fedhome.flower.lean_imports import spared
 spared("fedhome.clients.agent.resident")
 print([name for name in ("torch", "grpc", "rich.progress", "flwr") if name in sys.modules])
 import grpc, httpx._main
