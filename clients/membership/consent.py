@@ -168,9 +168,7 @@ def _server_learns(plan: Plan) -> list[str]:
 
 def _learnt(plan: Plan) -> list[str]:
     settings = plan.aggregation
-    many = settings.groups > 1
-    sums = f"{settings.groups} sums a round, each" if many else "sums"
-    update = "; and over many rounds, roughly how it changes the model" if many else ""
+    sums = f"{settings.groups} sums a round, each" if settings.groups > 1 else "sums"
     return [
         (
             f"{sums} over at least {settings.min_cohort} homes; this home takes part in no smaller "
@@ -183,7 +181,8 @@ def _learnt(plan: Plan) -> list[str]:
         (
             "a sum still says something of the homes in it, and two sums over the same homes but "
             "one differ by that one. Homes add no noise against this. From many sums over changing "
-            f"sets of homes, the number of this home's examples can be worked out{update}."
+            "sets of homes, the number of this home's examples can be worked out, and over many "
+            "rounds roughly how it changes the model."
         ),
         "where a sum is over few homes, the steps in which their scores lie, without their names.",
     ]

@@ -77,7 +77,8 @@ What a server learns that keeps to the rules:
     have it.
   * a sum still says something of the homes in it, and two sums over the same homes but
     one differ by that one. Homes add no noise against this. From many sums over
-    changing sets of homes, the number of this home's examples can be worked out.
+    changing sets of homes, the number of this home's examples can be worked out, and
+    over many rounds roughly how it changes the model.
   * where a sum is over few homes, the steps in which their scores lie, without their
     names.
 
@@ -213,7 +214,6 @@ def test_the_text_has_the_plans_own_numbers() -> None:
     for words in (
         "3 sums a round, each over at least 7 homes",
         "at most 25 % of the fleet's homes (rounded down: none in a fleet of fewer than 4)",
-        "and over many rounds, roughly how it changes the model",
         "(4,096 at most)",
         "each of 5 ways to adapt",
         "learns to predict heat",
