@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import textwrap
 import time
 from collections.abc import Iterable, Mapping
@@ -25,6 +26,7 @@ from fedhome.store import disk
 
 CONSENT = "consent.json"
 _WIDTH = 88
+_ROUNDING = 1e-9  # 1 / 0.1 is no whole number in binary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,9 +75,8 @@ def consent_text(asked: Asked) -> str:
         *(_plain_kinds(values) if plain else _summed_kinds(values)),
         _listed("Of this home alone, readable for the server:", _open(asked.home, plain=plain)),
         _listed("For the secret sums of the fleet:", _protocol()),
-        *([] if plain else [_listed("What the server learns:", _learnt(plan))]),
-        *([] if plain else [_listed("What that rests on:", _assumed(plan))]),
-        _listed("What never leaves:", _kept()),
+        *([] if plain else _server_learns(plan)),
+        _listed("What is in no message:", _kept(plain=plain)),
         _listed("And:", _besides()),
     ]
     return "\n\n".join(parts) + "\n"
@@ -132,7 +133,7 @@ def _open(home: str, *, plain: bool) -> list[str]:
             f"{took_part}, and of each answer the size and how many seconds it took."
         ),
         f"{model.when}: {model.plain if plain else model.secure}.",
-        "where it cannot answer: one sentence that says why, with nothing of the readings in it.",
+        "where it cannot answer: one sentence that says why. It quotes no reading.",
         "if it leaves the fleet: that it does.",
     ]
 
@@ -153,13 +154,25 @@ def _protocol() -> list[str]:
     ]
 
 
+def _server_learns(plan: Plan) -> list[str]:
+    return [
+        _listed("What a server learns that keeps to the rules:", _learnt(plan)),
+        _listed(
+            "What a server that breaks the rules can learn today, and no home would refuse:",
+            _cheated(),
+        ),
+        _filled("Agree only if you trust whoever runs the server to keep to the rules."),
+        _listed("The sums hide this home only if, besides:", _assumed(plan)),
+    ]
+
+
 def _learnt(plan: Plan) -> list[str]:
     settings = plan.aggregation
     sums = f"{settings.groups} sums a round, each" if settings.groups > 1 else "sums"
     return [
         (
             f"{sums} over at least {settings.min_cohort} homes; this home takes part in no smaller "
-            "one. It learns no update, weight, loss or score of this home by itself."
+            "one."
         ),
         (
             "the fleet's model, which is made of these sums; all homes and the fleet's owner can "
@@ -167,18 +180,35 @@ def _learnt(plan: Plan) -> list[str]:
         ),
         (
             "a sum still says something of the homes in it, and two sums over the same homes but "
-            "one differ by that one. Homes add no noise against this."
+            "one differ by that one. Homes add no noise against this. From many sums over changing "
+            "sets of homes, the number of this home's examples can be worked out, and over many "
+            "rounds roughly how it changes the model."
+        ),
+        "where a sum is over few homes, the steps in which their scores lie, without their names.",
+    ]
+
+
+def _cheated() -> list[str]:
+    return [
+        (
+            "this home's own update, loss and scores: by telling the other homes to send nothing "
+            "of theirs, by asking the same question again without this home, or by adding homes "
+            "up in other groups than the plan's."
+        ),
+        (
+            "something of the readings, such as the greatest of a column: by models made so that "
+            "this home fails to answer if a reading is above a bound."
+        ),
+        (
+            "what this home sent in the past, if whoever recorded it gets hold of this home's "
+            "keys, or of those of enough members, also much later."
         ),
     ]
 
 
 def _assumed(plan: Plan) -> list[str]:
-    share = f"{100 * plan.aggregation.corrupt:.3g} %"
     return [
-        (
-            f"at most {share} of the fleet's homes (rounded down) work for whoever attacks. If all "
-            "others in a sum did, they could take their own parts off it."
-        ),
+        _tolerated(plan.aggregation.corrupt),
         (
             "the fleet's owner lists real homes only, and keeps the key that signs the list away "
             "from the server."
@@ -187,9 +217,25 @@ def _assumed(plan: Plan) -> list[str]:
     ]
 
 
-def _kept() -> list[str]:
+def _tolerated(corrupt: float) -> str:
+    """Return how many of a fleet's homes may work for an attacker."""
+    if corrupt == 0:
+        return "none of the fleet's homes works for whoever attacks."
+    least = math.ceil(1 / corrupt - _ROUNDING)
+    return (
+        f"at most {100 * corrupt:.3g} % of the fleet's homes (rounded down: none in a fleet of "
+        f"fewer than {least}) work for whoever attacks. If all others in a sum did, they could "
+        "take their own parts off it."
+    )
+
+
+def _kept(*, plain: bool) -> list[str]:
+    follows = "from an update" if plain else "by a server that breaks the rules"
     return [
-        "the readings: no row, no value, no time of any, nor where they lie.",
+        (
+            "the readings: no row, no value, no time of any, nor where they lie. What can be "
+            f"worked out {follows} is said above."
+        ),
         "the model that this home adapts to itself.",
         "the secret keys that tell who this home is.",
     ]
