@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fedhome.learning.check import check_plan
 from fedhome.plan.protocol import lines
 from fedhome.plan.settings import SYNTHETIC_HOMES, Plan
 
@@ -28,7 +29,7 @@ def explain(
     """Show every setting, and what secure aggregation derives from them, with its bounds."""
     from fedhome.cli.simulate import find_plan  # noqa: PLC0415 - avoids a circle
 
-    resolved = Plan.load(find_plan(plan)) if plan else Plan()
+    resolved = check_plan(Plan.load(find_plan(plan)), where=plan) if plan else Plan()
     table = Table(show_edge=False, header_style="bold")
     for name in ("setting", "value", "meaning"):
         table.add_column(name, overflow="fold")
@@ -65,7 +66,8 @@ def show(
     """Print the whole plan as TOML, to begin one of your own from."""
     from fedhome.cli.simulate import find_plan  # noqa: PLC0415 - avoids a circle
 
-    typer.echo((Plan.load(find_plan(plan)) if plan else Plan()).to_toml(), nl=False)
+    resolved = check_plan(Plan.load(find_plan(plan)), where=plan) if plan else Plan()
+    typer.echo(resolved.to_toml(), nl=False)
 
 
 def settings(

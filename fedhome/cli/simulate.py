@@ -10,6 +10,7 @@ from rich.console import Console
 
 import fedhome.simulations
 from fedhome.errors import PlanError
+from fedhome.learning.check import check_plan
 from fedhome.plan.overrides import merge, parse_set, read_toml
 from fedhome.plan.settings import Plan
 from fedhome.run.progress import progress_on
@@ -96,7 +97,8 @@ def resolve(plan: str | None, data: str | None, sets: list[str]) -> Plan:
         merge(table, {"data": {"source": data}})
     for setting in sets:
         merge(table, parse_set(setting))
-    return Plan.parse(table, where=plan or "the plan")
+    where = plan or "the plan"
+    return check_plan(Plan.parse(table, where=where), where=where)
 
 
 def find_plan(name: str) -> Path:
