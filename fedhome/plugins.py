@@ -3,10 +3,32 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 from fedhome.errors import PluginError
 from fedhome.spelling import did_you_mean
+
+_Row = TypeVar("_Row")
+
+
+def look_up(table: Mapping[str, _Row], name: str, kind: str) -> _Row:
+    """Return the row of a table of ours.
+
+    Args:
+        table: The rows by their names.
+        name: Which one.
+        kind: What the rows are, for the error: losses, kernels, ...
+
+    Raises:
+        PluginError: There is no such row; it says which there are, a nearly right one first.
+    """
+    if name not in table:
+        raise PluginError(
+            f"{kind} {name!r} is unknown{did_you_mean(name, table)}",
+            hint=f"known are: {', '.join(sorted(table))}",
+        )
+    return table[name]
 
 
 def load(name: str, kind: str, known: Iterable[str] = ()) -> object:

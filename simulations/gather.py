@@ -13,7 +13,7 @@ from fedhome.data.homes_folder import read_folder
 from fedhome.data.table import HomeTable
 from fedhome.data.windows import columns_of, examples, with_classes
 from fedhome.errors import DataError, EmptyFleetError, SourceError
-from fedhome.learning.tasks import task_of
+from fedhome.learning.tasks import kind_of, task_of
 from fedhome.plan.settings import SYNTHETIC_HOMES, Plan
 from fedhome.plugins import load
 from fedhome.simulations import datasets
@@ -80,14 +80,15 @@ def find(plan: Plan) -> Found:
     data = plan.data.simulated()
     columns = columns_of(tables, data)
     classes = tables[0].labels.get(data.target, ())
-    if plan.task.kind == "multi-class":
+    targets = kind_of(plan.task.kind).targets
+    if targets == "multi-class":
         task_of(plan, classes)  # without names of classes no home can be checked
     homes: list[HomeExamples] = []
     kept: list[HomeTable] = []
     for table in tables:
         try:
             named = with_classes(table, data.target, plan.task.classes)
-            home = examples(named, data, columns, plan.task.kind)
+            home = examples(named, data, columns, targets)
             home.check_classes(len(plan.task.classes or classes))
             homes.append(home)
             kept.append(named)
@@ -100,13 +101,12 @@ def find(plan: Plan) -> Found:
             hint="docs/data.md describes what a home's data must look like",
         )
     gathered = Gathered(
-        homes=homes, excluded=tuple(excluded), notes=tuple(notes), classes=_padded(plan, classes)
+        homes=homes,
+        excluded=tuple(excluded),
+        notes=tuple(notes),
+        classes=classes if targets == "multi-class" else (),
     )
     return Found(gathered=gathered, tables=tuple(kept), columns=columns)
-
-
-def _padded(plan: Plan, classes: tuple[str, ...]) -> tuple[str, ...]:
-    return classes if plan.task.kind == "multi-class" else ()
 
 
 def _tables(plan: Plan) -> tuple[Sequence[HomeTable], list[tuple[str, str]], list[str]]:

@@ -16,9 +16,11 @@ from flwr.serverapp import Grid
 from fedhome.errors import PlanError, RunError
 from fedhome.flower.messages import quiet, sums_suffice
 from fedhome.learning.build import learning_of
+from fedhome.learning.check import check_plan
 from fedhome.learning.personalise import personaliser
 from fedhome.plan.protocol import check_groups
 from fedhome.plan.settings import Plan, single_updates
+from fedhome.plugins import look_up
 from fedhome.run.events import Event, EventLog
 from fedhome.run.folder import RunFolder, SavedModel
 from fedhome.run.results import SummaryRow, summary
@@ -85,7 +87,7 @@ def simulate(
     Raises:
         FedHomeError: What went wrong, and what to do about it.
     """
-    plan = plan or Plan()
+    plan = check_plan(plan or Plan())
     first = None if start is None else RunFolder.open(start).read_model()
     folder = RunFolder.create(out, name=plan.name)
     if first is not None:
@@ -138,7 +140,7 @@ def _run(
             rounds=plan.rounds.count,
             score=world.learning.task.score,
         )
-        with closing(world), ENGINES[plan.engine.name](world) as grid:
+        with closing(world), look_up(ENGINES, plan.engine.name, "engine")(world) as grid:
             run_plan(
                 plan,
                 grid=grid if world.mode == "plain" else _summing(world, grid, log),

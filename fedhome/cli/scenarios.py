@@ -7,6 +7,7 @@ from typing import Any
 
 import fedhome.simulations
 from fedhome.errors import PlanError
+from fedhome.learning.check import check_plan
 from fedhome.plan.overrides import read_toml
 from fedhome.plan.settings import Plan
 from fedhome.spelling import did_you_mean
@@ -47,4 +48,5 @@ def named_plan(name: str | None) -> Plan:
     Raises:
         PlanError: There is none of that name, or it does not hold.
     """
-    return Plan.parse(named_table(name), where=name or "the plan")
+    where = name or "the plan"
+    return check_plan(Plan.parse(named_table(name), where=where), where=where)

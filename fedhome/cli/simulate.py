@@ -10,6 +10,7 @@ from rich.console import Console
 
 from fedhome.cli.scenarios import named_table
 from fedhome.errors import PlanError
+from fedhome.learning.check import check_plan
 from fedhome.plan.overrides import merge, parse_set
 from fedhome.plan.settings import Plan
 from fedhome.run.progress import progress_on
@@ -95,7 +96,8 @@ def resolve(plan: str | None, data: str | None, sets: list[str]) -> Plan:
         merge(table, {"data": {"source": data}})
     for setting in sets:
         merge(table, parse_set(setting))
-    return Plan.parse(table, where=plan or "the plan")
+    where = plan or "the plan"
+    return check_plan(Plan.parse(table, where=where), where=where)
 
 
 def _as_name(text: str) -> str:

@@ -7,7 +7,7 @@ a server that asks for anything else is refused. Every number has a range and is
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgpack
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.errors import WireError
+from fedhome.plugins import look_up
 from fedhome.questions.responses import Columns, Given
 from fedhome.questions.train_config import Order
 from fedhome.run.results import CHOICES, MODELS
@@ -129,12 +130,19 @@ def train_numbers(columns: Columns, sizes: NDArray[np.float64]) -> Terms:
 
 def sizes_of(updates: NDArray[np.float32], size_in: str) -> NDArray[np.float64]:
     """Return the size of each update, float64 ``[homes]``."""
-    if size_in == "l2":
-        sizes: NDArray[np.float64] = lengths(updates)
-        return sizes
+    return look_up(_NORMS, size_in, "norm of an update")(updates)
+
+
+def _largest(updates: NDArray[np.float32]) -> NDArray[np.float64]:
     high, low = updates.max(axis=1, initial=0), updates.min(axis=1, initial=0)
     largest: NDArray[np.float64] = np.maximum(high, -low).astype(np.float64)
     return largest
+
+
+_NORMS: Mapping[str, Callable[[NDArray[np.float32]], NDArray[np.float64]]] = {
+    "linf": _largest,
+    "l2": lengths,
+}
 
 
 def evaluate_terms(columns: Columns, update: NDArray[np.float32] | None, given: Given) -> Terms:
