@@ -1,4 +1,4 @@
-"""What every test shares: one torch thread for tiny tensors, and a quiet Flower."""
+"""What every test shares: one torch thread for tiny tensors, a quiet Flower, few examples."""
 
 from __future__ import annotations
 
@@ -7,8 +7,17 @@ import signal
 
 import pytest
 import torch
+from hypothesis import settings
 
 from fedhome.flower.messages import quiet
+
+pytest.register_assert_rewrite("helpers")
+
+# No example has a deadline: what takes long on a busy machine is no fault. `make slow` runs the
+# properties on more: helpers/examples.py.
+settings.register_profile("few", parent=settings(), deadline=None, max_examples=25)
+settings.register_profile("many", parent=settings(), deadline=None, max_examples=100)
+settings.load_profile("few")
 
 
 @pytest.fixture(autouse=True, scope="session")
