@@ -1,4 +1,4 @@
-"""What every test shares: one torch thread for tiny tensors, and a quiet Flower."""
+"""What every test shares: one torch thread for tiny tensors, a quiet Flower, few examples."""
 
 from __future__ import annotations
 
@@ -11,9 +11,14 @@ from hypothesis import HealthCheck, settings
 
 from fedhome.flower.messages import quiet
 
-# How long an example takes says how busy the machine is: no test may fail for that.
-settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("steady")
+pytest.register_assert_rewrite("helpers")
+
+# No example has a deadline: what takes long on a busy machine is no fault. `make slow` runs the
+# properties on more: helpers/examples.py.
+_STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("few", parent=_STEADY, max_examples=25)
+settings.register_profile("many", parent=_STEADY, max_examples=100)
+settings.load_profile("few")
 
 
 @pytest.fixture(autouse=True, scope="session")

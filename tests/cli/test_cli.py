@@ -1,4 +1,4 @@
-"""The command line as real processes: what it prints, what it leaves, how it fails."""
+"""The command line: what it prints, what it leaves, how it fails; twice as a real process."""
 
 from __future__ import annotations
 
@@ -13,18 +13,22 @@ import tomli_w
 
 import fedhome
 from fedhome.plan.settings import Plan
-from helpers import tiny
+from helpers import command, tiny
 
 
-def _fedhome(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def _process(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", "from fedhome.cli import main; main()", *arguments],
         capture_output=True,
         text=True,
         check=False,
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(folder), "COLUMNS": "120", "NO_COLOR": "1"},
+        env=os.environ | {"COLUMNS": "120", "NO_COLOR": "1"},
     )
+
+
+def _fedhome(folder: Path, *arguments: str) -> command.Said:
+    return command.fedhome(*arguments, folder=folder)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_simulation_and_reports_of_it(folder: Path) -> None:
-    done = _fedhome(
+    done = _process(
         folder, "simulate", "plan.toml", "--set", "rounds.count=2", "--seed", "9", "--out", "run"
     )
     assert (done.returncode, done.stderr) == (0, "")
@@ -67,7 +71,7 @@ def test_a_simulation_and_reports_of_it(folder: Path) -> None:
 def test_a_bad_plan_tells_all_of_its_faults_without_a_traceback(folder: Path) -> None:
     bad = {"train": {"epoch": 1, "learning_rate": -1.0}, "colour": "red"}
     (folder / "bad.toml").write_text(tomli_w.dumps(bad))
-    done = _fedhome(folder, "simulate", "bad.toml", "--set", "rounds.count=none", "--out", "bad")
+    done = _process(folder, "simulate", "bad.toml", "--set", "rounds.count=none", "--out", "bad")
     assert done.returncode == 1
     assert "error: bad.toml has 4 faults:" in done.stderr
     for name in ("train.epoch is not a setting", "train.learning_rate", "colour", "rounds.count"):

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from fedhome.data.home_files import read_home
 from fedhome.data.table import HomeTable
 from fedhome.errors import DataError, SourceError
+from helpers.examples import share_of
 
 NOON = int(datetime(2024, 1, 1, 12, tzinfo=UTC).timestamp())
 
@@ -388,7 +389,7 @@ def rows_of(table: HomeTable) -> dict[int, tuple[Any, ...]]:
 
 
 @given(columns=tables(), form=st.sampled_from(["csv", "csv.gz", "parquet"]))
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=share_of(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_table_survives_the_way_through_a_file(
     tmp_path: Path, columns: dict[str, list[Any]], form: str
 ) -> None:
@@ -423,13 +424,13 @@ rough_cells = st.text(st.sampled_from("01.,;\"'-+e\t\n\r :TZ\x00\u00e9naif"), ma
     ),
     name=st.sampled_from(["h.csv", "h.csv.gz", "h.parquet"]),
 )
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=share_of(300), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_arbitrary_bytes_are_read_or_refused(tmp_path: Path, content: bytes, name: str) -> None:
     read_or_refuse(csv_file(tmp_path, content, name))
 
 
 @given(place=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=share_of(100), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_parquet_file_with_a_flipped_byte_is_read_or_refused(
     tmp_path: Path, place: float, flip: int
 ) -> None:

@@ -16,6 +16,7 @@ from fedhome.data.table import HomeTable
 from fedhome.data.windows import columns_of, examples, windows, with_classes
 from fedhome.errors import DataError
 from fedhome.plan.settings import Data, Plan
+from helpers.examples import share_of
 
 _HOUR = 3600
 _MONDAY = int(datetime(2024, 1, 1, tzinfo=UTC).timestamp())
@@ -201,7 +202,7 @@ _READINGS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=share_of(60))
 @given(_READINGS, st.integers(0, 4), st.randoms(use_true_random=False), st.booleans())
 def test_changing_test_rows_changes_no_training_example_and_no_scale(
     load: list[float], gap: int, random: Any, by_days: bool
@@ -233,7 +234,7 @@ def test_changing_test_rows_changes_no_training_example_and_no_scale(
         np.testing.assert_array_equal(getattr(after, name)[history], getattr(before, name)[history])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=share_of(60))
 @given(
     st.lists(st.integers(1, 8), min_size=1, max_size=3, unique=True),
     st.integers(1, 4),

@@ -25,6 +25,7 @@ from fedhome.fleet.state_file import load
 from fedhome.keys.sealing import Scrypt, SealingKey
 from fedhome.secagg import Directory, Home, HomeEntry, HomeKeys, Policy
 from fedhome.secagg.directory import Signed
+from helpers.command import Said, fedhome
 
 PASSPHRASE = "correct horse battery staple"  # noqa: S105
 FIVE = ("ash", "elm", "fir", "oak", "yew")
@@ -370,7 +371,11 @@ def test_who_may_read_what(folder: Path) -> None:
         assert public or mode & 0o077 == 0, path
 
 
-def run(folder: Path, *arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *arguments: str, typed: str = "") -> Said:
+    return fedhome("fleet", *arguments, folder=folder, typed=typed)
+
+
+def process(folder: Path, *arguments: str, typed: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", "from fedhome.cli import main; main()", "fleet", *arguments],
         capture_output=True,
@@ -430,7 +435,7 @@ def test_what_an_owner_types(tmp_path: Path) -> None:
     after = [path.read_bytes() for path in pair]
     assert not {*before} & {*after}
     assert Inviter.read_public(after[1].decode()) == Inviter.from_bytes(after[0]).public
-    failed = run(mine, "directory", typed="not the passphrase\n")
+    failed = process(mine, "directory", typed="not the passphrase\n")
     assert failed.returncode == 1
     assert "error: authority.fh does not open with this passphrase" in failed.stderr
     assert "not the passphrase" not in failed.stderr + failed.stdout

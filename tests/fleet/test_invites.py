@@ -15,6 +15,7 @@ from fedhome.fleet.cards import Card, Inviter
 from fedhome.fleet.invites import Enrolment, Invite, Ticket
 from fedhome.fleet.leave_notice import Leave
 from fedhome.secagg import HomeKeys
+from helpers.examples import share_of
 from helpers.invite_world import CARD, EXPIRES, FLEET, NOW, PLAN, cheap_scrypt, invite_of, reason_of
 
 
@@ -64,7 +65,7 @@ def test_a_card_is_read_whole_or_not_at_all() -> None:
 _SOUND = invite_of(Inviter.create()).to_text()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=share_of(300))
 @given(
     begin=st.integers(0, len(_SOUND)),
     length=st.integers(0, 80),
@@ -82,7 +83,7 @@ def test_a_damaged_invite_is_refused_and_nothing_else_happens(
         assert read == Invite.from_text(_SOUND)  # the change hit the lines for people
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=share_of(300))
 @given(place=st.integers(0, 2**20), bit=st.integers(0, 7))
 def test_an_invite_with_one_bit_flipped_is_refused(place: int, bit: int) -> None:
     data = bytearray(Invite.from_text(_SOUND).to_bytes())
@@ -91,7 +92,7 @@ def test_an_invite_with_one_bit_flipped_is_refused(place: int, bit: int) -> None
     assert reason_of(Invite.from_text, text) == "invite"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=share_of(200))
 @given(data=st.binary(max_size=400) | st.text(max_size=200).map(str.encode))
 def test_whatever_is_posted_is_refused_in_words(data: bytes) -> None:
     inviter = Inviter.create().public

@@ -54,6 +54,26 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "multi-class": {"task": {"kind": "multi-class"}, "train": {"momentum": 0.5}},
     "buffer": {"model": {"name": "helpers.elsewhere:Scaled"}},
 }
+# Between them these have all of the above, but for the user's module.
+TOGETHER: dict[str, dict[str, Any]] = {
+    "adam, proximal, clipped, dropout": {
+        "model": {"dropout": 0.4},
+        "train": {**SETTINGS["adam"]["train"], **SETTINGS["proximal and clipped"]["train"]},
+    },
+    "momentum, norm, multi-class": {
+        "model": {"hidden": [16], "norm": "group"},
+        "task": {"kind": "multi-class"},
+        "train": {"momentum": 0.9},
+    },
+}
+FEW = [
+    "copies",
+    "auto",
+    "shapes, eager, buffer",
+    "shapes, traced, adam, proximal, clipped, dropout",
+    "numbers, traced, momentum, norm, multi-class",
+    "numbers, eager, adam, proximal, clipped, dropout",
+]
 CASES = [
     "copies",
     "auto",
@@ -248,10 +268,11 @@ def answers(cohort: VectorCohort) -> list[NDArray[Any]]:
 def run(case: str, device: torch.device) -> None:
     """Run a case; raises where something is not where it should be."""
     standing, kernel, name = case.split(", ", 2)
-    plan = tiny.plan(**SETTINGS[name]).change(engine={"kernel": kernel})
+    plan = tiny.plan(**(SETTINGS | TOGETHER)[name]).change(engine={"kernel": kernel})
     fleet = Fleet.of(tiny.homes(kind=plan.task.kind))
     learning = tiny.learning(plan)
-    expected = answers(cohort_on(plan, learning, fleet, PROCESSOR))
+    here = cohort_on(plan, learning, fleet, PROCESSOR)
+    here.evaluate(learning.initial, "validation")  # buffers are there, to be sent
     placement = Standing(device, numbers=standing == "numbers")
     mode: Any = FakeTensorMode(allow_non_fake_inputs=True)
     if standing == "numbers":
@@ -268,6 +289,7 @@ def run(case: str, device: torch.device) -> None:
         with placement.moves:
             found = answers(cohort)
     if standing == "numbers":
+        expected = answers(here)
         for one, other in zip(found, expected, strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
 

@@ -19,6 +19,7 @@ from fedhome.learning.losses import row_losses
 from fedhome.plan.settings import Plan
 from fedhome.questions.train_config import Order, clip_updates
 from helpers import tiny
+from helpers.examples import share_of
 
 _SETTINGS: dict[str, dict[str, Any]] = {
     "sgd": {},
@@ -159,7 +160,7 @@ def test_other_rates_and_pulls_are_kept_and_change_nothing_else() -> None:
     np.testing.assert_array_equal(varied.initial, learning.initial)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=share_of(30))
 @given(st.lists(st.floats(-30, 30, width=32), min_size=3, max_size=3), st.integers(0, 2))
 def test_row_losses_are_the_textbooks(output: list[float], label: int) -> None:
     logits = np.array(output, np.float64)

@@ -63,7 +63,9 @@ def weights(plan: Plan, folder: Path, notes: list[str] | None = None) -> np.ndar
 
 
 def test_an_unknown_name_is_told_what_there_is() -> None:
-    with pytest.raises(PluginError, match="colour 'bleu' is unknown: did you mean 'blue'") as caught:
+    with pytest.raises(
+        PluginError, match="colour 'bleu' is unknown: did you mean 'blue'"
+    ) as caught:
         look_up({"red": 1, "blue": 2}, "bleu", "colour")
     assert caught.value.hint == "known are: blue, red"
     with pytest.raises(PluginError) as caught:

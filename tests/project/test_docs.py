@@ -6,12 +6,16 @@ import re
 import subprocess
 import sys
 import tomllib
+from inspect import signature
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
 from fedhome.plan.settings import Plan
-from fedhome.server.strategies import STRATEGIES, WRAPPERS
+from fedhome.server.strategies import STRATEGIES, WRAPPERS, strategy_of
+from fedhome.simulations.simulate import simulate
+from helpers.command import fedhome
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -22,19 +26,26 @@ def blocks(path: Path, language: str) -> list[str]:
     return [body for kind, body in FENCE.findall(path.read_text("utf-8")) if kind == language]
 
 
-def commands() -> list[object]:
+def commands() -> list[str]:
     lines = [line for body in blocks(ROOT / "README.md", "bash") for line in body.splitlines()]
-    # A real data set is fetched through pip; the plain default takes half a minute.
-    slow = {"fedhome simulate", "fedhome simulate energy-homes17"}
-    return [pytest.param(x, marks=[pytest.mark.slow] if x in slow else []) for x in lines if x]
+    return [line for line in lines if line]
 
 
-@pytest.mark.parametrize("command", commands())
-def test_every_command_of_the_readme_runs(command: str, tmp_path: Path) -> None:
-    program, *arguments = command.split()
+def words_of(command: str) -> list[str]:
+    program, *words = command.split()
     assert program == "fedhome"
+    return words
+
+
+SIMULATIONS = [command for command in commands() if words_of(command)[0] == "simulate"]
+SMALL = ("data.homes=6", "data.days=14", "rounds.count=2", "model.hidden=[4]")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", SIMULATIONS)
+def test_every_simulation_of_the_readme_runs(command: str, tmp_path: Path) -> None:
     done = subprocess.run(
-        [Path(sys.executable).with_name("fedhome"), *arguments],
+        [Path(sys.executable).with_name("fedhome"), *words_of(command)],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -42,11 +53,35 @@ def test_every_command_of_the_readme_runs(command: str, tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    if arguments[0] == "simulate":
-        (report,) = tmp_path.glob("runs/*/report.html")
-        assert str(report.relative_to(tmp_path)) in done.stdout
+    (report,) = tmp_path.glob("runs/*/report.html")
+    assert str(report.relative_to(tmp_path)) in done.stdout
 
 
+@pytest.mark.parametrize("command", SIMULATIONS)
+def test_every_simulation_of_the_readme_begins(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class BegunError(Exception):
+        """Instead of the simulation, with its plan."""
+
+    def begin(plan: Plan, **settings: Any) -> NoReturn:
+        signature(simulate).bind(plan, **settings)
+        raise BegunError(plan)
+
+    monkeypatch.setattr("fedhome.simulations.simulate.simulate", begin)
+    with pytest.raises(BegunError) as begun:
+        fedhome(*words_of(command), folder=tmp_path)
+    (plan,) = begun.value.args
+    strategy_of(plan, 10)
+
+
+@pytest.mark.parametrize("command", sorted({*commands()} - {*SIMULATIONS}))
+def test_every_other_command_of_the_readme_runs(command: str, tmp_path: Path) -> None:
+    said = fedhome(*words_of(command), folder=tmp_path)
+    assert (said.returncode, said.stderr) == (0, "")
+
+
+@pytest.mark.slow
 def test_the_readmes_python_runs(tmp_path: Path) -> None:
     (snippet,) = blocks(ROOT / "README.md", "python")
     done = subprocess.run(
@@ -61,25 +96,30 @@ def test_the_readmes_python_runs(tmp_path: Path) -> None:
     assert "SummaryRow(model='personalised'" in done.stdout
 
 
+def test_the_readmes_python_runs_over_a_few_homes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def small(plan: Plan, **settings: Any) -> Any:
+        few = plan.change(data={"homes": 6, "days": 14}, rounds={"count": 2})
+        return simulate(few, **settings)
+
+    (snippet,) = blocks(ROOT / "README.md", "python")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("fedhome.simulations.simulate.simulate", small)
+    exec(compile(snippet, "README.md", "exec"), {})  # noqa: S102 - it is our own
+    assert "SummaryRow(model='personalised'" in capsys.readouterr().out
+
+
 def test_the_guide_of_strategies_runs_as_written(tmp_path: Path) -> None:
     guide = ROOT / "docs" / "strategies.md"
     (snippet,) = blocks(guide, "python")
     (tmp_path / "halfway.py").write_text(snippet, "utf-8")
-    small = "data.homes=6 data.days=14 rounds.count=2 model.hidden=[4] personalise.name=none"
-    done = subprocess.run(
-        [
-            Path(sys.executable).with_name("fedhome"),
-            *("simulate", "--set", "strategy.name=halfway:Halfway", "--out", "run"),
-            *(word for setting in small.split() for word in ("--set", setting)),
-        ],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(tmp_path), "PATH": "/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=False,
+    said = fedhome(
+        *("simulate", "--set", "strategy.name=halfway:Halfway", "--out", "run"),
+        *(word for setting in (*SMALL, "personalise.name=none") for word in ("--set", setting)),
+        folder=tmp_path,
     )
-    assert done.returncode == 0, done.stderr
+    assert (said.returncode, said.stderr) == (0, "")
     for body in blocks(guide, "toml"):
         Plan.parse(tomllib.loads(body))
 

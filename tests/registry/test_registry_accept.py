@@ -19,6 +19,7 @@ from fedhome.registry.release import NONE, Manifest, Package
 from fedhome.secagg import ServerKeys
 from fedhome.secagg.directory import Signed
 from fedhome.wire.layout import Layout
+from helpers.examples import share_of
 from helpers.registry_world import DIRECTORY, LAYOUT, SERVER, Shelf, draft, model, numbers
 
 
@@ -213,7 +214,7 @@ def test_every_other_length_is_refused() -> None:
 WHOLE = signed(base(), draft(1).payload)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=share_of(150))
 @given(
     st.binary(max_size=80)
     | st.builds(
@@ -231,7 +232,7 @@ def test_only_typed_errors_come_out_of_foreign_bytes(data: bytes) -> None:
 real = st.floats(allow_nan=True, width=64) | st.integers() | st.text(max_size=3)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=share_of(100))
 @given(
     st.dictionaries(
         st.sampled_from(["number", "round", "time", "homes", "restores", "run", "storage"]),

@@ -17,6 +17,7 @@ from fedhome.errors import FedHomeError, RegistryError
 from fedhome.registry.container import pack, unpack
 from fedhome.registry.formats import FORMATS, Model, decode, encode
 from fedhome.wire.layout import Layout
+from helpers.examples import share_of
 from helpers.registry_world import LAYOUT, model, numbers
 
 
@@ -102,7 +103,7 @@ def rounding(flat: np.ndarray) -> np.ndarray:
     return np.abs(flat.astype(np.float64)) * 2.0**-24 + 2.0**-150
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=share_of(80))
 @given(vectors, vectors)
 @example(np.array([3.4028235e38, 1.0], np.float32), np.array([1e-45], np.float32))
 @example(np.array([2.6e-43, 1e-44], np.float32), np.array([-3.4028235e38], np.float32))
@@ -116,7 +117,7 @@ def test_a_number_is_off_by_half_a_scale_at_most(a: np.ndarray, b: np.ndarray) -
     assert (error <= np.repeat(scales, layout.sizes) / 2 + rounding(read.flat)).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=share_of(60))
 @given(vectors, st.floats(0.01, 1))
 def test_sparse_keeps_the_largest(flat: np.ndarray, share: float) -> None:
     layout = Layout(("a",), (flat.shape,))
@@ -184,7 +185,7 @@ def _json(depth: int = 2) -> st.SearchStrategy[Any]:
     )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=share_of(120))
 @given(_json() | st.binary(max_size=40), st.binary(max_size=60), st.sampled_from(FORMATS))
 def test_only_typed_errors_come_out_of_foreign_headers(
     header: object, body: bytes, storage: str
@@ -195,7 +196,7 @@ def test_only_typed_errors_come_out_of_foreign_headers(
         decode(data, storage)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=share_of(120))
 @given(st.data(), st.sampled_from(FORMATS))
 def test_only_typed_errors_come_out_of_other_arrays_and_metadata(
     drawn: st.DataObject, storage: str

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fedhome.errors import EventLogError
@@ -103,7 +103,6 @@ def test_a_killed_process_loses_at_most_the_line_in_flight(tmp_path: Path) -> No
     assert read_events(tmp_path / "log")[-1].event == "run-resumed"
 
 
-@settings(deadline=None)
 @given(line=st.integers(0, 3), place=st.integers(0, 10_000), bit=st.integers(0, 7))
 def test_any_flipped_bit_is_found(
     tmp_path_factory: pytest.TempPathFactory, line: int, place: int, bit: int
@@ -203,7 +202,6 @@ json_values = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(data=st.dictionaries(st.text().filter(lambda name: name != "self"), json_values, max_size=3))
 def test_any_json_comes_back_as_it_was(
     tmp_path_factory: pytest.TempPathFactory, data: dict[str, object]

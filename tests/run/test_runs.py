@@ -26,6 +26,7 @@ from fedhome.run.folder import (
     write_atomically,
 )
 from fedhome.wire.layout import Layout
+from helpers.examples import share_of
 
 
 def round_row(number: int, **changes: object) -> dict[str, object]:
@@ -300,7 +301,7 @@ def test_p_value_of_a_clean_sweep_by_hand() -> None:
     assert np.isnan(summary(homes_table(equal))[1].p_value)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=share_of(25))
 @given(
     pairs=st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=20),
     margin=st.floats(0, 0.5),

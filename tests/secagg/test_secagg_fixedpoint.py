@@ -9,7 +9,7 @@ import msgpack
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fedhome.errors import ParameterError, UpdateError, WireError
@@ -56,7 +56,6 @@ def _reference(fixed: FixedPoint, update: np.ndarray, weight: int, key: bytes) -
 _FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.one_of(_FLOATS, st.floats(-2, 2, width=32)), min_size=1, max_size=30),
     st.integers(2, 24),
@@ -128,7 +127,6 @@ def test_the_size_of_a_block_does_not_matter(monkeypatch: pytest.MonkeyPatch) ->
     assert (fixed.quantise(updates, weights, keys) == whole).all()
 
 
-@settings(deadline=None)
 @given(st.integers(1, 2500), st.integers(1, 3))
 def test_lengths_add_in_the_documented_order(elements: int, homes: int) -> None:
     draw = np.random.default_rng(elements)
@@ -332,7 +330,6 @@ def test_the_total_is_the_sum_of_what_homes_encode_alone(
     assert (total == _wrapping_sum(together)).all()
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32), st.sampled_from([(9, 128), (8, 8192), (16, 5000), (24, 200)]))
 def test_what_is_decoded_is_the_weighted_mean(seed: int, size: tuple[int, int]) -> None:
     form = _form(*size)

@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -165,7 +165,6 @@ def test_committees_of_a_great_fleet(corrupt: float, committee: tuple[int, int, 
     assert (great.committee, great.corrupt, great.threshold) == committee
 
 
-@settings(deadline=None)
 @given(
     st.integers(5, 1500),
     st.floats(0, 0.2),

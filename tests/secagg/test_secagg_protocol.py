@@ -12,6 +12,7 @@ from fedhome.secagg import Manifest, Policy
 from fedhome.secagg.graph import groups
 from fedhome.secagg.messages import Upload
 from fedhome.secagg.policy import most_corrupt
+from helpers.examples import share_of
 from helpers.secagg_sums import ready, refused
 from helpers.secagg_world import World, form_of
 
@@ -76,7 +77,7 @@ def test_a_part_of_the_fleet_may_be_summed_by_a_committee_of_others() -> None:
     assert np.array_equal(sum_.opened.words, sum_.expected)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=share_of(15))
 @given(st.data())
 def test_whoever_drops_or_answers_the_sum_is_exact_or_an_error(
     data: st.DataObject,

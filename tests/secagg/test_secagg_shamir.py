@@ -6,7 +6,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fedhome.errors import ParameterError
@@ -19,7 +19,6 @@ def _polynomial(coefficients: list[int], x: int) -> int:
     return sum(c * pow(x, power, PRIME) for power, c in enumerate(coefficients)) % PRIME
 
 
-@settings(deadline=None)
 @given(_SECRETS, st.data())
 def test_any_threshold_of_shares_gives_the_secrets_back(
     secrets: list[bytes], data: st.DataObject

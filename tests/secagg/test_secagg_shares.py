@@ -22,6 +22,7 @@ from fedhome.secagg.messages import (
 )
 from fedhome.secagg.repair import repair
 from fedhome.secagg.shamir import PRIME, split
+from helpers.examples import share_of
 from helpers.secagg_sums import ready, refused
 from helpers.secagg_world import NOW, Sum, World
 
@@ -138,7 +139,7 @@ def test_a_home_whose_shares_are_bad_is_named() -> None:
     assert "h02" not in str(caught.value)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=share_of(30))
 @given(st.integers(2, 12), st.integers(0, 6), st.data())
 def test_repair_finds_the_secret_and_all_wrong_shares(
     threshold: int, spare: int, data: st.DataObject

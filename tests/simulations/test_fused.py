@@ -22,6 +22,7 @@ from fedhome.simulations.engines.fused.emit import Tile
 from fedhome.simulations.engines.fused.fused_mlp import _shares
 from fedhome.simulations.engines.fused.memory_map import Plan
 from fedhome.simulations.engines.fused.rule import Rule
+from helpers.examples import share_of
 
 LOSSES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "mse": nn.functional.mse_loss,
@@ -170,7 +171,7 @@ def test_every_depth_and_width_equals_torch(sizes: tuple[int, ...], loss: str) -
     assert_same(fleet, batch_size=16, learning_rate=0.05, optimiser="sgd")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=share_of(25))
 @given(counts=st.lists(st.integers(0, 50), min_size=1, max_size=4), batch_size=st.integers(1, 70))
 def test_every_batch_size_equals_torch(counts: list[int], batch_size: int) -> None:
     fleet = Fleet((3, 9, 2), "mse", counts, epochs=1)

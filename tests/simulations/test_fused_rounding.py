@@ -15,9 +15,10 @@ from fedhome.secagg import FixedPoint
 from fedhome.simulations.benchmarks.workloads import S
 from fedhome.simulations.engines.fused.rounding import rounding
 from fedhome.simulations.simulate import simulate
+from helpers.examples import share_of
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=share_of(60))
 @given(
     bits=st.integers(2, 24),
     homes=st.integers(1, 40),

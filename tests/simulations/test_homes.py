@@ -21,6 +21,7 @@ from fedhome.simulations.homes.household import GAP_CHANCE, GAPPY_SHARE
 from fedhome.simulations.homes.people import presence
 from fedhome.simulations.homes.thermal import Building, Climate, buildings, exact_step, warm
 from fedhome.simulations.homes.weather import REGIONS, weather
+from helpers.examples import share_of
 
 
 @pytest.fixture(scope="module")
@@ -335,7 +336,7 @@ def test_sun_warms_and_blinds_and_windows_keep_it_bearable() -> None:
     assert dark + 1.0 < sunny < 32.0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=share_of(60))
 @given(
     capacity=st.floats(100.0, 2000.0),
     mass=st.floats(2000.0, 40_000.0),
@@ -372,7 +373,7 @@ def test_two_steps_are_one_of_twice_the_length(
     assert keep.sum(axis=1).max() < 1.0
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=share_of(30))
 @given(seed=st.integers(0, 2**63 - 1), first=st.integers(0, 10**6))
 def test_every_drawn_building_can_heat_its_home_on_the_coldest_day(seed: int, first: int) -> None:
     homes = list(range(first, first + 20))
@@ -390,7 +391,7 @@ def test_every_drawn_building_can_heat_its_home_on_the_coldest_day(seed: int, fi
     assert drawn.cooler_w.min() >= 0.0
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=share_of(20))
 @given(seed=st.integers(0, 2**63 - 1), days=st.integers(1, 40))
 def test_nobody_is_at_home_on_holiday_and_never_more_than_live_there(seed: int, days: int) -> None:
     at: Clock = clock(days=days, step_minutes=60, time_zone="America/Chicago")
@@ -401,7 +402,7 @@ def test_nobody_is_at_home_on_holiday_and_never_more_than_live_there(seed: int, 
     assert np.all((people.awake >= 0.0) & (people.awake <= 1.0))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=share_of(20))
 @given(seed=st.integers(0, 2**63 - 1), number=st.integers(0, len(REGIONS) - 1))
 def test_weather_is_possible_whatever_the_seed(seed: int, number: int) -> None:
     region = REGIONS[number]

@@ -27,6 +27,7 @@ from fedhome.secagg.bundle import Secrets
 from fedhome.secagg.directory import HomeKeys
 from fedhome.secagg.state import HomeState, Opening
 from fedhome.store import disk
+from helpers.examples import share_of
 
 WORDS, OTHER_WORDS = "Stra\u00dfe nach \u00c5by", "Strasse nach Aby"
 IDENTITY, SHARE = bytes(range(32)), bytes(range(100, 132))
@@ -115,7 +116,7 @@ states = st.builds(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=share_of(30))
 @given(states)
 def test_what_is_saved_is_loaded(state: HomeState) -> None:
     with tempfile.TemporaryDirectory() as folder:
