@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fedhome.errors import DataError, FedHomeError, PlanError, RunError, StateError
 
-_log = logging.getLogger("fedhome.worker")
+_log = logging.getLogger("fedhome.agent")
 
 
 def reason_of(error: Exception) -> str:
