@@ -149,10 +149,16 @@ class FleetConnection:
         address: ``host:port`` of the front.
         authorities: Certificates that the server's is checked against, PEM.
         key: The node's key.
+        heartbeat_s: How often this node will call :meth:`beat`, 10 to 1800 s. A node that was not
+            heard of for twice as long counts as away, and Flower drops even the answer that it has
+            sent, if the run asks for it only then.
     """
 
-    def __init__(self, address: str, authorities: bytes, key: NodeKey) -> None:
+    def __init__(
+        self, address: str, authorities: bytes, key: NodeKey, *, heartbeat_s: float = HEARTBEAT_S
+    ) -> None:
         self._key = key
+        self._heartbeat_s = heartbeat_s
         self._node = Node(node_id=0)
         self._apps: dict[int, AppName] = {}
         self._last_run = 0
@@ -173,7 +179,9 @@ class FleetConnection:
             node: Its number.
         """
         self._node = Node(node_id=node)
-        request = ActivateNodeRequest(public_key=self._key.public, heartbeat_interval=HEARTBEAT_S)
+        request = ActivateNodeRequest(
+            public_key=self._key.public, heartbeat_interval=self._heartbeat_s
+        )
         try:
             _asked(lambda: self._client.ActivateNode(request))
         except LinkError as error:
@@ -183,7 +191,7 @@ class FleetConnection:
 
     def beat(self) -> None:
         """Tell the server that this node is still here."""
-        request = SendNodeHeartbeatRequest(node=self._node, heartbeat_interval=HEARTBEAT_S)
+        request = SendNodeHeartbeatRequest(node=self._node, heartbeat_interval=self._heartbeat_s)
         if not _asked(lambda: self._client.SendNodeHeartbeat(request)).success:
             raise LinkError("the server does not know this node", reason="node")
 
