@@ -5,8 +5,14 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
+# A minor release of Flower, to be tried beside the one that is installed.
+FLOWER ?=
+OTHER  := $(VENV)/flower
+FLOWER_TESTS := tests/flower tests/server/test_front.py tests/server/test_rounds.py \
+    tests/server/test_strategies.py tests/clients/test_looking.py tests/clients/test_worker.py \
+    tests/simulations/test_simulate.py
 
-.PHONY: help simulate test slow lint format types imports wheel clean
+.PHONY: help simulate test slow flower lock lint format types imports wheel clean
 .DEFAULT_GOAL := help
 
 help:  ## list what there is
@@ -20,6 +26,12 @@ test: $(VENV)/.installed-dev  ## the tests that take seconds: make test ARGS="-k
 
 slow: $(VENV)/.installed-dev  ## the tests that take minutes: processes, Flower's own run, the wheel
 	$(BIN)/python -m pytest -m slow $(ARGS)
+
+flower: $(OTHER)/.installed-$(FLOWER)  ## what touches Flower, under another release: make flower FLOWER=1.42
+	$(OTHER)/bin/python -m pytest $(FLOWER_TESTS) $(ARGS)
+
+lock: $(if $(FLOWER),$(OTHER)/.installed-$(FLOWER),$(VENV)/.installed-dev)  ## list anew what is used of Flower: make lock FLOWER=1.42
+	PYTHONPATH=tests $(if $(FLOWER),$(OTHER),$(VENV))/bin/python -m helpers.flower_lock --write
 
 lint: $(VENV)/.installed-dev  ## ruff: rules and format
 	$(BIN)/ruff check .
@@ -63,3 +75,15 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install -e '.[dev]'
 	@touch $@ $(VENV)/.installed
+
+# On top of the first environment, so that torch is not installed twice; what is here comes first.
+$(OTHER)/.installed-$(FLOWER): $(VENV)/.installed-dev
+	@test -n '$(FLOWER)' || { echo "which one? make flower FLOWER=1.42" >&2; exit 1; }
+	$(BIN)/python -m venv --clear --without-pip $(OTHER)
+	@for python in $(BIN) $(OTHER)/bin; do \
+	    $$python/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'; \
+	done | { read -r beneath; read -r here; \
+	    echo "import site; site.addsitedir('$$beneath')" > "$$here/0-beneath.pth"; }
+	$(BIN)/python -m pip --python $(OTHER)/bin/python install --no-build-isolation \
+	    -e . 'flwr==$(FLOWER).*'
+	@touch $@

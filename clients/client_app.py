@@ -1,20 +1,9 @@
 """The ClientApp: what a home does when the server asks.
 
-::
-
-    train                 learn from the round's model, answer with what it learnt
-    evaluate              score the round's model on the home's validation rows
-    query                 tell the width of the home's inputs and outputs
-    query.census          count the home's examples, by powers of two
-    evaluate.trial        try to personalise the model, measure validation losses
-    evaluate.outcome      personalise it as the fleet chose, score all models on the test rows
-    query.enrol           a simulated home under `flwr run`: make keys, tell the public ones
-    query.directory       the same: take the fleet's directory
-    query.bundle          give one-time keys for the next secure sum
-    query.help            as a member of the committee, help to open a sum
-
-What a home learns and measures leaves it in a secure sum (:mod:`fedhome.clients.secure_sums`), or,
-where its plan says that nothing has to be kept from the server, as it is.
+Whatever may be asked is a row of :data:`fedhome.questions.table.SUMMED`, where homes train or
+measure, or of :data:`fedhome.clients.protocol_questions.PROTOCOL`. What a home learns and measures
+leaves it in a secure sum (:mod:`fedhome.clients.secure_sums`), or, where its plan says that nothing
+has to be kept from the server, as it is.
 """
 
 from __future__ import annotations
@@ -24,18 +13,16 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
-from numpy.typing import NDArray
 
 from fedhome.clients import context_keys, supernode
 from fedhome.clients.home import Home, find_home
-from fedhome.clients.secure_sums import Wanted, add, tried_by, wanted
+from fedhome.clients.protocol_questions import BUNDLE, DIRECTORY, ENROL, HELP, PROTOCOL, SHAPE
+from fedhome.clients.secure_sums import add, tried_by, wanted
 from fedhome.errors import DirectoryError, ManifestError
 from fedhome.flower.messages import EXAMPLES, array_record, content_of, failure, read_flat, reply
 from fedhome.plan.protocol import policy_of
-from fedhome.questions import contributions, responses
-from fedhome.questions.contributions import Terms
-from fedhome.questions.responses import Columns
-from fedhome.questions.train_config import Order, clip_updates
+from fedhome.questions.responses import Given, row
+from fedhome.questions.table import SUMMED, Question, SummedQuestion
 
 Handler = Callable[[Home, Message, Context], Message]
 
@@ -51,7 +38,7 @@ def build(find: Callable[[Context], Home]) -> ClientApp:
 
 def _built(answering: Callable[[Handler], Callable[[Message, Context], Message]]) -> ClientApp:
     app = ClientApp()
-    for kind, handler in HANDLERS.items():
+    for kind, handler in handlers().items():
         category, _, action = kind.partition(".")
         register = {"train": app.train, "evaluate": app.evaluate, "query": app.query}[category]
         register(action or "default")(answering(handler))
@@ -67,95 +54,60 @@ def _answering(
     return answer
 
 
-def train(home: Home, message: Message, context: Context) -> Message:
-    """Learn from the round's model."""
-    del context
+def respond(question: SummedQuestion, home: Home, message: Message) -> Message:
+    """Respond to a question: in a sum, or as it is where the home's plan is plain.
+
+    Raises:
+        ManifestError: The home takes no part in the sum, or answers in sums alone.
+        UpdateError: The message's settings cannot be, or what was learnt is not finite.
+    """
     arrays, config = content_of(message)
-    layout = home.device.learning.layout
-    order, start = Order.of(config), read_flat(layout, arrays)
-    summed = _wanted(home, message, start)
-    trained = home.device.train(
-        start,
-        stream=order.round,
-        epochs=home.plan.train.epochs,
-        proximal_mu=order.proximal_mu,
-    )
-    weights = np.minimum(home.device.counts("train"), home.plan.rounds.max_examples)
-    bits = None
-    if order.clip_norm is not None:
-        bits = clip_updates(start, trained.params, order.clip_norm)
-    if summed is not None:
-        update = trained.params - start
-        terms = contributions.train_terms(
-            update,
-            losses=trained.losses,
-            weights=weights,
-            bits=bits,
-            size_in=home.plan.aggregation.clip_in,
-        )
-        return _add(home, message, summed, terms, update)
-    metrics: dict[str, float | int | list[float]] = {
-        EXAMPLES: int(weights[0]),
-        "train_loss": float(trained.losses[0]),
-    }
-    if bits is not None:
-        metrics["norm_bit"] = int(bits[0])
-    return reply(message, metrics, array_record(layout, np.array(trained.params[0])))
-
-
-def evaluate(home: Home, message: Message, context: Context) -> Message:
-    """Score the round's model on the home's validation rows."""
-    del context
-    return _measure(home, message, lambda start: responses.evaluate(home.device, start))
-
-
-def trial(home: Home, message: Message, context: Context) -> Message:
-    """Try to personalise the model."""
-    del context
-    settings = home.plan.personalise
-    return _measure(
-        home,
+    learning = home.device.learning
+    came = read_flat(learning.layout, arrays) if arrays else None
+    asked = wanted(
         message,
-        lambda start: responses.trial(home.device, start, home.personaliser, settings),
+        home.mode,
+        home.participant,
+        start=came,
+        layout=learning.layout,
+        tried=tried_by(home.plan.personalise),
     )
-
-
-def outcome(home: Home, message: Message, context: Context) -> Message:
-    """Personalise the model as the fleet chose, and score all models on the test rows."""
-    del context
-    settings, config = home.plan.personalise, content_of(message)[1]
-    return _measure(
-        home,
+    if asked is None and not question.in_the_clear:
+        raise ManifestError(f"{question.name!r} is answered in a sum alone", reason="mode")
+    start = np.zeros(0, np.float32) if came is None else came
+    how = home.personaliser if question.personal else None
+    given = Given(home.plan, config, learning.task.score, how)
+    columns, params = question.respond(home.device, start, given)
+    if asked is None:
+        record = None if params is None else array_record(learning.layout, np.array(params[0]))
+        return reply(message, row(columns, 0), record)
+    update = None if params is None else params - start
+    return add(
         message,
-        lambda start: responses.outcome(home.device, start, home.personaliser, settings, config),
+        asked,
+        home.participant,
+        home=home.device.homes[0],
+        seed=home.plan.seed,
+        terms=question.terms(columns, update, given),
+        update=update,
     )
 
 
-def query(home: Home, message: Message, context: Context) -> Message:
+def shape(home: Home, message: Message, context: Context) -> Message:
     """Tell the width of the home's inputs and outputs: the plan's, not the home's, secrets."""
     del context
     device = home.device
-    shape = {"features": device.examples.x.shape[1], "outputs": device.learning.task.outputs}
-    return reply(message, {EXAMPLES: 1, **shape})
+    widths = {"features": device.examples.x.shape[1], "outputs": device.learning.task.outputs}
+    return reply(message, {EXAMPLES: 1, **widths})
 
 
-def census(home: Home, message: Message, context: Context) -> Message:
-    """Count the home's examples, by powers of two."""
-    del context
-    summed = _wanted(home, message, None)
-    if summed is None:
-        raise ManifestError("a census is taken in a sum alone", reason="mode")
-    return _add(home, message, summed, contributions.census_terms(home.counts), None)
-
-
-def enrolment(home: Home, message: Message, context: Context) -> Message:
+def enrol(home: Home, message: Message, context: Context) -> Message:
     """Make keys, and tell the public ones."""
-    return context_keys.enrol(message, context, _simulated_name(home, context))
+    return context_keys.enrol(message, context, home.device.homes[0])
 
 
 def directory(home: Home, message: Message, context: Context) -> Message:
     """Take the fleet's directory."""
-    _simulated_name(home, context)
     return context_keys.take_directory(message, context, policy_of(home.plan))
 
 
@@ -167,73 +119,38 @@ def protocol(home: Home, message: Message, context: Context) -> Message:
     return home.participant.answer(message)
 
 
-HANDLERS: Mapping[str, Handler] = {
-    "train": train,
-    "evaluate": evaluate,
-    "evaluate.trial": trial,
-    "evaluate.outcome": outcome,
-    "query": query,
-    "query.census": census,
-    "query.enrol": enrolment,
-    "query.directory": directory,
-    "query.bundle": protocol,
-    "query.help": protocol,
+_PROTOCOL: Mapping[str, Handler] = {
+    SHAPE: shape,
+    BUNDLE: protocol,
+    HELP: protocol,
+    ENROL: enrol,
+    DIRECTORY: directory,
 }
 
 
-def _measure(
-    home: Home, message: Message, ask: Callable[[NDArray[np.float32]], Columns]
-) -> Message:
-    """Answer with what a home measured of the parameters that came."""
-    start = read_flat(home.device.learning.layout, content_of(message)[0])
-    summed = _wanted(home, message, start)
-    columns = ask(start)
-    if summed is None:
-        return reply(message, responses.row(columns, 0))
-    score = home.device.learning.task.score
-    return _add(
-        home,
-        message,
-        summed,
-        contributions.terms_of(message.metadata.message_type, columns, score),
-        None,
-    )
+def handler_of(question: Question) -> Handler:
+    """Return what answers a question, for whoever its row says may ask."""
+
+    def answer(home: Home, message: Message, context: Context) -> Message:
+        if question.asker == "simulation":
+            _check_simulated(context)
+        if isinstance(question, SummedQuestion):
+            return respond(question, home, message)
+        return _PROTOCOL[question.name](home, message, context)
+
+    return answer
 
 
-def _wanted(home: Home, message: Message, start: NDArray[np.float32] | None) -> Wanted | None:
-    return wanted(
-        message,
-        home.mode,
-        home.participant,
-        start=start,
-        layout=home.device.learning.layout,
-        tried=tried_by(home.plan.personalise),
-    )
+def handlers() -> Mapping[str, Handler]:
+    """Return what answers each question that the tables name, by the type of its messages."""
+    return {name: handler_of(question) for name, question in {**SUMMED, **PROTOCOL}.items()}
 
 
-def _add(
-    home: Home,
-    message: Message,
-    summed: Wanted,
-    terms: Terms,
-    update: NDArray[np.float32] | None,
-) -> Message:
-    return add(
-        message,
-        summed,
-        home.participant,
-        home=home.device.homes[0],
-        seed=home.plan.seed,
-        terms=terms,
-        update=update,
-    )
-
-
-def _simulated_name(home: Home, context: Context) -> str:
-    """Return a simulated home's name; a real one does not enrol with whom it meets first.
+def _check_simulated(context: Context) -> None:
+    """Refuse what a simulation alone may ask: a real home does not enrol with whom it meets first.
 
     Raises:
-        DirectoryError: It is a real one.
+        DirectoryError: This is a real one.
     """
     if "partition-id" not in context.node_config:
         raise DirectoryError(
@@ -241,7 +158,6 @@ def _simulated_name(home: Home, context: Context) -> str:
             reason="enrolment",
             hint='set aggregation.mode = "plain" where nothing has to be kept from the server',
         )
-    return home.device.homes[0]
 
 
 def _behind_node(handler: Handler) -> Callable[[Message, Context], Message]:

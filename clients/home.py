@@ -20,6 +20,7 @@ from fedhome.errors import DataError
 from fedhome.learning.build import learning_of
 from fedhome.learning.device import Device
 from fedhome.learning.personalise import Personaliser, personaliser
+from fedhome.learning.tasks import kind_of
 from fedhome.plan.protocol import policy_of
 from fedhome.plan.settings import AggregationMode, Plan
 from fedhome.plugins import load
@@ -150,14 +151,15 @@ def real_home(
     """
     table = read_home(Path(data), home=name, time_zone=plan.data.time_zone or None).table
     target, classes = plan.data.target, plan.task.classes
-    if table.labels.get(target) and plan.task.kind != "regression" and not classes:
+    targets = kind_of(plan.task.kind).targets
+    if table.labels.get(target) and targets != "continuous" and not classes:
         raise DataError(
             f"the target {target!r} is text, and this home sees only its own words for it",
             hint="name all classes of the fleet in the plan: task.classes",
         )
     columns = columns_of([table], plan.data)
     named = with_classes(table, target, classes)
-    data_ = examples(named, plan.data, columns, plan.task.kind)
+    data_ = examples(named, plan.data, columns, targets)
     return Home.of(plan, data_, mode=_mode(plan), participant=participant)
 
 

@@ -18,16 +18,16 @@ from flwr.app import Message
 from numpy.typing import NDArray
 
 from fedhome import secagg
+from fedhome.clients.protocol_questions import BUNDLE
 from fedhome.errors import ManifestError, UpdateError
 from fedhome.flower.messages import blob_reply, content_of, sum_of, words_reply
 from fedhome.plan.settings import AggregationMode, Personalise
 from fedhome.questions import contributions
 from fedhome.questions.contributions import Terms
+from fedhome.questions.table import summed
 from fedhome.secagg.form import Form
 from fedhome.secagg.scalars import Scalar
 from fedhome.wire.layout import Layout
-
-BUNDLE, HELP = "query.bundle", "query.help"
 
 
 class Read(Protocol):
@@ -156,7 +156,7 @@ def wanted(
             reason="mode",
             hint="home and server must run the same plan",
         )
-    scalars = contributions.scalars_of(kind, content_of(message)[1], tried)
+    scalars = summed(kind).scalars(content_of(message)[1], tried)
     if mode == "ideal":
         data = None if told is None else told.get("form")
         if told is None or not isinstance(data, bytes):
@@ -228,7 +228,7 @@ def check_form(form: Form, kind: str, scalars: tuple[Scalar, ...], layout: Layou
     Raises:
         ManifestError: It does.
     """
-    elements = layout.size if kind == contributions.TRAIN else 0
+    elements = layout.size if summed(kind).update else 0
     if form.scalars != scalars or form.elements != elements:
         raise ManifestError(
             f"a sum for {kind!r} was asked for over other numbers than this home adds up",

@@ -21,7 +21,7 @@ from flwr.app import Context
 
 from fedhome import secagg
 from fedhome.clients.agent.announce import join
-from fedhome.clients.agent.worker import reason_of
+from fedhome.clients.failure_reason import reason_of
 from fedhome.clients.home import Home, real_home
 from fedhome.clients.membership.consent import check_consent
 from fedhome.clients.membership.home_folder import CA, UNPACKED, Place

@@ -20,7 +20,7 @@ from fedhome.run.summary import print_summary
 from fedhome.server.daemon.publishing import Publisher
 from fedhome.server.report import write_report
 from fedhome.server.rounds.passing_fleet import enrol
-from fedhome.server.rounds.run_plan import run_plan
+from fedhome.server.rounds.run_plan import log_start, run_plan
 from fedhome.server.rounds.secure_grid import SecureGrid
 from fedhome.wire.layout import Layout
 
@@ -46,7 +46,7 @@ def main(grid: Grid, context: Context) -> None:
     folder.write_plan(plan.to_toml())
     console = Console()
     with EventLog(folder.events_path, on_event=Lines(console)) as log:
-        log.append("run-started", plan=plan.name, seed=plan.seed, data=plan.data.source)
+        log_start(log, plan)
 
         def summing(layout: Layout) -> SecureGrid:
             channel = enrol(grid, plan, timeout_s=_WAIT_S)

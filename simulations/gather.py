@@ -13,11 +13,12 @@ from fedhome.data.homes_folder import read_folder
 from fedhome.data.table import HomeTable
 from fedhome.data.windows import columns_of, examples, with_classes
 from fedhome.errors import DataError, EmptyFleetError, SourceError
-from fedhome.learning.tasks import task_of
+from fedhome.learning.tasks import kind_of, task_of
 from fedhome.plan.settings import SYNTHETIC_HOMES, Plan
 from fedhome.plugins import load
 from fedhome.simulations import datasets
 from fedhome.simulations.homes import generate
+from fedhome.spelling import did_you_mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,16 +77,18 @@ def find(plan: Plan) -> Found:
         FedHomeError: As `gather`.
     """
     tables, excluded, notes = _tables(plan)
-    columns = columns_of(tables, plan.data)
-    classes = tables[0].labels.get(plan.data.target, ())
-    if plan.task.kind == "multi-class":
+    data = plan.data.simulated()
+    columns = columns_of(tables, data)
+    classes = tables[0].labels.get(data.target, ())
+    targets = kind_of(plan.task.kind).targets
+    if targets == "multi-class":
         task_of(plan, classes)  # without names of classes no home can be checked
     homes: list[HomeExamples] = []
     kept: list[HomeTable] = []
     for table in tables:
         try:
-            named = with_classes(table, plan.data.target, plan.task.classes)
-            home = examples(named, plan.data, columns, plan.task.kind)
+            named = with_classes(table, data.target, plan.task.classes)
+            home = examples(named, data, columns, targets)
             home.check_classes(len(plan.task.classes or classes))
             homes.append(home)
             kept.append(named)
@@ -98,13 +101,12 @@ def find(plan: Plan) -> Found:
             hint="docs/data.md describes what a home's data must look like",
         )
     gathered = Gathered(
-        homes=homes, excluded=tuple(excluded), notes=tuple(notes), classes=_padded(plan, classes)
+        homes=homes,
+        excluded=tuple(excluded),
+        notes=tuple(notes),
+        classes=classes if targets == "multi-class" else (),
     )
     return Found(gathered=gathered, tables=tuple(kept), columns=columns)
-
-
-def _padded(plan: Plan, classes: tuple[str, ...]) -> tuple[str, ...]:
-    return classes if plan.task.kind == "multi-class" else ()
 
 
 def _tables(plan: Plan) -> tuple[Sequence[HomeTable], list[tuple[str, str]], list[str]]:
@@ -118,10 +120,11 @@ def _tables(plan: Plan) -> tuple[Sequence[HomeTable], list[tuple[str, str]], lis
     if not folder.exists() and ":" in data.source:
         return _called(plan), [], []
     if not folder.exists():
-        known = ", ".join(["synthetic", *sorted(datasets.CATALOGUE)])
+        known = ["synthetic", *sorted(datasets.CATALOGUE)]
         raise SourceError(
-            f"{data.source!r} is neither a data set nor a folder",
-            hint=f'known data sets: {known}; or name a callable of yours as "module:attribute"',
+            f"{data.source!r} is neither a data set nor a folder{did_you_mean(data.source, known)}",
+            hint=f"known data sets: {', '.join(known)}; or name a callable of yours as "
+            '"module:attribute"',
         )
     read = read_folder(folder, time_zone=data.time_zone or None, target=data.target)
     excluded = [(home.home, home.reason) for home in read.excluded]

@@ -32,11 +32,13 @@ from fedhome.fleet.front_requests import HEALTH
 from fedhome.fleet.owner_folder import DIRECTORY, Fleet
 from fedhome.ops import tls
 from fedhome.ops.processes import Processes
+from fedhome.plan.notes import notes_on
 from fedhome.plan.protocol import check_groups
 from fedhome.plan.settings import Plan
 from fedhome.run.events import Event
 from fedhome.run.folder import RunFolder
 from fedhome.server.daemon.current_run import DONE, FOR_GOOD
+from fedhome.server.daemon.health import SERVICES
 from fedhome.server.daemon.server_folder import Place, Settings
 from fedhome.server.daemon.supervisor import why_failed
 from fedhome.simulations.gather import Found, find
@@ -81,6 +83,8 @@ def up(
         RunError: The run failed, or the server did not come up.
     """
     plan = _with_homes(plan, homes)
+    for text in notes_on(plan):
+        note(f"note: {text}")  # the run's log has it too, before its events are shown
     say("reading the homes' data")
     plan, tables = _resolved(plan, note, told=homes is not None)
     folder = RunFolder.create(out, name=plan.name)
@@ -283,8 +287,10 @@ def prepare(root: Path, plan: Plan, tables: Iterable[HomeTable]) -> tuple[Place,
     shutil.copytree(root / "owner" / SERVER, server.fleet, dirs_exist_ok=True)
     shutil.copyfile(root / "owner" / DIRECTORY, server.fleet / DIRECTORY)
     authorities = (server.tls / tls.CA).read_bytes()
-    # The readings name each home's own zone, which the plan's would replace.
-    plan = plan.change(data={"time_zone": ""})
+    # The readings name each home's own zone, which the plan's would replace; and a home that reads
+    # a file cannot tell that a simulation made it.
+    history_days = plan.data.simulated().history_days
+    plan = plan.change(data={"time_zone": "", "history_days": history_days})
     for place in places:
         place.fill(
             HomeSettings(
@@ -305,8 +311,8 @@ def start(processes: Processes, server: Place, places: Iterable[HomePlace]) -> N
     Raises:
         RunError: The server is not up in time.
     """
-    for name in ("link", "front"):
-        processes.start(name, f"server.{name}", str(server.folder), log=server.logs / f"{name}.log")
+    for name, module in SERVICES.items():
+        processes.start(name, module, str(server.folder), log=server.logs / f"{name}.log")
     for place in places:
         home = place.folder.name
         processes.start(

@@ -16,21 +16,21 @@ from flwr.serverapp import Grid
 from fedhome.errors import PlanError, RunError
 from fedhome.flower.messages import quiet, sums_suffice
 from fedhome.learning.build import learning_of
+from fedhome.learning.check import check_plan
 from fedhome.learning.personalise import personaliser
 from fedhome.plan.protocol import check_groups
 from fedhome.plan.settings import Plan, single_updates
+from fedhome.plugins import look_up
 from fedhome.run.events import Event, EventLog
 from fedhome.run.folder import RunFolder, SavedModel
 from fedhome.run.results import SummaryRow, summary
 from fedhome.server.report import write_report
-from fedhome.server.rounds.run_plan import run_plan
+from fedhome.server.rounds.run_plan import log_start, run_plan
 from fedhome.server.strategies import strategy_of
 from fedhome.simulations.engines.catalogue import ENGINES, World
 from fedhome.simulations.engines.grid import InProcessGrid
 from fedhome.simulations.gather import gather
 from fedhome.simulations.secure.secure_fleet import SecureFleet, summing
-
-_DEFAULT = Path(__file__).parent / "scenarios" / "default.toml"
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def simulate(
     """Run a simulation.
 
     Args:
-        plan: The plan; None for the default scenario: 100 synthetic homes.
+        plan: The plan; None for the defaults: 100 synthetic homes.
         out: Folder of the run; None for the next free ``runs/NAME-1``, ``runs/NAME-2``, ...
         start: Folder of a run whose model this one begins with; None for a new model.
         on_event: Called with every event of the run's log, as it happens.
@@ -87,7 +87,7 @@ def simulate(
     Raises:
         FedHomeError: What went wrong, and what to do about it.
     """
-    plan = plan or Plan.load(_DEFAULT)
+    plan = check_plan(plan or Plan())
     first = None if start is None else RunFolder.open(start).read_model()
     folder = RunFolder.create(out, name=plan.name)
     if first is not None:
@@ -126,13 +126,8 @@ def _run(
     quiet()
     begin = time.perf_counter()
     with EventLog(folder.events_path, on_event=on_event) as log:
-        log.append(
-            "run-resumed" if resumed else "run-started",
-            plan=plan.name,
-            seed=plan.seed,
-            data=plan.data.source,
-            versions={name: version(name) for name in ("fedhome", "flwr", "torch", "numpy")},
-        )
+        versions = {name: version(name) for name in ("fedhome", "flwr", "torch", "numpy")}
+        log_start(log, plan, resumed=resumed, versions=versions)
         world = _world(plan, log, tell_homes=not resumed)
         log.append(
             "fleet-ready",
@@ -145,7 +140,7 @@ def _run(
             rounds=plan.rounds.count,
             score=world.learning.task.score,
         )
-        with closing(world), ENGINES[plan.engine.name](world) as grid:
+        with closing(world), look_up(ENGINES, plan.engine.name, "engine")(world) as grid:
             run_plan(
                 plan,
                 grid=grid if world.mode == "plain" else _summing(world, grid, log),

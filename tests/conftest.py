@@ -7,7 +7,7 @@ import signal
 
 import pytest
 import torch
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from fedhome.flower.messages import quiet
 
@@ -15,8 +15,9 @@ pytest.register_assert_rewrite("helpers")
 
 # No example has a deadline: what takes long on a busy machine is no fault. `make slow` runs the
 # properties on more: helpers/examples.py.
-settings.register_profile("few", parent=settings(), deadline=None, max_examples=25)
-settings.register_profile("many", parent=settings(), deadline=None, max_examples=100)
+_STEADY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("few", parent=_STEADY, max_examples=25)
+settings.register_profile("many", parent=_STEADY, max_examples=100)
 settings.load_profile("few")
 
 

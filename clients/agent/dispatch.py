@@ -9,7 +9,7 @@ from flwr.app import Message, RecordDict
 
 from fedhome import secagg
 from fedhome.clients.agent.work import Work, Worker
-from fedhome.clients.agent.worker import reason_of
+from fedhome.clients.failure_reason import reason_of
 from fedhome.clients.membership.home_folder import Place
 from fedhome.errors import StateError, UpdateError
 from fedhome.fleet.state_file import FileStore

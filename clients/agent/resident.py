@@ -42,7 +42,6 @@ _MOST_FAILURES = 5  # of the server, in a row, until a message is given up
 _GIVEN_UP = frozenset({"over", "answer", "failed"})  # a message is: what it is about is gone
 _MOST_SESSIONS = 5  # a reply is announced so often at most
 _DISK = frozenset({"disk-full", "not-writable"})
-_BROKEN = 2  # Flower's code for an app that failed
 _log = logging.getLogger("fedhome.agent")
 Result = TypeVar("Result")
 
@@ -285,7 +284,7 @@ class Agent:
             return
         message = message_of(kept)
         if message.metadata.dst_node_id == node:
-            answer = failure(message, "the home was restarted", _BROKEN)
+            answer = failure(message, "the home was restarted")
             try:
                 self._send(connection, answer, 0.0)
             except LinkError as error:
@@ -300,7 +299,6 @@ def _refused(message: Message, wanted: tuple[str, ...]) -> Message:
     return failure(
         message,
         f"this home runs {here} and nothing else; the message is for {' '.join(wanted)}",
-        _BROKEN,
     )
 
 

@@ -1,110 +1,32 @@
 """What leaves a home: the text that its people agree to, and what is kept of their agreement.
 
-The text follows from the plan alone. For each question that a server can ask (`KINDS`) it says
-what the answer holds, and of the bounded numbers of a sum (`NUMBERS`) what each of them is; a test
-holds both to what :mod:`fedhome.clients.client_app` and :mod:`fedhome.questions.contributions` do.
+The text follows from the plan and from the questions that a server can ask: each row of
+:mod:`fedhome.questions.table` and :mod:`fedhome.clients.protocol_questions` says what people are
+told of it, and of the bounded numbers of a sum what each of them is.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import textwrap
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
-from typing import NamedTuple
 
 from fedhome.clients.membership.home_folder import PLAN, Place
+from fedhome.clients.protocol_questions import BUNDLE, HELP, PROTOCOL, SHAPE
 from fedhome.errors import RunError
 from fedhome.plan.settings import Plan
+from fedhome.questions.contributions import BINS
+from fedhome.questions.table import SUMMED
 from fedhome.store import disk
 
 CONSENT = "consent.json"
 _WIDTH = 88
-
-NUMBERS: Mapping[str, Mapping[str, str]] = {
-    "query.census": {
-        "examples": "how many examples it has, by powers of two",
-    },
-    "train": {
-        "train_loss": "its error in training",
-        "norm_bit": "whether the change was shortened (with some strategies)",
-        "size": "how large the change is, by powers of two",
-    },
-    "evaluate": {
-        "loss": "the loss of the fleet's model on this home's validation rows",
-        "score": "its score on them",
-    },
-    "evaluate.trial": {
-        "change": "by what factor each of {tried} ways to adapt the model changes the loss on "
-        "this home's validation rows",
-    },
-    "evaluate.outcome": {
-        "chosen": "which model it keeps (one learnt alone, the fleet's, or the fleet's adapted "
-        "to this home)",
-        "baseline": "the score of no learning on its test rows, as one of {bins} steps",
-        "local": "of a model learnt alone",
-        "global": "of the fleet's model, and whether that is better or worse than alone",
-        "personalised": "of the adapted model, and the same",
-    },
-}
-"""What a home adds up, question by question: each bounded number by the stem of its name."""
-
-_BINS = 80
-
-
-class Said(NamedTuple):
-    """What the text says of one question that a server can ask.
-
-    Args:
-        when: When it is asked.
-        secure: What answers it where the plan is secure, besides `NUMBERS`.
-        plain: What answers it where the plan is plain; empty: nothing does.
-    """
-
-    when: str
-    secure: str = ""
-    plain: str = ""
-
-
-KINDS: Mapping[str, Said] = {
-    "train": Said(
-        "in a round of training",
-        "how the home would change the model ({update}), and the number of its training "
-        "examples, by which that is weighted ({most:,} at most)",
-        "the model as the home has trained it ({update}), the number of its training examples "
-        "({most:,} at most), its error in training, and whether the change was shortened",
-    ),
-    "evaluate": Said(
-        "when the fleet's model is tested",
-        "the number of its validation examples, by which the rest is weighted",
-        "the loss and the score of the model on this home's validation rows, and their number",
-    ),
-    "evaluate.trial": Said(
-        "when the fleet learns how to adapt its model",
-        plain="by what factor each of {tried} ways to adapt the model changes the loss on this "
-        "home's validation rows",
-    ),
-    "evaluate.outcome": Said(
-        "at the end",
-        plain="which model it keeps, the loss and all measures of each on its test rows, and its "
-        "numbers of training, validation and test examples",
-    ),
-    "query.census": Said("at the beginning"),
-    "query": Said(
-        "before the first round",
-        "how many inputs and outputs its model has",
-        "how many inputs and outputs its model has",
-    ),
-    "query.bundle": Said("ahead of a sum", "one-time keys", "one-time keys"),
-    "query.help": Said("to open a sum", "a member's help", "a member's help"),
-    # A simulated home answers these; a real one takes its fleet's keys from its owner alone.
-    "query.enrol": Said("never"),
-    "query.directory": Said("never"),
-}
-"""What the text says of every question that :data:`fedhome.clients.client_app.HANDLERS` knows."""
+_ROUNDING = 1e-9  # 1 / 0.1 is no whole number in binary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +57,7 @@ def consent_text(asked: Asked) -> str:
         "update": size,
         "most": _most_weight(plan),
         "tried": len(plan.personalise.rates) * (1 + plan.personalise.epochs),
-        "bins": _BINS,
+        "bins": BINS,
     }
     head = [
         ("home", asked.home),
@@ -153,9 +75,8 @@ def consent_text(asked: Asked) -> str:
         *(_plain_kinds(values) if plain else _summed_kinds(values)),
         _listed("Of this home alone, readable for the server:", _open(asked.home, plain=plain)),
         _listed("For the secret sums of the fleet:", _protocol()),
-        *([] if plain else [_listed("What the server learns:", _learnt(plan))]),
-        *([] if plain else [_listed("What that rests on:", _assumed(plan))]),
-        _listed("What never leaves:", _kept()),
+        *([] if plain else _server_learns(plan)),
+        _listed("What is in no message:", _kept(plain=plain)),
         _listed("And:", _besides()),
     ]
     return "\n\n".join(parts) + "\n"
@@ -177,10 +98,10 @@ Agree only if whoever runs the server may know them."""
 
 def _summed_kinds(values: Mapping[str, object]) -> list[str]:
     lines = []
-    for kind, numbers in NUMBERS.items():
-        said = KINDS[kind]
-        words = [said.secure, *numbers.values()] if said.secure else list(numbers.values())
-        lines.append(f"{said.when}: {'; '.join(words)}.".format(**values))
+    for row in SUMMED.values():
+        told = row.consent
+        words = [told.secure, *told.numbers.values()] if told.secure else told.numbers.values()
+        lines.append(f"{told.when}: {'; '.join(words)}.".format(**values))
     return [
         _listed(
             "In sums only, each number hidden under masks that cancel in the sum over many homes:",
@@ -191,15 +112,15 @@ def _summed_kinds(values: Mapping[str, object]) -> list[str]:
 
 def _plain_kinds(values: Mapping[str, object]) -> list[str]:
     lines = [
-        f"{said.when}: {said.plain}.".format(**values)
-        for kind, said in KINDS.items()
-        if said.plain and kind in NUMBERS
+        f"{row.consent.when}: {row.consent.plain}.".format(**values)
+        for row in SUMMED.values()
+        if row.consent.plain
     ]
     return [_listed("Readable, as this home's own:", lines)]
 
 
 def _open(home: str, *, plain: bool) -> list[str]:
-    model = KINDS["query"]
+    model = PROTOCOL[SHAPE].consent
     took_part = "which rounds it takes part in" if plain else "which sums it takes part in"
     return [
         (
@@ -212,7 +133,7 @@ def _open(home: str, *, plain: bool) -> list[str]:
             f"{took_part}, and of each answer the size and how many seconds it took."
         ),
         f"{model.when}: {model.plain if plain else model.secure}.",
-        "where it cannot answer: one sentence that says why, with nothing of the readings in it.",
+        "where it cannot answer: one sentence that says why. It quotes no reading.",
         "if it leaves the fleet: that it does.",
     ]
 
@@ -220,16 +141,28 @@ def _open(home: str, *, plain: bool) -> list[str]:
 def _protocol() -> list[str]:
     return [
         (
-            f"{KINDS['query.bundle'].when}: one-time public keys, and their secrets in pieces, "
+            f"{PROTOCOL[BUNDLE].consent.when}: one-time public keys, and their secrets in pieces, "
             "each sealed for one member of the fleet's committee; the server cannot open them. To "
             "open a sum, members open one secret of each home: of its mask if it is in the sum, of "
             "its key if it vanished, never both."
         ),
         (
-            f"{KINDS['query.help'].when}, if the fleet's directory makes this home a member of the "
-            "committee: its vote on who is in the sum, and its pieces of other homes' one-time "
+            f"{PROTOCOL[HELP].consent.when}, if the fleet's directory makes this home a member of "
+            "the committee: its vote on who is in the sum, and its pieces of other homes' one-time "
             "secrets. They say nothing of this home."
         ),
+    ]
+
+
+def _server_learns(plan: Plan) -> list[str]:
+    return [
+        _listed("What a server learns that keeps to the rules:", _learnt(plan)),
+        _listed(
+            "What a server that breaks the rules can learn today, and no home would refuse:",
+            _cheated(),
+        ),
+        _filled("Agree only if you trust whoever runs the server to keep to the rules."),
+        _listed("The sums hide this home only if, besides:", _assumed(plan)),
     ]
 
 
@@ -239,7 +172,7 @@ def _learnt(plan: Plan) -> list[str]:
     return [
         (
             f"{sums} over at least {settings.min_cohort} homes; this home takes part in no smaller "
-            "one. It learns no update, weight, loss or score of this home by itself."
+            "one."
         ),
         (
             "the fleet's model, which is made of these sums; all homes and the fleet's owner can "
@@ -247,18 +180,35 @@ def _learnt(plan: Plan) -> list[str]:
         ),
         (
             "a sum still says something of the homes in it, and two sums over the same homes but "
-            "one differ by that one. Homes add no noise against this."
+            "one differ by that one. Homes add no noise against this. From many sums over changing "
+            "sets of homes, the number of this home's examples can be worked out, and over many "
+            "rounds roughly how it changes the model."
+        ),
+        "where a sum is over few homes, the steps in which their scores lie, without their names.",
+    ]
+
+
+def _cheated() -> list[str]:
+    return [
+        (
+            "this home's own update, loss and scores: by telling the other homes to send nothing "
+            "of theirs, by asking the same question again without this home, or by adding homes "
+            "up in other groups than the plan's."
+        ),
+        (
+            "something of the readings, such as the greatest of a column: by models made so that "
+            "this home fails to answer if a reading is above a bound."
+        ),
+        (
+            "what this home sent in the past, if whoever recorded it gets hold of this home's "
+            "keys, or of those of enough members, also much later."
         ),
     ]
 
 
 def _assumed(plan: Plan) -> list[str]:
-    share = f"{100 * plan.aggregation.corrupt:.3g} %"
     return [
-        (
-            f"at most {share} of the fleet's homes (rounded down) work for whoever attacks. If all "
-            "others in a sum did, they could take their own parts off it."
-        ),
+        _tolerated(plan.aggregation.corrupt),
         (
             "the fleet's owner lists real homes only, and keeps the key that signs the list away "
             "from the server."
@@ -267,9 +217,25 @@ def _assumed(plan: Plan) -> list[str]:
     ]
 
 
-def _kept() -> list[str]:
+def _tolerated(corrupt: float) -> str:
+    """Return how many of a fleet's homes may work for an attacker."""
+    if corrupt == 0:
+        return "none of the fleet's homes works for whoever attacks."
+    least = math.ceil(1 / corrupt - _ROUNDING)
+    return (
+        f"at most {100 * corrupt:.3g} % of the fleet's homes (rounded down: none in a fleet of "
+        f"fewer than {least}) work for whoever attacks. If all others in a sum did, they could "
+        "take their own parts off it."
+    )
+
+
+def _kept(*, plain: bool) -> list[str]:
+    follows = "from an update" if plain else "by a server that breaks the rules"
     return [
-        "the readings: no row, no value, no time of any, nor where they lie.",
+        (
+            "the readings: no row, no value, no time of any, nor where they lie. What can be "
+            f"worked out {follows} is said above."
+        ),
         "the model that this home adapts to itself.",
         "the secret keys that tell who this home is.",
     ]

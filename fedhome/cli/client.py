@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fedhome.cli import ages
 from fedhome.cli.service import KindOption, OutOption, UserOption, print_written
 from fedhome.errors import FedHomeError, StateError
 from fedhome.fleet.invites import when
@@ -27,7 +28,6 @@ app = typer.Typer(no_args_is_help=True)
 
 _DIGITS = 12  # of a hash, as it is shown
 _NAMED = 12  # columns that are named
-_MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
 _Home = Annotated[
     Path, typer.Argument(help="The home's folder.", metavar="[DIR]", show_default="here")
 ]
@@ -132,7 +132,8 @@ def status(folder: _Home = Path()) -> None:
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     consent = Consent.of(place)
-    state, agent = _state(place)
+    now_s = ages.now()
+    state, agent = _state(place, now_s)
     there = "" if Path(settings.data).exists() else "  [bold red]not there[/]"
     told = place.status
     for name, value in (
@@ -140,7 +141,7 @@ def status(folder: _Home = Path()) -> None:
         ("agent", agent),
         ("server", escape(settings.server)),
         ("data", escape(settings.data) + there),
-        ("last answer", _last(place)),
+        ("last answer", _last(place, now_s)),
         ("epoch", str(told.epoch) if told and told.epoch else "no directory yet"),
         ("model", _model(place)),
         ("consent", _consent(place, consent)),
@@ -303,7 +304,7 @@ def _looked(joining: Joining) -> Table:
     return table
 
 
-def _state(place: Place) -> tuple[str, str]:
+def _state(place: Place, now_s: float) -> tuple[str, str]:
     """Return what the home does, and whether its agent runs."""
     from fedhome.clients.membership.join import runs  # noqa: PLC0415
 
@@ -318,14 +319,15 @@ def _state(place: Place) -> tuple[str, str]:
     if told is None:
         return "starting", agent
     detail = f": {escape(told.detail)}" if told.detail else ""
-    return f"{told.state}{detail}, as of {_ago(told.time)}", agent
+    return f"{told.state}{detail}, as of {ages.ago(told.time, now_s)}", agent
 
 
-def _last(place: Place) -> str:
+def _last(place: Place, now_s: float) -> str:
     told = place.status
     if told is None or not told.last_time:
         return "none yet"
-    return f"{escape(told.last)}, {_ago(told.last_time)}; {told.answered:,} since it was started"
+    last = f"{escape(told.last)}, {ages.ago(told.last_time, now_s)}"
+    return f"{last}; {told.answered:,} since it was started"
 
 
 def _model(place: Place) -> str:
@@ -353,14 +355,6 @@ def _consent(place: Place, consent: Consent | None) -> str:
     except FedHomeError:
         return "[bold red]to another plan than the one in the folder[/]"
     return f"to plan {consent.plan[:_DIGITS]} on {when(consent.time)}"
-
-
-def _ago(then: float) -> str:
-    seconds = max(0.0, time.time() - then)
-    for size, name in ((_DAY_S, "days"), (_HOUR_S, "hours"), (_MINUTE_S, "minutes")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {name} ago"
-    return f"{seconds:.0f} s ago"
 
 
 def _say(console: Console, text: str) -> None:

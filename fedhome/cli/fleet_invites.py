@@ -14,6 +14,7 @@ from fedhome.errors import PlanError, StateError
 from fedhome.fleet.entries import check_name
 from fedhome.fleet.invites import ENDING, when
 from fedhome.fleet.owner_folder import PLAN, Fleet
+from fedhome.learning.check import check_plan
 from fedhome.plan.settings import Plan
 from fedhome.store import disk
 
@@ -101,7 +102,7 @@ def invite(  # noqa: PLR0917 - typer gives them by name
 def _checked(plan: Plan) -> Plan:
     if plan.aggregation.mode == "ideal":
         raise PlanError(['aggregation.mode: "ideal" sums are for simulations alone'])
-    return plan
+    return check_plan(plan)
 
 
 def _remember(folder: Path, plan: Plan) -> bool:

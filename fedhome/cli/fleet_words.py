@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fedhome.cli.scenarios import named_plan
 from fedhome.errors import StateError
 from fedhome.fleet.cards import Card
 from fedhome.fleet.issued_directory import Issued
@@ -107,12 +108,10 @@ def plan_of(folder: Path, given: str | None = None) -> Plan:
     Raises:
         PlanError: It does not hold, or there is none.
     """
-    from fedhome.cli.simulate import find_plan  # noqa: PLC0415 - avoids a circle
-
     kept = folder / PLAN
     if given is None and kept.exists():
         return Plan.load(kept)
-    return Plan.load(find_plan(given or "default"))
+    return named_plan(given)
 
 
 def card_of(folder: Path, given: Path | None) -> Card | None:

@@ -2,70 +2,65 @@
 
 from __future__ import annotations
 
+import json
+import textwrap
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 from pydantic import BaseModel
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 
+from fedhome.cli.scenarios import named_plan
+from fedhome.plan.notes import notes_on
 from fedhome.plan.protocol import lines
 from fedhome.plan.settings import SYNTHETIC_HOMES, Plan
 
 app = typer.Typer(no_args_is_help=True)
 
+_TABLE_WIDTH = 72
+"""Columns of a screen below which a table would cut its words to pieces."""
+_COMMENT_WIDTH = 78
+
+_Named = Annotated[
+    str | None,
+    typer.Argument(
+        help="A plan (TOML) or a scenario.", metavar="PLAN", show_default="the defaults"
+    ),
+]
+
 
 @app.command()
 def explain(
-    plan: Annotated[
-        str | None, typer.Argument(help="A plan (TOML) or a scenario.", metavar="PLAN")
-    ] = None,
+    plan: _Named = None,
     homes: Annotated[
         int | None, typer.Option(help="Homes that secure sums are explained for.")
     ] = None,
 ) -> None:
     """Show every setting, and what secure aggregation derives from them, with its bounds."""
-    from fedhome.cli.simulate import find_plan  # noqa: PLC0415 - avoids a circle
-
-    resolved = Plan.load(find_plan(plan)) if plan else Plan()
-    table = Table(show_edge=False, header_style="bold")
-    for name in ("setting", "value", "meaning"):
-        table.add_column(name, overflow="fold")
-    for name, value, default, meaning in settings(resolved, Plan()):
-        shown = escape(_text(value))
-        changed = f"[bold]{shown}[/] [dim](default {escape(_text(default))})[/]"
-        table.add_row(name, shown if value == default else changed, escape(meaning))
-    console = Console()
-    console.print(table)
+    resolved, console = named_plan(plan), Console()
+    rows = settings(resolved, Plan())
+    if console.width < _TABLE_WIDTH:
+        _print_list(console, rows)
+    else:
+        console.print(_table(rows))
     count = homes or resolved.data.homes or SYNTHETIC_HOMES
-    mode = resolved.aggregation_mode(count)
-    if mode == "plain":
-        return
-    derived = Table(
-        show_edge=False,
-        header_style="bold",
-        title=f"secure sums over {count} homes ({mode} in a simulation)",
-        title_justify="left",
-    )
-    for name in ("parameter", "value, and why"):
-        derived.add_column(name, overflow="fold")
-    for name, meaning in lines(resolved, count):
-        derived.add_row(name, escape(meaning))
-    console.print()
-    console.print(derived)
+    if resolved.aggregation_mode(count) != "plain":
+        console.print()
+        console.print(_derived(resolved, count))
+    for note in notes_on(resolved):
+        console.print(f"\nnote: {escape(note)}", highlight=False)
 
 
 @app.command()
-def show(
-    plan: Annotated[
-        str | None, typer.Argument(help="A plan (TOML) or a scenario.", metavar="PLAN")
-    ] = None,
-) -> None:
+def show(plan: _Named = None) -> None:
     """Print the whole plan as TOML, to begin one of your own from."""
-    from fedhome.cli.simulate import find_plan  # noqa: PLC0415 - avoids a circle
-
-    typer.echo((Plan.load(find_plan(plan)) if plan else Plan()).to_toml(), nl=False)
+    resolved = named_plan(plan)
+    unset = [name for name, value, _, _ in settings(resolved, resolved) if value is None]
+    typer.echo(_comment(unset) + resolved.to_toml(), nl=False)
 
 
 def settings(
@@ -82,7 +77,64 @@ def settings(
     return rows
 
 
+def _comment(unset: list[str]) -> str:
+    """Return what TOML has no word for, as its comment."""
+    if not unset:
+        return ""
+    told = (
+        f"Unset, and so not below: {', '.join(unset)}. `fedhome plan explain` tells what follows."
+    )
+    width = min(Console().width, _COMMENT_WIDTH) - 2
+    wrapped = textwrap.wrap(told, width, break_long_words=False, break_on_hyphens=False)
+    return "".join(f"# {line}\n" for line in wrapped)
+
+
+def _table(rows: list[tuple[str, Any, Any, str]]) -> Table:
+    table = Table(show_edge=False, header_style="bold")
+    for name in ("setting", "value", "meaning"):
+        table.add_column(name, overflow="fold")
+    for name, value, default, meaning in rows:
+        table.add_row(name, _shown(value, default), escape(meaning))
+    return table
+
+
+def _derived(plan: Plan, homes: int) -> Table:
+    table = Table(
+        show_edge=False,
+        header_style="bold",
+        title=f"secure sums over {homes} homes ({plan.aggregation_mode(homes)} in a simulation)",
+        title_justify="left",
+    )
+    for name in ("parameter", "value, and why"):
+        table.add_column(name, overflow="fold")
+    for name, meaning in lines(plan, homes):
+        table.add_row(name, escape(meaning))
+    return table
+
+
+def _print_list(console: Console, rows: list[tuple[str, Any, Any, str]]) -> None:
+    for name, value, default, meaning in rows:
+        console.print(f"[bold]{name}[/] = {_shown(value, default)}", highlight=False)
+        console.print(Padding(escape(meaning), (0, 0, 0, 4)), highlight=False)
+
+
+def _shown(value: Any, default: Any) -> str:
+    shown = escape(_text(value))
+    if value == default:
+        return shown
+    return f"[bold]{shown}[/] [dim](default {escape(_text(default))})[/]"
+
+
 def _text(value: Any) -> str:
-    if isinstance(value, tuple):
-        return "[" + ", ".join(_text(item) for item in value) + "]"
-    return "unset" if value is None else str(value)
+    """Return a value as ``--set`` and TOML take it."""
+    match value:
+        case None:
+            return "unset"
+        case bool() | str():
+            return json.dumps(value, ensure_ascii=False)
+        case tuple() | list():
+            return f"[{', '.join(map(_text, value))}]"
+        case Mapping():
+            return f"{{{', '.join(f'{name} = {_text(item)}' for name, item in value.items())}}}"
+        case _:
+            return str(value)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import typer
 from rich.console import Console
@@ -34,27 +34,41 @@ def print_written(
         user: Whether a unit is one of the user's own.
     """
     lines = [f"wrote {path}" for path in paths]
-    lines += ["", "next:", *(f"  {line}" for line in _next(kind, paths, user=user))]
+    lines += ["", "next:", *(f"  {line}" for line in _NEXT[kind](paths, user=user))]
     for line in lines:
         console.print(escape(line), highlight=False, soft_wrap=True)
 
 
-def _next(kind: Kind, paths: Sequence[Path], *, user: bool) -> list[str]:
+def _unit(paths: Sequence[Path], *, user: bool) -> list[str]:
     path = paths[0]
-    if kind == "systemd" and user:
+    if user:
         return [
             f"mkdir -p ~/.config/systemd/user && cp {path} ~/.config/systemd/user/",
             "systemctl --user daemon-reload",
             f"systemctl --user enable --now {path.name}",
             "loginctl enable-linger     # so that it runs while nobody is logged in",
         ]
-    if kind == "systemd":
-        return [
-            f"sudo cp {path} /etc/systemd/system/",
-            "sudo systemctl daemon-reload",
-            f"sudo systemctl enable --now {path.name}",
-            f"journalctl -fu {path.stem}     # what it says",
-        ]
-    if kind == "compose":
-        return [f"docker compose -f {paths[-1]} up -d --build"]
-    return [f"docker build -t fedhome -f {path} {path.parent}"]
+    return [
+        f"sudo cp {path} /etc/systemd/system/",
+        "sudo systemctl daemon-reload",
+        f"sudo systemctl enable --now {path.name}",
+        f"journalctl -fu {path.stem}     # what it says",
+    ]
+
+
+def _compose(paths: Sequence[Path], *, user: bool) -> list[str]:
+    del user
+    return [f"docker compose -f {paths[-1]} up -d --build"]
+
+
+def _container(paths: Sequence[Path], *, user: bool) -> list[str]:
+    del user
+    return [f"docker build -t fedhome -f {paths[0]} {paths[0].parent}"]
+
+
+class _Next(Protocol):
+    def __call__(self, paths: Sequence[Path], *, user: bool) -> list[str]:
+        """Return what is typed next."""
+
+
+_NEXT: Mapping[Kind, _Next] = {"systemd": _unit, "compose": _compose, "container": _container}

@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-import fedhome.simulations
+from fedhome.cli.scenarios import named_table
 from fedhome.errors import PlanError
-from fedhome.plan.overrides import merge, parse_set, read_toml
+from fedhome.learning.check import check_plan
+from fedhome.plan.overrides import merge, parse_set
 from fedhome.plan.settings import Plan
 from fedhome.run.progress import progress_on
 from fedhome.run.summary import print_summary
@@ -90,31 +91,13 @@ def resolve(plan: str | None, data: str | None, sets: list[str]) -> Plan:
         table = {"name": _as_name(name), "data": {"source": data}}
         for setting in CATALOGUE[data].train if data in CATALOGUE else ():
             merge(table, parse_set(setting))
-    if plan is not None or data is None:
-        merge(table, read_toml(find_plan(plan or "default")))
+    merge(table, named_table(plan))
     if data is not None:
         merge(table, {"data": {"source": data}})
     for setting in sets:
         merge(table, parse_set(setting))
-    return Plan.parse(table, where=plan or "the plan")
-
-
-def find_plan(name: str) -> Path:
-    """Return the file of a plan: a path, or the name of a scenario that comes along.
-
-    Raises:
-        PlanError: There is neither.
-    """
-    path = Path(name)
-    folder = Path(fedhome.simulations.__file__).parent / "scenarios"
-    if path.is_file():
-        return path
-    if (folder / f"{name}.toml").is_file():
-        return folder / f"{name}.toml"
-    known = ", ".join(sorted(file.stem for file in folder.glob("*.toml")))
-    raise PlanError(
-        ["there is no such file or scenario"], where=name, hint=f"the scenarios are: {known}"
-    )
+    where = plan or "the plan"
+    return check_plan(Plan.parse(table, where=where), where=where)
 
 
 def _as_name(text: str) -> str:

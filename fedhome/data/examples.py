@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from fedhome.errors import DataError
 
 Part = Literal["train", "validation", "test", "train+validation"]
+Targets = Literal["continuous", "binary", "multi-class"]
+"""How targets are encoded: as numbers, as 0 and 1, or as numbers of classes from 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +22,7 @@ class HomeExamples:
     Args:
         home: The home's name.
         x: Inputs, float32 ``[rows, features]``.
-        y: Targets: float32 ``[rows, 1]`` (regression, binary) or int64 ``[rows]`` (the
+        y: Targets: float32 ``[rows, 1]`` (continuous, binary) or int64 ``[rows]`` (the
             index of the class).
         naive: What a forecast without learning says, in the unit of ``y``: persistence
             for a series, else the training mean or the commonest class; ``[rows]``.

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from fedhome.data.examples import HomeExamples
+from fedhome.data.examples import HomeExamples, Targets
 from fedhome.data.table import HomeTable
 from fedhome.errors import DataError
 from fedhome.plan.settings import Data
+from fedhome.plugins import look_up
+from fedhome.spelling import did_you_mean
 
 _HOUR_S = 3600
 _DAY_S = 86_400
@@ -44,14 +47,22 @@ def columns_of(tables: Sequence[HomeTable], data: Data) -> tuple[str, ...]:
     """Return the input columns of a fleet: those that the plan names, or all that homes share.
 
     Raises:
-        DataError: The target is in no home.
+        DataError: The target is not in every home, or a feature in none.
     """
     shared = set(tables[0].columns).intersection(*(table.columns for table in tables[1:]))
+    told = f"shared columns are: {', '.join(sorted(shared)) or 'none'}"
     if data.target not in shared:
+        meant = did_you_mean(data.target, sorted(shared))
         raise DataError(
-            f"the target {data.target!r} is not a column of every home; "
-            f"shared columns are: {', '.join(sorted(shared)) or 'none'}",
+            f"the target {data.target!r} is not a column of every home{meant} ({told})",
             hint="set data.target to one of them: --set data.target=NAME",
+        )
+    anywhere = shared.union(*(table.columns for table in tables))
+    if unknown := [name for name in data.features if name not in anywhere]:
+        faults = [f"no home has {name!r}{did_you_mean(name, sorted(anywhere))}" for name in unknown]
+        raise DataError(
+            f"data.features: {'; '.join(faults)} ({told})",
+            hint="name columns in data.features that homes have; without it, all shared ones count",
         )
     if data.features:
         return data.features
@@ -104,8 +115,9 @@ def windows(table: HomeTable, data: Data, columns: Sequence[str]) -> Windows:
         DataError: A column is missing, or a series whose times lie on no regular grid.
     """
     if missing := [name for name in (*columns, data.target) if name not in table.columns]:
+        meant = did_you_mean(missing[0], table.columns) if len(missing) == 1 else ""
         raise DataError(
-            f"home {table.home!r} lacks the column {', '.join(missing)}",
+            f"home {table.home!r} lacks the column {', '.join(missing)}{meant}",
             hint="leave the home out, or name the shared columns in data.features",
         )
     if data.horizon == 0:
@@ -134,7 +146,9 @@ def windows(table: HomeTable, data: Data, columns: Sequence[str]) -> Windows:
     )
 
 
-def examples(table: HomeTable, data: Data, columns: Sequence[str], kind: str) -> HomeExamples:
+def examples(
+    table: HomeTable, data: Data, columns: Sequence[str], targets: Targets
+) -> HomeExamples:
     """Cut, split and scale a home's table.
 
     Scales come from the training part alone, so that nothing of the test leaks.
@@ -143,10 +157,11 @@ def examples(table: HomeTable, data: Data, columns: Sequence[str], kind: str) ->
         table: The home's readings.
         data: The plan's settings for data.
         columns: Input columns, as of :func:`columns_of`.
-        kind: The task's kind.
+        targets: How the task's targets are encoded.
 
     Raises:
-        DataError: Too few rows, or a target that never changes.
+        DataError: Too few rows, a target that never changes, or numbers that are no classes.
+        PluginError: No such encoding of targets.
     """
     cut = windows(table, data, columns)
     parts = _split(cut, data)
@@ -169,44 +184,77 @@ def examples(table: HomeTable, data: Data, columns: Sequence[str], kind: str) ->
         x = (x - x[train].mean(axis=0)) / np.where(spread > _FLAT, spread, 1.0)
     sizes = (len(parts[0]), len(parts[1]), len(parts[2]))
     inputs = np.ascontiguousarray(x, np.float32)
-    if kind != "regression":
-        return _labelled(table.home, inputs, y, sizes, kind=kind)
+    encode = look_up(_ENCODE, targets, "encoding of targets")
+    return encode(_Rows(table.home, inputs, y, naive, sizes), data)
+
+
+class _Rows(NamedTuple):
+    """A home's rows, part after part: inputs as they are learnt from, targets as they came."""
+
+    home: str
+    x: NDArray[np.float32]
+    y: NDArray[np.float64]
+    naive: NDArray[np.float64]
+    counts: tuple[int, int, int]
+
+
+def _continuous(rows: _Rows, data: Data) -> HomeExamples:
+    y, naive, train = rows.y, rows.naive, slice(0, rows.counts[0])
     unit, middle = 1.0, 0.0
     if data.scale == "home":
         unit, middle = float(y[train].std()), float(y[train].mean())
     if data.horizon == 0:
         naive = np.full(len(y), y[train].mean())
     return HomeExamples(
-        home=table.home,
-        x=inputs,
+        home=rows.home,
+        x=rows.x,
         y=((y - middle) / unit).astype(np.float32)[:, None],
         naive=((naive - middle) / unit).astype(np.float32),
-        counts=sizes,
+        counts=rows.counts,
         unit=unit,
     )
 
 
-def _labelled(
-    home: str,
-    x: NDArray[np.float32],
-    y: NDArray[np.float64],
-    counts: tuple[int, int, int],
-    *,
-    kind: str,
-) -> HomeExamples:
-    labels = y.astype(np.int64)
-    if bool((labels != y).any()) or labels.min() < 0 or (kind == "binary" and labels.max() > 1):
+def _binary(rows: _Rows, data: Data) -> HomeExamples:
+    del data
+    labels = _labels(rows, "binary", most=1)
+    return _labelled(rows, labels, labels.astype(np.float32)[:, None])
+
+
+def _multi_class(rows: _Rows, data: Data) -> HomeExamples:
+    del data
+    labels = _labels(rows, "multi-class", most=None)
+    return _labelled(rows, labels, labels)
+
+
+_ENCODE: Mapping[str, Callable[[_Rows, Data], HomeExamples]] = {
+    "continuous": _continuous,
+    "binary": _binary,
+    "multi-class": _multi_class,
+}
+
+
+def _labels(rows: _Rows, targets: Targets, *, most: int | None) -> NDArray[np.int64]:
+    labels = rows.y.astype(np.int64)
+    above = most is not None and labels.max() > most
+    if bool((labels != rows.y).any()) or labels.min() < 0 or above:
         raise DataError(
-            f"home {home!r}: its target is no {kind} class",
+            f"home {rows.home!r}: its target is no {targets} class",
             hint="classes are 0 and 1, or 0, 1, 2, … or text; or set task.kind = 'regression'",
         )
-    common = float(np.bincount(labels[: counts[0]]).argmax())
+    return labels
+
+
+def _labelled(
+    rows: _Rows, labels: NDArray[np.int64], y: NDArray[np.float32] | NDArray[np.int64]
+) -> HomeExamples:
+    common = float(np.bincount(labels[: rows.counts[0]]).argmax())
     return HomeExamples(
-        home=home,
-        x=x,
-        y=labels if kind == "multi-class" else labels.astype(np.float32)[:, None],
+        home=rows.home,
+        x=rows.x,
+        y=y,
         naive=np.full(len(labels), common, np.float32),
-        counts=counts,
+        counts=rows.counts,
     )
 
 

@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 import httpx
-from flwr.app import Message
+from flwr.app import Message, Metadata
 from flwr.app.message.message import remove_content_from_message
-from flwr.app.metadata import Metadata
 from flwr.common.serde import message_from_proto, message_to_proto, run_from_proto
 from flwr.proto.fleet_pb2 import (
     ActivateNodeRequest,
@@ -51,6 +50,7 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 from google.protobuf.wrappers_pb2 import BytesValue
 
 from fedhome.errors import LinkError
+from fedhome.flower.messages import identify
 from fedhome.flower.node_key import NodeKey, Signing
 from fedhome.wire.exchange import (
     ANSWER,
@@ -234,7 +234,7 @@ class FleetConnection:
             message = inflate_object_from_contents(name, contents)
             if not isinstance(message, Message):
                 raise TypeError
-        message.metadata.__dict__["_message_id"] = name
+        identify(message, name)
         return message
 
     def announce(self, answer: Message, seconds: float) -> Sending:
@@ -245,7 +245,7 @@ class FleetConnection:
             seconds: How long it took to find.
         """
         with no_object_id_recompute():
-            answer.metadata.__dict__["_message_id"] = answer.object_id
+            identify(answer, answer.object_id)
             push = PushMessagesRequest(
                 node=self._node,
                 messages_list=[message_to_proto(remove_content_from_message(answer))],

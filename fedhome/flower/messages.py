@@ -1,4 +1,4 @@
-"""The one file that touches Flower's non-public names, and what our messages hold."""
+"""What our messages hold, and what the rest of the house needs of Flower's non-public names."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
@@ -19,27 +19,32 @@ from flwr.app import (
     ConfigRecord,
     Error,
     Message,
+    Metadata,
     MetricRecord,
     RecordDict,
 )
-from flwr.app.metadata import Metadata
 from flwr.common.constant import ErrorCode
 from flwr.serverapp import strategy as flower_strategies
-from flwr.supercore.run import Run
+from flwr.serverapp.strategy.strategy_utils import aggregate_metricrecords
+from flwr.supercore.run import Run as _Run
 from flwr.supercore.task_identity import TaskIdentity
 from numpy.typing import NDArray
 
 from fedhome.errors import UpdateError
+from fedhome.wire import names
 from fedhome.wire.layout import Layout
 
 if TYPE_CHECKING:
     from flwr.serverapp.strategy import Strategy
 
+EXAMPLES = names.EXAMPLES
 ARRAYS, CONFIG, METRICS, SUM = "arrays", "config", "metrics", "sum"
-EXAMPLES = "num-examples"
 _IN_ONE_PIECE = 4 << 20  # bytes of a reply; more go as arrays, which Flower sends in pieces
 SERVER_NODE = 1
 APP_RAISED = ErrorCode.CLIENT_APP_RAISED_EXCEPTION
+AWAY = ErrorCode.NODE_UNAVAILABLE  # the code for a node that is not there
+LOST = ErrorCode.MESSAGE_UNAVAILABLE  # for a reply whose content did not come
+Run: TypeAlias = _Run
 
 _FedAvg = flower_strategies.FedAvg
 _ON_SUMS: tuple[type[Strategy], ...] = (
@@ -219,7 +224,7 @@ def take_identity(run_id: int) -> None:
 
 def empty_run(run_id: int) -> Run:
     """Return Flower's description of a run that only we know of."""
-    return Run.create_empty(run_id)
+    return _Run.create_empty(run_id)
 
 
 @contextmanager
@@ -265,9 +270,19 @@ def stamp(messages: Iterable[Message], first: int) -> list[str]:
     names = []
     for place, message in enumerate(messages):
         name = f"{first + place}"
-        message.metadata.__dict__["_message_id"] = name
+        identify(message, name)
         names.append(name)
     return names
+
+
+def identify(message: Message, name: str) -> None:
+    """Give a message its identifier, which Flower lets nobody set."""
+    message.metadata.__dict__["_message_id"] = name
+
+
+def reattribute(answer: Message, *, node: int, reply_to: str) -> None:
+    """Let a reply be another node's, and answer another message."""
+    answer.metadata.__dict__.update(_src_node_id=node, _reply_to_message_id=reply_to)
 
 
 def sums_suffice(strategy: Strategy) -> bool:
@@ -284,10 +299,7 @@ def sums_suffice(strategy: Strategy) -> bool:
     if not isinstance(strategy, _FedAvg):
         return False
     own = (strategy.train_metrics_aggr_fn, strategy.evaluate_metrics_aggr_fn)
-    if any(
-        function.__module__ != _FedAvg.__module__.replace("fedavg", "strategy_utils")
-        for function in own
-    ):
+    if any(function is not aggregate_metricrecords for function in own):
         return False
     if strategy.weighted_by_key != EXAMPLES:
         return False
@@ -295,5 +307,13 @@ def sums_suffice(strategy: Strategy) -> bool:
 
 
 def quiet() -> None:
-    """Let Flower log warnings only: progress is shown by us."""
-    logging.getLogger("flwr").setLevel(logging.WARNING)
+    """Let Flower log warnings only, and none of what we tell: progress, and what a plan means."""
+    logger = logging.getLogger("flwr")
+    logger.setLevel(logging.WARNING)
+    logger.addFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith(
+        "FedProx initialized with"
+    )  # `fedhome.plan.notes` does it

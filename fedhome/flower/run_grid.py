@@ -13,8 +13,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 
 import httpx
-from flwr.app import Message
-from flwr.app.error import Error
+from flwr.app import Error, Message
 from flwr.app.message import make_message
 from flwr.common.constant import ErrorCode, SubStatus
 from flwr.common.serde import message_from_proto, run_from_proto
@@ -48,6 +47,7 @@ from flwr.superlink.grid import HttpGrid
 from google.protobuf.wrappers_pb2 import BytesValue, UInt64Value
 
 from fedhome.errors import RunError
+from fedhome.flower.messages import identify
 from fedhome.flower.superlink import LOOPBACK, Control
 from fedhome.wire.exchange import CHANGES, HOLD_S, Changes
 
@@ -93,7 +93,7 @@ class _Arriving:
             return make_message(metadata=metadata, error=lost)
         message = inflate_object_from_contents(self.name, self._came)
         assert isinstance(message, Message)
-        message.metadata.__dict__["_message_id"] = self.name
+        identify(message, self.name)
         return message
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from fedhome import rng
 from fedhome.data.examples import HomeExamples, Part
 from fedhome.learning.cohort import Cohort, Measured, Trained
-from fedhome.learning.local import Batch, LocalLearning, row_losses
+from fedhome.learning.local import Batch, LocalLearning
 from fedhome.learning.tasks import Segments, paired
 
 
@@ -75,7 +75,7 @@ class Device(Cohort):
         """Score parameters on one part."""
         learning, rows = self.learning, self.examples.rows(part)
         output = learning.predict(learning.tensors(params.reshape(-1)), self._x[rows])
-        loss = row_losses(learning.task.loss, output, self._y[rows]).double().mean()
+        loss = learning.loss.rows(output, self._y[rows]).double().mean()
         return Measured(np.array([float(loss)]), self._measure(output.numpy(), part))
 
     def compare(
@@ -90,7 +90,7 @@ class Device(Cohort):
     def _row_losses(self, params: NDArray[np.float32], part: Part) -> NDArray[np.float64]:
         learning, rows = self.learning, self.examples.rows(part)
         output = learning.predict(learning.tensors(params.reshape(-1)), self._x[rows])
-        return row_losses(learning.task.loss, output, self._y[rows]).double().numpy()
+        return learning.loss.rows(output, self._y[rows]).double().numpy()
 
     def baseline(self, part: Part) -> Measured:
         """Score the forecast without learning."""

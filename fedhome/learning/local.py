@@ -15,18 +15,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value
-from torch.nn import functional as F  # noqa: N812 - torch's own custom
+from torch.func import functional_call, grad_and_value, vmap
 
-from fedhome.learning.tasks import Loss, Task
+from fedhome.learning.losses import loss_of
+from fedhome.learning.optimisers import Slots, optimiser_of
+from fedhome.learning.params import Params
+from fedhome.learning.tasks import Task
+from fedhome.models.check import vectorises
 from fedhome.models.mlp import KeyedDropout
 from fedhome.plan.settings import Train
 from fedhome.wire.layout import Layout
 
-_BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8  # Adam, Kingma and Ba, ICLR 2015
 _CLIP_EPSILON = 1e-6  # as torch.nn.utils.clip_grad_norm_
-
-Params = dict[str, Tensor]
+_FEW = 2
 
 
 class State(NamedTuple):
@@ -37,7 +38,7 @@ class State(NamedTuple):
     """
 
     params: Params
-    slots: dict[str, Params]
+    slots: Slots
     anchor: Params
     steps: Tensor
 
@@ -51,21 +52,6 @@ class Batch(NamedTuple):
     key: Tensor
 
 
-def row_losses(loss: Loss, output: Tensor, y: Tensor) -> Tensor:
-    """Return the loss of each row, ``[batch]``.
-
-    Args:
-        loss: Squared error (mean over outputs), binary or multi-class cross-entropy.
-        output: The model's raw outputs ``[batch, outputs]``.
-        y: Targets: float32 ``[batch, outputs]``, or int64 ``[batch]`` for cross-entropy.
-    """
-    if loss == "mse":
-        return ((output - y) ** 2).mean(dim=-1)
-    if loss == "bce":
-        return F.binary_cross_entropy_with_logits(output, y, reduction="none").mean(dim=-1)
-    return F.cross_entropy(output, y, reduction="none")
-
-
 class LocalLearning:
     """The three functions for one model, task and training settings.
 
@@ -73,12 +59,17 @@ class LocalLearning:
         model: The module; its own parameters are not touched.
         task: What is learnt.
         train: How.
+
+    Raises:
+        PluginError: The task's loss or the optimiser is none that there is.
     """
 
     def __init__(self, model: nn.Module, task: Task, train: Train) -> None:
         self.model = model
         self.task = task
         self.train = train
+        self.loss = loss_of(task.loss)
+        self.optimiser = optimiser_of(train)
         named = {name: p.detach() for name, p in model.named_parameters()}
         self.layout = Layout.of({name: p.numpy() for name, p in named.items()})
         self.initial = self.layout.flatten({name: p.numpy() for name, p in named.items()})
@@ -105,14 +96,12 @@ class LocalLearning:
 
     def init(self, params: Params) -> State:
         """Start a round's learning from these parameters, with an empty optimiser."""
-        names = {"adam": ("mean", "square")}.get(
-            self.train.optimiser, ("momentum",) if self.train.momentum else ()
-        )
         some = next(iter(params.values()))
         return State(
             params=dict(params),
             slots={
-                slot: {name: torch.zeros_like(p) for name, p in params.items()} for slot in names
+                slot: {name: torch.zeros_like(p) for name, p in params.items()}
+                for slot in self.optimiser.slots(self.train)
             },
             anchor=dict(params) if self.train.proximal_mu else {},
             steps=torch.zeros((), device=some.device),
@@ -128,7 +117,7 @@ class LocalLearning:
 
         def objective(params: Params) -> Tensor:
             output = self.forward({**params, **extra}, batch.x)
-            losses = row_losses(self.task.loss, output, batch.y)
+            losses = self.loss.rows(output, batch.y)
             return (losses * batch.mask).sum() / batch.mask.sum()
 
         gradient, loss = grad_and_value(objective)(state.params)
@@ -148,17 +137,37 @@ class LocalLearning:
             gradient = {name: g * scale for name, g in gradient.items()}
         if train.weight_decay:
             gradient = {name: g + train.weight_decay * params[name] for name, g in gradient.items()}
-        count, slots = state.steps, state.slots
-        if train.optimiser == "adam":
-            count = count + 1
-            slots, gradient = _adam(slots, gradient, count)
-        elif train.momentum:
-            moved = {
-                name: train.momentum * slots["momentum"][name] + g for name, g in gradient.items()
-            }
-            slots, gradient = {"momentum": moved}, moved
-        params = {name: p - train.learning_rate * gradient[name] for name, p in params.items()}
+        slots, step, count = self.optimiser.direction(train, state.slots, gradient, state.steps)
+        params = {name: p - train.learning_rate * step[name] for name, p in params.items()}
         return State(params, slots, state.anchor, count)
+
+    def vectorises(self, features: int) -> str:
+        """Return why a step cannot be taken for many homes at once; empty where it can.
+
+        Args:
+            features: Width of the input.
+        """
+        if reason := vectorises(self.model, features):
+            return reason
+        named = self.model.named_parameters()
+        try:
+            state = vmap(self.init)({n: p.detach().expand(_FEW, *p.shape) for n, p in named})
+            vmap(self.step)(state, self.blank(features, _FEW))
+        except Exception as error:  # noqa: BLE001 - a user's code may raise anything
+            return (str(error).splitlines() or [type(error).__name__])[0]
+        return ""
+
+    def blank(self, features: int, *homes: int) -> Batch:
+        """Return a batch of zeros, ``[*homes, rows, ...]``, to try a step with.
+
+        Args:
+            features: Width of the input.
+            homes: How many homes there are at once; none: one, without a dimension.
+        """
+        rows = (*homes, _FEW)
+        y = torch.zeros(rows, dtype=torch.int64) if self.loss.labels else torch.zeros(*rows, 1)
+        key = torch.zeros(homes, dtype=torch.int64)
+        return Batch(torch.zeros(*rows, features), y, torch.ones(rows), key)
 
     def finish(self, state: State) -> Params:
         """Return what the home has learnt."""
@@ -209,13 +218,3 @@ class LocalLearning:
                 buffers[x.device] = {n: b.to(x.device) for n, b in own.named_buffers()}
             params = {**buffers[x.device], **params}
         return functional_call(own, params, (x,))  # type: ignore[no-any-return]
-
-
-def _adam(
-    slots: dict[str, Params], gradient: Params, count: Tensor
-) -> tuple[dict[str, Params], Params]:
-    mean = {n: _BETA1 * slots["mean"][n] + (1 - _BETA1) * g for n, g in gradient.items()}
-    square = {n: _BETA2 * slots["square"][n] + (1 - _BETA2) * g * g for n, g in gradient.items()}
-    first, second = 1 - _BETA1**count, torch.sqrt(1 - _BETA2**count)
-    step = {n: (m / first) / (torch.sqrt(square[n]) / second + _EPSILON) for n, m in mean.items()}
-    return {"mean": mean, "square": square}, step

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import torch
 from torch import Tensor, nn
 
 from fedhome.errors import ModelError, PluginError
 from fedhome.models.check import check_module
 from fedhome.plan.settings import Plan
-from fedhome.plugins import load
+from fedhome.plugins import load, look_up
 from fedhome.rng import key
 
 _GROUP = 8  # units of a group; two or three would be normalised to little more than signs
@@ -45,6 +47,17 @@ class KeyedDropout(nn.Module):
         return torch.where(self.key < 0, x, x * keep / (1.0 - self.rate))
 
 
+def _group_norm(units: int) -> list[nn.Module]:
+    return [nn.GroupNorm(units // _GROUP if units % _GROUP == 0 else 1, units)]
+
+
+_NORMS: Mapping[str, Callable[[int], list[nn.Module]]] = {
+    "none": lambda _: [],
+    "layer": lambda units: [nn.LayerNorm(units)],
+    "group": _group_norm,
+}
+
+
 def mlp(
     features: int,
     outputs: int,
@@ -61,16 +74,15 @@ def mlp(
         hidden: Widths of the hidden layers; none gives a linear model.
         dropout: Share of hidden units dropped in training.
         norm: ``"none"``, ``"layer"`` (LayerNorm) or ``"group"`` (GroupNorm in groups of 8 units).
+
+    Raises:
+        PluginError: No such norm.
     """
+    normed = look_up(_NORMS, norm, "norm")
     layers: list[nn.Module] = []
     width = features
     for place, units in enumerate(hidden):
-        layers.append(nn.Linear(width, units))
-        if norm == "layer":
-            layers.append(nn.LayerNorm(units))
-        elif norm == "group":
-            layers.append(nn.GroupNorm(units // _GROUP if units % _GROUP == 0 else 1, units))
-        layers.append(nn.ReLU())
+        layers += [nn.Linear(width, units), *normed(units), nn.ReLU()]
         if dropout:
             layers.append(KeyedDropout(dropout, place))
         width = units

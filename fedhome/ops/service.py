@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import pwd
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
 from fedhome.errors import RunError
+from fedhome.plugins import look_up
 from fedhome.store import disk
 
 Kind = Literal["systemd", "compose", "container"]
@@ -80,9 +81,11 @@ def write_service(
         user: Whether the unit is one of the user's own.
 
     Raises:
+        PluginError: Another kind.
         RunError: A folder's name cannot stand in such a file.
         StateError: The files cannot be written.
     """
+    texts_of = look_up(_TEXTS, kind, "kind of service")
     folder = folder.resolve()
     for path in (folder, *reads):
         if not str(path).isprintable():
@@ -96,14 +99,9 @@ def write_service(
         ports=tuple(ports),
         limits=limits or LIMITS[role],
         idle=role == "client",
+        user=user,
     )
-    texts: dict[str, str] = {}
-    if kind == "systemd":
-        texts[f"{service.title}.service"] = _unit(service, user=user)
-    else:
-        texts["Containerfile"] = _containerfile()
-        if kind == "compose":
-            texts["compose.yaml"] = _compose(service)
+    texts = texts_of(service)
     with disk.errors_of(out):
         out.mkdir(parents=True, exist_ok=True)
     for file, text in texts.items():
@@ -121,6 +119,7 @@ class _Service:
     ports: tuple[int, ...]
     limits: Limits
     idle: bool
+    user: bool
 
 
 def _apart(reads: Sequence[Path], folder: Path) -> list[Path]:
@@ -128,7 +127,8 @@ def _apart(reads: Sequence[Path], folder: Path) -> list[Path]:
     return [path for path in map(Path.absolute, reads) if not path.is_relative_to(folder)]
 
 
-def _unit(service: _Service, *, user: bool) -> str:
+def _unit(service: _Service) -> str:
+    user = service.user
     low = any(port < 1024 for port in service.ports)  # noqa: PLR2004 - those that are root's
     limits = service.limits
     words = (_program(), *service.command)
@@ -289,3 +289,14 @@ ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOME=/tmp
 USER {_UID}:{_UID}
 ENTRYPOINT ["fedhome"]
 """
+
+
+_TEXTS: Mapping[str, Callable[[_Service], dict[str, str]]] = {
+    "systemd": lambda service: {f"{service.title}.service": _unit(service)},
+    "compose": lambda service: {
+        "Containerfile": _containerfile(),
+        "compose.yaml": _compose(service),
+    },
+    "container": lambda _: {"Containerfile": _containerfile()},
+}
+"""The files of each kind, by their names."""

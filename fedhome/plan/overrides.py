@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from fedhome.errors import PlanError
+from fedhome.spelling import did_you_mean, setting_meant
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -60,9 +64,35 @@ def merge(table: dict[str, Any], changes: Mapping[str, Any]) -> None:
             table[name] = dict(value) if isinstance(value, Mapping) else value
 
 
-def fault_of(item: Mapping[str, Any]) -> str:
-    """Return one of pydantic's findings as a plain sentence."""
-    place = ".".join(str(part) for part in item["loc"]) or "the plan"
-    if item["type"] == "extra_forbidden":
-        return f"{place} is not a setting"
-    return f"{place}: {item['msg'][0].lower()}{item['msg'][1:]} (it is {item['input']!r})"
+def names_of(section: type[BaseModel], prefix: str = "") -> list[str]:
+    """Return the names of all settings of a table and the tables in it, with their sections."""
+    names: list[str] = []
+    for name, field in section.model_fields.items():
+        below = field.annotation
+        if isinstance(below, type) and issubclass(below, BaseModel):
+            names += names_of(below, f"{prefix}{name}.")
+        else:
+            names.append(f"{prefix}{name}")
+    return names
+
+
+def fault_of(item: Mapping[str, Any], known: Sequence[str]) -> str:
+    """Return one of pydantic's findings as a plain sentence.
+
+    Args:
+        item: The finding.
+        known: The names of all settings, as of `names_of`.
+    """
+    place, given = ".".join(str(part) for part in item["loc"]) or "the plan", item["input"]
+    match item["type"]:
+        case "extra_forbidden":
+            what = "section" if isinstance(given, dict) else "setting"
+            return f"{place} is not a {what}{setting_meant(place, given, known)}"
+        case "model_type":
+            inside = ", ".join(name for name in known if name.startswith(f"{place}."))
+            return f"{place} is a section, not a setting (it is {given!r}): it has {inside}"
+        case "literal_error" if isinstance(given, str):
+            meant = did_you_mean(given, re.findall(r"'([^']*)'", item["ctx"]["expected"]))
+        case _:
+            meant = ""
+    return f"{place}: {item['msg'][0].lower()}{item['msg'][1:]} (it is {given!r}){meant}"

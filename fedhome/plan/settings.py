@@ -12,9 +12,8 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fedhome.errors import PlanError
-from fedhome.plan.overrides import fault_of, merge, parse_set, read_toml
+from fedhome.plan.overrides import fault_of, merge, names_of, parse_set, read_toml
 
-Kind = Literal["regression", "binary", "multi-class"]
 EngineName = Literal["vector", "sequential", "ray"]
 AggregationMode = Literal["secure", "ideal", "plain"]
 
@@ -24,8 +23,11 @@ DEVICES = re.compile(r"cpu|cuda(:\d+)?")
 SYNTHETIC_HOMES = 100
 """Synthetic homes where a plan names no number."""
 
+SYNTHETIC_HISTORY_DAYS = 5.0
+"""Days of readings to learn from that synthetic homes have where a plan names none."""
+
 SECURE_HOMES = 200
-"""Simulations of up to so many homes are secure by default, larger ones ideal."""
+"""Simulations of up to this many homes are secure by default, larger ones ideal."""
 
 
 class Section(BaseModel):
@@ -43,7 +45,9 @@ class Data(Section):
         "synthetic", description='"synthetic", a named set, a folder, or "module:attribute"'
     )
     homes: int | None = Field(
-        None, ge=1, description="synthetic homes (100 if unset); of other sources, at most so many"
+        None,
+        ge=1,
+        description="synthetic homes (100 if unset); of other sources, at most this many",
     )
     days: int = Field(35, ge=2, description="days of readings of each synthetic home")
     target: str = Field("load_kwh", description="column to predict")
@@ -65,15 +69,30 @@ class Data(Section):
     )
     gap: int = Field(24, ge=0, description="rows left out between the parts")
     history_days: float | None = Field(
-        None, gt=0, description="keep only the last days before the test part (cold start)"
+        None,
+        gt=0,
+        description="keep only the last days before the test part (cold start); unset: 5 of "
+        "synthetic homes, all of others",
     )
     min_rows: int = Field(8, ge=1, description="homes with fewer training rows are left out")
+
+    def simulated(self) -> Data:
+        """Return the settings by which a simulation cuts its homes' readings.
+
+        Synthetic homes have a few days to learn from unless a plan says otherwise; readings of
+        real homes are never left out unasked.
+        """
+        if self.source != "synthetic" or self.history_days is not None:
+            return self
+        return self.model_copy(update={"history_days": SYNTHETIC_HISTORY_DAYS})
 
 
 class Task(Section):
     """What is predicted and how it is scored."""
 
-    kind: Kind = "regression"
+    kind: str = Field(
+        "regression", description='"regression", "binary", "multi-class", or "module:attribute"'
+    )
     classes: tuple[str, ...] = Field((), description="class names; empty: those of the data")
     score: str = Field("", description="metric that ranks models; empty: the kind's own")
 
@@ -85,19 +104,21 @@ class Model(Section):
     hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         (64, 64), description="widths of the hidden layers"
     )
-    dropout: float = Field(0.0, ge=0.0, lt=1.0)
-    norm: Literal["none", "layer", "group"] = "none"
+    dropout: float = Field(0.0, ge=0.0, lt=1.0, description="share of hidden units left out")
+    norm: Literal["none", "layer", "group"] = Field(
+        "none", description='normalisation in hidden layers: "none", "layer" or "group"'
+    )
     args: dict[str, Any] = Field(default_factory=dict, description="arguments of your callable")
 
 
 class Train(Section):
     """Local learning in a home."""
 
-    optimiser: Literal["sgd", "adam"] = "sgd"
-    learning_rate: float = Field(0.05, gt=0)
-    momentum: float = Field(0.0, ge=0, lt=1)
-    weight_decay: float = Field(0.0, ge=0)
-    batch_size: int = Field(32, ge=1)
+    optimiser: str = Field("sgd", description='"sgd" or "adam"')
+    learning_rate: float = Field(0.1, gt=0, description="size of the optimiser's steps")
+    momentum: float = Field(0.0, ge=0, lt=1, description="share of the last step kept (sgd)")
+    weight_decay: float = Field(0.0, ge=0, description="pull of every parameter towards 0")
+    batch_size: int = Field(32, ge=1, description="examples in a training step")
     epochs: int = Field(2, ge=1, description="passes over the home's data in a round")
     clip_norm: float | None = Field(None, gt=0, description="greatest L2 norm of a gradient")
     proximal_mu: float = Field(0.0, ge=0, description="pull towards the round's start (FedProx)")
@@ -150,13 +171,13 @@ class Aggregation(Section):
 class Rounds(Section):
     """How the rounds are driven."""
 
-    count: int = Field(10, ge=1)
+    count: int = Field(10, ge=1, description="rounds of the run")
     fraction: float = Field(1.0, gt=0, le=1, description="share of the homes asked in a round")
     quorum: float = Field(0.5, gt=0, le=1, description="share of the asked that must answer")
-    deadline_s: float = Field(3600.0, gt=0, description="replies after so many seconds are late")
-    evaluate_fraction: float = Field(1.0, ge=0, le=1)
+    deadline_s: float = Field(3600.0, gt=0, description="replies after this many s are late")
+    evaluate_fraction: float = Field(1.0, ge=0, le=1, description="share asked for its score")
     patience: int | None = Field(None, ge=1, description="stop after rounds without improvement")
-    checkpoint_every: int = Field(1, ge=1)
+    checkpoint_every: int = Field(1, ge=1, description="rounds from one checkpoint to the next")
     max_examples: int = Field(
         1_000_000, ge=1, description="greatest weight (number of examples) that a home may claim"
     )
@@ -192,7 +213,7 @@ class Faults(Section):
 class Engine(Section):
     """What computes a simulation."""
 
-    name: EngineName = "vector"
+    name: EngineName = Field("vector", description='"vector", "sequential" or "ray"')
     threads: int = Field(
         0,
         ge=0,
@@ -215,8 +236,10 @@ class Plan(Section):
     Load one with :meth:`load`; :meth:`check` says what does not fit together.
     """
 
-    name: str = Field("default", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    seed: int = Field(1, ge=0, lt=2**63)
+    name: str = Field(
+        "default", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="what its runs are called"
+    )
+    seed: int = Field(1, ge=0, lt=2**63, description="seed of all randomness")
     data: Data = Data()
     task: Task = Task()
     model: Model = Model()
@@ -262,7 +285,7 @@ class Plan(Section):
             plan = cls.model_validate(table)
         except ValidationError as error:
             raise PlanError(
-                [fault_of(dict(item)) for item in error.errors()],
+                [fault_of(dict(item), names_of(cls)) for item in error.errors()],
                 where=where,
                 hint="`fedhome plan explain` lists every setting with its meaning",
             ) from None
@@ -285,7 +308,7 @@ class Plan(Section):
         return Plan.parse(table)
 
     def aggregation_mode(self, homes: int) -> AggregationMode:
-        """Return how a simulation of so many homes adds updates up."""
+        """Return how a simulation of this many homes adds updates up."""
         mode = self.aggregation.mode
         if mode == "auto":
             return "secure" if homes <= SECURE_HOMES else "ideal"
@@ -315,8 +338,6 @@ def _faults(plan: Plan) -> list[str]:
         faults.append(
             f"data.features holds the target {data.target!r}, which would give the answer away"
         )
-    if data.split_by == "class" and plan.task.kind == "regression":
-        faults.append('data.split_by = "class" needs classes, but task.kind is "regression"')
     if train.optimiser == "adam" and train.momentum:
         faults.append("train.momentum belongs to sgd; adam has its own: set train.momentum = 0")
     if rounds.patience is not None and rounds.evaluate_fraction == 0:

@@ -7,24 +7,22 @@ a server that asks for anything else is refused. Every number has a range and is
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from fedhome.errors import UpdateError, WireError
-from fedhome.questions import responses
-from fedhome.questions.responses import Columns
+from fedhome.errors import WireError
+from fedhome.plugins import look_up
+from fedhome.questions.responses import Columns, Given
 from fedhome.questions.train_config import Order
 from fedhome.run.results import CHOICES, MODELS
 from fedhome.secagg.fixedpoint import lengths
 from fedhome.secagg.form import Form
 from fedhome.secagg.scalars import Scalar
-
-TRAIN, CENSUS = "train", "query.census"
-EVALUATE, TRIAL, OUTCOME = responses.EVALUATE, responses.TRIAL, responses.OUTCOME
+from fedhome.wire.names import EXAMPLES
 
 NOT_FINITE = "what it learnt or measured holds numbers that are not finite"
 
@@ -61,34 +59,43 @@ def _flag(name: str) -> Scalar:
     return Scalar(name, 0.0, 1.0, weighted=False, bits=1)
 
 
-def train_scalars(order: Order) -> tuple[Scalar, ...]:
-    """Return what travels beside an update: its loss, and how large it was, by powers of two."""
-    clipped = () if order.clip_norm is None else (_flag("norm_bit"),)
-    return (_loss("train_loss"), *clipped, *(_flag(f"size-{e}") for e in SIZES))
-
-
-def scalars_of(kind: str, config: Mapping[str, Any], tried: int) -> tuple[Scalar, ...]:
-    """Return the bounded numbers that a question sums.
+def train_scalars(config: Mapping[str, Any], tried: int) -> tuple[Scalar, ...]:
+    """Return what travels beside an update: its loss, and how large it was, by powers of two.
 
     Args:
-        kind: The type of the message.
-        config: Its settings.
+        config: The settings that came with the question.
         tried: How many numbers a trial of personalisation gives.
 
     Raises:
-        UpdateError: No such question, or settings that cannot be.
+        UpdateError: Settings that cannot be.
     """
-    if kind == TRAIN:
-        return train_scalars(Order.of(config))
-    if kind == EVALUATE:
-        return (_loss("loss"), Scalar("score", -1.0, 1.0, weighted=True))
-    if kind == TRIAL:
-        return tuple(Scalar(f"change-{n}", 0.0, 2.0, weighted=True) for n in range(tried))
-    if kind == OUTCOME:
-        return _outcome_scalars()
-    if kind == CENSUS:
-        return tuple(_flag(f"examples-{exponent}") for exponent in COUNTS)
-    raise UpdateError(f"homes add nothing up for a message of type {kind!r}")
+    del tried
+    clipped = () if Order.of(config).clip_norm is None else (_flag("norm_bit"),)
+    return (_loss("train_loss"), *clipped, *(_flag(f"size-{e}") for e in SIZES))
+
+
+def evaluate_scalars(config: Mapping[str, Any], tried: int) -> tuple[Scalar, ...]:
+    """Return the loss and the score of the fleet's model; arguments as of `train_scalars`."""
+    del config, tried
+    return (_loss("loss"), Scalar("score", -1.0, 1.0, weighted=True))
+
+
+def trial_scalars(config: Mapping[str, Any], tried: int) -> tuple[Scalar, ...]:
+    """Return one factor for each way to adapt the model; arguments as of `train_scalars`."""
+    del config
+    return tuple(Scalar(f"change-{n}", 0.0, 2.0, weighted=True) for n in range(tried))
+
+
+def census_scalars(config: Mapping[str, Any], tried: int) -> tuple[Scalar, ...]:
+    """Return a flag for each power of two; arguments as of `train_scalars`."""
+    del config, tried
+    return tuple(_flag(f"examples-{exponent}") for exponent in COUNTS)
+
+
+def outcome_scalars(config: Mapping[str, Any], tried: int) -> tuple[Scalar, ...]:
+    """Return flags of what a home keeps and how it scores; arguments as of `train_scalars`."""
+    del config, tried
+    return _outcome_scalars()
 
 
 def _outcome_scalars() -> tuple[Scalar, ...]:
@@ -100,60 +107,68 @@ def _outcome_scalars() -> tuple[Scalar, ...]:
     return tuple(_flag(name) for name in names)
 
 
-def train_terms(
-    updates: NDArray[np.float32],
-    *,
-    losses: NDArray[np.float64],
-    weights: NDArray[np.int64],
-    bits: NDArray[np.bool_] | None,
-    size_in: str,
-) -> Terms:
+def train_terms(columns: Columns, update: NDArray[np.float32] | None, given: Given) -> Terms:
     """Return what homes add up after training.
 
     Args:
-        updates: What each home learnt, float32 ``[homes, size]``.
-        losses: Training loss of each, ``[homes]``.
-        weights: Weight of each, int64 ``[homes]``.
-        bits: Which updates were shortened, ``[homes]``; None where none may be.
-        size_in: "linf" or "l2": how an update is measured.
+        columns: What each home says of its training.
+        update: What each learnt, float32 ``[homes, size]``.
+        given: What they were asked with.
     """
+    assert update is not None, "training gives an update"
+    return train_numbers(columns, sizes_of(update, given.plan.aggregation.clip_in))
+
+
+def train_numbers(columns: Columns, sizes: NDArray[np.float64]) -> Terms:
+    """Return what homes add up after training, from the size of each update, ``[homes]``."""
+    bits = columns.get("norm_bit")
     shortened = [] if bits is None else [bits.astype(np.float64)[:, None]]
-    sizes = _one_hot(_exponents(sizes_of(updates, size_in)), SIZES)
-    return Terms(weights, np.concatenate([losses[:, None], *shortened, sizes], axis=1))
+    steps = _one_hot(_exponents(sizes), SIZES)
+    values = np.concatenate([columns["train_loss"][:, None], *shortened, steps], axis=1)
+    return Terms(columns[EXAMPLES].astype(np.int64), values)
 
 
 def sizes_of(updates: NDArray[np.float32], size_in: str) -> NDArray[np.float64]:
     """Return the size of each update, float64 ``[homes]``."""
-    if size_in == "l2":
-        sizes: NDArray[np.float64] = lengths(updates)
-        return sizes
+    return look_up(_NORMS, size_in, "norm of an update")(updates)
+
+
+def _largest(updates: NDArray[np.float32]) -> NDArray[np.float64]:
     high, low = updates.max(axis=1, initial=0), updates.min(axis=1, initial=0)
     largest: NDArray[np.float64] = np.maximum(high, -low).astype(np.float64)
     return largest
 
 
-def terms_of(kind: str, columns: Columns, score: str) -> Terms:
-    """Return what homes add up for a question that trains nothing.
-
-    Args:
-        kind: The type of the message.
-        columns: What the homes measured: see :mod:`fedhome.questions.responses`.
-        score: Name of the task's score.
-    """
-    weights = columns["num-examples"].astype(np.int64)
-    if kind == EVALUATE:
-        return Terms(weights, np.stack([columns["loss"], columns["score"]], axis=1))
-    if kind == TRIAL:
-        return Terms(weights, columns["changes"])
-    return Terms(np.ones(len(weights), np.int64), _outcome_values(columns, score))
+_NORMS: Mapping[str, Callable[[NDArray[np.float32]], NDArray[np.float64]]] = {
+    "linf": _largest,
+    "l2": lengths,
+}
 
 
-def census_terms(counts: NDArray[np.int64]) -> Terms:
-    """Return what homes add up to learn how many examples homes have, by powers of two.
+def evaluate_terms(columns: Columns, update: NDArray[np.float32] | None, given: Given) -> Terms:
+    """Return what homes add up of an evaluation; arguments as of `train_terms`."""
+    del update, given
+    values = np.stack([columns["loss"], columns["score"]], axis=1)
+    return Terms(columns[EXAMPLES].astype(np.int64), values)
 
-    Args:
-        counts: Examples of each home, int64 ``[homes]``.
-    """
+
+def trial_terms(columns: Columns, update: NDArray[np.float32] | None, given: Given) -> Terms:
+    """Return what homes add up of a trial; arguments as of `train_terms`."""
+    del update, given
+    return Terms(columns[EXAMPLES].astype(np.int64), columns["changes"])
+
+
+def outcome_terms(columns: Columns, update: NDArray[np.float32] | None, given: Given) -> Terms:
+    """Return what homes add up in the end, each counted once; arguments as of `train_terms`."""
+    del update
+    values = _outcome_values(columns, given.score)
+    return Terms(np.ones(len(values), np.int64), values)
+
+
+def census_terms(columns: Columns, update: NDArray[np.float32] | None, given: Given) -> Terms:
+    """Return how many examples homes have, by powers of two; arguments as of `train_terms`."""
+    del update, given
+    counts = columns["examples"]
     exponents = np.ceil(np.log2(np.maximum(counts, 1))).astype(np.int64)
     return Terms(np.ones(len(counts), np.int64), _one_hot(exponents, COUNTS))
 

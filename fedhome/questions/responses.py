@@ -1,68 +1,133 @@
-"""What homes answer to the server's questions, for one home on a device or thousands at once.
+"""What homes respond to the server's questions, for one home on a device or thousands at once.
 
-Every answer is a dictionary of arrays whose first dimension is the homes; a ClientApp sends
-the row of its one home.
+Each function is the home's part of one row of :mod:`fedhome.questions.table`. What it returns are
+arrays whose first dimension is the homes; a ClientApp sends the row of its one home. Nothing here
+imports torch: a home's agent reads the table without it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.errors import UpdateError
-from fedhome.learning.cohort import Cohort
-from fedhome.learning.personalise import Personaliser
-from fedhome.plan.settings import Personalise
+from fedhome.plan.settings import Plan
+from fedhome.questions.train_config import Order, clip_updates
+from fedhome.wire.names import EXAMPLES
 
-EVALUATE, TRIAL, OUTCOME = "evaluate", "evaluate.trial", "evaluate.outcome"
+if TYPE_CHECKING:
+    from fedhome.learning.cohort import Cohort
+    from fedhome.learning.personalise import Personaliser
+
 Columns = dict[str, NDArray[Any]]
 
 
-def evaluate(cohort: Cohort, start: NDArray[np.float32]) -> Columns:
+class Given(NamedTuple):
+    """What homes are asked with, besides parameters.
+
+    Args:
+        plan: The plan that they take part in.
+        config: The settings that came with the question.
+        score: Name of the task's score.
+        personaliser: What makes the model a home's own; None where the plan has none.
+    """
+
+    plan: Plan
+    config: Mapping[str, Any]
+    score: str
+    personaliser: Personaliser | None = None
+
+
+class Response(NamedTuple):
+    """What homes respond.
+
+    Args:
+        columns: What each says, each ``[homes, ...]``.
+        params: Parameters that they reached, float32 ``[homes, size]``; None where a question
+            trains nothing that leaves.
+    """
+
+    columns: Columns
+    params: NDArray[np.float32] | None = None
+
+
+def train(cohort: Cohort, start: NDArray[np.float32], given: Given) -> Response:
+    """Learn from the round's model: ``train_loss``, and ``norm_bit`` where updates are clipped.
+
+    Raises:
+        UpdateError: The message's settings cannot be.
+    """
+    order = Order.of(given.config)
+    trained = cohort.train(
+        start,
+        stream=order.round,
+        epochs=given.plan.train.epochs,
+        proximal_mu=order.proximal_mu,
+    )
+    columns: Columns = {
+        EXAMPLES: np.minimum(cohort.counts("train"), given.plan.rounds.max_examples),
+        "train_loss": trained.losses,
+    }
+    if order.clip_norm is not None:
+        bits = clip_updates(start, trained.params, order.clip_norm)
+        columns["norm_bit"] = bits.astype(np.int64)
+    return Response(columns, trained.params)
+
+
+def census(cohort: Cohort, start: NDArray[np.float32], given: Given) -> Response:
+    """Count each home's examples, the greater of training and validation: ``examples``."""
+    del start
+    most = np.maximum(cohort.counts("train"), cohort.counts("validation"))
+    return Response({"examples": np.minimum(most, given.plan.rounds.max_examples)})
+
+
+def evaluate(cohort: Cohort, start: NDArray[np.float32], given: Given) -> Response:
     """Score the global model on each home's validation rows: ``loss`` and ``score``."""
     measured = cohort.evaluate(start, "validation")
-    return {
-        "num-examples": cohort.counts("validation"),
-        "loss": measured.losses,
-        "score": measured.metrics[cohort.learning.task.score],
-    }
+    return Response(
+        {
+            EXAMPLES: cohort.counts("validation"),
+            "loss": measured.losses,
+            "score": measured.metrics[given.score],
+        }
+    )
 
 
-def trial(
-    cohort: Cohort, start: NDArray[np.float32], how: Personaliser, settings: Personalise
-) -> Columns:
-    """Try to personalise: ``changes [homes, rates * (1 + epochs)]`` of the validation loss."""
-    changes = how.trial(cohort, start, settings)
-    return {
-        "num-examples": np.ones(len(changes), np.int64),  # every home counts alike
-        "changes": changes.reshape(len(changes), -1),
-    }
+def trial(cohort: Cohort, start: NDArray[np.float32], given: Given) -> Response:
+    """Try to personalise: ``changes [homes, rates * (1 + epochs)]`` of the validation loss.
+
+    Raises:
+        UpdateError: The plan personalises nothing.
+    """
+    changes = _personaliser(given).trial(cohort, start, given.plan.personalise)
+    return Response(
+        {
+            EXAMPLES: np.ones(len(changes), np.int64),  # every home counts alike
+            "changes": changes.reshape(len(changes), -1),
+        }
+    )
 
 
-def outcome(
-    cohort: Cohort,
-    start: NDArray[np.float32],
-    how: Personaliser,
-    settings: Personalise,
-    config: Mapping[str, Any],
-) -> Columns:
+def outcome(cohort: Cohort, start: NDArray[np.float32], given: Given) -> Response:
     """Personalise as the fleet chose, and score every model on the test rows.
 
     Columns are ``MODEL.METRIC`` for the models baseline, local, global and personalised,
     ``chosen`` (0 local, 1 global, 2 personalised), and the numbers of examples.
 
     Raises:
-        UpdateError: The message does not say what the fleet chose.
+        UpdateError: The message does not say what the fleet chose, or the plan personalises
+            nothing.
     """
-    rate, epochs = config.get("rate"), config.get("epochs")
+    how = _personaliser(given)
+    rate, epochs = given.config.get("rate"), given.config.get("epochs")
     if not isinstance(rate, float) or not isinstance(epochs, int) or rate <= 0 or epochs < 0:
         raise UpdateError(f"an outcome was asked for with rate {rate!r} and epochs {epochs!r}")
-    ended = how.outcome(cohort, start, settings, rate=rate, epochs=epochs)
+    ended = how.outcome(cohort, start, given.plan.personalise, rate=rate, epochs=epochs)
     columns: Columns = {
-        "num-examples": cohort.counts("test"),
+        EXAMPLES: cohort.counts("test"),
         "chosen": ended.chosen,
         "examples-train": cohort.counts("train"),
         "examples-validation": cohort.counts("validation"),
@@ -71,9 +136,15 @@ def outcome(
         if model != "baseline":  # it states no probabilities, so it has no loss
             columns[f"{model}.loss"] = measured.losses
         columns |= {f"{model}.{name}": values for name, values in measured.metrics.items()}
-    return columns
+    return Response(columns)
 
 
 def row(columns: Columns, home: int) -> dict[str, float | int | list[float]]:
     """Return one home's row as plain numbers."""
     return {name: values[home].tolist() for name, values in columns.items()}
+
+
+def _personaliser(given: Given) -> Personaliser:
+    if given.personaliser is None:
+        raise UpdateError("this home's plan personalises nothing")
+    return given.personaliser

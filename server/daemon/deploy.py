@@ -35,6 +35,7 @@ from fedhome.server.report import write_report
 from fedhome.server.rounds.counters import LastingScale, Serials
 from fedhome.server.rounds.homes_grid import HomesGrid
 from fedhome.server.rounds.masked_sums import ProtocolChannel
+from fedhome.server.rounds.run_plan import log_start
 from fedhome.server.rounds.secure_grid import SecureGrid
 from fedhome.server.server_app import play
 from fedhome.wire.layout import Layout
@@ -66,12 +67,7 @@ def run(
         EventLog(folder.events_path, on_event=_printed(Lines(Console()))) as log,
         run_grid(settings.link_port, place.secret, app_bundle()) as flower,
     ):
-        log.append(
-            "run-resumed" if resumed else "run-started",
-            plan=plan.name,
-            seed=plan.seed,
-            data=plan.data.source,
-        )
+        log_start(log, plan, resumed=resumed)
         publisher = Publisher(
             place.folder / MODELS,
             fleet=directory.fleet,

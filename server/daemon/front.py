@@ -23,7 +23,7 @@ from fedhome.fleet.claims import MOST, Welcome
 from fedhome.fleet.front_requests import ENROL, HEALTH, JOIN, LEAVE, OWNER, RELEASE, refusal
 from fedhome.fleet.invites import MOST as MOST_ENROLMENT
 from fedhome.fleet.owner_requests import MOST_REQUEST
-from fedhome.flower.superlink import FLEET_PATHS, LOOPBACK, Control
+from fedhome.flower.superlink import FLEET_PATHS, LOOPBACK, PUSH_OBJECT, Control
 from fedhome.ops import tls
 from fedhome.ops.processes import allow_many_files
 from fedhome.ops.serving import Serving, gone, unless
@@ -41,7 +41,7 @@ Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
 
 _MOST_HEAD = 4 << 20
 _MOST = {  # bytes of a request; Flower cuts arrays into chunks of 20 MB
-    "/v1/fleet/push-object": 48 << 20,
+    PUSH_OBJECT: 48 << 20,
     ANSWER: MOST_ANSWER,
     LOOK: MOST_LOOK,
 }

@@ -12,6 +12,12 @@ from fedhome.ops import tls
 from fedhome.server.daemon.server_folder import Place
 
 LOOPBACK = "127.0.0.1"
+SERVICES = {
+    "link": "fedhome.server.daemon.superlink_process",
+    "front": "fedhome.server.daemon.front",
+}
+"""The processes that a server keeps alive, by their names: what runs in each."""
+
 _EVERYWHERE = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104 - compared, not bound
 _WAIT_S = 5.0
 

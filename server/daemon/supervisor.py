@@ -26,11 +26,10 @@ from fedhome.ops.processes import Processes, end_on_sigterm
 from fedhome.run.folder import RunFolder
 from fedhome.server.daemon.applications import FOLDER
 from fedhome.server.daemon.current_run import AGAIN, DONE, FAILED, FINISHED, FOR_GOOD, RUNNING, Runs
-from fedhome.server.daemon.health import LOOPBACK, Health
+from fedhome.server.daemon.health import LOOPBACK, SERVICES, Health
 from fedhome.server.daemon.server_folder import NO_DIRECTORY, Place
 from fedhome.store import disk
 
-_SERVICES = ("link", "front")
 _RUN = "run"
 _READY_S, _FREE_S = 120.0, 15.0
 _LOCK_S, _PAUSE_S = 1.0, 0.05
@@ -85,10 +84,8 @@ class Daemon:
 
     def _start(self) -> None:
         self._say(f"starting the server in {self._place.folder}")
-        for name in _SERVICES:
-            self._processes.start(
-                name, f"server.{name}", str(self._place.folder), log=self._log(name)
-            )
+        for name, module in SERVICES.items():
+            self._processes.start(name, module, str(self._place.folder), log=self._log(name))
         with Health(self._place) as health:
             self._processes.until(
                 lambda: all(health.ask()), what="the server came up", timeout_s=_READY_S

@@ -14,15 +14,12 @@ from dataclasses import dataclass
 
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
-from flwr.supercore.run import Run
 
 from fedhome.flower.fleet_connection import readdressed
-from fedhome.flower.messages import SERVER_NODE, failure
+from fedhome.flower.messages import AWAY, LOST, SERVER_NODE, Run, failure, identify, reattribute
 from fedhome.server.rounds.sums import replies_of, wait_with
 
 FIRST = 2
-AWAY = 5  # Flower's code for a node that is not there
-LOST = 3  # Flower's code for a reply whose content did not come
 _KNOWN_S = 1.0  # so long it is believed who is there
 _PATIENCE_S, _MOST_PATIENCE_S = 10.0, 600.0
 
@@ -135,7 +132,7 @@ class HomesGrid(Grid):
             else:
                 self._sent += 1
                 name = f"away-{self._sent}"
-            message.metadata.__dict__["_message_id"] = name
+            identify(message, name)
             if name not in self._asked:
                 self._failed[name] = failure(message, "the home is away", AWAY)
         return [message.metadata.message_id for message in asked]
@@ -162,8 +159,7 @@ class HomesGrid(Grid):
             ):
                 continue
             del self._asked[first[sent]]
-            answer.metadata.__dict__["_src_node_id"] = asked.number
-            answer.metadata.__dict__["_reply_to_message_id"] = first[sent]
+            reattribute(answer, node=asked.number, reply_to=first[sent])
             answers.append(answer)
         return answers
 

@@ -30,7 +30,7 @@ from fedhome.secagg import (
     Verify,
 )
 from fedhome.server.rounds.counters import Serials
-from fedhome.server.rounds.sums import Channel, GroupSum, Question
+from fedhome.server.rounds.sums import Channel, GroupSum, SumRequest
 
 BUNDLE, HELP = "query.bundle", "query.help"
 _GRACE_S = 300.0  # beyond the deadline: homes' clocks differ, and the committee answers after it
@@ -75,24 +75,24 @@ class ProtocolChannel(Channel):
         self._nodes = {name: node for node, name in names.items()}
 
     def open(
-        self, group: GroupSum, question: Question, number: int, members: tuple[str, ...]
+        self, group: GroupSum, request: SumRequest, number: int, members: tuple[str, ...]
     ) -> None:
         """Run the protocol with one group's homes.
 
         Raises:
             SecAggError: The sum cannot be opened.
         """
-        asked = self._with_keys(group, question)
+        asked = self._with_keys(group, request)
         bundles = self.pool.take(asked)
         if self._serials is not None:
             self._serials.keep(bundles)
-        manifest = self._manifest(bundles, question, number, len(members)).sign(self.keys)
+        manifest = self._manifest(bundles, request, number, len(members)).sign(self.keys)
         summed = Aggregator(manifest, self.directory, bundles, verify=self._verify)
         content = with_sum(next(iter(asked.values())).content, {"manifest": manifest})
         names = list(asked)
-        sent = [self._to(name, content, question.kind) for name in names]
-        self.traffic.down += len(sent) * (len(manifest) + 4 * question.form.elements)
-        for place, answer in self.replies(sent, question.timeout_s):
+        sent = [self._to(name, content, request.kind) for name in names]
+        self.traffic.down += len(sent) * (len(manifest) + 4 * request.form.elements)
+        for place, answer in self.replies(sent, request.timeout_s):
             name = names[place]
             try:
                 blobs = blobs_of(answer)
@@ -102,23 +102,23 @@ class ProtocolChannel(Channel):
                     self.pool.add(name, blobs["bundle"])
             except FedHomeError as error:
                 group.failed.append((asked[name], error.message))
-        opened = self._opened(summed, question, group)
+        opened = self._opened(summed, request, group)
         group.words, group.homes = opened.words, len(opened.homes)
         group.notes += [f"{member} sent wrong shares" for member in opened.bad_members]
 
-    def _opened(self, summed: Aggregator, question: Question, group: GroupSum) -> Opened:
+    def _opened(self, summed: Aggregator, request: SumRequest, group: GroupSum) -> Opened:
         for requests, receive, until in (
             (summed.polls, summed.receive_vote, lambda: summed.elected),
             (summed.requests, summed.receive_opening, lambda: summed.enough),
         ):
-            self._ask_members(requests(), receive, question, group, until=until)
+            self._ask_members(requests(), receive, request, group, until=until)
         return summed.open()
 
     def _ask_members(
         self,
         requests: Mapping[str, bytes],
         receive: Callable[[str, bytes], None],
-        question: Question,
+        request: SumRequest,
         group: GroupSum,
         *,
         until: Callable[[], bool],
@@ -130,7 +130,7 @@ class ProtocolChannel(Channel):
             self.traffic.down += len(requests[member])
             content = with_sum(RecordDict(), {"request": requests[member]})
             sent.append(self._to(member, content, HELP))
-        for place, answer in self.replies(sent, question.timeout_s):
+        for place, answer in self.replies(sent, request.timeout_s):
             try:
                 blob = blobs_of(answer).get("answer", b"")
                 self.traffic.up += len(blob)
@@ -140,13 +140,13 @@ class ProtocolChannel(Channel):
             if until():
                 return
 
-    def _with_keys(self, group: GroupSum, question: Question) -> dict[str, Message]:
+    def _with_keys(self, group: GroupSum, request: SumRequest) -> dict[str, Message]:
         """Return the asked homes, by name, of which one-time keys are there."""
         asked = {self.names[m.metadata.dst_node_id]: m for m in group.asked}
         bare = [name for name in asked if not self.pool.count(name)]
         content = RecordDict({"config": ConfigRecord()})
         sent = [self._to(name, content, BUNDLE) for name in bare]
-        for place, answer in self.replies(sent, question.timeout_s):
+        for place, answer in self.replies(sent, request.timeout_s):
             try:
                 bundle = blobs_of(answer).get("bundle", b"")
                 self.traffic.up += len(bundle)
@@ -156,7 +156,7 @@ class ProtocolChannel(Channel):
         return {name: message for name, message in asked.items() if self.pool.count(name)}
 
     def _manifest(
-        self, bundles: Mapping[str, Bundle], question: Question, number: int, pool: int
+        self, bundles: Mapping[str, Bundle], request: SumRequest, number: int, pool: int
     ) -> Manifest:
         """Return the terms of a sum over homes with these bundles.
 
@@ -184,18 +184,18 @@ class ProtocolChannel(Channel):
             self.directory,
             bundles.values(),
             run=self.run,
-            turn=question.turn,
-            round=question.round,
-            purpose=question.kind.rpartition(".")[2],
-            model_hash=question.model_hash,
-            form=question.form,
+            turn=request.turn,
+            round=request.round,
+            purpose=request.kind.rpartition(".")[2],
+            model_hash=request.model_hash,
+            form=request.form,
             n_min=derived.n_min,
             a_min=a_min,
             degree=degree,
             tau=derived.tau,
             groups=settings.groups,
             group=number,
-            expires=math.ceil(self._clock() + min(question.timeout_s or 0.0, 80_000.0) + _GRACE_S),
+            expires=math.ceil(self._clock() + min(request.timeout_s or 0.0, 80_000.0) + _GRACE_S),
         )
 
     def _to(self, name: str, content: RecordDict, kind: str) -> Message:

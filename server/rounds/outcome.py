@@ -15,8 +15,8 @@ from fedhome.errors import RoundError
 from fedhome.flower.messages import ARRAYS, CONFIG, EXAMPLES, array_record
 from fedhome.learning.personalise import CHOICES, choose
 from fedhome.plan.settings import Plan
-from fedhome.questions.contributions import scalars_of, score_counts
-from fedhome.questions.responses import OUTCOME, TRIAL
+from fedhome.questions.contributions import score_counts
+from fedhome.questions.table import OUTCOME, TRIAL, summed
 from fedhome.run.events import EventLog
 from fedhome.run.results import MODELS
 from fedhome.server.rounds.replies import sound_replies
@@ -140,7 +140,7 @@ def _trial_homes(told: Mapping[int, MetricRecord]) -> int:
 
 def _counts_fault(metrics: MetricRecord) -> str:
     counts = metrics.get("counts")
-    wanted = len(scalars_of(OUTCOME, {}, 0))
+    wanted = len(summed(OUTCOME).scalars({}, 0))
     if isinstance(counts, list) and len(counts) == wanted:
         return ""
     return f"its counts are not {wanted} numbers"

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fedhome.errors import RunError
 from fedhome.learning.local import LocalLearning
+from fedhome.plan.notes import notes_on
 from fedhome.plan.settings import Plan
 from fedhome.run.events import EventLog
 from fedhome.run.folder import RunFolder
@@ -18,6 +19,26 @@ from fedhome.server.daemon.publishing import Publisher
 from fedhome.server.rounds.outcome import personalise
 from fedhome.server.rounds.round_loop import Rounds
 from fedhome.server.strategies import strategy_of
+
+
+def log_start(log: EventLog, plan: Plan, *, resumed: bool = False, **more: object) -> None:
+    """Log that a run starts or goes on; of a new one also what its plan gives cause to note.
+
+    Args:
+        log: The run's log.
+        plan: Its plan.
+        resumed: It goes on.
+        more: What else is worth keeping.
+    """
+    log.append(
+        "run-resumed" if resumed else "run-started",
+        plan=plan.name,
+        seed=plan.seed,
+        data=plan.data.source,
+        **more,
+    )
+    for note in () if resumed else notes_on(plan):
+        log.append("note", text=note)
 
 
 def run_plan(

@@ -9,24 +9,31 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
-from flwr.supercore.run import Run
 from numpy.typing import NDArray
 
 from fedhome.errors import EngineError, FedHomeError
-from fedhome.flower.messages import EXAMPLES, array_record, content_of, failure, read_flat, reply
+from fedhome.flower.messages import (
+    EXAMPLES,
+    Run,
+    array_record,
+    content_of,
+    failure,
+    identify,
+    read_flat,
+    reply,
+)
 from fedhome.plan.settings import Plan
-from fedhome.questions import contributions
+from fedhome.questions.table import CENSUS, TRAIN, SummedQuestion, summed
 from fedhome.run.events import EventLog
 from fedhome.secagg.fixedpoint import FixedPoint
 from fedhome.secagg.form import Form, Total
 from fedhome.secagg.scalars import Scalar
 from fedhome.server.rounds.sum_scale import Scale
-from fedhome.server.rounds.sums import Channel, GroupSum, Question, Traffic
+from fedhome.server.rounds.sums import Channel, GroupSum, SumRequest, Traffic
 from fedhome.wire.layout import Layout
 
 _IN_THE_CLEAR = "query"
@@ -118,7 +125,7 @@ class SecureGrid(Grid):
         self.late = 0
         for message in asked:
             self._sent += 1
-            message.metadata.__dict__["_message_id"] = f"sum-{self._sent}"
+            identify(message, f"sum-{self._sent}")
             key = (id(message.content), message.metadata.message_type)
             together.setdefault(key, []).append(message)
         return [
@@ -136,22 +143,23 @@ class SecureGrid(Grid):
             round_number = _round_of(config, self.scale.turn)
             if not self._census(asked, round_number, timeout_s):
                 return []
-            question = self._question(kind, config, start, round_number, timeout_s)
+            row = summed(kind)
+            request = self._request(row, config, start, round_number, timeout_s)
         except EngineError:  # no home's refusal: a simulation that cannot go on
             raise
         except FedHomeError as error:
             return [failure(message, error.message) for message in asked]
         answers: list[Message] = []
         totals: list[Total] = []
-        for group in self.channel.ask(asked, question):
-            self._tell(group, question)
+        for group in self.channel.ask(asked, request):
+            self._tell(group, request)
             answers += [failure(message, reason) for message, reason in group.failed]
             if group.words is not None:
-                total = question.form.decode(group.words, group.homes)
+                total = request.form.decode(group.words, group.homes)
                 totals.append(total)
-                answers.append(self._answer(kind, group, total, start))
+                answers.append(self._answer(row, group, total, start))
         self.late += self.channel.late
-        if kind == contributions.TRAIN:
+        if kind == TRAIN:
             self.scale.learn(totals)
         return answers
 
@@ -160,64 +168,57 @@ class SecureGrid(Grid):
         if self.scale.weight_cap is not None:
             return True
         content = RecordDict({"config": ConfigRecord()})
-        question = self._ask_of(
-            contributions.CENSUS,
-            contributions.scalars_of(contributions.CENSUS, {}, 0),
-            b"",
-            round_number,
-            timeout_s,
-        )
+        row = summed(CENSUS)
+        request = self._request_of(row, row.scalars({}, 0), b"", round_number, timeout_s)
         messages = [
-            Message(content, dst_node_id=m.metadata.dst_node_id, message_type=contributions.CENSUS)
-            for m in asked
+            Message(content, dst_node_id=m.metadata.dst_node_id, message_type=CENSUS) for m in asked
         ]
         totals = []
-        for group in self.channel.ask(messages, question):
-            self._tell(group, question)
+        for group in self.channel.ask(messages, request):
+            self._tell(group, request)
             if group.words is not None:
-                totals.append(question.form.decode(group.words, group.homes))
+                totals.append(request.form.decode(group.words, group.homes))
         if totals:
             self.scale.count(totals)
             self.log.append("weights-counted", weight_cap=self.scale.weight_cap)
         return bool(totals)
 
-    def _question(
+    def _request(
         self,
-        kind: str,
+        row: SummedQuestion,
         config: ConfigRecord,
         start: NDArray[np.float32],
         round_number: int,
         timeout_s: float | None,
-    ) -> Question:
+    ) -> SumRequest:
         settings = self.plan.personalise
         tried = len(settings.rates) * (1 + settings.epochs)
-        scalars = contributions.scalars_of(kind, config, tried)
+        scalars = row.scalars(config, tried)
         model = hashlib.sha256(start.astype("<f4").tobytes()).digest()
-        return self._ask_of(kind, scalars, model, round_number, timeout_s)
+        return self._request_of(row, scalars, model, round_number, timeout_s)
 
-    def _ask_of(
+    def _request_of(
         self,
-        kind: str,
+        row: SummedQuestion,
         scalars: tuple[Scalar, ...],
         model: bytes,
         round_number: int,
         timeout_s: float | None,
-    ) -> Question:
+    ) -> SumRequest:
         settings = self.plan.aggregation
         self.scale.turn += 1
-        counted = kind in {contributions.TRAIN, contributions.EVALUATE}
-        return Question(
-            kind=kind,
+        return SumRequest(
+            kind=row.name,
             round=round_number,
             turn=self.scale.turn,
             form=Form(
-                elements=self.layout.size if kind == contributions.TRAIN else 0,
+                elements=self.layout.size if row.update else 0,
                 layout=bytes.fromhex(self.layout.hash),
                 fixed=FixedPoint(
                     bits=settings.bits,
                     clip=self.scale.clip,
                     norm=settings.clip_in,
-                    weight_cap=(self.scale.weight_cap or 1) if counted else 1,
+                    weight_cap=(self.scale.weight_cap or 1) if row.weighted else 1,
                 ),
                 scalars=scalars,
                 homes=len(self.channel.names),
@@ -227,46 +228,31 @@ class SecureGrid(Grid):
         )
 
     def _answer(
-        self, kind: str, group: GroupSum, total: Total, start: NDArray[np.float32]
+        self, row: SummedQuestion, group: GroupSum, total: Total, start: NDArray[np.float32]
     ) -> Message:
         """Answer for a group, in the place of its first home that did not fail."""
         failed = {id(message) for message, _ in group.failed}
         first = next(message for message in group.asked if id(message) not in failed)
         arrays: ArrayRecord | None = None
-        if kind == contributions.TRAIN:
+        if row.update:
             mean = (start + total.mean).astype(np.float32)
             arrays = array_record(self.layout, mean, lazy=True)
-        answer = reply(first, _metrics(kind, total, group.homes), arrays)
+        metrics = {EXAMPLES: max(total.weight, 1), **row.metrics(total.values, group.homes)}
+        answer = reply(first, metrics, arrays)
         self._behind[answer.metadata.reply_to_message_id] = group.homes
         return answer
 
-    def _tell(self, group: GroupSum, question: Question) -> None:
+    def _tell(self, group: GroupSum, request: SumRequest) -> None:
         for note in group.notes:
             self.log.append("note", text=note)
         if group.words is None:
             self.log.append(
                 "sum-failed",
-                round=question.round,
-                stage=question.kind,
+                round=request.round,
+                stage=request.kind,
                 homes=len(group.asked),
                 reason=group.reason,
             )
-
-
-def _metrics(kind: str, total: Total, homes: int) -> dict[str, float | int | list[float]]:
-    values: dict[str, Any] = dict(total.values)
-    metrics: dict[str, float | int | list[float]] = {EXAMPLES: max(total.weight, 1)}
-    if kind == contributions.TRAIN:
-        metrics["train_loss"] = values["train_loss"]
-        if "norm_bit" in values:
-            metrics["norm_bit"] = values["norm_bit"] / homes
-    elif kind == contributions.TRIAL:
-        metrics["changes"] = list(values.values())
-    elif kind == contributions.OUTCOME:
-        metrics |= {"homes": homes, "counts": list(values.values())}
-    else:
-        metrics |= values
-    return metrics
 
 
 def _round_of(config: ConfigRecord, turn: int) -> int:

@@ -21,14 +21,15 @@ from fedhome.errors import SecAggError
 from fedhome.flower.messages import alike, with_sum, words_of
 from fedhome.plan.protocol import least_in_a_sum
 from fedhome.plan.settings import Plan
-from fedhome.questions.contributions import TRAIN, form_bytes
+from fedhome.questions.contributions import form_bytes
+from fedhome.questions.table import TRAIN
 from fedhome.secagg.form import Form
 from fedhome.secagg.graph import groups
 
 _POLL_S, _WAIT_S = 0.1, 1.0  # between looks at a grid; where it can tell when there is something
 
 
-class Question(NamedTuple):
+class SumRequest(NamedTuple):
     """What is summed.
 
     Args:
@@ -95,41 +96,41 @@ class Channel(ABC):
         self.traffic = Traffic()
         self.late = 0
 
-    def ask(self, messages: Sequence[Message], question: Question) -> list[GroupSum]:
+    def ask(self, messages: Sequence[Message], request: SumRequest) -> list[GroupSum]:
         """Ask homes, group by group, and return what each group's sum came to."""
         by_name = {self.names[m.metadata.dst_node_id]: m for m in messages}
         count = self.plan.aggregation.groups
-        parts = groups(self.seed, question.turn, sorted(self.names.values()), count)
+        parts = groups(self.seed, request.turn, sorted(self.names.values()), count)
         self.late = 0
         found = []
         for number, members in enumerate(parts):
             asked = [by_name[name] for name in members if name in by_name]
             if asked:
-                found.append(self._sum(GroupSum(asked=asked), question, number, members))
+                found.append(self._sum(GroupSum(asked=asked), request, number, members))
         return found
 
     def _sum(
-        self, group: GroupSum, question: Question, number: int, members: tuple[str, ...]
+        self, group: GroupSum, request: SumRequest, number: int, members: tuple[str, ...]
     ) -> GroupSum:
         least = self.plan.aggregation.min_cohort
         if len(group.asked) < least:
             group.reason = f"{len(group.asked)} homes were asked, but {least} are the fewest"
             return group
         try:
-            self.open(group, question, number, members)
+            self.open(group, request, number, members)
         except SecAggError as error:
             group.words, group.homes, group.reason = None, 0, error.message
         return group
 
     @abstractmethod
     def open(
-        self, group: GroupSum, question: Question, number: int, members: tuple[str, ...]
+        self, group: GroupSum, request: SumRequest, number: int, members: tuple[str, ...]
     ) -> None:
         """Ask one group's homes and fill in what came of it.
 
         Args:
             group: The group.
-            question: What is asked.
+            request: What is asked.
             number: Number of the group.
             members: All homes that belong to this group, asked or not.
 
@@ -150,22 +151,22 @@ class IdealChannel(Channel):
     """Adds up what homes encode, without masks: for simulations, which hold all homes anyway."""
 
     def open(
-        self, group: GroupSum, question: Question, number: int, members: tuple[str, ...]
+        self, group: GroupSum, request: SumRequest, number: int, members: tuple[str, ...]
     ) -> None:
         """Ask one group's homes for their words and add them."""
         del number, members
         told: dict[str, int | str | bytes] = {
-            "form": form_bytes(question.form),
-            "round": question.round,
+            "form": form_bytes(request.form),
+            "round": request.round,
         }
         content = with_sum(group.asked[0].content, told)
         nodes = [message.metadata.dst_node_id for message in group.asked]
-        sent = alike(content, nodes, question.kind)
-        form, behind = question.form, getattr(self.grid, "homes_behind", lambda _: 1)
+        sent = alike(content, nodes, request.kind)
+        form, behind = request.form, getattr(self.grid, "homes_behind", lambda _: 1)
         total = np.zeros(form.words, form.lanes.dtype)
         width = total.nbytes
         self.traffic.down += (4 * form.elements) * len(sent)
-        for place, answer in self.replies(sent, question.timeout_s):
+        for place, answer in self.replies(sent, request.timeout_s):
             if answer.has_error():
                 reason = answer.error.reason or f"error {answer.error.code}"
                 group.failed.append((group.asked[place], reason))

@@ -12,6 +12,7 @@ from flwr.serverapp.strategy import Strategy
 from fedhome.errors import PlanError
 from fedhome.plan.settings import Plan
 from fedhome.plugins import load
+from fedhome.spelling import did_you_mean
 
 STRATEGIES: Mapping[str, type[Strategy]] = {
     "bulyan": flower.Bulyan,
@@ -81,7 +82,8 @@ def _built(
 ) -> Strategy:
     names, needed, takes_any = _arguments(name, make)
     faults = [
-        f"strategy {name!r} has no argument {given!r}; it has: {', '.join(names)}"
+        f"strategy {name!r} has no argument {given!r}{did_you_mean(given, names)} "
+        f"(it has: {', '.join(names)})"
         for given in args
         if given not in names and not takes_any
     ]

@@ -65,7 +65,7 @@ def memory(*, homes: int, days: int, hidden: int, rounds: int, folder: Path) -> 
     """
     plan = Plan.load(
         name="memory",
-        data={"homes": homes, "days": days},
+        data={"homes": homes, "days": days, "history_days": days},
         model={"hidden": [hidden]},
         rounds={"count": rounds, "fraction": 1.0},
         personalise={"name": "none"},

@@ -231,7 +231,8 @@ def deployment(
     """Show what a round over real processes takes."""
     plan = Plan.load(
         name="deployment",
-        data={"homes": homes},
+        data={"homes": homes, "history_days": 35},  # all that they have
+        train={"learning_rate": 0.05},
         rounds={"count": rounds},
         aggregation={"min_cohort": min(homes, 5)},
         personalise={"name": "none"},

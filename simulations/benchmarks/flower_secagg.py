@@ -137,7 +137,7 @@ class _Clients:
         configs = message.content.config_records[RECORD_KEY_CONFIGS]
         own = RecordDict(dict(message.content))
         own[RECORD_KEY_CONFIGS] = ConfigRecord(dict(configs))
-        message.__dict__["_content"] = own
+        message.content = own
         stage = str(configs[Key.STAGE])
         if stage == Stage.COLLECT_MASKED_VECTORS and node not in self._sending:
             return Message(Error(code=0, reason="absent"), reply_to=message)

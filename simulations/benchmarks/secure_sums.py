@@ -25,7 +25,6 @@ from fedhome.simulations.benchmarks.sum_costs import ABSENT, Costs, costs
 from fedhome.simulations.benchmarks.sum_tables import run_table, small_table, sum_table
 from fedhome.simulations.benchmarks.workloads import S
 
-_SCENARIO = Path(__file__).parents[1] / "scenarios" / "default.toml"
 _THRESHOLD = 0.56  # of Flower's shares: what the committee of a hundred homes needs
 
 
@@ -100,7 +99,7 @@ def secagg(
 
 
 def _default(homes: int | None, rounds: int | None) -> Plan:
-    plan = Plan.load(_SCENARIO)
+    plan = Plan()
     plan = plan if homes is None else plan.change(data={"homes": homes})
     return plan if rounds is None else plan.change(rounds={"count": rounds})
 

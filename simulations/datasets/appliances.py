@@ -64,7 +64,12 @@ APPLIANCES = DataSet(
     homes=1,
     rows=19_735,
     columns=_READINGS,
-    train=("data.target=Appliances", "task.kind=regression", "data.lags=[1,2,3,143,144,145]"),
+    train=(
+        "data.target=Appliances",
+        "task.kind=regression",
+        "data.lags=[1,2,3,143,144,145]",
+        "train.learning_rate=0.05",
+    ),
     citation=(
         "L. M. Candanedo, V. Feldheim, D. Deramaix. Data driven prediction models of energy use "
         "of appliances in a low-energy house. Energy and Buildings 140 (2017) 81-97"

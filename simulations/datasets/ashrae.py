@@ -85,6 +85,7 @@ ASHRAE = DataSet(
         "data.lags=[]",
         "data.calendar=false",
         "data.gap=0",
+        "train.learning_rate=0.05",
     ),
     citation=(
         "V. Foldvary Licina et al. Development of the ASHRAE Global Thermal Comfort Database II. "

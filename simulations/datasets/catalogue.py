@@ -22,6 +22,7 @@ from fedhome.simulations.datasets.energy import ENERGY
 from fedhome.simulations.datasets.occupancy import OCCUPANCY
 from fedhome.simulations.datasets.robod import ROBOD
 from fedhome.simulations.datasets.wisdm import WISDM
+from fedhome.spelling import did_you_mean
 
 CATALOGUE = {
     dataset.name: dataset
@@ -38,7 +39,8 @@ def named(name: str) -> DataSet:
     """
     if name not in CATALOGUE:
         raise PluginError(
-            f"there is no data set {name!r}", hint=f"the sets are: {', '.join(CATALOGUE)}"
+            f"there is no data set {name!r}{did_you_mean(name, CATALOGUE)}",
+            hint=f"the sets are: {', '.join(CATALOGUE)}",
         )
     return CATALOGUE[name]
 

@@ -92,6 +92,7 @@ COMFORT = DataSet(
         "data.horizon=0",
         "data.lags=[]",
         "data.gap=0",
+        "train.learning_rate=0.05",
     ),
     citation=(
         "P. Jayathissa, M. Quintana, M. Abdelrahman, C. Miller. Humans-as-a-sensor for buildings. "

@@ -77,7 +77,11 @@ ENERGY = DataSet(
         "diffuse_w_m2": "diffuse solar radiation, W/m2",
         "direct_w_m2": "direct solar radiation, W/m2",
     },
-    train=("data.target=load_kwh", "task.kind=regression"),
+    train=(
+        "data.target=load_kwh",
+        "task.kind=regression",
+        "train.learning_rate=0.05",
+    ),
     citation=(
         "K. Nweye, Z. Nagy, S. Mohanty, D. Chakraborty, S. Sankaranarayanan et al. The CityLearn "
         "Challenge 2022: overview, results, and lessons learned. PMLR 220, 2022; data: EPRI, Grid "

@@ -60,7 +60,13 @@ OCCUPANCY = DataSet(
     homes=1,
     rows=20_560,
     columns=_READINGS,
-    train=("data.target=Occupancy", "task.kind=binary", "data.horizon=0", "data.lags=[]"),
+    train=(
+        "data.target=Occupancy",
+        "task.kind=binary",
+        "data.horizon=0",
+        "data.lags=[]",
+        "train.learning_rate=0.05",
+    ),
     citation=(
         "L. M. Candanedo, V. Feldheim. Accurate occupancy detection of an office room from light, "
         "temperature, humidity and CO2 measurements using statistical learning models. Energy and "

@@ -78,7 +78,13 @@ ROBOD = DataSet(
     rows=3 * 8352 + 2 * 13_536,
     columns={key: theirs.replace(" [", ", ").rstrip("]") for key, theirs in READINGS.items()}
     | {"occupied": "whether anyone is in the room, 0 or 1"},
-    train=("data.target=occupied", "task.kind=binary", "data.horizon=0", "data.lags=[]"),
+    train=(
+        "data.target=occupied",
+        "task.kind=binary",
+        "data.horizon=0",
+        "data.lags=[]",
+        "train.learning_rate=0.05",
+    ),
     citation=(
         "Z. D. Tekler, E. Ono, Y. Peng, S. Zhan, B. Lasternas, A. Chong. ROBOD, room-level "
         "occupancy and building operation dataset. Building Simulation 15 (2022) 2127-2137"

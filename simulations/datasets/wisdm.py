@@ -108,6 +108,7 @@ WISDM = DataSet(
         "data.calendar=false",
         "data.split_by=class",
         "data.gap=0",
+        "train.learning_rate=0.05",
     ),
     citation=(
         "G. M. Weiss, K. Yoneda, T. Hayajneh. Smartphone and smartwatch-based biometrics using "

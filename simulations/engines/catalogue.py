@@ -17,12 +17,12 @@ from fedhome.clients.home import Home
 from fedhome.errors import EngineError
 from fedhome.learning.local import LocalLearning
 from fedhome.learning.personalise import Personaliser
-from fedhome.models.check import vectorises
 from fedhome.plan.settings import AggregationMode, Plan
 from fedhome.simulations.engines.compute_device import Placement
 from fedhome.simulations.engines.grid import InProcessGrid, SequentialGrid, Silent
-from fedhome.simulations.engines.kernels import Kernel, kernel_of, mlp_widths
+from fedhome.simulations.engines.kernels import FusedKernel, kernel_of
 from fedhome.simulations.engines.shard import Homes
+from fedhome.simulations.engines.torch_kernels import Kernel
 from fedhome.simulations.engines.vector_cohort import Fleet, VectorCohort
 from fedhome.simulations.engines.vector_grid import VectorGrid
 from fedhome.simulations.faults import faults_of
@@ -61,13 +61,18 @@ class World:
         return tuple(home.home for home in self.gathered.homes)
 
     def adding(self, homes: Homes) -> Adding | None:
-        """Return what answers for homes that are asked together; None in the clear."""
+        """Return what answers for homes that are asked together; None in the clear.
+
+        Raises:
+            EngineError: The parties of secure sums are missing, or another mode is wanted.
+        """
         if self.mode == "plain":
             return None
         layout, score = self.learning.layout, self.learning.task.score
         if self.mode == "ideal":
             return IdealAdding(self.plan, self.names, homes, layout, score)
-        assert self.secure is not None
+        if self.mode != "secure" or self.secure is None:
+            raise EngineError(f"updates cannot be added up here as aggregation.mode = {self.mode}")
         return MaskedAdding(
             self.plan,
             self.names,
@@ -108,10 +113,10 @@ def one_torch_thread() -> Iterator[None]:
 
 
 def against_vectors(world: World) -> str:
-    """Return why a world's model cannot be trained for many homes at once; empty when it can."""
-    model, features = world.learning.model, world.gathered.homes[0].x.shape[1]
-    # A plain MLP is known to go through; to ask torch costs seconds of imports.
-    return "" if mlp_widths(model) else vectorises(model, features)
+    """Return why a world's homes cannot be trained many at once; empty when they can."""
+    learning, features = world.learning, world.gathered.homes[0].x.shape[1]
+    # What is compiled is known to go through; to ask torch costs seconds of imports.
+    return learning.vectorises(features) if FusedKernel.fits(learning, features) else ""
 
 
 @contextmanager

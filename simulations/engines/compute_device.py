@@ -196,7 +196,7 @@ def homes_at_once(learning: LocalLearning, features: int) -> int:
     gradient, the gradient), what the layers put out.
     """
     train = learning.train
-    copies = 4 + {"adam": 2}.get(train.optimiser, 1 if train.momentum else 0)
+    copies = 4 + len(learning.optimiser.slots(train))
     rows = train.batch_size * (features + 3 * outputs_of(learning.model, features))
     return int(np.clip(_GPU_NUMBERS // (copies * learning.layout.size + rows), 1, _GPU_HOMES))
 

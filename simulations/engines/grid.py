@@ -13,11 +13,10 @@ import numpy as np
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
-from flwr.supercore.run import Run
 from numpy.typing import NDArray
 
 from fedhome.errors import FedHomeError
-from fedhome.flower.messages import APP_RAISED, empty_run, failure, stamp, take_identity
+from fedhome.flower.messages import APP_RAISED, Run, empty_run, failure, stamp, take_identity
 from fedhome.simulations.faults import ANSWERS, LATE
 
 Silent = Callable[[int, NDArray[np.int64]], NDArray[np.int64]]

@@ -24,12 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.errors import EngineError
-from fedhome.questions.responses import Columns
+from fedhome.questions.responses import Columns, Response
 from fedhome.questions.train_config import Order
 from fedhome.simulations.engines.catalogue import World, against_vectors
 from fedhome.simulations.engines.grid import InProcessGrid
 from fedhome.simulations.engines.ray_worker import Answer, actor
-from fedhome.simulations.engines.shard import Asked, Homes, Mean, Updates, Words
+from fedhome.simulations.engines.shard import Asked, Homes, Mean, Words
 from fedhome.simulations.engines.vector_cohort import Fleet
 from fedhome.simulations.engines.vector_grid import JointGrid
 
@@ -105,17 +105,6 @@ class RayHomes(Homes):
             [mean._replace(lost=tuple(places[list(mean.lost)].tolist())) for places, mean in asked]
         )
 
-    def train_each(
-        self, homes: NDArray[np.int64], start: NDArray[np.float32], order: Order
-    ) -> Updates:
-        """Train and return every update."""
-        params = np.empty((len(homes), len(start)), np.float32)
-        columns: list[tuple[NDArray[np.int64], Columns]] = []
-        for places, updates in self._ask_shards("train_each", homes, start, order):
-            params[places] = updates.params
-            columns.append((places, updates.columns))
-        return Updates(_joined(columns, len(homes)), params)
-
     def train_sum(
         self, homes: NDArray[np.int64], start: NDArray[np.float32], order: Order, asked: Asked
     ) -> Words:
@@ -130,19 +119,29 @@ class RayHomes(Homes):
             lost += places[list(words.lost)].tolist()
         return Words(total, tuple(sorted(lost)))
 
-    def columns(
+    def respond(
         self,
         kind: str,
         homes: NDArray[np.int64],
         start: NDArray[np.float32],
         config: Mapping[str, Any],
-    ) -> Columns:
-        """Answer a census, an evaluation, a trial or an outcome."""
+    ) -> Response:
+        """Respond home by home; each shard for its own."""
 
         def asked(places: NDArray[np.int64], common: Any) -> list[Any]:
             return [kind, places, common, dict(config)]
 
-        return _joined(self._ask_all("columns", homes, start, asked), len(homes))
+        responses: list[tuple[NDArray[np.int64], Response]]
+        responses = self._ask_all("respond", homes, start, asked)
+        columns = _joined([(places, one.columns) for places, one in responses], len(homes))
+        params: NDArray[np.float32] | None = None
+        for places, one in responses:
+            if one.params is not None:
+                params = (
+                    np.empty((len(homes), len(start)), np.float32) if params is None else params
+                )
+                params[places] = one.params
+        return Response(columns, params)
 
     def _ask_shards(
         self, question: str, homes: NDArray[np.int64], start: NDArray[np.float32], order: Order

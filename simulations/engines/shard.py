@@ -6,23 +6,23 @@ engine) or many, each in a process of its own (the Ray engine); a grid cannot te
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.errors import EngineError, FedHomeError
-from fedhome.flower.messages import EXAMPLES
 from fedhome.learning.personalise import Personaliser
 from fedhome.plan.settings import Plan
-from fedhome.questions import responses
-from fedhome.questions.contributions import CENSUS, TRAIN, rounding_keys, sizes_of, train_terms
-from fedhome.questions.responses import Columns
+from fedhome.questions.contributions import rounding_keys, sizes_of, train_numbers
+from fedhome.questions.responses import Columns, Given, Response
+from fedhome.questions.table import TRAIN, SummedQuestion, summed
 from fedhome.questions.train_config import Order, clip_updates
 from fedhome.secagg.form import Form
 from fedhome.simulations.engines.fused.rounding import Rounding, rounding
 from fedhome.simulations.engines.vector_cohort import Chunk, VectorCohort
+from fedhome.wire.names import EXAMPLES
 
 _NUMBERS_AT_ONCE = 1 << 26  # parameters of the homes that personalise at a time
 
@@ -58,18 +58,6 @@ class Mean(NamedTuple):
             clipped=sum(part.clipped for part in parts),
             lost=tuple(place for part in parts for place in part.lost),
         )
-
-
-class Updates(NamedTuple):
-    """Single homes after training.
-
-    Args:
-        columns: What each home says with its update, each ``[homes]``.
-        params: Parameters, float32 ``[homes, size]``.
-    """
-
-    columns: Columns
-    params: NDArray[np.float32]
 
 
 class Asked(NamedTuple):
@@ -115,40 +103,41 @@ class Homes(Protocol):
     ) -> Mean:
         """Train homes ``[homes]`` from parameters ``[size]`` and return their mean."""
 
-    def train_each(
-        self, homes: NDArray[np.int64], start: NDArray[np.float32], order: Order
-    ) -> Updates:
-        """Train homes ``[homes]`` from parameters ``[size]`` and return every update."""
-
     def train_sum(
         self, homes: NDArray[np.int64], start: NDArray[np.float32], order: Order, asked: Asked
     ) -> Words:
         """Train homes ``[homes]`` from parameters ``[size]`` and return the sum of their words."""
 
-    def columns(
+    def respond(
         self,
         kind: str,
         homes: NDArray[np.int64],
         start: NDArray[np.float32],
         config: Mapping[str, Any],
-    ) -> Columns:
-        """Answer a message of this kind: a census, an evaluation, a trial, an outcome.
+    ) -> Response:
+        """Respond to a question home by home, with every update where it trains.
+
+        Args:
+            kind: Type of the message.
+            homes: Who is asked, ``[homes]``.
+            start: The parameters that came, float32 ``[size]``.
+            config: The settings that came.
 
         Raises:
             FedHomeError: No home understands such a message.
         """
 
 
-class _Outcomes(NamedTuple):
-    """What homes said of themselves in the end: where they are asked again, nothing is new.
+class _Observed(NamedTuple):
+    """What homes said of themselves: where they are asked again, nothing is new.
 
     Args:
-        asked: The model and the settings that they were asked about.
+        asked: The question, the model and the settings that they were asked about.
         known: Which homes' answers are there, bool ``[homes]``.
         columns: The answers, each ``[homes]``.
     """
 
-    asked: tuple[bytes, str]
+    asked: tuple[str, bytes, str]
     known: NDArray[np.bool_]
     columns: Columns
 
@@ -171,7 +160,7 @@ class Shard(Homes):
         self._how = how
         self._numbers = _NUMBERS_AT_ONCE // of
         self._weights = np.minimum(cohort.counts("train"), plan.rounds.max_examples)
-        self._outcomes: _Outcomes | None = None
+        self._observed: _Observed | None = None
 
     def train_mean(
         self, homes: NDArray[np.int64], start: NDArray[np.float32], order: Order
@@ -216,22 +205,6 @@ class Shard(Homes):
             clipped=sum(clipped),
             lost=tuple(lost.tolist()),
         )
-
-    def train_each(
-        self, homes: NDArray[np.int64], start: NDArray[np.float32], order: Order
-    ) -> Updates:
-        """Train and return every update."""
-        trained = self._cohort.pick(homes).train(
-            start,
-            stream=order.round,
-            epochs=self._plan.train.epochs,
-            proximal_mu=order.proximal_mu,
-        )
-        columns: Columns = {EXAMPLES: self._weights[homes], "train_loss": trained.losses}
-        if order.clip_norm is not None:
-            bits = clip_updates(start, trained.params, order.clip_norm)
-            columns["norm_bit"] = bits.astype(np.int64)
-        return Updates(columns, trained.params)
 
     def train_sum(
         self, homes: NDArray[np.int64], start: NDArray[np.float32], order: Order, asked: Asked
@@ -278,73 +251,69 @@ class Shard(Homes):
             ),
             strict=True,
         )
-        terms = train_terms(
-            np.concatenate(sizes)[:, None],
-            losses=np.concatenate(losses),
-            weights=weights[np.concatenate(some)],
-            bits=None if order.clip_norm is None else np.concatenate(bits),
-            size_in="linf",
-        )
+        columns: Columns = {
+            EXAMPLES: weights[np.concatenate(some)],
+            "train_loss": np.concatenate(losses),
+        }
+        if order.clip_norm is not None:
+            columns["norm_bit"] = np.concatenate(bits)
+        terms = train_numbers(columns, np.concatenate(sizes))
         total = form.put_together(np.sum(totals, axis=0), terms.weights, terms.values)
         return Words(total, tuple(np.sort(np.concatenate(gone)).tolist()))
 
-    def columns(
+    def respond(
         self,
         kind: str,
         homes: NDArray[np.int64],
         start: NDArray[np.float32],
         config: Mapping[str, Any],
-    ) -> Columns:
-        """Answer a census, an evaluation, a trial or an outcome."""
-        if kind == CENSUS:
-            cohort = self._cohort.pick(homes)
-            most = np.maximum(cohort.counts("train"), cohort.counts("validation"))
-            return {"examples": np.minimum(most, self._plan.rounds.max_examples)}
-        if kind == responses.EVALUATE:
-            return responses.evaluate(self._cohort.pick(homes), start)
-        if kind == responses.OUTCOME:
-            return self._outcome(homes, start, config)
-        return self._personal(kind, homes, start, config)
+    ) -> Response:
+        """Respond home by home."""
+        question = summed(kind)
+        if question.personal and self._how is None:
+            raise FedHomeError(f"homes do not understand a message of type {kind!r}")
+        given = Given(self._plan, config, self._cohort.learning.task.score, self._how)
+        if question.observed:
+            return Response(self._remembered(question, homes, start, given))
+        return self._respond(question, homes, start, given)
 
-    def _outcome(
-        self, homes: NDArray[np.int64], start: NDArray[np.float32], config: Mapping[str, Any]
+    def _remembered(
+        self,
+        question: SummedQuestion,
+        homes: NDArray[np.int64],
+        start: NDArray[np.float32],
+        given: Given,
     ) -> Columns:
-        """Answer what homes gained: once for a sum, and once more where a simulation looks on."""
-        asked = (start.tobytes(), repr(sorted(config.items())))
-        if self._outcomes is None or self._outcomes.asked != asked:
-            self._outcomes = _Outcomes(asked, np.zeros(len(self._weights), np.bool_), {})
-        known, columns = self._outcomes.known, self._outcomes.columns
+        """Respond once for a sum, and once more where a simulation looks on."""
+        asked = (question.name, start.tobytes(), repr(sorted(given.config.items())))
+        if self._observed is None or self._observed.asked != asked:
+            self._observed = _Observed(asked, np.zeros(len(self._weights), np.bool_), {})
+        known, columns = self._observed.known, self._observed.columns
         missing = homes[~known[homes]]
         if len(missing):
-            for name, values in self._personal(responses.OUTCOME, missing, start, config).items():
+            found = self._respond(question, missing, start, given).columns
+            for name, values in found.items():
                 everyone = np.zeros((len(known), *values.shape[1:]), values.dtype)
                 columns.setdefault(name, everyone)[missing] = values
             known[missing] = True
         return {name: values[homes] for name, values in columns.items()}
 
-    def _personal(
+    def _respond(
         self,
-        kind: str,
+        question: SummedQuestion,
         homes: NDArray[np.int64],
         start: NDArray[np.float32],
-        config: Mapping[str, Any],
-    ) -> Columns:
-        """Personalise some homes at a time, so that memory does not grow with the fleet."""
-        settings = self._plan.personalise
-        questions: dict[str, Callable[[VectorCohort, Personaliser], Columns]] = {
-            responses.TRIAL: lambda some, how: responses.trial(some, start, how, settings),
-            responses.OUTCOME: lambda some, how: responses.outcome(
-                some, start, how, settings, config
-            ),
-        }
-        if kind not in questions or self._how is None:
-            raise FedHomeError(f"homes do not understand a message of type {kind!r}")
+        given: Given,
+    ) -> Response:
+        """Let some homes personalise at a time, so that memory does not grow with the fleet."""
+        if not question.personal:
+            return question.respond(self._cohort.pick(homes), start, given)
         size = max(1, self._numbers // len(start))
         parts = [
-            questions[kind](self._cohort.pick(homes[first : first + size]), self._how)
+            question.respond(self._cohort.pick(homes[first : first + size]), start, given).columns
             for first in range(0, len(homes), size)
         ]
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return Response({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
 
 
 def _changes(

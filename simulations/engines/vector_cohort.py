@@ -22,11 +22,12 @@ from torch.func import vmap
 from fedhome import rng
 from fedhome.data.examples import HomeExamples, Part
 from fedhome.learning.cohort import Cohort, Measured, Trained
-from fedhome.learning.local import LocalLearning, Params, row_losses
+from fedhome.learning.local import LocalLearning
+from fedhome.learning.params import Params
 from fedhome.learning.tasks import Segments, paired
 from fedhome.simulations.engines.batches import Rows
 from fedhome.simulations.engines.compute_device import PROCESSOR, Placement
-from fedhome.simulations.engines.kernels import Kernel
+from fedhome.simulations.engines.torch_kernels import Kernel
 
 _Result = TypeVar("_Result")
 _EVALUATED_ROWS = 1 << 15  # rows of one evaluation chunk
@@ -303,7 +304,7 @@ class VectorCohort(Cohort):
                     placement.put(index),
                     placement.put(np.flatnonzero(inside)),
                 )
-            losses = row_losses(learning.task.loss, output, y.index_select(0, there)).double()
+            losses = learning.loss.rows(output, y.index_select(0, there)).double()
             return placement.take(output), placement.take(losses)
 
     def _measured(

@@ -12,7 +12,7 @@ import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message
 from numpy.typing import NDArray
 
-from fedhome.clients.secure_sums import HELP
+from fedhome.clients.protocol_questions import HELP
 from fedhome.errors import EngineError, FedHomeError
 from fedhome.flower.messages import (
     EXAMPLES,
@@ -28,6 +28,7 @@ from fedhome.plan.settings import Plan
 from fedhome.questions import responses
 from fedhome.questions.contributions import NOT_FINITE
 from fedhome.questions.responses import Columns
+from fedhome.questions.table import EVALUATE, TRAIN
 from fedhome.questions.train_config import Order
 from fedhome.simulations.engines.grid import InProcessGrid, Silent
 from fedhome.simulations.engines.shard import Homes, Shard
@@ -73,8 +74,8 @@ class JointGrid(InProcessGrid):
         arrays, config = content_of(messages[0])
         kind = messages[0].metadata.message_type
         homes = np.array([self.position(message) for message in messages])
-        columns = self._together.columns(kind, homes, read_flat(self._layout, arrays), config)
-        return _rows(messages, columns)
+        start = read_flat(self._layout, arrays)
+        return _rows(messages, self._together.respond(kind, homes, start, config).columns)
 
     def answer(self, messages: list[Message]) -> Iterable[Message]:
         """Answer messages; those with the same content are computed together.
@@ -99,12 +100,9 @@ class JointGrid(InProcessGrid):
         homes = np.array([self.position(message) for message in messages])
         try:
             start = read_flat(self._layout, arrays)
-            if kind == "train":
-                order = Order.of(config)
-                if self._sums:
-                    return self._train_mean(messages, homes, start, order)
-                return self._train_each(messages, homes, start, order)
-            return self._columns(kind, messages, homes, start, config)
+            if kind == TRAIN and self._sums:
+                return self._train_mean(messages, homes, start, Order.of(config))
+            return self._respond(kind, messages, homes, start, config)
         except EngineError:
             raise
         except FedHomeError as error:
@@ -128,24 +126,7 @@ class JointGrid(InProcessGrid):
             metrics["norm_bit"] = mean.clipped / (len(homes) - len(mean.lost))
         return self._for_all(messages, mean.lost, metrics, mean.params.astype(np.float32))
 
-    def _train_each(
-        self,
-        messages: list[Message],
-        homes: NDArray[np.int64],
-        start: NDArray[np.float32],
-        order: Order,
-    ) -> list[Message]:
-        updates = self._together.train_each(homes, start, order)
-        return [
-            reply(
-                message,
-                responses.row(updates.columns, place),
-                array_record(self._layout, updates.params[place], lazy=True),
-            )
-            for place, message in enumerate(messages)
-        ]
-
-    def _columns(
+    def _respond(
         self,
         kind: str,
         messages: list[Message],
@@ -153,8 +134,8 @@ class JointGrid(InProcessGrid):
         start: NDArray[np.float32],
         config: ConfigRecord,
     ) -> list[Message]:
-        columns = self._together.columns(kind, homes, start, config)
-        if kind == responses.EVALUATE and self._sums:
+        columns, params = self._together.respond(kind, homes, start, config)
+        if kind == EVALUATE and self._sums:
             fine = np.all([np.isfinite(values) for values in columns.values()], axis=0)
             weights = columns.pop(EXAMPLES)[fine]
             total = float(weights.sum())
@@ -163,7 +144,16 @@ class JointGrid(InProcessGrid):
             mean: dict[str, float | int | list[float]] = {EXAMPLES: int(total)}
             mean |= {k: float((weights * v[fine]).sum() / total) for k, v in columns.items()}
             return self._for_all(messages, tuple(np.flatnonzero(~fine).tolist()), mean)
-        return _rows(messages, columns)
+        if params is None:
+            return _rows(messages, columns)
+        return [
+            reply(
+                message,
+                responses.row(columns, place),
+                array_record(self._layout, params[place], lazy=True),
+            )
+            for place, message in enumerate(messages)
+        ]
 
     def _for_all(
         self,

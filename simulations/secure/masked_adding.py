@@ -13,9 +13,8 @@ import numpy as np
 from flwr.app import Message
 from numpy.typing import NDArray
 
+from fedhome.clients.protocol_questions import BUNDLE, HELP
 from fedhome.clients.secure_sums import (
-    BUNDLE,
-    HELP,
     Wanted,
     check_form,
     expected,
@@ -29,9 +28,11 @@ from fedhome.flower.messages import blob_reply, content_of, failure, read_flat, 
 from fedhome.plan.settings import Plan
 from fedhome.questions import contributions
 from fedhome.questions.contributions import Terms
+from fedhome.questions.responses import Given
+from fedhome.questions.table import summed
 from fedhome.questions.train_config import Order
 from fedhome.simulations.engines.grid import InProcessGrid
-from fedhome.simulations.engines.shard import Asked, Homes, Updates
+from fedhome.simulations.engines.shard import Asked, Homes
 from fedhome.simulations.secure.parties import Numbers, Parties, Summed
 from fedhome.wire.layout import Layout
 
@@ -70,14 +71,17 @@ class _Summed(Adding):
         arrays = content_of(message)[0]
         return read_flat(self.layout, arrays) if arrays else None
 
-    def measured(self, message: Message, homes: NDArray[np.int64]) -> Terms:
-        """Return what homes add up for a question that trains nothing."""
-        kind, start = message.metadata.message_type, self.start(message)
-        given = np.zeros(0, np.float32) if start is None else start
-        columns = self.homes.columns(kind, homes, given, content_of(message)[1])
-        if kind == contributions.CENSUS:
-            return contributions.census_terms(columns["examples"])
-        return contributions.terms_of(kind, columns, self.score)
+    def responded(
+        self, message: Message, homes: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32] | None, Terms]:
+        """Return what homes add up: their updates, where the question trains, and their numbers."""
+        kind, config = message.metadata.message_type, content_of(message)[1]
+        came = self.start(message)
+        start = np.zeros(0, np.float32) if came is None else came
+        columns, params = self.homes.respond(kind, homes, start, config)
+        update = None if params is None else params - start
+        given = Given(self.plan, config, self.score)
+        return update, summed(kind).terms(columns, update, given)
 
 
 class IdealAdding(_Summed):
@@ -120,12 +124,12 @@ class IdealAdding(_Summed):
         self, message: Message, homes: NDArray[np.int64], asked: Wanted
     ) -> tuple[NDArray[np.unsignedinteger], tuple[int, ...]]:
         form, kind = asked.form, message.metadata.message_type
-        if kind == contributions.TRAIN:
+        if summed(kind).update:
             start = self.start(message)
             assert start is not None
             order = Order.of(content_of(message)[1])
             return self.homes.train_sum(homes, start, order, Asked(form, asked.round))
-        terms = self.measured(message, homes)
+        terms = self.responded(message, homes)[1]
         names = [self.names[home] for home in homes]
         keys = contributions.rounding_keys(self.plan.seed, kind, asked.round, names)
         weights = np.minimum(terms.weights, form.fixed.weight_cap)
@@ -208,17 +212,13 @@ class MaskedAdding(_Summed):
     def _check(self, message: Message, read: Summed) -> None:
         tried = tried_by(self.plan.personalise)
         kind, config = message.metadata.message_type, content_of(message)[1]
-        check_form(read.form, kind, contributions.scalars_of(kind, config, tried), self.layout)
+        check_form(read.form, kind, summed(kind).scalars(config, tried), self.layout)
 
     def _masked(self, taken: list[tuple[Message, int]], read: Summed) -> Iterator[Message]:
         message = taken[0][0]
         kind, homes = message.metadata.message_type, np.array([place for _, place in taken])
-        update: NDArray[np.float32] | None = None
         try:
-            if kind == contributions.TRAIN:
-                update, terms = self._trained(message, homes)
-            else:
-                terms = self.measured(message, homes)
+            update, terms = self.responded(message, homes)
         except EngineError:
             raise
         except FedHomeError as error:
@@ -238,24 +238,6 @@ class MaskedAdding(_Summed):
                 yield failure(asked, sent.message)
             else:
                 yield blob_reply(asked, sent)
-
-    def _trained(
-        self, message: Message, homes: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float32], Terms]:
-        start = self.start(message)
-        assert start is not None
-        order = Order.of(content_of(message)[1])
-        updates: Updates = self.homes.train_each(homes, start, order)
-        losses = updates.columns["train_loss"]
-        bits = updates.columns.get("norm_bit")
-        update = updates.params - start
-        return update, contributions.train_terms(
-            update,
-            losses=losses,
-            weights=updates.columns["num-examples"],
-            bits=None if bits is None else bits.astype(bool),
-            size_in=self.plan.aggregation.clip_in,
-        )
 
 
 def _replies(

@@ -8,12 +8,12 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from fedhome.cli import ages
 from fedhome.clients.membership import leave
 from fedhome.clients.membership.consent import Consent
 from fedhome.clients.membership.home_folder import Status
@@ -37,6 +37,8 @@ from helpers.client_world import (
     world_of,
     write_readings,
 )
+
+NOW = 1_790_000_000.0  # 2026-09-21
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="secret files need POSIX locks")
 
@@ -97,21 +99,41 @@ def test_start_refuses_what_nobody_agreed_to(world: World) -> None:
     refused(fedhome("start", world.device / "nowhere"), RunError, "join")
 
 
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (-5, "0 s ago"),  # a clock that was set back
+        (0.4, "0 s ago"),
+        (119, "119 s ago"),
+        (120, "2 minutes ago"),
+        (7199, "120 minutes ago"),
+        (7200, "2 hours ago"),
+        (86_400 * 2, "2 days ago"),
+        (86_400 * 2.6, "3 days ago"),
+    ],
+)
+def test_an_age_is_told_in_the_largest_unit_of_which_there_are_two(
+    seconds: float, words: str
+) -> None:
+    assert ages.ago(NOW - seconds, NOW) == words
+
+
 @pytest.mark.usefixtures("front")
-def test_status(world: World) -> None:
+def test_status(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     place = joined(world)
+    monkeypatch.setattr(ages, "now", lambda: NOW)
     shown = fedhome("status", "oak").output
     for words in (world.fleet.anchor.fleet.hex(), "not running", "none yet", "no directory yet"):
         assert words in shown
-    now = time.time()
     told = Status(state="connected", process=41, epoch=3, answered=1234, last="train")
     for ago, words in ((1.0, "1 s ago"), (600.0, "10 minutes ago"), (86_400 * 3, "3 days ago")):
-        place.status = Status(**{**vars(told), "last_time": now - ago})
+        place.status = Status(**{**vars(told), "last_time": NOW - ago})
         assert f"train, {words}; 1,234 since" in fedhome("status", "oak").output
     assert "not running" in fedhome("status", "oak").output  # the process is gone
+    place.status = Status(**{**vars(told), "time": NOW - 7})
     with disk_held(place.folder):
         shown = fedhome("status", "oak").output
-        assert "connected, as of" in shown
+        assert "connected, as of 7 s ago" in shown
         assert "runs, process 41" in shown
         place.status = Status(state="waiting", detail="the server [away]")
         assert "waiting: the server [away]" in fedhome("status", "oak").output

@@ -9,8 +9,6 @@ import pytest
 
 from fedhome.clients import client_app, home
 from fedhome.clients.membership.consent import (
-    KINDS,
-    NUMBERS,
     Asked,
     Consent,
     check_consent,
@@ -19,10 +17,12 @@ from fedhome.clients.membership.consent import (
     plan_digest,
 )
 from fedhome.clients.membership.home_folder import Place, Settings
-from fedhome.errors import RunError, UpdateError
+from fedhome.clients.protocol_questions import PROTOCOL
+from fedhome.errors import RunError
 from fedhome.fleet.entries import Anchor
 from fedhome.plan.settings import Plan
 from fedhome.questions import contributions
+from fedhome.questions.table import SUMMED
 
 SETTINGS = ["personalise.rates=[1.0]", "personalise.epochs=2"]
 SECURE = """\
@@ -59,8 +59,7 @@ Of this home alone, readable for the server:
     of the fleet's model it has, its internet address, when it is connected, which sums
     it takes part in, and of each answer the size and how many seconds it took.
   * before the first round: how many inputs and outputs its model has.
-  * where it cannot answer: one sentence that says why, with nothing of the readings in
-    it.
+  * where it cannot answer: one sentence that says why. It quotes no reading.
   * if it leaves the fleet: that it does.
 
 For the secret sums of the fleet:
@@ -72,23 +71,39 @@ For the secret sums of the fleet:
     its vote on who is in the sum, and its pieces of other homes' one-time secrets. They
     say nothing of this home.
 
-What the server learns:
-  * sums over at least 5 homes; this home takes part in no smaller one. It learns no
-    update, weight, loss or score of this home by itself.
+What a server learns that keeps to the rules:
+  * sums over at least 5 homes; this home takes part in no smaller one.
   * the fleet's model, which is made of these sums; all homes and the fleet's owner can
     have it.
   * a sum still says something of the homes in it, and two sums over the same homes but
-    one differ by that one. Homes add no noise against this.
+    one differ by that one. Homes add no noise against this. From many sums over
+    changing sets of homes, the number of this home's examples can be worked out, and
+    over many rounds roughly how it changes the model.
+  * where a sum is over few homes, the steps in which their scores lie, without their
+    names.
 
-What that rests on:
-  * at most 10 % of the fleet's homes (rounded down) work for whoever attacks. If all
-    others in a sum did, they could take their own parts off it.
+What a server that breaks the rules can learn today, and no home would refuse:
+  * this home's own update, loss and scores: by telling the other homes to send nothing
+    of theirs, by asking the same question again without this home, or by adding homes
+    up in other groups than the plan's.
+  * something of the readings, such as the greatest of a column: by models made so that
+    this home fails to answer if a reading is above a bound.
+  * what this home sent in the past, if whoever recorded it gets hold of this home's
+    keys, or of those of enough members, also much later.
+
+Agree only if you trust whoever runs the server to keep to the rules.
+
+The sums hide this home only if, besides:
+  * at most 10 % of the fleet's homes (rounded down: none in a fleet of fewer than 10)
+    work for whoever attacks. If all others in a sum did, they could take their own
+    parts off it.
   * the fleet's owner lists real homes only, and keeps the key that signs the list away
     from the server.
   * the devices run fedhome as it was released. Its protocol has had no outside review.
 
-What never leaves:
-  * the readings: no row, no value, no time of any, nor where they lie.
+What is in no message:
+  * the readings: no row, no value, no time of any, nor where they lie. What can be
+    worked out by a server that breaks the rules is said above.
   * the model that this home adapts to itself.
   * the secret keys that tell who this home is.
 
@@ -134,8 +149,7 @@ Of this home alone, readable for the server:
     of the fleet's model it has, its internet address, when it is connected, which
     rounds it takes part in, and of each answer the size and how many seconds it took.
   * before the first round: how many inputs and outputs its model has.
-  * where it cannot answer: one sentence that says why, with nothing of the readings in
-    it.
+  * where it cannot answer: one sentence that says why. It quotes no reading.
   * if it leaves the fleet: that it does.
 
 For the secret sums of the fleet:
@@ -147,8 +161,9 @@ For the secret sums of the fleet:
     its vote on who is in the sum, and its pieces of other homes' one-time secrets. They
     say nothing of this home.
 
-What never leaves:
-  * the readings: no row, no value, no time of any, nor where they lie.
+What is in no message:
+  * the readings: no row, no value, no time of any, nor where they lie. What can be
+    worked out from an update is said above.
   * the model that this home adapts to itself.
   * the secret keys that tell who this home is.
 
@@ -158,6 +173,8 @@ And:
   * `fedhome client pause` stops taking part for a while, `leave` for good. What is in a
     sum or a model by then stays in it.
 """
+
+ASKED = {**SUMMED, **PROTOCOL}
 
 
 def asked(*sets: str, parameters: int | None = 5761) -> Asked:
@@ -196,13 +213,18 @@ def test_the_text_has_the_plans_own_numbers() -> None:
     flat = " ".join(text.split())
     for words in (
         "3 sums a round, each over at least 7 homes",
-        "at most 25 % of the fleet's homes",
+        "at most 25 % of the fleet's homes (rounded down: none in a fleet of fewer than 4)",
         "(4,096 at most)",
         "each of 5 ways to adapt",
         "learns to predict heat",
         "how the home would change the model (all its numbers)",
     ):
         assert words in flat
+
+
+def test_the_text_says_where_no_home_may_be_corrupt() -> None:
+    text = consent_text(asked("aggregation.corrupt=0"))
+    assert "  * none of the fleet's homes works for whoever attacks.\n" in text
 
 
 @pytest.mark.parametrize("mode", ["auto", "secure", "ideal", "plain"])
@@ -212,29 +234,21 @@ def test_the_text_and_the_home_agree_on_what_is_plain(mode: str) -> None:
 
 
 def test_every_question_that_a_home_answers_is_in_the_text() -> None:
-    assert set(KINDS) == set(client_app.HANDLERS)
+    assert set(ASKED) == set(client_app.handlers())
     secure, plain = (" ".join(text.split()) for text in (SECURE, PLAIN))
-    for kind, said in KINDS.items():
+    for kind, question in ASKED.items():
+        said = question.consent
         told = said.when != "never"
         assert (f"* {said.when}" in secure) == told, kind
         assert (f"* {said.when}" in plain) == (told and kind != "query.census"), kind
 
 
 def test_every_number_of_a_sum_is_in_the_text() -> None:
-    summed = [kind for kind in client_app.HANDLERS if _numbers(kind)]
-    assert set(summed) == set(NUMBERS)
-    for kind in summed:
-        assert {name.partition("-")[0] for name in _numbers(kind)} == set(NUMBERS[kind]), kind
+    config = {"server-round": 1, "clipping_norm": 1.0}
+    for kind, question in SUMMED.items():
+        stems = {one.name.partition("-")[0] for one in question.scalars(config, 3)}
+        assert stems == set(question.consent.numbers), kind
     assert f"one of {contributions.BINS} steps" in " ".join(SECURE.split())
-
-
-def _numbers(kind: str) -> list[str]:
-    """Return the names of the bounded numbers that a question sums; none if it sums nothing."""
-    try:
-        found = contributions.scalars_of(kind, {"server-round": 1, "clipping_norm": 1.0}, 3)
-    except UpdateError:
-        return []
-    return [one.name for one in found]
 
 
 @pytest.fixture

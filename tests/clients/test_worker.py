@@ -41,7 +41,7 @@ from fedhome.fleet.state_file import FileStore
 from fedhome.flower.fleet_connection import message_bytes, message_of
 from fedhome.flower.messages import array_record, blobs_of, failure, take_identity, with_sum
 from fedhome.plan.settings import Plan
-from fedhome.questions import contributions
+from fedhome.questions.table import SUMMED
 from fedhome.secagg import FixedPoint, Form
 from fedhome.simulations.homes import generate
 from fedhome.simulations.local_fleet import write_readings
@@ -132,7 +132,7 @@ def census_form(layout: Layout) -> Form:
         elements=0,
         layout=bytes.fromhex(layout.hash),
         fixed=FixedPoint(bits=24, clip=1.0, norm="linf", weight_cap=64),
-        scalars=contributions.scalars_of("query.census", {}, 0),
+        scalars=SUMMED["query.census"].scalars({}, 0),
         homes=8,
     )
 
@@ -359,7 +359,7 @@ def test_a_reply_takes_nothing_from_flowers_task(monkeypatch: pytest.MonkeyPatch
 def test_a_homes_process_loads_what_it_needs_alone() -> None:
     script = """
 import sys
-from fedhome.ops.lean_imports import spared
+from fedhome.flower.lean_imports import spared
 spared("fedhome.clients.agent.resident")
 print([name for name in ("torch", "grpc", "rich.progress", "flwr") if name in sys.modules])
 import grpc, httpx._main

@@ -145,7 +145,7 @@ def test_rows_without_times_have_no_calendar() -> None:
 
 def test_parts_lie_apart_in_time() -> None:
     load = np.arange(101.0)
-    home = examples(_table(load), _data(gap=5), [], "regression")
+    home = examples(_table(load), _data(gap=5), [], "continuous")
     y = home.y[:, 0]
     # 100 examples: history of 80 less a gap of 5; 75 % of it to train on, less a gap of 5.
     assert home.counts == (51, 19, 20)
@@ -157,8 +157,8 @@ def test_parts_lie_apart_in_time() -> None:
 
 def test_a_cold_start_keeps_the_last_days_and_the_same_test() -> None:
     table = _table(np.arange(24.0 * 20))
-    long = examples(table, _data(), [], "regression")
-    short = examples(table, _data(history_days=2), [], "regression")
+    long = examples(table, _data(), [], "continuous")
+    short = examples(table, _data(history_days=2), [], "continuous")
     test_long, test_short = long.y[long.rows("test")], short.y[short.rows("test")]
     np.testing.assert_array_equal(test_long, test_short)
     assert sum(short.counts[:2]) == 48
@@ -179,8 +179,8 @@ def test_each_class_is_split_in_its_own_time() -> None:
 def test_scales_are_those_of_the_training_part() -> None:
     load = np.random.default_rng(1).normal(5, 2, 60)
     wind = np.random.default_rng(2).normal(-1, 3, 60)
-    raw = examples(_table(load, wind=wind), _data(), ["wind"], "regression")
-    home = examples(_table(load, wind=wind), _data(scale="home"), ["wind"], "regression")
+    raw = examples(_table(load, wind=wind), _data(), ["wind"], "continuous")
+    home = examples(_table(load, wind=wind), _data(scale="home"), ["wind"], "continuous")
     train = raw.rows("train")
     mean, spread = raw.x[train].mean(axis=0), raw.x[train].std(axis=0)
     np.testing.assert_allclose(home.x, (raw.x - mean) / spread, rtol=1e-4, atol=1e-5)
@@ -192,7 +192,7 @@ def test_scales_are_those_of_the_training_part() -> None:
 
 def test_a_column_that_never_changes_is_moved_to_zero() -> None:
     home = examples(
-        _table(np.arange(30.0), flat=[7.0] * 30), _data(scale="home"), ["flat"], "regression"
+        _table(np.arange(30.0), flat=[7.0] * 30), _data(scale="home"), ["flat"], "continuous"
     )
     assert np.all(home.x[:, 0] == 0)
 
@@ -212,7 +212,7 @@ def test_changing_test_rows_changes_no_training_example_and_no_scale(
     )
     table = _table(load, wind=np.sin(np.arange(len(load))))
     try:
-        before = examples(table, data, ["wind"], "regression")
+        before = examples(table, data, ["wind"], "continuous")
     except DataError:
         return
     cut = windows(table, data, ["wind"])
@@ -225,7 +225,7 @@ def test_changing_test_rows_changes_no_training_example_and_no_scale(
         replace(table, columns={**table.columns, "load": np.array(changed)}),
         data,
         ["wind"],
-        "regression",
+        "continuous",
     )
     assert after.counts == before.counts
     assert after.unit == before.unit
@@ -275,7 +275,7 @@ def test_a_home_that_cannot_take_part_says_why(
     table: HomeTable, changes: dict[str, Any], why: str
 ) -> None:
     with pytest.raises(DataError, match=why) as caught:
-        examples(table, _data(**changes), [], "regression")
+        examples(table, _data(**changes), [], "continuous")
     assert "'h'" in caught.value.message
 
 

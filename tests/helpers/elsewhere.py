@@ -36,7 +36,8 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 from fedhome.learning.local import LocalLearning
 from fedhome.plan.settings import Plan
 from fedhome.simulations.engines.compute_device import PROCESSOR, Placement, homes_at_once
-from fedhome.simulations.engines.kernels import EagerKernel, TorchKernel, kernel_of
+from fedhome.simulations.engines.kernels import kernel_of
+from fedhome.simulations.engines.torch_kernels import EagerKernel, TorchKernel
 from fedhome.simulations.engines.traced import TracedKernel, tracing
 from fedhome.simulations.engines.vector_cohort import Fleet, VectorCohort
 from helpers import tiny

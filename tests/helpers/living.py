@@ -18,7 +18,7 @@ def tiny_plan(homes: int, rounds: int, **aggregation: object) -> Plan:
     return Plan.load(
         name="tiny",
         seed=3,
-        data={"homes": homes, "days": 10},
+        data={"homes": homes, "days": 10, "history_days": 10},
         model={"hidden": [8]},
         rounds={"count": rounds, "deadline_s": 60, "quorum": 0.5},
         personalise={"epochs": 2, "local_epochs": 2},

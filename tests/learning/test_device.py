@@ -14,7 +14,8 @@ from fedhome import rng
 from fedhome.clients.home import find_home
 from fedhome.errors import DataError
 from fedhome.learning.device import Device
-from fedhome.learning.local import Batch, row_losses
+from fedhome.learning.local import Batch
+from fedhome.learning.losses import row_losses
 from fedhome.plan.settings import Plan
 from helpers import tiny
 

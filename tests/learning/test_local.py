@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own custom
 
 from fedhome.errors import UpdateError
-from fedhome.learning.local import Batch, LocalLearning, row_losses
+from fedhome.learning.local import Batch, LocalLearning
+from fedhome.learning.losses import row_losses
 from fedhome.plan.settings import Plan
 from fedhome.questions.train_config import Order, clip_updates
 from helpers import tiny
@@ -173,7 +174,7 @@ def test_row_losses_are_the_textbooks(output: list[float], label: int) -> None:
         ("bce", told[:, :1], torch.tensor([[y]]), binary),
         ("cross-entropy", told, torch.tensor([label]), cross),
     ):
-        found = row_losses(loss, out, target)  # type: ignore[arg-type]
+        found = row_losses(loss, out, target)
         assert found.shape == (1,)
         assert float(found) == pytest.approx(expected, rel=1e-4, abs=1e-4)
 

@@ -19,6 +19,8 @@ from fedhome.learning.device import Device
 from fedhome.learning.personalise import choose, fine_tune, personaliser
 from fedhome.plan.settings import Personalise
 from fedhome.questions import responses
+from fedhome.questions.responses import Given
+from fedhome.questions.table import OUTCOME, TRIAL
 from fedhome.run.events import Event, EventLog, read_events
 from fedhome.server.rounds.outcome import personalise
 from fedhome.wire.layout import Layout
@@ -202,15 +204,15 @@ def test_the_answer_of_an_outcome_holds_every_model() -> None:
     plan = tiny.plan()
     device = Device(tiny.learning(plan), tiny.home("h", (20, 6, 5)), plan.seed)
     start, how = device.learning.initial, personaliser("fine-tune")
-    columns = responses.outcome(device, start, how, plan.personalise, {"rate": 0.5, "epochs": 1})
-    told = responses.row(columns, 0)
+    given = Given(plan, {"rate": 0.5, "epochs": 1}, device.learning.task.score, how)
+    told = responses.row(responses.outcome(device, start, given).columns, 0)
     metrics = device.learning.task.metrics
     expected = {f"{model}.{name}" for model in _MODELS for name in metrics}
     expected |= {f"{model}.loss" for model in _MODELS if model != "baseline"}
     counts = {"num-examples": 5, "examples-train": 20, "examples-validation": 6}
     assert set(told) == expected | {"chosen", *counts}
     assert {name: told[name] for name in counts} == counts
-    tried = responses.trial(device, start, how, plan.personalise)
+    tried = responses.trial(device, start, given).columns
     assert tried["changes"].shape == (1, 2 * 3)
     assert tried["num-examples"].tolist() == [1]
 
@@ -227,9 +229,9 @@ def test_the_answer_of_an_outcome_holds_every_model() -> None:
     ],
 )
 def test_an_outcome_that_was_not_chosen_is_refused(config: dict[str, Any]) -> None:
-    how = personaliser("fine-tune")
+    given = Given(tiny.plan(), config, "skill", personaliser("fine-tune"))
     with pytest.raises(UpdateError, match="outcome"):
-        responses.outcome(Points([[1, 1, 1]]), _START, how, _settings(), config)
+        responses.outcome(Points([[1, 1, 1]]), _START, given)
 
 
 def test_personalisers_are_found_by_name() -> None:
@@ -260,7 +262,7 @@ def _personalised(
         kind = message.metadata.message_type
         asked.append(dict(content_of(message)[1]))
         good = {"num-examples": 1, "changes": [1.0, 0.8, 0.9, 1.0, 0.7, 1.1]}
-        told: dict[str, Any] = good if kind == responses.TRIAL else dict(_TOLD)
+        told: dict[str, Any] = good if kind == TRIAL else dict(_TOLD)
         return reply(message, told | (odd.get(kind, {}) if position == 1 else {}))
 
     grid, layout = tiny.FakeGrid(count, how), Layout(("w",), ((1,),))
@@ -291,15 +293,15 @@ def test_the_fleet_personalises_as_most_of_its_homes_would(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("kind", "odd", "why"),
     [
-        (responses.TRIAL, {"changes": [1.0, 0.0]}, "not 6 numbers"),
-        (responses.TRIAL, {"changes": 0.0}, "not 6 numbers"),
-        (responses.TRIAL, {"changes": [float("nan")] * 6}, "not finite"),
-        (responses.TRIAL, {"more": 1}, "metrics differ"),
-        (responses.OUTCOME, {"chosen": 3}, "none of 0 to 2"),
-        (responses.OUTCOME, {"chosen": -1}, "none of 0 to 2"),
-        (responses.OUTCOME, {"chosen": 1.0}, "whole numbers"),
-        (responses.OUTCOME, {"global.skill": [1.0, 2.0]}, "not a single number"),
-        (responses.OUTCOME, {"local.loss": float("inf")}, "not finite"),
+        (TRIAL, {"changes": [1.0, 0.0]}, "not 6 numbers"),
+        (TRIAL, {"changes": 0.0}, "not 6 numbers"),
+        (TRIAL, {"changes": [float("nan")] * 6}, "not finite"),
+        (TRIAL, {"more": 1}, "metrics differ"),
+        (OUTCOME, {"chosen": 3}, "none of 0 to 2"),
+        (OUTCOME, {"chosen": -1}, "none of 0 to 2"),
+        (OUTCOME, {"chosen": 1.0}, "whole numbers"),
+        (OUTCOME, {"global.skill": [1.0, 2.0]}, "not a single number"),
+        (OUTCOME, {"local.loss": float("inf")}, "not finite"),
     ],
 )
 def test_one_odd_answer_is_left_out_and_ends_nothing(
@@ -309,7 +311,7 @@ def test_one_odd_answer_is_left_out_and_ends_nothing(
     (dropped,) = [event.data for event in events if event.event == "reply-dropped"]
     assert (dropped["stage"], dropped["node"]) == (kind, 3)
     assert why in str(dropped["reason"])
-    left = {"home-0", "home-2"} | ({"home-1"} if kind == responses.TRIAL else set())
+    left = {"home-0", "home-2"} | ({"home-1"} if kind == TRIAL else set())
     assert {row["home"] for row in rows} == left
 
 

@@ -93,7 +93,6 @@ def test_what_does_not_fit_together_is_told_at_once() -> None:
     [
         ["data.horizon=0"],  # lags are left over from the series
         ["data.horizon=0", "data.lags=[]", 'data.features=["load_kwh"]'],
-        ["data.split_by=class"],
         ["rounds.patience=2", "rounds.evaluate_fraction=0"],
         ["engine.ray_address=auto"],
         ["model.args={width = 3}"],

@@ -19,11 +19,13 @@ from fedhome.clients.agent.announce import join
 from fedhome.clients.membership.home_folder import Place as HomePlace
 from fedhome.errors import LinkError
 from fedhome.fleet.entries import home_keys
+from fedhome.fleet.owner_folder import Fleet
 from fedhome.flower.node_key import NodeKey
 from fedhome.ops.processes import Processes
 from fedhome.plan.settings import Plan
 from fedhome.run.folder import RunFolder
 from fedhome.server.daemon.current_run import FAILED, FINISHED, Runs
+from fedhome.server.daemon.health import SERVICES
 from fedhome.server.daemon.server_folder import Place
 from fedhome.server.daemon.status import status_of
 from fedhome.simulations import local_fleet as together
@@ -219,13 +221,14 @@ def test_a_child_of_the_daemon_is_killed(world: World, simulated: RunFolder, vic
             lines_until(watching, "round 1/")
             os.kill(number_of(world.server.folder, victim), signal.SIGKILL)
             lines_until(watching, "report: ")
-        name = {"fedhome.server.daemon.deploy": "run"}.get(victim, victim.removeprefix("server."))
+        names = {module: name for name, module in SERVICES.items()}
+        name = names.get(victim, "run")
         lines_until(daemon, f"{name} was killed (SIGKILL): it is started again")
     assert_finished(world, "tiny-1", simulated)
 
 
 def test_a_new_directory_in_mid_run(world: World, simulated: RunFolder) -> None:
-    with fedhome.fleet.Fleet.open(world.owner) as fleet:
+    with Fleet.open(world.owner) as fleet:
         issued = fleet.sign(PASSPHRASE, corrupt=0.25, dropped=0.2, committee=None)
     with started(world) as daemon, agents(world), told(*run(world, world.plan)) as watching:
         lines_until(watching, "round 1/")

@@ -36,7 +36,7 @@ def plan() -> Plan:
     return Plan.load(
         name="tiny",
         seed=3,
-        data={"homes": HOMES, "days": 10},
+        data={"homes": HOMES, "days": 10, "history_days": 10},
         model={"hidden": [8]},
         rounds={"count": ROUNDS, "deadline_s": 120},
         personalise={"name": "none"},

@@ -135,6 +135,7 @@ def test_every_scenario_holds_and_is_in_the_guide() -> None:
     for path in sorted((ROOT / "simulations" / "scenarios").glob("*.toml")):
         assert Plan.load(path).name == path.stem
         assert f"| `{path.stem}` |" in guide
+    assert f"| `{Plan().name}` |" in guide
 
 
 @pytest.mark.parametrize("path", GUIDES, ids=lambda path: path.name)

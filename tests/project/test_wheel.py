@@ -89,7 +89,7 @@ def test_it_holds_every_file_of_the_packages(wheel: Path) -> None:
         "fedhome/_app/server/report/page.html.j2",
         "fedhome/_app/server/report/page.css",
         "fedhome/_app/server/report/page.js",
-        "fedhome/_app/simulations/scenarios/default.toml",
+        "fedhome/_app/simulations/scenarios/few-days.toml",
     } <= held
 
 

@@ -60,8 +60,8 @@ def test_nobody_else_is_given_a_model(hub: Hub) -> None:
         question("c"): "not-listed",
         forged: "signature",
         question(fleet=b"g" * 16): "fleet",
-        question(time=now - 200): "clock",
-        question(time=now + 200): "clock",
+        question(time=now - 86_400): "clock",
+        question(time=now + 86_400): "clock",
     }
     for body, reason in refused.items():
         with pytest.raises(DirectoryError) as caught:

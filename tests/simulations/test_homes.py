@@ -85,7 +85,7 @@ def test_a_home_does_not_depend_on_the_size_of_the_fleet(fleet: list[HomeTable])
 def test_a_home_does_not_depend_on_how_the_fleet_is_cut_into_blocks(
     fleet: list[HomeTable], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(generate.__globals__, "_BLOCK_CELLS", 28 * 24 * 7)
+    monkeypatch.setattr("fedhome.simulations.homes.synthetic_fleet._BLOCK_CELLS", 28 * 24 * 7)
     assert all(
         _same(a, b) for a, b in zip(generate(homes=16, days=28, seed=5), fleet, strict=False)
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from fedhome.errors import EngineError
-from fedhome.simulations.engines.fused.rule import LossName, OptimiserName, Rule
+from fedhome.simulations.engines.fused.rule import LABELLED, LossName, OptimiserName, Rule
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -180,7 +180,7 @@ class FusedMLP:
         faults += _order_faults(order, counts, rows=len(x), epochs=epochs)
         if len(params) != len(counts):
             faults.append(f"params has {len(params)} clients, counts has {len(counts)}")
-        if self.loss == "cross-entropy" and not faults and order.size:
+        if LABELLED[self.loss] and not faults and order.size:
             used = y[order]  # not all of y: it may hold the rows of very many clients
             if used.min() < 0 or used.max() >= self.sizes[-1]:
                 faults.append(f"y names classes outside 0 to {self.sizes[-1] - 1}")
@@ -238,7 +238,7 @@ class FusedMLP:
     ) -> list[str]:
         """What would make the native code read or write outside these arrays."""
         outputs = self.sizes[-1]
-        classes = self.loss == "cross-entropy"
+        classes = LABELLED[self.loss]
         expected = [
             ("params", params, np.float32, (len(params), self.parameters)),
             ("x", x, np.float32, (len(x), self.sizes[0])),

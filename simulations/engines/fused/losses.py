@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from llvmlite import ir
 
 from fedhome.simulations.engines.fused.elementary import exp, log, log1p
 from fedhome.simulations.engines.fused.emit import F32, I32, I64, POINTER, Emitter, Index, Value
-from fedhome.simulations.engines.fused.rule import LossName
+from fedhome.simulations.engines.fused.rule import LABELLED, LossName
 
 # Argument types of the functions below, in their order.
 GATHER = [POINTER, POINTER, POINTER, I64]
@@ -29,7 +29,7 @@ def write_gather_targets(e: Emitter, outputs: int, loss: LossName) -> None:
 
     def one(row: Index, _: list[Value]) -> list[Value]:
         chosen = e.load(order, row, I64)
-        if loss == "cross-entropy":
+        if LABELLED[loss]:
             number = e.builder.trunc(e.load(source, chosen, I64), I32)
             e.store(number, target, row, I32)
             return []
@@ -56,7 +56,7 @@ def write_loss(e: Emitter, outputs: int, loss: LossName) -> None:
     """
     values, targets, batch = e.arguments
     b, lanes = e.builder, e.tile.lanes
-    averaged = batch if loss == "cross-entropy" else e.times(batch, outputs)
+    averaged = batch if LABELLED[loss] else e.times(batch, outputs)
     scale = e.splat(b.fdiv(ir.Constant(F32, 1.0), b.sitofp(averaged, F32)))
     last = e.splat(b.trunc(batch, I32))
     vectors, _ = e.over(e.add(batch, lanes - 1), lanes)
@@ -67,16 +67,15 @@ def write_loss(e: Emitter, outputs: int, loss: LossName) -> None:
         part, within = e.over(vector, e.tile.vectors)
         place = e.add(e.times(part, e.tile.padded(outputs) * e.tile.panel), e.times(within, lanes))
         lane = _Lane(e, outputs, e.at(values, place), scale, inside)
-        if loss == "cross-entropy":
+        if LABELLED[loss]:
             classes = b.load(
                 e.at(targets, e.times(vector, lanes), I32),
                 typ=ir.VectorType(I32, lanes),
                 align=4,
             )
-            summed = _cross_entropy(lane, classes)
+            summed = _OF_CLASSES[loss](lane, classes)
         else:
-            pointwise = _squared_error if loss == "mse" else _binary_cross_entropy
-            summed = _each_output(lane, pointwise, e.at(targets, place))
+            summed = _each_output(lane, _POINTWISE[loss], e.at(targets, place))
         kept = b.select(inside, summed, e.number(0.0))
         return [b.fadd(carried[0], kept)]
 
@@ -165,3 +164,7 @@ def _cross_entropy(lane: _Lane, classes: Value) -> Value:
 
     e.loop(outputs, gradient)
     return b.fsub(log(e, total), b.fsub(chosen, top))
+
+
+_POINTWISE: Mapping[LossName, Pointwise] = {"mse": _squared_error, "bce": _binary_cross_entropy}
+_OF_CLASSES: Mapping[LossName, Callable[[_Lane, Value], Value]] = {"cross-entropy": _cross_entropy}

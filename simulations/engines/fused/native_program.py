@@ -11,6 +11,7 @@ from fedhome.simulations.engines.fused.batch import Batch, copy
 from fedhome.simulations.engines.fused.emit import F32, F64, I64, POINTER, Emitter, Index, Value
 from fedhome.simulations.engines.fused.memory_map import Layout, Plan
 from fedhome.simulations.engines.fused.optimisers import BETA_1, BETA_2, RATE, SECOND_SCALE
+from fedhome.simulations.engines.fused.rule import LABELLED
 
 ENTRY = "train"
 
@@ -93,7 +94,7 @@ class _Training:
             def batch(done: Index, carried: list[Value]) -> list[Value]:
                 summed, first, second = carried
                 rows = e.smaller(e.subtract(count, done), self.batch_size)
-                if self.plan.rule.optimiser == "adam":
+                if self.plan.rule.corrected:
                     first, second = self._correct(first, second)
                 loss = self.batch.write(e.at(order, done, I64), rows)
                 return [b.fadd(summed, b.fpext(loss, F64)), first, second]
@@ -103,12 +104,12 @@ class _Training:
 
         _, summed, _, _ = e.loop(self.epochs, epoch, [order, zero, one, one])
         averaged = count
-        if self.plan.loss != "cross-entropy":
+        if not LABELLED[self.plan.loss]:
             averaged = e.times(count, self.plan.sizes[-1])
         return b.fdiv(summed, b.sitofp(averaged, F64))
 
     def _correct(self, first: Value, second: Value) -> tuple[Value, Value]:
-        """Adam's bias corrections for the step that follows."""
+        """Correct Adam's averages for the step that follows."""
         e, b = self.e, self.e.builder
         one = ir.Constant(F64, 1.0)
         first = b.fmul(first, ir.Constant(F64, BETA_1))

@@ -10,12 +10,13 @@ Adam is Kingma and Ba, "Adam: A Method for Stochastic Optimization" (2015), algo
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from llvmlite import ir
 
 from fedhome.simulations.engines.fused.emit import F32, POINTER, Emitter, Index, Value
-from fedhome.simulations.engines.fused.rule import Rule
+from fedhome.simulations.engines.fused.rule import OptimiserName, Rule
 
 BETA_1 = 0.9
 BETA_2 = 0.999
@@ -87,28 +88,41 @@ class Step:
 
     def apply(self, e: Emitter, numbers: list[Value], here: Value, gradient: Value) -> None:
         """Move a vector of parameters along its gradient."""
-        b, rule = e.builder, self.rule
-        parameter = e.load_vector(here)
+        rule = self.rule
         if rule.weight_decay:
-            gradient = e.fma(parameter, e.number(rule.weight_decay), gradient)
-        rate = numbers[RATE]
-        if rule.optimiser == "sgd":
-            if rule.momentum:
-                buffer = e.load_vector(here, self.away("first"))
-                gradient = e.fma(buffer, e.number(rule.momentum), gradient)
-                e.store_vector(gradient, here, self.away("first"))
-            e.store_vector(e.fma(b.fneg(rate), gradient, parameter), here)
-            return
-        first = e.load_vector(here, self.away("first"))
-        second = e.load_vector(here, self.away("second"))
-        first = e.fma(b.fsub(gradient, first), e.number(1.0 - BETA_1), first)
-        squared = b.fmul(b.fmul(gradient, gradient), e.number(1.0 - BETA_2))
-        second = e.fma(second, e.number(BETA_2), squared)
-        e.store_vector(first, here, self.away("first"))
-        e.store_vector(second, here, self.away("second"))
-        root = e.fma(e.call("llvm.sqrt", second), numbers[SECOND_SCALE], e.number(EPSILON))
-        moved = b.fdiv(b.fmul(rate, first), root)
-        e.store_vector(b.fsub(parameter, moved), here)
+            gradient = e.fma(e.load_vector(here), e.number(rule.weight_decay), gradient)
+        _MOVES[rule.optimiser](self, e, numbers, here, gradient)
+
+
+def _descend(step: Step, e: Emitter, numbers: list[Value], here: Value, gradient: Value) -> None:
+    """Move by SGD, with momentum or without."""
+    b, rule, rate = e.builder, step.rule, numbers[RATE]
+    parameter = e.load_vector(here)
+    if rule.momentum:
+        buffer = e.load_vector(here, step.away("first"))
+        gradient = e.fma(buffer, e.number(rule.momentum), gradient)
+        e.store_vector(gradient, here, step.away("first"))
+    e.store_vector(e.fma(b.fneg(rate), gradient, parameter), here)
+
+
+def _adapt(step: Step, e: Emitter, numbers: list[Value], here: Value, gradient: Value) -> None:
+    """Move by Adam."""
+    b, rate = e.builder, numbers[RATE]
+    parameter = e.load_vector(here)
+    first = e.load_vector(here, step.away("first"))
+    second = e.load_vector(here, step.away("second"))
+    first = e.fma(b.fsub(gradient, first), e.number(1.0 - BETA_1), first)
+    squared = b.fmul(b.fmul(gradient, gradient), e.number(1.0 - BETA_2))
+    second = e.fma(second, e.number(BETA_2), squared)
+    e.store_vector(first, here, step.away("first"))
+    e.store_vector(second, here, step.away("second"))
+    root = e.fma(e.call("llvm.sqrt", second), numbers[SECOND_SCALE], e.number(EPSILON))
+    moved = b.fdiv(b.fmul(rate, first), root)
+    e.store_vector(b.fsub(parameter, moved), here)
+
+
+_MOVES: Mapping[OptimiserName, Callable[[Step, Emitter, list[Value], Value, Value], None]]
+_MOVES = {"sgd": _descend, "adam": _adapt}
 
 
 @dataclass(frozen=True)
@@ -133,7 +147,7 @@ class _Sink:
 
 
 def _splats(step: Step, e: Emitter, numbers: Value) -> list[Value]:
-    used = [RATE, SECOND_SCALE] if step.rule.optimiser == "adam" else [RATE]
+    used = [RATE, SECOND_SCALE] if step.rule.corrected else [RATE]
     return [e.splat(e.load(numbers, place)) for place in used]
 
 

@@ -1,12 +1,40 @@
-"""What a fused program can be asked for; free of llvmlite."""
+"""What a fused program can be asked for; free of llvmlite.
+
+The losses and optimisers here are those that machine code can be written for: whoever asks for
+another is told that it does not fit, and no table falls back on another's row.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 LossName = Literal["mse", "bce", "cross-entropy"]
 OptimiserName = Literal["sgd", "adam"]
+
+LABELLED: Mapping[LossName, bool] = {"mse": False, "bce": False, "cross-entropy": True}
+"""The losses, and whether a row's target is the number of its class, not one number an output."""
+
+
+class Moments(NamedTuple):
+    """What an optimiser keeps of a client's steps.
+
+    Args:
+        copies: Copies of the parameters' layout that begin with zeros.
+        corrected: Whether its averages are corrected by how many steps there were.
+    """
+
+    copies: tuple[str, ...]
+    corrected: bool
+
+
+def moments_of(optimiser: OptimiserName, momentum: float) -> Moments:
+    """Return what an optimiser keeps, with this momentum."""
+    return {
+        "sgd": Moments(("first",) if momentum else (), corrected=False),
+        "adam": Moments(("first", "second"), corrected=True),
+    }[optimiser]
 
 
 @dataclass(frozen=True)
@@ -30,9 +58,12 @@ class Rule:
     @property
     def moments(self) -> tuple[str, ...]:
         """Copies of the parameters' layout that begin with zeros."""
-        if self.optimiser == "adam":
-            return ("first", "second")
-        return ("first",) if self.momentum else ()
+        return moments_of(self.optimiser, self.momentum).copies
+
+    @property
+    def corrected(self) -> bool:
+        """Whether averages of gradients are corrected by how many steps there were."""
+        return moments_of(self.optimiser, self.momentum).corrected
 
     @property
     def copies(self) -> tuple[str, ...]:

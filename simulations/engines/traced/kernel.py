@@ -12,7 +12,7 @@ from fedhome.errors import EngineError
 from fedhome.learning.local import LocalLearning
 from fedhome.simulations.engines.batches import Schedule
 from fedhome.simulations.engines.compute_device import PROCESSOR, Examples, Placement
-from fedhome.simulations.engines.kernels import TorchKernel
+from fedhome.simulations.engines.torch_kernels import TorchKernel
 from fedhome.simulations.engines.traced.passes import simplify
 from fedhome.simulations.engines.traced.program import prepare
 from fedhome.simulations.engines.traced.tracing import BatchShape, Trace, record

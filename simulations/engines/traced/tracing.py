@@ -31,7 +31,8 @@ from torch.func import functionalize, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from fedhome.errors import EngineError
-from fedhome.learning.local import Batch, LocalLearning, Params, State
+from fedhome.learning.local import Batch, LocalLearning, State
+from fedhome.learning.params import Params
 
 _PRIMES = (1_000_003, 1_000_033, 1_000_037)
 _LOCK = threading.Lock()
@@ -163,14 +164,13 @@ def sample_batch(
     learning: LocalLearning, shape: BatchShape, homes: int, device: torch.device
 ) -> dict[str, Tensor]:
     """Return an empty batch of so many homes, by name."""
-    rows, task = (homes, shape.rows), learning.task
-    classes = task.loss == "cross-entropy"
+    rows = (homes, shape.rows)
     whole: dict[str, Any] = {"dtype": torch.int64, "device": device}
     batch = {
         "x": torch.empty(*rows, shape.features, device=device),
         "y": torch.empty(rows, **whole)
-        if classes
-        else torch.empty(*rows, task.outputs, device=device),
+        if learning.loss.labels
+        else torch.empty(*rows, 1, device=device),
         "key": torch.empty(homes, **whole),
     }
     return {**batch, "mask": torch.empty(rows, device=device)} if shape.masked else batch
@@ -215,8 +215,7 @@ def record(learning: LocalLearning, shape: BatchShape, device: torch.device = _P
                 hint='set engine.kernel to "eager", or keep control flow free of tensor values',
             ) from error
         for node, name in zip(module.graph.nodes, names, strict=False):
-            classes = learning.task.loss == "cross-entropy"
-            node.meta["natural"] = name == "key" or (name == "y" and classes)
+            node.meta["natural"] = name == "key" or (name == "y" and learning.loss.labels)
         return Trace(
             graph=module.graph, module=module, inputs=names, states=len(sample), prime=prime
         )

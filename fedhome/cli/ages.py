@@ -1,0 +1,29 @@
+"""How long ago something was, in the words of the command line."""
+
+from __future__ import annotations
+
+import time
+
+_MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
+
+
+def now() -> float:
+    """Return the time by which a command tells ages, Unix time in s: its only clock for them."""
+    return time.time()
+
+
+def ago(then: float, now_s: float) -> str:
+    """Return how long ago a moment was, in the largest unit of which there are two.
+
+    >>> ago(1000.0, 1001.0), ago(1000.0, 1600.0), ago(1001.0, 1000.0)
+    ('1 s ago', '10 minutes ago', '0 s ago')
+
+    Args:
+        then: The moment, Unix time in s.
+        now_s: The present, likewise; of a moment after it, no time has passed.
+    """
+    seconds = max(0.0, now_s - then)
+    for size, name in ((_DAY_S, "days"), (_HOUR_S, "hours"), (_MINUTE_S, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {name} ago"
+    return f"{seconds:.0f} s ago"

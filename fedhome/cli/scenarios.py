@@ -1,0 +1,52 @@
+"""A plan by what a user calls it: a file, a scenario that comes along, or ``default``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import fedhome.simulations
+from fedhome.errors import PlanError
+from fedhome.learning.check import check_plan
+from fedhome.plan.overrides import read_toml
+from fedhome.plan.settings import Plan
+from fedhome.spelling import did_you_mean
+
+DEFAULT = "default"
+"""What the plan without a single setting is called."""
+
+
+def named_table(name: str | None) -> dict[str, Any]:
+    """Return the settings of a plan as nested tables; those that it does not name have defaults.
+
+    Args:
+        name: A TOML file or a scenario; ``default`` or None: no setting at all.
+
+    Raises:
+        PlanError: There is neither, or the file cannot be read.
+    """
+    path = Path(name or DEFAULT)
+    folder = Path(fedhome.simulations.__file__).parent / "scenarios"
+    if name is not None and path.is_file():
+        return read_toml(path)
+    if name is None or name == DEFAULT:
+        return {}
+    if (folder / f"{name}.toml").is_file():
+        return read_toml(folder / f"{name}.toml")
+    known = sorted([DEFAULT, *(file.stem for file in folder.glob("*.toml"))])
+    files = [str(file) for file in path.parent.glob("*.toml")]
+    raise PlanError(
+        [f"there is no such file or scenario{did_you_mean(name, [*known, *files])}"],
+        where=name,
+        hint=f"the scenarios are: {', '.join(known)}",
+    )
+
+
+def named_plan(name: str | None) -> Plan:
+    """Return a plan by its name, as `named_table` finds it.
+
+    Raises:
+        PlanError: There is none of that name, or it does not hold.
+    """
+    where = name or "the plan"
+    return check_plan(Plan.parse(named_table(name), where=where), where=where)

@@ -1,0 +1,89 @@
+"""Tasks: how many outputs a model has, which loss it learns by, and how it is scored.
+
+One file a kind, and one row of the table here. A kind of your own is named in the plan as
+``"module:attribute"``.
+"""
+
+from __future__ import annotations
+
+from fedhome.errors import PlanError, PluginError
+from fedhome.learning.tasks import binary, multi_class, regression
+from fedhome.learning.tasks.segments import Segments, paired
+from fedhome.learning.tasks.task import Task, TaskKind
+from fedhome.plan.settings import Plan
+from fedhome.plugins import load, look_up
+from fedhome.spelling import did_you_mean
+
+__all__ = ["TASKS", "Segments", "Task", "TaskKind", "kind_of", "paired", "task_of"]
+
+TASKS: dict[str, TaskKind] = {
+    kind.name: kind for kind in (regression.KIND, binary.KIND, multi_class.KIND)
+}
+"""Every kind of task by its name."""
+
+
+def kind_of(name: str) -> TaskKind:
+    """Return a kind of task: one of ours, or a user's ``"module:attribute"``.
+
+    Raises:
+        PluginError: There is none behind the name.
+    """
+    if ":" not in name:
+        return look_up(TASKS, name, "task")
+    found = load(name, "task", TASKS)
+    if not isinstance(found, TaskKind):
+        raise PluginError(
+            f"task {name!r} is a {type(found).__name__}, not a TaskKind",
+            hint="fedhome/learning/tasks/regression.py shows one",
+        )
+    return found
+
+
+def faults_of(plan: Plan) -> list[str]:
+    """Return what of a plan's task does not fit together; the data's classes are not seen.
+
+    Raises:
+        PluginError: There is no such kind of task.
+    """
+    kind, wanted = kind_of(plan.task.kind), plan.task.score
+    metrics = kind.metrics_of(series=plan.data.horizon > 0)
+    faults = []
+    if wanted and wanted not in metrics:
+        fault = f"task.score {wanted!r} is none of {', '.join(metrics)} of a {kind.name} task"
+        faults.append(fault + did_you_mean(wanted, metrics))
+    elif wanted in kind.errors:
+        faults.append(f"task.score {wanted!r} is an error: a score is higher if better")
+    if plan.data.split_by == "class" and kind.targets == "continuous":
+        faults.append(f'data.split_by = "class" needs classes, but task.kind is "{kind.name}"')
+    return faults
+
+
+def task_of(plan: Plan, classes: tuple[str, ...] = ()) -> Task:
+    """Return the plan's task.
+
+    Args:
+        plan: The plan.
+        classes: Class names found in the data, where the plan names none.
+
+    Raises:
+        PlanError: Too few classes for the kind, or a score that the kind does not have.
+        PluginError: There is no such kind of task.
+    """
+    kind, classes = kind_of(plan.task.kind), plan.task.classes or classes
+    if kind.targets == "multi-class" and len(classes) < 2:  # noqa: PLR2004
+        raise PlanError(
+            [f"task.kind is {kind.name}, but the target {plan.data.target!r} names no classes"],
+            hint="give task.classes, or use a text column as the target",
+        )
+    if faults := faults_of(plan):
+        raise PlanError(faults)
+    series = plan.data.horizon > 0
+    return Task(
+        kind=kind,
+        outputs=len(classes) if kind.targets == "multi-class" else kind.outputs,
+        loss=kind.loss,
+        score=plan.task.score or kind.score_of(series=series),
+        metrics=kind.metrics_of(series=series),
+        series=series,
+        classes=classes,
+    )

@@ -1,0 +1,162 @@
+"""What a task is: a row of the table of kinds, and what a plan and its data make of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedhome.data.examples import Targets
+from fedhome.errors import PluginError
+from fedhome.learning.tasks.segments import Floats, Segments
+
+if TYPE_CHECKING:  # a plan's names are checked where torch is not needed
+    from fedhome.learning.losses import Loss
+
+_SURE = np.float32(8.0)  # the logit of a forecast that states a class
+
+Measure = Callable[
+    [
+        "Task",
+        NDArray[np.float32] | NDArray[np.int64],
+        NDArray[np.float32],
+        NDArray[np.float32],
+        Segments,
+    ],
+    dict[str, Floats],
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskKind:
+    """A kind of task: one row of the table, and one function that scores it.
+
+    Args:
+        name: Its name in a plan.
+        targets: How a home's targets are encoded.
+        loss: The loss that it is learnt by: a name, or a loss of your own.
+        measure: From the task, the targets ``[rows, 1]`` or ``[rows]``, the model's raw outputs
+            ``[rows, outputs]``, the forecast without learning ``[rows]`` and whose rows they are:
+            each metric, ``[homes]``.
+        metrics: Names of all metrics.
+        score: The metric by which models are ranked; higher is better.
+        series_metrics: Further metrics where rows follow each other in time.
+        series_score: The score there; empty: the same.
+        errors: Metrics of which lower is better: they are no score.
+        in_units: Metrics that are given in the target's own unit.
+        outputs: Numbers that the model puts out for a row; of a multi-class target there is
+            one for each class.
+
+    Raises:
+        PluginError: No such encoding, or a score that is no metric.
+    """
+
+    name: str
+    targets: Targets
+    loss: str | Loss
+    measure: Measure
+    metrics: tuple[str, ...]
+    score: str
+    series_metrics: tuple[str, ...] = ()
+    series_score: str = ""
+    errors: frozenset[str] = frozenset()
+    in_units: frozenset[str] = frozenset()
+    outputs: int = 1
+
+    def __post_init__(self) -> None:
+        if self.targets not in get_args(Targets):
+            raise PluginError(
+                f"targets of the task {self.name!r} are encoded as {self.targets!r}",
+                hint=f"known are: {', '.join(get_args(Targets))}",
+            )
+        for series in (False, True):
+            if self.score_of(series=series) not in self.metrics_of(series=series):
+                raise PluginError(
+                    f"the task {self.name!r} has no metric {self.score_of(series=series)!r}, "
+                    "which is to be its score",
+                    hint=f"it has: {', '.join(self.metrics_of(series=series))}",
+                )
+
+    def metrics_of(self, *, series: bool) -> tuple[str, ...]:
+        """Return the metrics, of rows that follow each other in time or do not."""
+        return (*self.metrics, *(self.series_metrics if series else ()))
+
+    def score_of(self, *, series: bool) -> str:
+        """Return the score, of rows that follow each other in time or do not."""
+        return (self.series_score if series else "") or self.score
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What is predicted and how it is scored.
+
+    Args:
+        kind: Its row of the table.
+        outputs: Numbers that the model puts out for a row.
+        loss: The loss that it learns by.
+        score: The metric by which models are ranked; higher is better.
+        metrics: Names of all metrics.
+        series: Whether rows follow each other in time, so that persistence is a forecast.
+        classes: Names of the classes.
+    """
+
+    kind: TaskKind
+    outputs: int
+    loss: str | Loss
+    score: str
+    metrics: tuple[str, ...]
+    series: bool
+    classes: tuple[str, ...] = ()
+
+    def measure(
+        self,
+        y: NDArray[np.float32] | NDArray[np.int64],
+        predicted: NDArray[np.float32],
+        naive: NDArray[np.float32],
+        segments: Segments,
+        units: Floats,
+    ) -> dict[str, Floats]:
+        """Score predictions for each home.
+
+        Args:
+            y: Targets of all rows, float32 ``[rows, 1]`` or int64 ``[rows]``.
+            predicted: The model's raw outputs, float32 ``[rows, outputs]``.
+            naive: The forecast without learning, ``[rows]``.
+            segments: Which rows are whose.
+            units: What one unit of ``y`` is in the target's own unit, ``[homes]``.
+
+        Returns:
+            Metric name to float64 ``[homes]``; NaN where it is not defined. Errors (``mae``,
+            ``rmse``) are in the target's own unit.
+        """
+        scores = self.kind.measure(self, y, predicted, naive, segments)
+        return {
+            name: values * units if name in self.kind.in_units else values
+            for name, values in scores.items()
+        }
+
+    def naive_output(self, naive: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the forecast without learning ``[rows]`` as outputs ``[rows, outputs]``."""
+        return _STATED[self.kind.targets](naive, self.outputs)
+
+
+def _number(naive: NDArray[np.float32], outputs: int) -> NDArray[np.float32]:
+    return np.repeat(naive[:, None], outputs, axis=1)
+
+
+def _flag(naive: NDArray[np.float32], outputs: int) -> NDArray[np.float32]:
+    return _number((naive * 2 - 1) * _SURE, outputs)
+
+
+def _class(naive: NDArray[np.float32], outputs: int) -> NDArray[np.float32]:
+    return np.eye(outputs, dtype=np.float32)[naive.astype(np.int64)] * _SURE
+
+
+_STATED: Mapping[Targets, Callable[[NDArray[np.float32], int], NDArray[np.float32]]] = {
+    "continuous": _number,
+    "binary": _flag,
+    "multi-class": _class,
+}

@@ -1,0 +1,229 @@
+"""The table of questions: one row for each thing that a server may ask homes to add up.
+
+A row names the question and the numbers that it sums with their ranges, the home's function, what
+people are told of it before they agree, who may ask it, and how often. The ClientApp's handlers,
+the consent text, the forms of sums and the vector engine's answers are read off it: a new
+question is one row here and one function in :mod:`fedhome.questions.responses`. (Questions that
+only keep the protocol going have their rows in :mod:`fedhome.clients.protocol_questions`.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedhome.errors import UpdateError
+from fedhome.questions import contributions, responses
+from fedhome.questions.contributions import Terms
+from fedhome.questions.responses import Columns, Given, Response
+from fedhome.secagg.scalars import Scalar
+
+if TYPE_CHECKING:
+    from fedhome.learning.cohort import Cohort
+
+TRAIN, EVALUATE, CENSUS = "train", "evaluate", "query.census"
+TRIAL, OUTCOME = "evaluate.trial", "evaluate.outcome"
+
+Asker = Literal["server", "simulation"]
+"""Who may ask: a fleet's server, or a simulation alone of the homes that it made itself."""
+
+Often = Literal["round", "run", "sum"]
+"""An honest server asks a home at most once in each."""
+
+Metrics = dict[str, float | int | list[float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Consent:
+    """What people are told of a question.
+
+    Texts may name ``{update}`` (how many numbers an update has), ``{most}`` (the greatest
+    weight), ``{tried}`` (ways to adapt the model) and ``{bins}`` (steps of a score).
+
+    Args:
+        when: When it is asked.
+        secure: What answers it where the plan is secure, besides ``numbers``.
+        plain: What answers it where the plan is plain; empty: nothing does.
+        numbers: What each bounded number of the sum is, by the stem of its name.
+    """
+
+    when: str
+    secure: str = ""
+    plain: str = ""
+    numbers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """A thing that a server may ask of homes.
+
+    Args:
+        name: Type of its messages.
+        asker: Who may ask.
+        often: How often an honest server asks at most.
+        consent: What people are told of it.
+    """
+
+    name: str
+    asker: Asker = "server"
+    often: Often
+    consent: Consent
+
+
+@dataclass(frozen=True, kw_only=True)
+class SummedQuestion(Question):
+    """A question whose answers are added up.
+
+    Args:
+        scalars: The bounded numbers that it sums, from the settings that came with it and from
+            how many numbers a trial of personalisation gives.
+        respond: The homes' function.
+        terms: What homes put into the sum, from their responses, from the updates that they
+            hold (float32 ``[homes, size]``, None where the question trains nothing that leaves)
+            and from what they were asked with.
+        metrics: What a strategy is told of a sum, from the numbers by name and the number of
+            homes in it.
+        update: Whether an update of the model is in the sum.
+        weighted: Whether a home's weight is its number of examples; else every home counts once.
+        in_the_clear: Whether a home answers where its plan is plain.
+        personal: Whether each home holds a model of its own meanwhile, so that only some of
+            thousands can answer at a time.
+        observed: Whether a simulation looks at its own homes' responses as well, past the sum.
+    """
+
+    scalars: Callable[[Mapping[str, Any], int], tuple[Scalar, ...]]
+    respond: Callable[[Cohort, NDArray[np.float32], Given], Response]
+    terms: Callable[[Columns, NDArray[np.float32] | None, Given], Terms]
+    metrics: Callable[[Mapping[str, float], int], Metrics] = lambda values, homes: dict(values)  # noqa: ARG005
+    update: bool = False
+    weighted: bool = False
+    in_the_clear: bool = True
+    personal: bool = False
+    observed: bool = False
+
+
+def _trained(values: Mapping[str, float], homes: int) -> Metrics:
+    metrics: Metrics = {"train_loss": values["train_loss"]}
+    if "norm_bit" in values:
+        metrics["norm_bit"] = values["norm_bit"] / homes
+    return metrics
+
+
+_ROWS = (
+    SummedQuestion(
+        name=CENSUS,
+        often="run",
+        scalars=contributions.census_scalars,
+        respond=responses.census,
+        terms=contributions.census_terms,
+        in_the_clear=False,
+        consent=Consent(
+            when="at the beginning",
+            numbers={"examples": "how many examples it has, by powers of two"},
+        ),
+    ),
+    SummedQuestion(
+        name=TRAIN,
+        often="round",
+        scalars=contributions.train_scalars,
+        respond=responses.train,
+        terms=contributions.train_terms,
+        metrics=_trained,
+        update=True,
+        weighted=True,
+        consent=Consent(
+            when="in a round of training",
+            secure="how the home would change the model ({update}), and the number of its "
+            "training examples, by which that is weighted ({most:,} at most)",
+            plain="the model as the home has trained it ({update}), the number of its training "
+            "examples ({most:,} at most), its error in training, and whether the change was "
+            "shortened",
+            numbers={
+                "train_loss": "its error in training",
+                "norm_bit": "whether the change was shortened (with some strategies)",
+                "size": "how large the change is, by powers of two",
+            },
+        ),
+    ),
+    SummedQuestion(
+        name=EVALUATE,
+        often="round",
+        scalars=contributions.evaluate_scalars,
+        respond=responses.evaluate,
+        terms=contributions.evaluate_terms,
+        weighted=True,
+        consent=Consent(
+            when="when the fleet's model is tested",
+            secure="the number of its validation examples, by which the rest is weighted",
+            plain="the loss and the score of the model on this home's validation rows, and "
+            "their number",
+            numbers={
+                "loss": "the loss of the fleet's model on this home's validation rows",
+                "score": "its score on them",
+            },
+        ),
+    ),
+    SummedQuestion(
+        name=TRIAL,
+        often="run",
+        scalars=contributions.trial_scalars,
+        respond=responses.trial,
+        terms=contributions.trial_terms,
+        metrics=lambda values, homes: {"changes": list(values.values())},  # noqa: ARG005
+        personal=True,
+        consent=Consent(
+            when="when the fleet learns how to adapt its model",
+            plain="by what factor each of {tried} ways to adapt the model changes the loss on "
+            "this home's validation rows",
+            numbers={
+                "change": "by what factor each of {tried} ways to adapt the model changes the "
+                "loss on this home's validation rows",
+            },
+        ),
+    ),
+    SummedQuestion(
+        name=OUTCOME,
+        often="run",
+        scalars=contributions.outcome_scalars,
+        respond=responses.outcome,
+        terms=contributions.outcome_terms,
+        metrics=lambda values, homes: {"homes": homes, "counts": list(values.values())},
+        personal=True,
+        observed=True,
+        consent=Consent(
+            when="at the end",
+            plain="which model it keeps, the loss and all measures of each on its test rows, "
+            "and its numbers of training, validation and test examples",
+            numbers={
+                "chosen": "which model it keeps (one learnt alone, the fleet's, or the fleet's "
+                "adapted to this home)",
+                "baseline": "the score of no learning on its test rows, as one of {bins} steps",
+                "local": "of a model learnt alone",
+                "global": "of the fleet's model, and whether that is better or worse than alone",
+                "personalised": "of the adapted model, and the same",
+            },
+        ),
+    ),
+)
+
+SUMMED: dict[str, SummedQuestion] = {row.name: row for row in _ROWS}
+"""Every question whose answers are added up, by the type of its messages."""
+
+
+def summed(name: str) -> SummedQuestion:
+    """Return the row of a question whose answers are added up.
+
+    Args:
+        name: Type of its messages.
+
+    Raises:
+        UpdateError: There is no such question.
+    """
+    try:
+        return SUMMED[name]
+    except KeyError:
+        raise UpdateError(f"homes add nothing up for a message of type {name!r}") from None

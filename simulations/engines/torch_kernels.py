@@ -1,0 +1,183 @@
+"""Kernels made of torch's operations: their common ground, and the plain vmapped step."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.func import vmap
+
+from fedhome.learning.local import Batch, LocalLearning, State
+from fedhome.simulations.engines.batches import Rows, Schedule
+from fedhome.simulations.engines.compute_device import PROCESSOR, Examples, Placement, homes_at_once
+
+if TYPE_CHECKING:
+    from fedhome.simulations.engines.vector_cohort import Fleet
+
+_CACHE_BYTES = 1 << 20  # stacked parameters of a chunk should stay in the second-level cache
+
+
+class Kernel(ABC):
+    """Trains a chunk of homes in place. Instances are used by several threads at once.
+
+    A kernel says whether it fits what is to be trained; one that knows a loss, an optimiser or a
+    method not says so, and leaves it to the next.
+    """
+
+    chunk_homes: int
+    slow: ClassVar[bool] = False
+
+    @classmethod
+    @abstractmethod
+    def fits(cls, learning: LocalLearning, features: int, placement: Placement = PROCESSOR) -> str:
+        """Return why this kernel does not fit; empty where it does.
+
+        Args:
+            learning: What each home computes.
+            features: Width of the inputs.
+            placement: Where it is to be trained.
+        """
+
+    @classmethod
+    @abstractmethod
+    def of(cls, learning: LocalLearning, features: int, placement: Placement = PROCESSOR) -> Kernel:
+        """Return the kernel for what fits; arguments as of :meth:`fits`."""
+
+    @abstractmethod
+    def train(self, params: NDArray[np.float32], fleet: Fleet, rows: Rows) -> NDArray[np.float64]:
+        """Train.
+
+        Args:
+            params: Parameters float32 ``[homes, size]``; starts on entry, results on exit.
+            fleet: All examples.
+            rows: Which rows, in which order.
+
+        Returns:
+            Mean loss of the last pass, float64 ``[homes]``.
+        """
+
+
+def chunk_homes(size: int) -> int:
+    """Return how many homes' stacked parameters of ``size`` numbers suit the cache."""
+    return int(np.clip(_CACHE_BYTES // (4 * size), 10, 50))
+
+
+class TorchKernel(Kernel):
+    """A kernel made of torch's operations, on the processor or on a GPU.
+
+    Args:
+        learning: What each home computes.
+        placement: Where.
+        chunk: Most homes of a chunk; None: what suits the processor's cache.
+    """
+
+    powers: bool  # see Schedule
+
+    def __init__(
+        self, learning: LocalLearning, placement: Placement = PROCESSOR, *, chunk: int | None = None
+    ) -> None:
+        self.learning = learning
+        self.placement = placement
+        self.chunk_homes = chunk or chunk_homes(learning.layout.size)
+
+    @classmethod
+    def of(
+        cls, learning: LocalLearning, features: int, placement: Placement = PROCESSOR
+    ) -> TorchKernel:
+        """Return the kernel, its chunks as large as suits the device."""
+        chunk = homes_at_once(learning, features) if placement.elsewhere else None
+        return cls(learning, placement, chunk=chunk)
+
+    def train(self, params: NDArray[np.float32], fleet: Fleet, rows: Rows) -> NDArray[np.float64]:
+        """Train step by step; homes that have no further batch stand still."""
+        learning, placement = self.learning, self.placement
+        with placement.explained():
+            there = placement.put(params)
+            schedule = Schedule(
+                rows,
+                learning.train.batch_size,
+                put=placement.put,
+                draws=learning.draws,
+                powers=self.powers,
+            )
+            losses = self.learn(there, placement.examples(fleet), schedule)
+            placement.take_into(params, there)
+            total: NDArray[np.float64] = placement.take(losses)
+        return total / np.maximum(rows.counts, 1)
+
+    @abstractmethod
+    def learn(self, params: Tensor, examples: Examples, schedule: Schedule) -> Tensor:
+        """Train where everything given lies, without waiting for a result.
+
+        Args:
+            params: Parameters float32 ``[homes, size]``; starts on entry, results on exit.
+            examples: All examples of the fleet.
+            schedule: The batches.
+
+        Returns:
+            Sum of the rows' losses in the last pass, float64 ``[homes]``.
+        """
+
+
+class EagerKernel(TorchKernel):
+    """The three functions under ``torch.func.vmap``, one operation at a time: for any module."""
+
+    powers = False
+    slow = True
+
+    @classmethod
+    def fits(cls, learning: LocalLearning, features: int, placement: Placement = PROCESSOR) -> str:
+        """Return why a step cannot be taken for many homes at once; empty where it can."""
+        del placement
+        return learning.vectorises(features)
+
+    def learn(self, params: Tensor, examples: Examples, schedule: Schedule) -> Tensor:
+        """Train, one operation at a time."""
+        learning, homes = self.learning, len(params)
+        stacked, step = learning.split(params), vmap(learning.step)
+        state = vmap(learning.init)(stacked)
+        losses = torch.zeros(homes, dtype=torch.float64, device=params.device)
+        for draws in schedule.passes():
+            losses.zero_()
+            for turn, rows, mask, key, weight in draws:
+                x, y = (
+                    part.index_select(0, rows).view(turn.active, turn.rows, *part.shape[1:])
+                    for part in examples
+                )
+                moved, loss = step(first_homes(state, turn.active), Batch(x, y, mask, key))
+                state = moved if turn.active == homes else joined(moved, state)
+                losses[: turn.active].add_(loss * weight)
+        for name, value in learning.finish(state).items():
+            stacked[name].copy_(value)
+        return losses
+
+
+def first_homes(state: State, homes: int) -> State:
+    """Return views of the first homes of a stacked state."""
+    return State(
+        {name: p[:homes] for name, p in state.params.items()},
+        {slot: {n: t[:homes] for n, t in named.items()} for slot, named in state.slots.items()},
+        {name: p[:homes] for name, p in state.anchor.items()},
+        state.steps[:homes],
+    )
+
+
+def joined(moved: State, state: State) -> State:
+    """Return a stacked state whose first homes have moved on."""
+
+    def join(new: Tensor, old: Tensor) -> Tensor:
+        return torch.cat([new, old[len(new) :]])
+
+    return State(
+        {name: join(p, state.params[name]) for name, p in moved.params.items()},
+        {
+            slot: {n: join(t, state.slots[slot][n]) for n, t in named.items()}
+            for slot, named in moved.slots.items()
+        },
+        state.anchor,
+        join(moved.steps, state.steps),
+    )

@@ -1,0 +1,120 @@
+"""Plans that hold and are hardly meant: what is noted, where, and that it is true."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import fedhome
+from fedhome.cli import app
+from fedhome.plan.notes import notes_on
+from fedhome.plan.settings import Plan
+from fedhome.run.events import Event
+from fedhome.server.strategies import strategy_of
+from fedhome.simulations import local_fleet
+from helpers import tiny
+
+NOTE = (
+    "strategy fedprox with strategy.args.proximal_mu = 0 is fedavg: "
+    "set strategy.args.proximal_mu above 0, or name fedavg"
+)
+
+
+def _prox(sent: float | None = None, own: float = 0.0, name: str = "fedprox") -> dict[str, Any]:
+    args = {} if sent is None else {"proximal_mu": sent}
+    return {"strategy": {"name": name, "args": args}, "train": {"proximal_mu": own}}
+
+
+def test_fedprox_without_a_pull_is_noted() -> None:
+    assert notes_on(Plan()) == []
+    assert notes_on(Plan.load(**_prox())) == [NOTE]
+    assert notes_on(Plan.load(**_prox(0.0, name="FedProx"))) == [NOTE]
+    assert notes_on(Plan.load(**_prox(0.3))) == notes_on(Plan.load(**_prox(0.3, own=0.3))) == []
+    assert notes_on(Plan.load(**_prox(own=0.3, name="fedavg"))) == []
+
+
+def test_a_pull_that_is_overruled_is_noted() -> None:
+    (none,) = notes_on(Plan.load(**_prox(own=0.3)))
+    assert "is fedavg, and overrules train.proximal_mu = 0.3: set" in none
+    assert none.endswith("strategy.args.proximal_mu = 0.3, or name fedavg")
+    (other,) = notes_on(Plan.load(**_prox(0.1, own=0.3)))
+    assert "strategy.args.proximal_mu = 0.1" in other
+    assert "overrules train.proximal_mu = 0.3" in other
+
+
+def test_what_the_notes_say_is_so(tmp_path: Path) -> None:
+    def weights(name: str, **changed: Any) -> bytes:
+        plan = tiny.plan(**changed)
+        return tiny.run(plan, tiny.homes(), tmp_path / name).state.flat.astype("<f4").tobytes()
+
+    plain = weights("fedavg")
+    assert weights("none", **_prox()) == plain
+    assert weights("overruled", **_prox(own=0.5)) == plain
+    pulled = weights("pulled", **_prox(0.5))
+    assert pulled != plain
+    assert weights("other", **_prox(0.5, own=0.3)) == pulled
+
+
+def test_up_tells_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stopped(Exception):  # noqa: N818 - before any process is started
+        pass
+
+    def stop(*_: Any) -> None:
+        raise Stopped
+
+    monkeypatch.setattr(local_fleet, "prepare", stop)
+    heard: list[str] = []
+    with pytest.raises(Stopped):
+        local_fleet.up(Plan.load(**_prox()), out=tmp_path / "run", note=heard.append)
+    assert heard == [f"note: {NOTE}"]
+
+
+def test_flower_does_not_say_it_again() -> None:
+    records: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = records.append  # type: ignore[method-assign]
+    logger = logging.getLogger("flwr")
+    logger.addHandler(handler)
+    try:
+        strategy_of(Plan.load(**_prox()), 5)
+        logger.warning("news")
+    finally:
+        logger.removeHandler(handler)
+    assert [record.getMessage() for record in records] == ["news"]
+
+
+@pytest.mark.parametrize("columns", [200, 45])
+def test_plan_explain_tells_it(tmp_path: Path, columns: int) -> None:
+    file = tmp_path / "prox.toml"
+    file.write_text('[strategy]\nname = "fedprox"\n')
+    told = CliRunner().invoke(app, ["plan", "explain", str(file)], env={"COLUMNS": str(columns)})
+    assert " ".join(told.output.split()).count(f"note: {NOTE}") == 1
+    assert "note:" not in CliRunner().invoke(app, ["plan", "explain"]).output
+
+
+def test_a_run_tells_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    plan = Plan.load(**tiny.SETTINGS).change(
+        data={"source": tiny.write_source(tmp_path)},
+        strategy={"name": "fedprox"},
+        personalise={"name": "none"},
+    )
+
+    class Stopped(Exception):  # noqa: N818 - as a process that is killed
+        pass
+
+    def stop(event: Event) -> None:
+        if event.event == "round-closed":
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        fedhome.simulate(plan, out=tmp_path / "run", on_event=stop)
+    folder = fedhome.resume(tmp_path / "run").folder
+    told = [event.data["text"] for event in folder.read_events() if event.event == "note"]
+    assert told == [NOTE]
+    assert np.isfinite(folder.read_model().parameters["0.weight"]).all()
