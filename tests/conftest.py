@@ -21,6 +21,12 @@ settings.register_profile("many", parent=_STEADY, max_examples=100)
 settings.load_profile("few")
 
 
+@pytest.fixture
+def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out a simulation's report, which takes longer than a tiny run itself."""
+    monkeypatch.setattr("fedhome.simulations.simulate.write_report", lambda *_: None)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _modest() -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as where a shell runs us behind

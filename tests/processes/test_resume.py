@@ -15,13 +15,18 @@ from fedhome.run.folder import RunFolder
 from helpers import tiny
 
 ROUNDS = 12
-# A process for each command. It kills itself right after a step of the rounds, at a round that
-# is named: what is killed from outside may be anywhere by then, or have ended.
+# A whole run, and then a process for each command, forked so that nothing is loaded or compiled
+# anew. It kills itself right after a step of the rounds, at a round that is named: what is killed
+# from outside may be anywhere by then, or have ended.
 KILLED = """
 import os, signal, sys
+import fedhome
+import fedhome.simulations.simulate
 from fedhome.cli import main
 from fedhome.server.rounds.round_loop import Rounds
-import fedhome.simulations.simulate
+
+fedhome.simulations.simulate.write_report = lambda *_: None
+fedhome.simulate(fedhome.Plan.load("plan.toml"), out="whole")
 
 def mortal(step, closed):
     real = getattr(Rounds, step)
@@ -49,6 +54,7 @@ for step, closed, *words in (
 """
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_run_killed_again_and_again_ends_with_the_same_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -60,7 +66,6 @@ def test_a_run_killed_again_and_again_ends_with_the_same_model(
         personalise={"name": "none"},
     )
     (tmp_path / "plan.toml").write_text(plan.to_toml())
-    whole = fedhome.simulate(plan, out=tmp_path / "whole")
     done = subprocess.run(
         [sys.executable, "-c", KILLED],
         cwd=tmp_path,
@@ -70,7 +75,7 @@ def test_a_run_killed_again_and_again_ends_with_the_same_model(
     )
     assert (done.returncode, done.stderr) == (0, "")
 
-    run = RunFolder(tmp_path / "cut")
+    whole, run = fedhome.Result(RunFolder(tmp_path / "whole")), RunFolder(tmp_path / "cut")
     assert run.model_path == tmp_path / "cut" / "model.safetensors"
     with run.events_path.open("ab") as log:  # the power fails while a line is written
         log.write(b'{"data": {"round": 9')
@@ -95,6 +100,7 @@ def test_a_run_killed_again_and_again_ends_with_the_same_model(
     assert told[-1] == "run-finished"
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_run_killed_after_its_last_round_goes_on_to_personalise(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,6 +96,7 @@ def test_masks_without_additions_add_nothing(monkeypatch: pytest.MonkeyPatch) ->
     assert added > 0
 
 
+@pytest.mark.usefixtures("no_report")
 def test_parts_of_a_simulation_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     tiny = replace(S, rows=12, clients=6, batch_size=8)
     monkeypatch.setattr("fedhome.simulations.benchmarks.workloads.S", tiny)
@@ -115,6 +116,8 @@ def test_bytes_of_a_number() -> None:
     assert list(secure_sums.upload_bytes().values()) == [2.0, pytest.approx(8 / 3), 4.0]
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_report")
 def test_figures_are_written_as_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(secure_sums, "QUICK", replace(secure_sums.QUICK, homes=(6, 8)))
     app = typer.Typer()
@@ -130,6 +133,7 @@ def test_figures_are_written_as_json(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "server: all of it" in done.output
 
 
+@pytest.mark.usefixtures("no_report")
 def test_ideal_sums_train_no_more_than_plain_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

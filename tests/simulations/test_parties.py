@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import count
 
 import numpy as np
 import pytest
@@ -36,12 +37,16 @@ FORM = Form(
 )
 
 
+TURNS = count(1)
+
+
 def _plan() -> Plan:
     return Plan.load(data={"homes": HOMES}, engine={"threads": 1})
 
 
-@pytest.fixture(params=[0, 2, 3], ids=["here", "two workers", "three workers"])
+@pytest.fixture(scope="module", params=[0, 2, 3], ids=["here", "two workers", "three workers"])
 def fleet(request: pytest.FixtureRequest) -> Iterator[SecureFleet]:
+    """One for all tests: each has a turn of its own."""
     with closing(SecureFleet(NAMES, _plan(), workers=request.param)) as made:
         assert isinstance(made.parties, WorkerParties if request.param else LocalParties)
         yield made
@@ -54,13 +59,13 @@ def workers() -> Iterator[WorkerParties]:
         yield made.parties
 
 
-def _manifest(fleet: SecureFleet, turn: int = 1) -> bytes:
+def _manifest(fleet: SecureFleet) -> bytes:
     bundles = [_bundle(one) for one in fleet.parties.bundles(range(HOMES))]
     return Manifest.of(
         fleet.directory,
         bundles,
         run=bytes(16),
-        turn=turn,
+        turn=next(TURNS),
         round=7,
         purpose="train",
         model_hash=bytes(32),
@@ -174,15 +179,17 @@ def test_workers_are_gone_when_the_fleet_is_closed() -> None:
 
 _BUSY = """
 import contextlib
-from fedhome.plan.settings import Plan
-from fedhome.simulations.secure.secure_fleet import SecureFleet
+from fedhome.secagg import Authority, Policy
+from fedhome.simulations.secure.parties import Enrolment
+from fedhome.simulations.secure.worker_parties import WorkerParties
 
-names = [f"home-{place}" for place in range(9)]
-with contextlib.closing(SecureFleet(names, Plan.load(data={"homes": 9}), workers=2)) as fleet:
-    list(fleet.parties.bundles(range(9)))
-    print(*(worker.pid for worker in fleet.parties.workers), flush=True)
+with contextlib.closing(WorkerParties(2)) as parties:
+    names = [f"home-{place}" for place in range(9)]
+    parties.populate(names, Enrolment(Authority.create().public, Policy()))
+    list(parties.entries(range(9)))
+    print(*(worker.pid for worker in parties.workers), flush=True)
     while True:
-        list(fleet.parties.bundles(range(9)))
+        list(parties.entries(range(9)))
 """
 
 

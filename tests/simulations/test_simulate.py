@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -17,17 +19,28 @@ from fedhome.run.results import CHOICES, MODELS
 from helpers import tiny
 
 
-@pytest.fixture
-def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    return Plan.load(**tiny.SETTINGS).change(data={"source": tiny.write_source(tmp_path)})
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plan]:
+    folder = tmp_path_factory.mktemp("source")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        yield Plan.load(**tiny.SETTINGS).change(data={"source": tiny.write_source(folder)})
 
 
-def test_five_lines_make_a_run(plan: Plan, tmp_path: Path) -> None:
+class Run(NamedTuple):
+    result: fedhome.Result
+    events: list[Event]
+
+
+@pytest.fixture(scope="module")
+def first(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Run:
     events: list[Event] = []
-    result = fedhome.simulate(plan, out=tmp_path / "first", on_event=events.append)
+    out = tmp_path_factory.mktemp("runs") / "first"
+    return Run(fedhome.simulate(plan, out=out, on_event=events.append), events)
 
+
+def test_five_lines_make_a_run(plan: Plan, first: Run) -> None:
+    result, events = first
     assert result.plan == plan
     assert result.rounds["round"].to_pylist() == [1, 2, 3]
     assert set(result.homes["home"].to_pylist()) == {"home-0", "home-1", "home-3"}
@@ -57,6 +70,7 @@ def test_five_lines_make_a_run(plan: Plan, tmp_path: Path) -> None:
     assert (ready["homes"], ready["rounds"], ready["score"]) == (3, 3, "skill")
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_seed_decides_every_byte_of_the_model(plan: Plan, tmp_path: Path) -> None:
     plan = plan.change(personalise={"name": "none"}, rounds={"fraction": 0.7})
 
@@ -69,6 +83,7 @@ def test_a_seed_decides_every_byte_of_the_model(plan: Plan, tmp_path: Path) -> N
     assert model("other", seed=plan.seed + 1) != model("three")
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_finished_run_and_no_run_are_not_resumed(plan: Plan, tmp_path: Path) -> None:
     plan = plan.change(personalise={"name": "none"}, rounds={"count": 1})
     folder = fedhome.simulate(plan, out=tmp_path / "done").folder
@@ -82,7 +97,11 @@ def test_a_finished_run_and_no_run_are_not_resumed(plan: Plan, tmp_path: Path) -
         fedhome.resume(tmp_path / "nowhere")
 
 
-def test_runs_without_a_folder_get_the_next_free_one(plan: Plan) -> None:
+@pytest.mark.usefixtures("no_report")
+def test_runs_without_a_folder_get_the_next_free_one(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     plan = plan.change(personalise={"name": "none"}, rounds={"count": 1})
     paths = [fedhome.simulate(plan).folder.path.name for _ in range(2)]
     assert paths == ["tiny-1", "tiny-2"]
@@ -111,33 +130,33 @@ def test_a_strategy_that_cannot_be_built_is_told_before_anything_is_trained(
     assert "round-closed" not in {event.event for event in events}
 
 
+@pytest.mark.usefixtures("no_report")
 def test_synthetic_homes_learn_from_the_first_line(tmp_path: Path) -> None:
     result = fedhome.simulate(tiny.plan(rounds={"count": 1}), out=tmp_path / "run")
     assert result.rounds["homes_answered"].to_pylist() == [4]
 
 
-def test_a_run_begins_with_the_model_of_another(plan: Plan, tmp_path: Path) -> None:
-    first = fedhome.simulate(plan, out=tmp_path / "first")
+@pytest.mark.usefixtures("no_report")
+def test_a_run_begins_with_the_model_of_another(plan: Plan, first: Run, tmp_path: Path) -> None:
     events: list[Event] = []
-    begin = tmp_path / "first"
+    begin = first.result.folder.path
     second = fedhome.simulate(plan, out=tmp_path / "second", start=begin, on_event=events.append)
     start = second.folder.read_start()
     assert start is not None
-    for name, array in first.model.parameters.items():
+    for name, array in first.result.model.parameters.items():
         np.testing.assert_array_equal(start.parameters[name], array)
     (told,) = [event.data for event in events if event.event == "begins-with"]
-    assert told == {"plan": plan.name, "round": first.model.round}
+    assert told == {"plan": plan.name, "round": first.result.model.round}
     # Trained further from there: better at once than the first run was after its first round.
-    losses = [run.rounds.column("validation_loss")[0].as_py() for run in (first, second)]
+    losses = [run.rounds.column("validation_loss")[0].as_py() for run in (first.result, second)]
     assert losses[1] < losses[0]
-    assert first.folder.read_start() is None
+    assert first.result.folder.read_start() is None
 
 
-def test_a_model_of_another_shape_is_no_beginning(plan: Plan, tmp_path: Path) -> None:
-    fedhome.simulate(plan, out=tmp_path / "first")
+def test_a_model_of_another_shape_is_no_beginning(plan: Plan, first: Run, tmp_path: Path) -> None:
     larger = plan.change(model={"hidden": [5]})
     with pytest.raises(RunError, match="another shape") as refused:
-        fedhome.simulate(larger, out=tmp_path / "second", start=tmp_path / "first")
+        fedhome.simulate(larger, out=tmp_path / "second", start=first.result.folder.path)
     assert "same inputs" in refused.value.hint
     with pytest.raises(RunError, match=r"model\.safetensors is missing"):
         fedhome.simulate(plan, out=tmp_path / "third", start=tmp_path / "second")
