@@ -49,7 +49,9 @@ def print_summary(console: Console, folder: RunFolder) -> None:
         console.print(table)
         console.print("hurt, helped: homes worse, better off than alone", style="dim")
         if not folder.homes_path.exists():
-            console.print("counted in secret: no single home's score is known", style="dim")
+            console.print(
+                "counted in sums over homes: no single home's score is shown", style="dim"
+            )
     console.print(f"report: {escape(str(folder.report_path))}", highlight=False, soft_wrap=True)
 
 

@@ -275,7 +275,7 @@ def _homes(run: RunResults) -> int | None:
 
 
 _AGGREGATION: Final = {
-    "secure": "secure: the server learnt sums alone",
+    "secure": "secure: updates were added up under masks",
     "ideal": "ideal: the sums of the secure protocol, computed without cryptography",
     "plain": "plain: the server saw every update",
 }
