@@ -141,9 +141,9 @@ class Aggregation(Section):
 
     mode: Literal["auto", "secure", "ideal", "plain"] = Field(
         "auto",
-        description="secure: updates are added up under masks (docs/security.md says what "
-        "that holds against); ideal: the very same sums in a simulation, without cryptography; plain: the server sees every update; auto: secure, "
-        "but ideal in simulations of many homes",
+        description="secure: updates are added up under masks (docs/security.md says what that "
+        "holds against); ideal: the very same sums in a simulation, without cryptography; plain: "
+        "the server sees every update; auto: secure, but ideal in simulations of many homes",
     )
     bits: int = Field(16, ge=4, le=24, description="bits of a number in fixed point, with its sign")
     clip: float | None = Field(
