@@ -16,9 +16,10 @@ than the mark, or another one of its version, is a restored backup: ``rolled-bac
 How far this goes: someone who restores state and mark together, from one backup, is not
 noticed here; that takes a counter outside the disk. What then still protects: the committee
 opens no bundle a second time in another way, and none with a lower serial than it has opened
-(``conflict``), so a mask that was opened stays the only one; and the server's turns are ahead,
-so a home set back joins no old manifest unless the server helps. A committee member set back has
-forgotten what it opened: it counts among the corrupt ones, of which a committee bears a few.
+(``conflict``), so a mask that was opened stays the only one; and the server's sum numbers
+are ahead, so a home set back joins no old manifest unless the server helps. A committee member
+set back has forgotten what it opened: it counts among the corrupt ones, of which a committee
+tolerates a few.
 
 What was used is gone from the file with the save that says so: there is no log, no older copy,
 and what a crash leaves half-written is removed at the next opening. What the medium keeps of

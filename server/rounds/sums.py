@@ -163,7 +163,7 @@ class IdealChannel(Channel):
         nodes = [message.metadata.dst_node_id for message in group.asked]
         sent = alike(content, nodes, request.kind)
         form, behind = request.form, getattr(self.grid, "homes_behind", lambda _: 1)
-        total = np.zeros(form.words, form.lanes.dtype)
+        total = np.zeros(form.words, form.packing.dtype)
         width = total.nbytes
         self.traffic.down += (4 * form.elements) * len(sent)
         for place, answer in self.replies(sent, request.timeout_s):

@@ -186,7 +186,7 @@ def test_the_agent_masks_what_the_worker_gives(make: Callable[[str], Place]) -> 
         assert masked.layout == home.device.learning.layout.hash
     assert blobs_of(there) == blobs_of(here)
     assert blobs_of(there)["bundle"] == b"new keys"
-    words = np.frombuffer(blobs_of(there)["upload"], form.lanes.dtype)
+    words = np.frombuffer(blobs_of(there)["upload"], form.packing.dtype)
     total = form.decode(words, 1)
     exponent = (int(home.counts[0]) - 1).bit_length()
     assert {name for name, value in total.values.items() if value} == {f"examples-{exponent}"}
