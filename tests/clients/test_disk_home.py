@@ -27,6 +27,8 @@ from fedhome.simulations.local_fleet import prepare
 from fedhome.store import disk
 from helpers.living import tiny_plan
 
+pytestmark = pytest.mark.long
+
 HOMES = 5
 FULL = "No space left on device"
 

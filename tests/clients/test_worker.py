@@ -46,8 +46,12 @@ from fedhome.secagg import FixedPoint, Form
 from fedhome.simulations.homes import generate
 from fedhome.simulations.local_fleet import write_readings
 from fedhome.wire.layout import Layout
+from helpers.patience import PATIENCE_S
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="hands a descriptor to a child")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(sys.platform == "win32", reason="hands a descriptor to a child"),
+]
 
 HOME = "home-0001"
 
@@ -229,6 +233,7 @@ def test_a_worker_that_is_killed_in_the_middle_is_replaced(make: Callable[[str],
         assert len(numbers_of(killed)) == 1
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_is_replaced(make: Callable[[str], Place]) -> None:
     now = 0.0
 
@@ -445,16 +450,16 @@ def test_a_paused_home_is_not_there_until_the_pause_ends(
         thread = threading.Thread(target=agent.run)
         thread.start()
         try:
-            assert told.wait(20)
+            assert told.wait(PATIENCE_S)
             status = place.status
             assert status is not None
             assert status.state == "paused"
             assert not tried.is_set()
             place.paused = False
-            assert tried.wait(20)
+            assert tried.wait(PATIENCE_S)
         finally:
             agent.stop()
-            thread.join(20)
+            thread.join(PATIENCE_S)
     status = place.status
     assert status is not None
     assert status.state == "stopped"

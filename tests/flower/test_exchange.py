@@ -35,10 +35,14 @@ from fedhome.simulations.homes import generate
 from fedhome.simulations.local_fleet import prepare, start
 from fedhome.wire.exchange import ANSWER, CHANGES, LOOK, MOST_AT_ONCE, MOST_OBJECTS, Answer, Look
 from helpers.living import tiny_plan
+from helpers.patience import PATIENCE_S
 
-SOON_S = 30.0
+SOON_S = PATIENCE_S
 # Flower's own, when it makes a bundle.
-pytestmark = pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning"),
+]
 
 
 @dataclass
@@ -338,6 +342,7 @@ def test_a_run_hears_of_answers_and_of_nothing_else(
     assert fleet.answer_to(name).has_content()
 
 
+@pytest.mark.slow
 def test_a_server_that_ends_lets_its_homes_go(tmp_path: Path) -> None:
     plan = tiny_plan(3, 1, min_cohort=3)
     tables = generate(homes=3, days=plan.data.days, seed=plan.seed)

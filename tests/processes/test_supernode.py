@@ -80,6 +80,7 @@ def ask(place: Place, kind: str) -> Message:
     return app(Message(with_config({}), 7, kind), context)
 
 
+@pytest.mark.long
 def test_each_answer_opens_the_home_and_lets_it_go(place: Place) -> None:
     told = ask(place, "query").content[METRICS]
     assert told["features"] == 23  # as the run's log says of this plan

@@ -99,6 +99,7 @@ def test_the_readmes_python_runs(tmp_path: Path) -> None:
     assert "SummaryRow(model='personalised'" in done.stdout
 
 
+@pytest.mark.long
 def test_the_readmes_python_runs_over_a_few_homes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -113,6 +114,7 @@ def test_the_readmes_python_runs_over_a_few_homes(
     assert "SummaryRow(model='personalised'" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_the_guide_of_strategies_runs_as_written(tmp_path: Path) -> None:
     guide = ROOT / "docs" / "strategies.md"
     (snippet,) = blocks(guide, "python")

@@ -325,6 +325,7 @@ def test_a_full_registry_takes_no_more(shelf: Shelf, monkeypatch: pytest.MonkeyP
     assert shelf.registry.publish(draft(3), SERVER).number == 3
 
 
+@pytest.mark.slow
 def test_a_full_registry_can_still_be_read(shelf: Shelf) -> None:
     vault = shelf.registry._vault
     index = vault.read()

@@ -383,6 +383,7 @@ def _fuzz(doors: list[Door], count: int, seed: int) -> int:
     return done
 
 
+@pytest.mark.long
 def test_foreign_bytes_are_refused_or_come_back_the_same(doors: list[Door]) -> None:
     assert _fuzz(doors, QUICK, seed=1) >= 4000
 

@@ -48,6 +48,8 @@ from fedhome.secagg.messages import (
 from helpers.secagg_attacker import weaken
 from helpers.secagg_world import NOW, Sum, World
 
+pytestmark = pytest.mark.long
+
 HOMES = 6
 Answered = TypeVar("Answered")
 PLACES = st.integers(0, HOMES - 1)
@@ -398,8 +400,8 @@ EVERYWHERE = (
 
 
 def test_any_interleaving_is_exact_or_a_typed_error() -> None:
-    seen = _explore(60, 40)
-    assert min(seen[what] for what in EVERYWHERE) >= 5, seen  # not from one refusal to the next
+    seen = _explore(25, 40)
+    assert min(seen[what] for what in EVERYWHERE) >= 2, seen  # not from one refusal to the next
 
 
 @pytest.mark.slow

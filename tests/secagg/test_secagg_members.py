@@ -55,6 +55,7 @@ def _without(request: Request, count: int) -> Request:
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -186,6 +187,7 @@ def test_no_sum_is_opened_before_members_agree_on_it() -> None:
     assert np.array_equal(sum_.open().words, sum_.expected)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "change",
     [

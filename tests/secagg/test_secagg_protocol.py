@@ -17,6 +17,7 @@ from helpers.secagg_sums import ready, refused
 from helpers.secagg_world import World, form_of
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("count", "drop", "absent"),
     [
@@ -121,6 +122,7 @@ def test_errors_and_prints_show_no_secret() -> None:
 # --- a sparse graph, and groups
 
 
+@pytest.mark.long
 def test_a_sparse_graph_opens_after_a_vote() -> None:
     world = World.of(40, policy=Policy(corrupt=0.0), remember=True)
     # Without corrupt homes the graph must only be connected.
@@ -137,6 +139,7 @@ def test_a_graph_that_could_fall_apart_is_refused() -> None:
     refused(ManifestError, "graph", lambda: sum_.join("h00"))
 
 
+@pytest.mark.long
 def test_uneven_groups_are_each_summed_on_their_own() -> None:
     world = World.of(17, policy=Policy(corrupt=0.1))
     cut = groups(world.directory.seed, 1, world.directory.names, 2)
@@ -159,6 +162,7 @@ def test_a_server_cannot_put_homes_into_another_group() -> None:
         refused(ManifestError, "group", lambda: sum_.join(names[0]))  # noqa: B023 - called at once
 
 
+@pytest.mark.long
 def test_groups_so_small_that_corrupt_homes_could_fill_them_are_refused() -> None:
     # 10 of 100 homes may be corrupt, and a server may look through 2^24 turns for a group that
     # has all of them: 12 homes are needed for two honest ones.

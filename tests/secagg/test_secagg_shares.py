@@ -60,6 +60,7 @@ def _last_bit(shares: bytes) -> bytes:
     return bytes(spoilt)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("lie", [_noise, _last_bit])
 @pytest.mark.parametrize("liars", [1, 2, 3])
 def test_members_with_wrong_shares_are_named_and_left_out(
@@ -172,6 +173,7 @@ def test_liars_whose_errors_cancel_accuse_nobody() -> None:
     assert not found.certain
 
 
+@pytest.mark.long
 def test_repair_finds_many_wrong_shares_at_once() -> None:
     secret = b"s" * 32
     shares = split([secret], members=60, threshold=30)

@@ -32,6 +32,8 @@ from fedhome.simulations.secure.secure_fleet import SecureFleet, summing
 from fedhome.simulations.secure.worker_parties import WorkerParties
 from helpers import tiny
 
+pytestmark = pytest.mark.long
+
 COUNTS = ((23, 6, 7), (9, 4, 5), (41, 5, 4), (16, 7, 6), (30, 6, 5), (12, 5, 5), (27, 4, 6))
 
 
@@ -113,7 +115,9 @@ def test_secure_is_ideal_bit_for_bit(name: str, engine: str, tmp_path: Path) -> 
     assert not np.allclose(secure, tiny.learning(_plan("ideal", **chosen)).initial, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["one group", "half of the homes drop"])
+@pytest.mark.parametrize(
+    "name", ["half of the homes drop", pytest.param("one group", marks=pytest.mark.slow)]
+)
 def test_homes_in_other_processes_give_the_ideal_model_too(name: str, tmp_path: Path) -> None:
     many = [(count[0] + place, *count[1:]) for place in range(5) for count in COUNTS]
     chosen = _PLANS[name] | {"engine": {"name": "vector", "threads": 2}}

@@ -174,6 +174,7 @@ def test_a_used_bundle_is_gone_even_for_who_has_the_key(folder: Path) -> None:
     assert secrets(1).blind not in unsealed(folder)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [STATE, MARK])
 def test_every_altered_byte_is_noticed(folder: Path, name: str) -> None:
     sound = (folder / name).read_bytes()
@@ -191,6 +192,7 @@ def test_every_altered_byte_is_noticed(folder: Path, name: str) -> None:
     assert opened(folder).version == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [STATE, MARK])
 def test_every_cut_is_noticed(folder: Path, name: str) -> None:
     sound = (folder / name).read_bytes()
@@ -229,6 +231,7 @@ def test_only_its_key_opens_it(folder: Path, tmp_path: Path) -> None:
     assert refused(folder, passphrase=WORDS) == "passphrase"
 
 
+@pytest.mark.long
 def test_a_passphrase_opens_it(tmp_path: Path) -> None:
     folder = tmp_path / "oak"
     with pytest.raises(StateError, match="8 characters"):
@@ -457,6 +460,7 @@ def test_missing_folders(tmp_path: Path) -> None:
     assert refused(tmp_path / "empty") == "missing"
 
 
+@pytest.mark.long
 def test_it_survives_a_kill(tmp_path: Path) -> None:
     program = (
         "import sys; from fedhome.fleet.state_file import *\n"
