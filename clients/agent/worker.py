@@ -21,7 +21,15 @@ from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
 from fedhome.clients.membership.home_folder import Place
-from fedhome.errors import DataError, FedHomeError, ManifestError, PlanError, RunError, StateError
+from fedhome.errors import (
+    DataError,
+    FedHomeError,
+    ManifestError,
+    PlanError,
+    PluginError,
+    RunError,
+    StateError,
+)
 from fedhome.flower.fleet_connection import message_bytes, message_of
 from fedhome.flower.messages import words_reply
 from fedhome.plan.settings import Plan
@@ -80,6 +88,8 @@ def reason_of(error: Exception) -> str:
             return f"the home's state cannot be kept ({error.reason}); its own log says more"
         if isinstance(error, PlanError | RunError):  # theirs name its folder
             return "the home's plan or folder cannot be used; its own log says why"
+        if isinstance(error, PluginError):  # it names files, and what one's own code has said
+            return "the plan's own code cannot be used here; the home's own log says why"
         return str(error)
     where, trace = [], error.__traceback__
     while trace is not None:
