@@ -12,6 +12,7 @@ from rich.console import Console
 from fedhome.errors import DataError, RoundError
 from fedhome.flower.messages import CONFIG, quiet
 from fedhome.learning.build import learning_of
+from fedhome.own_code import faults_told
 from fedhome.plan.settings import Plan
 from fedhome.run.events import EventLog
 from fedhome.run.folder import RunFolder
@@ -97,17 +98,18 @@ def play(
         rounds=plan.rounds.count,
         score=learning.task.score,
     )
-    run_plan(
-        plan,
-        grid=grid if mode == "plain" else summing(learning.layout),
-        learning=learning,
-        homes=homes,
-        folder=folder,
-        log=log,
-        name_of=name_of,
-        resumed=resumed,
-        publisher=publisher,
-    )
+    with faults_told():
+        run_plan(
+            plan,
+            grid=grid if mode == "plain" else summing(learning.layout),
+            learning=learning,
+            homes=homes,
+            folder=folder,
+            log=log,
+            name_of=name_of,
+            resumed=resumed,
+            publisher=publisher,
+        )
     log.append("run-finished", seconds=time.perf_counter() - begin)
     write_report([folder], folder.report_path)
 

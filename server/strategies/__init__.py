@@ -1,4 +1,4 @@
-"""Strategies by name: any of Flower's, ours, or a user's ``module:attribute``."""
+"""Strategies by name: any of Flower's, or a user's own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 from flwr.serverapp import strategy as flower
 from flwr.serverapp.strategy import Strategy
 
-from fedhome.errors import PlanError
+from fedhome.errors import FedHomeError, PlanError
+from fedhome.own_code import fault_of, line_of
 from fedhome.plan.settings import Plan
 from fedhome.plugins import load
 from fedhome.spelling import did_you_mean
@@ -48,7 +49,7 @@ def strategy_of(plan: Plan, homes: int) -> Strategy:
 
     Raises:
         PlanError: Arguments that the strategy does not have, or lacks.
-        PluginError: A name behind which there is none.
+        PluginError: A name behind which there is none, or own code that fails; with its line.
     """
     known = {
         "fraction_train": plan.rounds.fraction,
@@ -97,7 +98,11 @@ def _built(
         raise PlanError(faults, hint="arguments go into [strategy.args] or [strategy.wrap_args]")
     try:
         made = make(**filled)
-    except (TypeError, ValueError) as error:
+    except FedHomeError:
+        raise
+    except Exception as error:
+        if line_of(error) or not isinstance(error, TypeError | ValueError):
+            raise fault_of(f"strategy {name!r} fails when it is built", make, error) from error
         raise PlanError([f"strategy {name!r} refuses its arguments: {error}"]) from None
     if not isinstance(made, Strategy):
         raise PlanError(
