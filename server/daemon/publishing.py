@@ -20,7 +20,7 @@ from fedhome.keys.signing import ServerKeys
 from fedhome.registry import Model, Registry, Release, release_of
 from fedhome.registry.formats import encode
 from fedhome.registry.run_origin import origin_of
-from fedhome.registry.vault import INDEX, told
+from fedhome.registry.vault import INDEX, registry_errors
 from fedhome.run.events import EventLog
 from fedhome.run.folder import RunFolder
 from fedhome.store import disk
@@ -166,6 +166,6 @@ def _aside(folder: Path, server: bytes) -> Path:
 
 
 def _move(old: Path, new: Path) -> None:
-    with told(), disk.errors_of(new):
+    with registry_errors(), disk.errors_of(new):
         os.rename(old, new)  # noqa: PTH104 - a test lets every step fail
         disk.sync(new.parent)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
-from fedhome.flower.fleet_connection import readdressed
+from fedhome.flower.fleet_connection import readdress
 from fedhome.flower.messages import AWAY, LOST, SERVER_NODE, Run, failure, identify, reattribute
 from fedhome.server.rounds.sums import replies_of, wait_with
 
@@ -184,7 +184,7 @@ class HomesGrid(Grid):
         """Send messages to the homes' nodes; return what Flower calls each, empty if refused."""
         if not messages:
             return []
-        sent = [readdressed(message, there[message.metadata.dst_node_id]) for message in messages]
+        sent = [readdress(message, there[message.metadata.dst_node_id]) for message in messages]
         names = [name or "" for name in self.grid.push_messages(sent)]
         return names if len(names) == len(sent) else [""] * len(sent)
 

@@ -14,7 +14,7 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
 from fedhome.errors import FedHomeError, OpeningError
-from fedhome.flower.messages import blobs_of, with_sum
+from fedhome.flower.messages import blobs_of, with_sum_record
 from fedhome.keys.signing import signature_holds
 from fedhome.plan.protocol import least_in_a_sum
 from fedhome.plan.settings import Plan
@@ -88,7 +88,7 @@ class ProtocolChannel(Channel):
             self._serials.keep(bundles)
         manifest = self._manifest(bundles, request, number, len(members)).sign(self.keys)
         summed = Aggregator(manifest, self.directory, bundles, verify=self._verify)
-        content = with_sum(next(iter(asked.values())).content, {"manifest": manifest})
+        content = with_sum_record(next(iter(asked.values())).content, {"manifest": manifest})
         names = list(asked)
         sent = [self._to(name, content, request.kind) for name in names]
         self.traffic.down += len(sent) * (len(manifest) + 4 * request.form.elements)
@@ -128,7 +128,7 @@ class ProtocolChannel(Channel):
         sent = []
         for member in members:
             self.traffic.down += len(requests[member])
-            content = with_sum(RecordDict(), {"request": requests[member]})
+            content = with_sum_record(RecordDict(), {"request": requests[member]})
             sent.append(self._to(member, content, HELP))
         for place, answer in self.replies(sent, request.timeout_s):
             try:

@@ -14,7 +14,7 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
 from fedhome.errors import FedHomeError, RoundError
-from fedhome.flower.messages import blobs_of, with_config
+from fedhome.flower.messages import blobs_of, config_content
 from fedhome.plan.protocol import parameters_of
 from fedhome.plan.settings import Plan
 from fedhome.secagg import Authority, Directory, HomeEntry, ServerKeys
@@ -54,7 +54,7 @@ def enrol(grid: Grid, plan: Plan, *, timeout_s: float) -> ProtocolChannel:
         homes=tuple(sorted(entries.values(), key=lambda entry: entry.home)),
     )
     told = {"authority": authority.public, "directory": authority.issue(directory)}
-    _ask(grid, _DIRECTORY, with_config(told), timeout_s)
+    _ask(grid, _DIRECTORY, config_content(told), timeout_s)
     return ProtocolChannel(
         grid,
         plan,

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from fedhome import rng
 from fedhome.errors import FedHomeError, RoundError
-from fedhome.flower.messages import array_record, light_messages, read_flat
+from fedhome.flower.messages import array_record, fast_broadcasts, read_flat
 from fedhome.plan.settings import Plan
 from fedhome.run.events import EventLog
 from fedhome.run.folder import RunFolder
@@ -136,7 +136,7 @@ class Rounds:
         begin = time.perf_counter()
         before = self._traffic()
         arrays = array_record(self.layout, self.state.flat)
-        with rng.pinned_globals(self.plan.seed, "train", number), light_messages(self.strategy):
+        with rng.pinned_globals(self.plan.seed, "train", number), fast_broadcasts(self.strategy):
             messages = list(
                 self.strategy.configure_train(number, arrays, ConfigRecord(), self.grid)
             )
@@ -197,7 +197,7 @@ class Rounds:
 
     def _evaluate(self, number: int) -> dict[str, Any]:
         arrays = array_record(self.layout, self.state.flat)
-        with rng.pinned_globals(self.plan.seed, "evaluate", number), light_messages(self.strategy):
+        with rng.pinned_globals(self.plan.seed, "evaluate", number), fast_broadcasts(self.strategy):
             messages = list(
                 self.strategy.configure_evaluate(number, arrays, ConfigRecord(), self.grid)
             )

@@ -18,7 +18,7 @@ from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
 from fedhome.errors import SecAggError
-from fedhome.flower.messages import alike, with_sum, words_of
+from fedhome.flower.messages import broadcast_messages, with_sum_record, words_of
 from fedhome.plan.protocol import least_in_a_sum
 from fedhome.plan.settings import Plan
 from fedhome.questions.contributions import form_bytes
@@ -159,9 +159,9 @@ class IdealChannel(Channel):
             "form": form_bytes(request.form),
             "round": request.round,
         }
-        content = with_sum(group.asked[0].content, told)
+        content = with_sum_record(group.asked[0].content, told)
         nodes = [message.metadata.dst_node_id for message in group.asked]
-        sent = alike(content, nodes, request.kind)
+        sent = broadcast_messages(content, nodes, request.kind)
         form, behind = request.form, getattr(self.grid, "homes_behind", lambda _: 1)
         total = np.zeros(form.words, form.packing.dtype)
         width = total.nbytes

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
 
-from fedhome.flower.messages import EXAMPLES, array_record, failure, reply, stamp, take_identity
+from fedhome.flower.messages import (
+    EXAMPLES,
+    array_record,
+    failure,
+    number_messages,
+    reply,
+    take_identity,
+)
 from fedhome.server.rounds.replies import sound_replies
 from fedhome.wire.layout import Layout
 
@@ -23,7 +30,7 @@ def _asked(count: int = 4) -> list[Message]:
         Message(content=RecordDict(), message_type="train", dst_node_id=100 + place)
         for place in range(count)
     ]
-    stamp(messages, 10)
+    number_messages(messages, 10)
     return messages
 
 
@@ -121,7 +128,7 @@ def test_both_layouts_are_named() -> None:
 def test_a_second_answer_and_a_strangers_are_dropped() -> None:
     asked = _asked(2)
     stranger = _asked(1)[0]
-    stamp([stranger], 99)
+    number_messages([stranger], 99)
     first, second = _good(asked[0]), _good(asked[0], train_loss=9.0)
     sound = sound_replies(
         [first, second, _good(stranger)], asked=asked, layout=_LAYOUT, max_examples=100

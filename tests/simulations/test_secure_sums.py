@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 import fedhome
 from fedhome.data.examples import HomeExamples
 from fedhome.errors import PlanError
-from fedhome.flower.messages import array_record, with_sum
+from fedhome.flower.messages import array_record, with_sum_record
 from fedhome.plan.settings import Plan
 from fedhome.run.events import EventLog
 from fedhome.run.folder import RunFolder
@@ -206,8 +206,8 @@ def test_a_home_answers_nothing_in_the_clear() -> None:
         layout, initial = world.learning.layout, world.learning.initial
         config = ConfigRecord({"server-round": 1})
         plainly = RecordDict({"arrays": array_record(layout, initial), "config": config})
-        forged = with_sum(plainly, {"manifest": b"not one"})
-        ideal = with_sum(plainly, {"form": b"no form", "round": 1})
+        forged = with_sum_record(plainly, {"manifest": b"not one"})
+        ideal = with_sum_record(plainly, {"form": b"no form", "round": 1})
         with ENGINES[engine](world) as grid:
             for content in (plainly, forged, ideal):
                 for kind in ("train", "evaluate", "evaluate.trial", "query.census"):
