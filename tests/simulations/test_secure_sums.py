@@ -277,7 +277,7 @@ def test_a_stopped_run_goes_on_to_the_same_model(tmp_path: Path) -> None:
         rounds.run()
     np.testing.assert_array_equal(rounds.state.flat, whole)
     assert isinstance(rounds.grid, SecureGrid)
-    assert rounds.grid.scale.turn == 1 + 2 * 4
+    assert rounds.grid.scale.sum_number == 1 + 2 * 4
 
 
 def test_the_scale_follows_the_fleet(tmp_path: Path) -> None:
