@@ -65,12 +65,12 @@ class _Mark(Message, label="mark", most=128):
 class FileStore(disk.Locked):
     """The state of one home in a folder of its own; `create` and `open` make one.
 
-    It holds the folder until it is closed: a second process of the same home, which could use
+    It locks the folder until it is closed: a second process of the same home, which could use
     a bundle twice, is refused.
 
     Args:
         folder: The home's folder, on a local disk.
-        lock: The folder's file number, from `disk.lock`.
+        lock: The folder's file descriptor, from `disk.lock`.
         key: Opens the files.
         keys: The home's keys.
         state: What was saved last.
@@ -193,8 +193,8 @@ class FileStore(disk.Locked):
             )
         store = cls(folder, lock, key, keys, state)
         behind = store._behind(data)
-        # A folder that cannot be written is told now, not in the middle of a round; and what a
-        # crash left half-written is gone.
+        # A folder that cannot be written is reported now, not in the middle of a round; and what a
+        # crash left half-written is removed.
         for name in (STATE, MARK):
             disk.stage(folder / name, b"")
             disk.discard(folder / name)
@@ -205,7 +205,7 @@ class FileStore(disk.Locked):
         return store
 
     def save(self, state: HomeState) -> None:
-        """Make a state durable, in place of the one before; then a power cut loses nothing of it.
+        """Replace the state durably; a power cut then loses nothing of it.
 
         Raises:
             StateError: ``disk-full``, ``not-writable`` or ``disk``; ``rolled-back``: the state is
@@ -280,7 +280,7 @@ def load(
     passphrase: str | None = None,
     key_file: Path | str | None = None,
 ) -> tuple[HomeKeys, HomeState, FileStore]:
-    """Return what a `Home` needs of its folder: keys, state, and where to save the next one.
+    """Return what a `Home` needs from its folder: keys, state, and the store for the next state.
 
     Arguments and errors are those of `FileStore.open`.
     """

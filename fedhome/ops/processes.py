@@ -241,7 +241,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _imported(name: str) -> ModuleType:
-    load = import_module(_LEAN).spared if name.startswith(_HOMES) else import_module
+    load = import_module(_LEAN).import_lean if name.startswith(_HOMES) else import_module
     module: ModuleType = load(name)
     return module
 

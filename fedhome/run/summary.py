@@ -1,4 +1,4 @@
-"""What a finished run says: what each model is worth to the homes, and where the report is."""
+"""Prints a finished run's summary: each model's scores over the homes, and the report's path."""
 
 from __future__ import annotations
 
