@@ -170,6 +170,7 @@ def test_every_kind_tells_the_line_that_fails_when_it_is_called(project: Path) -
     fails("model", lambda: build_model(plan("model", "name", "net"), 3, 1), '["model"]')
     fails("model", lambda: build_model(plan("model", "name", "deaf"), 3, 1), "def deaf")
     fails("source", lambda: gather(plan("data", "source", "source")), '["source"]')
+    fails("source", lambda: gather(plan("data", "source", "deaf")), "def deaf")
     fails("personaliser", lambda: personaliser(f"{file}:personal"), "raise KeyError")
     fails("task", lambda: kind_of(f"{file}:wrong"), "return 1 / 0")
     assert kind_of(f"{file}:kind") is TASKS["binary"]
