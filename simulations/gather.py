@@ -12,9 +12,9 @@ from fedhome.data.examples import HomeExamples
 from fedhome.data.homes_folder import read_folder
 from fedhome.data.table import HomeTable
 from fedhome.data.windows import columns_of, examples, with_classes
-from fedhome.errors import DataError, EmptyFleetError, SourceError
+from fedhome.errors import DataError, EmptyFleetError, FedHomeError, SourceError
 from fedhome.learning.tasks import kind_of, task_of
-from fedhome.own_code import call
+from fedhome.own_code import fault_of
 from fedhome.plan.settings import SYNTHETIC_HOMES, Plan
 from fedhome.plugins import installed, load
 from fedhome.simulations import datasets
@@ -143,12 +143,12 @@ def _called(plan: Plan) -> list[HomeTable]:
             hint="name a function of the plan that yields a HomeTable a home, or a class whose "
             "objects are iterated over",
         )
-
-    def taken() -> list[object]:
-        return list(islice(function(plan), plan.data.homes))
-
-    tables = call(f"source {source!r}", taken)
-    assert isinstance(tables, list)
+    try:
+        tables = list(islice(function(plan), plan.data.homes))
+    except FedHomeError:
+        raise
+    except Exception as error:
+        raise fault_of(f"source {source!r} fails when it is called", function, error) from error
     odd = [type(table).__name__ for table in tables if not isinstance(table, HomeTable)]
     if odd or not tables:
         raise SourceError(
