@@ -33,7 +33,6 @@ if TYPE_CHECKING:  # these load torch
     from fedhome.wire.layout import Layout
 
 _FIRST_TO_GO = "500"  # of 1000: where memory is short, the agent with its keys is to live on
-_log = logging.getLogger("fedhome.agent")
 
 
 def app_of(place: Place, part: Part) -> ClientApp:

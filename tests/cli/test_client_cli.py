@@ -69,6 +69,7 @@ def world(
 def test_start_becomes_the_agent(world: World) -> None:
     place = joined(world)
     module = [
+        "-P",
         "-m",
         "fedhome.ops.processes",
         "0",

@@ -327,7 +327,7 @@ def test_a_home_is_invited_again_and_keeps_its_keys(
         refused("home-twice", lambda: invited("oak", again=False))
         refused("unknown-home", lambda: invited("elm", again=True))
         invite = invited("oak", again=True)
-        assert fleet.invited == {}
+        assert fleet.open_invites == {}
         same, other = (invite.enrolment(one, now) for one in (keys, thief))
         refused("admitted", lambda: fleet.check(same, now=now))
         refused("used", lambda: fleet.check(other, now=now))

@@ -24,7 +24,7 @@ from fedhome.flower.node_key import NodeKey
 from fedhome.ops.processes import Processes
 from fedhome.plan.settings import Plan
 from fedhome.run.folder import RunFolder
-from fedhome.server.daemon.front import PASSED
+from fedhome.server.daemon.front import FORWARDED
 from fedhome.server.daemon.server_folder import Place
 from fedhome.simulations.homes import generate
 from fedhome.simulations.local_fleet import prepare, start
@@ -174,7 +174,7 @@ def test_nothing_else_is_at_the_front(web: httpx.Client, path: str) -> None:
 
 def test_what_is_at_the_front(web: httpx.Client) -> None:
     assert web.get("/health").json() == {"status": "ok"}
-    for path in PASSED:
+    for path in FORWARDED:
         assert web.get(path).status_code == 404
         answer = web.post(path, headers={"content-type": "application/protobuf"})
         assert 400 <= answer.status_code < 500, path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tarfile
 import venv
 import zipfile
 from importlib.metadata import version
@@ -47,13 +48,18 @@ def run(*command: str | Path, folder: Path) -> str:
     return done.stdout
 
 
+def build(out: Path, *arguments: str) -> Path:
+    """Build into a folder, as a release is built; return the wheel."""
+    command = (sys.executable, "-m", "build", "--no-isolation", *arguments)
+    run(*command, "--outdir", out, ROOT, folder=ROOT)
+    (wheel,) = out.glob("*.whl")
+    return wheel
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("dist")
-    build = ("-m", "build", "--wheel", "--no-isolation", "--outdir")
-    run(sys.executable, *build, out, ROOT, folder=ROOT)
-    (built,) = out.iterdir()
-    return built
+    """Return the wheel that is built of the sdist, with the sdist beside it."""
+    return build(tmp_path_factory.mktemp("dist"))
 
 
 @pytest.fixture(scope="module")
@@ -66,31 +72,46 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home / "bin"
 
 
-def names_in(wheel: Path) -> set[str]:
-    return set(zipfile.ZipFile(wheel).namelist())
+def files_in(wheel: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(wheel) as held:
+        return {name: held.read(name) for name in held.namelist()}
 
 
 def test_it_installs_one_top_level_package(wheel: Path) -> None:
     assert wheel.name == f"fedhome-{version('fedhome')}-py3-none-any.whl"
-    top = {name.partition("/")[0] for name in names_in(wheel)}
+    top = {name.partition("/")[0] for name in files_in(wheel)}
     assert top == {"fedhome", f"fedhome-{version('fedhome')}.dist-info"}
 
 
-def test_it_holds_every_file_of_the_packages(wheel: Path) -> None:
-    expected = set()
-    for part in ("fedhome", "clients", "server", "simulations"):
-        place = part if part == "fedhome" else f"fedhome/_app/{part}"
-        for path in (ROOT / part).rglob("*"):
-            if path.is_file() and "__pycache__" not in path.parts:
-                expected.add(f"{place}/{path.relative_to(ROOT / part).as_posix()}")
-    held = names_in(wheel)
-    assert {name for name in held if name.startswith("fedhome/")} == expected
+def test_it_holds_every_file_of_the_package_but_the_benchmarks(wheel: Path) -> None:
+    links = ("clients", "server", "simulations")
+    tops = {ROOT / "fedhome": "fedhome"} | {ROOT / name: f"fedhome/{name}" for name in links}
+    expected = {
+        f"{place}/{path.relative_to(top).as_posix()}": path.read_bytes()
+        for top, place in tops.items()
+        for path in top.rglob("*")
+        if path.is_file() and not {"__pycache__", "benchmarks"} & set(path.parts)
+    }
+    held = {name: data for name, data in files_in(wheel).items() if name.startswith("fedhome/")}
+    assert held == expected
     assert {
-        "fedhome/_app/server/report/page.html.j2",
-        "fedhome/_app/server/report/page.css",
-        "fedhome/_app/server/report/page.js",
-        "fedhome/_app/simulations/scenarios/few-days.toml",
-    } <= held
+        "fedhome/clients/client_app.py",
+        "fedhome/server/server_app.py",
+        "fedhome/server/report/page.html.j2",
+        "fedhome/server/report/page.css",
+        "fedhome/server/report/page.js",
+        "fedhome/simulations/scenarios/few-days.toml",
+    } <= set(held)
+
+
+def test_the_sdist_and_the_checkout_give_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
+    assert files_in(wheel) == files_in(build(tmp_path / "direct", "--wheel"))
+    (sdist,) = wheel.parent.glob("*.tar.gz")
+    with tarfile.open(sdist) as held:
+        members = held.getmembers()
+    names = {member.name.partition("/")[2] for member in members}
+    assert {"fedhome/clients/home.py", "fedhome/server/server_app.py", "README.md"} <= names
+    assert not [member.name for member in members if member.issym() or member.islnk()]
 
 
 def test_only_fedhome_is_added_to_site_packages(installed: Path) -> None:
@@ -119,12 +140,10 @@ def test_it_simulates_far_from_the_checkout(installed: Path, tmp_path: Path) -> 
     assert "[rounds]" in scenario
 
 
-def test_its_copy_of_the_app_is_what_runs(installed: Path, tmp_path: Path) -> None:
+def test_an_app_that_it_makes_runs(installed: Path, tmp_path: Path) -> None:
     run(installed / "fedhome", "new", "my-app", folder=tmp_path)
-    copy = tmp_path / "my-app"
-    with (copy / "server" / "rounds.py").open("a") as module:
-        module.write('\nprint("the changed rounds are used")\n')
     settings = [word for setting in TINY for word in ("--set", setting)]
-    printed = run(installed / "fedhome", "simulate", *settings, folder=copy)
-    assert "the changed rounds are used" in printed
-    assert f"the app in {copy} is used" in printed
+    printed = run(
+        installed / "fedhome", "simulate", "plan.toml", *settings, folder=tmp_path / "my-app"
+    )
+    assert "round 1/1" in printed

@@ -47,7 +47,7 @@ def test_the_opened_sum_is_exactly_that_of_the_homes_in_it(
 )
 def test_it_is_exact_for_every_kind_of_word(bits: int, lanes: str, elements: int) -> None:
     form = form_of(elements, bits=bits)
-    assert form.lanes.name == lanes
+    assert form.packing.name == lanes
     sum_ = World.of(6).run(drop={"h01"}, form=form)
     assert sum_.opened is not None
     assert np.array_equal(sum_.opened.words, sum_.expected)
@@ -66,7 +66,7 @@ def test_sums_of_many_turns_use_new_bundles_and_all_are_exact() -> None:
         sum_ = world.run(drop={drop})
         assert sum_.opened is not None
         assert np.array_equal(sum_.opened.words, sum_.expected)
-    assert [home.state.turn for home in world.homes.values()] == [3] * 6
+    assert [home.state.sum_number for home in world.homes.values()] == [3] * 6
     assert world.pool.count("h00") == 0
 
 

@@ -17,7 +17,7 @@ from fedhome.secagg.messages import (
     ROW_BYTES,
     Answer,
     Request,
-    answer_signed,
+    answer_statement,
     present_digest,
 )
 from fedhome.secagg.repair import repair
@@ -35,7 +35,7 @@ def _lying(sum_: Sum, member: str, shares: bytes) -> bytes:
         manifest=manifest,
         present=digest,
         shares=shares,
-        signature=sum_.world.keys[member].sign(answer_signed(manifest, digest, shares)),
+        signature=sum_.world.keys[member].sign(answer_statement(manifest, digest, shares)),
     ).to_bytes()
 
 
@@ -126,7 +126,7 @@ def test_a_home_whose_shares_are_bad_is_named() -> None:
     world = World.of(8)
     bundles = world.pool.take(world.homes)
     spoilt = replace(bundles["h03"], shares=bytes(len(bundles["h03"].shares)))
-    signature = world.keys["h03"].sign(spoilt.head.signed(world.directory.hash))
+    signature = world.keys["h03"].sign(spoilt.head.statement(world.directory.hash))
     bundles["h03"] = replace(spoilt, signature=signature)
     world.turn = 1
     sum_ = Sum(world, bundles, world.manifest(bundles).sign(world.server))

@@ -156,7 +156,7 @@ def test_a_crash_between_release_and_log_is_told_once(
         raise Crash
 
     with monkeypatch.context() as patch:
-        patch.setattr(Publisher, "_tell", dying)
+        patch.setattr(Publisher, "_log_release", dying)
         with pytest.raises(Crash):
             server.play()
     assert server.rounds() == [1]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 import fedhome
 from fedhome.data.examples import HomeExamples
 from fedhome.errors import PlanError
-from fedhome.flower.messages import array_record, with_sum
+from fedhome.flower.messages import array_record, with_sum_record
 from fedhome.plan.settings import Plan
 from fedhome.run.events import EventLog
 from fedhome.run.folder import RunFolder
@@ -210,8 +210,8 @@ def test_a_home_answers_nothing_in_the_clear() -> None:
         layout, initial = world.learning.layout, world.learning.initial
         config = ConfigRecord({"server-round": 1})
         plainly = RecordDict({"arrays": array_record(layout, initial), "config": config})
-        forged = with_sum(plainly, {"manifest": b"not one"})
-        ideal = with_sum(plainly, {"form": b"no form", "round": 1})
+        forged = with_sum_record(plainly, {"manifest": b"not one"})
+        ideal = with_sum_record(plainly, {"form": b"no form", "round": 1})
         with ENGINES[engine](world) as grid:
             for content in (plainly, forged, ideal):
                 for kind in ("train", "evaluate", "evaluate.trial", "query.census"):
@@ -281,7 +281,7 @@ def test_a_stopped_run_goes_on_to_the_same_model(tmp_path: Path) -> None:
         rounds.run()
     np.testing.assert_array_equal(rounds.state.flat, whole)
     assert isinstance(rounds.grid, SecureGrid)
-    assert rounds.grid.scale.turn == 1 + 2 * 4
+    assert rounds.grid.scale.sum_number == 1 + 2 * 4
 
 
 def test_the_scale_follows_the_fleet(tmp_path: Path) -> None:
