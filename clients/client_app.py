@@ -35,7 +35,7 @@ from fedhome.plan.protocol import policy_of
 from fedhome.questions import contributions, responses
 from fedhome.questions.contributions import Terms
 from fedhome.questions.responses import Columns
-from fedhome.questions.train_config import Order, clip_updates
+from fedhome.questions.train_config import TrainConfig
 
 Handler = Callable[[Home, Message, Context], Message]
 
@@ -72,18 +72,17 @@ def train(home: Home, message: Message, context: Context) -> Message:
     del context
     arrays, config = content_of(message)
     layout = home.device.learning.layout
-    order, start = Order.of(config), read_flat(layout, arrays)
+    settings, start = TrainConfig.of(config), read_flat(layout, arrays)
+    method = settings.method(home.device.learning.method)
     summed = _wanted(home, message, start)
     trained = home.device.train(
         start,
-        stream=order.round,
+        stream=settings.round,
         epochs=home.plan.train.epochs,
-        proximal_mu=order.proximal_mu,
+        method=method,
     )
     weights = np.minimum(home.device.counts("train"), home.plan.rounds.max_examples)
-    bits = None
-    if order.clip_norm is not None:
-        bits = clip_updates(start, trained.params, order.clip_norm)
+    bits = settings.clipping.shorten(start, trained.params)
     if summed is not None:
         update = trained.params - start
         terms = contributions.train_terms(
@@ -98,8 +97,7 @@ def train(home: Home, message: Message, context: Context) -> Message:
         EXAMPLES: int(weights[0]),
         "train_loss": float(trained.losses[0]),
     }
-    if bits is not None:
-        metrics["norm_bit"] = int(bits[0])
+    metrics |= responses.row(settings.clipping.columns(bits), 0)
     return reply(message, metrics, array_record(layout, np.array(trained.params[0])))
 
 

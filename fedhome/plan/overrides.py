@@ -60,9 +60,16 @@ def merge(table: dict[str, Any], changes: Mapping[str, Any]) -> None:
             table[name] = dict(value) if isinstance(value, Mapping) else value
 
 
+_MOVED = {
+    "train.proximal_mu": "train.proximal_mu belongs to the method now: set method.name = "
+    '"fedprox" and method.args.proximal_mu',
+}
+"""Settings that had another place, and where they are."""
+
+
 def fault_of(item: Mapping[str, Any]) -> str:
     """Return one of pydantic's findings as a plain sentence."""
     place = ".".join(str(part) for part in item["loc"]) or "the plan"
     if item["type"] == "extra_forbidden":
-        return f"{place} is not a setting"
+        return _MOVED.get(place, f"{place} is not a setting")
     return f"{place}: {item['msg'][0].lower()}{item['msg'][1:]} (it is {item['input']!r})"

@@ -18,7 +18,7 @@ from fedhome.errors import UpdateError, WireError
 from fedhome.plugins import look_up
 from fedhome.questions import responses
 from fedhome.questions.responses import Columns
-from fedhome.questions.train_config import Order
+from fedhome.questions.train_config import TrainConfig
 from fedhome.run.results import CHOICES, MODELS
 from fedhome.secagg.fixedpoint import lengths
 from fedhome.secagg.form import Form
@@ -62,9 +62,9 @@ def _flag(name: str) -> Scalar:
     return Scalar(name, 0.0, 1.0, weighted=False, bits=1)
 
 
-def train_scalars(order: Order) -> tuple[Scalar, ...]:
+def train_scalars(config: TrainConfig) -> tuple[Scalar, ...]:
     """Return what travels beside an update: its loss, and how large it was, by powers of two."""
-    clipped = () if order.clip_norm is None else (_flag("norm_bit"),)
+    clipped = map(_flag, config.clipping.flags)
     return (_loss("train_loss"), *clipped, *(_flag(f"size-{e}") for e in SIZES))
 
 
@@ -80,7 +80,7 @@ def scalars_of(kind: str, config: Mapping[str, Any], tried: int) -> tuple[Scalar
         UpdateError: No such question, or settings that cannot be.
     """
     if kind == TRAIN:
-        return train_scalars(Order.of(config))
+        return train_scalars(TrainConfig.of(config))
     if kind == EVALUATE:
         return (_loss("loss"), Scalar("score", -1.0, 1.0, weighted=True))
     if kind == TRIAL:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from fedhome.errors import EngineError, FedHomeError
 from fedhome.flower.messages import EXAMPLES, array_record, content_of, failure, read_flat, reply
+from fedhome.learning import update_clipping
 from fedhome.plan.settings import Plan
 from fedhome.questions import contributions
 from fedhome.run.events import EventLog
@@ -258,8 +259,7 @@ def _metrics(kind: str, total: Total, homes: int) -> dict[str, float | int | lis
     metrics: dict[str, float | int | list[float]] = {EXAMPLES: max(total.weight, 1)}
     if kind == contributions.TRAIN:
         metrics["train_loss"] = values["train_loss"]
-        if "norm_bit" in values:
-            metrics["norm_bit"] = values["norm_bit"] / homes
+        metrics |= update_clipping.share_of(values, homes)
     elif kind == contributions.TRIAL:
         metrics["changes"] = list(values.values())
     elif kind == contributions.OUTCOME:

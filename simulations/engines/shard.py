@@ -19,7 +19,7 @@ from fedhome.plan.settings import Plan
 from fedhome.questions import responses
 from fedhome.questions.contributions import CENSUS, TRAIN, rounding_keys, sizes_of, train_terms
 from fedhome.questions.responses import Columns
-from fedhome.questions.train_config import Order, clip_updates
+from fedhome.questions.train_config import TrainConfig
 from fedhome.secagg.form import Form
 from fedhome.simulations.engines.fused.rounding import Rounding, rounding
 from fedhome.simulations.engines.vector_cohort import Chunk, VectorCohort
@@ -102,7 +102,7 @@ class _Added(NamedTuple):
     total: NDArray[Any]
     homes: NDArray[np.int64]
     losses: NDArray[np.float64]
-    bits: NDArray[np.bool_]
+    bits: NDArray[np.bool_] | None
     sizes: NDArray[np.float64]
     gone: NDArray[np.int64]
 
@@ -111,17 +111,21 @@ class Homes(Protocol):
     """Homes that are asked together; ``homes`` are positions, answers are in their order."""
 
     def train_mean(
-        self, homes: NDArray[np.int64], start: NDArray[np.float32], order: Order
+        self, homes: NDArray[np.int64], start: NDArray[np.float32], config: TrainConfig
     ) -> Mean:
         """Train homes ``[homes]`` from parameters ``[size]`` and return their mean."""
 
     def train_each(
-        self, homes: NDArray[np.int64], start: NDArray[np.float32], order: Order
+        self, homes: NDArray[np.int64], start: NDArray[np.float32], config: TrainConfig
     ) -> Updates:
         """Train homes ``[homes]`` from parameters ``[size]`` and return every update."""
 
     def train_sum(
-        self, homes: NDArray[np.int64], start: NDArray[np.float32], order: Order, asked: Asked
+        self,
+        homes: NDArray[np.int64],
+        start: NDArray[np.float32],
+        config: TrainConfig,
+        asked: Asked,
     ) -> Words:
         """Train homes ``[homes]`` from parameters ``[size]`` and return the sum of their words."""
 
@@ -174,7 +178,7 @@ class Shard(Homes):
         self._outcomes: _Outcomes | None = None
 
     def train_mean(
-        self, homes: NDArray[np.int64], start: NDArray[np.float32], order: Order
+        self, homes: NDArray[np.int64], start: NDArray[np.float32], config: TrainConfig
     ) -> Mean:
         """Train; sums within a chunk are float32, over chunks float64.
 
@@ -186,12 +190,12 @@ class Shard(Homes):
         shares = weights / float(weight)
 
         def add(chunk: Chunk) -> tuple[NDArray[np.float64], float, int, NDArray[np.int64]]:
-            clipped, share = 0, shares[chunk.homes]
+            share = shares[chunk.homes]
             gone = ~(np.isfinite(chunk.params).all(axis=1) & np.isfinite(chunk.losses))
             if gone.any():
                 chunk.params[gone], chunk.losses[gone], share[gone] = start, 0.0, 0.0
-            if order.clip_norm is not None:
-                clipped = int(clip_updates(start, chunk.params, order.clip_norm).sum())
+            bits = config.clipping.shorten(start, chunk.params)
+            clipped = 0 if bits is None else int(bits.sum())
             mean = share.astype(np.float32) @ chunk.params
             loss = float(share @ chunk.losses)
             return mean.astype(np.float64), loss, clipped, chunk.homes[gone]
@@ -200,9 +204,9 @@ class Shard(Homes):
             *self._cohort.pick(homes).each_chunk(
                 start,
                 add,
-                stream=order.round,
+                stream=config.round,
                 epochs=self._plan.train.epochs,
-                proximal_mu=order.proximal_mu,
+                method=config.method(self._cohort.learning.method),
             ),
             strict=True,
         )
@@ -218,23 +222,25 @@ class Shard(Homes):
         )
 
     def train_each(
-        self, homes: NDArray[np.int64], start: NDArray[np.float32], order: Order
+        self, homes: NDArray[np.int64], start: NDArray[np.float32], config: TrainConfig
     ) -> Updates:
         """Train and return every update."""
         trained = self._cohort.pick(homes).train(
             start,
-            stream=order.round,
+            stream=config.round,
             epochs=self._plan.train.epochs,
-            proximal_mu=order.proximal_mu,
+            method=config.method(self._cohort.learning.method),
         )
         columns: Columns = {EXAMPLES: self._weights[homes], "train_loss": trained.losses}
-        if order.clip_norm is not None:
-            bits = clip_updates(start, trained.params, order.clip_norm)
-            columns["norm_bit"] = bits.astype(np.int64)
+        columns |= config.clipping.columns(config.clipping.shorten(start, trained.params))
         return Updates(columns, trained.params)
 
     def train_sum(
-        self, homes: NDArray[np.int64], start: NDArray[np.float32], order: Order, asked: Asked
+        self,
+        homes: NDArray[np.int64],
+        start: NDArray[np.float32],
+        config: TrainConfig,
+        asked: Asked,
     ) -> Words:
         """Train and add up what homes encode, chunk by chunk; the sum is exact in any order."""
         form = asked.form
@@ -250,9 +256,8 @@ class Shard(Homes):
             params, some = chunk.params, chunk.homes[fine]
             if not fine.all():
                 params, changes = params[fine], changes[fine]
-            bits = np.zeros(len(some), np.bool_)
-            if order.clip_norm is not None:
-                bits = clip_updates(start, params, order.clip_norm)
+            bits = config.clipping.shorten(start, params)
+            if bits is not None:
                 changes = _changes(compiled, params, start)
             own = [keys[home] for home in some]
             if compiled is None:
@@ -272,17 +277,18 @@ class Shard(Homes):
             *cohort.each_chunk(
                 start,
                 add,
-                stream=order.round,
+                stream=config.round,
                 epochs=self._plan.train.epochs,
-                proximal_mu=order.proximal_mu,
+                method=config.method(self._cohort.learning.method),
             ),
             strict=True,
         )
+        shortened = [some_bits for some_bits in bits if some_bits is not None]
         terms = train_terms(
             np.concatenate(sizes)[:, None],
             losses=np.concatenate(losses),
             weights=weights[np.concatenate(some)],
-            bits=None if order.clip_norm is None else np.concatenate(bits),
+            bits=np.concatenate(shortened) if shortened else None,
             size_in="linf",
         )
         total = form.put_together(np.sum(totals, axis=0), terms.weights, terms.values)

@@ -29,7 +29,7 @@ from fedhome.flower.messages import blob_reply, content_of, failure, read_flat, 
 from fedhome.plan.settings import Plan
 from fedhome.questions import contributions
 from fedhome.questions.contributions import Terms
-from fedhome.questions.train_config import Order
+from fedhome.questions.train_config import TrainConfig
 from fedhome.simulations.engines.grid import InProcessGrid
 from fedhome.simulations.engines.shard import Asked, Homes, Updates
 from fedhome.simulations.secure.parties import Numbers, Parties, Summed
@@ -123,8 +123,8 @@ class IdealAdding(_Summed):
         if kind == contributions.TRAIN:
             start = self.start(message)
             assert start is not None
-            order = Order.of(content_of(message)[1])
-            return self.homes.train_sum(homes, start, order, Asked(form, asked.round))
+            config = TrainConfig.of(content_of(message)[1])
+            return self.homes.train_sum(homes, start, config, Asked(form, asked.round))
         terms = self.measured(message, homes)
         names = [self.names[home] for home in homes]
         keys = contributions.rounding_keys(self.plan.seed, kind, asked.round, names)
@@ -244,16 +244,15 @@ class MaskedAdding(_Summed):
     ) -> tuple[NDArray[np.float32], Terms]:
         start = self.start(message)
         assert start is not None
-        order = Order.of(content_of(message)[1])
-        updates: Updates = self.homes.train_each(homes, start, order)
+        config = TrainConfig.of(content_of(message)[1])
+        updates: Updates = self.homes.train_each(homes, start, config)
         losses = updates.columns["train_loss"]
-        bits = updates.columns.get("norm_bit")
         update = updates.params - start
         return update, contributions.train_terms(
             update,
             losses=losses,
             weights=updates.columns["num-examples"],
-            bits=None if bits is None else bits.astype(bool),
+            bits=config.clipping.bits(updates.columns),
             size_in=self.plan.aggregation.clip_in,
         )
 
