@@ -30,9 +30,9 @@ from fedhome.fleet.admission import SERVER
 from fedhome.fleet.entries import check_name, home_keys
 from fedhome.fleet.front_requests import HEALTH
 from fedhome.fleet.owner_folder import DIRECTORY, Fleet
+from fedhome.learning.plan_notes import notes_on
 from fedhome.ops import tls
 from fedhome.ops.processes import Processes
-from fedhome.plan.notes import notes_on
 from fedhome.plan.protocol import check_groups
 from fedhome.plan.settings import Plan
 from fedhome.run.events import Event

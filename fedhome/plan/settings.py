@@ -122,7 +122,13 @@ class Train(Section):
     batch_size: int = Field(32, ge=1, description="examples in a training step")
     epochs: int = Field(2, ge=1, description="passes over the home's data in a round")
     clip_norm: float | None = Field(None, gt=0, description="greatest L2 norm of a gradient")
-    proximal_mu: float = Field(0.0, ge=0, description="pull towards the round's start (FedProx)")
+
+
+class MethodSettings(Section):
+    """What a home does in a round, beside plain descent (docs/methods.md)."""
+
+    name: str = Field("fedavg", description='"fedavg", "fedprox", or yours as "module:Class"')
+    args: dict[str, Any] = Field(default_factory=dict, description="its own settings")
 
 
 class Strategy(Section):
@@ -245,6 +251,7 @@ class Plan(Section):
     task: Task = Task()
     model: Model = Model()
     train: Train = Train()
+    method: MethodSettings = MethodSettings()
     strategy: Strategy = Strategy()
     aggregation: Aggregation = Aggregation()
     rounds: Rounds = Rounds()

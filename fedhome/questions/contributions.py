@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.errors import WireError
+from fedhome.learning.update_clipping import UpdateClipping
 from fedhome.plugins import look_up
 from fedhome.questions.responses import Columns, Given
-from fedhome.questions.train_config import Order
+from fedhome.questions.train_config import TrainConfig
 from fedhome.run.results import CHOICES, MODELS
 from fedhome.secagg.fixedpoint import lengths
 from fedhome.secagg.form import Form
@@ -70,7 +71,7 @@ def train_scalars(config: Mapping[str, Any], tried: int) -> tuple[Scalar, ...]:
         UpdateError: Settings that cannot be.
     """
     del tried
-    clipped = () if Order.of(config).clip_norm is None else (_flag("norm_bit"),)
+    clipped = map(_flag, TrainConfig.of(config).clipping.flags)
     return (_loss("train_loss"), *clipped, *(_flag(f"size-{e}") for e in SIZES))
 
 
@@ -116,13 +117,19 @@ def train_terms(columns: Columns, update: NDArray[np.float32] | None, given: Giv
         given: What they were asked with.
     """
     assert update is not None, "training gives an update"
-    return train_numbers(columns, sizes_of(update, given.plan.aggregation.clip_in))
+    clipping = TrainConfig.of(given.config).clipping
+    return train_numbers(columns, sizes_of(update, given.plan.aggregation.clip_in), clipping)
 
 
-def train_numbers(columns: Columns, sizes: NDArray[np.float64]) -> Terms:
-    """Return what homes add up after training, from the size of each update, ``[homes]``."""
-    bits = columns.get("norm_bit")
-    shortened = [] if bits is None else [bits.astype(np.float64)[:, None]]
+def train_numbers(columns: Columns, sizes: NDArray[np.float64], clipping: UpdateClipping) -> Terms:
+    """Return what homes add up after training.
+
+    Args:
+        columns: What each home says of its training.
+        sizes: The size of each update, float64 ``[homes]``.
+        clipping: How updates were clipped.
+    """
+    shortened = [columns[name].astype(np.float64)[:, None] for name in clipping.flags]
     steps = _one_hot(_exponents(sizes), SIZES)
     values = np.concatenate([columns["train_loss"][:, None], *shortened, steps], axis=1)
     return Terms(columns[EXAMPLES].astype(np.int64), values)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fedhome.errors import UpdateError
 from fedhome.plan.settings import Plan
-from fedhome.questions.train_config import Order, clip_updates
+from fedhome.questions.train_config import TrainConfig
 from fedhome.wire.names import EXAMPLES
 
 if TYPE_CHECKING:
@@ -55,25 +55,23 @@ class Response(NamedTuple):
 
 
 def train(cohort: Cohort, start: NDArray[np.float32], given: Given) -> Response:
-    """Learn from the round's model: ``train_loss``, and ``norm_bit`` where updates are clipped.
+    """Learn from the round's model: ``train_loss``, and whether updates were clipped.
 
     Raises:
         UpdateError: The message's settings cannot be.
     """
-    order = Order.of(given.config)
+    config = TrainConfig.of(given.config)
     trained = cohort.train(
         start,
-        stream=order.round,
+        stream=config.round,
         epochs=given.plan.train.epochs,
-        proximal_mu=order.proximal_mu,
+        method=config.method(cohort.learning.method),
     )
     columns: Columns = {
         EXAMPLES: np.minimum(cohort.counts("train"), given.plan.rounds.max_examples),
         "train_loss": trained.losses,
     }
-    if order.clip_norm is not None:
-        bits = clip_updates(start, trained.params, order.clip_norm)
-        columns["norm_bit"] = bits.astype(np.int64)
+    columns |= config.clipping.columns(config.clipping.shorten(start, trained.params))
     return Response(columns, trained.params)
 
 

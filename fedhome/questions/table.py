@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.errors import UpdateError
+from fedhome.learning import update_clipping
 from fedhome.questions import contributions, responses
 from fedhome.questions.contributions import Terms
 from fedhome.questions.responses import Columns, Given, Response
@@ -107,10 +108,7 @@ class SummedQuestion(Question):
 
 
 def _trained(values: Mapping[str, float], homes: int) -> Metrics:
-    metrics: Metrics = {"train_loss": values["train_loss"]}
-    if "norm_bit" in values:
-        metrics["norm_bit"] = values["norm_bit"] / homes
-    return metrics
+    return {"train_loss": values["train_loss"], **update_clipping.share_of(values, homes)}
 
 
 _ROWS = (
@@ -144,7 +142,7 @@ _ROWS = (
             "shortened",
             numbers={
                 "train_loss": "its error in training",
-                "norm_bit": "whether the change was shortened (with some strategies)",
+                **update_clipping.MEANING,
                 "size": "how large the change is, by powers of two",
             },
         ),

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fedhome.errors import RunError
 from fedhome.learning.local import LocalLearning
-from fedhome.plan.notes import notes_on
+from fedhome.learning.plan_notes import notes_on
 from fedhome.plan.settings import Plan
 from fedhome.run.events import EventLog
 from fedhome.run.folder import RunFolder

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -29,6 +30,8 @@ from fedhome.simulations.faults import faults_of
 from fedhome.simulations.gather import Gathered
 from fedhome.simulations.secure.masked_adding import Adding, IdealAdding, MaskedAdding
 from fedhome.simulations.secure.secure_fleet import SecureFleet
+
+_KERNELS = 16  # one for each rate and method that homes train by
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,15 +145,10 @@ def cohort_of(
     """
     placement = Placement.of(plan.engine.device)
     placement.check(learning, fleet.x.shape[1])
-    kernels: dict[int, Kernel] = {}
 
+    @lru_cache(maxsize=_KERNELS)
     def kernel(learning: LocalLearning) -> Kernel:
-        if id(learning) not in kernels:
-            features = fleet.x.shape[1]
-            kernels[id(learning)] = kernel_of(
-                learning, plan.engine.kernel, features, notice, placement
-            )
-        return kernels[id(learning)]
+        return kernel_of(learning, plan.engine.kernel, fleet.x.shape[1], notice, placement)
 
     with one_torch_thread(), placement.exact(), ThreadPoolExecutor(threads) as workers:
         yield VectorCohort(

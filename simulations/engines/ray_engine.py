@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from fedhome.errors import EngineError
 from fedhome.questions.responses import Columns, Response
-from fedhome.questions.train_config import Order
+from fedhome.questions.train_config import TrainConfig
 from fedhome.simulations.engines.catalogue import World, against_vectors
 from fedhome.simulations.engines.grid import InProcessGrid
 from fedhome.simulations.engines.ray_worker import Answer, actor
@@ -97,21 +97,25 @@ class RayHomes(Homes):
             self._ray.kill(worker)
 
     def train_mean(
-        self, homes: NDArray[np.int64], start: NDArray[np.float32], order: Order
+        self, homes: NDArray[np.int64], start: NDArray[np.float32], config: TrainConfig
     ) -> Mean:
         """Train; the means of shards are added in the order of the shards."""
-        asked = self._ask_shards("train_mean", homes, start, order)
+        asked = self._ask_shards("train_mean", homes, start, config)
         return Mean.of(
             [mean._replace(lost=tuple(places[list(mean.lost)].tolist())) for places, mean in asked]
         )
 
     def train_sum(
-        self, homes: NDArray[np.int64], start: NDArray[np.float32], order: Order, asked: Asked
+        self,
+        homes: NDArray[np.int64],
+        start: NDArray[np.float32],
+        config: TrainConfig,
+        asked: Asked,
     ) -> Words:
         """Train; the shards' sums are exact, so their order does not matter."""
 
         def questions(some: NDArray[np.int64], common: Any) -> list[Any]:
-            return [some, common, order, asked]
+            return [some, common, config, asked]
 
         total, lost = np.zeros(asked.form.words, asked.form.packing.dtype), []
         for places, words in self._ask_all("train_sum", homes, start, questions):
@@ -144,9 +148,13 @@ class RayHomes(Homes):
         return Response(columns, params)
 
     def _ask_shards(
-        self, question: str, homes: NDArray[np.int64], start: NDArray[np.float32], order: Order
+        self,
+        question: str,
+        homes: NDArray[np.int64],
+        start: NDArray[np.float32],
+        config: TrainConfig,
     ) -> list[tuple[NDArray[np.int64], Any]]:
-        return self._ask_all(question, homes, start, lambda some, common: [some, common, order])
+        return self._ask_all(question, homes, start, lambda some, common: [some, common, config])
 
     def _ask_all(
         self,

@@ -23,6 +23,7 @@ from fedhome import rng
 from fedhome.data.examples import HomeExamples, Part
 from fedhome.learning.cohort import Cohort, Measured, Trained
 from fedhome.learning.local import LocalLearning
+from fedhome.learning.methods import Method
 from fedhome.learning.params import Params
 from fedhome.learning.tasks import Segments, paired
 from fedhome.simulations.engines.batches import Rows
@@ -178,7 +179,7 @@ class VectorCohort(Cohort):
         epochs: int,
         part: Part = "train",
         rate: float = 1.0,
-        proximal_mu: float | None = None,
+        method: Method | None = None,
     ) -> Trained:
         """Train every home; returns all parameters at once."""
         params = np.empty((len(self.where), start.shape[-1]), np.float32)
@@ -194,7 +195,7 @@ class VectorCohort(Cohort):
             epochs=epochs,
             part=part,
             rate=rate,
-            proximal_mu=proximal_mu,
+            method=method,
         ):
             pass
         return Trained(params, losses)
@@ -208,13 +209,13 @@ class VectorCohort(Cohort):
         epochs: int,
         part: Part = "train",
         rate: float = 1.0,
-        proximal_mu: float | None = None,
+        method: Method | None = None,
     ) -> Iterator[_Result]:
         """Train chunk by chunk; ``then`` runs in the worker, results come in a fixed order.
 
         Nothing larger than the chunks at work is held in memory.
         """
-        kernel = self._kernel(self.learning.vary(rate=rate, proximal_mu=proximal_mu))
+        kernel = self._kernel(self.learning.vary(rate=rate, method=method))
         begin, counts = self.fleet.spans(self.where, part)
         order = np.argsort(-counts, kind="stable")
         size = self._placement.chunk_size(kernel.chunk_homes, counts, epochs)

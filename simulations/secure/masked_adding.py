@@ -30,7 +30,7 @@ from fedhome.questions import contributions
 from fedhome.questions.contributions import Terms
 from fedhome.questions.responses import Given
 from fedhome.questions.table import summed
-from fedhome.questions.train_config import Order
+from fedhome.questions.train_config import TrainConfig
 from fedhome.simulations.engines.grid import InProcessGrid
 from fedhome.simulations.engines.shard import Asked, Homes
 from fedhome.simulations.secure.parties import Numbers, Parties, Summed
@@ -127,8 +127,8 @@ class IdealAdding(_Summed):
         if summed(kind).update:
             start = self.start(message)
             assert start is not None
-            order = Order.of(content_of(message)[1])
-            return self.homes.train_sum(homes, start, order, Asked(form, asked.round))
+            config = TrainConfig.of(content_of(message)[1])
+            return self.homes.train_sum(homes, start, config, Asked(form, asked.round))
         terms = self.responded(message, homes)[1]
         names = [self.names[home] for home in homes]
         keys = contributions.rounding_keys(self.plan.seed, kind, asked.round, names)

@@ -47,7 +47,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "sgd": {},
     "momentum": {"train": {"momentum": 0.9}},
     "adam": {"train": {"optimiser": "adam", "learning_rate": 0.01, "weight_decay": 0.01}},
-    "proximal and clipped": {"train": {"proximal_mu": 0.5, "clip_norm": 0.3}},
+    "proximal and clipped": {"train": {"clip_norm": 0.3}, **tiny.fedprox(0.5)},
     "dropout": {"model": {"dropout": 0.4}},
     "layer norm": {"model": {"hidden": [8, 8], "norm": "layer"}},
     "group norm, binary": {"model": {"hidden": [16], "norm": "group"}, "task": {"kind": "binary"}},

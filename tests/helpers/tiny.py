@@ -46,6 +46,11 @@ def plan(**sections: Any) -> Plan:
     return Plan.parse(table).change(**sections)
 
 
+def fedprox(proximal_mu: float) -> dict[str, Any]:
+    """Return a plan's settings for FedProx at home."""
+    return {"method": {"name": "fedprox", "args": {"proximal_mu": proximal_mu}}}
+
+
 def home(
     name: str, counts: tuple[int, int, int], *, kind: str = "regression", seed: int = 0
 ) -> HomeExamples:

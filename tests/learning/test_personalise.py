@@ -16,6 +16,7 @@ from fedhome.errors import PluginError, RoundError, UpdateError
 from fedhome.flower.messages import content_of, reply
 from fedhome.learning.cohort import Cohort, Measured, Trained
 from fedhome.learning.device import Device
+from fedhome.learning.methods import Method
 from fedhome.learning.personalise import choose, fine_tune, personaliser
 from fedhome.plan.settings import Personalise
 from fedhome.questions import responses
@@ -62,9 +63,9 @@ class Points(Cohort):
         epochs: int,
         part: Part = "train",
         rate: float = 1.0,
-        proximal_mu: float | None = None,
+        method: Method | None = None,
     ) -> Trained:
-        del stream, proximal_mu
+        del stream, method
         self.parts.append((part, len(self.homes)))
         params = np.broadcast_to(start, (len(self.homes), 1)).copy()
         for _ in range(epochs):

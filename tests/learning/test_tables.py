@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, get_args
 
@@ -118,6 +120,17 @@ def test_what_does_not_fit_a_task_is_a_fault_of_the_plan(sets: list[str], told: 
         check_plan(Plan.load(sets=sets))
     assert len(caught.value.faults) == 1
     assert told in caught.value.faults[0]
+
+
+def test_a_plans_names_are_checked_without_torch() -> None:
+    program = (
+        "import sys; from fedhome import Plan; from fedhome.learning.check import check_plan; "
+        "check_plan(Plan.load(sets=['train.optimiser=adam', 'task.kind=binary'])); "
+        "print('torch' in sys.modules)"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_a_row_that_does_not_hold_is_refused() -> None:

@@ -18,6 +18,7 @@ from fedhome.data.examples import HomeExamples
 from fedhome.errors import EngineError
 from fedhome.learning.device import Device
 from fedhome.learning.local import LocalLearning
+from fedhome.learning.methods import FedProx
 from fedhome.learning.tasks import Task, kind_of
 from fedhome.models.mlp import KeyedDropout, mlp
 from fedhome.plan.settings import Train
@@ -77,7 +78,7 @@ MODULES: dict[str, Callable[[int], nn.Module]] = {
     "convolutions": Convolutions,
 }
 ADAM = {"optimiser": "adam", "learning_rate": 0.01}
-EVERYTHING = {"weight_decay": 0.1, "proximal_mu": 0.2, "clip_norm": 0.5}
+EVERYTHING = {"weight_decay": 0.1, "proximal_mu": 0.2, "clip_norm": 0.5}  # mu is the method's
 CASES: list[tuple[str, str, dict[str, Any]]] = [
     ("plain", "mse", {}),
     ("plain", "bce", {"momentum": 0.9}),
@@ -111,7 +112,9 @@ def learning_of(
         series=False,
     )
     torch.manual_seed(SEED)
-    return LocalLearning(module(outputs), task, Train(batch_size=BATCH, **settings))
+    own = {name: value for name, value in settings.items() if name in FedProx.model_fields}
+    train = Train(batch_size=BATCH, **{n: v for n, v in settings.items() if n not in own})
+    return LocalLearning(module(outputs), task, train, FedProx(**own) if own else None)
 
 
 def homes_of(counts: tuple[int, ...], loss: str) -> list[HomeExamples]:
