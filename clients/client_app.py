@@ -17,7 +17,7 @@ from flwr.clientapp import ClientApp
 from fedhome.clients import context_keys, supernode
 from fedhome.clients.home import Home, find_home
 from fedhome.clients.protocol_questions import BUNDLE, DIRECTORY, ENROL, HELP, PROTOCOL, SHAPE
-from fedhome.clients.secure_sums import add, tried_by, wanted
+from fedhome.clients.secure_sums import add, requested_sum_of, trial_size
 from fedhome.errors import DirectoryError, ManifestError
 from fedhome.flower.messages import EXAMPLES, array_record, content_of, failure, read_flat, reply
 from fedhome.plan.protocol import policy_of
@@ -33,19 +33,19 @@ def build(find: Callable[[Context], Home]) -> ClientApp:
     Args:
         find: Which home a message is for, from Flower's context.
     """
-    return _built(lambda handler: _answering(find, handler))
+    return _app_with(lambda handler: _bound(find, handler))
 
 
-def _built(answering: Callable[[Handler], Callable[[Message, Context], Message]]) -> ClientApp:
+def _app_with(bind: Callable[[Handler], Callable[[Message, Context], Message]]) -> ClientApp:
     app = ClientApp()
     for kind, handler in handlers().items():
         category, _, action = kind.partition(".")
         register = {"train": app.train, "evaluate": app.evaluate, "query": app.query}[category]
-        register(action or "default")(answering(handler))
+        register(action or "default")(bind(handler))
     return app
 
 
-def _answering(
+def _bound(
     find: Callable[[Context], Home], handler: Handler
 ) -> Callable[[Message, Context], Message]:
     def answer(message: Message, context: Context) -> Message:
@@ -63,32 +63,32 @@ def respond(question: SummedQuestion, home: Home, message: Message) -> Message:
     """
     arrays, config = content_of(message)
     learning = home.device.learning
-    came = read_flat(learning.layout, arrays) if arrays else None
-    asked = wanted(
+    received = read_flat(learning.layout, arrays) if arrays else None
+    requested_sum = requested_sum_of(
         message,
         home.mode,
         home.participant,
-        start=came,
+        start=received,
         layout=learning.layout,
-        tried=tried_by(home.plan.personalise),
+        trial_numbers=trial_size(home.plan.personalise),
     )
-    if asked is None and not question.in_the_clear:
+    if requested_sum is None and not question.in_the_clear:
         raise ManifestError(f"{question.name!r} is answered in a sum alone", reason="mode")
-    start = np.zeros(0, np.float32) if came is None else came
-    how = home.personaliser if question.personal else None
-    given = Given(home.plan, config, learning.task.score, how)
-    columns, params = question.respond(home.device, start, given)
-    if asked is None:
+    start = np.zeros(0, np.float32) if received is None else received
+    personaliser = home.personaliser if question.personal else None
+    context = Given(home.plan, config, learning.task.score, personaliser)
+    columns, params = question.respond(home.device, start, context)
+    if requested_sum is None:
         record = None if params is None else array_record(learning.layout, np.array(params[0]))
         return reply(message, row(columns, 0), record)
     update = None if params is None else params - start
     return add(
         message,
-        asked,
+        requested_sum,
         home.participant,
         home=home.device.homes[0],
         seed=home.plan.seed,
-        terms=question.terms(columns, update, given),
+        terms=question.terms(columns, update, context),
         update=update,
     )
 
@@ -162,14 +162,14 @@ def _check_simulated(context: Context) -> None:
 
 def _behind_node(handler: Handler) -> Callable[[Message, Context], Message]:
     """Answer for whatever home is behind a Flower node."""
-    simple = _answering(find_home, handler)
+    simple = _bound(find_home, handler)
 
     def answer(message: Message, context: Context) -> Message:
-        place = supernode.place_of(context)
-        if place is None:
+        home_folder = supernode.home_folder_of(context)
+        if home_folder is None:
             return simple(message, context)
         try:
-            with supernode.home_at(place) as home:
+            with supernode.home_at(home_folder) as home:
                 return handler(home, message, context)
         except Exception as error:  # noqa: BLE001 - Flower would tell the server all of it
             return failure(message, supernode.reason_for(error))
@@ -177,4 +177,4 @@ def _behind_node(handler: Handler) -> Callable[[Message, Context], Message]:
     return answer
 
 
-app = _built(_behind_node)
+app = _app_with(_behind_node)

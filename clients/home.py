@@ -102,7 +102,7 @@ def find_home(context: Context) -> Home:
     """
     path = str(context.run_config.get("plan", ""))
     home = _home(path, context)
-    if home.mode == "plain" or not context_keys.enrolled(context):
+    if home.mode == "plain" or not context_keys.has_directory(context):
         return home
     return replace(home, participant=context_keys.participant_of(context, policy_of(home.plan)))
 

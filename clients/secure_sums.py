@@ -91,7 +91,7 @@ class Participant:
         Raises:
             ManifestError: The home refuses; nothing of it was sent.
         """
-        return self.machine.join(manifest, now=self._clock(), **expected(kind, start, layout))
+        return self.machine.join(manifest, now=self._clock(), **manifest_terms(kind, start, layout))
 
     def answer(self, message: Message) -> Message:
         """Answer a question of the protocol itself: for one-time keys, or for a member's help.
@@ -125,14 +125,14 @@ class Wanted(NamedTuple):
     joined: Accepted | None
 
 
-def wanted(
+def requested_sum_of(
     message: Message,
     mode: AggregationMode,
     participant: Part | None,
     *,
     start: NDArray[np.float32] | None,
     layout: Layout,
-    tried: int,
+    trial_numbers: int,
 ) -> Wanted | None:
     """Return the sum that a message asks for; None for a plain question that the mode allows.
 
@@ -142,28 +142,28 @@ def wanted(
         participant: The home's part in the protocol; None where it has none.
         start: The parameters that came.
         layout: Layout of the home's model.
-        tried: How many numbers a trial of personalisation gives.
+        trial_numbers: How many numbers a trial of personalisation gives.
 
     Raises:
         ManifestError: The home refuses.
     """
-    told, kind = sum_record(message), message.metadata.message_type
+    record, kind = sum_record(message), message.metadata.message_type
     if mode == "plain":
-        if told is None:
+        if record is None:
             return None
         raise ManifestError(
             "a sum was asked for, but this home's plan is to answer in the clear",
             reason="mode",
             hint="home and server must run the same plan",
         )
-    scalars = summed(kind).scalars(content_of(message)[1], tried)
+    scalars = summed(kind).scalars(content_of(message)[1], trial_numbers)
     if mode == "ideal":
-        data = None if told is None else told.get("form")
-        if told is None or not isinstance(data, bytes):
+        data = None if record is None else record.get("form")
+        if record is None or not isinstance(data, bytes):
             raise ManifestError("an ideal sum was asked for without its form", reason="mode")
         form = contributions.form_of(data)
         check_form(form, kind, scalars, layout)
-        return Wanted(form, _number(told, "round"), None)
+        return Wanted(form, _number(record, "round"), None)
     manifest = manifest_of(message)
     if participant is None:
         raise ManifestError("this home has no keys for secure sums", reason="mode")
@@ -179,8 +179,8 @@ def manifest_of(message: Message) -> bytes:
     Raises:
         ManifestError: It brings none.
     """
-    told = sum_record(message)
-    manifest = None if told is None else told.get("manifest")
+    record = sum_record(message)
+    manifest = None if record is None else record.get("manifest")
     if not isinstance(manifest, bytes):
         raise ManifestError(
             f"a message of type {message.metadata.message_type!r} came without a manifest: this "
@@ -198,8 +198,8 @@ def request_of(message: Message) -> bytes:
     Raises:
         UpdateError: The message does not say.
     """
-    asked = sum_record(message)
-    request = None if asked is None else asked.get("request")
+    record = sum_record(message)
+    request = None if record is None else record.get("request")
     if not isinstance(request, bytes):
         raise UpdateError("a member was asked for its help without saying with what")
     return request
@@ -213,7 +213,7 @@ class Expected(TypedDict):
     layout: bytes
 
 
-def expected(kind: str, start: NDArray[np.float32] | None, layout: Layout) -> Expected:
+def manifest_terms(kind: str, start: NDArray[np.float32] | None, layout: Layout) -> Expected:
     """Return what the manifest of a question must say; arguments as of `Participant.join`."""
     return {
         "purpose": kind.rpartition(".")[2],
@@ -239,7 +239,7 @@ def check_form(form: Form, kind: str, scalars: tuple[Scalar, ...], layout: Layou
 
 def add(
     message: Message,
-    sum_: Wanted,
+    requested_sum: Wanted,
     participant: Part | None,
     *,
     home: str,
@@ -251,7 +251,7 @@ def add(
 
     Args:
         message: The message that asked.
-        sum_: The sum.
+        requested_sum: The sum.
         participant: The home's part in the protocol; None in ideal mode.
         home: Name of the home.
         seed: The plan's seed, which names the rounding.
@@ -262,15 +262,15 @@ def add(
         UpdateError: What it learnt is not finite.
     """
     kind = message.metadata.message_type
-    keys = contributions.rounding_keys(seed, kind, sum_.round, [home])
-    weights = np.minimum(terms.weights, sum_.form.fixed.weight_cap)
-    words = sum_.form.encode(update, weights, terms.values, keys)[0]
-    if sum_.joined is None or participant is None:
+    keys = contributions.rounding_keys(seed, kind, requested_sum.round, [home])
+    weights = np.minimum(terms.weights, requested_sum.form.fixed.weight_cap)
+    words = requested_sum.form.encode(update, weights, terms.values, keys)[0]
+    if requested_sum.joined is None or participant is None:
         return words_reply(message, words)
-    return participant.upload(message, sum_.joined, words)
+    return participant.upload(message, requested_sum.joined, words)
 
 
-def tried_by(settings: Personalise) -> int:
+def trial_size(settings: Personalise) -> int:
     """Return how many numbers a trial of personalisation gives."""
     return len(settings.rates) * (1 + settings.epochs)
 
@@ -282,8 +282,8 @@ def model_hash(start: NDArray[np.float32] | None) -> bytes:
     return hashlib.sha256(start.astype("<f4").tobytes()).digest()
 
 
-def _number(told: Mapping[str, Any], name: str) -> int:
-    value = told.get(name)
+def _number(record: Mapping[str, Any], name: str) -> int:
+    value = record.get(name)
     if not isinstance(value, int):
         raise UpdateError(f"a sum was asked for without its {name}")
     return value

@@ -85,14 +85,14 @@ def find(plan: Plan) -> Found:
     if targets == "multi-class":
         task_of(plan, classes)  # without names of classes no home can be checked
     homes: list[HomeExamples] = []
-    kept: list[HomeTable] = []
+    usable: list[HomeTable] = []
     for table in tables:
         try:
-            named = with_classes(table, data.target, plan.task.classes)
-            home = examples(named, data, columns, targets)
+            labelled = with_classes(table, data.target, plan.task.classes)
+            home = examples(labelled, data, columns, targets)
             home.check_classes(len(plan.task.classes or classes))
             homes.append(home)
-            kept.append(named)
+            usable.append(labelled)
         except DataError as error:
             excluded.append((table.home, error.message))
     if not homes:
@@ -107,7 +107,7 @@ def find(plan: Plan) -> Found:
         notes=tuple(notes),
         classes=classes if targets == "multi-class" else (),
     )
-    return Found(gathered=gathered, tables=tuple(kept), columns=columns)
+    return Found(gathered=gathered, tables=tuple(usable), columns=columns)
 
 
 def _tables(plan: Plan) -> tuple[Sequence[HomeTable], list[tuple[str, str]], list[str]]:
@@ -121,7 +121,7 @@ def _tables(plan: Plan) -> tuple[Sequence[HomeTable], list[tuple[str, str]], lis
     if not folder.exists():
         offered = installed("source")
         if ":" in data.source or data.source in offered:
-            return _called(plan), [], []
+            return _tables_of_callable(plan), [], []
         known = ["synthetic", *sorted(datasets.CATALOGUE), *sorted(offered)]
         raise SourceError(
             f"{data.source!r} is neither a data set nor a folder{did_you_mean(data.source, known)}",
@@ -133,7 +133,7 @@ def _tables(plan: Plan) -> tuple[Sequence[HomeTable], list[tuple[str, str]], lis
     return read.homes[: data.homes], excluded, list(read.notes)
 
 
-def _called(plan: Plan) -> list[HomeTable]:
+def _tables_of_callable(plan: Plan) -> list[HomeTable]:
     """Return the homes that a user's callable yields."""
     source = plan.data.source
     function = load(source, "source")
@@ -159,7 +159,7 @@ def _called(plan: Plan) -> list[HomeTable]:
 
 
 @lru_cache(maxsize=1)
-def _gathered(plan_json: str) -> Gathered:
+def _gather_cached(plan_json: str) -> Gathered:
     return gather(Plan.model_validate_json(plan_json))
 
 
@@ -169,7 +169,7 @@ def partition(plan: Plan, number: int) -> tuple[HomeExamples, tuple[str, ...]]:
     Raises:
         DataError: There is no such home.
     """
-    gathered = _gathered(plan.model_dump_json())
+    gathered = _gather_cached(plan.model_dump_json())
     if not 0 <= number < len(gathered.homes):
         raise DataError(
             f"there is no home {number}: the plan has {len(gathered.homes)}",

@@ -27,7 +27,7 @@ class Tasks:
     """A home's answers.
 
     Args:
-        place: The home's folder.
+        home_folder: The home's folder.
         store: Its keys and state.
         work: What does the work that needs torch and the readings.
 
@@ -36,18 +36,18 @@ class Tasks:
             None if nothing.
     """
 
-    def __init__(self, place: Place, store: FileStore, work: WorkOf = Worker) -> None:
-        self._place = place
+    def __init__(self, home_folder: Place, store: FileStore, work: WorkOf = Worker) -> None:
+        self._home_folder = home_folder
         self._last: tuple[tuple[str, str], RecordDict] | None = None
         self.trouble: StateError | None = None
         self._machine = secagg.Home(
             store.keys,
-            place.anchor.authority,
-            policy=policy_of(Plan.load(place.plan_path)),
+            home_folder.anchor.authority,
+            policy=policy_of(Plan.load(home_folder.plan_path)),
             state=store.state,
             store=store,
         )
-        self._work = work(place, self._machine)
+        self._work = work(home_folder, self._machine)
 
     def renew(self, directory: bytes) -> int:
         """Take a directory, keep it, and return its epoch.
@@ -56,8 +56,8 @@ class Tasks:
             SecAggError: It does not hold.
         """
         self._machine.renew(directory)
-        if directory != self._place.directory:
-            self._place.keep_directory(directory)
+        if directory != self._home_folder.directory:
+            self._home_folder.keep_directory(directory)
         last = self._machine.state.last
         return 0 if last is None else last[0]
 
@@ -98,8 +98,8 @@ class Tasks:
         if kind == BUNDLE:
             return blob_reply(message, {"bundle": self._machine.bundle()})
         if kind == HELP:
-            told = sum_record(message)
-            request = None if told is None else told.get("request")
+            record = sum_record(message)
+            request = None if record is None else record.get("request")
             if not isinstance(request, bytes):
                 raise UpdateError("a member was asked for its help without saying with what")
             answer = self._machine.answer(request, now=time.time())

@@ -20,12 +20,12 @@ class Reporting:
     """Keeps a home's status.
 
     Args:
-        place: The home's folder.
+        home_folder: The home's folder.
         clock: Seconds, for how often it is written.
     """
 
-    def __init__(self, place: Place, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._place, self._clock = place, clock
+    def __init__(self, home_folder: Place, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._home_folder, self._clock = home_folder, clock
         self._status = Status(state="waiting", process=os.getpid())
         self._new = True
         self._written = -_SIGN_OF_LIFE_S
@@ -59,7 +59,7 @@ class Reporting:
     def _write(self) -> None:
         self._new, self._written = False, self._clock()
         try:
-            self._place.status = replace(self._status, time=time.time())
+            self._home_folder.status = replace(self._status, time=time.time())
         except StateError as error:  # no reason to take no part
             if error.message != self._trouble:  # which may last for days
                 _log.warning("the status cannot be written: %s", error.message)

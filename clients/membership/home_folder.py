@@ -1,4 +1,4 @@
-"""A home's folder on its device: what its owner said, and what it must not forget.
+"""A home's folder on its device: what its owner set, and what it must not forget.
 
 ::
 
@@ -41,7 +41,7 @@ _BOOT = Path("/proc/sys/kernel/random/boot_id")  # drawn at each start of a mach
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What the home's owner said.
+    """What the home's owner set.
 
     Args:
         home: Name of the home in its fleet.
@@ -96,7 +96,7 @@ class Place:
         """Write what the home needs beside its keys.
 
         Args:
-            settings: What the owner said.
+            settings: What the owner set.
             plan: The plan that it takes part in.
             anchor: By which it knows its fleet.
             authorities: Certificates that the server's is checked against, PEM.
@@ -111,7 +111,7 @@ class Place:
 
     @property
     def settings(self) -> Settings:
-        """What the owner said.
+        """What the owner set.
 
         Raises:
             RunError: There is no home in this folder, or its settings are damaged.
@@ -145,13 +145,13 @@ class Place:
         It is this folder's until the machine is started anew, and no copy's: so the server can
         tell a copy that runs elsewhere, also of a whole card, from a home that was restarted.
         """
-        path, here = self.folder / NODE, _where(self.folder)
-        kept = disk.read(path) if path.exists() else b""
-        if not kept.startswith(here):
+        path, mark = self.folder / NODE, _folder_mark(self.folder)
+        content = disk.read(path) if path.exists() else b""
+        if not content.startswith(mark):
             self.at_hand = None  # what was asked of another node, no other one can answer
-            kept = here + NodeKey.create().to_bytes()
-            disk.put(path, kept)
-        return NodeKey.from_bytes(kept)
+            content = mark + NodeKey.create().to_bytes()
+            disk.put(path, content)
+        return NodeKey.from_bytes(content)
 
     def retire_node_key(self) -> None:
         """Let `node_key` make another one."""
@@ -222,10 +222,10 @@ class Place:
                 path.unlink(missing_ok=True)
 
 
-def _where(folder: Path) -> bytes:
+def _folder_mark(folder: Path) -> bytes:
     """Return a line that tells a folder, on a machine since its start, from its copies."""
     with disk.errors_of(folder):
         there = folder.stat()
     started = _BOOT.read_text(encoding="ascii") if _BOOT.exists() else ""
-    told = f"{started}/{there.st_dev}/{there.st_ino}"
-    return b"folder: %s\n" % hashlib.sha256(told.encode()).hexdigest().encode()
+    identity = f"{started}/{there.st_dev}/{there.st_ino}"
+    return b"folder: %s\n" % hashlib.sha256(identity.encode()).hexdigest().encode()

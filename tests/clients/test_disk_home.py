@@ -76,20 +76,20 @@ def test_an_agent_waits_for_its_disk(
         return real(folder, **named)
 
     monkeypatch.setattr(FileStore, "open", opened)
-    store = agent_module._opened(home, stop)
+    store = agent_module._open_store(home, stop)
     assert store is not None
     store.close()
     assert stop.waits == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
     assert home.status is not None
     assert (home.status.state, home.status.detail) == ("waiting", "no room")
     stop = Stop(2)
-    assert agent_module._opened(home, stop) is None, "told to end, it does"
+    assert agent_module._open_store(home, stop) is None, "told to end, it does"
 
 
 def test_an_agent_does_not_wait_for_what_will_not_change(home: Place) -> None:
     (home.folder / "state.fh").write_bytes(b"nonsense")
     with pytest.raises(StateError):
-        agent_module._opened(home, Stop(1))
+        agent_module._open_store(home, Stop(1))
 
 
 def test_a_status_that_cannot_be_written_is_told_once(

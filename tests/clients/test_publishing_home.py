@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fedhome.clients.agent.kept_releases import KEPT, Releases
+from fedhome.clients.agent.kept_releases import RELEASE_FILE, Releases
 from fedhome.clients.membership.home_folder import Place as HomePlace
 from fedhome.errors import LinkError, ReleaseError, StateError
 from fedhome.registry import Registry
@@ -35,7 +35,7 @@ def taken(hub: Hub, tmp_path: Path) -> Releases:
 
 def has(releases: Releases, number: int, seed: int | None = None) -> bool:
     """Return whether a home has a release, now and after it was started again."""
-    again = Releases(releases._place, HOMES["a"])
+    again = Releases(releases._home_folder, HOMES["a"])
     current = again.current()
     assert current is not None
     expected = numbers(number if seed is None else seed).tobytes()
@@ -173,18 +173,18 @@ def test_a_full_disk_at_home(hub: Hub, taken: Releases) -> None:
         with failing(step, OSError(errno.ENOSPC, "")), pytest.raises(StateError) as caught:
             taken.update()
         assert caught.value.reason == "disk-full"
-        if (current := Releases(taken._place, HOMES["a"]).current()) is not None:
+        if (current := Releases(taken._home_folder, HOMES["a"]).current()) is not None:
             assert current.manifest.number in {2, 3}
     taken.update()
     assert has(taken, 3)
 
 
 def test_a_damaged_model_is_fetched_again(taken: Releases) -> None:
-    path = taken._folder / KEPT
+    path = taken._folder / RELEASE_FILE
     whole = path.read_bytes()
     for damaged in (b"", whole[:-1], whole[:-1] + bytes([whole[-1] ^ 1]), whole[::-1]):
         path.write_bytes(damaged)
-        again = Releases(taken._place, HOMES["a"])
+        again = Releases(taken._home_folder, HOMES["a"])
         with pytest.raises(ReleaseError):
             again.current()
         assert again.update() is not None
@@ -204,14 +204,14 @@ def test_a_home_that_cannot_remember_takes_nothing(hub: Hub, taken: Releases) ->
     shutil.copyfile(
         taken._folder / f"{SERVER.public.hex()}.seen", taken._folder / f"{NEW.public.hex()}.seen"
     )
-    hub.home(taken._place.folder, epoch=2, server=NEW)
+    hub.home(taken._home_folder.folder, epoch=2, server=NEW)
     assert refused(taken) == "seen"  # of another key than its name says
 
 
 def test_a_new_server_key_begins_anew_and_no_old_release_comes_back(
     hub: Hub, taken: Releases
 ) -> None:
-    place = taken._place
+    place = taken._home_folder
     old = Registry.open(hub.place.folder / MODELS).package(1)
     hub.publish(1, NEW)
     assert refused(taken) == "signature"  # the home has no directory that names the new key

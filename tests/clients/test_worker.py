@@ -434,7 +434,7 @@ def test_a_paused_home_is_not_there_until_the_pause_ends(
         raise LinkError("nobody is there", reason="unreachable")
 
     monkeypatch.setattr(fedhome.clients.agent.resident, "join", join)
-    monkeypatch.setattr(fedhome.clients.agent.resident, "_LOOK_S", 0.01)
+    monkeypatch.setattr(fedhome.clients.agent.resident, "_POLL_S", 0.01)
     place.paused = True
     with FileStore.open(place.folder, home=HOME) as store:
         agent = Agent(place, store)
