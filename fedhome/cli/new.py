@@ -15,12 +15,12 @@ from fedhome.errors import RunError
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,31}")
 _APP = Path(__file__).parent / "templates" / "app"
 _FILES = {
-    "README.md": "README.md",
     "plan.toml": "plan.toml",
     "model.py": "model.py",
     "strategy.py": "strategy.py",
     "test_app.py": "test_app.py",
-    # Under their own names these two would hold for this package.
+    # Under their own names these three would be taken for this package's.
+    "readme": "README.md",
     "pyproject": "pyproject.toml",
     "gitignore": ".gitignore",
 }

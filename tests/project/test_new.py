@@ -10,12 +10,14 @@ import tomllib
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from flwr.cli.build import build_fab_from_disk
 from typer.testing import CliRunner
 
 from fedhome.cli import app
 from fedhome.errors import RunError
+from fedhome.run.folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 FEDHOME = Path(sys.executable).parent / "fedhome"
@@ -78,6 +80,22 @@ def test_its_plan_is_run_from_any_folder(tmp_path: Path) -> None:
     kept = tomllib.loads((tmp_path / "runs" / "my-app-1" / "plan.toml").read_text())
     assert kept["model"]["name"] == f"{made.resolve()}/model.py:Forecaster"
     assert kept["strategy"]["name"] == f"{made.resolve()}/strategy.py:PartWay"
+
+
+@pytest.mark.slow
+def test_its_code_reaches_real_processes_and_rays_workers(tmp_path: Path) -> None:
+    make(tmp_path / "my-app")
+    sets = [word for setting in TINY for word in ("--set", setting)]
+    plan = ("my-app/plan.toml", *sets)
+    ran(FEDHOME, "simulate", *plan, "--out", "here", folder=tmp_path)
+    ran(FEDHOME, "up", *plan, "--homes", "5", "--out", "up", folder=tmp_path)
+    ran(FEDHOME, "simulate", *plan, "--engine", "ray", "--out", "ray", folder=tmp_path)
+    expected = RunFolder.open(tmp_path / "here").read_model().parameters
+    for name in ("up", "ray"):
+        found = RunFolder.open(tmp_path / name).read_model().parameters
+        assert set(found) == set(expected)
+        for key, array in expected.items():
+            np.testing.assert_allclose(found[key], array, rtol=0, atol=1e-5)
 
 
 @old_name_of_patterns
