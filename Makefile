@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
+# A worker a core, eight at most: each has torch in its memory. ARGS="-n 0" for none, as --pdb needs.
+CORES  := -n logical --maxprocesses 8 --dist worksteal
 # A minor release of Flower, to be tried beside the one that is installed.
 FLOWER ?=
 OTHER  := $(VENV)/flower
@@ -12,7 +14,7 @@ FLOWER_TESTS := tests/flower tests/server/test_front.py tests/server/test_rounds
     tests/server/test_strategies.py tests/clients/test_looking.py tests/clients/test_worker.py \
     tests/simulations/test_simulate.py
 
-.PHONY: help simulate test slow flower lock face lint format types imports wheel clean
+.PHONY: help simulate test quick slow flower lock face lint format types imports wheel clean
 .DEFAULT_GOAL := help
 
 help:  ## list what there is
@@ -21,11 +23,15 @@ help:  ## list what there is
 simulate: $(VENV)/.installed  ## train over 100 synthetic homes: make simulate ARGS="--seed 2"
 	$(BIN)/fedhome simulate $(ARGS)
 
-test: $(VENV)/.installed-dev  ## the tests that take seconds: make test ARGS="-k report"
-	$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.installed-dev  ## all tests but the slow ones, minutes: make test ARGS="-k report"
+	$(BIN)/python -m pytest $(CORES) $(ARGS)
 
-slow: $(VENV)/.installed-dev  ## the tests that take minutes: processes, Flower's own run, the wheel
-	$(BIN)/python -m pytest -m slow $(ARGS)
+quick: $(VENV)/.installed-dev  ## the quick tests of every room, half a minute
+	$(BIN)/python -m pytest $(CORES) -m "not slow and not long" $(ARGS)
+
+# Its tests of processes want all cores. Properties are tried again, on as many examples as they say.
+slow: $(VENV)/.installed-dev  ## the slow tests: processes, Flower's own run, the wheel, more examples
+	$(BIN)/python -m pytest -m "slow or hypothesis" --hypothesis-profile many $(ARGS)
 
 flower: $(OTHER)/.installed-$(FLOWER)  ## what touches Flower, under another release: make flower FLOWER=1.42
 	$(OTHER)/bin/python -m pytest $(FLOWER_TESTS) $(ARGS)

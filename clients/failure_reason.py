@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from fedhome.errors import DataError, FedHomeError, PlanError, RunError, StateError
+from fedhome.errors import DataError, FedHomeError, PlanError, PluginError, RunError, StateError
 
 _log = logging.getLogger("fedhome.agent")
 
@@ -23,6 +23,8 @@ def reason_of(error: Exception) -> str:
             return f"the home's state cannot be kept ({error.reason}); its own log says more"
         if isinstance(error, PlanError | RunError):  # theirs name its folder
             return "the home's plan or folder cannot be used; its own log says why"
+        if isinstance(error, PluginError):  # it names files, and what one's own code has said
+            return "the plan's own code cannot be used here; the home's own log says why"
         return str(error)
     where, trace = [], error.__traceback__
     while trace is not None:

@@ -166,7 +166,7 @@ def real_home(
 @lru_cache(maxsize=256)
 def _simulated(path: str, number: int) -> Home:
     plan = _plan(path)
-    partition = cast("Partitions", load(_SIMULATED, "source of simulated homes"))
+    partition = cast("Partitions", load(_SIMULATED, "source"))
     data, classes = partition(plan, number)
     return Home.of(plan, data, classes, mode=_mode(plan))
 

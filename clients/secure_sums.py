@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from fedhome import secagg
 from fedhome.clients.protocol_questions import BUNDLE
 from fedhome.errors import ManifestError, UpdateError
-from fedhome.flower.messages import blob_reply, content_of, sum_of, words_reply
+from fedhome.flower.messages import blob_reply, content_of, sum_record, words_reply
 from fedhome.plan.settings import AggregationMode, Personalise
 from fedhome.questions import contributions
 from fedhome.questions.contributions import Terms
@@ -147,7 +147,7 @@ def wanted(
     Raises:
         ManifestError: The home refuses.
     """
-    told, kind = sum_of(message), message.metadata.message_type
+    told, kind = sum_record(message), message.metadata.message_type
     if mode == "plain":
         if told is None:
             return None
@@ -179,7 +179,7 @@ def manifest_of(message: Message) -> bytes:
     Raises:
         ManifestError: It brings none.
     """
-    told = sum_of(message)
+    told = sum_record(message)
     manifest = None if told is None else told.get("manifest")
     if not isinstance(manifest, bytes):
         raise ManifestError(
@@ -198,7 +198,7 @@ def request_of(message: Message) -> bytes:
     Raises:
         UpdateError: The message does not say.
     """
-    asked = sum_of(message)
+    asked = sum_record(message)
     request = None if asked is None else asked.get("request")
     if not isinstance(request, bytes):
         raise UpdateError("a member was asked for its help without saying with what")

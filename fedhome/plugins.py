@@ -1,13 +1,26 @@
-"""Name to object: a short name of ours, or ``module:attribute`` of anything importable."""
+"""Name to object: a short name of ours or of an installed package's, or a user's own code.
+
+A name in a plan is one of these:
+
+* a short name: a row of a table of ours, or an entry point of the group ``fedhome`` whose name is
+  the kind and the short name, such as ``strategy.mine``;
+* ``module:attribute``, of a module beside the plan, in the current folder, or installed;
+* ``file.py:attribute``, of a file beside the plan, in the current folder, or by its whole path.
+"""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterable, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import TypeVar
 
 from fedhome.errors import PluginError
+from fedhome.own_code import imported, located
 from fedhome.spelling import did_you_mean
+
+GROUP = "fedhome"
+"""The one group of entry points."""
 
 _Row = TypeVar("_Row")
 
@@ -31,37 +44,63 @@ def look_up(table: Mapping[str, _Row], name: str, kind: str) -> _Row:
     return table[name]
 
 
-def load(name: str, kind: str, known: Iterable[str] = ()) -> object:
-    """Return the object behind ``"module:attribute"``.
+def installed(kind: str) -> dict[str, EntryPoint]:
+    """Return what installed packages offer of a kind, by short names.
 
     Args:
-        name: Where it is.
-        kind: What it should be, for the error: a strategy, a model, ...
+        kind: strategy, wrapper, model, task, personaliser or source.
+
+    Raises:
+        PluginError: Two packages offer the same name.
+    """
+    found: dict[str, EntryPoint] = {}
+    for point in entry_points(group=GROUP):
+        of, _, name = point.name.partition(".")
+        if of != kind:
+            continue
+        if name in found and found[name].value != point.value:
+            raise PluginError(
+                f"{kind} {name!r} is offered twice: as {found[name].value} and as {point.value}",
+                hint="name the one that is meant by its module:attribute",
+            )
+        found[name] = point
+    return found
+
+
+def load(name: str, kind: str, known: Iterable[str] = ()) -> object:
+    """Return the object behind a name that is not one of ours.
+
+    Args:
+        name: Where it is: an entry point's short name, ``"module:attribute"`` or
+            ``"file.py:attribute"``.
+        kind: What it should be: strategy, wrapper, model, task, personaliser or source.
         known: Short names that would have been understood, for the error.
 
     Raises:
-        PluginError: The name is of neither form, or nothing is there.
+        PluginError: The name is of none of these forms, nothing is there, or its module fails; with
+            the file and line.
     """
-    known = sorted(known)
-    module, colon, attribute = name.partition(":")
-    if not colon:
-        raise PluginError(
-            f"{kind} {name!r} is unknown{did_you_mean(name, known)}",
-            hint=f'known are: {", ".join(known)}; or name your own as "module:attribute"',
-        )
-    try:
-        found: object = importlib.import_module(module)
-    except (ImportError, ValueError) as error:
-        raise PluginError(
-            f"{kind} {name!r} is not found: {error}",
-            hint='"module:attribute" must be importable: is its folder on PYTHONPATH?',
-        ) from None
+    what = f"{kind} {name!r}"
+    if ":" not in name:
+        points = installed(kind)
+        if name not in points:
+            known = sorted({*known, *points})
+            raise PluginError(
+                f"{what} is unknown{did_you_mean(name, known)}",
+                hint=f'known are: {", ".join(known)}; or name your own as "module:attribute" or '
+                '"file.py:attribute"',
+            )
+        place = points[name].value
+    else:
+        place = located(name, [Path.cwd()])
+    module, _, attribute = place.rpartition(":")
+    found: object = imported(module, what)
     for part in attribute.split("."):
         try:
             found = getattr(found, part)
-        except AttributeError as error:
+        except AttributeError:
             raise PluginError(
-                f"{kind} {name!r} is not found: {error}{_meant(part, found)}",
+                f"{what} is not found: {module} has no {part!r}{_meant(part, found)}",
                 hint=f"{module} is imported, and must define it under this name",
             ) from None
     return found

@@ -12,6 +12,7 @@ from rich.console import Console
 from fedhome.errors import DataError, RoundError
 from fedhome.flower.messages import CONFIG, quiet
 from fedhome.learning.build import learning_of
+from fedhome.own_code import faults_told
 from fedhome.plan.settings import Plan
 from fedhome.run.events import EventLog
 from fedhome.run.folder import RunFolder
@@ -48,21 +49,28 @@ def main(grid: Grid, context: Context) -> None:
     with EventLog(folder.events_path, on_event=Lines(console)) as log:
         log_start(log, plan)
 
-        def summing(layout: Layout) -> SecureGrid:
+        def secure_grid_for(layout: Layout) -> SecureGrid:
             channel = enrol(grid, plan, timeout_s=_WAIT_S)
             return SecureGrid(channel, plan=plan, layout=layout, log=log)
 
-        play(plan, grid, folder, log, summing=summing, name_of=lambda node: f"node-{node}")
+        run_over_grid(
+            plan,
+            grid,
+            folder,
+            log,
+            secure_grid_for=secure_grid_for,
+            name_of=lambda node: f"node-{node}",
+        )
     print_summary(console, folder)
 
 
-def play(
+def run_over_grid(
     plan: Plan,
     grid: Grid,
     folder: RunFolder,
     log: EventLog,
     *,
-    summing: Callable[[Layout], SecureGrid],
+    secure_grid_for: Callable[[Layout], SecureGrid],
     name_of: Callable[[int], str],
     resumed: bool = False,
     publisher: Publisher | None = None,
@@ -74,7 +82,7 @@ def play(
         grid: How messages travel.
         folder: The run's folder.
         log: The run's log, which has begun.
-        summing: Returns the grid that answers with sums, for a model of some layout.
+        secure_grid_for: Returns the grid that answers with sums, for a model of some layout.
         name_of: The name of the home behind a node.
         resumed: Go on from the folder's last checkpoint, where there is one.
         publisher: Publishes the models that rounds end with; None: nobody does.
@@ -97,17 +105,18 @@ def play(
         rounds=plan.rounds.count,
         score=learning.task.score,
     )
-    run_plan(
-        plan,
-        grid=grid if mode == "plain" else summing(learning.layout),
-        learning=learning,
-        homes=homes,
-        folder=folder,
-        log=log,
-        name_of=name_of,
-        resumed=resumed,
-        publisher=publisher,
-    )
+    with faults_told():
+        run_plan(
+            plan,
+            grid=grid if mode == "plain" else secure_grid_for(learning.layout),
+            learning=learning,
+            homes=homes,
+            folder=folder,
+            log=log,
+            name_of=name_of,
+            resumed=resumed,
+            publisher=publisher,
+        )
     log.append("run-finished", seconds=time.perf_counter() - begin)
     write_report([folder], folder.report_path)
 
@@ -127,15 +136,15 @@ def _shape(grid: Grid) -> tuple[int, int]:
             )
         time.sleep(_POLL_S)
     content = RecordDict({CONFIG: ConfigRecord()})
-    asked = [Message(content, dst_node_id=node, message_type="query") for node in nodes]
+    messages = [Message(content, dst_node_id=node, message_type="query") for node in nodes]
     shapes: dict[tuple[int, int], int] = {}
     errors: set[str] = set()
-    for answer in grid.send_and_receive(asked, timeout=_WAIT_S):
-        if answer.has_error():
-            errors.add(answer.error.reason or f"error {answer.error.code}")
+    for reply in grid.send_and_receive(messages, timeout=_WAIT_S):
+        if reply.has_error():
+            errors.add(reply.error.reason or f"error {reply.error.code}")
             continue
-        told = next(iter(answer.content.metric_records.values()))
-        shape = (told.get("features"), told.get("outputs"))
+        metrics = next(iter(reply.content.metric_records.values()))
+        shape = (metrics.get("features"), metrics.get("outputs"))
         if isinstance(shape[0], int) and isinstance(shape[1], int):
             key = (shape[0], shape[1])
             shapes[key] = shapes.get(key, 0) + 1
@@ -145,9 +154,9 @@ def _shape(grid: Grid) -> tuple[int, int]:
             hint="the homes' own logs say more",
         )
     if len(shapes) > 1:
-        told_apart = ", ".join(f"{count} homes have {s}" for s, count in shapes.items())
+        counts = ", ".join(f"{count} homes have {s}" for s, count in shapes.items())
         raise DataError(
-            f"homes disagree about (features, outputs): {told_apart}",
+            f"homes disagree about (features, outputs): {counts}",
             hint="name the columns in data.features and the classes in task.classes",
         )
     return next(iter(shapes))

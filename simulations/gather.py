@@ -14,8 +14,9 @@ from fedhome.data.table import HomeTable
 from fedhome.data.windows import columns_of, examples, with_classes
 from fedhome.errors import DataError, EmptyFleetError, SourceError
 from fedhome.learning.tasks import kind_of, task_of
+from fedhome.own_code import call
 from fedhome.plan.settings import SYNTHETIC_HOMES, Plan
-from fedhome.plugins import load
+from fedhome.plugins import installed, load
 from fedhome.simulations import datasets
 from fedhome.simulations.homes import generate
 from fedhome.spelling import did_you_mean
@@ -57,9 +58,9 @@ class Found:
 def gather(plan: Plan) -> Gathered:
     """Read or make the homes of a plan, and cut them into examples.
 
-    ``data.source`` is "synthetic", a named set, a folder, or ``"module:attribute"``: a callable
-    of yours that is called with the plan and yields a :class:`fedhome.data.table.HomeTable` a home
-    (of which ``data.homes`` are taken, where it is set).
+    ``data.source`` is "synthetic", a named set, a folder, or a class or function of yours that
+    is called with the plan and gives a :class:`fedhome.data.table.HomeTable` a home (of which
+    ``data.homes`` are taken, where it is set).
 
     Raises:
         SourceError: The source cannot be read, or yields something else.
@@ -117,10 +118,11 @@ def _tables(plan: Plan) -> tuple[Sequence[HomeTable], list[tuple[str, str]], lis
     if data.source in datasets.CATALOGUE:
         return datasets.load(data.source)[: data.homes], [], []
     folder = Path(data.source)
-    if not folder.exists() and ":" in data.source:
-        return _called(plan), [], []
     if not folder.exists():
-        known = ["synthetic", *sorted(datasets.CATALOGUE)]
+        offered = installed("source")
+        if ":" in data.source or data.source in offered:
+            return _called(plan), [], []
+        known = ["synthetic", *sorted(datasets.CATALOGUE), *sorted(offered)]
         raise SourceError(
             f"{data.source!r} is neither a data set nor a folder{did_you_mean(data.source, known)}",
             hint=f"known data sets: {', '.join(known)}; or name a callable of yours as "
@@ -134,13 +136,19 @@ def _tables(plan: Plan) -> tuple[Sequence[HomeTable], list[tuple[str, str]], lis
 def _called(plan: Plan) -> list[HomeTable]:
     """Return the homes that a user's callable yields."""
     source = plan.data.source
-    function = load(source, "data source")
+    function = load(source, "source")
     if not callable(function):
         raise SourceError(
             f"data source {source!r} is not callable",
-            hint="name a function of the plan that yields a HomeTable a home",
+            hint="name a function of the plan that yields a HomeTable a home, or a class whose "
+            "objects are iterated over",
         )
-    tables = list(islice(function(plan), plan.data.homes))
+
+    def taken() -> list[object]:
+        return list(islice(function(plan), plan.data.homes))
+
+    tables = call(f"source {source!r}", taken)
+    assert isinstance(tables, list)
     odd = [type(table).__name__ for table in tables if not isinstance(table, HomeTable)]
     if odd or not tables:
         raise SourceError(

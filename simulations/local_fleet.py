@@ -82,7 +82,7 @@ def up(
         DataError: The homes' data cannot be used.
         RunError: The run failed, or the server did not come up.
     """
-    plan = _with_homes(plan, homes)
+    plan = _with_homes(plan.located(), homes)
     for text in notes_on(plan):
         note(f"note: {text}")  # the run's log has it too, before its events are shown
     say("reading the homes' data")

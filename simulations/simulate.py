@@ -18,6 +18,7 @@ from fedhome.flower.messages import quiet, sums_suffice
 from fedhome.learning.build import learning_of
 from fedhome.learning.check import check_plan
 from fedhome.learning.personalise import personaliser
+from fedhome.own_code import faults_told
 from fedhome.plan.protocol import check_groups
 from fedhome.plan.settings import Plan, single_updates
 from fedhome.plugins import look_up
@@ -110,7 +111,7 @@ def simulate(
     Raises:
         FedHomeError: What went wrong, and what to do about it.
     """
-    plan = check_plan(plan or Plan())
+    plan = check_plan((plan or Plan()).located())
     first = None if start is None else RunFolder.open(start).read_model()
     folder = RunFolder.create(out, name=plan.name)
     if first is not None:
@@ -148,7 +149,7 @@ def _run(
 ) -> Result:
     quiet()
     begin = time.perf_counter()
-    with EventLog(folder.events_path, on_event=on_event) as log:
+    with faults_told(), EventLog(folder.events_path, on_event=on_event) as log:
         versions = {name: version(name) for name in ("fedhome", "flwr", "torch", "numpy")}
         log_start(log, plan, resumed=resumed, versions=versions)
         world = _world(plan, log, tell_homes=not resumed)

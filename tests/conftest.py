@@ -6,10 +6,7 @@ import gc
 import signal
 
 import pytest
-import torch
 from hypothesis import HealthCheck, settings
-
-from fedhome.flower.messages import quiet
 
 pytest.register_assert_rewrite("helpers")
 
@@ -29,6 +26,11 @@ def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def _modest() -> None:
+    # Not at the top: the process that hands tests out to workers runs none.
+    import torch  # noqa: PLC0415
+
+    from fedhome.flower.messages import quiet  # noqa: PLC0415
+
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as where a shell runs us behind
         signal.signal(signal.SIGINT, signal.default_int_handler)  # what tests start inherits it
     torch.set_num_threads(1)

@@ -13,7 +13,7 @@ from fedhome.clients.failure_reason import reason_of
 from fedhome.clients.membership.home_folder import Place
 from fedhome.errors import StateError, UpdateError
 from fedhome.fleet.state_file import FileStore
-from fedhome.flower.messages import APP_RAISED, blob_reply, failure, sum_of
+from fedhome.flower.messages import APP_RAISED, blob_reply, failure, sum_record
 from fedhome.plan.protocol import policy_of
 from fedhome.plan.settings import Plan
 
@@ -98,7 +98,7 @@ class Tasks:
         if kind == BUNDLE:
             return blob_reply(message, {"bundle": self._machine.bundle()})
         if kind == HELP:
-            told = sum_of(message)
+            told = sum_record(message)
             request = None if told is None else told.get("request")
             if not isinstance(request, bytes):
                 raise UpdateError("a member was asked for its help without saying with what")

@@ -199,7 +199,7 @@ class Agent:
     def _answer(self, connection: FleetConnection, arrival: Arrival) -> None:
         """Answer one message; its run may have ended meanwhile."""
         begin = time.monotonic()
-        disk_says = self._keep_at_hand(arrival.kept)
+        disk_says = self._keep_at_hand(arrival.stub)
         run = arrival.message.metadata.run_id
         try:
             wanted = tuple(self._insist(lambda: connection.app_of(run)))

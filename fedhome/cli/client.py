@@ -110,6 +110,7 @@ def start(folder: _Home = Path()) -> None:
     # In place of this process: what the command line loaded would stay in memory for months.
     command = [
         sys.executable,
+        "-P",  # nothing of the current folder shadows what we import
         "-m",
         "fedhome.ops.processes",
         "0",

@@ -182,7 +182,7 @@ def show(fleet: Folder = Path()) -> None:
         for home, one in sorted((signed | owned.homes).items()):
             serves = "yes" if one.eligible else "no"
             table.add_row(escape(home), serves, fingerprint(one), changes.get(home, ""))
-        for home, expires in sorted(owned.invited.items()):
+        for home, expires in sorted(owned.open_invites.items()):
             table.add_row(escape(home), "", "", f"invited until {when(expires)}")
     Console().print(table)
 

@@ -69,7 +69,7 @@ def invite(  # noqa: PLR0917 - typer gives them by name
             out.mkdir(parents=True, exist_ok=True)
         resolved, card = _checked(plan_of(fleet, plan)), needed_card(fleet, server)
         changed = _remember(fleet, resolved)
-        others = {*owned.homes, *owned.invited} - {*homes}
+        others = {*owned.homes, *owned.open_invites} - {*homes}
         now = int(time.time())
         expires = now + round(days * _DAY_S)
         for home, path in paths.items():

@@ -8,7 +8,7 @@ from typing import Any
 import fedhome.simulations
 from fedhome.errors import PlanError
 from fedhome.learning.check import check_plan
-from fedhome.plan.overrides import read_toml
+from fedhome.plan.overrides import locate, read_toml
 from fedhome.plan.settings import Plan
 from fedhome.spelling import did_you_mean
 
@@ -50,5 +50,16 @@ def named_plan(name: str | None) -> Plan:
     Raises:
         PlanError: There is none of that name, or it does not hold.
     """
-    where = name or "the plan"
-    return check_plan(Plan.parse(named_table(name), where=where), where=where)
+    where, table = name or "the plan", named_table(name)
+    locate(table, folders_of(name))
+    return check_plan(Plan.parse(table, where=where), where=where)
+
+
+def folders_of(name: str | None) -> list[Path]:
+    """Return where a plan's own code is looked for: beside its file, then in the current folder.
+
+    Args:
+        name: As of `named_table`.
+    """
+    beside = [Path(name).parent] if name is not None and Path(name).is_file() else []
+    return [*beside, Path.cwd()]

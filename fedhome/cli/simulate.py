@@ -9,10 +9,10 @@ import typer
 from rich.console import Console
 
 from fedhome.cli import completion
-from fedhome.cli.scenarios import named_table
+from fedhome.cli.scenarios import folders_of, named_table
 from fedhome.errors import PlanError
 from fedhome.learning.check import check_plan
-from fedhome.plan.overrides import merge, parse_set
+from fedhome.plan.overrides import locate, merge, parse_set
 from fedhome.plan.settings import Plan
 from fedhome.run.progress import progress_on
 from fedhome.run.summary import print_summary
@@ -111,6 +111,7 @@ def resolve(plan: str | None, data: str | None, sets: list[str]) -> Plan:
         merge(table, {"data": {"source": data}})
     for setting in sets:
         merge(table, parse_set(setting))
+    locate(table, folders_of(plan))
     where = plan or "the plan"
     return check_plan(Plan.parse(table, where=where), where=where)
 

@@ -13,7 +13,7 @@ from rich.markup import escape
 from fedhome.cli import completion
 from fedhome.cli.simulate import resolve
 from fedhome.ops.processes import end_on_sigterm
-from fedhome.run.progress import Watch, progress_on
+from fedhome.run.progress import OnEvent, progress_on
 from fedhome.run.summary import print_summary
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class _Screen:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._shown = ExitStack()
-        self._watch: Watch | None = None
+        self._watch: OnEvent | None = None
         self._spinner = console.status("") if console.is_terminal else None
 
     def say(self, text: str) -> None:

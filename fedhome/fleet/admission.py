@@ -1,4 +1,4 @@
-"""How the owner's folder makes homes of devices: the everyday key, and invites that count once."""
+"""How the owner's folder turns devices into homes: the everyday key, and single-use invites."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Inviting(ABC):
     """The inviting part of an owner's folder; `fedhome.fleet.owner_folder.Fleet` is the whole.
 
     Args:
-        folder: Where it lies.
+        folder: Its path.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -33,7 +33,7 @@ class Inviting(ABC):
     @property
     @abstractmethod
     def anchor(self) -> Anchor:
-        """By which homes know this fleet."""
+        """What homes know this fleet by."""
 
     @property
     @abstractmethod
@@ -45,9 +45,11 @@ class Inviting(ABC):
         """Put homes on the list."""
 
     @property
-    def invited(self) -> dict[str, int]:
-        """Homes with an invite that was not used, and until when it holds, Unix time in s."""
-        return {one.home: one.expires for one in self._tickets.read().values() if one.open}
+    def open_invites(self) -> dict[str, int]:
+        """Homes with an unused invite, and until when it is valid, Unix time in s."""
+        return {
+            ticket.home: ticket.expires for ticket in self._tickets.read().values() if ticket.open
+        }
 
     @property
     def inviter(self) -> Inviter:
@@ -83,7 +85,7 @@ class Inviting(ABC):
         now: float | None = None,
         again: bool = False,
     ) -> Invite:
-        """Return an invite for one device; an earlier one of the same home holds no more.
+        """Return an invite for one device; an earlier one of the same home is no longer valid.
 
         Args:
             home: The name that the device will have.
@@ -101,7 +103,7 @@ class Inviting(ABC):
             StateError: A file is missing or damaged.
         """
         if home in self.homes and not again:
-            raise home_twice(home)
+            raise home_twice_error(home)
         if home not in self.homes and again:
             raise DirectoryError(
                 f"{home!r} is not on the list yet",
@@ -142,7 +144,7 @@ class Inviting(ABC):
     def admit(
         self, *enrolments: bytes, eligible: bool = True, now: float | None = None
     ) -> tuple[HomeEntry, ...]:
-        """Put homes on the list that answered their invites, all of them or none.
+        """Put the homes that answered their invites on the list, all of them or none.
 
         Args:
             enrolments: As the devices posted them.
@@ -161,7 +163,7 @@ class Inviting(ABC):
         return entries
 
 
-def home_twice(home: str) -> DirectoryError:
+def home_twice_error(home: str) -> DirectoryError:
     """Return the error for a home that is on the list already."""
     return DirectoryError(
         f"there is a home {home!r} already",

@@ -1,4 +1,4 @@
-"""By what a fleet's owner, its server and its devices know each other: two lines of public text."""
+"""How a fleet's owner, its server and its devices know each other: two lines of public text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Self
 
 from fedhome.errors import DirectoryError, WireError
-from fedhome.fleet.entries import decoded, encoded
+from fedhome.fleet.entries import decode_text, encode_text
 from fedhome.keys.sealing import KEY_BYTES
 from fedhome.keys.signing import Signer
 from fedhome.wire.codec import Id, Message, octets
@@ -15,7 +15,7 @@ _CARD, _INVITER = "fedhome-server-1 ", "fedhome-inviter-1:"
 
 
 class Inviter(Signer):
-    """The owner's everyday key: it signs invites, and what the owner asks the server for.
+    """The owner's everyday key: it signs invites, and the owner's requests to the server.
 
     It lies unsealed in the owner's folder. It cannot sign directories: a thief of it could make
     tickets, but the owner admits none that is not in the owner's own list.
@@ -23,7 +23,7 @@ class Inviter(Signer):
 
     def public_text(self) -> str:
         """Return the public half as a line of text, as in ``inviter.pub``."""
-        return encoded(self.public, _INVITER)
+        return encode_text(self.public, _INVITER)
 
     @staticmethod
     def read_public(text: str) -> bytes:
@@ -33,7 +33,7 @@ class Inviter(Signer):
             DirectoryError: ``inviter``.
         """
         try:
-            public = decoded(text, _INVITER)
+            public = decode_text(text, _INVITER)
         except WireError:
             public = b""
         if len(public) != KEY_BYTES:
@@ -59,7 +59,7 @@ class Card(Message, label="server-card", most=1 << 17):
 
     def to_text(self) -> str:
         """Return a line of text, as in ``server.card``."""
-        return encoded(self.to_bytes(), _CARD)
+        return encode_text(self.to_bytes(), _CARD)
 
     @classmethod
     def from_text(cls, text: str) -> Self:
@@ -69,7 +69,7 @@ class Card(Message, label="server-card", most=1 << 17):
             DirectoryError: ``card``.
         """
         try:
-            return cls.from_bytes(decoded(text, _CARD))
+            return cls.from_bytes(decode_text(text, _CARD))
         except WireError as error:
             raise DirectoryError(
                 f"this is no card of a server: {error.message}",

@@ -21,7 +21,7 @@ from fedhome.wire.codec import Id, Message, number, octets
 MOST = 2048
 """Bytes of a claim, at most."""
 SKEW_S = 120
-"""How far the clocks of server and home may be apart."""
+"""How far apart the clocks of server and home may be."""
 AHEAD_S = 4
 """How far the clock of a home that joins may be ahead: Flower's own check takes less than 5 s,
 by the time that a request needs (and up to 305 s behind)."""
@@ -38,7 +38,7 @@ def installed_app() -> tuple[str, str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Claim(Message, label="claim", most=MOST):
-    """What a home says of its node.
+    """What a home says about its node.
 
     Args:
         fleet: The fleet's number, 16 bytes.
@@ -87,18 +87,18 @@ class Claim(Message, label="claim", most=MOST):
             )
         return claim
 
-    def check_release(self, here: str) -> None:
+    def check_release(self, installed: str) -> None:
         """Refuse a home that runs another release than the server: it could not answer.
 
         Args:
-            here: The server's release.
+            installed: The server's release.
 
         Raises:
             DirectoryError: ``version``.
         """
-        if self.release != here:
+        if self.release != installed:
             raise DirectoryError(
-                f"the home runs fedhome {self.release}, the server {here}",
+                f"the home runs fedhome {self.release}, the server {installed}",
                 reason="version",
                 hint="update the older one: both must run the same release",
             )
@@ -115,7 +115,7 @@ class Claim(Message, label="claim", most=MOST):
 
 @dataclass(frozen=True, kw_only=True)
 class Welcome(Message, label="welcome", most=1 << 26):
-    """What the server answers to a claim.
+    """The server's response to a claim.
 
     Args:
         node: The node's number.
@@ -132,7 +132,7 @@ def check_clock(then: float, now: float, *, whose: str, most_ahead_s: float = SK
     Args:
         then: When it was signed, Unix time in s.
         now: This machine's time, Unix time in s.
-        whose: Whose clock told ``then``.
+        whose: Whose clock ``then`` was read from.
         most_ahead_s: How far that clock may be ahead, s.
 
     Raises:

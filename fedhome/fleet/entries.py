@@ -1,4 +1,4 @@
-"""What owner, homes and server hand each other before the first round, as lines of text.
+"""What owner, homes and server exchange before the first round, as lines of text.
 
 A home gives the owner its **entry** (public keys), the owner gives every home the **anchor**
 (by which it knows directories of its fleet). Both are public, and both must arrive unaltered:
@@ -31,7 +31,7 @@ _NAME_BYTES = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Anchor(Message, label="anchor", most=256):
-    """By which a home knows its fleet.
+    """What a home knows its fleet by.
 
     Args:
         fleet: The fleet's number, 16 bytes.
@@ -43,7 +43,7 @@ class Anchor(Message, label="anchor", most=256):
 
     def to_text(self) -> str:
         """Return a line of text, as in ``fleet.pub``."""
-        return encoded(self.to_bytes(), _ANCHOR)
+        return encode_text(self.to_bytes(), _ANCHOR)
 
     @classmethod
     def from_text(cls, text: str) -> Self:
@@ -53,7 +53,7 @@ class Anchor(Message, label="anchor", most=256):
             DirectoryError: ``anchor``.
         """
         try:
-            return cls.from_bytes(decoded(text, _ANCHOR))
+            return cls.from_bytes(decode_text(text, _ANCHOR))
         except WireError as error:
             raise DirectoryError(
                 f"this names no fleet: {error.message}",
@@ -64,7 +64,7 @@ class Anchor(Message, label="anchor", most=256):
 
 def entry_text(keys: HomeKeys) -> str:
     """Return a home's entry as a line of text, signed by the home itself."""
-    return encoded(signed_entry(keys).to_bytes(), _ENTRY)
+    return encode_text(signed_entry(keys).to_bytes(), _ENTRY)
 
 
 def signed_entry(keys: HomeKeys) -> Signed:
@@ -81,15 +81,15 @@ def read_entry(text: str) -> HomeEntry:
             ``name``: a home with such a name cannot be in a fleet.
     """
     try:
-        signed = Signed.from_bytes(decoded(text, _ENTRY))
+        signed = Signed.from_bytes(decode_text(text, _ENTRY))
     except WireError as error:
         raise _no_entry(error.message) from None
-    entry = proven(signed)
+    entry = verified_entry(signed)
     check_name(entry.home)
     return entry
 
 
-def proven(signed: Signed) -> HomeEntry:
+def verified_entry(signed: Signed) -> HomeEntry:
     """Return an entry that is signed by its own key, with keys that can be used.
 
     Raises:
@@ -110,8 +110,8 @@ def proven(signed: Signed) -> HomeEntry:
 
 def fingerprint(entry: HomeEntry) -> str:
     """Return 24 hexadecimal digits by which people compare an entry's name and keys."""
-    told = hashlib.sha256(_ENROL + entry.home.encode() + entry.identity + entry.share).hexdigest()
-    return " ".join(told[place : place + 4] for place in range(0, 24, 4))
+    digest = hashlib.sha256(_ENROL + entry.home.encode() + entry.identity + entry.share).hexdigest()
+    return " ".join(digest[start : start + 4] for start in range(0, 24, 4))
 
 
 def home_keys(home: str, folder: Path | str) -> tuple[HomeKeys, bool]:
@@ -127,12 +127,12 @@ def home_keys(home: str, folder: Path | str) -> tuple[HomeKeys, bool]:
     """
     check_name(home)
     folder = Path(folder)
-    if made := not (folder / STATE).exists():
+    if is_new := not (folder / STATE).exists():
         store = FileStore.create(folder, HomeKeys.create(home))
     else:
         store = FileStore.open(folder, home=home)
     with store:
-        return store.keys, made
+        return store.keys, is_new
 
 
 def check_name(home: str) -> None:
@@ -149,13 +149,13 @@ def check_name(home: str) -> None:
         )
 
 
-def encoded(data: bytes, prefix: str) -> str:
+def encode_text(data: bytes, prefix: str) -> str:
     """Return bytes as text: a prefix that says what they are, and base64."""
     return prefix + base64.b64encode(data).decode()
 
 
-def decoded(text: str, prefix: str) -> bytes:
-    """Return the bytes that a text holds in their one form.
+def decode_text(text: str, prefix: str) -> bytes:
+    """Return the bytes that a text holds; any other form of them is refused.
 
     Raises:
         WireError: ``format``.
@@ -167,14 +167,14 @@ def decoded(text: str, prefix: str) -> bytes:
         data = base64.b64decode(line.removeprefix(prefix), validate=True)
     except (binascii.Error, ValueError):
         raise WireError("it is not whole", reason="format") from None
-    if encoded(data, prefix) != line:  # a last letter whose spare bits were altered
+    if encode_text(data, prefix) != line:  # a last letter whose spare bits were altered
         raise WireError("it is not whole", reason="format")
     return data
 
 
-def _no_entry(told: str) -> DirectoryError:
+def _no_entry(reason: str) -> DirectoryError:
     return DirectoryError(
-        f"this is no entry of a home: {told}",
+        f"this is no entry of a home: {reason}",
         reason="entry",
         hint="hand over the line that `fedhome fleet keys` printed, whole and as it is",
     )

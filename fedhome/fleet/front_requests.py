@@ -1,7 +1,7 @@
-"""What the server's front answers beside Flower's own paths, and how it is asked.
+"""The paths that the server's front answers itself, beside Flower's own, and how to request them.
 
-Each of these paths takes one POST whose body is signed by whom it comes from; nothing is told to
-anybody else.
+Each of these paths takes one POST whose body is signed by its sender; nobody else gets a
+response.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ OWNER, RELEASE = "/v1/fedhome/owner", "/v1/fedhome/release"
 HEALTH = "/health"
 
 _WAIT_S = 15.0
-_MOST = 1 << 27  # bytes of an answer: a release is half of that at most
+_MOST = 1 << 27  # bytes of a response: a release is half of that at most
 
 
 def ask(address: str, authorities: bytes, path: str, body: bytes) -> bytes:
-    """Post a body to the server's front, and return its answer.
+    """Post a body to the server's front, and return its response.
 
     Args:
         address: ``host:port`` of the front.
@@ -37,30 +37,32 @@ def ask(address: str, authorities: bytes, path: str, body: bytes) -> bytes:
         context = ssl.create_default_context(cadata=authorities.decode("ascii"))
         with (
             httpx.Client(verify=context, timeout=_WAIT_S) as client,
-            client.stream("POST", f"https://{address}{path}", content=body) as told,
+            client.stream("POST", f"https://{address}{path}", content=body) as response,
         ):
-            content = _read(told)
+            content = _read(response)
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
         raise LinkError(
             f"the server at {address} cannot be reached: {error or type(error).__name__}",
             reason="unreachable",
         ) from None
-    if told.status_code == httpx.codes.FORBIDDEN:
+    if response.status_code == httpx.codes.FORBIDDEN:
         raise _refusal(content)
-    if not told.is_success:
-        raise LinkError(f"the server at {address} answers {told.status_code}", reason="unreachable")
+    if not response.is_success:
+        raise LinkError(
+            f"the server at {address} answers {response.status_code}", reason="unreachable"
+        )
     return content
 
 
 def refusal(reason: str, message: str, hint: str) -> bytes:
-    """Return how the front words a refusal."""
+    """Return the body of a refusal."""
     return json.dumps({"reason": reason, "message": message, "hint": hint}).encode()
 
 
-def _read(told: httpx.Response) -> bytes:
-    """Return what a server answers; one that sends without end is not listened to."""
+def _read(response: httpx.Response) -> bytes:
+    """Return the body of a response; one without end is cut off."""
     parts, size = [], 0
-    for part in told.iter_bytes():
+    for part in response.iter_bytes():
         parts.append(part)
         size += len(part)
         if size > _MOST:
@@ -70,8 +72,8 @@ def _read(told: httpx.Response) -> bytes:
 
 def _refusal(content: bytes) -> LinkError:
     try:
-        told = json.loads(content)
-        reason, message, hint = (str(told[key])[:300] for key in ("reason", "message", "hint"))
+        fields = json.loads(content)
+        reason, message, hint = (str(fields[key])[:300] for key in ("reason", "message", "hint"))
     except (ValueError, KeyError, TypeError):
         reason, message, hint = "refused", "the server refuses this home", ""
     return LinkError(message, reason=reason, hint=hint)

@@ -1,4 +1,4 @@
-"""An invite is one file by which a device becomes a home of a fleet; here is what is in it.
+"""An invite: the one file by which a device becomes a home of a fleet.
 
 The owner's everyday key, the *inviter*, signs a **ticket**: this name, in this fleet, until then,
 for whoever has the private half of a one-time key. The invite holds the ticket, that private
@@ -23,7 +23,14 @@ from typing import Annotated, Self
 from fedhome.errors import DirectoryError, WireError
 from fedhome.fleet.cards import Card, Inviter
 from fedhome.fleet.claims import check_clock
-from fedhome.fleet.entries import Anchor, check_name, decoded, encoded, proven, signed_entry
+from fedhome.fleet.entries import (
+    Anchor,
+    check_name,
+    decode_text,
+    encode_text,
+    signed_entry,
+    verified_entry,
+)
 from fedhome.keys.signing import Signer, signature_holds
 from fedhome.secagg.directory import HomeEntry, HomeKeys, Signed
 from fedhome.wire.codec import Digest, Flag, Id, Key, Kind, Message, number, octets
@@ -31,7 +38,7 @@ from fedhome.wire.codec import Digest, Flag, Id, Key, Kind, Message, number, oct
 MOST = 4096
 """Bytes of an enrolment or a leave notice, at most."""
 ENDING = ".invite"
-"""How the file of an invite is called, after the home's name."""
+"""Ending of an invite's file, after the home's name."""
 
 _INVITE = "fedhome-invite-1 "
 _TICKET, _ENROLMENT = b"fedhome/ticket/1\0", b"fedhome/enrolment/1\0"
@@ -101,10 +108,10 @@ class Ticket(Message, label="ticket", most=1024):
 
 @dataclass(frozen=True, kw_only=True)
 class Invite(Message, label="invite", most=1 << 18):
-    """What a device gets from the fleet's owner, by a way that the server does not control.
+    """What a device gets from the fleet's owner, over a channel that the server does not control.
 
     Args:
-        anchor: By which the device knows its fleet.
+        anchor: What the device knows its fleet by.
         card: How it reaches the server.
         plan: The plan that it is asked to take part in, TOML.
         secret: The one-time key, 32 bytes; **whoever has it can enrol in the device's place**.
@@ -173,7 +180,7 @@ class Invite(Message, label="invite", most=1 << 18):
 
     def to_text(self) -> str:
         """Return the file's text: a few lines for people, then what `from_text` reads."""
-        lines = textwrap.wrap(encoded(self.to_bytes(), ""), _WIDTH)
+        lines = textwrap.wrap(encode_text(self.to_bytes(), ""), _WIDTH)
         return "\n".join(
             (
                 f"# An invite for one device: it becomes the home {self.home}",
@@ -191,15 +198,15 @@ class Invite(Message, label="invite", most=1 << 18):
         """Return the invite that a file's text holds; lines that begin with ``#`` do not count.
 
         A damaged file is refused, and so is one that somebody without the inviter's key altered.
-        Who replaces the file as a whole is found out by the way on which it comes, or not at all.
+        Only the channel over which the file comes can show that it was replaced as a whole.
 
         Raises:
             DirectoryError: ``invite``, or ``name``: no home can be called so.
         """
         lines = (line.strip() for line in text.splitlines())
-        kept = [line for line in lines if line and not line.startswith("#")]
+        body = [line for line in lines if line and not line.startswith("#")]
         try:
-            invite = cls.from_bytes(decoded(f"{kept[0]} {''.join(kept[1:])}", _INVITE))
+            invite = cls.from_bytes(decode_text(f"{body[0]} {''.join(body[1:])}", _INVITE))
             ticket = Ticket.verify(invite.signed, invite.inviter)
             whole = (
                 ticket.fleet == invite.anchor.fleet
@@ -241,13 +248,15 @@ class Invite(Message, label="invite", most=1 << 18):
         self.check(now)
         if keys.home != self.home:
             raise _another_name(keys.home, self.home)
-        body = _Posted(ticket=self.signed, entry=signed_entry(keys), time=int(now)).to_bytes()
+        body = _EnrolmentBody(
+            ticket=self.signed, entry=signed_entry(keys), time=int(now)
+        ).to_bytes()
         signature = Signer(self.secret).sign(_ENROLMENT + body)
         return Signed(body=body, signature=signature).to_bytes()
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Posted(Message, label="enrolment", most=MOST):
+class _EnrolmentBody(Message, label="enrolment", most=MOST):
     ticket: Annotated[Signed, Signed.kind()]
     entry: Annotated[Signed, Signed.kind()]
     time: Annotated[int, number()]
@@ -255,7 +264,7 @@ class _Posted(Message, label="enrolment", most=MOST):
 
 @dataclass(frozen=True, kw_only=True)
 class Enrolment:
-    """A device's answer to an invite, found to hold.
+    """A device's answer to an invite, verified.
 
     Args:
         entry: Its name and public keys.
@@ -295,21 +304,21 @@ class Enrolment:
         if len(data) > MOST:
             raise WireError("an enrolment is too long", reason="size")
         signed = Signed.from_bytes(data)
-        posted = _Posted.from_bytes(signed.body)
-        if Ticket.from_bytes(posted.ticket.body).fleet != fleet:
+        body = _EnrolmentBody.from_bytes(signed.body)
+        if Ticket.from_bytes(body.ticket.body).fleet != fleet:
             raise DirectoryError(
                 "this invite is one of another fleet",
                 reason="fleet",
                 hint="give each device the invite of the fleet whose server it names",
             )
-        ticket = Ticket.verify(posted.ticket, inviter)
+        ticket = Ticket.verify(body.ticket, inviter)
         if not signature_holds(ticket.once, signed.signature, _ENROLMENT + signed.body):
             raise DirectoryError(
                 f"an enrolment of {ticket.home!r} does not come from whoever was invited",
                 reason="signature",
                 hint=_AGAIN,
             )
-        entry = proven(posted.entry)
+        entry = verified_entry(body.entry)
         if entry.home != ticket.home:
             raise _another_name(entry.home, ticket.home)
         check_name(entry.home)
@@ -318,7 +327,7 @@ class Enrolment:
             entry=entry,
             ticket=ticket.once,
             expires=ticket.expires,
-            time=posted.time,
+            time=body.time,
             data=data,
         )
 
@@ -333,7 +342,7 @@ class Enrolment:
 
 @dataclass(frozen=True, kw_only=True)
 class Enrolled(Message, label="enrolled", most=128):
-    """What the server answers to an enrolment.
+    """The server's response to an enrolment.
 
     Args:
         admitted: Whether the home is in the directory already; else it waits for the owner.
@@ -352,8 +361,8 @@ def when(time: float) -> str:
 
 def _rest(anchor: Anchor, card: Card, plan: str) -> bytes:
     parts = (anchor.to_bytes(), card.to_bytes(), plan.encode())
-    told = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
-    return hashlib.sha256(told).digest()
+    data = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
+    return hashlib.sha256(data).digest()
 
 
 def _another_name(home: str, invited: str) -> DirectoryError:

@@ -10,7 +10,7 @@ from fedhome.secagg.directory import Directory, HomeEntry
 from fedhome.secagg.parameters import Parameters
 
 LEAST_IN_A_SUM = 5
-"""Fewest homes in any sum, unless the plan says something else."""
+"""Fewest homes in any sum, unless the plan says otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,7 @@ class Issued:
         directory: What is in it.
         data: As server and homes get it, with the signature.
         changes: What became of each home since the last epoch, for those that changed.
-        parameters: Whence the committee's numbers come.
+        parameters: Where the committee's numbers come from.
     """
 
     directory: Directory
@@ -78,15 +78,15 @@ def changes_between(last: Directory | None, now: Mapping[str, HomeEntry]) -> dic
         now: The list of homes.
     """
     before = last.entries if last else {}
-    told = {}
+    changes = {}
     for home in sorted(before.keys() | now.keys()):
         old, new = before.get(home), now.get(home)
         if old is None:
-            told[home] = "new"
+            changes[home] = "new"
         elif new is None:
-            told[home] = "left out"
+            changes[home] = "left out"
         elif keys_of(old) != keys_of(new):
-            told[home] = "new keys"
+            changes[home] = "new keys"
         elif old.eligible != new.eligible:
-            told[home] = "may serve" if new.eligible else "may not serve"
-    return told
+            changes[home] = "may serve" if new.eligible else "may not serve"
+    return changes

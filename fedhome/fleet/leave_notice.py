@@ -18,7 +18,7 @@ _NOT_KNOWN = "nothing is left to do: the fleet does not know this home under its
 
 @dataclass(frozen=True, kw_only=True)
 class Leave(Message, label="leave", most=1024):
-    """What a home says that wants to leave its fleet.
+    """A home's notice that it wants to leave its fleet.
 
     Args:
         fleet: The fleet's number, 16 bytes.

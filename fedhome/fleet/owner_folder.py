@@ -7,8 +7,8 @@ In the owner's folder lie
 - ``inviter.key``: the everyday key that signs invites and requests to the server, not sealed;
 - ``fleet.fh``: the list of homes with their public keys, and the last epoch; not secret;
 - ``tickets.fh``: the invites that were given out, and which can still be used; not secret;
-- ``plan.toml``, ``server.card``: what the next invite says of plan and server;
-- ``fleet.pub``: by which homes know their fleet; each gets it by a way that the server does
+- ``plan.toml``, ``server.card``: what the next invite says about plan and server;
+- ``fleet.pub``: by which homes know their fleet; each gets it over a channel that the server does
   not control;
 - ``directory.fh``: the last directory, signed: for the server, and through it for the homes;
 - ``server/``: what is copied to the server, and nothing else is;
@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Annotated
 
 from fedhome.errors import DirectoryError, StateError, WireError
-from fedhome.fleet.admission import SERVER, Inviting, home_twice
+from fedhome.fleet.admission import SERVER, Inviting, home_twice_error
 from fedhome.fleet.entries import Anchor, check_name, home_keys
 from fedhome.fleet.issued_directory import Issued, changes_between, keys_of, parameters_for
 from fedhome.keys.sealing import KEY_BYTES, Sealed, SealingKey
@@ -53,11 +53,11 @@ class _Record(Message, label="record", most=1 << 25):
 
 
 class Fleet(Inviting, disk.Locked):
-    """The owner's folder; `create` and `open` make one, and it is held until it is closed.
+    """The owner's folder; `create` and `open` return one, which is locked until it is closed.
 
     Args:
-        folder: Where it lies.
-        lock: The folder's file number, from `disk.lock`.
+        folder: Its path.
+        lock: The folder's file descriptor, from `disk.lock`.
         record: What ``fleet.fh`` holds.
     """
 
@@ -95,9 +95,9 @@ class Fleet(Inviting, disk.Locked):
             StateError: ``exists``; ``passphrase``: too short; or the folder cannot be written.
         """
         folder = Path(folder)
-        place = folder / SERVER
+        server_part = folder / SERVER
         with disk.errors_of(folder):
-            place.mkdir(mode=0o700, parents=True, exist_ok=True)
+            server_part.mkdir(mode=0o700, parents=True, exist_ok=True)
         with ExitStack() as undo:
             lock = disk.lock(folder)
             undo.callback(os.close, lock)
@@ -111,15 +111,15 @@ class Fleet(Inviting, disk.Locked):
             name = anchor.fleet.hex()
             sealed = owner.seal(authority.to_bytes(), purpose=_OWNER_PURPOSE, name=name)
             disk.put(folder / AUTHORITY, sealed)
-            disk.put(place / SERVER_KEY, key)
+            disk.put(server_part / SERVER_KEY, key)
             sealed = SealingKey(key).seal(server.to_bytes(), purpose=_SERVER_PURPOSE, name=name)
-            disk.put(place / SERVER_FILE, sealed)
-            for path in (folder / ANCHOR, place / ANCHOR):
+            disk.put(server_part / SERVER_FILE, sealed)
+            for path in (folder / ANCHOR, server_part / ANCHOR):
                 disk.put(path, f"{anchor.to_text()}\n".encode(), mode=_PUBLIC)
             fleet = cls(
                 folder, lock, _Record(anchor=anchor, server=server.public, epoch=0, homes=())
             )
-            fleet._keep(fleet._record)
+            fleet._write_record(fleet._record)
             fleet.renew_inviter()
             undo.pop_all()
         return fleet
@@ -144,7 +144,7 @@ class Fleet(Inviting, disk.Locked):
             record = checksummed.read(folder / RECORD, _Record)
             names = [entry.home for entry in record.homes]
             if len({*names}) < len(names):
-                raise checksummed.damaged(folder / RECORD)
+                raise checksummed.damaged_error(folder / RECORD)
             fleet = cls(folder, lock, record)
             undo.pop_all()
         return fleet
@@ -165,7 +165,7 @@ class Fleet(Inviting, disk.Locked):
         for entry in entries:
             check_name(entry.home)
             if entry.home in homes:
-                raise home_twice(entry.home)
+                raise home_twice_error(entry.home)
             for key in keys_of(entry):
                 if key in owners:
                     raise DirectoryError(
@@ -175,8 +175,8 @@ class Fleet(Inviting, disk.Locked):
                     )
                 owners[key] = entry.home
             homes[entry.home] = replace(entry, eligible=eligible)
-        kept = tuple(homes[home] for home in sorted(homes))
-        self._keep(replace(self._record, homes=kept))
+        ordered = tuple(homes[home] for home in sorted(homes))
+        self._write_record(replace(self._record, homes=ordered))
 
     def add_trial(self, *homes: str, eligible: bool = True) -> list[Path]:
         """Put homes on the list whose keys are made here, and return the folders with them.
@@ -190,10 +190,12 @@ class Fleet(Inviting, disk.Locked):
         for home in homes:
             check_name(home)
             if home in self.homes:
-                raise home_twice(home)
+                raise home_twice_error(home)
         folders = [self.folder / HOMES / home for home in homes]
-        made = [home_keys(home, folder)[0] for home, folder in zip(homes, folders, strict=True)]
-        self.add(*(keys.entry() for keys in made), eligible=eligible)
+        keys_of_homes = [
+            home_keys(home, folder)[0] for home, folder in zip(homes, folders, strict=True)
+        ]
+        self.add(*(keys.entry() for keys in keys_of_homes), eligible=eligible)
         return folders
 
     def revoke(self, home: str) -> None:
@@ -202,7 +204,7 @@ class Fleet(Inviting, disk.Locked):
         Raises:
             DirectoryError: ``unknown-home``: neither on the list nor invited.
         """
-        if home not in self.homes and home not in self.invited:
+        if home not in self.homes and home not in self.open_invites:
             raise DirectoryError(
                 f"there is no home {home!r} in this fleet",
                 reason="unknown-home",
@@ -210,8 +212,8 @@ class Fleet(Inviting, disk.Locked):
             )
         # First, so that after a crash in between the home is still listed, and revoked again.
         self._tickets.close(home, now=time.time())
-        kept = tuple(entry for entry in self._record.homes if entry.home != home)
-        self._keep(replace(self._record, homes=kept))
+        remaining = tuple(entry for entry in self._record.homes if entry.home != home)
+        self._write_record(replace(self._record, homes=remaining))
 
     def sign(
         self,
@@ -245,7 +247,7 @@ class Fleet(Inviting, disk.Locked):
         directory = Directory(
             fleet=self.anchor.fleet,
             epoch=max(self.epoch, last.epoch if last else 0) + 1,
-            # Drawn only now: who knew it before could pick names that land on the committee.
+            # Drawn only now: whoever knew it before could pick names that land on the committee.
             seed=os.urandom(32),
             server=self._record.server,
             committee=parameters.committee,
@@ -255,8 +257,8 @@ class Fleet(Inviting, disk.Locked):
         )
         directory.check()
         data = authority.issue(directory)
-        # The epoch first: a crash skips one, and never are two directories of one signed.
-        self._keep(replace(self._record, epoch=directory.epoch))
+        # The epoch first: a crash skips one, and no two directories of one epoch are ever signed.
+        self._write_record(replace(self._record, epoch=directory.epoch))
         disk.put(self.folder / DIRECTORY, data, mode=_PUBLIC)
         return Issued(
             directory=directory,
@@ -327,7 +329,7 @@ class Fleet(Inviting, disk.Locked):
             )
         return authority
 
-    def _keep(self, record: _Record) -> None:
+    def _write_record(self, record: _Record) -> None:
         checksummed.put(self.folder / RECORD, record)
         self._record = record
 

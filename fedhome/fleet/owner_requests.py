@@ -1,4 +1,4 @@
-"""What a fleet's owner asks the server for, signed by the inviter's key.
+"""A fleet owner's requests to the server, signed by the inviter's key.
 
 The server tells nobody else who enrolled or wants to leave, and takes a directory from nobody
 else; that the directory is the authority's is checked besides.
@@ -29,7 +29,7 @@ _OWNER = b"fedhome/owner/1\0"
 
 @dataclass(frozen=True, kw_only=True)
 class Request(Message, label="owner-request", most=MOST_REQUEST):
-    """What the owner asks.
+    """A request of the owner.
 
     Args:
         fleet: The fleet's number, 16 bytes.
@@ -102,10 +102,10 @@ def pending(card: Card, inviter: Inviter, *, fleet: bytes, now: float) -> Pendin
 
     Raises:
         LinkError: The server cannot be reached, or refuses.
-        WireError: Its answer makes no sense.
+        WireError: Its response makes no sense.
     """
-    asked = Request(fleet=fleet, what=PENDING, time=int(now), body=b"").sign(inviter)
-    return Pending.from_bytes(ask(card.server, card.authorities, OWNER, asked))
+    request = Request(fleet=fleet, what=PENDING, time=int(now), body=b"").sign(inviter)
+    return Pending.from_bytes(ask(card.server, card.authorities, OWNER, request))
 
 
 def send(card: Card, inviter: Inviter, *, fleet: bytes, directory: bytes, now: float) -> None:
@@ -121,5 +121,5 @@ def send(card: Card, inviter: Inviter, *, fleet: bytes, directory: bytes, now: f
     Raises:
         LinkError: The server cannot be reached, or refuses.
     """
-    asked = Request(fleet=fleet, what=TAKE, time=int(now), body=directory).sign(inviter)
-    ask(card.server, card.authorities, OWNER, asked)
+    request = Request(fleet=fleet, what=TAKE, time=int(now), body=directory).sign(inviter)
+    ask(card.server, card.authorities, OWNER, request)

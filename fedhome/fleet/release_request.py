@@ -1,7 +1,7 @@
 """How a home asks its server for the newest release: a request that its identity key signs.
 
-Models are for the homes of the fleet alone. A request is good for a short time; who repeats one
-meanwhile is told what the home itself is told.
+Models are for the homes of the fleet alone. A request is good for a short time; whoever repeats one
+meanwhile gets what the home itself gets.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SIGNED = b"fedhome/fetch/1\0"
 
 @dataclass(frozen=True, kw_only=True)
 class Fetch(Message, label="fetch", most=MOST):
-    """A home's question whether there is a newer release than the one that it has.
+    """A home asks whether there is a newer release than its own.
 
     Args:
         fleet: The fleet's number, 16 bytes.
@@ -41,7 +41,7 @@ class Fetch(Message, label="fetch", most=MOST):
 
     @classmethod
     def of(cls, keys: HomeKeys, fleet: bytes, have: bytes | None) -> Fetch:
-        """Return a home's question, as of now.
+        """Return a home's request, as of now.
 
         Args:
             keys: The home's keys.

@@ -16,9 +16,10 @@ than the mark, or another one of its version, is a restored backup: ``rolled-bac
 How far this goes: someone who restores state and mark together, from one backup, is not
 noticed here; that takes a counter outside the disk. What then still protects: the committee
 opens no bundle a second time in another way, and none with a lower serial than it has opened
-(``conflict``), so a mask that was opened stays the only one; and the server's turns are ahead,
-so a home set back joins no old manifest unless the server helps. A committee member set back has
-forgotten what it opened: it counts among the corrupt ones, of which a committee bears a few.
+(``conflict``), so a mask that was opened stays the only one; and the server's sum numbers
+are ahead, so a home set back joins no old manifest unless the server helps. A committee member
+set back has forgotten what it opened: it counts among the corrupt ones, of which a committee
+tolerates a few.
 
 What was used is gone from the file with the save that says so: there is no log, no older copy,
 and what a crash leaves half-written is removed at the next opening. What the medium keeps of
@@ -64,12 +65,12 @@ class _Mark(Message, label="mark", most=128):
 class FileStore(disk.Locked):
     """The state of one home in a folder of its own; `create` and `open` make one.
 
-    It holds the folder until it is closed: a second process of the same home, which could use
+    It locks the folder until it is closed: a second process of the same home, which could use
     a bundle twice, is refused.
 
     Args:
         folder: The home's folder, on a local disk.
-        lock: The folder's file number, from `disk.lock`.
+        lock: The folder's file descriptor, from `disk.lock`.
         key: Opens the files.
         keys: The home's keys.
         state: What was saved last.
@@ -192,8 +193,8 @@ class FileStore(disk.Locked):
             )
         store = cls(folder, lock, key, keys, state)
         behind = store._behind(data)
-        # A folder that cannot be written is told now, not in the middle of a round; and what a
-        # crash left half-written is gone.
+        # A folder that cannot be written is reported now, not in the middle of a round; and what a
+        # crash left half-written is removed.
         for name in (STATE, MARK):
             disk.stage(folder / name, b"")
             disk.discard(folder / name)
@@ -204,7 +205,7 @@ class FileStore(disk.Locked):
         return store
 
     def save(self, state: HomeState) -> None:
-        """Make a state durable, in place of the one before; then a power cut loses nothing of it.
+        """Replace the state durably; a power cut then loses nothing of it.
 
         Raises:
             StateError: ``disk-full``, ``not-writable`` or ``disk``; ``rolled-back``: the state is
@@ -279,7 +280,7 @@ def load(
     passphrase: str | None = None,
     key_file: Path | str | None = None,
 ) -> tuple[HomeKeys, HomeState, FileStore]:
-    """Return what a `Home` needs of its folder: keys, state, and where to save the next one.
+    """Return what a `Home` needs from its folder: keys, state, and the store for the next state.
 
     Arguments and errors are those of `FileStore.open`.
     """

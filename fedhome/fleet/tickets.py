@@ -1,6 +1,6 @@
 """The tickets that a fleet's owner gave out: each is good for one device, once, until it expires.
 
-They stand in the owner's folder. A ticket that is not listed admits nobody: neither one that a
+They are listed in the owner's folder. A ticket that is not listed admits nobody: neither one that a
 thief of the inviter's key made, nor, after the home was taken off the list, one used before.
 """
 
@@ -24,7 +24,7 @@ class Given(Message, label="given", most=512):
 
     Args:
         ticket: Its number.
-        home: Whom it makes of a device.
+        home: The home that it makes of a device.
         expires: Unix time, s.
         open: Whether it can still be used.
     """
@@ -61,7 +61,7 @@ class Tickets:
         return {one.ticket: one for one in checksummed.read(self._path, _List).given}
 
     def give(self, ticket: Ticket, now: float, *, usable: bool = True) -> None:
-        """Note a new ticket; earlier ones of the same home are cancelled.
+        """Record a new ticket; earlier ones of the same home are cancelled.
 
         Args:
             ticket: The ticket.
@@ -71,11 +71,11 @@ class Tickets:
         Raises:
             DirectoryError: ``full``: too many at once.
         """
-        given = _without(self.read(), ticket.home)
-        given[ticket.once] = Given(
+        tickets = _without(self.read(), ticket.home)
+        tickets[ticket.once] = Given(
             ticket=ticket.once, home=ticket.home, expires=ticket.expires, open=usable
         )
-        self._keep(given, now)
+        self._keep(tickets, now)
 
     def check(self, enrolment: Enrolment) -> None:
         """Refuse an enrolment whose ticket cannot be used, or not any more.
@@ -83,14 +83,14 @@ class Tickets:
         Raises:
             DirectoryError: ``invite``: it was never given out; ``used``: or cancelled.
         """
-        given = self.read().get(enrolment.ticket)
-        if given is None or given.home != enrolment.home:
+        ticket = self.read().get(enrolment.ticket)
+        if ticket is None or ticket.home != enrolment.home:
             raise DirectoryError(
                 f"{enrolment.home!r} shows an invite that you never gave out",
                 reason="invite",
                 hint="do not admit it. Whoever made it has inviter.key: see docs/security.md",
             )
-        if not given.open:
+        if not ticket.open:
             raise DirectoryError(
                 f"the invite of {enrolment.home!r} was used before, or cancelled",
                 reason="used",
@@ -101,19 +101,19 @@ class Tickets:
         """Cancel the open tickets of homes: they were used, or nobody shall use them."""
         self._keep(_without(self.read(), *homes), now)
 
-    def _keep(self, given: Mapping[bytes, Given], now: float) -> None:
-        kept = tuple(one for one in given.values() if one.expires >= now)  # others admit nobody
-        if len(kept) > MOST_HOMES:
+    def _keep(self, tickets: Mapping[bytes, Given], now: float) -> None:
+        valid = tuple(one for one in tickets.values() if one.expires >= now)  # others admit nobody
+        if len(valid) > MOST_HOMES:
             raise DirectoryError(
-                f"{len(kept)} invites are open or were used lately",
+                f"{len(valid)} invites are open or were used lately",
                 reason="full",
                 hint="wait until some have expired",
             )
-        checksummed.put(self._path, _List(given=kept))
+        checksummed.put(self._path, _List(given=valid))
 
 
-def _without(given: Mapping[bytes, Given], *homes: str) -> dict[bytes, Given]:
+def _without(tickets: Mapping[bytes, Given], *homes: str) -> dict[bytes, Given]:
     return {
         number: replace(one, open=False) if one.home in homes else one
-        for number, one in given.items()
+        for number, one in tickets.items()
     }

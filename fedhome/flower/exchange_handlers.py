@@ -1,4 +1,4 @@
-"""What the SuperLink does with a home's exchange: Flower's own handlers, one after the other."""
+"""How the SuperLink handles a home's exchange: with Flower's own handlers, one after the other."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from starlette.concurrency import run_in_threadpool
 
 from fedhome.wire.exchange import MOST_AT_ONCE, MOST_OBJECTS, Answer, Found, Taken
 
-_OBJECTS_S = 5.0  # so long a message is held back while nothing more of it comes
+_OBJECTS_S = 5.0  # how long a message is held back while no more of it arrives
 _FIRST_LOOK_S, _LONGEST_LOOK_S = 0.005, 0.5
 
 
@@ -48,79 +48,79 @@ def authenticate(request: Request, message: PullMessagesRequest | PushMessagesRe
 
 
 class Coming:
-    """A message for a node, and what has come of its objects.
+    """A message for a node, and those of its objects that have arrived.
 
     Args:
         state: Flower's.
         node: The node.
-        pulled: Flower's answer to it, with the message.
+        pulled: Flower's response to it, with the message.
     """
 
     def __init__(self, state: LinkState, node: Node, pulled: PullMessagesResponse) -> None:
         self._state, self._node, self._pulled = state, node, pulled
         self._run = pulled.messages_list[0].metadata.run_id
         tree = pulled.message_object_trees[0]
-        self._left = [one.object_id for one in iterate_object_tree(tree)]
-        self._came: dict[str, bytes] = {}
+        self._missing = [one.object_id for one in iterate_object_tree(tree)]
+        self._contents: dict[str, bytes] = {}
         self._room = MOST_AT_ONCE
 
-    async def gather(self, turn: asyncio.Semaphore) -> None:
-        """Wait until all objects are there for which there is room, or no more come."""
+    async def gather(self, slot: asyncio.Semaphore) -> None:
+        """Wait until all objects that fit are there, or no more arrive."""
         progress, wait_s = time.monotonic(), _FIRST_LOOK_S
         while True:
-            before = len(self._came)
-            async with turn:
+            before = len(self._contents)
+            async with slot:
                 more = await run_in_threadpool(self._collect)
-            if len(self._came) > before:
+            if len(self._contents) > before:
                 progress = time.monotonic()
             if not more or time.monotonic() - progress > _OBJECTS_S:
                 return
             await asyncio.sleep(wait_s)
             wait_s = min(2 * wait_s, _LONGEST_LOOK_S)
 
-    def found(self, *, known: int) -> Found:
-        """Return what there is of it, with its run if the home does not know that."""
+    def delivery(self, *, known: int) -> Found:
+        """Return what has arrived of it, with its run if the home does not know that."""
         return Found(
             pulled=self._pulled.SerializeToString(),
             run=b"" if self._run == known else _run_of(self._state, self._node, self._run),
-            names=tuple(self._came),
-            objects=tuple(self._came.values()),
+            names=tuple(self._contents),
+            objects=tuple(self._contents.values()),
         )
 
     def _collect(self) -> bool:
-        """Take the objects that are there; return whether more may come."""
+        """Collect the objects that are there; return whether more may arrive."""
         missing = []
-        for name in self._left:
-            if len(self._came) == MOST_OBJECTS:
+        for name in self._missing:
+            if len(self._contents) == MOST_OBJECTS:
                 return False
             request = PullObjectRequest(node=self._node, run_id=self._run, object_id=name)
             try:
-                told = fleet_handlers.pull_object(request, self._state)
-            except FlowerError:  # the home is to hear for itself why
+                response = fleet_handlers.pull_object(request, self._state)
+            except FlowerError:  # the home must be told the reason itself
                 return False
-            if not told.object_found:
+            if not response.object_found:
                 return False
-            if not told.object_available:
+            if not response.object_available:
                 missing.append(name)
-            elif len(told.object_content) <= self._room:
-                self._came[name] = told.object_content
-                self._room -= len(told.object_content)
-        self._left = missing
+            elif len(response.object_content) <= self._room:
+                self._contents[name] = response.object_content
+                self._room -= len(response.object_content)
+        self._missing = missing
         return bool(missing)
 
 
 def _run_of(state: LinkState, node: Node, run: int) -> bytes:
-    """Return a run's description; empty if the home has to hear for itself why there is none."""
+    """Return a run's description; empty if the home must be told itself why there is none."""
     try:
-        told = fleet_handlers.get_run(GetRunRequest(node=node, run_id=run), state)
+        response = fleet_handlers.get_run(GetRunRequest(node=node, run_id=run), state)
     except FlowerError:
         return b""
-    data: bytes = told.SerializeToString()
+    data: bytes = response.SerializeToString()
     return data
 
 
-def take(request: Request, push: PushMessagesRequest, answer: Answer) -> Taken:
-    """Take a reply: what announces it, and those of its objects that are not there yet."""
+def accept_reply(request: Request, push: PushMessagesRequest, answer: Answer) -> Taken:
+    """Accept a reply: its announcement, and those of its objects that are not there yet."""
     authenticate(request, push)
     state, node = get_linkstate(request), push.node
     if len(push.messages_list) != 1 or len(push.message_object_trees) != 1:
@@ -132,11 +132,11 @@ def take(request: Request, push: PushMessagesRequest, answer: Answer) -> Taken:
     metadata = push.messages_list[0].metadata
     run = metadata.run_id
     pushed = fleet_handlers.push_messages(push, state)
-    wanted, names, refused = set(pushed.objects_to_push), [], False
+    requested, names, refused = set(pushed.objects_to_push), [], False
     for name, content in zip(answer.names, answer.objects, strict=True):
-        if name not in wanted:
+        if name not in requested:
             continue
-        told = fleet_handlers.push_object(
+        response = fleet_handlers.push_object(
             PushObjectRequest(
                 node=node,
                 run_id=run,
@@ -146,7 +146,7 @@ def take(request: Request, push: PushMessagesRequest, answer: Answer) -> Taken:
             ),
             state,
         )
-        if not told.stored:
+        if not response.stored:
             refused = True
             break
         names.append(name)

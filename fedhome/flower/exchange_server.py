@@ -1,7 +1,7 @@
 """The SuperLink's side of :mod:`fedhome.wire.exchange`, in front of Flower's own app.
 
 A home is authenticated by Flower's code and answered by Flower's handlers, as if it had sent the
-requests one by one; what is left out is the way through Flower's web application for each of them.
+requests one by one; only the path through Flower's web application is skipped for each of them.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from google.protobuf.wrappers_pb2 import BytesValue, UInt64Value
 from starlette.concurrency import run_in_threadpool
 
 from fedhome.errors import WireError
-from fedhome.flower.exchange_handlers import Coming, authenticate, is_its_own, take
+from fedhome.flower.exchange_handlers import Coming, accept_reply, authenticate, is_its_own
 from fedhome.ops.serving import gone, unless
 from fedhome.wire.exchange import ANSWER, CHANGES, LOOK, Answer, Changes, Found, Look
 
-_AT_ONCE = 8  # messages that are put together; the run's own requests need threads too
-_ASKED, _STORED = "/v1/runtime/push-messages", "/v1/runtime/push-object"
-_LEFT = "/v1/fleet/deactivate-node"
-_REPLIED = "/v1/fleet/push-messages"
-_SENT = frozenset({_REPLIED, "/v1/fleet/push-object"})
-_HEARD = frozenset({_ASKED, _STORED, _LEFT})
-_MOST_COMING = 100_000
+_AT_ONCE = 8  # messages that are assembled; the run's own requests need threads too
+_PUSH_MESSAGES, _PUSH_OBJECT = "/v1/runtime/push-messages", "/v1/runtime/push-object"
+_DEACTIVATE = "/v1/fleet/deactivate-node"
+_PUSH_REPLY = "/v1/fleet/push-messages"
+_FROM_HOMES = frozenset({_PUSH_REPLY, "/v1/fleet/push-object"})
+_OBSERVED = frozenset({_PUSH_MESSAGES, _PUSH_OBJECT, _DEACTIVATE})
+_MOST_INCOMPLETE = 100_000
 _OK = 200
 
 Scope = MutableMapping[str, Any]
@@ -50,24 +50,24 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 class _Hold:
-    """A home's question that waits for a message.
+    """A home's request that waits for a message.
 
     Attributes:
         news: Set when there is a message, or `over`.
-        over: Whether it is to wait no more: the home has asked anew, or goes away.
+        over: Whether it is to stop waiting: the home has asked anew, or goes away.
     """
 
     def __init__(self) -> None:
         self.news, self.over = asyncio.Event(), False
 
     def end(self) -> None:
-        """Let it wait no more."""
+        """Stop it from waiting."""
         self.over = True
         self.news.set()
 
 
 class Exchange:
-    """An ASGI application that answers what is ours, and leaves the rest to Flower's.
+    """An ASGI application that answers our own requests, and leaves the rest to Flower's.
 
     Args:
         app: Flower's SuperLink.
@@ -76,35 +76,35 @@ class Exchange:
     def __init__(self, app: FastAPI) -> None:
         self._app = app
         self._holds: dict[int, _Hold] = {}
-        self._coming: dict[str, int] = {}  # messages that are not whole yet, and their nodes
-        self._sent = 0  # how often homes have sent something
+        self._incomplete: dict[str, int] = {}  # messages that are not complete yet, and their nodes
+        self._change_count = 0  # how often homes have sent something
         self._news = asyncio.Event()
         self._ended = False
         self._whole = asyncio.Semaphore(_AT_ONCE)
-        self._doors = {LOOK: self._look, ANSWER: self._answer, CHANGES: self._changes}
+        self._routes = {LOOK: self._look, ANSWER: self._answer, CHANGES: self._changes}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         path = scope.get("path", "") if scope["type"] == "http" else ""
-        door = self._doors.get(path)
-        if door is not None:
+        route = self._routes.get(path)
+        if route is not None:
             request = Request({**scope, "app": self._app}, receive, send)
-            response = await http_error_translator(request, _told_of_nonsense(door))
+            response = await http_error_translator(request, _refuse_unreadable(route))
             await response(scope, receive, send)
-        elif path in _HEARD:
-            await self._overheard(path, scope, receive, send)
-        elif path in _SENT:
-            if path == _REPLIED:
-                receive = await _own_words(receive)
-            sending = _Sending(send)
-            await self._app(scope, receive, sending)
-            if sending.status == _OK:
-                self._change()
+        elif path in _OBSERVED:
+            await self._observe(path, scope, receive, send)
+        elif path in _FROM_HOMES:
+            if path == _PUSH_REPLY:
+                receive = await _verify_sender(receive)
+            recorded = _RecordedSend(send)
+            await self._app(scope, receive, recorded)
+            if recorded.status == _OK:
+                self._count_change()
         else:
             await self._app(scope, receive, send)
 
     def end(self) -> None:
-        """Answer whoever waits, and let nobody wait any more: the server ends."""
+        """Answer all waiting requests, and let none wait any more: the server ends."""
         self._ended = True
         for hold in self._holds.values():
             hold.end()
@@ -114,16 +114,16 @@ class Exchange:
         look = Look.from_bytes(await _body(request))
         pull = PullMessagesRequest.FromString(look.pull)
         await run_in_threadpool(authenticate, request, pull)
-        wanted = self._held(request, pull, look.wait_ms / 1000)
-        pulled = await unless(wanted, gone(request.receive))
+        waiting = self._wait_for_message(request, pull, look.wait_ms / 1000)
+        pulled = await unless(waiting, gone(request.receive))
         if pulled is None or not pulled.messages_list:
             return _reply(Found(pulled=b"").to_bytes())
         message = Coming(get_linkstate(request), pull.node, pulled)
         await message.gather(self._whole)
-        found = message.found(known=look.run)
-        return _reply(found.to_bytes())
+        delivery = message.delivery(known=look.run)
+        return _reply(delivery.to_bytes())
 
-    async def _held(
+    async def _wait_for_message(
         self, request: Request, pull: PullMessagesRequest, wait_s: float
     ) -> PullMessagesResponse | None:
         """Wait until there is a message for a node; None if there is none."""
@@ -153,66 +153,68 @@ class Exchange:
     async def _answer(self, request: Request) -> Response:
         answer = Answer.from_bytes(await _body(request))
         push = PushMessagesRequest.FromString(answer.push)
-        taken = await run_in_threadpool(take, request, push, answer)
-        self._change()
-        return _reply(taken.to_bytes())
+        receipt = await run_in_threadpool(accept_reply, request, push, answer)
+        self._count_change()
+        return _reply(receipt.to_bytes())
 
     async def _changes(self, request: Request) -> Response:
-        asked = Changes.from_bytes(await _body(request))
-        await unless(self._changed(asked.seen, asked.wait_ms / 1000), gone(request.receive))
-        return _protobuf(UInt64Value(value=self._sent).SerializeToString())
+        changes = Changes.from_bytes(await _body(request))
+        await unless(
+            self._wait_for_change(changes.seen, changes.wait_ms / 1000), gone(request.receive)
+        )
+        return _protobuf(UInt64Value(value=self._change_count).SerializeToString())
 
-    async def _changed(self, seen: int, wait_s: float) -> None:
-        if self._sent == seen and not self._ended:
+    async def _wait_for_change(self, seen: int, wait_s: float) -> None:
+        if self._change_count == seen and not self._ended:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), wait_s)
 
-    def _change(self) -> None:
-        self._sent += 1
+    def _count_change(self) -> None:
+        self._change_count += 1
         self._news.set()
         self._news = asyncio.Event()
 
-    async def _overheard(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
-        """Leave a request to Flower; if it is granted, tell the homes that it is about."""
+    async def _observe(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Leave a request to Flower; if it succeeds, notify the homes that it concerns."""
         body, replay = await _read(receive)
-        # Known before Flower answers: what follows may come before this goes on.
-        coming = _nodes_of(body) if path == _ASKED else {}
-        self._coming |= coming
-        sending = _Sending(send)
-        await self._app(scope, replay, sending)
-        granted = sending.status == _OK
-        if path == _ASKED:
-            self._announced(coming, bytes(sending.body) if granted else None)
-        elif granted and path == _STORED:
-            # The message itself comes last of its objects: only then there is something to get.
-            self._came(PushObjectRequest.FromString(body).object_id)
+        # Noted before Flower answers: what follows may arrive before this continues.
+        announced = _nodes_of(body) if path == _PUSH_MESSAGES else {}
+        self._incomplete |= announced
+        recorded = _RecordedSend(send)
+        await self._app(scope, replay, recorded)
+        granted = recorded.status == _OK
+        if path == _PUSH_MESSAGES:
+            self._note_announced(announced, bytes(recorded.body) if granted else None)
+        elif granted and path == _PUSH_OBJECT:
+            # The message itself comes last of its objects: only then is there something to get.
+            self._notify(PushObjectRequest.FromString(body).object_id)
         elif granted:
-            left = self._holds.get(DeactivateNodeRequest.FromString(body).node_id)
-            if left is not None:
-                left.end()
+            hold = self._holds.get(DeactivateNodeRequest.FromString(body).node_id)
+            if hold is not None:
+                hold.end()
 
-    def _announced(self, coming: dict[str, int], answer: bytes | None) -> None:
-        """Take note of which messages still have to come; of none if Flower refused."""
-        wanted: set[str] = set()
+    def _note_announced(self, announced: dict[str, int], answer: bytes | None) -> None:
+        """Note which messages have yet to arrive; none of them if Flower refused."""
+        missing: set[str] = set()
         if answer is not None:
-            wanted = set(PushAppMessagesResponse.FromString(answer).objects_to_push)
-        for name in coming:
+            missing = set(PushAppMessagesResponse.FromString(answer).objects_to_push)
+        for name in announced:
             if answer is None:
-                self._coming.pop(name, None)
-            elif name not in wanted:
-                self._came(name)
-        while len(self._coming) > _MOST_COMING:  # of runs that were killed meanwhile
-            del self._coming[next(iter(self._coming))]
+                self._incomplete.pop(name, None)
+            elif name not in missing:
+                self._notify(name)
+        while len(self._incomplete) > _MOST_INCOMPLETE:  # of runs that were killed meanwhile
+            del self._incomplete[next(iter(self._incomplete))]
 
-    def _came(self, name: str) -> None:
-        """Tell the home that an object is a message for, if it is one."""
-        hold = self._holds.get(self._coming.pop(name, 0))
+    def _notify(self, name: str) -> None:
+        """Notify the home for which an object is the message, if it is one."""
+        hold = self._holds.get(self._incomplete.pop(name, 0))
         if hold is not None:
             hold.news.set()
 
 
-class _Sending:
-    """Passes an answer on, and keeps its status and body."""
+class _RecordedSend:
+    """Passes a response on, and records its status and body."""
 
     def __init__(self, send: Send) -> None:
         self._send, self.status, self.body = send, 0, bytearray()
@@ -223,7 +225,7 @@ class _Sending:
         await self._send(event)
 
 
-async def _own_words(receive: Receive) -> Receive:
+async def _verify_sender(receive: Receive) -> Receive:
     """Return the events of a reply's announcement; none of its body if it is another node's.
 
     Flower compares the node with its key, but not the reply's sender with the node.
@@ -237,13 +239,13 @@ async def _own_words(receive: Receive) -> Receive:
 
 
 async def _read(receive: Receive) -> tuple[bytes, Receive]:
-    """Return a request's body, and what tells its events once more."""
+    """Return a request's body, and what replays its events."""
     body, more = bytearray(), True
     while more:
         event = await receive()
         body.extend(event.get("body", b""))
         more = event.get("more_body", False)
-        if event["type"] != "http.request":  # hung up: what is there is not whole
+        if event["type"] != "http.request":  # hung up: the body is incomplete
             return b"", _replayed(b"", receive)
     return bytes(body), _replayed(bytes(body), receive)
 
@@ -266,14 +268,14 @@ def _nodes_of(body: bytes) -> dict[str, int]:
     return {one.metadata.message_id: one.metadata.dst_node_id for one in messages}
 
 
-def _told_of_nonsense(
-    door: Callable[[Request], Awaitable[Response]],
+def _refuse_unreadable(
+    route: Callable[[Request], Awaitable[Response]],
 ) -> Callable[[Request], Awaitable[Response]]:
-    """Let a door answer 400 to what nobody can read."""
+    """Let a route answer 400 to what cannot be parsed."""
 
     async def answer(request: Request) -> Response:
         try:
-            return await door(request)
+            return await route(request)
         except (WireError, DecodeError):
             raise HTTPException(400, "this cannot be read") from None
 

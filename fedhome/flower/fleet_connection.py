@@ -87,21 +87,21 @@ class AppName(NamedTuple):
 
 @dataclass(frozen=True)
 class Arrival:
-    """A message that came, not yet put together.
+    """A message that arrived, not yet assembled.
 
     Args:
         message: The message, without its content.
         tree: Names of the objects that its content consists of.
-        came: Those of them that came with it.
+        objects: Those of them that came with it.
     """
 
     message: Message
     tree: ObjectTree
-    came: Mapping[str, bytes] = field(default_factory=dict)
+    objects: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
-    def kept(self) -> bytes:
-        """What can be kept on disk, to answer at least with an error after a crash."""
+    def stub(self) -> bytes:
+        """What can be stored on disk, so that a crash is answered with an error at least."""
         return message_bytes(self.message)
 
 
@@ -110,7 +110,7 @@ class Sending(NamedTuple):
 
     run: int
     session: str
-    left: dict[str, bytes]
+    missing: dict[str, bytes]
 
 
 def message_bytes(message: Message) -> bytes:
@@ -125,18 +125,18 @@ def message_of(data: bytes) -> Message:
 
 
 class _Client(FleetHttpClient):
-    """Flower's client, which also says what Flower has no words for."""
+    """Flower's client, with one more request: our exchange."""
 
     def exchange(self, path: str, data: bytes) -> bytes:
-        """Post one message of :mod:`fedhome.wire.exchange`, and return the answer."""
-        told = self._unary_unary(
+        """Post one message of :mod:`fedhome.wire.exchange`, and return the response."""
+        response = self._unary_unary(
             path=path,
             rpc_method=path,
             request=BytesValue(value=data),
             response_type=BytesValue,
             timeout=_EXCHANGE_S,
         )
-        value: bytes = told.value
+        value: bytes = response.value
         return value
 
 
@@ -183,7 +183,7 @@ class FleetConnection:
             public_key=self._key.public, heartbeat_interval=self._heartbeat_s
         )
         try:
-            _asked(lambda: self._client.ActivateNode(request))
+            _request(lambda: self._client.ActivateNode(request))
         except LinkError as error:
             if error.reason != "answer":
                 raise
@@ -192,13 +192,13 @@ class FleetConnection:
     def beat(self) -> None:
         """Tell the server that this node is still here."""
         request = SendNodeHeartbeatRequest(node=self._node, heartbeat_interval=self._heartbeat_s)
-        if not _asked(lambda: self._client.SendNodeHeartbeat(request)).success:
+        if not _request(lambda: self._client.SendNodeHeartbeat(request)).success:
             raise LinkError("the server does not know this node", reason="node")
 
     def leave(self) -> None:
         """Tell the server that this node goes away."""
         request = DeactivateNodeRequest(node_id=self._node.node_id)
-        _asked(lambda: self._client.DeactivateNode(request))
+        _request(lambda: self._client.DeactivateNode(request))
 
     def look(self, wait_s: float = HOLD_S) -> Arrival | None:
         """Return the next message for this node; None if there was none.
@@ -209,35 +209,37 @@ class FleetConnection:
         pull = PullMessagesRequest(node=self._node).SerializeToString()
         look = Look(pull=pull, run=self._last_run, wait_ms=round(1000 * wait_s))
         with _readable():
-            found = Found.from_bytes(_asked(lambda: self._client.exchange(LOOK, look.to_bytes())))
-            pulled = PullMessagesResponse.FromString(found.pulled)
+            delivery = Found.from_bytes(
+                _request(lambda: self._client.exchange(LOOK, look.to_bytes()))
+            )
+            pulled = PullMessagesResponse.FromString(delivery.pulled)
             if not pulled.messages_list:
                 return None
-            if found.run:
-                run = run_from_proto(GetRunResponse.FromString(found.run).run)
+            if delivery.run:
+                run = run_from_proto(GetRunResponse.FromString(delivery.run).run)
                 self._apps[run.run_id] = AppName(run.fab_id, run.fab_version)
                 self._last_run = run.run_id
-            came = dict(zip(found.names, found.objects, strict=True))
+            objects = dict(zip(delivery.names, delivery.objects, strict=True))
             message = message_from_proto(pulled.messages_list[0])
-            return Arrival(message, pulled.message_object_trees[0], came)
+            return Arrival(message, pulled.message_object_trees[0], objects)
 
     def app_of(self, run: int) -> AppName:
         """Return the app of a run."""
         if run not in self._apps:
             request = GetRunRequest(node=self._node, run_id=run)
-            told = run_from_proto(_asked(lambda: self._client.GetRun(request)).run)
-            self._apps[run] = AppName(told.fab_id, told.fab_version)
+            run_info = run_from_proto(_request(lambda: self._client.GetRun(request)).run)
+            self._apps[run] = AppName(run_info.fab_id, run_info.fab_version)
         return self._apps[run]
 
     def fetch(self, arrival: Arrival) -> Message:
         """Return a message with its content; it can be fetched again until it is answered."""
         run, name = arrival.message.metadata.run_id, arrival.message.metadata.message_id
         pull = make_pull_object_fn_protobuf(self._client.PullObject, self._node, run)
-        contents = dict(arrival.came)
+        contents = dict(arrival.objects)
         names = (tree.object_id for tree in iterate_object_tree(arrival.tree))
-        left = [name for name in names if name not in contents]
-        if left:
-            contents |= _asked(lambda: pull_objects(left, pull, **PATIENCE))
+        missing = [name for name in names if name not in contents]
+        if missing:
+            contents |= _request(lambda: pull_objects(missing, pull, **PATIENCE))
         with _readable():
             message = inflate_object_from_contents(name, contents)
             if not isinstance(message, Message):
@@ -245,45 +247,45 @@ class FleetConnection:
         identify(message, name)
         return message
 
-    def announce(self, answer: Message, seconds: float) -> Sending:
-        """Announce a reply, and send what there is room for; again after an error: it counts once.
+    def announce(self, reply: Message, seconds: float) -> Sending:
+        """Announce a reply, and send what fits; repeat it after an error: it counts once.
 
         Args:
-            answer: The reply.
-            seconds: How long it took to find.
+            reply: The reply.
+            seconds: How long it took to compute.
         """
         with no_object_id_recompute():
-            identify(answer, answer.object_id)
+            identify(reply, reply.object_id)
             push = PushMessagesRequest(
                 node=self._node,
-                messages_list=[message_to_proto(remove_content_from_message(answer))],
-                message_object_trees=[get_object_tree(answer)],
+                messages_list=[message_to_proto(remove_content_from_message(reply))],
+                message_object_trees=[get_object_tree(reply)],
                 clientapp_runtime_list=[seconds],
             )
             objects = {
-                name: thing.deflate() for name, thing in get_all_nested_objects(answer).items()
+                name: nested.deflate() for name, nested in get_all_nested_objects(reply).items()
             }
-        now = _room_for(objects)
-        sent = Answer(
+        first = _room_for(objects)
+        announcement = Answer(
             push=push.SerializeToString(),
-            names=tuple(now),
-            objects=tuple(now.values()),
+            names=tuple(first),
+            objects=tuple(first.values()),
         )
-        data = _asked(lambda: self._client.exchange(ANSWER, sent.to_bytes()))
+        data = _request(lambda: self._client.exchange(ANSWER, announcement.to_bytes()))
         with _readable():
-            taken = Taken.from_bytes(data)
-            pushed = PushMessagesResponse.FromString(taken.pushed)
-        if taken.refused:
+            receipt = Taken.from_bytes(data)
+            pushed = PushMessagesResponse.FromString(receipt.pushed)
+        if receipt.refused:
             raise LinkError("the server waits for this reply no more", reason="session")
-        wanted = set(pushed.objects_to_push) - set(taken.names)
-        left = {name: content for name, content in objects.items() if name in wanted}
-        return Sending(answer.metadata.run_id, pushed.session_id, left)
+        needed = set(pushed.objects_to_push) - set(receipt.names)
+        missing = {name: content for name, content in objects.items() if name in needed}
+        return Sending(reply.metadata.run_id, pushed.session_id, missing)
 
     def push(self, sending: Sending) -> None:
-        """Send what is left of an announced reply; again after an error.
+        """Send the missing objects of an announced reply; repeat it after an error.
 
         A reply must not be announced anew for every error: once the ServerApp has seen it,
-        Flower knows no message any more that a second announcement could answer.
+        Flower no longer knows a message that a second announcement could answer.
         """
         push = make_push_object_fn_protobuf(
             self._client.PushObject, self._node, sending.run, sending.session
@@ -291,17 +293,17 @@ class FleetConnection:
 
         def push_one(name: str, content: bytes) -> None:
             push(name, content)
-            del sending.left[name]
+            del sending.missing[name]
 
-        left = list(sending.left.items())
-        _asked(lambda: push_object_contents_from_iterable(left, push_one))
+        missing = list(sending.missing.items())
+        _request(lambda: push_object_contents_from_iterable(missing, push_one))
 
     def close(self) -> None:
         """Close the connection."""
         self._client.close()
 
 
-def readdressed(message: Message, node: int) -> Message:
+def readdress(message: Message, node: int) -> Message:
     """Return a new message to another node that shares the content of this one."""
     copy, metadata = Message.__new__(Message), Metadata.__new__(Metadata)
     vars(metadata).update(
@@ -313,13 +315,13 @@ def readdressed(message: Message, node: int) -> Message:
 
 def _room_for(objects: Mapping[str, bytes]) -> dict[str, bytes]:
     """Return the objects that go into one request."""
-    now: dict[str, bytes] = {}
+    chosen: dict[str, bytes] = {}
     room = MOST_AT_ONCE
     for name, content in objects.items():
-        if len(content) <= room and len(now) < MOST_OBJECTS:
-            now[name] = content
+        if len(content) <= room and len(chosen) < MOST_OBJECTS:
+            chosen[name] = content
             room -= len(content)
-    return now
+    return chosen
 
 
 @contextmanager
@@ -334,15 +336,15 @@ def _readable() -> Iterator[None]:
         raise LinkError(f"a message cannot be read: {kind}", reason="answer") from None
 
 
-def _asked(ask: Callable[[], Result]) -> Result:
-    """Ask the server, and turn whatever goes wrong into a `LinkError`."""
+def _request(call: Callable[[], Result]) -> Result:
+    """Send a request, and turn whatever goes wrong into a `LinkError`."""
     try:
-        return ask()
+        return call()
     except httpx.HTTPStatusError as error:
         raise _refusal(error.response) from None
     except (httpx.HTTPError, OSError) as error:
-        told = str(error) or type(error).__name__
-        raise LinkError(f"the server cannot be reached: {told}", reason="unreachable") from None
+        text = str(error) or type(error).__name__
+        raise LinkError(f"the server cannot be reached: {text}", reason="unreachable") from None
     except ObjectPushError:
         raise LinkError("the server has this object, or waits no more", reason="session") from None
     except (ObjectPullError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Imports without what a home's process never uses: its device's memory is scarce.
+"""Imports without what a home's process never uses, as memory is scarce on its device.
 
 Flower's package imports gRPC for servers and clients of old, though homes speak HTTP, and httpx
 a command line of its own. Together they take 16 MB, a fifth of an agent.
@@ -20,22 +20,22 @@ _STAND_INS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def spared(name: str) -> ModuleType:
-    """Import a module while some others are not there, or hold only the names asked of them.
+def import_lean(name: str) -> ModuleType:
+    """Import a module while some others are absent, or hold only the names needed of them.
 
     What was imported before stays as it is. Afterwards the others can be imported as usual.
 
     Args:
         name: The module.
     """
-    placed: dict[str, ModuleType | None] = dict.fromkeys(_ABSENT)  # None: not to be found
+    stand_ins: dict[str, ModuleType | None] = dict.fromkeys(_ABSENT)  # None: not to be found
     for other, names in _STAND_INS.items():
-        placed[other] = ModuleType(other)
-        vars(placed[other]).update(names)
-    placed = {other: module for other, module in placed.items() if other not in sys.modules}
-    sys.modules.update(placed)  # type: ignore[arg-type]
+        stand_ins[other] = ModuleType(other)
+        vars(stand_ins[other]).update(names)
+    stand_ins = {other: module for other, module in stand_ins.items() if other not in sys.modules}
+    sys.modules.update(stand_ins)  # type: ignore[arg-type]
     try:
         return import_module(name)
     finally:
-        for other in placed:
+        for other in stand_ins:
             sys.modules.pop(other, None)

@@ -1,4 +1,4 @@
-"""What our messages hold, and what the rest of the house needs of Flower's non-public names."""
+"""What our messages hold, and the non-public names of Flower that the other packages need."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _IN_ONE_PIECE = 4 << 20  # bytes of a reply; more go as arrays, which Flower sen
 SERVER_NODE = 1
 APP_RAISED = ErrorCode.CLIENT_APP_RAISED_EXCEPTION
 AWAY = ErrorCode.NODE_UNAVAILABLE  # the code for a node that is not there
-LOST = ErrorCode.MESSAGE_UNAVAILABLE  # for a reply whose content did not come
+LOST = ErrorCode.MESSAGE_UNAVAILABLE  # for a reply whose content did not arrive
 Run: TypeAlias = _Run
 
 _FedAvg = flower_strategies.FedAvg
@@ -164,18 +164,18 @@ def reply(
     return Message(content, reply_to=message)
 
 
-def with_sum(content: RecordDict, told: Mapping[str, int | str | bytes]) -> RecordDict:
-    """Return a message's content with what a sum needs beside it; the content is not copied."""
-    return RecordDict({**content, SUM: ConfigRecord(dict(told))})
+def with_sum_record(content: RecordDict, values: Mapping[str, int | str | bytes]) -> RecordDict:
+    """Return a message's content with a record for a sum beside it; the content is not copied."""
+    return RecordDict({**content, SUM: ConfigRecord(dict(values))})
 
 
-def with_config(told: Mapping[str, int | str | bytes]) -> RecordDict:
+def config_content(values: Mapping[str, int | str | bytes]) -> RecordDict:
     """Return a message's content that holds settings alone."""
-    return RecordDict({CONFIG: ConfigRecord(dict(told))})
+    return RecordDict({CONFIG: ConfigRecord(dict(values))})
 
 
-def sum_of(message: Message) -> ConfigRecord | None:
-    """Return what a message says of a sum; None where it asks for none."""
+def sum_record(message: Message) -> ConfigRecord | None:
+    """Return a message's record for a sum; None where it asks for no sum."""
     record = message.content.get(SUM)
     return record if isinstance(record, ConfigRecord) else None
 
@@ -228,11 +228,11 @@ def empty_run(run_id: int) -> Run:
 
 
 @contextmanager
-def light_messages(strategy: Strategy) -> Iterator[None]:
-    """Let Flower's averaging strategies make their messages at a tenth of the cost.
+def fast_broadcasts(strategy: Strategy) -> Iterator[None]:
+    """Let Flower's averaging strategies create their messages at a tenth of the cost.
 
     A round's messages differ in their receiver alone, but Flower checks every argument of every
-    one anew. A strategy that makes its messages in a way of its own is left alone.
+    one anew. A strategy with its own way to create messages is left unchanged.
     """
     changed: list[flower_strategies.FedAvg] = []
     inner: object = strategy
@@ -241,7 +241,7 @@ def light_messages(strategy: Strategy) -> Iterator[None]:
             isinstance(inner, _FedAvg)
             and type(inner)._construct_messages is _FedAvg._construct_messages  # noqa: SLF001
         ):
-            vars(inner)["_construct_messages"] = alike
+            vars(inner)["_construct_messages"] = broadcast_messages
             changed.append(inner)
         inner = vars(inner).get("strategy")
     try:
@@ -251,8 +251,10 @@ def light_messages(strategy: Strategy) -> Iterator[None]:
             del vars(averaging)["_construct_messages"]
 
 
-def alike(record: RecordDict, node_ids: Sequence[int], message_type: str) -> list[Message]:
-    """Return messages to several nodes that differ in nothing else."""
+def broadcast_messages(
+    record: RecordDict, node_ids: Sequence[int], message_type: str
+) -> list[Message]:
+    """Return messages to several nodes that differ in their receiver alone."""
     if not node_ids:
         return []
     first = Message(content=record, message_type=message_type, dst_node_id=node_ids[0])
@@ -265,11 +267,11 @@ def alike(record: RecordDict, node_ids: Sequence[int], message_type: str) -> lis
     return messages
 
 
-def stamp(messages: Iterable[Message], first: int) -> list[str]:
+def number_messages(messages: Iterable[Message], first: int) -> list[str]:
     """Number messages as Flower's link would, and return their identifiers."""
     names = []
-    for place, message in enumerate(messages):
-        name = f"{first + place}"
+    for index, message in enumerate(messages):
+        name = f"{first + index}"
         identify(message, name)
         names.append(name)
     return names
@@ -280,20 +282,20 @@ def identify(message: Message, name: str) -> None:
     message.metadata.__dict__["_message_id"] = name
 
 
-def reattribute(answer: Message, *, node: int, reply_to: str) -> None:
+def reattribute(message: Message, *, node: int, reply_to: str) -> None:
     """Let a reply be another node's, and answer another message."""
-    answer.metadata.__dict__.update(_src_node_id=node, _reply_to_message_id=reply_to)
+    message.metadata.__dict__.update(_src_node_id=node, _reply_to_message_id=reply_to)
 
 
 def sums_suffice(strategy: Strategy) -> bool:
-    """Say whether a strategy gives the same result from exact means of groups of homes.
+    """Return whether a strategy gives the same result from exact means of groups of homes.
 
-    A strategy may say so itself with an attribute ``works_on_sums``. Of Flower's own, those
-    do that average replies by their numbers of examples and do no more with single ones.
+    A strategy may declare it with an attribute ``works_on_sums``. Of Flower's own, it holds for
+    those that average replies by their numbers of examples and use single ones for nothing else.
     """
-    said = getattr(strategy, "works_on_sums", None)
-    if said is not None:
-        return bool(said)
+    declared = getattr(strategy, "works_on_sums", None)
+    if declared is not None:
+        return bool(declared)
     if isinstance(strategy, flower_strategies.DifferentialPrivacyClientSideFixedClipping):
         return strategy.accountant is None and sums_suffice(strategy.strategy)
     if not isinstance(strategy, _FedAvg):
@@ -307,7 +309,7 @@ def sums_suffice(strategy: Strategy) -> bool:
 
 
 def quiet() -> None:
-    """Let Flower log warnings only, and none of what we tell: progress, and what a plan means."""
+    """Let Flower log warnings only, and nothing that we report ourselves."""
     logger = logging.getLogger("flwr")
     logger.setLevel(logging.WARNING)
     logger.addFilter(_is_news)

@@ -75,7 +75,7 @@ class Signing:
         self._key = key
 
     def intercept(self, context: ProtobufRequestContext, call_next: ProtobufCall) -> httpx.Response:
-        """Sign the time, and say whose signature it is."""
+        """Sign the time, and add the signature and its public key as headers."""
         stamp = now().isoformat()
         signature = sign_message(self._key.private, stamp.encode("ascii"))
         context.request.headers.update(

@@ -1,8 +1,8 @@
 """A run of an app over Flower's grid, with this process as its ServerApp.
 
 A home announces a reply and sends its content afterwards. Flower's own grid waits for each
-content in turn and for nothing else meanwhile; here, what is on its way is looked for again and
-again, so that no home holds up another, however slow its line is.
+content in turn and for nothing else meanwhile; here, content on its way is polled, so that no
+home holds up another, however slow its line is.
 """
 
 from __future__ import annotations
@@ -51,15 +51,15 @@ from fedhome.flower.messages import identify
 from fedhome.flower.superlink import LOOPBACK, Control
 from fedhome.wire.exchange import CHANGES, HOLD_S, Changes
 
-_START_S = 60.0  # so long a SuperLink is waited for
+_START_S = 60.0  # how long a SuperLink is waited for
 _POLL_S = 0.2
-_KEPT_S = 300.0  # Flower itself gives a transfer up after 180 s of silence
+_FORGET_S = 300.0  # Flower itself gives a transfer up after 180 s of silence
 _FIRST_LOOK_S, _LOOK_AGAIN_S, _LONGEST_LOOK_S = 0.02, 0.05, 0.5
 _ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
 
 
-class _Arriving:
-    """A reply that was announced, and what has come of its content.
+class _IncomingReply:
+    """A reply that was announced, and what has arrived of its content.
 
     Args:
         proto: The reply, without its content.
@@ -68,10 +68,10 @@ class _Arriving:
 
     def __init__(self, proto: MessageProto, tree: ObjectTree) -> None:
         self.name: str = proto.metadata.message_id
-        self.answers: str = proto.metadata.reply_to_message_id
+        self.reply_to: str = proto.metadata.reply_to_message_id
         self._proto = proto
-        self._left = [one.object_id for one in iterate_object_tree(tree)]
-        self._came: dict[str, bytes] = {}
+        self._missing = [one.object_id for one in iterate_object_tree(tree)]
+        self._contents: dict[str, bytes] = {}
         self._due, self._wait_s = 0.0, _FIRST_LOOK_S
         self.since = time.monotonic()
 
@@ -80,18 +80,20 @@ class _Arriving:
         if time.monotonic() < self._due:
             return None
         try:
-            while self._left:
-                self._came[self._left[-1]] = pull(self._left[-1])
-                self._left.pop()
+            while self._missing:
+                self._contents[self._missing[-1]] = pull(self._missing[-1])
+                self._missing.pop()
         except ObjectUnavailableError:
             self._due = time.monotonic() + self._wait_s
             self._wait_s = min(2 * self._wait_s, _LONGEST_LOOK_S)
             return None
         except ObjectPullError as error:
             metadata = message_from_proto(self._proto).metadata
-            lost = Error(ErrorCode.MESSAGE_UNAVAILABLE, f"the reply did not come whole: {error}")
-            return make_message(metadata=metadata, error=lost)
-        message = inflate_object_from_contents(self.name, self._came)
+            error_reply = Error(
+                ErrorCode.MESSAGE_UNAVAILABLE, f"the reply did not come whole: {error}"
+            )
+            return make_message(metadata=metadata, error=error_reply)
+        message = inflate_object_from_contents(self.name, self._contents)
         assert isinstance(message, Message)
         identify(message, self.name)
         return message
@@ -105,14 +107,14 @@ class RunGrid(HttpGrid):
 
     Args:
         port: The SuperLink's port.
-        token: What proves that the run is this process's.
+        token: Proves that the run is this process's.
     """
 
     def __init__(self, port: int, token: str) -> None:
         super().__init__(f"{LOOPBACK}:{port}", insecure=True, token=token)
         self._retry_invoker = _impatient()
-        self._arriving: dict[str, _Arriving] = {}
-        self._seen = 0
+        self._incoming: dict[str, _IncomingReply] = {}
+        self._change_count = 0
 
     @property
     def client(self) -> RuntimeHttpClient:
@@ -121,55 +123,57 @@ class RunGrid(HttpGrid):
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Return the replies that are there, whole."""
-        wanted = set(message_ids)
-        asked = wanted - {one.answers for one in self._arriving.values()}
-        if asked:
-            request = PullAppMessagesRequest(message_ids=sorted(asked))
-            told = self.client.PullMessages(request)
-            for proto, tree in zip(told.messages_list, told.message_object_trees, strict=True):
-                arriving = _Arriving(proto, tree)
-                self._arriving[arriving.name] = arriving
-        self._forget(wanted)
+        ids = set(message_ids)
+        unannounced = ids - {one.reply_to for one in self._incoming.values()}
+        if unannounced:
+            request = PullAppMessagesRequest(message_ids=sorted(unannounced))
+            response = self.client.PullMessages(request)
+            for proto, tree in zip(
+                response.messages_list, response.message_object_trees, strict=True
+            ):
+                incoming = _IncomingReply(proto, tree)
+                self._incoming[incoming.name] = incoming
+        self._forget(ids)
         run = self.run.run_id
         pull = make_pull_object_fn_protobuf(self.client.PullObject, self.node, run)
-        came = []
-        for arriving in [one for one in self._arriving.values() if one.answers in wanted]:
-            message = arriving.look(pull)
+        replies = []
+        for incoming in [one for one in self._incoming.values() if one.reply_to in ids]:
+            message = incoming.look(pull)
             if message is None:
                 continue
-            del self._arriving[arriving.name]
-            came.append(message)
+            del self._incoming[incoming.name]
+            replies.append(message)
             if not message.has_error():
                 self.client.ConfirmMessageReceived(
                     ConfirmMessageReceivedRequest(
-                        node=self.node, run_id=run, message_object_id=arriving.name
+                        node=self.node, run_id=run, message_object_id=incoming.name
                     )
                 )
-        return came
+        return replies
 
     def wait(self, seconds: float) -> None:
-        """Return when homes have sent anything since this was asked last, or after some time.
+        """Return when homes have sent anything since the last call, or after some time.
 
         Args:
             seconds: How long, at most.
         """
-        if self._arriving:  # what is on its way is looked for meanwhile
+        if self._incoming:  # what is on its way is polled meanwhile
             seconds = min(seconds, _LOOK_AGAIN_S)
-        asked = Changes(seen=self._seen, wait_ms=round(1000 * min(seconds, HOLD_S)))
-        told = self.client._unary_unary(  # noqa: SLF001 - Flower has no words for it
+        changes = Changes(seen=self._change_count, wait_ms=round(1000 * min(seconds, HOLD_S)))
+        response = self.client._unary_unary(  # noqa: SLF001 - Flower has no words for it
             path=CHANGES,
             rpc_method=CHANGES,
-            request=BytesValue(value=asked.to_bytes()),
+            request=BytesValue(value=changes.to_bytes()),
             response_type=UInt64Value,
         )
-        self._seen = told.value
+        self._change_count = response.value
 
-    def _forget(self, wanted: set[str]) -> None:
-        """Forget replies that nobody waits for any more."""
-        oldest = time.monotonic() - _KEPT_S
-        for one in list(self._arriving.values()):
-            if one.answers not in wanted and one.since < oldest:
-                del self._arriving[one.name]
+    def _forget(self, ids: set[str]) -> None:
+        """Forget replies that nobody waits for any longer."""
+        oldest = time.monotonic() - _FORGET_S
+        for one in list(self._incoming.values()):
+            if one.reply_to not in ids and one.since < oldest:
+                del self._incoming[one.name]
 
 
 @contextmanager
@@ -191,17 +195,17 @@ def run_grid(port: int, secret: bytes, app: bytes) -> Iterator[Grid]:
     """
     control = Control(port)
     try:
-        _once_up(control.stop_runs)
+        _retry_until_up(control.stop_runs)
         run = control.start_run(app)
     finally:
         control.close()
     grid = RunGrid(port, _token(port, secret, run))
     client = grid.client
     heart = HeartbeatSender(partial(_beat, client))
-    told = client.PullTaskInput(PullTaskInputRequest())
-    TaskIdentity.task_id, TaskIdentity.run_id = told.task_id, told.run.run_id
-    TaskIdentity.node_id = told.context.node_id
-    grid.set_run(run_from_proto(told.run))
+    response = client.PullTaskInput(PullTaskInputRequest())
+    TaskIdentity.task_id, TaskIdentity.run_id = response.task_id, response.run.run_id
+    TaskIdentity.node_id = response.context.node_id
+    grid.set_run(run_from_proto(response.run))
     status, details = SubStatus.FAILED, "the server's process ended"
     heart.start()
     try:
@@ -226,24 +230,26 @@ def _token(port: int, secret: bytes, run: int) -> str:
         retry_invoker=_impatient(),
     )
     try:
-        told = client.AcquireTask(AcquireTaskRequest(supported_task_types=[TaskType.SERVER_APP]))
+        response = client.AcquireTask(
+            AcquireTaskRequest(supported_task_types=[TaskType.SERVER_APP])
+        )
     finally:
         client.close()
-    if not told.token or told.task.run_id != run:
+    if not response.token or response.task.run_id != run:
         raise RunError(
             "the SuperLink has given this run to another process",
             hint="one server process at a time: end the other one",
         )
-    token: str = told.token
+    token: str = response.token
     return token
 
 
-def _once_up(ask: Callable[[], None]) -> None:
-    """Ask a SuperLink that may be starting."""
+def _retry_until_up(call: Callable[[], None]) -> None:
+    """Call a SuperLink that may be starting, until it responds."""
     deadline = time.monotonic() + _START_S
     while True:
         try:
-            return ask()
+            return call()
         except httpx.TransportError:
             if time.monotonic() > deadline:
                 raise
@@ -251,7 +257,7 @@ def _once_up(ask: Callable[[], None]) -> None:
 
 
 def _impatient() -> RetryInvoker:
-    """Return what asks again after a timeout, and after nothing else."""
+    """Return what retries after a timeout, and after nothing else."""
     return RetryInvoker(
         wait_gen_factory=lambda: exponential(max_delay=2),
         recoverable_exceptions=httpx.TimeoutException,

@@ -1,4 +1,4 @@
-"""The server's end of Flower: the SuperLink and what the server's own processes ask of it.
+"""The server's end of Flower: the SuperLink, and the requests of the server's own processes to it.
 
 All of it speaks over loopback, where Flower's Control API knows no authentication: whoever
 reaches this port owns the fleet's messages, so only the front's paths are let through.
@@ -64,13 +64,13 @@ _IDLE = {
     "FleetEventLogMiddleware",
     "RuntimeTracingMiddleware",
 }
-"""What does nothing in a SuperLink such as ours, and takes a fifth of each request's time."""
+"""Middleware with no effect in a SuperLink such as ours; it takes a fifth of a request's time."""
 
 
 class NodeState(NamedTuple):
-    """A node: its number, its public key (PEM), whether it is there, and whether it is no more.
+    """A node: its number, its public key (PEM), whether it is online, and whether it is gone.
 
-    Flower never takes a key again whose node it was told to forget.
+    Flower never accepts a key again whose node was unregistered.
     """
 
     node: int
@@ -163,10 +163,10 @@ class Control:
 
     def nodes(self) -> list[NodeState]:
         """Return the nodes that are or were registered."""
-        told = self._client.ListNodes(ListNodesRequest()).nodes_info
+        nodes = self._client.ListNodes(ListNodesRequest()).nodes_info
         return [
             NodeState(n.node_id, n.public_key, n.status == "online", n.status == "unregistered")
-            for n in told
+            for n in nodes
         ]
 
     def register(self, key: bytes) -> int:
@@ -179,7 +179,7 @@ class Control:
         return number
 
     def unregister(self, node: int) -> None:
-        """Let a node be known no more; that one is not known is no error."""
+        """Unregister a node; an unknown one is no error."""
         with suppress(httpx.HTTPStatusError):
             self._client.UnregisterNode(UnregisterNodeRequest(node_id=node))
 
@@ -212,7 +212,7 @@ def bundle(files: Mapping[str, bytes | Path]) -> bytes:
     """Return Flower's bundle of an app.
 
     Args:
-        files: Content or place of each file by its path in the app.
+        files: Content, or path on disk, of each file by its path in the app.
     """
     data: bytes = build_fab_from_files(files)[0]
     return data

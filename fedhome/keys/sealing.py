@@ -42,13 +42,13 @@ class Scrypt(Message, label="scrypt", most=128):
 
     @classmethod
     def fresh(cls) -> Scrypt:
-        """Return a new salt with OWASP's cost for 32 MiB: what a small device has to spare."""
+        """Return a new salt with OWASP's cost for 32 MiB: as much as a small device can afford."""
         return cls(salt=os.urandom(16), log2_n=15, r=8, p=3)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Head(Message, label="sealed-head", most=512):
-    """What of a sealed file can be read without its key; the seal covers it.
+    """The part of a sealed file that can be read without its key; the seal covers it.
 
     Args:
         purpose: What is inside: a file of one purpose is not taken for another.
@@ -131,9 +131,9 @@ class SealingKey:
     """
 
     def __init__(self, secret: bytes, scrypt: Scrypt | None = None) -> None:
-        made = () if scrypt is None else (scrypt,)
-        salt = b"".join(parameters.to_bytes() for parameters in made)
-        self._scrypt = made
+        chosen = () if scrypt is None else (scrypt,)
+        salt = b"".join(parameters.to_bytes() for parameters in chosen)
+        self._scrypt = chosen
         self._cipher = AESGCM(hkdf(secret, salt, _SEAL))
         self._check = hkdf(secret, salt, _CHECK)[:16]
 

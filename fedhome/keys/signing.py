@@ -13,11 +13,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from fedhome.errors import StateError
 
 Verify = Callable[[bytes, bytes, bytes], bool]
-"""Says whether, under a public key, a signature of a message holds (in this order)."""
+"""Returns whether a signature is valid: ``(public key, signature, message)``."""
 
 
 def signature_holds(key: bytes, signature: bytes, message: bytes) -> bool:
-    """Return whether an Ed25519 signature holds; a malformed key makes none hold.
+    """Return whether an Ed25519 signature is valid; under a malformed key none is.
 
     Args:
         key: Public key, 32 bytes.

@@ -7,6 +7,7 @@ from torch import nn
 from torch.func import functional_call, grad, vmap
 
 from fedhome.errors import ModelError
+from fedhome.own_code import line_of
 
 _BATCH_NORM = nn.modules.batchnorm._BatchNorm  # noqa: SLF001 - torch has no public base class
 _FUSED_RNN = nn.RNNBase
@@ -64,7 +65,10 @@ def check_module(module: nn.Module, features: int, outputs: int) -> None:
         try:
             output = module(torch.zeros(_BATCH, features))
         except Exception as error:  # noqa: BLE001 - a user's code may raise anything
-            faults.append(f"it does not take an input of [batch, {features}]: {error}")
+            line = line_of(error)
+            faults.append(
+                f"it does not take an input of [batch, {features}]: {line and line + ': '}{error}"
+            )
         else:
             # [batch] instead of [batch, 1] would be broadcast against the targets, unnoticed.
             shape = list(output.shape) if isinstance(output, torch.Tensor) else type(output)

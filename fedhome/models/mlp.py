@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from fedhome.errors import ModelError, PluginError
 from fedhome.models.check import check_module
+from fedhome.own_code import call
 from fedhome.plan.settings import Plan
 from fedhome.plugins import load, look_up
 from fedhome.rng import key
@@ -93,11 +94,11 @@ def mlp(
 def build_model(plan: Plan, features: int, outputs: int) -> nn.Module:
     """Build the plan's module with its first parameters; the same plan gives the same ones.
 
-    A callable named as ``"module:attribute"`` is called with ``features``, ``outputs`` and
+    A class or function of a user's own is called with ``features``, ``outputs`` and
     ``model.args``; its dropouts are replaced by ones that every engine draws alike.
 
     Raises:
-        PluginError: The callable is not found.
+        PluginError: It is not found, or fails; with its file and line.
         ModelError: It gave no module, or one that cannot be trained in a federation; every
             reason at once.
     """
@@ -117,7 +118,8 @@ def build_model(plan: Plan, features: int, outputs: int) -> nn.Module:
                 raise PluginError(
                     f"model {plan.model.name!r} is not callable", hint="name a class or a function"
                 )
-            module = build(features=features, outputs=outputs, **plan.model.args)
+            given = {"features": features, "outputs": outputs, **plan.model.args}
+            module = call(f"model {plan.model.name!r}", build, **given)
     if not isinstance(module, nn.Module):
         raise ModelError(
             f"{plan.model.name} returned {type(module).__name__}, not a torch.nn.Module",

@@ -4,9 +4,9 @@ A child dies with its parent, whatever happens to that: it asks the kernel for a
 parent's death (Linux), and elsewhere ends when the pipe from its parent does. Nothing here
 needs a graceful end: every process of ours may be killed at any moment.
 
-``python -m fedhome.ops.processes PARENT MODULE ARGUMENT...`` is how a child begins: ``MODULE`` is
-one of ours (``fedhome.clients.agent.resident``, ``fedhome.server.daemon.front``), with a function
-``main(arguments)``.
+``python -P -m fedhome.ops.processes PARENT MODULE ARGUMENT...`` is how a child begins:
+``MODULE`` is one of ours (``fedhome.clients.agent.resident``, ``fedhome.server.daemon.front``),
+with a function ``main(arguments)``.
 """
 
 from __future__ import annotations
@@ -65,11 +65,12 @@ class Child:
 
     def start(self) -> None:
         """Start it."""
-        command = [sys.executable, "-m", "fedhome.ops.processes", str(os.getpid()), *self.command]
+        # -P: nothing of the current folder, such as a user's queue.py, shadows what we import.
+        start = [sys.executable, "-P", "-m", "fedhome.ops.processes", str(os.getpid())]
         output = _opened(self.log)
         try:
             self.process = subprocess.Popen(  # noqa: S603 - our own modules
-                command,
+                [*start, *self.command],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,
@@ -240,7 +241,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _imported(name: str) -> ModuleType:
-    load = import_module(_LEAN).spared if name.startswith(_HOMES) else import_module
+    load = import_module(_LEAN).import_lean if name.startswith(_HOMES) else import_module
     module: ModuleType = load(name)
     return module
 

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from fedhome.errors import PlanError
+from fedhome.own_code import located
 from fedhome.spelling import did_you_mean, setting_meant
 
 
@@ -62,6 +63,30 @@ def merge(table: dict[str, Any], changes: Mapping[str, Any]) -> None:
             merge(below, value)
         else:
             table[name] = dict(value) if isinstance(value, Mapping) else value
+
+
+_OWN_CODE = (
+    ("data", "source"),
+    ("task", "kind"),
+    ("model", "name"),
+    ("strategy", "name"),
+    ("strategy", "wrap"),
+    ("personalise", "name"),
+)
+
+
+def locate(table: dict[str, Any], folders: Sequence[Path]) -> None:
+    """Name a user's own code so that every process on this machine finds it, in place.
+
+    Args:
+        table: A plan's settings as nested tables.
+        folders: Where its files are looked for, in this order: the plan's folder, the current one.
+    """
+    for section, key in _OWN_CODE:
+        inside = table.get(section)
+        name = inside.get(key) if isinstance(inside, dict) else None
+        if isinstance(inside, dict) and isinstance(name, str):
+            inside[key] = located(name, folders)
 
 
 def names_of(section: type[BaseModel], prefix: str = "") -> list[str]:

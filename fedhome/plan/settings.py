@@ -12,7 +12,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fedhome.errors import PlanError
-from fedhome.plan.overrides import fault_of, merge, names_of, parse_set, read_toml
+from fedhome.plan.overrides import fault_of, locate, merge, names_of, parse_set, read_toml
 
 EngineName = Literal["vector", "sequential", "ray"]
 AggregationMode = Literal["secure", "ideal", "plain"]
@@ -42,7 +42,7 @@ class Data(Section):
     """Where the homes' data comes from and how it becomes examples."""
 
     source: str = Field(
-        "synthetic", description='"synthetic", a named set, a folder, or "module:attribute"'
+        "synthetic", description='"synthetic", a named set, a folder, or yours as "file.py:name"'
     )
     homes: int | None = Field(
         None,
@@ -91,7 +91,8 @@ class Task(Section):
     """What is predicted and how it is scored."""
 
     kind: str = Field(
-        "regression", description='"regression", "binary", "multi-class", or "module:attribute"'
+        "regression",
+        description='"regression", "binary", "multi-class", or yours as "file.py:name"',
     )
     classes: tuple[str, ...] = Field((), description="class names; empty: those of the data")
     score: str = Field("", description="metric that ranks models; empty: the kind's own")
@@ -100,7 +101,7 @@ class Task(Section):
 class Model(Section):
     """The module that every home trains."""
 
-    name: str = Field("mlp", description='"mlp", or a callable of yours as "module:attribute"')
+    name: str = Field("mlp", description='"mlp", or a class or function of yours as "file.py:Name"')
     hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         (64, 64), description="widths of the hidden layers"
     )
@@ -127,7 +128,7 @@ class Train(Section):
 class Strategy(Section):
     """The server's aggregation: any Flower strategy."""
 
-    name: str = Field("fedavg", description='a Flower strategy, or yours as "module:attribute"')
+    name: str = Field("fedavg", description='a Flower strategy, or yours as "file.py:Name"')
     args: dict[str, Any] = Field(default_factory=dict, description="its own arguments")
     wrap: str = Field("", description="a wrapper around it, such as a privacy wrapper of Flower's")
     wrap_args: dict[str, Any] = Field(default_factory=dict, description="the wrapper's arguments")
@@ -141,9 +142,9 @@ class Aggregation(Section):
 
     mode: Literal["auto", "secure", "ideal", "plain"] = Field(
         "auto",
-        description="secure: the server learns sums alone; ideal: the very same sums in a "
-        "simulation, without cryptography; plain: the server sees every update; auto: secure, "
-        "but ideal in simulations of many homes",
+        description="secure: updates are added up under masks (docs/security.md says what that "
+        "holds against); ideal: the very same sums in a simulation, without cryptography; plain: "
+        "the server sees every update; auto: secure, but ideal in simulations of many homes",
     )
     bits: int = Field(16, ge=4, le=24, description="bits of a number in fixed point, with its sign")
     clip: float | None = Field(
@@ -186,7 +187,7 @@ class Rounds(Section):
 class Personalise(Section):
     """What each home makes of the global model at the end."""
 
-    name: str = Field("fine-tune", description='"fine-tune", "none", or "module:attribute"')
+    name: str = Field("fine-tune", description='"fine-tune", "none", or yours as "file.py:name"')
     epochs: int = Field(30, ge=1, description="most passes of fine-tuning")
     local_epochs: int = Field(60, ge=1, description="most passes of the local-only baseline")
     patience: int = Field(8, ge=1, description="passes without improvement before a baseline stops")
@@ -257,6 +258,9 @@ class Plan(Section):
     ) -> Plan:
         """Read a plan from TOML, change single settings, and check it.
 
+        Files of your own code are looked for in the plan's folder, then in the current one; the
+        plan then names them by their whole paths.
+
         Args:
             path: A TOML file; None for the defaults.
             sets: Settings as ``"section.key=value"``, the value in TOML's notation or
@@ -272,6 +276,7 @@ class Plan(Section):
         merge(table, sections)
         for setting in sets:
             merge(table, parse_set(setting))
+        locate(table, [Path(path).parent, Path.cwd()] if path else [Path.cwd()])
         return cls.parse(table, where=where)
 
     @classmethod
@@ -306,6 +311,12 @@ class Plan(Section):
         table = self.model_dump()
         merge(table, sections)
         return Plan.parse(table)
+
+    def located(self) -> Plan:
+        """Return the plan with whole paths for files of own code in the current folder."""
+        table = self.model_dump()
+        locate(table, [Path.cwd()])
+        return Plan.model_validate(table)
 
     def aggregation_mode(self, homes: int) -> AggregationMode:
         """Return how a simulation of this many homes adds updates up."""

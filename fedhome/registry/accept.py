@@ -1,4 +1,4 @@
-"""A home decides whether it takes a release: nothing of it is used before all of it is checked."""
+"""A home decides whether it accepts a release: nothing is used before everything is checked."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated
 from fedhome.errors import RegistryError, ReleaseError, WireError
 from fedhome.keys.signing import signature_holds
 from fedhome.registry.formats import Model, decode
-from fedhome.registry.release import Manifest, Package, altered
+from fedhome.registry.release import Manifest, Package, altered_error
 from fedhome.secagg.directory import Directory
 from fedhome.wire.codec import Digest, Key, Message, number
 
@@ -20,7 +20,7 @@ class Seen(Message, label="release-seen", most=512):
     """What a home remembers of the release that it accepted last; it belongs in its state.
 
     Releases are counted for each server key apart. A home keeps one of these for each key from
-    which it ever took a release: a key that comes back goes on where it was.
+    which it ever accepted a release: a key that comes back continues where it was.
 
     Args:
         server: Public key of the server that signed the release.
@@ -63,10 +63,10 @@ def accept(
     Args:
         data: As `Registry.package` returned it.
         directory: The fleet's directory, verified under the owner's key.
-        last: What was accepted last of the server that the directory names; None: nothing yet,
-            and any number is right. What was accepted of another key says nothing: the owner
-            has given the server a new one, and its releases begin anew.
-        layout: Hash of the layout that the home's model has; None: whatever the server says.
+        last: What was accepted last from the server that the directory names; None: nothing
+            yet, and any number is right. What was accepted under another key does not count:
+            the owner has given the server a new one, and its releases begin anew.
+        layout: Hash of the layout of the home's model; None: any.
 
     Raises:
         ReleaseError: ``foreign``: no release; ``truncated``; ``altered``; ``signature``: not of
@@ -76,14 +76,14 @@ def accept(
             before the last one's; ``layout``; ``format``: a payload that this version of
             fedhome cannot read.
     """
-    manifest, payload = _signed(data, directory.server, directory.fleet)
+    manifest, payload = _verified(data, directory.server, directory.fleet)
     if last is not None and last.server == directory.server:
         _check_order(manifest, last)
-    return _accepted(manifest, payload, directory.server, layout)
+    return _accept_payload(manifest, payload, directory.server, layout)
 
 
 def recall(data: bytes, *, server: bytes, fleet: bytes) -> Accepted:
-    """Return a release that a home took before, from where it was kept.
+    """Return a release that a home accepted earlier, from its own copy.
 
     Args:
         data: As it came.
@@ -91,13 +91,13 @@ def recall(data: bytes, *, server: bytes, fleet: bytes) -> Accepted:
         fleet: The fleet's number.
 
     Raises:
-        ReleaseError: Not the bytes that were taken; reasons as for `accept`.
+        ReleaseError: Not the bytes that were accepted; reasons as for `accept`.
     """
-    manifest, payload = _signed(data, server, fleet)
-    return _accepted(manifest, payload, server, None)
+    manifest, payload = _verified(data, server, fleet)
+    return _accept_payload(manifest, payload, server, None)
 
 
-def _signed(data: bytes, server: bytes, fleet: bytes) -> tuple[Manifest, bytes]:
+def _verified(data: bytes, server: bytes, fleet: bytes) -> tuple[Manifest, bytes]:
     """Return a manifest that the fleet's server signed, and a payload that nobody has checked."""
     package = Package.from_release(data)
     body = package.signed.body
@@ -124,10 +124,12 @@ def _signed(data: bytes, server: bytes, fleet: bytes) -> tuple[Manifest, bytes]:
     return manifest, package.payload
 
 
-def _accepted(manifest: Manifest, payload: bytes, server: bytes, layout: str | None) -> Accepted:
+def _accept_payload(
+    manifest: Manifest, payload: bytes, server: bytes, layout: str | None
+) -> Accepted:
     """Return a release whose payload is the one that its manifest names."""
     if not hmac.compare_digest(hashlib.sha256(payload).digest(), manifest.payload):
-        raise altered()
+        raise altered_error()
     if layout is not None and layout != manifest.layout.hex():
         raise _of_another_layout(manifest)
     try:

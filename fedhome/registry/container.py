@@ -35,7 +35,7 @@ def pack(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> byt
     kinds = {dtype: name for name, dtype in DTYPES.items()}
     little = {name: np.asarray(a, a.dtype.newbyteorder("<"), "C") for name, a in arrays.items()}
     tensors = {name: (kinds[a.dtype], tuple(map(int, a.shape))) for name, a in little.items()}
-    body = b"".join(little[name].tobytes() for name in _in_order(tensors))
+    body = b"".join(little[name].tobytes() for name in _ordered_names(tensors))
     return _header(tensors, metadata) + body
 
 
@@ -47,7 +47,7 @@ def unpack(data: bytes) -> tuple[Arrays, Metadata]:
     """
     size = int.from_bytes(data[:8], "little")
     if len(data) > MOST_PAYLOAD or size > min(len(data) - 8, _MOST_HEADER):
-        raise foreign("its length is wrong")
+        raise foreign_error("its length is wrong")
     try:
         header = json.loads(data[8 : 8 + size])
         metadata = header.pop("__metadata__")
@@ -57,13 +57,13 @@ def unpack(data: bytes) -> tuple[Arrays, Metadata]:
         same = _header(tensors, metadata) == data[: 8 + size]
     # Whatever is wrong with a foreign header, it is no payload.
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise foreign("its header cannot be read") from None
+        raise foreign_error("its header cannot be read") from None
     texts = isinstance(metadata, dict) and all(type(text) is str for text in metadata.values())
     if not same or not texts or len(data) != 8 + size + sum(sizes.values()):
-        raise foreign("it is not in its one form")
+        raise foreign_error("it is not in its one form")
     arrays: Arrays = {}
     begin = 8 + size
-    for name in _in_order(tensors):
+    for name in _ordered_names(tensors):
         dtype, shape = tensors[name]
         piece = np.frombuffer(data, np.uint8, sizes[name], begin).tobytes()
         arrays[name] = np.frombuffer(piece, DTYPES[dtype]).reshape(shape)
@@ -73,7 +73,7 @@ def unpack(data: bytes) -> tuple[Arrays, Metadata]:
 
 def _header(tensors: Mapping[str, tuple[str, tuple[int, ...]]], metadata: Any) -> bytes:
     begin, entries = 0, {"__metadata__": metadata}
-    for name in _in_order(tensors):
+    for name in _ordered_names(tensors):
         dtype, shape = tensors[name]
         end = begin + bytes_of(dtype, shape)
         entries[name] = {"data_offsets": [begin, end], "dtype": dtype, "shape": list(shape)}
@@ -83,7 +83,7 @@ def _header(tensors: Mapping[str, tuple[str, tuple[int, ...]]], metadata: Any) -
     return len(text).to_bytes(8, "little") + text
 
 
-def _in_order(tensors: Mapping[str, tuple[str, tuple[int, ...]]]) -> list[str]:
+def _ordered_names(tensors: Mapping[str, tuple[str, tuple[int, ...]]]) -> list[str]:
     # Wide numbers first, as safetensors does it, so that each is aligned.
     return sorted(tensors, key=lambda name: (-DTYPES[tensors[name][0]].itemsize, name))
 
@@ -102,8 +102,8 @@ def bytes_of(dtype: str, shape: tuple[int, ...]) -> int:
     return math.prod(shape) * DTYPES[dtype].itemsize
 
 
-def foreign(what: str) -> RegistryError:
-    """Return the error for bytes that are no payload, with what is wrong with them."""
+def foreign_error(what: str) -> RegistryError:
+    """Return the error for bytes that are no payload; ``what`` says why."""
     return RegistryError(
         f"this is no payload of a model: {what}",
         reason="format",

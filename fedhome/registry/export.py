@@ -13,7 +13,7 @@ from fedhome.errors import RegistryError
 from fedhome.registry.container import pack
 from fedhome.registry.formats import Model
 from fedhome.registry.release import Manifest
-from fedhome.registry.vault import told
+from fedhome.registry.vault import registry_errors
 from fedhome.store import disk
 
 SUFFIXES = (".safetensors", ".npz")
@@ -41,7 +41,7 @@ def export(model: Model, manifest: Manifest, path: Path | str) -> None:
             hint="the ending says what kind of file is written",
         )
     data = _npz(model) if path.suffix == ".npz" else _safetensors(model, manifest)
-    with told():
+    with registry_errors():
         disk.put(path, data, mode=0o644)
 
 

@@ -27,14 +27,14 @@ from fedhome.registry.container import (
     Arrays,
     Metadata,
     bytes_of,
-    foreign,
+    foreign_error,
     pack,
     unpack,
 )
 from fedhome.wire.codec import Kind, Message, number
 from fedhome.wire.layout import Layout
 
-SHARE = 0.2  # what it costs depends on the model: every release says what it lost
+SHARE = 0.2  # its cost depends on the model: every release records what it lost
 _OURS = "fedhome."
 _SCALES, _VALUES, _BITMAP = _OURS + "scales", _OURS + "values", _OURS + "bitmap"
 _STEPS = 127
@@ -131,11 +131,11 @@ def encode(model: Model, storage: str, *, share: float = SHARE) -> tuple[bytes, 
     whole = _FORMATS["float32"][0](model, share)
     data = whole if storage == "float32" else _FORMATS[storage][0](model, share)
     error = decode(data, storage).flat.astype(np.float64) - flat
-    kept = math.ceil(share * layout.size) if storage == "sparse-int8" else layout.size
+    count = math.ceil(share * layout.size) if storage == "sparse-int8" else layout.size
     fidelity = Fidelity(
         rmse=float(np.sqrt(np.mean(error**2))),
         max_error=float(np.abs(error).max()),
-        share=kept / layout.size,
+        share=count / layout.size,
         size=len(data),
         whole=len(whole),
     )
@@ -149,13 +149,13 @@ def decode(data: bytes, storage: str) -> Model:
         RegistryError: ``format``: any other bytes, or a format that is not known.
     """
     if storage not in _FORMATS:
-        raise foreign("its storage format is not known")
+        raise foreign_error("its storage format is not known")
     arrays, metadata = unpack(data)
     if metadata.get("format") != storage:
-        raise foreign(f"it is not {storage}")
+        raise foreign_error(f"it is not {storage}")
     model = _FORMATS[storage][1](arrays, metadata)
     if not bool(np.isfinite(model.flat).all()):
-        raise foreign("a number in it is not finite")
+        raise foreign_error("a number in it is not finite")
     return model
 
 
@@ -167,7 +167,7 @@ def _is_sound(layout: Layout) -> bool:
     return names and 0 < layout.size <= MOST_NUMBERS
 
 
-def _described(model: Model, storage: str) -> Metadata:
+def _metadata(model: Model, storage: str) -> Metadata:
     names, shapes = model.layout.names, model.layout.shapes
     metadata = {"format": storage, "layout": model.layout.hash, "names": json.dumps(names)}
     if storage == "sparse-int8":
@@ -176,88 +176,88 @@ def _described(model: Model, storage: str) -> Metadata:
 
 
 def _layout(metadata: Metadata, shapes: Mapping[str, tuple[int, ...]] | None) -> Layout:
-    """Return the layout of a payload: of its arrays, or where they are sparse, as it says."""
+    """Return the layout of a payload: of its arrays, or for sparse ones, as its metadata says."""
     try:
         names = json.loads(metadata["names"])
         if not isinstance(names, list) or any(type(name) is not str for name in names):
-            raise foreign("its names are none")
+            raise foreign_error("its names are none")
         if shapes is None:
-            told = [tuple(shape) for shape in json.loads(metadata["shapes"])]
-            for shape in told:
+            stored = [tuple(shape) for shape in json.loads(metadata["shapes"])]
+            for shape in stored:
                 bytes_of("F32", shape)
-            shapes = dict(zip(names, told, strict=True))
+            shapes = dict(zip(names, stored, strict=True))
         if sorted(names) != sorted(shapes):
-            raise foreign("its names are not those of its arrays")
+            raise foreign_error("its names are not those of its arrays")
         layout = Layout(tuple(names), tuple(shapes[name] for name in names))
     except (ValueError, TypeError, KeyError, RecursionError):
-        raise foreign("its layout cannot be read") from None
+        raise foreign_error("its layout cannot be read") from None
     # Python's own sum: each size was bounded above, so none of them has wrapped around.
     if sum(layout.sizes) > MOST_NUMBERS or not _is_sound(layout):
-        raise foreign("its layout cannot be that of a model")
+        raise foreign_error("its layout cannot be that of a model")
     if metadata.get("layout") != layout.hash:
-        raise foreign("it does not have the layout that it says")
+        raise foreign_error("it does not have the layout that it says")
     return layout
 
 
 def _encode_float32(model: Model, _share: float) -> bytes:
-    return pack(model.parameters, _described(model, "float32"))
+    return pack(model.parameters, _metadata(model, "float32"))
 
 
 def _decode_float32(arrays: Arrays, metadata: Metadata) -> Model:
     if any(array.dtype != DTYPES["F32"] for array in arrays.values()):
-        raise foreign("a parameter is not float32")
+        raise foreign_error("a parameter is not float32")
     layout = _layout(metadata, {name: array.shape for name, array in arrays.items()})
     return Model(layout, np.concatenate([arrays[name].ravel() for name in layout.names]))
 
 
 def _encode_int8(model: Model, _share: float) -> bytes:
-    steps, scales = _quantised(model.layout, model.flat)
+    steps, scales = _quantise(model.layout, model.flat)
     arrays: Arrays = {**model.layout.unflatten(steps), _SCALES: scales}  # type: ignore[arg-type]
-    return pack(arrays, _described(model, "int8"))
+    return pack(arrays, _metadata(model, "int8"))
 
 
 def _decode_int8(arrays: Arrays, metadata: Metadata) -> Model:
-    scales = _taken(arrays, _SCALES, "F32")
+    scales = _pop_array(arrays, _SCALES, "F32")
     if any(array.dtype != DTYPES["I8"] for array in arrays.values()):
-        raise foreign("a parameter is not int8")
+        raise foreign_error("a parameter is not int8")
     layout = _layout(metadata, {name: array.shape for name, array in arrays.items()})
     steps = np.concatenate([arrays[name].ravel() for name in layout.names])
-    return Model(layout, _restored(layout, steps, scales))
+    return Model(layout, _dequantise(layout, steps, scales))
 
 
 def _encode_sparse(model: Model, share: float) -> bytes:
     count = math.ceil(share * model.layout.size)
     largest = np.argsort(-np.abs(model.flat), kind="stable")[:count]  # the first of equal ones
-    kept = np.zeros(model.layout.size, bool)
-    kept[largest] = True
-    steps, scales = _quantised(model.layout, np.where(kept, model.flat, np.float32(0)))
-    bitmap = np.packbits(kept, bitorder="little")
-    arrays: Arrays = {_BITMAP: bitmap, _VALUES: steps[kept], _SCALES: scales}
-    return pack(arrays, _described(model, "sparse-int8"))
+    mask = np.zeros(model.layout.size, bool)
+    mask[largest] = True
+    steps, scales = _quantise(model.layout, np.where(mask, model.flat, np.float32(0)))
+    bitmap = np.packbits(mask, bitorder="little")
+    arrays: Arrays = {_BITMAP: bitmap, _VALUES: steps[mask], _SCALES: scales}
+    return pack(arrays, _metadata(model, "sparse-int8"))
 
 
 def _decode_sparse(arrays: Arrays, metadata: Metadata) -> Model:
     layout = _layout(metadata, None)
-    scales = _taken(arrays, _SCALES, "F32")
-    bitmap, values = _taken(arrays, _BITMAP, "U8"), _taken(arrays, _VALUES, "I8")
+    scales = _pop_array(arrays, _SCALES, "F32")
+    bitmap, values = _pop_array(arrays, _BITMAP, "U8"), _pop_array(arrays, _VALUES, "I8")
     if arrays or len(bitmap) != -(-layout.size // 8):
-        raise foreign("its bitmap is not that of its layout")
+        raise foreign_error("its bitmap is not that of its layout")
     bits = np.unpackbits(bitmap, bitorder="little").astype(bool)
     if bits[layout.size :].any() or int(bits.sum()) != len(values):
-        raise foreign("its bitmap and its values differ in number")
+        raise foreign_error("its bitmap and its values differ in number")
     steps = np.zeros(layout.size, np.int8)
     steps[bits[: layout.size]] = values
-    return Model(layout, _restored(layout, steps, scales))
+    return Model(layout, _dequantise(layout, steps, scales))
 
 
-def _quantised(
+def _quantise(
     layout: Layout, flat: NDArray[np.float32]
 ) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """Return the nearest steps ``[size]`` and the scale of each parameter."""
     steps = np.zeros(layout.size, np.int8)
     scales = np.zeros(len(layout.names), np.float32)
     begin = 0
-    for place, size in enumerate(layout.sizes):
+    for index, size in enumerate(layout.sizes):
         piece = flat[begin : begin + size].astype(np.float64)
         largest = float(np.abs(piece).max(initial=0))
         scale = np.float32(largest / _STEPS)
@@ -266,27 +266,27 @@ def _quantised(
             scale = np.nextafter(scale, np.float32(np.inf))
         if largest > 0:
             steps[begin : begin + size] = np.rint(piece / float(scale))
-        scales[place] = scale
+        scales[index] = scale
         begin += size
     return steps, scales
 
 
-def _restored(
+def _dequantise(
     layout: Layout, steps: NDArray[np.int8], scales: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     if len(scales) != len(layout.names) or not bool((np.isfinite(scales) & (scales >= 0)).all()):
-        raise foreign("its scales are not those of its layout")
+        raise foreign_error("its scales are not those of its layout")
     if bool((steps < -_STEPS).any()):
-        raise foreign("a step in it is outside -127 .. 127")
+        raise foreign_error("a step in it is outside -127 .. 127")
     widened = np.repeat(scales.astype(np.float64), layout.sizes) * steps
     # A scale that was rounded up may carry float32's largest number over its edge.
     return np.clip(widened, -_LARGEST, _LARGEST).astype(np.float32)
 
 
-def _taken(arrays: Arrays, name: str, dtype: str) -> NDArray[Any]:
+def _pop_array(arrays: Arrays, name: str, dtype: str) -> NDArray[Any]:
     array = arrays.pop(name, None)
     if array is None or array.dtype != DTYPES[dtype] or array.ndim != 1:
-        raise foreign(f"it has no {name}")
+        raise foreign_error(f"it has no {name}")
     return array
 
 

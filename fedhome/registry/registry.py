@@ -9,8 +9,8 @@
             00000012.manifest    a signed manifest, sealed under the release's data key
             00000012.model       its payload, likewise; a roll-back has none of its own
 
-Any number of processes may use a registry; each change takes the folder for a moment. Until
-its very last step, a change is not there at all: files that a crash left are ignored, reported
+Any number of processes may use a registry; each change locks the folder for a moment. Until
+its very last step, a change has no effect at all: files that a crash left are ignored, reported
 by `Registry.verify`, and removed by `Registry.prune`.
 """
 
@@ -33,15 +33,15 @@ from fedhome.registry.shelf import (
     Reference,
     Release,
     number_of,
-    pruned,
+    pruned_error,
     put_release,
     read_model,
     read_payload,
     read_release,
     unknown_files,
-    without_old,
+    without_old_models,
 )
-from fedhome.registry.vault import INDEX, MOST_RELEASES, Index, Vault, told
+from fedhome.registry.vault import INDEX, MOST_RELEASES, Index, Vault, registry_errors
 from fedhome.registry.verify import Report, report_on
 from fedhome.store import disk
 
@@ -50,7 +50,7 @@ class Registry:
     """The releases in a folder; `create` and `open` make one.
 
     Args:
-        vault: Where the index lies.
+        vault: Holds the index.
     """
 
     def __init__(self, vault: Vault) -> None:
@@ -86,10 +86,10 @@ class Registry:
         """
         folder = Path(folder)
         own = ServerKeys.create() if server is None else None
-        with told(), disk.errors_of(folder):
+        with registry_errors(), disk.errors_of(folder):
             (folder / RELEASES).mkdir(mode=0o700, parents=True, exist_ok=True)
         vault = Vault(folder, passphrase=passphrase, key_file=Path(key_file) if key_file else None)
-        with vault.held():
+        with vault.locked():
             if (folder / INDEX).exists():
                 raise RegistryError(
                     f"{folder} holds a registry already",
@@ -147,7 +147,7 @@ class Registry:
         """
         index = self._vault.read()
         return tuple(
-            read_release(self.folder, index, place + 1) for place in range(len(index.entries))
+            read_release(self.folder, index, number) for number in range(1, len(index.entries) + 1)
         )
 
     def find(self, release: Reference) -> Release:
@@ -169,8 +169,8 @@ class Registry:
                 ``truncated``, ``altered``, ``foreign``, ``format`` or ``layout``.
         """
         index = self._vault.read()
-        found = read_release(self.folder, index, number_of(index, release))
-        return read_model(self.folder, index, found.manifest)
+        target = read_release(self.folder, index, number_of(index, release))
+        return read_model(self.folder, index, target.manifest)
 
     def package(self, release: Reference = "latest") -> bytes:
         """Return a release as homes get it, for `fedhome.registry.accept`.
@@ -179,9 +179,9 @@ class Registry:
             RegistryError: As for `load`.
         """
         index = self._vault.read()
-        found = read_release(self.folder, index, number_of(index, release))
-        payload = read_payload(self.folder, index, found.manifest)
-        return Package(signed=found.signed, payload=payload).to_release()
+        target = read_release(self.folder, index, number_of(index, release))
+        payload = read_payload(self.folder, index, target.manifest)
+        return Package(signed=target.signed, payload=payload).to_release()
 
     def publish(self, draft: Draft, signer: ServerKeys | None = None) -> Release:
         """Sign a draft as the next release.
@@ -198,10 +198,10 @@ class Registry:
                 published this round, or a later one; ``draft``: a name or number in it cannot
                 be kept; or the folder cannot be written.
         """
-        with self._changing() as index:
+        with self._index_to_change() as index:
             rounds = [e.round for e in index.entries if e.run_hash == draft.origin.run_hash]
             if rounds and draft.round <= max(rounds):
-                return self._again(index, draft, max(rounds))
+                return self._published_before(index, draft, max(rounds))
             count = len(index.entries)
             last = read_release(self.folder, index, count) if count else None
             manifest = Manifest.of(
@@ -213,10 +213,10 @@ class Registry:
             return self._append(index, manifest, signer, draft.payload)
 
     def rollback(self, release: Reference, signer: ServerKeys | None = None) -> Release:
-        """Go back to an older model, with a new release: numbers and rounds still rise.
+        """Go back to an older model, with a new release: numbers and rounds keep rising.
 
-        The new release says where the fleet is now (run and round) and, of the model, all that
-        the old release said.
+        The new release gives the fleet's present run and round, and everything that the old
+        release said about the model.
 
         Args:
             release: What to go back to.
@@ -226,10 +226,10 @@ class Registry:
             RegistryError: ``current``: the last release gives that model already; ``pruned``;
                 ``signer``; or as for `find`.
         """
-        with self._changing() as index:
-            found = read_release(self.folder, index, number_of(index, release)).manifest
+        with self._index_to_change() as index:
+            chosen = read_release(self.folder, index, number_of(index, release)).manifest
             head = read_release(self.folder, index, len(index.entries))
-            model = found.restores or found.number
+            model = chosen.restores or chosen.number
             if model == (head.manifest.restores or head.number):
                 raise RegistryError(
                     f"release {head.number} gives that model already",
@@ -258,18 +258,18 @@ class Registry:
         Raises:
             RegistryError: ``pruned``: it is gone; or as for `find`.
         """
-        with self._changing() as index:
-            place = number_of(index, release)
-            found = read_release(self.folder, index, place)
-            if pinned and not found.kept:
-                raise pruned(place)
-            changed = replace(index.entries[place - 1], pinned=pinned)
-            entries = (*index.entries[: place - 1], changed, *index.entries[place:])
+        with self._index_to_change() as index:
+            number = number_of(index, release)
+            target = read_release(self.folder, index, number)
+            if pinned and not target.kept:
+                raise pruned_error(number)
+            changed = replace(index.entries[number - 1], pinned=pinned)
+            entries = (*index.entries[: number - 1], changed, *index.entries[number:])
             self._vault.write(replace(index, entries=entries))
-            return replace(found, pinned=pinned)
+            return replace(target, pinned=pinned)
 
     def unpin(self, release: Reference) -> Release:
-        """Let a release's model go when it is old.
+        """Let a release's model be pruned when it is old.
 
         Raises:
             RegistryError: As for `find`.
@@ -293,15 +293,15 @@ class Registry:
             raise RegistryError(
                 f"{keep} releases cannot be kept", reason="keep", hint="homes need the newest one"
             )
-        with self._changing() as index:
-            changed, gone = without_old(index, keep)
-            if gone:
+        with self._index_to_change() as index:
+            changed, removed = without_old_models(index, keep)
+            if removed:
                 self._vault.write(changed)
             # Only now: until the index said so, the files were still those of releases.
-            with told(), disk.errors_of(self.folder / RELEASES):
+            with registry_errors(), disk.errors_of(self.folder / RELEASES):
                 for path in unknown_files(self.folder, changed):
                     path.unlink(missing_ok=True)
-        return gone
+        return removed
 
     def verify(self) -> Report:
         """Check every file, signature, hash and order; all that is wrong is in the report.
@@ -309,7 +309,7 @@ class Registry:
         Raises:
             RegistryError: The index itself cannot be read.
         """
-        with self._vault.held():
+        with self._vault.locked():
             return report_on(self.folder, self._vault.read())
 
     def rotate(self, *, passphrase: str | None = None, key_file: Path | str | None = None) -> None:
@@ -328,24 +328,24 @@ class Registry:
                 old key is still the right one, or the new one is, and `open` finds out which.
         """
         path = Path(key_file) if key_file else None
-        with self._changing() as index:
+        with self._index_to_change() as index:
             self._vault.rotate(index, passphrase=passphrase, key_file=path)
 
     @contextmanager
-    def _changing(self) -> Iterator[Index]:
-        with self._vault.held():
+    def _index_to_change(self) -> Iterator[Index]:
+        with self._vault.locked():
             self._vault.settle()
             yield self._vault.read()
 
-    def _again(self, index: Index, draft: Draft, last: int) -> Release:
+    def _published_before(self, index: Index, draft: Draft, last: int) -> Release:
         """Return what was published of a draft's round, if it was this very model."""
         payload = hashlib.sha256(draft.payload).digest()
-        for place, entry in enumerate(index.entries):
+        for number, entry in enumerate(index.entries, 1):
             same = entry.run_hash == draft.origin.run_hash and entry.round == draft.round
-            if same and entry.model == place + 1:
-                found = read_release(self.folder, index, place + 1)
-                if found.manifest.payload == payload:
-                    return found
+            if same and entry.model == number:
+                published = read_release(self.folder, index, number)
+                if published.manifest.payload == payload:
+                    return published
         raise RegistryError(
             f"round {last} of run {draft.origin.run!r} is published; round {draft.round} does "
             "not come after it",

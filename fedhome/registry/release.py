@@ -53,7 +53,7 @@ class Manifest(Message, label="release-manifest", most=1 << 13):
 
     Args:
         fleet: The fleet's number, 16 bytes.
-        number: Place in the chain, from 1.
+        number: Position in the chain, from 1.
         previous: Hash of the manifest before; zeros for the first.
         time: Unix time, s, at which it was published.
         run: Name of the run in which the fleet was then.
@@ -94,7 +94,7 @@ class Manifest(Message, label="release-manifest", most=1 << 13):
 
     @classmethod
     def of(cls, draft: Draft, *, fleet: bytes, number: int, previous: bytes) -> Manifest:
-        """Return the manifest of a draft at its place in the chain, as of now."""
+        """Return the manifest of a draft at its position in the chain, as of now."""
         return cls(
             fleet=fleet,
             number=number,
@@ -202,7 +202,7 @@ class Package(Message, label="release", most=_MOST):
 
     @classmethod
     def from_release(cls, data: bytes) -> Package:
-        """Return what bytes hold, nothing of it believed yet.
+        """Parse bytes; nothing in them is verified yet.
 
         Raises:
             ReleaseError: ``foreign``: no release, ``truncated`` or ``altered``.
@@ -220,13 +220,13 @@ class Package(Message, label="release", most=_MOST):
         try:
             package = cls.from_bytes(data[begin:])
         except WireError:
-            raise altered() from None
+            raise altered_error() from None
         if len(data) - begin != length:
-            raise altered()
+            raise altered_error()
         return package
 
 
-def altered() -> ReleaseError:
+def altered_error() -> ReleaseError:
     """Return the error for a release whose bytes are not those that were published."""
     return ReleaseError(
         "the release was altered or is damaged", reason="altered", hint="fetch it again"

@@ -1,4 +1,4 @@
-"""What a run's folder says of a model that is to be published."""
+"""What a run's folder says about a model that is to be published."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def release_of_run(folder: RunFolder, *, storage: str = "float32", share: float 
     """
     if not folder.finished:
         raise _unfinished(folder)
-    saved = folder.read_model()
-    layout = Layout.of(saved.parameters)
+    model = folder.read_model()
+    layout = Layout.of(model.parameters)
     answered = folder.read_rounds().column("homes_answered").to_pylist()
     return release_of(
-        Model(layout, layout.flatten(saved.parameters).astype(np.float32, copy=False)),
+        Model(layout, layout.flatten(model.parameters).astype(np.float32, copy=False)),
         origin_of(folder),
-        round=saved.round,
+        round=model.round,
         homes=answered[-1] if answered else 0,
         storage=storage,
         share=share,

@@ -1,6 +1,6 @@
 """The files of releases in a registry's folder: each sealed under a data key of its own.
 
-What is read is checked against the index: file, hash, signature, place in the chain.
+What is read is checked against the index: file, hash, signature, number in the chain.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from fedhome.keys.sealing import KEY_BYTES, Sealed, SealingKey
 from fedhome.keys.signing import ServerKeys, signature_holds
 from fedhome.registry.formats import Model, decode
 from fedhome.registry.release import Manifest
-from fedhome.registry.vault import Entry, Index, told
+from fedhome.registry.vault import Entry, Index, registry_errors
 from fedhome.secagg.directory import Signed
 from fedhome.store import disk
 
@@ -29,7 +29,7 @@ _HASH = re.compile(r"[0-9a-f]{8,64}")
 
 @dataclass(frozen=True, kw_only=True)
 class Release:
-    """A release as it lies in the registry.
+    """A release as it is stored in the registry.
 
     Args:
         manifest: What it is.
@@ -45,7 +45,7 @@ class Release:
 
     @property
     def number(self) -> int:
-        """Its place in the chain, from 1."""
+        """Its position in the chain, from 1."""
         return self.manifest.number
 
     @property
@@ -69,33 +69,35 @@ def number_of(index: Index, release: Reference) -> int:
     if isinstance(release, Release):
         return number_of(index, release.hash.hex())
     if isinstance(release, int) or _ROUND.fullmatch(release):
-        places = [
-            place
-            for place, entry in enumerate(entries)
-            if entry.round == int(release) and entry.model == place + 1
+        numbers = [
+            number
+            for number, entry in enumerate(entries, 1)
+            if entry.round == int(release) and entry.model == number
         ][-1:]
     elif release == "latest":
-        places = [len(entries) - 1] if entries else []
+        numbers = [len(entries)] if entries else []
     elif _HASH.fullmatch(release):
         begins = release.encode()
-        places = [
-            p for p, entry in enumerate(entries) if entry.hash.hex().encode().startswith(begins)
+        numbers = [
+            number
+            for number, entry in enumerate(entries, 1)
+            if entry.hash.hex().encode().startswith(begins)
         ]
     else:
-        places = []
-    if len(places) != 1:
-        several = "several releases are" if places else "no release is"
+        numbers = []
+    if len(numbers) != 1:
+        several = "several releases are" if numbers else "no release is"
         raise RegistryError(
             f"{several} meant by {release!r}",
             reason="unknown",
             hint="name a round, the first 8 or more digits of a hash, or latest; "
             "`fedhome model list` shows them",
         )
-    return places[0] + 1
+    return numbers[0]
 
 
 def read_release(folder: Path, index: Index, number: int) -> Release:
-    """Return a release, its place checked against the index.
+    """Return a release, checked against the index.
 
     Raises:
         RegistryError: See `Registry.find`.
@@ -103,7 +105,7 @@ def read_release(folder: Path, index: Index, number: int) -> Release:
     entry = index.entries[number - 1]
     path = _path(folder, number, _MANIFEST)
     try:
-        signed = Signed.from_bytes(_unsealed(path, index, number, _MANIFEST))
+        signed = Signed.from_bytes(_unseal(path, index, number, _MANIFEST))
         manifest = Manifest.from_bytes(signed.body)
     except WireError:
         raise RegistryError(
@@ -136,9 +138,9 @@ def read_payload(folder: Path, index: Index, manifest: Manifest) -> bytes:
     """
     number = manifest.restores or manifest.number
     if not index.entries[number - 1].kept:
-        raise pruned(number)
+        raise pruned_error(number)
     path = _path(folder, number, _MODEL)
-    payload = _unsealed(path, index, number, _MODEL)
+    payload = _unseal(path, index, number, _MODEL)
     if hashlib.sha256(payload).digest() != manifest.payload:
         raise RegistryError(
             f"{path} is not the model that release {manifest.number} is of",
@@ -167,7 +169,7 @@ def read_model(folder: Path, index: Index, manifest: Manifest) -> Model:
 def put_release(
     folder: Path, index: Index, manifest: Manifest, signer: ServerKeys | None, payload: bytes | None
 ) -> tuple[Release, Entry]:
-    """Write the files of a release that the index does not have yet; that makes them nothing yet.
+    """Write the files of a release; until the index names it, they do not count.
 
     Args:
         folder: The registry's.
@@ -204,7 +206,7 @@ def put_release(
         sealed = SealingKey(secret).seal(
             data, purpose=_purpose(what), name=index.fleet.hex(), version=number
         )
-        with told():
+        with registry_errors():
             disk.put(_path(folder, number, what), sealed)
     entry = Entry(
         hash=manifest.hash,
@@ -221,11 +223,11 @@ def put_release(
 def unknown_files(folder: Path, index: Index) -> list[Path]:
     """Return files of releases that the index does not have: what crashes left."""
     known: set[str] = set()
-    for place, entry in enumerate(index.entries):
-        known.add(_path(folder, place + 1, _MANIFEST).name)
+    for number, entry in enumerate(index.entries, 1):
+        known.add(_path(folder, number, _MANIFEST).name)
         if entry.kept:
-            known.add(_path(folder, place + 1, _MODEL).name)
-    with told(), disk.errors_of(folder / RELEASES, refused="not-readable"):
+            known.add(_path(folder, number, _MODEL).name)
+    with registry_errors(), disk.errors_of(folder / RELEASES, refused="not-readable"):
         return sorted(
             path
             for path in (folder / RELEASES).iterdir()
@@ -233,21 +235,23 @@ def unknown_files(folder: Path, index: Index) -> list[Path]:
         )
 
 
-def without_old(index: Index, keep: int) -> tuple[Index, tuple[int, ...]]:
+def without_old_models(index: Index, keep: int) -> tuple[Index, tuple[int, ...]]:
     """Return the index without the models that may go, and the numbers of their releases."""
-    newest = len(index.entries) - keep
-    kept = {
-        entry.model for place, entry in enumerate(index.entries) if entry.pinned or place >= newest
+    oldest = len(index.entries) - keep + 1
+    needed = {
+        entry.model
+        for number, entry in enumerate(index.entries, 1)
+        if entry.pinned or number >= oldest
     }
-    entries, gone = [], []
+    entries, removed = [], []
     for number, entry in enumerate(index.entries, 1):
-        if entry.kept and number not in kept:
-            gone.append(number)
-        entries.append(replace(entry, kept=entry.kept and number in kept))
-    return replace(index, entries=tuple(entries)), tuple(gone)
+        if entry.kept and number not in needed:
+            removed.append(number)
+        entries.append(replace(entry, kept=entry.kept and number in needed))
+    return replace(index, entries=tuple(entries)), tuple(removed)
 
 
-def pruned(number: int) -> RegistryError:
+def pruned_error(number: int) -> RegistryError:
     """Return the error for a release whose model was removed."""
     return RegistryError(
         f"the model of release {number} was removed",
@@ -264,13 +268,13 @@ def _purpose(what: str) -> str:
     return f"{what} of a release"
 
 
-def _unsealed(path: Path, index: Index, number: int, what: str) -> bytes:
+def _unseal(path: Path, index: Index, number: int, what: str) -> bytes:
     where = str(path)
-    with told():
+    with registry_errors():
         sealed = Sealed.from_file(disk.read(path), purpose=_purpose(what), where=where)
         key = SealingKey(index.entries[number - 1].key)
     try:
-        with told():
+        with registry_errors():
             return key.open(sealed, where=where)
     except RegistryError as error:
         if error.reason != "wrong-key":

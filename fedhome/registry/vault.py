@@ -2,10 +2,10 @@
 
 The index holds each release's own **data key**. So a new registry key means one new index, and
 the files of the releases stay as they are; and every change of the registry, whatever it is,
-happens at the one moment at which the new index takes the place of the old one.
+happens at the one moment at which the new index replaces the old one.
 
-A new key file is written beside the old one first, then comes the index, then the key file
-takes its place. Between the last two the index opens with the key file that is still beside.
+A new key file is first written beside the old one, then the index is replaced, then the key
+file. Between the last two steps the index opens with the key file that is still beside.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _DAMAGED = ("truncated", "altered", "foreign")
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Entry(Message, label="registry-entry", most=512):
-    """A release as the index has it; its number is its place, from 1.
+    """A release as the index has it; its number is its position, from 1.
 
     Args:
         hash: Hash of its manifest.
@@ -90,12 +90,12 @@ class Vault:
         self._is_beside = False
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep the folder from other processes meanwhile, waiting for them for some seconds."""
+    def locked(self) -> Iterator[None]:
+        """Lock the folder against other processes, waiting for them for some seconds."""
         end = time.monotonic() + _PATIENCE_S
         while True:
             try:
-                with told():
+                with registry_errors():
                     lock = disk.lock(self.folder)
                 break
             except RegistryError as error:
@@ -109,7 +109,7 @@ class Vault:
 
     def create(self, index: Index) -> None:
         """Write the first index, with a key file where there is none."""
-        with told():
+        with registry_errors():
             if self._passphrase is not None:
                 self._key = SealingKey.from_passphrase(self._passphrase)
             else:
@@ -119,14 +119,14 @@ class Vault:
         self.write(index)
 
     def read(self) -> Index:
-        """Return the index as it lies on the disk.
+        """Return the index as it is on the disk.
 
         Raises:
             RegistryError: ``missing``, ``truncated``, ``altered``, ``foreign``, ``wrong-key``,
                 ``passphrase`` (needed, or not), ``permissions``, ``not-readable`` or ``disk``.
         """
         path = self.folder / INDEX
-        with told():
+        with registry_errors():
             if not path.exists():
                 raise StateError(
                     f"there is no registry in {self.folder}",
@@ -134,7 +134,7 @@ class Vault:
                     hint="`fedhome model publish RUN --registry DIR` makes one",
                 )
             sealed = Sealed.from_file(disk.read(path), purpose=_PURPOSE, where=str(path))
-            body = self._opened(sealed, str(path))
+            body = self._open(sealed, str(path))
         try:
             return Index.from_bytes(body)
         except WireError:
@@ -145,7 +145,7 @@ class Vault:
             ) from None
 
     def settle(self) -> None:
-        """End what a change of keys left that came to no end, while the folder is held.
+        """Complete a change of keys that was interrupted, while the folder is locked.
 
         Raises:
             RegistryError: As for `read`.
@@ -155,23 +155,23 @@ class Vault:
         # The key at hand may be the one beside, whose file must not be lost: the disk decides.
         self._key = None
         self.read()
-        with told():
+        with registry_errors():
             if self._is_beside:
                 disk.commit(_beside(self.key_file), self.key_file)
             else:
                 disk.discard(self.key_file)
 
     def write(self, index: Index) -> None:
-        """Put an index in place of the one before: the moment at which a change happens."""
-        with told():
-            disk.put(self.folder / INDEX, self._sealed(index, self._key))
+        """Replace the index: the moment at which a change happens."""
+        with registry_errors():
+            disk.put(self.folder / INDEX, self._seal(index, self._key))
 
     def rotate(
         self, index: Index, *, passphrase: str | None = None, key_file: Path | None = None
     ) -> None:
         """Seal an index, as it was read last, under a new key; see `Registry.rotate`."""
         target = key_file or self.key_file
-        with told():
+        with registry_errors():
             if passphrase is not None:
                 key = SealingKey.from_passphrase(passphrase)
             elif target.exists() and target.resolve() != self.key_file.resolve():
@@ -180,7 +180,7 @@ class Vault:
                 secret = os.urandom(KEY_BYTES)
                 disk.stage(target, secret)
                 key = SealingKey(secret)
-            new = disk.stage(self.folder / INDEX, self._sealed(index, key))
+            new = disk.stage(self.folder / INDEX, self._seal(index, key))
             # From here on only the disk knows which key is the right one: `read` finds out.
             self._key = None
             self._passphrase, self.key_file = passphrase, target
@@ -192,7 +192,7 @@ class Vault:
             elif _beside(target).exists():
                 disk.commit(_beside(target), target)
 
-    def _opened(self, sealed: Sealed, where: str) -> bytes:
+    def _open(self, sealed: Sealed, where: str) -> bytes:
         if self._key is not None:
             try:
                 return self._key.open(sealed, where=where)
@@ -214,7 +214,7 @@ class Vault:
         assert first is not None  # the loop ends with a body, or with an error
         raise first
 
-    def _sealed(self, index: Index, key: SealingKey | None) -> bytes:
+    def _seal(self, index: Index, key: SealingKey | None) -> bytes:
         assert key is not None  # `create` and `read` come first
         body = index.to_bytes()
         return key.seal(body, purpose=_PURPOSE, name=index.fleet.hex(), version=len(index.entries))
@@ -227,14 +227,14 @@ def needs_passphrase(folder: Path | str) -> bool:
         RegistryError: As for `Vault.read`.
     """
     path = Path(folder) / INDEX
-    with told():
+    with registry_errors():
         sealed = Sealed.from_file(disk.read(path), purpose=_PURPOSE, where=str(path))
     return bool(sealed.head.scrypt)
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """Turn what the rooms below say of a file into a `RegistryError` of the same reason."""
+def registry_errors() -> Iterator[None]:
+    """Turn a `StateError` about a file into a `RegistryError` of the same reason."""
     try:
         yield
     except StateError as error:

@@ -46,14 +46,14 @@ class Report:
 def report_on(folder: Path, index: Index) -> Report:
     """Return what is wrong with a registry's releases."""
     faults: list[Fault] = []
-    found: dict[int, Manifest] = {}
+    manifests: dict[int, Manifest] = {}
     models = 0
     for number in range(1, len(index.entries) + 1):
         try:
-            found[number] = read_release(folder, index, number).manifest
-            faults += _misplaced(index, found, number)
+            manifests[number] = read_release(folder, index, number).manifest
+            faults += _chain_faults(index, manifests, number)
             if index.entries[number - 1].kept:
-                read_model(folder, index, found[number])
+                read_model(folder, index, manifests[number])
                 models += 1
         except RegistryError as error:
             faults.append(Fault(number=number, reason=error.reason, message=error.message))
@@ -65,26 +65,26 @@ def report_on(folder: Path, index: Index) -> Report:
     )
 
 
-def _misplaced(index: Index, found: dict[int, Manifest], number: int) -> list[Fault]:
-    """Return what is wrong with a release's place among those before it."""
-    manifest, before = found[number], found.get(number - 1)
-    told: list[tuple[str, str]] = []
+def _chain_faults(index: Index, manifests: dict[int, Manifest], number: int) -> list[Fault]:
+    """Return what is wrong with a release's position among those before it."""
+    manifest, before = manifests[number], manifests.get(number - 1)
+    faults: list[tuple[str, str]] = []
     if manifest.previous != (index.entries[number - 2].hash if number > 1 else NONE):
-        told.append(("chain", "does not name the release before it"))
+        faults.append(("chain", "does not name the release before it"))
     if before is not None and before.run_hash == manifest.run_hash:
         if manifest.round < before.round + (0 if manifest.restores else 1):
-            told.append(("round", f"is of round {manifest.round}, after {before.round}"))
+            faults.append(("round", f"is of round {manifest.round}, after {before.round}"))
         if not manifest.restores and not before.restores and manifest.layout != before.layout:
-            told.append(("layout", "has another layout than its run had before"))
+            faults.append(("layout", "has another layout than its run had before"))
     if manifest.restores:
-        target = found.get(manifest.restores)
+        target = manifests.get(manifest.restores)
         if target is not None and (target.payload, target.layout, target.storage) != (
             manifest.payload,
             manifest.layout,
             manifest.storage,
         ):
-            told.append(("chain", f"is not the model of release {manifest.restores}"))
+            faults.append(("chain", f"is not the model of release {manifest.restores}"))
     return [
         Fault(number=number, reason=reason, message=f"release {number} {what}")
-        for reason, what in told
+        for reason, what in faults
     ]

@@ -8,7 +8,7 @@ Progress, audit and report all read this one file. Each line is an object in can
 ``time``  UTC, ISO 8601 with milliseconds
 ``event`` kind, in lower-case words joined by hyphens
 ``data``  what happened, as JSON; a number that is not finite becomes null, and
-          its place and value are kept in text under ``not_finite``
+          its path and value are recorded as text under ``not_finite``
 ``prev``  SHA-256 of the previous line's bytes without its newline; zeros first
 ``hash``  SHA-256 of the canonical JSON of the other five
 ======== =====================================================================
@@ -131,7 +131,7 @@ class EventLog:
 
     @property
     def head(self) -> str:
-        """SHA-256 of the last line; whoever keeps it can tell later whether lines are gone."""
+        """SHA-256 of the last line; whoever stores it can tell later whether lines are missing."""
         return self._head
 
     def subscribe(self, on_event: Callable[[Event], None]) -> None:
@@ -167,10 +167,10 @@ class EventLog:
             line = _canonical(body | {"hash": _hash(body)})
             self._write(line + b"\n")
             self._seq, self._head = self._seq + 1, hashlib.sha256(line).hexdigest()
-            written = _event(body | {"hash": _hash(body)})
+            appended = _event(body | {"hash": _hash(body)})
             for subscriber in tuple(self._subscribers):
-                subscriber(written)
-        return written
+                subscriber(appended)
+        return appended
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""
@@ -195,7 +195,7 @@ class EventLog:
                 if not line.endswith(b"\n"):
                     torn = len(line)
                     break
-                _verified(self.path, line[:-1], self._seq, self._head)
+                _verify_line(self.path, line[:-1], self._seq, self._head)
                 self._seq += 1
                 self._head = hashlib.sha256(line[:-1]).hexdigest()
                 self._size += len(line)
@@ -261,11 +261,11 @@ def _read(path: Path, lines: Iterable[bytes], *, skip_torn: bool) -> Iterator[Ev
             if skip_torn:
                 return
             raise _bad(path, seq, "is torn: its end is missing")
-        yield _verified(path, line[:-1], seq, prev)
+        yield _verify_line(path, line[:-1], seq, prev)
         prev = hashlib.sha256(line[:-1]).hexdigest()
 
 
-def _verified(path: Path, line: bytes, seq: int, prev: str) -> Event:
+def _verify_line(path: Path, line: bytes, seq: int, prev: str) -> Event:
     try:
         fields = json.loads(line)
         event = _event(fields)
@@ -337,12 +337,12 @@ def _as_json(event: str, data: Mapping[str, object]) -> dict[str, Json]:
     return result
 
 
-def _plain(value: object, place: str, not_finite: dict[str, Json]) -> Json:
-    """Return a JSON value; puts what is not finite into ``not_finite`` by its place."""
+def _plain(value: object, path: str, not_finite: dict[str, Json]) -> Json:
+    """Return a JSON value; puts what is not finite into ``not_finite`` by its path."""
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
     if isinstance(value, float) and not math.isfinite(value):
-        not_finite[place] = str(float(value))
+        not_finite[path] = str(float(value))
         return None
     # bool, int, float and str have subclasses (enumerations) that json writes by value.
     if value is None or isinstance(value, bool | int | float | str):
@@ -352,7 +352,7 @@ def _plain(value: object, place: str, not_finite: dict[str, Json]) -> Json:
     if isinstance(value, datetime):
         return _stamp(value)
     if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
-        return {name: _plain(item, f"{place}.{name}", not_finite) for name, item in value.items()}
+        return {name: _plain(item, f"{path}.{name}", not_finite) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item, f"{place}.{i}", not_finite) for i, item in enumerate(value)]
-    raise TypeError(f"{place} is a {type(value).__name__}")
+        return [_plain(item, f"{path}.{i}", not_finite) for i, item in enumerate(value)]
+    raise TypeError(f"{path} is a {type(value).__name__}")

@@ -33,20 +33,20 @@ from numpy.typing import NDArray
 
 from fedhome.errors import RunError
 from fedhome.run.events import Event, read_events
-from fedhome.run.model_file import SavedModel, read_saved, to_bytes, unreadable
+from fedhome.run.model_file import SavedModel, read_model_file, to_bytes, unreadable
 from fedhome.run.results import (
     CHOICES,
     HOMES,
     MODELS,
     ROUNDS,
     SummaryRow,
-    checked_homes,
-    checked_rounds,
     differences,
     homes_table,
     rounds_table,
     scores,
     summary,
+    validate_homes,
+    validate_rounds,
 )
 
 __all__ = [
@@ -138,9 +138,9 @@ class RunFolder:
     def tidy(self) -> None:
         """Remove what a process that was killed has left half-written."""
         for folder in (self.path, self.checkpoint_path):
-            for left_behind in folder.glob(".*.tmp"):
-                with suppress(OSError):  # what cannot be written is told where that matters
-                    left_behind.unlink()
+            for leftover in folder.glob(".*.tmp"):
+                with suppress(OSError):  # what cannot be written is reported where that matters
+                    leftover.unlink()
 
     @property
     def finished(self) -> bool:
@@ -189,7 +189,7 @@ class RunFolder:
         Raises:
             RunError: Columns are missing, unknown or of another type.
         """
-        _write_table(self.rounds_path, checked_rounds(table))
+        _write_table(self.rounds_path, validate_rounds(table))
 
     def read_rounds(self) -> pa.Table:
         """Return the table of rounds.
@@ -197,7 +197,7 @@ class RunFolder:
         Raises:
             RunError: It is missing or damaged.
         """
-        return checked_rounds(_read_table(self.rounds_path))
+        return validate_rounds(_read_table(self.rounds_path))
 
     def write_homes(self, table: pa.Table) -> None:
         """Write the table of homes, see :data:`HOMES`.
@@ -206,7 +206,7 @@ class RunFolder:
             RunError: Columns are missing or of another type, a model is unknown, or a home has
                 two rows for one model.
         """
-        _write_table(self.homes_path, checked_homes(table))
+        _write_table(self.homes_path, validate_homes(table))
 
     def read_homes(self) -> pa.Table:
         """Return the table of homes.
@@ -214,7 +214,7 @@ class RunFolder:
         Raises:
             RunError: It is missing or damaged.
         """
-        return checked_homes(_read_table(self.homes_path))
+        return validate_homes(_read_table(self.homes_path))
 
     def write_model(
         self, parameters: Mapping[str, NDArray[np.float32]], *, plan: str, round_number: int
@@ -240,7 +240,7 @@ class RunFolder:
         Raises:
             RunError: It is missing, damaged, or of another layout than it says.
         """
-        return read_saved(self.model_path)
+        return read_model_file(self.model_path)
 
     def write_start(self, model: SavedModel) -> None:
         """Let the run begin with a model that another one ended with."""
@@ -253,7 +253,7 @@ class RunFolder:
         Raises:
             RunError: It is damaged, or of another layout than it says.
         """
-        return read_saved(self.start_path) if self.start_path.exists() else None
+        return read_model_file(self.start_path) if self.start_path.exists() else None
 
     def _holds_run(self) -> bool:
         return self.plan_path.exists() or self.events_path.exists()
@@ -312,8 +312,8 @@ def _read_table(path: Path) -> pa.Table:
 def _next_free(root: Path, name: str) -> Path:
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-") or "run"
     _make(root)
-    taken = re.compile(re.escape(stem) + r"-(\d+)")
-    matches = (taken.fullmatch(path.name) for path in root.iterdir())
+    pattern = re.compile(re.escape(stem) + r"-(\d+)")
+    matches = (pattern.fullmatch(path.name) for path in root.iterdir())
     number = max((int(match[1]) for match in matches if match), default=0) + 1
     while True:
         path = root / f"{stem}-{number}"

@@ -49,10 +49,10 @@ def to_bytes(parameters: Mapping[str, NDArray[np.float32]], plan: str, round_num
         "plan": plan,
         "round": str(round_number),
     }
-    return _in_fixed_order(safetensors.numpy.save(arrays, metadata))
+    return _with_sorted_header(safetensors.numpy.save(arrays, metadata))
 
 
-def read_saved(path: Path) -> SavedModel:
+def read_model_file(path: Path) -> SavedModel:
     """Return the model of a file.
 
     Raises:
@@ -84,7 +84,7 @@ def unreadable(path: Path, error: Exception) -> RunError:
     )
 
 
-def _in_fixed_order(data: bytes) -> bytes:
+def _with_sorted_header(data: bytes) -> bytes:
     """Return safetensors bytes with a sorted header: the library's order is random."""
     size = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + size])

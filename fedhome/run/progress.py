@@ -20,16 +20,16 @@ from rich.progress import (
 
 from fedhome.run.events import Event
 
-Watch = Callable[[Event], None]
+OnEvent = Callable[[Event], None]
 _SHOWN_EXCLUSIONS = 5
 
 
 @contextmanager
-def progress_on(console: Console) -> Iterator[Watch]:
+def progress_on(console: Console) -> Iterator[OnEvent]:
     """Show a run's events on a console while the context is open."""
     if console.is_terminal:
-        with _bar(console) as watch:
-            yield watch
+        with _bar(console) as on_event:
+            yield on_event
     else:
         yield Lines(console)
 
@@ -116,7 +116,7 @@ def _fleet(data: Any) -> str:
 
 
 @contextmanager
-def _bar(console: Console) -> Iterator[Watch]:
+def _bar(console: Console) -> Iterator[OnEvent]:
     lines = Lines(console)
     progress = Progress(
         SpinnerColumn(),
@@ -132,7 +132,7 @@ def _bar(console: Console) -> Iterator[Watch]:
     with progress:
         task = progress.add_task("gathering homes", total=None, now="")
 
-        def watch(event: Event) -> None:
+        def on_event(event: Event) -> None:
             data: Any = event.data
             if event.event == "round-closed":
                 now = lines.line(event).split("  ", 1)[1]
@@ -145,4 +145,4 @@ def _bar(console: Console) -> Iterator[Watch]:
             if line := lines.line(event):
                 progress.console.print(line, highlight=False)
 
-        yield watch
+        yield on_event

@@ -1,4 +1,4 @@
-"""A run's results as tables: what their columns mean, and what they come to over all homes."""
+"""A run's results as tables: what their columns mean, and their summary over all homes."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def rounds_table(rows: Iterable[Mapping[str, object]]) -> pa.Table:
     Raises:
         RunError: Columns are missing, unknown or of another type.
     """
-    return checked_rounds(_from_rows(list(rows), ROUNDS))
+    return validate_rounds(_from_rows(list(rows), ROUNDS))
 
 
 def homes_table(rows: Iterable[Mapping[str, object]]) -> pa.Table:
@@ -73,10 +73,10 @@ def homes_table(rows: Iterable[Mapping[str, object]]) -> pa.Table:
     Raises:
         RunError: As :meth:`RunFolder.write_homes`.
     """
-    return checked_homes(_from_rows(list(rows), HOMES))
+    return validate_homes(_from_rows(list(rows), HOMES))
 
 
-def checked_rounds(table: pa.Table) -> pa.Table:
+def validate_rounds(table: pa.Table) -> pa.Table:
     """Return the table with exactly the columns of :data:`ROUNDS`.
 
     Raises:
@@ -94,7 +94,7 @@ def checked_rounds(table: pa.Table) -> pa.Table:
     return table
 
 
-def checked_homes(table: pa.Table) -> pa.Table:
+def validate_homes(table: pa.Table) -> pa.Table:
     """Return the table with the columns of :data:`HOMES` and further metrics as float64.
 
     Raises:
@@ -132,7 +132,7 @@ def scores(homes: pa.Table) -> dict[str, dict[str, float]]:
 
 @dataclass(frozen=True, kw_only=True)
 class SummaryRow:
-    """How one model did over all homes; NaN where nothing can be said.
+    """How one model did over all homes; NaN where nothing is known.
 
     Args:
         model: One of :data:`MODELS`.
@@ -189,15 +189,15 @@ def summary(homes: pa.Table, *, margin: float = 0.005) -> list[SummaryRow]:
         values = every[np.isfinite(every)]
         gaps = {} if model == "local" else differences(homes, model)
         gap = np.array(list(gaps.values()))
-        known = len(values) > 0
+        any_scored = len(values) > 0
         rows.append(
             SummaryRow(
                 model=model,
                 homes=len(values),
                 left_out=len(every) - len(values),
-                mean=float(values.mean()) if known else np.nan,
-                median=float(np.median(values)) if known else np.nan,
-                p10=float(np.percentile(values, 10)) if known else np.nan,
+                mean=float(values.mean()) if any_scored else np.nan,
+                median=float(np.median(values)) if any_scored else np.nan,
+                p10=float(np.percentile(values, 10)) if any_scored else np.nan,
                 compared=len(gap),
                 hurt=float(np.mean(gap < -margin)) if len(gap) else np.nan,
                 helped=float(np.mean(gap > margin)) if len(gap) else np.nan,
@@ -208,7 +208,7 @@ def summary(homes: pa.Table, *, margin: float = 0.005) -> list[SummaryRow]:
 
 
 def counted_summary(counted: Mapping[str, Any]) -> list[SummaryRow]:
-    """Return what secure counts of the homes' scores say, as :func:`summary` would.
+    """Return the summary of a secure count of the homes' scores, as :func:`summary` would.
 
     Args:
         counted: The data of a run's event ``scores-counted``. Mean, median and percentile are read
@@ -220,16 +220,16 @@ def counted_summary(counted: Mapping[str, Any]) -> list[SummaryRow]:
             model=model,
             homes=homes,
             left_out=0,
-            mean=told["mean"],
-            median=told["median"],
-            p10=told["p10"],
+            mean=values["mean"],
+            median=values["median"],
+            p10=values["p10"],
             compared=0 if model == "local" else homes,
-            hurt=told.get("hurt", np.nan),
-            helped=told.get("helped", np.nan),
+            hurt=values.get("hurt", np.nan),
+            helped=values.get("helped", np.nan),
             p_value=np.nan,
         )
-        for model, told in ((name, counted["models"].get(name)) for name in MODELS)
-        if told is not None
+        for model, values in ((name, counted["models"].get(name)) for name in MODELS)
+        if values is not None
     ]
 
 

@@ -1,4 +1,4 @@
-"""What a finished run says: what each model is worth to the homes, and where the report is."""
+"""Prints a finished run's summary: each model's scores over the homes, and the report's path."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ def print_summary(console: Console, folder: RunFolder) -> None:
         console.print(table)
         console.print("hurt, helped: homes worse, better off than alone", style="dim")
         if not folder.homes_path.exists():
-            console.print("counted in secret: no single home's score is known", style="dim")
+            console.print(
+                "counted in sums over homes: no single home's score is shown", style="dim"
+            )
     console.print(f"report: {escape(str(folder.report_path))}", highlight=False, soft_wrap=True)
 
 

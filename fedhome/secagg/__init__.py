@@ -1,4 +1,6 @@
-"""Secure aggregation (FH-PAIR/1): the server learns the sum of the updates and nothing else.
+"""Secure aggregation (FH-PAIR/1): updates are added up under masks that cancel in the sum.
+
+Against whom that holds, and what is open today: docs/security.md.
 
 ::
 

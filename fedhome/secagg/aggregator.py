@@ -29,11 +29,11 @@ from fedhome.secagg.messages import (
     Request,
     Upload,
     Vote,
-    answer_signed,
+    answer_statement,
     present_digest,
     to_bits,
-    upload_signed,
-    vote_signed,
+    upload_statement,
+    vote_statement,
 )
 from fedhome.secagg.opening import mask_seeds, needed, restore
 from fedhome.secagg.state import MOST_LIVE
@@ -62,7 +62,7 @@ class Pool:
         self._newest = dict(used or {})
 
     def add(self, home: str, data: bytes) -> None:
-        """Keep a bundle.
+        """Store a bundle.
 
         Args:
             home: Whose message it came in.
@@ -97,11 +97,11 @@ class Pool:
         Raises:
             BundleError: ``none``: a home has none, and nothing was taken. Ask it for one first.
         """
-        wanted = sorted(set(homes))
-        missing = [home for home in wanted if not self.count(home)]
+        names = sorted(set(homes))
+        missing = [home for home in names if not self.count(home)]
         if missing:
             raise BundleError(f"no bundle waits of {', '.join(missing)}", reason="none")
-        return {home: self._waiting[home].popleft() for home in wanted}
+        return {home: self._waiting[home].popleft() for home in names}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +110,7 @@ class Opened:
 
     Args:
         words: Exact wrapping sum of what the homes in it encoded, unsigned ``[words]``.
-        homes: Who is in it.
+        homes: The homes in it.
         disputes: Pairs of a home and a member: the member's share of the home's secret is
             wrong. One home in disputes with many members made bad shares; one member in
             disputes with many homes sent them. Where more than half of the spare answers
@@ -152,18 +152,18 @@ class Aggregator:
         self._signed, self._directory, self._verify = manifest, directory, verify
         self._bundles = [bundles[home] for home in self.manifest.names]
         form = self.manifest.form
-        self._dtype = form.lanes.dtype.newbyteorder("<")
-        self._total = np.zeros(form.words, form.lanes.dtype)
+        self._dtype = form.packing.dtype.newbyteorder("<")
+        self._total = np.zeros(form.words, form.packing.dtype)
         self._arrivals: dict[int, bytes] = {}
         self._closed = False
         self._votes: dict[int, bytes] = {}
-        self._answers: dict[int, NDArray[np.uint32]] = {}
+        self._shares: dict[int, NDArray[np.uint32]] = {}
         self._opened = False
 
     @property
     def arrived(self) -> tuple[str, ...]:
         """Homes whose upload is in the sum, in the roster's order."""
-        return tuple(self.manifest.names[place] for place in sorted(self._arrivals))
+        return tuple(self.manifest.names[index] for index in sorted(self._arrivals))
 
     def receive(self, home: str, data: bytes) -> None:
         """Add an upload to the sum, or leave the sum as it is.
@@ -176,10 +176,10 @@ class Aggregator:
             UploadError: ``closed``, ``not-listed``, ``format``, ``other-home``,
                 ``other-manifest``, ``size``, ``duplicate`` or ``signature``.
         """
-        place = self.manifest.places.get(home)
+        index = self.manifest.indices.get(home)
         if self._closed:
             raise UploadError(f"the update of {home} came too late", reason="closed")
-        if place is None:
+        if index is None:
             raise UploadError("an update came from no home of the roster", reason="not-listed")
         size = self._total.nbytes
         try:
@@ -192,50 +192,50 @@ class Aggregator:
             ("other-home", upload.home != home),
             ("other-manifest", upload.manifest != self.manifest.digest),
             ("size", len(upload.vector) != size),
-            ("duplicate", place in self._arrivals),
+            ("duplicate", index in self._arrivals),
         ):
             if fault:
                 raise UploadError(f"the update of {home} is refused: {reason}", reason=reason)
         digest = hashlib.sha256(upload.vector).digest()
         identity = self._directory.entries[home].identity
-        signed = upload_signed(self.manifest.digest, digest)
+        signed = upload_statement(self.manifest.digest, digest)
         if not self._verify(identity, upload.signature, signed):
             raise UploadError(f"the update of {home} is not signed by it", reason="signature")
         self._total += np.frombuffer(upload.vector, self._dtype)
-        self._arrivals[place] = digest + upload.signature
+        self._arrivals[index] = digest + upload.signature
 
     def polls(self) -> dict[str, bytes]:
-        """Close the sum and return what asks each member for its vote, by member.
+        """Close the sum and return the request to each member for its vote, by member.
 
         Raises:
             OpeningError: ``a-min`` or ``isolated``.
         """
         self._close()
-        return dict.fromkeys(self._directory.members, self._question().to_bytes())
+        return dict.fromkeys(self._directory.members, self._request().to_bytes())
 
     def receive_vote(self, member: str, data: bytes) -> None:
-        """Count a member's vote, or refuse it and leave everything as it is.
+        """Count a member's vote, or refuse it and change nothing.
 
         Raises:
             OpeningError: ``not-asked``, ``not-member``, ``format``, ``other-sum`` or
                 ``signature``.
         """
-        place = self._place(member)
+        index = self._member_index(member)
         try:
             vote = Vote.from_bytes(data)
         except WireError as error:
             raise OpeningError(f"the vote of {member}: {error.message}", reason="format") from None
         self._check_sum(member, vote)
-        self._check_signed(member, vote.signature, vote_signed(vote.manifest, vote.present))
-        self._votes[place] = vote.signature
+        self._check_signed(member, vote.signature, vote_statement(vote.manifest, vote.present))
+        self._votes[index] = vote.signature
 
     @property
     def elected(self) -> bool:
-        """Whether so many members voted that they will open the sum."""
+        """Whether enough members voted: then they open the sum."""
         return len(self._votes) >= self._directory.threshold
 
     def requests(self) -> dict[str, bytes]:
-        """Close the sum and return what asks each member for its shares, by member.
+        """Close the sum and return the request to each member for its shares, by member.
 
         Raises:
             OpeningError: ``a-min``, ``isolated``, or ``votes``: too few came.
@@ -247,21 +247,21 @@ class Aggregator:
                 reason="votes",
             )
         chosen = sorted(self._votes)[: self._directory.threshold]
-        votes = b"".join(place.to_bytes(4, "big") + self._votes[place] for place in chosen)
-        question = self._question()
+        votes = b"".join(index.to_bytes(4, "big") + self._votes[index] for index in chosen)
+        request = self._request()
         return {
-            member: replace(question, votes=votes, sealed=sealed).to_bytes()
+            member: replace(request, votes=votes, sealed=sealed).to_bytes()
             for member, sealed in zip(self._directory.members, self._sealed(), strict=True)
         }
 
     def receive_opening(self, member: str, data: bytes) -> None:
-        """Keep a member's shares, or refuse them and leave everything as it is.
+        """Keep a member's shares, or refuse them and change nothing.
 
         Raises:
             OpeningError: ``not-asked``, ``not-member``, ``format``, ``other-sum``, ``size``,
                 ``duplicate`` or ``signature``.
         """
-        place = self._place(member)
+        index = self._member_index(member)
         try:
             answer = Answer.from_bytes(data)
         except WireError as error:
@@ -272,17 +272,17 @@ class Aggregator:
         roster = len(self.manifest.names)
         if len(answer.shares) != SHARE_BYTES * roster:
             raise OpeningError(f"the answer of {member} has another size", reason="size")
-        if place in self._answers:
+        if index in self._shares:
             raise OpeningError(f"the answer of {member} came before", reason="duplicate")
-        signed = answer_signed(answer.manifest, answer.present, answer.shares)
+        signed = answer_statement(answer.manifest, answer.present, answer.shares)
         self._check_signed(member, answer.signature, signed)
         shares = np.frombuffer(answer.shares, "<u4").astype(np.uint32)
-        self._answers[place] = shares.reshape(roster, -1)
+        self._shares[index] = shares.reshape(roster, -1)
 
     @property
     def enough(self) -> bool:
         """Whether as many members answered as are needed if all their shares are right."""
-        return len(self._answers) >= self._directory.threshold
+        return len(self._shares) >= self._directory.threshold
 
     def open(self, *, workers: Executor | None = None) -> Opened:
         """Take the masks off the sum. After a failure, more answers may be received.
@@ -298,7 +298,7 @@ class Aggregator:
             raise OpeningError("the sum was opened before", reason="opened")
         if not self.enough:
             raise OpeningError(
-                f"{len(self._answers)} members answered, {self._directory.threshold} are needed",
+                f"{len(self._shares)} members answered, {self._directory.threshold} are needed",
                 reason="answers",
             )
         manifest, present = self.manifest, self._present()
@@ -307,11 +307,11 @@ class Aggregator:
             manifest,
             present,
             needed(present, adjacency),
-            self._answers,
+            self._shares,
             self._directory.threshold,
         )
         if restored.lost:
-            homes = ", ".join(manifest.names[place] for place in restored.lost)
+            homes = ", ".join(manifest.names[index] for index in restored.lost)
             raise OpeningError(
                 f"too few right shares came for {homes}",
                 reason="shares",
@@ -333,7 +333,7 @@ class Aggregator:
         return present
 
     def _close(self) -> None:
-        """Let no further upload in, if those that came may be opened."""
+        """Accept no further upload, if the sum of those that arrived may be opened."""
         manifest, present = self.manifest, self._present()
         if len(self._arrivals) < manifest.a_min:
             raise OpeningError(
@@ -347,11 +347,11 @@ class Aggregator:
             )
         self._closed = True
 
-    def _question(self) -> Request:
+    def _request(self) -> Request:
         return Request(
             manifest=self._signed,
             present=to_bits(self._present()),
-            arrivals=b"".join(self._arrivals[place] for place in sorted(self._arrivals)),
+            arrivals=b"".join(self._arrivals[index] for index in sorted(self._arrivals)),
             votes=b"",
             sealed=b"",
         )
@@ -364,11 +364,11 @@ class Aggregator:
         rows[:, :NONCE_BYTES] = np.frombuffer(nonces, np.uint8).reshape(len(bundles), -1)
         shares = np.frombuffer(b"".join(bundle.shares for bundle in bundles), np.uint8)
         by_home = shares.reshape(len(bundles), -1, SEALED_BYTES)
-        for place in range(by_home.shape[1]):
-            rows[:, NONCE_BYTES:] = by_home[:, place]
+        for member in range(by_home.shape[1]):
+            rows[:, NONCE_BYTES:] = by_home[:, member]
             yield rows.tobytes()
 
-    def _place(self, member: str) -> int:
+    def _member_index(self, member: str) -> int:
         if not self._closed or self._opened:
             raise OpeningError(f"{member} was not asked", reason="not-asked")
         if member not in self._directory.members:

@@ -66,14 +66,14 @@ class Head:
     sealed: bytes
     signature: bytes
 
-    def signed(self, directory: bytes) -> bytes:
+    def statement(self, directory: bytes) -> bytes:
         """Return what the home signs."""
         serial = self.serial.to_bytes(8, "big")
         parts = (_HEAD, directory, serial, self.public, self.commitment, self.sealed)
         return b"".join((*parts, self.home.encode()))
 
-    def associated(self, directory: bytes) -> bytes:
-        """Return what every sealed share is bound to, but for the member's name."""
+    def associated_data(self, directory: bytes) -> bytes:
+        """Return what every sealed share is bound to, apart from the member's name."""
         name = self.home.encode()
         serial = self.serial.to_bytes(8, "big")
         parts = (_SHARE, directory, serial, self.public, self.commitment, bytes([len(name)]))
@@ -117,7 +117,7 @@ class Bundle(Message, label="bundle", most=1 << 20):
         )
 
     def sealed_for(self, member: int) -> bytes:
-        """Return nonce and sealed share of the member at a place in the committee."""
+        """Return nonce and sealed share of the member at an index of the committee."""
         return self.nonce + self.shares[member * SEALED_BYTES : (member + 1) * SEALED_BYTES]
 
     def check(self, directory: Directory, *, verify: Verify = signature_holds) -> None:
@@ -138,7 +138,7 @@ class Bundle(Message, label="bundle", most=1 << 20):
             raise BundleError(
                 f"a bundle of {self.home} has not one share for each member", reason="size"
             )
-        if not verify(entry.identity, self.signature, self.head.signed(directory.hash)):
+        if not verify(entry.identity, self.signature, self.head.statement(directory.hash)):
             raise BundleError(f"a bundle of {self.home} is not signed by it", reason="signature")
         try:
             _probe().exchange(X25519PublicKey.from_public_bytes(self.public))
@@ -192,7 +192,7 @@ class Seals:
 
     def seal(self, head: Head, nonce: bytes, shares: NDArray[np.uint32]) -> bytes:
         """Return every member's shares ``[members, 18]``, sealed one after the other."""
-        bound = head.associated(self._directory.hash)
+        bound = head.associated_data(self._directory.hash)
         rows = shares.astype("<u4")
         return b"".join(
             self._cipher(head.home, member).encrypt(nonce, row.tobytes(), bound + member.encode())
@@ -207,7 +207,7 @@ class Seals:
             sealed: As `Bundle.sealed_for` returned it.
         """
         member = self._keys.home
-        bound = head.associated(self._directory.hash) + member.encode()
+        bound = head.associated_data(self._directory.hash) + member.encode()
         try:
             return self._cipher(head.home, member).decrypt(
                 sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], bound
@@ -254,5 +254,5 @@ def make_bundle(
         shares=seals.seal(bare, nonce, shares),
         signature=bytes(64),
     )
-    signature = keys.sign(bundle.head.signed(directory.hash))
+    signature = keys.sign(bundle.head.statement(directory.hash))
     return replace(bundle, signature=signature), secrets

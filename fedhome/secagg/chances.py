@@ -17,7 +17,7 @@ def _log_factorials(most: int) -> Floats:
 
 
 def choose(of: int | NDArray[np.int64], take: NDArray[np.int64]) -> Floats:
-    """Return the logarithm of binomial coefficients; of none where more are taken than there."""
+    """Return the logarithm of binomial coefficients; -inf where ``take`` exceeds ``of``."""
     logs = _log_factorials(1 << int(np.max(of, initial=1)).bit_length())
     left = np.asarray(of - take)
     chosen = logs[of] - logs[take] - logs[np.maximum(left, 0)]

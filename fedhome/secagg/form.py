@@ -1,4 +1,4 @@
-"""What one masked vector holds: the weight, a few scalars, and the update, in lanes.
+"""What one masked vector holds: the weight, a few scalars, and the update, packed into words.
 
 The sum over homes is exact. So a simulation may add up what homes would have sent and get,
 bit for bit, what the protocol opens: `Form.total` is that sum.
@@ -29,7 +29,7 @@ Words = NDArray[np.unsignedinteger[Any]]
 
 @dataclass(frozen=True)
 class Total:
-    """What a sum over homes says.
+    """What a sum over homes amounts to.
 
     Args:
         weight: Sum of the homes' weights.
@@ -70,12 +70,12 @@ class Form:
                 f"{len(self.layout)} bytes",
                 reason="encoding",
             )
-        # What cannot be is refused when the form is made, not in the round that uses it.
+        # An impossible form is refused when it is made, not in the round that uses it.
         Lanes.of(self.fixed.bits, self.homes)
         Scalars(self.scalars, self.fixed.bits, self.fixed.weight_cap)
 
     @cached_property
-    def lanes(self) -> Lanes:
+    def packing(self) -> Lanes:
         """How elements lie in words."""
         return Lanes.of(self.fixed.bits, self.homes)
 
@@ -84,14 +84,14 @@ class Form:
         return Scalars(self.scalars, self.fixed.bits, self.fixed.weight_cap)
 
     @cached_property
-    def scalar_lanes(self) -> int:
+    def scalar_elements(self) -> int:
         """How many elements the weight and the scalars take, ahead of the update's."""
-        return self._scalars.lanes
+        return self._scalars.elements
 
     @cached_property
     def words(self) -> int:
         """Words of a masked vector."""
-        return self.lanes.words(self.scalar_lanes + self.elements)
+        return self.packing.words(self.scalar_elements + self.elements)
 
     def encode(
         self,
@@ -119,10 +119,10 @@ class Form:
             UpdateError: An update that is not float32 or not finite.
         """
         weights = self.fixed.cap(weights)
-        packed = np.zeros((len(weights), self.words), self.lanes.dtype)
-        self.lanes.put(packed, 0, self._scalars.encode(values, weights))
+        packed = np.zeros((len(weights), self.words), self.packing.dtype)
+        self.packing.put(packed, 0, self._scalars.encode(values, weights))
         for homes, part, block in self._blocks(updates, weights, keys, len(weights)):
-            self.lanes.put(packed[homes], self.scalar_lanes + part.start, block)
+            self.packing.put(packed[homes], self.scalar_elements + part.start, block)
         return packed
 
     def total(
@@ -148,9 +148,9 @@ class Form:
             UpdateError: As in `encode`.
         """
         weights = self.fixed.cap(weights)
-        return self.put_together(self.added(updates, weights, keys), weights, values)
+        return self.total_of_sums(self.element_sums(updates, weights, keys), weights, values)
 
-    def added(
+    def element_sums(
         self,
         updates: NDArray[np.float32] | None,
         weights: NDArray[np.int64],
@@ -173,16 +173,16 @@ class Form:
             sums[part] += np.add.reduce(block, axis=0)
         return sums
 
-    def put_together(
+    def total_of_sums(
         self,
         sums: NDArray[np.signedinteger[Any]] | NDArray[np.floating[Any]],
         weights: NDArray[np.int64],
         values: NDArray[np.float64],
     ) -> Words:
-        """Return what `total` returns, where the elements were added up before.
+        """Return what `total` returns, given the sums of the elements.
 
         Args:
-            sums: What `added` returns, or the sum of what it returned for some homes each.
+            sums: What `element_sums` returns, or the sum of its results for disjoint sets of homes.
             weights: As in `encode`, of all homes.
             values: As in `encode`, of all homes.
 
@@ -195,13 +195,13 @@ class Form:
                 f"{count} homes came for a sum of at most {self.homes}", reason="wraps"
             )
         scalars = self._scalars.encode(values, self.fixed.cap(weights)).sum(axis=0)
-        packed = np.zeros(self.words, self.lanes.dtype)
-        self.lanes.put(packed, 0, scalars, homes=count)
-        self.lanes.put(packed, self.scalar_lanes, sums, homes=count)
+        packed = np.zeros(self.words, self.packing.dtype)
+        self.packing.put(packed, 0, scalars, homes=count)
+        self.packing.put(packed, self.scalar_elements, sums, homes=count)
         return packed
 
     def decode(self, total: Words, homes: int) -> Total:
-        """Return what a sum over homes says.
+        """Return what a sum over homes amounts to.
 
         Args:
             total: Sum of the homes' words, unsigned ``[words]``.
@@ -210,9 +210,11 @@ class Form:
         Raises:
             ParameterError: Words of another form, or more homes than it allows.
         """
-        sums = self.lanes.unpack(total, elements=self.scalar_lanes + self.elements, homes=homes)
-        weight, values = self._scalars.decode(sums[: self.scalar_lanes], homes)
-        return Total(weight, values, self.fixed.mean(sums[self.scalar_lanes :], weight))
+        sums = self.packing.unpack(
+            total, elements=self.scalar_elements + self.elements, homes=homes
+        )
+        weight, values = self._scalars.decode(sums[: self.scalar_elements], homes)
+        return Total(weight, values, self.fixed.mean(sums[self.scalar_elements :], weight))
 
     def _blocks(
         self,
@@ -267,14 +269,14 @@ class Form:
         if len(scalars) > _MOST_SCALARS:
             raise _refused(f"more than {_MOST_SCALARS} scalars")
         bits, clip, norm, weight_cap = _fields(fixed, int, bytes, str, int)
-        read = []
+        parsed = []
         for item in scalars:
             name, low, high, weighted, grid = _fields(item, str, bytes, bytes, int, int)
             if weighted not in (0, 1) or len(name.encode()) > _NAME_BYTES:
                 raise _refused("a scalar with a long name or of no kind")
-            read.append(Scalar(name, _float(low), _float(high), bool(weighted), grid))
+            parsed.append(Scalar(name, _float(low), _float(high), bool(weighted), grid))
         return cls(
-            elements, layout, FixedPoint(bits, _float(clip), norm, weight_cap), tuple(read), homes
+            elements, layout, FixedPoint(bits, _float(clip), norm, weight_cap), tuple(parsed), homes
         )
 
 

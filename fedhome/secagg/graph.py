@@ -36,12 +36,14 @@ def committee(seed: bytes, eligible: Sequence[str], size: int) -> tuple[str, ...
     return tuple(_by_hash(_COMMITTEE + seed, eligible)[:size])
 
 
-def groups(seed: bytes, turn: int, homes: Sequence[str], count: int) -> tuple[tuple[str, ...], ...]:
-    """Split homes into groups that are each summed on their own, anew every turn.
+def groups(
+    seed: bytes, sum_number: int, homes: Sequence[str], count: int
+) -> tuple[tuple[str, ...], ...]:
+    """Split homes into groups that are each summed on their own, anew for every sum.
 
     Args:
         seed: The epoch's seed.
-        turn: Number of the sum.
+        sum_number: Number of the sum.
         homes: All homes.
         count: How many groups; their sizes differ by at most one.
 
@@ -55,7 +57,7 @@ def groups(seed: bytes, turn: int, homes: Sequence[str], count: int) -> tuple[tu
         raise ParameterError(f"{len(homes)} homes do not make {count} groups", reason="groups")
     if count == 1:
         return (tuple(sorted(homes)),)
-    order = _by_hash(_GROUPS + seed + turn.to_bytes(8, "big"), homes)
+    order = _by_hash(_GROUPS + seed + sum_number.to_bytes(8, "big"), homes)
     cuts = [len(order) * number // count for number in range(count + 1)]
     return tuple(tuple(sorted(order[a:b])) for a, b in pairwise(cuts))
 
@@ -68,8 +70,8 @@ def adjacency(seed: bytes, homes: Sequence[str], degree: int | None) -> NDArray[
     graph falls apart, as it could if edges came from the order or the number of the round.
 
     An edge is drawn with AES-256 keyed by the seed's hash, one block for each pair. AES is
-    taken for a pseudo-random permutation, and on far fewer than 2^64 blocks that cannot be
-    told from a pseudo-random function; a hash for each of half a million pairs would take
+    assumed to be a pseudo-random permutation, which on far fewer than 2^64 blocks cannot be
+    distinguished from a pseudo-random function; a hash for each of half a million pairs would take
     300 times as long. A pair's block is the first 8 bytes of both ids' SHA-256, the
     lower number first; all numbers are little-endian.
 
@@ -95,13 +97,13 @@ def _adjacency(seed: bytes, homes: tuple[str, ...], degree: int | None) -> NDArr
     if degree is None or degree >= count - 1:
         edges = np.ones((count, count), np.bool_)
     else:
-        edges = _drawn(seed, homes, -((-degree << 64) // (count - 1)))
+        edges = _draw_edges(seed, homes, -((-degree << 64) // (count - 1)))
     np.fill_diagonal(edges, val=False)
     edges.flags.writeable = False
     return edges
 
 
-def _drawn(seed: bytes, homes: tuple[str, ...], limit: int) -> NDArray[np.bool_]:
+def _draw_edges(seed: bytes, homes: tuple[str, ...], limit: int) -> NDArray[np.bool_]:
     """Draw an edge for each pair whose 64 bits are below ``limit``."""
     count = len(homes)
     names = np.frombuffer(

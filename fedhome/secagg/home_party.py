@@ -30,9 +30,9 @@ from fedhome.secagg.messages import (
     Request,
     Upload,
     Vote,
-    answer_signed,
-    upload_signed,
-    vote_signed,
+    answer_statement,
+    upload_statement,
+    vote_statement,
 )
 from fedhome.secagg.policy import Policy
 from fedhome.secagg.state import HomeState, Store
@@ -101,7 +101,7 @@ class Home:
             )
         self.policy.check_committee(directory)
         if last is None or directory.epoch > last[0]:
-            self._commit(self.state.renewed(directory))
+            self._commit(self.state.with_directory(directory))
         self._directory, self._seals = directory, Seals(self._keys, directory)
 
     def bundle(self) -> bytes:
@@ -125,12 +125,12 @@ class Home:
         layout: bytes,
         budget_spent: bool = False,
     ) -> Joined:
-        """Take part in a sum: from here on its bundle is gone from the state, come what may.
+        """Take part in a sum: from here on its bundle is gone from the state, whatever happens.
 
         Args:
             data: The manifest, signed by the server.
             now: Unix time, s.
-            purpose: What this home is about to add up.
+            purpose: What this home expects to be summed.
             model_hash: SHA-256 of the model that it got.
             layout: Hash of the layout of what it sends, 32 bytes.
             budget_spent: Whether its privacy budget allows no further sum.
@@ -147,7 +147,7 @@ class Home:
         manifest = self._read_manifest(data, directory, verify=self._verify)
         for reason, fault, message in (
             ("purpose", manifest.purpose != purpose, "another purpose than the server's message"),
-            ("replayed", manifest.turn <= self.state.turn, "a turn that has passed"),
+            ("replayed", manifest.turn <= self.state.sum_number, "a sum that has passed"),
             ("expired", now >= manifest.expires, "a time that is over"),
             (
                 "expires-late",
@@ -161,17 +161,17 @@ class Home:
             if fault:
                 raise ManifestError(f"a manifest asks for {message}", reason=reason)
         self.policy.check(manifest, directory)
-        place, secrets = self._own_bundle(manifest)
-        joined = Joined(manifest, self._keys, *self._seeds(manifest, directory, place, secrets))
+        index, secrets = self._own_bundle(manifest)
+        joined = Joined(manifest, self._keys, *self._seeds(manifest, directory, index, secrets))
         # Before anything leaves: a home that crashes from here on can only be absent.
-        self._commit(self.state.joined(manifest.turn, manifest.serials[place]))
+        self._commit(self.state.with_sum(manifest.turn, manifest.serials[index]))
         return joined
 
     def answer(self, data: bytes, *, now: float) -> bytes:
-        """Return what a member gives: first its vote on who is in a sum, then its shares.
+        """Return a committee member's answer: first its vote on who is in a sum, then its shares.
 
         The vote fixes how this member opens every bundle of the roster; it is durable before
-        the vote leaves. Shares are given once ``threshold`` members have voted alike.
+        the vote leaves. Shares are given once ``threshold`` members have voted for the same set.
 
         Args:
             data: The server's request: without votes it asks for one.
@@ -193,22 +193,22 @@ class Home:
             verify=self._verify,
             read=self._read_manifest,
         )
-        manifest, given = case.manifest.digest, b""
+        manifest, shares = case.manifest.digest, b""
         openings = member.record(case, self.state)
         new = any(self.state.openings.get(home) != one for home, one in openings.items())
-        if new:  # else all of it was checked before this was recorded
+        if new:  # otherwise all of it was checked before this was recorded
             member.check_arrivals(request.arrivals, case, directory, verify=self._verify)
         if request.votes:
             member.check_votes(request.votes, case, directory, verify=self._verify)
-            given = member.shares(case, request.sealed, seals)
+            shares = member.shares(case, request.sealed, seals)
         if new:
-            self._commit(self.state.opened(openings))
+            self._commit(self.state.with_openings(openings))
         if not request.votes:
-            signature = self._keys.sign(vote_signed(manifest, case.digest))
+            signature = self._keys.sign(vote_statement(manifest, case.digest))
             return Vote(manifest=manifest, present=case.digest, signature=signature).to_bytes()
-        signature = self._keys.sign(answer_signed(manifest, case.digest, given))
+        signature = self._keys.sign(answer_statement(manifest, case.digest, shares))
         return Answer(
-            manifest=manifest, present=case.digest, shares=given, signature=signature
+            manifest=manifest, present=case.digest, shares=shares, signature=signature
         ).to_bytes()
 
     def _commit(self, state: HomeState) -> None:
@@ -225,37 +225,37 @@ class Home:
         return self._directory, self._seals
 
     def _own_bundle(self, manifest: Manifest) -> tuple[int, Secrets]:
-        """Return the home's place in the roster, and the secrets of the bundle listed there."""
-        place = manifest.places.get(self._keys.home)
-        if place is None:
+        """Return the home's index in the roster, and the secrets of the bundle listed there."""
+        index = manifest.indices.get(self._keys.home)
+        if index is None:
             raise ManifestError(
                 f"{self._keys.home} is not in the roster of a manifest", reason="not-listed"
             )
-        secrets = self.state.live.get(manifest.serials[place])
+        secrets = self.state.live.get(manifest.serials[index])
         if secrets is None:
             raise ManifestError(
-                f"bundle {manifest.serials[place]} of {self._keys.home} was used, or never made",
+                f"bundle {manifest.serials[index]} of {self._keys.home} was used, or never made",
                 reason="bundle-used",
                 hint="the server must take each bundle once, oldest first",
             )
-        if manifest.commitment(place) != commitment(secrets.blind):
+        if manifest.commitment(index) != commitment(secrets.blind):
             raise ManifestError("a manifest lists this home with altered keys", reason="own-bundle")
-        return place, secrets
+        return index, secrets
 
     def _seeds(
-        self, manifest: Manifest, directory: Directory, place: int, secrets: Secrets
+        self, manifest: Manifest, directory: Directory, index: int, secrets: Secrets
     ) -> tuple[list[bytes], list[bytes]]:
         """Return the seeds of masks that this home adds, and of those that it subtracts."""
         key = X25519PrivateKey.from_private_bytes(secrets.key)
         public = key.public_key().public_bytes_raw()
-        if manifest.public(place) != public:
+        if manifest.public(index) != public:
             raise ManifestError("a manifest lists this home with altered keys", reason="own-bundle")
         salt = manifest.digest
         plus, minus = [self_seed(secrets.blind, salt)], list[bytes]()
-        for other in np.flatnonzero(manifest.adjacency(directory)[place]).tolist():
-            head = manifest.head(other)
+        for neighbour in np.flatnonzero(manifest.adjacency(directory)[index]).tolist():
+            head = manifest.head(neighbour)
             identity = directory.entries[head.home].identity
-            if not self._verify(identity, head.signature, head.signed(directory.hash)):
+            if not self._verify(identity, head.signature, head.statement(directory.hash)):
                 raise ManifestError(
                     f"the keys that a manifest lists for {head.home} are not signed by it",
                     reason="neighbour-signature",
@@ -264,7 +264,7 @@ class Home:
                 seed = pair_seed(key, public, head.public, salt)
             except BundleError as error:
                 raise ManifestError(error.message, reason=error.reason) from None
-            (plus if place < other else minus).append(seed)
+            (plus if index < neighbour else minus).append(seed)
         return plus, minus
 
 
@@ -287,7 +287,7 @@ class Joined:
 
     def __repr__(self) -> str:
         used = "used" if self._seeds is None else "unused"
-        return f"Joined(turn={self.manifest.turn}, {used})"
+        return f"Joined(sum={self.manifest.turn}, {used})"
 
     def upload(
         self, words: NDArray[np.unsignedinteger[Any]], *, workers: Executor | None = None
@@ -305,10 +305,10 @@ class Joined:
                 neither.
         """
         form, manifest = self.manifest.form, self.manifest.digest
-        if words.dtype != form.lanes.dtype or words.shape != (form.words,):
+        if words.dtype != form.packing.dtype or words.shape != (form.words,):
             raise ParameterError(
                 f"{words.dtype} {list(words.shape)} are not the {form.words} words of "
-                f"{form.lanes.dtype} that the manifest asks for",
+                f"{form.packing.dtype} that the manifest asks for",
                 reason="shapes",
             )
         if self._seeds is None:
@@ -316,7 +316,7 @@ class Joined:
         (plus, minus), self._seeds = self._seeds, None
         add_masks(words, plus, minus, workers=workers)
         vector = words.astype(words.dtype.newbyteorder("<"), copy=False).tobytes()
-        signed = upload_signed(manifest, hashlib.sha256(vector).digest())
+        signed = upload_statement(manifest, hashlib.sha256(vector).digest())
         return Upload(
             home=self._keys.home,
             manifest=manifest,

@@ -1,6 +1,6 @@
 """What a round is: everything that the homes of one sum must agree on, signed by the server.
 
-Every mask is salted with the manifest's digest. Homes that were shown different manifests
+Every mask is salted with the manifest's digest. Homes that were sent different manifests
 (another model, another roster) therefore have masks that do not cancel, and nothing can be
 read of either.
 """
@@ -25,7 +25,7 @@ from fedhome.secagg.form import Form
 from fedhome.wire.codec import Digest, Id, Kind, Message, number, octets, several, text
 
 MOST_ROSTER = 16_384
-TURN_BITS = 24  # a server may look through all turns for groups that suit it: so they are few
+TURN_BITS = 24  # of a sum's number; a server may search all of them for groups that suit it
 _HEAD_BYTES = 32 + 32 + 32 + 64
 _SMALL = number(MOST_ROSTER)
 
@@ -38,7 +38,7 @@ class Manifest(Message, label="manifest", most=1 << 23):
         directory: Hash of the directory that is in force.
         epoch: Its epoch, so that a home knows whether it lacks one.
         run: Number of the run, 16 bytes.
-        turn: Number of the sum: a home takes part in ever higher ones.
+        turn: Number of the sum: it rises with every sum in which a home takes part.
         round: Number of the round, Flower's.
         purpose: What is summed, as the message that carries the manifest says too.
         model_hash: SHA-256 of the model that the homes start from.
@@ -47,7 +47,7 @@ class Manifest(Message, label="manifest", most=1 << 23):
         a_min: Fewest homes in the sum.
         degree: Neighbours of a home on average; 0: all others.
         tau: Fewest neighbours of a home in the sum.
-        groups: Into how many groups the fleet is split this turn.
+        groups: Into how many groups the fleet is split for this sum.
         group: Which of them this is.
         names: The roster: homes sorted by name.
         serials: Which bundle of each home is used.
@@ -132,26 +132,26 @@ class Manifest(Message, label="manifest", most=1 << 23):
         return hashlib.sha256(self.to_bytes()).digest()
 
     @cached_property
-    def places(self) -> dict[str, int]:
-        """Place of each home in the roster."""
-        return {home: place for place, home in enumerate(self.names)}
+    def indices(self) -> dict[str, int]:
+        """Index of each home in the roster."""
+        return {home: index for index, home in enumerate(self.names)}
 
-    def public(self, place: int) -> bytes:
-        """Return the one-time public key of the home at a place."""
-        start = place * _HEAD_BYTES
+    def public(self, index: int) -> bytes:
+        """Return the one-time public key of the home at an index of the roster."""
+        start = index * _HEAD_BYTES
         return self.heads[start : start + 32]
 
-    def commitment(self, place: int) -> bytes:
-        """Return the commitment of the home at a place."""
-        start = place * _HEAD_BYTES + 32
+    def commitment(self, index: int) -> bytes:
+        """Return the commitment of the home at an index of the roster."""
+        start = index * _HEAD_BYTES + 32
         return self.heads[start : start + 32]
 
-    def head(self, place: int) -> Head:
-        """Return the bundle's head of the home at a place."""
-        row = self.heads[place * _HEAD_BYTES : (place + 1) * _HEAD_BYTES]
+    def head(self, index: int) -> Head:
+        """Return the bundle's head of the home at an index of the roster."""
+        row = self.heads[index * _HEAD_BYTES : (index + 1) * _HEAD_BYTES]
         return Head(
-            home=self.names[place],
-            serial=self.serials[place],
+            home=self.names[index],
+            serial=self.serials[index],
             public=row[:32],
             commitment=row[32:64],
             sealed=row[64:96],

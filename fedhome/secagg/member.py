@@ -1,12 +1,12 @@
-"""What a committee member checks before it helps to open a sum, and what it gives.
+"""What a committee member checks before it helps to open a sum, and the shares that it returns.
 
-For each home it gives one of two shares, never both: that of the home's own mask if the home
-is in the sum, that of its one-time key if it is not. Both together would lay the home bare.
+For each home it returns one of two shares, never both: that of the home's own mask if the home
+is in the sum, that of its one-time key if it is not. Both together would expose the home.
 
 That alone is not enough. A server that shows each member another set of homes could collect,
 for one home, ``threshold`` shares that it is in the sum, and for every other ``threshold`` that
 it is out, though each member saw a large set. So members vote first: each for one set of a
-manifest, and none gives a share before ``threshold`` voted alike.
+manifest, and none returns a share before ``threshold`` members voted for the same set.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from fedhome.secagg.messages import (
     Request,
     from_bits,
     present_digest,
-    upload_signed,
-    vote_signed,
+    upload_statement,
+    vote_statement,
 )
 from fedhome.secagg.policy import Policy
 from fedhome.secagg.state import HomeState, Opening
@@ -91,13 +91,13 @@ def examine(
     present = from_bits(request.present, len(manifest.names))
     if present is None or len(request.arrivals) != ARRIVAL_BYTES * int(present.sum()):
         raise OpeningError("the homes of a sum are not as they should be", reason="arrivals")
-    places = np.flatnonzero(present)
-    if len(places) < manifest.a_min:
+    indices = np.flatnonzero(present)
+    if len(indices) < manifest.a_min:
         raise OpeningError(
-            f"a sum over {len(places)} homes is not opened, {manifest.a_min} are needed",
+            f"a sum over {len(indices)} homes is not opened, {manifest.a_min} are needed",
             reason="a-min",
         )
-    around = manifest.adjacency(directory)[places][:, places].sum(axis=1)
+    around = manifest.adjacency(directory)[indices][:, indices].sum(axis=1)
     if int(around.min()) < manifest.tau:
         raise OpeningError(
             f"a home of a sum has fewer than {manifest.tau} neighbours in it", reason="isolated"
@@ -112,10 +112,10 @@ def check_arrivals(arrivals: bytes, case: Case, directory: Directory, *, verify:
         OpeningError: ``arrival-signature``.
     """
     manifest = case.manifest
-    for row, place in enumerate(np.flatnonzero(case.present).tolist()):
+    for row, index in enumerate(np.flatnonzero(case.present).tolist()):
         arrival = arrivals[row * ARRIVAL_BYTES : (row + 1) * ARRIVAL_BYTES]
-        signed = upload_signed(manifest.digest, arrival[:32])
-        home = manifest.names[place]
+        signed = upload_statement(manifest.digest, arrival[:32])
+        home = manifest.names[index]
         if not verify(directory.entries[home].identity, arrival[32:], signed):
             raise OpeningError(
                 f"{home} is said to be in a sum, but did not sign for it",
@@ -132,15 +132,15 @@ def check_votes(votes: bytes, case: Case, directory: Directory, *, verify: Verif
     Raises:
         OpeningError: ``votes``.
     """
-    signed = vote_signed(case.manifest.digest, case.digest)
-    seen = -1
+    signed = vote_statement(case.manifest.digest, case.digest)
+    previous = -1
     count, rest = divmod(len(votes), VOTE_BYTES)
     for start in range(0, count * VOTE_BYTES, VOTE_BYTES):
-        place = int.from_bytes(votes[start : start + 4], "big")
-        if not seen < place < directory.committee:
+        index = int.from_bytes(votes[start : start + 4], "big")
+        if not previous < index < directory.committee:
             raise OpeningError("votes on a sum are not in order", reason="votes")
-        seen, signature = place, votes[start + 4 : start + VOTE_BYTES]
-        identity = directory.entries[directory.members[place]].identity
+        previous, signature = index, votes[start + 4 : start + VOTE_BYTES]
+        identity = directory.entries[directory.members[index]].identity
         if not verify(identity, signature, signed):
             raise OpeningError("a vote on a sum is not signed by its member", reason="votes")
     if rest or count < directory.threshold:
@@ -162,8 +162,8 @@ def record(case: Case, state: HomeState) -> dict[str, Opening]:
         manifest.names, manifest.serials, case.present.tolist(), strict=True
     ):
         opening = Opening(home=home, serial=serial, manifest=manifest.digest, arrived=arrived)
-        known = state.openings.get(home)
-        if known is not None and known.serial >= serial and known != opening:
+        earlier = state.openings.get(home)
+        if earlier is not None and earlier.serial >= serial and earlier != opening:
             raise OpeningError(
                 f"a bundle of {home} was opened in another way, or a later one was",
                 reason="conflict",
@@ -181,12 +181,12 @@ def shares(case: Case, sealed: bytes, seals: Seals) -> bytes:
     manifest = case.manifest
     if len(sealed) != ROW_BYTES * len(manifest.names):
         raise OpeningError("a request has not one share for each home", reason="sealed")
-    given = []
-    for place, arrived in enumerate(case.present.tolist()):
-        row = sealed[place * ROW_BYTES : (place + 1) * ROW_BYTES]
-        both = seals.open(manifest.head(place), row)
+    parts = []
+    for index, arrived in enumerate(case.present.tolist()):
+        row = sealed[index * ROW_BYTES : (index + 1) * ROW_BYTES]
+        both = seals.open(manifest.head(index), row)
         if both is None:
-            given.append(MISSING)
+            parts.append(MISSING)
         else:
-            given.append(both[SHARE_BYTES:] if arrived else both[:SHARE_BYTES])
-    return b"".join(given)
+            parts.append(both[SHARE_BYTES:] if arrived else both[:SHARE_BYTES])
+    return b"".join(parts)

@@ -15,9 +15,9 @@ from fedhome.secagg.manifest import MOST_ROSTER, Manifest
 from fedhome.wire.codec import Digest, Id, Message, Signature, octets
 
 ARRIVAL_BYTES = 32 + 64  # hash of the vector, signature of the home
-VOTE_BYTES = 4 + 64  # place of the member, its signature
+VOTE_BYTES = 4 + 64  # index of the member, its signature
 ROW_BYTES = NONCE_BYTES + SEALED_BYTES
-MISSING = b"\xff" * SHARE_BYTES  # in place of a share that did not open: no number of the field
+MISSING = b"\xff" * SHARE_BYTES  # instead of a share that did not open: no number of the field
 UPLOAD_OVERHEAD = 512
 _UPLOAD, _VOTE, _ANSWER = b"fedhome/upload/1\0", b"fedhome/vote/1\0", b"fedhome/answer/1\0"
 _PRESENT = b"fedhome/present/1\0"
@@ -40,7 +40,7 @@ class Upload(Message, label="upload", most=1 << 31):
     signature: Signature
 
 
-def upload_signed(manifest: bytes, vector: bytes) -> bytes:
+def upload_statement(manifest: bytes, vector: bytes) -> bytes:
     """Return what a home signs: that a vector of this hash is its own for this manifest."""
     return _UPLOAD + manifest + vector
 
@@ -53,7 +53,7 @@ class Request(Message, label="request", most=1 << 26):
         manifest: The manifest, signed by the server.
         present: Which homes of the roster are in the sum, a bit each, lowest bit first.
         arrivals: For each of them the hash of its vector and its signature, 96 bytes.
-        votes: Signatures of members on this set, each after its place: 68 bytes.
+        votes: Signatures of members on this set, each after the member's index: 68 bytes.
         sealed: For each home of the roster this member's sealed share, 100 bytes; empty when
             the member is asked for its vote.
     """
@@ -80,7 +80,7 @@ class Vote(Message, label="vote", most=512):
     signature: Signature
 
 
-def vote_signed(manifest: bytes, present: bytes) -> bytes:
+def vote_statement(manifest: bytes, present: bytes) -> bytes:
     """Return what a member signs when it votes."""
     return _VOTE + manifest + present
 
@@ -103,7 +103,7 @@ class Answer(Message, label="answer", most=1 << 21):
     signature: Signature
 
 
-def answer_signed(manifest: bytes, present: bytes, shares: bytes) -> bytes:
+def answer_statement(manifest: bytes, present: bytes, shares: bytes) -> bytes:
     """Return what a member signs when it answers."""
     return _ANSWER + manifest + present + hashlib.sha256(shares).digest()
 

@@ -18,13 +18,13 @@ from fedhome.secagg.shamir import PRIME, combine
 
 @dataclass
 class Restored:
-    """What the shares gave.
+    """What was restored from the shares.
 
     Args:
-        secrets: Secrets of homes, by place in the roster.
-        disputes: Pairs of a home's place and a member's: the member's share of it is wrong.
+        secrets: Secrets of homes, by index in the roster.
+        disputes: Pairs of a home's index and a member's: the member's share of it is wrong.
             Either may be to blame, as the home made the share and the member passed it on.
-        lost: Places of homes whose secret is not found.
+        lost: Indices of homes whose secret could not be restored.
     """
 
     secrets: dict[int, bytes] = field(default_factory=dict, repr=False)
@@ -35,8 +35,8 @@ class Restored:
 def restore(
     manifest: Manifest,
     present: NDArray[np.bool_],
-    wanted: Sequence[int],
-    answers: Mapping[int, NDArray[np.uint32]],
+    indices: Sequence[int],
+    shares_by_member: Mapping[int, NDArray[np.uint32]],
     threshold: int,
 ) -> Restored:
     """Return the secrets of homes, checked against what each home committed to.
@@ -44,39 +44,39 @@ def restore(
     Args:
         manifest: The terms of the sum.
         present: Who is in it, bool ``[roster]``.
-        wanted: Places of the homes whose secrets are needed.
-        answers: Shares of all homes by place of the member, uint32 ``[roster, 9]``.
+        indices: Indices in the roster of the homes whose secrets are needed.
+        shares_by_member: Shares of all homes by the member's index, uint32 ``[roster, 9]``.
         threshold: How many shares make a secret.
     """
-    members = sorted(answers)
+    members = sorted(shares_by_member)
     points = np.array(members, np.int64) + 1
-    shares = np.array([answers[member] for member in members], np.uint32)
+    shares = np.array([shares_by_member[member] for member in members], np.uint32)
     # A member marks a share that did not open with numbers that the field does not have.
     usable: NDArray[np.bool_] = np.asarray((shares < PRIME).all(axis=2))  # [members, roster]
     restored = Restored()
-    pending = list(wanted)
+    pending = list(indices)
     trusted: NDArray[np.bool_] = np.ones(len(members), np.bool_)
     while pending:
         rows = {
-            place: tuple(np.flatnonzero(usable[:, place] & trusted)[:threshold].tolist())
-            for place in pending
+            index: tuple(np.flatnonzero(usable[:, index] & trusted)[:threshold].tolist())
+            for index in pending
         }
         failed = _in_batches(manifest, present, rows, points, shares, threshold=threshold)
         restored.secrets.update(failed.secrets)
         if not failed.lost:
             break
-        place, *pending = failed.lost
-        answered = np.flatnonzero(usable[:, place])
-        found = repair(
-            points[answered], shares[answered, place], threshold, _accept(manifest, present, place)
+        index, *pending = failed.lost
+        answered = np.flatnonzero(usable[:, index])
+        repaired = repair(
+            points[answered], shares[answered, index], threshold, _accept(manifest, present, index)
         )
-        if found is None:
-            restored.lost.append(place)
+        if repaired is None:
+            restored.lost.append(index)
             continue
-        restored.secrets[place] = found.secret
-        wrong = answered[list(found.wrong)]
-        if found.certain:
-            restored.disputes += [(place, members[row]) for row in wrong.tolist()]
+        restored.secrets[index] = repaired.secret
+        wrong = answered[list(repaired.wrong)]
+        if repaired.certain:
+            restored.disputes += [(index, members[row]) for row in wrong.tolist()]
         trusted[wrong] = False  # the others' secrets are then tried without them, at once
     return restored
 
@@ -90,31 +90,31 @@ def _in_batches(
     *,
     threshold: int,
 ) -> Restored:
-    """Combine the rows of shares that are given for each home; the same ones go together."""
+    """Combine the given rows of shares for each home; homes with the same rows go together."""
     batches: dict[tuple[int, ...], list[int]] = {}
-    done = Restored()
-    for place, rows in rows_of.items():
+    restored = Restored()
+    for index, rows in rows_of.items():
         if len(rows) < threshold:
-            done.lost.append(place)
+            restored.lost.append(index)
         else:
-            batches.setdefault(rows, []).append(place)
-    for rows, together in batches.items():
+            batches.setdefault(rows, []).append(index)
+    for rows, batch in batches.items():
         chosen = list(rows)
-        flat = shares[chosen][:, together].reshape(threshold, -1)
-        for place, secret in zip(together, combine(points[chosen], flat), strict=True):
-            if secret is not None and _accept(manifest, present, place)(secret):
-                done.secrets[place] = secret
+        flat = shares[chosen][:, batch].reshape(threshold, -1)
+        for index, secret in zip(batch, combine(points[chosen], flat), strict=True):
+            if secret is not None and _accept(manifest, present, index)(secret):
+                restored.secrets[index] = secret
             else:
-                done.lost.append(place)
-    return done
+                restored.lost.append(index)
+    return restored
 
 
-def _accept(manifest: Manifest, present: NDArray[np.bool_], place: int) -> Callable[[bytes], bool]:
+def _accept(manifest: Manifest, present: NDArray[np.bool_], index: int) -> Callable[[bytes], bool]:
     """Return the check of a home's secret: the hash of its blind, or its public key."""
-    if present[place]:
-        expected = manifest.commitment(place)
+    if present[index]:
+        expected = manifest.commitment(index)
         return lambda secret: commitment(secret) == expected
-    public = manifest.public(place)
+    public = manifest.public(index)
     return lambda secret: _public(secret) == public
 
 
@@ -125,7 +125,7 @@ def _public(secret: bytes) -> bytes:
 def needed(present: NDArray[np.bool_], adjacency: NDArray[np.bool_]) -> list[int]:
     """Return whose secrets open the sum: homes in it, and absent ones that mask with them."""
     masked = adjacency[present].any(axis=0)
-    return [int(place) for place in np.flatnonzero(present | masked)]
+    return [int(index) for index in np.flatnonzero(present | masked)]
 
 
 def mask_seeds(
@@ -145,13 +145,13 @@ def mask_seeds(
     salt = manifest.digest
     plus: list[bytes] = []
     minus: list[bytes] = []
-    for place, secret in secrets.items():
-        if present[place]:
+    for index, secret in secrets.items():
+        if present[index]:
             minus.append(self_seed(secret, salt))
             continue
-        key, public = X25519PrivateKey.from_private_bytes(secret), manifest.public(place)
-        for other in np.flatnonzero(adjacency[place] & present).tolist():
-            seed = pair_seed(key, public, manifest.public(other), salt)
+        key, public = X25519PrivateKey.from_private_bytes(secret), manifest.public(index)
+        for neighbour in np.flatnonzero(adjacency[index] & present).tolist():
+            seed = pair_seed(key, public, manifest.public(neighbour), salt)
             # The home in the sum added this mask if it comes first in the roster.
-            (minus if other < place else plus).append(seed)
+            (minus if neighbour < index else plus).append(seed)
     return plus, minus

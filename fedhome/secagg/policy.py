@@ -68,7 +68,7 @@ class Policy:
             )
 
     def corrupt_homes(self, fleet: int, *, roster: int, groups: int) -> int:
-        """Return with how many corrupt homes in one roster is to be reckoned.
+        """Return how many corrupt homes a roster may have to be assumed to hold.
 
         Args:
             fleet: Homes in the directory.
@@ -83,7 +83,7 @@ class Policy:
         return most_corrupt(fleet, corrupt, -(-fleet // groups), self._bits(groups))
 
     def least_sum(self, fleet: int, *, roster: int, groups: int) -> int:
-        """Return how many homes must be in a sum: two honest ones at the very least.
+        """Return how many homes must be in a sum, of which at least two are honest.
 
         Args:
             fleet: Homes in the directory.
@@ -107,7 +107,7 @@ class Policy:
 
     def _roster_faults(self, manifest: Manifest, directory: Directory) -> Iterator[tuple[str, str]]:
         names, count = manifest.names, len(manifest.names)
-        publics = {manifest.public(place) for place in range(count)}
+        publics = {manifest.public(index) for index in range(count)}
         if len(publics) < count or any(a >= b for a, b in pairwise(names)):
             yield "duplicate", "a roster is not sorted, or has a home or a key twice"
         group = _group(
@@ -146,7 +146,7 @@ class Policy:
         return manifest.tau >= 1 and chance <= -self._bits(groups)
 
     def _bits(self, groups: int) -> int:
-        """Return the security that a group needs: a server may search all turns for a bad one."""
+        """Return the security that a group needs: a server may try all numbers of sums."""
         return self.security + (TURN_BITS if groups > 1 else 0)
 
 
@@ -174,11 +174,11 @@ def _split_chance(honest: int, corrupt: int, in_sum: int, edge: float, tau: int)
 
 @lru_cache(maxsize=64)
 def _group(
-    seed: bytes, homes: tuple[str, ...], turn: int, count: int, number: int
+    seed: bytes, homes: tuple[str, ...], sum_number: int, count: int, number: int
 ) -> frozenset[str]:
     if count > len(homes) or number >= count:
         return frozenset()
-    return frozenset(graph.groups(seed, turn, homes, count)[number])
+    return frozenset(graph.groups(seed, sum_number, homes, count)[number])
 
 
 def _floor(number: float) -> int:

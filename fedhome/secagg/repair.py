@@ -56,7 +56,7 @@ def repair(
         chosen = rows[:threshold]
         secret = combine(points[chosen], shares[chosen])[0]
         if secret is not None and accept(secret):
-            wrong = _wrong(points, shares, chosen)
+            wrong = _wrong_rows(points, shares, chosen)
             # Two polynomials that agree at zero, too, share fewer than threshold - 1 points.
             certain = 2 * len(wrong) <= len(points) - threshold + 1
             return Repaired(secret, wrong, certain)
@@ -70,7 +70,7 @@ def _candidates(
     count = len(points)
     if count < threshold:
         return
-    yield from _decoded(points, shares, threshold)
+    yield from _decode(points, shares, threshold)
     left_out = (
         rows for size in range(count - threshold + 1) for rows in combinations(range(count), size)
     )
@@ -78,7 +78,7 @@ def _candidates(
         yield [row for row in range(count) if row not in rows]
 
 
-def _decoded(
+def _decode(
     points: NDArray[np.int64], shares: NDArray[np.uint32], threshold: int
 ) -> Iterator[list[int]]:
     """Yield the rows that a decoder finds right, if at most half of the spare ones are wrong.
@@ -135,20 +135,20 @@ def _solve(matrix: NDArray[np.int64], right: NDArray[np.int64]) -> list[int] | N
     return solution
 
 
-def _wrong(
+def _wrong_rows(
     points: NDArray[np.int64], shares: NDArray[np.uint32], chosen: list[int]
 ) -> tuple[int, ...]:
     """Return the rows that do not lie on the polynomials through the chosen ones."""
-    known = points[chosen].tolist()
+    xs = points[chosen].tolist()
     wrong = []
     for row in set(range(len(points))) - set(chosen):
-        at = int(points[row])
+        x0 = int(points[row])
         value = np.zeros(LIMBS, np.int64)
-        for x, share in zip(known, shares[chosen].astype(np.int64), strict=True):
+        for x, share in zip(xs, shares[chosen].astype(np.int64), strict=True):
             above = below = 1
-            for other in known:
+            for other in xs:
                 if other != x:
-                    above = above * (at - other) % PRIME
+                    above = above * (x0 - other) % PRIME
                     below = below * (x - other) % PRIME
             value = (value + share * (above * pow(below, -1, PRIME) % PRIME)) % PRIME
         if not np.array_equal(value, shares[row]):

@@ -94,8 +94,8 @@ class Scalars:
         return tuple(np.array(rows, dtype=np.float64).T)
 
     @property
-    def lanes(self) -> int:
-        """How many elements they take together."""
+    def elements(self) -> int:
+        """How many elements they take in all."""
         return sum(self.digits)
 
     def encode(self, values: NDArray[np.float64], weights: NDArray[np.int64]) -> NDArray[np.int32]:
@@ -106,7 +106,7 @@ class Scalars:
             weights: int64 ``[homes]``, from 0 to ``weight_cap``.
 
         Returns:
-            int32 ``[homes, lanes]``, within ``0 .. 2^(bits-1) - 1``.
+            int32 ``[homes, elements]``, within ``0 .. 2^(bits-1) - 1``.
 
         Raises:
             ParameterError: Shapes that do not belong together, or a weight out of range.
@@ -122,8 +122,8 @@ class Scalars:
         whole[:, 0] = weights
         if self.scalars:
             low, high, steps, weighted = self._columns
-            kept = np.clip(np.where(np.isnan(values), high, values), low, high)
-            whole[:, 1:] = np.rint((kept - low) / (high - low) * steps)
+            clipped = np.clip(np.where(np.isnan(values), high, values), low, high)
+            whole[:, 1:] = np.rint((clipped - low) / (high - low) * steps)
             # weight_cap is below 2^31: the product stays below 2^63.
             whole[:, 1:] *= np.where(weighted > 0, weights[:, None], 1)
         size = self.bits - 1
@@ -136,7 +136,7 @@ class Scalars:
         """Return the sum of weights, and each number's weighted mean or sum by name.
 
         Args:
-            sums: Sums of digits over homes, int64 ``[lanes]``.
+            sums: Sums of digits over homes, int64 ``[elements]``.
             homes: How many homes were summed.
 
         Returns:
@@ -146,13 +146,13 @@ class Scalars:
         Raises:
             ParameterError: Another number of digits.
         """
-        if sums.shape != (self.lanes,):
+        if sums.shape != (self.elements,):
             raise ParameterError(
-                f"{list(sums.shape)} digits came for {self.lanes}", reason="shapes"
+                f"{list(sums.shape)} digits came for {self.elements}", reason="shapes"
             )
         starts = np.cumsum((0, *self.digits))[:-1].tolist()
         weight, *totals = (
-            sum(digit << (self.bits - 1) * place for place, digit in enumerate(part))
+            sum(digit << (self.bits - 1) * position for position, digit in enumerate(part))
             for part in (
                 sums[start : start + count].tolist()
                 for start, count in zip(starts, self.digits, strict=True)

@@ -67,7 +67,7 @@ def split(
 
 
 def combine(points: NDArray[np.int64], shares: NDArray[np.uint32]) -> list[bytes | None]:
-    """Return the secrets of which shares came.
+    """Return the secrets that shares belong to.
 
     A wrong share gives another secret, or none: whoever combines must hold a commitment to
     the secret, and compare.
@@ -77,7 +77,7 @@ def combine(points: NDArray[np.int64], shares: NDArray[np.uint32]) -> list[bytes
         shares: Their shares, uint32 ``[r, 9 * secrets]``, in the same order.
 
     Returns:
-        One secret of 32 bytes each; None where the numbers are none of a secret.
+        One secret of 32 bytes each; None where the numbers are not those of a secret.
 
     Raises:
         ParameterError: A member twice, or shapes that do not belong together.
@@ -108,18 +108,18 @@ def combine(points: NDArray[np.int64], shares: NDArray[np.uint32]) -> list[bytes
 def _limbs(secrets: Sequence[bytes]) -> NDArray[np.int64]:
     """Return secrets as numbers of 30 bits, lowest first, int64 ``[9 * secrets]``."""
     numbers = (int.from_bytes(secret, "little") for secret in secrets)
-    return np.array([n >> 30 * place & _LIMB for n in numbers for place in range(LIMBS)], np.int64)
+    return np.array([n >> 30 * limb & _LIMB for n in numbers for limb in range(LIMBS)], np.int64)
 
 
 def _uniform(count: int, random: Callable[[int], bytes]) -> NDArray[np.int64]:
     """Return secret numbers of the field, each as likely as any other, int64 ``[count]``."""
-    drawn = _drawn(count, random)
+    drawn = _draw(count, random)
     while (outside := drawn == PRIME).any():  # 31 bits, all of them ones: drawn anew
-        drawn[outside] = _drawn(int(outside.sum()), random)
+        drawn[outside] = _draw(int(outside.sum()), random)
     return drawn
 
 
-def _drawn(count: int, random: Callable[[int], bytes]) -> NDArray[np.int64]:
+def _draw(count: int, random: Callable[[int], bytes]) -> NDArray[np.int64]:
     return np.frombuffer(random(4 * count), "<u4").astype(np.int64) & PRIME
 
 

@@ -46,7 +46,7 @@ class _Stored(Message, label="state", most=1 << 25):
     version: Annotated[int, number()]
     epoch: Annotated[int, number()]
     directory: Annotated[bytes, octets(most=32)]
-    turn: Annotated[int, number()]
+    turn: Annotated[int, number()]  # the sum's number: the file keeps its first name
     serial: Annotated[int, number()]
     live: Annotated[tuple[_Live, ...], several(_Live.kind(), most=MOST_LIVE)] = field(repr=False)
     openings: Annotated[tuple[Opening, ...], several(Opening.kind(), most=MOST_HOMES)]
@@ -61,7 +61,7 @@ class HomeState:
             backup.
         epoch: Epoch of the last directory that was accepted.
         directory: Its hash; empty before the first.
-        turn: Highest sum of this epoch that the home took part in.
+        sum_number: Highest sum of this epoch that the home took part in.
         serial: Number of its last bundle; never used again, whatever the epoch.
         live: Secrets of bundles that no sum has used, by serial.
         openings: As a member: the last opening of each home's bundles.
@@ -70,7 +70,7 @@ class HomeState:
     version: int = 0
     epoch: int = 0
     directory: bytes = b""
-    turn: int = 0
+    sum_number: int = 0
     serial: int = 0
     live: dict[int, Secrets] = field(default_factory=dict, repr=False)
     openings: dict[str, Opening] = field(default_factory=dict, repr=False)
@@ -80,7 +80,7 @@ class HomeState:
         """Epoch and hash of the last directory."""
         return (self.epoch, self.directory) if self.directory else None
 
-    def renewed(self, directory: Directory) -> HomeState:
+    def with_directory(self, directory: Directory) -> HomeState:
         """Return the state in a new epoch.
 
         Bundles and openings of the old one go: they are bound to its directory, and no
@@ -90,7 +90,7 @@ class HomeState:
             self._next(),
             epoch=directory.epoch,
             directory=directory.hash,
-            turn=0,
+            sum_number=0,
             live={},
             openings={},
         )
@@ -98,16 +98,16 @@ class HomeState:
     def with_bundle(self, secrets: Secrets) -> HomeState:
         """Return the state with one more bundle, and the oldest forgotten if there are many."""
         live = {**self.live, self.serial + 1: secrets}
-        kept = dict(sorted(live.items())[-MOST_LIVE:])
-        return replace(self._next(), serial=self.serial + 1, live=kept)
+        newest = dict(sorted(live.items())[-MOST_LIVE:])
+        return replace(self._next(), serial=self.serial + 1, live=newest)
 
-    def joined(self, turn: int, serial: int) -> HomeState:
+    def with_sum(self, sum_number: int, serial: int) -> HomeState:
         """Return the state after a sum was joined: that bundle, and all older ones, are gone."""
         live = {number: secrets for number, secrets in self.live.items() if number > serial}
-        return replace(self._next(), turn=turn, live=live)
+        return replace(self._next(), sum_number=sum_number, live=live)
 
-    def opened(self, openings: dict[str, Opening]) -> HomeState:
-        """Return the state with these openings in place of older ones of the same homes."""
+    def with_openings(self, openings: dict[str, Opening]) -> HomeState:
+        """Return the state with these openings, which replace older ones of the same homes."""
         return replace(self._next(), openings={**self.openings, **openings})
 
     def _next(self) -> HomeState:
@@ -119,7 +119,7 @@ class HomeState:
             version=self.version,
             epoch=self.epoch,
             directory=self.directory,
-            turn=self.turn,
+            turn=self.sum_number,
             serial=self.serial,
             live=tuple(
                 _Live(serial=serial, key=secrets.key, blind=secrets.blind)
@@ -147,7 +147,7 @@ class HomeState:
             version=stored.version,
             epoch=stored.epoch,
             directory=stored.directory,
-            turn=stored.turn,
+            sum_number=stored.turn,
             serial=stored.serial,
             live={entry.serial: Secrets(key=entry.key, blind=entry.blind) for entry in stored.live},
             openings={opening.home: opening for opening in stored.openings},
@@ -176,12 +176,12 @@ class MemoryStore:
     """
 
     def __init__(self, state: HomeState | None = None) -> None:
-        self.saved = (state or HomeState()).to_bytes()
+        self.data = (state or HomeState()).to_bytes()
 
     def save(self, state: HomeState) -> None:
-        """Keep the state's bytes."""
-        self.saved = state.to_bytes()
+        """Store the state's bytes."""
+        self.data = state.to_bytes()
 
     def load(self) -> HomeState:
         """Return the state that was saved last."""
-        return HomeState.from_bytes(self.saved)
+        return HomeState.from_bytes(self.data)

@@ -11,7 +11,7 @@ from fedhome.errors import StateError, WireError
 from fedhome.store import disk
 from fedhome.wire.codec import Digest, Message, octets
 
-_Kept = TypeVar("_Kept", bound=Message)
+_Stored = TypeVar("_Stored", bound=Message)
 _PUBLIC = 0o644
 
 
@@ -20,7 +20,7 @@ class Checked(Message, label="checked", most=1 << 26):
     """A message's bytes, with their SHA-256."""
 
     body: Annotated[bytes, octets(most=1 << 25)]
-    hash: Digest  # for a damaged disk; who can write here could make a good one
+    hash: Digest  # detects a damaged disk; whoever can write here could forge it
 
 
 def put(path: Path, message: Message) -> None:
@@ -30,27 +30,27 @@ def put(path: Path, message: Message) -> None:
         StateError: As `disk.put`.
     """
     body = message.to_bytes()
-    checked = Checked(body=body, hash=hashlib.sha256(body).digest())
-    disk.put(path, checked.to_bytes(), mode=_PUBLIC)
+    file = Checked(body=body, hash=hashlib.sha256(body).digest())
+    disk.put(path, file.to_bytes(), mode=_PUBLIC)
 
 
-def read(path: Path, kind: type[_Kept]) -> _Kept:
+def read(path: Path, kind: type[_Stored]) -> _Stored:
     """Return the message that a file holds.
 
     Raises:
         StateError: ``altered``, or as `disk.read`.
     """
     try:
-        checked = Checked.from_bytes(disk.read(path))
-        message = kind.from_bytes(checked.body)
+        file = Checked.from_bytes(disk.read(path))
+        message = kind.from_bytes(file.body)
     except WireError:
-        raise damaged(path) from None
-    if hashlib.sha256(checked.body).digest() != checked.hash:
-        raise damaged(path)
+        raise damaged_error(path) from None
+    if hashlib.sha256(file.body).digest() != file.hash:
+        raise damaged_error(path)
     return message
 
 
-def damaged(path: Path) -> StateError:
+def damaged_error(path: Path) -> StateError:
     """Return the error for a file that does not hold together."""
     return StateError(
         f"{path} is damaged",

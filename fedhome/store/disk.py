@@ -58,7 +58,7 @@ def stage(path: Path, data: bytes, *, mode: int = 0o600) -> Path:
 
 
 def commit(new: Path, path: Path) -> None:
-    """Put a staged file in its place, durably.
+    """Move a staged file to its final path, durably.
 
     Raises:
         StateError: ``not-writable`` or ``disk``; either file may be in place then.
@@ -75,11 +75,11 @@ def sync(folder: Path) -> None:
         StateError: ``missing`` or ``disk``.
     """
     with errors_of(folder):
-        number = os.open(folder, os.O_RDONLY)
+        descriptor = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(number)
+            os.fsync(descriptor)
         finally:
-            os.close(number)
+            os.close(descriptor)
 
 
 def discard(path: Path) -> None:
@@ -108,21 +108,21 @@ def unlock(sealed: Sealed, *, where: str, passphrase: str | None, key_file: Path
     Raises:
         StateError: ``passphrase``: one is needed, or none is; or as for `read_key`.
     """
-    made = sealed.head.scrypt
-    if made and passphrase is None:
+    scrypt = sealed.head.scrypt
+    if scrypt and passphrase is None:
         raise StateError(
             f"{where} needs its passphrase",
             reason="passphrase",
             hint="no key file opens it: it was made with a passphrase",
         )
-    if not made and passphrase is not None:
+    if not scrypt and passphrase is not None:
         raise StateError(
             f"{where} was not made with a passphrase",
             reason="passphrase",
             hint="a key file opens it; leave the passphrase out",
         )
     if passphrase is not None:
-        return SealingKey.from_passphrase(passphrase, made[0])
+        return SealingKey.from_passphrase(passphrase, scrypt[0])
     return SealingKey(read_key(key_file))
 
 
@@ -150,10 +150,10 @@ def read_key(path: Path) -> bytes:
 
 
 def lock(folder: Path) -> int:
-    """Keep a folder from other processes, and from other stores in this one.
+    """Lock a folder against other processes, and other stores in this one.
 
     Returns:
-        A file number; closing it, or the end of the process, frees the folder.
+        A file descriptor; closing it, or the end of the process, frees the folder.
 
     Raises:
         StateError: ``in-use``, ``missing``, ``not-readable``, or ``disk``: no locks there.
@@ -163,25 +163,25 @@ def lock(folder: Path) -> int:
             "secret files need the locks of a POSIX system", reason="disk", hint="use WSL"
         )
     with errors_of(folder, refused="not-readable"):
-        number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            os.close(number)
+            os.close(descriptor)
             raise StateError(
                 f"{folder} is in use by another process",
                 reason="in-use",
                 hint="one process at a time may use it; end the other one first",
             ) from None
         except OSError:
-            os.close(number)
+            os.close(descriptor)
             raise
-    return number
+    return descriptor
 
 
 @contextmanager
 def errors_of(path: Path, *, refused: str = "not-writable") -> Iterator[None]:
-    """Turn what the system says of a file or a folder into a `StateError`.
+    """Turn an `OSError` about a file or a folder into a `StateError`.
 
     Args:
         path: Its name, for messages.
@@ -197,20 +197,20 @@ def errors_of(path: Path, *, refused: str = "not-writable") -> Iterator[None]:
             reason, hint = refused, "the folder must belong to the user that runs this"
         elif error.errno in _ABSENT:
             reason, hint = "missing", "check its name, and that of its folder"
-        told = os.strerror(error.errno) if error.errno else "an error without a number"
-        raise StateError(f"{path}: {told}", reason=reason, hint=hint) from None
+        text = os.strerror(error.errno) if error.errno else "an error without a number"
+        raise StateError(f"{path}: {text}", reason=reason, hint=hint) from None
 
 
 class Locked:
-    """What holds a folder's lock until it is closed: a context manager.
+    """Holds a folder's lock until it is closed: a context manager.
 
-    A subclass keeps the descriptor that `lock` gave in ``_lock``.
+    A subclass keeps the descriptor that `lock` returned in ``_lock``.
     """
 
     _lock: int
 
     def close(self) -> None:
-        """Let go of the folder."""
+        """Release the folder."""
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1

@@ -174,13 +174,13 @@ class Message:
         return cls._read(plain)
 
 
-_known: dict[type[Message], dict[str, Kind]] = {}
+_kinds_by_class: dict[type[Message], dict[str, Kind]] = {}
 
 
 def _kinds(message: type[Message]) -> dict[str, Kind]:
     """Return the kind of each field of a message, in their order."""
-    if message not in _known:
+    if message not in _kinds_by_class:
         hints = get_type_hints(message, include_extras=True)
         names = [field.name for field in fields(message)]  # type: ignore[arg-type]  # a dataclass
-        _known[message] = {name: hints[name].__metadata__[0] for name in names}
-    return _known[message]
+        _kinds_by_class[message] = {name: hints[name].__metadata__[0] for name in names}
+    return _kinds_by_class[message]

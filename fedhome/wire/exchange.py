@@ -1,9 +1,10 @@
-"""What a home and its server say to each other in one request instead of a dozen.
+"""What a home and its server exchange in one request instead of a dozen.
 
 Flower's fleet API takes a request for every object of every message, and a home has to ask again
-and again whether there is one. Here a home asks once, is answered as soon as there is a message,
-and gets all of it; and it sends all of its reply at once. What is too large for one request goes
-the usual way, object by object. :mod:`fedhome.flower.exchange_server` is the server's side.
+and again whether there is one. Here a home asks once and gets a response as soon as there is a
+message, with all of its content; and it sends its whole reply at once. What is too large for one
+request goes the usual way, object by object. :mod:`fedhome.flower.exchange_server` is the
+server's side.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ CHANGES = "/v1/fedhome/changes"
 """For the server's own processes alone; the front does not let it through."""
 
 HOLD_S = 20.0
-"""So long a home's question waits at most: less than it takes a router to forget a connection."""
+"""How long a home's request waits at most: less than a router takes to forget a connection."""
 MOST_AT_ONCE = 8 << 20
-"""Bytes of objects that one request brings at most."""
+"""Bytes of objects that one request carries at most."""
 MOST_OBJECTS = 1000
-"""Objects that one request brings at most."""
+"""Objects that one request carries at most."""
 MOST_LOOK, MOST_ANSWER = 1 << 12, 16 << 20
-"""Bytes of a question for messages, and of an answer, at most."""
+"""Bytes of a request for a message, and of a reply, at most."""
 
 _HEAD = 1 << 22  # a message without its content, and the names of its objects
 _Objects = Annotated[tuple[bytes, ...], several(octets(most=MOST_AT_ONCE), most=MOST_OBJECTS)]
@@ -37,7 +38,7 @@ class Look(Message, label="look", most=1 << 10):
 
     Args:
         pull: Flower's request for it.
-        run: Number of the run whose app it knows; 0 if none.
+        run: Number of the run whose app it knows; 0 for none.
         wait_ms: How long it is ready to wait for one.
     """
 
@@ -48,10 +49,10 @@ class Look(Message, label="look", most=1 << 10):
 
 @dataclass(frozen=True, kw_only=True)
 class Found(Message, label="found", most=MOST_ANSWER):
-    """What there was.
+    """The response to `Look`: a message, or none.
 
     Args:
-        pulled: Flower's answer, with one message or none.
+        pulled: Flower's response, with one message or none.
         run: Flower's description of its run; empty if the home knows it.
         names: Names of the objects that are here.
         objects: The objects.
@@ -80,12 +81,12 @@ class Answer(Message, label="answer", most=MOST_ANSWER):
 
 @dataclass(frozen=True, kw_only=True)
 class Taken(Message, label="taken", most=_HEAD):
-    """What the server took of a reply.
+    """What the server accepted of a reply.
 
     Args:
-        pushed: Flower's answer to the announcement.
-        names: Names of the objects that it took.
-        refused: Whether it refused one, since it waits for them no more.
+        pushed: Flower's response to the announcement.
+        names: Names of the objects that it accepted.
+        refused: Whether it refused one, because it no longer waits for them.
     """
 
     pushed: Annotated[bytes, octets(most=_HEAD)]
@@ -98,7 +99,7 @@ class Changes(Message, label="changes", most=1 << 8):
     """A run asks whether homes have sent anything.
 
     Args:
-        seen: The count that it was told last.
+        seen: The count that it received last.
         wait_ms: How long it is ready to wait for another one.
     """
 

@@ -49,7 +49,7 @@ class Layout:
 
     @cached_property
     def key(self) -> str:
-        """Name under which an array of this layout travels: it says what it is."""
+        """Name under which an array of this layout travels."""
         return f"flat-{self.hash[:16]}"
 
     def __str__(self) -> str:

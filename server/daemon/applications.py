@@ -1,7 +1,7 @@
-"""Who answered an invite or wants to leave, kept for the fleet's owner, who alone decides.
+"""Who answered an invite or wants to leave, stored for the fleet's owner, who alone decides.
 
-The server checks what it can, so that mistakes are told on the device at once. Nothing rests on
-it: the owner checks every enrolment again, and only a directory that the owner signed makes
+The server checks what it can, so that mistakes show on the device at once. Nothing depends on
+that: the owner checks every enrolment again, and only a directory that the owner signed makes
 anybody a home.
 """
 
@@ -26,25 +26,25 @@ from fedhome.server.daemon.server_folder import Place
 from fedhome.store import disk
 
 FOLDER = "enrolments"
-"""Where in the server's folder they lie."""
+"""Their folder in the server's folder."""
 
 _ENROLMENT, _NOTICE = ".enrolment", ".leave"
 
 
 class Enrolments:
-    """What the front answers to homes that come and go, and to the owner.
+    """Answers homes that join and leave, and the owner.
 
     Args:
-        place: The server's folder.
+        server_folder: The server's folder.
         clock: Unix time, s.
     """
 
-    def __init__(self, place: Place, clock: Callable[[], float] = time.time) -> None:
-        self._place, self._clock = place, clock
-        self._folder = place.folder / FOLDER
+    def __init__(self, server_folder: Place, clock: Callable[[], float] = time.time) -> None:
+        self._server_folder, self._clock = server_folder, clock
+        self._folder = server_folder.folder / FOLDER
 
     def enrol(self, body: bytes) -> bytes:
-        """Keep a device's enrolment for the owner; the same one again changes nothing.
+        """Store a device's enrolment for the owner; the same one again changes nothing.
 
         Args:
             body: As `Invite.enrolment` wrote it.
@@ -57,7 +57,7 @@ class Enrolments:
                 ``used``: the invite was used with other keys; ``clock``; ``full``.
         """
         now = self._clock()
-        enrolment = Enrolment.verify(body, self._inviter(), self._place.anchor.fleet, now)
+        enrolment = Enrolment.verify(body, self._inviter(), self._server_folder.anchor.fleet, now)
         home, keys = enrolment.home, keys_of(enrolment.entry)
         directory = self._directory()
         if directory is not None and home in directory.entries:
@@ -69,8 +69,8 @@ class Enrolments:
                 hint=f"to give it new keys, the owner revokes it: `fedhome fleet revoke {home}`",
             )
         path = self._folder / f"{enrolment.ticket.hex()}{_ENROLMENT}"
-        if (known := self._read(path, now)) is not None:
-            if keys_of(known.entry) == keys:
+        if (earlier := self._read(path, now)) is not None:
+            if keys_of(earlier.entry) == keys:
                 return Enrolled(admitted=False).to_bytes()
             raise DirectoryError(
                 f"the invite of {home!r} was used by another device",
@@ -79,13 +79,13 @@ class Enrolments:
             )
         enrolment.check_time(now)
         self._make_room(now, directory)
-        self._put(path, body)
+        self._write(path, body)
         with disk.errors_of(self._folder):
-            self._notice(home).unlink(missing_ok=True)  # it is back before the owner heard of it
+            self._notice(home).unlink(missing_ok=True)  # it is back before the owner saw the notice
         return Enrolled(admitted=False).to_bytes()
 
     def leave(self, body: bytes) -> bytes:
-        """Keep a home's notice that it wants to leave.
+        """Store a home's notice that it wants to leave.
 
         Args:
             body: As `leave_notice` wrote it.
@@ -96,13 +96,13 @@ class Enrolments:
         now, directory = self._clock(), self._directory()
         entries = [one.entry for one in self._waiting(now, directory)]
         entries += directory.homes if directory else ()
-        notice = Leave.verify(body, self._place.anchor.fleet, *entries)
+        notice = Leave.verify(body, self._server_folder.anchor.fleet, *entries)
         notice.check_time(now)
-        self._put(self._notice(notice.home), body)
+        self._write(self._notice(notice.home), body)
         return b""
 
     def owner(self, body: bytes) -> bytes:
-        """Tell the owner who waits, or take a directory from the owner.
+        """Answer the owner: who waits; or accept a directory from the owner.
 
         Args:
             body: As `Request.sign` wrote it.
@@ -114,12 +114,12 @@ class Enrolments:
             SecAggError: A reason of `Request.verify` or of `Directory.verify`; ``request``: it
                 asks for something else.
         """
-        now, anchor = self._clock(), self._place.anchor
+        now, anchor = self._clock(), self._server_folder.anchor
         request = Request.verify(body, self._inviter(), anchor.fleet, now)
         if request.what == PENDING:
             return self._pending(now).to_bytes()
         if request.what == TAKE:
-            self._take(request.body, anchor, now)
+            self._accept_directory(request.body, anchor, now)
             return b""
         raise DirectoryError(
             "the owner asks for something that this server does not know",
@@ -136,20 +136,20 @@ class Enrolments:
             notices=tuple(self._notices(waiting, directory).values())[:MOST_PENDING],
         )
 
-    def _take(self, data: bytes, anchor: Anchor, now: float) -> None:
-        held = self._directory()
-        last = (held.epoch, held.hash) if held else None
+    def _accept_directory(self, data: bytes, anchor: Anchor, now: float) -> None:
+        current = self._directory()
+        last = (current.epoch, current.hash) if current else None
         directory = Directory.verify(data, anchor.authority, last=last)
         if directory.fleet != anchor.fleet:
             raise DirectoryError("the directory is one of another fleet", reason="fleet")
-        if directory.server != self._place.keys().public:
+        if directory.server != self._server_folder.keys().public:
             raise DirectoryError(
                 "the directory names another server's key",
                 reason="server",
                 hint="copy the owner's folder server/ to this server again, as fleet/",
             )
-        if held is None or directory.epoch > held.epoch:
-            disk.put(self._place.fleet / DIRECTORY, data)
+        if current is None or directory.epoch > current.epoch:
+            disk.put(self._server_folder.fleet / DIRECTORY, data)
         self._sweep(now, directory)
 
     def _make_room(self, now: float, directory: Directory | None) -> None:
@@ -164,12 +164,12 @@ class Enrolments:
             )
 
     def _sweep(self, now: float, directory: Directory | None) -> None:
-        """Remove what nobody waits for any more."""
+        """Remove what nobody waits for any longer."""
         waiting = list(self._waiting(now, directory))
-        kept = {self._folder / f"{one.ticket.hex()}{_ENROLMENT}" for one in waiting}
-        kept |= self._notices(waiting, directory).keys()
+        needed = {self._folder / f"{one.ticket.hex()}{_ENROLMENT}" for one in waiting}
+        needed |= self._notices(waiting, directory).keys()
         for path in self._paths(_ENROLMENT, _NOTICE):
-            if path not in kept:
+            if path not in needed:
                 with disk.errors_of(path):
                     path.unlink(missing_ok=True)
 
@@ -182,9 +182,11 @@ class Enrolments:
                 yield enrolment
 
     def _read(self, path: Path, now: float) -> Enrolment | None:
-        """Return what a file holds; None for what is no enrolment, or has expired."""
+        """Return the enrolment in a file; None if it holds none, or an expired one."""
         try:
-            return Enrolment.verify(disk.read(path), self._inviter(), self._place.anchor.fleet, now)
+            return Enrolment.verify(
+                disk.read(path), self._inviter(), self._server_folder.anchor.fleet, now
+            )
         except SecAggError:
             return None
 
@@ -192,20 +194,20 @@ class Enrolments:
         """Return the notices of homes that are listed, or wait to be, by their files."""
         entries = [one.entry for one in waiting]
         entries += directory.homes if directory else ()
-        known: dict[Path, list[HomeEntry]] = {}
+        entries_by_path: dict[Path, list[HomeEntry]] = {}
         for entry in entries:
-            known.setdefault(self._notice(entry.home), []).append(entry)
+            entries_by_path.setdefault(self._notice(entry.home), []).append(entry)
         notices = {}
         for path in self._paths(_NOTICE):
             try:
                 data = disk.read(path)
-                Leave.verify(data, self._place.anchor.fleet, *known.get(path, ()))
+                Leave.verify(data, self._server_folder.anchor.fleet, *entries_by_path.get(path, ()))
             except SecAggError:
                 continue
             notices[path] = data
         return notices
 
-    def _put(self, path: Path, data: bytes) -> None:
+    def _write(self, path: Path, data: bytes) -> None:
         with disk.errors_of(self._folder):
             self._folder.mkdir(mode=0o700, exist_ok=True)
         disk.put(path, data)
@@ -220,10 +222,10 @@ class Enrolments:
 
     def _directory(self) -> Directory | None:
         """Return the directory that the server has; a fleet begins without."""
-        if not (self._place.fleet / DIRECTORY).exists():
+        if not (self._server_folder.fleet / DIRECTORY).exists():
             return None
-        return self._place.directory()
+        return self._server_folder.directory()
 
     def _inviter(self) -> bytes:
-        data = disk.read(self._place.fleet / INVITER)
+        data = disk.read(self._server_folder.fleet / INVITER)
         return Inviter.read_public(data.decode(errors="replace"))

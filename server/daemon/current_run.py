@@ -1,8 +1,8 @@
 """Which run is the server's: a small file that its daemon and the commands share.
 
 A run is *running* from the moment that it is handed over until it ended for good, whatever is
-killed meanwhile: the daemon sees to it that a process works on it. So the file alone says after a
-reboot what there is to do.
+killed meanwhile: the daemon ensures that a process works on it. So after a reboot, the file alone
+says what there is to do.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ class Runs:
     """The runs of a server.
 
     Args:
-        place: The server's folder.
+        server_folder: The server's folder.
     """
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
-        self.path = place.folder / CURRENT
+    def __init__(self, server_folder: Place) -> None:
+        self._server_folder = server_folder
+        self.path = server_folder.folder / CURRENT
 
     @property
     def current(self) -> Current | None:
@@ -71,19 +71,19 @@ class Runs:
         if not self.path.exists():
             return None
         try:
-            found = Current(**json.loads(disk.read(self.path)))
+            current = Current(**json.loads(disk.read(self.path)))
         except (ValueError, TypeError):
-            found = None
-        if found is None or found.state not in _STATES or not _NAME.fullmatch(found.run):
+            current = None
+        if current is None or current.state not in _STATES or not _NAME.fullmatch(current.run):
             raise RunError(
                 f"{self.path} is damaged: it does not say which run is in progress",
                 hint="remove it, then `fedhome server run --resume NAME` with the run's name",
             )
-        return found
+        return current
 
     def folder(self, run: str) -> RunFolder:
         """Return the folder of a run."""
-        return RunFolder(self._place.runs / run)
+        return RunFolder(self._server_folder.runs / run)
 
     def begin(self, plan: Plan, name: str | None = None) -> Current:
         """Hand a new run over.
@@ -102,13 +102,13 @@ class Runs:
                 f"{name!r} cannot be the name of a run",
                 hint="use up to 64 letters, digits, '.', '_' and '-', the first a letter or digit",
             )
-        check(plan, len(self._place.directory().names))
-        with self._changing():
+        check(plan, len(self._server_folder.directory().names))
+        with self._locked():
             self._refuse_a_second()
-            path = None if name is None else self._place.runs / name
-            folder = RunFolder.create(path, name=plan.name[:48], root=self._place.runs)
+            path = None if name is None else self._server_folder.runs / name
+            folder = RunFolder.create(path, name=plan.name[:48], root=self._server_folder.runs)
             folder.write_plan(plan.to_toml())
-            return self._put(Current(run=folder.path.name))
+            return self._write(Current(run=folder.path.name))
 
     def resume(self, name: str) -> Current:
         """Hand over a run that failed or was cancelled, to go on from its last checkpoint.
@@ -117,15 +117,15 @@ class Runs:
             RunError: There is none of this name, it is finished, or another is in progress.
         """
         if not _NAME.fullmatch(name) or not self.folder(name).plan_path.exists():
-            raise RunError(f"there is no run {name!r} in {self._place.runs}")
+            raise RunError(f"there is no run {name!r} in {self._server_folder.runs}")
         if self.folder(name).finished:
             raise RunError(f"{name} is finished: there is nothing to resume")
-        with self._changing():
+        with self._locked():
             self._refuse_a_second()
-            return self._put(Current(run=name))
+            return self._write(Current(run=name))
 
     def end(self, run: str, state: str, *, reason: str = "", hint: str = "") -> Current | None:
-        """Say how a run ended; nothing if it is not in progress any more.
+        """Record how a run ended; nothing if it is no longer in progress.
 
         Args:
             run: Its name.
@@ -133,33 +133,33 @@ class Runs:
             reason: Why it failed.
             hint: What can be done about that.
         """
-        with self._changing():
+        with self._locked():
             now = self.current
             if now is None or now.run != run or now.state != RUNNING:
                 return None
-            return self._put(replace(now, state=state, reason=reason, hint=hint))
+            return self._write(replace(now, state=state, reason=reason, hint=hint))
 
     def _refuse_a_second(self) -> None:
         now = self.current
         if now is not None and now.state == RUNNING:
-            at = self._place.folder
+            path = self._server_folder.folder
             raise RunError(
                 f"the run {now.run} is in progress, and a fleet does one at a time",
-                hint=f"watch it: `fedhome server run --server {at}`; "
-                f"or end it: `fedhome server cancel {at}`",
+                hint=f"watch it: `fedhome server run --server {path}`; "
+                f"or end it: `fedhome server cancel {path}`",
             )
 
-    def _put(self, now: Current) -> Current:
+    def _write(self, now: Current) -> Current:
         disk.put(self.path, json.dumps(asdict(now)).encode())
         return now
 
     @contextmanager
-    def _changing(self) -> Iterator[None]:
-        """Keep other processes from changing the file, waiting for them for some seconds."""
+    def _locked(self) -> Iterator[None]:
+        """Lock the file against other processes, waiting for them for some seconds."""
         end = time.monotonic() + _PATIENCE_S
         while True:
             try:
-                lock = disk.lock(self._place.runs)
+                lock = disk.lock(self._server_folder.runs)
                 break
             except StateError as error:
                 if error.reason != "in-use" or time.monotonic() > end:
@@ -172,10 +172,10 @@ class Runs:
 
 
 def check(plan: Plan, homes: int) -> None:
-    """Check a plan against a fleet of so many homes.
+    """Check a plan against a fleet of this many homes.
 
     Raises:
-        PlanError: It cannot be run so.
+        PlanError: It cannot be run.
     """
     faults = []
     if plan.aggregation.mode == "ideal":

@@ -1,7 +1,7 @@
-"""A run over the homes of a fleet: the server's own process, which speaks for Flower's ServerApp.
+"""A run over the homes of a fleet: the server's own process, which acts as Flower's ServerApp.
 
-``main(folder, out, plan)`` begins a run or, where ``out`` holds one that is not finished, goes on
-with it; with Flower that is a new run each time, with us the same.
+``main(folder, out, plan)`` begins a run or, where ``out`` holds one that is not finished, continues
+it; to Flower that is a new run each time, to us the same one.
 """
 
 from __future__ import annotations
@@ -37,19 +37,25 @@ from fedhome.server.rounds.homes_grid import HomesGrid
 from fedhome.server.rounds.masked_sums import ProtocolChannel
 from fedhome.server.rounds.run_plan import log_start
 from fedhome.server.rounds.secure_grid import SecureGrid
-from fedhome.server.server_app import play
+from fedhome.server.server_app import run_over_grid
 from fedhome.wire.layout import Layout
 
 _POLL_S, _SILENT_S = 0.1, 10.0
 
 
 def run(
-    place: Place, plan: Plan, folder: RunFolder, *, resumed: bool, wait_s: float, enough_s: float
+    server_folder: Place,
+    plan: Plan,
+    folder: RunFolder,
+    *,
+    resumed: bool,
+    wait_s: float,
+    enough_s: float,
 ) -> None:
     """Run a plan over the homes of the fleet.
 
     Args:
-        place: The server's folder.
+        server_folder: The server's folder.
         plan: The plan.
         folder: The run's folder.
         resumed: Go on from its last checkpoint, where there is one.
@@ -61,17 +67,17 @@ def run(
         FedHomeError: What else went wrong.
     """
     quiet()
-    settings, directory = place.settings, place.directory()
-    nodes = _nodes(place, directory)
+    settings, directory = server_folder.settings, server_folder.directory()
+    nodes = _nodes(server_folder, directory)
     with (
-        EventLog(folder.events_path, on_event=_printed(Lines(Console()))) as log,
-        run_grid(settings.link_port, place.secret, app_bundle()) as flower,
+        EventLog(folder.events_path, on_event=_print_safely(Lines(Console()))) as log,
+        run_grid(settings.link_port, server_folder.secret, app_bundle()) as flower,
     ):
         log_start(log, plan, resumed=resumed)
         publisher = Publisher(
-            place.folder / MODELS,
+            server_folder.folder / MODELS,
             fleet=directory.fleet,
-            keys=place.keys(),
+            keys=server_folder.keys(),
             run=folder,
             log=log,
             # The best model of a run that may end early is one of its last.
@@ -84,41 +90,41 @@ def run(
             plan,
             grid.names,
             directory=directory,
-            keys=place.keys(),
+            keys=server_folder.keys(),
             run=_run_number(folder),
-            serials=Serials(place.folder / "serials", directory),
+            serials=Serials(server_folder.folder / "serials", directory),
         )
 
-        def summing(layout: Layout) -> SecureGrid:
+        def secure_grid_for(layout: Layout) -> SecureGrid:
             outer = SecureGrid(channel, plan=plan, layout=layout, log=log)
-            outer.scale = LastingScale(plan.aggregation, place.folder / "turns")
+            outer.scale = LastingScale(plan.aggregation, server_folder.folder / "turns")
             return outer
 
-        play(
+        run_over_grid(
             plan,
             grid,
             folder,
             log,
-            summing=summing,
+            secure_grid_for=secure_grid_for,
             name_of=grid.name_of,
             resumed=resumed,
             publisher=publisher,
         )
 
 
-def _printed(show: Callable[[Event], None]) -> Callable[[Event], None]:
-    """Print events where that can be done: a full disk that takes no log is no end of a run."""
+def _print_safely(show: Callable[[Event], None]) -> Callable[[Event], None]:
+    """Print events where that is possible: a full disk that takes no log does not end a run."""
 
-    def printed(event: Event) -> None:
+    def print_safely(event: Event) -> None:
         with suppress(OSError):
             show(event)
 
-    return printed
+    return print_safely
 
 
-def _nodes(place: Place, directory: Directory) -> Callable[[], Mapping[str, int]]:
-    """Return what tells the node that each home has claimed."""
-    claimed, control = Nodes(place.nodes), Control(place.settings.link_port)
+def _nodes(server_folder: Place, directory: Directory) -> Callable[[], Mapping[str, int]]:
+    """Return a function that returns the node that each home has claimed."""
+    claimed, control = Nodes(server_folder.nodes), Control(server_folder.settings.link_port)
 
     def nodes() -> Mapping[str, int]:
         numbers = {state.key: state.node for state in control.nodes()}
@@ -133,19 +139,21 @@ def _nodes(place: Place, directory: Directory) -> Callable[[], Mapping[str, int]
 
 def _gather(grid: HomesGrid, plan: Plan, log: EventLog, *, wait_s: float, enough_s: float) -> None:
     """Wait for the homes: for all, or as many as a sum needs when the time is over."""
-    begin, told = time.monotonic(), False
-    while (there := grid.there()) < len(grid.homes):
+    begin, announced = time.monotonic(), False
+    while (connected := grid.connected_count()) < len(grid.homes):
         waited = time.monotonic() - begin
-        if waited > wait_s and there >= plan.aggregation.min_cohort:
+        if waited > wait_s and connected >= plan.aggregation.min_cohort:
             return
         if waited > max(wait_s, enough_s):
             raise RoundError(
-                f"{there} of {len(grid.homes)} homes connected within {waited:.0f} s",
+                f"{connected} of {len(grid.homes)} homes connected within {waited:.0f} s",
                 hint="start the homes' agents; their logs say why they cannot connect",
             )
-        if waited > _SILENT_S and not told:
-            log.append("note", text=f"waiting for homes: {there} of {len(grid.homes)} are there")
-            told = True
+        if waited > _SILENT_S and not announced:
+            log.append(
+                "note", text=f"waiting for homes: {connected} of {len(grid.homes)} are there"
+            )
+            announced = True
         time.sleep(_POLL_S)
 
 
@@ -157,16 +165,16 @@ def _run_number(folder: RunFolder) -> bytes:
 def main(arguments: Sequence[str]) -> int:
     """Run the plan that lies in a run's folder: ``folder out all_s [enough_s]``.
 
-    ``all_s``: so long all homes are waited for; ``enough_s``: so long, if too few are there by
-    then, for as many as a sum needs.
+    ``all_s``: how long all homes are waited for; ``enough_s``: how long, if too few are there by
+    then, as many as a sum needs are waited for.
 
     Returns:
         ``DONE``, or ``AGAIN`` where it was cut off from the SuperLink. What has gone wrong for
-        good is told in the log (``run-failed``) and raised: the process then ends with
+        good is recorded in the log (``run-failed``) and raised: the process then ends with
         ``FOR_GOOD``.
     """
     end_on_sigterm()
-    place, folder = Place(Path(arguments[0])), RunFolder(arguments[1])
+    server_folder, folder = Place(Path(arguments[0])), RunFolder(arguments[1])
     all_s, enough_s = float(arguments[2]), float(arguments[-1])
     try:
         if folder.finished:  # it was killed between its last event and its report
@@ -174,7 +182,7 @@ def main(arguments: Sequence[str]) -> int:
             return DONE
         plan = Plan.parse(folder.read_plan(), where=str(folder.plan_path))
         resumed = folder.events_path.exists()
-        run(place, plan, folder, resumed=resumed, wait_s=all_s, enough_s=enough_s)
+        run(server_folder, plan, folder, resumed=resumed, wait_s=all_s, enough_s=enough_s)
     except httpx.HTTPError as error:
         print(f"cut off from the SuperLink: {error}", file=sys.stderr, flush=True)  # noqa: T201
         return AGAIN

@@ -16,35 +16,35 @@ Show = Callable[[Sequence[Event]], None]
 Say = Callable[[str], None]
 
 
-def follow(place: Place, run: str, show: Show, say: Say) -> Current:
+def follow(server_folder: Place, run: str, show: Show, say: Say) -> Current:
     """Show a run's events until it has ended for good, and return how it did.
 
     Args:
-        place: The server's folder.
+        server_folder: The server's folder.
         run: The run's name.
-        show: Is given what has happened before, then what happens.
-        say: Is told when the server goes away and comes back; the run goes on with it.
+        show: Called with the events so far, then with each new one.
+        say: Called when the server goes away and when it comes back; the run continues with it.
 
     Raises:
         EventLogError: The log was altered.
     """
-    runs = Runs(place)
+    runs = Runs(server_folder)
     path = runs.folder(run).events_path
-    seen, size, looked, was_up = 0, -1, time.monotonic(), True
+    shown, size, checked, was_up = 0, -1, time.monotonic(), True
     while True:
         now = runs.current  # before the log, whose last events are written before it changes
         if path.exists() and path.stat().st_size != size:
             size = path.stat().st_size
             events = runs.folder(run).read_events()
-            show(events[seen:])
-            seen = len(events)
+            show(events[shown:])
+            shown = len(events)
         if now is None or now.run != run:  # another one was begun meanwhile
             ended = FINISHED if runs.folder(run).finished else CANCELLED
             return Current(run=run, state=ended)
         if now.state != RUNNING:
             return now
-        if time.monotonic() - looked > _LOOK_S:
-            looked, is_up = time.monotonic(), is_running(place)
+        if time.monotonic() - checked > _LOOK_S:
+            checked, is_up = time.monotonic(), is_running(server_folder)
             if is_up != was_up:
                 say("the server is back" if is_up else "the server is down: the run waits for it")
             was_up = is_up

@@ -1,8 +1,8 @@
-"""The front: TLS towards the homes, and of Flower's paths those that homes need, no others.
+"""The front: TLS towards the homes, and those of Flower's paths that homes need, no others.
 
-Flower's SuperLink answers homes, owners and its own processes at one port and asks the latter two
-for nothing; so it listens on loopback, and this is the only door. A home registers its node here,
-with a claim that its identity key signs (:mod:`fedhome.fleet.claims`).
+Flower's SuperLink answers homes, owners and its own processes at one port and does not
+authenticate the latter two; so it listens on loopback, and this is the only entrance. A home
+registers its node here, with a claim that its identity key signs (:mod:`fedhome.fleet.claims`).
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ _MOST = {  # bytes of a request; Flower cuts arrays into chunks of 20 MB
 }
 _WAIT_S = HOLD_S + 10.0
 _MOST_CONNECTIONS = 4000  # a home has two
-PASSED = frozenset({*FLEET_PATHS, LOOK, ANSWER})
+FORWARDED = frozenset({*FLEET_PATHS, LOOK, ANSWER})
 """The SuperLink's paths that homes reach."""
-_NOT_PASSED = {
+_NOT_FORWARDED = {
     b"connection",
     b"content-encoding",
     b"content-length",
@@ -61,7 +61,7 @@ _NOT_PASSED = {
 
 
 class Door(NamedTuple):
-    """A path of our own: what answers there, and how many bytes it takes at most."""
+    """A path of our own: the function that answers it, and the most bytes of a request."""
 
     answer: Callable[[bytes], bytes]
     most: int
@@ -71,19 +71,19 @@ class Front:
     """An ASGI application that lets homes through to the SuperLink.
 
     Args:
-        place: The server's folder.
+        server_folder: The server's folder.
     """
 
-    def __init__(self, place: Place) -> None:
-        port = place.settings.link_port
-        self._place = place
-        self._nodes = Nodes(place.nodes)
+    def __init__(self, server_folder: Place) -> None:
+        port = server_folder.settings.link_port
+        self._server_folder = server_folder
+        self._nodes = Nodes(server_folder.nodes)
         self._control = Control(port)
-        self._one = asyncio.Lock()  # what is our own is answered one at a time
-        enrolments = Enrolments(place)
-        self._doors = {
+        self._lock = asyncio.Lock()  # requests to our own paths are answered one at a time
+        enrolments = Enrolments(server_folder)
+        self._routes = {
             JOIN: Door(self._join, MOST),
-            RELEASE: Door(Releases(place).answer, release_request.MOST),
+            RELEASE: Door(Releases(server_folder).answer, release_request.MOST),
             ENROL: Door(enrolments.enrol, MOST_ENROLMENT),
             LEAVE: Door(enrolments.leave, MOST_ENROLMENT),
             OWNER: Door(enrolments.owner, MOST_REQUEST),
@@ -99,27 +99,27 @@ class Front:
         self._ended = asyncio.Event()
 
     def end(self) -> None:
-        """Answer whoever waits: the front ends."""
+        """Answer all waiting requests: the front ends."""
         self._ended.set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; whatever is not a home's is not there."""
+        """Answer one request; paths that homes do not need are not found."""
         if scope["type"] == "lifespan":
             await _lifespan(receive, send)
             return
         if scope["type"] != "http":
             return
         method, path = scope["method"], scope["path"]
-        if method == "POST" and path in PASSED:
+        if method == "POST" and path in FORWARDED:
             body = await _body(scope, receive, _MOST.get(path, _MOST_HEAD))
             if body is None:
                 answer = _TOO_LARGE
             else:
-                passing = self._passed(path, scope, body)
-                answer = await unless(passing, gone(receive), self._ended.wait()) or _AWAY
-        elif method == "POST" and (door := self._doors.get(path)):
-            body = await _body(scope, receive, door.most)
-            answer = _TOO_LARGE if body is None else await self._told(door, body)
+                forwarded = self._forward(path, scope, body)
+                answer = await unless(forwarded, gone(receive), self._ended.wait()) or _AWAY
+        elif method == "POST" and (route := self._routes.get(path)):
+            body = await _body(scope, receive, route.most)
+            answer = _TOO_LARGE if body is None else await self._respond(route, body)
         elif method == "GET" and path == HEALTH:
             answer = await self._health()
         else:
@@ -129,21 +129,21 @@ class Front:
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": content})
 
-    async def _passed(self, path: str, scope: Scope, body: bytes) -> Answer:
-        headers = [(name, value) for name, value in scope["headers"] if name not in _NOT_PASSED]
-        # What waits has connections of its own: they would be searched for each short request.
+    async def _forward(self, path: str, scope: Scope, body: bytes) -> Answer:
+        headers = [(name, value) for name, value in scope["headers"] if name not in _NOT_FORWARDED]
+        # Requests that wait have their own connections, which each short request would search.
         link = self._waiting if path == LOOK else self._link
         try:
-            told = await link.post(path, content=body, headers=headers)
+            response = await link.post(path, content=body, headers=headers)
         except httpx.HTTPError:
             return _AWAY
-        kept = [(n, v) for n, v in told.headers.raw if n.lower() not in _NOT_PASSED]
-        return told.status_code, kept, told.content
+        kept_headers = [(n, v) for n, v in response.headers.raw if n.lower() not in _NOT_FORWARDED]
+        return response.status_code, kept_headers, response.content
 
-    async def _told(self, door: Door, body: bytes) -> Answer:
-        async with self._one:
+    async def _respond(self, route: Door, body: bytes) -> Answer:
+        async with self._lock:
             try:
-                return 200, _BYTES, await asyncio.to_thread(door.answer, body)
+                return 200, _BYTES, await asyncio.to_thread(route.answer, body)
             except StateError as error:  # the server's own trouble, and its own paths
                 _log.warning("%s", error)
                 return _AWAY
@@ -153,16 +153,16 @@ class Front:
                 return _AWAY
 
     def _join(self, body: bytes) -> bytes:
-        directory = self._place.directory()
+        directory = self._server_folder.directory()
         _, node = self._nodes.accept(body, directory, self._control)
-        return Welcome(node=node, directory=self._place.directory_data).to_bytes()
+        return Welcome(node=node, directory=self._server_folder.directory_data).to_bytes()
 
     async def _health(self) -> Answer:
         try:
-            told = await self._link.get(HEALTH)
+            response = await self._link.get(HEALTH)
         except httpx.HTTPError:
             return _AWAY
-        return (200, _JSON, b'{"status": "ok"}') if told.is_success else _AWAY
+        return (200, _JSON, b'{"status": "ok"}') if response.is_success else _AWAY
 
 
 _BYTES = [(b"content-type", b"application/octet-stream")]
@@ -198,16 +198,16 @@ async def _body(scope: Scope, receive: Receive, most: int) -> bytes | None:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the front of a server's folder until it is told to stop."""
-    place = Place(Path(arguments[0]))
-    settings = place.settings
+    server_folder = Place(Path(arguments[0]))
+    settings = server_folder.settings
     allow_many_files()
-    front = Front(place)
+    front = Front(server_folder)
     config = uvicorn.Config(
         front,
         host=settings.host,
         port=settings.port,
-        ssl_certfile=place.tls / tls.CERTIFICATE,
-        ssl_keyfile=str(place.tls / tls.KEY),
+        ssl_certfile=server_folder.tls / tls.CERTIFICATE,
+        ssl_keyfile=str(server_folder.tls / tls.KEY),
         ssl_version=ssl.PROTOCOL_TLS_SERVER,
         access_log=False,
         log_level="warning",

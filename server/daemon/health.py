@@ -33,12 +33,12 @@ class Health:
     """Asks a server how it is; a context manager.
 
     Args:
-        place: The server's folder.
+        server_folder: The server's folder.
     """
 
-    def __init__(self, place: Place) -> None:
-        settings = place.settings
-        context = ssl.create_default_context(cafile=place.tls / tls.CA)
+    def __init__(self, server_folder: Place) -> None:
+        settings = server_folder.settings
+        context = ssl.create_default_context(cafile=server_folder.tls / tls.CA)
         context.check_hostname = False  # it is ours by its authority, whatever its names are
         self._client = httpx.Client(verify=context, timeout=_WAIT_S, trust_env=False)
         host = _EVERYWHERE.get(settings.host, settings.host)

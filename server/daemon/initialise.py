@@ -59,26 +59,26 @@ def make_server(
     for host in (listen, *hosts):
         _check_host(host)
     owner = Path(fleet)
-    owned = (owner / AUTHORITY).exists()
-    files = _files(owner / SERVER if owned else owner, owner)
-    if owned and (owner / DIRECTORY).exists():
+    is_owner = (owner / AUTHORITY).exists()
+    files = _files(owner / SERVER if is_owner else owner, owner)
+    if is_owner and (owner / DIRECTORY).exists():
         files[DIRECTORY] = owner / DIRECTORY
     _check(files)
     settings = Settings(host=listen, port=port, link_port=_link_port(besides=port))
-    place = Place.create(folder, settings, names=hosts)
+    server_folder = Place.create(folder, settings, names=hosts)
     for name, path in files.items():
         mode = 0o600 if name in _PRIVATE else 0o644
-        disk.put(place.fleet / name, disk.read(path), mode=mode)
-    if owned:
-        disk.put(owner / CARD, disk.read(place.card_path), mode=0o644)
-    return place
+        disk.put(server_folder.fleet / name, disk.read(path), mode=mode)
+    if is_owner:
+        disk.put(owner / CARD, disk.read(server_folder.card_path), mode=0o644)
+    return server_folder
 
 
-def renew_server(place: Place, hosts: Sequence[str] = ()) -> tuple[tls.Terms, bool]:
+def renew_server(server_folder: Place, hosts: Sequence[str] = ()) -> tuple[tls.Terms, bool]:
     """Renew a server's certificate; its card too, where the first host is another.
 
     Args:
-        place: The server's folder.
+        server_folder: The server's folder.
         hosts: Host names and addresses by which homes reach it, the first on its card; none: as
             they are.
 
@@ -91,16 +91,16 @@ def renew_server(place: Place, hosts: Sequence[str] = ()) -> tuple[tls.Terms, bo
     """
     for host in hosts:
         _check_host(host)
-    port, before = place.settings.port, place.card
-    terms = tls.renew_certificate(place.tls, hosts)
+    port, before = server_folder.settings.port, server_folder.card
+    terms = tls.renew_certificate(server_folder.tls, hosts)
     if hosts:
-        place.write_card(hosts[0], port)
-    return terms, place.card != before
+        server_folder.write_card(hosts[0], port)
+    return terms, server_folder.card != before
 
 
-def host_of(place: Place) -> str:
-    """Return the host on a server's card: what homes were told."""
-    return place.card.server.rpartition(":")[0].strip("[]")
+def host_of(server_folder: Place) -> str:
+    """Return the host on a server's card, which homes connect to."""
+    return server_folder.card.server.rpartition(":")[0].strip("[]")
 
 
 def is_owners(folder: Path | str) -> bool:
@@ -122,7 +122,7 @@ def _files(part: Path, fleet: Path) -> dict[str, Path]:
 
 
 def _check(files: dict[str, Path]) -> None:
-    """See to it that keys open and the directory holds, before anything is made."""
+    """Check that keys open and the directory is valid, before anything is made."""
     server_keys(files[SERVER_KEY].parent)
     anchor = Anchor.from_text(disk.read(files[ANCHOR]).decode(errors="replace"))
     if DIRECTORY in files:

@@ -1,4 +1,4 @@
-"""Which node is which home: claims that homes signed, kept as they came.
+"""Which node is which home: claims that homes signed, stored as they came.
 
 A claim is checked against the directory whenever it is read, so that nobody who can write this
 folder, and no earlier directory, decides who gets a home's messages.
@@ -24,7 +24,7 @@ class Nodes:
     """The homes' nodes.
 
     Args:
-        folder: Where the claims lie.
+        folder: The folder of the claims.
         clock: Unix time, s.
     """
 
@@ -32,16 +32,16 @@ class Nodes:
         self._folder, self._clock = folder, clock
 
     def claims(self, directory: Directory) -> Iterator[Claim]:
-        """Yield the claims of homes of a directory; what is none is passed over."""
+        """Yield the claims of a directory's homes; anything else is skipped."""
         for path in sorted(self._folder.glob(f"*{_ENDING}")):
             if claim := self._read(path, directory):
                 yield claim
 
     def accept(self, data: bytes, directory: Directory, control: Control) -> tuple[Claim, int]:
-        """Register the node of a home, in place of an earlier one of the same home.
+        """Register the node of a home, instead of an earlier one of the same home.
 
-        A home has one node at a time. While one is connected, no other gets its place: a copy of
-        a home's folder that is started elsewhere waits, and the home goes on.
+        A home has one node at a time. While one is connected, no other replaces it: a copy of
+        a home's folder that is started elsewhere waits, and the home continues.
 
         Returns:
             The claim, and the node's number.
@@ -49,7 +49,7 @@ class Nodes:
         Raises:
             SecAggError: No claim that holds now; ``twice``: the home is connected by another
                 node; ``replayed``: by another node it came back since this was signed;
-                `RETIRED`: another node took the place of this one.
+                `RETIRED`: another node replaced this one.
         """
         claim = Claim.verify(data, directory)
         claim.check_time(self._clock())
@@ -81,12 +81,12 @@ class Nodes:
             )
         if old is not None and not old.gone:
             control.unregister(old.node)
-        # Kept before it counts: a crash in between leaves a claim whose node is unknown yet.
+        # Stored before it counts: a crash in between leaves a claim whose node is not known yet.
         disk.put(self._path(claim.home), data)
         return claim, state.node if state else control.register(claim.node_key)
 
     def _read(self, path: Path, directory: Directory) -> Claim | None:
-        """Return the claim in a file; None for what is none, or is no home's of the directory."""
+        """Return the claim in a file; None if it holds none of a home of the directory."""
         try:
             claim = Claim.verify(disk.read(path), directory)
         except SecAggError:

@@ -2,7 +2,7 @@
 
 A model is published once its checkpoint is durable, so no release is ever of a round that a crash
 makes the server do again; a process that ends in between publishes when it goes on. What cannot
-be published is told in the log and the run goes on: the model is in the checkpoint, and homes
+be published is reported in the log and the run continues: the model is in the checkpoint, and homes
 that miss a release take the next one.
 """
 
@@ -20,7 +20,7 @@ from fedhome.keys.signing import ServerKeys
 from fedhome.registry import Model, Registry, Release, release_of
 from fedhome.registry.formats import encode
 from fedhome.registry.run_origin import origin_of
-from fedhome.registry.vault import INDEX, told
+from fedhome.registry.vault import INDEX, registry_errors
 from fedhome.run.events import EventLog
 from fedhome.run.folder import RunFolder
 from fedhome.store import disk
@@ -46,7 +46,7 @@ class Publisher:
         keep: How many of the newest releases keep their model.
 
     Raises:
-        RegistryError: The registry cannot be used: better told before the first round than after
+        RegistryError: The registry cannot be used: better known before the first round than after
             months without a release.
     """
 
@@ -89,17 +89,17 @@ class Publisher:
             )
             release = self._registry.publish(draft, self._keys)
         except RegistryError as error:
-            self._failed(round, error)
+            self._log_failure(round, error)
             return
         self._last = round
-        self._tell(release)
+        self._log_release(release)
         try:
             self._registry.prune(self._keep)
         except RegistryError as error:
             self._log.append("note", text=f"old models stay on the disk: {error.message}")
 
     def go_back(self, flat: NDArray[np.float32], layout: Layout) -> None:
-        """Make the model that the run gives the newest release, where it is an earlier round's.
+        """Publish the run's result as the newest release, where an earlier round made it.
 
         Args:
             flat: The model, float32 ``[layout.size]``.
@@ -110,16 +110,16 @@ class Publisher:
             releases = self._registry.releases()
             same = [one for one in releases if one.kept and one.manifest.payload == payload]
             if not same:
-                raise RegistryError(  # noqa: TRY301 - told as what the registry itself refuses
+                raise RegistryError(  # noqa: TRY301 - logged like the registry's own refusals
                     "the model with the lowest validation loss is in no release", reason="unknown"
                 )
             if same[-1].number != releases[-1].number:
-                self._tell(self._registry.rollback(same[-1], self._keys))
+                self._log_release(self._registry.rollback(same[-1], self._keys))
         except RegistryError as error:
-            self._failed(self._last, error)
+            self._log_failure(self._last, error)
 
-    def _tell(self, release: Release) -> None:
-        """Log a release, unless a process that was ended did."""
+    def _log_release(self, release: Release) -> None:
+        """Log a release, unless a process that ended meanwhile did."""
         if release.number not in self._logged:
             manifest = release.manifest
             self._log.append(
@@ -131,7 +131,7 @@ class Publisher:
             )
             self._logged.add(release.number)
 
-    def _failed(self, round_number: int, error: RegistryError) -> None:
+    def _log_failure(self, round_number: int, error: RegistryError) -> None:
         self._log.append(FAILED, round=round_number, reason=error.reason, message=error.message)
 
 
@@ -166,6 +166,6 @@ def _aside(folder: Path, server: bytes) -> Path:
 
 
 def _move(old: Path, new: Path) -> None:
-    with told(), disk.errors_of(new):
+    with registry_errors(), disk.errors_of(new):
         os.rename(old, new)  # noqa: PTH104 - a test lets every step fail
         disk.sync(new.parent)

@@ -22,16 +22,16 @@ T = TypeVar("T")
 
 
 class Releases:
-    """What the front answers to homes that ask for a model.
+    """Answers homes that ask for a model.
 
     Args:
-        place: The server's folder.
+        server_folder: The server's folder.
     """
 
-    def __init__(self, place: Place) -> None:
-        self._folder = place.folder / MODELS
-        self._directory = _Unchanged(place.fleet / DIRECTORY, place.directory)
-        self._newest = _Unchanged(self._folder / INDEX, self._read)
+    def __init__(self, server_folder: Place) -> None:
+        self._folder = server_folder.folder / MODELS
+        self._directory = _CachedFile(server_folder.fleet / DIRECTORY, server_folder.directory)
+        self._newest = _CachedFile(self._folder / INDEX, self._read)
 
     def answer(self, body: bytes) -> bytes:
         """Return the newest release as homes get it; nothing for a home that has it.
@@ -65,7 +65,7 @@ class _Newest(NamedTuple):
     package: bytes
 
 
-class _Unchanged(Generic[T]):
+class _CachedFile(Generic[T]):
     """What was read from a file, for as long as the file stays the same.
 
     Args:
@@ -75,15 +75,15 @@ class _Unchanged(Generic[T]):
 
     def __init__(self, path: Path, read: Callable[[], T]) -> None:
         self._path, self._read = path, read
-        self._kept: tuple[tuple[int, ...], T] | None = None
+        self._cached: tuple[tuple[int, ...], T] | None = None
 
     def __call__(self) -> T:
         try:
             stat = self._path.stat()
         except OSError:
             return self._read()
-        # Taken before the file is read: what replaces it meanwhile is read the next time.
+        # Read before the file itself: a file that replaces it meanwhile is read the next time.
         now = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
-        if self._kept is None or self._kept[0] != now:
-            self._kept = (now, self._read())
-        return self._kept[1]
+        if self._cached is None or self._cached[0] != now:
+            self._cached = (now, self._read())
+        return self._cached[1]

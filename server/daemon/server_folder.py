@@ -1,4 +1,4 @@
-"""The server's folder: what it is told once, and what it must not forget.
+"""The server's folder: its settings, and what it must not forget.
 
 ::
 
@@ -6,17 +6,17 @@
     fleet/          from the owner: server.fh, server.key, fleet.pub; and directory.fh
     tls/            ca.pem (for the homes), certificate.pem, key.pem, ca.key (fedhome.ops.tls)
     server.card     for the owner: how homes reach this server, and know it
-    link/           the secret of whoever may run a ServerApp; what Flower keeps
+    link/           the secret of whoever may run a ServerApp; what Flower stores
     nodes/          each home's claim of its node, as it signed it
-    turns           sums that were asked for, so that none is asked for twice
+    turns           the highest number of a sum, so that no number is used twice
     serials         one-time keys of homes that were used in this epoch, for the same reason
     runs/           a folder for each run (:mod:`fedhome.run.folder`)
     current         the run in progress, or how the last one ended (:mod:`.current_run`)
     models/         the registry of releases (:mod:`fedhome.server.daemon.publishing`)
-    logs/           what the processes say
+    logs/           the logs of the processes
 
 The SuperLink's state is in none of these: it is kept in memory alone. What counts of a run is its
-own checkpoint, and what is in flight when a SuperLink ends is asked for anew.
+own checkpoint, and what is in flight when a SuperLink ends is requested anew.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _SECRET_BYTES = 32
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What the server is told once.
+    """The server's settings.
 
     Args:
         host: Address that the front listens on.
@@ -62,7 +62,7 @@ class Place:
     """A server's folder.
 
     Args:
-        folder: Where it lies.
+        folder: Its path.
     """
 
     def __init__(self, folder: Path | str) -> None:
@@ -81,26 +81,33 @@ class Place:
 
         Args:
             folder: Made if it is not there.
-            settings: What it is told.
+            settings: Its settings.
             names: Host names and addresses by which homes reach it; the first is on its card.
 
         Raises:
             StateError: ``exists``, or it cannot be written.
         """
-        place = cls(folder)
-        if (place.folder / SETTINGS).exists():
+        server_folder = cls(folder)
+        if (server_folder.folder / SETTINGS).exists():
             raise StateError(
                 f"{folder} holds a server already", reason="exists", hint="name another folder"
             )
         # The folder first: parents that are made on the way would be open to everybody.
-        for part in (place.folder, place.fleet, place.link, place.nodes, place.runs, place.logs):
+        for part in (
+            server_folder.folder,
+            server_folder.fleet,
+            server_folder.link,
+            server_folder.nodes,
+            server_folder.runs,
+            server_folder.logs,
+        ):
             with disk.errors_of(part):
                 part.mkdir(mode=0o700, parents=True, exist_ok=True)
-        tls.make_certificates(place.tls, names)
-        place.write_card(names[0], settings.port)
-        disk.put(place.link / SECRET, os.urandom(_SECRET_BYTES))
-        disk.put(place.folder / SETTINGS, tomli_w.dumps(vars(settings)).encode())
-        return place
+        tls.make_certificates(server_folder.tls, names)
+        server_folder.write_card(names[0], settings.port)
+        disk.put(server_folder.link / SECRET, os.urandom(_SECRET_BYTES))
+        disk.put(server_folder.folder / SETTINGS, tomli_w.dumps(vars(settings)).encode())
+        return server_folder
 
     def write_card(self, name: str, port: int) -> None:
         """Write the server's card.
@@ -118,7 +125,7 @@ class Place:
 
     @property
     def settings(self) -> Settings:
-        """What the server was told.
+        """The server's settings.
 
         Raises:
             RunError: There is no server in this folder, or its settings are damaged.
@@ -143,7 +150,7 @@ class Place:
 
     @property
     def anchor(self) -> Anchor:
-        """By which the fleet is known."""
+        """What the fleet is known by."""
         return Anchor.from_text(disk.read(self.fleet / ANCHOR).decode())
 
     @property

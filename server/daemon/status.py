@@ -100,21 +100,21 @@ class Status:
         return asdict(self)
 
 
-def status_of(place: Place, *, now: datetime | None = None) -> Status:
+def status_of(server_folder: Place, *, now: datetime | None = None) -> Status:
     """Return how a server is.
 
     Args:
-        place: The server's folder.
+        server_folder: The server's folder.
         now: The time, for its certificate.
 
     Raises:
         FedHomeError: There is no server in the folder.
     """
-    with Health(place) as health:
+    with Health(server_folder) as health:
         up = health.ask()
     faults: list[str] = []
-    directory = _directory(place, faults)
-    ends = tls.terms_of(place.tls).ends
+    directory = _directory(server_folder, faults)
+    ends = tls.terms_of(server_folder.tls).ends
     days = (ends - (now or datetime.now(UTC))).days
     if days < tls.FEW_DAYS:
         faults.append(
@@ -122,33 +122,33 @@ def status_of(place: Place, *, now: datetime | None = None) -> Status:
             f"a running server renews it by itself, and so does `fedhome server renew`"
         )
     return Status(
-        running=is_running(place),
+        running=is_running(server_folder),
         front=up.front,
         link=up.link,
-        address=place.card.server,
+        address=server_folder.card.server,
         certificate_ends=ends.date().isoformat(),
         certificate_days=days,
-        fleet=place.anchor.fleet.hex(),
+        fleet=server_folder.anchor.fleet.hex(),
         epoch=0 if directory is None else directory.epoch,
         homes=0 if directory is None else len(directory.names),
-        connected=_connected(place, directory) if up.link else None,
-        pending=waiting(place),
-        run=_run(place, faults),
-        release=_release(place, faults),
+        connected=_connected(server_folder, directory) if up.link else None,
+        pending=waiting(server_folder),
+        run=_run(server_folder, faults),
+        release=_release(server_folder, faults),
         faults=faults,
     )
 
 
-def _directory(place: Place, faults: list[str]) -> Directory | None:
+def _directory(server_folder: Place, faults: list[str]) -> Directory | None:
     try:
-        return place.directory()
+        return server_folder.directory()
     except FedHomeError as error:
         if getattr(error, "reason", "") != NO_DIRECTORY:
             faults.append(error.message)
         return None
 
 
-def _connected(place: Place, directory: Directory | None) -> list[str] | None:
+def _connected(server_folder: Place, directory: Directory | None) -> list[str] | None:
     """Return the homes whose nodes are there."""
     if directory is None:
         return []
@@ -157,19 +157,19 @@ def _connected(place: Place, directory: Directory | None) -> list[str] | None:
     from fedhome.flower.superlink import Control  # noqa: PLC0415 - Flower takes a second
     from fedhome.server.daemon.nodes import Nodes  # noqa: PLC0415
 
-    control = Control(place.settings.link_port)
+    control = Control(server_folder.settings.link_port)
     try:
         online = {state.key for state in control.nodes() if state.online}
     except httpx.HTTPError:
         return None
     finally:
         control.close()
-    claims = Nodes(place.nodes).claims(directory)
+    claims = Nodes(server_folder.nodes).claims(directory)
     return sorted(claim.home for claim in claims if claim.node_key in online)
 
 
-def _run(place: Place, faults: list[str]) -> RunStatus | None:
-    runs = Runs(place)
+def _run(server_folder: Place, faults: list[str]) -> RunStatus | None:
+    runs = Runs(server_folder)
     try:
         now = runs.current
     except FedHomeError as error:
@@ -179,18 +179,18 @@ def _run(place: Place, faults: list[str]) -> RunStatus | None:
 
 
 def _progress(runs: Runs, now: Current, faults: list[str]) -> RunStatus:
-    known = RunStatus(name=now.run, state=now.state, reason=now.reason, hint=now.hint)
+    status = RunStatus(name=now.run, state=now.state, reason=now.reason, hint=now.hint)
     try:
         events = runs.folder(now.run).read_events()
     except FedHomeError as error:
         faults.append(error.message)
         events = []
     if not events:
-        return known
+        return status
     rounds = {event.event: event.data for event in events}
     done, whole = rounds.get("round-closed", {}), rounds.get("fleet-ready", {})
     return replace(
-        known,
+        status,
         round=_number(done.get("round")),
         rounds=_number(whole.get("rounds")),
         event=events[-1].event,
@@ -198,8 +198,8 @@ def _progress(runs: Runs, now: Current, faults: list[str]) -> RunStatus:
     )
 
 
-def _release(place: Place, faults: list[str]) -> ReleaseStatus | None:
-    folder = place.folder / MODELS
+def _release(server_folder: Place, faults: list[str]) -> ReleaseStatus | None:
+    folder = server_folder.folder / MODELS
     if not (folder / INDEX).exists():
         return None
     try:

@@ -16,8 +16,8 @@ def main(arguments: Sequence[str]) -> int:
 
     Its state is in memory alone; whatever else Flower keeps lies in the folder.
     """
-    place = Place(Path(arguments[0]))
-    os.environ["FLWR_HOME"] = str(place.link)
+    server_folder = Place(Path(arguments[0]))
+    os.environ["FLWR_HOME"] = str(server_folder.link)
     allow_many_files()
-    serve_superlink(place.settings.link_port, place.secret)
+    serve_superlink(server_folder.settings.link_port, server_folder.secret)
     return 0

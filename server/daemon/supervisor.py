@@ -38,7 +38,7 @@ _END_S = 8.0
 _TRIM_S, _MOST_LOG = 600.0, 8 << 20
 _ERROR = "error: "  # as fedhome.ops.processes begins what ended a process
 _AGAIN_S = 30.0  # what could not be written is tried again
-_RENEW_S = 3600.0  # so often it is looked whether the certificate ends soon
+_RENEW_S = 3600.0  # how often it is checked whether the certificate ends soon
 
 Say = Callable[[str], None]
 
@@ -47,18 +47,18 @@ class Daemon:
     """The server of one folder.
 
     Args:
-        place: The folder.
-        say: Is told what matters to whoever looks after the server, a line each.
+        server_folder: The folder.
+        say: Called with what matters to whoever runs the server, a line each.
     """
 
-    def __init__(self, place: Place, say: Say) -> None:
-        self._place, self._say = place, say
+    def __init__(self, server_folder: Place, say: Say) -> None:
+        self._server_folder, self._say = server_folder, say
         self._processes = Processes()
-        self._runs = Runs(place)
+        self._runs = Runs(server_folder)
         self._files: dict[Path, tuple[int, ...]] = {}
         self._epoch, self._waiting = 0, 0
         self._at_work = ""  # the run that has a process
-        self._ended: dict[str, int] = {}  # starts of a child whose end was told
+        self._ended: dict[str, int] = {}  # starts of a child whose end was reported
         self._trim = self._renew = self._settle_due = 0.0
 
     def serve(self) -> None:
@@ -66,14 +66,14 @@ class Daemon:
 
         Raises:
             StateError: ``in-use``: a server runs in this folder; or a key is missing.
-            RunError: An address is taken, or the server does not come up.
+            RunError: An address is in use, or the server does not come up.
         """
-        lock = _held(self._place)
+        lock = _lock(self._server_folder)
         try:
-            server_keys(self._place.fleet)
-            tls.mend(self._place.tls)
+            server_keys(self._server_folder.fleet)
+            tls.mend(self._server_folder.tls)
             self._tend_certificate()
-            settings = self._place.settings
+            settings = self._server_folder.settings
             _wait_for_port(settings.host, settings.port)
             _wait_for_port(LOOPBACK, settings.link_port)
             with self._processes:
@@ -83,31 +83,35 @@ class Daemon:
             os.close(lock)
 
     def _start(self) -> None:
-        self._say(f"starting the server in {self._place.folder}")
+        self._say(f"starting the server in {self._server_folder.folder}")
         for name, module in SERVICES.items():
-            self._processes.start(name, module, str(self._place.folder), log=self._log(name))
-        with Health(self._place) as health:
+            self._processes.start(
+                name, module, str(self._server_folder.folder), log=self._log(name)
+            )
+        with Health(self._server_folder) as health:
             self._processes.until(
                 lambda: all(health.ask()), what="the server came up", timeout_s=_READY_S
             )
-        fleet = self._place.anchor.fleet.hex()
-        self._changed(self._place.fleet / DIRECTORY)
-        self._say(f"ready at {self._place.card.server}, fleet {fleet}: {self._read_directory()}")
+        fleet = self._server_folder.anchor.fleet.hex()
+        self._changed(self._server_folder.fleet / DIRECTORY)
+        self._say(
+            f"ready at {self._server_folder.card.server}, fleet {fleet}: {self._read_directory()}"
+        )
 
     def _look(self) -> bool:
-        """Do what there is to do; never the end."""
+        """Do what there is to do; returns False, as the server never ends by itself."""
         for name, child in self._processes.children.items():
             ended = None if child.process is None else child.process.poll()
             if ended not in {None, *child.ends} and self._ended.get(name) != child.starts:
                 self._ended[name] = child.starts
                 self._say(f"{name} {_how(ended)}: it is started again")
-        if self._changed(self._place.fleet / DIRECTORY):
+        if self._changed(self._server_folder.fleet / DIRECTORY):
             before = self._epoch
             self._say(f"new directory: {self._read_directory()}")
             if before and self._epoch != before:
                 self._begin_anew()
-        if self._changed(self._place.folder / FOLDER):
-            before, self._waiting = self._waiting, waiting(self._place)
+        if self._changed(self._server_folder.folder / FOLDER):
+            before, self._waiting = self._waiting, waiting(self._server_folder)
             if self._waiting > before:
                 self._say(f"enrolments that wait for the owner: {self._waiting}")
         if terms := self._tend_certificate():
@@ -116,13 +120,13 @@ class Daemon:
         self._tend_run()
         if time.monotonic() > self._trim:
             self._trim = time.monotonic() + _TRIM_S
-            for path in self._place.logs.glob("*.log"):
+            for path in self._server_folder.logs.glob("*.log"):
                 trim(path)
         return False
 
     def _read_directory(self) -> str:
         try:
-            directory = self._place.directory()
+            directory = self._server_folder.directory()
         except FedHomeError as error:
             if getattr(error, "reason", "") == NO_DIRECTORY:
                 return "no directory yet, homes can enrol"
@@ -131,7 +135,7 @@ class Daemon:
         return f"epoch {directory.epoch}, {len(directory.names)} homes"
 
     def _begin_anew(self) -> None:
-        """End what knows the last directory; it is started again."""
+        """End the processes that use the last directory; they are started again."""
         self._end(_RUN, "link")
 
     def _end(self, *names: str) -> None:
@@ -143,7 +147,7 @@ class Daemon:
 
     def _tend_certificate(self) -> tls.Terms | None:
         """Renew the certificate where few days are left; return what it says, if it is new."""
-        folder = self._place.tls
+        folder = self._server_folder.tls
         try:
             if time.monotonic() > self._renew:
                 self._renew = time.monotonic() + _RENEW_S
@@ -155,23 +159,23 @@ class Daemon:
             tls.mend(folder)
             return tls.terms_of(folder)
         except StateError as error:
-            if error.reason == "in-use":  # it is being renewed: to be looked at again
+            if error.reason == "in-use":  # it is being renewed: check it again
                 self._files.pop(folder / tls.KEY, None)
             else:
                 self._say(f"the certificate: {error}")
             return None
 
     def _tend_run(self) -> None:
-        """See to it that a process works on the run in progress, and on no other."""
+        """Ensure that a process works on the run in progress, and on no other."""
         try:
             now = self._runs.current
         except FedHomeError as error:
             if self._changed(self._runs.path):
                 self._say(error.message)
             return
-        wanted = now.run if now is not None and now.state == RUNNING else ""
+        run = now.run if now is not None and now.state == RUNNING else ""
         child = self._processes.children.get(_RUN)
-        if child is not None and self._at_work != wanted:
+        if child is not None and self._at_work != run:
             child.stop()
             child.wait(time.monotonic() + _END_S)
             del self._processes.children[_RUN]
@@ -182,8 +186,8 @@ class Daemon:
             if code in child.ends and self._settle(self._at_work, code):
                 del self._processes.children[_RUN]
                 child.wait(time.monotonic())
-        elif wanted:
-            self._work_on(wanted)
+        elif run:
+            self._work_on(run)
 
     def _work_on(self, run: str) -> None:
         folder = self._runs.folder(run)
@@ -193,7 +197,7 @@ class Daemon:
         self._processes.start(
             _RUN,
             "fedhome.server.daemon.deploy",
-            str(self._place.folder),
+            str(self._server_folder.folder),
             str(folder.path),
             str(_ALL_HOMES_S),
             "inf",
@@ -203,22 +207,22 @@ class Daemon:
         self._at_work = run
 
     def _settle(self, run: str, code: int | None) -> bool:
-        """Write down how a run ended; return whether that could be done."""
+        """Record how a run ended; return whether that was possible."""
         if time.monotonic() < self._settle_due:
             return False
         folder = self._runs.folder(run)
-        told = f"run {run} is finished: {folder.report_path}"
+        text = f"run {run} is finished: {folder.report_path}"
         state, reason, hint = FINISHED, "", ""
         if code != DONE:
             state, (reason, hint) = FAILED, why_failed(folder, self._log(_RUN))
-            told = f"run {run} failed: {reason}"
+            text = f"run {run} failed: {reason}"
         try:
             self._runs.end(run, state, reason=reason, hint=hint)
         except StateError as error:  # a full disk, most likely: homes are still to be served
             self._settle_due = time.monotonic() + _AGAIN_S
-            self._say(f"{told}; but that cannot be written down: {error}")
+            self._say(f"{text}; but that cannot be written down: {error}")
             return False
-        self._say(told)
+        self._say(text)
         return True
 
     def _changed(self, path: Path) -> bool:
@@ -226,21 +230,21 @@ class Daemon:
         return self._files[path] != before
 
     def _log(self, name: str) -> Path:
-        return self._place.logs / f"{name}.log"
+        return self._server_folder.logs / f"{name}.log"
 
 
-def is_running(place: Place) -> bool:
+def is_running(server_folder: Place) -> bool:
     """Whether a daemon serves a folder."""
     try:
-        os.close(disk.lock(place.folder))
+        os.close(disk.lock(server_folder.folder))
     except StateError as error:
         return error.reason == "in-use"
     return False
 
 
-def waiting(place: Place) -> int:
+def waiting(server_folder: Place) -> int:
     """Return how many enrolments wait for the fleet's owner."""
-    return sum(1 for _ in (place.folder / FOLDER).glob("*.enrolment"))
+    return sum(1 for _ in (server_folder.folder / FOLDER).glob("*.enrolment"))
 
 
 def trim(path: Path, most: int = _MOST_LOG) -> None:
@@ -258,21 +262,21 @@ def trim(path: Path, most: int = _MOST_LOG) -> None:
         return  # a full disk: the log is no reason to end
 
 
-def _held(place: Place) -> int:
-    """Lock a server's folder; what only looks whether it is locked holds it for a moment."""
-    place.settings  # noqa: B018 - there is a server in it
+def _lock(server_folder: Place) -> int:
+    """Lock a server's folder; a process that only checks the lock holds it for a moment."""
+    server_folder.settings  # noqa: B018 - there is a server in it
     end = time.monotonic() + _LOCK_S
     while True:
         try:
-            return disk.lock(place.folder)
+            return disk.lock(server_folder.folder)
         except StateError as error:
             if error.reason != "in-use":
                 raise
             if time.monotonic() > end:
                 raise StateError(
-                    f"a server runs in {place.folder} already",
+                    f"a server runs in {server_folder.folder} already",
                     reason="in-use",
-                    hint=f"`fedhome server status {place.folder}` says how it is",
+                    hint=f"`fedhome server status {server_folder.folder}` says how it is",
                 ) from None
         time.sleep(_PAUSE_S)
 
@@ -315,7 +319,7 @@ def why_failed(folder: RunFolder, log: Path) -> tuple[str, str]:
 
     Args:
         folder: The run's folder.
-        log: What its process said.
+        log: The log of its process.
     """
     try:
         last = folder.read_events()[-1]
@@ -327,13 +331,13 @@ def why_failed(folder: RunFolder, log: Path) -> tuple[str, str]:
 
 
 def _last_error(log: Path) -> str:
-    """Return the last error that a process told, where its run could not be told of it."""
+    """Return the last error that a process printed, where its run could not be opened."""
     try:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return ""
-    told = [line for line in lines if line.startswith(_ERROR)]
-    return told[-1].removeprefix(_ERROR) if told else ""
+    errors = [line for line in lines if line.startswith(_ERROR)]
+    return errors[-1].removeprefix(_ERROR) if errors else ""
 
 
 def main(arguments: Sequence[str]) -> int:

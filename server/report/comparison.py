@@ -36,19 +36,19 @@ def curves(runs: Sequence[RunResults]) -> Figure | None:
     if not names:
         return None
     plot = make_subplots(rows=len(names), cols=1, shared_xaxes=True, vertical_spacing=0.05)
-    told = []
+    lengths = []
     for number, run in enumerate(runs):
-        shown = False
+        in_legend = False
         for row, name in enumerate(names, 1):
             if not run.measured(name):
                 continue
             curve = line(run.column("round"), run.column(name), text(run.label), *_style(number))
             # Dots would hide the dashes; a curve of one round is nothing but its dot.
             mode = "lines" if len(curve.x) > 1 else "markers"
-            curve.update(legendgroup=run.label, showlegend=not shown, mode=mode)
+            curve.update(legendgroup=run.label, showlegend=not in_legend, mode=mode)
             plot.add_trace(curve, row=row, col=1)
-            shown = True
-        told.append(f"{run.label} has {len(run.column('round'))} rounds")
+            in_legend = True
+        lengths.append(f"{run.label} has {len(run.column('round'))} rounds")
     styled(plot, 120 + 190 * len(names), hovermode="x unified")
     for row, name in enumerate(names, 1):
         plot.update_yaxes(title_text=CURVES[name], row=row, col=1)
@@ -58,7 +58,7 @@ def curves(runs: Sequence[RunResults]) -> Figure | None:
         title="Learning curves",
         reading="Losses should fall and scores should rise; a run whose curve gets to the same "
         "height in fewer rounds is the cheaper one, as far as rounds cost the same.",
-        alt=f"Curves of {', '.join(CURVES[name] for name in names)}: {'; '.join(told)}.",
+        alt=f"Curves of {', '.join(CURVES[name] for name in names)}: {'; '.join(lengths)}.",
         plot=plot,
     )
 
@@ -69,10 +69,10 @@ def distributions(runs: Sequence[RunResults]) -> Figure | None:
     if not scored:
         return None
     plot = figure(90 + 110 * len(scored), violingap=0.05, violinmode="overlay")
-    told, named = [], set()
-    for place, run in enumerate(reversed(scored)):
-        shown = [(m, side) for m, side in (("local", "negative"), (run.learnt, "positive")) if m]
-        for model, side in shown:
+    medians, in_legend = [], set()
+    for position, run in enumerate(reversed(scored)):
+        sides = [(m, side) for m, side in (("local", "negative"), (run.learnt, "positive")) if m]
+        for model, side in sides:
             values = list(run.scores.get(model, {}).values())
             if not values:
                 continue
@@ -81,11 +81,11 @@ def distributions(runs: Sequence[RunResults]) -> Figure | None:
                 go.Violin(
                     name=MODEL_NAMES[model],
                     legendgroup=model,
-                    showlegend=model not in named,
+                    showlegend=model not in in_legend,
                     orientation="h",
                     side=side,
                     x=values,
-                    y=[place] * len(values),
+                    y=[position] * len(values),
                     width=0.95,
                     points="all" if len(values) <= FEW_HOMES else False,
                     pointpos=0.12 if side == "positive" else -0.12,
@@ -99,8 +99,8 @@ def distributions(runs: Sequence[RunResults]) -> Figure | None:
                     hoveron="violins",
                 )
             )
-            named.add(model)
-            told.append(f"{run.label}, {MODEL_NAMES[model].lower()}: {median(values):.3f}")
+            in_legend.add(model)
+            medians.append(f"{run.label}, {MODEL_NAMES[model].lower()}: {median(values):.3f}")
     plot.update_yaxes(
         tickvals=list(range(len(scored))),
         ticktext=[_wrapped(run.label) for run in reversed(scored)],
@@ -116,7 +116,7 @@ def distributions(runs: Sequence[RunResults]) -> Figure | None:
         reading="Below each line are the homes' scores when each learns alone, above it those "
         "when they learn together, a stroke marks the mean: further to the right is better, and "
         "a long tail to the left means that some homes are served badly.",
-        alt=f"Medians: {'; '.join(told)}.",
+        alt=f"Medians: {'; '.join(medians)}.",
         plot=plot,
     )
 
@@ -124,7 +124,7 @@ def distributions(runs: Sequence[RunResults]) -> Figure | None:
 def gains(runs: Sequence[RunResults]) -> Figure | None:
     """Return each run's sorted gains over learning alone; None where no run has any."""
     plot = figure(360, hovermode="closest")
-    told = []
+    shares = []
     for number, run in enumerate(runs):
         if run.homes is None or not run.learnt:
             continue
@@ -146,8 +146,8 @@ def gains(runs: Sequence[RunResults]) -> Figure | None:
             )
         )
         below = sum(value < 0 for value in values) / len(values)
-        told.append(f"{run.label}: {below:.0%} of the homes are below zero")
-    if not told:
+        shares.append(f"{run.label}: {below:.0%} of the homes are below zero")
+    if not shares:
         return None
     plot.add_hline(y=0, line={"color": INK, "width": 1})
     plot.update_xaxes(title_text="share of homes, sorted", ticksuffix=" %")
@@ -159,15 +159,15 @@ def gains(runs: Sequence[RunResults]) -> Figure | None:
         reading="Each curve sorts a run's homes, from most hurt to most helped, by what learning "
         "together gains them over learning alone: the later a curve crosses zero, the more homes "
         "are hurt.",
-        alt=f"{'; '.join(told)}.",
+        alt=f"{'; '.join(shares)}.",
         plot=plot,
     )
 
 
 def comparison_figures(runs: Sequence[RunResults]) -> list[Figure]:
     """Return the figures for which the runs have data."""
-    made = [curves(runs), distributions(runs), gains(runs)]
-    return [figure for figure in made if figure is not None]
+    candidates = [curves(runs), distributions(runs), gains(runs)]
+    return [figure for figure in candidates if figure is not None]
 
 
 def _style(number: int) -> tuple[str, str]:
@@ -175,6 +175,6 @@ def _style(number: int) -> tuple[str, str]:
 
 
 def _wrapped(label: str, width: int = 14) -> str:
-    """Break a long label after so many characters: a phone has little room beside the axis."""
+    """Break a long label every ``width`` characters: a phone has little room beside the axis."""
     short = label if len(label) <= 3 * width else f"{label[: 3 * width - 1]}…"
     return "<br>".join(text(short[i : i + width]) for i in range(0, len(short), width))

@@ -33,18 +33,18 @@ NOTABLE: Final = frozenset(
 """Events whose kind ends in one of these words are shown; the others are routine."""
 
 MOST_NAMES: Final = 8
-"""So many names are listed in one place; the rest are counted."""
+"""This many names are listed; the rest are counted."""
 
 NOTHING: Final = "\N{EN DASH}"
 
 
 def facts(run: RunResults) -> dict[str, str]:
-    """Return what the run says about itself, by name; what it does not say is left out."""
+    """Return the facts of a run by name; unknown ones are left out."""
     started = run.started
     closed = len(run.column("round"))
     planned = run.setting("rounds", "count")
     of = f" of {planned}" if planned and planned != closed else ""
-    found = {
+    values = {
         "Plan": started.get("plan") or run.setting("name"),
         "Data": started.get("data") or run.setting("data", "source"),
         "Date": f"{run.began:%Y-%m-%d %H:%M} UTC" if run.began else None,
@@ -61,14 +61,16 @@ def facts(run: RunResults) -> dict[str, str]:
         "Traffic": _traffic(run) if closed else None,
         "Versions": _pairs(started.get("versions")),
     }
-    return {name: str(value) for name, value in found.items() if value not in (None, "")}
+    return {name: str(value) for name, value in values.items() if value not in (None, "")}
 
 
 def side_by_side(runs: Sequence[RunResults]) -> dict[str, list[str]]:
     """Return the facts of several runs, each with its value in every run."""
-    told = [facts(run) for run in runs]
-    names = dict.fromkeys(name for told_by_run in told for name in told_by_run)
-    return {name: [told_by_run.get(name, NOTHING) for told_by_run in told] for name in names}
+    facts_by_run = [facts(run) for run in runs]
+    names = dict.fromkeys(name for facts_of_run in facts_by_run for name in facts_of_run)
+    return {
+        name: [facts_of_run.get(name, NOTHING) for facts_of_run in facts_by_run] for name in names
+    }
 
 
 def headlines(run: RunResults, margin: float) -> list[tuple[str, str]]:
@@ -79,13 +81,13 @@ def headlines(run: RunResults, margin: float) -> list[tuple[str, str]]:
         return []
     learnt = rows[best]
     name = MODEL_NAMES[best].lower()
-    shown = [(number(learnt.mean), f"mean {run.score_name}, {name}")]
+    numbers = [(number(learnt.mean), f"mean {run.score_name}, {name}")]
     if "local" in rows:
-        shown.append((number(rows["local"].mean), f"mean {run.score_name}, local only"))
+        numbers.append((number(rows["local"].mean), f"mean {run.score_name}, local only"))
     if learnt.compared:
-        shown.append((share(learnt.helped), "of the homes helped"))
-        shown.append((share(learnt.hurt), "of the homes hurt"))
-    return shown
+        numbers.append((share(learnt.helped), "of the homes helped"))
+        numbers.append((share(learnt.hurt), "of the homes hurt"))
+    return numbers
 
 
 def summary_cells(row: SummaryRow) -> list[str]:
@@ -119,28 +121,28 @@ def remarks(run: RunResults) -> list[str]:
     """Return what a reader of the summary must know, one sentence each."""
     if run.homes is None:
         return _counted_remarks(run) or ["This run scored no homes."]
-    said = [
+    sentences = [
         f"{MODEL_NAMES[row.model]}: {count(row.left_out, 'home')} left out for want of a score."
         for row in summary(run.homes)
         if row.left_out
     ]
     chosen = dict(zip(run.homes["home"].to_pylist(), run.homes["chosen"].to_pylist(), strict=True))
     if run.started.get("aggregation") in {"secure", "ideal"}:
-        said.append(
+        sentences.append(
             "Scores of single homes are the simulation's own view of its homes: "
             "the server learnt counts and means alone."
         )
-    kept = Counter(name for name in chosen.values() if name)
-    if kept:
-        parts = [f"{MODEL_NAMES[name].lower()} in {n}" for name, n in kept.most_common()]
-        said.append(f"The homes' own gates kept {', '.join(parts)} of {len(chosen)} homes.")
-    return said
+    chosen_counts = Counter(name for name in chosen.values() if name)
+    if chosen_counts:
+        parts = [f"{MODEL_NAMES[name].lower()} in {n}" for name, n in chosen_counts.most_common()]
+        sentences.append(f"The homes' own gates kept {', '.join(parts)} of {len(chosen)} homes.")
+    return sentences
 
 
 def _counted_remarks(run: RunResults) -> list[str]:
     if not run.counted:
         return []
-    kept = ", ".join(
+    choices = ", ".join(
         f"{MODEL_NAMES[name].lower()} in {n}" for name, n in run.counted["chosen"].items()
     )
     how = (
@@ -149,13 +151,13 @@ def _counted_remarks(run: RunResults) -> list[str]:
     )
     return [
         how,
-        f"The homes' own gates kept {kept} of {run.counted['homes']} homes.",
+        f"The homes' own gates kept {choices} of {run.counted['homes']} homes.",
     ]
 
 
 @dataclass
 class Notice:
-    """Notable events of one kind and one reason, taken together.
+    """Notable events of one kind and one reason, grouped.
 
     Args:
         kind: What happened.
@@ -187,8 +189,8 @@ class Notice:
 
 
 def notices(events: Sequence[Event]) -> list[Notice]:
-    """Return the notable events, equal ones taken together, in the order of the first of each."""
-    found: dict[tuple[str, str], Notice] = {}
+    """Return the notable events, equal ones grouped, in the order of the first of each."""
+    notices_by_kind: dict[tuple[str, str], Notice] = {}
     for event in events:
         if event.event.rpartition("-")[2] not in NOTABLE:
             continue
@@ -200,7 +202,7 @@ def notices(events: Sequence[Event]) -> list[Notice]:
             if name in DETAILS and value is not None
         ]
         reason = "; ".join([reason, *details] if reason else details) or NOTHING
-        notice = found.setdefault((kind, reason), Notice(kind, reason))
+        notice = notices_by_kind.setdefault((kind, reason), Notice(kind, reason))
         notice.times += 1
         if isinstance(home := event.data.get("home"), str):
             notice.homes[home] = None
@@ -208,7 +210,7 @@ def notices(events: Sequence[Event]) -> list[Notice]:
             notice.homes[f"node {node}"] = None
         if isinstance(number := event.data.get("round"), int):
             notice.rounds[number] = None
-    return list(found.values())
+    return list(notices_by_kind.values())
 
 
 DETAILS: Final = ("best_loss", "best_round", "bytes", "homes", "needed", "patience", "stage")
@@ -224,9 +226,9 @@ def differing_settings(runs: Sequence[RunResults]) -> dict[str, list[str]]:
 
 
 def command(run: RunResults) -> str:
-    """Return the command that started the run, empty where the log does not tell it."""
-    told = run.started.get("command", "")
-    return shlex.join(map(str, told)) if isinstance(told, list) else str(told or "")
+    """Return the command that started the run, empty where the log does not have it."""
+    value = run.started.get("command", "")
+    return shlex.join(map(str, value)) if isinstance(value, list) else str(value or "")
 
 
 def number(value: float) -> str:
@@ -275,7 +277,7 @@ def _homes(run: RunResults) -> int | None:
 
 
 _AGGREGATION: Final = {
-    "secure": "secure: the server learnt sums alone",
+    "secure": "secure: updates were added up under masks",
     "ideal": "ideal: the sums of the secure protocol, computed without cryptography",
     "plain": "plain: the server saw every update",
 }

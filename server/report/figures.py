@@ -29,10 +29,10 @@ from fedhome.server.report.theme import (
 )
 
 FEW_HOMES: Final = 60
-"""Up to so many homes are drawn as single dots; more, as their distribution."""
+"""Up to this many homes are drawn as single dots; more, as their distribution."""
 
 FEW_ROUNDS: Final = 40
-"""Up to so many rounds have a dot each on their curve, and gaps between their bars."""
+"""Up to this many rounds have a dot each on their curve, and gaps between their bars."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,12 +66,12 @@ def learning_curves(run: RunResults) -> Figure | None:
         ("validation_loss", "validation loss", 1, BLUE, "solid"),
         ("validation_score", f"validation {text(run.score_name)}", 2, GREEN, "solid"),
     ]
-    told = []
+    descriptions = []
     for name, label, row, colour, dash in lines:
         if run.measured(name):
             values = run.column(name)
             plot.add_trace(line(rounds, values, label, colour, dash), row=row, col=1)
-            told.append(f"{label} {_from_to(values)}")
+            descriptions.append(f"{label} {_from_to(values)}")
     styled(plot, 320 + 160 * scored, hovermode="x unified", showlegend=True)
     plot.update_yaxes(title_text="loss", row=1, col=1)
     if scored:
@@ -89,7 +89,7 @@ def learning_curves(run: RunResults) -> Figure | None:
         key="curves",
         title="Learning curves",
         reading=reading,
-        alt=f"Over {len(rounds)} rounds: {'; '.join(told)}.",
+        alt=f"Over {len(rounds)} rounds: {'; '.join(descriptions)}.",
         plot=plot,
     )
 
@@ -155,10 +155,12 @@ def hurt_and_helped(run: RunResults, margin: float) -> Figure | None:
         plot.add_trace(
             go.Bar(
                 name=f"{label}: {sum(mask)}",
-                x=[rank for rank, kept in enumerate(mask, 1) if kept],
-                y=[value for (_, value), kept in zip(ordered, mask, strict=True) if kept],
+                x=[rank for rank, included in enumerate(mask, 1) if included],
+                y=[value for (_, value), included in zip(ordered, mask, strict=True) if included],
                 customdata=[
-                    text(home) for (home, _), kept in zip(ordered, mask, strict=True) if kept
+                    text(home)
+                    for (home, _), included in zip(ordered, mask, strict=True)
+                    if included
                 ],
                 marker={"color": colour, "line": {"width": 0}},
                 hovertemplate="%{customdata}<br>%{y:+.4f}<extra></extra>",
@@ -192,7 +194,12 @@ def traffic(run: RunResults) -> Figure | None:
     rounds = run.column("round")
     if not rounds:
         return None
-    most = max(map(sum, zip(_known(run, "bytes_up"), _known(run, "bytes_down"), strict=True)))
+    most = max(
+        map(
+            sum,
+            zip(_column_or_zero(run, "bytes_up"), _column_or_zero(run, "bytes_down"), strict=True),
+        )
+    )
     unit, factor = byte_unit(most)
     plot = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.07)
     parts = [
@@ -204,7 +211,7 @@ def traffic(run: RunResults) -> Figure | None:
     ]
     sums = []
     for name, label, row, colour, scale in parts:
-        values = [value / scale for value in _known(run, name)]
+        values = [value / scale for value in _column_or_zero(run, name)]
         if not any(values):
             continue
         sums.append(f"{sum(values):.4g} {label}")
@@ -233,13 +240,13 @@ def traffic(run: RunResults) -> Figure | None:
 
 def figures(run: RunResults, margin: float) -> list[Figure]:
     """Return the figures for which the run has data."""
-    made = [
+    candidates = [
         learning_curves(run),
         distribution(run),
         hurt_and_helped(run, margin),
         traffic(run),
     ]
-    return [figure for figure in made if figure is not None]
+    return [figure for figure in candidates if figure is not None]
 
 
 def line(
@@ -291,8 +298,8 @@ def _add_dots(plot: go.Figure, run: RunResults) -> None:
     # One trace with gaps for all lines: a trace for each home would be slow to draw.
     joined: dict[str, list[Any]] = {"x": [], "y": []}
     for home in homes:
-        for place, model in enumerate(models):
-            joined["x"].append(place)
+        for position, model in enumerate(models):
+            joined["x"].append(position)
             joined["y"].append(run.scores[model].get(home))
         joined["x"].append(None)
         joined["y"].append(None)
@@ -301,13 +308,13 @@ def _add_dots(plot: go.Figure, run: RunResults) -> None:
             **joined, mode="lines", line={"color": soft(GREY), "width": 1.5}, hoverinfo="skip"
         )
     )
-    for place, model in enumerate(models):
+    for position, model in enumerate(models):
         by_home = run.scores[model]
         colour = MODEL_COLOURS[model]
         plot.add_trace(
             go.Scatter(
                 name=MODEL_NAMES[model],
-                x=[place] * len(by_home),
+                x=[position] * len(by_home),
                 y=list(by_home.values()),
                 customdata=[text(home) for home in by_home],
                 mode="markers",
@@ -318,7 +325,7 @@ def _add_dots(plot: go.Figure, run: RunResults) -> None:
         middle = median(by_home.values())
         plot.add_trace(
             go.Scatter(
-                x=[place - 0.22, place + 0.22],
+                x=[position - 0.22, position + 0.22],
                 y=[middle, middle],
                 mode="lines",
                 line={"color": colour, "width": 4},
@@ -328,12 +335,12 @@ def _add_dots(plot: go.Figure, run: RunResults) -> None:
 
 
 def _add_violins(plot: go.Figure, run: RunResults) -> None:
-    for place, (model, by_home) in enumerate(run.scores.items()):
+    for position, (model, by_home) in enumerate(run.scores.items()):
         colour = MODEL_COLOURS[model]
         plot.add_trace(
             go.Violin(
                 name=MODEL_NAMES[model],
-                x=[place] * len(by_home),
+                x=[position] * len(by_home),
                 y=list(by_home.values()),
                 width=0.9,
                 points=False,
@@ -357,10 +364,10 @@ def _add_violins(plot: go.Figure, run: RunResults) -> None:
     )
 
 
-def _known(run: RunResults, name: str) -> list[float]:
+def _column_or_zero(run: RunResults, name: str) -> list[float]:
     return [value or 0.0 for value in run.column(name)]
 
 
 def _from_to(values: Sequence[float | None]) -> str:
-    known = [value for value in values if value is not None]
-    return f"from {known[0]:.4g} to {known[-1]:.4g}"
+    measured = [value for value in values if value is not None]
+    return f"from {measured[0]:.4g} to {measured[-1]:.4g}"

@@ -51,7 +51,7 @@ def _page(runs: Sequence[RunResults], margin: float) -> str:
     parts = Path(__file__).parent
     script = (parts / "page.js").read_text(encoding="utf-8")
     plotly = get_plotlyjs()
-    shown = figures(one, margin) if one else comparison_figures(runs)
+    figures_shown = figures(one, margin) if one else comparison_figures(runs)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(parts),
         autoescape=True,
@@ -74,10 +74,10 @@ def _page(runs: Sequence[RunResults], margin: float) -> str:
         summaries=[(run, rows) for run in runs if (rows := run.summary(margin))],
         margin=margin,
         compared=any(run.learnt and "local" in run.scores for run in runs),
-        remarks=[(run, said) for run in runs if (said := facts.remarks(run))],
-        notices=[(run, found) for run in runs if (found := facts.notices(run.events))],
+        remarks=[(run, sentences) for run in runs if (sentences := facts.remarks(run))],
+        notices=[(run, notices) for run in runs if (notices := facts.notices(run.events))],
         differing=facts.differing_settings(runs),
-        figures=[(figure, json.loads(figure.plot.to_json())) for figure in shown],
+        figures=[(figure, json.loads(figure.plot.to_json())) for figure in figures_shown],
         dark=DARK,
         style=(parts / "page.css").read_text(encoding="utf-8"),
         script=script,

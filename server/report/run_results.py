@@ -40,12 +40,12 @@ class RunResults:
 
     @cached_property
     def started(self) -> Mapping[str, Any]:
-        """What the log says about the run as such; the last word counts, if it was resumed."""
-        told: dict[str, Any] = {}
+        """What the log says about the run as a whole; the last entry counts, if it was resumed."""
+        data: dict[str, Any] = {}
         for event in self.events:
             if event.event in (*STARTS, "fleet-ready"):
-                told |= event.data
-        return told
+                data |= event.data
+        return data
 
     @property
     def finished(self) -> bool:
@@ -71,7 +71,7 @@ class RunResults:
 
     @property
     def score_name(self) -> str:
-        """Name of the task's primary score, as far as the run tells it."""
+        """Name of the task's primary score, as far as the run names it."""
         named = self.started.get("score") or self.setting("task", "score")
         return str(named) if named else "score"
 
@@ -94,8 +94,8 @@ class RunResults:
     @property
     def counted(self) -> Mapping[str, Any]:
         """What the server learnt of the homes' scores in a secure count; empty without one."""
-        told = [e.data for e in self.events if e.event == "scores-counted"]
-        return told[-1] if told else {}
+        counts = [e.data for e in self.events if e.event == "scores-counted"]
+        return counts[-1] if counts else {}
 
     def summary(self, margin: float) -> list[SummaryRow]:
         """Return how each model did over all homes, from single scores or else from counts."""

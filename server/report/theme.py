@@ -3,7 +3,7 @@
 Figures are made in the light colours. In the dark the page replaces each of them by its partner
 in :data:`DARK`, so that figures follow the system's setting without being made twice. Hues are
 those of Okabe and Ito, darkened or lightened until lines have a contrast of 3:1 against the page;
-wherever colour tells two things apart, place, label or dash does so too.
+wherever colour distinguishes two things, position, label or dash does so too.
 
 Source: M. Okabe and K. Ito, Color Universal Design, 2008.
 """

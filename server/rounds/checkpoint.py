@@ -48,12 +48,12 @@ class Checkpoint:
 
 
 def save(folder: RunFolder, layout: Layout, state: Checkpoint) -> None:
-    """Write a checkpoint in place of the one before.
+    """Replace the checkpoint.
 
     Raises:
         RunError: It cannot be written; the one before is untouched.
     """
-    told = {
+    record = {
         "layout": layout.hash,
         "round": state.round,
         "made": state.made,
@@ -64,7 +64,7 @@ def save(folder: RunFolder, layout: Layout, state: Checkpoint) -> None:
         "scale": state.scale,
     }
     arrays = {"flat": state.flat, "best": state.best, **state.arrays}
-    data = safetensors.numpy.save(arrays, {"state": json.dumps(told)})
+    data = safetensors.numpy.save(arrays, {"state": json.dumps(record)})
     write_atomically(folder.checkpoint_path / _FILE, data)
 
 
@@ -80,28 +80,28 @@ def load(folder: RunFolder, layout: Layout) -> Checkpoint | None:
         return None
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
-            told = json.loads((file.metadata() or {})["state"])
+            record = json.loads((file.metadata() or {})["state"])
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         state = Checkpoint(
-            round=told["round"],
-            made=told["made"],
+            round=record["round"],
+            made=record["made"],
             flat=arrays.pop("flat"),
             best=arrays.pop("best"),
-            best_loss=float("inf") if told["best_loss"] is None else told["best_loss"],
-            stale=told["stale"],
-            rows=told["rows"],
-            memory=told["memory"],
+            best_loss=float("inf") if record["best_loss"] is None else record["best_loss"],
+            stale=record["stale"],
+            rows=record["rows"],
+            memory=record["memory"],
             arrays=arrays,
-            scale=told["scale"],
+            scale=record["scale"],
         )
     except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
         raise RunError(
             f"{path} cannot be read: {type(error).__name__}",
             hint="start the run again in another folder",
         ) from None
-    if told["layout"] != layout.hash:
+    if record["layout"] != layout.hash:
         raise RunError(
-            f"{path} holds a model of layout {told['layout'][:16]}, but the plan's is {layout}",
+            f"{path} holds a model of layout {record['layout'][:16]}, but the plan's is {layout}",
             hint="the code of the model has changed since the run was begun",
         )
     return state

@@ -12,11 +12,11 @@ from fedhome.secagg import Bundle, Directory
 from fedhome.server.rounds.sum_scale import Scale
 from fedhome.store import disk
 
-_AT_ONCE = 64  # reserved on disk together: a crash skips at most so many
+_AT_ONCE = 64  # reserved on disk together: a crash skips at most this many
 
 
 class LastingScale(Scale):
-    """A scale whose turns go on where the last process stopped: homes refuse one that has passed.
+    """A scale whose sum numbers continue where the last process stopped: homes refuse earlier ones.
 
     Args:
         settings: The plan's settings.
@@ -27,19 +27,19 @@ class LastingScale(Scale):
         self._path = path
         self._first = int(path.read_text(encoding="ascii")) if path.exists() else 0
         self._reserved = self._first
-        self._turn = self._first
+        self._sum_number = self._first
         super().__init__(settings)
 
     @property
-    def turn(self) -> int:
+    def sum_number(self) -> int:
         """The number of the last sum."""
-        return self._turn
+        return self._sum_number
 
-    @turn.setter
-    def turn(self, value: int) -> None:
-        self._turn = max(value, self._first)
-        if self._turn > self._reserved:
-            self._reserved = self._turn + _AT_ONCE
+    @sum_number.setter
+    def sum_number(self, value: int) -> None:
+        self._sum_number = max(value, self._first)
+        if self._sum_number > self._reserved:
+            self._reserved = self._sum_number + _AT_ONCE
             disk.put(self._path, str(self._reserved).encode())
 
 
@@ -48,7 +48,7 @@ class Serials:
 
     Args:
         path: The file.
-        directory: The epoch's; what was kept of another one is of no use.
+        directory: The epoch's; what was recorded for another one is of no use.
 
     Raises:
         StateError: ``altered``, or the file cannot be read.
@@ -60,9 +60,9 @@ class Serials:
         if not path.exists():
             return
         try:
-            kept = json.loads(disk.read(path))
-            if kept["directory"] == self._epoch:
-                self.used = {str(home): int(serial) for home, serial in kept["serials"].items()}
+            record = json.loads(disk.read(path))
+            if record["directory"] == self._epoch:
+                self.used = {str(home): int(serial) for home, serial in record["serials"].items()}
         except (ValueError, TypeError, KeyError, AttributeError):
             raise StateError(
                 f"{path} is damaged",
@@ -72,11 +72,11 @@ class Serials:
             ) from None
 
     def keep(self, bundles: Mapping[str, Bundle]) -> None:
-        """Note bundles before homes and members hear of them.
+        """Record bundles before homes and members learn of them.
 
         Raises:
             StateError: The file cannot be written.
         """
         self.used.update({home: bundle.serial for home, bundle in bundles.items()})
-        told = {"directory": self._epoch, "serials": self.used}
-        disk.put(self._path, json.dumps(told).encode())
+        record = {"directory": self._epoch, "serials": self.used}
+        disk.put(self._path, json.dumps(record).encode())

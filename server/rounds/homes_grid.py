@@ -1,4 +1,4 @@
-"""A grid of homes by their places in the directory, over Flower's grid of nodes.
+"""A grid of homes by their index in the directory, over Flower's grid of nodes.
 
 Nodes come and go, and their numbers are Flower's; a home has a number of its own that follows
 from the directory, so that a run asks the same homes in the same order as a simulation does. A
@@ -15,30 +15,30 @@ from dataclasses import dataclass
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
-from fedhome.flower.fleet_connection import readdressed
+from fedhome.flower.fleet_connection import readdress
 from fedhome.flower.messages import AWAY, LOST, SERVER_NODE, Run, failure, identify, reattribute
 from fedhome.server.rounds.sums import replies_of, wait_with
 
 FIRST = 2
-_KNOWN_S = 1.0  # so long it is believed who is there
+_KNOWN_S = 1.0  # for how long it is assumed who is online
 _PATIENCE_S, _MOST_PATIENCE_S = 10.0, 600.0
 
 
 @dataclass
-class _Asked:
+class _Pending:
     """A message that is not answered yet.
 
     Args:
         message: The message.
         number: The home's.
-        sent: The node that each of its copies went to, by Flower's name of the copy.
+        copies: The node that each of its copies went to, by Flower's name of the copy.
         since: When the last copy was sent.
-        patience_s: How long an answer to it is waited for before the next.
+        patience_s: How long a reply to it is waited for before the next copy.
     """
 
     message: Message
     number: int
-    sent: dict[str, int]
+    copies: dict[str, int]
     since: float
     patience_s: float = _PATIENCE_S
 
@@ -64,11 +64,11 @@ class HomesGrid(Grid):
         self.grid, self.homes = grid, tuple(homes)
         self._clock = clock
         self._nodes = nodes
-        self._there: dict[int, int] = {}
-        self._looked = -math.inf
-        self._asked: dict[str, _Asked] = {}
+        self._connected: dict[int, int] = {}
+        self._checked_at = -math.inf
+        self._pending: dict[str, _Pending] = {}
         self._failed: dict[str, Message] = {}
-        self._sent = 0
+        self._away_count = 0
 
     def name_of(self, node: int) -> str:
         """Return the name of a home."""
@@ -77,7 +77,7 @@ class HomesGrid(Grid):
     @property
     def names(self) -> dict[int, str]:
         """Names of all homes of the directory, by number."""
-        return {FIRST + place: home for place, home in enumerate(self.homes)}
+        return {FIRST + index: home for index, home in enumerate(self.homes)}
 
     def set_run(self, run: Run) -> None:
         """Set the run."""
@@ -103,94 +103,97 @@ class HomesGrid(Grid):
         """Return the homes that are there; all of them where none is: a round then fails."""
         return sorted(self._online()) or sorted(self.names)
 
-    def there(self) -> int:
-        """Return how many homes are there."""
+    def connected_count(self) -> int:
+        """Return how many homes are online."""
         return len(self._online())
 
     def _online(self) -> Mapping[int, int]:
         """Return the nodes of the homes that are there, by the homes' numbers."""
-        if self._clock() - self._looked > _KNOWN_S:
+        if self._clock() - self._checked_at > _KNOWN_S:
             connected, claimed = set(self.grid.get_node_ids()), self._nodes()
-            self._there = {
+            self._connected = {
                 number: claimed[home]
                 for number, home in self.names.items()
                 if claimed.get(home) in connected
             }
-            self._looked = self._clock()
-        return self._there
+            self._checked_at = self._clock()
+        return self._connected
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Send messages to homes; one for a home that is away is answered with an error."""
-        asked, there = list(messages), self._online()
-        present = [message for message in asked if message.metadata.dst_node_id in there]
-        names = dict(zip(map(id, present), self._pushed(present, there), strict=True))
-        for message in asked:
+        sent, connected = list(messages), self._online()
+        present = [message for message in sent if message.metadata.dst_node_id in connected]
+        names = dict(zip(map(id, present), self._push(present, connected), strict=True))
+        for message in sent:
             name = names.get(id(message), "")
             number = message.metadata.dst_node_id
             if name:
-                self._asked[name] = _Asked(message, number, {name: there[number]}, self._clock())
+                self._pending[name] = _Pending(
+                    message, number, {name: connected[number]}, self._clock()
+                )
             else:
-                self._sent += 1
-                name = f"away-{self._sent}"
+                self._away_count += 1
+                name = f"away-{self._away_count}"
             identify(message, name)
-            if name not in self._asked:
+            if name not in self._pending:
                 self._failed[name] = failure(message, "the home is away", AWAY)
-        return [message.metadata.message_id for message in asked]
+        return [message.metadata.message_id for message in sent]
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Return the replies that are there; one from another node than was asked is dropped."""
-        wanted = list(message_ids)
-        answers = [self._failed.pop(name) for name in wanted if name in self._failed]
-        waiting = {name: self._asked[name] for name in wanted if name in self._asked}
+        """Return the replies that are there; one from a node that was sent no copy is dropped."""
+        names = list(message_ids)
+        answered = [self._failed.pop(name) for name in names if name in self._failed]
+        waiting = {name: self._pending[name] for name in names if name in self._pending}
         self._ask_again(waiting)
-        first = {sent: name for name, asked in waiting.items() for sent in asked.sent}
-        came = list(self.grid.pull_messages(list(first))) if first else []
-        # A repeated question is refused by a home that has answered: the answer counts.
-        for answer in sorted(came, key=Message.has_error):
-            sent = answer.metadata.reply_to_message_id
-            asked = self._asked.get(first.get(sent, ""))
-            source = answer.metadata.src_node_id
-            if asked is not None and answer.has_error() and answer.error.code == LOST:
-                del asked.sent[sent]
-                asked.since = -math.inf  # asked again at once
+        first = {copy: name for name, pending in waiting.items() for copy in pending.copies}
+        replies = list(self.grid.pull_messages(list(first))) if first else []
+        # A home that has replied refuses a repeated message: the reply counts.
+        for reply in sorted(replies, key=Message.has_error):
+            copy = reply.metadata.reply_to_message_id
+            pending = self._pending.get(first.get(copy, ""))
+            source = reply.metadata.src_node_id
+            if pending is not None and reply.has_error() and reply.error.code == LOST:
+                del pending.copies[copy]
+                pending.since = -math.inf  # sent again at once
                 continue
-            if asked is None or (
-                source != asked.sent[sent] and not (answer.has_error() and source == SERVER_NODE)
+            if pending is None or (
+                source != pending.copies[copy] and not (reply.has_error() and source == SERVER_NODE)
             ):
                 continue
-            del self._asked[first[sent]]
-            reattribute(answer, node=asked.number, reply_to=first[sent])
-            answers.append(answer)
-        return answers
+            del self._pending[first[copy]]
+            reattribute(reply, node=pending.number, reply_to=first[copy])
+            answered.append(reply)
+        return answered
 
     def wait(self, seconds: float) -> None:
         """Wait until there may be another reply, or for some time."""
         wait_with(self.grid, seconds)
 
-    def _ask_again(self, waiting: Mapping[str, _Asked]) -> None:
-        """Repeat questions that were not answered for long: they may have been lost on the way."""
+    def _ask_again(self, waiting: Mapping[str, _Pending]) -> None:
+        """Repeat messages that were not answered for long: they may have been lost on the way."""
         now = self._clock()
-        due = [asked for asked in waiting.values() if now - asked.since > asked.patience_s]
-        there = self._online() if due else {}
-        present = [asked for asked in due if asked.number in there]
-        for asked, name in zip(
-            present, self._pushed([one.message for one in present], there), strict=True
+        due = [pending for pending in waiting.values() if now - pending.since > pending.patience_s]
+        connected = self._online() if due else {}
+        present = [pending for pending in due if pending.number in connected]
+        for pending, name in zip(
+            present, self._push([one.message for one in present], connected), strict=True
         ):
-            asked.since, asked.patience_s = now, min(2 * asked.patience_s, _MOST_PATIENCE_S)
+            pending.since, pending.patience_s = now, min(2 * pending.patience_s, _MOST_PATIENCE_S)
             if name:
-                asked.sent[name] = there[asked.number]
+                pending.copies[name] = connected[pending.number]
 
-    def _pushed(self, messages: list[Message], there: Mapping[int, int]) -> list[str]:
+    def _push(self, messages: list[Message], connected: Mapping[int, int]) -> list[str]:
         """Send messages to the homes' nodes; return what Flower calls each, empty if refused."""
         if not messages:
             return []
-        sent = [readdressed(message, there[message.metadata.dst_node_id]) for message in messages]
-        names = [name or "" for name in self.grid.push_messages(sent)]
-        return names if len(names) == len(sent) else [""] * len(sent)
+        copies = [
+            readdress(message, connected[message.metadata.dst_node_id]) for message in messages
+        ]
+        names = [name or "" for name in self.grid.push_messages(copies)]
+        return names if len(names) == len(copies) else [""] * len(copies)
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
         """Send messages and return what came in time."""
-        asked = list(messages)
-        return [answer for _, answer in replies_of(self, asked, timeout)]
+        return [reply for _, reply in replies_of(self, list(messages), timeout)]

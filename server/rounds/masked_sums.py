@@ -14,7 +14,7 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
 from fedhome.errors import FedHomeError, OpeningError
-from fedhome.flower.messages import blobs_of, with_sum
+from fedhome.flower.messages import blobs_of, with_sum_record
 from fedhome.keys.signing import signature_holds
 from fedhome.plan.protocol import least_in_a_sum
 from fedhome.plan.settings import Plan
@@ -82,26 +82,26 @@ class ProtocolChannel(Channel):
         Raises:
             SecAggError: The sum cannot be opened.
         """
-        asked = self._with_keys(group, request)
-        bundles = self.pool.take(asked)
+        messages = self._with_keys(group, request)
+        bundles = self.pool.take(messages)
         if self._serials is not None:
             self._serials.keep(bundles)
         manifest = self._manifest(bundles, request, number, len(members)).sign(self.keys)
         summed = Aggregator(manifest, self.directory, bundles, verify=self._verify)
-        content = with_sum(next(iter(asked.values())).content, {"manifest": manifest})
-        names = list(asked)
-        sent = [self._to(name, content, request.kind) for name in names]
-        self.traffic.down += len(sent) * (len(manifest) + 4 * request.form.elements)
-        for place, answer in self.replies(sent, request.timeout_s):
-            name = names[place]
+        content = with_sum_record(next(iter(messages.values())).content, {"manifest": manifest})
+        names = list(messages)
+        requests = [self._to(name, content, request.kind) for name in names]
+        self.traffic.down += len(requests) * (len(manifest) + 4 * request.form.elements)
+        for index, reply in self.replies(requests, request.timeout_s):
+            name = names[index]
             try:
-                blobs = blobs_of(answer)
+                blobs = blobs_of(reply)
                 self.traffic.up += sum(map(len, blobs.values()))
                 summed.receive(name, blobs.get("upload", b""))
                 if "bundle" in blobs:
                     self.pool.add(name, blobs["bundle"])
             except FedHomeError as error:
-                group.failed.append((asked[name], error.message))
+                group.failed.append((messages[name], error.message))
         opened = self._opened(summed, request, group)
         group.words, group.homes = opened.words, len(opened.homes)
         group.notes += [f"{member} sent wrong shares" for member in opened.bad_members]
@@ -125,35 +125,35 @@ class ProtocolChannel(Channel):
     ) -> None:
         """Send each member its request, and take what comes back until it is enough."""
         members = [member for member in requests if member in self._nodes]
-        sent = []
+        messages = []
         for member in members:
             self.traffic.down += len(requests[member])
-            content = with_sum(RecordDict(), {"request": requests[member]})
-            sent.append(self._to(member, content, HELP))
-        for place, answer in self.replies(sent, request.timeout_s):
+            content = with_sum_record(RecordDict(), {"request": requests[member]})
+            messages.append(self._to(member, content, HELP))
+        for index, reply in self.replies(messages, request.timeout_s):
             try:
-                blob = blobs_of(answer).get("answer", b"")
+                blob = blobs_of(reply).get("answer", b"")
                 self.traffic.up += len(blob)
-                receive(members[place], blob)
+                receive(members[index], blob)
             except FedHomeError as error:
-                group.notes.append(f"{members[place]} did not help to open: {error.message}")
+                group.notes.append(f"{members[index]} did not help to open: {error.message}")
             if until():
                 return
 
     def _with_keys(self, group: GroupSum, request: SumRequest) -> dict[str, Message]:
-        """Return the asked homes, by name, of which one-time keys are there."""
-        asked = {self.names[m.metadata.dst_node_id]: m for m in group.asked}
-        bare = [name for name in asked if not self.pool.count(name)]
+        """Return the messages to the group's homes that have one-time keys here, by home."""
+        messages = {self.names[m.metadata.dst_node_id]: m for m in group.messages}
+        bare = [name for name in messages if not self.pool.count(name)]
         content = RecordDict({"config": ConfigRecord()})
-        sent = [self._to(name, content, BUNDLE) for name in bare]
-        for place, answer in self.replies(sent, request.timeout_s):
+        requests = [self._to(name, content, BUNDLE) for name in bare]
+        for index, reply in self.replies(requests, request.timeout_s):
             try:
-                bundle = blobs_of(answer).get("bundle", b"")
+                bundle = blobs_of(reply).get("bundle", b"")
                 self.traffic.up += len(bundle)
-                self.pool.add(bare[place], bundle)
+                self.pool.add(bare[index], bundle)
             except FedHomeError as error:
-                group.failed.append((asked[bare[place]], error.message))
-        return {name: message for name, message in asked.items() if self.pool.count(name)}
+                group.failed.append((messages[bare[index]], error.message))
+        return {name: message for name, message in messages.items() if self.pool.count(name)}
 
     def _manifest(
         self, bundles: Mapping[str, Bundle], request: SumRequest, number: int, pool: int
@@ -184,7 +184,7 @@ class ProtocolChannel(Channel):
             self.directory,
             bundles.values(),
             run=self.run,
-            turn=request.turn,
+            turn=request.sum_number,
             round=request.round,
             purpose=request.kind.rpartition(".")[2],
             model_hash=request.model_hash,

@@ -51,38 +51,38 @@ def personalise(
         RoundError: No home answered.
     """
     settings = plan.personalise
-    asking = _Asking(plan=plan, grid=grid, log=log, model=array_record(layout, flat))
+    questions = _FinalQuestions(plan=plan, grid=grid, log=log, model=array_record(layout, flat))
     tried = len(settings.rates) * (1 + settings.epochs)
-    told = asking.ask(TRIAL, {}, lambda metrics: _trial_fault(metrics, tried))
+    trials = questions.ask(TRIAL, {}, lambda metrics: _trial_fault(metrics, tried))
     changes = np.average(
-        [metrics["changes"] for metrics in told.values()],
+        [metrics["changes"] for metrics in trials.values()],
         axis=0,
-        weights=[_whole(metrics, EXAMPLES) for metrics in told.values()],
+        weights=[_whole(metrics, EXAMPLES) for metrics in trials.values()],
     )
     rate, epochs = choose(changes.reshape(len(settings.rates), -1), settings.rates)
-    log.append("personalisation-chosen", rate=rate, epochs=epochs, homes=_trial_homes(told))
+    log.append("personalisation-chosen", rate=rate, epochs=epochs, homes=_trial_homes(trials))
     chosen: dict[str, float | int] = {"rate": rate, "epochs": epochs}
     observe = None
     if isinstance(grid, SecureGrid):
-        counted = asking.ask(OUTCOME, chosen, _counts_fault)
+        counted = questions.ask(OUTCOME, chosen, _counts_fault)
         summed = np.sum([metrics["counts"] for metrics in counted.values()], axis=0)
         log.append("scores-counted", score=score, **score_counts(summed))
         # The server knows no more than this. A simulation may look at its own homes.
         observe = grid.observe
         if observe is None:
             return []
-    ended = asking.ask(
+    outcomes = questions.ask(
         OUTCOME, chosen, lambda metrics: _outcome_fault(metrics, score), observe=observe
     )
     return [
         row
-        for node, metrics in sorted(ended.items())
+        for node, metrics in sorted(outcomes.items())
         for row in _rows(name_of(node), metrics, score)
     ]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Asking:
+class _FinalQuestions:
     """Questions to all homes about the final model."""
 
     plan: Plan
@@ -104,17 +104,17 @@ class _Asking:
             RoundError: There is none.
         """
         content = RecordDict({ARRAYS: self.model, CONFIG: ConfigRecord(dict(config))})
-        asked = [
+        messages = [
             Message(content=content, message_type=kind, dst_node_id=node)
             for node in self.grid.get_node_ids()
         ]
         rounds = self.plan.rounds
         if observe is not None:
-            replies = observe(asked)
+            replies = observe(messages)
         else:
-            replies = self.grid.send_and_receive(asked, timeout=rounds.deadline_s)
-        sound = sound_replies(replies, asked=asked, layout=None, max_examples=rounds.max_examples)
-        told: dict[int, MetricRecord] = {}
+            replies = self.grid.send_and_receive(messages, timeout=rounds.deadline_s)
+        sound = sound_replies(replies, sent=messages, layout=None, max_examples=rounds.max_examples)
+        metrics_by_node: dict[int, MetricRecord] = {}
         dropped = list(sound.dropped)
         for message in sound.replies:
             metrics = next(iter(message.content.metric_records.values()))
@@ -122,28 +122,28 @@ class _Asking:
             if reason := fault(metrics):
                 dropped.append((node, reason))
             else:
-                told[node] = metrics
+                metrics_by_node[node] = metrics
         for node, reason in dropped:
             self.log.append("reply-dropped", stage=kind, node=node, reason=reason)
-        if not told:
+        if not metrics_by_node:
             reasons = sorted({reason for _, reason in dropped})
             raise RoundError(
                 f"no home answered {kind}: {'; '.join(reasons[:3]) or 'all were silent'}",
                 hint="the global model is kept in the run's folder",
             )
-        return told
+        return metrics_by_node
 
 
-def _trial_homes(told: Mapping[int, MetricRecord]) -> int:
-    return sum(_whole(metrics, EXAMPLES) for metrics in told.values())
+def _trial_homes(trials: Mapping[int, MetricRecord]) -> int:
+    return sum(_whole(metrics, EXAMPLES) for metrics in trials.values())
 
 
 def _counts_fault(metrics: MetricRecord) -> str:
     counts = metrics.get("counts")
-    wanted = len(summed(OUTCOME).scalars({}, 0))
-    if isinstance(counts, list) and len(counts) == wanted:
+    expected = len(summed(OUTCOME).scalars({}, 0))
+    if isinstance(counts, list) and len(counts) == expected:
         return ""
-    return f"its counts are not {wanted} numbers"
+    return f"its counts are not {expected} numbers"
 
 
 def _trial_fault(metrics: MetricRecord, tried: int) -> str:
@@ -154,8 +154,8 @@ def _trial_fault(metrics: MetricRecord, tried: int) -> str:
 
 
 def _outcome_fault(metrics: MetricRecord, score: str) -> str:
-    wanted = {f"{model}.{score}" for model in MODELS}
-    if missing := wanted - set(metrics):
+    expected = {f"{model}.{score}" for model in MODELS}
+    if missing := expected - set(metrics):
         return f"it lacks {', '.join(sorted(missing))}"
     if any(not isinstance(metrics[name], int | float) for name in metrics):
         return "one of its metrics is not a single number"

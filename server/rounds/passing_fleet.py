@@ -1,4 +1,4 @@
-"""Enrols simulated homes behind Flower's nodes in a fleet that lives as long as the run.
+"""Enrols simulated homes behind Flower's nodes in a fleet that lasts as long as the run.
 
 Under ``flwr run`` with Flower's simulation nobody owns a fleet, so the ServerApp is its
 authority too. Against such a server the protocol promises a home nothing: it could sign homes
@@ -14,7 +14,7 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
 from fedhome.errors import FedHomeError, RoundError
-from fedhome.flower.messages import blobs_of, with_config
+from fedhome.flower.messages import blobs_of, config_content
 from fedhome.plan.protocol import parameters_of
 from fedhome.plan.settings import Plan
 from fedhome.secagg import Authority, Directory, HomeEntry, ServerKeys
@@ -34,7 +34,7 @@ def enrol(grid: Grid, plan: Plan, *, timeout_s: float) -> ProtocolChannel:
 
     Raises:
         RoundError: A home refused to enrol, or gave no answer.
-        PlanError: The plan's parameters do not hold for so many homes.
+        PlanError: The plan's parameters do not hold for this many homes.
     """
     content = RecordDict({"config": ConfigRecord()})
     entries = {
@@ -53,8 +53,8 @@ def enrol(grid: Grid, plan: Plan, *, timeout_s: float) -> ProtocolChannel:
         threshold=derived.threshold,
         homes=tuple(sorted(entries.values(), key=lambda entry: entry.home)),
     )
-    told = {"authority": authority.public, "directory": authority.issue(directory)}
-    _ask(grid, _DIRECTORY, with_config(told), timeout_s)
+    settings = {"authority": authority.public, "directory": authority.issue(directory)}
+    _ask(grid, _DIRECTORY, config_content(settings), timeout_s)
     return ProtocolChannel(
         grid,
         plan,
@@ -69,18 +69,18 @@ def _ask(
     grid: Grid, kind: str, content: RecordDict, timeout_s: float
 ) -> Mapping[int, dict[str, bytes]]:
     nodes = list(grid.get_node_ids())
-    asked = [Message(content, dst_node_id=node, message_type=kind) for node in nodes]
-    told: dict[int, dict[str, bytes]] = {}
+    messages = [Message(content, dst_node_id=node, message_type=kind) for node in nodes]
+    blobs_by_node: dict[int, dict[str, bytes]] = {}
     reasons = set()
-    for place, answer in replies_of(grid, asked, timeout_s):
+    for index, reply in replies_of(grid, messages, timeout_s):
         try:
-            told[nodes[place]] = blobs_of(answer)
+            blobs_by_node[nodes[index]] = blobs_of(reply)
         except FedHomeError as error:
             reasons.add(error.message)
-    if len(told) < len(nodes):
+    if len(blobs_by_node) < len(nodes):
         raise RoundError(
-            f"{len(nodes) - len(told)} of {len(nodes)} homes did not enrol: "
+            f"{len(nodes) - len(blobs_by_node)} of {len(nodes)} homes did not enrol: "
             f"{'; '.join(sorted(reasons)[:3]) or 'they gave no answer'}",
             hint='aggregation.mode = "plain" needs no enrolment, and keeps nothing from the server',
         )
-    return told
+    return blobs_by_node

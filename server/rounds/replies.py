@@ -22,8 +22,8 @@ class Sound:
     """The replies of a round that can be used.
 
     Args:
-        replies: They.
-        homes: How many homes they stand for.
+        replies: The usable replies.
+        homes: How many homes they represent.
         dropped: Node and reason of each that was left out.
     """
 
@@ -35,7 +35,7 @@ class Sound:
 def sound_replies(
     replies: Iterable[Message],
     *,
-    asked: Iterable[Message],
+    sent: Iterable[Message],
     layout: Layout | None,
     max_examples: int,
     homes_behind: Callable[[Message], int] | None = None,
@@ -44,13 +44,13 @@ def sound_replies(
 
     Args:
         replies: What came.
-        asked: The messages that were sent. A reply is told by the message that it answers:
+        sent: The messages that were sent. A reply is matched to the message that it answers:
             Flower's error reply for a dead node comes from node 1.
         layout: Layout that updates must have; None where only metrics are expected.
         max_examples: Greatest number of examples that a home may claim; more is cut off.
         homes_behind: How many homes a reply stands for; None: one each.
     """
-    nodes = {m.metadata.message_id: m.metadata.dst_node_id for m in asked}
+    nodes = {m.metadata.message_id: m.metadata.dst_node_id for m in sent}
     good: list[Message] = []
     dropped: list[tuple[int, str]] = []
     seen: set[str] = set()

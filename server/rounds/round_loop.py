@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from fedhome import rng
 from fedhome.errors import FedHomeError, RoundError
-from fedhome.flower.messages import array_record, light_messages, read_flat
+from fedhome.flower.messages import array_record, fast_broadcasts, read_flat
 from fedhome.plan.settings import Plan
 from fedhome.run.events import EventLog
 from fedhome.run.folder import RunFolder
@@ -71,19 +71,19 @@ class Rounds:
         self._failures = 0
 
     def resume(self) -> bool:
-        """Go back to the run's last checkpoint; False if there is none.
+        """Continue from the run's last checkpoint; False if there is none.
 
         Raises:
             RunError: The checkpoint is damaged or of another model.
         """
-        found = checkpoint.load(self.folder, self.layout)
-        if found is None:
+        loaded = checkpoint.load(self.folder, self.layout)
+        if loaded is None:
             return False
-        self.state = found
-        if found.memory:
-            strategy_memory.recall(self.strategy, found.memory, found.arrays)
-        if found.scale and isinstance(self.grid, SecureGrid):
-            self.grid.scale.recall(found.scale)
+        self.state = loaded
+        if loaded.memory:
+            strategy_memory.recall(self.strategy, loaded.memory, loaded.arrays)
+        if loaded.scale and isinstance(self.grid, SecureGrid):
+            self.grid.scale.recall(loaded.scale)
         return True
 
     def run(self) -> NDArray[np.float32]:
@@ -133,30 +133,30 @@ class Rounds:
         self.log.append("round-closed", **row)
 
     def _round(self, number: int) -> dict[str, Any]:
-        begin = time.perf_counter()
+        began_at = time.perf_counter()
         before = self._traffic()
         arrays = array_record(self.layout, self.state.flat)
-        with rng.pinned_globals(self.plan.seed, "train", number), light_messages(self.strategy):
+        with rng.pinned_globals(self.plan.seed, "train", number), fast_broadcasts(self.strategy):
             messages = list(
                 self.strategy.configure_train(number, arrays, ConfigRecord(), self.grid)
             )
         row: dict[str, Any] = {"round": number, "homes_asked": len(messages)}
-        asked = time.perf_counter()
+        sent_at = time.perf_counter()
         replies = list(self.grid.send_and_receive(messages, timeout=self.plan.rounds.deadline_s))
-        answered = time.perf_counter()
+        answered_at = time.perf_counter()
         sound = self._sound(number, replies, messages, trained=True)
         row |= self._counts(sound, len(messages))
         row["train_loss"] = None
         if self._has_quorum(number, sound.homes, len(messages)):
             row["train_loss"] = self._apply(number, sound)
-        applied = time.perf_counter()
+        applied_at = time.perf_counter()
         row |= self._evaluate(number)
-        evaluated = time.perf_counter()
+        evaluated_at = time.perf_counter()
         if before is not None and (after := self._traffic()) is not None:
             row |= {"bytes_up": after[0] - before[0], "bytes_down": after[1] - before[1]}
-        row["seconds_train"] = answered - asked
-        row["seconds_evaluate"] = evaluated - applied
-        row["seconds_other"] = (asked - begin) + (applied - answered)
+        row["seconds_train"] = answered_at - sent_at
+        row["seconds_evaluate"] = evaluated_at - applied_at
+        row["seconds_other"] = (sent_at - began_at) + (applied_at - answered_at)
         return row
 
     def _traffic(self) -> tuple[int, int] | None:
@@ -197,7 +197,7 @@ class Rounds:
 
     def _evaluate(self, number: int) -> dict[str, Any]:
         arrays = array_record(self.layout, self.state.flat)
-        with rng.pinned_globals(self.plan.seed, "evaluate", number), light_messages(self.strategy):
+        with rng.pinned_globals(self.plan.seed, "evaluate", number), fast_broadcasts(self.strategy):
             messages = list(
                 self.strategy.configure_evaluate(number, arrays, ConfigRecord(), self.grid)
             )
@@ -215,11 +215,11 @@ class Rounds:
         }
 
     def _sound(
-        self, number: int, replies: Iterable[Message], asked: list[Message], *, trained: bool
+        self, number: int, replies: Iterable[Message], sent: list[Message], *, trained: bool
     ) -> Sound:
         sound = sound_replies(
             replies,
-            asked=asked,
+            sent=sent,
             layout=self.layout if trained else None,
             max_examples=self.plan.rounds.max_examples,
             homes_behind=getattr(self.grid, "homes_behind", None),

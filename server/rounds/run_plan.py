@@ -22,7 +22,7 @@ from fedhome.server.strategies import strategy_of
 
 
 def log_start(log: EventLog, plan: Plan, *, resumed: bool = False, **more: object) -> None:
-    """Log that a run starts or goes on; of a new one also what its plan gives cause to note.
+    """Log that a run starts or goes on; for a new one, also the notes on its plan.
 
     Args:
         log: The run's log.
@@ -78,7 +78,7 @@ def run_plan(
         strategy=strategy_of(plan, homes),
         grid=grid,
         layout=layout,
-        initial=_initial(learning, folder, log, told=not resumed),
+        initial=_initial(learning, folder, log, announced=not resumed),
         folder=folder,
         log=log,
         publisher=publisher,
@@ -105,7 +105,7 @@ def run_plan(
 
 
 def _initial(
-    learning: LocalLearning, folder: RunFolder, log: EventLog, *, told: bool
+    learning: LocalLearning, folder: RunFolder, log: EventLog, *, announced: bool
 ) -> NDArray[np.float32]:
     """Return the first parameters: new ones, or those that another run ended with."""
     start, layout = folder.read_start(), learning.layout
@@ -116,6 +116,6 @@ def _initial(
             f"the model of {start.plan} has another shape than that of this plan",
             hint="begin with a model of the same inputs, layers and outputs, or with none",
         )
-    if told:
+    if announced:
         log.append("begins-with", plan=start.plan, round=start.round)
     return layout.flatten(start.parameters)

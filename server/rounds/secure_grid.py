@@ -43,7 +43,7 @@ class SecureGrid(Grid):
     """Answers with opened sums.
 
     Args:
-        channel: What brings sums about, over the grid that messages travel on.
+        channel: Computes sums, over the grid that messages travel on.
         plan: The plan.
         layout: Layout of the parameters.
         log: The run's log.
@@ -76,9 +76,9 @@ class SecureGrid(Grid):
         """Bytes since the start, from all homes and to all homes."""
         return self.channel.traffic
 
-    def homes_behind(self, answer: Message) -> int:
+    def homes_behind(self, response: Message) -> int:
         """Return how many homes a reply stands for."""
-        return self._behind.get(answer.metadata.reply_to_message_id, 1)
+        return self._behind.get(response.metadata.reply_to_message_id, 1)
 
     def set_run(self, run: Run) -> None:
         """Set the run."""
@@ -106,10 +106,10 @@ class SecureGrid(Grid):
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Answer messages at once and keep the replies until they are pulled."""
-        asked = list(messages)
-        for answer in self.send_and_receive(asked):
-            self._waiting[answer.metadata.reply_to_message_id] = answer
-        return [message.metadata.message_id for message in asked]
+        sent = list(messages)
+        for response in self.send_and_receive(sent):
+            self._waiting[response.metadata.reply_to_message_id] = response
+        return [message.metadata.message_id for message in sent]
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Return the replies to these messages that are there."""
@@ -119,51 +119,53 @@ class SecureGrid(Grid):
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
         """Answer messages, those with the same content and type together."""
-        together: dict[tuple[int, str], list[Message]] = {}
-        asked = list(messages)
+        batches: dict[tuple[int, str], list[Message]] = {}
+        sent = list(messages)
         self._behind.clear()
         self.late = 0
-        for message in asked:
+        for message in sent:
             self._sent += 1
             identify(message, f"sum-{self._sent}")
             key = (id(message.content), message.metadata.message_type)
-            together.setdefault(key, []).append(message)
+            batches.setdefault(key, []).append(message)
         return [
-            answer
-            for (_, kind), some in together.items()
-            for answer in self._answers(kind, some, timeout)
+            response
+            for (_, kind), batch in batches.items()
+            for response in self._replies(kind, batch, timeout)
         ]
 
-    def _answers(self, kind: str, asked: list[Message], timeout_s: float | None) -> list[Message]:
+    def _replies(
+        self, kind: str, messages: list[Message], timeout_s: float | None
+    ) -> list[Message]:
         if kind == _IN_THE_CLEAR:  # shapes of a home's data, which are the plan's, not the home's
-            return list(self.channel.grid.send_and_receive(asked, timeout=timeout_s))
-        arrays, config = content_of(asked[0])
+            return list(self.channel.grid.send_and_receive(messages, timeout=timeout_s))
+        arrays, config = content_of(messages[0])
         try:
             start = read_flat(self.layout, arrays)
-            round_number = _round_of(config, self.scale.turn)
-            if not self._census(asked, round_number, timeout_s):
+            round_number = _round_of(config, self.scale.sum_number)
+            if not self._census(messages, round_number, timeout_s):
                 return []
             row = summed(kind)
             request = self._request(row, config, start, round_number, timeout_s)
         except EngineError:  # no home's refusal: a simulation that cannot go on
             raise
         except FedHomeError as error:
-            return [failure(message, error.message) for message in asked]
-        answers: list[Message] = []
+            return [failure(message, error.message) for message in messages]
+        responses: list[Message] = []
         totals: list[Total] = []
-        for group in self.channel.ask(asked, request):
-            self._tell(group, request)
-            answers += [failure(message, reason) for message, reason in group.failed]
+        for group in self.channel.ask(messages, request):
+            self._log_group(group, request)
+            responses += [failure(message, reason) for message, reason in group.failed]
             if group.words is not None:
                 total = request.form.decode(group.words, group.homes)
                 totals.append(total)
-                answers.append(self._answer(row, group, total, start))
+                responses.append(self._group_reply(row, group, total, start))
         self.late += self.channel.late
         if kind == TRAIN:
             self.scale.learn(totals)
-        return answers
+        return responses
 
-    def _census(self, asked: list[Message], round_number: int, timeout_s: float | None) -> bool:
+    def _census(self, messages: list[Message], round_number: int, timeout_s: float | None) -> bool:
         """Find out how many examples homes have at most, once in a run; False if that failed."""
         if self.scale.weight_cap is not None:
             return True
@@ -171,11 +173,12 @@ class SecureGrid(Grid):
         row = summed(CENSUS)
         request = self._request_of(row, row.scalars({}, 0), b"", round_number, timeout_s)
         messages = [
-            Message(content, dst_node_id=m.metadata.dst_node_id, message_type=CENSUS) for m in asked
+            Message(content, dst_node_id=m.metadata.dst_node_id, message_type=CENSUS)
+            for m in messages
         ]
         totals = []
         for group in self.channel.ask(messages, request):
-            self._tell(group, request)
+            self._log_group(group, request)
             if group.words is not None:
                 totals.append(request.form.decode(group.words, group.homes))
         if totals:
@@ -206,11 +209,11 @@ class SecureGrid(Grid):
         timeout_s: float | None,
     ) -> SumRequest:
         settings = self.plan.aggregation
-        self.scale.turn += 1
+        self.scale.sum_number += 1
         return SumRequest(
             kind=row.name,
             round=round_number,
-            turn=self.scale.turn,
+            sum_number=self.scale.sum_number,
             form=Form(
                 elements=self.layout.size if row.update else 0,
                 layout=bytes.fromhex(self.layout.hash),
@@ -227,22 +230,22 @@ class SecureGrid(Grid):
             timeout_s=timeout_s,
         )
 
-    def _answer(
+    def _group_reply(
         self, row: SummedQuestion, group: GroupSum, total: Total, start: NDArray[np.float32]
     ) -> Message:
-        """Answer for a group, in the place of its first home that did not fail."""
+        """Return a group's reply, in the name of its first home that did not fail."""
         failed = {id(message) for message, _ in group.failed}
-        first = next(message for message in group.asked if id(message) not in failed)
+        first = next(message for message in group.messages if id(message) not in failed)
         arrays: ArrayRecord | None = None
         if row.update:
             mean = (start + total.mean).astype(np.float32)
             arrays = array_record(self.layout, mean, lazy=True)
         metrics = {EXAMPLES: max(total.weight, 1), **row.metrics(total.values, group.homes)}
-        answer = reply(first, metrics, arrays)
-        self._behind[answer.metadata.reply_to_message_id] = group.homes
-        return answer
+        response = reply(first, metrics, arrays)
+        self._behind[response.metadata.reply_to_message_id] = group.homes
+        return response
 
-    def _tell(self, group: GroupSum, request: SumRequest) -> None:
+    def _log_group(self, group: GroupSum, request: SumRequest) -> None:
         for note in group.notes:
             self.log.append("note", text=note)
         if group.words is None:
@@ -250,11 +253,11 @@ class SecureGrid(Grid):
                 "sum-failed",
                 round=request.round,
                 stage=request.kind,
-                homes=len(group.asked),
+                homes=len(group.messages),
                 reason=group.reason,
             )
 
 
-def _round_of(config: ConfigRecord, turn: int) -> int:
-    told = config.get("server-round")
-    return told if isinstance(told, int) else turn
+def _round_of(config: ConfigRecord, sum_number: int) -> int:
+    value = config.get("server-round")
+    return value if isinstance(value, int) else sum_number

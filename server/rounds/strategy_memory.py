@@ -26,7 +26,7 @@ def remember(strategy: Strategy) -> tuple[dict[str, Any], Arrays]:
     plain data are named in the data under ``"?"``, and :func:`recall` refuses them.
     """
     arrays: Arrays = {}
-    return {name: _out(value, arrays) for name, value in vars(strategy).items()}, arrays
+    return {name: _encode(value, arrays) for name, value in vars(strategy).items()}, arrays
 
 
 def recall(strategy: Strategy, memory: dict[str, Any], arrays: Arrays) -> None:
@@ -35,40 +35,40 @@ def recall(strategy: Strategy, memory: dict[str, Any], arrays: Arrays) -> None:
     Raises:
         RunError: The memory holds something that could not be written as plain data.
     """
-    for name, told in memory.items():
+    for name, encoded in memory.items():
         own = vars(strategy).get(name)
         if isinstance(own, Strategy):
-            recall(own, told["strategy"], arrays)
-        elif "code" not in told:
-            setattr(strategy, name, _in(told, arrays, f"{type(strategy).__name__}.{name}"))
+            recall(own, encoded["strategy"], arrays)
+        elif "code" not in encoded:
+            setattr(strategy, name, _decode(encoded, arrays, f"{type(strategy).__name__}.{name}"))
 
 
-def _out(value: object, arrays: Arrays) -> dict[str, Any]:  # noqa: PLR0911 - one for each kind
+def _encode(value: object, arrays: Arrays) -> dict[str, Any]:  # noqa: PLR0911 - one for each kind
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, _SCALARS):
         return {"is": value}
     if isinstance(value, Strategy):
-        return {"strategy": {n: _out(v, arrays) for n, v in vars(value).items()}}
+        return {"strategy": {n: _encode(v, arrays) for n, v in vars(value).items()}}
     if isinstance(value, np.ndarray):
         name = f"memory-{len(arrays)}"
         arrays[name] = np.ascontiguousarray(value).reshape(value.shape)
         return {"array": name}
     if isinstance(value, ArrayRecord):
-        return {"record": {key: _out(array.numpy(), arrays) for key, array in value.items()}}
+        return {"record": {key: _encode(array.numpy(), arrays) for key, array in value.items()}}
     if isinstance(value, dict) and all(isinstance(key, str | int) for key in value):
-        pairs = [[key, _out(item, arrays)] for key, item in value.items()]
+        pairs = [[key, _encode(item, arrays)] for key, item in value.items()]
         return {"pairs": pairs}
     if isinstance(value, list | tuple):
         kind = "tuple" if isinstance(value, tuple) else "list"
-        return {kind: [_out(item, arrays) for item in value]}
+        return {kind: [_encode(item, arrays) for item in value]}
     if callable(value):
         return {"code": getattr(value, "__qualname__", type(value).__name__)}
     return {"?": type(value).__name__}
 
 
-def _in(told: dict[str, Any], arrays: Arrays, where: str) -> Any:
-    (kind, value), *_ = told.items()
+def _decode(encoded: dict[str, Any], arrays: Arrays, where: str) -> Any:
+    (kind, value), *_ = encoded.items()
     if kind == "is":
         return value
     if kind == "array":
@@ -76,12 +76,12 @@ def _in(told: dict[str, Any], arrays: Arrays, where: str) -> Any:
     if kind == "record":
         record = ArrayRecord()
         for key, item in value.items():
-            record[key] = Array(_in(item, arrays, where))
+            record[key] = Array(_decode(item, arrays, where))
         return record
     if kind == "pairs":
-        return {key: _in(item, arrays, where) for key, item in value}
+        return {key: _decode(item, arrays, where) for key, item in value}
     if kind in {"list", "tuple"}:
-        items = [_in(item, arrays, where) for item in value]
+        items = [_decode(item, arrays, where) for item in value]
         return tuple(items) if kind == "tuple" else items
     raise RunError(
         f"{where} is a {value}, which a checkpoint cannot hold: the run cannot be resumed",

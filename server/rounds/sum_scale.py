@@ -1,8 +1,8 @@
-"""The scale of fixed-point sums, as the fleet's own sums say: greatest update, greatest weight.
+"""The scale of fixed-point sums, from the fleet's own sums: greatest update, greatest weight.
 
 Homes count in secret how large their updates are and how many examples they have, by powers of
 two; the next round's scale follows from these counts. The share of homes that may be corrupt is
-not believed: so many of the largest claims are left aside.
+not trusted: this many of the largest claims are left aside.
 
 Source for adapting the clip to a private count: Andrew et al., "Differentially private learning
 with adaptive clipping", NeurIPS 2021, section 2 (there a quantile is followed step by step; a
@@ -33,7 +33,7 @@ class Scale:
         self.settings = settings
         self.clip = settings.clip or _FIRST_CLIP
         self.weight_cap = settings.weight_cap
-        self.turn = 0
+        self.sum_number = 0
 
     def learn(self, totals: Sequence[Total]) -> None:
         """Follow the sizes of a round's updates."""
@@ -56,11 +56,11 @@ class Scale:
         return exponents[0]
 
     def memory(self) -> dict[str, Any]:
-        """Return what a run needs to go on after a kill."""
-        return {"clip": self.clip, "weight_cap": self.weight_cap, "turn": self.turn}
+        """Return what a run needs to continue after a kill; ``turn`` is the sum's number."""
+        return {"clip": self.clip, "weight_cap": self.weight_cap, "turn": self.sum_number}
 
     def recall(self, memory: Mapping[str, Any]) -> None:
         """Go on from what :meth:`memory` gave."""
         self.clip = float(memory["clip"])
         self.weight_cap = memory["weight_cap"]
-        self.turn = int(memory["turn"])
+        self.sum_number = int(memory["turn"])

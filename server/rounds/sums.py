@@ -1,4 +1,4 @@
-"""How sums over homes come about: a question to some homes, and what each group's sum opened to.
+"""How sums over homes are computed: a question to some homes, and each group's opened sum.
 
 A :class:`Channel` is the only thing that knows whether the numbers were added under masks or,
 in a simulation, without cryptography; what comes out is the same, bit for bit.
@@ -18,7 +18,7 @@ from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
 from fedhome.errors import SecAggError
-from fedhome.flower.messages import alike, with_sum, words_of
+from fedhome.flower.messages import broadcast_messages, with_sum_record, words_of
 from fedhome.plan.protocol import least_in_a_sum
 from fedhome.plan.settings import Plan
 from fedhome.questions.contributions import form_bytes
@@ -26,7 +26,7 @@ from fedhome.questions.table import TRAIN
 from fedhome.secagg.form import Form
 from fedhome.secagg.graph import groups
 
-_POLL_S, _WAIT_S = 0.1, 1.0  # between looks at a grid; where it can tell when there is something
+_POLL_S, _WAIT_S = 0.1, 1.0  # between polls of a grid; and where it can wait for a reply
 
 
 class SumRequest(NamedTuple):
@@ -35,7 +35,7 @@ class SumRequest(NamedTuple):
     Args:
         kind: Type of the message.
         round: Number of the round.
-        turn: Number of the sum: it rises with every sum that homes are asked for.
+        sum_number: Number of the sum: it rises with every sum that homes are asked for.
         form: What lies in the vector.
         model_hash: SHA-256 of the parameters that the question is about.
         timeout_s: How long replies are waited for.
@@ -43,7 +43,7 @@ class SumRequest(NamedTuple):
 
     kind: str
     round: int
-    turn: int
+    sum_number: int
     form: Form
     model_hash: bytes
     timeout_s: float | None
@@ -51,10 +51,10 @@ class SumRequest(NamedTuple):
 
 @dataclass(kw_only=True)
 class GroupSum:
-    """What one group's sum came to.
+    """One group's sum.
 
     Args:
-        asked: The messages to its homes.
+        messages: The messages to its homes.
         words: The opened sum; None where it could not be opened.
         homes: How many homes are in it.
         failed: Messages that a home answered with an error, and which.
@@ -62,7 +62,7 @@ class GroupSum:
         notes: What was noticed on the way, such as a member with a bad share.
     """
 
-    asked: list[Message]
+    messages: list[Message]
     words: NDArray[Any] | None = None
     homes: int = 0
     failed: list[tuple[Message, str]] = field(default_factory=list)
@@ -97,24 +97,24 @@ class Channel(ABC):
         self.late = 0
 
     def ask(self, messages: Sequence[Message], request: SumRequest) -> list[GroupSum]:
-        """Ask homes, group by group, and return what each group's sum came to."""
+        """Ask homes, group by group, and return each group's sum."""
         by_name = {self.names[m.metadata.dst_node_id]: m for m in messages}
         count = self.plan.aggregation.groups
-        parts = groups(self.seed, request.turn, sorted(self.names.values()), count)
+        parts = groups(self.seed, request.sum_number, sorted(self.names.values()), count)
         self.late = 0
-        found = []
+        sums = []
         for number, members in enumerate(parts):
-            asked = [by_name[name] for name in members if name in by_name]
-            if asked:
-                found.append(self._sum(GroupSum(asked=asked), request, number, members))
-        return found
+            own = [by_name[name] for name in members if name in by_name]
+            if own:
+                sums.append(self._sum(GroupSum(messages=own), request, number, members))
+        return sums
 
     def _sum(
         self, group: GroupSum, request: SumRequest, number: int, members: tuple[str, ...]
     ) -> GroupSum:
         least = self.plan.aggregation.min_cohort
-        if len(group.asked) < least:
-            group.reason = f"{len(group.asked)} homes were asked, but {least} are the fewest"
+        if len(group.messages) < least:
+            group.reason = f"{len(group.messages)} homes were asked, but {least} are the fewest"
             return group
         try:
             self.open(group, request, number, members)
@@ -126,11 +126,11 @@ class Channel(ABC):
     def open(
         self, group: GroupSum, request: SumRequest, number: int, members: tuple[str, ...]
     ) -> None:
-        """Ask one group's homes and fill in what came of it.
+        """Ask one group's homes and fill in the result.
 
         Args:
             group: The group.
-            request: What is asked.
+            request: What is summed.
             number: Number of the group.
             members: All homes that belong to this group, asked or not.
 
@@ -141,7 +141,7 @@ class Channel(ABC):
     def replies(
         self, messages: list[Message], timeout_s: float | None
     ) -> Iterator[tuple[int, Message]]:
-        """Send messages; yield replies as they come, each with the place of what it answers."""
+        """Send messages; yield replies as they come, each with the index of its message."""
         yield from replies_of(self.grid, messages, timeout_s)
         if messages and messages[0].metadata.message_type == TRAIN:
             self.late += int(getattr(self.grid, "late", 0))
@@ -155,28 +155,28 @@ class IdealChannel(Channel):
     ) -> None:
         """Ask one group's homes for their words and add them."""
         del number, members
-        told: dict[str, int | str | bytes] = {
+        settings: dict[str, int | str | bytes] = {
             "form": form_bytes(request.form),
             "round": request.round,
         }
-        content = with_sum(group.asked[0].content, told)
-        nodes = [message.metadata.dst_node_id for message in group.asked]
-        sent = alike(content, nodes, request.kind)
+        content = with_sum_record(group.messages[0].content, settings)
+        nodes = [message.metadata.dst_node_id for message in group.messages]
+        copies = broadcast_messages(content, nodes, request.kind)
         form, behind = request.form, getattr(self.grid, "homes_behind", lambda _: 1)
-        total = np.zeros(form.words, form.lanes.dtype)
+        total = np.zeros(form.words, form.packing.dtype)
         width = total.nbytes
-        self.traffic.down += (4 * form.elements) * len(sent)
-        for place, answer in self.replies(sent, request.timeout_s):
-            if answer.has_error():
-                reason = answer.error.reason or f"error {answer.error.code}"
-                group.failed.append((group.asked[place], reason))
+        self.traffic.down += (4 * form.elements) * len(copies)
+        for index, reply in self.replies(copies, request.timeout_s):
+            if reply.has_error():
+                reason = reply.error.reason or f"error {reply.error.code}"
+                group.failed.append((group.messages[index], reason))
                 continue
-            total += words_of(answer)
-            group.homes += behind(answer)
-            self.traffic.up += width * behind(answer)
-        least = least_in_a_sum(self.plan, fleet=len(self.names), roster=len(sent))
+            total += words_of(reply)
+            group.homes += behind(reply)
+            self.traffic.up += width * behind(reply)
+        least = least_in_a_sum(self.plan, fleet=len(self.names), roster=len(copies))
         if group.homes < least:
-            group.reason = f"{group.homes} of {len(sent)} homes uploaded, {least} are needed"
+            group.reason = f"{group.homes} of {len(copies)} homes uploaded, {least} are needed"
             group.homes = 0
             return
         group.words = total
@@ -187,44 +187,44 @@ def replies_of(
 ) -> Iterator[tuple[int, Message]]:
     """Send messages over any grid; yield replies as they come, so that none has to be kept.
 
-    A grid in this process yields them itself; Flower's is asked again and again until the
-    deadline. Replies are told by the message that they answer: Flower's error reply for a dead
+    A grid in this process yields them itself; Flower's is polled until the
+    deadline. Replies are matched to the message that they answer: Flower's error reply for a dead
     node comes from another one.
 
     Yields:
-        The place in ``messages`` of what a reply answers, and the reply; each place once.
+        The index in ``messages`` of what a reply answers, and the reply; each index once.
     """
     if not messages:
         return
     stream = getattr(grid, "stream", None)
     if stream is not None:
-        names, came = stream(messages)
+        names, replies = stream(messages)
     else:
         names = list(grid.push_messages(messages))
-        came = _pulled(grid, names, timeout_s)
-    places = {name: place for place, name in enumerate(names)}
-    for answer in came:
-        place = places.pop(answer.metadata.reply_to_message_id, None)
-        if place is not None:
-            yield place, answer
+        replies = _pull(grid, names, timeout_s)
+    indices = {name: index for index, name in enumerate(names)}
+    for reply in replies:
+        index = indices.pop(reply.metadata.reply_to_message_id, None)
+        if index is not None:
+            yield index, reply
 
 
-def _pulled(grid: Grid, names: list[str], timeout_s: float | None) -> Iterator[Message]:
+def _pull(grid: Grid, names: list[str], timeout_s: float | None) -> Iterator[Message]:
     waiting = set(names)
     deadline = float("inf") if timeout_s is None else time.monotonic() + timeout_s
     while waiting:
-        came = list(grid.pull_messages(sorted(waiting)))
-        for answer in came:
-            waiting.discard(answer.metadata.reply_to_message_id)
-            yield answer
+        replies = list(grid.pull_messages(sorted(waiting)))
+        for reply in replies:
+            waiting.discard(reply.metadata.reply_to_message_id)
+            yield reply
         if waiting and time.monotonic() > deadline:
             return
-        if waiting and not came:
+        if waiting and not replies:
             wait_with(grid, min(_WAIT_S, max(deadline - time.monotonic(), _POLL_S)))
 
 
 def wait_with(grid: Grid, seconds: float) -> None:
-    """Wait until a grid may have another reply, or for some time: a short one if it cannot tell."""
+    """Wait until a grid may have another reply, or some time: little if the grid cannot wait."""
     wait = getattr(grid, "wait", None)
     if wait is None:
         time.sleep(min(seconds, _POLL_S))

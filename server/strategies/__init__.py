@@ -1,4 +1,4 @@
-"""Strategies by name: any of Flower's, ours, or a user's ``module:attribute``."""
+"""Strategies by name: any of Flower's, or a user's own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 from flwr.serverapp import strategy as flower
 from flwr.serverapp.strategy import Strategy
 
-from fedhome.errors import PlanError
+from fedhome.errors import FedHomeError, PlanError
+from fedhome.own_code import fault_of, line_of
 from fedhome.plan.settings import Plan
 from fedhome.plugins import load
 from fedhome.spelling import did_you_mean
@@ -48,9 +49,9 @@ def strategy_of(plan: Plan, homes: int) -> Strategy:
 
     Raises:
         PlanError: Arguments that the strategy does not have, or lacks.
-        PluginError: A name behind which there is none.
+        PluginError: A name behind which there is none, or own code that fails; with its line.
     """
-    known = {
+    arguments = {
         "fraction_train": plan.rounds.fraction,
         "fraction_evaluate": plan.rounds.evaluate_fraction,
         "min_train_nodes": 1,
@@ -59,33 +60,33 @@ def strategy_of(plan: Plan, homes: int) -> Strategy:
         "client_learning_rate": plan.train.learning_rate,
     }
     name, args = plan.strategy.name, plan.strategy.args
-    strategy = _built(name, _class_of(name, STRATEGIES, "strategy"), known, args)
+    strategy = _build(name, _class_of(name, STRATEGIES, "strategy"), arguments, args)
     if plan.strategy.wrap:
         name, args = plan.strategy.wrap, plan.strategy.wrap_args
         around = {
             "strategy": strategy,
             "num_sampled_clients": max(1, int(homes * plan.rounds.fraction)),
         }
-        strategy = _built(name, _class_of(name, WRAPPERS, "wrapper"), around, args)
+        strategy = _build(name, _class_of(name, WRAPPERS, "wrapper"), around, args)
     return strategy
 
 
 def _class_of(name: str, table: Mapping[str, type[Strategy]], kind: str) -> Callable[..., object]:
-    found = table.get(name.lower()) or load(name, kind, table)
-    if not callable(found):
+    strategy_class = table.get(name.lower()) or load(name, kind, table)
+    if not callable(strategy_class):
         raise PlanError([f"{kind} {name!r} is not a class or a function"])
-    return found
+    return strategy_class
 
 
-def _built(
+def _build(
     name: str, make: Callable[..., object], ours: Mapping[str, Any], args: Mapping[str, Any]
 ) -> Strategy:
     names, needed, takes_any = _arguments(name, make)
     faults = [
-        f"strategy {name!r} has no argument {given!r}{did_you_mean(given, names)} "
+        f"strategy {name!r} has no argument {argument!r}{did_you_mean(argument, names)} "
         f"(it has: {', '.join(names)})"
-        for given in args
-        if given not in names and not takes_any
+        for argument in args
+        if argument not in names and not takes_any
     ]
     filled = {n: v for n, v in ours.items() if n in names} | dict(args)
     faults += [
@@ -96,14 +97,18 @@ def _built(
     if faults:
         raise PlanError(faults, hint="arguments go into [strategy.args] or [strategy.wrap_args]")
     try:
-        made = make(**filled)
-    except (TypeError, ValueError) as error:
+        strategy = make(**filled)
+    except FedHomeError:
+        raise
+    except Exception as error:
+        if line_of(error) or not isinstance(error, TypeError | ValueError):
+            raise fault_of(f"strategy {name!r} fails when it is built", make, error) from error
         raise PlanError([f"strategy {name!r} refuses its arguments: {error}"]) from None
-    if not isinstance(made, Strategy):
+    if not isinstance(strategy, Strategy):
         raise PlanError(
-            [f"{name!r} is not a flwr.serverapp.strategy.Strategy but {type(made).__name__}"]
+            [f"{name!r} is not a flwr.serverapp.strategy.Strategy but {type(strategy).__name__}"]
         )
-    return made
+    return strategy
 
 
 def _arguments(name: str, make: Callable[..., object]) -> tuple[list[str], list[str], bool]:

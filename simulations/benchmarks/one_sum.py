@@ -164,7 +164,7 @@ def add_up(fleet: Fleet, form: Form, *, absent: int, weigh: bool = False) -> Sum
         clock.of("server: bundles", fleet.pool.add, name, bundle)
     with memory.watched():
         aggregator, manifest = fleet.aggregator(form)
-    expected = np.zeros(form.words, form.lanes.dtype)
+    expected = np.zeros(form.words, form.packing.dtype)
     upload = b""
     for number, (name, home) in enumerate(fleet.homes.items()):
         joined = clock.of("home: join", _join, home, manifest)
@@ -232,7 +232,7 @@ class _Memory:
 def server_memory(elements: int, homes: Iterable[int]) -> dict[int, float]:
     """Return the most memory that a server takes for a sum, in vectors, by number of homes."""
     form, told = form_of(elements), {}
-    size = form.words * form.lanes.dtype.itemsize
+    size = form.words * form.packing.dtype.itemsize
     for count in homes:
         fleet = Fleet(count)
         tracemalloc.start()

@@ -31,7 +31,7 @@ _PLACES = (
     Place("ideal: greatest changes", Rounding, "largest"),
     Place("ideal: rounding and adding", Rounding, "sums"),
     Place("ideal: numbers beside, words", fedhome.simulations.engines.shard, "train_terms"),
-    Place("ideal: numbers beside, words", Form, "put_together"),
+    Place("ideal: numbers beside, words", Form, "total_of_sums"),
     Place("ideal: numbers beside, words", Form, "decode"),
     Place("ideal: numbers beside, words", fedhome.simulations.engines.shard, "rounding_keys"),
     Place("orders of batches", rng, "shuffles"),

@@ -77,7 +77,7 @@ def costs(
     add_up(fleet, form, absent=absent)
     sums = [add_up(fleet, form, absent=absent) for _ in range(repeat)]
     verify_us, exchange_us = public_key_us(runs)
-    vector = np.zeros(form.words, form.lanes.dtype)
+    vector = np.zeros(form.words, form.packing.dtype)
     quorum = fleet.directory.threshold
     checked = homes - absent + 2 * quorum  # uploads, votes, answers
     return Costs(

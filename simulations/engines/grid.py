@@ -16,7 +16,14 @@ from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
 from fedhome.errors import FedHomeError
-from fedhome.flower.messages import APP_RAISED, Run, empty_run, failure, stamp, take_identity
+from fedhome.flower.messages import (
+    APP_RAISED,
+    Run,
+    empty_run,
+    failure,
+    number_messages,
+    take_identity,
+)
 from fedhome.simulations.faults import ANSWERS, LATE
 
 Silent = Callable[[int, NDArray[np.int64]], NDArray[np.int64]]
@@ -63,7 +70,7 @@ class InProcessGrid(Grid):
         """
         asked = list(messages)
         self._behind.clear()
-        names = stamp(asked, self._sent)
+        names = number_messages(asked, self._sent)
         self._sent += len(asked)
         return names, iter(self._answers(asked))
 
@@ -110,7 +117,7 @@ class InProcessGrid(Grid):
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Answer messages at once and keep the replies until they are pulled."""
         asked = list(messages)
-        names = stamp(asked, self._sent)
+        names = number_messages(asked, self._sent)
         self._sent += len(asked)
         for answer in self._answers(asked):
             self._waiting[answer.metadata.reply_to_message_id] = answer
@@ -169,7 +176,7 @@ class SequentialGrid(InProcessGrid):
 
     def observe(self, messages: list[Message]) -> Iterable[Message]:
         """Run the app of homes that answer in the clear."""
-        stamp(messages, self._sent)
+        number_messages(messages, self._sent)
         self._sent += len(messages)
         return [self._run_app(self._open_app, message) for message in messages]
 

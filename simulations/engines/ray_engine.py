@@ -113,7 +113,7 @@ class RayHomes(Homes):
         def questions(some: NDArray[np.int64], common: Any) -> list[Any]:
             return [some, common, order, asked]
 
-        total, lost = np.zeros(asked.form.words, asked.form.lanes.dtype), []
+        total, lost = np.zeros(asked.form.words, asked.form.packing.dtype), []
         for places, words in self._ask_all("train_sum", homes, start, questions):
             total += words.total
             lost += places[list(words.lost)].tolist()

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from fedhome.errors import FedHomeError
 from fedhome.learning.build import learning_of
 from fedhome.learning.personalise import personaliser
+from fedhome.own_code import faults_told
 from fedhome.plan.settings import Plan
 from fedhome.simulations.engines.catalogue import cohort_of
 from fedhome.simulations.engines.shard import Shard
@@ -54,10 +55,11 @@ class Worker:
         """Answer a question: the name of one of ``shard.Homes``' methods."""
         value, error = None, None
         try:
-            if question == "start":
-                value = version("fedhome"), self._learning.initial
-            else:
-                value = getattr(self._shard, question)(*arguments)
+            with faults_told():
+                if question == "start":
+                    value = version("fedhome"), self._learning.initial
+                else:
+                    value = getattr(self._shard, question)(*arguments)
         except FedHomeError as raised:
             error = raised
         notices, self._notices[:] = tuple(self._notices), ()

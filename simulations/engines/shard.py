@@ -229,7 +229,7 @@ class Shard(Homes):
                 changes = _changes(compiled, params, start)
             own = [keys[home] for home in some]
             if compiled is None:
-                total: NDArray[Any] = form.added(changes, weights[some], own)
+                total: NDArray[Any] = form.element_sums(changes, weights[some], own)
             else:
                 total = compiled.sums(form.fixed, params, start, weights[some], own)
             return _Added(
@@ -258,7 +258,7 @@ class Shard(Homes):
         if order.clip_norm is not None:
             columns["norm_bit"] = np.concatenate(bits)
         terms = train_numbers(columns, np.concatenate(sizes))
-        total = form.put_together(np.sum(totals, axis=0), terms.weights, terms.values)
+        total = form.total_of_sums(np.sum(totals, axis=0), terms.weights, terms.values)
         return Words(total, tuple(np.sort(np.concatenate(gone)).tolist()))
 
     def respond(

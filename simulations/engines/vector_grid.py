@@ -19,9 +19,9 @@ from fedhome.flower.messages import (
     array_record,
     content_of,
     failure,
+    number_messages,
     read_flat,
     reply,
-    stamp,
 )
 from fedhome.learning.personalise import Personaliser
 from fedhome.plan.settings import Plan
@@ -69,7 +69,7 @@ class JointGrid(InProcessGrid):
 
     def observe(self, messages: list[Message]) -> Iterable[Message]:
         """Answer home by home, in the clear."""
-        stamp(messages, self._sent)
+        number_messages(messages, self._sent)
         self._sent += len(messages)
         arrays, config = content_of(messages[0])
         kind = messages[0].metadata.message_type

@@ -15,6 +15,8 @@ import fedhome
 from fedhome.plan.settings import Plan
 from helpers import command, tiny
 
+pytestmark = pytest.mark.long
+
 
 def _process(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(

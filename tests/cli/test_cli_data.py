@@ -80,6 +80,7 @@ def test_faults_are_the_typed_errors_that_the_main_command_shows(tmp_path: Path)
     assert isinstance(missing.exception, SourceError)
 
 
+@pytest.mark.long
 def test_the_command_is_light_to_import() -> None:
     code = (
         "import sys, fedhome.cli.data; "

@@ -37,6 +37,7 @@ from helpers.client_world import (
     world_of,
     write_readings,
 )
+from helpers.patience import PATIENCE_S
 
 NOW = 1_790_000_000.0  # 2026-09-21
 
@@ -63,10 +64,12 @@ def world(
     return world_of(owned, tmp_path, monkeypatch)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("front")
 def test_start_becomes_the_agent(world: World) -> None:
     place = joined(world)
     module = [
+        "-P",
         "-m",
         "fedhome.ops.processes",
         "0",
@@ -78,6 +81,7 @@ def test_start_becomes_the_agent(world: World) -> None:
         refused(fedhome("start", place.folder), StateError, "in use")
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("front")
 def test_start_refuses_what_nobody_agreed_to(world: World) -> None:
     place = joined(world)
@@ -118,6 +122,7 @@ def test_an_age_is_told_in_the_largest_unit_of_which_there_are_two(
     assert ages.ago(NOW - seconds, NOW) == words
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("front")
 def test_status(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     place = joined(world)
@@ -146,6 +151,7 @@ def test_status(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "none" in fedhome("status", "oak").output
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("front")
 def test_pause_and_resume(world: World) -> None:
     place = joined(world)
@@ -161,6 +167,7 @@ def test_pause_and_resume(world: World) -> None:
     refused(fedhome("resume", "oak"), RunError, "has left")
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("front")
 def test_leaving_and_coming_back(world: World) -> None:
     place = joined(world)
@@ -285,6 +292,7 @@ def test_service_files(world: World) -> None:
     assert "systemctl --user enable --now" in user.output
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("front")
 @pytest.mark.skipif(sys.platform != "linux", reason="asks the agent as systemd does")
 def test_the_agent_as_a_process(world: World) -> None:
@@ -302,7 +310,7 @@ def test_the_agent_as_a_process(world: World) -> None:
         assert f"runs, process {agent.pid}" in fedhome("status", "oak").output
         refused(fedhome("forget", "oak", "--yes"), StateError, "in use")
         agent.send_signal(signal.SIGTERM)
-        told, _ = agent.communicate(timeout=30)
+        told, _ = agent.communicate(timeout=PATIENCE_S)
     assert agent.returncode == 0
     assert "the agent of oak runs" in told
     assert "not running" in fedhome("status", "oak").output

@@ -165,6 +165,7 @@ def test_what_the_server_refuses_is_told(world: World) -> None:
     refused(fedhome("start", "other"), RunError, "join")
 
 
+@pytest.mark.long
 def test_an_invite_that_does_not_hold(world: World) -> None:
     text = world.invite().read_text()
     path = world.device / "bad.invite"
@@ -195,6 +196,7 @@ def test_readings_that_do_not_fit(world: World) -> None:
     assert not (world.device / "oak").exists()
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("front")
 def test_a_folder_is_one_homes_of_one_fleet(world: World, tmp_path: Path) -> None:
     place = joined(world)

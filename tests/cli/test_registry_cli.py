@@ -24,7 +24,10 @@ from fedhome.run.events import EventLog
 from fedhome.run.folder import RunFolder
 from fedhome.run.results import ROUNDS, rounds_table
 from fedhome.secagg import Directory
+from helpers import command
 from helpers.registry_world import LAYOUT, numbers
+
+pytestmark = pytest.mark.long
 
 WORDS = "correct horse battery staple"
 
@@ -93,7 +96,7 @@ def test_as_a_process(tmp_path: Path) -> None:
     size = found.manifest.fidelity.size
     assert told == f"release 1: round 4 of a, {digits}, {size} bytes of {size}, largest error 0"
     (tmp_path / "registry" / "registry.fh").write_bytes(b"nothing")
-    failed = fedhome("list")
+    failed = command.fedhome("model", "list", folder=tmp_path)
     assert (failed.returncode, failed.stdout) == (1, "")
     assert failed.stderr.startswith("error: registry/registry.fh is no sealed file of fedhome's\n")
     assert "hint:" in failed.stderr

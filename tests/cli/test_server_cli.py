@@ -89,6 +89,7 @@ def refused(*words: str | Path) -> FedHomeError:
     return done.exception
 
 
+@pytest.mark.long
 def test_init_takes_the_servers_part_of_the_fleet_and_nothing_else(
     owner: Path, tmp_path: Path
 ) -> None:
@@ -135,6 +136,7 @@ def test_init_from_a_copy_of_the_servers_part(owner: Path, tmp_path: Path) -> No
     assert none.value.reason == "no-directory"
 
 
+@pytest.mark.long
 def test_init_refuses_before_anything_is_made(owner: Path, tmp_path: Path) -> None:
     hub = tmp_path / "hub"
     init = ("server", "init", hub, "--host", "hub.example")

@@ -27,6 +27,8 @@ from fedhome.simulations.local_fleet import prepare
 from fedhome.store import disk
 from helpers.living import tiny_plan
 
+pytestmark = pytest.mark.long
+
 HOMES = 5
 FULL = "No space left on device"
 
@@ -203,7 +205,7 @@ class Saving(Refusing):
         self._store = store
 
     def answer(self, message: Message) -> Message:
-        self._store.save(self._store.state.joined(1, 1))
+        self._store.save(self._store.state.with_sum(1, 1))
         return super().answer(message)
 
 
@@ -224,7 +226,7 @@ def test_an_agent_ends_when_it_does_not_know_what_the_disk_holds(
     assert (wire.asked, wire.sent) == (1, 1), "the server is told, and nothing else is answered"
     assert "started again" in ended.value.hint
     with FileStore.open(home.folder, home=home.settings.home) as store:
-        store.save(store.state.joined(1, 1))
+        store.save(store.state.with_sum(1, 1))
 
 
 @pytest.mark.parametrize(("node", "answers"), [(5, 1), (6, 0)])

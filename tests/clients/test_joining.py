@@ -35,6 +35,7 @@ from fedhome.plan.settings import Plan
 from fedhome.secagg import Directory, HomeKeys
 from fedhome.secagg.directory import Authority
 from fedhome.server.daemon.nodes import Nodes
+from helpers.patience import PATIENCE_S
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="secret files need POSIX locks")
 
@@ -220,7 +221,7 @@ def _running(agent: Agent) -> Iterator[None]:
         yield
     finally:
         agent.stop()
-        thread.join(20)
+        thread.join(PATIENCE_S)
 
 
 @pytest.mark.parametrize(
@@ -271,7 +272,7 @@ def test_an_agent_says_that_its_clock_is_off(  # noqa: PLR0917 - pytest gives th
     monkeypatch.setattr(Reporting, "tell", telling)
     monkeypatch.setenv("COLUMNS", "200")
     with FileStore.open(place.folder, home="oak") as store, _running(Agent(place, store)):
-        assert waiting.wait(20)
+        assert waiting.wait(PATIENCE_S)
         status = place.status
         assert status is not None
         assert (status.state, status.detail.startswith(told)) == ("waiting", True)
@@ -326,7 +327,7 @@ def test_a_home_is_invited_again_and_keeps_its_keys(
         refused("home-twice", lambda: invited("oak", again=False))
         refused("unknown-home", lambda: invited("elm", again=True))
         invite = invited("oak", again=True)
-        assert fleet.invited == {}
+        assert fleet.open_invites == {}
         same, other = (invite.enrolment(one, now) for one in (keys, thief))
         refused("admitted", lambda: fleet.check(same, now=now))
         refused("used", lambda: fleet.check(other, now=now))

@@ -15,8 +15,9 @@ from fedhome.errors import LinkError
 from fedhome.flower.fleet_connection import Arrival
 from fedhome.flower.messages import failure, take_identity
 from fedhome.ops.serving import gone, unless
+from helpers.patience import PATIENCE_S
 
-SOON_S = 30.0
+SOON_S = PATIENCE_S
 
 
 def test_work_for_who_hangs_up_is_left() -> None:

@@ -39,15 +39,19 @@ from fedhome.errors import (
 from fedhome.fleet.entries import Anchor, home_keys
 from fedhome.fleet.state_file import FileStore
 from fedhome.flower.fleet_connection import message_bytes, message_of
-from fedhome.flower.messages import array_record, blobs_of, failure, take_identity, with_sum
+from fedhome.flower.messages import array_record, blobs_of, failure, take_identity, with_sum_record
 from fedhome.plan.settings import Plan
 from fedhome.questions.table import SUMMED
 from fedhome.secagg import FixedPoint, Form
 from fedhome.simulations.homes import generate
 from fedhome.simulations.local_fleet import write_readings
 from fedhome.wire.layout import Layout
+from helpers.patience import PATIENCE_S
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="hands a descriptor to a child")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(sys.platform == "win32", reason="hands a descriptor to a child"),
+]
 
 HOME = "home-0001"
 
@@ -176,7 +180,7 @@ def test_the_agent_masks_what_the_worker_gives(make: Callable[[str], Place]) -> 
     place = make("secure")
     home = real_home(Plan.load(place.plan_path), place.settings.data, name=HOME)
     form = census_form(home.device.learning.layout)
-    asked = question("query.census", with_sum(RecordDict(), {"manifest": b"signed"}))
+    asked = question("query.census", with_sum_record(RecordDict(), {"manifest": b"signed"}))
     machines = Machine(form), Machine(form)
     here = InProcess(place, machines[0]).answer(asked)  # type: ignore[arg-type]
     with closing(Worker(place, machines[1])) as masked:  # type: ignore[arg-type]
@@ -186,7 +190,7 @@ def test_the_agent_masks_what_the_worker_gives(make: Callable[[str], Place]) -> 
         assert masked.layout == home.device.learning.layout.hash
     assert blobs_of(there) == blobs_of(here)
     assert blobs_of(there)["bundle"] == b"new keys"
-    words = np.frombuffer(blobs_of(there)["upload"], form.lanes.dtype)
+    words = np.frombuffer(blobs_of(there)["upload"], form.packing.dtype)
     total = form.decode(words, 1)
     exponent = (int(home.counts[0]) - 1).bit_length()
     assert {name for name, value in total.values.items() if value} == {f"examples-{exponent}"}
@@ -202,7 +206,7 @@ def test_a_refusal_is_the_agents_own_and_costs_no_worker(make: Callable[[str], P
     place = make("secure")
     refusal = ManifestError("more privacy than the home has left", reason="budget")
     machine = Machine(on_join=refuse)
-    asked = question("query.census", with_sum(RecordDict(), {"manifest": b"signed"}))
+    asked = question("query.census", with_sum_record(RecordDict(), {"manifest": b"signed"}))
     with closing(Worker(place, machine)) as refusing:  # type: ignore[arg-type]
         with pytest.raises(ManifestError) as raised:
             refusing.answer(asked)
@@ -219,7 +223,7 @@ def test_a_worker_that_is_killed_in_the_middle_is_replaced(make: Callable[[str],
         os.kill(number, signal.SIGKILL)
 
     place = make("secure")
-    asked = question("query.census", with_sum(RecordDict(), {"manifest": b"signed"}))
+    asked = question("query.census", with_sum_record(RecordDict(), {"manifest": b"signed"}))
     machine = Machine(census_form(Layout(("w",), ((2,),))), on_join=kill)
     with closing(Worker(place, machine)) as killed:  # type: ignore[arg-type]
         answer = killed.answer(asked)
@@ -229,6 +233,7 @@ def test_a_worker_that_is_killed_in_the_middle_is_replaced(make: Callable[[str],
         assert len(numbers_of(killed)) == 1
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_is_replaced(make: Callable[[str], Place]) -> None:
     now = 0.0
 
@@ -239,7 +244,7 @@ def test_a_worker_that_hangs_is_replaced(make: Callable[[str], Place]) -> None:
         now = 3601.0
 
     place = make("secure")
-    asked = question("query.census", with_sum(RecordDict(), {"manifest": b"signed"}))
+    asked = question("query.census", with_sum_record(RecordDict(), {"manifest": b"signed"}))
     machine = Machine(census_form(Layout(("w",), ((2,),))), on_join=hang)
     with closing(Worker(place, machine, clock=lambda: now)) as hanging:  # type: ignore[arg-type]
         answer = hanging.answer(asked)
@@ -359,8 +364,8 @@ def test_a_reply_takes_nothing_from_flowers_task(monkeypatch: pytest.MonkeyPatch
 def test_a_homes_process_loads_what_it_needs_alone() -> None:
     script = """
 import sys
-from fedhome.flower.lean_imports import spared
-spared("fedhome.clients.agent.resident")
+from fedhome.flower.lean_imports import import_lean
+import_lean("fedhome.clients.agent.resident")
 print([name for name in ("torch", "grpc", "rich.progress", "flwr") if name in sys.modules])
 import grpc, httpx._main
 print(grpc.Server.__module__, httpx._main.main.name)
@@ -445,16 +450,16 @@ def test_a_paused_home_is_not_there_until_the_pause_ends(
         thread = threading.Thread(target=agent.run)
         thread.start()
         try:
-            assert told.wait(20)
+            assert told.wait(PATIENCE_S)
             status = place.status
             assert status is not None
             assert status.state == "paused"
             assert not tried.is_set()
             place.paused = False
-            assert tried.wait(20)
+            assert tried.wait(PATIENCE_S)
         finally:
             agent.stop()
-            thread.join(20)
+            thread.join(PATIENCE_S)
     status = place.status
     assert status is not None
     assert status.state == "stopped"

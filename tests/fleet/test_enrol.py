@@ -30,6 +30,7 @@ from fedhome.plan.settings import Plan
 from fedhome.secagg import Directory, HomeKeys
 from fedhome.server.daemon.initialise import make_server
 from fedhome.server.daemon.server_folder import Place
+from helpers.patience import PATIENCE_S
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -118,7 +119,7 @@ def front(scene: Scene) -> Iterator[None]:
             str(scene.place.folder),
             log=scene.place.logs / "front.log",
         )
-        processes.until(there, what="the front came up", timeout_s=60)
+        processes.until(there, what="the front came up", timeout_s=PATIENCE_S)
         yield
 
 

@@ -238,6 +238,7 @@ def test_only_the_passphrase_signs(folder: Path, tmp_path: Path) -> None:
         assert reason_of(StateError, owned.sign, PASSPHRASE) == "foreign"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["authority.fh", "fleet.fh", "directory.fh", "server/server.fh"])
 def test_damaged_files_are_told(folder: Path, name: str) -> None:
     with Fleet.open(folder) as owned:
@@ -387,6 +388,7 @@ def process(folder: Path, *arguments: str, typed: str) -> subprocess.CompletedPr
     )
 
 
+@pytest.mark.long
 def test_what_an_owner_types(tmp_path: Path) -> None:
     (tmp_path / "passphrase").write_text(f"{PASSPHRASE}\n")
     secret = ("--passphrase-file", "../passphrase")
@@ -442,6 +444,7 @@ def test_what_an_owner_types(tmp_path: Path) -> None:
     assert "Traceback" not in failed.stderr
 
 
+@pytest.mark.long
 def test_a_new_passphrase_is_asked_for_twice(tmp_path: Path) -> None:
     differing = run(tmp_path, "init", "mine", typed=f"{PASSPHRASE}\nanother one\n")
     assert differing.returncode != 0
@@ -454,6 +457,7 @@ def test_a_new_passphrase_is_asked_for_twice(tmp_path: Path) -> None:
         assert owned.sign(PASSPHRASE).directory.epoch == 1
 
 
+@pytest.mark.long
 def test_it_needs_neither_torch_nor_flower() -> None:
     program = (
         "import fedhome.fleet.owner_folder, sys; "

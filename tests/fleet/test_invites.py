@@ -65,6 +65,7 @@ def test_a_card_is_read_whole_or_not_at_all() -> None:
 _SOUND = invite_of(Inviter.create()).to_text()
 
 
+@pytest.mark.long
 @settings(max_examples=share_of(300))
 @given(
     begin=st.integers(0, len(_SOUND)),

@@ -59,7 +59,7 @@ def test_an_expired_invite_is_refused_everywhere(world: World) -> None:
 
 def test_from_an_invite_to_the_directory(world: World) -> None:
     invite, keys = Invite.from_text(world.invite().to_text()), HomeKeys.create("hub")
-    assert world.owned.invited == {"hub": EXPIRES}
+    assert world.owned.open_invites == {"hub": EXPIRES}
     assert world.pending() == owner_requests.Pending(epoch=0, enrolments=(), notices=())
     posted = invite.enrolment(keys, NOW)
     assert Enrolled.from_bytes(world.server.enrol(posted)) == Enrolled(admitted=False)
@@ -70,7 +70,7 @@ def test_from_an_invite_to_the_directory(world: World) -> None:
     assert (found.expires, found.time) == (EXPIRES, NOW)
     assert world.owned.admit(posted) == (keys.entry(),)
     assert reason_of(world.owned.check, posted) == "admitted"
-    assert world.owned.invited == {}
+    assert world.owned.open_invites == {}
     world.take(world.sign())
     assert world.place.directory().entries["hub"] == keys.entry()
     assert world.pending() == owner_requests.Pending(epoch=1, enrolments=(), notices=())
@@ -137,7 +137,7 @@ def test_the_last_invite_of_a_home_counts(world: World) -> None:
 def test_a_revoked_invite_admits_nobody(world: World) -> None:
     invite = world.invite()
     world.owned.revoke("hub")
-    assert world.owned.invited == {}
+    assert world.owned.open_invites == {}
     posted = invite.enrolment(HomeKeys.create("hub"), NOW)
     assert reason_of(world.owned.admit, posted) == "used"
     assert reason_of(world.owned.revoke, "hub") == "unknown-home"
@@ -213,7 +213,7 @@ def test_admitting_is_all_or_nothing(world: World) -> None:
     unsound = unchecked(replace(world.invite("b"), secret=bytes(32)), HomeKeys.create("b"))
     assert reason_of(world.owned.admit, sound, unsound) == "signature"
     assert not {"a", "b"} & {*world.owned.homes}
-    assert world.owned.invited == {"a": EXPIRES, "b": EXPIRES}
+    assert world.owned.open_invites == {"a": EXPIRES, "b": EXPIRES}
     world.owned.admit(sound, eligible=False)
     assert not world.owned.homes["a"].eligible
 
@@ -233,7 +233,7 @@ def test_tickets_outlive_the_process_and_end_with_their_time(world: World) -> No
         assert [one.home for one in owned._tickets.read().values()] == ["other"]
         assert reason_of(owned.admit, posted, now=EXPIRES + 1) == "expired"
         (folder / "tickets.fh").write_bytes(b"no list")
-        assert reason_of(lambda: owned.invited) == "altered"
+        assert reason_of(lambda: owned.open_invites) == "altered"
 
 
 def test_a_crash_while_admitting_leaves_no_way_back(

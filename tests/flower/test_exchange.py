@@ -35,10 +35,14 @@ from fedhome.simulations.homes import generate
 from fedhome.simulations.local_fleet import prepare, start
 from fedhome.wire.exchange import ANSWER, CHANGES, LOOK, MOST_AT_ONCE, MOST_OBJECTS, Answer, Look
 from helpers.living import tiny_plan
+from helpers.patience import PATIENCE_S
 
-SOON_S = 30.0
+SOON_S = PATIENCE_S
 # Flower's own, when it makes a bundle.
-pytestmark = pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning"),
+]
 
 
 @dataclass
@@ -154,7 +158,7 @@ def test_a_question_and_its_answer_take_one_request_each(
         message = home.fetch(arrival)
         assert message.content["told"]["number"] == 5
         sending = home.announce(Message(words(6), reply_to=message), 0.1)
-        assert sending.left == {}
+        assert sending.missing == {}
         home.push(sending)
     assert fleet.answer_to(name).content["told"]["number"] == 6
 
@@ -165,13 +169,13 @@ def test_what_is_large_goes_object_by_object(fleet: Fleet) -> None:
         name = fleet.ask(1, numbers(size, 1))
         arrival = home.look()
         assert arrival is not None
-        assert 0 < sum(map(len, arrival.came.values())) <= MOST_AT_ONCE
+        assert 0 < sum(map(len, arrival.objects.values())) <= MOST_AT_ONCE
         message = home.fetch(arrival)
         assert message.content == numbers(size, 1)
         sending = home.announce(Message(numbers(size, 2), reply_to=message), 0.1)
-        assert sum(map(len, sending.left.values())) > size - MOST_AT_ONCE
+        assert sum(map(len, sending.missing.values())) > size - MOST_AT_ONCE
         home.push(sending)
-        assert not sending.left
+        assert not sending.missing
     answer = fleet.answer_to(name)
     assert answer.content == numbers(size, 2)
 
@@ -186,7 +190,7 @@ def test_many_objects_and_one_large_one_get_through(fleet: Fleet) -> None:
         name = fleet.ask(1, content)
         arrival = home.look()
         assert arrival is not None
-        assert len(arrival.came) == MOST_OBJECTS
+        assert len(arrival.objects) == MOST_OBJECTS
         message = home.fetch(arrival)
         assert message.content == content
         sending = home.announce(Message(content, reply_to=message), 0.1)
@@ -265,11 +269,11 @@ def test_what_strangers_send_has_no_effect(fleet: Fleet, later: ThreadPoolExecut
     with fleet.home(0) as home:
         looking = later.submit(home.look)
         waiting(fleet, looking)
-        heard = fleet.grid._seen
+        heard = fleet.grid._change_count
         assert posted(fleet, "/v1/fleet/deactivate-node", leave).status_code == 401
         assert posted(fleet, "/v1/fleet/push-messages", b"nonsense").status_code == 400
         waiting(fleet, looking)
-        assert fleet.grid._seen == heard
+        assert fleet.grid._change_count == heard
         home.leave()
         assert looking.result(SOON_S) is None
 
@@ -338,6 +342,7 @@ def test_a_run_hears_of_answers_and_of_nothing_else(
     assert fleet.answer_to(name).has_content()
 
 
+@pytest.mark.slow
 def test_a_server_that_ends_lets_its_homes_go(tmp_path: Path) -> None:
     plan = tiny_plan(3, 1, min_cohort=3)
     tables = generate(homes=3, days=plan.data.days, seed=plan.seed)

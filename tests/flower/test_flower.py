@@ -18,10 +18,10 @@ from fedhome.flower.messages import (
     array_record,
     content_of,
     failure,
-    light_messages,
+    fast_broadcasts,
+    number_messages,
     read_flat,
     reply,
-    stamp,
     sums_suffice,
     take_identity,
 )
@@ -116,7 +116,7 @@ def test_bytes_that_are_no_array_are_an_update_error(data: bytes, stype: str) ->
 def _message(**records: Any) -> Message:
     take_identity(1)
     message = Message(content=RecordDict(records), message_type="train", dst_node_id=5)
-    stamp([message], 40)
+    number_messages([message], 40)
     return message
 
 
@@ -129,7 +129,7 @@ def test_contents_are_found_whatever_their_names() -> None:
 
 def test_answers_say_which_message_they_answer() -> None:
     message = _message(config=ConfigRecord())
-    assert stamp([message], 7) == ["7"]
+    assert number_messages([message], 7) == ["7"]
     good = reply(message, {EXAMPLES: 3, "losses": [1.0, 2.0]}, array_record(_LAYOUT, _FLAT))
     assert good.metadata.reply_to_message_id == "7"
     assert dict(good.content.metric_records["metrics"]) == {EXAMPLES: 3, "losses": [1.0, 2.0]}
@@ -227,7 +227,7 @@ def test_light_messages_are_those_that_flower_makes() -> None:
     wrapped = flower.DifferentialPrivacyClientSideFixedClipping(inner, 1.0, 1.0, 3)
     content = RecordDict({"config": ConfigRecord({"server-round": 1})})
     heavy = inner._construct_messages(content, [2, 3, 4], "train")
-    with light_messages(wrapped):
+    with fast_broadcasts(wrapped):
         light = list(inner._construct_messages(content, [2, 3, 4], "train"))
         assert inner._construct_messages(content, [], "train") == []
     assert "_construct_messages" not in vars(inner)

@@ -33,6 +33,7 @@ from fedhome.server.daemon.front import Front
 from fedhome.server.daemon.server_folder import Place as ServerPlace
 from fedhome.server.daemon.server_folder import Settings as ServerSettings
 from fedhome.store import disk
+from helpers.patience import PATIENCE_S
 
 HOST = "127.0.0.1"
 WEEK_S = 7 * 86_400
@@ -145,8 +146,8 @@ def _free_port() -> int:
         return port
 
 
-def until(done: Callable[[], bool], seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
+def until(done: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE_S
     while not done():
         assert time.monotonic() < end
         time.sleep(0.02)

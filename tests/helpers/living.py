@@ -11,6 +11,7 @@ import numpy as np
 
 from fedhome.plan.settings import Plan
 from fedhome.run.folder import RunFolder
+from helpers.patience import PATIENCE_S
 
 
 def tiny_plan(homes: int, rounds: int, **aggregation: object) -> Plan:
@@ -54,7 +55,7 @@ def number_of(folder: Path, *parts: str) -> int:
 
 def wait_until_gone(folder: Path) -> None:
     """Wait until no process works in a folder any more."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while left := processes_of(folder):
         assert time.monotonic() < deadline, left
         os.sched_yield()

@@ -36,7 +36,7 @@ from fedhome.secagg.messages import (
     Vote,
     present_digest,
     to_bits,
-    upload_signed,
+    upload_statement,
 )
 from fedhome.secagg.shamir import combine
 from helpers.secagg_world import LAYOUT, MODEL, NOW, Words, World
@@ -108,7 +108,7 @@ class Eve:
     def play(self, place: int, keys: Any) -> None:
         """Let a home that works for her, or nobody with a key, sign for an upload of zeros."""
         digest = bytes(32)
-        self.arrivals[place] = digest + keys.sign(upload_signed(self.manifest.digest, digest))
+        self.arrivals[place] = digest + keys.sign(upload_statement(self.manifest.digest, digest))
 
     def ask(self, shown: Collection[int] | Mapping[str, Collection[int]]) -> None:
         """Let members vote, and then give their shares, for sums over the places shown to each.
@@ -217,7 +217,7 @@ class Eve:
 
     def words(self, place: int) -> Words:
         """Return the masked words that a home sent."""
-        dtype = self.manifest.form.lanes.dtype.newbyteorder("<")
+        dtype = self.manifest.form.packing.dtype.newbyteorder("<")
         return np.frombuffer(self.uploads[place].vector, dtype).astype(dtype.newbyteorder("="))
 
 

@@ -287,7 +287,7 @@ class Sum:
     def words(self, home: str) -> Words:
         """Return what a home adds up: drawn from its name and the turn."""
         form = self.manifest.form
-        number = self.manifest.places[home]
+        number = self.manifest.indices[home]
         rng = np.random.default_rng([self.manifest.turn, number])
         update = rng.normal(0, 0.2, (1, form.elements)).astype(np.float32)
         weights = np.array([rng.integers(1, form.fixed.weight_cap)])
@@ -343,7 +343,7 @@ class Sum:
     def expected(self) -> Words:
         """What the sum must be: of what the homes in it sent."""
         form = self.manifest.form
-        total = np.zeros(form.words, form.lanes.dtype)
+        total = np.zeros(form.words, form.packing.dtype)
         for home in self.aggregator.arrived:
             total += self.sent[home]
         return total

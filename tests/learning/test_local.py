@@ -84,6 +84,7 @@ def _torchs(plan: Plan, batches: list[tuple[Tensor, Tensor]]) -> NDArray[np.floa
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", _DATA)
 @pytest.mark.parametrize("name", _SETTINGS)
 def test_a_round_is_what_torch_makes_of_it(kind: str, name: str) -> None:

@@ -29,6 +29,7 @@ from fedhome.server.daemon.server_folder import Place, Settings
 from fedhome.server.daemon.supervisor import Daemon
 from fedhome.store import disk
 from helpers.living import lines_until
+from helpers.patience import PATIENCE_S
 
 NAMES = ["hub.example", "10.0.0.7", "::1"]
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -326,7 +327,7 @@ def front(place: Place) -> Iterator[None]:
             with socket.socket() as trial:
                 return trial.connect_ex(("127.0.0.1", place.settings.port)) == 0
 
-        processes.until(up, what="the front came up", timeout_s=60)
+        processes.until(up, what="the front came up", timeout_s=PATIENCE_S)
         yield
 
 
@@ -342,6 +343,7 @@ def shown(place: Place, authorities: bytes) -> bytes:
     return told
 
 
+@pytest.mark.slow
 def test_the_real_front_serves_homes_of_old(place: Place) -> None:
     authorities = (place.tls / tls.CA).read_bytes()
     with front(place):
@@ -372,13 +374,13 @@ def test_a_server_that_runs_takes_a_renewed_certificate(tmp_path: Path) -> None:
         before = shown(place, authorities)
         assert "the server takes it within seconds" in said("server", "renew", place.folder)
         lines_until(daemon, "new certificate: until ")
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_S
         while (now := shown_or_none(place, authorities)) in {None, before}:
             assert time.monotonic() < deadline
             os.sched_yield()
         assert now == certificate(place.tls).public_bytes(serialization.Encoding.DER)
         daemon.terminate()
-        assert daemon.wait(30) == 0
+        assert daemon.wait(PATIENCE_S) == 0
     finally:
         daemon.kill()
         daemon.wait()

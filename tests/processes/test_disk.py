@@ -15,7 +15,6 @@ from io import FileIO
 from pathlib import Path
 
 import pytest
-from test_server_daemon import PASSPHRASE, World, agents, run, started, told
 
 import fedhome
 from fedhome.clients.membership.home_folder import Place as HomePlace
@@ -30,7 +29,9 @@ from fedhome.server.daemon.server_folder import Place
 from fedhome.server.daemon.supervisor import Daemon, why_failed
 from fedhome.simulations.homes import generate
 from fedhome.simulations.local_fleet import prepare, start
+from helpers.daemon_world import PASSPHRASE, World, agents, run, started, told
 from helpers.living import assert_same_weights, lines_until, tiny_plan, wait_until_gone
+from helpers.patience import PATIENCE_S
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="mounts a file system in memory")
 
@@ -74,7 +75,7 @@ class Disk:
 
     def protect(self) -> None:
         """Let nobody write; whoever has a file open now is waited for."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE_S
         while subprocess.run(self._remount("ro"), check=False, capture_output=True).returncode:
             assert time.monotonic() < deadline
         with pytest.raises(OSError, match="Read-only"):
@@ -312,7 +313,7 @@ def test_the_disk_of_a_server_is_full(
         with told(*run(world, "--resume", "tiny-1")) as watching:
             lines_until(watching, "report: ")
         daemon.terminate()
-        assert daemon.wait(30) == 0
+        assert daemon.wait(PATIENCE_S) == 0
         wait_until_gone(server.folder)
     assert getattr(runs.current, "state", "") == FINISHED
     folder = runs.folder("tiny-1")

@@ -14,6 +14,8 @@ from fedhome.run.events import Event
 from fedhome.run.folder import RunFolder
 from helpers import tiny
 
+pytestmark = pytest.mark.long
+
 ROUNDS = 12
 # A whole run, and then a process for each command, forked so that nothing is loaded or compiled
 # anew. It kills itself right after a step of the rounds, at a round that is named: what is killed

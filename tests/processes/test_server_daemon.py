@@ -5,31 +5,25 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 import fedhome
 from fedhome.clients.agent.announce import join
-from fedhome.clients.membership.home_folder import Place as HomePlace
 from fedhome.errors import LinkError
 from fedhome.fleet.entries import home_keys
 from fedhome.fleet.owner_folder import Fleet
 from fedhome.flower.node_key import NodeKey
-from fedhome.ops.processes import Processes
 from fedhome.plan.settings import Plan
 from fedhome.run.folder import RunFolder
 from fedhome.server.daemon.current_run import FAILED, FINISHED, Runs
 from fedhome.server.daemon.health import SERVICES
-from fedhome.server.daemon.server_folder import Place
 from fedhome.server.daemon.status import status_of
 from fedhome.simulations import local_fleet as together
 from fedhome.simulations.homes import generate
+from helpers.daemon_world import PASSPHRASE, World, agents, run, started, told
 from helpers.living import (
     assert_same_weights,
     lines_until,
@@ -38,6 +32,7 @@ from helpers.living import (
     tiny_plan,
     wait_until_gone,
 )
+from helpers.patience import PATIENCE_S
 
 pytestmark = [
     pytest.mark.slow,
@@ -46,21 +41,7 @@ pytestmark = [
 ]
 
 HOMES, ROUNDS = 5, 12  # long enough for a run to be cancelled in its middle
-FEDHOME = Path(sys.executable).parent / "fedhome"
-PASSPHRASE = "a passphrase that is long enough"  # noqa: S105 - of a fleet in a temporary folder
 DIRECTORY = "directory.fh"
-
-
-class World(NamedTuple):
-    """A server and homes that nobody has started."""
-
-    server: Place
-    homes: list[HomePlace]
-    plan: Path
-
-    @property
-    def owner(self) -> Path:
-        return self.server.folder.parent / "owner"
 
 
 @pytest.fixture(scope="module")
@@ -84,48 +65,6 @@ def world(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     return World(server, homes, file)
 
 
-@contextmanager
-def told(*words: str | Path) -> Iterator[subprocess.Popen[str]]:
-    """Start a command of `fedhome server`; what is left of it is ended."""
-    process = subprocess.Popen(
-        [FEDHOME, "server", *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        stdin=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
-
-
-@contextmanager
-def started(world: World) -> Iterator[subprocess.Popen[str]]:
-    """Run the daemon, which is ready."""
-    with told("start", world.server.folder) as daemon:
-        lines_until(daemon, "ready at ")
-        yield daemon
-
-
-@contextmanager
-def agents(world: World) -> Iterator[None]:
-    """Run the homes' agents."""
-    with Processes() as processes:
-        for home in world.homes:
-            folder, name = home.folder, home.folder.name
-            log = world.server.folder.parent / f"{name}.log"
-            processes.start(name, "fedhome.clients.agent.resident", str(folder), log=log)
-        yield
-
-
-def run(world: World, *words: str | Path) -> tuple[str | Path, ...]:
-    return ("run", *words, "--server", world.server.folder)
-
-
 def assert_finished(world: World, name: str, simulated: RunFolder) -> None:
     folder = RunFolder.open(world.server.runs / name)
     assert folder.finished
@@ -141,10 +80,10 @@ def test_a_run_gives_what_a_simulation_gives(world: World, simulated: RunFolder)
     with started(world) as daemon, agents(world):
         with told("start", world.server.folder) as second:
             assert "already" in "".join(lines_until(second, "error: "))
-            assert second.wait(30) == 1
+            assert second.wait(PATIENCE_S) == 1
         with told(*run(world, world.plan, "--name", "mine")) as watching:
             printed = "".join(lines_until(watching, "report: "))
-            assert watching.wait(30) == 0
+            assert watching.wait(PATIENCE_S) == 0
         assert f"round {ROUNDS}/{ROUNDS}  {HOMES}/{HOMES} homes" in printed
         assert "personalised" in printed
         found = status_of(world.server)
@@ -155,7 +94,7 @@ def test_a_run_gives_what_a_simulation_gives(world: World, simulated: RunFolder)
         assert found.release is not None
         assert found.release.round == ROUNDS
         daemon.terminate()
-        assert daemon.wait(30) == 0
+        assert daemon.wait(PATIENCE_S) == 0
         wait_until_gone(world.server.folder)
     assert_finished(world, "mine", simulated)
     folder = RunFolder(world.server.runs / "mine")
@@ -187,17 +126,17 @@ def test_nobody_watches_and_a_run_is_cancelled_and_goes_on(
             lines_until(watching, "round 1/")
             watching.send_signal(signal.SIGINT)
             lines_until(watching, "tiny-1 goes on")
-            assert watching.wait(30) == 130
+            assert watching.wait(PATIENCE_S) == 130
         with told(*run(world, world.plan)) as second:
             lines_until(second, "error: the run tiny-1 is in progress")
-            assert second.wait(30) == 1
+            assert second.wait(PATIENCE_S) == 1
         with told(*run(world)) as watching:
             lines_until(watching, "round 1/")
             with told("cancel", world.server.folder) as cancelling:
                 lines_until(cancelling, "cancelled tiny-1")
-                assert cancelling.wait(30) == 0
+                assert cancelling.wait(PATIENCE_S) == 0
             lines_until(watching, "error: tiny-1 was cancelled")
-            assert watching.wait(30) == 1
+            assert watching.wait(PATIENCE_S) == 1
         lines_until(daemon, "run tiny-1 was cancelled")
         left = processes_of(world.server.folder).values()
         assert not any("fedhome.server.daemon.deploy" in words for words in left)
@@ -274,5 +213,5 @@ def test_a_server_without_a_directory_and_a_run_that_cannot_be(
         lines_until(daemon, f"new directory: epoch 1, {HOMES} homes")
         daemon.send_signal(signal.SIGINT)
         lines_until(daemon, "stopped")
-        assert daemon.wait(30) == 0
+        assert daemon.wait(PATIENCE_S) == 0
         wait_until_gone(server.folder)

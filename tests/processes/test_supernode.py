@@ -20,7 +20,7 @@ from fedhome.clients.membership.consent import CONSENT, Consent, plan_digest
 from fedhome.clients.membership.home_folder import DIRECTORY, PLAN, Place
 from fedhome.errors import RunError
 from fedhome.fleet.state_file import FileStore
-from fedhome.flower.messages import METRICS, blobs_of, take_identity, with_config
+from fedhome.flower.messages import METRICS, blobs_of, config_content, take_identity
 from fedhome.ops.processes import Processes
 from fedhome.plan.settings import Plan
 from fedhome.run.folder import RunFolder
@@ -77,9 +77,10 @@ def ask(place: Place, kind: str) -> Message:
         run_config={"plan": "", "out": ""},
     )
     take_identity(1)
-    return app(Message(with_config({}), 7, kind), context)
+    return app(Message(config_content({}), 7, kind), context)
 
 
+@pytest.mark.long
 def test_each_answer_opens_the_home_and_lets_it_go(place: Place) -> None:
     told = ask(place, "query").content[METRICS]
     assert told["features"] == 23  # as the run's log says of this plan

@@ -24,7 +24,7 @@ from fedhome.flower.node_key import NodeKey
 from fedhome.ops.processes import Processes
 from fedhome.plan.settings import Plan
 from fedhome.run.folder import RunFolder
-from fedhome.server.daemon.front import PASSED
+from fedhome.server.daemon.front import FORWARDED
 from fedhome.server.daemon.server_folder import Place
 from fedhome.simulations.homes import generate
 from fedhome.simulations.local_fleet import prepare, start
@@ -37,6 +37,7 @@ from helpers.living import (
     tiny_plan,
     wait_until_gone,
 )
+from helpers.patience import PATIENCE_S
 
 pytestmark = [
     pytest.mark.slow,
@@ -86,7 +87,7 @@ def test_processes_give_what_a_simulation_gives(
     out = tmp_path / "run"
     with up(plan, out) as process:
         printed = "".join(lines_until(process, "report: "))
-        assert process.wait(60) == 0
+        assert process.wait(PATIENCE_S) == 0
     assert f"round {ROUNDS}/{ROUNDS}  {HOMES}/{HOMES} homes" in printed
     assert "personalised" in printed
     run = RunFolder.open(out)
@@ -107,7 +108,7 @@ def test_a_process_is_killed_in_mid_run(
         lines_until(process, "round 1/")
         os.kill(number_of(out, *victim), signal.SIGKILL)
         lines_until(process, "report: ")
-        assert process.wait(60) == 0
+        assert process.wait(PATIENCE_S) == 0
     run = RunFolder.open(out)
     assert run.finished
     assert run.read_rounds().num_rows == ROUNDS
@@ -124,7 +125,7 @@ def test_nothing_is_left_behind(plan: Plan, tmp_path: Path, number: signal.Signa
         lines_until(process, "round 1/")
         assert len(processes_of(out)) > HOMES
         process.send_signal(number)
-        process.wait(30)
+        process.wait(PATIENCE_S)
         wait_until_gone(out)
 
 
@@ -173,7 +174,7 @@ def test_nothing_else_is_at_the_front(web: httpx.Client, path: str) -> None:
 
 def test_what_is_at_the_front(web: httpx.Client) -> None:
     assert web.get("/health").json() == {"status": "ok"}
-    for path in PASSED:
+    for path in FORWARDED:
         assert web.get(path).status_code == 404
         answer = web.post(path, headers={"content-type": "application/protobuf"})
         assert 400 <= answer.status_code < 500, path

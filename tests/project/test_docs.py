@@ -18,7 +18,10 @@ from fedhome.simulations.simulate import simulate
 from helpers.command import fedhome
 
 ROOT = Path(__file__).resolve().parents[2]
-GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+GUIDES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -96,6 +99,7 @@ def test_the_readmes_python_runs(tmp_path: Path) -> None:
     assert "SummaryRow(model='personalised'" in done.stdout
 
 
+@pytest.mark.long
 def test_the_readmes_python_runs_over_a_few_homes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -110,6 +114,7 @@ def test_the_readmes_python_runs_over_a_few_homes(
     assert "SummaryRow(model='personalised'" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_the_guide_of_strategies_runs_as_written(tmp_path: Path) -> None:
     guide = ROOT / "docs" / "strategies.md"
     (snippet,) = blocks(guide, "python")
@@ -138,7 +143,7 @@ def test_every_scenario_holds_and_is_in_the_guide() -> None:
     assert f"| `{Plan().name}` |" in guide
 
 
-@pytest.mark.parametrize("path", GUIDES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", GUIDES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_between_the_guides_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text("utf-8")):
         assert (path.parent / target).exists(), target

@@ -51,6 +51,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         _ = fedhome.train
 
 
+@pytest.mark.long
 def test_importing_fedhome_loads_nothing_costly() -> None:
     program = (
         f"import sys; loaded = lambda: [n for n in {_COSTLY!r} if n in sys.modules]; "

@@ -262,7 +262,7 @@ def test_another_process_may_change_the_key(shelf: Shelf) -> None:
 
 def test_a_registry_in_use_is_waited_for(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fedhome.registry.vault._PATIENCE_S", 0.0)
-    with shelf.registry._vault.held():
+    with shelf.registry._vault.locked():
         assert reason_of(Registry.open(shelf.folder).publish, draft(4), SERVER) == "in-use"
         assert len(Registry.open(shelf.folder).releases()) == 3  # reading needs no turn
     assert Registry.open(shelf.folder).publish(draft(4), SERVER).number == 4
@@ -325,6 +325,7 @@ def test_a_full_registry_takes_no_more(shelf: Shelf, monkeypatch: pytest.MonkeyP
     assert shelf.registry.publish(draft(3), SERVER).number == 3
 
 
+@pytest.mark.slow
 def test_a_full_registry_can_still_be_read(shelf: Shelf) -> None:
     vault = shelf.registry._vault
     index = vault.read()

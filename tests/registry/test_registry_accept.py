@@ -182,6 +182,7 @@ def flips(data: bytes) -> Iterator[tuple[int, bytes]]:
         yield place, data[:place] + bytes([data[place] ^ 1 << place % 8]) + data[place + 1 :]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("storage", FORMATS)
 def test_every_flipped_bit_is_refused(storage: str) -> None:
     made = draft(1, storage=storage)

@@ -16,7 +16,10 @@ import pytest
 from fedhome.errors import RegistryError
 from fedhome.keys.sealing import Scrypt
 from fedhome.registry import Registry
+from helpers.patience import PATIENCE_S
 from helpers.registry_world import SERVER, Crash, Shelf, contents, draft, failing, numbers
+
+pytestmark = pytest.mark.long
 
 Act = Callable[[Registry], object]
 ACTS: dict[str, Act] = {
@@ -202,7 +205,7 @@ def test_a_process_that_is_killed_at_any_step(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     assert (done.returncode, done.stderr) == (0, "")
     told = json.loads(done.stdout)

@@ -35,6 +35,7 @@ def flips(data: bytes) -> Iterator[tuple[int, bytes]]:
         yield place, data[:place] + bytes([data[place] ^ 1 << place % 8]) + data[place + 1 :]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "name", ["registry.fh", "registry.key", "releases/00000001.manifest", "releases/00000001.model"]
 )
@@ -73,6 +74,7 @@ def purpose_of(name: str) -> str:
     return f"{name.rpartition('.')[2]} of a release"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "name", ["registry.fh", "releases/00000001.manifest", "releases/00000001.model"]
 )

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from fedhome.errors import EventLogError
 from fedhome.run.events import FIRST, Event, EventLog, read_events
+from helpers.patience import PATIENCE_S
 
 NOON = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
 
@@ -89,12 +90,13 @@ def write_until_killed(path: Path, first_event: object) -> None:
             first_event.set()  # type: ignore[attr-defined]
 
 
+@pytest.mark.long
 def test_a_killed_process_loses_at_most_the_line_in_flight(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     first_event = context.Event()
     writer = context.Process(target=write_until_killed, args=(tmp_path / "log", first_event))
     writer.start()
-    assert first_event.wait(60)
+    assert first_event.wait(PATIENCE_S)
     assert writer.pid is not None
     os.kill(writer.pid, signal.SIGKILL)
     writer.join()

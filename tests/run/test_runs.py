@@ -215,6 +215,7 @@ def test_the_model_comes_back_in_its_order(tmp_path: Path) -> None:
     np.testing.assert_array_equal(by_library["out.weight"], PARAMETERS["out.weight"])
 
 
+@pytest.mark.long
 def test_the_same_model_gives_the_same_bytes_in_every_process(tmp_path: Path) -> None:
     script = (
         "import sys, numpy as np; from fedhome.run.folder import RunFolder\n"
@@ -320,6 +321,7 @@ def test_hurt_and_helped_trade_places_when_the_models_do(
     assert 0 <= hurt + helped <= 1
 
 
+@pytest.mark.long
 def test_neither_torch_nor_flower_nor_scipy_is_imported() -> None:
     script = (
         "import sys, fedhome.run.folder, fedhome.run.events\n"

@@ -28,12 +28,12 @@ from fedhome.errors import OpeningError
 from fedhome.secagg import Home, Policy, aggregator, opening
 from fedhome.secagg import member as committee_member
 from fedhome.secagg.bundle import SHARE_BYTES, Seals, commitment
-from fedhome.secagg.messages import MISSING, Answer, answer_signed
+from fedhome.secagg.messages import MISSING, Answer, answer_statement
 from fedhome.secagg.shamir import LIMBS, PRIME, combine
 from helpers.secagg_attacker import Eve, eve_of, refused, send, weaken
 from helpers.secagg_world import NOW, Sum, Words, World
 
-CONFLICT = "known is not None and known.serial >= serial and known != opening"
+CONFLICT = "earlier is not None and earlier.serial >= serial and earlier != opening"
 
 
 def test_a_second_opening_with_another_set(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,7 +56,7 @@ def test_a_set_that_is_too_small(monkeypatch: pytest.MonkeyPatch) -> None:
     sent = send(eve, range(8))
     refused(OpeningError, "a-min", lambda: eve.ask({0, 1}))
     assert eve.bare(0) is None
-    weaken(monkeypatch, committee_member, "examine", "len(places) < manifest.a_min")
+    weaken(monkeypatch, committee_member, "examine", "len(indices) < manifest.a_min")
     eve.ask({0, 1})
     assert eve.has(0, sent[0])
 
@@ -72,7 +72,7 @@ def _ready(change: Callable[[bytes], bytes]) -> tuple[Sum, str]:
     request = sum_.aggregator.requests()[first]
     answer = Answer.from_bytes(sum_.world.homes[first].answer(request, now=NOW))
     shares = change(answer.shares)
-    signed = answer_signed(answer.manifest, answer.present, shares)
+    signed = answer_statement(answer.manifest, answer.present, shares)
     signature = sum_.world.keys[first].sign(signed)
     data = replace(answer, shares=shares, signature=signature).to_bytes()
     sum_.aggregator.receive_opening(first, data)
@@ -218,7 +218,7 @@ def test_a_crash_between_recording_and_replying(monkeypatch: pytest.MonkeyPatch)
     refused(OpeningError, "conflict", lambda: eve.ask(range(1, 8)))
     assert eve.bare(0) is None
 
-    weaken(monkeypatch, Home, "answer", "self._commit(self.state.opened(openings))", "pass")
+    weaken(monkeypatch, Home, "answer", "self._commit(self.state.with_openings(openings))", "pass")
     eve, words = attack()
     eve.ask(range(1, 8))
     assert eve.has(0, words)

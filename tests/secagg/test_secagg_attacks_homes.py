@@ -9,7 +9,7 @@ attack                          what stops it (taken out: the attack works)
 substituted key                 neighbours' keys are signed; so is every arrival
 roster below the minimum        the home's own smallest cohort
 duplicate home                  a roster names each home once
-replayed manifest               the turn is recorded, and the bundle gone, before anything is sent
+replayed manifest               its number is recorded, and the bundle gone, before anything is sent
 bundle used twice               a bundle leaves the state when its home joins
 altered manifest                the server's signature
 different models                the manifest's digest, with the model's hash in it, salts masks
@@ -43,8 +43,8 @@ from helpers.secagg_attacker import Eve, eve_of, join, refused, send, stranger, 
 from helpers.secagg_world import Sum, World, form_of
 
 NEVER = 1e-9  # chance that a test of randomness fails although all is well
-SIGNED_KEYS = "not self._verify(identity, head.signature, head.signed(directory.hash))"
-JOINED = "return replace(self._next(), turn=turn, live=live)"
+SIGNED_KEYS = "not self._verify(identity, head.signature, head.statement(directory.hash))"
+JOINED = "return replace(self._next(), sum_number=sum_number, live=live)"
 
 
 def test_substituted_keys(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +115,7 @@ def test_a_duplicate_home(monkeypatch: pytest.MonkeyPatch) -> None:
     ("kept", "reason"),
     [
         (JOINED, "replayed"),
-        ("return replace(self._next(), turn=turn)", "replayed"),
+        ("return replace(self._next(), sum_number=sum_number)", "replayed"),
         ("return replace(self._next(), live=live)", "bundle-used"),  # a second wall
         ("return self._next()", None),
     ],
@@ -123,7 +123,7 @@ def test_a_duplicate_home(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_replayed_manifest(
     monkeypatch: pytest.MonkeyPatch, kept: str, reason: str | None
 ) -> None:
-    weaken(monkeypatch, HomeState, "joined", JOINED, kept)
+    weaken(monkeypatch, HomeState, "with_sum", JOINED, kept)
     eve = eve_of(World.of(5))
     sent = send(eve, {0})
     first = eve.words(0)
@@ -146,7 +146,13 @@ def test_a_bundle_used_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     for home in eve.world.homes:
         refused(ManifestError, "bundle-used", lambda: join(eve.world, home, second(eve).signed))  # noqa: B023
 
-    weaken(monkeypatch, HomeState, "joined", JOINED, "return replace(self._next(), turn=turn)")
+    weaken(
+        monkeypatch,
+        HomeState,
+        "with_sum",
+        JOINED,
+        "return replace(self._next(), sum_number=sum_number)",
+    )
     eve = eve_of(World.of(6))
     send(eve, range(6))
     eve.ask(range(6))
@@ -320,7 +326,7 @@ def test_a_crash_between_joining_and_sending(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch,
         Home,
         "join",
-        "self._commit(self.state.joined(manifest.turn, manifest.serials[place]))",
+        "self._commit(self.state.with_sum(manifest.turn, manifest.serials[index]))",
         "pass",
     )
     seen, difference = twice(eve_of(World.of(5)))

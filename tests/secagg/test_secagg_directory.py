@@ -121,7 +121,7 @@ def test_a_new_epoch_ends_bundles_openings_and_turns_but_not_serials() -> None:
     assert before.openings
     home.renew(world.next_epoch())
     after = home.state
-    assert (after.live, after.openings, after.turn) == ({}, {}, 0)
+    assert (after.live, after.openings, after.sum_number) == ({}, {}, 0)
     assert after.serial == before.serial == 2
     assert after.version == before.version + 1
     home.renew(world.issued)  # again: nothing changes

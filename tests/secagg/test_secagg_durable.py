@@ -80,6 +80,6 @@ def test_bundles_that_nobody_uses_do_not_pile_up() -> None:
 
 @pytest.mark.parametrize("cut", [0, 1, 10])
 def test_a_damaged_state_is_refused(cut: int) -> None:
-    data = World.of(5).stores["h00"].saved
+    data = World.of(5).stores["h00"].data
     for damaged in (data[:cut], data[: len(data) - cut - 1], data + b"\0"):
         refused(StateError, "damaged", lambda: HomeState.from_bytes(damaged))  # noqa: B023

@@ -276,7 +276,7 @@ def test_scalars_that_cannot_be_are_refused() -> None:
         with pytest.raises(ParameterError):
             scalars.encode(values, np.array(weights))
     with pytest.raises(ParameterError):
-        scalars.decode(np.zeros(scalars.lanes + 1, np.int64), 1)
+        scalars.decode(np.zeros(scalars.elements + 1, np.int64), 1)
 
 
 # Form
@@ -362,7 +362,7 @@ def test_the_error_of_the_mean_is_as_promised() -> None:
 def test_a_form_without_elements_sums_scalars_alone() -> None:
     form = _form(elements=0)
     words = form.encode(None, np.array([3]), np.array([[1.0, 2.0, 0.5]]), ())
-    assert words.shape == (1, form.scalar_lanes)
+    assert words.shape == (1, form.scalar_elements)
     decoded = form.decode(words[0], 1)
     assert (decoded.weight, decoded.values["examples"], decoded.mean.shape) == (3, 2.0, (0,))
     with pytest.raises(ParameterError):
@@ -375,7 +375,7 @@ def test_more_homes_than_the_form_allows_are_refused() -> None:
         form.total(*_homes(form, 11), _keys(11))
     assert refused.value.reason == "wraps"
     with pytest.raises(ParameterError) as refused:
-        form.decode(np.zeros(form.words, form.lanes.dtype), 11)
+        form.decode(np.zeros(form.words, form.packing.dtype), 11)
     assert refused.value.reason == "wraps"
 
 

@@ -47,9 +47,9 @@ from fedhome.secagg.messages import (
     Request,
     Upload,
     Vote,
-    answer_signed,
-    upload_signed,
-    vote_signed,
+    answer_statement,
+    upload_statement,
+    vote_statement,
 )
 from fedhome.secagg.state import Opening, _Live, _Stored
 from fedhome.store.checksummed import Checked
@@ -149,7 +149,7 @@ def _server(
 
     def bundle(data: bytes) -> None:
         made = Bundle.from_bytes(data)
-        made = replace(made, signature=keys.sign(made.head.signed(world.directory.hash)))
+        made = replace(made, signature=keys.sign(made.head.statement(world.directory.hash)))
         Pool(world.directory).add("h00", made.to_bytes())
 
     def aggregator(*homes: str) -> Aggregator:
@@ -161,18 +161,18 @@ def _server(
     def upload(data: bytes) -> None:
         sent = Upload.from_bytes(data)
         digest = hashlib.sha256(sent.vector).digest()
-        signature = keys.sign(upload_signed(sent.manifest, digest))
+        signature = keys.sign(upload_statement(sent.manifest, digest))
         started.receive("h00", replace(sent, signature=signature).to_bytes())
         started._arrivals.clear()
 
     def vote(data: bytes) -> None:
         sent = Vote.from_bytes(data)
-        signature = keys.sign(vote_signed(sent.manifest, sent.present))
+        signature = keys.sign(vote_statement(sent.manifest, sent.present))
         polled.receive_vote("h00", replace(sent, signature=signature).to_bytes())
 
     def answer(data: bytes) -> None:
         sent = Answer.from_bytes(data)
-        message = answer_signed(sent.manifest, sent.present, sent.shares)
+        message = answer_statement(sent.manifest, sent.present, sent.shares)
         polled.receive_opening("h00", replace(sent, signature=keys.sign(message)).to_bytes())
         others = [(home, good) for home, good in answers.items() if home != "h00"]
         for home, good in others[:4]:
@@ -383,6 +383,7 @@ def _fuzz(doors: list[Door], count: int, seed: int) -> int:
     return done
 
 
+@pytest.mark.long
 def test_foreign_bytes_are_refused_or_come_back_the_same(doors: list[Door]) -> None:
     assert _fuzz(doors, QUICK, seed=1) >= 4000
 

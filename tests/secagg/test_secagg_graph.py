@@ -251,6 +251,7 @@ def test_what_cannot_hold_is_refused(changed: dict[str, float], reason: str) -> 
     assert refused.value.reason == reason
 
 
+@pytest.mark.long
 def test_a_committee_that_too_few_would_answer_is_refused() -> None:
     with pytest.raises(ParameterError) as refused:
         _derive(1000, eligible=10**5, corrupt=0.2, dropped=0.45)

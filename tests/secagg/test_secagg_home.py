@@ -37,11 +37,11 @@ from helpers.secagg_world import LAYOUT, MODEL, NOW, Sum, World, form_of
 def test_a_home_refuses_a_manifest(changes: dict[str, Any], reason: str | None) -> None:
     world = World.of(8)
     home = world.homes["h00"]
-    home.state = replace(home.state, turn=3)
+    home.state = replace(home.state, sum_number=3)
     world.turn = 3
     bundles = world.pool.take(world.homes)
     signed = world.manifest(bundles, **{"turn": 4, **changes}).sign(world.server)
-    before = (home.state, world.stores["h00"].saved)
+    before = (home.state, world.stores["h00"].data)
 
     def join() -> object:
         return home.join(signed, now=NOW, purpose="train", model_hash=MODEL, layout=LAYOUT)
@@ -50,7 +50,7 @@ def test_a_home_refuses_a_manifest(changes: dict[str, Any], reason: str | None) 
         join()
         return
     refused(ManifestError, reason, join)
-    assert (home.state, world.stores["h00"].saved) == before
+    assert (home.state, world.stores["h00"].data) == before
 
 
 def test_a_home_whose_budget_is_spent_refuses() -> None:
@@ -159,7 +159,7 @@ def test_a_neighbours_key_that_everyone_shares_is_refused() -> None:
     world = World.of(6)
     bundles = world.pool.take(world.homes)
     weak = replace(bundles["h01"], public=bytes(32))
-    signature = world.keys["h01"].sign(weak.head.signed(world.directory.hash))
+    signature = world.keys["h01"].sign(weak.head.statement(world.directory.hash))
     bundles["h01"] = replace(weak, signature=signature)
     sum_ = Sum(world, bundles, world.manifest(bundles, turn=1).sign(world.server))
     refused(ManifestError, "public-key", lambda: sum_.join("h00"))

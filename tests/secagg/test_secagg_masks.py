@@ -84,6 +84,7 @@ def test_streams_are_added_and_subtracted_as_little_endian_words(
     assert (vector == wanted).all()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("cipher", ["aes", "chacha20"])
 def test_threads_make_no_difference(cipher: str) -> None:
     keys = _keys(4)

@@ -17,7 +17,7 @@ from fedhome.secagg.messages import (
     Request,
     Vote,
     to_bits,
-    upload_signed,
+    upload_statement,
 )
 from helpers.secagg_sums import ready, refused
 from helpers.secagg_world import NOW, Sum, World
@@ -55,6 +55,7 @@ def _without(request: Request, count: int) -> Request:
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -78,10 +79,10 @@ def test_a_member_refuses_an_altered_request(
     sum_ = ready(8, vote=False)
     sum_.vote([name for name in sum_.world.homes if name != "h00"])
     member = sum_.world.homes["h00"]
-    before = (member.state, sum_.world.stores["h00"].saved)
+    before = (member.state, sum_.world.stores["h00"].data)
     data = _altered(sum_, change)
     refused(OpeningError, reason, lambda: member.answer(data, now=NOW))
-    assert (member.state, sum_.world.stores["h00"].saved) == before
+    assert (member.state, sum_.world.stores["h00"].data) == before
     # The right one is answered all the same.
     sum_.answer()
     assert np.array_equal(sum_.open().words, sum_.expected)
@@ -158,7 +159,7 @@ def _signed_by_all(world: World, sum_: Sum) -> bytes:
     """Return a request in which every home signed for a vector of zeros."""
     vector = bytes(32)
     arrivals = b"".join(
-        vector + world.keys[home].sign(upload_signed(sum_.manifest.digest, vector))
+        vector + world.keys[home].sign(upload_statement(sum_.manifest.digest, vector))
         for home in sum_.manifest.names
     )
     count = len(sum_.manifest.names)
@@ -186,6 +187,7 @@ def test_no_sum_is_opened_before_members_agree_on_it() -> None:
     assert np.array_equal(sum_.open().words, sum_.expected)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "change",
     [

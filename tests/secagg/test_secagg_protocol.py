@@ -17,6 +17,7 @@ from helpers.secagg_sums import ready, refused
 from helpers.secagg_world import World, form_of
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("count", "drop", "absent"),
     [
@@ -46,7 +47,7 @@ def test_the_opened_sum_is_exactly_that_of_the_homes_in_it(
 )
 def test_it_is_exact_for_every_kind_of_word(bits: int, lanes: str, elements: int) -> None:
     form = form_of(elements, bits=bits)
-    assert form.lanes.name == lanes
+    assert form.packing.name == lanes
     sum_ = World.of(6).run(drop={"h01"}, form=form)
     assert sum_.opened is not None
     assert np.array_equal(sum_.opened.words, sum_.expected)
@@ -65,7 +66,7 @@ def test_sums_of_many_turns_use_new_bundles_and_all_are_exact() -> None:
         sum_ = world.run(drop={drop})
         assert sum_.opened is not None
         assert np.array_equal(sum_.opened.words, sum_.expected)
-    assert [home.state.turn for home in world.homes.values()] == [3] * 6
+    assert [home.state.sum_number for home in world.homes.values()] == [3] * 6
     assert world.pool.count("h00") == 0
 
 
@@ -121,6 +122,7 @@ def test_errors_and_prints_show_no_secret() -> None:
 # --- a sparse graph, and groups
 
 
+@pytest.mark.long
 def test_a_sparse_graph_opens_after_a_vote() -> None:
     world = World.of(40, policy=Policy(corrupt=0.0), remember=True)
     # Without corrupt homes the graph must only be connected.
@@ -137,6 +139,7 @@ def test_a_graph_that_could_fall_apart_is_refused() -> None:
     refused(ManifestError, "graph", lambda: sum_.join("h00"))
 
 
+@pytest.mark.long
 def test_uneven_groups_are_each_summed_on_their_own() -> None:
     world = World.of(17, policy=Policy(corrupt=0.1))
     cut = groups(world.directory.seed, 1, world.directory.names, 2)
@@ -159,6 +162,7 @@ def test_a_server_cannot_put_homes_into_another_group() -> None:
         refused(ManifestError, "group", lambda: sum_.join(names[0]))  # noqa: B023 - called at once
 
 
+@pytest.mark.long
 def test_groups_so_small_that_corrupt_homes_could_fill_them_are_refused() -> None:
     # 10 of 100 homes may be corrupt, and a server may look through 2^24 turns for a group that
     # has all of them: 12 homes are needed for two honest ones.

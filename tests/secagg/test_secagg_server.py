@@ -139,7 +139,7 @@ def test_a_pool_takes_each_bundle_once_and_only_good_ones() -> None:
     unknown = replace(bundle, home="h99").to_bytes()
     refused(BundleError, "unknown-home", lambda: pool.add("h99", unknown))
     weak = replace(bundle, public=bytes(32))
-    signature = world.keys["h00"].sign(weak.head.signed(world.directory.hash))
+    signature = world.keys["h00"].sign(weak.head.statement(world.directory.hash))
     data = replace(weak, signature=signature).to_bytes()
     refused(BundleError, "public-key", lambda: pool.add("h00", data))
     assert pool.count("h00") == 0

@@ -17,7 +17,7 @@ from fedhome.secagg.messages import (
     ROW_BYTES,
     Answer,
     Request,
-    answer_signed,
+    answer_statement,
     present_digest,
 )
 from fedhome.secagg.repair import repair
@@ -35,7 +35,7 @@ def _lying(sum_: Sum, member: str, shares: bytes) -> bytes:
         manifest=manifest,
         present=digest,
         shares=shares,
-        signature=sum_.world.keys[member].sign(answer_signed(manifest, digest, shares)),
+        signature=sum_.world.keys[member].sign(answer_statement(manifest, digest, shares)),
     ).to_bytes()
 
 
@@ -60,6 +60,7 @@ def _last_bit(shares: bytes) -> bytes:
     return bytes(spoilt)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("lie", [_noise, _last_bit])
 @pytest.mark.parametrize("liars", [1, 2, 3])
 def test_members_with_wrong_shares_are_named_and_left_out(
@@ -125,7 +126,7 @@ def test_a_home_whose_shares_are_bad_is_named() -> None:
     world = World.of(8)
     bundles = world.pool.take(world.homes)
     spoilt = replace(bundles["h03"], shares=bytes(len(bundles["h03"].shares)))
-    signature = world.keys["h03"].sign(spoilt.head.signed(world.directory.hash))
+    signature = world.keys["h03"].sign(spoilt.head.statement(world.directory.hash))
     bundles["h03"] = replace(spoilt, signature=signature)
     world.turn = 1
     sum_ = Sum(world, bundles, world.manifest(bundles).sign(world.server))
@@ -172,6 +173,7 @@ def test_liars_whose_errors_cancel_accuse_nobody() -> None:
     assert not found.certain
 
 
+@pytest.mark.long
 def test_repair_finds_many_wrong_shares_at_once() -> None:
     secret = b"s" * 32
     shares = split([secret], members=60, threshold=30)

@@ -114,6 +114,7 @@ def test_a_best_model_that_was_never_published_is_told(tmp_path: Path) -> None:
     assert (failed.data["round"], failed.data["reason"]) == (4, "unknown")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("when", [1, 2])
 def test_a_crash_at_any_step_loses_and_doubles_nothing(tmp_path: Path, when: int) -> None:
     """The process ends at each step in turn of publishing round ``when``."""
@@ -155,7 +156,7 @@ def test_a_crash_between_release_and_log_is_told_once(
         raise Crash
 
     with monkeypatch.context() as patch:
-        patch.setattr(Publisher, "_tell", dying)
+        patch.setattr(Publisher, "_log_release", dying)
         with pytest.raises(Crash):
             server.play()
     assert server.rounds() == [1]

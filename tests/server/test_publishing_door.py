@@ -103,4 +103,4 @@ def test_a_damaged_registry_is_no_answer(hub: Hub) -> None:
 def test_the_front_has_the_door(tmp_path: Path) -> None:
     settings = Settings(host="127.0.0.1", port=1, link_port=2)
     front = Front(Place.create(tmp_path / "server", settings, names=["localhost"]))
-    assert len(question()) <= front._doors[RELEASE].most == MOST
+    assert len(question()) <= front._routes[RELEASE].most == MOST

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
 
-from fedhome.flower.messages import EXAMPLES, array_record, failure, reply, stamp, take_identity
+from fedhome.flower.messages import (
+    EXAMPLES,
+    array_record,
+    failure,
+    number_messages,
+    reply,
+    take_identity,
+)
 from fedhome.server.rounds.replies import sound_replies
 from fedhome.wire.layout import Layout
 
@@ -23,7 +30,7 @@ def _asked(count: int = 4) -> list[Message]:
         Message(content=RecordDict(), message_type="train", dst_node_id=100 + place)
         for place in range(count)
     ]
-    stamp(messages, 10)
+    number_messages(messages, 10)
     return messages
 
 
@@ -98,7 +105,7 @@ def test_one_bad_reply_is_dropped_with_its_reason_and_the_others_stay(name: str)
     make, why = _BAD[name]
     asked = _asked()
     replies = [_good(asked[0]), make(asked[1]), _good(asked[2]), _good(asked[3])]
-    sound = sound_replies(replies, asked=asked, layout=_LAYOUT, max_examples=100)
+    sound = sound_replies(replies, sent=asked, layout=_LAYOUT, max_examples=100)
     assert sound.replies == [replies[0], replies[2], replies[3]]
     assert sound.homes == 3
     ((node, reason),) = sound.dropped
@@ -110,7 +117,7 @@ def test_both_layouts_are_named() -> None:
     asked, other = _asked(1), Layout(("w",), ((3,),))
     sound = sound_replies(
         [reply(asked[0], _METRICS, array_record(other, np.zeros(3, np.float32)))],
-        asked=asked,
+        sent=asked,
         layout=_LAYOUT,
         max_examples=100,
     )
@@ -121,10 +128,10 @@ def test_both_layouts_are_named() -> None:
 def test_a_second_answer_and_a_strangers_are_dropped() -> None:
     asked = _asked(2)
     stranger = _asked(1)[0]
-    stamp([stranger], 99)
+    number_messages([stranger], 99)
     first, second = _good(asked[0]), _good(asked[0], train_loss=9.0)
     sound = sound_replies(
-        [first, second, _good(stranger)], asked=asked, layout=_LAYOUT, max_examples=100
+        [first, second, _good(stranger)], sent=asked, layout=_LAYOUT, max_examples=100
     )
     assert sound.replies == [first]
     assert [node for node, _ in sound.dropped] == [100, 100]
@@ -134,7 +141,7 @@ def test_a_second_answer_and_a_strangers_are_dropped() -> None:
 def test_after_a_bad_answer_no_better_one_is_taken() -> None:
     asked = _asked(1)
     replies = [failure(asked[0], "broken"), _good(asked[0])]
-    sound = sound_replies(replies, asked=asked, layout=_LAYOUT, max_examples=100)
+    sound = sound_replies(replies, sent=asked, layout=_LAYOUT, max_examples=100)
     assert (sound.replies, sound.homes) == ([], 0)
 
 
@@ -143,7 +150,7 @@ def test_claims_of_many_examples_are_cut_to_the_greatest_weight() -> None:
     replies = [
         _good(m, **{EXAMPLES: count}) for m, count in zip(asked, (5, 10**12, 7), strict=True)
     ]
-    sound = sound_replies(replies, asked=asked, layout=_LAYOUT, max_examples=6)
+    sound = sound_replies(replies, sent=asked, layout=_LAYOUT, max_examples=6)
     counts = [m.content.metric_records["metrics"][EXAMPLES] for m in sound.replies]
     assert counts == [5, 6, 6]
 
@@ -153,7 +160,7 @@ def test_a_reply_for_many_homes_may_claim_as_much_as_they() -> None:
     replies = [_good(m, **{EXAMPLES: 50}) for m in asked]
     sound = sound_replies(
         replies,
-        asked=asked,
+        sent=asked,
         layout=_LAYOUT,
         max_examples=6,
         homes_behind=lambda m: 3 if m.metadata.reply_to_message_id == "10" else 1,
@@ -166,6 +173,6 @@ def test_a_reply_for_many_homes_may_claim_as_much_as_they() -> None:
 def test_answers_to_an_evaluation_hold_no_arrays() -> None:
     asked = _asked(3)
     replies = [reply(asked[0], _METRICS), reply(asked[1], _METRICS), _good(asked[2])]
-    sound = sound_replies(replies, asked=asked, layout=None, max_examples=100)
+    sound = sound_replies(replies, sent=asked, layout=None, max_examples=100)
     assert sound.replies == replies[:2]
     assert "1 array and 1 metric records" in sound.dropped[0][1]

@@ -356,6 +356,7 @@ def test_time_between_a_crash_and_resuming_does_not_count(tmp_path: Path) -> Non
     assert results_of(run).seconds == 15 * 60
 
 
+@pytest.mark.long
 def test_several_runs_are_compared(tmp_path: Path) -> None:
     first = fake_run(tmp_path / "a", homes=17, gain=0.08)
     second = fake_run(tmp_path / "b", homes=300, gain=0.02, seed=7, rounds=20)

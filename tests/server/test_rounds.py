@@ -264,6 +264,7 @@ class _PluggedOutError(Exception):
     pass
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", _MEMORIES)
 def test_a_run_that_goes_on_ends_with_the_weights_it_would_have_had(
     name: str, tmp_path: Path

@@ -71,6 +71,7 @@ def test_mean_loss_is_that_of_torch(workload: Workload) -> None:
     assert workload.mean_loss(workload.initial(), 3) == pytest.approx(np.mean(expected), rel=1e-5)
 
 
+@pytest.mark.long
 def test_plain_loop_and_every_kernel_learn_the_same(workload: Workload) -> None:
     case = Case(workload=workload, clients=3, rounds=2, checked=2)
     names = ("plain", "fedhome-fused", "fedhome-traced", "fedhome-eager")

@@ -22,6 +22,8 @@ from fedhome.simulations.benchmarks.workloads import S
 from fedhome.simulations.engines.kernels import FusedKernel
 from fedhome.simulations.simulate import simulate
 
+pytestmark = pytest.mark.long
+
 
 def test_a_sum_is_whole_and_its_steps_are_all_there() -> None:
     fleet = Fleet(6)

@@ -272,6 +272,7 @@ def same(table: HomeTable, name: str, expected: Any) -> None:
     np.testing.assert_allclose(table.columns[name], expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.long
 @needs_shared
 def test_energy_homes_are_those_of_the_real_copy(tmp_path: Path) -> None:
     homes, weather = (
@@ -321,6 +322,7 @@ def test_energy_homes_from_the_real_wheel(tmp_path: Path) -> None:
     check_energy(load("energy-homes17", cache=tmp_path))
 
 
+@pytest.mark.long
 @needs_shared
 def test_wisdm_people_are_those_of_the_real_copy(tmp_path: Path) -> None:
     copy = pq.read_table(SHARED / "wisdm51/watch_accel.parquet")
@@ -355,6 +357,7 @@ def test_comfort_people_are_those_of_the_real_copy(tmp_path: Path) -> None:
     assert np.mean(votes == 1) == pytest.approx(0.64, abs=0.05)
 
 
+@pytest.mark.long
 @needs_shared
 def test_ashrae_buildings_are_those_of_the_real_copy(tmp_path: Path) -> None:
     source = tmp_path / "source"
@@ -368,6 +371,7 @@ def test_ashrae_buildings_are_those_of_the_real_copy(tmp_path: Path) -> None:
     assert min(table.rows for table in tables) >= 100
 
 
+@pytest.mark.long
 @needs_shared
 def test_robod_rooms_are_those_of_the_real_copy(tmp_path: Path) -> None:
     copy = shared_table("robod/rooms.csv.gz")

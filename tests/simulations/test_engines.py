@@ -18,6 +18,8 @@ from fedhome.server.rounds.outcome import personalise
 from fedhome.simulations.engines.catalogue import ENGINES
 from helpers import tiny
 
+pytestmark = pytest.mark.long
+
 _PLANS: dict[str, dict[str, Any]] = {
     "sgd with momentum": {"train": {"momentum": 0.9}},
     "adam with decay": {

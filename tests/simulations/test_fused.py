@@ -159,12 +159,14 @@ def assert_same(fleet: Fleet, **settings_: Any) -> None:
 
 # A loss only writes the outputs' gradient and a rule only reads gradients, so that each rule
 # with one loss, in turn, and each depth with one loss, in turn, meets every line of the program.
+@pytest.mark.long
 @pytest.mark.parametrize(("rule", "loss"), list(zip(RULES, cycle(LOSSES), strict=False)))
 def test_every_rule_equals_torch(rule: dict[str, Any], loss: str) -> None:
     fleet = Fleet((3, 17, 5, 2), loss, [13, 0, 1, 30], epochs=3)
     assert_same(fleet, batch_size=8, learning_rate=0.02, **rule)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("sizes", "loss"), list(zip(DEPTHS, cycle(LOSSES), strict=False)))
 def test_every_depth_and_width_equals_torch(sizes: tuple[int, ...], loss: str) -> None:
     fleet = Fleet(sizes, loss, [37, 8], epochs=2)
@@ -182,6 +184,7 @@ def test_every_batch_size_equals_torch(counts: list[int], batch_size: int) -> No
     np.testing.assert_allclose(losses, expected_losses, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("tile", "loss"),
     [(Tile(4, 2, 6), "mse"), (Tile(8, 2, 6), "bce"), (Tile(16, 2, 12), "cross-entropy")],
@@ -224,6 +227,7 @@ def test_losses_hold_for_logits_of_any_size(loss: str, scale: float) -> None:
     np.testing.assert_allclose(losses, expected_losses, rtol=1e-5)
 
 
+@pytest.mark.long
 def test_same_bytes_whatever_the_threads_and_the_neighbours() -> None:
     fleet = Fleet((10, 33, 2), "mse", [20, 0, 7, 64, 31], epochs=2)
     rule: dict[str, Any] = {
@@ -256,6 +260,7 @@ def test_first_use_from_many_threads_at_once() -> None:
     assert len(results) == 4
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("clip_norm", [None, 1.0])

@@ -62,6 +62,7 @@ def test_a_change_that_is_not_finite_shows(place: int, bad: float) -> None:
     assert np.isfinite(largest).tolist() == [True, False, True]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("clip_in", ["linf", "l2"])
 def test_a_simulation_without_machine_code_sums_the_same(
     clip_in: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

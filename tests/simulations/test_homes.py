@@ -75,6 +75,7 @@ def test_the_same_seed_gives_the_same_fleet_and_another_seed_another() -> None:
     )
 
 
+@pytest.mark.long
 def test_a_home_does_not_depend_on_the_size_of_the_fleet(fleet: list[HomeTable]) -> None:
     few = list(generate(homes=9, days=28, seed=5))
     assert all(_same(a, b) for a, b in zip(few, fleet, strict=False))
@@ -213,6 +214,7 @@ def test_homes_differ_in_level_shape_and_response(fleet: list[HomeTable]) -> Non
     assert np.quantile(slopes, 0.9) > -0.01
 
 
+@pytest.mark.long
 def test_the_documented_share_of_homes_has_gaps_and_only_in_its_own_readings() -> None:
     homes = list(generate(homes=600, days=14, seed=11, step_minutes=60))
     gaps = np.array([np.isnan(home.columns["load_kwh"]).mean() for home in homes])
@@ -227,6 +229,7 @@ def test_the_documented_share_of_homes_has_gaps_and_only_in_its_own_readings() -
             assert np.isfinite(home.columns[name]).all()
 
 
+@pytest.mark.long
 def test_some_homes_are_naturally_hard() -> None:
     homes = list(generate(homes=300, days=28, seed=2))
     clipped = [np.mean(home.columns["load_kwh"] == 0.0) > 0.05 for home in homes]
@@ -282,6 +285,7 @@ def _run(one: Building, climate: Climate, appliances_kw: float) -> Floats:
     return warmth.indoor_c.ravel()
 
 
+@pytest.mark.long
 def test_a_building_settles_where_gains_balance_losses() -> None:
     # By hand: the mass lies at m = 600 / 680 of the air's excess e over outdoors, so
     # 1000 W = 60 e + 600 (e - m e), and 600 (1 - 600 / 680) = 70.588 W/K.

@@ -25,6 +25,8 @@ from fedhome.simulations.secure.parties import LocalParties, Numbers
 from fedhome.simulations.secure.secure_fleet import SecureFleet
 from fedhome.simulations.secure.worker_parties import WorkerParties, workers_for
 
+pytestmark = pytest.mark.long
+
 HOMES = 9
 NAMES = [f"home-{place}" for place in range(HOMES)]
 EXPECTED = {"purpose": "train", "model_hash": bytes(32), "layout": bytes(32)}

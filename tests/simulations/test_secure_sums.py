@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 import fedhome
 from fedhome.data.examples import HomeExamples
 from fedhome.errors import PlanError
-from fedhome.flower.messages import array_record, with_sum
+from fedhome.flower.messages import array_record, with_sum_record
 from fedhome.plan.settings import Plan
 from fedhome.run.events import EventLog
 from fedhome.run.folder import RunFolder
@@ -31,6 +31,8 @@ from fedhome.simulations.secure.masked_adding import MaskedAdding
 from fedhome.simulations.secure.secure_fleet import SecureFleet, summing
 from fedhome.simulations.secure.worker_parties import WorkerParties
 from helpers import tiny
+
+pytestmark = pytest.mark.long
 
 COUNTS = ((23, 6, 7), (9, 4, 5), (41, 5, 4), (16, 7, 6), (30, 6, 5), (12, 5, 5), (27, 4, 6))
 
@@ -113,7 +115,9 @@ def test_secure_is_ideal_bit_for_bit(name: str, engine: str, tmp_path: Path) -> 
     assert not np.allclose(secure, tiny.learning(_plan("ideal", **chosen)).initial, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["one group", "half of the homes drop"])
+@pytest.mark.parametrize(
+    "name", ["half of the homes drop", pytest.param("one group", marks=pytest.mark.slow)]
+)
 def test_homes_in_other_processes_give_the_ideal_model_too(name: str, tmp_path: Path) -> None:
     many = [(count[0] + place, *count[1:]) for place in range(5) for count in COUNTS]
     chosen = _PLANS[name] | {"engine": {"name": "vector", "threads": 2}}
@@ -206,8 +210,8 @@ def test_a_home_answers_nothing_in_the_clear() -> None:
         layout, initial = world.learning.layout, world.learning.initial
         config = ConfigRecord({"server-round": 1})
         plainly = RecordDict({"arrays": array_record(layout, initial), "config": config})
-        forged = with_sum(plainly, {"manifest": b"not one"})
-        ideal = with_sum(plainly, {"form": b"no form", "round": 1})
+        forged = with_sum_record(plainly, {"manifest": b"not one"})
+        ideal = with_sum_record(plainly, {"form": b"no form", "round": 1})
         with ENGINES[engine](world) as grid:
             for content in (plainly, forged, ideal):
                 for kind in ("train", "evaluate", "evaluate.trial", "query.census"):
@@ -277,7 +281,7 @@ def test_a_stopped_run_goes_on_to_the_same_model(tmp_path: Path) -> None:
         rounds.run()
     np.testing.assert_array_equal(rounds.state.flat, whole)
     assert isinstance(rounds.grid, SecureGrid)
-    assert rounds.grid.scale.turn == 1 + 2 * 4
+    assert rounds.grid.scale.sum_number == 1 + 2 * 4
 
 
 def test_the_scale_follows_the_fleet(tmp_path: Path) -> None:

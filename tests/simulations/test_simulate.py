@@ -39,6 +39,7 @@ def first(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return Run(fedhome.simulate(plan, out=out, on_event=events.append), events)
 
 
+@pytest.mark.long
 def test_five_lines_make_a_run(plan: Plan, first: Run) -> None:
     result, events = first
     assert result.plan == plan
@@ -72,6 +73,7 @@ def test_five_lines_make_a_run(plan: Plan, first: Run) -> None:
     assert (ready["homes"], ready["rounds"], ready["score"]) == (3, 3, "skill")
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("no_report")
 def test_a_seed_decides_every_byte_of_the_model(plan: Plan, tmp_path: Path) -> None:
     plan = plan.change(personalise={"name": "none"}, rounds={"fraction": 0.7})
@@ -101,6 +103,7 @@ def test_a_finished_run_and_no_run_are_not_resumed(plan: Plan, tmp_path: Path) -
         fedhome.Result.open(tmp_path / "nowhere")
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("no_report")
 def test_runs_without_a_folder_get_the_next_free_one(
     plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -134,12 +137,14 @@ def test_a_strategy_that_cannot_be_built_is_told_before_anything_is_trained(
     assert "round-closed" not in {event.event for event in events}
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("no_report")
 def test_synthetic_homes_learn_from_the_first_line(tmp_path: Path) -> None:
     result = fedhome.simulate(tiny.plan(rounds={"count": 1}), out=tmp_path / "run")
     assert result.rounds["homes_answered"].to_pylist() == [4]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("no_report")
 def test_a_run_begins_with_the_model_of_another(plan: Plan, first: Run, tmp_path: Path) -> None:
     events: list[Event] = []
@@ -157,6 +162,7 @@ def test_a_run_begins_with_the_model_of_another(plan: Plan, first: Run, tmp_path
     assert first.result.folder.read_start() is None
 
 
+@pytest.mark.long
 def test_a_model_of_another_shape_is_no_beginning(plan: Plan, first: Run, tmp_path: Path) -> None:
     larger = plan.change(model={"hidden": [5]})
     with pytest.raises(RunError, match="another shape") as refused:

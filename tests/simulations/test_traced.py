@@ -141,6 +141,7 @@ def rows_of(fleet: Fleet, epochs: int) -> Rows:
     return Rows(orders=orders, counts=counts, keys=keys)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("module", "loss", "settings"), CASES)
 def test_homes_learn_what_their_devices_would(
     module: str, loss: str, settings: dict[str, Any]
@@ -160,6 +161,7 @@ def test_homes_learn_what_their_devices_would(
         assert np.abs(params - start).max() > 1e-3  # they did learn something
 
 
+@pytest.mark.long
 def test_a_home_stands_still_once_its_rows_are_used_up() -> None:
     learning = learning_of(MODULES["layer"], "mse", {"momentum": 0.9, "weight_decay": 0.1})
     kernel = TracedKernel(learning)
@@ -172,6 +174,7 @@ def test_a_home_stands_still_once_its_rows_are_used_up() -> None:
     assert trained[0] == trained[1]
 
 
+@pytest.mark.long
 def test_threads_and_repetitions_give_the_same_bytes() -> None:
     learning = learning_of(MODULES["dropout"], "mse", ADAM)
     kernel = TracedKernel(learning)
@@ -224,6 +227,7 @@ def test_a_step_of_an_mlp_is_what_one_would_write_by_hand() -> None:
     }
 
 
+@pytest.mark.long
 def test_every_pass_finds_something_to_do() -> None:
     """A torch that records steps differently must not switch passes off unnoticed."""
     found: dict[str, int] = {}
@@ -235,6 +239,7 @@ def test_every_pass_finds_something_to_do() -> None:
     assert [one.__name__ for one in passes.PASSES if not found.get(one.__name__)] == []
 
 
+@pytest.mark.long
 def test_operations_of_a_step_write_in_place() -> None:
     learning = learning_of(lambda outputs: mlp(10, outputs), "cross-entropy", ADAM)
     trace = TracedKernel(learning).trace(BatchShape(rows=BATCH, masked=True, features=10))

@@ -22,6 +22,8 @@ from fedhome.simulations.gather import gather
 from fedhome.simulations.homes import generate
 from helpers.living import assert_same_weights
 
+pytestmark = pytest.mark.long
+
 FEDHOME = Path(sys.executable).parent / "fedhome"
 HOMES, HOURS = 5, 24 * 12
 BEGIN = np.datetime64("2024-03-25T00:00")  # a clock in Berlin skips an hour on the 31st

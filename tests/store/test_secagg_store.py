@@ -98,7 +98,7 @@ states = st.builds(
     version=st.integers(1, 2**63 - 1),
     epoch=numbers,
     directory=st.just(b"") | bytes32,
-    turn=numbers,
+    sum_number=numbers,
     serial=numbers,
     live=st.dictionaries(
         st.integers(1, 2**63 - 1), st.builds(Secrets, key=bytes32, blind=bytes32), max_size=4
@@ -168,12 +168,13 @@ def unsealed(folder: Path) -> bytes:
 def test_a_used_bundle_is_gone_even_for_who_has_the_key(folder: Path) -> None:
     assert secrets(1).key in unsealed(folder)
     with FileStore.open(folder) as store:
-        store.save(store.state.joined(1, 1))
+        store.save(store.state.with_sum(1, 1))
         assert set(files(folder)) == {STATE, MARK, KEY}
     assert secrets(1).key not in unsealed(folder)
     assert secrets(1).blind not in unsealed(folder)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [STATE, MARK])
 def test_every_altered_byte_is_noticed(folder: Path, name: str) -> None:
     sound = (folder / name).read_bytes()
@@ -191,6 +192,7 @@ def test_every_altered_byte_is_noticed(folder: Path, name: str) -> None:
     assert opened(folder).version == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [STATE, MARK])
 def test_every_cut_is_noticed(folder: Path, name: str) -> None:
     sound = (folder / name).read_bytes()
@@ -229,6 +231,7 @@ def test_only_its_key_opens_it(folder: Path, tmp_path: Path) -> None:
     assert refused(folder, passphrase=WORDS) == "passphrase"
 
 
+@pytest.mark.long
 def test_a_passphrase_opens_it(tmp_path: Path) -> None:
     folder = tmp_path / "oak"
     with pytest.raises(StateError, match="8 characters"):
@@ -264,7 +267,7 @@ def test_one_state_serves_one_home_once(folder: Path) -> None:
 def test_a_restored_backup_is_refused(folder: Path) -> None:
     backup = files(folder)
     with FileStore.open(folder) as store:
-        store.save(store.state.joined(1, 1))
+        store.save(store.state.with_sum(1, 1))
     (folder / STATE).write_bytes(backup[STATE])
     assert refused(folder) == "rolled-back"
 
@@ -272,18 +275,18 @@ def test_a_restored_backup_is_refused(folder: Path) -> None:
 def test_an_older_state_is_not_saved(folder: Path) -> None:
     with FileStore.open(folder) as store:
         old = store.state
-        store.save(old.joined(1, 1))
+        store.save(old.with_sum(1, 1))
         for state in (old, old.with_bundle(secrets(2))):  # versions 1 and 2; 2 is there
             with pytest.raises(StateError) as caught:
                 store.save(state)
             assert caught.value.reason == "rolled-back"
-        store.save(old.joined(1, 1))  # the very same is no change
+        store.save(old.with_sum(1, 1))  # the very same is no change
 
 
 def test_both_files_restored_together_are_not_noticed_here(folder: Path) -> None:
     backup = files(folder)
     with FileStore.open(folder) as store:
-        store.save(store.state.joined(1, 1))
+        store.save(store.state.with_sum(1, 1))
     for name in (STATE, MARK):
         (folder / name).write_bytes(backup[name])
     assert opened(folder).live == {1: secrets(1)}  # as the docstring of the module says
@@ -291,7 +294,7 @@ def test_both_files_restored_together_are_not_noticed_here(folder: Path) -> None
 
 def test_a_mark_of_an_earlier_life_says_nothing(folder: Path) -> None:
     with FileStore.open(folder) as store:
-        store.save(store.state.joined(1, 1))
+        store.save(store.state.with_sum(1, 1))
         old = files(folder)[STATE]
     (folder / STATE).unlink()
     FileStore.create(folder, HomeKeys.create("oak")).close()
@@ -304,7 +307,7 @@ def test_a_mark_of_an_earlier_life_says_nothing(folder: Path) -> None:
 def test_a_crash_anywhere_in_a_save_leaves_one_sound_state(folder: Path, at: int) -> None:
     before = files(folder)
     store = FileStore.open(folder)
-    first, second = store.state, store.state.joined(1, 1)
+    first, second = store.state, store.state.with_sum(1, 1)
     done = False
     with failing(at, Crash()) as calls:
         try:
@@ -335,11 +338,11 @@ def test_a_crash_anywhere_in_a_save_leaves_one_sound_state(folder: Path, at: int
 def test_a_crash_while_a_newer_state_is_taken_up_harms_nothing(folder: Path, at: int) -> None:
     before = files(folder)
     with FileStore.open(folder) as store, failing(9, Crash()), pytest.raises(Crash):
-        store.save(store.state.joined(1, 1))
+        store.save(store.state.with_sum(1, 1))
     (folder / MARK).write_bytes(before[MARK])  # the rename of the mark was lost
     with failing(at, Crash()), suppress(Crash):
         opened(folder)
-    assert opened(folder).turn == 1
+    assert opened(folder).sum_number == 1
     (folder / STATE).write_bytes(before[STATE])
     assert refused(folder) == "rolled-back"
 
@@ -347,7 +350,7 @@ def test_a_crash_while_a_newer_state_is_taken_up_harms_nothing(folder: Path, at:
 def test_a_save_that_a_power_cut_undid_is_refused_later(folder: Path) -> None:
     before = files(folder)
     with FileStore.open(folder) as store, failing(6, Crash()), pytest.raises(Crash):
-        store.save(store.state.joined(1, 1))
+        store.save(store.state.with_sum(1, 1))
     copied = files(folder)[STATE]  # version 2, by a backup that ran just then
     (folder / STATE).write_bytes(before[STATE])  # the rename was lost: version 1
     with FileStore.open(folder) as store:
@@ -358,7 +361,7 @@ def test_a_save_that_a_power_cut_undid_is_refused_later(folder: Path) -> None:
 
 def test_the_order_of_a_save_stands_a_power_cut(folder: Path) -> None:
     with FileStore.open(folder) as store, failing(0, Crash()) as calls:
-        store.save(store.state.joined(1, 1))
+        store.save(store.state.with_sum(1, 1))
     staged, in_place = ["open", "fsync"], ["replace", "open", "fsync"]
     assert calls == [*staged, *staged, *in_place, *in_place]
 
@@ -375,7 +378,7 @@ def test_a_staged_file_follows_no_link(folder: Path, tmp_path: Path) -> None:
     target.write_text("untouched")
     (folder / f"{STATE}.new").symlink_to(target)
     with FileStore.open(folder) as store:
-        store.save(store.state.joined(1, 1))
+        store.save(store.state.with_sum(1, 1))
     assert target.read_text() == "untouched"
     assert not (folder / STATE).is_symlink()
 
@@ -387,13 +390,13 @@ def test_a_full_disk_changes_nothing(folder: Path, at: int) -> None:
         first = store.state
         full = OSError(errno.ENOSPC, "full")
         with failing(at, full), pytest.raises(StateError) as caught:
-            store.save(first.joined(1, 1))
+            store.save(first.with_sum(1, 1))
         assert caught.value.reason == "disk-full"
         assert "make room" in caught.value.hint
         assert files(folder) == before
         assert store.state == first
-        store.save(first.joined(1, 1))  # there is room again
-    assert opened(folder).turn == 1
+        store.save(first.with_sum(1, 1))  # there is room again
+    assert opened(folder).sum_number == 1
 
 
 @pytest.mark.parametrize(
@@ -427,13 +430,13 @@ def test_after_a_late_failure_the_store_must_be_opened_anew(folder: Path, at: in
     with FileStore.open(folder) as store:
         first = store.state
         with failing(at, OSError(errno.EIO, "")), pytest.raises(StateError) as caught:
-            store.save(first.joined(1, 1))
+            store.save(first.with_sum(1, 1))
         assert caught.value.reason == "disk"
         with pytest.raises(StateError) as caught:
             store.save(first.with_bundle(secrets(2)))
         assert caught.value.reason == "unsure"
     with FileStore.open(folder) as store:
-        assert store.state in (first, first.joined(1, 1))
+        assert store.state in (first, first.with_sum(1, 1))
         store.save(store.state.with_bundle(secrets(2)))
     assert opened(folder) == store.state
 
@@ -457,6 +460,7 @@ def test_missing_folders(tmp_path: Path) -> None:
     assert refused(tmp_path / "empty") == "missing"
 
 
+@pytest.mark.long
 def test_it_survives_a_kill(tmp_path: Path) -> None:
     program = (
         "import sys; from fedhome.fleet.state_file import *\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import isfunction
 from typing import Protocol
 
 import numpy as np
@@ -11,6 +12,7 @@ from fedhome.errors import PluginError
 from fedhome.learning.cohort import Cohort
 from fedhome.learning.personalise import fine_tune
 from fedhome.learning.personalise.fine_tune import CHOICES, Outcome, choose
+from fedhome.own_code import call
 from fedhome.plan.settings import Personalise
 from fedhome.plugins import load
 
@@ -38,12 +40,16 @@ class Personaliser(Protocol):
 
 
 def personaliser(name: str) -> Personaliser:
-    """Return a personaliser by name: ``"fine-tune"``, or a module's ``"module:attribute"``.
+    """Return a personaliser by name: ``"fine-tune"``, or a user's own.
+
+    One's own is an object or a module with both functions, or a class or function that gives one.
 
     Raises:
-        PluginError: It is not found, or lacks one of the two functions.
+        PluginError: It is not found, fails, or lacks one of the two functions.
     """
     found = fine_tune if name == "fine-tune" else load(name, "personaliser", ["fine-tune", "none"])
+    if isinstance(found, type) or isfunction(found):
+        found = call(f"personaliser {name!r}", found)
     if not (callable(getattr(found, "trial", None)) and callable(getattr(found, "outcome", None))):
         raise PluginError(
             f"personaliser {name!r} lacks trial() or outcome()",

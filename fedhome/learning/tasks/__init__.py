@@ -1,7 +1,7 @@
 """Tasks: how many outputs a model has, which loss it learns by, and how it is scored.
 
-One file a kind, and one row of the table here. A kind of your own is named in the plan as
-``"module:attribute"``.
+One file a kind, and one row of the table here. A kind of your own is named in the plan: a
+:class:`TaskKind`, or a class or function that gives one.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from fedhome.errors import PlanError, PluginError
 from fedhome.learning.tasks import binary, multi_class, regression
 from fedhome.learning.tasks.segments import Segments, paired
 from fedhome.learning.tasks.task import Task, TaskKind
+from fedhome.own_code import call
 from fedhome.plan.settings import Plan
-from fedhome.plugins import load, look_up
+from fedhome.plugins import load
 from fedhome.spelling import did_you_mean
 
 __all__ = ["TASKS", "Segments", "Task", "TaskKind", "kind_of", "paired", "task_of"]
@@ -23,14 +24,16 @@ TASKS: dict[str, TaskKind] = {
 
 
 def kind_of(name: str) -> TaskKind:
-    """Return a kind of task: one of ours, or a user's ``"module:attribute"``.
+    """Return a kind of task: one of ours, or a user's own.
 
     Raises:
-        PluginError: There is none behind the name.
+        PluginError: There is none behind the name, or own code fails; with its file and line.
     """
-    if ":" not in name:
-        return look_up(TASKS, name, "task")
+    if name in TASKS:
+        return TASKS[name]
     found = load(name, "task", TASKS)
+    if callable(found) and not isinstance(found, TaskKind):
+        found = call(f"task {name!r}", found)
     if not isinstance(found, TaskKind):
         raise PluginError(
             f"task {name!r} is a {type(found).__name__}, not a TaskKind",

@@ -1,0 +1,269 @@
+"""A user's own code: where its files are, how one is imported, and which line of it failed.
+
+A file is imported under a name of its own (``fedhome_own_...``), never under the file's: a
+``queue.py`` or a ``server.py`` beside a plan shadows nothing, and nothing shadows it. The modules
+beside it can be imported by their names while it is being imported; ``sys.path`` is then as it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import linecache
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.machinery import SourceFileLoader
+from importlib.util import find_spec, module_from_spec, spec_from_loader
+from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
+
+from fedhome.errors import FedHomeError, PluginError
+from fedhome.spelling import did_you_mean
+
+_PREFIX = "fedhome_own_"
+_OURS = __name__.partition(".")[0]
+_OTHERS = ("site-packages", "dist-packages")
+_folders: set[Path] = set()
+"""Folders of files that were named: what is raised there is their author's to mend."""
+_packages: set[str] = set()
+"""Modules and packages that were named and are importable: the same holds for them."""
+_beside: dict[str, Path] = {}
+"""Modules that users' files have imported from beside them, and the folder of each."""
+_importing = threading.RLock()
+
+
+def located(name: str, folders: Sequence[Path]) -> str:
+    """Return a name of own code that means the same in every process and folder of this machine.
+
+    ``file.py:Name`` gets the whole path of the file, and so does ``module:Name`` where one of the
+    folders holds a ``module.py``. Any other name is returned as it is.
+
+    Args:
+        name: As it stands in a plan.
+        folders: Where to look, in this order; a file that is in none is taken to be in the first.
+    """
+    module, colon, attribute = name.rpartition(":")
+    if not colon or not module or not attribute:
+        return name
+    if module.endswith(".py"):
+        paths = [(folder / Path(module).expanduser()).absolute() for folder in folders]
+        found = next((path for path in paths if path.is_file()), paths[0])
+        return f"{found.resolve()}:{attribute}"
+    parts = module.split(".")
+    if not all(map(str.isidentifier, parts)) or (len(parts) > 1 and find_spec(parts[0])):
+        return name
+    paths = [folder.joinpath(*parts).with_suffix(".py").absolute() for folder in folders]
+    file = next((path for path in paths if path.is_file()), None)
+    return name if file is None else f"{file.resolve()}:{attribute}"
+
+
+def imported(module: str, what: str) -> ModuleType:
+    """Return a module of a user's.
+
+    Args:
+        module: An importable name, or the path of a file that ends in ``.py``.
+        what: What it is wanted for, for the error: ``"strategy 'mine.py:Mine'"``.
+
+    Raises:
+        PluginError: It is not there, or its own code fails; with that line.
+    """
+    try:
+        found = _of_file(Path(module), what) if module.endswith(".py") else _of_name(module)
+    except PluginError:
+        raise
+    except Exception as error:
+        if place := _place_of(error):
+            raise _fault(f"{what} cannot be imported", place, error) from error
+        if not isinstance(error, ImportError | ValueError):
+            raise PluginError(
+                f"{what} cannot be imported: {type(error).__name__}: {error}",
+                hint=f"`python -c 'import {module}'` shows the whole error",
+            ) from error
+        raise PluginError(
+            f"{what} is not found: {error}",
+            hint='"module:attribute" is looked for beside the plan, in the current folder, and '
+            'among what is installed; a file is named as "file.py:attribute"',
+        ) from None
+    return found
+
+
+def call(what: str, function: Callable[..., object], /, *args: object, **kwargs: object) -> object:
+    """Call a user's class or function.
+
+    Args:
+        what: What it is, for the error: ``"model 'mine.py:Net'"``.
+        function: What is called.
+        args: Its arguments.
+        kwargs: Its arguments by name.
+
+    Raises:
+        PluginError: Whatever it raises, with the user's file and line.
+    """
+    try:
+        return function(*args, **kwargs)
+    except FedHomeError:
+        raise
+    except Exception as error:
+        raise fault_of(f"{what} fails when it is called", function, error) from error
+
+
+def fault_of(what: str, function: Callable[..., object], error: Exception) -> PluginError:
+    """Return the error about what a user's class or function has raised.
+
+    Args:
+        what: What happened: ``"model 'mine.py:Net' fails when it is called"``.
+        function: What was called: it is pointed at where the error came on the way to it.
+        error: What it raised.
+    """
+    return _fault(what, _place_of(error) or _defined(function), error)
+
+
+@contextmanager
+def faults_told() -> Iterator[None]:
+    """Turn what users' code raises in here into an error that names its file and line.
+
+    Raises:
+        PluginError: What was raised in a file that a plan has named, or in one beside it.
+    """
+    try:
+        yield
+    except FedHomeError:
+        raise
+    except Exception as error:
+        if place := _place_of(error):
+            raise _fault("code of your own fails", place, error) from error
+        raise
+
+
+def line_of(error: Exception) -> str:
+    """Return the name of the user's file and the line that raised; empty where none of it did."""
+    place = _place_of(error)
+    return "" if place is None else f"{Path(place[0]).name}, line {place[1]}"
+
+
+class _Loader(SourceFileLoader):
+    """Compiles a file anew, and leaves nothing beside it."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        """Return the file's code as it stands now."""
+        del fullname
+        code: CodeType = self.source_to_code(self.get_data(self.path), self.path)
+        return code
+
+
+def _of_name(module: str) -> ModuleType:
+    top = module.partition(".")[0]
+    if top != _OURS:
+        _packages.add(top)
+    return importlib.import_module(module)
+
+
+def _of_file(path: Path, what: str) -> ModuleType:
+    path = path.resolve()
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        files = [str(beside) for beside in path.parent.glob("*.py")]
+        there = "there is no" if isinstance(error, FileNotFoundError) else "it cannot read"
+        raise PluginError(
+            f"{what} is not found: {there} file {path}{did_you_mean(str(path), files)}",
+            hint="a file is looked for beside the plan, then in the current folder; on other "
+            "machines install own code as a package, and name it as module:attribute",
+        ) from None
+    name = _PREFIX + hashlib.sha256(str(path).encode() + b"\0" + source).hexdigest()[:16]
+    with _importing:
+        if name in sys.modules:
+            return sys.modules[name]
+        _folders.add(path.parent)
+        spec = spec_from_loader(name, _Loader(name, str(path)), origin=str(path))
+        assert spec is not None
+        assert spec.loader is not None
+        spec.has_location = True
+        module = module_from_spec(spec)
+        linecache.checkcache(str(path))
+        sys.modules[name] = module  # as dataclasses and pickle expect it
+        try:
+            with _on_path(path.parent):
+                spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+        return module
+
+
+@contextmanager
+def _on_path(folder: Path) -> Iterator[None]:
+    """Let a folder's modules be imported; behind all others, so that none of them is shadowed."""
+    for name, of in list(_beside.items()):
+        if of != folder:  # another user's file has imported its own of this name
+            del _beside[name]
+            sys.modules.pop(name, None)
+    before, entry = set(sys.modules), str(folder)
+    sys.path.append(entry)
+    try:
+        yield
+    finally:
+        for place in range(len(sys.path) - 1, -1, -1):
+            if sys.path[place] is entry:  # this very one: the user may have it there too
+                del sys.path[place]
+                break
+        for name in set(sys.modules) - before:
+            file = getattr(sys.modules[name], "__file__", None)
+            if file and not name.startswith(_PREFIX) and _within(Path(file), folder):
+                _beside[name] = folder
+
+
+_Place = tuple[str, int, str]
+
+
+def _place_of(error: BaseException) -> _Place | None:
+    """Return file, line and function of the innermost step that is the user's; None: none is."""
+    if isinstance(error, SyntaxError) and error.lineno and _is_own(error.filename or "", ""):
+        return str(error.filename), error.lineno, "<module>"
+    found: _Place | None = None
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        if _is_own(frame.f_code.co_filename, str(frame.f_globals.get("__name__", ""))):
+            found = frame.f_code.co_filename, line, frame.f_code.co_name
+    return found
+
+
+def _is_own(file: str, module: str) -> bool:
+    top = module.partition(".")[0]
+    if top in _packages or top.startswith(_PREFIX):
+        return True
+    # The program that has called us stands above: what it raises in a callback is for itself.
+    if top in {_OURS, "__main__"} or not file.endswith(".py"):
+        return False
+    return any(_within(Path(file), folder) for folder in _folders)
+
+
+def _within(file: Path, folder: Path) -> bool:
+    """Tell whether a file is below a folder; an environment that lies there is not the user's."""
+    file = file.resolve()
+    return file.is_relative_to(folder) and not set(_OTHERS) & set(file.relative_to(folder).parts)
+
+
+def _defined(function: Callable[..., Any]) -> _Place | None:
+    """Return where something is defined: for an error on the way to it: a wrong argument."""
+    made = getattr(function, "__init__", None) if isinstance(function, type) else function
+    if not isinstance(made, FunctionType):
+        return None
+    return made.__code__.co_filename, made.__code__.co_firstlineno, made.__name__
+
+
+def _fault(what: str, place: _Place | None, error: Exception) -> PluginError:
+    said = error.msg if isinstance(error, SyntaxError) else str(error)
+    told = f"{type(error).__name__}: {said}" if said else type(error).__name__
+    if place is None:
+        return PluginError(f"{what}: {told}", hint="look at how it is defined")
+    file, line, function = place
+    inside = "" if function == "<module>" else f", in {function}"
+    text = linecache.getline(file, line).strip()
+    return PluginError(
+        f"{what}: {file}, line {line}{inside}: {told}",
+        hint=f"that line is: {text}" if text else "the file has changed since it was imported",
+    )
