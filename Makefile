@@ -14,7 +14,7 @@ FLOWER_TESTS := tests/flower tests/server/test_front.py tests/server/test_rounds
     tests/server/test_strategies.py tests/clients/test_looking.py tests/simulations/test_simulate.py \
     tests/clients/test_worker.py::test_a_homes_process_loads_what_it_needs_alone
 
-.PHONY: help simulate test quick slow flower lock lint format types imports wheel clean
+.PHONY: help simulate test quick slow flower lock face lint format types imports wheel clean
 .DEFAULT_GOAL := help
 
 help:  ## list what there is
@@ -38,6 +38,9 @@ flower: $(OTHER)/.installed-$(FLOWER)  ## what touches Flower, under another rel
 
 lock: $(if $(FLOWER),$(OTHER)/.installed-$(FLOWER),$(VENV)/.installed-dev)  ## list anew what is used of Flower: make lock FLOWER=1.42
 	PYTHONPATH=tests $(if $(FLOWER),$(OTHER),$(VENV))/bin/python -m helpers.flower_lock --write
+
+face: $(VENV)/.installed-dev  ## list anew what users may rely on: names and signatures
+	PYTHONPATH=tests $(BIN)/python -m helpers.public_face
 
 lint: $(VENV)/.installed-dev  ## ruff: rules and format
 	$(BIN)/ruff check .

@@ -4,25 +4,62 @@
 >>> plan = fedhome.Plan.load(sets=["data.homes=5", "data.days=20", "rounds.count=2"])
 >>> result = fedhome.simulate(plan, out="runs/first")  # doctest: +SKIP
 >>> result.homes.to_pandas()                           # doctest: +SKIP
+
+Users may rely on ``fedhome.__all__`` (which is also all that ``dir(fedhome)`` shows), on what
+stands in the ``__all__`` of :mod:`fedhome.errors`, :mod:`fedhome.models` and
+:mod:`fedhome.strategies`, and on the command line. These names and their signatures change only
+with a line in CHANGELOG.md. Every other module is internal, also without an underscore in its name,
+and may change at any time.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from fedhome import errors
 from fedhome.errors import FedHomeError
 from fedhome.plan.settings import Plan
 
 if TYPE_CHECKING:
+    from fedhome import models, strategies
+    from fedhome.data.table import HomeTable
     from fedhome.simulations.simulate import Result, resume, simulate
 
-__all__ = ["FedHomeError", "Plan", "Result", "resume", "simulate"]
+    __version__: str
+
+__all__ = [
+    "FedHomeError",
+    "HomeTable",
+    "Plan",
+    "Result",
+    "__version__",
+    "errors",
+    "models",
+    "resume",
+    "simulate",
+    "strategies",
+]
+
+# Loaded when they are first asked for: torch and Flower take seconds.
+_LATER = {
+    "HomeTable": "fedhome.data.table",
+    "Result": "fedhome.simulations.simulate",
+    "resume": "fedhome.simulations.simulate",
+    "simulate": "fedhome.simulations.simulate",
+}
 
 
 def __getattr__(name: str) -> Any:
-    # Torch is loaded when the first simulation is asked for, not before.
-    if name in {"simulate", "resume", "Result"}:
-        from fedhome.simulations import simulate  # noqa: PLC0415
-
-        return getattr(simulate, name)
+    if name == "__version__":
+        return version("fedhome")
+    if name in {"models", "strategies"}:
+        return import_module(f"fedhome.{name}")
+    if name in _LATER:
+        return getattr(import_module(_LATER[name]), name)
     raise AttributeError(f"module 'fedhome' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

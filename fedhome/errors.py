@@ -33,6 +33,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+__all__ = [
+    "BundleError",
+    "DataError",
+    "DirectoryError",
+    "EmptyFleetError",
+    "EngineError",
+    "EventLogError",
+    "FedHomeError",
+    "LayoutError",
+    "LinkError",
+    "ManifestError",
+    "ModelError",
+    "OpeningError",
+    "ParameterError",
+    "PlanError",
+    "PluginError",
+    "RegistryError",
+    "ReleaseError",
+    "RoundError",
+    "RunError",
+    "SecAggError",
+    "SourceError",
+    "StateError",
+    "UpdateError",
+    "UploadError",
+    "WireError",
+]
+
 
 class FedHomeError(Exception):
     """Base of every error that fedhome raises on purpose.

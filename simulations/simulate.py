@@ -44,6 +44,29 @@ class Result:
 
     folder: RunFolder
 
+    @classmethod
+    def open(cls, run: Path | str) -> Result:
+        """Return a run that has finished.
+
+        Args:
+            run: Folder of the run.
+
+        Raises:
+            RunError: There is none, or it has not finished.
+        """
+        folder = RunFolder.open(run)
+        if not folder.finished:
+            raise RunError(
+                f"{folder.path} has not finished",
+                hint=f"go on with it: fedhome.resume({str(run)!r})",
+            )
+        return cls(folder)
+
+    @property
+    def path(self) -> Path:
+        """The run's folder: plan, log, tables, model, report (docs/simulate.md)."""
+        return self.folder.path
+
     @cached_property
     def plan(self) -> Plan:
         """The resolved plan."""

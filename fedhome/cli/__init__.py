@@ -3,21 +3,42 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
+import fedhome
 from fedhome.cli import client, data, fleet, model, new, plan, report, server, simulate, up
 from fedhome.errors import FedHomeError
 
 app = typer.Typer(
     name="fedhome",
-    help="Many homes learn one model together, and each gets its own version of it back.",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
-    add_completion=False,
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"fedhome {fedhome.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    *,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Many homes learn one model together, and each gets its own version of it back."""
+
+
 app.command("simulate")(simulate.simulate)
 app.command("up")(up.up)
 app.command("report")(report.report)

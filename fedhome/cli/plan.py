@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
+from fedhome.cli import completion
 from fedhome.cli.scenarios import named_plan
 from fedhome.learning.plan_notes import notes_on
 from fedhome.plan.protocol import lines
@@ -28,7 +29,10 @@ _COMMENT_WIDTH = 78
 _Named = Annotated[
     str | None,
     typer.Argument(
-        help="A plan (TOML) or a scenario.", metavar="PLAN", show_default="the defaults"
+        help="A plan (TOML) or a scenario.",
+        metavar="PLAN",
+        show_default="the defaults",
+        autocompletion=completion.plans,
     ),
 ]
 

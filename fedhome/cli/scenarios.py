@@ -15,6 +15,9 @@ from fedhome.spelling import did_you_mean
 DEFAULT = "default"
 """What the plan without a single setting is called."""
 
+SCENARIOS = Path(fedhome.simulations.__file__).parent / "scenarios"
+"""The folder of the scenarios that come along."""
+
 
 def named_table(name: str | None) -> dict[str, Any]:
     """Return the settings of a plan as nested tables; those that it does not name have defaults.
@@ -26,14 +29,13 @@ def named_table(name: str | None) -> dict[str, Any]:
         PlanError: There is neither, or the file cannot be read.
     """
     path = Path(name or DEFAULT)
-    folder = Path(fedhome.simulations.__file__).parent / "scenarios"
     if name is not None and path.is_file():
         return read_toml(path)
     if name is None or name == DEFAULT:
         return {}
-    if (folder / f"{name}.toml").is_file():
-        return read_toml(folder / f"{name}.toml")
-    known = sorted([DEFAULT, *(file.stem for file in folder.glob("*.toml"))])
+    if (SCENARIOS / f"{name}.toml").is_file():
+        return read_toml(SCENARIOS / f"{name}.toml")
+    known = sorted([DEFAULT, *(file.stem for file in SCENARIOS.glob("*.toml"))])
     files = [str(file) for file in path.parent.glob("*.toml")]
     raise PlanError(
         [f"there is no such file or scenario{did_you_mean(name, [*known, *files])}"],

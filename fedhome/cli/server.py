@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fedhome.cli import completion
 from fedhome.cli.service import KindOption, OutOption, UserOption, print_written
 from fedhome.cli.simulate import resolve
 from fedhome.errors import PlanError, RunError
@@ -128,7 +129,12 @@ def start(folder: _Folder = Path()) -> None:
 @app.command()
 def run(
     plan: Annotated[
-        str | None, typer.Argument(help="A plan (TOML), or the name of a scenario.", metavar="PLAN")
+        str | None,
+        typer.Argument(
+            help="A plan (TOML), or the name of a scenario.",
+            metavar="PLAN",
+            autocompletion=completion.plans,
+        ),
     ] = None,
     *,
     folder: Annotated[
@@ -137,7 +143,12 @@ def run(
     ] = Path(),
     sets: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Change one setting.", metavar="KEY=VALUE"),
+        typer.Option(
+            "--set",
+            help="Change one setting.",
+            metavar="KEY=VALUE",
+            autocompletion=completion.settings,
+        ),
     ] = None,
     name: Annotated[
         str | None, typer.Option(help="Name of the run's folder.", show_default="the plan's name-1")

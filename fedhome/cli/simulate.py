@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
+from fedhome.cli import completion
 from fedhome.cli.scenarios import folders_of, named_table
 from fedhome.errors import PlanError
 from fedhome.learning.check import check_plan
@@ -21,15 +22,29 @@ EngineName = Literal["vector", "sequential", "ray"]
 
 def simulate(  # noqa: PLR0917 - typer gives them by name
     plan: Annotated[
-        str | None, typer.Argument(help="A plan (TOML), or the name of a scenario.", metavar="PLAN")
+        str | None,
+        typer.Argument(
+            help="A plan (TOML), or the name of a scenario.",
+            metavar="PLAN",
+            autocompletion=completion.plans,
+        ),
     ] = None,
     sets: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Change one setting.", metavar="KEY=VALUE"),
+        typer.Option(
+            "--set",
+            help="Change one setting.",
+            metavar="KEY=VALUE",
+            autocompletion=completion.settings,
+        ),
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(help="A named data set, or a folder of CSV or Parquet files.", metavar="DATA"),
+        typer.Option(
+            help="A named data set, or a folder of CSV or Parquet files.",
+            metavar="DATA",
+            autocompletion=completion.data,
+        ),
     ] = None,
     engine: Annotated[EngineName | None, typer.Option(help="What computes it.")] = None,
     ray_address: Annotated[

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from fedhome.cli import completion
 from fedhome.cli.simulate import resolve
 from fedhome.ops.processes import end_on_sigterm
 from fedhome.run.progress import OnEvent, progress_on
@@ -21,7 +22,12 @@ if TYPE_CHECKING:
 
 def up(
     plan: Annotated[
-        str | None, typer.Argument(help="A plan (TOML), or the name of a scenario.", metavar="PLAN")
+        str | None,
+        typer.Argument(
+            help="A plan (TOML), or the name of a scenario.",
+            metavar="PLAN",
+            autocompletion=completion.plans,
+        ),
     ] = None,
     homes: Annotated[
         int | None,
@@ -33,11 +39,20 @@ def up(
     ] = None,
     sets: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Change one setting.", metavar="KEY=VALUE"),
+        typer.Option(
+            "--set",
+            help="Change one setting.",
+            metavar="KEY=VALUE",
+            autocompletion=completion.settings,
+        ),
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(help="A named data set, or a folder of CSV or Parquet files.", metavar="DATA"),
+        typer.Option(
+            help="A named data set, or a folder of CSV or Parquet files.",
+            metavar="DATA",
+            autocompletion=completion.data,
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run.", metavar="runs/NAME")

@@ -53,6 +53,8 @@ def test_five_lines_make_a_run(plan: Plan, first: Run) -> None:
 
     folder = result.folder
     assert folder.finished
+    again = fedhome.Result.open(result.path)
+    assert (again.path, again.homes) == (result.path, result.homes)
     names = {"plan.toml", "events.jsonl", "rounds.parquet", "homes.parquet"}
     names |= {"model.safetensors", "checkpoint", "report.html"}
     assert {path.name for path in folder.path.iterdir()} == names
@@ -97,6 +99,8 @@ def test_a_finished_run_and_no_run_are_not_resumed(plan: Plan, tmp_path: Path) -
     assert folder.model_path.read_bytes() == before
     with pytest.raises(RunError):
         fedhome.resume(tmp_path / "nowhere")
+    with pytest.raises(RunError):
+        fedhome.Result.open(tmp_path / "nowhere")
 
 
 @pytest.mark.long
