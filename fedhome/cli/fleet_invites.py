@@ -77,8 +77,8 @@ def invite(  # noqa: PLR0917 - typer gives them by name
                 home, card=card, plan=resolved.to_toml(), expires=expires, now=now, again=again
             )
             disk.put(path, made.to_text().encode())
-            told = f"the device of {home} joins again" if again else f"one device becomes {home}"
-            say(console, f"{path}: {told} with it, until {when(expires)}")
+            effect = f"the device of {home} joins again" if again else f"one device becomes {home}"
+            say(console, f"{path}: {effect} with it, until {when(expires)}")
     if changed and others:
         say(
             console,
