@@ -86,11 +86,11 @@ def flower_costs(
         spent = time.process_time() - begin
     if not one_sends and not _close(strategy.mean, grid.mean):
         raise RuntimeError("SecAgg+ gave another mean than its clients' models have")
-    told = grid.spent_s
-    keys = sum(np.array(told[stage]) for stage in _SETTING_UP)
+    seconds = grid.spent_s
+    keys = sum(np.array(seconds[stage]) for stage in _SETTING_UP)
     return FlowerCosts(
         keys_ms=1e3 * np.asarray(keys),
-        vector_ms=1e3 * np.array(told[Stage.COLLECT_MASKED_VECTORS]),
+        vector_ms=1e3 * np.array(seconds[Stage.COLLECT_MASKED_VECTORS]),
         server_ms=None if one_sends else 1e3 * (spent - grid.outside_s),
         upload_bytes=grid.upload_bytes,
     )

@@ -119,6 +119,6 @@ def compare(plan: Plan, modes: tuple[AggregationMode, ...], repeat: int) -> dict
         for mode in modes:
             runs[mode].append(run(plan, mode))
     return {
-        mode: sorted(found, key=lambda one: one.round_ms)[(len(found) - 1) // 2]
-        for mode, found in runs.items()
+        mode: sorted(runs_of_mode, key=lambda one: one.round_ms)[(len(runs_of_mode) - 1) // 2]
+        for mode, runs_of_mode in runs.items()
     }
