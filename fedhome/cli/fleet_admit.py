@@ -46,7 +46,7 @@ class _Numbers(TypedDict):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Found:
+class _WaitingHomes:
     """Who waits, by what the owner makes of it."""
 
     new: dict[str, Enrolment]
@@ -83,7 +83,7 @@ def admit(  # noqa: PLR0917 - typer gives them by name
             say(console, line)
         if homes:
             waiting_homes = _only(waiting_homes, homes)
-        if waiting_homes.new and _confirmed(console, waiting_homes.new, yes=yes):
+        if waiting_homes.new and _confirm(console, waiting_homes.new, yes=yes):
             entered = [one.data for one in waiting_homes.new.values()]
             owned.admit(*entered, eligible=not not_on_committee)
             say(console, f"on the list: {', '.join(waiting_homes.new)}")
@@ -172,7 +172,7 @@ def send(fleet: Folder = Path(), server: CardFile = None) -> None:
         say(Console(), f"the server has the directory of epoch {owned.epoch} now")
 
 
-def _sort_waiting(owned: Fleet, waiting: owner_requests.Pending) -> _Found:
+def _sort_waiting(owned: Fleet, waiting: owner_requests.Pending) -> _WaitingHomes:
     new, notes = {}, []
     for data in waiting.enrolments:
         try:
@@ -194,12 +194,12 @@ def _sort_waiting(owned: Fleet, waiting: owner_requests.Pending) -> _Found:
         else:
             del new[notice.home]
             notes.append(f"passed over: {notice.home!r} was invited, and does not want to any more")
-    return _Found(
+    return _WaitingHomes(
         new=dict(sorted(new.items())), leaving=dict(sorted(leaving.items())), notes=tuple(notes)
     )
 
 
-def _only(waiting_homes: _Found, homes: Sequence[str]) -> _Found:
+def _only(waiting_homes: _WaitingHomes, homes: Sequence[str]) -> _WaitingHomes:
     if unknown := [
         home for home in homes if home not in {*waiting_homes.new, *waiting_homes.leaving}
     ]:
@@ -208,14 +208,14 @@ def _only(waiting_homes: _Found, homes: Sequence[str]) -> _Found:
             reason="unknown-home",
             hint="leave the names out to see who does",
         )
-    return _Found(
+    return _WaitingHomes(
         new={home: one for home, one in waiting_homes.new.items() if home in homes},
         leaving={home: one for home, one in waiting_homes.leaving.items() if home in homes},
         notes=waiting_homes.notes,
     )
 
 
-def _confirmed(console: Console, new: dict[str, Enrolment], *, yes: bool) -> bool:
+def _confirm(console: Console, new: dict[str, Enrolment], *, yes: bool) -> bool:
     table = table_of("answered their invites", "home", "fingerprint", "enrolled")
     for home, one in new.items():
         table.add_row(escape(home), fingerprint(one.entry), when(one.time))

@@ -67,7 +67,7 @@ def invite(  # noqa: PLR0917 - typer gives them by name
     with Fleet.open(fleet) as owned:
         with disk.errors_of(out):
             out.mkdir(parents=True, exist_ok=True)
-        resolved, card = _checked(plan_of(fleet, plan)), needed_card(fleet, server)
+        resolved, card = _check_plan(plan_of(fleet, plan)), needed_card(fleet, server)
         changed = _remember(fleet, resolved)
         others = {*owned.homes, *owned.invited} - {*homes}
         now = int(time.time())
@@ -99,7 +99,7 @@ def invite(  # noqa: PLR0917 - typer gives them by name
     )
 
 
-def _checked(plan: Plan) -> Plan:
+def _check_plan(plan: Plan) -> Plan:
     if plan.aggregation.mode == "ideal":
         raise PlanError(['aggregation.mode: "ideal" sums are for simulations alone'])
     return check_plan(plan)

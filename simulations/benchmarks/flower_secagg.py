@@ -195,7 +195,7 @@ def _server_context(strategy: _Strategy) -> LegacyContext:
     context = LegacyContext(
         Context(1, 1, {}, RecordDict(), {}),
         config=ServerConfig(num_rounds=1),
-        strategy=strategy,  # type: ignore[arg-type]  # two methods are all that is asked of it
+        strategy=strategy,  # type: ignore[arg-type]  # two of its methods are all that is called
         client_manager=SimpleClientManager(),
     )
     records = context.state

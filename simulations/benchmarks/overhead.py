@@ -27,7 +27,7 @@ from fedhome import rng
 from fedhome.run.events import Event, EventLog
 from fedhome.server.rounds import checkpoint, strategy_memory
 from fedhome.server.rounds.round_loop import Rounds
-from fedhome.simulations.benchmarks.stopwatch import Place, Stopwatch, watching
+from fedhome.simulations.benchmarks.stopwatch import Place, Stopwatch, timing
 from fedhome.simulations.benchmarks.workloads import WORKLOADS, Workload
 from fedhome.simulations.engines import grid, vector_grid
 from fedhome.simulations.engines.fused import FusedMLP
@@ -120,7 +120,7 @@ def spent(workload: Workload, *, clients: int, rounds: int, mode: Mode) -> Spent
     ) -> Any:
         return each_chunk(cohort, start, watch.timed(_SUMS, then), **settings)
 
-    with tempfile.TemporaryDirectory() as folder, watching(watch, _timed_functions()):
+    with tempfile.TemporaryDirectory() as folder, timing(watch, _timed_functions()):
         VectorCohort.each_chunk = with_timed_sums  # type: ignore[method-assign,assignment]
         try:
             simulate(plan, out=Path(folder) / "run", on_event=note)

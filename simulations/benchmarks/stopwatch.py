@@ -56,7 +56,7 @@ class Stopwatch:
 
 
 @contextmanager
-def watching(watch: Stopwatch, functions: Sequence[Place]) -> Iterator[None]:
+def timing(watch: Stopwatch, functions: Sequence[Place]) -> Iterator[None]:
     """Time functions where they lie, and put them back afterwards.
 
     Args:

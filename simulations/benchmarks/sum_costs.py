@@ -20,7 +20,7 @@ SERVER = (
     "server: openings",
     "server: open",
 )
-ABSENT = 10  # one home in so many vanishes
+ABSENT = 10  # one home in this many vanishes
 
 
 @dataclass(kw_only=True)
