@@ -1,4 +1,4 @@
-"""A home's part in secure sums: what it is asked for, what it checks, what it sends.
+"""A home's part in secure sums: what is requested, what it checks, what it sends.
 
 A question that wants a sum carries a signed manifest; the home joins (all refusals come before
 any training), encodes its numbers in fixed point, masks them, and sends one blob, with the

@@ -116,7 +116,7 @@ def home_at(home_folder: Place) -> Iterator[Home]:
 
 
 def reason_for(error: Exception) -> str:
-    """Return what the server is told of an error: nothing of the readings, no folder's name."""
+    """Return what the server may know of an error: nothing of the readings, no folder's name."""
     if isinstance(error, RunError | StateError):
         _log.warning("a question was not answered: %s", error)
         return "the home takes no part now; its own log says why"
@@ -152,7 +152,7 @@ def command(home_folder: Place, key_path: str) -> list[str]:
         key_path: File of the node's private key, in OpenSSH's format.
 
     Raises:
-        RunError: Flower cannot be told such a folder.
+        RunError: Flower's settings cannot name such a folder.
     """
     folder = str(home_folder.folder)
     if not folder.isprintable() or set(folder) & set("\"'\\"):

@@ -31,7 +31,7 @@ from fedhome.server.strategies import strategy_of
 from fedhome.simulations.engines.catalogue import ENGINES, World
 from fedhome.simulations.engines.grid import InProcessGrid
 from fedhome.simulations.gather import gather
-from fedhome.simulations.secure.secure_fleet import SecureFleet, summing
+from fedhome.simulations.secure.secure_fleet import SecureFleet, secure_grid
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def _run(
         with closing(world), look_up(ENGINES, plan.engine.name, "engine")(world) as grid:
             run_plan(
                 plan,
-                grid=grid if world.mode == "plain" else _summing(world, grid, log),
+                grid=grid if world.mode == "plain" else _secure_grid(world, grid, log),
                 learning=world.learning,
                 homes=len(world.names),
                 folder=folder,
@@ -180,8 +180,10 @@ def _run(
     return Result(folder)
 
 
-def _summing(world: World, grid: InProcessGrid, log: EventLog) -> Grid:
-    return summing(grid, plan=world.plan, layout=world.learning.layout, log=log, fleet=world.secure)
+def _secure_grid(world: World, grid: InProcessGrid, log: EventLog) -> Grid:
+    return secure_grid(
+        grid, plan=world.plan, layout=world.learning.layout, log=log, fleet=world.secure
+    )
 
 
 def _world(plan: Plan, log: EventLog, *, tell_homes: bool) -> World:

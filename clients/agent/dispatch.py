@@ -77,7 +77,7 @@ class Tasks:
             self.trouble = error if isinstance(error, StateError) else None
             return failure(message, reason_of(error), APP_RAISED)
         if answer.has_content() and message.metadata.message_type != BUNDLE:
-            self._last = (question, answer.content)  # keys are new each time that they are asked
+            self._last = (question, answer.content)  # each request for keys gets new ones
         return answer
 
     @property
@@ -86,7 +86,7 @@ class Tasks:
         return self._work.layout
 
     def rest(self) -> None:
-        """Give memory back that nobody needed for a while."""
+        """Free memory that was not needed for a while."""
         self._work.rest()
 
     def close(self) -> None:

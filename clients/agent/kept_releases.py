@@ -111,7 +111,7 @@ class Releases:
         return release_of(self._home_folder)
 
     def _release_hash(self) -> bytes | None:
-        """Return the hash of the release in use; None to be given it again."""
+        """Return the hash of the release in use; None to fetch it again."""
         if self._hash_in_use is None:
             try:
                 release = self.current()

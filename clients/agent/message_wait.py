@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 from fedhome.flower.fleet_connection import Arrival
 
 _TOO_SOON_S, _PAUSE_S = 0.5, 1.0
-_LEAVING_S = 2.0  # it takes a moment until the server lets a home go that has told so
+_LEAVING_S = 2.0  # it takes a moment until the server lets go a home that has said goodbye
 
 
 class Looks(Protocol):

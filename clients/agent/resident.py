@@ -34,7 +34,7 @@ from fedhome.flower.messages import failure
 from fedhome.ops.processes import on_stop
 from fedhome.store import disk
 
-_RELEASE_S, _SOON_S = 300.0, 5.0  # a release is asked for: now and then, and after an answer
+_RELEASE_S, _SOON_S = 300.0, 5.0  # between requests for a release; and after an answer
 _POLL_S = 1.0  # between two looks whether a pause has begun or ended
 _FIRST_BACK_OFF_S, _LONGEST_BACK_OFF_S = 0.5, 60.0
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 0.1, 5.0  # within a message
@@ -78,7 +78,7 @@ class Agent:
             looking.nudge()
 
     def run(self) -> None:
-        """Serve until told to stop.
+        """Serve until :meth:`stop` is called.
 
         Raises:
             RunError: The home has left its fleet.
@@ -217,7 +217,7 @@ class Agent:
             answered_at = time.monotonic()
             _log.info("%s is answered: in %.3f s", kind, answered_at - fetched)
             self._send(connection, answer, answered_at - fetched)
-            self._reporting.answered(kind)
+            self._reporting.count_answer(kind)
             _log.info("%s is sent: in %.3f s", kind, time.monotonic() - answered_at)
         except LinkError as error:
             if error.reason not in _GIVEN_UP:
@@ -322,7 +322,7 @@ def _quietly_leave(connection: FleetConnection) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the agent of a home's folder until it is told to stop."""
+    """Run the agent of a home's folder until a signal stops it."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     _log.setLevel(logging.INFO)
     home_folder, stop = Place(Path(arguments[0])), threading.Event()

@@ -1,4 +1,4 @@
-"""What an agent tells of itself: `status.json` in the home's folder, kept current."""
+"""What an agent reports of itself: `status.json` in the home's folder, kept current."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Reporting:
             self._status = status
             self._write()
 
-    def answered(self, kind: str) -> None:
+    def count_answer(self, kind: str) -> None:
         """Count an answer; :meth:`keep` writes it."""
         count = self._status.answered + 1
         self._status = replace(self._status, answered=count, last=kind, last_time=time.time())

@@ -46,7 +46,7 @@ class Work(Protocol):
         """Answer a message, or raise why not."""
 
     def rest(self) -> None:
-        """Give memory back that nobody needed for a while."""
+        """Free memory that was not needed for a while."""
 
     def close(self) -> None:
         """End it."""
@@ -114,7 +114,7 @@ class Worker:
             _log.info("the worker was idle and has ended")
 
     def close(self) -> None:
-        """End the worker; it holds nothing that has to be kept."""
+        """End the worker; it holds nothing that must be saved."""
         if self._running is not None:
             self._running.close()
             self._running = None

@@ -122,7 +122,7 @@ class _AgentPart:
         return words_reply(message, words)
 
     def take_words(self) -> NDArray[Any] | None:
-        """Return the words that were kept, once; None if there are none."""
+        """Return the words for the agent, once; None if there are none."""
         words, self._words = self._words, None
         return words
 

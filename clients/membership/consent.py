@@ -1,4 +1,4 @@
-"""What leaves a home: the text that its people agree to, and what is kept of their agreement.
+"""What leaves a home: the text that its people agree to, and the record of their agreement.
 
 The text follows from the plan and from the questions that a server can ask: each row of
 :mod:`fedhome.questions.table` and :mod:`fedhome.clients.protocol_questions` says what people are
@@ -31,7 +31,7 @@ _ROUNDING = 1e-9  # 1 / 0.1 is no whole number in binary
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """Whom a home is asked to join, and with what.
+    """The fleet that a home is invited to, and on what terms.
 
     Args:
         home: The name that it will have.

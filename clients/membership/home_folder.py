@@ -148,7 +148,7 @@ class Place:
         path, mark = self.folder / NODE, _folder_mark(self.folder)
         content = disk.read(path) if path.exists() else b""
         if not content.startswith(mark):
-            self.at_hand = None  # what was asked of another node, no other one can answer
+            self.at_hand = None  # what another node was asked only that node can answer
             content = mark + NodeKey.create().to_bytes()
             disk.put(path, content)
         return NodeKey.from_bytes(content)

@@ -114,7 +114,7 @@ def read_invite(path: Path, *, now: float) -> Invite:
 
 
 def prepare(invite: Invite, *, source: Path, folder: Path) -> Joining:
-    """Check all that a home would be told too late otherwise.
+    """Check all that would otherwise fail too late.
 
     Args:
         invite: As `read_invite` gives it.

@@ -43,7 +43,7 @@ OURS = (
 
 
 def leave(home_folder: Place, *, patience_s: float = _PATIENCE_S) -> bool:
-    """Leave the fleet: the agent ends, and the server is told; can be done again.
+    """Leave the fleet: end the agent and notify the server; it can be run again.
 
     Args:
         home_folder: The home's folder.
@@ -54,7 +54,7 @@ def leave(home_folder: Place, *, patience_s: float = _PATIENCE_S) -> bool:
 
     Raises:
         StateError: ``in-use``: the agent is still busy.
-        LinkError: The server was not told; the home has left all the same.
+        LinkError: The server got no notice; the home has left all the same.
     """
     settings = home_folder.settings
     home_folder.left = True

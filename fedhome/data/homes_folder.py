@@ -164,8 +164,8 @@ def _without_mixed(tables: Sequence[HomeTable]) -> tuple[list[HomeTable], list[E
             if (name in table.labels) != most_are_text:
                 reason = f"its column {name!r} holds {here}, but {there} in most other homes"
                 excluded.setdefault(table.home, Exclusion(table.home, reason))
-    kept = [table for table in tables if table.home not in excluded]
-    return kept, list(excluded.values())
+    alike = [table for table in tables if table.home not in excluded]
+    return alike, list(excluded.values())
 
 
 def _same_classes(tables: Sequence[HomeTable]) -> list[HomeTable]:
@@ -184,10 +184,10 @@ def _relabel(table: HomeTable, classes: dict[str, tuple[str, ...]]) -> HomeTable
     columns: dict[str, NDArray[np.float64]] = dict(table.columns)
     labels = dict(table.labels)
     for name, own in table.labels.items():
-        place = np.array([classes[name].index(label) for label in own], dtype=np.float64)
+        new_numbers = np.array([classes[name].index(label) for label in own], dtype=np.float64)
         values = columns[name]
         known = ~np.isnan(values)
-        moved = np.full(len(values), np.nan)
-        moved[known] = place[values[known].astype(np.int64)]
-        columns[name], labels[name] = moved, classes[name]
+        renumbered = np.full(len(values), np.nan)
+        renumbered[known] = new_numbers[values[known].astype(np.int64)]
+        columns[name], labels[name] = renumbered, classes[name]
     return replace(table, columns=columns, labels=labels)

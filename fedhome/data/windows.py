@@ -50,18 +50,18 @@ def columns_of(tables: Sequence[HomeTable], data: Data) -> tuple[str, ...]:
         DataError: The target is not in every home, or a feature in none.
     """
     shared = set(tables[0].columns).intersection(*(table.columns for table in tables[1:]))
-    told = f"shared columns are: {', '.join(sorted(shared)) or 'none'}"
+    known = f"shared columns are: {', '.join(sorted(shared)) or 'none'}"
     if data.target not in shared:
         meant = did_you_mean(data.target, sorted(shared))
         raise DataError(
-            f"the target {data.target!r} is not a column of every home{meant} ({told})",
+            f"the target {data.target!r} is not a column of every home{meant} ({known})",
             hint="set data.target to one of them: --set data.target=NAME",
         )
     anywhere = shared.union(*(table.columns for table in tables))
     if unknown := [name for name in data.features if name not in anywhere]:
         faults = [f"no home has {name!r}{did_you_mean(name, sorted(anywhere))}" for name in unknown]
         raise DataError(
-            f"data.features: {'; '.join(faults)} ({told})",
+            f"data.features: {'; '.join(faults)} ({known})",
             hint="name columns in data.features that homes have; without it, all shared ones count",
         )
     if data.features:
@@ -77,7 +77,7 @@ def with_classes(table: HomeTable, target: str, classes: Sequence[str]) -> HomeT
     Args:
         table: The home's readings.
         target: The column to predict.
-        classes: The plan's classes; empty: the home's own numbers are kept.
+        classes: The plan's classes; empty: the home's own numbers stay.
 
     Raises:
         DataError: The home has a class that the plan does not name.
@@ -93,12 +93,14 @@ def with_classes(table: HomeTable, target: str, classes: Sequence[str]) -> HomeT
             f"of its target {target!r}",
             hint="name all classes in task.classes",
         )
-    places = np.array([classes.index(name) if name in classes else -1 for name in own], np.float64)
-    moved = np.full(len(values), np.nan)
-    moved[read] = places[values[read].astype(np.int64)]
+    class_numbers = np.array(
+        [classes.index(name) if name in classes else -1 for name in own], np.float64
+    )
+    renumbered = np.full(len(values), np.nan)
+    renumbered[read] = class_numbers[values[read].astype(np.int64)]
     return replace(
         table,
-        columns={**table.columns, target: moved},
+        columns={**table.columns, target: renumbered},
         labels={**table.labels, target: tuple(classes)},
     )
 
@@ -279,16 +281,16 @@ def _split(cut: Windows, data: Data) -> tuple[NDArray[np.int64], ...]:
 def _cut(
     rows: NDArray[np.int64], share: float, gap: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Cut rows in two, with a gap that is taken from the first part.
+    """Cut rows in two, with a gap cut from the end of the first part.
 
     A gap never eats more than a tenth of a small group.
     """
-    place = round(len(rows) * share)
-    return rows[: max(place - min(gap, len(rows) // 10), 0)], rows[place:]
+    split = round(len(rows) * share)
+    return rows[: max(split - min(gap, len(rows) // 10), 0)], rows[split:]
 
 
 def _grid(table: HomeTable) -> tuple[NDArray[np.int64], int]:
-    """Return each row's place on a regular grid, and the grid's step in seconds."""
+    """Return each row's index on a regular grid, and the grid's step in seconds."""
     if table.rows < 3:  # noqa: PLR2004 - no step can be seen in two rows
         raise DataError(
             f"home {table.home!r} has {table.rows} rows: too few for a series",

@@ -45,9 +45,9 @@ def client_app(workload: str) -> ClientApp:
         model = network_once(workload)
         model.load_state_dict(message.content.array_records["arrays"].to_torch_state_dict())
         x, y = _partition(workload, number)
-        turn = message.content.config_records["config"]["server-round"]
-        assert isinstance(turn, int)
-        order = torch.from_numpy(settings.order(number, turn))
+        round_number = message.content.config_records["config"]["server-round"]
+        assert isinstance(round_number, int)
+        order = torch.from_numpy(settings.order(number, round_number))
         train_client(model, settings, x, y, order)
         content = RecordDict(
             {

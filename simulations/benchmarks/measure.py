@@ -53,7 +53,7 @@ class Measured:
         params: The global parameters after ``Case.checked`` rounds, float32 ``[size]``.
         seconds: Wall-clock of each round after the first.
         cpu_s: Processor seconds of each of these rounds; empty where other processes compute.
-        setup_s: Seconds to read the data, where that is told apart.
+        setup_s: Seconds to read the data, where that is timed apart.
         peak_mb: Most memory of the process, in MB; filled in by the child.
     """
 
@@ -143,13 +143,13 @@ def measure(name: str, case: Case) -> Measured:
                 f"the contender {name} failed:\n{child.stderr[-2000:]}",
                 hint=f"leave it out with --with, or run `python -m {_CHILD} {name} ...` alone",
             )
-        with np.load(out) as told:
+        with np.load(out) as saved:
             return Measured(
-                params=told["params"],
-                seconds=told["seconds"],
-                cpu_s=told["cpu_s"],
-                setup_s=float(told["setup_s"]),
-                peak_mb=float(told["peak_mb"]),
+                params=saved["params"],
+                seconds=saved["seconds"],
+                cpu_s=saved["cpu_s"],
+                setup_s=float(saved["setup_s"]),
+                peak_mb=float(saved["peak_mb"]),
             )
 
 

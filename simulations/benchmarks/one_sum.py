@@ -72,7 +72,7 @@ class Clock:
 
 
 def form_of(elements: int, *, bits: int = 9, homes: int = 128) -> Form:
-    """Return a vector of a weight, a loss and so many numbers."""
+    """Return a vector of a weight, a loss and this many numbers."""
     return Form(elements, _LAYOUT, FixedPoint(bits, 0.5, "linf", 50), (_LOSS,), homes)
 
 
@@ -107,18 +107,18 @@ class Fleet:
         for home in self.homes.values():
             home.renew(issued)
         self.pool = Pool(self.directory)
-        self._turn = 0
+        self._sum_number = 0
 
     def aggregator(self, form: Form) -> tuple[Aggregator, bytes]:
         """Take a bundle of each home, sign the terms, and return them with what adds up."""
-        self._turn += 1
+        self._sum_number += 1
         bundles = self.pool.take(self.homes)
         manifest = Manifest.of(
             self.directory,
             bundles.values(),
             run=bytes(16),
-            turn=self._turn,
-            round=self._turn,
+            turn=self._sum_number,
+            round=self._sum_number,
             purpose="train",
             model_hash=_MODEL,
             form=form,
@@ -138,7 +138,7 @@ class Sum:
     Args:
         clock: What each step cost, by party: ``home: ...``, ``member: ...``, ``server: ...``.
         upload_bytes: Bytes of a home's upload.
-        peak_bytes: Most memory that the server took for this sum; 0 unless it was asked for.
+        peak_bytes: Most memory that the server took for this sum; 0 unless it was measured.
     """
 
     clock: Clock
@@ -200,10 +200,10 @@ def _open(fleet: Fleet, aggregator: Aggregator, clock: Clock) -> Opened:
         (aggregator.polls, aggregator.receive_vote, "vote"),
         (aggregator.requests, aggregator.receive_opening, "opening"),
     ):
-        asked = clock.of(f"server: ask for {part}s", ask)
+        requests = clock.of(f"server: ask for {part}s", ask)
         for member in members:
             answer = clock.of(
-                f"member: {part}", fleet.homes[member].answer, asked[member], now=_NOW
+                f"member: {part}", fleet.homes[member].answer, requests[member], now=_NOW
             )
             clock.of(f"server: {part}s", take, member, answer)
     return clock.of("server: open", aggregator.open)
@@ -231,13 +231,15 @@ class _Memory:
 
 def server_memory(elements: int, homes: Iterable[int]) -> dict[int, float]:
     """Return the most memory that a server takes for a sum, in vectors, by number of homes."""
-    form, told = form_of(elements), {}
+    form, bytes_by_count = form_of(elements), {}
     size = form.words * form.packing.dtype.itemsize
     for count in homes:
         fleet = Fleet(count)
         tracemalloc.start()
         try:
-            told[count] = add_up(fleet, form, absent=count // 10, weigh=True).peak_bytes / size
+            bytes_by_count[count] = (
+                add_up(fleet, form, absent=count // 10, weigh=True).peak_bytes / size
+            )
         finally:
             tracemalloc.stop()
-    return told
+    return bytes_by_count

@@ -27,7 +27,7 @@ from fedhome import rng
 from fedhome.run.events import Event, EventLog
 from fedhome.server.rounds import checkpoint, strategy_memory
 from fedhome.server.rounds.round_loop import Rounds
-from fedhome.simulations.benchmarks.stopwatch import Place, Stopwatch, watching
+from fedhome.simulations.benchmarks.stopwatch import Place, Stopwatch, timing
 from fedhome.simulations.benchmarks.workloads import WORKLOADS, Workload
 from fedhome.simulations.engines import grid, vector_grid
 from fedhome.simulations.engines.fused import FusedMLP
@@ -43,7 +43,7 @@ _GOAL_MS = 0.05
 _SUMS = "weighted sums of a chunk"
 
 
-def _places() -> list[Place]:
+def _timed_functions() -> list[Place]:
     return [
         Place("Flower: configure_train", FedAvg, "configure_train"),
         Place("Flower: aggregate_train", FedAvg, "aggregate_train"),
@@ -120,7 +120,7 @@ def spent(workload: Workload, *, clients: int, rounds: int, mode: Mode) -> Spent
     ) -> Any:
         return each_chunk(cohort, start, watch.timed(_SUMS, then), **settings)
 
-    with tempfile.TemporaryDirectory() as folder, watching(watch, _places()):
+    with tempfile.TemporaryDirectory() as folder, timing(watch, _timed_functions()):
         VectorCohort.each_chunk = with_timed_sums  # type: ignore[method-assign,assignment]
         try:
             simulate(plan, out=Path(folder) / "run", on_event=note)
@@ -128,8 +128,8 @@ def spent(workload: Workload, *, clients: int, rounds: int, mode: Mode) -> Spent
             VectorCohort.each_chunk = each_chunk  # type: ignore[method-assign]
     each = 1e3 / (clients * (rounds - 1))
     total = (marks[-1] - marks[0]) * each
-    told = {label: cpu_s * each for label, cpu_s in parts.items()}
-    return Spent(total_ms=total, parts_ms=told | {REST: total - sum(told.values())})
+    parts_ms = {label: cpu_s * each for label, cpu_s in parts.items()}
+    return Spent(total_ms=total, parts_ms=parts_ms | {REST: total - sum(parts_ms.values())})
 
 
 def overhead(
@@ -146,14 +146,14 @@ def overhead(
         for mode in modes:
             some = spent(WORKLOADS[workload], clients=clients, rounds=rounds, mode=mode)
             runs[mode].append(some)
-    middle = {mode: _median(found) for mode, found in runs.items()}
+    middle = {mode: _median(runs_of_mode) for mode, runs_of_mode in runs.items()}
     _print(middle, title=f"workload {workload}, {clients} clients: processor ms of a client-round")
     if json_path is not None:
-        told = {
+        report = {
             mode: {"total_ms": s.total_ms, "overhead_ms": s.overhead_ms, "parts_ms": s.parts_ms}
             for mode, s in middle.items()
         }
-        json_path.write_text(json.dumps(told, indent=2), encoding="utf-8")
+        json_path.write_text(json.dumps(report, indent=2), encoding="utf-8")
 
 
 def _median(runs: list[Spent]) -> Spent:

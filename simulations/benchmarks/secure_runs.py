@@ -20,13 +20,13 @@ from fedhome.plan.settings import AggregationMode, Plan
 from fedhome.run.events import Event
 from fedhome.secagg import Aggregator, Authority, Form, Home, HomeKeys, Joined, Pool, member
 from fedhome.server.rounds.masked_sums import ProtocolChannel
-from fedhome.simulations.benchmarks.stopwatch import Place, Stopwatch, watching
+from fedhome.simulations.benchmarks.stopwatch import Place, Stopwatch, timing
 from fedhome.simulations.engines.fused.rounding import Rounding
 from fedhome.simulations.engines.kernels import FusedKernel
 from fedhome.simulations.simulate import simulate
 
 REST = "the rest: data, evaluation, files"
-_PLACES = (
+_TIMED_FUNCTIONS = (
     Place("training", FusedKernel, "train"),
     Place("ideal: greatest changes", Rounding, "largest"),
     Place("ideal: rounding and adding", Rounding, "sums"),
@@ -92,7 +92,7 @@ def run(plan: Plan, mode: AggregationMode) -> Ran:
     gc.collect()  # so that no run pays for what another left behind
     watch = Stopwatch()
     changed = plan.change(aggregation={"mode": mode}, engine={"threads": 1})
-    with tempfile.TemporaryDirectory() as folder, watching(watch, _PLACES):
+    with tempfile.TemporaryDirectory() as folder, timing(watch, _TIMED_FUNCTIONS):
         begin, clock = time.process_time(), time.perf_counter()
         simulate(changed, out=Path(folder) / "run", on_event=note)
         cpu_s, wall_s = time.process_time() - begin, time.perf_counter() - clock
@@ -119,6 +119,6 @@ def compare(plan: Plan, modes: tuple[AggregationMode, ...], repeat: int) -> dict
         for mode in modes:
             runs[mode].append(run(plan, mode))
     return {
-        mode: sorted(found, key=lambda one: one.round_ms)[(len(found) - 1) // 2]
-        for mode, found in runs.items()
+        mode: sorted(runs_of_mode, key=lambda one: one.round_ms)[(len(runs_of_mode) - 1) // 2]
+        for mode, runs_of_mode in runs.items()
     }

@@ -71,26 +71,35 @@ def compare(
     """
     runs: dict[str, list[Measured]] = {}
     absent: set[str] = set()
-    for turn in range(repeat):
+    for repetition in range(repeat):
         for name in names:
             if name in absent:
                 continue
-            console.print(f"{case.workload.name} {turn + 1}/{repeat}: {name}", style="dim")
+            console.print(f"{case.workload.name} {repetition + 1}/{repeat}: {name}", style="dim")
             try:
                 runs.setdefault(name, []).append(measure(name, _rounds_for(name, case)))
             except NotHereError as error:
                 del runs[name]
                 absent.add(name)
                 console.print(f"{name} is left out: {error}")
-    check_same(case, {name: run.params for name, found in runs.items() for run in found[:1]})
+    check_same(
+        case,
+        {
+            name: run.params
+            for name, runs_of_contender in runs.items()
+            for run in runs_of_contender[:1]
+        },
+    )
     return {
         name: Standing(
             name=name,
-            updates_per_s=np.array([run.updates_per_s(case.clients) for run in found]),
-            cpu_ms=np.array([c for run in found if (c := run.cpu_ms(case.clients)) is not None]),
-            loss=case.workload.mean_loss(found[0].params, case.clients),
+            updates_per_s=np.array([run.updates_per_s(case.clients) for run in runs_of_contender]),
+            cpu_ms=np.array(
+                [c for run in runs_of_contender if (c := run.cpu_ms(case.clients)) is not None]
+            ),
+            loss=case.workload.mean_loss(runs_of_contender[0].params, case.clients),
         )
-        for name, found in runs.items()
+        for name, runs_of_contender in runs.items()
     }
 
 
@@ -142,7 +151,7 @@ def speed(
     if workload not in {*WORKLOADS, "both"}:
         raise typer.BadParameter(f"{workload}: known are {', '.join(WORKLOADS)} and both")
     console = Console()
-    told = {}
+    report = {}
     for name in WORKLOADS if workload == "both" else [workload]:
         case = Case(
             workload=WORKLOADS[name],
@@ -152,9 +161,9 @@ def speed(
         )
         standings = compare(case, names, repeat=repeat, console=console)
         console.print(_table(case, standings))
-        told[name] = {"clients": case.clients, "contenders": _plain(standings)}
+        report[name] = {"clients": case.clients, "contenders": _plain(standings)}
     if json_path is not None:
-        json_path.write_text(json.dumps(told, indent=2), encoding="utf-8")
+        json_path.write_text(json.dumps(report, indent=2), encoding="utf-8")
 
 
 def _table(case: Case, standings: Mapping[str, Standing]) -> Table:

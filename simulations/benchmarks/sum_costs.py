@@ -20,7 +20,7 @@ SERVER = (
     "server: openings",
     "server: open",
 )
-ABSENT = 10  # one home in so many vanishes
+ABSENT = 10  # one home in this many vanishes
 
 
 @dataclass(kw_only=True)
@@ -36,7 +36,7 @@ class Costs:
         raw_ms: AES-256-CTR on as many bytes as one home's masks have.
         mask_shares: How near masks come to that: keystreams alone, and with the additions.
         upload_bytes: Of one home, for one number.
-        flower: Flower's figures; None where they were not asked for.
+        flower: Flower's figures; None where they were not measured.
     """
 
     elements: int

@@ -51,10 +51,10 @@ class Lines:
     def paths(self, piece: bytes) -> tuple[str, ...]:
         """Return the paths of the requests whose first lines end in the next piece."""
         data = self._tail + piece
-        found = list(_LINE.finditer(data))
-        after = found[-1].end() if found else 0
+        matches = list(_LINE.finditer(data))
+        after = matches[-1].end() if matches else 0
         self._tail = data[max(after, len(data) - _LONGEST_LINE) :]
-        return tuple(match[1].decode("ascii", "replace") for match in found)
+        return tuple(match[1].decode("ascii", "replace") for match in matches)
 
 
 @dataclass(kw_only=True)
@@ -90,7 +90,7 @@ class Tap:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await asyncio.sleep(_CLOSING_S)  # for sockets that were told to close
+            await asyncio.sleep(_CLOSING_S)  # for sockets that are closing
 
         asyncio.run_coroutine_threadsafe(end(), self._loop).result(_WAIT_S)
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -135,7 +135,7 @@ async def _passed(
             to.write(piece)
             await to.drain()
     except OSError:
-        pass  # reset by one side: the other one is told by the end
+        pass  # reset by one side: the other one sees the end
     finally:
         to.close()
 

@@ -158,7 +158,7 @@ def _unit(values: Floats) -> Floats:
 
 
 def _exp(values: Floats) -> Floats:
-    # numpy's own may round differently by a value's place in the array: a home would then
+    # numpy's own may round differently by a value's index in the array: a home would then
     # depend on its neighbours in the last bit.
     return np.array([math.exp(value) for value in values])
 

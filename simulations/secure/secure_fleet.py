@@ -109,7 +109,7 @@ def epoch_seed(plan: Plan) -> bytes:
     return generator(plan.seed, "epoch").bytes(32)
 
 
-def summing(
+def secure_grid(
     grid: InProcessGrid,
     *,
     plan: Plan,

@@ -393,7 +393,7 @@ def test_a_status_is_written_at_changes_and_now_and_then(place: Place) -> None:
     reporting.keep()
     assert written() is None
     reporting.tell("connected", epoch=3)
-    reporting.answered("train")
+    reporting.count_answer("train")
     reporting.keep()
     status = written()
     assert status is not None

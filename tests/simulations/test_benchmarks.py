@@ -24,7 +24,7 @@ from fedhome.simulations.benchmarks.measure import Case, Measured, RoundClock, r
 from fedhome.simulations.benchmarks.overhead import ARITHMETIC, spent
 from fedhome.simulations.benchmarks.plain import network
 from fedhome.simulations.benchmarks.speed import Standing, check_same
-from fedhome.simulations.benchmarks.stopwatch import Place, Stopwatch, watching
+from fedhome.simulations.benchmarks.stopwatch import Place, Stopwatch, timing
 from fedhome.simulations.benchmarks.tap import Lines, Tap, Traffic
 from fedhome.simulations.benchmarks.workloads import L, S, Workload
 from fedhome.simulations.gather import gather
@@ -128,7 +128,7 @@ def test_stopwatch_leaves_to_the_inner_what_is_its_own(monkeypatch: pytest.Monke
 
     room = SimpleNamespace(inner=inner, outer=outer)
     watch = Stopwatch()
-    with watching(watch, [Place("in", room, "inner"), Place("out", room, "outer")]):
+    with timing(watch, [Place("in", room, "inner"), Place("out", room, "outer")]):
         room.outer(room)
         worker = threading.Thread(target=room.inner)
         worker.start()

@@ -28,7 +28,7 @@ from fedhome.server.strategies import strategy_of
 from fedhome.simulations.engines.catalogue import ENGINES, World
 from fedhome.simulations.engines.vector_grid import VectorGrid
 from fedhome.simulations.secure.masked_adding import MaskedAdding
-from fedhome.simulations.secure.secure_fleet import SecureFleet, summing
+from fedhome.simulations.secure.secure_fleet import SecureFleet, secure_grid
 from fedhome.simulations.secure.worker_parties import WorkerParties
 from helpers import tiny
 
@@ -65,7 +65,7 @@ def _rounds(plan: Plan, fleet: list[HomeExamples], folder: Path) -> Iterator[Rou
         yield Rounds(
             plan=plan,
             strategy=strategy_of(plan, len(fleet)),
-            grid=summing(grid, plan=plan, layout=layout, log=log, fleet=world.secure),
+            grid=secure_grid(grid, plan=plan, layout=layout, log=log, fleet=world.secure),
             layout=layout,
             initial=world.learning.initial,
             folder=place,
