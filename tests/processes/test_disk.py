@@ -399,7 +399,7 @@ def test_a_daemon_that_cannot_write_how_a_run_ended(
     server = Place(tmp_path)
     daemon = Daemon(server, lines.append)
     (tmp_path / "runs").mkdir()
-    Runs(server)._put(Current(run="mine"))
+    Runs(server)._write(Current(run="mine"))
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", full)
         assert not daemon._settle("mine", DONE)

@@ -178,7 +178,7 @@ def _server(
         for home, good in others[:4]:
             polled.receive_opening(home, good)
         opened = polled.open()  # one of five answers may be bad: four are enough
-        polled._opened, polled._answers, polled._total = False, {}, masked.copy()
+        polled._opened, polled._shares, polled._total = False, {}, masked.copy()
         assert np.array_equal(opened.words, sum_.expected)
 
     started, polled = aggregator(), aggregator(*uploads)
