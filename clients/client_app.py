@@ -1,9 +1,9 @@
 """The ClientApp: what a home does when the server asks.
 
-Whatever may be asked is a row of :data:`fedhome.questions.table.SUMMED`, where homes train or
-measure, or of :data:`fedhome.clients.protocol_questions.PROTOCOL`. What a home learns and measures
-leaves it in a secure sum (:mod:`fedhome.clients.secure_sums`), or, where its plan says that nothing
-has to be kept from the server, as it is.
+Whatever may be asked is a row of :data:`fedhome.questions.question_table.SUMMED`, where homes
+train or measure, or of :data:`fedhome.clients.protocol_questions.PROTOCOL`. What a home learns and
+measures leaves it in a secure sum (:mod:`fedhome.clients.secure_sums`), or, where its plan says
+that nothing has to be kept from the server, as it is.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from fedhome.clients import context_keys, supernode
-from fedhome.clients.home import Home, find_home
+from fedhome.clients.home import ClientHome, find_home
 from fedhome.clients.protocol_questions import BUNDLE, DIRECTORY, ENROL, HELP, PROTOCOL, SHAPE
 from fedhome.clients.secure_sums import add, requested_sum_of, trial_size
 from fedhome.errors import DirectoryError, ManifestError
 from fedhome.flower.messages import EXAMPLES, array_record, content_of, failure, read_flat, reply
 from fedhome.plan.protocol import policy_of
-from fedhome.questions.responses import Given, row
-from fedhome.questions.table import SUMMED, Question, SummedQuestion
+from fedhome.questions.question_table import SUMMED, Question, SummedQuestion
+from fedhome.questions.responses import QuestionContext, row
 
-Handler = Callable[[Home, Message, Context], Message]
+Handler = Callable[[ClientHome, Message, Context], Message]
 
 
-def build(find: Callable[[Context], Home]) -> ClientApp:
+def build(find: Callable[[Context], ClientHome]) -> ClientApp:
     """Return a ClientApp for homes that ``find`` finds.
 
     Args:
@@ -46,7 +46,7 @@ def _app_with(bind: Callable[[Handler], Callable[[Message, Context], Message]]) 
 
 
 def _bound(
-    find: Callable[[Context], Home], handler: Handler
+    find: Callable[[Context], ClientHome], handler: Handler
 ) -> Callable[[Message, Context], Message]:
     def answer(message: Message, context: Context) -> Message:
         return handler(find(context), message, context)
@@ -54,7 +54,7 @@ def _bound(
     return answer
 
 
-def respond(question: SummedQuestion, home: Home, message: Message) -> Message:
+def respond(question: SummedQuestion, home: ClientHome, message: Message) -> Message:
     """Respond to a question: in a sum, or as it is where the home's plan is plain.
 
     Raises:
@@ -76,7 +76,7 @@ def respond(question: SummedQuestion, home: Home, message: Message) -> Message:
         raise ManifestError(f"{question.name!r} is answered in a sum alone", reason="mode")
     start = np.zeros(0, np.float32) if received is None else received
     personaliser = home.personaliser if question.personal else None
-    context = Given(home.plan, config, learning.task.score, personaliser)
+    context = QuestionContext(home.plan, config, learning.task.score, personaliser)
     columns, params = question.respond(home.device, start, context)
     if requested_sum is None:
         record = None if params is None else array_record(learning.layout, np.array(params[0]))
@@ -93,7 +93,7 @@ def respond(question: SummedQuestion, home: Home, message: Message) -> Message:
     )
 
 
-def shape(home: Home, message: Message, context: Context) -> Message:
+def shape(home: ClientHome, message: Message, context: Context) -> Message:
     """Tell the width of the home's inputs and outputs: the plan's, not the home's, secrets."""
     del context
     device = home.device
@@ -101,17 +101,17 @@ def shape(home: Home, message: Message, context: Context) -> Message:
     return reply(message, {EXAMPLES: 1, **widths})
 
 
-def enrol(home: Home, message: Message, context: Context) -> Message:
+def enrol(home: ClientHome, message: Message, context: Context) -> Message:
     """Make keys, and tell the public ones."""
     return context_keys.enrol(message, context, home.device.homes[0])
 
 
-def directory(home: Home, message: Message, context: Context) -> Message:
+def directory(home: ClientHome, message: Message, context: Context) -> Message:
     """Take the fleet's directory."""
     return context_keys.take_directory(message, context, policy_of(home.plan))
 
 
-def protocol(home: Home, message: Message, context: Context) -> Message:
+def protocol(home: ClientHome, message: Message, context: Context) -> Message:
     """Give one-time keys, or a member's vote or shares."""
     del context
     if home.participant is None:
@@ -131,7 +131,7 @@ _PROTOCOL: Mapping[str, Handler] = {
 def handler_of(question: Question) -> Handler:
     """Return what answers a question, for whoever its row says may ask."""
 
-    def answer(home: Home, message: Message, context: Context) -> Message:
+    def answer(home: ClientHome, message: Message, context: Context) -> Message:
         if question.asker == "simulation":
             _check_simulated(context)
         if isinstance(question, SummedQuestion):

@@ -76,7 +76,7 @@ def participant_of(context: Context, policy: Policy) -> Participant:
     if not isinstance(authority, bytes) or not isinstance(directory, bytes):
         raise StateError("this home is not enrolled in a fleet", reason="missing")
     state = record.get("state")
-    machine = secagg.Home(
+    machine = secagg.HomeParty(
         _keys(record),
         authority,
         policy=policy,

@@ -21,16 +21,16 @@ from fedhome import secagg
 from fedhome.clients.protocol_questions import BUNDLE
 from fedhome.errors import ManifestError, UpdateError
 from fedhome.flower.messages import blob_reply, content_of, sum_record, words_reply
-from fedhome.plan.settings import AggregationMode, Personalise
+from fedhome.plan.settings import AggregationMode, PersonaliseSettings
 from fedhome.questions import contributions
 from fedhome.questions.contributions import Terms
-from fedhome.questions.table import summed
+from fedhome.questions.question_table import summed
 from fedhome.secagg.form import Form
 from fedhome.secagg.scalars import Scalar
 from fedhome.wire.layout import Layout
 
 
-class Read(Protocol):
+class SumTerms(Protocol):
     """What a home reads in a manifest that it accepted."""
 
     @property
@@ -42,20 +42,20 @@ class Read(Protocol):
         """Number of the round, which names the rounding."""
 
 
-class Accepted(Protocol):
+class SumParticipation(Protocol):
     """A sum that a home takes part in."""
 
     @property
-    def manifest(self) -> Read:
+    def manifest(self) -> SumTerms:
         """Its terms."""
 
 
-class Part(Protocol):
+class SecurePart(Protocol):
     """A home's part in secure sums, wherever its keys are; methods as of :class:`Participant`."""
 
     def join(
         self, manifest: bytes, *, kind: str, start: NDArray[np.float32] | None, layout: Layout
-    ) -> Accepted:
+    ) -> SumParticipation:
         """Take part in a sum, or refuse."""
 
     def answer(self, message: Message) -> Message:
@@ -73,13 +73,15 @@ class Participant:
         clock: Seconds since 1970; a manifest past its time is refused.
     """
 
-    def __init__(self, machine: secagg.Home, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, machine: secagg.HomeParty, *, clock: Callable[[], float] = time.time
+    ) -> None:
         self.machine = machine
         self._clock = clock
 
     def join(
         self, manifest: bytes, *, kind: str, start: NDArray[np.float32] | None, layout: Layout
-    ) -> secagg.Joined:
+    ) -> secagg.JoinedSum:
         """Take part in a sum, or refuse.
 
         Args:
@@ -104,14 +106,14 @@ class Participant:
         answer = self.machine.answer(request_of(message), now=self._clock())
         return blob_reply(message, {"answer": answer})
 
-    def upload(self, message: Message, joined: secagg.Joined, words: NDArray[Any]) -> Message:
+    def upload(self, message: Message, joined: secagg.JoinedSum, words: NDArray[Any]) -> Message:
         """Mask a home's words and answer with them, and with keys for the next sum."""
         return blob_reply(
             message, {"upload": joined.upload(words), "bundle": self.machine.bundle()}
         )
 
 
-class Wanted(NamedTuple):
+class RequestedSum(NamedTuple):
     """A sum that a message asks a home to take part in.
 
     Args:
@@ -122,18 +124,18 @@ class Wanted(NamedTuple):
 
     form: Form
     round: int
-    joined: Accepted | None
+    joined: SumParticipation | None
 
 
 def requested_sum_of(
     message: Message,
     mode: AggregationMode,
-    participant: Part | None,
+    participant: SecurePart | None,
     *,
     start: NDArray[np.float32] | None,
     layout: Layout,
     trial_numbers: int,
-) -> Wanted | None:
+) -> RequestedSum | None:
     """Return the sum that a message asks for; None for a plain question that the mode allows.
 
     Args:
@@ -163,14 +165,14 @@ def requested_sum_of(
             raise ManifestError("an ideal sum was asked for without its form", reason="mode")
         form = contributions.form_of(data)
         check_form(form, kind, scalars, layout)
-        return Wanted(form, _number(record, "round"), None)
+        return RequestedSum(form, _number(record, "round"), None)
     manifest = manifest_of(message)
     if participant is None:
         raise ManifestError("this home has no keys for secure sums", reason="mode")
     joined = participant.join(manifest, kind=kind, start=start, layout=layout)
     form = joined.manifest.form
     check_form(form, kind, scalars, layout)
-    return Wanted(form, joined.manifest.round, joined)
+    return RequestedSum(form, joined.manifest.round, joined)
 
 
 def manifest_of(message: Message) -> bytes:
@@ -205,15 +207,15 @@ def request_of(message: Message) -> bytes:
     return request
 
 
-class Expected(TypedDict):
-    """What a manifest must say, as :meth:`fedhome.secagg.Home.join` takes it."""
+class ManifestTerms(TypedDict):
+    """What a manifest must say, as :meth:`fedhome.secagg.HomeParty.join` takes it."""
 
     purpose: str
     model_hash: bytes
     layout: bytes
 
 
-def manifest_terms(kind: str, start: NDArray[np.float32] | None, layout: Layout) -> Expected:
+def manifest_terms(kind: str, start: NDArray[np.float32] | None, layout: Layout) -> ManifestTerms:
     """Return what the manifest of a question must say; arguments as of `Participant.join`."""
     return {
         "purpose": kind.rpartition(".")[2],
@@ -239,8 +241,8 @@ def check_form(form: Form, kind: str, scalars: tuple[Scalar, ...], layout: Layou
 
 def add(
     message: Message,
-    requested_sum: Wanted,
-    participant: Part | None,
+    requested_sum: RequestedSum,
+    participant: SecurePart | None,
     *,
     home: str,
     seed: int,
@@ -270,7 +272,7 @@ def add(
     return participant.upload(message, requested_sum.joined, words)
 
 
-def trial_size(settings: Personalise) -> int:
+def trial_size(settings: PersonaliseSettings) -> int:
     """Return how many numbers a trial of personalisation gives."""
     return len(settings.rates) * (1 + settings.epochs)
 

@@ -22,9 +22,9 @@ from flwr.app import Context
 from fedhome import secagg
 from fedhome.clients.agent.announce import join
 from fedhome.clients.failure_reason import reason_of
-from fedhome.clients.home import Home, real_home
+from fedhome.clients.home import ClientHome, real_home
 from fedhome.clients.membership.consent import check_consent
-from fedhome.clients.membership.home_folder import CA, UNPACKED, Place
+from fedhome.clients.membership.home_folder import CA, UNPACKED, HomeFolder
 from fedhome.clients.membership.join import check_present
 from fedhome.clients.secure_sums import Participant
 from fedhome.errors import RunError, StateError
@@ -46,14 +46,14 @@ _ENVIRONMENT = {
 _log = logging.getLogger("fedhome.supernode")
 
 
-def home_folder_of(context: Context) -> Place | None:
+def home_folder_of(context: Context) -> HomeFolder | None:
     """Return the folder of the home behind a Flower node; None where it names none."""
     folder = context.node_config.get(HOME)
-    return None if folder is None else Place(str(folder))
+    return None if folder is None else HomeFolder(str(folder))
 
 
 @contextmanager
-def open_store(home_folder: Place) -> Iterator[FileStore]:
+def open_store(home_folder: HomeFolder) -> Iterator[FileStore]:
     """Hold a home's keys and state while it takes part.
 
     Args:
@@ -71,7 +71,7 @@ def open_store(home_folder: Place) -> Iterator[FileStore]:
         yield store
 
 
-def machine_of(home_folder: Place, store: FileStore, directory: bytes) -> secagg.Home:
+def machine_of(home_folder: HomeFolder, store: FileStore, directory: bytes) -> secagg.HomeParty:
     """Return a home's part in secure sums.
 
     Args:
@@ -82,7 +82,7 @@ def machine_of(home_folder: Place, store: FileStore, directory: bytes) -> secagg
     Raises:
         SecAggError: The directory does not hold.
     """
-    machine = secagg.Home(
+    machine = secagg.HomeParty(
         store.keys,
         home_folder.anchor.authority,
         policy=policy_of(Plan.load(home_folder.plan_path)),
@@ -94,7 +94,7 @@ def machine_of(home_folder: Place, store: FileStore, directory: bytes) -> secagg
 
 
 @contextmanager
-def home_at(home_folder: Place) -> Iterator[Home]:
+def home_at(home_folder: HomeFolder) -> Iterator[ClientHome]:
     """Give the home in a folder for one answer.
 
     Args:
@@ -123,7 +123,7 @@ def reason_for(error: Exception) -> str:
     return reason_of(error)
 
 
-def claim(home_folder: Place) -> NodeKey:
+def claim(home_folder: HomeFolder) -> NodeKey:
     """Claim the home's node at its server, take the directory, and return the node's key.
 
     Raises:
@@ -144,7 +144,7 @@ def claim(home_folder: Place) -> NodeKey:
     return key
 
 
-def command(home_folder: Place, key_path: str) -> list[str]:
+def command(home_folder: HomeFolder, key_path: str) -> list[str]:
     """Return the command line of the SuperNode.
 
     Args:
@@ -174,7 +174,7 @@ def command(home_folder: Place, key_path: str) -> list[str]:
 
 def main(arguments: Sequence[str]) -> int:
     """Claim the node of a home's folder, and become Flower's SuperNode."""
-    home_folder = Place(Path(arguments[0]))
+    home_folder = HomeFolder(Path(arguments[0]))
     key = claim(home_folder)
     with disk.errors_of(home_folder.folder):
         (home_folder.folder / UNPACKED).mkdir(mode=0o700, exist_ok=True)

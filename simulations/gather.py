@@ -23,7 +23,7 @@ from fedhome.spelling import did_you_mean
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gathered:
+class GatheredHomes:
     """The homes that can take part, and what became of the others.
 
     Args:
@@ -40,7 +40,7 @@ class Gathered:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class FoundHomes:
     """What a plan finds in its source: homes as examples, and as they were read.
 
     Args:
@@ -50,12 +50,12 @@ class Found:
         columns: The input columns.
     """
 
-    gathered: Gathered
+    gathered: GatheredHomes
     tables: tuple[HomeTable, ...]
     columns: tuple[str, ...]
 
 
-def gather(plan: Plan) -> Gathered:
+def gather(plan: Plan) -> GatheredHomes:
     """Read or make the homes of a plan, and cut them into examples.
 
     ``data.source`` is "synthetic", a named set, a folder, or a class or function of yours that
@@ -71,7 +71,7 @@ def gather(plan: Plan) -> Gathered:
     return find(plan).gathered
 
 
-def find(plan: Plan) -> Found:
+def find(plan: Plan) -> FoundHomes:
     """Return the homes of a plan as `gather` does, with what was read of them.
 
     Raises:
@@ -101,13 +101,13 @@ def find(plan: Plan) -> Found:
             f"no home of {plan.data.source!r} can take part:{reasons}",
             hint="docs/data.md describes what a home's data must look like",
         )
-    gathered = Gathered(
+    gathered = GatheredHomes(
         homes=homes,
         excluded=tuple(excluded),
         notes=tuple(notes),
         classes=classes if targets == "multi-class" else (),
     )
-    return Found(gathered=gathered, tables=tuple(usable), columns=columns)
+    return FoundHomes(gathered=gathered, tables=tuple(usable), columns=columns)
 
 
 def _tables(plan: Plan) -> tuple[Sequence[HomeTable], list[tuple[str, str]], list[str]]:
@@ -159,7 +159,7 @@ def _tables_of_callable(plan: Plan) -> list[HomeTable]:
 
 
 @lru_cache(maxsize=1)
-def _gather_cached(plan_json: str) -> Gathered:
+def _gather_cached(plan_json: str) -> GatheredHomes:
     return gather(Plan.model_validate_json(plan_json))
 
 

@@ -19,12 +19,12 @@ from flwr.app import Message
 from fedhome import secagg
 from fedhome.clients.agent.resident import Agent
 from fedhome.clients.agent.work import InProcess
-from fedhome.clients.membership.home_folder import Place
+from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.fleet.state_file import FileStore
 from fedhome.ops.processes import on_stop
 
 
-class InTurn(InProcess):
+class SerialWork(InProcess):
     """Work in this process, of one home at a time.
 
     Args:
@@ -33,7 +33,9 @@ class InTurn(InProcess):
         work_lock: Held while a home works.
     """
 
-    def __init__(self, home_folder: Place, machine: secagg.Home, work_lock: threading.Lock) -> None:
+    def __init__(
+        self, home_folder: HomeFolder, machine: secagg.HomeParty, work_lock: threading.Lock
+    ) -> None:
         super().__init__(home_folder, machine)
         self._work_lock = work_lock
 
@@ -49,13 +51,13 @@ def main(arguments: Sequence[str]) -> int:
     torch.set_num_threads(1)
     work_lock = threading.Lock()
 
-    def work(home_folder: Place, machine: secagg.Home) -> InTurn:
-        return InTurn(home_folder, machine, work_lock)
+    def work(home_folder: HomeFolder, machine: secagg.HomeParty) -> SerialWork:
+        return SerialWork(home_folder, machine, work_lock)
 
     with ExitStack() as stack:
         agents = []
         for folder in arguments:
-            home_folder = Place(folder)
+            home_folder = HomeFolder(folder)
             store = stack.enter_context(
                 FileStore.open(Path(folder), home=home_folder.settings.home)
             )

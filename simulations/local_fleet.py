@@ -22,8 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fedhome.clients.membership.home_folder import Place as HomePlace
-from fedhome.clients.membership.home_folder import Settings as HomeSettings
+from fedhome.clients.membership.home_folder import HomeFolder, HomeSettings
 from fedhome.data.table import HomeTable
 from fedhome.errors import DirectoryError, PlanError, RunError
 from fedhome.fleet.admission import SERVER
@@ -39,9 +38,9 @@ from fedhome.run.events import Event
 from fedhome.run.folder import RunFolder
 from fedhome.server.daemon.current_run import DONE, FOR_GOOD
 from fedhome.server.daemon.health import SERVICES
-from fedhome.server.daemon.server_folder import Place, Settings
+from fedhome.server.daemon.server_folder import ServerFolder, ServerSettings
 from fedhome.server.daemon.supervisor import why_failed
-from fedhome.simulations.gather import Found, find
+from fedhome.simulations.gather import FoundHomes, find
 
 HOST = "127.0.0.1"
 SYNTHETIC = 5
@@ -123,7 +122,7 @@ class _ProgressReport:
     """Tells who has joined, and what the run logs."""
 
     def __init__(
-        self, folder: RunFolder, home_folders: Sequence[HomePlace], say: Say, show: Show
+        self, folder: RunFolder, home_folders: Sequence[HomeFolder], say: Say, show: Show
     ) -> None:
         self._folder, self._say, self._show = folder, say, show
         self._away = list(home_folders)
@@ -145,7 +144,7 @@ class _ProgressReport:
             self._seen = len(events)
 
 
-def _is_connected(home_folder: HomePlace) -> bool:
+def _is_connected(home_folder: HomeFolder) -> bool:
     status = home_folder.status
     return status is not None and status.state == "connected"
 
@@ -223,7 +222,7 @@ def _memory_mb() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 1_000_000
 
 
-def _plan_faults(plan: Plan, source_homes: Found) -> list[str]:
+def _plan_faults(plan: Plan, source_homes: FoundHomes) -> list[str]:
     """Return why a plan cannot be run with the homes that it finds."""
     homes, mode, faults = len(source_homes.tables), plan.aggregation.mode, []
     if mode == "ideal":
@@ -252,7 +251,9 @@ def _is_name(home: str) -> bool:
     return True
 
 
-def prepare(root: Path, plan: Plan, tables: Iterable[HomeTable]) -> tuple[Place, list[HomePlace]]:
+def prepare(
+    root: Path, plan: Plan, tables: Iterable[HomeTable]
+) -> tuple[ServerFolder, list[HomeFolder]]:
     """Make a fleet: an owner, a server, and homes with keys and data of their own.
 
     Args:
@@ -265,11 +266,11 @@ def prepare(root: Path, plan: Plan, tables: Iterable[HomeTable]) -> tuple[Place,
         ParameterError: The plan's promises cannot be kept with this many homes.
         StateError: The folder cannot be used.
     """
-    settings = Settings(host=HOST, port=_free_port(), link_port=_free_port())
-    server = Place.create(root / "server", settings, names=[HOST, "localhost"])
+    settings = ServerSettings(host=HOST, port=_free_port(), link_port=_free_port())
+    server = ServerFolder.create(root / "server", settings, names=[HOST, "localhost"])
     home_folders, entries = [], []
     for table in tables:
-        home_folder = HomePlace(root / "homes" / table.home)
+        home_folder = HomeFolder(root / "homes" / table.home)
         keys, _ = home_keys(table.home, home_folder.folder)
         entries.append(keys.entry())
         write_readings(table, home_folder.folder / "readings.parquet")
@@ -309,7 +310,7 @@ def prepare(root: Path, plan: Plan, tables: Iterable[HomeTable]) -> tuple[Place,
     return server, home_folders
 
 
-def start(processes: Processes, server: Place, home_folders: Iterable[HomePlace]) -> None:
+def start(processes: Processes, server: ServerFolder, home_folders: Iterable[HomeFolder]) -> None:
     """Start the server's processes and the homes' agents.
 
     Raises:

@@ -16,8 +16,8 @@ from flwr.serverapp import Grid
 from fedhome.errors import PlanError, RunError
 from fedhome.flower.messages import quiet, sums_suffice
 from fedhome.learning.build import learning_of
-from fedhome.learning.check import check_plan
 from fedhome.learning.personalise import personaliser
+from fedhome.learning.plan_check import check_plan
 from fedhome.own_code import faults_told
 from fedhome.plan.protocol import check_groups
 from fedhome.plan.settings import Plan, single_updates
@@ -28,7 +28,7 @@ from fedhome.run.results import SummaryRow, summary
 from fedhome.server.report import write_report
 from fedhome.server.rounds.run_plan import log_start, run_plan
 from fedhome.server.strategies import strategy_of
-from fedhome.simulations.engines.catalogue import ENGINES, World
+from fedhome.simulations.engines.by_name import ENGINES, World
 from fedhome.simulations.engines.grid import InProcessGrid
 from fedhome.simulations.gather import gather
 from fedhome.simulations.secure.secure_fleet import SecureFleet, secure_grid

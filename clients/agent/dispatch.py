@@ -8,9 +8,9 @@ from collections.abc import Callable
 from flwr.app import Message, RecordDict
 
 from fedhome import secagg
-from fedhome.clients.agent.work import Work, Worker
+from fedhome.clients.agent.work import Work, WorkerProcess
 from fedhome.clients.failure_reason import reason_of
-from fedhome.clients.membership.home_folder import Place
+from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.errors import StateError, UpdateError
 from fedhome.fleet.state_file import FileStore
 from fedhome.flower.messages import APP_RAISED, blob_reply, failure, sum_record
@@ -19,11 +19,11 @@ from fedhome.plan.settings import Plan
 
 BUNDLE, HELP = "query.bundle", "query.help"  # as in fedhome.clients.secure_sums, which needs torch
 
-WorkOf = Callable[[Place, secagg.Home], Work]
-"""How a home's work is set up, such as :class:`Worker` or :class:`InProcess`."""
+WorkOf = Callable[[HomeFolder, secagg.HomeParty], Work]
+"""How a home's work is set up, such as :class:`WorkerProcess` or :class:`InProcess`."""
 
 
-class Tasks:
+class MessageDispatch:
     """A home's answers.
 
     Args:
@@ -36,11 +36,13 @@ class Tasks:
             None if nothing.
     """
 
-    def __init__(self, home_folder: Place, store: FileStore, work: WorkOf = Worker) -> None:
+    def __init__(
+        self, home_folder: HomeFolder, store: FileStore, work: WorkOf = WorkerProcess
+    ) -> None:
         self._home_folder = home_folder
         self._last: tuple[tuple[str, str], RecordDict] | None = None
         self.trouble: StateError | None = None
-        self._machine = secagg.Home(
+        self._machine = secagg.HomeParty(
             store.keys,
             home_folder.anchor.authority,
             policy=policy_of(Plan.load(home_folder.plan_path)),

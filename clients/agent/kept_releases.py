@@ -13,11 +13,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from fedhome.clients.membership.home_folder import Place
+from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.errors import ReleaseError, StateError, WireError
 from fedhome.fleet.front_requests import RELEASE, ask
 from fedhome.fleet.release_request import Fetch
-from fedhome.registry import Accepted, Manifest, Seen, accept, recall
+from fedhome.registry import AcceptedRelease, ReleaseManifest, SeenRelease, accept, recall
 from fedhome.secagg.directory import Directory, HomeKeys
 from fedhome.store import checksummed, disk
 from fedhome.wire.codec import Key, Message, octets
@@ -32,7 +32,7 @@ class _StoredRelease(Message, label="release-kept", most=_MOST + 128):
     release: Annotated[bytes, octets(most=_MOST)]
 
 
-def release_of(home_folder: Place) -> Accepted | None:
+def release_of(home_folder: HomeFolder) -> AcceptedRelease | None:
     """Return the release that a home uses; None before the first. It needs none of its keys.
 
     Args:
@@ -54,7 +54,7 @@ def release_of(home_folder: Place) -> Accepted | None:
     return recall(stored.release, server=stored.server, fleet=home_folder.anchor.fleet)
 
 
-class Releases:
+class ReleaseKeeper:
     """A home's models.
 
     Args:
@@ -62,13 +62,13 @@ class Releases:
         keys: The home's keys.
     """
 
-    def __init__(self, home_folder: Place, keys: HomeKeys) -> None:
+    def __init__(self, home_folder: HomeFolder, keys: HomeKeys) -> None:
         self._home_folder, self._keys = home_folder, keys
         self._folder = home_folder.folder / MODEL
         self._fleet = home_folder.anchor.fleet
         self._hash_in_use: bytes | None = None
 
-    def update(self, *, layout: str | None = None) -> Manifest | None:
+    def update(self, *, layout: str | None = None) -> ReleaseManifest | None:
         """Ask the server for a newer release than the one in use, and take it if it holds.
 
         Whatever is raised, the model in use stays in use.
@@ -101,7 +101,7 @@ class Releases:
         self._keep(accepted, response)
         return accepted.manifest
 
-    def current(self) -> Accepted | None:
+    def current(self) -> AcceptedRelease | None:
         """Return the release in use; None before the first.
 
         Raises:
@@ -120,12 +120,12 @@ class Releases:
             self._hash_in_use = release.manifest.hash if release else None
         return self._hash_in_use
 
-    def _seen(self, server: bytes) -> Seen | None:
+    def _seen(self, server: bytes) -> SeenRelease | None:
         path = self._folder / f"{server.hex()}{SEEN}"
         if not path.exists():
             return None
         try:
-            seen = checksummed.read(path, Seen)
+            seen = checksummed.read(path, SeenRelease)
         except StateError as error:
             if error.reason != "altered":
                 raise
@@ -139,7 +139,7 @@ class Releases:
             hint="if you trust what the server has now, remove this file",
         )
 
-    def _keep(self, accepted: Accepted, data: bytes) -> None:
+    def _keep(self, accepted: AcceptedRelease, data: bytes) -> None:
         if not self._folder.exists():
             with disk.errors_of(self._folder):
                 self._folder.mkdir(mode=0o700)

@@ -13,7 +13,7 @@ _TOO_SOON_S, _PAUSE_S = 0.5, 1.0
 _LEAVING_S = 2.0  # it takes a moment until the server lets go a home that has said goodbye
 
 
-class Looks(Protocol):
+class MessageSource(Protocol):
     """A connection that asks for messages."""
 
     def look(self) -> Arrival | None:
@@ -23,7 +23,7 @@ class Looks(Protocol):
         """Close it; nobody may be waiting."""
 
 
-class Looking:
+class MessageWait:
     """Asks for the next message, in a thread, for as long as the server lets it wait.
 
     A question that is answered at once with nothing (a copy of this home took its place) is
@@ -33,7 +33,7 @@ class Looking:
         connection: Where to ask; it belongs to this from now on.
     """
 
-    def __init__(self, connection: Looks) -> None:
+    def __init__(self, connection: MessageSource) -> None:
         self._connection, self._closing = connection, threading.Lock()
         self._thread: threading.Thread | None = None
         self._busy = self._left = False

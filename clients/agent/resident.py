@@ -20,12 +20,12 @@ from typing import TypeVar
 from flwr.app import Message
 
 from fedhome.clients.agent.announce import join
-from fedhome.clients.agent.dispatch import Tasks, WorkOf
-from fedhome.clients.agent.kept_releases import Releases
-from fedhome.clients.agent.message_wait import Looking
-from fedhome.clients.agent.status_report import Reporting
-from fedhome.clients.agent.work import Worker
-from fedhome.clients.membership.home_folder import Place
+from fedhome.clients.agent.dispatch import MessageDispatch, WorkOf
+from fedhome.clients.agent.kept_releases import ReleaseKeeper
+from fedhome.clients.agent.message_wait import MessageWait
+from fedhome.clients.agent.status_report import StatusReport
+from fedhome.clients.agent.work import WorkerProcess
+from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.errors import FedHomeError, LinkError, RunError, SecAggError, StateError
 from fedhome.fleet.claims import RETIRED, installed_app
 from fedhome.fleet.state_file import FileStore
@@ -58,15 +58,17 @@ class Agent:
         RunError: The home has left its fleet.
     """
 
-    def __init__(self, home_folder: Place, store: FileStore, work: WorkOf = Worker) -> None:
+    def __init__(
+        self, home_folder: HomeFolder, store: FileStore, work: WorkOf = WorkerProcess
+    ) -> None:
         self._home_folder, self._store = home_folder, store
         self._settings = home_folder.settings
-        self._reporting = Reporting(home_folder)
+        self._reporting = StatusReport(home_folder)
         self._check_left()
-        self._tasks = Tasks(home_folder, store, work)
-        self._releases, self._release_due = Releases(home_folder, store.keys), 0.0
+        self._tasks = MessageDispatch(home_folder, store, work)
+        self._releases, self._release_due = ReleaseKeeper(home_folder, store.keys), 0.0
         self._stop = threading.Event()
-        self._looking: Looking | None = None
+        self._looking: MessageWait | None = None
         self._draw = random.Random()  # noqa: S311 - spreads requests in time, hides nothing
         self._back_off = 0.0
         self._trouble = ""  # what the disk said last
@@ -147,7 +149,7 @@ class Agent:
         welcome = join(address, authorities, fleet=fleet, keys=self._store.keys, node=key)
         epoch = self._tasks.renew(welcome.directory)
         connection = FleetConnection(address, authorities, key)
-        looking = self._looking = Looking(connection)
+        looking = self._looking = MessageWait(connection)
         gone = threading.Event()
         heart = threading.Thread(target=_beat, args=(connection, gone), daemon=True)
         try:
@@ -167,7 +169,9 @@ class Agent:
             self._looking = None
             looking.close()
 
-    def _serve(self, connection: FleetConnection, looking: Looking, gone: threading.Event) -> None:
+    def _serve(
+        self, connection: FleetConnection, looking: MessageWait, gone: threading.Event
+    ) -> None:
         while not self._away and not gone.is_set():
             arrival = looking.wait(_POLL_S)
             self._back_off = 0.0
@@ -325,7 +329,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run the agent of a home's folder until a signal stops it."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     _log.setLevel(logging.INFO)
-    home_folder, stop = Place(Path(arguments[0])), threading.Event()
+    home_folder, stop = HomeFolder(Path(arguments[0])), threading.Event()
     on_stop(stop.set)
     store = _open_store(home_folder, stop)
     if store is not None:
@@ -337,7 +341,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _open_store(home_folder: Place, stop: threading.Event) -> FileStore | None:
+def _open_store(home_folder: HomeFolder, stop: threading.Event) -> FileStore | None:
     """Return the home's keys and state once the disk lets them be used; None: it is to stop.
 
     A disk that is full or cannot be written becomes usable without this process, and ends no
@@ -346,7 +350,7 @@ def _open_store(home_folder: Place, stop: threading.Event) -> FileStore | None:
     Raises:
         StateError: Whatever else is wrong with them.
     """
-    home, reporting = home_folder.settings.home, Reporting(home_folder)
+    home, reporting = home_folder.settings.home, StatusReport(home_folder)
     wait_s = _FIRST_BACK_OFF_S
     while not stop.is_set():
         try:

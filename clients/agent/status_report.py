@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from fedhome.clients.membership.home_folder import Place, Status
+from fedhome.clients.membership.home_folder import HomeFolder, HomeStatus
 from fedhome.errors import StateError
 
 _PAUSE_S = 5.0  # between two files that only count on
@@ -16,7 +16,7 @@ _SIGN_OF_LIFE_S = 60.0
 _log = logging.getLogger("fedhome.agent")
 
 
-class Reporting:
+class StatusReport:
     """Keeps a home's status.
 
     Args:
@@ -24,9 +24,11 @@ class Reporting:
         clock: Seconds, for how often it is written.
     """
 
-    def __init__(self, home_folder: Place, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, home_folder: HomeFolder, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._home_folder, self._clock = home_folder, clock
-        self._status = Status(state="waiting", process=os.getpid())
+        self._status = HomeStatus(state="waiting", process=os.getpid())
         self._new = True
         self._written = -_SIGN_OF_LIFE_S
         self._trouble = ""
@@ -35,7 +37,7 @@ class Reporting:
         """Say what the agent does; what is new is written at once.
 
         Args:
-            state: As of :class:`fedhome.clients.membership.home_folder.Status`.
+            state: As of :class:`fedhome.clients.membership.home_folder.HomeStatus`.
             detail: One sentence more.
             epoch: Epoch of the directory; None: as before.
         """

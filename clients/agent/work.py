@@ -24,7 +24,7 @@ from flwr.clientapp import ClientApp
 
 from fedhome import secagg
 from fedhome.clients.agent.worker import answer_with, app_of, send
-from fedhome.clients.membership.home_folder import Place
+from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.errors import SecAggError
 from fedhome.flower.fleet_connection import message_bytes, message_of
 from fedhome.flower.messages import blob_reply, failure
@@ -52,7 +52,7 @@ class Work(Protocol):
         """End it."""
 
 
-class Worker:
+class WorkerProcess:
     """The ClientApp in a process of its own.
 
     It must be used from the thread that lives longest; see :mod:`fedhome.ops.processes`.
@@ -65,8 +65,8 @@ class Worker:
 
     def __init__(
         self,
-        home_folder: Place,
-        machine: secagg.Home,
+        home_folder: HomeFolder,
+        machine: secagg.HomeParty,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -126,7 +126,7 @@ class Worker:
             self._running = _RunningWorker(self._home_folder, self._clock)
             _log.info("a worker was started")
         running = self._running
-        joined: secagg.Joined | None = None
+        joined: secagg.JoinedSum | None = None
         refusal: SecAggError | None = None
         running.late = self._clock() + self._patience_s
         running.send_frame(message=message_bytes(message))
@@ -170,7 +170,7 @@ class _RunningWorker:
         OSError: It cannot be started.
     """
 
-    def __init__(self, home_folder: Place, clock: Callable[[], float]) -> None:
+    def __init__(self, home_folder: HomeFolder, clock: Callable[[], float]) -> None:
         self.late, self._clock = math.inf, clock
         self._pipe: Connection[Any, Any]
         self._pipe, theirs = Pipe()
@@ -232,7 +232,7 @@ class InProcess:
 
     layout: str | None = None
 
-    def __init__(self, home_folder: Place, machine: secagg.Home) -> None:
+    def __init__(self, home_folder: HomeFolder, machine: secagg.HomeParty) -> None:
         self._home_folder, self._machine = home_folder, machine
 
     def answer(self, message: Message) -> Message:

@@ -21,7 +21,7 @@ from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
 from fedhome.clients.failure_reason import reason_of
-from fedhome.clients.membership.home_folder import Place
+from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.errors import ManifestError
 from fedhome.flower.fleet_connection import message_bytes, message_of
 from fedhome.flower.messages import words_reply
@@ -29,13 +29,13 @@ from fedhome.plan.settings import Plan
 from fedhome.secagg.form import Form
 
 if TYPE_CHECKING:  # these load torch
-    from fedhome.clients.secure_sums import Accepted, Part
+    from fedhome.clients.secure_sums import SecurePart, SumParticipation
     from fedhome.wire.layout import Layout
 
 _FIRST_TO_GO = "500"  # of 1000: where memory is short, the agent with its keys is to live on
 
 
-def app_of(home_folder: Place, part: Part) -> ClientApp:
+def app_of(home_folder: HomeFolder, part: SecurePart) -> ClientApp:
     """Return the ClientApp on a home's readings; loads torch.
 
     Args:
@@ -91,7 +91,7 @@ class _AgentPart:
 
     def join(
         self, manifest: bytes, *, kind: str, start: NDArray[np.float32] | None, layout: Layout
-    ) -> Accepted:
+    ) -> SumParticipation:
         """Let the agent take part in a sum.
 
         Raises:
@@ -127,7 +127,7 @@ class _AgentPart:
         return words
 
 
-def serve(pipe: Connection[Any, Any], home_folder: Place) -> None:
+def serve(pipe: Connection[Any, Any], home_folder: HomeFolder) -> None:
     """Answer the agent's questions until the pipe ends.
 
     Args:
@@ -172,5 +172,5 @@ def main(arguments: Sequence[str]) -> int:
     # beside another busy process, training took ten times as long with two.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with Connection(int(arguments[1])) as pipe, suppress(EOFError, OSError):
-        serve(pipe, Place(Path(arguments[0])))
+        serve(pipe, HomeFolder(Path(arguments[0])))
     return 0

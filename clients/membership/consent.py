@@ -1,8 +1,8 @@
 """What leaves a home: the text that its people agree to, and the record of their agreement.
 
 The text follows from the plan and from the questions that a server can ask: each row of
-:mod:`fedhome.questions.table` and :mod:`fedhome.clients.protocol_questions` says what people are
-told of it, and of the bounded numbers of a sum what each of them is.
+:mod:`fedhome.questions.question_table` and :mod:`fedhome.clients.protocol_questions` says what
+people are told of it, and of the bounded numbers of a sum what each of them is.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 
-from fedhome.clients.membership.home_folder import PLAN, Place
+from fedhome.clients.membership.home_folder import PLAN, HomeFolder
 from fedhome.clients.protocol_questions import BUNDLE, HELP, PROTOCOL, SHAPE
 from fedhome.errors import RunError
 from fedhome.plan.settings import Plan
 from fedhome.questions.contributions import BINS
-from fedhome.questions.table import SUMMED
+from fedhome.questions.question_table import SUMMED
 from fedhome.store import disk
 
 CONSENT = "consent.json"
@@ -30,7 +30,7 @@ _ROUNDING = 1e-9  # 1 / 0.1 is no whole number in binary
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class Invitation:
     """The fleet that a home is invited to, and on what terms.
 
     Args:
@@ -48,7 +48,7 @@ class Asked:
     parameters: int | None = None
 
 
-def consent_text(invitation: Asked) -> str:
+def consent_text(invitation: Invitation) -> str:
     """Return what will ever leave a home, to whom, and what can be learnt from it."""
     plan = invitation.plan
     plain = is_plain(plan)
@@ -275,7 +275,7 @@ def _bullets(title: str, lines: Iterable[str]) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Consent:
+class ConsentRecord:
     """What a home's people agreed to.
 
     Args:
@@ -297,7 +297,7 @@ class Consent:
         """SHA-256 of the text, hexadecimal."""
         return hashlib.sha256(self.text.encode()).hexdigest()
 
-    def keep(self, home_folder: Place) -> None:
+    def keep(self, home_folder: HomeFolder) -> None:
         """Write it into a home's folder.
 
         Raises:
@@ -307,7 +307,7 @@ class Consent:
         disk.put(home_folder.folder / CONSENT, json.dumps(record, indent=1).encode())
 
     @classmethod
-    def of(cls, home_folder: Place) -> Consent | None:
+    def of(cls, home_folder: HomeFolder) -> ConsentRecord | None:
         """Return what is kept in a home's folder; None if there is nothing, or it was altered."""
         try:
             record = json.loads((home_folder.folder / CONSENT).read_text(encoding="utf-8"))
@@ -323,7 +323,7 @@ def plan_digest(plan: Plan) -> str:
     return hashlib.sha256(plan.to_toml().encode()).hexdigest()
 
 
-def check_consent(home_folder: Place) -> Consent:
+def check_consent(home_folder: HomeFolder) -> ConsentRecord:
     """Return the consent to the plan that a home's folder holds.
 
     Raises:
@@ -331,7 +331,7 @@ def check_consent(home_folder: Place) -> Consent:
         StateError: The plan is missing.
     """
     hint = "read and agree: `fedhome client join INVITE --data SOURCE`"
-    consent = Consent.of(home_folder)
+    consent = ConsentRecord.of(home_folder)
     if consent is None:
         raise RunError(f"nobody has agreed yet to what leaves {home_folder.folder}", hint=hint)
     if hashlib.sha256(disk.read(home_folder.folder / PLAN)).hexdigest() != consent.plan:

@@ -40,7 +40,7 @@ _BOOT = Path("/proc/sys/kernel/random/boot_id")  # drawn at each start of a mach
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class HomeSettings:
     """What the home's owner set.
 
     Args:
@@ -57,7 +57,7 @@ class Settings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Status:
+class HomeStatus:
     """What a home's agent does.
 
     Args:
@@ -82,7 +82,7 @@ class Status:
     time: float = field(default_factory=time.time)
 
 
-class Place:
+class HomeFolder:
     """A home's folder.
 
     Args:
@@ -92,7 +92,9 @@ class Place:
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder).resolve()
 
-    def fill(self, settings: Settings, *, plan: Plan, anchor: Anchor, authorities: bytes) -> None:
+    def fill(
+        self, settings: HomeSettings, *, plan: Plan, anchor: Anchor, authorities: bytes
+    ) -> None:
         """Write what the home needs beside its keys.
 
         Args:
@@ -110,7 +112,7 @@ class Place:
         disk.put(self.folder / SETTINGS, tomli_w.dumps(vars(settings)).encode())
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> HomeSettings:
         """What the owner set.
 
         Raises:
@@ -118,7 +120,7 @@ class Place:
         """
         path = self.folder / SETTINGS
         try:
-            return Settings(**tomllib.loads(path.read_text(encoding="utf-8")))
+            return HomeSettings(**tomllib.loads(path.read_text(encoding="utf-8")))
         except (OSError, TypeError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise RunError(
                 f"{path} cannot be used: {error}", hint="make it with `fedhome client join`"
@@ -202,15 +204,15 @@ class Place:
         self._mark(LEFT, value)
 
     @property
-    def status(self) -> Status | None:
+    def status(self) -> HomeStatus | None:
         """What the agent wrote last; None if it never did, or if that cannot be read."""
         try:
-            return Status(**json.loads((self.folder / STATUS).read_text(encoding="utf-8")))
+            return HomeStatus(**json.loads((self.folder / STATUS).read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             return None
 
     @status.setter
-    def status(self, value: Status) -> None:
+    def status(self, value: HomeStatus) -> None:
         disk.put(self.folder / STATUS, json.dumps(asdict(value)).encode())
 
     def _mark(self, name: str, there: bool) -> None:

@@ -10,18 +10,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fedhome.clients.membership.consent import (
-    Asked,
-    Consent,
+    ConsentRecord,
+    Invitation,
     check_consent,
     consent_text,
     plan_digest,
 )
-from fedhome.clients.membership.home_folder import ANCHOR, SETTINGS, Place, Settings
+from fedhome.clients.membership.home_folder import ANCHOR, SETTINGS, HomeFolder, HomeSettings
 from fedhome.data.home_files import read_home
 from fedhome.errors import LinkError, PlanError, RunError, StateError
 from fedhome.fleet.entries import fingerprint, home_keys
 from fedhome.fleet.front_requests import ENROL, ask
-from fedhome.fleet.invites import Enrolled, Invite
+from fedhome.fleet.invites import EnrolmentResponse, Invite
 from fedhome.fleet.state_file import STATE, FileStore
 from fedhome.plan.settings import Plan
 from fedhome.store import disk
@@ -31,7 +31,7 @@ _AWAY = "try again: what is here already is kept, and the invite still holds"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class JoinFindings:
     """What a plan finds in a home's readings.
 
     Args:
@@ -63,7 +63,7 @@ class Found:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Joining:
+class JoinRequest:
     """A device that may become a home of a fleet; nothing of it is written or sent yet.
 
     Args:
@@ -76,17 +76,17 @@ class Joining:
         consent: Their agreement to this very text and plan, where there is one.
     """
 
-    home_folder: Place
+    home_folder: HomeFolder
     invite: Invite
     plan: Plan
     source: Path
-    findings: Found
+    findings: JoinFindings
     text: str
-    consent: Consent | None
+    consent: ConsentRecord | None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Joined:
+class JoinResult:
     """A device that enrolled.
 
     Args:
@@ -113,7 +113,7 @@ def read_invite(path: Path, *, now: float) -> Invite:
     return invite
 
 
-def prepare(invite: Invite, *, source: Path, folder: Path) -> Joining:
+def prepare(invite: Invite, *, source: Path, folder: Path) -> JoinRequest:
     """Check all that would otherwise fail too late.
 
     Args:
@@ -127,21 +127,21 @@ def prepare(invite: Invite, *, source: Path, folder: Path) -> Joining:
         PlanError: The invite's plan cannot be run here.
         DataError: The readings do not fit it.
     """
-    home_folder = Place(folder)
+    home_folder = HomeFolder(folder)
     _check_folder(home_folder, invite)
     plan = _plan_of(invite)
     source = source.absolute()
     findings = read_findings(plan, source, home=invite.home)
-    invitation = Asked(
+    invitation = Invitation(
         home=invite.home,
         fleet=invite.anchor.fleet,
         server=invite.card.server,
         plan=plan,
         parameters=findings.parameters,
     )
-    text, last = consent_text(invitation), Consent.of(home_folder)
+    text, last = consent_text(invitation), ConsentRecord.of(home_folder)
     same = last is not None and (last.text, last.plan) == (text, plan_digest(plan))
-    return Joining(
+    return JoinRequest(
         home_folder=home_folder,
         invite=invite,
         plan=plan,
@@ -152,7 +152,7 @@ def prepare(invite: Invite, *, source: Path, folder: Path) -> Joining:
     )
 
 
-def read_findings(plan: Plan, source: Path, *, home: str) -> Found:
+def read_findings(plan: Plan, source: Path, *, home: str) -> JoinFindings:
     """Read a home's readings just as its agent will; loads torch.
 
     Args:
@@ -171,7 +171,7 @@ def read_findings(plan: Plan, source: Path, *, home: str) -> Found:
     device = real_home(plan, str(source), name=home).device
     table = read.table
     timed = table.rows and not table.timeless
-    return Found(
+    return JoinFindings(
         rows=table.rows,
         begin=int(table.time_s[0]) if timed else None,
         end=int(table.time_s[-1]) if timed else None,
@@ -183,7 +183,7 @@ def read_findings(plan: Plan, source: Path, *, home: str) -> Found:
     )
 
 
-def enrol(request: Joining) -> Joined:
+def enrol(request: JoinRequest) -> JoinResult:
     """Make a device a home: keys, the enrolment, and the folder; call it once people agreed.
 
     It can be done again after any failure: keys that were made stay, and a home that is one
@@ -205,20 +205,22 @@ def enrol(request: Joining) -> Joined:
         if error.reason != "unreachable":
             raise
         raise LinkError(error.message, reason=error.reason, hint=_AWAY) from None
-    enrolment = Enrolled.from_bytes(response)
-    settings = Settings(home=invite.home, server=card.server, data=str(request.source))
+    enrolment = EnrolmentResponse.from_bytes(response)
+    settings = HomeSettings(home=invite.home, server=card.server, data=str(request.source))
     if (home_folder.folder / SETTINGS).exists():  # what its owner changed there stays
         settings = replace(home_folder.settings, server=settings.server, data=settings.data)
     home_folder.fill(
         settings, plan=request.plan, anchor=invite.anchor, authorities=card.authorities
     )
-    consent = Consent(plan=plan_digest(request.plan), text=request.text, invite=_digest(invite))
+    consent = ConsentRecord(
+        plan=plan_digest(request.plan), text=request.text, invite=_digest(invite)
+    )
     (request.consent or consent).keep(home_folder)
     home_folder.left = False
-    return Joined(fingerprint=fingerprint(keys.entry()), new=new, admitted=enrolment.admitted)
+    return JoinResult(fingerprint=fingerprint(keys.entry()), new=new, admitted=enrolment.admitted)
 
 
-def check_start(home_folder: Place) -> None:
+def check_start(home_folder: HomeFolder) -> None:
     """Refuse to run a home that must not run.
 
     Raises:
@@ -231,7 +233,7 @@ def check_start(home_folder: Place) -> None:
     os.close(disk.lock(home_folder.folder))
 
 
-def check_present(home_folder: Place) -> None:
+def check_present(home_folder: HomeFolder) -> None:
     """Refuse a home that has left its fleet.
 
     Raises:
@@ -245,7 +247,7 @@ def check_present(home_folder: Place) -> None:
         )
 
 
-def is_running(home_folder: Place) -> bool:
+def is_running(home_folder: HomeFolder) -> bool:
     """Return whether a process, such as the agent, holds a home's folder."""
     try:
         os.close(disk.lock(home_folder.folder))
@@ -256,7 +258,7 @@ def is_running(home_folder: Place) -> bool:
     return False
 
 
-def _check_folder(home_folder: Place, invite: Invite) -> None:
+def _check_folder(home_folder: HomeFolder, invite: Invite) -> None:
     folder = home_folder.folder
     if not folder.exists():
         return
@@ -270,7 +272,7 @@ def _check_folder(home_folder: Place, invite: Invite) -> None:
             pass
     if (folder / ANCHOR).exists() and home_folder.anchor != invite.anchor:
         raise RunError(f"{folder} is of another fleet than the invite", hint=hint)
-    last = Consent.of(home_folder)
+    last = ConsentRecord.of(home_folder)
     if home_folder.left and last is not None and last.invite == _digest(invite):
         raise RunError(
             f"{invite.home} has left its fleet, and this invite was used before",

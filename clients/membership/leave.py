@@ -23,7 +23,7 @@ from fedhome.clients.membership.home_folder import (
     SETTINGS,
     STATUS,
     UNPACKED,
-    Place,
+    HomeFolder,
 )
 from fedhome.errors import LinkError, RunError, StateError
 from fedhome.fleet.front_requests import LEAVE, ask
@@ -42,7 +42,7 @@ OURS = (
 """Every file that fedhome makes in a home's folder; and the models, in a folder of their own."""
 
 
-def leave(home_folder: Place, *, patience_s: float = _PATIENCE_S) -> bool:
+def leave(home_folder: HomeFolder, *, patience_s: float = _PATIENCE_S) -> bool:
     """Leave the fleet: end the agent and notify the server; it can be run again.
 
     Args:
@@ -73,7 +73,7 @@ def leave(home_folder: Place, *, patience_s: float = _PATIENCE_S) -> bool:
     return True
 
 
-def forget(home_folder: Place) -> list[str]:
+def forget(home_folder: HomeFolder) -> list[str]:
     """Erase what fedhome has in a home's folder, and the folder if nothing else is in it.
 
     Returns:
@@ -116,7 +116,7 @@ def _remove_if_empty(folder: Path) -> None:
 
 
 @contextmanager
-def _when_free(home_folder: Place, patience_s: float) -> Iterator[FileStore]:
+def _when_free(home_folder: HomeFolder, patience_s: float) -> Iterator[FileStore]:
     """Open a home's keys once its agent has ended."""
     until = time.monotonic() + patience_s
     while True:
@@ -138,14 +138,14 @@ def _when_free(home_folder: Place, patience_s: float) -> Iterator[FileStore]:
             return
 
 
-def _data_of(home_folder: Place) -> Path | None:
+def _data_of(home_folder: HomeFolder) -> Path | None:
     try:
         return Path(home_folder.settings.data)
     except RunError:
         return None
 
 
-def _entry_of(home_folder: Place) -> list[str]:
+def _entry_of(home_folder: HomeFolder) -> list[str]:
     """Return the name of the file that `fedhome fleet keys` leaves."""
     try:
         return [f"{home_folder.settings.home}.entry"]

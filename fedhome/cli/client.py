@@ -20,9 +20,9 @@ from fedhome.fleet.invites import when
 from fedhome.ops.service import LIMITS, REFUSED, Limits, write_service
 
 if TYPE_CHECKING:
-    from fedhome.clients.membership.consent import Consent
-    from fedhome.clients.membership.home_folder import Place
-    from fedhome.clients.membership.join import Joining
+    from fedhome.clients.membership.consent import ConsentRecord
+    from fedhome.clients.membership.home_folder import HomeFolder
+    from fedhome.clients.membership.join import JoinRequest
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -127,7 +127,7 @@ def start(folder: _Home = Path()) -> None:
 @app.command()
 def status(folder: _Home = Path()) -> None:
     """Show what the home does; also while it runs."""
-    from fedhome.clients.membership.consent import Consent  # noqa: PLC0415
+    from fedhome.clients.membership.consent import ConsentRecord  # noqa: PLC0415
 
     home_folder = _home_folder_at(folder)
     settings = home_folder.settings
@@ -135,7 +135,7 @@ def status(folder: _Home = Path()) -> None:
     table = Table(show_edge=False, show_header=False, title=title, title_justify="left")
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    consent = Consent.of(home_folder)
+    consent = ConsentRecord.of(home_folder)
     now_s = ages.now()
     state, agent = _state(home_folder, now_s)
     there = "" if Path(settings.data).exists() else "  [bold red]not there[/]"
@@ -211,10 +211,10 @@ def leave(folder: _Home = Path(), yes: _Yes = False) -> None:
 @app.command()
 def forget(folder: _Home = Path(), yes: _Yes = False) -> None:
     """Erase the home's keys, state and settings from this device; never its readings."""
-    from fedhome.clients.membership.home_folder import Place  # noqa: PLC0415
+    from fedhome.clients.membership.home_folder import HomeFolder  # noqa: PLC0415
     from fedhome.clients.membership.leave import forget as forget_home  # noqa: PLC0415
 
-    home_folder, console = Place(folder), Console()
+    home_folder, console = HomeFolder(folder), Console()
     if not yes:
         if not home_folder.left:
             _say(
@@ -260,20 +260,20 @@ def service(
     print_written(Console(), kind, paths, user=user)
 
 
-def _home_folder_at(folder: Path) -> Place:
+def _home_folder_at(folder: Path) -> HomeFolder:
     """Return a home's folder.
 
     Raises:
         RunError: There is no home in it.
     """
-    from fedhome.clients.membership.home_folder import Place  # noqa: PLC0415
+    from fedhome.clients.membership.home_folder import HomeFolder  # noqa: PLC0415
 
-    home_folder = Place(folder)
+    home_folder = HomeFolder(folder)
     _ = home_folder.settings
     return home_folder
 
 
-def _present_home_folder(folder: Path) -> Place:
+def _present_home_folder(folder: Path) -> HomeFolder:
     """Return the folder of a home that has not left.
 
     Raises:
@@ -286,7 +286,7 @@ def _present_home_folder(folder: Path) -> Place:
     return home_folder
 
 
-def _findings_table(request: Joining) -> Table:
+def _findings_table(request: JoinRequest) -> Table:
     invite, findings = request.invite, request.findings
     table = Table(show_edge=False, show_header=False, title_justify="left")
     table.add_column(style="bold")
@@ -315,7 +315,7 @@ def _findings_table(request: Joining) -> Table:
     return table
 
 
-def _state(home_folder: Place, now_s: float) -> tuple[str, str]:
+def _state(home_folder: HomeFolder, now_s: float) -> tuple[str, str]:
     """Return what the home does, and whether its agent runs."""
     from fedhome.clients.membership.join import is_running  # noqa: PLC0415
 
@@ -333,7 +333,7 @@ def _state(home_folder: Place, now_s: float) -> tuple[str, str]:
     return f"{status.state}{detail}, as of {ages.ago(status.time, now_s)}", agent
 
 
-def _last(home_folder: Place, now_s: float) -> str:
+def _last(home_folder: HomeFolder, now_s: float) -> str:
     status = home_folder.status
     if status is None or not status.last_time:
         return "none yet"
@@ -341,7 +341,7 @@ def _last(home_folder: Place, now_s: float) -> str:
     return f"{last}; {status.answered:,} since it was started"
 
 
-def _model(home_folder: Place) -> str:
+def _model(home_folder: HomeFolder) -> str:
     """Return which release of the fleet's model the home has."""
     from fedhome.clients.agent.kept_releases import release_of  # noqa: PLC0415
 
@@ -356,7 +356,7 @@ def _model(home_folder: Place) -> str:
     return f"{name}, {one.hash.hex()[:_DIGITS]}"
 
 
-def _consent(home_folder: Place, consent: Consent | None) -> str:
+def _consent(home_folder: HomeFolder, consent: ConsentRecord | None) -> str:
     from fedhome.clients.membership.consent import check_consent  # noqa: PLC0415
 
     if consent is None:

@@ -172,7 +172,7 @@ def send(fleet: Folder = Path(), server: CardFile = None) -> None:
         say(Console(), f"the server has the directory of epoch {owned.epoch} now")
 
 
-def _sort_waiting(owned: Fleet, waiting: owner_requests.Pending) -> _WaitingHomes:
+def _sort_waiting(owned: Fleet, waiting: owner_requests.PendingApplications) -> _WaitingHomes:
     new, notes = {}, []
     for data in waiting.enrolments:
         try:

@@ -14,7 +14,7 @@ from fedhome.errors import PlanError, StateError
 from fedhome.fleet.entries import check_name
 from fedhome.fleet.invites import ENDING, when
 from fedhome.fleet.owner_folder import PLAN, Fleet
-from fedhome.learning.check import check_plan
+from fedhome.learning.plan_check import check_plan
 from fedhome.plan.settings import Plan
 from fedhome.store import disk
 

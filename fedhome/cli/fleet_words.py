@@ -13,7 +13,7 @@ from rich.table import Table
 from fedhome.cli.scenarios import named_plan
 from fedhome.errors import StateError
 from fedhome.fleet.cards import Card
-from fedhome.fleet.issued_directory import Issued
+from fedhome.fleet.issued_directory import IssuedDirectory
 from fedhome.fleet.owner_folder import CARD, PLAN
 from fedhome.plan.settings import Plan
 from fedhome.store import disk
@@ -39,7 +39,7 @@ CardFile = Annotated[
 ]
 
 
-def summary(issued: Issued) -> Table:
+def summary(issued: IssuedDirectory) -> Table:
     """Return what a new directory says, as a table."""
     new = issued.directory
     table = table_of(f"epoch {new.epoch} of fleet {new.fleet.hex()}", "what", "value")

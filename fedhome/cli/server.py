@@ -21,13 +21,13 @@ from fedhome.cli.simulate import resolve
 from fedhome.errors import PlanError, RunError
 from fedhome.fleet.owner_folder import DIRECTORY
 from fedhome.ops.service import LIMITS, Limits, write_service
-from fedhome.run.progress import Lines
+from fedhome.run.progress import ProgressLines
 from fedhome.run.summary import print_summary
 
 if TYPE_CHECKING:
     from fedhome.run.events import Event
-    from fedhome.server.daemon.server_folder import Place
-    from fedhome.server.daemon.status import RunStatus, Status
+    from fedhome.server.daemon.server_folder import ServerFolder
+    from fedhome.server.daemon.status import RunStatus, ServerStatus
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -314,7 +314,7 @@ def service(
     print_written(Console(), kind, paths, user=user)
 
 
-def _watch(console: Console, server_folder: Place, run: str, at: str) -> None:
+def _watch(console: Console, server_folder: ServerFolder, run: str, at: str) -> None:
     """Print a run's progress until it has ended, and what it gave.
 
     Raises:
@@ -323,7 +323,7 @@ def _watch(console: Console, server_folder: Place, run: str, at: str) -> None:
     from fedhome.server.daemon.current_run import CANCELLED, FAILED, Runs  # noqa: PLC0415
     from fedhome.server.daemon.follow import follow  # noqa: PLC0415
 
-    lines = Lines(console)
+    lines = ProgressLines(console)
     caught_up = False
 
     def show(events: Sequence[Event]) -> None:
@@ -346,7 +346,7 @@ def _watch(console: Console, server_folder: Place, run: str, at: str) -> None:
     print_summary(console, Runs(server_folder).folder(run))
 
 
-def _rows(server_status: Status) -> list[tuple[str, str]]:
+def _rows(server_status: ServerStatus) -> list[tuple[str, str]]:
     down = "[bold red]down[/]"
     up = ", ".join(
         f"{name} {'up' if is_up else down}"
@@ -398,15 +398,15 @@ def _few(homes: list[str]) -> str:
     return shown if len(homes) <= _NAMED else f"{shown} and {len(homes) - _NAMED} more"
 
 
-def _server_folder(folder: Path) -> Place:
+def _server_folder(folder: Path) -> ServerFolder:
     """Return a server's folder.
 
     Raises:
         RunError: There is no server in it.
     """
-    from fedhome.server.daemon.server_folder import Place  # noqa: PLC0415
+    from fedhome.server.daemon.server_folder import ServerFolder  # noqa: PLC0415
 
-    server_folder = Place(folder)
+    server_folder = ServerFolder(folder)
     _ = server_folder.settings
     return server_folder
 

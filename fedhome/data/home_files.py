@@ -23,7 +23,7 @@ _INDEX = "__index_level_0__"  # an index without a name, as pandas writes it
 
 
 @dataclass(frozen=True, kw_only=True)
-class Read:
+class HomeFilesRead:
     """A home's table and what its reader has to say about it.
 
     Args:
@@ -43,7 +43,7 @@ def read_home(
     home: str | None = None,
     time_column: str | None = None,
     time_zone: str | None = None,
-) -> Read:
+) -> HomeFilesRead:
     """Read one home's file, or the folder of its files, which are joined in time.
 
     Numbers stay numbers, true and false become 1 and 0, text becomes indices into its
@@ -92,7 +92,7 @@ def read_home(
         time_zone=axis.time_zone,
         labels=labels,
     )
-    return Read(table=table, notes=tuple(notes), empty=tuple(empty))
+    return HomeFilesRead(table=table, notes=tuple(notes), empty=tuple(empty))
 
 
 def _time_column(raw: Raw, time_column: str | None) -> str | None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.data.data_files import LAYOUT_HINT, is_data_file, stem
-from fedhome.data.home_files import Read, read_home
+from fedhome.data.home_files import HomeFilesRead, read_home
 from fedhome.data.table import HomeTable
 from fedhome.data.times import zone_of
 from fedhome.errors import EmptyFleetError, SourceError
@@ -76,7 +76,7 @@ def read_folder(
         raise SourceError(f"{folder} holds no home", hint=LAYOUT_HINT)
     zones = _zones(folder / ZONES_FILE, {stem(path) for path in paths})
     needed = [*require, *([target] if target and target not in require else [])]
-    reads: dict[str, Read] = {}
+    reads: dict[str, HomeFilesRead] = {}
     excluded: list[Exclusion] = []
     for path in paths:
         home = stem(path)
@@ -134,7 +134,7 @@ def _zones(path: Path, homes: set[str]) -> dict[str, str]:
     return zones
 
 
-def _unusable(read: Read, needed: Sequence[str], target: str | None) -> str:
+def _unusable(read: HomeFilesRead, needed: Sequence[str], target: str | None) -> str:
     table = read.table
     if not table.rows:
         return "it has no rows"

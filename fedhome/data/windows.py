@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fedhome.data.examples import HomeExamples, Targets
 from fedhome.data.table import HomeTable
 from fedhome.errors import DataError
-from fedhome.plan.settings import Data
+from fedhome.plan.settings import DataSettings
 from fedhome.plugins import look_up
 from fedhome.spelling import did_you_mean
 
@@ -43,7 +43,7 @@ class Windows:
     features: tuple[str, ...]
 
 
-def columns_of(tables: Sequence[HomeTable], data: Data) -> tuple[str, ...]:
+def columns_of(tables: Sequence[HomeTable], data: DataSettings) -> tuple[str, ...]:
     """Return the input columns of a fleet: those that the plan names, or all that homes share.
 
     Raises:
@@ -105,7 +105,7 @@ def with_classes(table: HomeTable, target: str, classes: Sequence[str]) -> HomeT
     )
 
 
-def windows(table: HomeTable, data: Data, columns: Sequence[str]) -> Windows:
+def windows(table: HomeTable, data: DataSettings, columns: Sequence[str]) -> Windows:
     """Cut a home's table into inputs and targets; rows with an unread value are left out.
 
     Args:
@@ -149,7 +149,7 @@ def windows(table: HomeTable, data: Data, columns: Sequence[str]) -> Windows:
 
 
 def examples(
-    table: HomeTable, data: Data, columns: Sequence[str], targets: Targets
+    table: HomeTable, data: DataSettings, columns: Sequence[str], targets: Targets
 ) -> HomeExamples:
     """Cut, split and scale a home's table.
 
@@ -200,7 +200,7 @@ class _Rows(NamedTuple):
     counts: tuple[int, int, int]
 
 
-def _continuous(rows: _Rows, data: Data) -> HomeExamples:
+def _continuous(rows: _Rows, data: DataSettings) -> HomeExamples:
     y, naive, train = rows.y, rows.naive, slice(0, rows.counts[0])
     unit, middle = 1.0, 0.0
     if data.scale == "home":
@@ -217,19 +217,19 @@ def _continuous(rows: _Rows, data: Data) -> HomeExamples:
     )
 
 
-def _binary(rows: _Rows, data: Data) -> HomeExamples:
+def _binary(rows: _Rows, data: DataSettings) -> HomeExamples:
     del data
     labels = _labels(rows, "binary", most=1)
     return _labelled(rows, labels, labels.astype(np.float32)[:, None])
 
 
-def _multi_class(rows: _Rows, data: Data) -> HomeExamples:
+def _multi_class(rows: _Rows, data: DataSettings) -> HomeExamples:
     del data
     labels = _labels(rows, "multi-class", most=None)
     return _labelled(rows, labels, labels)
 
 
-_ENCODE: Mapping[str, Callable[[_Rows, Data], HomeExamples]] = {
+_ENCODE: Mapping[str, Callable[[_Rows, DataSettings], HomeExamples]] = {
     "continuous": _continuous,
     "binary": _binary,
     "multi-class": _multi_class,
@@ -260,7 +260,7 @@ def _labelled(
     )
 
 
-def _split(cut: Windows, data: Data) -> tuple[NDArray[np.int64], ...]:
+def _split(cut: Windows, data: DataSettings) -> tuple[NDArray[np.int64], ...]:
     rows = np.arange(len(cut.y))
     groups = (
         [rows[cut.y == value] for value in np.unique(cut.y)] if data.split_by == "class" else [rows]

@@ -14,12 +14,12 @@ from collections.abc import Mapping
 import torch
 
 from fedhome.learning.params import Params
-from fedhome.plan.settings import Train
+from fedhome.plan.settings import TrainSettings
 
 _EPSILON = 1e-6  # as torch.nn.utils.clip_grad_norm_
 
 
-def clipped(gradient: Params, train: Train) -> Params:
+def clipped(gradient: Params, train: TrainSettings) -> Params:
     """Return a gradient whose L2 norm, over all parameters, is at most ``train.clip_norm``."""
     if train.clip_norm is None:
         return gradient
@@ -28,6 +28,6 @@ def clipped(gradient: Params, train: Train) -> Params:
     return {name: g * scale for name, g in gradient.items()}
 
 
-def fused(train: Train) -> Mapping[str, float | None]:
+def fused(train: TrainSettings) -> Mapping[str, float | None]:
     """Return what the compiled kernel is told to do the same."""
     return {"clip_norm": train.clip_norm}

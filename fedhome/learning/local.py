@@ -25,7 +25,7 @@ from fedhome.learning.params import Params
 from fedhome.learning.tasks import Task
 from fedhome.models.check import vectorises
 from fedhome.models.mlp import KeyedDropout
-from fedhome.plan.settings import Train
+from fedhome.plan.settings import TrainSettings
 from fedhome.wire.layout import Layout
 
 _FEW = 2
@@ -68,7 +68,7 @@ class LocalLearning:
     """
 
     def __init__(
-        self, model: nn.Module, task: Task, train: Train, method: Method | None = None
+        self, model: nn.Module, task: Task, train: TrainSettings, method: Method | None = None
     ) -> None:
         self.model = model
         self.task = task

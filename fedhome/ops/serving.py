@@ -42,7 +42,7 @@ async def gone(receive: Callable[[], Awaitable[MutableMapping[str, Any]]]) -> No
         pass
 
 
-class Serving(uvicorn.Server):
+class GracefulServer(uvicorn.Server):
     """A server that answers whoever waits before it ends.
 
     Args:

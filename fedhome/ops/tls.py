@@ -42,7 +42,7 @@ _ANEW = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Terms:
+class CertificateTerms:
     """What the server's certificate says.
 
     Args:
@@ -94,7 +94,7 @@ def make_certificates(folder: Path, names: Sequence[str], *, now: datetime | Non
 
 def renew_certificate(
     folder: Path, names: Sequence[str] = (), *, now: datetime | None = None
-) -> Terms:
+) -> CertificateTerms:
     """Make a new key and a new certificate under the same authority, in place of those before.
 
     Homes notice nothing: they know the authority. Whoever serves with the old ones goes on with
@@ -161,7 +161,7 @@ def mend(folder: Path) -> bool:
     )
 
 
-def terms_of(folder: Path) -> Terms:
+def terms_of(folder: Path) -> CertificateTerms:
     """Return what the server's certificate says.
 
     Raises:
@@ -222,8 +222,8 @@ def _certificate(
     )
 
 
-def _terms(certificate: x509.Certificate, root: x509.Certificate) -> Terms:
-    return Terms(
+def _terms(certificate: x509.Certificate, root: x509.Certificate) -> CertificateTerms:
+    return CertificateTerms(
         names=_names(certificate),
         ends=certificate.not_valid_after_utc,
         authority_ends=root.not_valid_after_utc,

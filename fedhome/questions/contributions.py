@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from fedhome.errors import WireError
 from fedhome.learning.update_clipping import UpdateClipping
 from fedhome.plugins import look_up
-from fedhome.questions.responses import Columns, Given
+from fedhome.questions.responses import Columns, QuestionContext
 from fedhome.questions.train_config import TrainConfig
 from fedhome.run.results import CHOICES, MODELS
 from fedhome.secagg.fixedpoint import lengths
@@ -108,7 +108,9 @@ def _outcome_scalars() -> tuple[Scalar, ...]:
     return tuple(_flag(name) for name in names)
 
 
-def train_terms(columns: Columns, update: NDArray[np.float32] | None, given: Given) -> Terms:
+def train_terms(
+    columns: Columns, update: NDArray[np.float32] | None, given: QuestionContext
+) -> Terms:
     """Return what homes add up after training.
 
     Args:
@@ -152,27 +154,35 @@ _NORMS: Mapping[str, Callable[[NDArray[np.float32]], NDArray[np.float64]]] = {
 }
 
 
-def evaluate_terms(columns: Columns, update: NDArray[np.float32] | None, given: Given) -> Terms:
+def evaluate_terms(
+    columns: Columns, update: NDArray[np.float32] | None, given: QuestionContext
+) -> Terms:
     """Return what homes add up of an evaluation; arguments as of `train_terms`."""
     del update, given
     values = np.stack([columns["loss"], columns["score"]], axis=1)
     return Terms(columns[EXAMPLES].astype(np.int64), values)
 
 
-def trial_terms(columns: Columns, update: NDArray[np.float32] | None, given: Given) -> Terms:
+def trial_terms(
+    columns: Columns, update: NDArray[np.float32] | None, given: QuestionContext
+) -> Terms:
     """Return what homes add up of a trial; arguments as of `train_terms`."""
     del update, given
     return Terms(columns[EXAMPLES].astype(np.int64), columns["changes"])
 
 
-def outcome_terms(columns: Columns, update: NDArray[np.float32] | None, given: Given) -> Terms:
+def outcome_terms(
+    columns: Columns, update: NDArray[np.float32] | None, given: QuestionContext
+) -> Terms:
     """Return what homes add up in the end, each counted once; arguments as of `train_terms`."""
     del update
     values = _outcome_values(columns, given.score)
     return Terms(np.ones(len(values), np.int64), values)
 
 
-def census_terms(columns: Columns, update: NDArray[np.float32] | None, given: Given) -> Terms:
+def census_terms(
+    columns: Columns, update: NDArray[np.float32] | None, given: QuestionContext
+) -> Terms:
     """Return how many examples homes have, by powers of two; arguments as of `train_terms`."""
     del update, given
     counts = columns["examples"]

@@ -1,8 +1,8 @@
 """What homes respond to the server's questions, for one home on a device or thousands at once.
 
-Each function is the home's part of one row of :mod:`fedhome.questions.table`. What it returns are
-arrays whose first dimension is the homes; a ClientApp sends the row of its one home. Nothing here
-imports torch: a home's agent reads the table without it.
+Each function is the home's part of one row of :mod:`fedhome.questions.question_table`. What it
+returns are arrays whose first dimension is the homes; a ClientApp sends the row of its one home.
+Nothing here imports torch: a home's agent reads the table without it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Columns = dict[str, NDArray[Any]]
 
 
-class Given(NamedTuple):
+class QuestionContext(NamedTuple):
     """What homes are asked with, besides parameters.
 
     Args:
@@ -54,7 +54,7 @@ class Response(NamedTuple):
     params: NDArray[np.float32] | None = None
 
 
-def train(cohort: Cohort, start: NDArray[np.float32], given: Given) -> Response:
+def train(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext) -> Response:
     """Learn from the round's model: ``train_loss``, and whether updates were clipped.
 
     Raises:
@@ -75,14 +75,14 @@ def train(cohort: Cohort, start: NDArray[np.float32], given: Given) -> Response:
     return Response(columns, trained.params)
 
 
-def census(cohort: Cohort, start: NDArray[np.float32], given: Given) -> Response:
+def census(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext) -> Response:
     """Count each home's examples, the greater of training and validation: ``examples``."""
     del start
     most = np.maximum(cohort.counts("train"), cohort.counts("validation"))
     return Response({"examples": np.minimum(most, given.plan.rounds.max_examples)})
 
 
-def evaluate(cohort: Cohort, start: NDArray[np.float32], given: Given) -> Response:
+def evaluate(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext) -> Response:
     """Score the global model on each home's validation rows: ``loss`` and ``score``."""
     measured = cohort.evaluate(start, "validation")
     return Response(
@@ -94,7 +94,7 @@ def evaluate(cohort: Cohort, start: NDArray[np.float32], given: Given) -> Respon
     )
 
 
-def trial(cohort: Cohort, start: NDArray[np.float32], given: Given) -> Response:
+def trial(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext) -> Response:
     """Try to personalise: ``changes [homes, rates * (1 + epochs)]`` of the validation loss.
 
     Raises:
@@ -109,7 +109,7 @@ def trial(cohort: Cohort, start: NDArray[np.float32], given: Given) -> Response:
     )
 
 
-def outcome(cohort: Cohort, start: NDArray[np.float32], given: Given) -> Response:
+def outcome(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext) -> Response:
     """Personalise as the fleet chose, and score every model on the test rows.
 
     Columns are ``MODEL.METRIC`` for the models baseline, local, global and personalised,
@@ -142,7 +142,7 @@ def row(columns: Columns, home: int) -> dict[str, float | int | list[float]]:
     return {name: values[home].tolist() for name, values in columns.items()}
 
 
-def _personaliser(given: Given) -> Personaliser:
+def _personaliser(given: QuestionContext) -> Personaliser:
     if given.personaliser is None:
         raise UpdateError("this home's plan personalises nothing")
     return given.personaliser

@@ -19,7 +19,7 @@ from fedhome.errors import PlanError, RunError, StateError
 from fedhome.plan.protocol import check_groups
 from fedhome.plan.settings import Plan
 from fedhome.run.folder import RunFolder
-from fedhome.server.daemon.server_folder import Place
+from fedhome.server.daemon.server_folder import ServerFolder
 from fedhome.store import disk
 
 CURRENT = "current"
@@ -56,7 +56,7 @@ class Runs:
         server_folder: The server's folder.
     """
 
-    def __init__(self, server_folder: Place) -> None:
+    def __init__(self, server_folder: ServerFolder) -> None:
         self._server_folder = server_folder
         self.path = server_folder.folder / CURRENT
 

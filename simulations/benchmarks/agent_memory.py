@@ -19,7 +19,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from fedhome.clients.membership.home_folder import Place
+from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.errors import EngineError
 from fedhome.ops.processes import Child, Processes
 from fedhome.plan.settings import Plan
@@ -111,7 +111,7 @@ def memory(*, homes: int, days: int, hidden: int, rounds: int, folder: Path) -> 
     return Memory(idle=idle, agent=peaks["agent"], worker=peaks["worker"], after=after)
 
 
-def _state(home_folder: Place) -> str:
+def _state(home_folder: HomeFolder) -> str:
     status = home_folder.status
     return "" if status is None else status.state
 

@@ -27,17 +27,17 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from fedhome.clients.membership.consent import Consent, plan_digest
-from fedhome.clients.membership.home_folder import Place as HomePlace
+from fedhome.clients.membership.consent import ConsentRecord, plan_digest
+from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.errors import EngineError
 from fedhome.ops import tls
 from fedhome.ops.processes import Processes
 from fedhome.plan.settings import Plan
 from fedhome.run.folder import RunFolder
-from fedhome.server.daemon.server_folder import Place
+from fedhome.server.daemon.server_folder import ServerFolder
 from fedhome.simulations.benchmarks.agent_memory import children_of, resident_mb
 from fedhome.simulations.benchmarks.stock_flower import Flower, flower
-from fedhome.simulations.benchmarks.tap import Tap, Traffic
+from fedhome.simulations.benchmarks.tap import Tap, TappedTraffic
 from fedhome.simulations.homes import generate
 from fedhome.simulations.local_fleet import prepare, start
 
@@ -52,7 +52,7 @@ _STEPS = {"came: fetched": "fetched", "is answered:": "answered", "is sent:": "s
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rounds:
+class RoundTimes:
     """A run's rounds after the first.
 
     Args:
@@ -68,14 +68,14 @@ class Rounds:
     seconds: tuple[float, ...]
     parts: Mapping[str, float]
     home: Mapping[str, float]
-    traffic: Traffic | None = None
-    idle: Traffic | None = None
+    traffic: TappedTraffic | None = None
+    idle: TappedTraffic | None = None
     supernode_mb: float | None = None
 
 
 def ours(
     plan: Plan, folder: Path, *, homes: int, tapped: bool = False, stock: bool = False
-) -> Rounds:
+) -> RoundTimes:
     """Run a plan over processes on this machine.
 
     Args:
@@ -116,7 +116,7 @@ def ours(
     texts = [(server.logs / f"{one.folder.name}.log").read_text() for one in home_folders[stock:]]
     seconds = tuple(after - before for before, after in pairwise(ends))
     parts = [_parts(event.data, whole) for event, whole in zip(closed[1:], seconds, strict=True)]
-    return Rounds(
+    return RoundTimes(
         seconds=seconds,
         parts={name: statistics.median(part[name] for part in parts) for name in parts[0]},
         home=steps(texts, begin=ends[0], end=ends[-1], rounds=len(seconds)),
@@ -164,7 +164,7 @@ def steps(texts: Iterable[str], *, begin: float, end: float, rounds: int) -> dic
     return {name: seconds / rounds / homes for name, seconds in sorted(spent.items())}
 
 
-def each(traffic: Traffic, *, homes: int, rounds: int) -> dict[str, float]:
+def each(traffic: TappedTraffic, *, homes: int, rounds: int) -> dict[str, float]:
     """Return a home's traffic of a round: requests by path, then bytes."""
     share = 1 / homes / rounds
     counted = {path.removeprefix(_FLEET): n * share for path, n in traffic.requests.items()}
@@ -176,14 +176,16 @@ def each(traffic: Traffic, *, homes: int, rounds: int) -> dict[str, float]:
     }
 
 
-def hour(minute: Traffic, *, homes: int) -> dict[str, float]:
+def hour(minute: TappedTraffic, *, homes: int) -> dict[str, float]:
     """Return a home's traffic of an hour like a minute that was counted."""
     return {name: 60 * number for name, number in each(minute, homes=homes, rounds=1).items()}
 
 
-def _start_stock(processes: Processes, server: Place, home_folder: HomePlace, plan: Plan) -> None:
+def _start_stock(
+    processes: Processes, server: ServerFolder, home_folder: HomeFolder, plan: Plan
+) -> None:
     """Start a home's SuperNode; its people would have agreed when it joined."""
-    Consent(plan=plan_digest(plan), text="a benchmark", invite="").keep(home_folder)
+    ConsentRecord(plan=plan_digest(plan), text="a benchmark", invite="").keep(home_folder)
     log = server.logs / f"{_STOCK}.log"
     processes.start(_STOCK, "fedhome.clients.supernode", str(home_folder.folder), log=log)
 
@@ -202,7 +204,7 @@ def _waiting_mb(processes: Processes) -> float:
     return sum(resident_mb(number) for number in (process.pid, *helpers))
 
 
-def _tap(server: Place) -> Tap:
+def _tap(server: ServerFolder) -> Tap:
     """Return a tap that homes take for the front."""
     outer = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     outer.load_cert_chain(server.tls / tls.CERTIFICATE, server.tls / tls.KEY)
@@ -210,7 +212,7 @@ def _tap(server: Place) -> Tap:
     return Tap(to=server.settings.port, inner=inner, outer=outer)
 
 
-def _redirect(home_folder: HomePlace, plan: Plan, port: int) -> None:
+def _redirect(home_folder: HomeFolder, plan: Plan, port: int) -> None:
     """Let a home speak to another port."""
     host = home_folder.settings.server.rpartition(":")[0]
     home_folder.fill(
@@ -278,7 +280,9 @@ def parameters(folder: Path) -> int:
     return sum(array.size for array in model.parameters.values())
 
 
-def _times(timed: Rounds, behind: Rounds | None, stock: Flower | None, *, title: str) -> Table:
+def _times(
+    timed: RoundTimes, behind: RoundTimes | None, stock: Flower | None, *, title: str
+) -> Table:
     table = Table(title=f"{title}: a round after the first", title_style="")
     table.add_column("")
     table.add_column("s", justify="right")

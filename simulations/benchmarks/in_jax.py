@@ -9,13 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedhome.simulations.benchmarks.measure import Case, Measured, NotHereError, RoundClock
+from fedhome.simulations.benchmarks.measure import (
+    BenchmarkCase,
+    Measurement,
+    NotHereError,
+    RoundClock,
+)
 from fedhome.simulations.benchmarks.workloads import Workload
 
 _CHUNK = {"S": 50, "L": 10}  # clients at a time: their weights stay in the second-level cache
 
 
-def fedjax(case: Case) -> Measured:
+def fedjax(case: BenchmarkCase) -> Measurement:
     """FedJAX's own algorithm, with its ``jit`` backend (the default)."""
     library, jax = _optional("fedjax"), _optional("jax")
     # FedJAX 0.0.17 calls it by this name, which JAX has since given up.
@@ -57,7 +62,7 @@ def fedjax(case: Case) -> Measured:
     return clock.measured(params)
 
 
-def jax_vmap(case: Case) -> Measured:
+def jax_vmap(case: BenchmarkCase) -> Measurement:
     """Clients in chunks under ``vmap``, steps under ``scan``, the whole chunk under ``jit``."""
     jax, jnp = _optional("jax"), _optional("jax.numpy")
     workload, clock = case.workload, RoundClock()

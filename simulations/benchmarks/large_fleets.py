@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from fedhome.simulations.benchmarks.measure import Case, measure
+from fedhome.simulations.benchmarks.measure import BenchmarkCase, measure
 from fedhome.simulations.benchmarks.workloads import WORKLOADS
 
 _GOAL_MB = 4096
@@ -34,7 +34,9 @@ def scale(
         table.add_column(name, justify="right")
     rows = []
     for size in map(int, homes.split(",")):
-        case = Case(workload=WORKLOADS[workload], clients=size, rounds=rounds, checked=rounds)
+        case = BenchmarkCase(
+            workload=WORKLOADS[workload], clients=size, rounds=rounds, checked=rounds
+        )
         measured = measure(contender, case)
         row = {
             "homes": size,

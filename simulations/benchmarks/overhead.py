@@ -26,8 +26,8 @@ import fedhome.server.rounds.round_loop
 from fedhome import rng
 from fedhome.run.events import Event, EventLog
 from fedhome.server.rounds import checkpoint, strategy_memory
-from fedhome.server.rounds.round_loop import Rounds
-from fedhome.simulations.benchmarks.stopwatch import Place, Stopwatch, timing
+from fedhome.server.rounds.round_loop import RoundLoop
+from fedhome.simulations.benchmarks.stopwatch import Stopwatch, TimedFunction, timing
 from fedhome.simulations.benchmarks.workloads import WORKLOADS, Workload
 from fedhome.simulations.engines import grid, vector_grid
 from fedhome.simulations.engines.fused import FusedMLP
@@ -43,31 +43,33 @@ _GOAL_MS = 0.05
 _SUMS = "weighted sums of a chunk"
 
 
-def _timed_functions() -> list[Place]:
+def _timed_functions() -> list[TimedFunction]:
     return [
-        Place("Flower: configure_train", FedAvg, "configure_train"),
-        Place("Flower: aggregate_train", FedAvg, "aggregate_train"),
-        Place("messages: numbering", grid, "stamp"),
-        Place("messages: replies", vector_grid, "reply"),
-        Place(
+        TimedFunction("Flower: configure_train", FedAvg, "configure_train"),
+        TimedFunction("Flower: aggregate_train", FedAvg, "aggregate_train"),
+        TimedFunction("messages: numbering", grid, "stamp"),
+        TimedFunction("messages: replies", vector_grid, "reply"),
+        TimedFunction(
             "messages: arrays as records", fedhome.simulations.engines.vector_grid, "array_record"
         ),
-        Place("messages: checking replies", fedhome.server.rounds.round_loop, "sound_replies"),
-        Place("order of batches", rng, "shuffles"),
-        Place("order of batches", rng, "epoch_keys"),
-        Place("kernel: laying out orders", FusedKernel, "train"),
-        Place("kernel: checking arguments", FusedMLP, "_faults"),
-        Place(
+        TimedFunction(
+            "messages: checking replies", fedhome.server.rounds.round_loop, "sound_replies"
+        ),
+        TimedFunction("order of batches", rng, "shuffles"),
+        TimedFunction("order of batches", rng, "epoch_keys"),
+        TimedFunction("kernel: laying out orders", FusedKernel, "train"),
+        TimedFunction("kernel: checking arguments", FusedMLP, "_faults"),
+        TimedFunction(
             "kernel: checking arguments",
             fedhome.simulations.engines.fused.fused_mlp,
             "_order_faults",
         ),
-        Place(ARITHMETIC, FusedMLP, "train"),
-        Place("checkpoint", checkpoint, "save"),
-        Place("checkpoint", strategy_memory, "remember"),
-        Place("log", EventLog, "append"),
-        Place("workers: copies of the start, keys, futures", futures._WorkItem, "run"),  # noqa: SLF001
-        Place("rounds: the loop itself", Rounds, "_round"),
+        TimedFunction(ARITHMETIC, FusedMLP, "train"),
+        TimedFunction("checkpoint", checkpoint, "save"),
+        TimedFunction("checkpoint", strategy_memory, "remember"),
+        TimedFunction("log", EventLog, "append"),
+        TimedFunction("workers: copies of the start, keys, futures", futures._WorkItem, "run"),  # noqa: SLF001
+        TimedFunction("rounds: the loop itself", RoundLoop, "_round"),
     ]
 
 

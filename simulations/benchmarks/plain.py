@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own custom
 
-from fedhome.simulations.benchmarks.measure import Case, Measured, RoundClock
+from fedhome.simulations.benchmarks.measure import BenchmarkCase, Measurement, RoundClock
 from fedhome.simulations.benchmarks.workloads import Workload
 
 
@@ -44,7 +44,7 @@ def train_client(model: nn.Module, workload: Workload, x: Tensor, y: Tensor, ord
         optimiser.step()
 
 
-def plain(case: Case) -> Measured:
+def plain(case: BenchmarkCase) -> Measurement:
     """Loop over clients with one module; the average is a running sum."""
     # The batches are too small for two threads: on a shared machine they only wait for
     # each other, and alone they gain nothing.

@@ -18,44 +18,46 @@ import fedhome.simulations.engines.shard
 from fedhome import rng
 from fedhome.plan.settings import AggregationMode, Plan
 from fedhome.run.events import Event
-from fedhome.secagg import Aggregator, Authority, Form, Home, HomeKeys, Joined, Pool, member
+from fedhome.secagg import Aggregator, Authority, Form, HomeKeys, HomeParty, JoinedSum, Pool, member
 from fedhome.server.rounds.masked_sums import ProtocolChannel
-from fedhome.simulations.benchmarks.stopwatch import Place, Stopwatch, timing
+from fedhome.simulations.benchmarks.stopwatch import Stopwatch, TimedFunction, timing
 from fedhome.simulations.engines.fused.rounding import Rounding
 from fedhome.simulations.engines.kernels import FusedKernel
 from fedhome.simulations.simulate import simulate
 
 REST = "the rest: data, evaluation, files"
 _TIMED_FUNCTIONS = (
-    Place("training", FusedKernel, "train"),
-    Place("ideal: greatest changes", Rounding, "largest"),
-    Place("ideal: rounding and adding", Rounding, "sums"),
-    Place("ideal: numbers beside, words", fedhome.simulations.engines.shard, "train_terms"),
-    Place("ideal: numbers beside, words", Form, "total_of_sums"),
-    Place("ideal: numbers beside, words", Form, "decode"),
-    Place("ideal: numbers beside, words", fedhome.simulations.engines.shard, "rounding_keys"),
-    Place("orders of batches", rng, "shuffles"),
-    Place("messages", fedhome.server.rounds.sums, "alike"),
-    Place("messages", fedhome.simulations.engines.grid, "stamp"),
-    Place("messages", fedhome.server.rounds.round_loop, "sound_replies"),
-    Place("keys, directory", HomeKeys, "__init__"),
-    Place("keys, directory", Authority, "issue"),
-    Place("keys, directory", Home, "renew"),
-    Place("homes: bundles", Home, "bundle"),
-    Place("homes: joining", Home, "join"),
-    Place("homes: encoding", Form, "encode"),
-    Place("homes: masking, uploading", Joined, "upload"),
-    Place("members: votes", Home, "answer"),
-    Place("members: openings", member, "check_votes"),
-    Place("members: openings", member, "shares"),
-    Place("server: bundles", Pool, "add"),
-    Place("server: manifests", ProtocolChannel, "_manifest"),
-    Place("server: uploads", Aggregator, "receive"),
-    Place("server: votes, openings", Aggregator, "polls"),
-    Place("server: votes, openings", Aggregator, "receive_vote"),
-    Place("server: votes, openings", Aggregator, "requests"),
-    Place("server: votes, openings", Aggregator, "receive_opening"),
-    Place("server: opening the sum", Aggregator, "open"),
+    TimedFunction("training", FusedKernel, "train"),
+    TimedFunction("ideal: greatest changes", Rounding, "largest"),
+    TimedFunction("ideal: rounding and adding", Rounding, "sums"),
+    TimedFunction("ideal: numbers beside, words", fedhome.simulations.engines.shard, "train_terms"),
+    TimedFunction("ideal: numbers beside, words", Form, "total_of_sums"),
+    TimedFunction("ideal: numbers beside, words", Form, "decode"),
+    TimedFunction(
+        "ideal: numbers beside, words", fedhome.simulations.engines.shard, "rounding_keys"
+    ),
+    TimedFunction("orders of batches", rng, "shuffles"),
+    TimedFunction("messages", fedhome.server.rounds.sums, "alike"),
+    TimedFunction("messages", fedhome.simulations.engines.grid, "stamp"),
+    TimedFunction("messages", fedhome.server.rounds.round_loop, "sound_replies"),
+    TimedFunction("keys, directory", HomeKeys, "__init__"),
+    TimedFunction("keys, directory", Authority, "issue"),
+    TimedFunction("keys, directory", HomeParty, "renew"),
+    TimedFunction("homes: bundles", HomeParty, "bundle"),
+    TimedFunction("homes: joining", HomeParty, "join"),
+    TimedFunction("homes: encoding", Form, "encode"),
+    TimedFunction("homes: masking, uploading", JoinedSum, "upload"),
+    TimedFunction("members: votes", HomeParty, "answer"),
+    TimedFunction("members: openings", member, "check_votes"),
+    TimedFunction("members: openings", member, "shares"),
+    TimedFunction("server: bundles", Pool, "add"),
+    TimedFunction("server: manifests", ProtocolChannel, "_manifest"),
+    TimedFunction("server: uploads", Aggregator, "receive"),
+    TimedFunction("server: votes, openings", Aggregator, "polls"),
+    TimedFunction("server: votes, openings", Aggregator, "receive_vote"),
+    TimedFunction("server: votes, openings", Aggregator, "requests"),
+    TimedFunction("server: votes, openings", Aggregator, "receive_opening"),
+    TimedFunction("server: opening the sum", Aggregator, "open"),
 )
 
 

@@ -20,7 +20,13 @@ from rich.console import Console
 from rich.table import Table
 
 from fedhome.errors import EngineError
-from fedhome.simulations.benchmarks.measure import CONTENDERS, Case, Measured, NotHereError, measure
+from fedhome.simulations.benchmarks.measure import (
+    CONTENDERS,
+    BenchmarkCase,
+    Measurement,
+    NotHereError,
+    measure,
+)
 from fedhome.simulations.benchmarks.workloads import WORKLOADS
 
 CHECKED = 3  # rounds after which the models are compared; the slowest run no further
@@ -56,7 +62,7 @@ class Standing:
 
 
 def compare(
-    case: Case, names: tuple[str, ...], *, repeat: int, console: Console
+    case: BenchmarkCase, names: tuple[str, ...], *, repeat: int, console: Console
 ) -> dict[str, Standing]:
     """Run contenders in turn, all of them once before any runs again.
 
@@ -69,7 +75,7 @@ def compare(
     Raises:
         EngineError: A contender failed, or has learnt something else than the others.
     """
-    runs: dict[str, list[Measured]] = {}
+    runs: dict[str, list[Measurement]] = {}
     absent: set[str] = set()
     for repetition in range(repeat):
         for name in names:
@@ -103,7 +109,7 @@ def compare(
     }
 
 
-def check_same(case: Case, params: Mapping[str, NDArray[np.float32]]) -> None:
+def check_same(case: BenchmarkCase, params: Mapping[str, NDArray[np.float32]]) -> None:
     """Refuse contenders that did not learn the same.
 
     Args:
@@ -131,7 +137,7 @@ def check_same(case: Case, params: Mapping[str, NDArray[np.float32]]) -> None:
             )
 
 
-def _rounds_for(name: str, case: Case) -> Case:
+def _rounds_for(name: str, case: BenchmarkCase) -> BenchmarkCase:
     return replace(case, rounds=max(_ROUNDS.get(name, case.rounds), case.checked))
 
 
@@ -153,7 +159,7 @@ def speed(
     console = Console()
     report = {}
     for name in WORKLOADS if workload == "both" else [workload]:
-        case = Case(
+        case = BenchmarkCase(
             workload=WORKLOADS[name],
             clients=clients or WORKLOADS[name].clients,
             rounds=_FAST_ROUNDS[name],
@@ -166,7 +172,7 @@ def speed(
         json_path.write_text(json.dumps(report, indent=2), encoding="utf-8")
 
 
-def _table(case: Case, standings: Mapping[str, Standing]) -> Table:
+def _table(case: BenchmarkCase, standings: Mapping[str, Standing]) -> Table:
     table = Table(
         title=f"workload {case.workload.name}, {case.clients} clients, median over repeats",
         caption="x Flower: times as fast as Flower on Ray; CPU ms: processor time of an update",

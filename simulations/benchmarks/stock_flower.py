@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 
 from fedhome.errors import EngineError
-from fedhome.simulations.benchmarks.tap import Tap, Traffic
+from fedhome.simulations.benchmarks.tap import Tap, TappedTraffic
 
 _BIN = Path(sys.executable).parent
 _HOST, LOG = "127.0.0.1", "log.txt"
@@ -119,8 +119,8 @@ class Flower:
     """
 
     seconds: tuple[float, ...]
-    traffic: Traffic
-    idle: Traffic
+    traffic: TappedTraffic
+    idle: TappedTraffic
 
 
 def flower(*, homes: int, size: int, rounds: int, folder: Path) -> Flower:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 
-class Place(NamedTuple):
+class TimedFunction(NamedTuple):
     """A function to be timed: under which label, where it lies, its name there."""
 
     label: str
@@ -56,7 +56,7 @@ class Stopwatch:
 
 
 @contextmanager
-def timing(watch: Stopwatch, functions: Sequence[Place]) -> Iterator[None]:
+def timing(watch: Stopwatch, functions: Sequence[TimedFunction]) -> Iterator[None]:
     """Time functions where they lie, and put them back afterwards.
 
     Args:

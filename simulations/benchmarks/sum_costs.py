@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fedhome.simulations.benchmarks.flower_secagg import FlowerCosts
-from fedhome.simulations.benchmarks.one_sum import Fleet, Sum, add_up, form_of
+from fedhome.simulations.benchmarks.one_sum import Sum, SumFleet, add_up, form_of
 from fedhome.simulations.benchmarks.primitives import mask_shares, public_key_us, raw_aes_ms
 
 CLIENT = ("home: join", "home: encode", "home: upload")
@@ -72,7 +72,7 @@ def costs(
         runs: How often short things are measured.
         flower: Flower's figures.
     """
-    fleet, form = Fleet(homes), form_of(elements, homes=max(homes, 128))
+    fleet, form = SumFleet(homes), form_of(elements, homes=max(homes, 128))
     absent = homes // ABSENT
     add_up(fleet, form, absent=absent)
     sums = [add_up(fleet, form, absent=absent) for _ in range(repeat)]

@@ -23,7 +23,7 @@ from fedhome.learning.local import LocalLearning
 from fedhome.plan.settings import DEVICES
 
 if TYPE_CHECKING:
-    from fedhome.simulations.engines.vector_cohort import Fleet
+    from fedhome.simulations.engines.vector_cohort import StackedHomes
 
 _LEAST_CHUNKS = 8
 _GPU_NUMBERS = 1 << 28  # float32 of a chunk's parameters and activations: 1 GiB
@@ -48,7 +48,7 @@ class Placement:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self._there: tuple[Fleet, Examples] | None = None
+        self._there: tuple[StackedHomes, Examples] | None = None
 
     @classmethod
     def of(cls, name: str) -> Placement:
@@ -115,7 +115,7 @@ class Placement:
         if self.elsewhere:
             array[...] = self.take(tensor)
 
-    def examples(self, fleet: Fleet) -> Examples:
+    def examples(self, fleet: StackedHomes) -> Examples:
         """Return a fleet's examples; they are brought over when first asked for."""
         if self._there is None or self._there[0] is not fleet:
             self._there = fleet, Examples(self.put(fleet.x), self.put(fleet.y))

@@ -23,7 +23,7 @@ from fedhome.simulations.engines.fused import FusedMLP
 from fedhome.simulations.engines.fused.rule import TERMS
 from fedhome.simulations.engines.torch_kernels import EagerKernel, Kernel
 from fedhome.simulations.engines.traced import TracedKernel
-from fedhome.simulations.engines.vector_cohort import Fleet
+from fedhome.simulations.engines.vector_cohort import StackedHomes
 
 
 class FusedKernel(Kernel):
@@ -69,7 +69,9 @@ class FusedKernel(Kernel):
         del features, placement
         return cls(learning)
 
-    def train(self, params: NDArray[np.float32], fleet: Fleet, rows: Rows) -> NDArray[np.float64]:
+    def train(
+        self, params: NDArray[np.float32], fleet: StackedHomes, rows: Rows
+    ) -> NDArray[np.float64]:
         """Train home after home, each with its weights in the cache."""
         own = np.arange(rows.orders[0].shape[1]) < rows.counts[:, None]
         passes = np.stack(rows.orders, axis=1)  # [homes, passes, rows]

@@ -26,11 +26,11 @@ from numpy.typing import NDArray
 from fedhome.errors import EngineError
 from fedhome.questions.responses import Columns, Response
 from fedhome.questions.train_config import TrainConfig
-from fedhome.simulations.engines.catalogue import World, against_vectors
+from fedhome.simulations.engines.by_name import World, against_vectors
 from fedhome.simulations.engines.grid import InProcessGrid
-from fedhome.simulations.engines.ray_worker import Answer, actor
-from fedhome.simulations.engines.shard import Asked, Homes, Mean, Words
-from fedhome.simulations.engines.vector_cohort import Fleet
+from fedhome.simulations.engines.ray_worker import WorkerResponse, actor
+from fedhome.simulations.engines.shard import Homes, Mean, RequestedForm, Words
+from fedhome.simulations.engines.vector_cohort import StackedHomes
 from fedhome.simulations.engines.vector_grid import JointGrid
 
 _START_S = 180.0  # a worker loads torch; a cluster may first have to start a machine
@@ -60,7 +60,9 @@ class RayHomes(Homes):
             ray.put(
                 {
                     "plan": world.plan,
-                    "fleet": vars(Fleet.of([homes[home] for home in np.flatnonzero(of_shard)])),
+                    "fleet": vars(
+                        StackedHomes.of([homes[home] for home in np.flatnonzero(of_shard)])
+                    ),
                     "classes": world.gathered.classes,
                     "threads": threads,
                     "of": shards,
@@ -110,7 +112,7 @@ class RayHomes(Homes):
         homes: NDArray[np.int64],
         start: NDArray[np.float32],
         config: TrainConfig,
-        asked: Asked,
+        asked: RequestedForm,
     ) -> Words:
         """Train; the shards' sums are exact, so their order does not matter."""
 
@@ -180,7 +182,7 @@ class RayHomes(Homes):
     ) -> dict[int, Any]:
         """Ask shards, each again where its worker is lost; return their values by shard."""
         lost: Counter[int] = Counter()
-        answers: dict[int, Answer] = {}
+        answers: dict[int, WorkerResponse] = {}
         waiting = {self.workers[s].ask.remote(*asked): s for s, asked in questions.items()}
         while waiting:
             ready, _ = self._ray.wait(list(waiting), num_returns=1, timeout=timeout_s)
@@ -188,7 +190,7 @@ class RayHomes(Homes):
                 raise self._too_late(len(waiting), timeout_s)
             shard = waiting.pop(ready[0])
             try:
-                answers[shard] = Answer(*self._ray.get(ready[0]))
+                answers[shard] = WorkerResponse(*self._ray.get(ready[0]))
             except self._ray.exceptions.RayActorError as error:
                 lost[shard] += 1
                 self._replace(shard, lost[shard], error)

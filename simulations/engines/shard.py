@@ -16,8 +16,8 @@ from fedhome.errors import EngineError, FedHomeError
 from fedhome.learning.personalise import Personaliser
 from fedhome.plan.settings import Plan
 from fedhome.questions.contributions import rounding_keys, sizes_of, train_numbers
-from fedhome.questions.responses import Columns, Given, Response
-from fedhome.questions.table import TRAIN, SummedQuestion, summed
+from fedhome.questions.question_table import TRAIN, SummedQuestion, summed
+from fedhome.questions.responses import Columns, QuestionContext, Response
 from fedhome.questions.train_config import TrainConfig
 from fedhome.secagg.form import Form
 from fedhome.simulations.engines.fused.rounding import Rounding, rounding
@@ -60,7 +60,7 @@ class Mean(NamedTuple):
         )
 
 
-class Asked(NamedTuple):
+class RequestedForm(NamedTuple):
     """A sum that some homes are asked for.
 
     Args:
@@ -108,7 +108,7 @@ class Homes(Protocol):
         homes: NDArray[np.int64],
         start: NDArray[np.float32],
         config: TrainConfig,
-        asked: Asked,
+        asked: RequestedForm,
     ) -> Words:
         """Train homes ``[homes]`` from parameters ``[size]`` and return the sum of their words."""
 
@@ -215,7 +215,7 @@ class Shard(Homes):
         homes: NDArray[np.int64],
         start: NDArray[np.float32],
         config: TrainConfig,
-        asked: Asked,
+        asked: RequestedForm,
     ) -> Words:
         """Train and add up what homes encode, chunk by chunk; the sum is exact in any order."""
         form = asked.form
@@ -280,7 +280,7 @@ class Shard(Homes):
         question = summed(kind)
         if question.personal and self._how is None:
             raise FedHomeError(f"homes do not understand a message of type {kind!r}")
-        given = Given(self._plan, config, self._cohort.learning.task.score, self._how)
+        given = QuestionContext(self._plan, config, self._cohort.learning.task.score, self._how)
         if question.observed:
             return Response(self._remembered(question, homes, start, given))
         return self._respond(question, homes, start, given)
@@ -290,7 +290,7 @@ class Shard(Homes):
         question: SummedQuestion,
         homes: NDArray[np.int64],
         start: NDArray[np.float32],
-        given: Given,
+        given: QuestionContext,
     ) -> Columns:
         """Respond once for a sum, and once more where a simulation looks on."""
         asked = (question.name, start.tobytes(), repr(sorted(given.config.items())))
@@ -311,7 +311,7 @@ class Shard(Homes):
         question: SummedQuestion,
         homes: NDArray[np.int64],
         start: NDArray[np.float32],
-        given: Given,
+        given: QuestionContext,
     ) -> Response:
         """Let some homes personalise at a time, so that memory does not grow with the fleet."""
         if not question.personal:

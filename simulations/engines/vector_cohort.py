@@ -35,7 +35,7 @@ _EVALUATED_ROWS = 1 << 15  # rows of one evaluation chunk
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fleet:
+class StackedHomes:
     """The examples of all homes, one home after the other.
 
     Args:
@@ -57,7 +57,7 @@ class Fleet:
     units: NDArray[np.float64]
 
     @classmethod
-    def of(cls, examples: list[HomeExamples]) -> Fleet:
+    def of(cls, examples: list[HomeExamples]) -> StackedHomes:
         """Lay homes one after the other."""
         lengths = np.array([len(home.x) for home in examples], np.int64)
         return cls(
@@ -131,7 +131,7 @@ class VectorCohort(Cohort):
     def __init__(
         self,
         learning: LocalLearning,
-        fleet: Fleet,
+        fleet: StackedHomes,
         *,
         seed: int,
         kernel: Callable[[LocalLearning], Kernel],

@@ -27,16 +27,16 @@ from fedhome.learning.personalise import Personaliser
 from fedhome.plan.settings import Plan
 from fedhome.questions import responses
 from fedhome.questions.contributions import NOT_FINITE
+from fedhome.questions.question_table import EVALUATE, TRAIN
 from fedhome.questions.responses import Columns
-from fedhome.questions.table import EVALUATE, TRAIN
 from fedhome.questions.train_config import TrainConfig
 from fedhome.simulations.engines.grid import InProcessGrid, Silent
 from fedhome.simulations.engines.shard import Homes, Shard
 from fedhome.simulations.engines.vector_cohort import VectorCohort
-from fedhome.simulations.secure.masked_adding import Adding
+from fedhome.simulations.secure.masked_adding import SumResponder
 from fedhome.wire.layout import Layout
 
-MakeAdding = Callable[[Homes], Adding | None]
+MakeAdding = Callable[[Homes], SumResponder | None]
 
 
 class JointGrid(InProcessGrid):

@@ -44,7 +44,7 @@ _FUEL_EFFICIENCY, _FUEL_PUMP = 0.92, 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class HouseholdPlace:
     """Homes that stand in one region.
 
     Args:
@@ -60,7 +60,7 @@ class Place:
     weather: Weather
 
 
-def simulate(*, seed: int, locations: Sequence[Place]) -> Mapping[str, Floats]:
+def simulate(*, seed: int, locations: Sequence[HouseholdPlace]) -> Mapping[str, Floats]:
     """Simulate the homes of some regions, all over the same steps.
 
     Args:
@@ -137,7 +137,7 @@ class _Life:
     off: Bools
 
 
-def _live(seed: int, location: Place) -> _Life:
+def _live(seed: int, location: HouseholdPlace) -> _Life:
     homes, clock = location.homes, location.clock
     people = presence(seed=seed, homes=homes, clock=clock)
     scene = using.Scene(

@@ -9,7 +9,7 @@ from fedhome.data.table import HomeTable
 from fedhome.errors import PlanError
 from fedhome.simulations.homes.clock import clock
 from fedhome.simulations.homes.draws import Floats, Streams
-from fedhome.simulations.homes.household import Place, simulate
+from fedhome.simulations.homes.household import HouseholdPlace, simulate
 from fedhome.simulations.homes.weather import REGIONS, Weather, weather
 
 COLUMNS: Mapping[str, str] = {
@@ -88,14 +88,14 @@ def _generate(
         sky = weather(seed=seed, region=region, clock=at)
         for shared in (at.time_s, *_shared(sky).values()):
             shared.flags.writeable = False
-        all_locations.append(Place(homes=[], region=region, clock=at, weather=sky))
+        all_locations.append(HouseholdPlace(homes=[], region=region, clock=at, weather=sky))
     block = max(1, _BLOCK_CELLS // all_locations[0].clock.steps)
     for first in range(0, len(indices), block):
         yield from _block(indices[first : first + block], seed=seed, all_locations=all_locations)
 
 
 def _block(
-    indices: Sequence[int], *, seed: int, all_locations: Sequence[Place]
+    indices: Sequence[int], *, seed: int, all_locations: Sequence[HouseholdPlace]
 ) -> Iterator[HomeTable]:
     """Simulate some homes at once and hand them out in their order."""
     stands = Streams(seed, "region", indices).pick([region.share for region in REGIONS]).tolist()

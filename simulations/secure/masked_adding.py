@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fedhome.clients.protocol_questions import BUNDLE, HELP
 from fedhome.clients.secure_sums import (
-    Wanted,
+    RequestedSum,
     check_form,
     manifest_of,
     manifest_terms,
@@ -28,25 +28,25 @@ from fedhome.flower.messages import blob_reply, content_of, failure, read_flat, 
 from fedhome.plan.settings import Plan
 from fedhome.questions import contributions
 from fedhome.questions.contributions import Terms
-from fedhome.questions.responses import Given
-from fedhome.questions.table import summed
+from fedhome.questions.question_table import summed
+from fedhome.questions.responses import QuestionContext
 from fedhome.questions.train_config import TrainConfig
 from fedhome.simulations.engines.grid import InProcessGrid
-from fedhome.simulations.engines.shard import Asked, Homes
-from fedhome.simulations.secure.parties import Numbers, Parties, Summed
+from fedhome.simulations.engines.shard import Homes, RequestedForm
+from fedhome.simulations.secure.parties import AcceptedForm, Numbers, Parties
 from fedhome.wire.layout import Layout
 
 _AT_ONCE = 64  # homes whose updates are held while they are masked
 
 
-class Adding(Protocol):
+class SumResponder(Protocol):
     """Answers for simulated homes that take part in sums."""
 
     def answer(self, grid: InProcessGrid, messages: list[Message]) -> Iterable[Message]:
         """Answer messages with the same content and type."""
 
 
-class _SumResponder(Adding):
+class _SumResponder(SumResponder):
     """What both ways share.
 
     Args:
@@ -80,11 +80,11 @@ class _SumResponder(Adding):
         start = np.zeros(0, np.float32) if received is None else received
         columns, params = self.homes.respond(kind, homes, start, config)
         update = None if params is None else params - start
-        context = Given(self.plan, config, self.score)
+        context = QuestionContext(self.plan, config, self.score)
         return update, summed(kind).terms(columns, update, context)
 
 
-class IdealAdding(_SumResponder):
+class IdealSumResponder(_SumResponder):
     """Answers with the sum of what all requested homes encode."""
 
     def answer(self, grid: InProcessGrid, messages: list[Message]) -> Iterable[Message]:
@@ -108,7 +108,7 @@ class IdealAdding(_SumResponder):
         grid.stands_for(answer, len(messages) - len(lost))
         return [answer, *failures]
 
-    def _requested_sum(self, message: Message) -> Wanted:
+    def _requested_sum(self, message: Message) -> RequestedSum:
         requested = requested_sum_of(
             message,
             "ideal",
@@ -121,14 +121,16 @@ class IdealAdding(_SumResponder):
         return requested
 
     def _total(
-        self, message: Message, homes: NDArray[np.int64], requested_sum: Wanted
+        self, message: Message, homes: NDArray[np.int64], requested_sum: RequestedSum
     ) -> tuple[NDArray[np.unsignedinteger], tuple[int, ...]]:
         form, kind = requested_sum.form, message.metadata.message_type
         if summed(kind).update:
             start = self.start(message)
             assert start is not None
             config = TrainConfig.of(content_of(message)[1])
-            return self.homes.train_sum(homes, start, config, Asked(form, requested_sum.round))
+            return self.homes.train_sum(
+                homes, start, config, RequestedForm(form, requested_sum.round)
+            )
         terms = self.contributions_of(message, homes)[1]
         names = [self.names[home] for home in homes]
         keys = contributions.rounding_keys(self.plan.seed, kind, requested_sum.round, names)
@@ -136,7 +138,7 @@ class IdealAdding(_SumResponder):
         return form.total(None, weights, terms.values, keys), ()
 
 
-class MaskedAdding(_SumResponder):
+class MaskedSumResponder(_SumResponder):
     """Answers for each home with what it would send: a masked vector.
 
     Args:
@@ -209,13 +211,13 @@ class MaskedAdding(_SumResponder):
         for start in range(0, len(participants), _AT_ONCE):
             yield from self._masked_uploads(participants[start : start + _AT_ONCE], read)
 
-    def _check(self, message: Message, read: Summed) -> None:
+    def _check(self, message: Message, read: AcceptedForm) -> None:
         trial_numbers = trial_size(self.plan.personalise)
         kind, config = message.metadata.message_type, content_of(message)[1]
         check_form(read.form, kind, summed(kind).scalars(config, trial_numbers), self.layout)
 
     def _masked_uploads(
-        self, participants: list[tuple[Message, int]], read: Summed
+        self, participants: list[tuple[Message, int]], read: AcceptedForm
     ) -> Iterator[Message]:
         message = participants[0][0]
         kind, homes = (

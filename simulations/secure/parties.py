@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.errors import BundleError, FedHomeError
-from fedhome.secagg import Form, Home, HomeEntry, HomeKeys, HomeState, Joined, Policy
+from fedhome.secagg import Form, HomeEntry, HomeKeys, HomeParty, HomeState, JoinedSum, Policy
 from fedhome.simulations.engines.shared_reads import Reading
 
 
-class Summed(NamedTuple):
+class AcceptedForm(NamedTuple):
     """What a home read in a manifest that it accepted.
 
     Args:
@@ -48,7 +48,7 @@ class Numbers(NamedTuple):
     key: bytes
 
 
-class Enrolment(NamedTuple):
+class PartyKeys(NamedTuple):
     """What all parties know before they have a directory.
 
     Args:
@@ -69,9 +69,9 @@ class Party:
         read: How it reads what all homes read alike.
     """
 
-    def __init__(self, home: str, enrolment: Enrolment, read: Reading) -> None:
+    def __init__(self, home: str, enrolment: PartyKeys, read: Reading) -> None:
         self._keys = HomeKeys.create(home)
-        self.machine = Home(
+        self.machine = HomeParty(
             self._keys,
             enrolment.authority,
             policy=read.policy,
@@ -81,26 +81,28 @@ class Party:
             read_directory=read.directory,
             read_manifest=read.manifest,
         )
-        self._joined: Joined | None = None
+        self._joined: JoinedSum | None = None
 
     def entry(self) -> HomeEntry:
         """Return what the directory says of this home."""
         return self._keys.entry()
 
     def renew(self, directory: bytes) -> None:
-        """Accept a directory; see :meth:`fedhome.secagg.Home.renew`."""
+        """Accept a directory; see :meth:`fedhome.secagg.HomeParty.renew`."""
         self.machine.renew(directory)
 
     def bundle(self) -> bytes:
         """Return one-time keys for a sum."""
         return self.machine.bundle()
 
-    def join(self, manifest: bytes, *, purpose: str, model_hash: bytes, layout: bytes) -> Summed:
-        """Take part in a sum; see :meth:`fedhome.secagg.Home.join`."""
+    def join(
+        self, manifest: bytes, *, purpose: str, model_hash: bytes, layout: bytes
+    ) -> AcceptedForm:
+        """Take part in a sum; see :meth:`fedhome.secagg.HomeParty.join`."""
         joined = self._joined = self.machine.join(
             manifest, now=time.time(), purpose=purpose, model_hash=model_hash, layout=layout
         )
-        return Summed(joined.manifest.form, joined.manifest.round)
+        return AcceptedForm(joined.manifest.form, joined.manifest.round)
 
     def upload(self, numbers: Numbers) -> dict[str, bytes]:
         """Return the home's masked words, and keys for the next sum beside them."""
@@ -143,14 +145,14 @@ class Parties(ABC):
 
     def join(
         self, positions: Sequence[int], manifest: bytes, expected: Mapping[str, Any]
-    ) -> Iterator[Summed | FedHomeError]:
+    ) -> Iterator[AcceptedForm | FedHomeError]:
         """Let homes take part in a sum.
 
         Args:
             positions: The homes.
             manifest: As the server signed it.
-            expected: What the home checks it against: `Home.join`'s ``purpose``, ``model_hash``
-                and ``layout``.
+            expected: What the home checks it against: `HomeParty.join`'s ``purpose``,
+                ``model_hash`` and ``layout``.
         """
         return self.ask("join", positions, {"manifest": manifest, **expected})
 
@@ -192,7 +194,7 @@ class LocalParties(Parties):
         enrolment: What the homes know of the fleet before they have a directory.
     """
 
-    def __init__(self, names: Mapping[int, str], enrolment: Enrolment) -> None:
+    def __init__(self, names: Mapping[int, str], enrolment: PartyKeys) -> None:
         read = Reading(enrolment.policy)
         self.parties = {position: Party(name, enrolment, read) for position, name in names.items()}
 

@@ -23,7 +23,7 @@ from fedhome.server.rounds.secure_grid import SecureGrid
 from fedhome.server.rounds.sums import Channel, IdealChannel
 from fedhome.simulations.engines.grid import InProcessGrid
 from fedhome.simulations.engines.shared_reads import remembering
-from fedhome.simulations.secure.parties import Enrolment, LocalParties, Parties
+from fedhome.simulations.secure.parties import LocalParties, Parties, PartyKeys
 from fedhome.simulations.secure.worker_parties import WorkerParties, worker_count
 from fedhome.wire.layout import Layout
 
@@ -65,7 +65,7 @@ class SecureFleet:
 
     @cached_property
     def _parties_and_directory(self) -> tuple[Parties, Directory]:
-        enrolment = Enrolment(self._authority.public, policy_of(self._plan))
+        enrolment = PartyKeys(self._authority.public, policy_of(self._plan))
         parties: Parties
         if self._workers is None:
             parties = LocalParties(dict(enumerate(self._names)), enrolment)

@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple
 
 from fedhome.errors import EngineError, FedHomeError, SecAggError
-from fedhome.simulations.secure.parties import Enrolment, LocalParties, Parties
+from fedhome.simulations.secure.parties import LocalParties, Parties, PartyKeys
 
 _START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
@@ -155,7 +155,7 @@ class WorkerParties(Parties):
                 f"no worker process can be started: {error}", hint="set engine.threads to 1"
             ) from None
 
-    def populate(self, names: Sequence[str], enrolment: Enrolment) -> None:
+    def populate(self, names: Sequence[str], enrolment: PartyKeys) -> None:
         """Let each worker make its homes.
 
         Args:

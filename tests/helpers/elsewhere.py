@@ -39,7 +39,7 @@ from fedhome.simulations.engines.compute_device import PROCESSOR, Placement, hom
 from fedhome.simulations.engines.kernels import kernel_of
 from fedhome.simulations.engines.torch_kernels import EagerKernel, TorchKernel
 from fedhome.simulations.engines.traced import TracedKernel, tracing
-from fedhome.simulations.engines.vector_cohort import Fleet, VectorCohort
+from fedhome.simulations.engines.vector_cohort import StackedHomes, VectorCohort
 from helpers import tiny
 
 KERNELS: dict[str, type[TorchKernel]] = {"traced": TracedKernel, "eager": EagerKernel}
@@ -237,7 +237,7 @@ class Here(Executor):
 def cohort_on(
     plan: Plan,
     learning: LocalLearning,
-    fleet: Fleet,
+    fleet: StackedHomes,
     placement: Placement,
     *,
     chunk: int | None = None,
@@ -269,7 +269,7 @@ def run(case: str, device: torch.device) -> None:
     """Run a case; raises where something is not where it should be."""
     standing, kernel, name = case.split(", ", 2)
     plan = tiny.plan(**(SETTINGS | TOGETHER)[name]).change(engine={"kernel": kernel})
-    fleet = Fleet.of(tiny.homes(kind=plan.task.kind))
+    fleet = StackedHomes.of(tiny.homes(kind=plan.task.kind))
     learning = tiny.learning(plan)
     here = cohort_on(plan, learning, fleet, PROCESSOR)
     here.evaluate(learning.initial, "validation")  # buffers are there, to be sent
@@ -299,7 +299,7 @@ def copies(device: torch.device) -> None:
     found = {}
     for batch_size in (2, 1000):
         plan = tiny.plan(train={"batch_size": batch_size}, engine={"kernel": "traced"})
-        learning, fleet = tiny.learning(plan), Fleet.of(tiny.homes())
+        learning, fleet = tiny.learning(plan), StackedHomes.of(tiny.homes())
         placement = Standing(device, numbers=True)
         with Numbers(device):
             cohort = cohort_on(plan, learning, fleet, placement, chunk=2)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from fedhome.errors import StateError
-from fedhome.keys.sealing import Scrypt, Sealed, SealingKey
+from fedhome.keys.sealing import Scrypt, SealedFile, SealingKey
 
 KEY, SECRET = bytes(range(32)), b"of one home alone"
 CHEAP = Scrypt(salt=b"0123456789abcdef", log2_n=10, r=8, p=1)
 
 
 def opened(data: bytes, key: SealingKey, purpose: str = "state") -> bytes:
-    return key.open(Sealed.from_file(data, purpose=purpose, where="file"), where="file")
+    return key.open(SealedFile.from_file(data, purpose=purpose, where="file"), where="file")
 
 
 def reason(data: bytes, key: SealingKey, purpose: str = "state") -> str:
@@ -30,7 +30,7 @@ def test_a_key_opens_what_it_sealed_and_no_other_does() -> None:
     assert opened(first, SealingKey(KEY)) == SECRET
     assert reason(first, SealingKey(KEY[::-1])) == "wrong-key"
     assert reason(first, key, "mark") == "foreign"
-    head = Sealed.from_file(first, purpose="state", where="file").head
+    head = SealedFile.from_file(first, purpose="state", where="file").head
     assert (head.purpose, head.name, head.version, head.scrypt) == ("state", "oak", 3, ())
 
 
@@ -38,7 +38,7 @@ def test_a_passphrase_opens_however_its_letters_are_composed() -> None:
     data = SealingKey.from_passphrase("Gr\u00fc\u00dfe nach \u00c5by", CHEAP).seal(
         SECRET, purpose="state", name="oak"
     )
-    (told,) = Sealed.from_file(data, purpose="state", where="file").head.scrypt
+    (told,) = SealedFile.from_file(data, purpose="state", where="file").head.scrypt
     assert told == CHEAP
     typed = "Gru\u0308\u00dfe nach A\u030aby"
     assert opened(data, SealingKey.from_passphrase(typed, told)) == SECRET

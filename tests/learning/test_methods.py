@@ -16,9 +16,9 @@ from pydantic import Field
 from torch.nn import functional as F  # noqa: N812 - torch's own custom
 
 from fedhome.errors import EngineError, PlanError, PluginError, UpdateError
-from fedhome.learning.check import check_plan
 from fedhome.learning.local import LocalLearning
 from fedhome.learning.methods import METHODS, FedAvg, FedProx, Method, Params, method_of, told
+from fedhome.learning.plan_check import check_plan
 from fedhome.learning.update_clipping import UpdateClipping, share_of
 from fedhome.plan.settings import MethodSettings, Plan
 from fedhome.questions.contributions import train_scalars

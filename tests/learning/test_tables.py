@@ -14,19 +14,19 @@ from torch import Tensor
 
 from fedhome.data.examples import Targets
 from fedhome.errors import EngineError, PlanError, PluginError
-from fedhome.learning.check import check_plan
 from fedhome.learning.local import LocalLearning
 from fedhome.learning.losses import LOSSES, Loss, row_losses
 from fedhome.learning.optimisers import OPTIMISERS, Optimiser
 from fedhome.learning.params import Params
+from fedhome.learning.plan_check import check_plan
 from fedhome.learning.tasks import TASKS, TaskKind, kind_of, regression
 from fedhome.models.mlp import mlp
 from fedhome.ops.service import write_service
 from fedhome.plan.settings import Plan
 from fedhome.plugins import look_up
 from fedhome.questions.contributions import sizes_of
-from fedhome.simulations.engines.fused import losses as fused_losses
-from fedhome.simulations.engines.fused import optimisers as fused_optimisers
+from fedhome.simulations.engines.fused import loss_code as fused_losses
+from fedhome.simulations.engines.fused import optimiser_code as fused_optimisers
 from fedhome.simulations.engines.fused.rule import LABELLED, LossName, OptimiserName, moments_of
 from fedhome.simulations.engines.kernels import KERNELS, FusedKernel, kernel_of
 from helpers import tiny
@@ -124,7 +124,7 @@ def test_what_does_not_fit_a_task_is_a_fault_of_the_plan(sets: list[str], told: 
 
 def test_a_plans_names_are_checked_without_torch() -> None:
     program = (
-        "import sys; from fedhome import Plan; from fedhome.learning.check import check_plan; "
+        "import sys; from fedhome import Plan; from fedhome.learning.plan_check import check_plan; "
         "check_plan(Plan.load(sets=['train.optimiser=adam', 'task.kind=binary'])); "
         "print('torch' in sys.modules)"
     )

@@ -15,7 +15,7 @@ from fedhome.errors import EngineError
 from fedhome.learning.personalise import personaliser
 from fedhome.plan.settings import Plan
 from fedhome.server.rounds.outcome import personalise
-from fedhome.simulations.engines.catalogue import ENGINES
+from fedhome.simulations.engines.by_name import ENGINES
 from helpers import tiny
 
 pytestmark = pytest.mark.long

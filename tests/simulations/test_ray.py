@@ -28,10 +28,10 @@ from fedhome.learning.build import learning_of
 from fedhome.learning.personalise import fine_tune, personaliser
 from fedhome.run.events import Event
 from fedhome.run.folder import RunFolder
-from fedhome.simulations.engines.catalogue import ENGINES, World
+from fedhome.simulations.engines.by_name import ENGINES, World
 from fedhome.simulations.engines.ray_engine import RayHomes, claim, connected, deal, ray_grid
 from fedhome.simulations.engines.shard import Mean
-from fedhome.simulations.gather import Gathered
+from fedhome.simulations.gather import GatheredHomes
 from fedhome.simulations.simulate import simulate
 
 # Ray leaves files and processes to the garbage collector.
@@ -65,7 +65,7 @@ def world_of(plan: Plan, said: list[str] | None = None) -> World:
         homes.append(HomeExamples(home=f"h{number}", x=x, y=y, naive=naive, counts=counts))
     return World(
         plan=plan,
-        gathered=Gathered(homes=homes, excluded=(), notes=(), classes=()),
+        gathered=GatheredHomes(homes=homes, excluded=(), notes=(), classes=()),
         learning=learning_of(plan, FEATURES),
         how=personaliser(plan.personalise.name),
         sums=True,

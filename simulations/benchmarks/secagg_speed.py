@@ -1,6 +1,6 @@
 """Secure aggregation beside Flower's SecAgg+, beside raw cryptography, and in whole simulations.
 
-``python -m fedhome.simulations.benchmarks.secure_sums --help``. Everything is measured in one
+``python -m fedhome.simulations.benchmarks.secagg_speed --help``. Everything is measured in one
 run and one thread, in processor time; every sum is compared with what was added up.
 """
 
@@ -17,7 +17,7 @@ from rich.console import Console
 
 from fedhome.flower.messages import quiet
 from fedhome.plan.settings import Plan
-from fedhome.secagg.lanes import Lanes
+from fedhome.secagg.packing import Packing
 from fedhome.simulations.benchmarks.flower_secagg import flower_costs
 from fedhome.simulations.benchmarks.one_sum import server_memory
 from fedhome.simulations.benchmarks.secure_runs import compare
@@ -108,7 +108,7 @@ def upload_bytes() -> dict[str, float]:
     """Return bytes of an upload for one number, by bits and homes."""
     report, many = {}, 3 << 10
     for bits, homes in ((9, 128), (8, 1000), (16, 1000)):
-        lanes = Lanes.of(bits, homes)
+        lanes = Packing.of(bits, homes)
         size = lanes.words(many) * lanes.dtype.itemsize / many
         report[f"{bits} bits, up to {homes} homes ({lanes.name})"] = size
     return report
