@@ -25,7 +25,7 @@ def try_own(learning: LocalLearning, features: int) -> None:
         PluginError: One of them fails, or returns what it must not.
     """
     method, loss = type(learning.method), learning.loss
-    params = learning.tensors(learning.initial)
+    params = learning.tensors(learning.initial.copy())
     batch = learning.blank(features)
     if loss not in LOSSES.values():
         name = f"loss {loss.name!r}"
@@ -36,12 +36,18 @@ def try_own(learning: LocalLearning, features: int) -> None:
         _check(name, {"the rows' losses": rows}, {"the rows' losses": batch.mask})
     if method not in METHODS.values():
         name = f"method {method.__name__}"
+        before = learning.tensors(learning.initial.copy())
         zeros = {n: torch.zeros_like(p) for n, p in params.items()}
         try:
             found: object = learning.method.gradient(zeros, params, params)
         except Exception as error:
             raise _failed(name, error) from error
-        _check(name, found, params)
+        _check(name, found, before)
+        if set(params) != set(before) or any(not torch.equal(params[n], before[n]) for n in before):
+            raise PluginError(
+                f"{name} changes the parameters that it is given",
+                hint="its functions are pure: they return new tensors",
+            )
 
 
 def _check(name: str, found: object, expected: Params) -> None:

@@ -323,9 +323,18 @@ class Summed(Method):
         return {name: g.sum() for name, g in gradient.items()}
 
 
+class Meddling(Method):
+    def gradient(self, gradient: Params, params: Params, start: Params) -> Params:
+        del start
+        for p in params.values():
+            p.add_(1.0)
+        return gradient
+
+
 @pytest.mark.parametrize(
     ("name", "why"),
     [
+        ("Meddling", "method Meddling changes the parameters that it is given"),
         ("Raising", "method Raising failed at a first step, on zeros: ZeroDivisionError"),
         ("Short", "method Short returned no tensor for each parameter"),
         ("Summed", r"method Summed: 0.weight is torch.float32 \[\], not torch.float32 \[8, 3\]"),
