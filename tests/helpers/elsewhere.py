@@ -54,25 +54,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "multi-class": {"task": {"kind": "multi-class"}, "train": {"momentum": 0.5}},
     "buffer": {"model": {"name": "helpers.elsewhere:Scaled"}},
 }
-# Between them these have all of the above, but for the user's module.
-TOGETHER: dict[str, dict[str, Any]] = {
-    "adam, proximal, clipped, dropout": {
-        "model": {"dropout": 0.4},
-        "train": {**SETTINGS["adam"]["train"], **SETTINGS["proximal and clipped"]["train"]},
-    },
-    "momentum, norm, multi-class": {
-        "model": {"hidden": [16], "norm": "group"},
-        "task": {"kind": "multi-class"},
-        "train": {"momentum": 0.9},
-    },
-}
 FEW = [
     "copies",
     "auto",
     "shapes, eager, buffer",
-    "shapes, traced, adam, proximal, clipped, dropout",
-    "numbers, traced, momentum, norm, multi-class",
-    "numbers, eager, adam, proximal, clipped, dropout",
+    "shapes, traced, dropout",
+    "numbers, eager, adam",
+    "numbers, traced, multi-class",
 ]
 CASES = [
     "copies",
@@ -268,7 +256,7 @@ def answers(cohort: VectorCohort) -> list[NDArray[Any]]:
 def run(case: str, device: torch.device) -> None:
     """Run a case; raises where something is not where it should be."""
     standing, kernel, name = case.split(", ", 2)
-    plan = tiny.plan(**(SETTINGS | TOGETHER)[name]).change(engine={"kernel": kernel})
+    plan = tiny.plan(**SETTINGS[name]).change(engine={"kernel": kernel})
     fleet = StackedHomes.of(tiny.homes(kind=plan.task.kind))
     learning = tiny.learning(plan)
     here = cohort_on(plan, learning, fleet, PROCESSOR)
