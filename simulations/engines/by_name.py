@@ -23,8 +23,9 @@ from fedhome.simulations.engines.compute_device import Placement
 from fedhome.simulations.engines.grid import InProcessGrid, SequentialGrid, Silent
 from fedhome.simulations.engines.kernels import FusedKernel, kernel_of
 from fedhome.simulations.engines.shard import Homes
+from fedhome.simulations.engines.stacked_homes import StackedHomes
 from fedhome.simulations.engines.torch_kernels import Kernel
-from fedhome.simulations.engines.vector_cohort import StackedHomes, VectorCohort
+from fedhome.simulations.engines.vector_cohort import VectorCohort
 from fedhome.simulations.engines.vector_grid import VectorGrid
 from fedhome.simulations.faults import faults_of
 from fedhome.simulations.gather import GatheredHomes

@@ -11,7 +11,7 @@ import copy
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,9 +21,7 @@ from torch import Tensor, nn
 from fedhome.errors import EngineError
 from fedhome.learning.local import LocalLearning
 from fedhome.plan.settings import DEVICES
-
-if TYPE_CHECKING:
-    from fedhome.simulations.engines.vector_cohort import StackedHomes
+from fedhome.simulations.engines.stacked_homes import StackedHomes
 
 _LEAST_CHUNKS = 8
 _GPU_NUMBERS = 1 << 28  # float32 of a chunk's parameters and activations: 1 GiB

@@ -21,9 +21,9 @@ from fedhome.simulations.engines.batches import Rows
 from fedhome.simulations.engines.compute_device import PROCESSOR, Placement
 from fedhome.simulations.engines.fused import FusedMLP
 from fedhome.simulations.engines.fused.rule import TERMS
+from fedhome.simulations.engines.stacked_homes import StackedHomes
 from fedhome.simulations.engines.torch_kernels import EagerKernel, Kernel
 from fedhome.simulations.engines.traced import TracedKernel
-from fedhome.simulations.engines.vector_cohort import StackedHomes
 
 
 class FusedKernel(Kernel):

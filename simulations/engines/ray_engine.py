@@ -30,7 +30,7 @@ from fedhome.simulations.engines.by_name import World, against_vectors
 from fedhome.simulations.engines.grid import InProcessGrid
 from fedhome.simulations.engines.ray_worker import WorkerResponse, actor
 from fedhome.simulations.engines.shard import Homes, Mean, RequestedForm, Words
-from fedhome.simulations.engines.vector_cohort import StackedHomes
+from fedhome.simulations.engines.stacked_homes import StackedHomes
 from fedhome.simulations.engines.vector_grid import JointGrid
 
 _START_S = 180.0  # a worker loads torch; a cluster may first have to start a machine

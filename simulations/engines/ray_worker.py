@@ -15,7 +15,7 @@ from fedhome.own_code import faults_told
 from fedhome.plan.settings import Plan
 from fedhome.simulations.engines.by_name import cohort_of
 from fedhome.simulations.engines.shard import Shard
-from fedhome.simulations.engines.vector_cohort import StackedHomes
+from fedhome.simulations.engines.stacked_homes import StackedHomes
 
 
 class WorkerResponse(NamedTuple):
@@ -31,7 +31,7 @@ class ShardWorker:
 
     Args:
         plan: The plan.
-        fleet: Fields of the shard's ``vector_cohort.StackedHomes``.
+        fleet: Fields of the shard's ``stacked_homes.StackedHomes``.
         classes: Class names of the target.
         threads: How many chunks are trained at a time.
         of: How many shards there are.

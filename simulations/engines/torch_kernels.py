@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -14,9 +14,7 @@ from torch.func import vmap
 from fedhome.learning.local import Batch, LocalLearning, State
 from fedhome.simulations.engines.batches import Rows, Schedule
 from fedhome.simulations.engines.compute_device import PROCESSOR, Examples, Placement, homes_at_once
-
-if TYPE_CHECKING:
-    from fedhome.simulations.engines.vector_cohort import StackedHomes
+from fedhome.simulations.engines.stacked_homes import StackedHomes
 
 _CACHE_BYTES = 1 << 20  # stacked parameters of a chunk should stay in the second-level cache
 

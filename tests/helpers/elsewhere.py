@@ -37,9 +37,10 @@ from fedhome.learning.local import LocalLearning
 from fedhome.plan.settings import Plan
 from fedhome.simulations.engines.compute_device import PROCESSOR, Placement, homes_at_once
 from fedhome.simulations.engines.kernels import kernel_of
+from fedhome.simulations.engines.stacked_homes import StackedHomes
 from fedhome.simulations.engines.torch_kernels import EagerKernel, TorchKernel
 from fedhome.simulations.engines.traced import TracedKernel, tracing
-from fedhome.simulations.engines.vector_cohort import StackedHomes, VectorCohort
+from fedhome.simulations.engines.vector_cohort import VectorCohort
 from helpers import tiny
 
 KERNELS: dict[str, type[TorchKernel]] = {"traced": TracedKernel, "eager": EagerKernel}

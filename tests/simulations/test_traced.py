@@ -23,11 +23,11 @@ from fedhome.learning.tasks import Task, kind_of
 from fedhome.models.mlp import KeyedDropout, mlp
 from fedhome.plan.settings import TrainSettings
 from fedhome.simulations.engines.batches import Rows
+from fedhome.simulations.engines.stacked_homes import StackedHomes
 from fedhome.simulations.engines.traced import TracedKernel, passes
 from fedhome.simulations.engines.traced.calls import WITH_OUT
 from fedhome.simulations.engines.traced.rewriting import calls, drop_unread
 from fedhome.simulations.engines.traced.tracing import BatchShape, Count, record
-from fedhome.simulations.engines.vector_cohort import StackedHomes
 
 FEATURES, BATCH, SEED, STREAM = 6, 4, 3, 7
 RAGGED = (11, 8, 5, 3, 1)  # one home has ten times as many rows as another
