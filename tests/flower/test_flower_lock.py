@@ -35,6 +35,8 @@ from helpers.flower_lock import (
 )
 from helpers.flower_uses import Uses, files, uses_of
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def ours() -> list[Uses]:

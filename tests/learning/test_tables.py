@@ -168,6 +168,7 @@ def test_a_step_with_a_new_loss_is_what_torch_makes_of_it() -> None:
         torch.testing.assert_close(moved.params[name], stepped, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("rows")
 def test_a_new_loss_and_task_train_alike_in_every_engine(tmp_path: Path) -> None:
     plan = tiny.plan(task={"kind": "robust"})
@@ -183,6 +184,7 @@ def test_a_new_loss_and_task_train_alike_in_every_engine(tmp_path: Path) -> None
         weights(plan.change(engine={"kernel": "fused"}), tmp_path / "fused")
 
 
+@pytest.mark.long
 def test_a_new_optimiser_trains_alike_in_every_engine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,6 +247,7 @@ NOTHING = 3
 """
 
 
+@pytest.mark.long
 def test_a_users_own_task_is_named_by_where_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

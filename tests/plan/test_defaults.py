@@ -146,6 +146,7 @@ def test_the_scenarios_do_not_move_with_the_defaults() -> None:
         assert (plan.train.learning_rate, plan.data.history_days) == (0.05, None)
 
 
+@pytest.mark.long
 def test_synthetic_homes_learn_from_five_days_and_real_ones_from_all(tmp_path: Path) -> None:
     # 35 days by the hour are 840 rows; 25 lags take the first. Four fifths of the 815 that are left
     # come before the test, less a gap of 24: 628. Of five days, 120 rows, a quarter is for

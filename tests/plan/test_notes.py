@@ -87,6 +87,7 @@ def test_plan_explain_tells_it(tmp_path: Path, columns: int) -> None:
     assert "note:" not in CliRunner().invoke(app, ["plan", "explain"]).output
 
 
+@pytest.mark.long
 def test_a_run_tells_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     plan = Plan.load(**tiny.SETTINGS).change(

@@ -101,6 +101,7 @@ def test_people_are_told_of_a_new_question(monkeypatch: pytest.MonkeyPatch) -> N
         assert "* when somebody is curious: a quarter of its rows." in text
 
 
+@pytest.mark.long
 def test_the_table_needs_no_torch() -> None:
     program = "import sys, fedhome.questions.question_table; print('torch' in sys.modules)"
     done = subprocess.run(

@@ -83,6 +83,7 @@ def test_a_home_does_not_depend_on_the_size_of_the_fleet(fleet: list[HomeTable])
         assert _same(generate_home(index=index, days=28, seed=5), fleet[index])
 
 
+@pytest.mark.long
 def test_a_home_does_not_depend_on_how_the_fleet_is_cut_into_blocks(
     fleet: list[HomeTable], monkeypatch: pytest.MonkeyPatch
 ) -> None:
