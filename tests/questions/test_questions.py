@@ -24,7 +24,7 @@ from fedhome.questions.responses import Response
 from fedhome.run.events import EventLog
 from fedhome.secagg.scalars import Scalar
 from fedhome.simulations.engines.by_name import ENGINES
-from fedhome.simulations.secure.secure_fleet import SecureFleet, summing
+from fedhome.simulations.secure.secure_fleet import SecureFleet, secure_grid
 from helpers import tiny
 
 COUNTS = ((23, 6, 7), (9, 4, 5), (41, 5, 4), (16, 7, 6), (30, 6, 5), (12, 5, 5), (27, 4, 6))
@@ -79,7 +79,9 @@ def test_a_new_question_is_one_row_and_one_function(
         ENGINES[engine](world) as grid,
         EventLog(tmp_path / "events.jsonl") as log,
     ):
-        summed_up = summing(grid, plan=plan, layout=learning.layout, log=log, fleet=world.secure)
+        summed_up = secure_grid(
+            grid, plan=plan, layout=learning.layout, log=log, fleet=world.secure
+        )
         asked = [Message(content, node, SPREAD.name) for node in grid.get_node_ids()]
         (answer,) = summed_up.send_and_receive(asked)
     assert not answer.has_error(), answer.error
