@@ -61,6 +61,11 @@ def located(name: str, folders: Sequence[Path]) -> str:
     return name if file is None else f"{file.resolve()}:{attribute}"
 
 
+def module_name(module: str) -> str:
+    """Return by what name a plan finds a module that is loaded: its own, or its file's path."""
+    return str(sys.modules[module].__file__) if module.startswith(_PREFIX) else module
+
+
 def imported(module: str, what: str) -> ModuleType:
     """Return a module of a user's.
 

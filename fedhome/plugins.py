@@ -5,7 +5,8 @@ A name in a plan is one of these:
 * a short name: a row of a table of ours, or an entry point of the group ``fedhome`` whose name is
   the kind and the short name, such as ``strategy.mine``;
 * ``module:attribute``, of a module beside the plan, in the current folder, or installed;
-* ``file.py:attribute``, of a file beside the plan, in the current folder, or by its whole path.
+* ``file.py:attribute``, of a file beside the plan, in the current folder, or by its whole path;
+* ``handed over: ...``, of an object that stands in for a name: see :mod:`fedhome.given`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from fedhome.errors import PluginError
+from fedhome.given import is_object, object_of
 from fedhome.own_code import imported, located
 from fedhome.spelling import did_you_mean
 
@@ -81,6 +83,8 @@ def load(name: str, kind: str, known: Iterable[str] = ()) -> object:
             the file and line.
     """
     what = f"{kind} {name!r}"
+    if is_object(name):
+        return object_of(name, kind)
     if ":" not in name:
         points = installed(kind)
         if name not in points:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
 from fedhome.data.examples import HomeExamples
+from fedhome.data.home_objects import read_tables
 from fedhome.data.homes_folder import read_folder
 from fedhome.data.table import HomeTable
 from fedhome.data.windows import columns_of, examples, with_classes
@@ -121,7 +122,7 @@ def _tables(plan: Plan) -> tuple[Sequence[HomeTable], list[tuple[str, str]], lis
     if not folder.exists():
         offered = installed("source")
         if ":" in data.source or data.source in offered:
-            return _called(plan), [], []
+            return _own(plan)
         known = ["synthetic", *sorted(datasets.CATALOGUE), *sorted(offered)]
         raise SourceError(
             f"{data.source!r} is neither a data set nor a folder{did_you_mean(data.source, known)}",
@@ -133,16 +134,26 @@ def _tables(plan: Plan) -> tuple[Sequence[HomeTable], list[tuple[str, str]], lis
     return read.homes[: data.homes], excluded, list(read.notes)
 
 
-def _called(plan: Plan) -> list[HomeTable]:
+def _own(plan: Plan) -> tuple[Sequence[HomeTable], list[tuple[str, str]], list[str]]:
+    """Return the homes of a user's own source: tables, or a callable that yields them."""
+    data = plan.data
+    found = load(data.source, "source")
+    if callable(found):
+        return _called(plan, found), [], []
+    if not isinstance(found, Mapping | Sequence) or isinstance(found, str | bytes):
+        raise SourceError(
+            f"data source {data.source!r} is not callable, and holds no tables",
+            hint="name a function of the plan that yields a HomeTable a home, a class whose "
+            "objects are iterated over, or a dictionary of tables by the names of their homes",
+        )
+    read = read_tables(found, time_zone=data.time_zone or None, target=data.target)
+    excluded = [(home.home, home.reason) for home in read.excluded]
+    return read.homes[: data.homes], excluded, list(read.notes)
+
+
+def _called(plan: Plan, function: Callable[..., Iterable[object]]) -> list[HomeTable]:
     """Return the homes that a user's callable yields."""
     source = plan.data.source
-    function = load(source, "source")
-    if not callable(function):
-        raise SourceError(
-            f"data source {source!r} is not callable",
-            hint="name a function of the plan that yields a HomeTable a home, or a class whose "
-            "objects are iterated over",
-        )
 
     def taken() -> list[object]:
         return list(islice(function(plan), plan.data.homes))

@@ -33,6 +33,7 @@ from fedhome.fleet.owner_folder import DIRECTORY, Fleet
 from fedhome.ops import tls
 from fedhome.ops.processes import Processes
 from fedhome.plan.notes import notes_on
+from fedhome.plan.overrides import object_faults
 from fedhome.plan.protocol import check_groups
 from fedhome.plan.settings import Plan
 from fedhome.run.events import Event
@@ -82,6 +83,8 @@ def up(
         DataError: The homes' data cannot be used.
         RunError: The run failed, or the server did not come up.
     """
+    if faults := object_faults(plan):
+        raise PlanError(faults)
     plan = _with_homes(plan.located(), homes)
     for text in notes_on(plan):
         note(f"note: {text}")  # the run's log has it too, before its events are shown

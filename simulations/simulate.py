@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from flwr.serverapp import Grid
 
+from fedhome.data.home_objects import Homes
 from fedhome.errors import PlanError, RunError
 from fedhome.flower.messages import quiet, sums_suffice
+from fedhome.given import given
 from fedhome.learning.build import learning_of
 from fedhome.learning.check import check_plan
 from fedhome.learning.personalise import personaliser
 from fedhome.own_code import faults_told
+from fedhome.plan.overrides import merge, parse_set
 from fedhome.plan.protocol import check_groups
 from fedhome.plan.settings import Plan, single_updates
 from fedhome.plugins import look_up
@@ -31,6 +35,7 @@ from fedhome.server.strategies import strategy_of
 from fedhome.simulations.engines.catalogue import ENGINES, World
 from fedhome.simulations.engines.grid import InProcessGrid
 from fedhome.simulations.gather import gather
+from fedhome.simulations.objects import AnyPersonaliser, AnyStrategy, Model, Objects
 from fedhome.simulations.secure.secure_fleet import SecureFleet, summing
 
 
@@ -94,16 +99,32 @@ class Result:
 
 
 def simulate(
-    plan: Plan | None = None,
+    plan: Plan | Path | str | None = None,
     *,
+    sets: Sequence[str] = (),
+    model: Model | None = None,
+    strategy: AnyStrategy | None = None,
+    homes: str | Homes | None = None,
+    personaliser: AnyPersonaliser | None = None,
     out: Path | str | None = None,
     start: Path | str | None = None,
     on_event: Callable[[Event], None] | None = None,
 ) -> Result:
     """Run a simulation.
 
+    Objects go where a plan has names. Where no name leads to one (it was made in a notebook, or is
+    an instance), the run's plan says so, and :func:`resume` needs it again.
+
     Args:
-        plan: The plan; None for the defaults: 100 synthetic homes.
+        plan: The plan, or the path of one; None for the defaults: 100 synthetic homes.
+        sets: Settings to change, as ``"section.key=value"``.
+        model: A class or function of ``features`` and ``outputs`` that makes the module.
+        strategy: Flower's strategy. An instance is copied and not changed itself; it says what
+            share of the homes is asked. A class is made with the plan's settings.
+        homes: A table for each home by its name (a DataFrame, an Arrow table or columns by name),
+            :class:`fedhome.HomeTable` objects, or a function of the plan that yields these.
+        personaliser: An object with ``trial`` and ``outcome``, or a class or function that gives
+            one.
         out: Folder of the run; None for the next free ``runs/NAME-1``, ``runs/NAME-2``, ...
         start: Folder of a run whose model this one begins with; None for a new model.
         on_event: Called with every event of the run's log, as it happens.
@@ -111,24 +132,39 @@ def simulate(
     Raises:
         FedHomeError: What went wrong, and what to do about it.
     """
-    plan = check_plan((plan or Plan()).located())
+    objects = Objects(model=model, strategy=strategy, personaliser=personaliser, source=homes)
+    plan = check_plan(objects.laid_over(_resolved(plan, sets)).located())
     first = None if start is None else RunFolder.open(start).read_model()
     folder = RunFolder.create(out, name=plan.name)
     if first is not None:
         folder.write_start(first)
     folder.write_plan(plan.to_toml())
-    return _run(plan, folder, on_event=on_event, resumed=False)
+    with given(objects.at_hand):
+        return _run(plan, folder, on_event=on_event, resumed=False)
 
 
-def resume(run: Path | str, *, on_event: Callable[[Event], None] | None = None) -> Result:
+def resume(
+    run: Path | str,
+    *,
+    model: Model | None = None,
+    strategy: AnyStrategy | None = None,
+    homes: str | Homes | None = None,
+    personaliser: AnyPersonaliser | None = None,
+    on_event: Callable[[Event], None] | None = None,
+) -> Result:
     """Go on with a run that was interrupted; it ends with the weights it would have had.
 
     Args:
         run: Folder of the run.
+        model: What the run was begun with, if that was an object that no name leads to.
+        strategy: The same.
+        homes: The same; the readings must be the same too.
+        personaliser: The same.
         on_event: Called with every event of the run's log, as it happens.
 
     Raises:
-        RunError: The folder holds no run, or one that is finished.
+        RunError: The folder holds no run, or one that is finished, or that was begun with other
+            objects.
     """
     folder = RunFolder.create(run, resume=True)
     if folder.finished:
@@ -137,7 +173,19 @@ def resume(run: Path | str, *, on_event: Callable[[Event], None] | None = None) 
             hint=f"`fedhome report {folder.path}` shows it",
         )
     plan = Plan.parse(folder.read_plan(), where=str(folder.plan_path))
-    return _run(plan, folder, on_event=on_event, resumed=True)
+    objects = Objects(model=model, strategy=strategy, personaliser=personaliser, source=homes)
+    objects.check_same(plan)
+    with given(objects.at_hand):
+        return _run(plan, folder, on_event=on_event, resumed=True)
+
+
+def _resolved(plan: Plan | Path | str | None, sets: Sequence[str]) -> Plan:
+    if not isinstance(plan, Plan):
+        return Plan.load(plan, sets=sets)
+    changes: dict[str, Any] = {}
+    for setting in sets:
+        merge(changes, parse_set(setting))
+    return plan.change(**changes) if changes else plan
 
 
 def _run(

@@ -15,6 +15,7 @@ from fedhome.fleet.entries import check_name
 from fedhome.fleet.invites import ENDING, when
 from fedhome.fleet.owner_folder import PLAN, Fleet
 from fedhome.learning.check import check_plan
+from fedhome.plan.overrides import object_faults
 from fedhome.plan.settings import Plan
 from fedhome.store import disk
 
@@ -100,8 +101,11 @@ def invite(  # noqa: PLR0917 - typer gives them by name
 
 
 def _checked(plan: Plan) -> Plan:
+    faults = object_faults(plan)
     if plan.aggregation.mode == "ideal":
-        raise PlanError(['aggregation.mode: "ideal" sums are for simulations alone'])
+        faults.append('aggregation.mode: "ideal" sums are for simulations alone')
+    if faults:
+        raise PlanError(faults)
     return check_plan(plan)
 
 

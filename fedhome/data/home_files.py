@@ -63,6 +63,17 @@ def read_home(
     if time_zone is not None:
         zone_of(time_zone)
     raw = read_files(path)
+    return read_rows(raw, home=home or stem(path), time_column=time_column, time_zone=time_zone)
+
+
+def read_rows(
+    raw: Raw, *, home: str, time_column: str | None = None, time_zone: str | None = None
+) -> Read:
+    """Read one home's rows, whatever they came from; arguments as of :func:`read_home`.
+
+    Raises:
+        SourceError: What does not make sense, with the row.
+    """
     name = _time_column(raw, time_column)
     notes = list(raw.notes)
     axis = _row_numbers(raw, time_zone, notes) if name is None else _axis(raw, name, time_zone)
@@ -86,7 +97,7 @@ def read_home(
     if empty:
         notes.append(f"left out, because nothing is in them: {', '.join(empty)}")
     table = HomeTable(
-        home=home or stem(path),
+        home=home,
         time_s=axis.time_s,
         columns=columns,
         time_zone=axis.time_zone,

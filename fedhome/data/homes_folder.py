@@ -89,16 +89,39 @@ def read_folder(
         except SourceError as error:
             excluded.append(Exclusion(home, error.message))
             continue
-        if reason := _unusable(read, needed, target):
+        if reason := unusable(read, needed, target):
             excluded.append(Exclusion(home, reason))
         else:
             reads[home] = read
             notes += [f"{home}: {note}" for note in read.notes]
-    tables, mixed = _without_mixed([read.table for read in reads.values()])
-    excluded += mixed
+    return as_fleet(reads.values(), excluded, notes, what=f"home in {folder}", hint=LAYOUT_HINT)
+
+
+def as_fleet(
+    reads: Iterable[Read],
+    excluded: Sequence[Exclusion],
+    notes: Sequence[str],
+    *,
+    what: str,
+    hint: str,
+) -> FolderRead:
+    """Return homes that learn together: what a column holds, and its classes, are alike in all.
+
+    Args:
+        reads: The homes.
+        excluded: Homes that were left out before.
+        notes: What their readers noticed.
+        what: What there is none of, for the error.
+        hint: How it should be, for the error.
+
+    Raises:
+        EmptyFleetError: No home can be used; lists every reason.
+    """
+    tables, mixed = _without_mixed([read.table for read in reads])
+    excluded = [*excluded, *mixed]
     if not tables:
         reasons = "".join(f"\n  - {item.home}: {item.reason}" for item in excluded)
-        raise EmptyFleetError(f"no home in {folder} can be used:{reasons}", hint=LAYOUT_HINT)
+        raise EmptyFleetError(f"no {what} can be used:{reasons}", hint=hint)
     return FolderRead(homes=_same_classes(tables), excluded=excluded, notes=tuple(notes))
 
 
@@ -134,7 +157,14 @@ def _zones(path: Path, homes: set[str]) -> dict[str, str]:
     return zones
 
 
-def _unusable(read: Read, needed: Sequence[str], target: str | None) -> str:
+def unusable(read: Read, needed: Sequence[str], target: str | None) -> str:
+    """Return why a home cannot take part; empty when it can.
+
+    Args:
+        read: The home.
+        needed: Columns that it must have.
+        target: The column to predict.
+    """
     table = read.table
     if not table.rows:
         return "it has no rows"

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from fedhome.errors import PlanError
+from fedhome.given import is_object
 from fedhome.own_code import located
 from fedhome.spelling import did_you_mean, setting_meant
 
@@ -87,6 +88,20 @@ def locate(table: dict[str, Any], folders: Sequence[Path]) -> None:
         name = inside.get(key) if isinstance(inside, dict) else None
         if isinstance(inside, dict) and isinstance(name, str):
             inside[key] = located(name, folders)
+
+
+def object_faults(plan: BaseModel) -> list[str]:
+    """Return why other processes cannot run a plan: it names objects that only one of them had.
+
+    Args:
+        plan: The plan.
+    """
+    return [
+        f"{section}.{key} is an object that was handed over in Python, which only the process that "
+        f"has it can use: name it as file.py:Name or module:Name (it is {name!r})"
+        for section, key in _OWN_CODE
+        if is_object(name := getattr(getattr(plan, section), key))
+    ]
 
 
 def names_of(section: type[BaseModel], prefix: str = "") -> list[str]:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 
 from fedhome.errors import PlanError, RunError, StateError
+from fedhome.plan.overrides import object_faults
 from fedhome.plan.protocol import check_groups
 from fedhome.plan.settings import Plan
 from fedhome.run.folder import RunFolder
@@ -177,7 +178,7 @@ def check(plan: Plan, homes: int) -> None:
     Raises:
         PlanError: It cannot be run.
     """
-    faults = []
+    faults = object_faults(plan)
     if plan.aggregation.mode == "ideal":
         faults.append('aggregation.mode: "ideal" sums are for simulations alone')
     elif plan.aggregation.mode != "plain" and (fault := check_groups(plan, homes)):

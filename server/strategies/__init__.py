@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from typing import Any
 
 from flwr.serverapp import strategy as flower
@@ -36,19 +37,22 @@ WRAPPERS: Mapping[str, type[Strategy]] = {
     "dp-server-fixed": flower.DifferentialPrivacyServerSideFixedClipping,
 }
 
+_NEEDED_NODES = ("min_train_nodes", "min_evaluate_nodes", "min_available_nodes")
+
 
 def strategy_of(plan: Plan, homes: int) -> Strategy:
     """Build the plan's strategy, with its wrapper if it names one.
 
     The plan's rounds give it ``fraction_train`` and ``fraction_evaluate``; minimum numbers of
-    nodes are 1, since Flower's sampling blocks for ever below them and the quorum is ours.
+    nodes are 1, since Flower's sampling blocks for ever below them and the quorum is ours. One that
+    is made already is copied as it is.
 
     Args:
         plan: The plan.
         homes: Number of homes in the fleet.
 
     Raises:
-        PlanError: Arguments that the strategy does not have, or lacks.
+        PlanError: Arguments that the strategy does not have, or lacks; or it waits for more homes.
         PluginError: A name behind which there is none, or own code that fails; with its line.
     """
     arguments = {
@@ -60,22 +64,70 @@ def strategy_of(plan: Plan, homes: int) -> Strategy:
         "client_learning_rate": plan.train.learning_rate,
     }
     name, args = plan.strategy.name, plan.strategy.args
-    strategy = _build(name, _class_of(name, STRATEGIES, "strategy"), arguments, args)
+    found = _class_of(name, STRATEGIES, "strategy")
+    if isinstance(found, Strategy):
+        strategy = _fresh(name, found, args)
+    else:
+        strategy = _build(name, found, arguments, args)
+    _check_enough(name, strategy, homes)
     if plan.strategy.wrap:
         name, args = plan.strategy.wrap, plan.strategy.wrap_args
         around = {
             "strategy": strategy,
             "num_sampled_clients": max(1, int(homes * plan.rounds.fraction)),
         }
-        strategy = _build(name, _class_of(name, WRAPPERS, "wrapper"), around, args)
+        wrapper = _class_of(name, WRAPPERS, "wrapper")
+        if isinstance(wrapper, Strategy):
+            raise PlanError([f"wrapper {name!r} is made already: name its class"])
+        strategy = _build(name, wrapper, around, args)
     return strategy
 
 
-def _class_of(name: str, table: Mapping[str, type[Strategy]], kind: str) -> Callable[..., object]:
-    strategy_class = table.get(name.lower()) or load(name, kind, table)
-    if not callable(strategy_class):
+def _class_of(
+    name: str, table: Mapping[str, type[Strategy]], kind: str
+) -> Callable[..., object] | Strategy:
+    found = table.get(name.lower()) or load(name, kind, table)
+    if not callable(found) and not isinstance(found, Strategy):
         raise PlanError([f"{kind} {name!r} is not a class or a function"])
-    return strategy_class
+    return found
+
+
+def _fresh(name: str, strategy: Strategy, args: Mapping[str, Any]) -> Strategy:
+    """Return a copy of a strategy that is made already: no run finds what another one left in it.
+
+    Raises:
+        PlanError: The plan has arguments for it, or it cannot be copied.
+    """
+    if args:
+        raise PlanError(
+            [f"strategy.args are set, but {name!r} is made already, with its own arguments"],
+            hint="name or hand over its class, and it is made with the plan's arguments",
+        )
+    try:
+        return deepcopy(strategy)
+    except Exception as error:
+        raise PlanError(
+            [f"strategy {name!r} cannot be copied for this run: {type(error).__name__}: {error}"],
+            hint="name or hand over its class, or a function that makes it",
+        ) from error
+
+
+def _check_enough(name: str, strategy: Strategy, homes: int) -> None:
+    """Refuse a strategy that would wait for more homes than there are.
+
+    Raises:
+        PlanError: Flower's sampling would block for ever.
+    """
+    least = max(
+        (limit for part in _NEEDED_NODES if isinstance(limit := getattr(strategy, part, 0), int)),
+        default=0,
+    )
+    if least > homes:
+        raise PlanError(
+            [f"strategy {name!r} waits for {least} homes, and there are {homes}"],
+            hint=f"make it with {' and '.join(_NEEDED_NODES)} of at most {homes}; "
+            "a class that is named or handed over gets 1",
+        )
 
 
 def _build(

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.errors import EngineError
+from fedhome.given import at_hand
 from fedhome.questions.responses import Columns, Response
 from fedhome.questions.train_config import Order
 from fedhome.simulations.engines.catalogue import World, against_vectors
@@ -36,6 +37,7 @@ from fedhome.simulations.engines.vector_grid import JointGrid
 _START_S = 180.0  # a worker loads torch; a cluster may first have to start a machine
 _CONNECT_S = 5.0
 _MOST_LOSSES = 3  # workers of one shard lost over the same question, after which the run ends
+_WORKERS_NEED = ("model", "personaliser")
 _CPU_PARTS = 10_000  # Ray counts shares of a core in ten-thousandths
 
 
@@ -64,6 +66,7 @@ class RayHomes(Homes):
                     "classes": world.gathered.classes,
                     "threads": threads,
                     "of": shards,
+                    "objects": _objects(),
                 }
             )
             for of_shard in (self._shard_of == shard for shard in range(shards))
@@ -227,6 +230,28 @@ class RayHomes(Homes):
             self._notice(notice)
 
 
+def _objects() -> dict[str, object]:
+    """Return the objects in place of names that workers need."""
+    return {kind: it for kind, it in at_hand().items() if kind in _WORKERS_NEED}
+
+
+def _check_objects_travel() -> None:
+    """Refuse objects in place of names that cannot go to other processes.
+
+    Raises:
+        EngineError: Ray cannot pack one, or is not installed.
+    """
+    pickle = _imported("ray.cloudpickle")
+    for kind, it in _objects().items():
+        try:
+            pickle.dumps(it)
+        except Exception as error:  # noqa: BLE001 - a user's object may raise anything
+            raise EngineError(
+                f"the {kind} that was handed over cannot go to Ray's workers: {_last_line(error)}",
+                hint='name it as "file.py:Name", or set engine.name = "vector"',
+            ) from None
+
+
 def deal(rows: Sequence[int], shards: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Deal homes out to shards, largest first, so that all have about as many rows.
 
@@ -248,6 +273,16 @@ def deal(rows: Sequence[int], shards: int) -> tuple[NDArray[np.int64], NDArray[n
     return shard_of, place_of
 
 
+def _imported(module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise EngineError(
+            "engine.name = ray needs Ray, which is not installed",
+            hint='pip install "fedhome[ray]"',
+        ) from None
+
+
 @contextmanager
 def connected(address: str) -> Iterator[Any]:
     """Give Ray's module, connected to a cluster, or to one that is started on this machine.
@@ -261,13 +296,7 @@ def connected(address: str) -> Iterator[Any]:
     Raises:
         EngineError: Ray is not installed, or there is no cluster at the address.
     """
-    try:
-        ray: Any = importlib.import_module("ray")
-    except ImportError:
-        raise EngineError(
-            "engine.name = ray needs Ray, which is not installed",
-            hint='pip install "fedhome[ray]"',
-        ) from None
+    ray = _imported("ray")
     if ray.is_initialized():
         yield ray
         return
@@ -297,13 +326,14 @@ def ray_grid(world: World) -> Iterator[InProcessGrid]:
 
     Raises:
         EngineError: Ray is not installed or cannot be reached, or the model cannot be trained
-            for many homes at once.
+            for many homes at once, or is an object that cannot go to other processes.
     """
     if reason := against_vectors(world):
         raise EngineError(
             f"the Ray engine trains many homes at once, which this model does not allow: {reason}",
             hint='set engine.name = "vector": it trains such a model home after home',
         )
+    _check_objects_travel()
     engine = world.plan.engine
     with connected(engine.ray_address) as ray:
         cores = max(1, int(ray.cluster_resources().get("CPU", 1)))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
 from fedhome.errors import FedHomeError
+from fedhome.given import given
 from fedhome.learning.build import learning_of
 from fedhome.learning.personalise import personaliser
 from fedhome.own_code import faults_told
@@ -35,20 +36,28 @@ class Worker:
         classes: Class names of the target.
         threads: How many chunks are trained at a time.
         of: How many shards there are.
+        objects: What was handed over in place of names.
     """
 
     def __init__(
-        self, *, plan: Plan, fleet: dict[str, Any], classes: tuple[str, ...], threads: int, of: int
+        self,
+        *,
+        plan: Plan,
+        fleet: dict[str, Any],
+        classes: tuple[str, ...],
+        threads: int,
+        of: int,
+        objects: Mapping[str, object],
     ) -> None:
         self._notices: list[str] = []
         self._open = ExitStack()
-        shard = Fleet(**fleet)
-        self._learning = learning_of(plan, shard.x.shape[1], classes)
+        shard, name = Fleet(**fleet), plan.personalise.name
+        with given(objects):
+            self._learning = learning_of(plan, shard.x.shape[1], classes)
+            how = None if name == "none" else personaliser(name)
         cohort = self._open.enter_context(
             cohort_of(self._learning, shard, plan, threads=threads, notice=self._notices.append)
         )
-        name = plan.personalise.name
-        how = None if name == "none" else personaliser(name)
         self._shard = Shard(cohort, plan, how=how, of=of)
 
     def ask(self, question: str, arguments: Sequence[Any]) -> Answer:

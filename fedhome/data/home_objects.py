@@ -1,0 +1,92 @@
+"""Homes that are in memory already: tables of pandas, Arrow or plain columns, one for each home."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import pyarrow as pa
+
+from fedhome.data.data_files import Raw
+from fedhome.data.home_files import Read, read_rows
+from fedhome.data.homes_folder import Exclusion, FolderRead, as_fleet, unusable
+from fedhome.data.table import HomeTable
+from fedhome.errors import SourceError
+
+HINT = (
+    "give a dictionary of a home's name and its table (a DataFrame, an Arrow table, or columns by "
+    "name), or fedhome.HomeTables; docs/data.md says what a home's data must look like"
+)
+
+
+@runtime_checkable
+class ArrowTable(Protocol):
+    """A table that Arrow can read in place: of pandas (2.2 or newer), polars, pyarrow, ..."""
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """Return a capsule of its rows."""
+
+
+Columns = Mapping[str, Sequence[Any]]
+HomesTables = Mapping[str, HomeTable | ArrowTable | Columns] | Sequence[HomeTable]
+"""Tables by the names of their homes, or tables that name their homes."""
+Homes = HomesTables | Callable[..., Iterable[HomeTable]]
+"""The same, or a function of the plan that gives them."""
+
+
+def read_tables(
+    homes: HomesTables, *, time_zone: str | None = None, target: str | None = None
+) -> FolderRead:
+    """Read homes that are in memory, as files of the same content would be read.
+
+    Args:
+        homes: A table for each home.
+        time_zone: Zone of times that carry none.
+        target: The column to predict; homes in which it never changes are left out.
+
+    Raises:
+        SourceError: It is no collection of tables.
+        EmptyFleetError: No home can be used; lists every reason.
+    """
+    reads: dict[str, Read] = {}
+    excluded: list[Exclusion] = []
+    notes: list[str] = []
+    for home, table in _named(homes):
+        try:
+            read = _read(home, table, time_zone)
+        except SourceError as error:
+            excluded.append(Exclusion(home, error.message))
+            continue
+        if reason := unusable(read, [target] if target else [], target):
+            excluded.append(Exclusion(home, reason))
+        else:
+            reads[home] = read
+            notes += [f"{home}: {note}" for note in read.notes]
+    return as_fleet(reads.values(), excluded, notes, what="home that was given", hint=HINT)
+
+
+def _named(homes: HomesTables) -> list[tuple[str, object]]:
+    if isinstance(homes, Mapping):
+        return [(str(home), table) for home, table in homes.items()]
+    named: dict[str, object] = {}
+    for table in homes:
+        if not isinstance(table, HomeTable):
+            raise SourceError(
+                f"the homes hold a {type(table).__name__} that does not name its home", hint=HINT
+            )
+        if table.home in named:
+            raise SourceError(f"two of the homes have the name {table.home!r}", hint=HINT)
+        named[table.home] = table
+    return list(named.items())
+
+
+def _read(home: str, table: object, time_zone: str | None) -> Read:
+    if isinstance(table, HomeTable):
+        if table.home != home:
+            raise SourceError(f"it is given as {home!r} and calls itself {table.home!r}")
+        return Read(table=table)
+    try:
+        rows = pa.table(table)
+    except (TypeError, ValueError, pa.ArrowException) as error:
+        raise SourceError(f"its {type(table).__name__} is no table: {error}", hint=HINT) from None
+    return read_rows(Raw(rows=rows, files=((home, rows.num_rows),)), home=home, time_zone=time_zone)

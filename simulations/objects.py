@@ -1,0 +1,170 @@
+"""Objects in place of names: what a plan says of those that a simulation was handed.
+
+>>> fedhome.simulate(model=MyNet, strategy=FedAdam(eta=0.01), homes=tables)  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flwr.serverapp.strategy import Strategy
+from torch import nn
+
+from fedhome.data.home_objects import Homes
+from fedhome.errors import PlanError, RunError
+from fedhome.given import called, is_object, name_of
+from fedhome.learning.personalise import Personaliser
+from fedhome.plan.settings import Plan, Rounds
+
+Model = str | Callable[..., nn.Module]
+"""A class, or a function of ``features`` and ``outputs``, that makes the module."""
+AnyStrategy = str | Strategy | Callable[..., Strategy]
+AnyPersonaliser = str | Personaliser | Callable[[], Personaliser]
+
+_SETTINGS = {
+    "model": ("model", "name"),
+    "strategy": ("strategy", "name"),
+    "personaliser": ("personalise", "name"),
+    "source": ("data", "source"),
+}
+_ARGUMENTS = {kind: kind for kind in _SETTINGS} | {"source": "homes"}
+_SHARES = {"fraction": "fraction_train", "evaluate_fraction": "fraction_evaluate"}
+_WHERE = "the call"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objects:
+    """What was handed over in place of names; None: the plan's own names count.
+
+    Args:
+        model: Makes the module.
+        strategy: Flower's strategy; an instance is copied for every run.
+        personaliser: What each home makes of the global model.
+        source: The homes.
+    """
+
+    model: Model | None = None
+    strategy: AnyStrategy | None = None
+    personaliser: AnyPersonaliser | None = None
+    source: str | Homes | None = None
+
+    @property
+    def _handed(self) -> dict[str, Any]:
+        return {kind: it for kind in _SETTINGS if (it := getattr(self, kind)) is not None}
+
+    @property
+    def at_hand(self) -> dict[str, object]:
+        """The objects themselves, by what they are."""
+        return {kind: it for kind, it in self._handed.items() if not isinstance(it, str)}
+
+    def laid_over(self, plan: Plan) -> Plan:
+        """Return a plan that names the objects.
+
+        Raises:
+            PlanError: All faults at once.
+        """
+        if not self._handed:
+            return plan
+        if faults := self._faults():
+            raise PlanError(faults, where=_WHERE)
+        table: dict[str, dict[str, Any]] = {}
+        for kind, it in self._handed.items():
+            section, key = _SETTINGS[kind]
+            table[section] = {key: _named(kind, it)}
+        if isinstance(self.strategy, Strategy):
+            table["rounds"] = _shares(self.strategy, plan.rounds)
+        return plan.change(**table)
+
+    def check_same(self, plan: Plan) -> None:
+        """Refuse objects that are not those that an interrupted run was begun with.
+
+        Args:
+            plan: The run's plan.
+
+        Raises:
+            RunError: All that are missing, and all that are others.
+        """
+        faults = []
+        for kind, (section, key) in _SETTINGS.items():
+            it, argument = getattr(self, kind), _ARGUMENTS[kind]
+            name = getattr(getattr(plan, section), key)
+            if it is None and is_object(name):
+                faults.append(f"{argument} was {name}")
+            elif (
+                it is not None and (now := it if isinstance(it, str) else _named(kind, it)) != name
+            ):
+                faults.append(f"{argument} was {name}, not {now}")
+        if faults:
+            raise RunError(
+                f"the run was begun with other objects: {'; '.join(faults)}",
+                hint="hand over in Python what it was begun with: fedhome.resume(RUN, "
+                f"{', '.join(f'{_ARGUMENTS[kind]}=...' for kind in self._needed(plan))})",
+            )
+
+    def _needed(self, plan: Plan) -> list[str]:
+        return [
+            kind
+            for kind, (section, key) in _SETTINGS.items()
+            if is_object(getattr(getattr(plan, section), key))
+        ]
+
+    def _faults(self) -> list[str]:
+        return [
+            fault
+            for kind, it in self._handed.items()
+            if not isinstance(it, str) and (fault := _fault(kind, it))
+        ]
+
+
+def _fault(kind: str, it: object) -> str:
+    """Return why an object cannot be what it was handed over as; empty when it can."""
+    found = f"{_ARGUMENTS[kind]} is a {type(it).__name__}"
+    match kind:
+        case "model" if isinstance(it, nn.Module):
+            return (
+                f"{found} that is made already: give its class, or a function of features and "
+                "outputs, so that the seed draws its first parameters"
+            )
+        case "model" if not callable(it):
+            return f"{found}, not a class or a function"
+        case "strategy" if not isinstance(it, Strategy) and not callable(it):
+            return f"{found}, not a strategy, a class or a function"
+        case "source" if not isinstance(it, Mapping | Sequence) and not callable(it):
+            return f"{found}, not tables by the names of their homes, HomeTables or a function"
+        case _:  # a personaliser is known by its functions, where it is used
+            return ""
+
+
+def _named(kind: str, it: object) -> str:
+    """Return what a plan says of an object, or of a name that was given as one."""
+    if isinstance(it, str):
+        return it
+    if kind == "source" and isinstance(it, Mapping | Sequence):
+        return called(f"tables of {len(it)} home{'' if len(it) == 1 else 's'}")
+    return name_of(it)
+
+
+def _shares(strategy: Strategy, rounds: Rounds) -> dict[str, Any]:
+    """Return what a strategy that is made already has of the plan's rounds.
+
+    Raises:
+        PlanError: Strategy and plan both say something, and not the same.
+    """
+    inner: object = strategy
+    while isinstance(around := getattr(inner, "strategy", None), Strategy):  # a wrapper's
+        inner = around
+    faults, found = [], {}
+    for key, attribute in _SHARES.items():
+        share, said = getattr(inner, attribute, None), getattr(rounds, key)
+        if share is None or share == said:
+            continue
+        if said != type(rounds).model_fields[key].default:
+            faults.append(
+                f"rounds.{key} is {said}, but the strategy was made with {attribute} = {share}"
+            )
+        found[key] = share
+    if faults:
+        raise PlanError(faults, where=_WHERE, hint="say it in one place")
+    return found
