@@ -11,8 +11,8 @@ CORES  := -n logical --maxprocesses 8 --dist worksteal
 FLOWER ?=
 OTHER  := $(VENV)/flower
 FLOWER_TESTS := tests/flower tests/server/test_front.py tests/server/test_rounds.py \
-    tests/server/test_strategies.py tests/clients/test_looking.py tests/clients/test_worker.py \
-    tests/simulations/test_simulate.py
+    tests/server/test_strategies.py tests/clients/test_looking.py tests/simulations/test_simulate.py \
+    tests/clients/test_worker.py::test_a_homes_process_loads_what_it_needs_alone
 
 .PHONY: help simulate test quick slow flower lock face lint format types imports wheel clean
 .DEFAULT_GOAL := help

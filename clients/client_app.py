@@ -1,9 +1,9 @@
 """The ClientApp: what a home does when the server asks.
 
-Whatever may be asked is a row of :data:`fedhome.questions.table.SUMMED`, where homes train or
-measure, or of :data:`fedhome.clients.protocol_questions.PROTOCOL`. What a home learns and measures
-leaves it in a secure sum (:mod:`fedhome.clients.secure_sums`), or, where its plan says that nothing
-has to be kept from the server, as it is.
+Whatever may be asked is a row of :data:`fedhome.questions.question_table.SUMMED`, where homes
+train or measure, or of :data:`fedhome.clients.protocol_questions.PROTOCOL`. What a home learns and
+measures leaves it in a secure sum (:mod:`fedhome.clients.secure_sums`), or, where its plan says
+that nothing has to be kept from the server, as it is.
 """
 
 from __future__ import annotations
@@ -15,38 +15,38 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from fedhome.clients import context_keys, supernode
-from fedhome.clients.home import Home, find_home
+from fedhome.clients.home import ClientHome, find_home
 from fedhome.clients.protocol_questions import BUNDLE, DIRECTORY, ENROL, HELP, PROTOCOL, SHAPE
-from fedhome.clients.secure_sums import add, tried_by, wanted
+from fedhome.clients.secure_sums import add, requested_sum_of, trial_size
 from fedhome.errors import DirectoryError, ManifestError
 from fedhome.flower.messages import EXAMPLES, array_record, content_of, failure, read_flat, reply
 from fedhome.plan.protocol import policy_of
-from fedhome.questions.responses import Given, row
-from fedhome.questions.table import SUMMED, Question, SummedQuestion
+from fedhome.questions.question_table import SUMMED, Question, SummedQuestion
+from fedhome.questions.responses import QuestionContext, row
 
-Handler = Callable[[Home, Message, Context], Message]
+Handler = Callable[[ClientHome, Message, Context], Message]
 
 
-def build(find: Callable[[Context], Home]) -> ClientApp:
+def build(find: Callable[[Context], ClientHome]) -> ClientApp:
     """Return a ClientApp for homes that ``find`` finds.
 
     Args:
         find: Which home a message is for, from Flower's context.
     """
-    return _built(lambda handler: _answering(find, handler))
+    return _app_with(lambda handler: _bound(find, handler))
 
 
-def _built(answering: Callable[[Handler], Callable[[Message, Context], Message]]) -> ClientApp:
+def _app_with(bind: Callable[[Handler], Callable[[Message, Context], Message]]) -> ClientApp:
     app = ClientApp()
     for kind, handler in handlers().items():
         category, _, action = kind.partition(".")
         register = {"train": app.train, "evaluate": app.evaluate, "query": app.query}[category]
-        register(action or "default")(answering(handler))
+        register(action or "default")(bind(handler))
     return app
 
 
-def _answering(
-    find: Callable[[Context], Home], handler: Handler
+def _bound(
+    find: Callable[[Context], ClientHome], handler: Handler
 ) -> Callable[[Message, Context], Message]:
     def answer(message: Message, context: Context) -> Message:
         return handler(find(context), message, context)
@@ -54,7 +54,7 @@ def _answering(
     return answer
 
 
-def respond(question: SummedQuestion, home: Home, message: Message) -> Message:
+def respond(question: SummedQuestion, home: ClientHome, message: Message) -> Message:
     """Respond to a question: in a sum, or as it is where the home's plan is plain.
 
     Raises:
@@ -63,37 +63,37 @@ def respond(question: SummedQuestion, home: Home, message: Message) -> Message:
     """
     arrays, config = content_of(message)
     learning = home.device.learning
-    came = read_flat(learning.layout, arrays) if arrays else None
-    asked = wanted(
+    received = read_flat(learning.layout, arrays) if arrays else None
+    requested_sum = requested_sum_of(
         message,
         home.mode,
         home.participant,
-        start=came,
+        start=received,
         layout=learning.layout,
-        tried=tried_by(home.plan.personalise),
+        trial_numbers=trial_size(home.plan.personalise),
     )
-    if asked is None and not question.in_the_clear:
+    if requested_sum is None and not question.in_the_clear:
         raise ManifestError(f"{question.name!r} is answered in a sum alone", reason="mode")
-    start = np.zeros(0, np.float32) if came is None else came
-    how = home.personaliser if question.personal else None
-    given = Given(home.plan, config, learning.task.score, how)
-    columns, params = question.respond(home.device, start, given)
-    if asked is None:
+    start = np.zeros(0, np.float32) if received is None else received
+    personaliser = home.personaliser if question.personal else None
+    context = QuestionContext(home.plan, config, learning.task.score, personaliser)
+    columns, params = question.respond(home.device, start, context)
+    if requested_sum is None:
         record = None if params is None else array_record(learning.layout, np.array(params[0]))
         return reply(message, row(columns, 0), record)
     update = None if params is None else params - start
     return add(
         message,
-        asked,
+        requested_sum,
         home.participant,
         home=home.device.homes[0],
         seed=home.plan.seed,
-        terms=question.terms(columns, update, given),
+        terms=question.terms(columns, update, context),
         update=update,
     )
 
 
-def shape(home: Home, message: Message, context: Context) -> Message:
+def shape(home: ClientHome, message: Message, context: Context) -> Message:
     """Tell the width of the home's inputs and outputs: the plan's, not the home's, secrets."""
     del context
     device = home.device
@@ -101,17 +101,17 @@ def shape(home: Home, message: Message, context: Context) -> Message:
     return reply(message, {EXAMPLES: 1, **widths})
 
 
-def enrol(home: Home, message: Message, context: Context) -> Message:
+def enrol(home: ClientHome, message: Message, context: Context) -> Message:
     """Make keys, and tell the public ones."""
     return context_keys.enrol(message, context, home.device.homes[0])
 
 
-def directory(home: Home, message: Message, context: Context) -> Message:
+def directory(home: ClientHome, message: Message, context: Context) -> Message:
     """Take the fleet's directory."""
     return context_keys.take_directory(message, context, policy_of(home.plan))
 
 
-def protocol(home: Home, message: Message, context: Context) -> Message:
+def protocol(home: ClientHome, message: Message, context: Context) -> Message:
     """Give one-time keys, or a member's vote or shares."""
     del context
     if home.participant is None:
@@ -131,7 +131,7 @@ _PROTOCOL: Mapping[str, Handler] = {
 def handler_of(question: Question) -> Handler:
     """Return what answers a question, for whoever its row says may ask."""
 
-    def answer(home: Home, message: Message, context: Context) -> Message:
+    def answer(home: ClientHome, message: Message, context: Context) -> Message:
         if question.asker == "simulation":
             _check_simulated(context)
         if isinstance(question, SummedQuestion):
@@ -162,14 +162,14 @@ def _check_simulated(context: Context) -> None:
 
 def _behind_node(handler: Handler) -> Callable[[Message, Context], Message]:
     """Answer for whatever home is behind a Flower node."""
-    simple = _answering(find_home, handler)
+    simple = _bound(find_home, handler)
 
     def answer(message: Message, context: Context) -> Message:
-        place = supernode.place_of(context)
-        if place is None:
+        home_folder = supernode.home_folder_of(context)
+        if home_folder is None:
             return simple(message, context)
         try:
-            with supernode.home_at(place) as home:
+            with supernode.home_at(home_folder) as home:
                 return handler(home, message, context)
         except Exception as error:  # noqa: BLE001 - Flower would tell the server all of it
             return failure(message, supernode.reason_for(error))
@@ -177,4 +177,4 @@ def _behind_node(handler: Handler) -> Callable[[Message, Context], Message]:
     return answer
 
 
-app = _built(_behind_node)
+app = _app_with(_behind_node)

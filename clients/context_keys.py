@@ -1,4 +1,4 @@
-"""Simulated homes behind Flower's own nodes: keys made when first asked, kept by Flower.
+"""Simulated homes behind Flower's own nodes: keys made at the first request, kept by Flower.
 
 Under ``flwr run`` with Flower's simulation, homes live in processes that come and go; what a
 home must remember is in its node's context. Such a home trusts the first authority that it
@@ -34,7 +34,7 @@ class ContextStore:
         self._record["state"] = state.to_bytes()
 
 
-def enrolled(context: Context) -> bool:
+def has_directory(context: Context) -> bool:
     """Return whether the home behind a node has taken a directory."""
     return "directory" in _record(context)
 
@@ -53,8 +53,8 @@ def take_directory(message: Message, context: Context, policy: Policy) -> Messag
     Raises:
         DirectoryError: Another authority than the first, or a directory that does not hold.
     """
-    record, told = _record(context), content_of(message)[1]
-    authority, directory = told.get("authority"), told.get("directory")
+    record, values = _record(context), content_of(message)[1]
+    authority, directory = values.get("authority"), values.get("directory")
     if not isinstance(authority, bytes) or not isinstance(directory, bytes):
         raise DirectoryError("a directory was announced, but did not come", reason="missing")
     if record.setdefault("authority", authority) != authority:
@@ -75,12 +75,12 @@ def participant_of(context: Context, policy: Policy) -> Participant:
     authority, directory = record.get("authority"), record.get("directory")
     if not isinstance(authority, bytes) or not isinstance(directory, bytes):
         raise StateError("this home is not enrolled in a fleet", reason="missing")
-    kept = record.get("state")
-    machine = secagg.Home(
+    state = record.get("state")
+    machine = secagg.HomeParty(
         _keys(record),
         authority,
         policy=policy,
-        state=HomeState.from_bytes(kept) if isinstance(kept, bytes) else HomeState(),
+        state=HomeState.from_bytes(state) if isinstance(state, bytes) else HomeState(),
         store=ContextStore(record),
     )
     machine.renew(directory)
@@ -95,7 +95,7 @@ def _record(context: Context) -> ConfigRecord:
 
 
 def _keys(record: ConfigRecord) -> HomeKeys:
-    kept = record.get("keys")
-    if not isinstance(kept, bytes):
+    data = record.get("keys")
+    if not isinstance(data, bytes):
         raise StateError("this home has no keys yet", reason="missing")
-    return HomeKeys.from_bytes(kept)
+    return HomeKeys.from_bytes(data)

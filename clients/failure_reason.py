@@ -1,4 +1,4 @@
-"""Why a home cannot answer, as the server is told: nothing of its readings, no path, no line."""
+"""Why a home cannot answer, as the server may know it: no readings, path or line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _log = logging.getLogger("fedhome.agent")
 
 
 def reason_of(error: Exception) -> str:
-    """Return what the server is told of an error: nothing of the readings, nor where they lie.
+    """Return what the server may know of an error: nothing of the readings, nor where they lie.
 
     The rest goes to the home's own log; of what we did not foresee, only where it happened.
     """

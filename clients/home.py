@@ -12,7 +12,7 @@ from flwr.app import Context
 from numpy.typing import NDArray
 
 from fedhome.clients import context_keys
-from fedhome.clients.secure_sums import Part
+from fedhome.clients.secure_sums import SecurePart
 from fedhome.data.examples import HomeExamples
 from fedhome.data.home_files import read_home
 from fedhome.data.windows import columns_of, examples, with_classes
@@ -29,7 +29,7 @@ _SIMULATED = "fedhome.simulations.gather:partition"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Home:
+class ClientHome:
     """One home.
 
     Args:
@@ -42,7 +42,7 @@ class Home:
     plan: Plan
     device: Device
     mode: AggregationMode = "secure"
-    participant: Part | None = None
+    participant: SecurePart | None = None
 
     @cached_property
     def personaliser(self) -> Personaliser:
@@ -67,8 +67,8 @@ class Home:
         classes: tuple[str, ...] = (),
         *,
         mode: AggregationMode,
-        participant: Part | None = None,
-    ) -> Home:
+        participant: SecurePart | None = None,
+    ) -> ClientHome:
         """Build a home from its examples.
 
         Raises:
@@ -89,7 +89,7 @@ class Partitions(Protocol):
         """Return the examples of home ``number`` (from 0), and the names of the classes."""
 
 
-def find_home(context: Context) -> Home:
+def find_home(context: Context) -> ClientHome:
     """Return the home behind a Flower node.
 
     A home that takes no part in secure sums says in its node configuration where its readings
@@ -102,12 +102,12 @@ def find_home(context: Context) -> Home:
     """
     path = str(context.run_config.get("plan", ""))
     home = _home(path, context)
-    if home.mode == "plain" or not context_keys.enrolled(context):
+    if home.mode == "plain" or not context_keys.has_directory(context):
         return home
     return replace(home, participant=context_keys.participant_of(context, policy_of(home.plan)))
 
 
-def _home(path: str, context: Context) -> Home:
+def _home(path: str, context: Context) -> ClientHome:
     data = context.node_config.get("data")
     if data is not None:
         return _real(path, str(data))
@@ -126,7 +126,7 @@ def _plan(path: str) -> Plan:
 
 
 @lru_cache(maxsize=1)
-def _real(path: str, data: str) -> Home:
+def _real(path: str, data: str) -> ClientHome:
     return real_home(_plan(path), data)
 
 
@@ -135,8 +135,8 @@ def real_home(
     data: str,
     *,
     name: str | None = None,
-    participant: Part | None = None,
-) -> Home:
+    participant: SecurePart | None = None,
+) -> ClientHome:
     """Return a home on its own readings.
 
     Args:
@@ -160,15 +160,15 @@ def real_home(
     columns = columns_of([table], plan.data)
     named = with_classes(table, target, classes)
     data_ = examples(named, plan.data, columns, targets)
-    return Home.of(plan, data_, mode=_mode(plan), participant=participant)
+    return ClientHome.of(plan, data_, mode=_mode(plan), participant=participant)
 
 
 @lru_cache(maxsize=256)
-def _simulated(path: str, number: int) -> Home:
+def _simulated(path: str, number: int) -> ClientHome:
     plan = _plan(path)
     partition = cast("Partitions", load(_SIMULATED, "source"))
     data, classes = partition(plan, number)
-    return Home.of(plan, data, classes, mode=_mode(plan))
+    return ClientHome.of(plan, data, classes, mode=_mode(plan))
 
 
 def _mode(plan: Plan) -> AggregationMode:

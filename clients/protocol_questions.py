@@ -1,11 +1,11 @@
 """The other questions of a server: they keep the protocol going, and nothing of them is summed.
 
-Together with :data:`fedhome.questions.table.SUMMED` these are all that a home answers.
+Together with :data:`fedhome.questions.question_table.SUMMED` these are all that a home answers.
 """
 
 from __future__ import annotations
 
-from fedhome.questions.table import Consent, Question
+from fedhome.questions.question_table import ConsentWords, Question
 
 SHAPE, BUNDLE, HELP = "query", "query.bundle", "query.help"
 ENROL, DIRECTORY = "query.enrol", "query.directory"
@@ -18,23 +18,27 @@ PROTOCOL: dict[str, Question] = {
         Question(
             name=SHAPE,
             often="run",
-            consent=Consent(when="before the first round", secure=_WIDTHS, plain=_WIDTHS),
+            consent=ConsentWords(when="before the first round", secure=_WIDTHS, plain=_WIDTHS),
         ),
         Question(
             name=BUNDLE,
             often="sum",
-            consent=Consent(when="ahead of a sum", secure="one-time keys", plain="one-time keys"),
+            consent=ConsentWords(
+                when="ahead of a sum", secure="one-time keys", plain="one-time keys"
+            ),
         ),
         Question(
             name=HELP,
             often="sum",
-            consent=Consent(
+            consent=ConsentWords(
                 when="to open a sum", secure="a member's help", plain="a member's help"
             ),
         ),
         # A real home takes its fleet's keys from its owner alone.
-        Question(name=ENROL, asker="simulation", often="run", consent=Consent(when="never")),
-        Question(name=DIRECTORY, asker="simulation", often="run", consent=Consent(when="never")),
+        Question(name=ENROL, asker="simulation", often="run", consent=ConsentWords(when="never")),
+        Question(
+            name=DIRECTORY, asker="simulation", often="run", consent=ConsentWords(when="never")
+        ),
     )
 }
 """Every question that keeps the protocol going, by the type of its messages."""

@@ -1,4 +1,4 @@
-"""A home's part in secure sums: what it is asked for, what it checks, what it sends.
+"""A home's part in secure sums: what is requested, what it checks, what it sends.
 
 A question that wants a sum carries a signed manifest; the home joins (all refusals come before
 any training), encodes its numbers in fixed point, masks them, and sends one blob, with the
@@ -21,16 +21,16 @@ from fedhome import secagg
 from fedhome.clients.protocol_questions import BUNDLE
 from fedhome.errors import ManifestError, UpdateError
 from fedhome.flower.messages import blob_reply, content_of, sum_record, words_reply
-from fedhome.plan.settings import AggregationMode, Personalise
+from fedhome.plan.settings import AggregationMode, PersonaliseSettings
 from fedhome.questions import contributions
 from fedhome.questions.contributions import Terms
-from fedhome.questions.table import summed
+from fedhome.questions.question_table import summed
 from fedhome.secagg.form import Form
 from fedhome.secagg.scalars import Scalar
 from fedhome.wire.layout import Layout
 
 
-class Read(Protocol):
+class SumTerms(Protocol):
     """What a home reads in a manifest that it accepted."""
 
     @property
@@ -42,20 +42,20 @@ class Read(Protocol):
         """Number of the round, which names the rounding."""
 
 
-class Accepted(Protocol):
+class SumParticipation(Protocol):
     """A sum that a home takes part in."""
 
     @property
-    def manifest(self) -> Read:
+    def manifest(self) -> SumTerms:
         """Its terms."""
 
 
-class Part(Protocol):
+class SecurePart(Protocol):
     """A home's part in secure sums, wherever its keys are; methods as of :class:`Participant`."""
 
     def join(
         self, manifest: bytes, *, kind: str, start: NDArray[np.float32] | None, layout: Layout
-    ) -> Accepted:
+    ) -> SumParticipation:
         """Take part in a sum, or refuse."""
 
     def answer(self, message: Message) -> Message:
@@ -73,13 +73,15 @@ class Participant:
         clock: Seconds since 1970; a manifest past its time is refused.
     """
 
-    def __init__(self, machine: secagg.Home, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, machine: secagg.HomeParty, *, clock: Callable[[], float] = time.time
+    ) -> None:
         self.machine = machine
         self._clock = clock
 
     def join(
         self, manifest: bytes, *, kind: str, start: NDArray[np.float32] | None, layout: Layout
-    ) -> secagg.Joined:
+    ) -> secagg.JoinedSum:
         """Take part in a sum, or refuse.
 
         Args:
@@ -91,7 +93,7 @@ class Participant:
         Raises:
             ManifestError: The home refuses; nothing of it was sent.
         """
-        return self.machine.join(manifest, now=self._clock(), **expected(kind, start, layout))
+        return self.machine.join(manifest, now=self._clock(), **manifest_terms(kind, start, layout))
 
     def answer(self, message: Message) -> Message:
         """Answer a question of the protocol itself: for one-time keys, or for a member's help.
@@ -104,14 +106,14 @@ class Participant:
         answer = self.machine.answer(request_of(message), now=self._clock())
         return blob_reply(message, {"answer": answer})
 
-    def upload(self, message: Message, joined: secagg.Joined, words: NDArray[Any]) -> Message:
+    def upload(self, message: Message, joined: secagg.JoinedSum, words: NDArray[Any]) -> Message:
         """Mask a home's words and answer with them, and with keys for the next sum."""
         return blob_reply(
             message, {"upload": joined.upload(words), "bundle": self.machine.bundle()}
         )
 
 
-class Wanted(NamedTuple):
+class RequestedSum(NamedTuple):
     """A sum that a message asks a home to take part in.
 
     Args:
@@ -122,18 +124,18 @@ class Wanted(NamedTuple):
 
     form: Form
     round: int
-    joined: Accepted | None
+    joined: SumParticipation | None
 
 
-def wanted(
+def requested_sum_of(
     message: Message,
     mode: AggregationMode,
-    participant: Part | None,
+    participant: SecurePart | None,
     *,
     start: NDArray[np.float32] | None,
     layout: Layout,
-    tried: int,
-) -> Wanted | None:
+    trial_numbers: int,
+) -> RequestedSum | None:
     """Return the sum that a message asks for; None for a plain question that the mode allows.
 
     Args:
@@ -142,35 +144,35 @@ def wanted(
         participant: The home's part in the protocol; None where it has none.
         start: The parameters that came.
         layout: Layout of the home's model.
-        tried: How many numbers a trial of personalisation gives.
+        trial_numbers: How many numbers a trial of personalisation gives.
 
     Raises:
         ManifestError: The home refuses.
     """
-    told, kind = sum_record(message), message.metadata.message_type
+    record, kind = sum_record(message), message.metadata.message_type
     if mode == "plain":
-        if told is None:
+        if record is None:
             return None
         raise ManifestError(
             "a sum was asked for, but this home's plan is to answer in the clear",
             reason="mode",
             hint="home and server must run the same plan",
         )
-    scalars = summed(kind).scalars(content_of(message)[1], tried)
+    scalars = summed(kind).scalars(content_of(message)[1], trial_numbers)
     if mode == "ideal":
-        data = None if told is None else told.get("form")
-        if told is None or not isinstance(data, bytes):
+        data = None if record is None else record.get("form")
+        if record is None or not isinstance(data, bytes):
             raise ManifestError("an ideal sum was asked for without its form", reason="mode")
         form = contributions.form_of(data)
         check_form(form, kind, scalars, layout)
-        return Wanted(form, _number(told, "round"), None)
+        return RequestedSum(form, _number(record, "round"), None)
     manifest = manifest_of(message)
     if participant is None:
         raise ManifestError("this home has no keys for secure sums", reason="mode")
     joined = participant.join(manifest, kind=kind, start=start, layout=layout)
     form = joined.manifest.form
     check_form(form, kind, scalars, layout)
-    return Wanted(form, joined.manifest.round, joined)
+    return RequestedSum(form, joined.manifest.round, joined)
 
 
 def manifest_of(message: Message) -> bytes:
@@ -179,8 +181,8 @@ def manifest_of(message: Message) -> bytes:
     Raises:
         ManifestError: It brings none.
     """
-    told = sum_record(message)
-    manifest = None if told is None else told.get("manifest")
+    record = sum_record(message)
+    manifest = None if record is None else record.get("manifest")
     if not isinstance(manifest, bytes):
         raise ManifestError(
             f"a message of type {message.metadata.message_type!r} came without a manifest: this "
@@ -198,22 +200,22 @@ def request_of(message: Message) -> bytes:
     Raises:
         UpdateError: The message does not say.
     """
-    asked = sum_record(message)
-    request = None if asked is None else asked.get("request")
+    record = sum_record(message)
+    request = None if record is None else record.get("request")
     if not isinstance(request, bytes):
         raise UpdateError("a member was asked for its help without saying with what")
     return request
 
 
-class Expected(TypedDict):
-    """What a manifest must say, as :meth:`fedhome.secagg.Home.join` takes it."""
+class ManifestTerms(TypedDict):
+    """What a manifest must say, as :meth:`fedhome.secagg.HomeParty.join` takes it."""
 
     purpose: str
     model_hash: bytes
     layout: bytes
 
 
-def expected(kind: str, start: NDArray[np.float32] | None, layout: Layout) -> Expected:
+def manifest_terms(kind: str, start: NDArray[np.float32] | None, layout: Layout) -> ManifestTerms:
     """Return what the manifest of a question must say; arguments as of `Participant.join`."""
     return {
         "purpose": kind.rpartition(".")[2],
@@ -239,8 +241,8 @@ def check_form(form: Form, kind: str, scalars: tuple[Scalar, ...], layout: Layou
 
 def add(
     message: Message,
-    sum_: Wanted,
-    participant: Part | None,
+    requested_sum: RequestedSum,
+    participant: SecurePart | None,
     *,
     home: str,
     seed: int,
@@ -251,7 +253,7 @@ def add(
 
     Args:
         message: The message that asked.
-        sum_: The sum.
+        requested_sum: The sum.
         participant: The home's part in the protocol; None in ideal mode.
         home: Name of the home.
         seed: The plan's seed, which names the rounding.
@@ -262,15 +264,15 @@ def add(
         UpdateError: What it learnt is not finite.
     """
     kind = message.metadata.message_type
-    keys = contributions.rounding_keys(seed, kind, sum_.round, [home])
-    weights = np.minimum(terms.weights, sum_.form.fixed.weight_cap)
-    words = sum_.form.encode(update, weights, terms.values, keys)[0]
-    if sum_.joined is None or participant is None:
+    keys = contributions.rounding_keys(seed, kind, requested_sum.round, [home])
+    weights = np.minimum(terms.weights, requested_sum.form.fixed.weight_cap)
+    words = requested_sum.form.encode(update, weights, terms.values, keys)[0]
+    if requested_sum.joined is None or participant is None:
         return words_reply(message, words)
-    return participant.upload(message, sum_.joined, words)
+    return participant.upload(message, requested_sum.joined, words)
 
 
-def tried_by(settings: Personalise) -> int:
+def trial_size(settings: PersonaliseSettings) -> int:
     """Return how many numbers a trial of personalisation gives."""
     return len(settings.rates) * (1 + settings.epochs)
 
@@ -282,8 +284,8 @@ def model_hash(start: NDArray[np.float32] | None) -> bytes:
     return hashlib.sha256(start.astype("<f4").tobytes()).digest()
 
 
-def _number(told: Mapping[str, Any], name: str) -> int:
-    value = told.get(name)
+def _number(record: Mapping[str, Any], name: str) -> int:
+    value = record.get(name)
     if not isinstance(value, int):
         raise UpdateError(f"a sum was asked for without its {name}")
     return value

@@ -22,9 +22,9 @@ from flwr.app import Context
 from fedhome import secagg
 from fedhome.clients.agent.announce import join
 from fedhome.clients.failure_reason import reason_of
-from fedhome.clients.home import Home, real_home
+from fedhome.clients.home import ClientHome, real_home
 from fedhome.clients.membership.consent import check_consent
-from fedhome.clients.membership.home_folder import CA, UNPACKED, Place
+from fedhome.clients.membership.home_folder import CA, UNPACKED, HomeFolder
 from fedhome.clients.membership.join import check_present
 from fedhome.clients.secure_sums import Participant
 from fedhome.errors import RunError, StateError
@@ -46,46 +46,46 @@ _ENVIRONMENT = {
 _log = logging.getLogger("fedhome.supernode")
 
 
-def place_of(context: Context) -> Place | None:
+def home_folder_of(context: Context) -> HomeFolder | None:
     """Return the folder of the home behind a Flower node; None where it names none."""
     folder = context.node_config.get(HOME)
-    return None if folder is None else Place(str(folder))
+    return None if folder is None else HomeFolder(str(folder))
 
 
 @contextmanager
-def opened(place: Place) -> Iterator[FileStore]:
+def open_store(home_folder: HomeFolder) -> Iterator[FileStore]:
     """Hold a home's keys and state while it takes part.
 
     Args:
-        place: The home's folder.
+        home_folder: The home's folder.
 
     Raises:
         RunError: The home has left, is paused, or nobody agreed to its plan.
         StateError: ``in-use``, or the state cannot be used.
     """
-    check_present(place)
-    check_consent(place)
-    if place.paused:
+    check_present(home_folder)
+    check_consent(home_folder)
+    if home_folder.paused:
         raise RunError("the home takes no part for now", hint="`fedhome client resume`")
-    with FileStore.open(place.folder, home=place.settings.home) as store:
+    with FileStore.open(home_folder.folder, home=home_folder.settings.home) as store:
         yield store
 
 
-def machine_of(place: Place, store: FileStore, directory: bytes) -> secagg.Home:
+def machine_of(home_folder: HomeFolder, store: FileStore, directory: bytes) -> secagg.HomeParty:
     """Return a home's part in secure sums.
 
     Args:
-        place: The home's folder.
+        home_folder: The home's folder.
         store: Its keys and state.
         directory: The fleet's directory.
 
     Raises:
         SecAggError: The directory does not hold.
     """
-    machine = secagg.Home(
+    machine = secagg.HomeParty(
         store.keys,
-        place.anchor.authority,
-        policy=policy_of(Plan.load(place.plan_path)),
+        home_folder.anchor.authority,
+        policy=policy_of(Plan.load(home_folder.plan_path)),
         state=store.state,
         store=store,
     )
@@ -94,75 +94,75 @@ def machine_of(place: Place, store: FileStore, directory: bytes) -> secagg.Home:
 
 
 @contextmanager
-def home_at(place: Place) -> Iterator[Home]:
+def home_at(home_folder: HomeFolder) -> Iterator[ClientHome]:
     """Give the home in a folder for one answer.
 
     Args:
-        place: The home's folder.
+        home_folder: The home's folder.
 
     Raises:
         RunError: It takes no part, or its node was never claimed.
         FedHomeError: What else is wrong with it.
     """
-    settings, directory = place.settings, place.directory
+    settings, directory = home_folder.settings, home_folder.directory
     if directory is None:
         raise RunError(
             "the home's node was never claimed", hint="start it by `fedhome.clients.supernode`"
         )
-    with opened(place) as store:
-        part = Participant(machine_of(place, store, directory))
-        plan = Plan.load(place.plan_path)
+    with open_store(home_folder) as store:
+        part = Participant(machine_of(home_folder, store, directory))
+        plan = Plan.load(home_folder.plan_path)
         yield real_home(plan, settings.data, name=settings.home, participant=part)
 
 
 def reason_for(error: Exception) -> str:
-    """Return what the server is told of an error: nothing of the readings, no folder's name."""
+    """Return what the server may know of an error: nothing of the readings, no folder's name."""
     if isinstance(error, RunError | StateError):
         _log.warning("a question was not answered: %s", error)
         return "the home takes no part now; its own log says why"
     return reason_of(error)
 
 
-def claim(place: Place) -> NodeKey:
+def claim(home_folder: HomeFolder) -> NodeKey:
     """Claim the home's node at its server, take the directory, and return the node's key.
 
     Raises:
         LinkError: The server cannot be reached, or refuses.
         SecAggError: The directory does not hold.
     """
-    key = place.node_key()
-    with opened(place) as store:
+    key = home_folder.node_key()
+    with open_store(home_folder) as store:
         welcome = join(
-            place.settings.server,
-            place.authorities,
-            fleet=place.anchor.fleet,
+            home_folder.settings.server,
+            home_folder.authorities,
+            fleet=home_folder.anchor.fleet,
             keys=store.keys,
             node=key,
         )
-        machine_of(place, store, welcome.directory)
-    place.keep_directory(welcome.directory)
+        machine_of(home_folder, store, welcome.directory)
+    home_folder.keep_directory(welcome.directory)
     return key
 
 
-def command(place: Place, key_path: str) -> list[str]:
+def command(home_folder: HomeFolder, key_path: str) -> list[str]:
     """Return the command line of the SuperNode.
 
     Args:
-        place: The home's folder.
+        home_folder: The home's folder.
         key_path: File of the node's private key, in OpenSSH's format.
 
     Raises:
-        RunError: Flower cannot be told such a folder.
+        RunError: Flower's settings cannot name such a folder.
     """
-    folder = str(place.folder)
+    folder = str(home_folder.folder)
     if not folder.isprintable() or set(folder) & set("\"'\\"):
         raise RunError(f"{folder!r} cannot stand in Flower's settings", hint="rename the folder")
     return [
         str(Path(sys.executable).with_name("flower-supernode")),
         "--superlink",
-        place.settings.server,
+        home_folder.settings.server,
         "--root-certificates",
-        str(place.folder / CA),
+        str(home_folder.folder / CA),
         "--auth-supernode-private-key",
         key_path,
         "--node-config",
@@ -174,13 +174,13 @@ def command(place: Place, key_path: str) -> list[str]:
 
 def main(arguments: Sequence[str]) -> int:
     """Claim the node of a home's folder, and become Flower's SuperNode."""
-    place = Place(Path(arguments[0]))
-    key = claim(place)
-    with disk.errors_of(place.folder):
-        (place.folder / UNPACKED).mkdir(mode=0o700, exist_ok=True)
-    words = command(place, f"/dev/fd/{_readable(_as_ssh(key))}")
+    home_folder = HomeFolder(Path(arguments[0]))
+    key = claim(home_folder)
+    with disk.errors_of(home_folder.folder):
+        (home_folder.folder / UNPACKED).mkdir(mode=0o700, exist_ok=True)
+    words = command(home_folder, f"/dev/fd/{_readable(_as_ssh(key))}")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    own = {"PATH": path, "FLWR_HOME": str(place.folder / UNPACKED)}
+    own = {"PATH": path, "FLWR_HOME": str(home_folder.folder / UNPACKED)}
     os.execve(words[0], words, {**_ENVIRONMENT, **os.environ, **own})  # noqa: S606 - Flower's own
 
 

@@ -16,7 +16,7 @@ from fedhome.own_code import faults_told
 from fedhome.plan.settings import Plan
 from fedhome.run.events import EventLog
 from fedhome.run.folder import RunFolder
-from fedhome.run.progress import Lines
+from fedhome.run.progress import ProgressLines
 from fedhome.run.summary import print_summary
 from fedhome.server.daemon.publishing import Publisher
 from fedhome.server.report import write_report
@@ -46,7 +46,7 @@ def main(grid: Grid, context: Context) -> None:
     folder = RunFolder.create(str(context.run_config.get("out", "")) or None, name=plan.name)
     folder.write_plan(plan.to_toml())
     console = Console()
-    with EventLog(folder.events_path, on_event=Lines(console)) as log:
+    with EventLog(folder.events_path, on_event=ProgressLines(console)) as log:
         log_start(log, plan)
 
         def secure_grid_for(layout: Layout) -> SecureGrid:

@@ -28,7 +28,7 @@ def faults_of(
         examples: Training rows of each home, int64 ``[homes]``.
 
     Returns:
-        A function of the round's number and the positions of the asked homes.
+        A function of the round's number and the positions of the homes that the server asks.
     """
     faults, train = plan.faults, plan.train
     if faults.dropout == 0 and faults.stragglers == 0:
@@ -38,8 +38,10 @@ def faults_of(
     steps = np.ceil(examples / train.batch_size) * train.epochs
     late = steps * faults.step_s * slowness > plan.rounds.deadline_s
 
-    def silent(number: int, asked: NDArray[np.int64]) -> NDArray[np.int64]:
-        absent = rng.generator(plan.seed, "dropout", number).random(len(homes)) < faults.dropout
-        return np.where(absent, ABSENT, np.where(late, LATE, ANSWERS))[asked]
+    def silent(round_number: int, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        absent = (
+            rng.generator(plan.seed, "dropout", round_number).random(len(homes)) < faults.dropout
+        )
+        return np.where(absent, ABSENT, np.where(late, LATE, ANSWERS))[positions]
 
     return silent

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from fedhome.data.examples import HomeExamples
 from fedhome.data.home_objects import read_tables
 from fedhome.data.homes_folder import read_folder
 from fedhome.data.table import HomeTable
 from fedhome.data.windows import columns_of, examples, with_classes
-from fedhome.errors import DataError, EmptyFleetError, SourceError
+from fedhome.errors import DataError, EmptyFleetError, FedHomeError, SourceError
 from fedhome.learning.tasks import kind_of, task_of
-from fedhome.own_code import call
+from fedhome.own_code import fault_of
 from fedhome.plan.settings import SYNTHETIC_HOMES, Plan
 from fedhome.plugins import installed, load
 from fedhome.simulations import datasets
@@ -24,7 +25,7 @@ from fedhome.spelling import did_you_mean
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gathered:
+class GatheredHomes:
     """The homes that can take part, and what became of the others.
 
     Args:
@@ -41,7 +42,7 @@ class Gathered:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class FoundHomes:
     """What a plan finds in its source: homes as examples, and as they were read.
 
     Args:
@@ -51,16 +52,16 @@ class Found:
         columns: The input columns.
     """
 
-    gathered: Gathered
+    gathered: GatheredHomes
     tables: tuple[HomeTable, ...]
     columns: tuple[str, ...]
 
 
-def gather(plan: Plan) -> Gathered:
+def gather(plan: Plan) -> GatheredHomes:
     """Read or make the homes of a plan, and cut them into examples.
 
     ``data.source`` is "synthetic", a named set, a folder, or a class or function of yours that
-    is called with the plan and gives a :class:`fedhome.data.table.HomeTable` a home (of which
+    is called with the plan and gives a :class:`fedhome.HomeTable` a home (of which
     ``data.homes`` are taken, where it is set).
 
     Raises:
@@ -72,7 +73,7 @@ def gather(plan: Plan) -> Gathered:
     return find(plan).gathered
 
 
-def find(plan: Plan) -> Found:
+def find(plan: Plan) -> FoundHomes:
     """Return the homes of a plan as `gather` does, with what was read of them.
 
     Raises:
@@ -86,14 +87,14 @@ def find(plan: Plan) -> Found:
     if targets == "multi-class":
         task_of(plan, classes)  # without names of classes no home can be checked
     homes: list[HomeExamples] = []
-    kept: list[HomeTable] = []
+    usable: list[HomeTable] = []
     for table in tables:
         try:
-            named = with_classes(table, data.target, plan.task.classes)
-            home = examples(named, data, columns, targets)
+            labelled = with_classes(table, data.target, plan.task.classes)
+            home = examples(labelled, data, columns, targets)
             home.check_classes(len(plan.task.classes or classes))
             homes.append(home)
-            kept.append(named)
+            usable.append(labelled)
         except DataError as error:
             excluded.append((table.home, error.message))
     if not homes:
@@ -102,13 +103,13 @@ def find(plan: Plan) -> Found:
             f"no home of {plan.data.source!r} can take part:{reasons}",
             hint="docs/data.md describes what a home's data must look like",
         )
-    gathered = Gathered(
+    gathered = GatheredHomes(
         homes=homes,
         excluded=tuple(excluded),
         notes=tuple(notes),
         classes=classes if targets == "multi-class" else (),
     )
-    return Found(gathered=gathered, tables=tuple(kept), columns=columns)
+    return FoundHomes(gathered=gathered, tables=tuple(usable), columns=columns)
 
 
 def _tables(plan: Plan) -> tuple[Sequence[HomeTable], list[tuple[str, str]], list[str]]:
@@ -139,7 +140,7 @@ def _own(plan: Plan) -> tuple[Sequence[HomeTable], list[tuple[str, str]], list[s
     data = plan.data
     found = load(data.source, "source")
     if callable(found):
-        return _called(plan, found), [], []
+        return _tables_of_callable(plan, found), [], []
     if not isinstance(found, Mapping | Sequence) or isinstance(found, str | bytes):
         raise SourceError(
             f"data source {data.source!r} is not callable, and holds no tables",
@@ -151,26 +152,26 @@ def _own(plan: Plan) -> tuple[Sequence[HomeTable], list[tuple[str, str]], list[s
     return read.homes[: data.homes], excluded, list(read.notes)
 
 
-def _called(plan: Plan, function: Callable[..., Iterable[object]]) -> list[HomeTable]:
+def _tables_of_callable(plan: Plan, function: Callable[..., Iterable[Any]]) -> list[HomeTable]:
     """Return the homes that a user's callable yields."""
     source = plan.data.source
-
-    def taken() -> list[object]:
-        return list(islice(function(plan), plan.data.homes))
-
-    tables = call(f"source {source!r}", taken)
-    assert isinstance(tables, list)
+    try:
+        tables = list(islice(function(plan), plan.data.homes))
+    except FedHomeError:
+        raise
+    except Exception as error:
+        raise fault_of(f"source {source!r} fails when it is called", function, error) from error
     odd = [type(table).__name__ for table in tables if not isinstance(table, HomeTable)]
     if odd or not tables:
         raise SourceError(
             f"data source {source!r} yields {odd[0] if odd else 'no home'}",
-            hint="it must yield a fedhome.data.table.HomeTable a home",
+            hint="it must yield a fedhome.HomeTable a home",
         )
     return tables
 
 
 @lru_cache(maxsize=1)
-def _gathered(plan_json: str) -> Gathered:
+def _gather_cached(plan_json: str) -> GatheredHomes:
     return gather(Plan.model_validate_json(plan_json))
 
 
@@ -180,7 +181,7 @@ def partition(plan: Plan, number: int) -> tuple[HomeExamples, tuple[str, ...]]:
     Raises:
         DataError: There is no such home.
     """
-    gathered = _gathered(plan.model_dump_json())
+    gathered = _gather_cached(plan.model_dump_json())
     if not 0 <= number < len(gathered.homes):
         raise DataError(
             f"there is no home {number}: the plan has {len(gathered.homes)}",

@@ -19,45 +19,49 @@ from flwr.app import Message
 from fedhome import secagg
 from fedhome.clients.agent.resident import Agent
 from fedhome.clients.agent.work import InProcess
-from fedhome.clients.membership.home_folder import Place
+from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.fleet.state_file import FileStore
 from fedhome.ops.processes import on_stop
 
 
-class InTurn(InProcess):
+class SerialWork(InProcess):
     """Work in this process, of one home at a time.
 
     Args:
-        place: The home's folder.
+        home_folder: The home's folder.
         machine: The home's part in secure sums.
-        turn: Held while a home works.
+        work_lock: Held while a home works.
     """
 
-    def __init__(self, place: Place, machine: secagg.Home, turn: threading.Lock) -> None:
-        super().__init__(place, machine)
-        self._turn = turn
+    def __init__(
+        self, home_folder: HomeFolder, machine: secagg.HomeParty, work_lock: threading.Lock
+    ) -> None:
+        super().__init__(home_folder, machine)
+        self._work_lock = work_lock
 
     def answer(self, message: Message) -> Message:
         """Answer a message, or raise why not."""
-        with self._turn:
+        with self._work_lock:
             return super().answer(message)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the agents of homes, given their folders, until told to stop."""
+    """Run the agents of homes, in their folders, until a signal ends them."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     torch.set_num_threads(1)
-    turn = threading.Lock()
+    work_lock = threading.Lock()
 
-    def work(place: Place, machine: secagg.Home) -> InTurn:
-        return InTurn(place, machine, turn)
+    def work(home_folder: HomeFolder, machine: secagg.HomeParty) -> SerialWork:
+        return SerialWork(home_folder, machine, work_lock)
 
     with ExitStack() as stack:
         agents = []
         for folder in arguments:
-            place = Place(folder)
-            store = stack.enter_context(FileStore.open(Path(folder), home=place.settings.home))
-            agents.append(Agent(place, store, work))
+            home_folder = HomeFolder(folder)
+            store = stack.enter_context(
+                FileStore.open(Path(folder), home=home_folder.settings.home)
+            )
+            agents.append(Agent(home_folder, store, work))
 
         def stop() -> None:
             for agent in agents:

@@ -3,7 +3,7 @@
 Everything is as in a deployment (keys, signed directory, TLS, secure sums, a process for each
 part), except that all of it lies side by side in the run's folder, and that the homes' readings
 come from the plan's source: each home gets its own, and what only the whole source tells (which
-columns all homes share, which classes there are) goes into the plan that the homes are given.
+columns all homes share, which classes there are) goes into the homes' plan.
 """
 
 from __future__ import annotations
@@ -22,17 +22,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fedhome.clients.membership.home_folder import Place as HomePlace
-from fedhome.clients.membership.home_folder import Settings as HomeSettings
+from fedhome.clients.membership.home_folder import HomeFolder, HomeSettings
 from fedhome.data.table import HomeTable
 from fedhome.errors import DirectoryError, PlanError, RunError
 from fedhome.fleet.admission import SERVER
 from fedhome.fleet.entries import check_name, home_keys
 from fedhome.fleet.front_requests import HEALTH
 from fedhome.fleet.owner_folder import DIRECTORY, Fleet
+from fedhome.learning.plan_notes import notes_on
 from fedhome.ops import tls
 from fedhome.ops.processes import Processes
-from fedhome.plan.notes import notes_on
 from fedhome.plan.overrides import object_faults
 from fedhome.plan.protocol import check_groups
 from fedhome.plan.settings import Plan
@@ -40,15 +39,15 @@ from fedhome.run.events import Event
 from fedhome.run.folder import RunFolder
 from fedhome.server.daemon.current_run import DONE, FOR_GOOD
 from fedhome.server.daemon.health import SERVICES
-from fedhome.server.daemon.server_folder import Place, Settings
+from fedhome.server.daemon.server_folder import ServerFolder, ServerSettings
 from fedhome.server.daemon.supervisor import why_failed
-from fedhome.simulations.gather import Found, find
+from fedhome.simulations.gather import FoundHomes, find
 
 HOST = "127.0.0.1"
 SYNTHETIC = 5
-"""Synthetic homes, where nobody says how many."""
+"""Synthetic homes, where no number is given."""
 MOST = 8
-"""Homes that are started without being asked for by number."""
+"""Most homes that are started where no number is given."""
 IDLE_MB, LEARNING_MB = 75, 400
 """Memory of a home's agent, and how much more it takes while it learns."""
 _READY_S, _HOMES_S = 60.0, 120.0
@@ -72,11 +71,11 @@ def up(
 
     Args:
         plan: The plan; the homes are those of a simulation of it.
-        homes: Take the first so many; None: `SYNTHETIC` ones, or all up to `MOST`.
+        homes: Take the first this many; None: `SYNTHETIC` ones, or all up to `MOST`.
         out: Folder of the run; None for the next free one in ``runs/``.
-        say: Is told what is waited for, a few words each.
-        note: Is told what is worth keeping in sight, a sentence each.
-        show: Is given the run's events.
+        say: Called with what is waited for, a few words each.
+        note: Called with what should stay on the screen, a sentence each.
+        show: Called with each event of the run.
 
     Raises:
         PlanError: The plan cannot be run so.
@@ -89,14 +88,14 @@ def up(
     for text in notes_on(plan):
         note(f"note: {text}")  # the run's log has it too, before its events are shown
     say("reading the homes' data")
-    plan, tables = _resolved(plan, note, told=homes is not None)
+    plan, tables = _resolve(plan, note, count_given=homes is not None)
     folder = RunFolder.create(out, name=plan.name)
     folder.write_plan(plan.to_toml())
     root = folder.path.resolve() / "deployment"
-    server, places = prepare(root, plan, tables)
+    server, home_folders = prepare(root, plan, tables)
     with Processes() as processes:
         say("starting the server")
-        start(processes, server, places)
+        start(processes, server, home_folders)
         log = server.logs / "run.log"
         run = processes.start(
             "run",
@@ -107,14 +106,14 @@ def up(
             log=log,
             ends=(DONE, FOR_GOOD),  # killed, or cut off by a new SuperLink, it goes on with the run
         )
-        watching = _Watching(folder, places, say, show)
+        progress = _ProgressReport(folder, home_folders, say, show)
 
         def over() -> bool:
-            watching.look()
+            progress.look()
             return run.look() is not None
 
         processes.until(over, what="the run")
-        watching.look()
+        progress.look()
         code = run.look()
     if code != DONE:
         reason, hint = why_failed(folder, log)
@@ -122,19 +121,19 @@ def up(
     return folder
 
 
-class _Watching:
+class _ProgressReport:
     """Tells who has joined, and what the run logs."""
 
     def __init__(
-        self, folder: RunFolder, places: Sequence[HomePlace], say: Say, show: Show
+        self, folder: RunFolder, home_folders: Sequence[HomeFolder], say: Say, show: Show
     ) -> None:
         self._folder, self._say, self._show = folder, say, show
-        self._away = list(places)
-        self._homes, self._size, self._seen = len(places), 0, 0
+        self._away = list(home_folders)
+        self._homes, self._size, self._seen = len(home_folders), 0, 0
 
     def look(self) -> None:
         """Tell what is new."""
-        away = [place for place in self._away if not _connected(place)]
+        away = [home_folder for home_folder in self._away if not _is_connected(home_folder)]
         if len(away) < len(self._away):
             self._away = away
             self._say(f"homes joined: {self._homes - len(away)} of {self._homes}")
@@ -148,44 +147,46 @@ class _Watching:
             self._seen = len(events)
 
 
-def _connected(place: HomePlace) -> bool:
-    status = place.status
+def _is_connected(home_folder: HomeFolder) -> bool:
+    status = home_folder.status
     return status is not None and status.state == "connected"
 
 
-def _resolved(plan: Plan, note: Say, *, told: bool) -> tuple[Plan, list[HomeTable]]:
+def _resolve(plan: Plan, note: Say, *, count_given: bool) -> tuple[Plan, list[HomeTable]]:
     """Return the plan with what only the whole source tells, and what its homes need to know.
 
     Raises:
         PlanError: It cannot be run so.
     """
-    found = find(plan)
-    gathered = found.gathered
+    source_homes = find(plan)
+    gathered = source_homes.gathered
     for _, reason in gathered.excluded:
         note(f"left out: {reason}")
-    if not told and plan.data.source != "synthetic" and len(found.tables) == MOST:
+    if not count_given and plan.data.source != "synthetic" and len(source_homes.tables) == MOST:
         note(
             f"{MOST} homes take part; --homes takes more: each is a process of {IDLE_MB} MB, and "
             f"of {LEARNING_MB} MB more while it learns"
         )
-    if faults := _faults(plan, found):
+    if faults := _plan_faults(plan, source_homes):
         raise PlanError(faults)
     classes = plan.task.classes or gathered.classes
-    names = dict.fromkeys([*found.columns, plan.data.target])
+    names = dict.fromkeys([*source_homes.columns, plan.data.target])
     tables = [
         # Numbers alone: a home that read words would number only those that it knows itself.
         replace(table, columns={name: table.columns[name] for name in names}, labels={})
-        for table in found.tables
+        for table in source_homes.tables
     ]
-    resolved = plan.change(data={"features": list(found.columns)}, task={"classes": list(classes)})
+    resolved = plan.change(
+        data={"features": list(source_homes.columns)}, task={"classes": list(classes)}
+    )
     return resolved, tables
 
 
 def _with_homes(plan: Plan, homes: int | None) -> Plan:
-    """Return the plan for so many homes.
+    """Return the plan for this many homes.
 
     Raises:
-        PlanError: They are too many for this machine, or nobody has said that so many are meant.
+        PlanError: They are too many for this machine, or it was not said that this many are meant.
     """
     wanted = homes or plan.data.homes
     if wanted is None:
@@ -196,10 +197,12 @@ def _with_homes(plan: Plan, homes: int | None) -> Plan:
             [f"data.homes: {wanted} homes, a process each, take {wanted * mb:,} MB as they learn"],
             hint=f"--homes {wanted} says that you mean it; --homes {MOST} takes the first {MOST}",
         )
-    if wanted * mb > (here_mb := _memory_mb()):
-        told = f"{wanted} homes take {wanted * mb:,} MB as they learn: this machine has {here_mb:,}"
+    if wanted * mb > (memory_mb := _memory_mb()):
+        fault = (
+            f"{wanted} homes take {wanted * mb:,} MB as they learn: this machine has {memory_mb:,}"
+        )
         raise PlanError(
-            [f"{told}, enough for {here_mb // mb}"],
+            [f"{fault}, enough for {memory_mb // mb}"],
             where="the command",
             hint="`fedhome simulate` takes thousands of homes, in one process",
         )
@@ -222,18 +225,18 @@ def _memory_mb() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 1_000_000
 
 
-def _faults(plan: Plan, found: Found) -> list[str]:
+def _plan_faults(plan: Plan, source_homes: FoundHomes) -> list[str]:
     """Return why a plan cannot be run with the homes that it finds."""
-    homes, mode, faults = len(found.tables), plan.aggregation.mode, []
+    homes, mode, faults = len(source_homes.tables), plan.aggregation.mode, []
     if mode == "ideal":
         faults.append('aggregation.mode: "ideal" sums are for simulations alone')
     elif mode != "plain" and (fault := _too_few(plan, homes) or check_groups(plan, homes)):
         faults.append(fault)
-    if _TIME in found.columns or plan.data.target == _TIME:
+    if _TIME in source_homes.columns or plan.data.target == _TIME:
         faults.append(
             f"a column {_TIME!r} cannot be learnt from here: a home reads it as its times"
         )
-    odd = [table.home for table in found.tables if not _is_name(table.home)]
+    odd = [table.home for table in source_homes.tables if not _is_name(table.home)]
     if odd:
         more = f" and {len(odd) - _SHOWN} more" if len(odd) > _SHOWN else ""
         faults.append(
@@ -251,7 +254,9 @@ def _is_name(home: str) -> bool:
     return True
 
 
-def prepare(root: Path, plan: Plan, tables: Iterable[HomeTable]) -> tuple[Place, list[HomePlace]]:
+def prepare(
+    root: Path, plan: Plan, tables: Iterable[HomeTable]
+) -> tuple[ServerFolder, list[HomeFolder]]:
     """Make a fleet: an owner, a server, and homes with keys and data of their own.
 
     Args:
@@ -261,18 +266,18 @@ def prepare(root: Path, plan: Plan, tables: Iterable[HomeTable]) -> tuple[Place,
         tables: The homes' readings.
 
     Raises:
-        ParameterError: The plan's promises cannot be kept with so many homes.
+        ParameterError: The plan's promises cannot be kept with this many homes.
         StateError: The folder cannot be used.
     """
-    settings = Settings(host=HOST, port=_free_port(), link_port=_free_port())
-    server = Place.create(root / "server", settings, names=[HOST, "localhost"])
-    places, entries = [], []
+    settings = ServerSettings(host=HOST, port=_free_port(), link_port=_free_port())
+    server = ServerFolder.create(root / "server", settings, names=[HOST, "localhost"])
+    home_folders, entries = [], []
     for table in tables:
-        place = HomePlace(root / "homes" / table.home)
-        keys, _ = home_keys(table.home, place.folder)
+        home_folder = HomeFolder(root / "homes" / table.home)
+        keys, _ = home_keys(table.home, home_folder.folder)
         entries.append(keys.entry())
-        write_readings(table, place.folder / "readings.parquet")
-        places.append(place)
+        write_readings(table, home_folder.folder / "readings.parquet")
+        home_folders.append(home_folder)
     passphrase = secrets.token_hex(16)  # nobody signs a second directory of this fleet
     with Fleet.create(root / "owner", passphrase) as fleet:
         fleet.add(*entries)
@@ -294,21 +299,21 @@ def prepare(root: Path, plan: Plan, tables: Iterable[HomeTable]) -> tuple[Place,
     # a file cannot tell that a simulation made it.
     history_days = plan.data.simulated().history_days
     plan = plan.change(data={"time_zone": "", "history_days": history_days})
-    for place in places:
-        place.fill(
+    for home_folder in home_folders:
+        home_folder.fill(
             HomeSettings(
-                home=place.folder.name,
+                home=home_folder.folder.name,
                 server=f"{HOST}:{settings.port}",
-                data=str(place.folder / "readings.parquet"),
+                data=str(home_folder.folder / "readings.parquet"),
             ),
             plan=plan,
             anchor=anchor,
             authorities=authorities,
         )
-    return server, places
+    return server, home_folders
 
 
-def start(processes: Processes, server: Place, places: Iterable[HomePlace]) -> None:
+def start(processes: Processes, server: ServerFolder, home_folders: Iterable[HomeFolder]) -> None:
     """Start the server's processes and the homes' agents.
 
     Raises:
@@ -316,12 +321,12 @@ def start(processes: Processes, server: Place, places: Iterable[HomePlace]) -> N
     """
     for name, module in SERVICES.items():
         processes.start(name, module, str(server.folder), log=server.logs / f"{name}.log")
-    for place in places:
-        home = place.folder.name
+    for home_folder in home_folders:
+        home = home_folder.folder.name
         processes.start(
             home,
             "fedhome.clients.agent.resident",
-            str(place.folder),
+            str(home_folder.folder),
             log=server.logs / f"{home}.log",
         )
     settings = server.settings

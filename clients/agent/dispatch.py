@@ -8,9 +8,9 @@ from collections.abc import Callable
 from flwr.app import Message, RecordDict
 
 from fedhome import secagg
-from fedhome.clients.agent.work import Work, Worker
+from fedhome.clients.agent.work import Work, WorkerProcess
 from fedhome.clients.failure_reason import reason_of
-from fedhome.clients.membership.home_folder import Place
+from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.errors import StateError, UpdateError
 from fedhome.fleet.state_file import FileStore
 from fedhome.flower.messages import APP_RAISED, blob_reply, failure, sum_record
@@ -19,15 +19,15 @@ from fedhome.plan.settings import Plan
 
 BUNDLE, HELP = "query.bundle", "query.help"  # as in fedhome.clients.secure_sums, which needs torch
 
-WorkOf = Callable[[Place, secagg.Home], Work]
-"""How a home's work is set up, such as :class:`Worker` or :class:`InProcess`."""
+WorkOf = Callable[[HomeFolder, secagg.HomeParty], Work]
+"""How a home's work is set up, such as :class:`WorkerProcess` or :class:`InProcess`."""
 
 
-class Tasks:
+class MessageDispatch:
     """A home's answers.
 
     Args:
-        place: The home's folder.
+        home_folder: The home's folder.
         store: Its keys and state.
         work: What does the work that needs torch and the readings.
 
@@ -36,18 +36,20 @@ class Tasks:
             None if nothing.
     """
 
-    def __init__(self, place: Place, store: FileStore, work: WorkOf = Worker) -> None:
-        self._place = place
+    def __init__(
+        self, home_folder: HomeFolder, store: FileStore, work: WorkOf = WorkerProcess
+    ) -> None:
+        self._home_folder = home_folder
         self._last: tuple[tuple[str, str], RecordDict] | None = None
         self.trouble: StateError | None = None
-        self._machine = secagg.Home(
+        self._machine = secagg.HomeParty(
             store.keys,
-            place.anchor.authority,
-            policy=policy_of(Plan.load(place.plan_path)),
+            home_folder.anchor.authority,
+            policy=policy_of(Plan.load(home_folder.plan_path)),
             state=store.state,
             store=store,
         )
-        self._work = work(place, self._machine)
+        self._work = work(home_folder, self._machine)
 
     def renew(self, directory: bytes) -> int:
         """Take a directory, keep it, and return its epoch.
@@ -56,8 +58,8 @@ class Tasks:
             SecAggError: It does not hold.
         """
         self._machine.renew(directory)
-        if directory != self._place.directory:
-            self._place.keep_directory(directory)
+        if directory != self._home_folder.directory:
+            self._home_folder.keep_directory(directory)
         last = self._machine.state.last
         return 0 if last is None else last[0]
 
@@ -77,7 +79,7 @@ class Tasks:
             self.trouble = error if isinstance(error, StateError) else None
             return failure(message, reason_of(error), APP_RAISED)
         if answer.has_content() and message.metadata.message_type != BUNDLE:
-            self._last = (question, answer.content)  # keys are new each time that they are asked
+            self._last = (question, answer.content)  # each request for keys gets new ones
         return answer
 
     @property
@@ -86,7 +88,7 @@ class Tasks:
         return self._work.layout
 
     def rest(self) -> None:
-        """Give memory back that nobody needed for a while."""
+        """Free memory that was not needed for a while."""
         self._work.rest()
 
     def close(self) -> None:
@@ -98,8 +100,8 @@ class Tasks:
         if kind == BUNDLE:
             return blob_reply(message, {"bundle": self._machine.bundle()})
         if kind == HELP:
-            told = sum_record(message)
-            request = None if told is None else told.get("request")
+            record = sum_record(message)
+            request = None if record is None else record.get("request")
             if not isinstance(request, bytes):
                 raise UpdateError("a member was asked for its help without saying with what")
             answer = self._machine.answer(request, now=time.time())

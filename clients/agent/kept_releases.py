@@ -13,62 +13,62 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from fedhome.clients.membership.home_folder import Place
+from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.errors import ReleaseError, StateError, WireError
 from fedhome.fleet.front_requests import RELEASE, ask
 from fedhome.fleet.release_request import Fetch
-from fedhome.registry import Accepted, Manifest, Seen, accept, recall
+from fedhome.registry import AcceptedRelease, ReleaseManifest, SeenRelease, accept, recall
 from fedhome.secagg.directory import Directory, HomeKeys
 from fedhome.store import checksummed, disk
 from fedhome.wire.codec import Key, Message, octets
 
-MODEL, KEPT, SEEN = "model", "release.fh", ".seen"
+MODEL, RELEASE_FILE, SEEN = "model", "release.fh", ".seen"
 _MOST = 1 << 26
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Kept(Message, label="release-kept", most=_MOST + 128):
+class _StoredRelease(Message, label="release-kept", most=_MOST + 128):
     server: Key
     release: Annotated[bytes, octets(most=_MOST)]
 
 
-def release_of(place: Place) -> Accepted | None:
+def release_of(home_folder: HomeFolder) -> AcceptedRelease | None:
     """Return the release that a home uses; None before the first. It needs none of its keys.
 
     Args:
-        place: The home's folder.
+        home_folder: The home's folder.
 
     Raises:
         ReleaseError: What is kept is damaged; the agent fetches it again.
         StateError: It cannot be read.
     """
-    path = place.folder / MODEL / KEPT
+    path = home_folder.folder / MODEL / RELEASE_FILE
     if not path.exists():
         return None
     try:
-        kept = _Kept.from_bytes(disk.read(path))
+        stored = _StoredRelease.from_bytes(disk.read(path))
     except WireError:
         raise ReleaseError(
             f"{path} is damaged", reason="altered", hint="it is fetched again by itself"
         ) from None
-    return recall(kept.release, server=kept.server, fleet=place.anchor.fleet)
+    return recall(stored.release, server=stored.server, fleet=home_folder.anchor.fleet)
 
 
-class Releases:
+class ReleaseKeeper:
     """A home's models.
 
     Args:
-        place: The home's folder.
+        home_folder: The home's folder.
         keys: The home's keys.
     """
 
-    def __init__(self, place: Place, keys: HomeKeys) -> None:
-        self._place, self._keys = place, keys
-        self._folder = place.folder / MODEL
-        self._fleet = place.anchor.fleet
-        self._have: bytes | None = None
+    def __init__(self, home_folder: HomeFolder, keys: HomeKeys) -> None:
+        self._home_folder, self._keys = home_folder, keys
+        self._folder = home_folder.folder / MODEL
+        self._fleet = home_folder.anchor.fleet
+        self._hash_in_use: bytes | None = None
 
-    def update(self, *, layout: str | None = None) -> Manifest | None:
+    def update(self, *, layout: str | None = None) -> ReleaseManifest | None:
         """Ask the server for a newer release than the one in use, and take it if it holds.
 
         Whatever is raised, the model in use stays in use.
@@ -77,53 +77,55 @@ class Releases:
             layout: Hash of the layout that the home's model has, where it is known.
 
         Returns:
-            What was taken; None where there is nothing newer, or no directory yet by which to
+            What was accepted; None where there is nothing newer, or no directory yet by which to
             check it.
 
         Raises:
             LinkError: The server cannot be reached, or refuses.
             ReleaseError: What came does not hold (reasons of `fedhome.registry.accept`); or
-                ``seen``: the home cannot tell what it has taken before.
+                ``seen``: the home cannot tell what it has accepted before.
             StateError: The folder cannot be read or written.
         """
-        data = self._place.directory
+        data = self._home_folder.directory
         if data is None:
             return None
-        directory = Directory.verify(data, self._place.anchor.authority)
+        directory = Directory.verify(data, self._home_folder.anchor.authority)
         last = self._seen(directory.server)
-        question = Fetch.of(self._keys, self._fleet, self._hash()).sign(self._keys)
-        told = ask(self._place.settings.server, self._place.authorities, RELEASE, question)
-        if not told:
+        request = Fetch.of(self._keys, self._fleet, self._release_hash()).sign(self._keys)
+        response = ask(
+            self._home_folder.settings.server, self._home_folder.authorities, RELEASE, request
+        )
+        if not response:
             return None
-        taken = accept(told, directory, last, layout=layout)
-        self._keep(taken, told)
-        return taken.manifest
+        accepted = accept(response, directory, last, layout=layout)
+        self._keep(accepted, response)
+        return accepted.manifest
 
-    def current(self) -> Accepted | None:
+    def current(self) -> AcceptedRelease | None:
         """Return the release in use; None before the first.
 
         Raises:
             ReleaseError: What is kept is damaged; the next `update` fetches it again.
             StateError: It cannot be read.
         """
-        return release_of(self._place)
+        return release_of(self._home_folder)
 
-    def _hash(self) -> bytes | None:
-        """Return the hash of the release in use; None to be given it again."""
-        if self._have is None:
+    def _release_hash(self) -> bytes | None:
+        """Return the hash of the release in use; None to fetch it again."""
+        if self._hash_in_use is None:
             try:
-                found = self.current()
+                release = self.current()
             except ReleaseError:
                 return None
-            self._have = found.manifest.hash if found else None
-        return self._have
+            self._hash_in_use = release.manifest.hash if release else None
+        return self._hash_in_use
 
-    def _seen(self, server: bytes) -> Seen | None:
+    def _seen(self, server: bytes) -> SeenRelease | None:
         path = self._folder / f"{server.hex()}{SEEN}"
         if not path.exists():
             return None
         try:
-            seen = checksummed.read(path, Seen)
+            seen = checksummed.read(path, SeenRelease)
         except StateError as error:
             if error.reason != "altered":
                 raise
@@ -132,17 +134,19 @@ class Releases:
                 return seen
         # To forget is to take old models again: that is for people to decide.
         raise ReleaseError(
-            f"{path} is damaged: the home cannot tell which releases it has taken",
+            f"{path} is damaged: the home cannot tell which releases it has accepted",
             reason="seen",
             hint="if you trust what the server has now, remove this file",
         )
 
-    def _keep(self, taken: Accepted, data: bytes) -> None:
+    def _keep(self, accepted: AcceptedRelease, data: bytes) -> None:
         if not self._folder.exists():
             with disk.errors_of(self._folder):
                 self._folder.mkdir(mode=0o700)
-            disk.sync(self._place.folder)
-        server = taken.seen.server
-        checksummed.put(self._folder / f"{server.hex()}{SEEN}", taken.seen)
-        disk.put(self._folder / KEPT, _Kept(server=server, release=data).to_bytes())
-        self._have = taken.seen.hash
+            disk.sync(self._home_folder.folder)
+        server = accepted.seen.server
+        checksummed.put(self._folder / f"{server.hex()}{SEEN}", accepted.seen)
+        disk.put(
+            self._folder / RELEASE_FILE, _StoredRelease(server=server, release=data).to_bytes()
+        )
+        self._hash_in_use = accepted.seen.hash

@@ -10,10 +10,10 @@ from typing import NamedTuple, Protocol
 from fedhome.flower.fleet_connection import Arrival
 
 _TOO_SOON_S, _PAUSE_S = 0.5, 1.0
-_LEAVING_S = 2.0  # it takes a moment until the server lets a home go that has told so
+_LEAVING_S = 2.0  # it takes a moment until the server lets go a home that has said goodbye
 
 
-class Looks(Protocol):
+class MessageSource(Protocol):
     """A connection that asks for messages."""
 
     def look(self) -> Arrival | None:
@@ -23,7 +23,7 @@ class Looks(Protocol):
         """Close it; nobody may be waiting."""
 
 
-class Looking:
+class MessageWait:
     """Asks for the next message, in a thread, for as long as the server lets it wait.
 
     A question that is answered at once with nothing (a copy of this home took its place) is
@@ -33,12 +33,12 @@ class Looking:
         connection: Where to ask; it belongs to this from now on.
     """
 
-    def __init__(self, connection: Looks) -> None:
+    def __init__(self, connection: MessageSource) -> None:
         self._connection, self._closing = connection, threading.Lock()
         self._thread: threading.Thread | None = None
         self._busy = self._left = False
-        self._found: SimpleQueue[_Looked | None] = SimpleQueue()
-        self._asking = False
+        self._outcomes: SimpleQueue[_Outcome | None] = SimpleQueue()
+        self._waiting = False
 
     def wait(self, seconds: float) -> Arrival | None:
         """Return the next message; None if there is none yet, or after :meth:`nudge`.
@@ -49,24 +49,24 @@ class Looking:
         Raises:
             LinkError: The connection is broken.
         """
-        if not self._asking:
-            self._asking = self._busy = True
+        if not self._waiting:
+            self._waiting = self._busy = True
             self._thread = threading.Thread(target=self._look, daemon=True)
             self._thread.start()
         try:
-            looked = self._found.get(timeout=seconds)
+            outcome = self._outcomes.get(timeout=seconds)
         except Empty:
             return None
-        if looked is None:
+        if outcome is None:
             return None
-        self._asking = False
-        if looked.error is not None:
-            raise looked.error
-        return looked.arrival
+        self._waiting = False
+        if outcome.error is not None:
+            raise outcome.error
+        return outcome.arrival
 
     def nudge(self) -> None:
         """Let :meth:`wait` return; a signal's handler may call it."""
-        self._found.put(None)
+        self._outcomes.put(None)
 
     def close(self) -> None:
         """Close the connection; where a question still waits, when that ends.
@@ -81,23 +81,23 @@ class Looking:
             self._connection.close()
 
     def _look(self) -> None:
-        looked = _Looked()
+        outcome = _Outcome()
         try:
             begin = time.monotonic()
-            looked = _Looked(self._connection.look())
-            if looked.arrival is None and time.monotonic() - begin < _TOO_SOON_S:
+            outcome = _Outcome(self._connection.look())
+            if outcome.arrival is None and time.monotonic() - begin < _TOO_SOON_S:
                 time.sleep(_PAUSE_S)
         except Exception as error:  # noqa: BLE001 - whoever waits is to hear of it
-            looked = _Looked(error=error)
+            outcome = _Outcome(error=error)
         with self._closing:
             self._busy = False
             left = self._left
         if left:
             self._connection.close()
-        self._found.put(looked)
+        self._outcomes.put(outcome)
 
 
-class _Looked(NamedTuple):
+class _Outcome(NamedTuple):
     """How a question ended."""
 
     arrival: Arrival | None = None

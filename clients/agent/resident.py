@@ -20,12 +20,12 @@ from typing import TypeVar
 from flwr.app import Message
 
 from fedhome.clients.agent.announce import join
-from fedhome.clients.agent.dispatch import Tasks, WorkOf
-from fedhome.clients.agent.kept_releases import Releases
-from fedhome.clients.agent.message_wait import Looking
-from fedhome.clients.agent.status_report import Reporting
-from fedhome.clients.agent.work import Worker
-from fedhome.clients.membership.home_folder import Place
+from fedhome.clients.agent.dispatch import MessageDispatch, WorkOf
+from fedhome.clients.agent.kept_releases import ReleaseKeeper
+from fedhome.clients.agent.message_wait import MessageWait
+from fedhome.clients.agent.status_report import StatusReport
+from fedhome.clients.agent.work import WorkerProcess
+from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.errors import FedHomeError, LinkError, RunError, SecAggError, StateError
 from fedhome.fleet.claims import RETIRED, installed_app
 from fedhome.fleet.state_file import FileStore
@@ -34,13 +34,13 @@ from fedhome.flower.messages import failure
 from fedhome.ops.processes import on_stop
 from fedhome.store import disk
 
-_RELEASE_S, _SOON_S = 300.0, 5.0  # a release is asked for: now and then, and after an answer
-_LOOK_S = 1.0  # how often it is looked whether a pause ends, or begins
+_RELEASE_S, _SOON_S = 300.0, 5.0  # between requests for a release; and after an answer
+_POLL_S = 1.0  # between two looks whether a pause has begun or ended
 _FIRST_BACK_OFF_S, _LONGEST_BACK_OFF_S = 0.5, 60.0
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 0.1, 5.0  # within a message
 _MOST_FAILURES = 5  # of the server, in a row, until a message is given up
 _GIVEN_UP = frozenset({"over", "answer", "failed"})  # a message is: what it is about is gone
-_MOST_SESSIONS = 5  # a reply is announced so often at most
+_MOST_SESSIONS = 5  # how often a reply is announced at most
 _DISK = frozenset({"disk-full", "not-writable"})
 _log = logging.getLogger("fedhome.agent")
 Result = TypeVar("Result")
@@ -50,7 +50,7 @@ class Agent:
     """One home's process.
 
     Args:
-        place: The home's folder.
+        home_folder: The home's folder.
         store: Its keys and state.
         work: What does the work that needs torch and the readings.
 
@@ -58,15 +58,17 @@ class Agent:
         RunError: The home has left its fleet.
     """
 
-    def __init__(self, place: Place, store: FileStore, work: WorkOf = Worker) -> None:
-        self._place, self._store = place, store
-        self._settings = place.settings
-        self._reporting = Reporting(place)
+    def __init__(
+        self, home_folder: HomeFolder, store: FileStore, work: WorkOf = WorkerProcess
+    ) -> None:
+        self._home_folder, self._store = home_folder, store
+        self._settings = home_folder.settings
+        self._reporting = StatusReport(home_folder)
         self._check_left()
-        self._tasks = Tasks(place, store, work)
-        self._releases, self._release_due = Releases(place, store.keys), 0.0
+        self._tasks = MessageDispatch(home_folder, store, work)
+        self._releases, self._release_due = ReleaseKeeper(home_folder, store.keys), 0.0
         self._stop = threading.Event()
-        self._looking: Looking | None = None
+        self._looking: MessageWait | None = None
         self._draw = random.Random()  # noqa: S311 - spreads requests in time, hides nothing
         self._back_off = 0.0
         self._trouble = ""  # what the disk said last
@@ -78,7 +80,7 @@ class Agent:
             looking.nudge()
 
     def run(self) -> None:
-        """Serve until told to stop.
+        """Serve until :meth:`stop` is called.
 
         Raises:
             RunError: The home has left its fleet.
@@ -87,19 +89,19 @@ class Agent:
         try:
             while not self._stop.is_set():
                 self._check_left()
-                if self._place.paused:
-                    self._paused()
+                if self._home_folder.paused:
+                    self._wait_out_pause()
                     continue
                 try:
-                    self._connected()
+                    self._join_and_serve()
                 except (LinkError, SecAggError) as error:
                     self._back_off_after(error)
         finally:
             self._tasks.close()
-            self._reporting.tell("stopped", "it has left" if self._place.left else "")
+            self._reporting.tell("stopped", "it has left" if self._home_folder.left else "")
 
     def _check_left(self) -> None:
-        if self._place.left:
+        if self._home_folder.left:
             self._reporting.tell("stopped", "it has left")
             raise RunError(
                 f"{self._settings.home} has left its fleet",
@@ -109,14 +111,16 @@ class Agent:
     @property
     def _away(self) -> bool:
         """Whether the home is to take no part now."""
-        return self._stop.is_set() or self._place.paused or self._place.left
+        return self._stop.is_set() or self._home_folder.paused or self._home_folder.left
 
-    def _paused(self) -> None:
+    def _wait_out_pause(self) -> None:
         """Wait for the end of the pause."""
         self._tasks.close()
         _log.warning("paused")
         self._reporting.tell("paused")
-        while self._place.paused and not self._place.left and not self._stop.wait(_LOOK_S):
+        while (
+            self._home_folder.paused and not self._home_folder.left and not self._stop.wait(_POLL_S)
+        ):
             self._reporting.keep()
         self._reporting.tell("waiting")
         self._back_off = 0.0
@@ -125,7 +129,7 @@ class Agent:
         if self._away:
             return
         if getattr(error, "reason", "") == RETIRED:
-            self._place.retire_node_key()
+            self._home_folder.retire_node_key()
             self._back_off = 0.0
         self._back_off = min(max(_FIRST_BACK_OFF_S, 2 * self._back_off), _LONGEST_BACK_OFF_S)
         wait_s = self._back_off * self._draw.uniform(0.5, 1.0)
@@ -133,19 +137,19 @@ class Agent:
         self._reporting.tell("waiting", "; ".join(filter(None, (error.message, error.hint))))
         until = time.monotonic() + wait_s
         while not self._away and (left_s := until - time.monotonic()) > 0:
-            self._stop.wait(min(left_s, _LOOK_S))
+            self._stop.wait(min(left_s, _POLL_S))
             self._tasks.rest()
             self._reporting.keep()
 
-    def _connected(self) -> None:
+    def _join_and_serve(self) -> None:
         """Join, and serve over one connection until it breaks."""
-        key, address = self._place.node_key(), self._settings.server
-        authorities = self._place.authorities
-        fleet = self._place.anchor.fleet
+        key, address = self._home_folder.node_key(), self._settings.server
+        authorities = self._home_folder.authorities
+        fleet = self._home_folder.anchor.fleet
         welcome = join(address, authorities, fleet=fleet, keys=self._store.keys, node=key)
         epoch = self._tasks.renew(welcome.directory)
         connection = FleetConnection(address, authorities, key)
-        looking = self._looking = Looking(connection)
+        looking = self._looking = MessageWait(connection)
         gone = threading.Event()
         heart = threading.Thread(target=_beat, args=(connection, gone), daemon=True)
         try:
@@ -165,14 +169,16 @@ class Agent:
             self._looking = None
             looking.close()
 
-    def _serve(self, connection: FleetConnection, looking: Looking, gone: threading.Event) -> None:
+    def _serve(
+        self, connection: FleetConnection, looking: MessageWait, gone: threading.Event
+    ) -> None:
         while not self._away and not gone.is_set():
-            arrival = looking.wait(_LOOK_S)
+            arrival = looking.wait(_POLL_S)
             self._back_off = 0.0
             self._reporting.keep()
             if arrival is None:
                 self._tasks.rest()
-                self._keep_up()
+                self._update_release()
             else:
                 self._answer(connection, arrival)
                 if self._store.unsure:
@@ -183,18 +189,18 @@ class Agent:
                 soon = time.monotonic() + _SOON_S * self._draw.uniform(1, 2)
                 self._release_due = min(self._release_due, soon)
 
-    def _keep_up(self) -> None:
+    def _update_release(self) -> None:
         """Take a newer release of the model, where there is one that holds."""
         if time.monotonic() < self._release_due:
             return
         self._release_due = time.monotonic() + _RELEASE_S * self._draw.uniform(0.8, 1.2)
         try:
-            taken = self._releases.update(layout=self._tasks.layout)
+            manifest = self._releases.update(layout=self._tasks.layout)
         except FedHomeError as error:  # the model in use stays
             _log.warning("no release was taken: %s", error)
         else:
-            if taken is not None:
-                _log.warning("release %d of round %d is in use", taken.number, taken.round)
+            if manifest is not None:
+                _log.warning("release %d of round %d is in use", manifest.number, manifest.round)
 
     def _answer(self, connection: FleetConnection, arrival: Arrival) -> None:
         """Answer one message; its run may have ended meanwhile."""
@@ -208,15 +214,15 @@ class Agent:
             kind = message.metadata.message_type
             _log.info("%s came: fetched in %.3f s", kind, fetched - begin)
             if wanted != installed_app():
-                answer = _refused(message, wanted)
+                answer = _refusal(message, wanted)
             else:
                 answer = self._tasks.answer(message)
-                self._look_at_disk(disk_says or self._tasks.trouble)
-            found = time.monotonic()
-            _log.info("%s is answered: in %.3f s", kind, found - fetched)
-            self._send(connection, answer, found - fetched)
-            self._reporting.answered(kind)
-            _log.info("%s is sent: in %.3f s", kind, time.monotonic() - found)
+                self._report_disk(disk_says or self._tasks.trouble)
+            answered_at = time.monotonic()
+            _log.info("%s is answered: in %.3f s", kind, answered_at - fetched)
+            self._send(connection, answer, answered_at - fetched)
+            self._reporting.count_answer(kind)
+            _log.info("%s is sent: in %.3f s", kind, time.monotonic() - answered_at)
         except LinkError as error:
             if error.reason not in _GIVEN_UP:
                 raise
@@ -229,13 +235,13 @@ class Agent:
         Without it a message that a crash cuts off is only asked for again later.
         """
         try:
-            with disk.errors_of(self._place.folder):
-                self._place.at_hand = data
+            with disk.errors_of(self._home_folder.folder):
+                self._home_folder.at_hand = data
         except StateError as error:
             return error
         return None
 
-    def _look_at_disk(self, error: StateError | None) -> None:
+    def _report_disk(self, error: StateError | None) -> None:
         """Tell once of a disk that does not take what the home has to keep, and of its end."""
         if error is not None:
             if error.reason != self._trouble:
@@ -279,10 +285,10 @@ class Agent:
         One for a node that this home was before is nobody's to answer: the server asks the home
         anew where it finds it now.
         """
-        kept = self._place.at_hand
-        if kept is None:
+        data = self._home_folder.at_hand
+        if data is None:
             return
-        message = message_of(kept)
+        message = message_of(data)
         if message.metadata.dst_node_id == node:
             answer = failure(message, "the home was restarted")
             try:
@@ -293,7 +299,7 @@ class Agent:
         self._keep_at_hand(None)
 
 
-def _refused(message: Message, wanted: tuple[str, ...]) -> Message:
+def _refusal(message: Message, wanted: tuple[str, ...]) -> Message:
     here = " ".join(installed_app())
     _log.warning("a message for the app %s was refused", " ".join(wanted))
     return failure(
@@ -320,22 +326,22 @@ def _quietly_leave(connection: FleetConnection) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the agent of a home's folder until it is told to stop."""
+    """Run the agent of a home's folder until a signal stops it."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     _log.setLevel(logging.INFO)
-    place, stop = Place(Path(arguments[0])), threading.Event()
+    home_folder, stop = HomeFolder(Path(arguments[0])), threading.Event()
     on_stop(stop.set)
-    store = _opened(place, stop)
+    store = _open_store(home_folder, stop)
     if store is not None:
         with store:
-            agent = Agent(place, store)
+            agent = Agent(home_folder, store)
             on_stop(agent.stop)
             if not stop.is_set():
                 agent.run()
     return 0
 
 
-def _opened(place: Place, stop: threading.Event) -> FileStore | None:
+def _open_store(home_folder: HomeFolder, stop: threading.Event) -> FileStore | None:
     """Return the home's keys and state once the disk lets them be used; None: it is to stop.
 
     A disk that is full or cannot be written becomes usable without this process, and ends no
@@ -344,11 +350,11 @@ def _opened(place: Place, stop: threading.Event) -> FileStore | None:
     Raises:
         StateError: Whatever else is wrong with them.
     """
-    home, reporting = place.settings.home, Reporting(place)
+    home, reporting = home_folder.settings.home, StatusReport(home_folder)
     wait_s = _FIRST_BACK_OFF_S
     while not stop.is_set():
         try:
-            return FileStore.open(place.folder, home=home)
+            return FileStore.open(home_folder.folder, home=home)
         except StateError as error:
             if error.reason not in _DISK:
                 raise

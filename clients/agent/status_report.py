@@ -1,4 +1,4 @@
-"""What an agent tells of itself: `status.json` in the home's folder, kept current."""
+"""What an agent reports of itself: `status.json` in the home's folder, kept current."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from fedhome.clients.membership.home_folder import Place, Status
+from fedhome.clients.membership.home_folder import HomeFolder, HomeStatus
 from fedhome.errors import StateError
 
 _PAUSE_S = 5.0  # between two files that only count on
@@ -16,17 +16,19 @@ _SIGN_OF_LIFE_S = 60.0
 _log = logging.getLogger("fedhome.agent")
 
 
-class Reporting:
+class StatusReport:
     """Keeps a home's status.
 
     Args:
-        place: The home's folder.
+        home_folder: The home's folder.
         clock: Seconds, for how often it is written.
     """
 
-    def __init__(self, place: Place, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._place, self._clock = place, clock
-        self._status = Status(state="waiting", process=os.getpid())
+    def __init__(
+        self, home_folder: HomeFolder, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._home_folder, self._clock = home_folder, clock
+        self._status = HomeStatus(state="waiting", process=os.getpid())
         self._new = True
         self._written = -_SIGN_OF_LIFE_S
         self._trouble = ""
@@ -35,7 +37,7 @@ class Reporting:
         """Say what the agent does; what is new is written at once.
 
         Args:
-            state: As of :class:`fedhome.clients.membership.home_folder.Status`.
+            state: As of :class:`fedhome.clients.membership.home_folder.HomeStatus`.
             detail: One sentence more.
             epoch: Epoch of the directory; None: as before.
         """
@@ -45,7 +47,7 @@ class Reporting:
             self._status = status
             self._write()
 
-    def answered(self, kind: str) -> None:
+    def count_answer(self, kind: str) -> None:
         """Count an answer; :meth:`keep` writes it."""
         count = self._status.answered + 1
         self._status = replace(self._status, answered=count, last=kind, last_time=time.time())
@@ -59,7 +61,7 @@ class Reporting:
     def _write(self) -> None:
         self._new, self._written = False, self._clock()
         try:
-            self._place.status = replace(self._status, time=time.time())
+            self._home_folder.status = replace(self._status, time=time.time())
         except StateError as error:  # no reason to take no part
             if error.message != self._trouble:  # which may last for days
                 _log.warning("the status cannot be written: %s", error.message)

@@ -24,14 +24,14 @@ from flwr.clientapp import ClientApp
 
 from fedhome import secagg
 from fedhome.clients.agent.worker import answer_with, app_of, send
-from fedhome.clients.membership.home_folder import Place
+from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.errors import SecAggError
 from fedhome.flower.fleet_connection import message_bytes, message_of
 from fedhome.flower.messages import blob_reply, failure
 from fedhome.ops.processes import Child
 from fedhome.plan.settings import Plan
 
-_LOOK_S = 1.0  # a process that the worker left behind could hold the pipe open
+_POLL_S = 1.0  # a process that the worker left behind could hold the pipe open
 _log = logging.getLogger("fedhome.agent")
 
 
@@ -46,31 +46,35 @@ class Work(Protocol):
         """Answer a message, or raise why not."""
 
     def rest(self) -> None:
-        """Give memory back that nobody needed for a while."""
+        """Free memory that was not needed for a while."""
 
     def close(self) -> None:
         """End it."""
 
 
-class Worker:
+class WorkerProcess:
     """The ClientApp in a process of its own.
 
     It must be used from the thread that lives longest; see :mod:`fedhome.ops.processes`.
 
     Args:
-        place: The home's folder.
+        home_folder: The home's folder.
         machine: The home's part in secure sums.
         clock: Seconds, for how long the process was idle, or took.
     """
 
     def __init__(
-        self, place: Place, machine: secagg.Home, *, clock: Callable[[], float] = time.monotonic
+        self,
+        home_folder: HomeFolder,
+        machine: secagg.HomeParty,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._place, self._machine, self._clock = place, machine, clock
-        self._idle_s = place.settings.worker_idle_s
+        self._home_folder, self._machine, self._clock = home_folder, machine, clock
+        self._idle_s = home_folder.settings.worker_idle_s
         # Whatever takes longer is late for its round anyway; a process may hang for ever.
-        self._patience_s = Plan.load(place.plan_path).rounds.deadline_s
-        self._running: _Running | None = None
+        self._patience_s = Plan.load(home_folder.plan_path).rounds.deadline_s
+        self._running: _RunningWorker | None = None
         self._used = 0.0
         self.layout: str | None = None
 
@@ -86,7 +90,7 @@ class Worker:
             SecAggError: The home refuses to take part.
         """
         try:
-            return self._asked(message)
+            return self._ask_worker(message)
         except SecAggError:
             raise
         except (EOFError, OSError, ValueError) as error:
@@ -110,34 +114,34 @@ class Worker:
             _log.info("the worker was idle and has ended")
 
     def close(self) -> None:
-        """End the worker; it holds nothing that has to be kept."""
+        """End the worker; it holds nothing that must be saved."""
         if self._running is not None:
             self._running.close()
             self._running = None
 
-    def _asked(self, message: Message) -> Message:
+    def _ask_worker(self, message: Message) -> Message:
         if self._running is not None and self._running.ended:
             self.close()
         if self._running is None:
-            self._running = _Running(self._place, self._clock)
+            self._running = _RunningWorker(self._home_folder, self._clock)
             _log.info("a worker was started")
         running = self._running
-        joined: secagg.Joined | None = None
+        joined: secagg.JoinedSum | None = None
         refusal: SecAggError | None = None
         running.late = self._clock() + self._patience_s
-        running.tell(message=message_bytes(message))
+        running.send_frame(message=message_bytes(message))
         while True:
-            match running.told():
-                case {"join": dict(wanted)} if joined is None:
+            match running.receive():
+                case {"join": dict(terms)} if joined is None:
                     try:
-                        joined = self._machine.join(now=time.time(), **wanted)
+                        joined = self._machine.join(now=time.time(), **terms)
                     except SecAggError as error:
                         refusal = error
-                        running.tell(refused=error.message)
+                        running.send_frame(refused=error.message)
                     else:
-                        self.layout = wanted["layout"].hex()
+                        self.layout = terms["layout"].hex()
                         manifest = joined.manifest
-                        running.tell(form=manifest.form.to_plain(), round=manifest.round)
+                        running.send_frame(form=manifest.form.to_plain(), round=manifest.round)
                 case {"words": str(dtype)} if joined is not None:
                     words = np.frombuffer(bytearray(running.frame()), dtype)
                     upload = joined.upload(words)
@@ -152,11 +156,11 @@ class Worker:
                     raise ValueError  # what came is no answer
 
 
-class _Running:
+class _RunningWorker:
     """A worker's process and the pipe to it.
 
     Args:
-        place: The home's folder.
+        home_folder: The home's folder.
         clock: Seconds.
 
     Attributes:
@@ -166,12 +170,12 @@ class _Running:
         OSError: It cannot be started.
     """
 
-    def __init__(self, place: Place, clock: Callable[[], float]) -> None:
+    def __init__(self, home_folder: HomeFolder, clock: Callable[[], float]) -> None:
         self.late, self._clock = math.inf, clock
         self._pipe: Connection[Any, Any]
         self._pipe, theirs = Pipe()
         number = theirs.fileno()
-        command = ("fedhome.clients.agent.worker", str(place.folder), str(number))
+        command = ("fedhome.clients.agent.worker", str(home_folder.folder), str(number))
         self._child = Child("worker", command, passed=(number,))
         try:
             with theirs:
@@ -188,11 +192,11 @@ class _Running:
         """Whether the process has ended."""
         return self._process.poll() is not None
 
-    def tell(self, **what: object) -> None:
+    def send_frame(self, **what: object) -> None:
         """Send a frame."""
         send(self._pipe, **what)
 
-    def told(self) -> Any:
+    def receive(self) -> Any:
         """Receive a frame.
 
         Raises:
@@ -203,7 +207,7 @@ class _Running:
 
     def frame(self) -> bytes:
         """Receive a frame as it came."""
-        while not self._pipe.poll(_LOOK_S):
+        while not self._pipe.poll(_POLL_S):
             if self.ended and not self._pipe.poll():
                 raise EOFError
             if self._clock() > self.late:
@@ -222,14 +226,14 @@ class InProcess:
     """The ClientApp in the agent's own process, for many light agents in one: torch stays.
 
     Args:
-        place: The home's folder.
+        home_folder: The home's folder.
         machine: The home's part in secure sums.
     """
 
     layout: str | None = None
 
-    def __init__(self, place: Place, machine: secagg.Home) -> None:
-        self._place, self._machine = place, machine
+    def __init__(self, home_folder: HomeFolder, machine: secagg.HomeParty) -> None:
+        self._home_folder, self._machine = home_folder, machine
 
     def answer(self, message: Message) -> Message:
         """Answer a message, or raise why not."""
@@ -245,4 +249,4 @@ class InProcess:
     def _app(self) -> ClientApp:
         from fedhome.clients.secure_sums import Participant  # noqa: PLC0415 - loads torch
 
-        return app_of(self._place, Participant(self._machine))
+        return app_of(self._home_folder, Participant(self._machine))

@@ -21,7 +21,7 @@ from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
 from fedhome.clients.failure_reason import reason_of
-from fedhome.clients.membership.home_folder import Place
+from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.errors import ManifestError
 from fedhome.flower.fleet_connection import message_bytes, message_of
 from fedhome.flower.messages import words_reply
@@ -29,17 +29,17 @@ from fedhome.plan.settings import Plan
 from fedhome.secagg.form import Form
 
 if TYPE_CHECKING:  # these load torch
-    from fedhome.clients.secure_sums import Accepted, Part
+    from fedhome.clients.secure_sums import SecurePart, SumParticipation
     from fedhome.wire.layout import Layout
 
 _FIRST_TO_GO = "500"  # of 1000: where memory is short, the agent with its keys is to live on
 
 
-def app_of(place: Place, part: Part) -> ClientApp:
+def app_of(home_folder: HomeFolder, part: SecurePart) -> ClientApp:
     """Return the ClientApp on a home's readings; loads torch.
 
     Args:
-        place: The home's folder.
+        home_folder: The home's folder.
         part: Its part in secure sums.
 
     Raises:
@@ -49,7 +49,7 @@ def app_of(place: Place, part: Part) -> ClientApp:
     from fedhome.clients.client_app import build  # noqa: PLC0415
     from fedhome.clients.home import real_home  # noqa: PLC0415
 
-    settings, plan = place.settings, Plan.load(place.plan_path)
+    settings, plan = home_folder.settings, Plan.load(home_folder.plan_path)
     home = real_home(plan, settings.data, name=settings.home, participant=part)
     return build(lambda _: home)
 
@@ -67,18 +67,18 @@ def answer_with(app: ClientApp, message: Message) -> Message:
     return app(message, context)
 
 
-class _Read(NamedTuple):
+class _AcceptedTerms(NamedTuple):
     """What the agent tells of a manifest that the home accepts."""
 
     form: Form
     round: int
 
 
-class _Joined(NamedTuple):
-    manifest: _Read
+class _JoinedSum(NamedTuple):
+    manifest: _AcceptedTerms
 
 
-class _Asking:
+class _AgentPart:
     """The home's part in secure sums: the agent does it.
 
     Args:
@@ -91,18 +91,18 @@ class _Asking:
 
     def join(
         self, manifest: bytes, *, kind: str, start: NDArray[np.float32] | None, layout: Layout
-    ) -> Accepted:
+    ) -> SumParticipation:
         """Let the agent take part in a sum.
 
         Raises:
             ManifestError: It refuses, and itself knows why.
         """
-        from fedhome.clients.secure_sums import expected  # noqa: PLC0415
+        from fedhome.clients.secure_sums import manifest_terms  # noqa: PLC0415
 
-        send(self._pipe, join={"data": manifest, **expected(kind, start, layout)})
+        send(self._pipe, join={"data": manifest, **manifest_terms(kind, start, layout)})
         match msgpack.unpackb(self._pipe.recv_bytes()):
             case {"form": form, "round": int(number)}:
-                return _Joined(_Read(Form.from_plain(form), number))
+                return _JoinedSum(_AcceptedTerms(Form.from_plain(form), number))
             case _:
                 raise ManifestError("the home refuses to take part", reason="refused")
 
@@ -122,29 +122,29 @@ class _Asking:
         return words_reply(message, words)
 
     def take_words(self) -> NDArray[Any] | None:
-        """Return the words that were kept, once; None if there are none."""
+        """Return the words for the agent, once; None if there are none."""
         words, self._words = self._words, None
         return words
 
 
-def serve(pipe: Connection[Any, Any], place: Place) -> None:
+def serve(pipe: Connection[Any, Any], home_folder: HomeFolder) -> None:
     """Answer the agent's questions until the pipe ends.
 
     Args:
         pipe: To the agent.
-        place: The home's folder; its keys and state are left alone.
+        home_folder: The home's folder; its keys and state are left alone.
 
     Raises:
         EOFError: The agent is gone.
         OSError: The same.
     """
-    part = _Asking(pipe)
+    part = _AgentPart(pipe)
     app: ClientApp | None = None
     while True:
         question = msgpack.unpackb(pipe.recv_bytes())
         try:
             if app is None:
-                app = app_of(place, part)
+                app = app_of(home_folder, part)
             answer = answer_with(app, message_of(question["message"]))
         except Exception as error:  # noqa: BLE001 - whatever it is, the agent must know
             part.take_words()
@@ -172,5 +172,5 @@ def main(arguments: Sequence[str]) -> int:
     # beside another busy process, training took ten times as long with two.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with Connection(int(arguments[1])) as pipe, suppress(EOFError, OSError):
-        serve(pipe, Place(Path(arguments[0])))
+        serve(pipe, HomeFolder(Path(arguments[0])))
     return 0

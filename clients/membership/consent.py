@@ -1,8 +1,8 @@
-"""What leaves a home: the text that its people agree to, and what is kept of their agreement.
+"""What leaves a home: the text that its people agree to, and the record of their agreement.
 
 The text follows from the plan and from the questions that a server can ask: each row of
-:mod:`fedhome.questions.table` and :mod:`fedhome.clients.protocol_questions` says what people are
-told of it, and of the bounded numbers of a sum what each of them is.
+:mod:`fedhome.questions.question_table` and :mod:`fedhome.clients.protocol_questions` says what
+people are told of it, and of the bounded numbers of a sum what each of them is.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 
-from fedhome.clients.membership.home_folder import PLAN, Place
+from fedhome.clients.membership.home_folder import PLAN, HomeFolder
 from fedhome.clients.protocol_questions import BUNDLE, HELP, PROTOCOL, SHAPE
 from fedhome.errors import RunError
 from fedhome.plan.settings import Plan
 from fedhome.questions.contributions import BINS
-from fedhome.questions.table import SUMMED
+from fedhome.questions.question_table import SUMMED
 from fedhome.store import disk
 
 CONSENT = "consent.json"
@@ -30,8 +30,8 @@ _ROUNDING = 1e-9  # 1 / 0.1 is no whole number in binary
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
-    """Whom a home is asked to join, and with what.
+class Invitation:
+    """The fleet that a home is invited to, and on what terms.
 
     Args:
         home: The name that it will have.
@@ -48,11 +48,13 @@ class Asked:
     parameters: int | None = None
 
 
-def consent_text(asked: Asked) -> str:
+def consent_text(invitation: Invitation) -> str:
     """Return what will ever leave a home, to whom, and what can be learnt from it."""
-    plan = asked.plan
+    plan = invitation.plan
     plain = is_plain(plan)
-    size = "all its numbers" if asked.parameters is None else f"{asked.parameters:,} numbers"
+    size = (
+        "all its numbers" if invitation.parameters is None else f"{invitation.parameters:,} numbers"
+    )
     values = {
         "update": size,
         "most": _most_weight(plan),
@@ -60,24 +62,26 @@ def consent_text(asked: Asked) -> str:
         "bins": BINS,
     }
     head = [
-        ("home", asked.home),
-        ("fleet", asked.fleet.hex()),
-        ("server", asked.server),
+        ("home", invitation.home),
+        ("fleet", invitation.fleet.hex()),
+        ("server", invitation.server),
         ("plan", f"{plan.name}: learns to predict {plan.data.target}"),
     ]
     parts = [
         *([_PLAIN] if plain else []),
         "WHAT LEAVES THIS DEVICE\n" + "".join(f"\n  {name:<8}{value}" for name, value in head),
-        _filled(
+        _paragraph(
             "The readings stay on this device. What is listed here goes over an encrypted "
             "connection to the server named above, and this home tells it to nobody else."
         ),
         *(_plain_kinds(values) if plain else _summed_kinds(values)),
-        _listed("Of this home alone, readable for the server:", _open(asked.home, plain=plain)),
-        _listed("For the secret sums of the fleet:", _protocol()),
+        _bullets(
+            "Of this home alone, readable for the server:", _readable(invitation.home, plain=plain)
+        ),
+        _bullets("For the secret sums of the fleet:", _protocol()),
         *([] if plain else _server_learns(plan)),
-        _listed("What is in no message:", _kept(plain=plain)),
-        _listed("And:", _besides()),
+        _bullets("What is in no message:", _never_sent(plain=plain)),
+        _bullets("And:", _other_facts()),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -99,11 +103,15 @@ Agree only if whoever runs the server may know them."""
 def _summed_kinds(values: Mapping[str, object]) -> list[str]:
     lines = []
     for row in SUMMED.values():
-        told = row.consent
-        words = [told.secure, *told.numbers.values()] if told.secure else told.numbers.values()
-        lines.append(f"{told.when}: {'; '.join(words)}.".format(**values))
+        consent = row.consent
+        words = (
+            [consent.secure, *consent.numbers.values()]
+            if consent.secure
+            else consent.numbers.values()
+        )
+        lines.append(f"{consent.when}: {'; '.join(words)}.".format(**values))
     return [
-        _listed(
+        _bullets(
             "In sums only, each number hidden under masks that cancel in the sum over many homes:",
             lines,
         )
@@ -116,10 +124,10 @@ def _plain_kinds(values: Mapping[str, object]) -> list[str]:
         for row in SUMMED.values()
         if row.consent.plain
     ]
-    return [_listed("Readable, as this home's own:", lines)]
+    return [_bullets("Readable, as this home's own:", lines)]
 
 
-def _open(home: str, *, plain: bool) -> list[str]:
+def _readable(home: str, *, plain: bool) -> list[str]:
     model = PROTOCOL[SHAPE].consent
     took_part = "which rounds it takes part in" if plain else "which sums it takes part in"
     return [
@@ -156,17 +164,17 @@ def _protocol() -> list[str]:
 
 def _server_learns(plan: Plan) -> list[str]:
     return [
-        _listed("What a server learns that keeps to the rules:", _learnt(plan)),
-        _listed(
+        _bullets("What a server learns that keeps to the rules:", _honest_server_learns(plan)),
+        _bullets(
             "What a server that breaks the rules can learn today, and no home would refuse:",
-            _cheated(),
+            _cheating_server_learns(),
         ),
-        _filled("Agree only if you trust whoever runs the server to keep to the rules."),
-        _listed("The sums hide this home only if, besides:", _assumed(plan)),
+        _paragraph("Agree only if you trust whoever runs the server to keep to the rules."),
+        _bullets("The sums hide this home only if, besides:", _assumptions(plan)),
     ]
 
 
-def _learnt(plan: Plan) -> list[str]:
+def _honest_server_learns(plan: Plan) -> list[str]:
     settings = plan.aggregation
     sums = f"{settings.groups} sums a round, each" if settings.groups > 1 else "sums"
     return [
@@ -188,7 +196,7 @@ def _learnt(plan: Plan) -> list[str]:
     ]
 
 
-def _cheated() -> list[str]:
+def _cheating_server_learns() -> list[str]:
     return [
         (
             "this home's own update, loss and scores: by telling the other homes to send nothing "
@@ -206,9 +214,9 @@ def _cheated() -> list[str]:
     ]
 
 
-def _assumed(plan: Plan) -> list[str]:
+def _assumptions(plan: Plan) -> list[str]:
     return [
-        _tolerated(plan.aggregation.corrupt),
+        _tolerance(plan.aggregation.corrupt),
         (
             "the fleet's owner lists real homes only, and keeps the key that signs the list away "
             "from the server."
@@ -217,7 +225,7 @@ def _assumed(plan: Plan) -> list[str]:
     ]
 
 
-def _tolerated(corrupt: float) -> str:
+def _tolerance(corrupt: float) -> str:
     """Return how many of a fleet's homes may work for an attacker."""
     if corrupt == 0:
         return "none of the fleet's homes works for whoever attacks."
@@ -229,7 +237,7 @@ def _tolerated(corrupt: float) -> str:
     )
 
 
-def _kept(*, plain: bool) -> list[str]:
+def _never_sent(*, plain: bool) -> list[str]:
     follows = "from an update" if plain else "by a server that breaks the rules"
     return [
         (
@@ -241,7 +249,7 @@ def _kept(*, plain: bool) -> list[str]:
     ]
 
 
-def _besides() -> list[str]:
+def _other_facts() -> list[str]:
     return [
         "the device runs the fedhome that is installed on it, and no code that a server sends.",
         (
@@ -256,18 +264,18 @@ def _most_weight(plan: Plan) -> int:
     return plan.rounds.max_examples if cap is None else min(cap, plan.rounds.max_examples)
 
 
-def _filled(text: str, first: str = "", other: str = "") -> str:
+def _paragraph(text: str, first: str = "", other: str = "") -> str:
     return textwrap.fill(
         text, _WIDTH, initial_indent=first, subsequent_indent=other, break_on_hyphens=False
     )
 
 
-def _listed(title: str, lines: Iterable[str]) -> str:
-    return "\n".join([_filled(title), *(_filled(line, "  * ", "    ") for line in lines)])
+def _bullets(title: str, lines: Iterable[str]) -> str:
+    return "\n".join([_paragraph(title), *(_paragraph(line, "  * ", "    ") for line in lines)])
 
 
 @dataclass(frozen=True, kw_only=True)
-class Consent:
+class ConsentRecord:
     """What a home's people agreed to.
 
     Args:
@@ -289,22 +297,22 @@ class Consent:
         """SHA-256 of the text, hexadecimal."""
         return hashlib.sha256(self.text.encode()).hexdigest()
 
-    def keep(self, place: Place) -> None:
+    def keep(self, home_folder: HomeFolder) -> None:
         """Write it into a home's folder.
 
         Raises:
             StateError: The folder cannot be written.
         """
-        told = {**asdict(self), "text_sha256": self.digest}
-        disk.put(place.folder / CONSENT, json.dumps(told, indent=1).encode())
+        record = {**asdict(self), "text_sha256": self.digest}
+        disk.put(home_folder.folder / CONSENT, json.dumps(record, indent=1).encode())
 
     @classmethod
-    def of(cls, place: Place) -> Consent | None:
+    def of(cls, home_folder: HomeFolder) -> ConsentRecord | None:
         """Return what is kept in a home's folder; None if there is nothing, or it was altered."""
         try:
-            told = json.loads((place.folder / CONSENT).read_text(encoding="utf-8"))
-            digest = told.pop("text_sha256")
-            consent = cls(**told)
+            record = json.loads((home_folder.folder / CONSENT).read_text(encoding="utf-8"))
+            digest = record.pop("text_sha256")
+            consent = cls(**record)
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
         return consent if consent.digest == digest else None
@@ -315,7 +323,7 @@ def plan_digest(plan: Plan) -> str:
     return hashlib.sha256(plan.to_toml().encode()).hexdigest()
 
 
-def check_consent(place: Place) -> Consent:
+def check_consent(home_folder: HomeFolder) -> ConsentRecord:
     """Return the consent to the plan that a home's folder holds.
 
     Raises:
@@ -323,12 +331,12 @@ def check_consent(place: Place) -> Consent:
         StateError: The plan is missing.
     """
     hint = "read and agree: `fedhome client join INVITE --data SOURCE`"
-    consent = Consent.of(place)
+    consent = ConsentRecord.of(home_folder)
     if consent is None:
-        raise RunError(f"nobody has agreed yet to what leaves {place.folder}", hint=hint)
-    if hashlib.sha256(disk.read(place.folder / PLAN)).hexdigest() != consent.plan:
+        raise RunError(f"nobody has agreed yet to what leaves {home_folder.folder}", hint=hint)
+    if hashlib.sha256(disk.read(home_folder.folder / PLAN)).hexdigest() != consent.plan:
         raise RunError(
-            f"{place.folder / PLAN} is not the plan that was agreed to",
+            f"{home_folder.folder / PLAN} is not the plan that was agreed to",
             hint=f"put the agreed one back; or {hint}, with an invite to the new one",
         )
     return consent

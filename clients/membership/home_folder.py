@@ -1,4 +1,4 @@
-"""A home's folder on its device: what its owner said, and what it must not forget.
+"""A home's folder on its device: what its owner set, and what it must not forget.
 
 ::
 
@@ -40,8 +40,8 @@ _BOOT = Path("/proc/sys/kernel/random/boot_id")  # drawn at each start of a mach
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What the home's owner said.
+class HomeSettings:
+    """What the home's owner set.
 
     Args:
         home: Name of the home in its fleet.
@@ -57,7 +57,7 @@ class Settings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Status:
+class HomeStatus:
     """What a home's agent does.
 
     Args:
@@ -82,7 +82,7 @@ class Status:
     time: float = field(default_factory=time.time)
 
 
-class Place:
+class HomeFolder:
     """A home's folder.
 
     Args:
@@ -92,11 +92,13 @@ class Place:
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder).resolve()
 
-    def fill(self, settings: Settings, *, plan: Plan, anchor: Anchor, authorities: bytes) -> None:
+    def fill(
+        self, settings: HomeSettings, *, plan: Plan, anchor: Anchor, authorities: bytes
+    ) -> None:
         """Write what the home needs beside its keys.
 
         Args:
-            settings: What the owner said.
+            settings: What the owner set.
             plan: The plan that it takes part in.
             anchor: By which it knows its fleet.
             authorities: Certificates that the server's is checked against, PEM.
@@ -110,15 +112,15 @@ class Place:
         disk.put(self.folder / SETTINGS, tomli_w.dumps(vars(settings)).encode())
 
     @property
-    def settings(self) -> Settings:
-        """What the owner said.
+    def settings(self) -> HomeSettings:
+        """What the owner set.
 
         Raises:
             RunError: There is no home in this folder, or its settings are damaged.
         """
         path = self.folder / SETTINGS
         try:
-            return Settings(**tomllib.loads(path.read_text(encoding="utf-8")))
+            return HomeSettings(**tomllib.loads(path.read_text(encoding="utf-8")))
         except (OSError, TypeError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise RunError(
                 f"{path} cannot be used: {error}", hint="make it with `fedhome client join`"
@@ -145,13 +147,13 @@ class Place:
         It is this folder's until the machine is started anew, and no copy's: so the server can
         tell a copy that runs elsewhere, also of a whole card, from a home that was restarted.
         """
-        path, here = self.folder / NODE, _where(self.folder)
-        kept = disk.read(path) if path.exists() else b""
-        if not kept.startswith(here):
-            self.at_hand = None  # what was asked of another node, no other one can answer
-            kept = here + NodeKey.create().to_bytes()
-            disk.put(path, kept)
-        return NodeKey.from_bytes(kept)
+        path, mark = self.folder / NODE, _folder_mark(self.folder)
+        content = disk.read(path) if path.exists() else b""
+        if not content.startswith(mark):
+            self.at_hand = None  # what another node was asked only that node can answer
+            content = mark + NodeKey.create().to_bytes()
+            disk.put(path, content)
+        return NodeKey.from_bytes(content)
 
     def retire_node_key(self) -> None:
         """Let `node_key` make another one."""
@@ -202,15 +204,15 @@ class Place:
         self._mark(LEFT, value)
 
     @property
-    def status(self) -> Status | None:
+    def status(self) -> HomeStatus | None:
         """What the agent wrote last; None if it never did, or if that cannot be read."""
         try:
-            return Status(**json.loads((self.folder / STATUS).read_text(encoding="utf-8")))
+            return HomeStatus(**json.loads((self.folder / STATUS).read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             return None
 
     @status.setter
-    def status(self, value: Status) -> None:
+    def status(self, value: HomeStatus) -> None:
         disk.put(self.folder / STATUS, json.dumps(asdict(value)).encode())
 
     def _mark(self, name: str, there: bool) -> None:
@@ -222,10 +224,10 @@ class Place:
                 path.unlink(missing_ok=True)
 
 
-def _where(folder: Path) -> bytes:
+def _folder_mark(folder: Path) -> bytes:
     """Return a line that tells a folder, on a machine since its start, from its copies."""
     with disk.errors_of(folder):
         there = folder.stat()
     started = _BOOT.read_text(encoding="ascii") if _BOOT.exists() else ""
-    told = f"{started}/{there.st_dev}/{there.st_ino}"
-    return b"folder: %s\n" % hashlib.sha256(told.encode()).hexdigest().encode()
+    identity = f"{started}/{there.st_dev}/{there.st_ino}"
+    return b"folder: %s\n" % hashlib.sha256(identity.encode()).hexdigest().encode()

@@ -10,18 +10,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fedhome.clients.membership.consent import (
-    Asked,
-    Consent,
+    ConsentRecord,
+    Invitation,
     check_consent,
     consent_text,
     plan_digest,
 )
-from fedhome.clients.membership.home_folder import ANCHOR, SETTINGS, Place, Settings
+from fedhome.clients.membership.home_folder import ANCHOR, SETTINGS, HomeFolder, HomeSettings
 from fedhome.data.home_files import read_home
 from fedhome.errors import LinkError, PlanError, RunError, StateError
 from fedhome.fleet.entries import fingerprint, home_keys
 from fedhome.fleet.front_requests import ENROL, ask
-from fedhome.fleet.invites import Enrolled, Invite
+from fedhome.fleet.invites import EnrolmentResponse, Invite
 from fedhome.fleet.state_file import STATE, FileStore
 from fedhome.plan.settings import Plan
 from fedhome.store import disk
@@ -31,7 +31,7 @@ _AWAY = "try again: what is here already is kept, and the invite still holds"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class JoinFindings:
     """What a plan finds in a home's readings.
 
     Args:
@@ -63,30 +63,30 @@ class Found:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Joining:
+class JoinRequest:
     """A device that may become a home of a fleet; nothing of it is written or sent yet.
 
     Args:
-        place: The folder that the home will have, or has.
+        home_folder: The folder that the home will have, or has.
         invite: The owner's invite.
         plan: The plan in it.
         source: File or folder of the readings.
-        found: What the plan finds there.
+        findings: What the plan finds there.
         text: What the home's people have to agree to.
-        agreed: Their agreement to this very text and plan, where there is one.
+        consent: Their agreement to this very text and plan, where there is one.
     """
 
-    place: Place
+    home_folder: HomeFolder
     invite: Invite
     plan: Plan
     source: Path
-    found: Found
+    findings: JoinFindings
     text: str
-    agreed: Consent | None
+    consent: ConsentRecord | None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Joined:
+class JoinResult:
     """A device that enrolled.
 
     Args:
@@ -113,8 +113,8 @@ def read_invite(path: Path, *, now: float) -> Invite:
     return invite
 
 
-def prepare(invite: Invite, *, source: Path, folder: Path) -> Joining:
-    """Check all that a home would be told too late otherwise.
+def prepare(invite: Invite, *, source: Path, folder: Path) -> JoinRequest:
+    """Check all that would otherwise fail too late.
 
     Args:
         invite: As `read_invite` gives it.
@@ -127,32 +127,32 @@ def prepare(invite: Invite, *, source: Path, folder: Path) -> Joining:
         PlanError: The invite's plan cannot be run here.
         DataError: The readings do not fit it.
     """
-    place = Place(folder)
-    _check_folder(place, invite)
+    home_folder = HomeFolder(folder)
+    _check_folder(home_folder, invite)
     plan = _plan_of(invite)
     source = source.absolute()
-    found = look(plan, source, home=invite.home)
-    asked = Asked(
+    findings = read_findings(plan, source, home=invite.home)
+    invitation = Invitation(
         home=invite.home,
         fleet=invite.anchor.fleet,
         server=invite.card.server,
         plan=plan,
-        parameters=found.parameters,
+        parameters=findings.parameters,
     )
-    text, last = consent_text(asked), Consent.of(place)
+    text, last = consent_text(invitation), ConsentRecord.of(home_folder)
     same = last is not None and (last.text, last.plan) == (text, plan_digest(plan))
-    return Joining(
-        place=place,
+    return JoinRequest(
+        home_folder=home_folder,
         invite=invite,
         plan=plan,
         source=source,
-        found=found,
+        findings=findings,
         text=text,
-        agreed=last if same and not place.left else None,
+        consent=last if same and not home_folder.left else None,
     )
 
 
-def look(plan: Plan, source: Path, *, home: str) -> Found:
+def read_findings(plan: Plan, source: Path, *, home: str) -> JoinFindings:
     """Read a home's readings just as its agent will; loads torch.
 
     Args:
@@ -171,7 +171,7 @@ def look(plan: Plan, source: Path, *, home: str) -> Found:
     device = real_home(plan, str(source), name=home).device
     table = read.table
     timed = table.rows and not table.timeless
-    return Found(
+    return JoinFindings(
         rows=table.rows,
         begin=int(table.time_s[0]) if timed else None,
         end=int(table.time_s[-1]) if timed else None,
@@ -183,7 +183,7 @@ def look(plan: Plan, source: Path, *, home: str) -> Found:
     )
 
 
-def enrol(joining: Joining) -> Joined:
+def enrol(request: JoinRequest) -> JoinResult:
     """Make a device a home: keys, the enrolment, and the folder; call it once people agreed.
 
     It can be done again after any failure: keys that were made stay, and a home that is one
@@ -194,59 +194,63 @@ def enrol(joining: Joining) -> Joined:
         StateError: The folder cannot be used.
         DirectoryError: ``expired``.
     """
-    place, invite = joining.place, joining.invite
-    keys, new = home_keys(invite.home, place.folder)
+    home_folder, invite = request.home_folder, request.invite
+    keys, new = home_keys(invite.home, home_folder.folder)
     # From here on the keys are this fleet's, whether or not the answer comes.
-    disk.put(place.folder / ANCHOR, f"{invite.anchor.to_text()}\n".encode())
+    disk.put(home_folder.folder / ANCHOR, f"{invite.anchor.to_text()}\n".encode())
     card = invite.card
     try:
-        answer = ask(card.server, card.authorities, ENROL, invite.enrolment(keys, time.time()))
+        response = ask(card.server, card.authorities, ENROL, invite.enrolment(keys, time.time()))
     except LinkError as error:
         if error.reason != "unreachable":
             raise
         raise LinkError(error.message, reason=error.reason, hint=_AWAY) from None
-    enrolled = Enrolled.from_bytes(answer)
-    settings = Settings(home=invite.home, server=card.server, data=str(joining.source))
-    if (place.folder / SETTINGS).exists():  # what its owner changed there stays
-        settings = replace(place.settings, server=settings.server, data=settings.data)
-    place.fill(settings, plan=joining.plan, anchor=invite.anchor, authorities=card.authorities)
-    consent = Consent(plan=plan_digest(joining.plan), text=joining.text, invite=_digest(invite))
-    (joining.agreed or consent).keep(place)
-    place.left = False
-    return Joined(fingerprint=fingerprint(keys.entry()), new=new, admitted=enrolled.admitted)
+    enrolment = EnrolmentResponse.from_bytes(response)
+    settings = HomeSettings(home=invite.home, server=card.server, data=str(request.source))
+    if (home_folder.folder / SETTINGS).exists():  # what its owner changed there stays
+        settings = replace(home_folder.settings, server=settings.server, data=settings.data)
+    home_folder.fill(
+        settings, plan=request.plan, anchor=invite.anchor, authorities=card.authorities
+    )
+    consent = ConsentRecord(
+        plan=plan_digest(request.plan), text=request.text, invite=_digest(invite)
+    )
+    (request.consent or consent).keep(home_folder)
+    home_folder.left = False
+    return JoinResult(fingerprint=fingerprint(keys.entry()), new=new, admitted=enrolment.admitted)
 
 
-def check_start(place: Place) -> None:
+def check_start(home_folder: HomeFolder) -> None:
     """Refuse to run a home that must not run.
 
     Raises:
         RunError: There is no home, it has left, or nobody agreed to its plan.
         StateError: ``in-use``: its agent runs already; or a file is missing.
     """
-    check_present(place)
-    check_consent(place)
-    disk.read(place.folder / STATE)
-    os.close(disk.lock(place.folder))
+    check_present(home_folder)
+    check_consent(home_folder)
+    disk.read(home_folder.folder / STATE)
+    os.close(disk.lock(home_folder.folder))
 
 
-def check_present(place: Place) -> None:
+def check_present(home_folder: HomeFolder) -> None:
     """Refuse a home that has left its fleet.
 
     Raises:
         RunError: It has, or there is none.
     """
-    settings = place.settings
-    if place.left:
+    settings = home_folder.settings
+    if home_folder.left:
         raise RunError(
             f"{settings.home} has left its fleet",
             hint="it can join again, with a new invite: `fedhome client join`",
         )
 
 
-def runs(place: Place) -> bool:
+def is_running(home_folder: HomeFolder) -> bool:
     """Return whether a process, such as the agent, holds a home's folder."""
     try:
-        os.close(disk.lock(place.folder))
+        os.close(disk.lock(home_folder.folder))
     except StateError as error:
         if error.reason != "in-use":
             raise
@@ -254,22 +258,22 @@ def runs(place: Place) -> bool:
     return False
 
 
-def _check_folder(place: Place, invite: Invite) -> None:
-    folder = place.folder
+def _check_folder(home_folder: HomeFolder, invite: Invite) -> None:
+    folder = home_folder.folder
     if not folder.exists():
         return
     os.close(disk.lock(folder))
     hint = "name another folder with --home; or erase this one's home: `fedhome client forget`"
-    home = place.settings.home if (folder / SETTINGS).exists() else invite.home
+    home = home_folder.settings.home if (folder / SETTINGS).exists() else invite.home
     if home != invite.home:
         raise RunError(f"{folder} is of home {home}, the invite of {invite.home}", hint=hint)
     if (folder / STATE).exists():
         with FileStore.open(folder, home=invite.home):
             pass
-    if (folder / ANCHOR).exists() and place.anchor != invite.anchor:
+    if (folder / ANCHOR).exists() and home_folder.anchor != invite.anchor:
         raise RunError(f"{folder} is of another fleet than the invite", hint=hint)
-    last = Consent.of(place)
-    if place.left and last is not None and last.invite == _digest(invite):
+    last = ConsentRecord.of(home_folder)
+    if home_folder.left and last is not None and last.invite == _digest(invite):
         raise RunError(
             f"{invite.home} has left its fleet, and this invite was used before",
             hint=f"ask the fleet's owner for a new one: `fedhome fleet invite {invite.home}`",

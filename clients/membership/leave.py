@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fedhome.clients.agent.kept_releases import KEPT, MODEL, SEEN
+from fedhome.clients.agent.kept_releases import MODEL, RELEASE_FILE, SEEN
 from fedhome.clients.membership.consent import CONSENT
 from fedhome.clients.membership.home_folder import (
     ANCHOR,
@@ -23,7 +23,7 @@ from fedhome.clients.membership.home_folder import (
     SETTINGS,
     STATUS,
     UNPACKED,
-    Place,
+    HomeFolder,
 )
 from fedhome.errors import LinkError, RunError, StateError
 from fedhome.fleet.front_requests import LEAVE, ask
@@ -31,7 +31,7 @@ from fedhome.fleet.leave_notice import leave_notice
 from fedhome.fleet.state_file import KEY, MARK, STATE, FileStore
 from fedhome.store import disk
 
-_LOOK_S = 0.1
+_POLL_S = 0.1
 _PATIENCE_S = 30.0  # for the message that an agent is answering
 
 OURS = (
@@ -42,11 +42,11 @@ OURS = (
 """Every file that fedhome makes in a home's folder; and the models, in a folder of their own."""
 
 
-def leave(place: Place, *, patience_s: float = _PATIENCE_S) -> bool:
-    """Leave the fleet: the agent ends, and the server is told; can be done again.
+def leave(home_folder: HomeFolder, *, patience_s: float = _PATIENCE_S) -> bool:
+    """Leave the fleet: end the agent and notify the server; it can be run again.
 
     Args:
-        place: The home's folder.
+        home_folder: The home's folder.
         patience_s: How long to wait for the agent's end, s.
 
     Returns:
@@ -54,14 +54,14 @@ def leave(place: Place, *, patience_s: float = _PATIENCE_S) -> bool:
 
     Raises:
         StateError: ``in-use``: the agent is still busy.
-        LinkError: The server was not told; the home has left all the same.
+        LinkError: The server got no notice; the home has left all the same.
     """
-    settings = place.settings
-    place.left = True
-    with _when_free(place, patience_s) as store:
-        notice = leave_notice(place.anchor.fleet, store.keys, time.time())
+    settings = home_folder.settings
+    home_folder.left = True
+    with _when_free(home_folder, patience_s) as store:
+        notice = leave_notice(home_folder.anchor.fleet, store.keys, time.time())
     try:
-        ask(settings.server, place.authorities, LEAVE, notice)
+        ask(settings.server, home_folder.authorities, LEAVE, notice)
     except LinkError as error:
         if error.reason == "not-listed":
             return False
@@ -73,7 +73,7 @@ def leave(place: Place, *, patience_s: float = _PATIENCE_S) -> bool:
     return True
 
 
-def forget(place: Place) -> list[str]:
+def forget(home_folder: HomeFolder) -> list[str]:
     """Erase what fedhome has in a home's folder, and the folder if nothing else is in it.
 
     Returns:
@@ -83,12 +83,12 @@ def forget(place: Place) -> list[str]:
         RunError: No home is there.
         StateError: ``in-use``: its agent runs; or a file cannot be erased.
     """
-    folder, models = place.folder, place.folder / MODEL
+    folder, models = home_folder.folder, home_folder.folder / MODEL
     if not any((folder / name).exists() for name in (STATE, SETTINGS, KEY)):
         raise RunError(f"there is no home in {folder}", hint="name the home's own folder")
-    ours = [folder / name for name in (*OURS, *_entry_of(place))]
-    ours += [models / KEPT, *sorted(models.glob(f"*{SEEN}"))]
-    data = _data_of(place)
+    ours = [folder / name for name in (*OURS, *_entry_of(home_folder))]
+    ours += [models / RELEASE_FILE, *sorted(models.glob(f"*{SEEN}"))]
+    data = _data_of(home_folder)
     lock = disk.lock(folder)
     try:
         there = [path for path in ours if path != data and path.exists()]
@@ -116,12 +116,12 @@ def _remove_if_empty(folder: Path) -> None:
 
 
 @contextmanager
-def _when_free(place: Place, patience_s: float) -> Iterator[FileStore]:
+def _when_free(home_folder: HomeFolder, patience_s: float) -> Iterator[FileStore]:
     """Open a home's keys once its agent has ended."""
     until = time.monotonic() + patience_s
     while True:
         try:
-            store = FileStore.open(place.folder, home=place.settings.home)
+            store = FileStore.open(home_folder.folder, home=home_folder.settings.home)
         except StateError as error:
             if error.reason != "in-use":
                 raise
@@ -131,23 +131,23 @@ def _when_free(place: Place, patience_s: float) -> Iterator[FileStore]:
                     reason="in-use",
                     hint="then run `fedhome client leave` again, to tell the server",
                 ) from None
-            time.sleep(_LOOK_S)
+            time.sleep(_POLL_S)
         else:
             with store:
                 yield store
             return
 
 
-def _data_of(place: Place) -> Path | None:
+def _data_of(home_folder: HomeFolder) -> Path | None:
     try:
-        return Path(place.settings.data)
+        return Path(home_folder.settings.data)
     except RunError:
         return None
 
 
-def _entry_of(place: Place) -> list[str]:
+def _entry_of(home_folder: HomeFolder) -> list[str]:
     """Return the name of the file that `fedhome fleet keys` leaves."""
     try:
-        return [f"{place.settings.home}.entry"]
+        return [f"{home_folder.settings.home}.entry"]
     except RunError:
         return []

@@ -20,9 +20,9 @@ from fedhome.fleet.invites import when
 from fedhome.ops.service import LIMITS, REFUSED, Limits, write_service
 
 if TYPE_CHECKING:
-    from fedhome.clients.membership.consent import Consent
-    from fedhome.clients.membership.home_folder import Place
-    from fedhome.clients.membership.join import Joining
+    from fedhome.clients.membership.consent import ConsentRecord
+    from fedhome.clients.membership.home_folder import HomeFolder
+    from fedhome.clients.membership.join import JoinRequest
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -59,23 +59,26 @@ def join(
     from fedhome.clients.membership import join  # noqa: PLC0415 - found only at run time
 
     console = Console()
-    found = join.read_invite(invite, now=time.time())
-    folder = Path(found.home) if home is None else home
-    joining = join.prepare(found, source=data, folder=folder)
-    console.print(_looked(joining))
-    for note in joining.found.notes:
+    opened_invite = join.read_invite(invite, now=time.time())
+    folder = Path(opened_invite.home) if home is None else home
+    request = join.prepare(opened_invite, source=data, folder=folder)
+    console.print(_findings_table(request))
+    for note in request.findings.notes:
         _say(console, f"note: {note}")
     console.print()
-    if joining.agreed is None:
-        typer.echo(joining.text)
-        if not yes and not typer.confirm(f"Take part as {found.home}?"):
+    if request.consent is None:
+        typer.echo(request.text)
+        if not yes and not typer.confirm(f"Take part as {opened_invite.home}?"):
             _say(console, "declined: nothing was written, and nothing was sent")
             raise typer.Exit(1)
     else:
-        _say(console, f"agreed to the same on {when(joining.agreed.time)}")
-    joined = join.enrol(joining)
+        _say(console, f"agreed to the same on {when(request.consent.time)}")
+    joined = join.enrol(request)
     keys = "made keys" if joined.new else "kept the keys that were there"
-    _say(console, f"\nenrolled {found.home} at {found.card.server}; {keys}, in {folder}")
+    _say(
+        console,
+        f"\nenrolled {opened_invite.home} at {opened_invite.card.server}; {keys}, in {folder}",
+    )
     console.print(f"fingerprint: [bold]{joined.fingerprint}[/]", highlight=False)
     if joined.admitted:
         _say(console, "the fleet's owner has admitted this home already")
@@ -94,9 +97,9 @@ def start(folder: _Home = Path()) -> None:
     """
     from fedhome.clients.membership.join import check_start  # noqa: PLC0415
 
-    place = _place(folder)
+    home_folder = _home_folder_at(folder)
     try:
-        check_start(place)
+        check_start(home_folder)
     except FedHomeError as error:
         if isinstance(error, StateError) and error.reason == "in-use":
             raise
@@ -105,7 +108,7 @@ def start(folder: _Home = Path()) -> None:
         if error.hint:
             console.print(f"[bold]hint:[/]  {escape(error.hint)}", highlight=False)
         raise typer.Exit(REFUSED) from None
-    name = place.settings.home
+    name = home_folder.settings.home
     _say(Console(stderr=True), f"the agent of {name} runs; Ctrl-C ends it, and it can come back")
     # In place of this process: what the command line loaded would stay in memory for months.
     command = [
@@ -115,7 +118,7 @@ def start(folder: _Home = Path()) -> None:
         "fedhome.ops.processes",
         "0",
         "fedhome.clients.agent.resident",
-        str(place.folder),
+        str(home_folder.folder),
     ]
     sys.stderr.flush()
     os.execv(command[0], command)  # noqa: S606 - our own module
@@ -124,28 +127,28 @@ def start(folder: _Home = Path()) -> None:
 @app.command()
 def status(folder: _Home = Path()) -> None:
     """Show what the home does; also while it runs."""
-    from fedhome.clients.membership.consent import Consent  # noqa: PLC0415
+    from fedhome.clients.membership.consent import ConsentRecord  # noqa: PLC0415
 
-    place = _place(folder)
-    settings = place.settings
-    title = f"home {escape(settings.home)} of fleet {place.anchor.fleet.hex()}"
+    home_folder = _home_folder_at(folder)
+    settings = home_folder.settings
+    title = f"home {escape(settings.home)} of fleet {home_folder.anchor.fleet.hex()}"
     table = Table(show_edge=False, show_header=False, title=title, title_justify="left")
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    consent = Consent.of(place)
+    consent = ConsentRecord.of(home_folder)
     now_s = ages.now()
-    state, agent = _state(place, now_s)
+    state, agent = _state(home_folder, now_s)
     there = "" if Path(settings.data).exists() else "  [bold red]not there[/]"
-    told = place.status
+    status = home_folder.status
     for name, value in (
         ("state", state),
         ("agent", agent),
         ("server", escape(settings.server)),
         ("data", escape(settings.data) + there),
-        ("last answer", _last(place, now_s)),
-        ("epoch", str(told.epoch) if told and told.epoch else "no directory yet"),
-        ("model", _model(place)),
-        ("consent", _consent(place, consent)),
+        ("last answer", _last(home_folder, now_s)),
+        ("epoch", str(status.epoch) if status and status.epoch else "no directory yet"),
+        ("model", _model(home_folder)),
+        ("consent", _consent(home_folder, consent)),
     ):
         table.add_row(name, value)
     Console().print(table)
@@ -156,7 +159,7 @@ def consent(folder: _Home = Path()) -> None:
     """Print what was agreed to: all that ever leaves this device."""
     from fedhome.clients.membership.consent import check_consent  # noqa: PLC0415
 
-    agreed = check_consent(_place(folder))
+    agreed = check_consent(_home_folder_at(folder))
     typer.echo(agreed.text)
     _say(Console(), f"agreed to on {when(agreed.time)}, with fedhome {agreed.release}")
 
@@ -164,19 +167,22 @@ def consent(folder: _Home = Path()) -> None:
 @app.command()
 def pause(folder: _Home = Path()) -> None:
     """Take no part for now; the agent goes on running, and waits for `resume`."""
-    place = _present(folder)
-    place.paused = True
-    _say(Console(), f"{place.settings.home} takes no part until `fedhome client resume {folder}`")
+    home_folder = _present_home_folder(folder)
+    home_folder.paused = True
+    _say(
+        Console(),
+        f"{home_folder.settings.home} takes no part until `fedhome client resume {folder}`",
+    )
 
 
 @app.command()
 def resume(folder: _Home = Path()) -> None:
     """Take part again after `pause`."""
-    place = _present(folder)
-    was = place.paused
-    place.paused = False
-    told = "takes part again" if was else "was not paused"
-    _say(Console(), f"{place.settings.home} {told}")
+    home_folder = _present_home_folder(folder)
+    was_paused = home_folder.paused
+    home_folder.paused = False
+    outcome = "takes part again" if was_paused else "was not paused"
+    _say(Console(), f"{home_folder.settings.home} {outcome}")
 
 
 @app.command()
@@ -187,12 +193,16 @@ def leave(folder: _Home = Path(), yes: _Yes = False) -> None:
     """
     from fedhome.clients.membership.leave import leave as leave_fleet  # noqa: PLC0415
 
-    place, console = _place(folder), Console()
-    name = place.settings.home
-    if not place.left and not yes and not typer.confirm(f"Let {name} leave its fleet for good?"):
+    home_folder, console = _home_folder_at(folder), Console()
+    name = home_folder.settings.home
+    if (
+        not home_folder.left
+        and not yes
+        and not typer.confirm(f"Let {name} leave its fleet for good?")
+    ):
         _say(console, f"{name} stays")
         raise typer.Exit(1)
-    known = leave_fleet(place)
+    known = leave_fleet(home_folder)
     heard = "its owner is told" if known else "the server does not know it (any more)"
     _say(console, f"{name} has left its fleet; {heard}")
     _say(console, f"next: `fedhome client forget {folder}` erases its keys")
@@ -201,21 +211,21 @@ def leave(folder: _Home = Path(), yes: _Yes = False) -> None:
 @app.command()
 def forget(folder: _Home = Path(), yes: _Yes = False) -> None:
     """Erase the home's keys, state and settings from this device; never its readings."""
-    from fedhome.clients.membership.home_folder import Place  # noqa: PLC0415
+    from fedhome.clients.membership.home_folder import HomeFolder  # noqa: PLC0415
     from fedhome.clients.membership.leave import forget as forget_home  # noqa: PLC0415
 
-    place, console = Place(folder), Console()
+    home_folder, console = HomeFolder(folder), Console()
     if not yes:
-        if not place.left:
+        if not home_folder.left:
             _say(
                 console, "this home has not left its fleet: `fedhome client leave` tells its owner"
             )
         if not typer.confirm(f"Erase keys, state and settings in {folder}? They cannot come back."):
             _say(console, "nothing was erased")
             raise typer.Exit(1)
-    erased = forget_home(place)
+    erased = forget_home(home_folder)
     _say(console, f"erased {len(erased)} files: {', '.join(erased)}")
-    if place.folder.exists():
+    if home_folder.folder.exists():
         _say(console, f"{folder} stays: it holds files that are not fedhome's")
 
 
@@ -234,13 +244,13 @@ def service(
     out: OutOption = Path(),
 ) -> None:
     """Write the files with which the home runs as a service: restarted, limited, locked in."""
-    place = _place(folder)
-    settings = place.settings
+    home_folder = _home_folder_at(folder)
+    settings = home_folder.settings
     paths = write_service(
         kind,
         "client",
-        place.folder,
-        ("client", "start", str(place.folder)),
+        home_folder.folder,
+        ("client", "start", str(home_folder.folder)),
         out,
         name=settings.home,
         reads=[Path(settings.data)],
@@ -250,20 +260,20 @@ def service(
     print_written(Console(), kind, paths, user=user)
 
 
-def _place(folder: Path) -> Place:
+def _home_folder_at(folder: Path) -> HomeFolder:
     """Return a home's folder.
 
     Raises:
         RunError: There is no home in it.
     """
-    from fedhome.clients.membership.home_folder import Place  # noqa: PLC0415
+    from fedhome.clients.membership.home_folder import HomeFolder  # noqa: PLC0415
 
-    place = Place(folder)
-    _ = place.settings
-    return place
+    home_folder = HomeFolder(folder)
+    _ = home_folder.settings
+    return home_folder
 
 
-def _present(folder: Path) -> Place:
+def _present_home_folder(folder: Path) -> HomeFolder:
     """Return the folder of a home that has not left.
 
     Raises:
@@ -271,88 +281,88 @@ def _present(folder: Path) -> Place:
     """
     from fedhome.clients.membership.join import check_present  # noqa: PLC0415
 
-    place = _place(folder)
-    check_present(place)
-    return place
+    home_folder = _home_folder_at(folder)
+    check_present(home_folder)
+    return home_folder
 
 
-def _looked(joining: Joining) -> Table:
-    invite, found = joining.invite, joining.found
+def _findings_table(request: JoinRequest) -> Table:
+    invite, findings = request.invite, request.findings
     table = Table(show_edge=False, show_header=False, title_justify="left")
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    rows = f"{found.rows:,} rows"
-    if found.begin is not None and found.end is not None and found.days is not None:
-        first, last = when(found.begin)[:10], when(found.end)[:10]
-        rows += f" over {found.days:.1f} days, {first} to {last}"
-    shown = ", ".join(found.columns[:_NAMED])
-    more = f" and {len(found.columns) - _NAMED} more" if len(found.columns) > _NAMED else ""
-    training, validation, test = found.examples
+    rows = f"{findings.rows:,} rows"
+    if findings.begin is not None and findings.end is not None and findings.days is not None:
+        first, last = when(findings.begin)[:10], when(findings.end)[:10]
+        rows += f" over {findings.days:.1f} days, {first} to {last}"
+    shown = ", ".join(findings.columns[:_NAMED])
+    more = f" and {len(findings.columns) - _NAMED} more" if len(findings.columns) > _NAMED else ""
+    training, validation, test = findings.examples
     for name, value in (
         ("invite", f"{invite.home}, of fleet {invite.anchor.fleet.hex()} at {invite.card.server}"),
         ("", f"it holds until {when(invite.expires)}"),
-        ("data", str(joining.source)),
+        ("data", str(request.source)),
         ("", rows),
-        ("columns", f"{len(found.columns)}: {shown}{more}"),
-        ("plan", f"{joining.plan.name}: predict {joining.plan.data.target}"),
+        ("columns", f"{len(findings.columns)}: {shown}{more}"),
+        ("plan", f"{request.plan.name}: predict {request.plan.data.target}"),
         (
             "examples",
             f"{training:,} for training, {validation:,} for validation, {test:,} for the test",
         ),
-        ("model", f"{found.parameters:,} parameters, {found.inputs} inputs"),
+        ("model", f"{findings.parameters:,} parameters, {findings.inputs} inputs"),
     ):
         table.add_row(name, escape(value))
     return table
 
 
-def _state(place: Place, now_s: float) -> tuple[str, str]:
+def _state(home_folder: HomeFolder, now_s: float) -> tuple[str, str]:
     """Return what the home does, and whether its agent runs."""
-    from fedhome.clients.membership.join import runs  # noqa: PLC0415
+    from fedhome.clients.membership.join import is_running  # noqa: PLC0415
 
-    running, told = runs(place), place.status
+    running, status = is_running(home_folder), home_folder.status
     agent = "not running"
     if running:
-        agent = f"runs, process {told.process}" if told and told.process else "runs"
-    if place.left:
+        agent = f"runs, process {status.process}" if status and status.process else "runs"
+    if home_folder.left:
         return "has left its fleet", agent
     if not running:
-        return ("paused, and not running" if place.paused else "not running"), agent
-    if told is None:
+        return ("paused, and not running" if home_folder.paused else "not running"), agent
+    if status is None:
         return "starting", agent
-    detail = f": {escape(told.detail)}" if told.detail else ""
-    return f"{told.state}{detail}, as of {ages.ago(told.time, now_s)}", agent
+    detail = f": {escape(status.detail)}" if status.detail else ""
+    return f"{status.state}{detail}, as of {ages.ago(status.time, now_s)}", agent
 
 
-def _last(place: Place, now_s: float) -> str:
-    told = place.status
-    if told is None or not told.last_time:
+def _last(home_folder: HomeFolder, now_s: float) -> str:
+    status = home_folder.status
+    if status is None or not status.last_time:
         return "none yet"
-    last = f"{escape(told.last)}, {ages.ago(told.last_time, now_s)}"
-    return f"{last}; {told.answered:,} since it was started"
+    last = f"{escape(status.last)}, {ages.ago(status.last_time, now_s)}"
+    return f"{last}; {status.answered:,} since it was started"
 
 
-def _model(place: Place) -> str:
+def _model(home_folder: HomeFolder) -> str:
     """Return which release of the fleet's model the home has."""
     from fedhome.clients.agent.kept_releases import release_of  # noqa: PLC0415
 
     try:
-        found = release_of(place)
+        release = release_of(home_folder)
     except FedHomeError as error:
         return f"[bold red]{escape(error.message)}[/]"
-    if found is None:
+    if release is None:
         return "none yet"
-    one = found.manifest
+    one = release.manifest
     name = f"release {one.number}: round {one.round} of {escape(one.run)}"
     return f"{name}, {one.hash.hex()[:_DIGITS]}"
 
 
-def _consent(place: Place, consent: Consent | None) -> str:
+def _consent(home_folder: HomeFolder, consent: ConsentRecord | None) -> str:
     from fedhome.clients.membership.consent import check_consent  # noqa: PLC0415
 
     if consent is None:
         return "[bold red]none[/]"
     try:
-        check_consent(place)
+        check_consent(home_folder)
     except FedHomeError:
         return "[bold red]to another plan than the one in the folder[/]"
     return f"to plan {consent.plan[:_DIGITS]} on {when(consent.time)}"

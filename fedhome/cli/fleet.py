@@ -79,8 +79,8 @@ def keys(
     disk.put(path, f"{line}\n".encode(), mode=0o644)
     typer.echo(line)
     console = Console(stderr=True)
-    told = "made keys" if new else "found the keys that were made before"
-    say(console, f"{told} in {folder}: they stay on this device, and in no backup")
+    action = "made keys" if new else "found the keys that were made before"
+    say(console, f"{action} in {folder}: they stay on this device, and in no backup")
     say(console, f"give the owner {path} (the line above)")
     say(console, f"fingerprint: {fingerprint(made.entry())}")
 
@@ -116,9 +116,9 @@ def add(
         else:
             entries = [read_entry(text_of(path)) for path in entry]
             if homes and sorted(homes) != sorted(one.home for one in entries):
-                found = ", ".join(sorted(one.home for one in entries))
+                named = ", ".join(sorted(one.home for one in entries))
                 raise DirectoryError(
-                    f"the entries are of {found}, not of {', '.join(sorted(homes))}",
+                    f"the entries are of {named}, not of {', '.join(sorted(homes))}",
                     reason="entry",
                     hint="leave the names out to take those of the entries",
                 )

@@ -46,12 +46,12 @@ class _Numbers(TypedDict):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Found:
+class _WaitingHomes:
     """Who waits, by what the owner makes of it."""
 
     new: dict[str, Enrolment]
     leaving: dict[str, Leave]
-    told: tuple[str, ...]  # why others are passed over
+    notes: tuple[str, ...]  # why others are passed over
 
 
 def admit(  # noqa: PLR0917 - typer gives them by name
@@ -78,18 +78,18 @@ def admit(  # noqa: PLR0917 - typer gives them by name
         waiting = owner_requests.pending(
             card, owned.inviter, fleet=owned.anchor.fleet, now=time.time()
         )
-        found = _sorted(owned, waiting)
-        for line in found.told:
+        waiting_homes = _sort_waiting(owned, waiting)
+        for line in waiting_homes.notes:
             say(console, line)
         if homes:
-            found = _only(found, homes)
-        if found.new and _agreed(console, found.new, yes=yes):
-            entered = [one.data for one in found.new.values()]
+            waiting_homes = _only(waiting_homes, homes)
+        if waiting_homes.new and _confirm(console, waiting_homes.new, yes=yes):
+            entered = [one.data for one in waiting_homes.new.values()]
             owned.admit(*entered, eligible=not not_on_committee)
-            say(console, f"on the list: {', '.join(found.new)}")
-        for home, notice in found.leaving.items():
-            told = f"{home} wants to leave, it said on {when(notice.time)}"
-            say(console, told)
+            say(console, f"on the list: {', '.join(waiting_homes.new)}")
+        for home, notice in waiting_homes.leaving.items():
+            question = f"{home} wants to leave, it said on {when(notice.time)}"
+            say(console, question)
             if yes or typer.confirm(f"take {home} off the list?"):
                 owned.revoke(home)
         if owned.changes():
@@ -105,7 +105,7 @@ def admit(  # noqa: PLR0917 - typer gives them by name
         elif waiting.epoch < owned.epoch and (fleet / DIRECTORY).exists():
             _send(owned, card)
             say(console, f"the server has the directory of epoch {owned.epoch} now")
-        elif found.new or found.leaving:
+        elif waiting_homes.new or waiting_homes.leaving:
             say(console, "nothing was changed; who waits goes on waiting")
         else:
             say(console, "nobody waits, and nothing is left to sign")
@@ -172,14 +172,14 @@ def send(fleet: Folder = Path(), server: CardFile = None) -> None:
         say(Console(), f"the server has the directory of epoch {owned.epoch} now")
 
 
-def _sorted(owned: Fleet, waiting: owner_requests.Pending) -> _Found:
-    new, told = {}, []
+def _sort_waiting(owned: Fleet, waiting: owner_requests.PendingApplications) -> _WaitingHomes:
+    new, notes = {}, []
     for data in waiting.enrolments:
         try:
             enrolment = owned.check(data)
         except SecAggError as error:
             if error.reason != "admitted":
-                told.append(f"passed over: {error.message}; {error.hint}")
+                notes.append(f"passed over: {error.message}; {error.hint}")
             continue
         new[enrolment.home] = enrolment
     entries = [*owned.homes.values(), *(one.entry for one in new.values())]
@@ -193,27 +193,29 @@ def _sorted(owned: Fleet, waiting: owner_requests.Pending) -> _Found:
             leaving[notice.home] = notice
         else:
             del new[notice.home]
-            told.append(f"passed over: {notice.home!r} was invited, and does not want to any more")
-    return _Found(
-        new=dict(sorted(new.items())), leaving=dict(sorted(leaving.items())), told=tuple(told)
+            notes.append(f"passed over: {notice.home!r} was invited, and does not want to any more")
+    return _WaitingHomes(
+        new=dict(sorted(new.items())), leaving=dict(sorted(leaving.items())), notes=tuple(notes)
     )
 
 
-def _only(found: _Found, homes: Sequence[str]) -> _Found:
-    if unknown := [home for home in homes if home not in {*found.new, *found.leaving}]:
+def _only(waiting_homes: _WaitingHomes, homes: Sequence[str]) -> _WaitingHomes:
+    if unknown := [
+        home for home in homes if home not in {*waiting_homes.new, *waiting_homes.leaving}
+    ]:
         raise DirectoryError(
             f"{', '.join(unknown)}: no such home waits for you",
             reason="unknown-home",
             hint="leave the names out to see who does",
         )
-    return _Found(
-        new={home: one for home, one in found.new.items() if home in homes},
-        leaving={home: one for home, one in found.leaving.items() if home in homes},
-        told=found.told,
+    return _WaitingHomes(
+        new={home: one for home, one in waiting_homes.new.items() if home in homes},
+        leaving={home: one for home, one in waiting_homes.leaving.items() if home in homes},
+        notes=waiting_homes.notes,
     )
 
 
-def _agreed(console: Console, new: dict[str, Enrolment], *, yes: bool) -> bool:
+def _confirm(console: Console, new: dict[str, Enrolment], *, yes: bool) -> bool:
     table = table_of("answered their invites", "home", "fingerprint", "enrolled")
     for home, one in new.items():
         table.add_row(escape(home), fingerprint(one.entry), when(one.time))

@@ -14,7 +14,7 @@ from fedhome.errors import PlanError, StateError
 from fedhome.fleet.entries import check_name
 from fedhome.fleet.invites import ENDING, when
 from fedhome.fleet.owner_folder import PLAN, Fleet
-from fedhome.learning.check import check_plan
+from fedhome.learning.plan_check import check_plan
 from fedhome.plan.overrides import object_faults
 from fedhome.plan.settings import Plan
 from fedhome.store import disk
@@ -68,7 +68,7 @@ def invite(  # noqa: PLR0917 - typer gives them by name
     with Fleet.open(fleet) as owned:
         with disk.errors_of(out):
             out.mkdir(parents=True, exist_ok=True)
-        resolved, card = _checked(plan_of(fleet, plan)), needed_card(fleet, server)
+        resolved, card = _check_plan(plan_of(fleet, plan)), needed_card(fleet, server)
         changed = _remember(fleet, resolved)
         others = {*owned.homes, *owned.open_invites} - {*homes}
         now = int(time.time())
@@ -78,8 +78,8 @@ def invite(  # noqa: PLR0917 - typer gives them by name
                 home, card=card, plan=resolved.to_toml(), expires=expires, now=now, again=again
             )
             disk.put(path, made.to_text().encode())
-            told = f"the device of {home} joins again" if again else f"one device becomes {home}"
-            say(console, f"{path}: {told} with it, until {when(expires)}")
+            effect = f"the device of {home} joins again" if again else f"one device becomes {home}"
+            say(console, f"{path}: {effect} with it, until {when(expires)}")
     if changed and others:
         say(
             console,
@@ -100,7 +100,7 @@ def invite(  # noqa: PLR0917 - typer gives them by name
     )
 
 
-def _checked(plan: Plan) -> Plan:
+def _check_plan(plan: Plan) -> Plan:
     faults = object_faults(plan)
     if plan.aggregation.mode == "ideal":
         faults.append('aggregation.mode: "ideal" sums are for simulations alone')

@@ -13,7 +13,7 @@ from rich.table import Table
 from fedhome.cli.scenarios import named_plan
 from fedhome.errors import StateError
 from fedhome.fleet.cards import Card
-from fedhome.fleet.issued_directory import Issued
+from fedhome.fleet.issued_directory import IssuedDirectory
 from fedhome.fleet.owner_folder import CARD, PLAN
 from fedhome.plan.settings import Plan
 from fedhome.store import disk
@@ -39,7 +39,7 @@ CardFile = Annotated[
 ]
 
 
-def summary(issued: Issued) -> Table:
+def summary(issued: IssuedDirectory) -> Table:
     """Return what a new directory says, as a table."""
     new = issued.directory
     table = table_of(f"epoch {new.epoch} of fleet {new.fleet.hex()}", "what", "value")
@@ -82,8 +82,8 @@ def passphrase_of(file: Path | None, *, new: bool = False) -> str:
     """Return the passphrase, from a file or from the keyboard; a new one is asked for twice."""
     if file is not None:
         return text_of(file).rstrip("\r\n")
-    said: str = typer.prompt("passphrase", hide_input=True, confirmation_prompt=new, err=True)
-    return said
+    typed: str = typer.prompt("passphrase", hide_input=True, confirmation_prompt=new, err=True)
+    return typed
 
 
 def text_of(path: Path) -> str:
@@ -98,49 +98,49 @@ def text_of(path: Path) -> str:
         raise StateError(f"{path} is not text", reason="foreign", hint="name a text file") from None
 
 
-def plan_of(folder: Path, given: str | None = None) -> Plan:
-    """Return the fleet's plan: the one that is given, or the last one, or the default one.
+def plan_of(folder: Path, name: str | None = None) -> Plan:
+    """Return the fleet's plan: the one that is named, or the last one, or the default one.
 
     Args:
         folder: The owner's folder.
-        given: A plan's file, or the name of a scenario.
+        name: A plan's file, or the name of a scenario.
 
     Raises:
         PlanError: It does not hold, or there is none.
     """
-    kept = folder / PLAN
-    if given is None and kept.exists():
-        return Plan.load(kept)
-    return named_plan(given)
+    path = folder / PLAN
+    if name is None and path.exists():
+        return Plan.load(path)
+    return named_plan(name)
 
 
-def card_of(folder: Path, given: Path | None) -> Card | None:
+def card_of(folder: Path, card_path: Path | None) -> Card | None:
     """Return how the fleet's server is reached: as given, and remembered then, or as last time.
 
     Args:
         folder: The owner's folder.
-        given: A server's ``server.card``.
+        card_path: A server's ``server.card``.
 
     Raises:
         DirectoryError: ``card``.
         StateError: A file cannot be read or written.
     """
-    kept = folder / CARD
-    if given is None:
-        return Card.from_text(text_of(kept)) if kept.exists() else None
-    card = Card.from_text(text_of(given))
-    disk.put(kept, f"{card.to_text()}\n".encode(), mode=0o644)
+    path = folder / CARD
+    if card_path is None:
+        return Card.from_text(text_of(path)) if path.exists() else None
+    card = Card.from_text(text_of(card_path))
+    disk.put(path, f"{card.to_text()}\n".encode(), mode=0o644)
     return card
 
 
-def needed_card(folder: Path, given: Path | None) -> Card:
+def needed_card(folder: Path, card_path: Path | None) -> Card:
     """Return how the fleet's server is reached, where nothing goes without it.
 
     Raises:
         DirectoryError: As `card_of`.
         StateError: As `card_of`; ``missing``: no server is known.
     """
-    card = card_of(folder, given)
+    card = card_of(folder, card_path)
     if card is None:
         raise StateError(
             "this fleet's server is not known yet",

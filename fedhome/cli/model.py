@@ -83,18 +83,18 @@ def publish(
             registry,
             fleet=_anchor(server / ANCHOR).fleet if server is not None else None,
             server=keys.public if keys is not None else None,
-            passphrase=_said(passphrase_file) if passphrase_file is not None else None,
+            passphrase=_passphrase(passphrase_file) if passphrase_file is not None else None,
             key_file=key_file,
         )
         whose = "signed by the fleet's server" if keys else "signed by itself, for trials"
         _say(console, f"made the registry {registry}, {whose}")
     release = opened.publish(draft, keys)
-    kept = release.manifest.fidelity
+    fidelity = release.manifest.fidelity
     _say(
         console,
         f"release {release.number}: round {release.manifest.round} of {release.manifest.run}, "
-        f"{release.hash.hex()[:_DIGITS]}, {kept.size} bytes of {kept.whole}, "
-        f"largest error {kept.max_error:.3g}",
+        f"{release.hash.hex()[:_DIGITS]}, {fidelity.size} bytes of {fidelity.whole}, "
+        f"largest error {fidelity.max_error:.3g}",
     )
 
 
@@ -146,12 +146,12 @@ def show(
     more digits of a hash, or latest.
     """
     opened = _open(registry, key_file, passphrase_file)
-    found = opened.find(release)
-    manifest, kept = found.manifest, found.manifest.fidelity
+    chosen = opened.find(release)
+    manifest, fidelity = chosen.manifest, chosen.manifest.fidelity
     table = Table(
         show_edge=False,
         header_style="bold",
-        title=f"release {found.number} of fleet {manifest.fleet.hex()}",
+        title=f"release {chosen.number} of fleet {manifest.fleet.hex()}",
         title_justify="left",
     )
     for name in ("what", "value"):
@@ -160,23 +160,23 @@ def show(
     for one in manifest.privacy:
         private = f"{one.mechanism}: noise {one.noise:g}, ε {one.epsilon:g} at δ {one.delta:g}"
     rows = {
-        "hash": found.hash.hex(),
-        "release before": manifest.previous.hex() if found.number > 1 else "none",
+        "hash": chosen.hash.hex(),
+        "release before": manifest.previous.hex() if chosen.number > 1 else "none",
         "published": f"{_time(manifest.time)} UTC",
         "run": f"{manifest.run}, {manifest.run_hash.hex()[:_DIGITS]}",
         "round": str(manifest.round),
         "plan": f"{manifest.plan}, {manifest.plan_hash.hex()[:_DIGITS]}",
         "homes in the sum": str(manifest.homes),
         "privacy": private,
-        "storage": f"{manifest.storage}: {kept.size} bytes, {kept.whole} in float32",
-        "lost in storage": f"rmse {kept.rmse:.3g}, at most {kept.max_error:.3g}",
-        "share kept": f"{kept.share:.1%}",
+        "storage": f"{manifest.storage}: {fidelity.size} bytes, {fidelity.whole} in float32",
+        "lost in storage": f"rmse {fidelity.rmse:.3g}, at most {fidelity.max_error:.3g}",
+        "share kept": f"{fidelity.share:.1%}",
         "payload": manifest.payload.hex(),
         "layout": manifest.layout.hex(),
-        "note": ", ".join(_notes(found)) or "none",
+        "note": ", ".join(_notes(chosen)) or "none",
     }
-    if found.kept:
-        model = opened.load(found)
+    if chosen.kept:
+        model = opened.load(chosen)
         pairs = zip(model.layout.names, model.layout.shapes, strict=True)
         rows["parameters"] = "\n".join(f"{name} {list(shape)}" for name, shape in pairs)
     for name, value in rows.items():
@@ -259,9 +259,9 @@ def export_(
 ) -> None:
     """Write a release's model, in float32, for other programs. The file is not encrypted."""
     opened = _open(registry, key_file, passphrase_file)
-    found = opened.find(release)
-    export(opened.load(found), found.manifest, out)
-    _say(Console(), f"release {found.number}: {out}")
+    chosen = opened.find(release)
+    export(opened.load(chosen), chosen.manifest, out)
+    _say(Console(), f"release {chosen.number}: {out}")
 
 
 @app.command()
@@ -273,9 +273,9 @@ def pin(
     passphrase_file: _PassphraseFile = None,
 ) -> None:
     """Keep a release's model, however old it gets; with --remove, let it go again."""
-    found = _open(registry, key_file, passphrase_file).pin(release, pinned=not remove)
+    pinned_release = _open(registry, key_file, passphrase_file).pin(release, pinned=not remove)
     stays = "goes when it is old" if remove else "stays"
-    _say(Console(), f"the model of release {found.number} {stays}")
+    _say(Console(), f"the model of release {pinned_release.number} {stays}")
 
 
 @app.command()
@@ -313,16 +313,16 @@ def rotate(
     opened = _open(registry, key_file, passphrase_file)
     passphrase = None
     if to_passphrase or new_passphrase_file is not None:
-        passphrase = _said(new_passphrase_file, new=True)
+        passphrase = _passphrase(new_passphrase_file, new=True)
     opened.rotate(passphrase=passphrase, key_file=new_key_file)
     _say(Console(), f"the key of {registry} is a new one; backups made before need the old one")
 
 
 def _open(registry: Path, key_file: Path | None, passphrase_file: Path | None) -> Registry:
-    said = None
+    passphrase = None
     if passphrase_file is not None or ((registry / INDEX).exists() and needs_passphrase(registry)):
-        said = _said(passphrase_file)
-    return Registry.open(registry, passphrase=said, key_file=key_file)
+        passphrase = _passphrase(passphrase_file)
+    return Registry.open(registry, passphrase=passphrase, key_file=key_file)
 
 
 def _keys(server: Path | None) -> ServerKeys | None:
@@ -333,11 +333,11 @@ def _anchor(path: Path) -> Anchor:
     return Anchor.from_text(disk.read(path).decode(errors="replace").strip())
 
 
-def _said(file: Path | None, *, new: bool = False) -> str:
+def _passphrase(file: Path | None, *, new: bool = False) -> str:
     if file is not None:
         return disk.read(file).decode(errors="replace").rstrip("\r\n")
-    said: str = typer.prompt("passphrase", hide_input=True, confirmation_prompt=new, err=True)
-    return said
+    typed: str = typer.prompt("passphrase", hide_input=True, confirmation_prompt=new, err=True)
+    return typed
 
 
 def _notes(release: Release) -> list[str]:

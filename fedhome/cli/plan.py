@@ -16,7 +16,7 @@ from rich.table import Table
 
 from fedhome.cli import completion
 from fedhome.cli.scenarios import named_plan
-from fedhome.plan.notes import notes_on
+from fedhome.learning.plan_notes import notes_on
 from fedhome.plan.protocol import lines
 from fedhome.plan.settings import SYNTHETIC_HOMES, Plan
 

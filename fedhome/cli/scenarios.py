@@ -7,7 +7,7 @@ from typing import Any
 
 import fedhome.simulations
 from fedhome.errors import PlanError
-from fedhome.learning.check import check_plan
+from fedhome.learning.plan_check import check_plan
 from fedhome.plan.overrides import locate, read_toml
 from fedhome.plan.settings import Plan
 from fedhome.spelling import did_you_mean

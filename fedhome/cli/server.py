@@ -21,13 +21,13 @@ from fedhome.cli.simulate import resolve
 from fedhome.errors import PlanError, RunError
 from fedhome.fleet.owner_folder import DIRECTORY
 from fedhome.ops.service import LIMITS, Limits, write_service
-from fedhome.run.progress import Lines
+from fedhome.run.progress import ProgressLines
 from fedhome.run.summary import print_summary
 
 if TYPE_CHECKING:
     from fedhome.run.events import Event
-    from fedhome.server.daemon.server_folder import Place
-    from fedhome.server.daemon.status import RunStatus, Status
+    from fedhome.server.daemon.server_folder import ServerFolder
+    from fedhome.server.daemon.status import RunStatus, ServerStatus
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -73,13 +73,13 @@ def init(
             hint="make one with `fedhome fleet init OWNER`, best on another computer, and copy "
             "its folder OWNER/server here",
         )
-    place = make_server(folder, hosts=host, port=port, listen=listen, fleet=fleet)
-    has_directory = (place.fleet / DIRECTORY).exists()
+    server_folder = make_server(folder, hosts=host, port=port, listen=listen, fleet=fleet)
+    has_directory = (server_folder.fleet / DIRECTORY).exists()
     table = Table(show_edge=False, show_header=False, title_justify="left")
-    table.title = f"server of fleet {place.anchor.fleet.hex()}"
+    table.title = f"server of fleet {server_folder.anchor.fleet.hex()}"
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    table.add_row("address", place.card.server)
+    table.add_row("address", server_folder.card.server)
     table.add_row("certificate", f"for {', '.join(map(escape, host))}")
     table.add_row("listens on", f"{listen}, port {port}; nothing else is reachable from outside")
     table.add_row("directory", "signed" if has_directory else "none yet: homes can enrol")
@@ -87,11 +87,11 @@ def init(
     console.print(table)
     at, steps = _word(folder), []
     if is_owners(fleet):
-        _say(console, f"\nwrote {place.card_path}, and put a copy into {fleet}")
+        _say(console, f"\nwrote {server_folder.card_path}, and put a copy into {fleet}")
         owner = _word(fleet)
     else:
-        _say(console, f"\nwrote {place.card_path}: it tells homes where the server is")
-        steps.append(("give the owner this file", str(place.card_path)))
+        _say(console, f"\nwrote {server_folder.card_path}: it tells homes where the server is")
+        steps.append(("give the owner this file", str(server_folder.card_path)))
         owner = "OWNER"
     steps += [
         ("start it", f"fedhome server start {at}"),
@@ -111,7 +111,7 @@ def start(folder: _Folder = Path()) -> None:
 
     Whatever ends it, started again it goes on: a run from its last checkpoint.
     """
-    place = _place(folder)
+    server_folder = _server_folder(folder)
     # In place of this process: what the command line loaded would stay in memory for months.
     command = [
         sys.executable,
@@ -120,7 +120,7 @@ def start(folder: _Folder = Path()) -> None:
         "fedhome.ops.processes",
         "0",
         "fedhome.server.daemon.supervisor",
-        str(place.folder),
+        str(server_folder.folder),
     ]
     sys.stdout.flush()
     os.execv(command[0], command)  # noqa: S606 - our own module
@@ -170,30 +170,33 @@ def run(
     from fedhome.server.daemon.current_run import RUNNING, Runs  # noqa: PLC0415
     from fedhome.server.daemon.supervisor import is_running  # noqa: PLC0415 - after the plan is known to hold
 
-    place = _place(folder)
-    runs, at = Runs(place), _word(folder)
-    if not is_running(place):
+    server_folder = _server_folder(folder)
+    runs, at = Runs(server_folder), _word(folder)
+    if not is_running(server_folder):
         raise RunError(f"no server runs in {folder}", hint=f"start it: `fedhome server start {at}`")
     if resolved is not None:
-        now = runs.begin(resolved, name)
+        run_state = runs.begin(resolved, name)
     elif resume is not None:
-        now = runs.resume(resume)
+        run_state = runs.resume(resume)
     else:
-        found = runs.current
-        if found is None or found.state != RUNNING:
+        current = runs.current
+        if current is None or current.state != RUNNING:
             raise RunError(
                 "no run is in progress",
                 hint=f"begin one: `fedhome server run PLAN --server {at}`; "
                 f"how the last one ended: `fedhome server status {at}`",
             )
-        now = found
-    told = "watching" if plan is None and resume is None else "handed over"
+        run_state = current
+    action = "watching" if plan is None and resume is None else "handed over"
     console = Console()
-    _say(console, f"{told} {now.run}; Ctrl-C ends the watching, not the run")
+    _say(console, f"{action} {run_state.run}; Ctrl-C ends the watching, not the run")
     try:
-        _watch(console, place, now.run, at)
+        _watch(console, server_folder, run_state.run, at)
     except KeyboardInterrupt:
-        _say(console, f"\n{now.run} goes on; watch it again: `fedhome server run --server {at}`")
+        _say(
+            console,
+            f"\n{run_state.run} goes on; watch it again: `fedhome server run --server {at}`",
+        )
         raise typer.Exit(130) from None
 
 
@@ -202,7 +205,7 @@ def cancel(folder: _Folder = Path()) -> None:
     """End the run in progress; its folder stays."""
     from fedhome.server.daemon.current_run import CANCELLED, RUNNING, Runs  # noqa: PLC0415
 
-    runs = Runs(_place(folder))
+    runs = Runs(_server_folder(folder))
     now = runs.current
     if now is None or now.state != RUNNING or runs.end(now.run, CANCELLED) is None:
         raise RunError("no run is in progress")
@@ -221,23 +224,23 @@ def status(
     """Show how the server is; also while it is down."""
     from fedhome.server.daemon.status import status_of  # noqa: PLC0415
 
-    found = status_of(_place(folder))
+    server_status = status_of(_server_folder(folder))
     if as_json:
-        typer.echo(json.dumps(found.as_json(), indent=2))
+        typer.echo(json.dumps(server_status.as_json(), indent=2))
         return
     console = Console()
     table = Table(show_edge=False, show_header=False, title_justify="left")
-    table.title = f"server of fleet {found.fleet}"
+    table.title = f"server of fleet {server_status.fleet}"
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    for name, value in _rows(found):
+    for name, value in _rows(server_status):
         table.add_row(name, value)
     console.print(table)
-    for fault in found.faults:
+    for fault in server_status.faults:
         console.print(f"[bold yellow]warning:[/] {escape(fault)}", highlight=False, soft_wrap=True)
-    if not found.running:
+    if not server_status.running:
         _say(console, f"\nstart it: `fedhome server start {_word(folder)}`")
-    elif found.pending:
+    elif server_status.pending:
         _say(console, "\nnext, on the owner's computer: `fedhome fleet admit`")
 
 
@@ -262,9 +265,9 @@ def renew(
     from fedhome.server.daemon.initialise import host_of, renew_server  # noqa: PLC0415
     from fedhome.server.daemon.supervisor import is_running  # noqa: PLC0415
 
-    place = _place(folder)
-    known = host_of(place)
-    terms, changed = renew_server(place, host or [])
+    server_folder = _server_folder(folder)
+    known = host_of(server_folder)
+    terms, changed = renew_server(server_folder, host or [])
     console = Console()
     _say(console, f"renewed: for {', '.join(terms.names)}, until {terms.ends.date()}")
     if known not in terms.names:
@@ -275,8 +278,10 @@ def renew(
             soft_wrap=True,
         )
     if changed:
-        _say(console, f"{place.card_path} is new: give it to the owner, for the next invites")
-    if is_running(place):
+        _say(
+            console, f"{server_folder.card_path} is new: give it to the owner, for the next invites"
+        )
+    if is_running(server_folder):
         _say(console, "the server takes it within seconds")
 
 
@@ -295,21 +300,21 @@ def service(
     out: OutOption = Path(),
 ) -> None:
     """Write the files with which the server runs as a service: restarted, limited, locked in."""
-    place = _place(folder)
+    server_folder = _server_folder(folder)
     paths = write_service(
         kind,
         "server",
-        place.folder,
-        ("server", "start", str(place.folder)),
+        server_folder.folder,
+        ("server", "start", str(server_folder.folder)),
         out,
-        ports=[place.settings.port],
+        ports=[server_folder.settings.port],
         limits=Limits(memory_mb=memory_mb, cpus=cpus, tasks=LIMITS["server"].tasks),
         user=user,
     )
     print_written(Console(), kind, paths, user=user)
 
 
-def _watch(console: Console, place: Place, run: str, at: str) -> None:
+def _watch(console: Console, server_folder: ServerFolder, run: str, at: str) -> None:
     """Print a run's progress until it has ended, and what it gave.
 
     Raises:
@@ -318,65 +323,68 @@ def _watch(console: Console, place: Place, run: str, at: str) -> None:
     from fedhome.server.daemon.current_run import CANCELLED, FAILED, Runs  # noqa: PLC0415
     from fedhome.server.daemon.follow import follow  # noqa: PLC0415
 
-    lines = Lines(console)
+    lines = ProgressLines(console)
     caught_up = False
 
     def show(events: Sequence[Event]) -> None:
         nonlocal caught_up
-        told = [line for event in events if (line := lines.line(event))]
-        if not caught_up and len(told) > _SHOWN:
-            console.print(f"[dim]({len(told) - _SHOWN} lines before)[/]", highlight=False)
-            told = told[-_SHOWN:]
+        texts = [line for event in events if (line := lines.line(event))]
+        if not caught_up and len(texts) > _SHOWN:
+            console.print(f"[dim]({len(texts) - _SHOWN} lines before)[/]", highlight=False)
+            texts = texts[-_SHOWN:]
         caught_up = True
-        for line in told:
+        for line in texts:
             console.print(line, highlight=False, soft_wrap=True)
 
-    ended = follow(place, run, show, lambda text: _say(console, text))
+    ended = follow(server_folder, run, show, lambda text: _say(console, text))
     again = f"go on with it: `fedhome server run --resume {run} --server {at}`"
     if ended.state == CANCELLED:
         raise RunError(f"{run} was cancelled", hint=again)
     if ended.state == FAILED:
         hint = f"{ended.hint}; then {again}" if ended.hint else again
         raise RunError(f"{run} failed: {ended.reason}", hint=hint)
-    print_summary(console, Runs(place).folder(run))
+    print_summary(console, Runs(server_folder).folder(run))
 
 
-def _rows(found: Status) -> list[tuple[str, str]]:
+def _rows(server_status: ServerStatus) -> list[tuple[str, str]]:
     down = "[bold red]down[/]"
     up = ", ".join(
         f"{name} {'up' if is_up else down}"
-        for name, is_up in (("front", found.front), ("SuperLink", found.link))
+        for name, is_up in (("front", server_status.front), ("SuperLink", server_status.link))
     )
     rows = [
-        ("state", f"running, {up}" if found.running else down),
-        ("address", escape(found.address)),
-        ("certificate", f"until {found.certificate_ends}, {found.certificate_days} days"),
+        ("state", f"running, {up}" if server_status.running else down),
+        ("address", escape(server_status.address)),
+        (
+            "certificate",
+            f"until {server_status.certificate_ends}, {server_status.certificate_days} days",
+        ),
     ]
-    if found.epoch:
-        rows.append(("directory", f"epoch {found.epoch}, {found.homes} homes"))
-        connected = found.connected
+    if server_status.epoch:
+        rows.append(("directory", f"epoch {server_status.epoch}, {server_status.homes} homes"))
+        connected = server_status.connected
         if connected is None:
             rows.append(("connected", "nobody can be asked"))
         else:
             named = f": {_few(connected)}" if connected else ""
-            rows.append(("connected", f"{len(connected)} of {found.homes}{named}"))
+            rows.append(("connected", f"{len(connected)} of {server_status.homes}{named}"))
     else:
         rows.append(("directory", "none yet: homes can enrol, and none can join"))
-    if found.pending:
-        rows.append(("enrolments", f"{found.pending} wait for the fleet's owner"))
-    rows += _run_rows(found.run) if found.run else [("run", "none yet")]
-    if found.release is not None:
-        one = found.release
+    if server_status.pending:
+        rows.append(("enrolments", f"{server_status.pending} wait for the fleet's owner"))
+    rows += _run_rows(server_status.run) if server_status.run else [("run", "none yet")]
+    if server_status.release is not None:
+        one = server_status.release
         name = f"{one.number}: round {one.round} of {escape(one.run)}, {one.hash[:_DIGITS]}"
         rows.append(("release", name))
     return rows
 
 
 def _run_rows(run: RunStatus) -> list[tuple[str, str]]:
-    told = f"{escape(run.name)}, {run.state}"
+    summary = f"{escape(run.name)}, {run.state}"
     if run.rounds:
-        told += f", round {run.round} of {run.rounds}"
-    rows = [("run", told)]
+        summary += f", round {run.round} of {run.rounds}"
+    rows = [("run", summary)]
     if run.reason:
         rows.append(("", escape(run.reason)))
     if run.event:
@@ -390,17 +398,17 @@ def _few(homes: list[str]) -> str:
     return shown if len(homes) <= _NAMED else f"{shown} and {len(homes) - _NAMED} more"
 
 
-def _place(folder: Path) -> Place:
+def _server_folder(folder: Path) -> ServerFolder:
     """Return a server's folder.
 
     Raises:
         RunError: There is no server in it.
     """
-    from fedhome.server.daemon.server_folder import Place  # noqa: PLC0415
+    from fedhome.server.daemon.server_folder import ServerFolder  # noqa: PLC0415
 
-    place = Place(folder)
-    _ = place.settings
-    return place
+    server_folder = ServerFolder(folder)
+    _ = server_folder.settings
+    return server_folder
 
 
 def _word(path: Path) -> str:

@@ -11,7 +11,7 @@ from rich.console import Console
 from fedhome.cli import completion
 from fedhome.cli.scenarios import folders_of, named_table
 from fedhome.errors import PlanError
-from fedhome.learning.check import check_plan
+from fedhome.learning.plan_check import check_plan
 from fedhome.plan.overrides import locate, merge, parse_set
 from fedhome.plan.settings import Plan
 from fedhome.run.progress import progress_on

@@ -96,7 +96,7 @@ class _Screen:
             self._spinner.update(escape(text))
 
     def note(self, text: str) -> None:
-        """Tell what is to be kept in sight."""
+        """Print what should stay on the screen."""
         self._console.print(escape(text), highlight=False, soft_wrap=True)
 
     def show(self, event: Event) -> None:

@@ -40,7 +40,7 @@ class Raw:
     files: tuple[tuple[str, int], ...]
     notes: tuple[str, ...] = ()
 
-    def place(self, row: int) -> str:
+    def location(self, row: int) -> str:
         """Return the file and the row in it, counted from 1 below the header, of a row."""
         for name, count in self.files:
             if row < count:
@@ -105,7 +105,7 @@ def _csv(path: Path) -> tuple[pa.Table, list[str]]:
     if not any(names) or all(_NUMBER.fullmatch(name) for name in names if name):
         raise SourceError(f"{path.name} has no header row", hint=LAYOUT_HINT)
     _refuse_twins(path, names)
-    keys = [name or f"\0{place}" for place, name in enumerate(names)]
+    keys = [name or f"\0{index}" for index, name in enumerate(names)]
     body = rest[0] if rest else b""
     if body.strip(b"\r\n"):
         table = _cells(path, body, keys, separator)

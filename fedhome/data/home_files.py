@@ -23,7 +23,7 @@ _INDEX = "__index_level_0__"  # an index without a name, as pandas writes it
 
 
 @dataclass(frozen=True, kw_only=True)
-class Read:
+class HomeFilesRead:
     """A home's table and what its reader has to say about it.
 
     Args:
@@ -43,11 +43,11 @@ def read_home(
     home: str | None = None,
     time_column: str | None = None,
     time_zone: str | None = None,
-) -> Read:
+) -> HomeFilesRead:
     """Read one home's file, or the folder of its files, which are joined in time.
 
     Numbers stay numbers, true and false become 1 and 0, text becomes indices into its
-    sorted classes. Rows are sorted by time; of equal times the last row is kept.
+    sorted classes. Rows are sorted by time; of rows with equal times the last one stays.
 
     Args:
         path: A ``.csv``, ``.csv.gz`` or ``.parquet`` file, or a folder of such files.
@@ -68,7 +68,7 @@ def read_home(
 
 def read_rows(
     raw: Raw, *, home: str, time_column: str | None = None, time_zone: str | None = None
-) -> Read:
+) -> HomeFilesRead:
     """Read one home's rows, whatever they came from; arguments as of :func:`read_home`.
 
     Raises:
@@ -103,23 +103,23 @@ def read_rows(
         time_zone=axis.time_zone,
         labels=labels,
     )
-    return Read(table=table, notes=tuple(notes), empty=tuple(empty))
+    return HomeFilesRead(table=table, notes=tuple(notes), empty=tuple(empty))
 
 
-def _time_column(raw: Raw, given: str | None) -> str | None:
+def _time_column(raw: Raw, time_column: str | None) -> str | None:
     names = raw.rows.column_names
-    if given is not None:
-        if given not in names:
+    if time_column is not None:
+        if time_column not in names:
             raise SourceError(
-                f"{raw.files[0][0]} has no column {given!r} for its times",
+                f"{raw.files[0][0]} has no column {time_column!r} for its times",
                 hint=f"its columns are: {', '.join(names)}",
             )
-        return given
+        return time_column
     by_name = {name.lower(): name for name in reversed(names)}
-    found = next((by_name[name] for name in TIME_NAMES if name in by_name), None)
-    if found is None and _INDEX in names and pa.types.is_timestamp(raw.rows[_INDEX].type):
+    known = next((by_name[name] for name in TIME_NAMES if name in by_name), None)
+    if known is None and _INDEX in names and pa.types.is_timestamp(raw.rows[_INDEX].type):
         return _INDEX
-    return found
+    return known
 
 
 def _row_numbers(raw: Raw, time_zone: str | None, notes: list[str]) -> Axis:
@@ -135,7 +135,7 @@ def _axis(raw: Raw, name: str, time_zone: str | None) -> Axis:
         return Axis(time_s=none, rows=none, time_zone=time_zone or "UTC", notes=())
     if pa.types.is_string(column.type):
         column = _without_missing(column)
-    return read_axis(column, name=name, time_zone=time_zone, place=raw.place)
+    return read_axis(column, name=name, time_zone=time_zone, location_of=raw.location)
 
 
 def _column(
@@ -161,7 +161,7 @@ def _column(
         return None
     infinite = np.isinf(values)
     if infinite.any():
-        notes.append(f"{int(infinite.sum())} infinite cells of {name} were taken as missing")
+        notes.append(f"{int(infinite.sum())} infinite cells of {name} were read as missing")
         values = np.where(infinite, np.nan, values)
     return values[rows], classes
 
@@ -199,11 +199,11 @@ def _from_text(
     if 2 * numbers >= filled:
         odd = pc.and_(text.is_valid(), pc.invert(is_number)).to_numpy()
         raise SourceError(
-            f"{raw.place(int(np.argmax(odd)))}: the cell in column {name!r} is not a number, "
+            f"{raw.location(int(np.argmax(odd)))}: the cell in column {name!r} is not a number, "
             "though at least half of its cells are",
             hint="correct the cell or leave it empty; if the column holds classes, "
             "give every class a name that is not a number",
         )
     classes = tuple(sorted(set(text.drop_null().to_pylist())))
-    index = {label: float(place) for place, label in enumerate(classes)}
-    return np.array([index.get(cell, np.nan) for cell in text.to_pylist()]), classes
+    number_of = {label: float(number) for number, label in enumerate(classes)}
+    return np.array([number_of.get(cell, np.nan) for cell in text.to_pylist()]), classes

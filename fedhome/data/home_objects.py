@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import pyarrow as pa
 
 from fedhome.data.data_files import Raw
-from fedhome.data.home_files import Read, read_rows
+from fedhome.data.home_files import HomeFilesRead, read_rows
 from fedhome.data.homes_folder import Exclusion, FolderRead, as_fleet, unusable
 from fedhome.data.table import HomeTable
 from fedhome.errors import SourceError
@@ -48,7 +48,7 @@ def read_tables(
         SourceError: It is no collection of tables.
         EmptyFleetError: No home can be used; lists every reason.
     """
-    reads: dict[str, Read] = {}
+    reads: dict[str, HomeFilesRead] = {}
     excluded: list[Exclusion] = []
     notes: list[str] = []
     for home, table in _named(homes):
@@ -80,11 +80,11 @@ def _named(homes: HomesTables) -> list[tuple[str, object]]:
     return list(named.items())
 
 
-def _read(home: str, table: object, time_zone: str | None) -> Read:
+def _read(home: str, table: object, time_zone: str | None) -> HomeFilesRead:
     if isinstance(table, HomeTable):
         if table.home != home:
             raise SourceError(f"it is given as {home!r} and calls itself {table.home!r}")
-        return Read(table=table)
+        return HomeFilesRead(table=table)
     try:
         rows = pa.table(table)
     except (TypeError, ValueError, pa.ArrowException) as error:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.data.data_files import LAYOUT_HINT, is_data_file, stem
-from fedhome.data.home_files import Read, read_home
+from fedhome.data.home_files import HomeFilesRead, read_home
 from fedhome.data.table import HomeTable
 from fedhome.data.times import zone_of
 from fedhome.errors import EmptyFleetError, SourceError
@@ -76,7 +76,7 @@ def read_folder(
         raise SourceError(f"{folder} holds no home", hint=LAYOUT_HINT)
     zones = _zones(folder / ZONES_FILE, {stem(path) for path in paths})
     needed = [*require, *([target] if target and target not in require else [])]
-    reads: dict[str, Read] = {}
+    reads: dict[str, HomeFilesRead] = {}
     excluded: list[Exclusion] = []
     for path in paths:
         home = stem(path)
@@ -98,7 +98,7 @@ def read_folder(
 
 
 def as_fleet(
-    reads: Iterable[Read],
+    reads: Iterable[HomeFilesRead],
     excluded: Sequence[Exclusion],
     notes: Sequence[str],
     *,
@@ -157,7 +157,7 @@ def _zones(path: Path, homes: set[str]) -> dict[str, str]:
     return zones
 
 
-def unusable(read: Read, needed: Sequence[str], target: str | None) -> str:
+def unusable(read: HomeFilesRead, needed: Sequence[str], target: str | None) -> str:
     """Return why a home cannot take part; empty when it can.
 
     Args:
@@ -194,8 +194,8 @@ def _without_mixed(tables: Sequence[HomeTable]) -> tuple[list[HomeTable], list[E
             if (name in table.labels) != most_are_text:
                 reason = f"its column {name!r} holds {here}, but {there} in most other homes"
                 excluded.setdefault(table.home, Exclusion(table.home, reason))
-    kept = [table for table in tables if table.home not in excluded]
-    return kept, list(excluded.values())
+    alike = [table for table in tables if table.home not in excluded]
+    return alike, list(excluded.values())
 
 
 def _same_classes(tables: Sequence[HomeTable]) -> list[HomeTable]:
@@ -214,10 +214,10 @@ def _relabel(table: HomeTable, classes: dict[str, tuple[str, ...]]) -> HomeTable
     columns: dict[str, NDArray[np.float64]] = dict(table.columns)
     labels = dict(table.labels)
     for name, own in table.labels.items():
-        place = np.array([classes[name].index(label) for label in own], dtype=np.float64)
+        new_numbers = np.array([classes[name].index(label) for label in own], dtype=np.float64)
         values = columns[name]
         known = ~np.isnan(values)
-        moved = np.full(len(values), np.nan)
-        moved[known] = place[values[known].astype(np.int64)]
-        columns[name], labels[name] = moved, classes[name]
+        renumbered = np.full(len(values), np.nan)
+        renumbered[known] = new_numbers[values[known].astype(np.int64)]
+        columns[name], labels[name] = renumbered, classes[name]
     return replace(table, columns=columns, labels=labels)

@@ -53,7 +53,7 @@ def zone_of(name: str) -> ZoneInfo:
 
 
 def read_axis(
-    column: pa.ChunkedArray, *, name: str, time_zone: str | None, place: Callable[[int], str]
+    column: pa.ChunkedArray, *, name: str, time_zone: str | None, location_of: Callable[[int], str]
 ) -> Axis:
     """Read a column of times, sort the rows by it and keep the last of equal times.
 
@@ -61,7 +61,7 @@ def read_axis(
         column: Text, numbers, dates or timestamps, ``[rows]``.
         name: The column's name, for messages.
         time_zone: Zone of times without an offset, and of the home; None if unknown.
-        place: Where a row is, for messages.
+        location_of: Returns where a row is, for messages.
 
     Raises:
         SourceError: A cell that is no time, times with and without offset in one column,
@@ -80,7 +80,7 @@ def read_axis(
     elif pa.types.is_temporal(column.type):
         moments = _moments_of_arrow(cells, name)
         seconds, zone = _from_moments(
-            moments, filled, name, time_zone=zone, place=place, notes=notes
+            moments, filled, name, time_zone=zone, location_of=location_of, notes=notes
         )
     elif pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
         seconds = _from_numbers(np.asarray(cells, dtype=np.float64), name)
@@ -89,9 +89,9 @@ def read_axis(
         try:
             numbers = np.array([float(text) for text in texts])
         except ValueError:
-            moments = _moments_of_text(texts, filled, name, place)
+            moments = _moments_of_text(texts, filled, name, location_of)
             seconds, zone = _from_moments(
-                moments, filled, name, time_zone=zone, place=place, notes=notes
+                moments, filled, name, time_zone=zone, location_of=location_of, notes=notes
             )
         else:
             seconds = _from_numbers(numbers, name)
@@ -143,7 +143,7 @@ def _moments_of_arrow(cells: pa.ChunkedArray, name: str) -> list[datetime]:
 
 
 def _moments_of_text(
-    texts: Sequence[str], rows: NDArray[np.int64], name: str, place: Callable[[int], str]
+    texts: Sequence[str], rows: NDArray[np.int64], name: str, location_of: Callable[[int], str]
 ) -> list[datetime]:
     moments = []
     for row, text in zip(rows, texts, strict=True):
@@ -151,7 +151,7 @@ def _moments_of_text(
             moments.append(datetime.fromisoformat(text.replace(" +", "+").replace(" -", "-")))
         except ValueError:
             raise SourceError(
-                f"{place(int(row))}: the cell in the time column {name!r} is no time",
+                f"{location_of(int(row))}: the cell in the time column {name!r} is no time",
                 hint="write date and time into one column, as in 2024-05-31T14:00:00+02:00",
             ) from None
     return moments
@@ -163,14 +163,15 @@ def _from_moments(
     name: str,
     *,
     time_zone: str | None,
-    place: Callable[[int], str],
+    location_of: Callable[[int], str],
     notes: list[str],
 ) -> tuple[NDArray[np.int64], str | None]:
     aware = [moment.tzinfo is not None for moment in moments]
     if any(aware) and not all(aware):
         odd = int(rows[aware.index(not aware[0])])
         raise SourceError(
-            f"{place(odd)}: the time column {name!r} has times with and times without an offset",
+            f"{location_of(odd)}: the time column {name!r} has times with and times without an "
+            "offset",
             hint="write all times the same way, best with their offset: 2024-05-31T14:00:00+02:00",
         )
     if not aware[0]:
@@ -192,8 +193,8 @@ def _localise(moments: Sequence[datetime], zone: ZoneInfo, notes: list[str]) -> 
     """Give naive moments their zone; an hour that comes twice in autumn keeps both of its rows."""
     clock = _seconds(moments, _START.replace(tzinfo=None))
     # Zones change their offset at quarters of an hour only, so one look-up serves a quarter.
-    quarters, place = np.unique(clock // _QUARTER_S, return_inverse=True)
-    first, second = (_offsets(quarters, zone, fold=fold)[place] for fold in (0, 1))
+    quarters, quarter_index = np.unique(clock // _QUARTER_S, return_inverse=True)
+    first, second = (_offsets(quarters, zone, fold=fold)[quarter_index] for fold in (0, 1))
     if skipped := int(np.sum(first < second)):
         notes.append(
             f"{skipped} times do not exist in {zone.key}, where clocks skip an hour in spring"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fedhome.data.examples import HomeExamples, Targets
 from fedhome.data.table import HomeTable
 from fedhome.errors import DataError
-from fedhome.plan.settings import Data
+from fedhome.plan.settings import DataSettings
 from fedhome.plugins import look_up
 from fedhome.spelling import did_you_mean
 
@@ -43,25 +43,25 @@ class Windows:
     features: tuple[str, ...]
 
 
-def columns_of(tables: Sequence[HomeTable], data: Data) -> tuple[str, ...]:
+def columns_of(tables: Sequence[HomeTable], data: DataSettings) -> tuple[str, ...]:
     """Return the input columns of a fleet: those that the plan names, or all that homes share.
 
     Raises:
         DataError: The target is not in every home, or a feature in none.
     """
     shared = set(tables[0].columns).intersection(*(table.columns for table in tables[1:]))
-    told = f"shared columns are: {', '.join(sorted(shared)) or 'none'}"
+    known = f"shared columns are: {', '.join(sorted(shared)) or 'none'}"
     if data.target not in shared:
         meant = did_you_mean(data.target, sorted(shared))
         raise DataError(
-            f"the target {data.target!r} is not a column of every home{meant} ({told})",
+            f"the target {data.target!r} is not a column of every home{meant} ({known})",
             hint="set data.target to one of them: --set data.target=NAME",
         )
     anywhere = shared.union(*(table.columns for table in tables))
     if unknown := [name for name in data.features if name not in anywhere]:
         faults = [f"no home has {name!r}{did_you_mean(name, sorted(anywhere))}" for name in unknown]
         raise DataError(
-            f"data.features: {'; '.join(faults)} ({told})",
+            f"data.features: {'; '.join(faults)} ({known})",
             hint="name columns in data.features that homes have; without it, all shared ones count",
         )
     if data.features:
@@ -77,7 +77,7 @@ def with_classes(table: HomeTable, target: str, classes: Sequence[str]) -> HomeT
     Args:
         table: The home's readings.
         target: The column to predict.
-        classes: The plan's classes; empty: the home's own numbers are kept.
+        classes: The plan's classes; empty: the home's own numbers stay.
 
     Raises:
         DataError: The home has a class that the plan does not name.
@@ -93,17 +93,19 @@ def with_classes(table: HomeTable, target: str, classes: Sequence[str]) -> HomeT
             f"of its target {target!r}",
             hint="name all classes in task.classes",
         )
-    places = np.array([classes.index(name) if name in classes else -1 for name in own], np.float64)
-    moved = np.full(len(values), np.nan)
-    moved[read] = places[values[read].astype(np.int64)]
+    class_numbers = np.array(
+        [classes.index(name) if name in classes else -1 for name in own], np.float64
+    )
+    renumbered = np.full(len(values), np.nan)
+    renumbered[read] = class_numbers[values[read].astype(np.int64)]
     return replace(
         table,
-        columns={**table.columns, target: moved},
+        columns={**table.columns, target: renumbered},
         labels={**table.labels, target: tuple(classes)},
     )
 
 
-def windows(table: HomeTable, data: Data, columns: Sequence[str]) -> Windows:
+def windows(table: HomeTable, data: DataSettings, columns: Sequence[str]) -> Windows:
     """Cut a home's table into inputs and targets; rows with an unread value are left out.
 
     Args:
@@ -147,7 +149,7 @@ def windows(table: HomeTable, data: Data, columns: Sequence[str]) -> Windows:
 
 
 def examples(
-    table: HomeTable, data: Data, columns: Sequence[str], targets: Targets
+    table: HomeTable, data: DataSettings, columns: Sequence[str], targets: Targets
 ) -> HomeExamples:
     """Cut, split and scale a home's table.
 
@@ -198,7 +200,7 @@ class _Rows(NamedTuple):
     counts: tuple[int, int, int]
 
 
-def _continuous(rows: _Rows, data: Data) -> HomeExamples:
+def _continuous(rows: _Rows, data: DataSettings) -> HomeExamples:
     y, naive, train = rows.y, rows.naive, slice(0, rows.counts[0])
     unit, middle = 1.0, 0.0
     if data.scale == "home":
@@ -215,19 +217,19 @@ def _continuous(rows: _Rows, data: Data) -> HomeExamples:
     )
 
 
-def _binary(rows: _Rows, data: Data) -> HomeExamples:
+def _binary(rows: _Rows, data: DataSettings) -> HomeExamples:
     del data
     labels = _labels(rows, "binary", most=1)
     return _labelled(rows, labels, labels.astype(np.float32)[:, None])
 
 
-def _multi_class(rows: _Rows, data: Data) -> HomeExamples:
+def _multi_class(rows: _Rows, data: DataSettings) -> HomeExamples:
     del data
     labels = _labels(rows, "multi-class", most=None)
     return _labelled(rows, labels, labels)
 
 
-_ENCODE: Mapping[str, Callable[[_Rows, Data], HomeExamples]] = {
+_ENCODE: Mapping[str, Callable[[_Rows, DataSettings], HomeExamples]] = {
     "continuous": _continuous,
     "binary": _binary,
     "multi-class": _multi_class,
@@ -258,7 +260,7 @@ def _labelled(
     )
 
 
-def _split(cut: Windows, data: Data) -> tuple[NDArray[np.int64], ...]:
+def _split(cut: Windows, data: DataSettings) -> tuple[NDArray[np.int64], ...]:
     rows = np.arange(len(cut.y))
     groups = (
         [rows[cut.y == value] for value in np.unique(cut.y)] if data.split_by == "class" else [rows]
@@ -279,16 +281,16 @@ def _split(cut: Windows, data: Data) -> tuple[NDArray[np.int64], ...]:
 def _cut(
     rows: NDArray[np.int64], share: float, gap: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Cut rows in two, with a gap that is taken from the first part.
+    """Cut rows in two, with a gap cut from the end of the first part.
 
     A gap never eats more than a tenth of a small group.
     """
-    place = round(len(rows) * share)
-    return rows[: max(place - min(gap, len(rows) // 10), 0)], rows[place:]
+    split = round(len(rows) * share)
+    return rows[: max(split - min(gap, len(rows) // 10), 0)], rows[split:]
 
 
 def _grid(table: HomeTable) -> tuple[NDArray[np.int64], int]:
-    """Return each row's place on a regular grid, and the grid's step in seconds."""
+    """Return each row's index on a regular grid, and the grid's step in seconds."""
     if table.rows < 3:  # noqa: PLR2004 - no step can be seen in two rows
         raise DataError(
             f"home {table.home!r} has {table.rows} rows: too few for a series",

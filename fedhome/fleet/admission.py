@@ -19,7 +19,7 @@ SERVER, INVITER_KEY, INVITER, TICKETS = "server", "inviter.key", "inviter.pub", 
 _PUBLIC = 0o644
 
 
-class Inviting(ABC):
+class Admission(ABC):
     """The inviting part of an owner's folder; `fedhome.fleet.owner_folder.Fleet` is the whole.
 
     Args:

@@ -341,7 +341,7 @@ class Enrolment:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Enrolled(Message, label="enrolled", most=128):
+class EnrolmentResponse(Message, label="enrolled", most=128):
     """The server's response to an enrolment.
 
     Args:

@@ -14,7 +14,7 @@ LEAST_IN_A_SUM = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Issued:
+class IssuedDirectory:
     """A directory that was signed.
 
     Args:

@@ -27,10 +27,10 @@ from pathlib import Path
 from typing import Annotated
 
 from fedhome.errors import DirectoryError, StateError, WireError
-from fedhome.fleet.admission import SERVER, Inviting, home_twice_error
+from fedhome.fleet.admission import SERVER, Admission, home_twice_error
 from fedhome.fleet.entries import Anchor, check_name, home_keys
-from fedhome.fleet.issued_directory import Issued, changes_between, keys_of, parameters_for
-from fedhome.keys.sealing import KEY_BYTES, Sealed, SealingKey
+from fedhome.fleet.issued_directory import IssuedDirectory, changes_between, keys_of, parameters_for
+from fedhome.keys.sealing import KEY_BYTES, SealedFile, SealingKey
 from fedhome.keys.signing import ServerKeys
 from fedhome.secagg.directory import MOST_HOMES, Authority, Directory, HomeEntry
 from fedhome.secagg.parameters import Parameters
@@ -52,7 +52,7 @@ class _Record(Message, label="record", most=1 << 25):
     homes: Annotated[tuple[HomeEntry, ...], several(HomeEntry.kind(), most=MOST_HOMES)]
 
 
-class Fleet(Inviting, disk.Locked):
+class Fleet(Admission, disk.FolderLock):
     """The owner's folder; `create` and `open` return one, which is locked until it is closed.
 
     Args:
@@ -223,7 +223,7 @@ class Fleet(Inviting, disk.Locked):
         dropped: float = 0.3,
         committee: int | None = None,
         min_cohort: int | None = None,
-    ) -> Issued:
+    ) -> IssuedDirectory:
         """Sign the next epoch's directory, and keep it as ``directory.fh``.
 
         Args:
@@ -260,7 +260,7 @@ class Fleet(Inviting, disk.Locked):
         # The epoch first: a crash skips one, and no two directories of one epoch are ever signed.
         self._write_record(replace(self._record, epoch=directory.epoch))
         disk.put(self.folder / DIRECTORY, data, mode=_PUBLIC)
-        return Issued(
+        return IssuedDirectory(
             directory=directory,
             data=data,
             changes=changes_between(last, self.homes),
@@ -318,7 +318,7 @@ class Fleet(Inviting, disk.Locked):
 
     def _authority(self, passphrase: str) -> Authority:
         path = self.folder / AUTHORITY
-        sealed = Sealed.from_file(disk.read(path), purpose=_OWNER_PURPOSE, where=str(path))
+        sealed = SealedFile.from_file(disk.read(path), purpose=_OWNER_PURPOSE, where=str(path))
         key = disk.unlock(sealed, where=str(path), passphrase=passphrase, key_file=path)
         authority = Authority.from_bytes(key.open(sealed, where=str(path)))
         if authority.public != self.anchor.authority:
@@ -341,6 +341,6 @@ def server_keys(folder: Path | str) -> ServerKeys:
         StateError: A file is missing, damaged, foreign, or readable by others.
     """
     path = Path(folder) / SERVER_FILE
-    sealed = Sealed.from_file(disk.read(path), purpose=_SERVER_PURPOSE, where=str(path))
+    sealed = SealedFile.from_file(disk.read(path), purpose=_SERVER_PURPOSE, where=str(path))
     key = disk.unlock(sealed, where=str(path), passphrase=None, key_file=Path(folder) / SERVER_KEY)
     return ServerKeys.from_bytes(key.open(sealed, where=str(path)))

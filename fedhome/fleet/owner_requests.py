@@ -28,7 +28,7 @@ _OWNER = b"fedhome/owner/1\0"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request(Message, label="owner-request", most=MOST_REQUEST):
+class OwnerRequest(Message, label="owner-request", most=MOST_REQUEST):
     """A request of the owner.
 
     Args:
@@ -77,7 +77,7 @@ class Request(Message, label="owner-request", most=MOST_REQUEST):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pending(Message, label="pending", most=1 << 27):
+class PendingApplications(Message, label="pending", most=1 << 27):
     """Who waits for the owner.
 
     Args:
@@ -91,7 +91,7 @@ class Pending(Message, label="pending", most=1 << 27):
     notices: Annotated[tuple[bytes, ...], several(octets(most=MOST), most=MOST_PENDING)]
 
 
-def pending(card: Card, inviter: Inviter, *, fleet: bytes, now: float) -> Pending:
+def pending(card: Card, inviter: Inviter, *, fleet: bytes, now: float) -> PendingApplications:
     """Ask the server who waits.
 
     Args:
@@ -104,8 +104,8 @@ def pending(card: Card, inviter: Inviter, *, fleet: bytes, now: float) -> Pendin
         LinkError: The server cannot be reached, or refuses.
         WireError: Its response makes no sense.
     """
-    request = Request(fleet=fleet, what=PENDING, time=int(now), body=b"").sign(inviter)
-    return Pending.from_bytes(ask(card.server, card.authorities, OWNER, request))
+    request = OwnerRequest(fleet=fleet, what=PENDING, time=int(now), body=b"").sign(inviter)
+    return PendingApplications.from_bytes(ask(card.server, card.authorities, OWNER, request))
 
 
 def send(card: Card, inviter: Inviter, *, fleet: bytes, directory: bytes, now: float) -> None:
@@ -121,5 +121,5 @@ def send(card: Card, inviter: Inviter, *, fleet: bytes, directory: bytes, now: f
     Raises:
         LinkError: The server cannot be reached, or refuses.
     """
-    request = Request(fleet=fleet, what=TAKE, time=int(now), body=directory).sign(inviter)
+    request = OwnerRequest(fleet=fleet, what=TAKE, time=int(now), body=directory).sign(inviter)
     ask(card.server, card.authorities, OWNER, request)

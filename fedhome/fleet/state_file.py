@@ -39,7 +39,7 @@ from pathlib import Path
 from typing import Annotated
 
 from fedhome.errors import StateError, WireError
-from fedhome.keys.sealing import KEY_BYTES, Sealed, SealingKey
+from fedhome.keys.sealing import KEY_BYTES, SealedFile, SealingKey
 from fedhome.secagg.directory import HomeKeys
 from fedhome.secagg.state import HomeState
 from fedhome.store import disk
@@ -62,7 +62,7 @@ class _Mark(Message, label="mark", most=128):
     file: Digest
 
 
-class FileStore(disk.Locked):
+class FileStore(disk.FolderLock):
     """The state of one home in a folder of its own; `create` and `open` make one.
 
     It locks the folder until it is closed: a second process of the same home, which could use
@@ -177,7 +177,7 @@ class FileStore(disk.Locked):
     ) -> FileStore:
         data = disk.read(folder / STATE)
         where = str(folder / STATE)
-        sealed = Sealed.from_file(data, purpose=_HOME, where=where)
+        sealed = SealedFile.from_file(data, purpose=_HOME, where=where)
         key = disk.unlock(sealed, where=where, passphrase=passphrase, key_file=key_file)
         try:
             inside = _Inside.from_bytes(key.open(sealed, where=where))
@@ -256,7 +256,7 @@ class FileStore(disk.Locked):
     def _behind(self, data: bytes) -> bool:
         """Return whether the mark is of an earlier save than the state, and refuse a later one."""
         where = str(self.folder / MARK)
-        sealed = Sealed.from_file(disk.read(self.folder / MARK), purpose=_MARK, where=where)
+        sealed = SealedFile.from_file(disk.read(self.folder / MARK), purpose=_MARK, where=where)
         try:
             mark = _Mark.from_bytes(self._key.open(sealed, where=where))
         except WireError:

@@ -19,7 +19,7 @@ from fedhome.wire.codec import Flag, Id, Key, Message, number, several
 
 
 @dataclass(frozen=True, kw_only=True)
-class Given(Message, label="given", most=512):
+class IssuedTicket(Message, label="given", most=512):
     """A ticket that was given out.
 
     Args:
@@ -37,7 +37,7 @@ class Given(Message, label="given", most=512):
 
 @dataclass(frozen=True, kw_only=True)
 class _List(Message, label="tickets", most=1 << 25):
-    given: Annotated[tuple[Given, ...], several(Given.kind(), most=MOST_HOMES)]
+    given: Annotated[tuple[IssuedTicket, ...], several(IssuedTicket.kind(), most=MOST_HOMES)]
 
 
 class Tickets:
@@ -50,7 +50,7 @@ class Tickets:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def read(self) -> dict[bytes, Given]:
+    def read(self) -> dict[bytes, IssuedTicket]:
         """Return the tickets by number.
 
         Raises:
@@ -72,7 +72,7 @@ class Tickets:
             DirectoryError: ``full``: too many at once.
         """
         tickets = _without(self.read(), ticket.home)
-        tickets[ticket.once] = Given(
+        tickets[ticket.once] = IssuedTicket(
             ticket=ticket.once, home=ticket.home, expires=ticket.expires, open=usable
         )
         self._keep(tickets, now)
@@ -101,7 +101,7 @@ class Tickets:
         """Cancel the open tickets of homes: they were used, or nobody shall use them."""
         self._keep(_without(self.read(), *homes), now)
 
-    def _keep(self, tickets: Mapping[bytes, Given], now: float) -> None:
+    def _keep(self, tickets: Mapping[bytes, IssuedTicket], now: float) -> None:
         valid = tuple(one for one in tickets.values() if one.expires >= now)  # others admit nobody
         if len(valid) > MOST_HOMES:
             raise DirectoryError(
@@ -112,7 +112,7 @@ class Tickets:
         checksummed.put(self._path, _List(given=valid))
 
 
-def _without(tickets: Mapping[bytes, Given], *homes: str) -> dict[bytes, Given]:
+def _without(tickets: Mapping[bytes, IssuedTicket], *homes: str) -> dict[bytes, IssuedTicket]:
     return {
         number: replace(one, open=False) if one.home in homes else one
         for number, one in tickets.items()

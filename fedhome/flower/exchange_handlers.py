@@ -22,7 +22,13 @@ from flwr.superlink.routers.fleet.node_auth import authenticate_node
 from flwr.superlink.servicer.fleet import fleet_handlers
 from starlette.concurrency import run_in_threadpool
 
-from fedhome.wire.exchange import MOST_AT_ONCE, MOST_OBJECTS, Answer, Found, Taken
+from fedhome.wire.exchange import (
+    MOST_AT_ONCE,
+    MOST_OBJECTS,
+    ExchangeAnswer,
+    MessageDelivery,
+    ReplyReceipt,
+)
 
 _OBJECTS_S = 5.0  # how long a message is held back while no more of it arrives
 _FIRST_LOOK_S, _LONGEST_LOOK_S = 0.005, 0.5
@@ -47,7 +53,7 @@ def authenticate(request: Request, message: PullMessagesRequest | PushMessagesRe
     authenticate_node(request)
 
 
-class Coming:
+class IncomingMessage:
     """A message for a node, and those of its objects that have arrived.
 
     Args:
@@ -78,9 +84,9 @@ class Coming:
             await asyncio.sleep(wait_s)
             wait_s = min(2 * wait_s, _LONGEST_LOOK_S)
 
-    def delivery(self, *, known: int) -> Found:
+    def delivery(self, *, known: int) -> MessageDelivery:
         """Return what has arrived of it, with its run if the home does not know that."""
-        return Found(
+        return MessageDelivery(
             pulled=self._pulled.SerializeToString(),
             run=b"" if self._run == known else _run_of(self._state, self._node, self._run),
             names=tuple(self._contents),
@@ -119,7 +125,9 @@ def _run_of(state: LinkState, node: Node, run: int) -> bytes:
     return data
 
 
-def accept_reply(request: Request, push: PushMessagesRequest, answer: Answer) -> Taken:
+def accept_reply(
+    request: Request, push: PushMessagesRequest, answer: ExchangeAnswer
+) -> ReplyReceipt:
     """Accept a reply: its announcement, and those of its objects that are not there yet."""
     authenticate(request, push)
     state, node = get_linkstate(request), push.node
@@ -154,4 +162,4 @@ def accept_reply(request: Request, push: PushMessagesRequest, answer: Answer) ->
         node=node, run_id=run, message_object_id=metadata.reply_to_message_id
     )
     fleet_handlers.confirm_message_received(received, state, state.object_store)
-    return Taken(pushed=pushed.SerializeToString(), names=tuple(names), refused=int(refused))
+    return ReplyReceipt(pushed=pushed.SerializeToString(), names=tuple(names), refused=int(refused))

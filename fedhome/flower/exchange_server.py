@@ -31,9 +31,17 @@ from google.protobuf.wrappers_pb2 import BytesValue, UInt64Value
 from starlette.concurrency import run_in_threadpool
 
 from fedhome.errors import WireError
-from fedhome.flower.exchange_handlers import Coming, accept_reply, authenticate, is_its_own
+from fedhome.flower.exchange_handlers import IncomingMessage, accept_reply, authenticate, is_its_own
 from fedhome.ops.serving import gone, unless
-from fedhome.wire.exchange import ANSWER, CHANGES, LOOK, Answer, Changes, Found, Look
+from fedhome.wire.exchange import (
+    ANSWER,
+    CHANGES,
+    LOOK,
+    Changes,
+    ExchangeAnswer,
+    MessageDelivery,
+    MessageRequest,
+)
 
 _AT_ONCE = 8  # messages that are assembled; the run's own requests need threads too
 _PUSH_MESSAGES, _PUSH_OBJECT = "/v1/runtime/push-messages", "/v1/runtime/push-object"
@@ -111,14 +119,14 @@ class Exchange:
         self._news.set()
 
     async def _look(self, request: Request) -> Response:
-        look = Look.from_bytes(await _body(request))
+        look = MessageRequest.from_bytes(await _body(request))
         pull = PullMessagesRequest.FromString(look.pull)
         await run_in_threadpool(authenticate, request, pull)
         waiting = self._wait_for_message(request, pull, look.wait_ms / 1000)
         pulled = await unless(waiting, gone(request.receive))
         if pulled is None or not pulled.messages_list:
-            return _reply(Found(pulled=b"").to_bytes())
-        message = Coming(get_linkstate(request), pull.node, pulled)
+            return _reply(MessageDelivery(pulled=b"").to_bytes())
+        message = IncomingMessage(get_linkstate(request), pull.node, pulled)
         await message.gather(self._whole)
         delivery = message.delivery(known=look.run)
         return _reply(delivery.to_bytes())
@@ -151,7 +159,7 @@ class Exchange:
         return None
 
     async def _answer(self, request: Request) -> Response:
-        answer = Answer.from_bytes(await _body(request))
+        answer = ExchangeAnswer.from_bytes(await _body(request))
         push = PushMessagesRequest.FromString(answer.push)
         receipt = await run_in_threadpool(accept_reply, request, push, answer)
         self._count_change()

@@ -51,17 +51,17 @@ from google.protobuf.wrappers_pb2 import BytesValue
 
 from fedhome.errors import LinkError
 from fedhome.flower.messages import identify
-from fedhome.flower.node_key import NodeKey, Signing
+from fedhome.flower.node_key import NodeKey, RequestSigner
 from fedhome.wire.exchange import (
     ANSWER,
     HOLD_S,
     LOOK,
     MOST_AT_ONCE,
     MOST_OBJECTS,
-    Answer,
-    Found,
-    Look,
-    Taken,
+    ExchangeAnswer,
+    MessageDelivery,
+    MessageRequest,
+    ReplyReceipt,
 )
 
 HEARTBEAT_S = 10.0
@@ -105,7 +105,7 @@ class Arrival:
         return message_bytes(self.message)
 
 
-class Sending(NamedTuple):
+class PendingReply(NamedTuple):
     """A reply on its way: its run, Flower's session, and the objects that are not there yet."""
 
     run: int
@@ -166,7 +166,7 @@ class FleetConnection:
             address,
             insecure=False,
             root_certificates=authorities,
-            interceptors=[Signing(key)],
+            interceptors=[RequestSigner(key)],
         )
 
     def activate(self, node: int) -> None:
@@ -207,9 +207,9 @@ class FleetConnection:
             wait_s: How long the server is to wait for one, at most `HOLD_S`.
         """
         pull = PullMessagesRequest(node=self._node).SerializeToString()
-        look = Look(pull=pull, run=self._last_run, wait_ms=round(1000 * wait_s))
+        look = MessageRequest(pull=pull, run=self._last_run, wait_ms=round(1000 * wait_s))
         with _readable():
-            delivery = Found.from_bytes(
+            delivery = MessageDelivery.from_bytes(
                 _request(lambda: self._client.exchange(LOOK, look.to_bytes()))
             )
             pulled = PullMessagesResponse.FromString(delivery.pulled)
@@ -247,7 +247,7 @@ class FleetConnection:
         identify(message, name)
         return message
 
-    def announce(self, reply: Message, seconds: float) -> Sending:
+    def announce(self, reply: Message, seconds: float) -> PendingReply:
         """Announce a reply, and send what fits; repeat it after an error: it counts once.
 
         Args:
@@ -266,22 +266,22 @@ class FleetConnection:
                 name: nested.deflate() for name, nested in get_all_nested_objects(reply).items()
             }
         first = _room_for(objects)
-        announcement = Answer(
+        announcement = ExchangeAnswer(
             push=push.SerializeToString(),
             names=tuple(first),
             objects=tuple(first.values()),
         )
         data = _request(lambda: self._client.exchange(ANSWER, announcement.to_bytes()))
         with _readable():
-            receipt = Taken.from_bytes(data)
+            receipt = ReplyReceipt.from_bytes(data)
             pushed = PushMessagesResponse.FromString(receipt.pushed)
         if receipt.refused:
             raise LinkError("the server waits for this reply no more", reason="session")
         needed = set(pushed.objects_to_push) - set(receipt.names)
         missing = {name: content for name, content in objects.items() if name in needed}
-        return Sending(reply.metadata.run_id, pushed.session_id, missing)
+        return PendingReply(reply.metadata.run_id, pushed.session_id, missing)
 
-    def push(self, sending: Sending) -> None:
+    def push(self, sending: PendingReply) -> None:
         """Send the missing objects of an announced reply; repeat it after an error.
 
         A reply must not be announced anew for every error: once the ServerApp has seen it,

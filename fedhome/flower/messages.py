@@ -318,4 +318,4 @@ def quiet() -> None:
 def _is_news(record: logging.LogRecord) -> bool:
     return not str(record.msg).startswith(
         "FedProx initialized with"
-    )  # `fedhome.plan.notes` does it
+    )  # `fedhome.learning.plan_notes` does it

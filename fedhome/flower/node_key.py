@@ -64,7 +64,7 @@ class NodeKey:
         )
 
 
-class Signing:
+class RequestSigner:
     """Signs each request, as Flower's own interceptor does, whose imports take 10 MB.
 
     Those belong to an exchange of releases that ends the process where they differ; ours are

@@ -105,7 +105,7 @@ def serve_superlink(port: int, secret: bytes) -> None:
     from flwr.superlink.main import create_app  # noqa: PLC0415
 
     from fedhome.flower.exchange_server import Exchange  # noqa: PLC0415
-    from fedhome.ops.serving import Serving  # noqa: PLC0415
+    from fedhome.ops.serving import GracefulServer  # noqa: PLC0415
 
     config = SuperLinkLifespanConfig(
         control_address="",
@@ -145,7 +145,7 @@ def serve_superlink(port: int, secret: bytes) -> None:
         timeout_keep_alive=60,
         timeout_graceful_shutdown=3,
     )
-    Serving(serving, exchange.end).run()
+    GracefulServer(serving, exchange.end).run()
 
 
 class Control:

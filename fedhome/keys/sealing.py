@@ -47,7 +47,7 @@ class Scrypt(Message, label="scrypt", most=128):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Head(Message, label="sealed-head", most=512):
+class SealedHead(Message, label="sealed-head", most=512):
     """The part of a sealed file that can be read without its key; the seal covers it.
 
     Args:
@@ -68,7 +68,7 @@ class Head(Message, label="sealed-head", most=512):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sealed(Message, label="sealed", most=_MOST):
+class SealedFile(Message, label="sealed", most=_MOST):
     """A sealed file.
 
     Args:
@@ -76,7 +76,7 @@ class Sealed(Message, label="sealed", most=_MOST):
         body: Ciphertext and tag.
     """
 
-    head: Annotated[Head, Head.kind()]
+    head: Annotated[SealedHead, SealedHead.kind()]
     body: Annotated[bytes, octets(most=_MOST)]
 
     def to_file(self) -> bytes:
@@ -85,7 +85,7 @@ class Sealed(Message, label="sealed", most=_MOST):
         return _MAGIC + len(message).to_bytes(_LENGTH_BYTES, "big") + message
 
     @classmethod
-    def from_file(cls, data: bytes, *, purpose: str, where: str) -> Sealed:
+    def from_file(cls, data: bytes, *, purpose: str, where: str) -> SealedFile:
         """Return what a file holds, still sealed.
 
         Args:
@@ -163,7 +163,7 @@ class SealingKey:
 
     def seal(self, secret: bytes, *, purpose: str, name: str, version: int = 0) -> bytes:
         """Return a file that holds a secret, bound to purpose, name and version."""
-        head = Head(
+        head = SealedHead(
             purpose=purpose,
             name=name,
             version=version,
@@ -172,9 +172,9 @@ class SealingKey:
             nonce=os.urandom(12),
         )
         body = self._cipher.encrypt(head.nonce, secret, head.to_bytes())
-        return Sealed(head=head, body=body).to_file()
+        return SealedFile(head=head, body=body).to_file()
 
-    def open(self, sealed: Sealed, *, where: str) -> bytes:
+    def open(self, sealed: SealedFile, *, where: str) -> bytes:
         """Return the secret that a file holds.
 
         Args:

@@ -1,8 +1,10 @@
-"""From a plan to local learning: the task, the model, the three functions."""
+"""From a plan to local learning: the task, the model, the method, the three functions."""
 
 from __future__ import annotations
 
+from fedhome.learning.first_step import try_own
 from fedhome.learning.local import LocalLearning
+from fedhome.learning.methods import method_of
 from fedhome.learning.tasks import task_of
 from fedhome.models.mlp import build_model
 from fedhome.plan.settings import Plan
@@ -17,8 +19,12 @@ def learning_of(plan: Plan, features: int, classes: tuple[str, ...] = ()) -> Loc
         classes: Class names found in the data, where the plan names none.
 
     Raises:
-        PlanError: The task does not fit the data.
+        PlanError: The task does not fit the data, or the method refuses its settings.
+        PluginError: A name behind which there is nothing, or what is there fails at a first step.
         ModelError: The model cannot be trained in a federation.
     """
     task = task_of(plan, classes)
-    return LocalLearning(build_model(plan, features, task.outputs), task, plan.train)
+    model, method = build_model(plan, features, task.outputs), method_of(plan.method)
+    learning = LocalLearning(model, task, plan.train, method)
+    try_own(learning, features)
+    return learning

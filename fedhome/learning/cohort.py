@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fedhome.data.examples import Part
 from fedhome.learning.local import LocalLearning
+from fedhome.learning.methods import Method
 
 
 class Trained(NamedTuple):
@@ -48,7 +49,7 @@ class Cohort(ABC):
         epochs: int,
         part: Part = "train",
         rate: float = 1.0,
-        proximal_mu: float | None = None,
+        method: Method | None = None,
     ) -> Trained:
         """Train every home, with an empty optimiser at the start.
 
@@ -58,7 +59,7 @@ class Cohort(ABC):
             epochs: Passes over the part.
             part: The rows to train on.
             rate: Multiple of the plan's learning rate.
-            proximal_mu: In place of the plan's.
+            method: In place of the plan's.
         """
 
     @abstractmethod

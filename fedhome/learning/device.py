@@ -10,6 +10,7 @@ from fedhome import rng
 from fedhome.data.examples import HomeExamples, Part
 from fedhome.learning.cohort import Cohort, Measured, Trained
 from fedhome.learning.local import Batch, LocalLearning
+from fedhome.learning.methods import Method
 from fedhome.learning.tasks import Segments, paired
 
 
@@ -43,10 +44,10 @@ class Device(Cohort):
         epochs: int,
         part: Part = "train",
         rate: float = 1.0,
-        proximal_mu: float | None = None,
+        method: Method | None = None,
     ) -> Trained:
         """Train in a loop over batches."""
-        learning = self.learning.vary(rate=rate, proximal_mu=proximal_mu)
+        learning = self.learning.vary(rate=rate, method=method)
         begin, count = self.examples.rows(part).start, int(self.counts(part)[0])
         state = learning.init(learning.tensors(np.array(start.reshape(-1), np.float32)))
         size, loss = learning.train.batch_size, 0.0

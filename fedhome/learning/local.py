@@ -17,24 +17,26 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
+from fedhome.learning import gradient_clipping
 from fedhome.learning.losses import loss_of
+from fedhome.learning.methods import FedAvg, Method
 from fedhome.learning.optimisers import Slots, optimiser_of
 from fedhome.learning.params import Params
 from fedhome.learning.tasks import Task
 from fedhome.models.check import vectorises
 from fedhome.models.mlp import KeyedDropout
-from fedhome.plan.settings import Train
+from fedhome.plan.settings import TrainSettings
 from fedhome.wire.layout import Layout
 
-_CLIP_EPSILON = 1e-6  # as torch.nn.utils.clip_grad_norm_
 _FEW = 2
+_VARIANTS = 16
 
 
 class State(NamedTuple):
     """A home's learning between two steps.
 
     ``slots`` holds the optimiser's memory by slot name and parameter name; ``anchor`` the
-    round's start, where a proximal term pulls towards it; ``steps`` how many there were.
+    round's start, where the method changes the gradient; ``steps`` how many there were.
     """
 
     params: Params
@@ -59,40 +61,46 @@ class LocalLearning:
         model: The module; its own parameters are not touched.
         task: What is learnt.
         train: How.
+        method: What a home does in a round beside plain descent.
 
     Raises:
         PluginError: The task's loss or the optimiser is none that there is.
     """
 
-    def __init__(self, model: nn.Module, task: Task, train: Train) -> None:
+    def __init__(
+        self, model: nn.Module, task: Task, train: TrainSettings, method: Method | None = None
+    ) -> None:
         self.model = model
         self.task = task
         self.train = train
+        self.method = method or FedAvg()
         self.loss = loss_of(task.loss)
         self.optimiser = optimiser_of(train)
         named = {name: p.detach() for name, p in model.named_parameters()}
         self.layout = Layout.of({name: p.numpy() for name, p in named.items()})
         self.initial = self.layout.flatten({name: p.numpy() for name, p in named.items()})
         self._threads = threading.local()
-        self._variants: dict[tuple[float, float], LocalLearning] = {}
+        self._changes = self.method.changes_gradient()
+        self._variants: dict[tuple[float, Method], LocalLearning] = {}
         self._dropouts = tuple(
             f"{name}.key" if name else "key"
             for name, part in model.named_modules()
             if isinstance(part, KeyedDropout)
         )
 
-    def vary(self, *, rate: float = 1.0, proximal_mu: float | None = None) -> LocalLearning:
-        """Return the same learning at another rate (a multiple) or another proximal pull."""
-        settings = self.train
-        mu = settings.proximal_mu if proximal_mu is None else proximal_mu
-        if rate == 1.0 and mu == settings.proximal_mu:
+    def vary(self, *, rate: float = 1.0, method: Method | None = None) -> LocalLearning:
+        """Return the same learning at another rate (a multiple) or by another method."""
+        method = self.method if method is None else method
+        if rate == 1.0 and method == self.method:
             return self
-        if (rate, mu) not in self._variants:
-            changed = settings.model_copy(
-                update={"learning_rate": settings.learning_rate * rate, "proximal_mu": mu}
+        if (rate, method) not in self._variants:
+            if len(self._variants) >= _VARIANTS:  # a server half may tell another value each round
+                del self._variants[next(iter(self._variants))]
+            changed = {"learning_rate": self.train.learning_rate * rate}
+            self._variants[rate, method] = LocalLearning(
+                self.model, self.task, self.train.model_copy(update=changed), method
             )
-            self._variants[rate, mu] = LocalLearning(self.model, self.task, changed)
-        return self._variants[rate, mu]
+        return self._variants[rate, method]
 
     def init(self, params: Params) -> State:
         """Start a round's learning from these parameters, with an empty optimiser."""
@@ -103,7 +111,7 @@ class LocalLearning:
                 slot: {name: torch.zeros_like(p) for name, p in params.items()}
                 for slot in self.optimiser.slots(self.train)
             },
-            anchor=dict(params) if self.train.proximal_mu else {},
+            anchor=dict(params) if self._changes else {},
             steps=torch.zeros((), device=some.device),
         )
 
@@ -124,17 +132,11 @@ class LocalLearning:
         return self.apply(state, gradient), loss
 
     def apply(self, state: State, gradient: Params) -> State:
-        """Take the optimiser's step along a gradient: proximal pull, clipping, decay, update."""
+        """Take the optimiser's step along a gradient: method, clipping, decay, update."""
         train, params = self.train, state.params
-        if train.proximal_mu:
-            gradient = {
-                name: g + train.proximal_mu * (params[name] - state.anchor[name])
-                for name, g in gradient.items()
-            }
-        if train.clip_norm is not None:
-            norm = torch.sqrt(sum((g * g).sum() for g in gradient.values()))  # type: ignore[arg-type]
-            scale = torch.clamp(train.clip_norm / (norm + _CLIP_EPSILON), max=1.0)
-            gradient = {name: g * scale for name, g in gradient.items()}
+        if self._changes:
+            gradient = self.method.gradient(gradient, params, state.anchor)
+        gradient = gradient_clipping.clipped(gradient, train)
         if train.weight_decay:
             gradient = {name: g + train.weight_decay * params[name] for name, g in gradient.items()}
         slots, step, count = self.optimiser.direction(train, state.slots, gradient, state.steps)

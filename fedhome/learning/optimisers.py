@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fedhome.learning.params import Params
-from fedhome.plan.settings import Train
+from fedhome.plan.settings import TrainSettings
 from fedhome.plugins import look_up
 
 if TYPE_CHECKING:  # the names are read where torch is not needed
@@ -37,12 +37,12 @@ class Optimiser:
     """
 
     name: str
-    slots: Callable[[Train], tuple[str, ...]]
-    direction: Callable[[Train, Slots, Params, Tensor], tuple[Slots, Params, Tensor]]
+    slots: Callable[[TrainSettings], tuple[str, ...]]
+    direction: Callable[[TrainSettings, Slots, Params, Tensor], tuple[Slots, Params, Tensor]]
     fused_as: str | None = None
 
 
-def optimiser_of(train: Train) -> Optimiser:
+def optimiser_of(train: TrainSettings) -> Optimiser:
     """Return the optimiser that the settings name.
 
     Raises:
@@ -51,12 +51,12 @@ def optimiser_of(train: Train) -> Optimiser:
     return look_up(OPTIMISERS, train.optimiser, "optimiser")
 
 
-def _sgd_slots(train: Train) -> tuple[str, ...]:
+def _sgd_slots(train: TrainSettings) -> tuple[str, ...]:
     return ("momentum",) if train.momentum else ()
 
 
 def _sgd(
-    train: Train, slots: Slots, gradient: Params, count: Tensor
+    train: TrainSettings, slots: Slots, gradient: Params, count: Tensor
 ) -> tuple[Slots, Params, Tensor]:
     """Plain or heavy-ball descent, as ``torch.optim.SGD`` has it."""
     if not train.momentum:
@@ -66,7 +66,7 @@ def _sgd(
 
 
 def _adam(
-    train: Train, slots: Slots, gradient: Params, count: Tensor
+    train: TrainSettings, slots: Slots, gradient: Params, count: Tensor
 ) -> tuple[Slots, Params, Tensor]:
     """Adam: Kingma and Ba, "Adam: A method for stochastic optimization", ICLR 2015, algorithm 1."""
     del train

@@ -1,7 +1,7 @@
 """Files with which a server or a home runs as a service: a systemd unit, or a container's.
 
 They hold names of folders and limits, and no secret. What runs may write its own folder and
-read what it is told to read; of everything else it sees as little as it can work with.
+read what its options name; of everything else it sees as little as it can work with.
 """
 
 from __future__ import annotations

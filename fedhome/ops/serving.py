@@ -21,15 +21,15 @@ async def unless(
         work: What is done.
         ends: Each returns when the work is not wanted any more.
     """
-    doing = asyncio.ensure_future(work)
+    task = asyncio.ensure_future(work)
     others = [asyncio.ensure_future(end) for end in ends]
     try:
-        await asyncio.wait({doing, *others}, return_when=asyncio.FIRST_COMPLETED)
-        return doing.result() if doing.done() else None
+        await asyncio.wait({task, *others}, return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
     finally:
-        for one in (doing, *others):
+        for one in (task, *others):
             one.cancel()
-        await asyncio.gather(doing, *others, return_exceptions=True)
+        await asyncio.gather(task, *others, return_exceptions=True)
 
 
 async def gone(receive: Callable[[], Awaitable[MutableMapping[str, Any]]]) -> None:
@@ -42,8 +42,8 @@ async def gone(receive: Callable[[], Awaitable[MutableMapping[str, Any]]]) -> No
         pass
 
 
-class Serving(uvicorn.Server):
-    """A server that, told to end, first answers whoever waits.
+class GracefulServer(uvicorn.Server):
+    """A server that answers whoever waits before it ends.
 
     Args:
         config: uvicorn's.

@@ -1,10 +1,10 @@
 """Certificates of a fleet's server: an authority of its own, and what that signs.
 
-Homes are given the authority's certificate by the owner and trust no other: a certificate of a
+Homes get the authority's certificate from the owner and trust no other: a certificate of a
 public authority for the same name does not help an attacker.
 
 The authority's key lies beside the server's, so that the server can renew its certificate for as
-long as the authority lasts, and no home has to be told. That costs nothing: the authority stands
+long as the authority lasts, and no home has to know. That costs nothing: the authority stands
 for this one server, so its key lets nobody do more than the server's own key does, which is to
 play this server; and whoever can read the one file can read the other. What a server can do at
 most does not follow from either of them (:mod:`fedhome.secagg`). After a theft a renewal is no
@@ -42,7 +42,7 @@ _ANEW = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Terms:
+class CertificateTerms:
     """What the server's certificate says.
 
     Args:
@@ -94,7 +94,7 @@ def make_certificates(folder: Path, names: Sequence[str], *, now: datetime | Non
 
 def renew_certificate(
     folder: Path, names: Sequence[str] = (), *, now: datetime | None = None
-) -> Terms:
+) -> CertificateTerms:
     """Make a new key and a new certificate under the same authority, in place of those before.
 
     Homes notice nothing: they know the authority. Whoever serves with the old ones goes on with
@@ -161,7 +161,7 @@ def mend(folder: Path) -> bool:
     )
 
 
-def terms_of(folder: Path) -> Terms:
+def terms_of(folder: Path) -> CertificateTerms:
     """Return what the server's certificate says.
 
     Raises:
@@ -212,7 +212,7 @@ def _certificate(
         .add_extension(_usage(signs=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(
-            x509.SubjectAlternativeName([_place(name) for name in names]), critical=False
+            x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False
         )
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.public_key()),
@@ -222,8 +222,8 @@ def _certificate(
     )
 
 
-def _terms(certificate: x509.Certificate, root: x509.Certificate) -> Terms:
-    return Terms(
+def _terms(certificate: x509.Certificate, root: x509.Certificate) -> CertificateTerms:
+    return CertificateTerms(
         names=_names(certificate),
         ends=certificate.not_valid_after_utc,
         authority_ends=root.not_valid_after_utc,
@@ -231,8 +231,8 @@ def _terms(certificate: x509.Certificate, root: x509.Certificate) -> Terms:
 
 
 def _names(certificate: x509.Certificate) -> tuple[str, ...]:
-    told = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    return tuple(str(name.value) for name in told)
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return tuple(str(name.value) for name in names)
 
 
 def _read(path: Path, *, hint: str = _CURE) -> x509.Certificate:
@@ -286,7 +286,7 @@ def _name(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text[:64])])
 
 
-def _place(name: str) -> x509.GeneralName:
+def _general_name(name: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:

@@ -66,10 +66,18 @@ def merge(table: dict[str, Any], changes: Mapping[str, Any]) -> None:
             table[name] = dict(value) if isinstance(value, Mapping) else value
 
 
+_MOVED = {
+    "train.proximal_mu": "train.proximal_mu belongs to the method now: set method.name = "
+    '"fedprox" and method.args.proximal_mu',
+}
+"""Settings that had another place, and where they are."""
+
+
 _OWN_CODE = (
     ("data", "source"),
     ("task", "kind"),
     ("model", "name"),
+    ("method", "name"),
     ("strategy", "name"),
     ("strategy", "wrap"),
     ("personalise", "name"),
@@ -116,7 +124,7 @@ def names_of(section: type[BaseModel], prefix: str = "") -> list[str]:
     return names
 
 
-def fault_of(item: Mapping[str, Any], known: Sequence[str]) -> str:
+def fault_of(item: Mapping[str, Any], known: Sequence[str] = ()) -> str:
     """Return one of pydantic's findings as a plain sentence.
 
     Args:
@@ -126,6 +134,8 @@ def fault_of(item: Mapping[str, Any], known: Sequence[str]) -> str:
     place, given = ".".join(str(part) for part in item["loc"]) or "the plan", item["input"]
     match item["type"]:
         case "extra_forbidden":
+            if place in _MOVED:
+                return _MOVED[place]
             what = "section" if isinstance(given, dict) else "setting"
             return f"{place} is not a {what}{setting_meant(place, given, known)}"
         case "model_type":

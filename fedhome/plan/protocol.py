@@ -7,7 +7,7 @@ from dataclasses import replace
 from fedhome.errors import ParameterError, PlanError
 from fedhome.plan.settings import Plan
 from fedhome.secagg import Parameters, Policy
-from fedhome.secagg.lanes import Lanes
+from fedhome.secagg.packing import Packing
 from fedhome.secagg.parameters import fewest_in_a_sum
 
 
@@ -82,7 +82,7 @@ def lines(plan: Plan, homes: int) -> list[tuple[str, str]]:
     """
     settings = plan.aggregation
     try:
-        lanes = Lanes.of(settings.bits, homes)
+        lanes = Packing.of(settings.bits, homes)
     except ParameterError as error:
         raise PlanError([error.message], hint=error.hint) from None
     size = _bytes_a_number(lanes)
@@ -94,6 +94,6 @@ def lines(plan: Plan, homes: int) -> list[tuple[str, str]]:
     ]
 
 
-def _bytes_a_number(lanes: Lanes) -> float:
+def _bytes_a_number(lanes: Packing) -> float:
     many = 3 << 10
     return lanes.words(many) * lanes.dtype.itemsize / many

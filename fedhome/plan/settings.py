@@ -38,7 +38,7 @@ class Section(BaseModel):
     )
 
 
-class Data(Section):
+class DataSettings(Section):
     """Where the homes' data comes from and how it becomes examples."""
 
     source: str = Field(
@@ -76,7 +76,7 @@ class Data(Section):
     )
     min_rows: int = Field(8, ge=1, description="homes with fewer training rows are left out")
 
-    def simulated(self) -> Data:
+    def simulated(self) -> DataSettings:
         """Return the settings by which a simulation cuts its homes' readings.
 
         Synthetic homes have a few days to learn from unless a plan says otherwise; readings of
@@ -87,7 +87,7 @@ class Data(Section):
         return self.model_copy(update={"history_days": SYNTHETIC_HISTORY_DAYS})
 
 
-class Task(Section):
+class TaskSettings(Section):
     """What is predicted and how it is scored."""
 
     kind: str = Field(
@@ -98,7 +98,7 @@ class Task(Section):
     score: str = Field("", description="metric that ranks models; empty: the kind's own")
 
 
-class Model(Section):
+class ModelSettings(Section):
     """The module that every home trains."""
 
     name: str = Field("mlp", description='"mlp", or a class or function of yours as "file.py:Name"')
@@ -112,7 +112,7 @@ class Model(Section):
     args: dict[str, Any] = Field(default_factory=dict, description="arguments of your callable")
 
 
-class Train(Section):
+class TrainSettings(Section):
     """Local learning in a home."""
 
     optimiser: str = Field("sgd", description='"sgd" or "adam"')
@@ -122,10 +122,16 @@ class Train(Section):
     batch_size: int = Field(32, ge=1, description="examples in a training step")
     epochs: int = Field(2, ge=1, description="passes over the home's data in a round")
     clip_norm: float | None = Field(None, gt=0, description="greatest L2 norm of a gradient")
-    proximal_mu: float = Field(0.0, ge=0, description="pull towards the round's start (FedProx)")
 
 
-class Strategy(Section):
+class MethodSettings(Section):
+    """What a home does in a round, beside plain descent (docs/methods.md)."""
+
+    name: str = Field("fedavg", description='"fedavg", "fedprox", or yours as "module:Class"')
+    args: dict[str, Any] = Field(default_factory=dict, description="its own settings")
+
+
+class StrategySettings(Section):
     """The server's aggregation: any Flower strategy."""
 
     name: str = Field("fedavg", description='a Flower strategy, or yours as "file.py:Name"')
@@ -137,7 +143,7 @@ class Strategy(Section):
     )
 
 
-class Aggregation(Section):
+class AggregationSettings(Section):
     """How updates become sums, and who sees what (docs/security.md)."""
 
     mode: Literal["auto", "secure", "ideal", "plain"] = Field(
@@ -169,7 +175,7 @@ class Aggregation(Section):
     )
 
 
-class Rounds(Section):
+class RoundSettings(Section):
     """How the rounds are driven."""
 
     count: int = Field(10, ge=1, description="rounds of the run")
@@ -184,7 +190,7 @@ class Rounds(Section):
     )
 
 
-class Personalise(Section):
+class PersonaliseSettings(Section):
     """What each home makes of the global model at the end."""
 
     name: str = Field("fine-tune", description='"fine-tune", "none", or yours as "file.py:name"')
@@ -202,7 +208,7 @@ class Personalise(Section):
     refit: bool = Field(default=True, description="fine-tune once more on training + validation")
 
 
-class Faults(Section):
+class FaultSettings(Section):
     """Homes that fail on purpose, in a simulation."""
 
     dropout: float = Field(0.0, ge=0, lt=1, description="chance that a home is silent in a round")
@@ -211,7 +217,7 @@ class Faults(Section):
     step_s: float = Field(0.01, gt=0, description="simulated seconds of an ordinary training step")
 
 
-class Engine(Section):
+class EngineSettings(Section):
     """What computes a simulation."""
 
     name: EngineName = Field("vector", description='"vector", "sequential" or "ray"')
@@ -241,16 +247,17 @@ class Plan(Section):
         "default", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="what its runs are called"
     )
     seed: int = Field(1, ge=0, lt=2**63, description="seed of all randomness")
-    data: Data = Data()
-    task: Task = Task()
-    model: Model = Model()
-    train: Train = Train()
-    strategy: Strategy = Strategy()
-    aggregation: Aggregation = Aggregation()
-    rounds: Rounds = Rounds()
-    personalise: Personalise = Personalise()
-    faults: Faults = Faults()
-    engine: Engine = Engine()
+    data: DataSettings = DataSettings()
+    task: TaskSettings = TaskSettings()
+    model: ModelSettings = ModelSettings()
+    train: TrainSettings = TrainSettings()
+    method: MethodSettings = MethodSettings()
+    strategy: StrategySettings = StrategySettings()
+    aggregation: AggregationSettings = AggregationSettings()
+    rounds: RoundSettings = RoundSettings()
+    personalise: PersonaliseSettings = PersonaliseSettings()
+    faults: FaultSettings = FaultSettings()
+    engine: EngineSettings = EngineSettings()
 
     @classmethod
     def load(
@@ -364,7 +371,7 @@ def _faults(plan: Plan) -> list[str]:
     return faults
 
 
-def _device_faults(engine: Engine) -> list[str]:
+def _device_faults(engine: EngineSettings) -> list[str]:
     fault = ""
     if not DEVICES.fullmatch(engine.device):
         fault = f'engine.device is {engine.device!r}: "cpu", "cuda" or "cuda:N" is needed'
@@ -384,7 +391,7 @@ def _aggregation_faults(plan: Plan) -> list[str]:
     if aggregation.mode == "plain":
         return [
             f"aggregation.{name} belongs to sums, but aggregation.mode is plain"
-            for name, field in Aggregation.model_fields.items()
+            for name, field in AggregationSettings.model_fields.items()
             if name != "mode" and getattr(aggregation, name) != field.default
         ]
     faults = []

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.errors import WireError
+from fedhome.learning.update_clipping import UpdateClipping
 from fedhome.plugins import look_up
-from fedhome.questions.responses import Columns, Given
-from fedhome.questions.train_config import Order
+from fedhome.questions.responses import Columns, QuestionContext
+from fedhome.questions.train_config import TrainConfig
 from fedhome.run.results import CHOICES, MODELS
 from fedhome.secagg.fixedpoint import lengths
 from fedhome.secagg.form import Form
@@ -70,7 +71,7 @@ def train_scalars(config: Mapping[str, Any], tried: int) -> tuple[Scalar, ...]:
         UpdateError: Settings that cannot be.
     """
     del tried
-    clipped = () if Order.of(config).clip_norm is None else (_flag("norm_bit"),)
+    clipped = map(_flag, TrainConfig.of(config).clipping.flags)
     return (_loss("train_loss"), *clipped, *(_flag(f"size-{e}") for e in SIZES))
 
 
@@ -107,7 +108,9 @@ def _outcome_scalars() -> tuple[Scalar, ...]:
     return tuple(_flag(name) for name in names)
 
 
-def train_terms(columns: Columns, update: NDArray[np.float32] | None, given: Given) -> Terms:
+def train_terms(
+    columns: Columns, update: NDArray[np.float32] | None, given: QuestionContext
+) -> Terms:
     """Return what homes add up after training.
 
     Args:
@@ -116,13 +119,19 @@ def train_terms(columns: Columns, update: NDArray[np.float32] | None, given: Giv
         given: What they were asked with.
     """
     assert update is not None, "training gives an update"
-    return train_numbers(columns, sizes_of(update, given.plan.aggregation.clip_in))
+    clipping = TrainConfig.of(given.config).clipping
+    return train_numbers(columns, sizes_of(update, given.plan.aggregation.clip_in), clipping)
 
 
-def train_numbers(columns: Columns, sizes: NDArray[np.float64]) -> Terms:
-    """Return what homes add up after training, from the size of each update, ``[homes]``."""
-    bits = columns.get("norm_bit")
-    shortened = [] if bits is None else [bits.astype(np.float64)[:, None]]
+def train_numbers(columns: Columns, sizes: NDArray[np.float64], clipping: UpdateClipping) -> Terms:
+    """Return what homes add up after training.
+
+    Args:
+        columns: What each home says of its training.
+        sizes: The size of each update, float64 ``[homes]``.
+        clipping: How updates were clipped.
+    """
+    shortened = [columns[name].astype(np.float64)[:, None] for name in clipping.flags]
     steps = _one_hot(_exponents(sizes), SIZES)
     values = np.concatenate([columns["train_loss"][:, None], *shortened, steps], axis=1)
     return Terms(columns[EXAMPLES].astype(np.int64), values)
@@ -145,27 +154,35 @@ _NORMS: Mapping[str, Callable[[NDArray[np.float32]], NDArray[np.float64]]] = {
 }
 
 
-def evaluate_terms(columns: Columns, update: NDArray[np.float32] | None, given: Given) -> Terms:
+def evaluate_terms(
+    columns: Columns, update: NDArray[np.float32] | None, given: QuestionContext
+) -> Terms:
     """Return what homes add up of an evaluation; arguments as of `train_terms`."""
     del update, given
     values = np.stack([columns["loss"], columns["score"]], axis=1)
     return Terms(columns[EXAMPLES].astype(np.int64), values)
 
 
-def trial_terms(columns: Columns, update: NDArray[np.float32] | None, given: Given) -> Terms:
+def trial_terms(
+    columns: Columns, update: NDArray[np.float32] | None, given: QuestionContext
+) -> Terms:
     """Return what homes add up of a trial; arguments as of `train_terms`."""
     del update, given
     return Terms(columns[EXAMPLES].astype(np.int64), columns["changes"])
 
 
-def outcome_terms(columns: Columns, update: NDArray[np.float32] | None, given: Given) -> Terms:
+def outcome_terms(
+    columns: Columns, update: NDArray[np.float32] | None, given: QuestionContext
+) -> Terms:
     """Return what homes add up in the end, each counted once; arguments as of `train_terms`."""
     del update
     values = _outcome_values(columns, given.score)
     return Terms(np.ones(len(values), np.int64), values)
 
 
-def census_terms(columns: Columns, update: NDArray[np.float32] | None, given: Given) -> Terms:
+def census_terms(
+    columns: Columns, update: NDArray[np.float32] | None, given: QuestionContext
+) -> Terms:
     """Return how many examples homes have, by powers of two; arguments as of `train_terms`."""
     del update, given
     counts = columns["examples"]

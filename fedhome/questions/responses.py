@@ -1,8 +1,8 @@
 """What homes respond to the server's questions, for one home on a device or thousands at once.
 
-Each function is the home's part of one row of :mod:`fedhome.questions.table`. What it returns are
-arrays whose first dimension is the homes; a ClientApp sends the row of its one home. Nothing here
-imports torch: a home's agent reads the table without it.
+Each function is the home's part of one row of :mod:`fedhome.questions.question_table`. What it
+returns are arrays whose first dimension is the homes; a ClientApp sends the row of its one home.
+Nothing here imports torch: a home's agent reads the table without it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fedhome.errors import UpdateError
 from fedhome.plan.settings import Plan
-from fedhome.questions.train_config import Order, clip_updates
+from fedhome.questions.train_config import TrainConfig
 from fedhome.wire.names import EXAMPLES
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Columns = dict[str, NDArray[Any]]
 
 
-class Given(NamedTuple):
+class QuestionContext(NamedTuple):
     """What homes are asked with, besides parameters.
 
     Args:
@@ -54,37 +54,35 @@ class Response(NamedTuple):
     params: NDArray[np.float32] | None = None
 
 
-def train(cohort: Cohort, start: NDArray[np.float32], given: Given) -> Response:
-    """Learn from the round's model: ``train_loss``, and ``norm_bit`` where updates are clipped.
+def train(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext) -> Response:
+    """Learn from the round's model: ``train_loss``, and whether updates were clipped.
 
     Raises:
         UpdateError: The message's settings cannot be.
     """
-    order = Order.of(given.config)
+    config = TrainConfig.of(given.config)
     trained = cohort.train(
         start,
-        stream=order.round,
+        stream=config.round,
         epochs=given.plan.train.epochs,
-        proximal_mu=order.proximal_mu,
+        method=config.method(cohort.learning.method),
     )
     columns: Columns = {
         EXAMPLES: np.minimum(cohort.counts("train"), given.plan.rounds.max_examples),
         "train_loss": trained.losses,
     }
-    if order.clip_norm is not None:
-        bits = clip_updates(start, trained.params, order.clip_norm)
-        columns["norm_bit"] = bits.astype(np.int64)
+    columns |= config.clipping.columns(config.clipping.shorten(start, trained.params))
     return Response(columns, trained.params)
 
 
-def census(cohort: Cohort, start: NDArray[np.float32], given: Given) -> Response:
+def census(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext) -> Response:
     """Count each home's examples, the greater of training and validation: ``examples``."""
     del start
     most = np.maximum(cohort.counts("train"), cohort.counts("validation"))
     return Response({"examples": np.minimum(most, given.plan.rounds.max_examples)})
 
 
-def evaluate(cohort: Cohort, start: NDArray[np.float32], given: Given) -> Response:
+def evaluate(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext) -> Response:
     """Score the global model on each home's validation rows: ``loss`` and ``score``."""
     measured = cohort.evaluate(start, "validation")
     return Response(
@@ -96,7 +94,7 @@ def evaluate(cohort: Cohort, start: NDArray[np.float32], given: Given) -> Respon
     )
 
 
-def trial(cohort: Cohort, start: NDArray[np.float32], given: Given) -> Response:
+def trial(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext) -> Response:
     """Try to personalise: ``changes [homes, rates * (1 + epochs)]`` of the validation loss.
 
     Raises:
@@ -111,7 +109,7 @@ def trial(cohort: Cohort, start: NDArray[np.float32], given: Given) -> Response:
     )
 
 
-def outcome(cohort: Cohort, start: NDArray[np.float32], given: Given) -> Response:
+def outcome(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext) -> Response:
     """Personalise as the fleet chose, and score every model on the test rows.
 
     Columns are ``MODEL.METRIC`` for the models baseline, local, global and personalised,
@@ -144,7 +142,7 @@ def row(columns: Columns, home: int) -> dict[str, float | int | list[float]]:
     return {name: values[home].tolist() for name, values in columns.items()}
 
 
-def _personaliser(given: Given) -> Personaliser:
+def _personaliser(given: QuestionContext) -> Personaliser:
     if given.personaliser is None:
         raise UpdateError("this home's plan personalises nothing")
     return given.personaliser

@@ -9,30 +9,30 @@
 Needs neither torch nor Flower.
 """
 
-from fedhome.registry.accept import Accepted, Seen, accept, recall
+from fedhome.registry.accept import AcceptedRelease, SeenRelease, accept, recall
 from fedhome.registry.export import export
-from fedhome.registry.formats import FORMATS, Fidelity, Model
-from fedhome.registry.registry import Registry
-from fedhome.registry.release import Draft, Manifest, Origin, Privacy, release_of
+from fedhome.registry.formats import FORMATS, Fidelity, ModelPayload
+from fedhome.registry.model_registry import Registry
+from fedhome.registry.release import Draft, Origin, Privacy, ReleaseManifest, release_of
 from fedhome.registry.shelf import Reference, Release
 from fedhome.registry.vault import needs_passphrase
 from fedhome.registry.verify import Fault, Report
 
 __all__ = [
     "FORMATS",
-    "Accepted",
+    "AcceptedRelease",
     "Draft",
     "Fault",
     "Fidelity",
-    "Manifest",
-    "Model",
+    "ModelPayload",
     "Origin",
     "Privacy",
     "Reference",
     "Registry",
     "Release",
+    "ReleaseManifest",
     "Report",
-    "Seen",
+    "SeenRelease",
     "accept",
     "export",
     "needs_passphrase",

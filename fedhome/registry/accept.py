@@ -9,14 +9,14 @@ from typing import Annotated
 
 from fedhome.errors import RegistryError, ReleaseError, WireError
 from fedhome.keys.signing import signature_holds
-from fedhome.registry.formats import Model, decode
-from fedhome.registry.release import Manifest, Package, altered_error
+from fedhome.registry.formats import ModelPayload, decode
+from fedhome.registry.release import Package, ReleaseManifest, altered_error
 from fedhome.secagg.directory import Directory
 from fedhome.wire.codec import Digest, Key, Message, number
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen(Message, label="release-seen", most=512):
+class SeenRelease(Message, label="release-seen", most=512):
     """What a home remembers of the release that it accepted last; it belongs in its state.
 
     Releases are counted for each server key apart. A home keeps one of these for each key from
@@ -38,7 +38,7 @@ class Seen(Message, label="release-seen", most=512):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Accepted:
+class AcceptedRelease:
     """A release that holds.
 
     Args:
@@ -47,14 +47,14 @@ class Accepted:
         seen: What to keep for the next time, **before** the model is used.
     """
 
-    manifest: Manifest
-    model: Model
-    seen: Seen
+    manifest: ReleaseManifest
+    model: ModelPayload
+    seen: SeenRelease
 
 
 def accept(
-    data: bytes, directory: Directory, last: Seen | None = None, *, layout: str | None = None
-) -> Accepted:
+    data: bytes, directory: Directory, last: SeenRelease | None = None, *, layout: str | None = None
+) -> AcceptedRelease:
     """Return the model of a release, if it is the server's, of this fleet, whole and new.
 
     The release that was accepted last is accepted again: a home that stopped before it could
@@ -82,7 +82,7 @@ def accept(
     return _accept_payload(manifest, payload, directory.server, layout)
 
 
-def recall(data: bytes, *, server: bytes, fleet: bytes) -> Accepted:
+def recall(data: bytes, *, server: bytes, fleet: bytes) -> AcceptedRelease:
     """Return a release that a home accepted earlier, from its own copy.
 
     Args:
@@ -97,7 +97,7 @@ def recall(data: bytes, *, server: bytes, fleet: bytes) -> Accepted:
     return _accept_payload(manifest, payload, server, None)
 
 
-def _verified(data: bytes, server: bytes, fleet: bytes) -> tuple[Manifest, bytes]:
+def _verified(data: bytes, server: bytes, fleet: bytes) -> tuple[ReleaseManifest, bytes]:
     """Return a manifest that the fleet's server signed, and a payload that nobody has checked."""
     package = Package.from_release(data)
     body = package.signed.body
@@ -108,7 +108,7 @@ def _verified(data: bytes, server: bytes, fleet: bytes) -> tuple[Manifest, bytes
             hint="it was altered, or is another server's; a new directory may be needed",
         )
     try:
-        manifest = Manifest.from_bytes(body)
+        manifest = ReleaseManifest.from_bytes(body)
     except WireError:
         raise ReleaseError(
             "the release has a manifest that cannot be read",
@@ -125,8 +125,8 @@ def _verified(data: bytes, server: bytes, fleet: bytes) -> tuple[Manifest, bytes
 
 
 def _accept_payload(
-    manifest: Manifest, payload: bytes, server: bytes, layout: str | None
-) -> Accepted:
+    manifest: ReleaseManifest, payload: bytes, server: bytes, layout: str | None
+) -> AcceptedRelease:
     """Return a release whose payload is the one that its manifest names."""
     if not hmac.compare_digest(hashlib.sha256(payload).digest(), manifest.payload):
         raise altered_error()
@@ -138,17 +138,17 @@ def _accept_payload(
         raise ReleaseError(error.message, reason=error.reason, hint=error.hint) from None
     if model.layout.hash != manifest.layout.hex():
         raise _of_another_layout(manifest)
-    seen = Seen(
+    seen = SeenRelease(
         server=server,
         number=manifest.number,
         hash=manifest.hash,
         run_hash=manifest.run_hash,
         round=manifest.round,
     )
-    return Accepted(manifest=manifest, model=model, seen=seen)
+    return AcceptedRelease(manifest=manifest, model=model, seen=seen)
 
 
-def _check_order(manifest: Manifest, last: Seen) -> None:
+def _check_order(manifest: ReleaseManifest, last: SeenRelease) -> None:
     if manifest.number < last.number:
         raise ReleaseError(
             f"release {manifest.number} came after release {last.number}",
@@ -179,7 +179,7 @@ def _check_order(manifest: Manifest, last: Seen) -> None:
         )
 
 
-def _of_another_layout(manifest: Manifest) -> ReleaseError:
+def _of_another_layout(manifest: ReleaseManifest) -> ReleaseError:
     return ReleaseError(
         f"release {manifest.number} holds a model of another layout",
         reason="layout",

@@ -11,15 +11,15 @@ import numpy as np
 
 from fedhome.errors import RegistryError
 from fedhome.registry.container import pack
-from fedhome.registry.formats import Model
-from fedhome.registry.release import Manifest
+from fedhome.registry.formats import ModelPayload
+from fedhome.registry.release import ReleaseManifest
 from fedhome.registry.vault import registry_errors
 from fedhome.store import disk
 
 SUFFIXES = (".safetensors", ".npz")
 
 
-def export(model: Model, manifest: Manifest, path: Path | str) -> None:
+def export(model: ModelPayload, manifest: ReleaseManifest, path: Path | str) -> None:
     """Write a model in float32, in the kind of file that the name ends with.
 
     ``.safetensors`` is as ``model.safetensors`` in a run's folder; ``.npz`` is for
@@ -45,7 +45,7 @@ def export(model: Model, manifest: Manifest, path: Path | str) -> None:
         disk.put(path, data, mode=0o644)
 
 
-def _safetensors(model: Model, manifest: Manifest) -> bytes:
+def _safetensors(model: ModelPayload, manifest: ReleaseManifest) -> bytes:
     metadata = {
         "layout": model.layout.hash,
         "names": json.dumps(list(model.layout.names)),
@@ -55,7 +55,7 @@ def _safetensors(model: Model, manifest: Manifest) -> bytes:
     return pack(model.parameters, metadata)
 
 
-def _npz(model: Model) -> bytes:
+def _npz(model: ModelPayload) -> bytes:
     # Not numpy.savez: it takes names as keywords, of which it has two of its own.
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as file:

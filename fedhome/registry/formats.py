@@ -74,7 +74,7 @@ class Fidelity(Message, label="release-fidelity", most=256):
 
 
 @dataclass(frozen=True)
-class Model:
+class ModelPayload:
     """A model's parameters.
 
     Args:
@@ -91,7 +91,7 @@ class Model:
         return self.layout.unflatten(self.flat)
 
 
-def encode(model: Model, storage: str, *, share: float = SHARE) -> tuple[bytes, Fidelity]:
+def encode(model: ModelPayload, storage: str, *, share: float = SHARE) -> tuple[bytes, Fidelity]:
     """Return a model's payload, and what was lost in it.
 
     Args:
@@ -142,7 +142,7 @@ def encode(model: Model, storage: str, *, share: float = SHARE) -> tuple[bytes, 
     return data, fidelity
 
 
-def decode(data: bytes, storage: str) -> Model:
+def decode(data: bytes, storage: str) -> ModelPayload:
     """Return the model that a payload holds.
 
     Raises:
@@ -167,7 +167,7 @@ def _is_sound(layout: Layout) -> bool:
     return names and 0 < layout.size <= MOST_NUMBERS
 
 
-def _metadata(model: Model, storage: str) -> Metadata:
+def _metadata(model: ModelPayload, storage: str) -> Metadata:
     names, shapes = model.layout.names, model.layout.shapes
     metadata = {"format": storage, "layout": model.layout.hash, "names": json.dumps(names)}
     if storage == "sparse-int8":
@@ -199,33 +199,33 @@ def _layout(metadata: Metadata, shapes: Mapping[str, tuple[int, ...]] | None) ->
     return layout
 
 
-def _encode_float32(model: Model, _share: float) -> bytes:
+def _encode_float32(model: ModelPayload, _share: float) -> bytes:
     return pack(model.parameters, _metadata(model, "float32"))
 
 
-def _decode_float32(arrays: Arrays, metadata: Metadata) -> Model:
+def _decode_float32(arrays: Arrays, metadata: Metadata) -> ModelPayload:
     if any(array.dtype != DTYPES["F32"] for array in arrays.values()):
         raise foreign_error("a parameter is not float32")
     layout = _layout(metadata, {name: array.shape for name, array in arrays.items()})
-    return Model(layout, np.concatenate([arrays[name].ravel() for name in layout.names]))
+    return ModelPayload(layout, np.concatenate([arrays[name].ravel() for name in layout.names]))
 
 
-def _encode_int8(model: Model, _share: float) -> bytes:
+def _encode_int8(model: ModelPayload, _share: float) -> bytes:
     steps, scales = _quantise(model.layout, model.flat)
     arrays: Arrays = {**model.layout.unflatten(steps), _SCALES: scales}  # type: ignore[arg-type]
     return pack(arrays, _metadata(model, "int8"))
 
 
-def _decode_int8(arrays: Arrays, metadata: Metadata) -> Model:
+def _decode_int8(arrays: Arrays, metadata: Metadata) -> ModelPayload:
     scales = _pop_array(arrays, _SCALES, "F32")
     if any(array.dtype != DTYPES["I8"] for array in arrays.values()):
         raise foreign_error("a parameter is not int8")
     layout = _layout(metadata, {name: array.shape for name, array in arrays.items()})
     steps = np.concatenate([arrays[name].ravel() for name in layout.names])
-    return Model(layout, _dequantise(layout, steps, scales))
+    return ModelPayload(layout, _dequantise(layout, steps, scales))
 
 
-def _encode_sparse(model: Model, share: float) -> bytes:
+def _encode_sparse(model: ModelPayload, share: float) -> bytes:
     count = math.ceil(share * model.layout.size)
     largest = np.argsort(-np.abs(model.flat), kind="stable")[:count]  # the first of equal ones
     mask = np.zeros(model.layout.size, bool)
@@ -236,7 +236,7 @@ def _encode_sparse(model: Model, share: float) -> bytes:
     return pack(arrays, _metadata(model, "sparse-int8"))
 
 
-def _decode_sparse(arrays: Arrays, metadata: Metadata) -> Model:
+def _decode_sparse(arrays: Arrays, metadata: Metadata) -> ModelPayload:
     layout = _layout(metadata, None)
     scales = _pop_array(arrays, _SCALES, "F32")
     bitmap, values = _pop_array(arrays, _BITMAP, "U8"), _pop_array(arrays, _VALUES, "I8")
@@ -247,7 +247,7 @@ def _decode_sparse(arrays: Arrays, metadata: Metadata) -> Model:
         raise foreign_error("its bitmap and its values differ in number")
     steps = np.zeros(layout.size, np.int8)
     steps[bits[: layout.size]] = values
-    return Model(layout, _dequantise(layout, steps, scales))
+    return ModelPayload(layout, _dequantise(layout, steps, scales))
 
 
 def _quantise(
@@ -290,8 +290,8 @@ def _pop_array(arrays: Arrays, name: str, dtype: str) -> NDArray[Any]:
     return array
 
 
-_Encode: TypeAlias = Callable[[Model, float], bytes]
-_Decode: TypeAlias = Callable[[Arrays, Metadata], Model]
+_Encode: TypeAlias = Callable[[ModelPayload, float], bytes]
+_Decode: TypeAlias = Callable[[Arrays, Metadata], ModelPayload]
 _FORMATS: dict[str, tuple[_Encode, _Decode]] = {
     "float32": (_encode_float32, _decode_float32),
     "int8": (_encode_int8, _decode_int8),

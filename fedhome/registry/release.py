@@ -20,7 +20,7 @@ from typing import Annotated
 
 from fedhome.errors import ReleaseError, WireError
 from fedhome.registry.container import MOST_PAYLOAD
-from fedhome.registry.formats import SHARE, Fidelity, Model, encode, real
+from fedhome.registry.formats import SHARE, Fidelity, ModelPayload, encode, real
 from fedhome.secagg.directory import Signed
 from fedhome.wire.codec import Digest, Id, Message, number, octets, several
 
@@ -48,7 +48,7 @@ class Privacy(Message, label="release-privacy", most=512):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Manifest(Message, label="release-manifest", most=1 << 13):
+class ReleaseManifest(Message, label="release-manifest", most=1 << 13):
     """What a release is; the version of its form is in its first bytes.
 
     Args:
@@ -93,7 +93,7 @@ class Manifest(Message, label="release-manifest", most=1 << 13):
         return hashlib.sha256(self.to_bytes()).digest()
 
     @classmethod
-    def of(cls, draft: Draft, *, fleet: bytes, number: int, previous: bytes) -> Manifest:
+    def of(cls, draft: Draft, *, fleet: bytes, number: int, previous: bytes) -> ReleaseManifest:
         """Return the manifest of a draft at its position in the chain, as of now."""
         return cls(
             fleet=fleet,
@@ -147,7 +147,7 @@ class Draft:
 
 
 def release_of(
-    model: Model,
+    model: ModelPayload,
     origin: Origin,
     *,
     round: int,  # noqa: A002 - Flower's word

@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 
 from fedhome.errors import RegistryError
-from fedhome.registry.formats import SHARE, Model
+from fedhome.registry.formats import SHARE, ModelPayload
 from fedhome.registry.release import Draft, Origin, release_of
 from fedhome.run.folder import RunFolder
 from fedhome.wire.layout import Layout
@@ -51,7 +51,7 @@ def release_of_run(folder: RunFolder, *, storage: str = "float32", share: float 
     layout = Layout.of(model.parameters)
     answered = folder.read_rounds().column("homes_answered").to_pylist()
     return release_of(
-        Model(layout, layout.flatten(model.parameters).astype(np.float32, copy=False)),
+        ModelPayload(layout, layout.flatten(model.parameters).astype(np.float32, copy=False)),
         origin_of(folder),
         round=model.round,
         homes=answered[-1] if answered else 0,

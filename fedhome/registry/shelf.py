@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fedhome.errors import RegistryError, WireError
-from fedhome.keys.sealing import KEY_BYTES, Sealed, SealingKey
+from fedhome.keys.sealing import KEY_BYTES, SealedFile, SealingKey
 from fedhome.keys.signing import ServerKeys, signature_holds
-from fedhome.registry.formats import Model, decode
-from fedhome.registry.release import Manifest
+from fedhome.registry.formats import ModelPayload, decode
+from fedhome.registry.release import ReleaseManifest
 from fedhome.registry.vault import Entry, Index, registry_errors
 from fedhome.secagg.directory import Signed
 from fedhome.store import disk
@@ -38,7 +38,7 @@ class Release:
         kept: Whether its model is still there.
     """
 
-    manifest: Manifest
+    manifest: ReleaseManifest
     signed: Signed
     pinned: bool
     kept: bool
@@ -106,7 +106,7 @@ def read_release(folder: Path, index: Index, number: int) -> Release:
     path = _path(folder, number, _MANIFEST)
     try:
         signed = Signed.from_bytes(_unseal(path, index, number, _MANIFEST))
-        manifest = Manifest.from_bytes(signed.body)
+        manifest = ReleaseManifest.from_bytes(signed.body)
     except WireError:
         raise RegistryError(
             f"{path} is of another kind",
@@ -130,7 +130,7 @@ def read_release(folder: Path, index: Index, number: int) -> Release:
     return Release(manifest=manifest, signed=signed, pinned=entry.pinned, kept=kept)
 
 
-def read_payload(folder: Path, index: Index, manifest: Manifest) -> bytes:
+def read_payload(folder: Path, index: Index, manifest: ReleaseManifest) -> bytes:
     """Return the payload of a release.
 
     Raises:
@@ -150,7 +150,7 @@ def read_payload(folder: Path, index: Index, manifest: Manifest) -> bytes:
     return payload
 
 
-def read_model(folder: Path, index: Index, manifest: Manifest) -> Model:
+def read_model(folder: Path, index: Index, manifest: ReleaseManifest) -> ModelPayload:
     """Return the model of a release.
 
     Raises:
@@ -167,7 +167,11 @@ def read_model(folder: Path, index: Index, manifest: Manifest) -> Model:
 
 
 def put_release(
-    folder: Path, index: Index, manifest: Manifest, signer: ServerKeys | None, payload: bytes | None
+    folder: Path,
+    index: Index,
+    manifest: ReleaseManifest,
+    signer: ServerKeys | None,
+    payload: bytes | None,
 ) -> tuple[Release, Entry]:
     """Write the files of a release; until the index names it, they do not count.
 
@@ -183,7 +187,7 @@ def put_release(
     """
     body = manifest.to_bytes()
     try:
-        Manifest.from_bytes(body)
+        ReleaseManifest.from_bytes(body)
     except WireError as error:
         raise RegistryError(
             f"this cannot be published: {error.message}",
@@ -271,7 +275,7 @@ def _purpose(what: str) -> str:
 def _unseal(path: Path, index: Index, number: int, what: str) -> bytes:
     where = str(path)
     with registry_errors():
-        sealed = Sealed.from_file(disk.read(path), purpose=_purpose(what), where=where)
+        sealed = SealedFile.from_file(disk.read(path), purpose=_purpose(what), where=where)
         key = SealingKey(index.entries[number - 1].key)
     try:
         with registry_errors():

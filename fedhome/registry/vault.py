@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Annotated
 
 from fedhome.errors import RegistryError, StateError, WireError
-from fedhome.keys.sealing import KEY_BYTES, Sealed, SealingKey
+from fedhome.keys.sealing import KEY_BYTES, SealedFile, SealingKey
 from fedhome.store import disk
 from fedhome.wire.codec import Digest, Flag, Key, Message, number, octets, several
 
@@ -133,7 +133,7 @@ class Vault:
                     reason="missing",
                     hint="`fedhome model publish RUN --registry DIR` makes one",
                 )
-            sealed = Sealed.from_file(disk.read(path), purpose=_PURPOSE, where=str(path))
+            sealed = SealedFile.from_file(disk.read(path), purpose=_PURPOSE, where=str(path))
             body = self._open(sealed, str(path))
         try:
             return Index.from_bytes(body)
@@ -192,7 +192,7 @@ class Vault:
             elif _beside(target).exists():
                 disk.commit(_beside(target), target)
 
-    def _open(self, sealed: Sealed, where: str) -> bytes:
+    def _open(self, sealed: SealedFile, where: str) -> bytes:
         if self._key is not None:
             try:
                 return self._key.open(sealed, where=where)
@@ -228,7 +228,7 @@ def needs_passphrase(folder: Path | str) -> bool:
     """
     path = Path(folder) / INDEX
     with registry_errors():
-        sealed = Sealed.from_file(disk.read(path), purpose=_PURPOSE, where=str(path))
+        sealed = SealedFile.from_file(disk.read(path), purpose=_PURPOSE, where=str(path))
     return bool(sealed.head.scrypt)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedhome.errors import RegistryError
-from fedhome.registry.release import NONE, Manifest
+from fedhome.registry.release import NONE, ReleaseManifest
 from fedhome.registry.shelf import read_model, read_release, unknown_files
 from fedhome.registry.vault import Index
 
@@ -46,7 +46,7 @@ class Report:
 def report_on(folder: Path, index: Index) -> Report:
     """Return what is wrong with a registry's releases."""
     faults: list[Fault] = []
-    manifests: dict[int, Manifest] = {}
+    manifests: dict[int, ReleaseManifest] = {}
     models = 0
     for number in range(1, len(index.entries) + 1):
         try:
@@ -65,7 +65,7 @@ def report_on(folder: Path, index: Index) -> Report:
     )
 
 
-def _chain_faults(index: Index, manifests: dict[int, Manifest], number: int) -> list[Fault]:
+def _chain_faults(index: Index, manifests: dict[int, ReleaseManifest], number: int) -> list[Fault]:
     """Return what is wrong with a release's position among those before it."""
     manifest, before = manifests[number], manifests.get(number - 1)
     faults: list[tuple[str, str]] = []

@@ -31,10 +31,10 @@ def progress_on(console: Console) -> Iterator[OnEvent]:
         with _bar(console) as on_event:
             yield on_event
     else:
-        yield Lines(console)
+        yield ProgressLines(console)
 
 
-class Lines:
+class ProgressLines:
     """Progress as plain lines."""
 
     def __init__(self, console: Console) -> None:
@@ -117,7 +117,7 @@ def _fleet(data: Any) -> str:
 
 @contextmanager
 def _bar(console: Console) -> Iterator[OnEvent]:
-    lines = Lines(console)
+    lines = ProgressLines(console)
     progress = Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),

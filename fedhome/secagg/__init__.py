@@ -6,7 +6,7 @@ Against whom that holds, and what is open today: docs/security.md.
 
     Authority ── issue ──► Directory: who is in the fleet, who serves on the committee
     Home ─ bundle ──► Pool        one-time keys, ahead of the round
-    Home ◄─ Manifest ─ server     the terms of one sum; `Home.join` checks all of them
+    Home ◄─ Manifest ─ server     the terms of one sum; `HomeParty.join` checks all of them
     Home ─ upload ──► Aggregator  the update under masks that cancel in the sum
     members ◄─ polls, requests ─ Aggregator   the committee votes on who is in the sum, and
     members ─ votes, answers ──► Aggregator   then gives the shares that open that sum alone
@@ -17,12 +17,12 @@ has had no outside review.
 """
 
 from fedhome.keys.signing import ServerKeys, Verify, signature_holds
-from fedhome.secagg.aggregator import Aggregator, Opened, Pool
+from fedhome.secagg.aggregator import Aggregator, OpenedSum, Pool
 from fedhome.secagg.bundle import Bundle
 from fedhome.secagg.directory import Authority, Directory, HomeEntry, HomeKeys
 from fedhome.secagg.fixedpoint import FixedPoint
 from fedhome.secagg.form import Form, Total
-from fedhome.secagg.home_party import Home, Joined
+from fedhome.secagg.home_party import HomeParty, JoinedSum
 from fedhome.secagg.manifest import Manifest
 from fedhome.secagg.parameters import Parameters
 from fedhome.secagg.policy import Policy, most_corrupt
@@ -36,14 +36,14 @@ __all__ = [
     "Directory",
     "FixedPoint",
     "Form",
-    "Home",
     "HomeEntry",
     "HomeKeys",
+    "HomeParty",
     "HomeState",
-    "Joined",
+    "JoinedSum",
     "Manifest",
     "MemoryStore",
-    "Opened",
+    "OpenedSum",
     "Parameters",
     "Policy",
     "Pool",

@@ -22,7 +22,9 @@ from fedhome.secagg.bundle import NONCE_BYTES, SEALED_BYTES, SHARE_BYTES, Bundle
 from fedhome.secagg.directory import Directory
 from fedhome.secagg.manifest import Manifest
 from fedhome.secagg.masks import add_masks
-from fedhome.secagg.messages import (
+from fedhome.secagg.opening import mask_seeds, needed, restore
+from fedhome.secagg.state import MOST_LIVE
+from fedhome.secagg.sum_messages import (
     ROW_BYTES,
     UPLOAD_OVERHEAD,
     Answer,
@@ -35,8 +37,6 @@ from fedhome.secagg.messages import (
     upload_statement,
     vote_statement,
 )
-from fedhome.secagg.opening import mask_seeds, needed, restore
-from fedhome.secagg.state import MOST_LIVE
 
 
 class Pool:
@@ -105,7 +105,7 @@ class Pool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Opened:
+class OpenedSum:
     """The opened sum.
 
     Args:
@@ -284,7 +284,7 @@ class Aggregator:
         """Whether as many members answered as are needed if all their shares are right."""
         return len(self._shares) >= self._directory.threshold
 
-    def open(self, *, workers: Executor | None = None) -> Opened:
+    def open(self, *, workers: Executor | None = None) -> OpenedSum:
         """Take the masks off the sum. After a failure, more answers may be received.
 
         Args:
@@ -325,7 +325,7 @@ class Aggregator:
         self._opened = True
         members = self._directory.members
         disputes = ((manifest.names[home], members[one]) for home, one in restored.disputes)
-        return Opened(words=self._total, homes=self.arrived, disputes=tuple(disputes))
+        return OpenedSum(words=self._total, homes=self.arrived, disputes=tuple(disputes))
 
     def _present(self) -> NDArray[np.bool_]:
         present = np.zeros(len(self.manifest.names), np.bool_)

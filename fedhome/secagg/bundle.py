@@ -47,7 +47,7 @@ class Secrets:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Head:
+class BundleHead:
     """What other homes see of a bundle: its public part, signed by its home.
 
     Args:
@@ -105,9 +105,9 @@ class Bundle(Message, label="bundle", most=1 << 20):
     signature: Signature
 
     @property
-    def head(self) -> Head:
+    def head(self) -> BundleHead:
         """What other homes see."""
-        return Head(
+        return BundleHead(
             home=self.home,
             serial=self.serial,
             public=self.public,
@@ -190,7 +190,7 @@ class Seals:
             self._ciphers[home, member] = cipher
         return cipher
 
-    def seal(self, head: Head, nonce: bytes, shares: NDArray[np.uint32]) -> bytes:
+    def seal(self, head: BundleHead, nonce: bytes, shares: NDArray[np.uint32]) -> bytes:
         """Return every member's shares ``[members, 18]``, sealed one after the other."""
         bound = head.associated_data(self._directory.hash)
         rows = shares.astype("<u4")
@@ -199,7 +199,7 @@ class Seals:
             for member, row in zip(self._directory.members, rows, strict=True)
         )
 
-    def open(self, head: Head, sealed: bytes) -> bytes | None:
+    def open(self, head: BundleHead, sealed: bytes) -> bytes | None:
         """Return this member's shares of both secrets, 72 bytes, or None if they do not open.
 
         Args:
@@ -236,7 +236,7 @@ def make_bundle(
         [secrets.key, secrets.blind], members=directory.committee, threshold=directory.threshold
     )
     nonce = os.urandom(NONCE_BYTES)
-    bare = Head(
+    bare = BundleHead(
         home=keys.home,
         serial=serial,
         public=key.public_key().public_bytes_raw(),

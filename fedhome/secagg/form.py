@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fedhome.errors import ParameterError, WireError
 from fedhome.secagg.fixedpoint import FixedPoint
-from fedhome.secagg.lanes import Lanes
+from fedhome.secagg.packing import Packing
 from fedhome.secagg.scalars import Scalar, Scalars
 
 _EXACT = 1 << 24  # whole numbers up to here add up exactly in float32
@@ -71,13 +71,13 @@ class Form:
                 reason="encoding",
             )
         # An impossible form is refused when it is made, not in the round that uses it.
-        Lanes.of(self.fixed.bits, self.homes)
+        Packing.of(self.fixed.bits, self.homes)
         Scalars(self.scalars, self.fixed.bits, self.fixed.weight_cap)
 
     @cached_property
-    def packing(self) -> Lanes:
+    def packing(self) -> Packing:
         """How elements lie in words."""
-        return Lanes.of(self.fixed.bits, self.homes)
+        return Packing.of(self.fixed.bits, self.homes)
 
     @cached_property
     def _scalars(self) -> Scalars:

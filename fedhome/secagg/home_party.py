@@ -25,7 +25,9 @@ from fedhome.secagg.bundle import Seals, Secrets, commitment, make_bundle
 from fedhome.secagg.directory import Directory, HomeKeys
 from fedhome.secagg.manifest import Manifest
 from fedhome.secagg.masks import add_masks, pair_seed, self_seed
-from fedhome.secagg.messages import (
+from fedhome.secagg.policy import Policy
+from fedhome.secagg.state import HomeState, Store
+from fedhome.secagg.sum_messages import (
     Answer,
     Request,
     Upload,
@@ -34,11 +36,9 @@ from fedhome.secagg.messages import (
     upload_statement,
     vote_statement,
 )
-from fedhome.secagg.policy import Policy
-from fedhome.secagg.state import HomeState, Store
 
 
-class Home:
+class HomeParty:
     """One home: takes part in sums, and serves on the committee if the epoch chose it.
 
     Use it from one thread at a time. Every method either returns bytes to send, or raises
@@ -124,7 +124,7 @@ class Home:
         model_hash: bytes,
         layout: bytes,
         budget_spent: bool = False,
-    ) -> Joined:
+    ) -> JoinedSum:
         """Take part in a sum: from here on its bundle is gone from the state, whatever happens.
 
         Args:
@@ -162,7 +162,7 @@ class Home:
                 raise ManifestError(f"a manifest asks for {message}", reason=reason)
         self.policy.check(manifest, directory)
         index, secrets = self._own_bundle(manifest)
-        joined = Joined(manifest, self._keys, *self._seeds(manifest, directory, index, secrets))
+        joined = JoinedSum(manifest, self._keys, *self._seeds(manifest, directory, index, secrets))
         # Before anything leaves: a home that crashes from here on can only be absent.
         self._commit(self.state.with_sum(manifest.turn, manifest.serials[index]))
         return joined
@@ -268,7 +268,7 @@ class Home:
         return plus, minus
 
 
-class Joined:
+class JoinedSum:
     """A sum that a home takes part in, good for one upload.
 
     Args:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from fedhome.errors import ManifestError, WireError
 from fedhome.keys.signing import ServerKeys, Verify, signature_holds
 from fedhome.secagg import graph
-from fedhome.secagg.bundle import Bundle, Head
+from fedhome.secagg.bundle import Bundle, BundleHead
 from fedhome.secagg.directory import Directory, Signed
 from fedhome.secagg.form import Form
 from fedhome.wire.codec import Digest, Id, Kind, Message, number, octets, several, text
@@ -146,10 +146,10 @@ class Manifest(Message, label="manifest", most=1 << 23):
         start = index * _HEAD_BYTES + 32
         return self.heads[start : start + 32]
 
-    def head(self, index: int) -> Head:
+    def head(self, index: int) -> BundleHead:
         """Return the bundle's head of the home at an index of the roster."""
         row = self.heads[index * _HEAD_BYTES : (index + 1) * _HEAD_BYTES]
-        return Head(
+        return BundleHead(
             home=self.names[index],
             serial=self.serials[index],
             public=row[:32],

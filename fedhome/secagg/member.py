@@ -22,7 +22,9 @@ from fedhome.keys.signing import Verify
 from fedhome.secagg.bundle import SHARE_BYTES, Seals
 from fedhome.secagg.directory import Directory
 from fedhome.secagg.manifest import Manifest
-from fedhome.secagg.messages import (
+from fedhome.secagg.policy import Policy
+from fedhome.secagg.state import HomeState, Opening
+from fedhome.secagg.sum_messages import (
     ARRIVAL_BYTES,
     MISSING,
     ROW_BYTES,
@@ -33,8 +35,6 @@ from fedhome.secagg.messages import (
     upload_statement,
     vote_statement,
 )
-from fedhome.secagg.policy import Policy
-from fedhome.secagg.state import HomeState, Opening
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from fedhome.secagg.shamir import PRIME, combine
 
 
 @dataclass
-class Restored:
+class RestoredSecrets:
     """What was restored from the shares.
 
     Args:
@@ -38,7 +38,7 @@ def restore(
     indices: Sequence[int],
     shares_by_member: Mapping[int, NDArray[np.uint32]],
     threshold: int,
-) -> Restored:
+) -> RestoredSecrets:
     """Return the secrets of homes, checked against what each home committed to.
 
     Args:
@@ -53,7 +53,7 @@ def restore(
     shares = np.array([shares_by_member[member] for member in members], np.uint32)
     # A member marks a share that did not open with numbers that the field does not have.
     usable: NDArray[np.bool_] = np.asarray((shares < PRIME).all(axis=2))  # [members, roster]
-    restored = Restored()
+    restored = RestoredSecrets()
     pending = list(indices)
     trusted: NDArray[np.bool_] = np.ones(len(members), np.bool_)
     while pending:
@@ -89,10 +89,10 @@ def _in_batches(
     shares: NDArray[np.uint32],
     *,
     threshold: int,
-) -> Restored:
+) -> RestoredSecrets:
     """Combine the given rows of shares for each home; homes with the same rows go together."""
     batches: dict[tuple[int, ...], list[int]] = {}
-    restored = Restored()
+    restored = RestoredSecrets()
     for index, rows in rows_of.items():
         if len(rows) < threshold:
             restored.lost.append(index)

@@ -22,7 +22,7 @@ _MOST_TRIES = 2000
 
 
 @dataclass(frozen=True)
-class Repaired:
+class RepairedSecret:
     """A secret, and the shares that do not belong to it.
 
     Args:
@@ -43,7 +43,7 @@ def repair(
     shares: NDArray[np.uint32],
     threshold: int,
     accept: Callable[[bytes], bool],
-) -> Repaired | None:
+) -> RepairedSecret | None:
     """Return the secret that ``accept`` recognises, or None if it is not found.
 
     Args:
@@ -59,7 +59,7 @@ def repair(
             wrong = _wrong_rows(points, shares, chosen)
             # Two polynomials that agree at zero, too, share fewer than threshold - 1 points.
             certain = 2 * len(wrong) <= len(points) - threshold + 1
-            return Repaired(secret, wrong, certain)
+            return RepairedSecret(secret, wrong, certain)
     return None
 
 

@@ -16,7 +16,7 @@ _PUBLIC = 0o644
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checked(Message, label="checked", most=1 << 26):
+class ChecksummedFile(Message, label="checked", most=1 << 26):
     """A message's bytes, with their SHA-256."""
 
     body: Annotated[bytes, octets(most=1 << 25)]
@@ -30,7 +30,7 @@ def put(path: Path, message: Message) -> None:
         StateError: As `disk.put`.
     """
     body = message.to_bytes()
-    file = Checked(body=body, hash=hashlib.sha256(body).digest())
+    file = ChecksummedFile(body=body, hash=hashlib.sha256(body).digest())
     disk.put(path, file.to_bytes(), mode=_PUBLIC)
 
 
@@ -41,7 +41,7 @@ def read(path: Path, kind: type[_Stored]) -> _Stored:
         StateError: ``altered``, or as `disk.read`.
     """
     try:
-        file = Checked.from_bytes(disk.read(path))
+        file = ChecksummedFile.from_bytes(disk.read(path))
         message = kind.from_bytes(file.body)
     except WireError:
         raise damaged_error(path) from None

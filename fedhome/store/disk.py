@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from fedhome.errors import StateError
-from fedhome.keys.sealing import KEY_BYTES, Sealed, SealingKey
+from fedhome.keys.sealing import KEY_BYTES, SealedFile, SealingKey
 
 if sys.platform != "win32":
     import fcntl
@@ -102,7 +102,7 @@ def read(path: Path) -> bytes:
         return path.read_bytes()
 
 
-def unlock(sealed: Sealed, *, where: str, passphrase: str | None, key_file: Path) -> SealingKey:
+def unlock(sealed: SealedFile, *, where: str, passphrase: str | None, key_file: Path) -> SealingKey:
     """Return the key for a sealed file: made from the passphrase, or read from the key file.
 
     Raises:
@@ -201,7 +201,7 @@ def errors_of(path: Path, *, refused: str = "not-writable") -> Iterator[None]:
         raise StateError(f"{path}: {text}", reason=reason, hint=hint) from None
 
 
-class Locked:
+class FolderLock:
     """Holds a folder's lock until it is closed: a context manager.
 
     A subclass keeps the descriptor that `lock` returned in ``_lock``.

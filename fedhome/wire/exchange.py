@@ -33,7 +33,7 @@ _Names = Annotated[tuple[str, ...], several(text(), most=MOST_OBJECTS)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look(Message, label="look", most=1 << 10):
+class MessageRequest(Message, label="look", most=1 << 10):
     """A home asks for its next message.
 
     Args:
@@ -48,8 +48,8 @@ class Look(Message, label="look", most=1 << 10):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found(Message, label="found", most=MOST_ANSWER):
-    """The response to `Look`: a message, or none.
+class MessageDelivery(Message, label="found", most=MOST_ANSWER):
+    """The response to `MessageRequest`: a message, or none.
 
     Args:
         pulled: Flower's response, with one message or none.
@@ -65,7 +65,7 @@ class Found(Message, label="found", most=MOST_ANSWER):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer(Message, label="answer", most=MOST_ANSWER):
+class ExchangeAnswer(Message, label="answer", most=MOST_ANSWER):
     """A home's reply.
 
     Args:
@@ -80,7 +80,7 @@ class Answer(Message, label="answer", most=MOST_ANSWER):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Taken(Message, label="taken", most=_HEAD):
+class ReplyReceipt(Message, label="taken", most=_HEAD):
     """What the server accepted of a reply.
 
     Args:

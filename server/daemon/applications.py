@@ -16,13 +16,19 @@ from fedhome.errors import DirectoryError, SecAggError
 from fedhome.fleet.admission import INVITER
 from fedhome.fleet.cards import Inviter
 from fedhome.fleet.entries import Anchor
-from fedhome.fleet.invites import Enrolled, Enrolment
+from fedhome.fleet.invites import Enrolment, EnrolmentResponse
 from fedhome.fleet.issued_directory import keys_of
 from fedhome.fleet.leave_notice import Leave
 from fedhome.fleet.owner_folder import DIRECTORY
-from fedhome.fleet.owner_requests import MOST_PENDING, PENDING, TAKE, Pending, Request
+from fedhome.fleet.owner_requests import (
+    MOST_PENDING,
+    PENDING,
+    TAKE,
+    OwnerRequest,
+    PendingApplications,
+)
 from fedhome.secagg.directory import Directory, HomeEntry
-from fedhome.server.daemon.server_folder import Place
+from fedhome.server.daemon.server_folder import ServerFolder
 from fedhome.store import disk
 
 FOLDER = "enrolments"
@@ -31,7 +37,7 @@ FOLDER = "enrolments"
 _ENROLMENT, _NOTICE = ".enrolment", ".leave"
 
 
-class Enrolments:
+class Applications:
     """Answers homes that join and leave, and the owner.
 
     Args:
@@ -39,7 +45,7 @@ class Enrolments:
         clock: Unix time, s.
     """
 
-    def __init__(self, server_folder: Place, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, server_folder: ServerFolder, clock: Callable[[], float] = time.time) -> None:
         self._server_folder, self._clock = server_folder, clock
         self._folder = server_folder.folder / FOLDER
 
@@ -50,7 +56,7 @@ class Enrolments:
             body: As `Invite.enrolment` wrote it.
 
         Returns:
-            An `Enrolled`.
+            An `EnrolmentResponse`.
 
         Raises:
             SecAggError: A reason of `Enrolment.verify`; ``home-twice``: the home has other keys;
@@ -62,7 +68,7 @@ class Enrolments:
         directory = self._directory()
         if directory is not None and home in directory.entries:
             if keys_of(directory.entries[home]) == keys:
-                return Enrolled(admitted=True).to_bytes()
+                return EnrolmentResponse(admitted=True).to_bytes()
             raise DirectoryError(
                 f"the fleet has a home {home!r} already, with other keys",
                 reason="home-twice",
@@ -71,7 +77,7 @@ class Enrolments:
         path = self._folder / f"{enrolment.ticket.hex()}{_ENROLMENT}"
         if (earlier := self._read(path, now)) is not None:
             if keys_of(earlier.entry) == keys:
-                return Enrolled(admitted=False).to_bytes()
+                return EnrolmentResponse(admitted=False).to_bytes()
             raise DirectoryError(
                 f"the invite of {home!r} was used by another device",
                 reason="used",
@@ -82,7 +88,7 @@ class Enrolments:
         self._write(path, body)
         with disk.errors_of(self._folder):
             self._notice(home).unlink(missing_ok=True)  # it is back before the owner saw the notice
-        return Enrolled(admitted=False).to_bytes()
+        return EnrolmentResponse(admitted=False).to_bytes()
 
     def leave(self, body: bytes) -> bytes:
         """Store a home's notice that it wants to leave.
@@ -105,17 +111,17 @@ class Enrolments:
         """Answer the owner: who waits; or accept a directory from the owner.
 
         Args:
-            body: As `Request.sign` wrote it.
+            body: As `OwnerRequest.sign` wrote it.
 
         Returns:
-            A `Pending`; or nothing.
+            A `PendingApplications`; or nothing.
 
         Raises:
-            SecAggError: A reason of `Request.verify` or of `Directory.verify`; ``request``: it
+            SecAggError: A reason of `OwnerRequest.verify` or of `Directory.verify`; ``request``: it
                 asks for something else.
         """
         now, anchor = self._clock(), self._server_folder.anchor
-        request = Request.verify(body, self._inviter(), anchor.fleet, now)
+        request = OwnerRequest.verify(body, self._inviter(), anchor.fleet, now)
         if request.what == PENDING:
             return self._pending(now).to_bytes()
         if request.what == TAKE:
@@ -127,10 +133,10 @@ class Enrolments:
             hint="update the older one of server and owner: both must run the same release",
         )
 
-    def _pending(self, now: float) -> Pending:
+    def _pending(self, now: float) -> PendingApplications:
         directory = self._directory()
         waiting = list(self._waiting(now, directory))
-        return Pending(
+        return PendingApplications(
             epoch=directory.epoch if directory else 0,
             enrolments=tuple(one.data for one in waiting)[:MOST_PENDING],
             notices=tuple(self._notices(waiting, directory).values())[:MOST_PENDING],

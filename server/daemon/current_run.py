@@ -20,7 +20,7 @@ from fedhome.plan.overrides import object_faults
 from fedhome.plan.protocol import check_groups
 from fedhome.plan.settings import Plan
 from fedhome.run.folder import RunFolder
-from fedhome.server.daemon.server_folder import Place
+from fedhome.server.daemon.server_folder import ServerFolder
 from fedhome.store import disk
 
 CURRENT = "current"
@@ -57,7 +57,7 @@ class Runs:
         server_folder: The server's folder.
     """
 
-    def __init__(self, server_folder: Place) -> None:
+    def __init__(self, server_folder: ServerFolder) -> None:
         self._server_folder = server_folder
         self.path = server_folder.folder / CURRENT
 

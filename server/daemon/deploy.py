@@ -24,13 +24,13 @@ from fedhome.ops.processes import end_on_sigterm
 from fedhome.plan.settings import Plan
 from fedhome.run.events import Event, EventLog
 from fedhome.run.folder import RunFolder
-from fedhome.run.progress import Lines
+from fedhome.run.progress import ProgressLines
 from fedhome.secagg.directory import Directory
 from fedhome.server.daemon.current_run import AGAIN, DONE
 from fedhome.server.daemon.flower_bundle import app_bundle
 from fedhome.server.daemon.nodes import Nodes
 from fedhome.server.daemon.publishing import KEEP, MODELS, Publisher
-from fedhome.server.daemon.server_folder import Place
+from fedhome.server.daemon.server_folder import ServerFolder
 from fedhome.server.report import write_report
 from fedhome.server.rounds.counters import LastingScale, Serials
 from fedhome.server.rounds.homes_grid import HomesGrid
@@ -44,7 +44,7 @@ _POLL_S, _SILENT_S = 0.1, 10.0
 
 
 def run(
-    server_folder: Place,
+    server_folder: ServerFolder,
     plan: Plan,
     folder: RunFolder,
     *,
@@ -70,7 +70,7 @@ def run(
     settings, directory = server_folder.settings, server_folder.directory()
     nodes = _nodes(server_folder, directory)
     with (
-        EventLog(folder.events_path, on_event=_print_safely(Lines(Console()))) as log,
+        EventLog(folder.events_path, on_event=_print_safely(ProgressLines(Console()))) as log,
         run_grid(settings.link_port, server_folder.secret, app_bundle()) as flower,
     ):
         log_start(log, plan, resumed=resumed)
@@ -122,7 +122,7 @@ def _print_safely(show: Callable[[Event], None]) -> Callable[[Event], None]:
     return print_safely
 
 
-def _nodes(server_folder: Place, directory: Directory) -> Callable[[], Mapping[str, int]]:
+def _nodes(server_folder: ServerFolder, directory: Directory) -> Callable[[], Mapping[str, int]]:
     """Return a function that returns the node that each home has claimed."""
     claimed, control = Nodes(server_folder.nodes), Control(server_folder.settings.link_port)
 
@@ -174,7 +174,7 @@ def main(arguments: Sequence[str]) -> int:
         ``FOR_GOOD``.
     """
     end_on_sigterm()
-    server_folder, folder = Place(Path(arguments[0])), RunFolder(arguments[1])
+    server_folder, folder = ServerFolder(Path(arguments[0])), RunFolder(arguments[1])
     all_s, enough_s = float(arguments[2]), float(arguments[-1])
     try:
         if folder.finished:  # it was killed between its last event and its report

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from fedhome.run.events import Event
 from fedhome.server.daemon.current_run import CANCELLED, FINISHED, RUNNING, Current, Runs
-from fedhome.server.daemon.server_folder import Place
+from fedhome.server.daemon.server_folder import ServerFolder
 from fedhome.server.daemon.supervisor import is_running
 
 _POLL_S, _LOOK_S = 0.2, 3.0
@@ -16,7 +16,7 @@ Show = Callable[[Sequence[Event]], None]
 Say = Callable[[str], None]
 
 
-def follow(server_folder: Place, run: str, show: Show, say: Say) -> Current:
+def follow(server_folder: ServerFolder, run: str, show: Show, say: Say) -> Current:
     """Show a run's events until it has ended for good, and return how it did.
 
     Args:

@@ -26,11 +26,11 @@ from fedhome.fleet.owner_requests import MOST_REQUEST
 from fedhome.flower.superlink import FLEET_PATHS, LOOPBACK, PUSH_OBJECT, Control
 from fedhome.ops import tls
 from fedhome.ops.processes import allow_many_files
-from fedhome.ops.serving import Serving, gone, unless
-from fedhome.server.daemon.applications import Enrolments
+from fedhome.ops.serving import GracefulServer, gone, unless
+from fedhome.server.daemon.applications import Applications
 from fedhome.server.daemon.nodes import Nodes
-from fedhome.server.daemon.release_door import Releases
-from fedhome.server.daemon.server_folder import Place
+from fedhome.server.daemon.release_door import ReleaseDoor
+from fedhome.server.daemon.server_folder import ServerFolder
 from fedhome.wire.exchange import ANSWER, HOLD_S, LOOK, MOST_ANSWER, MOST_LOOK
 
 Scope = MutableMapping[str, Any]
@@ -60,7 +60,7 @@ _NOT_FORWARDED = {
 }
 
 
-class Door(NamedTuple):
+class Route(NamedTuple):
     """A path of our own: the function that answers it, and the most bytes of a request."""
 
     answer: Callable[[bytes], bytes]
@@ -74,19 +74,19 @@ class Front:
         server_folder: The server's folder.
     """
 
-    def __init__(self, server_folder: Place) -> None:
+    def __init__(self, server_folder: ServerFolder) -> None:
         port = server_folder.settings.link_port
         self._server_folder = server_folder
         self._nodes = Nodes(server_folder.nodes)
         self._control = Control(port)
         self._lock = asyncio.Lock()  # requests to our own paths are answered one at a time
-        enrolments = Enrolments(server_folder)
+        enrolments = Applications(server_folder)
         self._routes = {
-            JOIN: Door(self._join, MOST),
-            RELEASE: Door(Releases(server_folder).answer, release_request.MOST),
-            ENROL: Door(enrolments.enrol, MOST_ENROLMENT),
-            LEAVE: Door(enrolments.leave, MOST_ENROLMENT),
-            OWNER: Door(enrolments.owner, MOST_REQUEST),
+            JOIN: Route(self._join, MOST),
+            RELEASE: Route(ReleaseDoor(server_folder).answer, release_request.MOST),
+            ENROL: Route(enrolments.enrol, MOST_ENROLMENT),
+            LEAVE: Route(enrolments.leave, MOST_ENROLMENT),
+            OWNER: Route(enrolments.owner, MOST_REQUEST),
         }
         self._link, self._waiting = (
             httpx.AsyncClient(
@@ -140,7 +140,7 @@ class Front:
         kept_headers = [(n, v) for n, v in response.headers.raw if n.lower() not in _NOT_FORWARDED]
         return response.status_code, kept_headers, response.content
 
-    async def _respond(self, route: Door, body: bytes) -> Answer:
+    async def _respond(self, route: Route, body: bytes) -> Answer:
         async with self._lock:
             try:
                 return 200, _BYTES, await asyncio.to_thread(route.answer, body)
@@ -198,7 +198,7 @@ async def _body(scope: Scope, receive: Receive, most: int) -> bytes | None:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the front of a server's folder until it is told to stop."""
-    server_folder = Place(Path(arguments[0]))
+    server_folder = ServerFolder(Path(arguments[0]))
     settings = server_folder.settings
     allow_many_files()
     front = Front(server_folder)
@@ -217,5 +217,5 @@ def main(arguments: Sequence[str]) -> int:
         timeout_graceful_shutdown=3,
         limit_concurrency=_MOST_CONNECTIONS,
     )
-    Serving(config, front.end).run()
+    GracefulServer(config, front.end).run()
     return 0

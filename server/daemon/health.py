@@ -9,7 +9,7 @@ import httpx
 
 from fedhome.fleet.front_requests import HEALTH
 from fedhome.ops import tls
-from fedhome.server.daemon.server_folder import Place
+from fedhome.server.daemon.server_folder import ServerFolder
 
 LOOPBACK = "127.0.0.1"
 SERVICES = {
@@ -36,7 +36,7 @@ class Health:
         server_folder: The server's folder.
     """
 
-    def __init__(self, server_folder: Place) -> None:
+    def __init__(self, server_folder: ServerFolder) -> None:
         settings = server_folder.settings
         context = ssl.create_default_context(cafile=server_folder.tls / tls.CA)
         context.check_hostname = False  # it is ours by its authority, whatever its names are

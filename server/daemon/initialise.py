@@ -24,7 +24,7 @@ from fedhome.fleet.owner_folder import (
 from fedhome.ops import tls
 from fedhome.secagg.directory import Directory
 from fedhome.server.daemon.health import LOOPBACK
-from fedhome.server.daemon.server_folder import Place, Settings
+from fedhome.server.daemon.server_folder import ServerFolder, ServerSettings
 from fedhome.store import disk
 
 _NEEDED = (SERVER_FILE, SERVER_KEY, ANCHOR)
@@ -41,7 +41,7 @@ def make_server(
     port: int,
     listen: str,
     fleet: Path | str,
-) -> Place:
+) -> ServerFolder:
     """Make a server's folder with its part of the fleet, and its card.
 
     Args:
@@ -64,8 +64,8 @@ def make_server(
     if is_owner and (owner / DIRECTORY).exists():
         files[DIRECTORY] = owner / DIRECTORY
     _check(files)
-    settings = Settings(host=listen, port=port, link_port=_link_port(besides=port))
-    server_folder = Place.create(folder, settings, names=hosts)
+    settings = ServerSettings(host=listen, port=port, link_port=_link_port(besides=port))
+    server_folder = ServerFolder.create(folder, settings, names=hosts)
     for name, path in files.items():
         mode = 0o600 if name in _PRIVATE else 0o644
         disk.put(server_folder.fleet / name, disk.read(path), mode=mode)
@@ -74,7 +74,9 @@ def make_server(
     return server_folder
 
 
-def renew_server(server_folder: Place, hosts: Sequence[str] = ()) -> tuple[tls.Terms, bool]:
+def renew_server(
+    server_folder: ServerFolder, hosts: Sequence[str] = ()
+) -> tuple[tls.CertificateTerms, bool]:
     """Renew a server's certificate; its card too, where the first host is another.
 
     Args:
@@ -98,7 +100,7 @@ def renew_server(server_folder: Place, hosts: Sequence[str] = ()) -> tuple[tls.T
     return terms, server_folder.card != before
 
 
-def host_of(server_folder: Place) -> str:
+def host_of(server_folder: ServerFolder) -> str:
     """Return the host on a server's card, which homes connect to."""
     return server_folder.card.server.rpartition(":")[0].strip("[]")
 

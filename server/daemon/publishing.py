@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fedhome.errors import RegistryError
 from fedhome.keys.signing import ServerKeys
-from fedhome.registry import Model, Registry, Release, release_of
+from fedhome.registry import ModelPayload, Registry, Release, release_of
 from fedhome.registry.formats import encode
 from fedhome.registry.run_origin import origin_of
 from fedhome.registry.vault import INDEX, registry_errors
@@ -85,7 +85,7 @@ class Publisher:
             return
         try:
             draft = release_of(
-                Model(layout, flat), self._origin, round=round, homes=homes, storage=_STORAGE
+                ModelPayload(layout, flat), self._origin, round=round, homes=homes, storage=_STORAGE
             )
             release = self._registry.publish(draft, self._keys)
         except RegistryError as error:
@@ -106,7 +106,7 @@ class Publisher:
             layout: Its layout.
         """
         try:
-            payload = hashlib.sha256(encode(Model(layout, flat), _STORAGE)[0]).digest()
+            payload = hashlib.sha256(encode(ModelPayload(layout, flat), _STORAGE)[0]).digest()
             releases = self._registry.releases()
             same = [one for one in releases if one.kept and one.manifest.payload == payload]
             if not same:

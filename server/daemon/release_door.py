@@ -16,19 +16,19 @@ from fedhome.fleet.release_request import Fetch
 from fedhome.registry import Registry
 from fedhome.registry.vault import INDEX
 from fedhome.server.daemon.publishing import MODELS
-from fedhome.server.daemon.server_folder import Place
+from fedhome.server.daemon.server_folder import ServerFolder
 
 T = TypeVar("T")
 
 
-class Releases:
+class ReleaseDoor:
     """Answers homes that ask for a model.
 
     Args:
         server_folder: The server's folder.
     """
 
-    def __init__(self, server_folder: Place) -> None:
+    def __init__(self, server_folder: ServerFolder) -> None:
         self._folder = server_folder.folder / MODELS
         self._directory = _CachedFile(server_folder.fleet / DIRECTORY, server_folder.directory)
         self._newest = _CachedFile(self._folder / INDEX, self._read)

@@ -44,7 +44,7 @@ _SECRET_BYTES = 32
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class ServerSettings:
     """The server's settings.
 
     Args:
@@ -58,7 +58,7 @@ class Settings:
     link_port: int
 
 
-class Place:
+class ServerFolder:
     """A server's folder.
 
     Args:
@@ -76,7 +76,9 @@ class Place:
         self.logs = self.folder / "logs"
 
     @classmethod
-    def create(cls, folder: Path | str, settings: Settings, *, names: Sequence[str]) -> Place:
+    def create(
+        cls, folder: Path | str, settings: ServerSettings, *, names: Sequence[str]
+    ) -> ServerFolder:
         """Make a server's folder; what the owner gives goes into ``fleet/``.
 
         Args:
@@ -124,7 +126,7 @@ class Place:
         disk.put(self.card_path, f"{card.to_text()}\n".encode(), mode=0o644)
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> ServerSettings:
         """The server's settings.
 
         Raises:
@@ -132,7 +134,7 @@ class Place:
         """
         path = self.folder / SETTINGS
         try:
-            return Settings(**tomllib.loads(path.read_text(encoding="utf-8")))
+            return ServerSettings(**tomllib.loads(path.read_text(encoding="utf-8")))
         except (OSError, TypeError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise RunError(
                 f"{path} cannot be used: {error}", hint="make it with `fedhome server init`"

@@ -13,7 +13,7 @@ from fedhome.secagg.directory import Directory
 from fedhome.server.daemon.current_run import Current, Runs
 from fedhome.server.daemon.health import Health
 from fedhome.server.daemon.publishing import MODELS
-from fedhome.server.daemon.server_folder import NO_DIRECTORY, Place
+from fedhome.server.daemon.server_folder import NO_DIRECTORY, ServerFolder
 from fedhome.server.daemon.supervisor import is_running, waiting
 
 
@@ -60,7 +60,7 @@ class ReleaseStatus:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Status:
+class ServerStatus:
     """How a server is.
 
     Args:
@@ -100,7 +100,7 @@ class Status:
         return asdict(self)
 
 
-def status_of(server_folder: Place, *, now: datetime | None = None) -> Status:
+def status_of(server_folder: ServerFolder, *, now: datetime | None = None) -> ServerStatus:
     """Return how a server is.
 
     Args:
@@ -121,7 +121,7 @@ def status_of(server_folder: Place, *, now: datetime | None = None) -> Status:
             f"the certificate is good for {max(days, 0)} more days: homes refuse it after that; "
             f"a running server renews it by itself, and so does `fedhome server renew`"
         )
-    return Status(
+    return ServerStatus(
         running=is_running(server_folder),
         front=up.front,
         link=up.link,
@@ -139,7 +139,7 @@ def status_of(server_folder: Place, *, now: datetime | None = None) -> Status:
     )
 
 
-def _directory(server_folder: Place, faults: list[str]) -> Directory | None:
+def _directory(server_folder: ServerFolder, faults: list[str]) -> Directory | None:
     try:
         return server_folder.directory()
     except FedHomeError as error:
@@ -148,7 +148,7 @@ def _directory(server_folder: Place, faults: list[str]) -> Directory | None:
         return None
 
 
-def _connected(server_folder: Place, directory: Directory | None) -> list[str] | None:
+def _connected(server_folder: ServerFolder, directory: Directory | None) -> list[str] | None:
     """Return the homes whose nodes are there."""
     if directory is None:
         return []
@@ -168,7 +168,7 @@ def _connected(server_folder: Place, directory: Directory | None) -> list[str] |
     return sorted(claim.home for claim in claims if claim.node_key in online)
 
 
-def _run(server_folder: Place, faults: list[str]) -> RunStatus | None:
+def _run(server_folder: ServerFolder, faults: list[str]) -> RunStatus | None:
     runs = Runs(server_folder)
     try:
         now = runs.current
@@ -198,7 +198,7 @@ def _progress(runs: Runs, now: Current, faults: list[str]) -> RunStatus:
     )
 
 
-def _release(server_folder: Place, faults: list[str]) -> ReleaseStatus | None:
+def _release(server_folder: ServerFolder, faults: list[str]) -> ReleaseStatus | None:
     folder = server_folder.folder / MODELS
     if not (folder / INDEX).exists():
         return None

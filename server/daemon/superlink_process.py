@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fedhome.flower.superlink import serve_superlink
 from fedhome.ops.processes import allow_many_files
-from fedhome.server.daemon.server_folder import Place
+from fedhome.server.daemon.server_folder import ServerFolder
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -16,7 +16,7 @@ def main(arguments: Sequence[str]) -> int:
 
     Its state is in memory alone; whatever else Flower keeps lies in the folder.
     """
-    server_folder = Place(Path(arguments[0]))
+    server_folder = ServerFolder(Path(arguments[0]))
     os.environ["FLWR_HOME"] = str(server_folder.link)
     allow_many_files()
     serve_superlink(server_folder.settings.link_port, server_folder.secret)

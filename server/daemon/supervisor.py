@@ -27,7 +27,7 @@ from fedhome.run.folder import RunFolder
 from fedhome.server.daemon.applications import FOLDER
 from fedhome.server.daemon.current_run import AGAIN, DONE, FAILED, FINISHED, FOR_GOOD, RUNNING, Runs
 from fedhome.server.daemon.health import LOOPBACK, SERVICES, Health
-from fedhome.server.daemon.server_folder import NO_DIRECTORY, Place
+from fedhome.server.daemon.server_folder import NO_DIRECTORY, ServerFolder
 from fedhome.store import disk
 
 _RUN = "run"
@@ -51,7 +51,7 @@ class Daemon:
         say: Called with what matters to whoever runs the server, a line each.
     """
 
-    def __init__(self, server_folder: Place, say: Say) -> None:
+    def __init__(self, server_folder: ServerFolder, say: Say) -> None:
         self._server_folder, self._say = server_folder, say
         self._processes = Processes()
         self._runs = Runs(server_folder)
@@ -145,7 +145,7 @@ class Daemon:
                 self._ended[name] = child.starts
                 child.stop()
 
-    def _tend_certificate(self) -> tls.Terms | None:
+    def _tend_certificate(self) -> tls.CertificateTerms | None:
         """Renew the certificate where few days are left; return what it says, if it is new."""
         folder = self._server_folder.tls
         try:
@@ -233,7 +233,7 @@ class Daemon:
         return self._server_folder.logs / f"{name}.log"
 
 
-def is_running(server_folder: Place) -> bool:
+def is_running(server_folder: ServerFolder) -> bool:
     """Whether a daemon serves a folder."""
     try:
         os.close(disk.lock(server_folder.folder))
@@ -242,7 +242,7 @@ def is_running(server_folder: Place) -> bool:
     return False
 
 
-def waiting(server_folder: Place) -> int:
+def waiting(server_folder: ServerFolder) -> int:
     """Return how many enrolments wait for the fleet's owner."""
     return sum(1 for _ in (server_folder.folder / FOLDER).glob("*.enrolment"))
 
@@ -262,7 +262,7 @@ def trim(path: Path, most: int = _MOST_LOG) -> None:
         return  # a full disk: the log is no reason to end
 
 
-def _lock(server_folder: Place) -> int:
+def _lock(server_folder: ServerFolder) -> int:
     """Lock a server's folder; a process that only checks the lock holds it for a moment."""
     server_folder.settings  # noqa: B018 - there is a server in it
     end = time.monotonic() + _LOCK_S
@@ -344,7 +344,7 @@ def main(arguments: Sequence[str]) -> int:
     """Serve a folder until SIGTERM or Ctrl-C."""
     end_on_sigterm()
     try:
-        Daemon(Place(Path(arguments[0])), _print).serve()
+        Daemon(ServerFolder(Path(arguments[0])), _print).serve()
     except KeyboardInterrupt:
         _print("stopped")
     return 0

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fedhome.errors import StateError
-from fedhome.plan.settings import Aggregation
+from fedhome.plan.settings import AggregationSettings
 from fedhome.secagg import Bundle, Directory
 from fedhome.server.rounds.sum_scale import Scale
 from fedhome.store import disk
@@ -23,7 +23,7 @@ class LastingScale(Scale):
         path: File that holds the highest number that may have been used.
     """
 
-    def __init__(self, settings: Aggregation, path: Path) -> None:
+    def __init__(self, settings: AggregationSettings, path: Path) -> None:
         self._path = path
         self._first = int(path.read_text(encoding="ascii")) if path.exists() else 0
         self._reserved = self._first

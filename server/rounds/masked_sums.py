@@ -23,7 +23,7 @@ from fedhome.secagg import (
     Bundle,
     Directory,
     Manifest,
-    Opened,
+    OpenedSum,
     Parameters,
     Pool,
     ServerKeys,
@@ -106,7 +106,7 @@ class ProtocolChannel(Channel):
         group.words, group.homes = opened.words, len(opened.homes)
         group.notes += [f"{member} sent wrong shares" for member in opened.bad_members]
 
-    def _opened(self, summed: Aggregator, request: SumRequest, group: GroupSum) -> Opened:
+    def _opened(self, summed: Aggregator, request: SumRequest, group: GroupSum) -> OpenedSum:
         for requests, receive, until in (
             (summed.polls, summed.receive_vote, lambda: summed.elected),
             (summed.requests, summed.receive_opening, lambda: summed.enough),

@@ -16,7 +16,7 @@ from fedhome.flower.messages import ARRAYS, CONFIG, EXAMPLES, array_record
 from fedhome.learning.personalise import CHOICES, choose
 from fedhome.plan.settings import Plan
 from fedhome.questions.contributions import score_counts
-from fedhome.questions.table import OUTCOME, TRIAL, summed
+from fedhome.questions.question_table import OUTCOME, TRIAL, summed
 from fedhome.run.events import EventLog
 from fedhome.run.results import MODELS
 from fedhome.server.rounds.replies import sound_replies

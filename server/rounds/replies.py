@@ -18,7 +18,7 @@ _Record = TypeVar("_Record", ArrayRecord, MetricRecord)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sound:
+class SoundReplies:
     """The replies of a round that can be used.
 
     Args:
@@ -39,7 +39,7 @@ def sound_replies(
     layout: Layout | None,
     max_examples: int,
     homes_behind: Callable[[Message], int] | None = None,
-) -> Sound:
+) -> SoundReplies:
     """Leave out errors, strangers, duplicates, other layouts and numbers that are not finite.
 
     Args:
@@ -70,7 +70,7 @@ def sound_replies(
     good, odd = _of_one_kind(good)
     dropped += [(nodes[m.metadata.reply_to_message_id], "its metrics differ") for m in odd]
     homes = sum(homes_behind(message) if homes_behind else 1 for message in good)
-    return Sound(replies=good, homes=homes, dropped=dropped)
+    return SoundReplies(replies=good, homes=homes, dropped=dropped)
 
 
 def _check(message: Message, layout: Layout | None, max_examples: int) -> None:

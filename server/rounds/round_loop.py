@@ -26,7 +26,7 @@ from fedhome.run.folder import RunFolder
 from fedhome.server.daemon.publishing import Publisher
 from fedhome.server.rounds import checkpoint, strategy_memory
 from fedhome.server.rounds.checkpoint import Checkpoint
-from fedhome.server.rounds.replies import Sound, sound_replies
+from fedhome.server.rounds.replies import SoundReplies, sound_replies
 from fedhome.server.rounds.secure_grid import SecureGrid
 from fedhome.wire.layout import Layout
 
@@ -34,7 +34,7 @@ _ROUNDING = 1e-9
 _MOST_FAILURES = 5  # rounds in a row without a quorum, after which the run gives up
 
 
-class Rounds:
+class RoundLoop:
     """The rounds of one run.
 
     Args:
@@ -165,7 +165,7 @@ class Rounds:
             return None
         return self.grid.traffic.up, self.grid.traffic.down
 
-    def _apply(self, number: int, sound: Sound) -> float | None:
+    def _apply(self, number: int, sound: SoundReplies) -> float | None:
         with rng.pinned_globals(self.plan.seed, "aggregate", number):
             summed, metrics = self.strategy.aggregate_train(number, sound.replies)
         if summed is None:
@@ -216,7 +216,7 @@ class Rounds:
 
     def _sound(
         self, number: int, replies: Iterable[Message], sent: list[Message], *, trained: bool
-    ) -> Sound:
+    ) -> SoundReplies:
         sound = sound_replies(
             replies,
             sent=sent,
@@ -228,7 +228,7 @@ class Rounds:
             self.log.append("reply-dropped", round=number, node=node, reason=reason)
         return sound
 
-    def _counts(self, sound: Sound, asked: int) -> dict[str, int]:
+    def _counts(self, sound: SoundReplies, asked: int) -> dict[str, int]:
         payload = 4 * self.layout.size
         late = int(getattr(self.grid, "late", 0))
         return {

@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from fedhome.errors import RunError
 from fedhome.learning.local import LocalLearning
-from fedhome.plan.notes import notes_on
+from fedhome.learning.plan_notes import notes_on
 from fedhome.plan.settings import Plan
 from fedhome.run.events import EventLog
 from fedhome.run.folder import RunFolder
 from fedhome.run.results import homes_table, rounds_table
 from fedhome.server.daemon.publishing import Publisher
 from fedhome.server.rounds.outcome import personalise
-from fedhome.server.rounds.round_loop import Rounds
+from fedhome.server.rounds.round_loop import RoundLoop
 from fedhome.server.strategies import strategy_of
 
 
@@ -73,7 +73,7 @@ def run_plan(
             written.
     """
     layout = learning.layout
-    rounds = Rounds(
+    rounds = RoundLoop(
         plan=plan,
         strategy=strategy_of(plan, homes),
         grid=grid,

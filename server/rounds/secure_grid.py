@@ -27,7 +27,7 @@ from fedhome.flower.messages import (
     reply,
 )
 from fedhome.plan.settings import Plan
-from fedhome.questions.table import CENSUS, TRAIN, SummedQuestion, summed
+from fedhome.questions.question_table import CENSUS, TRAIN, SummedQuestion, summed
 from fedhome.run.events import EventLog
 from fedhome.secagg.fixedpoint import FixedPoint
 from fedhome.secagg.form import Form, Total

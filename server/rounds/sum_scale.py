@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fedhome.plan.settings import Aggregation
+from fedhome.plan.settings import AggregationSettings
 from fedhome.questions.contributions import COUNTS, SIZES
 from fedhome.secagg.form import Total
 
@@ -29,7 +29,7 @@ class Scale:
         settings: The plan's settings; what they name is kept as it is.
     """
 
-    def __init__(self, settings: Aggregation) -> None:
+    def __init__(self, settings: AggregationSettings) -> None:
         self.settings = settings
         self.clip = settings.clip or _FIRST_CLIP
         self.weight_cap = settings.weight_cap

@@ -22,7 +22,7 @@ from fedhome.flower.messages import broadcast_messages, with_sum_record, words_o
 from fedhome.plan.protocol import least_in_a_sum
 from fedhome.plan.settings import Plan
 from fedhome.questions.contributions import form_bytes
-from fedhome.questions.table import TRAIN
+from fedhome.questions.question_table import TRAIN
 from fedhome.secagg.form import Form
 from fedhome.secagg.graph import groups
 

@@ -19,7 +19,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from fedhome.clients.membership.home_folder import Place
+from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.errors import EngineError
 from fedhome.ops.processes import Child, Processes
 from fedhome.plan.settings import Plan
@@ -71,8 +71,8 @@ def memory(*, homes: int, days: int, hidden: int, rounds: int, folder: Path) -> 
         personalise={"name": "none"},
     )
     tables = generate(homes=homes, days=days, seed=plan.seed)
-    server, places = prepare(folder / "deployment", plan, tables)
-    watched, others = places[0], places[1:]
+    server, home_folders = prepare(folder / "deployment", plan, tables)
+    watched, others = home_folders[0], home_folders[1:]
     watched.fill(
         replace(watched.settings, worker_idle_s=10.0),
         plan=plan,
@@ -88,7 +88,7 @@ def memory(*, homes: int, days: int, hidden: int, rounds: int, folder: Path) -> 
             lambda: _state(watched) == "connected", what="the agent connected", timeout_s=_WAIT_S
         )
         idle = resident_mb(_number(agent))
-        folders = [str(place.folder) for place in others]
+        folders = [str(home_folder.folder) for home_folder in others]
         log = server.logs / "others.log"
         processes.start("others", "fedhome.simulations.light_agents", *folders, log=log)
         deploy = ("fedhome.server.daemon.deploy", str(server.folder), str(run.path), str(_WAIT_S))
@@ -111,8 +111,8 @@ def memory(*, homes: int, days: int, hidden: int, rounds: int, folder: Path) -> 
     return Memory(idle=idle, agent=peaks["agent"], worker=peaks["worker"], after=after)
 
 
-def _state(place: Place) -> str:
-    status = place.status
+def _state(home_folder: HomeFolder) -> str:
+    status = home_folder.status
     return "" if status is None else status.state
 
 
@@ -145,18 +145,18 @@ def agent_memory(
 ) -> None:
     """Show what a home's agent takes of its device's memory."""
     with tempfile.TemporaryDirectory() as folder:
-        found = memory(homes=homes, days=days, hidden=hidden, rounds=rounds, folder=Path(folder))
+        measured = memory(homes=homes, days=days, hidden=hidden, rounds=rounds, folder=Path(folder))
     table = Table(title=f"a home's resident memory, MB ({days} days)", title_style="")
     table.add_column("process")
     table.add_column("when")
     table.add_column("MB", justify="right")
-    table.add_row("agent", f"before any question (goal {_GOAL_MB})", f"{found.idle:.1f}")
-    table.add_row("agent", "during a run, at most", f"{found.agent:.1f}")
-    table.add_row("worker", "during a run, at most", f"{found.worker:.1f}")
-    table.add_row("agent", "after the worker has ended", f"{found.after:.1f}")
+    table.add_row("agent", f"before any question (goal {_GOAL_MB})", f"{measured.idle:.1f}")
+    table.add_row("agent", "during a run, at most", f"{measured.agent:.1f}")
+    table.add_row("worker", "during a run, at most", f"{measured.worker:.1f}")
+    table.add_row("agent", "after the worker has ended", f"{measured.after:.1f}")
     Console().print(table)
     if json_path is not None:
-        json_path.write_text(json.dumps(asdict(found), indent=2), encoding="utf-8")
+        json_path.write_text(json.dumps(asdict(measured), indent=2), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 
-from fedhome.simulations.benchmarks.measure import NOT_HERE, Case, NotHereError, run_here
+from fedhome.simulations.benchmarks.measure import NOT_HERE, BenchmarkCase, NotHereError, run_here
 from fedhome.simulations.benchmarks.workloads import WORKLOADS
 
 
@@ -19,7 +19,7 @@ def main(arguments: list[str]) -> None:
             many of them parameters are compared, the file to write.
     """
     name, workload, clients, rounds, checked, out = arguments
-    case = Case(
+    case = BenchmarkCase(
         workload=WORKLOADS[workload],
         clients=int(clients),
         rounds=int(rounds),

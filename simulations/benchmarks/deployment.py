@@ -27,17 +27,17 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from fedhome.clients.membership.consent import Consent, plan_digest
-from fedhome.clients.membership.home_folder import Place as HomePlace
+from fedhome.clients.membership.consent import ConsentRecord, plan_digest
+from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.errors import EngineError
 from fedhome.ops import tls
 from fedhome.ops.processes import Processes
 from fedhome.plan.settings import Plan
 from fedhome.run.folder import RunFolder
-from fedhome.server.daemon.server_folder import Place
+from fedhome.server.daemon.server_folder import ServerFolder
 from fedhome.simulations.benchmarks.agent_memory import children_of, resident_mb
 from fedhome.simulations.benchmarks.stock_flower import Flower, flower
-from fedhome.simulations.benchmarks.tap import Tap, Traffic
+from fedhome.simulations.benchmarks.tap import Tap, TappedTraffic
 from fedhome.simulations.homes import generate
 from fedhome.simulations.local_fleet import prepare, start
 
@@ -52,7 +52,7 @@ _STEPS = {"came: fetched": "fetched", "is answered:": "answered", "is sent:": "s
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rounds:
+class RoundTimes:
     """A run's rounds after the first.
 
     Args:
@@ -68,14 +68,14 @@ class Rounds:
     seconds: tuple[float, ...]
     parts: Mapping[str, float]
     home: Mapping[str, float]
-    traffic: Traffic | None = None
-    idle: Traffic | None = None
+    traffic: TappedTraffic | None = None
+    idle: TappedTraffic | None = None
     supernode_mb: float | None = None
 
 
 def ours(
     plan: Plan, folder: Path, *, homes: int, tapped: bool = False, stock: bool = False
-) -> Rounds:
+) -> RoundTimes:
     """Run a plan over processes on this machine.
 
     Args:
@@ -90,18 +90,18 @@ def ours(
         RunError: A process is not up in time.
     """
     tables = generate(homes=homes, days=plan.data.days, seed=plan.seed)
-    server, places = prepare(folder / "deployment", plan, tables)
+    server, home_folders = prepare(folder / "deployment", plan, tables)
     run = RunFolder.create(folder / "run", name=plan.name)
     run.write_plan(plan.to_toml())
     with ExitStack() as stack:
         tap = stack.enter_context(_tap(server)) if tapped else None
         if tap is not None:
-            for place in places:
-                _turn(place, plan, tap.port)
+            for home_folder in home_folders:
+                _redirect(home_folder, plan, tap.port)
         processes = stack.enter_context(Processes())
-        start(processes, server, places[stock:])
+        start(processes, server, home_folders[stock:])
         if stock:
-            _start_stock(processes, server, places[0], plan)
+            _start_stock(processes, server, home_folders[0], plan)
         deploy = ("fedhome.server.daemon.deploy", str(server.folder), str(run.path), str(_WAIT_S))
         processes.start("run", *deploy, log=server.logs / "run.log", ends=(0, 1))
         processes.wait("run")
@@ -113,10 +113,10 @@ def ours(
     if any(event.data["homes_answered"] != homes for event in closed):
         raise EngineError("homes were lost: their rounds cannot be compared", hint="run it again")
     ends = [event.time.timestamp() for event in closed]
-    texts = [(server.logs / f"{one.folder.name}.log").read_text() for one in places[stock:]]
+    texts = [(server.logs / f"{one.folder.name}.log").read_text() for one in home_folders[stock:]]
     seconds = tuple(after - before for before, after in pairwise(ends))
     parts = [_parts(event.data, whole) for event, whole in zip(closed[1:], seconds, strict=True)]
-    return Rounds(
+    return RoundTimes(
         seconds=seconds,
         parts={name: statistics.median(part[name] for part in parts) for name in parts[0]},
         home=steps(texts, begin=ends[0], end=ends[-1], rounds=len(seconds)),
@@ -151,20 +151,20 @@ def steps(texts: Iterable[str], *, begin: float, end: float, rounds: int) -> dic
     for text in texts:
         homes += 1
         for line in text.splitlines():
-            found = _STEP.match(line)
-            if found is None:
+            match = _STEP.match(line)
+            if match is None:
                 continue
             written = datetime.strptime(
-                f"{found['day']} {found['time']}", "%Y-%m-%d %H:%M:%S,%f"
+                f"{match['day']} {match['time']}", "%Y-%m-%d %H:%M:%S,%f"
             ).astimezone()
             if begin < written.timestamp() <= end:
-                step = _STEPS[found["step"]]
-                name = f"{found['kind']} {step}" if step == "answered" else step
-                spent[name] += float(found["seconds"])
+                step = _STEPS[match["step"]]
+                name = f"{match['kind']} {step}" if step == "answered" else step
+                spent[name] += float(match["seconds"])
     return {name: seconds / rounds / homes for name, seconds in sorted(spent.items())}
 
 
-def each(traffic: Traffic, *, homes: int, rounds: int) -> dict[str, float]:
+def each(traffic: TappedTraffic, *, homes: int, rounds: int) -> dict[str, float]:
     """Return a home's traffic of a round: requests by path, then bytes."""
     share = 1 / homes / rounds
     counted = {path.removeprefix(_FLEET): n * share for path, n in traffic.requests.items()}
@@ -176,16 +176,18 @@ def each(traffic: Traffic, *, homes: int, rounds: int) -> dict[str, float]:
     }
 
 
-def hour(minute: Traffic, *, homes: int) -> dict[str, float]:
+def hour(minute: TappedTraffic, *, homes: int) -> dict[str, float]:
     """Return a home's traffic of an hour like a minute that was counted."""
     return {name: 60 * number for name, number in each(minute, homes=homes, rounds=1).items()}
 
 
-def _start_stock(processes: Processes, server: Place, place: HomePlace, plan: Plan) -> None:
+def _start_stock(
+    processes: Processes, server: ServerFolder, home_folder: HomeFolder, plan: Plan
+) -> None:
     """Start a home's SuperNode; its people would have agreed when it joined."""
-    Consent(plan=plan_digest(plan), text="a benchmark", invite="").keep(place)
+    ConsentRecord(plan=plan_digest(plan), text="a benchmark", invite="").keep(home_folder)
     log = server.logs / f"{_STOCK}.log"
-    processes.start(_STOCK, "fedhome.clients.supernode", str(place.folder), log=log)
+    processes.start(_STOCK, "fedhome.clients.supernode", str(home_folder.folder), log=log)
 
 
 def _waiting_mb(processes: Processes) -> float:
@@ -202,7 +204,7 @@ def _waiting_mb(processes: Processes) -> float:
     return sum(resident_mb(number) for number in (process.pid, *helpers))
 
 
-def _tap(server: Place) -> Tap:
+def _tap(server: ServerFolder) -> Tap:
     """Return a tap that homes take for the front."""
     outer = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     outer.load_cert_chain(server.tls / tls.CERTIFICATE, server.tls / tls.KEY)
@@ -210,14 +212,14 @@ def _tap(server: Place) -> Tap:
     return Tap(to=server.settings.port, inner=inner, outer=outer)
 
 
-def _turn(place: HomePlace, plan: Plan, port: int) -> None:
+def _redirect(home_folder: HomeFolder, plan: Plan, port: int) -> None:
     """Let a home speak to another port."""
-    host = place.settings.server.rpartition(":")[0]
-    place.fill(
-        replace(place.settings, server=f"{host}:{port}"),
+    host = home_folder.settings.server.rpartition(":")[0]
+    home_folder.fill(
+        replace(home_folder.settings, server=f"{host}:{port}"),
         plan=plan,
-        anchor=place.anchor,
-        authorities=place.authorities,
+        anchor=home_folder.anchor,
+        authorities=home_folder.authorities,
     )
 
 
@@ -252,24 +254,24 @@ def deployment(
             stock = flower(homes=homes, size=size, rounds=flower_rounds, folder=folder / "flower")
     assert tapped.traffic is not None
     assert tapped.idle is not None
-    found = each(tapped.traffic, homes=homes, rounds=rounds - 1)
+    traffic = each(tapped.traffic, homes=homes, rounds=rounds - 1)
     idle, theirs, their_idle = hour(tapped.idle, homes=homes), None, None
     if stock is not None:
         theirs = each(stock.traffic, homes=homes, rounds=flower_rounds - 1)
         their_idle = hour(stock.idle, homes=homes)
     console = Console()
     console.print(_times(timed, behind, stock, title=f"{homes} homes, {size:,} parameters"))
-    console.print(_counts(found, theirs, title="of a round and home"))
+    console.print(_counts(traffic, theirs, title="of a round and home"))
     console.print(_counts(idle, their_idle, title="of an idle hour and home"))
     if json_path is not None:
-        told = {
+        report = {
             "homes": homes,
             "parameters": size,
-            "ours": asdict(timed) | {"traffic": found, "idle": idle},
+            "ours": asdict(timed) | {"traffic": traffic, "idle": idle},
             "behind_supernode": behind and asdict(behind),
             "flower": stock and {"seconds": stock.seconds, "traffic": theirs, "idle": their_idle},
         }
-        json_path.write_text(json.dumps(told, indent=2), encoding="utf-8")
+        json_path.write_text(json.dumps(report, indent=2), encoding="utf-8")
 
 
 def parameters(folder: Path) -> int:
@@ -278,7 +280,9 @@ def parameters(folder: Path) -> int:
     return sum(array.size for array in model.parameters.values())
 
 
-def _times(timed: Rounds, behind: Rounds | None, stock: Flower | None, *, title: str) -> Table:
+def _times(
+    timed: RoundTimes, behind: RoundTimes | None, stock: Flower | None, *, title: str
+) -> Table:
     table = Table(title=f"{title}: a round after the first", title_style="")
     table.add_column("")
     table.add_column("s", justify="right")
@@ -295,12 +299,14 @@ def _times(timed: Rounds, behind: Rounds | None, stock: Flower | None, *, title:
     return table
 
 
-def _counts(found: Mapping[str, float], theirs: Mapping[str, float] | None, *, title: str) -> Table:
+def _counts(
+    traffic: Mapping[str, float], theirs: Mapping[str, float] | None, *, title: str
+) -> Table:
     table = Table(title=title, title_style="")
     for name in ("", "fedhome", "stock Flower"):
         table.add_column(name, justify="right" if name else "left")
-    for name in {**found, **(theirs or {})}:
-        cells = [f"{one[name]:,.1f}" if one and name in one else "" for one in (found, theirs)]
+    for name in {**traffic, **(theirs or {})}:
+        cells = [f"{one[name]:,.1f}" if one and name in one else "" for one in (traffic, theirs)]
         table.add_row(name, *cells)
     return table
 

@@ -17,7 +17,12 @@ from flwr.simulation import run_simulation
 from torch import Tensor
 
 from fedhome.errors import EngineError
-from fedhome.simulations.benchmarks.measure import Case, Measured, NotHereError, RoundClock
+from fedhome.simulations.benchmarks.measure import (
+    BenchmarkCase,
+    Measurement,
+    NotHereError,
+    RoundClock,
+)
 from fedhome.simulations.benchmarks.plain import network, train_client
 from fedhome.simulations.benchmarks.workloads import WORKLOADS
 
@@ -45,9 +50,9 @@ def client_app(workload: str) -> ClientApp:
         model = network_once(workload)
         model.load_state_dict(message.content.array_records["arrays"].to_torch_state_dict())
         x, y = _partition(workload, number)
-        turn = message.content.config_records["config"]["server-round"]
-        assert isinstance(turn, int)
-        order = torch.from_numpy(settings.order(number, turn))
+        round_number = message.content.config_records["config"]["server-round"]
+        assert isinstance(round_number, int)
+        order = torch.from_numpy(settings.order(number, round_number))
         train_client(model, settings, x, y, order)
         content = RecordDict(
             {
@@ -69,7 +74,7 @@ def network_once(workload: str) -> torch.nn.Sequential:
 class _Timed(FedAvg):
     """FedAvg that notes when a round ends, and the parameters after one of them."""
 
-    def __init__(self, clock: RoundClock, case: Case) -> None:
+    def __init__(self, clock: RoundClock, case: BenchmarkCase) -> None:
         # Without min_train_nodes the first round asks as many clients as have registered by
         # then: nodes of the simulation come one by one.
         super().__init__(
@@ -96,7 +101,7 @@ class _Timed(FedAvg):
         return arrays, metrics
 
 
-def flower_ray(case: Case) -> Measured:
+def flower_ray(case: BenchmarkCase) -> Measurement:
     """Simulate with one Ray actor a core."""
     if importlib.util.find_spec("ray") is None:
         raise NotHereError('Ray is not installed: pip install "flwr[simulation]"')

@@ -86,11 +86,11 @@ def flower_costs(
         spent = time.process_time() - begin
     if not one_sends and not _close(strategy.mean, grid.mean):
         raise RuntimeError("SecAgg+ gave another mean than its clients' models have")
-    told = grid.spent_s
-    keys = sum(np.array(told[stage]) for stage in _SETTING_UP)
+    seconds = grid.spent_s
+    keys = sum(np.array(seconds[stage]) for stage in _SETTING_UP)
     return FlowerCosts(
         keys_ms=1e3 * np.asarray(keys),
-        vector_ms=1e3 * np.array(told[Stage.COLLECT_MASKED_VECTORS]),
+        vector_ms=1e3 * np.array(seconds[Stage.COLLECT_MASKED_VECTORS]),
         server_ms=None if one_sends else 1e3 * (spent - grid.outside_s),
         upload_bytes=grid.upload_bytes,
     )
@@ -195,7 +195,7 @@ def _server_context(strategy: _Strategy) -> LegacyContext:
     context = LegacyContext(
         Context(1, 1, {}, RecordDict(), {}),
         config=ServerConfig(num_rounds=1),
-        strategy=strategy,  # type: ignore[arg-type]  # two methods are all that is asked of it
+        strategy=strategy,  # type: ignore[arg-type]  # two of its methods are all that is called
         client_manager=SimpleClientManager(),
     )
     records = context.state

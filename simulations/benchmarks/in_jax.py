@@ -9,13 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedhome.simulations.benchmarks.measure import Case, Measured, NotHereError, RoundClock
+from fedhome.simulations.benchmarks.measure import (
+    BenchmarkCase,
+    Measurement,
+    NotHereError,
+    RoundClock,
+)
 from fedhome.simulations.benchmarks.workloads import Workload
 
 _CHUNK = {"S": 50, "L": 10}  # clients at a time: their weights stay in the second-level cache
 
 
-def fedjax(case: Case) -> Measured:
+def fedjax(case: BenchmarkCase) -> Measurement:
     """FedJAX's own algorithm, with its ``jit`` backend (the default)."""
     library, jax = _optional("fedjax"), _optional("jax")
     # FedJAX 0.0.17 calls it by this name, which JAX has since given up.
@@ -43,8 +48,8 @@ def fedjax(case: Case) -> Measured:
     keys = jax.random.split(jax.random.PRNGKey(0), case.clients)
     state = algorithm.init(_layers(workload))
     params = workload.initial()
-    for turn in range(1, case.rounds + 1):
-        orders = workload.orders(list(range(case.clients)), turn)
+    for round_number in range(1, case.rounds + 1):
+        orders = workload.orders(list(range(case.clients)), round_number)
         clients = [
             (str(number).encode(), InOrder({"x": x[order], "y": y[order]}), key)
             for number, ((x, y), order, key) in enumerate(zip(data, orders, keys, strict=True))
@@ -52,12 +57,12 @@ def fedjax(case: Case) -> Measured:
         state, _ = algorithm.apply(state, clients)
         jax.block_until_ready(state.params)
         clock.round_ended()
-        if turn == case.checked:
+        if round_number == case.checked:
             params = _flat(state.params)
     return clock.measured(params)
 
 
-def jax_vmap(case: Case) -> Measured:
+def jax_vmap(case: BenchmarkCase) -> Measurement:
     """Clients in chunks under ``vmap``, steps under ``scan``, the whole chunk under ``jit``."""
     jax, jnp = _optional("jax"), _optional("jax.numpy")
     workload, clock = case.workload, RoundClock()
@@ -90,8 +95,8 @@ def jax_vmap(case: Case) -> Measured:
     ]
     shared = _layers(workload)
     params = workload.initial()
-    for turn in range(1, case.rounds + 1):
-        orders = workload.orders(list(range(case.clients)), turn).astype(np.int32)
+    for round_number in range(1, case.rounds + 1):
+        orders = workload.orders(list(range(case.clients)), round_number).astype(np.int32)
         sums = [
             train(shared, x, y, orders[first : first + size])
             for first, (x, y) in zip(starts, data, strict=True)
@@ -99,7 +104,7 @@ def jax_vmap(case: Case) -> Measured:
         shared = jax.tree_util.tree_map(lambda *parts: sum(parts) / case.clients, *sums)
         jax.block_until_ready(shared)
         clock.round_ended()
-        if turn == case.checked:
+        if round_number == case.checked:
             params = _flat(shared)
     return clock.measured(params)
 

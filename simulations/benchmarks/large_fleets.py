@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from fedhome.simulations.benchmarks.measure import Case, measure
+from fedhome.simulations.benchmarks.measure import BenchmarkCase, measure
 from fedhome.simulations.benchmarks.workloads import WORKLOADS
 
 _GOAL_MB = 4096
@@ -32,9 +32,11 @@ def scale(
     table.add_column("homes", justify="right")
     for name in ("CPU ms a home and round", "wall ms", "set-up ms a home", "peak MB"):
         table.add_column(name, justify="right")
-    told = []
+    rows = []
     for size in map(int, homes.split(",")):
-        case = Case(workload=WORKLOADS[workload], clients=size, rounds=rounds, checked=rounds)
+        case = BenchmarkCase(
+            workload=WORKLOADS[workload], clients=size, rounds=rounds, checked=rounds
+        )
         measured = measure(contender, case)
         row = {
             "homes": size,
@@ -43,7 +45,7 @@ def scale(
             "setup_ms": 1e3 * measured.setup_s / size,
             "peak_mb": measured.peak_mb,
         }
-        told.append(row)
+        rows.append(row)
         table.add_row(
             f"{size:,}",
             *(f"{row[name]:.3f}" for name in ("cpu_ms", "wall_ms", "setup_ms")),
@@ -52,7 +54,7 @@ def scale(
     Console().print(table)
     Console().print(f"goal: less than {_GOAL_MB} MB, and a flat cost", style="dim")
     if json_path is not None:
-        json_path.write_text(json.dumps(told, indent=2), encoding="utf-8")
+        json_path.write_text(json.dumps(rows, indent=2), encoding="utf-8")
 
 
 if __name__ == "__main__":

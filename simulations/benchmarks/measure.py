@@ -28,7 +28,7 @@ class NotHereError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Case:
+class BenchmarkCase:
     """What a contender computes.
 
     Args:
@@ -46,14 +46,14 @@ class Case:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
+class Measurement:
     """What a contender measured of itself.
 
     Args:
-        params: The global parameters after ``Case.checked`` rounds, float32 ``[size]``.
+        params: The global parameters after ``BenchmarkCase.checked`` rounds, float32 ``[size]``.
         seconds: Wall-clock of each round after the first.
         cpu_s: Processor seconds of each of these rounds; empty where other processes compute.
-        setup_s: Seconds to read the data, where that is told apart.
+        setup_s: Seconds to read the data, where that is timed apart.
         peak_mb: Most memory of the process, in MB; filled in by the child.
     """
 
@@ -87,10 +87,10 @@ class RoundClock:
         """Note the end of a round."""
         self._marks.append((time.perf_counter(), time.process_time()))
 
-    def measured(self, params: NDArray[np.float32], setup_s: float = 0.0) -> Measured:
+    def measured(self, params: NDArray[np.float32], setup_s: float = 0.0) -> Measurement:
         """Return the seconds between the ends of rounds, with the parameters to be compared."""
         between = np.diff(np.array(self._marks), axis=0)
-        return Measured(
+        return Measurement(
             params=params,
             seconds=between[:, 0],
             cpu_s=between[:, 1] if self._cpu else np.zeros(0),
@@ -98,7 +98,7 @@ class RoundClock:
         )
 
 
-Contender = Callable[[Case], Measured]
+Contender = Callable[[BenchmarkCase], Measurement]
 
 CONTENDERS: Mapping[str, str] = {
     "flower-ray": "fedhome.simulations.benchmarks.flower_ray:flower_ray",
@@ -112,7 +112,7 @@ CONTENDERS: Mapping[str, str] = {
 }
 
 
-def measure(name: str, case: Case) -> Measured:
+def measure(name: str, case: BenchmarkCase) -> Measurement:
     """Run a contender in a fresh process: threads of torch, JAX and Ray never meet.
 
     Args:
@@ -143,17 +143,17 @@ def measure(name: str, case: Case) -> Measured:
                 f"the contender {name} failed:\n{child.stderr[-2000:]}",
                 hint=f"leave it out with --with, or run `python -m {_CHILD} {name} ...` alone",
             )
-        with np.load(out) as told:
-            return Measured(
-                params=told["params"],
-                seconds=told["seconds"],
-                cpu_s=told["cpu_s"],
-                setup_s=float(told["setup_s"]),
-                peak_mb=float(told["peak_mb"]),
+        with np.load(out) as saved:
+            return Measurement(
+                params=saved["params"],
+                seconds=saved["seconds"],
+                cpu_s=saved["cpu_s"],
+                setup_s=float(saved["setup_s"]),
+                peak_mb=float(saved["peak_mb"]),
             )
 
 
-def run_here(name: str, case: Case) -> Measured:
+def run_here(name: str, case: BenchmarkCase) -> Measurement:
     """Run a contender in this process.
 
     Args:

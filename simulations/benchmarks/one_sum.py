@@ -19,13 +19,13 @@ from fedhome.secagg import (
     Directory,
     FixedPoint,
     Form,
-    Home,
     HomeKeys,
+    HomeParty,
     HomeState,
-    Joined,
+    JoinedSum,
     Manifest,
     MemoryStore,
-    Opened,
+    OpenedSum,
     Parameters,
     Pool,
     Scalar,
@@ -39,7 +39,7 @@ _Given = ParamSpec("_Given")
 _Result = TypeVar("_Result")
 
 
-class Clock:
+class CostClock:
     """Adds up processor time by label, call by call.
 
     Attributes:
@@ -72,11 +72,11 @@ class Clock:
 
 
 def form_of(elements: int, *, bits: int = 9, homes: int = 128) -> Form:
-    """Return a vector of a weight, a loss and so many numbers."""
+    """Return a vector of a weight, a loss and this many numbers."""
     return Form(elements, _LAYOUT, FixedPoint(bits, 0.5, "linf", 50), (_LOSS,), homes)
 
 
-class Fleet:
+class SumFleet:
     """Homes, their committee and a server, all of whose keys are drawn here.
 
     Args:
@@ -101,24 +101,24 @@ class Fleet:
         )
         issued = authority.issue(self.directory)
         self.homes = {
-            own.home: Home(own, authority.public, state=HomeState(), store=MemoryStore())
+            own.home: HomeParty(own, authority.public, state=HomeState(), store=MemoryStore())
             for own in keys
         }
         for home in self.homes.values():
             home.renew(issued)
         self.pool = Pool(self.directory)
-        self._turn = 0
+        self._sum_number = 0
 
     def aggregator(self, form: Form) -> tuple[Aggregator, bytes]:
         """Take a bundle of each home, sign the terms, and return them with what adds up."""
-        self._turn += 1
+        self._sum_number += 1
         bundles = self.pool.take(self.homes)
         manifest = Manifest.of(
             self.directory,
             bundles.values(),
             run=bytes(16),
-            turn=self._turn,
-            round=self._turn,
+            turn=self._sum_number,
+            round=self._sum_number,
             purpose="train",
             model_hash=_MODEL,
             form=form,
@@ -138,15 +138,15 @@ class Sum:
     Args:
         clock: What each step cost, by party: ``home: ...``, ``member: ...``, ``server: ...``.
         upload_bytes: Bytes of a home's upload.
-        peak_bytes: Most memory that the server took for this sum; 0 unless it was asked for.
+        peak_bytes: Most memory that the server took for this sum; 0 unless it was measured.
     """
 
-    clock: Clock
+    clock: CostClock
     upload_bytes: int
     peak_bytes: int
 
 
-def add_up(fleet: Fleet, form: Form, *, absent: int, weigh: bool = False) -> Sum:
+def add_up(fleet: SumFleet, form: Form, *, absent: int, weigh: bool = False) -> Sum:
     """Add up a vector of every home, of which some vanish after they joined.
 
     Args:
@@ -158,7 +158,7 @@ def add_up(fleet: Fleet, form: Form, *, absent: int, weigh: bool = False) -> Sum
     Raises:
         RuntimeError: The sum is not exactly what the homes added up.
     """
-    clock, memory = Clock(), _Memory(weigh=weigh)
+    clock, memory = CostClock(), _Memory(weigh=weigh)
     for name, home in fleet.homes.items():
         bundle = clock.of("home: bundle", home.bundle)
         clock.of("server: bundles", fleet.pool.add, name, bundle)
@@ -182,7 +182,7 @@ def add_up(fleet: Fleet, form: Form, *, absent: int, weigh: bool = False) -> Sum
     return Sum(clock=clock, upload_bytes=len(upload), peak_bytes=memory.peak)
 
 
-def _join(home: Home, manifest: bytes) -> Joined:
+def _join(home: HomeParty, manifest: bytes) -> JoinedSum:
     return home.join(manifest, now=_NOW, purpose="train", model_hash=_MODEL, layout=_LAYOUT)
 
 
@@ -193,17 +193,17 @@ def _numbers(form: Form, number: int) -> tuple[Any, ...]:
     return update, np.array([number % 50 + 1]), drawn.uniform(0, 8, (1, 1)), [os.urandom(32)]
 
 
-def _open(fleet: Fleet, aggregator: Aggregator, clock: Clock) -> Opened:
+def _open(fleet: SumFleet, aggregator: Aggregator, clock: CostClock) -> OpenedSum:
     """Let the first members that suffice vote and answer, and open the sum."""
     members = fleet.directory.members[: fleet.directory.threshold]
     for ask, take, part in (
         (aggregator.polls, aggregator.receive_vote, "vote"),
         (aggregator.requests, aggregator.receive_opening, "opening"),
     ):
-        asked = clock.of(f"server: ask for {part}s", ask)
+        requests = clock.of(f"server: ask for {part}s", ask)
         for member in members:
             answer = clock.of(
-                f"member: {part}", fleet.homes[member].answer, asked[member], now=_NOW
+                f"member: {part}", fleet.homes[member].answer, requests[member], now=_NOW
             )
             clock.of(f"server: {part}s", take, member, answer)
     return clock.of("server: open", aggregator.open)
@@ -231,13 +231,15 @@ class _Memory:
 
 def server_memory(elements: int, homes: Iterable[int]) -> dict[int, float]:
     """Return the most memory that a server takes for a sum, in vectors, by number of homes."""
-    form, told = form_of(elements), {}
+    form, bytes_by_count = form_of(elements), {}
     size = form.words * form.packing.dtype.itemsize
     for count in homes:
-        fleet = Fleet(count)
+        fleet = SumFleet(count)
         tracemalloc.start()
         try:
-            told[count] = add_up(fleet, form, absent=count // 10, weigh=True).peak_bytes / size
+            bytes_by_count[count] = (
+                add_up(fleet, form, absent=count // 10, weigh=True).peak_bytes / size
+            )
         finally:
             tracemalloc.stop()
-    return told
+    return bytes_by_count

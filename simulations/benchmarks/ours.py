@@ -11,33 +11,38 @@ import torch
 from numpy.typing import NDArray
 
 from fedhome.run.events import Event
-from fedhome.simulations.benchmarks.measure import Case, Measured, NotHereError, RoundClock
+from fedhome.simulations.benchmarks.measure import (
+    BenchmarkCase,
+    Measurement,
+    NotHereError,
+    RoundClock,
+)
 from fedhome.simulations.simulate import simulate
 
 
-def fused(case: Case) -> Measured:
+def fused(case: BenchmarkCase) -> Measurement:
     """With the kernel that is compiled for MLPs."""
     return _ours(case, "fused")
 
 
-def traced(case: Case) -> Measured:
+def traced(case: BenchmarkCase) -> Measurement:
     """With the kernel that takes any module that can be traced."""
     return _ours(case, "traced")
 
 
-def eager(case: Case) -> Measured:
+def eager(case: BenchmarkCase) -> Measurement:
     """With the plain vmapped step: any module, one operation at a time."""
     return _ours(case, "eager")
 
 
-def cuda(case: Case) -> Measured:
+def cuda(case: BenchmarkCase) -> Measurement:
     """With the traced kernel, on a GPU."""
     if not torch.cuda.is_available():
         raise NotHereError("torch finds no CUDA GPU on this machine")
     return _ours(case, "traced", device="cuda")
 
 
-def _ours(case: Case, kernel: str, *, device: str = "cpu") -> Measured:
+def _ours(case: BenchmarkCase, kernel: str, *, device: str = "cpu") -> Measurement:
     """Simulate twice, where the rounds to be measured are not those to be compared.
 
     A measured round lasts from one ``round-closed`` event to the next: all that a round

@@ -26,8 +26,8 @@ import fedhome.server.rounds.round_loop
 from fedhome import rng
 from fedhome.run.events import Event, EventLog
 from fedhome.server.rounds import checkpoint, strategy_memory
-from fedhome.server.rounds.round_loop import Rounds
-from fedhome.simulations.benchmarks.stopwatch import Place, Stopwatch, watching
+from fedhome.server.rounds.round_loop import RoundLoop
+from fedhome.simulations.benchmarks.stopwatch import Stopwatch, TimedFunction, timing
 from fedhome.simulations.benchmarks.workloads import WORKLOADS, Workload
 from fedhome.simulations.engines import grid, vector_grid
 from fedhome.simulations.engines.fused import FusedMLP
@@ -43,31 +43,33 @@ _GOAL_MS = 0.05
 _SUMS = "weighted sums of a chunk"
 
 
-def _places() -> list[Place]:
+def _timed_functions() -> list[TimedFunction]:
     return [
-        Place("Flower: configure_train", FedAvg, "configure_train"),
-        Place("Flower: aggregate_train", FedAvg, "aggregate_train"),
-        Place("messages: numbering", grid, "stamp"),
-        Place("messages: replies", vector_grid, "reply"),
-        Place(
+        TimedFunction("Flower: configure_train", FedAvg, "configure_train"),
+        TimedFunction("Flower: aggregate_train", FedAvg, "aggregate_train"),
+        TimedFunction("messages: numbering", grid, "stamp"),
+        TimedFunction("messages: replies", vector_grid, "reply"),
+        TimedFunction(
             "messages: arrays as records", fedhome.simulations.engines.vector_grid, "array_record"
         ),
-        Place("messages: checking replies", fedhome.server.rounds.round_loop, "sound_replies"),
-        Place("order of batches", rng, "shuffles"),
-        Place("order of batches", rng, "epoch_keys"),
-        Place("kernel: laying out orders", FusedKernel, "train"),
-        Place("kernel: checking arguments", FusedMLP, "_faults"),
-        Place(
+        TimedFunction(
+            "messages: checking replies", fedhome.server.rounds.round_loop, "sound_replies"
+        ),
+        TimedFunction("order of batches", rng, "shuffles"),
+        TimedFunction("order of batches", rng, "epoch_keys"),
+        TimedFunction("kernel: laying out orders", FusedKernel, "train"),
+        TimedFunction("kernel: checking arguments", FusedMLP, "_faults"),
+        TimedFunction(
             "kernel: checking arguments",
             fedhome.simulations.engines.fused.fused_mlp,
             "_order_faults",
         ),
-        Place(ARITHMETIC, FusedMLP, "train"),
-        Place("checkpoint", checkpoint, "save"),
-        Place("checkpoint", strategy_memory, "remember"),
-        Place("log", EventLog, "append"),
-        Place("workers: copies of the start, keys, futures", futures._WorkItem, "run"),  # noqa: SLF001
-        Place("rounds: the loop itself", Rounds, "_round"),
+        TimedFunction(ARITHMETIC, FusedMLP, "train"),
+        TimedFunction("checkpoint", checkpoint, "save"),
+        TimedFunction("checkpoint", strategy_memory, "remember"),
+        TimedFunction("log", EventLog, "append"),
+        TimedFunction("workers: copies of the start, keys, futures", futures._WorkItem, "run"),  # noqa: SLF001
+        TimedFunction("rounds: the loop itself", RoundLoop, "_round"),
     ]
 
 
@@ -120,7 +122,7 @@ def spent(workload: Workload, *, clients: int, rounds: int, mode: Mode) -> Spent
     ) -> Any:
         return each_chunk(cohort, start, watch.timed(_SUMS, then), **settings)
 
-    with tempfile.TemporaryDirectory() as folder, watching(watch, _places()):
+    with tempfile.TemporaryDirectory() as folder, timing(watch, _timed_functions()):
         VectorCohort.each_chunk = with_timed_sums  # type: ignore[method-assign,assignment]
         try:
             simulate(plan, out=Path(folder) / "run", on_event=note)
@@ -128,8 +130,8 @@ def spent(workload: Workload, *, clients: int, rounds: int, mode: Mode) -> Spent
             VectorCohort.each_chunk = each_chunk  # type: ignore[method-assign]
     each = 1e3 / (clients * (rounds - 1))
     total = (marks[-1] - marks[0]) * each
-    told = {label: cpu_s * each for label, cpu_s in parts.items()}
-    return Spent(total_ms=total, parts_ms=told | {REST: total - sum(told.values())})
+    parts_ms = {label: cpu_s * each for label, cpu_s in parts.items()}
+    return Spent(total_ms=total, parts_ms=parts_ms | {REST: total - sum(parts_ms.values())})
 
 
 def overhead(
@@ -146,14 +148,14 @@ def overhead(
         for mode in modes:
             some = spent(WORKLOADS[workload], clients=clients, rounds=rounds, mode=mode)
             runs[mode].append(some)
-    middle = {mode: _median(found) for mode, found in runs.items()}
+    middle = {mode: _median(runs_of_mode) for mode, runs_of_mode in runs.items()}
     _print(middle, title=f"workload {workload}, {clients} clients: processor ms of a client-round")
     if json_path is not None:
-        told = {
+        report = {
             mode: {"total_ms": s.total_ms, "overhead_ms": s.overhead_ms, "parts_ms": s.parts_ms}
             for mode, s in middle.items()
         }
-        json_path.write_text(json.dumps(told, indent=2), encoding="utf-8")
+        json_path.write_text(json.dumps(report, indent=2), encoding="utf-8")
 
 
 def _median(runs: list[Spent]) -> Spent:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own custom
 
-from fedhome.simulations.benchmarks.measure import Case, Measured, RoundClock
+from fedhome.simulations.benchmarks.measure import BenchmarkCase, Measurement, RoundClock
 from fedhome.simulations.benchmarks.workloads import Workload
 
 
@@ -44,7 +44,7 @@ def train_client(model: nn.Module, workload: Workload, x: Tensor, y: Tensor, ord
         optimiser.step()
 
 
-def plain(case: Case) -> Measured:
+def plain(case: BenchmarkCase) -> Measurement:
     """Loop over clients with one module; the average is a running sum."""
     # The batches are too small for two threads: on a shared machine they only wait for
     # each other, and alone they gain nothing.
@@ -57,8 +57,8 @@ def plain(case: Case) -> Measured:
     ]
     shared = copy.deepcopy(model.state_dict())
     params = workload.initial()
-    for turn in range(1, case.rounds + 1):
-        orders = torch.from_numpy(workload.orders(list(range(case.clients)), turn))
+    for round_number in range(1, case.rounds + 1):
+        orders = torch.from_numpy(workload.orders(list(range(case.clients)), round_number))
         mean = {name: torch.zeros_like(value) for name, value in shared.items()}
         for (x, y), order in zip(data, orders, strict=True):
             model.load_state_dict(shared)
@@ -67,6 +67,6 @@ def plain(case: Case) -> Measured:
                 mean[name].add_(value, alpha=1 / case.clients)
         shared = mean
         clock.round_ended()
-        if turn == case.checked:
+        if round_number == case.checked:
             params = np.concatenate([value.numpy().ravel() for value in shared.values()])
     return clock.measured(params)

@@ -33,7 +33,7 @@ def median_ms(work: Callable[[], object], runs: int) -> float:
 
 
 def raw_aes_ms(size: int, runs: int) -> float:
-    """Return what so many bytes of AES-256-CTR take, as fast as `cryptography` makes them.
+    """Return what this many bytes of AES-256-CTR take, as fast as `cryptography` makes them.
 
     Args:
         size: Bytes: one stream of one key, in chunks that stay in the second-level cache.

@@ -18,44 +18,46 @@ import fedhome.simulations.engines.shard
 from fedhome import rng
 from fedhome.plan.settings import AggregationMode, Plan
 from fedhome.run.events import Event
-from fedhome.secagg import Aggregator, Authority, Form, Home, HomeKeys, Joined, Pool, member
+from fedhome.secagg import Aggregator, Authority, Form, HomeKeys, HomeParty, JoinedSum, Pool, member
 from fedhome.server.rounds.masked_sums import ProtocolChannel
-from fedhome.simulations.benchmarks.stopwatch import Place, Stopwatch, watching
+from fedhome.simulations.benchmarks.stopwatch import Stopwatch, TimedFunction, timing
 from fedhome.simulations.engines.fused.rounding import Rounding
 from fedhome.simulations.engines.kernels import FusedKernel
 from fedhome.simulations.simulate import simulate
 
 REST = "the rest: data, evaluation, files"
-_PLACES = (
-    Place("training", FusedKernel, "train"),
-    Place("ideal: greatest changes", Rounding, "largest"),
-    Place("ideal: rounding and adding", Rounding, "sums"),
-    Place("ideal: numbers beside, words", fedhome.simulations.engines.shard, "train_terms"),
-    Place("ideal: numbers beside, words", Form, "total_of_sums"),
-    Place("ideal: numbers beside, words", Form, "decode"),
-    Place("ideal: numbers beside, words", fedhome.simulations.engines.shard, "rounding_keys"),
-    Place("orders of batches", rng, "shuffles"),
-    Place("messages", fedhome.server.rounds.sums, "alike"),
-    Place("messages", fedhome.simulations.engines.grid, "stamp"),
-    Place("messages", fedhome.server.rounds.round_loop, "sound_replies"),
-    Place("keys, directory", HomeKeys, "__init__"),
-    Place("keys, directory", Authority, "issue"),
-    Place("keys, directory", Home, "renew"),
-    Place("homes: bundles", Home, "bundle"),
-    Place("homes: joining", Home, "join"),
-    Place("homes: encoding", Form, "encode"),
-    Place("homes: masking, uploading", Joined, "upload"),
-    Place("members: votes", Home, "answer"),
-    Place("members: openings", member, "check_votes"),
-    Place("members: openings", member, "shares"),
-    Place("server: bundles", Pool, "add"),
-    Place("server: manifests", ProtocolChannel, "_manifest"),
-    Place("server: uploads", Aggregator, "receive"),
-    Place("server: votes, openings", Aggregator, "polls"),
-    Place("server: votes, openings", Aggregator, "receive_vote"),
-    Place("server: votes, openings", Aggregator, "requests"),
-    Place("server: votes, openings", Aggregator, "receive_opening"),
-    Place("server: opening the sum", Aggregator, "open"),
+_TIMED_FUNCTIONS = (
+    TimedFunction("training", FusedKernel, "train"),
+    TimedFunction("ideal: greatest changes", Rounding, "largest"),
+    TimedFunction("ideal: rounding and adding", Rounding, "sums"),
+    TimedFunction("ideal: numbers beside, words", fedhome.simulations.engines.shard, "train_terms"),
+    TimedFunction("ideal: numbers beside, words", Form, "total_of_sums"),
+    TimedFunction("ideal: numbers beside, words", Form, "decode"),
+    TimedFunction(
+        "ideal: numbers beside, words", fedhome.simulations.engines.shard, "rounding_keys"
+    ),
+    TimedFunction("orders of batches", rng, "shuffles"),
+    TimedFunction("messages", fedhome.server.rounds.sums, "alike"),
+    TimedFunction("messages", fedhome.simulations.engines.grid, "stamp"),
+    TimedFunction("messages", fedhome.server.rounds.round_loop, "sound_replies"),
+    TimedFunction("keys, directory", HomeKeys, "__init__"),
+    TimedFunction("keys, directory", Authority, "issue"),
+    TimedFunction("keys, directory", HomeParty, "renew"),
+    TimedFunction("homes: bundles", HomeParty, "bundle"),
+    TimedFunction("homes: joining", HomeParty, "join"),
+    TimedFunction("homes: encoding", Form, "encode"),
+    TimedFunction("homes: masking, uploading", JoinedSum, "upload"),
+    TimedFunction("members: votes", HomeParty, "answer"),
+    TimedFunction("members: openings", member, "check_votes"),
+    TimedFunction("members: openings", member, "shares"),
+    TimedFunction("server: bundles", Pool, "add"),
+    TimedFunction("server: manifests", ProtocolChannel, "_manifest"),
+    TimedFunction("server: uploads", Aggregator, "receive"),
+    TimedFunction("server: votes, openings", Aggregator, "polls"),
+    TimedFunction("server: votes, openings", Aggregator, "receive_vote"),
+    TimedFunction("server: votes, openings", Aggregator, "requests"),
+    TimedFunction("server: votes, openings", Aggregator, "receive_opening"),
+    TimedFunction("server: opening the sum", Aggregator, "open"),
 )
 
 
@@ -92,7 +94,7 @@ def run(plan: Plan, mode: AggregationMode) -> Ran:
     gc.collect()  # so that no run pays for what another left behind
     watch = Stopwatch()
     changed = plan.change(aggregation={"mode": mode}, engine={"threads": 1})
-    with tempfile.TemporaryDirectory() as folder, watching(watch, _PLACES):
+    with tempfile.TemporaryDirectory() as folder, timing(watch, _TIMED_FUNCTIONS):
         begin, clock = time.process_time(), time.perf_counter()
         simulate(changed, out=Path(folder) / "run", on_event=note)
         cpu_s, wall_s = time.process_time() - begin, time.perf_counter() - clock
@@ -119,6 +121,6 @@ def compare(plan: Plan, modes: tuple[AggregationMode, ...], repeat: int) -> dict
         for mode in modes:
             runs[mode].append(run(plan, mode))
     return {
-        mode: sorted(found, key=lambda one: one.round_ms)[(len(found) - 1) // 2]
-        for mode, found in runs.items()
+        mode: sorted(runs_of_mode, key=lambda one: one.round_ms)[(len(runs_of_mode) - 1) // 2]
+        for mode, runs_of_mode in runs.items()
     }

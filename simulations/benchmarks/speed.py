@@ -20,7 +20,13 @@ from rich.console import Console
 from rich.table import Table
 
 from fedhome.errors import EngineError
-from fedhome.simulations.benchmarks.measure import CONTENDERS, Case, Measured, NotHereError, measure
+from fedhome.simulations.benchmarks.measure import (
+    CONTENDERS,
+    BenchmarkCase,
+    Measurement,
+    NotHereError,
+    measure,
+)
 from fedhome.simulations.benchmarks.workloads import WORKLOADS
 
 CHECKED = 3  # rounds after which the models are compared; the slowest run no further
@@ -56,7 +62,7 @@ class Standing:
 
 
 def compare(
-    case: Case, names: tuple[str, ...], *, repeat: int, console: Console
+    case: BenchmarkCase, names: tuple[str, ...], *, repeat: int, console: Console
 ) -> dict[str, Standing]:
     """Run contenders in turn, all of them once before any runs again.
 
@@ -69,32 +75,41 @@ def compare(
     Raises:
         EngineError: A contender failed, or has learnt something else than the others.
     """
-    runs: dict[str, list[Measured]] = {}
+    runs: dict[str, list[Measurement]] = {}
     absent: set[str] = set()
-    for turn in range(repeat):
+    for repetition in range(repeat):
         for name in names:
             if name in absent:
                 continue
-            console.print(f"{case.workload.name} {turn + 1}/{repeat}: {name}", style="dim")
+            console.print(f"{case.workload.name} {repetition + 1}/{repeat}: {name}", style="dim")
             try:
                 runs.setdefault(name, []).append(measure(name, _rounds_for(name, case)))
             except NotHereError as error:
                 del runs[name]
                 absent.add(name)
                 console.print(f"{name} is left out: {error}")
-    check_same(case, {name: run.params for name, found in runs.items() for run in found[:1]})
+    check_same(
+        case,
+        {
+            name: run.params
+            for name, runs_of_contender in runs.items()
+            for run in runs_of_contender[:1]
+        },
+    )
     return {
         name: Standing(
             name=name,
-            updates_per_s=np.array([run.updates_per_s(case.clients) for run in found]),
-            cpu_ms=np.array([c for run in found if (c := run.cpu_ms(case.clients)) is not None]),
-            loss=case.workload.mean_loss(found[0].params, case.clients),
+            updates_per_s=np.array([run.updates_per_s(case.clients) for run in runs_of_contender]),
+            cpu_ms=np.array(
+                [c for run in runs_of_contender if (c := run.cpu_ms(case.clients)) is not None]
+            ),
+            loss=case.workload.mean_loss(runs_of_contender[0].params, case.clients),
         )
-        for name, found in runs.items()
+        for name, runs_of_contender in runs.items()
     }
 
 
-def check_same(case: Case, params: Mapping[str, NDArray[np.float32]]) -> None:
+def check_same(case: BenchmarkCase, params: Mapping[str, NDArray[np.float32]]) -> None:
     """Refuse contenders that did not learn the same.
 
     Args:
@@ -122,7 +137,7 @@ def check_same(case: Case, params: Mapping[str, NDArray[np.float32]]) -> None:
             )
 
 
-def _rounds_for(name: str, case: Case) -> Case:
+def _rounds_for(name: str, case: BenchmarkCase) -> BenchmarkCase:
     return replace(case, rounds=max(_ROUNDS.get(name, case.rounds), case.checked))
 
 
@@ -142,9 +157,9 @@ def speed(
     if workload not in {*WORKLOADS, "both"}:
         raise typer.BadParameter(f"{workload}: known are {', '.join(WORKLOADS)} and both")
     console = Console()
-    told = {}
+    report = {}
     for name in WORKLOADS if workload == "both" else [workload]:
-        case = Case(
+        case = BenchmarkCase(
             workload=WORKLOADS[name],
             clients=clients or WORKLOADS[name].clients,
             rounds=_FAST_ROUNDS[name],
@@ -152,12 +167,12 @@ def speed(
         )
         standings = compare(case, names, repeat=repeat, console=console)
         console.print(_table(case, standings))
-        told[name] = {"clients": case.clients, "contenders": _plain(standings)}
+        report[name] = {"clients": case.clients, "contenders": _plain(standings)}
     if json_path is not None:
-        json_path.write_text(json.dumps(told, indent=2), encoding="utf-8")
+        json_path.write_text(json.dumps(report, indent=2), encoding="utf-8")
 
 
-def _table(case: Case, standings: Mapping[str, Standing]) -> Table:
+def _table(case: BenchmarkCase, standings: Mapping[str, Standing]) -> Table:
     table = Table(
         title=f"workload {case.workload.name}, {case.clients} clients, median over repeats",
         caption="x Flower: times as fast as Flower on Ray; CPU ms: processor time of an update",

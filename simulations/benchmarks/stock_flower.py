@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 
 from fedhome.errors import EngineError
-from fedhome.simulations.benchmarks.tap import Tap, Traffic
+from fedhome.simulations.benchmarks.tap import Tap, TappedTraffic
 
 _BIN = Path(sys.executable).parent
 _HOST, LOG = "127.0.0.1", "log.txt"
@@ -82,8 +82,8 @@ def main(grid, context):
         grid, start, num_rounds=config["rounds"], timeout=300, evaluate_fn=ended
     )
     mean = float(next(iter(result.arrays.values())).numpy().mean())
-    told = {"ends": ends, "mean": mean, "answered": strategy.answered}
-    Path(config["out"]).write_text(json.dumps(told))
+    report = {"ends": ends, "mean": mean, "answered": strategy.answered}
+    Path(config["out"]).write_text(json.dumps(report))
 """
 _CLIENT = """\
 import numpy as np
@@ -119,8 +119,8 @@ class Flower:
     """
 
     seconds: tuple[float, ...]
-    traffic: Traffic
-    idle: Traffic
+    traffic: TappedTraffic
+    idle: TappedTraffic
 
 
 def flower(*, homes: int, size: int, rounds: int, folder: Path) -> Flower:
@@ -137,7 +137,7 @@ def flower(*, homes: int, size: int, rounds: int, folder: Path) -> Flower:
     Raises:
         EngineError: The run failed, or did not learn what it should.
     """
-    port, told = free_port(), folder / "told.json"
+    port, report_path = free_port(), folder / "told.json"
     app = folder / "app"
     (app / "plain").mkdir(parents=True)
     for name, text in (
@@ -166,18 +166,18 @@ def flower(*, homes: int, size: int, rounds: int, folder: Path) -> Flower:
                 "--port",
                 str(free_port()),
             )
-        settings = f"homes={homes} size={size} rounds={rounds} out='{told}'"
+        settings = f"homes={homes} size={size} rounds={rounds} out='{report_path}'"
         running = start("flwr", "run", str(app), "--stream", f"--run-config={settings}")
         with suppress(subprocess.TimeoutExpired):
             running.wait(_RUN_S)
-        if not told.exists():
+        if not report_path.exists():
             raise EngineError(
                 "Flower's run failed", hint=(folder / LOG).read_text(encoding="utf-8")[-2000:]
             )
-        found = json.loads(told.read_text(encoding="utf-8"))
-        if found["answered"] != homes or found["mean"] != rounds:
-            raise EngineError(f"Flower lost homes: {found}", hint="run it again")
-        _, *ends = found["ends"]  # the first is before any round
+        report = json.loads(report_path.read_text(encoding="utf-8"))
+        if report["answered"] != homes or report["mean"] != rounds:
+            raise EngineError(f"Flower lost homes: {report}", hint="run it again")
+        _, *ends = report["ends"]  # the first is before any round
         passed, idle = tap.between(ends[0], ends[-1]), tap.minute()
     seconds = tuple(after - before for before, after in pairwise(ends))
     return Flower(seconds=seconds, traffic=passed, idle=idle)

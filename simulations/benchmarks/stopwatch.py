@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 
-class Place(NamedTuple):
+class TimedFunction(NamedTuple):
     """A function to be timed: under which label, where it lies, its name there."""
 
     label: str
@@ -56,18 +56,22 @@ class Stopwatch:
 
 
 @contextmanager
-def watching(watch: Stopwatch, places: Sequence[Place]) -> Iterator[None]:
+def timing(watch: Stopwatch, functions: Sequence[TimedFunction]) -> Iterator[None]:
     """Time functions where they lie, and put them back afterwards.
 
     Args:
         watch: What adds up.
-        places: The functions.
+        functions: The functions to time.
     """
-    before = [vars(place.owner)[place.name] for place in places]
+    before = [vars(timed_function.owner)[timed_function.name] for timed_function in functions]
     try:
-        for place, function in zip(places, before, strict=True):
-            setattr(place.owner, place.name, watch.timed(place.label, function))
+        for timed_function, function in zip(functions, before, strict=True):
+            setattr(
+                timed_function.owner,
+                timed_function.name,
+                watch.timed(timed_function.label, function),
+            )
         yield
     finally:
-        for place, function in zip(places, before, strict=True):
-            setattr(place.owner, place.name, function)
+        for timed_function, function in zip(functions, before, strict=True):
+            setattr(timed_function.owner, timed_function.name, function)

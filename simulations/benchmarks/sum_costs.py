@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fedhome.simulations.benchmarks.flower_secagg import FlowerCosts
-from fedhome.simulations.benchmarks.one_sum import Fleet, Sum, add_up, form_of
+from fedhome.simulations.benchmarks.one_sum import Sum, SumFleet, add_up, form_of
 from fedhome.simulations.benchmarks.primitives import mask_shares, public_key_us, raw_aes_ms
 
 CLIENT = ("home: join", "home: encode", "home: upload")
@@ -20,7 +20,7 @@ SERVER = (
     "server: openings",
     "server: open",
 )
-ABSENT = 10  # one home in so many vanishes
+ABSENT = 10  # one home in this many vanishes
 
 
 @dataclass(kw_only=True)
@@ -36,7 +36,7 @@ class Costs:
         raw_ms: AES-256-CTR on as many bytes as one home's masks have.
         mask_shares: How near masks come to that: keystreams alone, and with the additions.
         upload_bytes: Of one home, for one number.
-        flower: Flower's figures; None where they were not asked for.
+        flower: Flower's figures; None where they were not measured.
     """
 
     elements: int
@@ -72,7 +72,7 @@ def costs(
         runs: How often short things are measured.
         flower: Flower's figures.
     """
-    fleet, form = Fleet(homes), form_of(elements, homes=max(homes, 128))
+    fleet, form = SumFleet(homes), form_of(elements, homes=max(homes, 128))
     absent = homes // ABSENT
     add_up(fleet, form, absent=absent)
     sums = [add_up(fleet, form, absent=absent) for _ in range(repeat)]

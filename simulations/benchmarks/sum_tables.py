@@ -11,15 +11,15 @@ from fedhome.simulations.benchmarks.secure_runs import Ran
 from fedhome.simulations.benchmarks.sum_costs import CLIENT, SERVER, Costs
 
 
-def sum_table(found: Costs, *, whole: bool) -> Table:
+def sum_table(costs: Costs, *, whole: bool) -> Table:
     """Return the table of one kind of sum; ``whole``: Flower's server was measured too."""
     table = Table(
-        title=f"{found.elements} numbers, {found.homes} homes: processor ms, medians",
+        title=f"{costs.elements} numbers, {costs.homes} homes: processor ms, medians",
         title_style="",
     )
     for name in ("", "Flower's SecAgg+", "fedhome", "goal"):
         table.add_column(name, justify="right" if name else "left")
-    theirs, ours = found.flower, found.ours
+    theirs, ours = costs.flower, costs.ours
     keys = "-" if theirs is None else f"{np.median(theirs.keys_ms):.2f}"
     vector = "-" if theirs is None else f"{np.median(theirs.vector_ms):.2f}"
     served = "-" if theirs is None or theirs.server_ms is None else f"{theirs.server_ms:.0f}"
@@ -27,23 +27,23 @@ def sum_table(found: Costs, *, whole: bool) -> Table:
     for step in CLIENT:
         table.add_row(step, "", f"{ours[step]:.2f}", "")
     goal = "10" if whole else "15"
-    table.add_row("home: all of it", vector, f"{found.client_ms:.2f}", "")
-    table.add_row("  without Ed25519, X25519", "", f"{found.client_ms - found.keys_ms:.2f}", goal)
+    table.add_row("home: all of it", vector, f"{costs.client_ms:.2f}", "")
+    table.add_row("  without Ed25519, X25519", "", f"{costs.client_ms - costs.keys_ms:.2f}", goal)
     table.add_row("member: vote", "", f"{ours['member: vote']:.2f}", "")
     table.add_row("member: opening", "", f"{ours['member: opening']:.2f}", "")
     table.add_section()
     for step in SERVER:
         table.add_row(step, "", f"{ours[step]:.2f}", "")
-    table.add_row("server: all of it", served, f"{found.server_ms:.1f}", "50" if whole else "")
-    rest = found.server_ms - found.server_keys_ms
+    table.add_row("server: all of it", served, f"{costs.server_ms:.1f}", "50" if whole else "")
+    rest = costs.server_ms - costs.server_keys_ms
     table.add_row("  without Ed25519, X25519", "", f"{rest:.1f}", "")
     table.add_section()
-    alone, added = found.mask_shares
-    table.add_row("AES-256-CTR of one home's masks", "", f"{found.raw_ms:.2f}", "")
+    alone, added = costs.mask_shares
+    table.add_row("AES-256-CTR of one home's masks", "", f"{costs.raw_ms:.2f}", "")
     table.add_row("keystreams, share of its speed", "", f"{alone:.0%}", "95%")
     table.add_row("  with the additions", "", f"{added:.0%}", "")
-    sent = "-" if theirs is None else f"{theirs.upload_bytes / found.elements:.2f}"
-    table.add_row("bytes of an upload a number", sent, f"{found.upload_bytes:.2f}", "2")
+    sent = "-" if theirs is None else f"{theirs.upload_bytes / costs.elements:.2f}"
+    table.add_row("bytes of an upload a number", sent, f"{costs.upload_bytes:.2f}", "2")
     return table
 
 

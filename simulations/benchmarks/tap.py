@@ -21,7 +21,7 @@ _SETTLED_S, _MINUTE_S = 20.0, 60.0  # after a run, homes still fetch its last mo
 
 
 @dataclass(frozen=True, kw_only=True)
-class Traffic:
+class TappedTraffic:
     """What went over a line: HTTP with its heads and bodies, inside TLS.
 
     Args:
@@ -43,7 +43,7 @@ class _Piece(NamedTuple):
 
 
 @dataclass
-class Lines:
+class TappedLines:
     """Finds the requests in a stream that comes in pieces."""
 
     _tail: bytes = b""
@@ -51,10 +51,10 @@ class Lines:
     def paths(self, piece: bytes) -> tuple[str, ...]:
         """Return the paths of the requests whose first lines end in the next piece."""
         data = self._tail + piece
-        found = list(_LINE.finditer(data))
-        after = found[-1].end() if found else 0
+        matches = list(_LINE.finditer(data))
+        after = matches[-1].end() if matches else 0
         self._tail = data[max(after, len(data) - _LONGEST_LINE) :]
-        return tuple(match[1].decode("ascii", "replace") for match in found)
+        return tuple(match[1].decode("ascii", "replace") for match in matches)
 
 
 @dataclass(kw_only=True)
@@ -90,18 +90,18 @@ class Tap:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await asyncio.sleep(_CLOSING_S)  # for sockets that were told to close
+            await asyncio.sleep(_CLOSING_S)  # for sockets that are closing
 
         asyncio.run_coroutine_threadsafe(end(), self._loop).result(_WAIT_S)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_WAIT_S)
         self._loop.close()
 
-    def between(self, begin: float, end: float) -> Traffic:
+    def between(self, begin: float, end: float) -> TappedTraffic:
         """Return what went over the line between two times, Unix time in s."""
         return traffic([piece for piece in self._pieces if begin < piece.time <= end])
 
-    def minute(self) -> Traffic:
+    def minute(self) -> TappedTraffic:
         """Return what goes over the line in a minute in which nobody asks the homes anything."""
         time.sleep(_SETTLED_S)
         begin = time.time()
@@ -111,7 +111,7 @@ class Tap:
     async def _serve(self, homes: asyncio.StreamReader, to_homes: asyncio.StreamWriter) -> None:
         with suppress(OSError, asyncio.CancelledError):
             server, to_server = await asyncio.open_connection(_HOST, self.to, ssl=self.inner)
-            lines = Lines()
+            lines = TappedLines()
 
             def up(piece: bytes) -> None:
                 self._pieces.append(_Piece(time.time(), len(piece), 0, lines.paths(piece)))
@@ -135,15 +135,15 @@ async def _passed(
             to.write(piece)
             await to.drain()
     except OSError:
-        pass  # reset by one side: the other one is told by the end
+        pass  # reset by one side: the other one sees the end
     finally:
         to.close()
 
 
-def traffic(pieces: Sequence[_Piece]) -> Traffic:
+def traffic(pieces: Sequence[_Piece]) -> TappedTraffic:
     """Add up what went over a line."""
     paths = Counter(path for piece in pieces for path in piece.paths)
-    return Traffic(
+    return TappedTraffic(
         up=sum(piece.up for piece in pieces),
         down=sum(piece.down for piece in pieces),
         requests=dict(sorted(paths.items())),

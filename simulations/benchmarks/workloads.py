@@ -69,7 +69,7 @@ class Workload:
         labels = {"y": self._classes} if self._classes else {}
         for number in range(plan.data.homes or self.clients):
             x, y = self._drawn(number)
-            columns = {f"x{place}": column.astype(np.float64) for place, column in enumerate(x.T)}
+            columns = {f"x{index}": column.astype(np.float64) for index, column in enumerate(x.T)}
             yield HomeTable(
                 home=_home(number),
                 time_s=np.arange(len(y)),
@@ -132,18 +132,18 @@ class Workload:
             offset += outputs
         return layers
 
-    def order(self, number: int, turn: int) -> NDArray[np.int64]:
+    def order(self, number: int, round_number: int) -> NDArray[np.int64]:
         """Return the order of one client's rows in a round (from 1), int64 ``[rows]``."""
-        return np.asarray(self.orders([number], turn)[0])
+        return np.asarray(self.orders([number], round_number)[0])
 
-    def orders(self, numbers: list[int], turn: int) -> NDArray[np.int64]:
+    def orders(self, numbers: list[int], round_number: int) -> NDArray[np.int64]:
         """Return the order of some clients' rows in a round, int64 ``[clients, rows]``.
 
         It is the order in which fedhome's homes go through theirs.
         """
         keys = rng.home_keys(_SEED, [_home(number) for number in numbers])
         counts = np.full(len(keys), self.rows, np.int64)
-        return rng.shuffles(rng.epoch_keys(keys, turn, 0), counts)
+        return rng.shuffles(rng.epoch_keys(keys, round_number, 0), counts)
 
     def mean_loss(self, flat: Floats, clients: int) -> float:
         """Return the loss of one global model on all clients' training rows.
@@ -157,9 +157,9 @@ class Workload:
         for number in range(clients):
             x, y = self.client(number)
             output = x.astype(np.float64)
-            for place, (weight, bias) in enumerate(layers):
+            for layer, (weight, bias) in enumerate(layers):
                 output = output @ weight.T.astype(np.float64) + bias
-                if place < len(layers) - 1:
+                if layer < len(layers) - 1:
                     output = np.maximum(output, 0.0)
             if self.loss == "mse":
                 total += float(((output - y) ** 2).mean())

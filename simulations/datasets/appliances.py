@@ -24,9 +24,10 @@ _READINGS = {
     "Appliances": "energy of the appliances in ten minutes, Wh",
     "lights": "energy of the lights in ten minutes, Wh",
     **{
-        f"T{place}": f"temperature, {room}, degrees Celsius" for place, room in enumerate(_ROOMS, 1)
+        f"T{number}": f"temperature, {room}, degrees Celsius"
+        for number, room in enumerate(_ROOMS, 1)
     },
-    **{f"RH_{place}": f"relative humidity, {room}, %" for place, room in enumerate(_ROOMS, 1)},
+    **{f"RH_{number}": f"relative humidity, {room}, %" for number, room in enumerate(_ROOMS, 1)},
     "T_out": "temperature at the airport, degrees Celsius",
     "Press_mm_hg": "air pressure, mmHg",
     "RH_out": "relative humidity at the airport, %",

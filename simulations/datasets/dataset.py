@@ -32,7 +32,7 @@ class DataSet:
     Args:
         name: The name in plans and on the command line.
         title: One line that says what it is.
-        about: What to know before using it: choices made here, traps found in the data.
+        about: What to know before using it: choices made here, known traps in the data.
         homes: Number of homes; a download that yields another number is refused.
         rows: Number of rows of all homes; likewise.
         columns: Column name to meaning and unit.

@@ -35,21 +35,21 @@ def find(path: Path, pattern: str) -> dict[str, bytes]:
         SourceError: Nothing matches, or it cannot be read.
     """
     wanted = re.compile(rf"(^|/){pattern}(\.gz)?$")
-    found: dict[str, bytes] = {}
+    files: dict[str, bytes] = {}
     try:
         for name, content in _walk(path, wanted):
             plain = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
-            found[name.removesuffix(".gz")] = plain
+            files[name.removesuffix(".gz")] = plain
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError):
         raise SourceError(
             f"{path.name} cannot be read as a file or archive", hint="download it again"
         ) from None
-    if not found:
+    if not files:
         raise SourceError(
             f"{path.name} holds no file like {pattern}",
             hint="give the file, the archive or the folder as it was downloaded",
         )
-    return dict(sorted(found.items()))
+    return dict(sorted(files.items()))
 
 
 def _walk(path: Path, wanted: re.Pattern[str]) -> Iterator[tuple[str, bytes]]:
@@ -147,5 +147,5 @@ def local_seconds(name: str, texts: Sequence[str], *, utc_offset_h: float) -> ND
 
 def as_classes(texts: Sequence[str], classes: Sequence[str]) -> NDArray[np.float64]:
     """Return the index of each text in the sorted ``classes``; NaN for ``""``."""
-    index = {label: float(place) for place, label in enumerate(classes)} | {"": np.nan}
-    return np.array([index[text] for text in texts], dtype=np.float64)
+    index_of = {label: float(index) for index, label in enumerate(classes)} | {"": np.nan}
+    return np.array([index_of[text] for text in texts], dtype=np.float64)

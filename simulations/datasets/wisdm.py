@@ -35,9 +35,9 @@ ACTIVITIES = {
 }
 _CLASSES = tuple(sorted(ACTIVITIES.values()))
 FEATURES = (
-    *(f"{axis}{place}" for axis in "XYZ" for place in range(10)),
+    *(f"{axis}{number}" for axis in "XYZ" for number in range(10)),
     *(f"{axis}{what}" for what in ("AVG", "PEAK", "ABSOLDEV", "STANDDEV", "VAR") for axis in "XYZ"),
-    *(f"{axis}MFCC{place}" for axis in "XYZ" for place in range(13)),
+    *(f"{axis}MFCC{number}" for axis in "XYZ" for number in range(13)),
     *(f"{pair}{what}" for what in ("COS", "COR") for pair in ("XY", "XZ", "YZ")),
     "RESULTANT",
 )

@@ -11,7 +11,7 @@ import copy
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,9 +21,7 @@ from torch import Tensor, nn
 from fedhome.errors import EngineError
 from fedhome.learning.local import LocalLearning
 from fedhome.plan.settings import DEVICES
-
-if TYPE_CHECKING:
-    from fedhome.simulations.engines.vector_cohort import Fleet
+from fedhome.simulations.engines.stacked_homes import StackedHomes
 
 _LEAST_CHUNKS = 8
 _GPU_NUMBERS = 1 << 28  # float32 of a chunk's parameters and activations: 1 GiB
@@ -48,7 +46,7 @@ class Placement:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self._there: tuple[Fleet, Examples] | None = None
+        self._there: tuple[StackedHomes, Examples] | None = None
 
     @classmethod
     def of(cls, name: str) -> Placement:
@@ -115,7 +113,7 @@ class Placement:
         if self.elsewhere:
             array[...] = self.take(tensor)
 
-    def examples(self, fleet: Fleet) -> Examples:
+    def examples(self, fleet: StackedHomes) -> Examples:
         """Return a fleet's examples; they are brought over when first asked for."""
         if self._there is None or self._there[0] is not fleet:
             self._there = fleet, Examples(self.put(fleet.x), self.put(fleet.y))

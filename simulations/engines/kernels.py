@@ -14,14 +14,16 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fedhome.errors import EngineError
+from fedhome.learning import gradient_clipping
 from fedhome.learning.local import LocalLearning
 from fedhome.plugins import look_up
 from fedhome.simulations.engines.batches import Rows
 from fedhome.simulations.engines.compute_device import PROCESSOR, Placement
 from fedhome.simulations.engines.fused import FusedMLP
+from fedhome.simulations.engines.fused.rule import TERMS
+from fedhome.simulations.engines.stacked_homes import StackedHomes
 from fedhome.simulations.engines.torch_kernels import EagerKernel, Kernel
 from fedhome.simulations.engines.traced import TracedKernel
-from fedhome.simulations.engines.vector_cohort import Fleet
 
 
 class FusedKernel(Kernel):
@@ -54,6 +56,9 @@ class FusedKernel(Kernel):
         for noun, named in (("loss", learning.loss), ("optimiser", learning.optimiser)):
             if named.fused_as is None:
                 return f"the {noun} {named.name!r} is not compiled into it"
+        terms = learning.method.fused()
+        if terms is None or not terms.keys() <= TERMS:
+            return f"the method {type(learning.method).__name__} is not compiled into it"
         return FusedMLP.supports(widths, **_compiled(learning)) or ""
 
     @classmethod
@@ -64,7 +69,9 @@ class FusedKernel(Kernel):
         del features, placement
         return cls(learning)
 
-    def train(self, params: NDArray[np.float32], fleet: Fleet, rows: Rows) -> NDArray[np.float64]:
+    def train(
+        self, params: NDArray[np.float32], fleet: StackedHomes, rows: Rows
+    ) -> NDArray[np.float64]:
         """Train home after home, each with its weights in the cache."""
         own = np.arange(rows.orders[0].shape[1]) < rows.counts[:, None]
         passes = np.stack(rows.orders, axis=1)  # [homes, passes, rows]
@@ -89,8 +96,8 @@ def _compiled(learning: LocalLearning) -> dict[str, Any]:
         "optimiser": learning.optimiser.fused_as,
         "momentum": train.momentum,
         "weight_decay": train.weight_decay,
-        "proximal_mu": train.proximal_mu,
-        "clip_norm": train.clip_norm,
+        **gradient_clipping.fused(train),
+        **(learning.method.fused() or {}),
     }
 
 

@@ -26,18 +26,18 @@ from numpy.typing import NDArray
 from fedhome.errors import EngineError
 from fedhome.given import at_hand
 from fedhome.questions.responses import Columns, Response
-from fedhome.questions.train_config import Order
-from fedhome.simulations.engines.catalogue import World, against_vectors
+from fedhome.questions.train_config import TrainConfig
+from fedhome.simulations.engines.by_name import World, against_vectors
 from fedhome.simulations.engines.grid import InProcessGrid
-from fedhome.simulations.engines.ray_worker import Answer, actor
-from fedhome.simulations.engines.shard import Asked, Homes, Mean, Words
-from fedhome.simulations.engines.vector_cohort import Fleet
+from fedhome.simulations.engines.ray_worker import WorkerResponse, actor
+from fedhome.simulations.engines.shard import Homes, Mean, RequestedForm, Words
+from fedhome.simulations.engines.stacked_homes import StackedHomes
 from fedhome.simulations.engines.vector_grid import JointGrid
 
 _START_S = 180.0  # a worker loads torch; a cluster may first have to start a machine
 _CONNECT_S = 5.0
 _MOST_LOSSES = 3  # workers of one shard lost over the same question, after which the run ends
-_WORKERS_NEED = ("model", "personaliser")
+_WORKERS_NEED = ("model", "method", "personaliser")
 _CPU_PARTS = 10_000  # Ray counts shares of a core in ten-thousandths
 
 
@@ -62,7 +62,9 @@ class RayHomes(Homes):
             ray.put(
                 {
                     "plan": world.plan,
-                    "fleet": vars(Fleet.of([homes[home] for home in np.flatnonzero(of_shard)])),
+                    "fleet": vars(
+                        StackedHomes.of([homes[home] for home in np.flatnonzero(of_shard)])
+                    ),
                     "classes": world.gathered.classes,
                     "threads": threads,
                     "of": shards,
@@ -100,21 +102,25 @@ class RayHomes(Homes):
             self._ray.kill(worker)
 
     def train_mean(
-        self, homes: NDArray[np.int64], start: NDArray[np.float32], order: Order
+        self, homes: NDArray[np.int64], start: NDArray[np.float32], config: TrainConfig
     ) -> Mean:
         """Train; the means of shards are added in the order of the shards."""
-        asked = self._ask_shards("train_mean", homes, start, order)
+        asked = self._ask_shards("train_mean", homes, start, config)
         return Mean.of(
             [mean._replace(lost=tuple(places[list(mean.lost)].tolist())) for places, mean in asked]
         )
 
     def train_sum(
-        self, homes: NDArray[np.int64], start: NDArray[np.float32], order: Order, asked: Asked
+        self,
+        homes: NDArray[np.int64],
+        start: NDArray[np.float32],
+        config: TrainConfig,
+        asked: RequestedForm,
     ) -> Words:
         """Train; the shards' sums are exact, so their order does not matter."""
 
         def questions(some: NDArray[np.int64], common: Any) -> list[Any]:
-            return [some, common, order, asked]
+            return [some, common, config, asked]
 
         total, lost = np.zeros(asked.form.words, asked.form.packing.dtype), []
         for places, words in self._ask_all("train_sum", homes, start, questions):
@@ -147,9 +153,13 @@ class RayHomes(Homes):
         return Response(columns, params)
 
     def _ask_shards(
-        self, question: str, homes: NDArray[np.int64], start: NDArray[np.float32], order: Order
+        self,
+        question: str,
+        homes: NDArray[np.int64],
+        start: NDArray[np.float32],
+        config: TrainConfig,
     ) -> list[tuple[NDArray[np.int64], Any]]:
-        return self._ask_all(question, homes, start, lambda some, common: [some, common, order])
+        return self._ask_all(question, homes, start, lambda some, common: [some, common, config])
 
     def _ask_all(
         self,
@@ -175,7 +185,7 @@ class RayHomes(Homes):
     ) -> dict[int, Any]:
         """Ask shards, each again where its worker is lost; return their values by shard."""
         lost: Counter[int] = Counter()
-        answers: dict[int, Answer] = {}
+        answers: dict[int, WorkerResponse] = {}
         waiting = {self.workers[s].ask.remote(*asked): s for s, asked in questions.items()}
         while waiting:
             ready, _ = self._ray.wait(list(waiting), num_returns=1, timeout=timeout_s)
@@ -183,7 +193,7 @@ class RayHomes(Homes):
                 raise self._too_late(len(waiting), timeout_s)
             shard = waiting.pop(ready[0])
             try:
-                answers[shard] = Answer(*self._ray.get(ready[0]))
+                answers[shard] = WorkerResponse(*self._ray.get(ready[0]))
             except self._ray.exceptions.RayActorError as error:
                 lost[shard] += 1
                 self._replace(shard, lost[shard], error)

@@ -14,12 +14,12 @@ from fedhome.learning.build import learning_of
 from fedhome.learning.personalise import personaliser
 from fedhome.own_code import faults_told
 from fedhome.plan.settings import Plan
-from fedhome.simulations.engines.catalogue import cohort_of
+from fedhome.simulations.engines.by_name import cohort_of
 from fedhome.simulations.engines.shard import Shard
-from fedhome.simulations.engines.vector_cohort import Fleet
+from fedhome.simulations.engines.stacked_homes import StackedHomes
 
 
-class Answer(NamedTuple):
+class WorkerResponse(NamedTuple):
     """What a worker sends back: a value or an error, and what it noticed."""
 
     value: Any
@@ -27,12 +27,12 @@ class Answer(NamedTuple):
     notices: tuple[str, ...]
 
 
-class Worker:
+class ShardWorker:
     """A shard in a process of Ray's.
 
     Args:
         plan: The plan.
-        fleet: Fields of the shard's :class:`fedhome.simulations.engines.vector_cohort.Fleet`.
+        fleet: Fields of the shard's ``stacked_homes.StackedHomes``.
         classes: Class names of the target.
         threads: How many chunks are trained at a time.
         of: How many shards there are.
@@ -51,7 +51,7 @@ class Worker:
     ) -> None:
         self._notices: list[str] = []
         self._open = ExitStack()
-        shard, name = Fleet(**fleet), plan.personalise.name
+        shard, name = StackedHomes(**fleet), plan.personalise.name
         with given(objects):
             self._learning = learning_of(plan, shard.x.shape[1], classes)
             how = None if name == "none" else personaliser(name)
@@ -60,7 +60,7 @@ class Worker:
         )
         self._shard = Shard(cohort, plan, how=how, of=of)
 
-    def ask(self, question: str, arguments: Sequence[Any]) -> Answer:
+    def ask(self, question: str, arguments: Sequence[Any]) -> WorkerResponse:
         """Answer a question: the name of one of ``shard.Homes``' methods."""
         value, error = None, None
         try:
@@ -72,7 +72,7 @@ class Worker:
         except FedHomeError as raised:
             error = raised
         notices, self._notices[:] = tuple(self._notices), ()
-        return Answer(value, error, notices)
+        return WorkerResponse(value, error, notices)
 
 
 def actor() -> type:
@@ -95,12 +95,12 @@ def actor() -> type:
             import ray  # noqa: PLC0415
 
             from fedhome.errors import FedHomeError as Refused  # noqa: PLC0415
-            from fedhome.simulations.engines.ray_worker import Worker as Work  # noqa: PLC0415
+            from fedhome.simulations.engines.ray_worker import ShardWorker  # noqa: PLC0415
 
             # Examples lie in memory that this machine's workers share, and nobody writes there.
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
             try:
-                self._worker = self._worker or Work(**ray.get(self._made_of[0]))
+                self._worker = self._worker or ShardWorker(**ray.get(self._made_of[0]))
             except Refused as error:
                 return None, error, ()
             given = [ray.get(a) if isinstance(a, ray.ObjectRef) else a for a in arguments]

@@ -16,9 +16,9 @@ from fedhome.errors import EngineError, FedHomeError
 from fedhome.learning.personalise import Personaliser
 from fedhome.plan.settings import Plan
 from fedhome.questions.contributions import rounding_keys, sizes_of, train_numbers
-from fedhome.questions.responses import Columns, Given, Response
-from fedhome.questions.table import TRAIN, SummedQuestion, summed
-from fedhome.questions.train_config import Order, clip_updates
+from fedhome.questions.question_table import TRAIN, SummedQuestion, summed
+from fedhome.questions.responses import Columns, QuestionContext, Response
+from fedhome.questions.train_config import TrainConfig
 from fedhome.secagg.form import Form
 from fedhome.simulations.engines.fused.rounding import Rounding, rounding
 from fedhome.simulations.engines.vector_cohort import Chunk, VectorCohort
@@ -60,7 +60,7 @@ class Mean(NamedTuple):
         )
 
 
-class Asked(NamedTuple):
+class RequestedForm(NamedTuple):
     """A sum that some homes are asked for.
 
     Args:
@@ -90,7 +90,7 @@ class _Added(NamedTuple):
     total: NDArray[Any]
     homes: NDArray[np.int64]
     losses: NDArray[np.float64]
-    bits: NDArray[np.bool_]
+    bits: NDArray[np.bool_] | None
     sizes: NDArray[np.float64]
     gone: NDArray[np.int64]
 
@@ -99,12 +99,16 @@ class Homes(Protocol):
     """Homes that are asked together; ``homes`` are positions, answers are in their order."""
 
     def train_mean(
-        self, homes: NDArray[np.int64], start: NDArray[np.float32], order: Order
+        self, homes: NDArray[np.int64], start: NDArray[np.float32], config: TrainConfig
     ) -> Mean:
         """Train homes ``[homes]`` from parameters ``[size]`` and return their mean."""
 
     def train_sum(
-        self, homes: NDArray[np.int64], start: NDArray[np.float32], order: Order, asked: Asked
+        self,
+        homes: NDArray[np.int64],
+        start: NDArray[np.float32],
+        config: TrainConfig,
+        asked: RequestedForm,
     ) -> Words:
         """Train homes ``[homes]`` from parameters ``[size]`` and return the sum of their words."""
 
@@ -163,7 +167,7 @@ class Shard(Homes):
         self._observed: _Observed | None = None
 
     def train_mean(
-        self, homes: NDArray[np.int64], start: NDArray[np.float32], order: Order
+        self, homes: NDArray[np.int64], start: NDArray[np.float32], config: TrainConfig
     ) -> Mean:
         """Train; sums within a chunk are float32, over chunks float64.
 
@@ -175,12 +179,12 @@ class Shard(Homes):
         shares = weights / float(weight)
 
         def add(chunk: Chunk) -> tuple[NDArray[np.float64], float, int, NDArray[np.int64]]:
-            clipped, share = 0, shares[chunk.homes]
+            share = shares[chunk.homes]
             gone = ~(np.isfinite(chunk.params).all(axis=1) & np.isfinite(chunk.losses))
             if gone.any():
                 chunk.params[gone], chunk.losses[gone], share[gone] = start, 0.0, 0.0
-            if order.clip_norm is not None:
-                clipped = int(clip_updates(start, chunk.params, order.clip_norm).sum())
+            bits = config.clipping.shorten(start, chunk.params)
+            clipped = 0 if bits is None else int(bits.sum())
             mean = share.astype(np.float32) @ chunk.params
             loss = float(share @ chunk.losses)
             return mean.astype(np.float64), loss, clipped, chunk.homes[gone]
@@ -189,9 +193,9 @@ class Shard(Homes):
             *self._cohort.pick(homes).each_chunk(
                 start,
                 add,
-                stream=order.round,
+                stream=config.round,
                 epochs=self._plan.train.epochs,
-                proximal_mu=order.proximal_mu,
+                method=config.method(self._cohort.learning.method),
             ),
             strict=True,
         )
@@ -207,7 +211,11 @@ class Shard(Homes):
         )
 
     def train_sum(
-        self, homes: NDArray[np.int64], start: NDArray[np.float32], order: Order, asked: Asked
+        self,
+        homes: NDArray[np.int64],
+        start: NDArray[np.float32],
+        config: TrainConfig,
+        asked: RequestedForm,
     ) -> Words:
         """Train and add up what homes encode, chunk by chunk; the sum is exact in any order."""
         form = asked.form
@@ -223,9 +231,8 @@ class Shard(Homes):
             params, some = chunk.params, chunk.homes[fine]
             if not fine.all():
                 params, changes = params[fine], changes[fine]
-            bits = np.zeros(len(some), np.bool_)
-            if order.clip_norm is not None:
-                bits = clip_updates(start, params, order.clip_norm)
+            bits = config.clipping.shorten(start, params)
+            if bits is not None:
                 changes = _changes(compiled, params, start)
             own = [keys[home] for home in some]
             if compiled is None:
@@ -245,9 +252,9 @@ class Shard(Homes):
             *cohort.each_chunk(
                 start,
                 add,
-                stream=order.round,
+                stream=config.round,
                 epochs=self._plan.train.epochs,
-                proximal_mu=order.proximal_mu,
+                method=config.method(self._cohort.learning.method),
             ),
             strict=True,
         )
@@ -255,9 +262,10 @@ class Shard(Homes):
             EXAMPLES: weights[np.concatenate(some)],
             "train_loss": np.concatenate(losses),
         }
-        if order.clip_norm is not None:
-            columns["norm_bit"] = np.concatenate(bits)
-        terms = train_numbers(columns, np.concatenate(sizes))
+        shortened = [some_bits for some_bits in bits if some_bits is not None]
+        if shortened:
+            columns |= config.clipping.columns(np.concatenate(shortened))
+        terms = train_numbers(columns, np.concatenate(sizes), config.clipping)
         total = form.total_of_sums(np.sum(totals, axis=0), terms.weights, terms.values)
         return Words(total, tuple(np.sort(np.concatenate(gone)).tolist()))
 
@@ -272,7 +280,7 @@ class Shard(Homes):
         question = summed(kind)
         if question.personal and self._how is None:
             raise FedHomeError(f"homes do not understand a message of type {kind!r}")
-        given = Given(self._plan, config, self._cohort.learning.task.score, self._how)
+        given = QuestionContext(self._plan, config, self._cohort.learning.task.score, self._how)
         if question.observed:
             return Response(self._remembered(question, homes, start, given))
         return self._respond(question, homes, start, given)
@@ -282,7 +290,7 @@ class Shard(Homes):
         question: SummedQuestion,
         homes: NDArray[np.int64],
         start: NDArray[np.float32],
-        given: Given,
+        given: QuestionContext,
     ) -> Columns:
         """Respond once for a sum, and once more where a simulation looks on."""
         asked = (question.name, start.tobytes(), repr(sorted(given.config.items())))
@@ -303,7 +311,7 @@ class Shard(Homes):
         question: SummedQuestion,
         homes: NDArray[np.int64],
         start: NDArray[np.float32],
-        given: Given,
+        given: QuestionContext,
     ) -> Response:
         """Let some homes personalise at a time, so that memory does not grow with the fleet."""
         if not question.personal:

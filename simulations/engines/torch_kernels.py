@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -14,9 +14,7 @@ from torch.func import vmap
 from fedhome.learning.local import Batch, LocalLearning, State
 from fedhome.simulations.engines.batches import Rows, Schedule
 from fedhome.simulations.engines.compute_device import PROCESSOR, Examples, Placement, homes_at_once
-
-if TYPE_CHECKING:
-    from fedhome.simulations.engines.vector_cohort import Fleet
+from fedhome.simulations.engines.stacked_homes import StackedHomes
 
 _CACHE_BYTES = 1 << 20  # stacked parameters of a chunk should stay in the second-level cache
 
@@ -48,7 +46,9 @@ class Kernel(ABC):
         """Return the kernel for what fits; arguments as of :meth:`fits`."""
 
     @abstractmethod
-    def train(self, params: NDArray[np.float32], fleet: Fleet, rows: Rows) -> NDArray[np.float64]:
+    def train(
+        self, params: NDArray[np.float32], fleet: StackedHomes, rows: Rows
+    ) -> NDArray[np.float64]:
         """Train.
 
         Args:
@@ -92,7 +92,9 @@ class TorchKernel(Kernel):
         chunk = homes_at_once(learning, features) if placement.elsewhere else None
         return cls(learning, placement, chunk=chunk)
 
-    def train(self, params: NDArray[np.float32], fleet: Fleet, rows: Rows) -> NDArray[np.float64]:
+    def train(
+        self, params: NDArray[np.float32], fleet: StackedHomes, rows: Rows
+    ) -> NDArray[np.float64]:
         """Train step by step; homes that have no further batch stand still."""
         learning, placement = self.learning, self.placement
         with placement.explained():

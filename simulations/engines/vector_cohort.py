@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -20,68 +19,19 @@ from torch import Tensor
 from torch.func import vmap
 
 from fedhome import rng
-from fedhome.data.examples import HomeExamples, Part
+from fedhome.data.examples import Part
 from fedhome.learning.cohort import Cohort, Measured, Trained
 from fedhome.learning.local import LocalLearning
+from fedhome.learning.methods import Method
 from fedhome.learning.params import Params
 from fedhome.learning.tasks import Segments, paired
 from fedhome.simulations.engines.batches import Rows
 from fedhome.simulations.engines.compute_device import PROCESSOR, Placement
+from fedhome.simulations.engines.stacked_homes import Spans, StackedHomes
 from fedhome.simulations.engines.torch_kernels import Kernel
 
 _Result = TypeVar("_Result")
 _EVALUATED_ROWS = 1 << 15  # rows of one evaluation chunk
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fleet:
-    """The examples of all homes, one home after the other.
-
-    Args:
-        homes: Names.
-        x: Inputs float32 ``[rows, features]``.
-        y: Targets float32 ``[rows, 1]`` or int64 ``[rows]``.
-        naive: Forecasts without learning, float32 ``[rows]``.
-        begin: First row of each home, int64 ``[homes]``.
-        sizes: Rows of training, validation and test of each home, int64 ``[homes, 3]``.
-        units: Unit of each home's target, float64 ``[homes]``.
-    """
-
-    homes: tuple[str, ...]
-    x: NDArray[np.float32]
-    y: NDArray[np.float32] | NDArray[np.int64]
-    naive: NDArray[np.float32]
-    begin: NDArray[np.int64]
-    sizes: NDArray[np.int64]
-    units: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, examples: list[HomeExamples]) -> Fleet:
-        """Lay homes one after the other."""
-        lengths = np.array([len(home.x) for home in examples], np.int64)
-        return cls(
-            homes=tuple(home.home for home in examples),
-            x=np.concatenate([home.x for home in examples]),
-            y=np.concatenate([home.y for home in examples]),
-            naive=np.concatenate([home.naive for home in examples]),
-            begin=np.cumsum(lengths) - lengths,
-            sizes=np.array([home.counts for home in examples], np.int64),
-            units=np.array([home.unit for home in examples]),
-        )
-
-    def spans(
-        self, homes: NDArray[np.int64], part: Part
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return first row and number of rows of a part, for some homes, each ``[homes]``."""
-        begin, sizes = self.begin[homes], self.sizes[homes]
-        first = {"validation": sizes[:, 0], "test": sizes[:, 0] + sizes[:, 1]}.get(part)
-        count = {
-            "train": sizes[:, 0],
-            "validation": sizes[:, 1],
-            "test": sizes[:, 2],
-            "train+validation": sizes[:, 0] + sizes[:, 1],
-        }[part]
-        return (begin if first is None else begin + first), count
 
 
 class Chunk(NamedTuple):
@@ -90,27 +40,6 @@ class Chunk(NamedTuple):
     homes: NDArray[np.int64]
     params: NDArray[np.float32]
     losses: NDArray[np.float64]
-
-
-class Spans(NamedTuple):
-    """Where some homes' rows of a part lie: positions in the cohort, first rows, counts."""
-
-    homes: NDArray[np.int64]
-    begin: NDArray[np.int64]
-    counts: NDArray[np.int64]
-
-    def rows(self) -> NDArray[np.int64]:
-        """Return the rows themselves, one home after the other."""
-        ends = np.cumsum(self.counts)
-        offsets = np.repeat(self.begin - (ends - self.counts), self.counts)
-        rows: NDArray[np.int64] = np.arange(int(ends[-1]) if len(ends) else 0) + offsets
-        return rows
-
-    def padded(self) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Return the rows padded to as many for each home, and which are no padding."""
-        place = np.arange(int(self.counts.max()))
-        inside = place[None] < self.counts[:, None]  # [homes, rows]
-        return self.begin[:, None] + np.where(inside, place[None], 0), inside
 
 
 class VectorCohort(Cohort):
@@ -130,7 +59,7 @@ class VectorCohort(Cohort):
     def __init__(
         self,
         learning: LocalLearning,
-        fleet: Fleet,
+        fleet: StackedHomes,
         *,
         seed: int,
         kernel: Callable[[LocalLearning], Kernel],
@@ -178,7 +107,7 @@ class VectorCohort(Cohort):
         epochs: int,
         part: Part = "train",
         rate: float = 1.0,
-        proximal_mu: float | None = None,
+        method: Method | None = None,
     ) -> Trained:
         """Train every home; returns all parameters at once."""
         params = np.empty((len(self.where), start.shape[-1]), np.float32)
@@ -194,7 +123,7 @@ class VectorCohort(Cohort):
             epochs=epochs,
             part=part,
             rate=rate,
-            proximal_mu=proximal_mu,
+            method=method,
         ):
             pass
         return Trained(params, losses)
@@ -208,13 +137,13 @@ class VectorCohort(Cohort):
         epochs: int,
         part: Part = "train",
         rate: float = 1.0,
-        proximal_mu: float | None = None,
+        method: Method | None = None,
     ) -> Iterator[_Result]:
         """Train chunk by chunk; ``then`` runs in the worker, results come in a fixed order.
 
         Nothing larger than the chunks at work is held in memory.
         """
-        kernel = self._kernel(self.learning.vary(rate=rate, proximal_mu=proximal_mu))
+        kernel = self._kernel(self.learning.vary(rate=rate, method=method))
         begin, counts = self.fleet.spans(self.where, part)
         order = np.argsort(-counts, kind="stable")
         size = self._placement.chunk_size(kernel.chunk_homes, counts, epochs)

@@ -27,16 +27,16 @@ from fedhome.learning.personalise import Personaliser
 from fedhome.plan.settings import Plan
 from fedhome.questions import responses
 from fedhome.questions.contributions import NOT_FINITE
+from fedhome.questions.question_table import EVALUATE, TRAIN
 from fedhome.questions.responses import Columns
-from fedhome.questions.table import EVALUATE, TRAIN
-from fedhome.questions.train_config import Order
+from fedhome.questions.train_config import TrainConfig
 from fedhome.simulations.engines.grid import InProcessGrid, Silent
 from fedhome.simulations.engines.shard import Homes, Shard
 from fedhome.simulations.engines.vector_cohort import VectorCohort
-from fedhome.simulations.secure.masked_adding import Adding
+from fedhome.simulations.secure.masked_adding import SumResponder
 from fedhome.wire.layout import Layout
 
-MakeAdding = Callable[[Homes], Adding | None]
+MakeAdding = Callable[[Homes], SumResponder | None]
 
 
 class JointGrid(InProcessGrid):
@@ -101,7 +101,7 @@ class JointGrid(InProcessGrid):
         try:
             start = read_flat(self._layout, arrays)
             if kind == TRAIN and self._sums:
-                return self._train_mean(messages, homes, start, Order.of(config))
+                return self._train_mean(messages, homes, start, TrainConfig.of(config))
             return self._respond(kind, messages, homes, start, config)
         except EngineError:
             raise
@@ -113,17 +113,16 @@ class JointGrid(InProcessGrid):
         messages: list[Message],
         homes: NDArray[np.int64],
         start: NDArray[np.float32],
-        order: Order,
+        config: TrainConfig,
     ) -> list[Message]:
-        mean = self._together.train_mean(homes, start, order)
+        mean = self._together.train_mean(homes, start, config)
         if mean.weight == 0:
             return [failure(message, NOT_FINITE) for message in messages]
         metrics: dict[str, float | int | list[float]] = {
             EXAMPLES: mean.weight,
             "train_loss": mean.loss,
         }
-        if order.clip_norm is not None:
-            metrics["norm_bit"] = mean.clipped / (len(homes) - len(mean.lost))
+        metrics |= config.clipping.share(mean.clipped, len(homes) - len(mean.lost))
         return self._for_all(messages, mean.lost, metrics, mean.params.astype(np.float32))
 
     def _respond(

@@ -1,4 +1,4 @@
-"""Synthetic households: the fleet that `fedhome simulate` learns from when no data is given.
+"""Synthetic households: the fleet that `fedhome simulate` learns from where the user names no data.
 
 Every home is drawn by itself from documented distributions: its region and weather, its
 building, the people in it and what they switch on. They share physics and habits, so that

@@ -44,7 +44,7 @@ _FUEL_EFFICIENCY, _FUEL_PUMP = 0.92, 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class HouseholdPlace:
     """Homes that stand in one region.
 
     Args:
@@ -60,30 +60,33 @@ class Place:
     weather: Weather
 
 
-def simulate(*, seed: int, places: Sequence[Place]) -> Mapping[str, Floats]:
+def simulate(*, seed: int, locations: Sequence[HouseholdPlace]) -> Mapping[str, Floats]:
     """Simulate the homes of some regions, all over the same steps.
 
     Args:
         seed: The fleet's seed.
-        places: The homes by region, at least one.
+        locations: The homes by region, at least one.
 
     Returns:
         The homes' own columns, float64 ``[homes, steps]`` each, in the order of the
-        places; see :data:`fedhome.simulations.homes.COLUMNS`.
+        locations; see :data:`fedhome.simulations.homes.COLUMNS`.
     """
-    lives = [_live(seed, place) for place in places]
-    counts = [len(place.homes) for place in places]
+    lives = [_live(seed, location) for location in locations]
+    counts = [len(location.homes) for location in locations]
     outdoor_c = np.concatenate([life.outdoor_c for life in lives])
     setpoint_c = np.concatenate([life.setpoint_c for life in lives])
     occupancy = np.concatenate([life.people.occupancy for life in lives])
     indoor_kw = np.concatenate([life.indoor_kw for life in lives])
-    step_h = places[0].clock.step_h
+    step_h = locations[0].clock.step_h
 
-    skies, regions = [place.weather for place in places], [place.region for place in places]
+    skies, regions = (
+        [location.weather for location in locations],
+        [location.region for location in locations],
+    )
     coldest_c = [region.mean_c - region.seasonal_c - 2.0 * region.front_c for region in regions]
     building = thermal.buildings(
         seed=seed,
-        homes=[home for place in places for home in place.homes],
+        homes=[home for location in locations for home in location.homes],
         people=np.concatenate([life.people.size for life in lives]),
         coldest_c=np.repeat(coldest_c, counts),
         cooling_share=np.repeat([region.cooling for region in regions], counts),
@@ -134,21 +137,21 @@ class _Life:
     off: Bools
 
 
-def _live(seed: int, place: Place) -> _Life:
-    homes, clock = place.homes, place.clock
+def _live(seed: int, location: HouseholdPlace) -> _Life:
+    homes, clock = location.homes, location.clock
     people = presence(seed=seed, homes=homes, clock=clock)
     scene = using.Scene(
-        seed=seed, homes=homes, clock=clock, people=people, solar_w_m2=place.weather.solar_w_m2
+        seed=seed, homes=homes, clock=clock, people=people, solar_w_m2=location.weather.solar_w_m2
     )
     nothing = np.zeros((len(homes), clock.steps))
     site_c = Streams(seed, "site", homes).normal(0.0, 0.8)
     return _Life(
         people=people,
-        outdoor_c=place.weather.outdoor_c + site_c[:, None],
+        outdoor_c=location.weather.outdoor_c + site_c[:, None],
         setpoint_c=_setpoints(seed, homes, clock, people),
         indoor_kw=sum((kind(scene) for kind in _INDOOR_APPLIANCES), nothing),
         other_kw=sum((kind(scene) for kind in _OTHER_APPLIANCES), nothing)
-        - _solar_panels(seed, homes, place.weather),
+        - _solar_panels(seed, homes, location.weather),
         off=_gaps(seed, homes, clock),
     )
 

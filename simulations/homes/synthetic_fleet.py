@@ -9,7 +9,7 @@ from fedhome.data.table import HomeTable
 from fedhome.errors import PlanError
 from fedhome.simulations.homes.clock import clock
 from fedhome.simulations.homes.draws import Floats, Streams
-from fedhome.simulations.homes.household import Place, simulate
+from fedhome.simulations.homes.household import HouseholdPlace, simulate
 from fedhome.simulations.homes.weather import REGIONS, Weather, weather
 
 COLUMNS: Mapping[str, str] = {
@@ -55,7 +55,7 @@ def generate_home(*, index: int, days: int, seed: int, step_minutes: int = 60) -
     """Simulate one home of the fleet, the same as :func:`generate` makes it.
 
     Args:
-        index: The home's place in the fleet, from 0.
+        index: The home's index in the fleet, from 0.
         days: Length of the simulation in days.
         seed: The fleet's seed.
         step_minutes: Length of a step in minutes, a divisor of 60.
@@ -82,39 +82,39 @@ def _check(*, homes: int, days: int, step_minutes: int) -> None:
 def _generate(
     indices: Sequence[int], *, days: int, seed: int, step_minutes: int
 ) -> Iterator[HomeTable]:
-    everywhere = []
+    all_locations = []
     for region in REGIONS:
         at = clock(days=days, step_minutes=step_minutes, time_zone=region.time_zone)
         sky = weather(seed=seed, region=region, clock=at)
         for shared in (at.time_s, *_shared(sky).values()):
             shared.flags.writeable = False
-        everywhere.append(Place(homes=[], region=region, clock=at, weather=sky))
-    block = max(1, _BLOCK_CELLS // everywhere[0].clock.steps)
+        all_locations.append(HouseholdPlace(homes=[], region=region, clock=at, weather=sky))
+    block = max(1, _BLOCK_CELLS // all_locations[0].clock.steps)
     for first in range(0, len(indices), block):
-        yield from _block(indices[first : first + block], seed=seed, everywhere=everywhere)
+        yield from _block(indices[first : first + block], seed=seed, all_locations=all_locations)
 
 
 def _block(
-    indices: Sequence[int], *, seed: int, everywhere: Sequence[Place]
+    indices: Sequence[int], *, seed: int, all_locations: Sequence[HouseholdPlace]
 ) -> Iterator[HomeTable]:
     """Simulate some homes at once and hand them out in their order."""
     stands = Streams(seed, "region", indices).pick([region.share for region in REGIONS]).tolist()
-    places = [
-        replace(place, homes=homes)
-        for number, place in enumerate(everywhere)
+    locations = [
+        replace(location, homes=homes)
+        for number, location in enumerate(all_locations)
         if (homes := [home for home, at in zip(indices, stands, strict=True) if at == number])
     ]
-    own = simulate(seed=seed, places=places)
-    simulated = (home for place in places for home in place.homes)
+    own = simulate(seed=seed, locations=locations)
+    simulated = (home for location in locations for home in location.homes)
     row_of = {home: row for row, home in enumerate(simulated)}
     for home, number in zip(indices, stands, strict=True):
-        place, row = everywhere[number], row_of[home]
-        shared = _shared(place.weather)
+        location, row = all_locations[number], row_of[home]
+        shared = _shared(location.weather)
         yield HomeTable(
             home=f"home-{home + 1:04d}",
-            time_s=place.clock.time_s,
+            time_s=location.clock.time_s,
             columns={name: shared[name] if name in shared else own[name][row] for name in COLUMNS},
-            time_zone=place.region.time_zone,
+            time_zone=location.region.time_zone,
         )
 
 

@@ -108,7 +108,7 @@ def buildings(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class ThermalStep:
     """The exact solution of the two nodes over one step with constant input.
 
     For ``x = (air, mass)`` in °C and ``b`` the nodes' heating rates in K/h:
@@ -119,7 +119,7 @@ class Step:
     gain: tuple[Floats, Floats, Floats, Floats]
 
 
-def exact_step(building: Building, step_h: float) -> Step:
+def exact_step(building: Building, step_h: float) -> ThermalStep:
     """Solve ``dx/dt = A x + b`` over one step, for every home.
 
     Args:
@@ -147,7 +147,7 @@ def exact_step(building: Building, step_h: float) -> Step:
         )
 
     exp_slow, exp_fast = _exp(slow * step_h), _exp(fast * step_h)
-    return Step(
+    return ThermalStep(
         keep=of_matrix(exp_slow, exp_fast),
         gain=of_matrix((exp_slow - 1.0) / slow, (exp_fast - 1.0) / fast),
     )
@@ -158,7 +158,7 @@ def _unit(values: Floats) -> Floats:
 
 
 def _exp(values: Floats) -> Floats:
-    # numpy's own may round differently by a value's place in the array: a home would then
+    # numpy's own may round differently by a value's index in the array: a home would then
     # depend on its neighbours in the last bit.
     return np.array([math.exp(value) for value in values])
 

@@ -15,44 +15,44 @@ from numpy.typing import NDArray
 
 from fedhome.clients.protocol_questions import BUNDLE, HELP
 from fedhome.clients.secure_sums import (
-    Wanted,
+    RequestedSum,
     check_form,
-    expected,
     manifest_of,
+    manifest_terms,
     request_of,
-    tried_by,
-    wanted,
+    requested_sum_of,
+    trial_size,
 )
 from fedhome.errors import EngineError, FedHomeError, UpdateError
 from fedhome.flower.messages import blob_reply, content_of, failure, read_flat, words_reply
 from fedhome.plan.settings import Plan
 from fedhome.questions import contributions
 from fedhome.questions.contributions import Terms
-from fedhome.questions.responses import Given
-from fedhome.questions.table import summed
-from fedhome.questions.train_config import Order
+from fedhome.questions.question_table import summed
+from fedhome.questions.responses import QuestionContext
+from fedhome.questions.train_config import TrainConfig
 from fedhome.simulations.engines.grid import InProcessGrid
-from fedhome.simulations.engines.shard import Asked, Homes
-from fedhome.simulations.secure.parties import Numbers, Parties, Summed
+from fedhome.simulations.engines.shard import Homes, RequestedForm
+from fedhome.simulations.secure.parties import AcceptedForm, Numbers, Parties
 from fedhome.wire.layout import Layout
 
 _AT_ONCE = 64  # homes whose updates are held while they are masked
 
 
-class Adding(Protocol):
+class SumResponder(Protocol):
     """Answers for simulated homes that take part in sums."""
 
     def answer(self, grid: InProcessGrid, messages: list[Message]) -> Iterable[Message]:
         """Answer messages with the same content and type."""
 
 
-class _Summed(Adding):
+class _SumResponder(SumResponder):
     """What both ways share.
 
     Args:
         plan: The plan.
         names: Names of all homes.
-        homes: They, asked together.
+        homes: The homes, asked together.
         layout: Layout of the parameters.
         score: Name of the task's score.
     """
@@ -71,81 +71,83 @@ class _Summed(Adding):
         arrays = content_of(message)[0]
         return read_flat(self.layout, arrays) if arrays else None
 
-    def responded(
+    def contributions_of(
         self, message: Message, homes: NDArray[np.int64]
     ) -> tuple[NDArray[np.float32] | None, Terms]:
         """Return what homes add up: their updates, where the question trains, and their numbers."""
         kind, config = message.metadata.message_type, content_of(message)[1]
-        came = self.start(message)
-        start = np.zeros(0, np.float32) if came is None else came
+        received = self.start(message)
+        start = np.zeros(0, np.float32) if received is None else received
         columns, params = self.homes.respond(kind, homes, start, config)
         update = None if params is None else params - start
-        given = Given(self.plan, config, self.score)
-        return update, summed(kind).terms(columns, update, given)
+        context = QuestionContext(self.plan, config, self.score)
+        return update, summed(kind).terms(columns, update, context)
 
 
-class IdealAdding(_Summed):
-    """Answers with the sum of what all asked homes encode."""
+class IdealSumResponder(_SumResponder):
+    """Answers with the sum of what all requested homes encode."""
 
     def answer(self, grid: InProcessGrid, messages: list[Message]) -> Iterable[Message]:
         """Answer once for all homes, and with an error for each that is lost."""
         homes = np.array([grid.position(message) for message in messages])
         first = messages[0]
         try:
-            asked = self._wanted(first)
-            total, lost = self._total(first, homes, asked)
+            requested_sum = self._requested_sum(first)
+            total, lost = self._total(first, homes, requested_sum)
         except EngineError:
             raise
         except FedHomeError as error:
             return [failure(message, error.message) for message in messages]
-        gone = [failure(messages[place], contributions.NOT_FINITE) for place in lost]
+        failures = [failure(messages[index], contributions.NOT_FINITE) for index in lost]
         if len(lost) == len(messages):
-            return gone
-        missing = set(lost)
+            return failures
+        lost_indices = set(lost)
         answer = words_reply(
-            next(m for place, m in enumerate(messages) if place not in missing), total
+            next(m for index, m in enumerate(messages) if index not in lost_indices), total
         )
         grid.stands_for(answer, len(messages) - len(lost))
-        return [answer, *gone]
+        return [answer, *failures]
 
-    def _wanted(self, message: Message) -> Wanted:
-        found = wanted(
+    def _requested_sum(self, message: Message) -> RequestedSum:
+        requested = requested_sum_of(
             message,
             "ideal",
             None,
             start=self.start(message),
             layout=self.layout,
-            tried=tried_by(self.plan.personalise),
+            trial_numbers=trial_size(self.plan.personalise),
         )
-        assert found is not None
-        return found
+        assert requested is not None
+        return requested
 
     def _total(
-        self, message: Message, homes: NDArray[np.int64], asked: Wanted
+        self, message: Message, homes: NDArray[np.int64], requested_sum: RequestedSum
     ) -> tuple[NDArray[np.unsignedinteger], tuple[int, ...]]:
-        form, kind = asked.form, message.metadata.message_type
+        form, kind = requested_sum.form, message.metadata.message_type
         if summed(kind).update:
             start = self.start(message)
             assert start is not None
-            order = Order.of(content_of(message)[1])
-            return self.homes.train_sum(homes, start, order, Asked(form, asked.round))
-        terms = self.responded(message, homes)[1]
+            config = TrainConfig.of(content_of(message)[1])
+            return self.homes.train_sum(
+                homes, start, config, RequestedForm(form, requested_sum.round)
+            )
+        terms = self.contributions_of(message, homes)[1]
         names = [self.names[home] for home in homes]
-        keys = contributions.rounding_keys(self.plan.seed, kind, asked.round, names)
+        keys = contributions.rounding_keys(self.plan.seed, kind, requested_sum.round, names)
         weights = np.minimum(terms.weights, form.fixed.weight_cap)
         return form.total(None, weights, terms.values, keys), ()
 
 
-class MaskedAdding(_Summed):
+class MaskedSumResponder(_SumResponder):
     """Answers for each home with what it would send: a masked vector.
 
     Args:
         plan: The plan.
         names: Names of all homes.
-        homes: They, asked together.
+        homes: The homes, asked together.
         layout: Layout of the parameters.
         score: Name of the task's score.
-        parties: The homes' machines of the protocol, by the same places.
+        parties: The homes' machines of the protocol, by the same positions.
         quorum: How many members of the committee open a sum.
     """
 
@@ -167,36 +169,36 @@ class MaskedAdding(_Summed):
     def answer(self, grid: InProcessGrid, messages: list[Message]) -> Iterator[Message]:
         """Answer home after home; what one home learnt is let go when it is masked."""
         kind = messages[0].metadata.message_type
-        places = [grid.position(message) for message in messages]
+        positions = [grid.position(message) for message in messages]
         if kind == BUNDLE:
-            return _replies(messages, "bundle", self.parties.bundles(places))
+            return _replies(messages, "bundle", self.parties.bundles(positions))
         if kind == HELP:
-            return self._helped(messages, places)
-        return self._summed(messages, places)
+            return self._member_answers(messages, positions)
+        return self._summed(messages, positions)
 
-    def _helped(self, messages: list[Message], places: list[int]) -> Iterator[Message]:
+    def _member_answers(self, messages: list[Message], positions: list[int]) -> Iterator[Message]:
         try:
             requests = [request_of(message) for message in messages]
         except UpdateError as error:
             yield from (failure(message, error.message) for message in messages)
             return
         # As many as open a sum answer at once, the others only if these did not suffice.
-        for first in range(0, len(places), self.quorum):
+        for first in range(0, len(positions), self.quorum):
             some = slice(first, first + self.quorum)
-            answers = self.parties.answers(places[some], requests[some])
+            answers = self.parties.answers(positions[some], requests[some])
             yield from _replies(messages[some], "answer", answers)
 
-    def _summed(self, messages: list[Message], places: list[int]) -> Iterator[Message]:
+    def _summed(self, messages: list[Message], positions: list[int]) -> Iterator[Message]:
         """Let the homes join a sum, train or measure, and send what they add."""
-        first, taken, read = messages[0], list[tuple[Message, int]](), None
+        first, participants, read = messages[0], list[tuple[Message, int]](), None
         try:
-            expects = expected(first.metadata.message_type, self.start(first), self.layout)
-            joined = list(self.parties.join(places, manifest_of(first), expects))
-            for message, place, answer in zip(messages, places, joined, strict=True):
+            terms = manifest_terms(first.metadata.message_type, self.start(first), self.layout)
+            joined = list(self.parties.join(positions, manifest_of(first), terms))
+            for message, position, answer in zip(messages, positions, joined, strict=True):
                 if isinstance(answer, FedHomeError):
                     yield failure(message, answer.message)
                 else:
-                    taken.append((message, place))
+                    participants.append((message, position))
                     read = answer
             if read is None:
                 return
@@ -206,38 +208,43 @@ class MaskedAdding(_Summed):
         except FedHomeError as error:
             yield from (failure(message, error.message) for message in messages)
             return
-        for start in range(0, len(taken), _AT_ONCE):
-            yield from self._masked(taken[start : start + _AT_ONCE], read)
+        for start in range(0, len(participants), _AT_ONCE):
+            yield from self._masked_uploads(participants[start : start + _AT_ONCE], read)
 
-    def _check(self, message: Message, read: Summed) -> None:
-        tried = tried_by(self.plan.personalise)
+    def _check(self, message: Message, read: AcceptedForm) -> None:
+        trial_numbers = trial_size(self.plan.personalise)
         kind, config = message.metadata.message_type, content_of(message)[1]
-        check_form(read.form, kind, summed(kind).scalars(config, tried), self.layout)
+        check_form(read.form, kind, summed(kind).scalars(config, trial_numbers), self.layout)
 
-    def _masked(self, taken: list[tuple[Message, int]], read: Summed) -> Iterator[Message]:
-        message = taken[0][0]
-        kind, homes = message.metadata.message_type, np.array([place for _, place in taken])
+    def _masked_uploads(
+        self, participants: list[tuple[Message, int]], read: AcceptedForm
+    ) -> Iterator[Message]:
+        message = participants[0][0]
+        kind, homes = (
+            message.metadata.message_type,
+            np.array([position for _, position in participants]),
+        )
         try:
-            update, terms = self.responded(message, homes)
+            update, terms = self.contributions_of(message, homes)
         except EngineError:
             raise
         except FedHomeError as error:
-            yield from (failure(asked, error.message) for asked, _ in taken)
+            yield from (failure(request, error.message) for request, _ in participants)
             return
         weights = np.minimum(terms.weights, read.form.fixed.weight_cap)
         names = [self.names[home] for home in homes]
         keys = contributions.rounding_keys(self.plan.seed, kind, read.round, names)
-        rows = [slice(row, row + 1) for row in range(len(taken))]
+        rows = [slice(row, row + 1) for row in range(len(participants))]
         numbers = [
             Numbers(None if update is None else update[row], weights[row], terms.values[row], key)
             for row, key in zip(rows, keys, strict=True)
         ]
         uploads = self.parties.upload(homes.tolist(), numbers)
-        for (asked, _), sent in zip(taken, uploads, strict=True):
+        for (request, _), sent in zip(participants, uploads, strict=True):
             if isinstance(sent, FedHomeError):
-                yield failure(asked, sent.message)
+                yield failure(request, sent.message)
             else:
-                yield blob_reply(asked, sent)
+                yield blob_reply(request, sent)
 
 
 def _replies(

@@ -1,6 +1,6 @@
-"""The homes' machines of a secure simulation, asked many at a time, by place.
+"""The homes' machines of a secure simulation, asked many at a time, by position.
 
-Where the machines live is not told: in this process (here), or in worker processes
+The machines live in this process (here), or in worker processes
 (:mod:`.worker_parties`), which hold a share of the homes each and do for them exactly what is
 done here. Neither Flower nor torch is imported, so that a worker starts in a moment.
 """
@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.errors import BundleError, FedHomeError
-from fedhome.secagg import Form, Home, HomeEntry, HomeKeys, HomeState, Joined, Policy
+from fedhome.secagg import Form, HomeEntry, HomeKeys, HomeParty, HomeState, JoinedSum, Policy
 from fedhome.simulations.engines.shared_reads import Reading
 
 
-class Summed(NamedTuple):
+class AcceptedForm(NamedTuple):
     """What a home read in a manifest that it accepted.
 
     Args:
@@ -48,7 +48,7 @@ class Numbers(NamedTuple):
     key: bytes
 
 
-class Enrolment(NamedTuple):
+class PartyKeys(NamedTuple):
     """What all parties know before they have a directory.
 
     Args:
@@ -65,42 +65,44 @@ class Party:
 
     Args:
         home: Its name.
-        told: What it was told of the fleet.
+        enrolment: What it knows of the fleet before it has a directory.
         read: How it reads what all homes read alike.
     """
 
-    def __init__(self, home: str, told: Enrolment, read: Reading) -> None:
+    def __init__(self, home: str, enrolment: PartyKeys, read: Reading) -> None:
         self._keys = HomeKeys.create(home)
-        self.machine = Home(
+        self.machine = HomeParty(
             self._keys,
-            told.authority,
+            enrolment.authority,
             policy=read.policy,
             state=HomeState(),
-            store=_Forgetful(),
+            store=_NullStore(),
             verify=read.verify,
             read_directory=read.directory,
             read_manifest=read.manifest,
         )
-        self._joined: Joined | None = None
+        self._joined: JoinedSum | None = None
 
     def entry(self) -> HomeEntry:
         """Return what the directory says of this home."""
         return self._keys.entry()
 
     def renew(self, directory: bytes) -> None:
-        """Accept a directory; see :meth:`fedhome.secagg.Home.renew`."""
+        """Accept a directory; see :meth:`fedhome.secagg.HomeParty.renew`."""
         self.machine.renew(directory)
 
     def bundle(self) -> bytes:
         """Return one-time keys for a sum."""
         return self.machine.bundle()
 
-    def join(self, manifest: bytes, *, purpose: str, model_hash: bytes, layout: bytes) -> Summed:
-        """Take part in a sum; see :meth:`fedhome.secagg.Home.join`."""
+    def join(
+        self, manifest: bytes, *, purpose: str, model_hash: bytes, layout: bytes
+    ) -> AcceptedForm:
+        """Take part in a sum; see :meth:`fedhome.secagg.HomeParty.join`."""
         joined = self._joined = self.machine.join(
             manifest, now=time.time(), purpose=purpose, model_hash=model_hash, layout=layout
         )
-        return Summed(joined.manifest.form, joined.manifest.round)
+        return AcceptedForm(joined.manifest.form, joined.manifest.round)
 
     def upload(self, numbers: Numbers) -> dict[str, bytes]:
         """Return the home's masked words, and keys for the next sum beside them."""
@@ -119,58 +121,58 @@ class Party:
 
 
 class Parties(ABC):
-    """All homes' machines. A refusal is returned in its home's place, not raised.
+    """All homes' machines. A refusal is yielded as its home's response, not raised.
 
-    Ask one question at a time: what of an answer was not yet looked at is gone with the next.
+    Ask one question at a time: responses that were not yet read are lost with the next one.
     """
 
-    def entries(self, places: Sequence[int]) -> list[HomeEntry]:
+    def entries(self, positions: Sequence[int]) -> list[HomeEntry]:
         """Return what the directory says of some homes."""
-        return [_sound(entry) for entry in self.ask("entry", places)]
+        return [_value_or_raise(entry) for entry in self.ask("entry", positions)]
 
-    def renew(self, places: Sequence[int], directory: bytes) -> None:
+    def renew(self, positions: Sequence[int], directory: bytes) -> None:
         """Let homes accept a directory.
 
         Raises:
             SecAggError: One does not.
         """
-        for answer in self.ask("renew", places, {"directory": directory}):
-            _sound(answer)
+        for answer in self.ask("renew", positions, {"directory": directory}):
+            _value_or_raise(answer)
 
-    def bundles(self, places: Sequence[int]) -> Iterator[bytes | FedHomeError]:
+    def bundles(self, positions: Sequence[int]) -> Iterator[bytes | FedHomeError]:
         """Yield new one-time keys of each home."""
-        return self.ask("bundle", places)
+        return self.ask("bundle", positions)
 
     def join(
-        self, places: Sequence[int], manifest: bytes, expected: Mapping[str, Any]
-    ) -> Iterator[Summed | FedHomeError]:
+        self, positions: Sequence[int], manifest: bytes, expected: Mapping[str, Any]
+    ) -> Iterator[AcceptedForm | FedHomeError]:
         """Let homes take part in a sum.
 
         Args:
-            places: The homes.
+            positions: The homes.
             manifest: As the server signed it.
-            expected: What the home checks it against: `Home.join`'s ``purpose``, ``model_hash``
-                and ``layout``.
+            expected: What the home checks it against: `HomeParty.join`'s ``purpose``,
+                ``model_hash`` and ``layout``.
         """
-        return self.ask("join", places, {"manifest": manifest, **expected})
+        return self.ask("join", positions, {"manifest": manifest, **expected})
 
     def upload(
-        self, places: Sequence[int], numbers: Sequence[Numbers]
+        self, positions: Sequence[int], numbers: Sequence[Numbers]
     ) -> Iterator[dict[str, bytes] | FedHomeError]:
         """Yield what each home sends: ``upload`` and ``bundle``."""
-        return self.ask("upload", places, own=[(one,) for one in numbers])
+        return self.ask("upload", positions, own=[(one,) for one in numbers])
 
     def answers(
-        self, places: Sequence[int], requests: Sequence[bytes]
+        self, positions: Sequence[int], requests: Sequence[bytes]
     ) -> Iterator[bytes | FedHomeError]:
         """Yield what each member answers to its request."""
-        return self.ask("answer", places, own=[(request,) for request in requests])
+        return self.ask("answer", positions, own=[(request,) for request in requests])
 
     @abstractmethod
     def ask(
         self,
         question: str,
-        places: Sequence[int],
+        positions: Sequence[int],
         common: Mapping[str, Any] | None = None,
         own: Sequence[tuple[Any, ...]] | None = None,
     ) -> Iterator[Any]:
@@ -178,7 +180,7 @@ class Parties(ABC):
 
         Args:
             question: Name of the method.
-            places: The homes.
+            positions: The homes.
             common: Arguments that are the same for all.
             own: Arguments of each.
         """
@@ -188,25 +190,25 @@ class LocalParties(Parties):
     """Machines in this process.
 
     Args:
-        names: Name of the home at each place.
-        told: What the homes are told of the fleet.
+        names: Name of the home at each position.
+        enrolment: What the homes know of the fleet before they have a directory.
     """
 
-    def __init__(self, names: Mapping[int, str], told: Enrolment) -> None:
-        read = Reading(told.policy)
-        self.parties = {place: Party(name, told, read) for place, name in names.items()}
+    def __init__(self, names: Mapping[int, str], enrolment: PartyKeys) -> None:
+        read = Reading(enrolment.policy)
+        self.parties = {position: Party(name, enrolment, read) for position, name in names.items()}
 
     def ask(
         self,
         question: str,
-        places: Sequence[int],
+        positions: Sequence[int],
         common: Mapping[str, Any] | None = None,
         own: Sequence[tuple[Any, ...]] | None = None,
     ) -> Iterator[Any]:
-        """Ask home after home, each when its answer is wanted."""
-        for row, place in enumerate(places):
+        """Ask the homes one by one, each when its response is read."""
+        for row, position in enumerate(positions):
             try:
-                answer = getattr(self.parties[place], question)(
+                answer = getattr(self.parties[position], question)(
                     *(own[row] if own else ()), **(common or {})
                 )
             except FedHomeError as error:
@@ -214,14 +216,14 @@ class LocalParties(Parties):
             yield answer
 
 
-class _Forgetful:
+class _NullStore:
     """A store for homes that live no longer than their process."""
 
     def save(self, state: HomeState) -> None:
         """Keep nothing: the home's own state is all there is."""
 
 
-def _sound(answer: Any) -> Any:
+def _value_or_raise(answer: Any) -> Any:
     if isinstance(answer, FedHomeError):
         raise answer
     return answer

@@ -1,6 +1,6 @@
 """The parties of a secure simulation, made on the fly: authority, server, homes and their keys.
 
-Everything is real but the places: all keys live in processes of this program and end with it.
+Everything is real but where it lies: all keys live in processes of this program and end with it.
 What a real deployment keeps apart (the authority's key from the server's, each home's from all
 others) lies side by side here, so a secure simulation shows what the protocol does and costs; it
 protects nobody.
@@ -23,13 +23,13 @@ from fedhome.server.rounds.secure_grid import SecureGrid
 from fedhome.server.rounds.sums import Channel, IdealChannel
 from fedhome.simulations.engines.grid import InProcessGrid
 from fedhome.simulations.engines.shared_reads import remembering
-from fedhome.simulations.secure.parties import Enrolment, LocalParties, Parties
-from fedhome.simulations.secure.worker_parties import WorkerParties, workers_for
+from fedhome.simulations.secure.parties import LocalParties, Parties, PartyKeys
+from fedhome.simulations.secure.worker_parties import WorkerParties, worker_count
 from fedhome.wire.layout import Layout
 
 
 class SecureFleet:
-    """A fleet with its keys, which are made when they are first asked for; close it in the end.
+    """A fleet with its keys, which are made when they are first needed; close it when done.
 
     Args:
         names: Names of the homes.
@@ -38,7 +38,7 @@ class SecureFleet:
             plan's ``engine.threads`` says, where there are homes enough.
 
     Raises:
-        PlanError: The plan's parameters do not hold for so many homes.
+        PlanError: The plan's parameters do not hold for this many homes.
         EngineError: No worker can be started.
     """
 
@@ -49,31 +49,31 @@ class SecureFleet:
         self.server = ServerKeys.create()
         if workers is None:
             cores = plan.engine.threads or len(os.sched_getaffinity(0))
-            workers = workers_for(len(names), cores)
+            workers = worker_count(len(names), cores)
         # They start while this process builds its model: nobody waits for them.
         self._workers = WorkerParties(workers) if workers else None
 
     @property
     def parties(self) -> Parties:
         """The homes' machines; they have the fleet's directory."""
-        return self._enrolled[0]
+        return self._parties_and_directory[0]
 
     @property
     def directory(self) -> Directory:
         """The directory that the authority signed."""
-        return self._enrolled[1]
+        return self._parties_and_directory[1]
 
     @cached_property
-    def _enrolled(self) -> tuple[Parties, Directory]:
-        told = Enrolment(self._authority.public, policy_of(self._plan))
+    def _parties_and_directory(self) -> tuple[Parties, Directory]:
+        enrolment = PartyKeys(self._authority.public, policy_of(self._plan))
         parties: Parties
         if self._workers is None:
-            parties = LocalParties(dict(enumerate(self._names)), told)
+            parties = LocalParties(dict(enumerate(self._names)), enrolment)
         else:
-            self._workers.populate(self._names, told)
+            self._workers.populate(self._names, enrolment)
             parties = self._workers
         every = range(len(self._names))
-        directory = self._drawn(parties, every)
+        directory = self._new_directory(parties, every)
         parties.renew(every, self._authority.issue(directory))
         return parties, directory
 
@@ -81,7 +81,7 @@ class SecureFleet:
         """Return each home's part in this process, for the ClientApp's own handlers."""
         self.close()
         parties = self.parties
-        assert isinstance(parties, LocalParties), "the machines were asked for elsewhere before"
+        assert isinstance(parties, LocalParties), "the machines already live in workers"
         return tuple(Participant(party.machine) for party in parties.parties.values())
 
     def close(self) -> None:
@@ -90,8 +90,8 @@ class SecureFleet:
             self._workers.close()
             self._workers = None
 
-    def _drawn(self, parties: Parties, places: Sequence[int]) -> Directory:
-        entries = parties.entries(places)
+    def _new_directory(self, parties: Parties, positions: Sequence[int]) -> Directory:
+        entries = parties.entries(positions)
         return Directory(
             fleet=os.urandom(16),
             epoch=1,
@@ -109,7 +109,7 @@ def epoch_seed(plan: Plan) -> bytes:
     return generator(plan.seed, "epoch").bytes(32)
 
 
-def summing(
+def secure_grid(
     grid: InProcessGrid,
     *,
     plan: Plan,

@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple
 
 from fedhome.errors import EngineError, FedHomeError, SecAggError
-from fedhome.simulations.secure.parties import Enrolment, LocalParties, Parties
+from fedhome.simulations.secure.parties import LocalParties, Parties, PartyKeys
 
 _START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
@@ -35,7 +35,7 @@ _HOMES_EACH = 8  # each worker checks all signatures of a sum: what three homes'
 
 class _Question(NamedTuple):
     name: str
-    places: list[int]
+    positions: list[int]
     common: Mapping[str, Any] | None
     own: list[tuple[Any, ...]] | None
 
@@ -119,7 +119,7 @@ class _Worker:
 
     def close(self) -> None:
         self.pipe.close()
-        self._process.kill()  # it holds nothing that has to be kept
+        self._process.kill()  # it holds nothing that must be saved
         self._process.wait()
 
     def _lost(self) -> EngineError:
@@ -145,7 +145,7 @@ class WorkerParties(Parties):
                 hint="set engine.threads to 1",
             )
         self.workers: list[_Worker] = []
-        self._turn = 0
+        self._question_number = 0
         try:
             while len(self.workers) < count:
                 self.workers.append(_Worker())
@@ -155,21 +155,21 @@ class WorkerParties(Parties):
                 f"no worker process can be started: {error}", hint="set engine.threads to 1"
             ) from None
 
-    def populate(self, names: Sequence[str], told: Enrolment) -> None:
+    def populate(self, names: Sequence[str], enrolment: PartyKeys) -> None:
         """Let each worker make its homes.
 
         Args:
             names: Names of all homes.
-            told: What the homes are told of the fleet.
+            enrolment: What the homes know of the fleet before they have a directory.
         """
         for number, worker in enumerate(self.workers):
             share = range(number, len(names), len(self.workers))
-            worker.send(({place: names[place] for place in share}, told))
+            worker.send(({position: names[position] for position in share}, enrolment))
 
     def ask(
         self,
         question: str,
-        places: Sequence[int],
+        positions: Sequence[int],
         common: Mapping[str, Any] | None = None,
         own: Sequence[tuple[Any, ...]] | None = None,
     ) -> Iterator[Any]:
@@ -178,55 +178,57 @@ class WorkerParties(Parties):
         Raises:
             EngineError: A worker ended or failed.
         """
-        self._turn += 1
-        turn, rows = self._turn, self._rows(places)
+        self._question_number += 1
+        question_number, rows = self._question_number, self._rows(positions)
         for worker in self.workers:
             worker.settle()
         for number, some in rows.items():
             self.workers[number].ask(
                 _Question(
                     question,
-                    [places[row] for row in some],
+                    [positions[row] for row in some],
                     common,
                     None if own is None else [own[row] for row in some],
                 )
             )
-        asked = [self.workers[number] for number in rows]
-        for answer in self._answers(asked, list(rows.values())):
+        workers = [self.workers[number] for number in rows]
+        for answer in self._responses(workers, list(rows.values())):
             yield answer
-            assert turn == self._turn, "an answer was looked at after the next question"
+            assert question_number == self._question_number, (
+                "a response was read after the next question"
+            )
 
-    def _rows(self, places: Sequence[int]) -> dict[int, list[int]]:
-        """Return the rows of ``places`` that each worker holds, by worker."""
+    def _rows(self, positions: Sequence[int]) -> dict[int, list[int]]:
+        """Return the rows of ``positions`` that each worker holds, by worker."""
         rows: dict[int, list[int]] = {}
-        for row, place in enumerate(places):
-            rows.setdefault(place % len(self.workers), []).append(row)
+        for row, position in enumerate(positions):
+            rows.setdefault(position % len(self.workers), []).append(row)
         return rows
 
     @staticmethod
-    def _answers(asked: list[_Worker], rows: list[list[int]]) -> Iterator[Any]:
+    def _responses(workers: list[_Worker], rows: list[list[int]]) -> Iterator[Any]:
         waiting: dict[Any, tuple[_Worker, Iterator[int]]] = {
-            worker.pipe: (worker, iter(some)) for worker, some in zip(asked, rows, strict=True)
+            worker.pipe: (worker, iter(some)) for worker, some in zip(workers, rows, strict=True)
         }
         ready: dict[int, Any] = {}
-        given = 0
+        next_row = 0
         while waiting:
             for pipe in wait(list(waiting)):
                 worker, order = waiting[pipe]
-                came = worker.receive()
-                if isinstance(came, _Done):
+                message = worker.receive()
+                if isinstance(message, _Done):
                     worker.busy = False
                     del waiting[pipe]
-                elif isinstance(came, _Failure):
+                elif isinstance(message, _Failure):
                     raise EngineError(
-                        f"the machine of a simulated home failed: {came.what}",
+                        f"the machine of a simulated home failed: {message.what}",
                         hint="this is a fault of fedhome's: please report it with the plan",
                     )
                 else:
-                    ready[next(order)] = came.value
-            while given in ready:
-                yield ready.pop(given)
-                given += 1
+                    ready[next(order)] = message.value
+            while next_row in ready:
+                yield ready.pop(next_row)
+                next_row += 1
 
     def close(self) -> None:
         """End all workers."""
@@ -235,8 +237,8 @@ class WorkerParties(Parties):
         self.workers.clear()
 
 
-def workers_for(homes: int, cores: int) -> int:
-    """Return how many workers so many homes keep busy; 0: they are better off in this process."""
+def worker_count(homes: int, cores: int) -> int:
+    """Return how many workers this many homes keep busy; 0: this process alone is faster."""
     count = min(cores, homes // _HOMES_EACH)
     return count if homes >= _FEWEST and count > 1 else 0
 
@@ -254,8 +256,8 @@ def serve(descriptor: int, parent: int) -> None:
     pipe: Connection[Any, Any] = Connection(descriptor)
     with pipe, suppress(EOFError, OSError):  # the other end is gone: so are we
         if os.getppid() == parent:
-            names, told = pipe.recv()
-            _answer(pipe, LocalParties(names, told))
+            names, enrolment = pipe.recv()
+            _answer(pipe, LocalParties(names, enrolment))
 
 
 def _answer(pipe: Connection[Any, Any], parties: LocalParties) -> None:

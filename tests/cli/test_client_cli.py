@@ -15,12 +15,12 @@ import pytest
 
 from fedhome.cli import ages
 from fedhome.clients.membership import leave
-from fedhome.clients.membership.consent import Consent
-from fedhome.clients.membership.home_folder import Status
+from fedhome.clients.membership.consent import ConsentRecord
+from fedhome.clients.membership.home_folder import HomeStatus
 from fedhome.errors import LinkError, RunError, StateError
 from fedhome.fleet.owner_folder import Fleet
 from fedhome.fleet.state_file import FileStore
-from fedhome.server.daemon.server_folder import Place as ServerPlace
+from fedhome.server.daemon.server_folder import ServerFolder
 from fedhome.store import disk
 from helpers.client_world import (
     World,
@@ -45,20 +45,20 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="secret files ne
 
 
 @pytest.fixture(scope="module")
-def owned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Fleet, ServerPlace]]:
+def owned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Fleet, ServerFolder]]:
     with owned_in(tmp_path_factory.mktemp("fleet")) as owned:
         yield owned
 
 
 @pytest.fixture(scope="module")
-def front(owned: tuple[Fleet, ServerPlace]) -> Iterator[None]:
+def front(owned: tuple[Fleet, ServerFolder]) -> Iterator[None]:
     with front_of(owned[1]):
         yield
 
 
 @pytest.fixture
 def world(
-    owned: tuple[Fleet, ServerPlace], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    owned: tuple[Fleet, ServerFolder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> World:
     """The server is away, unless a test uses its front."""
     return world_of(owned, tmp_path, monkeypatch)
@@ -130,17 +130,17 @@ def test_status(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = fedhome("status", "oak").output
     for words in (world.fleet.anchor.fleet.hex(), "not running", "none yet", "no directory yet"):
         assert words in shown
-    told = Status(state="connected", process=41, epoch=3, answered=1234, last="train")
+    told = HomeStatus(state="connected", process=41, epoch=3, answered=1234, last="train")
     for ago, words in ((1.0, "1 s ago"), (600.0, "10 minutes ago"), (86_400 * 3, "3 days ago")):
-        place.status = Status(**{**vars(told), "last_time": NOW - ago})
+        place.status = HomeStatus(**{**vars(told), "last_time": NOW - ago})
         assert f"train, {words}; 1,234 since" in fedhome("status", "oak").output
     assert "not running" in fedhome("status", "oak").output  # the process is gone
-    place.status = Status(**{**vars(told), "time": NOW - 7})
+    place.status = HomeStatus(**{**vars(told), "time": NOW - 7})
     with disk_held(place.folder):
         shown = fedhome("status", "oak").output
         assert "connected, as of 7 s ago" in shown
         assert "runs, process 41" in shown
-        place.status = Status(state="waiting", detail="the server [away]")
+        place.status = HomeStatus(state="waiting", detail="the server [away]")
         assert "waiting: the server [away]" in fedhome("status", "oak").output
     (world.device / "readings.parquet").rename(world.device / "moved")
     (place.folder / "plan.toml").write_text("")
@@ -231,7 +231,7 @@ def test_forgetting_erases_what_is_ours_alone(world: World) -> None:
     place = joined(world)
     place.node_key()
     place.keep_directory(b"directory")
-    place.at_hand, place.paused, place.status = b"message", True, Status(state="stopped")
+    place.at_hand, place.paused, place.status = b"message", True, HomeStatus(state="stopped")
     (place.folder / "model").mkdir()
     for name in ("release.fh", "00.seen"):
         (place.folder / "model" / name).write_bytes(b"")
@@ -269,7 +269,7 @@ def test_forgetting_keeps_readings_in_the_folder(world: World) -> None:
 @pytest.mark.usefixtures("front")
 def test_the_consent_can_be_read_again(world: World) -> None:
     place = joined(world)
-    consent = Consent.of(place)
+    consent = ConsentRecord.of(place)
     assert consent is not None
     assert consent.text in fedhome("consent", "oak").output
     (place.folder / "consent.json").unlink()

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from fedhome.clients.membership.consent import Consent
-from fedhome.clients.membership.home_folder import Place
+from fedhome.clients.membership.consent import ConsentRecord
+from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.errors import DataError, DirectoryError, LinkError, PlanError, RunError, StateError
 from fedhome.fleet.cards import Card
 from fedhome.fleet.entries import fingerprint, home_keys
 from fedhome.fleet.invites import Invite
 from fedhome.fleet.owner_folder import Fleet
 from fedhome.keys.sealing import Scrypt
-from fedhome.server.daemon.server_folder import Place as ServerPlace
+from fedhome.server.daemon.server_folder import ServerFolder
 from helpers.client_world import (
     HOST,
     HOURS,
@@ -38,20 +38,20 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="secret files ne
 
 
 @pytest.fixture(scope="module")
-def owned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Fleet, ServerPlace]]:
+def owned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Fleet, ServerFolder]]:
     with owned_in(tmp_path_factory.mktemp("fleet")) as owned:
         yield owned
 
 
 @pytest.fixture(scope="module")
-def front(owned: tuple[Fleet, ServerPlace]) -> Iterator[None]:
+def front(owned: tuple[Fleet, ServerFolder]) -> Iterator[None]:
     with front_of(owned[1]):
         yield
 
 
 @pytest.fixture
 def world(
-    owned: tuple[Fleet, ServerPlace], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    owned: tuple[Fleet, ServerFolder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> World:
     """The server is away, unless a test uses its front."""
     return world_of(owned, tmp_path, monkeypatch)
@@ -71,14 +71,14 @@ def test_a_device_joins(world: World) -> None:
         "next: `fedhome client start oak`",
     ):
         assert words in done.output
-    place = Place(world.device / "oak")
+    place = HomeFolder(world.device / "oak")
     keys, made = home_keys("oak", place.folder)
     assert not made
     assert f"fingerprint: {fingerprint(keys.entry())}" in done.output
     assert place.settings.data == str(world.device / "readings.parquet")
     assert (place.settings.home, place.settings.server) == ("oak", world.card.server)
     assert (place.anchor, place.authorities) == (world.fleet.anchor, world.card.authorities)
-    consent = Consent.of(place)
+    consent = ConsentRecord.of(place)
     assert consent is not None
     assert consent.text in done.output
     # The server has it, and the owner admits these very keys.
@@ -132,7 +132,7 @@ def test_a_server_that_is_away(world: World, monkeypatch: pytest.MonkeyPatch) ->
     invite = world.invite(card=Card(server=f"{HOST}:9", authorities=world.card.authorities))
     error = refused(join(invite), LinkError, "cannot be reached")
     assert "try again" in error.hint
-    place = Place(world.device / "oak")
+    place = HomeFolder(world.device / "oak")
     keys, made = home_keys("oak", place.folder)
     assert not made
     refused(fedhome("start", "oak"), RunError, "join")
@@ -145,9 +145,9 @@ def test_a_server_that_is_away(world: World, monkeypatch: pytest.MonkeyPatch) ->
         posted.append(body)
         return answered.to_bytes()
 
-    from fedhome.fleet.invites import Enrolled  # noqa: PLC0415
+    from fedhome.fleet.invites import EnrolmentResponse  # noqa: PLC0415
 
-    answered = Enrolled(admitted=True)
+    answered = EnrolmentResponse(admitted=True)
     monkeypatch.setattr("fedhome.clients.membership.join.ask", ask)
     done = join(invite)
     assert done.exit_code == 0, done.exception

@@ -32,7 +32,7 @@ from fedhome.server.daemon.current_run import (
 )
 from fedhome.server.daemon.follow import follow
 from fedhome.server.daemon.initialise import make_server
-from fedhome.server.daemon.server_folder import Place
+from fedhome.server.daemon.server_folder import ServerFolder
 from fedhome.server.daemon.status import status_of
 from fedhome.server.daemon.supervisor import Daemon, is_running, trim
 from fedhome.store import disk
@@ -66,7 +66,7 @@ def owner(fleet: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def place(owner: Path, tmp_path: Path) -> Place:
+def place(owner: Path, tmp_path: Path) -> ServerFolder:
     """A server's folder whose fleet has a directory."""
     return make_server(
         tmp_path / "hub",
@@ -95,7 +95,7 @@ def test_init_takes_the_servers_part_of_the_fleet_and_nothing_else(
 ) -> None:
     hub = tmp_path / "hub"
     told = said("server", "init", hub, "--host", "hub.example", "--port", "9001", "--fleet", owner)
-    place = Place(hub)
+    place = ServerFolder(hub)
     assert server_keys(place.fleet).public == server_keys(owner / "server").public
     assert place.directory().epoch == 1
     assert place.anchor.fleet.hex() in told
@@ -127,7 +127,7 @@ def test_init_from_a_copy_of_the_servers_part(owner: Path, tmp_path: Path) -> No
     told = said(
         "server", "init", tmp_path / "hub", "--host", "2001:db8::7", "--fleet", owner / "server"
     )
-    place = Place(tmp_path / "hub")
+    place = ServerFolder(tmp_path / "hub")
     assert place.card.server == "[2001:db8::7]:8443"
     assert "give the owner this file" in told
     assert not (owner / "server.card").exists()
@@ -153,7 +153,7 @@ def test_init_refuses_before_anything_is_made(owner: Path, tmp_path: Path) -> No
     assert not hub.exists()
 
 
-def test_init_refuses_a_second_server_in_a_folder(place: Place, owner: Path) -> None:
+def test_init_refuses_a_second_server_in_a_folder(place: ServerFolder, owner: Path) -> None:
     before = (place.tls / "key.pem").read_bytes()
     error = refused("server", "init", place.folder, "--host", "other", "--fleet", owner)
     assert isinstance(error, StateError)
@@ -161,7 +161,7 @@ def test_init_refuses_a_second_server_in_a_folder(place: Place, owner: Path) -> 
     assert (place.tls / "key.pem").read_bytes() == before
 
 
-def test_status_of_a_server_that_is_down(place: Place) -> None:
+def test_status_of_a_server_that_is_down(place: ServerFolder) -> None:
     told = said("server", "status", place.folder)
     assert "down" in told
     assert "hub.example:8443" in told
@@ -173,7 +173,7 @@ def test_status_of_a_server_that_is_down(place: Place) -> None:
     assert (found["run"], found["release"], found["faults"]) == (None, None, [])
 
 
-def test_status_warns_of_a_certificate_that_ends(place: Place) -> None:
+def test_status_warns_of_a_certificate_that_ends(place: ServerFolder) -> None:
     whole = status_of(place).certificate_days
     assert 820 <= whole <= 825
     enough = datetime.now(UTC) + timedelta(days=whole - 31)
@@ -182,7 +182,7 @@ def test_status_warns_of_a_certificate_that_ends(place: Place) -> None:
     assert "certificate" in status_of(place, now=few).faults[0]
 
 
-def test_status_of_what_is_damaged(place: Place) -> None:
+def test_status_of_what_is_damaged(place: ServerFolder) -> None:
     (place.fleet / "directory.fh").write_bytes(b"nonsense")
     (place.folder / "current").write_text("nonsense")
     found = status_of(place)
@@ -196,14 +196,14 @@ def test_commands_where_there_is_no_server(tmp_path: Path) -> None:
     assert "fedhome server init" in refused("server", "run", "--server", tmp_path).hint
 
 
-def test_service_writes_a_unit_that_starts_this_server(place: Place, tmp_path: Path) -> None:
+def test_service_writes_a_unit_that_starts_this_server(place: ServerFolder, tmp_path: Path) -> None:
     told = said("server", "service", place.folder, "--out", tmp_path / "units")
     (unit,) = (tmp_path / "units").iterdir()
     assert str(unit) in told.replace("\n", "")
     assert f"server start {place.folder}" in unit.read_text()
 
 
-def test_a_run_needs_a_server_that_runs(place: Place, plan: Plan, tmp_path: Path) -> None:
+def test_a_run_needs_a_server_that_runs(place: ServerFolder, plan: Plan, tmp_path: Path) -> None:
     (tmp_path / "plan.toml").write_text(plan.to_toml())
     error = refused("server", "run", tmp_path / "plan.toml", "--server", place.folder)
     assert f"fedhome server start {place.folder}" in error.hint
@@ -212,7 +212,7 @@ def test_a_run_needs_a_server_that_runs(place: Place, plan: Plan, tmp_path: Path
     assert isinstance(refused("server", "run", "default", "--resume", "tiny-1"), PlanError)
 
 
-def test_a_run_is_handed_over_once(place: Place, plan: Plan) -> None:
+def test_a_run_is_handed_over_once(place: ServerFolder, plan: Plan) -> None:
     runs = Runs(place)
     assert runs.begin(plan) == Current(run="tiny-1")
     assert Plan.load(runs.folder("tiny-1").plan_path) == plan
@@ -232,7 +232,7 @@ def test_a_run_is_handed_over_once(place: Place, plan: Plan) -> None:
     assert runs.resume("tiny-1") == Current(run="tiny-1", state=RUNNING)
 
 
-def test_a_run_that_cannot_be_is_refused(place: Place, plan: Plan) -> None:
+def test_a_run_that_cannot_be_is_refused(place: ServerFolder, plan: Plan) -> None:
     runs = Runs(place)
     with pytest.raises(PlanError, match="simulations alone"):
         runs.begin(plan.change(aggregation={"mode": "ideal"}))
@@ -255,7 +255,7 @@ def test_a_run_that_cannot_be_is_refused(place: Place, plan: Plan) -> None:
     assert none.value.reason == "no-directory"
 
 
-def test_following_a_run_that_another_one_followed(place: Place, plan: Plan) -> None:
+def test_following_a_run_that_another_one_followed(place: ServerFolder, plan: Plan) -> None:
     runs = Runs(place)
     runs.begin(plan, "first")
     with EventLog(runs.folder("first").events_path) as log:
@@ -287,7 +287,7 @@ def test_a_log_is_kept_from_growing_without_end(tmp_path: Path) -> None:
     assert (tmp_path / "link.log.1").read_bytes() == b"x" * 100 + b"y"
 
 
-def test_a_second_daemon_is_refused(place: Place) -> None:
+def test_a_second_daemon_is_refused(place: ServerFolder) -> None:
     assert not is_running(place)
     lock = disk.lock(place.folder)
     try:
@@ -300,7 +300,7 @@ def test_a_second_daemon_is_refused(place: Place) -> None:
     assert "fedhome server status" in second.value.hint
 
 
-def test_a_port_that_is_taken_is_told(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_that_is_taken_is_told(place: ServerFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fedhome.server.daemon.supervisor._FREE_S", 0.0)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", place.settings.link_port))
@@ -310,7 +310,7 @@ def test_a_port_that_is_taken_is_told(place: Place, monkeypatch: pytest.MonkeyPa
     assert not is_running(place)
 
 
-def test_why_a_run_failed_is_in_its_log(place: Place, plan: Plan) -> None:
+def test_why_a_run_failed_is_in_its_log(place: ServerFolder, plan: Plan) -> None:
     runs = Runs(place)
     runs.begin(plan, "mine")
     (place.fleet / "directory.fh").unlink()
@@ -323,7 +323,7 @@ def test_why_a_run_failed_is_in_its_log(place: Place, plan: Plan) -> None:
     assert "fedhome fleet admit" in str(last.data["hint"])
 
 
-def test_a_run_that_ended_before_its_report_gets_it(place: Place, plan: Plan) -> None:
+def test_a_run_that_ended_before_its_report_gets_it(place: ServerFolder, plan: Plan) -> None:
     runs = Runs(place)
     runs.begin(plan, "mine")
     folder = runs.folder("mine")

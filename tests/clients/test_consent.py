@@ -9,20 +9,20 @@ import pytest
 
 from fedhome.clients import client_app, home
 from fedhome.clients.membership.consent import (
-    Asked,
-    Consent,
+    ConsentRecord,
+    Invitation,
     check_consent,
     consent_text,
     is_plain,
     plan_digest,
 )
-from fedhome.clients.membership.home_folder import Place, Settings
+from fedhome.clients.membership.home_folder import HomeFolder, HomeSettings
 from fedhome.clients.protocol_questions import PROTOCOL
 from fedhome.errors import RunError
 from fedhome.fleet.entries import Anchor
 from fedhome.plan.settings import Plan
 from fedhome.questions import contributions
-from fedhome.questions.table import SUMMED
+from fedhome.questions.question_table import SUMMED
 
 SETTINGS = ["personalise.rates=[1.0]", "personalise.epochs=2"]
 SECURE = """\
@@ -177,8 +177,8 @@ And:
 ASKED = {**SUMMED, **PROTOCOL}
 
 
-def asked(*sets: str, parameters: int | None = 5761) -> Asked:
-    return Asked(
+def asked(*sets: str, parameters: int | None = 5761) -> Invitation:
+    return Invitation(
         home="oak",
         fleet=bytes(range(16)),
         server="hub.example:9443",
@@ -252,41 +252,41 @@ def test_every_number_of_a_sum_is_in_the_text() -> None:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
+def place(tmp_path: Path) -> HomeFolder:
     """A home's folder, without keys."""
-    place, plan = Place(tmp_path), Plan.load(sets=SETTINGS)
+    place, plan = HomeFolder(tmp_path), Plan.load(sets=SETTINGS)
     place.fill(
-        Settings(home="oak", server="hub.example:9443", data="/data"),
+        HomeSettings(home="oak", server="hub.example:9443", data="/data"),
         plan=plan,
         anchor=Anchor(fleet=bytes(16), authority=bytes(32)),
         authorities=b"",
     )
-    Consent(plan=plan_digest(plan), text=SECURE, invite="00").keep(place)
+    ConsentRecord(plan=plan_digest(plan), text=SECURE, invite="00").keep(place)
     return place
 
 
-def test_a_consent_is_kept_with_its_text(place: Place) -> None:
+def test_a_consent_is_kept_with_its_text(place: HomeFolder) -> None:
     kept = check_consent(place)
     assert kept.text == SECURE
-    assert kept == Consent.of(place)
+    assert kept == ConsentRecord.of(place)
     told = json.loads((place.folder / "consent.json").read_text())
     assert sorted(told) == ["invite", "plan", "release", "text", "text_sha256", "time"]
     assert told["text_sha256"] == kept.digest
 
 
-def test_an_altered_consent_is_none(place: Place) -> None:
+def test_an_altered_consent_is_none(place: HomeFolder) -> None:
     path = place.folder / "consent.json"
     sound = path.read_text()
     for other in (sound.replace("5,761", "5,762"), "", "{}", "[1]", sound[:-9]):
         path.write_text(other)
-        assert Consent.of(place) is None
+        assert ConsentRecord.of(place) is None
         with pytest.raises(RunError, match="nobody has agreed"):
             check_consent(place)
     path.write_text(sound)
     check_consent(place)
 
 
-def test_a_consent_is_to_one_plan(place: Place) -> None:
+def test_a_consent_is_to_one_plan(place: HomeFolder) -> None:
     path = place.plan_path
     path.write_text(path.read_text().replace("count = 10", "count = 11"))
     with pytest.raises(RunError, match="not the plan that was agreed to"):

@@ -13,10 +13,10 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.proto.message_pb2 import ObjectTree
 
 from fedhome.clients.agent import resident as agent_module
-from fedhome.clients.agent.message_wait import Looking
-from fedhome.clients.agent.status_report import Reporting
+from fedhome.clients.agent.message_wait import MessageWait
+from fedhome.clients.agent.status_report import StatusReport
 from fedhome.clients.agent.worker import reason_of
-from fedhome.clients.membership.home_folder import AT_HAND, Place
+from fedhome.clients.membership.home_folder import AT_HAND, HomeFolder
 from fedhome.errors import RunError, StateError
 from fedhome.fleet.claims import installed_app
 from fedhome.fleet.state_file import FileStore
@@ -59,14 +59,14 @@ class Stop(threading.Event):
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Place:
+def home(tmp_path: Path) -> HomeFolder:
     tables = generate(homes=HOMES, days=2, seed=3)
     return prepare(tmp_path, tiny_plan(HOMES, 1), tables)[1][0]
 
 
 @pytest.mark.parametrize("reason", ["disk-full", "not-writable"])
 def test_an_agent_waits_for_its_disk(
-    home: Place, monkeypatch: pytest.MonkeyPatch, reason: str
+    home: HomeFolder, monkeypatch: pytest.MonkeyPatch, reason: str
 ) -> None:
     stop, real = Stop(99), FileStore.open
 
@@ -76,27 +76,27 @@ def test_an_agent_waits_for_its_disk(
         return real(folder, **named)
 
     monkeypatch.setattr(FileStore, "open", opened)
-    store = agent_module._opened(home, stop)
+    store = agent_module._open_store(home, stop)
     assert store is not None
     store.close()
     assert stop.waits == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
     assert home.status is not None
     assert (home.status.state, home.status.detail) == ("waiting", "no room")
     stop = Stop(2)
-    assert agent_module._opened(home, stop) is None, "told to end, it does"
+    assert agent_module._open_store(home, stop) is None, "told to end, it does"
 
 
-def test_an_agent_does_not_wait_for_what_will_not_change(home: Place) -> None:
+def test_an_agent_does_not_wait_for_what_will_not_change(home: HomeFolder) -> None:
     (home.folder / "state.fh").write_bytes(b"nonsense")
     with pytest.raises(StateError):
-        agent_module._opened(home, Stop(1))
+        agent_module._open_store(home, Stop(1))
 
 
 def test_a_status_that_cannot_be_written_is_told_once(
-    home: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    home: HomeFolder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     now = [0.0]
-    reporting = Reporting(home, clock=lambda: now[0])
+    reporting = StatusReport(home, clock=lambda: now[0])
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         for _ in range(5):
@@ -160,7 +160,7 @@ class Refusing:
 
 @pytest.mark.parametrize("refused", ["the message", "the state"])
 def test_a_home_tells_once_of_its_disk_whatever_is_refused(
-    home: Place,
+    home: HomeFolder,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     refused: str,
@@ -210,7 +210,7 @@ class Saving(Refusing):
 
 
 def test_an_agent_ends_when_it_does_not_know_what_the_disk_holds(
-    home: Place, monkeypatch: pytest.MonkeyPatch
+    home: HomeFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wire: Any = Wire()
 
@@ -222,7 +222,7 @@ def test_an_agent_ends_when_it_does_not_know_what_the_disk_holds(
         with monkeypatch.context() as patch:
             patch.setattr(disk, "commit", lost)
             with pytest.raises(RunError, match="is not known") as ended:
-                agent._serve(wire, Looking(wire), threading.Event())
+                agent._serve(wire, MessageWait(wire), threading.Event())
     assert (wire.asked, wire.sent) == (1, 1), "the server is told, and nothing else is answered"
     assert "started again" in ended.value.hint
     with FileStore.open(home.folder, home=home.settings.home) as store:
@@ -231,7 +231,7 @@ def test_an_agent_ends_when_it_does_not_know_what_the_disk_holds(
 
 @pytest.mark.parametrize(("node", "answers"), [(5, 1), (6, 0)])
 def test_only_the_node_that_was_asked_answers_after_a_restart(
-    home: Place, node: int, answers: int
+    home: HomeFolder, node: int, answers: int
 ) -> None:
     take_identity(1)
     wire: Any = Wire()

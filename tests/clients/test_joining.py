@@ -18,8 +18,8 @@ import fedhome.clients.agent.announce
 import fedhome.clients.agent.resident
 from fedhome.cli import app
 from fedhome.clients.agent.resident import Agent
-from fedhome.clients.agent.status_report import Reporting
-from fedhome.clients.membership.home_folder import Place, Settings
+from fedhome.clients.agent.status_report import StatusReport
+from fedhome.clients.membership.home_folder import HomeFolder, HomeSettings
 from fedhome.errors import DirectoryError, LinkError, SecAggError
 from fedhome.fleet.cards import Card
 from fedhome.fleet.claims import AHEAD_S, SKEW_S, Claim, Welcome, installed_app
@@ -188,14 +188,14 @@ def test_a_copy_of_a_folder_has_a_node_of_its_own(
     boot = tmp_path / "boot_id"
     boot.write_text("one\n")
     monkeypatch.setattr("fedhome.clients.membership.home_folder._BOOT", boot)
-    place = Place(tmp_path / "oak")
+    place = HomeFolder(tmp_path / "oak")
     place.folder.mkdir()
     first = place.node_key().public
     place.at_hand = b"a message"
-    assert place.node_key().public == Place(place.folder).node_key().public == first
+    assert place.node_key().public == HomeFolder(place.folder).node_key().public == first
     assert place.at_hand == b"a message"
     shutil.copytree(place.folder, tmp_path / "copy")
-    copy = Place(tmp_path / "copy")
+    copy = HomeFolder(tmp_path / "copy")
     assert copy.node_key().public != first
     assert copy.at_hand is None
     assert place.node_key().public == first
@@ -239,12 +239,12 @@ def test_an_agent_says_that_its_clock_is_off(  # noqa: PLR0917 - pytest gives th
     off: float,
     told: str,
 ) -> None:
-    place = Place(tmp_path / "oak")
+    place = HomeFolder(tmp_path / "oak")
     keys, _ = home_keys("oak", place.folder)
     world.keys["oak"] = keys
     world.directory.entries["oak"] = keys.entry()
     place.fill(
-        Settings(home="oak", server="hub.example:8443", data="readings.csv"),
+        HomeSettings(home="oak", server="hub.example:8443", data="readings.csv"),
         plan=Plan.load(),
         anchor=Anchor(fleet=FLEET, authority=world.authority.public),
         authorities=b"",
@@ -260,16 +260,16 @@ def test_an_agent_says_that_its_clock_is_off(  # noqa: PLR0917 - pytest gives th
         return Welcome(node=node, directory=world.data).to_bytes()
 
     waiting = threading.Event()
-    tell = Reporting.tell
+    tell = StatusReport.tell
 
-    def telling(self: Reporting, state: str, detail: str = "", **more: int) -> None:
+    def telling(self: StatusReport, state: str, detail: str = "", **more: int) -> None:
         tell(self, state, detail, **more)
         if detail:
             waiting.set()
 
     monkeypatch.setattr(fedhome.clients.agent.announce, "ask", ask)
     monkeypatch.setattr(time, "time", lambda: NOW + off)
-    monkeypatch.setattr(Reporting, "tell", telling)
+    monkeypatch.setattr(StatusReport, "tell", telling)
     monkeypatch.setenv("COLUMNS", "200")
     with FileStore.open(place.folder, home="oak") as store, _running(Agent(place, store)):
         assert waiting.wait(PATIENCE_S)

@@ -10,7 +10,7 @@ from flwr.app import Message, RecordDict
 from flwr.proto.message_pb2 import ObjectTree
 
 from fedhome.clients.agent import message_wait as looking_module
-from fedhome.clients.agent.message_wait import Looking
+from fedhome.clients.agent.message_wait import MessageWait
 from fedhome.errors import LinkError
 from fedhome.flower.fleet_connection import Arrival
 from fedhome.flower.messages import failure, take_identity
@@ -69,7 +69,7 @@ def test_a_home_waits_and_hears_what_else_happens(monkeypatch: pytest.MonkeyPatc
     take_identity(1)
     monkeypatch.setattr(looking_module, "_PAUSE_S", 0.01)
     line, arrival = Line(), Arrival(failure(Message(RecordDict(), 5, "query"), ""), ObjectTree())
-    looking = Looking(line)
+    looking = MessageWait(line)
     assert looking.wait(0.01) is None
     looking.nudge()
     assert looking.wait(SOON_S) is None, "told to look up, it does"
@@ -90,7 +90,7 @@ def test_a_line_is_closed_when_nobody_reads_it(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(looking_module, "_LEAVING_S", 0.01)
     monkeypatch.setattr(looking_module, "_PAUSE_S", 0.01)
     line = Line()
-    looking = Looking(line)
+    looking = MessageWait(line)
     assert looking.wait(0.01) is None
     looking.close()
     assert line.closed == 0, "a question still waits there"
@@ -99,5 +99,5 @@ def test_a_line_is_closed_when_nobody_reads_it(monkeypatch: pytest.MonkeyPatch) 
     looking._thread.join(SOON_S)
     assert line.closed == 1
     unused = Line()
-    Looking(unused).close()
+    MessageWait(unused).close()
     assert unused.closed == 1

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from fedhome.clients.agent.kept_releases import KEPT, Releases
-from fedhome.clients.membership.home_folder import Place as HomePlace
+from fedhome.clients.agent.kept_releases import RELEASE_FILE, ReleaseKeeper
+from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.errors import LinkError, ReleaseError, StateError
 from fedhome.registry import Registry
 from fedhome.server.daemon.publishing import MODELS
@@ -24,18 +24,18 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
 
 
 @pytest.fixture
-def taken(hub: Hub, tmp_path: Path) -> Releases:
+def taken(hub: Hub, tmp_path: Path) -> ReleaseKeeper:
     """A home that has taken the second release."""
     hub.publish(1)
     hub.publish(2)
-    releases = Releases(hub.home(tmp_path / "home"), HOMES["a"])
+    releases = ReleaseKeeper(hub.home(tmp_path / "home"), HOMES["a"])
     assert releases.update() is not None
     return releases
 
 
-def has(releases: Releases, number: int, seed: int | None = None) -> bool:
+def has(releases: ReleaseKeeper, number: int, seed: int | None = None) -> bool:
     """Return whether a home has a release, now and after it was started again."""
-    again = Releases(releases._place, HOMES["a"])
+    again = ReleaseKeeper(releases._home_folder, HOMES["a"])
     current = again.current()
     assert current is not None
     expected = numbers(number if seed is None else seed).tobytes()
@@ -43,7 +43,7 @@ def has(releases: Releases, number: int, seed: int | None = None) -> bool:
     return current.manifest.number == number and same == [True, True]
 
 
-def refused(releases: Releases, **arguments: Any) -> str:
+def refused(releases: ReleaseKeeper, **arguments: Any) -> str:
     with pytest.raises(ReleaseError) as caught:
         releases.update(**arguments)
     assert caught.value.hint
@@ -52,7 +52,7 @@ def refused(releases: Releases, **arguments: Any) -> str:
 
 def test_a_home_keeps_up_with_its_server(hub: Hub, tmp_path: Path) -> None:
     place = hub.home(tmp_path / "home")
-    releases = Releases(place, HOMES["a"])
+    releases = ReleaseKeeper(place, HOMES["a"])
     assert releases.update() is None
     assert releases.current() is None
     for number in (1, 2):
@@ -64,7 +64,7 @@ def test_a_home_keeps_up_with_its_server(hub: Hub, tmp_path: Path) -> None:
         assert releases.update() is None
     for _ in range(3):  # releases that it misses
         registry = hub.publish(len(Registry.open(hub.place.folder / MODELS).releases()) + 1)
-    again = Releases(place, HOMES["a"])
+    again = ReleaseKeeper(place, HOMES["a"])
     assert again.update() == registry.find("latest").manifest
     assert has(again, 5)
     registry.rollback(1, SERVER)
@@ -72,18 +72,18 @@ def test_a_home_keeps_up_with_its_server(hub: Hub, tmp_path: Path) -> None:
     assert has(again, 6, seed=1)
     # It is told nothing that it has.
     assert again.update(layout=LAYOUT.hash) is None
-    assert Releases(place, HOMES["a"]).update() is None
+    assert ReleaseKeeper(place, HOMES["a"]).update() is None
 
 
 def test_without_a_directory_nothing_can_be_checked(hub: Hub, tmp_path: Path) -> None:
     hub.publish(1)
     place = hub.home(tmp_path / "home")
     (place.folder / "directory.fh").unlink()
-    assert Releases(place, HOMES["a"]).update() is None
+    assert ReleaseKeeper(place, HOMES["a"]).update() is None
     assert hub.asked == []
 
 
-def test_a_home_that_is_no_more_in_the_fleet(hub: Hub, taken: Releases) -> None:
+def test_a_home_that_is_no_more_in_the_fleet(hub: Hub, taken: ReleaseKeeper) -> None:
     hub.publish(3)
     hub.sign("b", epoch=2)
     with pytest.raises(LinkError) as caught:
@@ -93,7 +93,7 @@ def test_a_home_that_is_no_more_in_the_fleet(hub: Hub, taken: Releases) -> None:
 
 
 def test_what_does_not_hold_is_refused_and_the_model_stays(
-    hub: Hub, taken: Releases, tmp_path: Path
+    hub: Hub, taken: ReleaseKeeper, tmp_path: Path
 ) -> None:
     registry = hub.publish(3)
     good = registry.package()
@@ -137,13 +137,13 @@ def test_a_home_that_ends_at_any_step_has_the_old_model_or_the_new(
     begin = hub.home(tmp_path / "home")
     hub.publish(1)
     if not first:
-        Releases(begin, HOMES["a"]).update()
+        ReleaseKeeper(begin, HOMES["a"]).update()
     registry = hub.publish(2)
     found = set()
     for step in range(1, 40):
         folder = tmp_path / str(step)
         shutil.copytree(begin.folder, folder)
-        releases = Releases(HomePlace(folder), HOMES["a"])
+        releases = ReleaseKeeper(HomeFolder(folder), HOMES["a"])
         ended = False
         with failing(step, Crash()):
             try:
@@ -151,7 +151,7 @@ def test_a_home_that_ends_at_any_step_has_the_old_model_or_the_new(
                 ended = True
             except Crash:
                 pass
-        again = Releases(HomePlace(folder), HOMES["a"])
+        again = ReleaseKeeper(HomeFolder(folder), HOMES["a"])
         current = again.current()
         number = 0 if current is None else current.manifest.number
         found.add(number)
@@ -167,31 +167,31 @@ def test_a_home_that_ends_at_any_step_has_the_old_model_or_the_new(
     assert step > 6
 
 
-def test_a_full_disk_at_home(hub: Hub, taken: Releases) -> None:
+def test_a_full_disk_at_home(hub: Hub, taken: ReleaseKeeper) -> None:
     hub.publish(3)
     for step in range(1, 9):
         with failing(step, OSError(errno.ENOSPC, "")), pytest.raises(StateError) as caught:
             taken.update()
         assert caught.value.reason == "disk-full"
-        if (current := Releases(taken._place, HOMES["a"]).current()) is not None:
+        if (current := ReleaseKeeper(taken._home_folder, HOMES["a"]).current()) is not None:
             assert current.manifest.number in {2, 3}
     taken.update()
     assert has(taken, 3)
 
 
-def test_a_damaged_model_is_fetched_again(taken: Releases) -> None:
-    path = taken._folder / KEPT
+def test_a_damaged_model_is_fetched_again(taken: ReleaseKeeper) -> None:
+    path = taken._folder / RELEASE_FILE
     whole = path.read_bytes()
     for damaged in (b"", whole[:-1], whole[:-1] + bytes([whole[-1] ^ 1]), whole[::-1]):
         path.write_bytes(damaged)
-        again = Releases(taken._place, HOMES["a"])
+        again = ReleaseKeeper(taken._home_folder, HOMES["a"])
         with pytest.raises(ReleaseError):
             again.current()
         assert again.update() is not None
         assert has(again, 2)
 
 
-def test_a_home_that_cannot_remember_takes_nothing(hub: Hub, taken: Releases) -> None:
+def test_a_home_that_cannot_remember_takes_nothing(hub: Hub, taken: ReleaseKeeper) -> None:
     (seen,) = taken._folder.glob("*.seen")
     whole = seen.read_bytes()
     hub.publish(3)
@@ -204,14 +204,14 @@ def test_a_home_that_cannot_remember_takes_nothing(hub: Hub, taken: Releases) ->
     shutil.copyfile(
         taken._folder / f"{SERVER.public.hex()}.seen", taken._folder / f"{NEW.public.hex()}.seen"
     )
-    hub.home(taken._place.folder, epoch=2, server=NEW)
+    hub.home(taken._home_folder.folder, epoch=2, server=NEW)
     assert refused(taken) == "seen"  # of another key than its name says
 
 
 def test_a_new_server_key_begins_anew_and_no_old_release_comes_back(
-    hub: Hub, taken: Releases
+    hub: Hub, taken: ReleaseKeeper
 ) -> None:
-    place = taken._place
+    place = taken._home_folder
     old = Registry.open(hub.place.folder / MODELS).package(1)
     hub.publish(1, NEW)
     assert refused(taken) == "signature"  # the home has no directory that names the new key

@@ -20,13 +20,13 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
 import fedhome.clients.agent.resident
-from fedhome.clients.agent.dispatch import Tasks
+from fedhome.clients.agent.dispatch import MessageDispatch
 from fedhome.clients.agent.resident import Agent
-from fedhome.clients.agent.status_report import Reporting
-from fedhome.clients.agent.work import InProcess, Worker
+from fedhome.clients.agent.status_report import StatusReport
+from fedhome.clients.agent.work import InProcess, WorkerProcess
 from fedhome.clients.agent.worker import reason_of
 from fedhome.clients.home import real_home
-from fedhome.clients.membership.home_folder import Place, Settings, Status
+from fedhome.clients.membership.home_folder import HomeFolder, HomeSettings, HomeStatus
 from fedhome.errors import (
     DataError,
     LinkError,
@@ -41,7 +41,7 @@ from fedhome.fleet.state_file import FileStore
 from fedhome.flower.fleet_connection import message_bytes, message_of
 from fedhome.flower.messages import array_record, blobs_of, failure, take_identity, with_sum_record
 from fedhome.plan.settings import Plan
-from fedhome.questions.table import SUMMED
+from fedhome.questions.question_table import SUMMED
 from fedhome.secagg import FixedPoint, Form
 from fedhome.simulations.homes import generate
 from fedhome.simulations.local_fleet import write_readings
@@ -75,16 +75,16 @@ def readings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def make(readings: Path, tmp_path: Path) -> Callable[[str], Place]:
+def make(readings: Path, tmp_path: Path) -> Callable[[str], HomeFolder]:
     """Return what makes a home's folder, with keys and readings."""
 
-    def made(mode: str) -> Place:
-        place = Place(tmp_path / HOME)
+    def made(mode: str) -> HomeFolder:
+        place = HomeFolder(tmp_path / HOME)
         home_keys(HOME, place.folder)
         data = tmp_path / "of-jane-doe.parquet"
         shutil.copyfile(readings, data)
         place.fill(
-            Settings(home=HOME, server="127.0.0.1:1", data=str(data), worker_idle_s=60.0),
+            HomeSettings(home=HOME, server="127.0.0.1:1", data=str(data), worker_idle_s=60.0),
             plan=plan_of(mode),
             anchor=Anchor(fleet=bytes(16), authority=bytes(32)),
             authorities=b"",
@@ -95,7 +95,7 @@ def make(readings: Path, tmp_path: Path) -> Callable[[str], Place]:
 
 
 @pytest.fixture
-def place(make: Callable[[str], Place]) -> Place:
+def place(make: Callable[[str], HomeFolder]) -> HomeFolder:
     return make("plain")
 
 
@@ -123,7 +123,7 @@ def question(kind: str, content: RecordDict) -> Message:
     return message_of(message_bytes(Message(content, dst_node_id=5, message_type=kind)))
 
 
-def train(place: Place) -> Message:
+def train(place: HomeFolder) -> Message:
     home = real_home(Plan.load(place.plan_path), place.settings.data, name=HOME)
     learning = home.device.learning
     config = ConfigRecord({"server-round": 1})
@@ -150,18 +150,20 @@ def why(message: Message) -> str:
     return str(message.error.reason)
 
 
-def numbers_of(worker: Worker) -> list[int]:
+def numbers_of(worker: WorkerProcess) -> list[int]:
     """Return a worker's process, if there is one."""
     return [] if worker.process is None else [worker.process]
 
 
 @pytest.fixture
-def worker(place: Place) -> Iterator[Worker]:
-    with closing(Worker(place, Machine())) as made:  # type: ignore[arg-type]
+def worker(place: HomeFolder) -> Iterator[WorkerProcess]:
+    with closing(WorkerProcess(place, Machine())) as made:  # type: ignore[arg-type]
         yield made
 
 
-def test_a_worker_answers_as_the_agent_itself_would(place: Place, worker: Worker) -> None:
+def test_a_worker_answers_as_the_agent_itself_would(
+    place: HomeFolder, worker: WorkerProcess
+) -> None:
     asked = train(place)
     here = InProcess(place, Machine()).answer(asked)  # type: ignore[arg-type]
     there = worker.answer(asked)
@@ -176,14 +178,14 @@ def test_a_worker_answers_as_the_agent_itself_would(place: Place, worker: Worker
     )
 
 
-def test_the_agent_masks_what_the_worker_gives(make: Callable[[str], Place]) -> None:
+def test_the_agent_masks_what_the_worker_gives(make: Callable[[str], HomeFolder]) -> None:
     place = make("secure")
     home = real_home(Plan.load(place.plan_path), place.settings.data, name=HOME)
     form = census_form(home.device.learning.layout)
     asked = question("query.census", with_sum_record(RecordDict(), {"manifest": b"signed"}))
     machines = Machine(form), Machine(form)
     here = InProcess(place, machines[0]).answer(asked)  # type: ignore[arg-type]
-    with closing(Worker(place, machines[1])) as masked:  # type: ignore[arg-type]
+    with closing(WorkerProcess(place, machines[1])) as masked:  # type: ignore[arg-type]
         assert masked.layout is None
         there = masked.answer(asked)
         # By this the home tells whether a release of the model is of its own kind.
@@ -199,7 +201,7 @@ def test_the_agent_masks_what_the_worker_gives(make: Callable[[str], Place]) -> 
 
 
 @pytest.mark.slow
-def test_a_refusal_is_the_agents_own_and_costs_no_worker(make: Callable[[str], Place]) -> None:
+def test_a_refusal_is_the_agents_own_and_costs_no_worker(make: Callable[[str], HomeFolder]) -> None:
     def refuse() -> None:
         raise refusal
 
@@ -207,7 +209,7 @@ def test_a_refusal_is_the_agents_own_and_costs_no_worker(make: Callable[[str], P
     refusal = ManifestError("more privacy than the home has left", reason="budget")
     machine = Machine(on_join=refuse)
     asked = question("query.census", with_sum_record(RecordDict(), {"manifest": b"signed"}))
-    with closing(Worker(place, machine)) as refusing:  # type: ignore[arg-type]
+    with closing(WorkerProcess(place, machine)) as refusing:  # type: ignore[arg-type]
         with pytest.raises(ManifestError) as raised:
             refusing.answer(asked)
         assert raised.value is refusal
@@ -217,7 +219,9 @@ def test_a_refusal_is_the_agents_own_and_costs_no_worker(make: Callable[[str], P
         assert numbers_of(refusing) == before
 
 
-def test_a_worker_that_is_killed_in_the_middle_is_replaced(make: Callable[[str], Place]) -> None:
+def test_a_worker_that_is_killed_in_the_middle_is_replaced(
+    make: Callable[[str], HomeFolder],
+) -> None:
     def kill() -> None:
         (number,) = numbers_of(killed)
         os.kill(number, signal.SIGKILL)
@@ -225,7 +229,7 @@ def test_a_worker_that_is_killed_in_the_middle_is_replaced(make: Callable[[str],
     place = make("secure")
     asked = question("query.census", with_sum_record(RecordDict(), {"manifest": b"signed"}))
     machine = Machine(census_form(Layout(("w",), ((2,),))), on_join=kill)
-    with closing(Worker(place, machine)) as killed:  # type: ignore[arg-type]
+    with closing(WorkerProcess(place, machine)) as killed:  # type: ignore[arg-type]
         answer = killed.answer(asked)
         assert why(answer).endswith("before it had answered: signal 9")
         assert numbers_of(killed) == []
@@ -234,7 +238,7 @@ def test_a_worker_that_is_killed_in_the_middle_is_replaced(make: Callable[[str],
 
 
 @pytest.mark.slow
-def test_a_worker_that_hangs_is_replaced(make: Callable[[str], Place]) -> None:
+def test_a_worker_that_hangs_is_replaced(make: Callable[[str], HomeFolder]) -> None:
     now = 0.0
 
     def hang() -> None:
@@ -246,7 +250,7 @@ def test_a_worker_that_hangs_is_replaced(make: Callable[[str], Place]) -> None:
     place = make("secure")
     asked = question("query.census", with_sum_record(RecordDict(), {"manifest": b"signed"}))
     machine = Machine(census_form(Layout(("w",), ((2,),))), on_join=hang)
-    with closing(Worker(place, machine, clock=lambda: now)) as hanging:  # type: ignore[arg-type]
+    with closing(WorkerProcess(place, machine, clock=lambda: now)) as hanging:  # type: ignore[arg-type]
         answer = hanging.answer(asked)
         assert why(answer).endswith("it took longer than the 3600 s of a round")
         assert numbers_of(hanging) == []
@@ -254,7 +258,7 @@ def test_a_worker_that_hangs_is_replaced(make: Callable[[str], Place]) -> None:
 
 
 @pytest.mark.slow
-def test_a_worker_that_was_killed_while_idle_is_not_missed(worker: Worker) -> None:
+def test_a_worker_that_was_killed_while_idle_is_not_missed(worker: WorkerProcess) -> None:
     asked = question("query", RecordDict())
     first = worker.answer(asked)
     (before,) = numbers_of(worker)
@@ -266,11 +270,11 @@ def test_a_worker_that_was_killed_while_idle_is_not_missed(worker: Worker) -> No
 
 
 @pytest.mark.slow
-def test_an_idle_worker_goes_and_the_next_one_reads_the_readings_anew(place: Place) -> None:
+def test_an_idle_worker_goes_and_the_next_one_reads_the_readings_anew(place: HomeFolder) -> None:
     now = 0.0
     asked = question("query", RecordDict())
     data = Path(place.settings.data)
-    with closing(Worker(place, Machine(), clock=lambda: now)) as idle:  # type: ignore[arg-type]
+    with closing(WorkerProcess(place, Machine(), clock=lambda: now)) as idle:  # type: ignore[arg-type]
         idle.rest()
         assert numbers_of(idle) == []
         assert idle.answer(asked).has_content()
@@ -292,7 +296,7 @@ def test_an_idle_worker_goes_and_the_next_one_reads_the_readings_anew(place: Pla
 
 
 def test_what_a_worker_fails_at_is_told_to_its_home_alone(
-    place: Place, worker: Worker, capfd: pytest.CaptureFixture[str]
+    place: HomeFolder, worker: WorkerProcess, capfd: pytest.CaptureFixture[str]
 ) -> None:
     data = Path(place.settings.data)
     data.rename(data.with_suffix(".gone"))
@@ -322,16 +326,16 @@ def test_what_was_not_foreseen_is_told_by_its_kind(caplog: pytest.LogCaptureFixt
 
 
 def test_a_worker_that_cannot_start_is_an_error_reply(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: HomeFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    worker = Worker(place, Machine())  # type: ignore[arg-type]
+    worker = WorkerProcess(place, Machine())  # type: ignore[arg-type]
     answer = worker.answer(question("query", RecordDict()))
     assert "cannot be started" in why(answer)
     assert numbers_of(worker) == []
 
 
-def test_a_lost_question_is_asked_anew_and_an_answer_is_kept(place: Place) -> None:
+def test_a_lost_question_is_asked_anew_and_an_answer_is_kept(place: HomeFolder) -> None:
     class Work:
         def __init__(self) -> None:
             self.asked = 0
@@ -348,7 +352,7 @@ def test_a_lost_question_is_asked_anew_and_an_answer_is_kept(place: Place) -> No
 
     work, asked = Work(), question("query", RecordDict())
     with FileStore.open(place.folder, home=HOME) as store:
-        tasks = Tasks(place, store, lambda *_: work)
+        tasks = MessageDispatch(place, store, lambda *_: work)
         assert [tasks.answer(asked).has_error() for _ in range(3)] == [True, False, False]
     assert work.asked == 2
 
@@ -376,11 +380,11 @@ print(grpc.Server.__module__, httpx._main.main.name)
     assert told.stdout.splitlines() == ["['flwr']", "grpc main"], told.stderr
 
 
-def test_a_status_is_written_at_changes_and_now_and_then(place: Place) -> None:
+def test_a_status_is_written_at_changes_and_now_and_then(place: HomeFolder) -> None:
     now = 100.0
-    reporting = Reporting(place, clock=lambda: now)
+    reporting = StatusReport(place, clock=lambda: now)
 
-    def written() -> Status | None:
+    def written() -> HomeStatus | None:
         status = place.status
         (place.folder / "status.json").unlink(missing_ok=True)
         return status
@@ -393,7 +397,7 @@ def test_a_status_is_written_at_changes_and_now_and_then(place: Place) -> None:
     reporting.keep()
     assert written() is None
     reporting.tell("connected", epoch=3)
-    reporting.answered("train")
+    reporting.count_answer("train")
     reporting.keep()
     status = written()
     assert status is not None
@@ -411,7 +415,7 @@ def test_a_status_is_written_at_changes_and_now_and_then(place: Place) -> None:
     assert written() is not None
 
 
-def test_a_home_that_has_left_stays_away(place: Place) -> None:
+def test_a_home_that_has_left_stays_away(place: HomeFolder) -> None:
     with FileStore.open(place.folder, home=HOME) as store:
         agent = Agent(place, store)
         place.left = True
@@ -425,7 +429,7 @@ def test_a_home_that_has_left_stays_away(place: Place) -> None:
 
 
 def test_a_paused_home_is_not_there_until_the_pause_ends(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: HomeFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried = threading.Event()
 
@@ -434,19 +438,19 @@ def test_a_paused_home_is_not_there_until_the_pause_ends(
         raise LinkError("nobody is there", reason="unreachable")
 
     monkeypatch.setattr(fedhome.clients.agent.resident, "join", join)
-    monkeypatch.setattr(fedhome.clients.agent.resident, "_LOOK_S", 0.01)
+    monkeypatch.setattr(fedhome.clients.agent.resident, "_POLL_S", 0.01)
     place.paused = True
     with FileStore.open(place.folder, home=HOME) as store:
         agent = Agent(place, store)
         told = threading.Event()
-        tell = Reporting.tell
+        tell = StatusReport.tell
 
-        def telling(self: Reporting, state: str, *args: Any, **kwargs: Any) -> None:
+        def telling(self: StatusReport, state: str, *args: Any, **kwargs: Any) -> None:
             tell(self, state, *args, **kwargs)
             if state == "paused":
                 told.set()
 
-        monkeypatch.setattr(Reporting, "tell", telling)
+        monkeypatch.setattr(StatusReport, "tell", telling)
         thread = threading.Thread(target=agent.run)
         thread.start()
         try:

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from fedhome.data.table import HomeTable
 from fedhome.data.windows import columns_of, examples, windows, with_classes
 from fedhome.errors import DataError
-from fedhome.plan.settings import Data, Plan
+from fedhome.plan.settings import DataSettings, Plan
 from helpers.examples import share_of
 
 _HOUR = 3600
 _MONDAY = int(datetime(2024, 1, 1, tzinfo=UTC).timestamp())
 
 
-def _data(**changes: Any) -> Data:
+def _data(**changes: Any) -> DataSettings:
     plain = {
         "target": "load",
         "lags": [1],

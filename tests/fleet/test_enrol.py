@@ -21,7 +21,7 @@ from fedhome.fleet import owner_requests
 from fedhome.fleet.cards import Card, Inviter
 from fedhome.fleet.entries import fingerprint
 from fedhome.fleet.front_requests import ENROL, JOIN, LEAVE, OWNER, ask
-from fedhome.fleet.invites import Enrolled, Invite
+from fedhome.fleet.invites import EnrolmentResponse, Invite
 from fedhome.fleet.leave_notice import leave_notice
 from fedhome.fleet.owner_folder import Fleet
 from fedhome.ops import tls
@@ -29,7 +29,7 @@ from fedhome.ops.processes import Processes
 from fedhome.plan.settings import Plan
 from fedhome.secagg import Directory, HomeKeys
 from fedhome.server.daemon.initialise import make_server
-from fedhome.server.daemon.server_folder import Place
+from fedhome.server.daemon.server_folder import ServerFolder
 from helpers.patience import PATIENCE_S
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -43,7 +43,7 @@ class Scene:
     """An owner's folder and a server's, side by side."""
 
     folder: Path
-    place: Place
+    place: ServerFolder
 
     @property
     def owner(self) -> Path:
@@ -81,7 +81,7 @@ class Scene:
     def enrol(self, home: str) -> HomeKeys:
         keys = HomeKeys.create(home)
         answer = self.post(ENROL, self.invite(home).enrolment(keys, time.time()))
-        assert not Enrolled.from_bytes(answer).admitted
+        assert not EnrolmentResponse.from_bytes(answer).admitted
         return keys
 
     def directory(self) -> Directory:
@@ -237,7 +237,7 @@ def test_strangers_get_nowhere(scene: Scene) -> None:
             "not-listed"
         )
         for what in ("pending", "directory"):
-            asked = owner_requests.Request(fleet=fleet, what=what, time=int(now), body=b"")
+            asked = owner_requests.OwnerRequest(fleet=fleet, what=what, time=int(now), body=b"")
             assert refused(scene, OWNER, asked.sign(stranger)) == "signature"
         for path in (ENROL, LEAVE, OWNER, JOIN):
             assert refused(scene, path, b"") != "unreachable"

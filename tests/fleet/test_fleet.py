@@ -23,7 +23,7 @@ from fedhome.fleet.entries import Anchor, entry_text, fingerprint, home_keys, re
 from fedhome.fleet.owner_folder import Fleet, server_keys
 from fedhome.fleet.state_file import load
 from fedhome.keys.sealing import Scrypt, SealingKey
-from fedhome.secagg import Directory, Home, HomeEntry, HomeKeys, Policy
+from fedhome.secagg import Directory, HomeEntry, HomeKeys, HomeParty, Policy
 from fedhome.secagg.directory import Signed
 from helpers.command import Said, fedhome
 
@@ -82,7 +82,7 @@ def test_homes_accept_what_the_owner_signs(folder: Path) -> None:
         authority = owned.anchor.authority
     keys, state, store = load(folder / "homes" / "oak", home="oak")
     with store:
-        home = Home(keys, authority, state=state, store=store)
+        home = HomeParty(keys, authority, state=state, store=store)
         home.renew(first)
         home.bundle()
         home.renew(second)
@@ -90,12 +90,12 @@ def test_homes_accept_what_the_owner_signs(folder: Path) -> None:
     keys, state, store = load(folder / "homes" / "oak")
     with store:
         assert (state.epoch, state.serial, list(state.live)) == (2, 2, [2])
-        again = Home(keys, authority, state=state, store=store)
+        again = HomeParty(keys, authority, state=state, store=store)
         again.renew(second)
         assert reason_of_any(again, first) == "older"
 
 
-def reason_of_any(home: Home, data: bytes) -> str:
+def reason_of_any(home: HomeParty, data: bytes) -> str:
     with pytest.raises(DirectoryError) as caught:
         home.renew(data)
     return caught.value.reason

@@ -100,7 +100,7 @@ def test_whatever_is_posted_is_refused_in_words(data: bytes) -> None:
     for call in (
         lambda: Enrolment.verify(data, inviter, FLEET, NOW),
         lambda: Leave.verify(data, FLEET),
-        lambda: owner_requests.Request.verify(data, inviter, FLEET, NOW),
+        lambda: owner_requests.OwnerRequest.verify(data, inviter, FLEET, NOW),
         lambda: Invite.from_text(data.decode(errors="replace")),
         lambda: Card.from_text(data.decode(errors="replace")),
     ):

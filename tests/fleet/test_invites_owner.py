@@ -13,7 +13,7 @@ from fedhome.errors import DirectoryError, WireError
 from fedhome.fleet import owner_requests
 from fedhome.fleet.cards import Inviter
 from fedhome.fleet.entries import signed_entry
-from fedhome.fleet.invites import Enrolled, Invite
+from fedhome.fleet.invites import EnrolmentResponse, Invite
 from fedhome.fleet.owner_folder import Fleet
 from fedhome.secagg import HomeKeys
 from helpers.invite_world import (
@@ -60,9 +60,11 @@ def test_an_expired_invite_is_refused_everywhere(world: World) -> None:
 def test_from_an_invite_to_the_directory(world: World) -> None:
     invite, keys = Invite.from_text(world.invite().to_text()), HomeKeys.create("hub")
     assert world.owned.open_invites == {"hub": EXPIRES}
-    assert world.pending() == owner_requests.Pending(epoch=0, enrolments=(), notices=())
+    assert world.pending() == owner_requests.PendingApplications(epoch=0, enrolments=(), notices=())
     posted = invite.enrolment(keys, NOW)
-    assert Enrolled.from_bytes(world.server.enrol(posted)) == Enrolled(admitted=False)
+    assert EnrolmentResponse.from_bytes(world.server.enrol(posted)) == EnrolmentResponse(
+        admitted=False
+    )
     assert world.pending().enrolments == (posted,)
 
     found = world.owned.check(posted)
@@ -73,9 +75,11 @@ def test_from_an_invite_to_the_directory(world: World) -> None:
     assert world.owned.open_invites == {}
     world.take(world.sign())
     assert world.place.directory().entries["hub"] == keys.entry()
-    assert world.pending() == owner_requests.Pending(epoch=1, enrolments=(), notices=())
+    assert world.pending() == owner_requests.PendingApplications(epoch=1, enrolments=(), notices=())
     assert not list((world.place.folder / "enrolments").iterdir())
-    assert Enrolled.from_bytes(world.server.enrol(posted)) == Enrolled(admitted=True)
+    assert EnrolmentResponse.from_bytes(world.server.enrol(posted)) == EnrolmentResponse(
+        admitted=True
+    )
 
 
 def test_the_same_enrolment_again_changes_nothing(world: World) -> None:
@@ -84,7 +88,9 @@ def test_the_same_enrolment_again_changes_nothing(world: World) -> None:
     world.server.enrol(posted)
     world.now += 2 * SKEW  # however late
     for again in (posted, invite.enrolment(keys, NOW), invite.enrolment(keys, NOW + 60)):
-        assert Enrolled.from_bytes(world.server.enrol(again)) == Enrolled(admitted=False)
+        assert EnrolmentResponse.from_bytes(world.server.enrol(again)) == EnrolmentResponse(
+            admitted=False
+        )
     assert world.pending().enrolments == (posted,)
 
 

@@ -20,7 +20,7 @@ from google.protobuf.wrappers_pb2 import BytesValue
 
 import fedhome.server.daemon.flower_bundle
 from fedhome.clients.agent.announce import join
-from fedhome.clients.membership.home_folder import Place as HomePlace
+from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.errors import LinkError
 from fedhome.fleet.state_file import FileStore
 from fedhome.flower.fleet_connection import Arrival, FleetConnection
@@ -30,10 +30,18 @@ from fedhome.flower.run_grid import RunGrid, run_grid
 from fedhome.flower.superlink import LOOPBACK
 from fedhome.ops.processes import Processes
 from fedhome.ops.tls import CA
-from fedhome.server.daemon.server_folder import Place
+from fedhome.server.daemon.server_folder import ServerFolder
 from fedhome.simulations.homes import generate
 from fedhome.simulations.local_fleet import prepare, start
-from fedhome.wire.exchange import ANSWER, CHANGES, LOOK, MOST_AT_ONCE, MOST_OBJECTS, Answer, Look
+from fedhome.wire.exchange import (
+    ANSWER,
+    CHANGES,
+    LOOK,
+    MOST_AT_ONCE,
+    MOST_OBJECTS,
+    ExchangeAnswer,
+    MessageRequest,
+)
 from helpers.living import tiny_plan
 from helpers.patience import PATIENCE_S
 
@@ -49,8 +57,8 @@ pytestmark = [
 class Fleet:
     """A server, and nodes of its homes that a test plays."""
 
-    server: Place
-    places: list[HomePlace]
+    server: ServerFolder
+    places: list[HomeFolder]
     nodes: list[int]
     grid: RunGrid
 
@@ -86,7 +94,7 @@ class Fleet:
         raise AssertionError(name)
 
 
-def claimed(home: HomePlace) -> int:
+def claimed(home: HomeFolder) -> int:
     """Claim a home's node, and return its number."""
     with FileStore.open(home.folder, home=home.settings.home) as store:
         welcome = join(
@@ -247,9 +255,9 @@ def posted(fleet: Fleet, path: str, data: bytes, *, link: bool = False) -> httpx
 
 
 def test_who_does_not_sign_gets_nothing(fleet: Fleet) -> None:
-    look = Look(pull=PullMessagesRequest().SerializeToString(), run=0, wait_ms=0)
+    look = MessageRequest(pull=PullMessagesRequest().SerializeToString(), run=0, wait_ms=0)
     push = PushMessagesRequest().SerializeToString()
-    answer = Answer(push=push, names=(), objects=())
+    answer = ExchangeAnswer(push=push, names=(), objects=())
     for path, told in ((LOOK, look), (ANSWER, answer)):
         body = BytesValue(value=told.to_bytes()).SerializeToString()
         assert posted(fleet, path, body).status_code == 401
@@ -297,7 +305,7 @@ def test_a_home_speaks_for_itself_alone(
         if way == "flower":
 
             def plainly(_: str, body: bytes) -> bytes:
-                push = PushMessagesRequest.FromString(Answer.from_bytes(body).push)
+                push = PushMessagesRequest.FromString(ExchangeAnswer.from_bytes(body).push)
                 home._client.PushMessages(push)
                 raise AssertionError("it was taken")
 

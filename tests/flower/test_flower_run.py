@@ -146,12 +146,27 @@ def test_the_checkout(link: Link, plan: Path, ours: RunFolder, tmp_path: Path) -
     assert_same_run(RunFolder.open(tmp_path / "run"), ours)
 
 
-def test_a_changed_copy(link: Link, plan: Path, ours: RunFolder, tmp_path: Path) -> None:
-    copy = tmp_path / "my-app"
-    made = CliRunner().invoke(app, ["new", str(copy)], catch_exceptions=False)
+def test_an_own_app_by_the_words_of_its_readme(link: Link, tmp_path: Path) -> None:
+    folder = tmp_path / "my-app"
+    made = CliRunner().invoke(app, ["new", str(folder)], catch_exceptions=False)
     assert made.exit_code == 0
-    with (copy / "server" / "app.py").open("a") as module:
-        module.write('\nprint("the changed server is used")\n')
-    printed = link.run(copy, plan, tmp_path / "run")
-    assert "the changed server is used" in printed
-    assert_same_run(RunFolder.open(tmp_path / "run"), ours)
+    words = (folder / "README.md").read_text()
+    start = words.index("    export FLWR")
+    script = words[start : words.index("\n\n", start)]
+    assert "flwr run . --stream" in script
+    done = subprocess.run(
+        ["bash", "-ec", script],
+        cwd=folder,
+        env=link.environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    run = RunFolder.open(folder / "runs" / "flower")
+    assert run.finished
+    assert run.read_rounds().num_rows == 5
+    assert set(run.read_model().parameters) >= {"line.weight", "bend.weight"}
+    assert run.read_plan()["strategy"]["name"] == f"{folder.resolve()}/strategy.py:PartWay"

@@ -133,10 +133,10 @@ def test_what_nobody_waits_for_is_forgotten(
 ) -> None:
     link.announce(answer("one", 11, a=1))
     assert list(grid.pull_messages(["one"])) == []
-    assert len(grid._arriving) == 1
+    assert len(grid._incoming) == 1
     clock.s += 299
     assert list(grid.pull_messages(["two"])) == []
-    assert len(grid._arriving) == 1
+    assert len(grid._incoming) == 1
     clock.s += 2
     assert list(grid.pull_messages(["two"])) == []
-    assert not grid._arriving
+    assert not grid._incoming

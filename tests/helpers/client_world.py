@@ -21,7 +21,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from fedhome.cli import app
-from fedhome.clients.membership.home_folder import Place
+from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.errors import FedHomeError
 from fedhome.fleet.admission import SERVER
 from fedhome.fleet.cards import Card
@@ -30,8 +30,7 @@ from fedhome.keys.sealing import Scrypt
 from fedhome.ops import tls
 from fedhome.plan.settings import Plan
 from fedhome.server.daemon.front import Front
-from fedhome.server.daemon.server_folder import Place as ServerPlace
-from fedhome.server.daemon.server_folder import Settings as ServerSettings
+from fedhome.server.daemon.server_folder import ServerFolder, ServerSettings
 from fedhome.store import disk
 from helpers.patience import PATIENCE_S
 
@@ -57,7 +56,7 @@ class World:
     fleet: Fleet
     card: Card
     device: Path
-    server: ServerPlace
+    server: ServerFolder
 
     def invite(
         self, home: str = "oak", *, plan: str | None = None, card: Card | None = None
@@ -76,21 +75,21 @@ class World:
 
 
 @contextmanager
-def owned_in(root: Path) -> Iterator[tuple[Fleet, ServerPlace]]:
+def owned_in(root: Path) -> Iterator[tuple[Fleet, ServerFolder]]:
     """Yield an owner's open fleet and its server's folder."""
     cheap = Scrypt(salt=b"0123456789abcdef", log2_n=10, r=8, p=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Scrypt, "fresh", lambda: cheap)
         fleet = Fleet.create(root / "owner", "correct horse")
     settings = ServerSettings(host=HOST, port=_free_port(), link_port=_free_port())
-    server = ServerPlace.create(root / "server", settings, names=[HOST])
+    server = ServerFolder.create(root / "server", settings, names=[HOST])
     shutil.copytree(root / "owner" / SERVER, server.fleet, dirs_exist_ok=True)
     with fleet:
         yield fleet, server
 
 
 @contextmanager
-def front_of(place: ServerPlace) -> Iterator[None]:
+def front_of(place: ServerFolder) -> Iterator[None]:
     """Let a server's front answer over TLS."""
     config = uvicorn.Config(
         Front(place),
@@ -114,7 +113,7 @@ def front_of(place: ServerPlace) -> Iterator[None]:
 
 
 def world_of(
-    owned: tuple[Fleet, ServerPlace], folder: Path, monkeypatch: pytest.MonkeyPatch
+    owned: tuple[Fleet, ServerFolder], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> World:
     """Return an owner and its server; readings lie in the device's folder, where commands run."""
     fleet, server = owned
@@ -167,11 +166,11 @@ def refused(result: Result, kind: type[FedHomeError], words: str) -> FedHomeErro
     return result.exception
 
 
-def joined(world: World) -> Place:
+def joined(world: World) -> HomeFolder:
     """Return the folder of a home that has joined."""
     done = join(world.invite())
     assert done.exit_code == 0, done.exception
-    return Place(world.device / "oak")
+    return HomeFolder(world.device / "oak")
 
 
 class disk_held:  # noqa: N801 - reads as what it does
@@ -187,7 +186,7 @@ class disk_held:  # noqa: N801 - reads as what it does
         os.close(self._lock)
 
 
-def started(place: Place) -> list[str]:
+def started(place: HomeFolder) -> list[str]:
     """Return the command that `start` becomes."""
     commands: list[list[str]] = []
     with pytest.MonkeyPatch.context() as patch:
@@ -197,7 +196,7 @@ def started(place: Place) -> list[str]:
     return commands[0]
 
 
-def not_started(place: Place, words: str) -> None:
+def not_started(place: HomeFolder, words: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "execv", lambda *_: pytest.fail("it was started"))
         done = fedhome("start", place.folder)

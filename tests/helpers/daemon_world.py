@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from fedhome.clients.membership.home_folder import Place as HomePlace
+from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.ops.processes import Processes
-from fedhome.server.daemon.server_folder import Place
+from fedhome.server.daemon.server_folder import ServerFolder
 from helpers.living import lines_until
 
 FEDHOME = Path(sys.executable).parent / "fedhome"
@@ -21,8 +21,8 @@ PASSPHRASE = "a passphrase that is long enough"  # noqa: S105 - of a fleet in a 
 class World(NamedTuple):
     """A server and homes that nobody has started."""
 
-    server: Place
-    homes: list[HomePlace]
+    server: ServerFolder
+    homes: list[HomeFolder]
     plan: Path
 
     @property

@@ -19,8 +19,8 @@ from fedhome.fleet.owner_folder import Fleet
 from fedhome.keys.sealing import Scrypt
 from fedhome.secagg import HomeKeys
 from fedhome.secagg.directory import Signed
-from fedhome.server.daemon.applications import Enrolments
-from fedhome.server.daemon.server_folder import Place, Settings
+from fedhome.server.daemon.applications import Applications
+from fedhome.server.daemon.server_folder import ServerFolder, ServerSettings
 
 PASSPHRASE = "correct horse battery staple"  # noqa: S105
 CARD = Card(server="hub.example:9443", authorities=b"-----BEGIN CERTIFICATE-----\n")
@@ -43,8 +43,8 @@ class World:
     """An owner with an open fleet of five, and its server."""
 
     owned: Fleet
-    server: Enrolments
-    place: Place
+    server: Applications
+    place: ServerFolder
     now: float = NOW
 
     def invite(self, home: str = "hub") -> Invite:
@@ -54,7 +54,7 @@ class World:
         return self.owned.sign(PASSPHRASE).data
 
     def ask(self, what: str, body: bytes = b"", **changed: object) -> bytes:
-        request = owner_requests.Request(
+        request = owner_requests.OwnerRequest(
             fleet=self.owned.anchor.fleet, what=what, time=int(self.now), body=body
         )
         inviter = changed.pop("inviter", self.owned.inviter)
@@ -64,19 +64,21 @@ class World:
     def take(self, directory: bytes) -> None:
         assert self.ask("directory", directory) == b""
 
-    def pending(self) -> owner_requests.Pending:
-        return owner_requests.Pending.from_bytes(self.ask("pending"))
+    def pending(self) -> owner_requests.PendingApplications:
+        return owner_requests.PendingApplications.from_bytes(self.ask("pending"))
 
 
 def world_of(folder: Path) -> World:
     owned = Fleet.create(folder / "owner", PASSPHRASE)
     owned.add(*(HomeKeys.create(home).entry() for home in ("ash", "elm", "fir", "oak", "yew")))
-    place = Place.create(
-        folder / "server", Settings(host="127.0.0.1", port=1, link_port=2), names=["localhost"]
+    place = ServerFolder.create(
+        folder / "server",
+        ServerSettings(host="127.0.0.1", port=1, link_port=2),
+        names=["localhost"],
     )
     shutil.copytree(folder / "owner" / "server", place.fleet, dirs_exist_ok=True)
     made = World(owned=owned, server=None, place=place)  # type: ignore[arg-type]
-    made.server = Enrolments(place, clock=lambda: made.now)
+    made.server = Applications(place, clock=lambda: made.now)
     return made
 
 
@@ -94,7 +96,7 @@ def invite_of(inviter: Inviter, home: str = "hub", fleet: bytes = FLEET) -> Invi
 
 def unchecked(invite: Invite, keys: HomeKeys, **changed: object) -> bytes:
     """Return an enrolment that was made without `Invite.enrolment`'s own checks."""
-    posted = invites._Posted(ticket=invite.signed, entry=signed_entry(keys), time=NOW)
+    posted = invites._EnrolmentBody(ticket=invite.signed, entry=signed_entry(keys), time=NOW)
     body = replace(posted, **changed).to_bytes()
     key = Inviter.from_bytes(invite.secret)  # any Ed25519 key
     return Signed(body=body, signature=key.sign(b"fedhome/enrolment/1\0" + body)).to_bytes()

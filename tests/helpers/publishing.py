@@ -13,8 +13,7 @@ import pytest
 from flwr.app import Message
 
 import fedhome.clients.agent.kept_releases
-from fedhome.clients.membership.home_folder import Place as HomePlace
-from fedhome.clients.membership.home_folder import Settings as HomeSettings
+from fedhome.clients.membership.home_folder import HomeFolder, HomeSettings
 from fedhome.errors import LinkError, SecAggError
 from fedhome.fleet.entries import Anchor
 from fedhome.fleet.front_requests import RELEASE
@@ -28,8 +27,8 @@ from fedhome.run.folder import RunFolder
 from fedhome.secagg import Authority, Directory, HomeKeys, ServerKeys
 from fedhome.server.daemon import release_door as server_releases
 from fedhome.server.daemon.publishing import MODELS, Publisher, registry_of
-from fedhome.server.daemon.server_folder import Place
-from fedhome.server.rounds.round_loop import Rounds
+from fedhome.server.daemon.server_folder import ServerFolder
+from fedhome.server.rounds.round_loop import RoundLoop
 from fedhome.server.strategies import strategy_of
 from fedhome.wire.layout import Layout
 from helpers import tiny
@@ -88,7 +87,9 @@ class Server:
         self.run = RunFolder(folder / "run-1")
         self.models = folder / MODELS
 
-    def play(self, *, resumed: bool = False, keep: int = 20, keys: ServerKeys = SERVER) -> Rounds:
+    def play(
+        self, *, resumed: bool = False, keep: int = 20, keys: ServerKeys = SERVER
+    ) -> RoundLoop:
         if not resumed:
             self.run = RunFolder.create(self.run.path)
             self.run.write_plan(self.plan.to_toml())
@@ -97,7 +98,7 @@ class Server:
             publisher = Publisher(
                 self.models, fleet=FLEET, keys=keys, run=self.run, log=log, keep=keep
             )
-            rounds = Rounds(
+            rounds = RoundLoop(
                 plan=self.plan,
                 strategy=strategy_of(self.plan, 3),
                 grid=tiny.FakeGrid(3, self.how),
@@ -145,12 +146,12 @@ class Hub:
     """A server's folder with a door, and homes that ask at it."""
 
     def __init__(self, folder: Path) -> None:
-        self.place = Place(folder / "server")
+        self.place = ServerFolder(folder / "server")
         self.place.fleet.mkdir(parents=True)
         self.anchor = Anchor(fleet=FLEET, authority=OWNER.public)
         (self.place.fleet / ANCHOR).write_text(self.anchor.to_text())
         self.sign("a", "b")
-        self.door = server_releases.Releases(self.place)
+        self.door = server_releases.ReleaseDoor(self.place)
         self.asked: list[bytes] = []
         self.told: bytes | None = None  # what somebody in between tells instead
 
@@ -173,8 +174,8 @@ class Hub:
             raise LinkError(error.message, reason=error.reason, hint=error.hint) from None
         return answer if self.told is None else self.told
 
-    def home(self, folder: Path, *, epoch: int = 1, server: ServerKeys = SERVER) -> HomePlace:
-        place = HomePlace(folder)
+    def home(self, folder: Path, *, epoch: int = 1, server: ServerKeys = SERVER) -> HomeFolder:
+        place = HomeFolder(folder)
         if not folder.exists():
             folder.mkdir()
             settings = HomeSettings(home="a", server="hub.example:1", data="x")

@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from fedhome.errors import RegistryError
-from fedhome.registry import Draft, Model, Origin, Registry, Release, release_of
+from fedhome.registry import Draft, ModelPayload, Origin, Registry, Release, release_of
 from fedhome.registry.shelf import put_release
 from fedhome.secagg import Directory, ServerKeys
 from fedhome.wire.layout import Layout
@@ -42,9 +42,9 @@ def numbers(seed: int = 0, layout: Layout = LAYOUT) -> NDArray[np.float32]:
     return np.random.default_rng(seed).normal(size=layout.size).astype(np.float32)
 
 
-def model(seed: int = 0, layout: Layout = LAYOUT) -> Model:
+def model(seed: int = 0, layout: Layout = LAYOUT) -> ModelPayload:
     """Return a model whose parameters are drawn from a seed."""
-    return Model(layout, numbers(seed, layout))
+    return ModelPayload(layout, numbers(seed, layout))
 
 
 def draft(round_number: int, *, storage: str = "float32", run: bytes = ORIGIN.run_hash) -> Draft:

@@ -24,11 +24,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from fedhome.errors import SecAggError
-from fedhome.secagg import Bundle, Joined, Manifest, ServerKeys
+from fedhome.secagg import Bundle, JoinedSum, Manifest, ServerKeys
 from fedhome.secagg.bundle import SHARE_BYTES, commitment
 from fedhome.secagg.directory import Signed
 from fedhome.secagg.masks import add_masks, pair_seed, self_seed
-from fedhome.secagg.messages import (
+from fedhome.secagg.shamir import combine
+from fedhome.secagg.sum_messages import (
     MISSING,
     Answer,
     Request,
@@ -38,7 +39,6 @@ from fedhome.secagg.messages import (
     to_bits,
     upload_statement,
 )
-from fedhome.secagg.shamir import combine
 from helpers.secagg_world import LAYOUT, MODEL, NOW, Words, World
 
 Loot = dict[tuple[bytes, bool], dict[int, bytes]]
@@ -74,7 +74,7 @@ def weaken(
     patch.setattr(owner, name, made[name])
 
 
-def join(world: World, home: str, signed: bytes, *, model: bytes = MODEL) -> Joined:
+def join(world: World, home: str, signed: bytes, *, model: bytes = MODEL) -> JoinedSum:
     """Let a home join what is signed, with the model that it got."""
     return world.homes[home].join(signed, now=NOW, purpose="train", model_hash=model, layout=LAYOUT)
 

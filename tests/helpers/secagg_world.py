@@ -34,13 +34,13 @@ from fedhome.secagg import (
     Directory,
     FixedPoint,
     Form,
-    Home,
     HomeKeys,
+    HomeParty,
     HomeState,
-    Joined,
+    JoinedSum,
     Manifest,
     MemoryStore,
-    Opened,
+    OpenedSum,
     Policy,
     Pool,
     Scalar,
@@ -87,7 +87,7 @@ class World:
     directory: Directory
     issued: bytes
     keys: dict[str, HomeKeys]
-    homes: dict[str, Home]
+    homes: dict[str, HomeParty]
     stores: dict[str, MemoryStore]
     pool: Pool
     policy: Policy
@@ -141,7 +141,7 @@ class World:
         verify = lru_cache(maxsize=1 << 16)(signature_holds) if remember else signature_holds
         stores = {name: MemoryStore() for name in keys}
         homes = {
-            name: Home(
+            name: HomeParty(
                 own,
                 authority.public,
                 state=HomeState(),
@@ -182,9 +182,9 @@ class World:
         self.pool = Pool(self.directory, verify=self.verify)
         return self.issued
 
-    def restart(self, home: str) -> Home:
+    def restart(self, home: str) -> HomeParty:
         """Start a home's machine anew from what its store holds."""
-        self.homes[home] = Home(
+        self.homes[home] = HomeParty(
             self.keys[home],
             self.authority.public,
             state=self.stores[home].load(),
@@ -270,9 +270,9 @@ class Sum:
     bundles: dict[str, Bundle]
     signed: bytes
     aggregator: Aggregator = field(init=False)
-    joined: dict[str, Joined] = field(default_factory=dict)
+    joined: dict[str, JoinedSum] = field(default_factory=dict)
     sent: dict[str, Words] = field(default_factory=dict)
-    opened: Opened | None = None
+    opened: OpenedSum | None = None
 
     def __post_init__(self) -> None:
         self.aggregator = Aggregator(
@@ -296,7 +296,7 @@ class Sum:
         row: Words = words[0]
         return row
 
-    def join(self, home: str, **changes: Any) -> Joined:
+    def join(self, home: str, **changes: Any) -> JoinedSum:
         """Let a home join; ``changes`` replace what it expects of the manifest."""
         expected: dict[str, Any] = {
             "now": NOW,
@@ -334,7 +334,7 @@ class Sum:
             answer = self.world.homes[member].answer(requests[member], now=NOW)
             self.aggregator.receive_opening(member, answer)
 
-    def open(self) -> Opened:
+    def open(self) -> OpenedSum:
         """Open the sum."""
         self.opened = self.aggregator.open()
         return self.opened

@@ -19,11 +19,11 @@ from fedhome.learning.personalise import personaliser
 from fedhome.plan.settings import Plan
 from fedhome.run.events import EventLog
 from fedhome.run.folder import RunFolder
-from fedhome.server.rounds.round_loop import Rounds
+from fedhome.server.rounds.round_loop import RoundLoop
 from fedhome.server.strategies import strategy_of
-from fedhome.simulations.engines.catalogue import ENGINES, World
+from fedhome.simulations.engines.by_name import ENGINES, World
 from fedhome.simulations.engines.grid import InProcessGrid
-from fedhome.simulations.gather import Gathered
+from fedhome.simulations.gather import GatheredHomes
 from fedhome.wire.layout import Layout
 
 FEATURES = 3
@@ -44,6 +44,11 @@ def plan(**sections: Any) -> Plan:
         "aggregation": {"mode": "plain"},
     }
     return Plan.parse(table).change(**sections)
+
+
+def fedprox(proximal_mu: float) -> dict[str, Any]:
+    """Return a plan's settings for FedProx at home."""
+    return {"method": {"name": "fedprox", "args": {"proximal_mu": proximal_mu}}}
 
 
 def home(
@@ -93,7 +98,7 @@ def world(
     how = None if settings.personalise.name == "none" else personaliser(settings.personalise.name)
     return World(
         plan=settings,
-        gathered=Gathered(homes=fleet, excluded=(), notes=(), classes=classes),
+        gathered=GatheredHomes(homes=fleet, excluded=(), notes=(), classes=classes),
         learning=learning(settings),
         how=how,
         sums=sums,
@@ -108,7 +113,7 @@ def run(
     *,
     sums: bool | None = None,
     notes: list[str] | None = None,
-) -> Rounds:
+) -> RoundLoop:
     """Run a plan's rounds over homes in an engine; the weights are in ``.state.flat``."""
     stage = world(settings, fleet, sums=sums, notes=notes)
     layout, initial = stage.learning.layout, stage.learning.initial
@@ -127,12 +132,12 @@ def rounds_on(
     layout: Layout,
     folder: Path,
     initial: NDArray[np.float32],
-) -> Iterator[Rounds]:
+) -> Iterator[RoundLoop]:
     """Open the rounds of a plan over a grid, with a log in the folder."""
     place = RunFolder(folder)
     place.checkpoint_path.mkdir(parents=True, exist_ok=True)
     with EventLog(place.events_path) as log:
-        yield Rounds(
+        yield RoundLoop(
             plan=settings,
             strategy=strategy_of(settings, len(grid.homes)),
             grid=grid,

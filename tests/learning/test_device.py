@@ -16,6 +16,7 @@ from fedhome.errors import DataError
 from fedhome.learning.device import Device
 from fedhome.learning.local import Batch
 from fedhome.learning.losses import row_losses
+from fedhome.learning.methods import FedProx
 from fedhome.plan.settings import Plan
 from helpers import tiny
 
@@ -78,7 +79,8 @@ def test_rates_and_pulls_are_taken_for_one_call() -> None:
         slow.train(start, stream=1, epochs=1).params,
     )
     free = np.linalg.norm(device.train(start, stream=1, epochs=3).params - start)
-    held = np.linalg.norm(device.train(start, stream=1, epochs=3, proximal_mu=5.0).params - start)
+    pull = FedProx(proximal_mu=5.0)
+    held = np.linalg.norm(device.train(start, stream=1, epochs=3, method=pull).params - start)
     assert held < 0.8 * free
 
 

@@ -16,8 +16,10 @@ from torch.nn import functional as F  # noqa: N812 - torch's own custom
 from fedhome.errors import UpdateError
 from fedhome.learning.local import Batch, LocalLearning
 from fedhome.learning.losses import row_losses
+from fedhome.learning.methods import FedAvg, FedProx
+from fedhome.learning.update_clipping import UpdateClipping
 from fedhome.plan.settings import Plan
-from fedhome.questions.train_config import Order, clip_updates
+from fedhome.questions.train_config import TrainConfig
 from helpers import tiny
 from helpers.examples import share_of
 
@@ -26,7 +28,7 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     "momentum": {"momentum": 0.9},
     "decay": {"weight_decay": 0.1},
     "clipped": {"clip_norm": 0.2},
-    "proximal": {"proximal_mu": 0.7},
+    "proximal": {"proximal_mu": 0.7},  # the method's, as below
     "adam": {"optimiser": "adam", "learning_rate": 0.01},
     "adam with decay": {"optimiser": "adam", "learning_rate": 0.01, "weight_decay": 0.1},
     "everything": {"momentum": 0.8, "weight_decay": 0.05, "clip_norm": 0.5, "proximal_mu": 0.3},
@@ -55,7 +57,7 @@ def _ours(learning: LocalLearning, batches: list[tuple[Tensor, Tensor]]) -> NDAr
     return learning.flat(learning.finish(state))
 
 
-def _torchs(plan: Plan, batches: list[tuple[Tensor, Tensor]]) -> NDArray[np.float32]:
+def _torchs(plan: Plan, batches: list[tuple[Tensor, Tensor]], mu: float) -> NDArray[np.float32]:
     """Train by the textbook: torch.nn, torch.optim, a plain loop."""
     learning, train = tiny.learning(plan), plan.train
     module = learning.model
@@ -74,7 +76,7 @@ def _torchs(plan: Plan, batches: list[tuple[Tensor, Tensor]]) -> NDArray[np.floa
         optimiser.zero_grad()
         loss = loss_of(module(x), y)
         for p, start in zip(module.parameters(), anchor, strict=True):
-            loss = loss + train.proximal_mu / 2 * ((p - start) ** 2).sum()
+            loss = loss + mu / 2 * ((p - start) ** 2).sum()
         loss.backward()
         if train.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(module.parameters(), train.clip_norm)
@@ -88,12 +90,14 @@ def _torchs(plan: Plan, batches: list[tuple[Tensor, Tensor]]) -> NDArray[np.floa
 @pytest.mark.parametrize("kind", _DATA)
 @pytest.mark.parametrize("name", _SETTINGS)
 def test_a_round_is_what_torch_makes_of_it(kind: str, name: str) -> None:
-    plan = tiny.plan(train=_SETTINGS[name], **_DATA[kind])
+    train = dict(_SETTINGS[name])
+    mu = train.pop("proximal_mu", 0.0)
+    plan = tiny.plan(train=train, **_DATA[kind], **tiny.fedprox(mu))
     batches = _batches(kind)
     learning = tiny.learning(plan)
     ours = _ours(learning, batches)
     assert not np.allclose(ours, learning.initial, atol=1e-3)
-    np.testing.assert_allclose(ours, _torchs(plan, batches), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(ours, _torchs(plan, batches, mu), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", _DATA)
@@ -150,13 +154,14 @@ def test_dropout_is_a_function_of_the_key_and_off_in_prediction() -> None:
     torch.testing.assert_close(said, without.predict(without.tensors(learning.initial), x))
 
 
-def test_other_rates_and_pulls_are_kept_and_change_nothing_else() -> None:
-    learning = tiny.learning(tiny.plan(train={"proximal_mu": 0.1, "weight_decay": 0.01}))
+def test_other_rates_and_methods_are_kept_and_change_nothing_else() -> None:
+    learning = tiny.learning(tiny.plan(train={"weight_decay": 0.01}, **tiny.fedprox(0.1)))
     assert learning.vary() is learning
-    assert learning.vary(rate=1.0, proximal_mu=0.1) is learning
-    varied = learning.vary(rate=0.5, proximal_mu=0.0)
-    assert varied is learning.vary(rate=0.5, proximal_mu=0.0)
-    changed = {"learning_rate": learning.train.learning_rate * 0.5, "proximal_mu": 0.0}
+    assert learning.vary(rate=1.0, method=FedProx(proximal_mu=0.1)) is learning
+    varied = learning.vary(rate=0.5, method=FedAvg())
+    assert varied is learning.vary(rate=0.5, method=FedAvg())
+    assert varied.method == FedAvg()
+    changed = {"learning_rate": learning.train.learning_rate * 0.5}
     assert varied.train == learning.train.model_copy(update=changed)
     np.testing.assert_array_equal(varied.initial, learning.initial)
 
@@ -180,10 +185,16 @@ def test_row_losses_are_the_textbooks(output: list[float], label: int) -> None:
         assert float(found) == pytest.approx(expected, rel=1e-4, abs=1e-4)
 
 
-def test_an_order_is_read_from_what_flower_sends() -> None:
-    order = Order.of({"server-round": 3, "proximal-mu": 1, "clipping_norm": 0.5, "other": "x"})
-    assert order == Order(round=3, proximal_mu=1.0, clip_norm=0.5)
-    assert Order.of({"server-round": 0}) == Order(round=0)
+def test_a_train_config_is_read_from_what_flower_sends() -> None:
+    config = TrainConfig.of(
+        {"server-round": 3, "proximal-mu": 1, "clipping_norm": 0.5, "other": "x"}
+    )
+    assert (config.round, config.clipping) == (3, UpdateClipping(norm=0.5))
+    assert config.settings == (("other", "x"), ("proximal-mu", 1))
+    for own in (FedAvg(), FedProx(proximal_mu=7)):
+        assert config.method(own) == FedProx(proximal_mu=1)
+    assert TrainConfig.of({"server-round": 0}) == TrainConfig(round=0)
+    assert TrainConfig(round=0).method(FedProx(proximal_mu=7)) == FedProx(proximal_mu=7)
 
 
 @pytest.mark.parametrize(
@@ -198,15 +209,16 @@ def test_an_order_is_read_from_what_flower_sends() -> None:
         {"server-round": 1, "clipping_norm": [1.0]},
     ],
 )
-def test_an_order_that_makes_no_sense_is_refused(config: dict[str, Any]) -> None:
+def test_a_train_config_that_makes_no_sense_is_refused(config: dict[str, Any]) -> None:
     with pytest.raises(UpdateError, match="a message came with"):
-        Order.of(config)
+        TrainConfig.of(config).method(FedAvg())
 
 
 def test_updates_are_shortened_to_the_norm_and_no_further() -> None:
     start = np.array([1.0, 1.0], np.float32)
     params = np.array([[4.0, 5.0], [1.3, 1.4], [1.0, 1.0], [np.nan, 2.0]], np.float32)
-    shortened = clip_updates(start, params, 1.0)
+    shortened = UpdateClipping(norm=1.0).shorten(start, params)
+    assert shortened is not None
     assert shortened.tolist() == [True, False, False, False]
     expected = np.array([[1.6, 1.8], [1.3, 1.4], [1.0, 1.0]])
     np.testing.assert_allclose(params[:3].astype(np.float64), expected, rtol=1e-6)

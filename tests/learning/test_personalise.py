@@ -16,11 +16,12 @@ from fedhome.errors import PluginError, RoundError, UpdateError
 from fedhome.flower.messages import content_of, reply
 from fedhome.learning.cohort import Cohort, Measured, Trained
 from fedhome.learning.device import Device
+from fedhome.learning.methods import Method
 from fedhome.learning.personalise import choose, fine_tune, personaliser
-from fedhome.plan.settings import Personalise
+from fedhome.plan.settings import PersonaliseSettings
 from fedhome.questions import responses
-from fedhome.questions.responses import Given
-from fedhome.questions.table import OUTCOME, TRIAL
+from fedhome.questions.question_table import OUTCOME, TRIAL
+from fedhome.questions.responses import QuestionContext
 from fedhome.run.events import Event, EventLog, read_events
 from fedhome.server.rounds.outcome import personalise
 from fedhome.wire.layout import Layout
@@ -62,9 +63,9 @@ class Points(Cohort):
         epochs: int,
         part: Part = "train",
         rate: float = 1.0,
-        proximal_mu: float | None = None,
+        method: Method | None = None,
     ) -> Trained:
-        del stream, proximal_mu
+        del stream, method
         self.parts.append((part, len(self.homes)))
         params = np.broadcast_to(start, (len(self.homes), 1)).copy()
         for _ in range(epochs):
@@ -91,7 +92,7 @@ class Points(Cohort):
         return some
 
 
-def _settings(**changes: Any) -> Personalise:
+def _settings(**changes: Any) -> PersonaliseSettings:
     plain = {"epochs": 2, "local_epochs": 4, "patience": 2, "rates": [0.5, 1.0], "refit": False}
     return tiny.plan(personalise=plain | changes).personalise
 
@@ -204,7 +205,7 @@ def test_the_answer_of_an_outcome_holds_every_model() -> None:
     plan = tiny.plan()
     device = Device(tiny.learning(plan), tiny.home("h", (20, 6, 5)), plan.seed)
     start, how = device.learning.initial, personaliser("fine-tune")
-    given = Given(plan, {"rate": 0.5, "epochs": 1}, device.learning.task.score, how)
+    given = QuestionContext(plan, {"rate": 0.5, "epochs": 1}, device.learning.task.score, how)
     told = responses.row(responses.outcome(device, start, given).columns, 0)
     metrics = device.learning.task.metrics
     expected = {f"{model}.{name}" for model in _MODELS for name in metrics}
@@ -229,7 +230,7 @@ def test_the_answer_of_an_outcome_holds_every_model() -> None:
     ],
 )
 def test_an_outcome_that_was_not_chosen_is_refused(config: dict[str, Any]) -> None:
-    given = Given(tiny.plan(), config, "skill", personaliser("fine-tune"))
+    given = QuestionContext(tiny.plan(), config, "skill", personaliser("fine-tune"))
     with pytest.raises(UpdateError, match="outcome"):
         responses.outcome(Points([[1, 1, 1]]), _START, given)
 

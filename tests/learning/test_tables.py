@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,19 +14,19 @@ from torch import Tensor
 
 from fedhome.data.examples import Targets
 from fedhome.errors import EngineError, PlanError, PluginError
-from fedhome.learning.check import check_plan
 from fedhome.learning.local import LocalLearning
 from fedhome.learning.losses import LOSSES, Loss, row_losses
 from fedhome.learning.optimisers import OPTIMISERS, Optimiser
 from fedhome.learning.params import Params
+from fedhome.learning.plan_check import check_plan
 from fedhome.learning.tasks import TASKS, TaskKind, kind_of, regression
 from fedhome.models.mlp import mlp
 from fedhome.ops.service import write_service
 from fedhome.plan.settings import Plan
 from fedhome.plugins import look_up
 from fedhome.questions.contributions import sizes_of
-from fedhome.simulations.engines.fused import losses as fused_losses
-from fedhome.simulations.engines.fused import optimisers as fused_optimisers
+from fedhome.simulations.engines.fused import loss_code as fused_losses
+from fedhome.simulations.engines.fused import optimiser_code as fused_optimisers
 from fedhome.simulations.engines.fused.rule import LABELLED, LossName, OptimiserName, moments_of
 from fedhome.simulations.engines.kernels import KERNELS, FusedKernel, kernel_of
 from helpers import tiny
@@ -118,6 +120,17 @@ def test_what_does_not_fit_a_task_is_a_fault_of_the_plan(sets: list[str], told: 
         check_plan(Plan.load(sets=sets))
     assert len(caught.value.faults) == 1
     assert told in caught.value.faults[0]
+
+
+def test_a_plans_names_are_checked_without_torch() -> None:
+    program = (
+        "import sys; from fedhome import Plan; from fedhome.learning.plan_check import check_plan; "
+        "check_plan(Plan.load(sets=['train.optimiser=adam', 'task.kind=binary'])); "
+        "print('torch' in sys.modules)"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_a_row_that_does_not_hold_is_refused() -> None:

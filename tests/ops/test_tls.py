@@ -25,7 +25,7 @@ from fedhome.fleet.owner_folder import Fleet
 from fedhome.ops import tls
 from fedhome.ops.processes import Processes
 from fedhome.server.daemon.initialise import make_server
-from fedhome.server.daemon.server_folder import Place, Settings
+from fedhome.server.daemon.server_folder import ServerFolder, ServerSettings
 from fedhome.server.daemon.supervisor import Daemon
 from fedhome.store import disk
 from helpers.living import lines_until
@@ -236,9 +236,9 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    settings = Settings(host="127.0.0.1", port=free_port(), link_port=free_port())
-    return Place.create(tmp_path / "hub", settings, names=["127.0.0.1", "localhost"])
+def place(tmp_path: Path) -> ServerFolder:
+    settings = ServerSettings(host="127.0.0.1", port=free_port(), link_port=free_port())
+    return ServerFolder.create(tmp_path / "hub", settings, names=["127.0.0.1", "localhost"])
 
 
 def said(*words: str | Path) -> str:
@@ -247,7 +247,7 @@ def said(*words: str | Path) -> str:
     return done.output
 
 
-def test_the_command_keeps_the_names(place: Place) -> None:
+def test_the_command_keeps_the_names(place: ServerFolder) -> None:
     card = place.card
     told = said("server", "renew", place.folder)
     assert told == f"renewed: for 127.0.0.1, localhost, until {certificate_end(place)}\n"
@@ -255,7 +255,7 @@ def test_the_command_keeps_the_names(place: Place) -> None:
     assert tls.terms_of(place.tls).names == ("127.0.0.1", "localhost")
 
 
-def test_the_command_gives_other_names(place: Place) -> None:
+def test_the_command_gives_other_names(place: ServerFolder) -> None:
     told = said("server", "renew", place.folder, "--host", "hub.example", "--host", "fd00::1")
     assert tls.terms_of(place.tls).names == ("hub.example", "fd00::1")
     assert "homes that have joined know this server as 127.0.0.1" in told
@@ -266,18 +266,18 @@ def test_the_command_gives_other_names(place: Place) -> None:
     assert "warning" not in told
 
 
-def test_the_command_takes_no_nonsense(place: Place) -> None:
+def test_the_command_takes_no_nonsense(place: ServerFolder) -> None:
     before = (place.tls / tls.CERTIFICATE).read_bytes()
     done = CliRunner().invoke(app, ["server", "renew", str(place.folder), "--host", "https://hub"])
     assert isinstance(done.exception, RunError)
     assert (place.tls / tls.CERTIFICATE).read_bytes() == before
 
 
-def certificate_end(place: Place) -> str:
+def certificate_end(place: ServerFolder) -> str:
     return certificate(place.tls).not_valid_after_utc.date().isoformat()
 
 
-def test_the_daemon_renews_in_time_and_notices(place: Place) -> None:
+def test_the_daemon_renews_in_time_and_notices(place: ServerFolder) -> None:
     lines: list[str] = []
     daemon = Daemon(place, lines.append)
     assert daemon._tend_certificate(), "the first look"
@@ -294,7 +294,7 @@ def test_the_daemon_renews_in_time_and_notices(place: Place) -> None:
     assert lines == []
 
 
-def test_the_daemon_says_what_it_cannot_do_and_goes_on(place: Place) -> None:
+def test_the_daemon_says_what_it_cannot_do_and_goes_on(place: ServerFolder) -> None:
     lines: list[str] = []
     tls.make_certificates(place.tls, ["hub"], now=NOW - days(810))
     (place.tls / tls.CA_KEY).unlink()
@@ -305,7 +305,7 @@ def test_the_daemon_says_what_it_cannot_do_and_goes_on(place: Place) -> None:
     assert daemon._tend_certificate(), "the certificate that there is is looked at"
 
 
-def test_the_daemon_waits_for_who_renews(place: Place) -> None:
+def test_the_daemon_waits_for_who_renews(place: ServerFolder) -> None:
     lines: list[str] = []
     daemon = Daemon(place, lines.append)
     daemon._tend_certificate()
@@ -318,7 +318,7 @@ def test_the_daemon_waits_for_who_renews(place: Place) -> None:
 
 
 @contextmanager
-def front(place: Place) -> Iterator[None]:
+def front(place: ServerFolder) -> Iterator[None]:
     """Run the real front, without a SuperLink behind it."""
     with Processes() as processes:
         processes.start("front", "fedhome.server.daemon.front", str(place.folder))
@@ -331,7 +331,7 @@ def front(place: Place) -> Iterator[None]:
         yield
 
 
-def shown(place: Place, authorities: bytes) -> bytes:
+def shown(place: ServerFolder, authorities: bytes) -> bytes:
     context = ssl.create_default_context(cadata=authorities.decode())
     address = ("127.0.0.1", place.settings.port)
     with (
@@ -344,7 +344,7 @@ def shown(place: Place, authorities: bytes) -> bytes:
 
 
 @pytest.mark.slow
-def test_the_real_front_serves_homes_of_old(place: Place) -> None:
+def test_the_real_front_serves_homes_of_old(place: ServerFolder) -> None:
     authorities = (place.tls / tls.CA).read_bytes()
     with front(place):
         before = shown(place, authorities)
@@ -388,7 +388,7 @@ def test_a_server_that_runs_takes_a_renewed_certificate(tmp_path: Path) -> None:
         daemon.stdout.close()
 
 
-def shown_or_none(place: Place, authorities: bytes) -> bytes | None:
+def shown_or_none(place: ServerFolder, authorities: bytes) -> bytes | None:
     try:
         return shown(place, authorities)
     except OSError:  # between two fronts

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import fedhome
 from fedhome.cli import app
-from fedhome.plan.notes import notes_on
+from fedhome.learning.plan_notes import notes_on
 from fedhome.plan.settings import Plan
 from fedhome.run.events import Event
 from fedhome.server.strategies import strategy_of
@@ -25,39 +25,29 @@ NOTE = (
 )
 
 
-def _prox(sent: float | None = None, own: float = 0.0, name: str = "fedprox") -> dict[str, Any]:
-    args = {} if sent is None else {"proximal_mu": sent}
-    return {"strategy": {"name": name, "args": args}, "train": {"proximal_mu": own}}
+def _prox(sent: float | None = None, name: str = "fedprox") -> dict[str, Any]:
+    return {"strategy": {"name": name, "args": {} if sent is None else {"proximal_mu": sent}}}
 
 
 def test_fedprox_without_a_pull_is_noted() -> None:
     assert notes_on(Plan()) == []
     assert notes_on(Plan.load(**_prox())) == [NOTE]
     assert notes_on(Plan.load(**_prox(0.0, name="FedProx"))) == [NOTE]
-    assert notes_on(Plan.load(**_prox(0.3))) == notes_on(Plan.load(**_prox(0.3, own=0.3))) == []
-    assert notes_on(Plan.load(**_prox(own=0.3, name="fedavg"))) == []
+    assert notes_on(Plan.load(**_prox(0.3))) == []
+    own = {"name": "fedprox", "args": {"proximal_mu": 0.0}}
+    assert notes_on(Plan.load(method=own)) == [NOTE.replace("strategy", "method")]
 
 
-def test_a_pull_that_is_overruled_is_noted() -> None:
-    (none,) = notes_on(Plan.load(**_prox(own=0.3)))
-    assert "is fedavg, and overrules train.proximal_mu = 0.3: set" in none
-    assert none.endswith("strategy.args.proximal_mu = 0.3, or name fedavg")
-    (other,) = notes_on(Plan.load(**_prox(0.1, own=0.3)))
-    assert "strategy.args.proximal_mu = 0.1" in other
-    assert "overrules train.proximal_mu = 0.3" in other
-
-
-def test_what_the_notes_say_is_so(tmp_path: Path) -> None:
+def test_what_the_note_says_is_so(tmp_path: Path) -> None:
     def weights(name: str, **changed: Any) -> bytes:
         plan = tiny.plan(**changed)
         return tiny.run(plan, tiny.homes(), tmp_path / name).state.flat.astype("<f4").tobytes()
 
     plain = weights("fedavg")
     assert weights("none", **_prox()) == plain
-    assert weights("overruled", **_prox(own=0.5)) == plain
-    pulled = weights("pulled", **_prox(0.5))
-    assert pulled != plain
-    assert weights("other", **_prox(0.5, own=0.3)) == pulled
+    own = {"name": "fedprox", "args": {"proximal_mu": 0.0}}
+    assert weights("method", method=own) == plain
+    assert weights("pulled", **_prox(0.5)) != plain
 
 
 def test_up_tells_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 import fedhome
-from fedhome.clients.membership.home_folder import Place as HomePlace
+from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.ops.processes import Child, Processes
 from fedhome.plan.settings import Plan
 from fedhome.run.folder import RunFolder
 from fedhome.server.daemon.current_run import DONE, FOR_GOOD
-from fedhome.server.daemon.server_folder import Place
+from fedhome.server.daemon.server_folder import ServerFolder
 from fedhome.simulations.homes import generate
 from fedhome.simulations.local_fleet import prepare, start
 from helpers.living import assert_same_weights, number_of, tiny_plan
@@ -55,8 +55,8 @@ class Fleet:
     """A fleet of real processes, and the run that they work on."""
 
     processes: Processes
-    server: Place
-    places: list[HomePlace]
+    server: ServerFolder
+    places: list[HomeFolder]
     run: RunFolder
 
     @property

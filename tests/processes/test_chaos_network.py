@@ -21,7 +21,7 @@ from fedhome.ops.processes import Processes
 from fedhome.plan.settings import Plan
 from fedhome.run.folder import RunFolder
 from fedhome.server.daemon.current_run import DONE, FOR_GOOD
-from fedhome.server.daemon.server_folder import Place
+from fedhome.server.daemon.server_folder import ServerFolder
 from fedhome.simulations.homes import generate
 from fedhome.simulations.local_fleet import prepare, start
 from helpers.living import assert_same_weights, tiny_plan
@@ -88,7 +88,7 @@ class Cutting(threading.Thread):
         self._listener.close()
 
 
-def begin(processes: Processes, server: Place, run: RunFolder, plan: Plan) -> None:
+def begin(processes: Processes, server: ServerFolder, run: RunFolder, plan: Plan) -> None:
     """Start the process of a run."""
     run.write_plan(plan.to_toml())
     processes.start(

@@ -28,7 +28,7 @@ from flwr.proto.runtime_pb2 import AcquireTaskRequest
 from flwr.supercore.constant import TaskType
 
 from fedhome.clients.agent.kept_releases import release_of
-from fedhome.clients.membership.home_folder import Place as HomePlace
+from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.errors import LinkError
 from fedhome.fleet.cards import Card
 from fedhome.fleet.owner_folder import Fleet
@@ -37,7 +37,7 @@ from fedhome.flower.node_key import NodeKey
 from fedhome.flower.superlink import Control
 from fedhome.registry import Registry
 from fedhome.run.folder import RunFolder
-from fedhome.server.daemon.server_folder import Place
+from fedhome.server.daemon.server_folder import ServerFolder
 from fedhome.server.daemon.status import status_of
 from fedhome.simulations.homes import generate
 from fedhome.simulations.local_fleet import write_readings
@@ -78,11 +78,11 @@ class Deployment:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.server = Place(folder / "hub")
+        self.server = ServerFolder(folder / "hub")
         self.running: dict[str, subprocess.Popen[bytes]] = {}
 
-    def home(self, name: str) -> HomePlace:
-        return HomePlace(self.folder / name)
+    def home(self, name: str) -> HomeFolder:
+        return HomeFolder(self.folder / name)
 
     def log(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text()
@@ -430,7 +430,7 @@ def test_invites_that_do_not_hold(world: Deployment) -> None:
         shutil.copyfile(world.folder / f"{NAMES[0]}.parquet", world.folder / "new.parquet")
         (world.folder / "late.invite").write_text(late.to_text())
         # The same address, and a certificate of somebody else's.
-        other = Place.create(world.folder / "other", world.server.settings, names=[HOST])
+        other = ServerFolder.create(world.folder / "other", world.server.settings, names=[HOST])
         evil = Card(server=card.server, authorities=other.card.authorities)
         expires = int(now) + 600
         foreign = owned.invite("foreign", card=evil, plan=text, expires=expires)

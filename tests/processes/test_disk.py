@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 import fedhome
-from fedhome.clients.membership.home_folder import Place as HomePlace
+from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.errors import EventLogError, RunError
 from fedhome.fleet.state_file import FileStore
 from fedhome.ops.processes import Child, Processes
@@ -25,7 +25,7 @@ from fedhome.plan.settings import Plan
 from fedhome.run.events import EventLog, read_events
 from fedhome.run.folder import RunFolder, write_atomically
 from fedhome.server.daemon.current_run import DONE, FAILED, FINISHED, FOR_GOOD, Current, Runs
-from fedhome.server.daemon.server_folder import Place
+from fedhome.server.daemon.server_folder import ServerFolder
 from fedhome.server.daemon.supervisor import Daemon, why_failed
 from fedhome.simulations.homes import generate
 from fedhome.simulations.local_fleet import prepare, start
@@ -126,8 +126,8 @@ class Fleet:
     """A fleet of real processes, and the run that they work on."""
 
     processes: Processes
-    server: Place
-    places: list[HomePlace]
+    server: ServerFolder
+    places: list[HomeFolder]
     run: RunFolder
 
     def begin(self) -> Child:
@@ -198,7 +198,7 @@ def fleet(disk: Disk, tmp_path: Path) -> Iterator[Fleet]:
     assert disk.folder.exists()
 
 
-def assert_sound(place: HomePlace, copy: Path) -> None:
+def assert_sound(place: HomeFolder, copy: Path) -> None:
     """Open a copy of a home's state: it holds, and is the one that was saved last."""
     shutil.copytree(place.folder, copy, ignore=shutil.ignore_patterns("filler", "model"))
     with FileStore.open(copy, home=place.folder.name) as store:
@@ -207,7 +207,7 @@ def assert_sound(place: HomePlace, copy: Path) -> None:
 
 @real
 def test_a_homes_disk_is_full(fleet: Fleet, disk: Disk, tmp_path: Path) -> None:
-    place = HomePlace(disk.folder)
+    place = HomeFolder(disk.folder)
     disk.fill()
     fleet.until_round_of(HOMES - 1)
     log = fleet.log_of(HOME)
@@ -237,7 +237,7 @@ def test_a_homes_folder_becomes_read_only(fleet: Fleet, disk: Disk, tmp_path: Pa
     assert "not-writable: " in log
     assert "Traceback" not in log
     assert agent.starts == 1
-    assert_sound(HomePlace(disk.folder), tmp_path / "copy")
+    assert_sound(HomeFolder(disk.folder), tmp_path / "copy")
     assert agent.process is not None
     agent.process.kill()
     fleet.until(lambda: "; again in" in fleet.log_of(HOME), "the agent waits for its disk")
@@ -396,10 +396,10 @@ def test_a_daemon_that_cannot_write_how_a_run_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines: list[str] = []
-    server = Place(tmp_path)
+    server = ServerFolder(tmp_path)
     daemon = Daemon(server, lines.append)
     (tmp_path / "runs").mkdir()
-    Runs(server)._put(Current(run="mine"))
+    Runs(server)._write(Current(run="mine"))
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", full)
         assert not daemon._settle("mine", DONE)

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedhome.clients.agent.kept_releases import Releases
-from fedhome.clients.membership.home_folder import Place as HomePlace
+from fedhome.clients.agent.kept_releases import ReleaseKeeper
+from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.errors import LinkError
 from fedhome.fleet.state_file import FileStore
 from fedhome.ops.processes import Processes
@@ -21,7 +21,7 @@ from fedhome.registry import Registry
 from fedhome.run.folder import RunFolder
 from fedhome.secagg import HomeKeys
 from fedhome.server.daemon.publishing import MODELS
-from fedhome.server.daemon.server_folder import Place
+from fedhome.server.daemon.server_folder import ServerFolder
 from fedhome.simulations.homes import generate
 from fedhome.simulations.local_fleet import prepare, start
 
@@ -29,7 +29,9 @@ ROUNDS = 3
 
 
 @pytest.fixture(scope="module")
-def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Place, list[HomePlace]]]:
+def deployed(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[ServerFolder, list[HomeFolder]]]:
     """A run whose server was killed after its first round, and went on; the front still runs."""
     root = tmp_path_factory.mktemp("deployed")
     plan = Plan.load(
@@ -64,7 +66,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Place, 
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(sys.platform != "linux", reason="as in test_up")
 def test_homes_take_what_a_real_server_published(
-    deployed: tuple[Place, list[HomePlace]], tmp_path: Path
+    deployed: tuple[ServerFolder, list[HomeFolder]], tmp_path: Path
 ) -> None:
     server, places = deployed
     registry = Registry.open(server.folder / MODELS)
@@ -72,9 +74,9 @@ def test_homes_take_what_a_real_server_published(
     assert [release.manifest.round for release in registry.releases()] == list(range(1, ROUNDS + 1))
     run = RunFolder(server.folder.parents[1] / "run")
     for place in places:
-        copy = HomePlace(shutil.copytree(place.folder, tmp_path / place.folder.name))
+        copy = HomeFolder(shutil.copytree(place.folder, tmp_path / place.folder.name))
         with FileStore.open(copy.folder, home=copy.settings.home) as store:
-            releases = Releases(copy, store.keys)
+            releases = ReleaseKeeper(copy, store.keys)
             releases.update()  # it may have any of them by itself, or none
             assert releases.update() is None
             current = releases.current()
@@ -82,7 +84,7 @@ def test_homes_take_what_a_real_server_published(
             assert current.manifest.round == ROUNDS
             for name, array in run.read_model().parameters.items():
                 np.testing.assert_array_equal(current.model.parameters[name], array)
-    stranger = HomePlace(tmp_path / places[0].folder.name)
+    stranger = HomeFolder(tmp_path / places[0].folder.name)
     with pytest.raises(LinkError) as caught:
-        Releases(stranger, HomeKeys.create("home-0001")).update()
+        ReleaseKeeper(stranger, HomeKeys.create("home-0001")).update()
     assert caught.value.reason == "signature"

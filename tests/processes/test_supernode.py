@@ -16,8 +16,8 @@ from flwr.app import Context, Message, RecordDict
 import fedhome
 from fedhome.clients import supernode
 from fedhome.clients.client_app import app
-from fedhome.clients.membership.consent import CONSENT, Consent, plan_digest
-from fedhome.clients.membership.home_folder import DIRECTORY, PLAN, Place
+from fedhome.clients.membership.consent import CONSENT, ConsentRecord, plan_digest
+from fedhome.clients.membership.home_folder import DIRECTORY, PLAN, HomeFolder
 from fedhome.errors import RunError
 from fedhome.fleet.state_file import FileStore
 from fedhome.flower.messages import METRICS, blobs_of, config_content, take_identity
@@ -45,7 +45,7 @@ def plan() -> Plan:
 
 
 @pytest.fixture(scope="module")
-def joined(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Place:
+def joined(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> HomeFolder:
     """A home that agreed, and whose node was claimed before."""
     tables = generate(homes=HOMES, days=10, seed=plan.seed)
     server, places = prepare(tmp_path_factory.mktemp("fleet"), plan, tables)
@@ -55,19 +55,19 @@ def joined(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 
 @pytest.fixture
-def place(joined: Place, plan: Plan, tmp_path: Path) -> Place:
+def place(joined: HomeFolder, plan: Plan, tmp_path: Path) -> HomeFolder:
     """A copy of it, with readings of its own."""
-    copy = Place(shutil.copytree(joined.folder, tmp_path / "home"))
+    copy = HomeFolder(shutil.copytree(joined.folder, tmp_path / "home"))
     settings = replace(copy.settings, data=str(copy.folder / "readings.parquet"))
     copy.fill(settings, plan=plan, anchor=copy.anchor, authorities=copy.authorities)
     return copy
 
 
-def _agree(place: Place, plan: Plan) -> None:
-    Consent(plan=plan_digest(plan), text="all of it", invite="").keep(place)
+def _agree(place: HomeFolder, plan: Plan) -> None:
+    ConsentRecord(plan=plan_digest(plan), text="all of it", invite="").keep(place)
 
 
-def ask(place: Place, kind: str) -> Message:
+def ask(place: HomeFolder, kind: str) -> Message:
     """Ask the app as a process of Flower's SuperNode does."""
     context = Context(
         run_id=1,
@@ -81,7 +81,7 @@ def ask(place: Place, kind: str) -> Message:
 
 
 @pytest.mark.long
-def test_each_answer_opens_the_home_and_lets_it_go(place: Place) -> None:
+def test_each_answer_opens_the_home_and_lets_it_go(place: HomeFolder) -> None:
     told = ask(place, "query").content[METRICS]
     assert told["features"] == 23  # as the run's log says of this plan
     bundles = [blobs_of(ask(place, "query.bundle"))["bundle"] for _ in range(2)]
@@ -90,54 +90,54 @@ def test_each_answer_opens_the_home_and_lets_it_go(place: Place) -> None:
         assert store.state.serial == 2  # no key is given twice, whatever process gave it
 
 
-def _left(place: Place) -> None:
+def _left(place: HomeFolder) -> None:
     place.left = True
 
 
-def _paused(place: Place) -> None:
+def _paused(place: HomeFolder) -> None:
     place.paused = True
 
 
-def _no_consent(place: Place) -> None:
+def _no_consent(place: HomeFolder) -> None:
     (place.folder / CONSENT).unlink()
 
 
-def _another_plan(place: Place) -> None:
+def _another_plan(place: HomeFolder) -> None:
     (place.folder / PLAN).write_text(Plan.load(seed=4).to_toml())
 
 
-def _never_claimed(place: Place) -> None:
+def _never_claimed(place: HomeFolder) -> None:
     (place.folder / DIRECTORY).unlink()
 
 
 @pytest.mark.parametrize("change", [_left, _paused, _no_consent, _another_plan, _never_claimed])
 def test_a_home_that_takes_no_part_says_no_more_than_that(
-    place: Place, change: Callable[[Place], None]
+    place: HomeFolder, change: Callable[[HomeFolder], None]
 ) -> None:
     change(place)
     answer = ask(place, "query.bundle")
     assert answer.error.reason == "the home takes no part now; its own log says why"
 
 
-def test_a_home_whose_agent_runs_gives_nothing(place: Place) -> None:
+def test_a_home_whose_agent_runs_gives_nothing(place: HomeFolder) -> None:
     with FileStore.open(place.folder, home=place.settings.home) as store:
         answer = ask(place, "query.bundle")
         assert answer.error.reason == "the home takes no part now; its own log says why"
         assert store.state.serial == 0
 
 
-def test_readings_that_cannot_be_used_are_not_described(place: Place) -> None:
+def test_readings_that_cannot_be_used_are_not_described(place: HomeFolder) -> None:
     Path(place.settings.data).write_bytes(b"no table")
     answer = ask(place, "query")
     assert answer.error.reason == "the home's readings cannot be used; its own log says why"
 
 
 def test_the_node_is_the_one_that_was_claimed(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: HomeFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run: list[tuple[list[str], dict[str, str]]] = []
     monkeypatch.setattr(os, "execve", lambda _, words, env: run.append((words, env)))
-    monkeypatch.setattr(supernode, "claim", Place.node_key)
+    monkeypatch.setattr(supernode, "claim", HomeFolder.node_key)
     supernode.main([str(place.folder)])
     ((words, environment),) = run
     told = dict(zip(words[1::2], words[2::2], strict=True))
@@ -149,11 +149,11 @@ def test_the_node_is_the_one_that_was_claimed(
 
 
 @pytest.mark.parametrize("name", ['a"b', "a'b", "a\\b", "a\nb", "a b", "häuser"])
-def test_folders_that_flower_cannot_be_told(tmp_path: Path, name: str, place: Place) -> None:
+def test_folders_that_flower_cannot_be_told(tmp_path: Path, name: str, place: HomeFolder) -> None:
     folder = place.folder.rename(tmp_path / name)
     fine = nullcontext() if name in {"a b", "häuser"} else pytest.raises(RunError, match="rename")
     with fine:
-        words = supernode.command(Place(folder), "/dev/fd/3")
+        words = supernode.command(HomeFolder(folder), "/dev/fd/3")
         assert f'home="{folder}"' in words
 
 

@@ -25,7 +25,7 @@ from fedhome.ops.processes import Processes
 from fedhome.plan.settings import Plan
 from fedhome.run.folder import RunFolder
 from fedhome.server.daemon.front import FORWARDED
-from fedhome.server.daemon.server_folder import Place
+from fedhome.server.daemon.server_folder import ServerFolder
 from fedhome.simulations.homes import generate
 from fedhome.simulations.local_fleet import prepare, start
 from fedhome.wire.exchange import CHANGES
@@ -130,7 +130,7 @@ def test_nothing_is_left_behind(plan: Plan, tmp_path: Path, number: signal.Signa
 
 
 @pytest.fixture(scope="module")
-def server(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def server(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerFolder]:
     """A server without homes that are connected."""
     tables = generate(homes=HOMES, days=2, seed=3)
     place, _ = prepare(tmp_path_factory.mktemp("server"), plan, tables)
@@ -140,7 +140,7 @@ def server(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pla
 
 
 @pytest.fixture
-def web(server: Place) -> Iterator[httpx.Client]:
+def web(server: ServerFolder) -> Iterator[httpx.Client]:
     context = ssl.create_default_context(cafile=server.tls / "ca.pem")
     port = server.settings.port
     with httpx.Client(verify=context, base_url=f"https://localhost:{port}") as client:
@@ -183,7 +183,7 @@ def test_what_is_at_the_front(web: httpx.Client) -> None:
     assert web.post(JOIN, content=bytes(10_000)).status_code == 413
 
 
-def test_a_stranger_is_told_nothing(server: Place, tmp_path: Path) -> None:
+def test_a_stranger_is_told_nothing(server: ServerFolder, tmp_path: Path) -> None:
     address = f"localhost:{server.settings.port}"
     authorities = (server.tls / "ca.pem").read_bytes()
     fleet, node = server.directory().fleet, NodeKey.create()
@@ -202,7 +202,7 @@ def test_a_stranger_is_told_nothing(server: Place, tmp_path: Path) -> None:
         connection.close()
 
 
-def test_another_authority_is_not_trusted(server: Place, tmp_path: Path) -> None:
+def test_another_authority_is_not_trusted(server: ServerFolder, tmp_path: Path) -> None:
     from fedhome.ops.tls import make_certificates  # noqa: PLC0415
 
     make_certificates(tmp_path / "tls", ["localhost"])

@@ -1,4 +1,4 @@
-"""``fedhome new``: a copy of the app that runs, and which app runs where."""
+"""``fedhome new``: a small app that runs, tests itself, and that Flower takes."""
 
 from __future__ import annotations
 
@@ -6,41 +6,24 @@ import io
 import os
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
-from fedhome.apps import PARTS, app_root, installed_root, own_copy
 from flwr.cli.build import build_fab_from_disk
 from typer.testing import CliRunner
 
 from fedhome.cli import app
-from fedhome.errors import FedHomeError, RunError
+from fedhome.errors import RunError
+from fedhome.run.folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 FEDHOME = Path(sys.executable).parent / "fedhome"
-OWN_SCENARIO = """
-name = "of-mine"
-data = { homes = 6, days = 8 }
-model = { hidden = [4] }
-rounds = { count = 1 }
-personalise = { name = "none" }
-"""
 # Flower asks pathspec for its patterns by an old name.
 old_name_of_patterns = pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")
-
-
-def fedhome(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run the command line as its users do, in a folder."""
-    return subprocess.run(
-        [FEDHOME, *arguments],
-        cwd=folder,
-        env=os.environ | {"COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+TINY = ("data.homes=5", "data.days=10", "rounds.count=1", "personalise.name=none")
 
 
 def make(folder: Path) -> Path:
@@ -49,62 +32,87 @@ def make(folder: Path) -> Path:
     return folder
 
 
-def test_the_copy_is_what_runs_in_its_folder(tmp_path: Path) -> None:
-    made = fedhome("new", "my-app", folder=tmp_path)
-    assert made.returncode == 0, made.stderr
-    copy = tmp_path / "my-app"
-    (copy / "simulations" / "scenarios" / "of-mine.toml").write_text(OWN_SCENARIO)
-    with (copy / "server" / "rounds.py").open("a") as module:
-        module.write('\nprint("the changed rounds are used")\n')
+def ran(*command: str | Path, folder: Path) -> str:
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=os.environ | {"COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
-    inside = fedhome("simulate", "of-mine", folder=copy)
-    assert inside.returncode == 0, inside.stderr
-    assert "the changed rounds are used" in inside.stdout
-    assert f"the app in {copy} is used" in inside.stderr
-    assert (copy / "runs" / "of-mine-1" / "model.safetensors").is_file()
 
-    outside = fedhome("plan", "show", "of-mine", folder=tmp_path)
-    assert outside.returncode == 1
-    assert "there is no such file or scenario" in outside.stderr
-    assert "is used" not in outside.stderr
+def test_it_is_a_page_and_pins_nothing(tmp_path: Path) -> None:
+    made = make(tmp_path / "my-app")
+    files = {path.name: path.read_text() for path in made.iterdir()}
+    assert sorted(files) == [
+        ".gitignore",
+        "README.md",
+        "model.py",
+        "plan.toml",
+        "pyproject.toml",
+        "strategy.py",
+        "test_app.py",
+    ]
+    assert sum(text.count("\n") for text in files.values()) < 150
+    project = tomllib.loads(files["pyproject.toml"])
+    assert project["project"]["name"] == project["tool"]["flwr"]["app"]["publisher"] == "my-app"
+    (dependency,) = project["project"]["dependencies"]
+    assert dependency.startswith("fedhome>=")
+    assert tomllib.loads(files["plan.toml"])["name"] == "my-app"
+    assert "{" not in files["README.md"]
+
+
+@pytest.mark.slow
+def test_its_own_test_passes(tmp_path: Path) -> None:
+    made = make(tmp_path / "my-app")
+    assert "1 passed" in ran(sys.executable, "-m", "pytest", "-q", folder=made)
+
+
+def test_its_plan_is_run_from_any_folder(tmp_path: Path) -> None:
+    made = make(tmp_path / "my-app")
+    sets = [word for setting in TINY for word in ("--set", setting)]
+    ran(FEDHOME, "simulate", "my-app/plan.toml", *sets, folder=tmp_path)
+    kept = tomllib.loads((tmp_path / "runs" / "my-app-1" / "plan.toml").read_text())
+    assert kept["model"]["name"] == f"{made.resolve()}/model.py:Forecaster"
+    assert kept["strategy"]["name"] == f"{made.resolve()}/strategy.py:PartWay"
+
+
+@pytest.mark.slow
+def test_its_code_reaches_real_processes_and_rays_workers(tmp_path: Path) -> None:
+    make(tmp_path / "my-app")
+    sets = [word for setting in TINY for word in ("--set", setting)]
+    plan = ("my-app/plan.toml", *sets)
+    ran(FEDHOME, "simulate", *plan, "--out", "here", folder=tmp_path)
+    ran(FEDHOME, "up", *plan, "--homes", "5", "--out", "up", folder=tmp_path)
+    ran(FEDHOME, "simulate", *plan, "--engine", "ray", "--out", "ray", folder=tmp_path)
+    expected = RunFolder.open(tmp_path / "here").read_model().parameters
+    for name in ("up", "ray"):
+        found = RunFolder.open(tmp_path / name).read_model().parameters
+        assert set(found) == set(expected)
+        for key, array in expected.items():
+            np.testing.assert_allclose(found[key], array, rtol=0, atol=1e-5)
 
 
 @old_name_of_patterns
-def test_flower_takes_the_copy_as_a_bundle_and_leaves_runs_out(tmp_path: Path) -> None:
-    copy = make(tmp_path / "Home-2")
-    (copy / "runs" / "first").mkdir(parents=True)
-    (copy / "runs" / "first" / "plan.toml").write_text("seed = 1\n")
-    bundle = build_fab_from_disk(copy)  # refuses more than 10 MB and what its rules forbid
+def test_flower_takes_it_as_a_bundle_and_leaves_runs_out(tmp_path: Path) -> None:
+    made = make(tmp_path / "Home-2")
+    (made / "runs" / "first").mkdir(parents=True)
+    (made / "runs" / "first" / "plan.toml").write_text("seed = 1\n")
+    bundle = build_fab_from_disk(made)  # refuses more than 10 MB and what its rules forbid
     held = set(zipfile.ZipFile(io.BytesIO(bundle)).namelist())
-    assert {
-        "pyproject.toml",
-        "clients/client_app.py",
-        "server/server_app.py",
-        "simulations/gather.py",
-    } <= held
+    assert {"pyproject.toml", "model.py", "strategy.py"} <= held
     assert not {name for name in held if name.startswith("runs/")}
 
 
 @old_name_of_patterns
-def test_flower_takes_the_checkout_as_a_bundle_of_the_app_alone() -> None:
+def test_flower_takes_the_checkout_as_a_bundle_without_our_files() -> None:
     held = zipfile.ZipFile(io.BytesIO(build_fab_from_disk(ROOT))).namelist()
-    folders = {name.partition("/")[0] for name in held}
-    assert folders == {"pyproject.toml", ".info", *PARTS}
-
-
-def test_the_copy_holds_every_file_of_the_app_but_the_benchmarks(tmp_path: Path) -> None:
-    copy = make(tmp_path / "app")
-
-    def files(root: Path) -> set[str]:
-        return {
-            str(path.relative_to(root))
-            for part in PARTS
-            for path in (root / part).rglob("*")
-            if path.is_file() and not {"__pycache__", "benchmarks"} & set(path.parts)
-        }
-
-    assert files(copy) == files(installed_root())
-    assert "server/report/page.css" in files(copy)
+    assert {name.partition("/")[0] for name in held} == {"pyproject.toml", "README.md", ".info"}
 
 
 @pytest.mark.parametrize("name", ["my_app", "2homes", "über", "a" * 33, "my app"])
@@ -120,36 +128,3 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="not empty"):
         CliRunner().invoke(app, ["new", str(tmp_path / "app")], catch_exceptions=False)
     assert [path.name for path in (tmp_path / "app").iterdir()] == ["notes.txt"]
-
-
-def test_only_a_flower_app_with_all_three_packages_is_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    copy = make(tmp_path / "app")
-    project = copy / "pyproject.toml"
-    monkeypatch.chdir(copy)
-    assert own_copy(copy) == app_root() == copy.resolve()
-
-    text = project.read_text()
-    project.write_text('[project]\nname = "somebody-elses"\n')
-    assert own_copy(copy) is None
-    assert app_root() == installed_root()
-
-    project.write_text(text)
-    (copy / "server" / "__init__.py").unlink()
-    assert own_copy(copy) is None
-
-    project.unlink()
-    assert own_copy(copy) is None
-
-
-def test_a_copy_whose_pyproject_is_damaged_is_told_not_passed_over(tmp_path: Path) -> None:
-    copy = make(tmp_path / "app")
-    (copy / "pyproject.toml").write_text("[tool.flwr.app\n")
-    with pytest.raises(FedHomeError, match="cannot be read") as caught:
-        own_copy(copy)
-    assert caught.value.hint
-    told = fedhome("plan", "show", folder=copy)
-    assert told.returncode == 1
-    assert "cannot be read" in told.stderr
-    assert "Traceback" not in told.stderr

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fedhome.clients.protocol_questions import PROTOCOL
-from fedhome.questions.table import SUMMED, SummedQuestion
+from fedhome.questions.question_table import SUMMED, SummedQuestion
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "architecture.md"
 

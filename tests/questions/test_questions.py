@@ -13,17 +13,17 @@ import pytest
 from flwr.app import ConfigRecord, Message, RecordDict
 
 from fedhome.clients import client_app
-from fedhome.clients.membership.consent import Asked, consent_text
+from fedhome.clients.membership.consent import Invitation, consent_text
 from fedhome.clients.protocol_questions import PROTOCOL
 from fedhome.errors import UpdateError
 from fedhome.flower.messages import array_record
-from fedhome.questions import table
+from fedhome.questions import question_table
 from fedhome.questions.contributions import Terms
+from fedhome.questions.question_table import SUMMED, ConsentWords, SummedQuestion, summed
 from fedhome.questions.responses import Response
-from fedhome.questions.table import SUMMED, Consent, SummedQuestion, summed
 from fedhome.run.events import EventLog
 from fedhome.secagg.scalars import Scalar
-from fedhome.simulations.engines.catalogue import ENGINES
+from fedhome.simulations.engines.by_name import ENGINES
 from fedhome.simulations.secure.secure_fleet import SecureFleet, summing
 from helpers import tiny
 
@@ -38,7 +38,7 @@ SPREAD = SummedQuestion(
     terms=lambda columns, update, given: Terms(  # noqa: ARG005
         np.ones(len(columns["spread"]), np.int64), columns["spread"][:, None]
     ),
-    consent=Consent(
+    consent=ConsentWords(
         when="when somebody is curious",
         plain="a quarter of its rows",
         numbers={"spread": "a quarter of its rows"},
@@ -62,7 +62,7 @@ def test_an_unknown_question_is_refused() -> None:
 def test_a_new_question_is_one_row_and_one_function(
     engine: str, mode: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setitem(table.SUMMED, SPREAD.name, SPREAD)
+    monkeypatch.setitem(question_table.SUMMED, SPREAD.name, SPREAD)
     plan = tiny.plan(aggregation={"mode": mode}, data={"homes": None}, engine={"name": engine})
     world = replace(tiny.world(plan, tiny.homes(COUNTS)), mode=mode)
     if mode == "secure":
@@ -89,9 +89,9 @@ def test_a_new_question_is_one_row_and_one_function(
 
 
 def test_people_are_told_of_a_new_question(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(table.SUMMED, SPREAD.name, SPREAD)
+    monkeypatch.setitem(question_table.SUMMED, SPREAD.name, SPREAD)
     for mode in ("secure", "plain"):
-        asked = Asked(
+        asked = Invitation(
             home="oak",
             fleet=bytes(16),
             server="hub:9443",
@@ -102,7 +102,7 @@ def test_people_are_told_of_a_new_question(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_table_needs_no_torch() -> None:
-    program = "import sys, fedhome.questions.table; print('torch' in sys.modules)"
+    program = "import sys, fedhome.questions.question_table; print('torch' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )

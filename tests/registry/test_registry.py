@@ -12,7 +12,15 @@ import pytest
 import safetensors.numpy
 
 from fedhome.keys.sealing import Scrypt
-from fedhome.registry import FORMATS, Model, Privacy, Registry, export, needs_passphrase, release_of
+from fedhome.registry import (
+    FORMATS,
+    ModelPayload,
+    Privacy,
+    Registry,
+    export,
+    needs_passphrase,
+    release_of,
+)
 from fedhome.registry.release import NONE
 from fedhome.registry.vault import MOST_RELEASES
 from fedhome.run.folder import RunFolder
@@ -299,7 +307,7 @@ def test_exported_files_are_read_by_others(shelf: Shelf, tmp_path: Path) -> None
 
 def test_npz_takes_any_name(tmp_path: Path, shelf: Shelf) -> None:
     layout = Layout(("file", "allow_pickle"), ((1,), (2, 1)))
-    odd = Model(layout, np.array([1, 2, 3], np.float32))
+    odd = ModelPayload(layout, np.array([1, 2, 3], np.float32))
     export(odd, shelf.registry.find(1).manifest, tmp_path / "m.npz")
     with np.load(tmp_path / "m.npz") as npz:
         assert npz["allow_pickle"].tolist() == [[2], [3]]
@@ -317,7 +325,7 @@ def test_a_folder_that_cannot_be_written(shelf: Shelf) -> None:
 
 
 def test_a_full_registry_takes_no_more(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fedhome.registry.registry.MOST_RELEASES", 3)
+    monkeypatch.setattr("fedhome.registry.model_registry.MOST_RELEASES", 3)
     before = shelf.files()
     assert reason_of(shelf.registry.publish, draft(4), SERVER) == "full"
     assert reason_of(shelf.registry.rollback, 1, SERVER) == "full"

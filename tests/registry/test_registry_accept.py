@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedhome.errors import FedHomeError, ReleaseError
-from fedhome.registry import FORMATS, Seen, accept, recall
+from fedhome.registry import FORMATS, SeenRelease, accept, recall
 from fedhome.registry.formats import encode
-from fedhome.registry.release import NONE, Manifest, Package
+from fedhome.registry.release import NONE, Package, ReleaseManifest
 from fedhome.secagg import ServerKeys
 from fedhome.secagg.directory import Signed
 from fedhome.wire.layout import Layout
@@ -36,13 +36,13 @@ def reason_of(data: bytes, *arguments: Any, **more: Any) -> str:
     return caught.value.reason
 
 
-def signed(manifest: Manifest, payload: bytes, keys: ServerKeys = SERVER) -> bytes:
+def signed(manifest: ReleaseManifest, payload: bytes, keys: ServerKeys = SERVER) -> bytes:
     body = manifest.to_bytes()
     both = Signed(body=body, signature=keys.sign(body))
     return Package(signed=both, payload=payload).to_release()
 
 
-def after(seen: Seen, **changes: Any) -> bytes:
+def after(seen: SeenRelease, **changes: Any) -> bytes:
     """Return a release that the server signed, the one after ``seen`` but for some changes."""
     payload = changes.pop("data", draft(1).payload)
     usual = {
@@ -54,12 +54,12 @@ def after(seen: Seen, **changes: Any) -> bytes:
     return signed(replace(base(), **{**usual, **changes}), payload)
 
 
-def base() -> Manifest:
-    return Manifest.of(draft(1), fleet=DIRECTORY.fleet, number=1, previous=NONE)
+def base() -> ReleaseManifest:
+    return ReleaseManifest.of(draft(1), fleet=DIRECTORY.fleet, number=1, previous=NONE)
 
 
 @pytest.fixture
-def seen() -> Seen:
+def seen() -> SeenRelease:
     """A home that accepted round 1."""
     return accept(signed(base(), draft(1).payload), DIRECTORY).seen
 
@@ -72,7 +72,7 @@ def test_homes_take_what_the_registry_packs(tmp_path: Path, storage: str) -> Non
     assert taken.model.layout == LAYOUT
     assert taken.model.flat.tobytes() == shelf.registry.load().flat.tobytes()
     assert taken.manifest == shelf.registry.find(1).manifest
-    assert Seen.from_bytes(taken.seen.to_bytes()) == taken.seen
+    assert SeenRelease.from_bytes(taken.seen.to_bytes()) == taken.seen
 
 
 def test_a_home_follows_the_chain(shelf: Shelf) -> None:
@@ -106,7 +106,7 @@ def test_releases_may_be_missed_but_numbers_and_rounds_rise(shelf: Shelf) -> Non
     accept(after(first, number=3, round=0, run_hash=b"q" * 32), DIRECTORY, first)
 
 
-def test_the_order_of_releases(seen: Seen) -> None:
+def test_the_order_of_releases(seen: SeenRelease) -> None:
     accept(after(seen), DIRECTORY, seen)
     assert reason_of(after(seen, previous=NONE), DIRECTORY, seen) == "chain"
     assert reason_of(after(seen, round=1), DIRECTORY, seen) == "round"
@@ -115,7 +115,7 @@ def test_the_order_of_releases(seen: Seen) -> None:
     assert reason_of(after(seen), DIRECTORY, later) == "older"
 
 
-def test_releases_of_others(seen: Seen) -> None:
+def test_releases_of_others(seen: SeenRelease) -> None:
     foreign = ServerKeys(b"x" * 32)
     payload = draft(1).payload
     assert reason_of(signed(base(), payload, foreign)) == "signature"
@@ -160,7 +160,7 @@ def test_what_was_taken_is_read_back(shelf: Shelf) -> None:
         assert caught.value.reason == reason
 
 
-def test_models_of_another_layout(seen: Seen) -> None:
+def test_models_of_another_layout(seen: SeenRelease) -> None:
     wide = Layout(("w",), ((3,),))
     data = encode(model(0, wide), "float32")[0]
     honest = after(seen, data=data, layout=bytes.fromhex(wide.hash))
@@ -170,7 +170,7 @@ def test_models_of_another_layout(seen: Seen) -> None:
     assert reason_of(after(seen), DIRECTORY, seen, layout="") == "layout"
 
 
-def test_payloads_that_are_none(seen: Seen) -> None:
+def test_payloads_that_are_none(seen: SeenRelease) -> None:
     assert reason_of(after(seen, payload=b"p" * 32), DIRECTORY, seen) == "altered"
     assert reason_of(after(seen, data=b""), DIRECTORY, seen) == "format"
     assert reason_of(after(seen, storage="int8"), DIRECTORY, seen) == "format"
@@ -186,7 +186,7 @@ def flips(data: bytes) -> Iterator[tuple[int, bytes]]:
 @pytest.mark.parametrize("storage", FORMATS)
 def test_every_flipped_bit_is_refused(storage: str) -> None:
     made = draft(1, storage=storage)
-    manifest = Manifest.of(made, fleet=DIRECTORY.fleet, number=1, previous=NONE)
+    manifest = ReleaseManifest.of(made, fleet=DIRECTORY.fleet, number=1, previous=NONE)
     data = signed(manifest, made.payload)
     accept(data, DIRECTORY)
     body, payload = data.index(manifest.to_bytes()), data.index(made.payload)

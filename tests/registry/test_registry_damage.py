@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fedhome.keys.sealing import Sealed
+from fedhome.keys.sealing import SealedFile
 from fedhome.registry import Registry, Release
 from fedhome.registry.formats import encode
 from fedhome.registry.release import NONE
@@ -47,7 +47,7 @@ def test_every_flipped_bit_is_refused(tmp_path: Path, name: str) -> None:
     if name == "registry.key":
         expected = {"wrong-key": range(32)}
     else:
-        sealed = Sealed.from_file(whole, purpose=purpose_of(name), where="")
+        sealed = SealedFile.from_file(whole, purpose=purpose_of(name), where="")
         check = whole.index(sealed.head.check)
         body = whole.index(sealed.body)
         nonce = whole.index(sealed.head.nonce)

@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 
 from fedhome.errors import FedHomeError, RegistryError
 from fedhome.registry.container import pack, unpack
-from fedhome.registry.formats import FORMATS, Model, decode, encode
+from fedhome.registry.formats import FORMATS, ModelPayload, decode, encode
 from fedhome.wire.layout import Layout
 from helpers.examples import share_of
 from helpers.registry_world import LAYOUT, model, numbers
@@ -46,7 +46,7 @@ def test_float32_loses_nothing_and_is_a_safetensors_file() -> None:
 def test_int8_by_hand() -> None:
     layout = Layout(("a", "b"), ((3,), (2,)))
     flat = np.array([1.27, -0.504, 0.0, 0.0, 0.0], np.float32)
-    data, fidelity = encode(Model(layout, flat), "int8")
+    data, fidelity = encode(ModelPayload(layout, flat), "int8")
     arrays, _ = unpack(data)
     assert arrays["a"].tolist() == [127, -50, 0]  # a scale of 0.01
     assert arrays["b"].tolist() == [0, 0]
@@ -59,7 +59,7 @@ def test_int8_by_hand() -> None:
 def test_sparse_by_hand() -> None:
     layout = Layout(("a", "b"), ((3,), (2, 3)))
     flat = np.array([0.1, -5.08, 0.2, 0.3, 1.27, -0.4, 0.5, 0.5, -0.6], np.float32)
-    data, fidelity = encode(Model(layout, flat), "sparse-int8", share=0.4)
+    data, fidelity = encode(ModelPayload(layout, flat), "sparse-int8", share=0.4)
     arrays, metadata = unpack(data)
     # Four of nine: -5.08, 1.27, -0.6, and the first of the two 0.5; bit 0 is the first number.
     assert arrays["fedhome.bitmap"].tolist() == [0b01010010, 0b1]
@@ -79,7 +79,7 @@ def test_sparse_by_hand() -> None:
 def test_what_is_measured_is_what_was_lost(storage: str) -> None:
     big = Layout(("w", "b"), ((100, 50), (50,)))
     flat = numbers(1, big)
-    data, fidelity = encode(Model(big, flat), storage)
+    data, fidelity = encode(ModelPayload(big, flat), storage)
     read = decode(data, storage)
     assert (read.layout, read.flat.dtype) == (big, np.float32)
     error = read.flat.astype(np.float64) - flat.astype(np.float64)
@@ -110,7 +110,7 @@ def rounding(flat: np.ndarray) -> np.ndarray:
 def test_a_number_is_off_by_half_a_scale_at_most(a: np.ndarray, b: np.ndarray) -> None:
     layout = Layout(("a", "b"), (a.shape, b.shape))
     flat = np.concatenate([a, b])
-    data, _ = encode(Model(layout, flat), "int8")
+    data, _ = encode(ModelPayload(layout, flat), "int8")
     read = decode(data, "int8")
     scales = unpack(data)[0]["fedhome.scales"].astype(np.float64)
     error = np.abs(read.flat.astype(np.float64) - flat.astype(np.float64))
@@ -121,7 +121,7 @@ def test_a_number_is_off_by_half_a_scale_at_most(a: np.ndarray, b: np.ndarray) -
 @given(vectors, st.floats(0.01, 1))
 def test_sparse_keeps_the_largest(flat: np.ndarray, share: float) -> None:
     layout = Layout(("a",), (flat.shape,))
-    data, fidelity = encode(Model(layout, flat), "sparse-int8", share=share)
+    data, fidelity = encode(ModelPayload(layout, flat), "sparse-int8", share=share)
     arrays, _ = unpack(data)
     kept = np.unpackbits(arrays["fedhome.bitmap"], bitorder="little")[: len(flat)].astype(bool)
     assert kept.sum() == math.ceil(share * len(flat)) == round(fidelity.share * len(flat))
@@ -247,17 +247,17 @@ def test_a_size_that_is_only_claimed_takes_no_memory(header: str, claims: int) -
 @pytest.mark.parametrize("name", ["", "fedhome.scales", "__metadata__", "a\nb", "\ud800"])
 def test_names_that_cannot_be_stored(name: str) -> None:
     odd = Layout((name,), ((2,),))
-    assert reason_of(encode, Model(odd, np.zeros(2, np.float32)), "float32") == "layout"
+    assert reason_of(encode, ModelPayload(odd, np.zeros(2, np.float32)), "float32") == "layout"
 
 
 def test_models_that_cannot_be_stored() -> None:
     few = np.zeros(3, np.float32)
-    assert reason_of(encode, Model(LAYOUT, few), "float32") == "layout"
-    assert reason_of(encode, Model(LAYOUT, numbers().astype(np.float64)), "int8") == "layout"  # type: ignore[arg-type]
-    assert reason_of(encode, Model(Layout((), ()), few[:0]), "float32") == "layout"
+    assert reason_of(encode, ModelPayload(LAYOUT, few), "float32") == "layout"
+    assert reason_of(encode, ModelPayload(LAYOUT, numbers().astype(np.float64)), "int8") == "layout"  # type: ignore[arg-type]
+    assert reason_of(encode, ModelPayload(Layout((), ()), few[:0]), "float32") == "layout"
     wrong = numbers()
     wrong[3] = np.nan
-    assert reason_of(encode, Model(LAYOUT, wrong), "int8") == "not-finite"
+    assert reason_of(encode, ModelPayload(LAYOUT, wrong), "int8") == "not-finite"
     assert reason_of(encode, model(), "int4") == "format"
     for share in (0.0, 1.1, math.nan):
         assert reason_of(encode, model(), "sparse-int8", share=share) == "format"
@@ -265,7 +265,9 @@ def test_models_that_cannot_be_stored() -> None:
 
 def test_a_bitmap_marks_numbers_of_the_model_alone() -> None:
     layout = Layout(("a",), ((9,),))
-    data, _ = encode(Model(layout, np.arange(1, 10, dtype=np.float32)), "sparse-int8", share=1)
+    data, _ = encode(
+        ModelPayload(layout, np.arange(1, 10, dtype=np.float32)), "sparse-int8", share=1
+    )
     arrays, metadata = unpack(data)
     assert arrays["fedhome.bitmap"].tolist() == [0xFF, 0b1]
     for other in ([0xFE, 0b11], [0xFF, 0b0], [0xFF, 0b11], [0xFF], [0xFF, 1, 0]):

@@ -25,11 +25,11 @@ import numpy as np
 import pytest
 
 from fedhome.errors import OpeningError
-from fedhome.secagg import Home, Policy, aggregator, opening
+from fedhome.secagg import HomeParty, Policy, aggregator, opening
 from fedhome.secagg import member as committee_member
 from fedhome.secagg.bundle import SHARE_BYTES, Seals, commitment
-from fedhome.secagg.messages import MISSING, Answer, answer_statement
 from fedhome.secagg.shamir import LIMBS, PRIME, combine
+from fedhome.secagg.sum_messages import MISSING, Answer, answer_statement
 from helpers.secagg_attacker import Eve, eve_of, refused, send, weaken
 from helpers.secagg_world import NOW, Sum, Words, World
 
@@ -218,7 +218,9 @@ def test_a_crash_between_recording_and_replying(monkeypatch: pytest.MonkeyPatch)
     refused(OpeningError, "conflict", lambda: eve.ask(range(1, 8)))
     assert eve.bare(0) is None
 
-    weaken(monkeypatch, Home, "answer", "self._commit(self.state.with_openings(openings))", "pass")
+    weaken(
+        monkeypatch, HomeParty, "answer", "self._commit(self.state.with_openings(openings))", "pass"
+    )
     eve, words = attack()
     eve.ask(range(1, 8))
     assert eve.has(0, words)

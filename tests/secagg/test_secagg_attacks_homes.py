@@ -35,7 +35,7 @@ from scipy.stats import chi2
 
 from fedhome.errors import ManifestError, OpeningError, StateError
 from fedhome.fleet.state_file import MARK, STATE, FileStore
-from fedhome.secagg import FixedPoint, Form, Home, HomeState, Manifest, Policy
+from fedhome.secagg import FixedPoint, Form, HomeParty, HomeState, Manifest, Policy
 from fedhome.secagg import member as committee_member
 from fedhome.secagg.bundle import Seals, make_bundle
 from fedhome.secagg.masks import add_masks, self_seed
@@ -58,7 +58,7 @@ def test_substituted_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     eve.keys = {place: key.private_bytes_raw() for place, key in own.items()}
 
     refused(ManifestError, "neighbour-signature", lambda: join(world, "h00", signed))
-    weaken(monkeypatch, Home, "_seeds", SIGNED_KEYS)
+    weaken(monkeypatch, HomeParty, "_seeds", SIGNED_KEYS)
     sent = send(eve, {0})
     for place in own:
         eve.play(place, stranger())
@@ -210,7 +210,7 @@ def test_different_models_for_different_homes(monkeypatch: pytest.MonkeyPatch) -
 
     added, words = total(World.of(6), None)
     assert np.mean(added == words) < 0.5  # of noise, one word in 65 536 is
-    weaken(monkeypatch, Home, "_seeds", "salt = manifest.digest", "salt = bytes(32)")
+    weaken(monkeypatch, HomeParty, "_seeds", "salt = manifest.digest", "salt = bytes(32)")
     added, words = total(World.of(6), bytes(32))
     assert np.array_equal(added, words)
 
@@ -282,7 +282,7 @@ def _home_on_disk(world: World, folder: Path) -> FileStore:
 
 
 def _start(world: World, store: FileStore) -> None:
-    home = Home(
+    home = HomeParty(
         store.keys, world.authority.public, state=store.state, store=store, policy=world.policy
     )
     home.renew(world.issued)
@@ -324,7 +324,7 @@ def test_a_crash_between_joining_and_sending(monkeypatch: pytest.MonkeyPatch) ->
     refused(ManifestError, "replayed", lambda: twice(eve_of(World.of(5))))
     weaken(
         monkeypatch,
-        Home,
+        HomeParty,
         "join",
         "self._commit(self.state.with_sum(manifest.turn, manifest.serials[index]))",
         "pass",

@@ -27,22 +27,23 @@ from fedhome.fleet.admission import SERVER
 from fedhome.fleet.entries import Anchor, entry_text, read_entry
 from fedhome.fleet.owner_folder import DIRECTORY, RECORD, SERVER_FILE, Fleet, server_keys
 from fedhome.fleet.state_file import KEY, MARK, STATE, FileStore, _Inside, _Mark
-from fedhome.keys.sealing import Head, Scrypt, Sealed, SealingKey
+from fedhome.keys.sealing import Scrypt, SealedFile, SealedHead, SealingKey
 from fedhome.secagg import (
     Aggregator,
     Bundle,
     Directory,
     Form,
-    Home,
     HomeEntry,
     HomeKeys,
+    HomeParty,
     HomeState,
     Manifest,
     MemoryStore,
     Pool,
 )
 from fedhome.secagg.directory import Signed, _StoredKeys
-from fedhome.secagg.messages import (
+from fedhome.secagg.state import Opening, _Live, _Stored
+from fedhome.secagg.sum_messages import (
     Answer,
     Request,
     Upload,
@@ -51,8 +52,7 @@ from fedhome.secagg.messages import (
     upload_statement,
     vote_statement,
 )
-from fedhome.secagg.state import Opening, _Live, _Stored
-from fedhome.store.checksummed import Checked
+from fedhome.store.checksummed import ChecksummedFile
 from fedhome.wire.codec import Message
 from helpers.secagg_attacker import weaken
 from helpers.secagg_mutations import changed, packed, unpacked
@@ -95,7 +95,7 @@ def _messages(world: World) -> Iterator[Door]:
     opening = next(iter(state.openings.values()))
     live = _Live(serial=3, key=b"k" * 32, blind=b"b" * 32)
     key = SealingKey(b"k" * 32)
-    sealed = Sealed.from_file(key.seal(b"s", purpose="p", name="n"), purpose="p", where="")
+    sealed = SealedFile.from_file(key.seal(b"s", purpose="p", name="n"), purpose="p", where="")
     seeds: list[tuple[type[Message], list[bytes]]] = [
         (Signed, [world.issued, sum_.signed]),
         (Directory, [world.directory.to_bytes()]),
@@ -111,8 +111,8 @@ def _messages(world: World) -> Iterator[Door]:
         (_Stored, [state.to_bytes()]),
         (_StoredKeys, [world.keys["h00"].to_bytes()]),
         (Scrypt, [Scrypt.fresh().to_bytes()]),
-        (Head, [sealed.head.to_bytes()]),
-        (Sealed, [sealed.to_bytes()]),
+        (SealedHead, [sealed.head.to_bytes()]),
+        (SealedFile, [sealed.to_bytes()]),
         (_Mark, [_Mark(identity=b"i" * 32, file=b"f" * 32).to_bytes()]),
         (Anchor, [Anchor(fleet=b"f" * 16, authority=b"a" * 32).to_bytes()]),
     ]
@@ -178,7 +178,7 @@ def _server(
         for home, good in others[:4]:
             polled.receive_opening(home, good)
         opened = polled.open()  # one of five answers may be bad: four are enough
-        polled._opened, polled._answers, polled._total = False, {}, masked.copy()
+        polled._opened, polled._shares, polled._total = False, {}, masked.copy()
         assert np.array_equal(opened.words, sum_.expected)
 
     started, polled = aggregator(), aggregator(*uploads)
@@ -202,7 +202,7 @@ def _homes(world: World) -> Iterator[Door]:
     request = sum_.aggregator.requests()["h00"]
     member = world.homes["h00"]
     voted = member.state
-    joiner = Home(
+    joiner = HomeParty(
         world.keys["h01"],
         world.authority.public,
         state=before["h01"],
@@ -213,7 +213,7 @@ def _homes(world: World) -> Iterator[Door]:
 
     def renew(data: bytes) -> None:
         body = Signed(body=data, signature=world.authority.sign(data)).to_bytes()
-        home = Home(
+        home = HomeParty(
             world.keys["h00"], world.authority.public, state=HomeState(), store=MemoryStore()
         )
         home.renew(body)
@@ -288,7 +288,7 @@ def _files(folder: Path, undo: ExitStack) -> Iterator[Door]:
     yield Door(
         "sealed file",
         [state],
-        lambda data: Sealed.from_file(data, purpose="home's state", where="").to_file(),
+        lambda data: SealedFile.from_file(data, purpose="home's state", where="").to_file(),
     )
     yield from _texts(keys)
     yield from _owner(folder / "fleet", undo, placed)
@@ -329,10 +329,10 @@ def _owner(
     held = undo.enter_context(Fleet.open(copy))
 
     def hashed_anew(data: bytes) -> None:
-        checked = Checked(body=data, hash=hashlib.sha256(data).digest())
+        checked = ChecksummedFile(body=data, hash=hashlib.sha256(data).digest())
         placed(folder / RECORD, record, reopened)(checked.to_bytes())
 
-    body = Checked.from_bytes(record).body
+    body = ChecksummedFile.from_bytes(record).body
     yield Door("fleet file", [record], placed(folder / RECORD, record, reopened))
     yield Door("fleet file, inside", [body], hashed_anew)
     yield Door("directory file", [directory], placed(copy / DIRECTORY, directory, held.last))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fedhome.errors import BundleError, ManifestError, OpeningError, ParameterError, WireError
-from fedhome.secagg import Home, HomeState, MemoryStore, Policy
+from fedhome.secagg import HomeParty, HomeState, MemoryStore, Policy
 from fedhome.secagg.directory import Signed
 from helpers.secagg_sums import refused
 from helpers.secagg_world import LAYOUT, MODEL, NOW, Sum, World, form_of
@@ -61,7 +61,9 @@ def test_a_home_whose_budget_is_spent_refuses() -> None:
 def test_a_home_without_a_directory_refuses_everything() -> None:
     world = World.of(5)
     sum_ = world.draw_up()
-    home = Home(world.keys["h00"], world.authority.public, state=HomeState(), store=MemoryStore())
+    home = HomeParty(
+        world.keys["h00"], world.authority.public, state=HomeState(), store=MemoryStore()
+    )
     refused(BundleError, "no-directory", home.bundle)
     refused(
         ManifestError,

@@ -36,7 +36,7 @@ from fedhome.errors import SecAggError, StateError
 from fedhome.secagg import HomeState, MemoryStore, Policy
 from fedhome.secagg import member as committee_member
 from fedhome.secagg.bundle import SHARE_BYTES
-from fedhome.secagg.messages import (
+from fedhome.secagg.sum_messages import (
     MISSING,
     Answer,
     Request,

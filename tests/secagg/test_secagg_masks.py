@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedhome.errors import BundleError, ParameterError
-from fedhome.keys.derivation import hkdf
 from fedhome.secagg import masks
 from fedhome.secagg.masks import add_masks, pair_seed, self_seed
 
@@ -36,11 +35,6 @@ def _wrapping_sum(words: np.ndarray) -> np.ndarray:
 def _home(number: int) -> tuple[X25519PrivateKey, bytes]:
     sk = X25519PrivateKey.from_private_bytes(bytes([number]) * 32)
     return sk, sk.public_key().public_bytes_raw()
-
-
-@given(st.binary(max_size=80), st.binary(min_size=1, max_size=80), st.binary(max_size=80))
-def test_hkdf_is_the_standard_one(secret: bytes, salt: bytes, info: bytes) -> None:
-    assert hkdf(secret, salt, info) == HKDF(hashes.SHA256(), 32, salt, info).derive(secret)
 
 
 def test_both_homes_derive_the_same_seed_for_one_manifest() -> None:

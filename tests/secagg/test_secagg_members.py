@@ -10,7 +10,7 @@ import pytest
 
 from fedhome.errors import OpeningError, WireError
 from fedhome.secagg import Policy
-from fedhome.secagg.messages import (
+from fedhome.secagg.sum_messages import (
     ARRIVAL_BYTES,
     ROW_BYTES,
     VOTE_BYTES,

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from fedhome.errors import ManifestError, OpeningError
 from fedhome.secagg import Manifest, Policy
 from fedhome.secagg.graph import groups
-from fedhome.secagg.messages import Upload
 from fedhome.secagg.policy import most_corrupt
+from fedhome.secagg.sum_messages import Upload
 from helpers.examples import share_of
 from helpers.secagg_sums import ready, refused
 from helpers.secagg_world import World, form_of

@@ -11,7 +11,7 @@ import pytest
 from fedhome.errors import BundleError, ManifestError, OpeningError, UploadError, WireError
 from fedhome.secagg import Aggregator, Bundle
 from fedhome.secagg.bundle import SEALED_BYTES
-from fedhome.secagg.messages import Answer, Upload, present_digest
+from fedhome.secagg.sum_messages import Answer, Upload, present_digest
 from helpers.secagg_sums import ready, refused
 from helpers.secagg_world import MODEL, NOW, World
 

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from fedhome.errors import OpeningError
 from fedhome.secagg.bundle import SHARE_BYTES
-from fedhome.secagg.messages import (
+from fedhome.secagg.repair import repair
+from fedhome.secagg.shamir import PRIME, split
+from fedhome.secagg.sum_messages import (
     MISSING,
     ROW_BYTES,
     Answer,
@@ -20,8 +22,6 @@ from fedhome.secagg.messages import (
     answer_statement,
     present_digest,
 )
-from fedhome.secagg.repair import repair
-from fedhome.secagg.shamir import PRIME, split
 from helpers.examples import share_of
 from helpers.secagg_sums import ready, refused
 from helpers.secagg_world import NOW, Sum, World

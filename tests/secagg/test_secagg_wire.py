@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from fedhome.errors import WireError
 from fedhome.secagg.manifest import Manifest
-from fedhome.secagg.messages import Answer, Request, Upload, Vote, from_bits, to_bits
 from fedhome.secagg.state import HomeState, Opening
+from fedhome.secagg.sum_messages import Answer, Request, Upload, Vote, from_bits, to_bits
 from fedhome.wire.codec import Digest, Flag, Id, Message, number, octets, several
 from helpers.secagg_world import MODEL, World, form_of
 

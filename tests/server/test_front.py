@@ -15,7 +15,7 @@ from fedhome.fleet import front_requests
 from fedhome.fleet.front_requests import ENROL, JOIN, ask
 from fedhome.ops import tls
 from fedhome.server.daemon.front import Front
-from fedhome.server.daemon.server_folder import Place, Settings
+from fedhome.server.daemon.server_folder import ServerFolder, ServerSettings
 from fedhome.wire.exchange import LOOK
 
 Answer = Callable[[httpx.Request], httpx.Response]
@@ -35,8 +35,8 @@ def posted(front: Front, path: str, body: bytes) -> httpx.Response:
 def test_the_servers_own_trouble_is_not_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settings = Settings(host="127.0.0.1", port=1, link_port=2)
-    front = Front(Place.create(tmp_path / "hub", settings, names=["hub"]))
+    settings = ServerSettings(host="127.0.0.1", port=1, link_port=2)
+    front = Front(ServerFolder.create(tmp_path / "hub", settings, names=["hub"]))
     answer = posted(front, ENROL, b"anything")  # the owner's files are missing
     assert answer.status_code == 503
     assert str(tmp_path) not in answer.text
@@ -98,8 +98,8 @@ def test_an_answer_without_end_is_not_listened_to(
 def test_a_home_that_hangs_up_waits_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = Settings(host="127.0.0.1", port=1, link_port=2)
-    front = Front(Place.create(tmp_path / "hub", settings, names=["hub"]))
+    settings = ServerSettings(host="127.0.0.1", port=1, link_port=2)
+    front = Front(ServerFolder.create(tmp_path / "hub", settings, names=["hub"]))
     events = [{"type": "http.request", "body": b"look"}, {"type": "http.disconnect"}]
     ended: list[str] = []
 

@@ -133,7 +133,7 @@ def test_a_home_may_change_its_mind_before_it_is_admitted(world: World) -> None:
 def test_only_the_owner_asks_and_only_now(world: World) -> None:
     fleet, inviter = world.owned.anchor.fleet, world.owned.inviter
     directory = world.sign()
-    asked = owner_requests.Request(fleet=fleet, what="directory", time=NOW, body=directory)
+    asked = owner_requests.OwnerRequest(fleet=fleet, what="directory", time=NOW, body=directory)
     assert reason_of(world.server.owner, asked.sign(Inviter.create())) == "signature"
     assert reason_of(world.ask, "pending", fleet=bytes(16)) == "fleet"
     assert reason_of(world.ask, "everything") == "request"

@@ -15,7 +15,7 @@ from fedhome.registry import Registry
 from fedhome.secagg.directory import Signed
 from fedhome.server.daemon.front import Front
 from fedhome.server.daemon.publishing import MODELS, registry_of
-from fedhome.server.daemon.server_folder import Place, Settings
+from fedhome.server.daemon.server_folder import ServerFolder, ServerSettings
 from helpers.publishing import HOMES, NEW, Hub, hub_in, question
 from helpers.registry_world import FLEET, SERVER
 
@@ -46,7 +46,7 @@ def test_what_has_not_changed_is_not_read_again(hub: Hub, monkeypatch: pytest.Mo
     package = hub.door.answer(question())
     with monkeypatch.context() as patch:
         patch.setattr(Registry, "open", lambda *_: pytest.fail("it was read again"))
-        patch.setattr(Place, "directory", lambda _: pytest.fail("it was read again"))
+        patch.setattr(ServerFolder, "directory", lambda _: pytest.fail("it was read again"))
         assert hub.door.answer(question()) == package
     hub.publish(2)
     assert hub.door.answer(question()) != package
@@ -101,6 +101,6 @@ def test_a_damaged_registry_is_no_answer(hub: Hub) -> None:
 
 
 def test_the_front_has_the_door(tmp_path: Path) -> None:
-    settings = Settings(host="127.0.0.1", port=1, link_port=2)
-    front = Front(Place.create(tmp_path / "server", settings, names=["localhost"]))
+    settings = ServerSettings(host="127.0.0.1", port=1, link_port=2)
+    front = Front(ServerFolder.create(tmp_path / "server", settings, names=["localhost"]))
     assert len(question()) <= front._routes[RELEASE].most == MOST

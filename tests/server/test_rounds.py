@@ -17,7 +17,7 @@ from fedhome.errors import PlanError, RoundError, RunError
 from fedhome.flower.messages import EXAMPLES, array_record, content_of, failure, read_flat, reply
 from fedhome.plan.settings import Plan
 from fedhome.server.rounds import checkpoint, strategy_memory
-from fedhome.server.rounds.round_loop import Rounds
+from fedhome.server.rounds.round_loop import RoundLoop
 from fedhome.simulations.engines.grid import InProcessGrid
 from fedhome.wire.layout import Layout
 from helpers import tiny
@@ -39,7 +39,7 @@ def _home(message: Message, position: int) -> Message:
     return reply(message, {EXAMPLES: 1, "loss": float(start[0]), "score": -float(start[0])})
 
 
-def _run(plan: Plan, folder: Path, how: How = _home, *, count: int = 3) -> Rounds:
+def _run(plan: Plan, folder: Path, how: How = _home, *, count: int = 3) -> RoundLoop:
     with tiny.rounds_on(tiny.FakeGrid(count, how), plan, _LAYOUT, folder, _INITIAL) as rounds:
         rounds.run()
     return rounds

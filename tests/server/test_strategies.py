@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +33,6 @@ _WRAP_ARGS: dict[str, dict[str, Any]] = {
 }
 _TREES = {"FedXgbBagging", "FedXgbCyclic"}  # they aggregate trees, which no torch module has
 _NO_STRATEGY = {"Result", "Strategy"}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _little_garbage() -> None:
-    """Some of Flower's strategies collect it, many times a round: of what they made alone."""
-    gc.collect()
-    gc.freeze()
 
 
 def _plan(name: str) -> Plan:

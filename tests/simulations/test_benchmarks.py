@@ -20,12 +20,12 @@ from fedhome.errors import EngineError, PluginError, SourceError
 from fedhome.learning.build import learning_of
 from fedhome.plan.settings import Plan
 from fedhome.simulations.benchmarks.deployment import each, hour, steps
-from fedhome.simulations.benchmarks.measure import Case, Measured, RoundClock, run_here
+from fedhome.simulations.benchmarks.measure import BenchmarkCase, Measurement, RoundClock, run_here
 from fedhome.simulations.benchmarks.overhead import ARITHMETIC, spent
 from fedhome.simulations.benchmarks.plain import network
 from fedhome.simulations.benchmarks.speed import Standing, check_same
-from fedhome.simulations.benchmarks.stopwatch import Place, Stopwatch, watching
-from fedhome.simulations.benchmarks.tap import Lines, Tap, Traffic
+from fedhome.simulations.benchmarks.stopwatch import Stopwatch, TimedFunction, timing
+from fedhome.simulations.benchmarks.tap import Tap, TappedLines, TappedTraffic
 from fedhome.simulations.benchmarks.workloads import L, S, Workload
 from fedhome.simulations.gather import gather
 
@@ -73,7 +73,7 @@ def test_mean_loss_is_that_of_torch(workload: Workload) -> None:
 
 @pytest.mark.long
 def test_plain_loop_and_every_kernel_learn_the_same(workload: Workload) -> None:
-    case = Case(workload=workload, clients=3, rounds=2, checked=2)
+    case = BenchmarkCase(workload=workload, clients=3, rounds=2, checked=2)
     names = ("plain", "fedhome-fused", "fedhome-traced", "fedhome-eager")
     measured = {name: run_here(name, case) for name in names}
     check_same(case, {name: found.params for name, found in measured.items()})
@@ -85,7 +85,7 @@ def test_plain_loop_and_every_kernel_learn_the_same(workload: Workload) -> None:
 
 def test_a_contender_that_learns_less_is_refused() -> None:
     workload = TINY["S"]
-    case = Case(workload=workload, clients=3, rounds=2, checked=2)
+    case = BenchmarkCase(workload=workload, clients=3, rounds=2, checked=2)
     params = run_here("plain", case).params
     lazy = workload.initial() + np.float32(0.998) * (params - workload.initial())
     with pytest.raises(EngineError, match="lazy and plain have not learnt the same"):
@@ -107,7 +107,7 @@ def test_first_round_is_not_measured() -> None:
     clock = RoundClock()
     for _ in range(3):
         clock.round_ended()
-    measured: Measured = clock.measured(np.zeros(1, np.float32))
+    measured: Measurement = clock.measured(np.zeros(1, np.float32))
     assert measured.seconds.shape == measured.cpu_s.shape == (2,)
     assert RoundClock(cpu=False)._cpu is False
 
@@ -128,7 +128,7 @@ def test_stopwatch_leaves_to_the_inner_what_is_its_own(monkeypatch: pytest.Monke
 
     room = SimpleNamespace(inner=inner, outer=outer)
     watch = Stopwatch()
-    with watching(watch, [Place("in", room, "inner"), Place("out", room, "outer")]):
+    with timing(watch, [TimedFunction("in", room, "inner"), TimedFunction("out", room, "outer")]):
         room.outer(room)
         worker = threading.Thread(target=room.inner)
         worker.start()
@@ -193,7 +193,7 @@ def test_requests_are_found_in_pieces_of_any_size(size: int) -> None:
         + bytes(300)
         + b"GET /health HTTP/1.1\r\n\r\n"
     )
-    lines = Lines()
+    lines = TappedLines()
     pieces = [sent[at : at + size] for at in range(0, len(sent), size)]
     found = [path for piece in pieces for path in lines.paths(piece)]
     assert found == ["/v1/fleet/pull-messages", "/v1/fleet/push-object", "/health"]
@@ -237,11 +237,11 @@ def test_a_tap_counts_what_it_passes_on() -> None:
     assert counted.requests == {"/a": 2, "/b": 1}
     assert 3 * len(body) + heads < counted.up < 3 * len(body) + 2000
     assert 6 * len(body) < counted.down < 6 * len(body) + 2000
-    assert nothing == Traffic(up=0, down=0, requests={})
+    assert nothing == TappedTraffic(up=0, down=0, requests={})
 
 
 def test_traffic_of_a_round_and_home() -> None:
-    told = Traffic(up=1200, down=600, requests={"/v1/fleet/push-object": 24, "/health": 6})
+    told = TappedTraffic(up=1200, down=600, requests={"/v1/fleet/push-object": 24, "/health": 6})
     assert each(told, homes=3, rounds=2) == {
         "requests": 5,
         "- push-object": 4,

@@ -13,9 +13,9 @@ import typer
 from typer.testing import CliRunner
 
 from fedhome.secagg import Aggregator, masks
-from fedhome.simulations.benchmarks import flower_secagg, primitives, secure_sums
+from fedhome.simulations.benchmarks import flower_secagg, primitives, secagg_speed
 from fedhome.simulations.benchmarks.flower_secagg import flower_costs
-from fedhome.simulations.benchmarks.one_sum import Fleet, add_up, form_of, server_memory
+from fedhome.simulations.benchmarks.one_sum import SumFleet, add_up, form_of, server_memory
 from fedhome.simulations.benchmarks.secure_runs import compare, run
 from fedhome.simulations.benchmarks.sum_costs import CLIENT, SERVER, costs
 from fedhome.simulations.benchmarks.workloads import S
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.long
 
 
 def test_a_sum_is_whole_and_its_steps_are_all_there() -> None:
-    fleet = Fleet(6)
+    fleet = SumFleet(6)
     found = add_up(fleet, form_of(40), absent=1)
     calls = {step: len(spent) for step, spent in found.clock.ms.items()}
     quorum = fleet.directory.threshold
@@ -48,7 +48,7 @@ def test_a_sum_that_is_not_exact_ends_the_benchmark(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(Aggregator, "open", one_more)
     with pytest.raises(RuntimeError, match="not what the homes added up"):
-        add_up(Fleet(5), form_of(8), absent=0)
+        add_up(SumFleet(5), form_of(8), absent=0)
 
 
 def test_costs_are_the_sum_of_their_steps() -> None:
@@ -115,15 +115,15 @@ def test_parts_of_a_simulation_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_bytes_of_a_number() -> None:
-    assert list(secure_sums.upload_bytes().values()) == [2.0, pytest.approx(8 / 3), 4.0]
+    assert list(secagg_speed.upload_bytes().values()) == [2.0, pytest.approx(8 / 3), 4.0]
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_figures_are_written_as_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(secure_sums, "QUICK", replace(secure_sums.QUICK, homes=(6, 8)))
+    monkeypatch.setattr(secagg_speed, "QUICK", replace(secagg_speed.QUICK, homes=(6, 8)))
     app = typer.Typer()
-    app.command()(secure_sums.secagg)
+    app.command()(secagg_speed.secagg)
     path = tmp_path / "figures.json"
     arguments = ["--quick", "--repeat", "1", "--json", str(path)]
     done = CliRunner().invoke(app, arguments, catch_exceptions=False)
@@ -148,7 +148,7 @@ def test_ideal_sums_train_no_more_than_plain_ones(
         return train(kernel, *args)
 
     monkeypatch.setattr(FusedKernel, "train", counting)
-    plan = secure_sums._default(8, 2)
+    plan = secagg_speed._default(8, 2)
     homes = []
     for mode in ("plain", "ideal"):
         trained.append(0)

@@ -15,7 +15,7 @@ from fedhome.errors import EngineError
 from fedhome.learning.personalise import personaliser
 from fedhome.plan.settings import Plan
 from fedhome.server.rounds.outcome import personalise
-from fedhome.simulations.engines.catalogue import ENGINES
+from fedhome.simulations.engines.by_name import ENGINES
 from helpers import tiny
 
 pytestmark = pytest.mark.long
@@ -25,7 +25,7 @@ _PLANS: dict[str, dict[str, Any]] = {
     "adam with decay": {
         "train": {"optimiser": "adam", "learning_rate": 0.01, "weight_decay": 0.01}
     },
-    "proximal and clipped": {"train": {"proximal_mu": 0.5, "clip_norm": 0.3}},
+    "proximal and clipped": {"train": {"clip_norm": 0.3}, **tiny.fedprox(0.5)},
     "binary": {"task": {"kind": "binary"}, "train": {"momentum": 0.5}},
     "multi-class with adam": {
         "task": {"kind": "multi-class"},

@@ -20,7 +20,7 @@ from fedhome.simulations.engines.fused import FusedMLP
 from fedhome.simulations.engines.fused.compiler import native
 from fedhome.simulations.engines.fused.emit import Tile
 from fedhome.simulations.engines.fused.fused_mlp import _shares
-from fedhome.simulations.engines.fused.memory_map import Plan
+from fedhome.simulations.engines.fused.memory_map import ProgramShape
 from fedhome.simulations.engines.fused.rule import Rule
 from helpers.examples import share_of
 
@@ -193,7 +193,7 @@ def test_the_register_blocks_of_other_processors_give_the_same(tile: Tile, loss:
     sizes = (5, 40, 19, 3)
     fleet = Fleet(sizes, loss, [45], epochs=1)
     rule: dict[str, Any] = {"optimiser": "adam", "momentum": 0.0, "clip_norm": 0.2}
-    code = native(Plan(sizes, loss, Rule("adam", clip_norm=0.2), 2 * tile.panel, tile))
+    code = native(ProgramShape(sizes, loss, Rule("adam", clip_norm=0.2), 2 * tile.panel, tile))
     params, losses = fleet.start.copy(), np.zeros(1)
     workspace = np.zeros(code.workspace, np.float32)
     arrays = (params, fleet.x, fleet.y, fleet.orders[0], fleet.counts, losses, workspace)

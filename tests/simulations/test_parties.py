@@ -23,7 +23,7 @@ from fedhome.secagg.form import Form
 from fedhome.secagg.scalars import Scalar
 from fedhome.simulations.secure.parties import LocalParties, Numbers
 from fedhome.simulations.secure.secure_fleet import SecureFleet
-from fedhome.simulations.secure.worker_parties import WorkerParties, workers_for
+from fedhome.simulations.secure.worker_parties import WorkerParties, worker_count
 
 pytestmark = pytest.mark.long
 
@@ -229,8 +229,8 @@ def test_a_worker_loads_neither_torch_nor_flower() -> None:
 
 
 def test_small_fleets_stay_in_one_process() -> None:
-    assert workers_for(31, 8) == 0
-    assert workers_for(32, 1) == 0
-    assert workers_for(32, 2) == 2
-    assert workers_for(100, 64) == 12  # eight homes each at least
-    assert workers_for(1000, 64) == 64
+    assert worker_count(31, 8) == 0
+    assert worker_count(32, 1) == 0
+    assert worker_count(32, 2) == 2
+    assert worker_count(100, 64) == 12  # eight homes each at least
+    assert worker_count(1000, 64) == 64

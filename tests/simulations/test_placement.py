@@ -21,7 +21,7 @@ import torch
 from fedhome.errors import EngineError, PlanError
 from fedhome.models.mlp import mlp
 from fedhome.plan.settings import Plan
-from fedhome.simulations.engines import catalogue, compute_device
+from fedhome.simulations.engines import by_name, compute_device
 from fedhome.simulations.engines.compute_device import (
     PROCESSOR,
     Placement,
@@ -119,15 +119,15 @@ def test_the_fused_kernel_says_that_it_is_for_the_processor() -> None:
 
 
 def test_a_model_of_one_home_at_a_time_is_refused_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalogue, "against_vectors", lambda _: "it is a fused recurrent layer")
+    monkeypatch.setattr(by_name, "against_vectors", lambda _: "it is a fused recurrent layer")
     stage = tiny.world(tiny.plan(engine={"device": "cuda"}), tiny.homes())
-    with pytest.raises(EngineError, match="recurrent"), catalogue.vector(stage):
+    with pytest.raises(EngineError, match="recurrent"), by_name.vector(stage):
         pass
 
 
 def test_one_thread_feeds_a_gpu() -> None:
-    assert catalogue.threads_of(tiny.plan(engine={"threads": 3, "device": "cuda"})) == 1
-    assert catalogue.threads_of(tiny.plan(engine={"threads": 3})) == 3
+    assert by_name.threads_of(tiny.plan(engine={"threads": 3, "device": "cuda"})) == 1
+    assert by_name.threads_of(tiny.plan(engine={"threads": 3})) == 3
 
 
 def test_what_fails_on_a_gpu_is_an_error_of_the_engine() -> None:

@@ -28,10 +28,10 @@ from fedhome.learning.build import learning_of
 from fedhome.learning.personalise import fine_tune, personaliser
 from fedhome.run.events import Event
 from fedhome.run.folder import RunFolder
-from fedhome.simulations.engines.catalogue import ENGINES, World
+from fedhome.simulations.engines.by_name import ENGINES, World
 from fedhome.simulations.engines.ray_engine import RayHomes, claim, connected, deal, ray_grid
 from fedhome.simulations.engines.shard import Mean
-from fedhome.simulations.gather import Gathered
+from fedhome.simulations.gather import GatheredHomes
 from fedhome.simulations.simulate import simulate
 
 # Ray leaves files and processes to the garbage collector.
@@ -45,9 +45,12 @@ Reply = tuple[str, dict[str, Any], NDArray[np.float32] | None]
 FEATURES = 5
 ROWS = ((40, 9, 12), (3, 2, 2), (17, 4, 5), (64, 20, 11), (8, 1, 3), (33, 7, 7), (21, 5, 6))
 QUICK = {"epochs": 2, "local_epochs": 3, "patience": 2}
-OPTIMISERS = {
-    "sgd": {"optimiser": "sgd", "momentum": 0.9, "proximal_mu": 0.1, "clip_norm": 1.0},
-    "adam": {"optimiser": "adam", "learning_rate": 0.01, "weight_decay": 0.01},
+OPTIMISERS: dict[str, dict[str, Any]] = {
+    "sgd": {
+        "train": {"optimiser": "sgd", "momentum": 0.9, "clip_norm": 1.0},
+        "method": {"name": "fedprox", "args": {"proximal_mu": 0.1}},
+    },
+    "adam": {"train": {"optimiser": "adam", "learning_rate": 0.01, "weight_decay": 0.01}},
 }
 
 
@@ -62,7 +65,7 @@ def world_of(plan: Plan, said: list[str] | None = None) -> World:
         homes.append(HomeExamples(home=f"h{number}", x=x, y=y, naive=naive, counts=counts))
     return World(
         plan=plan,
-        gathered=Gathered(homes=homes, excluded=(), notes=(), classes=()),
+        gathered=GatheredHomes(homes=homes, excluded=(), notes=(), classes=()),
         learning=learning_of(plan, FEATURES),
         how=personaliser(plan.personalise.name),
         sums=True,
@@ -238,7 +241,7 @@ def cluster() -> Iterator[Any]:
 @pytest.mark.usefixtures("cluster")
 @pytest.mark.parametrize("optimiser", sorted(OPTIMISERS))
 def test_shards_answer_as_the_vector_engine_does(optimiser: str) -> None:
-    plan = plan_of(train=OPTIMISERS[optimiser], engine={"name": "ray", "ray_shards": 3})
+    plan = plan_of(**OPTIMISERS[optimiser], engine={"name": "ray", "ray_shards": 3})
     said: list[str] = []
     world = world_of(plan, said)
     with ENGINES["vector"](world) as grid:

@@ -21,14 +21,14 @@ from fedhome.flower.messages import array_record, with_sum_record
 from fedhome.plan.settings import Plan
 from fedhome.run.events import EventLog
 from fedhome.run.folder import RunFolder
-from fedhome.server.rounds.round_loop import Rounds
+from fedhome.server.rounds.round_loop import RoundLoop
 from fedhome.server.rounds.secure_grid import SecureGrid
 from fedhome.server.rounds.sums import Channel
 from fedhome.server.strategies import strategy_of
-from fedhome.simulations.engines.catalogue import ENGINES, World
+from fedhome.simulations.engines.by_name import ENGINES, World
 from fedhome.simulations.engines.vector_grid import VectorGrid
-from fedhome.simulations.secure.masked_adding import MaskedAdding
-from fedhome.simulations.secure.secure_fleet import SecureFleet, summing
+from fedhome.simulations.secure.masked_adding import MaskedSumResponder
+from fedhome.simulations.secure.secure_fleet import SecureFleet, secure_grid
 from fedhome.simulations.secure.worker_parties import WorkerParties
 from helpers import tiny
 
@@ -51,7 +51,7 @@ def _world(plan: Plan, fleet: list[HomeExamples], *, sums: bool | None = None) -
 
 
 @contextmanager
-def _rounds(plan: Plan, fleet: list[HomeExamples], folder: Path) -> Iterator[Rounds]:
+def _rounds(plan: Plan, fleet: list[HomeExamples], folder: Path) -> Iterator[RoundLoop]:
     """Open the rounds of a plan over a grid of sums."""
     world = _world(plan, fleet)
     place = RunFolder(folder)
@@ -62,10 +62,10 @@ def _rounds(plan: Plan, fleet: list[HomeExamples], folder: Path) -> Iterator[Rou
         ENGINES[plan.engine.name](world) as grid,
         EventLog(place.events_path) as log,
     ):
-        yield Rounds(
+        yield RoundLoop(
             plan=plan,
             strategy=strategy_of(plan, len(fleet)),
-            grid=summing(grid, plan=plan, layout=layout, log=log, fleet=world.secure),
+            grid=secure_grid(grid, plan=plan, layout=layout, log=log, fleet=world.secure),
             layout=layout,
             initial=world.learning.initial,
             folder=place,
@@ -130,7 +130,7 @@ def test_homes_in_other_processes_give_the_ideal_model_too(name: str, tmp_path: 
             if mode == "secure":
                 assert isinstance(rounds.grid, SecureGrid)
                 assert isinstance(rounds.grid.channel.grid, VectorGrid)
-                assert isinstance(rounds.grid.channel.grid._adding, MaskedAdding)
+                assert isinstance(rounds.grid.channel.grid._adding, MaskedSumResponder)
                 assert isinstance(rounds.grid.channel.grid._adding.parties, WorkerParties)
     np.testing.assert_array_equal(told["secure"].flat, told["ideal"].flat)
     assert _numbers(told["secure"].rows) == _numbers(told["ideal"].rows)

@@ -18,15 +18,16 @@ from fedhome.data.examples import HomeExamples
 from fedhome.errors import EngineError
 from fedhome.learning.device import Device
 from fedhome.learning.local import LocalLearning
+from fedhome.learning.methods import FedProx
 from fedhome.learning.tasks import Task, kind_of
 from fedhome.models.mlp import KeyedDropout, mlp
-from fedhome.plan.settings import Train
+from fedhome.plan.settings import TrainSettings
 from fedhome.simulations.engines.batches import Rows
+from fedhome.simulations.engines.stacked_homes import StackedHomes
 from fedhome.simulations.engines.traced import TracedKernel, passes
 from fedhome.simulations.engines.traced.calls import WITH_OUT
 from fedhome.simulations.engines.traced.rewriting import calls, drop_unread
 from fedhome.simulations.engines.traced.tracing import BatchShape, Count, record
-from fedhome.simulations.engines.vector_cohort import Fleet
 
 FEATURES, BATCH, SEED, STREAM = 6, 4, 3, 7
 RAGGED = (11, 8, 5, 3, 1)  # one home has ten times as many rows as another
@@ -77,7 +78,7 @@ MODULES: dict[str, Callable[[int], nn.Module]] = {
     "convolutions": Convolutions,
 }
 ADAM = {"optimiser": "adam", "learning_rate": 0.01}
-EVERYTHING = {"weight_decay": 0.1, "proximal_mu": 0.2, "clip_norm": 0.5}
+EVERYTHING = {"weight_decay": 0.1, "proximal_mu": 0.2, "clip_norm": 0.5}  # mu is the method's
 CASES: list[tuple[str, str, dict[str, Any]]] = [
     ("plain", "mse", {}),
     ("plain", "bce", {"momentum": 0.9}),
@@ -111,7 +112,9 @@ def learning_of(
         series=False,
     )
     torch.manual_seed(SEED)
-    return LocalLearning(module(outputs), task, Train(batch_size=BATCH, **settings))
+    own = {name: value for name, value in settings.items() if name in FedProx.model_fields}
+    train = TrainSettings(batch_size=BATCH, **{n: v for n, v in settings.items() if n not in own})
+    return LocalLearning(module(outputs), task, train, FedProx(**own) if own else None)
 
 
 def homes_of(counts: tuple[int, ...], loss: str) -> list[HomeExamples]:
@@ -132,7 +135,7 @@ def homes_of(counts: tuple[int, ...], loss: str) -> list[HomeExamples]:
     return homes
 
 
-def rows_of(fleet: Fleet, epochs: int) -> Rows:
+def rows_of(fleet: StackedHomes, epochs: int) -> Rows:
     counts = fleet.sizes[:, 0]
     keys = [
         rng.epoch_keys(rng.home_keys(SEED, fleet.homes), STREAM, epoch) for epoch in range(epochs)
@@ -150,7 +153,7 @@ def test_homes_learn_what_their_devices_would(
     kernel = TracedKernel(learning)
     for counts in (RAGGED, EVEN):
         homes = homes_of(counts, loss)
-        fleet = Fleet.of(homes)
+        fleet = StackedHomes.of(homes)
         start = learning.initial + 0.01 * np.arange(len(homes), dtype=np.float32)[:, None]
         params = start.copy()
         losses = kernel.train(params, fleet, rows_of(fleet, epochs=2))
@@ -167,7 +170,7 @@ def test_a_home_stands_still_once_its_rows_are_used_up() -> None:
     kernel = TracedKernel(learning)
     trained = []
     for others in (4, 12):  # the first home's further batches are none of the second one's
-        fleet = Fleet.of(homes_of((others, 3), "mse"))
+        fleet = StackedHomes.of(homes_of((others, 3), "mse"))
         params = np.repeat(learning.initial[None], 2, axis=0)
         kernel.train(params, fleet, rows_of(fleet, epochs=1))
         trained.append(params[1].tobytes())
@@ -178,7 +181,7 @@ def test_a_home_stands_still_once_its_rows_are_used_up() -> None:
 def test_threads_and_repetitions_give_the_same_bytes() -> None:
     learning = learning_of(MODULES["dropout"], "mse", ADAM)
     kernel = TracedKernel(learning)
-    fleet = Fleet.of(homes_of(RAGGED, "mse"))
+    fleet = StackedHomes.of(homes_of(RAGGED, "mse"))
     rows = rows_of(fleet, epochs=3)
 
     def train(_: int) -> bytes:
@@ -194,7 +197,7 @@ def test_threads_and_repetitions_give_the_same_bytes() -> None:
 def test_what_cannot_be_traced_says_so() -> None:
     learning = learning_of(lambda _: Branching(), "mse", {})
     assert "cannot be traced" in TracedKernel.fits(learning, FEATURES)
-    fleet = Fleet.of(homes_of(EVEN, "mse"))
+    fleet = StackedHomes.of(homes_of(EVEN, "mse"))
     with pytest.raises(EngineError, match="cannot be traced"):
         TracedKernel(learning).train(
             np.repeat(learning.initial[None], 3, axis=0), fleet, rows_of(fleet, epochs=1)

@@ -99,7 +99,7 @@ def assert_read_back(plan: Plan, tmp_path: Path, homes: int | None = None) -> No
     simulated = gather(plan if homes is None else plan.change(data={"homes": homes}))
     notes: list[str] = []
     chosen = local_fleet._with_homes(plan, homes)
-    resolved, tables = local_fleet._resolved(chosen, notes.append, told=homes is not None)
+    resolved, tables = local_fleet._resolve(chosen, notes.append, count_given=homes is not None)
     _, places = local_fleet.prepare(tmp_path / "deployment", resolved, tables)
     assert [place.folder.name for place in places] == [home.home for home in simulated.homes]
     assert [note for note in notes if note.startswith("left out")] == [
@@ -181,11 +181,15 @@ def test_all_homes_of_a_source_up_to_eight(monkeypatch: pytest.MonkeyPatch) -> N
         "fedhome.simulations.gather.load", lambda *_: lambda _: generate(homes=9, days=6, seed=4)
     )
     plan, notes = Plan.load(data={"source": "my:homes"}), list[str]()
-    _, tables = local_fleet._resolved(local_fleet._with_homes(plan, None), notes.append, told=False)
+    _, tables = local_fleet._resolve(
+        local_fleet._with_homes(plan, None), notes.append, count_given=False
+    )
     assert [table.home for table in tables] == [f"home-{number:04}" for number in range(1, 9)]
     (note,) = notes
     assert note.startswith("8 homes take part; --homes takes more: each is a process of 75 MB")
-    _, tables = local_fleet._resolved(local_fleet._with_homes(plan, 9), notes.append, told=True)
+    _, tables = local_fleet._resolve(
+        local_fleet._with_homes(plan, 9), notes.append, count_given=True
+    )
     assert len(tables) == 9
     assert len(notes) == 1
 

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from fedhome.errors import StateError
 from fedhome.fleet.state_file import KEY, MARK, STATE, FileStore, load
-from fedhome.keys.sealing import Sealed, SealingKey
+from fedhome.keys.sealing import SealedFile, SealingKey
 from fedhome.secagg.bundle import Secrets
 from fedhome.secagg.directory import HomeKeys
 from fedhome.secagg.state import HomeState, Opening
@@ -160,7 +160,7 @@ def unsealed(folder: Path) -> bytes:
     for path in folder.iterdir():
         if path.name != KEY:
             purpose = "home's state" if path.name.startswith(STATE) else "mark of a home's state"
-            sealed = Sealed.from_file(path.read_bytes(), purpose=purpose, where="")
+            sealed = SealedFile.from_file(path.read_bytes(), purpose=purpose, where="")
             found.append(key.open(sealed, where=""))
     return b"\n".join(found)
 

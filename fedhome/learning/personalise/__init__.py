@@ -13,7 +13,7 @@ from fedhome.learning.cohort import Cohort
 from fedhome.learning.personalise import fine_tune
 from fedhome.learning.personalise.fine_tune import CHOICES, Outcome, choose
 from fedhome.own_code import call
-from fedhome.plan.settings import Personalise
+from fedhome.plan.settings import PersonaliseSettings
 from fedhome.plugins import load
 
 __all__ = ["CHOICES", "Outcome", "Personaliser", "choose", "personaliser"]
@@ -23,7 +23,7 @@ class Personaliser(Protocol):
     """What turns the global model into each home's own."""
 
     def trial(
-        self, cohort: Cohort, start: NDArray[np.float32], settings: Personalise
+        self, cohort: Cohort, start: NDArray[np.float32], settings: PersonaliseSettings
     ) -> NDArray[np.float64]:
         """Return factors of the validation loss, float64 ``[homes, rates, 1 + epochs]``."""
 
@@ -31,7 +31,7 @@ class Personaliser(Protocol):
         self,
         cohort: Cohort,
         start: NDArray[np.float32],
-        settings: Personalise,
+        settings: PersonaliseSettings,
         *,
         rate: float,
         epochs: int,

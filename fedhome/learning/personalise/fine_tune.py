@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.learning.cohort import Cohort, Measured
-from fedhome.plan.settings import Personalise
+from fedhome.plan.settings import PersonaliseSettings
 
 _LOCAL, _TUNE, _REFIT = 1 << 40, 2 << 40, 3 << 40  # streams of batches, apart from the rounds'
 _WORST = 2.0
@@ -40,7 +40,9 @@ class Outcome:
     chosen: NDArray[np.int64]
 
 
-def trial(cohort: Cohort, start: NDArray[np.float32], settings: Personalise) -> NDArray[np.float64]:
+def trial(
+    cohort: Cohort, start: NDArray[np.float32], settings: PersonaliseSettings
+) -> NDArray[np.float64]:
     """Return how each pass changes the home's validation loss: a factor, at most 2.
 
     Args:
@@ -81,7 +83,7 @@ def choose(changes: NDArray[np.float64], rates: tuple[float, ...]) -> tuple[floa
 def outcome(
     cohort: Cohort,
     start: NDArray[np.float32],
-    settings: Personalise,
+    settings: PersonaliseSettings,
     *,
     rate: float,
     epochs: int,
@@ -152,7 +154,7 @@ class _Local(NamedTuple):
     final: NDArray[np.float32]
 
 
-def _local_only(cohort: Cohort, settings: Personalise) -> _Local:
+def _local_only(cohort: Cohort, settings: PersonaliseSettings) -> _Local:
     """Train each home alone, stopped early and at its best rate by its own validation data."""
     initial = cohort.learning.initial
     count = len(cohort.homes)

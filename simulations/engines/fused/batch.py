@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fedhome.simulations.engines.fused import linear_layer, losses
+from fedhome.simulations.engines.fused import linear_layer, loss_code
 from fedhome.simulations.engines.fused.emit import F32, I64, POINTER, VOID, Emitter, Index, Value
 from fedhome.simulations.engines.fused.linear_layer import Linear
-from fedhome.simulations.engines.fused.memory_map import Layout, Plan
-from fedhome.simulations.engines.fused.optimisers import FINISH, Step
+from fedhome.simulations.engines.fused.memory_map import MemoryMap, ProgramShape
+from fedhome.simulations.engines.fused.optimiser_code import FINISH, OptimiserStep
 
 _WRITTEN_OUT = 8  # vectors that are copied without a loop
 
 
-class Batch:
+class BatchProgram:
     """Writes a training step into the function that loops over batches.
 
     Args:
@@ -27,7 +27,14 @@ class Batch:
     """
 
     def __init__(
-        self, plan: Plan, layout: Layout, e: Emitter, *, workspace: Value, x: Value, y: Value
+        self,
+        plan: ProgramShape,
+        layout: MemoryMap,
+        e: Emitter,
+        *,
+        workspace: Value,
+        x: Value,
+        y: Value,
     ) -> None:
         self.plan = plan
         self.layout = layout
@@ -35,7 +42,7 @@ class Batch:
         self.workspace = workspace
         self.x = x
         self.y = y
-        self.step = Step(plan.rule, layout.size)
+        self.step = OptimiserStep(plan.rule, layout.size)
 
     def place(self, offset: int) -> Value:
         """An address in the workspace."""
@@ -60,14 +67,14 @@ class Batch:
         targets = self.place(layout.targets)
         self._call(
             "gather_targets",
-            losses.GATHER,
-            lambda f: losses.write_gather_targets(f, plan.sizes[-1], plan.loss),
+            loss_code.GATHER,
+            lambda f: loss_code.write_gather_targets(f, plan.sizes[-1], plan.loss),
             [self.y, targets, order, rows],
         )
         loss = self._call(
             "loss",
-            losses.LOSS,
-            lambda f: losses.write_loss(f, plan.sizes[-1], plan.loss),
+            loss_code.LOSS,
+            lambda f: loss_code.write_loss(f, plan.sizes[-1], plan.loss),
             [outputs, targets, rows],
             result=F32,
         )

@@ -13,7 +13,7 @@ from llvmlite import binding
 
 from fedhome.errors import EngineError
 from fedhome.simulations.engines.fused.emit import Tile
-from fedhome.simulations.engines.fused.memory_map import Plan
+from fedhome.simulations.engines.fused.memory_map import ProgramShape
 from fedhome.simulations.engines.fused.native_program import ENTRY, write_program
 
 _ADDRESSES = 7
@@ -55,7 +55,7 @@ def host_tile() -> Tile:
     return Tile(lanes=8, vectors=2, rows=6)
 
 
-def native(plan: Plan) -> Native:
+def native(plan: ProgramShape) -> Native:
     """Compile a plan, once in the life of the process.
 
     Args:
@@ -66,7 +66,7 @@ def native(plan: Plan) -> Native:
 
 
 @cache
-def _compiled(plan: Plan) -> Native:
+def _compiled(plan: ProgramShape) -> Native:
     program = write_program(plan)
     engine = machine_code(program.source)
     call = _SIGNATURE(engine.get_function_address(ENTRY))

@@ -222,12 +222,12 @@ class FusedMLP:
     def _native(self, rows: int) -> Native:
         # Imported here: only who trains with this engine needs llvmlite.
         from fedhome.simulations.engines.fused.compiler import host_tile, native  # noqa: PLC0415
-        from fedhome.simulations.engines.fused.memory_map import Plan  # noqa: PLC0415
+        from fedhome.simulations.engines.fused.memory_map import ProgramShape  # noqa: PLC0415
 
         tile = host_tile()
         # Powers of two, so that clients with a few rows more or less share their code.
         capacity = tile.panel << (tile.panels(rows) - 1).bit_length()
-        return native(Plan(self.sizes, self.loss, self.rule, capacity, tile))
+        return native(ProgramShape(self.sizes, self.loss, self.rule, capacity, tile))
 
     def _faults(
         self,

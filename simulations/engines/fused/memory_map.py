@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from fedhome.simulations.engines.fused.emit import Tile
 from fedhome.simulations.engines.fused.linear_layer import Linear
-from fedhome.simulations.engines.fused.optimisers import NUMBERS
+from fedhome.simulations.engines.fused.optimiser_code import NUMBERS
 from fedhome.simulations.engines.fused.rule import LossName, Rule
 
 _LINE = 16  # floats in a cache line
@@ -15,7 +15,7 @@ _SKEW = 128  # rows of weights a multiple of this apart would share few sets of 
 
 
 @dataclass(frozen=True)
-class Plan:
+class ProgramShape:
     """What a program is written for.
 
     Args:
@@ -33,7 +33,7 @@ class Plan:
     tile: Tile
 
 
-class Layout:
+class MemoryMap:
     """Places in the workspace, in floats from its start, each on a cache line of its own.
 
     The copies of the parameters come first (``Rule.copies``), ``size`` floats each.
@@ -51,7 +51,7 @@ class Layout:
         total: Floats in the workspace.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: ProgramShape) -> None:
         tile, capacity = plan.tile, plan.capacity
         self.total = 0
         self.linears: list[Linear] = []

@@ -7,10 +7,10 @@ from itertools import pairwise
 
 from llvmlite import ir
 
-from fedhome.simulations.engines.fused.batch import Batch, copy
+from fedhome.simulations.engines.fused.batch import BatchProgram, copy
 from fedhome.simulations.engines.fused.emit import F32, F64, I64, POINTER, Emitter, Index, Value
-from fedhome.simulations.engines.fused.memory_map import Layout, Plan
-from fedhome.simulations.engines.fused.optimisers import BETA_1, BETA_2, RATE, SECOND_SCALE
+from fedhome.simulations.engines.fused.memory_map import MemoryMap, ProgramShape
+from fedhome.simulations.engines.fused.optimiser_code import BETA_1, BETA_2, RATE, SECOND_SCALE
 from fedhome.simulations.engines.fused.rule import LABELLED
 
 ENTRY = "train"
@@ -20,7 +20,7 @@ _ARGUMENTS = [*[POINTER] * 7, I64, I64, I64, F32]
 
 
 @dataclass(frozen=True)
-class Program:
+class NativeProgram:
     """LLVM source of a plan.
 
     Args:
@@ -32,7 +32,7 @@ class Program:
     workspace: int
 
 
-def write_program(plan: Plan) -> Program:
+def write_program(plan: ProgramShape) -> NativeProgram:
     """Write the native function that trains a run of clients.
 
     Args:
@@ -42,21 +42,21 @@ def write_program(plan: Plan) -> Program:
         The LLVM source, whose function is called ``train``, and the memory a call needs.
     """
     module = ir.Module("fused")
-    layout = Layout(plan)
+    layout = MemoryMap(plan)
     _Training(plan, layout, Emitter(module, plan.tile, ENTRY, _ARGUMENTS, exported=True)).write()
-    return Program(str(module), layout.total)
+    return NativeProgram(str(module), layout.total)
 
 
 class _Training:
     """Writes the loops over clients, epochs and batches."""
 
-    def __init__(self, plan: Plan, layout: Layout, e: Emitter) -> None:
+    def __init__(self, plan: ProgramShape, layout: MemoryMap, e: Emitter) -> None:
         self.plan = plan
         self.layout = layout
         self.e = e
         self.params, x, y, self.order, self.counts, self.losses, workspace = e.arguments[:7]
         self.clients, self.batch_size, self.epochs, self.rate = e.arguments[7:]
-        self.batch = Batch(plan, layout, e, workspace=workspace, x=x, y=y)
+        self.batch = BatchProgram(plan, layout, e, workspace=workspace, x=x, y=y)
         self.parameters = sum(
             inputs * outputs + outputs for inputs, outputs in pairwise(plan.sizes)
         )

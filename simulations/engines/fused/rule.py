@@ -17,6 +17,10 @@ LABELLED: Mapping[LossName, bool] = {"mse": False, "bce": False, "cross-entropy"
 """The losses, and whether a row's target is the number of its class, not one number an output."""
 
 
+TERMS = frozenset({"proximal_mu"})
+"""Settings of methods that there is code for."""
+
+
 class Moments(NamedTuple):
     """What an optimiser keeps of a client's steps.
 

@@ -62,7 +62,7 @@ class Lease:
         self._free.append(block)
 
 
-class Program:
+class BoundProgram:
     """A step for a number of homes.
 
     Args:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fedhome.learning.local import LocalLearning
-from fedhome.simulations.engines.traced.program import Blocks, Program
+from fedhome.simulations.engines.traced.program import Blocks, BoundProgram
 from fedhome.simulations.engines.traced.tracing import (
     BatchShape,
     Trace,
@@ -21,7 +21,7 @@ from fedhome.simulations.engines.traced.tracing import (
 _MOST_STEPS = 1 << 10  # bound at a time: chunks of thousands of ragged homes have no end of them
 
 
-class Step(NamedTuple):
+class BoundStep(NamedTuple):
     """A program, where its batch is read, and the loss that it leaves.
 
     Args:
@@ -34,7 +34,7 @@ class Step(NamedTuple):
         loss: float32 ``[homes]``.
     """
 
-    program: Program
+    program: BoundProgram
     x: Tensor
     y: Tensor
     mask: Tensor
@@ -62,7 +62,7 @@ class Workspace:
         state = sample_state(learning, device)
         self._state = {name: stacked(homes, like) for name, like in state.items()}
         self._batches: dict[BatchShape, dict[str, Tensor]] = {}
-        self._steps: dict[tuple[BatchShape, int], Step] = {}
+        self._steps: dict[tuple[BatchShape, int], BoundStep] = {}
         self._blocks = Blocks(device)
 
     def start(self, params: Tensor) -> None:
@@ -82,15 +82,15 @@ class Workspace:
         for name, tensor in self._learning.finish(state).items():
             kept[name].copy_(tensor)
 
-    def step(self, trace: Trace, shape: BatchShape, homes: int) -> Step:
+    def step(self, trace: Trace, shape: BatchShape, homes: int) -> BoundStep:
         """Return the step for the first so many homes, bound to this memory once."""
         if (shape, homes) not in self._steps:
             if len(self._steps) >= _MOST_STEPS:
                 self._steps.clear()
             batch = {name: t[:homes] for name, t in self._batch(shape).items()}
             state = {name: t[:homes] for name, t in self._state.items()}
-            program = Program(trace, homes, {**state, **batch}, self._blocks)
-            self._steps[shape, homes] = Step(
+            program = BoundProgram(trace, homes, {**state, **batch}, self._blocks)
+            self._steps[shape, homes] = BoundStep(
                 program=program,
                 x=batch["x"].flatten(0, 1),
                 y=batch["y"].flatten(0, 1),

@@ -30,7 +30,7 @@ FINISH = [POINTER, POINTER]
 
 
 @dataclass(frozen=True)
-class Step:
+class OptimiserStep:
     """Writes the step for parameters whose copies lie ``size`` floats apart."""
 
     rule: Rule
@@ -94,7 +94,9 @@ class Step:
         _MOVES[rule.optimiser](self, e, numbers, here, gradient)
 
 
-def _descend(step: Step, e: Emitter, numbers: list[Value], here: Value, gradient: Value) -> None:
+def _descend(
+    step: OptimiserStep, e: Emitter, numbers: list[Value], here: Value, gradient: Value
+) -> None:
     """Move by SGD, with momentum or without."""
     b, rule, rate = e.builder, step.rule, numbers[RATE]
     parameter = e.load_vector(here)
@@ -105,7 +107,9 @@ def _descend(step: Step, e: Emitter, numbers: list[Value], here: Value, gradient
     e.store_vector(e.fma(b.fneg(rate), gradient, parameter), here)
 
 
-def _adapt(step: Step, e: Emitter, numbers: list[Value], here: Value, gradient: Value) -> None:
+def _adapt(
+    step: OptimiserStep, e: Emitter, numbers: list[Value], here: Value, gradient: Value
+) -> None:
     """Move by Adam."""
     b, rate = e.builder, numbers[RATE]
     parameter = e.load_vector(here)
@@ -121,7 +125,7 @@ def _adapt(step: Step, e: Emitter, numbers: list[Value], here: Value, gradient: 
     e.store_vector(b.fsub(parameter, moved), here)
 
 
-_MOVES: Mapping[OptimiserName, Callable[[Step, Emitter, list[Value], Value, Value], None]]
+_MOVES: Mapping[OptimiserName, Callable[[OptimiserStep, Emitter, list[Value], Value, Value], None]]
 _MOVES = {"sgd": _descend, "adam": _adapt}
 
 
@@ -129,7 +133,7 @@ _MOVES = {"sgd": _descend, "adam": _adapt}
 class _Sink:
     """Takes finished gradients: uses them, or stores them where they must be clipped first."""
 
-    step: Step
+    step: OptimiserStep
     e: Emitter
 
     def __call__(self, base: Value, stride: int, gradients: list[list[Value]]) -> None:
@@ -146,7 +150,7 @@ class _Sink:
                     step.apply(e, numbers, here, pulled)
 
 
-def _splats(step: Step, e: Emitter, numbers: Value) -> list[Value]:
+def _splats(step: OptimiserStep, e: Emitter, numbers: Value) -> list[Value]:
     used = [RATE, SECOND_SCALE] if step.rule.corrected else [RATE]
     return [e.splat(e.load(numbers, place)) for place in used]
 

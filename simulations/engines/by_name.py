@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import torch
 from flwr.app import Context, RecordDict
 
 from fedhome.clients.client_app import build
-from fedhome.clients.home import Home
+from fedhome.clients.home import ClientHome
 from fedhome.errors import EngineError
 from fedhome.learning.local import LocalLearning
 from fedhome.learning.personalise import Personaliser
@@ -22,13 +23,20 @@ from fedhome.simulations.engines.compute_device import Placement
 from fedhome.simulations.engines.grid import InProcessGrid, SequentialGrid, Silent
 from fedhome.simulations.engines.kernels import FusedKernel, kernel_of
 from fedhome.simulations.engines.shard import Homes
+from fedhome.simulations.engines.stacked_homes import StackedHomes
 from fedhome.simulations.engines.torch_kernels import Kernel
-from fedhome.simulations.engines.vector_cohort import Fleet, VectorCohort
+from fedhome.simulations.engines.vector_cohort import VectorCohort
 from fedhome.simulations.engines.vector_grid import VectorGrid
 from fedhome.simulations.faults import faults_of
-from fedhome.simulations.gather import Gathered
-from fedhome.simulations.secure.masked_adding import Adding, IdealAdding, MaskedAdding
+from fedhome.simulations.gather import GatheredHomes
+from fedhome.simulations.secure.masked_adding import (
+    IdealSumResponder,
+    MaskedSumResponder,
+    SumResponder,
+)
 from fedhome.simulations.secure.secure_fleet import SecureFleet
+
+_KERNELS = 16  # one for each rate and method that homes train by
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +55,7 @@ class World:
     """
 
     plan: Plan
-    gathered: Gathered
+    gathered: GatheredHomes
     learning: LocalLearning
     how: Personaliser | None
     sums: bool
@@ -60,7 +68,7 @@ class World:
         """Names of the homes."""
         return tuple(home.home for home in self.gathered.homes)
 
-    def adding(self, homes: Homes) -> Adding | None:
+    def adding(self, homes: Homes) -> SumResponder | None:
         """Return what answers for homes that are asked together; None in the clear.
 
         Raises:
@@ -70,10 +78,10 @@ class World:
             return None
         layout, score = self.learning.layout, self.learning.task.score
         if self.mode == "ideal":
-            return IdealAdding(self.plan, self.names, homes, layout, score)
+            return IdealSumResponder(self.plan, self.names, homes, layout, score)
         if self.mode != "secure" or self.secure is None:
             raise EngineError(f"updates cannot be added up here as aggregation.mode = {self.mode}")
-        return MaskedAdding(
+        return MaskedSumResponder(
             self.plan,
             self.names,
             homes,
@@ -122,7 +130,7 @@ def against_vectors(world: World) -> str:
 @contextmanager
 def cohort_of(
     learning: LocalLearning,
-    fleet: Fleet,
+    fleet: StackedHomes,
     plan: Plan,
     *,
     threads: int,
@@ -142,15 +150,10 @@ def cohort_of(
     """
     placement = Placement.of(plan.engine.device)
     placement.check(learning, fleet.x.shape[1])
-    kernels: dict[int, Kernel] = {}
 
+    @lru_cache(maxsize=_KERNELS)
     def kernel(learning: LocalLearning) -> Kernel:
-        if id(learning) not in kernels:
-            features = fleet.x.shape[1]
-            kernels[id(learning)] = kernel_of(
-                learning, plan.engine.kernel, features, notice, placement
-            )
-        return kernels[id(learning)]
+        return kernel_of(learning, plan.engine.kernel, fleet.x.shape[1], notice, placement)
 
     with one_torch_thread(), placement.exact(), ThreadPoolExecutor(threads) as workers:
         yield VectorCohort(
@@ -178,7 +181,7 @@ def vector(world: World) -> Iterator[InProcessGrid]:
         return
     with cohort_of(
         world.learning,
-        Fleet.of(world.gathered.homes),
+        StackedHomes.of(world.gathered.homes),
         world.plan,
         threads=threads_of(world.plan),
         notice=world.notice,
@@ -199,7 +202,7 @@ def sequential(world: World) -> Iterator[InProcessGrid]:
     gathered = world.gathered
     parts = [None] * len(gathered.homes) if world.secure is None else world.secure.participants()
     homes = [
-        Home.of(world.plan, data, gathered.classes, mode=world.mode, participant=participant)
+        ClientHome.of(world.plan, data, gathered.classes, mode=world.mode, participant=participant)
         for data, participant in zip(gathered.homes, parts, strict=True)
     ]
     contexts = [
@@ -213,12 +216,12 @@ def sequential(world: World) -> Iterator[InProcessGrid]:
         for number in range(len(homes))
     ]
 
-    def find(context: Context) -> Home:
+    def find(context: Context) -> ClientHome:
         number = context.node_config["partition-id"]
         assert isinstance(number, int)
         return homes[number]
 
-    def find_open(context: Context) -> Home:
+    def find_open(context: Context) -> ClientHome:
         return replace(find(context), mode="plain")
 
     with one_torch_thread():

@@ -24,7 +24,7 @@ _SIGNED = {"u16": np.int16, "u32": np.int32}
 
 
 @dataclass(frozen=True)
-class Lanes:
+class Packing:
     """How elements lie in words.
 
     ``u16`` and ``u32`` hold one element a word, in two's complement. ``u21x3`` holds three:
@@ -54,7 +54,7 @@ class Lanes:
             raise _wraps(self.bits, self.homes)
 
     @classmethod
-    def of(cls, bits: int, homes: int) -> Lanes:
+    def of(cls, bits: int, homes: int) -> Packing:
         """Return the lanes that take the fewest bytes.
 
         Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fedhome.errors import PlanError, PluginError
-from fedhome.learning import tasks
+from fedhome.learning import methods, tasks
 from fedhome.learning.optimisers import optimiser_of
 from fedhome.plan.settings import Plan
 
@@ -46,4 +46,5 @@ _Look = tuple[str, Callable[[Plan], str], Callable[[Plan], list[str]]]
 _LOOKS: tuple[_Look, ...] = (
     ("task.kind", lambda plan: plan.task.kind, tasks.faults_of),
     ("train.optimiser", lambda plan: plan.train.optimiser, _optimiser_faults),
+    ("method.name", lambda plan: plan.method.name, methods.faults_of),
 )

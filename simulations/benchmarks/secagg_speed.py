@@ -1,6 +1,6 @@
 """Secure aggregation beside Flower's SecAgg+, beside raw cryptography, and in whole simulations.
 
-``python -m fedhome.simulations.benchmarks.secure_sums --help``. Everything is measured in one
+``python -m fedhome.simulations.benchmarks.secagg_speed --help``. Everything is measured in one
 run and one thread, in processor time; every sum is compared with what was added up.
 """
 
@@ -17,7 +17,7 @@ from rich.console import Console
 
 from fedhome.flower.messages import quiet
 from fedhome.plan.settings import Plan
-from fedhome.secagg.lanes import Lanes
+from fedhome.secagg.packing import Packing
 from fedhome.simulations.benchmarks.flower_secagg import flower_costs
 from fedhome.simulations.benchmarks.one_sum import server_memory
 from fedhome.simulations.benchmarks.secure_runs import compare
@@ -68,7 +68,7 @@ def secagg(
 ) -> None:
     """Measure sums, masks, memory and whole simulations."""
     quiet()
-    size, console, told = QUICK if quick else Size(), Console(), dict[str, Any]()
+    size, console, report = QUICK if quick else Size(), Console(), dict[str, Any]()
     for label, (elements, homes), whole in (
         ("complete graph", size.small, True),
         ("long vector", size.large, False),
@@ -80,12 +80,12 @@ def secagg(
             theirs = flower_costs(
                 elements, homes, absent=absent, threshold=_THRESHOLD, one_sends=not whole
             )
-        found = costs(elements, homes, repeat=repeat, runs=size.runs, flower=theirs)
-        console.print(sum_table(found, whole=whole))
-        told[label] = _plain_costs(found)
-    told["bytes"] = upload_bytes()
-    told["memory"] = server_memory(*size.weighed)
-    console.print(small_table(told["bytes"], told["memory"]))
+        measured = costs(elements, homes, repeat=repeat, runs=size.runs, flower=theirs)
+        console.print(sum_table(measured, whole=whole))
+        report[label] = _plain_costs(measured)
+    report["bytes"] = upload_bytes()
+    report["memory"] = server_memory(*size.weighed)
+    console.print(small_table(report["bytes"], report["memory"]))
     many, few = size.homes
     for label, plan, modes in (
         ("default scenario", _default(few, size.rounds), ("plain", "ideal", "secure")),
@@ -93,9 +93,9 @@ def secagg(
     ):
         ran = compare(plan, modes, repeat)  # type: ignore[arg-type]  # both are tuples of modes
         console.print(run_table(label, ran))
-        told[label] = {mode: vars(one) for mode, one in ran.items()}
+        report[label] = {mode: vars(one) for mode, one in ran.items()}
     if json_path is not None:
-        json_path.write_text(json.dumps(told, indent=2), encoding="utf-8")
+        json_path.write_text(json.dumps(report, indent=2), encoding="utf-8")
 
 
 def _default(homes: int | None, rounds: int | None) -> Plan:
@@ -106,24 +106,24 @@ def _default(homes: int | None, rounds: int | None) -> Plan:
 
 def upload_bytes() -> dict[str, float]:
     """Return bytes of an upload for one number, by bits and homes."""
-    told, many = {}, 3 << 10
+    report, many = {}, 3 << 10
     for bits, homes in ((9, 128), (8, 1000), (16, 1000)):
-        lanes = Lanes.of(bits, homes)
+        lanes = Packing.of(bits, homes)
         size = lanes.words(many) * lanes.dtype.itemsize / many
-        told[f"{bits} bits, up to {homes} homes ({lanes.name})"] = size
-    return told
+        report[f"{bits} bits, up to {homes} homes ({lanes.name})"] = size
+    return report
 
 
-def _plain_costs(found: Costs) -> dict[str, Any]:
-    theirs = found.flower
-    mine = {name: value for name, value in vars(found).items() if name != "flower"}
-    mine |= {"client_ms": found.client_ms, "server_ms": found.server_ms}
+def _plain_costs(measured: Costs) -> dict[str, Any]:
+    theirs = measured.flower
+    mine = {name: value for name, value in vars(measured).items() if name != "flower"}
+    mine |= {"client_ms": measured.client_ms, "server_ms": measured.server_ms}
     if theirs is not None:
         mine["flower"] = {
             "keys_ms": float(np.median(theirs.keys_ms)),
             "vector_ms": float(np.median(theirs.vector_ms)),
             "server_ms": theirs.server_ms,
-            "upload_bytes": theirs.upload_bytes / found.elements,
+            "upload_bytes": theirs.upload_bytes / measured.elements,
         }
     return mine
 

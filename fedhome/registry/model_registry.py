@@ -26,8 +26,8 @@ from pathlib import Path
 
 from fedhome.errors import RegistryError
 from fedhome.keys.signing import ServerKeys
-from fedhome.registry.formats import Model
-from fedhome.registry.release import NONE, Draft, Manifest, Package
+from fedhome.registry.formats import ModelPayload
+from fedhome.registry.release import NONE, Draft, Package, ReleaseManifest
 from fedhome.registry.shelf import (
     RELEASES,
     Reference,
@@ -161,7 +161,7 @@ class Registry:
         index = self._vault.read()
         return read_release(self.folder, index, number_of(index, release))
 
-    def load(self, release: Reference = "latest") -> Model:
+    def load(self, release: Reference = "latest") -> ModelPayload:
         """Return a release's model.
 
         Raises:
@@ -204,7 +204,7 @@ class Registry:
                 return self._published_before(index, draft, max(rounds))
             count = len(index.entries)
             last = read_release(self.folder, index, count) if count else None
-            manifest = Manifest.of(
+            manifest = ReleaseManifest.of(
                 draft,
                 fleet=index.fleet,
                 number=count + 1,
@@ -354,7 +354,11 @@ class Registry:
         )
 
     def _append(
-        self, index: Index, manifest: Manifest, signer: ServerKeys | None, payload: bytes | None
+        self,
+        index: Index,
+        manifest: ReleaseManifest,
+        signer: ServerKeys | None,
+        payload: bytes | None,
     ) -> Release:
         if len(index.entries) >= MOST_RELEASES:
             raise RegistryError(

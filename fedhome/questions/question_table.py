@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.errors import UpdateError
+from fedhome.learning import update_clipping
 from fedhome.questions import contributions, responses
 from fedhome.questions.contributions import Terms
-from fedhome.questions.responses import Columns, Given, Response
+from fedhome.questions.responses import Columns, QuestionContext, Response
 from fedhome.secagg.scalars import Scalar
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ Metrics = dict[str, float | int | list[float]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Consent:
+class ConsentWords:
     """What people are told of a question.
 
     Texts may name ``{update}`` (how many numbers an update has), ``{most}`` (the greatest
@@ -71,7 +72,7 @@ class Question:
     name: str
     asker: Asker = "server"
     often: Often
-    consent: Consent
+    consent: ConsentWords
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +97,8 @@ class SummedQuestion(Question):
     """
 
     scalars: Callable[[Mapping[str, Any], int], tuple[Scalar, ...]]
-    respond: Callable[[Cohort, NDArray[np.float32], Given], Response]
-    terms: Callable[[Columns, NDArray[np.float32] | None, Given], Terms]
+    respond: Callable[[Cohort, NDArray[np.float32], QuestionContext], Response]
+    terms: Callable[[Columns, NDArray[np.float32] | None, QuestionContext], Terms]
     metrics: Callable[[Mapping[str, float], int], Metrics] = lambda values, homes: dict(values)  # noqa: ARG005
     update: bool = False
     weighted: bool = False
@@ -107,10 +108,7 @@ class SummedQuestion(Question):
 
 
 def _trained(values: Mapping[str, float], homes: int) -> Metrics:
-    metrics: Metrics = {"train_loss": values["train_loss"]}
-    if "norm_bit" in values:
-        metrics["norm_bit"] = values["norm_bit"] / homes
-    return metrics
+    return {"train_loss": values["train_loss"], **update_clipping.share_of(values, homes)}
 
 
 _ROWS = (
@@ -121,7 +119,7 @@ _ROWS = (
         respond=responses.census,
         terms=contributions.census_terms,
         in_the_clear=False,
-        consent=Consent(
+        consent=ConsentWords(
             when="at the beginning",
             numbers={"examples": "how many examples it has, by powers of two"},
         ),
@@ -135,7 +133,7 @@ _ROWS = (
         metrics=_trained,
         update=True,
         weighted=True,
-        consent=Consent(
+        consent=ConsentWords(
             when="in a round of training",
             secure="how the home would change the model ({update}), and the number of its "
             "training examples, by which that is weighted ({most:,} at most)",
@@ -144,7 +142,7 @@ _ROWS = (
             "shortened",
             numbers={
                 "train_loss": "its error in training",
-                "norm_bit": "whether the change was shortened (with some strategies)",
+                **update_clipping.MEANING,
                 "size": "how large the change is, by powers of two",
             },
         ),
@@ -156,7 +154,7 @@ _ROWS = (
         respond=responses.evaluate,
         terms=contributions.evaluate_terms,
         weighted=True,
-        consent=Consent(
+        consent=ConsentWords(
             when="when the fleet's model is tested",
             secure="the number of its validation examples, by which the rest is weighted",
             plain="the loss and the score of the model on this home's validation rows, and "
@@ -175,7 +173,7 @@ _ROWS = (
         terms=contributions.trial_terms,
         metrics=lambda values, homes: {"changes": list(values.values())},  # noqa: ARG005
         personal=True,
-        consent=Consent(
+        consent=ConsentWords(
             when="when the fleet learns how to adapt its model",
             plain="by what factor each of {tried} ways to adapt the model changes the loss on "
             "this home's validation rows",
@@ -194,7 +192,7 @@ _ROWS = (
         metrics=lambda values, homes: {"homes": homes, "counts": list(values.values())},
         personal=True,
         observed=True,
-        consent=Consent(
+        consent=ConsentWords(
             when="at the end",
             plain="which model it keeps, the loss and all measures of each on its test rows, "
             "and its numbers of training, validation and test examples",

@@ -1,0 +1,135 @@
+"""Methods: one file an algorithm, and one row of the table here.
+
+A method of your own is a class that is named in the plan as ``"module:Class"``; no table and no
+engine has to know it (docs/methods.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from fedhome.errors import PlanError, PluginError, UpdateError
+from fedhome.learning.methods.fedavg import FedAvg
+from fedhome.learning.methods.fedprox import FedProx
+from fedhome.learning.methods.method import Method
+from fedhome.learning.params import Params
+from fedhome.plan.overrides import fault_of
+from fedhome.plan.settings import MethodSettings, Plan
+from fedhome.plugins import load, look_up
+
+__all__ = [
+    "METHODS",
+    "FedAvg",
+    "FedProx",
+    "Method",
+    "Params",
+    "faults_of",
+    "method_of",
+    "told",
+]
+
+METHODS: dict[str, type[Method]] = {"fedavg": FedAvg, "fedprox": FedProx}
+"""Every method by its name in a plan."""
+
+
+def method_of(settings: MethodSettings) -> Method:
+    """Return the method that a plan names, with its settings.
+
+    Raises:
+        PluginError: There is no method behind the name.
+        PlanError: Settings that it does not have, or lacks; all at once.
+    """
+    kind = _class_of(settings.name)
+    try:
+        method = kind.model_validate(dict(settings.args))
+        hash(method)
+    except ValidationError as error:
+        fields = ", ".join(kind.model_fields) or "none"
+        raise PlanError(
+            [
+                f"method.args.{fault_of(dict(item), list(kind.model_fields))}"
+                for item in error.errors()
+            ],
+            hint=f"settings of the method {settings.name!r}: {fields}",
+        ) from None
+    except TypeError as error:
+        raise PluginError(
+            f"settings of the method {settings.name!r} cannot be told apart: {error}",
+            hint="its fields hold numbers, texts or tuples of them",
+        ) from None
+    return method
+
+
+def _class_of(name: str) -> type[Method]:
+    if ":" not in name:
+        return look_up(METHODS, name, "method")
+    found = load(name, "method", METHODS)
+    if not (isinstance(found, type) and issubclass(found, Method)):
+        raise PluginError(
+            f"method {name!r} is no subclass of fedhome.learning.methods.Method",
+            hint="docs/methods.md shows one",
+        )
+    return found
+
+
+def faults_of(plan: Plan) -> list[str]:
+    """Return what of a plan's method does not fit together.
+
+    Raises:
+        PluginError: There is no method behind the name.
+    """
+    try:
+        method = method_of(plan.method)
+    except PlanError as error:
+        return [f"{fault}; {error.hint}" for fault in error.faults]
+    if not method.strategy or plan.strategy.name.lower() != method.strategy:
+        return []
+    told_by = ", ".join(f"strategy.args.{name}" for name in method.told_by.values())
+    fault = f"method.name and strategy.name are both {method.strategy}, and what the strategy says "
+    return [fault + f"in every message wins: set {told_by} alone"]
+
+
+def told(method: Method, message: Mapping[str, Any]) -> Method:
+    """Return a method with what its server half says in a train message.
+
+    Homes whose plan says no more than plain descent follow the strategy: where it sends what
+    another method here is told by, they train by that one.
+
+    Args:
+        method: The method of the home's plan.
+        message: The settings that came.
+
+    Raises:
+        UpdateError: A setting of another method, or a value that it cannot have.
+    """
+    others = {
+        key: other
+        for other in METHODS.values()
+        for key in other.told_by
+        if key in message and key not in method.told_by
+    }
+    kind = type(method)
+    if others:
+        if kind is not FedAvg or len(set(others.values())) > 1:
+            raise UpdateError(
+                f"a message came with {', '.join(others)}, of which the method "
+                f"{kind.__name__} knows nothing",
+                hint="strategy and method of the plan do not go together: see docs/methods.md",
+            )
+        (kind,) = set(others.values())
+    came = {name: message[key] for key, name in kind.told_by.items() if key in message}
+    if not came:
+        return method
+    try:
+        return kind.model_validate({**(dict(method) if not others else {}), **came}, strict=True)
+    except ValidationError as error:
+        keys = {name: key for key, name in kind.told_by.items()}
+        faults = [
+            f"{keys.get(str(item['loc'][0]), item['loc'][0])} {item['input']!r} "
+            f"({item['msg'][0].lower()}{item['msg'][1:]})"
+            for item in error.errors()
+        ]
+        raise UpdateError(f"a message came with {', '.join(faults)}") from None

@@ -1,0 +1,76 @@
+"""What a method is: its settings as one frozen value, and pure functions of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from fedhome.learning.params import Params
+from fedhome.plan.settings import Plan
+
+
+class Method(BaseModel):
+    """A federated method: its home half, and what its server half tells it.
+
+    A method is a subclass whose fields are its settings (``method.args`` of a plan) and whose
+    functions are pure: the same arguments give the same result, and nothing is kept. Engines pass
+    it on without knowing what is in it; it is hashed and compared by its settings.
+
+    The server half is a strategy. Where it has something to tell the homes in a round, it puts a
+    number into the configuration of its train messages, and ``told_by`` says which setting that is.
+
+    Attributes:
+        told_by: Keys of a train message, each with the setting that it takes the place of.
+        strategy: Name of the strategy that sends them; empty: there is none.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False
+    )
+
+    told_by: ClassVar[Mapping[str, str]] = {}
+    strategy: ClassVar[str] = ""
+
+    def gradient(self, gradient: Params, params: Params, start: Params) -> Params:
+        """Return the gradient of what a home descends along in one step.
+
+        It is called under ``torch.func``: operations on tensors alone, no branch on their values.
+
+        Args:
+            gradient: Gradient of the batch's mean loss, by parameter.
+            params: The home's parameters before the step.
+            start: The parameters that the round began with.
+
+        Returns:
+            A tensor for each parameter, of its shape; clipping, decay and optimiser follow.
+        """
+        del params, start
+        return gradient
+
+    def fused(self) -> Mapping[str, float] | None:
+        """Return what the compiled kernel is told to do the same; None: it cannot.
+
+        Names are of :data:`fedhome.simulations.engines.fused.rule.TERMS`. A class that has its own
+        :meth:`gradient` and says nothing here is trained by the other kernels.
+        """
+        return None if self.changes_gradient() else {}
+
+    @classmethod
+    def note_on(cls, plan: Plan) -> str:
+        """Return what of a plan that holds is hardly meant, in a plain sentence; or nothing."""
+        del plan
+        return ""
+
+    @classmethod
+    def changes_gradient(cls) -> bool:
+        """Whether a step is anything but plain descent."""
+        return cls.gradient is not Method.gradient
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        # What a base's gradient is compiled as says nothing about another gradient.
+        if "gradient" in vars(cls) and "fused" not in vars(cls):
+            cls.fused = Method.fused  # type: ignore[method-assign]

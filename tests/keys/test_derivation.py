@@ -1,0 +1,21 @@
+"""One key from another: HKDF-SHA256, as RFC 5869 and another implementation have it."""
+
+from __future__ import annotations
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedhome.keys.derivation import hkdf
+
+
+def test_the_first_case_of_the_standard() -> None:
+    found = hkdf(b"\x0b" * 22, bytes(range(13)), bytes(range(0xF0, 0xFA)))
+    expected = "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf"
+    assert found.hex() == expected
+
+
+@given(st.binary(max_size=80), st.binary(min_size=1, max_size=80), st.binary(max_size=80))
+def test_hkdf_is_the_standard_one(secret: bytes, salt: bytes, info: bytes) -> None:
+    assert hkdf(secret, salt, info) == HKDF(hashes.SHA256(), 32, salt, info).derive(secret)

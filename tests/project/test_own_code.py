@@ -1,0 +1,245 @@
+"""A user's own code: found beside the plan, in the current folder, by pip; its faults."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from fedhome import own_code, plugins
+from fedhome.cli.simulate import resolve
+from fedhome.errors import ModelError, PluginError
+from fedhome.learning.personalise import personaliser
+from fedhome.learning.tasks import TASKS, kind_of
+from fedhome.models.mlp import build_model
+from fedhome.ops.processes import Child
+from fedhome.plan.settings import Plan
+from fedhome.plugins import load
+from fedhome.server.strategies import strategy_of
+from fedhome.simulations.gather import gather
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "here"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "project").mkdir()
+    return tmp_path / "project"
+
+
+def written(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_a_file_is_found_beside_the_plan_then_in_the_current_folder(
+    project: Path, here: Path
+) -> None:
+    plan = written(
+        project / "plan.toml",
+        '[strategy]\nname = "both.py:Mine"\n[model]\nname = "mine_of_here:Net"\n'
+        '[task]\nkind = "neither.py:KIND"\n',
+    )
+    for folder in (project, here):
+        written(folder / "both.py", "Mine = 1\n")
+    written(here / "mine_of_here.py", "Net = 2\n")
+    for read in (Plan.load(plan), resolve(str(plan), None, [])):
+        assert read.strategy.name == f"{project / 'both.py'}:Mine"
+        assert read.model.name == f"{here / 'mine_of_here.py'}:Net"
+        assert read.task.kind == f"{project / 'neither.py'}:KIND"
+        assert Plan.parse(read.model_dump()).located() == read
+    assert load("mine_of_here:Net", "model") == load("mine_of_here.py:Net", "model") == 2
+    with pytest.raises(PluginError, match=r"no file .*mine_of_hre\.py: did you mean '.*here\.py'"):
+        load("mine_of_hre.py:Net", "model")
+
+
+def test_what_is_installed_keeps_its_name(here: Path) -> None:
+    (here / "fedhome" / "learning").mkdir(parents=True)
+    written(here / "fedhome" / "learning" / "build.py", "")
+    for name in ("fedhome.learning.build:learning_of", "fedavg", "synthetic", "/data/a:b", ":", ""):
+        assert own_code.located(name, [here]) == name
+
+
+def test_an_import_leaves_no_name_and_no_path_behind(project: Path) -> None:
+    written(project / "queue.py", "raise RuntimeError('it shadows')\n")
+    written(project / "neighbour_of_one.py", "VALUE = 3\n")
+    file = written(
+        project / "server.py", "import queue\nfrom neighbour_of_one import VALUE\nqueue.Queue\n"
+    )
+    path = list(sys.path)
+    assert load(f"{file}:VALUE", "model") == 3
+    assert sys.path == path
+    assert "server" not in sys.modules
+    assert load(f"{file}:queue", "model") is sys.modules["queue"]
+    assert not list(project.glob("__pycache__/server*"))
+
+
+def test_each_folder_has_neighbours_of_its_own_and_a_changed_file_is_read_anew(
+    tmp_path: Path,
+) -> None:
+    files = []
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        written(tmp_path / folder / "same_neighbour.py", f"VALUE = {folder!r}\n")
+        files.append(
+            written(tmp_path / folder / "mine.py", "from same_neighbour import VALUE as MINE\n")
+        )
+    assert [load(f"{file}:MINE", "model") for file in files] == ["a", "b"]
+    written(files[0], "MINE = 'c'\n")
+    assert load(f"{files[0]}:MINE", "model") == "c"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        ("import torch\n\nx = missing\n", 3, "NameError: name 'missing' is not defined"),
+        ("a = 1\ndef f(:\n", 2, "SyntaxError"),
+        ("\nimport absent_neighbour\n", 2, "No module named 'absent_neighbour'"),
+    ],
+)
+def test_a_mistake_at_import_is_told_with_its_line(
+    project: Path, text: str, line: int, said: str
+) -> None:
+    file = written(project / "mine.py", text)
+    with pytest.raises(PluginError) as caught:
+        load(f"{file}:Net", "model")
+    assert f"{file}, line {line}: " in caught.value.message
+    assert said in caught.value.message
+    assert text.splitlines()[line - 1].strip() in caught.value.hint
+
+
+def test_a_mistake_in_a_neighbour_is_told_with_the_neighbours_line(project: Path) -> None:
+    neighbour = written(project / "broken_neighbour.py", "\n\n1 / 0\n")
+    file = written(project / "mine.py", "import broken_neighbour\n")
+    with pytest.raises(PluginError, match="ZeroDivisionError") as caught:
+        load(f"{file}:Net", "model")
+    assert f"{neighbour}, line 3: " in caught.value.message
+
+
+OWN = """
+from fedhome.learning.tasks import TASKS
+from flwr.serverapp.strategy import FedAvg
+
+class Mine(FedAvg):
+    def __init__(self, **settings):
+        {}["strategy"]
+
+def net(features, outputs):
+    return {}["model"]
+
+def deaf():
+    pass
+
+def source(plan):
+    yield {}["source"]
+
+def personal():
+    raise KeyError("personaliser")
+
+def kind():
+    return TASKS["binary"]
+
+def wrong():
+    return 1 / 0
+"""
+
+
+def test_every_kind_tells_the_line_that_fails_when_it_is_called(project: Path) -> None:
+    file = written(project / "mine.py", OWN)
+    lines = OWN.splitlines()
+
+    def fails(kind: str, call: object, text: str) -> None:
+        with pytest.raises(PluginError) as caught:
+            call()  # type: ignore[operator]
+        assert caught.value.message.startswith(f"{kind} '{file}:")
+        number = next(n for n, line in enumerate(lines, 1) if text in line)
+        assert f"{file}, line {number}, in " in caught.value.message
+
+    def plan(section: str, key: str, name: str) -> Plan:
+        return Plan.parse({section: {key: f"{file}:{name}"}})
+
+    fails("strategy", lambda: strategy_of(plan("strategy", "name", "Mine"), 5), '["strategy"]')
+    fails("model", lambda: build_model(plan("model", "name", "net"), 3, 1), '["model"]')
+    fails("model", lambda: build_model(plan("model", "name", "deaf"), 3, 1), "def deaf")
+    fails("source", lambda: gather(plan("data", "source", "source")), '["source"]')
+    fails("source", lambda: gather(plan("data", "source", "deaf")), "def deaf")
+    fails("personaliser", lambda: personaliser(f"{file}:personal"), "raise KeyError")
+    fails("task", lambda: kind_of(f"{file}:wrong"), "return 1 / 0")
+    assert kind_of(f"{file}:kind") is TASKS["binary"]
+
+
+def test_a_module_that_fails_on_an_input_is_told_with_its_line(project: Path) -> None:
+    text = (
+        "import torch\nclass Net(torch.nn.Module):\n    def __init__(self, features, outputs):\n"
+        "        super().__init__()\n        self.a = torch.nn.Linear(features, outputs)\n"
+        "    def forward(self, x):\n        return self.b(x)\n"
+    )
+    file = written(project / "mine.py", text)
+    with pytest.raises(ModelError, match=r"mine\.py, line 7: .*'b'"):
+        build_model(Plan.parse({"model": {"name": f"{file}:Net"}}), 3, 1)
+
+
+def test_what_fails_in_a_run_is_told_and_what_is_not_ones_own_is_left(project: Path) -> None:
+    file = written(project / "mine.py", "def halves(x):\n    return 1 / x\n")
+    halves = load(f"{file}:halves", "strategy")
+    told = rf"{file}, line 2, in halves: ZeroDivisionError"
+    with pytest.raises(PluginError, match=told), own_code.faults_told():
+        halves(0)  # type: ignore[operator]
+    with pytest.raises(KeyError, match="ours"), own_code.faults_told():
+        raise KeyError("ours")
+
+
+def test_installed_packages_offer_names_in_one_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = [
+        EntryPoint("strategy.mine", "collections:OrderedDict", "fedhome"),
+        EntryPoint("model.mine", "collections:Counter", "fedhome"),
+        EntryPoint("model.twice", "collections:Counter", "fedhome"),
+        EntryPoint("model.twice", "collections:deque", "fedhome"),
+    ]
+    monkeypatch.setattr(
+        plugins, "entry_points", lambda *, group: points if group == "fedhome" else []
+    )
+    assert load("mine", "strategy").__name__ == "OrderedDict"  # type: ignore[attr-defined]
+    with pytest.raises(PluginError, match="'twice' is offered twice"):
+        load("mine", "model")
+    points.pop()
+    with pytest.raises(PluginError, match=r"'mien' is unknown: did you mean 'mine'\?"):
+        load("mien", "model")
+
+
+def test_a_child_is_not_shadowed_by_the_current_folder(here: Path, tmp_path: Path) -> None:
+    for name in ("queue", "signal", "ctypes"):
+        written(here / f"{name}.py", "raise RuntimeError('shadowed')\n")
+    log = tmp_path / "log"
+    child = Child("check", ["fedhome.absent"], log=log)
+    child.start()
+    assert child.process is not None
+    child.process.wait(60)
+    child.wait(0)
+    assert "No module named 'fedhome.absent'" in log.read_text()
+
+
+def test_the_command_line_tells_a_mistake_without_a_traceback(project: Path, here: Path) -> None:
+    written(project / "mine.py", "\nx = missing\n")
+    plan = written(
+        project / "plan.toml",
+        '[data]\nhomes = 5\ndays = 10\n[strategy]\nname = "mine.py:Mine"\n',
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", "from fedhome.cli import main; main()", "simulate", str(plan)],
+        cwd=here,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert f"{project / 'mine.py'}, line 2: NameError" in done.stderr
+    assert "Traceback" not in done.stderr
