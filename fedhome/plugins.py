@@ -6,7 +6,7 @@ A name in a plan is one of these:
   the kind and the short name, such as ``strategy.mine``;
 * ``module:attribute``, of a module beside the plan, in the current folder, or installed;
 * ``file.py:attribute``, of a file beside the plan, in the current folder, or by its whole path;
-* ``handed over: ...``, of an object that stands in for a name: see :mod:`fedhome.given`.
+* ``handed over: ...``, of an object that stands in for a name: see :mod:`fedhome.passed_objects`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from fedhome.errors import PluginError
-from fedhome.given import is_object, object_of
 from fedhome.own_code import imported, located
+from fedhome.passed_objects import is_object, object_of
 from fedhome.spelling import did_you_mean
 
 GROUP = "fedhome"

@@ -14,9 +14,9 @@ from torch import nn
 
 from fedhome.data.home_objects import Homes
 from fedhome.errors import PlanError, RunError
-from fedhome.given import called, is_object, name_of
 from fedhome.learning.methods import Method
 from fedhome.learning.personalise import Personaliser
+from fedhome.passed_objects import called, is_object, name_of
 from fedhome.plan.settings import Plan, RoundSettings
 
 Model = str | Callable[..., nn.Module]

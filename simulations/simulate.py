@@ -17,11 +17,11 @@ from flwr.serverapp import Grid
 from fedhome.data.home_objects import Homes
 from fedhome.errors import PlanError, RunError
 from fedhome.flower.messages import quiet, sums_suffice
-from fedhome.given import given
 from fedhome.learning.build import learning_of
 from fedhome.learning.personalise import personaliser
 from fedhome.learning.plan_check import check_plan
 from fedhome.own_code import faults_told
+from fedhome.passed_objects import given
 from fedhome.plan.overrides import merge, parse_set
 from fedhome.plan.protocol import check_groups
 from fedhome.plan.settings import Plan, single_updates

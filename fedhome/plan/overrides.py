@@ -11,8 +11,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from fedhome.errors import PlanError
-from fedhome.given import is_object
 from fedhome.own_code import located
+from fedhome.passed_objects import is_object
 from fedhome.spelling import did_you_mean, setting_meant
 
 

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.errors import EngineError
-from fedhome.given import at_hand
+from fedhome.passed_objects import at_hand
 from fedhome.questions.responses import Columns, Response
 from fedhome.questions.train_config import TrainConfig
 from fedhome.simulations.engines.by_name import World, against_vectors

@@ -9,10 +9,10 @@ from importlib.metadata import version
 from typing import Any, NamedTuple
 
 from fedhome.errors import FedHomeError
-from fedhome.given import given
 from fedhome.learning.build import learning_of
 from fedhome.learning.personalise import personaliser
 from fedhome.own_code import faults_told
+from fedhome.passed_objects import given
 from fedhome.plan.settings import Plan
 from fedhome.simulations.engines.by_name import cohort_of
 from fedhome.simulations.engines.shard import Shard

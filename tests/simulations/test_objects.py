@@ -17,9 +17,9 @@ from torch import Tensor, nn
 import fedhome
 from fedhome import HomeTable, Plan
 from fedhome.errors import EngineError, PlanError, PluginError, RunError, SourceError
-from fedhome.given import given
 from fedhome.learning.personalise import fine_tune
 from fedhome.methods import Method, Params
+from fedhome.passed_objects import given
 from fedhome.run.events import Event
 from fedhome.server.daemon.current_run import check
 from fedhome.server.strategies import strategy_of
