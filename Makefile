@@ -14,6 +14,9 @@ FLOWER_TESTS := tests/flower tests/server/test_front.py tests/server/test_rounds
     tests/server/test_strategies.py tests/clients/test_looking.py tests/simulations/test_simulate.py \
     tests/clients/test_worker.py::test_a_homes_process_loads_what_it_needs_alone
 
+# What is compiled is kept, whatever the environment says: a test run is a hundred processes.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help simulate test quick slow flower lock face lint format types imports wheel clean
 .DEFAULT_GOAL := help
 

@@ -129,6 +129,16 @@ def test_the_guide_of_strategies_runs_as_written(tmp_path: Path) -> None:
         Plan.parse(tomllib.loads(body))
 
 
+@pytest.mark.long
+def test_the_guide_of_objects_runs_as_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (snippet,) = blocks(ROOT / "docs" / "simulate.md", "python")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(snippet, "guide", "exec"), {"__name__": "guide"})  # noqa: S102 - our own words
+    assert "SummaryRow(model='personalised'" in capsys.readouterr().out
+
+
 def test_every_strategy_and_wrapper_is_in_the_guide() -> None:
     guide = (ROOT / "docs" / "strategies.md").read_text("utf-8")
     missing = [name for name in (*STRATEGIES, *WRAPPERS) if f"`{name}`" not in guide]
