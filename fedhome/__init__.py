@@ -5,11 +5,10 @@
 >>> result = fedhome.simulate(plan, out="runs/first")  # doctest: +SKIP
 >>> result.homes.to_pandas()                           # doctest: +SKIP
 
-Users may rely on ``fedhome.__all__`` (which is also all that ``dir(fedhome)`` shows), on what
-stands in the ``__all__`` of :mod:`fedhome.errors`, :mod:`fedhome.models` and
-:mod:`fedhome.strategies`, and on the command line. These names and their signatures change only
-with a line in CHANGELOG.md. Every other module is internal, also without an underscore in its name,
-and may change at any time.
+Users may rely on ``fedhome.__all__`` (which is also all that ``dir(fedhome)`` shows), on the
+``__all__`` of the modules in it, and on the command line. These names and their signatures change
+only with a line in CHANGELOG.md. Every other module is internal, also without an underscore in its
+name, and may change at any time.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from fedhome.errors import FedHomeError
 from fedhome.plan.settings import Plan
 
 if TYPE_CHECKING:
-    from fedhome import models, strategies
+    from fedhome import methods, models, registry, strategies, tasks
     from fedhome.data.table import HomeTable
     from fedhome.simulations.simulate import Result, resume, simulate
 
@@ -36,13 +35,17 @@ __all__ = [
     "Result",
     "__version__",
     "errors",
+    "methods",
     "models",
+    "registry",
     "resume",
     "simulate",
     "strategies",
+    "tasks",
 ]
 
 # Loaded when they are first asked for: torch and Flower take seconds.
+_MODULES = ("methods", "models", "registry", "strategies", "tasks")
 _LATER = {
     "HomeTable": "fedhome.data.table",
     "Result": "fedhome.simulations.simulate",
@@ -54,7 +57,7 @@ _LATER = {
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         return version("fedhome")
-    if name in {"models", "strategies"}:
+    if name in _MODULES:
         return import_module(f"fedhome.{name}")
     if name in _LATER:
         return getattr(import_module(_LATER[name]), name)

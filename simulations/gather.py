@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from fedhome.data.examples import HomeExamples
 from fedhome.data.home_objects import read_tables
@@ -60,7 +61,7 @@ def gather(plan: Plan) -> GatheredHomes:
     """Read or make the homes of a plan, and cut them into examples.
 
     ``data.source`` is "synthetic", a named set, a folder, or a class or function of yours that
-    is called with the plan and gives a :class:`fedhome.data.table.HomeTable` a home (of which
+    is called with the plan and gives a :class:`fedhome.HomeTable` a home (of which
     ``data.homes`` are taken, where it is set).
 
     Raises:
@@ -151,9 +152,7 @@ def _own(plan: Plan) -> tuple[Sequence[HomeTable], list[tuple[str, str]], list[s
     return read.homes[: data.homes], excluded, list(read.notes)
 
 
-def _tables_of_callable(
-    plan: Plan, function: Callable[..., Iterable[HomeTable]]
-) -> list[HomeTable]:
+def _tables_of_callable(plan: Plan, function: Callable[..., Iterable[Any]]) -> list[HomeTable]:
     """Return the homes that a user's callable yields."""
     source = plan.data.source
     try:
@@ -166,7 +165,7 @@ def _tables_of_callable(
     if odd or not tables:
         raise SourceError(
             f"data source {source!r} yields {odd[0] if odd else 'no home'}",
-            hint="it must yield a fedhome.data.table.HomeTable a home",
+            hint="it must yield a fedhome.HomeTable a home",
         )
     return tables
 

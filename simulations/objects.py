@@ -14,17 +14,20 @@ from torch import nn
 
 from fedhome.data.home_objects import Homes
 from fedhome.errors import PlanError, RunError
+from fedhome.learning.methods import Method
 from fedhome.learning.personalise import Personaliser
 from fedhome.passed_objects import called, is_object, name_of
 from fedhome.plan.settings import Plan, RoundSettings
 
 Model = str | Callable[..., nn.Module]
 """A class, or a function of ``features`` and ``outputs``, that makes the module."""
+AnyMethod = str | type[Method]
 AnyStrategy = str | Strategy | Callable[..., Strategy]
 AnyPersonaliser = str | Personaliser | Callable[[], Personaliser]
 
 _SETTINGS = {
     "model": ("model", "name"),
+    "method": ("method", "name"),
     "strategy": ("strategy", "name"),
     "personaliser": ("personalise", "name"),
     "source": ("data", "source"),
@@ -40,12 +43,14 @@ class Objects:
 
     Args:
         model: Makes the module.
+        method: What a home does in a round.
         strategy: Flower's strategy; an instance is copied for every run.
         personaliser: What each home makes of the global model.
         source: The homes.
     """
 
     model: Model | None = None
+    method: AnyMethod | None = None
     strategy: AnyStrategy | None = None
     personaliser: AnyPersonaliser | None = None
     source: str | Homes | None = None
@@ -129,6 +134,8 @@ def _fault(kind: str, it: object) -> str:
             )
         case "model" if not callable(it):
             return f"{found}, not a class or a function"
+        case "method" if not isinstance(it, type):
+            return f"{found}, not a class; its settings go into method.args"
         case "strategy" if not isinstance(it, Strategy) and not callable(it):
             return f"{found}, not a strategy, a class or a function"
         case "source" if not isinstance(it, Mapping | Sequence) and not callable(it):

@@ -35,7 +35,7 @@ from fedhome.server.strategies import strategy_of
 from fedhome.simulations.engines.by_name import ENGINES, World
 from fedhome.simulations.engines.grid import InProcessGrid
 from fedhome.simulations.gather import gather
-from fedhome.simulations.objects import AnyPersonaliser, AnyStrategy, Model, Objects
+from fedhome.simulations.objects import AnyMethod, AnyPersonaliser, AnyStrategy, Model, Objects
 from fedhome.simulations.secure.secure_fleet import SecureFleet, secure_grid
 
 
@@ -103,6 +103,7 @@ def simulate(
     *,
     sets: Sequence[str] = (),
     model: Model | None = None,
+    method: AnyMethod | None = None,
     strategy: AnyStrategy | None = None,
     homes: str | Homes | None = None,
     personaliser: AnyPersonaliser | None = None,
@@ -119,6 +120,7 @@ def simulate(
         plan: The plan, or the path of one; None for the defaults: 100 synthetic homes.
         sets: Settings to change, as ``"section.key=value"``.
         model: A class or function of ``features`` and ``outputs`` that makes the module.
+        method: A class of :mod:`fedhome.methods`, or one's own.
         strategy: Flower's strategy. An instance is copied and not changed itself; it says what
             share of the homes is asked. A class is made with the plan's settings.
         homes: A table for each home by its name (a DataFrame, an Arrow table or columns by name),
@@ -132,7 +134,9 @@ def simulate(
     Raises:
         FedHomeError: What went wrong, and what to do about it.
     """
-    objects = Objects(model=model, strategy=strategy, personaliser=personaliser, source=homes)
+    objects = Objects(
+        model=model, method=method, strategy=strategy, personaliser=personaliser, source=homes
+    )
     plan = check_plan(objects.laid_over(_resolved(plan, sets)).located())
     first = None if start is None else RunFolder.open(start).read_model()
     folder = RunFolder.create(out, name=plan.name)
@@ -147,6 +151,7 @@ def resume(
     run: Path | str,
     *,
     model: Model | None = None,
+    method: AnyMethod | None = None,
     strategy: AnyStrategy | None = None,
     homes: str | Homes | None = None,
     personaliser: AnyPersonaliser | None = None,
@@ -157,6 +162,7 @@ def resume(
     Args:
         run: Folder of the run.
         model: What the run was begun with, if that was an object that no name leads to.
+        method: The same.
         strategy: The same.
         homes: The same; the readings must be the same too.
         personaliser: The same.
@@ -173,7 +179,9 @@ def resume(
             hint=f"`fedhome report {folder.path}` shows it",
         )
     plan = Plan.parse(folder.read_plan(), where=str(folder.plan_path))
-    objects = Objects(model=model, strategy=strategy, personaliser=personaliser, source=homes)
+    objects = Objects(
+        model=model, method=method, strategy=strategy, personaliser=personaliser, source=homes
+    )
     objects.check_same(plan)
     with given(objects.at_hand):
         return _run(plan, folder, on_event=on_event, resumed=True)

@@ -37,7 +37,7 @@ from fedhome.simulations.engines.vector_grid import JointGrid
 _START_S = 180.0  # a worker loads torch; a cluster may first have to start a machine
 _CONNECT_S = 5.0
 _MOST_LOSSES = 3  # workers of one shard lost over the same question, after which the run ends
-_WORKERS_NEED = ("model", "personaliser")
+_WORKERS_NEED = ("model", "method", "personaliser")
 _CPU_PARTS = 10_000  # Ray counts shares of a core in ten-thousandths
 
 

@@ -46,6 +46,11 @@ def test_the_face_shows_its_public_names_and_no_others() -> None:
     assert [name for name in fedhome.__all__ if name.startswith("_")] == ["__version__"]
 
 
+def test_every_public_name_is_in_the_guide() -> None:
+    guide = (FACE.parents[2] / "docs" / "simulate.md").read_text("utf-8")
+    assert [name for name in fedhome.__all__ if f"`fedhome.{name}`" not in guide] == []
+
+
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'train'"):
         _ = fedhome.train

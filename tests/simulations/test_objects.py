@@ -18,6 +18,7 @@ import fedhome
 from fedhome import HomeTable, Plan
 from fedhome.errors import EngineError, PlanError, PluginError, RunError, SourceError
 from fedhome.learning.personalise import fine_tune
+from fedhome.methods import Method, Params
 from fedhome.passed_objects import given
 from fedhome.run.events import Event
 from fedhome.server.daemon.current_run import check
@@ -41,6 +42,14 @@ class Net(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.outside(self.inside(x).relu())
         return out
+
+
+class Steep(Method):
+    """A method that a name leads to: gradients twice as large."""
+
+    def gradient(self, gradient: Params, params: Params, start: Params) -> Params:
+        del params, start
+        return {name: 2.0 * g for name, g in gradient.items()}
 
 
 class Counting(FedAvg):
@@ -97,6 +106,7 @@ def test_objects_give_the_model_that_their_names_give(engine: str, tmp_path: Pat
     plan = settings(engine={"name": engine}, personalise={"name": "fine-tune"})
     named = plan.change(
         model={"name": f"{__name__}:Net"},
+        method={"name": f"{__name__}:Steep"},
         strategy={"name": "fedadam", "args": {"eta": 0.02}},
         data={"source": f"{__name__}:TABLES"},
     )
@@ -104,6 +114,7 @@ def test_objects_give_the_model_that_their_names_give(engine: str, tmp_path: Pat
     by_object = fedhome.simulate(
         plan,
         model=Net,
+        method=Steep,
         strategy=FedAdam(eta=0.02),
         homes=TABLES,
         personaliser=fine_tune,  # type: ignore[arg-type]
@@ -176,12 +187,18 @@ def test_what_cannot_be_used_is_refused_all_at_once(tmp_path: Path) -> None:
         fedhome.simulate(
             settings(),
             model=Net(2, 1),
+            method=Steep(),  # type: ignore[arg-type]
             strategy=3,  # type: ignore[arg-type]
             homes=Frame(readings(0)),  # type: ignore[arg-type]
             out=tmp_path / "run",
         )
     faults = refused.value.faults
-    assert [fault.partition(" is a ")[0] for fault in faults] == ["model", "strategy", "homes"]
+    assert [fault.partition(" is a ")[0] for fault in faults] == [
+        "model",
+        "method",
+        "strategy",
+        "homes",
+    ]
     assert "made already: give its class" in faults[0]
     assert not (tmp_path / "run").exists()
     with pytest.raises(PlanError, match=r"strategy\.args are set, but .* is made already"):
