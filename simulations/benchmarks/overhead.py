@@ -47,7 +47,7 @@ def _timed_functions() -> list[TimedFunction]:
     return [
         TimedFunction("Flower: configure_train", FedAvg, "configure_train"),
         TimedFunction("Flower: aggregate_train", FedAvg, "aggregate_train"),
-        TimedFunction("messages: numbering", grid, "stamp"),
+        TimedFunction("messages: numbering", grid, "number_messages"),
         TimedFunction("messages: replies", vector_grid, "reply"),
         TimedFunction(
             "messages: arrays as records", fedhome.simulations.engines.vector_grid, "array_record"

@@ -30,15 +30,15 @@ _TIMED_FUNCTIONS = (
     TimedFunction("training", FusedKernel, "train"),
     TimedFunction("ideal: greatest changes", Rounding, "largest"),
     TimedFunction("ideal: rounding and adding", Rounding, "sums"),
-    TimedFunction("ideal: numbers beside, words", fedhome.simulations.engines.shard, "train_terms"),
+    TimedFunction("ideal: numbers beside, words", fedhome.simulations.engines.shard, "train_numbers"),
     TimedFunction("ideal: numbers beside, words", Form, "total_of_sums"),
     TimedFunction("ideal: numbers beside, words", Form, "decode"),
     TimedFunction(
         "ideal: numbers beside, words", fedhome.simulations.engines.shard, "rounding_keys"
     ),
     TimedFunction("orders of batches", rng, "shuffles"),
-    TimedFunction("messages", fedhome.server.rounds.sums, "alike"),
-    TimedFunction("messages", fedhome.simulations.engines.grid, "stamp"),
+    TimedFunction("messages", fedhome.server.rounds.sums, "broadcast_messages"),
+    TimedFunction("messages", fedhome.simulations.engines.grid, "number_messages"),
     TimedFunction("messages", fedhome.server.rounds.round_loop, "sound_replies"),
     TimedFunction("keys, directory", HomeKeys, "__init__"),
     TimedFunction("keys, directory", Authority, "issue"),

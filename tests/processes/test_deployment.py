@@ -284,9 +284,9 @@ from flwr.app import ConfigRecord, Message, RecordDict
 import fedhome.server.daemon.flower_bundle
 from fedhome.flower.messages import quiet
 from fedhome.flower.run_grid import run_grid
-from fedhome.server.daemon.server_folder import Place
+from fedhome.server.daemon.server_folder import ServerFolder
 quiet()
-place = Place(sys.argv[1])
+place = ServerFolder(sys.argv[1])
 fedhome.server.daemon.flower_bundle.installed_app = lambda: (sys.argv[2], sys.argv[3])
 bundle = fedhome.server.daemon.flower_bundle.app_bundle()
 with run_grid(place.settings.link_port, place.secret, bundle) as grid:

@@ -25,19 +25,19 @@ import os, signal, sys
 import fedhome
 import fedhome.simulations.simulate
 from fedhome.cli import main
-from fedhome.server.rounds.round_loop import Rounds
+from fedhome.server.rounds.round_loop import RoundLoop
 
 fedhome.simulations.simulate.write_report = lambda *_: None
 fedhome.simulate(fedhome.Plan.load("plan.toml"), out="whole")
 
 def mortal(step, closed):
-    real = getattr(Rounds, step)
+    real = getattr(RoundLoop, step)
     def call(self, *given):
         done = real(self, *given)
         if self.state.round == closed:
             os.kill(os.getpid(), signal.SIGKILL)
         return done
-    setattr(Rounds, step, call)
+    setattr(RoundLoop, step, call)
 
 for step, closed, *words in (
     ("_apply", 4, "plan.toml", "--out", "cut"),  # homes have answered in round 5

@@ -33,7 +33,8 @@ import collections, os
 modules = collections.defaultdict(list)
 for name, module in list(sys.modules.items()):
     file = os.path.realpath(getattr(module, "__file__", None) or "")
-    if file.startswith({str(ROOT)!r}):
+    folder = os.path.relpath(file, {str(ROOT)!r}).partition(os.sep)[0]
+    if file and folder in ("fedhome", "clients", "server", "simulations"):
         modules[file].append(name)
 assert all(len(names) == 1 for names in modules.values()), modules
 assert all(name.partition(".")[0] == "fedhome" for (name,) in modules.values()), modules

@@ -173,7 +173,7 @@ def test_a_source_of_ones_own_is_called_with_the_plan() -> None:
     [
         (f"{__name__}:nothing", SourceError, "yields no home"),
         (f"{__name__}:numbers", SourceError, "yields int"),
-        (f"{__name__}:TINY", SourceError, "is not callable"),
+        (f"{__name__}:__doc__", SourceError, "is not callable"),
         (f"{__name__}:absent", PluginError, "is not found"),
     ],
 )

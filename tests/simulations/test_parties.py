@@ -182,12 +182,12 @@ def test_workers_are_gone_when_the_fleet_is_closed() -> None:
 _BUSY = """
 import contextlib
 from fedhome.secagg import Authority, Policy
-from fedhome.simulations.secure.parties import Enrolment
+from fedhome.simulations.secure.parties import PartyKeys
 from fedhome.simulations.secure.worker_parties import WorkerParties
 
 with contextlib.closing(WorkerParties(2)) as parties:
     names = [f"home-{place}" for place in range(9)]
-    parties.populate(names, Enrolment(Authority.create().public, Policy()))
+    parties.populate(names, PartyKeys(Authority.create().public, Policy()))
     list(parties.entries(range(9)))
     print(*(worker.pid for worker in parties.workers), flush=True)
     while True:
