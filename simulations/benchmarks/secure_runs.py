@@ -30,7 +30,9 @@ _TIMED_FUNCTIONS = (
     TimedFunction("training", FusedKernel, "train"),
     TimedFunction("ideal: greatest changes", Rounding, "largest"),
     TimedFunction("ideal: rounding and adding", Rounding, "sums"),
-    TimedFunction("ideal: numbers beside, words", fedhome.simulations.engines.shard, "train_numbers"),
+    TimedFunction(
+        "ideal: numbers beside, words", fedhome.simulations.engines.shard, "train_numbers"
+    ),
     TimedFunction("ideal: numbers beside, words", Form, "total_of_sums"),
     TimedFunction("ideal: numbers beside, words", Form, "decode"),
     TimedFunction(
