@@ -95,8 +95,8 @@ def test_it_holds_every_file_of_the_package_but_the_benchmarks(wheel: Path) -> N
     held = {name: data for name, data in files_in(wheel).items() if name.startswith("fedhome/")}
     assert held == expected
     assert {
-        "clients/client_app.py",
-        "server/server_app.py",
+        "fedhome/clients/client_app.py",
+        "fedhome/server/server_app.py",
         "fedhome/server/report/page.html.j2",
         "fedhome/server/report/page.css",
         "fedhome/server/report/page.js",
@@ -110,7 +110,7 @@ def test_the_sdist_and_the_checkout_give_the_same_wheel(wheel: Path, tmp_path: P
     with tarfile.open(sdist) as held:
         members = held.getmembers()
     names = {member.name.partition("/")[2] for member in members}
-    assert {"clients/home.py", "server/server_app.py", "README.md"} <= names
+    assert {"fedhome/clients/home.py", "fedhome/server/server_app.py", "README.md"} <= names
     assert not [member.name for member in members if member.issym() or member.islnk()]
 
 
