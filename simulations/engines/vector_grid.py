@@ -13,7 +13,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Message
 from numpy.typing import NDArray
 
 from fedhome.clients.protocol_questions import HELP
-from fedhome.errors import EngineError, FedHomeError
+from fedhome.errors import EngineError, FedHomeError, PluginError
 from fedhome.flower.messages import (
     EXAMPLES,
     array_record,
@@ -103,7 +103,7 @@ class JointGrid(InProcessGrid):
             if kind == TRAIN and self._sums:
                 return self._train_mean(messages, homes, start, TrainConfig.of(config))
             return self._respond(kind, messages, homes, start, config)
-        except EngineError:
+        except (EngineError, PluginError):
             raise
         except FedHomeError as error:
             return [failure(message, str(error)) for message in messages]

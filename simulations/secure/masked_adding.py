@@ -23,7 +23,7 @@ from fedhome.clients.secure_sums import (
     requested_sum_of,
     trial_size,
 )
-from fedhome.errors import EngineError, FedHomeError, UpdateError
+from fedhome.errors import EngineError, FedHomeError, PluginError, UpdateError
 from fedhome.flower.messages import blob_reply, content_of, failure, read_flat, words_reply
 from fedhome.plan.settings import Plan
 from fedhome.questions import contributions
@@ -94,7 +94,7 @@ class IdealSumResponder(_SumResponder):
         try:
             requested_sum = self._requested_sum(first)
             total, lost = self._total(first, homes, requested_sum)
-        except EngineError:
+        except (EngineError, PluginError):
             raise
         except FedHomeError as error:
             return [failure(message, error.message) for message in messages]
@@ -203,7 +203,7 @@ class MaskedSumResponder(_SumResponder):
             if read is None:
                 return
             self._check(first, read)
-        except EngineError:
+        except (EngineError, PluginError):
             raise
         except FedHomeError as error:
             yield from (failure(message, error.message) for message in messages)
@@ -226,7 +226,7 @@ class MaskedSumResponder(_SumResponder):
         )
         try:
             update, terms = self.contributions_of(message, homes)
-        except EngineError:
+        except (EngineError, PluginError):
             raise
         except FedHomeError as error:
             yield from (failure(request, error.message) for request, _ in participants)

@@ -22,7 +22,7 @@ from torch import nn
 
 from fedhome import Plan
 from fedhome.data.examples import HomeExamples
-from fedhome.errors import EngineError
+from fedhome.errors import EngineError, PluginError
 from fedhome.flower.messages import array_record, read_flat
 from fedhome.learning.build import learning_of
 from fedhome.learning.personalise import fine_tune, personaliser
@@ -353,7 +353,8 @@ def test_a_shard_whose_workers_all_die_ends_the_run(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("cluster")
 def test_an_error_in_a_worker_is_told_here(tmp_path: Path) -> None:
     plan = small(f"personalise.name={__name__}:Faulty", "rounds.count=1")
-    with pytest.raises(EngineError, match="ZeroDivisionError: a fault of the user's own"):
+    fault = r"test_ray\.py, line \d+, in trial: ZeroDivisionError: a fault of the user's own"
+    with pytest.raises(PluginError, match=fault):
         simulate(plan, out=tmp_path / "run")
 
 
