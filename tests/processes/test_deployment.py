@@ -191,7 +191,7 @@ def _set_up(there: Deployment) -> None:
 def test_a_run_gives_what_a_simulation_gives(world: Deployment) -> None:
     printed = world.types("server", "run", "plan.toml", "--server", "hub", "--name", "mine")
     assert f"round {ROUNDS}/{ROUNDS}  {HOMES}/{HOMES} homes" in printed
-    assert "no single home's score is known" in printed
+    assert "no single home's score is shown" in printed
     world.types("simulate", "plan.toml", "--out", "simulated")
     run = RunFolder.open(world.server.runs / "mine")
     assert run.finished

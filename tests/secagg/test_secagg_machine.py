@@ -409,6 +409,7 @@ def test_any_interleaving_is_exact_or_a_typed_error() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_any_interleaving_is_exact_or_a_typed_error_for_long() -> None:
     seen = _explore(600, 80)
     assert min(seen[what] for what in EVERYWHERE) >= 100, seen
