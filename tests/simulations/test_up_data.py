@@ -267,13 +267,13 @@ def test_a_folder_gives_what_a_simulation_gives(
     assert run.report_path.exists()
     if mode == "secure":
         assert not run.homes_path.exists()
-        assert "counted in secret" in done.stdout
+        assert "no single home's score is shown" in done.stdout
         return
     ours, theirs = run.read_homes().to_pydict(), simulated.read_homes().to_pydict()
     for column in ("home", "model", "chosen"):
         assert ours[column] == theirs[column]
     np.testing.assert_allclose(ours["score"], theirs["score"], rtol=0, atol=1e-6)
-    assert "counted in secret" not in done.stdout
+    assert "no single home's score is shown" not in done.stdout
 
 
 @REAL
