@@ -9,6 +9,7 @@ form alone, and the home's words go unmasked to the simulation that holds the ho
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol, TypedDict
@@ -22,7 +23,7 @@ from fedhome.clients.protocol_questions import BUNDLE
 from fedhome.errors import ManifestError, UpdateError
 from fedhome.flower.messages import blob_reply, content_of, sum_record, words_reply
 from fedhome.plan.settings import AggregationMode, PersonaliseSettings
-from fedhome.questions import contributions
+from fedhome.questions import contributions, private_sums
 from fedhome.questions.contributions import Terms
 from fedhome.questions.question_table import summed
 from fedhome.secagg.form import Form
@@ -53,6 +54,10 @@ class SumParticipation(Protocol):
 class SecurePart(Protocol):
     """A home's part in secure sums, wherever its keys are; methods as of :class:`Participant`."""
 
+    @property
+    def simulated(self) -> bool:
+        """Whether its noise follows from the plan's seed, which hides nothing."""
+
     def join(
         self, manifest: bytes, *, kind: str, start: NDArray[np.float32] | None, layout: Layout
     ) -> SumParticipation:
@@ -71,12 +76,19 @@ class Participant:
     Args:
         machine: The home's machine.
         clock: Seconds since 1970; a manifest past its time is refused.
+        simulated: Whether its noise follows from the plan's seed, **which hides nothing**: a
+            simulation's then gives the model that ideal sums give.
     """
 
     def __init__(
-        self, machine: secagg.HomeParty, *, clock: Callable[[], float] = time.time
+        self,
+        machine: secagg.HomeParty,
+        *,
+        clock: Callable[[], float] = time.time,
+        simulated: bool = False,
     ) -> None:
         self.machine = machine
+        self.simulated = simulated
         self._clock = clock
 
     def join(
@@ -231,6 +243,7 @@ def check_form(form: Form, kind: str, scalars: tuple[Scalar, ...], layout: Layou
         ManifestError: It does.
     """
     elements = layout.size if summed(kind).update else 0
+    scalars = private_sums.fitting(form, kind, scalars)
     if form.scalars != scalars or form.elements != elements:
         raise ManifestError(
             f"a sum for {kind!r} was asked for over other numbers than this home adds up",
@@ -263,10 +276,13 @@ def add(
     Raises:
         UpdateError: What it learnt is not finite.
     """
-    kind = message.metadata.message_type
+    kind, form = message.metadata.message_type, requested_sum.form
     keys = contributions.rounding_keys(seed, kind, requested_sum.round, [home])
-    weights = np.minimum(terms.weights, requested_sum.form.fixed.weight_cap)
-    words = requested_sum.form.encode(update, weights, terms.values, keys)[0]
+    weights, values = private_sums.added(form, kind, terms)
+    noise = [os.urandom(32)]  # gone with this call: nobody can take the noise off again
+    if participant is None or participant.simulated:
+        noise = contributions.simulated_noise_keys(seed, kind, requested_sum.round, [home])
+    words = form.encode(update, weights, values, keys, noise)[0]
     if requested_sum.joined is None or participant is None:
         return words_reply(message, words)
     return participant.upload(message, requested_sum.joined, words)

@@ -32,6 +32,7 @@ from fedhome.run.events import EventLog
 from fedhome.secagg.fixedpoint import FixedPoint
 from fedhome.secagg.form import Form, Total
 from fedhome.secagg.scalars import Scalar
+from fedhome.server.rounds.noise_budget import NoiseBudget
 from fedhome.server.rounds.sum_scale import Scale
 from fedhome.server.rounds.sums import Channel, GroupSum, SumRequest, Traffic
 from fedhome.wire.layout import Layout
@@ -66,6 +67,9 @@ class SecureGrid(Grid):
         self.log = log
         self.observe = observe
         self.scale = Scale(plan.aggregation)
+        self.budget = NoiseBudget.of(plan, homes=channel.fleet, parameters=layout.size, log=log)
+        if self.budget is not None:
+            self.scale.weight_cap = 1
         self.late = 0
         self._behind: dict[str, int] = {}
         self._waiting: dict[str, Message] = {}
@@ -147,6 +151,8 @@ class SecureGrid(Grid):
                 return []
             row = summed(kind)
             request = self._request(row, config, start, round_number, timeout_s)
+            if self.budget is not None:
+                self.budget.spend(kind, request.form, round_number)
         except EngineError:  # no home's refusal: a simulation that cannot go on
             raise
         except FedHomeError as error:
@@ -161,7 +167,7 @@ class SecureGrid(Grid):
                 totals.append(total)
                 responses.append(self._group_reply(row, group, total, start))
         self.late += self.channel.late
-        if kind == TRAIN:
+        if kind == TRAIN and self.budget is None:
             self.scale.learn(totals)
         return responses
 
@@ -210,22 +216,23 @@ class SecureGrid(Grid):
     ) -> SumRequest:
         settings = self.plan.aggregation
         self.scale.sum_number += 1
+        form = Form(
+            elements=self.layout.size if row.update else 0,
+            layout=bytes.fromhex(self.layout.hash),
+            fixed=FixedPoint(
+                bits=settings.bits,
+                clip=self.scale.clip,
+                norm=settings.clip_in,
+                weight_cap=(self.scale.weight_cap or 1) if row.weighted else 1,
+            ),
+            scalars=scalars,
+            homes=len(self.channel.names),
+        )
         return SumRequest(
             kind=row.name,
             round=round_number,
             sum_number=self.scale.sum_number,
-            form=Form(
-                elements=self.layout.size if row.update else 0,
-                layout=bytes.fromhex(self.layout.hash),
-                fixed=FixedPoint(
-                    bits=settings.bits,
-                    clip=self.scale.clip,
-                    norm=settings.clip_in,
-                    weight_cap=(self.scale.weight_cap or 1) if row.weighted else 1,
-                ),
-                scalars=scalars,
-                homes=len(self.channel.names),
-            ),
+            form=form if self.budget is None else self.budget.form_of(row.name, form),
             model_hash=model or bytes(32),
             timeout_s=timeout_s,
         )

@@ -96,6 +96,11 @@ class Channel(ABC):
         self.traffic = Traffic()
         self.late = 0
 
+    @property
+    def fleet(self) -> int:
+        """Homes in the fleet."""
+        return len(self.names)
+
     def ask(self, messages: Sequence[Message], request: SumRequest) -> list[GroupSum]:
         """Ask homes, group by group, and return each group's sum."""
         by_name = {self.names[m.metadata.dst_node_id]: m for m in messages}
@@ -175,11 +180,17 @@ class IdealChannel(Channel):
             group.homes += behind(reply)
             self.traffic.up += width * behind(reply)
         least = least_in_a_sum(self.plan, fleet=len(self.names), roster=len(copies))
+        least = max(least, fewest_with_noise(form))
         if group.homes < least:
             group.reason = f"{group.homes} of {len(copies)} homes uploaded, {least} are needed"
             group.homes = 0
             return
         group.words = total
+
+
+def fewest_with_noise(form: Form) -> int:
+    """Return how many homes must be in a sum for its noise to be enough; 0 without noise."""
+    return 0 if form.noise is None else form.noise.homes
 
 
 def replies_of(
