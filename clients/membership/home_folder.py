@@ -11,6 +11,7 @@
     at-hand         the message that is being answered, without its content
     paused, left    there while the home takes no part: for now, or for good
     status.json     what the agent did last, for `fedhome client status`
+    privacy.fh      what sums have cost it in privacy (:mod:`fedhome.privacy.privacy_ledger`)
     consent.json    what its people agreed to (:mod:`fedhome.clients.membership.consent`)
     state.fh, ...   keys and state, sealed (:mod:`fedhome.fleet.state_file`)
 """
@@ -48,12 +49,14 @@ class HomeSettings:
         server: ``host:port`` of the server's front.
         data: File or folder of the home's readings.
         worker_idle_s: After how long without work the worker ends, which learns from them.
+        privacy_ceiling: Greatest epsilon that all runs together may cost it; 0: its plan's.
     """
 
     home: str
     server: str
     data: str
     worker_idle_s: float = 120.0
+    privacy_ceiling: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +112,7 @@ class HomeFolder:
         disk.put(self.folder / PLAN, plan.to_toml().encode())
         disk.put(self.folder / ANCHOR, f"{anchor.to_text()}\n".encode())
         disk.put(self.folder / CA, authorities)
-        disk.put(self.folder / SETTINGS, tomli_w.dumps(vars(settings)).encode())
+        self.change_settings(settings)
 
     @property
     def settings(self) -> HomeSettings:
@@ -125,6 +128,14 @@ class HomeFolder:
             raise RunError(
                 f"{path} cannot be used: {error}", hint="make it with `fedhome client join`"
             ) from None
+
+    def change_settings(self, settings: HomeSettings) -> None:
+        """Write what the owner set anew.
+
+        Raises:
+            StateError: The folder cannot be written.
+        """
+        disk.put(self.folder / SETTINGS, tomli_w.dumps(vars(settings)).encode())
 
     @property
     def plan_path(self) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -162,6 +163,26 @@ def consent(folder: _Home = Path()) -> None:
     agreed = check_consent(_home_folder_at(folder))
     typer.echo(agreed.text)
     _say(Console(), f"agreed to on {when(agreed.time)}, with fedhome {agreed.release}")
+
+
+@app.command()
+def privacy(
+    folder: _Home = Path(),
+    ceiling: Annotated[
+        float | None,
+        typer.Option(
+            help="Greatest epsilon that all runs together may cost; 0: the plan's own.", min=0.0
+        ),
+    ] = None,
+) -> None:
+    """Show what sums have cost this home in privacy, and set its ceiling; also while it runs."""
+    from fedhome.clients.privacy_budget import statement_of  # noqa: PLC0415 - found at run time
+
+    home_folder, console = _home_folder_at(folder), Console()
+    if ceiling is not None:
+        home_folder.change_settings(replace(home_folder.settings, privacy_ceiling=ceiling))
+    for line in statement_of(home_folder):
+        _say(console, line)
 
 
 @app.command()
