@@ -17,6 +17,7 @@ from rich.table import Table
 from fedhome.cli import completion
 from fedhome.cli.scenarios import named_plan
 from fedhome.learning.plan_notes import notes_on
+from fedhome.plan.privacy_outlook import privacy_lines
 from fedhome.plan.protocol import lines
 from fedhome.plan.settings import SYNTHETIC_HOMES, Plan
 
@@ -111,7 +112,7 @@ def _derived(plan: Plan, homes: int) -> Table:
     )
     for name in ("parameter", "value, and why"):
         table.add_column(name, overflow="fold")
-    for name, meaning in lines(plan, homes):
+    for name, meaning in [*lines(plan, homes), *privacy_lines(plan, homes)]:
         table.add_row(name, escape(meaning))
     return table
 

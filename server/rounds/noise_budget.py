@@ -14,10 +14,11 @@ from fedhome.plan.private_plan import check_size, cohort_of, is_private, noise_o
 from fedhome.plan.settings import Plan
 from fedhome.privacy.accounting import epsilon_of
 from fedhome.questions.private_sums import cost_of, scalars_of, sensitivity
-from fedhome.run.events import EventLog, read_events
+from fedhome.run.events import SPENT, EventLog, read_events
+from fedhome.secagg.fixedpoint import FixedPoint
 from fedhome.secagg.form import Form
+from fedhome.secagg.scalars import Scalar
 
-SPENT = "privacy-spent"
 _TOLERANCE = 1 + 1e-9
 
 
@@ -67,16 +68,17 @@ class NoiseBudget:
         noise = noise_of(self._plan, kind, self._homes, sensitivity(bare, kind))
         return replace(bare, noise=noise)
 
-    def homes_of_noise(self, kind: str, form: Form) -> float:
+    def homes_of_noise(self, kind: str, scalars: tuple[Scalar, ...]) -> float:
         """Return the standard deviation of a count's noise where all homes arrive, in homes.
 
         Args:
-            kind: Type of the message; its numbers are flags.
-            form: The sum's form without noise.
+            kind: Type of the message.
+            scalars: Its flags, as they are summed without noise.
         """
-        noisy = self.form_of(kind, form)
-        assert noisy.noise is not None, "it was just given"
-        return noisy.noise.sigma * math.sqrt(self._homes) / noisy.scalars[0].steps
+        fixed = FixedPoint(self._plan.aggregation.bits, self._plan.privacy.clip, "l2", 1)
+        form = self.form_of(kind, Form(0, bytes(32), fixed, scalars, self._homes))
+        assert form.noise is not None, "it was just given"
+        return form.noise.sigma * math.sqrt(self._homes) / form.scalars[0].steps
 
     def spend(self, kind: str, form: Form, round_number: int) -> None:
         """Count a sum that is about to be asked for.

@@ -65,7 +65,8 @@ def personalise(
     if isinstance(grid, SecureGrid):
         counted = questions.ask(OUTCOME, chosen, _counts_fault)
         summed = np.sum([metrics["counts"] for metrics in counted.values()], axis=0)
-        log.append("scores-counted", score=score, **score_counts(summed))
+        noise = grid.noise_of_counts(OUTCOME)
+        log.append("scores-counted", score=score, **score_counts(summed), **noise)
         # The server knows no more than this. A simulation may look at its own homes.
         observe = grid.observe
         if observe is None:

@@ -80,6 +80,16 @@ class SecureGrid(Grid):
         """Bytes since the start, from all homes and to all homes."""
         return self.channel.traffic
 
+    def noise_of_counts(self, kind: str) -> dict[str, float]:
+        """Return the standard deviation of a count's noise in a question, as a log tells it.
+
+        Args:
+            kind: Type of the question's messages; its numbers are flags.
+        """
+        if self.budget is None:
+            return {}
+        return {"noise_homes": self.budget.homes_of_noise(kind, summed(kind).scalars({}, 0))}
+
     def homes_behind(self, response: Message) -> int:
         """Return how many homes a reply stands for."""
         return self._behind.get(response.metadata.reply_to_message_id, 1)

@@ -14,13 +14,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import fedhome
 from fedhome.errors import PlanError, RoundError
 from fedhome.plan.private_plan import noise_of, private_run
 from fedhome.plan.settings import Plan
 from fedhome.privacy.noise import update_norm
-from fedhome.run.events import EventLog
+from fedhome.run.events import SPENT, EventLog
 from fedhome.run.folder import RunFolder
-from fedhome.server.rounds.noise_budget import SPENT, NoiseBudget
+from fedhome.server.report.facts import facts
+from fedhome.server.report.run_results import load
+from fedhome.server.rounds.noise_budget import NoiseBudget
 from fedhome.server.rounds.round_loop import RoundLoop
 from fedhome.server.rounds.secure_grid import SecureGrid
 from fedhome.server.strategies import strategy_of
@@ -183,3 +186,35 @@ def test_without_noise_a_grid_has_no_budget(tmp_path: Path) -> None:
     with _rounds(tiny.plan(aggregation={"mode": "ideal"}, data={"homes": None}), tmp_path) as plain:
         assert isinstance(plain.grid, SecureGrid)
         assert plain.grid.budget is None
+
+
+def test_a_whole_run_says_what_it_cost(tmp_path: Path) -> None:
+    sets = [
+        "data.homes=9",
+        "model.hidden=[]",
+        "rounds.count=2",
+        "personalise.epochs=4",
+        "personalise.local_epochs=1",
+        "aggregation.mode=ideal",
+        "aggregation.dropped=0.0",
+        "privacy.mechanism=discrete-gaussian",
+        "privacy.epsilon=40",
+    ]
+    result = fedhome.simulate(sets=sets, out=tmp_path / "run")
+    events = {event.event: event.data for event in result.folder.read_events()}
+    assert [s["stage"] for s in _spent(tmp_path / "run")] == [
+        *["train", "evaluate"] * 2,
+        "evaluate.outcome",
+    ]
+    assert events[SPENT]["epsilon"] == pytest.approx(40.0)
+    # The trial is not asked: a third of the passes, at the first rate.
+    assert events["personalisation-chosen"] == {"rate": 0.3, "epochs": 1, "homes": 0}
+    # Eight flags of a home are hidden by nine homes' noise, at the outcome's share of the cost.
+    cost = private_run(result.plan).costs["evaluate.outcome"]
+    told = events["scores-counted"]["noise_homes"]
+    assert told == pytest.approx(math.sqrt(8 / (2 * cost)), rel=1e-3)
+    assert facts(load([result.folder])[0])["Privacy"] == (
+        "homes added noise (discrete-gaussian): \u03b5 40 at \u03b4 1e-05, for a home in every sum "
+        "(in a simulation it hides nothing)"
+    )
+    assert result.homes.num_rows == 4 * 9
