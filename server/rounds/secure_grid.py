@@ -27,6 +27,7 @@ from fedhome.flower.messages import (
     reply,
 )
 from fedhome.plan.settings import Plan
+from fedhome.questions.private_sums import within
 from fedhome.questions.question_table import CENSUS, TRAIN, SummedQuestion, summed
 from fedhome.run.events import EventLog
 from fedhome.secagg.fixedpoint import FixedPoint
@@ -68,8 +69,6 @@ class SecureGrid(Grid):
         self.observe = observe
         self.scale = Scale(plan.aggregation)
         self.budget = NoiseBudget.of(plan, homes=channel.fleet, parameters=layout.size, log=log)
-        if self.budget is not None:
-            self.scale.weight_cap = 1
         self.late = 0
         self._behind: dict[str, int] = {}
         self._waiting: dict[str, Message] = {}
@@ -173,7 +172,7 @@ class SecureGrid(Grid):
             self._log_group(group, request)
             responses += [failure(message, reason) for message, reason in group.failed]
             if group.words is not None:
-                total = request.form.decode(group.words, group.homes)
+                total = within(request.form, request.form.decode(group.words, group.homes))
                 totals.append(total)
                 responses.append(self._group_reply(row, group, total, start))
         self.late += self.channel.late
@@ -183,8 +182,8 @@ class SecureGrid(Grid):
 
     def _census(self, messages: list[Message], round_number: int, timeout_s: float | None) -> bool:
         """Find out how many examples homes have at most, once in a run; False if that failed."""
-        if self.scale.weight_cap is not None:
-            return True
+        if self.scale.weight_cap is not None or self.budget is not None:
+            return True  # with noise every home counts once
         content = RecordDict({"config": ConfigRecord()})
         row = summed(CENSUS)
         request = self._request_of(row, row.scalars({}, 0), b"", round_number, timeout_s)

@@ -164,6 +164,15 @@ def test_a_round_that_is_done_again_is_paid_twice_and_the_run_then_ends_early(
     assert all("cost more than the plan's epsilon of 40" in str(reason) for reason in dropped)
 
 
+def test_a_server_whose_memory_knows_no_weights_asks_for_none(tmp_path: Path) -> None:
+    with _rounds(_plan(), tmp_path) as rounds:
+        assert isinstance(rounds.grid, SecureGrid)
+        rounds.grid.scale.recall({"clip": 1.0, "weight_cap": None, "turn": 3})
+        rounds.run()
+    assert [row["homes_answered"] for row in rounds.state.rows] == [7, 7]
+    assert {s["stage"] for s in _spent(tmp_path)} == {"train", "evaluate"}
+
+
 def test_a_model_too_large_for_its_bits_is_refused(tmp_path: Path) -> None:
     with EventLog(tmp_path / "events.jsonl") as log:
         with pytest.raises(PlanError, match="rounding 5000 numbers may lengthen an update by 56%"):
