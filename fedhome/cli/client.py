@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -176,11 +175,11 @@ def privacy(
     ] = None,
 ) -> None:
     """Show what sums have cost this home in privacy, and set its ceiling; also while it runs."""
-    from fedhome.clients.privacy_budget import statement_of  # noqa: PLC0415 - found at run time
+    from fedhome.clients.privacy_budget import set_ceiling, statement_of  # noqa: PLC0415
 
     home_folder, console = _home_folder_at(folder), Console()
     if ceiling is not None:
-        home_folder.change_settings(replace(home_folder.settings, privacy_ceiling=ceiling))
+        set_ceiling(home_folder, ceiling)
     for line in statement_of(home_folder):
         _say(console, line)
 
