@@ -158,9 +158,9 @@ def compare(
                     f"{row.mean:.3f}",
                     f"{row.median:.3f}",
                 )
+                if json_path is not None:  # after each: large fleets take minutes
+                    json_path.write_text(json.dumps([r._asdict() for r in rows], indent=2), "utf-8")
     Console().print(table)
-    if json_path is not None:
-        json_path.write_text(json.dumps([row._asdict() for row in rows], indent=2), "utf-8")
 
 
 if __name__ == "__main__":

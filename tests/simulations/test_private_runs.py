@@ -191,6 +191,17 @@ def test_a_model_too_large_for_its_bits_is_refused(tmp_path: Path) -> None:
         )
 
 
+def test_a_run_begins_by_saying_that_its_noise_is_too_much(tmp_path: Path) -> None:
+    _run(_plan(privacy={"epsilon": 3.0}), tmp_path)
+    notes = [e.data["text"] for e in RunFolder(tmp_path).read_events() if e.event == "note"]
+    assert len(notes) == 1
+    assert "--homes 7 --epsilon 3 --rounds 2 --parameters 41` says what would do" in str(notes[0])
+    with _rounds(_plan(privacy={"epsilon": 3.0}), tmp_path):  # going on, it is not said again
+        pass
+    notes = [e for e in RunFolder(tmp_path).read_events() if e.event == "note"]
+    assert len(notes) == 1
+
+
 def test_without_noise_a_grid_has_no_budget(tmp_path: Path) -> None:
     with _rounds(tiny.plan(aggregation={"mode": "ideal"}, data={"homes": None}), tmp_path) as plain:
         assert isinstance(plain.grid, SecureGrid)
