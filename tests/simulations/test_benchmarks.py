@@ -281,10 +281,10 @@ def test_an_agents_steps_are_read_from_its_log() -> None:
 
 @pytest.mark.long
 def test_skill_with_noise_is_measured_on_the_model_that_a_run_ends_with() -> None:
-    plans = [plan_of(8, epsilon, (), rounds=2, clip=0.3, seed=1) for epsilon in ("none", "1e6")]
+    plans = [plan_of(8, epsilon, (), rounds=2, clip=3.0, seed=1) for epsilon in ("none", "1e6")]
     without, hardly = map(run, plans)
     assert (without.epsilon, without.noise_length) == ("none", 0.0)
     assert (hardly.epsilon, hardly.parameters) == ("1e+06", 24)
     assert 0 < hardly.noise_length < 1e-2
-    assert hardly.mean == pytest.approx(without.mean, abs=0.1)  # but for clipping, the same
-    assert run(plan_of(8, "1", (), rounds=2, clip=0.3, seed=1)).mean < without.mean - 0.1
+    assert hardly.mean == pytest.approx(without.mean, abs=0.01)
+    assert run(plan_of(8, "1", (), rounds=2, clip=3.0, seed=1)).mean < without.mean - 0.1
