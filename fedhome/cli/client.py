@@ -18,6 +18,7 @@ from fedhome.cli.service import KindOption, OutOption, UserOption, print_written
 from fedhome.errors import FedHomeError, StateError
 from fedhome.fleet.invites import when
 from fedhome.ops.service import LIMITS, REFUSED, Limits, write_service
+from fedhome.privacy.privacy_ledger import FILE as LEDGER
 
 if TYPE_CHECKING:
     from fedhome.clients.membership.consent import ConsentRecord
@@ -245,7 +246,9 @@ def forget(folder: _Home = Path(), yes: _Yes = False) -> None:
             raise typer.Exit(1)
     erased = forget_home(home_folder)
     _say(console, f"erased {len(erased)} files: {', '.join(erased)}")
-    if home_folder.folder.exists():
+    if (home_folder.folder / LEDGER).exists():
+        _say(console, f"{folder}/{LEDGER} stays: what this home has spent of its privacy is spent")
+    elif home_folder.folder.exists():
         _say(console, f"{folder} stays: it holds files that are not fedhome's")
 
 

@@ -167,5 +167,15 @@ def test_a_ceiling_that_is_none_is_refused(ceiling: float, tmp_path: Path) -> No
         ceiling_of(folder, Plan.load(folder.plan_path))
 
 
+def test_a_home_that_is_forgotten_has_still_spent_what_it_spent(tmp_path: Path) -> None:
+    _folder(tmp_path, mechanism="discrete-gaussian", epsilon=5.0)
+    PrivacyLedger(tmp_path).spend(RUN, 0.125, ceiling=5.0, delta=1e-5)
+    run = CliRunner().invoke(app, ["client", "forget", str(tmp_path), "--yes"])
+    assert run.exit_code == 0
+    assert "is spent" in " ".join(run.output.split())
+    assert [path.name for path in tmp_path.iterdir()] == [FILE]
+    assert PrivacyLedger(tmp_path).rho == 0.125
+
+
 def test_people_without_noise_are_told_that_there_is_no_bound(tmp_path: Path) -> None:
     assert "no bound" in statement_of(_folder(tmp_path))[-1]
