@@ -17,9 +17,9 @@ from flwr.clientapp import ClientApp
 from fedhome.clients import context_keys, supernode
 from fedhome.clients.home import ClientHome, find_home
 from fedhome.clients.protocol_questions import BUNDLE, DIRECTORY, ENROL, HELP, PROTOCOL, SHAPE
-from fedhome.clients.secure_sums import add, requested_sum_of, trial_size
+from fedhome.clients.secure_sums import AskedQuestion, add, requested_sum_of
 from fedhome.errors import DirectoryError, ManifestError
-from fedhome.flower.messages import EXAMPLES, array_record, content_of, failure, read_flat, reply
+from fedhome.flower.messages import EXAMPLES, array_record, failure, reply
 from fedhome.plan.protocol import policy_of
 from fedhome.questions.question_table import SUMMED, Question, SummedQuestion
 from fedhome.questions.responses import QuestionContext, row
@@ -61,22 +61,16 @@ def respond(question: SummedQuestion, home: ClientHome, message: Message) -> Mes
         ManifestError: The home takes no part in the sum, or answers in sums alone.
         UpdateError: The message's settings cannot be, or what was learnt is not finite.
     """
-    arrays, config = content_of(message)
     learning = home.device.learning
-    received = read_flat(learning.layout, arrays) if arrays else None
+    asked = AskedQuestion.of(message, learning.layout)
     requested_sum = requested_sum_of(
-        message,
-        home.mode,
-        home.participant,
-        start=received,
-        layout=learning.layout,
-        trial_numbers=trial_size(home.plan.personalise),
+        message, asked, home.mode, home.participant, layout=learning.layout, plan=home.plan
     )
     if requested_sum is None and not question.in_the_clear:
         raise ManifestError(f"{question.name!r} is answered in a sum alone", reason="mode")
-    start = np.zeros(0, np.float32) if received is None else received
+    start = np.zeros(0, np.float32) if asked.start is None else asked.start
     personaliser = home.personaliser if question.personal else None
-    context = QuestionContext(home.plan, config, learning.task.score, personaliser)
+    context = QuestionContext(home.plan, asked.settings, learning.task.score, personaliser)
     columns, params = question.respond(home.device, start, context)
     if requested_sum is None:
         record = None if params is None else array_record(learning.layout, np.array(params[0]))

@@ -20,14 +20,41 @@ from numpy.typing import NDArray
 from fedhome import secagg
 from fedhome.clients.protocol_questions import BUNDLE
 from fedhome.errors import ManifestError, UpdateError
-from fedhome.flower.messages import blob_reply, content_of, sum_record, words_reply
-from fedhome.plan.settings import AggregationMode, PersonaliseSettings
+from fedhome.flower.messages import blob_reply, content_of, read_flat, sum_record, words_reply
+from fedhome.plan.settings import AggregationMode, PersonaliseSettings, Plan
 from fedhome.questions import contributions
 from fedhome.questions.contributions import Terms
 from fedhome.questions.question_table import summed
+from fedhome.questions.settings import check_settings, settings_hash
 from fedhome.secagg.form import Form
 from fedhome.secagg.scalars import Scalar
 from fedhome.wire.layout import Layout
+
+
+class AskedQuestion(NamedTuple):
+    """What a message asked of a home: all that it acts on.
+
+    Args:
+        kind: Type of the message.
+        settings: The settings that came, by name.
+        start: The parameters that came, float32 ``[size]``; None where none did.
+    """
+
+    kind: str
+    settings: Mapping[str, Any]
+    start: NDArray[np.float32] | None
+
+    @classmethod
+    def of(cls, message: Message, layout: Layout) -> AskedQuestion:
+        """Read it from a message.
+
+        Raises:
+            LayoutError: The parameters are of another model.
+            UpdateError: They cannot be read.
+        """
+        arrays, settings = content_of(message)
+        start = read_flat(layout, arrays) if arrays else None
+        return cls(message.metadata.message_type, settings, start)
 
 
 class SumTerms(Protocol):
@@ -53,9 +80,7 @@ class SumParticipation(Protocol):
 class SecurePart(Protocol):
     """A home's part in secure sums, wherever its keys are; methods as of :class:`Participant`."""
 
-    def join(
-        self, manifest: bytes, *, kind: str, start: NDArray[np.float32] | None, layout: Layout
-    ) -> SumParticipation:
+    def join(self, manifest: bytes, *, question: AskedQuestion, layout: Layout) -> SumParticipation:
         """Take part in a sum, or refuse."""
 
     def answer(self, message: Message) -> Message:
@@ -79,21 +104,18 @@ class Participant:
         self.machine = machine
         self._clock = clock
 
-    def join(
-        self, manifest: bytes, *, kind: str, start: NDArray[np.float32] | None, layout: Layout
-    ) -> secagg.JoinedSum:
+    def join(self, manifest: bytes, *, question: AskedQuestion, layout: Layout) -> secagg.JoinedSum:
         """Take part in a sum, or refuse.
 
         Args:
             manifest: The signed manifest.
-            kind: What the message asked, which the manifest must say too.
-            start: The parameters that came, float32 ``[size]``; None where none did.
+            question: What was asked, which the manifest must say too.
             layout: Layout of the home's own model.
 
         Raises:
             ManifestError: The home refuses; nothing of it was sent.
         """
-        return self.machine.join(manifest, now=self._clock(), **manifest_terms(kind, start, layout))
+        return self.machine.join(manifest, now=self._clock(), **manifest_terms(question, layout))
 
     def answer(self, message: Message) -> Message:
         """Answer a question of the protocol itself: for one-time keys, or for a member's help.
@@ -129,27 +151,29 @@ class RequestedSum(NamedTuple):
 
 def requested_sum_of(
     message: Message,
+    question: AskedQuestion,
     mode: AggregationMode,
     participant: SecurePart | None,
     *,
-    start: NDArray[np.float32] | None,
     layout: Layout,
-    trial_numbers: int,
+    plan: Plan,
 ) -> RequestedSum | None:
     """Return the sum that a message asks for; None for a plain question that the mode allows.
 
     Args:
         message: The message.
+        question: What it asks.
         mode: How this home's updates are added up; a server cannot change it.
         participant: The home's part in the protocol; None where it has none.
-        start: The parameters that came.
         layout: Layout of the home's model.
-        trial_numbers: How many numbers a trial of personalisation gives.
+        plan: The home's plan.
 
     Raises:
         ManifestError: The home refuses.
+        UpdateError: The settings that came cannot be.
     """
-    record, kind = sum_record(message), message.metadata.message_type
+    record, kind = sum_record(message), question.kind
+    check_settings(summed(kind).faults(question.settings, plan))
     if mode == "plain":
         if record is None:
             return None
@@ -158,7 +182,7 @@ def requested_sum_of(
             reason="mode",
             hint="home and server must run the same plan",
         )
-    scalars = summed(kind).scalars(content_of(message)[1], trial_numbers)
+    scalars = scalars_of(question, plan)
     if mode == "ideal":
         data = None if record is None else record.get("form")
         if record is None or not isinstance(data, bytes):
@@ -169,7 +193,7 @@ def requested_sum_of(
     manifest = manifest_of(message)
     if participant is None:
         raise ManifestError("this home has no keys for secure sums", reason="mode")
-    joined = participant.join(manifest, kind=kind, start=start, layout=layout)
+    joined = participant.join(manifest, question=question, layout=layout)
     form = joined.manifest.form
     check_form(form, kind, scalars, layout)
     return RequestedSum(form, joined.manifest.round, joined)
@@ -211,17 +235,28 @@ class ManifestTerms(TypedDict):
     """What a manifest must say, as :meth:`fedhome.secagg.HomeParty.join` takes it."""
 
     purpose: str
+    settings: bytes
     model_hash: bytes
     layout: bytes
 
 
-def manifest_terms(kind: str, start: NDArray[np.float32] | None, layout: Layout) -> ManifestTerms:
+def manifest_terms(question: AskedQuestion, layout: Layout) -> ManifestTerms:
     """Return what the manifest of a question must say; arguments as of `Participant.join`."""
     return {
-        "purpose": kind.rpartition(".")[2],
-        "model_hash": model_hash(start),
+        "purpose": question.kind.rpartition(".")[2],
+        "settings": settings_hash(question.settings),
+        "model_hash": model_hash(question.start),
         "layout": bytes.fromhex(layout.hash),
     }
+
+
+def scalars_of(question: AskedQuestion, plan: Plan) -> tuple[Scalar, ...]:
+    """Return the bounded numbers that a question sums.
+
+    Raises:
+        UpdateError: The settings that came cannot be.
+    """
+    return summed(question.kind).scalars(question.settings, trial_size(plan.personalise))
 
 
 def check_form(form: Form, kind: str, scalars: tuple[Scalar, ...], layout: Layout) -> None:

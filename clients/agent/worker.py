@@ -29,7 +29,7 @@ from fedhome.plan.settings import Plan
 from fedhome.secagg.form import Form
 
 if TYPE_CHECKING:  # these load torch
-    from fedhome.clients.secure_sums import SecurePart, SumParticipation
+    from fedhome.clients.secure_sums import AskedQuestion, SecurePart, SumParticipation
     from fedhome.wire.layout import Layout
 
 _FIRST_TO_GO = "500"  # of 1000: where memory is short, the agent with its keys is to live on
@@ -89,9 +89,7 @@ class _AgentPart:
         self._pipe = pipe
         self._words: NDArray[Any] | None = None
 
-    def join(
-        self, manifest: bytes, *, kind: str, start: NDArray[np.float32] | None, layout: Layout
-    ) -> SumParticipation:
+    def join(self, manifest: bytes, *, question: AskedQuestion, layout: Layout) -> SumParticipation:
         """Let the agent take part in a sum.
 
         Raises:
@@ -99,7 +97,7 @@ class _AgentPart:
         """
         from fedhome.clients.secure_sums import manifest_terms  # noqa: PLC0415
 
-        send(self._pipe, join={"data": manifest, **manifest_terms(kind, start, layout)})
+        send(self._pipe, join={"data": manifest, **manifest_terms(question, layout)})
         match msgpack.unpackb(self._pipe.recv_bytes()):
             case {"form": form, "round": int(number)}:
                 return _JoinedSum(_AcceptedTerms(Form.from_plain(form), number))

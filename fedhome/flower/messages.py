@@ -145,7 +145,9 @@ def _values(array: Array) -> NDArray[np.float32]:
 def content_of(message: Message) -> tuple[ArrayRecord, ConfigRecord]:
     """Return the arrays and the settings of a message from the server, whatever their keys."""
     arrays = [r for r in message.content.values() if isinstance(r, ArrayRecord)]
-    configs = [r for r in message.content.values() if isinstance(r, ConfigRecord)]
+    configs = [
+        r for name, r in message.content.items() if isinstance(r, ConfigRecord) and name != SUM
+    ]
     return (
         arrays[0] if arrays else ArrayRecord(),
         configs[0] if configs else ConfigRecord(),

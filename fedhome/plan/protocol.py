@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
 from dataclasses import replace
 
 from fedhome.errors import ParameterError, PlanError
@@ -9,6 +12,15 @@ from fedhome.plan.settings import Plan
 from fedhome.secagg import Parameters, Policy
 from fedhome.secagg.packing import Packing
 from fedhome.secagg.parameters import fewest_in_a_sum
+
+MOST_CLIP = 512.0
+"""Greatest clip of an update where the plan names none: twice the greatest size that is counted."""
+_OF_NO_HOME = ("name", "engine", "faults", "strategy")
+_SOURCE = ("source", "homes")
+_ROUNDS = ("fraction", "max_examples")
+_RUNS_A_DAY = 3
+_ROUNDING = 1e-9
+_SUMS_A_ROUND, _SUMS_A_RUN = 2, 3  # train and evaluate; census, trial and outcome
 
 
 def parameters_of(plan: Plan, homes: int) -> Parameters:
@@ -64,14 +76,49 @@ def check_groups(plan: Plan, homes: int) -> str:
     )
 
 
+def quorum_of(plan: Plan, asked: int) -> int:
+    """Return how many of the asked homes must answer for a round to count."""
+    # 0.1 * 30 is a little more than 3 in binary; no fourth home is needed for that.
+    return max(1, math.ceil(plan.rounds.quorum * asked - _ROUNDING))
+
+
 def policy_of(plan: Plan) -> Policy:
-    """Return what the homes of a plan insist on."""
+    """Return what the homes of a plan insist on, whatever a server asks."""
     settings = plan.aggregation
     return Policy(
         min_cohort=settings.min_cohort,
         corrupt=settings.corrupt,
         least_share=0.5 * plan.rounds.fraction,
+        plan=terms_hash(plan),
+        groups=settings.groups,
+        bits=settings.bits,
+        norm=settings.clip_in,
+        most_clip=settings.clip or MOST_CLIP,
+        most_weight=settings.weight_cap or _power_of_two(plan.rounds.max_examples),
+        most_a_day=most_sums_a_day(plan),
     )
+
+
+def terms_hash(plan: Plan) -> bytes:
+    """Return SHA-256 of all of a plan that binds a home: of what it acts on, and insists on.
+
+    How a server averages, what it waits for, and which engine a simulation runs in bind no home:
+    they may change without a new invite.
+    """
+    table = plan.model_dump(mode="json")
+    terms = {name: value for name, value in table.items() if name not in _OF_NO_HOME}
+    terms["data"] = {name: value for name, value in table["data"].items() if name not in _SOURCE}
+    terms["rounds"] = {name: table["rounds"][name] for name in _ROUNDS}
+    return hashlib.sha256(json.dumps(terms, sort_keys=True).encode()).digest()
+
+
+def most_sums_a_day(plan: Plan) -> int:
+    """Return in how many sums a home of a plan takes part on one day: in those of three runs."""
+    return _RUNS_A_DAY * (_SUMS_A_ROUND * plan.rounds.count + _SUMS_A_RUN)
+
+
+def _power_of_two(least: int) -> int:
+    return 1 << (least - 1).bit_length()
 
 
 def lines(plan: Plan, homes: int) -> list[tuple[str, str]]:

@@ -9,7 +9,7 @@ only keep the protocol going have their rows in :mod:`fedhome.clients.protocol_q
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 
 from fedhome.errors import UpdateError
 from fedhome.learning import update_clipping
+from fedhome.plan.settings import Plan
 from fedhome.questions import contributions, responses
 from fedhome.questions.contributions import Terms
 from fedhome.questions.responses import Columns, QuestionContext, Response
+from fedhome.questions.settings import no_faults, outcome_faults, round_faults
 from fedhome.secagg.scalars import Scalar
 
 if TYPE_CHECKING:
@@ -86,6 +88,7 @@ class SummedQuestion(Question):
         terms: What homes put into the sum, from their responses, from the updates that they
             hold (float32 ``[homes, size]``, None where the question trains nothing that leaves)
             and from what they were asked with.
+        faults: What is wrong with the settings that came with it, for a home of some plan.
         metrics: What a strategy is told of a sum, from the numbers by name and the number of
             homes in it.
         update: Whether an update of the model is in the sum.
@@ -99,6 +102,7 @@ class SummedQuestion(Question):
     scalars: Callable[[Mapping[str, Any], int], tuple[Scalar, ...]]
     respond: Callable[[Cohort, NDArray[np.float32], QuestionContext], Response]
     terms: Callable[[Columns, NDArray[np.float32] | None, QuestionContext], Terms]
+    faults: Callable[[Mapping[str, Any], Plan], Iterator[str]] = no_faults
     metrics: Callable[[Mapping[str, float], int], Metrics] = lambda values, homes: dict(values)  # noqa: ARG005
     update: bool = False
     weighted: bool = False
@@ -130,6 +134,7 @@ _ROWS = (
         scalars=contributions.train_scalars,
         respond=responses.train,
         terms=contributions.train_terms,
+        faults=round_faults,
         metrics=_trained,
         update=True,
         weighted=True,
@@ -153,6 +158,7 @@ _ROWS = (
         scalars=contributions.evaluate_scalars,
         respond=responses.evaluate,
         terms=contributions.evaluate_terms,
+        faults=round_faults,
         weighted=True,
         consent=ConsentWords(
             when="when the fleet's model is tested",
@@ -189,6 +195,7 @@ _ROWS = (
         scalars=contributions.outcome_scalars,
         respond=responses.outcome,
         terms=contributions.outcome_terms,
+        faults=outcome_faults,
         metrics=lambda values, homes: {"homes": homes, "counts": list(values.values())},
         personal=True,
         observed=True,

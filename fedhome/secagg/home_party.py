@@ -23,6 +23,7 @@ from fedhome.keys.signing import Verify, signature_holds
 from fedhome.secagg import member
 from fedhome.secagg.bundle import Seals, Secrets, commitment, make_bundle
 from fedhome.secagg.directory import Directory, HomeKeys
+from fedhome.secagg.ledger import MOST_ATTEMPTS, LedgerEntry, day_of
 from fedhome.secagg.manifest import Manifest
 from fedhome.secagg.masks import add_masks, pair_seed, self_seed
 from fedhome.secagg.policy import Policy
@@ -121,25 +122,30 @@ class HomeParty:
         *,
         now: float,
         purpose: str,
+        settings: bytes,
         model_hash: bytes,
         layout: bytes,
         budget_spent: bool = False,
     ) -> JoinedSum:
         """Take part in a sum: from here on its bundle is gone from the state, whatever happens.
 
+        It is counted too, by what is asked about which model, and by day.
+
         Args:
             data: The manifest, signed by the server.
             now: Unix time, s.
             purpose: What this home expects to be summed.
-            model_hash: SHA-256 of the model that it got.
+            settings: Hash of the settings that came with the question.
+            model_hash: SHA-256 of the model that it got; zeros where none came.
             layout: Hash of the layout of what it sends, 32 bytes.
             budget_spent: Whether its privacy budget allows no further sum.
 
         Raises:
             WireError: Bytes that are no manifest.
             ManifestError: ``no-directory``; a reason of `Manifest.verify` or `Policy.check`;
-                ``purpose``, ``replayed``, ``expired``, ``expires-late``, ``model``,
-                ``layout``, ``budget``; ``not-listed`` (the home is not in the roster),
+                ``purpose``, ``settings``, ``replayed``, ``expired``, ``expires-late``, ``model``,
+                ``layout``, ``budget``; ``asked-before`` (too often about one model),
+                ``asked-too-often`` (on one day); ``not-listed`` (the home is not in the roster),
                 ``bundle-used`` (or unknown), ``own-bundle`` (altered), ``neighbour-signature``
                 or ``public-key``.
         """
@@ -147,6 +153,7 @@ class HomeParty:
         manifest = self._read_manifest(data, directory, verify=self._verify)
         for reason, fault, message in (
             ("purpose", manifest.purpose != purpose, "another purpose than the server's message"),
+            ("settings", manifest.settings != settings, "other settings than those that came"),
             ("replayed", manifest.turn <= self.state.sum_number, "a sum that has passed"),
             ("expired", now >= manifest.expires, "a time that is over"),
             (
@@ -161,11 +168,37 @@ class HomeParty:
             if fault:
                 raise ManifestError(f"a manifest asks for {message}", reason=reason)
         self.policy.check(manifest, directory)
+        day = day_of(now)
+        self._check_ledger(manifest, day)
         index, secrets = self._own_bundle(manifest)
         joined = JoinedSum(manifest, self._keys, *self._seeds(manifest, directory, index, secrets))
         # Before anything leaves: a home that crashes from here on can only be absent.
-        self._commit(self.state.with_sum(manifest.turn, manifest.serials[index]))
+        entry = _entry(manifest, day)
+        self._commit(self.state.with_sum(manifest.turn, manifest.serials[index], entry))
         return joined
+
+    def _check_ledger(self, manifest: Manifest, day: int) -> None:
+        """Refuse what was asked too often: about one model, or on one day."""
+        if self.state.opened.refuses(manifest):
+            raise ManifestError(
+                f"a sum of {manifest.purpose!r} over this model was opened before",
+                reason="opened-before",
+                hint="a second one would differ by single homes: go on from the first",
+            )
+        attempts = self.state.answered.attempts(manifest.subject)
+        if attempts >= MOST_ATTEMPTS:
+            raise ManifestError(
+                f"{manifest.purpose!r} was asked {attempts} times about this model",
+                reason="asked-before",
+                hint="`fedhome client ledger` lists what this home has answered",
+            )
+        most = self.policy.most_a_day
+        if self.state.joined_on(day) >= most:
+            raise ManifestError(
+                f"this home takes part in no more than {most} sums a day",
+                reason="asked-too-often",
+                hint="that is three runs of the plan; `fedhome client ledger` lists them",
+            )
 
     def answer(self, data: bytes, *, now: float) -> bytes:
         """Return a committee member's answer: first its vote on who is in a sum, then its shares.
@@ -188,6 +221,7 @@ class HomeParty:
             request,
             directory,
             self.policy,
+            opened=self.state.opened,
             member=self._keys.home,
             now=now,
             verify=self._verify,
@@ -201,8 +235,9 @@ class HomeParty:
         if request.votes:
             member.check_votes(request.votes, case, directory, verify=self._verify)
             shares = member.shares(case, request.sealed, seals)
-        if new:
-            self._commit(self.state.with_openings(openings))
+        opened = _entry(case.manifest, day_of(now)) if request.votes else None
+        if new or (opened is not None and opened.key not in self.state.opened.entries):
+            self._commit(self.state.with_openings(openings, opened))
         if not request.votes:
             signature = self._keys.sign(vote_statement(manifest, case.digest))
             return Vote(manifest=manifest, present=case.digest, signature=signature).to_bytes()
@@ -266,6 +301,18 @@ class HomeParty:
                 raise ManifestError(error.message, reason=error.reason) from None
             (plus if index < neighbour else minus).append(seed)
         return plus, minus
+
+
+def _entry(manifest: Manifest, day: int) -> LedgerEntry:
+    return LedgerEntry(
+        subject=manifest.subject,
+        group=manifest.group,
+        epoch=manifest.epoch,
+        manifest=manifest.digest,
+        round=manifest.round,
+        day=day,
+        kind=manifest.purpose[:16],
+    )
 
 
 class JoinedSum:

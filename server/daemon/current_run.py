@@ -107,8 +107,11 @@ class Runs:
         with self._locked():
             self._refuse_a_second()
             path = None if name is None else self._server_folder.runs / name
+            # Homes were asked about the first model of every earlier run, and answer that once.
+            earlier = sum(1 for run in self._server_folder.runs.iterdir() if run.is_dir())
             folder = RunFolder.create(path, name=plan.name[:48], root=self._server_folder.runs)
             folder.write_plan(plan.to_toml())
+            folder.write_draw(earlier)
             return self._write(Current(run=folder.path.name))
 
     def resume(self, name: str) -> Current:

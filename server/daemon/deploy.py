@@ -37,6 +37,7 @@ from fedhome.server.rounds.homes_grid import HomesGrid
 from fedhome.server.rounds.masked_sums import ProtocolChannel
 from fedhome.server.rounds.run_plan import log_start
 from fedhome.server.rounds.secure_grid import SecureGrid
+from fedhome.server.rounds.sum_journal import SumJournal
 from fedhome.server.server_app import run_over_grid
 from fedhome.wire.layout import Layout
 
@@ -93,6 +94,7 @@ def run(
             keys=server_folder.keys(),
             run=_run_number(folder),
             serials=Serials(server_folder.folder / "serials", directory),
+            journal=SumJournal(folder.sums_path),
         )
 
         def secure_grid_for(layout: Layout) -> SecureGrid:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
-from fedhome.errors import FedHomeError, OpeningError
+from fedhome.errors import FedHomeError, ManifestError, OpeningError, WireError
 from fedhome.flower.messages import blobs_of, with_sum_record
 from fedhome.keys.signing import signature_holds
-from fedhome.plan.protocol import least_in_a_sum
+from fedhome.plan.protocol import least_in_a_sum, terms_hash
 from fedhome.plan.settings import Plan
 from fedhome.secagg import (
     Aggregator,
@@ -30,7 +31,8 @@ from fedhome.secagg import (
     Verify,
 )
 from fedhome.server.rounds.counters import Serials
-from fedhome.server.rounds.sums import Channel, GroupSum, SumRequest
+from fedhome.server.rounds.sum_journal import SumJournal, name_of
+from fedhome.server.rounds.sums import Channel, GroupSum, SumRequest, WaitingSum
 
 BUNDLE, HELP = "query.bundle", "query.help"
 _GRACE_S = 300.0  # beyond the deadline: homes' clocks differ, and the committee answers after it
@@ -48,6 +50,7 @@ class ProtocolChannel(Channel):
         run: Identifies the run, 16 bytes.
         verify: Checks a signature; a simulation may remember answers.
         serials: Remembers which bundles were used; None: nothing outlives this process.
+        journal: Keeps sums until a checkpoint holds what came of them; None: in memory.
         clock: Seconds since 1970.
     """
 
@@ -62,9 +65,10 @@ class ProtocolChannel(Channel):
         run: bytes,
         verify: Verify = signature_holds,
         serials: Serials | None = None,
+        journal: SumJournal | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        super().__init__(grid, plan, names, seed=directory.seed)
+        super().__init__(grid, plan, names, seed=directory.seed, journal=journal)
         self.directory = directory
         self.keys = keys
         self.run = run
@@ -73,20 +77,41 @@ class ProtocolChannel(Channel):
         self._verify = verify
         self._clock = clock
         self._nodes = {name: node for node, name in names.items()}
+        self._terms = terms_hash(plan)
 
-    def open(
-        self, group: GroupSum, request: SumRequest, number: int, members: tuple[str, ...]
-    ) -> None:
-        """Run the protocol with one group's homes.
+    def collect(self, group: GroupSum, request: SumRequest) -> WaitingSum:
+        """Run the protocol with one group's homes, up to the sum of what they sent.
 
         Raises:
-            SecAggError: The sum cannot be opened.
+            SecAggError: There is no sum to open.
         """
+        summed = self._left_over(group, request) or self._uploads(group, request)
+        group.homes = len(summed.arrived)
+        return _MaskedSum(self, request, summed)
+
+    def _left_over(self, group: GroupSum, request: SumRequest) -> Aggregator | None:
+        """Return a sum that was about to be opened when something came between; None without."""
+        name = name_of(request.purpose, request.model_hash, group.number)
+        kept = self.journal.closed(name)
+        if kept is None:
+            return None
+        try:
+            summed = Aggregator.resume(kept, self.directory, verify=self._verify)
+        except (WireError, ManifestError) as error:
+            group.notes.append(f"a sum that was not opened is given up: {error.message}")
+        else:
+            if self._clock() < summed.manifest.expires:
+                return summed
+            group.notes.append("a sum that was not opened is given up: its time is over")
+        self.journal.drop_closed(name)
+        return None
+
+    def _uploads(self, group: GroupSum, request: SumRequest) -> Aggregator:
         messages = self._with_keys(group, request)
         bundles = self.pool.take(messages)
         if self._serials is not None:
             self._serials.keep(bundles)
-        manifest = self._manifest(bundles, request, number, len(members)).sign(self.keys)
+        manifest = self._manifest(bundles, request, group).sign(self.keys)
         summed = Aggregator(manifest, self.directory, bundles, verify=self._verify)
         content = with_sum_record(next(iter(messages.values())).content, {"manifest": manifest})
         names = list(messages)
@@ -102,16 +127,26 @@ class ProtocolChannel(Channel):
                     self.pool.add(name, blobs["bundle"])
             except FedHomeError as error:
                 group.failed.append((messages[name], error.message))
-        opened = self._opened(summed, request, group)
-        group.words, group.homes = opened.words, len(opened.homes)
-        group.notes += [f"{member} sent wrong shares" for member in opened.bad_members]
+        summed.polls()  # no upload after this one: it is known whether enough came
+        return summed
 
-    def _opened(self, summed: Aggregator, request: SumRequest, group: GroupSum) -> OpenedSum:
-        for requests, receive, until in (
-            (summed.polls, summed.receive_vote, lambda: summed.elected),
-            (summed.requests, summed.receive_opening, lambda: summed.enough),
-        ):
-            self._ask_members(requests(), receive, request, group, until=until)
+    def opened(self, summed: Aggregator, request: SumRequest, group: GroupSum) -> OpenedSum:
+        """Let the members open a sum.
+
+        Raises:
+            OpeningError: Too few of them help, or too few of their shares are right.
+        """
+        if not summed.elected:
+            self._ask_members(
+                summed.polls(), summed.receive_vote, request, group, until=lambda: summed.elected
+            )
+        requests = summed.requests()
+        name = name_of(request.purpose, request.model_hash, group.number)
+        # From the first share on, members help to open this sum and no other about this model.
+        self.journal.keep_closed(name, summed.snapshot())
+        self._ask_members(
+            requests, summed.receive_opening, request, group, until=lambda: summed.enough
+        )
         return summed.open()
 
     def _ask_members(
@@ -156,7 +191,7 @@ class ProtocolChannel(Channel):
         return {name: message for name, message in messages.items() if self.pool.count(name)}
 
     def _manifest(
-        self, bundles: Mapping[str, Bundle], request: SumRequest, number: int, pool: int
+        self, bundles: Mapping[str, Bundle], request: SumRequest, group: GroupSum
     ) -> Manifest:
         """Return the terms of a sum over homes with these bundles.
 
@@ -167,7 +202,7 @@ class ProtocolChannel(Channel):
         settings, count = self.plan.aggregation, len(bundles)
         derived = Parameters.derive(
             homes=count,
-            pool=pool,
+            pool=len(group.members),
             eligible=self.directory.eligible,
             corrupt=settings.corrupt,
             dropped=settings.dropped,
@@ -186,7 +221,9 @@ class ProtocolChannel(Channel):
             run=self.run,
             turn=request.sum_number,
             round=request.round,
-            purpose=request.kind.rpartition(".")[2],
+            purpose=request.purpose,
+            plan=self._terms,
+            settings=request.settings,
             model_hash=request.model_hash,
             form=request.form,
             n_min=derived.n_min,
@@ -194,9 +231,30 @@ class ProtocolChannel(Channel):
             degree=degree,
             tau=derived.tau,
             groups=settings.groups,
-            group=number,
+            group=group.number,
             expires=math.ceil(self._clock() + min(request.timeout_s or 0.0, 80_000.0) + _GRACE_S),
         )
 
     def _to(self, name: str, content: RecordDict, kind: str) -> Message:
         return Message(content, dst_node_id=self._nodes[name], message_type=kind)
+
+
+@dataclass(frozen=True)
+class _MaskedSum:
+    """A sum of what homes sent, under masks that members can take off."""
+
+    channel: ProtocolChannel
+    request: SumRequest
+    summed: Aggregator
+
+    def open(self, group: GroupSum) -> None:
+        """Let the members open it.
+
+        Raises:
+            OpeningError: They do not.
+        """
+        opened = self.channel.opened(self.summed, self.request, group)
+        group.words, group.homes = opened.words, len(opened.homes)
+        group.form = self.summed.manifest.form
+        group.notes += [f"{member} sent wrong shares" for member in opened.bad_members]
+        self.channel.keep(group, self.request)

@@ -26,8 +26,10 @@ from fedhome.flower.messages import (
     read_flat,
     reply,
 )
+from fedhome.plan.protocol import quorum_of
 from fedhome.plan.settings import Plan
 from fedhome.questions.question_table import CENSUS, TRAIN, SummedQuestion, summed
+from fedhome.questions.settings import settings_hash
 from fedhome.run.events import EventLog
 from fedhome.secagg.fixedpoint import FixedPoint
 from fedhome.secagg.form import Form, Total
@@ -67,9 +69,18 @@ class SecureGrid(Grid):
         self.observe = observe
         self.scale = Scale(plan.aggregation)
         self.late = 0
+        self.unopened = 0
         self._behind: dict[str, int] = {}
         self._waiting: dict[str, Message] = {}
         self._sent = 0
+
+    def checkpointed(self, *models: NDArray[np.float32]) -> None:
+        """Forget sums that a checkpoint holds the outcome of: all but those about some models.
+
+        Args:
+            models: The parameters that homes may still be asked about, float32 ``[size]`` each.
+        """
+        self.channel.journal.keep_only(map(_hash_of, models))
 
     @property
     def traffic(self) -> Traffic:
@@ -122,7 +133,7 @@ class SecureGrid(Grid):
         batches: dict[tuple[int, str], list[Message]] = {}
         sent = list(messages)
         self._behind.clear()
-        self.late = 0
+        self.late = self.unopened = 0
         for message in sent:
             self._sent += 1
             identify(message, f"sum-{self._sent}")
@@ -146,7 +157,16 @@ class SecureGrid(Grid):
             if not self._census(messages, round_number, timeout_s):
                 return []
             row = summed(kind)
-            request = self._request(row, config, start, round_number, timeout_s)
+            tried = len(self.plan.personalise.rates) * (1 + self.plan.personalise.epochs)
+            request = self._request(
+                row,
+                row.scalars(config, tried),
+                settings=settings_hash(config),
+                model=_hash_of(start),
+                round_number=round_number,
+                least=quorum_of(self.plan, len(messages)) if row.update else 1,
+                timeout_s=timeout_s,
+            )
         except EngineError:  # no home's refusal: a simulation that cannot go on
             raise
         except FedHomeError as error:
@@ -157,10 +177,11 @@ class SecureGrid(Grid):
             self._log_group(group, request)
             responses += [failure(message, reason) for message, reason in group.failed]
             if group.words is not None:
-                total = request.form.decode(group.words, group.homes)
+                total = group.total
                 totals.append(total)
                 responses.append(self._group_reply(row, group, total, start))
         self.late += self.channel.late
+        self.unopened += self.channel.unopened
         if kind == TRAIN:
             self.scale.learn(totals)
         return responses
@@ -171,7 +192,15 @@ class SecureGrid(Grid):
             return True
         content = RecordDict({"config": ConfigRecord()})
         row = summed(CENSUS)
-        request = self._request_of(row, row.scalars({}, 0), b"", round_number, timeout_s)
+        request = self._request(
+            row,
+            row.scalars({}, 0),
+            settings=settings_hash({}),
+            model=bytes(32),
+            round_number=round_number,
+            least=1,
+            timeout_s=timeout_s,
+        )
         messages = [
             Message(content, dst_node_id=m.metadata.dst_node_id, message_type=CENSUS)
             for m in messages
@@ -180,7 +209,7 @@ class SecureGrid(Grid):
         for group in self.channel.ask(messages, request):
             self._log_group(group, request)
             if group.words is not None:
-                totals.append(request.form.decode(group.words, group.homes))
+                totals.append(group.total)
         if totals:
             self.scale.count(totals)
             self.log.append("weights-counted", weight_cap=self.scale.weight_cap)
@@ -189,26 +218,15 @@ class SecureGrid(Grid):
     def _request(
         self,
         row: SummedQuestion,
-        config: ConfigRecord,
-        start: NDArray[np.float32],
-        round_number: int,
-        timeout_s: float | None,
-    ) -> SumRequest:
-        settings = self.plan.personalise
-        tried = len(settings.rates) * (1 + settings.epochs)
-        scalars = row.scalars(config, tried)
-        model = hashlib.sha256(start.astype("<f4").tobytes()).digest()
-        return self._request_of(row, scalars, model, round_number, timeout_s)
-
-    def _request_of(
-        self,
-        row: SummedQuestion,
         scalars: tuple[Scalar, ...],
+        *,
+        settings: bytes,
         model: bytes,
         round_number: int,
+        least: int,
         timeout_s: float | None,
     ) -> SumRequest:
-        settings = self.plan.aggregation
+        aggregation = self.plan.aggregation
         self.scale.sum_number += 1
         return SumRequest(
             kind=row.name,
@@ -218,15 +236,17 @@ class SecureGrid(Grid):
                 elements=self.layout.size if row.update else 0,
                 layout=bytes.fromhex(self.layout.hash),
                 fixed=FixedPoint(
-                    bits=settings.bits,
+                    bits=aggregation.bits,
                     clip=self.scale.clip,
-                    norm=settings.clip_in,
+                    norm=aggregation.clip_in,
                     weight_cap=(self.scale.weight_cap or 1) if row.weighted else 1,
                 ),
                 scalars=scalars,
                 homes=len(self.channel.names),
             ),
-            model_hash=model or bytes(32),
+            settings=settings,
+            model_hash=model,
+            least=least,
             timeout_s=timeout_s,
         )
 
@@ -256,6 +276,10 @@ class SecureGrid(Grid):
                 homes=len(group.messages),
                 reason=group.reason,
             )
+
+
+def _hash_of(flat: NDArray[np.float32]) -> bytes:
+    return hashlib.sha256(flat.astype("<f4").tobytes()).digest()
 
 
 def _round_of(config: ConfigRecord, sum_number: int) -> int:
