@@ -22,6 +22,7 @@ from fedhome.fleet.claims import installed_app
 from fedhome.fleet.state_file import FileStore
 from fedhome.flower.fleet_connection import Arrival, message_bytes, message_of
 from fedhome.flower.messages import take_identity
+from fedhome.secagg.bundle import Secrets
 from fedhome.simulations.homes import generate
 from fedhome.simulations.local_fleet import prepare
 from fedhome.store import disk
@@ -199,13 +200,13 @@ def test_a_home_tells_once_of_its_disk_whatever_is_refused(
 
 
 class Saving(Refusing):
-    """Work that saves the home's state, as taking part in a sum does."""
+    """Work that saves the home's state, as making one-time keys does."""
 
     def __init__(self, store: FileStore) -> None:
         self._store = store
 
     def answer(self, message: Message) -> Message:
-        self._store.save(self._store.state.with_sum(1, 1))
+        self._store.save(self._store.state.with_bundle(Secrets(key=bytes(32), blind=bytes(32))))
         return super().answer(message)
 
 
@@ -226,7 +227,7 @@ def test_an_agent_ends_when_it_does_not_know_what_the_disk_holds(
     assert (wire.asked, wire.sent) == (1, 1), "the server is told, and nothing else is answered"
     assert "started again" in ended.value.hint
     with FileStore.open(home.folder, home=home.settings.home) as store:
-        store.save(store.state.with_sum(1, 1))
+        store.save(store.state.with_bundle(Secrets(key=bytes(32), blind=bytes(32))))
 
 
 @pytest.mark.parametrize(("node", "answers"), [(5, 1), (6, 0)])
