@@ -24,6 +24,7 @@ from fedhome.flower.messages import blob_reply, content_of, read_flat, sum_recor
 from fedhome.plan.settings import AggregationMode, PersonaliseSettings, Plan
 from fedhome.questions import contributions
 from fedhome.questions.contributions import Terms
+from fedhome.questions.empty_handed import empty_words
 from fedhome.questions.question_table import summed
 from fedhome.questions.settings import check_settings, settings_hash
 from fedhome.secagg.form import Form
@@ -256,7 +257,7 @@ def scalars_of(question: AskedQuestion, plan: Plan) -> tuple[Scalar, ...]:
     Raises:
         UpdateError: The settings that came cannot be.
     """
-    return summed(question.kind).scalars(question.settings, trial_size(plan.personalise))
+    return summed(question.kind).lanes(question.settings, trial_size(plan.personalise))
 
 
 def check_form(form: Form, kind: str, scalars: tuple[Scalar, ...], layout: Layout) -> None:
@@ -302,6 +303,22 @@ def add(
     keys = contributions.rounding_keys(seed, kind, requested_sum.round, [home])
     weights = np.minimum(terms.weights, requested_sum.form.fixed.weight_cap)
     words = requested_sum.form.encode(update, weights, terms.values, keys)[0]
+    if requested_sum.joined is None or participant is None:
+        return words_reply(message, words)
+    return participant.upload(message, requested_sum.joined, words)
+
+
+def empty_handed(
+    message: Message, requested_sum: RequestedSum, participant: SecurePart | None
+) -> Message:
+    """Answer for a home that has nothing to add: with zeros that look like any other numbers.
+
+    Args:
+        message: The message that asked.
+        requested_sum: The sum.
+        participant: The home's part in the protocol; None in ideal mode.
+    """
+    words = empty_words(requested_sum.form)
     if requested_sum.joined is None or participant is None:
         return words_reply(message, words)
     return participant.upload(message, requested_sum.joined, words)

@@ -21,6 +21,7 @@ from fedhome.learning import update_clipping
 from fedhome.plan.settings import Plan
 from fedhome.questions import contributions, responses
 from fedhome.questions.contributions import Terms
+from fedhome.questions.empty_handed import EMPTY_HANDED
 from fedhome.questions.responses import Columns, QuestionContext, Response
 from fedhome.questions.settings import no_faults, outcome_faults, round_faults
 from fedhome.secagg.scalars import Scalar
@@ -109,6 +110,18 @@ class SummedQuestion(Question):
     in_the_clear: bool = True
     personal: bool = False
     observed: bool = False
+
+    def lanes(self, settings: Mapping[str, Any], tried: int) -> tuple[Scalar, ...]:
+        """Return all numbers of its sum: its own, and whether a home had nothing to add.
+
+        Args:
+            settings: The settings that came with the question.
+            tried: How many numbers a trial of personalisation gives.
+
+        Raises:
+            UpdateError: Settings that cannot be.
+        """
+        return (*self.scalars(settings, tried), EMPTY_HANDED)
 
 
 def _trained(values: Mapping[str, float], homes: int) -> Metrics:

@@ -28,6 +28,7 @@ from fedhome.flower.messages import (
 )
 from fedhome.plan.protocol import quorum_of
 from fedhome.plan.settings import Plan
+from fedhome.questions.empty_handed import EMPTY_HANDED
 from fedhome.questions.question_table import CENSUS, TRAIN, SummedQuestion, summed
 from fedhome.questions.settings import settings_hash
 from fedhome.run.events import EventLog
@@ -39,6 +40,7 @@ from fedhome.server.rounds.sums import Channel, GroupSum, SumRequest, Traffic
 from fedhome.wire.layout import Layout
 
 _IN_THE_CLEAR = "query"
+NOTHING = "no home had anything to add: what they learnt or measured is not finite, or failed"
 
 
 class SecureGrid(Grid):
@@ -160,7 +162,7 @@ class SecureGrid(Grid):
             tried = len(self.plan.personalise.rates) * (1 + self.plan.personalise.epochs)
             request = self._request(
                 row,
-                row.scalars(config, tried),
+                row.lanes(config, tried),
                 settings=settings_hash(config),
                 model=_hash_of(start),
                 round_number=round_number,
@@ -178,8 +180,11 @@ class SecureGrid(Grid):
             responses += [failure(message, reason) for message, reason in group.failed]
             if group.words is not None:
                 total = group.total
-                totals.append(total)
-                responses.append(self._group_reply(row, group, total, start))
+                if self._contributed(group, total, request):
+                    totals.append(total)
+                    responses.append(self._group_reply(row, group, total, start))
+                else:
+                    responses += [failure(message, NOTHING) for message in group.messages]
         self.late += self.channel.late
         self.unopened += self.channel.unopened
         if kind == TRAIN:
@@ -194,7 +199,7 @@ class SecureGrid(Grid):
         row = summed(CENSUS)
         request = self._request(
             row,
-            row.scalars({}, 0),
+            row.lanes({}, 0),
             settings=settings_hash({}),
             model=bytes(32),
             round_number=round_number,
@@ -208,7 +213,7 @@ class SecureGrid(Grid):
         totals = []
         for group in self.channel.ask(messages, request):
             self._log_group(group, request)
-            if group.words is not None:
+            if group.words is not None and self._contributed(group, group.total, request):
                 totals.append(group.total)
         if totals:
             self.scale.count(totals)
@@ -260,10 +265,23 @@ class SecureGrid(Grid):
         if row.update:
             mean = (start + total.mean).astype(np.float32)
             arrays = array_record(self.layout, mean, lazy=True)
-        metrics = {EXAMPLES: max(total.weight, 1), **row.metrics(total.values, group.homes)}
+        values = {**total.values}
+        contributed = group.homes - round(values.pop(EMPTY_HANDED.name))
+        metrics = {EXAMPLES: max(total.weight, 1), **row.metrics(values, contributed)}
         response = reply(first, metrics, arrays)
         self._behind[response.metadata.reply_to_message_id] = group.homes
         return response
+
+    def _contributed(self, group: GroupSum, total: Total, request: SumRequest) -> bool:
+        """Tell how many homes had nothing to add, and return whether any had."""
+        empty = round(total.values[EMPTY_HANDED.name])
+        if empty:
+            self.log.append(
+                "note",
+                text=f"{empty} of {group.homes} homes had nothing to add to a sum of "
+                f"{request.kind!r}: their own logs say why",
+            )
+        return empty < group.homes
 
     def _log_group(self, group: GroupSum, request: SumRequest) -> None:
         for note in group.notes:

@@ -122,11 +122,10 @@ class RayHomes(Homes):
         def questions(some: NDArray[np.int64], common: Any) -> list[Any]:
             return [some, common, config, asked]
 
-        total, lost = np.zeros(asked.form.words, asked.form.packing.dtype), []
-        for places, words in self._ask_all("train_sum", homes, start, questions):
+        total = np.zeros(asked.form.words, asked.form.packing.dtype)
+        for _, words in self._ask_all("train_sum", homes, start, questions):
             total += words.total
-            lost += places[list(words.lost)].tolist()
-        return Words(total, tuple(sorted(lost)))
+        return Words(total)
 
     def respond(
         self,

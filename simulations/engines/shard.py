@@ -16,6 +16,7 @@ from fedhome.errors import EngineError, FedHomeError
 from fedhome.learning.personalise import Personaliser
 from fedhome.plan.settings import Plan
 from fedhome.questions.contributions import rounding_keys, sizes_of, train_numbers
+from fedhome.questions.empty_handed import empty_terms, settled
 from fedhome.questions.question_table import TRAIN, SummedQuestion, summed
 from fedhome.questions.responses import Columns, QuestionContext, Response
 from fedhome.questions.train_config import TrainConfig
@@ -76,12 +77,11 @@ class Words(NamedTuple):
     """The sum of some homes' encoded vectors.
 
     Args:
-        total: The wrapping sum, unsigned ``[words]``.
-        lost: Which of the asked homes, by place, are left out: what they learnt is not finite.
+        total: The wrapping sum, unsigned ``[words]``; homes whose numbers are not finite add
+            nothing to it but a flag.
     """
 
     total: NDArray[Any]
-    lost: tuple[int, ...]
 
 
 class _Added(NamedTuple):
@@ -265,9 +265,14 @@ class Shard(Homes):
         shortened = [some_bits for some_bits in bits if some_bits is not None]
         if shortened:
             columns |= config.clipping.columns(np.concatenate(shortened))
-        terms = train_numbers(columns, np.concatenate(sizes), config.clipping)
-        total = form.total_of_sums(np.sum(totals, axis=0), terms.weights, terms.values)
-        return Words(total, tuple(np.sort(np.concatenate(gone)).tolist()))
+        own = train_numbers(columns, np.concatenate(sizes), config.clipping)
+        nothing = empty_terms(sum(map(len, gone)), form)
+        total = form.total_of_sums(
+            np.sum(totals, axis=0),
+            np.concatenate([own.weights, nothing.weights]),
+            np.concatenate([settled(None, own)[1].values, nothing.values]),
+        )
+        return Words(total)
 
     def respond(
         self,

@@ -29,6 +29,7 @@ from fedhome.flower.messages import blob_reply, failure, words_reply
 from fedhome.plan.settings import Plan
 from fedhome.questions import contributions
 from fedhome.questions.contributions import Terms
+from fedhome.questions.empty_handed import settled
 from fedhome.questions.question_table import summed
 from fedhome.questions.responses import QuestionContext
 from fedhome.questions.settings import check_settings
@@ -77,32 +78,26 @@ class _SumResponder(SumResponder):
         columns, params = self.homes.respond(kind, homes, start, settings)
         update = None if params is None else params - start
         context = QuestionContext(self.plan, settings, self.score)
-        return update, summed(kind).terms(columns, update, context)
+        return settled(update, summed(kind).terms(columns, update, context))
 
 
 class IdealSumResponder(_SumResponder):
     """Answers with the sum of what all requested homes encode."""
 
     def answer(self, grid: InProcessGrid, messages: list[Message]) -> Iterable[Message]:
-        """Answer once for all homes, and with an error for each that is lost."""
+        """Answer once for all homes."""
         homes = np.array([grid.position(message) for message in messages])
         first = messages[0]
         try:
             requested_sum = self._requested_sum(first)
-            total, lost = self._total(first, homes, requested_sum)
+            total = self._total(first, homes, requested_sum)
         except (EngineError, PluginError):
             raise
         except FedHomeError as error:
             return [failure(message, error.message) for message in messages]
-        failures = [failure(messages[index], contributions.NOT_FINITE) for index in lost]
-        if len(lost) == len(messages):
-            return failures
-        lost_indices = set(lost)
-        answer = words_reply(
-            next(m for index, m in enumerate(messages) if index not in lost_indices), total
-        )
-        grid.stands_for(answer, len(messages) - len(lost))
-        return [answer, *failures]
+        answer = words_reply(first, total)
+        grid.stands_for(answer, len(messages))
+        return [answer]
 
     def _requested_sum(self, message: Message) -> RequestedSum:
         asked = AskedQuestion.of(message, self.layout)
@@ -114,20 +109,19 @@ class IdealSumResponder(_SumResponder):
 
     def _total(
         self, message: Message, homes: NDArray[np.int64], requested_sum: RequestedSum
-    ) -> tuple[NDArray[np.unsignedinteger], tuple[int, ...]]:
+    ) -> NDArray[np.unsignedinteger]:
         form, kind = requested_sum.form, message.metadata.message_type
         if summed(kind).update:
             _, settings, start = AskedQuestion.of(message, self.layout)
             assert start is not None
             config = TrainConfig.of(settings)
-            return self.homes.train_sum(
-                homes, start, config, RequestedForm(form, requested_sum.round)
-            )
+            asked = RequestedForm(form, requested_sum.round)
+            return self.homes.train_sum(homes, start, config, asked).total
         terms = self.contributions_of(message, homes)[1]
         names = [self.names[home] for home in homes]
         keys = contributions.rounding_keys(self.plan.seed, kind, requested_sum.round, names)
         weights = np.minimum(terms.weights, form.fixed.weight_cap)
-        return form.total(None, weights, terms.values, keys), ()
+        return form.total(None, weights, terms.values, keys)
 
 
 class MaskedSumResponder(_SumResponder):
