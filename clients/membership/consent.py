@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import textwrap
 import time
 from collections.abc import Iterable, Mapping
@@ -19,14 +18,16 @@ from importlib.metadata import version
 from fedhome.clients.membership.home_folder import PLAN, HomeFolder
 from fedhome.clients.protocol_questions import BUNDLE, HELP, PROTOCOL, SHAPE
 from fedhome.errors import RunError
+from fedhome.plan.protocol import most_sums_a_day
 from fedhome.plan.settings import Plan
 from fedhome.questions.contributions import BINS
+from fedhome.questions.empty_handed import MEANING
 from fedhome.questions.question_table import SUMMED
+from fedhome.secagg.ledger import MOST_ATTEMPTS
 from fedhome.store import disk
 
 CONSENT = "consent.json"
 _WIDTH = 88
-_ROUNDING = 1e-9  # 1 / 0.1 is no whole number in binary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +80,7 @@ def consent_text(invitation: Invitation) -> str:
             "Of this home alone, readable for the server:", _readable(invitation.home, plain=plain)
         ),
         _bullets("For the secret sums of the fleet:", _protocol()),
+        *([] if plain else [_bullets("How often:", _how_often(plan))]),
         *([] if plain else _server_learns(plan)),
         _bullets("What is in no message:", _never_sent(plain=plain)),
         _bullets("And:", _other_facts()),
@@ -110,6 +112,7 @@ def _summed_kinds(values: Mapping[str, object]) -> list[str]:
             else consent.numbers.values()
         )
         lines.append(f"{consent.when}: {'; '.join(words)}.".format(**values))
+    lines.append(f"with each of these: {MEANING}.")
     return [
         _bullets(
             "In sums only, each number hidden under masks that cancel in the sum over many homes:",
@@ -141,7 +144,12 @@ def _readable(home: str, *, plain: bool) -> list[str]:
             f"{took_part}, and of each answer the size and how many seconds it took."
         ),
         f"{model.when}: {model.plain if plain else model.secure}.",
-        "where it cannot answer: one sentence that says why. It quotes no reading.",
+        (
+            "where it cannot answer: one sentence that says why. It quotes no reading."
+            if plain
+            else "where a question is not as this plan says: one sentence that says so. What fails "
+            "on this device is told to nobody: it then adds nothing, under masks as always."
+        ),
         "if it leaves the fleet: that it does.",
     ]
 
@@ -158,6 +166,21 @@ def _protocol() -> list[str]:
             f"{PROTOCOL[HELP].consent.when}, if the fleet's directory makes this home a member of "
             "the committee: its vote on who is in the sum, and its pieces of other homes' one-time "
             "secrets. They say nothing of this home."
+        ),
+    ]
+
+
+def _how_often(plan: Plan) -> list[str]:
+    return [
+        (
+            "of everything that is asked about one model (to train it, to test it, to adapt it, to "
+            "count at the end), one sum is opened, and the count at the beginning once a run: "
+            "homes of the committee help to open no second one. This home tries at most "
+            f"{MOST_ATTEMPTS} times."
+        ),
+        (
+            f"in at most {most_sums_a_day(plan)} sums a day: those of three runs of this plan. "
+            "`fedhome client ledger` lists them."
         ),
     ]
 
@@ -199,13 +222,17 @@ def _honest_server_learns(plan: Plan) -> list[str]:
 def _cheating_server_learns() -> list[str]:
     return [
         (
-            "this home's own update, loss and scores: by telling the other homes to send nothing "
-            "of theirs, by asking the same question again without this home, or by adding homes "
-            "up in other groups than the plan's."
+            "roughly this home's own update: by asking about two models that hardly differ, the "
+            "second time without this home. The two sums then differ by it and by what the others "
+            "learnt otherwise. Only noise would prevent that, and homes add none."
         ),
         (
-            "something of the readings, such as the greatest of a column: by models made so that "
-            "this home fails to answer if a reading is above a bound."
+            "of all homes together, in how many a reading is above a bound: by models made so that "
+            "such a home has nothing to add. Which homes these are, it does not learn."
+        ),
+        (
+            "roughly how long this home computes, and so how many examples it has: from the "
+            "seconds that an answer took."
         ),
         (
             "what this home sent in the past, if whoever recorded it gets hold of this home's "
@@ -227,13 +254,10 @@ def _assumptions(plan: Plan) -> list[str]:
 
 def _tolerance(corrupt: float) -> str:
     """Return how many of a fleet's homes may work for an attacker."""
-    if corrupt == 0:
-        return "none of the fleet's homes works for whoever attacks."
-    least = math.ceil(1 / corrupt - _ROUNDING)
     return (
-        f"at most {100 * corrupt:.3g} % of the fleet's homes (rounded down: none in a fleet of "
-        f"fewer than {least}) work for whoever attacks. If all others in a sum did, they could "
-        "take their own parts off it."
+        f"at most {100 * corrupt:.3g} % of the fleet's homes (rounded down, but one in any fleet) "
+        "work for whoever attacks. If all others in a sum did, they could take their own parts "
+        "off it."
     )
 
 

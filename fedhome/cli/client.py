@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fedhome.cli import ages
+from fedhome.cli.client_ledger import JsonOption, print_ledger, read_state
 from fedhome.cli.service import KindOption, OutOption, UserOption, print_written
 from fedhome.errors import FedHomeError, StateError
 from fedhome.fleet.invites import when
@@ -162,6 +163,14 @@ def consent(folder: _Home = Path()) -> None:
     agreed = check_consent(_home_folder_at(folder))
     typer.echo(agreed.text)
     _say(Console(), f"agreed to on {when(agreed.time)}, with fedhome {agreed.release}")
+
+
+@app.command()
+def ledger(folder: _Home = Path(), as_json: JsonOption = False) -> None:
+    """List what the home has answered, and helped to open; also while it runs."""
+    home_folder = _home_folder_at(folder)
+    home = home_folder.settings.home
+    print_ledger(home, read_state(home_folder.folder, home), as_json=as_json)
 
 
 @app.command()

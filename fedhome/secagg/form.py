@@ -6,6 +6,7 @@ bit for bit, what the protocol opens: `Form.total` is that sum.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedhome.errors import ParameterError, WireError
+from fedhome.errors import ParameterError, SumError, WireError
 from fedhome.secagg.fixedpoint import FixedPoint
 from fedhome.secagg.packing import Packing
 from fedhome.secagg.scalars import Scalar, Scalars
@@ -23,6 +24,7 @@ from fedhome.secagg.scalars import Scalar, Scalars
 _EXACT = 1 << 24  # whole numbers up to here add up exactly in float32
 _MOST_SCALARS = 1024
 _NAME_BYTES = 64
+_ROUNDING = 1e-6  # of float32, in which homes scale
 
 Words = NDArray[np.unsignedinteger[Any]]
 
@@ -209,12 +211,35 @@ class Form:
 
         Raises:
             ParameterError: Words of another form, or more homes than it allows.
+            SumError: ``beyond``: homes that keep to the protocol cannot have added this up.
         """
         sums = self.packing.unpack(
             total, elements=self.scalar_elements + self.elements, homes=homes
         )
         weight, values = self._scalars.decode(sums[: self.scalar_elements], homes)
+        self._check_elements(sums[self.scalar_elements :], weight, homes)
         return Total(weight, values, self.fixed.mean(sums[self.scalar_elements :], weight))
+
+    def _check_elements(self, sums: NDArray[np.int64], weight: int, homes: int) -> None:
+        """Refuse an update that homes of this weight cannot have added up.
+
+        A home of weight w adds at most ``clip * w / step`` to an element, and at most one more by
+        rounding; by an L2 clip the length of the whole is bounded alike.
+        """
+        if not sums.size:
+            return
+        most = self.fixed.clip * weight / self.fixed.step + homes
+        size, what = float(np.abs(sums).max()), "a number"
+        if size <= most and self.fixed.norm == "l2":
+            size, what = float(np.linalg.norm(sums.astype(np.float64))), "the length"
+            most += homes * (math.sqrt(sums.size) - 1)
+        if size > most * (1 + _ROUNDING):
+            raise SumError(
+                f"{what} of an opened sum is {size / max(most, 1e-99):.3g} times what {homes} "
+                "homes that keep to the protocol can add: one of them does not",
+                reason="beyond",
+                hint="the sum is not used; with aggregation.groups above 1 only its group is lost",
+            )
 
     def _blocks(
         self,

@@ -6,6 +6,7 @@ Each is a whole number, sent as digits that fit an element: sums of digits are s
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -13,7 +14,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from fedhome.errors import ParameterError
+from fedhome.errors import ParameterError, SumError
 
 _MOST_BITS = 32
 
@@ -145,6 +146,7 @@ class Scalars:
 
         Raises:
             ParameterError: Another number of digits.
+            SumError: ``beyond``: homes within their ranges cannot have added this up.
         """
         if sums.shape != (self.elements,):
             raise ParameterError(
@@ -158,6 +160,7 @@ class Scalars:
                 for start, count in zip(starts, self.digits, strict=True)
             )
         )
+        self._check(weight, totals, homes)
         values: dict[str, float] = {}
         for scalar, total in zip(self.scalars, totals, strict=True):
             low, high = Fraction(scalar.low), Fraction(scalar.high)
@@ -167,3 +170,20 @@ class Scalars:
             else:
                 values[scalar.name] = float(low + above / weight) if weight else math.nan
         return weight, values
+
+    def _check(self, weight: int, totals: Sequence[int], homes: int) -> None:
+        """Refuse sums that homes cannot have added up, each within its range and weight."""
+        bounds = [("weight", weight, homes * self.weight_cap)]
+        bounds += [
+            (scalar.name, total, scalar.steps * (weight if scalar.weighted else homes))
+            for scalar, total in zip(self.scalars, totals, strict=True)
+        ]
+        for name, total, most in bounds:
+            if not 0 <= total <= most:
+                raise SumError(
+                    f"{name!r} of an opened sum is not between 0 and what {homes} homes that keep "
+                    "to the protocol can add: one of them does not",
+                    reason="beyond",
+                    hint="the sum is not used; with aggregation.groups above 1 only its group is "
+                    "lost",
+                )

@@ -8,14 +8,14 @@ one that needs single updates sees each group as if it were a home.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
-from fedhome.errors import EngineError, FedHomeError
+from fedhome.errors import EngineError, FedHomeError, SumError
 from fedhome.flower.messages import (
     EXAMPLES,
     Run,
@@ -175,16 +175,15 @@ class SecureGrid(Grid):
             return [failure(message, error.message) for message in messages]
         responses: list[Message] = []
         totals: list[Total] = []
-        for group in self.channel.ask(messages, request):
-            self._log_group(group, request)
+        for group, total in self._ask(messages, request):
             responses += [failure(message, reason) for message, reason in group.failed]
-            if group.words is not None:
-                total = group.total
-                if self._contributed(group, total, request):
-                    totals.append(total)
-                    responses.append(self._group_reply(row, group, total, start))
-                else:
-                    responses += [failure(message, NOTHING) for message in group.messages]
+            if total is None:
+                continue
+            if self._contributed(group, total, request):
+                totals.append(total)
+                responses.append(self._group_reply(row, group, total, start))
+            else:
+                responses += [failure(message, NOTHING) for message in group.messages]
         self.late += self.channel.late
         self.unopened += self.channel.unopened
         if kind == TRAIN:
@@ -210,11 +209,11 @@ class SecureGrid(Grid):
             Message(content, dst_node_id=m.metadata.dst_node_id, message_type=CENSUS)
             for m in messages
         ]
-        totals = []
-        for group in self.channel.ask(messages, request):
-            self._log_group(group, request)
-            if group.words is not None and self._contributed(group, group.total, request):
-                totals.append(group.total)
+        totals = [
+            total
+            for group, total in self._ask(messages, request)
+            if total is not None and self._contributed(group, total, request)
+        ]
         if totals:
             self.scale.count(totals)
             self.log.append("weights-counted", weight_cap=self.scale.weight_cap)
@@ -254,6 +253,20 @@ class SecureGrid(Grid):
             least=least,
             timeout_s=timeout_s,
         )
+
+    def _ask(
+        self, messages: list[Message], request: SumRequest
+    ) -> Iterator[tuple[GroupSum, Total | None]]:
+        """Yield each group's sum, and what it amounts to: None where it cannot be used."""
+        for group in self.channel.ask(messages, request):
+            total = None
+            if group.words is not None:
+                try:
+                    total = group.total
+                except SumError as error:  # a home that does not keep to the protocol
+                    group.words, group.homes, group.reason = None, 0, error.message
+            self._log_group(group, request)
+            yield group, total
 
     def _group_reply(
         self, row: SummedQuestion, group: GroupSum, total: Total, start: NDArray[np.float32]
