@@ -12,6 +12,7 @@ from fedhome.plan.settings import Plan
 from fedhome.secagg import Parameters, Policy
 from fedhome.secagg.packing import Packing
 from fedhome.secagg.parameters import fewest_in_a_sum
+from fedhome.secagg.rank import MOST_HOMES, solved_in_a_run
 
 MOST_CLIP = 512.0
 """Greatest clip of an update where the plan names none: twice the greatest size that is counted."""
@@ -19,6 +20,7 @@ _OF_NO_HOME = ("name", "engine", "faults", "strategy")
 _SOURCE = ("source", "homes")
 _ROUNDS = ("fraction", "max_examples")
 _RUNS_A_DAY = 3
+_AWAY = 0.1
 _ROUNDING = 1e-9
 _SUMS_A_ROUND, _SUMS_A_RUN = 2, 3  # train and evaluate; census, trial and outcome
 
@@ -138,7 +140,43 @@ def lines(plan: Plan, homes: int) -> list[tuple[str, str]]:
     return [
         *replace(derived, a_min=max(derived.a_min, least)).lines(),
         ("a number of an update", f"{settings.bits} bits in {size:.3g} bytes ({lanes.name})"),
+        ("who must collude", _collusion(derived, least)),
+        ("all sums of a run", _all_sums(plan, homes, least)),
     ]
+
+
+def _collusion(derived: Parameters, least: int) -> str:
+    return (
+        f"to see one home, beside the server: {derived.corrupt + 1} members that vote twice, or "
+        f"{derived.threshold} that hand over their keys, or all others in a sum, {least - 1} at "
+        "least"
+    )
+
+
+def _all_sums(plan: Plan, homes: int, least: int) -> str:
+    """Return whose number of examples follows from all sums of a run together."""
+    if plan.aggregation.weight_cap == 1:
+        return "all homes count alike: the sums tell no number of examples"
+    if homes > MOST_HOMES:
+        return (
+            f"whose number of examples they tell is not computed for more than {MOST_HOMES} homes"
+        )
+    names = [f"{number}" for number in range(homes)]
+    told = [
+        solved_in_a_run(
+            names,
+            groups=plan.aggregation.groups,
+            rounds=plan.rounds.count,
+            away=away,
+            least=least,
+        )
+        for away in (0.0, _AWAY)
+    ]
+    return (
+        f"they tell the number of examples of {told[0]} homes if nobody is ever away, and of "
+        f"{told[1]} of {homes} if each is away in {_AWAY:.0%} of the {plan.rounds.count} rounds; "
+        "with aggregation.weight_cap = 1 of none"
+    )
 
 
 def _bytes_a_number(lanes: Packing) -> float:

@@ -32,6 +32,7 @@ from fedhome.secagg import policy as policies
 from fedhome.secagg.ledger import MOST_ATTEMPTS, MOST_ENTRIES, Ledger, LedgerEntry
 from fedhome.secagg.masks import add_masks, self_seed
 from fedhome.secagg.parameters import corrupt_among
+from fedhome.secagg.rank import solved, solved_in_a_run
 from fedhome.secagg.state import _StoredBefore
 from fedhome.secagg.sum_messages import Answer, Vote
 from helpers.secagg_attacker import Eve, eve_of, join, refused, send, weaken, words_of
@@ -306,25 +307,30 @@ def test_two_groups_where_the_plan_says_one(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_sums_over_all_rounds_of_fixed_groups_tell_no_home() -> None:
-    """How many homes' weights follow from a run's sums: the rank of who is in which of them."""
+    """Whose weight follows from all of a run's sums."""
     names, groups, rounds = [f"h{n:02d}" for n in range(28)], 4, 12
-    row = {name: number for number, name in enumerate(names)}
 
     def told(cuts: list[tuple[tuple[str, ...], ...]]) -> int:
-        equations = np.zeros((len(cuts) * groups, len(names)))
-        for number, part in enumerate(part for cut in cuts for part in cut):
-            equations[number, [row[name] for name in part]] = 1
-        rank = int(np.linalg.matrix_rank(equations))
-        units = np.eye(len(names))
-        return sum(
-            int(np.linalg.matrix_rank(np.vstack([equations, unit]))) == rank for unit in units
-        )
+        rows = [[home in part for home in names] for cut in cuts for part in cut]
+        return int(solved(np.array(rows, np.float64)).sum())
 
     fixed = [graph.groups(b"s" * 32, names, groups) for _ in range(rounds)]
     assert told(fixed) == 0
     # As it was: other groups in every round, and every home's number follows.
     anew = [graph.groups(bytes([turn]) * 32, names, groups) for turn in range(rounds)]
     assert told(anew) == len(names)
+
+
+def test_sums_over_changing_sets_of_homes_tell_homes_after_all() -> None:
+    names = [f"h{n:02d}" for n in range(28)]
+
+    def told(rounds: int, away: float) -> int:
+        return solved_in_a_run(names, groups=1, rounds=rounds, away=away, least=20)
+
+    assert told(100, 0.0) == 0
+    assert told(10, 0.1) < told(100, 0.1) == 28
+    assert solved(np.array([[1.0, 1, 0], [0, 1, 1], [1, 1, 1]])).tolist() == [True, True, True]
+    assert solved(np.array([[1.0, 1, 0], [1, 1, 1]])).tolist() == [False, False, True]
 
 
 @pytest.mark.parametrize("count", [5, 6, 7, 8, 9])
