@@ -17,7 +17,8 @@ from fedhome.data.windows import columns_of, examples, with_classes
 from fedhome.errors import DataError, EmptyFleetError, FedHomeError, SourceError
 from fedhome.learning.tasks import kind_of, task_of
 from fedhome.own_code import fault_of
-from fedhome.plan.settings import SYNTHETIC_HOMES, Plan
+from fedhome.plan.data_settings import SYNTHETIC_HOMES
+from fedhome.plan.settings import Plan
 from fedhome.plugins import installed, load
 from fedhome.simulations import datasets
 from fedhome.simulations.homes import generate

@@ -17,8 +17,9 @@ from rich.table import Table
 from fedhome.cli import completion
 from fedhome.cli.scenarios import named_plan
 from fedhome.learning.plan_notes import notes_on
+from fedhome.plan.data_settings import SYNTHETIC_HOMES
 from fedhome.plan.protocol import lines
-from fedhome.plan.settings import SYNTHETIC_HOMES, Plan
+from fedhome.plan.settings import Plan
 
 app = typer.Typer(no_args_is_help=True)
 

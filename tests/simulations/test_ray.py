@@ -28,9 +28,11 @@ from fedhome.learning.build import learning_of
 from fedhome.learning.personalise import fine_tune, personaliser
 from fedhome.run.events import Event
 from fedhome.run.folder import RunFolder
-from fedhome.simulations.engines.by_name import ENGINES, World
-from fedhome.simulations.engines.ray_engine import RayHomes, claim, connected, deal, ray_grid
+from fedhome.simulations.engines.by_name import ENGINES
+from fedhome.simulations.engines.ray_cluster import connected
+from fedhome.simulations.engines.ray_engine import RayHomes, claim, deal, ray_grid
 from fedhome.simulations.engines.shard import Mean
+from fedhome.simulations.engines.world import World
 from fedhome.simulations.gather import GatheredHomes
 from fedhome.simulations.simulate import simulate
 
