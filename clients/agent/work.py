@@ -175,7 +175,7 @@ class _RunningWorker:
         self._pipe: Connection[Any, Any]
         self._pipe, theirs = Pipe()
         number = theirs.fileno()
-        command = ("fedhome.clients.agent.worker", str(home_folder.folder), str(number))
+        command = ("fedhome.clients.agent.worker", str(home_folder.path), str(number))
         self._child = Child("worker", command, passed=(number,))
         try:
             with theirs:

@@ -118,7 +118,7 @@ def start(folder: _Home = Path()) -> None:
         "fedhome.ops.processes",
         "0",
         "fedhome.clients.agent.resident",
-        str(home_folder.folder),
+        str(home_folder.path),
     ]
     sys.stderr.flush()
     os.execv(command[0], command)  # noqa: S606 - our own module
@@ -225,7 +225,7 @@ def forget(folder: _Home = Path(), yes: _Yes = False) -> None:
             raise typer.Exit(1)
     erased = forget_home(home_folder)
     _say(console, f"erased {len(erased)} files: {', '.join(erased)}")
-    if home_folder.folder.exists():
+    if home_folder.path.exists():
         _say(console, f"{folder} stays: it holds files that are not fedhome's")
 
 
@@ -249,8 +249,8 @@ def service(
     paths = write_service(
         kind,
         "client",
-        home_folder.folder,
-        ("client", "start", str(home_folder.folder)),
+        home_folder.path,
+        ("client", "start", str(home_folder.path)),
         out,
         name=settings.home,
         reads=[Path(settings.data)],

@@ -118,7 +118,7 @@ def start(folder: _Folder = Path()) -> None:
         "fedhome.ops.processes",
         "0",
         "fedhome.server.daemon.supervisor",
-        str(server_folder.folder),
+        str(server_folder.path),
     ]
     sys.stdout.flush()
     os.execv(command[0], command)  # noqa: S606 - our own module
@@ -302,8 +302,8 @@ def service(
     paths = write_service(
         kind,
         "server",
-        server_folder.folder,
-        ("server", "start", str(server_folder.folder)),
+        server_folder.path,
+        ("server", "start", str(server_folder.path)),
         out,
         ports=[server_folder.settings.port],
         limits=Limits(memory_mb=memory_mb, cpus=cpus, tasks=LIMITS["server"].tasks),

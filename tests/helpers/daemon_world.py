@@ -27,7 +27,7 @@ class World(NamedTuple):
 
     @property
     def owner(self) -> Path:
-        return self.server.folder.parent / "owner"
+        return self.server.path.parent / "owner"
 
 
 @contextmanager
@@ -52,7 +52,7 @@ def told(*words: str | Path) -> Iterator[subprocess.Popen[str]]:
 @contextmanager
 def started(world: World) -> Iterator[subprocess.Popen[str]]:
     """Run the daemon, which is ready."""
-    with told("start", world.server.folder) as daemon:
+    with told("start", world.server.path) as daemon:
         lines_until(daemon, "ready at ")
         yield daemon
 
@@ -62,11 +62,11 @@ def agents(world: World) -> Iterator[None]:
     """Run the homes' agents."""
     with Processes() as processes:
         for home in world.homes:
-            folder, name = home.folder, home.folder.name
-            log = world.server.folder.parent / f"{name}.log"
+            folder, name = home.path, home.path.name
+            log = world.server.path.parent / f"{name}.log"
             processes.start(name, "fedhome.clients.agent.resident", str(folder), log=log)
         yield
 
 
 def run(world: World, *words: str | Path) -> tuple[str | Path, ...]:
-    return ("run", *words, "--server", world.server.folder)
+    return ("run", *words, "--server", world.server.path)
