@@ -131,18 +131,18 @@ def fault_of(item: Mapping[str, Any], known: Sequence[str] = ()) -> str:
         item: The finding.
         known: The names of all settings, as of `names_of`.
     """
-    place, given = ".".join(str(part) for part in item["loc"]) or "the plan", item["input"]
+    setting, given = ".".join(str(part) for part in item["loc"]) or "the plan", item["input"]
     match item["type"]:
         case "extra_forbidden":
-            if place in _MOVED:
-                return _MOVED[place]
+            if setting in _MOVED:
+                return _MOVED[setting]
             what = "section" if isinstance(given, dict) else "setting"
-            return f"{place} is not a {what}{setting_meant(place, given, known)}"
+            return f"{setting} is not a {what}{setting_meant(setting, given, known)}"
         case "model_type":
-            inside = ", ".join(name for name in known if name.startswith(f"{place}."))
-            return f"{place} is a section, not a setting (it is {given!r}): it has {inside}"
+            inside = ", ".join(name for name in known if name.startswith(f"{setting}."))
+            return f"{setting} is a section, not a setting (it is {given!r}): it has {inside}"
         case "literal_error" if isinstance(given, str):
             meant = did_you_mean(given, re.findall(r"'([^']*)'", item["ctx"]["expected"]))
         case _:
             meant = ""
-    return f"{place}: {item['msg'][0].lower()}{item['msg'][1:]} (it is {given!r}){meant}"
+    return f"{setting}: {item['msg'][0].lower()}{item['msg'][1:]} (it is {given!r}){meant}"

@@ -54,7 +54,7 @@ class RayHomes(Homes):
         self._notice = world.notice
         self._said: set[str] = set()
         homes = world.gathered.homes
-        self._shard_of, self._place_of = deal([len(home.x) for home in homes], shards)
+        self._shard_of, self._index_of = deal([len(home.x) for home in homes], shards)
         self._made_of = [
             ray.put(
                 {
@@ -102,27 +102,28 @@ class RayHomes(Homes):
         self, homes: NDArray[np.int64], start: NDArray[np.float32], config: TrainConfig
     ) -> Mean:
         """Train; the means of shards are added in the order of the shards."""
-        asked = self._ask_shards("train_mean", homes, start, config)
-        return Mean.of(
-            [mean._replace(lost=tuple(places[list(mean.lost)].tolist())) for places, mean in asked]
-        )
+        parts = self._ask_shards("train_mean", homes, start, config)
+        means = [
+            mean._replace(lost=tuple(indices[list(mean.lost)].tolist())) for indices, mean in parts
+        ]
+        return Mean.of(means)
 
     def train_sum(
         self,
         homes: NDArray[np.int64],
         start: NDArray[np.float32],
         config: TrainConfig,
-        asked: RequestedForm,
+        request: RequestedForm,
     ) -> Words:
         """Train; the shards' sums are exact, so their order does not matter."""
 
         def questions(some: NDArray[np.int64], common: Any) -> list[Any]:
-            return [some, common, config, asked]
+            return [some, common, config, request]
 
-        total, lost = np.zeros(asked.form.words, asked.form.packing.dtype), []
-        for places, words in self._ask_all("train_sum", homes, start, questions):
+        total, lost = np.zeros(request.form.words, request.form.packing.dtype), []
+        for indices, words in self._ask_all("train_sum", homes, start, questions):
             total += words.total
-            lost += places[list(words.lost)].tolist()
+            lost += indices[list(words.lost)].tolist()
         return Words(total, tuple(sorted(lost)))
 
     def respond(
@@ -134,19 +135,19 @@ class RayHomes(Homes):
     ) -> Response:
         """Respond home by home; each shard for its own."""
 
-        def asked(places: NDArray[np.int64], common: Any) -> list[Any]:
-            return [kind, places, common, dict(config)]
+        def arguments(indices: NDArray[np.int64], common: Any) -> list[Any]:
+            return [kind, indices, common, dict(config)]
 
         responses: list[tuple[NDArray[np.int64], Response]]
-        responses = self._ask_all("respond", homes, start, asked)
-        columns = _joined([(places, one.columns) for places, one in responses], len(homes))
+        responses = self._ask_all("respond", homes, start, arguments)
+        columns = _joined([(indices, one.columns) for indices, one in responses], len(homes))
         params: NDArray[np.float32] | None = None
-        for places, one in responses:
+        for indices, one in responses:
             if one.params is not None:
                 params = (
                     np.empty((len(homes), len(start)), np.float32) if params is None else params
                 )
-                params[places] = one.params
+                params[indices] = one.params
         return Response(columns, params)
 
     def _ask_shards(
@@ -165,17 +166,17 @@ class RayHomes(Homes):
         start: NDArray[np.float32],
         arguments: Callable[[NDArray[np.int64], Any], list[Any]],
     ) -> list[tuple[NDArray[np.int64], Any]]:
-        """Ask the shards of these homes; return places in ``homes`` and the value of each."""
+        """Ask the shards of these homes; return indices in ``homes`` and the value of each."""
         shard_of = self._shard_of[homes]
         common = self._ray.put(start)
-        places = {int(shard): np.flatnonzero(shard_of == shard) for shard in np.unique(shard_of)}
+        indices = {int(shard): np.flatnonzero(shard_of == shard) for shard in np.unique(shard_of)}
         values = self._ask(
             {
-                shard: (question, arguments(self._place_of[homes[some]], common))
-                for shard, some in places.items()
+                shard: (question, arguments(self._index_of[homes[some]], common))
+                for shard, some in indices.items()
             }
         )
-        return [(some, values[shard]) for shard, some in places.items()]
+        return [(some, values[shard]) for shard, some in indices.items()]
 
     def _ask(
         self, questions: Mapping[int, tuple[str, list[Any]]], *, timeout_s: float | None = None
@@ -183,7 +184,7 @@ class RayHomes(Homes):
         """Ask shards, each again where its worker is lost; return their values by shard."""
         lost: Counter[int] = Counter()
         answers: dict[int, WorkerResponse] = {}
-        waiting = {self.workers[s].ask.remote(*asked): s for s, asked in questions.items()}
+        waiting = {self.workers[s].ask.remote(*question): s for s, question in questions.items()}
         while waiting:
             ready, _ = self._ray.wait(list(waiting), num_returns=1, timeout=timeout_s)
             if not ready:
@@ -270,14 +271,14 @@ def deal(rows: Sequence[int], shards: int) -> tuple[NDArray[np.int64], NDArray[n
         Each home's shard, and its position there, both int64 ``[homes]``; within a shard the
         homes keep their order.
     """
-    turn = np.arange(len(rows)) % (2 * shards)  # there and back: 0 1 2 2 1 0 0 1 2 ...
+    step = np.arange(len(rows)) % (2 * shards)  # there and back: 0 1 2 2 1 0 0 1 2 ...
     shard_of = np.empty(len(rows), np.int64)
-    shard_of[np.argsort(-np.asarray(rows), kind="stable")] = np.minimum(turn, 2 * shards - 1 - turn)
-    place_of = np.empty(len(rows), np.int64)
+    shard_of[np.argsort(-np.asarray(rows), kind="stable")] = np.minimum(step, 2 * shards - 1 - step)
+    index_of = np.empty(len(rows), np.int64)
     for shard in range(shards):
         there = np.flatnonzero(shard_of == shard)
-        place_of[there] = np.arange(len(there))
-    return shard_of, place_of
+        index_of[there] = np.arange(len(there))
+    return shard_of, index_of
 
 
 @contextmanager
@@ -328,12 +329,12 @@ def claim(cores: int, shards: int) -> float:
 
 
 def _joined(parts: Sequence[tuple[NDArray[np.int64], Columns]], homes: int) -> Columns:
-    """Lay the shards' columns at the places of their homes."""
+    """Lay the shards' columns at the indices of their homes."""
     whole: Columns = {}
-    for places, columns in parts:
+    for indices, columns in parts:
         for name, values in columns.items():
             column = whole.setdefault(name, np.empty((homes, *values.shape[1:]), values.dtype))
-            column[places] = values
+            column[indices] = values
     return whole
 
 
