@@ -22,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fedhome.clients.lean_process import LEAN
 from fedhome.clients.membership.home_folder import HomeFolder, HomeSettings
 from fedhome.data.table import HomeTable
 from fedhome.errors import DirectoryError, PlanError, RunError
@@ -325,6 +326,7 @@ def start(processes: Processes, server: ServerFolder, home_folders: Iterable[Hom
         home = home_folder.path.name
         processes.start(
             home,
+            LEAN,
             "fedhome.clients.agent.resident",
             str(home_folder.path),
             log=server.logs / f"{home}.log",

@@ -95,6 +95,7 @@ def start(folder: _Home = Path()) -> None:
     It ends with status 78 where it must not run: without consent, with another plan than the one
     that was agreed to, or after `leave`.
     """
+    from fedhome.clients.lean_process import LEAN  # noqa: PLC0415
     from fedhome.clients.membership.join import check_start  # noqa: PLC0415
 
     home_folder = _home_folder_at(folder)
@@ -117,6 +118,7 @@ def start(folder: _Home = Path()) -> None:
         "-m",
         "fedhome.ops.processes",
         "0",
+        LEAN,
         "fedhome.clients.agent.resident",
         str(home_folder.path),
     ]

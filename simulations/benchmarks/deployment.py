@@ -27,6 +27,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from fedhome.clients.lean_process import LEAN
 from fedhome.clients.membership.consent import ConsentRecord, plan_digest
 from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.errors import EngineError
@@ -187,7 +188,7 @@ def _start_stock(
     """Start a home's SuperNode; its people would have agreed when it joined."""
     ConsentRecord(plan=plan_digest(plan), text="a benchmark", invite="").keep(home_folder)
     log = server.logs / f"{_STOCK}.log"
-    processes.start(_STOCK, "fedhome.clients.supernode", str(home_folder.path), log=log)
+    processes.start(_STOCK, LEAN, "fedhome.clients.supernode", str(home_folder.path), log=log)
 
 
 def _waiting_mb(processes: Processes) -> float:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from fedhome.cli import ages
+from fedhome.clients.lean_process import LEAN
 from fedhome.clients.membership import leave
 from fedhome.clients.membership.consent import ConsentRecord
 from fedhome.clients.membership.home_folder import HomeStatus
@@ -73,6 +74,7 @@ def test_start_becomes_the_agent(world: World) -> None:
         "-m",
         "fedhome.ops.processes",
         "0",
+        LEAN,
         "fedhome.clients.agent.resident",
         str(place.path),
     ]

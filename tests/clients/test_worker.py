@@ -368,8 +368,12 @@ def test_a_reply_takes_nothing_from_flowers_task(monkeypatch: pytest.MonkeyPatch
 def test_a_homes_process_loads_what_it_needs_alone() -> None:
     script = """
 import sys
-from fedhome.flower.lean_imports import import_lean
-import_lean("fedhome.clients.agent.resident")
+from fedhome.clients import lean_process
+from fedhome.errors import RunError
+try:
+    lean_process.main(["fedhome.clients.agent.resident", "no-home-here"])
+except RunError as error:
+    print("home.toml" in error.message)
 print([name for name in ("torch", "grpc", "rich.progress", "flwr") if name in sys.modules])
 import grpc, httpx._main
 print(grpc.Server.__module__, httpx._main.main.name)
@@ -377,7 +381,7 @@ print(grpc.Server.__module__, httpx._main.main.name)
     told = subprocess.run(
         [sys.executable, "-c", script], check=False, capture_output=True, text=True
     )
-    assert told.stdout.splitlines() == ["['flwr']", "grpc main"], told.stderr
+    assert told.stdout.splitlines() == ["True", "['flwr']", "grpc main"], told.stderr
 
 
 def test_a_status_is_written_at_changes_and_now_and_then(place: HomeFolder) -> None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from fedhome.clients.lean_process import LEAN
 from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.ops.processes import Processes
 from fedhome.server.daemon.server_folder import ServerFolder
@@ -64,7 +65,7 @@ def agents(world: World) -> Iterator[None]:
         for home in world.homes:
             folder, name = home.path, home.path.name
             log = world.server.path.parent / f"{name}.log"
-            processes.start(name, "fedhome.clients.agent.resident", str(folder), log=log)
+            processes.start(name, LEAN, "fedhome.clients.agent.resident", str(folder), log=log)
         yield
 
 

@@ -17,6 +17,7 @@ import pytest
 import tomli_w
 
 import fedhome
+from fedhome.clients.lean_process import LEAN
 from fedhome.ops.processes import Processes
 from fedhome.plan.settings import Plan
 from fedhome.run.folder import RunFolder
@@ -150,6 +151,7 @@ def test_a_home_is_away_for_three_rounds_and_comes_back(tmp_path: Path) -> None:
         until(len(closed()) + 4)
         processes.start(
             home,
+            LEAN,
             "fedhome.clients.agent.resident",
             str(place.path),
             log=server.logs / f"{home}.log",

@@ -16,6 +16,7 @@ from flwr.app import Context, Message, RecordDict
 import fedhome
 from fedhome.clients import supernode
 from fedhome.clients.client_app import app
+from fedhome.clients.lean_process import LEAN
 from fedhome.clients.membership.consent import CONSENT, ConsentRecord, plan_digest
 from fedhome.clients.membership.home_folder import DIRECTORY, PLAN, HomeFolder
 from fedhome.errors import RunError
@@ -170,7 +171,8 @@ def test_a_run_gives_what_a_simulation_gives(plan: Plan, tmp_path: Path) -> None
     with Processes() as processes:
         start(processes, server, others)
         folder = str(stock.path)
-        processes.start("stock", "fedhome.clients.supernode", folder, log=server.logs / "stock.log")
+        log = server.logs / "stock.log"
+        processes.start("stock", LEAN, "fedhome.clients.supernode", folder, log=log)
         deploy = ("fedhome.server.daemon.deploy", str(server.path), str(run.path), "120")
         processes.start("run", *deploy, log=server.logs / "run.log", ends=(0, 1))
         assert processes.wait("run") == 0, (server.logs / "run.log").read_text()
