@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fedhome.cli import ages
+from fedhome.cli.group import Group
 from fedhome.cli.service import KindOption, OutOption, UserOption, print_written
 from fedhome.errors import FedHomeError, StateError
 from fedhome.fleet.invites import when
@@ -24,12 +25,12 @@ if TYPE_CHECKING:
     from fedhome.clients.membership.home_folder import HomeFolder
     from fedhome.clients.membership.join import JoinRequest
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(cls=Group, no_args_is_help=True)
 
 _DIGITS = 12  # of a hash, as it is shown
 _NAMED = 12  # columns that are named
 _Home = Annotated[
-    Path, typer.Argument(help="The home's folder.", metavar="[DIR]", show_default="here")
+    Path, typer.Argument(help="The home's folder.", metavar="DIR", show_default="here")
 ]
 _Yes = Annotated[bool, typer.Option("--yes", help="Do not ask: for scripts.")]
 

@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fedhome.cli import completion
+from fedhome.cli.group import Group
 from fedhome.cli.server_words import rows_of
 from fedhome.cli.service import KindOption, OutOption, UserOption, print_written
 from fedhome.cli.simulate import resolve
@@ -29,11 +30,11 @@ if TYPE_CHECKING:
     from fedhome.run.events import Event
     from fedhome.server.daemon.server_folder import ServerFolder
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(cls=Group, no_args_is_help=True)
 
 _SHOWN = 10  # lines of what has happened before
 _Folder = Annotated[
-    Path, typer.Argument(help="The server's folder.", metavar="[DIR]", show_default="here")
+    Path, typer.Argument(help="The server's folder.", metavar="DIR", show_default="here")
 ]
 
 
