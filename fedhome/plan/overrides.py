@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from fedhome.errors import PlanError
+from fedhome.errors import PlanError, PluginError
 from fedhome.own_code import located
 from fedhome.passed_objects import is_object
 from fedhome.spelling import did_you_mean, setting_meant
@@ -40,6 +40,11 @@ def parse_set(setting: str) -> dict[str, Any]:
     Raises:
         PlanError: No ``=``, or an empty name.
     """
+    if not isinstance(setting, str):  # from Python, where nobody has to check types
+        raise PlanError(
+            [f"a setting is of type {type(setting).__name__}, not text"],
+            hint='for example: sets=["train.epochs=1"]',
+        )
     name, equals, text = setting.partition("=")
     keys = [part.strip() for part in name.split(".")]
     if not equals or not all(keys):
@@ -90,12 +95,18 @@ def locate(table: dict[str, Any], folders: Sequence[Path]) -> None:
     Args:
         table: A plan's settings as nested tables.
         folders: Where its files are looked for, in this order: the plan's folder, the current one.
+
+    Raises:
+        PlanError: A name that no file can have.
     """
     for section, key in _OWN_CODE:
         inside = table.get(section)
         name = inside.get(key) if isinstance(inside, dict) else None
         if isinstance(inside, dict) and isinstance(name, str):
-            inside[key] = located(name, folders)
+            try:
+                inside[key] = located(name, folders)
+            except PluginError as error:
+                raise PlanError([f"{section}.{key}: {error.message}"], hint=error.hint) from None
 
 
 def object_faults(plan: BaseModel) -> list[str]:

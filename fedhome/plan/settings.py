@@ -217,6 +217,15 @@ class Plan(Section):
             PlanError: All faults at once: unknown names, wrong values, and what does not
                 fit together.
         """
+        if path is not None and not isinstance(path, str | Path):
+            raise PlanError(
+                [f"a plan is of type {type(path).__name__}, not a file's path"],
+                hint="settings that are in Python already: fedhome.Plan.load(train={'epochs': 1})",
+            )
+        if isinstance(sets, str):
+            raise PlanError(
+                [f"sets is a text, not a list of texts: {sets!r}"], hint=f"sets=[{sets!r}]"
+            )
         where = str(path) if path else "the plan"
         table = read_toml(Path(path)) if path else {}
         merge(table, sections)
