@@ -164,7 +164,7 @@ def faults_told() -> Iterator[None]:
         raise
 
 
-def line_of(error: Exception) -> str:
+def line_of(error: BaseException) -> str:
     """Return the name of the user's file and the line that raised; empty where none of it did."""
     place = _place_of(error)
     return "" if place is None else f"{Path(place[0]).name}, line {place[1]}"

@@ -160,7 +160,7 @@ def _tables_of_callable(plan: Plan, function: Callable[..., Iterable[Any]]) -> l
         tables = list(islice(function(plan), plan.data.homes))
     except FedHomeError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise fault_of(f"source {source!r} fails when it is called", function, error) from error
     odd = [type(table).__name__ for table in tables if not isinstance(table, HomeTable)]
     if odd or not tables:

@@ -458,3 +458,14 @@ def test_settings_of_the_wrong_type_are_refused(
 ) -> None:
     with pytest.raises(PlanError, match=why):
         fedhome.simulate(**arguments, out=tmp_path / "run")
+
+
+def test_a_function_of_homes_that_ends_the_program_ends_the_run_with_its_line(
+    tmp_path: Path,
+) -> None:
+    def homes(plan: Plan) -> Iterator[HomeTable]:
+        del plan
+        raise SystemExit(2)
+
+    with pytest.raises(PluginError, match=r"fails when it is called: .*test_objects\.py, line"):
+        fedhome.simulate(settings(), homes=homes, out=tmp_path / "run")
