@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from fedhome import secagg
 from fedhome.clients.agent.worker import answer_with, app_of, send
+from fedhome.clients.lean_process import LEAN
 from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.errors import SecAggError
 from fedhome.flower.fleet_connection import message_bytes, message_of
@@ -186,7 +187,7 @@ class _RunningWorker:
         self._pipe: Connection[Any, Any]
         self._pipe, theirs = Pipe()
         number = theirs.fileno()
-        command = ("fedhome.clients.agent.worker", str(home_folder.folder), str(number))
+        command = (LEAN, "fedhome.clients.agent.worker", str(home_folder.path), str(number))
         self._child = Child("worker", command, passed=(number,))
         try:
             with theirs:

@@ -328,13 +328,13 @@ class ConsentRecord:
             StateError: The folder cannot be written.
         """
         record = {**asdict(self), "text_sha256": self.digest}
-        disk.put(home_folder.folder / CONSENT, json.dumps(record, indent=1).encode())
+        disk.put(home_folder.path / CONSENT, json.dumps(record, indent=1).encode())
 
     @classmethod
     def of(cls, home_folder: HomeFolder) -> ConsentRecord | None:
         """Return what is kept in a home's folder; None if there is nothing, or it was altered."""
         try:
-            record = json.loads((home_folder.folder / CONSENT).read_text(encoding="utf-8"))
+            record = json.loads((home_folder.path / CONSENT).read_text(encoding="utf-8"))
             digest = record.pop("text_sha256")
             consent = cls(**record)
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
@@ -357,10 +357,10 @@ def check_consent(home_folder: HomeFolder) -> ConsentRecord:
     hint = "read and agree: `fedhome client join INVITE --data SOURCE`"
     consent = ConsentRecord.of(home_folder)
     if consent is None:
-        raise RunError(f"nobody has agreed yet to what leaves {home_folder.folder}", hint=hint)
-    if hashlib.sha256(disk.read(home_folder.folder / PLAN)).hexdigest() != consent.plan:
+        raise RunError(f"nobody has agreed yet to what leaves {home_folder.path}", hint=hint)
+    if hashlib.sha256(disk.read(home_folder.path / PLAN)).hexdigest() != consent.plan:
         raise RunError(
-            f"{home_folder.folder / PLAN} is not the plan that was agreed to",
+            f"{home_folder.path / PLAN} is not the plan that was agreed to",
             hint=f"put the agreed one back; or {hint}, with an invite to the new one",
         )
     return consent

@@ -59,7 +59,7 @@ class Runs:
 
     def __init__(self, server_folder: ServerFolder) -> None:
         self._server_folder = server_folder
-        self.path = server_folder.folder / CURRENT
+        self.path = server_folder.path / CURRENT
 
     @property
     def current(self) -> Current | None:
@@ -146,7 +146,7 @@ class Runs:
     def _refuse_a_second(self) -> None:
         now = self.current
         if now is not None and now.state == RUNNING:
-            path = self._server_folder.folder
+            path = self._server_folder.path
             raise RunError(
                 f"the run {now.run} is in progress, and a fleet does one at a time",
                 hint=f"watch it: `fedhome server run --server {path}`; "

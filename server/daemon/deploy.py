@@ -76,7 +76,7 @@ def run(
     ):
         log_start(log, plan, resumed=resumed)
         publisher = Publisher(
-            server_folder.folder / MODELS,
+            server_folder.path / MODELS,
             fleet=directory.fleet,
             keys=server_folder.keys(),
             run=folder,
@@ -93,13 +93,13 @@ def run(
             directory=directory,
             keys=server_folder.keys(),
             run=_run_number(folder),
-            serials=Serials(server_folder.folder / "serials", directory),
+            serials=Serials(server_folder.path / "serials", directory),
             journal=SumJournal(folder.sums_path),
         )
 
         def secure_grid_for(layout: Layout) -> SecureGrid:
             outer = SecureGrid(channel, plan=plan, layout=layout, log=log)
-            outer.scale = LastingScale(plan.aggregation, server_folder.folder / "turns")
+            outer.scale = LastingScale(plan.aggregation, server_folder.path / "turns")
             return outer
 
         run_over_grid(

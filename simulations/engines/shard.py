@@ -36,7 +36,7 @@ class Mean(NamedTuple):
         weight: Examples of all of these homes; 0 where every home was lost.
         loss: Training loss of the last pass.
         clipped: How many of these homes' updates were shortened.
-        lost: Which of the asked homes, by place, are left out: what they learnt is not finite.
+        lost: Which of the requested homes, by index, are left out: what they learnt is not finite.
     """
 
     params: NDArray[np.float64]
@@ -57,7 +57,7 @@ class Mean(NamedTuple):
             weight=weight,
             loss=sum(share * part.loss for share, part in zip(shares, parts, strict=True)),
             clipped=sum(part.clipped for part in parts),
-            lost=tuple(place for part in parts for place in part.lost),
+            lost=tuple(index for part in parts for index in part.lost),
         )
 
 
@@ -108,7 +108,7 @@ class Homes(Protocol):
         homes: NDArray[np.int64],
         start: NDArray[np.float32],
         config: TrainConfig,
-        asked: RequestedForm,
+        request: RequestedForm,
     ) -> Words:
         """Train homes ``[homes]`` from parameters ``[size]`` and return the sum of their words."""
 
@@ -123,7 +123,7 @@ class Homes(Protocol):
 
         Args:
             kind: Type of the message.
-            homes: Who is asked, ``[homes]``.
+            homes: Whose responses are requested, ``[homes]``.
             start: The parameters that came, float32 ``[size]``.
             config: The settings that came.
 
@@ -133,15 +133,15 @@ class Homes(Protocol):
 
 
 class _Observed(NamedTuple):
-    """What homes said of themselves: where they are asked again, nothing is new.
+    """What homes said of themselves: a second request brings nothing new.
 
     Args:
-        asked: The question, the model and the settings that they were asked about.
+        request: The question, the model and the settings that came with it.
         known: Which homes' answers are there, bool ``[homes]``.
         columns: The answers, each ``[homes]``.
     """
 
-    asked: tuple[str, bytes, str]
+    request: tuple[str, bytes, str]
     known: NDArray[np.bool_]
     columns: Columns
 
@@ -215,13 +215,13 @@ class Shard(Homes):
         homes: NDArray[np.int64],
         start: NDArray[np.float32],
         config: TrainConfig,
-        asked: RequestedForm,
+        request: RequestedForm,
     ) -> Words:
         """Train and add up what homes encode, chunk by chunk; the sum is exact in any order."""
-        form = asked.form
+        form = request.form
         cohort = self._cohort.pick(homes)
         weights = np.minimum(self._weights[homes], form.fixed.weight_cap)
-        keys = rounding_keys(self._plan.seed, TRAIN, asked.round, cohort.homes)
+        keys = rounding_keys(self._plan.seed, TRAIN, request.round, cohort.homes)
         compiled = _compiled_rounding() if form.fixed.norm == "linf" else None
         size_in = self._plan.aggregation.clip_in
 
@@ -298,9 +298,9 @@ class Shard(Homes):
         given: QuestionContext,
     ) -> Columns:
         """Respond once for a sum, and once more where a simulation looks on."""
-        asked = (question.name, start.tobytes(), repr(sorted(given.config.items())))
-        if self._observed is None or self._observed.asked != asked:
-            self._observed = _Observed(asked, np.zeros(len(self._weights), np.bool_), {})
+        request = (question.name, start.tobytes(), repr(sorted(given.config.items())))
+        if self._observed is None or self._observed.request != request:
+            self._observed = _Observed(request, np.zeros(len(self._weights), np.bool_), {})
         known, columns = self._observed.known, self._observed.columns
         missing = homes[~known[homes]]
         if len(missing):

@@ -275,13 +275,13 @@ def test_a_consent_is_kept_with_its_text(place: HomeFolder) -> None:
     kept = check_consent(place)
     assert kept.text == SECURE
     assert kept == ConsentRecord.of(place)
-    told = json.loads((place.folder / "consent.json").read_text())
+    told = json.loads((place.path / "consent.json").read_text())
     assert sorted(told) == ["invite", "plan", "release", "text", "text_sha256", "time"]
     assert told["text_sha256"] == kept.digest
 
 
 def test_an_altered_consent_is_none(place: HomeFolder) -> None:
-    path = place.folder / "consent.json"
+    path = place.path / "consent.json"
     sound = path.read_text()
     for other in (sound.replace("5,761", "5,762"), "", "{}", "[1]", sound[:-9]):
         path.write_text(other)

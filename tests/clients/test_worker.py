@@ -80,7 +80,7 @@ def make(readings: Path, tmp_path: Path) -> Callable[[str], HomeFolder]:
 
     def made(mode: str) -> HomeFolder:
         place = HomeFolder(tmp_path / HOME)
-        home_keys(HOME, place.folder)
+        home_keys(HOME, place.path)
         data = tmp_path / "of-jane-doe.parquet"
         shutil.copyfile(readings, data)
         place.fill(
@@ -351,7 +351,7 @@ def test_a_lost_question_is_asked_anew_and_an_answer_is_kept(place: HomeFolder) 
         def close(self) -> None: ...
 
     work, asked = Work(), question("query", RecordDict())
-    with FileStore.open(place.folder, home=HOME) as store:
+    with FileStore.open(place.path, home=HOME) as store:
         tasks = MessageDispatch(place, store, lambda *_: work)
         assert [tasks.answer(asked).has_error() for _ in range(3)] == [True, False, False]
     assert work.asked == 2
@@ -368,8 +368,12 @@ def test_a_reply_takes_nothing_from_flowers_task(monkeypatch: pytest.MonkeyPatch
 def test_a_homes_process_loads_what_it_needs_alone() -> None:
     script = """
 import sys
-from fedhome.flower.lean_imports import import_lean
-import_lean("fedhome.clients.agent.resident")
+from fedhome.clients import lean_process
+from fedhome.errors import RunError
+try:
+    lean_process.main(["fedhome.clients.agent.resident", "no-home-here"])
+except RunError as error:
+    print("home.toml" in error.message)
 print([name for name in ("torch", "grpc", "rich.progress", "flwr") if name in sys.modules])
 import grpc, httpx._main
 print(grpc.Server.__module__, httpx._main.main.name)
@@ -377,7 +381,7 @@ print(grpc.Server.__module__, httpx._main.main.name)
     told = subprocess.run(
         [sys.executable, "-c", script], check=False, capture_output=True, text=True
     )
-    assert told.stdout.splitlines() == ["['flwr']", "grpc main"], told.stderr
+    assert told.stdout.splitlines() == ["True", "['flwr']", "grpc main"], told.stderr
 
 
 def test_a_status_is_written_at_changes_and_now_and_then(place: HomeFolder) -> None:
@@ -386,7 +390,7 @@ def test_a_status_is_written_at_changes_and_now_and_then(place: HomeFolder) -> N
 
     def written() -> HomeStatus | None:
         status = place.status
-        (place.folder / "status.json").unlink(missing_ok=True)
+        (place.path / "status.json").unlink(missing_ok=True)
         return status
 
     reporting.tell("waiting")
@@ -416,7 +420,7 @@ def test_a_status_is_written_at_changes_and_now_and_then(place: HomeFolder) -> N
 
 
 def test_a_home_that_has_left_stays_away(place: HomeFolder) -> None:
-    with FileStore.open(place.folder, home=HOME) as store:
+    with FileStore.open(place.path, home=HOME) as store:
         agent = Agent(place, store)
         place.left = True
         with pytest.raises(RunError, match="has left its fleet"):
@@ -440,7 +444,7 @@ def test_a_paused_home_is_not_there_until_the_pause_ends(
     monkeypatch.setattr(fedhome.clients.agent.resident, "join", join)
     monkeypatch.setattr(fedhome.clients.agent.resident, "_POLL_S", 0.01)
     place.paused = True
-    with FileStore.open(place.folder, home=HOME) as store:
+    with FileStore.open(place.path, home=HOME) as store:
         agent = Agent(place, store)
         told = threading.Event()
         tell = StatusReport.tell

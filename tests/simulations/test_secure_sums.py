@@ -26,8 +26,9 @@ from fedhome.server.rounds.round_loop import RoundLoop
 from fedhome.server.rounds.secure_grid import SecureGrid
 from fedhome.server.rounds.sums import Channel, GroupSum, IdealChannel, SumRequest
 from fedhome.server.strategies import strategy_of
-from fedhome.simulations.engines.by_name import ENGINES, World
+from fedhome.simulations.engines.by_name import ENGINES
 from fedhome.simulations.engines.vector_grid import VectorGrid
+from fedhome.simulations.engines.world import World
 from fedhome.simulations.secure.masked_adding import MaskedSumResponder
 from fedhome.simulations.secure.secure_fleet import SecureFleet, secure_grid
 from fedhome.simulations.secure.worker_parties import WorkerParties
