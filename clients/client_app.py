@@ -95,7 +95,13 @@ def respond(question: SummedQuestion, home: ClientHome, message: Message) -> Mes
             reason_of(error)  # for the home's own log: the server is not told
         elif isinstance(error, EngineError | PluginError) or not isinstance(error, FedHomeError):
             raise  # whose code it is sits in front of this simulation
-        return empty_handed(message, requested_sum, home.participant)
+        return empty_handed(
+            message,
+            requested_sum,
+            home.participant,
+            home=home.device.homes[0],
+            seed=home.plan.seed,
+        )
     if home.real and terms.values[0, -1]:
         reason_of(UpdateError(NOT_FINITE))
     return add(

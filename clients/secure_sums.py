@@ -9,6 +9,7 @@ form alone, and the home's words go unmasked to the simulation that holds the ho
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol, TypedDict
@@ -22,7 +23,7 @@ from fedhome.clients.protocol_questions import BUNDLE
 from fedhome.errors import ManifestError, UpdateError
 from fedhome.flower.messages import blob_reply, content_of, read_flat, sum_record, words_reply
 from fedhome.plan.settings import AggregationMode, PersonaliseSettings, Plan
-from fedhome.questions import contributions
+from fedhome.questions import contributions, private_sums
 from fedhome.questions.contributions import Terms
 from fedhome.questions.empty_handed import empty_words
 from fedhome.questions.question_table import summed
@@ -81,6 +82,10 @@ class SumParticipation(Protocol):
 class SecurePart(Protocol):
     """A home's part in secure sums, wherever its keys are; methods as of :class:`Participant`."""
 
+    @property
+    def simulated(self) -> bool:
+        """Whether its noise follows from the plan's seed, which hides nothing."""
+
     def join(self, manifest: bytes, *, question: AskedQuestion, layout: Layout) -> SumParticipation:
         """Take part in a sum, or refuse."""
 
@@ -97,12 +102,19 @@ class Participant:
     Args:
         machine: The home's machine.
         clock: Seconds since 1970; a manifest past its time is refused.
+        simulated: Whether its noise follows from the plan's seed, **which hides nothing**: a
+            simulation's then gives the model that ideal sums give.
     """
 
     def __init__(
-        self, machine: secagg.HomeParty, *, clock: Callable[[], float] = time.time
+        self,
+        machine: secagg.HomeParty,
+        *,
+        clock: Callable[[], float] = time.time,
+        simulated: bool = False,
     ) -> None:
         self.machine = machine
+        self.simulated = simulated
         self._clock = clock
 
     def join(self, manifest: bytes, *, question: AskedQuestion, layout: Layout) -> secagg.JoinedSum:
@@ -267,6 +279,7 @@ def check_form(form: Form, kind: str, scalars: tuple[Scalar, ...], layout: Layou
         ManifestError: It does.
     """
     elements = layout.size if summed(kind).update else 0
+    scalars = private_sums.fitting(form, kind, scalars)
     if form.scalars != scalars or form.elements != elements:
         raise ManifestError(
             f"a sum for {kind!r} was asked for over other numbers than this home adds up",
@@ -299,17 +312,23 @@ def add(
     Raises:
         UpdateError: What it learnt is not finite.
     """
-    kind = message.metadata.message_type
+    kind, form = message.metadata.message_type, requested_sum.form
     keys = contributions.rounding_keys(seed, kind, requested_sum.round, [home])
-    weights = np.minimum(terms.weights, requested_sum.form.fixed.weight_cap)
-    words = requested_sum.form.encode(update, weights, terms.values, keys)[0]
+    weights, values = private_sums.added(form, kind, terms)
+    noise = _noise_key(message, requested_sum, participant, home=home, seed=seed)
+    words = form.encode(update, weights, values, keys, [noise])[0]
     if requested_sum.joined is None or participant is None:
         return words_reply(message, words)
     return participant.upload(message, requested_sum.joined, words)
 
 
 def empty_handed(
-    message: Message, requested_sum: RequestedSum, participant: SecurePart | None
+    message: Message,
+    requested_sum: RequestedSum,
+    participant: SecurePart | None,
+    *,
+    home: str,
+    seed: int,
 ) -> Message:
     """Answer for a home that has nothing to add: with zeros that look like any other numbers.
 
@@ -317,11 +336,29 @@ def empty_handed(
         message: The message that asked.
         requested_sum: The sum.
         participant: The home's part in the protocol; None in ideal mode.
+        home: Name of the home.
+        seed: The plan's seed.
     """
-    words = empty_words(requested_sum.form)
+    noise = _noise_key(message, requested_sum, participant, home=home, seed=seed)
+    words = empty_words(requested_sum.form, noise)
     if requested_sum.joined is None or participant is None:
         return words_reply(message, words)
     return participant.upload(message, requested_sum.joined, words)
+
+
+def _noise_key(
+    message: Message,
+    requested_sum: RequestedSum,
+    participant: SecurePart | None,
+    *,
+    home: str,
+    seed: int,
+) -> bytes:
+    """Return the key of a home's noise: a new one, but in a simulation, whose noise is known."""
+    if participant is None or participant.simulated:
+        kind, number = message.metadata.message_type, requested_sum.round
+        return contributions.simulated_noise_keys(seed, kind, number, [home])[0]
+    return os.urandom(32)  # gone with its use: nobody can take the noise off again
 
 
 def trial_size(settings: PersonaliseSettings) -> int:

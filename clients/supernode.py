@@ -26,6 +26,7 @@ from fedhome.clients.home import ClientHome, real_home
 from fedhome.clients.membership.consent import check_consent
 from fedhome.clients.membership.home_folder import CA, UNPACKED, HomeFolder
 from fedhome.clients.membership.join import check_present
+from fedhome.clients.privacy_budget import HomeBudget
 from fedhome.clients.secure_sums import Participant
 from fedhome.errors import RunError, StateError
 from fedhome.fleet.state_file import FileStore
@@ -82,10 +83,12 @@ def machine_of(home_folder: HomeFolder, store: FileStore, directory: bytes) -> s
     Raises:
         SecAggError: The directory does not hold.
     """
+    plan = Plan.load(home_folder.plan_path)
     machine = secagg.HomeParty(
         store.keys,
         home_folder.anchor.authority,
-        policy=policy_of(Plan.load(home_folder.plan_path)),
+        policy=policy_of(plan),
+        budget=HomeBudget.of(home_folder, plan),
         state=store.state,
         store=store,
     )

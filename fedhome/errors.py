@@ -17,6 +17,7 @@
     │   ├── WireError            bytes that are no message of the protocol
     │   ├── DirectoryError       a directory of the fleet that does not hold, or an old one
     │   ├── ManifestError        a home refuses to take part in a round
+    │   │   └── PrivacyBudgetError   a sum would cost more privacy than is left
     │   ├── BundleError          one-time keys that are malformed, unknown or used
     │   ├── UploadError          the server refuses a masked update
     │   ├── OpeningError         a member refuses to open a sum, or it cannot be opened
@@ -50,6 +51,7 @@ __all__ = [
     "ParameterError",
     "PlanError",
     "PluginError",
+    "PrivacyBudgetError",
     "RegistryError",
     "ReleaseError",
     "RoundError",
@@ -152,6 +154,10 @@ class DirectoryError(SecAggError):
 
 class ManifestError(SecAggError):
     """A home refuses to take part in a round; nothing of it was sent."""
+
+
+class PrivacyBudgetError(ManifestError):
+    """A sum would cost more privacy than is left, of a home's ceiling or of a run's epsilon."""
 
 
 class BundleError(SecAggError):

@@ -11,6 +11,7 @@ from fedhome import secagg
 from fedhome.clients.agent.work import Work, WorkerProcess
 from fedhome.clients.failure_reason import reason_of
 from fedhome.clients.membership.home_folder import HomeFolder
+from fedhome.clients.privacy_budget import HomeBudget
 from fedhome.errors import StateError, UpdateError
 from fedhome.fleet.state_file import FileStore
 from fedhome.flower.messages import APP_RAISED, blob_reply, failure, sum_record
@@ -42,10 +43,12 @@ class MessageDispatch:
         self._home_folder = home_folder
         self._last: tuple[tuple[str, str], RecordDict] | None = None
         self.trouble: StateError | None = None
+        plan = Plan.load(home_folder.plan_path)
         self._machine = secagg.HomeParty(
             store.keys,
             home_folder.anchor.authority,
-            policy=policy_of(Plan.load(home_folder.plan_path)),
+            policy=policy_of(plan),
+            budget=HomeBudget.of(home_folder, plan),
             state=store.state,
             store=store,
         )

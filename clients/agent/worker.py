@@ -85,6 +85,8 @@ class _AgentPart:
         pipe: To the agent.
     """
 
+    simulated = False
+
     def __init__(self, pipe: Connection[Any, Any]) -> None:
         self._pipe = pipe
         self._words: NDArray[Any] | None = None

@@ -15,9 +15,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 
+from fedhome.clients.membership import private_words
 from fedhome.clients.membership.home_folder import PLAN, HomeFolder
 from fedhome.clients.protocol_questions import BUNDLE, HELP, PROTOCOL, SHAPE
 from fedhome.errors import RunError
+from fedhome.plan.private_plan import is_private
 from fedhome.plan.protocol import most_sums_a_day
 from fedhome.plan.settings import Plan
 from fedhome.questions.contributions import BINS
@@ -75,7 +77,7 @@ def consent_text(invitation: Invitation) -> str:
             "The readings stay on this device. What is listed here goes over an encrypted "
             "connection to the server named above, and this home tells it to nobody else."
         ),
-        *(_plain_kinds(values) if plain else _summed_kinds(values)),
+        *(_plain_kinds(values) if plain else _summed_kinds(plan, values)),
         _bullets(
             "Of this home alone, readable for the server:", _readable(invitation.home, plain=plain)
         ),
@@ -102,9 +104,9 @@ scores of this home alone. From an update, parts of the readings behind it can b
 Agree only if whoever runs the server may know them."""
 
 
-def _summed_kinds(values: Mapping[str, object]) -> list[str]:
-    lines = []
-    for row in SUMMED.values():
+def _summed_kinds(plan: Plan, values: Mapping[str, object]) -> list[str]:
+    lines = private_words.summed_lines(plan, values) if is_private(plan) else []
+    for row in () if lines else SUMMED.values():
         consent = row.consent
         words = (
             [consent.secure, *consent.numbers.values()]
@@ -186,13 +188,20 @@ def _how_often(plan: Plan) -> list[str]:
 
 
 def _server_learns(plan: Plan) -> list[str]:
+    private = is_private(plan)
+    cheating = private_words.learnt_by_a_cheating_server() if private else _cheating_server_learns()
+    noise = [_bullets("What the noise promises:", private_words.promises(plan))] if private else []
     return [
         _bullets("What a server learns that keeps to the rules:", _honest_server_learns(plan)),
         _bullets(
             "What a server that breaks the rules can learn today, and no home would refuse:",
-            _cheating_server_learns(),
+            cheating,
         ),
-        _paragraph("Agree only if you trust whoever runs the server to keep to the rules."),
+        *noise,
+        _paragraph(
+            "Agree only if you trust whoever runs the server to keep to the rules"
+            + (", or if that bound is enough for you." if private else ".")
+        ),
         _bullets("The sums hide this home only if, besides:", _assumptions(plan)),
     ]
 
@@ -200,11 +209,11 @@ def _server_learns(plan: Plan) -> list[str]:
 def _honest_server_learns(plan: Plan) -> list[str]:
     settings = plan.aggregation
     sums = f"{settings.groups} sums a round, each" if settings.groups > 1 else "sums"
+    sums += f" over at least {settings.min_cohort} homes; this home takes part in no smaller one."
+    if is_private(plan):
+        return private_words.learnt_by_an_honest_server(sums)
     return [
-        (
-            f"{sums} over at least {settings.min_cohort} homes; this home takes part in no smaller "
-            "one."
-        ),
+        sums,
         (
             "the fleet's model, which is made of these sums; all homes and the fleet's owner can "
             "have it."

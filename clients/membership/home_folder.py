@@ -11,6 +11,7 @@
     at-hand         the message that is being answered, without its content
     paused, left    there while the home takes no part: for now, or for good
     status.json     what the agent did last, for `fedhome client status`
+    privacy.fh      what sums have cost it in privacy (:mod:`fedhome.privacy.privacy_ledger`)
     consent.json    what its people agreed to (:mod:`fedhome.clients.membership.consent`)
     state.fh, ...   keys and state, sealed (:mod:`fedhome.fleet.state_file`)
 """
@@ -45,12 +46,14 @@ class HomeSettings:
         server: ``host:port`` of the server's front.
         data: File or folder of the home's readings.
         worker_idle_s: After how long without work the worker ends, which learns from them.
+        privacy_ceiling: Greatest epsilon that all runs together may cost it; 0: its plan's.
     """
 
     home: str
     server: str
     data: str
     worker_idle_s: float = 120.0
+    privacy_ceiling: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +109,7 @@ class HomeFolder:
         disk.put(self.path / PLAN, plan.to_toml().encode())
         disk.put(self.path / ANCHOR, f"{anchor.to_text()}\n".encode())
         disk.put(self.path / CA, authorities)
-        write_settings(self.path / SETTINGS, settings)
+        self.change_settings(settings)
 
     @property
     def settings(self) -> HomeSettings:
@@ -116,6 +119,14 @@ class HomeFolder:
             RunError: There is no home in this folder, or its settings are damaged.
         """
         return read_settings(self.path / SETTINGS, HomeSettings, made_by="fedhome client join")
+
+    def change_settings(self, settings: HomeSettings) -> None:
+        """Write what the owner set anew.
+
+        Raises:
+            StateError: The folder cannot be written.
+        """
+        write_settings(self.path / SETTINGS, settings)
 
     @property
     def plan_path(self) -> Path:

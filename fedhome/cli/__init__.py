@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 import fedhome
-from fedhome.cli import client, data, fleet, model, new, plan, report, server, simulate, up
+from fedhome.cli import client, data, fleet, model, new, plan, privacy, report, server, simulate, up
 from fedhome.cli.group import Group
 from fedhome.errors import FedHomeError
 
@@ -46,6 +46,7 @@ app.command("up")(up.up)
 app.command("report")(report.report)
 app.command("new")(new.new)
 app.add_typer(plan.app, name="plan", help="Look at a plan and its settings.")
+app.add_typer(privacy.app, name="privacy", help="Noise that homes add: which is realistic.")
 app.add_typer(fleet.app, name="fleet", help="Who is in the fleet: what its owner types.")
 app.add_typer(server.app, name="server", help="The fleet's server: make it, run it, train.")
 app.add_typer(client.app, name="client", help="A home on its device: join, start, pause, leave.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -174,6 +175,26 @@ def ledger(folder: _Home = Path(), as_json: JsonOption = False) -> None:
     home_folder = _home_folder_at(folder)
     home = home_folder.settings.home
     print_ledger(home, read_state(home_folder.path, home), as_json=as_json)
+
+
+@app.command()
+def privacy(
+    folder: _Home = Path(),
+    ceiling: Annotated[
+        float | None,
+        typer.Option(
+            help="Greatest epsilon that all runs together may cost; 0: the plan's own.", min=0.0
+        ),
+    ] = None,
+) -> None:
+    """Show what sums have cost this home in privacy, and set its ceiling; also while it runs."""
+    from fedhome.clients.privacy_budget import statement_of  # noqa: PLC0415 - found at run time
+
+    home_folder, console = _home_folder_at(folder), Console()
+    if ceiling is not None:
+        home_folder.change_settings(replace(home_folder.settings, privacy_ceiling=ceiling))
+    for line in statement_of(home_folder):
+        _say(console, line)
 
 
 @app.command()

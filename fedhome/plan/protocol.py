@@ -87,7 +87,7 @@ def quorum_of(plan: Plan, asked: int) -> int:
 def policy_of(plan: Plan) -> Policy:
     """Return what the homes of a plan insist on, whatever a server asks."""
     settings = plan.aggregation
-    return Policy(
+    policy = Policy(
         min_cohort=settings.min_cohort,
         corrupt=settings.corrupt,
         least_share=0.5 * plan.rounds.fraction,
@@ -99,6 +99,10 @@ def policy_of(plan: Plan) -> Policy:
         most_weight=settings.weight_cap or _power_of_two(plan.rounds.max_examples),
         most_a_day=most_sums_a_day(plan),
     )
+    if plan.privacy.mechanism == "none":
+        return policy
+    # Where homes add noise, updates are clipped as privacy says, and all homes count once.
+    return replace(policy, norm="l2", most_clip=plan.privacy.clip, most_weight=1)
 
 
 def terms_hash(plan: Plan) -> bytes:

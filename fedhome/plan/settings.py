@@ -114,6 +114,25 @@ class AggregationSettings(Section):
     )
 
 
+class PrivacySettings(Section):
+    """Noise that homes add themselves, so that sums tell little of any one (docs/privacy.md)."""
+
+    mechanism: Literal["none", "discrete-gaussian"] = Field(
+        "none", description="noise that each home adds before it masks: none, or discrete Gaussian"
+    )
+    epsilon: float | None = Field(
+        None, gt=0, description="what the whole run may cost each home; or set noise_multiplier"
+    )
+    delta: float = Field(1e-5, gt=0, lt=0.1, description="for which epsilon holds")
+    noise_multiplier: float | None = Field(
+        None, gt=0, description="noise of a sum of updates, in clips; epsilon then follows"
+    )
+    clip: float = Field(1.0, gt=0, description="greatest L2 norm of an update; longer are cut")
+    scores: float = Field(
+        0.1, ge=0, lt=1, description="share of the cost that evaluations and the outcome have"
+    )
+
+
 class RoundSettings(Section):
     """How the rounds are driven."""
 
@@ -193,6 +212,7 @@ class Plan(Section):
     method: MethodSettings = MethodSettings()
     strategy: StrategySettings = StrategySettings()
     aggregation: AggregationSettings = AggregationSettings()
+    privacy: PrivacySettings = PrivacySettings()
     rounds: RoundSettings = RoundSettings()
     personalise: PersonaliseSettings = PersonaliseSettings()
     faults: FaultSettings = FaultSettings()
@@ -296,6 +316,7 @@ def _faults(plan: Plan) -> list[str]:
         faults.append('engine.ray_address is set, but engine.name is not "ray"')
     faults += _device_faults(plan.engine)
     faults += _aggregation_faults(plan)
+    faults += _privacy_faults(plan)
     if plan.model.args and plan.model.name == "mlp":
         faults.append("model.args are for a module of your own; mlp has model.hidden and its like")
     if plan.strategy.wrap_args and not plan.strategy.wrap:
@@ -340,6 +361,12 @@ def _aggregation_faults(plan: Plan) -> list[str]:
             'homes, or set aggregation.mode = "plain" where nothing has to be kept from the server'
         )
     return faults
+
+
+def _privacy_faults(plan: Plan) -> list[str]:
+    from fedhome.plan.private_plan import faults_of  # noqa: PLC0415 - it reads plans itself
+
+    return faults_of(plan)
 
 
 def single_updates(strategy: str) -> str:

@@ -213,20 +213,25 @@ def score_counts(sums: NDArray[np.float64]) -> dict[str, Any]:
     Returns:
         ``homes``; ``chosen``: how many homes kept which model; ``models``: for each, mean, median
         and 10th percentile of the score (clipped to -1 and 1, by linear interpolation within a
-        bin), and the shares hurt and helped against local-only.
+        bin), and the shares hurt and helped against local-only. Counts with noise may be below
+        zero and not add up: they are taken as zero, and as shares of what they do add up to.
     """
-    named = {s.name: round(float(v)) for s, v in zip(_outcome_scalars(), sums, strict=True)}
+    pairs = zip(_outcome_scalars(), sums, strict=True)
+    named = {scalar.name: max(0, round(float(count))) for scalar, count in pairs}
     homes = sum(named[f"chosen-{choice}"] for choice in CHOICES)
     models: dict[str, dict[str, float]] = {}
     for model in MODELS:
         bins = np.array([named[f"{model}-{place}"] for place in range(BINS)], dtype=float)
         models[model] = {
-            "mean": float(bins @ (_EDGES[:-1] + _EDGES[1:]) / 2 / homes),
+            "mean": float(bins @ (_EDGES[:-1] + _EDGES[1:]) / 2 / max(1, bins.sum())),
             "median": _quantile(bins, 0.5),
             "p10": _quantile(bins, 0.1),
         }
         if model != "local":
-            models[model] |= {kind: named[f"{model}-{kind}"] / homes for kind in ("hurt", "helped")}
+            models[model] |= {
+                kind: min(1.0, named[f"{model}-{kind}"] / max(1, homes))
+                for kind in ("hurt", "helped")
+            }
     return {
         "homes": homes,
         "chosen": {choice: named[f"chosen-{choice}"] for choice in CHOICES},
@@ -280,9 +285,26 @@ def rounding_keys(seed: int, kind: str, round_number: int, homes: Sequence[str])
     They are no secret: they decide only which way a number is rounded, so that a simulation and
     a deployment of the same plan round alike.
     """
+    return _keys("rounding", seed, kind, round_number, homes)
+
+
+def simulated_noise_keys(
+    seed: int, kind: str, round_number: int, homes: Sequence[str]
+) -> list[bytes]:
+    """Return each simulated home's key for the noise of one sum, 32 bytes each.
+
+    **They hide nothing**: whoever knows the plan can make them. They make a simulation's sums the
+    same with and without masks; a real home draws its key from the operating system.
+    """
+    return _keys("noise", seed, kind, round_number, homes)
+
+
+def _keys(
+    purpose: str, seed: int, kind: str, round_number: int, homes: Sequence[str]
+) -> list[bytes]:
     return [
         hashlib.sha256(
-            f"rounding\x1f{seed}\x1f{kind}\x1f{round_number}\x1f{home}".encode()
+            f"{purpose}\x1f{seed}\x1f{kind}\x1f{round_number}\x1f{home}".encode()
         ).digest()
         for home in homes
     ]

@@ -8,6 +8,7 @@ alone, how many did.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -53,18 +54,29 @@ def settled(update: NDArray[np.float32] | None, terms: Terms) -> tuple[Any, Term
 def empty_terms(homes: int, form: Form) -> Terms:
     """Return the numbers of homes that have nothing to add, with the flag.
 
+    Where homes add noise they all count once, and no flag says who has nothing besides.
+
     Args:
         homes: How many they are.
         form: What lies in the vector.
     """
     values = np.full((homes, len(form.scalars)), -np.inf)
+    if form.noise is not None:
+        return Terms(np.ones(homes, np.int64), values)
     values[:, -1] = 1.0
     return Terms(np.zeros(homes, np.int64), values)
 
 
-def empty_words(form: Form) -> NDArray[Any]:
-    """Return the words of a home that has nothing to add, unsigned ``[words]``."""
+def empty_words(form: Form, noise_key: bytes | None = None) -> NDArray[Any]:
+    """Return the words of a home that has nothing to add, unsigned ``[words]``.
+
+    Args:
+        form: What lies in the vector.
+        noise_key: For its noise, where the form has any, 32 bytes; None: drawn by the operating
+            system.
+    """
     terms = empty_terms(1, form)
     update = np.zeros((1, form.elements), np.float32) if form.elements else None
-    words: NDArray[Any] = form.encode(update, terms.weights, terms.values, [bytes(32)])[0]
+    noise = [os.urandom(32) if noise_key is None else noise_key]
+    words: NDArray[Any] = form.encode(update, terms.weights, terms.values, [bytes(32)], noise)[0]
     return words

@@ -125,7 +125,8 @@ class SummedQuestion(Question):
 
 
 def _trained(values: Mapping[str, float], homes: int) -> Metrics:
-    return {"train_loss": values["train_loss"], **update_clipping.share_of(values, homes)}
+    loss = {name: values[name] for name in ("train_loss",) if name in values}  # none with noise
+    return {**loss, **update_clipping.share_of(values, homes)}
 
 
 _ROWS = (

@@ -22,7 +22,10 @@ Kinds that the report understands, with the data that it looks for (all optional
 - ``round-closed``: round; the numbers are in ``rounds.parquet``
 - ``round-failed``, ``round-unused``: round, homes, needed, reason
 - ``sum-failed``: round, stage, homes, reason: a group's sum was not opened
-- ``weights-counted``, ``scores-counted``: what the server learnt in sums over all homes
+- ``weights-counted``, ``scores-counted``: what the server learnt in sums over all homes; with noise
+  ``noise_homes``: the standard deviation of each count's noise, in homes
+- ``privacy-spent``: round, stage, and what the run has cost each home so far, this sum included:
+  rho, epsilon, delta; mechanism, noise_multiplier
 - ``reply-dropped``, ``reply-late``: round or stage, home or node, reason
 - ``home-excluded``: home, reason
 - ``note``: text
@@ -60,6 +63,7 @@ from fedhome.errors import EventLogError
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 FIRST = "0" * 64
+SPENT = "privacy-spent"
 KIND = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 

@@ -18,7 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from fedhome.run.events import Event
+from fedhome.run.events import SPENT, Event
 
 OnEvent = Callable[[Event], None]
 _SHOWN_EXCLUSIONS = 5
@@ -42,6 +42,7 @@ class ProgressLines:
         self._rounds = 0
         self._excluded = 0
         self._dropped = 0
+        self._epsilon = 0.0
 
     def __call__(self, event: Event) -> None:
         """Print a line for an event that matters to a reader."""
@@ -54,6 +55,8 @@ class ProgressLines:
         if event.event == "fleet-ready":
             self._rounds = data["rounds"]
             return _fleet(data)
+        if event.event == SPENT:
+            self._epsilon = data["epsilon"]
         if event.event == "round-closed":
             return self._round(data)
         if event.event == "home-excluded":
@@ -99,6 +102,8 @@ class ProgressLines:
         ):
             if data[key] is not None:
                 parts.append(f"{name} {data[key]:.4f}")
+        if self._epsilon:
+            parts.append(f"epsilon {self._epsilon:.3g}")
         return "  ".join(parts)
 
 

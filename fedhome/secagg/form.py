@@ -17,14 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.errors import ParameterError, SumError, WireError
-from fedhome.secagg.fixedpoint import FixedPoint
+from fedhome.privacy.discrete_gaussian import DiscreteGaussian
+from fedhome.privacy.noise import Noise
+from fedhome.secagg.fixedpoint import FixedPoint, lengths
 from fedhome.secagg.packing import Packing
 from fedhome.secagg.scalars import Scalar, Scalars
 
 _EXACT = 1 << 24  # whole numbers up to here add up exactly in float32
+_MOST_LENGTH = 1e30  # of an update that is clipped: the scale stays far from float32's smallest
 _MOST_SCALARS = 1024
 _NAME_BYTES = 64
 _ROUNDING = 1e-6  # of float32, in which homes scale
+_TAIL = 20.0  # standard deviations that no honest noise reaches: a chance of 2^-290
 
 Words = NDArray[np.unsignedinteger[Any]]
 
@@ -54,6 +58,7 @@ class Form:
         fixed: How elements become integers.
         scalars: The numbers that travel beside the weight.
         homes: The most homes in one sum.
+        noise: What each home adds to every number but its weight; None: nothing.
 
     Raises:
         ParameterError: A field outside its range, or sums that could wrap.
@@ -64,6 +69,7 @@ class Form:
     fixed: FixedPoint
     scalars: tuple[Scalar, ...]
     homes: int
+    noise: Noise | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.elements < 1 << 40 or len(self.layout) != 32:  # noqa: PLR2004
@@ -73,13 +79,38 @@ class Form:
                 reason="encoding",
             )
         # An impossible form is refused when it is made, not in the round that uses it.
-        Packing.of(self.fixed.bits, self.homes)
+        Packing.of(self._lane_bits, self.homes)
+        if self.noise is not None:
+            self._check_noisy()
         Scalars(self.scalars, self.fixed.bits, self.fixed.weight_cap)
 
     @cached_property
     def packing(self) -> Packing:
         """How elements lie in words."""
-        return Packing.of(self.fixed.bits, self.homes)
+        return Packing.of(self._lane_bits, self.homes)
+
+    @property
+    def _lane_bits(self) -> int:
+        fixed = self.fixed
+        return fixed.bits if self.noise is None else self.noise.bits(fixed.most)
+
+    @property
+    def noisy_elements(self) -> int:
+        """How many elements carry noise, where there is any: all but the weight's."""
+        return self.scalar_elements - self._scalars.digits[0] + self.elements
+
+    def _check_noisy(self) -> None:
+        """Refuse a form with numbers that noise does not hide.
+
+        A number of several digits would show in how its digits add up; a weight carries no noise.
+        """
+        digits = Scalars(self.scalars, self.fixed.bits, self.fixed.weight_cap).digits
+        if self.fixed.weight_cap != 1 or self.fixed.norm != "l2" or max(digits) > 1:
+            raise ParameterError(
+                "with noise, homes count once each, updates are clipped in l2, and every number "
+                "beside them is one element",
+                reason="noise",
+            )
 
     @cached_property
     def _scalars(self) -> Scalars:
@@ -101,6 +132,7 @@ class Form:
         weights: NDArray[np.int64],
         values: NDArray[np.float64],
         keys: Sequence[bytes],
+        noise_keys: Sequence[bytes] = (),
     ) -> Words:
         """Return what each home sends, before it is masked.
 
@@ -112,19 +144,24 @@ class Form:
             values: float64 ``[homes, scalars]``.
             keys: 32 bytes a home, for rounding (see `FixedPoint.quantise`); unused where the
                 form has no elements.
+            noise_keys: 32 bytes a home, where the form has noise. **A home's is secret**, drawn by
+                the operating system for this one sum; elsewhere than in a simulation.
 
         Returns:
             Unsigned ``[homes, words]``.
 
         Raises:
             ParameterError: Shapes that do not belong together, or a weight below zero.
-            UpdateError: An update that is not float32 or not finite.
+            UpdateError: An update that is not float32 or not finite; with noise such a home
+                contributes zeros, since that it failed would tell of its readings.
         """
         weights = self.fixed.cap(weights)
         packed = np.zeros((len(weights), self.words), self.packing.dtype)
         self.packing.put(packed, 0, self._scalars.encode(values, weights))
         for homes, part, block in self._blocks(updates, weights, keys, len(weights)):
             self.packing.put(packed[homes], self.scalar_elements + part.start, block)
+        for row, key in zip(packed, self._noise_keys(noise_keys, len(weights)), strict=False):
+            self.packing.add(row, self._first_noisy, self._noise([key], self.noisy_elements))
         return packed
 
     def total(
@@ -133,6 +170,7 @@ class Form:
         weights: NDArray[np.int64],
         values: NDArray[np.float64],
         keys: Sequence[bytes],
+        noise_keys: Sequence[bytes] = (),
     ) -> Words:
         """Return the wrapping sum of what `encode` returns, without holding all of it.
 
@@ -141,6 +179,7 @@ class Form:
             weights: As in `encode`.
             values: As in `encode`.
             keys: As in `encode`.
+            noise_keys: As in `encode`.
 
         Returns:
             Unsigned ``[words]``.
@@ -150,7 +189,21 @@ class Form:
             UpdateError: As in `encode`.
         """
         weights = self.fixed.cap(weights)
-        return self.total_of_sums(self.element_sums(updates, weights, keys), weights, values)
+        sums = self.element_sums(updates, weights, keys)
+        noise = self.noise_sums(noise_keys, len(weights))
+        return self.total_of_sums(sums, weights, values, noise)
+
+    def noise_sums(self, noise_keys: Sequence[bytes], homes: int) -> NDArray[np.int64]:
+        """Return the sum of these homes' noise, int64 ``[noisy_elements]``; zeros without noise.
+
+        Args:
+            noise_keys: As in `encode`.
+            homes: How many homes there are.
+
+        Raises:
+            ParameterError: Another number of keys than of homes.
+        """
+        return self._noise(self._noise_keys(noise_keys, homes), self.noisy_elements)
 
     def element_sums(
         self,
@@ -180,6 +233,7 @@ class Form:
         sums: NDArray[np.signedinteger[Any]] | NDArray[np.floating[Any]],
         weights: NDArray[np.int64],
         values: NDArray[np.float64],
+        noise: NDArray[np.int64] | None = None,
     ) -> Words:
         """Return what `total` returns, given the sums of the elements.
 
@@ -187,6 +241,7 @@ class Form:
             sums: What `element_sums` returns, or the sum of its results for disjoint sets of homes.
             weights: As in `encode`, of all homes.
             values: As in `encode`, of all homes.
+            noise: What `noise_sums` returns for all homes; needed where the form has noise.
 
         Raises:
             ParameterError: As in `encode`, or more homes than the form allows.
@@ -200,6 +255,10 @@ class Form:
         packed = np.zeros(self.words, self.packing.dtype)
         self.packing.put(packed, 0, scalars, homes=count)
         self.packing.put(packed, self.scalar_elements, sums, homes=count)
+        if self.noise is not None:
+            if noise is None or noise.shape != (self.noisy_elements,):
+                raise _noiseless()
+            self.packing.add(packed, self._first_noisy, noise)
         return packed
 
     def decode(self, total: Words, homes: int) -> Total:
@@ -216,23 +275,26 @@ class Form:
         sums = self.packing.unpack(
             total, elements=self.scalar_elements + self.elements, homes=homes
         )
-        weight, values = self._scalars.decode(sums[: self.scalar_elements], homes)
-        self._check_elements(sums[self.scalar_elements :], weight, homes)
+        slack = 0.0 if self.noise is None else _TAIL * self.noise.sigma * math.sqrt(homes)
+        weight, values = self._scalars.decode(sums[: self.scalar_elements], homes, slack=slack)
+        self._check_elements(sums[self.scalar_elements :], weight, homes, slack=slack)
         return Total(weight, values, self.fixed.mean(sums[self.scalar_elements :], weight))
 
-    def _check_elements(self, sums: NDArray[np.int64], weight: int, homes: int) -> None:
+    def _check_elements(
+        self, sums: NDArray[np.int64], weight: int, homes: int, *, slack: float
+    ) -> None:
         """Refuse an update that homes of this weight cannot have added up.
 
         A home of weight w adds at most ``clip * w / step`` to an element, and at most one more by
-        rounding; by an L2 clip the length of the whole is bounded alike.
+        rounding; by an L2 clip the length of the whole is bounded alike. Noise adds its own.
         """
         if not sums.size:
             return
-        most = self.fixed.clip * weight / self.fixed.step + homes
+        most = self.fixed.clip * weight / self.fixed.step + homes + slack
         size, what = float(np.abs(sums).max()), "a number"
         if size <= most and self.fixed.norm == "l2":
             size, what = float(np.linalg.norm(sums.astype(np.float64))), "the length"
-            most += homes * (math.sqrt(sums.size) - 1)
+            most += (homes + slack) * (math.sqrt(sums.size) - 1)
         if size > most * (1 + _ROUNDING):
             raise SumError(
                 f"{what} of an opened sum is {size / max(most, 1e-99):.3g} times what {homes} "
@@ -257,7 +319,25 @@ class Form:
             )
         if updates is None or not self.elements:
             return iter(())
+        if self.noise is not None:
+            updates = _tamed(updates)
         return self.fixed.blocks(updates, weights, keys, most_homes=most_homes)
+
+    @property
+    def _first_noisy(self) -> int:
+        return self._scalars.digits[0]
+
+    def _noise_keys(self, keys: Sequence[bytes], homes: int) -> Sequence[bytes]:
+        if self.noise is None:
+            return ()
+        if len(keys) != homes or any(len(key) != 32 for key in keys):  # noqa: PLR2004
+            raise _noiseless()
+        return keys
+
+    def _noise(self, keys: Sequence[bytes], count: int) -> NDArray[np.int64]:
+        if self.noise is None:
+            return np.zeros(count, np.int64)
+        return DiscreteGaussian.of(self.noise.sigma).sum(keys, count)
 
     def to_plain(self) -> tuple[Any, ...]:
         """Return the form as integers, strings, bytes and tuples of these."""
@@ -272,6 +352,7 @@ class Form:
             (fixed.bits, _float_bytes(fixed.clip), fixed.norm, fixed.weight_cap),
             scalars,
             self.homes,
+            () if self.noise is None else (_float_bytes(self.noise.sigma), self.noise.homes),
         )
 
     @classmethod
@@ -290,7 +371,8 @@ class Form:
 
     @classmethod
     def _read(cls, plain: object) -> Form:
-        elements, layout, fixed, scalars, homes = _fields(plain, int, bytes, list, list, int)
+        kinds = (int, bytes, list, list, int, list)
+        elements, layout, fixed, scalars, homes, noise = _fields(plain, *kinds)
         if len(scalars) > _MOST_SCALARS:
             raise _refused(f"more than {_MOST_SCALARS} scalars")
         bits, clip, norm, weight_cap = _fields(fixed, int, bytes, str, int)
@@ -300,9 +382,25 @@ class Form:
             if weighted not in (0, 1) or len(name.encode()) > _NAME_BYTES:
                 raise _refused("a scalar with a long name or of no kind")
             parsed.append(Scalar(name, _float(low), _float(high), bool(weighted), grid))
-        return cls(
-            elements, layout, FixedPoint(bits, _float(clip), norm, weight_cap), tuple(parsed), homes
-        )
+        own = None
+        if noise:
+            sigma, least = _fields(noise, bytes, int)
+            own = Noise(_float(sigma), least)
+        fixed_point = FixedPoint(bits, _float(clip), norm, weight_cap)
+        return cls(elements, layout, fixed_point, tuple(parsed), homes, own)
+
+
+def _tamed(updates: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return updates with zeros for those that cannot be clipped: not finite, or as good as not."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        fine = lengths(updates) < _MOST_LENGTH
+    return updates if fine.all() else np.where(fine[:, None], updates, np.float32(0))
+
+
+def _noiseless() -> ParameterError:
+    return ParameterError(
+        "a sum with noise was encoded without the noise of each home", reason="noise"
+    )
 
 
 def _fields(plain: object, *kinds: type) -> list[Any]:

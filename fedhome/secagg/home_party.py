@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from concurrent.futures import Executor
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -39,6 +39,13 @@ from fedhome.secagg.sum_messages import (
 )
 
 
+class Budget(Protocol):
+    """What a home lets sums cost it in privacy."""
+
+    def spend(self, manifest: Manifest, honest: int) -> None:
+        """Count a sum durably before the home takes part, or raise; ``honest`` homes add noise."""
+
+
 class HomeParty:
     """One home: takes part in sums, and serves on the committee if the epoch chose it.
 
@@ -51,6 +58,7 @@ class HomeParty:
         state: What the store loaded.
         store: Where the state is kept.
         policy: What the home insists on.
+        budget: What it lets sums cost it in privacy; None: it adds no noise.
         verify: How signatures are checked; another function is for simulations only.
         read_directory: How a directory is read and verified; as above.
         read_manifest: How a manifest is read and verified; as above.
@@ -64,12 +72,13 @@ class HomeParty:
         state: HomeState,
         store: Store,
         policy: Policy | None = None,
+        budget: Budget | None = None,
         verify: Verify = signature_holds,
         read_directory: Callable[..., Directory] = Directory.verify,
         read_manifest: Callable[..., Manifest] = Manifest.verify,
     ) -> None:
         self._keys, self._authority, self._store = keys, authority, store
-        self._verify = verify
+        self._verify, self._budget = verify, budget
         self._read_directory, self._read_manifest = read_directory, read_manifest
         self.policy = policy or Policy()
         self.state = state
@@ -125,7 +134,6 @@ class HomeParty:
         settings: bytes,
         model_hash: bytes,
         layout: bytes,
-        budget_spent: bool = False,
     ) -> JoinedSum:
         """Take part in a sum: from here on its bundle is gone from the state, whatever happens.
 
@@ -138,13 +146,12 @@ class HomeParty:
             settings: Hash of the settings that came with the question.
             model_hash: SHA-256 of the model that it got; zeros where none came.
             layout: Hash of the layout of what it sends, 32 bytes.
-            budget_spent: Whether its privacy budget allows no further sum.
 
         Raises:
             WireError: Bytes that are no manifest.
             ManifestError: ``no-directory``; a reason of `Manifest.verify` or `Policy.check`;
                 ``purpose``, ``settings``, ``replayed``, ``expired``, ``expires-late``, ``model``,
-                ``layout``, ``budget``; ``asked-before`` (too often about one model),
+                ``layout``, ``noise``, ``budget``; ``asked-before`` (too often about one model),
                 ``asked-too-often`` (on one day); ``not-listed`` (the home is not in the roster),
                 ``bundle-used`` (or unknown), ``own-bundle`` (altered), ``neighbour-signature``
                 or ``public-key``.
@@ -163,7 +170,6 @@ class HomeParty:
             ),
             ("model", manifest.model_hash != model_hash, "another model than the one that came"),
             ("layout", manifest.form.layout != layout, "another layout than the home's model"),
-            ("budget", budget_spent, "more privacy than the home has left"),
         ):
             if fault:
                 raise ManifestError(f"a manifest asks for {message}", reason=reason)
@@ -172,6 +178,8 @@ class HomeParty:
         self._check_ledger(manifest, day)
         index, secrets = self._own_bundle(manifest)
         joined = JoinedSum(manifest, self._keys, *self._seeds(manifest, directory, index, secrets))
+        if self._budget is not None:
+            self._budget.spend(manifest, self.policy.least_honest(manifest, directory))
         # Before anything leaves: a home that crashes from here on can only be absent.
         entry = _entry(manifest, day)
         self._commit(self.state.with_sum(manifest.turn, manifest.serials[index], entry))

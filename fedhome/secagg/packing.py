@@ -117,6 +117,33 @@ class Packing:
             words[..., first : first + count] |= part << np.uint64(lane * _TRIPLE)
             q, start = q[..., count:], start + count
 
+    def add(
+        self,
+        words: NDArray[np.unsignedinteger[Any]],
+        start: int,
+        numbers: NDArray[np.int64],
+    ) -> None:
+        """Add whole numbers to elements from ``start`` on, wrapping as sums of words wrap.
+
+        What is added at homes and what is added to their sum comes to the same words.
+
+        Args:
+            words: Unsigned ``[words]``, changed in place.
+            start: Number of the first element.
+            numbers: int64 ``[n]``.
+        """
+        end = start + len(numbers)
+        if self.name != "u21x3":
+            words[start:end] += numbers.astype(self.dtype)
+            return
+        size = len(words)
+        while start < end:
+            lane, first = divmod(start, size)
+            count = min(end - start, size - first)
+            part = numbers[:count].view(np.uint64)
+            words[first : first + count] += part << np.uint64(lane * _TRIPLE)
+            numbers, start = numbers[count:], start + count
+
     def unpack(
         self, total: NDArray[np.unsignedinteger[Any]], *, elements: int, homes: int
     ) -> NDArray[np.int64]:

@@ -105,6 +105,16 @@ class Policy:
         corrupt = self.corrupt_homes(fleet, roster=roster, groups=groups)
         return max(self.min_cohort, corrupt + 2)
 
+    def least_honest(self, manifest: Manifest, directory: Directory) -> int:
+        """Return how many honest homes are at least in any sum that a manifest allows.
+
+        Args:
+            manifest: The terms, which this policy accepts.
+            directory: The fleet's.
+        """
+        roster, fleet = len(manifest.names), len(directory.names)
+        return manifest.a_min - self.corrupt_homes(fleet, roster=roster, groups=manifest.groups)
+
     def check(self, manifest: Manifest, directory: Directory) -> None:
         """Refuse terms under which less would be promised than this policy asks for.
 

@@ -133,12 +133,15 @@ class Scalars:
         digits: NDArray[np.int64] = (spread >> shifts) & ((1 << size) - 1)
         return digits.astype(np.int32)
 
-    def decode(self, sums: NDArray[np.int64], homes: int) -> tuple[int, dict[str, float]]:
+    def decode(
+        self, sums: NDArray[np.int64], homes: int, *, slack: float = 0.0
+    ) -> tuple[int, dict[str, float]]:
         """Return the sum of weights, and each number's weighted mean or sum by name.
 
         Args:
             sums: Sums of digits over homes, int64 ``[elements]``.
             homes: How many homes were summed.
+            slack: How far noise may take a number beyond what homes have; a weight has none.
 
         Returns:
             The weight; the numbers, correctly rounded from the exact sums. A weighted mean
@@ -160,7 +163,7 @@ class Scalars:
                 for start, count in zip(starts, self.digits, strict=True)
             )
         )
-        self._check(weight, totals, homes)
+        self._check(weight, totals, homes, slack)
         values: dict[str, float] = {}
         for scalar, total in zip(self.scalars, totals, strict=True):
             low, high = Fraction(scalar.low), Fraction(scalar.high)
@@ -171,15 +174,15 @@ class Scalars:
                 values[scalar.name] = float(low + above / weight) if weight else math.nan
         return weight, values
 
-    def _check(self, weight: int, totals: Sequence[int], homes: int) -> None:
+    def _check(self, weight: int, totals: Sequence[int], homes: int, slack: float) -> None:
         """Refuse sums that homes cannot have added up, each within its range and weight."""
-        bounds = [("weight", weight, homes * self.weight_cap)]
+        bounds = [("weight", weight, homes * self.weight_cap, 0.0)]
         bounds += [
-            (scalar.name, total, scalar.steps * (weight if scalar.weighted else homes))
+            (scalar.name, total, scalar.steps * (weight if scalar.weighted else homes), slack)
             for scalar, total in zip(self.scalars, totals, strict=True)
         ]
-        for name, total, most in bounds:
-            if not 0 <= total <= most:
+        for name, total, most, room in bounds:
+            if not -room <= total <= most + room:
                 raise SumError(
                     f"{name!r} of an opened sum is not between 0 and what {homes} homes that keep "
                     "to the protocol can add: one of them does not",

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +21,10 @@ from fedhome.errors import RegistryError
 from fedhome.keys.signing import ServerKeys
 from fedhome.registry import ModelPayload, Registry, Release, release_of
 from fedhome.registry.formats import encode
+from fedhome.registry.release import Privacy
 from fedhome.registry.run_origin import origin_of
 from fedhome.registry.vault import INDEX, registry_errors
-from fedhome.run.events import EventLog
+from fedhome.run.events import SPENT, Event, EventLog
 from fedhome.run.folder import RunFolder
 from fedhome.store import disk
 from fedhome.wire.layout import Layout
@@ -64,7 +67,11 @@ class Publisher:
         self._keys, self._log, self._keep = keys, log, keep
         self._origin = origin_of(run)
         self._last = 0
-        self._logged = {e.data.get("release") for e in run.read_events() if e.event == RELEASED}
+        self._privacy: Privacy | None = None
+        self._logged: set[object] = set()
+        for event in run.read_events():
+            self._note(event)
+        log.subscribe(self._note)
 
     def publish(
         self,
@@ -85,7 +92,12 @@ class Publisher:
             return
         try:
             draft = release_of(
-                ModelPayload(layout, flat), self._origin, round=round, homes=homes, storage=_STORAGE
+                ModelPayload(layout, flat),
+                self._origin,
+                round=round,
+                homes=homes,
+                storage=_STORAGE,
+                privacy=self._privacy,
             )
             release = self._registry.publish(draft, self._keys)
         except RegistryError as error:
@@ -118,6 +130,19 @@ class Publisher:
         except RegistryError as error:
             self._log_failure(self._last, error)
 
+    def _note(self, event: Event) -> None:
+        """Take from the log what was released, and what the run has spent of homes' privacy."""
+        if event.event == RELEASED:
+            self._logged.add(event.data.get("release"))
+        if event.event == SPENT:
+            told: Mapping[str, Any] = event.data
+            self._privacy = Privacy(
+                mechanism=told["mechanism"],
+                noise=told["noise_multiplier"],
+                epsilon=told["epsilon"],
+                delta=told["delta"],
+            )
+
     def _log_release(self, release: Release) -> None:
         """Log a release, unless a process that ended meanwhile did."""
         if release.number not in self._logged:
@@ -129,7 +154,6 @@ class Publisher:
                 restores=manifest.restores,
                 hash=manifest.hash.hex(),
             )
-            self._logged.add(release.number)
 
     def _log_failure(self, round_number: int, error: RegistryError) -> None:
         self._log.append(FAILED, round=round_number, reason=error.reason, message=error.message)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from fedhome.run.events import Event
+from fedhome.run.events import SPENT, Event
 from fedhome.run.folder import SummaryRow, summary
 from fedhome.server.report.figures import byte_unit
 from fedhome.server.report.run_results import RunResults
@@ -54,6 +54,7 @@ def facts(run: RunResults) -> dict[str, str]:
         "Engine": started.get("engine") or run.setting("engine", "name"),
         "Strategy": run.setting("strategy", "name"),
         "Aggregation": _aggregation(run),
+        "Privacy": _privacy(run),
         "Seed": started.get("seed", run.setting("seed")),
         "Homes": started.get("homes") or _homes(run),
         "Rounds": f"{closed}{of}" if closed else None,
@@ -149,6 +150,9 @@ def _counted_remarks(run: RunResults) -> list[str]:
         "Counted in secret: the server learnt how many homes score how well, not which. Figures "
         "are read off a histogram, scores below -1 count as -1."
     )
+    noise = run.counted.get("noise_homes")
+    if noise:
+        how += f" Each count has noise of about {noise:.3g} homes, up or down."
     return [
         how,
         f"The homes' own gates kept {choices} of {run.counted['homes']} homes.",
@@ -286,6 +290,17 @@ _AGGREGATION: Final = {
 def _aggregation(run: RunResults) -> str:
     mode = str(run.started.get("aggregation") or run.setting("aggregation", "mode") or "")
     return _AGGREGATION.get(mode, mode)
+
+
+def _privacy(run: RunResults) -> str:
+    """Return what the run has cost each home, or that nothing bounds that."""
+    spent = [event.data for event in run.events if event.event == SPENT]
+    if not spent:
+        return ""
+    last: Mapping[str, Any] = spent[-1]
+    told = f"homes added noise ({last['mechanism']}): \u03b5 {last['epsilon']:.3g}"
+    simulated = " (in a simulation it hides nothing)" if "engine" in run.started else ""
+    return f"{told} at \u03b4 {last['delta']:g}, for a home in every sum{simulated}"
 
 
 def _replies(run: RunResults) -> str:

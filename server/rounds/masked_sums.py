@@ -32,7 +32,13 @@ from fedhome.secagg import (
 )
 from fedhome.server.rounds.counters import Serials
 from fedhome.server.rounds.sum_journal import SumJournal, name_of
-from fedhome.server.rounds.sums import Channel, GroupSum, SumRequest, WaitingSum
+from fedhome.server.rounds.sums import (
+    Channel,
+    GroupSum,
+    SumRequest,
+    WaitingSum,
+    fewest_with_noise,
+)
 
 BUNDLE, HELP = "query.bundle", "query.help"
 _GRACE_S = 300.0  # beyond the deadline: homes' clocks differ, and the committee answers after it
@@ -78,6 +84,11 @@ class ProtocolChannel(Channel):
         self._clock = clock
         self._nodes = {name: node for node, name in names.items()}
         self._terms = terms_hash(plan)
+
+    @property
+    def fleet(self) -> int:
+        """Homes in the directory, also those that are not there."""
+        return len(self.directory.names)
 
     def collect(self, group: GroupSum, request: SumRequest) -> WaitingSum:
         """Run the protocol with one group's homes, up to the sum of what they sent.
@@ -209,7 +220,8 @@ class ProtocolChannel(Channel):
             min_cohort=settings.min_cohort,
             committee=self.directory.committee,
         )
-        a_min = least_in_a_sum(self.plan, fleet=len(self.directory.names), roster=count)
+        a_min = least_in_a_sum(self.plan, fleet=self.fleet, roster=count)
+        a_min = max(a_min, fewest_with_noise(request.form))
         if a_min > count:
             raise OpeningError(
                 f"{count} homes have keys for a sum, but it takes {a_min}", reason="a-min"

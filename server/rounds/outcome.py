@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from fedhome.errors import RoundError
 from fedhome.flower.messages import ARRAYS, CONFIG, EXAMPLES, array_record
 from fedhome.learning.personalise import CHOICES, choose
+from fedhome.plan.private_plan import is_private
 from fedhome.plan.settings import Plan
 from fedhome.questions.contributions import score_counts
 from fedhome.questions.question_table import OUTCOME, TRIAL, summed
@@ -23,6 +24,8 @@ from fedhome.server.rounds.replies import sound_replies
 from fedhome.server.rounds.secure_grid import SecureGrid
 from fedhome.wire.layout import Layout
 
+_PRIVATE_SHARE = 3
+"""With noise homes adapt for one in this many of ``personalise.epochs``, at the first rate."""
 _WHOLE = ("chosen", "examples-train", "examples-validation", EXAMPLES)
 
 
@@ -52,21 +55,18 @@ def personalise(
     """
     settings = plan.personalise
     questions = _FinalQuestions(plan=plan, grid=grid, log=log, model=array_record(layout, flat))
-    tried = len(settings.rates) * (1 + settings.epochs)
-    trials = questions.ask(TRIAL, {}, lambda metrics: _trial_fault(metrics, tried))
-    changes = np.average(
-        [metrics["changes"] for metrics in trials.values()],
-        axis=0,
-        weights=[_whole(metrics, EXAMPLES) for metrics in trials.values()],
-    )
-    rate, epochs = choose(changes.reshape(len(settings.rates), -1), settings.rates)
-    log.append("personalisation-chosen", rate=rate, epochs=epochs, homes=_trial_homes(trials))
+    if is_private(plan):  # noise over so many ways to adapt would choose at random
+        rate, epochs = settings.rates[0], max(1, settings.epochs // _PRIVATE_SHARE)
+        log.append("personalisation-chosen", rate=rate, epochs=epochs, homes=0)
+    else:
+        rate, epochs = _fleets_choice(questions, plan, log)
     chosen: dict[str, float | int] = {"rate": rate, "epochs": epochs}
     observe = None
     if isinstance(grid, SecureGrid):
         counted = questions.ask(OUTCOME, chosen, _counts_fault)
         summed = np.sum([metrics["counts"] for metrics in counted.values()], axis=0)
-        log.append("scores-counted", score=score, **score_counts(summed))
+        noise = grid.noise_of_counts(OUTCOME)
+        log.append("scores-counted", score=score, **score_counts(summed), **noise)
         # The server knows no more than this. A simulation may look at its own homes.
         observe = grid.observe
         if observe is None:
@@ -79,6 +79,21 @@ def personalise(
         for node, metrics in sorted(outcomes.items())
         for row in _rows(name_of(node), metrics, score)
     ]
+
+
+def _fleets_choice(questions: _FinalQuestions, plan: Plan, log: EventLog) -> tuple[float, int]:
+    """Return rate and epochs that suit the fleet, by a trial in every home."""
+    settings = plan.personalise
+    tried = len(settings.rates) * (1 + settings.epochs)
+    trials = questions.ask(TRIAL, {}, lambda metrics: _trial_fault(metrics, tried))
+    changes = np.average(
+        [metrics["changes"] for metrics in trials.values()],
+        axis=0,
+        weights=[_whole(metrics, EXAMPLES) for metrics in trials.values()],
+    )
+    rate, epochs = choose(changes.reshape(len(settings.rates), -1), settings.rates)
+    log.append("personalisation-chosen", rate=rate, epochs=epochs, homes=_trial_homes(trials))
+    return rate, epochs
 
 
 @dataclass(frozen=True, kw_only=True)

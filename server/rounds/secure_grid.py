@@ -35,6 +35,7 @@ from fedhome.run.events import EventLog
 from fedhome.secagg.fixedpoint import FixedPoint
 from fedhome.secagg.form import Form, Total
 from fedhome.secagg.scalars import Scalar
+from fedhome.server.rounds.noise_budget import NoiseBudget
 from fedhome.server.rounds.sum_scale import Scale
 from fedhome.server.rounds.sums import Channel, GroupSum, SumRequest, Traffic
 from fedhome.wire.layout import Layout
@@ -70,6 +71,9 @@ class SecureGrid(Grid):
         self.log = log
         self.observe = observe
         self.scale = Scale(plan.aggregation)
+        self.budget = NoiseBudget.of(plan, homes=channel.fleet, parameters=layout.size, log=log)
+        if self.budget is not None:
+            self.scale.weight_cap = 1
         self.late = 0
         self.unopened = 0
         self._behind: dict[str, int] = {}
@@ -88,6 +92,16 @@ class SecureGrid(Grid):
     def traffic(self) -> Traffic:
         """Bytes since the start, from all homes and to all homes."""
         return self.channel.traffic
+
+    def noise_of_counts(self, kind: str) -> dict[str, float]:
+        """Return the standard deviation of a count's noise in a question, as a log tells it.
+
+        Args:
+            kind: Type of the question's messages; its numbers are flags.
+        """
+        if self.budget is None:
+            return {}
+        return {"noise_homes": self.budget.homes_of_noise(kind, summed(kind).scalars({}, 0))}
 
     def homes_behind(self, response: Message) -> int:
         """Return how many homes a reply stands for."""
@@ -169,6 +183,8 @@ class SecureGrid(Grid):
                 least=quorum_of(self.plan, len(messages)) if row.update else 1,
                 timeout_s=timeout_s,
             )
+            if self.budget is not None and not self.channel.knows(request):
+                self.budget.spend(kind, request.form, round_number)
         except EngineError:  # no home's refusal: a simulation that cannot go on
             raise
         except FedHomeError as error:
@@ -186,7 +202,7 @@ class SecureGrid(Grid):
                 responses += [failure(message, NOTHING) for message in group.messages]
         self.late += self.channel.late
         self.unopened += self.channel.unopened
-        if kind == TRAIN:
+        if kind == TRAIN and self.budget is None:
             self.scale.learn(totals)
         return responses
 
@@ -232,22 +248,23 @@ class SecureGrid(Grid):
     ) -> SumRequest:
         aggregation = self.plan.aggregation
         self.scale.sum_number += 1
+        form = Form(
+            elements=self.layout.size if row.update else 0,
+            layout=bytes.fromhex(self.layout.hash),
+            fixed=FixedPoint(
+                bits=aggregation.bits,
+                clip=self.scale.clip,
+                norm=aggregation.clip_in,
+                weight_cap=(self.scale.weight_cap or 1) if row.weighted else 1,
+            ),
+            scalars=scalars,
+            homes=len(self.channel.names),
+        )
         return SumRequest(
             kind=row.name,
             round=round_number,
             sum_number=self.scale.sum_number,
-            form=Form(
-                elements=self.layout.size if row.update else 0,
-                layout=bytes.fromhex(self.layout.hash),
-                fixed=FixedPoint(
-                    bits=aggregation.bits,
-                    clip=self.scale.clip,
-                    norm=aggregation.clip_in,
-                    weight_cap=(self.scale.weight_cap or 1) if row.weighted else 1,
-                ),
-                scalars=scalars,
-                homes=len(self.channel.names),
-            ),
+            form=form if self.budget is None else self.budget.form_of(row.name, form),
             settings=settings,
             model_hash=model,
             least=least,
@@ -279,7 +296,7 @@ class SecureGrid(Grid):
             mean = (start + total.mean).astype(np.float32)
             arrays = array_record(self.layout, mean, lazy=True)
         values = {**total.values}
-        contributed = group.homes - round(values.pop(EMPTY_HANDED.name))
+        contributed = group.homes - round(values.pop(EMPTY_HANDED.name, 0.0))
         metrics = {EXAMPLES: max(total.weight, 1), **row.metrics(values, contributed)}
         response = reply(first, metrics, arrays)
         self._behind[response.metadata.reply_to_message_id] = group.homes
@@ -287,7 +304,7 @@ class SecureGrid(Grid):
 
     def _contributed(self, group: GroupSum, total: Total, request: SumRequest) -> bool:
         """Tell how many homes had nothing to add, and return whether any had."""
-        empty = round(total.values[EMPTY_HANDED.name])
+        empty = round(total.values.get(EMPTY_HANDED.name, 0.0))  # where noise is added, none says
         if empty:
             self.log.append(
                 "note",

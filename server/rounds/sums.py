@@ -149,6 +149,11 @@ class Channel(ABC):
         self.late = 0
         self.unopened = 0
 
+    @property
+    def fleet(self) -> int:
+        """Homes in the fleet."""
+        return len(self.names)
+
     def ask(self, messages: Sequence[Message], request: SumRequest) -> list[GroupSum]:
         """Ask homes, group by group, and return each group's sum.
 
@@ -192,6 +197,12 @@ class Channel(ABC):
         except SecAggError as error:
             group.homes, group.reason = 0, error.message
             return None
+
+    def knows(self, request: SumRequest) -> bool:
+        """Return whether every group's sum was opened before, so that no home is asked."""
+        groups_ = range(self.plan.aggregation.groups)
+        names = [name_of(request.purpose, request.model_hash, number) for number in groups_]
+        return all(self.journal.opened(name) is not None for name in names)
 
     def _open(self, group: GroupSum, waiting: WaitingSum) -> None:
         try:
@@ -266,6 +277,7 @@ class IdealChannel(Channel):
             group.homes += behind(reply)
             self.traffic.up += width * behind(reply)
         least = least_in_a_sum(self.plan, fleet=len(self.names), roster=len(copies))
+        least = max(least, fewest_with_noise(form))
         if group.homes < least:
             raise OpeningError(
                 f"{group.homes} of {len(copies)} homes uploaded, {least} are needed",
@@ -286,6 +298,11 @@ class _IdealSum:
         """Give it to the group."""
         group.words, group.form = self.total, self.request.form
         self.channel.keep(group, self.request)
+
+
+def fewest_with_noise(form: Form) -> int:
+    """Return how many homes must be in a sum for its noise to be enough; 0 without noise."""
+    return 0 if form.noise is None else form.noise.homes
 
 
 def replies_of(

@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 from fedhome.errors import EngineError, FedHomeError
 from fedhome.learning.personalise import Personaliser
 from fedhome.plan.settings import Plan
-from fedhome.questions.contributions import rounding_keys, sizes_of, train_numbers
+from fedhome.questions import private_sums
+from fedhome.questions.contributions import (
+    rounding_keys,
+    simulated_noise_keys,
+    sizes_of,
+    train_numbers,
+)
 from fedhome.questions.empty_handed import empty_terms, settled
 from fedhome.questions.question_table import TRAIN, SummedQuestion, summed
 from fedhome.questions.responses import Columns, QuestionContext, Response
@@ -93,6 +99,7 @@ class _Added(NamedTuple):
     bits: NDArray[np.bool_] | None
     sizes: NDArray[np.float64]
     gone: NDArray[np.int64]
+    noise: NDArray[np.int64] | None
 
 
 class Homes(Protocol):
@@ -222,12 +229,15 @@ class Shard(Homes):
         cohort = self._cohort.pick(homes)
         weights = np.minimum(self._weights[homes], form.fixed.weight_cap)
         keys = rounding_keys(self._plan.seed, TRAIN, request.round, cohort.homes)
+        noise_keys = simulated_noise_keys(self._plan.seed, TRAIN, request.round, cohort.homes)
         compiled = _compiled_rounding() if form.fixed.norm == "linf" else None
         size_in = self._plan.aggregation.clip_in
 
         def add(chunk: Chunk) -> _Added:
             changes = _changes(compiled, chunk.params, start)
             fine = np.isfinite(changes).all(axis=1) & np.isfinite(chunk.losses)
+            # Where homes add noise, one that failed to learn adds its noise alone, untold.
+            fine |= form.noise is not None
             params, some = chunk.params, chunk.homes[fine]
             if not fine.all():
                 params, changes = params[fine], changes[fine]
@@ -246,9 +256,12 @@ class Shard(Homes):
                 bits,
                 sizes_of(changes, size_in),
                 chunk.homes[~fine],
+                None
+                if form.noise is None
+                else form.noise_sums([noise_keys[home] for home in some], len(some)),
             )
 
-        totals, some, losses, bits, sizes, gone = zip(
+        totals, some, losses, bits, sizes, gone, noise = zip(
             *cohort.each_chunk(
                 start,
                 add,
@@ -265,12 +278,15 @@ class Shard(Homes):
         shortened = [some_bits for some_bits in bits if some_bits is not None]
         if shortened:
             columns |= config.clipping.columns(np.concatenate(shortened))
-        own = train_numbers(columns, np.concatenate(sizes), config.clipping)
+        own = settled(None, train_numbers(columns, np.concatenate(sizes), config.clipping))[1]
+        own = private_sums.added(form, TRAIN, own)
         nothing = empty_terms(sum(map(len, gone)), form)
+        noises = [some_noise for some_noise in noise if some_noise is not None]
         total = form.total_of_sums(
             np.sum(totals, axis=0),
             np.concatenate([own.weights, nothing.weights]),
-            np.concatenate([settled(None, own)[1].values, nothing.values]),
+            np.concatenate([own.values, nothing.values]),
+            np.sum(noises, axis=0) if noises else None,
         )
         return Words(total)
 

@@ -27,7 +27,7 @@ from fedhome.clients.secure_sums import (
 from fedhome.errors import EngineError, FedHomeError, PluginError, UpdateError
 from fedhome.flower.messages import blob_reply, failure, words_reply
 from fedhome.plan.settings import Plan
-from fedhome.questions import contributions
+from fedhome.questions import contributions, private_sums
 from fedhome.questions.contributions import Terms
 from fedhome.questions.empty_handed import settled
 from fedhome.questions.question_table import summed
@@ -117,11 +117,11 @@ class IdealSumResponder(_SumResponder):
             config = TrainConfig.of(settings)
             asked = RequestedForm(form, requested_sum.round)
             return self.homes.train_sum(homes, start, config, asked).total
-        terms = self.contributions_of(message, homes)[1]
-        names = [self.names[home] for home in homes]
-        keys = contributions.rounding_keys(self.plan.seed, kind, requested_sum.round, names)
-        weights = np.minimum(terms.weights, form.fixed.weight_cap)
-        return form.total(None, weights, terms.values, keys)
+        terms = private_sums.added(form, kind, self.contributions_of(message, homes)[1])
+        names, number = [self.names[home] for home in homes], requested_sum.round
+        keys = contributions.rounding_keys(self.plan.seed, kind, number, names)
+        noise = contributions.simulated_noise_keys(self.plan.seed, kind, number, names)
+        return form.total(None, terms.weights, terms.values, keys, noise)
 
 
 class MaskedSumResponder(_SumResponder):
@@ -214,13 +214,14 @@ class MaskedSumResponder(_SumResponder):
         except FedHomeError as error:
             yield from (failure(request, error.message) for request, _ in participants)
             return
-        weights = np.minimum(terms.weights, read.form.fixed.weight_cap)
+        weights, values = private_sums.added(read.form, kind, terms)
         names = [self.names[home] for home in homes]
         keys = contributions.rounding_keys(self.plan.seed, kind, read.round, names)
+        noise = contributions.simulated_noise_keys(self.plan.seed, kind, read.round, names)
         rows = [slice(row, row + 1) for row in range(len(participants))]
         numbers = [
-            Numbers(None if update is None else update[row], weights[row], terms.values[row], key)
-            for row, key in zip(rows, keys, strict=True)
+            Numbers(None if update is None else update[row], weights[row], values[row], *own)
+            for row, *own in zip(rows, keys, noise, strict=True)
         ]
         uploads = self.parties.upload(homes.tolist(), numbers)
         for (request, _), sent in zip(participants, uploads, strict=True):

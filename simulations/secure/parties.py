@@ -40,12 +40,14 @@ class Numbers(NamedTuple):
         weights: Its weight, int64 ``[1]``.
         values: Its bounded numbers, float64 ``[1, scalars]``.
         key: For rounding, 32 bytes.
+        noise_key: For its noise, 32 bytes, where the form has noise.
     """
 
     update: NDArray[np.float32] | None
     weights: NDArray[np.int64]
     values: NDArray[np.float64]
     key: bytes
+    noise_key: bytes
 
 
 class PartyKeys(NamedTuple):
@@ -115,9 +117,9 @@ class Party:
             raise BundleError(
                 "a home was asked for an upload to a sum that it is not in", reason="used"
             )
-        update, weights, values, key = numbers
+        update, weights, values, key, noise_key = numbers
         joined, self._joined = self._joined, None
-        words = joined.manifest.form.encode(update, weights, values, [key])[0]
+        words = joined.manifest.form.encode(update, weights, values, [key], [noise_key])[0]
         return {"upload": joined.upload(words), "bundle": self.machine.bundle()}
 
     def answer(self, request: bytes) -> bytes:

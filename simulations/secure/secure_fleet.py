@@ -82,7 +82,9 @@ class SecureFleet:
         self.close()
         parties = self.parties
         assert isinstance(parties, LocalParties), "the machines already live in workers"
-        return tuple(Participant(party.machine) for party in parties.parties.values())
+        return tuple(
+            Participant(party.machine, simulated=True) for party in parties.parties.values()
+        )
 
     def close(self) -> None:
         """End the processes of the homes, and their keys with them."""

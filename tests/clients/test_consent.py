@@ -21,7 +21,7 @@ from fedhome.clients.protocol_questions import PROTOCOL
 from fedhome.errors import RunError
 from fedhome.fleet.entries import Anchor
 from fedhome.plan.settings import Plan
-from fedhome.questions import contributions
+from fedhome.questions import contributions, private_sums
 from fedhome.questions.question_table import SUMMED
 
 SETTINGS = ["personalise.rates=[1.0]", "personalise.epochs=2"]
@@ -255,6 +255,40 @@ def test_every_number_of_a_sum_is_in_the_text() -> None:
         stems = {one.name.partition("-")[0] for one in question.scalars(config, 3)}
         assert stems == set(question.consent.numbers), kind
     assert f"one of {contributions.BINS} steps" in " ".join(SECURE.split())
+
+
+NOISE = ["privacy.mechanism=discrete-gaussian", "privacy.epsilon=2", "privacy.clip=0.3"]
+
+
+def test_the_text_of_a_plan_with_noise_says_what_it_promises() -> None:
+    text = consent_text(asked(*NOISE))
+    flat = " ".join(text.split())
+    for said in (
+        "how the home would change the model (5,761 numbers), cut to a length of 0.3 where it is",
+        "model on this home's validation rows; its score on them. With noise on each number.",
+        "every home counts once: nobody asks how many examples it has.",
+        "by a factor of 7.39 at most (epsilon 2), but for a chance of 1e-05.",
+        "refuses each sum above its ceiling: `fedhome client privacy` shows and sets it.",
+        "when this home answers, and how long it took, has no noise.",
+        "or if that bound is enough for you.",
+    ):
+        assert said in flat, said
+    for not_asked in ("powers of two", "its error in training", "ways to adapt", "add no noise"):
+        assert not_asked not in flat, not_asked
+    assert max(map(len, text.splitlines())) <= 88
+
+
+def test_the_text_with_noise_names_every_number_that_is_asked() -> None:
+    flat = " ".join(consent_text(asked(*NOISE)).split())
+    for kind in private_sums.ASKED:
+        scalars = private_sums.scalars_of(kind, SUMMED[kind].scalars({"server-round": 1}, 3), 16)
+        meanings = SUMMED[kind].consent.numbers
+        for stem in {scalar.name.partition("-")[0] for scalar in scalars}:
+            assert meanings[stem].format(bins=contributions.BINS) in flat, stem
+
+
+def test_a_weak_promise_is_told_as_one() -> None:
+    assert "by a factor of 10^18 at most" in consent_text(asked(*NOISE, "privacy.epsilon=40"))
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from dataclasses import replace
 
 import msgpack
@@ -406,33 +407,46 @@ def test_a_form_survives_the_wire(
 
 
 def _broken() -> list[object]:
-    elements, layout, fixed, scalars, homes = _form().to_plain()
+    elements, layout, fixed, scalars, homes, none = _form().to_plain()
     name, low, high, weighted, grid = scalars[0]
+    sigma = struct.pack(">d", 3.0)
     return [
         None,
         b"form",
-        (elements, layout, fixed, scalars),
-        (elements, layout, fixed, scalars, homes, 1),
-        (True, layout, fixed, scalars, homes),
-        (1.0, layout, fixed, scalars, homes),
-        (-1, layout, fixed, scalars, homes),
-        (elements, "layout", fixed, scalars, homes),
-        (elements, layout[1:], fixed, scalars, homes),
-        (elements, layout, fixed[:3], scalars, homes),
-        (elements, layout, (99, *fixed[1:]), scalars, homes),
-        (elements, layout, (fixed[0], 0.5, *fixed[2:]), scalars, homes),
-        (elements, layout, (fixed[0], fixed[1][1:], *fixed[2:]), scalars, homes),
-        (elements, layout, (fixed[0], b"\x7f\xf8" + bytes(6), *fixed[2:]), scalars, homes),
-        (elements, layout, fixed, scalars + scalars, homes),
-        (elements, layout, fixed, ((name, low, high, 2, grid),), homes),
-        (elements, layout, fixed, ((name, high, low, weighted, grid),), homes),
-        (elements, layout, fixed, (("n" * 65, low, high, weighted, grid),), homes),
-        (elements, layout, fixed, tuple((f"{n}", low, high, 0, 1) for n in range(1025)), homes),
-        (elements, layout, fixed, ((name, low, high, weighted),), homes),
-        (elements, layout, fixed, ((name, low, high, weighted, 0),), homes),
-        (elements, layout, fixed, ((name, low, high, weighted, 33),), homes),
-        (elements, layout, fixed, scalars, 0),
-        (elements, layout, fixed, scalars, 2**40),
+        (elements, layout, fixed, scalars, homes),
+        (elements, layout, fixed, scalars, homes, none, 1),
+        (True, layout, fixed, scalars, homes, none),
+        (1.0, layout, fixed, scalars, homes, none),
+        (-1, layout, fixed, scalars, homes, none),
+        (elements, "layout", fixed, scalars, homes, none),
+        (elements, layout[1:], fixed, scalars, homes, none),
+        (elements, layout, fixed[:3], scalars, homes, none),
+        (elements, layout, (99, *fixed[1:]), scalars, homes, none),
+        (elements, layout, (fixed[0], 0.5, *fixed[2:]), scalars, homes, none),
+        (elements, layout, (fixed[0], fixed[1][1:], *fixed[2:]), scalars, homes, none),
+        (elements, layout, (fixed[0], b"\x7f\xf8" + bytes(6), *fixed[2:]), scalars, homes, none),
+        (elements, layout, fixed, scalars + scalars, homes, none),
+        (elements, layout, fixed, ((name, low, high, 2, grid),), homes, none),
+        (elements, layout, fixed, ((name, high, low, weighted, grid),), homes, none),
+        (elements, layout, fixed, (("n" * 65, low, high, weighted, grid),), homes, none),
+        (
+            elements,
+            layout,
+            fixed,
+            tuple((f"{n}", low, high, 0, 1) for n in range(1025)),
+            homes,
+            none,
+        ),
+        (elements, layout, fixed, ((name, low, high, weighted),), homes, none),
+        (elements, layout, fixed, ((name, low, high, weighted, 0),), homes, none),
+        (elements, layout, fixed, ((name, low, high, weighted, 33),), homes, none),
+        (elements, layout, fixed, scalars, 0, none),
+        (elements, layout, fixed, scalars, 2**40, none),
+        (elements, layout, fixed, scalars, homes, (sigma,)),
+        (elements, layout, fixed, scalars, homes, (1.0, 5)),
+        (elements, layout, fixed, scalars, homes, (b"\x7f\xf8" + bytes(6), 5)),
+        (elements, layout, fixed, scalars, homes, (sigma, 0)),
+        (elements, layout, fixed, scalars, homes, (sigma, 5)),  # a weight would show
     ]
 
 

@@ -56,11 +56,6 @@ def test_a_home_refuses_a_manifest(changes: dict[str, Any], reason: str | None) 
     assert (home.state, world.stores["h00"].data) == before
 
 
-def test_a_home_whose_budget_is_spent_refuses() -> None:
-    sum_ = World.of(5).draw_up()
-    refused(ManifestError, "budget", lambda: sum_.join("h00", budget_spent=True))
-
-
 def test_a_home_without_a_directory_refuses_everything() -> None:
     world = World.of(5)
     sum_ = world.draw_up()

@@ -12,11 +12,13 @@ import pytest
 
 from fedhome.errors import RegistryError
 from fedhome.registry import Draft, Registry, Release
-from fedhome.run.events import EventLog
+from fedhome.registry.release import Privacy
+from fedhome.run.events import SPENT, EventLog
 from fedhome.run.folder import RunFolder
 from fedhome.secagg import ServerKeys
 from fedhome.server.daemon.publishing import FAILED, MODELS, RELEASED, Publisher, registry_of
 from fedhome.server.rounds import checkpoint
+from fedhome.server.rounds.round_loop import RoundLoop
 from fedhome.wire.layout import Layout
 from helpers.publishing import INITIAL, MODEL_OF, NEW, SMALL, Server, rising_after, silent_in
 from helpers.registry_world import FLEET, SERVER, Crash, draft, failing
@@ -36,6 +38,33 @@ def test_every_round_is_a_release(tmp_path: Path) -> None:
     told = [(e.data["release"], e.data["round"], e.data["hash"]) for e in server.events(RELEASED)]
     assert told == [(r.number, r.number, r.hash.hex()) for r in registry.releases()]
     assert server.events(FAILED) == []
+
+
+def test_a_release_says_what_its_run_has_spent(tmp_path: Path) -> None:
+    server = Server(tmp_path)
+    real = RoundLoop._round
+
+    def spending(self: RoundLoop, number: int) -> dict[str, Any]:
+        self.log.append(
+            SPENT,
+            epsilon=2.0 * number,
+            delta=1e-5,
+            mechanism="discrete-gaussian",
+            noise_multiplier=6.5,
+        )
+        return real(self, number)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RoundLoop, "_round", spending)
+        server.play()
+    told = [release.manifest.privacy for release in server.registry.releases()]
+    assert told == [
+        (Privacy(mechanism="discrete-gaussian", noise=6.5, epsilon=2.0 * n, delta=1e-5),)
+        for n in (1, 2, 3)
+    ]
+    with EventLog(server.run.events_path) as log:  # as a process that goes on with it
+        again = Publisher(server.models, fleet=FLEET, keys=SERVER, run=server.run, log=log)
+        assert again._privacy == told[-1][0]
 
 
 def test_rounds_that_made_no_model_are_none(

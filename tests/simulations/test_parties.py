@@ -95,7 +95,7 @@ def _bundle(data: bytes | Exception) -> Bundle:
 
 def _numbers(place: int) -> Numbers:
     update = np.array([[0.5, -0.25]], np.float32)
-    return Numbers(update, np.array([place % 4]), np.array([[0.5]]), bytes([place]) * 32)
+    return Numbers(update, np.array([place % 4]), np.array([[0.5]]), bytes([place]) * 32, bytes(32))
 
 
 def test_homes_join_and_upload_in_the_order_in_which_they_are_asked(fleet: SecureFleet) -> None:

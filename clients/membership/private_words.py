@@ -1,0 +1,98 @@
+"""What people are told of a plan whose homes add noise: what it promises, and what it does not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from fedhome.plan.private_plan import private_run
+from fedhome.plan.settings import Plan
+from fedhome.questions.private_sums import ASKED, LOSS_RANGE
+from fedhome.questions.question_table import TRAIN, summed
+
+_MOST_TENS = 5  # above, a factor is told as a power of ten
+
+
+def summed_lines(plan: Plan, values: Mapping[str, object]) -> list[str]:
+    """Return what homes add up with noise, one line a question.
+
+    Args:
+        plan: The plan.
+        values: What the lines may name; see `fedhome.questions.question_table.ConsentWords`.
+    """
+    lines = []
+    for row in map(summed, ASKED):
+        words = "; ".join(row.consent.numbers.values())
+        if row.name == TRAIN:
+            words = (
+                f"how the home would change the model ({{update}}), cut to a length of "
+                f"{plan.privacy.clip:g} where it is longer"
+            )
+        lines.append(f"{row.consent.when}: {words}. With noise on each number.".format(**values))
+    return [
+        *lines,
+        (
+            f"every home counts once: nobody asks how many examples it has. Losses above "
+            f"{LOSS_RANGE:g} count as that."
+        ),
+    ]
+
+
+def promises(plan: Plan) -> list[str]:
+    """Return what the noise promises, and on what that rests."""
+    run = private_run(plan)
+    tens = run.epsilon / math.log(10)
+    surer = f"{10**tens:.3g}" if tens < _MOST_TENS else f"10^{math.ceil(tens)}"
+    return [
+        (
+            "this device draws its noise anew for each sum, adds it before anything is hidden "
+            "under masks, and keeps it nowhere."
+        ),
+        (
+            "all sums of one run together change the odds of anything that somebody may believe "
+            f"of this home's readings by a factor of {surer} at most (epsilon {run.epsilon:.3g}), "
+            f"but for a chance of {run.delta:g}. That holds whatever the server does with the "
+            "sums, and whatever it tells other homes."
+        ),
+        (
+            "this home counts by itself what it has spent, over all runs, and refuses each sum "
+            "above its ceiling: `fedhome client privacy` shows and sets it."
+        ),
+        (
+            "it rests on the noise of many homes: of all that a sum needs, less those that may "
+            "work for whoever attacks. This home's own noise alone hides much less."
+        ),
+        "when this home answers, and how long it took, has no noise.",
+    ]
+
+
+def learnt_by_an_honest_server(sums: str) -> list[str]:
+    """Return what a server learns that keeps to the rules.
+
+    Args:
+        sums: What sums there are, in words.
+    """
+    return [
+        sums,
+        (
+            "the fleet's model, which is made of these sums; all homes and the fleet's owner can "
+            "have it."
+        ),
+        "of this home, from all sums together, no more than the noise lets through (below).",
+    ]
+
+
+def learnt_by_a_cheating_server() -> list[str]:
+    """Return what a server learns that breaks the rules."""
+    return [
+        (
+            "this home's numbers with the noise of many homes, by telling the others to send "
+            "nothing of theirs: the bound below still holds. Asking again is counted, and ends at "
+            "the ceiling."
+        ),
+        (
+            "what this home sent in the past, with this home's own noise alone, if whoever "
+            "recorded it gets hold of this home's keys, or of those of enough members, also much "
+            "later."
+        ),
+    ]

@@ -1,0 +1,133 @@
+"""``fedhome privacy``: what noise would hide, and what it would cost."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from fedhome.cli import completion
+from fedhome.cli.scenarios import named_plan
+from fedhome.plan.privacy_outlook import LONGEST_NOISE, Outlook, ways_out, with_noise
+from fedhome.plan.private_plan import check_size
+from fedhome.plan.settings import Plan
+
+app = typer.Typer(no_args_is_help=True)
+
+_OTHERS = (1.0, 2.0, 4.0, 8.0, 16.0)
+_PARAMETERS = 5761  # of the default plan's model
+
+
+@app.callback()
+def privacy() -> None:
+    """What noise that homes add would hide, and what it would cost."""
+
+
+@app.command()
+def plan(
+    homes: Annotated[int, typer.Option(help="Homes in the fleet.", min=2)],
+    epsilon: Annotated[
+        float, typer.Option(help="What the whole run may cost each home.", min=0.01)
+    ],
+    rounds: Annotated[int, typer.Option(help="Rounds of the run.", min=1)],
+    named: Annotated[
+        str | None,
+        typer.Argument(
+            help="A plan (TOML) or a scenario.",
+            metavar="PLAN",
+            show_default="the defaults",
+            autocompletion=completion.plans,
+        ),
+    ] = None,
+    *,
+    delta: Annotated[
+        float, typer.Option(help="For which epsilon holds.", min=1e-15, max=0.01)
+    ] = 1e-5,
+    parameters: Annotated[
+        int, typer.Option(help="Numbers of the model that homes share.", min=1)
+    ] = _PARAMETERS,
+) -> None:
+    """Show which noise, and which size of model, are realistic."""
+    console, base = Console(), named_plan(named)
+    chosen = with_noise(base, epsilon=epsilon, delta=delta, rounds=rounds)
+    check_size(chosen, parameters)
+    outlook = Outlook.of(chosen, homes)
+    console.print(_facts(chosen, outlook, parameters))
+    console.print()
+    console.print(_by_epsilon(chosen, homes, parameters, {*_OTHERS, epsilon}))
+    ways = ways_out(chosen, homes, parameters)
+    length = outlook.noise_length(parameters)
+    console.print()
+    if not ways:
+        _say(console, f"realistic: a round's noise is {length:.2g} clips long")
+        return
+    _say(
+        console,
+        f"not realistic: a round's noise is {length:.2g} clips long, and above "
+        f"{LONGEST_NOISE:g} a model hardly learns",
+    )
+    _say(console, f"one of these would do: {'; or '.join(ways)}")
+
+
+def _facts(plan: Plan, outlook: Outlook, parameters: int) -> Table:
+    settings = plan.aggregation
+    table = Table(
+        show_edge=False,
+        header_style="bold",
+        title=f"noise for epsilon {outlook.epsilon:.3g} at delta {outlook.delta:g}, "
+        f"{outlook.rounds} rounds, {outlook.homes:,} homes",
+        title_justify="left",
+    )
+    for name in ("quantity", "value, and why"):
+        table.add_column(name, overflow="fold")
+    for name, text in (
+        (
+            "noise counted on",
+            (
+                f"that of {outlook.honest:,} homes: {settings.dropped:.0%} may vanish, "
+                f"{settings.corrupt:.0%} may tell their noise"
+            ),
+        ),
+        ("noise multiplier", f"{outlook.noise_multiplier:.3g} clips, in their sum"),
+        ("noise of a home", f"{outlook.noise_of_a_home:.3g} clips in each number it sends"),
+        ("error of the mean", f"{outlook.error_of_the_mean:.3g} clips in each number, each round"),
+        (
+            f"of {parameters:,} numbers",
+            f"{outlook.noise_length(parameters):.2g} clips long; a home's update is one at most",
+        ),
+        ("largest model", f"{outlook.largest_model:,} parameters, whose noise is one clip long"),
+        (
+            "who is counted",
+            (
+                "a home in every round: nothing is deducted for homes that are asked by chance, "
+                "since a server need not draw by chance"
+            ),
+        ),
+    ):
+        table.add_row(name, escape(text))
+    return table
+
+
+def _by_epsilon(plan: Plan, homes: int, parameters: int, epsilons: set[float]) -> Table:
+    table = Table(show_edge=False, header_style="bold")
+    for name in ("epsilon", "noise multiplier", "noise's length, clips", "largest model"):
+        table.add_column(name, justify="right")
+    for epsilon in sorted(epsilons):
+        tried = with_noise(
+            plan, epsilon=epsilon, delta=plan.privacy.delta, rounds=plan.rounds.count
+        )
+        one = Outlook.of(tried, homes)
+        table.add_row(
+            f"{epsilon:g}",
+            f"{one.noise_multiplier:.3g}",
+            f"{one.noise_length(parameters):.2g}",
+            f"{one.largest_model:,}",
+        )
+    return table
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(escape(text), highlight=False, soft_wrap=True)

@@ -1,0 +1,138 @@
+"""What homes add up where each adds noise: fewer numbers, coarser, and every home counts once.
+
+With noise the same questions sum less (docs/security.md says it in words):
+
+- ``train``: the update alone. Not the loss, nor how large the update is.
+- ``evaluate``, ``outcome``: their numbers, each rounded to a step that fits one element. A home
+  without examples, or whose numbers are not finite, counts like any other.
+- None says how many homes had nothing to add: such a home adds its noise.
+- ``evaluate.trial``: it is not asked; the plan says how homes adapt the model.
+
+Whether a sum is so is read off its form, at both ends.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from fedhome.errors import ManifestError
+from fedhome.privacy.accounting import cost_of_sum
+from fedhome.privacy.noise import update_norm
+from fedhome.questions.contributions import Terms
+from fedhome.questions.empty_handed import EMPTY_HANDED
+from fedhome.questions.question_table import EVALUATE, OUTCOME, SUMMED, TRAIN
+from fedhome.run.results import MODELS
+from fedhome.secagg.form import Form
+from fedhome.secagg.scalars import Scalar
+
+LOSS_RANGE = 4.0
+"""Losses count as this at most: noise is in proportion to the range."""
+_FLAGS = {OUTCOME: 1 + len(MODELS) + len(MODELS) - 1}
+"""Where the numbers are flags: how many of them a home sets at most."""
+ASKED = (TRAIN, EVALUATE, OUTCOME)
+"""The questions that are asked where homes add noise."""
+
+
+def scalars_of(kind: str, scalars: tuple[Scalar, ...], bits: int) -> tuple[Scalar, ...]:
+    """Return the numbers that a question sums where homes add noise.
+
+    Args:
+        kind: Type of the message.
+        scalars: What it sums without noise.
+        bits: Bits of an element with its sign.
+
+    Raises:
+        ManifestError: ``noise``: it is not asked then.
+    """
+    if kind not in ASKED:
+        raise ManifestError(
+            f"{kind!r} was asked for with noise, under which no home answers it",
+            reason="noise",
+            hint="home and server must run the same plan and the same version of fedhome",
+        )
+    if kind == TRAIN:
+        return ()
+    return tuple(
+        replace(scalar, bits=bits - 1, high=min(scalar.high, LOSS_RANGE))
+        for scalar in scalars
+        if scalar != EMPTY_HANDED
+    )
+
+
+def terms_of(kind: str, terms: Terms) -> Terms:
+    """Return what homes add up where they add noise: each counts once.
+
+    Args:
+        kind: Type of the message.
+        terms: What they add up without noise, and whether they had nothing to add.
+    """
+    values = terms.values[:, :0] if kind == TRAIN else terms.values[:, :-1]
+    return Terms(np.ones(len(terms.weights), np.int64), values)
+
+
+def fitting(form: Form, kind: str, scalars: tuple[Scalar, ...]) -> tuple[Scalar, ...]:
+    """Return the numbers that a sum of this form is over, from those without noise.
+
+    Args:
+        form: What lies in the vector.
+        kind: Type of the message.
+        scalars: What the question sums without noise.
+
+    Raises:
+        ManifestError: As in `scalars_of`.
+    """
+    return scalars if form.noise is None else scalars_of(kind, scalars, form.fixed.bits)
+
+
+def added(form: Form, kind: str, terms: Terms) -> Terms:
+    """Return what homes add to a sum of this form, their weights capped.
+
+    Args:
+        form: What lies in the vector.
+        kind: Type of the message.
+        terms: What they add up without noise.
+    """
+    if form.noise is not None:
+        return terms_of(kind, terms)
+    return Terms(np.minimum(terms.weights, form.fixed.weight_cap), terms.values)
+
+
+def sensitivity(form: Form, kind: str) -> float:
+    """Return the greatest L2 norm, in steps, of what one home adds before its noise.
+
+    A number between two bounds counts from their middle; flags count from zero.
+
+    Args:
+        form: What lies in the vector.
+        kind: Type of the message.
+    """
+    squares, flags = update_norm(form.fixed.most, form.elements) ** 2, _FLAGS.get(kind)
+    steps = [scalar.steps for scalar in form.scalars]
+    if flags is None:
+        squares += sum((step / 2 + 1) ** 2 for step in steps)
+    else:
+        squares += flags * max(steps, default=0) ** 2
+    return math.sqrt(squares)
+
+
+def cost_of(form: Form, purpose: str, honest: int) -> float:
+    """Return what a sum costs each home in privacy; infinite where the form has no noise.
+
+    Args:
+        form: What lies in the vector.
+        purpose: What is summed, as a manifest names it.
+        honest: Homes in the sum that surely add their noise and keep it to themselves.
+
+    Raises:
+        ManifestError: ``noise``: it is not asked with noise.
+        ParameterError: Noise that hides nothing.
+    """
+    if form.noise is None:
+        return math.inf
+    kind = next((name for name in SUMMED if name.rpartition(".")[2] == purpose), purpose)
+    if kind not in ASKED:
+        raise ManifestError(f"{purpose!r} was asked for with noise", reason="noise")
+    return cost_of_sum(sensitivity(form, kind), form.noise.sigma, honest, form.noisy_elements)

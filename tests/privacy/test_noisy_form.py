@@ -1,0 +1,190 @@
+"""Noise inside a sum: the same words with and without masks, and one home's reach is bounded."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import msgpack
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedhome.errors import ManifestError, ParameterError
+from fedhome.privacy.discrete_gaussian import DiscreteGaussian
+from fedhome.privacy.noise import Noise, update_norm
+from fedhome.questions.contributions import Terms
+from fedhome.questions.private_sums import added, cost_of, fitting, scalars_of, sensitivity
+from fedhome.questions.question_table import EVALUATE, OUTCOME, TRAIN, TRIAL, summed
+from fedhome.secagg.fixedpoint import FixedPoint
+from fedhome.secagg.form import Form
+from fedhome.secagg.scalars import Scalar
+
+_SCORE = Scalar("score", -1.0, 1.0, weighted=True, bits=7)
+_FLAG = Scalar("flag", 0.0, 1.0, weighted=False, bits=7)
+
+
+def _form(
+    elements: int = 20, *, bits: int = 8, homes: int = 50, sigma: float = 30.0, scalars: int = 2
+) -> Form:
+    fixed = FixedPoint(bits, 0.5, "l2", 1)
+    return Form(elements, bytes(32), fixed, (_SCORE, _FLAG)[:scalars], homes, Noise(sigma, 5))
+
+
+def _keys(count: int, name: bytes = b"n") -> list[bytes]:
+    return [name * 16 + home.to_bytes(16, "big") for home in range(count)]
+
+
+def _homes(form: Form, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    draw = np.random.default_rng(count)
+    updates = draw.normal(0, 0.1, (count, form.elements)).astype(np.float32)
+    return updates, np.ones(count, np.int64), draw.random((count, len(form.scalars)))
+
+
+@pytest.mark.parametrize(
+    ("bits", "homes", "sigma", "lanes"),
+    [
+        (8, 50, 2.0, "u16"),
+        (8, 1000, 30.0, "u21x3"),
+        (16, 50, 6000.0, "u32"),
+        (8, 9, 900.0, "u21x3"),
+    ],
+)
+def test_noisy_words_of_homes_alone_add_up_to_the_total(
+    bits: int, homes: int, sigma: float, lanes: str
+) -> None:
+    form = _form(bits=bits, homes=homes, sigma=sigma)
+    assert form.packing.name == lanes
+    updates, weights, values = _homes(form, 9)
+    keys, noise_keys = _keys(9, b"r"), _keys(9)
+    alone = [
+        form.encode(updates[i : i + 1], weights[:1], values[i : i + 1], [keys[i]], [noise_keys[i]])
+        for i in range(9)
+    ]
+    total = form.total(updates, weights, values, keys, noise_keys)
+    together = form.encode(updates, weights, values, keys, noise_keys)
+    assert (np.concatenate(alone) == together).all()
+    assert (np.add.reduce(together, axis=0, dtype=together.dtype) == total).all()
+
+    bare = replace(form, noise=None)
+    plain = bare.packing.unpack(bare.total(updates, weights, values, keys), elements=23, homes=9)
+    noisy = form.packing.unpack(total, elements=23, homes=9)
+    assert (noisy - plain)[0] == 0  # the weight carries none
+    assert ((noisy - plain)[1:] == DiscreteGaussian.of(sigma).sum(noise_keys, 22)).all()
+    assert form.decode(total, 9).weight == 9
+
+
+def test_a_home_that_failed_to_learn_adds_its_noise_alone() -> None:
+    form = _form(scalars=0)
+    updates = np.full((1, 20), 0.01, np.float32)
+    noise = DiscreteGaussian.of(30.0).draw(_keys(1)[0], 20)
+    for wrong in (math.nan, math.inf, -math.inf, 3e38):
+        updates[0, 3] = wrong
+        words = form.encode(updates, np.ones(1, np.int64), np.zeros((1, 0)), _keys(1), _keys(1))
+        assert (form.packing.unpack(words[0], elements=21, homes=1)[1:] == noise).all()
+
+
+@given(
+    st.lists(st.floats(-(2.0**99), 2.0**99, width=32), min_size=1, max_size=60),
+    st.integers(4, 20),
+    st.floats(1e-6, 1e6),
+    st.binary(min_size=32, max_size=32),
+)
+def test_no_update_is_longer_than_the_noise_is_made_for(
+    numbers: list[float], bits: int, clip: float, key: bytes
+) -> None:
+    fixed = FixedPoint(bits, clip, "l2", 1)
+    form = Form(len(numbers), bytes(32), fixed, (), 10, Noise(1.0, 1))
+    update = np.array([numbers], np.float32)
+    sums = form.element_sums(update, np.ones(1, np.int64), [key])
+    assert np.linalg.norm(sums) <= update_norm(fixed.most, len(numbers))
+    assert sensitivity(form, TRAIN) == update_norm(fixed.most, len(numbers))
+
+
+def test_without_its_noise_nothing_is_encoded() -> None:
+    form = _form()
+    given_ = (*_homes(form, 2), _keys(2))
+    for keys in ((), _keys(1), [b"short", b"short"]):
+        for make in (form.encode, form.total):
+            with pytest.raises(ParameterError) as refused:
+                make(*given_, keys)
+            assert refused.value.reason == "noise"
+    with pytest.raises(ParameterError):
+        form.total_of_sums(np.zeros(20), np.ones(2, np.int64), np.zeros((2, 2)))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"fixed": FixedPoint(8, 0.5, "linf", 1)},
+        {"fixed": FixedPoint(8, 0.5, "l2", 2)},
+        {"scalars": (replace(_SCORE, bits=8),)},  # two digits: each would tell something
+        {"homes": 1 << 25},
+    ],
+)
+def test_a_form_that_noise_does_not_hide_cannot_be_made(changed: dict[str, object]) -> None:
+    with pytest.raises(ParameterError):
+        replace(_form(), **changed)
+
+
+def test_noise_survives_the_wire() -> None:
+    form = _form(sigma=3.25)
+    read = Form.from_plain(msgpack.unpackb(msgpack.packb(form.to_plain())))
+    assert read == form
+    assert read.noise == Noise(3.25, 5)
+
+
+def test_what_is_asked_with_noise() -> None:
+    asked = summed(EVALUATE).scalars({}, 62)
+    noisy = scalars_of(EVALUATE, asked, 16)
+    assert [(s.name, s.low, s.high, s.bits) for s in noisy] == [
+        ("loss", 0.0, 4.0, 15),
+        ("score", -1.0, 1.0, 15),
+    ]
+    assert scalars_of(TRAIN, summed(TRAIN).scalars({"server-round": 1}, 62), 16) == ()
+    assert fitting(replace(_form(), noise=None), EVALUATE, asked) == asked
+    for kind in (TRIAL, "query.census"):
+        with pytest.raises(ManifestError) as refused:
+            scalars_of(kind, (), 16)
+        assert refused.value.reason == "noise"
+
+
+def test_with_noise_every_home_counts_once() -> None:
+    terms = Terms(np.array([0, 7, 500]), np.ones((3, 2)))
+    noisy = _form()
+    assert added(noisy, EVALUATE, terms).weights.tolist() == [1, 1, 1]
+    assert added(noisy, TRAIN, terms).values.shape == (3, 0)
+    bare = replace(noisy, noise=None, fixed=replace(noisy.fixed, weight_cap=50))
+    assert added(bare, EVALUATE, terms).weights.tolist() == [0, 7, 50]
+    assert added(bare, TRAIN, terms).values.shape == (3, 2)
+
+
+def test_one_homes_reach_by_hand() -> None:
+    # Two numbers, each at most 63.5 steps (and one of rounding) from its middle.
+    evaluation = _form(0)
+    assert sensitivity(evaluation, EVALUATE) == pytest.approx(math.sqrt(2) * 64.5)
+    # Eight flags of 127 steps: what is kept, four scores, three comparisons.
+    assert sensitivity(_form(0), OUTCOME) == pytest.approx(math.sqrt(8) * 127)
+    # Noise of 30 steps from each of 25 homes is one of 150.
+    assert cost_of(evaluation, "evaluate", 25) == pytest.approx(
+        (math.sqrt(2) * 64.5 / 150) ** 2 / 2
+    )
+    assert cost_of(replace(evaluation, noise=None), "evaluate", 25) == math.inf
+    with pytest.raises(ManifestError):
+        cost_of(evaluation, "trial", 25)
+
+
+def test_no_outcome_sets_more_flags_than_the_noise_is_made_for() -> None:
+    draw = np.random.default_rng(3)
+    columns = {
+        f"{model}.skill": draw.normal(0, 2, 500)
+        for model in ("local", "global", "baseline", "personalised")
+    }
+    columns["local.skill"][:9] = np.nan
+    columns["chosen"] = draw.integers(0, 3, 500)
+    from fedhome.questions.contributions import _outcome_values  # noqa: PLC0415
+
+    flags = _outcome_values(columns, "skill").sum(axis=1)
+    assert flags.max() == 8
+    assert flags.min() >= 5
