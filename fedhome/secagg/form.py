@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedhome.errors import ParameterError, SumError, WireError
+from fedhome.errors import ParameterError, WireError
 from fedhome.privacy.discrete_gaussian import DiscreteGaussian
 from fedhome.privacy.noise import Noise
+from fedhome.secagg.bounds import TAIL, check_elements
 from fedhome.secagg.fixedpoint import FixedPoint, lengths
 from fedhome.secagg.packing import Packing
 from fedhome.secagg.scalars import Scalar, Scalars
@@ -27,8 +28,6 @@ _EXACT = 1 << 24  # whole numbers up to here add up exactly in float32
 _MOST_LENGTH = 1e30  # of an update that is clipped: the scale stays far from float32's smallest
 _MOST_SCALARS = 1024
 _NAME_BYTES = 64
-_ROUNDING = 1e-6  # of float32, in which homes scale
-_TAIL = 20.0  # standard deviations that no honest noise reaches: a chance of 2^-290
 
 Words = NDArray[np.unsignedinteger[Any]]
 
@@ -275,33 +274,11 @@ class Form:
         sums = self.packing.unpack(
             total, elements=self.scalar_elements + self.elements, homes=homes
         )
-        slack = 0.0 if self.noise is None else _TAIL * self.noise.sigma * math.sqrt(homes)
+        slack = 0.0 if self.noise is None else TAIL * self.noise.sigma * math.sqrt(homes)
         weight, values = self._scalars.decode(sums[: self.scalar_elements], homes, slack=slack)
-        self._check_elements(sums[self.scalar_elements :], weight, homes, slack=slack)
-        return Total(weight, values, self.fixed.mean(sums[self.scalar_elements :], weight))
-
-    def _check_elements(
-        self, sums: NDArray[np.int64], weight: int, homes: int, *, slack: float
-    ) -> None:
-        """Refuse an update that homes of this weight cannot have added up.
-
-        A home of weight w adds at most ``clip * w / step`` to an element, and at most one more by
-        rounding; by an L2 clip the length of the whole is bounded alike. Noise adds its own.
-        """
-        if not sums.size:
-            return
-        most = self.fixed.clip * weight / self.fixed.step + homes + slack
-        size, what = float(np.abs(sums).max()), "a number"
-        if size <= most and self.fixed.norm == "l2":
-            size, what = float(np.linalg.norm(sums.astype(np.float64))), "the length"
-            most += (homes + slack) * (math.sqrt(sums.size) - 1)
-        if size > most * (1 + _ROUNDING):
-            raise SumError(
-                f"{what} of an opened sum is {size / max(most, 1e-99):.3g} times what {homes} "
-                "homes that keep to the protocol can add: one of them does not",
-                reason="beyond",
-                hint="the sum is not used; with aggregation.groups above 1 only its group is lost",
-            )
+        elements = sums[self.scalar_elements :]
+        check_elements(self.fixed, elements, weight=weight, homes=homes, slack=slack)
+        return Total(weight, values, self.fixed.mean(elements, weight))
 
     def _blocks(
         self,

@@ -6,7 +6,6 @@ Each is a whole number, sent as digits that fit an element: sums of digits are s
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -14,7 +13,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from fedhome.errors import ParameterError, SumError
+from fedhome.errors import ParameterError
+from fedhome.secagg.bounds import check_numbers
 
 _MOST_BITS = 32
 
@@ -163,7 +163,12 @@ class Scalars:
                 for start, count in zip(starts, self.digits, strict=True)
             )
         )
-        self._check(weight, totals, homes, slack)
+        bounds = [("weight", weight, homes * self.weight_cap, 0.0)]
+        bounds += [
+            (scalar.name, total, scalar.steps * (weight if scalar.weighted else homes), slack)
+            for scalar, total in zip(self.scalars, totals, strict=True)
+        ]
+        check_numbers(bounds, homes=homes)
         values: dict[str, float] = {}
         for scalar, total in zip(self.scalars, totals, strict=True):
             low, high = Fraction(scalar.low), Fraction(scalar.high)
@@ -173,20 +178,3 @@ class Scalars:
             else:
                 values[scalar.name] = float(low + above / weight) if weight else math.nan
         return weight, values
-
-    def _check(self, weight: int, totals: Sequence[int], homes: int, slack: float) -> None:
-        """Refuse sums that homes cannot have added up, each within its range and weight."""
-        bounds = [("weight", weight, homes * self.weight_cap, 0.0)]
-        bounds += [
-            (scalar.name, total, scalar.steps * (weight if scalar.weighted else homes), slack)
-            for scalar, total in zip(self.scalars, totals, strict=True)
-        ]
-        for name, total, most, room in bounds:
-            if not -room <= total <= most + room:
-                raise SumError(
-                    f"{name!r} of an opened sum is not between 0 and what {homes} homes that keep "
-                    "to the protocol can add: one of them does not",
-                    reason="beyond",
-                    hint="the sum is not used; with aggregation.groups above 1 only its group is "
-                    "lost",
-                )

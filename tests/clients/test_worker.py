@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -240,7 +241,7 @@ def test_a_worker_that_is_killed_in_the_middle_is_replaced(
     with closing(WorkerProcess(place, machine)) as killed:  # type: ignore[arg-type]
         answer = killed.answer(asked)
         assert empty_handed(answer, form)  # the server is not told; the home's log is
-        assert "the worker is lost: EOFError, signal 9" in caplog.text
+        assert re.search("the worker is lost: .*, signal 9", caplog.text)
         assert numbers_of(killed) == []
         assert killed.answer(question("query", RecordDict())).has_content()
         assert len(numbers_of(killed)) == 1
