@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ from fedhome.clients.membership.home_folder import HomeStatus
 from fedhome.errors import LinkError, RunError, StateError
 from fedhome.fleet.owner_folder import Fleet
 from fedhome.fleet.state_file import FileStore
+from fedhome.secagg.ledger import LedgerEntry
 from fedhome.server.daemon.server_folder import ServerFolder
 from fedhome.store import disk
 from helpers.client_world import (
@@ -316,3 +319,31 @@ def test_the_agent_as_a_process(world: World) -> None:
     assert agent.returncode == 0
     assert "the agent of oak runs" in told
     assert "not running" in fedhome("status", "oak").output
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("front")
+def test_the_ledger_lists_what_was_answered_and_opened(world: World) -> None:
+    place = joined(world)
+    assert "oak has answered nothing yet" in fedhome("ledger", place.path).output
+    entry = LedgerEntry(
+        subject=b"s" * 32,
+        group=0,
+        epoch=1,
+        manifest=b"m" * 32,
+        round=7,
+        day=20_000,
+        kind="train",
+    )
+    with FileStore.open(place.path, home="oak") as store:
+        state = store.state.with_sum(1, 1, entry).with_openings({}, entry)
+        store.save(replace(state, version=store.state.version + 1))
+        # It is read while the agent holds the folder.
+        told = fedhome("ledger", place.path, "--json").output.splitlines()
+        shown = fedhome("ledger", place.path).output
+    rows = [json.loads(line) for line in told]
+    assert [row["part"] for row in rows] == ["answered", "opened"]
+    assert {row["day"] for row in rows} == {"2024-10-04"}
+    assert {(row["what"], row["round"], row["attempts"]) for row in rows} == {("train", 7, 1)}
+    assert "2024-10-04" in shown
+    assert b"s".hex() * 6 in shown
