@@ -70,6 +70,10 @@ class SumTerms(Protocol):
     def round(self) -> int:
         """Number of the round, which names the rounding."""
 
+    @property
+    def a_min(self) -> int:
+        """Fewest homes in the sum."""
+
 
 class SumParticipation(Protocol):
     """A sum that a home takes part in."""
@@ -209,7 +213,25 @@ def requested_sum_of(
     joined = participant.join(manifest, question=question, layout=layout)
     form = joined.manifest.form
     check_form(form, kind, scalars, layout)
+    if form.noise is None:  # else single homes are hidden by it
+        _check_fewest(question, joined.manifest.a_min, plan.aggregation.min_cohort)
     return RequestedSum(form, joined.manifest.round, joined)
+
+
+def _check_fewest(question: AskedQuestion, homes: int, cohort: int) -> None:
+    """Refuse a sum over too few homes for what it counts.
+
+    Raises:
+        ManifestError: ``settings``.
+    """
+    fewest = summed(question.kind).fewest(question.settings, cohort)
+    if homes < fewest:
+        raise ManifestError(
+            f"a sum for {question.kind!r} over {homes} homes would tell single ones: with its "
+            f"settings it takes {fewest}",
+            reason="settings",
+            hint="home and server must run the same version of fedhome",
+        )
 
 
 def manifest_of(message: Message) -> bytes:

@@ -146,7 +146,11 @@ class WorkerProcess:
                     else:
                         self.layout = terms["layout"].hex()
                         manifest = self._joined.manifest
-                        running.send_frame(form=manifest.form.to_plain(), round=manifest.round)
+                        running.send_frame(
+                            form=manifest.form.to_plain(),
+                            round=manifest.round,
+                            fewest=manifest.a_min,
+                        )
                 case {"words": str(dtype)} if self._joined is not None:
                     words = np.frombuffer(bytearray(running.frame()), dtype)
                     return self._upload(message, words)

@@ -72,6 +72,7 @@ class _AcceptedTerms(NamedTuple):
 
     form: Form
     round: int
+    a_min: int
 
 
 class _JoinedSum(NamedTuple):
@@ -101,8 +102,8 @@ class _AgentPart:
 
         send(self._pipe, join={"data": manifest, **manifest_terms(question, layout)})
         match msgpack.unpackb(self._pipe.recv_bytes()):
-            case {"form": form, "round": int(number)}:
-                return _JoinedSum(_AcceptedTerms(Form.from_plain(form), number))
+            case {"form": form, "round": int(number), "fewest": int(fewest)}:
+                return _JoinedSum(_AcceptedTerms(Form.from_plain(form), number, fewest))
             case _:
                 raise ManifestError("the home refuses to take part", reason="refused")
 

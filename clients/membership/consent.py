@@ -22,8 +22,8 @@ from fedhome.errors import RunError
 from fedhome.plan.private_plan import is_private
 from fedhome.plan.protocol import most_sums_a_day
 from fedhome.plan.settings import Plan
-from fedhome.questions.contributions import BINS
 from fedhome.questions.empty_handed import MEANING
+from fedhome.questions.outcomes import MOST_BINS
 from fedhome.questions.question_table import SUMMED
 from fedhome.secagg.ledger import MOST_ATTEMPTS
 from fedhome.store import disk
@@ -62,7 +62,7 @@ def consent_text(invitation: Invitation) -> str:
         "update": size,
         "most": _most_weight(plan),
         "tried": len(plan.personalise.rates) * (1 + plan.personalise.epochs),
-        "bins": BINS,
+        "bins": MOST_BINS,
     }
     head = [
         ("home", invitation.home),
@@ -224,7 +224,6 @@ def _honest_server_learns(plan: Plan) -> list[str]:
             "sets of homes, the number of this home's examples can be worked out, and over many "
             "rounds roughly how it changes the model."
         ),
-        "where a sum is over few homes, the steps in which their scores lie, without their names.",
     ]
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from fedhome.errors import UpdateError
 from fedhome.learning import update_clipping
 from fedhome.plan.settings import Plan
-from fedhome.questions import contributions, responses
+from fedhome.questions import contributions, outcomes, responses
 from fedhome.questions.contributions import Terms
 from fedhome.questions.empty_handed import EMPTY_HANDED
 from fedhome.questions.responses import Columns, QuestionContext, Response
@@ -90,6 +90,8 @@ class SummedQuestion(Question):
             hold (float32 ``[homes, size]``, None where the question trains nothing that leaves)
             and from what they were asked with.
         faults: What is wrong with the settings that came with it, for a home of some plan.
+        fewest: How many homes a sum with some settings must have, for a plan's fewest in a sum: of
+            fewer it would tell single ones.
         metrics: What a strategy is told of a sum, from the numbers by name and the number of
             homes in it.
         update: Whether an update of the model is in the sum.
@@ -104,6 +106,7 @@ class SummedQuestion(Question):
     respond: Callable[[Cohort, NDArray[np.float32], QuestionContext], Response]
     terms: Callable[[Columns, NDArray[np.float32] | None, QuestionContext], Terms]
     faults: Callable[[Mapping[str, Any], Plan], Iterator[str]] = no_faults
+    fewest: Callable[[Mapping[str, Any], int], int] = lambda settings, cohort: 0  # noqa: ARG005
     metrics: Callable[[Mapping[str, float], int], Metrics] = lambda values, homes: dict(values)  # noqa: ARG005
     update: bool = False
     weighted: bool = False
@@ -206,9 +209,10 @@ _ROWS = (
     SummedQuestion(
         name=OUTCOME,
         often="run",
-        scalars=contributions.outcome_scalars,
+        scalars=outcomes.outcome_scalars,
         respond=responses.outcome,
-        terms=contributions.outcome_terms,
+        terms=outcomes.outcome_terms,
+        fewest=outcomes.fewest_homes,
         faults=outcome_faults,
         metrics=lambda values, homes: {"homes": homes, "counts": list(values.values())},
         personal=True,
@@ -220,7 +224,9 @@ _ROWS = (
             numbers={
                 "chosen": "which model it keeps (one learnt alone, the fleet's, or the fleet's "
                 "adapted to this home)",
-                "baseline": "the score of no learning on its test rows, as one of {bins} steps",
+                "baseline": "the score of no learning on its test rows, itself and as one of at "
+                "most {bins} steps: fewer in a small fleet, so that each is expected to hold "
+                "several homes",
                 "local": "of a model learnt alone",
                 "global": "of the fleet's model, and whether that is better or worse than alone",
                 "personalised": "of the adapted model, and the same",

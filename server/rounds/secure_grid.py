@@ -8,7 +8,8 @@ one that needs single updates sees each group as if it were a home.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
@@ -26,9 +27,10 @@ from fedhome.flower.messages import (
     read_flat,
     reply,
 )
-from fedhome.plan.protocol import quorum_of
+from fedhome.plan.protocol import least_in_a_sum, quorum_of
 from fedhome.plan.settings import Plan
 from fedhome.questions.empty_handed import EMPTY_HANDED
+from fedhome.questions.outcomes import MOST_BINS, bins_for
 from fedhome.questions.question_table import CENSUS, TRAIN, SummedQuestion, summed
 from fedhome.questions.settings import settings_hash
 from fedhome.run.events import EventLog
@@ -93,15 +95,27 @@ class SecureGrid(Grid):
         """Bytes since the start, from all homes and to all homes."""
         return self.channel.traffic
 
-    def noise_of_counts(self, kind: str) -> dict[str, float]:
+    def bins_of_scores(self) -> int:
+        """Return into how many bins homes' scores may fall: see :mod:`fedhome.questions.outcomes`.
+
+        With noise a bin tells no single home, however few they are.
+        """
+        if self.budget is not None:
+            return MOST_BINS
+        group = len(self.channel.names) // self.plan.aggregation.groups
+        least = least_in_a_sum(self.plan, fleet=self.channel.fleet, roster=group)
+        return bins_for(least, cohort=self.plan.aggregation.min_cohort)
+
+    def noise_of_counts(self, kind: str, config: Mapping[str, Any]) -> dict[str, float]:
         """Return the standard deviation of a count's noise in a question, as a log tells it.
 
         Args:
             kind: Type of the question's messages; its numbers are flags.
+            config: The settings that come with it.
         """
         if self.budget is None:
             return {}
-        return {"noise_homes": self.budget.homes_of_noise(kind, summed(kind).scalars({}, 0))}
+        return {"noise_homes": self.budget.homes_of_noise(kind, summed(kind).scalars(config, 0))}
 
     def homes_behind(self, response: Message) -> int:
         """Return how many homes a reply stands for."""

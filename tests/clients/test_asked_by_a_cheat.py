@@ -23,8 +23,10 @@ from fedhome.flower.messages import array_record, blobs_of, take_identity, with_
 from fedhome.plan.protocol import policy_of, terms_hash
 from fedhome.questions.contributions import Terms
 from fedhome.questions.empty_handed import EMPTY_HANDED
+from fedhome.questions.outcomes import MOST_BINS, bins_for, score_counts
 from fedhome.questions.question_table import EVALUATE, OUTCOME, TRAIN, TRIAL, summed
 from fedhome.questions.settings import settings_hash
+from fedhome.run.results import MODELS
 from fedhome.secagg import FixedPoint, Form, Total
 from fedhome.secagg.sum_messages import Upload
 from helpers import tiny
@@ -269,11 +271,11 @@ def test_settings_that_are_not_compared_change_what_a_home_computes(
         (TRAIN, {"server-round": 2, "clipping_norm": -1.0}),
         (TRAIN, {"server-round": 2, "clipping_norm": float("nan")}),
         (EVALUATE, {"server-round": 4}),
-        (OUTCOME, {"rate": 0.7, "epochs": 1}),
-        (OUTCOME, {"rate": 0.5, "epochs": 3}),
-        (OUTCOME, {"rate": 0.5, "epochs": -1}),
-        (OUTCOME, {"epochs": 1}),
-        (OUTCOME, {}),
+        (OUTCOME, {"rate": 0.7, "epochs": 1, "bins": 0}),
+        (OUTCOME, {"rate": 0.5, "epochs": 3, "bins": 0}),
+        (OUTCOME, {"rate": 0.5, "epochs": -1, "bins": 0}),
+        (OUTCOME, {"epochs": 1, "bins": 0}),
+        (OUTCOME, {"bins": 0}),
     ],
 )
 def test_settings_that_the_plan_does_not_allow_are_refused_though_all_homes_get_them(
@@ -281,6 +283,40 @@ def test_settings_that_the_plan_does_not_allow_are_refused_though_all_homes_get_
 ) -> None:
     with pytest.raises(FedHomeError):
         Fleet(kind, settings).ask("h00")
+
+
+@pytest.mark.parametrize("bins", [2, 80, 81, -1, 1.0, None])
+def test_scores_are_not_counted_in_steps_that_tell_single_homes(
+    bins: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six homes, of which five must be in the sum: 80 steps would be the list of their scores."""
+    settings: dict[str, Any] = {"rate": 0.5, "epochs": 1}
+    if bins is not None:
+        settings["bins"] = bins
+    with pytest.raises(FedHomeError):
+        Fleet(OUTCOME, settings).ask("h00")
+    if bins == MOST_BINS:
+        monkeypatch.setattr("fedhome.clients.secure_sums._check_fewest", lambda *_: None)
+        Fleet(OUTCOME, settings).ask("h00")  # as it was
+
+
+def test_of_few_homes_the_mean_score_is_counted_and_no_step() -> None:
+    values = Fleet(OUTCOME, {"rate": 0.5, "epochs": 1, "bins": 0}).open().values
+    names = {name.rpartition("-")[2] for name in values}
+    assert not any(name.isdigit() for name in names)
+    assert all(0 <= values[f"{model}-score"] <= 2 * HOMES for model in MODELS)
+    counts = score_counts(np.array(list(values.values())[:-1]), 0)
+    assert counts["homes"] == HOMES
+    assert counts["models"]["global"]["median"] is None
+    assert -1 <= counts["models"]["global"]["mean"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("homes", "cohort", "bins"),
+    [(5, 5, 0), (19, 5, 0), (20, 5, 4), (70, 5, 14), (399, 5, 79), (10_000, 5, 80), (70, 20, 0)],
+)
+def test_bins_are_as_coarse_as_the_cohort(homes: int, cohort: int, bins: int) -> None:
+    assert bins_for(homes, cohort=cohort) == bins
 
 
 # --- what a failure tells

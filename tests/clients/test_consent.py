@@ -21,7 +21,7 @@ from fedhome.clients.protocol_questions import PROTOCOL
 from fedhome.errors import RunError
 from fedhome.fleet.entries import Anchor
 from fedhome.plan.settings import Plan
-from fedhome.questions import contributions, private_sums
+from fedhome.questions import outcomes, private_sums
 from fedhome.questions.question_table import SUMMED
 
 SETTINGS = ["personalise.rates=[1.0]", "personalise.epochs=2"]
@@ -48,9 +48,10 @@ In sums only, each number hidden under masks that cancel in the sum over many ho
   * when the fleet learns how to adapt its model: by what factor each of 3 ways to adapt
     the model changes the loss on this home's validation rows.
   * at the end: which model it keeps (one learnt alone, the fleet's, or the fleet's
-    adapted to this home); the score of no learning on its test rows, as one of 80
-    steps; of a model learnt alone; of the fleet's model, and whether that is better or
-    worse than alone; of the adapted model, and the same.
+    adapted to this home); the score of no learning on its test rows, itself and as one
+    of at most 80 steps: fewer in a small fleet, so that each is expected to hold
+    several homes; of a model learnt alone; of the fleet's model, and whether that is
+    better or worse than alone; of the adapted model, and the same.
   * with each of these: whether it had nothing to add (then all its other numbers are
     nothing).
 
@@ -89,8 +90,6 @@ What a server learns that keeps to the rules:
     one differ by that one. Homes add no noise against this. From many sums over
     changing sets of homes, the number of this home's examples can be worked out, and
     over many rounds roughly how it changes the model.
-  * where a sum is over few homes, the steps in which their scores lie, without their
-    names.
 
 What a server that breaks the rules can learn today, and no home would refuse:
   * roughly this home's own update: by asking about two models that hardly differ, the
@@ -250,11 +249,11 @@ def test_every_question_that_a_home_answers_is_in_the_text() -> None:
 
 
 def test_every_number_of_a_sum_is_in_the_text() -> None:
-    config = {"server-round": 1, "clipping_norm": 1.0}
+    config = {"server-round": 1, "clipping_norm": 1.0, "bins": 8}
     for kind, question in SUMMED.items():
         stems = {one.name.partition("-")[0] for one in question.scalars(config, 3)}
         assert stems == set(question.consent.numbers), kind
-    assert f"one of {contributions.BINS} steps" in " ".join(SECURE.split())
+    assert f"one of at most {outcomes.MOST_BINS} steps" in " ".join(SECURE.split())
 
 
 NOISE = ["privacy.mechanism=discrete-gaussian", "privacy.epsilon=2", "privacy.clip=0.3"]
@@ -280,11 +279,12 @@ def test_the_text_of_a_plan_with_noise_says_what_it_promises() -> None:
 
 def test_the_text_with_noise_names_every_number_that_is_asked() -> None:
     flat = " ".join(consent_text(asked(*NOISE)).split())
+    config = {"server-round": 1, "bins": 8}
     for kind in private_sums.ASKED:
-        scalars = private_sums.scalars_of(kind, SUMMED[kind].scalars({"server-round": 1}, 3), 16)
+        scalars = private_sums.scalars_of(kind, SUMMED[kind].scalars(config, 3), 16)
         meanings = SUMMED[kind].consent.numbers
         for stem in {scalar.name.partition("-")[0] for scalar in scalars}:
-            assert meanings[stem].format(bins=contributions.BINS) in flat, stem
+            assert meanings[stem].format(bins=outcomes.MOST_BINS) in flat, stem
 
 
 def test_a_weak_promise_is_told_as_one() -> None:
