@@ -8,7 +8,6 @@ form alone, and the home's words go unmasked to the simulation that holds the ho
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 
 from fedhome import secagg
 from fedhome.clients.protocol_questions import BUNDLE
-from fedhome.errors import ManifestError, UpdateError
+from fedhome.errors import ManifestError, StateError, UpdateError
 from fedhome.flower.messages import blob_reply, content_of, read_flat, sum_record, words_reply
 from fedhome.plan.settings import AggregationMode, PersonaliseSettings, Plan
 from fedhome.questions import contributions, private_sums
@@ -30,7 +29,7 @@ from fedhome.questions.question_table import summed
 from fedhome.questions.settings import check_settings, settings_hash
 from fedhome.secagg.form import Form
 from fedhome.secagg.scalars import Scalar
-from fedhome.wire.layout import Layout
+from fedhome.wire.layout import Layout, model_hash
 
 
 class AskedQuestion(NamedTuple):
@@ -147,9 +146,20 @@ class Participant:
 
     def upload(self, message: Message, joined: secagg.JoinedSum, words: NDArray[Any]) -> Message:
         """Mask a home's words and answer with them, and with keys for the next sum."""
-        return blob_reply(
-            message, {"upload": joined.upload(words), "bundle": self.machine.bundle()}
-        )
+        return blob_reply(message, blobs_for(self.machine, joined.upload(words)))
+
+
+def blobs_for(machine: secagg.HomeParty, upload: bytes) -> dict[str, bytes]:
+    """Return what a home answers with: its upload, and keys for the next sum if it can keep them.
+
+    Args:
+        machine: The home's machine.
+        upload: What it sends.
+    """
+    try:
+        return {"upload": upload, "bundle": machine.bundle()}
+    except StateError:  # such as a full disk: the server asks for keys when it needs them
+        return {"upload": upload}
 
 
 class RequestedSum(NamedTuple):
@@ -190,7 +200,12 @@ def requested_sum_of(
         UpdateError: The settings that came cannot be.
     """
     record, kind = sum_record(message), question.kind
-    check_settings(summed(kind).faults(question.settings, plan))
+    row = summed(kind)
+    check_settings(row.faults(question.settings, plan))
+    if row.about_model != (question.start is not None):
+        raise ManifestError(
+            f"{kind!r} came {'without the' if row.about_model else 'with a'} model", reason="model"
+        )
     if mode == "plain":
         if record is None:
             return None
@@ -280,7 +295,7 @@ def manifest_terms(question: AskedQuestion, layout: Layout) -> ManifestTerms:
     return {
         "purpose": question.kind.rpartition(".")[2],
         "settings": settings_hash(question.settings),
-        "model_hash": model_hash(question.start),
+        "model_hash": bytes(32) if question.start is None else model_hash(question.start),
         "layout": bytes.fromhex(layout.hash),
     }
 
@@ -386,13 +401,6 @@ def _noise_key(
 def trial_size(settings: PersonaliseSettings) -> int:
     """Return how many numbers a trial of personalisation gives."""
     return len(settings.rates) * (1 + settings.epochs)
-
-
-def model_hash(start: NDArray[np.float32] | None) -> bytes:
-    """Return SHA-256 of the parameters; zeros where a question is about none."""
-    if start is None:
-        return bytes(32)
-    return hashlib.sha256(start.astype("<f4").tobytes()).digest()
 
 
 def _number(record: Mapping[str, Any], name: str) -> int:

@@ -27,7 +27,8 @@ from fedhome import secagg
 from fedhome.clients.agent.worker import answer_with, app_of, send
 from fedhome.clients.lean_process import LEAN
 from fedhome.clients.membership.home_folder import HomeFolder
-from fedhome.errors import SecAggError
+from fedhome.clients.secure_sums import blobs_for
+from fedhome.errors import ManifestError, SecAggError
 from fedhome.flower.fleet_connection import message_bytes, message_of
 from fedhome.flower.messages import blob_reply, failure
 from fedhome.ops.processes import Child
@@ -103,9 +104,7 @@ class WorkerProcess:
                 how = f"it took longer than the {self._patience_s:.0f} s of a round"
             self._running = None
             _log.error("the worker is lost: %s, %s", type(error).__name__, how)
-            if self._joined is not None:
-                return self._upload(message, empty_words(self._joined.manifest.form))
-            return failure(message, f"the home's worker ended before it had answered: {how}")
+            return self._failed(message, f"the home's worker ended before it had answered: {how}")
         except BaseException:
             self.close()  # nobody knows what it would send next
             raise
@@ -156,20 +155,23 @@ class WorkerProcess:
                     return self._upload(message, words)
                 case {"reply": bytes(data)}:
                     return Message(message_of(data).content, reply_to=message)
-                case {"failed": str(reason)}:
-                    if refusal is not None:
-                        raise refusal
-                    if self._joined is not None:  # what fails from here on is told to nobody
-                        return self._upload(message, empty_words(self._joined.manifest.form))
-                    return failure(message, reason)
+                case {"failed": str(reason), "refused": bool(refused)}:
+                    if refused:
+                        raise refusal or ManifestError(reason, reason="refused")
+                    return self._failed(message, reason)
                 case _:
                     raise ValueError  # what came is no answer
+
+    def _failed(self, message: Message, reason: str) -> Message:
+        if self._joined is None:
+            return failure(message, reason)
+        # What fails from here on is told to nobody.
+        return self._upload(message, empty_words(self._joined.manifest.form))
 
     def _upload(self, message: Message, words: NDArray[Any]) -> Message:
         joined, self._joined = self._joined, None
         assert joined is not None, "a home uploads to a sum that it has joined"
-        upload = joined.upload(words)
-        return blob_reply(message, {"upload": upload, "bundle": self._machine.bundle()})
+        return blob_reply(message, blobs_for(self._machine, joined.upload(words)))
 
 
 class _RunningWorker:

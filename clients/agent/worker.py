@@ -20,7 +20,7 @@ from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
-from fedhome.clients.failure_reason import reason_of
+from fedhome.clients.failure_reason import REFUSALS, reason_of
 from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.errors import ManifestError
 from fedhome.flower.fleet_connection import message_bytes, message_of
@@ -149,7 +149,7 @@ def serve(pipe: Connection[Any, Any], home_folder: HomeFolder) -> None:
             answer = answer_with(app, message_of(question["message"]))
         except Exception as error:  # noqa: BLE001 - whatever it is, the agent must know
             part.take_words()
-            send(pipe, failed=reason_of(error))
+            send(pipe, failed=reason_of(error), refused=isinstance(error, REFUSALS))
             continue
         words = part.take_words()
         if words is None:

@@ -97,12 +97,21 @@ def policy_of(plan: Plan) -> Policy:
         norm=settings.clip_in,
         most_clip=settings.clip or MOST_CLIP,
         most_weight=settings.weight_cap or _power_of_two(plan.rounds.max_examples),
+        exact_clip=settings.clip is not None,
+        exact_weight=settings.weight_cap is not None,
         most_a_day=most_sums_a_day(plan),
     )
     if plan.privacy.mechanism == "none":
         return policy
     # Where homes add noise, updates are clipped as privacy says, and all homes count once.
-    return replace(policy, norm="l2", most_clip=plan.privacy.clip, most_weight=1)
+    return replace(
+        policy,
+        norm="l2",
+        most_clip=plan.privacy.clip,
+        most_weight=1,
+        exact_clip=True,
+        exact_weight=True,
+    )
 
 
 def terms_hash(plan: Plan) -> bytes:

@@ -138,7 +138,8 @@ def evaluate_terms(
 ) -> Terms:
     """Return what homes add up of an evaluation; arguments as of `train_terms`."""
     del update, given
-    values = np.stack([columns["loss"], columns["score"]], axis=1)
+    score = np.nan_to_num(columns["score"], nan=-1.0)  # the worst there is
+    values = np.stack([columns["loss"], score], axis=1)
     return Terms(columns[EXAMPLES].astype(np.int64), values)
 
 

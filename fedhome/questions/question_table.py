@@ -23,7 +23,13 @@ from fedhome.questions import contributions, outcomes, responses
 from fedhome.questions.contributions import Terms
 from fedhome.questions.empty_handed import EMPTY_HANDED
 from fedhome.questions.responses import Columns, QuestionContext, Response
-from fedhome.questions.settings import no_faults, outcome_faults, round_faults
+from fedhome.questions.settings import (
+    census_faults,
+    no_faults,
+    outcome_faults,
+    round_faults,
+    train_faults,
+)
 from fedhome.secagg.scalars import Scalar
 
 if TYPE_CHECKING:
@@ -94,6 +100,7 @@ class SummedQuestion(Question):
             fewer it would tell single ones.
         metrics: What a strategy is told of a sum, from the numbers by name and the number of
             homes in it.
+        about_model: Whether it is about a model; else none may come with it.
         update: Whether an update of the model is in the sum.
         weighted: Whether a home's weight is its number of examples; else every home counts once.
         in_the_clear: Whether a home answers where its plan is plain.
@@ -108,6 +115,7 @@ class SummedQuestion(Question):
     faults: Callable[[Mapping[str, Any], Plan], Iterator[str]] = no_faults
     fewest: Callable[[Mapping[str, Any], int], int] = lambda settings, cohort: 0  # noqa: ARG005
     metrics: Callable[[Mapping[str, float], int], Metrics] = lambda values, homes: dict(values)  # noqa: ARG005
+    about_model: bool = True
     update: bool = False
     weighted: bool = False
     in_the_clear: bool = True
@@ -139,6 +147,8 @@ _ROWS = (
         scalars=contributions.census_scalars,
         respond=responses.census,
         terms=contributions.census_terms,
+        faults=census_faults,
+        about_model=False,
         in_the_clear=False,
         consent=ConsentWords(
             when="at the beginning",
@@ -151,7 +161,7 @@ _ROWS = (
         scalars=contributions.train_scalars,
         respond=responses.train,
         terms=contributions.train_terms,
-        faults=round_faults,
+        faults=train_faults,
         metrics=_trained,
         update=True,
         weighted=True,

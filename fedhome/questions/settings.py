@@ -18,6 +18,10 @@ from fedhome.plan.settings import Plan
 ROUND = "server-round"
 """Number of the round, as Flower's strategies name it."""
 
+CLIP, PULL = "clipping_norm", "proximal-mu"
+_PLAIN = ("fedavg", "fedavgm", "fedadam", "fedadagrad", "fedyogi", "fedmedian", "fedtrimmedavg")
+"""Strategies that tell homes nothing: where the plan names one, no pull is taken."""
+
 _LABEL = b"fedhome/settings/2\0"
 
 
@@ -66,6 +70,31 @@ def outcome_faults(settings: Mapping[str, Any], plan: Plan) -> Iterator[str]:
         yield f"a rate of {rate!r}, which is none of the plan's {list(own.rates)}"
     if type(epochs) is not int or not 0 <= epochs <= own.epochs:
         yield f"{epochs!r} epochs, and the plan allows 0 to {own.epochs}"
+
+
+def census_faults(settings: Mapping[str, Any], plan: Plan) -> Iterator[str]:
+    """Yield what is wrong with a count of examples: no plan that names the weight asks for it."""
+    del settings
+    if plan.aggregation.weight_cap is not None:
+        yield "a count of examples, and the plan names the greatest weight"
+    if plan.privacy.mechanism != "none":
+        yield "a count of examples, and with noise all homes count alike"
+
+
+def train_faults(settings: Mapping[str, Any], plan: Plan) -> Iterator[str]:
+    """Yield what is wrong with the settings of a training.
+
+    What a strategy tells homes (a clip, a pull) is taken where the plan's own strategy does so.
+    """
+    yield from round_faults(settings, plan)
+    if CLIP in settings and not plan.strategy.wrap:
+        yield f"{CLIP}, and the plan's strategy is wrapped in none that clips"
+    pull, strategy = settings.get(PULL), plan.strategy
+    if pull is not None:
+        if strategy.name.lower() == "fedprox" and pull != strategy.args.get("proximal_mu", pull):
+            yield f"{PULL} {pull!r}, and the plan says {strategy.args['proximal_mu']!r}"
+        if strategy.name.lower() in _PLAIN:
+            yield f"{PULL}, and the plan's strategy {strategy.name!r} sends none"
 
 
 def no_faults(settings: Mapping[str, Any], plan: Plan) -> Iterator[str]:

@@ -108,6 +108,8 @@ class Aggregator:
         self._votes: dict[int, bytes] = {}
         self._shares: dict[int, NDArray[np.uint32]] = {}
         self._opened = False
+        self.lost: tuple[str, ...] = ()
+        """Homes whose shares opened nothing, though enough members gave theirs."""
 
     @property
     def arrived(self) -> tuple[str, ...]:
@@ -307,7 +309,8 @@ class Aggregator:
             self._directory.threshold,
         )
         if restored.lost:
-            homes = ", ".join(manifest.names[index] for index in restored.lost)
+            self.lost = tuple(manifest.names[index] for index in restored.lost)
+            homes = ", ".join(self.lost)
             raise OpeningError(
                 f"too few right shares came for {homes}",
                 reason="shares",

@@ -193,6 +193,12 @@ class HomeParty:
                 reason="opened-before",
                 hint="a second one would differ by single homes: go on from the first",
             )
+        if self.state.answered.in_another_epoch(manifest):
+            raise ManifestError(
+                f"{manifest.purpose!r} was asked about this model under another directory",
+                reason="asked-before",
+                hint="go on from another model: homes answer about one in one epoch alone",
+            )
         attempts = self.state.answered.attempts(manifest.subject)
         if attempts >= MOST_ATTEMPTS:
             raise ManifestError(
@@ -229,7 +235,7 @@ class HomeParty:
             request,
             directory,
             self.policy,
-            opened=self.state.opened,
+            state=self.state,
             member=self._keys.home,
             now=now,
             verify=self._verify,
@@ -244,6 +250,8 @@ class HomeParty:
             member.check_votes(request.votes, case, directory, verify=self._verify)
             shares = member.shares(case, request.sealed, seals)
         opened = _entry(case.manifest, day_of(now)) if request.votes else None
+        if opened is not None and opened.key not in self.state.opened.entries:
+            self._check_opened_today(opened.day)
         if new or (opened is not None and opened.key not in self.state.opened.entries):
             self._commit(self.state.with_openings(openings, opened))
         if not request.votes:
@@ -253,6 +261,16 @@ class HomeParty:
         return Answer(
             manifest=manifest, present=case.digest, shares=shares, signature=signature
         ).to_bytes()
+
+    def _check_opened_today(self, day: int) -> None:
+        """Refuse to help open more sums on a day than a plan has: the ledger is not endless."""
+        most = self.policy.most_a_day * self.policy.groups
+        if self.state.opened.on(day) >= most:
+            raise OpeningError(
+                f"this home helps to open no more than {most} sums a day",
+                reason="asked-too-often",
+                hint="those are three runs of the plan; `fedhome client ledger` lists them",
+            )
 
     def _commit(self, state: HomeState) -> None:
         self._store.save(state)

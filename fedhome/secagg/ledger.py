@@ -116,6 +116,20 @@ class Ledger:
         """Return in how many sums about a subject a home took part, whatever the group."""
         return sum(entry.attempts for entry in self if entry.subject == subject)
 
+    def in_another_epoch(self, manifest: Manifest) -> bool:
+        """Return whether what a manifest is about is listed for another epoch.
+
+        The next epoch's members need not know what was opened in this one: homes may have joined
+        the fleet, or have new keys. So a home answers about one subject in one epoch alone.
+        """
+        return any(
+            entry.subject == manifest.subject and entry.epoch != manifest.epoch for entry in self
+        )
+
+    def on(self, day: int) -> int:
+        """Return how many entries are of a day."""
+        return sum(entry.day == day for entry in self)
+
     def refuses(self, manifest: Manifest) -> bool:
         """Return whether a sum must not be opened after those that are listed here.
 

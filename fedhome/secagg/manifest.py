@@ -32,12 +32,6 @@ _SUBJECT, _NO_MODEL = b"fedhome/subject/2\0", b"no model\0"
 _SMALL = number(MOST_ROSTER)
 
 
-def subject_of(purpose: str, model_hash: bytes, run: bytes) -> bytes:
-    """Return a manifest's :attr:`Manifest.subject`; arguments as of the class."""
-    about = model_hash if any(model_hash) else _NO_MODEL + run
-    return hashlib.sha256(_SUBJECT + hashlib.sha256(purpose.encode()).digest() + about).digest()
-
-
 @dataclass(frozen=True, kw_only=True)
 class Manifest(Message, label="manifest/2", most=1 << 23):
     """The terms of one sum.
@@ -153,9 +147,11 @@ class Manifest(Message, label="manifest/2", most=1 << 23):
         """What is asked about which model, 32 bytes: of one subject, one sum is ever opened.
 
         Roster, round, settings and run are no part of it. A question that is about no model is
-        asked once in a run.
+        asked once in an epoch.
         """
-        return subject_of(self.purpose, self.model_hash, self.run)
+        about = self.model_hash if any(self.model_hash) else _NO_MODEL + self.directory
+        purpose = hashlib.sha256(self.purpose.encode()).digest()
+        return hashlib.sha256(_SUBJECT + purpose + about).digest()
 
     @cached_property
     def indices(self) -> dict[str, int]:

@@ -25,7 +25,6 @@ from fedhome.errors import ManifestError, OpeningError
 from fedhome.keys.signing import Verify
 from fedhome.secagg.bundle import SHARE_BYTES, Seals
 from fedhome.secagg.directory import Directory
-from fedhome.secagg.ledger import Ledger
 from fedhome.secagg.manifest import Manifest
 from fedhome.secagg.policy import Policy
 from fedhome.secagg.state import HomeState, Opening
@@ -62,7 +61,7 @@ def examine(
     directory: Directory,
     policy: Policy,
     *,
-    opened: Ledger,
+    state: HomeState,
     member: str,
     now: float,
     verify: Verify,
@@ -74,7 +73,7 @@ def examine(
         request: The server's.
         directory: The epoch's.
         policy: What this member insists on.
-        opened: What it has helped to open.
+        state: What it remembers: what it has helped to open, and how it voted.
         member: Its name.
         now: Unix time, s.
         verify: How signatures are checked.
@@ -93,9 +92,11 @@ def examine(
         policy.check(manifest, directory)
     except ManifestError as error:
         raise OpeningError(error.message, reason=error.reason, hint=error.hint) from None
-    if now >= manifest.expires:
+    # Who has voted for a sum finishes it also when its time is over: else it could be half opened.
+    voted = any(one.manifest == manifest.digest for one in state.openings.values())
+    if now >= manifest.expires and not voted:
         raise OpeningError("the manifest of a sum to open has expired", reason="expired")
-    if opened.refuses(manifest):
+    if state.opened.refuses(manifest):
         raise OpeningError(
             f"a sum of {manifest.purpose!r} over this model was opened before",
             reason="opened-before",

@@ -35,6 +35,8 @@ class Policy:
         norm: In which norm updates are clipped; None: any.
         most_clip: Greatest clip of an update.
         most_weight: Greatest weight of a home.
+        exact_clip: Whether the clip of an update is this one, and no smaller one.
+        exact_weight: The same of the greatest weight, where homes count by their examples.
         most_a_day: In how many sums the home takes part on one day.
         longest_s: Longest time until a manifest expires, s.
         security: Each promise may fail with a chance of 2^-security.
@@ -52,6 +54,8 @@ class Policy:
     norm: str | None = None
     most_clip: float = math.inf
     most_weight: int = (1 << 31) - 1
+    exact_clip: bool = False
+    exact_weight: bool = False
     most_a_day: int = (1 << 31) - 1
     longest_s: int = 86_400
     security: int = 40
@@ -158,12 +162,14 @@ class Policy:
             yield "a-min", f"a sum over {manifest.a_min} of {count} homes; {least} are needed"
         if manifest.degree and not self._graph_holds(manifest, directory):
             yield "graph", f"a masking graph of degree {manifest.degree} could fall apart"
-        fixed = form.fixed
+        fixed, weight = form.fixed, self.most_weight
         if form.homes < count:
             yield "encoding", f"sums over {count} homes could wrap"
         for name, fault in (
             ("clip", fixed.clip > self.most_clip),
+            ("clip", self.exact_clip and form.elements > 0 and fixed.clip != self.most_clip),
             ("weight", fixed.weight_cap > self.most_weight),
+            ("weight", self.exact_weight and form.elements > 0 and fixed.weight_cap != weight),
             ("number of bits", self.bits is not None and fixed.bits != self.bits),
             ("norm", self.norm is not None and fixed.norm != self.norm),
         ):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -108,10 +109,10 @@ class Runs:
             self._refuse_a_second()
             path = None if name is None else self._server_folder.runs / name
             # Homes were asked about the first model of every earlier run, and answer that once.
-            earlier = sum(1 for run in self._server_folder.runs.iterdir() if run.is_dir())
+            earlier = any(run.is_dir() for run in self._server_folder.runs.iterdir())
             folder = RunFolder.create(path, name=plan.name[:48], root=self._server_folder.runs)
             folder.write_plan(plan.to_toml())
-            folder.write_draw(earlier)
+            folder.write_draw(1 + secrets.randbelow(1 << 48) if earlier else 0)
             return self._write(Current(run=folder.path.name))
 
     def resume(self, name: str) -> Current:

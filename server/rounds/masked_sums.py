@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from flwr.app import ConfigRecord, Message, RecordDict
@@ -31,7 +31,7 @@ from fedhome.secagg import (
     Verify,
 )
 from fedhome.server.rounds.counters import Serials
-from fedhome.server.rounds.sum_journal import SumJournal, name_of
+from fedhome.server.rounds.sum_journal import KeptSum, SumJournal, name_of
 from fedhome.server.rounds.sums import (
     Channel,
     GroupSum,
@@ -84,11 +84,59 @@ class ProtocolChannel(Channel):
         self._clock = clock
         self._nodes = {name: node for node, name in names.items()}
         self._terms = terms_hash(plan)
+        self._left_out: set[str] = set()
+        self.journal.begin_epoch(directory.hash)
 
     @property
     def fleet(self) -> int:
         """Homes in the directory, also those that are not there."""
         return len(self.directory.names)
+
+    def ask(self, messages: Sequence[Message], request: SumRequest) -> list[GroupSum]:
+        """Ask homes, group by group; first finish what was begun to be opened before.
+
+        Members open no older keys after newer ones: what is half opened would stay so for ever.
+        """
+        own = self.names_of(request.purpose, request.model_hash)
+        notes: list[str] = []
+        for name in self.journal.half_opened:
+            if name not in own and not self._finished(name, request.timeout_s, notes):
+                reason = "a sum that was begun before is not open yet: nothing else is asked"
+                return [GroupSum(messages=list(messages), reason=reason, notes=notes)]
+        return super().ask(messages, request)
+
+    def _finished(self, name: str, timeout_s: float | None, notes: list[str]) -> bool:
+        """Open a sum that was half opened, or give it up; False if there is still hope."""
+        summed = self._resumed(name, notes)
+        if summed is None:
+            return True
+        try:
+            opened = self.opened(summed, name=name, timeout_s=timeout_s, notes=notes)
+        except OpeningError as error:
+            return self.hopeless(summed, error, name, notes)
+        manifest = summed.manifest
+        kept = KeptSum.of(
+            manifest.purpose,
+            manifest.model_hash,
+            manifest.form,
+            opened.words,
+            homes=len(opened.homes),
+        )
+        self.journal.keep_opened(name, kept)
+        return True
+
+    def hopeless(
+        self, summed: Aggregator, error: OpeningError, name: str, notes: list[str]
+    ) -> bool:
+        """Give a sum up that members cannot open any more; False if they may."""
+        if error.reason == "shares":
+            self._left_out |= set(summed.lost)
+            notes.append(f"{', '.join(summed.lost)} made shares that open nothing: left out")
+        elif self._clock() < summed.manifest.expires:
+            return False
+        notes.append(f"a sum that was half opened is given up: {error.message}")
+        self.journal.give_up(name)
+        return True
 
     def collect(self, group: GroupSum, request: SumRequest) -> WaitingSum:
         """Run the protocol with one group's homes, up to the sum of what they sent.
@@ -96,28 +144,26 @@ class ProtocolChannel(Channel):
         Raises:
             SecAggError: There is no sum to open.
         """
-        summed = self._left_over(group, request) or self._uploads(group, request)
+        name = name_of(request.purpose, request.model_hash, group.number)
+        summed = self._resumed(name, group.notes) or self._uploads(group, request)
         group.homes = len(summed.arrived)
         return _MaskedSum(self, request, summed)
 
-    def _left_over(self, group: GroupSum, request: SumRequest) -> Aggregator | None:
+    def _resumed(self, name: str, notes: list[str]) -> Aggregator | None:
         """Return a sum that was about to be opened when something came between; None without."""
-        name = name_of(request.purpose, request.model_hash, group.number)
         kept = self.journal.closed(name)
         if kept is None:
             return None
         try:
-            summed = Aggregator.resume(kept, self.directory, verify=self._verify)
+            return Aggregator.resume(kept, self.directory, verify=self._verify)
         except (WireError, ManifestError) as error:
-            group.notes.append(f"a sum that was not opened is given up: {error.message}")
-        else:
-            if self._clock() < summed.manifest.expires:
-                return summed
-            group.notes.append("a sum that was not opened is given up: its time is over")
-        self.journal.drop_closed(name)
-        return None
+            notes.append(f"a sum that was half opened is given up: {error.message}")
+            self.journal.give_up(name)
+            return None
 
     def _uploads(self, group: GroupSum, request: SumRequest) -> Aggregator:
+        for message in [m for m in group.messages if self._name(m) in self._left_out]:
+            group.failed.append((message, "the shares that it makes open nothing: left out"))
         messages = self._with_keys(group, request)
         bundles = self.pool.take(messages)
         if self._serials is not None:
@@ -141,22 +187,33 @@ class ProtocolChannel(Channel):
         summed.polls()  # no upload after this one: it is known whether enough came
         return summed
 
-    def opened(self, summed: Aggregator, request: SumRequest, group: GroupSum) -> OpenedSum:
+    def opened(
+        self, summed: Aggregator, *, name: str, timeout_s: float | None, notes: list[str]
+    ) -> OpenedSum:
         """Let the members open a sum.
+
+        Args:
+            summed: The sum.
+            name: Its name in the journal.
+            timeout_s: How long members' answers are waited for.
+            notes: Takes what was noticed on the way.
 
         Raises:
             OpeningError: Too few of them help, or too few of their shares are right.
         """
         if not summed.elected:
             self._ask_members(
-                summed.polls(), summed.receive_vote, request, group, until=lambda: summed.elected
+                summed.polls(),
+                summed.receive_vote,
+                timeout_s,
+                notes,
+                until=lambda: summed.elected,
             )
         requests = summed.requests()
-        name = name_of(request.purpose, request.model_hash, group.number)
         # From the first share on, members help to open this sum and no other about this model.
         self.journal.keep_closed(name, summed.snapshot())
         self._ask_members(
-            requests, summed.receive_opening, request, group, until=lambda: summed.enough
+            requests, summed.receive_opening, timeout_s, notes, until=lambda: summed.enough
         )
         return summed.open()
 
@@ -164,8 +221,8 @@ class ProtocolChannel(Channel):
         self,
         requests: Mapping[str, bytes],
         receive: Callable[[str, bytes], None],
-        request: SumRequest,
-        group: GroupSum,
+        timeout_s: float | None,
+        notes: list[str],
         *,
         until: Callable[[], bool],
     ) -> None:
@@ -176,19 +233,20 @@ class ProtocolChannel(Channel):
             self.traffic.down += len(requests[member])
             content = with_sum_record(RecordDict(), {"request": requests[member]})
             messages.append(self._to(member, content, HELP))
-        for index, reply in self.replies(messages, request.timeout_s):
+        for index, reply in self.replies(messages, timeout_s):
             try:
                 blob = blobs_of(reply).get("answer", b"")
                 self.traffic.up += len(blob)
                 receive(members[index], blob)
             except FedHomeError as error:
-                group.notes.append(f"{members[index]} did not help to open: {error.message}")
+                notes.append(f"{members[index]} did not help to open: {error.message}")
             if until():
                 return
 
     def _with_keys(self, group: GroupSum, request: SumRequest) -> dict[str, Message]:
         """Return the messages to the group's homes that have one-time keys here, by home."""
-        messages = {self.names[m.metadata.dst_node_id]: m for m in group.messages}
+        messages = {self._name(message): message for message in group.messages}
+        messages = {name: one for name, one in messages.items() if name not in self._left_out}
         bare = [name for name in messages if not self.pool.count(name)]
         content = RecordDict({"config": ConfigRecord()})
         requests = [self._to(name, content, BUNDLE) for name in bare]
@@ -247,6 +305,9 @@ class ProtocolChannel(Channel):
             expires=math.ceil(self._clock() + min(request.timeout_s or 0.0, 80_000.0) + _GRACE_S),
         )
 
+    def _name(self, message: Message) -> str:
+        return self.names[message.metadata.dst_node_id]
+
     def _to(self, name: str, content: RecordDict, kind: str) -> Message:
         return Message(content, dst_node_id=self._nodes[name], message_type=kind)
 
@@ -265,7 +326,15 @@ class _MaskedSum:
         Raises:
             OpeningError: They do not.
         """
-        opened = self.channel.opened(self.summed, self.request, group)
+        name = name_of(self.request.purpose, self.request.model_hash, group.number)
+        try:
+            opened = self.channel.opened(
+                self.summed, name=name, timeout_s=self.request.timeout_s, notes=group.notes
+            )
+        except OpeningError as error:
+            if error.reason == "shares":
+                self.channel.hopeless(self.summed, error, name, group.notes)
+            raise
         group.words, group.homes = opened.words, len(opened.homes)
         group.form = self.summed.manifest.form
         group.notes += [f"{member} sent wrong shares" for member in opened.bad_members]

@@ -137,6 +137,7 @@ class RoundLoop:
     def _round(self, number: int) -> dict[str, Any]:
         began_at = time.perf_counter()
         before = self._traffic()
+        self._leave_spent_model(number)
         arrays = array_record(self.layout, self.state.flat)
         with rng.pinned_globals(self.plan.seed, "train", number), fast_broadcasts(self.strategy):
             messages = list(
@@ -160,6 +161,20 @@ class RoundLoop:
         row["seconds_evaluate"] = evaluated_at - applied_at
         row["seconds_other"] = (sent_at - began_at) + (applied_at - answered_at)
         return row
+
+    def _leave_spent_model(self, number: int) -> None:
+        """Go on from a model that differs in last digits, where homes answer no more about it.
+
+        Of what they answered nothing was opened, or nothing that is of use: no sum about the one
+        model can be held against one about the other.
+        """
+        if isinstance(self.grid, SecureGrid) and self.grid.spent(self.state.flat):
+            self.state.flat = np.nextafter(self.state.flat, np.float32(np.inf))
+            self.log.append(
+                "note",
+                text=f"round {number}: homes answer no more about this model, of which no sum was "
+                "opened that is of use; the run goes on with its last digits changed",
+            )
 
     def _traffic(self) -> tuple[int, int] | None:
         """Return bytes from and to all homes so far, where the grid counts them."""
@@ -235,7 +250,8 @@ class RoundLoop:
         answered = sound.homes + int(getattr(self.grid, "unopened", 0))
         return {
             "homes_answered": answered,
-            "homes_dropped": asked - answered - late,
+            # Of a sum that was opened before, more homes may be in it than are there now.
+            "homes_dropped": max(0, asked - answered - late),
             "homes_late": late,
             "bytes_up": payload * (sound.homes + len(sound.dropped)),
             "bytes_down": payload * asked,

@@ -7,7 +7,6 @@ one that needs single updates sees each group as if it were a home.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -38,12 +37,12 @@ from fedhome.secagg.fixedpoint import FixedPoint
 from fedhome.secagg.form import Form, Total
 from fedhome.secagg.scalars import Scalar
 from fedhome.server.rounds.noise_budget import NoiseBudget
+from fedhome.server.rounds.sum_journal import name_of
 from fedhome.server.rounds.sum_scale import Scale
 from fedhome.server.rounds.sums import Channel, GroupSum, SumRequest, Traffic
-from fedhome.wire.layout import Layout
+from fedhome.wire.layout import Layout, model_hash
 
 _IN_THE_CLEAR = "query"
-NOTHING = "no home had anything to add: what they learnt or measured is not finite, or failed"
 
 
 class SecureGrid(Grid):
@@ -82,13 +81,22 @@ class SecureGrid(Grid):
         self._waiting: dict[str, Message] = {}
         self._sent = 0
 
+    def spent(self, model: NDArray[np.float32]) -> bool:
+        """Return whether homes train no more from a model, and nothing came of it when they did.
+
+        Args:
+            model: Its parameters, float32 ``[size]``.
+        """
+        names = self.channel.names_of(TRAIN, model_hash(model))
+        return any(self.channel.journal.spent(name) for name in names)
+
     def checkpointed(self, *models: NDArray[np.float32]) -> None:
         """Forget sums that a checkpoint holds the outcome of: all but those about some models.
 
         Args:
             models: The parameters that homes may still be asked about, float32 ``[size]`` each.
         """
-        self.channel.journal.keep_only(map(_hash_of, models))
+        self.channel.journal.keep_only(map(model_hash, models))
 
     @property
     def traffic(self) -> Traffic:
@@ -192,7 +200,7 @@ class SecureGrid(Grid):
                 row,
                 row.lanes(config, tried),
                 settings=settings_hash(config),
-                model=_hash_of(start),
+                model=model_hash(start),
                 round_number=round_number,
                 least=quorum_of(self.plan, len(messages)) if row.update else 1,
                 timeout_s=timeout_s,
@@ -209,11 +217,8 @@ class SecureGrid(Grid):
             responses += [failure(message, reason) for message, reason in group.failed]
             if total is None:
                 continue
-            if self._contributed(group, total, request):
-                totals.append(total)
-                responses.append(self._group_reply(row, group, total, start))
-            else:
-                responses += [failure(message, NOTHING) for message in group.messages]
+            totals.append(total)
+            responses.append(self._group_reply(row, group, total, start))
         self.late += self.channel.late
         self.unopened += self.channel.unopened
         if kind == TRAIN and self.budget is None:
@@ -239,11 +244,7 @@ class SecureGrid(Grid):
             Message(content, dst_node_id=m.metadata.dst_node_id, message_type=CENSUS)
             for m in messages
         ]
-        totals = [
-            total
-            for group, total in self._ask(messages, request)
-            if total is not None and self._contributed(group, total, request)
-        ]
+        totals = [total for _, total in self._ask(messages, request) if total is not None]
         if totals:
             self.scale.count(totals)
             self.log.append("weights-counted", weight_cap=self.scale.weight_cap)
@@ -293,9 +294,11 @@ class SecureGrid(Grid):
             total = None
             if group.words is not None:
                 try:
-                    total = group.total
-                except SumError as error:  # a home that does not keep to the protocol
+                    total = self._usable(group, request)
+                except SumError as error:
                     group.words, group.homes, group.reason = None, 0, error.message
+                    name = name_of(request.purpose, request.model_hash, group.number)
+                    self.channel.journal.give_up(name)
             self._log_group(group, request)
             yield group, total
 
@@ -309,23 +312,35 @@ class SecureGrid(Grid):
         if row.update:
             mean = (start + total.mean).astype(np.float32)
             arrays = array_record(self.layout, mean, lazy=True)
-        values = {**total.values}
-        contributed = group.homes - round(values.pop(EMPTY_HANDED.name, 0.0))
-        metrics = {EXAMPLES: max(total.weight, 1), **row.metrics(values, contributed)}
+        values = {name: one for name, one in total.values.items() if name != EMPTY_HANDED.name}
+        metrics = {EXAMPLES: max(total.weight, 1), **row.metrics(values, group.homes)}
         response = reply(first, metrics, arrays)
         self._behind[response.metadata.reply_to_message_id] = group.homes
         return response
 
-    def _contributed(self, group: GroupSum, total: Total, request: SumRequest) -> bool:
-        """Tell how many homes had nothing to add, and return whether any had."""
-        empty = round(total.values.get(EMPTY_HANDED.name, 0.0))  # where noise is added, none says
+    def _usable(self, group: GroupSum, request: SumRequest) -> Total:
+        """Return what a group's sum amounts to, and count in it the homes that added something.
+
+        Raises:
+            SumError: ``beyond``: homes that keep to the protocol cannot have added it up; or
+                ``empty-handed``: fewer homes than the plan's fewest added anything.
+        """
+        total = group.total
+        # Where noise is added, no flag says who has nothing besides.
+        empty = round(total.values.get(EMPTY_HANDED.name, 0.0))
         if empty:
-            self.log.append(
-                "note",
-                text=f"{empty} of {group.homes} homes had nothing to add to a sum of "
-                f"{request.kind!r}: their own logs say why",
+            group.homes -= empty
+            group.notes.append(
+                f"{empty} of {group.homes + empty} homes had nothing to add to a sum of "
+                f"{request.kind!r}: their own logs say why"
             )
-        return empty < group.homes
+            if group.homes < self.plan.aggregation.min_cohort:
+                raise SumError(
+                    f"{group.homes} homes added something to a sum: what they learnt or measured "
+                    "is not finite, or failed",
+                    reason="empty-handed",
+                )
+        return total
 
     def _log_group(self, group: GroupSum, request: SumRequest) -> None:
         for note in group.notes:
@@ -338,10 +353,6 @@ class SecureGrid(Grid):
                 homes=len(group.messages),
                 reason=group.reason,
             )
-
-
-def _hash_of(flat: NDArray[np.float32]) -> bytes:
-    return hashlib.sha256(flat.astype("<f4").tobytes()).digest()
 
 
 def _round_of(config: ConfigRecord, sum_number: int) -> int:

@@ -8,6 +8,7 @@ that it takes to ask them is kept: a server that is killed in between finishes t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,9 @@ from fedhome.secagg.form import Form
 from fedhome.store import disk
 from fedhome.wire.codec import Digest, Id, Kind, Message, number, octets
 
-_OPENED, _CLOSED = ".sum", ".closed"
+_OPENED, _CLOSED, _TRIES = ".sum", ".closed", "tries.json"
+MOST_TRIES = 6
+"""After so many attempts at one sum that nobody opened, homes soon refuse: they count them too."""
 _MOST = 1 << 31
 
 
@@ -42,6 +45,14 @@ class KeptSum(Message, label="kept-sum", most=_MOST):
     form: Annotated[Form, Kind(Form.from_plain, Form.to_plain)]
     homes: Annotated[int, number(least=1)]
     data: Annotated[bytes, octets(most=_MOST)]
+
+    @classmethod
+    def of(
+        cls, purpose: str, model_hash: bytes, form: Form, words: NDArray[Any], *, homes: int
+    ) -> KeptSum:
+        """Return an opened sum, from its words ``[words]``; the rest as of the class."""
+        data = words.astype(words.dtype.newbyteorder("<"), copy=False).tobytes()
+        return cls(purpose=purpose, model_hash=model_hash, form=form, homes=homes, data=data)
 
     @property
     def words(self) -> NDArray[Any]:
@@ -64,9 +75,60 @@ class SumJournal:
         self._folder = folder
         self._opened: dict[str, KeptSum] = {}
         self._closed: dict[str, bytes] = {}
+        self._tries: dict[str, int] = {}
+        self._directory = ""
         if folder is not None:
             with disk.errors_of(folder):
                 folder.mkdir(parents=True, exist_ok=True)
+            if (folder / _TRIES).exists():
+                self._directory, self._tries = _tries_in(folder / _TRIES)
+
+    def begin_epoch(self, directory: bytes) -> None:
+        """Take note of the directory that is in force.
+
+        In another epoch than before, homes answer nothing that they were asked in that one, and
+        members finish no sum of it.
+
+        Args:
+            directory: Its hash.
+
+        Raises:
+            StateError: It cannot be written.
+        """
+        if self._directory not in ("", directory.hex()):
+            for name in {*self._tries, *self.half_opened} - set(self._opened):
+                self._tries[name] = MOST_TRIES
+                self.drop_closed(name)
+        self._directory = directory.hex()
+        self._keep_tries()
+
+    def tried(self, name: str, *, times: int = 1) -> None:
+        """Count an attempt at a sum.
+
+        Raises:
+            StateError: It cannot be written.
+        """
+        self._tries[name] = self._tries.get(name, 0) + times
+        self._keep_tries()
+
+    def spend(self, name: str) -> None:
+        """Record that of a sum nothing will come any more: not opened, and never again asked."""
+        self.tried(name, times=MOST_TRIES)
+
+    def spent(self, name: str) -> bool:
+        """Return whether homes answer no more about it, and nothing was opened that is of use."""
+        return self._tries.get(name, 0) >= MOST_TRIES
+
+    def _keep_tries(self) -> None:
+        if self._folder is not None:
+            record = {"directory": self._directory, "tries": self._tries}
+            disk.put(self._path(_TRIES), json.dumps(record).encode())
+
+    @property
+    def half_opened(self) -> list[str]:
+        """Sums whose members were asked for shares, and that are not open yet."""
+        names = {path.stem for path in self._files() if path.suffix == _CLOSED}
+        return sorted(names | set(self._closed))
 
     def opened(self, name: str) -> KeptSum | None:
         """Return an opened sum; None if there is none.
@@ -107,9 +169,24 @@ class SumJournal:
             StateError: It cannot be written.
         """
         self._opened[name] = kept
+        if self._tries.pop(name, None) is not None:
+            self._keep_tries()
         if self._folder is not None:
             disk.put(self._path(name + _OPENED), kept.to_bytes())
         self.drop_closed(name)
+
+    def give_up(self, name: str) -> None:
+        """Forget a sum, opened or half opened, that is of no use: nothing else follows it.
+
+        Raises:
+            StateError: The folder cannot be written.
+        """
+        self._opened.pop(name, None)
+        self.drop_closed(name)
+        if self._folder is not None:
+            with disk.errors_of(self._folder):
+                self._path(name + _OPENED).unlink(missing_ok=True)
+        self.spend(name)
 
     def drop_closed(self, name: str) -> None:
         """Forget a sum that will not be opened."""
@@ -121,10 +198,12 @@ class SumJournal:
     def keep_only(self, models: Iterable[bytes]) -> None:
         """Forget the sums about all models but these: a checkpoint holds what came of them.
 
+        What is about no model stays: it is asked once in an epoch.
+
         Args:
             models: SHA-256 of each.
         """
-        kept = {model.hex()[:32] for model in models}
+        kept = {model.hex()[:32] for model in (*models, bytes(32))}
         names = {*self._opened, *self._closed, *(path.stem for path in self._files())}
         for name in names:
             if name.rsplit("-", 2)[1] not in kept:
@@ -152,6 +231,15 @@ class SumJournal:
 def name_of(purpose: str, model_hash: bytes, group: int) -> str:
     """Return the name of a sum: what is summed, about which model, of which group."""
     return f"{purpose}-{model_hash.hex()[:32]}-{group}"
+
+
+def _tries_in(path: Path) -> tuple[str, dict[str, int]]:
+    try:
+        record = json.loads(disk.read(path))
+        tries = {str(name): int(count) for name, count in record["tries"].items()}
+        return str(record["directory"]), tries
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise _damaged(path) from None
 
 
 def _damaged(path: Path) -> StateError:

@@ -184,24 +184,34 @@ class Channel(ABC):
 
     def _answered(self, group: GroupSum, request: SumRequest) -> WaitingSum | None:
         """Return a group's sum as it can be opened; None where it was, or cannot be."""
-        kept = self.journal.opened(name_of(request.purpose, request.model_hash, group.number))
+        name = name_of(request.purpose, request.model_hash, group.number)
+        kept = self.journal.opened(name)
         if kept is not None:
             group.words, group.homes, group.form = kept.words, kept.homes, kept.form
+            group.notes.append(
+                f"a sum of {request.purpose!r} about this model was opened before, and is taken "
+                "again: homes answer once"
+            )
             return None
         least = self.plan.aggregation.min_cohort
         if len(group.messages) < least:
             group.reason = f"{len(group.messages)} homes were asked, but {least} are the fewest"
             return None
+        self.journal.tried(name)
         try:
             return self.collect(group, request)
         except SecAggError as error:
             group.homes, group.reason = 0, error.message
             return None
 
+    def names_of(self, purpose: str, model_hash: bytes) -> list[str]:
+        """Return the names of all groups' sums about a model."""
+        count = self.plan.aggregation.groups
+        return [name_of(purpose, model_hash, number) for number in range(count)]
+
     def knows(self, request: SumRequest) -> bool:
         """Return whether every group's sum was opened before, so that no home is asked."""
-        groups_ = range(self.plan.aggregation.groups)
-        names = [name_of(request.purpose, request.model_hash, number) for number in groups_]
+        names = self.names_of(request.purpose, request.model_hash)
         return all(self.journal.opened(name) is not None for name in names)
 
     def _open(self, group: GroupSum, waiting: WaitingSum) -> None:
@@ -212,20 +222,13 @@ class Channel(ABC):
 
     def keep(self, group: GroupSum, request: SumRequest) -> None:
         """Keep a sum that was opened."""
-        form, words = group.form, group.words
-        assert form is not None, "an opened sum has a form"
-        assert words is not None, "an opened sum has words"
-        data = words.astype(words.dtype.newbyteorder("<"), copy=False).tobytes()
-        self.journal.keep_opened(
-            name_of(request.purpose, request.model_hash, group.number),
-            KeptSum(
-                purpose=request.purpose,
-                model_hash=request.model_hash,
-                form=form,
-                homes=group.homes,
-                data=data,
-            ),
+        assert group.form is not None, "an opened sum has a form"
+        assert group.words is not None, "an opened sum has words"
+        name = name_of(request.purpose, request.model_hash, group.number)
+        kept = KeptSum.of(
+            request.purpose, request.model_hash, group.form, group.words, homes=group.homes
         )
+        self.journal.keep_opened(name, kept)
 
     @abstractmethod
     def collect(self, group: GroupSum, request: SumRequest) -> WaitingSum:
