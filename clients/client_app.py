@@ -13,16 +13,27 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
+from numpy.typing import NDArray
 
 from fedhome.clients import context_keys, supernode
+from fedhome.clients.failure_reason import reason_of
 from fedhome.clients.home import ClientHome, find_home
 from fedhome.clients.protocol_questions import BUNDLE, DIRECTORY, ENROL, HELP, PROTOCOL, SHAPE
-from fedhome.clients.secure_sums import add, requested_sum_of, trial_size
-from fedhome.errors import DirectoryError, ManifestError
-from fedhome.flower.messages import EXAMPLES, array_record, content_of, failure, read_flat, reply
+from fedhome.clients.secure_sums import AskedQuestion, add, empty_handed, requested_sum_of
+from fedhome.errors import (
+    DirectoryError,
+    EngineError,
+    FedHomeError,
+    ManifestError,
+    PluginError,
+    UpdateError,
+)
+from fedhome.flower.messages import EXAMPLES, array_record, failure, reply
 from fedhome.plan.protocol import policy_of
+from fedhome.questions.contributions import NOT_FINITE
+from fedhome.questions.empty_handed import settled
 from fedhome.questions.question_table import SUMMED, Question, SummedQuestion
-from fedhome.questions.responses import QuestionContext, row
+from fedhome.questions.responses import Columns, QuestionContext, row
 
 Handler = Callable[[ClientHome, Message, Context], Message]
 
@@ -57,40 +68,61 @@ def _bound(
 def respond(question: SummedQuestion, home: ClientHome, message: Message) -> Message:
     """Respond to a question: in a sum, or as it is where the home's plan is plain.
 
+    From where the home has joined a sum, nothing that goes wrong at home is told to the server:
+    the home then adds zeros, and a flag of it to the sum.
+
     Raises:
         ManifestError: The home takes no part in the sum, or answers in sums alone.
-        UpdateError: The message's settings cannot be, or what was learnt is not finite.
+        UpdateError: The message's settings cannot be; in the clear, what was learnt too.
     """
-    arrays, config = content_of(message)
     learning = home.device.learning
-    received = read_flat(learning.layout, arrays) if arrays else None
+    asked = AskedQuestion.of(message, learning.layout)
     requested_sum = requested_sum_of(
-        message,
-        home.mode,
-        home.participant,
-        start=received,
-        layout=learning.layout,
-        trial_numbers=trial_size(home.plan.personalise),
+        message, asked, home.mode, home.participant, layout=learning.layout, plan=home.plan
     )
     if requested_sum is None and not question.in_the_clear:
         raise ManifestError(f"{question.name!r} is answered in a sum alone", reason="mode")
-    start = np.zeros(0, np.float32) if received is None else received
-    personaliser = home.personaliser if question.personal else None
-    context = QuestionContext(home.plan, config, learning.task.score, personaliser)
-    columns, params = question.respond(home.device, start, context)
     if requested_sum is None:
+        columns, params = _response(question, home, asked)[:2]
         record = None if params is None else array_record(learning.layout, np.array(params[0]))
         return reply(message, row(columns, 0), record)
-    update = None if params is None else params - start
+    try:
+        columns, params, context = _response(question, home, asked)
+        update = None if params is None or asked.start is None else params - asked.start
+        update, terms = settled(update, question.terms(columns, update, context))
+    except Exception as error:
+        if home.real:
+            reason_of(error)  # for the home's own log: the server is not told
+        elif isinstance(error, EngineError | PluginError) or not isinstance(error, FedHomeError):
+            raise  # whose code it is sits in front of this simulation
+        return empty_handed(
+            message,
+            requested_sum,
+            home.participant,
+            home=home.device.homes[0],
+            seed=home.plan.seed,
+        )
+    if home.real and terms.values[0, -1]:
+        reason_of(UpdateError(NOT_FINITE))
     return add(
         message,
         requested_sum,
         home.participant,
         home=home.device.homes[0],
         seed=home.plan.seed,
-        terms=question.terms(columns, update, context),
+        terms=terms,
         update=update,
     )
+
+
+def _response(
+    question: SummedQuestion, home: ClientHome, asked: AskedQuestion
+) -> tuple[Columns, NDArray[np.float32] | None, QuestionContext]:
+    start = np.zeros(0, np.float32) if asked.start is None else asked.start
+    personaliser = home.personaliser if question.personal else None
+    score = home.device.learning.task.score
+    context = QuestionContext(home.plan, asked.settings, score, personaliser)
+    return (*question.respond(home.device, start, context), context)
 
 
 def shape(home: ClientHome, message: Message, context: Context) -> Message:

@@ -5,7 +5,20 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from fedhome.errors import DataError, FedHomeError, PlanError, PluginError, RunError, StateError
+from fedhome.errors import (
+    DataError,
+    FedHomeError,
+    LayoutError,
+    PlanError,
+    PluginError,
+    RunError,
+    SecAggError,
+    StateError,
+    UpdateError,
+)
+
+REFUSALS = (SecAggError, UpdateError, LayoutError)
+"""What is wrong with a question itself: of these the server is told. The rest is wrong at home."""
 
 _log = logging.getLogger("fedhome.agent")
 

@@ -37,12 +37,14 @@ class ClientHome:
         device: Its learning on its examples.
         mode: How its updates are added up; no server can change it.
         participant: Its part in secure sums; None where the mode needs none.
+        real: Whether somebody lives there: then no failure of it is told to the server.
     """
 
     plan: Plan
     device: Device
     mode: AggregationMode = "secure"
     participant: SecurePart | None = None
+    real: bool = False
 
     @cached_property
     def personaliser(self) -> Personaliser:
@@ -68,6 +70,7 @@ class ClientHome:
         *,
         mode: AggregationMode,
         participant: SecurePart | None = None,
+        real: bool = False,
     ) -> ClientHome:
         """Build a home from its examples.
 
@@ -79,7 +82,7 @@ class ClientHome:
         learning = learning_of(plan, data.x.shape[1], classes)
         data.check_classes(learning.task.outputs)
         device = Device(learning, data, plan.seed)
-        return cls(plan=plan, device=device, mode=mode, participant=participant)
+        return cls(plan=plan, device=device, mode=mode, participant=participant, real=real)
 
 
 class Partitions(Protocol):
@@ -160,7 +163,7 @@ def real_home(
     columns = columns_of([table], plan.data)
     named = with_classes(table, target, classes)
     data_ = examples(named, plan.data, columns, targets)
-    return ClientHome.of(plan, data_, mode=_mode(plan), participant=participant)
+    return ClientHome.of(plan, data_, mode=_mode(plan), participant=participant, real=True)
 
 
 @lru_cache(maxsize=256)

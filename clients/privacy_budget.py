@@ -51,7 +51,7 @@ class HomeBudget:
         if not is_private(plan):
             return None
         return cls(
-            PrivacyLedger(home_folder.folder),
+            PrivacyLedger(home_folder.path),
             ceiling=lambda: ceiling_of(home_folder, plan),
             delta=plan.privacy.delta,
         )
@@ -113,8 +113,8 @@ def set_ceiling(home_folder: HomeFolder, ceiling: float) -> None:
 def _epsilon(given: float, home_folder: HomeFolder) -> float:
     if not (math.isfinite(given) and given >= 0):
         raise RunError(
-            f"a privacy ceiling of {given!r} for {home_folder.folder} is no epsilon",
-            hint=f"set one: `fedhome client privacy {home_folder.folder} --ceiling 4`",
+            f"a privacy ceiling of {given!r} for {home_folder.path} is no epsilon",
+            hint=f"set one: `fedhome client privacy {home_folder.path} --ceiling 4`",
         )
     return given
 
@@ -129,7 +129,7 @@ def statement_of(home_folder: HomeFolder) -> list[str]:
         RunError: Its settings cannot be used.
         StateError: Its ledger is damaged.
     """
-    plan, ledger = Plan.load(home_folder.plan_path), PrivacyLedger(home_folder.folder)
+    plan, ledger = Plan.load(home_folder.plan_path), PrivacyLedger(home_folder.path)
     delta = plan.privacy.delta
     lines = [
         f"run {entry.run.hex()[:12]}: {entry.sums} sums, epsilon {epsilon_of(entry.rho, delta):.3g}"

@@ -8,7 +8,6 @@ form alone, and the home's words go unmasked to the simulation that holds the ho
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -20,15 +19,43 @@ from numpy.typing import NDArray
 
 from fedhome import secagg
 from fedhome.clients.protocol_questions import BUNDLE
-from fedhome.errors import ManifestError, UpdateError
-from fedhome.flower.messages import blob_reply, content_of, sum_record, words_reply
-from fedhome.plan.settings import AggregationMode, PersonaliseSettings
+from fedhome.errors import ManifestError, StateError, UpdateError
+from fedhome.flower.messages import blob_reply, content_of, read_flat, sum_record, words_reply
+from fedhome.plan.settings import AggregationMode, PersonaliseSettings, Plan
 from fedhome.questions import contributions, private_sums
 from fedhome.questions.contributions import Terms
+from fedhome.questions.empty_handed import empty_words
 from fedhome.questions.question_table import summed
+from fedhome.questions.settings import check_settings, settings_hash
 from fedhome.secagg.form import Form
 from fedhome.secagg.scalars import Scalar
-from fedhome.wire.layout import Layout
+from fedhome.wire.layout import Layout, model_hash
+
+
+class AskedQuestion(NamedTuple):
+    """What a message asked of a home: all that it acts on.
+
+    Args:
+        kind: Type of the message.
+        settings: The settings that came, by name.
+        start: The parameters that came, float32 ``[size]``; None where none did.
+    """
+
+    kind: str
+    settings: Mapping[str, Any]
+    start: NDArray[np.float32] | None
+
+    @classmethod
+    def of(cls, message: Message, layout: Layout) -> AskedQuestion:
+        """Read it from a message.
+
+        Raises:
+            LayoutError: The parameters are of another model.
+            UpdateError: They cannot be read.
+        """
+        arrays, settings = content_of(message)
+        start = read_flat(layout, arrays) if arrays else None
+        return cls(message.metadata.message_type, settings, start)
 
 
 class SumTerms(Protocol):
@@ -41,6 +68,10 @@ class SumTerms(Protocol):
     @property
     def round(self) -> int:
         """Number of the round, which names the rounding."""
+
+    @property
+    def a_min(self) -> int:
+        """Fewest homes in the sum."""
 
 
 class SumParticipation(Protocol):
@@ -58,9 +89,7 @@ class SecurePart(Protocol):
     def simulated(self) -> bool:
         """Whether its noise follows from the plan's seed, which hides nothing."""
 
-    def join(
-        self, manifest: bytes, *, kind: str, start: NDArray[np.float32] | None, layout: Layout
-    ) -> SumParticipation:
+    def join(self, manifest: bytes, *, question: AskedQuestion, layout: Layout) -> SumParticipation:
         """Take part in a sum, or refuse."""
 
     def answer(self, message: Message) -> Message:
@@ -91,21 +120,18 @@ class Participant:
         self.simulated = simulated
         self._clock = clock
 
-    def join(
-        self, manifest: bytes, *, kind: str, start: NDArray[np.float32] | None, layout: Layout
-    ) -> secagg.JoinedSum:
+    def join(self, manifest: bytes, *, question: AskedQuestion, layout: Layout) -> secagg.JoinedSum:
         """Take part in a sum, or refuse.
 
         Args:
             manifest: The signed manifest.
-            kind: What the message asked, which the manifest must say too.
-            start: The parameters that came, float32 ``[size]``; None where none did.
+            question: What was asked, which the manifest must say too.
             layout: Layout of the home's own model.
 
         Raises:
             ManifestError: The home refuses; nothing of it was sent.
         """
-        return self.machine.join(manifest, now=self._clock(), **manifest_terms(kind, start, layout))
+        return self.machine.join(manifest, now=self._clock(), **manifest_terms(question, layout))
 
     def answer(self, message: Message) -> Message:
         """Answer a question of the protocol itself: for one-time keys, or for a member's help.
@@ -120,9 +146,20 @@ class Participant:
 
     def upload(self, message: Message, joined: secagg.JoinedSum, words: NDArray[Any]) -> Message:
         """Mask a home's words and answer with them, and with keys for the next sum."""
-        return blob_reply(
-            message, {"upload": joined.upload(words), "bundle": self.machine.bundle()}
-        )
+        return blob_reply(message, blobs_for(self.machine, joined.upload(words)))
+
+
+def blobs_for(machine: secagg.HomeParty, upload: bytes) -> dict[str, bytes]:
+    """Return what a home answers with: its upload, and keys for the next sum if it can keep them.
+
+    Args:
+        machine: The home's machine.
+        upload: What it sends.
+    """
+    try:
+        return {"upload": upload, "bundle": machine.bundle()}
+    except StateError:  # such as a full disk: the server asks for keys when it needs them
+        return {"upload": upload}
 
 
 class RequestedSum(NamedTuple):
@@ -141,27 +178,34 @@ class RequestedSum(NamedTuple):
 
 def requested_sum_of(
     message: Message,
+    question: AskedQuestion,
     mode: AggregationMode,
     participant: SecurePart | None,
     *,
-    start: NDArray[np.float32] | None,
     layout: Layout,
-    trial_numbers: int,
+    plan: Plan,
 ) -> RequestedSum | None:
     """Return the sum that a message asks for; None for a plain question that the mode allows.
 
     Args:
         message: The message.
+        question: What it asks.
         mode: How this home's updates are added up; a server cannot change it.
         participant: The home's part in the protocol; None where it has none.
-        start: The parameters that came.
         layout: Layout of the home's model.
-        trial_numbers: How many numbers a trial of personalisation gives.
+        plan: The home's plan.
 
     Raises:
         ManifestError: The home refuses.
+        UpdateError: The settings that came cannot be.
     """
-    record, kind = sum_record(message), message.metadata.message_type
+    record, kind = sum_record(message), question.kind
+    row = summed(kind)
+    check_settings(row.faults(question.settings, plan))
+    if row.about_model != (question.start is not None):
+        raise ManifestError(
+            f"{kind!r} came {'without the' if row.about_model else 'with a'} model", reason="model"
+        )
     if mode == "plain":
         if record is None:
             return None
@@ -170,7 +214,7 @@ def requested_sum_of(
             reason="mode",
             hint="home and server must run the same plan",
         )
-    scalars = summed(kind).scalars(content_of(message)[1], trial_numbers)
+    scalars = scalars_of(question, plan)
     if mode == "ideal":
         data = None if record is None else record.get("form")
         if record is None or not isinstance(data, bytes):
@@ -181,10 +225,28 @@ def requested_sum_of(
     manifest = manifest_of(message)
     if participant is None:
         raise ManifestError("this home has no keys for secure sums", reason="mode")
-    joined = participant.join(manifest, kind=kind, start=start, layout=layout)
+    joined = participant.join(manifest, question=question, layout=layout)
     form = joined.manifest.form
     check_form(form, kind, scalars, layout)
+    if form.noise is None:  # else single homes are hidden by it
+        _check_fewest(question, joined.manifest.a_min, plan.aggregation.min_cohort)
     return RequestedSum(form, joined.manifest.round, joined)
+
+
+def _check_fewest(question: AskedQuestion, homes: int, cohort: int) -> None:
+    """Refuse a sum over too few homes for what it counts.
+
+    Raises:
+        ManifestError: ``settings``.
+    """
+    fewest = summed(question.kind).fewest(question.settings, cohort)
+    if homes < fewest:
+        raise ManifestError(
+            f"a sum for {question.kind!r} over {homes} homes would tell single ones: with its "
+            f"settings it takes {fewest}",
+            reason="settings",
+            hint="home and server must run the same version of fedhome",
+        )
 
 
 def manifest_of(message: Message) -> bytes:
@@ -223,17 +285,28 @@ class ManifestTerms(TypedDict):
     """What a manifest must say, as :meth:`fedhome.secagg.HomeParty.join` takes it."""
 
     purpose: str
+    settings: bytes
     model_hash: bytes
     layout: bytes
 
 
-def manifest_terms(kind: str, start: NDArray[np.float32] | None, layout: Layout) -> ManifestTerms:
+def manifest_terms(question: AskedQuestion, layout: Layout) -> ManifestTerms:
     """Return what the manifest of a question must say; arguments as of `Participant.join`."""
     return {
-        "purpose": kind.rpartition(".")[2],
-        "model_hash": model_hash(start),
+        "purpose": question.kind.rpartition(".")[2],
+        "settings": settings_hash(question.settings),
+        "model_hash": bytes(32) if question.start is None else model_hash(question.start),
         "layout": bytes.fromhex(layout.hash),
     }
+
+
+def scalars_of(question: AskedQuestion, plan: Plan) -> tuple[Scalar, ...]:
+    """Return the bounded numbers that a question sums.
+
+    Raises:
+        UpdateError: The settings that came cannot be.
+    """
+    return summed(question.kind).lanes(question.settings, trial_size(plan.personalise))
 
 
 def check_form(form: Form, kind: str, scalars: tuple[Scalar, ...], layout: Layout) -> None:
@@ -279,25 +352,55 @@ def add(
     kind, form = message.metadata.message_type, requested_sum.form
     keys = contributions.rounding_keys(seed, kind, requested_sum.round, [home])
     weights, values = private_sums.added(form, kind, terms)
-    noise = [os.urandom(32)]  # gone with this call: nobody can take the noise off again
-    if participant is None or participant.simulated:
-        noise = contributions.simulated_noise_keys(seed, kind, requested_sum.round, [home])
-    words = form.encode(update, weights, values, keys, noise)[0]
+    noise = _noise_key(message, requested_sum, participant, home=home, seed=seed)
+    words = form.encode(update, weights, values, keys, [noise])[0]
     if requested_sum.joined is None or participant is None:
         return words_reply(message, words)
     return participant.upload(message, requested_sum.joined, words)
 
 
+def empty_handed(
+    message: Message,
+    requested_sum: RequestedSum,
+    participant: SecurePart | None,
+    *,
+    home: str,
+    seed: int,
+) -> Message:
+    """Answer for a home that has nothing to add: with zeros that look like any other numbers.
+
+    Args:
+        message: The message that asked.
+        requested_sum: The sum.
+        participant: The home's part in the protocol; None in ideal mode.
+        home: Name of the home.
+        seed: The plan's seed.
+    """
+    noise = _noise_key(message, requested_sum, participant, home=home, seed=seed)
+    words = empty_words(requested_sum.form, noise)
+    if requested_sum.joined is None or participant is None:
+        return words_reply(message, words)
+    return participant.upload(message, requested_sum.joined, words)
+
+
+def _noise_key(
+    message: Message,
+    requested_sum: RequestedSum,
+    participant: SecurePart | None,
+    *,
+    home: str,
+    seed: int,
+) -> bytes:
+    """Return the key of a home's noise: a new one, but in a simulation, whose noise is known."""
+    if participant is None or participant.simulated:
+        kind, number = message.metadata.message_type, requested_sum.round
+        return contributions.simulated_noise_keys(seed, kind, number, [home])[0]
+    return os.urandom(32)  # gone with its use: nobody can take the noise off again
+
+
 def trial_size(settings: PersonaliseSettings) -> int:
     """Return how many numbers a trial of personalisation gives."""
     return len(settings.rates) * (1 + settings.epochs)
-
-
-def model_hash(start: NDArray[np.float32] | None) -> bytes:
-    """Return SHA-256 of the parameters; zeros where a question is about none."""
-    if start is None:
-        return bytes(32)
-    return hashlib.sha256(start.astype("<f4").tobytes()).digest()
 
 
 def _number(record: Mapping[str, Any], name: str) -> int:

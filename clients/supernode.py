@@ -68,7 +68,7 @@ def open_store(home_folder: HomeFolder) -> Iterator[FileStore]:
     check_consent(home_folder)
     if home_folder.paused:
         raise RunError("the home takes no part for now", hint="`fedhome client resume`")
-    with FileStore.open(home_folder.folder, home=home_folder.settings.home) as store:
+    with FileStore.open(home_folder.path, home=home_folder.settings.home) as store:
         yield store
 
 
@@ -157,7 +157,7 @@ def command(home_folder: HomeFolder, key_path: str) -> list[str]:
     Raises:
         RunError: Flower's settings cannot name such a folder.
     """
-    folder = str(home_folder.folder)
+    folder = str(home_folder.path)
     if not folder.isprintable() or set(folder) & set("\"'\\"):
         raise RunError(f"{folder!r} cannot stand in Flower's settings", hint="rename the folder")
     return [
@@ -165,7 +165,7 @@ def command(home_folder: HomeFolder, key_path: str) -> list[str]:
         "--superlink",
         home_folder.settings.server,
         "--root-certificates",
-        str(home_folder.folder / CA),
+        str(home_folder.path / CA),
         "--auth-supernode-private-key",
         key_path,
         "--node-config",
@@ -179,11 +179,11 @@ def main(arguments: Sequence[str]) -> int:
     """Claim the node of a home's folder, and become Flower's SuperNode."""
     home_folder = HomeFolder(Path(arguments[0]))
     key = claim(home_folder)
-    with disk.errors_of(home_folder.folder):
-        (home_folder.folder / UNPACKED).mkdir(mode=0o700, exist_ok=True)
+    with disk.errors_of(home_folder.path):
+        (home_folder.path / UNPACKED).mkdir(mode=0o700, exist_ok=True)
     words = command(home_folder, f"/dev/fd/{_readable(_as_ssh(key))}")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    own = {"PATH": path, "FLWR_HOME": str(home_folder.folder / UNPACKED)}
+    own = {"PATH": path, "FLWR_HOME": str(home_folder.path / UNPACKED)}
     os.execve(words[0], words, {**_ENVIRONMENT, **os.environ, **own})  # noqa: S606 - Flower's own
 
 

@@ -21,6 +21,7 @@
     │   ├── BundleError          one-time keys that are malformed, unknown or used
     │   ├── UploadError          the server refuses a masked update
     │   ├── OpeningError         a member refuses to open a sum, or it cannot be opened
+    │   ├── SumError             an opened sum that honest homes cannot have added up
     │   ├── StateError           a home's secret state that cannot be used
     │   └── ParameterError       parameters under which the promises would not hold
     ├── LinkError                the fleet's server cannot be reached, or refuses; `reason` as above
@@ -58,6 +59,7 @@ __all__ = [
     "SecAggError",
     "SourceError",
     "StateError",
+    "SumError",
     "UpdateError",
     "UploadError",
     "WireError",
@@ -168,6 +170,10 @@ class UploadError(SecAggError):
 
 class OpeningError(SecAggError):
     """A committee member refuses to open a sum, or too few sound openings came."""
+
+
+class SumError(SecAggError):
+    """An opened sum is beyond what homes that keep to the protocol can have added up."""
 
 
 class StateError(SecAggError):

@@ -27,6 +27,8 @@ from fedhome.spelling import did_you_mean
 _PREFIX = "fedhome_own_"
 _OURS = __name__.partition(".")[0]
 _OTHERS = ("site-packages", "dist-packages")
+_FRAMEWORKS = ("flwr", "torch")  # a plan may name their classes: what they raise is no user's fault
+_LONGEST = 120  # letters of a name that an error repeats
 _folders: set[Path] = set()
 """Folders of files that were named: what is raised there is their author's to mend."""
 _packages: set[str] = set()
@@ -45,20 +47,37 @@ def located(name: str, folders: Sequence[Path]) -> str:
     Args:
         name: As it stands in a plan.
         folders: Where to look, in this order; a file that is in none is taken to be in the first.
+
+    Raises:
+        PluginError: No file can have such a name.
     """
     module, colon, attribute = name.rpartition(":")
     if not colon or not module or not attribute:
         return name
     if module.endswith(".py"):
-        paths = [(folder / Path(module).expanduser()).absolute() for folder in folders]
-        found = next((path for path in paths if path.is_file()), paths[0])
-        return f"{found.resolve()}:{attribute}"
+        return f"{_found(module, folders)}:{attribute}"
     parts = module.split(".")
     if not all(map(str.isidentifier, parts)) or (len(parts) > 1 and find_spec(parts[0])):
         return name
     paths = [folder.joinpath(*parts).with_suffix(".py").absolute() for folder in folders]
     file = next((path for path in paths if path.is_file()), None)
     return name if file is None else f"{file.resolve()}:{attribute}"
+
+
+def _found(file: str, folders: Sequence[Path]) -> Path:
+    try:
+        paths = [(folder / Path(file).expanduser()).absolute() for folder in folders]
+        return next((path for path in paths if path.is_file()), paths[0]).resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a NUL, ~nobody, ...
+        why = (error.strerror if isinstance(error, OSError) else "") or str(error)
+        raise PluginError(
+            f"{_short(file)} cannot be a file: {why}",
+            hint="name a file beside the plan, or by its whole path, as file.py:Name",
+        ) from None
+
+
+def _short(name: str) -> str:
+    return repr(name if len(name) <= _LONGEST else f"{name[:_LONGEST]}...")
 
 
 def module_name(module: str) -> str:
@@ -80,13 +99,14 @@ def imported(module: str, what: str) -> ModuleType:
         found = _of_file(Path(module), what) if module.endswith(".py") else _of_name(module)
     except PluginError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if place := _place_of(error):
             raise _fault(f"{what} cannot be imported", place, error) from error
         if not isinstance(error, ImportError | ValueError):
+            whole = module if module.endswith(".py") else f"-c 'import {module}'"
             raise PluginError(
                 f"{what} cannot be imported: {type(error).__name__}: {error}",
-                hint=f"`python -c 'import {module}'` shows the whole error",
+                hint=f"`python {whole}` shows the whole error",
             ) from error
         raise PluginError(
             f"{what} is not found: {error}",
@@ -112,11 +132,11 @@ def call(what: str, function: Callable[..., object], /, *args: object, **kwargs:
         return function(*args, **kwargs)
     except FedHomeError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise fault_of(f"{what} fails when it is called", function, error) from error
 
 
-def fault_of(what: str, function: Callable[..., object], error: Exception) -> PluginError:
+def fault_of(what: str, function: Callable[..., object], error: BaseException) -> PluginError:
     """Return the error about what a user's class or function has raised.
 
     Args:
@@ -138,13 +158,13 @@ def faults_told() -> Iterator[None]:
         yield
     except FedHomeError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if place := _place_of(error):
             raise _fault("code of your own fails", place, error) from error
         raise
 
 
-def line_of(error: Exception) -> str:
+def line_of(error: BaseException) -> str:
     """Return the name of the user's file and the line that raised; empty where none of it did."""
     place = _place_of(error)
     return "" if place is None else f"{Path(place[0]).name}, line {place[1]}"
@@ -162,7 +182,7 @@ class _Loader(SourceFileLoader):
 
 def _of_name(module: str) -> ModuleType:
     top = module.partition(".")[0]
-    if top != _OURS:
+    if top != _OURS and top not in _FRAMEWORKS:
         _packages.add(top)
     return importlib.import_module(module)
 
@@ -172,10 +192,12 @@ def _of_file(path: Path, what: str) -> ModuleType:
     try:
         source = path.read_bytes()
     except OSError as error:
-        files = [str(beside) for beside in path.parent.glob("*.py")]
-        there = "there is no" if isinstance(error, FileNotFoundError) else "it cannot read"
+        files = [str(beside) for beside in path.parent.glob("*.py") if beside != path]
+        told = f"there is no file {path}{did_you_mean(str(path), files)}"
+        if not isinstance(error, FileNotFoundError):
+            told = f"{path} is a folder" if path.is_dir() else f"it cannot read the file {path}"
         raise PluginError(
-            f"{what} is not found: {there} file {path}{did_you_mean(str(path), files)}",
+            f"{what} is not found: {told}",
             hint="a file is looked for beside the plan, then in the current folder; on other "
             "machines install own code as a package, and name it as module:attribute",
         ) from None
@@ -260,7 +282,7 @@ def _defined(function: Callable[..., Any]) -> _Place | None:
     return made.__code__.co_filename, made.__code__.co_firstlineno, made.__name__
 
 
-def _fault(what: str, place: _Place | None, error: Exception) -> PluginError:
+def _fault(what: str, place: _Place | None, error: BaseException) -> PluginError:
     said = error.msg if isinstance(error, SyntaxError) else str(error)
     told = f"{type(error).__name__}: {said}" if said else type(error).__name__
     if place is None:
@@ -268,7 +290,21 @@ def _fault(what: str, place: _Place | None, error: Exception) -> PluginError:
     file, line, function = place
     inside = "" if function == "<module>" else f", in {function}"
     text = linecache.getline(file, line).strip()
+    hint = f"that line is: {text}" if text else "the file has changed since it was imported"
+    advice = _advice(file, error)
     return PluginError(
-        f"{what}: {file}, line {line}{inside}: {told}",
-        hint=f"that line is: {text}" if text else "the file has changed since it was imported",
+        f"{what}: {file}, line {line}{inside}: {told}", hint=f"{hint}; {advice}" if advice else hint
     )
+
+
+def _advice(file: str, error: BaseException) -> str:
+    """Return what is meant to be done about an error that has to do with how files are imported."""
+    if isinstance(error, SystemExit):
+        return "what ends a program stands under `if __name__ == '__main__':` in a file like this"
+    if isinstance(error, ImportError) and "relative import" in str(error):
+        return "a file is imported alone: write `import other` for the module other.py beside it"
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        beside = Path(file).with_name(f"{error.name.partition('.')[0]}.py")
+        if beside.is_file():
+            return f"{beside.name} lies beside it: import it at the file's top, not in a function"
+    return ""

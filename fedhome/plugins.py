@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from fedhome.errors import PluginError
-from fedhome.own_code import imported, located
+from fedhome.own_code import fault_of, imported, located
 from fedhome.passed_objects import is_object, object_of
 from fedhome.spelling import did_you_mean
 
@@ -98,11 +98,19 @@ def load(name: str, kind: str, known: Iterable[str] = ()) -> object:
     else:
         place = located(name, [Path.cwd()])
     module, _, attribute = place.rpartition(":")
+    parts = [*([] if module.endswith(".py") else module.split(".")), *attribute.split(".")]
+    if not all(map(str.isidentifier, parts)):
+        raise PluginError(
+            f"{what} is of neither form that names own code",
+            hint='write "module:attribute" or "file.py:attribute", with one colon and no spaces',
+        )
     found: object = imported(module, what)
     for part in attribute.split("."):
         try:
             found = getattr(found, part)
-        except AttributeError:
+        except (Exception, SystemExit) as error:
+            if not isinstance(error, AttributeError):  # a module may make its attributes itself
+                raise fault_of(f"{what} fails when it is looked up", type(found), error) from error
             raise PluginError(
                 f"{what} is not found: {module} has no {part!r}{_meant(part, found)}",
                 hint=f"{module} is imported, and must define it under this name",

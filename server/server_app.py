@@ -14,6 +14,7 @@ from fedhome.flower.messages import CONFIG, quiet
 from fedhome.learning.build import learning_of
 from fedhome.own_code import faults_told
 from fedhome.plan.settings import Plan
+from fedhome.rng import generator
 from fedhome.run.events import EventLog
 from fedhome.run.folder import RunFolder
 from fedhome.run.progress import ProgressLines
@@ -93,7 +94,15 @@ def run_over_grid(
     begin = time.perf_counter()
     features, outputs = _shape(grid)
     classes = plan.task.classes or tuple(map(str, range(outputs)))
-    learning = learning_of(plan, features, classes if outputs > 1 else ())
+    classes = classes if outputs > 1 else ()
+    learning = learning_of(plan, features, classes)
+    if (draw := folder.read_draw()) and folder.read_start() is None:
+        drawn = generator(plan.seed, "first-model", draw).integers(1 << 62)
+        learning.initial = learning_of(plan.change(seed=int(drawn)), features, classes).initial
+        if not resumed:
+            log.append(
+                "note", text=f"this fleet has trained before: a new first model, draw {draw}"
+            )
     homes = len(list(grid.get_node_ids()))
     mode = "plain" if plan.aggregation.mode == "plain" else "secure"
     log.append(

@@ -17,7 +17,8 @@ from fedhome.data.windows import columns_of, examples, with_classes
 from fedhome.errors import DataError, EmptyFleetError, FedHomeError, SourceError
 from fedhome.learning.tasks import kind_of, task_of
 from fedhome.own_code import fault_of
-from fedhome.plan.settings import SYNTHETIC_HOMES, Plan
+from fedhome.plan.data_settings import SYNTHETIC_HOMES
+from fedhome.plan.settings import Plan
 from fedhome.plugins import installed, load
 from fedhome.simulations import datasets
 from fedhome.simulations.homes import generate
@@ -159,7 +160,7 @@ def _tables_of_callable(plan: Plan, function: Callable[..., Iterable[Any]]) -> l
         tables = list(islice(function(plan), plan.data.homes))
     except FedHomeError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise fault_of(f"source {source!r} fails when it is called", function, error) from error
     odd = [type(table).__name__ for table in tables if not isinstance(table, HomeTable)]
     if odd or not tables:

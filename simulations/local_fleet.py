@@ -22,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fedhome.clients.lean_process import LEAN
 from fedhome.clients.membership.home_folder import HomeFolder, HomeSettings
 from fedhome.data.table import HomeTable
 from fedhome.errors import DirectoryError, PlanError, RunError
@@ -100,7 +101,7 @@ def up(
         run = processes.start(
             "run",
             "fedhome.server.daemon.deploy",
-            str(server.folder),
+            str(server.path),
             str(folder.path.resolve()),
             str(_HOMES_S),
             log=log,
@@ -274,9 +275,9 @@ def prepare(
     home_folders, entries = [], []
     for table in tables:
         home_folder = HomeFolder(root / "homes" / table.home)
-        keys, _ = home_keys(table.home, home_folder.folder)
+        keys, _ = home_keys(table.home, home_folder.path)
         entries.append(keys.entry())
-        write_readings(table, home_folder.folder / "readings.parquet")
+        write_readings(table, home_folder.path / "readings.parquet")
         home_folders.append(home_folder)
     passphrase = secrets.token_hex(16)  # nobody signs a second directory of this fleet
     with Fleet.create(root / "owner", passphrase) as fleet:
@@ -302,9 +303,9 @@ def prepare(
     for home_folder in home_folders:
         home_folder.fill(
             HomeSettings(
-                home=home_folder.folder.name,
+                home=home_folder.path.name,
                 server=f"{HOST}:{settings.port}",
-                data=str(home_folder.folder / "readings.parquet"),
+                data=str(home_folder.path / "readings.parquet"),
             ),
             plan=plan,
             anchor=anchor,
@@ -320,13 +321,14 @@ def start(processes: Processes, server: ServerFolder, home_folders: Iterable[Hom
         RunError: The server is not up in time.
     """
     for name, module in SERVICES.items():
-        processes.start(name, module, str(server.folder), log=server.logs / f"{name}.log")
+        processes.start(name, module, str(server.path), log=server.logs / f"{name}.log")
     for home_folder in home_folders:
-        home = home_folder.folder.name
+        home = home_folder.path.name
         processes.start(
             home,
+            LEAN,
             "fedhome.clients.agent.resident",
-            str(home_folder.folder),
+            str(home_folder.path),
             log=server.logs / f"{home}.log",
         )
     settings = server.settings

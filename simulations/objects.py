@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -138,10 +138,19 @@ def _fault(kind: str, it: object) -> str:
             return f"{found}, not a class; its settings go into method.args"
         case "strategy" if not isinstance(it, Strategy) and not callable(it):
             return f"{found}, not a strategy, a class or a function"
-        case "source" if not isinstance(it, Mapping | Sequence) and not callable(it):
-            return f"{found}, not tables by the names of their homes, HomeTables or a function"
+        case "source" if not _may_be_homes(it):
+            once = isinstance(it, Iterator)
+            return f"{found}, not tables by the names of their homes, HomeTables or a function" + (
+                ": it can be read only once, so give a list of it" if once else ""
+            )
         case _:  # a personaliser is known by its functions, where it is used
             return ""
+
+
+def _may_be_homes(it: object) -> bool:
+    if isinstance(it, bytes | bytearray):
+        return False
+    return isinstance(it, Mapping | Sequence) or callable(it)
 
 
 def _named(kind: str, it: object) -> str:

@@ -32,8 +32,9 @@ from fedhome.run.results import SummaryRow, summary
 from fedhome.server.report import write_report
 from fedhome.server.rounds.run_plan import log_start, run_plan
 from fedhome.server.strategies import strategy_of
-from fedhome.simulations.engines.by_name import ENGINES, World
+from fedhome.simulations.engines.by_name import ENGINES
 from fedhome.simulations.engines.grid import InProcessGrid
+from fedhome.simulations.engines.world import World
 from fedhome.simulations.gather import gather
 from fedhome.simulations.objects import AnyMethod, AnyPersonaliser, AnyStrategy, Model, Objects
 from fedhome.simulations.secure.secure_fleet import SecureFleet, secure_grid

@@ -10,6 +10,9 @@ from hypothesis import HealthCheck, settings
 
 pytest.register_assert_rewrite("helpers")
 
+FLEETS = ("test_up_data.py", "test_flower_run.py", "test_ray.py", "test_worker.py", "test_enrol.py")
+"""Tests beside those of tests/processes that start many processes."""
+
 # No example has a deadline: what takes long on a busy machine is no fault. `make slow` runs the
 # properties on more: helpers/examples.py.
 _STEADY = settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -36,3 +39,13 @@ def _modest() -> None:
     torch.set_num_threads(1)
     quiet()
     gc.freeze()  # some strategies of Flower's collect garbage in every round: torch is large
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests that start fleets of processes together: they want a core for themselves.
+
+    `make slow` gives them to one worker, one after the other, while another one does the rest.
+    """
+    for item in items:
+        if item.path.name in FLEETS or item.path.parent.name == "processes":
+            item.add_marker(pytest.mark.xdist_group("fleets"))

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from flwr.app import Message, RecordDict
 
 from fedhome import secagg
+from fedhome.clients.agent.unable import unable
 from fedhome.clients.agent.work import Work, WorkerProcess
-from fedhome.clients.failure_reason import reason_of
+from fedhome.clients.failure_reason import REFUSALS, reason_of
 from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.clients.privacy_budget import HomeBudget
 from fedhome.errors import StateError, UpdateError
@@ -80,7 +81,11 @@ class MessageDispatch:
             answer = self._answer(message)
         except Exception as error:  # noqa: BLE001 - the process must live on
             self.trouble = error if isinstance(error, StateError) else None
-            return failure(message, reason_of(error), APP_RAISED)
+            answer = failure(message, reason_of(error), APP_RAISED)
+            if isinstance(error, REFUSALS):
+                return answer
+        if answer.has_error():
+            answer = unable(message, self._machine) or answer
         if answer.has_content() and message.metadata.message_type != BUNDLE:
             self._last = (question, answer.content)  # each request for keys gets new ones
         return answer

@@ -42,7 +42,7 @@ def release_of(home_folder: HomeFolder) -> AcceptedRelease | None:
         ReleaseError: What is kept is damaged; the agent fetches it again.
         StateError: It cannot be read.
     """
-    path = home_folder.folder / MODEL / RELEASE_FILE
+    path = home_folder.path / MODEL / RELEASE_FILE
     if not path.exists():
         return None
     try:
@@ -64,7 +64,7 @@ class ReleaseKeeper:
 
     def __init__(self, home_folder: HomeFolder, keys: HomeKeys) -> None:
         self._home_folder, self._keys = home_folder, keys
-        self._folder = home_folder.folder / MODEL
+        self._folder = home_folder.path / MODEL
         self._fleet = home_folder.anchor.fleet
         self._hash_in_use: bytes | None = None
 
@@ -143,7 +143,7 @@ class ReleaseKeeper:
         if not self._folder.exists():
             with disk.errors_of(self._folder):
                 self._folder.mkdir(mode=0o700)
-            disk.sync(self._home_folder.folder)
+            disk.sync(self._home_folder.path)
         server = accepted.seen.server
         checksummed.put(self._folder / f"{server.hex()}{SEEN}", accepted.seen)
         disk.put(

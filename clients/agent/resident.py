@@ -235,7 +235,7 @@ class Agent:
         Without it a message that a crash cuts off is only asked for again later.
         """
         try:
-            with disk.errors_of(self._home_folder.folder):
+            with disk.errors_of(self._home_folder.path):
                 self._home_folder.at_hand = data
         except StateError as error:
             return error
@@ -354,7 +354,7 @@ def _open_store(home_folder: HomeFolder, stop: threading.Event) -> FileStore | N
     wait_s = _FIRST_BACK_OFF_S
     while not stop.is_set():
         try:
-            return FileStore.open(home_folder.folder, home=home)
+            return FileStore.open(home_folder.path, home=home)
         except StateError as error:
             if error.reason not in _DISK:
                 raise

@@ -21,15 +21,19 @@ import msgpack
 import numpy as np
 from flwr.app import Message
 from flwr.clientapp import ClientApp
+from numpy.typing import NDArray
 
 from fedhome import secagg
 from fedhome.clients.agent.worker import answer_with, app_of, send
+from fedhome.clients.lean_process import LEAN
 from fedhome.clients.membership.home_folder import HomeFolder
-from fedhome.errors import SecAggError
+from fedhome.clients.secure_sums import blobs_for
+from fedhome.errors import ManifestError, SecAggError
 from fedhome.flower.fleet_connection import message_bytes, message_of
 from fedhome.flower.messages import blob_reply, failure
 from fedhome.ops.processes import Child
 from fedhome.plan.settings import Plan
+from fedhome.questions.empty_handed import empty_words
 
 _POLL_S = 1.0  # a process that the worker left behind could hold the pipe open
 _log = logging.getLogger("fedhome.agent")
@@ -75,6 +79,7 @@ class WorkerProcess:
         # Whatever takes longer is late for its round anyway; a process may hang for ever.
         self._patience_s = Plan.load(home_folder.plan_path).rounds.deadline_s
         self._running: _RunningWorker | None = None
+        self._joined: secagg.JoinedSum | None = None
         self._used = 0.0
         self.layout: str | None = None
 
@@ -99,12 +104,12 @@ class WorkerProcess:
                 how = f"it took longer than the {self._patience_s:.0f} s of a round"
             self._running = None
             _log.error("the worker is lost: %s, %s", type(error).__name__, how)
-            return failure(message, f"the home's worker ended before it had answered: {how}")
+            return self._failed(message, f"the home's worker ended before it had answered: {how}")
         except BaseException:
             self.close()  # nobody knows what it would send next
             raise
         finally:
-            self._used = self._clock()
+            self._joined, self._used = None, self._clock()
 
     def rest(self) -> None:
         """End the worker when it was idle for as long as the settings say."""
@@ -126,34 +131,47 @@ class WorkerProcess:
             self._running = _RunningWorker(self._home_folder, self._clock)
             _log.info("a worker was started")
         running = self._running
-        joined: secagg.JoinedSum | None = None
         refusal: SecAggError | None = None
         running.late = self._clock() + self._patience_s
         running.send_frame(message=message_bytes(message))
         while True:
             match running.receive():
-                case {"join": dict(terms)} if joined is None:
+                case {"join": dict(terms)} if self._joined is None:
                     try:
-                        joined = self._machine.join(now=time.time(), **terms)
+                        self._joined = self._machine.join(now=time.time(), **terms)
                     except SecAggError as error:
                         refusal = error
                         running.send_frame(refused=error.message)
                     else:
                         self.layout = terms["layout"].hex()
-                        manifest = joined.manifest
-                        running.send_frame(form=manifest.form.to_plain(), round=manifest.round)
-                case {"words": str(dtype)} if joined is not None:
+                        manifest = self._joined.manifest
+                        running.send_frame(
+                            form=manifest.form.to_plain(),
+                            round=manifest.round,
+                            fewest=manifest.a_min,
+                        )
+                case {"words": str(dtype)} if self._joined is not None:
                     words = np.frombuffer(bytearray(running.frame()), dtype)
-                    upload = joined.upload(words)
-                    return blob_reply(message, {"upload": upload, "bundle": self._machine.bundle()})
+                    return self._upload(message, words)
                 case {"reply": bytes(data)}:
                     return Message(message_of(data).content, reply_to=message)
-                case {"failed": str(reason)}:
-                    if refusal is not None:
-                        raise refusal
-                    return failure(message, reason)
+                case {"failed": str(reason), "refused": bool(refused)}:
+                    if refused:
+                        raise refusal or ManifestError(reason, reason="refused")
+                    return self._failed(message, reason)
                 case _:
                     raise ValueError  # what came is no answer
+
+    def _failed(self, message: Message, reason: str) -> Message:
+        if self._joined is None:
+            return failure(message, reason)
+        # What fails from here on is told to nobody.
+        return self._upload(message, empty_words(self._joined.manifest.form))
+
+    def _upload(self, message: Message, words: NDArray[Any]) -> Message:
+        joined, self._joined = self._joined, None
+        assert joined is not None, "a home uploads to a sum that it has joined"
+        return blob_reply(message, blobs_for(self._machine, joined.upload(words)))
 
 
 class _RunningWorker:
@@ -175,7 +193,7 @@ class _RunningWorker:
         self._pipe: Connection[Any, Any]
         self._pipe, theirs = Pipe()
         number = theirs.fileno()
-        command = ("fedhome.clients.agent.worker", str(home_folder.folder), str(number))
+        command = (LEAN, "fedhome.clients.agent.worker", str(home_folder.path), str(number))
         self._child = Child("worker", command, passed=(number,))
         try:
             with theirs:

@@ -20,7 +20,7 @@ from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
-from fedhome.clients.failure_reason import reason_of
+from fedhome.clients.failure_reason import REFUSALS, reason_of
 from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.errors import ManifestError
 from fedhome.flower.fleet_connection import message_bytes, message_of
@@ -29,7 +29,7 @@ from fedhome.plan.settings import Plan
 from fedhome.secagg.form import Form
 
 if TYPE_CHECKING:  # these load torch
-    from fedhome.clients.secure_sums import SecurePart, SumParticipation
+    from fedhome.clients.secure_sums import AskedQuestion, SecurePart, SumParticipation
     from fedhome.wire.layout import Layout
 
 _FIRST_TO_GO = "500"  # of 1000: where memory is short, the agent with its keys is to live on
@@ -72,6 +72,7 @@ class _AcceptedTerms(NamedTuple):
 
     form: Form
     round: int
+    a_min: int
 
 
 class _JoinedSum(NamedTuple):
@@ -91,9 +92,7 @@ class _AgentPart:
         self._pipe = pipe
         self._words: NDArray[Any] | None = None
 
-    def join(
-        self, manifest: bytes, *, kind: str, start: NDArray[np.float32] | None, layout: Layout
-    ) -> SumParticipation:
+    def join(self, manifest: bytes, *, question: AskedQuestion, layout: Layout) -> SumParticipation:
         """Let the agent take part in a sum.
 
         Raises:
@@ -101,10 +100,10 @@ class _AgentPart:
         """
         from fedhome.clients.secure_sums import manifest_terms  # noqa: PLC0415
 
-        send(self._pipe, join={"data": manifest, **manifest_terms(kind, start, layout)})
+        send(self._pipe, join={"data": manifest, **manifest_terms(question, layout)})
         match msgpack.unpackb(self._pipe.recv_bytes()):
-            case {"form": form, "round": int(number)}:
-                return _JoinedSum(_AcceptedTerms(Form.from_plain(form), number))
+            case {"form": form, "round": int(number), "fewest": int(fewest)}:
+                return _JoinedSum(_AcceptedTerms(Form.from_plain(form), number, fewest))
             case _:
                 raise ManifestError("the home refuses to take part", reason="refused")
 
@@ -150,7 +149,7 @@ def serve(pipe: Connection[Any, Any], home_folder: HomeFolder) -> None:
             answer = answer_with(app, message_of(question["message"]))
         except Exception as error:  # noqa: BLE001 - whatever it is, the agent must know
             part.take_words()
-            send(pipe, failed=reason_of(error))
+            send(pipe, failed=reason_of(error), refused=isinstance(error, REFUSALS))
             continue
         words = part.take_words()
         if words is None:

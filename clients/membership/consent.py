@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import textwrap
 import time
 from collections.abc import Iterable, Mapping
@@ -21,14 +20,16 @@ from fedhome.clients.membership.home_folder import PLAN, HomeFolder
 from fedhome.clients.protocol_questions import BUNDLE, HELP, PROTOCOL, SHAPE
 from fedhome.errors import RunError
 from fedhome.plan.private_plan import is_private
+from fedhome.plan.protocol import most_sums_a_day
 from fedhome.plan.settings import Plan
-from fedhome.questions.contributions import BINS
+from fedhome.questions.empty_handed import MEANING
+from fedhome.questions.outcomes import MOST_BINS
 from fedhome.questions.question_table import SUMMED
+from fedhome.secagg.ledger import MOST_ATTEMPTS
 from fedhome.store import disk
 
 CONSENT = "consent.json"
 _WIDTH = 88
-_ROUNDING = 1e-9  # 1 / 0.1 is no whole number in binary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +62,7 @@ def consent_text(invitation: Invitation) -> str:
         "update": size,
         "most": _most_weight(plan),
         "tried": len(plan.personalise.rates) * (1 + plan.personalise.epochs),
-        "bins": BINS,
+        "bins": MOST_BINS,
     }
     head = [
         ("home", invitation.home),
@@ -81,6 +82,7 @@ def consent_text(invitation: Invitation) -> str:
             "Of this home alone, readable for the server:", _readable(invitation.home, plain=plain)
         ),
         _bullets("For the secret sums of the fleet:", _protocol()),
+        *([] if plain else [_bullets("How often:", _how_often(plan))]),
         *([] if plain else _server_learns(plan)),
         _bullets("What is in no message:", _never_sent(plain=plain)),
         _bullets("And:", _other_facts()),
@@ -112,6 +114,7 @@ def _summed_kinds(plan: Plan, values: Mapping[str, object]) -> list[str]:
             else consent.numbers.values()
         )
         lines.append(f"{consent.when}: {'; '.join(words)}.".format(**values))
+    lines.append(f"with each of these: {MEANING}.")
     return [
         _bullets(
             "In sums only, each number hidden under masks that cancel in the sum over many homes:",
@@ -143,7 +146,12 @@ def _readable(home: str, *, plain: bool) -> list[str]:
             f"{took_part}, and of each answer the size and how many seconds it took."
         ),
         f"{model.when}: {model.plain if plain else model.secure}.",
-        "where it cannot answer: one sentence that says why. It quotes no reading.",
+        (
+            "where it cannot answer: one sentence that says why. It quotes no reading."
+            if plain
+            else "where a question is not as this plan says: one sentence that says so. What fails "
+            "on this device is told to nobody: it then adds nothing, under masks as always."
+        ),
         "if it leaves the fleet: that it does.",
     ]
 
@@ -160,6 +168,21 @@ def _protocol() -> list[str]:
             f"{PROTOCOL[HELP].consent.when}, if the fleet's directory makes this home a member of "
             "the committee: its vote on who is in the sum, and its pieces of other homes' one-time "
             "secrets. They say nothing of this home."
+        ),
+    ]
+
+
+def _how_often(plan: Plan) -> list[str]:
+    return [
+        (
+            "of everything that is asked about one model (to train it, to test it, to adapt it, to "
+            "count at the end), one sum is opened, and the count at the beginning once a run: "
+            "homes of the committee help to open no second one. This home tries at most "
+            f"{MOST_ATTEMPTS} times."
+        ),
+        (
+            f"in at most {most_sums_a_day(plan)} sums a day: those of three runs of this plan. "
+            "`fedhome client ledger` lists them."
         ),
     ]
 
@@ -201,20 +224,23 @@ def _honest_server_learns(plan: Plan) -> list[str]:
             "sets of homes, the number of this home's examples can be worked out, and over many "
             "rounds roughly how it changes the model."
         ),
-        "where a sum is over few homes, the steps in which their scores lie, without their names.",
     ]
 
 
 def _cheating_server_learns() -> list[str]:
     return [
         (
-            "this home's own update, loss and scores: by telling the other homes to send nothing "
-            "of theirs, by asking the same question again without this home, or by adding homes "
-            "up in other groups than the plan's."
+            "roughly this home's own update: by asking about two models that hardly differ, the "
+            "second time without this home. The two sums then differ by it and by what the others "
+            "learnt otherwise. Only noise would prevent that, and homes add none."
         ),
         (
-            "something of the readings, such as the greatest of a column: by models made so that "
-            "this home fails to answer if a reading is above a bound."
+            "of all homes together, in how many a reading is above a bound: by models made so that "
+            "such a home has nothing to add. Which homes these are, it does not learn."
+        ),
+        (
+            "roughly how long this home computes, and so how many examples it has: from the "
+            "seconds that an answer took."
         ),
         (
             "what this home sent in the past, if whoever recorded it gets hold of this home's "
@@ -236,13 +262,10 @@ def _assumptions(plan: Plan) -> list[str]:
 
 def _tolerance(corrupt: float) -> str:
     """Return how many of a fleet's homes may work for an attacker."""
-    if corrupt == 0:
-        return "none of the fleet's homes works for whoever attacks."
-    least = math.ceil(1 / corrupt - _ROUNDING)
     return (
-        f"at most {100 * corrupt:.3g} % of the fleet's homes (rounded down: none in a fleet of "
-        f"fewer than {least}) work for whoever attacks. If all others in a sum did, they could "
-        "take their own parts off it."
+        f"at most {100 * corrupt:.3g} % of the fleet's homes (rounded down, but one in any fleet) "
+        "work for whoever attacks. If all others in a sum did, they could take their own parts "
+        "off it."
     )
 
 
@@ -313,13 +336,13 @@ class ConsentRecord:
             StateError: The folder cannot be written.
         """
         record = {**asdict(self), "text_sha256": self.digest}
-        disk.put(home_folder.folder / CONSENT, json.dumps(record, indent=1).encode())
+        disk.put(home_folder.path / CONSENT, json.dumps(record, indent=1).encode())
 
     @classmethod
     def of(cls, home_folder: HomeFolder) -> ConsentRecord | None:
         """Return what is kept in a home's folder; None if there is nothing, or it was altered."""
         try:
-            record = json.loads((home_folder.folder / CONSENT).read_text(encoding="utf-8"))
+            record = json.loads((home_folder.path / CONSENT).read_text(encoding="utf-8"))
             digest = record.pop("text_sha256")
             consent = cls(**record)
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
@@ -342,10 +365,10 @@ def check_consent(home_folder: HomeFolder) -> ConsentRecord:
     hint = "read and agree: `fedhome client join INVITE --data SOURCE`"
     consent = ConsentRecord.of(home_folder)
     if consent is None:
-        raise RunError(f"nobody has agreed yet to what leaves {home_folder.folder}", hint=hint)
-    if hashlib.sha256(disk.read(home_folder.folder / PLAN)).hexdigest() != consent.plan:
+        raise RunError(f"nobody has agreed yet to what leaves {home_folder.path}", hint=hint)
+    if hashlib.sha256(disk.read(home_folder.path / PLAN)).hexdigest() != consent.plan:
         raise RunError(
-            f"{home_folder.folder / PLAN} is not the plan that was agreed to",
+            f"{home_folder.path / PLAN} is not the plan that was agreed to",
             hint=f"put the agreed one back; or {hint}, with an invite to the new one",
         )
     return consent

@@ -21,17 +21,14 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-import tomllib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import tomli_w
-
-from fedhome.errors import RunError
 from fedhome.fleet.entries import Anchor
 from fedhome.flower.node_key import NodeKey
 from fedhome.plan.settings import Plan
 from fedhome.store import disk
+from fedhome.store.settings_file import read_settings, write_settings
 
 SETTINGS, PLAN, ANCHOR, CA = "home.toml", "plan.toml", "fleet.pub", "ca.pem"
 DIRECTORY, NODE, AT_HAND = "directory.fh", "node.key", "at-hand"
@@ -93,7 +90,7 @@ class HomeFolder:
     """
 
     def __init__(self, folder: Path | str) -> None:
-        self.folder = Path(folder).resolve()
+        self.path = Path(folder).resolve()
 
     def fill(
         self, settings: HomeSettings, *, plan: Plan, anchor: Anchor, authorities: bytes
@@ -109,9 +106,9 @@ class HomeFolder:
         Raises:
             StateError: The folder cannot be written.
         """
-        disk.put(self.folder / PLAN, plan.to_toml().encode())
-        disk.put(self.folder / ANCHOR, f"{anchor.to_text()}\n".encode())
-        disk.put(self.folder / CA, authorities)
+        disk.put(self.path / PLAN, plan.to_toml().encode())
+        disk.put(self.path / ANCHOR, f"{anchor.to_text()}\n".encode())
+        disk.put(self.path / CA, authorities)
         self.change_settings(settings)
 
     @property
@@ -121,13 +118,7 @@ class HomeFolder:
         Raises:
             RunError: There is no home in this folder, or its settings are damaged.
         """
-        path = self.folder / SETTINGS
-        try:
-            return HomeSettings(**tomllib.loads(path.read_text(encoding="utf-8")))
-        except (OSError, TypeError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise RunError(
-                f"{path} cannot be used: {error}", hint="make it with `fedhome client join`"
-            ) from None
+        return read_settings(self.path / SETTINGS, HomeSettings, made_by="fedhome client join")
 
     def change_settings(self, settings: HomeSettings) -> None:
         """Write what the owner set anew.
@@ -135,22 +126,22 @@ class HomeFolder:
         Raises:
             StateError: The folder cannot be written.
         """
-        disk.put(self.folder / SETTINGS, tomli_w.dumps(vars(settings)).encode())
+        write_settings(self.path / SETTINGS, settings)
 
     @property
     def plan_path(self) -> Path:
         """The plan's file."""
-        return self.folder / PLAN
+        return self.path / PLAN
 
     @property
     def anchor(self) -> Anchor:
         """By which the home knows its fleet."""
-        return Anchor.from_text(disk.read(self.folder / ANCHOR).decode())
+        return Anchor.from_text(disk.read(self.path / ANCHOR).decode())
 
     @property
     def authorities(self) -> bytes:
         """Certificates that the server's is checked against, PEM."""
-        return disk.read(self.folder / CA)
+        return disk.read(self.path / CA)
 
     def node_key(self) -> NodeKey:
         """Return the node's key; make it first where there is none, or it is another folder's.
@@ -158,7 +149,7 @@ class HomeFolder:
         It is this folder's until the machine is started anew, and no copy's: so the server can
         tell a copy that runs elsewhere, also of a whole card, from a home that was restarted.
         """
-        path, mark = self.folder / NODE, _folder_mark(self.folder)
+        path, mark = self.path / NODE, _folder_mark(self.path)
         content = disk.read(path) if path.exists() else b""
         if not content.startswith(mark):
             self.at_hand = None  # what another node was asked only that node can answer
@@ -168,29 +159,29 @@ class HomeFolder:
 
     def retire_node_key(self) -> None:
         """Let `node_key` make another one."""
-        path = self.folder / NODE
+        path = self.path / NODE
         with disk.errors_of(path):
             path.unlink(missing_ok=True)
 
     @property
     def directory(self) -> bytes | None:
         """The directory that came last; None before the first."""
-        path = self.folder / DIRECTORY
+        path = self.path / DIRECTORY
         return disk.read(path) if path.exists() else None
 
     def keep_directory(self, data: bytes) -> None:
         """Keep a directory that holds."""
-        disk.put(self.folder / DIRECTORY, data)
+        disk.put(self.path / DIRECTORY, data)
 
     @property
     def at_hand(self) -> bytes | None:
         """The message that was being answered when the process ended; None if there was none."""
-        path = self.folder / AT_HAND
+        path = self.path / AT_HAND
         return disk.read(path) if path.exists() else None
 
     @at_hand.setter
     def at_hand(self, data: bytes | None) -> None:
-        path = self.folder / AT_HAND
+        path = self.path / AT_HAND
         if data is None:
             path.unlink(missing_ok=True)
         else:
@@ -199,7 +190,7 @@ class HomeFolder:
     @property
     def paused(self) -> bool:
         """Whether the home takes no part for now."""
-        return (self.folder / PAUSED).exists()
+        return (self.path / PAUSED).exists()
 
     @paused.setter
     def paused(self, value: bool) -> None:
@@ -208,7 +199,7 @@ class HomeFolder:
     @property
     def left(self) -> bool:
         """Whether the home has left its fleet for good."""
-        return (self.folder / LEFT).exists()
+        return (self.path / LEFT).exists()
 
     @left.setter
     def left(self, value: bool) -> None:
@@ -218,16 +209,16 @@ class HomeFolder:
     def status(self) -> HomeStatus | None:
         """What the agent wrote last; None if it never did, or if that cannot be read."""
         try:
-            return HomeStatus(**json.loads((self.folder / STATUS).read_text(encoding="utf-8")))
+            return HomeStatus(**json.loads((self.path / STATUS).read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             return None
 
     @status.setter
     def status(self, value: HomeStatus) -> None:
-        disk.put(self.folder / STATUS, json.dumps(asdict(value)).encode())
+        disk.put(self.path / STATUS, json.dumps(asdict(value)).encode())
 
     def _mark(self, name: str, there: bool) -> None:
-        path = self.folder / name
+        path = self.path / name
         if there:
             disk.put(path, b"")
         else:

@@ -195,9 +195,9 @@ def enrol(request: JoinRequest) -> JoinResult:
         DirectoryError: ``expired``.
     """
     home_folder, invite = request.home_folder, request.invite
-    keys, new = home_keys(invite.home, home_folder.folder)
+    keys, new = home_keys(invite.home, home_folder.path)
     # From here on the keys are this fleet's, whether or not the answer comes.
-    disk.put(home_folder.folder / ANCHOR, f"{invite.anchor.to_text()}\n".encode())
+    disk.put(home_folder.path / ANCHOR, f"{invite.anchor.to_text()}\n".encode())
     card = invite.card
     try:
         response = ask(card.server, card.authorities, ENROL, invite.enrolment(keys, time.time()))
@@ -207,7 +207,7 @@ def enrol(request: JoinRequest) -> JoinResult:
         raise LinkError(error.message, reason=error.reason, hint=_AWAY) from None
     enrolment = EnrolmentResponse.from_bytes(response)
     settings = HomeSettings(home=invite.home, server=card.server, data=str(request.source))
-    if (home_folder.folder / SETTINGS).exists():  # what its owner changed there stays
+    if (home_folder.path / SETTINGS).exists():  # what its owner changed there stays
         settings = replace(home_folder.settings, server=settings.server, data=settings.data)
     home_folder.fill(
         settings, plan=request.plan, anchor=invite.anchor, authorities=card.authorities
@@ -229,8 +229,8 @@ def check_start(home_folder: HomeFolder) -> None:
     """
     check_present(home_folder)
     check_consent(home_folder)
-    disk.read(home_folder.folder / STATE)
-    os.close(disk.lock(home_folder.folder))
+    disk.read(home_folder.path / STATE)
+    os.close(disk.lock(home_folder.path))
 
 
 def check_present(home_folder: HomeFolder) -> None:
@@ -250,7 +250,7 @@ def check_present(home_folder: HomeFolder) -> None:
 def is_running(home_folder: HomeFolder) -> bool:
     """Return whether a process, such as the agent, holds a home's folder."""
     try:
-        os.close(disk.lock(home_folder.folder))
+        os.close(disk.lock(home_folder.path))
     except StateError as error:
         if error.reason != "in-use":
             raise
@@ -259,7 +259,7 @@ def is_running(home_folder: HomeFolder) -> bool:
 
 
 def _check_folder(home_folder: HomeFolder, invite: Invite) -> None:
-    folder = home_folder.folder
+    folder = home_folder.path
     if not folder.exists():
         return
     os.close(disk.lock(folder))

@@ -86,7 +86,7 @@ def forget(home_folder: HomeFolder) -> list[str]:
         RunError: No home is there.
         StateError: ``in-use``: its agent runs; or a file cannot be erased.
     """
-    folder, models = home_folder.folder, home_folder.folder / MODEL
+    folder, models = home_folder.path, home_folder.path / MODEL
     if not any((folder / name).exists() for name in (STATE, SETTINGS, KEY)):
         raise RunError(f"there is no home in {folder}", hint="name the home's own folder")
     ours = [folder / name for name in (*OURS, *_entry_of(home_folder))]
@@ -124,7 +124,7 @@ def _when_free(home_folder: HomeFolder, patience_s: float) -> Iterator[FileStore
     until = time.monotonic() + patience_s
     while True:
         try:
-            store = FileStore.open(home_folder.folder, home=home_folder.settings.home)
+            store = FileStore.open(home_folder.path, home=home_folder.settings.home)
         except StateError as error:
             if error.reason != "in-use":
                 raise

@@ -11,10 +11,12 @@ from rich.markup import escape
 
 import fedhome
 from fedhome.cli import client, data, fleet, model, new, plan, privacy, report, server, simulate, up
+from fedhome.cli.group import Group
 from fedhome.errors import FedHomeError
 
 app = typer.Typer(
     name="fedhome",
+    cls=Group,
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
 )

@@ -14,6 +14,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from fedhome.cli import ages
+from fedhome.cli.client_ledger import JsonOption, print_ledger, read_state
+from fedhome.cli.group import Group
 from fedhome.cli.service import KindOption, OutOption, UserOption, print_written
 from fedhome.errors import FedHomeError, StateError
 from fedhome.fleet.invites import when
@@ -25,12 +27,12 @@ if TYPE_CHECKING:
     from fedhome.clients.membership.home_folder import HomeFolder
     from fedhome.clients.membership.join import JoinRequest
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(cls=Group, no_args_is_help=True)
 
 _DIGITS = 12  # of a hash, as it is shown
 _NAMED = 12  # columns that are named
 _Home = Annotated[
-    Path, typer.Argument(help="The home's folder.", metavar="[DIR]", show_default="here")
+    Path, typer.Argument(help="The home's folder.", metavar="DIR", show_default="here")
 ]
 _Yes = Annotated[bool, typer.Option("--yes", help="Do not ask: for scripts.")]
 
@@ -96,6 +98,7 @@ def start(folder: _Home = Path()) -> None:
     It ends with status 78 where it must not run: without consent, with another plan than the one
     that was agreed to, or after `leave`.
     """
+    from fedhome.clients.lean_process import LEAN  # noqa: PLC0415
     from fedhome.clients.membership.join import check_start  # noqa: PLC0415
 
     home_folder = _home_folder_at(folder)
@@ -118,8 +121,9 @@ def start(folder: _Home = Path()) -> None:
         "-m",
         "fedhome.ops.processes",
         "0",
+        LEAN,
         "fedhome.clients.agent.resident",
-        str(home_folder.folder),
+        str(home_folder.path),
     ]
     sys.stderr.flush()
     os.execv(command[0], command)  # noqa: S606 - our own module
@@ -163,6 +167,14 @@ def consent(folder: _Home = Path()) -> None:
     agreed = check_consent(_home_folder_at(folder))
     typer.echo(agreed.text)
     _say(Console(), f"agreed to on {when(agreed.time)}, with fedhome {agreed.release}")
+
+
+@app.command()
+def ledger(folder: _Home = Path(), as_json: JsonOption = False) -> None:
+    """List what the home has answered, and helped to open; also while it runs."""
+    home_folder = _home_folder_at(folder)
+    home = home_folder.settings.home
+    print_ledger(home, read_state(home_folder.path, home), as_json=as_json)
 
 
 @app.command()
@@ -246,9 +258,9 @@ def forget(folder: _Home = Path(), yes: _Yes = False) -> None:
             raise typer.Exit(1)
     erased = forget_home(home_folder)
     _say(console, f"erased {len(erased)} files: {', '.join(erased)}")
-    if (home_folder.folder / LEDGER).exists():
+    if (home_folder.path / LEDGER).exists():
         _say(console, f"{folder}/{LEDGER} stays: what this home has spent of its privacy is spent")
-    elif home_folder.folder.exists():
+    elif home_folder.path.exists():
         _say(console, f"{folder} stays: it holds files that are not fedhome's")
 
 
@@ -272,8 +284,8 @@ def service(
     paths = write_service(
         kind,
         "client",
-        home_folder.folder,
-        ("client", "start", str(home_folder.folder)),
+        home_folder.path,
+        ("client", "start", str(home_folder.path)),
         out,
         name=settings.home,
         reads=[Path(settings.data)],

@@ -10,7 +10,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-app = typer.Typer(help="Named sets of real homes: list, get, describe.", no_args_is_help=True)
+from fedhome.cli.group import Group
+
+app = typer.Typer(
+    cls=Group, help="Named sets of real homes: list, get, describe.", no_args_is_help=True
+)
 
 _Name = Annotated[str, typer.Argument(help="name of the set, as in `fedhome data list`")]
 

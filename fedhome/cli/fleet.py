@@ -19,6 +19,7 @@ from fedhome.cli.fleet_words import (
     table_of,
     text_of,
 )
+from fedhome.cli.group import Group
 from fedhome.errors import DirectoryError
 from fedhome.fleet.admission import INVITER, INVITER_KEY, SERVER
 from fedhome.fleet.entries import entry_text, fingerprint, home_keys, read_entry
@@ -26,7 +27,7 @@ from fedhome.fleet.invites import when
 from fedhome.fleet.owner_folder import ANCHOR, AUTHORITY, Fleet
 from fedhome.store import disk
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(cls=Group, no_args_is_help=True)
 
 _Names = Annotated[str, typer.Argument(help="The home's name in the fleet.", metavar="HOME")]
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fedhome.cli.group import Group
 from fedhome.errors import RegistryError
 from fedhome.fleet.entries import Anchor
 from fedhome.fleet.owner_folder import ANCHOR, server_keys
@@ -23,11 +24,11 @@ from fedhome.run.folder import RunFolder
 from fedhome.secagg.directory import Directory
 from fedhome.store import disk
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(cls=Group, no_args_is_help=True)
 
 _DIGITS = 12  # of a hash, as it is shown
 _USUAL = Path("registry")
-_Registry = Annotated[Path, typer.Argument(help="The registry's folder.", metavar="[REGISTRY]")]
+_Registry = Annotated[Path, typer.Argument(help="The registry's folder.", metavar="REGISTRY")]
 _Release = Annotated[
     str,
     typer.Argument(

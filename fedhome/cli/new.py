@@ -17,6 +17,7 @@ _APP = Path(__file__).parent / "templates" / "app"
 _FILES = {
     "plan.toml": "plan.toml",
     "model.py": "model.py",
+    "method.py": "method.py",
     "strategy.py": "strategy.py",
     "test_app.py": "test_app.py",
     # Under their own names these three would be taken for this package's.
@@ -29,7 +30,7 @@ _FILES = {
 def new(
     folder: Annotated[Path, typer.Argument(help="The folder to make.", metavar="DIR")],
 ) -> None:
-    """Make a small app: a plan, a model, a strategy and their test.
+    """Make a small app: a plan, a model, a method, a strategy and their test.
 
     `fedhome` and `flwr run` both run it.
 

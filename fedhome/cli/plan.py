@@ -15,13 +15,15 @@ from rich.padding import Padding
 from rich.table import Table
 
 from fedhome.cli import completion
+from fedhome.cli.group import Group
 from fedhome.cli.scenarios import named_plan
 from fedhome.learning.plan_notes import notes_on
+from fedhome.plan.data_settings import SYNTHETIC_HOMES
 from fedhome.plan.privacy_outlook import privacy_lines
 from fedhome.plan.protocol import lines
-from fedhome.plan.settings import SYNTHETIC_HOMES, Plan
+from fedhome.plan.settings import Plan
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(cls=Group, no_args_is_help=True)
 
 _TABLE_WIDTH = 72
 """Columns of a screen below which a table would cut its words to pieces."""

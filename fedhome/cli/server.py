@@ -16,6 +16,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from fedhome.cli import completion
+from fedhome.cli.group import Group
+from fedhome.cli.server_words import rows_of
 from fedhome.cli.service import KindOption, OutOption, UserOption, print_written
 from fedhome.cli.simulate import resolve
 from fedhome.errors import PlanError, RunError
@@ -27,15 +29,12 @@ from fedhome.run.summary import print_summary
 if TYPE_CHECKING:
     from fedhome.run.events import Event
     from fedhome.server.daemon.server_folder import ServerFolder
-    from fedhome.server.daemon.status import RunStatus, ServerStatus
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(cls=Group, no_args_is_help=True)
 
 _SHOWN = 10  # lines of what has happened before
-_NAMED = 12  # homes that are named
-_DIGITS = 12  # of a hash, as it is shown
 _Folder = Annotated[
-    Path, typer.Argument(help="The server's folder.", metavar="[DIR]", show_default="here")
+    Path, typer.Argument(help="The server's folder.", metavar="DIR", show_default="here")
 ]
 
 
@@ -120,7 +119,7 @@ def start(folder: _Folder = Path()) -> None:
         "fedhome.ops.processes",
         "0",
         "fedhome.server.daemon.supervisor",
-        str(server_folder.folder),
+        str(server_folder.path),
     ]
     sys.stdout.flush()
     os.execv(command[0], command)  # noqa: S606 - our own module
@@ -233,7 +232,7 @@ def status(
     table.title = f"server of fleet {server_status.fleet}"
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    for name, value in _rows(server_status):
+    for name, value in rows_of(server_status):
         table.add_row(name, value)
     console.print(table)
     for fault in server_status.faults:
@@ -304,8 +303,8 @@ def service(
     paths = write_service(
         kind,
         "server",
-        server_folder.folder,
-        ("server", "start", str(server_folder.folder)),
+        server_folder.path,
+        ("server", "start", str(server_folder.path)),
         out,
         ports=[server_folder.settings.port],
         limits=Limits(memory_mb=memory_mb, cpus=cpus, tasks=LIMITS["server"].tasks),
@@ -344,58 +343,6 @@ def _watch(console: Console, server_folder: ServerFolder, run: str, at: str) -> 
         hint = f"{ended.hint}; then {again}" if ended.hint else again
         raise RunError(f"{run} failed: {ended.reason}", hint=hint)
     print_summary(console, Runs(server_folder).folder(run))
-
-
-def _rows(server_status: ServerStatus) -> list[tuple[str, str]]:
-    down = "[bold red]down[/]"
-    up = ", ".join(
-        f"{name} {'up' if is_up else down}"
-        for name, is_up in (("front", server_status.front), ("SuperLink", server_status.link))
-    )
-    rows = [
-        ("state", f"running, {up}" if server_status.running else down),
-        ("address", escape(server_status.address)),
-        (
-            "certificate",
-            f"until {server_status.certificate_ends}, {server_status.certificate_days} days",
-        ),
-    ]
-    if server_status.epoch:
-        rows.append(("directory", f"epoch {server_status.epoch}, {server_status.homes} homes"))
-        connected = server_status.connected
-        if connected is None:
-            rows.append(("connected", "nobody can be asked"))
-        else:
-            named = f": {_few(connected)}" if connected else ""
-            rows.append(("connected", f"{len(connected)} of {server_status.homes}{named}"))
-    else:
-        rows.append(("directory", "none yet: homes can enrol, and none can join"))
-    if server_status.pending:
-        rows.append(("enrolments", f"{server_status.pending} wait for the fleet's owner"))
-    rows += _run_rows(server_status.run) if server_status.run else [("run", "none yet")]
-    if server_status.release is not None:
-        one = server_status.release
-        name = f"{one.number}: round {one.round} of {escape(one.run)}, {one.hash[:_DIGITS]}"
-        rows.append(("release", name))
-    return rows
-
-
-def _run_rows(run: RunStatus) -> list[tuple[str, str]]:
-    summary = f"{escape(run.name)}, {run.state}"
-    if run.rounds:
-        summary += f", round {run.round} of {run.rounds}"
-    rows = [("run", summary)]
-    if run.reason:
-        rows.append(("", escape(run.reason)))
-    if run.event:
-        time = run.time.replace("T", " ").removesuffix("+00:00")
-        rows.append(("last event", f"{escape(run.event)}, {time} UTC"))
-    return rows
-
-
-def _few(homes: list[str]) -> str:
-    shown = ", ".join(map(escape, homes[:_NAMED]))
-    return shown if len(homes) <= _NAMED else f"{shown} and {len(homes) - _NAMED} more"
 
 
 def _server_folder(folder: Path) -> ServerFolder:

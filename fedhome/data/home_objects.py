@@ -89,4 +89,7 @@ def _read(home: str, table: object, time_zone: str | None) -> HomeFilesRead:
         rows = pa.table(table)
     except (TypeError, ValueError, pa.ArrowException) as error:
         raise SourceError(f"its {type(table).__name__} is no table: {error}", hint=HINT) from None
+    names = rows.column_names
+    if doubles := sorted({repr(name) for name in names if names.count(name) > 1}):
+        raise SourceError(f"it has several columns called {', '.join(doubles)}", hint=HINT)
     return read_rows(Raw(rows=rows, files=((home, rows.num_rows),)), home=home, time_zone=time_zone)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fedhome.data.examples import HomeExamples, Targets
 from fedhome.data.table import HomeTable
 from fedhome.errors import DataError
-from fedhome.plan.settings import DataSettings
+from fedhome.plan.data_settings import DataSettings
 from fedhome.plugins import look_up
 from fedhome.spelling import did_you_mean
 

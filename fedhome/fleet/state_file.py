@@ -176,21 +176,7 @@ class FileStore(disk.FolderLock):
         cls, folder: Path, lock: int, home: str | None, passphrase: str | None, key_file: Path
     ) -> FileStore:
         data = disk.read(folder / STATE)
-        where = str(folder / STATE)
-        sealed = SealedFile.from_file(data, purpose=_HOME, where=where)
-        key = disk.unlock(sealed, where=where, passphrase=passphrase, key_file=key_file)
-        try:
-            inside = _Inside.from_bytes(key.open(sealed, where=where))
-            keys = HomeKeys.from_bytes(inside.keys)
-        except WireError:
-            raise _of_another_release(where) from None
-        state = HomeState.from_bytes(inside.state)
-        if keys.home != (home or keys.home):
-            raise StateError(
-                f"{where} is of home {keys.home!r}, not of {home!r}",
-                reason="foreign",
-                hint="name that home's own folder",
-            )
+        key, keys, state = _read(folder, data, home, passphrase, key_file)
         store = cls(folder, lock, key, keys, state)
         behind = store._behind(data)
         # A folder that cannot be written is reported now, not in the middle of a round; and what a
@@ -271,6 +257,38 @@ class FileStore(disk.FolderLock):
                 hint=_ANEW,
             )
         return last < version
+
+
+def _read(
+    folder: Path, data: bytes, home: str | None, passphrase: str | None, key_file: Path
+) -> tuple[SealingKey, HomeKeys, HomeState]:
+    where = str(folder / STATE)
+    sealed = SealedFile.from_file(data, purpose=_HOME, where=where)
+    key = disk.unlock(sealed, where=where, passphrase=passphrase, key_file=key_file)
+    try:
+        inside = _Inside.from_bytes(key.open(sealed, where=where))
+        keys = HomeKeys.from_bytes(inside.keys)
+    except WireError:
+        raise _of_another_release(where) from None
+    if keys.home != (home or keys.home):
+        raise StateError(
+            f"{where} is of home {keys.home!r}, not of {home!r}",
+            reason="foreign",
+            hint="name that home's own folder",
+        )
+    return key, keys, HomeState.from_bytes(inside.state)
+
+
+def peek(folder: Path | str, *, home: str | None = None) -> HomeState:
+    """Return a home's state as it was saved last, to be looked at: without a lock.
+
+    Never go on from it: the process that holds the lock may have saved a newer one by now.
+
+    Raises:
+        StateError: As `FileStore.open`, without ``in-use`` and ``rolled-back``.
+    """
+    folder = Path(folder)
+    return _read(folder, disk.read(folder / STATE), home, None, folder / KEY)[2]
 
 
 def load(

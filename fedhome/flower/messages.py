@@ -30,7 +30,7 @@ from flwr.supercore.run import Run as _Run
 from flwr.supercore.task_identity import TaskIdentity
 from numpy.typing import NDArray
 
-from fedhome.errors import UpdateError
+from fedhome.errors import PluginError, UpdateError
 from fedhome.wire import names
 from fedhome.wire.layout import Layout
 
@@ -145,7 +145,9 @@ def _values(array: Array) -> NDArray[np.float32]:
 def content_of(message: Message) -> tuple[ArrayRecord, ConfigRecord]:
     """Return the arrays and the settings of a message from the server, whatever their keys."""
     arrays = [r for r in message.content.values() if isinstance(r, ArrayRecord)]
-    configs = [r for r in message.content.values() if isinstance(r, ConfigRecord)]
+    configs = [
+        r for name, r in message.content.items() if isinstance(r, ConfigRecord) and name != SUM
+    ]
     return (
         arrays[0] if arrays else ArrayRecord(),
         configs[0] if configs else ConfigRecord(),
@@ -292,6 +294,9 @@ def sums_suffice(strategy: Strategy) -> bool:
 
     A strategy may declare it with an attribute ``works_on_sums``. Of Flower's own, it holds for
     those that average replies by their numbers of examples and use single ones for nothing else.
+
+    Raises:
+        PluginError: The strategy was made without its class's ``__init__``.
     """
     declared = getattr(strategy, "works_on_sums", None)
     if declared is not None:
@@ -300,6 +305,11 @@ def sums_suffice(strategy: Strategy) -> bool:
         return strategy.accountant is None and sums_suffice(strategy.strategy)
     if not isinstance(strategy, _FedAvg):
         return False
+    if not hasattr(strategy, "train_metrics_aggr_fn"):
+        raise PluginError(
+            f"the strategy {type(strategy).__name__} lacks what its class's __init__ sets",
+            hint="let its own __init__ call super().__init__(), with what it was given",
+        )
     own = (strategy.train_metrics_aggr_fn, strategy.evaluate_metrics_aggr_fn)
     if any(function is not aggregate_metricrecords for function in own):
         return False

@@ -55,12 +55,12 @@ class Device(Cohort):
             key = rng.epoch_keys(self._keys, stream, epoch)
             order = torch.from_numpy(begin + rng.shuffles(key, np.array([count]))[0])
             loss = 0.0
-            for turn, rows in enumerate(torch.split(order, size)):
+            for number, rows in enumerate(torch.split(order, size)):
                 batch = Batch(
                     self._x[rows],
                     self._y[rows],
                     torch.ones(len(rows)),
-                    torch.from_numpy(rng.step_keys(key, turn))[0],
+                    torch.from_numpy(rng.step_keys(key, number))[0],
                 )
                 state, step_loss = learning.step(state, batch)
                 loss += float(step_loss) * len(rows)

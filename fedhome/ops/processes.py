@@ -5,8 +5,8 @@ parent's death (Linux), and elsewhere ends when the pipe from its parent does. N
 needs a graceful end: every process of ours may be killed at any moment.
 
 ``python -P -m fedhome.ops.processes PARENT MODULE ARGUMENT...`` is how a child begins:
-``MODULE`` is one of ours (``fedhome.clients.agent.resident``, ``fedhome.server.daemon.front``),
-with a function ``main(arguments)``.
+``MODULE`` is one of ours, such as ``fedhome.server.daemon.front``, with a function
+``main(arguments)``; whoever starts it names it, and this room knows none of them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import BinaryIO, Self
 
 from fedhome.errors import FedHomeError, RunError
@@ -35,8 +34,6 @@ _POLL_S = 0.05
 _GRACE_S = 8.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S, _HEALTHY_S = 0.2, 30.0, 10.0
 _PR_SET_PDEATHSIG = 1
-_HOMES = "fedhome.clients."  # their memory is scarce
-_LEAN = "fedhome.flower.lean_imports"  # by its name, as whatever a child runs: it stands above
 
 
 @dataclass
@@ -232,18 +229,12 @@ def main(arguments: Sequence[str]) -> int:
     parent, module, *rest = arguments
     _die_with(int(parent))
     try:
-        return int(_imported(module).main(rest) or 0)
+        return int(import_module(module).main(rest) or 0)
     except FedHomeError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)  # noqa: T201 - a process's own log
         return 1
     except KeyboardInterrupt:
         return 130
-
-
-def _imported(name: str) -> ModuleType:
-    load = import_module(_LEAN).import_lean if name.startswith(_HOMES) else import_module
-    module: ModuleType = load(name)
-    return module
 
 
 def _die_with(parent: int) -> None:

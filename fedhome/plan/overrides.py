@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from fedhome.errors import PlanError
+from fedhome.errors import PlanError, PluginError
 from fedhome.own_code import located
 from fedhome.passed_objects import is_object
 from fedhome.spelling import did_you_mean, setting_meant
@@ -40,6 +40,11 @@ def parse_set(setting: str) -> dict[str, Any]:
     Raises:
         PlanError: No ``=``, or an empty name.
     """
+    if not isinstance(setting, str):  # from Python, where nobody has to check types
+        raise PlanError(
+            [f"a setting is of type {type(setting).__name__}, not text"],
+            hint='for example: sets=["train.epochs=1"]',
+        )
     name, equals, text = setting.partition("=")
     keys = [part.strip() for part in name.split(".")]
     if not equals or not all(keys):
@@ -90,12 +95,18 @@ def locate(table: dict[str, Any], folders: Sequence[Path]) -> None:
     Args:
         table: A plan's settings as nested tables.
         folders: Where its files are looked for, in this order: the plan's folder, the current one.
+
+    Raises:
+        PlanError: A name that no file can have.
     """
     for section, key in _OWN_CODE:
         inside = table.get(section)
         name = inside.get(key) if isinstance(inside, dict) else None
         if isinstance(inside, dict) and isinstance(name, str):
-            inside[key] = located(name, folders)
+            try:
+                inside[key] = located(name, folders)
+            except PluginError as error:
+                raise PlanError([f"{section}.{key}: {error.message}"], hint=error.hint) from None
 
 
 def object_faults(plan: BaseModel) -> list[str]:
@@ -131,18 +142,18 @@ def fault_of(item: Mapping[str, Any], known: Sequence[str] = ()) -> str:
         item: The finding.
         known: The names of all settings, as of `names_of`.
     """
-    place, given = ".".join(str(part) for part in item["loc"]) or "the plan", item["input"]
+    setting, given = ".".join(str(part) for part in item["loc"]) or "the plan", item["input"]
     match item["type"]:
         case "extra_forbidden":
-            if place in _MOVED:
-                return _MOVED[place]
+            if setting in _MOVED:
+                return _MOVED[setting]
             what = "section" if isinstance(given, dict) else "setting"
-            return f"{place} is not a {what}{setting_meant(place, given, known)}"
+            return f"{setting} is not a {what}{setting_meant(setting, given, known)}"
         case "model_type":
-            inside = ", ".join(name for name in known if name.startswith(f"{place}."))
-            return f"{place} is a section, not a setting (it is {given!r}): it has {inside}"
+            inside = ", ".join(name for name in known if name.startswith(f"{setting}."))
+            return f"{setting} is a section, not a setting (it is {given!r}): it has {inside}"
         case "literal_error" if isinstance(given, str):
             meant = did_you_mean(given, re.findall(r"'([^']*)'", item["ctx"]["expected"]))
         case _:
             meant = ""
-    return f"{place}: {item['msg'][0].lower()}{item['msg'][1:]} (it is {given!r}){meant}"
+    return f"{setting}: {item['msg'][0].lower()}{item['msg'][1:]} (it is {given!r}){meant}"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
 from dataclasses import replace
 
 from fedhome.errors import ParameterError, PlanError
@@ -9,6 +12,17 @@ from fedhome.plan.settings import Plan
 from fedhome.secagg import Parameters, Policy
 from fedhome.secagg.packing import Packing
 from fedhome.secagg.parameters import fewest_in_a_sum
+from fedhome.secagg.rank import MOST_HOMES, solved_in_a_run
+
+MOST_CLIP = 512.0
+"""Greatest clip of an update where the plan names none: twice the greatest size that is counted."""
+_OF_NO_HOME = ("name", "engine", "faults", "strategy")
+_SOURCE = ("source", "homes")
+_ROUNDS = ("fraction", "max_examples")
+_RUNS_A_DAY = 3
+_AWAY = 0.1
+_ROUNDING = 1e-9
+_SUMS_A_ROUND, _SUMS_A_RUN = 2, 3  # train and evaluate; census, trial and outcome
 
 
 def parameters_of(plan: Plan, homes: int) -> Parameters:
@@ -64,14 +78,62 @@ def check_groups(plan: Plan, homes: int) -> str:
     )
 
 
+def quorum_of(plan: Plan, asked: int) -> int:
+    """Return how many of the asked homes must answer for a round to count."""
+    # 0.1 * 30 is a little more than 3 in binary; no fourth home is needed for that.
+    return max(1, math.ceil(plan.rounds.quorum * asked - _ROUNDING))
+
+
 def policy_of(plan: Plan) -> Policy:
-    """Return what the homes of a plan insist on."""
+    """Return what the homes of a plan insist on, whatever a server asks."""
     settings = plan.aggregation
-    return Policy(
+    policy = Policy(
         min_cohort=settings.min_cohort,
         corrupt=settings.corrupt,
         least_share=0.5 * plan.rounds.fraction,
+        plan=terms_hash(plan),
+        groups=settings.groups,
+        bits=settings.bits,
+        norm=settings.clip_in,
+        most_clip=settings.clip or MOST_CLIP,
+        most_weight=settings.weight_cap or _power_of_two(plan.rounds.max_examples),
+        exact_clip=settings.clip is not None,
+        exact_weight=settings.weight_cap is not None,
+        most_a_day=most_sums_a_day(plan),
     )
+    if plan.privacy.mechanism == "none":
+        return policy
+    # Where homes add noise, updates are clipped as privacy says, and all homes count once.
+    return replace(
+        policy,
+        norm="l2",
+        most_clip=plan.privacy.clip,
+        most_weight=1,
+        exact_clip=True,
+        exact_weight=True,
+    )
+
+
+def terms_hash(plan: Plan) -> bytes:
+    """Return SHA-256 of all of a plan that binds a home: of what it acts on, and insists on.
+
+    How a server averages, what it waits for, and which engine a simulation runs in bind no home:
+    they may change without a new invite.
+    """
+    table = plan.model_dump(mode="json")
+    terms = {name: value for name, value in table.items() if name not in _OF_NO_HOME}
+    terms["data"] = {name: value for name, value in table["data"].items() if name not in _SOURCE}
+    terms["rounds"] = {name: table["rounds"][name] for name in _ROUNDS}
+    return hashlib.sha256(json.dumps(terms, sort_keys=True).encode()).digest()
+
+
+def most_sums_a_day(plan: Plan) -> int:
+    """Return in how many sums a home of a plan takes part on one day: in those of three runs."""
+    return _RUNS_A_DAY * (_SUMS_A_ROUND * plan.rounds.count + _SUMS_A_RUN)
+
+
+def _power_of_two(least: int) -> int:
+    return 1 << (least - 1).bit_length()
 
 
 def lines(plan: Plan, homes: int) -> list[tuple[str, str]]:
@@ -91,7 +153,43 @@ def lines(plan: Plan, homes: int) -> list[tuple[str, str]]:
     return [
         *replace(derived, a_min=max(derived.a_min, least)).lines(),
         ("a number of an update", f"{settings.bits} bits in {size:.3g} bytes ({lanes.name})"),
+        ("who must collude", _collusion(derived, least)),
+        ("all sums of a run", _all_sums(plan, homes, least)),
     ]
+
+
+def _collusion(derived: Parameters, least: int) -> str:
+    return (
+        f"to see one home, beside the server: {derived.corrupt + 1} members that vote twice, or "
+        f"{derived.threshold} that hand over their keys, or all others in a sum, {least - 1} at "
+        "least"
+    )
+
+
+def _all_sums(plan: Plan, homes: int, least: int) -> str:
+    """Return whose number of examples follows from all sums of a run together."""
+    if plan.aggregation.weight_cap == 1:
+        return "all homes count alike: the sums tell no number of examples"
+    if homes > MOST_HOMES:
+        return (
+            f"whose number of examples they tell is not computed for more than {MOST_HOMES} homes"
+        )
+    names = [f"{number}" for number in range(homes)]
+    told = [
+        solved_in_a_run(
+            names,
+            groups=plan.aggregation.groups,
+            rounds=plan.rounds.count,
+            away=away,
+            least=least,
+        )
+        for away in (0.0, _AWAY)
+    ]
+    return (
+        f"they tell the number of examples of {told[0]} homes if nobody is ever away, and of "
+        f"{told[1]} of {homes} if each is away in {_AWAY:.0%} of the {plan.rounds.count} rounds; "
+        "with aggregation.weight_cap = 1 of none"
+    )
 
 
 def _bytes_a_number(lanes: Packing) -> float:

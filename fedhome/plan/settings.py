@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from fedhome.errors import PlanError
+from fedhome.plan.data_settings import DataSettings
 from fedhome.plan.overrides import fault_of, locate, merge, names_of, parse_set, read_toml
+from fedhome.plan.section import Section
 
 EngineName = Literal["vector", "sequential", "ray"]
 AggregationMode = Literal["secure", "ideal", "plain"]
@@ -20,71 +22,8 @@ AggregationMode = Literal["secure", "ideal", "plain"]
 DEVICES = re.compile(r"cpu|cuda(:\d+)?")
 """Where the vector engine can compute."""
 
-SYNTHETIC_HOMES = 100
-"""Synthetic homes where a plan names no number."""
-
-SYNTHETIC_HISTORY_DAYS = 5.0
-"""Days of readings to learn from that synthetic homes have where a plan names none."""
-
 SECURE_HOMES = 200
 """Simulations of up to this many homes are secure by default, larger ones ideal."""
-
-
-class Section(BaseModel):
-    """A frozen table of the plan; unknown names are refused."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False
-    )
-
-
-class DataSettings(Section):
-    """Where the homes' data comes from and how it becomes examples."""
-
-    source: str = Field(
-        "synthetic", description='"synthetic", a named set, a folder, or yours as "file.py:name"'
-    )
-    homes: int | None = Field(
-        None,
-        ge=1,
-        description="synthetic homes (100 if unset); of other sources, at most this many",
-    )
-    days: int = Field(35, ge=2, description="days of readings of each synthetic home")
-    target: str = Field("load_kwh", description="column to predict")
-    features: tuple[str, ...] = Field((), description="columns used now; empty: all numeric ones")
-    lags: tuple[int, ...] = Field(
-        (1, 2, 3, 23, 24, 25), description="earlier targets, in steps before the predicted time"
-    )
-    horizon: int = Field(1, ge=0, description="steps ahead; 0: predict a row from its own columns")
-    calendar: bool = Field(default=True, description="add hour and weekday of the predicted time")
-    time_zone: str = Field("", description="zone of times that carry none; empty: UTC")
-    scale: Literal["home", "none"] = Field(
-        "home", description="standardise by the home's own training rows, or leave as they are"
-    )
-    split: tuple[float, float, float] = Field(
-        (0.6, 0.2, 0.2), description="shares in time for training, validation and test"
-    )
-    split_by: Literal["time", "class"] = Field(
-        "time", description="in time over all rows, or in time within each class"
-    )
-    gap: int = Field(24, ge=0, description="rows left out between the parts")
-    history_days: float | None = Field(
-        None,
-        gt=0,
-        description="keep only the last days before the test part (cold start); unset: 5 of "
-        "synthetic homes, all of others",
-    )
-    min_rows: int = Field(8, ge=1, description="homes with fewer training rows are left out")
-
-    def simulated(self) -> DataSettings:
-        """Return the settings by which a simulation cuts its homes' readings.
-
-        Synthetic homes have a few days to learn from unless a plan says otherwise; readings of
-        real homes are never left out unasked.
-        """
-        if self.source != "synthetic" or self.history_days is not None:
-            return self
-        return self.model_copy(update={"history_days": SYNTHETIC_HISTORY_DAYS})
 
 
 class TaskSettings(Section):
@@ -298,6 +237,15 @@ class Plan(Section):
             PlanError: All faults at once: unknown names, wrong values, and what does not
                 fit together.
         """
+        if path is not None and not isinstance(path, str | Path):
+            raise PlanError(
+                [f"a plan is of type {type(path).__name__}, not a file's path"],
+                hint="settings that are in Python already: fedhome.Plan.load(train={'epochs': 1})",
+            )
+        if isinstance(sets, str):
+            raise PlanError(
+                [f"sets is a text, not a list of texts: {sets!r}"], hint=f"sets=[{sets!r}]"
+            )
         where = str(path) if path else "the plan"
         table = read_toml(Path(path)) if path else {}
         merge(table, sections)
@@ -358,24 +306,8 @@ class Plan(Section):
 
 
 def _faults(plan: Plan) -> list[str]:
-    data, train, rounds = plan.data, plan.train, plan.rounds
-    faults: list[str] = []
-    if abs(sum(data.split) - 1.0) > 1e-6 or min(data.split) <= 0:  # noqa: PLR2004
-        faults.append(
-            f"data.split is {list(data.split)}: three positive shares that add up to 1 are needed"
-        )
-    early = [lag for lag in data.lags if lag < max(data.horizon, 1)]
-    if data.horizon > 0 and early:
-        faults.append(
-            f"data.lags {early} lie after the moment of prediction: with data.horizon = "
-            f"{data.horizon} a lag must be at least {data.horizon}"
-        )
-    if data.horizon == 0 and data.lags:
-        faults.append("data.lags need a series: set data.horizon to 1 or more, or data.lags = []")
-    if data.target in data.features and data.horizon == 0:
-        faults.append(
-            f"data.features holds the target {data.target!r}, which would give the answer away"
-        )
+    train, rounds = plan.train, plan.rounds
+    faults = plan.data.faults()
     if train.optimiser == "adam" and train.momentum:
         faults.append("train.momentum belongs to sgd; adam has its own: set train.momentum = 0")
     if rounds.patience is not None and rounds.evaluate_fraction == 0:

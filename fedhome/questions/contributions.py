@@ -19,7 +19,6 @@ from fedhome.learning.update_clipping import UpdateClipping
 from fedhome.plugins import look_up
 from fedhome.questions.responses import Columns, QuestionContext
 from fedhome.questions.train_config import TrainConfig
-from fedhome.run.results import CHOICES, MODELS
 from fedhome.secagg.fixedpoint import lengths
 from fedhome.secagg.form import Form
 from fedhome.secagg.scalars import Scalar
@@ -32,12 +31,6 @@ SIZES = tuple(range(-16, 9))
 """Exponents of two between which the sizes of updates are counted."""
 COUNTS = tuple(range(25))
 """Exponents of two up to which the numbers of examples are counted."""
-BINS = 80
-"""Bins of a histogram of scores, from -1 to 1."""
-MARGIN = 0.005
-"""Differences of score up to this count as equal, as in :func:`fedhome.run.results.summary`."""
-
-_EDGES = np.linspace(-1.0, 1.0, BINS + 1)
 
 
 class Terms(NamedTuple):
@@ -56,7 +49,8 @@ def _loss(name: str) -> Scalar:
     return Scalar(name, 0.0, LOSS_RANGE, weighted=True)
 
 
-def _flag(name: str) -> Scalar:
+def flag_of(name: str) -> Scalar:
+    """Return a number that is 0 or 1, summed as a count."""
     return Scalar(name, 0.0, 1.0, weighted=False, bits=1)
 
 
@@ -71,8 +65,8 @@ def train_scalars(config: Mapping[str, Any], tried: int) -> tuple[Scalar, ...]:
         UpdateError: Settings that cannot be.
     """
     del tried
-    clipped = map(_flag, TrainConfig.of(config).clipping.flags)
-    return (_loss("train_loss"), *clipped, *(_flag(f"size-{e}") for e in SIZES))
+    clipped = map(flag_of, TrainConfig.of(config).clipping.flags)
+    return (_loss("train_loss"), *clipped, *(flag_of(f"size-{e}") for e in SIZES))
 
 
 def evaluate_scalars(config: Mapping[str, Any], tried: int) -> tuple[Scalar, ...]:
@@ -90,22 +84,7 @@ def trial_scalars(config: Mapping[str, Any], tried: int) -> tuple[Scalar, ...]:
 def census_scalars(config: Mapping[str, Any], tried: int) -> tuple[Scalar, ...]:
     """Return a flag for each power of two; arguments as of `train_scalars`."""
     del config, tried
-    return tuple(_flag(f"examples-{exponent}") for exponent in COUNTS)
-
-
-def outcome_scalars(config: Mapping[str, Any], tried: int) -> tuple[Scalar, ...]:
-    """Return flags of what a home keeps and how it scores; arguments as of `train_scalars`."""
-    del config, tried
-    return _outcome_scalars()
-
-
-def _outcome_scalars() -> tuple[Scalar, ...]:
-    names = [f"chosen-{choice}" for choice in CHOICES]
-    for model in MODELS:
-        names += [f"{model}-{place}" for place in range(BINS)]
-        if model != "local":
-            names += [f"{model}-hurt", f"{model}-helped"]
-    return tuple(_flag(name) for name in names)
+    return tuple(flag_of(f"examples-{exponent}") for exponent in COUNTS)
 
 
 def train_terms(
@@ -132,7 +111,7 @@ def train_numbers(columns: Columns, sizes: NDArray[np.float64], clipping: Update
         clipping: How updates were clipped.
     """
     shortened = [columns[name].astype(np.float64)[:, None] for name in clipping.flags]
-    steps = _one_hot(_exponents(sizes), SIZES)
+    steps = one_hot(_exponents(sizes), SIZES)
     values = np.concatenate([columns["train_loss"][:, None], *shortened, steps], axis=1)
     return Terms(columns[EXAMPLES].astype(np.int64), values)
 
@@ -159,7 +138,8 @@ def evaluate_terms(
 ) -> Terms:
     """Return what homes add up of an evaluation; arguments as of `train_terms`."""
     del update, given
-    values = np.stack([columns["loss"], columns["score"]], axis=1)
+    score = np.nan_to_num(columns["score"], nan=-1.0)  # the worst there is
+    values = np.stack([columns["loss"], score], axis=1)
     return Terms(columns[EXAMPLES].astype(np.int64), values)
 
 
@@ -171,15 +151,6 @@ def trial_terms(
     return Terms(columns[EXAMPLES].astype(np.int64), columns["changes"])
 
 
-def outcome_terms(
-    columns: Columns, update: NDArray[np.float32] | None, given: QuestionContext
-) -> Terms:
-    """Return what homes add up in the end, each counted once; arguments as of `train_terms`."""
-    del update
-    values = _outcome_values(columns, given.score)
-    return Terms(np.ones(len(values), np.int64), values)
-
-
 def census_terms(
     columns: Columns, update: NDArray[np.float32] | None, given: QuestionContext
 ) -> Terms:
@@ -187,62 +158,7 @@ def census_terms(
     del update, given
     counts = columns["examples"]
     exponents = np.ceil(np.log2(np.maximum(counts, 1))).astype(np.int64)
-    return Terms(np.ones(len(counts), np.int64), _one_hot(exponents, COUNTS))
-
-
-def _outcome_values(columns: Columns, score: str) -> NDArray[np.float64]:
-    local = columns[f"local.{score}"]
-    parts = [_one_hot(columns["chosen"], range(len(CHOICES)))]
-    for model in MODELS:
-        values = columns[f"{model}.{score}"]
-        known = np.nan_to_num(np.clip(values, -1.0, 1.0), nan=-1.0)
-        parts.append(_one_hot(np.floor((known + 1.0) / 2.0 * BINS).astype(int), range(BINS)))
-        if model != "local":
-            gap = values - local
-            flags = np.stack([gap < -MARGIN, gap > MARGIN], axis=1)
-            parts.append(flags.astype(np.float64))
-    return np.concatenate(parts, axis=1)
-
-
-def score_counts(sums: NDArray[np.float64]) -> dict[str, Any]:
-    """Return what counts of an outcome say: all that a server learns of the homes' scores.
-
-    Args:
-        sums: Counts over all homes, float64 ``[scalars]``, in the order of the outcome's scalars.
-
-    Returns:
-        ``homes``; ``chosen``: how many homes kept which model; ``models``: for each, mean, median
-        and 10th percentile of the score (clipped to -1 and 1, by linear interpolation within a
-        bin), and the shares hurt and helped against local-only. Counts with noise may be below
-        zero and not add up: they are taken as zero, and as shares of what they do add up to.
-    """
-    pairs = zip(_outcome_scalars(), sums, strict=True)
-    named = {scalar.name: max(0, round(float(count))) for scalar, count in pairs}
-    homes = sum(named[f"chosen-{choice}"] for choice in CHOICES)
-    models: dict[str, dict[str, float]] = {}
-    for model in MODELS:
-        bins = np.array([named[f"{model}-{place}"] for place in range(BINS)], dtype=float)
-        models[model] = {
-            "mean": float(bins @ (_EDGES[:-1] + _EDGES[1:]) / 2 / max(1, bins.sum())),
-            "median": _quantile(bins, 0.5),
-            "p10": _quantile(bins, 0.1),
-        }
-        if model != "local":
-            models[model] |= {
-                kind: min(1.0, named[f"{model}-{kind}"] / max(1, homes))
-                for kind in ("hurt", "helped")
-            }
-    return {
-        "homes": homes,
-        "chosen": {choice: named[f"chosen-{choice}"] for choice in CHOICES},
-        "models": models,
-    }
-
-
-def _quantile(bins: NDArray[np.float64], share: float) -> float:
-    """Return the score below which a share of the homes lies."""
-    below = np.concatenate([[0.0], np.cumsum(bins)])
-    return float(np.interp(share * below[-1], below, _EDGES))
+    return Terms(np.ones(len(counts), np.int64), one_hot(exponents, COUNTS))
 
 
 def _exponents(sizes: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -252,7 +168,7 @@ def _exponents(sizes: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.where(exact, exponents - 1, exponents).astype(np.int64)
 
 
-def _one_hot(places: NDArray[Any], names: Sequence[int]) -> NDArray[np.float64]:
+def one_hot(places: NDArray[Any], names: Sequence[int]) -> NDArray[np.float64]:
     """Return flags ``[homes, names]``; a place beyond the ends counts at the end."""
     at = np.clip(places, names[0], names[-1]) - names[0]
     flags = np.zeros((len(at), len(names)))

@@ -3,8 +3,10 @@
 With noise the same questions sum less (docs/security.md says it in words):
 
 - ``train``: the update alone. Not the loss, nor how large the update is.
-- ``evaluate``, ``outcome``: their numbers, each rounded to a step that fits one element. A home
-  without examples, or whose numbers are not finite, counts like any other.
+- ``evaluate``: its numbers; ``outcome``: its flags, not the scores themselves. Each is rounded to
+  a step that fits one element. A home without examples, or whose numbers are not finite, counts
+  like any other.
+- None says how many homes had nothing to add: such a home adds its noise.
 - ``evaluate.trial``: it is not asked; the plan says how homes adapt the model.
 
 Whether a sum is so is read off its form, at both ends.
@@ -21,6 +23,8 @@ from fedhome.errors import ManifestError
 from fedhome.privacy.accounting import cost_of_sum
 from fedhome.privacy.noise import update_norm
 from fedhome.questions.contributions import Terms
+from fedhome.questions.empty_handed import EMPTY_HANDED
+from fedhome.questions.outcomes import flags_alone
 from fedhome.questions.question_table import EVALUATE, OUTCOME, SUMMED, TRAIN
 from fedhome.run.results import MODELS
 from fedhome.secagg.form import Form, Total
@@ -53,8 +57,11 @@ def scalars_of(kind: str, scalars: tuple[Scalar, ...], bits: int) -> tuple[Scala
         )
     if kind == TRAIN:
         return ()
+    kept = [scalar for scalar in scalars if scalar != EMPTY_HANDED]
+    if kind == OUTCOME:
+        kept = list(flags_alone(kept))
     return tuple(
-        replace(scalar, bits=bits - 1, high=min(scalar.high, LOSS_RANGE)) for scalar in scalars
+        replace(scalar, bits=bits - 1, high=min(scalar.high, LOSS_RANGE)) for scalar in kept
     )
 
 
@@ -63,9 +70,10 @@ def terms_of(kind: str, terms: Terms) -> Terms:
 
     Args:
         kind: Type of the message.
-        terms: What they add up without noise.
+        terms: What they add up without noise, and whether they had nothing to add.
     """
-    values = terms.values[:, :0] if kind == TRAIN else terms.values
+    left_out = {TRAIN: terms.values.shape[1], OUTCOME: len(MODELS) + 1}.get(kind, 1)
+    values = terms.values[:, : terms.values.shape[1] - left_out]
     return Terms(np.ones(len(terms.weights), np.int64), values)
 
 

@@ -9,7 +9,7 @@ only keep the protocol going have their rows in :mod:`fedhome.clients.protocol_q
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,9 +18,18 @@ from numpy.typing import NDArray
 
 from fedhome.errors import UpdateError
 from fedhome.learning import update_clipping
-from fedhome.questions import contributions, responses
+from fedhome.plan.settings import Plan
+from fedhome.questions import contributions, outcomes, responses
 from fedhome.questions.contributions import Terms
+from fedhome.questions.empty_handed import EMPTY_HANDED
 from fedhome.questions.responses import Columns, QuestionContext, Response
+from fedhome.questions.settings import (
+    census_faults,
+    no_faults,
+    outcome_faults,
+    round_faults,
+    train_faults,
+)
 from fedhome.secagg.scalars import Scalar
 
 if TYPE_CHECKING:
@@ -86,8 +95,12 @@ class SummedQuestion(Question):
         terms: What homes put into the sum, from their responses, from the updates that they
             hold (float32 ``[homes, size]``, None where the question trains nothing that leaves)
             and from what they were asked with.
+        faults: What is wrong with the settings that came with it, for a home of some plan.
+        fewest: How many homes a sum with some settings must have, for a plan's fewest in a sum: of
+            fewer it would tell single ones.
         metrics: What a strategy is told of a sum, from the numbers by name and the number of
             homes in it.
+        about_model: Whether it is about a model; else none may come with it.
         update: Whether an update of the model is in the sum.
         weighted: Whether a home's weight is its number of examples; else every home counts once.
         in_the_clear: Whether a home answers where its plan is plain.
@@ -99,12 +112,27 @@ class SummedQuestion(Question):
     scalars: Callable[[Mapping[str, Any], int], tuple[Scalar, ...]]
     respond: Callable[[Cohort, NDArray[np.float32], QuestionContext], Response]
     terms: Callable[[Columns, NDArray[np.float32] | None, QuestionContext], Terms]
+    faults: Callable[[Mapping[str, Any], Plan], Iterator[str]] = no_faults
+    fewest: Callable[[Mapping[str, Any], int], int] = lambda settings, cohort: 0  # noqa: ARG005
     metrics: Callable[[Mapping[str, float], int], Metrics] = lambda values, homes: dict(values)  # noqa: ARG005
+    about_model: bool = True
     update: bool = False
     weighted: bool = False
     in_the_clear: bool = True
     personal: bool = False
     observed: bool = False
+
+    def lanes(self, settings: Mapping[str, Any], tried: int) -> tuple[Scalar, ...]:
+        """Return all numbers of its sum: its own, and whether a home had nothing to add.
+
+        Args:
+            settings: The settings that came with the question.
+            tried: How many numbers a trial of personalisation gives.
+
+        Raises:
+            UpdateError: Settings that cannot be.
+        """
+        return (*self.scalars(settings, tried), EMPTY_HANDED)
 
 
 def _trained(values: Mapping[str, float], homes: int) -> Metrics:
@@ -119,6 +147,8 @@ _ROWS = (
         scalars=contributions.census_scalars,
         respond=responses.census,
         terms=contributions.census_terms,
+        faults=census_faults,
+        about_model=False,
         in_the_clear=False,
         consent=ConsentWords(
             when="at the beginning",
@@ -131,6 +161,7 @@ _ROWS = (
         scalars=contributions.train_scalars,
         respond=responses.train,
         terms=contributions.train_terms,
+        faults=train_faults,
         metrics=_trained,
         update=True,
         weighted=True,
@@ -154,6 +185,7 @@ _ROWS = (
         scalars=contributions.evaluate_scalars,
         respond=responses.evaluate,
         terms=contributions.evaluate_terms,
+        faults=round_faults,
         weighted=True,
         consent=ConsentWords(
             when="when the fleet's model is tested",
@@ -187,9 +219,11 @@ _ROWS = (
     SummedQuestion(
         name=OUTCOME,
         often="run",
-        scalars=contributions.outcome_scalars,
+        scalars=outcomes.outcome_scalars,
         respond=responses.outcome,
-        terms=contributions.outcome_terms,
+        terms=outcomes.outcome_terms,
+        fewest=outcomes.fewest_homes,
+        faults=outcome_faults,
         metrics=lambda values, homes: {"homes": homes, "counts": list(values.values())},
         personal=True,
         observed=True,
@@ -200,7 +234,9 @@ _ROWS = (
             numbers={
                 "chosen": "which model it keeps (one learnt alone, the fleet's, or the fleet's "
                 "adapted to this home)",
-                "baseline": "the score of no learning on its test rows, as one of {bins} steps",
+                "baseline": "the score of no learning on its test rows, itself and as one of at "
+                "most {bins} steps: fewer in a small fleet, so that each is expected to hold "
+                "several homes",
                 "local": "of a model learnt alone",
                 "global": "of the fleet's model, and whether that is better or worse than alone",
                 "personalised": "of the adapted model, and the same",

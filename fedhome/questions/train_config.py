@@ -10,8 +10,8 @@ from fedhome.errors import UpdateError
 from fedhome.learning import methods, update_clipping
 from fedhome.learning.methods import Method
 from fedhome.learning.update_clipping import UpdateClipping
+from fedhome.questions.settings import ROUND
 
-_ROUND = "server-round"  # as Flower's strategies name it
 _AS_IT_IS = UpdateClipping()
 
 
@@ -38,12 +38,12 @@ class TrainConfig:
         Raises:
             UpdateError: A setting of the wrong kind or size.
         """
-        turn = config.get(_ROUND)
-        if not isinstance(turn, int) or turn < 0:
-            raise UpdateError(f"a message came with {_ROUND} {turn!r}, not a number of a round")
-        known = (_ROUND, update_clipping.KEY)
+        number = config.get(ROUND)
+        if not isinstance(number, int) or number < 0:
+            raise UpdateError(f"a message came with {ROUND} {number!r}, not a number of a round")
+        known = (ROUND, update_clipping.KEY)
         return cls(
-            round=turn,
+            round=number,
             settings=tuple(sorted((k, v) for k, v in config.items() if k not in known)),
             clipping=UpdateClipping.of(config),
         )

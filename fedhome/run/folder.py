@@ -81,6 +81,8 @@ class RunFolder:
         self.rounds_path = self.path / "rounds.parquet"
         self.homes_path = self.path / "homes.parquet"
         self.start_path = self.path / "start.safetensors"
+        self.draw_path = self.path / "draw"
+        self.sums_path = self.path / "sums"
         self.model_path = self.path / "model.safetensors"
         self.checkpoint_path = self.path / "checkpoint"
         self.report_path = self.path / "report.html"
@@ -254,6 +256,23 @@ class RunFolder:
             RunError: It is damaged, or of another layout than it says.
         """
         return read_model_file(self.start_path) if self.start_path.exists() else None
+
+    def write_draw(self, number: int) -> None:
+        """Let the run begin with another new model than runs before it: with this draw."""
+        write_atomically(self.draw_path, str(number).encode())
+
+    def read_draw(self) -> int:
+        """Return which draw of a new model the run begins with; 0: the plan's own.
+
+        Raises:
+            RunError: The file is damaged.
+        """
+        if not self.draw_path.exists():
+            return 0
+        text = self.draw_path.read_text(encoding="ascii", errors="replace")
+        if not text.isdecimal():
+            raise RunError(f"{self.draw_path} holds no number", hint="write 0 into it")
+        return int(text)
 
     def _holds_run(self) -> bool:
         return self.plan_path.exists() or self.events_path.exists()

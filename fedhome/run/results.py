@@ -211,8 +211,9 @@ def counted_summary(counted: Mapping[str, Any]) -> list[SummaryRow]:
     """Return the summary of a secure count of the homes' scores, as :func:`summary` would.
 
     Args:
-        counted: The data of a run's event ``scores-counted``. Mean, median and percentile are read
-            off a histogram of scores from -1 to 1; nobody knows which home has which score.
+        counted: The data of a run's event ``scores-counted``. Median and percentile are read off a
+            histogram of scores from -1 to 1, which a small fleet has not; nobody knows which home
+            has which score.
     """
     homes = int(counted["homes"])
     return [
@@ -220,9 +221,9 @@ def counted_summary(counted: Mapping[str, Any]) -> list[SummaryRow]:
             model=model,
             homes=homes,
             left_out=0,
-            mean=values["mean"],
-            median=values["median"],
-            p10=values["p10"],
+            mean=_or_nan(values["mean"]),
+            median=_or_nan(values["median"]),
+            p10=_or_nan(values["p10"]),
             compared=0 if model == "local" else homes,
             hurt=values.get("hurt", np.nan),
             helped=values.get("helped", np.nan),
@@ -231,6 +232,10 @@ def counted_summary(counted: Mapping[str, Any]) -> list[SummaryRow]:
         for model, values in ((name, counted["models"].get(name)) for name in MODELS)
         if values is not None
     ]
+
+
+def _or_nan(value: float | None) -> float:
+    return float("nan") if value is None else value
 
 
 def _wilcoxon(gap: NDArray[np.float64]) -> float:

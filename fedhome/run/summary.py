@@ -39,9 +39,9 @@ def print_summary(console: Console, folder: RunFolder) -> None:
         for row in rows:
             table.add_row(
                 _NAMES[row.model],
-                f"{row.mean:.3f}",
-                f"{row.median:.3f}",
-                f"{row.p10:.3f}",
+                _score(row.mean),
+                _score(row.median),
+                _score(row.p10),
                 _share(row.hurt),
                 _share(row.helped),
                 style="bold" if row.model == "personalised" else None,
@@ -53,7 +53,17 @@ def print_summary(console: Console, folder: RunFolder) -> None:
             if "noise_homes" in counted:
                 told += f"; each count has noise of about {counted['noise_homes']:.2g} homes"
             console.print(told, style="dim")
+            if any(math.isnan(row.median) for row in rows):
+                console.print(
+                    "too few homes for median and percentile: steps of the score would tell "
+                    "single homes",
+                    style="dim",
+                )
     console.print(f"report: {escape(str(folder.report_path))}", highlight=False, soft_wrap=True)
+
+
+def _score(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3f}"
 
 
 def _share(value: float) -> str:

@@ -1,4 +1,4 @@
-"""Secure aggregation (FH-PAIR/1): updates are added up under masks that cancel in the sum.
+"""Secure aggregation (FH-PAIR/2): updates are added up under masks that cancel in the sum.
 
 Against whom that holds, and what is open today: docs/security.md.
 
@@ -17,7 +17,7 @@ has had no outside review.
 """
 
 from fedhome.keys.signing import ServerKeys, Verify, signature_holds
-from fedhome.secagg.aggregator import Aggregator, OpenedSum, Pool
+from fedhome.secagg.aggregator import Aggregator, OpenedSum
 from fedhome.secagg.bundle import Bundle
 from fedhome.secagg.directory import Authority, Directory, HomeEntry, HomeKeys
 from fedhome.secagg.fixedpoint import FixedPoint
@@ -26,6 +26,7 @@ from fedhome.secagg.home_party import HomeParty, JoinedSum
 from fedhome.secagg.manifest import Manifest
 from fedhome.secagg.parameters import Parameters
 from fedhome.secagg.policy import Policy, most_corrupt
+from fedhome.secagg.pool import Pool
 from fedhome.secagg.scalars import Scalar
 from fedhome.secagg.state import HomeState, MemoryStore, Store
 

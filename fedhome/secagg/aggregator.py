@@ -1,4 +1,4 @@
-"""The server's side: it stores bundles, adds up masked vectors, and opens their sum.
+"""The server's side of one sum: it adds up masked vectors, and opens what they add up to.
 
 Nothing here has to be trusted for a home's update to stay hidden: what homes and members
 check, they check themselves. The server checks so that one bad party does not spoil a sum.
@@ -7,101 +7,50 @@ check, they check themselves. The server checks so that one bad party does not s
 from __future__ import annotations
 
 import hashlib
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedhome.errors import BundleError, OpeningError, UploadError, WireError
+from fedhome.errors import OpeningError, UploadError, WireError
 from fedhome.keys.signing import Verify, signature_holds
 from fedhome.secagg.bundle import NONCE_BYTES, SEALED_BYTES, SHARE_BYTES, Bundle
-from fedhome.secagg.directory import Directory
-from fedhome.secagg.manifest import Manifest
+from fedhome.secagg.directory import MOST_MEMBERS, Directory
+from fedhome.secagg.manifest import MOST_ROSTER, Manifest
 from fedhome.secagg.masks import add_masks
 from fedhome.secagg.opening import mask_seeds, needed, restore
-from fedhome.secagg.state import MOST_LIVE
 from fedhome.secagg.sum_messages import (
+    ARRIVAL_BYTES,
     ROW_BYTES,
     UPLOAD_OVERHEAD,
+    VOTE_BYTES,
     Answer,
     Request,
     Upload,
     Vote,
     answer_statement,
+    from_bits,
     present_digest,
     to_bits,
     upload_statement,
     vote_statement,
 )
+from fedhome.wire.codec import Message, octets, several
 
 
-class Pool:
-    """Bundles that wait for a round, of each home the oldest first.
+@dataclass(frozen=True, kw_only=True)
+class _ClosedSum(Message, label="closed-sum", most=1 << 31):
+    """A sum whose uploads are all in: all that it takes to ask members, and to open it."""
 
-    Args:
-        directory: The epoch's; with the next one, start a new pool.
-        verify: How signatures are checked.
-        used: Serial of the last bundle that an earlier pool of this epoch gave of each home. One
-            home that was set back would else fail every sum: members open no bundle that is
-            older than the last.
-    """
-
-    def __init__(
-        self,
-        directory: Directory,
-        *,
-        verify: Verify = signature_holds,
-        used: Mapping[str, int] | None = None,
-    ) -> None:
-        self._directory, self._verify = directory, verify
-        self._waiting: dict[str, deque[Bundle]] = {}
-        self._newest = dict(used or {})
-
-    def add(self, home: str, data: bytes) -> None:
-        """Store a bundle.
-
-        Args:
-            home: Whose message it came in.
-            data: As `Home.bundle` returned it.
-
-        Raises:
-            WireError: Bytes that are no bundle.
-            BundleError: ``other-home``, a reason of `Bundle.check`, or ``replayed``: not newer
-                than the home's last one. (Members open a home's bundles in rising order only.)
-        """
-        bundle = Bundle.from_bytes(data)
-        if bundle.home != home:
-            raise BundleError(f"a bundle came from {home} that is not its own", reason="other-home")
-        bundle.check(self._directory, verify=self._verify)
-        if bundle.serial <= self._newest.get(bundle.home, 0):
-            raise BundleError(
-                f"a bundle of {bundle.home} is older than its last one: two run with its keys, or "
-                "its state was set back",
-                reason="replayed",
-            )
-        self._newest[bundle.home] = bundle.serial
-        # The home forgets its oldest bundles at the same number.
-        self._waiting.setdefault(home, deque(maxlen=MOST_LIVE)).append(bundle)
-
-    def count(self, home: str) -> int:
-        """Return how many bundles of a home wait."""
-        return len(self._waiting.get(home, ()))
-
-    def take(self, homes: Iterable[str]) -> dict[str, Bundle]:
-        """Return the oldest bundle of each of some homes, and forget these.
-
-        Raises:
-            BundleError: ``none``: a home has none, and nothing was taken. Ask it for one first.
-        """
-        names = sorted(set(homes))
-        missing = [home for home in names if not self.count(home)]
-        if missing:
-            raise BundleError(f"no bundle waits of {', '.join(missing)}", reason="none")
-        return {home: self._waiting[home].popleft() for home in names}
+    manifest: Annotated[bytes, octets(most=Manifest.MOST + 128)]
+    total: Annotated[bytes, octets(most=1 << 31)]
+    present: Annotated[bytes, octets(most=MOST_ROSTER // 8)]
+    arrivals: Annotated[bytes, octets(most=MOST_ROSTER * ARRIVAL_BYTES)]
+    votes: Annotated[bytes, octets(most=MOST_MEMBERS * VOTE_BYTES)]
+    bundles: Annotated[tuple[Bundle, ...], several(Bundle.kind(), most=MOST_ROSTER)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +108,8 @@ class Aggregator:
         self._votes: dict[int, bytes] = {}
         self._shares: dict[int, NDArray[np.uint32]] = {}
         self._opened = False
+        self.lost: tuple[str, ...] = ()
+        """Homes whose shares opened nothing, though enough members gave theirs."""
 
     @property
     def arrived(self) -> tuple[str, ...]:
@@ -254,6 +205,53 @@ class Aggregator:
             for member, sealed in zip(self._directory.members, self._sealed(), strict=True)
         }
 
+    def snapshot(self) -> bytes:
+        """Return a sum that members have voted for, as `resume` takes it.
+
+        Keep it before any of them is asked for shares: else a crash could leave a sum that nobody
+        can open any more, as members help to open no other one about this model.
+        """
+        dtype = self._dtype
+        return _ClosedSum(
+            manifest=self._signed,
+            total=self._total.astype(dtype, copy=False).tobytes(),
+            present=to_bits(self._present()),
+            arrivals=b"".join(self._arrivals[index] for index in sorted(self._arrivals)),
+            votes=b"".join(i.to_bytes(4, "big") + self._votes[i] for i in sorted(self._votes)),
+            bundles=tuple(self._bundles),
+        ).to_bytes()
+
+    @classmethod
+    def resume(
+        cls, data: bytes, directory: Directory, *, verify: Verify = signature_holds
+    ) -> Aggregator:
+        """Return a sum as `snapshot` left it: what follows is `requests`.
+
+        Args:
+            data: What `snapshot` returned.
+            directory: The epoch's.
+            verify: As of the class.
+
+        Raises:
+            WireError: Other bytes.
+            ManifestError: ``other-directory``: another epoch has begun; or ``signature``.
+        """
+        kept = _ClosedSum.from_bytes(data)
+        bundles = {bundle.home: bundle for bundle in kept.bundles}
+        resumed = cls(kept.manifest, directory, bundles, verify=verify)
+        present = from_bits(kept.present, len(resumed.manifest.names))
+        if present is None or len(kept.arrivals) != ARRIVAL_BYTES * int(present.sum()):
+            raise WireError("a sum was not kept as it was", reason="arrivals")
+        for row, index in enumerate(np.flatnonzero(present).tolist()):
+            part = kept.arrivals[row * ARRIVAL_BYTES : (row + 1) * ARRIVAL_BYTES]
+            resumed._arrivals[index] = part
+        for start in range(0, len(kept.votes), VOTE_BYTES):
+            member = int.from_bytes(kept.votes[start : start + 4], "big")
+            resumed._votes[member] = kept.votes[start + 4 : start + VOTE_BYTES]
+        resumed._total = np.frombuffer(kept.total, resumed._dtype).astype(resumed._total.dtype)
+        resumed._closed = True
+        return resumed
+
     def receive_opening(self, member: str, data: bytes) -> None:
         """Keep a member's shares, or refuse them and change nothing.
 
@@ -311,7 +309,8 @@ class Aggregator:
             self._directory.threshold,
         )
         if restored.lost:
-            homes = ", ".join(manifest.names[index] for index in restored.lost)
+            self.lost = tuple(manifest.names[index] for index in restored.lost)
+            homes = ", ".join(self.lost)
             raise OpeningError(
                 f"too few right shares came for {homes}",
                 reason="shares",

@@ -6,6 +6,7 @@ bit for bit, what the protocol opens: `Form.total` is that sum.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from fedhome.errors import ParameterError, WireError
 from fedhome.privacy.discrete_gaussian import DiscreteGaussian
 from fedhome.privacy.noise import Noise
+from fedhome.secagg.bounds import TAIL, check_elements
 from fedhome.secagg.fixedpoint import FixedPoint, lengths
 from fedhome.secagg.packing import Packing
 from fedhome.secagg.scalars import Scalar, Scalars
@@ -267,12 +269,16 @@ class Form:
 
         Raises:
             ParameterError: Words of another form, or more homes than it allows.
+            SumError: ``beyond``: homes that keep to the protocol cannot have added this up.
         """
         sums = self.packing.unpack(
             total, elements=self.scalar_elements + self.elements, homes=homes
         )
-        weight, values = self._scalars.decode(sums[: self.scalar_elements], homes)
-        return Total(weight, values, self.fixed.mean(sums[self.scalar_elements :], weight))
+        slack = 0.0 if self.noise is None else TAIL * self.noise.sigma * math.sqrt(homes)
+        weight, values = self._scalars.decode(sums[: self.scalar_elements], homes, slack=slack)
+        elements = sums[self.scalar_elements :]
+        check_elements(self.fixed, elements, weight=weight, homes=homes, slack=slack)
+        return Total(weight, values, self.fixed.mean(elements, weight))
 
     def _blocks(
         self,

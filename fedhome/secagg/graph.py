@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from fedhome.errors import ParameterError
 
 _COMMITTEE = b"fedhome/committee/1"
-_GROUPS = b"fedhome/groups/1"
+_GROUPS = b"fedhome/groups/2"
 _GRAPH = b"fedhome/graph/1"
 _ROWS = 256  # homes whose edges are drawn at a time: at 10 000 homes 40 MB, not 1.6 GB
 
@@ -36,14 +36,14 @@ def committee(seed: bytes, eligible: Sequence[str], size: int) -> tuple[str, ...
     return tuple(_by_hash(_COMMITTEE + seed, eligible)[:size])
 
 
-def groups(
-    seed: bytes, sum_number: int, homes: Sequence[str], count: int
-) -> tuple[tuple[str, ...], ...]:
-    """Split homes into groups that are each summed on their own, anew for every sum.
+def groups(seed: bytes, homes: Sequence[str], count: int) -> tuple[tuple[str, ...], ...]:
+    """Split homes into groups that are each summed on their own, for all sums of an epoch.
+
+    Groups that change from sum to sum would give single homes away: the sums of a run would be
+    equations in the homes' numbers, and more of them than there are homes.
 
     Args:
         seed: The epoch's seed.
-        sum_number: Number of the sum.
         homes: All homes.
         count: How many groups; their sizes differ by at most one.
 
@@ -57,7 +57,7 @@ def groups(
         raise ParameterError(f"{len(homes)} homes do not make {count} groups", reason="groups")
     if count == 1:
         return (tuple(sorted(homes)),)
-    order = _by_hash(_GROUPS + seed + sum_number.to_bytes(8, "big"), homes)
+    order = _by_hash(_GROUPS + seed, homes)
     cuts = [len(order) * number // count for number in range(count + 1)]
     return tuple(tuple(sorted(order[a:b])) for a, b in pairwise(cuts))
 

@@ -23,6 +23,7 @@ from fedhome.keys.signing import Verify, signature_holds
 from fedhome.secagg import member
 from fedhome.secagg.bundle import Seals, Secrets, commitment, make_bundle
 from fedhome.secagg.directory import Directory, HomeKeys
+from fedhome.secagg.ledger import MOST_ATTEMPTS, LedgerEntry, day_of
 from fedhome.secagg.manifest import Manifest
 from fedhome.secagg.masks import add_masks, pair_seed, self_seed
 from fedhome.secagg.policy import Policy
@@ -130,23 +131,28 @@ class HomeParty:
         *,
         now: float,
         purpose: str,
+        settings: bytes,
         model_hash: bytes,
         layout: bytes,
     ) -> JoinedSum:
         """Take part in a sum: from here on its bundle is gone from the state, whatever happens.
 
+        It is counted too, by what is asked about which model, and by day.
+
         Args:
             data: The manifest, signed by the server.
             now: Unix time, s.
             purpose: What this home expects to be summed.
-            model_hash: SHA-256 of the model that it got.
+            settings: Hash of the settings that came with the question.
+            model_hash: SHA-256 of the model that it got; zeros where none came.
             layout: Hash of the layout of what it sends, 32 bytes.
 
         Raises:
             WireError: Bytes that are no manifest.
             ManifestError: ``no-directory``; a reason of `Manifest.verify` or `Policy.check`;
-                ``purpose``, ``replayed``, ``expired``, ``expires-late``, ``model``,
-                ``layout``, ``noise``, ``budget``; ``not-listed`` (the home is not in the roster),
+                ``purpose``, ``settings``, ``replayed``, ``expired``, ``expires-late``, ``model``,
+                ``layout``, ``noise``, ``budget``; ``asked-before`` (too often about one model),
+                ``asked-too-often`` (on one day); ``not-listed`` (the home is not in the roster),
                 ``bundle-used`` (or unknown), ``own-bundle`` (altered), ``neighbour-signature``
                 or ``public-key``.
         """
@@ -154,6 +160,7 @@ class HomeParty:
         manifest = self._read_manifest(data, directory, verify=self._verify)
         for reason, fault, message in (
             ("purpose", manifest.purpose != purpose, "another purpose than the server's message"),
+            ("settings", manifest.settings != settings, "other settings than those that came"),
             ("replayed", manifest.turn <= self.state.sum_number, "a sum that has passed"),
             ("expired", now >= manifest.expires, "a time that is over"),
             (
@@ -167,13 +174,45 @@ class HomeParty:
             if fault:
                 raise ManifestError(f"a manifest asks for {message}", reason=reason)
         self.policy.check(manifest, directory)
+        day = day_of(now)
+        self._check_ledger(manifest, day)
         index, secrets = self._own_bundle(manifest)
         joined = JoinedSum(manifest, self._keys, *self._seeds(manifest, directory, index, secrets))
         if self._budget is not None:
             self._budget.spend(manifest, self.policy.least_honest(manifest, directory))
         # Before anything leaves: a home that crashes from here on can only be absent.
-        self._commit(self.state.with_sum(manifest.turn, manifest.serials[index]))
+        entry = _entry(manifest, day)
+        self._commit(self.state.with_sum(manifest.turn, manifest.serials[index], entry))
         return joined
+
+    def _check_ledger(self, manifest: Manifest, day: int) -> None:
+        """Refuse what was asked too often: about one model, or on one day."""
+        if self.state.opened.refuses(manifest):
+            raise ManifestError(
+                f"a sum of {manifest.purpose!r} over this model was opened before",
+                reason="opened-before",
+                hint="a second one would differ by single homes: go on from the first",
+            )
+        if self.state.answered.in_another_epoch(manifest):
+            raise ManifestError(
+                f"{manifest.purpose!r} was asked about this model under another directory",
+                reason="asked-before",
+                hint="go on from another model: homes answer about one in one epoch alone",
+            )
+        attempts = self.state.answered.attempts(manifest.subject)
+        if attempts >= MOST_ATTEMPTS:
+            raise ManifestError(
+                f"{manifest.purpose!r} was asked {attempts} times about this model",
+                reason="asked-before",
+                hint="`fedhome client ledger` lists what this home has answered",
+            )
+        most = self.policy.most_a_day
+        if self.state.joined_on(day) >= most:
+            raise ManifestError(
+                f"this home takes part in no more than {most} sums a day",
+                reason="asked-too-often",
+                hint="that is three runs of the plan; `fedhome client ledger` lists them",
+            )
 
     def answer(self, data: bytes, *, now: float) -> bytes:
         """Return a committee member's answer: first its vote on who is in a sum, then its shares.
@@ -196,6 +235,7 @@ class HomeParty:
             request,
             directory,
             self.policy,
+            state=self.state,
             member=self._keys.home,
             now=now,
             verify=self._verify,
@@ -209,8 +249,11 @@ class HomeParty:
         if request.votes:
             member.check_votes(request.votes, case, directory, verify=self._verify)
             shares = member.shares(case, request.sealed, seals)
-        if new:
-            self._commit(self.state.with_openings(openings))
+        opened = _entry(case.manifest, day_of(now)) if request.votes else None
+        if opened is not None and opened.key not in self.state.opened.entries:
+            self._check_opened_today(opened.day)
+        if new or (opened is not None and opened.key not in self.state.opened.entries):
+            self._commit(self.state.with_openings(openings, opened))
         if not request.votes:
             signature = self._keys.sign(vote_statement(manifest, case.digest))
             return Vote(manifest=manifest, present=case.digest, signature=signature).to_bytes()
@@ -218,6 +261,16 @@ class HomeParty:
         return Answer(
             manifest=manifest, present=case.digest, shares=shares, signature=signature
         ).to_bytes()
+
+    def _check_opened_today(self, day: int) -> None:
+        """Refuse to help open more sums on a day than a plan has: the ledger is not endless."""
+        most = self.policy.most_a_day * self.policy.groups
+        if self.state.opened.on(day) >= most:
+            raise OpeningError(
+                f"this home helps to open no more than {most} sums a day",
+                reason="asked-too-often",
+                hint="those are three runs of the plan; `fedhome client ledger` lists them",
+            )
 
     def _commit(self, state: HomeState) -> None:
         self._store.save(state)
@@ -274,6 +327,18 @@ class HomeParty:
                 raise ManifestError(error.message, reason=error.reason) from None
             (plus if index < neighbour else minus).append(seed)
         return plus, minus
+
+
+def _entry(manifest: Manifest, day: int) -> LedgerEntry:
+    return LedgerEntry(
+        subject=manifest.subject,
+        group=manifest.group,
+        epoch=manifest.epoch,
+        manifest=manifest.digest,
+        round=manifest.round,
+        day=day,
+        kind=manifest.purpose[:16],
+    )
 
 
 class JoinedSum:

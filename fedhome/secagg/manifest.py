@@ -1,8 +1,9 @@
 """What a round is: everything that the homes of one sum must agree on, signed by the server.
 
 Every mask is salted with the manifest's digest. Homes that were sent different manifests
-(another model, another roster) therefore have masks that do not cancel, and nothing can be
-read of either.
+(another model, another setting, another roster) therefore have masks that do not cancel, and
+nothing can be read of either. A home acts on nothing that came with a question and is not in
+its manifest.
 """
 
 from __future__ import annotations
@@ -25,13 +26,14 @@ from fedhome.secagg.form import Form
 from fedhome.wire.codec import Digest, Id, Kind, Message, number, octets, several, text
 
 MOST_ROSTER = 16_384
-TURN_BITS = 24  # of a sum's number; a server may search all of them for groups that suit it
+SUM_NUMBER_BITS = 24
 _HEAD_BYTES = 32 + 32 + 32 + 64
+_SUBJECT, _NO_MODEL = b"fedhome/subject/2\0", b"no model\0"
 _SMALL = number(MOST_ROSTER)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Manifest(Message, label="manifest", most=1 << 23):
+class Manifest(Message, label="manifest/2", most=1 << 23):
     """The terms of one sum.
 
     Args:
@@ -41,13 +43,16 @@ class Manifest(Message, label="manifest", most=1 << 23):
         turn: Number of the sum: it rises with every sum in which a home takes part.
         round: Number of the round, Flower's.
         purpose: What is summed, as the message that carries the manifest says too.
-        model_hash: SHA-256 of the model that the homes start from.
+        plan: Hash of what of a plan binds homes (:func:`fedhome.plan.protocol.terms_hash`).
+        settings: Hash of the settings that came with the question
+            (:func:`fedhome.questions.settings.settings_hash`).
+        model_hash: SHA-256 of the model that the homes start from; zeros where there is none.
         form: How an update becomes words.
         n_min: Fewest homes in the roster.
         a_min: Fewest homes in the sum.
         degree: Neighbours of a home on average; 0: all others.
         tau: Fewest neighbours of a home in the sum.
-        groups: Into how many groups the fleet is split for this sum.
+        groups: Into how many groups the fleet is split.
         group: Which of them this is.
         names: The roster: homes sorted by name.
         serials: Which bundle of each home is used.
@@ -58,9 +63,11 @@ class Manifest(Message, label="manifest", most=1 << 23):
     directory: Digest
     epoch: Annotated[int, number()]
     run: Annotated[bytes, octets(16)]
-    turn: Annotated[int, number((1 << TURN_BITS) - 1, least=1)]
+    turn: Annotated[int, number((1 << SUM_NUMBER_BITS) - 1, least=1)]
     round: Annotated[int, number()]
     purpose: Id
+    plan: Digest
+    settings: Digest
     model_hash: Digest
     form: Annotated[Form, Kind(Form.from_plain, Form.to_plain)]
     n_min: Annotated[int, _SMALL]
@@ -89,6 +96,8 @@ class Manifest(Message, label="manifest", most=1 << 23):
         turn: int,
         round: int,  # noqa: A002 - Flower's word
         purpose: str,
+        plan: bytes,
+        settings: bytes,
         model_hash: bytes,
         form: Form,
         n_min: int,
@@ -108,6 +117,8 @@ class Manifest(Message, label="manifest", most=1 << 23):
             turn=turn,
             round=round,
             purpose=purpose,
+            plan=plan,
+            settings=settings,
             model_hash=model_hash,
             form=form,
             n_min=n_min,
@@ -130,6 +141,17 @@ class Manifest(Message, label="manifest", most=1 << 23):
     def digest(self) -> bytes:
         """SHA-256 of what the server signs, 32 bytes: the salt of every mask."""
         return hashlib.sha256(self.to_bytes()).digest()
+
+    @cached_property
+    def subject(self) -> bytes:
+        """What is asked about which model, 32 bytes: of one subject, one sum is ever opened.
+
+        Roster, round, settings and run are no part of it. A question that is about no model is
+        asked once in an epoch.
+        """
+        about = self.model_hash if any(self.model_hash) else _NO_MODEL + self.directory
+        purpose = hashlib.sha256(self.purpose.encode()).digest()
+        return hashlib.sha256(_SUBJECT + purpose + about).digest()
 
     @cached_property
     def indices(self) -> dict[str, int]:

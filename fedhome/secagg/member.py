@@ -7,6 +7,10 @@ That alone is not enough. A server that shows each member another set of homes c
 for one home, ``threshold`` shares that it is in the sum, and for every other ``threshold`` that
 it is out, though each member saw a large set. So members vote first: each for one set of a
 manifest, and none returns a share before ``threshold`` members voted for the same set.
+
+Two sums over one model and nearly the same homes would expose a home as well: their difference
+is what one of them holds alone. So once a member gave shares, it helps to open no other sum
+about that model.
 """
 
 from __future__ import annotations
@@ -57,6 +61,7 @@ def examine(
     directory: Directory,
     policy: Policy,
     *,
+    state: HomeState,
     member: str,
     now: float,
     verify: Verify,
@@ -68,6 +73,7 @@ def examine(
         request: The server's.
         directory: The epoch's.
         policy: What this member insists on.
+        state: What it remembers: what it has helped to open, and how it voted.
         member: Its name.
         now: Unix time, s.
         verify: How signatures are checked.
@@ -77,7 +83,7 @@ def examine(
         WireError: The manifest is none.
         OpeningError: ``not-member``; a reason of `Manifest.verify` or `Policy.check`;
             ``expired``; ``arrivals`` (malformed set); ``a-min``; ``isolated`` (a home has too
-            few neighbours in the sum).
+            few neighbours in the sum); ``opened-before`` (another sum about this model).
     """
     if member not in directory.members:
         raise OpeningError(f"{member} is not on the committee", reason="not-member")
@@ -86,8 +92,16 @@ def examine(
         policy.check(manifest, directory)
     except ManifestError as error:
         raise OpeningError(error.message, reason=error.reason, hint=error.hint) from None
-    if now >= manifest.expires:
+    # Who has voted for a sum finishes it also when its time is over: else it could be half opened.
+    voted = any(one.manifest == manifest.digest for one in state.openings.values())
+    if now >= manifest.expires and not voted:
         raise OpeningError("the manifest of a sum to open has expired", reason="expired")
+    if state.opened.refuses(manifest):
+        raise OpeningError(
+            f"a sum of {manifest.purpose!r} over this model was opened before",
+            reason="opened-before",
+            hint="a second one would differ by single homes: go on from the sum that was opened",
+        )
     present = from_bits(request.present, len(manifest.names))
     if present is None or len(request.arrivals) != ARRIVAL_BYTES * int(present.sum()):
         raise OpeningError("the homes of a sum are not as they should be", reason="arrivals")

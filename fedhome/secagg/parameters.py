@@ -18,6 +18,7 @@ from fedhome.secagg import chances
 
 COMPLETE_UP_TO = 256  # homes that all mask with each other, or all serve on the committee
 _MOST_MEMBERS = 2048
+_FEWEST_WITH_A_LIAR = 5
 _LN2 = math.log(2.0)
 
 
@@ -98,15 +99,15 @@ class Parameters:
         a_min = fewest_in_a_sum(homes, dropped=dropped, min_cohort=min_cohort)
         degree, tau, split, sparse = _graph(
             homes,
-            honest=pool - _floor(corrupt * pool),
-            bad=min(_floor(corrupt * pool), homes),
+            honest=pool - corrupt_among(pool, corrupt),
+            bad=min(corrupt_among(pool, corrupt), homes),
             a_min=a_min,
             security=security,
             liveness=liveness,
         )
         size, bad, outvoted, absent = _committee(
             eligible,
-            bad=_floor(corrupt * eligible),
+            bad=corrupt_among(eligible, corrupt),
             answers=1 - dropped,
             size=committee,
             security=security,
@@ -270,8 +271,15 @@ def _threshold(members: int, corrupt: int) -> int:
     return (members + corrupt) // 2 + 1
 
 
-def _floor(number: float) -> int:
-    return math.floor(number + 1e-9)  # 0.29 * 100 is 28.999...
+def corrupt_among(homes: int, share: float) -> int:
+    """Return how many of some homes are reckoned to work for an attacker: of five, always one.
+
+    Args:
+        homes: How many they are.
+        share: Their share, at most, as the plan says it.
+    """
+    counted = math.floor(share * homes + 1e-9)  # 0.29 * 100 is 28.999...
+    return max(counted, 1 if homes >= _FEWEST_WITH_A_LIAR else 0)
 
 
 def fewest_in_a_sum(homes: int, *, dropped: float, min_cohort: int) -> int:

@@ -15,8 +15,8 @@ from itertools import chain, pairwise
 from fedhome.errors import DirectoryError, ManifestError, ParameterError
 from fedhome.secagg import chances, graph
 from fedhome.secagg.directory import Directory
-from fedhome.secagg.manifest import TURN_BITS, Manifest
-from fedhome.secagg.parameters import split_chance
+from fedhome.secagg.manifest import SUM_NUMBER_BITS, Manifest
+from fedhome.secagg.parameters import corrupt_among, split_chance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,15 @@ class Policy:
         least_share: Share of its group that a roster holds at least. Without it, a server
             could pick a roster of corrupt homes around one honest home; 0 trusts the server
             to pick homes at random.
+        plan: Hash of what binds homes of their plan; a manifest for another one is refused.
+        groups: Into how many groups the fleet is split.
+        bits: Bits of a number in fixed point; None: any.
+        norm: In which norm updates are clipped; None: any.
         most_clip: Greatest clip of an update.
+        most_weight: Greatest weight of a home.
+        exact_clip: Whether the clip of an update is this one, and no smaller one.
+        exact_weight: The same of the greatest weight, where homes count by their examples.
+        most_a_day: In how many sums the home takes part on one day.
         longest_s: Longest time until a manifest expires, s.
         security: Each promise may fail with a chance of 2^-security.
 
@@ -40,7 +48,15 @@ class Policy:
     min_cohort: int = 5
     corrupt: float = 0.1
     least_share: float = 0.5
+    plan: bytes = bytes(32)
+    groups: int = 1
+    bits: int | None = None
+    norm: str | None = None
     most_clip: float = math.inf
+    most_weight: int = (1 << 31) - 1
+    exact_clip: bool = False
+    exact_weight: bool = False
+    most_a_day: int = (1 << 31) - 1
     longest_s: int = 86_400
     security: int = 40
 
@@ -59,7 +75,7 @@ class Policy:
             DirectoryError: ``committee``.
         """
         eligible, size = directory.eligible, directory.committee
-        corrupt = most_corrupt(eligible, _floor(self.corrupt * eligible), size, self.security)
+        corrupt = most_corrupt(eligible, corrupt_among(eligible, self.corrupt), size, self.security)
         if directory.corrupt < corrupt:
             raise DirectoryError(
                 f"a committee of {size} tolerates {directory.corrupt} corrupt members, "
@@ -76,8 +92,8 @@ class Policy:
             groups: Into how many groups the fleet is split.
         """
         if self.least_share == 0:
-            return _floor(self.corrupt * roster)
-        corrupt = _floor(self.corrupt * fleet)
+            return corrupt_among(roster, self.corrupt)
+        corrupt = corrupt_among(fleet, self.corrupt)
         if groups == 1:
             return corrupt
         return most_corrupt(fleet, corrupt, -(-fleet // groups), self._bits(groups))
@@ -107,22 +123,31 @@ class Policy:
         """Refuse terms under which less would be promised than this policy asks for.
 
         Raises:
-            ManifestError: ``duplicate``, ``group``, ``roster``, ``share``, ``a-min``,
-                ``graph`` or ``encoding``.
+            ManifestError: ``plan``, ``groups``, ``duplicate``, ``group``, ``roster``, ``share``,
+                ``a-min``, ``graph`` or ``encoding``.
         """
         for reason, message in chain(
-            self._roster_faults(manifest, directory), self._sum_faults(manifest, directory)
+            self._plan_faults(manifest),
+            self._roster_faults(manifest, directory),
+            self._sum_faults(manifest, directory),
         ):
             raise ManifestError(message, reason=reason)
+
+    def _plan_faults(self, manifest: Manifest) -> Iterator[tuple[str, str]]:
+        if manifest.plan != self.plan:
+            yield "plan", "a sum is asked for under another plan than this home's"
+        if manifest.groups != self.groups:
+            yield (
+                "groups",
+                f"a sum over one of {manifest.groups} groups; this home's plan has {self.groups}",
+            )
 
     def _roster_faults(self, manifest: Manifest, directory: Directory) -> Iterator[tuple[str, str]]:
         names, count = manifest.names, len(manifest.names)
         publics = {manifest.public(index) for index in range(count)}
         if len(publics) < count or any(a >= b for a, b in pairwise(names)):
             yield "duplicate", "a roster is not sorted, or has a home or a key twice"
-        group = _group(
-            directory.seed, directory.names, manifest.turn, manifest.groups, manifest.group
-        )
+        group = _group(directory.seed, directory.names, manifest.groups, manifest.group)
         if not group.issuperset(names):
             yield "group", "a home of the roster is not of its group, or not of the fleet"
         if count < max(manifest.n_min, self.min_cohort):
@@ -137,8 +162,19 @@ class Policy:
             yield "a-min", f"a sum over {manifest.a_min} of {count} homes; {least} are needed"
         if manifest.degree and not self._graph_holds(manifest, directory):
             yield "graph", f"a masking graph of degree {manifest.degree} could fall apart"
-        if form.homes < count or form.fixed.clip > self.most_clip:
-            yield "encoding", "sums could wrap, or the clip is above what this home allows"
+        fixed, weight = form.fixed, self.most_weight
+        if form.homes < count:
+            yield "encoding", f"sums over {count} homes could wrap"
+        for name, fault in (
+            ("clip", fixed.clip > self.most_clip),
+            ("clip", self.exact_clip and form.elements > 0 and fixed.clip != self.most_clip),
+            ("weight", fixed.weight_cap > self.most_weight),
+            ("weight", self.exact_weight and form.elements > 0 and fixed.weight_cap != weight),
+            ("number of bits", self.bits is not None and fixed.bits != self.bits),
+            ("norm", self.norm is not None and fixed.norm != self.norm),
+        ):
+            if fault:
+                yield "encoding", f"the {name} of an update is not what this home's plan allows"
 
     def _graph_holds(self, manifest: Manifest, directory: Directory) -> bool:
         """Return whether no sum that the server may ask for is likely to fall into two."""
@@ -156,8 +192,8 @@ class Policy:
         return manifest.tau >= 1 and chance <= -self._bits(groups)
 
     def _bits(self, groups: int) -> int:
-        """Return the security that a group needs: a server may try all numbers of sums."""
-        return self.security + (TURN_BITS if groups > 1 else 0)
+        """Return the security that a group needs, with room for seeds that somebody searched."""
+        return self.security + (SUM_NUMBER_BITS if groups > 1 else 0)
 
 
 @lru_cache(maxsize=256)
@@ -183,13 +219,7 @@ def _split_chance(honest: int, corrupt: int, in_sum: int, edge: float, tau: int)
 
 
 @lru_cache(maxsize=64)
-def _group(
-    seed: bytes, homes: tuple[str, ...], sum_number: int, count: int, number: int
-) -> frozenset[str]:
+def _group(seed: bytes, homes: tuple[str, ...], count: int, number: int) -> frozenset[str]:
     if count > len(homes) or number >= count:
         return frozenset()
-    return frozenset(graph.groups(seed, sum_number, homes, count)[number])
-
-
-def _floor(number: float) -> int:
-    return math.floor(number + 1e-9)  # 0.29 * 100 is 28.999...
+    return frozenset(graph.groups(seed, homes, count)[number])

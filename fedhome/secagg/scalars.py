@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.errors import ParameterError
+from fedhome.secagg.bounds import check_numbers
 
 _MOST_BITS = 32
 
@@ -132,12 +133,15 @@ class Scalars:
         digits: NDArray[np.int64] = (spread >> shifts) & ((1 << size) - 1)
         return digits.astype(np.int32)
 
-    def decode(self, sums: NDArray[np.int64], homes: int) -> tuple[int, dict[str, float]]:
+    def decode(
+        self, sums: NDArray[np.int64], homes: int, *, slack: float = 0.0
+    ) -> tuple[int, dict[str, float]]:
         """Return the sum of weights, and each number's weighted mean or sum by name.
 
         Args:
             sums: Sums of digits over homes, int64 ``[elements]``.
             homes: How many homes were summed.
+            slack: How far noise may take a number beyond what homes have; a weight has none.
 
         Returns:
             The weight; the numbers, correctly rounded from the exact sums. A weighted mean
@@ -145,6 +149,7 @@ class Scalars:
 
         Raises:
             ParameterError: Another number of digits.
+            SumError: ``beyond``: homes within their ranges cannot have added this up.
         """
         if sums.shape != (self.elements,):
             raise ParameterError(
@@ -158,6 +163,12 @@ class Scalars:
                 for start, count in zip(starts, self.digits, strict=True)
             )
         )
+        bounds = [("weight", weight, homes * self.weight_cap, 0.0)]
+        bounds += [
+            (scalar.name, total, scalar.steps * (weight if scalar.weighted else homes), slack)
+            for scalar, total in zip(self.scalars, totals, strict=True)
+        ]
+        check_numbers(bounds, homes=homes)
         values: dict[str, float] = {}
         for scalar, total in zip(self.scalars, totals, strict=True):
             low, high = Fraction(scalar.low), Fraction(scalar.high)

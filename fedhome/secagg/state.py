@@ -6,12 +6,13 @@ has, at worst, one bundle less; it never uses one twice, and never opens one sum
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Protocol, Self
 
 from fedhome.errors import StateError, WireError
 from fedhome.secagg.bundle import Secrets
 from fedhome.secagg.directory import MOST_HOMES, Directory
+from fedhome.secagg.ledger import Ledger, LedgerEntry
 from fedhome.wire.codec import Digest, Flag, Id, Key, Message, number, octets, several
 
 MOST_LIVE = 16  # bundles that wait for a round; a server that asks for more burns the oldest
@@ -42,11 +43,28 @@ class _Live(Message, label="live", most=512):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Stored(Message, label="state", most=1 << 25):
+class _Stored(Message, label="state/2", most=1 << 25):
     version: Annotated[int, number()]
     epoch: Annotated[int, number()]
     directory: Annotated[bytes, octets(most=32)]
     turn: Annotated[int, number()]  # the sum's number: the file keeps its first name
+    serial: Annotated[int, number()]
+    live: Annotated[tuple[_Live, ...], several(_Live.kind(), most=MOST_LIVE)] = field(repr=False)
+    openings: Annotated[tuple[Opening, ...], several(Opening.kind(), most=MOST_HOMES)]
+    day: Annotated[int, number()]
+    today: Annotated[int, number()]
+    answered: Annotated[bytes, octets(most=1 << 20)]
+    opened: Annotated[bytes, octets(most=1 << 20)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _StoredBefore(Message, label="state", most=1 << 25):
+    """A state of the protocol's first version, which kept no ledger."""
+
+    version: Annotated[int, number()]
+    epoch: Annotated[int, number()]
+    directory: Annotated[bytes, octets(most=32)]
+    turn: Annotated[int, number()]
     serial: Annotated[int, number()]
     live: Annotated[tuple[_Live, ...], several(_Live.kind(), most=MOST_LIVE)] = field(repr=False)
     openings: Annotated[tuple[Opening, ...], several(Opening.kind(), most=MOST_HOMES)]
@@ -65,6 +83,10 @@ class HomeState:
         serial: Number of its last bundle; never used again, whatever the epoch.
         live: Secrets of bundles that no sum has used, by serial.
         openings: As a member: the last opening of each home's bundles.
+        day: Days since 1970 of the last sum that it took part in.
+        today: In how many it took part on that day.
+        answered: What it answered, over all epochs.
+        opened: As a member: what it helped to open, over all epochs.
     """
 
     version: int = 0
@@ -74,6 +96,10 @@ class HomeState:
     serial: int = 0
     live: dict[int, Secrets] = field(default_factory=dict, repr=False)
     openings: dict[str, Opening] = field(default_factory=dict, repr=False)
+    day: int = 0
+    today: int = 0
+    answered: Ledger = field(default_factory=Ledger, repr=False)
+    opened: Ledger = field(default_factory=Ledger, repr=False)
 
     @property
     def last(self) -> tuple[int, bytes] | None:
@@ -84,7 +110,7 @@ class HomeState:
         """Return the state in a new epoch.
 
         Bundles and openings of the old one go: they are bound to its directory, and no
-        manifest of that is accepted again.
+        manifest of that is accepted again. What was answered and opened is remembered.
         """
         return replace(
             self._next(),
@@ -101,14 +127,32 @@ class HomeState:
         newest = dict(sorted(live.items())[-MOST_LIVE:])
         return replace(self._next(), serial=self.serial + 1, live=newest)
 
-    def with_sum(self, sum_number: int, serial: int) -> HomeState:
+    def with_sum(self, sum_number: int, serial: int, entry: LedgerEntry) -> HomeState:
         """Return the state after a sum was joined: that bundle, and all older ones, are gone."""
         live = {number: secrets for number, secrets in self.live.items() if number > serial}
-        return replace(self._next(), sum_number=sum_number, live=live)
+        counted = replace(
+            self._next(),
+            day=max(self.day, entry.day),
+            today=self.joined_on(entry.day) + 1,
+            answered=self.answered.with_entry(entry),
+        )
+        return replace(counted, sum_number=sum_number, live=live)
 
-    def with_openings(self, openings: dict[str, Opening]) -> HomeState:
-        """Return the state with these openings, which replace older ones of the same homes."""
-        return replace(self._next(), openings={**self.openings, **openings})
+    def joined_on(self, day: int) -> int:
+        """Return in how many sums the home took part on a day; a clock set back counts on."""
+        return self.today if day <= self.day else 0
+
+    def with_openings(
+        self, openings: dict[str, Opening], opened: LedgerEntry | None = None
+    ) -> HomeState:
+        """Return the state with these openings, which replace older ones of the same homes.
+
+        Args:
+            openings: How each bundle of a roster is opened.
+            opened: The sum, if shares for it are given; None for a vote.
+        """
+        ledger = self.opened if opened is None else self.opened.with_entry(opened)
+        return replace(self._next(), openings={**self.openings, **openings}, opened=ledger)
 
     def _next(self) -> HomeState:
         return replace(self, version=self.version + 1)
@@ -126,17 +170,23 @@ class HomeState:
                 for serial, secrets in sorted(self.live.items())
             ),
             openings=tuple(opening for _, opening in sorted(self.openings.items())),
+            day=self.day,
+            today=self.today,
+            answered=self.answered.to_bytes(),
+            opened=self.opened.to_bytes(),
         ).to_bytes()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """Return the state that `to_bytes` wrote.
+        """Return the state that `to_bytes` wrote, here or before there were ledgers.
 
         Raises:
             StateError: ``damaged``: any other bytes.
         """
         try:
-            stored = _Stored.from_bytes(data)
+            stored = _stored(data)
+            answered = Ledger.from_bytes(stored.answered)
+            opened = Ledger.from_bytes(stored.opened)
         except WireError as error:
             raise StateError(
                 f"the home's secret state is damaged: {error.message}",
@@ -151,14 +201,27 @@ class HomeState:
             serial=stored.serial,
             live={entry.serial: Secrets(key=entry.key, blind=entry.blind) for entry in stored.live},
             openings={opening.home: opening for opening in stored.openings},
+            day=stored.day,
+            today=stored.today,
+            answered=answered,
+            opened=opened,
         )
-        if state.to_bytes() != data:  # unsorted, or an entry twice
+        if state.to_bytes() != stored.to_bytes():  # unsorted, or an entry twice
             raise StateError(
                 "the home's secret state is damaged: its entries are out of order",
                 reason="damaged",
                 hint="enrol the home anew: an older copy could use a key twice",
             )
         return state
+
+
+def _stored(data: bytes) -> _Stored:
+    try:
+        return _Stored.from_bytes(data)
+    except WireError:
+        before = _StoredBefore.from_bytes(data)
+    values = {item.name: getattr(before, item.name) for item in fields(before)}
+    return _Stored(**values, day=0, today=0, answered=b"", opened=b"")
 
 
 class Store(Protocol):

@@ -121,3 +121,12 @@ class Layout:
                 "an update holds numbers that are not finite",
                 hint="lower train.learning_rate, or set train.clip_norm",
             )
+
+
+def model_hash(flat: NDArray[np.float32]) -> bytes:
+    """Return SHA-256 of a model's parameters; a zero is the same whatever its sign.
+
+    Args:
+        flat: Its parameters, float32 ``[size]``.
+    """
+    return hashlib.sha256((flat + np.float32(0)).astype("<f4").tobytes()).digest()

@@ -47,7 +47,7 @@ class Applications:
 
     def __init__(self, server_folder: ServerFolder, clock: Callable[[], float] = time.time) -> None:
         self._server_folder, self._clock = server_folder, clock
-        self._folder = server_folder.folder / FOLDER
+        self._folder = server_folder.path / FOLDER
 
     def enrol(self, body: bytes) -> bytes:
         """Store a device's enrolment for the owner; the same one again changes nothing.

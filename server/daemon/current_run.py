@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,7 +60,7 @@ class Runs:
 
     def __init__(self, server_folder: ServerFolder) -> None:
         self._server_folder = server_folder
-        self.path = server_folder.folder / CURRENT
+        self.path = server_folder.path / CURRENT
 
     @property
     def current(self) -> Current | None:
@@ -107,8 +108,11 @@ class Runs:
         with self._locked():
             self._refuse_a_second()
             path = None if name is None else self._server_folder.runs / name
+            # Homes were asked about the first model of every earlier run, and answer that once.
+            earlier = any(run.is_dir() for run in self._server_folder.runs.iterdir())
             folder = RunFolder.create(path, name=plan.name[:48], root=self._server_folder.runs)
             folder.write_plan(plan.to_toml())
+            folder.write_draw(1 + secrets.randbelow(1 << 48) if earlier else 0)
             return self._write(Current(run=folder.path.name))
 
     def resume(self, name: str) -> Current:
@@ -143,7 +147,7 @@ class Runs:
     def _refuse_a_second(self) -> None:
         now = self.current
         if now is not None and now.state == RUNNING:
-            path = self._server_folder.folder
+            path = self._server_folder.path
             raise RunError(
                 f"the run {now.run} is in progress, and a fleet does one at a time",
                 hint=f"watch it: `fedhome server run --server {path}`; "

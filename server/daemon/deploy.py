@@ -37,6 +37,7 @@ from fedhome.server.rounds.homes_grid import HomesGrid
 from fedhome.server.rounds.masked_sums import ProtocolChannel
 from fedhome.server.rounds.run_plan import log_start
 from fedhome.server.rounds.secure_grid import SecureGrid
+from fedhome.server.rounds.sum_journal import SumJournal
 from fedhome.server.server_app import run_over_grid
 from fedhome.wire.layout import Layout
 
@@ -75,7 +76,7 @@ def run(
     ):
         log_start(log, plan, resumed=resumed)
         publisher = Publisher(
-            server_folder.folder / MODELS,
+            server_folder.path / MODELS,
             fleet=directory.fleet,
             keys=server_folder.keys(),
             run=folder,
@@ -92,12 +93,13 @@ def run(
             directory=directory,
             keys=server_folder.keys(),
             run=_run_number(folder),
-            serials=Serials(server_folder.folder / "serials", directory),
+            serials=Serials(server_folder.path / "serials", directory),
+            journal=SumJournal(folder.sums_path),
         )
 
         def secure_grid_for(layout: Layout) -> SecureGrid:
             outer = SecureGrid(channel, plan=plan, layout=layout, log=log)
-            outer.scale = LastingScale(plan.aggregation, server_folder.folder / "turns")
+            outer.scale = LastingScale(plan.aggregation, server_folder.path / "turns")
             return outer
 
         run_over_grid(

@@ -29,7 +29,7 @@ class ReleaseDoor:
     """
 
     def __init__(self, server_folder: ServerFolder) -> None:
-        self._folder = server_folder.folder / MODELS
+        self._folder = server_folder.path / MODELS
         self._directory = _CachedFile(server_folder.fleet / DIRECTORY, server_folder.directory)
         self._newest = _CachedFile(self._folder / INDEX, self._read)
 

@@ -22,14 +22,11 @@ own checkpoint, and what is in flight when a SuperLink ends is requested anew.
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import tomli_w
-
-from fedhome.errors import DirectoryError, RunError, StateError
+from fedhome.errors import DirectoryError, StateError
 from fedhome.fleet.cards import Card
 from fedhome.fleet.entries import Anchor
 from fedhome.fleet.owner_folder import ANCHOR, CARD, DIRECTORY, server_keys
@@ -37,6 +34,7 @@ from fedhome.keys.signing import ServerKeys
 from fedhome.ops import tls
 from fedhome.secagg.directory import Directory
 from fedhome.store import disk
+from fedhome.store.settings_file import read_settings, write_settings
 
 SETTINGS, SECRET = "server.toml", "secret"
 NO_DIRECTORY = "no-directory"
@@ -66,14 +64,14 @@ class ServerFolder:
     """
 
     def __init__(self, folder: Path | str) -> None:
-        self.folder = Path(folder).resolve()
-        self.fleet = self.folder / "fleet"
-        self.tls = self.folder / "tls"
-        self.link = self.folder / "link"
-        self.nodes = self.folder / "nodes"
-        self.runs = self.folder / "runs"
-        self.card_path = self.folder / CARD
-        self.logs = self.folder / "logs"
+        self.path = Path(folder).resolve()
+        self.fleet = self.path / "fleet"
+        self.tls = self.path / "tls"
+        self.link = self.path / "link"
+        self.nodes = self.path / "nodes"
+        self.runs = self.path / "runs"
+        self.card_path = self.path / CARD
+        self.logs = self.path / "logs"
 
     @classmethod
     def create(
@@ -90,13 +88,13 @@ class ServerFolder:
             StateError: ``exists``, or it cannot be written.
         """
         server_folder = cls(folder)
-        if (server_folder.folder / SETTINGS).exists():
+        if (server_folder.path / SETTINGS).exists():
             raise StateError(
                 f"{folder} holds a server already", reason="exists", hint="name another folder"
             )
         # The folder first: parents that are made on the way would be open to everybody.
         for part in (
-            server_folder.folder,
+            server_folder.path,
             server_folder.fleet,
             server_folder.link,
             server_folder.nodes,
@@ -108,7 +106,7 @@ class ServerFolder:
         tls.make_certificates(server_folder.tls, names)
         server_folder.write_card(names[0], settings.port)
         disk.put(server_folder.link / SECRET, os.urandom(_SECRET_BYTES))
-        disk.put(server_folder.folder / SETTINGS, tomli_w.dumps(vars(settings)).encode())
+        write_settings(server_folder.path / SETTINGS, settings)
         return server_folder
 
     def write_card(self, name: str, port: int) -> None:
@@ -132,13 +130,7 @@ class ServerFolder:
         Raises:
             RunError: There is no server in this folder, or its settings are damaged.
         """
-        path = self.folder / SETTINGS
-        try:
-            return ServerSettings(**tomllib.loads(path.read_text(encoding="utf-8")))
-        except (OSError, TypeError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise RunError(
-                f"{path} cannot be used: {error}", hint="make it with `fedhome server init`"
-            ) from None
+        return read_settings(self.path / SETTINGS, ServerSettings, made_by="fedhome server init")
 
     @property
     def secret(self) -> bytes:

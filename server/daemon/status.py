@@ -199,7 +199,7 @@ def _progress(runs: Runs, now: Current, faults: list[str]) -> RunStatus:
 
 
 def _release(server_folder: ServerFolder, faults: list[str]) -> ReleaseStatus | None:
-    folder = server_folder.folder / MODELS
+    folder = server_folder.path / MODELS
     if not (folder / INDEX).exists():
         return None
     try:

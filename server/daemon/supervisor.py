@@ -83,11 +83,9 @@ class Daemon:
             os.close(lock)
 
     def _start(self) -> None:
-        self._say(f"starting the server in {self._server_folder.folder}")
+        self._say(f"starting the server in {self._server_folder.path}")
         for name, module in SERVICES.items():
-            self._processes.start(
-                name, module, str(self._server_folder.folder), log=self._log(name)
-            )
+            self._processes.start(name, module, str(self._server_folder.path), log=self._log(name))
         with Health(self._server_folder) as health:
             self._processes.until(
                 lambda: all(health.ask()), what="the server came up", timeout_s=_READY_S
@@ -110,7 +108,7 @@ class Daemon:
             self._say(f"new directory: {self._read_directory()}")
             if before and self._epoch != before:
                 self._begin_anew()
-        if self._changed(self._server_folder.folder / FOLDER):
+        if self._changed(self._server_folder.path / FOLDER):
             before, self._waiting = self._waiting, waiting(self._server_folder)
             if self._waiting > before:
                 self._say(f"enrolments that wait for the owner: {self._waiting}")
@@ -197,7 +195,7 @@ class Daemon:
         self._processes.start(
             _RUN,
             "fedhome.server.daemon.deploy",
-            str(self._server_folder.folder),
+            str(self._server_folder.path),
             str(folder.path),
             str(_ALL_HOMES_S),
             "inf",
@@ -236,7 +234,7 @@ class Daemon:
 def is_running(server_folder: ServerFolder) -> bool:
     """Whether a daemon serves a folder."""
     try:
-        os.close(disk.lock(server_folder.folder))
+        os.close(disk.lock(server_folder.path))
     except StateError as error:
         return error.reason == "in-use"
     return False
@@ -244,7 +242,7 @@ def is_running(server_folder: ServerFolder) -> bool:
 
 def waiting(server_folder: ServerFolder) -> int:
     """Return how many enrolments wait for the fleet's owner."""
-    return sum(1 for _ in (server_folder.folder / FOLDER).glob("*.enrolment"))
+    return sum(1 for _ in (server_folder.path / FOLDER).glob("*.enrolment"))
 
 
 def trim(path: Path, most: int = _MOST_LOG) -> None:
@@ -268,15 +266,15 @@ def _lock(server_folder: ServerFolder) -> int:
     end = time.monotonic() + _LOCK_S
     while True:
         try:
-            return disk.lock(server_folder.folder)
+            return disk.lock(server_folder.path)
         except StateError as error:
             if error.reason != "in-use":
                 raise
             if time.monotonic() > end:
                 raise StateError(
-                    f"a server runs in {server_folder.folder} already",
+                    f"a server runs in {server_folder.path} already",
                     reason="in-use",
-                    hint=f"`fedhome server status {server_folder.folder}` says how it is",
+                    hint=f"`fedhome server status {server_folder.path}` says how it is",
                 ) from None
         time.sleep(_PAUSE_S)
 

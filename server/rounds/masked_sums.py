@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
-from fedhome.errors import FedHomeError, OpeningError
+from fedhome.errors import FedHomeError, ManifestError, OpeningError, WireError
 from fedhome.flower.messages import blobs_of, with_sum_record
 from fedhome.keys.signing import signature_holds
-from fedhome.plan.protocol import least_in_a_sum
+from fedhome.plan.protocol import least_in_a_sum, terms_hash
 from fedhome.plan.settings import Plan
 from fedhome.secagg import (
     Aggregator,
@@ -30,7 +31,14 @@ from fedhome.secagg import (
     Verify,
 )
 from fedhome.server.rounds.counters import Serials
-from fedhome.server.rounds.sums import Channel, GroupSum, SumRequest, fewest_with_noise
+from fedhome.server.rounds.sum_journal import KeptSum, SumJournal, name_of
+from fedhome.server.rounds.sums import (
+    Channel,
+    GroupSum,
+    SumRequest,
+    WaitingSum,
+    fewest_with_noise,
+)
 
 BUNDLE, HELP = "query.bundle", "query.help"
 _GRACE_S = 300.0  # beyond the deadline: homes' clocks differ, and the committee answers after it
@@ -48,6 +56,7 @@ class ProtocolChannel(Channel):
         run: Identifies the run, 16 bytes.
         verify: Checks a signature; a simulation may remember answers.
         serials: Remembers which bundles were used; None: nothing outlives this process.
+        journal: Keeps sums until a checkpoint holds what came of them; None: in memory.
         clock: Seconds since 1970.
     """
 
@@ -62,9 +71,10 @@ class ProtocolChannel(Channel):
         run: bytes,
         verify: Verify = signature_holds,
         serials: Serials | None = None,
+        journal: SumJournal | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        super().__init__(grid, plan, names, seed=directory.seed)
+        super().__init__(grid, plan, names, seed=directory.seed, journal=journal)
         self.directory = directory
         self.keys = keys
         self.run = run
@@ -73,25 +83,92 @@ class ProtocolChannel(Channel):
         self._verify = verify
         self._clock = clock
         self._nodes = {name: node for node, name in names.items()}
+        self._terms = terms_hash(plan)
+        self._left_out: set[str] = set()
+        self.journal.begin_epoch(directory.hash)
 
     @property
     def fleet(self) -> int:
         """Homes in the directory, also those that are not there."""
         return len(self.directory.names)
 
-    def open(
-        self, group: GroupSum, request: SumRequest, number: int, members: tuple[str, ...]
-    ) -> None:
-        """Run the protocol with one group's homes.
+    def ask(self, messages: Sequence[Message], request: SumRequest) -> list[GroupSum]:
+        """Ask homes, group by group; first finish what was begun to be opened before.
+
+        Members open no older keys after newer ones: what is half opened would stay so for ever.
+        """
+        own = self.names_of(request.purpose, request.model_hash)
+        notes: list[str] = []
+        for name in self.journal.half_opened:
+            if name not in own and not self._finished(name, request.timeout_s, notes):
+                reason = "a sum that was begun before is not open yet: nothing else is asked"
+                return [GroupSum(messages=list(messages), reason=reason, notes=notes)]
+        return super().ask(messages, request)
+
+    def _finished(self, name: str, timeout_s: float | None, notes: list[str]) -> bool:
+        """Open a sum that was half opened, or give it up; False if there is still hope."""
+        summed = self._resumed(name, notes)
+        if summed is None:
+            return True
+        try:
+            opened = self.opened(summed, name=name, timeout_s=timeout_s, notes=notes)
+        except OpeningError as error:
+            return self.hopeless(summed, error, name, notes)
+        manifest = summed.manifest
+        kept = KeptSum.of(
+            manifest.purpose,
+            manifest.model_hash,
+            manifest.form,
+            opened.words,
+            homes=len(opened.homes),
+        )
+        self.journal.keep_opened(name, kept)
+        return True
+
+    def hopeless(
+        self, summed: Aggregator, error: OpeningError, name: str, notes: list[str]
+    ) -> bool:
+        """Give a sum up that members cannot open any more; False if they may."""
+        if error.reason == "shares":
+            self._left_out |= set(summed.lost)
+            notes.append(f"{', '.join(summed.lost)} made shares that open nothing: left out")
+        elif self._clock() < summed.manifest.expires:
+            return False
+        notes.append(f"a sum that was half opened is given up: {error.message}")
+        self.journal.give_up(name)
+        return True
+
+    def collect(self, group: GroupSum, request: SumRequest) -> WaitingSum:
+        """Run the protocol with one group's homes, up to the sum of what they sent.
 
         Raises:
-            SecAggError: The sum cannot be opened.
+            SecAggError: There is no sum to open.
         """
+        name = name_of(request.purpose, request.model_hash, group.number)
+        summed = self._resumed(name, group.notes) or self._uploads(group, request)
+        group.homes = len(summed.arrived)
+        return _MaskedSum(self, request, summed)
+
+    def _resumed(self, name: str, notes: list[str]) -> Aggregator | None:
+        """Return a sum that was about to be opened when something came between; None without."""
+        kept = self.journal.closed(name)
+        if kept is None:
+            return None
+        try:
+            return Aggregator.resume(kept, self.directory, verify=self._verify)
+        except (WireError, ManifestError) as error:
+            notes.append(f"a sum that was half opened is given up: {error.message}")
+            self.journal.give_up(name)
+            return None
+
+    def _uploads(self, group: GroupSum, request: SumRequest) -> Aggregator:
+        for message in [m for m in group.messages if self._name(m) in self._left_out]:
+            group.failed.append((message, "the shares that it makes open nothing: left out"))
         messages = self._with_keys(group, request)
         bundles = self.pool.take(messages)
         if self._serials is not None:
             self._serials.keep(bundles)
-        manifest = self._manifest(bundles, request, number, len(members)).sign(self.keys)
+        manifest = self._manifest(bundles, request, group).sign(self.keys)
         summed = Aggregator(manifest, self.directory, bundles, verify=self._verify)
         content = with_sum_record(next(iter(messages.values())).content, {"manifest": manifest})
         names = list(messages)
@@ -107,24 +184,45 @@ class ProtocolChannel(Channel):
                     self.pool.add(name, blobs["bundle"])
             except FedHomeError as error:
                 group.failed.append((messages[name], error.message))
-        opened = self._opened(summed, request, group)
-        group.words, group.homes = opened.words, len(opened.homes)
-        group.notes += [f"{member} sent wrong shares" for member in opened.bad_members]
+        summed.polls()  # no upload after this one: it is known whether enough came
+        return summed
 
-    def _opened(self, summed: Aggregator, request: SumRequest, group: GroupSum) -> OpenedSum:
-        for requests, receive, until in (
-            (summed.polls, summed.receive_vote, lambda: summed.elected),
-            (summed.requests, summed.receive_opening, lambda: summed.enough),
-        ):
-            self._ask_members(requests(), receive, request, group, until=until)
+    def opened(
+        self, summed: Aggregator, *, name: str, timeout_s: float | None, notes: list[str]
+    ) -> OpenedSum:
+        """Let the members open a sum.
+
+        Args:
+            summed: The sum.
+            name: Its name in the journal.
+            timeout_s: How long members' answers are waited for.
+            notes: Takes what was noticed on the way.
+
+        Raises:
+            OpeningError: Too few of them help, or too few of their shares are right.
+        """
+        if not summed.elected:
+            self._ask_members(
+                summed.polls(),
+                summed.receive_vote,
+                timeout_s,
+                notes,
+                until=lambda: summed.elected,
+            )
+        requests = summed.requests()
+        # From the first share on, members help to open this sum and no other about this model.
+        self.journal.keep_closed(name, summed.snapshot())
+        self._ask_members(
+            requests, summed.receive_opening, timeout_s, notes, until=lambda: summed.enough
+        )
         return summed.open()
 
     def _ask_members(
         self,
         requests: Mapping[str, bytes],
         receive: Callable[[str, bytes], None],
-        request: SumRequest,
-        group: GroupSum,
+        timeout_s: float | None,
+        notes: list[str],
         *,
         until: Callable[[], bool],
     ) -> None:
@@ -135,19 +233,20 @@ class ProtocolChannel(Channel):
             self.traffic.down += len(requests[member])
             content = with_sum_record(RecordDict(), {"request": requests[member]})
             messages.append(self._to(member, content, HELP))
-        for index, reply in self.replies(messages, request.timeout_s):
+        for index, reply in self.replies(messages, timeout_s):
             try:
                 blob = blobs_of(reply).get("answer", b"")
                 self.traffic.up += len(blob)
                 receive(members[index], blob)
             except FedHomeError as error:
-                group.notes.append(f"{members[index]} did not help to open: {error.message}")
+                notes.append(f"{members[index]} did not help to open: {error.message}")
             if until():
                 return
 
     def _with_keys(self, group: GroupSum, request: SumRequest) -> dict[str, Message]:
         """Return the messages to the group's homes that have one-time keys here, by home."""
-        messages = {self.names[m.metadata.dst_node_id]: m for m in group.messages}
+        messages = {self._name(message): message for message in group.messages}
+        messages = {name: one for name, one in messages.items() if name not in self._left_out}
         bare = [name for name in messages if not self.pool.count(name)]
         content = RecordDict({"config": ConfigRecord()})
         requests = [self._to(name, content, BUNDLE) for name in bare]
@@ -161,7 +260,7 @@ class ProtocolChannel(Channel):
         return {name: message for name, message in messages.items() if self.pool.count(name)}
 
     def _manifest(
-        self, bundles: Mapping[str, Bundle], request: SumRequest, number: int, pool: int
+        self, bundles: Mapping[str, Bundle], request: SumRequest, group: GroupSum
     ) -> Manifest:
         """Return the terms of a sum over homes with these bundles.
 
@@ -172,7 +271,7 @@ class ProtocolChannel(Channel):
         settings, count = self.plan.aggregation, len(bundles)
         derived = Parameters.derive(
             homes=count,
-            pool=pool,
+            pool=len(group.members),
             eligible=self.directory.eligible,
             corrupt=settings.corrupt,
             dropped=settings.dropped,
@@ -192,7 +291,9 @@ class ProtocolChannel(Channel):
             run=self.run,
             turn=request.sum_number,
             round=request.round,
-            purpose=request.kind.rpartition(".")[2],
+            purpose=request.purpose,
+            plan=self._terms,
+            settings=request.settings,
             model_hash=request.model_hash,
             form=request.form,
             n_min=derived.n_min,
@@ -200,9 +301,41 @@ class ProtocolChannel(Channel):
             degree=degree,
             tau=derived.tau,
             groups=settings.groups,
-            group=number,
+            group=group.number,
             expires=math.ceil(self._clock() + min(request.timeout_s or 0.0, 80_000.0) + _GRACE_S),
         )
 
+    def _name(self, message: Message) -> str:
+        return self.names[message.metadata.dst_node_id]
+
     def _to(self, name: str, content: RecordDict, kind: str) -> Message:
         return Message(content, dst_node_id=self._nodes[name], message_type=kind)
+
+
+@dataclass(frozen=True)
+class _MaskedSum:
+    """A sum of what homes sent, under masks that members can take off."""
+
+    channel: ProtocolChannel
+    request: SumRequest
+    summed: Aggregator
+
+    def open(self, group: GroupSum) -> None:
+        """Let the members open it.
+
+        Raises:
+            OpeningError: They do not.
+        """
+        name = name_of(self.request.purpose, self.request.model_hash, group.number)
+        try:
+            opened = self.channel.opened(
+                self.summed, name=name, timeout_s=self.request.timeout_s, notes=group.notes
+            )
+        except OpeningError as error:
+            if error.reason == "shares":
+                self.channel.hopeless(self.summed, error, name, group.notes)
+            raise
+        group.words, group.homes = opened.words, len(opened.homes)
+        group.form = self.summed.manifest.form
+        group.notes += [f"{member} sent wrong shares" for member in opened.bad_members]
+        self.channel.keep(group, self.request)

@@ -16,8 +16,8 @@ from fedhome.flower.messages import ARRAYS, CONFIG, EXAMPLES, array_record
 from fedhome.learning.personalise import CHOICES, choose
 from fedhome.plan.private_plan import is_private
 from fedhome.plan.settings import Plan
-from fedhome.questions.contributions import score_counts
-from fedhome.questions.question_table import OUTCOME, TRIAL, summed
+from fedhome.questions.outcomes import KEY, score_counts
+from fedhome.questions.question_table import OUTCOME, TRIAL
 from fedhome.run.events import EventLog
 from fedhome.run.results import MODELS
 from fedhome.server.rounds.replies import sound_replies
@@ -63,10 +63,12 @@ def personalise(
     chosen: dict[str, float | int] = {"rate": rate, "epochs": epochs}
     observe = None
     if isinstance(grid, SecureGrid):
+        bins = grid.bins_of_scores()
+        chosen[KEY] = bins
         counted = questions.ask(OUTCOME, chosen, _counts_fault)
         summed = np.sum([metrics["counts"] for metrics in counted.values()], axis=0)
-        noise = grid.noise_of_counts(OUTCOME)
-        log.append("scores-counted", score=score, **score_counts(summed), **noise)
+        noise = grid.noise_of_counts(OUTCOME, chosen)
+        log.append("scores-counted", score=score, **score_counts(summed, bins), **noise)
         # The server knows no more than this. A simulation may look at its own homes.
         observe = grid.observe
         if observe is None:
@@ -155,10 +157,7 @@ def _trial_homes(trials: Mapping[int, MetricRecord]) -> int:
 
 def _counts_fault(metrics: MetricRecord) -> str:
     counts = metrics.get("counts")
-    expected = len(summed(OUTCOME).scalars({}, 0))
-    if isinstance(counts, list) and len(counts) == expected:
-        return ""
-    return f"its counts are not {expected} numbers"
+    return "" if isinstance(counts, list) and counts else "it has no counts"
 
 
 def _trial_fault(metrics: MetricRecord, tried: int) -> str:

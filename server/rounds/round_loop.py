@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from fedhome import rng
 from fedhome.errors import FedHomeError, RoundError
 from fedhome.flower.messages import array_record, fast_broadcasts, read_flat
+from fedhome.plan.protocol import quorum_of
 from fedhome.plan.settings import Plan
 from fedhome.run.events import EventLog
 from fedhome.run.folder import RunFolder
@@ -30,7 +31,6 @@ from fedhome.server.rounds.replies import SoundReplies, sound_replies
 from fedhome.server.rounds.secure_grid import SecureGrid
 from fedhome.wire.layout import Layout
 
-_ROUNDING = 1e-9
 _MOST_FAILURES = 5  # rounds in a row without a quorum, after which the run gives up
 
 
@@ -104,6 +104,8 @@ class RoundLoop:
                 if isinstance(self.grid, SecureGrid):
                     state.scale = self.grid.scale.memory()
                 checkpoint.save(self.folder, self.layout, state)
+                if isinstance(self.grid, SecureGrid):
+                    self.grid.checkpointed(state.flat, state.best)
                 self._publish()
         if self._ends_early():
             self.log.append("early-stop", round=state.round, best_loss=state.best_loss)
@@ -135,6 +137,7 @@ class RoundLoop:
     def _round(self, number: int) -> dict[str, Any]:
         began_at = time.perf_counter()
         before = self._traffic()
+        self._leave_spent_model(number)
         arrays = array_record(self.layout, self.state.flat)
         with rng.pinned_globals(self.plan.seed, "train", number), fast_broadcasts(self.strategy):
             messages = list(
@@ -147,7 +150,7 @@ class RoundLoop:
         sound = self._sound(number, replies, messages, trained=True)
         row |= self._counts(sound, len(messages))
         row["train_loss"] = None
-        if self._has_quorum(number, sound.homes, len(messages)):
+        if self._has_quorum(number, row["homes_answered"], len(messages)):
             row["train_loss"] = self._apply(number, sound)
         applied_at = time.perf_counter()
         row |= self._evaluate(number)
@@ -158,6 +161,20 @@ class RoundLoop:
         row["seconds_evaluate"] = evaluated_at - applied_at
         row["seconds_other"] = (sent_at - began_at) + (applied_at - answered_at)
         return row
+
+    def _leave_spent_model(self, number: int) -> None:
+        """Go on from a model that differs in last digits, where homes answer no more about it.
+
+        Of what they answered nothing was opened, or nothing that is of use: no sum about the one
+        model can be held against one about the other.
+        """
+        if isinstance(self.grid, SecureGrid) and self.grid.spent(self.state.flat):
+            self.state.flat = np.nextafter(self.state.flat, np.float32(np.inf))
+            self.log.append(
+                "note",
+                text=f"round {number}: homes answer no more about this model, of which no sum was "
+                "opened that is of use; the run goes on with its last digits changed",
+            )
 
     def _traffic(self) -> tuple[int, int] | None:
         """Return bytes from and to all homes so far, where the grid counts them."""
@@ -180,8 +197,7 @@ class RoundLoop:
         return _number(metrics, "train_loss")
 
     def _has_quorum(self, number: int, homes: int, asked: int) -> bool:
-        # 0.1 * 30 is a little more than 3 in binary; no fourth home is needed for that.
-        needed = max(1, math.ceil(self.plan.rounds.quorum * asked - _ROUNDING))
+        needed = quorum_of(self.plan, asked)
         if homes >= needed:
             self._failures = 0
             return True
@@ -231,9 +247,11 @@ class RoundLoop:
     def _counts(self, sound: SoundReplies, asked: int) -> dict[str, int]:
         payload = 4 * self.layout.size
         late = int(getattr(self.grid, "late", 0))
+        answered = sound.homes + int(getattr(self.grid, "unopened", 0))
         return {
-            "homes_answered": sound.homes,
-            "homes_dropped": asked - sound.homes - late,
+            "homes_answered": answered,
+            # Of a sum that was opened before, more homes may be in it than are there now.
+            "homes_dropped": max(0, asked - answered - late),
             "homes_late": late,
             "bytes_up": payload * (sound.homes + len(sound.dropped)),
             "bytes_down": payload * asked,

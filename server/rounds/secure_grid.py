@@ -7,15 +7,15 @@ one that needs single updates sees each group as if it were a home.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
-from fedhome.errors import EngineError, FedHomeError
+from fedhome.errors import EngineError, FedHomeError, SumError
 from fedhome.flower.messages import (
     EXAMPLES,
     Run,
@@ -26,17 +26,22 @@ from fedhome.flower.messages import (
     read_flat,
     reply,
 )
+from fedhome.plan.protocol import least_in_a_sum, quorum_of
 from fedhome.plan.settings import Plan
+from fedhome.questions.empty_handed import EMPTY_HANDED
+from fedhome.questions.outcomes import MOST_BINS, bins_for
 from fedhome.questions.private_sums import within
 from fedhome.questions.question_table import CENSUS, TRAIN, SummedQuestion, summed
+from fedhome.questions.settings import settings_hash
 from fedhome.run.events import EventLog
 from fedhome.secagg.fixedpoint import FixedPoint
 from fedhome.secagg.form import Form, Total
 from fedhome.secagg.scalars import Scalar
 from fedhome.server.rounds.noise_budget import NoiseBudget
+from fedhome.server.rounds.sum_journal import name_of
 from fedhome.server.rounds.sum_scale import Scale
 from fedhome.server.rounds.sums import Channel, GroupSum, SumRequest, Traffic
-from fedhome.wire.layout import Layout
+from fedhome.wire.layout import Layout, model_hash
 
 _IN_THE_CLEAR = "query"
 
@@ -70,24 +75,54 @@ class SecureGrid(Grid):
         self.scale = Scale(plan.aggregation)
         self.budget = NoiseBudget.of(plan, homes=channel.fleet, parameters=layout.size, log=log)
         self.late = 0
+        self.unopened = 0
         self._behind: dict[str, int] = {}
         self._waiting: dict[str, Message] = {}
         self._sent = 0
+
+    def spent(self, model: NDArray[np.float32]) -> bool:
+        """Return whether homes train no more from a model, and nothing came of it when they did.
+
+        Args:
+            model: Its parameters, float32 ``[size]``.
+        """
+        names = self.channel.names_of(TRAIN, model_hash(model))
+        return any(self.channel.journal.spent(name) for name in names)
+
+    def checkpointed(self, *models: NDArray[np.float32]) -> None:
+        """Forget sums that a checkpoint holds the outcome of: all but those about some models.
+
+        Args:
+            models: The parameters that homes may still be asked about, float32 ``[size]`` each.
+        """
+        self.channel.journal.keep_only(map(model_hash, models))
 
     @property
     def traffic(self) -> Traffic:
         """Bytes since the start, from all homes and to all homes."""
         return self.channel.traffic
 
-    def noise_of_counts(self, kind: str) -> dict[str, float]:
+    def bins_of_scores(self) -> int:
+        """Return into how many bins homes' scores may fall: see :mod:`fedhome.questions.outcomes`.
+
+        With noise a bin tells no single home, however few they are.
+        """
+        if self.budget is not None:
+            return MOST_BINS
+        group = len(self.channel.names) // self.plan.aggregation.groups
+        least = least_in_a_sum(self.plan, fleet=self.channel.fleet, roster=group)
+        return bins_for(least, cohort=self.plan.aggregation.min_cohort)
+
+    def noise_of_counts(self, kind: str, config: Mapping[str, Any]) -> dict[str, float]:
         """Return the standard deviation of a count's noise in a question, as a log tells it.
 
         Args:
             kind: Type of the question's messages; its numbers are flags.
+            config: The settings that come with it.
         """
         if self.budget is None:
             return {}
-        return {"noise_homes": self.budget.homes_of_noise(kind, summed(kind).scalars({}, 0))}
+        return {"noise_homes": self.budget.homes_of_noise(kind, summed(kind).scalars(config, 0))}
 
     def homes_behind(self, response: Message) -> int:
         """Return how many homes a reply stands for."""
@@ -135,7 +170,7 @@ class SecureGrid(Grid):
         batches: dict[tuple[int, str], list[Message]] = {}
         sent = list(messages)
         self._behind.clear()
-        self.late = 0
+        self.late = self.unopened = 0
         for message in sent:
             self._sent += 1
             identify(message, f"sum-{self._sent}")
@@ -159,8 +194,17 @@ class SecureGrid(Grid):
             if not self._census(messages, round_number, timeout_s):
                 return []
             row = summed(kind)
-            request = self._request(row, config, start, round_number, timeout_s)
-            if self.budget is not None:
+            tried = len(self.plan.personalise.rates) * (1 + self.plan.personalise.epochs)
+            request = self._request(
+                row,
+                row.lanes(config, tried),
+                settings=settings_hash(config),
+                model=model_hash(start),
+                round_number=round_number,
+                least=quorum_of(self.plan, len(messages)) if row.update else 1,
+                timeout_s=timeout_s,
+            )
+            if self.budget is not None and not self.channel.knows(request):
                 self.budget.spend(kind, request.form, round_number)
         except EngineError:  # no home's refusal: a simulation that cannot go on
             raise
@@ -168,14 +212,14 @@ class SecureGrid(Grid):
             return [failure(message, error.message) for message in messages]
         responses: list[Message] = []
         totals: list[Total] = []
-        for group in self.channel.ask(messages, request):
-            self._log_group(group, request)
+        for group, total in self._ask(messages, request):
             responses += [failure(message, reason) for message, reason in group.failed]
-            if group.words is not None:
-                total = within(request.form, request.form.decode(group.words, group.homes))
-                totals.append(total)
-                responses.append(self._group_reply(row, group, total, start))
+            if total is None:
+                continue
+            totals.append(total)
+            responses.append(self._group_reply(row, group, total, start))
         self.late += self.channel.late
+        self.unopened += self.channel.unopened
         if kind == TRAIN and self.budget is None:
             self.scale.learn(totals)
         return responses
@@ -186,16 +230,20 @@ class SecureGrid(Grid):
             return True  # with noise every home counts once
         content = RecordDict({"config": ConfigRecord()})
         row = summed(CENSUS)
-        request = self._request_of(row, row.scalars({}, 0), b"", round_number, timeout_s)
+        request = self._request(
+            row,
+            row.lanes({}, 0),
+            settings=settings_hash({}),
+            model=bytes(32),
+            round_number=round_number,
+            least=1,
+            timeout_s=timeout_s,
+        )
         messages = [
             Message(content, dst_node_id=m.metadata.dst_node_id, message_type=CENSUS)
             for m in messages
         ]
-        totals = []
-        for group in self.channel.ask(messages, request):
-            self._log_group(group, request)
-            if group.words is not None:
-                totals.append(request.form.decode(group.words, group.homes))
+        totals = [total for _, total in self._ask(messages, request) if total is not None]
         if totals:
             self.scale.count(totals)
             self.log.append("weights-counted", weight_cap=self.scale.weight_cap)
@@ -204,34 +252,23 @@ class SecureGrid(Grid):
     def _request(
         self,
         row: SummedQuestion,
-        config: ConfigRecord,
-        start: NDArray[np.float32],
-        round_number: int,
-        timeout_s: float | None,
-    ) -> SumRequest:
-        settings = self.plan.personalise
-        tried = len(settings.rates) * (1 + settings.epochs)
-        scalars = row.scalars(config, tried)
-        model = hashlib.sha256(start.astype("<f4").tobytes()).digest()
-        return self._request_of(row, scalars, model, round_number, timeout_s)
-
-    def _request_of(
-        self,
-        row: SummedQuestion,
         scalars: tuple[Scalar, ...],
+        *,
+        settings: bytes,
         model: bytes,
         round_number: int,
+        least: int,
         timeout_s: float | None,
     ) -> SumRequest:
-        settings = self.plan.aggregation
+        aggregation = self.plan.aggregation
         self.scale.sum_number += 1
         form = Form(
             elements=self.layout.size if row.update else 0,
             layout=bytes.fromhex(self.layout.hash),
             fixed=FixedPoint(
-                bits=settings.bits,
+                bits=aggregation.bits,
                 clip=self.scale.clip,
-                norm=settings.clip_in,
+                norm=aggregation.clip_in,
                 weight_cap=(self.scale.weight_cap or 1) if row.weighted else 1,
             ),
             scalars=scalars,
@@ -242,9 +279,27 @@ class SecureGrid(Grid):
             round=round_number,
             sum_number=self.scale.sum_number,
             form=form if self.budget is None else self.budget.form_of(row.name, form),
-            model_hash=model or bytes(32),
+            settings=settings,
+            model_hash=model,
+            least=least,
             timeout_s=timeout_s,
         )
+
+    def _ask(
+        self, messages: list[Message], request: SumRequest
+    ) -> Iterator[tuple[GroupSum, Total | None]]:
+        """Yield each group's sum, and what it amounts to: None where it cannot be used."""
+        for group in self.channel.ask(messages, request):
+            total = None
+            if group.words is not None:
+                try:
+                    total = self._usable(group, request)
+                except SumError as error:
+                    group.words, group.homes, group.reason = None, 0, error.message
+                    name = name_of(request.purpose, request.model_hash, group.number)
+                    self.channel.journal.give_up(name)
+            self._log_group(group, request)
+            yield group, total
 
     def _group_reply(
         self, row: SummedQuestion, group: GroupSum, total: Total, start: NDArray[np.float32]
@@ -256,10 +311,35 @@ class SecureGrid(Grid):
         if row.update:
             mean = (start + total.mean).astype(np.float32)
             arrays = array_record(self.layout, mean, lazy=True)
-        metrics = {EXAMPLES: max(total.weight, 1), **row.metrics(total.values, group.homes)}
+        values = {name: one for name, one in total.values.items() if name != EMPTY_HANDED.name}
+        metrics = {EXAMPLES: max(total.weight, 1), **row.metrics(values, group.homes)}
         response = reply(first, metrics, arrays)
         self._behind[response.metadata.reply_to_message_id] = group.homes
         return response
+
+    def _usable(self, group: GroupSum, request: SumRequest) -> Total:
+        """Return what a group's sum amounts to, and count in it the homes that added something.
+
+        Raises:
+            SumError: ``beyond``: homes that keep to the protocol cannot have added it up; or
+                ``empty-handed``: fewer homes than the plan's fewest added anything.
+        """
+        total = group.total
+        # Where noise is added, no flag says who has nothing besides.
+        empty = round(total.values.get(EMPTY_HANDED.name, 0.0))
+        if empty:
+            group.homes -= empty
+            group.notes.append(
+                f"{empty} of {group.homes + empty} homes had nothing to add to a sum of "
+                f"{request.kind!r}: their own logs say why"
+            )
+            if group.homes < self.plan.aggregation.min_cohort:
+                raise SumError(
+                    f"{group.homes} homes added something to a sum: what they learnt or measured "
+                    "is not finite, or failed",
+                    reason="empty-handed",
+                )
+        return within(request.form, total)
 
     def _log_group(self, group: GroupSum, request: SumRequest) -> None:
         for note in group.notes:

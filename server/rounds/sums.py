@@ -10,21 +10,22 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from flwr.app import Message
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
-from fedhome.errors import SecAggError
+from fedhome.errors import OpeningError, SecAggError
 from fedhome.flower.messages import broadcast_messages, with_sum_record, words_of
 from fedhome.plan.protocol import least_in_a_sum
 from fedhome.plan.settings import Plan
 from fedhome.questions.contributions import form_bytes
 from fedhome.questions.question_table import TRAIN
-from fedhome.secagg.form import Form
+from fedhome.secagg.form import Form, Total
 from fedhome.secagg.graph import groups
+from fedhome.server.rounds.sum_journal import KeptSum, SumJournal, name_of
 
 _POLL_S, _WAIT_S = 0.1, 1.0  # between polls of a grid; and where it can wait for a reply
 
@@ -37,7 +38,10 @@ class SumRequest(NamedTuple):
         round: Number of the round.
         sum_number: Number of the sum: it rises with every sum that homes are asked for.
         form: What lies in the vector.
-        model_hash: SHA-256 of the parameters that the question is about.
+        settings: Hash of the settings that come with the question.
+        model_hash: SHA-256 of the parameters that the question is about; zeros where none are.
+        least: How many homes must have answered, over all groups, before any sum is opened: what
+            was opened is not asked again.
         timeout_s: How long replies are waited for.
     """
 
@@ -45,8 +49,15 @@ class SumRequest(NamedTuple):
     round: int
     sum_number: int
     form: Form
+    settings: bytes
     model_hash: bytes
+    least: int
     timeout_s: float | None
+
+    @property
+    def purpose(self) -> str:
+        """What a manifest calls it."""
+        return self.kind.rpartition(".")[2]
 
 
 @dataclass(kw_only=True)
@@ -55,7 +66,10 @@ class GroupSum:
 
     Args:
         messages: The messages to its homes.
+        number: Its number.
+        members: All homes that belong to it, asked or not.
         words: The opened sum; None where it could not be opened.
+        form: What lies in the words.
         homes: How many homes are in it.
         failed: Messages that a home answered with an error, and which.
         reason: Why it could not be opened.
@@ -63,11 +77,25 @@ class GroupSum:
     """
 
     messages: list[Message]
+    number: int = 0
+    members: tuple[str, ...] = ()
     words: NDArray[Any] | None = None
+    form: Form | None = None
     homes: int = 0
     failed: list[tuple[Message, str]] = field(default_factory=list)
     reason: str = ""
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def total(self) -> Total:
+        """What the opened sum amounts to.
+
+        Raises:
+            ParameterError: It is no sum of as many homes.
+        """
+        assert self.words is not None, "an opened sum has words"
+        assert self.form is not None, "an opened sum has a form"
+        return self.form.decode(self.words, self.homes)
 
 
 @dataclass
@@ -78,6 +106,17 @@ class Traffic:
     down: int = 0
 
 
+class WaitingSum(Protocol):
+    """A sum of one group whose homes have answered."""
+
+    def open(self, group: GroupSum) -> None:
+        """Open it and fill in the group's sum.
+
+        Raises:
+            SecAggError: It cannot be opened.
+        """
+
+
 class Channel(ABC):
     """Sums over homes.
 
@@ -86,15 +125,29 @@ class Channel(ABC):
         plan: The plan.
         names: Name of the home behind each node.
         seed: The epoch's seed, which decides who is in which group.
+        journal: Keeps what was opened; None: in memory.
+
+    Attributes:
+        unopened: Homes that answered the last question, in sums that were not opened.
     """
 
-    def __init__(self, grid: Grid, plan: Plan, names: Mapping[int, str], *, seed: bytes) -> None:
+    def __init__(
+        self,
+        grid: Grid,
+        plan: Plan,
+        names: Mapping[int, str],
+        *,
+        seed: bytes,
+        journal: SumJournal | None = None,
+    ) -> None:
         self.grid = grid
         self.plan = plan
         self.names = names
         self.seed = seed
+        self.journal = SumJournal() if journal is None else journal
         self.traffic = Traffic()
         self.late = 0
+        self.unopened = 0
 
     @property
     def fleet(self) -> int:
@@ -102,45 +155,91 @@ class Channel(ABC):
         return len(self.names)
 
     def ask(self, messages: Sequence[Message], request: SumRequest) -> list[GroupSum]:
-        """Ask homes, group by group, and return each group's sum."""
+        """Ask homes, group by group, and return each group's sum.
+
+        What was opened before is not asked again. No sum is opened before it is known whether
+        enough homes answered in all.
+        """
         by_name = {self.names[m.metadata.dst_node_id]: m for m in messages}
-        count = self.plan.aggregation.groups
-        parts = groups(self.seed, request.sum_number, sorted(self.names.values()), count)
-        self.late = 0
-        sums = []
+        parts = groups(self.seed, sorted(self.names.values()), self.plan.aggregation.groups)
+        self.late = self.unopened = 0
+        sums, answered = [], []
         for number, members in enumerate(parts):
             own = [by_name[name] for name in members if name in by_name]
             if own:
-                sums.append(self._sum(GroupSum(messages=own), request, number, members))
+                group = GroupSum(messages=own, number=number, members=members)
+                sums.append(group)
+                answered.append(self._answered(group, request))
+        homes = sum(group.homes for group in sums)
+        for group, waiting in zip(sums, answered, strict=True):
+            if waiting is None:
+                continue
+            if homes < request.least:
+                self.unopened += group.homes
+                group.homes = 0
+                group.reason = f"{homes} homes answered, but {request.least} are needed"
+                continue
+            self._open(group, waiting)
         return sums
 
-    def _sum(
-        self, group: GroupSum, request: SumRequest, number: int, members: tuple[str, ...]
-    ) -> GroupSum:
+    def _answered(self, group: GroupSum, request: SumRequest) -> WaitingSum | None:
+        """Return a group's sum as it can be opened; None where it was, or cannot be."""
+        name = name_of(request.purpose, request.model_hash, group.number)
+        kept = self.journal.opened(name)
+        if kept is not None:
+            group.words, group.homes, group.form = kept.words, kept.homes, kept.form
+            group.notes.append(
+                f"a sum of {request.purpose!r} about this model was opened before, and is taken "
+                "again: homes answer once"
+            )
+            return None
         least = self.plan.aggregation.min_cohort
         if len(group.messages) < least:
             group.reason = f"{len(group.messages)} homes were asked, but {least} are the fewest"
-            return group
+            return None
+        self.journal.tried(name)
         try:
-            self.open(group, request, number, members)
+            return self.collect(group, request)
+        except SecAggError as error:
+            group.homes, group.reason = 0, error.message
+            return None
+
+    def names_of(self, purpose: str, model_hash: bytes) -> list[str]:
+        """Return the names of all groups' sums about a model."""
+        count = self.plan.aggregation.groups
+        return [name_of(purpose, model_hash, number) for number in range(count)]
+
+    def knows(self, request: SumRequest) -> bool:
+        """Return whether every group's sum was opened before, so that no home is asked."""
+        names = self.names_of(request.purpose, request.model_hash)
+        return all(self.journal.opened(name) is not None for name in names)
+
+    def _open(self, group: GroupSum, waiting: WaitingSum) -> None:
+        try:
+            waiting.open(group)
         except SecAggError as error:
             group.words, group.homes, group.reason = None, 0, error.message
-        return group
+
+    def keep(self, group: GroupSum, request: SumRequest) -> None:
+        """Keep a sum that was opened."""
+        assert group.form is not None, "an opened sum has a form"
+        assert group.words is not None, "an opened sum has words"
+        name = name_of(request.purpose, request.model_hash, group.number)
+        kept = KeptSum.of(
+            request.purpose, request.model_hash, group.form, group.words, homes=group.homes
+        )
+        self.journal.keep_opened(name, kept)
 
     @abstractmethod
-    def open(
-        self, group: GroupSum, request: SumRequest, number: int, members: tuple[str, ...]
-    ) -> None:
-        """Ask one group's homes and fill in the result.
+    def collect(self, group: GroupSum, request: SumRequest) -> WaitingSum:
+        """Ask one group's homes, and set how many answered.
 
         Args:
             group: The group.
             request: What is summed.
-            number: Number of the group.
-            members: All homes that belong to this group, asked or not.
 
         Raises:
-            SecAggError: The sum cannot be opened.
+            SecAggError: There is no sum to open.
         """
 
     def replies(
@@ -155,11 +254,12 @@ class Channel(ABC):
 class IdealChannel(Channel):
     """Adds up what homes encode, without masks: for simulations, which hold all homes anyway."""
 
-    def open(
-        self, group: GroupSum, request: SumRequest, number: int, members: tuple[str, ...]
-    ) -> None:
-        """Ask one group's homes for their words and add them."""
-        del number, members
+    def collect(self, group: GroupSum, request: SumRequest) -> WaitingSum:
+        """Ask one group's homes for their words and add them.
+
+        Raises:
+            OpeningError: ``a-min``: too few answered.
+        """
         settings: dict[str, int | str | bytes] = {
             "form": form_bytes(request.form),
             "round": request.round,
@@ -182,10 +282,25 @@ class IdealChannel(Channel):
         least = least_in_a_sum(self.plan, fleet=len(self.names), roster=len(copies))
         least = max(least, fewest_with_noise(form))
         if group.homes < least:
-            group.reason = f"{group.homes} of {len(copies)} homes uploaded, {least} are needed"
-            group.homes = 0
-            return
-        group.words = total
+            raise OpeningError(
+                f"{group.homes} of {len(copies)} homes uploaded, {least} are needed",
+                reason="a-min",
+            )
+        return _IdealSum(self, request, total)
+
+
+@dataclass(frozen=True)
+class _IdealSum:
+    """A sum that was added up without masks."""
+
+    channel: IdealChannel
+    request: SumRequest
+    total: NDArray[Any]
+
+    def open(self, group: GroupSum) -> None:
+        """Give it to the group."""
+        group.words, group.form = self.total, self.request.form
+        self.channel.keep(group, self.request)
 
 
 def fewest_with_noise(form: Form) -> int:

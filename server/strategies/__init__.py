@@ -79,6 +79,11 @@ def strategy_of(plan: Plan, homes: int) -> Strategy:
         wrapper = _class_of(name, WRAPPERS, "wrapper")
         if isinstance(wrapper, Strategy):
             raise PlanError([f"wrapper {name!r} is made already: name its class"])
+        if "strategy" not in _arguments(name, wrapper)[0]:  # it would stand in the other's place
+            raise PlanError(
+                [f"wrapper {name!r} takes no argument 'strategy': it wraps nothing"],
+                hint="a strategy itself is named as strategy.name",
+            )
         strategy = _build(name, wrapper, around, args)
     return strategy
 
@@ -152,7 +157,7 @@ def _build(
         strategy = make(**filled)
     except FedHomeError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if line_of(error) or not isinstance(error, TypeError | ValueError):
             raise fault_of(f"strategy {name!r} fails when it is built", make, error) from error
         raise PlanError([f"strategy {name!r} refuses its arguments: {error}"]) from None

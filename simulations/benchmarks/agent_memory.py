@@ -83,15 +83,15 @@ def memory(*, homes: int, days: int, hidden: int, rounds: int, folder: Path) -> 
     run.write_plan(plan.to_toml())
     with Processes() as processes:
         start(processes, server, [watched])
-        agent = processes.children[watched.folder.name]
+        agent = processes.children[watched.path.name]
         processes.until(
             lambda: _state(watched) == "connected", what="the agent connected", timeout_s=_WAIT_S
         )
         idle = resident_mb(_number(agent))
-        folders = [str(home_folder.folder) for home_folder in others]
+        folders = [str(home_folder.path) for home_folder in others]
         log = server.logs / "others.log"
         processes.start("others", "fedhome.simulations.light_agents", *folders, log=log)
-        deploy = ("fedhome.server.daemon.deploy", str(server.folder), str(run.path), str(_WAIT_S))
+        deploy = ("fedhome.server.daemon.deploy", str(server.path), str(run.path), str(_WAIT_S))
         playing = processes.start("run", *deploy, log=server.logs / "run.log", ends=(0, 1))
         peaks = {"agent": idle, "worker": 0.0}
 

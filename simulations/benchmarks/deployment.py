@@ -27,6 +27,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from fedhome.clients.lean_process import LEAN
 from fedhome.clients.membership.consent import ConsentRecord, plan_digest
 from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.errors import EngineError
@@ -102,7 +103,7 @@ def ours(
         start(processes, server, home_folders[stock:])
         if stock:
             _start_stock(processes, server, home_folders[0], plan)
-        deploy = ("fedhome.server.daemon.deploy", str(server.folder), str(run.path), str(_WAIT_S))
+        deploy = ("fedhome.server.daemon.deploy", str(server.path), str(run.path), str(_WAIT_S))
         processes.start("run", *deploy, log=server.logs / "run.log", ends=(0, 1))
         processes.wait("run")
         waiting_mb = _waiting_mb(processes) if stock else None
@@ -113,7 +114,7 @@ def ours(
     if any(event.data["homes_answered"] != homes for event in closed):
         raise EngineError("homes were lost: their rounds cannot be compared", hint="run it again")
     ends = [event.time.timestamp() for event in closed]
-    texts = [(server.logs / f"{one.folder.name}.log").read_text() for one in home_folders[stock:]]
+    texts = [(server.logs / f"{one.path.name}.log").read_text() for one in home_folders[stock:]]
     seconds = tuple(after - before for before, after in pairwise(ends))
     parts = [_parts(event.data, whole) for event, whole in zip(closed[1:], seconds, strict=True)]
     return RoundTimes(
@@ -187,7 +188,7 @@ def _start_stock(
     """Start a home's SuperNode; its people would have agreed when it joined."""
     ConsentRecord(plan=plan_digest(plan), text="a benchmark", invite="").keep(home_folder)
     log = server.logs / f"{_STOCK}.log"
-    processes.start(_STOCK, "fedhome.clients.supernode", str(home_folder.folder), log=log)
+    processes.start(_STOCK, LEAN, "fedhome.clients.supernode", str(home_folder.path), log=log)
 
 
 def _waiting_mb(processes: Processes) -> float:

@@ -33,7 +33,7 @@ from fedhome.secagg import (
 )
 
 _NOW = 1_700_000_000
-_MODEL, _LAYOUT = b"m" * 32, b"l" * 32
+_LAYOUT = b"l" * 32
 _LOSS = Scalar("loss", 0.0, 8.0, weighted=True)
 _Given = ParamSpec("_Given")
 _Result = TypeVar("_Result")
@@ -120,7 +120,9 @@ class SumFleet:
             turn=self._sum_number,
             round=self._sum_number,
             purpose="train",
-            model_hash=_MODEL,
+            plan=bytes(32),
+            settings=bytes(32),
+            model_hash=self._sum_number.to_bytes(32, "big"),  # of one model, one sum is opened
             form=form,
             n_min=len(bundles),
             a_min=self.a_min,
@@ -167,7 +169,7 @@ def add_up(fleet: SumFleet, form: Form, *, absent: int, weigh: bool = False) -> 
     expected = np.zeros(form.words, form.packing.dtype)
     upload = b""
     for number, (name, home) in enumerate(fleet.homes.items()):
-        joined = clock.of("home: join", _join, home, manifest)
+        joined = clock.of("home: join", _join, home, manifest, aggregator.manifest.model_hash)
         if number < absent:
             continue
         words = clock.of("home: encode", form.encode, *_numbers(form, number))[0]
@@ -182,8 +184,15 @@ def add_up(fleet: SumFleet, form: Form, *, absent: int, weigh: bool = False) -> 
     return Sum(clock=clock, upload_bytes=len(upload), peak_bytes=memory.peak)
 
 
-def _join(home: HomeParty, manifest: bytes) -> JoinedSum:
-    return home.join(manifest, now=_NOW, purpose="train", model_hash=_MODEL, layout=_LAYOUT)
+def _join(home: HomeParty, manifest: bytes, model: bytes) -> JoinedSum:
+    return home.join(
+        manifest,
+        now=_NOW,
+        purpose="train",
+        settings=bytes(32),
+        model_hash=model,
+        layout=_LAYOUT,
+    )
 
 
 def _numbers(form: Form, number: int) -> tuple[Any, ...]:

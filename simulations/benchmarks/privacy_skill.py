@@ -26,8 +26,10 @@ from fedhome.run.events import EventLog
 from fedhome.run.folder import RunFolder
 from fedhome.server.rounds.round_loop import RoundLoop
 from fedhome.server.strategies import strategy_of
-from fedhome.simulations.engines.by_name import ENGINES, World, cohort_of
+from fedhome.simulations.engines.by_name import ENGINES
 from fedhome.simulations.engines.stacked_homes import StackedHomes
+from fedhome.simulations.engines.threaded_cohort import cohort_of
+from fedhome.simulations.engines.world import World
 from fedhome.simulations.gather import GatheredHomes, gather
 from fedhome.simulations.secure.secure_fleet import secure_grid
 

@@ -38,12 +38,12 @@ class Rows:
     keys: list[NDArray[np.uint64]]
 
 
-class Turn(NamedTuple):
+class Step(NamedTuple):
     """One step of a pass.
 
     Args:
         first: First row of the homes' order.
-        active: Homes that have a batch: the first so many.
+        active: Homes that have a batch: the first of the chunk.
         rows: Rows of a home's batch.
         here: How many of them count, int64 ``[active]``.
         masked: Whether some do not.
@@ -60,14 +60,14 @@ class Draw(NamedTuple):
     """What a step is given, on the device.
 
     Args:
-        turn: Which step it is.
+        step: Which step it is.
         rows: Rows of the fleet, int64 ``[active * rows]``; padding repeats some row.
         mask: float32 ``[active, rows]``, 0 for padding; empty where nothing is masked.
         key: int64 ``[active]``; zeros where nothing is drawn from it.
         weight: How many rows count, float64 ``[active]``.
     """
 
-    turn: Turn
+    step: Step
     rows: Tensor
     mask: Tensor
     key: Tensor
@@ -90,50 +90,50 @@ class Schedule:
         self._rows = rows
         self._put = put
         self._draws = draws
-        self.turns = _turns(rows.counts, batch_size, powers=powers)
-        self._masks = _over(put, [_mask(turn) for turn in self.turns])
-        self._weights = _over(put, [turn.here for turn in self.turns], np.float64)
+        self.steps = _steps(rows.counts, batch_size, powers=powers)
+        self._masks = _over(put, [_mask(step) for step in self.steps])
+        self._weights = _over(put, [step.here for step in self.steps], np.float64)
         none = put(np.zeros(len(rows.counts), np.int64))
-        self._no_keys = [none[: turn.active] for turn in self.turns]
+        self._no_keys = [none[: step.active] for step in self.steps]
 
     def passes(self) -> Iterator[list[Draw]]:
         """Bring pass after pass over, all steps of one at once."""
         rows = self._rows
         for order, keys in zip(rows.orders, rows.keys, strict=True):
-            drawn = _over(self._put, [_drawn(order, turn) for turn in self.turns])
+            drawn = _over(self._put, [_drawn(order, step) for step in self.steps])
             own = self._no_keys
             if self._draws:
-                each = enumerate(self.turns)
+                each = enumerate(self.steps)
                 own = _over(self._put, [rng.step_keys(keys[: t.active], n) for n, t in each])
-            parts = zip(self.turns, drawn, self._masks, own, self._weights, strict=True)
+            parts = zip(self.steps, drawn, self._masks, own, self._weights, strict=True)
             yield [Draw(*part) for part in parts]
 
 
-def _turns(counts: NDArray[np.int64], size: int, *, powers: bool) -> list[Turn]:
-    turns = []
+def _steps(counts: NDArray[np.int64], size: int, *, powers: bool) -> list[Step]:
+    steps = []
     for first in range(0, int(counts.max(initial=0)), size):
         active = int(np.searchsorted(-counts, -first))  # homes with rows left
         here = np.minimum(counts[:active] - first, size)
         most = int(here[0])
         rows = min(size, 1 << (most - 1).bit_length()) if powers else most
-        turns.append(Turn(first, active, rows, here, not powers or int(here[-1]) < rows))
-    return turns
+        steps.append(Step(first, active, rows, here, not powers or int(here[-1]) < rows))
+    return steps
 
 
-def _mask(turn: Turn) -> NDArray[np.float32]:
-    if not turn.masked:
+def _mask(step: Step) -> NDArray[np.float32]:
+    if not step.masked:
         return _NO_MASK
-    inside: NDArray[np.bool_] = np.arange(turn.rows) < turn.here[:, None]
+    inside: NDArray[np.bool_] = np.arange(step.rows) < step.here[:, None]
     return inside.astype(np.float32)
 
 
-def _drawn(order: NDArray[np.int64], turn: Turn) -> NDArray[np.int64]:
+def _drawn(order: NDArray[np.int64], step: Step) -> NDArray[np.int64]:
     """Return which rows a step is made of ``[active * rows]``; padding repeats some row."""
-    drawn = order[: turn.active, turn.first : turn.first + turn.rows]
-    if not turn.masked:
+    drawn = order[: step.active, step.first : step.first + step.rows]
+    if not step.masked:
         return drawn.ravel()
-    padded = np.repeat(order[: turn.active, :1], turn.rows, axis=1)
-    inside = np.arange(drawn.shape[1]) < turn.here[:, None]
+    padded = np.repeat(order[: step.active, :1], step.rows, axis=1)
+    inside = np.arange(drawn.shape[1]) < step.here[:, None]
     np.copyto(padded[:, : drawn.shape[1]], drawn, where=inside)
     return padded.ravel()
 

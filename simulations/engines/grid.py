@@ -68,11 +68,11 @@ class InProcessGrid(Grid):
         Returns:
             The messages' identifiers, and the replies as they come about.
         """
-        asked = list(messages)
+        requests = list(messages)
         self._behind.clear()
-        names = number_messages(asked, self._sent)
-        self._sent += len(asked)
-        return names, iter(self._answers(asked))
+        names = number_messages(requests, self._sent)
+        self._sent += len(requests)
+        return names, iter(self._answers(requests))
 
     def name_of(self, node: int) -> str:
         """Return the name of the home behind a node."""
@@ -116,10 +116,10 @@ class InProcessGrid(Grid):
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Answer messages at once and keep the replies until they are pulled."""
-        asked = list(messages)
-        names = number_messages(asked, self._sent)
-        self._sent += len(asked)
-        for answer in self._answers(asked):
+        requests = list(messages)
+        names = number_messages(requests, self._sent)
+        self._sent += len(requests)
+        for answer in self._answers(requests):
             self._waiting[answer.metadata.reply_to_message_id] = answer
         return names
 
@@ -134,15 +134,16 @@ class InProcessGrid(Grid):
         del timeout
         return list(self.stream(messages)[1])
 
-    def _answers(self, asked: list[Message]) -> Iterable[Message]:
-        if not asked:
+    def _answers(self, requests: list[Message]) -> Iterable[Message]:
+        if not requests:
             return []
-        if self._silent is not None and asked[0].metadata.message_type == "train":
-            turn = _round_of(asked[0])
-            missing = self._silent(turn, np.array([self.position(message) for message in asked]))
+        if self._silent is not None and requests[0].metadata.message_type == "train":
+            server_round = _round_of(requests[0])
+            homes = np.array([self.position(message) for message in requests])
+            missing = self._silent(server_round, homes)
             self.late = int((missing == LATE).sum())
-            asked = [m for m, why in zip(asked, missing, strict=True) if why == ANSWERS]
-        return self.answer(asked) if asked else []
+            requests = [m for m, why in zip(requests, missing, strict=True) if why == ANSWERS]
+        return self.answer(requests) if requests else []
 
 
 class SequentialGrid(InProcessGrid):
@@ -189,7 +190,7 @@ class SequentialGrid(InProcessGrid):
 
 def _round_of(message: Message) -> int:
     for record in message.content.config_records.values():
-        turn = record.get("server-round")
-        if isinstance(turn, int):
-            return turn
+        server_round = record.get("server-round")
+        if isinstance(server_round, int):
+            return server_round
     return 0

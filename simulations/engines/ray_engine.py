@@ -9,10 +9,7 @@ and its shard is asked again: nothing but examples and parameters decides what i
 
 from __future__ import annotations
 
-import importlib
 import math
-import os
-import socket
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,15 +24,15 @@ from fedhome.errors import EngineError
 from fedhome.passed_objects import at_hand
 from fedhome.questions.responses import Columns, Response
 from fedhome.questions.train_config import TrainConfig
-from fedhome.simulations.engines.by_name import World, against_vectors
 from fedhome.simulations.engines.grid import InProcessGrid
+from fedhome.simulations.engines.ray_cluster import connected, imported, last_line
 from fedhome.simulations.engines.ray_worker import WorkerResponse, actor
 from fedhome.simulations.engines.shard import Homes, Mean, RequestedForm, Words
 from fedhome.simulations.engines.stacked_homes import StackedHomes
 from fedhome.simulations.engines.vector_grid import JointGrid
+from fedhome.simulations.engines.world import World, against_vectors
 
 _START_S = 180.0  # a worker loads torch; a cluster may first have to start a machine
-_CONNECT_S = 5.0
 _MOST_LOSSES = 3  # workers of one shard lost over the same question, after which the run ends
 _WORKERS_NEED = ("model", "method", "personaliser")
 _CPU_PARTS = 10_000  # Ray counts shares of a core in ten-thousandths
@@ -57,7 +54,7 @@ class RayHomes(Homes):
         self._notice = world.notice
         self._said: set[str] = set()
         homes = world.gathered.homes
-        self._shard_of, self._place_of = deal([len(home.x) for home in homes], shards)
+        self._shard_of, self._index_of = deal([len(home.x) for home in homes], shards)
         self._made_of = [
             ray.put(
                 {
@@ -105,28 +102,28 @@ class RayHomes(Homes):
         self, homes: NDArray[np.int64], start: NDArray[np.float32], config: TrainConfig
     ) -> Mean:
         """Train; the means of shards are added in the order of the shards."""
-        asked = self._ask_shards("train_mean", homes, start, config)
-        return Mean.of(
-            [mean._replace(lost=tuple(places[list(mean.lost)].tolist())) for places, mean in asked]
-        )
+        parts = self._ask_shards("train_mean", homes, start, config)
+        means = [
+            mean._replace(lost=tuple(indices[list(mean.lost)].tolist())) for indices, mean in parts
+        ]
+        return Mean.of(means)
 
     def train_sum(
         self,
         homes: NDArray[np.int64],
         start: NDArray[np.float32],
         config: TrainConfig,
-        asked: RequestedForm,
+        request: RequestedForm,
     ) -> Words:
         """Train; the shards' sums are exact, so their order does not matter."""
 
         def questions(some: NDArray[np.int64], common: Any) -> list[Any]:
-            return [some, common, config, asked]
+            return [some, common, config, request]
 
-        total, lost = np.zeros(asked.form.words, asked.form.packing.dtype), []
-        for places, words in self._ask_all("train_sum", homes, start, questions):
+        total = np.zeros(request.form.words, request.form.packing.dtype)
+        for _, words in self._ask_all("train_sum", homes, start, questions):
             total += words.total
-            lost += places[list(words.lost)].tolist()
-        return Words(total, tuple(sorted(lost)))
+        return Words(total)
 
     def respond(
         self,
@@ -137,19 +134,19 @@ class RayHomes(Homes):
     ) -> Response:
         """Respond home by home; each shard for its own."""
 
-        def asked(places: NDArray[np.int64], common: Any) -> list[Any]:
-            return [kind, places, common, dict(config)]
+        def arguments(indices: NDArray[np.int64], common: Any) -> list[Any]:
+            return [kind, indices, common, dict(config)]
 
         responses: list[tuple[NDArray[np.int64], Response]]
-        responses = self._ask_all("respond", homes, start, asked)
-        columns = _joined([(places, one.columns) for places, one in responses], len(homes))
+        responses = self._ask_all("respond", homes, start, arguments)
+        columns = _joined([(indices, one.columns) for indices, one in responses], len(homes))
         params: NDArray[np.float32] | None = None
-        for places, one in responses:
+        for indices, one in responses:
             if one.params is not None:
                 params = (
                     np.empty((len(homes), len(start)), np.float32) if params is None else params
                 )
-                params[places] = one.params
+                params[indices] = one.params
         return Response(columns, params)
 
     def _ask_shards(
@@ -168,17 +165,17 @@ class RayHomes(Homes):
         start: NDArray[np.float32],
         arguments: Callable[[NDArray[np.int64], Any], list[Any]],
     ) -> list[tuple[NDArray[np.int64], Any]]:
-        """Ask the shards of these homes; return places in ``homes`` and the value of each."""
+        """Ask the shards of these homes; return indices in ``homes`` and the value of each."""
         shard_of = self._shard_of[homes]
         common = self._ray.put(start)
-        places = {int(shard): np.flatnonzero(shard_of == shard) for shard in np.unique(shard_of)}
+        indices = {int(shard): np.flatnonzero(shard_of == shard) for shard in np.unique(shard_of)}
         values = self._ask(
             {
-                shard: (question, arguments(self._place_of[homes[some]], common))
-                for shard, some in places.items()
+                shard: (question, arguments(self._index_of[homes[some]], common))
+                for shard, some in indices.items()
             }
         )
-        return [(some, values[shard]) for shard, some in places.items()]
+        return [(some, values[shard]) for shard, some in indices.items()]
 
     def _ask(
         self, questions: Mapping[int, tuple[str, list[Any]]], *, timeout_s: float | None = None
@@ -186,7 +183,7 @@ class RayHomes(Homes):
         """Ask shards, each again where its worker is lost; return their values by shard."""
         lost: Counter[int] = Counter()
         answers: dict[int, WorkerResponse] = {}
-        waiting = {self.workers[s].ask.remote(*asked): s for s, asked in questions.items()}
+        waiting = {self.workers[s].ask.remote(*question): s for s, question in questions.items()}
         while waiting:
             ready, _ = self._ray.wait(list(waiting), num_returns=1, timeout=timeout_s)
             if not ready:
@@ -200,7 +197,7 @@ class RayHomes(Homes):
                 waiting[self.workers[shard].ask.remote(*questions[shard])] = shard
             except self._ray.exceptions.RayError as error:
                 raise EngineError(
-                    f"a Ray worker failed: {_last_line(error)}",
+                    f"a Ray worker failed: {last_line(error)}",
                     hint="fedhome, and the plan's own modules, must be installed on every machine",
                 ) from error
         for _, answer in sorted(answers.items()):
@@ -218,7 +215,7 @@ class RayHomes(Homes):
         if losses > _MOST_LOSSES:
             raise EngineError(
                 f"Ray lost the worker of shard {shard} {losses} times over the same question: "
-                f"{_last_line(error)}",
+                f"{last_line(error)}",
                 hint="a worker that runs out of memory is killed: raise engine.ray_shards, or "
                 "take machines with more; `ray logs` may say more",
             ) from error
@@ -251,13 +248,13 @@ def _check_objects_travel() -> None:
     Raises:
         EngineError: Ray cannot pack one, or is not installed.
     """
-    pickle = _imported("ray.cloudpickle")
+    pickle = imported("ray.cloudpickle")
     for kind, it in _objects().items():
         try:
             pickle.dumps(it)
         except Exception as error:  # noqa: BLE001 - a user's object may raise anything
             raise EngineError(
-                f"the {kind} that was handed over cannot go to Ray's workers: {_last_line(error)}",
+                f"the {kind} that was handed over cannot go to Ray's workers: {last_line(error)}",
                 hint='name it as "file.py:Name", or set engine.name = "vector"',
             ) from None
 
@@ -273,61 +270,14 @@ def deal(rows: Sequence[int], shards: int) -> tuple[NDArray[np.int64], NDArray[n
         Each home's shard, and its position there, both int64 ``[homes]``; within a shard the
         homes keep their order.
     """
-    turn = np.arange(len(rows)) % (2 * shards)  # there and back: 0 1 2 2 1 0 0 1 2 ...
+    step = np.arange(len(rows)) % (2 * shards)  # there and back: 0 1 2 2 1 0 0 1 2 ...
     shard_of = np.empty(len(rows), np.int64)
-    shard_of[np.argsort(-np.asarray(rows), kind="stable")] = np.minimum(turn, 2 * shards - 1 - turn)
-    place_of = np.empty(len(rows), np.int64)
+    shard_of[np.argsort(-np.asarray(rows), kind="stable")] = np.minimum(step, 2 * shards - 1 - step)
+    index_of = np.empty(len(rows), np.int64)
     for shard in range(shards):
         there = np.flatnonzero(shard_of == shard)
-        place_of[there] = np.arange(len(there))
-    return shard_of, place_of
-
-
-def _imported(module: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError:
-        raise EngineError(
-            "engine.name = ray needs Ray, which is not installed",
-            hint='pip install "fedhome[ray]"',
-        ) from None
-
-
-@contextmanager
-def connected(address: str) -> Iterator[Any]:
-    """Give Ray's module, connected to a cluster, or to one that is started on this machine.
-
-    A cluster that was started here is shut down afterwards; one that was joined is left, and
-    where this process was connected already, it stays so.
-
-    Args:
-        address: ``HOST:PORT``, ``ray://HOST:PORT`` or ``auto``; empty: this machine.
-
-    Raises:
-        EngineError: Ray is not installed, or there is no cluster at the address.
-    """
-    ray = _imported("ray")
-    if ray.is_initialized():
-        yield ray
-        return
-    # Ray asks for a choice about accelerators, which no worker here uses.
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    quietly: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    if not address:
-        ray.init("local", include_dashboard=False, **quietly)
-    else:
-        _reach(address)
-        try:
-            ray.init(address, **quietly)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise EngineError(
-                f"the Ray cluster at {address!r} cannot be joined: {_last_line(error)}",
-                hint="`ray status` on its head node shows the address to give",
-            ) from error
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
+        index_of[there] = np.arange(len(there))
+    return shard_of, index_of
 
 
 @contextmanager
@@ -377,33 +327,14 @@ def claim(cores: int, shards: int) -> float:
     return math.floor(_CPU_PARTS * cores / shards) / _CPU_PARTS
 
 
-def _reach(address: str) -> None:
-    """Refuse an address where nobody listens: Ray would try for minutes, and then exit."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if not colon or not port.isdigit():
-        return  # "auto", or nothing that Ray knows: it says so at once
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()
-    except OSError as error:
-        raise EngineError(
-            f"nobody listens at {address!r}, where the Ray cluster should be: {error}",
-            hint="`ray status` on its head node shows the address to give",
-        ) from None
-
-
 def _joined(parts: Sequence[tuple[NDArray[np.int64], Columns]], homes: int) -> Columns:
-    """Lay the shards' columns at the places of their homes."""
+    """Lay the shards' columns at the indices of their homes."""
     whole: Columns = {}
-    for places, columns in parts:
+    for indices, columns in parts:
         for name, values in columns.items():
             column = whole.setdefault(name, np.empty((homes, *values.shape[1:]), values.dtype))
-            column[places] = values
+            column[indices] = values
     return whole
-
-
-def _last_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[-1].strip() if lines else type(error).__name__
 
 
 def _many(count: int, noun: str) -> str:

@@ -14,9 +14,9 @@ from fedhome.learning.personalise import personaliser
 from fedhome.own_code import faults_told
 from fedhome.passed_objects import given
 from fedhome.plan.settings import Plan
-from fedhome.simulations.engines.by_name import cohort_of
 from fedhome.simulations.engines.shard import Shard
 from fedhome.simulations.engines.stacked_homes import StackedHomes
+from fedhome.simulations.engines.threaded_cohort import cohort_of
 
 
 class WorkerResponse(NamedTuple):

@@ -22,6 +22,7 @@ from fedhome.questions.contributions import (
     sizes_of,
     train_numbers,
 )
+from fedhome.questions.empty_handed import empty_terms, settled
 from fedhome.questions.question_table import TRAIN, SummedQuestion, summed
 from fedhome.questions.responses import Columns, QuestionContext, Response
 from fedhome.questions.train_config import TrainConfig
@@ -41,7 +42,7 @@ class Mean(NamedTuple):
         weight: Examples of all of these homes; 0 where every home was lost.
         loss: Training loss of the last pass.
         clipped: How many of these homes' updates were shortened.
-        lost: Which of the asked homes, by place, are left out: what they learnt is not finite.
+        lost: Which of the requested homes, by index, are left out: what they learnt is not finite.
     """
 
     params: NDArray[np.float64]
@@ -62,7 +63,7 @@ class Mean(NamedTuple):
             weight=weight,
             loss=sum(share * part.loss for share, part in zip(shares, parts, strict=True)),
             clipped=sum(part.clipped for part in parts),
-            lost=tuple(place for part in parts for place in part.lost),
+            lost=tuple(index for part in parts for index in part.lost),
         )
 
 
@@ -82,12 +83,11 @@ class Words(NamedTuple):
     """The sum of some homes' encoded vectors.
 
     Args:
-        total: The wrapping sum, unsigned ``[words]``.
-        lost: Which of the asked homes, by place, are left out: what they learnt is not finite.
+        total: The wrapping sum, unsigned ``[words]``; homes whose numbers are not finite add
+            nothing to it but a flag.
     """
 
     total: NDArray[Any]
-    lost: tuple[int, ...]
 
 
 class _Added(NamedTuple):
@@ -115,7 +115,7 @@ class Homes(Protocol):
         homes: NDArray[np.int64],
         start: NDArray[np.float32],
         config: TrainConfig,
-        asked: RequestedForm,
+        request: RequestedForm,
     ) -> Words:
         """Train homes ``[homes]`` from parameters ``[size]`` and return the sum of their words."""
 
@@ -130,7 +130,7 @@ class Homes(Protocol):
 
         Args:
             kind: Type of the message.
-            homes: Who is asked, ``[homes]``.
+            homes: Whose responses are requested, ``[homes]``.
             start: The parameters that came, float32 ``[size]``.
             config: The settings that came.
 
@@ -140,15 +140,15 @@ class Homes(Protocol):
 
 
 class _Observed(NamedTuple):
-    """What homes said of themselves: where they are asked again, nothing is new.
+    """What homes said of themselves: a second request brings nothing new.
 
     Args:
-        asked: The question, the model and the settings that they were asked about.
+        request: The question, the model and the settings that came with it.
         known: Which homes' answers are there, bool ``[homes]``.
         columns: The answers, each ``[homes]``.
     """
 
-    asked: tuple[str, bytes, str]
+    request: tuple[str, bytes, str]
     known: NDArray[np.bool_]
     columns: Columns
 
@@ -222,14 +222,14 @@ class Shard(Homes):
         homes: NDArray[np.int64],
         start: NDArray[np.float32],
         config: TrainConfig,
-        asked: RequestedForm,
+        request: RequestedForm,
     ) -> Words:
         """Train and add up what homes encode, chunk by chunk; the sum is exact in any order."""
-        form = asked.form
+        form = request.form
         cohort = self._cohort.pick(homes)
         weights = np.minimum(self._weights[homes], form.fixed.weight_cap)
-        keys = rounding_keys(self._plan.seed, TRAIN, asked.round, cohort.homes)
-        noise_keys = simulated_noise_keys(self._plan.seed, TRAIN, asked.round, cohort.homes)
+        keys = rounding_keys(self._plan.seed, TRAIN, request.round, cohort.homes)
+        noise_keys = simulated_noise_keys(self._plan.seed, TRAIN, request.round, cohort.homes)
         compiled = _compiled_rounding() if form.fixed.norm == "linf" else None
         size_in = self._plan.aggregation.clip_in
 
@@ -278,16 +278,17 @@ class Shard(Homes):
         shortened = [some_bits for some_bits in bits if some_bits is not None]
         if shortened:
             columns |= config.clipping.columns(np.concatenate(shortened))
-        terms = train_numbers(columns, np.concatenate(sizes), config.clipping)
-        terms = private_sums.added(form, TRAIN, terms)
+        own = settled(None, train_numbers(columns, np.concatenate(sizes), config.clipping))[1]
+        own = private_sums.added(form, TRAIN, own)
+        nothing = empty_terms(sum(map(len, gone)), form)
         noises = [some_noise for some_noise in noise if some_noise is not None]
         total = form.total_of_sums(
             np.sum(totals, axis=0),
-            terms.weights,
-            terms.values,
+            np.concatenate([own.weights, nothing.weights]),
+            np.concatenate([own.values, nothing.values]),
             np.sum(noises, axis=0) if noises else None,
         )
-        return Words(total, tuple(np.sort(np.concatenate(gone)).tolist()))
+        return Words(total)
 
     def respond(
         self,
@@ -313,9 +314,9 @@ class Shard(Homes):
         given: QuestionContext,
     ) -> Columns:
         """Respond once for a sum, and once more where a simulation looks on."""
-        asked = (question.name, start.tobytes(), repr(sorted(given.config.items())))
-        if self._observed is None or self._observed.asked != asked:
-            self._observed = _Observed(asked, np.zeros(len(self._weights), np.bool_), {})
+        request = (question.name, start.tobytes(), repr(sorted(given.config.items())))
+        if self._observed is None or self._observed.request != request:
+            self._observed = _Observed(request, np.zeros(len(self._weights), np.bool_), {})
         known, columns = self._observed.known, self._observed.columns
         missing = homes[~known[homes]]
         if len(missing):

@@ -30,17 +30,17 @@ class Reading:
         self, data: bytes, authority: bytes, *, last: tuple[int, bytes] | None, verify: Verify
     ) -> Directory:
         """Do what :meth:`fedhome.secagg.Directory.verify` does."""
-        asked = (data, authority, last)
-        if self._directory is None or self._directory[0] != asked:
+        key = (data, authority, last)
+        if self._directory is None or self._directory[0] != key:
             found = Directory.verify(data, authority, last=last, verify=verify)
-            self._directory = asked, found
+            self._directory = key, found
         return self._directory[1]
 
     def manifest(self, data: bytes, directory: Directory, *, verify: Verify) -> Manifest:
         """Do what :meth:`fedhome.secagg.Manifest.verify` does."""
-        asked = (data, directory.hash)
-        if self._manifest is None or self._manifest[0] != asked:
-            self._manifest = asked, Manifest.verify(data, directory, verify=verify)
+        key = (data, directory.hash)
+        if self._manifest is None or self._manifest[0] != key:
+            self._manifest = key, Manifest.verify(data, directory, verify=verify)
         return self._manifest[1]
 
 

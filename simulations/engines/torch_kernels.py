@@ -140,19 +140,19 @@ class EagerKernel(TorchKernel):
     def learn(self, params: Tensor, examples: Examples, schedule: Schedule) -> Tensor:
         """Train, one operation at a time."""
         learning, homes = self.learning, len(params)
-        stacked, step = learning.split(params), vmap(learning.step)
+        stacked, take_step = learning.split(params), vmap(learning.step)
         state = vmap(learning.init)(stacked)
         losses = torch.zeros(homes, dtype=torch.float64, device=params.device)
         for draws in schedule.passes():
             losses.zero_()
-            for turn, rows, mask, key, weight in draws:
+            for step, rows, mask, key, weight in draws:
                 x, y = (
-                    part.index_select(0, rows).view(turn.active, turn.rows, *part.shape[1:])
+                    part.index_select(0, rows).view(step.active, step.rows, *part.shape[1:])
                     for part in examples
                 )
-                moved, loss = step(first_homes(state, turn.active), Batch(x, y, mask, key))
-                state = moved if turn.active == homes else joined(moved, state)
-                losses[: turn.active].add_(loss * weight)
+                moved, loss = take_step(first_homes(state, step.active), Batch(x, y, mask, key))
+                state = moved if step.active == homes else joined(moved, state)
+                losses[: step.active].add_(loss * weight)
         for name, value in learning.finish(state).items():
             stacked[name].copy_(value)
         return losses

@@ -80,7 +80,7 @@ class VectorCohort(Cohort):
     @property
     def homes(self) -> tuple[str, ...]:  # type: ignore[override]
         """Names of this cohort's homes."""
-        return tuple(self.fleet.homes[place] for place in self.where)
+        return tuple(self.fleet.homes[index] for index in self.where)
 
     def pick(self, homes: NDArray[np.int64]) -> VectorCohort:
         """Return the cohort of some of these homes, by their positions here."""

@@ -148,10 +148,10 @@ class JointGrid(InProcessGrid):
         return [
             reply(
                 message,
-                responses.row(columns, place),
-                array_record(self._layout, params[place], lazy=True),
+                responses.row(columns, index),
+                array_record(self._layout, params[index], lazy=True),
             )
-            for place, message in enumerate(messages)
+            for index, message in enumerate(messages)
         ]
 
     def _for_all(
@@ -166,14 +166,14 @@ class JointGrid(InProcessGrid):
         if mean is not None:
             arrays = array_record(self._layout, mean, lazy=True)
         gone = set(lost)
-        first = next(place for place in range(len(messages)) if place not in gone)
+        first = next(index for index in range(len(messages)) if index not in gone)
         answer = reply(messages[first], metrics, arrays)
         self.stands_for(answer, len(messages) - len(gone))
-        return [answer, *(failure(messages[place], NOT_FINITE) for place in sorted(gone))]
+        return [answer, *(failure(messages[index], NOT_FINITE) for index in sorted(gone))]
 
 
 def _rows(messages: list[Message], columns: Columns) -> list[Message]:
-    return [reply(message, responses.row(columns, place)) for place, message in enumerate(messages)]
+    return [reply(message, responses.row(columns, index)) for index, message in enumerate(messages)]
 
 
 class VectorGrid(JointGrid):

@@ -15,21 +15,24 @@ from numpy.typing import NDArray
 
 from fedhome.clients.protocol_questions import BUNDLE, HELP
 from fedhome.clients.secure_sums import (
+    AskedQuestion,
     RequestedSum,
     check_form,
     manifest_of,
     manifest_terms,
     request_of,
     requested_sum_of,
-    trial_size,
+    scalars_of,
 )
 from fedhome.errors import EngineError, FedHomeError, PluginError, UpdateError
-from fedhome.flower.messages import blob_reply, content_of, failure, read_flat, words_reply
+from fedhome.flower.messages import blob_reply, failure, words_reply
 from fedhome.plan.settings import Plan
 from fedhome.questions import contributions, private_sums
 from fedhome.questions.contributions import Terms
+from fedhome.questions.empty_handed import settled
 from fedhome.questions.question_table import summed
 from fedhome.questions.responses import QuestionContext
+from fedhome.questions.settings import check_settings
 from fedhome.questions.train_config import TrainConfig
 from fedhome.simulations.engines.grid import InProcessGrid
 from fedhome.simulations.engines.shard import Homes, RequestedForm
@@ -66,76 +69,59 @@ class _SumResponder(SumResponder):
         self.layout = layout
         self.score = score
 
-    def start(self, message: Message) -> NDArray[np.float32] | None:
-        """Return the parameters that a message brings."""
-        arrays = content_of(message)[0]
-        return read_flat(self.layout, arrays) if arrays else None
-
     def contributions_of(
         self, message: Message, homes: NDArray[np.int64]
     ) -> tuple[NDArray[np.float32] | None, Terms]:
         """Return what homes add up: their updates, where the question trains, and their numbers."""
-        kind, config = message.metadata.message_type, content_of(message)[1]
-        received = self.start(message)
+        kind, settings, received = AskedQuestion.of(message, self.layout)
         start = np.zeros(0, np.float32) if received is None else received
-        columns, params = self.homes.respond(kind, homes, start, config)
+        columns, params = self.homes.respond(kind, homes, start, settings)
         update = None if params is None else params - start
-        context = QuestionContext(self.plan, config, self.score)
-        return update, summed(kind).terms(columns, update, context)
+        context = QuestionContext(self.plan, settings, self.score)
+        return settled(update, summed(kind).terms(columns, update, context))
 
 
 class IdealSumResponder(_SumResponder):
     """Answers with the sum of what all requested homes encode."""
 
     def answer(self, grid: InProcessGrid, messages: list[Message]) -> Iterable[Message]:
-        """Answer once for all homes, and with an error for each that is lost."""
+        """Answer once for all homes."""
         homes = np.array([grid.position(message) for message in messages])
         first = messages[0]
         try:
             requested_sum = self._requested_sum(first)
-            total, lost = self._total(first, homes, requested_sum)
+            total = self._total(first, homes, requested_sum)
         except (EngineError, PluginError):
             raise
         except FedHomeError as error:
             return [failure(message, error.message) for message in messages]
-        failures = [failure(messages[index], contributions.NOT_FINITE) for index in lost]
-        if len(lost) == len(messages):
-            return failures
-        lost_indices = set(lost)
-        answer = words_reply(
-            next(m for index, m in enumerate(messages) if index not in lost_indices), total
-        )
-        grid.stands_for(answer, len(messages) - len(lost))
-        return [answer, *failures]
+        answer = words_reply(first, total)
+        grid.stands_for(answer, len(messages))
+        return [answer]
 
     def _requested_sum(self, message: Message) -> RequestedSum:
+        asked = AskedQuestion.of(message, self.layout)
         requested = requested_sum_of(
-            message,
-            "ideal",
-            None,
-            start=self.start(message),
-            layout=self.layout,
-            trial_numbers=trial_size(self.plan.personalise),
+            message, asked, "ideal", None, layout=self.layout, plan=self.plan
         )
         assert requested is not None
         return requested
 
     def _total(
         self, message: Message, homes: NDArray[np.int64], requested_sum: RequestedSum
-    ) -> tuple[NDArray[np.unsignedinteger], tuple[int, ...]]:
+    ) -> NDArray[np.unsignedinteger]:
         form, kind = requested_sum.form, message.metadata.message_type
         if summed(kind).update:
-            start = self.start(message)
+            _, settings, start = AskedQuestion.of(message, self.layout)
             assert start is not None
-            config = TrainConfig.of(content_of(message)[1])
-            return self.homes.train_sum(
-                homes, start, config, RequestedForm(form, requested_sum.round)
-            )
+            config = TrainConfig.of(settings)
+            asked = RequestedForm(form, requested_sum.round)
+            return self.homes.train_sum(homes, start, config, asked).total
         terms = private_sums.added(form, kind, self.contributions_of(message, homes)[1])
         names, number = [self.names[home] for home in homes], requested_sum.round
         keys = contributions.rounding_keys(self.plan.seed, kind, number, names)
         noise = contributions.simulated_noise_keys(self.plan.seed, kind, number, names)
-        return form.total(None, terms.weights, terms.values, keys, noise), ()
+        return form.total(None, terms.weights, terms.values, keys, noise)
 
 
 class MaskedSumResponder(_SumResponder):
@@ -192,7 +178,9 @@ class MaskedSumResponder(_SumResponder):
         """Let the homes join a sum, train or measure, and send what they add."""
         first, participants, read = messages[0], list[tuple[Message, int]](), None
         try:
-            terms = manifest_terms(first.metadata.message_type, self.start(first), self.layout)
+            asked = AskedQuestion.of(first, self.layout)
+            check_settings(summed(asked.kind).faults(asked.settings, self.plan))
+            terms = manifest_terms(asked, self.layout)
             joined = list(self.parties.join(positions, manifest_of(first), terms))
             for message, position, answer in zip(messages, positions, joined, strict=True):
                 if isinstance(answer, FedHomeError):
@@ -202,7 +190,7 @@ class MaskedSumResponder(_SumResponder):
                     read = answer
             if read is None:
                 return
-            self._check(first, read)
+            check_form(read.form, asked.kind, scalars_of(asked, self.plan), self.layout)
         except (EngineError, PluginError):
             raise
         except FedHomeError as error:
@@ -210,11 +198,6 @@ class MaskedSumResponder(_SumResponder):
             return
         for start in range(0, len(participants), _AT_ONCE):
             yield from self._masked_uploads(participants[start : start + _AT_ONCE], read)
-
-    def _check(self, message: Message, read: AcceptedForm) -> None:
-        trial_numbers = trial_size(self.plan.personalise)
-        kind, config = message.metadata.message_type, content_of(message)[1]
-        check_form(read.form, kind, summed(kind).scalars(config, trial_numbers), self.layout)
 
     def _masked_uploads(
         self, participants: list[tuple[Message, int]], read: AcceptedForm

@@ -98,11 +98,16 @@ class Party:
         return self.machine.bundle()
 
     def join(
-        self, manifest: bytes, *, purpose: str, model_hash: bytes, layout: bytes
+        self, manifest: bytes, *, purpose: str, settings: bytes, model_hash: bytes, layout: bytes
     ) -> AcceptedForm:
         """Take part in a sum; see :meth:`fedhome.secagg.HomeParty.join`."""
         joined = self._joined = self.machine.join(
-            manifest, now=time.time(), purpose=purpose, model_hash=model_hash, layout=layout
+            manifest,
+            now=time.time(),
+            purpose=purpose,
+            settings=settings,
+            model_hash=model_hash,
+            layout=layout,
         )
         return AcceptedForm(joined.manifest.form, joined.manifest.round)
 
@@ -154,7 +159,7 @@ class Parties(ABC):
             positions: The homes.
             manifest: As the server signed it.
             expected: What the home checks it against: `HomeParty.join`'s ``purpose``,
-                ``model_hash`` and ``layout``.
+                ``settings``, ``model_hash`` and ``layout``.
         """
         return self.ask("join", positions, {"manifest": manifest, **expected})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -9,17 +10,20 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from fedhome.cli import ages
+from fedhome.clients.lean_process import LEAN
 from fedhome.clients.membership import leave
 from fedhome.clients.membership.consent import ConsentRecord
 from fedhome.clients.membership.home_folder import HomeStatus
 from fedhome.errors import LinkError, RunError, StateError
 from fedhome.fleet.owner_folder import Fleet
 from fedhome.fleet.state_file import FileStore
+from fedhome.secagg.ledger import LedgerEntry
 from fedhome.server.daemon.server_folder import ServerFolder
 from fedhome.store import disk
 from helpers.client_world import (
@@ -73,19 +77,20 @@ def test_start_becomes_the_agent(world: World) -> None:
         "-m",
         "fedhome.ops.processes",
         "0",
+        LEAN,
         "fedhome.clients.agent.resident",
-        str(place.folder),
+        str(place.path),
     ]
     assert started(place) == [sys.executable, *module]
-    with disk_held(place.folder):
-        refused(fedhome("start", place.folder), StateError, "in use")
+    with disk_held(place.path):
+        refused(fedhome("start", place.path), StateError, "in use")
 
 
 @pytest.mark.long
 @pytest.mark.usefixtures("front")
 def test_start_refuses_what_nobody_agreed_to(world: World) -> None:
     place = joined(world)
-    consent = place.folder / "consent.json"
+    consent = place.path / "consent.json"
     sound = consent.read_bytes()
     consent.unlink()
     not_started(place, "nobody has agreed")
@@ -98,7 +103,7 @@ def test_start_refuses_what_nobody_agreed_to(world: World) -> None:
     place.left = True
     not_started(place, "has left its fleet")
     place.left = False
-    (place.folder / "state.fh").unlink()
+    (place.path / "state.fh").unlink()
     not_started(place, "state.fh")
     refused(fedhome("start", world.device / "nowhere"), RunError, "join")
 
@@ -136,18 +141,18 @@ def test_status(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         assert f"train, {words}; 1,234 since" in fedhome("status", "oak").output
     assert "not running" in fedhome("status", "oak").output  # the process is gone
     place.status = HomeStatus(**{**vars(told), "time": NOW - 7})
-    with disk_held(place.folder):
+    with disk_held(place.path):
         shown = fedhome("status", "oak").output
         assert "connected, as of 7 s ago" in shown
         assert "runs, process 41" in shown
         place.status = HomeStatus(state="waiting", detail="the server [away]")
         assert "waiting: the server [away]" in fedhome("status", "oak").output
     (world.device / "readings.parquet").rename(world.device / "moved")
-    (place.folder / "plan.toml").write_text("")
+    (place.path / "plan.toml").write_text("")
     shown = fedhome("status", "oak").output
     assert "not there" in shown
     assert "to another plan than the one in the folder" in shown
-    (place.folder / "consent.json").unlink()
+    (place.path / "consent.json").unlink()
     assert "none" in fedhome("status", "oak").output
 
 
@@ -155,7 +160,7 @@ def test_status(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("front")
 def test_pause_and_resume(world: World) -> None:
     place = joined(world)
-    with disk_held(place.folder):  # also while the agent runs
+    with disk_held(place.path):  # also while the agent runs
         assert fedhome("pause", "oak").exit_code == 0
         assert place.paused
     assert "paused, and not running" in fedhome("status", "oak").output
@@ -190,7 +195,7 @@ def test_leaving_and_coming_back(world: World) -> None:
 @pytest.mark.usefixtures("front")
 def test_leaving_when_the_fleet_knows_nothing(world: World) -> None:
     place = joined(world)
-    shutil.rmtree(world.server.folder / "enrolments")
+    shutil.rmtree(world.server.path / "enrolments")
     assert "does not know it" in fedhome("leave", "oak", "--yes").output
     assert place.left
 
@@ -198,7 +203,7 @@ def test_leaving_when_the_fleet_knows_nothing(world: World) -> None:
 @pytest.mark.usefixtures("front")
 def test_leaving_while_the_server_is_away(world: World) -> None:
     place = joined(world)
-    path = place.folder / "home.toml"
+    path = place.path / "home.toml"
     sound = path.read_text()
     path.write_text(sound.replace(str(world.server.settings.port), "9"))
     error = refused(fedhome("leave", "oak", "--yes"), LinkError, "the server was not told")
@@ -211,7 +216,7 @@ def test_leaving_while_the_server_is_away(world: World) -> None:
 @pytest.mark.usefixtures("front")
 def test_leaving_waits_for_the_agent(world: World) -> None:
     place = joined(world)
-    lock = disk.lock(place.folder)
+    lock = disk.lock(place.path)
 
     def agent() -> None:  # ends once it sees that the home has left
         until(lambda: place.left)
@@ -221,7 +226,7 @@ def test_leaving_waits_for_the_agent(world: World) -> None:
     thread.start()
     assert leave.leave(place)
     thread.join()
-    with disk_held(place.folder), pytest.raises(StateError, match="still busy") as busy:
+    with disk_held(place.path), pytest.raises(StateError, match="still busy") as busy:
         leave.leave(place, patience_s=0.0)
     assert "again" in busy.value.hint
 
@@ -232,21 +237,21 @@ def test_forgetting_erases_what_is_ours_alone(world: World) -> None:
     place.node_key()
     place.keep_directory(b"directory")
     place.at_hand, place.paused, place.status = b"message", True, HomeStatus(state="stopped")
-    (place.folder / "model").mkdir()
+    (place.path / "model").mkdir()
     for name in ("release.fh", "00.seen"):
-        (place.folder / "model" / name).write_bytes(b"")
-    (place.folder / "flower" / "apps").mkdir(parents=True)
-    (place.folder / "flower" / "apps" / "app.py").write_text("unpacked by a SuperNode")
-    (place.folder / "state.fh.new").write_bytes(b"left by a crash")
-    (place.folder / "oak.entry").write_text("public")
-    with FileStore.open(place.folder):
+        (place.path / "model" / name).write_bytes(b"")
+    (place.path / "flower" / "apps").mkdir(parents=True)
+    (place.path / "flower" / "apps" / "app.py").write_text("unpacked by a SuperNode")
+    (place.path / "state.fh.new").write_bytes(b"left by a crash")
+    (place.path / "oak.entry").write_text("public")
+    with FileStore.open(place.path):
         refused(fedhome("forget", "oak", "--yes"), StateError, "in use")
     asked = fedhome("forget", "oak", answer="n\n")
     assert "this home has not left its fleet" in asked.output
     assert "nothing was erased" in asked.output
-    assert (place.folder / "state.key").exists()
+    assert (place.path / "state.key").exists()
     assert fedhome("forget", "oak", answer="y\n").exit_code == 0
-    assert not place.folder.exists()
+    assert not place.path.exists()
     assert (world.device / "readings.parquet").exists()
     refused(fedhome("forget", "oak", "--yes"), RunError, "there is no home")
 
@@ -272,7 +277,7 @@ def test_the_consent_can_be_read_again(world: World) -> None:
     consent = ConsentRecord.of(place)
     assert consent is not None
     assert consent.text in fedhome("consent", "oak").output
-    (place.folder / "consent.json").unlink()
+    (place.path / "consent.json").unlink()
     refused(fedhome("consent", "oak"), RunError, "nobody has agreed")
 
 
@@ -283,7 +288,7 @@ def test_service_files(world: World) -> None:
     assert done.exit_code == 0, done.exception
     assert "systemctl enable --now fedhome-client-oak.service" in done.output
     unit = Path("files/fedhome-client-oak.service").read_text()
-    assert f"client start {place.folder}\n" in unit
+    assert f"client start {place.path}\n" in unit
     assert "MemoryMax=512M\nCPUQuota=50%\n" in unit
     done = fedhome("service", "oak", "--kind", "compose", "--out", "files")
     assert "docker compose -f files/compose.yaml up" in done.output
@@ -300,7 +305,7 @@ def test_the_agent_as_a_process(world: World) -> None:
     program = [sys.executable, "-c", "from fedhome.cli import main; main()", "client", "start"]
     environment = {**os.environ, "COVERAGE_PROCESS_START": ""}
     with subprocess.Popen(
-        [*program, str(place.folder)],
+        [*program, str(place.path)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -314,3 +319,31 @@ def test_the_agent_as_a_process(world: World) -> None:
     assert agent.returncode == 0
     assert "the agent of oak runs" in told
     assert "not running" in fedhome("status", "oak").output
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("front")
+def test_the_ledger_lists_what_was_answered_and_opened(world: World) -> None:
+    place = joined(world)
+    assert "oak has answered nothing yet" in fedhome("ledger", place.path).output
+    entry = LedgerEntry(
+        subject=b"s" * 32,
+        group=0,
+        epoch=1,
+        manifest=b"m" * 32,
+        round=7,
+        day=20_000,
+        kind="train",
+    )
+    with FileStore.open(place.path, home="oak") as store:
+        state = store.state.with_sum(1, 1, entry).with_openings({}, entry)
+        store.save(replace(state, version=store.state.version + 1))
+        # It is read while the agent holds the folder.
+        told = fedhome("ledger", place.path, "--json").output.splitlines()
+        shown = fedhome("ledger", place.path).output
+    rows = [json.loads(line) for line in told]
+    assert [row["part"] for row in rows] == ["answered", "opened"]
+    assert {row["day"] for row in rows} == {"2024-10-04"}
+    assert {(row["what"], row["round"], row["attempts"]) for row in rows} == {("train", 7, 1)}
+    assert "2024-10-04" in shown
+    assert b"s".hex() * 6 in shown

@@ -72,7 +72,7 @@ def test_a_device_joins(world: World) -> None:
     ):
         assert words in done.output
     place = HomeFolder(world.device / "oak")
-    keys, made = home_keys("oak", place.folder)
+    keys, made = home_keys("oak", place.path)
     assert not made
     assert f"fingerprint: {fingerprint(keys.entry())}" in done.output
     assert place.settings.data == str(world.device / "readings.parquet")
@@ -83,7 +83,7 @@ def test_a_device_joins(world: World) -> None:
     assert consent.text in done.output
     # The server has it, and the owner admits these very keys.
     (name,) = world.pending()
-    (entry,) = world.fleet.admit((world.server.folder / "enrolments" / name).read_bytes())
+    (entry,) = world.fleet.admit((world.server.path / "enrolments" / name).read_bytes())
     assert entry == keys.entry()
     world.fleet.revoke("oak")
 
@@ -91,18 +91,18 @@ def test_a_device_joins(world: World) -> None:
 @pytest.mark.usefixtures("front")
 def test_joining_again_keeps_the_keys_and_the_consent(world: World) -> None:
     place = joined(world)
-    keys, _ = home_keys("oak", place.folder)
-    settings = (place.folder / "home.toml").read_text()
-    (place.folder / "home.toml").write_text(settings.replace("120.0", "7.5"))
-    before = (place.folder / "consent.json").read_bytes()
+    keys, _ = home_keys("oak", place.path)
+    settings = (place.path / "home.toml").read_text()
+    (place.path / "home.toml").write_text(settings.replace("120.0", "7.5"))
+    before = (place.path / "consent.json").read_bytes()
     again = join(world.device / "oak.invite", answer=None)  # nobody is asked
     assert again.exit_code == 0, again.exception
     assert "agreed to the same on" in again.output
     assert "kept the keys" in again.output
     newer = join(world.invite(), answer=None)
     assert newer.exit_code == 0, newer.exception
-    assert home_keys("oak", place.folder)[0].entry() == keys.entry()
-    assert (place.folder / "consent.json").read_bytes() == before
+    assert home_keys("oak", place.path)[0].entry() == keys.entry()
+    assert (place.path / "consent.json").read_bytes() == before
     assert place.settings.worker_idle_s == 7.5  # what was changed by hand stays
     assert len(world.pending()) == 2
 
@@ -133,7 +133,7 @@ def test_a_server_that_is_away(world: World, monkeypatch: pytest.MonkeyPatch) ->
     error = refused(join(invite), LinkError, "cannot be reached")
     assert "try again" in error.hint
     place = HomeFolder(world.device / "oak")
-    keys, made = home_keys("oak", place.folder)
+    keys, made = home_keys("oak", place.path)
     assert not made
     refused(fedhome("start", "oak"), RunError, "join")
     refused(fedhome("status", "oak"), RunError, "join")
@@ -201,7 +201,7 @@ def test_readings_that_do_not_fit(world: World) -> None:
 def test_a_folder_is_one_homes_of_one_fleet(world: World, tmp_path: Path) -> None:
     place = joined(world)
     refused(join(world.invite("elm"), "--home", "oak"), RunError, "is of home oak")
-    (place.folder / "home.toml").unlink()  # as after a lost answer: the keys tell it too
+    (place.path / "home.toml").unlink()  # as after a lost answer: the keys tell it too
     refused(join(world.invite("elm"), "--home", "oak"), StateError, "is of home 'oak'")
     cheap = Scrypt(salt=b"0123456789abcdef", log2_n=10, r=8, p=1)
     with pytest.MonkeyPatch.context() as patch:
@@ -210,5 +210,5 @@ def test_a_folder_is_one_homes_of_one_fleet(world: World, tmp_path: Path) -> Non
             other = World(stranger, world.card, world.device, world.server)
             refused(join(other.invite()), RunError, "another fleet")
     assert join(world.invite()).exit_code == 0
-    with disk_held(place.folder):
+    with disk_held(place.path):
         refused(join(world.invite()), StateError, "in use")

@@ -155,19 +155,19 @@ def test_init_refuses_before_anything_is_made(owner: Path, tmp_path: Path) -> No
 
 def test_init_refuses_a_second_server_in_a_folder(place: ServerFolder, owner: Path) -> None:
     before = (place.tls / "key.pem").read_bytes()
-    error = refused("server", "init", place.folder, "--host", "other", "--fleet", owner)
+    error = refused("server", "init", place.path, "--host", "other", "--fleet", owner)
     assert isinstance(error, StateError)
     assert error.reason == "exists"
     assert (place.tls / "key.pem").read_bytes() == before
 
 
 def test_status_of_a_server_that_is_down(place: ServerFolder) -> None:
-    told = said("server", "status", place.folder)
+    told = said("server", "status", place.path)
     assert "down" in told
     assert "hub.example:8443" in told
     assert f"epoch 1, {HOMES} homes" in told
-    assert f"fedhome server start {place.folder}" in told
-    found = json.loads(said("server", "status", place.folder, "--json"))
+    assert f"fedhome server start {place.path}" in told
+    found = json.loads(said("server", "status", place.path, "--json"))
     assert (found["running"], found["front"], found["link"]) == (False, False, False)
     assert (found["epoch"], found["homes"], found["connected"]) == (1, HOMES, None)
     assert (found["run"], found["release"], found["faults"]) == (None, None, [])
@@ -184,7 +184,7 @@ def test_status_warns_of_a_certificate_that_ends(place: ServerFolder) -> None:
 
 def test_status_of_what_is_damaged(place: ServerFolder) -> None:
     (place.fleet / "directory.fh").write_bytes(b"nonsense")
-    (place.folder / "current").write_text("nonsense")
+    (place.path / "current").write_text("nonsense")
     found = status_of(place)
     assert len(found.faults) == 2
     assert (found.epoch, found.run) == (0, None)
@@ -197,16 +197,16 @@ def test_commands_where_there_is_no_server(tmp_path: Path) -> None:
 
 
 def test_service_writes_a_unit_that_starts_this_server(place: ServerFolder, tmp_path: Path) -> None:
-    told = said("server", "service", place.folder, "--out", tmp_path / "units")
+    told = said("server", "service", place.path, "--out", tmp_path / "units")
     (unit,) = (tmp_path / "units").iterdir()
     assert str(unit) in told.replace("\n", "")
-    assert f"server start {place.folder}" in unit.read_text()
+    assert f"server start {place.path}" in unit.read_text()
 
 
 def test_a_run_needs_a_server_that_runs(place: ServerFolder, plan: Plan, tmp_path: Path) -> None:
     (tmp_path / "plan.toml").write_text(plan.to_toml())
-    error = refused("server", "run", tmp_path / "plan.toml", "--server", place.folder)
-    assert f"fedhome server start {place.folder}" in error.hint
+    error = refused("server", "run", tmp_path / "plan.toml", "--server", place.path)
+    assert f"fedhome server start {place.path}" in error.hint
     assert Runs(place).current is None
     assert isinstance(refused("server", "run", "--set", "seed=1"), PlanError)
     assert isinstance(refused("server", "run", "default", "--resume", "tiny-1"), PlanError)
@@ -218,17 +218,17 @@ def test_a_run_is_handed_over_once(place: ServerFolder, plan: Plan) -> None:
     assert Plan.load(runs.folder("tiny-1").plan_path) == plan
     with pytest.raises(RunError, match="tiny-1 is in progress") as second:
         runs.begin(plan)
-    assert f"fedhome server cancel {place.folder}" in second.value.hint
+    assert f"fedhome server cancel {place.path}" in second.value.hint
     with pytest.raises(RunError, match="tiny-1 is in progress"):
         runs.resume("tiny-1")
-    assert "cancelled tiny-1" in said("server", "cancel", place.folder)
+    assert "cancelled tiny-1" in said("server", "cancel", place.path)
     assert Runs(place).current == Current(run="tiny-1", state=CANCELLED)
-    assert isinstance(refused("server", "cancel", place.folder), RunError)
+    assert isinstance(refused("server", "cancel", place.path), RunError)
     assert runs.end("tiny-1", FINISHED) is None  # it was cancelled before that came
     assert runs.begin(plan).run == "tiny-2"
     assert runs.end("tiny-1", FINISHED) is None  # another one's end
     runs.end("tiny-2", FAILED, reason="too few homes", hint="wait")
-    assert "too few homes" in said("server", "status", place.folder)
+    assert "too few homes" in said("server", "status", place.path)
     assert runs.resume("tiny-1") == Current(run="tiny-1", state=RUNNING)
 
 
@@ -289,7 +289,7 @@ def test_a_log_is_kept_from_growing_without_end(tmp_path: Path) -> None:
 
 def test_a_second_daemon_is_refused(place: ServerFolder) -> None:
     assert not is_running(place)
-    lock = disk.lock(place.folder)
+    lock = disk.lock(place.path)
     try:
         assert is_running(place)
         with pytest.raises(StateError, match=r"runs in .* already") as second:
@@ -316,7 +316,7 @@ def test_why_a_run_failed_is_in_its_log(place: ServerFolder, plan: Plan) -> None
     (place.fleet / "directory.fh").unlink()
     folder = runs.folder("mine")
     with pytest.raises(DirectoryError):
-        deploy.main([str(place.folder), str(folder.path), "1"])
+        deploy.main([str(place.path), str(folder.path), "1"])
     last = folder.read_events()[-1]
     assert last.event == "run-failed"
     assert "no directory" in str(last.data["reason"])
@@ -330,5 +330,5 @@ def test_a_run_that_ended_before_its_report_gets_it(place: ServerFolder, plan: P
     with EventLog(folder.events_path) as log:
         log.append("run-started", plan="tiny")
         log.append("run-finished", seconds=1.0)
-    assert deploy.main([str(place.folder), str(folder.path), "1"]) == DONE
+    assert deploy.main([str(place.path), str(folder.path), "1"]) == DONE
     assert folder.report_path.exists()

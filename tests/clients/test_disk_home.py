@@ -22,6 +22,7 @@ from fedhome.fleet.claims import installed_app
 from fedhome.fleet.state_file import FileStore
 from fedhome.flower.fleet_connection import Arrival, message_bytes, message_of
 from fedhome.flower.messages import take_identity
+from fedhome.secagg.bundle import Secrets
 from fedhome.simulations.homes import generate
 from fedhome.simulations.local_fleet import prepare
 from fedhome.store import disk
@@ -87,7 +88,7 @@ def test_an_agent_waits_for_its_disk(
 
 
 def test_an_agent_does_not_wait_for_what_will_not_change(home: HomeFolder) -> None:
-    (home.folder / "state.fh").write_bytes(b"nonsense")
+    (home.path / "state.fh").write_bytes(b"nonsense")
     with pytest.raises(StateError):
         agent_module._open_store(home, Stop(1))
 
@@ -166,7 +167,7 @@ def test_a_home_tells_once_of_its_disk_whatever_is_refused(
     refused: str,
 ) -> None:
     work, real = Refusing(), disk.put
-    where = home.folder / (AT_HAND if refused == "the message" else "state.fh")
+    where = home.path / (AT_HAND if refused == "the message" else "state.fh")
 
     def put(path: Path, data: bytes) -> None:
         if path.name == AT_HAND:
@@ -178,7 +179,7 @@ def test_a_home_tells_once_of_its_disk_whatever_is_refused(
         assert status is not None, home
         return sum("disk-full: " in line for line in caplog.messages), status.detail
 
-    with FileStore.open(home.folder, home=home.settings.home) as store:
+    with FileStore.open(home.path, home=home.settings.home) as store:
         agent = agent_module.Agent(home, store, lambda *_: work)
         wire: Any = Wire()
 
@@ -199,13 +200,13 @@ def test_a_home_tells_once_of_its_disk_whatever_is_refused(
 
 
 class Saving(Refusing):
-    """Work that saves the home's state, as taking part in a sum does."""
+    """Work that saves the home's state, as making one-time keys does."""
 
     def __init__(self, store: FileStore) -> None:
         self._store = store
 
     def answer(self, message: Message) -> Message:
-        self._store.save(self._store.state.with_sum(1, 1))
+        self._store.save(self._store.state.with_bundle(Secrets(key=bytes(32), blind=bytes(32))))
         return super().answer(message)
 
 
@@ -217,7 +218,7 @@ def test_an_agent_ends_when_it_does_not_know_what_the_disk_holds(
     def lost(new: Path, path: Path) -> None:
         raise StateError(f"{path} instead of {new}: input/output error", reason="disk")
 
-    with FileStore.open(home.folder, home=home.settings.home) as store:
+    with FileStore.open(home.path, home=home.settings.home) as store:
         agent = agent_module.Agent(home, store, lambda *_: Saving(store))
         with monkeypatch.context() as patch:
             patch.setattr(disk, "commit", lost)
@@ -225,8 +226,8 @@ def test_an_agent_ends_when_it_does_not_know_what_the_disk_holds(
                 agent._serve(wire, MessageWait(wire), threading.Event())
     assert (wire.asked, wire.sent) == (1, 1), "the server is told, and nothing else is answered"
     assert "started again" in ended.value.hint
-    with FileStore.open(home.folder, home=home.settings.home) as store:
-        store.save(store.state.with_sum(1, 1))
+    with FileStore.open(home.path, home=home.settings.home) as store:
+        store.save(store.state.with_bundle(Secrets(key=bytes(32), blind=bytes(32))))
 
 
 @pytest.mark.parametrize(("node", "answers"), [(5, 1), (6, 0)])
@@ -236,7 +237,7 @@ def test_only_the_node_that_was_asked_answers_after_a_restart(
     take_identity(1)
     wire: Any = Wire()
     asked = Message(RecordDict(), 5, "query")
-    with FileStore.open(home.folder, home=home.settings.home) as store:
+    with FileStore.open(home.path, home=home.settings.home) as store:
         agent = agent_module.Agent(home, store, lambda *_: Refusing())
         home.at_hand = message_bytes(asked)
         agent._finish_last(wire, node)

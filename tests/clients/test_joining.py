@@ -189,12 +189,12 @@ def test_a_copy_of_a_folder_has_a_node_of_its_own(
     boot.write_text("one\n")
     monkeypatch.setattr("fedhome.clients.membership.home_folder._BOOT", boot)
     place = HomeFolder(tmp_path / "oak")
-    place.folder.mkdir()
+    place.path.mkdir()
     first = place.node_key().public
     place.at_hand = b"a message"
-    assert place.node_key().public == HomeFolder(place.folder).node_key().public == first
+    assert place.node_key().public == HomeFolder(place.path).node_key().public == first
     assert place.at_hand == b"a message"
-    shutil.copytree(place.folder, tmp_path / "copy")
+    shutil.copytree(place.path, tmp_path / "copy")
     copy = HomeFolder(tmp_path / "copy")
     assert copy.node_key().public != first
     assert copy.at_hand is None
@@ -208,7 +208,7 @@ def test_a_copy_of_a_folder_has_a_node_of_its_own(
     assert place.node_key().public != second
     second = place.node_key().public
     # Whatever precedes it, it is a key as others read it.
-    text = (place.folder / "node.key").read_text()
+    text = (place.path / "node.key").read_text()
     key = text[text.index("-----BEGIN") :].encode()
     assert NodeKey.from_bytes(key).public == second
 
@@ -240,7 +240,7 @@ def test_an_agent_says_that_its_clock_is_off(  # noqa: PLR0917 - pytest gives th
     told: str,
 ) -> None:
     place = HomeFolder(tmp_path / "oak")
-    keys, _ = home_keys("oak", place.folder)
+    keys, _ = home_keys("oak", place.path)
     world.keys["oak"] = keys
     world.directory.entries["oak"] = keys.entry()
     place.fill(
@@ -271,12 +271,12 @@ def test_an_agent_says_that_its_clock_is_off(  # noqa: PLR0917 - pytest gives th
     monkeypatch.setattr(time, "time", lambda: NOW + off)
     monkeypatch.setattr(StatusReport, "tell", telling)
     monkeypatch.setenv("COLUMNS", "200")
-    with FileStore.open(place.folder, home="oak") as store, _running(Agent(place, store)):
+    with FileStore.open(place.path, home="oak") as store, _running(Agent(place, store)):
         assert waiting.wait(PATIENCE_S)
         status = place.status
         assert status is not None
         assert (status.state, status.detail.startswith(told)) == ("waiting", True)
-        shown = CliRunner().invoke(app, ["client", "status", str(place.folder)]).output
+        shown = CliRunner().invoke(app, ["client", "status", str(place.path)]).output
     assert told in shown
     assert f"{told.partition(';')[0]}\n  hint: set both clocks by the network (NTP)" in caplog.text
 

@@ -42,7 +42,7 @@ def test_a_sum_is_paid_for_before_the_home_joins(tmp_path: Path) -> None:
     world.draw_up(form=FORM, a_min=8).join("h00")
     ledger = PrivacyLedger(tmp_path)  # as another process would find it
     assert [(entry.run, entry.sums) for entry in ledger.runs] == [(RUN, 1)]
-    assert ledger.rho == pytest.approx(cost_of(FORM, "train", 8))
+    assert ledger.rho == pytest.approx(cost_of(FORM, "train", 7))  # one of eight may be corrupt
 
 
 def test_fewer_homes_less_noise_and_more_corrupt_homes_cost_more(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_fewer_homes_less_noise_and_more_corrupt_homes_cost_more(tmp_path: Path)
         world.draw_up(form=form, a_min=a_min).join("h00")
         costs.append(PrivacyLedger(folder).rho)
     first = costs[0]
-    assert costs[1:] == pytest.approx([8 / 6 * first, 4 * first, 8 / 5 * first], rel=1e-6)
+    assert costs[1:] == pytest.approx([7 / 5 * first, 4 * first, 7 / 5 * first], rel=1e-6)
 
 
 def test_at_the_ceiling_the_home_refuses_and_keeps_its_bundle(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_a_home_keeps_up_with_its_server(hub: Hub, tmp_path: Path) -> None:
         assert has(releases, number)
         assert releases.update() is None
     for _ in range(3):  # releases that it misses
-        registry = hub.publish(len(Registry.open(hub.place.folder / MODELS).releases()) + 1)
+        registry = hub.publish(len(Registry.open(hub.place.path / MODELS).releases()) + 1)
     again = ReleaseKeeper(place, HOMES["a"])
     assert again.update() == registry.find("latest").manifest
     assert has(again, 5)
@@ -78,7 +78,7 @@ def test_a_home_keeps_up_with_its_server(hub: Hub, tmp_path: Path) -> None:
 def test_without_a_directory_nothing_can_be_checked(hub: Hub, tmp_path: Path) -> None:
     hub.publish(1)
     place = hub.home(tmp_path / "home")
-    (place.folder / "directory.fh").unlink()
+    (place.path / "directory.fh").unlink()
     assert ReleaseKeeper(place, HOMES["a"]).update() is None
     assert hub.asked == []
 
@@ -142,7 +142,7 @@ def test_a_home_that_ends_at_any_step_has_the_old_model_or_the_new(
     found = set()
     for step in range(1, 40):
         folder = tmp_path / str(step)
-        shutil.copytree(begin.folder, folder)
+        shutil.copytree(begin.path, folder)
         releases = ReleaseKeeper(HomeFolder(folder), HOMES["a"])
         ended = False
         with failing(step, Crash()):
@@ -204,7 +204,7 @@ def test_a_home_that_cannot_remember_takes_nothing(hub: Hub, taken: ReleaseKeepe
     shutil.copyfile(
         taken._folder / f"{SERVER.public.hex()}.seen", taken._folder / f"{NEW.public.hex()}.seen"
     )
-    hub.home(taken._home_folder.folder, epoch=2, server=NEW)
+    hub.home(taken._home_folder.path, epoch=2, server=NEW)
     assert refused(taken) == "seen"  # of another key than its name says
 
 
@@ -212,10 +212,10 @@ def test_a_new_server_key_begins_anew_and_no_old_release_comes_back(
     hub: Hub, taken: ReleaseKeeper
 ) -> None:
     place = taken._home_folder
-    old = Registry.open(hub.place.folder / MODELS).package(1)
+    old = Registry.open(hub.place.path / MODELS).package(1)
     hub.publish(1, NEW)
     assert refused(taken) == "signature"  # the home has no directory that names the new key
-    hub.home(place.folder, epoch=2, server=NEW)
+    hub.home(place.path, epoch=2, server=NEW)
     manifest = taken.update()
     assert manifest is not None
     assert manifest.number == 1
@@ -223,12 +223,12 @@ def test_a_new_server_key_begins_anew_and_no_old_release_comes_back(
     hub.publish(2, NEW)
     taken.update()
     assert has(taken, 2)
-    hub.told = Registry.open(hub.place.folder / MODELS).package(1)
+    hub.told = Registry.open(hub.place.path / MODELS).package(1)
     assert refused(taken) == "older"
     hub.told = old
     assert refused(taken) == "signature"
     # The owner goes back to the first key: its releases count from where they were.
-    hub.home(place.folder, epoch=3)
+    hub.home(place.path, epoch=3)
     assert refused(taken) == "older"
     hub.told = None
     hub.publish(3)

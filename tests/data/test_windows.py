@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from fedhome.data.table import HomeTable
 from fedhome.data.windows import columns_of, examples, windows, with_classes
 from fedhome.errors import DataError
-from fedhome.plan.settings import DataSettings, Plan
+from fedhome.plan.data_settings import DataSettings
+from fedhome.plan.settings import Plan
 from helpers.examples import share_of
 
 _HOUR = 3600

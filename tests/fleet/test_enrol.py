@@ -116,7 +116,7 @@ def front(scene: Scene) -> Iterator[None]:
         processes.start(
             "front",
             "fedhome.server.daemon.front",
-            str(scene.place.folder),
+            str(scene.place.path),
             log=scene.place.logs / "front.log",
         )
         processes.until(there, what="the front came up", timeout_s=PATIENCE_S)
@@ -190,7 +190,7 @@ def test_from_invites_to_a_fleet_and_out_of_it(scene: Scene) -> None:
         assert "b wants to leave, it said on 20" in done
         assert scene.directory().names == ("a", "c", "d")
         assert scene.directory().epoch == 2
-        assert not list((scene.place.folder / "enrolments").iterdir())
+        assert not list((scene.place.path / "enrolments").iterdir())
 
 
 def test_what_was_signed_while_the_server_was_away(scene: Scene) -> None:
@@ -253,7 +253,7 @@ def test_strangers_get_nowhere(scene: Scene) -> None:
         with httpx.Client(verify=False) as client:  # noqa: S501 - a stranger does not care
             for path in (ENROL, LEAVE, OWNER):
                 assert client.get(f"https://{scene.card.server}{path}").status_code == 404
-        assert not (scene.place.folder / "enrolments").exists()
+        assert not (scene.place.path / "enrolments").exists()
 
         # The invited device, and then a thief of its file.
         keys = scene.enrol("hub")

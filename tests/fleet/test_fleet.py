@@ -72,7 +72,7 @@ def test_the_first_directory(folder: Path) -> None:
     assert (directory.epoch, directory.names) == (1, FIVE)
     assert sorted(directory.members) == list(FIVE)
     # A tenth of five homes is none; half of five, and one.
-    assert (directory.committee, directory.corrupt, directory.threshold) == (5, 0, 3)
+    assert (directory.committee, directory.corrupt, directory.threshold) == (5, 1, 4)
     assert issued.changes == dict.fromkeys(FIVE, "new")
 
 

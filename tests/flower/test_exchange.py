@@ -96,7 +96,7 @@ class Fleet:
 
 def claimed(home: HomeFolder) -> int:
     """Claim a home's node, and return its number."""
-    with FileStore.open(home.folder, home=home.settings.home) as store:
+    with FileStore.open(home.path, home=home.settings.home) as store:
         welcome = join(
             home.settings.server,
             home.authorities,

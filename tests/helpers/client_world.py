@@ -71,7 +71,7 @@ class World:
 
     def pending(self) -> list[str]:
         """Return which tickets' enrolments the server keeps."""
-        return sorted(path.name for path in (self.server.folder / "enrolments").glob("*.*"))
+        return sorted(path.name for path in (self.server.path / "enrolments").glob("*.*"))
 
 
 @contextmanager
@@ -117,7 +117,7 @@ def world_of(
 ) -> World:
     """Return an owner and its server; readings lie in the device's folder, where commands run."""
     fleet, server = owned
-    shutil.rmtree(server.folder / "enrolments", ignore_errors=True)
+    shutil.rmtree(server.path / "enrolments", ignore_errors=True)
     monkeypatch.chdir(folder)
     monkeypatch.setenv("COLUMNS", "200")
     write_readings(folder / "readings.parquet")
@@ -191,7 +191,7 @@ def started(place: HomeFolder) -> list[str]:
     commands: list[list[str]] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "execv", lambda _, words: commands.append(words))
-        done = fedhome("start", place.folder)
+        done = fedhome("start", place.path)
     assert done.exit_code == 0, done.output
     return commands[0]
 
@@ -199,5 +199,5 @@ def started(place: HomeFolder) -> list[str]:
 def not_started(place: HomeFolder, words: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "execv", lambda *_: pytest.fail("it was started"))
-        done = fedhome("start", place.folder)
+        done = fedhome("start", place.path)
     assert (done.exit_code, words in done.output) == (78, True), done.output

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from fedhome.clients.lean_process import LEAN
 from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.ops.processes import Processes
 from fedhome.server.daemon.server_folder import ServerFolder
@@ -27,7 +28,7 @@ class World(NamedTuple):
 
     @property
     def owner(self) -> Path:
-        return self.server.folder.parent / "owner"
+        return self.server.path.parent / "owner"
 
 
 @contextmanager
@@ -52,7 +53,7 @@ def told(*words: str | Path) -> Iterator[subprocess.Popen[str]]:
 @contextmanager
 def started(world: World) -> Iterator[subprocess.Popen[str]]:
     """Run the daemon, which is ready."""
-    with told("start", world.server.folder) as daemon:
+    with told("start", world.server.path) as daemon:
         lines_until(daemon, "ready at ")
         yield daemon
 
@@ -62,11 +63,11 @@ def agents(world: World) -> Iterator[None]:
     """Run the homes' agents."""
     with Processes() as processes:
         for home in world.homes:
-            folder, name = home.folder, home.folder.name
-            log = world.server.folder.parent / f"{name}.log"
-            processes.start(name, "fedhome.clients.agent.resident", str(folder), log=log)
+            folder, name = home.path, home.path.name
+            log = world.server.path.parent / f"{name}.log"
+            processes.start(name, LEAN, "fedhome.clients.agent.resident", str(folder), log=log)
         yield
 
 
 def run(world: World, *words: str | Path) -> tuple[str | Path, ...]:
-    return ("run", *words, "--server", world.server.folder)
+    return ("run", *words, "--server", world.server.path)

@@ -161,7 +161,7 @@ class Hub:
         os.replace(new, self.place.fleet / DIRECTORY)  # noqa: PTH105
 
     def publish(self, number: int, keys: ServerKeys = SERVER) -> Registry:
-        registry = registry_of(self.place.folder / MODELS, fleet=FLEET, keys=keys)
+        registry = registry_of(self.place.path / MODELS, fleet=FLEET, keys=keys)
         registry.publish(draft(number), keys)
         return registry
 

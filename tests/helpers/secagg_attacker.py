@@ -39,7 +39,7 @@ from fedhome.secagg.sum_messages import (
     to_bits,
     upload_statement,
 )
-from helpers.secagg_world import LAYOUT, MODEL, NOW, Words, World
+from helpers.secagg_world import LAYOUT, NOW, SETTINGS, Words, World
 
 Loot = dict[tuple[bytes, bool], dict[int, bytes]]
 """Shares by member, of the bundle with a public key: of its own mask (True) or of its key."""
@@ -74,9 +74,18 @@ def weaken(
     patch.setattr(owner, name, made[name])
 
 
-def join(world: World, home: str, signed: bytes, *, model: bytes = MODEL) -> JoinedSum:
+def join(world: World, home: str, signed: bytes, *, model: bytes | None = None) -> JoinedSum:
     """Let a home join what is signed, with the model that it got."""
-    return world.homes[home].join(signed, now=NOW, purpose="train", model_hash=model, layout=LAYOUT)
+    if model is None:
+        model = Manifest.from_bytes(Signed.from_bytes(signed).body).model_hash
+    return world.homes[home].join(
+        signed,
+        now=NOW,
+        purpose="train",
+        settings=SETTINGS,
+        model_hash=model,
+        layout=LAYOUT,
+    )
 
 
 class Eve:

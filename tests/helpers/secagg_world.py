@@ -45,12 +45,16 @@ from fedhome.secagg import (
     Pool,
     Scalar,
     ServerKeys,
+    most_corrupt,
     signature_holds,
 )
+from fedhome.secagg.parameters import corrupt_among
 
 NOW = 1_700_000_000
 MODEL, LAYOUT, RUN, FLEET = b"m" * 32, b"l" * 32, b"r" * 16, b"f" * 16
 LOSS = Scalar("loss", 0.0, 8.0, weighted=True)
+
+SETTINGS = b"t" * 32
 
 Words = NDArray[np.unsignedinteger[Any]]
 
@@ -58,6 +62,21 @@ Words = NDArray[np.unsignedinteger[Any]]
 def form_of(elements: int = 7, *, homes: int = 128, bits: int = 9, layout: bytes = LAYOUT) -> Form:
     """Return a form with one scalar."""
     return Form(elements, layout, FixedPoint(bits, 0.5, "linf", 50), (LOSS,), homes)
+
+
+def model_of(turn: int) -> bytes:
+    """Return the hash of the model that a sum is about: of each another one."""
+    return MODEL[:-4] + turn.to_bytes(4, "big")
+
+
+def expected(turn: int) -> dict[str, Any]:
+    """Return what a home expects of the manifest of a sum."""
+    return {
+        "purpose": "train",
+        "settings": SETTINGS,
+        "model_hash": model_of(turn),
+        "layout": LAYOUT,
+    }
 
 
 def names_of(count: int) -> list[str]:
@@ -126,7 +145,8 @@ class World:
         keys = {name: HomeKeys.create(name) for name in names_of(count)}
         serving = set(keys) if eligible is None else set(eligible)
         size = len(serving) if committee is None else committee
-        bad = int(policy.corrupt * size + 1e-9) if corrupt is None else corrupt
+        likely = corrupt_among(len(serving), policy.corrupt)
+        bad = most_corrupt(len(serving), likely, size, 40) if corrupt is None else corrupt
         directory = Directory(
             fleet=FLEET,
             epoch=1,
@@ -204,7 +224,9 @@ class World:
             "turn": self.turn,
             "round": self.turn,
             "purpose": "train",
-            "model_hash": MODEL,
+            "plan": bytes(32),
+            "settings": SETTINGS,
+            "model_hash": model_of(self.turn),
             "form": form_of(),
             "n_min": min(self.policy.min_cohort, count),
             "a_min": a_min,
@@ -301,7 +323,8 @@ class Sum:
         expected: dict[str, Any] = {
             "now": NOW,
             "purpose": self.manifest.purpose,
-            "model_hash": MODEL,
+            "settings": self.manifest.settings,
+            "model_hash": self.manifest.model_hash,
             "layout": LAYOUT,
         }
         self.joined[home] = self.world.homes[home].join(self.signed, **(expected | changes))

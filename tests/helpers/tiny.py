@@ -21,8 +21,9 @@ from fedhome.run.events import EventLog
 from fedhome.run.folder import RunFolder
 from fedhome.server.rounds.round_loop import RoundLoop
 from fedhome.server.strategies import strategy_of
-from fedhome.simulations.engines.by_name import ENGINES, World
+from fedhome.simulations.engines.by_name import ENGINES
 from fedhome.simulations.engines.grid import InProcessGrid
+from fedhome.simulations.engines.world import World
 from fedhome.simulations.gather import GatheredHomes
 from fedhome.wire.layout import Layout
 

@@ -249,26 +249,26 @@ def said(*words: str | Path) -> str:
 
 def test_the_command_keeps_the_names(place: ServerFolder) -> None:
     card = place.card
-    told = said("server", "renew", place.folder)
+    told = said("server", "renew", place.path)
     assert told == f"renewed: for 127.0.0.1, localhost, until {certificate_end(place)}\n"
     assert place.card == card
     assert tls.terms_of(place.tls).names == ("127.0.0.1", "localhost")
 
 
 def test_the_command_gives_other_names(place: ServerFolder) -> None:
-    told = said("server", "renew", place.folder, "--host", "hub.example", "--host", "fd00::1")
+    told = said("server", "renew", place.path, "--host", "hub.example", "--host", "fd00::1")
     assert tls.terms_of(place.tls).names == ("hub.example", "fd00::1")
     assert "homes that have joined know this server as 127.0.0.1" in told
     assert place.card.server == f"hub.example:{place.settings.port}"
     assert f"{place.card_path} is new" in told
-    told = said("server", "renew", place.folder, "--host", "fd00::1", "--host", "hub.example")
+    told = said("server", "renew", place.path, "--host", "fd00::1", "--host", "hub.example")
     assert place.card.server == f"[fd00::1]:{place.settings.port}"
     assert "warning" not in told
 
 
 def test_the_command_takes_no_nonsense(place: ServerFolder) -> None:
     before = (place.tls / tls.CERTIFICATE).read_bytes()
-    done = CliRunner().invoke(app, ["server", "renew", str(place.folder), "--host", "https://hub"])
+    done = CliRunner().invoke(app, ["server", "renew", str(place.path), "--host", "https://hub"])
     assert isinstance(done.exception, RunError)
     assert (place.tls / tls.CERTIFICATE).read_bytes() == before
 
@@ -321,7 +321,7 @@ def test_the_daemon_waits_for_who_renews(place: ServerFolder) -> None:
 def front(place: ServerFolder) -> Iterator[None]:
     """Run the real front, without a SuperLink behind it."""
     with Processes() as processes:
-        processes.start("front", "fedhome.server.daemon.front", str(place.folder))
+        processes.start("front", "fedhome.server.daemon.front", str(place.path))
 
         def up() -> bool:
             with socket.socket() as trial:
@@ -351,8 +351,8 @@ def test_the_real_front_serves_homes_of_old(place: ServerFolder) -> None:
     tls.renew_certificate(place.tls)
     with front(place):
         after = shown(place, authorities)
-        tls.make_certificates(place.folder / "evil", ["localhost"])
-        evil = (place.folder / "evil" / tls.CA).read_bytes()
+        tls.make_certificates(place.path / "evil", ["localhost"])
+        evil = (place.path / "evil" / tls.CA).read_bytes()
         with pytest.raises(ssl.SSLCertVerificationError):
             shown(place, evil)
     assert before != after
@@ -367,12 +367,12 @@ def test_a_server_that_runs_takes_a_renewed_certificate(tmp_path: Path) -> None:
         tmp_path / "hub", hosts=["localhost"], port=free_port(), listen="127.0.0.1", fleet=owner
     )
     authorities = place.card.authorities
-    command = [Path(sys.executable).parent / "fedhome", "server", "start", place.folder]
+    command = [Path(sys.executable).parent / "fedhome", "server", "start", place.path]
     daemon = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         lines_until(daemon, "ready at ")
         before = shown(place, authorities)
-        assert "the server takes it within seconds" in said("server", "renew", place.folder)
+        assert "the server takes it within seconds" in said("server", "renew", place.path)
         lines_until(daemon, "new certificate: until ")
         deadline = time.monotonic() + PATIENCE_S
         while (now := shown_or_none(place, authorities)) in {None, before}:

@@ -18,7 +18,8 @@ from fedhome.cli.plan import settings
 from fedhome.cli.scenarios import named_plan
 from fedhome.cli.simulate import resolve
 from fedhome.clients.home import real_home
-from fedhome.plan.settings import SYNTHETIC_HISTORY_DAYS, SYNTHETIC_HOMES, Plan
+from fedhome.plan.data_settings import SYNTHETIC_HISTORY_DAYS, SYNTHETIC_HOMES
+from fedhome.plan.settings import Plan
 from fedhome.run.folder import RunFolder
 from fedhome.simulations import datasets
 from fedhome.simulations.gather import gather

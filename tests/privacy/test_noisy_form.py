@@ -12,11 +12,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedhome.errors import ManifestError, ParameterError
+from fedhome.plan.settings import Plan
 from fedhome.privacy.discrete_gaussian import DiscreteGaussian
 from fedhome.privacy.noise import Noise, update_norm
 from fedhome.questions.contributions import Terms
-from fedhome.questions.private_sums import added, cost_of, fitting, scalars_of, sensitivity, within
+from fedhome.questions.empty_handed import EMPTY_HANDED, settled
+from fedhome.questions.outcomes import outcome_scalars, outcome_terms
+from fedhome.questions.private_sums import (
+    added,
+    cost_of,
+    fitting,
+    scalars_of,
+    sensitivity,
+    terms_of,
+    within,
+)
 from fedhome.questions.question_table import EVALUATE, OUTCOME, TRAIN, TRIAL, summed
+from fedhome.questions.responses import QuestionContext
 from fedhome.secagg.fixedpoint import FixedPoint
 from fedhome.secagg.form import Form, Total
 from fedhome.secagg.scalars import Scalar
@@ -191,8 +203,11 @@ def test_no_outcome_sets_more_flags_than_the_noise_is_made_for() -> None:
     }
     columns["local.skill"][:9] = np.nan
     columns["chosen"] = draw.integers(0, 3, 500)
-    from fedhome.questions.contributions import _outcome_values  # noqa: PLC0415
-
-    flags = _outcome_values(columns, "skill").sum(axis=1)
-    assert flags.max() == 8
-    assert flags.min() >= 5
+    asked = QuestionContext(Plan(), {"bins": 80}, "skill")
+    _, terms = settled(None, outcome_terms(columns, None, asked))
+    flags = terms_of(OUTCOME, terms).values
+    scalars = (*outcome_scalars({"bins": 80}, 0), EMPTY_HANDED)
+    assert flags.shape[1] == len(scalars_of(OUTCOME, scalars, 16))
+    assert set(np.unique(flags)) == {0.0, 1.0}
+    assert flags.sum(axis=1).max() == 8
+    assert flags.sum(axis=1).min() >= 5

@@ -115,7 +115,7 @@ def fleet(plan: Plan, tmp_path: Path) -> Iterator[Fleet]:
         processes.start(
             "run",
             "fedhome.server.daemon.deploy",
-            str(server.folder),
+            str(server.path),
             str(run.path),
             str(WAIT_S),
             log=server.logs / "run.log",
@@ -154,9 +154,9 @@ def test_a_home_is_killed_at_each_step(fleet: Fleet) -> None:
 def test_a_worker_is_killed_while_it_learns(fleet: Fleet) -> None:
     for number in range(1, 4):
         place = fleet.places[number]
-        fleet.until_step(place.folder.name, "train came", 1)
+        fleet.until_step(place.path.name, "train came", 1)
         os.kill(
-            number_of(place.folder, "fedhome.clients.agent.worker", str(place.folder)),
+            number_of(place.path, "fedhome.clients.agent.worker", str(place.path)),
             signal.SIGKILL,
         )
         fleet.go_on()

@@ -17,6 +17,7 @@ import pytest
 import tomli_w
 
 import fedhome
+from fedhome.clients.lean_process import LEAN
 from fedhome.ops.processes import Processes
 from fedhome.plan.settings import Plan
 from fedhome.run.folder import RunFolder
@@ -94,7 +95,7 @@ def begin(processes: Processes, server: ServerFolder, run: RunFolder, plan: Plan
     processes.start(
         "run",
         "fedhome.server.daemon.deploy",
-        str(server.folder),
+        str(server.path),
         str(run.path),
         str(WAIT_S),
         log=server.logs / "run.log",
@@ -111,7 +112,7 @@ def test_connections_are_reset_in_the_middle(tmp_path: Path) -> None:
     cutting.start()
     for place in places:
         settings = replace(place.settings, server=f"127.0.0.1:{cutting.port}")
-        (place.folder / "home.toml").write_text(tomli_w.dumps(vars(settings)))
+        (place.path / "home.toml").write_text(tomli_w.dumps(vars(settings)))
     run = RunFolder.create(tmp_path / "run")
     try:
         with Processes() as processes:
@@ -130,7 +131,7 @@ def test_a_home_is_away_for_three_rounds_and_comes_back(tmp_path: Path) -> None:
     tables = generate(homes=HOMES, days=plan.data.days, seed=plan.seed)
     server, places = prepare(tmp_path / "deployment", plan, tables)
     run, place = RunFolder.create(tmp_path / "run"), places[2]
-    home = place.folder.name
+    home = place.path.name
 
     def closed() -> list[int]:
         """Return how many homes answered in each round so far."""
@@ -150,8 +151,9 @@ def test_a_home_is_away_for_three_rounds_and_comes_back(tmp_path: Path) -> None:
         until(len(closed()) + 4)
         processes.start(
             home,
+            LEAN,
             "fedhome.clients.agent.resident",
-            str(place.folder),
+            str(place.path),
             log=server.logs / f"{home}.log",
         )
         assert processes.wait("run") == DONE

@@ -207,7 +207,7 @@ def test_a_run_gives_what_a_simulation_gives(world: Deployment) -> None:
     assert told["faults"] == []
     assert f"{ROUNDS} releases, " in world.types("model", "verify", "hub/models")
 
-    last = Registry.open(world.server.folder / "models").releases()[-1]
+    last = Registry.open(world.server.path / "models").releases()[-1]
     assert told["release"]["hash"] == last.hash.hex()
 
     def taken(name: str) -> bytes:
@@ -298,7 +298,7 @@ with run_grid(place.settings.link_port, place.secret, bundle) as grid:
     here = json.loads(world.types("server", "status", "hub", "--json"))["connected"]
     for app in (("fedhome/fedhome", "9.9.9"), ("somebody/else", "0.1.0")):
         done = subprocess.run(
-            [sys.executable, "-c", script, world.server.folder, *app],
+            [sys.executable, "-c", script, world.server.path, *app],
             capture_output=True,
             text=True,
             check=False,

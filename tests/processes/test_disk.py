@@ -135,7 +135,7 @@ class Fleet:
         return self.processes.start(
             "run",
             "fedhome.server.daemon.deploy",
-            str(self.server.folder),
+            str(self.server.path),
             str(self.run.path),
             str(WAIT_S),
             log=self.server.logs / "run.log",
@@ -200,8 +200,8 @@ def fleet(disk: Disk, tmp_path: Path) -> Iterator[Fleet]:
 
 def assert_sound(place: HomeFolder, copy: Path) -> None:
     """Open a copy of a home's state: it holds, and is the one that was saved last."""
-    shutil.copytree(place.folder, copy, ignore=shutil.ignore_patterns("filler", "model"))
-    with FileStore.open(copy, home=place.folder.name) as store:
+    shutil.copytree(place.path, copy, ignore=shutil.ignore_patterns("filler", "model"))
+    with FileStore.open(copy, home=place.path.name) as store:
         assert store.state.version > 0
 
 
@@ -314,7 +314,7 @@ def test_the_disk_of_a_server_is_full(
             lines_until(watching, "report: ")
         daemon.terminate()
         assert daemon.wait(PATIENCE_S) == 0
-        wait_until_gone(server.folder)
+        wait_until_gone(server.path)
     assert getattr(runs.current, "state", "") == FINISHED
     folder = runs.folder("tiny-1")
     assert folder.read_rounds().column("homes_answered").to_pylist() == [HOMES] * FEW

@@ -47,9 +47,9 @@ def deployed(
     server, places = prepare(root / "fleet", plan, generate(homes=5, days=10, seed=3))
     with Processes() as processes:
         start(processes, server, places)
-        arguments = ("fedhome.server.daemon.deploy", str(server.folder), str(folder.path), "120")
+        arguments = ("fedhome.server.daemon.deploy", str(server.path), str(folder.path), "120")
         processes.start("run", *arguments, ends=(0, 1))
-        index = server.folder / MODELS / "registry.fh"
+        index = server.path / MODELS / "registry.fh"
 
         def begun() -> bool:
             return index.exists() and bool(Registry.open(index.parent).releases())
@@ -69,13 +69,13 @@ def test_homes_take_what_a_real_server_published(
     deployed: tuple[ServerFolder, list[HomeFolder]], tmp_path: Path
 ) -> None:
     server, places = deployed
-    registry = Registry.open(server.folder / MODELS)
+    registry = Registry.open(server.path / MODELS)
     assert registry.verify().faults == ()
     assert [release.manifest.round for release in registry.releases()] == list(range(1, ROUNDS + 1))
-    run = RunFolder(server.folder.parents[1] / "run")
+    run = RunFolder(server.path.parents[1] / "run")
     for place in places:
-        copy = HomeFolder(shutil.copytree(place.folder, tmp_path / place.folder.name))
-        with FileStore.open(copy.folder, home=copy.settings.home) as store:
+        copy = HomeFolder(shutil.copytree(place.path, tmp_path / place.path.name))
+        with FileStore.open(copy.path, home=copy.settings.home) as store:
             releases = ReleaseKeeper(copy, store.keys)
             releases.update()  # it may have any of them by itself, or none
             assert releases.update() is None
@@ -84,7 +84,7 @@ def test_homes_take_what_a_real_server_published(
             assert current.manifest.round == ROUNDS
             for name, array in run.read_model().parameters.items():
                 np.testing.assert_array_equal(current.model.parameters[name], array)
-    stranger = HomeFolder(tmp_path / places[0].folder.name)
+    stranger = HomeFolder(tmp_path / places[0].path.name)
     with pytest.raises(LinkError) as caught:
         ReleaseKeeper(stranger, HomeKeys.create("home-0001")).update()
     assert caught.value.reason == "signature"

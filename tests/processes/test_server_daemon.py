@@ -78,7 +78,7 @@ def assert_finished(world: World, name: str, simulated: RunFolder) -> None:
 
 def test_a_run_gives_what_a_simulation_gives(world: World, simulated: RunFolder) -> None:
     with started(world) as daemon, agents(world):
-        with told("start", world.server.folder) as second:
+        with told("start", world.server.path) as second:
             assert "already" in "".join(lines_until(second, "error: "))
             assert second.wait(PATIENCE_S) == 1
         with told(*run(world, world.plan, "--name", "mine")) as watching:
@@ -88,14 +88,14 @@ def test_a_run_gives_what_a_simulation_gives(world: World, simulated: RunFolder)
         assert "personalised" in printed
         found = status_of(world.server)
         assert (found.running, found.front, found.link) == (True, True, True)
-        assert found.connected == sorted(home.folder.name for home in world.homes)
+        assert found.connected == sorted(home.path.name for home in world.homes)
         assert found.run is not None
         assert (found.run.name, found.run.round, found.run.rounds) == ("mine", ROUNDS, ROUNDS)
         assert found.release is not None
         assert found.release.round == ROUNDS
         daemon.terminate()
         assert daemon.wait(PATIENCE_S) == 0
-        wait_until_gone(world.server.folder)
+        wait_until_gone(world.server.path)
     assert_finished(world, "mine", simulated)
     folder = RunFolder(world.server.runs / "mine")
     assert_same_weights(folder, simulated)
@@ -108,7 +108,7 @@ def test_a_daemon_is_killed_in_mid_run(world: World, simulated: RunFolder) -> No
                 lines_until(watching, "round 1/")
             daemon.kill()
             daemon.wait()
-            wait_until_gone(world.server.folder)
+            wait_until_gone(world.server.path)
         with started(world) as daemon:
             lines_until(daemon, "run tiny-1 goes on")
             with told(*run(world)) as watching:
@@ -132,13 +132,13 @@ def test_nobody_watches_and_a_run_is_cancelled_and_goes_on(
             assert second.wait(PATIENCE_S) == 1
         with told(*run(world)) as watching:
             lines_until(watching, "round 1/")
-            with told("cancel", world.server.folder) as cancelling:
+            with told("cancel", world.server.path) as cancelling:
                 lines_until(cancelling, "cancelled tiny-1")
                 assert cancelling.wait(PATIENCE_S) == 0
             lines_until(watching, "error: tiny-1 was cancelled")
             assert watching.wait(PATIENCE_S) == 1
         lines_until(daemon, "run tiny-1 was cancelled")
-        left = processes_of(world.server.folder).values()
+        left = processes_of(world.server.path).values()
         assert not any("fedhome.server.daemon.deploy" in words for words in left)
         assert any("fedhome.server.daemon.superlink_process" in words for words in left)
         with told(*run(world, "--resume", "tiny-1")) as watching:
@@ -158,7 +158,7 @@ def test_a_child_of_the_daemon_is_killed(world: World, simulated: RunFolder, vic
     with started(world) as daemon, agents(world):
         with told(*run(world, world.plan)) as watching:
             lines_until(watching, "round 1/")
-            os.kill(number_of(world.server.folder, victim), signal.SIGKILL)
+            os.kill(number_of(world.server.path, victim), signal.SIGKILL)
             lines_until(watching, "report: ")
         names = {module: name for name, module in SERVICES.items()}
         name = names.get(victim, "run")
@@ -190,7 +190,7 @@ def test_a_server_without_a_directory_and_a_run_that_cannot_be(
     runs.begin(plan, "broken")
     runs.folder("broken").plan_path.write_text("name = ")
     shutil.move(directory, tmp_path / DIRECTORY)
-    with told("start", server.folder) as daemon:
+    with told("start", server.path) as daemon:
         assert lines_until(daemon, "ready at ")[-1].endswith("no directory yet, homes can enrol\n")
         lines_until(daemon, "run broken failed: ")
         ended = runs.current
@@ -214,4 +214,4 @@ def test_a_server_without_a_directory_and_a_run_that_cannot_be(
         daemon.send_signal(signal.SIGINT)
         lines_until(daemon, "stopped")
         assert daemon.wait(PATIENCE_S) == 0
-        wait_until_gone(server.folder)
+        wait_until_gone(server.path)

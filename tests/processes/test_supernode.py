@@ -16,6 +16,7 @@ from flwr.app import Context, Message, RecordDict
 import fedhome
 from fedhome.clients import supernode
 from fedhome.clients.client_app import app
+from fedhome.clients.lean_process import LEAN
 from fedhome.clients.membership.consent import CONSENT, ConsentRecord, plan_digest
 from fedhome.clients.membership.home_folder import DIRECTORY, PLAN, HomeFolder
 from fedhome.errors import RunError
@@ -57,8 +58,8 @@ def joined(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> HomeFolder:
 @pytest.fixture
 def place(joined: HomeFolder, plan: Plan, tmp_path: Path) -> HomeFolder:
     """A copy of it, with readings of its own."""
-    copy = HomeFolder(shutil.copytree(joined.folder, tmp_path / "home"))
-    settings = replace(copy.settings, data=str(copy.folder / "readings.parquet"))
+    copy = HomeFolder(shutil.copytree(joined.path, tmp_path / "home"))
+    settings = replace(copy.settings, data=str(copy.path / "readings.parquet"))
     copy.fill(settings, plan=plan, anchor=copy.anchor, authorities=copy.authorities)
     return copy
 
@@ -72,7 +73,7 @@ def ask(place: HomeFolder, kind: str) -> Message:
     context = Context(
         run_id=1,
         node_id=7,
-        node_config={"home": str(place.folder)},
+        node_config={"home": str(place.path)},
         state=RecordDict(),
         run_config={"plan": "", "out": ""},
     )
@@ -86,7 +87,7 @@ def test_each_answer_opens_the_home_and_lets_it_go(place: HomeFolder) -> None:
     assert told["features"] == 23  # as the run's log says of this plan
     bundles = [blobs_of(ask(place, "query.bundle"))["bundle"] for _ in range(2)]
     assert bundles[0] != bundles[1]
-    with FileStore.open(place.folder, home=place.settings.home) as store:
+    with FileStore.open(place.path, home=place.settings.home) as store:
         assert store.state.serial == 2  # no key is given twice, whatever process gave it
 
 
@@ -99,15 +100,15 @@ def _paused(place: HomeFolder) -> None:
 
 
 def _no_consent(place: HomeFolder) -> None:
-    (place.folder / CONSENT).unlink()
+    (place.path / CONSENT).unlink()
 
 
 def _another_plan(place: HomeFolder) -> None:
-    (place.folder / PLAN).write_text(Plan.load(seed=4).to_toml())
+    (place.path / PLAN).write_text(Plan.load(seed=4).to_toml())
 
 
 def _never_claimed(place: HomeFolder) -> None:
-    (place.folder / DIRECTORY).unlink()
+    (place.path / DIRECTORY).unlink()
 
 
 @pytest.mark.parametrize("change", [_left, _paused, _no_consent, _another_plan, _never_claimed])
@@ -120,7 +121,7 @@ def test_a_home_that_takes_no_part_says_no_more_than_that(
 
 
 def test_a_home_whose_agent_runs_gives_nothing(place: HomeFolder) -> None:
-    with FileStore.open(place.folder, home=place.settings.home) as store:
+    with FileStore.open(place.path, home=place.settings.home) as store:
         answer = ask(place, "query.bundle")
         assert answer.error.reason == "the home takes no part now; its own log says why"
         assert store.state.serial == 0
@@ -138,19 +139,19 @@ def test_the_node_is_the_one_that_was_claimed(
     run: list[tuple[list[str], dict[str, str]]] = []
     monkeypatch.setattr(os, "execve", lambda _, words, env: run.append((words, env)))
     monkeypatch.setattr(supernode, "claim", HomeFolder.node_key)
-    supernode.main([str(place.folder)])
+    supernode.main([str(place.path)])
     ((words, environment),) = run
     told = dict(zip(words[1::2], words[2::2], strict=True))
     key = load_ssh_private_key(Path(told["--auth-supernode-private-key"]).read_bytes(), None)
     assert key.private_numbers() == place.node_key().private.private_numbers()
     assert told["--superlink"] == place.settings.server
-    assert told["--node-config"] == f'home="{place.folder}"'
-    assert environment["FLWR_HOME"].startswith(str(place.folder))
+    assert told["--node-config"] == f'home="{place.path}"'
+    assert environment["FLWR_HOME"].startswith(str(place.path))
 
 
 @pytest.mark.parametrize("name", ['a"b', "a'b", "a\\b", "a\nb", "a b", "häuser"])
 def test_folders_that_flower_cannot_be_told(tmp_path: Path, name: str, place: HomeFolder) -> None:
-    folder = place.folder.rename(tmp_path / name)
+    folder = place.path.rename(tmp_path / name)
     fine = nullcontext() if name in {"a b", "häuser"} else pytest.raises(RunError, match="rename")
     with fine:
         words = supernode.command(HomeFolder(folder), "/dev/fd/3")
@@ -169,9 +170,10 @@ def test_a_run_gives_what_a_simulation_gives(plan: Plan, tmp_path: Path) -> None
     run.write_plan(plan.to_toml())
     with Processes() as processes:
         start(processes, server, others)
-        folder = str(stock.folder)
-        processes.start("stock", "fedhome.clients.supernode", folder, log=server.logs / "stock.log")
-        deploy = ("fedhome.server.daemon.deploy", str(server.folder), str(run.path), "120")
+        folder = str(stock.path)
+        log = server.logs / "stock.log"
+        processes.start("stock", LEAN, "fedhome.clients.supernode", folder, log=log)
+        deploy = ("fedhome.server.daemon.deploy", str(server.path), str(run.path), "120")
         processes.start("run", *deploy, log=server.logs / "run.log", ends=(0, 1))
         assert processes.wait("run") == 0, (server.logs / "run.log").read_text()
     assert run.finished

@@ -228,7 +228,7 @@ def test_another_authority_is_not_trusted(server: ServerFolder, tmp_path: Path) 
     from fedhome.ops.tls import make_certificates  # noqa: PLC0415
 
     make_certificates(tmp_path / "tls", ["localhost"])
-    keys, _ = home_keys("home-0001", server.folder.parent / "homes" / "home-0001")
+    keys, _ = home_keys("home-0001", server.path.parent / "homes" / "home-0001")
     with pytest.raises(LinkError, match="certificate") as refused:
         join(
             f"localhost:{server.settings.port}",

@@ -39,12 +39,12 @@ def test_fifty_homes_answer(tmp_path: Path) -> None:
     with Processes() as processes:
         start(processes, server, [])
         for number in range(2):
-            folders = [str(place.folder) for place in places[number::2]]
+            folders = [str(place.path) for place in places[number::2]]
             log = server.logs / f"homes-{number}.log"
             processes.start(
                 f"homes-{number}", "fedhome.simulations.light_agents", *folders, log=log
             )
-        deploy = ("fedhome.server.daemon.deploy", str(server.folder), str(run.path), "120")
+        deploy = ("fedhome.server.daemon.deploy", str(server.path), str(run.path), "120")
         processes.start("run", *deploy, log=server.logs / "run.log", ends=(0, 1))
         assert processes.wait("run") == 0
         assert [child.starts for child in processes.children.values()] == [1] * 5

@@ -52,13 +52,14 @@ def test_it_is_a_page_and_pins_nothing(tmp_path: Path) -> None:
     assert sorted(files) == [
         ".gitignore",
         "README.md",
+        "method.py",
         "model.py",
         "plan.toml",
         "pyproject.toml",
         "strategy.py",
         "test_app.py",
     ]
-    assert sum(text.count("\n") for text in files.values()) < 150
+    assert sum(text.count("\n") for text in files.values()) < 200
     project = tomllib.loads(files["pyproject.toml"])
     assert project["project"]["name"] == project["tool"]["flwr"]["app"]["publisher"] == "my-app"
     (dependency,) = project["project"]["dependencies"]
@@ -70,7 +71,7 @@ def test_it_is_a_page_and_pins_nothing(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_its_own_test_passes(tmp_path: Path) -> None:
     made = make(tmp_path / "my-app")
-    assert "1 passed" in ran(sys.executable, "-m", "pytest", "-q", folder=made)
+    assert "2 passed" in ran(sys.executable, "-m", "pytest", "-q", folder=made)
 
 
 def test_its_plan_is_run_from_any_folder(tmp_path: Path) -> None:
@@ -79,6 +80,7 @@ def test_its_plan_is_run_from_any_folder(tmp_path: Path) -> None:
     ran(FEDHOME, "simulate", "my-app/plan.toml", *sets, folder=tmp_path)
     kept = tomllib.loads((tmp_path / "runs" / "my-app-1" / "plan.toml").read_text())
     assert kept["model"]["name"] == f"{made.resolve()}/model.py:Forecaster"
+    assert kept["method"]["name"] == f"{made.resolve()}/method.py:Tether"
     assert kept["strategy"]["name"] == f"{made.resolve()}/strategy.py:PartWay"
 
 
@@ -105,7 +107,7 @@ def test_flower_takes_it_as_a_bundle_and_leaves_runs_out(tmp_path: Path) -> None
     (made / "runs" / "first" / "plan.toml").write_text("seed = 1\n")
     bundle = build_fab_from_disk(made)  # refuses more than 10 MB and what its rules forbid
     held = set(zipfile.ZipFile(io.BytesIO(bundle)).namelist())
-    assert {"pyproject.toml", "model.py", "strategy.py"} <= held
+    assert {"pyproject.toml", "model.py", "method.py", "strategy.py"} <= held
     assert not {name for name in held if name.startswith("runs/")}
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from fedhome import own_code, plugins
 from fedhome.cli.simulate import resolve
-from fedhome.errors import ModelError, PluginError
+from fedhome.errors import ModelError, PlanError, PluginError
 from fedhome.learning.personalise import personaliser
 from fedhome.learning.tasks import TASKS, kind_of
 from fedhome.models.mlp import build_model
@@ -243,3 +243,101 @@ def test_the_command_line_tells_a_mistake_without_a_traceback(project: Path, her
     assert done.returncode == 1
     assert f"{project / 'mine.py'}, line 2: NameError" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("status", ["3", "", "'bye'"])
+def test_code_that_ends_the_program_ends_the_run_with_its_line(project: Path, status: str) -> None:
+    file = written(project / "mine.py", f"import sys\n\nsys.exit({status})\n")
+    with pytest.raises(PluginError, match=rf"{file}, line 3: SystemExit") as caught:
+        load(f"{file}:Net", "model")
+    assert "__main__" in caught.value.hint
+    file = written(project / "later.py", "def net(features, outputs):\n    raise SystemExit\n")
+    with pytest.raises(PluginError, match=r"later\.py, line 2, in net: SystemExit"):
+        build_model(Plan.parse({"model": {"name": f"{file}:net"}}), 3, 1)
+    with pytest.raises(SystemExit), own_code.faults_told():
+        sys.exit(3)  # not in code of a user's: that is somebody's own decision
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("loop.py:Net", "[Ll]oop|Too many levels"),
+        ("a\0b.py:Net", "null"),
+        (f"{'x' * 5000}.py:Net", r"'x{120}\.\.\.' cannot be a file: File name too long"),
+        ("~nobody-of-this-name/x.py:Net", "home directory"),
+    ],
+    ids=["loop", "NUL", "long", "nobody"],
+)
+def test_a_name_that_no_file_can_have_is_a_fault_of_the_plan(
+    here: Path, name: str, why: str
+) -> None:
+    (here / "loop.py").symlink_to(here / "loop.py")
+    with pytest.raises(PlanError, match=why) as caught:
+        Plan.load(model={"name": name})
+    assert caught.value.faults[0].startswith("model.name: ")
+
+
+@pytest.mark.parametrize(
+    "name", ["mine.py:", ":Net", "mine.py:Net:x", "mine.py : Net", "mine.txt:Net x"]
+)
+def test_a_name_of_neither_form_says_which_forms_there_are(here: Path, name: str) -> None:
+    written(here / "mine.py", "Net = 1\n")
+    with pytest.raises(PluginError, match="of neither form") as caught:
+        load(name, "model")
+    assert '"file.py:attribute"' in caught.value.hint
+
+
+def test_a_folder_is_not_taken_for_a_file_nor_meant_by_its_own_name(project: Path) -> None:
+    (project / "mine.py").mkdir()
+    with pytest.raises(PluginError, match=r"mine\.py is a folder\n"):
+        load(f"{project / 'mine.py'}:Net", "model")
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("from . import other_one\n", "write `import other`"),
+        ("def net(features, outputs):\n    import other_one\n", "import it at the file's top"),
+    ],
+)
+def test_an_import_that_cannot_work_says_how_it_would(
+    project: Path, text: str, advice: str
+) -> None:
+    written(project / "other_one.py", "")
+    file = written(project / "mine.py", text)
+    with pytest.raises(PluginError) as caught:
+        build_model(Plan.parse({"model": {"name": f"{file}:net"}}), 3, 1)
+    assert advice in caught.value.hint
+
+
+def test_bytes_that_are_no_text_are_told_with_a_command_that_shows_it(project: Path) -> None:
+    file = project / "mine.py"
+    file.write_text("Net = 1\n", encoding="utf-16")
+    with pytest.raises(PluginError, match="cannot be imported: SyntaxError") as caught:
+        load(f"{file}:Net", "model")
+    assert f"`python {file}`" in caught.value.hint
+
+
+def test_a_module_that_makes_its_attributes_itself_is_told_when_it_fails(project: Path) -> None:
+    file = written(project / "mine.py", "def __getattr__(name):\n    raise RuntimeError(name)\n")
+    with pytest.raises(PluginError, match=rf"{file}, line 2, in __getattr__: RuntimeError: Net"):
+        load(f"{file}:Net", "model")
+
+
+def test_windows_line_ends_a_mark_and_names_of_all_kinds_are_nothing_special(
+    project: Path,
+) -> None:
+    folder = project / "mit Leerzeichen, ü"
+    folder.mkdir()
+    file = folder / "größe 1.py"
+    file.write_bytes("\ufeffclass Net:\r\n    size = 1\r\n".encode())
+    assert load(f"{file}:Net.size", "model") == 1
+    (project / "link.py").symlink_to(file)
+    assert load(f"{project / 'link.py'}:Net.size", "model") == 1
+
+
+def test_what_a_framework_raises_is_no_fault_of_the_users(project: Path) -> None:
+    del project
+    load("flwr.serverapp.strategy:FedAvg", "strategy")
+    with pytest.raises(AttributeError), own_code.faults_told():
+        load("flwr.serverapp.strategy:FedAvg", "strategy").summary(object())  # type: ignore[attr-defined]

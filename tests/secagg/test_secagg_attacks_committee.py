@@ -105,7 +105,7 @@ def test_a_malformed_share(monkeypatch: pytest.MonkeyPatch) -> None:
 def _split_view(world: World) -> tuple[Eve, Eve]:
     """Return two sums of one round over the same bundles, of which each half joins one."""
     first = eve_of(world, a_min=5, tau=4)
-    other = replace(first.manifest, expires=first.manifest.expires - 1).sign(world.server)
+    other = replace(first.manifest, model_hash=b"x" * 32).sign(world.server)
     return first, Eve(world, other, first.bundles, first.loot)
 
 
@@ -156,11 +156,11 @@ def test_another_set_for_each_member(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_isolation_of_one_home(monkeypatch: pytest.MonkeyPatch) -> None:
     policy = Policy(corrupt=0.0, security=10)
     world = World.of(40, policy=policy, committee=5, remember=True)
-    eve = eve_of(world, degree=12, tau=3, a_min=30)
+    eve = eve_of(world, degree=14, tau=4, a_min=28)
     edges = eve.manifest.adjacency(world.directory)
     target = int(edges.sum(axis=1).argmin())
     around = set(range(40)) - set(np.flatnonzero(edges[target]).tolist())
-    assert len(around) >= 30
+    assert len(around) >= 28
     sent = send(eve, range(40))
     refused(OpeningError, "isolated", lambda: eve.ask(around))
     assert eve.bare(target) is None
@@ -219,7 +219,11 @@ def test_a_crash_between_recording_and_replying(monkeypatch: pytest.MonkeyPatch)
     assert eve.bare(0) is None
 
     weaken(
-        monkeypatch, HomeParty, "answer", "self._commit(self.state.with_openings(openings))", "pass"
+        monkeypatch,
+        HomeParty,
+        "answer",
+        "self._commit(self.state.with_openings(openings, opened))",
+        "pass",
     )
     eve, words = attack()
     eve.ask(range(1, 8))

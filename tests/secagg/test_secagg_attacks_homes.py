@@ -44,7 +44,7 @@ from helpers.secagg_world import Sum, World, form_of
 
 NEVER = 1e-9  # chance that a test of randomness fails although all is well
 SIGNED_KEYS = "not self._verify(identity, head.signature, head.statement(directory.hash))"
-JOINED = "return replace(self._next(), sum_number=sum_number, live=live)"
+JOINED = "return replace(counted, sum_number=sum_number, live=live)"
 
 
 def test_substituted_keys(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,9 +115,9 @@ def test_a_duplicate_home(monkeypatch: pytest.MonkeyPatch) -> None:
     ("kept", "reason"),
     [
         (JOINED, "replayed"),
-        ("return replace(self._next(), sum_number=sum_number)", "replayed"),
-        ("return replace(self._next(), live=live)", "bundle-used"),  # a second wall
-        ("return self._next()", None),
+        ("return replace(counted, sum_number=sum_number)", "replayed"),
+        ("return replace(counted, live=live)", "bundle-used"),  # a second wall
+        ("return counted", None),
     ],
 )
 def test_a_replayed_manifest(
@@ -137,7 +137,7 @@ def test_a_replayed_manifest(
 
 def test_a_bundle_used_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     def second(eve: Eve) -> Eve:
-        signed = replace(eve.manifest, turn=2).sign(eve.world.server)
+        signed = replace(eve.manifest, turn=2, model_hash=b"x" * 32).sign(eve.world.server)
         return Eve(eve.world, signed, eve.bundles, eve.loot)
 
     eve = eve_of(World.of(6))
@@ -151,7 +151,7 @@ def test_a_bundle_used_twice(monkeypatch: pytest.MonkeyPatch) -> None:
         HomeState,
         "with_sum",
         JOINED,
-        "return replace(self._next(), sum_number=sum_number)",
+        "return replace(counted, sum_number=sum_number)",
     )
     eve = eve_of(World.of(6))
     send(eve, range(6))
@@ -326,7 +326,7 @@ def test_a_crash_between_joining_and_sending(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch,
         HomeParty,
         "join",
-        "self._commit(self.state.with_sum(manifest.turn, manifest.serials[index]))",
+        "self._commit(self.state.with_sum(manifest.turn, manifest.serials[index], entry))",
         "pass",
     )
     seen, difference = twice(eve_of(World.of(5)))

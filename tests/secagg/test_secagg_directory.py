@@ -133,7 +133,7 @@ def test_a_home_that_is_left_out_or_has_other_keys_refuses_the_directory() -> No
     homes = world.directory.homes
     for changed in (homes[1:], (HomeKeys.create("h00").entry(), *homes[1:])):
         data = world.authority.issue(
-            replace(world.directory, epoch=2, committee=5, threshold=3, homes=tuple(changed))
+            replace(world.directory, epoch=2, committee=5, threshold=4, homes=tuple(changed))
         )
         with pytest.raises(DirectoryError) as caught:
             world.homes["h00"].renew(data)

@@ -56,7 +56,7 @@ from fedhome.store.checksummed import ChecksummedFile
 from fedhome.wire.codec import Message
 from helpers.secagg_attacker import weaken
 from helpers.secagg_mutations import changed, packed, unpacked
-from helpers.secagg_world import LAYOUT, MODEL, NOW, Sum, World
+from helpers.secagg_world import NOW, Sum, World, expected
 
 QUICK, MANY = 120, 6000  # inputs for each door
 ENTRY = b"fedhome/enrol/1\0"
@@ -223,7 +223,7 @@ def _homes(world: World) -> Iterator[Door]:
         joiner.state = before["h01"]
         signed = Signed(body=data, signature=world.server.sign(data)).to_bytes()
         for purpose in ("train", "evaluate"):
-            joiner.join(signed, now=NOW, purpose=purpose, model_hash=MODEL, layout=LAYOUT)
+            joiner.join(signed, now=NOW, **{**expected(world.turn), "purpose": purpose})
 
     def answer(data: bytes) -> None:
         member.state = voted

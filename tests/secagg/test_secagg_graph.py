@@ -41,20 +41,20 @@ def test_the_committee_has_the_lowest_hashes() -> None:
 @given(st.integers(1, 60), st.data())
 def test_groups_divide_all_homes_evenly(count: int, data: st.DataObject) -> None:
     homes = _ids(count)
-    parts = graph.groups(_SEED, 3, homes, data.draw(st.integers(1, count)))
+    parts = graph.groups(_SEED, homes, data.draw(st.integers(1, count)))
     assert sorted(home for part in parts for home in part) == sorted(homes)
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
     assert all(list(part) == sorted(part) for part in parts)
-    assert graph.groups(_SEED, 3, homes[::-1], len(parts)) == parts
+    assert graph.groups(_SEED, homes[::-1], len(parts)) == parts
 
 
-def test_groups_are_other_ones_every_turn() -> None:
+def test_groups_are_others_in_every_epoch_and_in_it_always_the_same() -> None:
     homes = _ids(40)
-    drawn = {graph.groups(seed, turn, homes, 4) for seed in (_SEED, bytes(32)) for turn in (1, 2)}
-    assert len(drawn) == 4
+    drawn = {graph.groups(seed, homes, 4) for seed in (_SEED, bytes(32)) for _ in range(2)}
+    assert len(drawn) == 2
     for count in (0, 41):
         with pytest.raises(ParameterError):
-            graph.groups(_SEED, 1, homes, count)
+            graph.groups(_SEED, homes, count)
 
 
 @pytest.mark.parametrize("degree", [None, 9, 50])

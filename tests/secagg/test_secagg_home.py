@@ -12,7 +12,7 @@ from fedhome.errors import BundleError, ManifestError, OpeningError, ParameterEr
 from fedhome.secagg import HomeParty, HomeState, MemoryStore, Policy
 from fedhome.secagg.directory import Signed
 from helpers.secagg_sums import refused
-from helpers.secagg_world import LAYOUT, MODEL, NOW, Sum, World, form_of
+from helpers.secagg_world import NOW, Sum, World, expected, form_of
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,9 @@ from helpers.secagg_world import LAYOUT, MODEL, NOW, Sum, World, form_of
         ({"expires": NOW}, "expired"),
         ({"expires": NOW + 86_401}, "expires-late"),
         ({"purpose": "evaluate"}, "purpose"),
+        ({"settings": b"x" * 32}, "settings"),
+        ({"plan": b"x" * 32}, "plan"),
+        ({"groups": 2}, "groups"),
         ({"model_hash": b"x" * 32}, "model"),
         ({"form": form_of(layout=b"x" * 32)}, "layout"),
         ({"form": form_of(homes=7)}, "encoding"),
@@ -44,7 +47,7 @@ def test_a_home_refuses_a_manifest(changes: dict[str, Any], reason: str | None) 
     before = (home.state, world.stores["h00"].data)
 
     def join() -> object:
-        return home.join(signed, now=NOW, purpose="train", model_hash=MODEL, layout=LAYOUT)
+        return home.join(signed, now=NOW, **expected(world.turn))
 
     if reason is None:
         join()
@@ -63,7 +66,7 @@ def test_a_home_without_a_directory_refuses_everything() -> None:
     refused(
         ManifestError,
         "no-directory",
-        lambda: home.join(sum_.signed, now=NOW, purpose="train", model_hash=MODEL, layout=LAYOUT),
+        lambda: home.join(sum_.signed, now=NOW, **expected(world.turn)),
     )
     refused(OpeningError, "no-directory", lambda: home.answer(b"", now=NOW))
 
@@ -129,7 +132,7 @@ def test_a_home_that_the_fleet_does_not_know_is_refused() -> None:
     refused(
         ManifestError,
         "group",
-        lambda: home.join(stranger, now=NOW, purpose="train", model_hash=MODEL, layout=LAYOUT),
+        lambda: home.join(stranger, now=NOW, **expected(world.turn)),
     )
 
 

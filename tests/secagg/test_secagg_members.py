@@ -147,7 +147,7 @@ def test_a_bundle_is_not_opened_under_a_second_manifest_nor_after_a_later_one() 
     first = world.run()
     member = world.homes["h00"]
     # Homes would not join twice with one bundle; here they sign as if they had.
-    again = replace(first.manifest, turn=9).sign(world.server)
+    again = replace(first.manifest, turn=9, model_hash=b"x" * 32).sign(world.server)
     second = Sum(world, first.bundles, again)
     forged = _signed_by_all(world, second)
     refused(OpeningError, "conflict", lambda: member.answer(forged, now=NOW))

@@ -141,8 +141,8 @@ def test_a_graph_that_could_fall_apart_is_refused() -> None:
 
 @pytest.mark.long
 def test_uneven_groups_are_each_summed_on_their_own() -> None:
-    world = World.of(17, policy=Policy(corrupt=0.1))
-    cut = groups(world.directory.seed, 1, world.directory.names, 2)
+    world = World.of(17, policy=Policy(corrupt=0.1, groups=2))
+    cut = groups(world.directory.seed, world.directory.names, 2)
     assert sorted(map(len, cut)) == [8, 9]
     for number, names in enumerate(cut):
         world.turn = 0  # one turn, two sums
@@ -153,8 +153,8 @@ def test_uneven_groups_are_each_summed_on_their_own() -> None:
 
 
 def test_a_server_cannot_put_homes_into_another_group() -> None:
-    world = World.of(17)
-    cut = groups(world.directory.seed, 1, world.directory.names, 2)
+    world = World.of(17, policy=Policy(groups=2))
+    cut = groups(world.directory.seed, world.directory.names, 2)
     for names, number in (((*cut[0][:-1], cut[1][0]), 0), (cut[0], 1), (cut[0], 2)):
         world.turn = 0
         world.refill(names)
@@ -164,10 +164,10 @@ def test_a_server_cannot_put_homes_into_another_group() -> None:
 
 @pytest.mark.long
 def test_groups_so_small_that_corrupt_homes_could_fill_them_are_refused() -> None:
-    # 10 of 100 homes may be corrupt, and a server may look through 2^24 turns for a group that
-    # has all of them: 12 homes are needed for two honest ones.
-    world = World.of(100, remember=True)
-    cut = groups(world.directory.seed, 1, world.directory.names, 8)
+    # 10 of 100 homes may be corrupt, and somebody may have looked through 2^24 seeds for a group
+    # that has all of them: 12 homes are needed for two honest ones.
+    world = World.of(100, policy=Policy(groups=8), remember=True)
+    cut = groups(world.directory.seed, world.directory.names, 8)
     sum_ = world.draw_up(cut[0], groups=8, group=0, a_min=11)
     refused(ManifestError, "a-min", lambda: sum_.join(cut[0][0]))
 

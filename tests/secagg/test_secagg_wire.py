@@ -153,8 +153,8 @@ def test_a_manifest_whose_columns_differ_in_length_is_refused() -> None:
 def test_a_manifest_with_a_form_that_cannot_be_is_refused() -> None:
     manifest = next(message for message in MESSAGES if isinstance(message, Manifest))
     plain = msgpack.unpackb(manifest.to_bytes())
-    assert plain[9][-2] == 128  # the form, and in it the most homes
-    plain[9][-2] = 1 << 40
+    assert plain[11][-2] == 128  # the form, and in it the most homes
+    plain[11][-2] = 1 << 40
     with pytest.raises(WireError) as caught:
         Manifest.from_bytes(msgpack.packb(plain))
     assert caught.value.reason == "form"

@@ -49,7 +49,7 @@ def test_only_an_invited_device_enrols(world: World) -> None:
         "not-listed"
     )
     assert reason_of(world.ask, "pending", inviter=Inviter.create()) == "signature"
-    assert not (world.place.folder / "enrolments").exists()
+    assert not (world.place.path / "enrolments").exists()
 
 
 def test_a_device_with_a_wrong_clock_is_told(world: World) -> None:
@@ -74,14 +74,14 @@ def test_the_server_keeps_so_many_and_drops_what_expired(
     world.now = EXPIRES + 1
     world.server.enrol(fresh := late.enrolment(HomeKeys.create("d"), world.now))
     assert world.pending().enrolments == (fresh,)
-    assert len(list((world.place.folder / "enrolments").iterdir())) == 1
+    assert len(list((world.place.path / "enrolments").iterdir())) == 1
 
 
 def test_damaged_files_of_the_server_count_as_none(world: World) -> None:
     invite, keys = world.invite(), HomeKeys.create("hub")
     posted = invite.enrolment(keys, NOW)
     world.server.enrol(posted)
-    (path,) = (world.place.folder / "enrolments").iterdir()
+    (path,) = (world.place.path / "enrolments").iterdir()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     path.write_bytes(posted[:-1])
     assert world.pending().enrolments == ()

@@ -27,7 +27,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
 
 def test_a_home_is_given_the_newest_release(hub: Hub) -> None:
     assert hub.door.answer(question()) == b""  # there is no registry yet
-    registry = registry_of(hub.place.folder / MODELS, fleet=FLEET, keys=SERVER)
+    registry = registry_of(hub.place.path / MODELS, fleet=FLEET, keys=SERVER)
     assert hub.door.answer(question()) == b""  # nor a release
     for number in (1, 2):
         hub.publish(number)
@@ -94,7 +94,7 @@ def test_a_new_directory_counts_at_once(hub: Hub) -> None:
 
 def test_a_damaged_registry_is_no_answer(hub: Hub) -> None:
     hub.publish(1)
-    (hub.place.folder / MODELS / "releases" / "00000001.model").write_bytes(b"x")
+    (hub.place.path / MODELS / "releases" / "00000001.model").write_bytes(b"x")
     for _ in range(2):
         with pytest.raises(RegistryError):
             hub.door.answer(question())

@@ -187,3 +187,9 @@ def test_a_users_own_strategy_is_taken_as_it_is(
     still = plan.change(strategy={"name": f"{module}:made"})
     kept = tiny.run(still, tiny.homes(), tmp_path / "still").state.flat
     np.testing.assert_array_equal(kept, start)
+
+
+def test_a_wrapper_that_would_take_the_strategys_place_is_refused() -> None:
+    for wrap in ("flwr.serverapp.strategy:FedAvg", "flwr.serverapp.strategy:FedProx"):
+        with pytest.raises(PlanError, match="takes no argument 'strategy': it wraps nothing"):
+            strategy_of(tiny.plan(strategy={"name": "fedadam", "wrap": wrap}), 8)

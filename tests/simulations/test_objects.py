@@ -16,7 +16,14 @@ from torch import Tensor, nn
 
 import fedhome
 from fedhome import HomeTable, Plan
-from fedhome.errors import EngineError, PlanError, PluginError, RunError, SourceError
+from fedhome.errors import (
+    EmptyFleetError,
+    EngineError,
+    PlanError,
+    PluginError,
+    RunError,
+    SourceError,
+)
 from fedhome.learning.personalise import fine_tune
 from fedhome.methods import Method, Params
 from fedhome.passed_objects import given
@@ -396,3 +403,69 @@ def test_what_ray_cannot_pack_is_refused(tmp_path: Path) -> None:
                 homes=TABLES,
                 out=tmp_path / "run",
             )
+
+
+@pytest.mark.parametrize(
+    ("homes", "why"),
+    [
+        ((table for table in ()), "generator.* can be read only once, so give a list"),
+        (b"homes", "bytes, not tables"),
+    ],
+)
+def test_homes_that_cannot_be_read_again_or_are_none_are_refused(
+    homes: Any, why: str, tmp_path: Path
+) -> None:
+    with pytest.raises(PlanError, match=why):
+        fedhome.simulate(settings(), homes=homes, out=tmp_path / "run")
+
+
+def test_a_table_with_two_columns_of_one_name_is_left_out_by_that_reason(tmp_path: Path) -> None:
+    table = pa.table(TABLES[next(iter(TABLES))])
+    doubled = table.append_column(table.column_names[-1], table.column(-1))
+    with pytest.raises(EmptyFleetError, match="several columns called 'load'"):
+        fedhome.simulate(settings(), homes={"oak": doubled}, out=tmp_path / "run")
+
+
+def test_a_strategy_that_was_never_initialised_is_refused(tmp_path: Path) -> None:
+    class Bare(FedAvg):
+        def __init__(self) -> None:
+            pass
+
+    with pytest.raises(PluginError, match=r"Bare lacks what its class's __init__ sets") as refused:
+        fedhome.simulate(settings(), strategy=Bare(), homes=TABLES, out=tmp_path / "run")
+    assert "super().__init__()" in refused.value.hint
+
+
+def test_a_method_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    class Broken(Method):
+        def __init__(self) -> None:
+            raise RuntimeError("no")
+
+    with pytest.raises(PluginError, match=r"method .* fails when it is made: .*RuntimeError: no"):
+        fedhome.simulate(settings(), method=Broken, homes=TABLES, out=tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ({"sets": "rounds.count=1"}, "sets is a text, not a list"),
+        ({"sets": [1]}, "a setting is of type int"),
+        ({"plan": {"rounds": {"count": 1}}}, "a plan is of type dict"),
+    ],
+)
+def test_settings_of_the_wrong_type_are_refused(
+    arguments: dict[str, Any], why: str, tmp_path: Path
+) -> None:
+    with pytest.raises(PlanError, match=why):
+        fedhome.simulate(**arguments, out=tmp_path / "run")
+
+
+def test_a_function_of_homes_that_ends_the_program_ends_the_run_with_its_line(
+    tmp_path: Path,
+) -> None:
+    def homes(plan: Plan) -> Iterator[HomeTable]:
+        del plan
+        raise SystemExit(2)
+
+    with pytest.raises(PluginError, match=r"fails when it is called: .*test_objects\.py, line"):
+        fedhome.simulate(settings(), homes=homes, out=tmp_path / "run")

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from fedhome.errors import BundleError, EngineError, ManifestError, SecAggError, UpdateError
+from fedhome.plan.protocol import terms_hash
 from fedhome.plan.settings import Plan
 from fedhome.secagg import Bundle, Manifest
 from fedhome.secagg.fixedpoint import FixedPoint
@@ -29,7 +30,12 @@ pytestmark = pytest.mark.long
 
 HOMES = 9
 NAMES = [f"home-{place}" for place in range(HOMES)]
-EXPECTED = {"purpose": "train", "model_hash": bytes(32), "layout": bytes(32)}
+EXPECTED = {
+    "purpose": "train",
+    "settings": bytes(32),
+    "model_hash": bytes(32),
+    "layout": bytes(32),
+}
 FORM = Form(
     elements=2,
     layout=bytes(32),
@@ -70,6 +76,8 @@ def _manifest(fleet: SecureFleet) -> bytes:
         turn=next(TURNS),
         round=7,
         purpose="train",
+        plan=terms_hash(_plan()),
+        settings=bytes(32),
         model_hash=bytes(32),
         form=FORM,
         n_min=HOMES,

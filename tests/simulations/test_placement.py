@@ -29,6 +29,7 @@ from fedhome.simulations.engines.compute_device import (
     outputs_of,
 )
 from fedhome.simulations.engines.kernels import kernel_of
+from fedhome.simulations.engines.threaded_cohort import threads_of
 from helpers import elsewhere, tiny
 
 GPU = Placement(torch.device("cuda", 0))  # a name; nothing here computes on it
@@ -126,8 +127,8 @@ def test_a_model_of_one_home_at_a_time_is_refused_on_a_gpu(monkeypatch: pytest.M
 
 
 def test_one_thread_feeds_a_gpu() -> None:
-    assert by_name.threads_of(tiny.plan(engine={"threads": 3, "device": "cuda"})) == 1
-    assert by_name.threads_of(tiny.plan(engine={"threads": 3})) == 3
+    assert threads_of(tiny.plan(engine={"threads": 3, "device": "cuda"})) == 1
+    assert threads_of(tiny.plan(engine={"threads": 3})) == 3
 
 
 def test_what_fails_on_a_gpu_is_an_error_of_the_engine() -> None:

@@ -28,9 +28,11 @@ from fedhome.learning.build import learning_of
 from fedhome.learning.personalise import fine_tune, personaliser
 from fedhome.run.events import Event
 from fedhome.run.folder import RunFolder
-from fedhome.simulations.engines.by_name import ENGINES, World
-from fedhome.simulations.engines.ray_engine import RayHomes, claim, connected, deal, ray_grid
+from fedhome.simulations.engines.by_name import ENGINES
+from fedhome.simulations.engines.ray_cluster import connected
+from fedhome.simulations.engines.ray_engine import RayHomes, claim, deal, ray_grid
 from fedhome.simulations.engines.shard import Mean
+from fedhome.simulations.engines.world import World
 from fedhome.simulations.gather import GatheredHomes
 from fedhome.simulations.simulate import simulate
 
@@ -175,21 +177,21 @@ def test_a_single_part_is_its_own_mean_to_the_last_bit() -> None:
 
 
 def test_homes_are_dealt_there_and_back() -> None:
-    shard_of, place_of = deal([10, 40, 30, 20, 50], 2)
+    shard_of, index_of = deal([10, 40, 30, 20, 50], 2)
     assert shard_of.tolist() == [0, 1, 1, 0, 0]  # 50 | 40 30 | 20 10: 80 and 70 rows
-    assert place_of.tolist() == [0, 0, 1, 1, 2]
+    assert index_of.tolist() == [0, 0, 1, 1, 2]
 
 
 @given(st.lists(st.integers(1, 1000), min_size=1, max_size=60), st.data())
 def test_dealing_is_fair_and_leaves_no_shard_empty(rows: list[int], data: st.DataObject) -> None:
     shards = data.draw(st.integers(1, len(rows)))
-    shard_of, place_of = deal(rows, shards)
+    shard_of, index_of = deal(rows, shards)
     share = np.bincount(shard_of, weights=rows, minlength=shards)
     assert np.ptp(share) <= max(rows)
     for shard in range(shards):
-        places = place_of[shard_of == shard]
-        assert len(places) >= 1
-        assert places.tolist() == list(range(len(places)))
+        indices = index_of[shard_of == shard]
+        assert len(indices) >= 1
+        assert indices.tolist() == list(range(len(indices)))
 
 
 @pytest.mark.parametrize(

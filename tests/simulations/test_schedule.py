@@ -31,12 +31,12 @@ def test_a_home_sees_each_of_its_rows_once_a_pass_in_its_order(
     assert len(passes) == 2
     for order, draws in zip(rows.orders, passes, strict=True):
         seen: list[list[int]] = [[] for _ in counts]
-        for turn, drawn, mask, key, weight in draws:
-            assert len(key) == len(weight) == turn.active
-            batch = drawn.view(turn.active, turn.rows).numpy()
-            real = mask.numpy() if turn.masked else np.ones_like(batch)
+        for step, drawn, mask, key, weight in draws:
+            assert len(key) == len(weight) == step.active
+            batch = drawn.view(step.active, step.rows).numpy()
+            real = mask.numpy() if step.masked else np.ones_like(batch)
             np.testing.assert_array_equal(real.sum(axis=1), weight.numpy())
-            for home in range(turn.active):
+            for home in range(step.active):
                 seen[home] += batch[home][real[home] > 0].tolist()
                 its_own = order[home, : rows.counts[home]]
                 assert set(batch[home].tolist()) <= set(its_own.tolist())  # padding too
@@ -48,12 +48,12 @@ def test_a_home_sees_each_of_its_rows_once_a_pass_in_its_order(
 def test_short_batches_are_padded_to_powers_of_two_or_masked() -> None:
     rows = rows_of([11, 8, 8])
     given_powers = Schedule(rows, 8, put=torch.from_numpy, draws=False, powers=True)
-    assert [(t.active, t.rows, t.masked) for t in given_powers.turns] == [
+    assert [(s.active, s.rows, s.masked) for s in given_powers.steps] == [
         (3, 8, False),
         (1, 4, True),
     ]
     given_masks = Schedule(rows, 8, put=torch.from_numpy, draws=False, powers=False)
-    assert [(t.active, t.rows, t.masked) for t in given_masks.turns] == [(3, 8, True), (1, 3, True)]
+    assert [(s.active, s.rows, s.masked) for s in given_masks.steps] == [(3, 8, True), (1, 3, True)]
     (first, _), *_ = given_masks.passes()
     assert first.key.tolist() == [0, 0, 0]
 
@@ -62,7 +62,7 @@ def test_short_batches_are_padded_to_powers_of_two_or_masked() -> None:
 def test_keys_are_those_of_a_home_that_learns_alone(draws: bool) -> None:
     rows = rows_of([9, 4], epochs=1)
     schedule = Schedule(rows, 4, put=torch.from_numpy, draws=draws, powers=True)
-    (steps,) = schedule.passes()
-    for turn, step in enumerate(steps):
-        alone = [int(rng.step_keys(rows.keys[0][home : home + 1], turn)[0]) for home in range(2)]
-        assert step.key.tolist() == (alone if draws else [0, 0])[: step.turn.active]
+    (draws_of_pass,) = schedule.passes()
+    for number, draw in enumerate(draws_of_pass):
+        alone = [int(rng.step_keys(rows.keys[0][home : home + 1], number)[0]) for home in range(2)]
+        assert draw.key.tolist() == (alone if draws else [0, 0])[: draw.step.active]

@@ -101,7 +101,7 @@ def assert_read_back(plan: Plan, tmp_path: Path, homes: int | None = None) -> No
     chosen = local_fleet._with_homes(plan, homes)
     resolved, tables = local_fleet._resolve(chosen, notes.append, count_given=homes is not None)
     _, places = local_fleet.prepare(tmp_path / "deployment", resolved, tables)
-    assert [place.folder.name for place in places] == [home.home for home in simulated.homes]
+    assert [place.path.name for place in places] == [home.home for home in simulated.homes]
     assert [note for note in notes if note.startswith("left out")] == [
         f"left out: {reason}" for _, reason in simulated.excluded
     ]

@@ -16,7 +16,8 @@ from fedhome.learning.methods.fedavg import FedAvg
 from fedhome.learning.methods.fedprox import FedProx
 from fedhome.learning.methods.method import Method
 from fedhome.learning.params import Params
-from fedhome.plan.overrides import fault_of
+from fedhome.own_code import fault_of
+from fedhome.plan import overrides
 from fedhome.plan.settings import MethodSettings, Plan
 from fedhome.plugins import load, look_up
 
@@ -50,7 +51,7 @@ def method_of(settings: MethodSettings) -> Method:
         fields = ", ".join(kind.model_fields) or "none"
         raise PlanError(
             [
-                f"method.args.{fault_of(dict(item), list(kind.model_fields))}"
+                f"method.args.{overrides.fault_of(dict(item), list(kind.model_fields))}"
                 for item in error.errors()
             ],
             hint=f"settings of the method {settings.name!r}: {fields}",
@@ -60,6 +61,8 @@ def method_of(settings: MethodSettings) -> Method:
             f"settings of the method {settings.name!r} cannot be told apart: {error}",
             hint="its fields hold numbers, texts or tuples of them",
         ) from None
+    except (Exception, SystemExit) as error:
+        raise fault_of(f"method {settings.name!r} fails when it is made", kind, error) from error
     return method
 
 

@@ -56,11 +56,11 @@ def trial(
     before = cohort.evaluate(start, "validation").losses
     losses = np.empty((len(cohort.homes), len(settings.rates), 1 + settings.epochs))
     losses[:, :, 0] = before[:, None]
-    for place, rate in enumerate(settings.rates):
+    for index, rate in enumerate(settings.rates):
         params = start
-        for turn in range(settings.epochs):
-            params = cohort.train(params, stream=_TUNE + turn, epochs=1, rate=rate).params
-            losses[:, place, turn + 1] = cohort.evaluate(params, "validation").losses
+        for epoch in range(settings.epochs):
+            params = cohort.train(params, stream=_TUNE + epoch, epochs=1, rate=rate).params
+            losses[:, index, epoch + 1] = cohort.evaluate(params, "validation").losses
     # Against the home's own loss before, and bounded: one home whose loss explodes must not
     # decide for all, and a bounded number can be summed in secret.
     exploded = np.where(np.isnan(losses), np.inf, losses)
@@ -76,8 +76,8 @@ def choose(changes: NDArray[np.float64], rates: tuple[float, ...]) -> tuple[floa
         changes: Mean over homes of what :func:`trial` returns, float64 ``[rates, 1 + epochs]``.
         rates: The rates that were tried.
     """
-    place, turns = np.unravel_index(int(np.argmin(changes)), changes.shape)
-    return rates[int(place)], int(turns)
+    index, epochs = np.unravel_index(int(np.argmin(changes)), changes.shape)
+    return rates[int(index)], int(epochs)
 
 
 def outcome(
@@ -100,11 +100,11 @@ def outcome(
     local = _local_only(cohort, settings)
     tuned = np.broadcast_to(start, (len(cohort.homes), len(start)))
     final = tuned
-    for turn in range(epochs):
-        tuned = cohort.train(tuned, stream=_TUNE + turn, epochs=1, rate=rate).params
+    for epoch in range(epochs):
+        tuned = cohort.train(tuned, stream=_TUNE + epoch, epochs=1, rate=rate).params
         if settings.refit:
             final = cohort.train(
-                final, stream=_REFIT + turn, epochs=1, rate=rate, part="train+validation"
+                final, stream=_REFIT + epoch, epochs=1, rate=rate, part="train+validation"
             ).params
     if not settings.refit:
         final = tuned
@@ -160,43 +160,43 @@ def _local_only(cohort: Cohort, settings: PersonaliseSettings) -> _Local:
     count = len(cohort.homes)
     best = np.broadcast_to(initial, (count, len(initial))).copy()
     loss = cohort.evaluate(initial, "validation").losses.copy()
-    rates, turns = np.zeros(count), np.zeros(count, np.int64)
+    rates, epochs = np.zeros(count), np.zeros(count, np.int64)
     for rate in settings.rates:
         params = np.broadcast_to(initial, best.shape).copy()
         lowest, since = np.full(count, np.inf), np.zeros(count, np.int64)
-        for turn in range(settings.local_epochs):
+        for epoch in range(settings.local_epochs):
             going = np.flatnonzero(since < settings.patience)
             if len(going) == 0:
                 break
             some = cohort.pick(going)
             params[going] = some.train(
-                params[going], stream=_LOCAL + turn, epochs=1, rate=rate
+                params[going], stream=_LOCAL + epoch, epochs=1, rate=rate
             ).params
             now = some.evaluate(params[going], "validation").losses
             since[going] = np.where(now < lowest[going], 0, since[going] + 1)
             lowest[going] = np.fmin(lowest[going], now)
             better = going[now < loss[going]]
             best[better], loss[better] = params[better], now[now < loss[going]]
-            rates[better], turns[better] = rate, turn + 1
-    return _Local(best, _retrain(cohort, initial, rates, turns) if settings.refit else best)
+            rates[better], epochs[better] = rate, epoch + 1
+    return _Local(best, _retrain(cohort, initial, rates, epochs) if settings.refit else best)
 
 
 def _retrain(
     cohort: Cohort,
     initial: NDArray[np.float32],
     rates: NDArray[np.float64],
-    turns: NDArray[np.int64],
+    epochs: NDArray[np.int64],
 ) -> NDArray[np.float32]:
     """Train each home on training and validation rows for its own number of passes."""
-    params = np.broadcast_to(initial, (len(turns), len(initial))).copy()
-    for rate in np.unique(rates[turns > 0]):
-        for turn in range(int(turns[rates == rate].max())):
-            going = np.flatnonzero((rates == rate) & (turns > turn))
+    params = np.broadcast_to(initial, (len(epochs), len(initial))).copy()
+    for rate in np.unique(rates[epochs > 0]):
+        for epoch in range(int(epochs[rates == rate].max())):
+            going = np.flatnonzero((rates == rate) & (epochs > epoch))
             params[going] = (
                 cohort.pick(going)
                 .train(
                     params[going],
-                    stream=_LOCAL + turn,
+                    stream=_LOCAL + epoch,
                     epochs=1,
                     rate=float(rate),
                     part="train+validation",

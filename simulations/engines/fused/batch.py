@@ -44,7 +44,7 @@ class BatchProgram:
         self.y = y
         self.step = OptimiserStep(plan.rule, layout.size)
 
-    def place(self, offset: int) -> Value:
+    def address(self, offset: int) -> Value:
         """An address in the workspace."""
         return self.e.at(self.workspace, offset)
 
@@ -63,8 +63,8 @@ class BatchProgram:
         self._gather(order, rows, vectors)
         for i, linear in enumerate(layout.linears):
             self._forward(i, linear, vectors)
-        outputs = self.place(layout.activations[-1])
-        targets = self.place(layout.targets)
+        outputs = self.address(layout.activations[-1])
+        targets = self.address(layout.targets)
         self._call(
             "gather_targets",
             loss_code.GATHER,
@@ -81,7 +81,7 @@ class BatchProgram:
         for i, linear in reversed(list(enumerate(layout.linears))):
             self._backward(i, linear, rows, vectors)
         if plan.rule.clip_norm is not None:
-            operands = [self.place(0), self.place(layout.numbers)]
+            operands = [self.address(0), self.address(layout.numbers)]
             self._call("finish", FINISH, self.step.write_finish, operands)
         return loss
 
@@ -104,15 +104,15 @@ class BatchProgram:
 
     def _forward(self, i: int, linear: Linear, vectors: Value) -> None:
         hidden = i + 1 < len(self.layout.linears)
-        outputs = self.place(self.layout.activations[i + 1])
+        outputs = self.address(self.layout.activations[i + 1])
         self._call(
             f"forward_{linear.inputs}_{linear.outputs}_{'relu' if hidden else 'linear'}",
             linear_layer.FORWARD,
             lambda f: linear_layer.write_forward(f, linear, relu=hidden),
             [
-                self.place(linear.weight),
-                self.place(linear.bias),
-                self.place(self.layout.activations[i]),
+                self.address(linear.weight),
+                self.address(linear.bias),
+                self.address(self.layout.activations[i]),
                 outputs,
                 vectors,
             ],
@@ -122,15 +122,15 @@ class BatchProgram:
             width = tile.padded(linear.outputs)
             self._transpose(
                 outputs,
-                self.place(self.layout.transposed[i + 1]),
+                self.address(self.layout.transposed[i + 1]),
                 (width * tile.panel, self.plan.capacity * tile.panel),
                 (vectors, width // tile.lanes),
             )
 
     def _backward(self, i: int, linear: Linear, rows: Value, vectors: Value) -> None:
-        weight, bias = self.place(linear.weight), self.place(linear.bias)
-        gradient = self.place(self.layout.activations[i + 1])
-        numbers = self.place(self.layout.numbers)
+        weight, bias = self.address(linear.weight), self.address(linear.bias)
+        gradient = self.address(self.layout.activations[i + 1])
+        numbers = self.address(self.layout.numbers)
         shape = f"{linear.inputs}_{linear.outputs}"
         # The layer's input gradient comes first: it needs the weights from before the step.
         if i > 0:
@@ -138,7 +138,7 @@ class BatchProgram:
                 f"backward_{shape}",
                 linear_layer.BACKWARD,
                 lambda f: linear_layer.write_backward(f, linear),
-                [weight, gradient, self.place(self.layout.activations[i]), vectors],
+                [weight, gradient, self.address(self.layout.activations[i]), vectors],
             )
         self._call(
             f"bias_{linear.outputs}",
@@ -151,7 +151,7 @@ class BatchProgram:
             f"weight_{shape}",
             [*linear_layer.WEIGHT_GRADIENT, POINTER],
             lambda f: linear_layer.write_weight_gradient(f, linear, capacity, self.step.sink(f)),
-            [weight, gradient, self.place(self.layout.transposed[i]), rows, numbers],
+            [weight, gradient, self.address(self.layout.transposed[i]), rows, numbers],
         )
 
     def _transpose(
@@ -165,7 +165,7 @@ class BatchProgram:
         """Bring a batch's rows of x into both layouts, with zeros up to a whole vector."""
         e, tile, capacity = self.e, self.e.tile, self.plan.capacity
         width = self.plan.sizes[0]
-        target = self.place(self.layout.transposed[0])
+        target = self.address(self.layout.transposed[0])
         padded = tile.padded(width)
 
         def pieces(row: Index) -> list[tuple[Value, int, int]]:
@@ -191,7 +191,7 @@ class BatchProgram:
         e.loop(e.subtract(e.times(vectors, tile.lanes), rows), clear)
         self._transpose(
             target,
-            self.place(self.layout.activations[0]),
+            self.address(self.layout.activations[0]),
             (capacity * tile.panel, padded * tile.panel),
             (padded // tile.lanes, vectors),
         )

@@ -98,12 +98,12 @@ def steps(
         columns = [
             e.load_vector(b, k * e.tile.panel + j * e.tile.lanes) for j in range(block.vectors)
         ]
-        place = k % sets * block.registers
+        index = k % sets * block.registers
         for row in range(block.rows):
             factor = e.splat(e.load(a.base, row * a.row + k * a.depth))
             for column in columns:
-                sums[place] = e.fma(factor, column, sums[place])
-                place += 1
+                sums[index] = e.fma(factor, column, sums[index])
+                index += 1
     return sums
 
 
@@ -144,6 +144,6 @@ def fold(e: Emitter, sums: list[Value], block: Block) -> list[Value]:
     while len(sums) > block.registers:
         extra = sums[-block.registers :]
         sums = sums[: -block.registers]
-        for place, value in enumerate(extra):
-            sums[place] = e.builder.fadd(sums[place], value)
+        for index, value in enumerate(extra):
+            sums[index] = e.builder.fadd(sums[index], value)
     return sums

@@ -67,8 +67,8 @@ def write_forward(e: Emitter, layer: Linear, *, relu: bool) -> None:
             block = Block(height, width)
             sums = product(e, a, x, start, block=block, depth=layer.inputs)
             out = e.at(y, e.times(first, panel_width))
-            for place, value in enumerate(sums):
-                r, j = divmod(place, width)
+            for index, value in enumerate(sums):
+                r, j = divmod(index, width)
                 kept = positive_part(e, value) if relu else value
                 e.store_vector(kept, out, r * panel_width + j * lanes)
 
@@ -103,8 +103,8 @@ def write_backward(e: Emitter, layer: Linear) -> None:
             start = [zero] * block.registers
             sums = product(e, a, dz, start, block=block, depth=layer.outputs)
             out = e.at(x, e.times(first, panel_width))
-            for place, value in enumerate(sums):
-                r, j = divmod(place, width)
+            for index, value in enumerate(sums):
+                r, j = divmod(index, width)
                 offset = r * panel_width + j * lanes
                 was = e.load_vector(out, offset)
                 # Not (was <= 0): an activation that is NaN hands its gradient on.

@@ -65,8 +65,8 @@ def write_loss(e: Emitter, outputs: int, loss: LossName) -> None:
         rows = b.add(e.splat(b.trunc(e.times(vector, lanes), I32)), e.iota())
         inside = b.icmp_signed("<", rows, last)
         part, within = e.over(vector, e.tile.vectors)
-        place = e.add(e.times(part, e.tile.padded(outputs) * e.tile.panel), e.times(within, lanes))
-        lane = _Lane(e, outputs, e.at(values, place), scale, inside)
+        offset = e.add(e.times(part, e.tile.padded(outputs) * e.tile.panel), e.times(within, lanes))
+        lane = _Lane(e, outputs, e.at(values, offset), scale, inside)
         if LABELLED[loss]:
             classes = b.load(
                 e.at(targets, e.times(vector, lanes), I32),
@@ -75,7 +75,7 @@ def write_loss(e: Emitter, outputs: int, loss: LossName) -> None:
             )
             summed = _OF_CLASSES[loss](lane, classes)
         else:
-            summed = _each_output(lane, _POINTWISE[loss], e.at(targets, place))
+            summed = _each_output(lane, _POINTWISE[loss], e.at(targets, offset))
         kept = b.select(inside, summed, e.number(0.0))
         return [b.fadd(carried[0], kept)]
 

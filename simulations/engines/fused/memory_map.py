@@ -42,7 +42,7 @@ class MemoryMap:
         plan: What the program is written for.
 
     Attributes:
-        linears: The layers, with their places in a copy of the parameters.
+        linears: The layers, with their offsets in a copy of the parameters.
         size: Floats in one padded copy of the parameters.
         numbers: Learning rate and the like, as they change from step to step.
         activations: Per width, [panel][feature][rows of the batch].
@@ -73,9 +73,9 @@ class MemoryMap:
         self.targets = self._take(tile.padded(plan.sizes[-1]) * capacity)
 
     def _take(self, floats: int) -> int:
-        place = self.total
+        offset = self.total
         self.total += _lines(floats)
-        return place
+        return offset
 
 
 def _lines(floats: int) -> int:

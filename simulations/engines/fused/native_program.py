@@ -63,7 +63,7 @@ class _Training:
 
     def write(self) -> None:
         e = self.e
-        e.store(self.rate, self.batch.place(self.layout.numbers), RATE)
+        e.store(self.rate, self.batch.address(self.layout.numbers), RATE)
         e.loop(self.clients, self._client, [self.order])
         e.builder.ret_void()
 
@@ -116,7 +116,7 @@ class _Training:
         second = b.fmul(second, ir.Constant(F64, BETA_2))
         rate = b.fdiv(b.fpext(self.rate, F64), b.fsub(one, first))
         scale = b.fdiv(one, e.call("llvm.sqrt", b.fsub(one, second)))
-        numbers = self.batch.place(self.layout.numbers)
+        numbers = self.batch.address(self.layout.numbers)
         e.store(b.fptrunc(rate, F32), numbers, RATE)
         e.store(b.fptrunc(scale, F32), numbers, SECOND_SCALE)
         return first, second
@@ -124,7 +124,7 @@ class _Training:
     def _copy(self, own: Value, *, inwards: bool) -> None:
         """Bring a client's parameters into the padded layout, or back."""
         for linear in self.layout.linears:
-            weight, bias = self.batch.place(linear.weight), self.batch.place(linear.bias)
+            weight, bias = self.batch.address(linear.weight), self.batch.address(linear.bias)
             self._copy_rows(
                 (own, weight), (linear.inputs, linear.stride), linear.outputs, inwards=inwards
             )
@@ -149,7 +149,7 @@ class _Training:
 
     def _fill(self, copies: tuple[str, ...], value: Value | None) -> None:
         """Fill copies of the parameters with a value, or with the parameters where it is None."""
-        e, parameters = self.e, self.batch.place(0)
+        e, parameters = self.e, self.batch.address(0)
 
         def one(i: Index, _: list[Value]) -> list[Value]:
             here = e.at(parameters, i)

@@ -152,7 +152,7 @@ class _Sink:
 
 def _splats(step: OptimiserStep, e: Emitter, numbers: Value) -> list[Value]:
     used = [RATE, SECOND_SCALE] if step.rule.corrected else [RATE]
-    return [e.splat(e.load(numbers, place)) for place in used]
+    return [e.splat(e.load(numbers, offset)) for offset in used]
 
 
 def _ways(size: int, lanes: int) -> int:

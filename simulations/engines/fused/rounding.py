@@ -100,9 +100,9 @@ class Rounding:
             if held + len(some) > most:
                 total += part
                 part[:], held = 0, 0
-            for place, key in enumerate(some):
+            for index, key in enumerate(some):
                 stream = Cipher(algorithms.AES256(key), _CTR).encryptor()
-                stream.update_into(zeros, room[step * place :])
+                stream.update_into(zeros, room[step * index :])
             of, own = base + step * first, 4 * first
             self._add(of, begin, words, sums, scales + own, bounds + own, len(some), size)
             held += len(some)
@@ -209,8 +209,8 @@ def _write_add(e: Emitter) -> None:
             part = b.fmul(b.fsub(x, floor), _same(floats, _UNIT))
             up = b.fcmp_ordered(">", part, b.sitofp(word, floats))
             whole = b.add(b.fptosi(floor, integers), b.zext(up, integers))
-            place = e.at(sums, at)
-            b.store(b.add(b.load(place, typ=integers, align=4), whole), place, align=4)
+            address = e.at(sums, at)
+            b.store(b.add(b.load(address, typ=integers, align=4), whole), address, align=4)
 
         _each(e, size, one)
         return []

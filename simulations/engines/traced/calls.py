@@ -124,6 +124,6 @@ def _copy(compute: Call, out: Tensor) -> None:
 
 def _copy_parts(compute: Call, out: list[Tensor | None]) -> None:
     result: Any = compute()
-    for place, part in zip(out, result, strict=True):
-        if place is not None:
-            place.copy_(part)
+    for target, part in zip(out, result, strict=True):
+        if target is not None:
+            target.copy_(part)

@@ -67,21 +67,21 @@ class TracedKernel(TorchKernel):
         work.start(params)
         losses = torch.zeros(len(params), dtype=torch.float64, device=params.device)
         features = examples.x.shape[1]
-        steps = []
-        for turn in schedule.turns:
-            shape = BatchShape(rows=turn.rows, masked=turn.masked, features=features)
-            steps.append(work.step(self.trace(shape), shape, turn.active))
+        bound = []
+        for step in schedule.steps:
+            shape = BatchShape(rows=step.rows, masked=step.masked, features=features)
+            bound.append(work.step(self.trace(shape), shape, step.active))
         for draws in schedule.passes():
             losses.zero_()
-            for step, (turn, rows, mask, key, weight) in zip(steps, draws, strict=True):
-                torch.index_select(examples.x, 0, rows, out=step.x)
-                torch.index_select(examples.y, 0, rows, out=step.y)
-                if turn.masked:
-                    step.mask.copy_(mask)
-                if step.keyed:
-                    step.key.copy_(key)
-                step.program.run()
-                losses[: turn.active].add_(step.loss * weight)
+            for own, (step, rows, mask, key, weight) in zip(bound, draws, strict=True):
+                torch.index_select(examples.x, 0, rows, out=own.x)
+                torch.index_select(examples.y, 0, rows, out=own.y)
+                if step.masked:
+                    own.mask.copy_(mask)
+                if own.keyed:
+                    own.key.copy_(key)
+                own.program.run()
+                losses[: step.active].add_(own.loss * weight)
         work.finish(params)
         self._idle.append(work)
         return losses

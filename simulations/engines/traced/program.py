@@ -90,10 +90,10 @@ def prepare(trace: Trace) -> None:
     inputs = [node for node in graph.nodes if node.op == "placeholder"]
     output = next(node for node in graph.nodes if node.op == "output")
     results = list(output.args[0])
-    for place, node in enumerate(results):
-        own = inputs[place] if place < trace.states else None
+    for index, node in enumerate(results):
+        own = inputs[index] if index < trace.states else None
         if node is not own and _root(node).op != "call_function":
-            results[place] = insert(output, aten.clone.default, node)
+            results[index] = insert(output, aten.clone.default, node)
     output.args = (results,)
 
 
@@ -120,12 +120,12 @@ class _Binder:
         output = next(node for node in graph.nodes if node.op == "output")
         *results, loss = output.args[0]
         self._last = self._last_uses(output.args[0])
-        self._destinations = self._places(list(zip(inputs, results, strict=False)))
+        self._destinations = self._reusable(list(zip(inputs, results, strict=False)))
 
         for index, node in enumerate(self._order):
             self._bind(index, node)
         for own, result in zip(inputs, results, strict=False):
-            if result is not own and not _same_place(self._values[result], self._values[own]):
+            if result is not own and not _same_memory(self._values[result], self._values[own]):
                 self.calls.append(_copy(self._values[own], self._values[result]))
         self.loss: Tensor = self._values[loss]
 
@@ -139,18 +139,18 @@ class _Binder:
             last[_root(node)] = len(self._order)
         return last
 
-    def _places(self, pairs: list[tuple[fx.Node, fx.Node]]) -> dict[fx.Node, Tensor]:
+    def _reusable(self, pairs: list[tuple[fx.Node, fx.Node]]) -> dict[fx.Node, Tensor]:
         """Find the results that can be computed right where their old value is."""
-        places: dict[fx.Node, Tensor] = {}
+        found: dict[fx.Node, Tensor] = {}
         position = {node: index for index, node in enumerate(self._order)}
         for own, result in pairs:
-            node, place = result, self._values[own]
-            while node.target in _VIEWS and place is not None:
-                place, node = _undone(node, place, self._count), node.all_input_nodes[0]
+            node, memory = result, self._values[own]
+            while node.target in _VIEWS and memory is not None:
+                memory, node = _undone(node, memory, self._count), node.all_input_nodes[0]
             if (
-                place is None
+                memory is None
                 or node.op != "call_function"
-                or node in places
+                or node in found
                 or is_view(node.target)
             ):
                 continue
@@ -160,17 +160,17 @@ class _Binder:
                 readers = [n for n in node.all_input_nodes if _root(n) is own]
                 if not set(readers) <= set(may_overwrite(node)):
                     continue
-                if not all(self._lies_at(reader, place) for reader in readers):
+                if not all(self._lies_at(reader, memory) for reader in readers):
                     continue
-            places[node] = place
-        return places
+            found[node] = memory
+        return found
 
-    def _lies_at(self, node: fx.Node, place: Tensor) -> bool:
-        """Say whether a view of an input is the same tensor as a place."""
+    def _lies_at(self, node: fx.Node, memory: Tensor) -> bool:
+        """Say whether a view of an input is the same tensor as some memory."""
         value = self._values.get(node)
         if value is None:
             value = self._evaluate(node, recursive=True)
-        return _same_place(value, place)
+        return _same_memory(value, memory)
 
     def _bind(self, index: int, node: fx.Node) -> None:
         sources = node.all_input_nodes
@@ -184,7 +184,7 @@ class _Binder:
             args, kwargs = self._arguments(node)
             out = self._output(index, node)
             # A tensor that is to be overwritten is recognised by identity.
-            args = [out if _same_place(arg, out) else arg for arg in args]
+            args = [out if _same_memory(arg, out) else arg for arg in args]
             self.calls.append(call(node.target, args, kwargs, out))
             self._values[node] = out
         for root in {_root(source) for source in sources} | {_root(node)}:
@@ -199,22 +199,23 @@ class _Binder:
         if not isinstance(value, Tensor):
             parts = [None if part is None else self._new(node, part) for part in value]
             wanted = {user.args[1] for user in node.users}
-            return [part if place in wanted else None for place, part in enumerate(parts)]
+            return [part if index in wanted else None for index, part in enumerate(parts)]
         for source in may_overwrite(node):
-            root, place = _root(source), self._values[source]
+            root, memory = _root(source), self._values[source]
             if root not in self._blocks or self._last[root] != index or len(self._blocks[root]) > 1:
                 continue
             same = [n for n in node.all_input_nodes if _root(n) is root]
-            if self._fits(value, place) and all(_same_place(self._values[n], place) for n in same):
+            all_there = all(_same_memory(self._values[n], memory) for n in same)
+            if all_there and self._fits(value, memory):
                 self._blocks[node] = self._blocks.pop(root)
-                return place
+                return memory
         return self._new(node, value)
 
-    def _fits(self, value: Tensor, place: Tensor) -> bool:
+    def _fits(self, value: Tensor, memory: Tensor) -> bool:
         return (
-            place.dtype == value.dtype
-            and list(place.shape) == self._count(value.shape)
-            and list(place.stride()) == self._count(value.stride())
+            memory.dtype == value.dtype
+            and list(memory.shape) == self._count(value.shape)
+            and list(memory.stride()) == self._count(value.stride())
         )
 
     def _new(self, node: fx.Node, value: Tensor) -> Tensor:
@@ -255,28 +256,28 @@ def _root(node: fx.Node) -> fx.Node:
     return node
 
 
-def _undone(node: fx.Node, place: Tensor, count: Count) -> Tensor | None:
-    """Return the place of what a view shows, given where the view is to lie."""
+def _undone(node: fx.Node, memory: Tensor, count: Count) -> Tensor | None:
+    """Return the memory of what a view shows, given where the view is to lie."""
     if node.target is aten.transpose.int:
-        return place.transpose(1, 2) if {*node.args[1:]} == {1, 2} else None
+        return memory.transpose(1, 2) if {*node.args[1:]} == {1, 2} else None
     source = node.args[0]
     assert isinstance(source, fx.Node)
     try:
-        return place.view(count(source.meta["val"].shape))
+        return memory.view(count(source.meta["val"].shape))
     except RuntimeError:  # not without a copy
         return None
 
 
-def _same_place(value: Any, place: Any) -> bool:
+def _same_memory(value: Any, memory: Any) -> bool:
     # By storage, not by address: a tensor without memory has none, and is bound all the same.
     return (
         isinstance(value, Tensor)
-        and isinstance(place, Tensor)
-        and value.untyped_storage()._cdata == place.untyped_storage()._cdata  # noqa: SLF001
-        and value.storage_offset() == place.storage_offset()
-        and value.shape == place.shape
-        and value.stride() == place.stride()
-        and value.dtype == place.dtype
+        and isinstance(memory, Tensor)
+        and value.untyped_storage()._cdata == memory.untyped_storage()._cdata  # noqa: SLF001
+        and value.storage_offset() == memory.storage_offset()
+        and value.shape == memory.shape
+        and value.stride() == memory.stride()
+        and value.dtype == memory.dtype
     )
 
 

@@ -1,0 +1,67 @@
+"""What an agent answers in a sum when its home cannot even begin: zeros, as of any other failure.
+
+Readings that cannot be read, a process that cannot be started: the ClientApp is never asked then,
+and cannot join the sum. The agent does, which has the home's keys; so the server is not told.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+from flwr.app import Message
+
+from fedhome import secagg
+from fedhome.clients.secure_sums import blobs_for, manifest_of
+from fedhome.errors import SecAggError, UpdateError
+from fedhome.flower.messages import blob_reply, content_of, sum_record
+from fedhome.questions.empty_handed import empty_words
+from fedhome.questions.question_table import SUMMED
+from fedhome.questions.settings import settings_hash
+from fedhome.secagg.directory import Signed
+from fedhome.secagg.manifest import Manifest
+from fedhome.wire.layout import model_hash
+
+
+def unable(message: Message, machine: secagg.HomeParty) -> Message | None:
+    """Take part in a sum with nothing to add.
+
+    Args:
+        message: The question.
+        machine: The home's part in secure sums.
+
+    Returns:
+        The answer; None where the question asks for no sum, or the home refuses it or is in it.
+    """
+    kind = message.metadata.message_type
+    if kind not in SUMMED or sum_record(message) is None:
+        return None
+    try:
+        data = manifest_of(message)
+        manifest = Manifest.from_bytes(Signed.from_bytes(data, most=Manifest.MOST + 128).body)
+        joined = machine.join(
+            data,
+            now=time.time(),
+            purpose=kind.rpartition(".")[2],
+            settings=settings_hash(content_of(message)[1]),
+            model_hash=_model_of(message),
+            layout=manifest.form.layout,
+        )
+        return blob_reply(message, blobs_for(machine, joined.upload(empty_words(manifest.form))))
+    except (SecAggError, UpdateError):
+        return None
+
+
+def _model_of(message: Message) -> bytes:
+    """Return the hash of the model that came; zeros where none did.
+
+    Raises:
+        UpdateError: It is none.
+    """
+    arrays = list(content_of(message)[0].values())
+    if not arrays:
+        return bytes(32)
+    flat = arrays[0].numpy()
+    if not isinstance(flat, np.ndarray) or flat.dtype != np.float32 or flat.ndim != 1:
+        raise UpdateError("a model came that is none")
+    return model_hash(flat)

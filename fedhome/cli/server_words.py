@@ -1,0 +1,66 @@
+"""What ``fedhome server status`` says, as rows of a table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+
+if TYPE_CHECKING:
+    from fedhome.server.daemon.status import RunStatus, ServerStatus
+
+_NAMED = 12  # homes that are named
+_DIGITS = 12  # of a hash, as it is shown
+
+
+def rows_of(server_status: ServerStatus) -> list[tuple[str, str]]:
+    """Return what a server's status says as rows of a table: names, and values in rich's markup."""
+    down = "[bold red]down[/]"
+    up = ", ".join(
+        f"{name} {'up' if is_up else down}"
+        for name, is_up in (("front", server_status.front), ("SuperLink", server_status.link))
+    )
+    rows = [
+        ("state", f"running, {up}" if server_status.running else down),
+        ("address", escape(server_status.address)),
+        (
+            "certificate",
+            f"until {server_status.certificate_ends}, {server_status.certificate_days} days",
+        ),
+    ]
+    if server_status.epoch:
+        rows.append(("directory", f"epoch {server_status.epoch}, {server_status.homes} homes"))
+        connected = server_status.connected
+        if connected is None:
+            rows.append(("connected", "nobody can be asked"))
+        else:
+            named = f": {_few(connected)}" if connected else ""
+            rows.append(("connected", f"{len(connected)} of {server_status.homes}{named}"))
+    else:
+        rows.append(("directory", "none yet: homes can enrol, and none can join"))
+    if server_status.pending:
+        rows.append(("enrolments", f"{server_status.pending} wait for the fleet's owner"))
+    rows += _run_rows(server_status.run) if server_status.run else [("run", "none yet")]
+    if server_status.release is not None:
+        one = server_status.release
+        name = f"{one.number}: round {one.round} of {escape(one.run)}, {one.hash[:_DIGITS]}"
+        rows.append(("release", name))
+    return rows
+
+
+def _run_rows(run: RunStatus) -> list[tuple[str, str]]:
+    summary = f"{escape(run.name)}, {run.state}"
+    if run.rounds:
+        summary += f", round {run.round} of {run.rounds}"
+    rows = [("run", summary)]
+    if run.reason:
+        rows.append(("", escape(run.reason)))
+    if run.event:
+        time = run.time.replace("T", " ").removesuffix("+00:00")
+        rows.append(("last event", f"{escape(run.event)}, {time} UTC"))
+    return rows
+
+
+def _few(homes: list[str]) -> str:
+    shown = ", ".join(map(escape, homes[:_NAMED]))
+    return shown if len(homes) <= _NAMED else f"{shown} and {len(homes) - _NAMED} more"

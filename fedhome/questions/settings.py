@@ -1,0 +1,103 @@
+"""The settings that come with a question: what may be in them, and the hash that binds them.
+
+A manifest holds the hash. So all homes of a sum were told the same, or their masks do not cancel;
+and each home holds what it was told against its own plan before it does anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgpack
+
+from fedhome.errors import ManifestError
+from fedhome.plan.settings import Plan
+
+ROUND = "server-round"
+"""Number of the round, as Flower's strategies name it."""
+
+CLIP, PULL = "clipping_norm", "proximal-mu"
+_PLAIN = ("fedavg", "fedavgm", "fedadam", "fedadagrad", "fedyogi", "fedmedian", "fedtrimmedavg")
+"""Strategies that tell homes nothing: where the plan names one, no pull is taken."""
+
+_LABEL = b"fedhome/settings/2\0"
+
+
+def settings_hash(settings: Mapping[str, Any]) -> bytes:
+    """Return SHA-256 of a question's settings, whatever their order.
+
+    Args:
+        settings: Numbers, texts, bytes, and lists of these, by name.
+    """
+    rows = [[name, _plain(value)] for name, value in sorted(settings.items())]
+    return hashlib.sha256(_LABEL + msgpack.packb(rows, use_bin_type=True)).digest()
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def check_settings(faults: Iterator[str]) -> None:
+    """Refuse a question with settings that a home's plan does not allow.
+
+    Raises:
+        ManifestError: ``settings``: the first fault.
+    """
+    for fault in faults:
+        raise ManifestError(
+            f"a question came with {fault}",
+            reason="settings",
+            hint="home and server must run the same plan: invite the homes to the new one",
+        )
+
+
+def round_faults(settings: Mapping[str, Any], plan: Plan) -> Iterator[str]:
+    """Yield what is wrong with the settings of a question of a round.
+
+    What a strategy of somebody's own sends besides is bound by the hash, and no home acts on it.
+    """
+    number, most = settings.get(ROUND), plan.rounds.count
+    if number is not None and not (type(number) is int and 1 <= number <= most):
+        yield f"{ROUND} {number!r}, and the plan has rounds 1 to {most}"
+
+
+def outcome_faults(settings: Mapping[str, Any], plan: Plan) -> Iterator[str]:
+    """Yield what is wrong with the settings of an outcome: how homes adapt the model."""
+    rate, epochs, own = settings.get("rate"), settings.get("epochs"), plan.personalise
+    if rate not in own.rates:
+        yield f"a rate of {rate!r}, which is none of the plan's {list(own.rates)}"
+    if type(epochs) is not int or not 0 <= epochs <= own.epochs:
+        yield f"{epochs!r} epochs, and the plan allows 0 to {own.epochs}"
+
+
+def census_faults(settings: Mapping[str, Any], plan: Plan) -> Iterator[str]:
+    """Yield what is wrong with a count of examples: no plan that names the weight asks for it."""
+    del settings
+    if plan.aggregation.weight_cap is not None:
+        yield "a count of examples, and the plan names the greatest weight"
+    if plan.privacy.mechanism != "none":
+        yield "a count of examples, and with noise all homes count alike"
+
+
+def train_faults(settings: Mapping[str, Any], plan: Plan) -> Iterator[str]:
+    """Yield what is wrong with the settings of a training.
+
+    What a strategy tells homes (a clip, a pull) is taken where the plan's own strategy does so.
+    """
+    yield from round_faults(settings, plan)
+    if CLIP in settings and not plan.strategy.wrap:
+        yield f"{CLIP}, and the plan's strategy is wrapped in none that clips"
+    pull, strategy = settings.get(PULL), plan.strategy
+    if pull is not None:
+        if strategy.name.lower() == "fedprox" and pull != strategy.args.get("proximal_mu", pull):
+            yield f"{PULL} {pull!r}, and the plan says {strategy.args['proximal_mu']!r}"
+        if strategy.name.lower() in _PLAIN:
+            yield f"{PULL}, and the plan's strategy {strategy.name!r} sends none"
+
+
+def no_faults(settings: Mapping[str, Any], plan: Plan) -> Iterator[str]:
+    """Yield nothing: of a question whose settings no home reads."""
+    del settings, plan
+    return iter(())

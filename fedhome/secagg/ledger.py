@@ -1,0 +1,180 @@
+"""What a home has answered and, as a member, helped to open: each question about a model once.
+
+Two sums over one model and nearly the same homes differ by the homes that are in one of them
+alone. So what may be opened is counted by *subject*, which is what is asked about which model,
+whatever else a manifest says: roster, round, settings, run. Members open a subject once for each
+group of the fleet; an attempt that nobody opened may be made again, with fresh keys. Any two
+quorums of members share an honest one, so no second attempt is opened after a first
+(docs/security.md).
+
+A ledger holds the newest :data:`MOST_ENTRIES` entries: with the oldest ones a home forgets that
+it answered them.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+from fedhome.errors import WireError
+from fedhome.secagg.manifest import Manifest
+
+MOST_ENTRIES = 4096
+MOST_ATTEMPTS = 8
+"""How often a home takes part in sums about one subject, of which at most one is opened."""
+_DAY_S = 86_400
+# Subject, group, epoch, digest of the manifest, round, day, attempts, kind in ASCII.
+_ENTRY = struct.Struct(">32sHQ32sQIH16s")
+
+Key = tuple[bytes, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LedgerEntry:
+    """A question that was answered, or whose sum was opened.
+
+    Args:
+        subject: What was asked, and about which model: :attr:`.Manifest.subject`.
+        group: Of which group of the fleet.
+        epoch: Of which directory.
+        manifest: Digest of the last manifest.
+        round: Number of its round.
+        day: Days since 1970 when that was.
+        attempts: How many manifests were answered.
+        kind: What was summed, at most 16 characters of it.
+    """
+
+    subject: bytes
+    group: int
+    epoch: int
+    manifest: bytes
+    round: int
+    day: int
+    attempts: int = 1
+    kind: str = ""
+
+    @property
+    def key(self) -> Key:
+        """What the entry is found by."""
+        return self.subject, self.group
+
+    def to_bytes(self) -> bytes:
+        """Return the entry, 104 bytes."""
+        return _ENTRY.pack(
+            self.subject,
+            self.group,
+            self.epoch,
+            self.manifest,
+            self.round,
+            self.day,
+            self.attempts,
+            self.kind.encode("ascii", "replace")[:16],
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Return the entry that `to_bytes` wrote.
+
+        Raises:
+            WireError: Any other bytes.
+        """
+        subject, group, epoch, manifest, number, day, attempts, kind = _ENTRY.unpack(data)
+        entry = cls(
+            subject=subject,
+            group=group,
+            epoch=epoch,
+            manifest=manifest,
+            round=number,
+            day=day,
+            attempts=attempts,
+            kind=kind.rstrip(b"\0").decode("ascii", "replace"),
+        )
+        if entry.to_bytes() != data:
+            raise WireError("an entry of a ledger is not as it is written", reason="ledger")
+        return entry
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Entries by subject and group, the oldest first; changing it returns the next one.
+
+    Args:
+        entries: The entries.
+    """
+
+    entries: Mapping[Key, LedgerEntry] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[LedgerEntry]:
+        return iter(self.entries.values())
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def attempts(self, subject: bytes) -> int:
+        """Return in how many sums about a subject a home took part, whatever the group."""
+        return sum(entry.attempts for entry in self if entry.subject == subject)
+
+    def in_another_epoch(self, manifest: Manifest) -> bool:
+        """Return whether what a manifest is about is listed for another epoch.
+
+        The next epoch's members need not know what was opened in this one: homes may have joined
+        the fleet, or have new keys. So a home answers about one subject in one epoch alone.
+        """
+        return any(
+            entry.subject == manifest.subject and entry.epoch != manifest.epoch for entry in self
+        )
+
+    def on(self, day: int) -> int:
+        """Return how many entries are of a day."""
+        return sum(entry.day == day for entry in self)
+
+    def refuses(self, manifest: Manifest) -> bool:
+        """Return whether a sum must not be opened after those that are listed here.
+
+        What was opened once may be opened again in the same way: an answer may have been lost. The
+        next epoch deals the groups anew, so no group of it follows one of an earlier epoch.
+        """
+        listed = (self.entries.get((manifest.subject, group)) for group in range(manifest.groups))
+        return any(
+            entry.epoch != manifest.epoch
+            or (entry.group == manifest.group and entry.manifest != manifest.digest)
+            for entry in listed
+            if entry is not None
+        )
+
+    def with_entry(self, entry: LedgerEntry) -> Ledger:
+        """Return the ledger with an entry; an attempt after others counts with them."""
+        entries = dict(self.entries)
+        earlier = entries.pop(entry.key, None)
+        if earlier is not None:
+            attempts = earlier.attempts + (earlier.manifest != entry.manifest)
+            entry = replace(entry, attempts=attempts)
+        entries[entry.key] = entry
+        while len(entries) > MOST_ENTRIES:
+            del entries[next(iter(entries))]
+        return Ledger(entries)
+
+    def to_bytes(self) -> bytes:
+        """Return the ledger as bytes."""
+        return b"".join(entry.to_bytes() for entry in self)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Ledger:
+        """Return the ledger that `to_bytes` wrote.
+
+        Raises:
+            WireError: Any other bytes.
+        """
+        count, rest = divmod(len(data), _ENTRY.size)
+        rows = (data[n * _ENTRY.size : (n + 1) * _ENTRY.size] for n in range(count))
+        entries = {entry.key: entry for entry in map(LedgerEntry.from_bytes, rows)}
+        if rest or len(entries) != count or count > MOST_ENTRIES:
+            raise WireError("a ledger is not as it is written", reason="ledger")
+        return cls(entries)
+
+
+def day_of(now: float) -> int:
+    """Return the number of days since 1970 at a Unix time in s."""
+    return max(0, int(now // _DAY_S))

@@ -1,0 +1,77 @@
+"""Where a server stores homes' bundles until a sum takes them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+
+from fedhome.errors import BundleError
+from fedhome.keys.signing import Verify, signature_holds
+from fedhome.secagg.bundle import Bundle
+from fedhome.secagg.directory import Directory
+from fedhome.secagg.state import MOST_LIVE
+
+
+class Pool:
+    """Bundles that wait for a round, of each home the oldest first.
+
+    Args:
+        directory: The epoch's; with the next one, start a new pool.
+        verify: How signatures are checked.
+        used: Serial of the last bundle that an earlier pool of this epoch gave of each home. One
+            home that was set back would else fail every sum: members open no bundle that is
+            older than the last.
+    """
+
+    def __init__(
+        self,
+        directory: Directory,
+        *,
+        verify: Verify = signature_holds,
+        used: Mapping[str, int] | None = None,
+    ) -> None:
+        self._directory, self._verify = directory, verify
+        self._waiting: dict[str, deque[Bundle]] = {}
+        self._newest = dict(used or {})
+
+    def add(self, home: str, data: bytes) -> None:
+        """Store a bundle.
+
+        Args:
+            home: Whose message it came in.
+            data: As `Home.bundle` returned it.
+
+        Raises:
+            WireError: Bytes that are no bundle.
+            BundleError: ``other-home``, a reason of `Bundle.check`, or ``replayed``: not newer
+                than the home's last one. (Members open a home's bundles in rising order only.)
+        """
+        bundle = Bundle.from_bytes(data)
+        if bundle.home != home:
+            raise BundleError(f"a bundle came from {home} that is not its own", reason="other-home")
+        bundle.check(self._directory, verify=self._verify)
+        if bundle.serial <= self._newest.get(bundle.home, 0):
+            raise BundleError(
+                f"a bundle of {bundle.home} is older than its last one: two run with its keys, or "
+                "its state was set back",
+                reason="replayed",
+            )
+        self._newest[bundle.home] = bundle.serial
+        # The home forgets its oldest bundles at the same number.
+        self._waiting.setdefault(home, deque(maxlen=MOST_LIVE)).append(bundle)
+
+    def count(self, home: str) -> int:
+        """Return how many bundles of a home wait."""
+        return len(self._waiting.get(home, ()))
+
+    def take(self, homes: Iterable[str]) -> dict[str, Bundle]:
+        """Return the oldest bundle of each of some homes, and forget these.
+
+        Raises:
+            BundleError: ``none``: a home has none, and nothing was taken. Ask it for one first.
+        """
+        names = sorted(set(homes))
+        missing = [home for home in names if not self.count(home)]
+        if missing:
+            raise BundleError(f"no bundle waits of {', '.join(missing)}", reason="none")
+        return {home: self._waiting[home].popleft() for home in names}

@@ -1,0 +1,49 @@
+"""A folder's settings in TOML: a flat table, with one row for each field of a dataclass."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import tomli_w
+
+from fedhome.errors import RunError
+from fedhome.store import disk
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+_Settings = TypeVar("_Settings", bound="DataclassInstance")
+
+
+def write_settings(path: Path, settings: DataclassInstance) -> None:
+    """Write settings.
+
+    Args:
+        path: The file; replaced whole.
+        settings: A dataclass of numbers and texts.
+
+    Raises:
+        StateError: It cannot be written.
+    """
+    disk.put(path, tomli_w.dumps(vars(settings)).encode())
+
+
+def read_settings(path: Path, kind: type[_Settings], *, made_by: str) -> _Settings:
+    """Read settings.
+
+    Args:
+        path: The file.
+        kind: The dataclass that they are.
+        made_by: The command that makes such a folder, for the error.
+
+    Raises:
+        RunError: There is no such file, or it is damaged, or has other settings.
+    """
+    try:
+        return kind(**tomllib.loads(path.read_text(encoding="utf-8")))
+    except (OSError, TypeError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise RunError(
+            f"{path} cannot be used: {error}", hint=f"make it with `{made_by}`"
+        ) from None

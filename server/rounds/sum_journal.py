@@ -1,0 +1,250 @@
+"""What a server keeps of sums, so that it never has to ask a question twice: homes would refuse.
+
+A sum about one model is opened once, by any honest member. So what was opened is kept until a
+checkpoint holds what came of it: a round that is done again, after a kill or because too few
+homes answered, takes its sums from here. And before members are asked for their shares, all
+that it takes to ask them is kept: a server that is killed in between finishes that very sum.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedhome.errors import StateError, WireError
+from fedhome.secagg.form import Form
+from fedhome.store import disk
+from fedhome.wire.codec import Digest, Id, Kind, Message, number, octets
+
+_OPENED, _CLOSED, _TRIES = ".sum", ".closed", "tries.json"
+MOST_TRIES = 6
+"""After so many attempts at one sum that nobody opened, homes soon refuse: they count them too."""
+_MOST = 1 << 31
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptSum(Message, label="kept-sum", most=_MOST):
+    """An opened sum of one group of homes.
+
+    Args:
+        purpose: What was summed.
+        model_hash: SHA-256 of the model that it is about; zeros where there is none.
+        form: What lies in the words.
+        homes: How many homes are in it.
+        data: The words, little-endian.
+    """
+
+    purpose: Id
+    model_hash: Digest
+    form: Annotated[Form, Kind(Form.from_plain, Form.to_plain)]
+    homes: Annotated[int, number(least=1)]
+    data: Annotated[bytes, octets(most=_MOST)]
+
+    @classmethod
+    def of(
+        cls, purpose: str, model_hash: bytes, form: Form, words: NDArray[Any], *, homes: int
+    ) -> KeptSum:
+        """Return an opened sum, from its words ``[words]``; the rest as of the class."""
+        data = words.astype(words.dtype.newbyteorder("<"), copy=False).tobytes()
+        return cls(purpose=purpose, model_hash=model_hash, form=form, homes=homes, data=data)
+
+    @property
+    def words(self) -> NDArray[Any]:
+        """The sum, unsigned ``[words]``."""
+        dtype = self.form.packing.dtype
+        return np.frombuffer(self.data, dtype.newbyteorder("<")).astype(dtype)
+
+
+class SumJournal:
+    """Sums by what they are about and of which group; in memory, or in files that outlive a kill.
+
+    Args:
+        folder: Where files are; None: in memory alone, for a simulation, whose homes forget too.
+
+    Raises:
+        StateError: The folder cannot be made.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
+        self._opened: dict[str, KeptSum] = {}
+        self._closed: dict[str, bytes] = {}
+        self._tries: dict[str, int] = {}
+        self._directory = ""
+        if folder is not None:
+            with disk.errors_of(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+            if (folder / _TRIES).exists():
+                self._directory, self._tries = _tries_in(folder / _TRIES)
+
+    def begin_epoch(self, directory: bytes) -> None:
+        """Take note of the directory that is in force.
+
+        In another epoch than before, homes answer nothing that they were asked in that one, and
+        members finish no sum of it.
+
+        Args:
+            directory: Its hash.
+
+        Raises:
+            StateError: It cannot be written.
+        """
+        if self._directory not in ("", directory.hex()):
+            for name in {*self._tries, *self.half_opened} - set(self._opened):
+                self._tries[name] = MOST_TRIES
+                self.drop_closed(name)
+        self._directory = directory.hex()
+        self._keep_tries()
+
+    def tried(self, name: str, *, times: int = 1) -> None:
+        """Count an attempt at a sum.
+
+        Raises:
+            StateError: It cannot be written.
+        """
+        self._tries[name] = self._tries.get(name, 0) + times
+        self._keep_tries()
+
+    def spend(self, name: str) -> None:
+        """Record that of a sum nothing will come any more: not opened, and never again asked."""
+        self.tried(name, times=MOST_TRIES)
+
+    def spent(self, name: str) -> bool:
+        """Return whether homes answer no more about it, and nothing was opened that is of use."""
+        return self._tries.get(name, 0) >= MOST_TRIES
+
+    def _keep_tries(self) -> None:
+        if self._folder is not None:
+            record = {"directory": self._directory, "tries": self._tries}
+            disk.put(self._path(_TRIES), json.dumps(record).encode())
+
+    @property
+    def half_opened(self) -> list[str]:
+        """Sums whose members were asked for shares, and that are not open yet."""
+        names = {path.stem for path in self._files() if path.suffix == _CLOSED}
+        return sorted(names | set(self._closed))
+
+    def opened(self, name: str) -> KeptSum | None:
+        """Return an opened sum; None if there is none.
+
+        Args:
+            name: From :func:`name_of`.
+
+        Raises:
+            StateError: ``altered``: the file is damaged.
+        """
+        if name not in self._opened and (data := self._read(name + _OPENED)) is not None:
+            try:
+                self._opened[name] = KeptSum.from_bytes(data)
+            except WireError:
+                raise _damaged(self._path(name + _OPENED)) from None
+        return self._opened.get(name)
+
+    def closed(self, name: str) -> bytes | None:
+        """Return what was kept of a sum before its members were asked; None if nothing was."""
+        if name not in self._closed and (data := self._read(name + _CLOSED)) is not None:
+            self._closed[name] = data
+        return self._closed.get(name)
+
+    def keep_closed(self, name: str, snapshot: bytes) -> None:
+        """Keep what it takes to ask members for their shares, before they are asked.
+
+        Raises:
+            StateError: It cannot be written.
+        """
+        self._closed[name] = snapshot
+        if self._folder is not None:
+            disk.put(self._path(name + _CLOSED), snapshot)
+
+    def keep_opened(self, name: str, kept: KeptSum) -> None:
+        """Keep an opened sum; what was kept before it was opened is not needed any more.
+
+        Raises:
+            StateError: It cannot be written.
+        """
+        self._opened[name] = kept
+        if self._tries.pop(name, None) is not None:
+            self._keep_tries()
+        if self._folder is not None:
+            disk.put(self._path(name + _OPENED), kept.to_bytes())
+        self.drop_closed(name)
+
+    def give_up(self, name: str) -> None:
+        """Forget a sum, opened or half opened, that is of no use: nothing else follows it.
+
+        Raises:
+            StateError: The folder cannot be written.
+        """
+        self._opened.pop(name, None)
+        self.drop_closed(name)
+        if self._folder is not None:
+            with disk.errors_of(self._folder):
+                self._path(name + _OPENED).unlink(missing_ok=True)
+        self.spend(name)
+
+    def drop_closed(self, name: str) -> None:
+        """Forget a sum that will not be opened."""
+        self._closed.pop(name, None)
+        if self._folder is not None:
+            with disk.errors_of(self._folder):
+                self._path(name + _CLOSED).unlink(missing_ok=True)
+
+    def keep_only(self, models: Iterable[bytes]) -> None:
+        """Forget the sums about all models but these: a checkpoint holds what came of them.
+
+        What is about no model stays: it is asked once in an epoch.
+
+        Args:
+            models: SHA-256 of each.
+        """
+        kept = {model.hex()[:32] for model in (*models, bytes(32))}
+        names = {*self._opened, *self._closed, *(path.stem for path in self._files())}
+        for name in names:
+            if name.rsplit("-", 2)[1] not in kept:
+                self._opened.pop(name, None)
+                self.drop_closed(name)
+                if self._folder is not None:
+                    with disk.errors_of(self._folder):
+                        self._path(name + _OPENED).unlink(missing_ok=True)
+
+    def _files(self) -> list[Path]:
+        if self._folder is None:
+            return []
+        return [path for path in self._folder.iterdir() if path.suffix in (_OPENED, _CLOSED)]
+
+    def _path(self, name: str) -> Path:
+        assert self._folder is not None
+        return self._folder / name
+
+    def _read(self, name: str) -> bytes | None:
+        if self._folder is None or not self._path(name).exists():
+            return None
+        return disk.read(self._path(name))
+
+
+def name_of(purpose: str, model_hash: bytes, group: int) -> str:
+    """Return the name of a sum: what is summed, about which model, of which group."""
+    return f"{purpose}-{model_hash.hex()[:32]}-{group}"
+
+
+def _tries_in(path: Path) -> tuple[str, dict[str, int]]:
+    try:
+        record = json.loads(disk.read(path))
+        tries = {str(name): int(count) for name, count in record["tries"].items()}
+        return str(record["directory"]), tries
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise _damaged(path) from None
+
+
+def _damaged(path: Path) -> StateError:
+    return StateError(
+        f"{path} is damaged",
+        reason="altered",
+        hint="remove it; the run then needs another model to go on from: `fedhome server run` anew",
+    )

@@ -1,0 +1,78 @@
+"""A cohort with worker threads of its own: the vector engine's, and that of each Ray worker."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import lru_cache
+
+import torch
+
+from fedhome.learning.local import LocalLearning
+from fedhome.plan.settings import Plan
+from fedhome.simulations.engines.compute_device import Placement
+from fedhome.simulations.engines.kernels import kernel_of
+from fedhome.simulations.engines.stacked_homes import StackedHomes
+from fedhome.simulations.engines.torch_kernels import Kernel
+from fedhome.simulations.engines.vector_cohort import VectorCohort
+
+_KERNELS = 16  # one for each rate and method that homes train by
+
+
+def threads_of(plan: Plan) -> int:
+    """Return how many worker threads a plan gets; a GPU is fed by one."""
+    if plan.engine.device != "cpu":
+        return 1
+    return plan.engine.threads or len(os.sched_getaffinity(0))
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Let each worker compute in its own thread alone: that holds up on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def cohort_of(
+    learning: LocalLearning,
+    fleet: StackedHomes,
+    plan: Plan,
+    *,
+    threads: int,
+    notice: Callable[[str], None],
+) -> Iterator[VectorCohort]:
+    """Open a fleet's cohort, with worker threads of its own.
+
+    Args:
+        learning: What the homes learn with.
+        fleet: The homes.
+        plan: The plan.
+        threads: How many chunks are trained at a time.
+        notice: Called with a sentence when a kernel is not as the plan asked.
+
+    Raises:
+        EngineError: The plan's device is not there, or the model does not run on it.
+    """
+    placement = Placement.of(plan.engine.device)
+    placement.check(learning, fleet.x.shape[1])
+
+    @lru_cache(maxsize=_KERNELS)
+    def kernel(learning: LocalLearning) -> Kernel:
+        return kernel_of(learning, plan.engine.kernel, fleet.x.shape[1], notice, placement)
+
+    with one_torch_thread(), placement.exact(), ThreadPoolExecutor(threads) as workers:
+        yield VectorCohort(
+            learning,
+            fleet,
+            seed=plan.seed,
+            kernel=kernel,
+            workers=workers,
+            placement=placement,
+        )

@@ -1,0 +1,94 @@
+"""What an engine works on: a plan, homes, what they learn with, how updates are added up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from fedhome.errors import EngineError
+from fedhome.learning.local import LocalLearning
+from fedhome.learning.personalise import Personaliser
+from fedhome.plan.settings import AggregationMode, Plan
+from fedhome.simulations.engines.grid import Silent
+from fedhome.simulations.engines.kernels import FusedKernel
+from fedhome.simulations.engines.shard import Homes
+from fedhome.simulations.faults import faults_of
+from fedhome.simulations.gather import GatheredHomes
+from fedhome.simulations.secure.masked_adding import (
+    IdealSumResponder,
+    MaskedSumResponder,
+    SumResponder,
+)
+from fedhome.simulations.secure.secure_fleet import SecureFleet
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """What an engine works on.
+
+    Args:
+        plan: The plan.
+        gathered: The homes.
+        learning: What they learn with.
+        how: The personaliser; None where the plan has none.
+        sums: Whether the strategy is content with means of groups of homes.
+        notice: Called with a sentence when something is not as the plan asked.
+        mode: How updates are added up.
+        secure: The parties of secure sums; None where there are none.
+    """
+
+    plan: Plan
+    gathered: GatheredHomes
+    learning: LocalLearning
+    how: Personaliser | None
+    sums: bool
+    notice: Callable[[str], None]
+    mode: AggregationMode = "plain"
+    secure: SecureFleet | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the homes."""
+        return tuple(home.home for home in self.gathered.homes)
+
+    def adding(self, homes: Homes) -> SumResponder | None:
+        """Return what answers for homes that are asked together; None in the clear.
+
+        Raises:
+            EngineError: The parties of secure sums are missing, or another mode is wanted.
+        """
+        if self.mode == "plain":
+            return None
+        layout, score = self.learning.layout, self.learning.task.score
+        if self.mode == "ideal":
+            return IdealSumResponder(self.plan, self.names, homes, layout, score)
+        if self.mode != "secure" or self.secure is None:
+            raise EngineError(f"updates cannot be added up here as aggregation.mode = {self.mode}")
+        return MaskedSumResponder(
+            self.plan,
+            self.names,
+            homes,
+            layout,
+            score,
+            parties=self.secure.parties,
+            quorum=self.secure.directory.threshold,
+        )
+
+    def close(self) -> None:
+        """End the processes that belong to it."""
+        if self.secure is not None:
+            self.secure.close()
+
+    def silent(self) -> Silent | None:
+        """Which homes give no answer, by the plan's faults."""
+        examples = np.array([home.counts[0] for home in self.gathered.homes])
+        return faults_of(self.plan, self.names, examples)
+
+
+def against_vectors(world: World) -> str:
+    """Return why a world's homes cannot be trained many at once; empty when they can."""
+    learning, features = world.learning, world.gathered.homes[0].x.shape[1]
+    # What is compiled is known to go through; to ask torch costs seconds of imports.
+    return learning.vectorises(features) if FusedKernel.fits(learning, features) else ""

@@ -1,0 +1,398 @@
+"""What a real home does when a server cheats with what lies beside a manifest, or with a model.
+
+Each home is a ClientHome on data of its own with its part in the protocol; the server holds the
+fleet's true server key and signs what it likes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
+from numpy.typing import NDArray
+
+from fedhome.clients import client_app
+from fedhome.clients.home import ClientHome
+from fedhome.clients.secure_sums import AskedQuestion, Participant, model_hash, scalars_of
+from fedhome.errors import DataError, FedHomeError, UpdateError
+from fedhome.flower.messages import array_record, blobs_of, take_identity, with_sum_record
+from fedhome.plan.protocol import policy_of, terms_hash
+from fedhome.questions.contributions import Terms
+from fedhome.questions.empty_handed import EMPTY_HANDED
+from fedhome.questions.outcomes import MOST_BINS, bins_for, score_counts
+from fedhome.questions.question_table import EVALUATE, OUTCOME, TRAIN, TRIAL, summed
+from fedhome.questions.settings import settings_hash
+from fedhome.run.results import MODELS
+from fedhome.secagg import FixedPoint, Form, Total
+from fedhome.secagg.sum_messages import Upload
+from helpers import tiny
+from helpers.secagg_world import NOW, Sum, World, names_of
+
+HOMES = 6
+ROWS = (23, 6, 7)
+PLAN = tiny.plan(
+    aggregation={"mode": "secure"},
+    data={"homes": None},
+    rounds={"count": 3},
+    personalise={"name": "fine-tune"},
+)
+LEARNING = tiny.learning(PLAN)
+TRAINED: dict[str, Any] = {"server-round": 2}
+
+
+class Listening(Participant):
+    """A home's part in the protocol that remembers what it was to mask."""
+
+    words: NDArray[Any] | None = None
+
+    def upload(self, message: Message, joined: Any, words: NDArray[Any]) -> Message:
+        """Remember the words, then mask them."""
+        self.words = words.copy()
+        return super().upload(message, joined, words)
+
+
+class Fleet:
+    """Six homes, and a server that asks them what it likes.
+
+    Args:
+        kind: What it asks.
+        settings: With which settings.
+        start: About which model.
+    """
+
+    def __init__(
+        self,
+        kind: str = TRAIN,
+        settings: Mapping[str, Any] = TRAINED,
+        start: NDArray[np.float32] | None = None,
+    ) -> None:
+        take_identity(1)
+        self.kind, self.settings = kind, dict(settings)
+        self.start = LEARNING.initial if start is None else start
+        self.world = World.of(HOMES, policy=policy_of(PLAN))
+        self.parts = {
+            name: Listening(machine, clock=lambda: NOW)
+            for name, machine in self.world.homes.items()
+        }
+        self.homes = {
+            name: ClientHome.of(
+                PLAN, tiny.home(name, ROWS), mode="secure", participant=part, real=True
+            )
+            for name, part in self.parts.items()
+        }
+        asked = AskedQuestion(kind, self.settings, self.start)
+        row = summed(kind)
+        form = Form(
+            elements=LEARNING.layout.size if row.update else 0,
+            layout=bytes.fromhex(LEARNING.layout.hash),
+            fixed=FixedPoint(16, 1.0, "linf", 64 if row.weighted else 1),
+            scalars=scalars_of(asked, PLAN),
+            homes=HOMES,
+        )
+        self.sum: Sum = self.world.draw_up(
+            purpose=kind.rpartition(".")[2],
+            plan=terms_hash(PLAN),
+            settings=settings_hash(self.settings),
+            model_hash=model_hash(self.start),
+            round=2,
+            form=form,
+        )
+
+    def content(self) -> RecordDict:
+        """Return what an honest server sends."""
+        arrays = array_record(LEARNING.layout, self.start)
+        content = RecordDict({"arrays": arrays, "config": ConfigRecord(self.settings)})
+        return with_sum_record(content, {"manifest": self.sum.signed})
+
+    def ask(self, home: str, content: RecordDict | None = None, kind: str | None = None) -> Message:
+        """Let a home answer.
+
+        Raises:
+            FedHomeError: It refuses.
+        """
+        app = client_app.build(lambda _: self.homes[home])
+        message = Message(content or self.content(), 7, kind or self.kind)
+        context = Context(1, 7, {}, RecordDict(), {})
+        answer = app(message, context)
+        assert isinstance(answer, Message)
+        return answer
+
+    def open(self) -> Total:
+        """Let all homes answer and members open the sum, and return what it amounts to."""
+        for home in self.world.homes:
+            self.sum.aggregator.receive(home, blobs_of(self.ask(home))["upload"])
+        self.sum.answer()
+        opened = self.sum.open()
+        return self.sum.manifest.form.decode(opened.words, HOMES)
+
+
+# --- what lies beside the manifest
+
+Change = Callable[[Fleet, RecordDict], RecordDict | tuple[RecordDict, str]]
+
+
+def _setting(name: str, value: Any) -> Change:
+    def change(fleet: Fleet, content: RecordDict) -> RecordDict:
+        changed = dict(fleet.settings)
+        if value is None:
+            del changed[name]
+        else:
+            changed[name] = value
+        return RecordDict({**content, "config": ConfigRecord(changed)})
+
+    return change
+
+
+def _another_model(fleet: Fleet, content: RecordDict) -> RecordDict:
+    nudged = np.nextafter(fleet.start, np.float32(9))
+    return RecordDict({**content, "arrays": array_record(LEARNING.layout, nudged)})
+
+
+def _one_number(fleet: Fleet, content: RecordDict) -> RecordDict:
+    nudged = fleet.start.copy()
+    nudged[-1] = np.nextafter(nudged[-1], np.float32(9))
+    return RecordDict({**content, "arrays": array_record(LEARNING.layout, nudged)})
+
+
+def _no_model(_: Fleet, content: RecordDict) -> RecordDict:
+    return RecordDict({name: one for name, one in content.items() if name != "arrays"})
+
+
+def _an_empty_model(_: Fleet, content: RecordDict) -> RecordDict:
+    return RecordDict({**content, "arrays": ArrayRecord()})
+
+
+def _other_settings_first(_: Fleet, content: RecordDict) -> RecordDict:
+    return RecordDict({"a": ConfigRecord({"clipping_norm": 0.0, "server-round": 2}), **content})
+
+
+def _other_settings_last(_: Fleet, content: RecordDict) -> RecordDict:
+    return RecordDict({**content, "z": ConfigRecord({"clipping_norm": 0.0})})
+
+
+def _settings_in_the_sums_record(fleet: Fleet, content: RecordDict) -> RecordDict:
+    values = {"manifest": fleet.sum.signed, "clipping_norm": 0.0, "server-round": 1, "round": 1}
+    return with_sum_record(content, values)
+
+
+def _no_settings_but_the_sums_record(fleet: Fleet, content: RecordDict) -> RecordDict:
+    values = {"manifest": fleet.sum.signed, "clipping_norm": 0.0, "server-round": 2}
+    return RecordDict(
+        {"sum": ConfigRecord(values), "arrays": content["arrays"], "config": ConfigRecord()}
+    )
+
+
+def _another_model_first(fleet: Fleet, content: RecordDict) -> RecordDict:
+    arrays = array_record(LEARNING.layout, np.zeros_like(fleet.start))
+    return RecordDict({"a": arrays, **content})
+
+
+def _another_model_last(fleet: Fleet, content: RecordDict) -> RecordDict:
+    arrays = array_record(LEARNING.layout, np.zeros_like(fleet.start))
+    return RecordDict({**content, "z": arrays})
+
+
+def _another_question(kind: str) -> Change:
+    return lambda _, content: (content, kind)
+
+
+def _in_the_clear(_: Fleet, content: RecordDict) -> RecordDict:
+    return RecordDict({name: one for name, one in content.items() if name != "sum"})
+
+
+CHANGES: dict[str, Change] = {
+    "a clip of nothing": _setting("clipping_norm", 0.0),
+    "a clip": _setting("clipping_norm", 0.5),
+    "a pull": _setting("proximal-mu", 1e9),
+    "another round": _setting("server-round", 1),
+    "a round as another type": _setting("server-round", 2.0),
+    "no round": _setting("server-round", None),
+    "a setting that nobody reads": _setting("tea", "green"),
+    "another model": _another_model,
+    "one number of the model": _one_number,
+    "no model": _no_model,
+    "an empty model": _an_empty_model,
+    "other settings first": _other_settings_first,
+    "other settings last": _other_settings_last,
+    "settings in the sum's record": _settings_in_the_sums_record,
+    "no settings but the sum's record": _no_settings_but_the_sums_record,
+    "another model first": _another_model_first,
+    "another model last": _another_model_last,
+    "an evaluation": _another_question(EVALUATE),
+    "a trial": _another_question(TRIAL),
+    "an outcome": _another_question(OUTCOME),
+    "a census": _another_question("query.census"),
+    "in the clear": _in_the_clear,
+}
+AS_IT_WAS = {"other settings last", "settings in the sum's record", "another model last"}
+"""What a home does not even look at."""
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_nothing_outside_the_manifest_changes_what_a_home_computes(name: str) -> None:
+    honest = Fleet()
+    honest.ask("h00")
+    fleet = Fleet()
+    changed = CHANGES[name](fleet, fleet.content())
+    content, kind = changed if isinstance(changed, tuple) else (changed, TRAIN)
+    if name in AS_IT_WAS:
+        fleet.ask("h00", content, kind)
+        np.testing.assert_array_equal(fleet.parts["h00"].words, honest.parts["h00"].words)
+        return
+    with pytest.raises(FedHomeError):
+        fleet.ask("h00", content, kind)
+    assert fleet.parts["h00"].words is None
+
+
+def test_settings_that_are_not_compared_change_what_a_home_computes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The control: as it was, each home could be told something else."""
+    fleet = Fleet()
+    monkeypatch.setattr(
+        "fedhome.clients.secure_sums.settings_hash", lambda _: fleet.sum.manifest.settings
+    )
+    fleet.ask("h00", _setting("server-round", 1)(fleet, fleet.content()))
+    honest = Fleet()
+    monkeypatch.undo()
+    honest.ask("h00")
+    assert not np.array_equal(fleet.parts["h00"].words, honest.parts["h00"].words)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        (TRAIN, {"server-round": 4}),  # the plan has three
+        (TRAIN, {"server-round": 0}),
+        (TRAIN, {"server-round": 2, "clipping_norm": -1.0}),
+        (TRAIN, {"server-round": 2, "clipping_norm": float("nan")}),
+        (EVALUATE, {"server-round": 4}),
+        (OUTCOME, {"rate": 0.7, "epochs": 1, "bins": 0}),
+        (OUTCOME, {"rate": 0.5, "epochs": 3, "bins": 0}),
+        (OUTCOME, {"rate": 0.5, "epochs": -1, "bins": 0}),
+        (OUTCOME, {"epochs": 1, "bins": 0}),
+        (OUTCOME, {"bins": 0}),
+    ],
+)
+def test_settings_that_the_plan_does_not_allow_are_refused_though_all_homes_get_them(
+    kind: str, settings: dict[str, Any]
+) -> None:
+    with pytest.raises(FedHomeError):
+        Fleet(kind, settings).ask("h00")
+
+
+@pytest.mark.parametrize("bins", [2, 80, 81, -1, 1.0, None])
+def test_scores_are_not_counted_in_steps_that_tell_single_homes(
+    bins: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six homes, of which five must be in the sum: 80 steps would be the list of their scores."""
+    settings: dict[str, Any] = {"rate": 0.5, "epochs": 1}
+    if bins is not None:
+        settings["bins"] = bins
+    with pytest.raises(FedHomeError):
+        Fleet(OUTCOME, settings).ask("h00")
+    if bins == MOST_BINS:
+        monkeypatch.setattr("fedhome.clients.secure_sums._check_fewest", lambda *_: None)
+        Fleet(OUTCOME, settings).ask("h00")  # as it was
+
+
+def test_of_few_homes_the_mean_score_is_counted_and_no_step() -> None:
+    values = Fleet(OUTCOME, {"rate": 0.5, "epochs": 1, "bins": 0}).open().values
+    names = {name.rpartition("-")[2] for name in values}
+    assert not any(name.isdigit() for name in names)
+    assert all(0 <= values[f"{model}-score"] <= 2 * HOMES for model in MODELS)
+    counts = score_counts(np.array(list(values.values())[:-1]), 0)
+    assert counts["homes"] == HOMES
+    assert counts["models"]["global"]["median"] is None
+    assert -1 <= counts["models"]["global"]["mean"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("homes", "cohort", "bins"),
+    [(5, 5, 0), (19, 5, 0), (20, 5, 4), (70, 5, 14), (399, 5, 79), (10_000, 5, 80), (70, 20, 0)],
+)
+def test_bins_are_as_coarse_as_the_cohort(homes: int, cohort: int, bins: int) -> None:
+    assert bins_for(homes, cohort=cohort) == bins
+
+
+# --- what a failure tells
+
+
+def test_where_nothing_fails_the_sum_says_so() -> None:
+    total = Fleet().open()
+    assert total.values[EMPTY_HANDED.name] == 0
+    assert total.weight == HOMES * ROWS[0]
+
+
+@pytest.fixture
+def overflowing(monkeypatch: pytest.MonkeyPatch) -> Fleet:
+    """A fleet of which one home's training is not finite, as a crafted model makes it."""
+    fleet = Fleet()
+    row = client_app.SUMMED[TRAIN]
+
+    def overflow(cohort: Any, start: Any, given: Any) -> Any:
+        response = row.respond(cohort, start, given)
+        if cohort.homes[0] == "h03":
+            response.params[0, 3] = np.inf
+        return response
+
+    monkeypatch.setitem(client_app.SUMMED, TRAIN, replace(row, respond=overflow))
+    return fleet
+
+
+def test_a_home_that_overflows_answers_as_every_other(overflowing: Fleet) -> None:
+    sizes = set()
+    for home in overflowing.world.homes:
+        answer = overflowing.ask(home)
+        assert not answer.has_error()
+        blobs = blobs_of(answer)
+        assert set(blobs) == {"upload", "bundle"}
+        sizes.add(tuple(map(len, blobs.values())))
+        upload = Upload.from_bytes(blobs["upload"])
+        assert len(set(upload.vector)) > 100  # masked: it looks like noise
+    assert len(sizes) == 1
+
+
+def test_as_it_was_an_error_told_the_server(
+    overflowing: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def untouched(update: Any, terms: Terms) -> tuple[Any, Terms]:
+        flags = np.zeros((len(terms.weights), 1))
+        return update, Terms(terms.weights, np.concatenate([terms.values, flags], axis=1))
+
+    monkeypatch.setattr(client_app, "settled", untouched)
+    overflowing.ask("h00")
+    with pytest.raises(UpdateError, match="not finite"):
+        overflowing.ask("h03")
+
+
+def test_the_sum_counts_who_had_nothing_to_add(overflowing: Fleet) -> None:
+    total = overflowing.open()
+    assert total.values[EMPTY_HANDED.name] == 1
+    assert total.weight == (HOMES - 1) * ROWS[0]
+    assert np.isfinite(total.mean).all()
+
+
+@pytest.mark.parametrize("error", [ValueError("17.25"), MemoryError(), DataError("row 3")])
+def test_whatever_fails_at_home_is_not_told(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    fleet = Fleet()
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(type(fleet.homes["h00"].device), "train", fail)
+    answer = fleet.ask("h00")
+    assert set(blobs_of(answer)) == {"upload", "bundle"}
+    # Only the home's own log has it, and no number of the readings.
+    assert any(record.name == "fedhome.agent" for record in caplog.records)
+    assert "17.25" not in caplog.text
+
+
+def test_names_are_those_of_the_fleet() -> None:
+    assert list(Fleet().homes) == names_of(HOMES)

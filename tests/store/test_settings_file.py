@@ -1,0 +1,51 @@
+"""Settings of a folder: what is written is read, and what cannot be read says how to make it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from fedhome.errors import RunError
+from fedhome.store.settings_file import read_settings, write_settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lamp:
+    """A lamp."""
+
+    name: str
+    watts: float = 7.5
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "lamp.toml"
+    write_settings(path, Lamp(name="Küche", watts=4.0))
+    assert path.read_text("utf-8") == 'name = "Küche"\nwatts = 4.0\n'
+    assert read_settings(path, Lamp, made_by="lamp init") == Lamp(name="Küche", watts=4.0)
+    path.write_text('name = "hall"\n')
+    assert read_settings(path, Lamp, made_by="lamp init").watts == 7.5
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "No such file"),
+        (b"", "'name'"),
+        (b'name = "hall"\ncolour = "red"\n', "'colour'"),
+        (b"name = hall\n", "Invalid value"),
+        (b"\xff", "decode"),
+    ],
+    ids=["missing", "too little", "too much", "not TOML", "not text"],
+)
+def test_what_cannot_be_read_says_why_and_what_makes_it(
+    tmp_path: Path, content: bytes | None, said: str
+) -> None:
+    path = tmp_path / "lamp.toml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(RunError, match=said) as refused:
+        read_settings(path, Lamp, made_by="lamp init")
+    assert str(path) in str(refused.value)
+    assert refused.value.hint == "make it with `lamp init`"
