@@ -91,7 +91,7 @@ def _facts(plan: Plan, outlook: Outlook, parameters: int) -> Table:
             "noise counted on",
             (
                 f"that of {outlook.honest:,} homes: {settings.dropped:.0%} may vanish, "
-                f"{settings.corrupt:.0%} may tell their noise"
+                f"{settings.corrupt:.0%} (one at least) may tell their noise"
             ),
         ),
         ("noise multiplier", f"{outlook.noise_multiplier:.3g} clips, in their sum"),

@@ -43,7 +43,7 @@ def test_several_ways_out_are_told(tmp_path: Path) -> None:
 def test_a_plans_own_settings_count(tmp_path: Path) -> None:
     (tmp_path / "plan.toml").write_text("[aggregation]\ndropped = 0.0\ncorrupt = 0.0\n")
     common = ("--homes", "1000", "--epsilon", "8", "--rounds", "100")
-    assert "that of 1,000 homes" in _said(tmp_path, "plan.toml", *common).stdout
+    assert "that of 999 homes" in _said(tmp_path, "plan.toml", *common).stdout
     assert "that of 600 homes" in _said(tmp_path, *common).stdout
 
 
