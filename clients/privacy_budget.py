@@ -6,10 +6,12 @@ says of it: with less noise, or with fewer homes in the sum, the same sum costs 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from fedhome.errors import PrivacyBudgetError
+from fedhome.errors import PrivacyBudgetError, RunError
 from fedhome.plan.private_plan import is_private, private_run
 from fedhome.plan.settings import Plan
 from fedhome.privacy.accounting import epsilon_of
@@ -89,7 +91,32 @@ def ceiling_of(home_folder: HomeFolder, plan: Plan) -> float:
     Raises:
         RunError: The folder's settings cannot be used.
     """
-    return home_folder.settings.privacy_ceiling or private_run(plan).epsilon
+    own = _epsilon(home_folder.settings.privacy_ceiling, home_folder)
+    return own or private_run(plan).epsilon
+
+
+def set_ceiling(home_folder: HomeFolder, ceiling: float) -> None:
+    """Set the greatest epsilon of all runs together; also while the home's agent runs.
+
+    Args:
+        home_folder: The home's folder.
+        ceiling: The epsilon; 0: the plan's own.
+
+    Raises:
+        RunError: It is no epsilon, or the folder's settings cannot be used.
+        StateError: The folder cannot be written.
+    """
+    settings = replace(home_folder.settings, privacy_ceiling=_epsilon(ceiling, home_folder))
+    home_folder.change_settings(settings)
+
+
+def _epsilon(given: float, home_folder: HomeFolder) -> float:
+    if not (math.isfinite(given) and given >= 0):
+        raise RunError(
+            f"a privacy ceiling of {given!r} for {home_folder.path} is no epsilon",
+            hint=f"set one: `fedhome client privacy {home_folder.path} --ceiling 4`",
+        )
+    return given
 
 
 def statement_of(home_folder: HomeFolder) -> list[str]:

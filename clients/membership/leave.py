@@ -39,7 +39,10 @@ OURS = (
     *(KEY, STATE, MARK, NODE),
     *(AT_HAND, DIRECTORY, STATUS, PAUSED, LEFT, CONSENT, CA, PLAN, ANCHOR, SETTINGS),
 )
-"""Every file that fedhome makes in a home's folder; and the models, in a folder of their own."""
+"""Every file that fedhome makes in a home's folder; and the models, in a folder of their own.
+
+But for the privacy ledger, which outlives an enrolment: what is spent is spent.
+"""
 
 
 def leave(home_folder: HomeFolder, *, patience_s: float = _PATIENCE_S) -> bool:

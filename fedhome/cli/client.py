@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +20,7 @@ from fedhome.cli.service import KindOption, OutOption, UserOption, print_written
 from fedhome.errors import FedHomeError, StateError
 from fedhome.fleet.invites import when
 from fedhome.ops.service import LIMITS, REFUSED, Limits, write_service
+from fedhome.privacy.privacy_ledger import FILE as LEDGER
 
 if TYPE_CHECKING:
     from fedhome.clients.membership.consent import ConsentRecord
@@ -188,11 +188,11 @@ def privacy(
     ] = None,
 ) -> None:
     """Show what sums have cost this home in privacy, and set its ceiling; also while it runs."""
-    from fedhome.clients.privacy_budget import statement_of  # noqa: PLC0415 - found at run time
+    from fedhome.clients.privacy_budget import set_ceiling, statement_of  # noqa: PLC0415
 
     home_folder, console = _home_folder_at(folder), Console()
     if ceiling is not None:
-        home_folder.change_settings(replace(home_folder.settings, privacy_ceiling=ceiling))
+        set_ceiling(home_folder, ceiling)
     for line in statement_of(home_folder):
         _say(console, line)
 
@@ -258,7 +258,9 @@ def forget(folder: _Home = Path(), yes: _Yes = False) -> None:
             raise typer.Exit(1)
     erased = forget_home(home_folder)
     _say(console, f"erased {len(erased)} files: {', '.join(erased)}")
-    if home_folder.path.exists():
+    if (home_folder.path / LEDGER).exists():
+        _say(console, f"{folder}/{LEDGER} stays: what this home has spent of its privacy is spent")
+    elif home_folder.path.exists():
         _say(console, f"{folder} stays: it holds files that are not fedhome's")
 
 

@@ -10,12 +10,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from fedhome.cli import completion
+from fedhome.cli.group import Group
 from fedhome.cli.scenarios import named_plan
-from fedhome.plan.privacy_outlook import LONGEST_NOISE, Outlook, ways_out, with_noise
+from fedhome.plan.privacy_outlook import LONGEST_NOISE, MOST_ERROR, Outlook, ways_out, with_noise
 from fedhome.plan.private_plan import check_size
 from fedhome.plan.settings import Plan
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(cls=Group, no_args_is_help=True)
 
 _OTHERS = (1.0, 2.0, 4.0, 8.0, 16.0)
 _PARAMETERS = 5761  # of the default plan's model
@@ -58,18 +59,21 @@ def plan(
     console.print(_facts(chosen, outlook, parameters))
     console.print()
     console.print(_by_epsilon(chosen, homes, parameters, {*_OTHERS, epsilon}))
-    ways = ways_out(chosen, homes, parameters)
-    length = outlook.noise_length(parameters)
-    console.print()
-    if not ways:
-        _say(console, f"realistic: a round's noise is {length:.2g} clips long")
-        return
-    _say(
-        console,
-        f"not realistic: a round's noise is {length:.2g} clips long, and above "
-        f"{LONGEST_NOISE:g} a model hardly learns",
+    noise = (
+        f"a round's noise is {outlook.noise_length(parameters):.2g} clips long, "
+        f"{outlook.error_of_the_mean:.2g} in each number"
     )
-    _say(console, f"one of these would do: {'; or '.join(ways)}")
+    console.print()
+    if outlook.excess(parameters) <= 1:
+        _say(console, f"realistic: {noise}")
+        return
+    bounds = f"above {LONGEST_NOISE:g} and {MOST_ERROR:g} a model loses skill"
+    _say(console, f"not realistic: {noise}; {bounds} (docs/privacy.md)")
+    ways = ways_out(chosen, homes, parameters)
+    if ways:
+        _say(console, f"one of these would do: {'; or '.join(ways)}")
+    else:
+        _say(console, "no other number of homes or rounds, nor an epsilon up to 100, would do")
 
 
 def _facts(plan: Plan, outlook: Outlook, parameters: int) -> Table:
@@ -98,7 +102,7 @@ def _facts(plan: Plan, outlook: Outlook, parameters: int) -> Table:
             f"of {parameters:,} numbers",
             f"{outlook.noise_length(parameters):.2g} clips long; a home's update is one at most",
         ),
-        ("largest model", f"{outlook.largest_model:,} parameters, whose noise is one clip long"),
+        ("largest model", outlook.largest_in_words),
         (
             "who is counted",
             (
@@ -124,7 +128,7 @@ def _by_epsilon(plan: Plan, homes: int, parameters: int, epsilons: set[float]) -
             f"{epsilon:g}",
             f"{one.noise_multiplier:.3g}",
             f"{one.noise_length(parameters):.2g}",
-            f"{one.largest_model:,}",
+            f"{one.largest_model:,}" if one.largest_model else "none",
         )
     return table
 

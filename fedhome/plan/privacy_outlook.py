@@ -1,8 +1,8 @@
 """What noise is realistic: how large it is beside what homes learn, and for how large a model.
 
-The measure is the length of the noise in the mean update of one round, in clips. Up to about one
-clip a model still learns (docs/privacy.md has the runs that this is read off); above it, the noise
-of a round is longer than any update that it is to hide.
+Two measures, both of the mean update of one round: the noise in each number, and the length of all
+of it, in clips. docs/privacy.md has the runs that their bounds are read off; up to them a model
+loses a few hundredths of its skill at most.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from fedhome.plan.private_plan import TRAIN, cohort_of, is_private, private_run
 from fedhome.plan.settings import Plan
 
 LONGEST_NOISE = 1.0
-"""Length of a round's noise, in clips, up to which a model still learns."""
+"""Length of a round's noise, in clips, up to which a model loses little."""
+MOST_ERROR = 0.05
+"""Noise in each number of a round's mean, in clips, up to which a model loses little."""
 _MOST_HOMES = 1 << 24
 
 
@@ -72,12 +74,35 @@ class Outlook:
 
     @property
     def largest_model(self) -> int:
-        """How many numbers an update may have for the noise to be no longer than a clip."""
+        """How many numbers an update may have for the noise to be no longer than a clip.
+
+        0 where the noise in a single number is too much for a model of any size.
+        """
+        if self.error_of_the_mean > MOST_ERROR:
+            return 0
         return math.floor((LONGEST_NOISE / self.error_of_the_mean) ** 2)
+
+    @property
+    def largest_in_words(self) -> str:
+        """The largest model, and why."""
+        if not self.largest_model:
+            return (
+                f"none: {self.error_of_the_mean:.2g} clips of noise in each number of a round's "
+                f"mean, and above {MOST_ERROR:g} a model of any size loses skill"
+            )
+        return (
+            f"about {self.largest_model:,} parameters: the noise in a round's mean is then one "
+            "clip long"
+        )
 
     def noise_length(self, parameters: int) -> float:
         """Return the length of the noise in the mean update of a round, in clips."""
         return self.error_of_the_mean * math.sqrt(parameters)
+
+    def excess(self, parameters: int) -> float:
+        """Return how many times the noise is as large as a model of this size bears."""
+        length = self.noise_length(parameters) / LONGEST_NOISE
+        return max(length, self.error_of_the_mean / MOST_ERROR)
 
 
 def ways_out(plan: Plan, homes: int, parameters: int) -> list[str]:
@@ -89,10 +114,11 @@ def ways_out(plan: Plan, homes: int, parameters: int) -> list[str]:
         parameters: Numbers of an update.
     """
     now = Outlook.of(plan, homes)
-    excess = now.noise_length(parameters) / LONGEST_NOISE
+    excess = now.excess(parameters)
     if excess <= 1:
         return []
-    ways = [f"a model of at most {now.largest_model:,} parameters"]
+    largest = now.largest_model
+    ways = [f"a model of at most {largest:,} parameters"] if largest else []
     enough = homes
     while enough < _MOST_HOMES and Outlook.of(plan, enough).largest_model < parameters:
         enough = math.ceil(1.05 * enough)
@@ -135,13 +161,7 @@ def privacy_lines(plan: Plan, homes: int) -> list[tuple[str, str]]:
                 f"{outlook.delta:g}; the home counts that itself, over all runs"
             ),
         ),
-        (
-            "largest model",
-            (
-                f"about {outlook.largest_model:,} parameters: the noise in a round's mean is then "
-                "one clip long"
-            ),
-        ),
+        ("largest model", outlook.largest_in_words),
     ]
 
 

@@ -9,7 +9,7 @@ from fedhome.errors import ParameterError
 from fedhome.privacy.discrete_gaussian import LEAST_SIGMA, MOST_SIGMA
 
 ROOM = 12.0
-"""Deviations of noise for which a sum has room: more come once in 2^103 numbers, and wrap."""
+"""Deviations of a sum's noise for which it has room: more come once in 2^103 numbers, and wrap."""
 _ROUNDING = 1 + 1e-6  # float32 scales a clipped update to a little more than the clip
 
 
@@ -50,5 +50,9 @@ class Noise:
             )
 
     def bits(self, most: int) -> int:
-        """Return the bits, with the sign, of a home's number up to ``most`` with its noise."""
-        return (most + math.ceil(ROOM * self.sigma)).bit_length() + 1
+        """Return the bits, with the sign, of a number up to ``most`` with its share of the noise.
+
+        Noise grows with the root of the number of homes, so the share is greatest in the smallest
+        sum. One home's own noise may be larger: it wraps, and sums unwrap it.
+        """
+        return (most + math.ceil(ROOM * self.sigma / math.sqrt(self.homes))).bit_length() + 1

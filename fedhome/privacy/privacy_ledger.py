@@ -2,7 +2,7 @@
 
 ::
 
-    privacy.fh      for each run: how many sums, and their cost together
+    privacy.fh      for each run: how many sums, and their cost together; of many, the oldest as one
 
 Costs are whole numbers of 2^-40, rounded up, so that they add up the same in any order. What is
 written holds no secret, and has a hash against a damaged disk. A ledger that is brought back from a
@@ -25,7 +25,9 @@ from fedhome.wire.codec import Digest, Message, number, octets, several
 FILE = "privacy.fh"
 _UNIT = 1 << 40
 _ROUNDING = 1 + 1e-6  # thousands of costs are each rounded up
-_MOST_RUNS = 100_000
+_MOST_RUNS = 1000
+EARLIER = bytes(16)
+"""Stands for the runs before the last thousand: a server that names new ones fills no disk."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +100,7 @@ class PrivacyLedger:
         units = math.ceil(cost * _UNIT)
         total = sum(entry.units for entry in self.runs) + units
         epsilon = epsilon_of(total / _UNIT, delta)
-        if epsilon > ceiling * _ROUNDING:
+        if not epsilon <= ceiling * _ROUNDING:  # also where the ceiling is no number
             raise PrivacyBudgetError(
                 f"a sum would bring what this home has spent to an epsilon of {epsilon:.3g}, above "
                 f"its ceiling of {ceiling:.3g}",
@@ -108,7 +110,7 @@ class PrivacyLedger:
         known = {entry.run: entry for entry in self.runs}
         entry = known.get(run, RunCost(run=run, sums=0, units=0))
         known[run] = replace(entry, sums=entry.sums + 1, units=entry.units + units)
-        runs = tuple(known.values())
+        runs = _shortened(tuple(known.values()))
         body = _Stored(runs=runs).to_bytes()
         disk.put(self._path, _File(body=body, hash=hashlib.sha256(body).digest()).to_bytes())
         self.runs = runs
@@ -124,6 +126,15 @@ class PrivacyLedger:
         if hashlib.sha256(file.body).digest() != file.hash:
             raise _damaged(self._path)
         return runs
+
+
+def _shortened(runs: tuple[RunCost, ...]) -> tuple[RunCost, ...]:
+    """Return runs with the oldest put together, where there are many."""
+    old, kept = runs[: 1 - _MOST_RUNS], runs[1 - _MOST_RUNS :]
+    if len(runs) <= _MOST_RUNS:
+        return runs
+    sums, units = sum(entry.sums for entry in old), sum(entry.units for entry in old)
+    return (RunCost(run=EARLIER, sums=sums, units=units), *kept)
 
 
 def _damaged(path: Path) -> StateError:

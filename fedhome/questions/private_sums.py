@@ -27,7 +27,7 @@ from fedhome.questions.empty_handed import EMPTY_HANDED
 from fedhome.questions.outcomes import flags_alone
 from fedhome.questions.question_table import EVALUATE, OUTCOME, SUMMED, TRAIN
 from fedhome.run.results import MODELS
-from fedhome.secagg.form import Form
+from fedhome.secagg.form import Form, Total
 from fedhome.secagg.scalars import Scalar
 
 LOSS_RANGE = 4.0
@@ -102,6 +102,20 @@ def added(form: Form, kind: str, terms: Terms) -> Terms:
     if form.noise is not None:
         return terms_of(kind, terms)
     return Terms(np.minimum(terms.weights, form.fixed.weight_cap), terms.values)
+
+
+def within(form: Form, total: Total) -> Total:
+    """Return a sum with its means inside their ranges, from which noise may have led them.
+
+    Args:
+        form: What lies in the vector.
+        total: What it amounts to.
+    """
+    if form.noise is None:
+        return total
+    ranges = {s.name: (s.low, s.high) for s in form.scalars if s.weighted}
+    inside = {name: min(max(total.values[name], low), high) for name, (low, high) in ranges.items()}
+    return replace(total, values={**total.values, **inside})
 
 
 def sensitivity(form: Form, kind: str) -> float:

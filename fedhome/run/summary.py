@@ -49,9 +49,10 @@ def print_summary(console: Console, folder: RunFolder) -> None:
         console.print(table)
         console.print("hurt, helped: homes worse, better off than alone", style="dim")
         if not folder.homes_path.exists():
-            console.print(
-                "counted in sums over homes: no single home's score is shown", style="dim"
-            )
+            told = "counted in sums over homes: no single home's score is shown"
+            if "noise_homes" in counted:
+                told += f"; each count has noise of about {counted['noise_homes']:.2g} homes"
+            console.print(told, style="dim")
             if any(math.isnan(row.median) for row in rows):
                 console.print(
                     "too few homes for median and percentile: steps of the score would tell "

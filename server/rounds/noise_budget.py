@@ -10,6 +10,7 @@ import math
 from dataclasses import replace
 
 from fedhome.errors import PrivacyBudgetError
+from fedhome.plan.privacy_outlook import Outlook
 from fedhome.plan.private_plan import check_size, cohort_of, is_private, noise_of, private_run
 from fedhome.plan.settings import Plan
 from fedhome.privacy.accounting import epsilon_of
@@ -43,6 +44,16 @@ class NoiseBudget:
             cohort_of(plan, kind, homes)
         before = [e.data for e in read_events(log.path, skip_torn=True) if e.event == SPENT]
         self.rho = float(str(before[-1]["rho"])) if before else 0.0
+        outlook = Outlook.of(plan, homes)
+        if not before and outlook.excess(parameters) > 1:
+            log.append(
+                "note",
+                text=f"homes' noise is more than this model bears: "
+                f"{outlook.noise_length(parameters):.2g} clips long in a round's mean, "
+                f"{outlook.error_of_the_mean:.2g} in each number. `fedhome privacy plan --homes "
+                f"{homes} --epsilon {outlook.epsilon:.3g} --rounds {outlook.rounds} --parameters "
+                f"{parameters}` says what would do",
+            )
 
     @classmethod
     def of(cls, plan: Plan, *, homes: int, parameters: int, log: EventLog) -> NoiseBudget | None:

@@ -30,6 +30,7 @@ from fedhome.plan.protocol import least_in_a_sum, quorum_of
 from fedhome.plan.settings import Plan
 from fedhome.questions.empty_handed import EMPTY_HANDED
 from fedhome.questions.outcomes import MOST_BINS, bins_for
+from fedhome.questions.private_sums import within
 from fedhome.questions.question_table import CENSUS, TRAIN, SummedQuestion, summed
 from fedhome.questions.settings import settings_hash
 from fedhome.run.events import EventLog
@@ -73,8 +74,6 @@ class SecureGrid(Grid):
         self.observe = observe
         self.scale = Scale(plan.aggregation)
         self.budget = NoiseBudget.of(plan, homes=channel.fleet, parameters=layout.size, log=log)
-        if self.budget is not None:
-            self.scale.weight_cap = 1
         self.late = 0
         self.unopened = 0
         self._behind: dict[str, int] = {}
@@ -227,8 +226,8 @@ class SecureGrid(Grid):
 
     def _census(self, messages: list[Message], round_number: int, timeout_s: float | None) -> bool:
         """Find out how many examples homes have at most, once in a run; False if that failed."""
-        if self.scale.weight_cap is not None:
-            return True
+        if self.scale.weight_cap is not None or self.budget is not None:
+            return True  # with noise every home counts once
         content = RecordDict({"config": ConfigRecord()})
         row = summed(CENSUS)
         request = self._request(
@@ -325,7 +324,8 @@ class SecureGrid(Grid):
             SumError: ``beyond``: homes that keep to the protocol cannot have added it up; or
                 ``empty-handed``: fewer homes than the plan's fewest added anything.
         """
-        total = group.total
+        assert group.form is not None, "an opened sum has a form"
+        total = within(group.form, group.total)
         # Where noise is added, no flag says who has nothing besides.
         empty = round(total.values.get(EMPTY_HANDED.name, 0.0))
         if empty:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -21,15 +22,21 @@ from fedhome.learning.build import learning_of
 from fedhome.plan.privacy_outlook import Outlook
 from fedhome.plan.private_plan import is_private
 from fedhome.plan.settings import Plan
+from fedhome.run.events import EventLog
+from fedhome.run.folder import RunFolder
+from fedhome.server.rounds.round_loop import RoundLoop
+from fedhome.server.strategies import strategy_of
+from fedhome.simulations.engines.by_name import ENGINES
 from fedhome.simulations.engines.stacked_homes import StackedHomes
 from fedhome.simulations.engines.threaded_cohort import cohort_of
-from fedhome.simulations.gather import gather
-from fedhome.simulations.simulate import simulate
+from fedhome.simulations.engines.world import World
+from fedhome.simulations.gather import GatheredHomes, gather
+from fedhome.simulations.secure.secure_fleet import secure_grid
 
 NONE = "none"
 
 
-class Measured(NamedTuple):
+class PrivateSkill(NamedTuple):
     """What one run came to.
 
     Args:
@@ -69,18 +76,44 @@ def plan_of(
     )
 
 
-def run(plan: Plan) -> Measured:
+@lru_cache(maxsize=1)
+def _gathered(homes: int, seed: int) -> GatheredHomes:
+    return gather(Plan.parse({"seed": seed, "data": {"homes": homes}}))
+
+
+def run(plan: Plan) -> PrivateSkill:
     """Run a plan, and score the model that it ends with on every home's test rows."""
-    with tempfile.TemporaryDirectory() as folder:
-        saved = simulate(plan, out=Path(folder) / "run").model
-    gathered = gather(plan)
+    assert plan.data.homes is not None, "a run of this benchmark names its homes"
+    gathered = _gathered(plan.data.homes, plan.seed)
     learning = learning_of(plan, gathered.homes[0].x.shape[1], gathered.classes)
+    world = World(
+        plan=plan,
+        gathered=gathered,
+        learning=learning,
+        how=None,
+        sums=True,
+        notice=lambda _: None,
+        mode="ideal",
+    )
+    with tempfile.TemporaryDirectory() as path, ENGINES["vector"](world) as grid:
+        folder = RunFolder.create(Path(path) / "run")
+        with EventLog(folder.events_path) as log:
+            layout = learning.layout
+            flat = RoundLoop(
+                plan=plan,
+                strategy=strategy_of(plan, len(world.names)),
+                grid=secure_grid(grid, plan=plan, layout=layout, log=log, fleet=None),
+                layout=layout,
+                initial=learning.initial,
+                folder=folder,
+                log=log,
+            ).run()
     stacked = StackedHomes.of(gathered.homes)
     with cohort_of(learning, stacked, plan, threads=1, notice=lambda _: None) as cohort:
-        measured = cohort.evaluate(learning.layout.flatten(saved.parameters), "test")
+        measured = cohort.evaluate(flat, "test")
     skills = np.maximum(measured.metrics[learning.task.score], -1.0)
     size, private = learning.layout.size, is_private(plan)
-    return Measured(
+    return PrivateSkill(
         homes=len(gathered.homes),
         parameters=size,
         epsilon=f"{plan.privacy.epsilon:g}" if private else NONE,
@@ -106,7 +139,7 @@ def compare(
     table = Table(title=f"{rounds} rounds, clip {clip:g}, {seeds} seeds", title_style="")
     for name in ("homes", "parameters", "epsilon", "noise, clips", "mean skill", "median"):
         table.add_column(name, justify="right")
-    rows: list[Measured] = []
+    rows: list[PrivateSkill] = []
     for size in map(int, homes.split(",")):
         for widths in hidden.split(","):
             layers = tuple(int(width) for width in widths.split("-") if width != "0")
@@ -127,9 +160,9 @@ def compare(
                     f"{row.mean:.3f}",
                     f"{row.median:.3f}",
                 )
+                if json_path is not None:  # after each: large fleets take minutes
+                    json_path.write_text(json.dumps([r._asdict() for r in rows], indent=2), "utf-8")
     Console().print(table)
-    if json_path is not None:
-        json_path.write_text(json.dumps([row._asdict() for row in rows], indent=2), "utf-8")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,14 @@ def test_what_is_not_and_what_to_do(tmp_path: Path) -> None:
     told = " ".join(done.stdout.split())
     assert done.returncode == 0
     assert "not realistic: a round's noise is" in told
-    assert "one of these would do: a model of at most 2 parameters; or about" in told
+    assert told.endswith("one of these would do: about 2,300 homes")
+    assert "largest model │ none: 0.58" in told
+
+
+def test_several_ways_out_are_told(tmp_path: Path) -> None:
+    done = _said(tmp_path, "--homes", "500", "--epsilon", "8", "--rounds", "100")
+    assert "a model of at most 3,3" in (told := " ".join(done.stdout.split()))
+    assert " rounds in place of 100; or epsilon 1" in told
 
 
 def test_a_plans_own_settings_count(tmp_path: Path) -> None:

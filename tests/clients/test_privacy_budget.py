@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from fedhome.cli import app
 from fedhome.clients.membership.home_folder import HomeFolder, HomeSettings
-from fedhome.clients.privacy_budget import HomeBudget, ceiling_of, statement_of
-from fedhome.errors import ManifestError, PrivacyBudgetError, StateError
+from fedhome.clients.privacy_budget import HomeBudget, ceiling_of, set_ceiling, statement_of
+from fedhome.errors import ManifestError, PrivacyBudgetError, RunError, StateError
 from fedhome.fleet.entries import Anchor
 from fedhome.plan.settings import Plan
 from fedhome.privacy.accounting import epsilon_of
@@ -154,6 +154,27 @@ def test_people_see_what_was_spent_and_set_a_ceiling(tmp_path: Path) -> None:
     settings = tomllib.loads((tmp_path / "home.toml").read_text())
     assert (settings["privacy_ceiling"], settings["home"]) == (2.5, "oak")
     assert ceiling_of(folder, Plan.load(folder.plan_path)) == 2.5
+
+
+@pytest.mark.parametrize("ceiling", [float("nan"), float("inf"), -1.0])
+def test_a_ceiling_that_is_none_is_refused(ceiling: float, tmp_path: Path) -> None:
+    folder = _folder(tmp_path, mechanism="discrete-gaussian", epsilon=5.0)
+    with pytest.raises(RunError, match="is no epsilon"):
+        set_ceiling(folder, ceiling)
+    assert folder.settings.privacy_ceiling == 0
+    folder.change_settings(replace(folder.settings, privacy_ceiling=ceiling))  # by hand
+    with pytest.raises(RunError, match="is no epsilon"):
+        ceiling_of(folder, Plan.load(folder.plan_path))
+
+
+def test_a_home_that_is_forgotten_has_still_spent_what_it_spent(tmp_path: Path) -> None:
+    _folder(tmp_path, mechanism="discrete-gaussian", epsilon=5.0)
+    PrivacyLedger(tmp_path).spend(RUN, 0.125, ceiling=5.0, delta=1e-5)
+    run = CliRunner().invoke(app, ["client", "forget", str(tmp_path), "--yes"])
+    assert run.exit_code == 0
+    assert "is spent" in " ".join(run.output.split())
+    assert [path.name for path in tmp_path.iterdir()] == [FILE]
+    assert PrivacyLedger(tmp_path).rho == 0.125
 
 
 def test_people_without_noise_are_told_that_there_is_no_bound(tmp_path: Path) -> None:

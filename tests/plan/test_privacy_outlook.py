@@ -25,6 +25,18 @@ def test_the_outlook_by_hand() -> None:
     assert outlook.largest_model == 1600  # (1 / 0.025)^2
 
 
+def test_noise_in_a_single_number_may_be_too_much_for_any_model() -> None:
+    outlook = Outlook(
+        homes=100, honest=100, rounds=10, epsilon=1.0, delta=1e-5, noise_multiplier=6.0
+    )
+    assert outlook.error_of_the_mean == pytest.approx(0.06)  # 6 / 100
+    assert outlook.largest_model == 0
+    assert outlook.largest_in_words.startswith("none: 0.06 clips of noise in each number")
+    assert outlook.excess(4) == pytest.approx(1.2)
+    assert outlook.excess(900) == pytest.approx(1.8)  # 0.06 * 30
+    assert not any("a model of" in way for way in ways_out(_plan(epsilon=1.0), 100, 24))
+
+
 def test_a_thousand_homes() -> None:
     outlook = Outlook.of(_plan(), 1000)
     # Updates have nine tenths of the cost; a continuous Gaussian would take 6.0 for all of it.

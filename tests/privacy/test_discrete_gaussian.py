@@ -128,7 +128,8 @@ def test_noise_that_cannot_be_drawn_is_refused(sigma: float) -> None:
 
 
 def test_room_for_noise_and_norm_by_hand() -> None:
-    assert Noise(10.0, 5).bits(127) == 9  # 127 + 120 = 247 fits 8 bits, and the sign
-    assert Noise(11.0, 5).bits(127) == 10  # 127 + 132 = 259 does not
+    # Twelve deviations of the noise of four homes' sum are 12 * 2 * sigma: 6 sigma for each.
+    assert Noise(20.0, 4).bits(127) == 9  # 127 + 120 = 247 fits 8 bits, and the sign
+    assert Noise(22.0, 4).bits(127) == 10  # 127 + 132 = 259 does not
     assert update_norm(32767, 10_000) == pytest.approx(32767 + 100, abs=0.04)
     assert update_norm(32767, 0) == 0

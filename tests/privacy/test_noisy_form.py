@@ -15,10 +15,10 @@ from fedhome.errors import ManifestError, ParameterError
 from fedhome.privacy.discrete_gaussian import DiscreteGaussian
 from fedhome.privacy.noise import Noise, update_norm
 from fedhome.questions.contributions import Terms
-from fedhome.questions.private_sums import added, cost_of, fitting, scalars_of, sensitivity
+from fedhome.questions.private_sums import added, cost_of, fitting, scalars_of, sensitivity, within
 from fedhome.questions.question_table import EVALUATE, OUTCOME, TRAIN, TRIAL, summed
 from fedhome.secagg.fixedpoint import FixedPoint
-from fedhome.secagg.form import Form
+from fedhome.secagg.form import Form, Total
 from fedhome.secagg.scalars import Scalar
 
 _SCORE = Scalar("score", -1.0, 1.0, weighted=True, bits=7)
@@ -158,6 +158,14 @@ def test_with_noise_every_home_counts_once() -> None:
     bare = replace(noisy, noise=None, fixed=replace(noisy.fixed, weight_cap=50))
     assert added(bare, EVALUATE, terms).weights.tolist() == [0, 7, 50]
     assert added(bare, TRAIN, terms).values.shape == (3, 2)
+
+
+def test_noise_leads_no_mean_out_of_its_range() -> None:
+    form, mean = _form(), np.zeros(0)
+    led = Total(9, {"score": -1.7, "flag": -3.0}, mean)
+    assert within(form, led).values == {"score": -1.0, "flag": -3.0}  # a count may be below zero
+    assert within(form, Total(9, {"score": 0.2, "flag": 4.0}, mean)).values["score"] == 0.2
+    assert within(replace(form, noise=None), led) is led
 
 
 def test_one_homes_reach_by_hand() -> None:

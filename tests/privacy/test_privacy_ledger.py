@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fedhome.errors import PrivacyBudgetError, StateError
+from fedhome.privacy import privacy_ledger
 from fedhome.privacy.accounting import cost_within, epsilon_of
 from fedhome.privacy.privacy_ledger import FILE, PrivacyLedger
 from fedhome.store import disk
@@ -86,3 +87,20 @@ def test_a_damaged_ledger_is_no_empty_one(tmp_path: Path) -> None:
             PrivacyLedger(tmp_path)
     path.write_bytes(sound)
     assert PrivacyLedger(tmp_path).rho == 0.25
+
+
+def test_a_server_that_names_ever_new_runs_fills_no_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(privacy_ledger, "_MOST_RUNS", 3)
+    ledger = PrivacyLedger(tmp_path)
+    for number in range(1, 8):
+        ledger.spend(bytes([number]) * 16, 2.0**-number, **WITHIN)
+    read = PrivacyLedger(tmp_path)
+    assert [(entry.run[0], entry.sums) for entry in read.runs] == [(0, 5), (6, 1), (7, 1)]
+    assert read.rho == sum(2.0**-number for number in range(1, 8))
+
+
+def test_a_ceiling_that_is_no_number_lets_nothing_through(tmp_path: Path) -> None:
+    with pytest.raises(PrivacyBudgetError):
+        PrivacyLedger(tmp_path).spend(RUN, 0.1, ceiling=math.nan, delta=1e-5)

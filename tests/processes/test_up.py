@@ -23,6 +23,9 @@ from fedhome.flower.fleet_connection import FleetConnection
 from fedhome.flower.node_key import NodeKey
 from fedhome.ops.processes import Processes
 from fedhome.plan.settings import Plan
+from fedhome.privacy.privacy_ledger import FILE as LEDGER
+from fedhome.privacy.privacy_ledger import PrivacyLedger
+from fedhome.run.events import SPENT
 from fedhome.run.folder import RunFolder
 from fedhome.server.daemon.front import FORWARDED
 from fedhome.server.daemon.server_folder import ServerFolder
@@ -95,6 +98,25 @@ def test_processes_give_what_a_simulation_gives(
     assert_same_weights(run, simulated)
     assert run.report_path.exists()
     assert not processes_of(out)
+
+
+def test_homes_pay_for_noise_of_their_own(plan: Plan, simulated: RunFolder, tmp_path: Path) -> None:
+    """Homes' noise is drawn anew: a private run ends with other weights each time."""
+    out, noise = tmp_path / "run", {"mechanism": "discrete-gaussian", "epsilon": 50.0}
+    with up(plan.change(privacy=noise), out) as process:
+        printed = "".join(lines_until(process, "report: "))
+        assert process.wait(PATIENCE_S) == 0
+    assert "epsilon" in printed
+    run = RunFolder.open(out)
+    assert run.read_rounds().column("homes_answered").to_pylist() == [HOMES] * ROUNDS
+    spent = [event.data for event in run.read_events() if event.event == SPENT]
+    ledgers = [PrivacyLedger(path.parent) for path in out.rglob(LEDGER)]
+    assert len(ledgers) == HOMES
+    for ledger in ledgers:  # each home worked it out by itself
+        assert [entry.sums for entry in ledger.runs] == [len(spent)]
+        assert ledger.rho == pytest.approx(spent[-1]["rho"], rel=1e-6)
+    with pytest.raises(AssertionError):
+        assert_same_weights(run, simulated)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from fedhome.simulations.benchmarks.deployment import each, hour, steps
 from fedhome.simulations.benchmarks.measure import BenchmarkCase, Measurement, RoundClock, run_here
 from fedhome.simulations.benchmarks.overhead import ARITHMETIC, spent
 from fedhome.simulations.benchmarks.plain import network
+from fedhome.simulations.benchmarks.privacy_skill import plan_of, run
 from fedhome.simulations.benchmarks.speed import Standing, check_same
 from fedhome.simulations.benchmarks.stopwatch import Stopwatch, TimedFunction, timing
 from fedhome.simulations.benchmarks.tap import Tap, TappedLines, TappedTraffic
@@ -276,3 +277,14 @@ def test_an_agents_steps_are_read_from_its_log() -> None:
         rounds=2,
     )
     assert found == {"fetched": 0.1875, "sent": 0.03125, "train answered": 0.25}
+
+
+@pytest.mark.long
+def test_skill_with_noise_is_measured_on_the_model_that_a_run_ends_with() -> None:
+    plans = [plan_of(8, epsilon, (), rounds=2, clip=3.0, seed=1) for epsilon in ("none", "1e6")]
+    without, hardly = map(run, plans)
+    assert (without.epsilon, without.noise_length) == ("none", 0.0)
+    assert (hardly.epsilon, hardly.parameters) == ("1e+06", 24)
+    assert 0 < hardly.noise_length < 1e-2
+    assert hardly.mean == pytest.approx(without.mean, abs=0.01)
+    assert run(plan_of(8, "1", (), rounds=2, clip=3.0, seed=1)).mean < without.mean - 0.1

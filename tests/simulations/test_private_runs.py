@@ -164,6 +164,15 @@ def test_a_round_that_is_done_again_is_paid_twice_and_the_run_then_ends_early(
     assert all("cost more than the plan's epsilon of 40" in str(reason) for reason in dropped)
 
 
+def test_a_server_whose_memory_knows_no_weights_asks_for_none(tmp_path: Path) -> None:
+    with _rounds(_plan(), tmp_path) as rounds:
+        assert isinstance(rounds.grid, SecureGrid)
+        rounds.grid.scale.recall({"clip": 1.0, "weight_cap": None, "turn": 3})
+        rounds.run()
+    assert [row["homes_answered"] for row in rounds.state.rows] == [7, 7]
+    assert {s["stage"] for s in _spent(tmp_path)} == {"train", "evaluate"}
+
+
 def test_a_model_too_large_for_its_bits_is_refused(tmp_path: Path) -> None:
     with EventLog(tmp_path / "events.jsonl") as log:
         with pytest.raises(PlanError, match="rounding 5000 numbers may lengthen an update by 56%"):
@@ -180,6 +189,17 @@ def test_a_model_too_large_for_its_bits_is_refused(tmp_path: Path) -> None:
             )
             is None
         )
+
+
+def test_a_run_begins_by_saying_that_its_noise_is_too_much(tmp_path: Path) -> None:
+    _run(_plan(privacy={"epsilon": 3.0}), tmp_path)
+    notes = [e.data["text"] for e in RunFolder(tmp_path).read_events() if e.event == "note"]
+    assert len(notes) == 1
+    assert "--homes 7 --epsilon 3 --rounds 2 --parameters 41` says what would do" in str(notes[0])
+    with _rounds(_plan(privacy={"epsilon": 3.0}), tmp_path):  # going on, it is not said again
+        pass
+    notes = [e for e in RunFolder(tmp_path).read_events() if e.event == "note"]
+    assert len(notes) == 1
 
 
 def test_without_noise_a_grid_has_no_budget(tmp_path: Path) -> None:
