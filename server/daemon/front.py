@@ -1,8 +1,9 @@
 """The front: TLS towards the homes, and those of Flower's paths that homes need, no others.
 
-Flower's SuperLink answers homes, owners and its own processes at one port and does not
-authenticate the latter two; so it listens on loopback, and this is the only entrance. A home
-registers its node here, with a claim that its identity key signs (:mod:`fedhome.fleet.claims`).
+Flower's SuperLink answers homes, owners and its own processes at one place and does not
+authenticate the latter two; so it listens at a socket that no other account reaches, and this is
+the only entrance. A home registers its node here, with a claim that its identity key signs
+(:mod:`fedhome.fleet.claims`).
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from fedhome.fleet.claims import MOST, Welcome
 from fedhome.fleet.front_requests import ENROL, HEALTH, JOIN, LEAVE, OWNER, RELEASE, refusal
 from fedhome.fleet.invites import MOST as MOST_ENROLMENT
 from fedhome.fleet.owner_requests import MOST_REQUEST
-from fedhome.flower.superlink import FLEET_PATHS, LOOPBACK, PUSH_OBJECT, Control
-from fedhome.ops import tls
+from fedhome.flower.superlink import FLEET_PATHS, LINK, PUSH_OBJECT, Control
+from fedhome.ops import local_socket, tls
 from fedhome.ops.processes import allow_many_files
 from fedhome.ops.serving import GracefulServer, gone, unless
 from fedhome.server.daemon.applications import Applications
@@ -75,10 +76,9 @@ class Front:
     """
 
     def __init__(self, server_folder: ServerFolder) -> None:
-        port = server_folder.settings.link_port
         self._server_folder = server_folder
         self._nodes = Nodes(server_folder.nodes)
-        self._control = Control(port)
+        self._control = Control(server_folder.link)
         self._lock = asyncio.Lock()  # requests to our own paths are answered one at a time
         enrolments = Applications(server_folder)
         self._routes = {
@@ -90,9 +90,12 @@ class Front:
         }
         self._link, self._waiting = (
             httpx.AsyncClient(
-                base_url=f"http://{LOOPBACK}:{port}",
+                base_url=LINK,
                 timeout=_WAIT_S,
-                limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
+                transport=httpx.AsyncHTTPTransport(
+                    uds=local_socket.address(server_folder.link),
+                    limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
+                ),
             )
             for _ in range(2)
         )

@@ -2,11 +2,12 @@
 
 ::
 
-    server.toml     address, ports
+    server.toml     address, port
     fleet/          from the owner: server.fh, server.key, fleet.pub; and directory.fh
     tls/            ca.pem (for the homes), certificate.pem, key.pem, ca.key (fedhome.ops.tls)
     server.card     for the owner: how homes reach this server, and know it
-    link/           the secret of whoever may run a ServerApp; what Flower stores
+    link/           the SuperLink's socket, for this account alone (see fedhome.ops.local_socket);
+                    the secret of whoever may run a ServerApp; what Flower stores
     nodes/          each home's claim of its node, as it signed it
     turns           the highest number of a sum, so that no number is used twice
     serials         one-time keys of homes that were used in this epoch, for the same reason
@@ -50,12 +51,10 @@ class ServerSettings:
     Args:
         host: Address that the front listens on.
         port: Its port.
-        link_port: Port of the SuperLink, on loopback.
     """
 
     host: str
     port: int
-    link_port: int
 
 
 class ServerFolder:
@@ -134,7 +133,9 @@ class ServerFolder:
         """
         path = self.folder / SETTINGS
         try:
-            return ServerSettings(**tomllib.loads(path.read_text(encoding="utf-8")))
+            fields = tomllib.loads(path.read_text(encoding="utf-8"))
+            fields.pop("link_port", None)  # of folders from when the SuperLink had a port
+            return ServerSettings(**fields)
         except (OSError, TypeError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise RunError(
                 f"{path} cannot be used: {error}", hint="make it with `fedhome server init`"

@@ -27,12 +27,13 @@ from fedhome.flower.fleet_connection import Arrival, FleetConnection
 from fedhome.flower.messages import SERVER_NODE
 from fedhome.flower.node_key import NodeKey
 from fedhome.flower.run_grid import RunGrid, run_grid
-from fedhome.flower.superlink import LOOPBACK
+from fedhome.flower.superlink import LINK
+from fedhome.ops import local_socket
 from fedhome.ops.processes import Processes
 from fedhome.ops.tls import CA
 from fedhome.server.daemon.server_folder import ServerFolder
 from fedhome.simulations.homes import generate
-from fedhome.simulations.local_fleet import prepare, start
+from fedhome.simulations.local_fleet import HOST, prepare, start
 from fedhome.wire.exchange import (
     ANSWER,
     CHANGES,
@@ -115,7 +116,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     with Processes() as processes:
         start(processes, place, [])
         app = fedhome.server.daemon.flower_bundle.app_bundle()
-        with run_grid(place.settings.link_port, place.secret, app) as grid:
+        with run_grid(place.link, place.secret, app) as grid:
             assert isinstance(grid, RunGrid)
             yield Fleet(place, homes, [claimed(home) for home in homes], grid)
 
@@ -243,12 +244,10 @@ def test_nobody_waits_for_a_home_that_goes_away(fleet: Fleet, later: ThreadPoolE
 
 def posted(fleet: Fleet, path: str, data: bytes, *, link: bool = False) -> httpx.Response:
     """Post what carries no signature, to the front or to the SuperLink itself."""
-    settings = fleet.server.settings
     context = ssl.create_default_context(cafile=fleet.server.tls / CA)
-    where = (
-        f"http://{LOOPBACK}:{settings.link_port}" if link else f"https://{LOOPBACK}:{settings.port}"
-    )
-    with httpx.Client(verify=context) as client:
+    where = LINK if link else f"https://{HOST}:{fleet.server.settings.port}"
+    socket = httpx.HTTPTransport(uds=local_socket.address(fleet.server.link))
+    with httpx.Client(verify=context, transport=socket if link else None) as client:
         return client.post(
             where + path, content=data, headers={"content-type": "application/protobuf"}
         )

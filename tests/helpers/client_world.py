@@ -81,7 +81,7 @@ def owned_in(root: Path) -> Iterator[tuple[Fleet, ServerFolder]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Scrypt, "fresh", lambda: cheap)
         fleet = Fleet.create(root / "owner", "correct horse")
-    settings = ServerSettings(host=HOST, port=_free_port(), link_port=_free_port())
+    settings = ServerSettings(host=HOST, port=_free_port())
     server = ServerFolder.create(root / "server", settings, names=[HOST])
     shutil.copytree(root / "owner" / SERVER, server.fleet, dirs_exist_ok=True)
     with fleet:

@@ -35,7 +35,7 @@ def posted(front: Front, path: str, body: bytes) -> httpx.Response:
 def test_the_servers_own_trouble_is_not_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settings = ServerSettings(host="127.0.0.1", port=1, link_port=2)
+    settings = ServerSettings(host="127.0.0.1", port=1)
     front = Front(ServerFolder.create(tmp_path / "hub", settings, names=["hub"]))
     answer = posted(front, ENROL, b"anything")  # the owner's files are missing
     assert answer.status_code == 503
@@ -98,7 +98,7 @@ def test_an_answer_without_end_is_not_listened_to(
 def test_a_home_that_hangs_up_waits_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = ServerSettings(host="127.0.0.1", port=1, link_port=2)
+    settings = ServerSettings(host="127.0.0.1", port=1)
     front = Front(ServerFolder.create(tmp_path / "hub", settings, names=["hub"]))
     events = [{"type": "http.request", "body": b"look"}, {"type": "http.disconnect"}]
     ended: list[str] = []
