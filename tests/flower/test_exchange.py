@@ -143,6 +143,7 @@ def no_more(*_: object, **__: object) -> None:
 def waiting(fleet: Fleet, looking: Future[Arrival | None]) -> None:
     """Wait a moment, in which a question that is to wait does not end."""
     assert not looking.done(), looking.result()
+    fleet.grid.wait(0.0)  # what was sent before ends no moment
     fleet.grid.wait(0.3)
     assert not looking.done(), looking.result()
 
@@ -260,13 +261,15 @@ def test_who_does_not_sign_gets_nothing(fleet: Fleet) -> None:
     for path, told in ((LOOK, look), (ANSWER, answer)):
         body = BytesValue(value=told.to_bytes()).SerializeToString()
         assert posted(fleet, path, body).status_code == 401
+        assert posted(fleet, path, body, link=True).status_code == 401
         for nonsense in (
             b"",
             b"nonsense",
             body[:-1],
             BytesValue(value=b"\x93").SerializeToString(),
         ):
-            assert posted(fleet, path, nonsense).status_code == 400
+            assert posted(fleet, path, nonsense).status_code == 401  # the front reads none of it
+            assert posted(fleet, path, nonsense, link=True).status_code == 400
     assert posted(fleet, CHANGES, b"").status_code == 404
     assert posted(fleet, CHANGES, b"", link=True).status_code == 400
 
@@ -277,8 +280,12 @@ def test_what_strangers_send_has_no_effect(fleet: Fleet, later: ThreadPoolExecut
         looking = later.submit(home.look)
         waiting(fleet, looking)
         heard = fleet.grid._change_count
-        assert posted(fleet, "/v1/fleet/deactivate-node", leave).status_code == 401
-        assert posted(fleet, "/v1/fleet/push-messages", b"nonsense").status_code == 400
+        for link in (False, True):
+            gone = posted(fleet, "/v1/fleet/deactivate-node", leave, link=link)
+            assert gone.status_code == 401
+        assert posted(fleet, "/v1/fleet/push-messages", b"nonsense").status_code == 401
+        nonsense = posted(fleet, "/v1/fleet/push-messages", b"nonsense", link=True)
+        assert nonsense.status_code == 400
         waiting(fleet, looking)
         assert fleet.grid._change_count == heard
         home.leave()

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -169,7 +169,10 @@ def patiently(knock: Callable[[], dict[str, str]]) -> dict[str, str]:
 
 def listening_ports(process: Path) -> list[int]:
     """Return the TCP ports at which a process listens, by its folder in /proc."""
-    ours = {str(link.readlink()) for link in (process / "fd").iterdir()}
+    ours = set()
+    for link in (process / "fd").iterdir():
+        with suppress(OSError):  # closed meanwhile, as what lists them is
+            ours.add(str(link.readlink()))
     ports = []
     for table in ("tcp", "tcp6"):
         for line in (process / "net" / table).read_text().splitlines()[1:]:

@@ -103,11 +103,11 @@ def test_a_home_that_hangs_up_waits_no_more(
     events = [{"type": "http.request", "body": b"look"}, {"type": "http.disconnect"}]
     ended: list[str] = []
 
-    async def post(path: str, **_: object) -> None:
+    async def wait_for_ever(request: httpx.Request, **_: object) -> None:
         try:
             await asyncio.Event().wait()
         finally:
-            ended.append(path)
+            ended.append(request.url.path)
 
     async def receive() -> dict[str, object]:
         await asyncio.sleep(0)
@@ -115,7 +115,9 @@ def test_a_home_that_hangs_up_waits_no_more(
 
     async def send(event: object) -> None: ...  # to nobody
 
-    monkeypatch.setattr(front._waiting, "post", post)
-    scope = {"type": "http", "method": "POST", "path": LOOK, "headers": []}
+    monkeypatch.setattr(front._waiting, "send", wait_for_ever)
+    monkeypatch.setattr(front, "_is_a_homes", lambda _: True)
+    headers = [(b"content-length", b"4")]
+    scope = {"type": "http", "method": "POST", "path": LOOK, "headers": headers}
     asyncio.run(front(scope, receive, send))
     assert ended == [LOOK]
