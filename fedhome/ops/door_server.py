@@ -28,7 +28,6 @@ VISITOR = "visitor"
 
 _BACKLOG = 4096
 _PAUSE_S = 0.1  # without a free descriptor
-_CLOSE_S = 2.0  # for the other end to close too
 _NO_MORE = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _log = logging.getLogger("fedhome.door")
 
@@ -89,6 +88,11 @@ class DoorServer(GracefulServer):
         self._listeners: list[socket.socket] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._no_more = False
+
+    @property
+    def ports(self) -> list[int]:
+        """The ports at which it listens."""
+        return [listener.getsockname()[1] for listener in self._listeners]
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen.
@@ -155,7 +159,6 @@ class DoorServer(GracefulServer):
                     connection,
                     ssl=self.config.ssl,
                     ssl_handshake_timeout=limits.handshake_s,
-                    ssl_shutdown_timeout=_CLOSE_S,
                 )
         finally:
             visitor.handshake = None

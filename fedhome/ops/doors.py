@@ -31,6 +31,7 @@ class DoorLimits:
         head_s: For the head of a request, from its first byte; of the first one, from the
             handshake on.
         stranger_s: For all that a stranger does, from the connection to the response.
+        farewell_s: For a stranger that has its answer to take it and to close the connection.
         idle_s: Between two requests of one that is known.
     """
 
@@ -41,6 +42,7 @@ class DoorLimits:
     handshake_s: float = 10.0
     head_s: float = 10.0
     stranger_s: float = 20.0
+    farewell_s: float = 0.5
     idle_s: float = 60.0
 
 
@@ -79,6 +81,11 @@ class Visitor:
             if self.door is not None:
                 self.door.know(self)
 
+    def dismiss(self) -> None:
+        """Let a stranger go that has its answer: it has a moment to close the connection itself."""
+        if self.door is not None:
+            self.door.dismiss(self)
+
     def show_out(self) -> None:
         """Close its connection at once."""
         if self.transport is not None:
@@ -108,10 +115,20 @@ class Door:
             host: Its address, as a socket tells it.
         """
         visitor = Visitor(self, neighbourhood(host))
-        loop = asyncio.get_running_loop()
-        self._deadlines[visitor] = loop.call_later(self.limits.stranger_s, self.cut_off, visitor)
+        self._expect(visitor, self.limits.stranger_s)
         self.cut_off(self.strangers.enter(visitor.address, visitor))
         return visitor
+
+    def dismiss(self, visitor: Visitor) -> None:
+        """Let a stranger go that has its answer; one that has gone changes nothing."""
+        if deadline := self._deadlines.pop(visitor, None):
+            deadline.cancel()
+            self._expect(visitor, self.limits.farewell_s)
+
+    def _expect(self, visitor: Visitor, seconds: float) -> None:
+        """Expect a stranger to be known, or gone, within some seconds from now."""
+        loop = asyncio.get_running_loop()
+        self._deadlines[visitor] = loop.call_later(seconds, self.cut_off, visitor)
 
     def know(self, visitor: Visitor) -> None:
         """Give a visitor that has a name a place among those that are known."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import ssl
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -120,7 +121,7 @@ class Front:
             )
             for _ in range(2)
         )
-        self._health: tuple[float, Answer] = (0.0, _AWAY)
+        self._health: tuple[float, Answer] = (-math.inf, _AWAY)
         self._ended = asyncio.Event()
 
     def end(self) -> None:

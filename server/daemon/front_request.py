@@ -110,6 +110,7 @@ class FrontRequest:
         for start in range(0, len(content), _PIECE):
             await self.go_on(content[start : start + _PIECE])
         await self.go_on(b"", more=False)
+        self.visitor.dismiss()
 
     async def begin(self, status: int, headers: Headers) -> None:
         """Begin an answer; strangers get no second one on their connection."""

@@ -12,9 +12,10 @@ import pytest
 
 from fedhome.errors import LinkError
 from fedhome.fleet import front_requests
-from fedhome.fleet.front_requests import ENROL, JOIN, ask
+from fedhome.fleet.front_requests import ENROL, HEALTH, JOIN, ask
 from fedhome.ops import tls
-from fedhome.server.daemon.front import Front
+from fedhome.server.daemon import front as front_module
+from fedhome.server.daemon.front import Front, limits_for
 from fedhome.server.daemon.server_folder import ServerFolder, ServerSettings
 from fedhome.wire.exchange import LOOK
 
@@ -121,3 +122,38 @@ def test_a_home_that_hangs_up_waits_no_more(
     scope = {"type": "http", "method": "POST", "path": LOOK, "headers": headers}
     asyncio.run(front(scope, receive, send))
     assert ended == [LOOK]
+
+
+def test_too_few_files_for_the_fleet_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    limits = limits_for(20_000, homes=500)
+    assert (limits.strangers, limits.strangers_each) == (1024, 512)
+    assert limits.known > 2 * 500
+    assert not caplog.text
+    few = limits_for(1024, homes=500)
+    assert "1024 files, and 500 homes need 5280" in caplog.text
+    assert "LimitNOFILE" in caplog.text
+    assert few.strangers + 2 * few.known < 1024
+    assert few.known > few.known_each
+
+
+def test_anybody_may_ask_how_the_server_is_but_the_superlink_is_asked_seldom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = ServerSettings(host="127.0.0.1", port=1)
+    front = Front(ServerFolder.create(tmp_path / "hub", settings, names=["hub"]))
+    asked: list[str] = []
+
+    async def get(path: str) -> httpx.Response:
+        asked.append(path)
+        return httpx.Response(200)
+
+    async def ask() -> list[int]:
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app=front), base_url="https://hub"
+        ) as client:
+            return [(await client.get(HEALTH)).status_code for _ in range(20)]
+
+    monkeypatch.setattr(front._link, "get", get)
+    monkeypatch.setattr(front_module, "_HEALTH_S", 3600.0)
+    assert asyncio.run(ask()) == [200] * 20
+    assert asked == [HEALTH]
