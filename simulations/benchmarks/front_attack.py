@@ -136,7 +136,8 @@ def scenario(kind: str, count: int, seconds: float) -> Scenario:
             asker.ask()
             most = max(most, resident_mb(process.pid))
             time.sleep(_PAUSE_S)
-        told = log.read_text(encoding="utf-8").splitlines() if kind else []
+        lines = log.read_text(encoding="utf-8").splitlines() if kind else []
+        told = [line for line in lines if line.startswith("{")]
         return Scenario(
             kind=kind or "nobody",
             count=count if kind else 0,

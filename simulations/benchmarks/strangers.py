@@ -160,6 +160,8 @@ def main(arguments: Sequence[str]) -> int:
     fate = Fate()
 
     async def run() -> None:
+        # What torn connections raise within asyncio is what an attack is made of.
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
         await asyncio.gather(attack(host, int(port), kind, int(count), fate), _report(fate))
 
     asyncio.run(run())
