@@ -77,12 +77,13 @@ class DoorServer(GracefulServer):
     """A server whose application learns of each request's `Visitor`.
 
     Args:
-        config: uvicorn's, with TLS; its protocol and its limits are not used.
+        config: uvicorn's, with TLS; its protocol, limits and deadlines are not used.
         end: Lets nobody wait any more.
         limits: Who may be here, and for how long.
     """
 
     def __init__(self, config: uvicorn.Config, end: Callable[[], None], limits: DoorLimits) -> None:
+        config.timeout_keep_alive = round(limits.idle_s)
         super().__init__(config, end)
         self.door = Door(limits)
         self._listeners: list[socket.socket] = []

@@ -323,7 +323,6 @@ def serve(server_folder: ServerFolder) -> DoorServer:
         server_header=False,
         date_header=False,
         h11_max_incomplete_event_size=MOST_HEAD,
-        timeout_keep_alive=int(DoorLimits().idle_s),
         timeout_graceful_shutdown=3,
     )
     config.load()

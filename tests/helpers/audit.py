@@ -51,10 +51,10 @@ def main() -> int:
         )
         report = json.loads(done.stdout)
     except (subprocess.TimeoutExpired, ValueError):
-        print("skipped: pip-audit cannot be installed here, or reaches nobody")
+        sys.stdout.write("skipped: pip-audit cannot be installed here, or reaches nobody\n")
         return NOBODY_TO_ASK
     status, said = verdict(report)
-    print("\n".join(said))
+    sys.stdout.write("\n".join([*said, ""]))
     return status
 
 
