@@ -13,6 +13,7 @@ import logging
 import socket
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from itertools import count
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -27,6 +28,7 @@ VISITOR = "visitor"
 """Name of a request's `Visitor` in its scope's state."""
 
 _BACKLOG = 4096
+_AT_ONCE = 16  # connections that are accepted before others have their turn
 _PAUSE_S = 0.1  # without a free descriptor
 _NO_MORE = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _log = logging.getLogger("fedhome.door")
@@ -137,9 +139,11 @@ class DoorServer(GracefulServer):
         return task
 
     async def _accept(self, listener: socket.socket) -> None:
-        """Accept connections for ever, one by one: those who are here have their turns between."""
+        """Accept connections for ever, a few at a time: those who are here have turns between."""
         loop = asyncio.get_running_loop()
-        while True:
+        for number in count():
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)  # one that waits already is accepted without a pause
             try:
                 connection, address = await loop.sock_accept(listener)
             except OSError as error:
