@@ -30,7 +30,6 @@ VISITOR = "visitor"
 _BACKLOG = 4096
 _AT_ONCE = 16  # connections that are accepted before others have their turn
 _PAUSE_S = 0.1  # without a free descriptor
-_NO_MORE = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _log = logging.getLogger("fedhome.door")
 
 
@@ -121,7 +120,7 @@ class DoorServer(GracefulServer):
             ) from None
         await super().startup(sockets=[])
         for listener in self._listeners:
-            self._begin(self._accept(listener))
+            self._begin(self._accept(listener)).add_done_callback(self._stop_listening)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End."""
@@ -138,6 +137,12 @@ class DoorServer(GracefulServer):
         task.add_done_callback(self._tasks.discard)
         return task
 
+    def _stop_listening(self, accepting: asyncio.Task[None]) -> None:
+        """End with whoever accepts: a front that lets nobody in is started again."""
+        if not accepting.cancelled() and (error := accepting.exception()) is not None:
+            _log.error("accepting connections has failed: %r", error)
+            self.should_exit = True
+
     async def _accept(self, listener: socket.socket) -> None:
         """Accept connections for ever, a few at a time: those who are here have turns between."""
         loop = asyncio.get_running_loop()
@@ -147,16 +152,18 @@ class DoorServer(GracefulServer):
             try:
                 connection, address = await loop.sock_accept(listener)
             except OSError as error:
-                if error.errno in _NO_MORE:
+                if error.errno != errno.ECONNABORTED:  # else it has hung up already
                     self._make_room(error)
                     await asyncio.sleep(_PAUSE_S)
-                continue  # else it has hung up already
+                continue
             visitor = self.door.enter(str(address[0]))
+            visitor.waiting = connection
             visitor.handshake = self._begin(self._shake_hands(connection, visitor))
 
     async def _shake_hands(self, connection: socket.socket, visitor: Visitor) -> None:
         limits = self.door.limits
         loop = asyncio.get_running_loop()
+        visitor.waiting = None
         try:
             with suppress(OSError):  # with TLS's own errors, and a deadline that is over
                 await loop.connect_accepted_socket(

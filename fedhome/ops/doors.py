@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from dataclasses import dataclass
 
 from fedhome.ops.places import Places, neighbourhood
@@ -58,6 +59,7 @@ class Visitor:
         proof: What showed it, for the application to compare with.
         transport: Its connection, once the handshake is done.
         handshake: What does the handshake.
+        waiting: Its socket, for as long as the handshake has not begun.
     """
 
     def __init__(self, door: Door | None = None, address: str = "") -> None:
@@ -65,6 +67,7 @@ class Visitor:
         self.name, self.proof = "", b""
         self.transport: asyncio.Transport | None = None
         self.handshake: asyncio.Task[None] | None = None
+        self.waiting: socket.socket | None = None
 
     def is_known(self, name: str, proof: bytes = b"") -> None:
         """Take it for known, and no more for a stranger.
@@ -92,6 +95,8 @@ class Visitor:
             self.transport.abort()
         elif self.handshake is not None:
             self.handshake.cancel()
+            if self.waiting is not None:  # nobody else closes it then
+                self.waiting.close()
 
 
 class Door:

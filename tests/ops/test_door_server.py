@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
+import socket
 import ssl
 import threading
 import time
@@ -76,7 +79,13 @@ def server_of(certificates: Path, port: int = 0, **limits: Any) -> DoorServer:
 @contextmanager
 def door(certificates: Path, **limits: Any) -> Iterator[int]:
     """Serve the app behind a door; yield its port."""
-    server = server_of(certificates, **limits)
+    with running(server_of(certificates, **limits)) as port:
+        yield port
+
+
+@contextmanager
+def running(server: DoorServer) -> Iterator[int]:
+    """Run a server; yield its port."""
     thread = threading.Thread(target=server.run)
     thread.start()
     deadline = time.monotonic() + PATIENCE_S
@@ -200,3 +209,34 @@ def test_a_port_that_is_taken_is_told(certificates: Path) -> None:
         with pytest.raises(RunError, match=str(port)) as raised:
             server.run()
         assert "server.toml" in raised.value.hint
+
+
+def test_without_a_free_descriptor_the_oldest_stranger_makes_room(
+    certificates: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = server_of(certificates)
+    accept = DoorServer._accept
+    scarce = threading.Event()
+
+    async def scarcely(self: DoorServer, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        sock_accept = loop.sock_accept
+
+        async def limited(of: socket.socket) -> Any:
+            if scarce.is_set():
+                scarce.clear()
+                raise OSError(errno.EMFILE, "Too many open files")
+            return await sock_accept(of)
+
+        loop.sock_accept = limited  # type: ignore[method-assign]
+        await accept(self, listener)
+
+    monkeypatch.setattr(DoorServer, "_accept", scarcely)
+    server.config.loop = "asyncio"  # whose methods a test can change
+    with running(server) as port, connected(port, tls=False) as first:
+        scarce.set()
+        with connected(port, tls=False):  # accepted, and then there is no more
+            assert until_closed(first) == b""
+        with connected(port) as home:
+            assert b"200" in asked(home, b"oak")
+    assert "LimitNOFILE" in caplog.text
