@@ -17,7 +17,7 @@ FLOWER_TESTS := tests/flower tests/server/test_front.py tests/server/test_rounds
 # What is compiled is kept, whatever the environment says: a test run is a hundred processes.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help simulate test quick slow flower lock face lint format types imports wheel clean
+.PHONY: help simulate test quick slow flower lock face lint format types imports wheel pins sbom audit clean
 .DEFAULT_GOAL := help
 
 help:  ## list what there is
@@ -63,6 +63,17 @@ imports: $(VENV)/.installed-dev  ## which package may import which
 
 wheel: $(VENV)/.installed-dev  ## build the wheel into dist/
 	$(BIN)/python -m build --wheel --outdir dist
+
+pins: $(VENV)/.installed-dev  ## write the lock, pins.txt: what make test installs, with hashes
+	PYTHONPATH=tests $(BIN)/python -m helpers.pins $(ARGS)
+
+sbom: $(VENV)/.installed-dev  ## write the list of components of the lock, dist/sbom.json (CycloneDX)
+	@mkdir -p dist
+	$(BIN)/uvx --python $(BIN)/python --from 'cyclonedx-bom>=7,<8' cyclonedx-py requirements pins.txt \
+	    --pyproject pyproject.toml --output-reproducible --of JSON -o dist/sbom.json
+
+audit: $(VENV)/.installed-dev  ## ask which packages of the lock have known vulnerabilities
+	PYTHONPATH=tests $(BIN)/python -m helpers.audit
 
 clean:  ## remove the virtual environment and what builds and tools left behind; runs/ stays
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

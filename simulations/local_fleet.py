@@ -270,7 +270,7 @@ def prepare(
         ParameterError: The plan's promises cannot be kept with this many homes.
         StateError: The folder cannot be used.
     """
-    settings = ServerSettings(host=HOST, port=_free_port(), link_port=_free_port())
+    settings = ServerSettings(host=HOST, port=_free_port())
     server = ServerFolder.create(root / "server", settings, names=[HOST, "localhost"])
     home_folders, entries = [], []
     for table in tables:

@@ -10,12 +10,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from fedhome.cli import completion
+from fedhome.cli.group import Group
 from fedhome.cli.scenarios import named_plan
 from fedhome.plan.privacy_outlook import LONGEST_NOISE, MOST_ERROR, Outlook, ways_out, with_noise
 from fedhome.plan.private_plan import check_size
 from fedhome.plan.settings import Plan
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(cls=Group, no_args_is_help=True)
 
 _OTHERS = (1.0, 2.0, 4.0, 8.0, 16.0)
 _PARAMETERS = 5761  # of the default plan's model

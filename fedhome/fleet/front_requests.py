@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import ssl
+from collections.abc import Mapping
 
 import httpx
 
@@ -21,7 +22,13 @@ _WAIT_S = 15.0
 _MOST = 1 << 27  # bytes of a response: a release is half of that at most
 
 
-def ask(address: str, authorities: bytes, path: str, body: bytes) -> bytes:
+def ask(
+    address: str,
+    authorities: bytes,
+    path: str,
+    body: bytes,
+    headers: Mapping[str, str] | None = None,
+) -> bytes:
     """Post a body to the server's front, and return its response.
 
     Args:
@@ -29,6 +36,7 @@ def ask(address: str, authorities: bytes, path: str, body: bytes) -> bytes:
         authorities: Certificates that the server's is checked against, PEM.
         path: One of this module's.
         body: What is posted.
+        headers: What is said before it.
 
     Raises:
         LinkError: ``unreachable``; or the server's own reason, message and hint.
@@ -37,7 +45,9 @@ def ask(address: str, authorities: bytes, path: str, body: bytes) -> bytes:
         context = ssl.create_default_context(cadata=authorities.decode("ascii"))
         with (
             httpx.Client(verify=context, timeout=_WAIT_S) as client,
-            client.stream("POST", f"https://{address}{path}", content=body) as response,
+            client.stream(
+                "POST", f"https://{address}{path}", content=body, headers=headers
+            ) as response,
         ):
             content = _read(response)
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:

@@ -6,10 +6,11 @@ else; that the directory is the authority's is checked besides.
 
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from typing import Annotated, Self
 
-from fedhome.errors import DirectoryError
+from fedhome.errors import DirectoryError, WireError
 from fedhome.fleet.cards import Card, Inviter
 from fedhome.fleet.claims import check_clock
 from fedhome.fleet.front_requests import OWNER, ask
@@ -24,7 +25,10 @@ MOST_REQUEST = 40 << 20
 MOST_PENDING = 10_000
 """Enrolments that wait for the owner, at most, and as many leave notices."""
 
-_OWNER = b"fedhome/owner/1\0"
+PERMIT = "fedhome-permit"
+"""The header in which a request of the owner says what comes, so that nobody else's is read."""
+
+_OWNER, _PERMIT = b"fedhome/owner/1\0", b"fedhome/owner-permit/1\0"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,16 +68,68 @@ class OwnerRequest(Message, label="owner-request", most=MOST_REQUEST):
         """
         signed = Signed.from_bytes(data)
         if not signature_holds(inviter, signed.signature, _OWNER + signed.body):
-            raise DirectoryError(
-                "a request is not signed by this fleet's owner",
-                reason="signature",
-                hint="copy the owner's server/inviter.pub to the server, as fleet/inviter.pub",
-            )
+            raise _not_the_owners()
         request = cls.from_bytes(signed.body)
         if request.fleet != fleet:
             raise DirectoryError("a request is for another fleet's server", reason="fleet")
         check_clock(request.time, now, whose="the owner's")
         return request
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnerPermit(Message, label="owner-permit", most=256):
+    """What goes ahead of a request of the owner, in a header: the server reads no other's body.
+
+    Args:
+        fleet: The fleet's number, 16 bytes.
+        time: Unix time, s.
+        size: Bytes of the request.
+    """
+
+    fleet: Annotated[bytes, octets(16)]
+    time: Annotated[int, number()]
+    size: Annotated[int, number(MOST_REQUEST)]
+
+    def sign(self, inviter: Inviter) -> str:
+        """Return the header's value."""
+        body = self.to_bytes()
+        signed = Signed(body=body, signature=inviter.sign(_PERMIT + body))
+        return b64encode(signed.to_bytes()).decode("ascii")
+
+    @classmethod
+    def verify(cls, text: bytes, inviter: bytes, fleet: bytes, now: float) -> Self:
+        """Return a permit of the fleet's owner.
+
+        Args:
+            text: The header's value.
+            inviter: The inviter's public key.
+            fleet: The fleet's number.
+            now: Unix time, s.
+
+        Raises:
+            WireError: No permit.
+            DirectoryError: ``signature``, ``fleet`` or ``clock``.
+        """
+        try:
+            data = b64decode(text, validate=True)
+        except ValueError:
+            raise WireError("a permit is no base64", reason="malformed") from None
+        signed = Signed.from_bytes(data)
+        if not signature_holds(inviter, signed.signature, _PERMIT + signed.body):
+            raise _not_the_owners()
+        permit = cls.from_bytes(signed.body)
+        if permit.fleet != fleet:
+            raise DirectoryError("a request is for another fleet's server", reason="fleet")
+        check_clock(permit.time, now, whose="the owner's")
+        return permit
+
+
+def _not_the_owners() -> DirectoryError:
+    return DirectoryError(
+        "a request is not signed by this fleet's owner",
+        reason="signature",
+        hint="copy the owner's server/inviter.pub to the server, as fleet/inviter.pub",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,8 +160,8 @@ def pending(card: Card, inviter: Inviter, *, fleet: bytes, now: float) -> Pendin
         LinkError: The server cannot be reached, or refuses.
         WireError: Its response makes no sense.
     """
-    request = OwnerRequest(fleet=fleet, what=PENDING, time=int(now), body=b"").sign(inviter)
-    return PendingApplications.from_bytes(ask(card.server, card.authorities, OWNER, request))
+    request = OwnerRequest(fleet=fleet, what=PENDING, time=int(now), body=b"")
+    return PendingApplications.from_bytes(_ask(card, inviter, request))
 
 
 def send(card: Card, inviter: Inviter, *, fleet: bytes, directory: bytes, now: float) -> None:
@@ -121,5 +177,10 @@ def send(card: Card, inviter: Inviter, *, fleet: bytes, directory: bytes, now: f
     Raises:
         LinkError: The server cannot be reached, or refuses.
     """
-    request = OwnerRequest(fleet=fleet, what=TAKE, time=int(now), body=directory).sign(inviter)
-    ask(card.server, card.authorities, OWNER, request)
+    _ask(card, inviter, OwnerRequest(fleet=fleet, what=TAKE, time=int(now), body=directory))
+
+
+def _ask(card: Card, inviter: Inviter, request: OwnerRequest) -> bytes:
+    body = request.sign(inviter)
+    permit = OwnerPermit(fleet=request.fleet, time=request.time, size=len(body))
+    return ask(card.server, card.authorities, OWNER, body, {PERMIT: permit.sign(inviter)})

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from pathlib import Path
 
 import httpx
 from flwr.app import Error, Message
@@ -48,7 +49,7 @@ from google.protobuf.wrappers_pb2 import BytesValue, UInt64Value
 
 from fedhome.errors import RunError
 from fedhome.flower.messages import identify
-from fedhome.flower.superlink import LOOPBACK, Control
+from fedhome.flower.superlink import HOST, LINK, Control, through_socket
 from fedhome.wire.exchange import CHANGES, HOLD_S, Changes
 
 _START_S = 60.0  # how long a SuperLink is waited for
@@ -106,15 +107,22 @@ class RunGrid(HttpGrid):
     retries wait for a SuperLink that has forgotten the run, and raise SIGINT.
 
     Args:
-        port: The SuperLink's port.
+        folder: The folder of the SuperLink's socket.
         token: Proves that the run is this process's.
     """
 
-    def __init__(self, port: int, token: str) -> None:
-        super().__init__(f"{LOOPBACK}:{port}", insecure=True, token=token)
+    def __init__(self, folder: Path, token: str) -> None:
+        super().__init__(HOST, insecure=True, token=token)
+        self._folder = folder
         self._retry_invoker = _impatient()
         self._incoming: dict[str, _IncomingReply] = {}
         self._change_count = 0
+
+    def _connect(self) -> None:
+        """Connect, to the socket."""
+        super()._connect()
+        assert self._client is not None
+        through_socket(self._client, self._folder)
 
     @property
     def client(self) -> RuntimeHttpClient:
@@ -177,7 +185,7 @@ class RunGrid(HttpGrid):
 
 
 @contextmanager
-def run_grid(port: int, secret: bytes, app: bytes) -> Iterator[Grid]:
+def run_grid(folder: Path, secret: bytes, app: bytes) -> Iterator[Grid]:
     """Open a run of an app, with this process as its ServerApp, and give its grid.
 
     Runs that were open before are ended. The run is finished when the context ends. A SuperLink
@@ -185,7 +193,7 @@ def run_grid(port: int, secret: bytes, app: bytes) -> Iterator[Grid]:
     not reach it raises, and whoever called begins anew.
 
     Args:
-        port: The SuperLink's port.
+        folder: The folder of the SuperLink's socket.
         secret: The SuperLink's.
         app: The app's bundle.
 
@@ -193,13 +201,13 @@ def run_grid(port: int, secret: bytes, app: bytes) -> Iterator[Grid]:
         RunError: The SuperLink gives the run to somebody else.
         httpx.HTTPError: The SuperLink is away, here or in any method of the grid.
     """
-    control = Control(port)
+    control = Control(folder)
     try:
         _retry_until_up(control.stop_runs)
         run = control.start_run(app)
     finally:
         control.close()
-    grid = RunGrid(port, _token(port, secret, run))
+    grid = RunGrid(folder, _token(folder, secret, run))
     client = grid.client
     heart = HeartbeatSender(partial(_beat, client))
     response = client.PullTaskInput(PullTaskInputRequest())
@@ -219,16 +227,17 @@ def run_grid(port: int, secret: bytes, app: bytes) -> Iterator[Grid]:
         grid.close()
 
 
-def _token(port: int, secret: bytes, run: int) -> str:
+def _token(folder: Path, secret: bytes, run: int) -> str:
     """Take the task of a run, as Flower's SuperExec would, and return what proves it."""
     client = RuntimeHttpClient(
-        f"http://{LOOPBACK}:{port}",
+        LINK,
         interceptors=[
             RuntimeVersionHttpInterceptor(component_name="fedhome"),
             SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods={_ACQUIRE}),
         ],
         retry_invoker=_impatient(),
     )
+    through_socket(client, folder)
     try:
         response = client.AcquireTask(
             AcquireTaskRequest(supported_task_types=[TaskType.SERVER_APP])

@@ -1,7 +1,8 @@
 """The server's end of Flower: the SuperLink, and the requests of the server's own processes to it.
 
-All of it speaks over loopback, where Flower's Control API knows no authentication: whoever
-reaches this port owns the fleet's messages, so only the front's paths are let through.
+Flower's Control API knows no authentication: whoever reaches the SuperLink owns the fleet's
+messages. So it listens at a socket in the server's folder, which other accounts cannot enter, and
+at no port; and the front lets only the paths that homes need through to it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
@@ -32,10 +33,14 @@ from flwr.supercore.control.control_http_client import ControlHttpClient
 from flwr.supercore.interceptors import (
     RuntimeVersionHttpInterceptor,
 )
+from flwr.supercore.protobuf.client import ProtobufClient
 
 from fedhome.errors import RunError
+from fedhome.ops import local_socket
 
-LOOPBACK = "127.0.0.1"
+LINK = "http://superlink"
+"""The SuperLink's address in requests; what is connected to is its socket."""
+HOST = LINK.removeprefix("http://")
 FLEET_PATHS = tuple(
     f"/v1/fleet/{name}"
     for name in (
@@ -79,8 +84,8 @@ class NodeState(NamedTuple):
     gone: bool = False
 
 
-def serve_superlink(port: int, secret: bytes) -> None:
-    """Run a SuperLink on loopback until the process is told to stop.
+def serve_superlink(folder: Path, secret: bytes) -> None:
+    """Run a SuperLink at a folder's socket until the process is told to stop.
 
     It runs no ServerApp itself (Flower's isolation mode "process"), so that it survives what
     happens to one; it authenticates nodes, and lets none register itself. Its state ends with
@@ -88,8 +93,12 @@ def serve_superlink(port: int, secret: bytes) -> None:
     database on disk made a round four times as long, and every run has its own checkpoints.)
 
     Args:
-        port: The port on loopback.
+        folder: Where its socket is made (:mod:`fedhome.ops.local_socket`).
         secret: What a process that wants to run ServerApps must know.
+
+    Raises:
+        StateError: The folder cannot be used.
+        RunError: Its path is too long for a socket.
     """
     # The SuperLink alone needs these; they cost a second and 60 MB.
     import uvicorn  # noqa: PLC0415
@@ -110,8 +119,8 @@ def serve_superlink(port: int, secret: bytes) -> None:
     config = SuperLinkLifespanConfig(
         control_address="",
         health_server_address=None,
-        host=LOOPBACK,
-        port=port,
+        host="",
+        port=0,
         insecure=True,
         certificates=None,
         superexec_auth_secret=secret,
@@ -138,28 +147,43 @@ def serve_superlink(port: int, secret: bytes) -> None:
     exchange = Exchange(app)
     serving = uvicorn.Config(
         exchange,
-        host=LOOPBACK,
-        port=port,
         access_log=False,
         log_level="warning",
         timeout_keep_alive=60,
         timeout_graceful_shutdown=3,
     )
-    GracefulServer(serving, exchange.end).run()
+    GracefulServer(serving, exchange.end).run([local_socket.listen(folder)])
+
+
+def through_socket(client: ProtobufClient, folder: Path) -> None:
+    """Let a client of Flower's connect to the socket in a folder, whatever its address says.
+
+    Args:
+        client: Not used yet.
+        folder: The SuperLink's.
+    """
+    before: httpx.Client = client._client  # noqa: SLF001 - Flower knows ports alone
+    settings: dict[str, Any] = {
+        "timeout": before.timeout,
+        "follow_redirects": before.follow_redirects,
+    }
+    before.close()
+    transport = httpx.HTTPTransport(uds=local_socket.address(folder))
+    client._client = httpx.Client(transport=transport, **settings)  # noqa: SLF001 - as above
 
 
 class Control:
-    """Flower's Control API on loopback.
+    """Flower's Control API at the SuperLink's socket.
 
     Args:
-        port: The SuperLink's port.
+        folder: The folder of the socket.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, folder: Path) -> None:
         self._client = ControlHttpClient(
-            f"http://{LOOPBACK}:{port}",
-            interceptors=[RuntimeVersionHttpInterceptor(component_name="fedhome")],
+            LINK, interceptors=[RuntimeVersionHttpInterceptor(component_name="fedhome")]
         )
+        through_socket(self._client, folder)
 
     def nodes(self) -> list[NodeState]:
         """Return the nodes that are or were registered."""

@@ -34,6 +34,7 @@ _POLL_S = 0.05
 _GRACE_S = 8.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S, _HEALTHY_S = 0.2, 30.0, 10.0
 _PR_SET_PDEATHSIG = 1
+_MOST_FILES = 1 << 16
 
 
 @dataclass
@@ -194,13 +195,19 @@ class Processes:
         return f"the logs in {', '.join(logs)} say more" if logs else ""
 
 
-def allow_many_files() -> None:
-    """Let this process have as many files open, and so connections, as the system allows it."""
+def allow_many_files() -> int:
+    """Let this process have as many files open, and so connections, as the system allows it.
+
+    Returns:
+        How many that are; where nobody says, as many as most systems allow.
+    """
     if sys.platform == "win32":
-        return
+        return _MOST_FILES
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(ValueError, OSError):  # some systems promise more than they give
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    given, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MOST_FILES if given == resource.RLIM_INFINITY else given
 
 
 def on_stop(stop: Callable[[], None]) -> None:

@@ -24,10 +24,12 @@ from fedhome.fleet.owner_requests import (
     MOST_PENDING,
     PENDING,
     TAKE,
+    OwnerPermit,
     OwnerRequest,
     PendingApplications,
 )
 from fedhome.secagg.directory import Directory, HomeEntry
+from fedhome.server.daemon.cached_file import CachedFile
 from fedhome.server.daemon.server_folder import ServerFolder
 from fedhome.store import disk
 
@@ -48,6 +50,9 @@ class Applications:
     def __init__(self, server_folder: ServerFolder, clock: Callable[[], float] = time.time) -> None:
         self._server_folder, self._clock = server_folder, clock
         self._folder = server_folder.path / FOLDER
+        self._cached_directory = CachedFile(
+            server_folder.fleet / DIRECTORY, server_folder.directory
+        )
 
     def enrol(self, body: bytes) -> bytes:
         """Store a device's enrolment for the owner; the same one again changes nothing.
@@ -132,6 +137,18 @@ class Applications:
             reason="request",
             hint="update the older one of server and owner: both must run the same release",
         )
+
+    def permit(self, text: bytes) -> int:
+        """Return how many bytes the owner is about to send.
+
+        Args:
+            text: As `OwnerPermit.sign` wrote it.
+
+        Raises:
+            SecAggError: A reason of `OwnerPermit.verify`.
+        """
+        fleet = self._server_folder.anchor.fleet
+        return OwnerPermit.verify(text, self._inviter(), fleet, self._clock()).size
 
     def _pending(self, now: float) -> PendingApplications:
         directory = self._directory()
@@ -230,7 +247,7 @@ class Applications:
         """Return the directory that the server has; a fleet begins without."""
         if not (self._server_folder.fleet / DIRECTORY).exists():
             return None
-        return self._server_folder.directory()
+        return self._cached_directory()
 
     def _inviter(self) -> bytes:
         data = disk.read(self._server_folder.fleet / INVITER)

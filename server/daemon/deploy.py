@@ -68,11 +68,11 @@ def run(
         FedHomeError: What else went wrong.
     """
     quiet()
-    settings, directory = server_folder.settings, server_folder.directory()
+    directory = server_folder.directory()
     nodes = _nodes(server_folder, directory)
     with (
         EventLog(folder.events_path, on_event=_print_safely(ProgressLines(Console()))) as log,
-        run_grid(settings.link_port, server_folder.secret, app_bundle()) as flower,
+        run_grid(server_folder.link, server_folder.secret, app_bundle()) as flower,
     ):
         log_start(log, plan, resumed=resumed)
         publisher = Publisher(
@@ -126,7 +126,7 @@ def _print_safely(show: Callable[[Event], None]) -> Callable[[Event], None]:
 
 def _nodes(server_folder: ServerFolder, directory: Directory) -> Callable[[], Mapping[str, int]]:
     """Return a function that returns the node that each home has claimed."""
-    claimed, control = Nodes(server_folder.nodes), Control(server_folder.settings.link_port)
+    claimed, control = Nodes(server_folder.nodes), Control(server_folder.link)
 
     def nodes() -> Mapping[str, int]:
         numbers = {state.key: state.node for state in control.nodes()}

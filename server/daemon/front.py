@@ -1,18 +1,23 @@
 """The front: TLS towards the homes, and those of Flower's paths that homes need, no others.
 
-Flower's SuperLink answers homes, owners and its own processes at one port and does not
-authenticate the latter two; so it listens on loopback, and this is the only entrance. A home
-registers its node here, with a claim that its identity key signs (:mod:`fedhome.fleet.claims`).
+Flower's SuperLink answers homes, owners and its own processes at one place and does not
+authenticate the latter two; so it listens at a socket that no other account reaches, and this is
+the only entrance. A home registers its node here, with a claim that its identity key signs
+(:mod:`fedhome.fleet.claims`).
+
+Of a request of a stranger, the head is read and nothing else, or 4 KiB where the body is what
+shows who it is. What is large passes through in pieces: the next is received when the last is sent.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import ssl
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import httpx
 import uvicorn
@@ -22,49 +27,63 @@ from fedhome.fleet import release_request
 from fedhome.fleet.claims import MOST, Welcome
 from fedhome.fleet.front_requests import ENROL, HEALTH, JOIN, LEAVE, OWNER, RELEASE, refusal
 from fedhome.fleet.invites import MOST as MOST_ENROLMENT
-from fedhome.fleet.owner_requests import MOST_REQUEST
-from fedhome.flower.superlink import FLEET_PATHS, LOOPBACK, PUSH_OBJECT, Control
-from fedhome.ops import tls
+from fedhome.fleet.owner_requests import MOST_REQUEST, PERMIT
+from fedhome.flower.request_signature import RequestSignature
+from fedhome.flower.superlink import FLEET_PATHS, LINK, PUSH_OBJECT, Control
+from fedhome.ops import local_socket, tls
+from fedhome.ops.door_server import MOST_HEAD, DoorServer
+from fedhome.ops.doors import DoorLimits
 from fedhome.ops.processes import allow_many_files
-from fedhome.ops.serving import GracefulServer, gone, unless
+from fedhome.ops.serving import unless
 from fedhome.server.daemon.applications import Applications
+from fedhome.server.daemon.front_request import (
+    HUNG_UP,
+    TOO_LARGE,
+    FrontRequest,
+    Headers,
+    Receive,
+    RefusedError,
+    Scope,
+    Send,
+)
+from fedhome.server.daemon.known_nodes import KnownNodes
 from fedhome.server.daemon.nodes import Nodes
 from fedhome.server.daemon.release_door import ReleaseDoor
 from fedhome.server.daemon.server_folder import ServerFolder
 from fedhome.wire.exchange import ANSWER, HOLD_S, LOOK, MOST_ANSWER, MOST_LOOK
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 _log = logging.getLogger("fedhome.front")
-Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
+Answer = tuple[int, Headers, bytes]
 
-_MOST_HEAD = 4 << 20
+_MOST_FORWARDED = 4 << 20
 _MOST = {  # bytes of a request; Flower cuts arrays into chunks of 20 MB
     PUSH_OBJECT: 48 << 20,
     ANSWER: MOST_ANSWER,
     LOOK: MOST_LOOK,
 }
+_WHOLE = 1 << 16  # bytes of a request that is forwarded at once
 _WAIT_S = HOLD_S + 10.0
-_MOST_CONNECTIONS = 4000  # a home has two
+_HEALTH_S = 1.0  # how long an answer about that holds
+_OWN_FILES = 256  # descriptors that are none of visitors'
+_FILES_A_HOME = 8  # two connections and what follows them, and as many while it comes back
 FORWARDED = frozenset({*FLEET_PATHS, LOOK, ANSWER})
 """The SuperLink's paths that homes reach."""
-_NOT_FORWARDED = {
-    b"connection",
-    b"content-encoding",
-    b"content-length",
-    b"host",
-    b"keep-alive",
-    b"transfer-encoding",
-    b"upgrade",
-}
+_NOT_FORWARDED = {b"connection", b"content-length", b"host", b"keep-alive", b"upgrade"}
+_NOT_FORWARDED |= {b"transfer-encoding"}
 
 
 class Route(NamedTuple):
-    """A path of our own: the function that answers it, and the most bytes of a request."""
+    """A path of our own.
+
+    Args:
+        answer: The function that answers it.
+        most: Bytes of a request, at most.
+        turn: Requests with the same one are answered one at a time.
+    """
 
     answer: Callable[[bytes], bytes]
     most: int
+    turn: asyncio.Lock
 
 
 class Front:
@@ -75,27 +94,34 @@ class Front:
     """
 
     def __init__(self, server_folder: ServerFolder) -> None:
-        port = server_folder.settings.link_port
         self._server_folder = server_folder
         self._nodes = Nodes(server_folder.nodes)
-        self._control = Control(port)
-        self._lock = asyncio.Lock()  # requests to our own paths are answered one at a time
-        enrolments = Applications(server_folder)
+        self.known = KnownNodes(server_folder, self._nodes)
+        self._control = Control(server_folder.link)
+        self._applications = Applications(server_folder)
+        files = asyncio.Lock()
+        release = ReleaseDoor(server_folder).answer
         self._routes = {
-            JOIN: Route(self._join, MOST),
-            RELEASE: Route(ReleaseDoor(server_folder).answer, release_request.MOST),
-            ENROL: Route(enrolments.enrol, MOST_ENROLMENT),
-            LEAVE: Route(enrolments.leave, MOST_ENROLMENT),
-            OWNER: Route(enrolments.owner, MOST_REQUEST),
+            JOIN: Route(self._join, MOST, asyncio.Lock()),
+            RELEASE: Route(release, release_request.MOST, asyncio.Lock()),
+            ENROL: Route(self._applications.enrol, MOST_ENROLMENT, files),
+            LEAVE: Route(self._applications.leave, MOST_ENROLMENT, files),
+            OWNER: Route(self._applications.owner, MOST_REQUEST, files),
         }
+        self._owner = asyncio.Lock()  # what the owner sends is large: one at a time
+        # Requests that wait have their own connections, which each short request would search.
         self._link, self._waiting = (
             httpx.AsyncClient(
-                base_url=f"http://{LOOPBACK}:{port}",
+                base_url=LINK,
                 timeout=_WAIT_S,
-                limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
+                transport=httpx.AsyncHTTPTransport(
+                    uds=local_socket.address(server_folder.link),
+                    limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
+                ),
             )
             for _ in range(2)
         )
+        self._health: tuple[float, Answer] = (-math.inf, _AWAY)
         self._ended = asyncio.Event()
 
     def end(self) -> None:
@@ -109,55 +135,114 @@ class Front:
             return
         if scope["type"] != "http":
             return
-        method, path = scope["method"], scope["path"]
-        if method == "POST" and path in FORWARDED:
-            body = await _body(scope, receive, _MOST.get(path, _MOST_HEAD))
-            if body is None:
-                answer = _TOO_LARGE
-            else:
-                forwarded = self._forward(path, scope, body)
-                answer = await unless(forwarded, gone(receive), self._ended.wait()) or _AWAY
-        elif method == "POST" and (route := self._routes.get(path)):
-            body = await _body(scope, receive, route.most)
-            answer = _TOO_LARGE if body is None else await self._respond(route, body)
-        elif method == "GET" and path == HEALTH:
-            answer = await self._health()
-        else:
-            answer = _NOTHING
-        status, headers, content = answer
-        headers = [*headers, (b"content-length", str(len(content)).encode())]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": content})
-
-    async def _forward(self, path: str, scope: Scope, body: bytes) -> Answer:
-        headers = [(name, value) for name, value in scope["headers"] if name not in _NOT_FORWARDED]
-        # Requests that wait have their own connections, which each short request would search.
-        link = self._waiting if path == LOOK else self._link
+        request = FrontRequest(scope, receive, send)
         try:
-            response = await link.post(path, content=body, headers=headers)
+            answer = await self._answer(request)
+            if answer is not None:
+                await request.answer(*answer)
+        except RefusedError as refused:
+            if refused.status != HUNG_UP:
+                await request.answer(refused.status, [], b"")
+
+    async def _answer(self, request: FrontRequest) -> Answer | None:
+        """Return the answer to a request; None where it is on its way already."""
+        if request.method == "POST" and request.path in FORWARDED:
+            if not self._is_a_homes(request):
+                return _NOT_SIGNED
+            return await self._forward(request)
+        if request.method == "POST" and (route := self._routes.get(request.path)):
+            if request.path != OWNER:
+                return await self._respond(request, route)
+            async with self._owner:
+                return await self._respond_to_owner(request, route)
+        if request.method == "GET" and request.path == HEALTH:
+            return await self._answer_health()
+        return _NOTHING
+
+    def _is_a_homes(self, request: FrontRequest) -> bool:
+        """Whether the node of a home of the directory signed a request, by its head.
+
+        The SuperLink checks each signature again, and that the node is the one that it names.
+        """
+        signature = RequestSignature.read(request.headers)
+        home = None if signature is None else self.known.home_of(signature.key)
+        if signature is None or home is None:
+            return False
+        visitor = request.visitor
+        if (visitor.name, visitor.proof) != (home, signature.key):
+            if not signature.holds():
+                return False
+            visitor.is_known(home, signature.key)
+        return True
+
+    async def _forward(self, request: FrontRequest) -> Answer | None:
+        path, most = request.path, _MOST.get(request.path, _MOST_FORWARDED)
+        headers = [(name, value) for name, value in request.headers if name not in _NOT_FORWARDED]
+        link = self._waiting if path == LOOK else self._link
+        if request.size is not None and request.size <= _WHOLE:
+            body = await request.body(most)
+            asking = link.build_request("POST", path, content=body, headers=headers)
+        else:
+            if request.size is not None:
+                headers.append((b"content-length", str(request.size).encode()))
+            asking = link.build_request("POST", path, content=request.pieces(most), headers=headers)
+        try:
+            response = await unless(
+                link.send(asking, stream=True), request.hung_up(), self._ended.wait()
+            )
         except httpx.HTTPError:
             return _AWAY
-        kept_headers = [(n, v) for n, v in response.headers.raw if n.lower() not in _NOT_FORWARDED]
-        return response.status_code, kept_headers, response.content
+        if response is None:
+            return _AWAY
+        try:
+            # Its own pieces, as they come: what is not read yet waits at the SuperLink.
+            kept = [(n, v) for n, v in response.headers.raw if n.lower() not in _NOT_PASSED_BACK]
+            await request.begin(response.status_code, kept)
+            async for piece in response.aiter_raw():
+                await request.go_on(piece)
+            await request.go_on(b"", more=False)
+        except httpx.HTTPError:  # half an answer is none
+            request.visitor.show_out()
+        finally:
+            await response.aclose()
+        return None
 
-    async def _respond(self, route: Route, body: bytes) -> Answer:
-        async with self._lock:
+    async def _respond_to_owner(self, request: FrontRequest, route: Route) -> Answer:
+        """Read what the owner has announced, and respond; nobody else's body is read."""
+        try:
+            permit = request.header(PERMIT.encode("ascii"))
+            size = await asyncio.to_thread(self._applications.permit, permit)
+        except FedHomeError as error:
+            return _refused(error)
+        if request.size != size:
+            raise RefusedError(TOO_LARGE)
+        request.visitor.is_known(_one_time(request))
+        return await self._respond(request, route)
+
+    async def _respond(self, request: FrontRequest, route: Route) -> Answer:
+        body = await request.body(route.most)
+        async with route.turn:
             try:
-                return 200, _BYTES, await asyncio.to_thread(route.answer, body)
-            except StateError as error:  # the server's own trouble, and its own paths
-                _log.warning("%s", error)
-                return _AWAY
-            except SecAggError as error:
-                return 403, _JSON, refusal(error.reason, error.message, error.hint)
-            except (httpx.HTTPError, FedHomeError):
-                return _AWAY
+                content = await asyncio.to_thread(route.answer, body)
+            except (httpx.HTTPError, FedHomeError) as error:
+                return _refused(error)
+        # What it sent was signed: it has the time that a long answer takes.
+        request.visitor.is_known(_one_time(request))
+        return 200, [*_BYTES, _CLOSE], content
 
     def _join(self, body: bytes) -> bytes:
-        directory = self._server_folder.directory()
-        _, node = self._nodes.accept(body, directory, self._control)
+        claim, node = self._nodes.accept(body, self.known.directory, self._control)
+        self.known.note(claim)
         return Welcome(node=node, directory=self._server_folder.directory_data).to_bytes()
 
-    async def _health(self) -> Answer:
+    async def _answer_health(self) -> Answer:
+        """Return how the SuperLink is, or was just now: anybody may ask, as often as they like."""
+        now = asyncio.get_running_loop().time()
+        if now > self._health[0] + _HEALTH_S:
+            self._health = (now, await self._ask_health())
+        return self._health[1]
+
+    async def _ask_health(self) -> Answer:
         try:
             response = await self._link.get(HEALTH)
         except httpx.HTTPError:
@@ -165,11 +250,27 @@ class Front:
         return (200, _JSON, b'{"status": "ok"}') if response.is_success else _AWAY
 
 
+_CLOSE = (b"connection", b"close")
+_NOT_PASSED_BACK = _NOT_FORWARDED - {b"content-length"}
 _BYTES = [(b"content-type", b"application/octet-stream")]
 _JSON = [(b"content-type", b"application/json")]
 _NOTHING: Answer = (404, [], b"")
-_TOO_LARGE: Answer = (413, [], b"")
+_NOT_SIGNED: Answer = (401, [], b"")
 _AWAY: Answer = (503, _JSON, b'{"status": "the server is not ready"}')
+
+
+def _refused(error: Exception) -> Answer:
+    if isinstance(error, StateError):  # the server's own trouble, and its own paths
+        _log.warning("%s", error)
+        return _AWAY
+    if isinstance(error, SecAggError):
+        return 403, _JSON, refusal(error.reason, error.message, error.hint)
+    return _AWAY
+
+
+def _one_time(request: FrontRequest) -> str:
+    """Return a name for a visitor that is known for one answer: it shares its place with nobody."""
+    return f"{request.path} {id(request.visitor)}"
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:
@@ -178,29 +279,36 @@ async def _lifespan(receive: Receive, send: Send) -> None:
     await send({"type": "lifespan.shutdown.complete"})
 
 
-async def _body(scope: Scope, receive: Receive, most: int) -> bytes | None:
-    """Return the body of a request; None if it is too large."""
-    for name, value in scope["headers"]:
-        if name == b"content-length" and int(value) > most:
-            return None
-    parts, size, more = [], 0, True
-    while more:
-        event = await receive()
-        if event["type"] != "http.request":  # the home went away
-            return b""
-        parts.append(event.get("body", b""))
-        size += len(parts[-1])
-        more = event.get("more_body", False)
-        if size > most:
-            return None
-    return b"".join(parts)
+def limits_for(files: int, homes: int) -> DoorLimits:
+    """Return how many connections there may be.
+
+    Args:
+        files: Descriptors that this process may have.
+        homes: Homes of the fleet.
+    """
+    limits = DoorLimits()
+    strangers = min(limits.strangers, files // 4)
+    needed = limits.strangers + _OWN_FILES + _FILES_A_HOME * homes
+    if files < needed:
+        _log.warning(
+            "this account may open %d files, and %d homes need %d: let it open more "
+            "(`ulimit -Hn`, LimitNOFILE in a unit)",
+            files,
+            homes,
+            needed,
+        )
+    # Each connection of a home may have one to the SuperLink.
+    known = max(_FILES_A_HOME, (files - strangers - _OWN_FILES) // 2)
+    return DoorLimits(strangers=strangers, strangers_each=max(1, strangers // 2), known=known)
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run the front of a server's folder until it is told to stop."""
-    server_folder = ServerFolder(Path(arguments[0]))
+def serve(server_folder: ServerFolder) -> DoorServer:
+    """Return the server of a folder's front, which can be run.
+
+    Args:
+        server_folder: The server's folder.
+    """
     settings = server_folder.settings
-    allow_many_files()
     front = Front(server_folder)
     config = uvicorn.Config(
         front,
@@ -209,13 +317,25 @@ def main(arguments: Sequence[str]) -> int:
         ssl_certfile=server_folder.tls / tls.CERTIFICATE,
         ssl_keyfile=str(server_folder.tls / tls.KEY),
         ssl_version=ssl.PROTOCOL_TLS_SERVER,
+        ws="none",
         access_log=False,
-        log_level="warning",
+        log_level="error",
         server_header=False,
         date_header=False,
-        timeout_keep_alive=60,
+        h11_max_incomplete_event_size=MOST_HEAD,
         timeout_graceful_shutdown=3,
-        limit_concurrency=_MOST_CONNECTIONS,
     )
-    GracefulServer(config, front.end).run()
+    config.load()
+    assert config.ssl is not None
+    config.ssl.num_tickets = 0  # homes begin anew, and a ticket is work for whoever asks
+    try:
+        homes = len(front.known.directory.names)
+    except SecAggError:  # the owner has signed none yet
+        homes = 0
+    return DoorServer(config, front.end, limits_for(allow_many_files(), homes))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the front of a server's folder until it is told to stop."""
+    serve(ServerFolder(Path(arguments[0]))).run()
     return 0

@@ -8,7 +8,7 @@ from typing import NamedTuple, Self
 import httpx
 
 from fedhome.fleet.front_requests import HEALTH
-from fedhome.ops import tls
+from fedhome.ops import local_socket, tls
 from fedhome.server.daemon.server_folder import ServerFolder
 
 LOOPBACK = "127.0.0.1"
@@ -44,22 +44,30 @@ class Health:
         host = _EVERYWHERE.get(settings.host, settings.host)
         host = f"[{host}]" if ":" in host else host
         self._front = f"https://{host}:{settings.port}{HEALTH}"
-        self._link = f"http://{LOOPBACK}:{settings.link_port}{HEALTH}"
+        self._link = server_folder.link
+        self._link_client = httpx.Client(
+            transport=httpx.HTTPTransport(uds=local_socket.address(self._link)), timeout=_WAIT_S
+        )
 
     def ask(self) -> Up:
         """Return which processes answer."""
-        front, link = self._status(self._front), self._status(self._link)
+        front = _status(self._client, self._front)
+        # Asked only if it listens: httpx leaves a socket open that finds nobody.
+        there = local_socket.is_open(self._link)
+        link = _status(self._link_client, f"http://superlink{HEALTH}") if there else 0
         # Without a SuperLink the front still answers, with an error.
         return Up(front=front > 0, link=httpx.codes.is_success(link))
-
-    def _status(self, address: str) -> int:
-        try:
-            return self._client.get(address).status_code
-        except httpx.HTTPError:
-            return 0
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._client.close()
+        self._link_client.close()
+
+
+def _status(client: httpx.Client, address: str) -> int:
+    try:
+        return client.get(address).status_code
+    except httpx.HTTPError:
+        return 0

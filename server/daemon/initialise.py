@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import secrets
-import socket
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,7 +21,6 @@ from fedhome.fleet.owner_folder import (
 )
 from fedhome.ops import tls
 from fedhome.secagg.directory import Directory
-from fedhome.server.daemon.health import LOOPBACK
 from fedhome.server.daemon.server_folder import ServerFolder, ServerSettings
 from fedhome.store import disk
 
@@ -31,7 +28,6 @@ _NEEDED = (SERVER_FILE, SERVER_KEY, ANCHOR)
 _FILES = (*_NEEDED, INVITER, DIRECTORY)  # no others: the authority's key stays with the owner
 _PRIVATE = {SERVER_FILE, SERVER_KEY}
 _HOST, _MOST_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?"), 253
-_LINK_PORTS = range(20_000, 32_000)  # below those that systems give to outgoing connections
 
 
 def make_server(
@@ -64,7 +60,7 @@ def make_server(
     if is_owner and (owner / DIRECTORY).exists():
         files[DIRECTORY] = owner / DIRECTORY
     _check(files)
-    settings = ServerSettings(host=listen, port=port, link_port=_link_port(besides=port))
+    settings = ServerSettings(host=listen, port=port)
     server_folder = ServerFolder.create(folder, settings, names=hosts)
     for name, path in files.items():
         mode = 0o600 if name in _PRIVATE else 0o644
@@ -140,16 +136,3 @@ def _check_host(host: str) -> None:
                 f"{host!r} is neither a host name nor an address",
                 hint="give it without https:// and without a port, such as hub.example",
             ) from None
-
-
-def _link_port(*, besides: int) -> int:
-    """Return a port that nobody listens at, and that no outgoing connection is given."""
-    while True:
-        port = secrets.choice(_LINK_PORTS)
-        with socket.socket() as trial:
-            try:
-                trial.bind((LOOPBACK, port))
-            except OSError:
-                continue
-        if port != besides:
-            return port

@@ -6,19 +6,16 @@ when their files change, not for every question.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple
 
 from fedhome.errors import RegistryError
 from fedhome.fleet.owner_folder import DIRECTORY
 from fedhome.fleet.release_request import Fetch
 from fedhome.registry import Registry
 from fedhome.registry.vault import INDEX
+from fedhome.server.daemon.cached_file import CachedFile
 from fedhome.server.daemon.publishing import MODELS
 from fedhome.server.daemon.server_folder import ServerFolder
-
-T = TypeVar("T")
 
 
 class ReleaseDoor:
@@ -30,8 +27,8 @@ class ReleaseDoor:
 
     def __init__(self, server_folder: ServerFolder) -> None:
         self._folder = server_folder.path / MODELS
-        self._directory = _CachedFile(server_folder.fleet / DIRECTORY, server_folder.directory)
-        self._newest = _CachedFile(self._folder / INDEX, self._read)
+        self._directory = CachedFile(server_folder.fleet / DIRECTORY, server_folder.directory)
+        self._newest = CachedFile(self._folder / INDEX, self._read)
 
     def answer(self, body: bytes) -> bytes:
         """Return the newest release as homes get it; nothing for a home that has it.
@@ -63,27 +60,3 @@ class ReleaseDoor:
 class _Newest(NamedTuple):
     hash: bytes
     package: bytes
-
-
-class _CachedFile(Generic[T]):
-    """What was read from a file, for as long as the file stays the same.
-
-    Args:
-        path: The file, which is only ever replaced whole.
-        read: Reads it.
-    """
-
-    def __init__(self, path: Path, read: Callable[[], T]) -> None:
-        self._path, self._read = path, read
-        self._cached: tuple[tuple[int, ...], T] | None = None
-
-    def __call__(self) -> T:
-        try:
-            stat = self._path.stat()
-        except OSError:
-            return self._read()
-        # Read before the file itself: a file that replaces it meanwhile is read the next time.
-        now = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
-        if self._cached is None or self._cached[0] != now:
-            self._cached = (now, self._read())
-        return self._cached[1]

@@ -2,11 +2,12 @@
 
 ::
 
-    server.toml     address, ports
+    server.toml     address, port
     fleet/          from the owner: server.fh, server.key, fleet.pub; and directory.fh
     tls/            ca.pem (for the homes), certificate.pem, key.pem, ca.key (fedhome.ops.tls)
     server.card     for the owner: how homes reach this server, and know it
-    link/           the secret of whoever may run a ServerApp; what Flower stores
+    link/           the SuperLink's socket, for this account alone (see fedhome.ops.local_socket);
+                    the secret of whoever may run a ServerApp; what Flower stores
     nodes/          each home's claim of its node, as it signed it
     turns           the highest number of a sum, so that no number is used twice
     serials         one-time keys of homes that were used in this epoch, for the same reason
@@ -48,12 +49,10 @@ class ServerSettings:
     Args:
         host: Address that the front listens on.
         port: Its port.
-        link_port: Port of the SuperLink, on loopback.
     """
 
     host: str
     port: int
-    link_port: int
 
 
 class ServerFolder:
@@ -130,7 +129,12 @@ class ServerFolder:
         Raises:
             RunError: There is no server in this folder, or its settings are damaged.
         """
-        return read_settings(self.path / SETTINGS, ServerSettings, made_by="fedhome server init")
+        return read_settings(
+            self.path / SETTINGS,
+            ServerSettings,
+            made_by="fedhome server init",
+            former=("link_port",),  # of folders from when the SuperLink had a port
+        )
 
     @property
     def secret(self) -> bytes:

@@ -157,7 +157,7 @@ def _connected(server_folder: ServerFolder, directory: Directory | None) -> list
     from fedhome.flower.superlink import Control  # noqa: PLC0415 - Flower takes a second
     from fedhome.server.daemon.nodes import Nodes  # noqa: PLC0415
 
-    control = Control(server_folder.settings.link_port)
+    control = Control(server_folder.link)
     try:
         online = {state.key for state in control.nodes() if state.online}
     except httpx.HTTPError:

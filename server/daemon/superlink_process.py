@@ -19,5 +19,5 @@ def main(arguments: Sequence[str]) -> int:
     server_folder = ServerFolder(Path(arguments[0]))
     os.environ["FLWR_HOME"] = str(server_folder.link)
     allow_many_files()
-    serve_superlink(server_folder.settings.link_port, server_folder.secret)
+    serve_superlink(server_folder.link, server_folder.secret)
     return 0

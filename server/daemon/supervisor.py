@@ -26,7 +26,7 @@ from fedhome.ops.processes import Processes, end_on_sigterm
 from fedhome.run.folder import RunFolder
 from fedhome.server.daemon.applications import FOLDER
 from fedhome.server.daemon.current_run import AGAIN, DONE, FAILED, FINISHED, FOR_GOOD, RUNNING, Runs
-from fedhome.server.daemon.health import LOOPBACK, SERVICES, Health
+from fedhome.server.daemon.health import SERVICES, Health
 from fedhome.server.daemon.server_folder import NO_DIRECTORY, ServerFolder
 from fedhome.store import disk
 
@@ -75,7 +75,6 @@ class Daemon:
             self._tend_certificate()
             settings = self._server_folder.settings
             _wait_for_port(settings.host, settings.port)
-            _wait_for_port(LOOPBACK, settings.link_port)
             with self._processes:
                 self._start()
                 self._processes.until(self._look, what="the server ended")

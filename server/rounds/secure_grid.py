@@ -324,7 +324,8 @@ class SecureGrid(Grid):
             SumError: ``beyond``: homes that keep to the protocol cannot have added it up; or
                 ``empty-handed``: fewer homes than the plan's fewest added anything.
         """
-        total = group.total
+        assert group.form is not None, "an opened sum has a form"
+        total = within(group.form, group.total)
         # Where noise is added, no flag says who has nothing besides.
         empty = round(total.values.get(EMPTY_HANDED.name, 0.0))
         if empty:

@@ -18,19 +18,20 @@ from numpy.typing import NDArray
 from fedhome.clients import client_app
 from fedhome.clients.home import ClientHome
 from fedhome.clients.secure_sums import AskedQuestion, Participant, model_hash, scalars_of
-from fedhome.errors import DataError, FedHomeError, UpdateError
+from fedhome.errors import DataError, FedHomeError, ManifestError, UpdateError
 from fedhome.flower.messages import array_record, blobs_of, take_identity, with_sum_record
 from fedhome.plan.protocol import policy_of, terms_hash
 from fedhome.questions.contributions import Terms
 from fedhome.questions.empty_handed import EMPTY_HANDED
 from fedhome.questions.outcomes import MOST_BINS, bins_for, score_counts
-from fedhome.questions.question_table import EVALUATE, OUTCOME, TRAIN, TRIAL, summed
+from fedhome.questions.question_table import CENSUS, EVALUATE, OUTCOME, TRAIN, TRIAL, summed
 from fedhome.questions.settings import settings_hash
 from fedhome.run.results import MODELS
 from fedhome.secagg import FixedPoint, Form, Total
 from fedhome.secagg.sum_messages import Upload
 from helpers import tiny
-from helpers.secagg_world import NOW, Sum, World, names_of
+from helpers.secagg_attacker import refused
+from helpers.secagg_world import NOW, Sum, World, form_of, names_of
 
 HOMES = 6
 ROWS = (23, 6, 7)
@@ -269,6 +270,9 @@ def test_settings_that_are_not_compared_change_what_a_home_computes(
         (TRAIN, {"server-round": 4}),  # the plan has three
         (TRAIN, {"server-round": 0}),
         (TRAIN, {"server-round": 2, "clipping_norm": -1.0}),
+        (TRAIN, {"server-round": 2, "clipping_norm": 0.05}),  # no wrapper of the plan's clips
+        (TRAIN, {"server-round": 2, "proximal-mu": 1e6}),  # nor does its strategy pull
+        (CENSUS, {}),  # with a model, of which nothing is asked
         (TRAIN, {"server-round": 2, "clipping_norm": float("nan")}),
         (EVALUATE, {"server-round": 4}),
         (OUTCOME, {"rate": 0.7, "epochs": 1, "bins": 0}),
@@ -283,6 +287,31 @@ def test_settings_that_the_plan_does_not_allow_are_refused_though_all_homes_get_
 ) -> None:
     with pytest.raises(FedHomeError):
         Fleet(kind, settings).ask("h00")
+
+
+@pytest.mark.parametrize(
+    ("named", "form", "fits"),
+    [
+        ({"clip": 1.0}, {"clip": 0.5}, False),
+        ({"clip": 1.0}, {"clip": 1.0}, True),
+        ({}, {"clip": 0.5}, True),
+        ({"weight_cap": 64}, {"weight_cap": 1}, False),
+        ({"weight_cap": 64}, {"weight_cap": 64}, True),
+        ({}, {"weight_cap": 1}, True),
+    ],
+)
+def test_clip_and_weight_are_those_that_the_plan_names(
+    named: dict[str, Any], form: dict[str, Any], *, fits: bool
+) -> None:
+    policy = policy_of(PLAN.change(aggregation=named))
+    fixed = replace(FixedPoint(16, 1.0, "linf", 64), **form)
+    sum_ = World.of(8, policy=policy).draw_up(
+        plan=policy.plan, form=replace(form_of(bits=16), fixed=fixed)
+    )
+    if fits:
+        sum_.join("h00")
+    else:
+        refused(ManifestError, "encoding", lambda: sum_.join("h00"))
 
 
 @pytest.mark.parametrize("bins", [2, 80, 81, -1, 1.0, None])

@@ -27,12 +27,13 @@ from fedhome.flower.fleet_connection import Arrival, FleetConnection
 from fedhome.flower.messages import SERVER_NODE
 from fedhome.flower.node_key import NodeKey
 from fedhome.flower.run_grid import RunGrid, run_grid
-from fedhome.flower.superlink import LOOPBACK
+from fedhome.flower.superlink import LINK
+from fedhome.ops import local_socket
 from fedhome.ops.processes import Processes
 from fedhome.ops.tls import CA
 from fedhome.server.daemon.server_folder import ServerFolder
 from fedhome.simulations.homes import generate
-from fedhome.simulations.local_fleet import prepare, start
+from fedhome.simulations.local_fleet import HOST, prepare, start
 from fedhome.wire.exchange import (
     ANSWER,
     CHANGES,
@@ -115,7 +116,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     with Processes() as processes:
         start(processes, place, [])
         app = fedhome.server.daemon.flower_bundle.app_bundle()
-        with run_grid(place.settings.link_port, place.secret, app) as grid:
+        with run_grid(place.link, place.secret, app) as grid:
             assert isinstance(grid, RunGrid)
             yield Fleet(place, homes, [claimed(home) for home in homes], grid)
 
@@ -142,6 +143,7 @@ def no_more(*_: object, **__: object) -> None:
 def waiting(fleet: Fleet, looking: Future[Arrival | None]) -> None:
     """Wait a moment, in which a question that is to wait does not end."""
     assert not looking.done(), looking.result()
+    fleet.grid.wait(0.0)  # what was sent before ends no moment
     fleet.grid.wait(0.3)
     assert not looking.done(), looking.result()
 
@@ -243,12 +245,10 @@ def test_nobody_waits_for_a_home_that_goes_away(fleet: Fleet, later: ThreadPoolE
 
 def posted(fleet: Fleet, path: str, data: bytes, *, link: bool = False) -> httpx.Response:
     """Post what carries no signature, to the front or to the SuperLink itself."""
-    settings = fleet.server.settings
     context = ssl.create_default_context(cafile=fleet.server.tls / CA)
-    where = (
-        f"http://{LOOPBACK}:{settings.link_port}" if link else f"https://{LOOPBACK}:{settings.port}"
-    )
-    with httpx.Client(verify=context) as client:
+    where = LINK if link else f"https://{HOST}:{fleet.server.settings.port}"
+    socket = httpx.HTTPTransport(uds=local_socket.address(fleet.server.link))
+    with httpx.Client(verify=context, transport=socket if link else None) as client:
         return client.post(
             where + path, content=data, headers={"content-type": "application/protobuf"}
         )
@@ -261,13 +261,15 @@ def test_who_does_not_sign_gets_nothing(fleet: Fleet) -> None:
     for path, told in ((LOOK, look), (ANSWER, answer)):
         body = BytesValue(value=told.to_bytes()).SerializeToString()
         assert posted(fleet, path, body).status_code == 401
+        assert posted(fleet, path, body, link=True).status_code == 401
         for nonsense in (
             b"",
             b"nonsense",
             body[:-1],
             BytesValue(value=b"\x93").SerializeToString(),
         ):
-            assert posted(fleet, path, nonsense).status_code == 400
+            assert posted(fleet, path, nonsense).status_code == 401  # the front reads none of it
+            assert posted(fleet, path, nonsense, link=True).status_code == 400
     assert posted(fleet, CHANGES, b"").status_code == 404
     assert posted(fleet, CHANGES, b"", link=True).status_code == 400
 
@@ -278,8 +280,12 @@ def test_what_strangers_send_has_no_effect(fleet: Fleet, later: ThreadPoolExecut
         looking = later.submit(home.look)
         waiting(fleet, looking)
         heard = fleet.grid._change_count
-        assert posted(fleet, "/v1/fleet/deactivate-node", leave).status_code == 401
-        assert posted(fleet, "/v1/fleet/push-messages", b"nonsense").status_code == 400
+        for link in (False, True):
+            gone = posted(fleet, "/v1/fleet/deactivate-node", leave, link=link)
+            assert gone.status_code == 401
+        assert posted(fleet, "/v1/fleet/push-messages", b"nonsense").status_code == 401
+        nonsense = posted(fleet, "/v1/fleet/push-messages", b"nonsense", link=True)
+        assert nonsense.status_code == 400
         waiting(fleet, looking)
         assert fleet.grid._change_count == heard
         home.leave()

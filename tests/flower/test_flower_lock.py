@@ -139,10 +139,10 @@ def test_a_line_says_what_a_thing_is(told: Texts) -> None:
     }.items() <= told.items()
 
 
-def test_private_attributes_are_those_of_real_objects(told: Texts) -> None:
+def test_private_attributes_are_those_of_real_objects(told: Texts, tmp_path: Path) -> None:
     take_identity(1)
     message = Message(RecordDict(), dst_node_id=2, message_type="train")
-    grid = RunGrid(1, "token")
+    grid = RunGrid(tmp_path, "token")
     try:
         having = [message, message.metadata, FedAvg(), grid, grid.client]
         private = {key.rpartition(".")[::2] for key in told if "._" in key and "__" not in key}

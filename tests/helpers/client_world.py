@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +15,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import uvicorn
 from click.testing import Result
 from typer.testing import CliRunner
 
@@ -29,7 +27,7 @@ from fedhome.fleet.owner_folder import Fleet
 from fedhome.keys.sealing import Scrypt
 from fedhome.ops import tls
 from fedhome.plan.settings import Plan
-from fedhome.server.daemon.front import Front
+from fedhome.server.daemon.front import serve
 from fedhome.server.daemon.server_folder import ServerFolder, ServerSettings
 from fedhome.store import disk
 from helpers.patience import PATIENCE_S
@@ -81,7 +79,7 @@ def owned_in(root: Path) -> Iterator[tuple[Fleet, ServerFolder]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Scrypt, "fresh", lambda: cheap)
         fleet = Fleet.create(root / "owner", "correct horse")
-    settings = ServerSettings(host=HOST, port=_free_port(), link_port=_free_port())
+    settings = ServerSettings(host=HOST, port=_free_port())
     server = ServerFolder.create(root / "server", settings, names=[HOST])
     shutil.copytree(root / "owner" / SERVER, server.fleet, dirs_exist_ok=True)
     with fleet:
@@ -91,17 +89,7 @@ def owned_in(root: Path) -> Iterator[tuple[Fleet, ServerFolder]]:
 @contextmanager
 def front_of(place: ServerFolder) -> Iterator[None]:
     """Let a server's front answer over TLS."""
-    config = uvicorn.Config(
-        Front(place),
-        host=HOST,
-        port=place.settings.port,
-        ssl_certfile=place.tls / tls.CERTIFICATE,
-        ssl_keyfile=str(place.tls / tls.KEY),
-        ssl_version=ssl.PROTOCOL_TLS_SERVER,
-        log_level="error",
-        ws="none",  # what it would import for them is deprecated
-    )
-    server = uvicorn.Server(config)
+    server = serve(place)
     thread = threading.Thread(target=server.run)
     thread.start()
     until(lambda: server.started)

@@ -73,7 +73,7 @@ def world_of(folder: Path) -> World:
     owned.add(*(HomeKeys.create(home).entry() for home in ("ash", "elm", "fir", "oak", "yew")))
     place = ServerFolder.create(
         folder / "server",
-        ServerSettings(host="127.0.0.1", port=1, link_port=2),
+        ServerSettings(host="127.0.0.1", port=1),
         names=["localhost"],
     )
     shutil.copytree(folder / "owner" / "server", place.fleet, dirs_exist_ok=True)

@@ -237,7 +237,7 @@ def free_port() -> int:
 
 @pytest.fixture
 def place(tmp_path: Path) -> ServerFolder:
-    settings = ServerSettings(host="127.0.0.1", port=free_port(), link_port=free_port())
+    settings = ServerSettings(host="127.0.0.1", port=free_port())
     return ServerFolder.create(tmp_path / "hub", settings, names=["127.0.0.1", "localhost"])
 
 

@@ -34,7 +34,8 @@ from fedhome.fleet.cards import Card
 from fedhome.fleet.owner_folder import Fleet
 from fedhome.flower.fleet_connection import FleetConnection
 from fedhome.flower.node_key import NodeKey
-from fedhome.flower.superlink import Control
+from fedhome.flower.superlink import LINK, Control
+from fedhome.ops import local_socket
 from fedhome.registry import Registry
 from fedhome.run.folder import RunFolder
 from fedhome.server.daemon.server_folder import ServerFolder
@@ -220,23 +221,30 @@ def test_a_run_gives_what_a_simulation_gives(world: Deployment) -> None:
     assert f"release {ROUNDS}: round {ROUNDS} of mine, {last.hash.hex()[:12]}" in shown
 
 
-def _post(url: str, request: object, headers: Mapping[str, str] | None = None) -> httpx.Response:
+def _post(
+    url: str,
+    request: object,
+    headers: Mapping[str, str] | None = None,
+    *,
+    link: Path | None = None,
+) -> httpx.Response:
+    """Post a request; to the SuperLink's own socket, where that is given."""
     body = request.SerializeToString()  # type: ignore[attr-defined]
     kind = {"content-type": "application/protobuf"}
-    with httpx.Client(verify=False) as client:  # noqa: S501 - a stranger does not care
+    socket = None if link is None else httpx.HTTPTransport(uds=local_socket.address(link))
+    with httpx.Client(verify=False, transport=socket) as client:  # noqa: S501 - no stranger cares
         return client.post(url, content=body, headers=kind | dict(headers or {}))
 
 
 def nodes_of(world: Deployment) -> dict[bytes, int]:
     """Return the numbers of the SuperLink's nodes by their keys."""
-    with closing(Control(world.server.settings.link_port)) as control:
+    with closing(Control(world.server.link)) as control:
         return {state.key: state.node for state in control.nodes() if not state.gone}
 
 
 def test_a_stranger_with_the_certificate_alone(world: Deployment) -> None:
     settings, stranger = world.server.settings, NodeKey.create()
     front = f"https://{HOST}:{settings.port}"
-    link = f"http://{HOST}:{settings.link_port}"
     nodes = nodes_of(world)
     asked = {
         "/v1/fleet/register-node": RegisterNodeFleetRequest(public_key=stranger.public),
@@ -248,13 +256,12 @@ def test_a_stranger_with_the_certificate_alone(world: Deployment) -> None:
     for path, request in asked.items():
         answer = _post(front + path, request)
         assert (answer.status_code, answer.content) == (404, b""), path
-    # The requests are good ones: on the server itself one of them is answered. So is no task
-    # given to who lacks the secret; and nobody elsewhere reaches that port.
-    assert _post(link + "/v1/control/list-nodes", asked["/v1/control/list-nodes"]).is_success
-    refused = _post(link + "/v1/runtime/acquire-task", asked["/v1/runtime/acquire-task"])
-    assert refused.status_code in {401, 403}
-    with socket.socket() as elsewhere:
-        assert elsewhere.connect_ex(("127.0.0.2", settings.link_port)) != 0
+    # The requests are good ones: by the server's own account one of them is answered. So is no
+    # task given to who lacks the secret.
+    link = world.server.link
+    listing, taking = "/v1/control/list-nodes", "/v1/runtime/acquire-task"
+    assert _post(LINK + listing, asked[listing], link=link).is_success
+    assert _post(LINK + taking, asked[taking], link=link).status_code in {401, 403}
     assert nodes_of(world) == nodes
 
 
@@ -289,7 +296,7 @@ quiet()
 place = ServerFolder(sys.argv[1])
 fedhome.server.daemon.flower_bundle.installed_app = lambda: (sys.argv[2], sys.argv[3])
 bundle = fedhome.server.daemon.flower_bundle.app_bundle()
-with run_grid(place.settings.link_port, place.secret, bundle) as grid:
+with run_grid(place.link, place.secret, bundle) as grid:
     content = RecordDict({"config": ConfigRecord({"x": 1})})
     asked = [Message(content, node, "query.bundle") for node in grid.get_node_ids()]
     for answer in grid.send_and_receive(asked, timeout=60):

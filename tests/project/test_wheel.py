@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -26,7 +27,7 @@ TINY = [
 ]
 
 
-def run(*command: str | Path, folder: Path) -> str:
+def run(*command: str | Path, folder: Path, **variables: str) -> str:
     """Run a command with nothing of the checkout on its path; return what it printed."""
     environment = {
         name: value
@@ -36,7 +37,7 @@ def run(*command: str | Path, folder: Path) -> str:
     done = subprocess.run(
         command,
         cwd=folder,
-        env=environment | {"COLUMNS": "200"},
+        env=environment | {"COLUMNS": "200"} | variables,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -75,6 +76,20 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def files_in(wheel: Path) -> dict[str, bytes]:
     with zipfile.ZipFile(wheel) as held:
         return {name: held.read(name) for name in held.namelist()}
+
+
+def test_it_is_the_same_bytes_wherever_and_whenever_it_is_built(tmp_path: Path) -> None:
+    copy = tmp_path / "elsewhere"
+    left = shutil.ignore_patterns(".git", ".venv", ".*_cache", ".hypothesis", "__pycache__", "runs")
+    shutil.copytree(ROOT, copy, symlinks=True, ignore=left, copy_function=shutil.copyfile)
+    wheels = []
+    for number, source in enumerate((ROOT, copy)):
+        out = tmp_path / str(number)
+        command = (sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", out)
+        run(*command, source, folder=source, SOURCE_DATE_EPOCH="1700000000")
+        (wheel,) = out.glob("*.whl")
+        wheels.append(wheel.read_bytes())
+    assert wheels[0] == wheels[1]
 
 
 def test_it_installs_one_top_level_package(wheel: Path) -> None:

@@ -264,7 +264,8 @@ def test_gradient_inversion() -> None:
     eve.take(0, joined.upload(words.copy()))
 
     def likeness(seen: NDArray[Any]) -> float:
-        mean = form.decode(seen, 1).mean
+        elements = form.packing.unpack(seen, elements=form.scalar_elements + update.size, homes=1)
+        mean = form.fixed.mean(elements[form.scalar_elements :], 1)
         rows, biases = mean[:-classes].reshape(classes, inputs), mean[-classes:]
         row = int(np.abs(biases).argmax())
         return float(np.corrcoef(rows[row] / biases[row], image)[0, 1])

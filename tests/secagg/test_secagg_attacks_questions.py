@@ -6,7 +6,8 @@ attack                              what stops it (taken out: the attack works)
 other settings for one home         the settings' hash is in the manifest, and salts every mask
 settings beside the manifest        a home compares them with the manifest's
 the same question again             members open one sum about a model
-... in another round, run or epoch  what counts is what is asked about which model
+... in another round or run         what counts is what is asked about which model
+... in another epoch                homes answer about one model in one epoch alone
 a member set back to a backup       a quorum of the others; it counts as a corrupt one
 the same question, unopened         homes take part a few times about one model
 very many questions                 homes take part in a plan's number of sums a day
@@ -26,7 +27,7 @@ import pytest
 from numpy.typing import NDArray
 
 from fedhome.errors import DirectoryError, ManifestError, OpeningError
-from fedhome.secagg import HomeParty, HomeState, MemoryStore, Policy, graph
+from fedhome.secagg import HomeKeys, HomeParty, HomeState, MemoryStore, Policy, graph
 from fedhome.secagg import member as committee_member
 from fedhome.secagg import policy as policies
 from fedhome.secagg.ledger import MOST_ATTEMPTS, MOST_ENTRIES, Ledger, LedgerEntry
@@ -35,10 +36,11 @@ from fedhome.secagg.parameters import corrupt_among
 from fedhome.secagg.rank import solved, solved_in_a_run
 from fedhome.secagg.state import _StoredBefore
 from fedhome.secagg.sum_messages import Answer, Vote
+from fedhome.wire.layout import model_hash
 from helpers.secagg_attacker import Eve, eve_of, join, refused, send, weaken, words_of
 from helpers.secagg_world import NOW, SETTINGS, Sum, World, expected, form_of, model_of
 
-OPENED = "opened.refuses(manifest)"
+OPENED = "state.opened.refuses(manifest)"
 OTHER = b"x" * 32
 
 
@@ -137,7 +139,7 @@ def test_another_model_is_another_question() -> None:
     _opened(_again(first, model_hash=OTHER), range(7), words)
 
 
-def test_a_question_about_no_model_is_asked_once_a_run() -> None:
+def test_a_question_about_no_model_is_asked_once_in_an_epoch() -> None:
     census = {"purpose": "census", "model_hash": bytes(32)}
     world = World.of(6, bundles=3)
 
@@ -150,7 +152,7 @@ def test_a_question_about_no_model_is_asked_once_a_run() -> None:
 
     ask(b"1" * 16)
     refused(ManifestError, "opened-before", lambda: ask(b"1" * 16))
-    ask(b"2" * 16)
+    refused(ManifestError, "opened-before", lambda: ask(b"2" * 16))  # a run of the server's making
 
 
 def test_an_attempt_that_nobody_opened_is_made_again() -> None:
@@ -415,3 +417,70 @@ def test_a_state_of_the_first_version_is_read_and_goes_on() -> None:
     assert (state.version, state.sum_number, state.serial) == (7, 3, 5)
     assert (len(state.answered), len(state.opened)) == (0, 0)
     assert HomeState.from_bytes(state.to_bytes()) == state
+
+
+def test_homes_that_joined_the_fleet_know_nothing_of_what_was_opened(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After some homes were admitted, a quorum need not hold one that opened the first sum."""
+
+    def attack() -> tuple[NDArray[Any], NDArray[Any]]:
+        world = World.of(20, bundles=1)
+        names = list(world.homes)
+        openers, others = names[:12], names[12:]
+        first = world.draw_up(names, model_hash=OTHER, a_min=5, tau=4)
+        for home in names:
+            first.join(home)
+            first.upload(home)
+        first.answer(openers)
+        whole = first.open().words.copy()
+        new = [f"n{number:02d}" for number in range(8)]
+        for name in new:
+            world.keys[name] = HomeKeys.create(name)
+            world.stores[name] = MemoryStore()
+            world.homes[name] = HomeParty(
+                world.keys[name],
+                world.authority.public,
+                state=HomeState(),
+                store=world.stores[name],
+                policy=world.policy,
+            )
+        size = len(world.homes)
+        bad = corrupt_among(size, world.policy.corrupt)
+        issued = world.next_epoch(
+            committee=size,
+            corrupt=bad,
+            threshold=(size + bad) // 2 + 1,
+            homes=tuple(keys.entry() for _, keys in sorted(world.keys.items())),
+        )
+        for home in world.homes.values():
+            home.renew(issued)
+        world.refill()
+        second = world.draw_up([*others, *new], model_hash=OTHER, a_min=5, tau=4)
+        for home in others[1:]:
+            second.join(home)
+            second.upload(home)
+        second.answer([*others, *new])
+        return whole - second.open().words, first.sent[others[0]]
+
+    refused(ManifestError, "asked-before", attack)
+    monkeypatch.setattr(Ledger, "in_another_epoch", lambda *_: False)
+    attack()  # opened: by members that knew nothing of the first
+
+
+def test_how_many_sums_a_member_helps_to_open_in_a_day() -> None:
+    """Else a server could push the first of them out of a ledger that is not endless."""
+    world = World.of(12, policy=Policy(most_a_day=4), bundles=0)
+    names = list(world.homes)
+    for number in range(4):
+        half = names[:6] if number % 2 else names[6:]
+        world.refill(half)
+        world.run(half)
+    world.refill(names[:6])
+    refused(OpeningError, "asked-too-often", lambda: world.run(names[:6]))
+
+
+def test_a_zero_is_the_same_model_whatever_its_sign() -> None:
+    flat = np.array([0.0, 1.5, -2.0], np.float32)
+    assert model_hash(flat) == model_hash(flat * np.array([-1, 1, 1], np.float32))
+    assert model_hash(flat) != model_hash(np.nextafter(flat, np.float32(9)))

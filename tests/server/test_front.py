@@ -12,9 +12,10 @@ import pytest
 
 from fedhome.errors import LinkError
 from fedhome.fleet import front_requests
-from fedhome.fleet.front_requests import ENROL, JOIN, ask
+from fedhome.fleet.front_requests import ENROL, HEALTH, JOIN, ask
 from fedhome.ops import tls
-from fedhome.server.daemon.front import Front
+from fedhome.server.daemon import front as front_module
+from fedhome.server.daemon.front import Front, limits_for
 from fedhome.server.daemon.server_folder import ServerFolder, ServerSettings
 from fedhome.wire.exchange import LOOK
 
@@ -35,7 +36,7 @@ def posted(front: Front, path: str, body: bytes) -> httpx.Response:
 def test_the_servers_own_trouble_is_not_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settings = ServerSettings(host="127.0.0.1", port=1, link_port=2)
+    settings = ServerSettings(host="127.0.0.1", port=1)
     front = Front(ServerFolder.create(tmp_path / "hub", settings, names=["hub"]))
     answer = posted(front, ENROL, b"anything")  # the owner's files are missing
     assert answer.status_code == 503
@@ -98,16 +99,16 @@ def test_an_answer_without_end_is_not_listened_to(
 def test_a_home_that_hangs_up_waits_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = ServerSettings(host="127.0.0.1", port=1, link_port=2)
+    settings = ServerSettings(host="127.0.0.1", port=1)
     front = Front(ServerFolder.create(tmp_path / "hub", settings, names=["hub"]))
     events = [{"type": "http.request", "body": b"look"}, {"type": "http.disconnect"}]
     ended: list[str] = []
 
-    async def post(path: str, **_: object) -> None:
+    async def wait_for_ever(request: httpx.Request, **_: object) -> None:
         try:
             await asyncio.Event().wait()
         finally:
-            ended.append(path)
+            ended.append(request.url.path)
 
     async def receive() -> dict[str, object]:
         await asyncio.sleep(0)
@@ -115,7 +116,44 @@ def test_a_home_that_hangs_up_waits_no_more(
 
     async def send(event: object) -> None: ...  # to nobody
 
-    monkeypatch.setattr(front._waiting, "post", post)
-    scope = {"type": "http", "method": "POST", "path": LOOK, "headers": []}
+    monkeypatch.setattr(front._waiting, "send", wait_for_ever)
+    monkeypatch.setattr(front, "_is_a_homes", lambda _: True)
+    headers = [(b"content-length", b"4")]
+    scope = {"type": "http", "method": "POST", "path": LOOK, "headers": headers}
     asyncio.run(front(scope, receive, send))
     assert ended == [LOOK]
+
+
+def test_too_few_files_for_the_fleet_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    limits = limits_for(20_000, homes=500)
+    assert (limits.strangers, limits.strangers_each) == (1024, 512)
+    assert limits.known > 2 * 500
+    assert not caplog.text
+    few = limits_for(1024, homes=500)
+    assert "1024 files, and 500 homes need 5280" in caplog.text
+    assert "LimitNOFILE" in caplog.text
+    assert few.strangers + 2 * few.known < 1024
+    assert few.known > few.known_each
+
+
+def test_anybody_may_ask_how_the_server_is_but_the_superlink_is_asked_seldom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = ServerSettings(host="127.0.0.1", port=1)
+    front = Front(ServerFolder.create(tmp_path / "hub", settings, names=["hub"]))
+    asked: list[str] = []
+
+    async def get(path: str) -> httpx.Response:
+        asked.append(path)
+        return httpx.Response(200)
+
+    async def ask() -> list[int]:
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app=front), base_url="https://hub"
+        ) as client:
+            return [(await client.get(HEALTH)).status_code for _ in range(20)]
+
+    monkeypatch.setattr(front._link, "get", get)
+    monkeypatch.setattr(front_module, "_HEALTH_S", 3600.0)
+    assert asyncio.run(ask()) == [200] * 20
+    assert asked == [HEALTH]

@@ -101,6 +101,6 @@ def test_a_damaged_registry_is_no_answer(hub: Hub) -> None:
 
 
 def test_the_front_has_the_door(tmp_path: Path) -> None:
-    settings = ServerSettings(host="127.0.0.1", port=1, link_port=2)
+    settings = ServerSettings(host="127.0.0.1", port=1)
     front = Front(ServerFolder.create(tmp_path / "server", settings, names=["localhost"]))
     assert len(question()) <= front._routes[RELEASE].most == MOST

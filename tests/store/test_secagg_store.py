@@ -25,6 +25,7 @@ from fedhome.fleet.state_file import KEY, MARK, STATE, FileStore, load
 from fedhome.keys.sealing import SealedFile, SealingKey
 from fedhome.secagg.bundle import Secrets
 from fedhome.secagg.directory import HomeKeys
+from fedhome.secagg.ledger import Ledger, LedgerEntry
 from fedhome.secagg.state import HomeState, Opening
 from fedhome.store import disk
 from helpers.examples import share_of
@@ -93,6 +94,23 @@ def failing(at: int, error: Exception, *names: str) -> Iterator[list[str]]:
 
 bytes32 = st.binary(min_size=32, max_size=32)
 numbers = st.integers(0, 2**63 - 1)
+entries = st.builds(
+    LedgerEntry,
+    subject=bytes32,
+    group=st.integers(0, 9),
+    epoch=numbers,
+    manifest=bytes32,
+    round=numbers,
+    day=st.integers(0, 1 << 20),
+    attempts=st.integers(1, 8),
+    kind=st.sampled_from(["train", "evaluate", ""]),
+)
+ledgers = st.lists(entries, max_size=4).map(
+    lambda some: Ledger({entry.key: entry for entry in some})
+)
+ENTRY = LedgerEntry(
+    subject=bytes(32), group=0, epoch=1, manifest=bytes(32), round=1, day=1, kind="train"
+)
 states = st.builds(
     HomeState,
     version=st.integers(1, 2**63 - 1),
@@ -113,6 +131,10 @@ states = st.builds(
         ),
         max_size=4,
     ).map(lambda some: {one.home: one for one in some}),
+    day=st.integers(0, 1 << 20),
+    today=st.integers(0, 1 << 20),
+    answered=ledgers,
+    opened=ledgers,
 )
 
 
@@ -168,7 +190,7 @@ def unsealed(folder: Path) -> bytes:
 def test_a_used_bundle_is_gone_even_for_who_has_the_key(folder: Path) -> None:
     assert secrets(1).key in unsealed(folder)
     with FileStore.open(folder) as store:
-        store.save(store.state.with_sum(1, 1))
+        store.save(store.state.with_sum(1, 1, ENTRY))
         assert set(files(folder)) == {STATE, MARK, KEY}
     assert secrets(1).key not in unsealed(folder)
     assert secrets(1).blind not in unsealed(folder)
@@ -267,7 +289,7 @@ def test_one_state_serves_one_home_once(folder: Path) -> None:
 def test_a_restored_backup_is_refused(folder: Path) -> None:
     backup = files(folder)
     with FileStore.open(folder) as store:
-        store.save(store.state.with_sum(1, 1))
+        store.save(store.state.with_sum(1, 1, ENTRY))
     (folder / STATE).write_bytes(backup[STATE])
     assert refused(folder) == "rolled-back"
 
@@ -275,18 +297,18 @@ def test_a_restored_backup_is_refused(folder: Path) -> None:
 def test_an_older_state_is_not_saved(folder: Path) -> None:
     with FileStore.open(folder) as store:
         old = store.state
-        store.save(old.with_sum(1, 1))
+        store.save(old.with_sum(1, 1, ENTRY))
         for state in (old, old.with_bundle(secrets(2))):  # versions 1 and 2; 2 is there
             with pytest.raises(StateError) as caught:
                 store.save(state)
             assert caught.value.reason == "rolled-back"
-        store.save(old.with_sum(1, 1))  # the very same is no change
+        store.save(old.with_sum(1, 1, ENTRY))  # the very same is no change
 
 
 def test_both_files_restored_together_are_not_noticed_here(folder: Path) -> None:
     backup = files(folder)
     with FileStore.open(folder) as store:
-        store.save(store.state.with_sum(1, 1))
+        store.save(store.state.with_sum(1, 1, ENTRY))
     for name in (STATE, MARK):
         (folder / name).write_bytes(backup[name])
     assert opened(folder).live == {1: secrets(1)}  # as the docstring of the module says
@@ -294,7 +316,7 @@ def test_both_files_restored_together_are_not_noticed_here(folder: Path) -> None
 
 def test_a_mark_of_an_earlier_life_says_nothing(folder: Path) -> None:
     with FileStore.open(folder) as store:
-        store.save(store.state.with_sum(1, 1))
+        store.save(store.state.with_sum(1, 1, ENTRY))
         old = files(folder)[STATE]
     (folder / STATE).unlink()
     FileStore.create(folder, HomeKeys.create("oak")).close()
@@ -307,7 +329,7 @@ def test_a_mark_of_an_earlier_life_says_nothing(folder: Path) -> None:
 def test_a_crash_anywhere_in_a_save_leaves_one_sound_state(folder: Path, at: int) -> None:
     before = files(folder)
     store = FileStore.open(folder)
-    first, second = store.state, store.state.with_sum(1, 1)
+    first, second = store.state, store.state.with_sum(1, 1, ENTRY)
     done = False
     with failing(at, Crash()) as calls:
         try:
@@ -338,7 +360,7 @@ def test_a_crash_anywhere_in_a_save_leaves_one_sound_state(folder: Path, at: int
 def test_a_crash_while_a_newer_state_is_taken_up_harms_nothing(folder: Path, at: int) -> None:
     before = files(folder)
     with FileStore.open(folder) as store, failing(9, Crash()), pytest.raises(Crash):
-        store.save(store.state.with_sum(1, 1))
+        store.save(store.state.with_sum(1, 1, ENTRY))
     (folder / MARK).write_bytes(before[MARK])  # the rename of the mark was lost
     with failing(at, Crash()), suppress(Crash):
         opened(folder)
@@ -350,7 +372,7 @@ def test_a_crash_while_a_newer_state_is_taken_up_harms_nothing(folder: Path, at:
 def test_a_save_that_a_power_cut_undid_is_refused_later(folder: Path) -> None:
     before = files(folder)
     with FileStore.open(folder) as store, failing(6, Crash()), pytest.raises(Crash):
-        store.save(store.state.with_sum(1, 1))
+        store.save(store.state.with_sum(1, 1, ENTRY))
     copied = files(folder)[STATE]  # version 2, by a backup that ran just then
     (folder / STATE).write_bytes(before[STATE])  # the rename was lost: version 1
     with FileStore.open(folder) as store:
@@ -361,7 +383,7 @@ def test_a_save_that_a_power_cut_undid_is_refused_later(folder: Path) -> None:
 
 def test_the_order_of_a_save_stands_a_power_cut(folder: Path) -> None:
     with FileStore.open(folder) as store, failing(0, Crash()) as calls:
-        store.save(store.state.with_sum(1, 1))
+        store.save(store.state.with_sum(1, 1, ENTRY))
     staged, in_place = ["open", "fsync"], ["replace", "open", "fsync"]
     assert calls == [*staged, *staged, *in_place, *in_place]
 
@@ -378,7 +400,7 @@ def test_a_staged_file_follows_no_link(folder: Path, tmp_path: Path) -> None:
     target.write_text("untouched")
     (folder / f"{STATE}.new").symlink_to(target)
     with FileStore.open(folder) as store:
-        store.save(store.state.with_sum(1, 1))
+        store.save(store.state.with_sum(1, 1, ENTRY))
     assert target.read_text() == "untouched"
     assert not (folder / STATE).is_symlink()
 
@@ -390,12 +412,12 @@ def test_a_full_disk_changes_nothing(folder: Path, at: int) -> None:
         first = store.state
         full = OSError(errno.ENOSPC, "full")
         with failing(at, full), pytest.raises(StateError) as caught:
-            store.save(first.with_sum(1, 1))
+            store.save(first.with_sum(1, 1, ENTRY))
         assert caught.value.reason == "disk-full"
         assert "make room" in caught.value.hint
         assert files(folder) == before
         assert store.state == first
-        store.save(first.with_sum(1, 1))  # there is room again
+        store.save(first.with_sum(1, 1, ENTRY))  # there is room again
     assert opened(folder).sum_number == 1
 
 
@@ -430,13 +452,13 @@ def test_after_a_late_failure_the_store_must_be_opened_anew(folder: Path, at: in
     with FileStore.open(folder) as store:
         first = store.state
         with failing(at, OSError(errno.EIO, "")), pytest.raises(StateError) as caught:
-            store.save(first.with_sum(1, 1))
+            store.save(first.with_sum(1, 1, ENTRY))
         assert caught.value.reason == "disk"
         with pytest.raises(StateError) as caught:
             store.save(first.with_bundle(secrets(2)))
         assert caught.value.reason == "unsure"
     with FileStore.open(folder) as store:
-        assert store.state in (first, first.with_sum(1, 1))
+        assert store.state in (first, first.with_sum(1, 1, ENTRY))
         store.save(store.state.with_bundle(secrets(2)))
     assert opened(folder) == store.state
 

@@ -1,0 +1,187 @@
+"""A home that cannot even begin takes part in a sum all the same, with nothing to add."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from flwr.app import ConfigRecord, Message, RecordDict
+
+from fedhome.clients.agent.dispatch import MessageDispatch
+from fedhome.clients.agent.work import InProcess, WorkerProcess
+from fedhome.clients.home import real_home
+from fedhome.clients.membership.home_folder import HomeFolder, HomeSettings
+from fedhome.clients.secure_sums import AskedQuestion, model_hash, scalars_of
+from fedhome.errors import StateError
+from fedhome.fleet.entries import Anchor, home_keys
+from fedhome.flower.messages import array_record, blobs_of, take_identity, with_sum_record
+from fedhome.plan.protocol import policy_of, terms_hash
+from fedhome.plan.settings import Plan
+from fedhome.questions.empty_handed import EMPTY_HANDED, empty_words
+from fedhome.questions.question_table import TRAIN
+from fedhome.questions.settings import settings_hash
+from fedhome.secagg import FixedPoint, Form, HomeParty, HomeState, MemoryStore
+from fedhome.secagg.parameters import corrupt_among
+from fedhome.simulations.homes import generate
+from fedhome.simulations.local_fleet import write_readings
+from helpers.secagg_world import Sum, World
+
+HOME = "home-0001"
+PLAN = Plan.load(
+    name="tiny",
+    seed=3,
+    data={"homes": 5, "days": 6},
+    model={"hidden": [4]},
+    aggregation={"mode": "secure", "weight_cap": 64},
+    train={"epochs": 1},
+)
+SETTINGS: dict[str, Any] = {"server-round": 1}
+
+
+class FullDisk(MemoryStore):
+    """A store that takes some states and then no more."""
+
+    left = 1 << 30
+
+    def save(self, state: HomeState) -> None:
+        """Keep the state, while there is room.
+
+        Raises:
+            StateError: ``disk-full``.
+        """
+        if not self.left:
+            raise StateError("no room", reason="disk-full")
+        self.left -= 1
+        super().save(state)
+
+
+class Home:
+    """One home with an agent and readings, five others, and a server's question to it."""
+
+    def __init__(
+        self, folder: Path, work: Callable[[HomeFolder, HomeParty], Any] = InProcess
+    ) -> None:
+        take_identity(1)
+        self.settings = dict(SETTINGS)
+        self.sum: Sum | None = None
+        self.world = World.of(5, policy=policy_of(PLAN))
+        self.folder = HomeFolder(folder / HOME)
+        keys, _ = home_keys(HOME, self.folder.path)
+        self.readings = folder / "readings.parquet"
+        write_readings(next(iter(generate(homes=1, days=6, seed=3))), self.readings)
+        self.folder.fill(
+            HomeSettings(
+                home=HOME, server="127.0.0.1:1", data=str(self.readings), worker_idle_s=60.0
+            ),
+            plan=PLAN,
+            anchor=Anchor(fleet=self.world.directory.fleet, authority=self.world.authority.public),
+            authorities=b"",
+        )
+        self.store = FullDisk()
+        lasting: Any = SimpleNamespace(keys=keys, state=HomeState(), save=self.store.save)
+        self.agent = MessageDispatch(self.folder, lasting, work)
+        corrupt = corrupt_among(6, PLAN.aggregation.corrupt)
+        entries = (*self.world.directory.homes, keys.entry())
+        issued = self.world.next_epoch(
+            homes=tuple(sorted(entries, key=lambda entry: entry.home)),
+            committee=6,
+            corrupt=corrupt,
+            threshold=(6 + corrupt) // 2 + 1,
+        )
+        for home in self.world.homes.values():
+            home.renew(issued)
+        self.agent.renew(issued)
+        self.world.refill()
+        asked = self.agent.answer(Message(RecordDict(), 7, "query.bundle"))
+        self.world.pool.add(HOME, blobs_of(asked)["bundle"])
+        self.learning = real_home(PLAN, str(self.readings), name=HOME).device.learning
+
+    def train(self) -> Message:
+        """Let the server ask for training in a sum, as an honest one does."""
+        start = self.learning.initial
+        form = Form(
+            elements=self.learning.layout.size,
+            layout=bytes.fromhex(self.learning.layout.hash),
+            fixed=FixedPoint(16, 1.0, "linf", 64),
+            scalars=scalars_of(AskedQuestion(TRAIN, self.settings, start), PLAN),
+            homes=6,
+        )
+        self.sum = sum_ = self.world.draw_up(
+            [*self.world.homes, HOME],
+            plan=terms_hash(PLAN),
+            settings=settings_hash(self.settings),
+            model_hash=model_hash(start),
+            round=1,
+            form=form,
+            expires=int(time.time()) + 600,
+        )
+        content = RecordDict(
+            {
+                "arrays": array_record(self.learning.layout, start),
+                "config": ConfigRecord(self.settings),
+            }
+        )
+        content = with_sum_record(content, {"manifest": sum_.signed})
+        return self.agent.answer(Message(content, 7, TRAIN))
+
+
+def _adds_nothing(home: Home, answer: Message) -> bool:
+    """Whether a home's answer, opened with those of the others, says that it had nothing."""
+    assert home.sum is not None
+    home.sum.aggregator.receive(HOME, blobs_of(answer)["upload"])
+    for name in home.world.homes:
+        layout = home.sum.manifest.form.layout
+        joined = home.sum.join(name, now=time.time(), layout=layout)
+        nothing = empty_words(home.sum.manifest.form)
+        home.sum.aggregator.receive(name, joined.upload(nothing))
+    members = [name for name in home.world.directory.members if name != HOME]
+    home.sum.answer(members)
+    opened = home.sum.open()
+    total = home.sum.manifest.form.decode(opened.words, 6)
+    return round(total.values[EMPTY_HANDED.name]) == 6
+
+
+def test_where_nothing_fails_a_home_uploads(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    answer = home.train()
+    assert set(blobs_of(answer)) == {"upload", "bundle"}
+    assert not _adds_nothing(home, answer)
+
+
+def test_a_home_whose_readings_cannot_be_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    home = Home(tmp_path)
+    home.readings.unlink()
+    answer = home.train()
+    assert _adds_nothing(home, answer)
+    assert "a question was not answered" in caplog.text  # in its own log
+
+
+def test_a_home_whose_worker_dies_before_it_joined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    home = Home(tmp_path, WorkerProcess)
+    monkeypatch.setattr("sys.executable", "/bin/false")  # such as one that memory is refused
+    answer = home.train()
+    home.agent.close()
+    assert _adds_nothing(home, answer)
+    assert "the worker is lost" in caplog.text
+
+
+def test_a_home_whose_disk_is_full_after_it_joined_sends_no_keys(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.store.left = 1  # the sum is joined; the next bundle's secrets find no room
+    assert set(blobs_of(home.train())) == {"upload"}
+
+
+def test_a_refusal_is_told(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.settings = {"server-round": 9_999}
+    answer = home.train()
+    assert answer.has_error()
+    assert "the plan has rounds" in answer.error.reason
