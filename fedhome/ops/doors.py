@@ -77,12 +77,9 @@ class Visitor:
             proof: What showed it.
         """
         self.proof = proof
-        if name != self.name:
-            if self.door is not None:
-                self.door.leave(self)
-            self.name = name
-            if self.door is not None:
-                self.door.know(self)
+        if name != self.name and self.door is not None:
+            self.door.know(self, name)
+        self.name = name
 
     def dismiss(self) -> None:
         """Let a stranger go that has its answer: it has a moment to close the connection itself."""
@@ -110,6 +107,7 @@ class Door:
         self.limits = limits
         self.strangers: Places[Visitor] = Places(limits.strangers, limits.strangers_each)
         self.known: Places[Visitor] = Places(limits.known, limits.known_each)
+        self._here: set[Visitor] = set()
         self._deadlines: dict[Visitor, asyncio.TimerHandle] = {}
         self._cut_off, self._report = 0, 0.0
 
@@ -120,6 +118,7 @@ class Door:
             host: Its address, as a socket tells it.
         """
         visitor = Visitor(self, neighbourhood(host))
+        self._here.add(visitor)
         self._expect(visitor, self.limits.stranger_s)
         self.cut_off(self.strangers.enter(visitor.address, visitor))
         return visitor
@@ -135,12 +134,20 @@ class Door:
         loop = asyncio.get_running_loop()
         self._deadlines[visitor] = loop.call_later(seconds, self.cut_off, visitor)
 
-    def know(self, visitor: Visitor) -> None:
-        """Give a visitor that has a name a place among those that are known."""
-        self.cut_off(self.known.enter(visitor.name, visitor))
+    def know(self, visitor: Visitor, name: str) -> None:
+        """Give a visitor a place among those that are known; one that has gone gets none."""
+        if visitor in self._here:
+            self._give_back(visitor)
+            visitor.name = name
+            self.cut_off(self.known.enter(name, visitor))
 
     def leave(self, visitor: Visitor) -> None:
-        """Give a visitor's place back; one that has none changes nothing."""
+        """Take a visitor's leave; one that has gone already changes nothing."""
+        if visitor in self._here:
+            self._here.remove(visitor)
+            self._give_back(visitor)
+
+    def _give_back(self, visitor: Visitor) -> None:
         if visitor.name:
             self.known.leave(visitor.name, visitor)
         else:

@@ -15,14 +15,14 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 from fedhome.ops.processes import allow_many_files
+from fedhome.wire.exchange import ANSWER
 
 _AT_ONCE = 100  # connections that are being opened
 _SECOND = 1.0
 _PAUSE_S = 0.5  # after a connection that could not be opened
 _CHUNK = 1 << 16
 _LARGE = 47 << 20
-_PATH = "/v1/fleet/push-object"
-_HEAD = f"POST {_PATH} HTTP/1.1\r\nhost: hub\r\ncontent-type: application/protobuf\r\n"
+_HEAD = f"POST {ANSWER} HTTP/1.1\r\nhost: hub\r\ncontent-type: application/protobuf\r\n"
 
 
 @dataclass
