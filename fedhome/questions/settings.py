@@ -13,14 +13,11 @@ from typing import Any
 import msgpack
 
 from fedhome.errors import ManifestError
+from fedhome.learning import methods, update_clipping
 from fedhome.plan.settings import Plan
 
 ROUND = "server-round"
 """Number of the round, as Flower's strategies name it."""
-
-CLIP, PULL = "clipping_norm", "proximal-mu"
-_PLAIN = ("fedavg", "fedavgm", "fedadam", "fedadagrad", "fedyogi", "fedmedian", "fedtrimmedavg")
-"""Strategies that tell homes nothing: where the plan names one, no pull is taken."""
 
 _LABEL = b"fedhome/settings/2\0"
 
@@ -84,17 +81,13 @@ def census_faults(settings: Mapping[str, Any], plan: Plan) -> Iterator[str]:
 def train_faults(settings: Mapping[str, Any], plan: Plan) -> Iterator[str]:
     """Yield what is wrong with the settings of a training.
 
-    What a strategy tells homes (a clip, a pull) is taken where the plan's own strategy does so.
+    What a strategy tells homes (a clip, a method's setting) is taken where the plan's own strategy
+    does so.
     """
     yield from round_faults(settings, plan)
-    if CLIP in settings and not plan.strategy.wrap:
-        yield f"{CLIP}, and the plan's strategy is wrapped in none that clips"
-    pull, strategy = settings.get(PULL), plan.strategy
-    if pull is not None:
-        if strategy.name.lower() == "fedprox" and pull != strategy.args.get("proximal_mu", pull):
-            yield f"{PULL} {pull!r}, and the plan says {strategy.args['proximal_mu']!r}"
-        if strategy.name.lower() in _PLAIN:
-            yield f"{PULL}, and the plan's strategy {strategy.name!r} sends none"
+    if update_clipping.KEY in settings and not plan.strategy.wrap:
+        yield f"{update_clipping.KEY}, and the plan's strategy is wrapped in none that clips"
+    yield from methods.told_faults(settings, plan)
 
 
 def no_faults(settings: Mapping[str, Any], plan: Plan) -> Iterator[str]:

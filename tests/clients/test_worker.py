@@ -112,7 +112,7 @@ class Machine:
         del now
         self.asked.append({"data": data, **expected})
         self.on_join()
-        manifest = SimpleNamespace(form=self.form, round=7)
+        manifest = SimpleNamespace(form=self.form, round=7, a_min=5)
         return SimpleNamespace(manifest=manifest, upload=lambda words: words.tobytes())
 
     def bundle(self) -> bytes:

@@ -84,7 +84,7 @@ class Fleet:
 
 
 def claimed(home: HomeFolder, key: NodeKey | None = None) -> int:
-    with FileStore.open(home.folder, home=home.settings.home) as store:
+    with FileStore.open(home.path, home=home.settings.home) as store:
         return join(
             home.settings.server,
             home.authorities,

@@ -66,7 +66,7 @@ def serving(root: Path) -> Iterator[ServerFolder]:
     settings = ServerSettings(host="127.0.0.1", port=1)
     place = ServerFolder.create(root / "hub", settings, names=["hub"])
     with Processes() as processes:
-        processes.start("link", SERVICES["link"], str(place.folder), log=root / "link.log")
+        processes.start("link", SERVICES["link"], str(place.path), log=root / "link.log")
         processes.until(
             lambda: local_socket.is_open(place.link), what="it listens", timeout_s=PATIENCE_S
         )
@@ -77,7 +77,7 @@ def serving(root: Path) -> Iterator[ServerFolder]:
 def hub() -> Iterator[ServerFolder]:
     interpreter()
     with open_folder() as root, serving(root) as place:
-        place.folder.chmod(0o755)  # the folder of the socket has to hold by itself
+        place.path.chmod(0o755)  # the folder of the socket has to hold by itself
         yield place
 
 
@@ -122,7 +122,7 @@ def test_the_superlink_listens_at_no_port(hub: ServerFolder) -> None:
     (process,) = [
         entry
         for entry in Path("/proc").iterdir()
-        if entry.name.isdigit() and _is(entry, SERVICES["link"], str(hub.folder))
+        if entry.name.isdigit() and _is(entry, SERVICES["link"], str(hub.path))
     ]
     assert listening_ports(process) == []
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -99,12 +99,17 @@ def test_a_member_refuses_the_terms_that_a_home_refuses_too() -> None:
     refused(OpeningError, "signature", lambda: sum_.world.homes["h00"].answer(data, now=NOW))
 
 
-def test_a_member_opens_no_expired_sum() -> None:
-    sum_ = ready(8)
-    request = sum_.aggregator.requests()["h00"]
+def test_a_member_votes_for_no_expired_sum_but_finishes_one_that_it_voted_for() -> None:
+    sum_ = ready(8, vote=False)
+    poll = sum_.aggregator.polls()["h00"]
     member = sum_.world.homes["h00"]
-    refused(OpeningError, "expired", lambda: member.answer(request, now=NOW + 600))
-    member.answer(request, now=NOW + 599)
+    refused(OpeningError, "expired", lambda: member.answer(poll, now=NOW + 600))
+    others = [name for name in sum_.bundles if name != "h00"]
+    sum_.vote(others)
+    request = sum_.aggregator.requests()
+    refused(OpeningError, "expired", lambda: member.answer(request["h00"], now=NOW + 600))
+    sum_.world.homes["h01"].answer(request["h01"], now=NOW + 600)
+    member.answer(poll, now=NOW + 599)
 
 
 def test_a_member_refuses_a_sum_in_which_a_home_has_too_few_neighbours() -> None:

@@ -6,7 +6,7 @@ engine has to know it (docs/methods.md).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -30,6 +30,7 @@ __all__ = [
     "faults_of",
     "method_of",
     "told",
+    "told_faults",
 ]
 
 METHODS: dict[str, type[Method]] = {"fedavg": FedAvg, "fedprox": FedProx}
@@ -136,3 +137,21 @@ def told(method: Method, message: Mapping[str, Any]) -> Method:
             for item in error.errors()
         ]
         raise UpdateError(f"a message came with {', '.join(faults)}") from None
+
+
+def told_faults(message: Mapping[str, Any], plan: Plan) -> Iterator[str]:
+    """Yield what a train message says to methods of ours that the plan's strategy does not say.
+
+    Args:
+        message: The settings that came.
+        plan: The home's plan, by which it takes part.
+    """
+    strategy = plan.strategy
+    for method in METHODS.values():
+        for key, name in method.told_by.items():
+            if key not in message or ":" in strategy.name or ":" in plan.method.name:
+                continue  # a strategy or method of one's own says what it likes
+            if strategy.name.lower() != method.strategy:
+                yield f"{key}, which the plan's strategy {strategy.name!r} does not send"
+            elif message[key] != strategy.args.get(name, message[key]):
+                yield f"{key} {message[key]!r}, and the plan says {strategy.args[name]!r}"
