@@ -176,9 +176,9 @@ def _how_often(plan: Plan) -> list[str]:
     return [
         (
             "of everything that is asked about one model (to train it, to test it, to adapt it, to "
-            "count at the end), one sum is opened, and the count at the beginning once a run: "
-            "homes of the committee help to open no second one. This home tries at most "
-            f"{MOST_ATTEMPTS} times."
+            "count at the end), one sum is opened, and the count at the beginning once as long as "
+            "the fleet's directory stays: homes of the committee help to open no second one. This "
+            f"home tries at most {MOST_ATTEMPTS} times."
         ),
         (
             f"in at most {most_sums_a_day(plan)} sums a day: those of three runs of this plan. "
@@ -230,9 +230,9 @@ def _honest_server_learns(plan: Plan) -> list[str]:
 def _cheating_server_learns() -> list[str]:
     return [
         (
-            "roughly this home's own update: by asking about two models that hardly differ, the "
-            "second time without this home. The two sums then differ by it and by what the others "
-            "learnt otherwise. Only noise would prevent that, and homes add none."
+            "this home's own update: by models made so that all other homes have nothing to add. "
+            "Roughly, also by asking about two models that hardly differ, the second time without "
+            "this home. Only noise would prevent that, and homes add none."
         ),
         (
             "of all homes together, in how many a reading is above a bound: by models made so that "

@@ -77,8 +77,9 @@ For the secret sums of the fleet:
 
 How often:
   * of everything that is asked about one model (to train it, to test it, to adapt it,
-    to count at the end), one sum is opened, and the count at the beginning once a run:
-    homes of the committee help to open no second one. This home tries at most 8 times.
+    to count at the end), one sum is opened, and the count at the beginning once as long
+    as the fleet's directory stays: homes of the committee help to open no second one.
+    This home tries at most 8 times.
   * in at most 69 sums a day: those of three runs of this plan. `fedhome client ledger`
     lists them.
 
@@ -92,9 +93,9 @@ What a server learns that keeps to the rules:
     over many rounds roughly how it changes the model.
 
 What a server that breaks the rules can learn today, and no home would refuse:
-  * roughly this home's own update: by asking about two models that hardly differ, the
-    second time without this home. The two sums then differ by it and by what the others
-    learnt otherwise. Only noise would prevent that, and homes add none.
+  * this home's own update: by models made so that all other homes have nothing to add.
+    Roughly, also by asking about two models that hardly differ, the second time without
+    this home. Only noise would prevent that, and homes add none.
   * of all homes together, in how many a reading is above a bound: by models made so
     that such a home has nothing to add. Which homes these are, it does not learn.
   * roughly how long this home computes, and so how many examples it has: from the
