@@ -99,7 +99,9 @@ def run(
 
         def secure_grid_for(layout: Layout) -> SecureGrid:
             outer = SecureGrid(channel, plan=plan, layout=layout, log=log)
-            outer.scale = LastingScale(plan.aggregation, server_folder.path / "turns")
+            outer.scale = LastingScale(
+                plan.aggregation, server_folder.path / "turns", directory=directory.hash
+            )
             return outer
 
         run_over_grid(

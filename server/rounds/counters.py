@@ -3,32 +3,67 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from fedhome.errors import StateError
 from fedhome.plan.settings import AggregationSettings
 from fedhome.secagg import Bundle, Directory
+from fedhome.secagg.form import Total
 from fedhome.server.rounds.sum_scale import Scale
 from fedhome.store import disk
 
+_WEIGHTS = "weights"
 _AT_ONCE = 64  # reserved on disk together: a crash skips at most this many
 
 
 class LastingScale(Scale):
     """A scale whose sum numbers continue where the last process stopped: homes refuse earlier ones.
 
+    Nor do they count their examples twice in an epoch: so the greatest weight lasts too.
+
     Args:
         settings: The plan's settings.
-        path: File that holds the highest number that may have been used.
+        path: File that holds the highest number that may have been used; beside it lies what the
+            homes have counted.
+        directory: Hash of the directory that is in force.
     """
 
-    def __init__(self, settings: AggregationSettings, path: Path) -> None:
-        self._path = path
+    def __init__(self, settings: AggregationSettings, path: Path, *, directory: bytes) -> None:
+        self._path, self._epoch = path, directory.hex()
+        self._weights = path.with_name(_WEIGHTS)
         self._first = int(path.read_text(encoding="ascii")) if path.exists() else 0
         self._reserved = self._first
         self._sum_number = self._first
         super().__init__(settings)
+        self._recall_weight()
+
+    def _recall_weight(self) -> None:
+        if self.weight_cap is not None or not self._weights.exists():
+            return
+        try:
+            record = json.loads(disk.read(self._weights))
+            if record["directory"] == self._epoch:
+                self.weight_cap = int(record["weight_cap"])
+        except (ValueError, TypeError, KeyError):
+            raise StateError(
+                f"{self._weights} is damaged",
+                reason="altered",
+                hint="let the owner sign the next directory, `fedhome fleet directory`, and remove "
+                "the file: homes then count anew",
+            ) from None
+
+    def count(self, totals: Sequence[Total]) -> None:
+        """Set the greatest weight from a count of the homes' examples, and keep it."""
+        super().count(totals)
+        record = {"directory": self._epoch, "weight_cap": self.weight_cap}
+        disk.put(self._weights, json.dumps(record).encode())
+
+    def recall(self, memory: Mapping[str, Any]) -> None:
+        """Continue from what `memory` returned."""
+        super().recall(memory)
+        self._recall_weight()
 
     @property
     def sum_number(self) -> int:

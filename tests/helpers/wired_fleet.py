@@ -234,7 +234,9 @@ class WiredFleet:
                 clock=lambda: self.now,
             )
             grid = SecureGrid(channel, plan=plan, layout=layout, log=log)
-            grid.scale = LastingScale(plan.aggregation, self.folder / "turns")
+            grid.scale = LastingScale(
+                plan.aggregation, self.folder / "turns", directory=directory.hash
+            )
             loop = RoundLoop(
                 plan=plan,
                 strategy=strategy_of(plan, len(self.wire.homes)),

@@ -255,3 +255,16 @@ def test_a_model_that_has_broken_down_scores_worst(tmp_path: Path) -> None:
         row = rounds.state.rows[-1]
     assert row["validation_loss"] == 1024.0
     assert row["validation_score"] == -1.0
+
+
+def test_a_second_run_takes_what_homes_have_counted_in_the_first(tmp_path: Path) -> None:
+    """Homes count their examples once in an epoch; in the next they count anew."""
+    fleet = _fleet(tmp_path, aggregation={"weight_cap": None}, rounds={"count": 1})
+    assert _answered(fleet) == [7]
+    fleet.name, fleet.learning.initial = "second", fleet.learning.initial + np.float32(0.01)
+    assert _answered(fleet) == [7]
+    assert "weights-counted" not in fleet.events
+    fleet.next_epoch()
+    fleet.name, fleet.learning.initial = "third", fleet.learning.initial + np.float32(0.01)
+    assert _answered(fleet) == [7]
+    assert "weights-counted" in fleet.events

@@ -52,10 +52,10 @@ def test_serials_that_are_damaged(tmp_path: Path, data: bytes) -> None:
 
 def test_turns_go_on_over_processes(tmp_path: Path) -> None:
     path, settings = tmp_path / "turns", Plan.load().aggregation
-    first = LastingScale(settings, path)
+    first = LastingScale(settings, path, directory=b"d" * 32)
     first.sum_number = first.sum_number + 1
     asked = first.sum_number
-    second = LastingScale(settings, path)
+    second = LastingScale(settings, path, directory=b"d" * 32)
     assert second.sum_number >= asked
     second.sum_number = 0  # what a checkpoint of an earlier run says is no way back
     assert second.sum_number >= asked
