@@ -41,6 +41,7 @@ def _modest() -> None:
     gc.freeze()  # some strategies of Flower's collect garbage in every round: torch is large
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in a hook of the same name
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests that start fleets of processes together: they want a core for themselves.
 
