@@ -238,7 +238,10 @@ def test_strangers_get_nowhere(scene: Scene) -> None:
         )
         for what in ("pending", "directory"):
             asked = owner_requests.OwnerRequest(fleet=fleet, what=what, time=int(now), body=b"")
-            assert refused(scene, OWNER, asked.sign(stranger)) == "signature"
+            assert refused(scene, OWNER, asked.sign(stranger)) == "format"  # without a permit
+            with pytest.raises(LinkError) as told:
+                owner_requests._ask(scene.card, stranger, asked)
+            assert told.value.reason == "signature"
         for path in (ENROL, LEAVE, OWNER, JOIN):
             assert refused(scene, path, b"") != "unreachable"
             assert refused(scene, path, os.urandom(200)) != "unreachable"
