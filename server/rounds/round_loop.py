@@ -31,6 +31,7 @@ from fedhome.server.rounds.replies import SoundReplies, sound_replies
 from fedhome.server.rounds.secure_grid import SecureGrid
 from fedhome.wire.layout import Layout
 
+_AWAIT_S, _POLL_S = 60.0, 0.5
 _MOST_FAILURES = 5  # rounds in a row without a quorum, after which the run gives up
 
 
@@ -137,6 +138,7 @@ class RoundLoop:
     def _round(self, number: int) -> dict[str, Any]:
         began_at = time.perf_counter()
         before = self._traffic()
+        self._await_homes(number)
         self._leave_spent_model(number)
         arrays = array_record(self.layout, self.state.flat)
         with rng.pinned_globals(self.plan.seed, "train", number), fast_broadcasts(self.strategy):
@@ -161,6 +163,24 @@ class RoundLoop:
         row["seconds_evaluate"] = evaluated_at - applied_at
         row["seconds_other"] = (sent_at - began_at) + (applied_at - answered_at)
         return row
+
+    def _await_homes(self, number: int) -> None:
+        """Wait a while where fewer homes are connected than any sum takes, such as after a kill.
+
+        A round that nobody can answer would be over at once, and five of them end a run.
+        """
+        if not isinstance(self.grid, SecureGrid) or self.grid.connected is None:
+            return
+        needed, end = self.grid.fewest_homes, time.monotonic() + _AWAIT_S
+        told = False
+        while (there := self.grid.connected()) < needed and time.monotonic() < end:
+            if not told:
+                self.log.append(
+                    "note",
+                    text=f"round {number} waits for homes: {there} are there, a sum takes {needed}",
+                )
+                told = True
+            time.sleep(_POLL_S)
 
     def _leave_spent_model(self, number: int) -> None:
         """Go on from a model that differs in last digits, where homes answer no more about it.

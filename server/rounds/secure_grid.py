@@ -80,6 +80,19 @@ class SecureGrid(Grid):
         self._waiting: dict[str, Message] = {}
         self._sent = 0
 
+    @property
+    def connected(self) -> Callable[[], int] | None:
+        """Counts the homes that are connected; None where all of them always are."""
+        count: Callable[[], int] | None = getattr(self.channel.grid, "connected_count", None)
+        return count
+
+    @property
+    def fewest_homes(self) -> int:
+        """How many homes must be there for a sum of every group."""
+        settings = self.plan.aggregation
+        least = least_in_a_sum(self.plan, fleet=self.channel.fleet, roster=settings.min_cohort)
+        return least * settings.groups
+
     def spent(self, model: NDArray[np.float32]) -> bool:
         """Return whether homes train no more from a model, and nothing came of it when they did.
 
