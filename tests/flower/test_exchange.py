@@ -190,6 +190,7 @@ def test_what_is_large_goes_object_by_object(fleet: Fleet) -> None:
     assert answer.content == numbers(size, 2)
 
 
+@pytest.mark.slow
 def test_many_objects_and_one_large_one_get_through(fleet: Fleet) -> None:
     many = MOST_OBJECTS // 2 + 5  # arrays, of two objects each
     arrays = [np.full(2, number, np.float32) for number in range(many)]

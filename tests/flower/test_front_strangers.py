@@ -107,7 +107,15 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         yield Fleet(server, homes, [claimed(home) for home in homes], front.pid)
 
 
-@pytest.mark.parametrize("said", [None, b"", HEAD % PUSH, ANNOUNCED % (PUSH, LARGE)])
+@pytest.mark.parametrize(
+    "said",
+    [
+        None,
+        pytest.param(b"", marks=pytest.mark.slow),
+        pytest.param(HEAD % PUSH, marks=pytest.mark.slow),
+        pytest.param(ANNOUNCED % (PUSH, LARGE), marks=pytest.mark.slow),
+    ],
+)
 def test_homes_are_answered_while_strangers_hold_all_their_places(
     fleet: Fleet, said: bytes | None
 ) -> None:

@@ -74,6 +74,7 @@ def test_its_own_test_passes(tmp_path: Path) -> None:
     assert "2 passed" in ran(sys.executable, "-m", "pytest", "-q", folder=made)
 
 
+@pytest.mark.slow
 def test_its_plan_is_run_from_any_folder(tmp_path: Path) -> None:
     made = make(tmp_path / "my-app")
     sets = [word for setting in TINY for word in ("--set", setting)]
@@ -111,6 +112,7 @@ def test_flower_takes_it_as_a_bundle_and_leaves_runs_out(tmp_path: Path) -> None
     assert not {name for name in held if name.startswith("runs/")}
 
 
+@pytest.mark.slow
 @old_name_of_patterns
 def test_flower_takes_the_checkout_as_a_bundle_without_our_files() -> None:
     held = zipfile.ZipFile(io.BytesIO(build_fab_from_disk(ROOT))).namelist()

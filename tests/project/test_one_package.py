@@ -65,7 +65,7 @@ def write_packages(folder: Path, *, server: str) -> None:
 
 @pytest.mark.parametrize(
     ("server", "first"),
-    [("server/__init__.py", THEIRS), ("server.py", "")],
+    [("server/__init__.py", THEIRS), pytest.param("server.py", "", marks=pytest.mark.slow)],
     ids=["their packages first", "ours first"],
 )
 def test_a_project_keeps_its_own_server_clients_and_simulations(

@@ -424,7 +424,11 @@ def test_any_interleaving_is_exact_or_a_typed_error_for_long() -> None:
             (committee_member, "check_votes", "count < directory.threshold", "False"),
             "too few homes",
         ),
-        ((committee_member, "examine", "< manifest.a_min", "< 1"), "too few homes"),
+        pytest.param(
+            (committee_member, "examine", "< manifest.a_min", "< 1"),
+            "too few homes",
+            marks=pytest.mark.slow,
+        ),
         (
             (HomeState, "with_sum", "sum_number=sum_number, live=live", "sum_number=sum_number"),
             "masks two vectors",

@@ -289,6 +289,7 @@ def interrupted(out: Path, **objects: Any) -> None:
         fedhome.simulate(settings(rounds={"count": 3}), out=out, on_event=stop, **objects)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_asks_for_its_objects_and_ends_with_the_same_weights(
     tmp_path: Path,
 ) -> None:

@@ -53,7 +53,7 @@ def found_by(*cases: str) -> dict[str, str]:
     return found
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_all_of_it_lies_on_one_device() -> None:
     assert found_by(*elsewhere.FEW) == dict.fromkeys(elsewhere.FEW, "")
 
