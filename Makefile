@@ -35,7 +35,7 @@ quick: $(VENV)/.installed-dev  ## the quick tests of every room, half a minute
 # One worker has the tests of many processes, one after the other, and another one all the rest.
 # Properties are tried again, on as many examples as they say.
 slow: $(VENV)/.installed-dev  ## the slow tests: processes, Flower's own run, the wheel, more examples
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "slow or hypothesis" \
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "slow or hypothesis" \
 	    --hypothesis-profile many --durations 25 $(ARGS)
 
 flower: $(OTHER)/.installed-$(FLOWER)  ## what touches Flower, under another release: make flower FLOWER=1.42

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 import signal
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
 pytest.register_assert_rewrite("helpers")
 
@@ -41,12 +43,19 @@ def _modest() -> None:
     gc.freeze()  # some strategies of Flower's collect garbage in every round: torch is large
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in a hook of the same name
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests that start fleets of processes together: they want a core for themselves.
+class _FleetsTogether(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
+    """The tests of a file on one worker; those that start fleets of processes all on the same.
 
-    `make slow` gives them to one worker, one after the other, while another one does the rest.
+    Two fleets at once would want a core each for a dozen processes.
     """
-    for item in items:
-        if item.path.name in FLEETS or item.path.parent.name == "processes":
-            item.add_marker(pytest.mark.xdist_group("fleets"))
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = Path(nodeid.split("::", 1)[0])
+        if file.name in FLEETS or file.parent.name == "processes":
+            return "fleets"
+        return str(file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object | None:
+    """Hand out the tests of `make slow` so that one fleet of processes runs at a time."""
+    return _FleetsTogether(config, log) if config.getoption("dist") == "loadfile" else None
