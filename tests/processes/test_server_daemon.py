@@ -72,7 +72,8 @@ def assert_finished(world: World, name: str, simulated: RunFolder) -> None:
     rounds = folder.read_rounds()
     assert rounds.num_rows == ROUNDS
     if rounds.column("homes_answered").to_pylist() == [HOMES] * ROUNDS:
-        assert_same_weights(folder, simulated)  # else a round was lost with its process
+        # Else a round was lost with its process.
+        assert_same_weights(folder, simulated, again=ROUNDS)
     assert getattr(Runs(world.server).current, "state", "") == FINISHED
 
 
