@@ -136,7 +136,7 @@ def test_a_part_of_the_server_is_killed_at_each_step(
         fleet.go_on()
     fleet.finish()
     assert fleet.run.read_rounds().column("homes_answered").to_pylist() == [HOMES] * ROUNDS
-    assert_same_weights(fleet.run, simulated, again=ROUNDS)
+    assert_same_weights(fleet.run, simulated)
 
 
 def test_a_home_is_killed_at_each_step(fleet: Fleet) -> None:
@@ -170,4 +170,4 @@ def test_everything_is_killed_at_once(fleet: Fleet, simulated: RunFolder) -> Non
         fleet.go_on()
     fleet.finish()
     if fleet.run.read_rounds().column("homes_answered").to_pylist() == [HOMES] * ROUNDS:
-        assert_same_weights(fleet.run, simulated, again=ROUNDS)
+        assert_same_weights(fleet.run, simulated)
