@@ -354,9 +354,7 @@ def add(
     weights, values = private_sums.added(form, kind, terms)
     noise = _noise_key(message, requested_sum, participant, home=home, seed=seed)
     words = form.encode(update, weights, values, keys, [noise])[0]
-    if requested_sum.joined is None or participant is None:
-        return words_reply(message, words)
-    return participant.upload(message, requested_sum.joined, words)
+    return _reply(message, requested_sum, participant, words)
 
 
 def empty_handed(
@@ -378,6 +376,16 @@ def empty_handed(
     """
     noise = _noise_key(message, requested_sum, participant, home=home, seed=seed)
     words = empty_words(requested_sum.form, noise)
+    return _reply(message, requested_sum, participant, words)
+
+
+def _reply(
+    message: Message,
+    requested_sum: RequestedSum,
+    participant: SecurePart | None,
+    words: NDArray[Any],
+) -> Message:
+    """Return a home's words in a message, masked where it has joined a sum."""
     if requested_sum.joined is None or participant is None:
         return words_reply(message, words)
     return participant.upload(message, requested_sum.joined, words)

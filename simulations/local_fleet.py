@@ -177,10 +177,21 @@ def _resolve(plan: Plan, note: Say, *, count_given: bool) -> tuple[Plan, list[Ho
         replace(table, columns={name: table.columns[name] for name in names}, labels={})
         for table in source_homes.tables
     ]
-    resolved = plan.change(
+    resolved = plan_of_files(plan).change(
         data={"features": list(source_homes.columns)}, task={"classes": list(classes)}
     )
     return resolved, tables
+
+
+def plan_of_files(plan: Plan) -> Plan:
+    """Return a simulation's plan as its homes and its server run it, once readings lie in files.
+
+    The readings name each home's own zone, which the plan's would replace; and a home that reads a
+    file cannot tell that a simulation made it. The server runs the very same plan: homes refuse
+    sums under another one.
+    """
+    history_days = plan.data.simulated().history_days
+    return plan.change(data={"time_zone": "", "history_days": history_days})
 
 
 def _with_homes(plan: Plan, homes: int | None) -> Plan:
@@ -262,8 +273,8 @@ def prepare(
 
     Args:
         root: The folder for all of it.
-        plan: The plan that the homes take part in; it names columns and classes, where one home
-            alone cannot tell them.
+        plan: The plan that the homes take part in, as the server runs it; it names columns and
+            classes where one home alone cannot tell them: see `plan_of_files`.
         tables: The homes' readings.
 
     Raises:
@@ -296,10 +307,6 @@ def prepare(
     shutil.copytree(root / "owner" / SERVER, server.fleet, dirs_exist_ok=True)
     shutil.copyfile(root / "owner" / DIRECTORY, server.fleet / DIRECTORY)
     authorities = (server.tls / tls.CA).read_bytes()
-    # The readings name each home's own zone, which the plan's would replace; and a home that reads
-    # a file cannot tell that a simulation made it.
-    history_days = plan.data.simulated().history_days
-    plan = plan.change(data={"time_zone": "", "history_days": history_days})
     for home_folder in home_folders:
         home_folder.fill(
             HomeSettings(

@@ -10,11 +10,12 @@ import time
 
 import numpy as np
 from flwr.app import Message
+from numpy.typing import NDArray
 
 from fedhome import secagg
 from fedhome.clients.secure_sums import blobs_for, manifest_of
 from fedhome.errors import SecAggError, UpdateError
-from fedhome.flower.messages import blob_reply, content_of, sum_record
+from fedhome.flower.messages import blob_reply, content_of, sum_record, values_of
 from fedhome.questions.empty_handed import empty_words
 from fedhome.questions.question_table import SUMMED
 from fedhome.questions.settings import settings_hash
@@ -31,7 +32,8 @@ def unable(message: Message, machine: secagg.HomeParty) -> Message | None:
         machine: The home's part in secure sums.
 
     Returns:
-        The answer; None where the question asks for no sum, or the home refuses it or is in it.
+        The answer; None where the question asks for no sum, or for one over more numbers than the
+        model has, or the home refuses it or is in it.
     """
     kind = message.metadata.message_type
     if kind not in SUMMED or sum_record(message) is None:
@@ -39,12 +41,15 @@ def unable(message: Message, machine: secagg.HomeParty) -> Message | None:
     try:
         data = manifest_of(message)
         manifest = Manifest.from_bytes(Signed.from_bytes(data, most=Manifest.MOST + 128).body)
+        model = _model_of(message)
+        if manifest.form.elements not in (0, model.size):
+            return None  # zeros without end would take the agent's memory
         joined = machine.join(
             data,
             now=time.time(),
             purpose=kind.rpartition(".")[2],
             settings=settings_hash(content_of(message)[1]),
-            model_hash=_model_of(message),
+            model_hash=model_hash(model) if model.size else bytes(32),
             layout=manifest.form.layout,
         )
         return blob_reply(message, blobs_for(machine, joined.upload(empty_words(manifest.form))))
@@ -52,16 +57,14 @@ def unable(message: Message, machine: secagg.HomeParty) -> Message | None:
         return None
 
 
-def _model_of(message: Message) -> bytes:
-    """Return the hash of the model that came; zeros where none did.
+def _model_of(message: Message) -> NDArray[np.float32]:
+    """Return the model that came, float32 ``[size]``; empty where none did.
 
     Raises:
         UpdateError: It is none.
     """
     arrays = list(content_of(message)[0].values())
-    if not arrays:
-        return bytes(32)
-    flat = arrays[0].numpy()
-    if not isinstance(flat, np.ndarray) or flat.dtype != np.float32 or flat.ndim != 1:
+    flat = values_of(arrays[0]) if arrays else np.zeros(0, np.float32)
+    if flat.dtype != np.float32 or flat.ndim != 1 or (arrays and not flat.size):
         raise UpdateError("a model came that is none")
-    return model_hash(flat)
+    return flat

@@ -66,13 +66,8 @@ class OwnerRequest(Message, label="owner-request", most=MOST_REQUEST):
             WireError: Bytes that are no request.
             DirectoryError: ``signature``, ``fleet`` or ``clock``.
         """
-        signed = Signed.from_bytes(data)
-        if not signature_holds(inviter, signed.signature, _OWNER + signed.body):
-            raise _not_the_owners()
-        request = cls.from_bytes(signed.body)
-        if request.fleet != fleet:
-            raise DirectoryError("a request is for another fleet's server", reason="fleet")
-        check_clock(request.time, now, whose="the owner's")
+        request = cls.from_bytes(_signed_body(data, inviter, _OWNER))
+        _check_address(request.fleet, request.time, fleet, now)
         return request
 
 
@@ -114,22 +109,37 @@ class OwnerPermit(Message, label="owner-permit", most=256):
             data = b64decode(text, validate=True)
         except ValueError:
             raise WireError("a permit is no base64", reason="malformed") from None
-        signed = Signed.from_bytes(data)
-        if not signature_holds(inviter, signed.signature, _PERMIT + signed.body):
-            raise _not_the_owners()
-        permit = cls.from_bytes(signed.body)
-        if permit.fleet != fleet:
-            raise DirectoryError("a request is for another fleet's server", reason="fleet")
-        check_clock(permit.time, now, whose="the owner's")
+        permit = cls.from_bytes(_signed_body(data, inviter, _PERMIT))
+        _check_address(permit.fleet, permit.time, fleet, now)
         return permit
 
 
-def _not_the_owners() -> DirectoryError:
-    return DirectoryError(
-        "a request is not signed by this fleet's owner",
-        reason="signature",
-        hint="copy the owner's server/inviter.pub to the server, as fleet/inviter.pub",
-    )
+def _signed_body(data: bytes, inviter: bytes, label: bytes) -> bytes:
+    """Return what the fleet's owner has signed.
+
+    Raises:
+        WireError: Bytes that are nothing signed.
+        DirectoryError: ``signature``.
+    """
+    signed = Signed.from_bytes(data)
+    if not signature_holds(inviter, signed.signature, label + signed.body):
+        raise DirectoryError(
+            "a request is not signed by this fleet's owner",
+            reason="signature",
+            hint="copy the owner's server/inviter.pub to the server, as fleet/inviter.pub",
+        )
+    return signed.body
+
+
+def _check_address(found: bytes, time: int, fleet: bytes, now: float) -> None:
+    """Refuse what is meant for another fleet, or another time.
+
+    Raises:
+        DirectoryError: ``fleet`` or ``clock``.
+    """
+    if found != fleet:
+        raise DirectoryError("a request is for another fleet's server", reason="fleet")
+    check_clock(time, now, whose="the owner's")
 
 
 @dataclass(frozen=True, kw_only=True)

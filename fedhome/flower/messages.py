@@ -120,7 +120,7 @@ def read_flat(layout: Layout, record: ArrayRecord, *, cast: bool = False) -> NDA
         LayoutError: It is of another layout.
         UpdateError: Its numbers cannot be read, are not float32, or not finite.
     """
-    arrays = [_values(array) for array in record.values()]
+    arrays = [values_of(array) for array in record.values()]
     flat = arrays[0] if len(arrays) == 1 else np.zeros(0, np.float32)
     if cast:
         with np.errstate(over="ignore"):  # what overflows is refused as not finite
@@ -129,7 +129,12 @@ def read_flat(layout: Layout, record: ArrayRecord, *, cast: bool = False) -> NDA
     return flat
 
 
-def _values(array: Array) -> NDArray[np.float32]:
+def values_of(array: Array) -> NDArray[np.float32]:
+    """Return the numbers of an array that came from elsewhere, of whatever shape and type.
+
+    Raises:
+        UpdateError: They cannot be read.
+    """
     try:
         values = array.numpy()
     except Exception as error:  # noqa: BLE001 - a stranger's bytes may raise anything

@@ -108,6 +108,12 @@ class RoundLoop:
                 if isinstance(self.grid, SecureGrid):
                     self.grid.checkpointed(state.flat, state.best)
                 self._publish()
+        if not state.made:
+            self.log.append(
+                "note",
+                text="no round gave a model: what is kept is the one that the run began with; the "
+                "log's sum-failed, reply-dropped and round-unused events say why",
+            )
         if self._ends_early():
             self.log.append("early-stop", round=state.round, best_loss=state.best_loss)
         picked = plan.rounds.patience is not None and math.isfinite(state.best_loss)

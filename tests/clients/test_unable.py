@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
-from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 
 from fedhome.clients.agent.dispatch import MessageDispatch
 from fedhome.clients.agent.work import InProcess, WorkerProcess
@@ -100,8 +102,8 @@ class Home:
         self.world.pool.add(HOME, blobs_of(asked)["bundle"])
         self.learning = real_home(PLAN, str(self.readings), name=HOME).device.learning
 
-    def train(self) -> Message:
-        """Let the server ask for training in a sum, as an honest one does."""
+    def train(self, *, elements: int | None = None, model: Array | None = None) -> Message:
+        """Let the server ask for training in a sum: as an honest one does, or with a lie."""
         start = self.learning.initial
         form = Form(
             elements=self.learning.layout.size,
@@ -119,13 +121,15 @@ class Home:
             form=form,
             expires=int(time.time()) + 600,
         )
-        content = RecordDict(
-            {
-                "arrays": array_record(self.learning.layout, start),
-                "config": ConfigRecord(self.settings),
-            }
-        )
-        content = with_sum_record(content, {"manifest": sum_.signed})
+        arrays = array_record(self.learning.layout, start)
+        if model is not None:
+            arrays = ArrayRecord(dict.fromkeys(arrays, model))
+        content = RecordDict({"arrays": arrays, "config": ConfigRecord(self.settings)})
+        signed = sum_.signed
+        if elements is not None:
+            form = replace(form, elements=elements)
+            signed = replace(sum_.manifest, form=form).sign(self.world.server)
+        content = with_sum_record(content, {"manifest": signed})
         return self.agent.answer(Message(content, 7, TRAIN))
 
 
@@ -143,6 +147,11 @@ def _adds_nothing(home: Home, answer: Message) -> bool:
     opened = home.sum.open()
     total = home.sum.manifest.form.decode(opened.words, 6)
     return round(total.values[EMPTY_HANDED.name]) == 6
+
+
+def _joined(home: Home) -> bool:
+    """Whether a home took part in a sum, whatever came of it."""
+    return len(home.store.load().answered) > 0
 
 
 def test_where_nothing_fails_a_home_uploads(tmp_path: Path) -> None:
@@ -169,8 +178,29 @@ def test_a_home_whose_worker_dies_before_it_joined(
     monkeypatch.setattr("sys.executable", "/bin/false")  # such as one that memory is refused
     answer = home.train()
     home.agent.close()
+    assert _joined(home)
     assert _adds_nothing(home, answer)
     assert "the worker is lost" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"elements": 1 << 39},  # zeros for that many would be a terabyte
+        {"model": Array("float32", (3,), "numpy.ndarray", b"no numbers")},
+        {"model": Array(np.zeros((0,), np.float32))},
+    ],
+)
+def test_a_server_that_lies_to_a_home_that_cannot_begin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lie: dict[str, Any]
+) -> None:
+    home = Home(tmp_path, WorkerProcess)
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    answer = home.train(**lie)  # the agent lives on
+    home.agent.close()
+    assert answer.has_error()
+    assert "ended before" in answer.error.reason
+    assert not _joined(home)
 
 
 def test_a_home_whose_disk_is_full_after_it_joined_sends_no_keys(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def deployed(
     plan = Plan.load(
         name="tiny",
         seed=3,
-        data={"homes": 5, "days": 10, "history_days": 10},
+        data={"homes": 5, "days": 10},
         model={"hidden": [8]},
         rounds={"count": ROUNDS, "deadline_s": 60},
         personalise={"name": "none"},

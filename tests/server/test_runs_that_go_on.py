@@ -215,6 +215,7 @@ def test_where_few_homes_added_something_the_model_is_left_as_it_is(tmp_path: Pa
         assert [row["homes_answered"] for row in rounds.state.rows] == [0]
         np.testing.assert_array_equal(rounds.state.flat, fleet.learning.initial)
     assert "6 of 7 homes had nothing to add" in fleet.events
+    assert "no round gave a model" in fleet.events
 
 
 # --- what is kept of sums
@@ -239,6 +240,7 @@ def test_after_a_kill_a_sum_that_is_kept_is_taken_and_told(tmp_path: Path) -> No
         (row,) = rounds.state.rows
     assert (row["homes_asked"], row["homes_answered"], row["homes_dropped"]) == (5, 7, 0)
     assert "was opened before, and is taken again" in fleet.events
+    assert "no round gave a model" not in fleet.events
 
 
 def test_a_model_that_has_broken_down_scores_worst(tmp_path: Path) -> None:

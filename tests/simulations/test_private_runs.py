@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,12 +21,9 @@ from fedhome.run.folder import RunFolder
 from fedhome.server.report.facts import facts
 from fedhome.server.report.run_results import load
 from fedhome.server.rounds.noise_budget import NoiseBudget
-from fedhome.server.rounds.round_loop import RoundLoop
 from fedhome.server.rounds.secure_grid import SecureGrid
-from fedhome.server.strategies import strategy_of
-from fedhome.simulations.engines.by_name import ENGINES
-from fedhome.simulations.secure.secure_fleet import SecureFleet, secure_grid
 from helpers import tiny
+from helpers.sum_rounds import sum_rounds
 
 pytestmark = pytest.mark.long
 
@@ -44,32 +38,8 @@ def _plan(mode: str = "ideal", **sections: Any) -> Plan:
     return plan.change(privacy=privacy, **sections)
 
 
-@contextmanager
-def _rounds(plan: Plan, folder: Path) -> Iterator[RoundLoop]:
-    fleet = tiny.homes(COUNTS)
-    world = replace(tiny.world(plan, fleet), mode=plan.aggregation_mode(len(fleet)))
-    if world.mode == "secure":
-        world = replace(world, secure=SecureFleet(world.names, plan))
-    place, layout = RunFolder(folder), world.learning.layout
-    place.checkpoint_path.mkdir(parents=True, exist_ok=True)
-    with (
-        closing(world),
-        ENGINES[plan.engine.name](world) as grid,
-        EventLog(place.events_path) as log,
-    ):
-        yield RoundLoop(
-            plan=plan,
-            strategy=strategy_of(plan, len(fleet)),
-            grid=secure_grid(grid, plan=plan, layout=layout, log=log, fleet=world.secure),
-            layout=layout,
-            initial=world.learning.initial,
-            folder=place,
-            log=log,
-        )
-
-
 def _run(plan: Plan, folder: Path) -> tuple[NDArray[np.float32], list[dict[str, Any]]]:
-    with _rounds(plan, folder) as rounds:
+    with sum_rounds(plan, tiny.homes(COUNTS), folder) as rounds:
         rounds.run()
     names = ("homes_answered", "train_loss", "validation_loss", "validation_score")
     return rounds.state.flat, [{name: row[name] for name in names} for row in rounds.state.rows]
@@ -147,9 +117,9 @@ def test_a_round_that_is_done_again_is_paid_twice_and_the_run_then_ends_early(
     tmp_path: Path,
 ) -> None:
     plan = _plan(rounds={"count": 3, "evaluate_fraction": 0.0})
-    with _rounds(plan, tmp_path) as killed:
+    with sum_rounds(plan, tiny.homes(COUNTS), tmp_path) as killed:
         killed._round(1)  # asked for, and no checkpoint is left of it
-    with _rounds(plan, tmp_path) as again:
+    with sum_rounds(plan, tiny.homes(COUNTS), tmp_path) as again:
         assert not again.resume()
         again.plan = plan.change(rounds={"count": 9})  # a server that goes on and on
         with pytest.raises(RoundError, match="in a row"):
@@ -165,7 +135,7 @@ def test_a_round_that_is_done_again_is_paid_twice_and_the_run_then_ends_early(
 
 
 def test_a_server_whose_memory_knows_no_weights_asks_for_none(tmp_path: Path) -> None:
-    with _rounds(_plan(), tmp_path) as rounds:
+    with sum_rounds(_plan(), tiny.homes(COUNTS), tmp_path) as rounds:
         assert isinstance(rounds.grid, SecureGrid)
         rounds.grid.scale.recall({"clip": 1.0, "weight_cap": None, "turn": 3})
         rounds.run()
@@ -196,14 +166,18 @@ def test_a_run_begins_by_saying_that_its_noise_is_too_much(tmp_path: Path) -> No
     notes = [e.data["text"] for e in RunFolder(tmp_path).read_events() if e.event == "note"]
     assert len(notes) == 1
     assert "--homes 7 --epsilon 3 --rounds 2 --parameters 41` says what would do" in str(notes[0])
-    with _rounds(_plan(privacy={"epsilon": 3.0}), tmp_path):  # going on, it is not said again
+    with sum_rounds(
+        _plan(privacy={"epsilon": 3.0}), tiny.homes(COUNTS), tmp_path
+    ):  # going on, it is not said again
         pass
     notes = [e for e in RunFolder(tmp_path).read_events() if e.event == "note"]
     assert len(notes) == 1
 
 
 def test_without_noise_a_grid_has_no_budget(tmp_path: Path) -> None:
-    with _rounds(tiny.plan(aggregation={"mode": "ideal"}, data={"homes": None}), tmp_path) as plain:
+    with sum_rounds(
+        tiny.plan(aggregation={"mode": "ideal"}, data={"homes": None}), tiny.homes(COUNTS), tmp_path
+    ) as plain:
         assert isinstance(plain.grid, SecureGrid)
         assert plain.grid.budget is None
 

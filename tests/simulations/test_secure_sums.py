@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +12,18 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from numpy.typing import NDArray
 
 import fedhome
-from fedhome.data.examples import HomeExamples
 from fedhome.errors import OpeningError, PlanError
 from fedhome.flower.messages import array_record, with_sum_record
 from fedhome.plan.settings import Plan
-from fedhome.run.events import EventLog
-from fedhome.run.folder import RunFolder
 from fedhome.server.rounds.masked_sums import ProtocolChannel
-from fedhome.server.rounds.round_loop import RoundLoop
 from fedhome.server.rounds.secure_grid import SecureGrid
 from fedhome.server.rounds.sums import Channel, GroupSum, IdealChannel, SumRequest
-from fedhome.server.strategies import strategy_of
 from fedhome.simulations.engines.by_name import ENGINES
 from fedhome.simulations.engines.vector_grid import VectorGrid
-from fedhome.simulations.engines.world import World
 from fedhome.simulations.secure.masked_adding import MaskedSumResponder
-from fedhome.simulations.secure.secure_fleet import SecureFleet, secure_grid
 from fedhome.simulations.secure.worker_parties import WorkerParties
 from helpers import tiny
+from helpers.sum_rounds import sum_rounds, sum_world
 
 pytestmark = pytest.mark.long
 
@@ -44,39 +35,8 @@ def _plan(mode: str, **sections: Any) -> Plan:
     return tiny.plan(aggregation=aggregation, data={"homes": None}).change(**sections)
 
 
-def _world(plan: Plan, fleet: list[HomeExamples], *, sums: bool | None = None) -> World:
-    mode = plan.aggregation_mode(len(fleet))
-    world = replace(tiny.world(plan, fleet, sums=sums), mode=mode)
-    if mode == "secure":
-        world = replace(world, secure=SecureFleet(world.names, plan))
-    return world
-
-
-@contextmanager
-def _rounds(plan: Plan, fleet: list[HomeExamples], folder: Path) -> Iterator[RoundLoop]:
-    """Open the rounds of a plan over a grid of sums."""
-    world = _world(plan, fleet)
-    place = RunFolder(folder)
-    place.checkpoint_path.mkdir(parents=True, exist_ok=True)
-    layout = world.learning.layout
-    with (
-        closing(world),
-        ENGINES[plan.engine.name](world) as grid,
-        EventLog(place.events_path) as log,
-    ):
-        yield RoundLoop(
-            plan=plan,
-            strategy=strategy_of(plan, len(fleet)),
-            grid=secure_grid(grid, plan=plan, layout=layout, log=log, fleet=world.secure),
-            layout=layout,
-            initial=world.learning.initial,
-            folder=place,
-            log=log,
-        )
-
-
 def _run(plan: Plan, folder: Path) -> tuple[NDArray[np.float32], list[dict[str, Any]]]:
-    with _rounds(plan, tiny.homes(COUNTS, kind=plan.task.kind), folder) as rounds:
+    with sum_rounds(plan, tiny.homes(COUNTS, kind=plan.task.kind), folder) as rounds:
         rounds.run()
     return rounds.state.flat, rounds.state.rows
 
@@ -126,7 +86,7 @@ def test_homes_in_other_processes_give_the_ideal_model_too(name: str, tmp_path: 
     told = {}
     for mode in ("secure", "ideal"):
         plan = _plan(mode, **chosen)
-        with _rounds(plan, tiny.homes(many), tmp_path / mode) as rounds:
+        with sum_rounds(plan, tiny.homes(many), tmp_path / mode) as rounds:
             rounds.run()
             told[mode] = rounds.state
             if mode == "secure":
@@ -208,7 +168,7 @@ def test_a_home_answers_nothing_in_the_clear() -> None:
     """A server that just asks, without a manifest, gets a refusal from every home."""
     for engine in ("vector", "sequential"):
         plan = _plan("secure", engine={"name": engine})
-        world = _world(plan, tiny.homes(COUNTS))
+        world = sum_world(plan, tiny.homes(COUNTS))
         layout, initial = world.learning.layout, world.learning.initial
         config = ConfigRecord({"server-round": 1})
         plainly = RecordDict({"arrays": array_record(layout, initial), "config": config})
@@ -276,9 +236,9 @@ def test_a_stopped_run_goes_on_to_the_same_model(tmp_path: Path) -> None:
     plan = _plan("secure", rounds={"count": 4}, strategy={"name": "fedadam"})
     whole, _ = _run(plan, tmp_path / "whole")
     half = plan.change(rounds={"count": 2})
-    with _rounds(half, tiny.homes(COUNTS), tmp_path / "run") as rounds:
+    with sum_rounds(half, tiny.homes(COUNTS), tmp_path / "run") as rounds:
         rounds.run()
-    with _rounds(plan, tiny.homes(COUNTS), tmp_path / "run") as rounds:
+    with sum_rounds(plan, tiny.homes(COUNTS), tmp_path / "run") as rounds:
         assert rounds.resume()
         rounds.run()
     np.testing.assert_array_equal(rounds.state.flat, whole)
@@ -290,7 +250,7 @@ def test_the_scale_follows_the_fleet(tmp_path: Path) -> None:
     clips = []
     for rate in (0.05, 0.0005):
         plan = _plan("ideal", rounds={"count": 2}, train={"learning_rate": rate})
-        with _rounds(plan, tiny.homes(COUNTS), tmp_path / f"{rate}") as rounds:
+        with sum_rounds(plan, tiny.homes(COUNTS), tmp_path / f"{rate}") as rounds:
             rounds.run()
         assert isinstance(rounds.grid, SecureGrid)
         # The most examples are 41: up to 64 are counted. One in ten may lie: of seven, none.

@@ -15,6 +15,7 @@ import fedhome
 from fedhome.clients.home import real_home
 from fedhome.data.table import HomeTable
 from fedhome.errors import FedHomeError, PlanError
+from fedhome.plan.protocol import terms_hash
 from fedhome.plan.settings import Plan
 from fedhome.run.folder import RunFolder
 from fedhome.simulations import datasets, local_fleet
@@ -107,6 +108,8 @@ def assert_read_back(plan: Plan, tmp_path: Path, homes: int | None = None) -> No
     ]
     for place, expected in zip(places, simulated.homes, strict=True):
         settings = place.settings
+        # Else a home refuses every sum of the run.
+        assert terms_hash(Plan.load(place.plan_path)) == terms_hash(resolved)
         home = real_home(Plan.load(place.plan_path), settings.data, name=settings.home)
         found = home.device.examples
         assert found.counts == expected.counts
