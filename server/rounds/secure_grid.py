@@ -7,6 +7,7 @@ one that needs single updates sees each group as if it were a home.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -359,12 +360,15 @@ class SecureGrid(Grid):
         for note in group.notes:
             self.log.append("note", text=note)
         if group.words is None:
+            reason, said = group.reason, Counter(text for _, text in group.failed)
+            for text, homes in said.most_common(1):
+                reason = f"{reason}; {homes} of {len(group.messages)} homes said: {text}"
             self.log.append(
                 "sum-failed",
                 round=request.round,
                 stage=request.kind,
                 homes=len(group.messages),
-                reason=group.reason,
+                reason=reason,
             )
 
 

@@ -218,6 +218,16 @@ def test_where_few_homes_added_something_the_model_is_left_as_it_is(tmp_path: Pa
     assert "no round gave a model" in fleet.events
 
 
+def test_a_server_with_another_plan_than_its_homes_hears_why_no_sum_comes(tmp_path: Path) -> None:
+    fleet = _fleet(tmp_path, rounds={"count": 1})
+    with fleet.run(data={"history_days": 3.0}) as rounds:
+        rounds.run()
+        assert [row["homes_answered"] for row in rounds.state.rows] == [0]
+    assert (
+        "7 of 7 homes said: a sum is asked for under another plan than this home's" in fleet.events
+    )
+
+
 # --- what is kept of sums
 
 
