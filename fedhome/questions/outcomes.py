@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from fedhome.errors import UpdateError
 from fedhome.questions.contributions import Terms, flag_of, one_hot
 from fedhome.questions.responses import Columns, QuestionContext
-from fedhome.run.results import CHOICES, MODELS
+from fedhome.run.compared_models import CHOICES, MODELS
 from fedhome.secagg.scalars import Scalar
 
 KEY = "bins"

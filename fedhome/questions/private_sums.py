@@ -26,7 +26,7 @@ from fedhome.questions.contributions import Terms
 from fedhome.questions.empty_handed import EMPTY_HANDED
 from fedhome.questions.outcomes import flags_alone
 from fedhome.questions.question_table import EVALUATE, OUTCOME, SUMMED, TRAIN
-from fedhome.run.results import MODELS
+from fedhome.run.compared_models import MODELS
 from fedhome.secagg.form import Form, Total
 from fedhome.secagg.scalars import Scalar
 

@@ -32,12 +32,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fedhome.errors import RunError
+from fedhome.run.compared_models import CHOICES, MODELS
 from fedhome.run.events import Event, read_events
 from fedhome.run.model_file import SavedModel, read_model_file, to_bytes, unreadable
 from fedhome.run.results import (
-    CHOICES,
     HOMES,
-    MODELS,
     ROUNDS,
     SummaryRow,
     differences,

@@ -11,12 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fedhome.errors import RunError
-
-MODELS: Final = ("baseline", "local", "global", "personalised")
-"""The models that a home is scored with, from the simplest to the last."""
-
-CHOICES: Final = ("local", "global", "personalised")
-"""The models that a home's gate may keep."""
+from fedhome.run.compared_models import CHOICES, MODELS
 
 
 def _column(name: str, kind: pa.DataType, meaning: str, *, nullable: bool = False) -> pa.Field:

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from fedhome.errors import RoundError
 from fedhome.flower.messages import ARRAYS, CONFIG, EXAMPLES, array_record
-from fedhome.learning.personalise import CHOICES, choose
+from fedhome.learning.personalise import choose
 from fedhome.plan.private_plan import is_private
 from fedhome.plan.settings import Plan
 from fedhome.questions.outcomes import KEY, score_counts
 from fedhome.questions.question_table import OUTCOME, TRIAL
+from fedhome.run.compared_models import CHOICES, MODELS
 from fedhome.run.events import EventLog
-from fedhome.run.results import MODELS
 from fedhome.server.rounds.replies import sound_replies
 from fedhome.server.rounds.secure_grid import SecureGrid
 from fedhome.wire.layout import Layout

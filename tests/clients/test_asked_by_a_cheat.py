@@ -26,7 +26,7 @@ from fedhome.questions.empty_handed import EMPTY_HANDED
 from fedhome.questions.outcomes import MOST_BINS, bins_for, score_counts
 from fedhome.questions.question_table import CENSUS, EVALUATE, OUTCOME, TRAIN, TRIAL, summed
 from fedhome.questions.settings import settings_hash
-from fedhome.run.results import MODELS
+from fedhome.run.compared_models import MODELS
 from fedhome.secagg import FixedPoint, Form, Total
 from fedhome.secagg.sum_messages import Upload
 from helpers import tiny

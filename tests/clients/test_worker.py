@@ -388,7 +388,8 @@ try:
     lean_process.main(["fedhome.clients.agent.resident", "no-home-here"])
 except RunError as error:
     print("home.toml" in error.message)
-print([name for name in ("torch", "grpc", "rich.progress", "flwr") if name in sys.modules])
+heavy = ("torch", "pyarrow", "grpc", "rich.progress", "flwr")
+print([name for name in heavy if name in sys.modules])
 import grpc, httpx._main
 print(grpc.Server.__module__, httpx._main.main.name)
 """

@@ -13,9 +13,9 @@ import pytest
 import fedhome
 from fedhome.errors import EmptyFleetError, PlanError, RunError, SourceError
 from fedhome.plan.settings import Plan
+from fedhome.run.compared_models import CHOICES, MODELS
 from fedhome.run.events import Event
 from fedhome.run.folder import RunFolder
-from fedhome.run.results import CHOICES, MODELS
 from helpers import tiny
 
 

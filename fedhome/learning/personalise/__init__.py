@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from fedhome.errors import PluginError
 from fedhome.learning.cohort import Cohort
 from fedhome.learning.personalise import fine_tune
-from fedhome.learning.personalise.fine_tune import CHOICES, Outcome, choose
+from fedhome.learning.personalise.fine_tune import Outcome, choose
 from fedhome.own_code import call
 from fedhome.plan.settings import PersonaliseSettings
 from fedhome.plugins import load
+from fedhome.run.compared_models import CHOICES
 
 __all__ = ["CHOICES", "Outcome", "Personaliser", "choose", "personaliser"]
 

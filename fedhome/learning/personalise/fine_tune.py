@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from fedhome.learning.cohort import Cohort, Measured
 from fedhome.plan.settings import PersonaliseSettings
+from fedhome.run.compared_models import CHOICES
 
 _LOCAL, _TUNE, _REFIT = 1 << 40, 2 << 40, 3 << 40  # streams of batches, apart from the rounds'
 _WORST = 2.0
-CHOICES = ("local", "global", "personalised")
 
 
 @dataclass(frozen=True, kw_only=True)
