@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from fedhome.errors import OpeningError, UploadError, WireError
 from fedhome.keys.signing import Verify, signature_holds
-from fedhome.secagg.bundle import NONCE_BYTES, SEALED_BYTES, SHARE_BYTES, Bundle
+from fedhome.secagg.bundle import NONCE_BYTES, ROW_BYTES, SEALED_BYTES, Bundle
 from fedhome.secagg.directory import MOST_MEMBERS, Directory
 from fedhome.secagg.manifest import MOST_ROSTER, Manifest
 from fedhome.secagg.masks import add_masks
 from fedhome.secagg.opening import mask_seeds, needed, restore
+from fedhome.secagg.sharing import SHARE_BYTES
 from fedhome.secagg.sum_messages import (
     ARRIVAL_BYTES,
-    ROW_BYTES,
     UPLOAD_OVERHEAD,
     VOTE_BYTES,
     Answer,
@@ -60,20 +60,14 @@ class OpenedSum:
     Args:
         words: Exact wrapping sum of what the homes in it encoded, unsigned ``[words]``.
         homes: The homes in it.
-        disputes: Pairs of a home and a member: the member's share of the home's secret is
-            wrong. One home in disputes with many members made bad shares; one member in
-            disputes with many homes sent them. Where more than half of the spare answers
-            are wrong, the sum may still open, but nobody is accused.
+        wrong: Pairs of a home and a member: the share that the member sent is not the one that
+            the home's proof foretells. Had the member found it right before, it lied; else one
+            of both is to blame.
     """
 
     words: NDArray[np.unsignedinteger[Any]] = field(repr=False)
     homes: tuple[str, ...]
-    disputes: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def bad_members(self) -> tuple[str, ...]:
-        """Members with a wrong share, sorted."""
-        return tuple(sorted({member for _, member in self.disputes}))
+    wrong: tuple[tuple[str, str], ...] = ()
 
 
 class Aggregator:
@@ -109,7 +103,11 @@ class Aggregator:
         self._shares: dict[int, NDArray[np.uint32]] = {}
         self._opened = False
         self.lost: tuple[str, ...] = ()
-        """Homes whose shares opened nothing, though enough members gave theirs."""
+        """Homes of whose secret too few right shares came, though enough members answered."""
+        self.false: tuple[str, ...] = ()
+        """Homes whose shares, all of them right, give another secret than they committed to."""
+        self.wrong: tuple[tuple[str, str], ...] = ()
+        """Pairs of a home and a member whose share of it is wrong: as of `OpenedSum`."""
 
     @property
     def arrived(self) -> tuple[str, ...]:
@@ -289,8 +287,9 @@ class Aggregator:
             workers: Threads that share the work on a long vector.
 
         Raises:
-            OpeningError: ``answers`` (too few), ``shares`` (too few right ones; the message
-                names the homes concerned: leave them out of the next roster) or ``opened``.
+            OpeningError: ``answers`` (too few), ``shares`` (too few right ones; `lost` names the
+                homes concerned), ``false`` (`false` names homes that dealt another secret than
+                they committed to: leave them out of the next roster) or ``opened``.
         """
         if self._opened:
             raise OpeningError("the sum was opened before", reason="opened")
@@ -306,13 +305,22 @@ class Aggregator:
             present,
             needed(present, adjacency),
             self._shares,
-            self._directory.threshold,
+            bundles=self._bundles,
+            directory=self._directory,
         )
-        if restored.lost:
-            self.lost = tuple(manifest.names[index] for index in restored.lost)
-            homes = ", ".join(self.lost)
+        members = self._directory.members
+        self.wrong = tuple((manifest.names[home], members[one]) for home, one in restored.wrong)
+        self.lost = tuple(manifest.names[index] for index in restored.lost)
+        self.false = tuple(manifest.names[index] for index in restored.false)
+        if self.false:
             raise OpeningError(
-                f"too few right shares came for {homes}",
+                f"{', '.join(self.false)} dealt other secrets than committed to",
+                reason="false",
+                hint="leave these homes out of the next round",
+            )
+        if self.lost:
+            raise OpeningError(
+                f"too few right shares came for {', '.join(self.lost)}",
                 reason="shares",
                 hint="wait for more answers, or leave these homes out of the next round",
             )
@@ -322,9 +330,7 @@ class Aggregator:
             workers=workers,
         )
         self._opened = True
-        members = self._directory.members
-        disputes = ((manifest.names[home], members[one]) for home, one in restored.disputes)
-        return OpenedSum(words=self._total, homes=self.arrived, disputes=tuple(disputes))
+        return OpenedSum(words=self._total, homes=self.arrived, wrong=self.wrong)
 
     def _present(self) -> NDArray[np.bool_]:
         present = np.zeros(len(self.manifest.names), np.bool_)
@@ -356,7 +362,7 @@ class Aggregator:
         )
 
     def _sealed(self) -> Iterator[bytes]:
-        """Yield what each member gets: its sealed share of every home, 100 bytes each."""
+        """Yield what each member gets: its sealed share of every home, 168 bytes each."""
         bundles = self._bundles
         rows = np.empty((len(bundles), ROW_BYTES), np.uint8)
         nonces = b"".join(bundle.nonce for bundle in bundles)

@@ -1,35 +1,31 @@
 """One-time keys that a home makes ahead of a round, with the shares that open them.
 
 A bundle serves one sum. Its private key makes the masks with other homes, its second secret
-the home's own mask; each committee member gets a share of both, sealed for it alone. The
-server stores and forwards bundles and can read nothing of them.
+the home's own mask; each committee member gets a share of both, sealed for it alone, and a proof
+lets everybody check shares. The server stores and forwards bundles and can read nothing of them.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Annotated
 
-import numpy as np
-from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from numpy.typing import NDArray
 
 from fedhome.errors import BundleError
-from fedhome.keys.derivation import hkdf
 from fedhome.keys.signing import Verify, signature_holds
-from fedhome.secagg import shamir
-from fedhome.secagg.directory import MOST_MEMBERS, Directory, HomeKeys
+from fedhome.secagg.directory import MOST_MEMBERS, Directory
+from fedhome.secagg.sharing import SECRETS, SHARE_BYTES, proof_bytes
 from fedhome.wire.codec import Digest, Id, Key, Message, Signature, number, octets
 
 NONCE_BYTES = 12
-SHARE_BYTES = 4 * shamir.LIMBS  # of one secret
-SEALED_BYTES = 2 * SHARE_BYTES + 16  # shares of both secrets, and the tag
-_HEAD, _SEAL, _SHARE = b"fedhome/bundle/1\0", b"fedhome/seal/1\0", b"fedhome/share/1\0"
+SEALED_BYTES = 4 + 32 + SECRETS * SHARE_BYTES + 16
+"""For one member: the period of its key, the home's key for it, shares of both secrets, a tag."""
+ROW_BYTES = NONCE_BYTES + SEALED_BYTES
+_HEAD, _SHARE, _DEAL = b"fedhome/bundle/2\0", b"fedhome/share/2\0", b"fedhome/deal/1\0"
 _COMMITMENT = b"fedhome/commitment/1\0"
 
 
@@ -55,7 +51,7 @@ class BundleHead:
         serial: Its number among the home's bundles.
         public: X25519 one-time public key, 32 bytes.
         commitment: Hash of the secret of the home's own mask.
-        sealed: SHA-256 of nonce and sealed shares.
+        sealed: SHA-256 of the sealed shares, what they were sealed for, and their proof.
         signature: The home's, of all this and the directory's hash.
     """
 
@@ -79,9 +75,18 @@ class BundleHead:
         parts = (_SHARE, directory, serial, self.public, self.commitment, bytes([len(name)]))
         return b"".join((*parts, name))
 
+    def dealt_statement(self, directory: bytes, dealt: bytes) -> bytes:
+        """Return what fixes the shares of a bundle, and so the factors of their proof.
+
+        Args:
+            directory: Hash of the directory.
+            dealt: As of `Bundle.dealt`.
+        """
+        return self.associated_data(directory) + dealt
+
 
 @dataclass(frozen=True, kw_only=True)
-class Bundle(Message, label="bundle", most=1 << 20):
+class Bundle(Message, label="bundle/2", most=1 << 21):
     """A bundle as it travels to the server.
 
     Args:
@@ -90,8 +95,11 @@ class Bundle(Message, label="bundle", most=1 << 20):
         serial: Its number among the home's bundles.
         public: X25519 one-time public key.
         commitment: Hash of the secret of the home's own mask.
+        ring: Hash of the ring of members' keys for which it is sealed.
         nonce: Of the sealed shares: one for all of them, as each has a key of its own.
-        shares: One sealed share of 88 bytes a member, in the committee's order.
+        shares: One sealed share of 156 bytes a member, in the committee's order; zeros for a
+            member that is not in the ring.
+        proof: What opened shares are checked against (:mod:`fedhome.secagg.sharing`).
         signature: The home's.
     """
 
@@ -100,9 +108,21 @@ class Bundle(Message, label="bundle", most=1 << 20):
     serial: Annotated[int, number(least=1)]
     public: Key
     commitment: Digest
+    ring: Digest
     nonce: Annotated[bytes, octets(NONCE_BYTES)]
     shares: Annotated[bytes, octets(most=MOST_MEMBERS * SEALED_BYTES)]
+    proof: Annotated[bytes, octets(most=proof_bytes(MOST_MEMBERS))]
     signature: Signature
+
+    @property
+    def dealt(self) -> bytes:
+        """SHA-256 of all that fixes the shares; from it follow the factors of their proof."""
+        return hashlib.sha256(_DEAL + self.ring + self.nonce + self.shares).digest()
+
+    @property
+    def proof_hash(self) -> bytes:
+        """SHA-256 of the proof."""
+        return hashlib.sha256(self.proof).digest()
 
     @property
     def head(self) -> BundleHead:
@@ -112,13 +132,37 @@ class Bundle(Message, label="bundle", most=1 << 20):
             serial=self.serial,
             public=self.public,
             commitment=self.commitment,
-            sealed=hashlib.sha256(self.nonce + self.shares).digest(),
+            sealed=sealed_hash(self.dealt, self.proof_hash),
             signature=self.signature,
         )
 
-    def sealed_for(self, member: int) -> bytes:
+    def row(self, member: int) -> bytes:
         """Return nonce and sealed share of the member at an index of the committee."""
         return self.nonce + self.shares[member * SEALED_BYTES : (member + 1) * SEALED_BYTES]
+
+    def is_for(self, member: int) -> bool:
+        """Return whether the member at an index of the committee has a share of it."""
+        return any(self.row(member)[NONCE_BYTES:])
+
+    def check_ring(self, periods: Mapping[int, int]) -> None:
+        """Refuse a bundle that is not sealed for just the members of its ring.
+
+        Args:
+            periods: Period of each member's key in the ring, by the member's index.
+
+        Raises:
+            BundleError: ``ring``.
+        """
+        for member in range(len(self.shares) // SEALED_BYTES):
+            told = self.row(member)[NONCE_BYTES : NONCE_BYTES + 4]
+            period = periods.get(member)
+            if self.is_for(member) != (period is not None) or (
+                period is not None and int.from_bytes(told, "big") != period
+            ):
+                raise BundleError(
+                    f"a bundle of {self.home} is not sealed for the members of its ring",
+                    reason="ring",
+                )
 
     def check(self, directory: Directory, *, verify: Verify = signature_holds) -> None:
         """Refuse a bundle that would spoil the sum it is taken for.
@@ -134,7 +178,10 @@ class Bundle(Message, label="bundle", most=1 << 20):
         entry = directory.entries.get(self.home)
         if entry is None:
             raise BundleError("a bundle is of no home of the directory", reason="unknown-home")
-        if len(self.shares) != SEALED_BYTES * directory.committee:
+        if (len(self.shares), len(self.proof)) != (
+            SEALED_BYTES * directory.committee,
+            proof_bytes(directory.threshold),
+        ):
             raise BundleError(
                 f"a bundle of {self.home} has not one share for each member", reason="size"
             )
@@ -148,6 +195,11 @@ class Bundle(Message, label="bundle", most=1 << 20):
             ) from None
 
 
+def sealed_hash(dealt: bytes, proof_hash: bytes) -> bytes:
+    """Return the hash of a bundle's shares and their proof, from a hash of each."""
+    return hashlib.sha256(dealt + proof_hash).digest()
+
+
 @cache
 def _probe() -> X25519PrivateKey:
     return X25519PrivateKey.generate()
@@ -156,103 +208,3 @@ def _probe() -> X25519PrivateKey:
 def commitment(blind: bytes) -> bytes:
     """Return the hash by which a home fixes the secret of its own mask."""
     return hashlib.sha256(_COMMITMENT + blind).digest()
-
-
-class Seals:
-    """A home's keys for what passes between it and the committee, derived once an epoch.
-
-    Each direction of each pair has a key of its own, from both homes' share keys: only these
-    two can seal or open, so a share that opens is the home's own.
-    """
-
-    def __init__(self, keys: HomeKeys, directory: Directory) -> None:
-        self._keys, self._directory = keys, directory
-        self._ciphers: dict[tuple[str, str], AESGCM] = {}
-
-    def __repr__(self) -> str:
-        return f"Seals of {self._keys.home!r}"
-
-    def _cipher(self, home: str, member: str) -> AESGCM:
-        cipher = self._ciphers.get((home, member))
-        if cipher is None:
-            other = self._directory.entries[home if member == self._keys.home else member]
-            try:
-                shared = self._keys.share_key.exchange(
-                    X25519PublicKey.from_public_bytes(other.share)
-                )
-            except ValueError:
-                raise BundleError(
-                    f"the share key of {other.home} cannot be used", reason="share-key"
-                ) from None
-            name = home.encode()
-            info = _SEAL + bytes([len(name)]) + name + member.encode()
-            cipher = AESGCM(hkdf(shared, self._directory.hash, info))
-            self._ciphers[home, member] = cipher
-        return cipher
-
-    def seal(self, head: BundleHead, nonce: bytes, shares: NDArray[np.uint32]) -> bytes:
-        """Return every member's shares ``[members, 18]``, sealed one after the other."""
-        bound = head.associated_data(self._directory.hash)
-        rows = shares.astype("<u4")
-        return b"".join(
-            self._cipher(head.home, member).encrypt(nonce, row.tobytes(), bound + member.encode())
-            for member, row in zip(self._directory.members, rows, strict=True)
-        )
-
-    def open(self, head: BundleHead, sealed: bytes) -> bytes | None:
-        """Return this member's shares of both secrets, 72 bytes, or None if they do not open.
-
-        Args:
-            head: The bundle's public part, to which the shares must be bound.
-            sealed: As `Bundle.sealed_for` returned it.
-        """
-        member = self._keys.home
-        bound = head.associated_data(self._directory.hash) + member.encode()
-        try:
-            return self._cipher(head.home, member).decrypt(
-                sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], bound
-            )
-        except (InvalidTag, BundleError):
-            return None
-
-
-def make_bundle(
-    keys: HomeKeys, directory: Directory, seals: Seals, serial: int
-) -> tuple[Bundle, Secrets]:
-    """Return a new bundle and its secrets, from the operating system's randomness.
-
-    Args:
-        keys: The home's.
-        directory: Whose committee it is for.
-        seals: Of this home and directory.
-        serial: A number that the home never used before.
-
-    Raises:
-        BundleError: ``share-key``: a member's share key cannot be used.
-    """
-    key = X25519PrivateKey.generate()
-    secrets = Secrets(key=key.private_bytes_raw(), blind=os.urandom(32))
-    shares = shamir.split(
-        [secrets.key, secrets.blind], members=directory.committee, threshold=directory.threshold
-    )
-    nonce = os.urandom(NONCE_BYTES)
-    bare = BundleHead(
-        home=keys.home,
-        serial=serial,
-        public=key.public_key().public_bytes_raw(),
-        commitment=commitment(secrets.blind),
-        sealed=b"",
-        signature=b"",
-    )
-    bundle = Bundle(
-        directory=directory.hash,
-        home=bare.home,
-        serial=serial,
-        public=bare.public,
-        commitment=bare.commitment,
-        nonce=nonce,
-        shares=seals.seal(bare, nonce, shares),
-        signature=bytes(64),
-    )
-    signature = keys.sign(bundle.head.statement(directory.hash))
-    return replace(bundle, signature=signature), secrets

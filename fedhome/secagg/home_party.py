@@ -2,39 +2,37 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
-from concurrent.futures import Executor
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from numpy.typing import NDArray
 
 from fedhome.errors import (
     BundleError,
     DirectoryError,
     ManifestError,
     OpeningError,
-    ParameterError,
     SecAggError,
 )
 from fedhome.keys.signing import Verify, signature_holds
 from fedhome.secagg import member
-from fedhome.secagg.bundle import Seals, Secrets, commitment, make_bundle
+from fedhome.secagg.bundle import Secrets, commitment
 from fedhome.secagg.directory import Directory, HomeKeys
+from fedhome.secagg.joined_sum import JoinedSum
 from fedhome.secagg.ledger import MOST_ATTEMPTS, LedgerEntry, day_of
 from fedhome.secagg.manifest import Manifest
-from fedhome.secagg.masks import add_masks, pair_seed, self_seed
+from fedhome.secagg.masks import pair_seed, self_seed
 from fedhome.secagg.policy import Policy
+from fedhome.secagg.seals import Seals, make_bundle
+from fedhome.secagg.share_checks import CheckRequest, Dispute, check_rows, key_shown
+from fedhome.secagg.share_keys import KeyRing, ShareKey, kept, period_of, with_period
 from fedhome.secagg.state import HomeState, Store
 from fedhome.secagg.sum_messages import (
     Answer,
     Request,
-    Upload,
     Vote,
     answer_statement,
-    upload_statement,
     vote_statement,
 )
 
@@ -84,6 +82,7 @@ class HomeParty:
         self.state = state
         self._directory: Directory | None = None
         self._seals: Seals | None = None
+        self._ring: KeyRing | None = None
 
     def __repr__(self) -> str:
         return f"Home({self._keys.home!r}, {self.state!r})"
@@ -113,17 +112,118 @@ class HomeParty:
         if last is None or directory.epoch > last[0]:
             self._commit(self.state.with_directory(directory))
         self._directory, self._seals = directory, Seals(self._keys, directory)
+        self._ring = None
 
-    def bundle(self) -> bytes:
-        """Return a new bundle for the server; its secrets are durable when this returns.
+    def forget(self, now: float) -> None:
+        """Erase secrets whose time is over; call it now and then, also where nobody asks.
+
+        Args:
+            now: Unix time, s.
 
         Raises:
-            BundleError: ``no-directory``, or ``share-key``.
+            StateError: They cannot be erased: the state cannot be saved.
+        """
+        periods = kept(self.state.periods, now)
+        if periods != self.state.periods:
+            self._keep_periods(periods)
+
+    def _keep_periods(self, periods: Mapping[int, bytes]) -> None:
+        self._commit(self.state.with_periods(periods))
+        if self._seals is not None:
+            self._seals.forget()
+
+    def _secret(self, now: float) -> tuple[int, bytes]:
+        """Return the present period and this home's secret of it, durable."""
+        periods = with_period(self.state.periods, now)
+        if periods != self.state.periods:
+            self._keep_periods(periods)
+        period = period_of(now)
+        return period, periods[period]
+
+    def share_key(self, *, now: float) -> bytes:
+        """Return the key of this period that homes seal their shares for, where it is a member.
+
+        Args:
+            now: Unix time, s.
+
+        Raises:
+            BundleError: ``no-directory``, or ``ring``: the home is not on the committee.
+        """
+        directory, _ = self._epoch(BundleError)
+        if self._keys.home not in directory.members:
+            raise BundleError(f"{self._keys.home} is not on the committee", reason="ring")
+        period, secret = self._secret(now)
+        return ShareKey.of(self._keys, directory.hash, period, secret).to_bytes()
+
+    def bundle(self, ring: bytes | None = None, *, now: float) -> bytes:
+        """Return a new bundle for the server; its secrets are durable when this returns.
+
+        Args:
+            ring: Members' keys to seal for from now on; None: those of the last ring.
+            now: Unix time, s.
+
+        Raises:
+            WireError: Bytes that are no ring.
+            BundleError: ``no-directory``; ``no-ring``: none came in this period; or a reason of
+                `KeyRing.check`.
         """
         directory, seals = self._epoch(BundleError)
-        bundle, secrets = make_bundle(self._keys, directory, seals, self.state.serial + 1)
+        _, secret = self._secret(now)
+        if ring is not None and ring != self.state.ring:
+            KeyRing.from_bytes(ring).check(directory, now, verify=self._verify)
+            self._commit(self.state.with_periods(self.state.periods, ring))
+        if self._ring is None or self._ring.to_bytes() != self.state.ring:
+            self._ring = KeyRing.from_bytes(self.state.ring) if self.state.ring else None
+        if self._ring is None or not self._ring.is_live(now):
+            raise BundleError(
+                f"{self._keys.home} has no keys of this time's members to seal for",
+                reason="no-ring",
+            )
+        bundle, secrets = make_bundle(
+            self._keys, directory, seals, self.state.serial + 1, secret=secret, ring=self._ring
+        )
         self._commit(self.state.with_bundle(secrets))
         return bundle.to_bytes()
+
+    def check(self, data: bytes, *, now: float) -> bytes:
+        """Return what this member finds of its shares of some bundles, ahead of a sum.
+
+        Args:
+            data: The server's request.
+            now: Unix time, s.
+
+        Raises:
+            WireError: Bytes that are no request.
+            BundleError: ``no-directory``, or ``check``.
+        """
+        directory, seals = self._epoch(BundleError)
+        self.forget(now)
+        found = check_rows(
+            CheckRequest.from_bytes(data),
+            self._keys,
+            directory,
+            seals=seals,
+            secrets=self.state.periods,
+            verify=self._verify,
+        )
+        return found.to_bytes()
+
+    def show_key(self, data: bytes, *, now: float) -> bytes:
+        """Return the key of a share that its member called wrong, so that anybody can see.
+
+        Args:
+            data: The dispute, as the server sent it.
+            now: Unix time, s.
+
+        Raises:
+            WireError: Bytes that are no dispute.
+            BundleError: ``no-directory``, or a reason of `share_checks.key_shown`.
+        """
+        directory, _ = self._epoch(BundleError)
+        self.forget(now)
+        dispute = Dispute.from_bytes(data)
+        shown = key_shown(dispute, self._keys, directory, self.state.periods, verify=self._verify)
+        return shown.to_bytes()
 
     def join(
         self,
@@ -230,6 +330,7 @@ class HomeParty:
                 `member.record`, `member.check_arrivals`, `member.check_votes` or `member.shares`.
         """
         directory, seals = self._epoch(OpeningError)
+        self.forget(now)
         request = Request.from_bytes(data)
         case = member.examine(
             request,
@@ -248,7 +349,7 @@ class HomeParty:
             member.check_arrivals(request.arrivals, case, directory, verify=self._verify)
         if request.votes:
             member.check_votes(request.votes, case, directory, verify=self._verify)
-            shares = member.shares(case, request.sealed, seals)
+            shares = member.shares(case, request.sealed, seals, self.state.periods)
         opened = _entry(case.manifest, day_of(now)) if request.votes else None
         if opened is not None and opened.key not in self.state.opened.entries:
             self._check_opened_today(opened.day)
@@ -339,60 +440,3 @@ def _entry(manifest: Manifest, day: int) -> LedgerEntry:
         day=day,
         kind=manifest.purpose[:16],
     )
-
-
-class JoinedSum:
-    """A sum that a home takes part in, good for one upload.
-
-    Args:
-        manifest: The terms.
-        keys: The home's.
-        plus: Seeds of the masks that it adds.
-        minus: Seeds of the masks that it subtracts.
-    """
-
-    def __init__(
-        self, manifest: Manifest, keys: HomeKeys, plus: list[bytes], minus: list[bytes]
-    ) -> None:
-        self.manifest = manifest
-        self._keys = keys
-        self._seeds: tuple[list[bytes], list[bytes]] | None = (plus, minus)
-
-    def __repr__(self) -> str:
-        used = "used" if self._seeds is None else "unused"
-        return f"Joined(sum={self.manifest.turn}, {used})"
-
-    def upload(
-        self, words: NDArray[np.unsignedinteger[Any]], *, workers: Executor | None = None
-    ) -> bytes:
-        """Return the home's masked words, signed; **they are masked in place**.
-
-        Args:
-            words: One row of what `Form.encode` of the manifest's form returned, ``[words]``.
-            workers: Threads that share the work on a long vector.
-
-        Raises:
-            ParameterError: Words of another form; the sum can still be joined with the right
-                ones.
-            BundleError: ``used``: this was called before. Masks that hide two vectors hide
-                neither.
-        """
-        form, manifest = self.manifest.form, self.manifest.digest
-        if words.dtype != form.packing.dtype or words.shape != (form.words,):
-            raise ParameterError(
-                f"{words.dtype} {list(words.shape)} are not the {form.words} words of "
-                f"{form.packing.dtype} that the manifest asks for",
-                reason="shapes",
-            )
-        if self._seeds is None:
-            raise BundleError("the masks of this sum were used already", reason="used")
-        (plus, minus), self._seeds = self._seeds, None
-        add_masks(words, plus, minus, workers=workers)
-        vector = words.astype(words.dtype.newbyteorder("<"), copy=False).tobytes()
-        signed = upload_statement(manifest, hashlib.sha256(vector).digest())
-        return Upload(
-            home=self._keys.home,
-            manifest=manifest,
-            vector=vector,
-            signature=self._keys.sign(signed),
-        ).to_bytes()

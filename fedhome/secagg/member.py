@@ -15,7 +15,7 @@ about that model.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,15 +23,15 @@ from numpy.typing import NDArray
 
 from fedhome.errors import ManifestError, OpeningError
 from fedhome.keys.signing import Verify
-from fedhome.secagg.bundle import SHARE_BYTES, Seals
+from fedhome.secagg.bundle import ROW_BYTES
 from fedhome.secagg.directory import Directory
 from fedhome.secagg.manifest import Manifest
 from fedhome.secagg.policy import Policy
+from fedhome.secagg.seals import Seals
 from fedhome.secagg.state import HomeState, Opening
 from fedhome.secagg.sum_messages import (
     ARRIVAL_BYTES,
     MISSING,
-    ROW_BYTES,
     VOTE_BYTES,
     Request,
     from_bits,
@@ -186,8 +186,14 @@ def record(case: Case, state: HomeState) -> dict[str, Opening]:
     return openings
 
 
-def shares(case: Case, sealed: bytes, seals: Seals) -> bytes:
-    """Return this member's share for each home of the roster, 36 bytes each.
+def shares(case: Case, sealed: bytes, seals: Seals, secrets: Mapping[int, bytes]) -> bytes:
+    """Return this member's share for each home of the roster, 52 bytes each.
+
+    Args:
+        case: The sum.
+        sealed: This member's row of each home.
+        seals: Of this member.
+        secrets: The member's, by period.
 
     Raises:
         OpeningError: ``sealed``: not one sealed share for each.
@@ -198,9 +204,8 @@ def shares(case: Case, sealed: bytes, seals: Seals) -> bytes:
     parts = []
     for index, arrived in enumerate(case.present.tolist()):
         row = sealed[index * ROW_BYTES : (index + 1) * ROW_BYTES]
-        both = seals.open(manifest.head(index), row)
-        if both is None:
-            parts.append(MISSING)
-        else:
-            parts.append(both[SHARE_BYTES:] if arrived else both[:SHARE_BYTES])
+        both = seals.open(secrets, manifest.head(index), row)
+        parts.append(
+            MISSING if isinstance(both, str) else both[int(arrived)].astype("<u4").tobytes()
+        )
     return b"".join(parts)

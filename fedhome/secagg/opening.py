@@ -9,11 +9,12 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from numpy.typing import NDArray
 
-from fedhome.secagg.bundle import commitment
+from fedhome.secagg.bundle import Bundle, commitment
+from fedhome.secagg.directory import Directory
 from fedhome.secagg.manifest import Manifest
 from fedhome.secagg.masks import pair_seed, self_seed
-from fedhome.secagg.repair import repair
-from fedhome.secagg.shamir import PRIME, combine
+from fedhome.secagg.shamir import LIMBS, PRIME, combine
+from fedhome.secagg.sharing import expected_of, factors_of, values_of
 
 
 @dataclass
@@ -22,14 +23,16 @@ class RestoredSecrets:
 
     Args:
         secrets: Secrets of homes, by index in the roster.
-        disputes: Pairs of a home's index and a member's: the member's share of it is wrong.
-            Either may be to blame, as the home made the share and the member passed it on.
-        lost: Indices of homes whose secret could not be restored.
+        wrong: Pairs of a home's index and a member's: the share does not fit the home's proof.
+        lost: Indices of homes of whose secret too few right shares came.
+        false: Indices of homes whose shares all fit, and give another secret than they committed
+            to: nobody but the home itself can have done that.
     """
 
     secrets: dict[int, bytes] = field(default_factory=dict, repr=False)
-    disputes: list[tuple[int, int]] = field(default_factory=list)
+    wrong: list[tuple[int, int]] = field(default_factory=list)
     lost: list[int] = field(default_factory=list)
+    false: list[int] = field(default_factory=list)
 
 
 def restore(
@@ -37,76 +40,67 @@ def restore(
     present: NDArray[np.bool_],
     indices: Sequence[int],
     shares_by_member: Mapping[int, NDArray[np.uint32]],
-    threshold: int,
+    *,
+    bundles: Sequence[Bundle],
+    directory: Directory,
 ) -> RestoredSecrets:
-    """Return the secrets of homes, checked against what each home committed to.
+    """Return the secrets of homes, from shares that fit what each home committed to.
 
     Args:
         manifest: The terms of the sum.
         present: Who is in it, bool ``[roster]``.
         indices: Indices in the roster of the homes whose secrets are needed.
-        shares_by_member: Shares of all homes by the member's index, uint32 ``[roster, 9]``.
-        threshold: How many shares make a secret.
+        shares_by_member: Shares of all homes by the member's index, uint32 ``[roster, 13]``.
+        bundles: Of each home of the roster.
+        directory: The epoch's.
     """
+    threshold = directory.threshold
     members = sorted(shares_by_member)
     points = np.array(members, np.int64) + 1
     shares = np.array([shares_by_member[member] for member in members], np.uint32)
+    expected = expected_of([bundle.proof for bundle in bundles], directory.committee)[members]
+    fits = _fits(manifest, present, bundles, shares, expected)
     # A member marks a share that did not open with numbers that the field does not have.
-    usable: NDArray[np.bool_] = np.asarray((shares < PRIME).all(axis=2))  # [members, roster]
-    restored = RestoredSecrets()
-    pending = list(indices)
-    trusted: NDArray[np.bool_] = np.ones(len(members), np.bool_)
-    while pending:
-        rows = {
-            index: tuple(np.flatnonzero(usable[:, index] & trusted)[:threshold].tolist())
-            for index in pending
-        }
-        failed = _in_batches(manifest, present, rows, points, shares, threshold=threshold)
-        restored.secrets.update(failed.secrets)
-        if not failed.lost:
-            break
-        index, *pending = failed.lost
-        answered = np.flatnonzero(usable[:, index])
-        repaired = repair(
-            points[answered], shares[answered, index], threshold, _accept(manifest, present, index)
-        )
-        if repaired is None:
-            restored.lost.append(index)
-            continue
-        restored.secrets[index] = repaired.secret
-        wrong = answered[list(repaired.wrong)]
-        if repaired.certain:
-            restored.disputes += [(index, members[row]) for row in wrong.tolist()]
-        trusted[wrong] = False  # the others' secrets are then tried without them, at once
-    return restored
-
-
-def _in_batches(
-    manifest: Manifest,
-    present: NDArray[np.bool_],
-    rows_of: Mapping[int, tuple[int, ...]],
-    points: NDArray[np.int64],
-    shares: NDArray[np.uint32],
-    *,
-    threshold: int,
-) -> RestoredSecrets:
-    """Combine the given rows of shares for each home; homes with the same rows go together."""
-    batches: dict[tuple[int, ...], list[int]] = {}
-    restored = RestoredSecrets()
-    for index, rows in rows_of.items():
+    told: NDArray[np.bool_] = np.all(shares < PRIME, axis=2)
+    restored, batches = RestoredSecrets(), dict[tuple[int, ...], list[int]]()
+    for index in indices:
+        wrong = np.flatnonzero(told[:, index] & ~fits[:, index])
+        restored.wrong += [(index, members[row]) for row in wrong.tolist()]
+        rows = tuple(np.flatnonzero(fits[:, index])[:threshold].tolist())
         if len(rows) < threshold:
             restored.lost.append(index)
         else:
             batches.setdefault(rows, []).append(index)
     for rows, batch in batches.items():
         chosen = list(rows)
-        flat = shares[chosen][:, batch].reshape(threshold, -1)
+        flat = shares[chosen][:, batch, :LIMBS].reshape(threshold, -1)
         for index, secret in zip(batch, combine(points[chosen], flat), strict=True):
             if secret is not None and _accept(manifest, present, index)(secret):
                 restored.secrets[index] = secret
             else:
-                restored.lost.append(index)
+                restored.false.append(index)
     return restored
+
+
+def _fits(
+    manifest: Manifest,
+    present: NDArray[np.bool_],
+    bundles: Sequence[Bundle],
+    shares: NDArray[np.uint32],
+    expected: NDArray[np.int64],
+) -> NDArray[np.bool_]:
+    """Return which shares are what each home's proof foretells, bool ``[members, roster]``."""
+    half = present.astype(np.int64)  # shares of the blind of who is in the sum, else of the key
+    rows = np.arange(len(bundles))
+    statements = (
+        manifest.head(index).dealt_statement(manifest.directory, bundle.dealt)
+        for index, bundle in enumerate(bundles)
+    )
+    factors = np.array([factors_of(statement) for statement in statements])[rows, half]
+    found = np.array([values_of(some, factors) for some in shares])
+    same: NDArray[np.bool_] = np.all(found == expected[:, rows, half], axis=2)
+    usable: NDArray[np.bool_] = np.all(shares < PRIME, axis=2)
+    return np.logical_and(same, usable)
 
 
 def _accept(manifest: Manifest, present: NDArray[np.bool_], index: int) -> Callable[[bytes], bool]:

@@ -60,6 +60,17 @@ class Pool:
         # The home forgets its oldest bundles at the same number.
         self._waiting.setdefault(home, deque(maxlen=MOST_LIVE)).append(bundle)
 
+    def waiting(self, home: str) -> list[Bundle]:
+        """Return the bundles of a home that wait, the oldest first."""
+        return list(self._waiting.get(home, ()))
+
+    def drop(self, bundles: Iterable[Bundle]) -> None:
+        """Forget bundles that are of no use; their serials stay used."""
+        for bundle in bundles:
+            waiting = self._waiting.get(bundle.home)
+            if waiting is not None and bundle in waiting:
+                waiting.remove(bundle)
+
     def count(self, home: str) -> int:
         """Return how many bundles of a home wait."""
         return len(self._waiting.get(home, ()))

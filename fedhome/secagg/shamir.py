@@ -34,36 +34,61 @@ _WORDS = (
 )
 
 
-def split(
-    secrets: Sequence[bytes],
-    *,
-    members: int,
-    threshold: int,
-    random: Callable[[int], bytes] = os.urandom,
-) -> NDArray[np.uint32]:
-    """Share secrets among members, the first of whom has number 1.
+def limbs_of(secrets: Sequence[bytes]) -> NDArray[np.int64]:
+    """Return secrets as numbers of 30 bits, lowest first, int64 ``[9 * secrets]``.
+
+    Raises:
+        ParameterError: A secret that has not 32 bytes.
+    """
+    if any(len(secret) != SECRET_BYTES for secret in secrets):
+        raise ParameterError("a secret to be shared has not 32 bytes", reason="shares")
+    numbers = (int.from_bytes(secret, "little") for secret in secrets)
+    return np.array([n >> 30 * limb & _LIMB for n in numbers for limb in range(LIMBS)], np.int64)
+
+
+def coefficients_of(
+    constants: NDArray[np.int64], threshold: int, random: Callable[[int], bytes] = os.urandom
+) -> NDArray[np.int64]:
+    """Return random polynomials whose values at zero are some numbers.
 
     Args:
-        secrets: 32 bytes each.
-        members: How many shares are made.
-        threshold: How many of them give the secrets back.
+        constants: These, int64 ``[numbers]``, below the prime.
+        threshold: How many values of a polynomial give it back: its coefficients.
         random: Source of secret random bytes; anything but ``os.urandom`` is for tests.
 
     Returns:
-        uint32 ``[members, 9 * secrets]``, below the prime: row ``i`` is for member ``i + 1``.
+        int64 ``[threshold, numbers]``, the constants first.
 
     Raises:
-        ParameterError: A secret of another size, or a threshold outside ``1 .. members``.
+        ParameterError: A threshold below 1.
     """
-    if not 1 <= threshold <= members < PRIME or any(len(s) != SECRET_BYTES for s in secrets):
-        raise ParameterError(
-            f"{len(secrets)} secrets cannot be shared {threshold} of {members}", reason="shares"
-        )
-    limbs = _limbs(secrets)
-    coefficients = np.empty((threshold, limbs.size), np.int64)
-    coefficients[0] = limbs
-    coefficients[1:] = _uniform((threshold - 1) * limbs.size, random).reshape(-1, limbs.size)
-    return _product(_powers(members, threshold), coefficients).astype(np.uint32)
+    if threshold < 1:
+        raise ParameterError(f"a secret cannot be shared by {threshold}", reason="shares")
+    coefficients = np.empty((threshold, constants.size), np.int64)
+    coefficients[0] = constants
+    coefficients[1:] = uniform((threshold - 1) * constants.size, random).reshape(-1, constants.size)
+    return coefficients
+
+
+def evaluate(coefficients: NDArray[np.int64], members: int) -> NDArray[np.int64]:
+    """Return the values of polynomials at 1 to ``members``, int64 ``[members, numbers]``.
+
+    Args:
+        coefficients: int64 ``[threshold, numbers]``, below the prime, the constants first.
+        members: At how many points; row ``i`` is for member ``i + 1``.
+
+    Raises:
+        ParameterError: Fewer members than coefficients, or more than the field has points.
+    """
+    threshold = len(coefficients)
+    if not threshold <= members < PRIME:
+        raise ParameterError(f"secrets cannot be shared {threshold} of {members}", reason="shares")
+    return _product(_powers(members, threshold), coefficients)
+
+
+def times(left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return products modulo the prime, of numbers below 2^31."""
+    return _reduce(left * right)
 
 
 def combine(points: NDArray[np.int64], shares: NDArray[np.uint32]) -> list[bytes | None]:
@@ -105,13 +130,7 @@ def combine(points: NDArray[np.int64], shares: NDArray[np.uint32]) -> list[bytes
     ]
 
 
-def _limbs(secrets: Sequence[bytes]) -> NDArray[np.int64]:
-    """Return secrets as numbers of 30 bits, lowest first, int64 ``[9 * secrets]``."""
-    numbers = (int.from_bytes(secret, "little") for secret in secrets)
-    return np.array([n >> 30 * limb & _LIMB for n in numbers for limb in range(LIMBS)], np.int64)
-
-
-def _uniform(count: int, random: Callable[[int], bytes]) -> NDArray[np.int64]:
+def uniform(count: int, random: Callable[[int], bytes] = os.urandom) -> NDArray[np.int64]:
     """Return secret numbers of the field, each as likely as any other, int64 ``[count]``."""
     drawn = _draw(count, random)
     while (outside := drawn == PRIME).any():  # 31 bits, all of them ones: drawn anew

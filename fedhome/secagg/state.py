@@ -6,8 +6,9 @@ has, at worst, one bundle less; it never uses one twice, and never opens one sum
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Annotated, Protocol, Self
+from typing import Annotated, Any, Protocol, Self
 
 from fedhome.errors import StateError, WireError
 from fedhome.secagg.bundle import Secrets
@@ -43,11 +44,36 @@ class _Live(Message, label="live", most=512):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Stored(Message, label="state/2", most=1 << 25):
+class _Period(Message, label="period", most=128):
+    period: Annotated[int, number()]
+    secret: Key = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stored(Message, label="state/3", most=1 << 25):
     version: Annotated[int, number()]
     epoch: Annotated[int, number()]
     directory: Annotated[bytes, octets(most=32)]
     turn: Annotated[int, number()]  # the sum's number: the file keeps its first name
+    serial: Annotated[int, number()]
+    live: Annotated[tuple[_Live, ...], several(_Live.kind(), most=MOST_LIVE)] = field(repr=False)
+    openings: Annotated[tuple[Opening, ...], several(Opening.kind(), most=MOST_HOMES)]
+    day: Annotated[int, number()]
+    today: Annotated[int, number()]
+    answered: Annotated[bytes, octets(most=1 << 20)]
+    opened: Annotated[bytes, octets(most=1 << 20)]
+    periods: Annotated[tuple[_Period, ...], several(_Period.kind(), most=3)] = field(repr=False)
+    ring: Annotated[bytes, octets(most=1 << 20)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _StoredSecond(Message, label="state/2", most=1 << 25):
+    """A state of the protocol's second version, whose share keys lasted as long as the home."""
+
+    version: Annotated[int, number()]
+    epoch: Annotated[int, number()]
+    directory: Annotated[bytes, octets(most=32)]
+    turn: Annotated[int, number()]
     serial: Annotated[int, number()]
     live: Annotated[tuple[_Live, ...], several(_Live.kind(), most=MOST_LIVE)] = field(repr=False)
     openings: Annotated[tuple[Opening, ...], several(Opening.kind(), most=MOST_HOMES)]
@@ -87,6 +113,8 @@ class HomeState:
         today: In how many it took part on that day.
         answered: What it answered, over all epochs.
         opened: As a member: what it helped to open, over all epochs.
+        periods: Secrets from which keys of some hours follow, by period.
+        ring: The ring of members' keys that the home seals for; empty before the first.
     """
 
     version: int = 0
@@ -100,6 +128,8 @@ class HomeState:
     today: int = 0
     answered: Ledger = field(default_factory=Ledger, repr=False)
     opened: Ledger = field(default_factory=Ledger, repr=False)
+    periods: Mapping[int, bytes] = field(default_factory=dict, repr=False)
+    ring: bytes = field(default=b"", repr=False)
 
     @property
     def last(self) -> tuple[int, bytes] | None:
@@ -109,8 +139,8 @@ class HomeState:
     def with_directory(self, directory: Directory) -> HomeState:
         """Return the state in a new epoch.
 
-        Bundles and openings of the old one go: they are bound to its directory, and no
-        manifest of that is accepted again. What was answered and opened is remembered.
+        Bundles, openings, share keys and ring of the old one go: they are bound to its directory,
+        and no manifest of that is accepted again. What was answered and opened is remembered.
         """
         return replace(
             self._next(),
@@ -119,7 +149,13 @@ class HomeState:
             sum_number=0,
             live={},
             openings={},
+            periods={},
+            ring=b"",
         )
+
+    def with_periods(self, periods: Mapping[int, bytes], ring: bytes | None = None) -> HomeState:
+        """Return the state with these secrets of periods alone, and maybe another ring."""
+        return replace(self._next(), periods=periods, ring=self.ring if ring is None else ring)
 
     def with_bundle(self, secrets: Secrets) -> HomeState:
         """Return the state with one more bundle, and the oldest forgotten if there are many."""
@@ -174,11 +210,16 @@ class HomeState:
             today=self.today,
             answered=self.answered.to_bytes(),
             opened=self.opened.to_bytes(),
+            periods=tuple(
+                _Period(period=period, secret=secret)
+                for period, secret in sorted(self.periods.items())
+            ),
+            ring=self.ring,
         ).to_bytes()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """Return the state that `to_bytes` wrote, here or before there were ledgers.
+        """Return the state that `to_bytes` wrote, here or in the protocol's earlier versions.
 
         Raises:
             StateError: ``damaged``: any other bytes.
@@ -205,6 +246,8 @@ class HomeState:
             today=stored.today,
             answered=answered,
             opened=opened,
+            periods={one.period: one.secret for one in stored.periods},
+            ring=stored.ring,
         )
         if state.to_bytes() != stored.to_bytes():  # unsorted, or an entry twice
             raise StateError(
@@ -216,12 +259,19 @@ class HomeState:
 
 
 def _stored(data: bytes) -> _Stored:
+    """Return what is stored; bundles of earlier versions are of no use any more."""
     try:
         return _Stored.from_bytes(data)
     except WireError:
+        pass
+    before: _StoredSecond | _StoredBefore
+    values: dict[str, Any] = {"day": 0, "today": 0, "answered": b"", "opened": b""}
+    try:
+        before = _StoredSecond.from_bytes(data)
+    except WireError:
         before = _StoredBefore.from_bytes(data)
-    values = {item.name: getattr(before, item.name) for item in fields(before)}
-    return _Stored(**values, day=0, today=0, answered=b"", opened=b"")
+    values |= {item.name: getattr(before, item.name) for item in fields(before)}
+    return _Stored(**(values | {"live": (), "periods": (), "ring": b""}))
 
 
 class Store(Protocol):

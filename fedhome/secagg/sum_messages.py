@@ -9,14 +9,14 @@ from typing import Annotated
 import numpy as np
 from numpy.typing import NDArray
 
-from fedhome.secagg.bundle import NONCE_BYTES, SEALED_BYTES, SHARE_BYTES
+from fedhome.secagg.bundle import ROW_BYTES
 from fedhome.secagg.directory import MOST_MEMBERS
 from fedhome.secagg.manifest import MOST_ROSTER, Manifest
+from fedhome.secagg.sharing import SHARE_BYTES
 from fedhome.wire.codec import Digest, Id, Message, Signature, octets
 
 ARRIVAL_BYTES = 32 + 64  # hash of the vector, signature of the home
 VOTE_BYTES = 4 + 64  # index of the member, its signature
-ROW_BYTES = NONCE_BYTES + SEALED_BYTES
 MISSING = b"\xff" * SHARE_BYTES  # instead of a share that did not open: no number of the field
 UPLOAD_OVERHEAD = 512
 _UPLOAD, _VOTE, _ANSWER = b"fedhome/upload/1\0", b"fedhome/vote/1\0", b"fedhome/answer/1\0"
@@ -54,7 +54,7 @@ class Request(Message, label="request", most=1 << 26):
         present: Which homes of the roster are in the sum, a bit each, lowest bit first.
         arrivals: For each of them the hash of its vector and its signature, 96 bytes.
         votes: Signatures of members on this set, each after the member's index: 68 bytes.
-        sealed: For each home of the roster this member's sealed share, 100 bytes; empty when
+        sealed: For each home of the roster this member's sealed share, 168 bytes; empty when
             the member is asked for its vote.
     """
 
@@ -92,7 +92,7 @@ class Answer(Message, label="answer", most=1 << 21):
     Args:
         manifest: Digest of the manifest.
         present: Digest of the set of homes that are in the sum.
-        shares: 36 bytes for each home of the roster: of the secret of its own mask if it is in
+        shares: 52 bytes for each home of the roster: of the secret of its own mask if it is in
             the sum, of its one-time key if not; `MISSING` where the share did not open.
         signature: The member's, so that a bad share can be held against it.
     """

@@ -38,6 +38,7 @@ from fedhome.secagg import (
     HomeParty,
     HomeState,
     JoinedSum,
+    KeyRing,
     Manifest,
     MemoryStore,
     OpenedSum,
@@ -45,6 +46,7 @@ from fedhome.secagg import (
     Pool,
     Scalar,
     ServerKeys,
+    ShareKey,
     most_corrupt,
     signature_holds,
 )
@@ -189,10 +191,21 @@ class World:
             world.refill()
         return world
 
+    def ring(self, *, now: float = NOW) -> KeyRing:
+        """Return the ring of all members' keys of the present period."""
+        members = (self.homes[member] for member in self.directory.members)
+        keys = (ShareKey.from_bytes(member.share_key(now=now)) for member in members)
+        return KeyRing(keys=tuple(keys))
+
+    def bundle(self, home: str, *, now: float = NOW) -> bytes:
+        """Let a home make a bundle for the members of the present period."""
+        return self.homes[home].bundle(self.ring(now=now).to_bytes(), now=now)
+
     def refill(self, homes: Iterable[str] | None = None) -> None:
         """Let homes (all of them) put one more bundle into the pool."""
+        ring = self.ring().to_bytes()
         for home in self.homes if homes is None else homes:
-            self.pool.add(home, self.homes[home].bundle())
+            self.pool.add(home, self.homes[home].bundle(ring, now=NOW))
 
     def next_epoch(self, **changes: Any) -> bytes:
         """Issue the next directory and start a new pool; homes do not have it yet."""

@@ -1,0 +1,140 @@
+"""The server's side of the check of shares: who has checked which bundle, and what is disputed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from fedhome.errors import BundleError
+from fedhome.keys.signing import Verify, signature_holds
+from fedhome.secagg.bundle import Bundle
+from fedhome.secagg.directory import Directory
+from fedhome.secagg.share_checks import (
+    ERASED,
+    CheckAnswer,
+    CheckRequest,
+    Dispute,
+    ShownKey,
+    foretold,
+    home_is_right,
+    row_id,
+)
+from fedhome.secagg.share_keys import KeyRing
+
+_BundleName = tuple[str, int]
+
+
+class ShareChecks:
+    """What members found of bundles that wait for a sum.
+
+    `requests` and `receive` each answer; then `disputes`, and `settle` each with what its home
+    shows. A bundle is `sound` once as many members as open a sum have found it so.
+
+    Args:
+        directory: The epoch's; with the next one, start anew.
+        verify: How signatures are checked.
+
+    Attributes:
+        liars: Members that called a right share wrong: shown, not only said.
+        cheats: Homes that sealed a wrong share: likewise.
+    """
+
+    def __init__(self, directory: Directory, *, verify: Verify = signature_holds) -> None:
+        self._directory, self._verify = directory, verify
+        self._right: dict[_BundleName, set[str]] = {}
+        self._disputes: dict[tuple[_BundleName, str], Dispute] = {}
+        self._asked: dict[bytes, tuple[Bundle, int]] = {}
+        self.liars: set[str] = set()
+        self.cheats: set[str] = set()
+
+    def requests(self, bundles: Iterable[Bundle]) -> dict[str, bytes]:
+        """Return what to ask each member about bundles that too few have checked; maybe nobody.
+
+        Args:
+            bundles: Bundles that wait.
+        """
+        waiting = [bundle for bundle in bundles if not self.sound(bundle)]
+        asked = {}
+        for place, member in enumerate(self._directory.members):
+            own = [
+                bundle
+                for bundle in waiting
+                if bundle.is_for(place)
+                and member not in self._right.get(_name(bundle), ())
+                and (_name(bundle), member) not in self._disputes
+            ]
+            if own and member not in self.liars:
+                for bundle in own:
+                    self._asked[row_id(bundle, self._directory, place)] = bundle, place
+                asked[member] = CheckRequest.of(own, place).to_bytes()
+        return asked
+
+    def receive(self, member: str, data: bytes) -> None:
+        """Take a member's answer, or refuse it and change nothing.
+
+        Raises:
+            WireError: Bytes that are no answer.
+            BundleError: ``check``: another member's, not signed, or about what nobody asked.
+        """
+        answer = CheckAnswer.from_bytes(data)
+        answer.check(self._directory, verify=self._verify)
+        rows = [answer.asked[n : n + 32] for n in range(0, len(answer.asked), 32)]
+        asked = [self._asked.get(row) for row in rows]
+        index = self._directory.members.index(answer.member)
+        if answer.member != member or any(one is None or one[1] != index for one in asked):
+            raise BundleError(f"{member} checked what it was not asked about", reason="check")
+        for place, (row, one) in enumerate(zip(rows, asked, strict=True)):
+            assert one is not None, "none of them is"
+            bundle, told = one[0], answer.value(place)
+            if told == foretold(bundle, self._directory, index):
+                self._right.setdefault(_name(bundle), set()).add(member)
+                del self._asked[row]
+            elif told != ERASED:
+                dispute = Dispute(bundle=bundle, answer=answer, place=place)
+                self._disputes[_name(bundle), member] = dispute
+
+    def sound(self, bundle: Bundle) -> bool:
+        """Return whether enough members found their shares right, and nothing is in dispute."""
+        disputed = any(name == _name(bundle) for name, _ in self._disputes)
+        right = self._right.get(_name(bundle), ())
+        return not disputed and len(right) >= self._directory.threshold
+
+    def found_right(self, home: str, serial: int, member: str) -> bool:
+        """Return whether a member signed that its share of a bundle is right."""
+        return member in self._right.get((home, serial), ())
+
+    def disputes(self) -> list[Dispute]:
+        """Return what is in dispute: `Dispute.to_bytes` goes to its home."""
+        return list(self._disputes.values())
+
+    def settle(self, dispute: Dispute, data: bytes, rings: Mapping[bytes, KeyRing]) -> None:
+        """Take what a home shows of a disputed share: home or member is proven wrong by it.
+
+        Args:
+            dispute: The dispute.
+            data: As the home sent it.
+            rings: Rings that were given out, by their hash.
+
+        Raises:
+            WireError: Bytes that show nothing.
+        """
+        member, bundle = dispute.answer.member, dispute.bundle
+        shown = ShownKey.from_bytes(data)
+        key = rings[bundle.ring].by_member[member]
+        if home_is_right(dispute, shown, self._directory, key):
+            self.liars.add(member)
+            self._right.setdefault(_name(bundle), set()).add(member)
+        else:
+            self.cheats.add(bundle.home)
+        del self._disputes[_name(bundle), member]
+
+    def forget(self, bundles: Sequence[Bundle]) -> None:
+        """Forget what was found of bundles that no sum takes any more."""
+        for bundle in bundles:
+            self._right.pop(_name(bundle), None)
+        names = {_name(bundle) for bundle in bundles}
+        self._disputes = {key: one for key, one in self._disputes.items() if key[0] not in names}
+        self._asked = {row: one for row, one in self._asked.items() if _name(one[0]) not in names}
+
+
+def _name(bundle: Bundle) -> _BundleName:
+    return bundle.home, bundle.serial

@@ -1,0 +1,248 @@
+"""How shares are sealed: each under a key that only its home and its member have, for hours."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from numpy.typing import NDArray
+
+from fedhome.errors import BundleError
+from fedhome.keys.derivation import hkdf
+from fedhome.secagg.bundle import (
+    NONCE_BYTES,
+    SEALED_BYTES,
+    Bundle,
+    BundleHead,
+    Secrets,
+    commitment,
+)
+from fedhome.secagg.directory import Directory, HomeKeys
+from fedhome.secagg.share_keys import KeyRing, ShareKey, member_key, sealing_key
+from fedhome.secagg.sharing import SECRETS, SHARE_NUMBERS, Dealing, factors_of
+
+_PERIOD_BYTES, _KEY_BYTES = 4, 32
+_SEAL = b"fedhome/seal/2\0"
+
+Unopened = Literal["erased", "wrong"]
+"""Why a share does not open: its key is gone, or there is none; or it was sealed wrongly."""
+
+
+@dataclass(frozen=True)
+class _Sealing:
+    """How a home seals for one member: the start of a row, and the cipher."""
+
+    start: bytes
+    cipher: AESGCM
+
+
+class Seals:
+    """Keys between a home and the committee, each agreed once a period.
+
+    Args:
+        keys: The home's.
+        directory: The epoch's.
+    """
+
+    def __init__(self, keys: HomeKeys, directory: Directory) -> None:
+        self._keys, self._directory = keys, directory
+        self._sealings: dict[tuple[bytes, bytes], _Sealing] = {}
+        self._ciphers: dict[tuple[bytes, bytes, str], AESGCM] = {}
+        self._own: dict[bytes, tuple[X25519PrivateKey, bytes]] = {}
+
+    def __repr__(self) -> str:
+        return f"Seals of {self._keys.home!r}"
+
+    def forget(self) -> None:
+        """Forget all keys: secrets that they follow from have been erased."""
+        self._sealings.clear()
+        self._ciphers.clear()
+        self._own.clear()
+
+    def seal(
+        self,
+        secret: bytes,
+        ring: KeyRing,
+        head: BundleHead,
+        nonce: bytes,
+        shares: NDArray[np.uint32],
+    ) -> bytes:
+        """Return every member's row, one after the other; zeros for one that is not in the ring.
+
+        Args:
+            secret: Of the home's present period.
+            ring: The members' keys.
+            head: The bundle's public part, to which the shares are bound.
+            nonce: 12 random bytes.
+            shares: uint32 ``[members, secrets, 13]``.
+        """
+        bound = head.associated_data(self._directory.hash)
+        rows = shares.astype("<u4")
+        parts = []
+        for place, member in enumerate(self._directory.members):
+            key = ring.by_member.get(member)
+            if key is None:
+                parts.append(bytes(SEALED_BYTES))
+                continue
+            sealing = self._sealing(secret, key)
+            plain = rows[place].tobytes()
+            parts.append(
+                sealing.start + sealing.cipher.encrypt(nonce, plain, bound + member.encode())
+            )
+        return b"".join(parts)
+
+    def _sealing(self, secret: bytes, key: ShareKey) -> _Sealing:
+        sealing = self._sealings.get((secret, key.key))
+        if sealing is None:
+            own = sealing_key(secret, self._directory.hash, key.member)
+            public = own.public_key().public_bytes_raw()
+            cipher = cipher_of(
+                own, key.key, self._between(self._keys.home, key.member, public, key.key)
+            )
+            sealing = _Sealing(key.period.to_bytes(_PERIOD_BYTES, "big") + public, cipher)
+            self._sealings[secret, key.key] = sealing
+        return sealing
+
+    def open(
+        self, secrets: Mapping[int, bytes], head: BundleHead, row: bytes
+    ) -> NDArray[np.uint32] | Unopened:
+        """Return this member's shares, uint32 ``[secrets, 13]``, or why they do not open.
+
+        Args:
+            secrets: The member's, by period.
+            head: The bundle's public part, to which the shares must be bound.
+            row: As `Bundle.row` returned it.
+        """
+        member, home = self._keys.home, head.home
+        nonce, start = row[:NONCE_BYTES], NONCE_BYTES + _PERIOD_BYTES
+        secret = secrets.get(int.from_bytes(row[NONCE_BYTES:start], "big"))
+        if secret is None or not any(row[NONCE_BYTES:]):
+            return "erased"
+        theirs, sealed = row[start : start + _KEY_BYTES], row[start + _KEY_BYTES :]
+        cipher = self._ciphers.get((secret, theirs, home))
+        if cipher is None:
+            own, public = self._member_key(secret)
+            try:
+                cipher = cipher_of(own, theirs, self._between(home, member, theirs, public))
+            except BundleError:
+                return "wrong"
+            self._ciphers[secret, theirs, home] = cipher
+        bound = head.associated_data(self._directory.hash) + member.encode()
+        return opened(cipher, nonce, sealed, bound)
+
+    def _between(self, home: str, member: str, home_key: bytes, member_key: bytes) -> SealedFor:
+        return SealedFor(
+            directory=self._directory.hash,
+            home=home,
+            member=member,
+            home_key=home_key,
+            member_key=member_key,
+        )
+
+    def _member_key(self, secret: bytes) -> tuple[X25519PrivateKey, bytes]:
+        if secret not in self._own:
+            key = member_key(secret, self._directory.hash)
+            self._own[secret] = key, key.public_key().public_bytes_raw()
+        return self._own[secret]
+
+
+def opened(
+    cipher: AESGCM, nonce: bytes, sealed: bytes, bound: bytes
+) -> NDArray[np.uint32] | Unopened:
+    """Return the shares in a row, uint32 ``[secrets, 13]``, or ``"wrong"``."""
+    try:
+        plain = cipher.decrypt(nonce, sealed, bound)
+    except InvalidTag:
+        return "wrong"
+    return np.frombuffer(plain, "<u4").astype(np.uint32).reshape(SECRETS, SHARE_NUMBERS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SealedFor:
+    """Between whom a share is sealed, and by which keys.
+
+    Args:
+        directory: Hash of the directory.
+        home: Whose share it is.
+        member: For whom.
+        home_key: The home's public key for this member.
+        member_key: The member's public key.
+    """
+
+    directory: bytes
+    home: str
+    member: str
+    home_key: bytes
+    member_key: bytes
+
+
+def cipher_of(own: X25519PrivateKey, theirs: bytes, between: SealedFor) -> AESGCM:
+    """Return the cipher between a home and a member.
+
+    Args:
+        own: The private key of one of them.
+        theirs: The public key of the other.
+        between: Who they are.
+
+    Raises:
+        BundleError: ``share-key``: a key with which everybody has the same secret.
+    """
+    try:
+        shared = own.exchange(X25519PublicKey.from_public_bytes(theirs))
+    except ValueError:
+        raise BundleError(
+            f"the key between {between.home} and {between.member} cannot be used",
+            reason="share-key",
+        ) from None
+    name, publics = between.home.encode(), between.home_key + between.member_key
+    info = b"".join((_SEAL, publics, bytes([len(name)]), name, between.member.encode()))
+    return AESGCM(hkdf(shared, between.directory, info))
+
+
+def make_bundle(
+    keys: HomeKeys, directory: Directory, seals: Seals, serial: int, *, secret: bytes, ring: KeyRing
+) -> tuple[Bundle, Secrets]:
+    """Return a new bundle and its secrets, from the operating system's randomness.
+
+    Args:
+        keys: The home's.
+        directory: Whose committee it is for.
+        seals: Of this home and directory.
+        serial: A number that the home never used before.
+        secret: Of the home's present period.
+        ring: The members' keys, which the home has checked.
+    """
+    key = X25519PrivateKey.generate()
+    secrets = Secrets(key=key.private_bytes_raw(), blind=os.urandom(32))
+    dealing = Dealing.of(secrets.key, secrets.blind, directory.threshold)
+    nonce = os.urandom(NONCE_BYTES)
+    bare = BundleHead(
+        home=keys.home,
+        serial=serial,
+        public=key.public_key().public_bytes_raw(),
+        commitment=commitment(secrets.blind),
+        sealed=b"",
+        signature=b"",
+    )
+    bundle = Bundle(
+        directory=directory.hash,
+        home=bare.home,
+        serial=serial,
+        public=bare.public,
+        commitment=bare.commitment,
+        ring=ring.hash,
+        nonce=nonce,
+        shares=seals.seal(secret, ring, bare, nonce, dealing.shares(directory.committee)),
+        proof=b"",
+        signature=bytes(64),
+    )
+    factors = factors_of(bare.dealt_statement(directory.hash, bundle.dealt))
+    bundle = replace(bundle, proof=dealing.proof(factors))
+    signature = keys.sign(bundle.head.statement(directory.hash))
+    return replace(bundle, signature=signature), secrets

@@ -1,0 +1,331 @@
+"""Members check shares ahead of a sum, and say what they found so that nobody can deny it.
+
+A member answers with the values that its shares come to, which a bundle's proof foretells. They
+say nothing else of the shares. Where they differ, home or member is wrong. The home settles it: it
+shows the key by which it sealed for this one member, and then anybody can open that share. If it
+fits, the member lied; if it does not, or the home shows nothing, the home's bundle is not used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+import numpy as np
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from fedhome.errors import BundleError
+from fedhome.keys.signing import Verify
+from fedhome.secagg.bundle import NONCE_BYTES, ROW_BYTES, Bundle, BundleHead, sealed_hash
+from fedhome.secagg.directory import MOST_HOMES, Directory, HomeKeys
+from fedhome.secagg.manifest import MOST_ROSTER
+from fedhome.secagg.seals import SealedFor, Seals, Unopened, cipher_of, opened
+from fedhome.secagg.share_keys import ShareKey, sealing_key
+from fedhome.secagg.sharing import VALUE_BYTES, expected_of, factors_of, values_of
+from fedhome.wire.codec import Digest, Id, Key, Message, Signature, number, octets, several, text
+
+HEAD_BYTES = 32 + 32 + 32 + 32 + 64
+WRONG, ERASED = b"\xff" * VALUE_BYTES, b"\xfe" * VALUE_BYTES
+"""Instead of values: what was sealed does not open; or the member cannot say, and blames nobody."""
+_ROW, _CHECKED = b"fedhome/row/1\0", b"fedhome/checked/1\0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckRequest(Message, label="check", most=1 << 26):
+    """What a member is asked to check: its shares of some bundles.
+
+    Args:
+        homes: Whose bundles.
+        serials: Which.
+        heads: Of each bundle public key, commitment, hashes of shares and proof, signature: 192
+            bytes.
+        rows: Of each bundle the member's row, 168 bytes.
+    """
+
+    homes: Annotated[tuple[str, ...], several(text(), most=MOST_HOMES)]
+    serials: Annotated[tuple[int, ...], several(number(least=1), most=MOST_HOMES)]
+    heads: Annotated[bytes, octets(most=MOST_ROSTER * HEAD_BYTES)]
+    rows: Annotated[bytes, octets(most=MOST_ROSTER * ROW_BYTES)]
+
+    @classmethod
+    def of(cls, bundles: Sequence[Bundle], member: int) -> CheckRequest:
+        """Return the request to the member at an index of the committee."""
+        return cls(
+            homes=tuple(bundle.home for bundle in bundles),
+            serials=tuple(bundle.serial for bundle in bundles),
+            heads=b"".join(
+                part
+                for one in bundles
+                for part in (
+                    one.public,
+                    one.commitment,
+                    one.dealt,
+                    one.proof_hash,
+                    one.signature,
+                )
+            ),
+            rows=b"".join(bundle.row(member) for bundle in bundles),
+        )
+
+    def parts(self) -> list[tuple[BundleHead, bytes, bytes]]:
+        """Return of each bundle its head, what fixes its shares, and the member's row.
+
+        Raises:
+            BundleError: ``check``: columns of different lengths.
+        """
+        count = len(self.homes)
+        if (len(self.serials), len(self.heads), len(self.rows)) != (
+            count,
+            count * HEAD_BYTES,
+            count * ROW_BYTES,
+        ):
+            raise BundleError("the columns of a check differ in length", reason="check")
+        found = []
+        for place, (home, serial) in enumerate(zip(self.homes, self.serials, strict=True)):
+            row = self.heads[place * HEAD_BYTES : (place + 1) * HEAD_BYTES]
+            dealt = row[64:96]
+            head = BundleHead(
+                home=home,
+                serial=serial,
+                public=row[:32],
+                commitment=row[32:64],
+                sealed=sealed_hash(dealt, row[96:128]),
+                signature=row[128:],
+            )
+            found.append((head, dealt, self.rows[place * ROW_BYTES : (place + 1) * ROW_BYTES]))
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckAnswer(Message, label="checked", most=1 << 24):
+    """What a member found.
+
+    Args:
+        directory: Hash of the directory.
+        member: Its name.
+        asked: Of each bundle the hash that says which row the member saw, 32 bytes.
+        values: Of each what its shares come to, 32 bytes; or `WRONG`, or `ERASED`.
+        signature: The member's, of all this.
+    """
+
+    directory: Digest
+    member: Id
+    asked: Annotated[bytes, octets(most=MOST_ROSTER * 32)]
+    values: Annotated[bytes, octets(most=MOST_ROSTER * VALUE_BYTES)]
+    signature: Signature
+
+    @property
+    def statement(self) -> bytes:
+        """What the member signs."""
+        both = hashlib.sha256(self.asked).digest() + hashlib.sha256(self.values).digest()
+        return _CHECKED + self.directory + both + self.member.encode()
+
+    def value(self, place: int) -> bytes:
+        """Return what was found of the bundle at a place."""
+        return self.values[place * VALUE_BYTES : (place + 1) * VALUE_BYTES]
+
+    def check(self, directory: Directory, *, verify: Verify) -> None:
+        """Refuse an answer that no member signed, or whose columns differ in length.
+
+        Raises:
+            BundleError: ``check``.
+        """
+        entry = directory.entries.get(self.member)
+        count, rest = divmod(len(self.asked), 32)
+        if (
+            entry is None
+            or self.member not in directory.members
+            or self.directory != directory.hash
+            or rest
+            or len(self.values) != count * VALUE_BYTES
+            or not verify(entry.identity, self.signature, self.statement)
+        ):
+            raise BundleError(
+                f"a check of shares is not as {self.member} would sign it", reason="check"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dispute(Message, label="dispute", most=1 << 25):
+    """A member's word against a home's bundle.
+
+    Args:
+        bundle: The bundle.
+        answer: What the member says.
+        place: Which of its rows.
+    """
+
+    bundle: Annotated[Bundle, Bundle.kind()]
+    answer: Annotated[CheckAnswer, CheckAnswer.kind()]
+    place: Annotated[int, number(MOST_ROSTER)]
+
+    def stands(self, directory: Directory, *, verify: Verify) -> bool:
+        """Return whether the member signed that this very share of this bundle is wrong."""
+        try:
+            self.bundle.check(directory, verify=verify)
+            self.answer.check(directory, verify=verify)
+        except BundleError:
+            return False
+        member = directory.members.index(self.answer.member)
+        asked = self.answer.asked[32 * self.place : 32 * self.place + 32]
+        told = self.answer.value(self.place)
+        return (
+            asked == row_id(self.bundle, directory, member)
+            and told not in (ERASED, foretold(self.bundle, directory, member))
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownKey(Message, label="shown-key", most=512):
+    """The key by which a home sealed for one member; worth nothing for what others got.
+
+    Args:
+        key: X25519 private key.
+    """
+
+    key: Key
+
+
+def row_id(bundle: Bundle, directory: Directory, member: int) -> bytes:
+    """Return the hash that names a member's row of a bundle, and all that its check takes."""
+    name = directory.members[member]
+    return _row_id(bundle.head, directory.hash, bundle.dealt, name, bundle.row(member))
+
+
+def _row_id(head: BundleHead, directory: bytes, dealt: bytes, member: str, row: bytes) -> bytes:
+    statement = head.dealt_statement(directory, dealt)
+    return hashlib.sha256(_ROW + statement + row + member.encode()).digest()
+
+
+def foretold(bundle: Bundle, directory: Directory, member: int) -> bytes:
+    """Return the values that a member's shares come to if they are right, 32 bytes."""
+    values = expected_of([bundle.proof], directory.committee)[member]
+    return bytes(values.astype("<u4").tobytes())
+
+
+def check_rows(
+    request: CheckRequest,
+    keys: HomeKeys,
+    directory: Directory,
+    *,
+    seals: Seals,
+    secrets: Mapping[int, bytes],
+    verify: Verify,
+) -> CheckAnswer:
+    """Return what a member finds of its shares, signed.
+
+    It answers about bundles that their homes signed, and in this way alone: by values for other
+    factors than those that follow from the bundle a server could work shares out.
+
+    Args:
+        request: The server's.
+        keys: The member's.
+        directory: The epoch's.
+        seals: Of this member.
+        secrets: The member's, by period.
+        verify: How signatures are checked.
+
+    Raises:
+        BundleError: ``check``: the request is none, or this home is no member.
+    """
+    if keys.home not in directory.members:
+        raise BundleError(f"{keys.home} is not on the committee", reason="check")
+    asked, values = [], []
+    for head, dealt, row in request.parts():
+        asked.append(_row_id(head, directory.hash, dealt, keys.home, row))
+        entry = directory.entries.get(head.home)
+        statement = head.statement(directory.hash)
+        if entry is None or not verify(entry.identity, head.signature, statement):
+            values.append(ERASED)
+            continue
+        found = seals.open(secrets, head, row)
+        values.append(_values(found, head.dealt_statement(directory.hash, dealt)))
+    bare = CheckAnswer(
+        directory=directory.hash,
+        member=keys.home,
+        asked=b"".join(asked),
+        values=b"".join(values),
+        signature=bytes(64),
+    )
+    return replace(bare, signature=keys.sign(bare.statement))
+
+
+def _values(
+    found: np.ndarray[tuple[int, ...], np.dtype[np.uint32]] | Unopened, statement: bytes
+) -> bytes:
+    if isinstance(found, str):
+        return ERASED if found == "erased" else WRONG
+    values = values_of(found[None], factors_of(statement)[None])
+    return bytes(values.astype("<u4").tobytes())
+
+
+def key_shown(
+    dispute: Dispute,
+    keys: HomeKeys,
+    directory: Directory,
+    secrets: Mapping[int, bytes],
+    *,
+    verify: Verify,
+) -> ShownKey:
+    """Return the key by which a home sealed for a member who says that its share is wrong.
+
+    Args:
+        dispute: What is disputed.
+        keys: The home's.
+        directory: The epoch's.
+        secrets: The home's, by period.
+        verify: How signatures are checked.
+
+    Raises:
+        BundleError: ``dispute``: no member said so of a bundle of this home; or ``erased``: the key
+            is gone.
+    """
+    if dispute.bundle.home != keys.home or not dispute.stands(directory, verify=verify):
+        raise BundleError(
+            "a home shows the key of a share only to a member that signed that it is wrong",
+            reason="dispute",
+        )
+    member = dispute.answer.member
+    public = _home_key(dispute.bundle.row(directory.members.index(member)))
+    for secret in secrets.values():
+        own = sealing_key(secret, directory.hash, member)
+        if own.public_key().public_bytes_raw() == public:
+            return ShownKey(key=own.private_bytes_raw())
+    raise BundleError("the key of a share that is disputed is erased", reason="erased")
+
+
+def home_is_right(dispute: Dispute, shown: ShownKey, directory: Directory, key: ShareKey) -> bool:
+    """Return whether a share that a member called wrong is right: then the member lied.
+
+    Args:
+        dispute: What is disputed; it stands.
+        shown: What the home showed.
+        directory: The epoch's.
+        key: The member's in the ring for which the bundle is sealed.
+    """
+    bundle, member = dispute.bundle, directory.members.index(dispute.answer.member)
+    row = bundle.row(member)
+    own, public = X25519PrivateKey.from_private_bytes(shown.key), _home_key(row)
+    if own.public_key().public_bytes_raw() != public:
+        return False
+    between = SealedFor(
+        directory=directory.hash,
+        home=bundle.home,
+        member=key.member,
+        home_key=public,
+        member_key=key.key,
+    )
+    try:
+        cipher = cipher_of(own, key.key, between)
+    except BundleError:
+        return False
+    bound = bundle.head.associated_data(directory.hash) + key.member.encode()
+    found = opened(cipher, row[:NONCE_BYTES], row[NONCE_BYTES + 36 :], bound)
+    statement = bundle.head.dealt_statement(directory.hash, bundle.dealt)
+    return _values(found, statement) == foretold(bundle, directory, member)
+
+
+def _home_key(row: bytes) -> bytes:
+    return row[NONCE_BYTES + 4 : NONCE_BYTES + 36]

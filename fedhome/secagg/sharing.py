@@ -1,0 +1,129 @@
+"""Shares of a bundle's two secrets that can be checked: by members ahead of a sum, and in it.
+
+Beside the polynomials that share a secret the home draws `CHECKS` random ones, of which each
+member gets a value too. What the shares are sealed in fixes all values; from its hash follow
+random factors, and the home tells the polynomials that are the random ones plus the secret's nine,
+each times its factor. They say nothing of the secret. A member's values fit them if they are on
+polynomials of the threshold's degree; otherwise they do by chance, 1 in 2^(31 `CHECKS`).
+
+Source: Atapoor, Baghery, Cozzo, Pedersen, "VSS from distributed ZK proofs and applications",
+ASIACRYPT 2023, with hashes as commitments; here the sealed shares themselves are hashed, as the
+key of each is fixed by two public keys.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedhome.secagg.shamir import LIMBS, PRIME, coefficients_of, evaluate, limbs_of, times, uniform
+
+CHECKS = 4
+SHARE_NUMBERS = LIMBS + CHECKS  # of one secret: a share of it, and what its check takes
+SHARE_BYTES = 4 * SHARE_NUMBERS
+SECRETS = 2  # the one-time key, and the secret of the home's own mask
+_VALUES = SECRETS * CHECKS
+VALUE_BYTES = 4 * _VALUES
+_FACTORS = b"fedhome/factors/1\0"
+
+
+def proof_bytes(threshold: int) -> int:
+    """Return the size of a proof."""
+    return VALUE_BYTES * threshold
+
+
+class Dealing(NamedTuple):
+    """Polynomials that share two secrets; they print as what they are: keep them in memory.
+
+    Args:
+        coefficients: int64 ``[threshold, secrets, 13]``: nine of the secret, four of the check.
+    """
+
+    coefficients: NDArray[np.int64]
+
+    @classmethod
+    def of(
+        cls, key: bytes, blind: bytes, threshold: int, random: Callable[[int], bytes] = os.urandom
+    ) -> Dealing:
+        """Draw polynomials.
+
+        Args:
+            key: One secret, 32 bytes.
+            blind: The other one.
+            threshold: How many shares give them back.
+            random: Source of secret random bytes; anything but ``os.urandom`` is for tests.
+
+        Raises:
+            ParameterError: A secret of another size.
+        """
+        limbs = limbs_of([key, blind]).reshape(SECRETS, LIMBS)
+        drawn = uniform(SECRETS * CHECKS, random).reshape(SECRETS, CHECKS)
+        constants = np.concatenate([limbs, drawn], axis=1).reshape(-1)
+        coefficients = coefficients_of(constants, threshold, random)
+        return cls(coefficients.reshape(threshold, SECRETS, SHARE_NUMBERS))
+
+    def shares(self, members: int) -> NDArray[np.uint32]:
+        """Return each member's shares, uint32 ``[members, secrets, 13]``."""
+        flat = self.coefficients.reshape(len(self.coefficients), -1)
+        shares = evaluate(flat, members).astype(np.uint32)
+        return shares.reshape(members, SECRETS, SHARE_NUMBERS)
+
+    def proof(self, factors: NDArray[np.int64]) -> bytes:
+        """Return what members' shares are checked against, 32 bytes a coefficient.
+
+        Args:
+            factors: From :func:`factors_of`.
+        """
+        return _combined(self.coefficients, factors[None]).astype("<u4").tobytes()
+
+
+def factors_of(statement: bytes) -> NDArray[np.int64]:
+    """Return the random factors that follow from what a home has fixed.
+
+    Args:
+        statement: All that says whose shares these are, and a hash of how they are sealed.
+
+    Returns:
+        int64 ``[secrets, CHECKS, 9]``, below the prime.
+    """
+    count = SECRETS * CHECKS * LIMBS
+    drawn = hashlib.shake_256(_FACTORS + statement).digest(8 * count)
+    numbers = (np.frombuffer(drawn, "<u8") % PRIME).astype(np.int64)
+    return numbers.reshape(SECRETS, CHECKS, LIMBS)
+
+
+def values_of(shares: NDArray[np.uint32], factors: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return what a member's shares come to in the check, int64 ``[homes, secrets, CHECKS]``.
+
+    Args:
+        shares: Of some homes, uint32 ``[homes, secrets, 13]``; of one secret alone, if the factors
+            are too.
+        factors: Of the same homes, int64 ``[homes, secrets, CHECKS, 9]``.
+    """
+    return _combined(shares.astype(np.int64), factors)
+
+
+def expected_of(proofs: Sequence[bytes], members: int) -> NDArray[np.int64]:
+    """Return what each member's values must be, int64 ``[members, homes, secrets, CHECKS]``.
+
+    Args:
+        proofs: Of each home one, of :func:`proof_bytes`.
+        members: How many members there are.
+    """
+    homes = len(proofs)
+    told = np.frombuffer(b"".join(proofs), "<u4").astype(np.int64).reshape(homes, -1, _VALUES)
+    polynomials = told.transpose(1, 0, 2).reshape(-1, homes * _VALUES)
+    values = evaluate(polynomials % PRIME, members)
+    return values.reshape(members, homes, SECRETS, CHECKS)
+
+
+def _combined(numbers: NDArray[np.int64], factors: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the check's number plus the nine others times their factors, modulo the prime."""
+    limbs, checks = numbers[..., :LIMBS], numbers[..., LIMBS:]
+    products = times(limbs[..., None, :], factors).sum(axis=-1)
+    return np.asarray((checks + products) % PRIME)
