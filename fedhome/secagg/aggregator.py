@@ -21,7 +21,7 @@ from fedhome.secagg.bundle import NONCE_BYTES, ROW_BYTES, SEALED_BYTES, Bundle
 from fedhome.secagg.directory import MOST_MEMBERS, Directory
 from fedhome.secagg.manifest import MOST_ROSTER, Manifest
 from fedhome.secagg.masks import add_masks
-from fedhome.secagg.opening import mask_seeds, needed, restore
+from fedhome.secagg.opening import ShareProofs, mask_seeds, needed, restore, told
 from fedhome.secagg.sharing import SHARE_BYTES
 from fedhome.secagg.sum_messages import (
     ARRIVAL_BYTES,
@@ -101,13 +101,12 @@ class Aggregator:
         self._closed = False
         self._votes: dict[int, bytes] = {}
         self._shares: dict[int, NDArray[np.uint32]] = {}
+        self._right: dict[int, NDArray[np.bool_]] = {}
+        self._proofs: ShareProofs | None = None
+        self._needed: list[int] = []
         self._opened = False
-        self.lost: tuple[str, ...] = ()
-        """Homes of whose secret too few right shares came, though enough members answered."""
         self.false: tuple[str, ...] = ()
         """Homes whose shares, all of them right, give another secret than they committed to."""
-        self.wrong: tuple[tuple[str, str], ...] = ()
-        """Pairs of a home and a member whose share of it is wrong: as of `OpenedSum`."""
 
     @property
     def arrived(self) -> tuple[str, ...]:
@@ -272,13 +271,43 @@ class Aggregator:
             raise OpeningError(f"the answer of {member} came before", reason="duplicate")
         signed = answer_statement(answer.manifest, answer.present, answer.shares)
         self._check_signed(member, answer.signature, signed)
-        shares = np.frombuffer(answer.shares, "<u4").astype(np.uint32)
-        self._shares[index] = shares.reshape(roster, -1)
+        shares = np.frombuffer(answer.shares, "<u4").astype(np.uint32).reshape(roster, -1)
+        if self._proofs is None:
+            present = self._present()
+            self._needed = needed(present, self.manifest.adjacency(self._directory))
+            self._proofs = ShareProofs(self.manifest, present, self._bundles, self._directory)
+        self._right[index] = self._proofs.right(index, shares)
+        self._shares[index] = shares
 
     @property
     def enough(self) -> bool:
-        """Whether as many members answered as are needed if all their shares are right."""
-        return len(self._shares) >= self._directory.threshold
+        """Whether enough right shares came to open the sum."""
+        return len(self._shares) >= self._directory.threshold and not self.lost
+
+    @property
+    def asked_all(self) -> bool:
+        """Whether every member has answered: nothing more will come."""
+        return len(self._shares) == self._directory.committee
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """Homes of whose secret too few right shares came so far."""
+        count = np.sum(list(self._right.values()), axis=0) if self._right else self._present() * 0
+        lost = (index for index in self._needed if count[index] < self._directory.threshold)
+        return tuple(self.manifest.names[index] for index in lost)
+
+    @property
+    def wrong(self) -> tuple[tuple[str, str], ...]:
+        """Pairs of a home and a member: the share that came is not what the home's proof foretells.
+
+        Had the member found it right before, it lied; else one of both is to blame.
+        """
+        members, names = self._directory.members, self.manifest.names
+        return tuple(
+            (names[home], members[member])
+            for member, shares in sorted(self._shares.items())
+            for home in np.flatnonzero(told(shares) & ~self._right[member]).tolist()
+        )
 
     def open(self, *, workers: Executor | None = None) -> OpenedSum:
         """Take the masks off the sum. After a failure, more answers may be received.
@@ -293,42 +322,30 @@ class Aggregator:
         """
         if self._opened:
             raise OpeningError("the sum was opened before", reason="opened")
-        if not self.enough:
+        if len(self._shares) < self._directory.threshold:
             raise OpeningError(
                 f"{len(self._shares)} members answered, {self._directory.threshold} are needed",
                 reason="answers",
             )
+        if lost := self.lost:
+            raise OpeningError(
+                f"too few right shares came for {', '.join(lost)}",
+                reason="shares",
+                hint="wait for more answers",
+            )
         manifest, present = self.manifest, self._present()
-        adjacency = manifest.adjacency(self._directory)
-        restored = restore(
-            manifest,
-            present,
-            needed(present, adjacency),
-            self._shares,
-            bundles=self._bundles,
-            directory=self._directory,
-        )
-        members = self._directory.members
-        self.wrong = tuple((manifest.names[home], members[one]) for home, one in restored.wrong)
-        self.lost = tuple(manifest.names[index] for index in restored.lost)
-        self.false = tuple(manifest.names[index] for index in restored.false)
+        secrets = restore(manifest, present, self._needed, self._shares, self._right)
+        self.false = tuple(manifest.names[i] for i, secret in secrets.items() if secret is None)
         if self.false:
             raise OpeningError(
                 f"{', '.join(self.false)} dealt other secrets than committed to",
                 reason="false",
                 hint="leave these homes out of the next round",
             )
-        if self.lost:
-            raise OpeningError(
-                f"too few right shares came for {', '.join(self.lost)}",
-                reason="shares",
-                hint="wait for more answers, or leave these homes out of the next round",
-            )
-        add_masks(
-            self._total,
-            *mask_seeds(manifest, present, adjacency, restored.secrets),
-            workers=workers,
-        )
+        found = {index: secret for index, secret in secrets.items() if secret is not None}
+        adjacency = manifest.adjacency(self._directory)
+        seeds = mask_seeds(manifest, present, adjacency, found)
+        add_masks(self._total, *seeds, workers=workers)
         self._opened = True
         return OpenedSum(words=self._total, homes=self.arrived, wrong=self.wrong)
 

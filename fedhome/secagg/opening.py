@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -17,90 +16,85 @@ from fedhome.secagg.shamir import LIMBS, PRIME, combine
 from fedhome.secagg.sharing import expected_of, factors_of, values_of
 
 
-@dataclass
-class RestoredSecrets:
-    """What was restored from the shares.
+class ShareProofs:
+    """What members' shares of a sum must be, by the proofs of its homes' bundles.
 
     Args:
-        secrets: Secrets of homes, by index in the roster.
-        wrong: Pairs of a home's index and a member's: the share does not fit the home's proof.
-        lost: Indices of homes of whose secret too few right shares came.
-        false: Indices of homes whose shares all fit, and give another secret than they committed
-            to: nobody but the home itself can have done that.
+        manifest: The terms of the sum.
+        present: Who is in it, bool ``[roster]``: of these the blind's shares are asked, of the
+            others the key's.
+        bundles: Of each home of the roster.
+        directory: The epoch's.
     """
 
-    secrets: dict[int, bytes] = field(default_factory=dict, repr=False)
-    wrong: list[tuple[int, int]] = field(default_factory=list)
-    lost: list[int] = field(default_factory=list)
-    false: list[int] = field(default_factory=list)
+    def __init__(
+        self,
+        manifest: Manifest,
+        present: NDArray[np.bool_],
+        bundles: Sequence[Bundle],
+        directory: Directory,
+    ) -> None:
+        rows, half = np.arange(len(bundles)), present.astype(np.int64)
+        statements = (
+            bundle.head.dealt_statement(manifest.directory, bundle.dealt) for bundle in bundles
+        )
+        factors = np.array([factors_of(statement) for statement in statements])
+        proofs = [bundle.proof for bundle in bundles]
+        self._factors = factors[rows, half]
+        self._expected = expected_of(proofs, directory.committee)[:, rows, half]
+
+    def right(self, member: int, shares: NDArray[np.uint32]) -> NDArray[np.bool_]:
+        """Return which shares of a member are right, bool ``[roster]``.
+
+        Args:
+            member: Its index in the committee.
+            shares: uint32 ``[roster, 13]``.
+        """
+        found = values_of(shares, self._factors) == self._expected[member]
+        usable: NDArray[np.bool_] = np.all(shares < PRIME, axis=1)
+        return np.logical_and(usable, np.all(found, axis=1))
+
+
+def told(shares: NDArray[np.uint32]) -> NDArray[np.bool_]:
+    """Return which shares a member gave at all, bool ``[roster]``: the others did not open."""
+    given: NDArray[np.bool_] = np.all(shares < PRIME, axis=1)
+    return given
 
 
 def restore(
     manifest: Manifest,
     present: NDArray[np.bool_],
     indices: Sequence[int],
-    shares_by_member: Mapping[int, NDArray[np.uint32]],
-    *,
-    bundles: Sequence[Bundle],
-    directory: Directory,
-) -> RestoredSecrets:
-    """Return the secrets of homes, from shares that fit what each home committed to.
+    shares: Mapping[int, NDArray[np.uint32]],
+    right: Mapping[int, NDArray[np.bool_]],
+) -> dict[int, bytes | None]:
+    """Return the secret of each home, by its index in the roster, from right shares alone.
+
+    None stands for a home whose shares, right as they are, give another secret than it committed
+    to: nobody but the home itself can have done that.
 
     Args:
         manifest: The terms of the sum.
         present: Who is in it, bool ``[roster]``.
         indices: Indices in the roster of the homes whose secrets are needed.
-        shares_by_member: Shares of all homes by the member's index, uint32 ``[roster, 13]``.
-        bundles: Of each home of the roster.
-        directory: The epoch's.
+        shares: Shares of all homes by the member's index, uint32 ``[roster, 13]``.
+        right: Which of them are right, bool ``[roster]``; as many of each as make a secret.
     """
-    threshold = directory.threshold
-    members = sorted(shares_by_member)
+    members = sorted(shares)
     points = np.array(members, np.int64) + 1
-    shares = np.array([shares_by_member[member] for member in members], np.uint32)
-    expected = expected_of([bundle.proof for bundle in bundles], directory.committee)[members]
-    fits = _fits(manifest, present, bundles, shares, expected)
-    # A member marks a share that did not open with numbers that the field does not have.
-    told: NDArray[np.bool_] = np.all(shares < PRIME, axis=2)
-    restored, batches = RestoredSecrets(), dict[tuple[int, ...], list[int]]()
+    numbers = np.array([shares[member] for member in members], np.uint32)
+    rights = np.array([right[member] for member in members])
+    batches: dict[tuple[int, ...], list[int]] = {}
     for index in indices:
-        wrong = np.flatnonzero(told[:, index] & ~fits[:, index])
-        restored.wrong += [(index, members[row]) for row in wrong.tolist()]
-        rows = tuple(np.flatnonzero(fits[:, index])[:threshold].tolist())
-        if len(rows) < threshold:
-            restored.lost.append(index)
-        else:
-            batches.setdefault(rows, []).append(index)
+        batches.setdefault(tuple(np.flatnonzero(rights[:, index]).tolist()), []).append(index)
+    secrets: dict[int, bytes | None] = {}
     for rows, batch in batches.items():
         chosen = list(rows)
-        flat = shares[chosen][:, batch, :LIMBS].reshape(threshold, -1)
+        flat = numbers[chosen][:, batch, :LIMBS].reshape(len(chosen), -1)
         for index, secret in zip(batch, combine(points[chosen], flat), strict=True):
-            if secret is not None and _accept(manifest, present, index)(secret):
-                restored.secrets[index] = secret
-            else:
-                restored.false.append(index)
-    return restored
-
-
-def _fits(
-    manifest: Manifest,
-    present: NDArray[np.bool_],
-    bundles: Sequence[Bundle],
-    shares: NDArray[np.uint32],
-    expected: NDArray[np.int64],
-) -> NDArray[np.bool_]:
-    """Return which shares are what each home's proof foretells, bool ``[members, roster]``."""
-    half = present.astype(np.int64)  # shares of the blind of who is in the sum, else of the key
-    rows = np.arange(len(bundles))
-    statements = (
-        manifest.head(index).dealt_statement(manifest.directory, bundle.dealt)
-        for index, bundle in enumerate(bundles)
-    )
-    factors = np.array([factors_of(statement) for statement in statements])[rows, half]
-    found = np.array([values_of(some, factors) for some in shares])
-    same: NDArray[np.bool_] = np.all(found == expected[:, rows, half], axis=2)
-    usable: NDArray[np.bool_] = np.all(shares < PRIME, axis=2)
-    return np.logical_and(same, usable)
+            held = secret is not None and _accept(manifest, present, index)(secret)
+            secrets[index] = secret if held else None
+    return secrets
 
 
 def _accept(manifest: Manifest, present: NDArray[np.bool_], index: int) -> Callable[[bytes], bool]:
