@@ -18,8 +18,8 @@ from flwr.app import Message
 from numpy.typing import NDArray
 
 from fedhome import secagg
-from fedhome.clients.protocol_questions import BUNDLE
-from fedhome.errors import ManifestError, StateError, UpdateError
+from fedhome.clients.protocol_answers import answered, asked_parts
+from fedhome.errors import BundleError, ManifestError, StateError, UpdateError
 from fedhome.flower.messages import blob_reply, content_of, read_flat, sum_record, words_reply
 from fedhome.plan.settings import AggregationMode, PersonaliseSettings, Plan
 from fedhome.questions import contributions, private_sums
@@ -139,26 +139,29 @@ class Participant:
         Raises:
             SecAggError: The home refuses.
         """
-        if message.metadata.message_type == BUNDLE:
-            return blob_reply(message, {"bundle": self.machine.bundle()})
-        answer = self.machine.answer(request_of(message), now=self._clock())
-        return blob_reply(message, {"answer": answer})
+        asked = asked_parts(sum_record(message))
+        return blob_reply(message, answered(asked, self.machine, now=self._clock()))
 
     def upload(self, message: Message, joined: secagg.JoinedSum, words: NDArray[Any]) -> Message:
         """Mask a home's words and answer with them, and with keys for the next sum."""
-        return blob_reply(message, blobs_for(self.machine, joined.upload(words)))
+        sent = blobs_for(self.machine, joined.upload(words), now=self._clock())
+        return blob_reply(message, sent)
 
 
-def blobs_for(machine: secagg.HomeParty, upload: bytes) -> dict[str, bytes]:
-    """Return what a home answers with: its upload, and keys for the next sum if it can keep them.
+def blobs_for(machine: secagg.HomeParty, upload: bytes, *, now: float) -> dict[str, bytes]:
+    """Return what a home answers with: its upload, and keys for the next sum if it can make them.
+
+    It cannot where the disk is full, or where the members have new keys that it does not have yet:
+    the server asks for keys when it needs them.
 
     Args:
         machine: The home's machine.
         upload: What it sends.
+        now: Unix time, s.
     """
     try:
-        return {"upload": upload, "bundle": machine.bundle()}
-    except StateError:  # such as a full disk: the server asks for keys when it needs them
+        return {"upload": upload, "bundle": machine.bundle(now=now)}
+    except (StateError, BundleError):
         return {"upload": upload}
 
 
@@ -266,19 +269,6 @@ def manifest_of(message: Message) -> bytes:
             "from the server",
         )
     return manifest
-
-
-def request_of(message: Message) -> bytes:
-    """Return what the server asks of a member.
-
-    Raises:
-        UpdateError: The message does not say.
-    """
-    record = sum_record(message)
-    request = None if record is None else record.get("request")
-    if not isinstance(request, bytes):
-        raise UpdateError("a member was asked for its help without saying with what")
-    return request
 
 
 class ManifestTerms(TypedDict):

@@ -13,13 +13,13 @@ from fedhome.clients.agent.work import Work, WorkerProcess
 from fedhome.clients.failure_reason import REFUSALS, reason_of
 from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.clients.privacy_budget import HomeBudget
-from fedhome.errors import StateError, UpdateError
+from fedhome.clients.protocol_answers import answered, asked_parts
+from fedhome.clients.protocol_questions import BUNDLE, HELP
+from fedhome.errors import StateError
 from fedhome.fleet.state_file import FileStore
 from fedhome.flower.messages import APP_RAISED, blob_reply, failure, sum_record
 from fedhome.plan.protocol import policy_of
 from fedhome.plan.settings import Plan
-
-BUNDLE, HELP = "query.bundle", "query.help"  # as in fedhome.clients.secure_sums, which needs torch
 
 WorkOf = Callable[[HomeFolder, secagg.HomeParty], Work]
 """How a home's work is set up, such as :class:`WorkerProcess` or :class:`InProcess`."""
@@ -96,7 +96,8 @@ class MessageDispatch:
         return self._work.layout
 
     def rest(self) -> None:
-        """Free memory that was not needed for a while."""
+        """Free memory that was not needed for a while, and erase keys whose time is over."""
+        self._machine.forget(time.time())
         self._work.rest()
 
     def close(self) -> None:
@@ -105,13 +106,7 @@ class MessageDispatch:
 
     def _answer(self, message: Message) -> Message:
         kind = message.metadata.message_type
-        if kind == BUNDLE:
-            return blob_reply(message, {"bundle": self._machine.bundle()})
-        if kind == HELP:
-            record = sum_record(message)
-            request = None if record is None else record.get("request")
-            if not isinstance(request, bytes):
-                raise UpdateError("a member was asked for its help without saying with what")
-            answer = self._machine.answer(request, now=time.time())
-            return blob_reply(message, {"answer": answer})
+        if kind in (BUNDLE, HELP):
+            asked = asked_parts(sum_record(message))
+            return blob_reply(message, answered(asked, self._machine, now=time.time()))
         return self._work.answer(message)

@@ -35,7 +35,7 @@ def unable(message: Message, machine: secagg.HomeParty) -> Message | None:
         The answer; None where the question asks for no sum, or for one over more numbers than the
         model has, or the home refuses it or is in it.
     """
-    kind = message.metadata.message_type
+    kind, now = message.metadata.message_type, time.time()
     if kind not in SUMMED or sum_record(message) is None:
         return None
     try:
@@ -46,13 +46,14 @@ def unable(message: Message, machine: secagg.HomeParty) -> Message | None:
             return None  # zeros without end would take the agent's memory
         joined = machine.join(
             data,
-            now=time.time(),
+            now=now,
             purpose=kind.rpartition(".")[2],
             settings=settings_hash(content_of(message)[1]),
             model_hash=model_hash(model) if model.size else bytes(32),
             layout=manifest.form.layout,
         )
-        return blob_reply(message, blobs_for(machine, joined.upload(empty_words(manifest.form))))
+        upload = joined.upload(empty_words(manifest.form))
+        return blob_reply(message, blobs_for(machine, upload, now=now))
     except (SecAggError, UpdateError):
         return None
 

@@ -171,7 +171,8 @@ class WorkerProcess:
     def _upload(self, message: Message, words: NDArray[Any]) -> Message:
         joined, self._joined = self._joined, None
         assert joined is not None, "a home uploads to a sum that it has joined"
-        return blob_reply(message, blobs_for(self._machine, joined.upload(words)))
+        sent = blobs_for(self._machine, joined.upload(words), now=time.time())
+        return blob_reply(message, sent)
 
 
 class _RunningWorker:

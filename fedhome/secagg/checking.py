@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from fedhome.errors import BundleError
 from fedhome.keys.signing import Verify, signature_holds
@@ -127,11 +127,11 @@ class ShareChecks:
             self.cheats.add(bundle.home)
         del self._disputes[_name(bundle), member]
 
-    def forget(self, bundles: Sequence[Bundle]) -> None:
+    def forget(self, bundles: Iterable[Bundle]) -> None:
         """Forget what was found of bundles that no sum takes any more."""
-        for bundle in bundles:
-            self._right.pop(_name(bundle), None)
         names = {_name(bundle) for bundle in bundles}
+        for name in names:
+            self._right.pop(name, None)
         self._disputes = {key: one for key, one in self._disputes.items() if key[0] not in names}
         self._asked = {row: one for row, one in self._asked.items() if _name(one[0]) not in names}
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from flwr.app import ConfigRecord, Message, RecordDict
@@ -26,10 +27,10 @@ from fedhome.secagg import (
     Manifest,
     OpenedSum,
     Parameters,
-    Pool,
     ServerKeys,
     Verify,
 )
+from fedhome.server.rounds.bundle_stock import BundleStock
 from fedhome.server.rounds.counters import Serials
 from fedhome.server.rounds.sum_journal import KeptSum, SumJournal, name_of
 from fedhome.server.rounds.sums import (
@@ -40,7 +41,7 @@ from fedhome.server.rounds.sums import (
     fewest_with_noise,
 )
 
-BUNDLE, HELP = "query.bundle", "query.help"
+HELP = "query.help"
 _GRACE_S = 300.0  # beyond the deadline: homes' clocks differ, and the committee answers after it
 
 
@@ -78,13 +79,19 @@ class ProtocolChannel(Channel):
         self.directory = directory
         self.keys = keys
         self.run = run
-        self.pool = Pool(directory, verify=verify, used=serials.used if serials else None)
         self._serials = serials
         self._verify = verify
         self._clock = clock
         self._nodes = {name: node for node, name in names.items()}
         self._terms = terms_hash(plan)
-        self._left_out: set[str] = set()
+        self.stock = BundleStock(
+            directory,
+            ask=self._ask_each,
+            there=self._connected,
+            clock=clock,
+            verify=verify,
+            used=serials.used if serials else None,
+        )
         self.journal.begin_epoch(directory.hash)
 
     @property
@@ -129,10 +136,11 @@ class ProtocolChannel(Channel):
         self, summed: Aggregator, error: OpeningError, name: str, notes: list[str]
     ) -> bool:
         """Give a sum up that members cannot open any more; False if they may."""
-        if error.reason == "shares":
-            self._left_out |= set(summed.lost)
-            notes.append(f"{', '.join(summed.lost)} made shares that open nothing: left out")
-        elif self._clock() < summed.manifest.expires:
+        for home in summed.false:
+            self.stock.left_out[home] = "the shares that it makes are of another secret"
+            notes.append(f"{home} made shares of another secret than it committed to: left out")
+        over = bool(summed.false) or (error.reason == "shares" and summed.asked_all)
+        if not over and self._clock() < summed.manifest.expires:
             return False
         notes.append(f"a sum that was half opened is given up: {error.message}")
         self.journal.give_up(name)
@@ -162,10 +170,11 @@ class ProtocolChannel(Channel):
             return None
 
     def _uploads(self, group: GroupSum, request: SumRequest) -> Aggregator:
-        for message in [m for m in group.messages if self._name(m) in self._left_out]:
-            group.failed.append((message, "the shares that it makes open nothing: left out"))
-        messages = self._with_keys(group, request)
-        bundles = self.pool.take(messages)
+        messages = {self._name(message): message for message in group.messages}
+        ready, why = self.stock.ready(messages, request.timeout_s, group.notes)
+        group.failed += [(messages[name], reason) for name, reason in why.items()]
+        messages = {name: one for name, one in messages.items() if name in ready}
+        bundles = self.stock.take(messages)
         if self._serials is not None:
             self._serials.keep(bundles)
         manifest = self._manifest(bundles, request, group).sign(self.keys)
@@ -181,7 +190,7 @@ class ProtocolChannel(Channel):
                 self.traffic.up += sum(map(len, blobs.values()))
                 summed.receive(name, blobs.get("upload", b""))
                 if "bundle" in blobs:
-                    self.pool.add(name, blobs["bundle"])
+                    self.stock.add(name, blobs["bundle"])
             except FedHomeError as error:
                 group.failed.append((messages[name], error.message))
         summed.polls()  # no upload after this one: it is known whether enough came
@@ -202,62 +211,71 @@ class ProtocolChannel(Channel):
             OpeningError: Too few of them help, or too few of their shares are right.
         """
         if not summed.elected:
+            checks = self.stock.check_requests()
+            polls = {
+                member: {"request": poll} | ({"check": checks[member]} if member in checks else {})
+                for member, poll in summed.polls().items()
+            }
             self._ask_members(
-                summed.polls(),
+                polls,
                 summed.receive_vote,
                 timeout_s,
                 notes,
                 until=lambda: summed.elected,
             )
-        requests = summed.requests()
+        requests = {one: {"request": data} for one, data in summed.requests().items()}
         # From the first share on, members help to open this sum and no other about this model.
         self.journal.keep_closed(name, summed.snapshot())
         self._ask_members(
             requests, summed.receive_opening, timeout_s, notes, until=lambda: summed.enough
         )
+        self.stock.judge(summed.wrong, notes)
         return summed.open()
 
     def _ask_members(
         self,
-        requests: Mapping[str, bytes],
+        records: Mapping[str, Mapping[str, bytes]],
         receive: Callable[[str, bytes], None],
         timeout_s: float | None,
         notes: list[str],
         *,
         until: Callable[[], bool],
     ) -> None:
-        """Send each member its request, and take what comes back until it is enough."""
-        members = [member for member in requests if member in self._nodes]
-        messages = []
-        for member in members:
-            self.traffic.down += len(requests[member])
-            content = with_sum_record(RecordDict(), {"request": requests[member]})
-            messages.append(self._to(member, content, HELP))
-        for index, reply in self.replies(messages, timeout_s):
+        """Ask members, and take what comes back until it is enough."""
+        liars = self.stock.checks.liars
+        asked = {name: one for name, one in records.items() if name not in liars}
+        for member, reply in self._ask_each(HELP, asked, timeout_s):
             try:
-                blob = blobs_of(reply).get("answer", b"")
-                self.traffic.up += len(blob)
-                receive(members[index], blob)
+                blobs = blobs_of(reply)
+                receive(member, blobs.get("answer", b""))
+                if "checked" in blobs:
+                    self.stock.checks.receive(member, blobs["checked"])
             except FedHomeError as error:
-                notes.append(f"{members[index]} did not help to open: {error.message}")
+                notes.append(f"{member} did not help to open: {error.message}")
             if until():
                 return
 
-    def _with_keys(self, group: GroupSum, request: SumRequest) -> dict[str, Message]:
-        """Return the messages to the group's homes that have one-time keys here, by home."""
-        messages = {self._name(message): message for message in group.messages}
-        messages = {name: one for name, one in messages.items() if name not in self._left_out}
-        bare = [name for name in messages if not self.pool.count(name)]
-        content = RecordDict({"config": ConfigRecord()})
-        requests = [self._to(name, content, BUNDLE) for name in bare]
-        for index, reply in self.replies(requests, request.timeout_s):
-            try:
-                bundle = blobs_of(reply).get("bundle", b"")
-                self.traffic.up += len(bundle)
-                self.pool.add(bare[index], bundle)
-            except FedHomeError as error:
-                group.failed.append((messages[bare[index]], error.message))
-        return {name: message for name, message in messages.items() if self.pool.count(name)}
+    def _ask_each(
+        self, kind: str, records: Mapping[str, Mapping[str, bytes]], timeout_s: float | None
+    ) -> Iterator[tuple[str, Message]]:
+        """Ask homes, each its own question; see `bundle_stock.AskHomes`."""
+        names = [name for name in records if name in self._nodes]
+        messages, contents = [], dict[int, RecordDict]()
+        for name in names:
+            record = records[name]
+            self.traffic.down += sum(map(len, record.values()))
+            # What is the same for all goes out as one content, which travels once.
+            content = contents.get(id(record)) or with_sum_record(_nothing_else(), dict(record))
+            contents[id(record)] = content
+            messages.append(self._to(name, content, kind))
+        for index, reply in self.replies(messages, timeout_s):
+            with suppress(FedHomeError):
+                self.traffic.up += sum(map(len, blobs_of(reply).values()))
+            yield names[index], reply
+
+    def _connected(self) -> set[str]:
+        """Return the names of the homes that are there."""
+        return {self.names[node] for node in self.grid.get_node_ids() if node in self.names}
 
     def _manifest(
         self, bundles: Mapping[str, Bundle], request: SumRequest, group: GroupSum
@@ -332,10 +350,13 @@ class _MaskedSum:
                 self.summed, name=name, timeout_s=self.request.timeout_s, notes=group.notes
             )
         except OpeningError as error:
-            if error.reason == "shares":
+            if error.reason in ("shares", "false"):
                 self.channel.hopeless(self.summed, error, name, group.notes)
             raise
         group.words, group.homes = opened.words, len(opened.homes)
         group.form = self.summed.manifest.form
-        group.notes += [f"{member} sent wrong shares" for member in opened.bad_members]
         self.channel.keep(group, self.request)
+
+
+def _nothing_else() -> RecordDict:
+    return RecordDict({"config": ConfigRecord()})

@@ -23,6 +23,7 @@ from fedhome.secagg import (
     HomeParty,
     HomeState,
     JoinedSum,
+    KeyRing,
     Manifest,
     MemoryStore,
     OpenedSum,
@@ -30,6 +31,8 @@ from fedhome.secagg import (
     Pool,
     Scalar,
     ServerKeys,
+    ShareChecks,
+    ShareKey,
 )
 
 _NOW = 1_700_000_000
@@ -107,6 +110,12 @@ class SumFleet:
         for home in self.homes.values():
             home.renew(issued)
         self.pool = Pool(self.directory)
+        self.checks = ShareChecks(self.directory)
+        keys_of_now = [
+            ShareKey.from_bytes(self.homes[member].share_key(now=_NOW))
+            for member in self.directory.members
+        ]
+        self.ring = KeyRing(keys=tuple(keys_of_now)).to_bytes()
         self._sum_number = 0
 
     def aggregator(self, form: Form) -> tuple[Aggregator, bytes]:
@@ -162,8 +171,9 @@ def add_up(fleet: SumFleet, form: Form, *, absent: int, weigh: bool = False) -> 
     """
     clock, memory = CostClock(), _Memory(weigh=weigh)
     for name, home in fleet.homes.items():
-        bundle = clock.of("home: bundle", home.bundle)
+        bundle = clock.of("home: bundle", home.bundle, fleet.ring, now=_NOW)
         clock.of("server: bundles", fleet.pool.add, name, bundle)
+    _check(fleet, clock)
     with memory.watched():
         aggregator, manifest = fleet.aggregator(form)
     expected = np.zeros(form.words, form.packing.dtype)
@@ -182,6 +192,18 @@ def add_up(fleet: SumFleet, form: Form, *, absent: int, weigh: bool = False) -> 
     if not np.array_equal(opened.words, expected):
         raise RuntimeError("the opened sum is not what the homes added up")
     return Sum(clock=clock, upload_bytes=len(upload), peak_bytes=memory.peak)
+
+
+def _check(fleet: SumFleet, clock: CostClock) -> None:
+    """Let as many members as open a sum check their shares of the bundles that wait."""
+    bundles = [bundle for name in fleet.homes for bundle in fleet.pool.waiting(name)]
+    requests = clock.of("server: ask for checks", fleet.checks.requests, bundles)
+    for name in fleet.directory.members[: fleet.directory.threshold]:
+        answer = clock.of("member: check", fleet.homes[name].check, requests[name], now=_NOW)
+        clock.of("server: checks", fleet.checks.receive, name, answer)
+    if not all(map(fleet.checks.sound, bundles)):
+        raise RuntimeError("members did not find their shares right")
+    fleet.checks.forget(bundles)
 
 
 def _join(home: HomeParty, manifest: bytes, model: bytes) -> JoinedSum:

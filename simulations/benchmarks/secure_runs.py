@@ -18,7 +18,17 @@ import fedhome.simulations.engines.shard
 from fedhome import rng
 from fedhome.plan.settings import AggregationMode, Plan
 from fedhome.run.events import Event
-from fedhome.secagg import Aggregator, Authority, Form, HomeKeys, HomeParty, JoinedSum, Pool, member
+from fedhome.secagg import (
+    Aggregator,
+    Authority,
+    Form,
+    HomeKeys,
+    HomeParty,
+    JoinedSum,
+    Pool,
+    ShareChecks,
+    member,
+)
 from fedhome.server.rounds.masked_sums import ProtocolChannel
 from fedhome.simulations.benchmarks.stopwatch import Stopwatch, TimedFunction, timing
 from fedhome.simulations.engines.fused.rounding import Rounding
@@ -49,10 +59,13 @@ _TIMED_FUNCTIONS = (
     TimedFunction("homes: joining", HomeParty, "join"),
     TimedFunction("homes: encoding", Form, "encode"),
     TimedFunction("homes: masking, uploading", JoinedSum, "upload"),
+    TimedFunction("members: checks", HomeParty, "check"),
     TimedFunction("members: votes", HomeParty, "answer"),
     TimedFunction("members: openings", member, "check_votes"),
     TimedFunction("members: openings", member, "shares"),
     TimedFunction("server: bundles", Pool, "add"),
+    TimedFunction("server: checks", ShareChecks, "requests"),
+    TimedFunction("server: checks", ShareChecks, "receive"),
     TimedFunction("server: manifests", ProtocolChannel, "_manifest"),
     TimedFunction("server: uploads", Aggregator, "receive"),
     TimedFunction("server: votes, openings", Aggregator, "polls"),

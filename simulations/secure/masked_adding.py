@@ -13,6 +13,7 @@ import numpy as np
 from flwr.app import Message
 from numpy.typing import NDArray
 
+from fedhome.clients.protocol_answers import asked_parts
 from fedhome.clients.protocol_questions import BUNDLE, HELP
 from fedhome.clients.secure_sums import (
     AskedQuestion,
@@ -20,12 +21,11 @@ from fedhome.clients.secure_sums import (
     check_form,
     manifest_of,
     manifest_terms,
-    request_of,
     requested_sum_of,
     scalars_of,
 )
 from fedhome.errors import EngineError, FedHomeError, PluginError, UpdateError
-from fedhome.flower.messages import blob_reply, failure, words_reply
+from fedhome.flower.messages import blob_reply, failure, sum_record, words_reply
 from fedhome.plan.settings import Plan
 from fedhome.questions import contributions, private_sums
 from fedhome.questions.contributions import Terms
@@ -156,23 +156,24 @@ class MaskedSumResponder(_SumResponder):
         """Answer home after home; what one home learnt is let go when it is masked."""
         kind = messages[0].metadata.message_type
         positions = [grid.position(message) for message in messages]
-        if kind == BUNDLE:
-            return _replies(messages, "bundle", self.parties.bundles(positions))
-        if kind == HELP:
-            return self._member_answers(messages, positions)
+        if kind in (BUNDLE, HELP):
+            return self._protocol_answers(kind, messages, positions)
         return self._summed(messages, positions)
 
-    def _member_answers(self, messages: list[Message], positions: list[int]) -> Iterator[Message]:
+    def _protocol_answers(
+        self, kind: str, messages: list[Message], positions: list[int]
+    ) -> Iterator[Message]:
         try:
-            requests = [request_of(message) for message in messages]
+            asked = [asked_parts(sum_record(message)) for message in messages]
         except UpdateError as error:
             yield from (failure(message, error.message) for message in messages)
             return
         # As many as open a sum answer at once, the others only if these did not suffice.
-        for first in range(0, len(positions), self.quorum):
-            some = slice(first, first + self.quorum)
-            answers = self.parties.answers(positions[some], requests[some])
-            yield from _replies(messages[some], "answer", answers)
+        step = self.quorum if kind == HELP else len(positions)
+        for first in range(0, len(positions), step):
+            some = slice(first, first + step)
+            answers = self.parties.answers(positions[some], asked[some])
+            yield from _replies(messages[some], answers)
 
     def _summed(self, messages: list[Message], positions: list[int]) -> Iterator[Message]:
         """Let the homes join a sum, train or measure, and send what they add."""
@@ -232,10 +233,10 @@ class MaskedSumResponder(_SumResponder):
 
 
 def _replies(
-    messages: list[Message], name: str, answers: Iterator[bytes | FedHomeError]
+    messages: list[Message], answers: Iterator[dict[str, bytes] | FedHomeError]
 ) -> Iterator[Message]:
     for message, answer in zip(messages, answers, strict=True):
         if isinstance(answer, FedHomeError):
             yield failure(message, answer.message)
         else:
-            yield blob_reply(message, {name: answer})
+            yield blob_reply(message, answer)

@@ -10,11 +10,13 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedhome.clients.protocol_answers import answered
 from fedhome.errors import BundleError, FedHomeError
 from fedhome.secagg import Form, HomeEntry, HomeKeys, HomeParty, HomeState, JoinedSum, Policy
 from fedhome.simulations.engines.shared_reads import Reading
@@ -93,9 +95,9 @@ class Party:
         """Accept a directory; see :meth:`fedhome.secagg.HomeParty.renew`."""
         self.machine.renew(directory)
 
-    def bundle(self) -> bytes:
-        """Return one-time keys for a sum."""
-        return self.machine.bundle()
+    def answer(self, asked: Mapping[str, bytes]) -> dict[str, bytes]:
+        """Answer a question of the protocol; see :mod:`fedhome.clients.protocol_answers`."""
+        return answered(asked, self.machine, now=time.time())
 
     def join(
         self, manifest: bytes, *, purpose: str, settings: bytes, model_hash: bytes, layout: bytes
@@ -120,11 +122,10 @@ class Party:
         update, weights, values, key, noise_key = numbers
         joined, self._joined = self._joined, None
         words = joined.manifest.form.encode(update, weights, values, [key], [noise_key])[0]
-        return {"upload": joined.upload(words), "bundle": self.machine.bundle()}
-
-    def answer(self, request: bytes) -> bytes:
-        """Return what a member gives: its vote, or its shares."""
-        return self.machine.answer(request, now=time.time())
+        sent = {"upload": joined.upload(words)}
+        with suppress(BundleError):  # the members have new keys: the server gives them out
+            sent["bundle"] = self.machine.bundle(now=time.time())
+        return sent
 
 
 class Parties(ABC):
@@ -146,10 +147,6 @@ class Parties(ABC):
         for answer in self.ask("renew", positions, {"directory": directory}):
             _value_or_raise(answer)
 
-    def bundles(self, positions: Sequence[int]) -> Iterator[bytes | FedHomeError]:
-        """Yield new one-time keys of each home."""
-        return self.ask("bundle", positions)
-
     def join(
         self, positions: Sequence[int], manifest: bytes, expected: Mapping[str, Any]
     ) -> Iterator[AcceptedForm | FedHomeError]:
@@ -170,10 +167,10 @@ class Parties(ABC):
         return self.ask("upload", positions, own=[(one,) for one in numbers])
 
     def answers(
-        self, positions: Sequence[int], requests: Sequence[bytes]
-    ) -> Iterator[bytes | FedHomeError]:
-        """Yield what each member answers to its request."""
-        return self.ask("answer", positions, own=[(request,) for request in requests])
+        self, positions: Sequence[int], asked: Sequence[Mapping[str, bytes]]
+    ) -> Iterator[dict[str, bytes] | FedHomeError]:
+        """Yield what each home answers to its question of the protocol."""
+        return self.ask("answer", positions, own=[(one,) for one in asked])
 
     @abstractmethod
     def ask(

@@ -252,9 +252,11 @@ class WiredFleet:
 
 def shares_asked(message: Message) -> bool:
     """Return whether a message asks a member for its shares, and not for its vote."""
-    from fedhome.clients.secure_sums import request_of  # noqa: PLC0415
+    from fedhome.flower.messages import sum_record  # noqa: PLC0415
     from fedhome.secagg.sum_messages import Request  # noqa: PLC0415
 
     if message.metadata.message_type != "query.help":
         return False
-    return bool(Request.from_bytes(request_of(message)).votes)
+    record = sum_record(message)
+    request = None if record is None else record.get("request")
+    return isinstance(request, bytes) and bool(Request.from_bytes(request).votes)
