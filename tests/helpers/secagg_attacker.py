@@ -25,10 +25,11 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from fedhome.errors import SecAggError
 from fedhome.secagg import Bundle, JoinedSum, Manifest, ServerKeys
-from fedhome.secagg.bundle import SHARE_BYTES, commitment
+from fedhome.secagg.bundle import commitment
 from fedhome.secagg.directory import Signed
 from fedhome.secagg.masks import add_masks, pair_seed, self_seed
-from fedhome.secagg.shamir import combine
+from fedhome.secagg.shamir import LIMBS, combine
+from fedhome.secagg.sharing import SHARE_BYTES
 from fedhome.secagg.sum_messages import (
     MISSING,
     Answer,
@@ -153,7 +154,7 @@ class Eve:
             present=self._bits(shown),
             arrivals=b"".join(self.arrivals[place] for place in sorted(shown)),
             votes=votes,
-            sealed=b"".join(b.sealed_for(number) for b in self.bundles) if votes else b"",
+            sealed=b"".join(b.row(number) for b in self.bundles) if votes else b"",
         )
         self._sets[present_digest(request.present)] = set(shown)
         return self.world.homes[member].answer(request.to_bytes(), now=NOW)
@@ -186,7 +187,7 @@ class Eve:
         if not shares:
             return None
         points = np.array([number + 1 for number, _ in shares])
-        rows = np.array([np.frombuffer(share, "<u4") for _, share in shares], np.uint32)
+        rows = np.array([np.frombuffer(share, "<u4")[:LIMBS] for _, share in shares], np.uint32)
         found = combine(points, rows)[0]
         if found is None:
             return None

@@ -7,7 +7,8 @@ attack                          what stops it (taken out: the attack works)
 ==============================  ==================================================================
 second opening with another A   a member records how it opens each bundle, once
 A too small                     the fewest homes in a sum
-malformed or wrong share        secrets are checked against what their homes committed to
+malformed or wrong share        shares are checked against their home's proof, and secrets against
+                                what it committed to
 split view: two manifests       a bundle is opened under one manifest
 split view: other A by member   members vote before any gives a share
 isolation of one home           the fewest neighbours of a home in the sum
@@ -27,8 +28,10 @@ import pytest
 from fedhome.errors import OpeningError
 from fedhome.secagg import HomeParty, Policy, aggregator, opening
 from fedhome.secagg import member as committee_member
-from fedhome.secagg.bundle import SHARE_BYTES, Seals, commitment
+from fedhome.secagg.bundle import commitment
+from fedhome.secagg.seals import Seals
 from fedhome.secagg.shamir import LIMBS, PRIME, combine
+from fedhome.secagg.sharing import SHARE_BYTES
 from fedhome.secagg.sum_messages import MISSING, Answer, answer_statement
 from helpers.secagg_attacker import Eve, eve_of, refused, send, weaken
 from helpers.secagg_world import NOW, Sum, Words, World
@@ -84,7 +87,10 @@ def test_a_wrong_share(monkeypatch: pytest.MonkeyPatch) -> None:
     sum_, liar = _ready(lambda shares: bytes([shares[0] ^ 1]) + shares[1:])
     assert np.array_equal(sum_.open().words, sum_.expected)
     assert sum_.opened is not None
-    assert sum_.opened.disputes == (("h00", liar),)
+    assert sum_.opened.wrong == (("h00", liar),)
+    weaken(monkeypatch, opening.ShareProofs, "right", "np.all(found, axis=1)", "usable")
+    sum_, _ = _ready(lambda shares: bytes([shares[0] ^ 1]) + shares[1:])
+    refused(OpeningError, "false", sum_.open)  # a second wall
     weaken(monkeypatch, opening, "_accept", "commitment(secret) == expected", "True")
     sum_, _ = _ready(lambda shares: bytes([shares[0] ^ 1]) + shares[1:])
     assert not np.array_equal(sum_.open().words, sum_.expected)
@@ -95,11 +101,11 @@ def test_a_malformed_share(monkeypatch: pytest.MonkeyPatch) -> None:
     sum_, honest = _ready(lambda shares: MISSING + shares[SHARE_BYTES:])
     assert np.array_equal(sum_.open().words, sum_.expected)
     assert sum_.opened is not None
-    assert sum_.opened.disputes == ()
+    assert sum_.opened.wrong == ()
     # Taken for a share, it would be held against a member to whom the server gave nothing.
-    weaken(monkeypatch, aggregator, "restore", "(shares < PRIME)", "(shares >= 0)")
+    weaken(monkeypatch, aggregator, "told", "shares < PRIME", "shares >= 0")
     sum_, honest = _ready(lambda shares: MISSING + shares[SHARE_BYTES:])
-    assert sum_.open().disputes == (("h00", honest),)
+    assert sum_.open().wrong == (("h00", honest),)
 
 
 def _split_view(world: World) -> tuple[Eve, Eve]:
@@ -178,17 +184,18 @@ def test_colluding_members_one_too_few_and_just_enough() -> None:
     for number, member in enumerate(directory.members[:5]):
         assert eve.bare(0) is None
         # A member of hers opens what is sealed for it: shares of both secrets.
+        secrets = eve.world.homes[member].state.periods
         both = Seals(eve.world.keys[member], directory).open(
-            head, eve.bundles[0].sealed_for(number)
+            secrets, head, eve.bundles[0].row(number)
         )
-        assert both is not None
-        eve.loot.setdefault((public, False), {})[number] = both[:SHARE_BYTES]
-        eve.loot.setdefault((public, True), {})[number] = both[SHARE_BYTES:]
+        assert not isinstance(both, str)
+        eve.loot.setdefault((public, False), {})[number] = both[0].astype("<u4").tobytes()
+        eve.loot.setdefault((public, True), {})[number] = both[1].astype("<u4").tobytes()
     assert eve.has(0, sent[0])
 
     # And four shares say nothing: with a suitable fifth they give whatever secret one likes.
     shares = eve.loot[public, True]
-    rows = np.array([np.frombuffer(shares[n], "<u4") for n in range(5)], np.uint32)
+    rows = np.array([np.frombuffer(shares[n], "<u4")[:LIMBS] for n in range(5)], np.uint32)
     points = np.arange(1, 6)
     assert commitment(combine(points, rows)[0] or b"") == head.commitment
     liked = b"any other secret of 32 bytes ..."

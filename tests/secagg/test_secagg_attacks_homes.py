@@ -23,6 +23,7 @@ crash before the upload         the state is saved first
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,8 @@ from fedhome.errors import ManifestError, OpeningError, StateError
 from fedhome.fleet.state_file import MARK, STATE, FileStore
 from fedhome.secagg import FixedPoint, Form, HomeParty, HomeState, Manifest, Policy
 from fedhome.secagg import member as committee_member
-from fedhome.secagg.bundle import Seals, make_bundle
 from fedhome.secagg.masks import add_masks, self_seed
+from fedhome.secagg.seals import Seals, make_bundle
 from helpers.secagg_attacker import Eve, eve_of, join, refused, send, stranger, weaken, words_of
 from helpers.secagg_world import Sum, World, form_of
 
@@ -90,7 +91,10 @@ def test_a_duplicate_home(monkeypatch: pytest.MonkeyPatch) -> None:
     # h01 works for the server: four bundles of one serial, all of them properly signed.
     keys = world.keys["h01"]
     seals = Seals(keys, world.directory)
-    made = [make_bundle(keys, world.directory, seals, 1) for _ in range(4)]
+    secret, ring = os.urandom(32), world.ring()
+    made = [
+        make_bundle(keys, world.directory, seals, 1, secret=secret, ring=ring) for _ in range(4)
+    ]
     bundles = [world.pool.take(["h00"])["h00"], *(bundle for bundle, _ in made)]
     numbered: Any = dict(enumerate(bundles))
     signed = world.manifest(numbered, turn=1, n_min=5, a_min=5).sign(world.server)

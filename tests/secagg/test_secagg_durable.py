@@ -7,6 +7,7 @@ import pytest
 
 from fedhome.errors import ManifestError, StateError
 from fedhome.secagg import HomeState, MemoryStore
+from fedhome.secagg.share_keys import PERIOD_S
 from helpers.secagg_sums import ready, refused
 from helpers.secagg_world import NOW, World
 
@@ -50,10 +51,15 @@ def test_what_is_not_durable_is_not_sent() -> None:
     poll = sum_.aggregator.polls()["h00"]
     sum_.vote([name for name in world.homes if name != "h00"])
     request = sum_.aggregator.requests()["h00"]
+    later = NOW + PERIOD_S
+    ring = world.ring(now=later).to_bytes()
     member._store = _Full()
     before = member.state
     for _ in range(2):  # nor the second time, when it might be taken for done
-        refused(StateError, "disk", member.bundle)
+        refused(StateError, "disk", lambda: member.bundle(now=NOW))
+        refused(StateError, "disk", lambda: member.bundle(ring, now=later))
+        refused(StateError, "disk", lambda: member.share_key(now=later + PERIOD_S))
+        refused(StateError, "disk", lambda: member.forget(later + PERIOD_S))
         refused(StateError, "disk", lambda: member.answer(poll, now=NOW))
         refused(StateError, "disk", lambda: member.answer(request, now=NOW))
     assert member.state == before

@@ -62,7 +62,10 @@ def test_a_home_without_a_directory_refuses_everything() -> None:
     home = HomeParty(
         world.keys["h00"], world.authority.public, state=HomeState(), store=MemoryStore()
     )
-    refused(BundleError, "no-directory", home.bundle)
+    refused(BundleError, "no-directory", lambda: home.bundle(now=NOW))
+    refused(BundleError, "no-directory", lambda: home.share_key(now=NOW))
+    refused(BundleError, "no-directory", lambda: home.check(b"", now=NOW))
+    refused(BundleError, "no-directory", lambda: home.show_key(b"", now=NOW))
     refused(
         ManifestError,
         "no-directory",

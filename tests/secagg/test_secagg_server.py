@@ -120,18 +120,21 @@ def test_votes_are_checked_as_answers_are() -> None:
 
 def test_a_pool_takes_each_bundle_once_and_only_good_ones() -> None:
     world = World.of(6, bundles=0)
-    home = world.homes["h00"]
-    first, second = home.bundle(), home.bundle()
+    first, second = world.bundle("h00"), world.bundle("h00")
     pool = world.pool
     refused(BundleError, "other-home", lambda: pool.add("h01", first))
     bundle = Bundle.from_bytes(second)
     for reason, changes in (
         ("other-directory", {"directory": b"x" * 32}),
         ("size", {"shares": bundle.shares[:-SEALED_BYTES]}),
+        ("size", {"proof": bundle.proof[:-32]}),
+        ("size", {"proof": bundle.proof + bytes(32)}),
         ("signature", {"public": b"x" * 32}),
         ("signature", {"commitment": b"x" * 32}),
         ("signature", {"serial": 7}),
         ("signature", {"nonce": b"x" * 12}),
+        ("signature", {"ring": b"x" * 32}),
+        ("signature", {"proof": bundle.proof[1:] + b"x"}),
         ("signature", {"shares": bundle.shares[1:] + b"x"}),
     ):
         data = replace(bundle, **changes).to_bytes()

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from itertools import combinations
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from fedhome.errors import ParameterError
-from fedhome.secagg.shamir import LIMBS, PRIME, combine, split
+from fedhome.secagg.shamir import LIMBS, PRIME, coefficients_of, combine, evaluate, limbs_of
 
 _SECRETS = st.lists(st.binary(min_size=32, max_size=32), min_size=1, max_size=3)
+
+
+def split(
+    secrets: list[bytes],
+    *,
+    members: int,
+    threshold: int,
+    random: Callable[[int], bytes] = os.urandom,
+) -> NDArray[np.uint32]:
+    """Return shares of secrets, uint32 ``[members, 9 * secrets]``."""
+    coefficients = coefficients_of(limbs_of(secrets), threshold, random)
+    return evaluate(coefficients, members).astype(np.uint32)
 
 
 def _polynomial(coefficients: list[int], x: int) -> int:
