@@ -30,7 +30,7 @@ from fedhome.secagg import FixedPoint, Form, HomeParty, HomeState, MemoryStore
 from fedhome.secagg.parameters import corrupt_among
 from fedhome.simulations.homes import generate
 from fedhome.simulations.local_fleet import write_readings
-from helpers.secagg_world import Sum, World
+from helpers.secagg_world import NOW, Sum, World
 
 HOME = "home-0001"
 PLAN = Plan.load(
@@ -42,6 +42,12 @@ PLAN = Plan.load(
     train={"epochs": 1},
 )
 SETTINGS: dict[str, Any] = {"server-round": 1}
+
+
+@pytest.fixture(autouse=True)
+def _one_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The agent and the other homes have the same time: keys to seal shares for live for hours."""
+    monkeypatch.setattr(time, "time", lambda: float(NOW))
 
 
 class FullDisk(MemoryStore):
@@ -98,7 +104,9 @@ class Home:
             home.renew(issued)
         self.agent.renew(issued)
         self.world.refill()
-        asked = self.agent.answer(Message(RecordDict(), 7, "query.bundle"))
+        ring = self.world.ring().to_bytes()
+        content = with_sum_record(RecordDict(), {"ring": ring})
+        asked = self.agent.answer(Message(content, 7, "query.bundle"))
         self.world.pool.add(HOME, blobs_of(asked)["bundle"])
         self.learning = real_home(PLAN, str(self.readings), name=HOME).device.learning
 
@@ -119,7 +127,7 @@ class Home:
             model_hash=model_hash(start),
             round=1,
             form=form,
-            expires=int(time.time()) + 600,
+            expires=NOW + 600,
         )
         arrays = array_record(self.learning.layout, start)
         if model is not None:
@@ -139,7 +147,7 @@ def _adds_nothing(home: Home, answer: Message) -> bool:
     home.sum.aggregator.receive(HOME, blobs_of(answer)["upload"])
     for name in home.world.homes:
         layout = home.sum.manifest.form.layout
-        joined = home.sum.join(name, now=time.time(), layout=layout)
+        joined = home.sum.join(name, now=NOW, layout=layout)
         nothing = empty_words(home.sum.manifest.form)
         home.sum.aggregator.receive(name, joined.upload(nothing))
     members = [name for name in home.world.directory.members if name != HOME]

@@ -23,9 +23,19 @@ from fedhome.fleet.entries import Anchor, entry_text, fingerprint, home_keys, re
 from fedhome.fleet.owner_folder import Fleet, server_keys
 from fedhome.fleet.state_file import load
 from fedhome.keys.sealing import Scrypt, SealingKey
-from fedhome.secagg import Directory, HomeEntry, HomeKeys, HomeParty, Policy
+from fedhome.secagg import (
+    Directory,
+    HomeEntry,
+    HomeKeys,
+    HomeParty,
+    KeyRing,
+    MemoryStore,
+    Policy,
+    ShareKey,
+)
 from fedhome.secagg.directory import Signed
 from helpers.command import Said, fedhome
+from helpers.secagg_world import NOW
 
 PASSPHRASE = "correct horse battery staple"  # noqa: S105
 FIVE = ("ash", "elm", "fir", "oak", "yew")
@@ -78,21 +88,34 @@ def test_the_first_directory(folder: Path) -> None:
 
 def test_homes_accept_what_the_owner_signs(folder: Path) -> None:
     with Fleet.open(folder) as owned:
-        first, second = (owned.sign(PASSPHRASE).data for _ in range(2))
+        signed = [owned.sign(PASSPHRASE) for _ in range(2)]
         authority = owned.anchor.authority
     keys, state, store = load(folder / "homes" / "oak", home="oak")
+    others = [_in_memory(folder, name, authority) for name in FIVE if name != "oak"]
     with store:
         home = HomeParty(keys, authority, state=state, store=store)
-        home.renew(first)
-        home.bundle()
-        home.renew(second)
-        home.bundle()
+        for issued in signed:
+            for one in (home, *others):
+                one.renew(issued.data)
+            home.bundle(_ring([home, *others], issued.directory), now=NOW)
     keys, state, store = load(folder / "homes" / "oak")
     with store:
         assert (state.epoch, state.serial, list(state.live)) == (2, 2, [2])
         again = HomeParty(keys, authority, state=state, store=store)
-        again.renew(second)
-        assert reason_of_any(again, first) == "older"
+        again.renew(signed[1].data)
+        assert reason_of_any(again, signed[0].data) == "older"
+
+
+def _in_memory(folder: Path, name: str, authority: bytes) -> HomeParty:
+    keys, state, store = load(folder / "homes" / name, home=name)
+    store.close()
+    return HomeParty(keys, authority, state=state, store=MemoryStore())
+
+
+def _ring(homes: list[HomeParty], directory: Directory) -> bytes:
+    keys = [ShareKey.from_bytes(home.share_key(now=NOW)) for home in homes]
+    keys.sort(key=lambda key: directory.members.index(key.member))
+    return KeyRing(keys=tuple(keys)).to_bytes()
 
 
 def reason_of_any(home: HomeParty, data: bytes) -> str:

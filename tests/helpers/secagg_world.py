@@ -192,8 +192,8 @@ class World:
         return world
 
     def ring(self, *, now: float = NOW) -> KeyRing:
-        """Return the ring of all members' keys of the present period."""
-        members = (self.homes[member] for member in self.directory.members)
+        """Return the ring of the members' keys of the present period, of those that are here."""
+        members = (self.homes[one] for one in self.directory.members if one in self.homes)
         keys = (ShareKey.from_bytes(member.share_key(now=now)) for member in members)
         return KeyRing(keys=tuple(keys))
 

@@ -33,8 +33,10 @@ STEPS = (
     ("train came", 1),  # before it learns
     ("train is answered", 1),  # it has learnt, and not sent
     ("train is sent", 1),  # it has uploaded
-    ("query.help came", 1),  # as a member of the committee, that votes
-    ("query.help came", 2),  # as a member of the committee, that opens
+    ("query.help came", 1),  # as a member of the committee, that gives a key to seal shares for
+    ("query.help came", 2),  # that checks its shares
+    ("query.help came", 3),  # that votes
+    ("query.help came", 4),  # that opens
     ("evaluate came", 1),
 )
 WAIT_S = 180

@@ -21,10 +21,18 @@ from fedhome.clients.membership.consent import CONSENT, ConsentRecord, plan_dige
 from fedhome.clients.membership.home_folder import DIRECTORY, PLAN, HomeFolder
 from fedhome.errors import RunError
 from fedhome.fleet.state_file import FileStore
-from fedhome.flower.messages import METRICS, blobs_of, config_content, take_identity
+from fedhome.flower.messages import (
+    METRICS,
+    blobs_of,
+    config_content,
+    take_identity,
+    with_sum_record,
+)
 from fedhome.ops.processes import Processes
 from fedhome.plan.settings import Plan
 from fedhome.run.folder import RunFolder
+from fedhome.secagg import Directory, KeyRing, ShareKey
+from fedhome.secagg.directory import Signed
 from fedhome.simulations.homes import generate
 from fedhome.simulations.local_fleet import prepare, start
 from helpers.living import assert_same_weights
@@ -46,13 +54,33 @@ def plan() -> Plan:
 
 
 @pytest.fixture(scope="module")
-def joined(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> HomeFolder:
-    """A home that agreed, and whose node was claimed before."""
+def fleet(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> list[HomeFolder]:
+    """Homes that agreed, and whose nodes were claimed before."""
     tables = generate(homes=HOMES, days=10, seed=plan.seed)
     server, places = prepare(tmp_path_factory.mktemp("fleet"), plan, tables)
-    _agree(places[0], plan)
-    places[0].keep_directory(server.directory_data)
-    return places[0]
+    for place in places:
+        _agree(place, plan)
+        place.keep_directory(server.directory_data)
+    return places
+
+
+@pytest.fixture(scope="module")
+def joined(fleet: list[HomeFolder]) -> HomeFolder:
+    """One of them."""
+    return fleet[0]
+
+
+@pytest.fixture(scope="module")
+def ring(fleet: list[HomeFolder]) -> RecordDict:
+    """What a question for one-time keys brings along: the members' keys of now."""
+    asked = with_sum_record(RecordDict(), {"share-key": b""})
+    keys = [
+        ShareKey.from_bytes(blobs_of(ask(place, "query.help", asked))["share-key"])
+        for place in fleet
+    ]
+    directory = Directory.from_bytes(Signed.from_bytes(fleet[0].directory or b"").body)
+    keys.sort(key=lambda key: directory.members.index(key.member))
+    return with_sum_record(RecordDict(), {"ring": KeyRing(keys=tuple(keys)).to_bytes()})
 
 
 @pytest.fixture
@@ -68,7 +96,7 @@ def _agree(place: HomeFolder, plan: Plan) -> None:
     ConsentRecord(plan=plan_digest(plan), text="all of it", invite="").keep(place)
 
 
-def ask(place: HomeFolder, kind: str) -> Message:
+def ask(place: HomeFolder, kind: str, content: RecordDict | None = None) -> Message:
     """Ask the app as a process of Flower's SuperNode does."""
     context = Context(
         run_id=1,
@@ -78,14 +106,14 @@ def ask(place: HomeFolder, kind: str) -> Message:
         run_config={"plan": "", "out": ""},
     )
     take_identity(1)
-    return app(Message(config_content({}), 7, kind), context)
+    return app(Message(content or config_content({}), 7, kind), context)
 
 
 @pytest.mark.long
-def test_each_answer_opens_the_home_and_lets_it_go(place: HomeFolder) -> None:
+def test_each_answer_opens_the_home_and_lets_it_go(place: HomeFolder, ring: RecordDict) -> None:
     told = ask(place, "query").content[METRICS]
     assert told["features"] == 23  # as the run's log says of this plan
-    bundles = [blobs_of(ask(place, "query.bundle"))["bundle"] for _ in range(2)]
+    bundles = [blobs_of(ask(place, "query.bundle", ring))["bundle"] for _ in range(2)]
     assert bundles[0] != bundles[1]
     with FileStore.open(place.path, home=place.settings.home) as store:
         assert store.state.serial == 2  # no key is given twice, whatever process gave it

@@ -6,6 +6,7 @@ about which nothing can be opened any more has to be left. Seven homes; five mem
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,10 @@ import pytest
 from flwr.app import Message
 
 from fedhome.errors import RoundError
-from fedhome.secagg.bundle import BundleHead, Seals
+from fedhome.secagg import HomeParty, home_party, member, seals
+from fedhome.secagg.seals import Seals
+from fedhome.secagg.share_checks import WRONG, CheckAnswer
+from fedhome.secagg.sharing import Dealing
 from helpers.wired_fleet import WiredFleet, secure_plan, shares_asked
 
 HOMES, HELPFUL = 7, 3
@@ -177,19 +181,85 @@ def test_one_upload_beyond_all_bounds_costs_its_rounds_and_no_more(tmp_path: Pat
     assert _answered(fleet) == [0, 0, 7, 7]
 
 
-def test_a_home_that_makes_wrong_shares_costs_one_round_and_is_left_out(
+def test_a_home_that_makes_wrong_shares_costs_no_round_and_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seal = Seals.seal
 
-    def wrong(self: Seals, head: BundleHead, nonce: bytes, shares: Any) -> bytes:
+    def wrong(self: Seals, *sealed: Any) -> bytes:
+        *others, shares = sealed
         noise = np.random.default_rng(5).integers(0, 1 << 30, shares.shape, np.uint32)
-        return seal(self, head, nonce, noise if head.home == "h03" else shares)
+        return seal(self, *others, noise if "h03" in repr(self) else shares)
 
     monkeypatch.setattr(Seals, "seal", wrong)
     fleet = _fleet(tmp_path, rounds={"count": 3, "evaluate_fraction": 0.0})
+    assert _answered(fleet) == [6, 6, 6]
+    assert "h03 made a wrong share for " in fleet.events
+
+
+def test_a_home_that_shares_another_secret_costs_one_round_and_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its shares fit each other, so that members find them right: it shows when they are opened."""
+    deal = Dealing.of
+
+    def wrong(key: bytes, blind: bytes, threshold: int) -> Dealing:
+        return deal(key, bytes(32) if dealing == "h03" else blind, threshold)
+
+    dealing = ""
+    made = seals.make_bundle
+
+    def make(keys: Any, *others: Any, **known: Any) -> Any:
+        nonlocal dealing
+        dealing = keys.home
+        return made(keys, *others, **known)
+
+    monkeypatch.setattr(seals.Dealing, "of", wrong)
+    monkeypatch.setattr(home_party, "make_bundle", make)
+    fleet = _fleet(tmp_path, rounds={"count": 3, "evaluate_fraction": 0.0})
     assert _answered(fleet) == [0, 6, 6]
-    assert "h03 made shares that open nothing: left out" in fleet.events
+    assert "h03 made shares of another secret than it committed to: left out" in fleet.events
+
+
+def test_a_member_that_lies_about_shares_stops_nothing_and_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = _fleet(tmp_path, rounds={"count": 3, "evaluate_fraction": 0.0})
+    lying = fleet.parts["h02"].machine
+    monkeypatch.setattr(lying, "check", _lie(lying))
+    assert _answered(fleet) == [7, 7, 7]
+    assert "h02 called a right share of h00 wrong" in fleet.events
+    assert fleet.events.count("h02 called a right share") == 7, "it is asked no more"
+    assert "h02 checks" not in fleet.events.replace("h02 called", "")
+
+
+def test_a_member_that_gives_wrong_shares_stops_nothing_and_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = _fleet(tmp_path, rounds={"count": 3, "evaluate_fraction": 0.0})
+    give, first = member.shares, fleet.world.directory.members[0]
+
+    def wrong(case: Any, sealed: bytes, own: Any, secrets: Any) -> bytes:
+        given = bytearray(give(case, sealed, own, secrets))
+        if first in repr(own):
+            given[0] ^= 1
+        return bytes(given)
+
+    monkeypatch.setattr(member, "shares", wrong)
+    assert _answered(fleet) == [7, 7, 7]
+    assert f"{first} gave another share of " in fleet.events
+
+
+def _lie(machine: Any) -> Any:
+    """Return a member's check that calls every share wrong."""
+
+    def check(data: bytes, *, now: float) -> bytes:
+        honest = CheckAnswer.from_bytes(HomeParty.check(machine, data, now=now))
+        values = WRONG * (len(honest.values) // len(WRONG))
+        lie = replace(honest, values=values)
+        return replace(lie, signature=machine._keys.sign(lie.statement)).to_bytes()
+
+    return check
 
 
 def test_a_moment_in_which_all_homes_fail_costs_one_round(tmp_path: Path) -> None:

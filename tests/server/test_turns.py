@@ -17,7 +17,7 @@ from helpers.secagg_world import World
 def test_a_home_that_was_set_back_is_left_out(tmp_path: Path) -> None:
     """Else every sum with it fails: members open no bundle older than the last that they opened."""
     world = World.of(5, bundles=0)
-    bundles = [world.homes["h00"].bundle() for _ in range(3)]
+    bundles = [world.bundle("h00") for _ in range(3)]
     first, last, newer = map(Bundle.from_bytes, bundles)
     assert (first.serial, last.serial, newer.serial) == (1, 2, 3)
     path = tmp_path / "serials"
@@ -32,7 +32,7 @@ def test_a_home_that_was_set_back_is_left_out(tmp_path: Path) -> None:
     assert pool.count("h00") == 0
     pool.add("h00", bundles[2])
     assert pool.take(["h00"])["h00"] == newer
-    pool.add("h01", world.homes["h01"].bundle())  # of whom nothing is known
+    pool.add("h01", world.bundle("h01"))  # of whom nothing is known
 
     # Control: a server that forgot takes the old one.
     Pool(world.directory).add("h00", bundles[0])

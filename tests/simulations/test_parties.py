@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from itertools import count
 
@@ -18,7 +18,7 @@ import pytest
 from fedhome.errors import BundleError, EngineError, ManifestError, SecAggError, UpdateError
 from fedhome.plan.protocol import terms_hash
 from fedhome.plan.settings import Plan
-from fedhome.secagg import Bundle, Manifest
+from fedhome.secagg import Bundle, KeyRing, Manifest, ShareKey
 from fedhome.secagg.fixedpoint import FixedPoint
 from fedhome.secagg.form import Form
 from fedhome.secagg.scalars import Scalar
@@ -67,8 +67,23 @@ def workers() -> Iterator[WorkerParties]:
         yield made.parties
 
 
+def _bundles(fleet: SecureFleet, positions: Sequence[int]) -> Iterator[Bundle]:
+    """Yield a bundle of each home, for the members of the present time."""
+    order = [NAMES.index(member) for member in fleet.directory.members]
+    told = fleet.parties.answers(order, [{"share-key": b""}] * HOMES)
+    keys = [ShareKey.from_bytes(_part(one, "share-key")) for one in told]
+    ring = KeyRing(keys=tuple(keys)).to_bytes()
+    for one in fleet.parties.answers(positions, [{"ring": ring}] * len(positions)):
+        yield Bundle.from_bytes(_part(one, "bundle"))
+
+
+def _part(answer: dict[str, bytes] | Exception, name: str) -> bytes:
+    assert isinstance(answer, dict), answer
+    return answer[name]
+
+
 def _manifest(fleet: SecureFleet) -> bytes:
-    bundles = [_bundle(one) for one in fleet.parties.bundles(range(HOMES))]
+    bundles = list(_bundles(fleet, range(HOMES)))
     return Manifest.of(
         fleet.directory,
         bundles,
@@ -88,11 +103,6 @@ def _manifest(fleet: SecureFleet) -> bytes:
     ).sign(fleet.server)
 
 
-def _bundle(data: bytes | Exception) -> Bundle:
-    assert isinstance(data, bytes)
-    return Bundle.from_bytes(data)
-
-
 def _numbers(place: int) -> Numbers:
     update = np.array([[0.5, -0.25]], np.float32)
     return Numbers(update, np.array([place % 4]), np.array([[0.5]]), bytes([place]) * 32, bytes(32))
@@ -107,7 +117,7 @@ def test_homes_join_and_upload_in_the_order_in_which_they_are_asked(fleet: Secur
     homes = []
     for one in sent:
         assert isinstance(one, dict)
-        homes.append(_bundle(one["bundle"]).home)
+        homes.append(Bundle.from_bytes(one["bundle"]).home)
     assert homes == [NAMES[place] for place in order]
 
 
@@ -142,9 +152,9 @@ def test_what_is_not_finite_stays_at_home(fleet: SecureFleet) -> None:
 
 
 def test_an_answer_left_unread_is_not_taken_for_the_next(fleet: SecureFleet) -> None:
-    first = fleet.parties.bundles(range(HOMES))
-    assert _bundle(next(first)).home == NAMES[0]
-    assert [_bundle(one).home for one in fleet.parties.bundles([5, 2])] == [NAMES[5], NAMES[2]]
+    first = _bundles(fleet, range(HOMES))
+    assert next(first).home == NAMES[0]
+    assert [one.home for one in _bundles(fleet, [5, 2])] == [NAMES[5], NAMES[2]]
 
 
 def test_a_directory_that_does_not_hold_is_raised(fleet: SecureFleet) -> None:
@@ -161,14 +171,14 @@ def test_every_home_has_keys_of_its_own(fleet: SecureFleet) -> None:
 
 def test_a_fault_in_a_worker_is_told_and_the_worker_goes_on(workers: WorkerParties) -> None:
     with pytest.raises(EngineError, match=r"failed: TypeError: .*nonsense"):
-        list(workers.ask("bundle", range(HOMES), {"nonsense": 1}))
-    assert len(list(workers.bundles(range(HOMES)))) == HOMES
+        list(workers.ask("entry", range(HOMES), {"nonsense": 1}))
+    assert len(workers.entries(range(HOMES))) == HOMES
 
 
 def test_a_worker_that_is_killed_ends_the_run_with_a_hint(workers: WorkerParties) -> None:
     os.kill(workers.workers[1].pid, signal.SIGKILL)
     with pytest.raises(EngineError, match="ended: signal 9") as caught:
-        list(workers.bundles(range(HOMES)))
+        workers.entries(range(HOMES))
     assert "--resume" in caught.value.hint
 
 
