@@ -30,7 +30,7 @@ from fedhome.secagg import FixedPoint, Form, HomeParty, HomeState, MemoryStore
 from fedhome.secagg.parameters import corrupt_among
 from fedhome.simulations.homes import generate
 from fedhome.simulations.local_fleet import write_readings
-from helpers.secagg_world import NOW, Sum, World
+from helpers.secagg_world import Sum, World
 
 HOME = "home-0001"
 PLAN = Plan.load(
@@ -42,12 +42,6 @@ PLAN = Plan.load(
     train={"epochs": 1},
 )
 SETTINGS: dict[str, Any] = {"server-round": 1}
-
-
-@pytest.fixture(autouse=True)
-def _one_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The agent and the other homes have the same time: keys to seal shares for live for hours."""
-    monkeypatch.setattr(time, "time", lambda: float(NOW))
 
 
 class FullDisk(MemoryStore):
@@ -103,6 +97,7 @@ class Home:
         for home in self.world.homes.values():
             home.renew(issued)
         self.agent.renew(issued)
+        self.world.now = time.time()  # the agent's clock, which is no test's
         self.world.refill()
         ring = self.world.ring().to_bytes()
         content = with_sum_record(RecordDict(), {"ring": ring})
@@ -127,7 +122,7 @@ class Home:
             model_hash=model_hash(start),
             round=1,
             form=form,
-            expires=NOW + 600,
+            expires=int(self.world.now) + 600,
         )
         arrays = array_record(self.learning.layout, start)
         if model is not None:
@@ -147,7 +142,7 @@ def _adds_nothing(home: Home, answer: Message) -> bool:
     home.sum.aggregator.receive(HOME, blobs_of(answer)["upload"])
     for name in home.world.homes:
         layout = home.sum.manifest.form.layout
-        joined = home.sum.join(name, now=NOW, layout=layout)
+        joined = home.sum.join(name, now=home.world.now, layout=layout)
         nothing = empty_words(home.sum.manifest.form)
         home.sum.aggregator.receive(name, joined.upload(nothing))
     members = [name for name in home.world.directory.members if name != HOME]

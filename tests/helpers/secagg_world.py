@@ -101,6 +101,7 @@ class World:
         pool: The server's bundles.
         policy: What homes insist on.
         turn: Of the last sum.
+        now: What all clocks show, Unix time, s.
     """
 
     authority: Authority
@@ -113,6 +114,7 @@ class World:
     pool: Pool
     policy: Policy
     turn: int = 0
+    now: float = NOW
     verify: Any = signature_holds
 
     @classmethod
@@ -191,21 +193,26 @@ class World:
             world.refill()
         return world
 
-    def ring(self, *, now: float = NOW) -> KeyRing:
+    def ring(self, *, now: float | None = None) -> KeyRing:
         """Return the ring of the members' keys of the present period, of those that are here."""
         members = (self.homes[one] for one in self.directory.members if one in self.homes)
-        keys = (ShareKey.from_bytes(member.share_key(now=now)) for member in members)
+        keys = (
+            ShareKey.from_bytes(member.share_key(now=self.now if now is None else now))
+            for member in members
+        )
         return KeyRing(keys=tuple(keys))
 
-    def bundle(self, home: str, *, now: float = NOW) -> bytes:
+    def bundle(self, home: str, *, now: float | None = None) -> bytes:
         """Let a home make a bundle for the members of the present period."""
-        return self.homes[home].bundle(self.ring(now=now).to_bytes(), now=now)
+        return self.homes[home].bundle(
+            self.ring(now=now).to_bytes(), now=self.now if now is None else now
+        )
 
     def refill(self, homes: Iterable[str] | None = None) -> None:
         """Let homes (all of them) put one more bundle into the pool."""
         ring = self.ring().to_bytes()
         for home in self.homes if homes is None else homes:
-            self.pool.add(home, self.homes[home].bundle(ring, now=NOW))
+            self.pool.add(home, self.homes[home].bundle(ring, now=self.now))
 
     def next_epoch(self, **changes: Any) -> bytes:
         """Issue the next directory and start a new pool; homes do not have it yet."""
@@ -245,7 +252,7 @@ class World:
             "a_min": a_min,
             "degree": 0,
             "tau": a_min - 1,
-            "expires": NOW + 600,
+            "expires": int(self.now) + 600,
         }
         fields = {name: value for name, value in changes.items() if name in {*terms, "groups"}}
         fields |= {"group": changes["group"]} if "group" in changes else {}
@@ -334,7 +341,7 @@ class Sum:
     def join(self, home: str, **changes: Any) -> JoinedSum:
         """Let a home join; ``changes`` replace what it expects of the manifest."""
         expected: dict[str, Any] = {
-            "now": NOW,
+            "now": self.world.now,
             "purpose": self.manifest.purpose,
             "settings": self.manifest.settings,
             "model_hash": self.manifest.model_hash,
@@ -358,7 +365,7 @@ class Sum:
         """Let members (all) vote on who is in the sum."""
         polls = self.aggregator.polls()
         for member in polls if members is None else members:
-            vote = self.world.homes[member].answer(polls[member], now=NOW)
+            vote = self.world.homes[member].answer(polls[member], now=self.world.now)
             self.aggregator.receive_vote(member, vote)
 
     def answer(self, members: Iterable[str] | None = None) -> None:
@@ -367,7 +374,7 @@ class Sum:
             self.vote(members)
         requests = self.aggregator.requests()
         for member in requests if members is None else members:
-            answer = self.world.homes[member].answer(requests[member], now=NOW)
+            answer = self.world.homes[member].answer(requests[member], now=self.world.now)
             self.aggregator.receive_opening(member, answer)
 
     def open(self) -> OpenedSum:
