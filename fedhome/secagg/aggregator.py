@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from fedhome.errors import OpeningError, UploadError, WireError
 from fedhome.keys.signing import Verify, signature_holds
 from fedhome.secagg.bundle import NONCE_BYTES, ROW_BYTES, SEALED_BYTES, Bundle
-from fedhome.secagg.directory import MOST_MEMBERS, Directory
-from fedhome.secagg.manifest import MOST_ROSTER, Manifest
+from fedhome.secagg.directory import Directory
+from fedhome.secagg.manifest import Manifest
 from fedhome.secagg.masks import add_masks
 from fedhome.secagg.opening import ShareProofs, mask_seeds, needed, restore, told
 from fedhome.secagg.sharing import SHARE_BYTES
@@ -28,6 +28,7 @@ from fedhome.secagg.sum_messages import (
     UPLOAD_OVERHEAD,
     VOTE_BYTES,
     Answer,
+    ClosedSum,
     Request,
     Upload,
     Vote,
@@ -38,19 +39,6 @@ from fedhome.secagg.sum_messages import (
     upload_statement,
     vote_statement,
 )
-from fedhome.wire.codec import Message, octets, several
-
-
-@dataclass(frozen=True, kw_only=True)
-class _ClosedSum(Message, label="closed-sum", most=1 << 31):
-    """A sum whose uploads are all in: all that it takes to ask members, and to open it."""
-
-    manifest: Annotated[bytes, octets(most=Manifest.MOST + 128)]
-    total: Annotated[bytes, octets(most=1 << 31)]
-    present: Annotated[bytes, octets(most=MOST_ROSTER // 8)]
-    arrivals: Annotated[bytes, octets(most=MOST_ROSTER * ARRIVAL_BYTES)]
-    votes: Annotated[bytes, octets(most=MOST_MEMBERS * VOTE_BYTES)]
-    bundles: Annotated[tuple[Bundle, ...], several(Bundle.kind(), most=MOST_ROSTER)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,7 +197,7 @@ class Aggregator:
         can open any more, as members help to open no other one about this model.
         """
         dtype = self._dtype
-        return _ClosedSum(
+        return ClosedSum(
             manifest=self._signed,
             total=self._total.astype(dtype, copy=False).tobytes(),
             present=to_bits(self._present()),
@@ -233,7 +221,7 @@ class Aggregator:
             WireError: Other bytes.
             ManifestError: ``other-directory``: another epoch has begun; or ``signature``.
         """
-        kept = _ClosedSum.from_bytes(data)
+        kept = ClosedSum.from_bytes(data)
         bundles = {bundle.home: bundle for bundle in kept.bundles}
         resumed = cls(kept.manifest, directory, bundles, verify=verify)
         present = from_bits(kept.present, len(resumed.manifest.names))

@@ -9,11 +9,11 @@ from typing import Annotated
 import numpy as np
 from numpy.typing import NDArray
 
-from fedhome.secagg.bundle import ROW_BYTES
+from fedhome.secagg.bundle import ROW_BYTES, Bundle
 from fedhome.secagg.directory import MOST_MEMBERS
 from fedhome.secagg.manifest import MOST_ROSTER, Manifest
 from fedhome.secagg.sharing import SHARE_BYTES
-from fedhome.wire.codec import Digest, Id, Message, Signature, octets
+from fedhome.wire.codec import Digest, Id, Message, Signature, octets, several
 
 ARRIVAL_BYTES = 32 + 64  # hash of the vector, signature of the home
 VOTE_BYTES = 4 + 64  # index of the member, its signature
@@ -106,6 +106,27 @@ class Answer(Message, label="answer", most=1 << 21):
 def answer_statement(manifest: bytes, present: bytes, shares: bytes) -> bytes:
     """Return what a member signs when it answers."""
     return _ANSWER + manifest + present + hashlib.sha256(shares).digest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClosedSum(Message, label="closed-sum", most=1 << 31):
+    """A sum whose uploads are all in: all that it takes to ask members, and to open it.
+
+    Args:
+        manifest: The manifest, signed by the server.
+        total: The masked words, added up.
+        present: Which homes are in the sum, as of `Request`.
+        arrivals: As of `Request`.
+        votes: Those that came, as of `Request`.
+        bundles: Of each home of the roster.
+    """
+
+    manifest: Annotated[bytes, octets(most=Manifest.MOST + 128)]
+    total: Annotated[bytes, octets(most=1 << 31)]
+    present: Annotated[bytes, octets(most=MOST_ROSTER // 8)]
+    arrivals: Annotated[bytes, octets(most=MOST_ROSTER * ARRIVAL_BYTES)]
+    votes: Annotated[bytes, octets(most=MOST_MEMBERS * VOTE_BYTES)]
+    bundles: Annotated[tuple[Bundle, ...], several(Bundle.kind(), most=MOST_ROSTER)]
 
 
 def present_digest(present: bytes) -> bytes:
