@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from typing import Annotated
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -114,17 +114,17 @@ class Bundle(Message, label="bundle/2", most=1 << 21):
     proof: Annotated[bytes, octets(most=proof_bytes(MOST_MEMBERS))]
     signature: Signature
 
-    @property
+    @cached_property
     def dealt(self) -> bytes:
         """SHA-256 of all that fixes the shares; from it follow the factors of their proof."""
         return hashlib.sha256(_DEAL + self.ring + self.nonce + self.shares).digest()
 
-    @property
+    @cached_property
     def proof_hash(self) -> bytes:
         """SHA-256 of the proof."""
         return hashlib.sha256(self.proof).digest()
 
-    @property
+    @cached_property
     def head(self) -> BundleHead:
         """What other homes see."""
         return BundleHead(

@@ -14,7 +14,7 @@ from fedhome.secagg.share_checks import (
     CheckRequest,
     Dispute,
     ShownKey,
-    foretold,
+    all_foretold,
     home_is_right,
     row_id,
 )
@@ -43,6 +43,7 @@ class ShareChecks:
         self._right: dict[_BundleName, set[str]] = {}
         self._disputes: dict[tuple[_BundleName, str], Dispute] = {}
         self._asked: dict[bytes, tuple[Bundle, int]] = {}
+        self._foretold: dict[_BundleName, list[bytes]] = {}
         self.liars: set[str] = set()
         self.cheats: set[str] = set()
 
@@ -85,12 +86,18 @@ class ShareChecks:
         for place, (row, one) in enumerate(zip(rows, asked, strict=True)):
             assert one is not None, "none of them is"
             bundle, told = one[0], answer.value(place)
-            if told == foretold(bundle, self._directory, index):
+            if told == self._values_of(bundle)[index]:
                 self._right.setdefault(_name(bundle), set()).add(member)
                 del self._asked[row]
             elif told != ERASED:
                 dispute = Dispute(bundle=bundle, answer=answer, place=place)
                 self._disputes[_name(bundle), member] = dispute
+
+    def _values_of(self, bundle: Bundle) -> list[bytes]:
+        name = _name(bundle)
+        if name not in self._foretold:
+            self._foretold[name] = all_foretold(bundle, self._directory)
+        return self._foretold[name]
 
     def sound(self, bundle: Bundle) -> bool:
         """Return whether enough members found their shares right, and nothing is in dispute."""
@@ -132,6 +139,7 @@ class ShareChecks:
         names = {_name(bundle) for bundle in bundles}
         for name in names:
             self._right.pop(name, None)
+            self._foretold.pop(name, None)
         self._disputes = {key: one for key, one in self._disputes.items() if key[0] not in names}
         self._asked = {row: one for row, one in self._asked.items() if _name(one[0]) not in names}
 

@@ -282,7 +282,7 @@ class HomeParty(SealingParty):
         for neighbour in np.flatnonzero(manifest.adjacency(directory)[index]).tolist():
             head = manifest.head(neighbour)
             identity = directory.entries[head.home].identity
-            if not self._verify(identity, head.signature, head.statement(directory.hash)):
+            if not self._verify_head(identity, head.signature, head.statement(directory.hash)):
                 raise ManifestError(
                     f"the keys that a manifest lists for {head.home} are not signed by it",
                     reason="neighbour-signature",

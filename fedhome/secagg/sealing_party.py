@@ -6,6 +6,7 @@ All of it is by keys of some hours, which are erased in time.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 from fedhome.errors import BundleError, SecAggError
 from fedhome.keys.signing import Verify
@@ -14,6 +15,8 @@ from fedhome.secagg.seals import Seals, make_bundle
 from fedhome.secagg.share_checks import CheckRequest, Dispute, check_rows, key_shown
 from fedhome.secagg.share_keys import KeyRing, ShareKey, kept, period_of, with_period
 from fedhome.secagg.state import HomeState, Store
+
+_HEADS = 1024  # signatures that are remembered to hold, or not
 
 
 class SealingParty:
@@ -28,6 +31,8 @@ class SealingParty:
 
     def __init__(self, keys: HomeKeys, *, state: HomeState, store: Store, verify: Verify) -> None:
         self._keys, self._store, self._verify = keys, store, verify
+        # A member reads the head of a bundle twice: as it checks its share, and as it joins.
+        self._verify_head = lru_cache(maxsize=_HEADS)(verify)
         self.state = state
         self._directory: Directory | None = None
         self._seals: Seals | None = None
@@ -126,7 +131,7 @@ class SealingParty:
             directory,
             seals=seals,
             secrets=self.state.periods,
-            verify=self._verify,
+            verify=self._verify_head,
         )
         return found.to_bytes()
 

@@ -201,8 +201,13 @@ def _row_id(head: BundleHead, directory: bytes, dealt: bytes, member: str, row: 
 
 def foretold(bundle: Bundle, directory: Directory, member: int) -> bytes:
     """Return the values that a member's shares come to if they are right, 32 bytes."""
-    values = expected_of([bundle.proof], directory.committee)[member]
-    return bytes(values.astype("<u4").tobytes())
+    return all_foretold(bundle, directory)[member]
+
+
+def all_foretold(bundle: Bundle, directory: Directory) -> list[bytes]:
+    """Return the values of each member's shares if they are right, 32 bytes each."""
+    values = expected_of([bundle.proof], directory.committee).astype("<u4").tobytes()
+    return [values[n : n + VALUE_BYTES] for n in range(0, len(values), VALUE_BYTES)]
 
 
 def check_rows(
