@@ -22,8 +22,9 @@ from fedhome.secagg.sharing import SECRETS, SHARE_BYTES, proof_bytes
 from fedhome.wire.codec import Digest, Id, Key, Message, Signature, number, octets
 
 NONCE_BYTES = 12
-SEALED_BYTES = 4 + 32 + SECRETS * SHARE_BYTES + 16
-"""For one member: the period of its key, the home's key for it, shares of both secrets, a tag."""
+KEY_NAME_BYTES = 4
+SEALED_BYTES = KEY_NAME_BYTES + 32 + SECRETS * SHARE_BYTES + 16
+"""For one member: which key of its, the home's key for it, shares of both secrets, a tag."""
 ROW_BYTES = NONCE_BYTES + SEALED_BYTES
 _HEAD, _SHARE, _DEAL = b"fedhome/bundle/2\0", b"fedhome/share/2\0", b"fedhome/deal/1\0"
 _COMMITMENT = b"fedhome/commitment/1\0"
@@ -144,20 +145,20 @@ class Bundle(Message, label="bundle/2", most=1 << 21):
         """Return whether the member at an index of the committee has a share of it."""
         return any(self.row(member)[NONCE_BYTES:])
 
-    def check_ring(self, periods: Mapping[int, int]) -> None:
+    def check_ring(self, keys: Mapping[int, bytes]) -> None:
         """Refuse a bundle that is not sealed for just the members of its ring.
 
         Args:
-            periods: Period of each member's key in the ring, by the member's index.
+            keys: Each member's public key in the ring, by the member's index.
 
         Raises:
             BundleError: ``ring``.
         """
         for member in range(len(self.shares) // SEALED_BYTES):
-            told = self.row(member)[NONCE_BYTES : NONCE_BYTES + 4]
-            period = periods.get(member)
-            if self.is_for(member) != (period is not None) or (
-                period is not None and int.from_bytes(told, "big") != period
+            named = self.row(member)[NONCE_BYTES : NONCE_BYTES + KEY_NAME_BYTES]
+            key = keys.get(member)
+            if self.is_for(member) != (key is not None) or (
+                key is not None and named != key[:KEY_NAME_BYTES]
             ):
                 raise BundleError(
                     f"a bundle of {self.home} is not sealed for the members of its ring",

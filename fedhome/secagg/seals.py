@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from fedhome.errors import BundleError
 from fedhome.keys.derivation import hkdf
 from fedhome.secagg.bundle import (
+    KEY_NAME_BYTES,
     NONCE_BYTES,
     SEALED_BYTES,
     Bundle,
@@ -27,7 +28,7 @@ from fedhome.secagg.directory import Directory, HomeKeys
 from fedhome.secagg.share_keys import KeyRing, ShareKey, member_key, sealing_key
 from fedhome.secagg.sharing import SECRETS, SHARE_NUMBERS, Dealing, factors_of
 
-_PERIOD_BYTES, _KEY_BYTES = 4, 32
+_KEY_BYTES = 32
 _SEAL = b"fedhome/seal/2\0"
 
 Unopened = Literal["erased", "wrong"]
@@ -105,7 +106,7 @@ class Seals:
             cipher = cipher_of(
                 own, key.key, self._between(self._keys.home, key.member, public, key.key)
             )
-            sealing = _Sealing(key.period.to_bytes(_PERIOD_BYTES, "big") + public, cipher)
+            sealing = _Sealing(key.key[:KEY_NAME_BYTES] + public, cipher)
             self._sealings[secret, key.key] = sealing
         return sealing
 
@@ -120,8 +121,10 @@ class Seals:
             row: As `Bundle.row` returned it.
         """
         member, home = self._keys.home, head.home
-        nonce, start = row[:NONCE_BYTES], NONCE_BYTES + _PERIOD_BYTES
-        secret = secrets.get(int.from_bytes(row[NONCE_BYTES:start], "big"))
+        nonce, start = row[:NONCE_BYTES], NONCE_BYTES + KEY_NAME_BYTES
+        named = row[NONCE_BYTES:start]
+        held = (one for one in secrets.values() if self._member_key(one)[1].startswith(named))
+        secret = next(held, None)
         if secret is None or not any(row[NONCE_BYTES:]):
             return "erased"
         theirs, sealed = row[start : start + _KEY_BYTES], row[start + _KEY_BYTES :]

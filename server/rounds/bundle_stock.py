@@ -90,7 +90,7 @@ class BundleStock:
             return
         members = self._directory.members
         try:
-            bundle.check_ring({members.index(key.member): key.period for key in ring.keys})
+            bundle.check_ring({members.index(key.member): key.key for key in ring.keys})
         except FedHomeError:
             self.pool.drop([bundle])
             raise
