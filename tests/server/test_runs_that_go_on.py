@@ -15,7 +15,7 @@ import pytest
 from flwr.app import Message
 
 from fedhome.errors import RoundError
-from fedhome.secagg import HomeParty, home_party, member, seals
+from fedhome.secagg import HomeParty, member, sealing_party, seals
 from fedhome.secagg.seals import Seals
 from fedhome.secagg.share_checks import WRONG, CheckAnswer
 from fedhome.secagg.sharing import Dealing
@@ -215,7 +215,7 @@ def test_a_home_that_shares_another_secret_costs_one_round_and_is_left_out(
         return made(keys, *others, **known)
 
     monkeypatch.setattr(seals.Dealing, "of", wrong)
-    monkeypatch.setattr(home_party, "make_bundle", make)
+    monkeypatch.setattr(sealing_party, "make_bundle", make)
     fleet = _fleet(tmp_path, rounds={"count": 3, "evaluate_fraction": 0.0})
     assert _answered(fleet) == [0, 6, 6]
     assert "h03 made shares of another secret than it committed to: left out" in fleet.events
