@@ -28,8 +28,9 @@ from fedhome.secagg import Bundle, JoinedSum, Manifest, ServerKeys
 from fedhome.secagg.bundle import commitment
 from fedhome.secagg.directory import Signed
 from fedhome.secagg.masks import add_masks, pair_seed, self_seed
+from fedhome.secagg.seals import Seals
 from fedhome.secagg.shamir import LIMBS, combine
-from fedhome.secagg.sharing import SHARE_BYTES
+from fedhome.secagg.sharing import SHARE_BYTES, Dealing
 from fedhome.secagg.sum_messages import (
     MISSING,
     Answer,
@@ -73,6 +74,42 @@ def weaken(
     made: dict[str, Any] = {}
     exec(source, function.__globals__, made)  # noqa: S102 - our own source, but for one check
     patch.setattr(owner, name, made[name])
+
+
+def cheat(
+    world: World,
+    home: str,
+    *,
+    dealing: Callable[[Dealing], Dealing] | None = None,
+    shares: Callable[[Any], Any] | None = None,
+    rows: Callable[[bytes], bytes] | None = None,
+    proof: Callable[[bytes], bytes] | None = None,
+) -> Bundle:
+    """Return a bundle of a home that deals as it likes, and signs it as if nothing were wrong.
+
+    Args:
+        world: The fleet.
+        home: The home.
+        dealing: Changes the polynomials.
+        shares: Changes all members' shares, uint32 ``[members, secrets, 13]``.
+        rows: Changes them once they are sealed.
+        proof: Changes the proof.
+    """
+    ring = world.ring().to_bytes()
+    with pytest.MonkeyPatch.context() as patch:
+        for owner, name, change in (
+            (Dealing, "of", dealing),
+            (Dealing, "shares", shares),
+            (Seals, "seal", rows),
+            (Dealing, "proof", proof),
+        ):
+            if change is not None:
+                patch.setattr(owner, name, _then(getattr(owner, name), change))
+        return Bundle.from_bytes(world.homes[home].bundle(ring, now=NOW))
+
+
+def _then(real: Callable[..., Any], change: Callable[[Any], Any]) -> Callable[..., Any]:
+    return lambda *arguments: change(real(*arguments))
 
 
 def join(world: World, home: str, signed: bytes, *, model: bytes | None = None) -> JoinedSum:

@@ -16,7 +16,7 @@ import shutil
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -37,12 +37,30 @@ from fedhome.secagg import (
     HomeKeys,
     HomeParty,
     HomeState,
+    KeyRing,
     Manifest,
     MemoryStore,
     Pool,
+    ShareChecks,
+    ShareKey,
 )
 from fedhome.secagg.directory import Signed, _StoredKeys
-from fedhome.secagg.state import Opening, _Live, _Stored
+from fedhome.secagg.share_checks import (
+    HEAD_BYTES,
+    WRONG,
+    CheckAnswer,
+    CheckRequest,
+    Dispute,
+    ShownKey,
+)
+from fedhome.secagg.state import (
+    Opening,
+    _Live,
+    _Period,
+    _Stored,
+    _StoredBefore,
+    _StoredSecond,
+)
 from fedhome.secagg.sum_messages import (
     Answer,
     Request,
@@ -108,7 +126,8 @@ def _messages(world: World) -> Iterator[Door]:
         (Answer, list(answers.values())),
         (Opening, [opening.to_bytes()]),
         (_Live, [live.to_bytes()]),
-        (_Stored, [state.to_bytes()]),
+        (_Period, [_Period(period=7, secret=b"s" * 32).to_bytes()]),
+        *_states(state),
         (_StoredKeys, [world.keys["h00"].to_bytes()]),
         (Scrypt, [Scrypt.fresh().to_bytes()]),
         (SealedHead, [sealed.head.to_bytes()]),
@@ -120,12 +139,24 @@ def _messages(world: World) -> Iterator[Door]:
         yield Door(message.LABEL, valid, lambda data, to=message: to.from_bytes(data).to_bytes())  # type: ignore[misc]
     yield Door("Form", [packed(sum_.manifest.form.to_plain())], _form)
     yield Door("HomeState", [state.to_bytes()], _state)
+    yield Door("HomeState, earlier", [old[0] for _, old in _states(state)[1:]], _state)
     yield Door(
         "HomeKeys",
         [world.keys["h00"].to_bytes()],
         lambda data: HomeKeys.from_bytes(data).to_bytes(),
     )
     yield from _server(sum_, uploads, votes["h00"], answers)
+
+
+def _states(state: HomeState) -> list[tuple[type[Message], list[bytes]]]:
+    """Return a state as each version of the protocol wrote it."""
+    now = _Stored.from_bytes(state.to_bytes())
+    live = (_Live(serial=3, key=b"k" * 32, blind=b"b" * 32),)
+    found: list[tuple[type[Message], list[bytes]]] = []
+    for version in (_Stored, _StoredSecond, _StoredBefore):
+        values = {one.name: getattr(now, one.name) for one in fields(version)}
+        found.append((version, [version(**values | {"live": live}).to_bytes()]))
+    return found
 
 
 def _state(data: bytes) -> None:
@@ -217,7 +248,7 @@ def _homes(world: World) -> Iterator[Door]:
             world.keys["h00"], world.authority.public, state=HomeState(), store=MemoryStore()
         )
         home.renew(body)
-        home.bundle()
+        home.bundle(now=NOW)
 
     def join(data: bytes) -> None:
         joiner.state = before["h01"]
@@ -236,10 +267,85 @@ def _homes(world: World) -> Iterator[Door]:
             changed_one = replace(Request.from_bytes(asked), manifest=signed)
             member.answer(changed_one.to_bytes(), now=NOW)
 
-    yield Door("Home.renew", [world.directory.to_bytes()], renew)
+    yield Door("Home.renew", [world.directory.to_bytes()], _but_for("no-ring", renew))
     yield Door("Home.join", [sum_.manifest.to_bytes()], _but_for("purpose", join))
     yield Door("Home.answer", [poll, request], answer)
     yield Door("Home.answer, manifest", [sum_.manifest.to_bytes()], answer_signed_anew)
+
+
+def _checks(world: World) -> Iterator[Door]:
+    """Yield what comes of rings and of checks, of parties that may sign what they like."""
+    ring, place = world.ring(), 1
+    member = world.directory.members[place]
+    maker = next(home for home in world.homes if home != member)
+    bundle = Bundle.from_bytes(world.homes[maker].bundle(ring.to_bytes(), now=NOW))
+    request = CheckRequest.of([bundle], place)
+    answer = CheckAnswer.from_bytes(world.homes[member].check(request.to_bytes(), now=NOW))
+    dispute = Dispute(bundle=bundle, answer=_signed(world, replace(answer, values=WRONG)), place=0)
+    shown = world.homes[maker].show_key(dispute.to_bytes(), now=NOW)
+    state = world.homes[maker].state
+    seeds: list[tuple[type[Message], list[bytes]]] = [
+        (ShareKey, [key.to_bytes() for key in ring.keys]),
+        (KeyRing, [ring.to_bytes()]),
+        (CheckRequest, [request.to_bytes()]),
+        (CheckAnswer, [answer.to_bytes(), dispute.answer.to_bytes()]),
+        (Dispute, [dispute.to_bytes()]),
+        (ShownKey, [shown]),
+    ]
+    for message, valid in seeds:
+        yield Door(message.LABEL, valid, lambda data, to=message: to.from_bytes(data).to_bytes())  # type: ignore[misc]
+
+    def sealed(data: bytes) -> None:
+        keys = []
+        for key in KeyRing.from_bytes(data).keys:
+            owner = world.keys.get(key.member)
+            keys.append(replace(key, signature=owner.sign(key.statement)) if owner else key)
+        world.homes[maker].state = replace(state, ring=b"")
+        world.homes[maker].bundle(KeyRing(keys=tuple(keys)).to_bytes(), now=NOW)
+
+    def check(data: bytes) -> None:
+        asked = CheckRequest.from_bytes(data)
+        heads = b""
+        for number, (head, _, _) in enumerate(asked.parts()):
+            owner = world.keys.get(head.home)
+            signed = owner.sign(head.statement(world.directory.hash)) if owner else head.signature
+            heads += asked.heads[number * HEAD_BYTES :][: HEAD_BYTES - 64] + signed
+        found = world.homes[member].check(replace(asked, heads=heads).to_bytes(), now=NOW)
+        assert len(CheckAnswer.from_bytes(found).values) == 32 * len(asked.homes)
+
+    def show(data: bytes) -> None:
+        said = Dispute.from_bytes(data)
+        made, owner = said.bundle, world.keys.get(said.bundle.home)
+        if owner is not None:
+            made = replace(made, signature=owner.sign(made.head.statement(world.directory.hash)))
+        said = replace(said, bundle=made, answer=_signed(world, said.answer))
+        world.homes[maker].show_key(said.to_bytes(), now=NOW)
+
+    def asking() -> ShareChecks:
+        checks = ShareChecks(world.directory)
+        checks.requests([bundle])
+        return checks
+
+    def receive(data: bytes) -> None:
+        asking().receive(member, _signed(world, CheckAnswer.from_bytes(data)).to_bytes())
+
+    def settle(data: bytes) -> None:
+        checks = asking()
+        checks.receive(member, dispute.answer.to_bytes())
+        checks.settle(dispute, data, {ring.hash: ring})
+        assert (member in checks.liars) != (maker in checks.cheats)
+        assert data != shown or checks.liars
+
+    yield Door("Home.bundle", [ring.to_bytes()], sealed)
+    yield Door("Home.check", [request.to_bytes()], check)
+    yield Door("Home.show_key", [dispute.to_bytes()], show)
+    yield Door("ShareChecks.receive", [answer.to_bytes(), dispute.answer.to_bytes()], receive)
+    yield Door("ShareChecks.settle", [shown], settle)
+
+
+def _signed(world: World, answer: CheckAnswer) -> CheckAnswer:
+    keys = world.keys.get(answer.member)
+    return replace(answer, signature=keys.sign(answer.statement)) if keys else answer
 
 
 def _but_for(reason: str, read: Callable[[bytes], None]) -> Callable[[bytes], None]:
@@ -350,6 +456,7 @@ def doors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Door]]:
         found = [
             *_messages(World.of(6)),
             *_homes(World.of(6)),
+            *_checks(World.of(6, bundles=0)),
             *_files(tmp_path_factory.mktemp("files"), undo),
         ]
         yield found
@@ -413,7 +520,7 @@ def test_very_many_foreign_bytes(doors: list[Door]) -> None:
 @pytest.mark.parametrize("header", [b"\xdd", b"\xdf", b"\xdb", b"\xc6", b"\xc9"])
 def test_a_length_that_is_claimed_takes_no_memory(header: bytes, nested: int) -> None:
     most = 1 << 20
-    for message in (Bundle, Vote, Request, Directory):
+    for message in (Bundle, Vote, Request, Directory, KeyRing, CheckRequest, CheckAnswer, Dispute):
         size = min(message.MOST, most)
         for claimed in (size - 10, 1 << 16, (1 << 32) - 1):
             data = ((header + claimed.to_bytes(4, "big")) * nested + b"\xc0" * size)[:size]

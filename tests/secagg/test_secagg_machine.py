@@ -3,7 +3,7 @@
 The server of this machine keeps everything that it ever saw, delivers it when and to whom it
 likes, twice or never or with a byte altered, shows members other sets of homes than the true
 one, signs several manifests for one round, and mixes votes. Homes crash and restart, disks are
-full, epochs change, time runs out. All the while:
+full, epochs change, time runs out and periods pass. All the while:
 
 - every call returns, or raises `SecAggError`;
 - an opened sum equals the integer sum over exactly the homes that the server names;
@@ -11,7 +11,9 @@ full, epochs change, time runs out. All the while:
   member shares of both;
 - whatever shares were given out: of uploads under one manifest they open no sum over fewer homes
   than its ``a_min``;
-- no bundle ever masks two vectors.
+- no bundle ever masks two vectors;
+- no home is called a cheat, nor any member a liar, as none is one;
+- a home that looked at the clock holds no secret of a period that is over.
 """
 
 from __future__ import annotations
@@ -33,9 +35,18 @@ from hypothesis.stateful import (
 )
 
 from fedhome.errors import SecAggError, StateError
-from fedhome.secagg import HomeState, MemoryStore, Policy
+from fedhome.secagg import (
+    HomeState,
+    KeyRing,
+    MemoryStore,
+    Policy,
+    ShareChecks,
+    ShareKey,
+    sealing_party,
+)
 from fedhome.secagg import member as committee_member
-from fedhome.secagg.bundle import SHARE_BYTES
+from fedhome.secagg.share_keys import PERIOD_S, is_live
+from fedhome.secagg.sharing import SHARE_BYTES
 from fedhome.secagg.sum_messages import (
     MISSING,
     Answer,
@@ -57,7 +68,7 @@ SETS = st.sets(PLACES, max_size=HOMES)
 MOST = st.sets(PLACES, min_size=4, max_size=HOMES)  # a set that a quorum may agree on
 OLD = st.integers(0, 3)  # how many sums or messages ago
 FLIPS = st.none() | st.none() | st.integers(0, 1 << 10)
-TIMES = st.sampled_from([NOW] * 9 + [NOW + 600])
+LATER = st.sampled_from([0] * 9 + [600])  # after the present, s: a sum is open for 600
 
 
 class _Disk(MemoryStore):
@@ -93,7 +104,11 @@ class Interleaving(RuleBasedStateMachine):
         self.given: dict[tuple[bytes, bool], set[str]] = {}
         self.masked: set[bytes] = set()
         self.sent: dict[bytes, set[int]] = {}  # who uploaded under a manifest
-        self.epoch_began = 0  # after how many sums
+        self.epoch_began = self.period_began = 0  # after how many sums
+        self.now = NOW
+        self.rings = [self.world.ring()]
+        self.checks = ShareChecks(self.world.directory)
+        self.checked: list[tuple[str, bytes]] = []  # what members answered to checks
 
     # --- what may happen
 
@@ -113,37 +128,113 @@ class Interleaving(RuleBasedStateMachine):
 
     @rule(homes=SETS)
     def refill(self, homes: set[int]) -> None:
-        for place in homes:
-            self.attempt("bundle", lambda: self.world.refill([self.names[place]]))  # noqa: B023
+        self.collect_ring()
+        self.refill_for(homes, 0)
+
+    @rule(homes=SETS, back=OLD)
+    def refill_for(self, homes: set[int], back: int) -> None:
+        """Let homes seal for a ring, which may be an old one."""
+        ring = self.rings[-1 - min(back, len(self.rings) - 1)].to_bytes()
+        for name in [self.names[place] for place in homes]:
+            home = self.world.homes[name]
+            made = self.attempt("bundle", lambda: home.bundle(ring, now=self.now))  # noqa: B023
+            if made is not None:
+                assert KeyRing.from_bytes(home.state.ring).is_live(self.now)
+                self.attempt("bundle added", lambda: self.world.pool.add(name, made))  # noqa: B023
+
+    def collect_ring(self) -> None:
+        """Ask members for their keys, if the last ring is of another time or epoch."""
+        directory, last = self.world.directory, self.rings[-1]
+        if last.keys[0].directory == directory.hash and last.is_live(self.now):
+            return
+        told = (
+            self.attempt("share key", lambda: self.world.homes[member].share_key(now=self.now))  # noqa: B023
+            for member in directory.members
+        )
+        keys = tuple(ShareKey.from_bytes(key) for key in told if key is not None)
+        self.rings += [KeyRing(keys=keys)] if keys else []
+
+    @precondition(lambda self: len(self.sums) >= self.period_began + 2)
+    @rule(periods=st.integers(1, 3), homes=SETS, tidy=st.integers(0, 3))
+    def time_passes(self, periods: int, homes: set[int], tidy: int) -> None:
+        """Let periods pass; some homes look at the clock, and a tidy server drops old bundles."""
+        self.now += periods * PERIOD_S
+        self.period_began = len(self.sums)
+        self.seen["period"] += 1
+        for name in [self.names[place] for place in homes]:
+            home = self.world.homes[name]
+            if self.attempt("forgot", lambda: (home.forget(self.now), True)):  # noqa: B023
+                live = (is_live(period, self.now) for period in home.state.periods)
+                assert all(live), "a secret outlives its time"
+        if tidy:
+            live = {ring.hash for ring in self.rings if ring.is_live(self.now)}
+            for name in self.names:
+                waiting = self.world.pool.waiting(name)
+                self.world.pool.drop([bundle for bundle in waiting if bundle.ring not in live])
+
+    @rule()
+    def check_all(self) -> None:
+        self.check(set(range(HOMES)), None, HOMES)
+
+    @rule(members=SETS, flip=FLIPS, last=st.integers(1, 12))
+    def check(self, members: set[int], flip: int | None, last: int) -> None:
+        """Let members check what waits, take some answers again, and settle what is disputed."""
+        bundles = [one for name in self.names for one in self.world.pool.waiting(name)]
+        requests = self.checks.requests(bundles)
+        for name in [self.names[place] for place in members if self.names[place] in requests]:
+            home, asked = self.world.homes[name], _altered(requests[name], flip)
+            answer = self.attempt("check", lambda: home.check(asked, now=self.now))  # noqa: B023
+            self.checked += [] if answer is None else [(name, answer)]
+        for name, answer in self.checked[-last:]:
+            self.attempt("checked", lambda: self.checks.receive(name, answer))  # noqa: B023
+        self.settle()
+        self.seen["sound"] += sum(map(self.checks.sound, bundles))
+
+    def settle(self) -> None:
+        rings = {ring.hash: ring for ring in self.rings}
+        for dispute in self.checks.disputes():
+            home = self.world.homes[dispute.bundle.home]
+            data = dispute.to_bytes()
+            shown = self.attempt("shown", lambda: home.show_key(data, now=self.now))  # noqa: B023
+            if shown is not None:
+                self.checks.settle(dispute, shown, rings)
+        assert not self.checks.liars | self.checks.cheats, "somebody honest is called dishonest"
 
     @rule(homes=MOST, a_min=st.integers(2, 4), tau=st.integers(0, 2))
     def draw_up(self, homes: set[int], a_min: int, tau: int) -> None:
         names = [self.names[place] for place in homes]
         self.refill({place for place in homes if not self.world.pool.count(self.names[place])})
         drawn = self.attempt(
-            "drawn up", lambda: self.world.draw_up(names, a_min=a_min, tau=tau, n_min=3)
+            "drawn up",
+            lambda: self.world.draw_up(
+                names, a_min=a_min, tau=tau, n_min=3, expires=self.now + 600
+            ),
         )
         self.sums += [drawn] if drawn else []
 
     @precondition(lambda self: self.sums)
     @rule(
         back=OLD,
-        change=st.sampled_from([{"turn": 0}, {"turn": 1}, {"expires": NOW + 500}, {"a_min": 4}]),
+        change=st.sampled_from([{"turn": 0}, {"turn": 1}, {"expires": 500}, {"a_min": 4}]),
     )
     def sign_another(self, back: int, change: dict[str, int]) -> None:
         """Sign a second manifest over bundles that have one."""
         sum_ = self.sum_at(back)
         if sum_.manifest.directory != self.world.directory.hash:
             return
-        turn = sum_.manifest.turn + change.get("turn", 0)
-        manifest = replace(sum_.manifest, **{**change, "turn": turn})  # type: ignore[arg-type]
+        change = dict(change)
+        for name in ("turn", "expires"):
+            change[name] = {"turn": sum_.manifest.turn, "expires": self.now}[name] + change.get(
+                name, {"turn": 0, "expires": 600}[name]
+            )
+        manifest = replace(sum_.manifest, **change)  # type: ignore[arg-type]
         self.sums.append(Sum(self.world, sum_.bundles, manifest.sign(self.world.server)))
         self.seen["second manifest"] += 1
 
     @precondition(lambda self: self.sums)
-    @rule(back=OLD, homes=SETS, now=TIMES)
-    def join(self, back: int, homes: set[int], now: int) -> None:
-        sum_ = self.sum_at(back)
+    @rule(back=OLD, homes=SETS, later=LATER)
+    def join(self, back: int, homes: set[int], later: int) -> None:
+        sum_, now = self.sum_at(back), self.now + later
         for name in [self.names[place] for place in homes]:
             self.attempt("joined", lambda: sum_.join(name, now=now))  # noqa: B023
 
@@ -196,6 +287,7 @@ class Interleaving(RuleBasedStateMachine):
         """Sign another directory, which some homes get at once."""
         self.epoch_began = len(self.sums)
         self.world.next_epoch(seed=bytes([self.world.directory.epoch]) * 32)
+        self.checks = ShareChecks(self.world.directory)
         for name in [self.names[place] for place in homes]:
             self.attempt("renewed", lambda: self.world.homes[name].renew(self.world.issued))  # noqa: B023
 
@@ -228,9 +320,10 @@ class Interleaving(RuleBasedStateMachine):
         )
 
     @precondition(lambda self: self.requests)
-    @rule(which=OLD, members=MOST, votes=st.booleans(), flip=FLIPS, now=TIMES)
-    def ask(self, which: int, members: set[int], votes: bool, flip: int | None, now: int) -> None:
+    @rule(which=OLD, members=MOST, votes=st.booleans(), flip=FLIPS, later=LATER)
+    def ask(self, which: int, members: set[int], votes: bool, flip: int | None, later: int) -> None:
         """Ask members to vote or, with all votes that there are, for their shares."""
+        now = self.now + later
         asked = self.requests[-1 - which % len(self.requests)]
         request = Request.from_bytes(asked)
         for place in members:
@@ -248,7 +341,7 @@ class Interleaving(RuleBasedStateMachine):
         key = sum_.manifest.digest, present_digest(request.present)
         votes = sorted(self.votes.get(key, {}).items())
         number = members.index(member)
-        sealed = b"".join(sum_.bundles[home].sealed_for(number) for home in sum_.manifest.names)
+        sealed = b"".join(sum_.bundles[home].row(number) for home in sum_.manifest.names)
         joined = b"".join(place.to_bytes(4, "big") + vote for place, vote in votes)
         return replace(request, votes=joined, sealed=sealed).to_bytes()
 
@@ -315,30 +408,30 @@ class Interleaving(RuleBasedStateMachine):
         assert opened.homes == sum_.aggregator.arrived
         assert np.array_equal(opened.words, sum_.expected)
         assert len(opened.homes) >= 3
-        assert opened.disputes == ()  # no member lies here
+        assert opened.wrong == ()  # no member lies here
 
     # --- the same in longer steps, so that examples come far
 
-    @rule(homes=MOST, drop=SETS, now=TIMES)
-    def whole_sum(self, homes: set[int], drop: set[int], now: int) -> None:
+    @rule(homes=MOST, drop=SETS, later=LATER)
+    def whole_sum(self, homes: set[int], drop: set[int], later: int) -> None:
         before = len(self.sums)
         self.draw_up(homes, 3, 1)
         if len(self.sums) > before:
-            self._run(homes, drop, now)
+            self._run(homes, drop, later)
 
     @precondition(lambda self: self.sums)
     @rule(back=OLD, drop=SETS)
     def whole_sum_again(self, back: int, drop: set[int]) -> None:
         """Run a sum over bundles that were in one."""
         self.sign_another(back, {"turn": len(self.sums)})
-        self._run(set(range(HOMES)), drop, NOW)
+        self._run(set(range(HOMES)), drop, 0)
 
     @precondition(lambda self: self.sums)
     @rule(back=OLD, shown=MOST)
     def open_another_set(self, back: int, shown: set[int]) -> None:
         self.poll_on_another_set(back, shown)
         for votes in (False, True):
-            self.ask(0, set(range(HOMES)), votes, None, NOW)
+            self.ask(0, set(range(HOMES)), votes, None, 0)
 
     @rule(order=st.permutations(range(HOMES)))
     def show_each_member_another_set(self, order: list[int]) -> None:
@@ -347,20 +440,20 @@ class Interleaving(RuleBasedStateMachine):
         self.draw_up(set(order), 3, 1)
         if len(self.sums) == before:
             return
-        self.join(0, set(order), NOW)
+        self.join(0, set(order), 0)
         self.upload(0, set(order))
         for number, third in enumerate((order[2:] * 2)[:HOMES]):
             self.poll_on_another_set(0, {*order[:2], third})
             for votes in (False, True):
-                self.ask(0, {number}, votes, None, NOW)
+                self.ask(0, {number}, votes, None, 0)
 
-    def _run(self, homes: set[int], drop: set[int], now: int) -> None:
-        self.join(0, homes, now)
+    def _run(self, homes: set[int], drop: set[int], later: int) -> None:
+        self.join(0, homes, later)
         self.upload(0, homes - drop if len(homes - drop) >= 3 else homes)
         self.poll(0)
         for votes in (False, True):
             if self.requests:
-                self.ask(0, set(range(HOMES)), votes, None, now)
+                self.ask(0, set(range(HOMES)), votes, None, later)
             self.deliver(0, HOMES, None)
         self.open(0)
 
@@ -399,7 +492,7 @@ def _explore(examples: int, steps: int) -> Counter[str]:
 EVERYWHERE = (
     *("opened", "shares", "renewed", "restart", "second manifest", "late upload refused"),
     *("a-min", "bundle-used", "conflict", "votes", "replayed", "expired", "other-directory"),
-    "disk-full",
+    *("disk-full", "period", "ring", "forgot", "checked", "sound"),
 )
 
 
@@ -433,6 +526,7 @@ def test_any_interleaving_is_exact_or_a_typed_error_for_long() -> None:
             (HomeState, "with_sum", "sum_number=sum_number, live=live", "sum_number=sum_number"),
             "masks two vectors",
         ),
+        ((sealing_party, "kept", "if is_live(period, now)", ""), "outlives its time"),
     ],
 )
 def test_it_finds_what_a_missing_check_lets_through(

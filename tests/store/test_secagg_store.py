@@ -135,6 +135,8 @@ states = st.builds(
     today=st.integers(0, 1 << 20),
     answered=ledgers,
     opened=ledgers,
+    periods=st.dictionaries(st.integers(0, 1 << 32), bytes32, max_size=3),
+    ring=st.binary(max_size=200),
 )
 
 
