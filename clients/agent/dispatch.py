@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 
@@ -20,6 +21,8 @@ from fedhome.fleet.state_file import FileStore
 from fedhome.flower.messages import APP_RAISED, blob_reply, failure, sum_record
 from fedhome.plan.protocol import policy_of
 from fedhome.plan.settings import Plan
+
+_log = logging.getLogger("fedhome.agent")
 
 WorkOf = Callable[[HomeFolder, secagg.HomeParty], Work]
 """How a home's work is set up, such as :class:`WorkerProcess` or :class:`InProcess`."""
@@ -44,6 +47,7 @@ class MessageDispatch:
         self._home_folder = home_folder
         self._last: tuple[tuple[str, str], RecordDict] | None = None
         self.trouble: StateError | None = None
+        self._kept_too_long = False
         plan = Plan.load(home_folder.plan_path)
         self._machine = secagg.HomeParty(
             store.keys,
@@ -97,8 +101,19 @@ class MessageDispatch:
 
     def rest(self) -> None:
         """Free memory that was not needed for a while, and erase keys whose time is over."""
-        self._machine.forget(time.time())
+        self.erase()
         self._work.rest()
+
+    def erase(self) -> None:
+        """Erase keys whose time is over; say once if the disk does not let it."""
+        try:
+            self._machine.forget(time.time())
+        except StateError as error:
+            if not self._kept_too_long:
+                _log.warning("keys whose time is over cannot be erased: %s", error)
+            self._kept_too_long = True
+        else:
+            self._kept_too_long = False
 
     def close(self) -> None:
         """End what does the work."""

@@ -122,6 +122,7 @@ class Agent:
             self._home_folder.paused and not self._home_folder.left and not self._stop.wait(_POLL_S)
         ):
             self._reporting.keep()
+            self._tasks.erase()
         self._reporting.tell("waiting")
         self._back_off = 0.0
 

@@ -28,6 +28,7 @@ from fedhome.questions.question_table import TRAIN
 from fedhome.questions.settings import settings_hash
 from fedhome.secagg import FixedPoint, Form, HomeParty, HomeState, MemoryStore
 from fedhome.secagg.parameters import corrupt_among
+from fedhome.secagg.share_keys import PERIOD_S
 from fedhome.simulations.homes import generate
 from fedhome.simulations.local_fleet import write_readings
 from helpers.secagg_world import Sum, World
@@ -218,3 +219,36 @@ def test_a_refusal_is_told(tmp_path: Path) -> None:
     answer = home.train()
     assert answer.has_error()
     assert "the plan has rounds" in answer.error.reason
+
+
+def _later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    now = time.time() + seconds
+    monkeypatch.setattr("fedhome.clients.agent.dispatch.time.time", lambda: now)
+
+
+def test_a_waiting_agent_erases_old_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = Home(tmp_path)
+    kept = dict(home.store.load().periods)
+    assert kept, "it has sealed shares of its own"
+    home.agent.rest()
+    assert home.store.load().periods == kept, "in their time they stay"
+    _later(monkeypatch, 2 * PERIOD_S)
+    home.agent.rest()
+    assert home.store.load().periods == {}
+    for secret in kept.values():
+        assert secret not in home.store.data
+
+
+def test_a_full_disk_that_keeps_them_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    home = Home(tmp_path)
+    _later(monkeypatch, 2 * PERIOD_S)
+    home.store.left = 0
+    for _ in range(3):
+        home.agent.erase()
+    told = [one.message for one in caplog.records if "cannot be erased" in one.message]
+    assert told == ["keys whose time is over cannot be erased: no room"]
+    home.store.left = 1
+    home.agent.erase()
+    assert home.store.load().periods == {}
