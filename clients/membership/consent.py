@@ -243,8 +243,8 @@ def _cheating_server_learns() -> list[str]:
             "seconds that an answer took."
         ),
         (
-            "what this home sent in the past, if whoever recorded it gets hold of this home's "
-            "keys, or of those of enough members, also much later."
+            "what this home sent in the last day, if whoever recorded it gets hold of this home's "
+            "keys, or of those of enough members, before they are erased: within a day."
         ),
     ]
 

@@ -100,8 +100,8 @@ What a server that breaks the rules can learn today, and no home would refuse:
     that such a home has nothing to add. Which homes these are, it does not learn.
   * roughly how long this home computes, and so how many examples it has: from the
     seconds that an answer took.
-  * what this home sent in the past, if whoever recorded it gets hold of this home's
-    keys, or of those of enough members, also much later.
+  * what this home sent in the last day, if whoever recorded it gets hold of this home's
+    keys, or of those of enough members, before they are erased: within a day.
 
 Agree only if you trust whoever runs the server to keep to the rules.
 
