@@ -6,24 +6,29 @@ In the home's folder, ``model/`` holds
 - ``<key>.seen``: what is remembered of the last release of each server key, so that no earlier one
   is ever taken again. It is written first: a crash in between leaves the model that was in use,
   and the new one is fetched once more.
+
+Releases that the home has missed are walked by their signed manifests, in order, before the newest
+is taken.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.errors import ReleaseError, StateError, WireError
 from fedhome.fleet.front_requests import RELEASE, ask
-from fedhome.fleet.release_request import Fetch
-from fedhome.registry import AcceptedRelease, ReleaseManifest, SeenRelease, accept, recall
+from fedhome.fleet.release_request import Fetch, ReleaseResponse
+from fedhome.registry import AcceptedRelease, ReleaseManifest, SeenRelease, accept, follow, recall
 from fedhome.secagg.directory import Directory, HomeKeys
 from fedhome.store import checksummed, disk
 from fedhome.wire.codec import Key, Message, octets
 
 MODEL, RELEASE_FILE, SEEN = "model", "release.fh", ".seen"
 _MOST = 1 << 26
+_MOST_REQUESTS = 50  # for one release: those of a year in which the home was away
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,14 +96,18 @@ class ReleaseKeeper:
             return None
         directory = Directory.verify(data, self._home_folder.anchor.authority)
         last = self._seen(directory.server)
-        request = Fetch.of(self._keys, self._fleet, self._release_hash()).sign(self._keys)
-        response = ask(
-            self._home_folder.settings.server, self._home_folder.authorities, RELEASE, request
-        )
-        if not response:
+        for _ in range(_MOST_REQUESTS):
+            response = self._ask(last)
+            if last is not None and response.missed:
+                last = self._walk(response.missed, directory, last)
+            if response.release:
+                break
+            if last is None or not response.missed:
+                return None
+        else:  # the rest comes the next time
             return None
-        accepted = accept(response, directory, last, layout=layout)
-        self._keep(accepted, response)
+        accepted = accept(response.release, directory, last, layout=layout)
+        self._keep(accepted, response.release)
         return accepted.manifest
 
     def current(self) -> AcceptedRelease | None:
@@ -109,6 +118,29 @@ class ReleaseKeeper:
             StateError: It cannot be read.
         """
         return release_of(self._home_folder)
+
+    def _ask(self, last: SeenRelease | None) -> ReleaseResponse:
+        """Ask for what comes after the last release that the home knows."""
+        seen = 0 if last is None else last.number
+        request = Fetch.of(self._keys, self._fleet, self._release_hash(), seen).sign(self._keys)
+        address = self._home_folder.settings.server
+        response = ask(address, self._home_folder.authorities, RELEASE, request)
+        try:
+            return ReleaseResponse.from_bytes(response)
+        except WireError:
+            raise ReleaseError(
+                "what the server has sent is no release",
+                reason="foreign",
+                hint="home and server must run the same version of fedhome",
+            ) from None
+
+    def _walk(
+        self, missed: Sequence[bytes], directory: Directory, last: SeenRelease
+    ) -> SeenRelease:
+        """Remember releases whose models this home never had; the model in use stays in use."""
+        last = follow(missed, directory, last)
+        self._remember(last)
+        return last
 
     def _release_hash(self) -> bytes | None:
         """Return the hash of the release in use; None to fetch it again."""
@@ -140,13 +172,16 @@ class ReleaseKeeper:
         )
 
     def _keep(self, accepted: AcceptedRelease, data: bytes) -> None:
-        if not self._folder.exists():
-            with disk.errors_of(self._folder):
-                self._folder.mkdir(mode=0o700)
-            disk.sync(self._home_folder.path)
         server = accepted.seen.server
-        checksummed.put(self._folder / f"{server.hex()}{SEEN}", accepted.seen)
+        self._remember(accepted.seen)
         disk.put(
             self._folder / RELEASE_FILE, _StoredRelease(server=server, release=data).to_bytes()
         )
         self._hash_in_use = accepted.seen.hash
+
+    def _remember(self, seen: SeenRelease) -> None:
+        if not self._folder.exists():
+            with disk.errors_of(self._folder):
+                self._folder.mkdir(mode=0o700)
+            disk.sync(self._home_folder.path)
+        checksummed.put(self._folder / f"{seen.server.hex()}{SEEN}", seen)

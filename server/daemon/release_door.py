@@ -1,21 +1,24 @@
 """The newest release for each home of the fleet that asks for it, and for nobody else.
 
-Many homes ask, and there is rarely anything new: the directory and the newest release are read
-when their files change, not for every question.
+A home that has missed releases gets their manifests too, so that it can walk the chain. Many homes
+ask, and there is rarely anything new: directory and newest release are read when their files
+change, not for every question.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from functools import lru_cache
 
 from fedhome.errors import RegistryError
 from fedhome.fleet.owner_folder import DIRECTORY
-from fedhome.fleet.release_request import Fetch
-from fedhome.registry import Registry
+from fedhome.fleet.release_request import MOST_MISSED, Fetch, ReleaseResponse
+from fedhome.registry import Registry, Release
 from fedhome.registry.vault import INDEX
 from fedhome.server.daemon.cached_file import CachedFile
 from fedhome.server.daemon.publishing import MODELS
 from fedhome.server.daemon.server_folder import ServerFolder
+
+_KEPT = 16  # spans of missed releases that are remembered, at most 4 MiB each
 
 
 class ReleaseDoor:
@@ -31,10 +34,13 @@ class ReleaseDoor:
         self._newest = CachedFile(self._folder / INDEX, self._read)
 
     def answer(self, body: bytes) -> bytes:
-        """Return the newest release as homes get it; nothing for a home that has it.
+        """Return the newest release, and the manifests of those that a home has missed.
 
         Args:
             body: As `fedhome.fleet.release_request.Fetch.sign` wrote it.
+
+        Returns:
+            A `ReleaseResponse`; it is empty for a home that has the newest release.
 
         Raises:
             SecAggError: No request that a home of the fleet signed just now.
@@ -43,20 +49,34 @@ class ReleaseDoor:
         fetch = Fetch.verify(body, self._directory())
         newest = self._newest()
         if newest is None or newest.hash == fetch.have:
-            return b""
-        return newest.package
+            return ReleaseResponse(missed=(), release=b"").to_bytes()
+        # A home that knows none begins with the newest.
+        first, last = fetch.seen + 1, newest.number - 1 if fetch.seen else 0
+        enough = last < first + MOST_MISSED
+        missed = newest.missed(first, last if enough else first + MOST_MISSED - 1)
+        return ReleaseResponse(missed=missed, release=newest.package if enough else b"").to_bytes()
 
     def _read(self) -> _Newest | None:
         try:
             registry = Registry.open(self._folder)
             release = registry.find("latest")
-            return _Newest(release.hash, registry.package(release))
+            return _Newest(registry, release, registry.package(release))
         except RegistryError as error:
             if error.reason in {"missing", "unknown"}:  # no round has made a model yet
                 return None
             raise
 
 
-class _Newest(NamedTuple):
-    hash: bytes
-    package: bytes
+class _Newest:
+    """The newest release, and those before it as they are asked for.
+
+    Args:
+        registry: The registry.
+        release: Its newest release.
+        package: The same as homes get it.
+    """
+
+    def __init__(self, registry: Registry, release: Release, package: bytes) -> None:
+        self.number, self.hash, self.package = release.number, release.hash, package
+        # Homes that were away together ask for the same ones.
+        self.missed = lru_cache(maxsize=_KEPT)(registry.missed)

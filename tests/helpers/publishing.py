@@ -18,7 +18,7 @@ from fedhome.errors import LinkError, SecAggError
 from fedhome.fleet.entries import Anchor
 from fedhome.fleet.front_requests import RELEASE
 from fedhome.fleet.owner_folder import ANCHOR, DIRECTORY
-from fedhome.fleet.release_request import Fetch
+from fedhome.fleet.release_request import Fetch, ReleaseResponse
 from fedhome.flower.messages import EXAMPLES, array_record, content_of, read_flat, reply
 from fedhome.plan.settings import Plan
 from fedhome.registry import Registry
@@ -153,7 +153,8 @@ class Hub:
         self.sign("a", "b")
         self.door = server_releases.ReleaseDoor(self.place)
         self.asked: list[bytes] = []
-        self.told: bytes | None = None  # what somebody in between tells instead
+        self.told: bytes | None = None  # the release that is told instead
+        self.missed: tuple[bytes, ...] = ()  # and the manifests with it
 
     def sign(self, *names: str, epoch: int = 1, server: ServerKeys = SERVER) -> None:
         new = self.place.fleet / "new"
@@ -172,7 +173,9 @@ class Hub:
             answer = self.door.answer(body)
         except SecAggError as error:
             raise LinkError(error.message, reason=error.reason, hint=error.hint) from None
-        return answer if self.told is None else self.told
+        if self.told is None:
+            return answer
+        return ReleaseResponse(missed=self.missed, release=self.told).to_bytes()
 
     def home(self, folder: Path, *, epoch: int = 1, server: ServerKeys = SERVER) -> HomeFolder:
         place = HomeFolder(folder)
@@ -189,6 +192,11 @@ def hub_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
     hub = Hub(folder)
     monkeypatch.setattr(fedhome.clients.agent.kept_releases, "ask", hub.ask)
     return hub
+
+
+def newest(data: bytes) -> bytes:
+    """Return the release in a server's answer."""
+    return ReleaseResponse.from_bytes(data).release
 
 
 def question(name: str = "a", have: bytes | None = None, **changes: Any) -> bytes:
