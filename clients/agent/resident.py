@@ -66,12 +66,13 @@ class Agent:
         self._reporting = StatusReport(home_folder)
         self._check_left()
         self._tasks = MessageDispatch(home_folder, store, work)
-        self._releases, self._release_due = ReleaseKeeper(home_folder, store.keys), 0.0
+        self._releases = ReleaseKeeper(home_folder, store.keys, self._tasks.heads)
+        self._release_due = 0.0
         self._stop = threading.Event()
         self._looking: MessageWait | None = None
         self._draw = random.Random()  # noqa: S311 - spreads requests in time, hides nothing
         self._back_off = 0.0
-        self._trouble = ""  # what the disk said last
+        self._trouble = ""  # why it could not answer last
 
     def stop(self) -> None:
         """Let :meth:`run` end after the message at hand."""
@@ -134,7 +135,7 @@ class Agent:
         self._back_off = min(max(_FIRST_BACK_OFF_S, 2 * self._back_off), _LONGEST_BACK_OFF_S)
         wait_s = self._back_off * self._draw.uniform(0.5, 1.0)
         _log.warning("%s; again in %.1f s", error, wait_s)
-        self._reporting.tell("waiting", "; ".join(filter(None, (error.message, error.hint))))
+        self._reporting.tell("waiting", _in_words(error))
         until = time.monotonic() + wait_s
         while not self._away and (left_s := until - time.monotonic()) > 0:
             self._stop.wait(min(left_s, _POLL_S))
@@ -147,7 +148,7 @@ class Agent:
         authorities = self._home_folder.authorities
         fleet = self._home_folder.anchor.fleet
         welcome = join(address, authorities, fleet=fleet, keys=self._store.keys, node=key)
-        epoch = self._tasks.renew(welcome.directory)
+        epoch = self._tasks.renew(welcome.directory, welcome.freshness)
         connection = FleetConnection(address, authorities, key)
         looking = self._looking = MessageWait(connection)
         gone = threading.Event()
@@ -217,7 +218,7 @@ class Agent:
                 answer = _refusal(message, wanted)
             else:
                 answer = self._tasks.answer(message)
-                self._report_disk(disk_says or self._tasks.trouble)
+                self._report_trouble(disk_says or self._tasks.trouble)
             answered_at = time.monotonic()
             _log.info("%s is answered: in %.3f s", kind, answered_at - fetched)
             self._send(connection, answer, answered_at - fetched)
@@ -241,12 +242,16 @@ class Agent:
             return error
         return None
 
-    def _report_disk(self, error: StateError | None) -> None:
-        """Tell once of a disk that does not take what the home has to keep, and of its end."""
+    def _report_trouble(self, error: SecAggError | None) -> None:
+        """Tell once of what keeps the home from taking part, and of its end.
+
+        That is a disk that does not take what it has to keep, or a directory that holds no more.
+        """
         if error is not None:
             if error.reason != self._trouble:
                 _log.warning("%s: %s", error.reason, error)
-                self._reporting.tell("connected", error.message)
+                words = error.message if isinstance(error, StateError) else _in_words(error)
+                self._reporting.tell("connected", words)
             self._trouble = error.reason
         elif self._trouble:
             self._reporting.tell("connected")
@@ -297,6 +302,10 @@ class Agent:
                 if error.reason not in _GIVEN_UP:
                     raise
         self._keep_at_hand(None)
+
+
+def _in_words(error: FedHomeError) -> str:
+    return "; ".join(filter(None, (error.message, error.hint)))
 
 
 def _refusal(message: Message, wanted: tuple[str, ...]) -> Message:

@@ -23,9 +23,9 @@ from fedhome.cli.group import Group
 from fedhome.errors import DirectoryError
 from fedhome.fleet.admission import INVITER, INVITER_KEY, SERVER
 from fedhome.fleet.entries import entry_text, fingerprint, home_keys, read_entry
-from fedhome.fleet.invites import when
 from fedhome.fleet.owner_folder import ANCHOR, AUTHORITY, Fleet
 from fedhome.store import disk
+from fedhome.wire.moments import when
 
 app = typer.Typer(cls=Group, no_args_is_help=True)
 
@@ -171,8 +171,9 @@ def show(fleet: Folder = Path()) -> None:
     """List the homes, and what the next directory will change."""
     with Fleet.open(fleet) as owned:
         last, epoch = owned.last(), owned.epoch
+        until = f", holds until {when(last.expires)}" if last else ""
         table = table_of(
-            f"fleet {owned.anchor.fleet.hex()}, epoch {epoch}",
+            f"fleet {owned.anchor.fleet.hex()}, epoch {epoch}{until}",
             "home",
             "may serve on the committee",
             "fingerprint",

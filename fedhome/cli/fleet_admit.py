@@ -28,13 +28,15 @@ from fedhome.errors import DirectoryError, LinkError, ParameterError, SecAggErro
 from fedhome.fleet import owner_requests
 from fedhome.fleet.cards import Card
 from fedhome.fleet.entries import fingerprint
-from fedhome.fleet.invites import Enrolment, when
+from fedhome.fleet.invites import Enrolment
 from fedhome.fleet.leave_notice import Leave
-from fedhome.fleet.owner_folder import DIRECTORY, Fleet
+from fedhome.fleet.owner_folder import DIRECTORY, DIRECTORY_DAYS, Fleet
 from fedhome.plan.protocol import check_groups
 from fedhome.plan.settings import Plan
 from fedhome.store import disk
+from fedhome.wire.moments import when
 
+_MOST_DAYS = 3660  # ten years
 _PLAIN_COHORT = 2  # without secure sums the directory's committee opens nothing
 
 
@@ -133,13 +135,33 @@ def directory(  # noqa: PLR0917 - typer gives them by name
     min_cohort: Annotated[
         int | None, typer.Option(help="Fewest homes in any sum.", show_default="as in the plan")
     ] = None,
+    days: Annotated[
+        float | None,
+        typer.Option(
+            help="For how long it holds.",
+            min=1,
+            max=_MOST_DAYS,
+            show_default=f"as the last one, or {DIRECTORY_DAYS}",
+        ),
+    ] = None,
+    after: Annotated[
+        int,
+        typer.Option(
+            help="An epoch that it has to be above: the highest that any home shows, after a theft "
+            "of keys or if this folder came from a backup.",
+            metavar="EPOCH",
+            min=0,
+            show_default=False,
+        ),
+    ] = 0,
     server: CardFile = None,
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Sign the next directory: who is in the fleet from now on, and who opens its sums.
 
     It is sent to the server, if that is known; else give it DIR/directory.fh. The server hands it
-    on to the homes. Keys that homes made ahead for the last directory end with it.
+    on to the homes. Keys that homes made ahead for the last directory end with it. Sign it anew
+    before it has expired, also where nothing changes: homes take part by no other.
     """
     with Fleet.open(fleet) as owned:
         plan = plan_of(fleet)
@@ -160,6 +182,8 @@ def directory(  # noqa: PLR0917 - typer gives them by name
             plan,
             numbers=numbers,
             passphrase_file=passphrase_file,
+            days=days,
+            after=after,
         )
 
 
@@ -247,6 +271,8 @@ def _publish(
     *,
     numbers: _Numbers,
     passphrase_file: Path | None,
+    days: float | None = None,
+    after: int = 0,
 ) -> None:
     """Sign the next directory if there can be one, send it, and say what comes next."""
     try:
@@ -254,7 +280,8 @@ def _publish(
     except ParameterError as error:
         say(console, f"nothing is signed yet: {error.message}; {error.hint}")
         return
-    issued = owned.sign(passphrase_of(passphrase_file), **numbers)
+    passphrase = passphrase_of(passphrase_file)
+    issued = owned.sign(passphrase, **numbers, days=days, after=after)
     console.print(summary(issued))
     if card is None:
         say(console, f"\nsigned {owned.folder / DIRECTORY}: give it to the server")

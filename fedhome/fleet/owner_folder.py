@@ -32,7 +32,7 @@ from fedhome.fleet.entries import Anchor, check_name, home_keys
 from fedhome.fleet.issued_directory import IssuedDirectory, changes_between, keys_of, parameters_for
 from fedhome.keys.sealing import KEY_BYTES, SealedFile, SealingKey
 from fedhome.keys.signing import ServerKeys
-from fedhome.secagg.directory import MOST_HOMES, Authority, Directory, HomeEntry
+from fedhome.secagg.directory import MOST_HOMES, NO_DIRECTORY, Authority, Directory, HomeEntry
 from fedhome.secagg.parameters import Parameters
 from fedhome.store import checksummed, disk
 from fedhome.wire.codec import Key, Message, number, several
@@ -42,6 +42,10 @@ SERVER_FILE, SERVER_KEY, HOMES = "server.fh", "server.key", "homes"
 PLAN, CARD = "plan.toml", "server.card"
 _OWNER_PURPOSE, _SERVER_PURPOSE = "fleet authority's key", "server's key"
 _PUBLIC = 0o644
+_DAY_S = 86_400
+DIRECTORY_DAYS = 400
+"""How long a directory holds, unless the owner says otherwise: who keeps the key offline signs
+once a year."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,6 +227,8 @@ class Fleet(Admission, disk.FolderLock):
         dropped: float = 0.3,
         committee: int | None = None,
         min_cohort: int | None = None,
+        days: float | None = None,
+        after: int = 0,
     ) -> IssuedDirectory:
         """Sign the next epoch's directory, and keep it as ``directory.fh``.
 
@@ -232,6 +238,8 @@ class Fleet(Admission, disk.FolderLock):
             dropped: Share of homes that may be absent when a sum is opened.
             committee: How many homes serve; None: as many as needed.
             min_cohort: Fewest homes in any sum, as the homes' plan says; None: five.
+            days: How long it holds; None: as long as the last one, or `DIRECTORY_DAYS`.
+            after: An epoch that it has to be above: homes may have seen it without this folder.
 
         Raises:
             StateError: ``wrong-key``, or a file is missing or damaged.
@@ -244,9 +252,13 @@ class Fleet(Admission, disk.FolderLock):
         parameters = self.parameters(
             corrupt=corrupt, dropped=dropped, committee=committee, min_cohort=min_cohort
         )
+        now = int(time.time())
         directory = Directory(
             fleet=self.anchor.fleet,
-            epoch=max(self.epoch, last.epoch if last else 0) + 1,
+            epoch=self._next_epoch(last, after),
+            previous=last.hash if last else NO_DIRECTORY,
+            issued=now,
+            expires=now + _validity_s(last, days),
             # Drawn only now: whoever knew it before could pick names that land on the committee.
             seed=os.urandom(32),
             server=self._record.server,
@@ -266,6 +278,16 @@ class Fleet(Admission, disk.FolderLock):
             changes=changes_between(last, self.homes),
             parameters=parameters,
         )
+
+    def _next_epoch(self, last: Directory | None, after: int) -> int:
+        """Return the next directory's number: the next one, if it follows what homes have.
+
+        Where that is not known (a crash came in between, the last directory is gone, somebody else
+        has signed one) a number is left out: homes take it for one that they have missed.
+        """
+        known = max(self.epoch, last.epoch if last else 0)
+        follows = last.epoch == known if last else known == 0
+        return known + 1 if follows and after <= known else max(known, after) + 2
 
     def parameters(
         self,
@@ -298,7 +320,7 @@ class Fleet(Admission, disk.FolderLock):
         return changes_between(self.last(), self.homes)
 
     def last(self) -> Directory | None:
-        """Return the directory that was signed last; None before the first.
+        """Return the directory that was signed last; None before the first with an expiry.
 
         Raises:
             StateError: ``altered``.
@@ -309,6 +331,10 @@ class Fleet(Admission, disk.FolderLock):
             return None
         try:
             return Directory.verify(disk.read(path), self.anchor.authority)
+        except DirectoryError as error:
+            if error.reason == "no-expiry":
+                return None
+            raise
         except WireError:
             raise StateError(
                 f"{path} is damaged",
@@ -332,6 +358,13 @@ class Fleet(Admission, disk.FolderLock):
     def _write_record(self, record: _Record) -> None:
         checksummed.put(self.folder / RECORD, record)
         self._record = record
+
+
+def _validity_s(last: Directory | None, days: float | None) -> int:
+    """Return how long the next directory holds, in s."""
+    if days is None and last is not None and last.expires > last.issued:
+        return last.expires - last.issued
+    return round((DIRECTORY_DAYS if days is None else days) * _DAY_S)
 
 
 def server_keys(folder: Path | str) -> ServerKeys:

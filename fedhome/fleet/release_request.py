@@ -12,6 +12,7 @@ from typing import Annotated
 
 from fedhome.errors import DirectoryError
 from fedhome.fleet.claims import check_clock
+from fedhome.fleet.freshness import MOST as MOST_FRESHNESS
 from fedhome.keys.signing import signature_holds
 from fedhome.registry.release import NONE
 from fedhome.secagg.directory import Directory, HomeKeys, Signed
@@ -105,11 +106,13 @@ class ReleaseResponse(Message, label="release-response", most=1 << 27):
     """What the server has for a home.
 
     Args:
+        freshness: The server's word on what is newest (:mod:`fedhome.fleet.freshness`).
         missed: Signed manifests of the releases after the last one that the home knows, in order;
             the release itself follows once they are all there.
         release: The newest release, as `fedhome.registry.Registry.package` returns it; empty where
             the home has it, or has to ask for more manifests first.
     """
 
+    freshness: Annotated[bytes, octets(most=MOST_FRESHNESS)]
     missed: Annotated[tuple[bytes, ...], several(octets(most=MOST_MANIFEST), most=MOST_MISSED)]
     release: Annotated[bytes, octets(most=MOST_RELEASE)]

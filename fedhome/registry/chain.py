@@ -7,7 +7,7 @@ all numbers, without having signed every release on the way.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -54,7 +54,13 @@ class SeenRelease(Message, label="release-seen", most=512):
         )
 
 
-def follow(chain: Sequence[bytes], directory: Directory, last: SeenRelease) -> SeenRelease:
+def follow(
+    chain: Sequence[bytes],
+    directory: Directory,
+    last: SeenRelease,
+    *,
+    named: Mapping[int, bytes] | None = None,
+) -> SeenRelease:
     """Walk releases that a home has missed, by their manifests alone, and return the last one.
 
     Args:
@@ -62,10 +68,11 @@ def follow(chain: Sequence[bytes], directory: Directory, last: SeenRelease) -> S
             ``last``.
         directory: The fleet's directory, verified under the owner's key.
         last: What is remembered, of the server that the directory names.
+        named: Hashes of releases that the server has named before, by number.
 
     Raises:
-        ReleaseError: ``format``, ``signature``, ``fleet``, ``number``, or a reason of
-            `check_order`.
+        ReleaseError: ``format``, ``signature``, ``fleet``, ``number``, ``fork``: another release
+            than was named; or a reason of `check_order`.
     """
     for data in chain:
         try:
@@ -77,6 +84,12 @@ def follow(chain: Sequence[bytes], directory: Directory, last: SeenRelease) -> S
         if manifest.number == last.number:  # whoever walks on the spot never arrives
             raise ReleaseError(
                 f"release {manifest.number} came twice", reason="chain", hint=ASK_OWNER
+            )
+        if named and named.get(manifest.number, manifest.hash) != manifest.hash:
+            raise ReleaseError(
+                f"the server named another release {manifest.number} before",
+                reason="fork",
+                hint=ASK_OWNER,
             )
         last = SeenRelease.of(manifest, directory.server)
     return last

@@ -19,9 +19,17 @@ from fedhome.errors import DirectoryError
 from fedhome.keys.signing import Signer, Verify, signature_holds
 from fedhome.secagg.graph import committee
 from fedhome.wire.codec import Digest, Flag, Id, Key, Message, Signature, number, octets, several
+from fedhome.wire.moments import when
 
 MOST_HOMES = 100_000
 MOST_MEMBERS = 4096
+MOST_SKIPPED = 1000
+"""How far ahead of the last directory that a home has the next one may be, in epochs."""
+MOST_FIRST = 1_000_000
+"""Highest epoch of the first directory that a home accepts."""
+NO_DIRECTORY = bytes(32)
+"""The hash before the first directory."""
+_EARLIER = b"\xb1fedhome/directory\x01"  # how a directory without an expiry begins
 
 
 class Authority(Signer):
@@ -134,12 +142,15 @@ class HomeEntry(Message, label="home", most=512):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Directory(Message, label="directory", most=1 << 25):
+class Directory(Message, label="directory/2", most=1 << 25):
     """The homes of an epoch, and the committee that opens its sums.
 
     Args:
         fleet: The fleet's number, 16 bytes.
         epoch: Number of this directory; homes accept no lower one than they have seen.
+        previous: Hash of the directory before; zeros for the first.
+        issued: Unix time, s, at which it was signed.
+        expires: Unix time, s, from which on no home takes part by it. Without one it has expired.
         seed: 32 random bytes, drawn after the homes' names were known: from them follow the
             committee, the groups and the masking graph.
         server: The server's Ed25519 public key.
@@ -151,6 +162,9 @@ class Directory(Message, label="directory", most=1 << 25):
 
     fleet: Annotated[bytes, octets(16)]
     epoch: Annotated[int, number()]
+    previous: Digest = NO_DIRECTORY
+    issued: Annotated[int, number()] = 0
+    expires: Annotated[int, number()] = 0
     seed: Digest
     server: Key
     committee: Annotated[int, number(MOST_MEMBERS, least=1)]
@@ -206,8 +220,8 @@ class Directory(Message, label="directory", most=1 << 25):
 
         Raises:
             WireError: Bytes that are no directory.
-            DirectoryError: ``signature``, ``older`` or ``fork`` (a second directory of one
-                epoch); ``homes`` or ``committee`` if what was signed makes no sense.
+            DirectoryError: ``signature``; ``no-expiry``: of an earlier release of fedhome; a
+                reason of `check` if what was signed makes no sense, or of `check_order`.
         """
         signed = Signed.from_bytes(data)
         if not verify(authority, signed.signature, signed.body):
@@ -216,20 +230,73 @@ class Directory(Message, label="directory", most=1 << 25):
                 reason="signature",
                 hint="compare the authority's key with the one that this home was enrolled with",
             )
+        if signed.body[1:].startswith(_EARLIER):
+            raise DirectoryError(
+                "the directory was signed by an earlier release of fedhome, and does not say until "
+                "when it holds",
+                reason="no-expiry",
+                hint="the fleet's owner signs the next one: `fedhome fleet directory`",
+            )
         directory = cls.from_bytes(signed.body)
         directory.check()
-        if last is not None:
-            epoch, digest = last
-            if directory.epoch < epoch:
-                raise DirectoryError(
-                    f"a directory of epoch {directory.epoch} came after one of {epoch}",
-                    reason="older",
-                )
-            if directory.epoch == epoch and directory.hash != digest:
-                raise DirectoryError(
-                    f"two different directories of epoch {epoch} are signed", reason="fork"
-                )
+        directory.check_order(last)
         return directory
+
+    def check_order(self, last: tuple[int, bytes] | None) -> None:
+        """Refuse a directory that does not come after the last one, or is it.
+
+        The owner signs each, so some may have been missed; but no home is led so far ahead that
+        the owner's true numbers would never be reached again.
+
+        Args:
+            last: Epoch and hash of the last directory that was accepted; None: none was.
+
+        Raises:
+            DirectoryError: ``older``; ``fork``: a second one of an epoch; ``chain``: the next one,
+                but not after the last; ``far-ahead``.
+        """
+        epoch, digest = last or (0, NO_DIRECTORY)
+        if self.epoch < epoch:
+            raise DirectoryError(
+                f"a directory of epoch {self.epoch} came after one of {epoch}",
+                reason="older",
+                hint="the server's copy was set back: the owner sends the newest one anew, with "
+                "`fedhome fleet send`",
+            )
+        if last is not None and self.epoch == epoch and self.hash != digest:
+            raise DirectoryError(
+                f"two different directories of epoch {epoch} are signed", reason="fork", hint=_AFTER
+            )
+        if last is not None and self.epoch == epoch + 1 and self.previous != digest:
+            raise DirectoryError(
+                f"the directory of epoch {self.epoch} does not follow that of epoch {epoch}",
+                reason="chain",
+                hint=_AFTER,
+            )
+        most = MOST_FIRST if last is None else epoch + MOST_SKIPPED
+        if self.epoch > most:
+            raise DirectoryError(
+                f"a directory of epoch {self.epoch} is too far ahead: at most {most} is expected",
+                reason="far-ahead",
+                hint="somebody else may have the owner's key: ask the fleet's owner",
+            )
+
+    def check_time(self, now: float) -> None:
+        """Refuse a directory that holds no more: nobody knows what its owner has changed since.
+
+        Args:
+            now: Unix time, s.
+
+        Raises:
+            DirectoryError: ``expired``.
+        """
+        if now >= self.expires:
+            raise DirectoryError(
+                f"the directory of epoch {self.epoch} held until {when(self.expires)}",
+                reason="expired",
+                hint="the fleet's owner signs the next one: `fedhome fleet directory`; if one is "
+                "signed, the server holds it back; or this device's clock is wrong",
+            )
 
     def check(self) -> None:
         """Refuse a directory whose parts do not fit together, whoever signed it.
@@ -253,3 +320,9 @@ class Directory(Message, label="directory", most=1 << 25):
                 f"{self.threshold} does not hold for {self.eligible} eligible homes",
                 reason="committee",
             )
+
+
+_AFTER = (
+    "the owner's folder was set back, or somebody else has the owner's key: the owner goes on with "
+    "`fedhome fleet directory --after EPOCH`, above the highest epoch that any home shows"
+)

@@ -20,6 +20,7 @@ from fedhome.clients.membership.home_folder import HomeFolder, HomeSettings
 from fedhome.clients.secure_sums import AskedQuestion, model_hash, scalars_of
 from fedhome.errors import StateError
 from fedhome.fleet.entries import Anchor, home_keys
+from fedhome.fleet.freshness import Freshness
 from fedhome.flower.messages import array_record, blobs_of, take_identity, with_sum_record
 from fedhome.plan.protocol import policy_of, terms_hash
 from fedhome.plan.settings import Plan
@@ -96,7 +97,8 @@ class Home:
         )
         for home in self.world.homes.values():
             home.renew(issued)
-        self.agent.renew(issued)
+        said = Freshness.of(self.world.directory, now=time.time())
+        self.agent.renew(issued, said.sign(self.world.server))
         self.world.refill()
         asked = self.agent.answer(Message(RecordDict(), 7, "query.bundle"))
         self.world.pool.add(HOME, blobs_of(asked)["bundle"])

@@ -38,10 +38,15 @@ def test_a_home_is_given_the_newest_release(hub: Hub) -> None:
     assert newest(hub.door.answer(question("b", second))) == b""
     # A home that has what this server does not know is given the newest, and complains.
     assert newest(hub.door.answer(question("b", b"x" * 32))) == registry.package()
+    # Of a key that the directory does not name nothing is given: the registry that it names lies
+    # aside then, until its key is in use again.
+    package = registry.package()
     hub.publish(1, NEW)
-    assert (
-        newest(hub.door.answer(question("b", second))) == Registry.open(registry.folder).package()
-    )
+    assert newest(hub.door.answer(question("b", first))) == package
+    assert newest(hub.door.answer(question("b", second))) == b""
+    hub.sign("a", "b", epoch=2, server=NEW)
+    package = Registry.open(registry.folder).package()
+    assert newest(hub.door.answer(question("b", second))) == package
 
 
 def test_a_home_that_missed_releases_gets_their_manifests(
