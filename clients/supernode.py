@@ -98,6 +98,7 @@ def machine_of(
         state=store.state,
         store=store,
         read_directory=heads.read_directory,
+        read_manifest=heads.read_manifest,
     )
     machine.renew(directory)
     return machine

@@ -56,6 +56,7 @@ class MessageDispatch:
             state=store.state,
             store=store,
             read_directory=self._heads.read_directory,
+            read_manifest=self._heads.read_manifest,
         )
         self._work = work(home_folder, self._machine)
 

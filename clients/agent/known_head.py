@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from fedhome.clients.agent.release_memory import seen_release
@@ -18,6 +18,7 @@ from fedhome.fleet.freshness import Freshness, check_fresh
 from fedhome.keys.signing import Verify, signature_holds
 from fedhome.registry.release import NONE
 from fedhome.secagg.directory import Directory
+from fedhome.secagg.manifest import Manifest
 from fedhome.store import checksummed
 from fedhome.wire.codec import Digest, Key, Message, number, several
 
@@ -82,6 +83,9 @@ def known_head(home_folder: HomeFolder) -> KnownHead:
             reason="altered",
             hint="if you trust what the server says now, remove this file",
         ) from None
+
+
+_LATE = "a question that came late is told so too; if all are, "
 
 
 def _clock() -> float:
@@ -161,6 +165,27 @@ class HeadKeeper:
         )
         return said
 
+    def read_manifest(
+        self, data: bytes, directory: Directory, *, verify: Verify = signature_holds
+    ) -> Manifest:
+        """Do what `Manifest.verify` does, and hold the server to the release that it names there.
+
+        Homes of one sum have one manifest, or masks that do not cancel: so those who take part
+        agree on directory and release, and each remembers them.
+
+        Raises:
+            WireError: Bytes that are no manifest.
+            ManifestError: As `Manifest.verify`.
+            DirectoryError: ``older-head``, ``other-head`` or ``too-far-ahead``.
+            StateError: As `take`.
+        """
+        manifest = Manifest.verify(data, directory, verify=verify)
+        known = known_head(self._home_folder)
+        named = (manifest.release, manifest.release_hash)
+        ahead = self._with_release(known, directory.server, *named, hint=_LATE)
+        self._keep(known, replace(known, ahead=ahead))
+        return manifest
+
     def check(self) -> None:
         """Refuse to take part by a directory that has expired, or that may not be the newest.
 
@@ -181,6 +206,12 @@ class HeadKeeper:
                 hint="it does when the home connects anew, which the home does by itself",
             )
 
+    @property
+    def waiting(self) -> int:
+        """How many releases were named that the home has not walked to."""
+        server = None if self._directory is None else self._directory.server
+        return sum(1 for one in known_head(self._home_folder).ahead if one.server == server)
+
     def named(self, server: bytes) -> dict[int, bytes]:
         """Return the releases that a server has named and the home has not walked to: their hashes.
 
@@ -194,7 +225,7 @@ class HeadKeeper:
         return {one.number: one.hash for one in ahead if one.server == server}
 
     def _with_release(
-        self, known: KnownHead, server: bytes, number: int, digest: bytes
+        self, known: KnownHead, server: bytes, number: int, digest: bytes, *, hint: str = ""
     ) -> tuple[NamedRelease, ...]:
         """Return the releases ahead of the home's, with one that is named now.
 
@@ -219,7 +250,7 @@ class HeadKeeper:
                 f"the server says that release {number} is the newest, and this home knows release "
                 f"{last}",
                 reason="older-head",
-                hint="its registry was set back: bring it back from a backup that has that "
+                hint=f"{hint}its registry was set back: bring it back from a backup that has that "
                 "release, or give the server a new key",
             )
         if number not in hashes:

@@ -22,6 +22,7 @@ from flwr.app import Message
 from fedhome.clients.agent.announce import join
 from fedhome.clients.agent.dispatch import MessageDispatch, WorkOf
 from fedhome.clients.agent.kept_releases import ReleaseKeeper
+from fedhome.clients.agent.known_head import MOST_AHEAD
 from fedhome.clients.agent.message_wait import MessageWait
 from fedhome.clients.agent.status_report import StatusReport
 from fedhome.clients.agent.work import WorkerProcess
@@ -35,6 +36,7 @@ from fedhome.ops.processes import on_stop
 from fedhome.store import disk
 
 _RELEASE_S, _SOON_S = 300.0, 5.0  # between requests for a release; and after an answer
+_MANY_RELEASES = MOST_AHEAD // 4  # that were named: then a home fetches them, idle or not
 _POLL_S = 1.0  # between two looks whether a pause has begun or ended
 _FIRST_BACK_OFF_S, _LONGEST_BACK_OFF_S = 0.5, 60.0
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 0.1, 5.0  # within a message
@@ -189,6 +191,17 @@ class Agent:
                     )
                 soon = time.monotonic() + _SOON_S * self._draw.uniform(1, 2)
                 self._release_due = min(self._release_due, soon)
+                if self._releases_wait():  # it was not idle for many rounds
+                    self._release_due = 0.0
+                    self._update_release()
+
+    def _releases_wait(self) -> bool:
+        """Whether the server has named so many releases that the home should fetch them now."""
+        try:
+            return self._tasks.heads.waiting >= _MANY_RELEASES
+        except StateError as error:
+            _log.warning("%s", error)
+            return False
 
     def _update_release(self) -> None:
         """Take a newer release of the model, where there is one that holds."""

@@ -87,6 +87,16 @@ class Newest:
             self._releases = (server, cached)
         return self._releases[1]()
 
+    def head(self) -> tuple[int, bytes]:
+        """Return number and hash of the newest release; 0 and zeros before the first.
+
+        Raises:
+            SecAggError: As `release`.
+            RegistryError: As `release`.
+        """
+        newest = self.release()
+        return (newest.number, newest.hash) if newest else (0, NONE)
+
     def statement(self) -> bytes:
         """Return the server's word on what is newest, as homes get it.
 
@@ -94,13 +104,8 @@ class Newest:
             SecAggError: As `release`; or ``server``: the directory names another key.
             RegistryError: As `release`.
         """
-        directory, newest, now = self.directory(), self.release(), self._clock()
-        said = Freshness.of(
-            directory,
-            now=now,
-            number=newest.number if newest else 0,
-            release=newest.hash if newest else NONE,
-        )
+        directory, (number, release) = self.directory(), self.head()
+        said = Freshness.of(directory, now=self._clock(), number=number, release=release)
         if self._said is None or not _same(self._said[0], said):
             keys = self._keys()
             if keys.public != directory.server:

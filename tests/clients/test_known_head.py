@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,15 +15,19 @@ from fedhome.clients.agent import kept_releases, known_head
 from fedhome.clients.agent.dispatch import MessageDispatch
 from fedhome.clients.agent.kept_releases import ReleaseKeeper
 from fedhome.clients.agent.known_head import HEAD, HeadKeeper
+from fedhome.clients.agent.resident import Agent
 from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.errors import DirectoryError, ReleaseError, StateError
 from fedhome.fleet import freshness
 from fedhome.fleet.freshness import FRESH_S, Freshness
+from fedhome.fleet.state_file import FileStore
 from fedhome.flower.messages import take_identity
 from fedhome.registry.release import NONE
 from fedhome.secagg import Directory, HomeState
+from fedhome.secagg.manifest import Manifest
 from helpers.publishing import HOMES, NEW, OWNER, Hub, directory_of, hub_in
 from helpers.registry_world import SERVER
+from helpers.secagg_world import form_of
 
 DAY_S = 86_400
 NOW = 1_800_000_000
@@ -281,6 +286,111 @@ def test_a_home_that_cannot_remember_is_told_nothing(place: HomeFolder, clock: C
     for damaged in (b"", whole[:-1], whole[:40] + bytes([whole[40] ^ 1]) + whole[41:]):
         path.write_bytes(damaged)
         assert reason_of(HeadKeeper(place, clock).take, word(), directory()) == "altered"
+
+
+# --- what homes of one sum agree on
+
+
+def manifest(number: int, release: bytes, *, of: Directory | None = None) -> bytes:
+    """Return the terms of a sum, as the server signs them."""
+    terms: dict[str, Any] = {
+        "run": b"r" * 16,
+        "turn": 1,
+        "round": 1,
+        "purpose": "train",
+        "plan": bytes(32),
+        "settings": bytes(32),
+        "model_hash": b"m" * 32,
+        "form": form_of(),
+        "n_min": 1,
+        "a_min": 1,
+        "degree": 0,
+        "tau": 0,
+        "expires": NOW + 600,
+    }
+    drawn = Manifest.of(of or directory(), [], **terms, release=number, release_hash=release)
+    return drawn.sign(SERVER)
+
+
+def test_the_terms_of_a_sum_name_the_newest_release(
+    place: HomeFolder, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heads, mine = HeadKeeper(place, clock), directory()
+    heads.take(word(number=7, release=b"7" * 32), mine)
+    assert heads.read_manifest(manifest(7, b"7" * 32), mine).release == 7
+    lies = [
+        (manifest(7, b"x" * 32), "other-head"),
+        (manifest(6, b"6" * 32), "older-head"),
+        (manifest(0, NONE), "older-head"),
+    ]
+    for data, reason in lies:
+        assert reason_of(HeadKeeper(place, clock).read_manifest, data, mine) == reason
+    # What a home did not know yet it remembers, and holds the server to it.
+    heads.read_manifest(manifest(8, b"8" * 32), mine)
+    assert reason_of(heads.take, word(number=8, release=b"x" * 32), mine) == "other-head"
+    assert reason_of(heads.take, word(number=7, release=b"7" * 32), mine) == "older-head"
+    # The control: homes that compare nothing are led along two chains.
+    monkeypatch.setattr(HeadKeeper, "_with_release", lambda *_, **__: ())
+    for data, _ in lies:
+        heads.read_manifest(data, mine)
+
+
+def test_two_homes_on_two_chains_are_in_no_sum_together(hub: Hub, tmp_path: Path) -> None:
+    """Each chain is sound in itself; the sum's terms can name but one of them."""
+    for number in (1, 2):
+        registry = hub.publish(number)
+    one = ReleaseKeeper(hub.home(tmp_path / "one"), HOMES["a"])
+    assert one.update() is not None
+    mine = registry.find("latest").hash
+    shutil.rmtree(registry.folder)
+    for number in (1, 3):
+        registry = hub.publish(number)
+    other = ReleaseKeeper(hub.home(tmp_path / "other"), HOMES["a"])
+    assert other.update() is not None
+    theirs = registry.find("latest").hash
+    assert mine != theirs
+    named, led = hub.newest.directory(), [(one, mine), (other, theirs)]
+    for keeper, own in led:
+        keeper._heads.read_manifest(manifest(2, own, of=named), named)
+        strange = theirs if own == mine else mine
+        refused = manifest(2, strange, of=named)
+        assert reason_of(keeper._heads.read_manifest, refused, named) == "other-head"
+
+
+def test_a_home_tells_why_it_takes_no_part(place: HomeFolder) -> None:
+    with FileStore.create(place.path, HOMES["a"]) as store:
+        agent = Agent(place, store, lambda *_: Work())  # type: ignore[arg-type,return-value]
+        heads, mine = agent._tasks.heads, directory()
+        heads.take(word(at=time.time(), number=7, release=b"7" * 32), mine)
+        with pytest.raises(DirectoryError) as caught:
+            heads.read_manifest(manifest(7, b"x" * 32), mine)
+        agent._report_trouble(caught.value)
+        assert place.status is not None
+        assert "another release 7 than the one that this home knows" in place.status.detail
+        assert "ask the fleet's owner" in place.status.detail
+        agent._report_trouble(None)
+        assert place.status.detail == ""
+
+
+def test_a_home_that_is_never_idle_fetches_what_was_named(
+    place: HomeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FileStore.create(place.path, HOMES["a"]) as store:
+        agent = Agent(place, store, lambda *_: Work())  # type: ignore[arg-type,return-value]
+        data = directory_of("a", "b")
+        agent._tasks.heads.hear(word(at=time.time(), data=data))
+        mine = agent._tasks.heads.read_directory(data, OWNER.public)
+        for number in range(1, 16):
+            agent._tasks.heads.read_manifest(manifest(number, bytes([number]) * 32), mine)
+        assert not agent._releases_wait()
+        agent._tasks.heads.read_manifest(manifest(16, b"p" * 32), mine)
+        assert agent._releases_wait()
+        monkeypatch.setattr(HeadKeeper, "waiting", property(_damaged))
+        assert not agent._releases_wait()
+
+
+def _damaged(_heads: HeadKeeper) -> int:
+    raise StateError("it is damaged", reason="altered")
 
 
 # --- homes that fetch releases
