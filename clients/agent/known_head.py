@@ -13,14 +13,15 @@ from typing import Annotated
 
 from fedhome.clients.agent.release_memory import seen_release
 from fedhome.clients.membership.home_folder import HomeFolder
-from fedhome.errors import DirectoryError, ReleaseError, StateError
+from fedhome.errors import DirectoryError, ReleaseError, StateError, WireError
 from fedhome.fleet.freshness import Freshness, check_fresh
+from fedhome.keys.roots import Root
 from fedhome.keys.signing import Verify, signature_holds
 from fedhome.registry.release import NONE
 from fedhome.secagg.directory import Directory
 from fedhome.secagg.manifest import Manifest
 from fedhome.store import checksummed
-from fedhome.wire.codec import Digest, Key, Message, number, several
+from fedhome.wire.codec import Digest, Key, Message, number, octets, several
 
 HEAD = "head.fh"
 MOST_AHEAD = 64
@@ -48,16 +49,19 @@ class KnownHead(Message, label="known-head", most=1 << 15):
 
     Args:
         time: When it said so last, Unix time in s, by its clock; 0 for never.
+        root: The owner's keys under which the newest directory was signed, as a `Root`; empty:
+            those of the home's anchor.
         directory: Hash of the directory that it named then; zeros for none.
         ahead: Releases that it named and the home has not walked to, lowest first.
     """
 
     time: Annotated[int, number()]
+    root: Annotated[bytes, octets(most=2048)]
     directory: Digest
     ahead: Annotated[tuple[NamedRelease, ...], several(NamedRelease.kind(), most=MOST_AHEAD)]
 
 
-_NOTHING = KnownHead(time=0, directory=bytes(32), ahead=())
+_NOTHING = KnownHead(time=0, root=b"", directory=bytes(32), ahead=())
 
 
 def known_head(home_folder: HomeFolder) -> KnownHead:
@@ -83,6 +87,21 @@ def known_head(home_folder: HomeFolder) -> KnownHead:
             reason="altered",
             hint="if you trust what the server says now, remove this file",
         ) from None
+
+
+def newest_root(home_folder: HomeFolder, known: KnownHead) -> Root:
+    """Return the owner's newest keys that a home knows: by its anchor, or by a later directory.
+
+    Raises:
+        StateError: What is remembered cannot be read.
+    """
+    anchored = home_folder.anchor.root
+    if not known.root:
+        return anchored
+    try:
+        return max(anchored, Root.from_bytes(known.root), key=lambda root: root.number)
+    except WireError:
+        raise checksummed.damaged_error(home_folder.path / HEAD) from None
 
 
 _LATE = "a question that came late is told so too; if all are, "
@@ -123,16 +142,26 @@ class HeadKeeper:
     ) -> Directory:
         """Do what `Directory.verify` does, and hold it to time and to the server's last word.
 
+        It must be signed under the owner's newest keys that the home knows, or later ones; these
+        are remembered. The key that is given counts no more than the home's anchor says.
+
         Raises:
             WireError: Bytes that are no directory.
             DirectoryError: As `Directory.verify`; ``expired``; or a reason of `take`.
             StateError: As `take`.
         """
-        directory = Directory.verify(data, authority, last=last, verify=verify)
+        del authority  # the anchor's, from which the owner's keys may have moved on
+        known = known_head(self._home_folder)
+        directory, root = Directory.verify_under(
+            data, newest_root(self._home_folder, known), last=last, verify=verify
+        )
         heard, self._heard = self._heard, None
         directory.check_time(self.now())
         if heard is not None:
             self.take(heard, directory)
+            known = known_head(self._home_folder)
+        if root is not None and root.number:
+            self._keep(known, replace(known, root=root.to_bytes()))
         self._directory = directory
         return directory
 
@@ -161,7 +190,12 @@ class HeadKeeper:
         ahead = self._with_release(known, directory.server, said.number, said.release)
         self._keep(
             known,
-            KnownHead(time=max(known.time, said.time), directory=said.directory, ahead=ahead),
+            replace(
+                known,
+                time=max(known.time, said.time),
+                directory=said.directory,
+                ahead=ahead,
+            ),
         )
         return said
 

@@ -384,7 +384,7 @@ def _epoch(home_folder: HomeFolder, now_s: float) -> str:
     if data is None:
         return "no directory yet"
     try:
-        directory = Directory.verify(data, home_folder.anchor.authority)
+        directory = Directory.verify(data, home_folder.anchor.root)
         known = known_head(home_folder)
     except FedHomeError as error:
         return f"[bold red]{escape(error.message)}[/]"

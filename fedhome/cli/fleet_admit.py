@@ -29,8 +29,10 @@ from fedhome.fleet import owner_requests
 from fedhome.fleet.cards import Card
 from fedhome.fleet.entries import fingerprint
 from fedhome.fleet.invites import Enrolment
+from fedhome.fleet.issued_directory import DIRECTORY_DAYS
 from fedhome.fleet.leave_notice import Leave
-from fedhome.fleet.owner_folder import DIRECTORY, DIRECTORY_DAYS, Fleet
+from fedhome.fleet.owner_folder import DIRECTORY, Fleet
+from fedhome.fleet.owner_keys import DIRECTORY_DRAFT
 from fedhome.plan.protocol import check_groups
 from fedhome.plan.settings import Plan
 from fedhome.store import disk
@@ -105,8 +107,7 @@ def admit(  # noqa: PLR0917 - typer gives them by name
                 passphrase_file=passphrase_file,
             )
         elif waiting.epoch < owned.epoch and (fleet / DIRECTORY).exists():
-            _send(owned, card)
-            say(console, f"the server has the directory of epoch {owned.epoch} now")
+            send_last(console, owned, card)
         elif waiting_homes.new or waiting_homes.leaving:
             say(console, "nothing was changed; who waits goes on waiting")
         else:
@@ -192,8 +193,7 @@ def send(fleet: Folder = Path(), server: CardFile = None) -> None:
     with Fleet.open(fleet) as owned:
         card = needed_card(fleet, server)
         disk.read(fleet / DIRECTORY)
-        _send(owned, card)
-        say(Console(), f"the server has the directory of epoch {owned.epoch} now")
+        send_last(Console(), owned, card)
 
 
 def _sort_waiting(owned: Fleet, waiting: owner_requests.PendingApplications) -> _WaitingHomes:
@@ -283,6 +283,15 @@ def _publish(
     passphrase = passphrase_of(passphrase_file)
     issued = owned.sign(passphrase, **numbers, days=days, after=after)
     console.print(summary(issued))
+    if not issued.whole:
+        path = owned.folder / DIRECTORY_DRAFT
+        say(
+            console,
+            f"\nsigned by this machine's key alone: other keys have to sign {path} too, with "
+            f"`fedhome fleet cosign {DIRECTORY_DRAFT} --key DIR` on each co-owner's machine; then "
+            f"here `fedhome fleet collect FILE... --fleet {owned.folder}`",
+        )
+        return
     if card is None:
         say(console, f"\nsigned {owned.folder / DIRECTORY}: give it to the server")
     else:
@@ -293,6 +302,17 @@ def _publish(
         say(console, f"a run of {plan.name} has to wait: {fault}")
     elif card is not None:
         say(console, "next, on the server: `fedhome server run PLAN --server DIR`")
+
+
+def send_last(console: Console, owned: Fleet, card: Card) -> None:
+    """Give the server the directory that was signed last, by enough keys.
+
+    Raises:
+        LinkError: It cannot be reached, or refuses.
+    """
+    _send(owned, card)
+    last = owned.last()
+    say(console, f"the server has the directory of epoch {last.epoch if last else 0} now")
 
 
 def _send(owned: Fleet, card: Card) -> None:

@@ -29,23 +29,41 @@ from typing import Annotated
 from fedhome.errors import DirectoryError, StateError, WireError
 from fedhome.fleet.admission import SERVER, Admission, home_twice_error
 from fedhome.fleet.entries import Anchor, check_name, home_keys
-from fedhome.fleet.issued_directory import IssuedDirectory, changes_between, keys_of, parameters_for
+from fedhome.fleet.issued_directory import (
+    IssuedDirectory,
+    changes_between,
+    keys_of,
+    parameters_for,
+    validity_s,
+)
+from fedhome.fleet.owner_keys import (
+    AUTHORITY,
+    DIRECTORY_DRAFT,
+    OWNER_PURPOSE,
+    SIGNED,
+    OwnersKeys,
+)
+from fedhome.keys.roots import CoSignature
 from fedhome.keys.sealing import KEY_BYTES, SealedFile, SealingKey
 from fedhome.keys.signing import ServerKeys
-from fedhome.secagg.directory import MOST_HOMES, NO_DIRECTORY, Authority, Directory, HomeEntry
+from fedhome.secagg.directory import (
+    MOST_HOMES,
+    NO_DIRECTORY,
+    Authority,
+    CoSigned,
+    Directory,
+    HomeEntry,
+    Signed,
+)
 from fedhome.secagg.parameters import Parameters
 from fedhome.store import checksummed, disk
 from fedhome.wire.codec import Key, Message, number, several
 
-AUTHORITY, RECORD, ANCHOR, DIRECTORY = "authority.fh", "fleet.fh", "fleet.pub", "directory.fh"
+RECORD, ANCHOR, DIRECTORY = "fleet.fh", "fleet.pub", SIGNED
 SERVER_FILE, SERVER_KEY, HOMES = "server.fh", "server.key", "homes"
 PLAN, CARD = "plan.toml", "server.card"
-_OWNER_PURPOSE, _SERVER_PURPOSE = "fleet authority's key", "server's key"
+_SERVER_PURPOSE = "server's key"
 _PUBLIC = 0o644
-_DAY_S = 86_400
-DIRECTORY_DAYS = 400
-"""How long a directory holds, unless the owner says otherwise: who keeps the key offline signs
-once a year."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +74,7 @@ class _Record(Message, label="record", most=1 << 25):
     homes: Annotated[tuple[HomeEntry, ...], several(HomeEntry.kind(), most=MOST_HOMES)]
 
 
-class Fleet(Admission, disk.FolderLock):
+class Fleet(Admission, OwnersKeys, disk.FolderLock):
     """The owner's folder; `create` and `open` return one, which is locked until it is closed.
 
     Args:
@@ -74,7 +92,12 @@ class Fleet(Admission, disk.FolderLock):
 
     @property
     def anchor(self) -> Anchor:
-        """By which homes know this fleet."""
+        """By which homes that join now know this fleet."""
+        return self._record.anchor.following(self.root)
+
+    @property
+    def first_anchor(self) -> Anchor:
+        """By which the fleet's first homes know it."""
         return self._record.anchor
 
     @property
@@ -113,7 +136,7 @@ class Fleet(Admission, disk.FolderLock):
             authority, server, key = Authority(), ServerKeys(), os.urandom(KEY_BYTES)
             anchor = Anchor(fleet=os.urandom(16), authority=authority.public)
             name = anchor.fleet.hex()
-            sealed = owner.seal(authority.to_bytes(), purpose=_OWNER_PURPOSE, name=name)
+            sealed = owner.seal(authority.to_bytes(), purpose=OWNER_PURPOSE, name=name)
             disk.put(folder / AUTHORITY, sealed)
             disk.put(server_part / SERVER_KEY, key)
             sealed = SealingKey(key).seal(server.to_bytes(), purpose=_SERVER_PURPOSE, name=name)
@@ -246,7 +269,7 @@ class Fleet(Admission, disk.FolderLock):
             ParameterError: Too few homes, or no committee keeps its promises.
             DirectoryError: The last directory is not one of this fleet's.
         """
-        authority = self._authority(passphrase)
+        authority, root = self.own_key(passphrase), self.root
         last = self.last()
         entries = self._record.homes
         parameters = self.parameters(
@@ -258,7 +281,7 @@ class Fleet(Admission, disk.FolderLock):
             epoch=self._next_epoch(last, after),
             previous=last.hash if last else NO_DIRECTORY,
             issued=now,
-            expires=now + _validity_s(last, days),
+            expires=now + validity_s(last, days),
             # Drawn only now: whoever knew it before could pick names that land on the committee.
             seed=os.urandom(32),
             server=self._record.server,
@@ -269,12 +292,18 @@ class Fleet(Admission, disk.FolderLock):
         )
         directory.check()
         data = authority.issue(directory)
+        if root.number:
+            body = Signed.from_bytes(data).body
+            own = CoSignature.of(authority, body)
+            data = CoSigned(roots=self.roots, body=body, signatures=(own,)).to_bytes()
+        whole = root.threshold == 1
         # The epoch first: a crash skips one, and no two directories of one epoch are ever signed.
         self._write_record(replace(self._record, epoch=directory.epoch))
-        disk.put(self.folder / DIRECTORY, data, mode=_PUBLIC)
+        disk.put(self.folder / (DIRECTORY if whole else DIRECTORY_DRAFT), data, mode=_PUBLIC)
         return IssuedDirectory(
             directory=directory,
             data=data,
+            whole=whole,
             changes=changes_between(last, self.homes),
             parameters=parameters,
         )
@@ -330,7 +359,7 @@ class Fleet(Admission, disk.FolderLock):
         if not path.exists():
             return None
         try:
-            return Directory.verify(disk.read(path), self.anchor.authority)
+            return Directory.verify(disk.read(path), self.first_anchor.root)
         except DirectoryError as error:
             if error.reason == "no-expiry":
                 return None
@@ -342,29 +371,22 @@ class Fleet(Admission, disk.FolderLock):
                 hint="fetch a copy from the server, or remove it and sign the next one",
             ) from None
 
-    def _authority(self, passphrase: str) -> Authority:
-        path = self.folder / AUTHORITY
-        sealed = SealedFile.from_file(disk.read(path), purpose=_OWNER_PURPOSE, where=str(path))
-        key = disk.unlock(sealed, where=str(path), passphrase=passphrase, key_file=path)
-        authority = Authority.from_bytes(key.open(sealed, where=str(path)))
-        if authority.public != self.anchor.authority:
-            raise StateError(
-                f"{path} is another fleet's",
-                reason="foreign",
-                hint="bring this fleet's own key back from its backup",
-            )
-        return authority
+    def renew_server(self) -> None:
+        """Make a new key for the server: the next directory names it, and counts no other.
+
+        Raises:
+            StateError: A file cannot be written.
+        """
+        server = ServerKeys.create()
+        key = disk.read_key(self.folder / SERVER / SERVER_KEY)
+        name = self.anchor.fleet.hex()
+        sealed = SealingKey(key).seal(server.to_bytes(), purpose=_SERVER_PURPOSE, name=name)
+        disk.put(self.folder / SERVER / SERVER_FILE, sealed)
+        self._write_record(replace(self._record, server=server.public))
 
     def _write_record(self, record: _Record) -> None:
         checksummed.put(self.folder / RECORD, record)
         self._record = record
-
-
-def _validity_s(last: Directory | None, days: float | None) -> int:
-    """Return how long the next directory holds, in s."""
-    if days is None and last is not None and last.expires > last.issued:
-        return last.expires - last.issued
-    return round((DIRECTORY_DAYS if days is None else days) * _DAY_S)
 
 
 def server_keys(folder: Path | str) -> ServerKeys:

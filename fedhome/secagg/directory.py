@@ -15,7 +15,8 @@ from typing import Annotated
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
-from fedhome.errors import DirectoryError
+from fedhome.errors import DirectoryError, WireError
+from fedhome.keys.roots import MOST_KEYS, MOST_ROOTS, MOST_SIGNED, CoSignature, Root, walk
 from fedhome.keys.signing import Signer, Verify, signature_holds
 from fedhome.secagg.graph import committee
 from fedhome.wire.codec import Digest, Flag, Id, Key, Message, Signature, number, octets, several
@@ -125,6 +126,27 @@ class Signed(Message, label="signed", most=1 << 26):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CoSigned(Message, label="co-signed", most=1 << 26):
+    """Bytes of a directory with signatures of several keys, and how homes come to trust those.
+
+    Args:
+        roots: Signed roots after the first, in order (:mod:`fedhome.keys.roots`).
+        body: What is signed.
+        signatures: Of keys of the last root.
+    """
+
+    roots: Annotated[tuple[bytes, ...], several(octets(most=MOST_SIGNED), most=MOST_ROOTS)]
+    body: Annotated[bytes, octets(most=1 << 25)]
+    signatures: Annotated[tuple[CoSignature, ...], several(CoSignature.kind(), most=MOST_KEYS)]
+
+    def with_signature(self, signer: Signer) -> CoSigned:
+        """Return it with one more signature; the same once more changes nothing."""
+        added = CoSignature.of(signer, self.body)
+        others = tuple(one for one in self.signatures if one.key != added.key)
+        return CoSigned(roots=self.roots, body=self.body, signatures=(*others, added))
+
+
+@dataclass(frozen=True, kw_only=True)
 class HomeEntry(Message, label="home", most=512):
     """A home of the directory.
 
@@ -205,42 +227,55 @@ class Directory(Message, label="directory/2", most=1 << 25):
     def verify(
         cls,
         data: bytes,
-        authority: bytes,
+        authority: bytes | Root,
         *,
         last: tuple[int, bytes] | None = None,
         verify: Verify = signature_holds,
     ) -> Directory:
-        """Return a directory that the authority signed.
+        """Return a directory that the fleet's owner signed.
 
         Args:
-            data: As `Authority.issue` wrote it.
-            authority: The authority's public key, which a home got when it enrolled.
+            data: As `Authority.issue` wrote it, or a `CoSigned`.
+            authority: The authority's public key, which a home got when it enrolled; or the root
+                that it got, from which it walks to the newest.
             last: Epoch and hash of the last directory that was accepted.
             verify: How signatures are checked.
 
         Raises:
             WireError: Bytes that are no directory.
-            DirectoryError: ``signature``; ``no-expiry``: of an earlier release of fedhome; a
+            DirectoryError: ``signature``; ``root``: as `fedhome.keys.roots.walk`; ``fleet``: of
+                another one than the root; ``no-expiry``: of an earlier release of fedhome; a
                 reason of `check` if what was signed makes no sense, or of `check_order`.
         """
-        signed = Signed.from_bytes(data)
-        if not verify(authority, signed.signature, signed.body):
-            raise DirectoryError(
-                "the directory is not signed by the fleet's authority",
-                reason="signature",
-                hint="compare the authority's key with the one that this home was enrolled with",
-            )
-        if signed.body[1:].startswith(_EARLIER):
+        return cls.verify_under(data, authority, last=last, verify=verify)[0]
+
+    @classmethod
+    def verify_under(
+        cls,
+        data: bytes,
+        authority: bytes | Root,
+        *,
+        last: tuple[int, bytes] | None = None,
+        verify: Verify = signature_holds,
+    ) -> tuple[Directory, Root | None]:
+        """Return a directory, and the owner's keys under which it is signed.
+
+        Arguments and errors are those of `verify`; under a bare key there is no root.
+        """
+        body, root = _signed_body(data, authority, verify)
+        if body[1:].startswith(_EARLIER):
             raise DirectoryError(
                 "the directory was signed by an earlier release of fedhome, and does not say until "
                 "when it holds",
                 reason="no-expiry",
                 hint="the fleet's owner signs the next one: `fedhome fleet directory`",
             )
-        directory = cls.from_bytes(signed.body)
+        directory = cls.from_bytes(body)
         directory.check()
+        if root is not None and root.fleet != directory.fleet:
+            raise DirectoryError("the directory is one of another fleet", reason="fleet")
         directory.check_order(last)
-        return directory
+        return directory, root
 
     def check_order(self, last: tuple[int, bytes] | None) -> None:
         """Refuse a directory that does not come after the last one, or is it.
@@ -320,6 +355,32 @@ class Directory(Message, label="directory/2", most=1 << 25):
                 f"{self.threshold} does not hold for {self.eligible} eligible homes",
                 reason="committee",
             )
+
+
+def _signed_body(data: bytes, authority: bytes | Root, verify: Verify) -> tuple[bytes, Root | None]:
+    """Return what enough keys of the owner signed, and the root that says so."""
+    root = authority if isinstance(authority, Root) else None
+    try:
+        signed = Signed.from_bytes(data)
+    except WireError as error:
+        try:
+            several_signed = CoSigned.from_bytes(data)
+        except WireError:
+            raise error from None
+        if root is not None:
+            root = walk(several_signed.roots, root, verify=verify)
+            if root.holds(several_signed.body, several_signed.signatures, verify=verify):
+                return several_signed.body, root
+    else:
+        keys = (authority,) if isinstance(authority, bytes) else authority.keys
+        enough = root is None or root.threshold == 1
+        if enough and any(verify(key, signed.signature, signed.body) for key in keys):
+            return signed.body, root
+    raise DirectoryError(
+        "the directory is not signed by the fleet's authority",
+        reason="signature",
+        hint="compare the authority's key with the one that this home was enrolled with",
+    )
 
 
 _AFTER = (

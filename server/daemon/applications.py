@@ -162,7 +162,12 @@ class Applications:
     def _accept_directory(self, data: bytes, anchor: Anchor, now: float) -> None:
         current = self._directory()
         last = (current.epoch, current.hash) if current else None
-        directory = Directory.verify(data, anchor.authority, last=last)
+        # From the keys under which the last one was signed: those before them speak no more.
+        root = anchor.root
+        if current is not None:
+            path = self._server_folder.fleet / DIRECTORY
+            root = Directory.verify_under(disk.read(path), root)[1] or root
+        directory = Directory.verify(data, root, last=last)
         if directory.fleet != anchor.fleet:
             raise DirectoryError("the directory is one of another fleet", reason="fleet")
         if directory.server != self._server_folder.keys().public:

@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 from fedhome.cli import app
 from fedhome.errors import DirectoryError, FedHomeError, PlanError, RunError, StateError, WireError
 from fedhome.fleet.cards import Card
-from fedhome.fleet.owner_folder import AUTHORITY, Fleet, server_keys
+from fedhome.fleet.owner_folder import Fleet, server_keys
+from fedhome.fleet.owner_keys import AUTHORITY
 from fedhome.plan.settings import Plan
 from fedhome.run.events import EventLog
 from fedhome.server.daemon import deploy

@@ -198,7 +198,7 @@ def test_directories_name_the_one_before(folder: Path) -> None:
 def test_a_fleet_whose_last_directory_has_no_expiry_signs_the_next(folder: Path) -> None:
     with Fleet.open(folder) as owned:
         owned.sign(PASSPHRASE)
-        authority = owned._authority(PASSPHRASE)
+        authority = owned.own_key(PASSPHRASE)
         fields = [owned.anchor.fleet, 1, b"s" * 32, b"k" * 32, 1, 0, 1, []]
         body = msgpack.packb(["fedhome/directory", 1, *fields], use_bin_type=True)
         earlier = Signed(body=body, signature=authority.sign(body)).to_bytes()

@@ -158,7 +158,7 @@ def test_a_server_goes_on_from_a_directory_without_an_expiry(world: World) -> No
     """Of an earlier release: homes take part by it no more, and the owner signs the next one."""
     fields = [world.owned.anchor.fleet, 1, b"s" * 32, b"k" * 32, 1, 0, 1, []]
     body = msgpack.packb(["fedhome/directory", 1, *fields], use_bin_type=True)
-    signature = world.owned._authority(PASSPHRASE).sign(body)
+    signature = world.owned.own_key(PASSPHRASE).sign(body)
     earlier = Signed(body=body, signature=signature).to_bytes()
     (world.place.fleet / "directory.fh").write_bytes(earlier)
     with pytest.raises(DirectoryError, match="does not say until when it holds"):
@@ -193,7 +193,7 @@ def test_a_server_takes_only_newer_directories_of_its_own_fleet(
     assert reason_of(world.take, foreign) == "signature"
     assert reason_of(world.take, b"none") in {"format", "fields", "canonical"}
     # The authority itself may be wrong: a second one of the epoch, another fleet, another server.
-    authority = world.owned._authority(PASSPHRASE)
+    authority = world.owned.own_key(PASSPHRASE)
     held = Directory.verify(second, authority.public)
     for changed, reason in (
         (replace(held, seed=bytes(32)), "fork"),
