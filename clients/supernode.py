@@ -21,6 +21,8 @@ from flwr.app import Context
 
 from fedhome import secagg
 from fedhome.clients.agent.announce import join
+from fedhome.clients.agent.kept_releases import ReleaseKeeper
+from fedhome.clients.agent.known_head import HeadKeeper, known_head
 from fedhome.clients.failure_reason import reason_of
 from fedhome.clients.home import ClientHome, real_home
 from fedhome.clients.membership.consent import check_consent
@@ -28,7 +30,7 @@ from fedhome.clients.membership.home_folder import CA, UNPACKED, HomeFolder
 from fedhome.clients.membership.join import check_present
 from fedhome.clients.privacy_budget import HomeBudget
 from fedhome.clients.secure_sums import Participant
-from fedhome.errors import RunError, StateError
+from fedhome.errors import FedHomeError, RunError, StateError
 from fedhome.fleet.state_file import FileStore
 from fedhome.flower.node_key import NodeKey
 from fedhome.plan.protocol import policy_of
@@ -44,6 +46,7 @@ _ENVIRONMENT = {
     "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
     "OMP_NUM_THREADS": "1",  # as in fedhome.clients.agent.worker
 }
+_DAY_S = 86_400
 _log = logging.getLogger("fedhome.supernode")
 
 
@@ -72,13 +75,16 @@ def open_store(home_folder: HomeFolder) -> Iterator[FileStore]:
         yield store
 
 
-def machine_of(home_folder: HomeFolder, store: FileStore, directory: bytes) -> secagg.HomeParty:
+def machine_of(
+    home_folder: HomeFolder, store: FileStore, directory: bytes, heads: HeadKeeper
+) -> secagg.HomeParty:
     """Return a home's part in secure sums.
 
     Args:
         home_folder: The home's folder.
         store: Its keys and state.
         directory: The fleet's directory.
+        heads: What the home knows to be newest.
 
     Raises:
         SecAggError: The directory does not hold.
@@ -91,6 +97,8 @@ def machine_of(home_folder: HomeFolder, store: FileStore, directory: bytes) -> s
         budget=HomeBudget.of(home_folder, plan),
         state=store.state,
         store=store,
+        read_directory=heads.read_directory,
+        read_manifest=heads.read_manifest,
     )
     machine.renew(directory)
     return machine
@@ -113,9 +121,23 @@ def home_at(home_folder: HomeFolder) -> Iterator[ClientHome]:
             "the home's node was never claimed", hint="start it by `fedhome.clients.supernode`"
         )
     with open_store(home_folder) as store:
-        part = Participant(machine_of(home_folder, store, directory))
+        heads = HeadKeeper(home_folder)
+        machine = machine_of(home_folder, store, directory, heads)
+        _ask_what_is_newest(home_folder, store, heads)
+        heads.check()
+        part = Participant(machine)
         plan = Plan.load(home_folder.plan_path)
         yield real_home(plan, settings.data, name=settings.home, participant=part)
+
+
+def _ask_what_is_newest(home_folder: HomeFolder, store: FileStore, heads: HeadKeeper) -> None:
+    """Ask for the newest release once a day: a SuperNode does not connect anew by itself."""
+    if heads.now() - known_head(home_folder).time < _DAY_S:
+        return
+    try:
+        ReleaseKeeper(home_folder, store.keys, heads).update()
+    except FedHomeError as error:  # what was said before may still be fresh enough
+        _log.warning("no release was taken: %s", error)
 
 
 def reason_for(error: Exception) -> str:
@@ -142,7 +164,9 @@ def claim(home_folder: HomeFolder) -> NodeKey:
             keys=store.keys,
             node=key,
         )
-        machine_of(home_folder, store, welcome.directory)
+        heads = HeadKeeper(home_folder)
+        heads.hear(welcome.freshness)
+        machine_of(home_folder, store, welcome.directory, heads)
     home_folder.keep_directory(welcome.directory)
     return key
 

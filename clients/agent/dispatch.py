@@ -9,6 +9,7 @@ from collections.abc import Callable
 from flwr.app import Message, RecordDict
 
 from fedhome import secagg
+from fedhome.clients.agent.known_head import HeadKeeper
 from fedhome.clients.agent.unable import unable
 from fedhome.clients.agent.work import Work, WorkerProcess
 from fedhome.clients.failure_reason import REFUSALS, reason_of
@@ -16,7 +17,7 @@ from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.clients.privacy_budget import HomeBudget
 from fedhome.clients.protocol_answers import answered, asked_parts
 from fedhome.clients.protocol_questions import BUNDLE, HELP
-from fedhome.errors import StateError
+from fedhome.errors import DirectoryError, StateError
 from fedhome.fleet.state_file import FileStore
 from fedhome.flower.messages import APP_RAISED, blob_reply, failure, sum_record
 from fedhome.plan.protocol import policy_of
@@ -37,7 +38,8 @@ class MessageDispatch:
         work: What does the work that needs torch and the readings.
 
     Attributes:
-        trouble: What the disk says against keeping the state that the last question asked for;
+        trouble: Why the last question could not be answered, where that is for people to mend: what
+            the disk says against keeping the home's state, or that its directory holds no more;
             None if nothing.
     """
 
@@ -46,8 +48,9 @@ class MessageDispatch:
     ) -> None:
         self._home_folder = home_folder
         self._last: tuple[tuple[str, str], RecordDict] | None = None
-        self.trouble: StateError | None = None
+        self.trouble: StateError | DirectoryError | None = None
         self._kept_too_long = False
+        self._heads = HeadKeeper(home_folder)
         plan = Plan.load(home_folder.plan_path)
         self._machine = secagg.HomeParty(
             store.keys,
@@ -56,15 +59,27 @@ class MessageDispatch:
             budget=HomeBudget.of(home_folder, plan),
             state=store.state,
             store=store,
+            read_directory=self._heads.read_directory,
+            read_manifest=self._heads.read_manifest,
         )
         self._work = work(home_folder, self._machine)
 
-    def renew(self, directory: bytes) -> int:
-        """Take a directory, keep it, and return its epoch.
+    @property
+    def heads(self) -> HeadKeeper:
+        """What the home knows to be newest."""
+        return self._heads
+
+    def renew(self, directory: bytes, freshness: bytes) -> int:
+        """Take a directory that is the newest by the server's word, keep it, and return its epoch.
+
+        Args:
+            directory: As the fleet's owner signed it.
+            freshness: The server's word (:mod:`fedhome.fleet.freshness`).
 
         Raises:
-            SecAggError: It does not hold.
+            SecAggError: One of them does not hold.
         """
+        self._heads.hear(freshness)
         self._machine.renew(directory)
         if directory != self._home_folder.directory:
             self._home_folder.keep_directory(directory)
@@ -82,9 +97,10 @@ class MessageDispatch:
             return Message(self._last[1], reply_to=message)
         self.trouble = None
         try:
+            self._heads.check()
             answer = self._answer(message)
         except Exception as error:  # noqa: BLE001 - the process must live on
-            self.trouble = error if isinstance(error, StateError) else None
+            self.trouble = error if isinstance(error, StateError | DirectoryError) else None
             answer = failure(message, reason_of(error), APP_RAISED)
             if isinstance(error, REFUSALS):
                 return answer

@@ -6,24 +6,33 @@ In the home's folder, ``model/`` holds
 - ``<key>.seen``: what is remembered of the last release of each server key, so that no earlier one
   is ever taken again. It is written first: a crash in between leaves the model that was in use,
   and the new one is fetched once more.
+
+Releases that the home has missed are walked by their signed manifests, in order, before the newest
+is taken.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
+from fedhome.clients.agent.known_head import HeadKeeper
+from fedhome.clients.agent.release_memory import MODEL, remember_release, seen_release
 from fedhome.clients.membership.home_folder import HomeFolder
-from fedhome.errors import ReleaseError, StateError, WireError
+from fedhome.errors import ReleaseError, WireError
+from fedhome.fleet.freshness import Freshness
 from fedhome.fleet.front_requests import RELEASE, ask
-from fedhome.fleet.release_request import Fetch
-from fedhome.registry import AcceptedRelease, ReleaseManifest, SeenRelease, accept, recall
+from fedhome.fleet.release_request import Fetch, ReleaseResponse
+from fedhome.registry import AcceptedRelease, ReleaseManifest, SeenRelease, accept, follow, recall
+from fedhome.registry.release import NONE
 from fedhome.secagg.directory import Directory, HomeKeys
-from fedhome.store import checksummed, disk
+from fedhome.store import disk
 from fedhome.wire.codec import Key, Message, octets
 
-MODEL, RELEASE_FILE, SEEN = "model", "release.fh", ".seen"
+RELEASE_FILE = "release.fh"
 _MOST = 1 << 26
+_MOST_REQUESTS = 50  # for one release: those of a year in which the home was away
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,10 +69,14 @@ class ReleaseKeeper:
     Args:
         home_folder: The home's folder.
         keys: The home's keys.
+        heads: What it knows to be newest; None: what its folder says.
     """
 
-    def __init__(self, home_folder: HomeFolder, keys: HomeKeys) -> None:
+    def __init__(
+        self, home_folder: HomeFolder, keys: HomeKeys, heads: HeadKeeper | None = None
+    ) -> None:
         self._home_folder, self._keys = home_folder, keys
+        self._heads = heads or HeadKeeper(home_folder)
         self._folder = home_folder.path / MODEL
         self._fleet = home_folder.anchor.fleet
         self._hash_in_use: bytes | None = None
@@ -82,23 +95,34 @@ class ReleaseKeeper:
 
         Raises:
             LinkError: The server cannot be reached, or refuses.
-            ReleaseError: What came does not hold (reasons of `fedhome.registry.accept`); or
-                ``seen``: the home cannot tell what it has accepted before.
+            DirectoryError: The home's directory has expired, or the server's word on what is newest
+                does not hold (reasons of `HeadKeeper.take`).
+            ReleaseError: What came does not hold (reasons of `fedhome.registry.accept`);
+                ``withheld``: it is not what the server calls the newest; or ``seen``: the home
+                cannot tell what it has accepted before.
             StateError: The folder cannot be read or written.
         """
         data = self._home_folder.directory
         if data is None:
             return None
-        directory = Directory.verify(data, self._home_folder.anchor.authority)
-        last = self._seen(directory.server)
-        request = Fetch.of(self._keys, self._fleet, self._release_hash()).sign(self._keys)
-        response = ask(
-            self._home_folder.settings.server, self._home_folder.authorities, RELEASE, request
-        )
-        if not response:
+        directory = Directory.verify(data, self._home_folder.anchor.root)
+        directory.check_time(self._heads.now())
+        last = seen_release(self._home_folder, directory.server)
+        for _ in range(_MOST_REQUESTS):
+            response = self._ask(last)
+            said = self._heads.take(response.freshness, directory)
+            if last is not None and response.missed:
+                last = self._walk(response.missed, directory, last)
+            if response.release:
+                break
+            if last is None or not response.missed:
+                _check_whole(said, last)
+                return None
+        else:  # the rest comes the next time
             return None
-        accepted = accept(response, directory, last, layout=layout)
-        self._keep(accepted, response)
+        accepted = accept(response.release, directory, last, layout=layout)
+        _check_whole(said, accepted.seen)
+        self._keep(accepted, response.release)
         return accepted.manifest
 
     def current(self) -> AcceptedRelease | None:
@@ -110,6 +134,29 @@ class ReleaseKeeper:
         """
         return release_of(self._home_folder)
 
+    def _ask(self, last: SeenRelease | None) -> ReleaseResponse:
+        """Ask for what comes after the last release that the home knows."""
+        seen = 0 if last is None else last.number
+        request = Fetch.of(self._keys, self._fleet, self._release_hash(), seen).sign(self._keys)
+        address = self._home_folder.settings.server
+        response = ask(address, self._home_folder.authorities, RELEASE, request)
+        try:
+            return ReleaseResponse.from_bytes(response)
+        except WireError:
+            raise ReleaseError(
+                "what the server has sent is no release",
+                reason="foreign",
+                hint="home and server must run the same version of fedhome",
+            ) from None
+
+    def _walk(
+        self, missed: Sequence[bytes], directory: Directory, last: SeenRelease
+    ) -> SeenRelease:
+        """Remember releases whose models this home never had; the model in use stays in use."""
+        last = follow(missed, directory, last, named=self._heads.named(directory.server))
+        remember_release(self._home_folder, last)
+        return last
+
     def _release_hash(self) -> bytes | None:
         """Return the hash of the release in use; None to fetch it again."""
         if self._hash_in_use is None:
@@ -120,33 +167,26 @@ class ReleaseKeeper:
             self._hash_in_use = release.manifest.hash if release else None
         return self._hash_in_use
 
-    def _seen(self, server: bytes) -> SeenRelease | None:
-        path = self._folder / f"{server.hex()}{SEEN}"
-        if not path.exists():
-            return None
-        try:
-            seen = checksummed.read(path, SeenRelease)
-        except StateError as error:
-            if error.reason != "altered":
-                raise
-        else:
-            if seen.server == server:
-                return seen
-        # To forget is to take old models again: that is for people to decide.
-        raise ReleaseError(
-            f"{path} is damaged: the home cannot tell which releases it has accepted",
-            reason="seen",
-            hint="if you trust what the server has now, remove this file",
-        )
-
     def _keep(self, accepted: AcceptedRelease, data: bytes) -> None:
-        if not self._folder.exists():
-            with disk.errors_of(self._folder):
-                self._folder.mkdir(mode=0o700)
-            disk.sync(self._home_folder.path)
         server = accepted.seen.server
-        checksummed.put(self._folder / f"{server.hex()}{SEEN}", accepted.seen)
+        remember_release(self._home_folder, accepted.seen)
         disk.put(
             self._folder / RELEASE_FILE, _StoredRelease(server=server, release=data).to_bytes()
         )
         self._hash_in_use = accepted.seen.hash
+
+
+def _check_whole(said: Freshness, seen: SeenRelease | None) -> None:
+    """Refuse an answer that does not end with the release that the server calls the newest.
+
+    Raises:
+        ReleaseError: ``withheld``.
+    """
+    number, digest = (0, NONE) if seen is None else (seen.number, seen.hash)
+    if (said.number, said.release) != (number, digest):
+        raise ReleaseError(
+            f"the server says that release {said.number} is the newest, and hands over none after "
+            f"release {number}",
+            reason="withheld",
+            hint="the home asks again by itself; if that lasts, ask whoever runs the server",
+        )

@@ -22,6 +22,7 @@ from flwr.app import Message
 from fedhome.clients.agent.announce import join
 from fedhome.clients.agent.dispatch import MessageDispatch, WorkOf
 from fedhome.clients.agent.kept_releases import ReleaseKeeper
+from fedhome.clients.agent.known_head import MOST_AHEAD
 from fedhome.clients.agent.message_wait import MessageWait
 from fedhome.clients.agent.status_report import StatusReport
 from fedhome.clients.agent.work import WorkerProcess
@@ -35,6 +36,7 @@ from fedhome.ops.processes import on_stop
 from fedhome.store import disk
 
 _RELEASE_S, _SOON_S = 300.0, 5.0  # between requests for a release; and after an answer
+_MANY_RELEASES = MOST_AHEAD // 4  # that were named: then a home fetches them, idle or not
 _POLL_S = 1.0  # between two looks whether a pause has begun or ended
 _FIRST_BACK_OFF_S, _LONGEST_BACK_OFF_S = 0.5, 60.0
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 0.1, 5.0  # within a message
@@ -66,12 +68,13 @@ class Agent:
         self._reporting = StatusReport(home_folder)
         self._check_left()
         self._tasks = MessageDispatch(home_folder, store, work)
-        self._releases, self._release_due = ReleaseKeeper(home_folder, store.keys), 0.0
+        self._releases = ReleaseKeeper(home_folder, store.keys, self._tasks.heads)
+        self._release_due = 0.0
         self._stop = threading.Event()
         self._looking: MessageWait | None = None
         self._draw = random.Random()  # noqa: S311 - spreads requests in time, hides nothing
         self._back_off = 0.0
-        self._trouble = ""  # what the disk said last
+        self._trouble = ""  # why it could not answer last
 
     def stop(self) -> None:
         """Let :meth:`run` end after the message at hand."""
@@ -135,7 +138,7 @@ class Agent:
         self._back_off = min(max(_FIRST_BACK_OFF_S, 2 * self._back_off), _LONGEST_BACK_OFF_S)
         wait_s = self._back_off * self._draw.uniform(0.5, 1.0)
         _log.warning("%s; again in %.1f s", error, wait_s)
-        self._reporting.tell("waiting", "; ".join(filter(None, (error.message, error.hint))))
+        self._reporting.tell("waiting", _in_words(error))
         until = time.monotonic() + wait_s
         while not self._away and (left_s := until - time.monotonic()) > 0:
             self._stop.wait(min(left_s, _POLL_S))
@@ -148,7 +151,7 @@ class Agent:
         authorities = self._home_folder.authorities
         fleet = self._home_folder.anchor.fleet
         welcome = join(address, authorities, fleet=fleet, keys=self._store.keys, node=key)
-        epoch = self._tasks.renew(welcome.directory)
+        epoch = self._tasks.renew(welcome.directory, welcome.freshness)
         connection = FleetConnection(address, authorities, key)
         looking = self._looking = MessageWait(connection)
         gone = threading.Event()
@@ -189,6 +192,17 @@ class Agent:
                     )
                 soon = time.monotonic() + _SOON_S * self._draw.uniform(1, 2)
                 self._release_due = min(self._release_due, soon)
+                if self._releases_wait():  # it was not idle for many rounds
+                    self._release_due = 0.0
+                    self._update_release()
+
+    def _releases_wait(self) -> bool:
+        """Whether the server has named so many releases that the home should fetch them now."""
+        try:
+            return self._tasks.heads.waiting >= _MANY_RELEASES
+        except StateError as error:
+            _log.warning("%s", error)
+            return False
 
     def _update_release(self) -> None:
         """Take a newer release of the model, where there is one that holds."""
@@ -218,7 +232,7 @@ class Agent:
                 answer = _refusal(message, wanted)
             else:
                 answer = self._tasks.answer(message)
-                self._report_disk(disk_says or self._tasks.trouble)
+                self._report_trouble(disk_says or self._tasks.trouble)
             answered_at = time.monotonic()
             _log.info("%s is answered: in %.3f s", kind, answered_at - fetched)
             self._send(connection, answer, answered_at - fetched)
@@ -242,12 +256,16 @@ class Agent:
             return error
         return None
 
-    def _report_disk(self, error: StateError | None) -> None:
-        """Tell once of a disk that does not take what the home has to keep, and of its end."""
+    def _report_trouble(self, error: SecAggError | None) -> None:
+        """Tell once of what keeps the home from taking part, and of its end.
+
+        That is a disk that does not take what it has to keep, or a directory that holds no more.
+        """
         if error is not None:
             if error.reason != self._trouble:
                 _log.warning("%s: %s", error.reason, error)
-                self._reporting.tell("connected", error.message)
+                words = error.message if isinstance(error, StateError) else _in_words(error)
+                self._reporting.tell("connected", words)
             self._trouble = error.reason
         elif self._trouble:
             self._reporting.tell("connected")
@@ -298,6 +316,10 @@ class Agent:
                 if error.reason not in _GIVEN_UP:
                     raise
         self._keep_at_hand(None)
+
+
+def _in_words(error: FedHomeError) -> str:
+    return "; ".join(filter(None, (error.message, error.hint)))
 
 
 def _refusal(message: Message, wanted: tuple[str, ...]) -> Message:

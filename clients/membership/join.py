@@ -9,6 +9,7 @@ import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from fedhome.clients.agent.known_head import known_head, newest_root
 from fedhome.clients.membership.consent import (
     ConsentRecord,
     Invitation,
@@ -270,7 +271,7 @@ def _check_folder(home_folder: HomeFolder, invite: Invite) -> None:
     if (folder / STATE).exists():
         with FileStore.open(folder, home=invite.home):
             pass
-    if (folder / ANCHOR).exists() and home_folder.anchor != invite.anchor:
+    if (folder / ANCHOR).exists() and not _same_fleet(home_folder, invite):
         raise RunError(f"{folder} is of another fleet than the invite", hint=hint)
     last = ConsentRecord.of(home_folder)
     if home_folder.left and last is not None and last.invite == _digest(invite):
@@ -278,6 +279,15 @@ def _check_folder(home_folder: HomeFolder, invite: Invite) -> None:
             f"{invite.home} has left its fleet, and this invite was used before",
             hint=f"ask the fleet's owner for a new one: `fedhome fleet invite {invite.home}`",
         )
+
+
+def _same_fleet(home_folder: HomeFolder, invite: Invite) -> bool:
+    """Whether an invite is of the home's fleet: by the owner's keys that the home knows."""
+    mine, theirs = home_folder.anchor, invite.anchor
+    if mine == theirs:
+        return True
+    known = newest_root(home_folder, known_head(home_folder))
+    return mine.fleet == theirs.fleet and known.hash == theirs.root.hash
 
 
 def _plan_of(invite: Invite) -> Plan:

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fedhome.clients.agent.kept_releases import MODEL, RELEASE_FILE, SEEN
+from fedhome.clients.agent.kept_releases import RELEASE_FILE
+from fedhome.clients.agent.known_head import HEAD
+from fedhome.clients.agent.release_memory import MODEL, SEEN
 from fedhome.clients.membership.consent import CONSENT
 from fedhome.clients.membership.home_folder import (
     ANCHOR,
@@ -37,7 +39,7 @@ _PATIENCE_S = 30.0  # for the message that an agent is answering
 OURS = (
     # In this order: without its key, the state says nothing to whoever finds it on the medium.
     *(KEY, STATE, MARK, NODE),
-    *(AT_HAND, DIRECTORY, STATUS, PAUSED, LEFT, CONSENT, CA, PLAN, ANCHOR, SETTINGS),
+    *(AT_HAND, DIRECTORY, HEAD, STATUS, PAUSED, LEFT, CONSENT, CA, PLAN, ANCHOR, SETTINGS),
 )
 """Every file that fedhome makes in a home's folder; and the models, in a folder of their own.
 

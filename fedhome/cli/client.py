@@ -18,9 +18,9 @@ from fedhome.cli.client_ledger import JsonOption, print_ledger, read_state
 from fedhome.cli.group import Group
 from fedhome.cli.service import KindOption, OutOption, UserOption, print_written
 from fedhome.errors import FedHomeError, StateError
-from fedhome.fleet.invites import when
 from fedhome.ops.service import LIMITS, REFUSED, Limits, write_service
 from fedhome.privacy.privacy_ledger import FILE as LEDGER
+from fedhome.wire.moments import when
 
 if TYPE_CHECKING:
     from fedhome.clients.membership.consent import ConsentRecord
@@ -144,14 +144,13 @@ def status(folder: _Home = Path()) -> None:
     now_s = ages.now()
     state, agent = _state(home_folder, now_s)
     there = "" if Path(settings.data).exists() else "  [bold red]not there[/]"
-    status = home_folder.status
     for name, value in (
         ("state", state),
         ("agent", agent),
         ("server", escape(settings.server)),
         ("data", escape(settings.data) + there),
         ("last answer", _last(home_folder, now_s)),
-        ("epoch", str(status.epoch) if status and status.epoch else "no directory yet"),
+        ("epoch", _epoch(home_folder, now_s)),
         ("model", _model(home_folder)),
         ("consent", _consent(home_folder, consent)),
     ):
@@ -374,6 +373,26 @@ def _last(home_folder: HomeFolder, now_s: float) -> str:
         return "none yet"
     last = f"{escape(status.last)}, {ages.ago(status.last_time, now_s)}"
     return f"{last}; {status.answered:,} since it was started"
+
+
+def _epoch(home_folder: HomeFolder, now_s: float) -> str:
+    """Return which directory the home has, until when it holds, and whether it is the newest."""
+    from fedhome.clients.agent.known_head import known_head  # noqa: PLC0415
+    from fedhome.secagg.directory import Directory  # noqa: PLC0415
+
+    data = home_folder.directory
+    if data is None:
+        return "no directory yet"
+    try:
+        directory = Directory.verify(data, home_folder.anchor.root)
+        known = known_head(home_folder)
+    except FedHomeError as error:
+        return f"[bold red]{escape(error.message)}[/]"
+    until = f"until {when(directory.expires)}"
+    if now_s >= directory.expires:
+        until = f"[bold red]held {until}: the fleet's owner signs the next one[/]"
+    newest = f"; the newest, the server said {ages.ago(known.time, now_s)}" if known.time else ""
+    return f"{directory.epoch}, {directory.hash.hex()[:_DIGITS]}, {until}{newest}"
 
 
 def _model(home_folder: HomeFolder) -> str:

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from fedhome.cli import fleet_admit, fleet_invites
+from fedhome.cli import fleet_admit, fleet_invites, fleet_keys
 from fedhome.cli.fleet_words import (
     Folder,
     PassphraseFile,
@@ -23,9 +23,10 @@ from fedhome.cli.group import Group
 from fedhome.errors import DirectoryError
 from fedhome.fleet.admission import INVITER, INVITER_KEY, SERVER
 from fedhome.fleet.entries import entry_text, fingerprint, home_keys, read_entry
-from fedhome.fleet.invites import when
-from fedhome.fleet.owner_folder import ANCHOR, AUTHORITY, Fleet
+from fedhome.fleet.owner_folder import ANCHOR, Fleet
+from fedhome.fleet.owner_keys import AUTHORITY, key_name
 from fedhome.store import disk
+from fedhome.wire.moments import when
 
 app = typer.Typer(cls=Group, no_args_is_help=True)
 
@@ -171,8 +172,9 @@ def show(fleet: Folder = Path()) -> None:
     """List the homes, and what the next directory will change."""
     with Fleet.open(fleet) as owned:
         last, epoch = owned.last(), owned.epoch
+        until = f", holds until {when(last.expires)}" if last else ""
         table = table_of(
-            f"fleet {owned.anchor.fleet.hex()}, epoch {epoch}",
+            f"fleet {owned.anchor.fleet.hex()}, epoch {epoch}{until}",
             "home",
             "may serve on the committee",
             "fingerprint",
@@ -185,10 +187,19 @@ def show(fleet: Folder = Path()) -> None:
             table.add_row(escape(home), serves, fingerprint(one), changes.get(home, ""))
         for home, expires in sorted(owned.open_invites.items()):
             table.add_row(escape(home), "", "", f"invited until {when(expires)}")
-    Console().print(table)
+        root = owned.root
+    console = Console()
+    console.print(table)
+    names = ", ".join(key_name(key) for key in root.keys)
+    say(console, f"\nowner's keys: {root.threshold} of {len(root.keys)} must sign: {names}")
 
 
 app.command()(fleet_invites.invite)
 app.command()(fleet_admit.admit)
 app.command()(fleet_admit.directory)
 app.command()(fleet_admit.send)
+app.command()(fleet_keys.owner_key)
+app.command()(fleet_keys.rotate)
+app.command()(fleet_keys.cosign)
+app.command()(fleet_keys.collect)
+app.command()(fleet_keys.new_server)

@@ -28,13 +28,17 @@ from fedhome.errors import DirectoryError, LinkError, ParameterError, SecAggErro
 from fedhome.fleet import owner_requests
 from fedhome.fleet.cards import Card
 from fedhome.fleet.entries import fingerprint
-from fedhome.fleet.invites import Enrolment, when
+from fedhome.fleet.invites import Enrolment
+from fedhome.fleet.issued_directory import DIRECTORY_DAYS
 from fedhome.fleet.leave_notice import Leave
 from fedhome.fleet.owner_folder import DIRECTORY, Fleet
+from fedhome.fleet.owner_keys import DIRECTORY_DRAFT
 from fedhome.plan.protocol import check_groups
 from fedhome.plan.settings import Plan
 from fedhome.store import disk
+from fedhome.wire.moments import when
 
+_MOST_DAYS = 3660  # ten years
 _PLAIN_COHORT = 2  # without secure sums the directory's committee opens nothing
 
 
@@ -103,8 +107,7 @@ def admit(  # noqa: PLR0917 - typer gives them by name
                 passphrase_file=passphrase_file,
             )
         elif waiting.epoch < owned.epoch and (fleet / DIRECTORY).exists():
-            _send(owned, card)
-            say(console, f"the server has the directory of epoch {owned.epoch} now")
+            send_last(console, owned, card)
         elif waiting_homes.new or waiting_homes.leaving:
             say(console, "nothing was changed; who waits goes on waiting")
         else:
@@ -133,13 +136,33 @@ def directory(  # noqa: PLR0917 - typer gives them by name
     min_cohort: Annotated[
         int | None, typer.Option(help="Fewest homes in any sum.", show_default="as in the plan")
     ] = None,
+    days: Annotated[
+        float | None,
+        typer.Option(
+            help="For how long it holds.",
+            min=1,
+            max=_MOST_DAYS,
+            show_default=f"as the last one, or {DIRECTORY_DAYS}",
+        ),
+    ] = None,
+    after: Annotated[
+        int,
+        typer.Option(
+            help="An epoch that it has to be above: the highest that any home shows, after a theft "
+            "of keys or if this folder came from a backup.",
+            metavar="EPOCH",
+            min=0,
+            show_default=False,
+        ),
+    ] = 0,
     server: CardFile = None,
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Sign the next directory: who is in the fleet from now on, and who opens its sums.
 
     It is sent to the server, if that is known; else give it DIR/directory.fh. The server hands it
-    on to the homes. Keys that homes made ahead for the last directory end with it.
+    on to the homes. Keys that homes made ahead for the last directory end with it. Sign it anew
+    before it has expired, also where nothing changes: homes take part by no other.
     """
     with Fleet.open(fleet) as owned:
         plan = plan_of(fleet)
@@ -160,6 +183,8 @@ def directory(  # noqa: PLR0917 - typer gives them by name
             plan,
             numbers=numbers,
             passphrase_file=passphrase_file,
+            days=days,
+            after=after,
         )
 
 
@@ -168,8 +193,7 @@ def send(fleet: Folder = Path(), server: CardFile = None) -> None:
     with Fleet.open(fleet) as owned:
         card = needed_card(fleet, server)
         disk.read(fleet / DIRECTORY)
-        _send(owned, card)
-        say(Console(), f"the server has the directory of epoch {owned.epoch} now")
+        send_last(Console(), owned, card)
 
 
 def _sort_waiting(owned: Fleet, waiting: owner_requests.PendingApplications) -> _WaitingHomes:
@@ -247,6 +271,8 @@ def _publish(
     *,
     numbers: _Numbers,
     passphrase_file: Path | None,
+    days: float | None = None,
+    after: int = 0,
 ) -> None:
     """Sign the next directory if there can be one, send it, and say what comes next."""
     try:
@@ -254,8 +280,18 @@ def _publish(
     except ParameterError as error:
         say(console, f"nothing is signed yet: {error.message}; {error.hint}")
         return
-    issued = owned.sign(passphrase_of(passphrase_file), **numbers)
+    passphrase = passphrase_of(passphrase_file)
+    issued = owned.sign(passphrase, **numbers, days=days, after=after)
     console.print(summary(issued))
+    if not issued.whole:
+        path = owned.folder / DIRECTORY_DRAFT
+        say(
+            console,
+            f"\nsigned by this machine's key alone: other keys have to sign {path} too, with "
+            f"`fedhome fleet cosign {DIRECTORY_DRAFT} --key DIR` on each co-owner's machine; then "
+            f"here `fedhome fleet collect FILE... --fleet {owned.folder}`",
+        )
+        return
     if card is None:
         say(console, f"\nsigned {owned.folder / DIRECTORY}: give it to the server")
     else:
@@ -266,6 +302,17 @@ def _publish(
         say(console, f"a run of {plan.name} has to wait: {fault}")
     elif card is not None:
         say(console, "next, on the server: `fedhome server run PLAN --server DIR`")
+
+
+def send_last(console: Console, owned: Fleet, card: Card) -> None:
+    """Give the server the directory that was signed last, by enough keys.
+
+    Raises:
+        LinkError: It cannot be reached, or refuses.
+    """
+    _send(owned, card)
+    last = owned.last()
+    say(console, f"the server has the directory of epoch {last.epoch if last else 0} now")
 
 
 def _send(owned: Fleet, card: Card) -> None:

@@ -12,12 +12,13 @@ from rich.console import Console
 from fedhome.cli.fleet_words import CardFile, Folder, needed_card, plan_of, say
 from fedhome.errors import PlanError, StateError
 from fedhome.fleet.entries import check_name
-from fedhome.fleet.invites import ENDING, when
+from fedhome.fleet.invites import ENDING
 from fedhome.fleet.owner_folder import PLAN, Fleet
 from fedhome.learning.plan_check import check_plan
 from fedhome.plan.overrides import object_faults
 from fedhome.plan.settings import Plan
 from fedhome.store import disk
+from fedhome.wire.moments import when
 
 _DAY_S = 86400
 

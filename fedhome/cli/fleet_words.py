@@ -17,6 +17,7 @@ from fedhome.fleet.issued_directory import IssuedDirectory
 from fedhome.fleet.owner_folder import CARD, PLAN
 from fedhome.plan.settings import Plan
 from fedhome.store import disk
+from fedhome.wire.moments import when
 
 SHOWN = 8
 """Homes of a kind that are named."""
@@ -43,6 +44,7 @@ def summary(issued: IssuedDirectory) -> Table:
     """Return what a new directory says, as a table."""
     new = issued.directory
     table = table_of(f"epoch {new.epoch} of fleet {new.fleet.hex()}", "what", "value")
+    table.add_row("holds until", f"{when(new.expires)}; `fedhome fleet directory` signs the next")
     table.add_row("homes", f"{len(new.names)}, {new.eligible} of them may serve on the committee")
     everyone = new.committee == new.eligible
     members = "all that may" if everyone else few(list(new.members))

@@ -210,8 +210,8 @@ def verify(
     report = opened.verify()
     faults = [fault.message for fault in report.faults]
     if directory is not None:
-        authority = _anchor(anchor or directory.with_name(ANCHOR)).authority
-        named = Directory.verify(disk.read(directory), authority)
+        root = _anchor(anchor or directory.with_name(ANCHOR)).root
+        named = Directory.verify(disk.read(directory), root)
         if (named.server, named.fleet) != (opened.server, opened.fleet):
             faults.append("the fleet's directory names another server or fleet")
     elif opened.signs:

@@ -120,10 +120,12 @@ class Welcome(Message, label="welcome", most=1 << 26):
     Args:
         node: The node's number.
         directory: The fleet's directory, signed by its owner.
+        freshness: The server's word on what is newest (:mod:`fedhome.fleet.freshness`).
     """
 
     node: Annotated[int, number((1 << 64) - 1)]
     directory: Annotated[bytes, octets(most=1 << 26)]
+    freshness: Annotated[bytes, octets(most=1024)]
 
 
 def check_clock(then: float, now: float, *, whose: str, most_ahead_s: float = SKEW_S) -> None:

@@ -11,14 +11,15 @@ import base64
 import binascii
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 from fedhome.errors import DirectoryError, WireError
 from fedhome.fleet.state_file import STATE, FileStore
+from fedhome.keys.roots import Root
 from fedhome.keys.signing import signature_holds
 from fedhome.secagg.directory import HomeEntry, HomeKeys, Signed
 from fedhome.wire.codec import Key, Message, octets
@@ -27,19 +28,50 @@ _NAME = re.compile(r"\w[\w.-]*")
 _ENTRY, _ANCHOR = "fedhome-home-1:", "fedhome-fleet-1:"
 _ENROL = b"fedhome/enrol/1\0"
 _NAME_BYTES = 64
+_FIELDS_OF_FIRST = 4  # label, version, fleet, authority
 
 
 @dataclass(frozen=True, kw_only=True)
-class Anchor(Message, label="anchor", most=256):
+class Anchor(Message, label="anchor", most=4096):
     """What a home knows its fleet by.
 
     Args:
         fleet: The fleet's number, 16 bytes.
-        authority: Public key under which its directories are signed.
+        authority: Public key under which its first directories were signed.
+        later: The owner's keys where they were changed before this anchor was given out, as a
+            `Root`; empty: the authority's key alone.
     """
 
     fleet: Annotated[bytes, octets(16)]
     authority: Key
+    later: Annotated[bytes, octets(most=2048)] = b""
+
+    def _plain(self) -> list[Any]:
+        plain = super()._plain()
+        return plain if self.later else plain[:-1]  # as it was before keys could be changed
+
+    @classmethod
+    def _read(cls, plain: object) -> Self:
+        if type(plain) is list and len(plain) == _FIELDS_OF_FIRST:
+            plain = [*plain, b""]
+        elif type(plain) is list and plain[-1:] == [b""]:
+            raise WireError("an anchor is not in its one form", reason="canonical")
+        anchor = super()._read(plain)
+        root = anchor.root
+        if root.fleet != anchor.fleet or (anchor.later and not root.number):
+            raise WireError("an anchor names the keys of another fleet", reason="root")
+        return anchor
+
+    @property
+    def root(self) -> Root:
+        """The owner's keys that this anchor names: from them a home walks to the newest."""
+        if not self.later:
+            return Root.first(self.fleet, self.authority)
+        return Root.from_bytes(self.later)
+
+    def following(self, root: Root) -> Self:
+        """Return the anchor for those who join from now on."""
+        return replace(self, later=root.to_bytes() if root.number else b"")
 
     def to_text(self) -> str:
         """Return a line of text, as in ``fleet.pub``."""

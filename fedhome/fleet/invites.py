@@ -16,7 +16,6 @@ import hashlib
 import os
 import textwrap
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import cached_property
 from typing import Annotated, Self
 
@@ -34,6 +33,7 @@ from fedhome.fleet.entries import (
 from fedhome.keys.signing import Signer, signature_holds
 from fedhome.secagg.directory import HomeEntry, HomeKeys, Signed
 from fedhome.wire.codec import Digest, Flag, Id, Key, Kind, Message, number, octets
+from fedhome.wire.moments import when
 
 MOST = 4096
 """Bytes of an enrolment or a leave notice, at most."""
@@ -349,14 +349,6 @@ class EnrolmentResponse(Message, label="enrolled", most=128):
     """
 
     admitted: Flag
-
-
-def when(time: float) -> str:
-    """Return a Unix time in words, to the minute."""
-    try:
-        return f"{datetime.fromtimestamp(time, UTC):%Y-%m-%d %H:%M} UTC"
-    except (ValueError, OverflowError, OSError):
-        return "a year that no calendar has"
 
 
 def _rest(anchor: Anchor, card: Card, plan: str) -> bytes:

@@ -11,6 +11,10 @@ from fedhome.secagg.parameters import Parameters
 
 LEAST_IN_A_SUM = 5
 """Fewest homes in any sum, unless the plan says otherwise."""
+DIRECTORY_DAYS = 400
+"""How long a directory holds, unless the owner says otherwise: who keeps the key offline signs
+once a year."""
+_DAY_S = 86_400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,12 +26,14 @@ class IssuedDirectory:
         data: As server and homes get it, with the signature.
         changes: What became of each home since the last epoch, for those that changed.
         parameters: Where the committee's numbers come from.
+        whole: Whether enough of the owner's keys have signed; else it is a draft.
     """
 
     directory: Directory
     data: bytes
     changes: dict[str, str]
     parameters: Parameters
+    whole: bool = True
 
 
 def parameters_for(
@@ -90,3 +96,15 @@ def changes_between(last: Directory | None, now: Mapping[str, HomeEntry]) -> dic
         elif old.eligible != new.eligible:
             changes[home] = "may serve" if new.eligible else "may not serve"
     return changes
+
+
+def validity_s(last: Directory | None, days: float | None) -> int:
+    """Return how long the next directory holds, in s.
+
+    Args:
+        last: The last directory; None: there was none.
+        days: What the owner says; None: as long as the last one, or `DIRECTORY_DAYS`.
+    """
+    if days is None and last is not None and last.expires > last.issued:
+        return last.expires - last.issued
+    return round((DIRECTORY_DAYS if days is None else days) * _DAY_S)

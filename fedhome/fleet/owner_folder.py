@@ -29,18 +29,40 @@ from typing import Annotated
 from fedhome.errors import DirectoryError, StateError, WireError
 from fedhome.fleet.admission import SERVER, Admission, home_twice_error
 from fedhome.fleet.entries import Anchor, check_name, home_keys
-from fedhome.fleet.issued_directory import IssuedDirectory, changes_between, keys_of, parameters_for
+from fedhome.fleet.issued_directory import (
+    IssuedDirectory,
+    changes_between,
+    keys_of,
+    parameters_for,
+    validity_s,
+)
+from fedhome.fleet.owner_keys import (
+    AUTHORITY,
+    DIRECTORY_DRAFT,
+    OWNER_PURPOSE,
+    SIGNED,
+    OwnersKeys,
+)
+from fedhome.keys.roots import CoSignature
 from fedhome.keys.sealing import KEY_BYTES, SealedFile, SealingKey
 from fedhome.keys.signing import ServerKeys
-from fedhome.secagg.directory import MOST_HOMES, Authority, Directory, HomeEntry
+from fedhome.secagg.directory import (
+    MOST_HOMES,
+    NO_DIRECTORY,
+    Authority,
+    CoSigned,
+    Directory,
+    HomeEntry,
+    Signed,
+)
 from fedhome.secagg.parameters import Parameters
 from fedhome.store import checksummed, disk
 from fedhome.wire.codec import Key, Message, number, several
 
-AUTHORITY, RECORD, ANCHOR, DIRECTORY = "authority.fh", "fleet.fh", "fleet.pub", "directory.fh"
+RECORD, ANCHOR, DIRECTORY = "fleet.fh", "fleet.pub", SIGNED
 SERVER_FILE, SERVER_KEY, HOMES = "server.fh", "server.key", "homes"
 PLAN, CARD = "plan.toml", "server.card"
-_OWNER_PURPOSE, _SERVER_PURPOSE = "fleet authority's key", "server's key"
+_SERVER_PURPOSE = "server's key"
 _PUBLIC = 0o644
 
 
@@ -52,7 +74,7 @@ class _Record(Message, label="record", most=1 << 25):
     homes: Annotated[tuple[HomeEntry, ...], several(HomeEntry.kind(), most=MOST_HOMES)]
 
 
-class Fleet(Admission, disk.FolderLock):
+class Fleet(Admission, OwnersKeys, disk.FolderLock):
     """The owner's folder; `create` and `open` return one, which is locked until it is closed.
 
     Args:
@@ -70,7 +92,12 @@ class Fleet(Admission, disk.FolderLock):
 
     @property
     def anchor(self) -> Anchor:
-        """By which homes know this fleet."""
+        """By which homes that join now know this fleet."""
+        return self._record.anchor.following(self.root)
+
+    @property
+    def first_anchor(self) -> Anchor:
+        """By which the fleet's first homes know it."""
         return self._record.anchor
 
     @property
@@ -109,7 +136,7 @@ class Fleet(Admission, disk.FolderLock):
             authority, server, key = Authority(), ServerKeys(), os.urandom(KEY_BYTES)
             anchor = Anchor(fleet=os.urandom(16), authority=authority.public)
             name = anchor.fleet.hex()
-            sealed = owner.seal(authority.to_bytes(), purpose=_OWNER_PURPOSE, name=name)
+            sealed = owner.seal(authority.to_bytes(), purpose=OWNER_PURPOSE, name=name)
             disk.put(folder / AUTHORITY, sealed)
             disk.put(server_part / SERVER_KEY, key)
             sealed = SealingKey(key).seal(server.to_bytes(), purpose=_SERVER_PURPOSE, name=name)
@@ -223,6 +250,8 @@ class Fleet(Admission, disk.FolderLock):
         dropped: float = 0.3,
         committee: int | None = None,
         min_cohort: int | None = None,
+        days: float | None = None,
+        after: int = 0,
     ) -> IssuedDirectory:
         """Sign the next epoch's directory, and keep it as ``directory.fh``.
 
@@ -232,21 +261,27 @@ class Fleet(Admission, disk.FolderLock):
             dropped: Share of homes that may be absent when a sum is opened.
             committee: How many homes serve; None: as many as needed.
             min_cohort: Fewest homes in any sum, as the homes' plan says; None: five.
+            days: How long it holds; None: as long as the last one, or `DIRECTORY_DAYS`.
+            after: An epoch that it has to be above: homes may have seen it without this folder.
 
         Raises:
             StateError: ``wrong-key``, or a file is missing or damaged.
             ParameterError: Too few homes, or no committee keeps its promises.
             DirectoryError: The last directory is not one of this fleet's.
         """
-        authority = self._authority(passphrase)
+        authority, root = self.own_key(passphrase), self.root
         last = self.last()
         entries = self._record.homes
         parameters = self.parameters(
             corrupt=corrupt, dropped=dropped, committee=committee, min_cohort=min_cohort
         )
+        now = int(time.time())
         directory = Directory(
             fleet=self.anchor.fleet,
-            epoch=max(self.epoch, last.epoch if last else 0) + 1,
+            epoch=self._next_epoch(last, after),
+            previous=last.hash if last else NO_DIRECTORY,
+            issued=now,
+            expires=now + validity_s(last, days),
             # Drawn only now: whoever knew it before could pick names that land on the committee.
             seed=os.urandom(32),
             server=self._record.server,
@@ -257,15 +292,31 @@ class Fleet(Admission, disk.FolderLock):
         )
         directory.check()
         data = authority.issue(directory)
+        if root.number:
+            body = Signed.from_bytes(data).body
+            own = CoSignature.of(authority, body)
+            data = CoSigned(roots=self.roots, body=body, signatures=(own,)).to_bytes()
+        whole = root.threshold == 1
         # The epoch first: a crash skips one, and no two directories of one epoch are ever signed.
         self._write_record(replace(self._record, epoch=directory.epoch))
-        disk.put(self.folder / DIRECTORY, data, mode=_PUBLIC)
+        disk.put(self.folder / (DIRECTORY if whole else DIRECTORY_DRAFT), data, mode=_PUBLIC)
         return IssuedDirectory(
             directory=directory,
             data=data,
+            whole=whole,
             changes=changes_between(last, self.homes),
             parameters=parameters,
         )
+
+    def _next_epoch(self, last: Directory | None, after: int) -> int:
+        """Return the next directory's number: the next one, if it follows what homes have.
+
+        Where that is not known (a crash came in between, the last directory is gone, somebody else
+        has signed one) a number is left out: homes take it for one that they have missed.
+        """
+        known = max(self.epoch, last.epoch if last else 0)
+        follows = last.epoch == known if last else known == 0
+        return known + 1 if follows and after <= known else max(known, after) + 2
 
     def parameters(
         self,
@@ -298,7 +349,7 @@ class Fleet(Admission, disk.FolderLock):
         return changes_between(self.last(), self.homes)
 
     def last(self) -> Directory | None:
-        """Return the directory that was signed last; None before the first.
+        """Return the directory that was signed last; None before the first with an expiry.
 
         Raises:
             StateError: ``altered``.
@@ -308,7 +359,11 @@ class Fleet(Admission, disk.FolderLock):
         if not path.exists():
             return None
         try:
-            return Directory.verify(disk.read(path), self.anchor.authority)
+            return Directory.verify(disk.read(path), self.first_anchor.root)
+        except DirectoryError as error:
+            if error.reason == "no-expiry":
+                return None
+            raise
         except WireError:
             raise StateError(
                 f"{path} is damaged",
@@ -316,18 +371,18 @@ class Fleet(Admission, disk.FolderLock):
                 hint="fetch a copy from the server, or remove it and sign the next one",
             ) from None
 
-    def _authority(self, passphrase: str) -> Authority:
-        path = self.folder / AUTHORITY
-        sealed = SealedFile.from_file(disk.read(path), purpose=_OWNER_PURPOSE, where=str(path))
-        key = disk.unlock(sealed, where=str(path), passphrase=passphrase, key_file=path)
-        authority = Authority.from_bytes(key.open(sealed, where=str(path)))
-        if authority.public != self.anchor.authority:
-            raise StateError(
-                f"{path} is another fleet's",
-                reason="foreign",
-                hint="bring this fleet's own key back from its backup",
-            )
-        return authority
+    def renew_server(self) -> None:
+        """Make a new key for the server: the next directory names it, and counts no other.
+
+        Raises:
+            StateError: A file cannot be written.
+        """
+        server = ServerKeys.create()
+        key = disk.read_key(self.folder / SERVER / SERVER_KEY)
+        name = self.anchor.fleet.hex()
+        sealed = SealingKey(key).seal(server.to_bytes(), purpose=_SERVER_PURPOSE, name=name)
+        disk.put(self.folder / SERVER / SERVER_FILE, sealed)
+        self._write_record(replace(self._record, server=server.public))
 
     def _write_record(self, record: _Record) -> None:
         checksummed.put(self.folder / RECORD, record)

@@ -1,4 +1,4 @@
-"""How a home asks its server for the newest release: a request that its identity key signs.
+"""How a home asks its server for the newest release, and what it gets: the request is signed.
 
 Models are for the homes of the fleet alone. A request is good for a short time; whoever repeats one
 meanwhile gets what the home itself gets.
@@ -12,13 +12,20 @@ from typing import Annotated
 
 from fedhome.errors import DirectoryError
 from fedhome.fleet.claims import check_clock
+from fedhome.fleet.freshness import MOST as MOST_FRESHNESS
 from fedhome.keys.signing import signature_holds
 from fedhome.registry.release import NONE
 from fedhome.secagg.directory import Directory, HomeKeys, Signed
-from fedhome.wire.codec import Digest, Id, Message, number, octets
+from fedhome.wire.codec import Digest, Id, Message, number, octets, several
 
 MOST = 1024
 """Bytes of a request, at most."""
+MOST_MISSED = 256
+"""Manifests of missed releases in one response, at most: a home asks again for the rest."""
+MOST_MANIFEST = 1 << 14
+"""Bytes of a signed manifest, at most."""
+MOST_RELEASE = (1 << 26) + 64
+"""Bytes of a release, at most."""
 
 _SIGNED = b"fedhome/fetch/1\0"
 
@@ -31,24 +38,29 @@ class Fetch(Message, label="fetch", most=MOST):
         fleet: The fleet's number, 16 bytes.
         home: Its name.
         have: Hash of the manifest of the release that it has; zeros for none.
+        seen: Number of the last release that it knows; 0 for none. It may be after the one that it
+            has: after a crash, or where releases were missed.
         time: Unix time, s.
     """
 
     fleet: Annotated[bytes, octets(16)]
     home: Id
     have: Digest
+    seen: Annotated[int, number()]
     time: Annotated[int, number()]
 
     @classmethod
-    def of(cls, keys: HomeKeys, fleet: bytes, have: bytes | None) -> Fetch:
+    def of(cls, keys: HomeKeys, fleet: bytes, have: bytes | None, seen: int = 0) -> Fetch:
         """Return a home's request, as of now.
 
         Args:
             keys: The home's keys.
             fleet: The fleet's number.
             have: Hash of the manifest of the release that it has; None: it has none.
+            seen: Number of the last release that it knows; 0: it knows none.
         """
-        return cls(fleet=fleet, home=keys.home, have=have or NONE, time=int(time.time()))
+        now = int(time.time())
+        return cls(fleet=fleet, home=keys.home, have=have or NONE, seen=seen, time=now)
 
     def sign(self, keys: HomeKeys) -> bytes:
         """Return the request as the server gets it."""
@@ -87,3 +99,20 @@ class Fetch(Message, label="fetch", most=MOST):
             )
         check_clock(fetch.time, time.time() if now is None else now, whose="the home's")
         return fetch
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleaseResponse(Message, label="release-response", most=1 << 27):
+    """What the server has for a home.
+
+    Args:
+        freshness: The server's word on what is newest (:mod:`fedhome.fleet.freshness`).
+        missed: Signed manifests of the releases after the last one that the home knows, in order;
+            the release itself follows once they are all there.
+        release: The newest release, as `fedhome.registry.Registry.package` returns it; empty where
+            the home has it, or has to ask for more manifests first.
+    """
+
+    freshness: Annotated[bytes, octets(most=MOST_FRESHNESS)]
+    missed: Annotated[tuple[bytes, ...], several(octets(most=MOST_MANIFEST), most=MOST_MISSED)]
+    release: Annotated[bytes, octets(most=MOST_RELEASE)]

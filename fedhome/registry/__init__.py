@@ -1,5 +1,7 @@
 """The registry of models: every round's model as a release, signed, sealed, in one chain.
 
+A home that missed releases walks them first, by their manifests (`follow`).
+
 ::
 
     Model ── release_of ──► Draft ── Registry.publish ──► Release ── Registry.package ──► bytes
@@ -9,7 +11,8 @@
 Needs neither torch nor Flower.
 """
 
-from fedhome.registry.accept import AcceptedRelease, SeenRelease, accept, recall
+from fedhome.registry.accept import AcceptedRelease, accept, recall
+from fedhome.registry.chain import SeenRelease, follow
 from fedhome.registry.export import export
 from fedhome.registry.formats import FORMATS, Fidelity, ModelPayload
 from fedhome.registry.model_registry import Registry
@@ -35,6 +38,7 @@ __all__ = [
     "SeenRelease",
     "accept",
     "export",
+    "follow",
     "needs_passphrase",
     "recall",
     "release_of",

@@ -183,6 +183,22 @@ class Registry:
         payload = read_payload(self.folder, index, target.manifest)
         return Package(signed=target.signed, payload=payload).to_release()
 
+    def missed(self, first: int, last: int) -> tuple[bytes, ...]:
+        """Return the signed manifests of releases, for homes that missed them.
+
+        Args:
+            first: Number of the first one.
+            last: Number of the last one.
+
+        Raises:
+            RegistryError: As for `find`.
+        """
+        index = self._vault.read()
+        return tuple(
+            read_release(self.folder, index, number).signed.to_bytes()
+            for number in range(max(first, 1), min(last, len(index.entries)) + 1)
+        )
+
     def publish(self, draft: Draft, signer: ServerKeys | None = None) -> Release:
         """Sign a draft as the next release.
 

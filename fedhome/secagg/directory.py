@@ -15,13 +15,22 @@ from typing import Annotated
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
-from fedhome.errors import DirectoryError
+from fedhome.errors import DirectoryError, WireError
+from fedhome.keys.roots import MOST_KEYS, MOST_ROOTS, MOST_SIGNED, CoSignature, Root, walk
 from fedhome.keys.signing import Signer, Verify, signature_holds
 from fedhome.secagg.graph import committee
 from fedhome.wire.codec import Digest, Flag, Id, Key, Message, Signature, number, octets, several
+from fedhome.wire.moments import when
 
 MOST_HOMES = 100_000
 MOST_MEMBERS = 4096
+MOST_SKIPPED = 1000
+"""How far ahead of the last directory that a home has the next one may be, in epochs."""
+MOST_FIRST = 1_000_000
+"""Highest epoch of the first directory that a home accepts."""
+NO_DIRECTORY = bytes(32)
+"""The hash before the first directory."""
+_EARLIER = b"\xb1fedhome/directory\x01"  # how a directory without an expiry begins
 
 
 class Authority(Signer):
@@ -117,6 +126,27 @@ class Signed(Message, label="signed", most=1 << 26):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CoSigned(Message, label="co-signed", most=1 << 26):
+    """Bytes of a directory with signatures of several keys, and how homes come to trust those.
+
+    Args:
+        roots: Signed roots after the first, in order (:mod:`fedhome.keys.roots`).
+        body: What is signed.
+        signatures: Of keys of the last root.
+    """
+
+    roots: Annotated[tuple[bytes, ...], several(octets(most=MOST_SIGNED), most=MOST_ROOTS)]
+    body: Annotated[bytes, octets(most=1 << 25)]
+    signatures: Annotated[tuple[CoSignature, ...], several(CoSignature.kind(), most=MOST_KEYS)]
+
+    def with_signature(self, signer: Signer) -> CoSigned:
+        """Return it with one more signature; the same once more changes nothing."""
+        added = CoSignature.of(signer, self.body)
+        others = tuple(one for one in self.signatures if one.key != added.key)
+        return CoSigned(roots=self.roots, body=self.body, signatures=(*others, added))
+
+
+@dataclass(frozen=True, kw_only=True)
 class HomeEntry(Message, label="home", most=512):
     """A home of the directory.
 
@@ -134,12 +164,15 @@ class HomeEntry(Message, label="home", most=512):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Directory(Message, label="directory", most=1 << 25):
+class Directory(Message, label="directory/2", most=1 << 25):
     """The homes of an epoch, and the committee that opens its sums.
 
     Args:
         fleet: The fleet's number, 16 bytes.
         epoch: Number of this directory; homes accept no lower one than they have seen.
+        previous: Hash of the directory before; zeros for the first.
+        issued: Unix time, s, at which it was signed.
+        expires: Unix time, s, from which on no home takes part by it. Without one it has expired.
         seed: 32 random bytes, drawn after the homes' names were known: from them follow the
             committee, the groups and the masking graph.
         server: The server's Ed25519 public key.
@@ -151,6 +184,9 @@ class Directory(Message, label="directory", most=1 << 25):
 
     fleet: Annotated[bytes, octets(16)]
     epoch: Annotated[int, number()]
+    previous: Digest = NO_DIRECTORY
+    issued: Annotated[int, number()] = 0
+    expires: Annotated[int, number()] = 0
     seed: Digest
     server: Key
     committee: Annotated[int, number(MOST_MEMBERS, least=1)]
@@ -191,45 +227,111 @@ class Directory(Message, label="directory", most=1 << 25):
     def verify(
         cls,
         data: bytes,
-        authority: bytes,
+        authority: bytes | Root,
         *,
         last: tuple[int, bytes] | None = None,
         verify: Verify = signature_holds,
     ) -> Directory:
-        """Return a directory that the authority signed.
+        """Return a directory that the fleet's owner signed.
 
         Args:
-            data: As `Authority.issue` wrote it.
-            authority: The authority's public key, which a home got when it enrolled.
+            data: As `Authority.issue` wrote it, or a `CoSigned`.
+            authority: The authority's public key, which a home got when it enrolled; or the root
+                that it got, from which it walks to the newest.
             last: Epoch and hash of the last directory that was accepted.
             verify: How signatures are checked.
 
         Raises:
             WireError: Bytes that are no directory.
-            DirectoryError: ``signature``, ``older`` or ``fork`` (a second directory of one
-                epoch); ``homes`` or ``committee`` if what was signed makes no sense.
+            DirectoryError: ``signature``; ``root``: as `fedhome.keys.roots.walk`; ``fleet``: of
+                another one than the root; ``no-expiry``: of an earlier release of fedhome; a
+                reason of `check` if what was signed makes no sense, or of `check_order`.
         """
-        signed = Signed.from_bytes(data)
-        if not verify(authority, signed.signature, signed.body):
+        return cls.verify_under(data, authority, last=last, verify=verify)[0]
+
+    @classmethod
+    def verify_under(
+        cls,
+        data: bytes,
+        authority: bytes | Root,
+        *,
+        last: tuple[int, bytes] | None = None,
+        verify: Verify = signature_holds,
+    ) -> tuple[Directory, Root | None]:
+        """Return a directory, and the owner's keys under which it is signed.
+
+        Arguments and errors are those of `verify`; under a bare key there is no root.
+        """
+        body, root = _signed_body(data, authority, verify)
+        if body[1:].startswith(_EARLIER):
             raise DirectoryError(
-                "the directory is not signed by the fleet's authority",
-                reason="signature",
-                hint="compare the authority's key with the one that this home was enrolled with",
+                "the directory was signed by an earlier release of fedhome, and does not say until "
+                "when it holds",
+                reason="no-expiry",
+                hint="the fleet's owner signs the next one: `fedhome fleet directory`",
             )
-        directory = cls.from_bytes(signed.body)
+        directory = cls.from_bytes(body)
         directory.check()
-        if last is not None:
-            epoch, digest = last
-            if directory.epoch < epoch:
-                raise DirectoryError(
-                    f"a directory of epoch {directory.epoch} came after one of {epoch}",
-                    reason="older",
-                )
-            if directory.epoch == epoch and directory.hash != digest:
-                raise DirectoryError(
-                    f"two different directories of epoch {epoch} are signed", reason="fork"
-                )
-        return directory
+        if root is not None and root.fleet != directory.fleet:
+            raise DirectoryError("the directory is one of another fleet", reason="fleet")
+        directory.check_order(last)
+        return directory, root
+
+    def check_order(self, last: tuple[int, bytes] | None) -> None:
+        """Refuse a directory that does not come after the last one, or is it.
+
+        The owner signs each, so some may have been missed; but no home is led so far ahead that
+        the owner's true numbers would never be reached again.
+
+        Args:
+            last: Epoch and hash of the last directory that was accepted; None: none was.
+
+        Raises:
+            DirectoryError: ``older``; ``fork``: a second one of an epoch; ``chain``: the next one,
+                but not after the last; ``far-ahead``.
+        """
+        epoch, digest = last or (0, NO_DIRECTORY)
+        if self.epoch < epoch:
+            raise DirectoryError(
+                f"a directory of epoch {self.epoch} came after one of {epoch}",
+                reason="older",
+                hint="the server's copy was set back: the owner sends the newest one anew, with "
+                "`fedhome fleet send`",
+            )
+        if last is not None and self.epoch == epoch and self.hash != digest:
+            raise DirectoryError(
+                f"two different directories of epoch {epoch} are signed", reason="fork", hint=_AFTER
+            )
+        if last is not None and self.epoch == epoch + 1 and self.previous != digest:
+            raise DirectoryError(
+                f"the directory of epoch {self.epoch} does not follow that of epoch {epoch}",
+                reason="chain",
+                hint=_AFTER,
+            )
+        most = MOST_FIRST if last is None else epoch + MOST_SKIPPED
+        if self.epoch > most:
+            raise DirectoryError(
+                f"a directory of epoch {self.epoch} is too far ahead: at most {most} is expected",
+                reason="far-ahead",
+                hint="somebody else may have the owner's key: ask the fleet's owner",
+            )
+
+    def check_time(self, now: float) -> None:
+        """Refuse a directory that holds no more: nobody knows what its owner has changed since.
+
+        Args:
+            now: Unix time, s.
+
+        Raises:
+            DirectoryError: ``expired``.
+        """
+        if now >= self.expires:
+            raise DirectoryError(
+                f"the directory of epoch {self.epoch} held until {when(self.expires)}",
+                reason="expired",
+                hint="the fleet's owner signs the next one: `fedhome fleet directory`; if one is "
+                "signed, the server holds it back; or this device's clock is wrong",
+            )
 
     def check(self) -> None:
         """Refuse a directory whose parts do not fit together, whoever signed it.
@@ -253,3 +355,35 @@ class Directory(Message, label="directory", most=1 << 25):
                 f"{self.threshold} does not hold for {self.eligible} eligible homes",
                 reason="committee",
             )
+
+
+def _signed_body(data: bytes, authority: bytes | Root, verify: Verify) -> tuple[bytes, Root | None]:
+    """Return what enough keys of the owner signed, and the root that says so."""
+    root = authority if isinstance(authority, Root) else None
+    try:
+        signed = Signed.from_bytes(data)
+    except WireError as error:
+        try:
+            several_signed = CoSigned.from_bytes(data)
+        except WireError:
+            raise error from None
+        if root is not None:
+            root = walk(several_signed.roots, root, verify=verify)
+            if root.holds(several_signed.body, several_signed.signatures, verify=verify):
+                return several_signed.body, root
+    else:
+        keys = (authority,) if isinstance(authority, bytes) else authority.keys
+        enough = root is None or root.threshold == 1
+        if enough and any(verify(key, signed.signature, signed.body) for key in keys):
+            return signed.body, root
+    raise DirectoryError(
+        "the directory is not signed by the fleet's authority",
+        reason="signature",
+        hint="compare the authority's key with the one that this home was enrolled with",
+    )
+
+
+_AFTER = (
+    "the owner's folder was set back, or somebody else has the owner's key: the owner goes on with "
+    "`fedhome fleet directory --after EPOCH`, above the highest epoch that any home shows"
+)

@@ -58,6 +58,9 @@ class Manifest(Message, label="manifest/2", most=1 << 23):
         serials: Which bundle of each home is used.
         heads: Public key, commitment, hash of shares and signature of each bundle.
         expires: Unix time, s, from which on nobody takes part or opens.
+        release: Number of the newest release of the server; 0 before the first.
+        release_hash: Hash of that release's manifest; zeros before the first. With the directory,
+            this is what the homes of a sum agree on to be the newest.
     """
 
     directory: Digest
@@ -80,6 +83,8 @@ class Manifest(Message, label="manifest/2", most=1 << 23):
     serials: Annotated[tuple[int, ...], several(number(least=1), most=MOST_ROSTER)]
     heads: Annotated[bytes, octets(most=MOST_ROSTER * _HEAD_BYTES)]
     expires: Annotated[int, number()]
+    release: Annotated[int, number()] = 0
+    release_hash: Digest = bytes(32)
 
     def __post_init__(self) -> None:
         count = len(self.names)
@@ -107,6 +112,8 @@ class Manifest(Message, label="manifest/2", most=1 << 23):
         expires: int,
         groups: int = 1,
         group: int = 0,
+        release: int = 0,
+        release_hash: bytes = bytes(32),
     ) -> Manifest:
         """Return the manifest of a sum of the homes whose bundles these are; see the class."""
         heads = [bundle.head for bundle in sorted(bundles, key=lambda bundle: bundle.home)]
@@ -135,6 +142,8 @@ class Manifest(Message, label="manifest/2", most=1 << 23):
                 for part in (head.public, head.commitment, head.sealed, head.signature)
             ),
             expires=expires,
+            release=release,
+            release_hash=release_hash,
         )
 
     @cached_property

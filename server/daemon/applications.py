@@ -162,7 +162,12 @@ class Applications:
     def _accept_directory(self, data: bytes, anchor: Anchor, now: float) -> None:
         current = self._directory()
         last = (current.epoch, current.hash) if current else None
-        directory = Directory.verify(data, anchor.authority, last=last)
+        # From the keys under which the last one was signed: those before them speak no more.
+        root = anchor.root
+        if current is not None:
+            path = self._server_folder.fleet / DIRECTORY
+            root = Directory.verify_under(disk.read(path), root)[1] or root
+        directory = Directory.verify(data, root, last=last)
         if directory.fleet != anchor.fleet:
             raise DirectoryError("the directory is one of another fleet", reason="fleet")
         if directory.server != self._server_folder.keys().public:
@@ -244,10 +249,18 @@ class Applications:
         return self._folder / f"{hashlib.sha256(home.encode()).hexdigest()}{_NOTICE}"
 
     def _directory(self) -> Directory | None:
-        """Return the directory that the server has; a fleet begins without."""
+        """Return the directory that the server has; a fleet begins without.
+
+        One of an earlier release of fedhome is none: no home takes part by it any more.
+        """
         if not (self._server_folder.fleet / DIRECTORY).exists():
             return None
-        return self._cached_directory()
+        try:
+            return self._cached_directory()
+        except DirectoryError as error:
+            if error.reason == "no-expiry":
+                return None
+            raise
 
     def _inviter(self) -> bytes:
         data = disk.read(self._server_folder.fleet / INVITER)

@@ -28,6 +28,7 @@ from fedhome.run.progress import ProgressLines
 from fedhome.secagg.directory import Directory
 from fedhome.server.daemon.current_run import AGAIN, DONE
 from fedhome.server.daemon.flower_bundle import app_bundle
+from fedhome.server.daemon.newest import Newest
 from fedhome.server.daemon.nodes import Nodes
 from fedhome.server.daemon.publishing import KEEP, MODELS, Publisher
 from fedhome.server.daemon.server_folder import ServerFolder
@@ -95,6 +96,7 @@ def run(
             run=_run_number(folder),
             serials=Serials(server_folder.path / "serials", directory),
             journal=SumJournal(folder.sums_path),
+            newest=Newest(server_folder).head,
         )
 
         def secure_grid_for(layout: Layout) -> SecureGrid:

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import httpx
 import uvicorn
 
-from fedhome.errors import FedHomeError, SecAggError, StateError
+from fedhome.errors import FedHomeError, RegistryError, SecAggError, StateError
 from fedhome.fleet import release_request
 from fedhome.fleet.claims import MOST, Welcome
 from fedhome.fleet.front_requests import ENROL, HEALTH, JOIN, LEAVE, OWNER, RELEASE, refusal
@@ -47,6 +47,7 @@ from fedhome.server.daemon.front_request import (
     Send,
 )
 from fedhome.server.daemon.known_nodes import KnownNodes
+from fedhome.server.daemon.newest import Newest
 from fedhome.server.daemon.nodes import Nodes
 from fedhome.server.daemon.release_door import ReleaseDoor
 from fedhome.server.daemon.server_folder import ServerFolder
@@ -100,7 +101,8 @@ class Front:
         self._control = Control(server_folder.link)
         self._applications = Applications(server_folder)
         files = asyncio.Lock()
-        release = ReleaseDoor(server_folder).answer
+        self._newest = Newest(server_folder)
+        release = ReleaseDoor(self._newest).answer
         self._routes = {
             JOIN: Route(self._join, MOST, asyncio.Lock()),
             RELEASE: Route(release, release_request.MOST, asyncio.Lock()),
@@ -233,7 +235,11 @@ class Front:
     def _join(self, body: bytes) -> bytes:
         claim, node = self._nodes.accept(body, self.known.directory, self._control)
         self.known.note(claim)
-        return Welcome(node=node, directory=self._server_folder.directory_data).to_bytes()
+        return Welcome(
+            node=node,
+            directory=self._server_folder.directory_data,
+            freshness=self._newest.statement(),
+        ).to_bytes()
 
     async def _answer_health(self) -> Answer:
         """Return how the SuperLink is, or was just now: anybody may ask, as often as they like."""
@@ -260,7 +266,7 @@ _AWAY: Answer = (503, _JSON, b'{"status": "the server is not ready"}')
 
 
 def _refused(error: Exception) -> Answer:
-    if isinstance(error, StateError):  # the server's own trouble, and its own paths
+    if isinstance(error, StateError | RegistryError):  # the server's own trouble, and its own paths
         _log.warning("%s", error)
         return _AWAY
     if isinstance(error, SecAggError):

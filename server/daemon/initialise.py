@@ -12,13 +12,13 @@ from fedhome.fleet.admission import INVITER, SERVER
 from fedhome.fleet.entries import Anchor
 from fedhome.fleet.owner_folder import (
     ANCHOR,
-    AUTHORITY,
     CARD,
     DIRECTORY,
     SERVER_FILE,
     SERVER_KEY,
     server_keys,
 )
+from fedhome.fleet.owner_keys import AUTHORITY
 from fedhome.ops import tls
 from fedhome.secagg.directory import Directory
 from fedhome.server.daemon.server_folder import ServerFolder, ServerSettings
@@ -124,7 +124,7 @@ def _check(files: dict[str, Path]) -> None:
     server_keys(files[SERVER_KEY].parent)
     anchor = Anchor.from_text(disk.read(files[ANCHOR]).decode(errors="replace"))
     if DIRECTORY in files:
-        Directory.verify(disk.read(files[DIRECTORY]), anchor.authority)
+        Directory.verify(disk.read(files[DIRECTORY]), anchor.root)
 
 
 def _check_host(host: str) -> None:

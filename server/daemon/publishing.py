@@ -185,6 +185,22 @@ def registry_of(folder: Path, *, fleet: bytes, keys: ServerKeys) -> Registry:
     return Registry.create(folder, fleet=fleet, server=keys.public)
 
 
+def registry_folder(folder: Path, server: bytes) -> Path | None:
+    """Return where the registry of a server key lies, also one that is set aside; None: nowhere.
+
+    Args:
+        folder: Where the registry of the key in use lies.
+        server: The key's public half.
+
+    Raises:
+        RegistryError: The registry in the folder cannot be opened.
+    """
+    if (folder / INDEX).exists() and Registry.open(folder).server == server:
+        return folder
+    aside = _aside(folder, server)
+    return aside if (aside / INDEX).exists() else None
+
+
 def _aside(folder: Path, server: bytes) -> Path:
     return folder.with_name(f"{folder.name}-{server.hex()[:16]}")
 

@@ -1,62 +1,49 @@
 """The newest release for each home of the fleet that asks for it, and for nobody else.
 
-Many homes ask, and there is rarely anything new: the directory and the newest release are read
-when their files change, not for every question.
+A home that has missed releases gets their manifests too, so that it can walk the chain; and every
+home gets the server's word on what is newest.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-from fedhome.errors import RegistryError
-from fedhome.fleet.owner_folder import DIRECTORY
-from fedhome.fleet.release_request import Fetch
-from fedhome.registry import Registry
-from fedhome.registry.vault import INDEX
-from fedhome.server.daemon.cached_file import CachedFile
-from fedhome.server.daemon.publishing import MODELS
-from fedhome.server.daemon.server_folder import ServerFolder
+from fedhome.fleet.release_request import MOST_MISSED, Fetch, ReleaseResponse
+from fedhome.server.daemon.newest import Newest
 
 
 class ReleaseDoor:
     """Answers homes that ask for a model.
 
     Args:
-        server_folder: The server's folder.
+        newest: What is newest at this server.
     """
 
-    def __init__(self, server_folder: ServerFolder) -> None:
-        self._folder = server_folder.path / MODELS
-        self._directory = CachedFile(server_folder.fleet / DIRECTORY, server_folder.directory)
-        self._newest = CachedFile(self._folder / INDEX, self._read)
+    def __init__(self, newest: Newest) -> None:
+        self._newest = newest
 
     def answer(self, body: bytes) -> bytes:
-        """Return the newest release as homes get it; nothing for a home that has it.
+        """Return the newest release, and the manifests of those that a home has missed.
 
         Args:
             body: As `fedhome.fleet.release_request.Fetch.sign` wrote it.
 
+        Returns:
+            A `ReleaseResponse`, without a release for a home that has the newest one.
+
         Raises:
-            SecAggError: No request that a home of the fleet signed just now.
+            SecAggError: No request that a home of the fleet signed just now; or the server cannot
+                say what is newest.
             RegistryError: The registry cannot be read.
         """
-        fetch = Fetch.verify(body, self._directory())
-        newest = self._newest()
+        fetch = Fetch.verify(body, self._newest.directory())
+        # Once: what is said to be the newest and what is handed over are the same.
+        freshness, newest = self._newest.statement(), self._newest.release()
         if newest is None or newest.hash == fetch.have:
-            return b""
-        return newest.package
-
-    def _read(self) -> _Newest | None:
-        try:
-            registry = Registry.open(self._folder)
-            release = registry.find("latest")
-            return _Newest(release.hash, registry.package(release))
-        except RegistryError as error:
-            if error.reason in {"missing", "unknown"}:  # no round has made a model yet
-                return None
-            raise
-
-
-class _Newest(NamedTuple):
-    hash: bytes
-    package: bytes
+            return ReleaseResponse(freshness=freshness, missed=(), release=b"").to_bytes()
+        # A home that knows none begins with the newest.
+        first, last = fetch.seen + 1, newest.number - 1 if fetch.seen else 0
+        enough = last < first + MOST_MISSED
+        return ReleaseResponse(
+            freshness=freshness,
+            missed=newest.missed(first, last if enough else first + MOST_MISSED - 1),
+            release=newest.package() if enough else b"",
+        ).to_bytes()

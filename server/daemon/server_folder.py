@@ -174,7 +174,7 @@ class ServerFolder:
             StateError: A file is missing.
             DirectoryError: ``no-directory``, or it is not one of this fleet's.
         """
-        return Directory.verify(self.directory_data, self.anchor.authority)
+        return Directory.verify(self.directory_data, self.anchor.root)
 
     def keys(self) -> ServerKeys:
         """Return the server's keys."""

@@ -15,6 +15,11 @@ from fedhome.server.daemon.health import Health
 from fedhome.server.daemon.publishing import MODELS
 from fedhome.server.daemon.server_folder import NO_DIRECTORY, ServerFolder
 from fedhome.server.daemon.supervisor import is_running, waiting
+from fedhome.wire.moments import when
+
+FEW_DAYS = 60
+"""So many days before the directory ends, the status warns."""
+_DAY_S = 86_400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +110,7 @@ def status_of(server_folder: ServerFolder, *, now: datetime | None = None) -> Se
 
     Args:
         server_folder: The server's folder.
-        now: The time, for its certificate.
+        now: The time, for its certificate and its directory.
 
     Raises:
         FedHomeError: There is no server in the folder.
@@ -113,9 +118,10 @@ def status_of(server_folder: ServerFolder, *, now: datetime | None = None) -> Se
     with Health(server_folder) as health:
         up = health.ask()
     faults: list[str] = []
-    directory = _directory(server_folder, faults)
+    now = now or datetime.now(UTC)
+    directory = _directory(server_folder, faults, now)
     ends = tls.terms_of(server_folder.tls).ends
-    days = (ends - (now or datetime.now(UTC))).days
+    days = (ends - now).days
     if days < tls.FEW_DAYS:
         faults.append(
             f"the certificate is good for {max(days, 0)} more days: homes refuse it after that; "
@@ -139,13 +145,21 @@ def status_of(server_folder: ServerFolder, *, now: datetime | None = None) -> Se
     )
 
 
-def _directory(server_folder: ServerFolder, faults: list[str]) -> Directory | None:
+def _directory(server_folder: ServerFolder, faults: list[str], now: datetime) -> Directory | None:
     try:
-        return server_folder.directory()
+        directory = server_folder.directory()
     except FedHomeError as error:
         if getattr(error, "reason", "") != NO_DIRECTORY:
-            faults.append(error.message)
+            faults.append("; ".join(filter(None, (error.message, error.hint))))
         return None
+    days = (directory.expires - now.timestamp()) / _DAY_S
+    if days < FEW_DAYS:
+        faults.append(
+            f"the directory {'holds' if days > 0 else 'held'} until {when(directory.expires)}: "
+            "homes take part in nothing after that; the fleet's owner signs the next one, with "
+            "`fedhome fleet directory`"
+        )
+    return directory
 
 
 def _connected(server_folder: ServerFolder, directory: Directory | None) -> list[str] | None:

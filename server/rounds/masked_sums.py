@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
-from fedhome.errors import FedHomeError, ManifestError, OpeningError, WireError
+from fedhome.errors import FedHomeError, ManifestError, OpeningError, RegistryError, WireError
 from fedhome.flower.messages import blobs_of, with_sum_record
 from fedhome.keys.signing import signature_holds
 from fedhome.plan.protocol import least_in_a_sum, terms_hash
@@ -59,6 +59,7 @@ class ProtocolChannel(Channel):
         serials: Remembers which bundles were used; None: nothing outlives this process.
         journal: Keeps sums until a checkpoint holds what came of them; None: in memory.
         clock: Seconds since 1970.
+        newest: Returns number and hash of the newest release; None: there are no releases.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class ProtocolChannel(Channel):
         serials: Serials | None = None,
         journal: SumJournal | None = None,
         clock: Callable[[], float] = time.time,
+        newest: Callable[[], tuple[int, bytes]] | None = None,
     ) -> None:
         super().__init__(grid, plan, names, seed=directory.seed, journal=journal)
         self.directory = directory
@@ -82,6 +84,7 @@ class ProtocolChannel(Channel):
         self._serials = serials
         self._verify = verify
         self._clock = clock
+        self._newest = newest or _no_release
         self._nodes = {name: node for node, name in names.items()}
         self._terms = terms_hash(plan)
         self.stock = BundleStock(
@@ -284,7 +287,7 @@ class ProtocolChannel(Channel):
 
         Raises:
             ParameterError: They could not keep the promises.
-            OpeningError: Too few homes.
+            OpeningError: Too few homes; or the newest release cannot be named.
         """
         settings, count = self.plan.aggregation, len(bundles)
         derived = Parameters.derive(
@@ -303,6 +306,14 @@ class ProtocolChannel(Channel):
                 f"{count} homes have keys for a sum, but it takes {a_min}", reason="a-min"
             )
         degree = derived.degree or 0
+        try:
+            release, release_hash = self._newest()
+        except RegistryError as error:
+            raise OpeningError(
+                f"the newest release cannot be named: {error.message}",
+                reason="registry",
+                hint=error.hint,
+            ) from None
         return Manifest.of(
             self.directory,
             bundles.values(),
@@ -321,6 +332,8 @@ class ProtocolChannel(Channel):
             groups=settings.groups,
             group=group.number,
             expires=math.ceil(self._clock() + min(request.timeout_s or 0.0, 80_000.0) + _GRACE_S),
+            release=release,
+            release_hash=release_hash,
         )
 
     def _name(self, message: Message) -> str:
@@ -328,6 +341,10 @@ class ProtocolChannel(Channel):
 
     def _to(self, name: str, content: RecordDict, kind: str) -> Message:
         return Message(content, dst_node_id=self._nodes[name], message_type=kind)
+
+
+def _no_release() -> tuple[int, bytes]:
+    return 0, bytes(32)
 
 
 @dataclass(frozen=True)

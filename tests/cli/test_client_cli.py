@@ -16,13 +16,17 @@ from pathlib import Path
 import pytest
 
 from fedhome.cli import ages
+from fedhome.clients.agent.known_head import HeadKeeper
 from fedhome.clients.lean_process import LEAN
 from fedhome.clients.membership import leave
 from fedhome.clients.membership.consent import ConsentRecord
 from fedhome.clients.membership.home_folder import HomeStatus
 from fedhome.errors import LinkError, RunError, StateError
+from fedhome.fleet.entries import Anchor
+from fedhome.fleet.freshness import Freshness
 from fedhome.fleet.owner_folder import Fleet
 from fedhome.fleet.state_file import FileStore
+from fedhome.secagg import Authority, Directory, HomeKeys, ServerKeys
 from fedhome.secagg.ledger import LedgerEntry
 from fedhome.server.daemon.server_folder import ServerFolder
 from fedhome.store import disk
@@ -66,6 +70,39 @@ def world(
 ) -> World:
     """The server is away, unless a test uses its front."""
     return world_of(owned, tmp_path, monkeypatch)
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("front")
+def test_status_tells_until_when_the_directory_holds(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = joined(world)
+    authority = Authority()
+    server = ServerKeys()
+    directory = Directory(
+        fleet=world.fleet.anchor.fleet,
+        epoch=4,
+        expires=1_800_000_000,
+        seed=b"s" * 32,
+        server=server.public,
+        committee=1,
+        corrupt=0,
+        threshold=1,
+        homes=(HomeKeys.create("oak").entry(),),
+    )
+    anchor = Anchor(fleet=directory.fleet, authority=authority.public)
+    (place.path / "fleet.pub").write_text(anchor.to_text())
+    place.keep_directory(authority.issue(directory))
+    heads = HeadKeeper(place, lambda: 1_799_990_000.0)
+    heads.take(Freshness.of(directory, now=1_799_990_000).sign(server), directory)
+    for now, words in (
+        (1_799_990_600, "until 2027-01-15 08:00 UTC; the newest, the server said 10 minutes ago"),
+        (1_800_000_000, "held until 2027-01-15 08:00 UTC: the fleet's owner signs the next one"),
+    ):
+        monkeypatch.setattr(ages, "now", lambda now=now: float(now))
+        shown = fedhome("status", "oak").output
+        assert f"4, {directory.hash.hex()[:12]}, {words}" in shown
 
 
 @pytest.mark.long

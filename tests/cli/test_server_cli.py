@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 from fedhome.cli import app
 from fedhome.errors import DirectoryError, FedHomeError, PlanError, RunError, StateError, WireError
 from fedhome.fleet.cards import Card
-from fedhome.fleet.owner_folder import AUTHORITY, Fleet, server_keys
+from fedhome.fleet.owner_folder import Fleet, server_keys
+from fedhome.fleet.owner_keys import AUTHORITY
 from fedhome.plan.settings import Plan
 from fedhome.run.events import EventLog
 from fedhome.server.daemon import deploy
@@ -177,8 +178,18 @@ def test_status_warns_of_a_certificate_that_ends(place: ServerFolder) -> None:
     assert 820 <= whole <= 825
     enough = datetime.now(UTC) + timedelta(days=whole - 31)
     few = datetime.now(UTC) + timedelta(days=whole - 28)
-    assert not status_of(place, now=enough).faults
-    assert "certificate" in status_of(place, now=few).faults[0]
+    # The directory is over by then, which is another fault.
+    assert [one for one in status_of(place, now=enough).faults if "certificate" in one] == []
+    assert [one for one in status_of(place, now=few).faults if "certificate" in one]
+
+
+def test_status_warns_of_a_directory_that_ends(place: ServerFolder) -> None:
+    now = datetime.now(UTC)
+    assert not status_of(place, now=now + timedelta(days=339)).faults
+    for days, word in ((341, "holds until"), (401, "held until")):
+        (fault,) = status_of(place, now=now + timedelta(days=days)).faults
+        assert word in fault
+        assert "fedhome fleet directory" in fault
 
 
 def test_status_of_what_is_damaged(place: ServerFolder) -> None:

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from fedhome.clients.agent import kept_releases
 from fedhome.clients.agent.kept_releases import RELEASE_FILE, ReleaseKeeper
 from fedhome.clients.membership.home_folder import HomeFolder
-from fedhome.errors import LinkError, ReleaseError, StateError
+from fedhome.errors import DirectoryError, LinkError, ReleaseError, StateError
 from fedhome.registry import Registry
+from fedhome.server.daemon import release_door
 from fedhome.server.daemon.publishing import MODELS
 from helpers.publishing import HOMES, NEW, SMALL, Hub, hub_in
 from helpers.registry_world import FLEET, LAYOUT, SERVER, Crash, Shelf, draft, failing, numbers
@@ -44,7 +46,7 @@ def has(releases: ReleaseKeeper, number: int, seed: int | None = None) -> bool:
 
 
 def refused(releases: ReleaseKeeper, **arguments: Any) -> str:
-    with pytest.raises(ReleaseError) as caught:
+    with pytest.raises((ReleaseError, DirectoryError)) as caught:
         releases.update(**arguments)
     assert caught.value.hint
     return caught.value.reason
@@ -81,6 +83,67 @@ def test_without_a_directory_nothing_can_be_checked(hub: Hub, tmp_path: Path) ->
     (place.path / "directory.fh").unlink()
     assert ReleaseKeeper(place, HOMES["a"]).update() is None
     assert hub.asked == []
+
+
+def test_a_home_that_was_away_for_long_walks_to_the_newest_release(
+    hub: Hub, taken: ReleaseKeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3, 13):
+        hub.publish(number)
+    monkeypatch.setattr(release_door, "MOST_MISSED", 4)
+    asked = len(hub.asked)
+    manifest = taken.update()
+    assert manifest is not None
+    assert has(taken, 12)
+    assert len(hub.asked) - asked == 3  # 3 to 6, 7 to 10, and 11 with the twelfth
+
+
+def test_what_was_walked_is_remembered_though_no_model_came(
+    hub: Hub, taken: ReleaseKeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3, 13):
+        registry = hub.publish(number)
+    monkeypatch.setattr(release_door, "MOST_MISSED", 4)
+    monkeypatch.setattr(kept_releases, "_MOST_REQUESTS", 1)
+    assert taken.update() is None
+    assert has(taken, 2)
+    hub.told = registry.package(5)
+    assert refused(taken) == "older"
+    hub.told = None
+    assert taken.update() is None  # 7 to 10
+    assert taken.update() is not None
+    assert has(taken, 12)
+
+
+def test_a_server_that_leaves_releases_out_or_never_arrives_is_refused(
+    hub: Hub, taken: ReleaseKeeper
+) -> None:
+    for number in range(3, 6):
+        registry = hub.publish(number)
+    hub.told = registry.package()
+    for missed, reason in (
+        ((), "gap"),
+        (registry.missed(4, 4), "gap"),
+        (registry.missed(2, 2), "chain"),
+        ((b"none",), "format"),
+        (registry.missed(3, 3), "gap"),
+    ):
+        hub.missed = missed
+        assert refused(taken) == reason
+        assert has(taken, 2)
+    hub.told, hub.missed = b"", registry.missed(4, 4) * 2  # the third was seen
+    assert refused(taken) == "chain"
+    hub.told, hub.missed = registry.package(), registry.missed(4, 4)
+    assert taken.update() is not None
+    assert has(taken, 5)
+
+
+def test_what_is_no_answer_is_refused(
+    taken: ReleaseKeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_releases, "ask", lambda *_: b"nonsense")
+    assert refused(taken) == "foreign"
+    assert has(taken, 2)
 
 
 def test_a_home_that_is_no_more_in_the_fleet(hub: Hub, taken: ReleaseKeeper) -> None:
@@ -214,6 +277,8 @@ def test_a_new_server_key_begins_anew_and_no_old_release_comes_back(
     place = taken._home_folder
     old = Registry.open(hub.place.path / MODELS).package(1)
     hub.publish(1, NEW)
+    assert taken.update() is None  # the directory names the old key, whose releases it has
+    hub.sign("a", "b", epoch=2, server=NEW)
     assert refused(taken) == "signature"  # the home has no directory that names the new key
     hub.home(place.path, epoch=2, server=NEW)
     manifest = taken.update()
@@ -228,6 +293,7 @@ def test_a_new_server_key_begins_anew_and_no_old_release_comes_back(
     hub.told = old
     assert refused(taken) == "signature"
     # The owner goes back to the first key: its releases count from where they were.
+    hub.sign("a", "b", epoch=3)
     hub.home(place.path, epoch=3)
     assert refused(taken) == "older"
     hub.told = None

@@ -20,6 +20,7 @@ from fedhome.clients.membership.home_folder import HomeFolder, HomeSettings
 from fedhome.clients.secure_sums import AskedQuestion, model_hash, scalars_of
 from fedhome.errors import StateError
 from fedhome.fleet.entries import Anchor, home_keys
+from fedhome.fleet.freshness import Freshness
 from fedhome.flower.messages import array_record, blobs_of, take_identity, with_sum_record
 from fedhome.plan.protocol import policy_of, terms_hash
 from fedhome.plan.settings import Plan
@@ -97,7 +98,8 @@ class Home:
         )
         for home in self.world.homes.values():
             home.renew(issued)
-        self.agent.renew(issued)
+        said = Freshness.of(self.world.directory, now=time.time())
+        self.agent.renew(issued, said.sign(self.world.server))
         self.world.now = time.time()  # the agent's clock, which is no test's
         self.world.refill()
         ring = self.world.ring().to_bytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,17 +17,19 @@ import fedhome.clients.agent.kept_releases
 from fedhome.clients.membership.home_folder import HomeFolder, HomeSettings
 from fedhome.errors import LinkError, SecAggError
 from fedhome.fleet.entries import Anchor
+from fedhome.fleet.freshness import Freshness
 from fedhome.fleet.front_requests import RELEASE
 from fedhome.fleet.owner_folder import ANCHOR, DIRECTORY
-from fedhome.fleet.release_request import Fetch
+from fedhome.fleet.release_request import Fetch, ReleaseResponse
 from fedhome.flower.messages import EXAMPLES, array_record, content_of, read_flat, reply
 from fedhome.plan.settings import Plan
 from fedhome.registry import Registry
 from fedhome.run.events import Event, EventLog
 from fedhome.run.folder import RunFolder
 from fedhome.secagg import Authority, Directory, HomeKeys, ServerKeys
-from fedhome.server.daemon import release_door as server_releases
+from fedhome.server.daemon.newest import Newest
 from fedhome.server.daemon.publishing import MODELS, Publisher, registry_of
+from fedhome.server.daemon.release_door import ReleaseDoor
 from fedhome.server.daemon.server_folder import ServerFolder
 from fedhome.server.rounds.round_loop import RoundLoop
 from fedhome.server.strategies import strategy_of
@@ -127,11 +130,14 @@ class Server:
         return [event for event in self.run.read_events() if event.event == kind]
 
 
-def directory_of(*names: str, epoch: int = 1, server: ServerKeys = SERVER) -> bytes:
+def directory_of(
+    *names: str, epoch: int = 1, server: ServerKeys = SERVER, expires: int = 2**40
+) -> bytes:
     return OWNER.issue(
         Directory(
             fleet=FLEET,
             epoch=epoch,
+            expires=expires,
             seed=b"s" * 32,
             server=server.public,
             committee=1,
@@ -150,12 +156,17 @@ class Hub:
         self.place.fleet.mkdir(parents=True)
         self.anchor = Anchor(fleet=FLEET, authority=OWNER.public)
         (self.place.fleet / ANCHOR).write_text(self.anchor.to_text())
+        self.key = SERVER
         self.sign("a", "b")
-        self.door = server_releases.ReleaseDoor(self.place)
+        self.newest = Newest(self.place, keys=lambda: self.key)
+        self.door = ReleaseDoor(self.newest)
         self.asked: list[bytes] = []
-        self.told: bytes | None = None  # what somebody in between tells instead
+        self.told: bytes | None = None  # the release that is told instead
+        self.missed: tuple[bytes, ...] = ()  # and the manifests with it
+        self.said: bytes | None = None  # and the server's word on what is newest
 
     def sign(self, *names: str, epoch: int = 1, server: ServerKeys = SERVER) -> None:
+        self.key = server
         new = self.place.fleet / "new"
         new.write_bytes(directory_of(*names, epoch=epoch, server=server))
         os.replace(new, self.place.fleet / DIRECTORY)  # noqa: PTH105
@@ -172,7 +183,16 @@ class Hub:
             answer = self.door.answer(body)
         except SecAggError as error:
             raise LinkError(error.message, reason=error.reason, hint=error.hint) from None
-        return answer if self.told is None else self.told
+        if self.told is None:
+            return answer
+        said = self.said or ReleaseResponse.from_bytes(answer).freshness
+        return ReleaseResponse(freshness=said, missed=self.missed, release=self.told).to_bytes()
+
+    def says(self, number: int, release: bytes, **changes: Any) -> bytes:
+        """Return the server's signed word on what is newest, whatever is."""
+        directory = self.newest.directory()
+        said = Freshness.of(directory, now=time.time(), number=number, release=release)
+        return replace(said, **changes).sign(self.key)
 
     def home(self, folder: Path, *, epoch: int = 1, server: ServerKeys = SERVER) -> HomeFolder:
         place = HomeFolder(folder)
@@ -189,6 +209,11 @@ def hub_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
     hub = Hub(folder)
     monkeypatch.setattr(fedhome.clients.agent.kept_releases, "ask", hub.ask)
     return hub
+
+
+def newest(data: bytes) -> bytes:
+    """Return the release in a server's answer."""
+    return ReleaseResponse.from_bytes(data).release
 
 
 def question(name: str = "a", have: bytes | None = None, **changes: Any) -> bytes:

@@ -154,6 +154,7 @@ class World:
         directory = Directory(
             fleet=FLEET,
             epoch=1,
+            expires=2**40,
             seed=seed,
             server=server.public,
             committee=size,
@@ -216,7 +217,9 @@ class World:
 
     def next_epoch(self, **changes: Any) -> bytes:
         """Issue the next directory and start a new pool; homes do not have it yet."""
-        changed = {"epoch": self.directory.epoch + 1, "seed": b"t" * 32, **changes}
+        last = self.directory
+        follows = {"epoch": last.epoch + 1, "previous": last.hash}
+        changed = {**follows, "seed": b"t" * 32, **changes}
         self.directory = replace(self.directory, **changed)
         self.issued = self.authority.issue(self.directory)
         self.pool = Pool(self.directory, verify=self.verify)

@@ -15,6 +15,7 @@ from flwr.app import Context, Message, RecordDict
 
 import fedhome
 from fedhome.clients import supernode
+from fedhome.clients.agent.known_head import HEAD, HeadKeeper
 from fedhome.clients.client_app import app
 from fedhome.clients.lean_process import LEAN
 from fedhome.clients.membership.consent import CONSENT, ConsentRecord, plan_digest
@@ -33,6 +34,7 @@ from fedhome.plan.settings import Plan
 from fedhome.run.folder import RunFolder
 from fedhome.secagg import Directory, KeyRing, ShareKey
 from fedhome.secagg.directory import Signed
+from fedhome.server.daemon.newest import Newest
 from fedhome.simulations.homes import generate
 from fedhome.simulations.local_fleet import prepare, start
 from helpers.living import assert_same_weights
@@ -61,6 +63,7 @@ def fleet(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> list[HomeFold
     for place in places:
         _agree(place, plan)
         place.keep_directory(server.directory_data)
+        HeadKeeper(place).take(Newest(server).statement(), server.directory())
     return places
 
 
@@ -117,6 +120,12 @@ def test_each_answer_opens_the_home_and_lets_it_go(place: HomeFolder, ring: Reco
     assert bundles[0] != bundles[1]
     with FileStore.open(place.path, home=place.settings.home) as store:
         assert store.state.serial == 2  # no key is given twice, whatever process gave it
+
+
+@pytest.mark.long
+def test_a_home_that_does_not_know_what_is_newest_does_not_answer(place: HomeFolder) -> None:
+    (place.path / HEAD).unlink()  # and the server, which it asks, is away
+    assert "never said" in ask(place, "query").error.reason
 
 
 def _left(place: HomeFolder) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,14 +14,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedhome.errors import FedHomeError, ReleaseError
-from fedhome.registry import FORMATS, SeenRelease, accept, recall
+from fedhome.registry import FORMATS, SeenRelease, accept, follow, recall
 from fedhome.registry.formats import encode
 from fedhome.registry.release import NONE, Package, ReleaseManifest
+from fedhome.registry.vault import MOST_RELEASES
 from fedhome.secagg import ServerKeys
 from fedhome.secagg.directory import Signed
 from fedhome.wire.layout import Layout
 from helpers.examples import share_of
 from helpers.registry_world import DIRECTORY, LAYOUT, SERVER, Shelf, draft, model, numbers
+
+accept_module = sys.modules["fedhome.registry.accept"]  # the function has its name
+chain_module = sys.modules["fedhome.registry.chain"]
 
 
 @pytest.fixture
@@ -40,6 +45,11 @@ def signed(manifest: ReleaseManifest, payload: bytes, keys: ServerKeys = SERVER)
     body = manifest.to_bytes()
     both = Signed(body=body, signature=keys.sign(body))
     return Package(signed=both, payload=payload).to_release()
+
+
+def signed_manifest(manifest: ReleaseManifest, keys: ServerKeys = SERVER) -> bytes:
+    body = manifest.to_bytes()
+    return Signed(body=body, signature=keys.sign(body)).to_bytes()
 
 
 def after(seen: SeenRelease, **changes: Any) -> bytes:
@@ -94,16 +104,69 @@ def test_a_home_follows_the_chain(shelf: Shelf) -> None:
         assert reason_of(shelf.registry.package(number), DIRECTORY, back.seen) == "older"
 
 
-def test_releases_may_be_missed_but_numbers_and_rounds_rise(shelf: Shelf) -> None:
-    first = accept(shelf.registry.package(1), DIRECTORY).seen
-    assert accept(shelf.registry.package(3), DIRECTORY, first).seen.number == 3
-    shelf.registry.rollback(2, SERVER)
-    assert accept(shelf.registry.package(), DIRECTORY, first).seen.number == 4
-    assert reason_of(after(first, number=3, round=1), DIRECTORY, first) == "round"
-    assert reason_of(after(first, number=3, round=0), DIRECTORY, first) == "round"
-    assert reason_of(after(first, number=3, round=0, restores=1), DIRECTORY, first) == "round"
+def test_missed_releases_are_walked_by_their_manifests(shelf: Shelf) -> None:
+    registry = shelf.registry
+    first = accept(registry.package(1), DIRECTORY).seen
+    assert reason_of(registry.package(3), DIRECTORY, first) == "gap"
+    walked = follow(registry.missed(2, 2), DIRECTORY, first)
+    assert (walked.number, walked.hash) == (2, registry.find(2).hash)
+    assert accept(registry.package(3), DIRECTORY, walked).seen.number == 3
+    registry.rollback(2, SERVER)
+    walked = follow(registry.missed(2, 3), DIRECTORY, first)
+    assert accept(registry.package(), DIRECTORY, walked).seen.number == 4
+    assert follow((), DIRECTORY, first) == first
+
+
+def test_a_walk_that_does_not_hold_is_refused_where_it_breaks(shelf: Shelf) -> None:
+    registry = shelf.registry
+    first = accept(registry.package(1), DIRECTORY).seen
+    second, third = registry.missed(2, 3)
+    other = signed_manifest(replace(registry.find(2).manifest, homes=9))
+    strange = signed_manifest(registry.find(2).manifest, ServerKeys(b"x" * 32))
+    foreign = signed_manifest(replace(registry.find(2).manifest, fleet=b"g" * 16))
+    for chain, reason in (
+        ((third,), "gap"),
+        ((second, second), "chain"),  # on the spot
+        ((registry.missed(1, 1)[0],), "chain"),
+        ((second, third, second), "older"),
+        ((other, third), "chain"),  # the third names the true second
+        ((strange,), "signature"),
+        ((foreign,), "fleet"),
+        ((b"no manifest",), "format"),
+        ((second, signed_manifest(replace(registry.find(3).manifest, round=2))), "round"),
+        ((second, signed_manifest(replace(registry.find(3).manifest, round=1))), "round"),
+    ):
+        with pytest.raises(ReleaseError) as caught:
+            follow(chain, DIRECTORY, first)
+        assert caught.value.reason == reason
+        assert caught.value.hint
     # Another run counts its own rounds.
-    accept(after(first, number=3, round=0, run_hash=b"q" * 32), DIRECTORY, first)
+    later = replace(registry.find(3).manifest, round=0, run_hash=b"q" * 32)
+    assert follow((second, signed_manifest(later)), DIRECTORY, first).round == 0
+
+
+@pytest.mark.parametrize("number", [3, 1000, MOST_RELEASES, MOST_RELEASES + 1, 2**63 - 1])
+def test_nobody_is_led_to_the_end_of_all_numbers(
+    seen: SeenRelease, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    forward = after(seen, number=number)
+    reason = "gap" if number <= MOST_RELEASES else "number"
+    assert reason_of(forward, DIRECTORY, seen) == reason
+    if reason == "number":  # nor is a home that knows nothing yet
+        assert reason_of(forward) == "number"
+    accept(after(seen), DIRECTORY, seen)
+    # The control: where numbers need only rise, no honest release is ever taken again.
+    monkeypatch.setattr(accept_module, "check_order", _rises)
+    monkeypatch.setattr(chain_module, "MOST_RELEASES", 2**63 - 1)
+    led = accept(forward, DIRECTORY, seen).seen
+    assert led.number == number
+    assert reason_of(after(seen), DIRECTORY, led) == "older"
+
+
+def _rises(manifest: ReleaseManifest, last: SeenRelease) -> None:
+    """Check the order as it was checked before gaps were walked."""
+    if manifest.number < last.number:
+        raise ReleaseError("an older release", reason="older", hint="none")
 
 
 def test_the_order_of_releases(seen: SeenRelease) -> None:

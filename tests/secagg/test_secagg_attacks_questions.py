@@ -341,7 +341,8 @@ def test_small_fleets_tolerate_one_corrupt_member(count: int) -> None:
     assert world.directory.corrupt == 1
     # Two quorums share one member more than may be corrupt.
     assert 2 * world.directory.threshold - count > 1
-    weak = replace(world.directory, epoch=2, corrupt=0, threshold=count // 2 + 1)
+    last = world.directory
+    weak = replace(last, epoch=2, previous=last.hash, corrupt=0, threshold=count // 2 + 1)
     issued = world.authority.issue(weak)
     refused(DirectoryError, "committee", lambda: world.homes["h00"].renew(issued))
 

@@ -4,11 +4,13 @@ import hashlib
 from dataclasses import replace
 from typing import Any
 
+import msgpack
 import pytest
 
 from fedhome.errors import DirectoryError, StateError, WireError
 from fedhome.secagg import Authority, Directory, HomeKeys, Policy, ServerKeys, signature_holds
-from fedhome.secagg.directory import Signed
+from fedhome.secagg import directory as directory_module
+from fedhome.secagg.directory import MOST_FIRST, MOST_SKIPPED, Signed
 from helpers.secagg_world import World
 
 
@@ -112,6 +114,76 @@ def test_a_home_accepts_no_older_directory_and_no_second_one_of_an_epoch() -> No
     assert caught.value.reason == "older"
 
 
+def test_a_directory_names_the_one_before_it() -> None:
+    world = World.of(6)
+    home = world.homes["h00"]
+    other = world.authority.issue(replace(world.directory, epoch=2, previous=b"x" * 32))
+    with pytest.raises(DirectoryError) as caught:
+        home.renew(other)
+    assert caught.value.reason == "chain"
+    assert "--after" in caught.value.hint
+    # Some may be missed: the owner signs each, and need not send all.
+    later = replace(world.directory, epoch=3, previous=b"x" * 32, seed=b"t" * 32)
+    home.renew(world.authority.issue(later))
+    assert home.state.epoch == 3
+
+
+@pytest.mark.parametrize("epoch", [MOST_SKIPPED + 2, 2**63 - 1])
+def test_nobody_is_led_to_the_end_of_all_epochs(
+    epoch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World.of(6)
+    forward = world.authority.issue(replace(world.directory, epoch=epoch, previous=b"x" * 32))
+    home = world.homes["h00"]
+    with pytest.raises(DirectoryError) as caught:
+        home.renew(forward)
+    assert caught.value.reason == "far-ahead"
+    assert caught.value.hint
+    furthest = replace(world.directory, epoch=MOST_SKIPPED + 1, previous=b"x" * 32)
+    world.homes["h01"].renew(world.authority.issue(furthest))
+    # The control: with a stolen key and no bound, no directory of the owner's is taken again.
+    monkeypatch.setattr(directory_module, "MOST_SKIPPED", 2**63)
+    home.renew(forward)
+    with pytest.raises(DirectoryError) as caught:
+        home.renew(world.next_epoch())
+    assert caught.value.reason == "older"
+
+
+def test_a_home_that_knows_none_begins_with_no_epoch_beyond_all_reason() -> None:
+    world = World.of(6)
+    highest, beyond = (
+        world.authority.issue(replace(world.directory, epoch=epoch))
+        for epoch in (MOST_FIRST, MOST_FIRST + 1)
+    )
+    assert Directory.verify(highest, world.authority.public).epoch == MOST_FIRST
+    with pytest.raises(DirectoryError) as caught:
+        Directory.verify(beyond, world.authority.public)
+    assert caught.value.reason == "far-ahead"
+
+
+def test_a_directory_holds_until_it_expires() -> None:
+    directory = replace(World.of(6).directory, expires=1_800_000_000)
+    directory.check_time(1_799_999_999)
+    with pytest.raises(DirectoryError) as caught:
+        directory.check_time(1_800_000_000)
+    assert caught.value.reason == "expired"
+    assert caught.value.message == "the directory of epoch 1 held until 2027-01-15 08:00 UTC"
+    with pytest.raises(DirectoryError):
+        replace(directory, expires=0).check_time(0)  # without an expiry it has expired
+
+
+def test_a_directory_of_an_earlier_release_is_refused_in_words() -> None:
+    """Its bytes are those of version 0.1.0 before directories had an expiry."""
+    authority = Authority.create()
+    fields = [b"f" * 16, 1, b"s" * 32, b"k" * 32, 1, 0, 1, []]
+    body = msgpack.packb(["fedhome/directory", 1, *fields], use_bin_type=True)
+    data = Signed(body=body, signature=authority.sign(body)).to_bytes()
+    with pytest.raises(DirectoryError) as caught:
+        Directory.verify(data, authority.public)
+    assert caught.value.reason == "no-expiry"
+    assert "fedhome fleet directory" in caught.value.hint
+
+
 def test_a_new_epoch_ends_bundles_openings_and_turns_but_not_serials() -> None:
     world = World.of(6, bundles=2)
     world.run()
@@ -133,7 +205,14 @@ def test_a_home_that_is_left_out_or_has_other_keys_refuses_the_directory() -> No
     homes = world.directory.homes
     for changed in (homes[1:], (HomeKeys.create("h00").entry(), *homes[1:])):
         data = world.authority.issue(
-            replace(world.directory, epoch=2, committee=5, threshold=4, homes=tuple(changed))
+            replace(
+                world.directory,
+                epoch=2,
+                previous=world.directory.hash,
+                committee=5,
+                threshold=4,
+                homes=tuple(changed),
+            )
         )
         with pytest.raises(DirectoryError) as caught:
             world.homes["h00"].renew(data)

@@ -10,13 +10,14 @@ import pytest
 
 from fedhome.errors import DirectoryError, RegistryError, WireError
 from fedhome.fleet.front_requests import RELEASE
-from fedhome.fleet.release_request import MOST, Fetch
+from fedhome.fleet.release_request import MOST, Fetch, ReleaseResponse
 from fedhome.registry import Registry
 from fedhome.secagg.directory import Signed
+from fedhome.server.daemon import release_door
 from fedhome.server.daemon.front import Front
 from fedhome.server.daemon.publishing import MODELS, registry_of
 from fedhome.server.daemon.server_folder import ServerFolder, ServerSettings
-from helpers.publishing import HOMES, NEW, Hub, hub_in, question
+from helpers.publishing import HOMES, NEW, Hub, hub_in, newest, question
 from helpers.registry_world import FLEET, SERVER
 
 
@@ -26,30 +27,59 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
 
 
 def test_a_home_is_given_the_newest_release(hub: Hub) -> None:
-    assert hub.door.answer(question()) == b""  # there is no registry yet
+    assert newest(hub.door.answer(question())) == b""  # there is no registry yet
     registry = registry_of(hub.place.path / MODELS, fleet=FLEET, keys=SERVER)
-    assert hub.door.answer(question()) == b""  # nor a release
+    assert newest(hub.door.answer(question())) == b""  # nor a release
     for number in (1, 2):
         hub.publish(number)
-        assert hub.door.answer(question()) == registry.package()
+        assert newest(hub.door.answer(question())) == registry.package()
     first, second = (release.hash for release in registry.releases())
-    assert hub.door.answer(question("b", first)) == registry.package()
-    assert hub.door.answer(question("b", second)) == b""
+    assert newest(hub.door.answer(question("b", first))) == registry.package()
+    assert newest(hub.door.answer(question("b", second))) == b""
     # A home that has what this server does not know is given the newest, and complains.
-    assert hub.door.answer(question("b", b"x" * 32)) == registry.package()
+    assert newest(hub.door.answer(question("b", b"x" * 32))) == registry.package()
+    # Of a key that the directory does not name nothing is given: the registry that it names lies
+    # aside then, until its key is in use again.
+    package = registry.package()
     hub.publish(1, NEW)
-    assert hub.door.answer(question("b", second)) == Registry.open(registry.folder).package()
+    assert newest(hub.door.answer(question("b", first))) == package
+    assert newest(hub.door.answer(question("b", second))) == b""
+    hub.sign("a", "b", epoch=2, server=NEW)
+    package = Registry.open(registry.folder).package()
+    assert newest(hub.door.answer(question("b", second))) == package
+
+
+def test_a_home_that_missed_releases_gets_their_manifests(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(1, 8):
+        registry = hub.publish(number)
+    manifests = [release.signed.to_bytes() for release in registry.releases()]
+    for most, expected in (
+        (5, manifests[1:6]),  # 2 to 6, and the seventh whole
+        (4, manifests[1:5]),  # more than fit: the home asks again
+        (1, manifests[1:2]),
+    ):
+        monkeypatch.setattr(release_door, "MOST_MISSED", most)
+        response = ReleaseResponse.from_bytes(hub.door.answer(question(seen=1)))
+        assert response.missed == tuple(expected)
+        assert response.release == (registry.package() if most == 5 else b"")
+    monkeypatch.undo()
+    # One that knows none begins with the newest; one that knows all, or more, misses none.
+    for seen in (0, 6, 7, 9, 2**62):
+        response = ReleaseResponse.from_bytes(hub.door.answer(question(seen=seen)))
+        assert (response.missed, response.release) == ((), registry.package())
 
 
 def test_what_has_not_changed_is_not_read_again(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.publish(1)
-    package = hub.door.answer(question())
+    package = newest(hub.door.answer(question()))
     with monkeypatch.context() as patch:
         patch.setattr(Registry, "open", lambda *_: pytest.fail("it was read again"))
         patch.setattr(ServerFolder, "directory", lambda _: pytest.fail("it was read again"))
-        assert hub.door.answer(question()) == package
+        assert newest(hub.door.answer(question())) == package
     hub.publish(2)
-    assert hub.door.answer(question()) != package
+    assert newest(hub.door.answer(question())) != package
 
 
 def test_nobody_else_is_given_a_model(hub: Hub) -> None:
@@ -86,7 +116,7 @@ def test_a_new_directory_counts_at_once(hub: Hub) -> None:
     hub.publish(1)
     hub.door.answer(question("b"))
     hub.sign("a", "c", epoch=2)
-    assert hub.door.answer(question("c"))
+    assert newest(hub.door.answer(question("c")))
     with pytest.raises(DirectoryError) as caught:
         hub.door.answer(question("b"))
     assert caught.value.reason == "not-listed"
