@@ -43,17 +43,14 @@ from fedhome.fleet.owner_keys import (
     SIGNED,
     OwnersKeys,
 )
-from fedhome.keys.roots import CoSignature
 from fedhome.keys.sealing import KEY_BYTES, SealedFile, SealingKey
 from fedhome.keys.signing import ServerKeys
 from fedhome.secagg.directory import (
     MOST_HOMES,
     NO_DIRECTORY,
     Authority,
-    CoSigned,
     Directory,
     HomeEntry,
-    Signed,
 )
 from fedhome.secagg.parameters import Parameters
 from fedhome.store import checksummed, disk
@@ -269,7 +266,7 @@ class Fleet(Admission, OwnersKeys, disk.FolderLock):
             ParameterError: Too few homes, or no committee keeps its promises.
             DirectoryError: The last directory is not one of this fleet's.
         """
-        authority, root = self.own_key(passphrase), self.root
+        authority = self.own_key(passphrase)
         last = self.last()
         entries = self._record.homes
         parameters = self.parameters(
@@ -291,12 +288,7 @@ class Fleet(Admission, OwnersKeys, disk.FolderLock):
             homes=entries,
         )
         directory.check()
-        data = authority.issue(directory)
-        if root.number:
-            body = Signed.from_bytes(data).body
-            own = CoSignature.of(authority, body)
-            data = CoSigned(roots=self.roots, body=body, signatures=(own,)).to_bytes()
-        whole = root.threshold == 1
+        data, whole = self.issue(authority, directory)
         # The epoch first: a crash skips one, and no two directories of one epoch are ever signed.
         self._write_record(replace(self._record, epoch=directory.epoch))
         disk.put(self.folder / (DIRECTORY if whole else DIRECTORY_DRAFT), data, mode=_PUBLIC)

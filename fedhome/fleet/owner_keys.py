@@ -20,9 +20,9 @@ from typing import Annotated
 
 from fedhome.errors import DirectoryError, StateError, WireError
 from fedhome.fleet.entries import Anchor, decode_text, encode_text
-from fedhome.keys.roots import MOST_ROOTS, MOST_SIGNED, Root, SignedRoot, walk
+from fedhome.keys.roots import MOST_ROOTS, MOST_SIGNED, CoSignature, Root, SignedRoot, walk
 from fedhome.keys.sealing import SealedFile, SealingKey
-from fedhome.secagg.directory import Authority, CoSigned, Directory
+from fedhome.secagg.directory import Authority, CoSigned, Directory, Signed
 from fedhome.store import checksummed, disk
 from fedhome.wire.codec import Message, octets, several
 
@@ -145,6 +145,19 @@ class OwnersKeys(ABC):
             return signed, True
         disk.put(self.folder / ROOT_DRAFT, signed.to_bytes(), mode=_PUBLIC)
         return signed, False
+
+    def issue(self, authority: Authority, directory: Directory) -> tuple[bytes, bool]:
+        """Return a directory with the signature of one key, and whether that is enough.
+
+        Raises:
+            DirectoryError: As `Authority.issue`.
+        """
+        root, data = self.root, authority.issue(directory)
+        if root.number:
+            body = Signed.from_bytes(data).body
+            own = CoSignature.of(authority, body)
+            data = CoSigned(roots=self.roots, body=body, signatures=(own,)).to_bytes()
+        return data, root.threshold == 1
 
     def collect(self, *drafts: Draft) -> Draft:
         """Take what co-owners have signed: a change of the owner's keys, or a directory.

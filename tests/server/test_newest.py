@@ -14,8 +14,10 @@ from fedhome.registry.vault import INDEX
 from fedhome.secagg.directory import Signed
 from fedhome.server.daemon.newest import SAID_ANEW_S, Newest
 from fedhome.server.daemon.publishing import MODELS, registry_folder, registry_of
+from fedhome.server.rounds import masked_sums
 from helpers.publishing import NEW, Hub, hub_in
 from helpers.registry_world import FLEET, SERVER
+from helpers.wired_fleet import WiredFleet, secure_plan
 
 NOW = 1_800_000_000
 
@@ -98,3 +100,18 @@ def test_a_word_has_one_form(server: Server) -> None:
         flipped = data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
         with pytest.raises(DirectoryError):
             Freshness.verify(flipped, server.newest.directory(), now=server.now)
+
+
+def test_a_server_that_cannot_name_the_newest_release_asks_for_no_sum(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails() -> tuple[int, bytes]:
+        raise RegistryError("the disk is gone", reason="disk", hint="bring it back")
+
+    fleet = WiredFleet(tmp_path, secure_plan(rounds={"count": 1}))
+    with monkeypatch.context() as patch:
+        patch.setattr(masked_sums, "_no_release", fails)
+        with fleet.run() as rounds:
+            rounds.run()
+    assert "the newest release cannot be named: the disk is gone" in fleet.events
+    assert fleet.wire.refusals == []
