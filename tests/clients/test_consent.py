@@ -50,8 +50,9 @@ In sums only, each number hidden under masks that cancel in the sum over many ho
   * at the end: which model it keeps (one learnt alone, the fleet's, or the fleet's
     adapted to this home); the score of no learning on its test rows, itself and as one
     of at most 80 steps: fewer in a small fleet, so that each is expected to hold
-    several homes; of a model learnt alone; of the fleet's model, and whether that is
-    better or worse than alone; of the adapted model, and the same.
+    several homes; and whether that is better or worse than a model learnt alone; of a
+    model learnt alone; of the fleet's model, and whether that is better or worse than
+    alone; of the adapted model, and the same.
   * with each of these: whether it had nothing to add (then all its other numbers are
     nothing).
 
