@@ -16,7 +16,7 @@ from fedhome.learning import update_clipping
 from fedhome.plan.private_plan import is_private
 from fedhome.plan.protocol import policy_of
 from fedhome.plan.settings import Plan
-from fedhome.questions import outcomes, private_sums
+from fedhome.questions import outcomes, private_sums, weights
 from fedhome.questions.empty_handed import EMPTY_HANDED, MEANING
 from fedhome.questions.question_table import SUMMED, SummedQuestion
 from fedhome.questions.settings import ROUND, census_faults
@@ -97,10 +97,11 @@ def _answered(row: SummedQuestion, plan: Plan) -> bool:
 def _lanes(row: SummedQuestion, plan: Plan, homes: int) -> Iterator[Lane]:
     policy, private = policy_of(plan), is_private(plan)
     most = policy.most_weight if row.weighted else 1
+    rule = "equal" if most == 1 else plan.aggregation.weights
     yield Lane(
         name="weight",
         count=1,
-        meaning=_weight(most),
+        meaning=weights.MEANING[rule] if row.weighted else weights.MEANING["equal"],
         span=f"0 to {most:,}",
         steps=most,
         weighted=False,
@@ -129,10 +130,6 @@ def _greatest(plan: Plan, homes: int) -> Mapping[str, object]:
     bins = outcomes.MOST_BINS if is_private(plan) else outcomes.bins_for(homes, cohort=cohort)
     clipping = {update_clipping.KEY: _CLIPPED} if plan.strategy.wrap else {}
     return {ROUND: 1, outcomes.KEY: bins, **clipping}
-
-
-def _weight(most: int) -> str:
-    return "1; 0 where it has nothing to add" if most == 1 else "how many examples it has"
 
 
 def _meanings(row: SummedQuestion, plan: Plan) -> Callable[[str], str]:

@@ -54,7 +54,8 @@ class ConsentWords:
     """What people are told of a question.
 
     Texts may name ``{update}`` (how many numbers an update has), ``{most}`` (the greatest
-    weight), ``{tried}`` (ways to adapt the model) and ``{bins}`` (steps of a score).
+    weight), ``{weight_of_training}`` and ``{weight_of_validation}`` (by what homes count),
+    ``{tried}`` (ways to adapt the model) and ``{bins}`` (steps of a score).
 
     Args:
         when: When it is asked.
@@ -173,8 +174,7 @@ _ROWS = (
         weighted=True,
         consent=ConsentWords(
             when="in a round of training",
-            secure="how the home would change the model ({update}), and the number of its "
-            "training examples, by which that is weighted ({most:,} at most)",
+            secure="how the home would change the model ({update}), and {weight_of_training}",
             plain="the model as the home has trained it ({update}), the number of its training "
             "examples ({most:,} at most), its error in training, and whether the change was "
             "shortened",
@@ -201,7 +201,7 @@ _ROWS = (
         weighted=True,
         consent=ConsentWords(
             when="when the fleet's model is tested",
-            secure="the number of its validation examples, by which the rest is weighted",
+            secure="{weight_of_validation}",
             plain="the loss and the score of the model on this home's validation rows, and "
             "their number",
             numbers={

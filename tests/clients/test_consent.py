@@ -234,6 +234,17 @@ def test_the_text_has_the_plans_own_numbers() -> None:
         assert words in flat
 
 
+def test_the_text_says_by_what_a_home_counts() -> None:
+    rounded, equal = (
+        " ".join(consent_text(asked(f"aggregation.weights={rule}")).split())
+        for rule in ("rounded", "equal")
+    )
+    assert "the number of its training examples, to the nearest power of two, by which" in rounded
+    assert "this home's examples can be worked out to the nearest power of two, and" in rounded
+    assert "whether it has training examples: all homes count alike" in equal
+    assert "examples can be worked out" not in equal
+
+
 @pytest.mark.parametrize("mode", ["auto", "secure", "ideal", "plain"])
 def test_the_text_and_the_home_agree_on_what_is_plain(mode: str) -> None:
     plan = Plan.load(sets=[f"aggregation.mode={mode}"])
