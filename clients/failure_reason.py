@@ -20,6 +20,20 @@ from fedhome.errors import (
 REFUSALS = (SecAggError, UpdateError, LayoutError)
 """What is wrong with a question itself: of these the server is told. The rest is wrong at home."""
 
+INSTEAD: tuple[tuple[tuple[type[FedHomeError], ...], str], ...] = (
+    ((DataError,), "the home's readings cannot be used; its own log says why"),
+    # Its message names the home's files.
+    ((StateError,), "the home's state cannot be kept ({reason}); its own log says more"),
+    # Theirs name its folder.
+    ((PlanError, RunError), "the home's plan or folder cannot be used; its own log says why"),
+    # It names files, and what one's own code has said.
+    ((PluginError,), "the plan's own code cannot be used here; the home's own log says why"),
+)
+"""Errors whose sentence stays at home, and what the server is told instead."""
+
+UNFORESEEN = "the app failed: {kind}"
+"""What the server is told of an error that we did not foresee: its kind."""
+
 _log = logging.getLogger("fedhome.agent")
 
 
@@ -30,14 +44,9 @@ def reason_of(error: Exception) -> str:
     """
     if isinstance(error, FedHomeError):
         _log.warning("a question was not answered: %s", error)
-        if isinstance(error, DataError):
-            return "the home's readings cannot be used; its own log says why"
-        if isinstance(error, StateError):  # its message names the home's files
-            return f"the home's state cannot be kept ({error.reason}); its own log says more"
-        if isinstance(error, PlanError | RunError):  # theirs name its folder
-            return "the home's plan or folder cannot be used; its own log says why"
-        if isinstance(error, PluginError):  # it names files, and what one's own code has said
-            return "the plan's own code cannot be used here; the home's own log says why"
+        for kinds, told in INSTEAD:
+            if isinstance(error, kinds):
+                return told.format(reason=getattr(error, "reason", ""))
         return str(error)
     where, trace = [], error.__traceback__
     while trace is not None:
@@ -45,4 +54,4 @@ def reason_of(error: Exception) -> str:
         trace = trace.tb_next
     kind = type(error).__name__
     _log.error("a question was not answered: %s at %s", kind, " > ".join(where))
-    return f"the app failed: {kind}"
+    return UNFORESEEN.format(kind=kind)

@@ -21,8 +21,9 @@ from fedhome.learning.build import learning_of
 from fedhome.learning.device import Device
 from fedhome.learning.personalise import Personaliser, personaliser
 from fedhome.learning.tasks import kind_of
+from fedhome.plan.aggregation_settings import AggregationMode
 from fedhome.plan.protocol import policy_of
-from fedhome.plan.settings import AggregationMode, Plan
+from fedhome.plan.settings import Plan
 from fedhome.plugins import load
 
 _SIMULATED = "fedhome.simulations.gather:partition"

@@ -6,6 +6,7 @@ Together with :data:`fedhome.questions.question_table.SUMMED` these are all that
 from __future__ import annotations
 
 from fedhome.questions.question_table import ConsentWords, Question
+from fedhome.wire.names import EXAMPLES
 
 SHAPE, BUNDLE, HELP = "query", "query.bundle", "query.help"
 ENROL, DIRECTORY = "query.enrol", "query.directory"
@@ -19,6 +20,11 @@ PROTOCOL: dict[str, Question] = {
             name=SHAPE,
             often="run",
             consent=ConsentWords(when="before the first round", secure=_WIDTHS, plain=_WIDTHS),
+            clear={
+                EXAMPLES: "1, always: Flower wants one",
+                "features": "how many numbers go into its model",
+                "outputs": "how many come out",
+            },
         ),
         Question(
             name=BUNDLE,

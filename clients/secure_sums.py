@@ -1,9 +1,8 @@
 """A home's part in secure sums: what is requested, what it checks, what it sends.
 
-A question that wants a sum carries a signed manifest; the home joins (all refusals come before
-any training), encodes its numbers in fixed point, masks them, and sends one blob, with the
-one-time keys for the next sum beside it. In a simulation's ideal mode the question carries the
-form alone, and the home's words go unmasked to the simulation that holds the home anyway.
+A question that wants a sum carries a signed manifest. The home joins (all refusals come before any
+training), encodes its numbers in fixed point, masks them, and sends one blob with the next sum's
+keys. In a simulation's ideal mode the form alone comes, and words go unmasked to the simulation.
 """
 
 from __future__ import annotations
@@ -21,7 +20,8 @@ from fedhome import secagg
 from fedhome.clients.protocol_answers import answered, asked_parts
 from fedhome.errors import BundleError, ManifestError, StateError, UpdateError
 from fedhome.flower.messages import blob_reply, content_of, read_flat, sum_record, words_reply
-from fedhome.plan.settings import AggregationMode, PersonaliseSettings, Plan
+from fedhome.plan.aggregation_settings import AggregationMode
+from fedhome.plan.settings import PersonaliseSettings, Plan
 from fedhome.questions import contributions, private_sums
 from fedhome.questions.contributions import Terms
 from fedhome.questions.empty_handed import empty_words

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 
-from fedhome.clients.membership import private_words
+from fedhome.clients.membership import private_words, weight_words
 from fedhome.clients.membership.home_folder import PLAN, HomeFolder
 from fedhome.clients.protocol_questions import BUNDLE, HELP, PROTOCOL, SHAPE
 from fedhome.errors import RunError
@@ -61,6 +61,7 @@ def consent_text(invitation: Invitation) -> str:
     values = {
         "update": size,
         "most": _most_weight(plan),
+        **weight_words.weights(plan, _most_weight(plan)),
         "tried": len(plan.personalise.rates) * (1 + plan.personalise.epochs),
         "bins": MOST_BINS,
     }
@@ -221,8 +222,8 @@ def _honest_server_learns(plan: Plan) -> list[str]:
         (
             "a sum still says something of the homes in it, and two sums over the same homes but "
             "one differ by that one. Homes add no noise against this. From many sums over changing "
-            "sets of homes, the number of this home's examples can be worked out, and over many "
-            "rounds roughly how it changes the model."
+            f"sets of homes, {weight_words.worked_out(plan)}over many rounds roughly how it "
+            "changes the model."
         ),
     ]
 
@@ -292,7 +293,7 @@ def _other_facts() -> list[str]:
 
 
 def _most_weight(plan: Plan) -> int:
-    cap = plan.aggregation.weight_cap
+    cap = plan.aggregation.greatest_weight
     return plan.rounds.max_examples if cap is None else min(cap, plan.rounds.max_examples)
 
 

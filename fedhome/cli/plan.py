@@ -70,6 +70,35 @@ def show(plan: _Named = None) -> None:
     typer.echo(_comment(unset) + resolved.to_toml(), nl=False)
 
 
+@app.command()
+def numbers(
+    plan: _Named = None,
+    homes: Annotated[int | None, typer.Option(help="Homes in the fleet.")] = None,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="As docs/numbers.md has them.")
+    ] = False,
+) -> None:
+    """List every number that ever leaves a home: in sums, and in the clear."""
+    from fedhome.clients.outgoing import tables  # noqa: PLC0415 - it loads Flower
+
+    resolved, console = named_plan(plan), Console()
+    count = homes or resolved.data.homes or SYNTHETIC_HOMES
+    told = list(tables.tables_of(resolved, count))
+    if markdown:
+        typer.echo(tables.markdown(told), nl=False)
+        return
+    for table in told:
+        console.print(f"\n[bold]{escape(table.title.strip('`'))}[/]", highlight=False)
+        console.print(escape(table.text), highlight=False)
+        if table.header:
+            shown = Table(show_edge=False, header_style="bold")
+            for name in table.header:
+                shown.add_column(name, overflow="fold")
+            for row in table.rows:
+                shown.add_row(*(escape(cell.strip("`")) for cell in row))
+            console.print(shown)
+
+
 def settings(
     section: BaseModel, default: BaseModel, prefix: str = ""
 ) -> list[tuple[str, Any, Any, str]]:

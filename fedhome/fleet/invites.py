@@ -248,15 +248,21 @@ class Invite(Message, label="invite", most=1 << 18):
         self.check(now)
         if keys.home != self.home:
             raise _another_name(keys.home, self.home)
-        body = _EnrolmentBody(
-            ticket=self.signed, entry=signed_entry(keys), time=int(now)
-        ).to_bytes()
+        body = EnrolmentBody(ticket=self.signed, entry=signed_entry(keys), time=int(now)).to_bytes()
         signature = Signer(self.secret).sign(_ENROLMENT + body)
         return Signed(body=body, signature=signature).to_bytes()
 
 
 @dataclass(frozen=True, kw_only=True)
-class _EnrolmentBody(Message, label="enrolment", most=MOST):
+class EnrolmentBody(Message, label="enrolment", most=MOST):
+    """What a device posts to become a home, as it signs it.
+
+    Args:
+        ticket: The ticket that the owner gave it, with the inviter's signature.
+        entry: Its name and public keys, with its own signature.
+        time: Unix time, s.
+    """
+
     ticket: Annotated[Signed, Signed.kind()]
     entry: Annotated[Signed, Signed.kind()]
     time: Annotated[int, number()]
@@ -304,7 +310,7 @@ class Enrolment:
         if len(data) > MOST:
             raise WireError("an enrolment is too long", reason="size")
         signed = Signed.from_bytes(data)
-        body = _EnrolmentBody.from_bytes(signed.body)
+        body = EnrolmentBody.from_bytes(signed.body)
         if Ticket.from_bytes(body.ticket.body).fleet != fleet:
             raise DirectoryError(
                 "this invite is one of another fleet",

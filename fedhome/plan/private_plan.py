@@ -186,6 +186,9 @@ def faults_of(plan: Plan) -> list[str]:
         "with noise, homes count once each: leave aggregation.weight_cap unset": (
             aggregation.weight_cap not in {None, 1}
         ),
+        'with noise, homes count once each: aggregation.weights = "rounded" does not fit': (
+            aggregation.weights == "rounded"
+        ),
         "strategy.wrap adds noise or clips at the server; with privacy.mechanism homes do": bool(
             plan.strategy.wrap
         ),

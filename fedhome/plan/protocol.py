@@ -96,9 +96,9 @@ def policy_of(plan: Plan) -> Policy:
         bits=settings.bits,
         norm=settings.clip_in,
         most_clip=settings.clip or MOST_CLIP,
-        most_weight=settings.weight_cap or _power_of_two(plan.rounds.max_examples),
+        most_weight=settings.greatest_weight or _power_of_two(plan.rounds.max_examples),
         exact_clip=settings.clip is not None,
-        exact_weight=settings.weight_cap is not None,
+        exact_weight=settings.greatest_weight is not None,
         most_a_day=most_sums_a_day(plan),
     )
     if plan.privacy.mechanism == "none":
@@ -168,7 +168,7 @@ def _collusion(derived: Parameters, least: int) -> str:
 
 def _all_sums(plan: Plan, homes: int, least: int) -> str:
     """Return whose number of examples follows from all sums of a run together."""
-    if plan.aggregation.weight_cap == 1:
+    if plan.aggregation.greatest_weight == 1:
         return "all homes count alike: the sums tell no number of examples"
     if homes > MOST_HOMES:
         return (
@@ -185,10 +185,13 @@ def _all_sums(plan: Plan, homes: int, least: int) -> str:
         )
         for away in (0.0, _AWAY)
     ]
+    coarse = plan.aggregation.weights == "rounded"
     return (
         f"they tell the number of examples of {told[0]} homes if nobody is ever away, and of "
-        f"{told[1]} of {homes} if each is away in {_AWAY:.0%} of the {plan.rounds.count} rounds; "
-        "with aggregation.weight_cap = 1 of none"
+        f"{told[1]} of {homes} if each is away in {_AWAY:.0%} of the {plan.rounds.count} rounds"
+        + (", but to the nearest power of two alone" if coarse else "")
+        + '; with aggregation.weights = "equal" of none'
+        + ("" if coarse else ', with "rounded" no more than the nearest power of two')
     )
 
 

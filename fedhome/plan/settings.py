@@ -12,12 +12,12 @@ import tomli_w
 from pydantic import Field, ValidationError
 
 from fedhome.errors import PlanError
+from fedhome.plan.aggregation_settings import AggregationMode, AggregationSettings
 from fedhome.plan.data_settings import DataSettings
 from fedhome.plan.overrides import fault_of, locate, merge, names_of, parse_set, read_toml
 from fedhome.plan.section import Section
 
 EngineName = Literal["vector", "sequential", "ray"]
-AggregationMode = Literal["secure", "ideal", "plain"]
 
 DEVICES = re.compile(r"cpu|cuda(:\d+)?")
 """Where the vector engine can compute."""
@@ -79,38 +79,6 @@ class StrategySettings(Section):
     wrap_args: dict[str, Any] = Field(default_factory=dict, description="the wrapper's arguments")
     works_on: Literal["auto", "sums", "updates"] = Field(
         "auto", description="what it needs to see: sums of groups, or every single update"
-    )
-
-
-class AggregationSettings(Section):
-    """How updates become sums, and who sees what (docs/security.md)."""
-
-    mode: Literal["auto", "secure", "ideal", "plain"] = Field(
-        "auto",
-        description="secure: updates are added up under masks (docs/security.md says what that "
-        "holds against); ideal: the very same sums in a simulation, without cryptography; plain: "
-        "the server sees every update; auto: secure, but ideal in simulations of many homes",
-    )
-    bits: int = Field(16, ge=4, le=24, description="bits of a number in fixed point, with its sign")
-    clip: float | None = Field(
-        None, gt=0, description="greatest size of an update; unset: follows the fleet's updates"
-    )
-    clip_in: Literal["linf", "l2"] = Field(
-        "linf", description="size of an update: its largest number, or its L2 norm"
-    )
-    weight_cap: int | None = Field(
-        None, ge=1, description="greatest weight of a home; unset: from a secure count at the start"
-    )
-    groups: int = Field(
-        1, ge=1, description="sums a round: a strategy that needs single updates sees one for each"
-    )
-    committee: int | None = Field(
-        None, ge=3, description="homes that open the sums; unset: from corrupt and dropped"
-    )
-    min_cohort: int = Field(5, ge=2, description="no sum over fewer homes is ever opened")
-    corrupt: float = Field(0.1, ge=0, lt=1 / 3, description="share of homes that may be corrupt")
-    dropped: float = Field(
-        0.3, ge=0, lt=1, description="share of a round's homes that may vanish before it is opened"
     )
 
 
@@ -347,7 +315,7 @@ def _aggregation_faults(plan: Plan) -> list[str]:
             for name, field in AggregationSettings.model_fields.items()
             if name != "mode" and getattr(aggregation, name) != field.default
         ]
-    faults = []
+    faults = list(aggregation.weight_faults())
     needs_single = strategy.works_on == "updates" or (
         strategy.works_on == "auto" and strategy.name.lower() in _SINGLE
     )

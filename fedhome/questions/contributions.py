@@ -19,6 +19,7 @@ from fedhome.learning.update_clipping import UpdateClipping
 from fedhome.plugins import look_up
 from fedhome.questions.responses import Columns, QuestionContext
 from fedhome.questions.train_config import TrainConfig
+from fedhome.questions.weights import weights_of
 from fedhome.secagg.fixedpoint import lengths
 from fedhome.secagg.form import Form
 from fedhome.secagg.scalars import Scalar
@@ -99,14 +100,16 @@ def train_terms(
     """
     assert update is not None, "training gives an update"
     clipping = TrainConfig.of(given.config).clipping
-    return train_numbers(columns, sizes_of(update, given.plan.aggregation.clip_in), clipping)
+    sizes = sizes_of(update, given.plan.aggregation.clip_in)
+    counted = {**columns, EXAMPLES: _weights(columns, given)}
+    return train_numbers(counted, sizes, clipping)
 
 
 def train_numbers(columns: Columns, sizes: NDArray[np.float64], clipping: UpdateClipping) -> Terms:
     """Return what homes add up after training.
 
     Args:
-        columns: What each home says of its training.
+        columns: What each home says of its training; its number of examples is its weight.
         sizes: The size of each update, float64 ``[homes]``.
         clipping: How updates were clipped.
     """
@@ -137,10 +140,10 @@ def evaluate_terms(
     columns: Columns, update: NDArray[np.float32] | None, given: QuestionContext
 ) -> Terms:
     """Return what homes add up of an evaluation; arguments as of `train_terms`."""
-    del update, given
+    del update
     score = np.nan_to_num(columns["score"], nan=-1.0)  # the worst there is
     values = np.stack([columns["loss"], score], axis=1)
-    return Terms(columns[EXAMPLES].astype(np.int64), values)
+    return Terms(_weights(columns, given), values)
 
 
 def trial_terms(
@@ -159,6 +162,10 @@ def census_terms(
     counts = columns["examples"]
     exponents = np.ceil(np.log2(np.maximum(counts, 1))).astype(np.int64)
     return Terms(np.ones(len(counts), np.int64), one_hot(exponents, COUNTS))
+
+
+def _weights(columns: Columns, given: QuestionContext) -> NDArray[np.int64]:
+    return weights_of(given.plan, columns[EXAMPLES].astype(np.int64))
 
 
 def _exponents(sizes: NDArray[np.float64]) -> NDArray[np.int64]:

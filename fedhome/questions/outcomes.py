@@ -65,6 +65,31 @@ def outcome_scalars(config: Mapping[str, Any], tried: int) -> tuple[Scalar, ...]
     return (*_flags(_bins(config)), *(_score(model) for model in MODELS))
 
 
+def meaning_of(number: str) -> str:
+    """Return what a number of an outcome says, in words.
+
+    Args:
+        number: Its name, as `outcome_scalars` has it.
+
+    Raises:
+        UpdateError: An outcome has no such number.
+    """
+    stem, _, part = number.partition("-")
+    if stem == "chosen":
+        return f"whether the home keeps the {part} model"
+    said = {
+        "hurt": "is worse than the local one's",
+        "helped": "is better than the local one's",
+        "score": "itself, raised by 1",
+    }.get(part)
+    if part.isdigit():
+        return f"whether the {stem} model's score on its test rows falls into this step"
+    if said is None:
+        raise UpdateError(f"an outcome has no number {number!r}")
+    score = f"the {stem} model's score on its test rows"
+    return f"{score}, {said}" if part == "score" else f"whether {score} {said}"
+
+
 def flags_alone(scalars: Sequence[Scalar]) -> tuple[Scalar, ...]:
     """Return the flags among an outcome's numbers: where homes add noise, these are all."""
     return tuple(scalar for scalar in scalars if scalar.bits == 1)

@@ -30,7 +30,9 @@ from fedhome.questions.settings import (
     round_faults,
     train_faults,
 )
+from fedhome.run.compared_models import MODELS
 from fedhome.secagg.scalars import Scalar
+from fedhome.wire.names import EXAMPLES
 
 if TYPE_CHECKING:
     from fedhome.learning.cohort import Cohort
@@ -52,7 +54,8 @@ class ConsentWords:
     """What people are told of a question.
 
     Texts may name ``{update}`` (how many numbers an update has), ``{most}`` (the greatest
-    weight), ``{tried}`` (ways to adapt the model) and ``{bins}`` (steps of a score).
+    weight), ``{weight_of_training}`` and ``{weight_of_validation}`` (by what homes count),
+    ``{tried}`` (ways to adapt the model) and ``{bins}`` (steps of a score).
 
     Args:
         when: When it is asked.
@@ -76,12 +79,14 @@ class Question:
         asker: Who may ask.
         often: How often an honest server asks at most.
         consent: What people are told of it.
+        clear: What each key of an answer in the clear holds; a ``*`` stands for any part of it.
     """
 
     name: str
     asker: Asker = "server"
     often: Often
     consent: ConsentWords
+    clear: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +103,7 @@ class SummedQuestion(Question):
         faults: What is wrong with the settings that came with it, for a home of some plan.
         fewest: How many homes a sum with some settings must have, for a plan's fewest in a sum: of
             fewer it would tell single ones.
+        meaning: What one number says, by its name; None: what ``consent`` says of its stem.
         metrics: What a strategy is told of a sum, from the numbers by name and the number of
             homes in it.
         about_model: Whether it is about a model; else none may come with it.
@@ -114,6 +120,7 @@ class SummedQuestion(Question):
     terms: Callable[[Columns, NDArray[np.float32] | None, QuestionContext], Terms]
     faults: Callable[[Mapping[str, Any], Plan], Iterator[str]] = no_faults
     fewest: Callable[[Mapping[str, Any], int], int] = lambda settings, cohort: 0  # noqa: ARG005
+    meaning: Callable[[str], str] | None = None
     metrics: Callable[[Mapping[str, float], int], Metrics] = lambda values, homes: dict(values)  # noqa: ARG005
     about_model: bool = True
     update: bool = False
@@ -167,8 +174,7 @@ _ROWS = (
         weighted=True,
         consent=ConsentWords(
             when="in a round of training",
-            secure="how the home would change the model ({update}), and the number of its "
-            "training examples, by which that is weighted ({most:,} at most)",
+            secure="how the home would change the model ({update}), and {weight_of_training}",
             plain="the model as the home has trained it ({update}), the number of its training "
             "examples ({most:,} at most), its error in training, and whether the change was "
             "shortened",
@@ -178,6 +184,12 @@ _ROWS = (
                 "size": "how large the change is, by powers of two",
             },
         ),
+        clear={
+            "arrays": "the model as the home has trained it",
+            EXAMPLES: "the number of its training examples",
+            "train_loss": "its error in training",
+            **update_clipping.MEANING,
+        },
     ),
     SummedQuestion(
         name=EVALUATE,
@@ -189,7 +201,7 @@ _ROWS = (
         weighted=True,
         consent=ConsentWords(
             when="when the fleet's model is tested",
-            secure="the number of its validation examples, by which the rest is weighted",
+            secure="{weight_of_validation}",
             plain="the loss and the score of the model on this home's validation rows, and "
             "their number",
             numbers={
@@ -197,6 +209,11 @@ _ROWS = (
                 "score": "its score on them",
             },
         ),
+        clear={
+            EXAMPLES: "the number of its validation examples",
+            "loss": "the loss of the fleet's model on its validation rows",
+            "score": "its score on them",
+        },
     ),
     SummedQuestion(
         name=TRIAL,
@@ -215,6 +232,10 @@ _ROWS = (
                 "loss on this home's validation rows",
             },
         ),
+        clear={
+            EXAMPLES: "1: every home counts alike",
+            "changes": "by what factor each way to adapt the model changes its loss",
+        },
     ),
     SummedQuestion(
         name=OUTCOME,
@@ -224,6 +245,7 @@ _ROWS = (
         terms=outcomes.outcome_terms,
         fewest=outcomes.fewest_homes,
         faults=outcome_faults,
+        meaning=outcomes.meaning_of,
         metrics=lambda values, homes: {"homes": homes, "counts": list(values.values())},
         personal=True,
         observed=True,
@@ -236,12 +258,22 @@ _ROWS = (
                 "adapted to this home)",
                 "baseline": "the score of no learning on its test rows, itself and as one of at "
                 "most {bins} steps: fewer in a small fleet, so that each is expected to hold "
-                "several homes",
+                "several homes; and whether that is better or worse than a model learnt alone",
                 "local": "of a model learnt alone",
                 "global": "of the fleet's model, and whether that is better or worse than alone",
                 "personalised": "of the adapted model, and the same",
             },
         ),
+        clear={
+            EXAMPLES: "the number of its test examples",
+            "examples-train": "the number of its training examples",
+            "examples-validation": "the number of its validation examples",
+            "chosen": "which model it keeps",
+            **{
+                f"{model}.*": f"loss and measures of the {model} model on its test rows"
+                for model in MODELS
+            },
+        },
     ),
 )
 

@@ -72,7 +72,7 @@ def outcome_faults(settings: Mapping[str, Any], plan: Plan) -> Iterator[str]:
 def census_faults(settings: Mapping[str, Any], plan: Plan) -> Iterator[str]:
     """Yield what is wrong with a count of examples: no plan that names the weight asks for it."""
     del settings
-    if plan.aggregation.weight_cap is not None:
+    if plan.aggregation.greatest_weight is not None:
         yield "a count of examples, and the plan names the greatest weight"
     if plan.privacy.mechanism != "none":
         yield "a count of examples, and with noise all homes count alike"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fedhome.errors import StateError
-from fedhome.plan.settings import AggregationSettings
+from fedhome.plan.aggregation_settings import AggregationSettings
 from fedhome.secagg import Bundle, Directory
 from fedhome.secagg.form import Total
 from fedhome.server.rounds.sum_scale import Scale

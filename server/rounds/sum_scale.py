@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fedhome.plan.settings import AggregationSettings
+from fedhome.plan.aggregation_settings import AggregationSettings
 from fedhome.questions.contributions import COUNTS, SIZES
 from fedhome.secagg.form import Total
 
@@ -32,7 +32,7 @@ class Scale:
     def __init__(self, settings: AggregationSettings) -> None:
         self.settings = settings
         self.clip = settings.clip or _FIRST_CLIP
-        self.weight_cap = settings.weight_cap
+        self.weight_cap = settings.greatest_weight
         self.sum_number = 0
 
     def learn(self, totals: Sequence[Total]) -> None:

@@ -16,7 +16,8 @@ import fedhome.server.rounds.sums
 import fedhome.simulations.engines.grid
 import fedhome.simulations.engines.shard
 from fedhome import rng
-from fedhome.plan.settings import AggregationMode, Plan
+from fedhome.plan.aggregation_settings import AggregationMode
+from fedhome.plan.settings import Plan
 from fedhome.run.events import Event
 from fedhome.secagg import (
     Aggregator,

@@ -26,6 +26,7 @@ from fedhome.questions.empty_handed import empty_terms, settled
 from fedhome.questions.question_table import TRAIN, SummedQuestion, summed
 from fedhome.questions.responses import Columns, QuestionContext, Response
 from fedhome.questions.train_config import TrainConfig
+from fedhome.questions.weights import weights_of
 from fedhome.secagg.form import Form
 from fedhome.simulations.engines.fused.rounding import Rounding, rounding
 from fedhome.simulations.engines.vector_cohort import Chunk, VectorCohort
@@ -227,7 +228,8 @@ class Shard(Homes):
         """Train and add up what homes encode, chunk by chunk; the sum is exact in any order."""
         form = request.form
         cohort = self._cohort.pick(homes)
-        weights = np.minimum(self._weights[homes], form.fixed.weight_cap)
+        weights = weights_of(self._plan, self._weights[homes])
+        weights = np.minimum(weights, form.fixed.weight_cap)
         keys = rounding_keys(self._plan.seed, TRAIN, request.round, cohort.homes)
         noise_keys = simulated_noise_keys(self._plan.seed, TRAIN, request.round, cohort.homes)
         compiled = _compiled_rounding() if form.fixed.norm == "linf" else None

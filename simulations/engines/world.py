@@ -10,7 +10,8 @@ import numpy as np
 from fedhome.errors import EngineError
 from fedhome.learning.local import LocalLearning
 from fedhome.learning.personalise import Personaliser
-from fedhome.plan.settings import AggregationMode, Plan
+from fedhome.plan.aggregation_settings import AggregationMode
+from fedhome.plan.settings import Plan
 from fedhome.simulations.engines.grid import Silent
 from fedhome.simulations.engines.kernels import FusedKernel
 from fedhome.simulations.engines.shard import Homes

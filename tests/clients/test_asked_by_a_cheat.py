@@ -298,6 +298,9 @@ def test_settings_that_the_plan_does_not_allow_are_refused_though_all_homes_get_
         ({"weight_cap": 64}, {"weight_cap": 1}, False),
         ({"weight_cap": 64}, {"weight_cap": 64}, True),
         ({}, {"weight_cap": 1}, True),
+        ({"weights": "equal"}, {"weight_cap": 64}, False),
+        ({"weights": "equal"}, {"weight_cap": 1}, True),
+        ({"weights": "rounded"}, {"weight_cap": 64}, True),
     ],
 )
 def test_clip_and_weight_are_those_that_the_plan_names(

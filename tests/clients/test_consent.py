@@ -50,8 +50,9 @@ In sums only, each number hidden under masks that cancel in the sum over many ho
   * at the end: which model it keeps (one learnt alone, the fleet's, or the fleet's
     adapted to this home); the score of no learning on its test rows, itself and as one
     of at most 80 steps: fewer in a small fleet, so that each is expected to hold
-    several homes; of a model learnt alone; of the fleet's model, and whether that is
-    better or worse than alone; of the adapted model, and the same.
+    several homes; and whether that is better or worse than a model learnt alone; of a
+    model learnt alone; of the fleet's model, and whether that is better or worse than
+    alone; of the adapted model, and the same.
   * with each of these: whether it had nothing to add (then all its other numbers are
     nothing).
 
@@ -231,6 +232,17 @@ def test_the_text_has_the_plans_own_numbers() -> None:
         "how the home would change the model (all its numbers)",
     ):
         assert words in flat
+
+
+def test_the_text_says_by_what_a_home_counts() -> None:
+    rounded, equal = (
+        " ".join(consent_text(asked(f"aggregation.weights={rule}")).split())
+        for rule in ("rounded", "equal")
+    )
+    assert "the number of its training examples, to the nearest power of two, by which" in rounded
+    assert "this home's examples can be worked out to the nearest power of two, and" in rounded
+    assert "whether it has training examples: all homes count alike" in equal
+    assert "examples can be worked out" not in equal
 
 
 @pytest.mark.parametrize("mode", ["auto", "secure", "ideal", "plain"])

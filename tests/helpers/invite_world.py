@@ -96,7 +96,7 @@ def invite_of(inviter: Inviter, home: str = "hub", fleet: bytes = FLEET) -> Invi
 
 def unchecked(invite: Invite, keys: HomeKeys, **changed: object) -> bytes:
     """Return an enrolment that was made without `Invite.enrolment`'s own checks."""
-    posted = invites._EnrolmentBody(ticket=invite.signed, entry=signed_entry(keys), time=NOW)
+    posted = invites.EnrolmentBody(ticket=invite.signed, entry=signed_entry(keys), time=NOW)
     body = replace(posted, **changed).to_bytes()
     key = Inviter.from_bytes(invite.secret)  # any Ed25519 key
     return Signed(body=body, signature=key.sign(b"fedhome/enrolment/1\0" + body)).to_bytes()

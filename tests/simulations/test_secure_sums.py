@@ -49,6 +49,8 @@ def _numbers(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 _PLANS: dict[str, dict[str, Any]] = {
     "one group": {},
     "nine bits, clipped in L2": {"aggregation": {"bits": 9, "clip": 0.5, "clip_in": "l2"}},
+    "weights by powers of two": {"aggregation": {"weights": "rounded"}},
+    "all homes alike": {"aggregation": {"weights": "equal"}},
     "eight bits, a cap of weights": {"aggregation": {"bits": 8, "weight_cap": 20}},
     "two groups of few": {"aggregation": {"groups": 2, "min_cohort": 3}},
     "half of the homes drop": {
