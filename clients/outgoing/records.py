@@ -21,6 +21,8 @@ from fedhome.plan.settings import Plan
 from fedhome.questions.question_table import SUMMED
 from fedhome.secagg.bundle import Bundle
 from fedhome.secagg.directory import HomeEntry
+from fedhome.secagg.share_checks import CheckAnswer, ShownKey
+from fedhome.secagg.share_keys import ShareKey
 from fedhome.secagg.sum_messages import Answer, Upload, Vote
 from fedhome.wire.exchange import ANSWER, LOOK, ExchangeAnswer, MessageRequest
 
@@ -87,7 +89,13 @@ def answers(plan: Plan) -> Iterator[Record]:
 
 _PROTOCOL: Mapping[str, Mapping[str, str]] = {
     BUNDLE: fields_of(Bundle, "bundle."),
-    HELP: {**fields_of(Vote, "answer."), **fields_of(Answer, "answer.")},
+    HELP: {
+        **fields_of(ShareKey, "share-key."),
+        **fields_of(CheckAnswer, "checked."),
+        **fields_of(ShownKey, "shown-key."),
+        **fields_of(Vote, "answer."),
+        **fields_of(Answer, "answer."),
+    },
 }
 _UPLOAD = {
     **fields_of(Upload, "upload."),

@@ -53,7 +53,11 @@ HOMES = 3
 NODE = 7
 OF_NO_ANSWER = {"corrupt", "degree", "damaged", "altered", "fork", "older", "missing", "homes"} | {
     "beyond",
+    "chain",
+    "far-ahead",
+    "fleet",
     "ledger",
+    "no-expiry",
     "unknown-home",
 }
 """Reasons of other than answers: a directory, parameters, files of the home's own,
@@ -237,11 +241,12 @@ def _home_runs() -> list[Path]:
     """Return the files of all that a home runs when it is asked."""
     folders = ("secagg", "questions", "wire", "privacy")
     files = [path for name in folders for path in sorted((ROOT / "fedhome" / name).glob("*.py"))]
-    at_server = {"aggregator.py", "pool.py", "opening.py", "parameters.py", "repair.py"}
+    at_server = {"aggregator.py", "pool.py", "opening.py", "parameters.py", "checking.py"}
     return [
         *(path for path in files if path.name not in at_server),
         *(ROOT / "clients" / f"{name}.py" for name in ("client_app", "secure_sums")),
         ROOT / "clients" / "privacy_budget.py",
+        ROOT / "clients" / "agent" / "known_head.py",
     ]
 
 

@@ -40,6 +40,8 @@ from fedhome.fleet.release_request import Fetch
 from fedhome.questions.question_table import SUMMED
 from fedhome.secagg.bundle import Bundle
 from fedhome.secagg.directory import HomeEntry, Signed
+from fedhome.secagg.share_checks import CheckAnswer, ShownKey
+from fedhome.secagg.share_keys import ShareKey
 from fedhome.secagg.sum_messages import Answer, Upload, Vote
 from fedhome.wire.codec import Message
 from fedhome.wire.exchange import ANSWER, LOOK, ExchangeAnswer, MessageRequest
@@ -57,6 +59,9 @@ _BLOBS: Mapping[str, tuple[type[Message], ...]] = {
     "upload": (Upload,),
     "bundle": (Bundle,),
     "answer": (Vote, Answer),
+    "share-key": (ShareKey,),
+    "checked": (CheckAnswer,),
+    "shown-key": (ShownKey,),
 }
 
 
