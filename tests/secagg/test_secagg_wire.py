@@ -144,7 +144,7 @@ def test_no_bytes_raise_anything_but_a_wire_error(data: bytes) -> None:
 def test_a_manifest_whose_columns_differ_in_length_is_refused() -> None:
     manifest = next(message for message in MESSAGES if isinstance(message, Manifest))
     plain = msgpack.unpackb(manifest.to_bytes())
-    plain[-2] = plain[-2][:-1]
+    plain[-4] = plain[-4][:-1]  # before the expiry, and the release with its hash
     with pytest.raises(WireError) as caught:
         Manifest.from_bytes(msgpack.packb(plain))
     assert caught.value.reason == "roster"
