@@ -34,6 +34,7 @@ class MessageDispatch:
         work: What does the work that needs torch and the readings.
 
     Attributes:
+        plan: The home's plan.
         trouble: What the disk says against keeping the state that the last question asked for;
             None if nothing.
     """
@@ -44,7 +45,7 @@ class MessageDispatch:
         self._home_folder = home_folder
         self._last: tuple[tuple[str, str], RecordDict] | None = None
         self.trouble: StateError | None = None
-        plan = Plan.load(home_folder.plan_path)
+        self.plan = plan = Plan.load(home_folder.plan_path)
         self._machine = secagg.HomeParty(
             store.keys,
             home_folder.anchor.authority,
