@@ -38,6 +38,7 @@ class MessageDispatch:
         work: What does the work that needs torch and the readings.
 
     Attributes:
+        plan: The home's plan.
         trouble: Why the last question could not be answered, where that is for people to mend: what
             the disk says against keeping the home's state, or that its directory holds no more;
             None if nothing.
@@ -51,7 +52,7 @@ class MessageDispatch:
         self.trouble: StateError | DirectoryError | None = None
         self._kept_too_long = False
         self._heads = HeadKeeper(home_folder)
-        plan = Plan.load(home_folder.plan_path)
+        self.plan = plan = Plan.load(home_folder.plan_path)
         self._machine = secagg.HomeParty(
             store.keys,
             home_folder.anchor.authority,

@@ -24,6 +24,7 @@ from fedhome.clients.agent.dispatch import MessageDispatch, WorkOf
 from fedhome.clients.agent.kept_releases import ReleaseKeeper
 from fedhome.clients.agent.known_head import MOST_AHEAD
 from fedhome.clients.agent.message_wait import MessageWait
+from fedhome.clients.agent.reply_pace import ReplyPace
 from fedhome.clients.agent.status_report import StatusReport
 from fedhome.clients.agent.work import WorkerProcess
 from fedhome.clients.membership.home_folder import HomeFolder
@@ -31,7 +32,7 @@ from fedhome.errors import FedHomeError, LinkError, RunError, SecAggError, State
 from fedhome.fleet.claims import RETIRED, installed_app
 from fedhome.fleet.state_file import FileStore
 from fedhome.flower.fleet_connection import HEARTBEAT_S, Arrival, FleetConnection, message_of
-from fedhome.flower.messages import failure
+from fedhome.flower.messages import failure, redate
 from fedhome.ops.processes import on_stop
 from fedhome.store import disk
 
@@ -68,6 +69,7 @@ class Agent:
         self._reporting = StatusReport(home_folder)
         self._check_left()
         self._tasks = MessageDispatch(home_folder, store, work)
+        self._pace = ReplyPace(self._tasks.plan)
         self._releases = ReleaseKeeper(home_folder, store.keys, self._tasks.heads)
         self._release_due = 0.0
         self._stop = threading.Event()
@@ -219,13 +221,13 @@ class Agent:
 
     def _answer(self, connection: FleetConnection, arrival: Arrival) -> None:
         """Answer one message; its run may have ended meanwhile."""
-        begin = time.monotonic()
+        begin = self._pace.now()
         disk_says = self._keep_at_hand(arrival.stub)
         run = arrival.message.metadata.run_id
         try:
             wanted = tuple(self._insist(lambda: connection.app_of(run)))
             message = self._insist(lambda: connection.fetch(arrival))
-            fetched = time.monotonic()
+            fetched = self._pace.now()
             kind = message.metadata.message_type
             _log.info("%s came: fetched in %.3f s", kind, fetched - begin)
             if wanted != installed_app():
@@ -233,16 +235,28 @@ class Agent:
             else:
                 answer = self._tasks.answer(message)
                 self._report_trouble(disk_says or self._tasks.trouble)
-            answered_at = time.monotonic()
+            answered_at = self._pace.now()
             _log.info("%s is answered: in %.3f s", kind, answered_at - fetched)
-            self._send(connection, answer, answered_at - fetched)
+            if not self._is_time(message, answer, begin):
+                return  # still at hand: when the home starts again, the server hears of it
+            begin = self._pace.now()
+            self._send(connection, answer)
             self._reporting.count_answer(kind)
-            _log.info("%s is sent: in %.3f s", kind, time.monotonic() - answered_at)
+            _log.info("%s is sent: in %.3f s", kind, self._pace.now() - begin)
         except LinkError as error:
             if error.reason not in _GIVEN_UP:
                 raise
             _log.warning("a message was dropped: %s", error)
         self._keep_at_hand(None)
+
+    def _is_time(self, message: Message, answer: Message, came: float) -> bool:
+        """Wait until an answer may leave; False if the home is to end before that."""
+        left_s = self._pace.left_s(message, came)
+        if left_s and self._stop.wait(left_s):
+            return False
+        if self._pace.after_s:
+            redate(answer, message)  # else it would tell when it was done
+        return True
 
     def _keep_at_hand(self, data: bytes | None) -> StateError | None:
         """Keep what is being answered, or forget it; return what the disk says against it.
@@ -271,11 +285,11 @@ class Agent:
             self._reporting.tell("connected")
             self._trouble = ""
 
-    def _send(self, connection: FleetConnection, answer: Message, seconds: float) -> None:
+    def _send(self, connection: FleetConnection, answer: Message) -> None:
         """Send a reply: announce it, then its objects."""
         for _ in range(_MOST_SESSIONS):
             try:
-                sending = self._insist(lambda: connection.announce(answer, seconds))
+                sending = self._insist(lambda: connection.announce(answer))
                 self._insist(partial(connection.push, sending))
             except LinkError as error:
                 if error.reason != "session":
@@ -311,7 +325,7 @@ class Agent:
         if message.metadata.dst_node_id == node:
             answer = failure(message, "the home was restarted")
             try:
-                self._send(connection, answer, 0.0)
+                self._send(connection, answer)
             except LinkError as error:
                 if error.reason not in _GIVEN_UP:
                     raise

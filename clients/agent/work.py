@@ -24,6 +24,7 @@ from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
 from fedhome import secagg
+from fedhome.clients.agent.reply_pace import FOR_WORK
 from fedhome.clients.agent.worker import answer_with, app_of, send
 from fedhome.clients.lean_process import LEAN
 from fedhome.clients.membership.home_folder import HomeFolder
@@ -77,7 +78,8 @@ class WorkerProcess:
         self._home_folder, self._machine, self._clock = home_folder, machine, clock
         self._idle_s = home_folder.settings.worker_idle_s
         # Whatever takes longer is late for its round anyway; a process may hang for ever.
-        self._patience_s = Plan.load(home_folder.plan_path).rounds.deadline_s
+        rounds = Plan.load(home_folder.plan_path).rounds
+        self._patience_s = FOR_WORK * rounds.reply_after_s or rounds.deadline_s
         self._running: _RunningWorker | None = None
         self._joined: secagg.JoinedSum | None = None
         self._used = 0.0
@@ -101,7 +103,7 @@ class WorkerProcess:
         except (EOFError, OSError, ValueError) as error:
             how = "it cannot be started" if self._running is None else self._running.close()
             if isinstance(error, TimeoutError):
-                how = f"it took longer than the {self._patience_s:.0f} s of a round"
+                how = f"it took longer than the {self._patience_s:g} s that it has"
             self._running = None
             _log.error("the worker is lost: %s, %s", type(error).__name__, how)
             return self._failed(message, f"the home's worker ended before it had answered: {how}")

@@ -144,7 +144,7 @@ def _readable(home: str, *, plain: bool) -> list[str]:
         (
             "the public key of its connection, the release of fedhome that it runs, which release "
             "of the fleet's model it has, its internet address, when it is connected, "
-            f"{took_part}, and of each answer the size and how many seconds it took."
+            f"{took_part}, and of each answer the size and when it came."
         ),
         f"{model.when}: {model.plain if plain else model.secure}.",
         (
@@ -190,7 +190,9 @@ def _how_often(plan: Plan) -> list[str]:
 
 def _server_learns(plan: Plan) -> list[str]:
     private = is_private(plan)
-    cheating = private_words.learnt_by_a_cheating_server() if private else _cheating_server_learns()
+    cheating = (
+        private_words.learnt_by_a_cheating_server() if private else _cheating_server_learns(plan)
+    )
     noise = [_bullets("What the noise promises:", private_words.promises(plan))] if private else []
     return [
         _bullets("What a server learns that keeps to the rules:", _honest_server_learns(plan)),
@@ -228,7 +230,13 @@ def _honest_server_learns(plan: Plan) -> list[str]:
     ]
 
 
-def _cheating_server_learns() -> list[str]:
+def _cheating_server_learns(plan: Plan) -> list[str]:
+    timed = [
+        (
+            "roughly how long this home computes, and so how many examples it has: from when its "
+            "answers come."
+        ),
+    ]
     return [
         (
             "this home's own update: by models made so that all other homes have nothing to add. "
@@ -239,10 +247,7 @@ def _cheating_server_learns() -> list[str]:
             "of all homes together, in how many a reading is above a bound: by models made so that "
             "such a home has nothing to add. Which homes these are, it does not learn."
         ),
-        (
-            "roughly how long this home computes, and so how many examples it has: from the "
-            "seconds that an answer took."
-        ),
+        *([] if plan.rounds.reply_after_s else timed),
         (
             "what this home sent in the last day, if whoever recorded it gets hold of this home's "
             "keys, or of those of enough members, before they are erased: within a day."

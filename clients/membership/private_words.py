@@ -62,7 +62,11 @@ def promises(plan: Plan) -> list[str]:
             "it rests on the noise of many homes: of all that a sum needs, less those that may "
             "work for whoever attacks. This home's own noise alone hides much less."
         ),
-        "when this home answers, and how long it took, has no noise.",
+        *(
+            []
+            if plan.rounds.reply_after_s
+            else ["when this home answers has no noise: it tells how long it computes."]
+        ),
     ]
 
 

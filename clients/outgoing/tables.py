@@ -42,7 +42,7 @@ def tables_of(plan: Plan, homes: int) -> Iterator[Table]:
         homes: Homes in the fleet.
     """
     yield from _sums(plan, list(lanes_of(plan, homes)), homes)
-    yield Table("In the clear: answers", "What the server can read of an answer.")
+    yield Table("In the clear: answers", f"What the server can read of an answer. {_time(plan)}")
     yield from map(_record, answers(plan))
     yield Table(
         "In the clear: all else",
@@ -88,6 +88,16 @@ def _sums(plan: Plan, questions: Sequence[QuestionLanes], homes: int) -> Iterato
         f"in a run, by a home that is in every sum of a fleet of {homes}",
         ("question", "sums", "numbers in each", "numbers"),
         [_total(asked) for asked in questions],
+    )
+
+
+def _time(plan: Plan) -> str:
+    after_s = plan.rounds.reply_after_s
+    if not after_s:
+        return "Each leaves as soon as it is done, so its time tells how long the home computed."
+    return (
+        f"Each leaves {after_s:g} s after its question, whatever the home needed; keys and a "
+        "member's help leave at once."
     )
 
 

@@ -247,12 +247,11 @@ class FleetConnection:
         identify(message, name)
         return message
 
-    def announce(self, reply: Message, seconds: float) -> PendingReply:
+    def announce(self, reply: Message) -> PendingReply:
         """Announce a reply, and send what fits; repeat it after an error: it counts once.
 
-        Args:
-            reply: The reply.
-            seconds: How long it took to compute.
+        Flower's clients say besides how many seconds it took. Nobody needs that, and it tells how
+        many examples a home has.
         """
         with no_object_id_recompute():
             identify(reply, reply.object_id)
@@ -260,7 +259,6 @@ class FleetConnection:
                 node=self._node,
                 messages_list=[message_to_proto(remove_content_from_message(reply))],
                 message_object_trees=[get_object_tree(reply)],
-                clientapp_runtime_list=[seconds],
             )
             objects = {
                 name: nested.deflate() for name, nested in get_all_nested_objects(reply).items()

@@ -26,6 +26,7 @@ from flwr.app import (
 from flwr.common.constant import ErrorCode
 from flwr.serverapp import strategy as flower_strategies
 from flwr.serverapp.strategy.strategy_utils import aggregate_metricrecords
+from flwr.supercore.date import now
 from flwr.supercore.run import Run as _Run
 from flwr.supercore.task_identity import TaskIdentity
 from numpy.typing import NDArray
@@ -287,6 +288,12 @@ def number_messages(messages: Iterable[Message], first: int) -> list[str]:
 def identify(message: Message, name: str) -> None:
     """Give a message its identifier, which Flower lets nobody set."""
     message.metadata.__dict__["_message_id"] = name
+
+
+def redate(answer: Message, question: Message) -> None:
+    """Let a reply be made now: when it was, and how long it holds from then, would tell more."""
+    made, asked = now().timestamp(), question.metadata
+    answer.metadata.created_at, answer.metadata.ttl = made, asked.created_at + asked.ttl - made
 
 
 def reattribute(message: Message, *, node: int, reply_to: str) -> None:

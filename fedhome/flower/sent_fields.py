@@ -82,6 +82,5 @@ ANSWER: Mapping[str, str] = {
     "push.messages_list.error.code": "where it refuses or fails: that it does",
     "push.messages_list.error.reason": "and why, in a sentence (below)",
     "push.message_object_trees.*": "names of the answer's pieces: hashes of their content",
-    "push.clientapp_runtime_list": "how many seconds the answer took",
 }
 """Flower's part of an answer: all but its content."""

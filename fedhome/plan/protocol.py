@@ -18,7 +18,7 @@ MOST_CLIP = 512.0
 """Greatest clip of an update where the plan names none: twice the greatest size that is counted."""
 _OF_NO_HOME = ("name", "engine", "faults", "strategy")
 _SOURCE = ("source", "homes")
-_ROUNDS = ("fraction", "max_examples")
+_ROUNDS = ("fraction", "max_examples", "reply_after_s")
 _RUNS_A_DAY = 3
 _AWAY = 0.1
 _ROUNDING = 1e-9

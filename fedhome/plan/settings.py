@@ -108,6 +108,12 @@ class RoundSettings(Section):
     fraction: float = Field(1.0, gt=0, le=1, description="share of the homes asked in a round")
     quorum: float = Field(0.5, gt=0, le=1, description="share of the asked that must answer")
     deadline_s: float = Field(3600.0, gt=0, description="replies after this many s are late")
+    reply_after_s: float = Field(
+        0.0,
+        ge=0,
+        description="a real home answers this many s after it was asked, whatever it needed, and "
+        "adds nothing if it is not done; 0: as soon as it is",
+    )
     evaluate_fraction: float = Field(1.0, ge=0, le=1, description="share asked for its score")
     patience: int | None = Field(None, ge=1, description="stop after rounds without improvement")
     checkpoint_every: int = Field(1, ge=1, description="rounds from one checkpoint to the next")
@@ -280,6 +286,11 @@ def _faults(plan: Plan) -> list[str]:
         faults.append("train.momentum belongs to sgd; adam has its own: set train.momentum = 0")
     if rounds.patience is not None and rounds.evaluate_fraction == 0:
         faults.append("rounds.patience needs an evaluation: set rounds.evaluate_fraction above 0")
+    if rounds.reply_after_s >= rounds.deadline_s:
+        faults.append(
+            f"rounds.reply_after_s = {rounds.reply_after_s:g}, but replies are late after "
+            f"rounds.deadline_s = {rounds.deadline_s:g}: all would be"
+        )
     if plan.engine.ray_address and plan.engine.name != "ray":
         faults.append('engine.ray_address is set, but engine.name is not "ray"')
     faults += _device_faults(plan.engine)

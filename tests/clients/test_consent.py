@@ -61,7 +61,7 @@ Of this home alone, readable for the server:
     get them too, in the fleet's directory.
   * the public key of its connection, the release of fedhome that it runs, which release
     of the fleet's model it has, its internet address, when it is connected, which sums
-    it takes part in, and of each answer the size and how many seconds it took.
+    it takes part in, and of each answer the size and when it came.
   * before the first round: how many inputs and outputs its model has.
   * where a question is not as this plan says: one sentence that says so. What fails on
     this device is told to nobody: it then adds nothing, under masks as always.
@@ -99,8 +99,8 @@ What a server that breaks the rules can learn today, and no home would refuse:
     this home. Only noise would prevent that, and homes add none.
   * of all homes together, in how many a reading is above a bound: by models made so
     that such a home has nothing to add. Which homes these are, it does not learn.
-  * roughly how long this home computes, and so how many examples it has: from the
-    seconds that an answer took.
+  * roughly how long this home computes, and so how many examples it has: from when its
+    answers come.
   * what this home sent in the last day, if whoever recorded it gets hold of this home's
     keys, or of those of enough members, before they are erased: within a day.
 
@@ -159,7 +159,7 @@ Of this home alone, readable for the server:
     get them too, in the fleet's directory.
   * the public key of its connection, the release of fedhome that it runs, which release
     of the fleet's model it has, its internet address, when it is connected, which
-    rounds it takes part in, and of each answer the size and how many seconds it took.
+    rounds it takes part in, and of each answer the size and when it came.
   * before the first round: how many inputs and outputs its model has.
   * where it cannot answer: one sentence that says why. It quotes no reading.
   * if it leaves the fleet: that it does.
@@ -281,7 +281,7 @@ def test_the_text_of_a_plan_with_noise_says_what_it_promises() -> None:
         "every home counts once: nobody asks how many examples it has.",
         "by a factor of 7.39 at most (epsilon 2), but for a chance of 1e-05.",
         "refuses each sum above its ceiling: `fedhome client privacy` shows and sets it.",
-        "when this home answers, and how long it took, has no noise.",
+        "when this home answers has no noise: it tells how long it computes.",
         "or if that bound is enough for you.",
     ):
         assert said in flat, said

@@ -136,7 +136,7 @@ class Wire:
     def fetch(self, arrival: Arrival) -> Message:
         return arrival.message
 
-    def announce(self, answer: Message, _: float) -> Message:
+    def announce(self, answer: Message) -> Message:
         return answer
 
     def push(self, _: Message) -> None:

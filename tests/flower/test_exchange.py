@@ -167,7 +167,7 @@ def test_a_question_and_its_answer_take_one_request_each(
         assert home.app_of(run).name == "fedhome/fedhome"
         message = home.fetch(arrival)
         assert message.content["told"]["number"] == 5
-        sending = home.announce(Message(words(6), reply_to=message), 0.1)
+        sending = home.announce(Message(words(6), reply_to=message))
         assert sending.missing == {}
         home.push(sending)
     assert fleet.answer_to(name).content["told"]["number"] == 6
@@ -182,7 +182,7 @@ def test_what_is_large_goes_object_by_object(fleet: Fleet) -> None:
         assert 0 < sum(map(len, arrival.objects.values())) <= MOST_AT_ONCE
         message = home.fetch(arrival)
         assert message.content == numbers(size, 1)
-        sending = home.announce(Message(numbers(size, 2), reply_to=message), 0.1)
+        sending = home.announce(Message(numbers(size, 2), reply_to=message))
         assert sum(map(len, sending.missing.values())) > size - MOST_AT_ONCE
         home.push(sending)
         assert not sending.missing
@@ -204,7 +204,7 @@ def test_many_objects_and_one_large_one_get_through(fleet: Fleet) -> None:
         assert len(arrival.objects) == MOST_OBJECTS
         message = home.fetch(arrival)
         assert message.content == content
-        sending = home.announce(Message(content, reply_to=message), 0.1)
+        sending = home.announce(Message(content, reply_to=message))
         home.push(sending)
     assert fleet.answer_to(name).content == content
 
@@ -216,10 +216,10 @@ def test_a_reply_counts_once_however_often_it_is_sent(fleet: Fleet) -> None:
         assert arrival is not None
         answer = Message(words(2), reply_to=home.fetch(arrival))
         for _ in range(3):
-            home.push(home.announce(answer, 0.1))
+            home.push(home.announce(answer))
         assert fleet.answer_to(name).content["told"]["number"] == 2
         with contextlib.suppress(LinkError):
-            home.push(home.announce(answer, 0.1))
+            home.push(home.announce(answer))
     assert not any(answer.has_content() for answer in fleet.grid.pull_messages([name]))
 
 
@@ -232,7 +232,7 @@ def test_a_message_waits_for_who_asks_last(fleet: Fleet, later: ThreadPoolExecut
         name = fleet.ask(0, words(3))
         arrival = second.result(SOON_S)
         assert arrival is not None
-        home.push(home.announce(Message(words(4), reply_to=home.fetch(arrival)), 0.1))
+        home.push(home.announce(Message(words(4), reply_to=home.fetch(arrival))))
     assert fleet.answer_to(name).content["told"]["number"] == 4
 
 
@@ -318,9 +318,9 @@ def test_a_home_speaks_for_itself_alone(
 
             monkeypatch.setattr(home._client, "exchange", plainly)
         with pytest.raises(LinkError) as refused:
-            home.announce(message, 0.1)
+            home.announce(message)
         assert refused.value.reason == "refused"
-        victim.push(victim.announce(honest, 0.1))
+        victim.push(victim.announce(honest))
     assert fleet.answer_to(name).content["told"]["number"] == 3
 
 
@@ -333,12 +333,12 @@ def test_a_home_neither_asks_nor_answers_as_another(fleet: Fleet) -> None:
         for key in (fleet.places[0].node_key(), NodeKey.create()):
             other = fleet.connect(2, key=key)
             other._node = home._node
-            for ask in (other.look, lambda other=other: other.announce(answer, 0.1)):
+            for ask in (other.look, lambda other=other: other.announce(answer)):
                 with pytest.raises(LinkError) as refused:
                     ask()
                 assert refused.value.reason == "refused"
             other.close()
-        home.push(home.announce(answer, 0.1))
+        home.push(home.announce(answer))
     assert fleet.answer_to(name).content["told"]["number"] == 2
 
 
@@ -352,7 +352,7 @@ def test_a_run_hears_of_answers_and_of_nothing_else(
         arrival = home.look()
         assert arrival is not None
         assert not heard.done()
-        home.push(home.announce(Message(words(2), reply_to=home.fetch(arrival)), 0.1))
+        home.push(home.announce(Message(words(2), reply_to=home.fetch(arrival))))
         assert heard.result(SOON_S / 2) is None
     assert fleet.answer_to(name).has_content()
 

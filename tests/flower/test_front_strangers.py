@@ -222,7 +222,7 @@ def test_what_is_large_passes_through_in_pieces(fleet: Fleet) -> None:
         assert arrival is not None
         message = home.fetch(arrival)
         assert message.content == content
-        sending = home.announce(Message(content, reply_to=message), 0.1)
+        sending = home.announce(Message(content, reply_to=message))
         home.push(sending)
         (reply,) = grid.pull_messages([name])
         assert reply.content == content

@@ -512,6 +512,7 @@ def test_it_finds_a_door_that_lets_something_through(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_very_many_foreign_bytes(doors: list[Door]) -> None:
     assert _fuzz(doors, MANY, seed=2) >= 100_000
 
