@@ -100,7 +100,7 @@ class Bundle(Message, label="bundle/2", most=1 << 21):
         nonce: Of the sealed shares: one for all of them, as each has a key of its own.
         shares: One sealed share of 156 bytes a member, in the committee's order; zeros for a
             member that is not in the ring.
-        proof: What opened shares are checked against (:mod:`fedhome.secagg.sharing`).
+        proof: What opened shares are checked against.
         signature: The home's.
     """
 
