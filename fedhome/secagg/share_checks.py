@@ -9,12 +9,13 @@ fits, the member lied; if it does not, or the home shows nothing, the home's bun
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from numpy.typing import NDArray
 
 from fedhome.errors import BundleError
 from fedhome.keys.signing import Verify
@@ -27,6 +28,7 @@ from fedhome.secagg.sharing import VALUE_BYTES, expected_of, factors_of, values_
 from fedhome.wire.codec import Digest, Id, Key, Message, Signature, number, octets, several, text
 
 HEAD_BYTES = 32 + 32 + 32 + 32 + 64
+Shares = NDArray[np.uint32]
 WRONG, ERASED = b"\xff" * VALUE_BYTES, b"\xfe" * VALUE_BYTES
 """Instead of values: what was sealed does not open; or the member cannot say, and blames nobody."""
 _ROW, _CHECKED = b"fedhome/row/1\0", b"fedhome/checked/1\0"
@@ -237,33 +239,44 @@ def check_rows(
     """
     if keys.home not in directory.members:
         raise BundleError(f"{keys.home} is not on the committee", reason="check")
-    asked, values = [], []
+    asked: list[bytes] = []
+    found: list[tuple[Shares | Unopened, bytes]] = []
     for head, dealt, row in request.parts():
         asked.append(_row_id(head, directory.hash, dealt, keys.home, row))
         entry = directory.entries.get(head.home)
         statement = head.statement(directory.hash)
         if entry is None or not verify(entry.identity, head.signature, statement):
-            values.append(ERASED)
+            found.append(("erased", b""))
             continue
-        found = seals.open(secrets, head, row)
-        values.append(_values(found, head.dealt_statement(directory.hash, dealt)))
+        shares = seals.open(secrets, head, row)
+        found.append((shares, head.dealt_statement(directory.hash, dealt)))
     bare = CheckAnswer(
         directory=directory.hash,
         member=keys.home,
         asked=b"".join(asked),
-        values=b"".join(values),
+        values=_values(found),
         signature=bytes(64),
     )
     return replace(bare, signature=keys.sign(bare.statement))
 
 
-def _values(
-    found: np.ndarray[tuple[int, ...], np.dtype[np.uint32]] | Unopened, statement: bytes
-) -> bytes:
-    if isinstance(found, str):
-        return ERASED if found == "erased" else WRONG
-    values = values_of(found[None], factors_of(statement)[None])
-    return bytes(values.astype("<u4").tobytes())
+def _values(found: Sequence[tuple[Shares | Unopened, bytes]]) -> bytes:
+    """Return what shares come to, or why not, all at once: one by one takes four times as long.
+
+    Args:
+        found: What opened of each row, and the statement that gives its factors.
+    """
+    sound = [one for one in found if not isinstance(one[0], str)]
+    computed: Iterator[NDArray[np.uint32]] = iter(())
+    if sound:
+        factors = np.stack([factors_of(statement) for _, statement in sound])
+        shares = np.stack([numbers for numbers, _ in sound])
+        computed = iter(values_of(shares, factors).astype("<u4"))
+    words = {"erased": ERASED, "wrong": WRONG}
+    return b"".join(
+        words[numbers] if isinstance(numbers, str) else next(computed).tobytes()
+        for numbers, _ in found
+    )
 
 
 def key_shown(
@@ -329,7 +342,7 @@ def home_is_right(dispute: Dispute, shown: ShownKey, directory: Directory, key: 
     bound = bundle.head.associated_data(directory.hash) + key.member.encode()
     found = opened(cipher, row[:NONCE_BYTES], row[NONCE_BYTES + 36 :], bound)
     statement = bundle.head.dealt_statement(directory.hash, bundle.dealt)
-    return _values(found, statement) == foretold(bundle, directory, member)
+    return _values([(found, statement)]) == foretold(bundle, directory, member)
 
 
 def _home_key(row: bytes) -> bytes:

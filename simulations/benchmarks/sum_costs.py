@@ -11,6 +11,7 @@ from fedhome.simulations.benchmarks.flower_secagg import FlowerCosts
 from fedhome.simulations.benchmarks.one_sum import Sum, SumFleet, add_up, form_of
 from fedhome.simulations.benchmarks.primitives import mask_shares, public_key_us, raw_aes_ms
 
+AHEAD = ("member: check", "server: ask for checks", "server: checks")
 CLIENT = ("home: join", "home: encode", "home: upload")
 SERVER = (
     "server: receive",
