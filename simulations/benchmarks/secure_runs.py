@@ -30,6 +30,7 @@ from fedhome.secagg import (
     ShareChecks,
     member,
 )
+from fedhome.secagg.sealing_party import SealingParty
 from fedhome.server.rounds.masked_sums import ProtocolChannel
 from fedhome.simulations.benchmarks.stopwatch import Stopwatch, TimedFunction, timing
 from fedhome.simulations.engines.fused.rounding import Rounding
@@ -56,11 +57,11 @@ _TIMED_FUNCTIONS = (
     TimedFunction("keys, directory", HomeKeys, "__init__"),
     TimedFunction("keys, directory", Authority, "issue"),
     TimedFunction("keys, directory", HomeParty, "renew"),
-    TimedFunction("homes: bundles", HomeParty, "bundle"),
+    TimedFunction("homes: bundles", SealingParty, "bundle"),
     TimedFunction("homes: joining", HomeParty, "join"),
     TimedFunction("homes: encoding", Form, "encode"),
     TimedFunction("homes: masking, uploading", JoinedSum, "upload"),
-    TimedFunction("members: checks", HomeParty, "check"),
+    TimedFunction("members: checks", SealingParty, "check"),
     TimedFunction("members: votes", HomeParty, "answer"),
     TimedFunction("members: openings", member, "check_votes"),
     TimedFunction("members: openings", member, "shares"),
