@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from fedhome.errors import BundleError
 from fedhome.keys.signing import Verify, signature_holds
 from fedhome.secagg.directory import MOST_MEMBERS, Directory
-from fedhome.secagg.sharing import SECRETS, SHARE_BYTES, proof_bytes
+from fedhome.secagg.sharing import HASHES_BYTES, SECRETS, SHARE_BYTES, proof_bytes
 from fedhome.wire.codec import Digest, Id, Key, Message, Signature, number, octets
 
 NONCE_BYTES = 12
@@ -100,7 +100,8 @@ class Bundle(Message, label="bundle/2", most=1 << 21):
         nonce: Of the sealed shares: one for all of them, as each has a key of its own.
         shares: One sealed share of 156 bytes a member, in the committee's order; zeros for a
             member that is not in the ring.
-        proof: What opened shares are checked against.
+        hashes: Of each member's share of both secrets a hash of 16 bytes.
+        proof: What shares are checked against.
         signature: The home's.
     """
 
@@ -112,13 +113,14 @@ class Bundle(Message, label="bundle/2", most=1 << 21):
     ring: Digest
     nonce: Annotated[bytes, octets(NONCE_BYTES)]
     shares: Annotated[bytes, octets(most=MOST_MEMBERS * SEALED_BYTES)]
+    hashes: Annotated[bytes, octets(most=MOST_MEMBERS * HASHES_BYTES)]
     proof: Annotated[bytes, octets(most=proof_bytes(MOST_MEMBERS))]
     signature: Signature
 
     @cached_property
     def dealt(self) -> bytes:
         """SHA-256 of all that fixes the shares; from it follow the factors of their proof."""
-        return hashlib.sha256(_DEAL + self.ring + self.nonce + self.shares).digest()
+        return hashlib.sha256(_DEAL + self.ring + self.nonce + self.shares + self.hashes).digest()
 
     @cached_property
     def proof_hash(self) -> bytes:
@@ -140,6 +142,10 @@ class Bundle(Message, label="bundle/2", most=1 << 21):
     def row(self, member: int) -> bytes:
         """Return nonce and sealed share of the member at an index of the committee."""
         return self.nonce + self.shares[member * SEALED_BYTES : (member + 1) * SEALED_BYTES]
+
+    def hashes_for(self, member: int) -> bytes:
+        """Return the hashes of the shares of the member at an index of the committee, 32 bytes."""
+        return self.hashes[member * HASHES_BYTES : (member + 1) * HASHES_BYTES]
 
     def is_for(self, member: int) -> bool:
         """Return whether the member at an index of the committee has a share of it."""
@@ -179,8 +185,9 @@ class Bundle(Message, label="bundle/2", most=1 << 21):
         entry = directory.entries.get(self.home)
         if entry is None:
             raise BundleError("a bundle is of no home of the directory", reason="unknown-home")
-        if (len(self.shares), len(self.proof)) != (
+        if (len(self.shares), len(self.hashes), len(self.proof)) != (
             SEALED_BYTES * directory.committee,
+            HASHES_BYTES * directory.committee,
             proof_bytes(directory.threshold),
         ):
             raise BundleError(

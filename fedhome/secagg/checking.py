@@ -81,7 +81,8 @@ class ShareChecks:
         rows = [answer.asked[n : n + 32] for n in range(0, len(answer.asked), 32)]
         asked = [self._asked.get(row) for row in rows]
         index = self._directory.members.index(answer.member)
-        if answer.member != member or any(one is None or one[1] != index for one in asked):
+        foreign = any(one is None or one[1] != index for one in asked)
+        if answer.member != member or foreign or len(set(rows)) < len(rows):
             raise BundleError(f"{member} checked what it was not asked about", reason="check")
         for place, (row, one) in enumerate(zip(rows, asked, strict=True)):
             assert one is not None, "none of them is"
@@ -103,7 +104,9 @@ class ShareChecks:
         """Return whether enough members found their shares right, and nothing is in dispute."""
         disputed = any(name == _name(bundle) for name, _ in self._disputes)
         right = self._right.get(_name(bundle), ())
-        return not disputed and len(right) >= self._directory.threshold
+        if disputed or bundle.home in self.cheats:
+            return False
+        return len(right) >= self._directory.threshold
 
     def found_right(self, home: str, serial: int, member: str) -> bool:
         """Return whether a member signed that its share of a bundle is right."""
@@ -123,10 +126,14 @@ class ShareChecks:
 
         Raises:
             WireError: Bytes that show nothing.
+            BundleError: ``ring``: the bundle is sealed for a ring that nobody gave out.
         """
         member, bundle = dispute.answer.member, dispute.bundle
         shown = ShownKey.from_bytes(data)
-        key = rings[bundle.ring].by_member[member]
+        ring = rings.get(bundle.ring)
+        key = None if ring is None else ring.by_member.get(member)
+        if key is None:
+            raise BundleError(f"{member} is in no ring that {bundle.home} was given", reason="ring")
         if home_is_right(dispute, shown, self._directory, key):
             self.liars.add(member)
             self._right.setdefault(_name(bundle), set()).add(member)

@@ -135,6 +135,7 @@ class HomeParty(SealingParty):
                 or ``public-key``.
         """
         directory, _ = self._epoch(ManifestError)
+        self.forget(now)
         manifest = self._read_manifest(data, directory, verify=self._verify)
         for reason, fault, message in (
             ("purpose", manifest.purpose != purpose, "another purpose than the server's message"),

@@ -13,11 +13,11 @@ from fedhome.secagg.directory import Directory
 from fedhome.secagg.manifest import Manifest
 from fedhome.secagg.masks import pair_seed, self_seed
 from fedhome.secagg.shamir import LIMBS, PRIME, combine
-from fedhome.secagg.sharing import expected_of, factors_of, values_of
+from fedhome.secagg.sharing import HASH_BYTES, expected_of, factors_of, share_hash, values_of
 
 
 class ShareProofs:
-    """What members' shares of a sum must be, by the proofs of its homes' bundles.
+    """What members' shares of a sum must be, by the hashes and proofs of its homes' bundles.
 
     Args:
         manifest: The terms of the sum.
@@ -40,6 +40,7 @@ class ShareProofs:
         )
         factors = np.array([factors_of(statement) for statement in statements])
         proofs = [bundle.proof for bundle in bundles]
+        self._half, self._bundles = half.tolist(), bundles
         self._factors = factors[rows, half]
         self._expected = expected_of(proofs, directory.committee)[:, rows, half]
 
@@ -51,8 +52,17 @@ class ShareProofs:
             shares: uint32 ``[roster, 13]``.
         """
         found = values_of(shares, self._factors) == self._expected[member]
-        usable: NDArray[np.bool_] = np.all(shares < PRIME, axis=1)
-        return np.logical_and(usable, np.all(found, axis=1))
+        return np.logical_and(self._bound(member, shares), np.all(found, axis=1))
+
+    def _bound(self, member: int, shares: NDArray[np.uint32]) -> NDArray[np.bool_]:
+        """Return which shares are those whose hashes the homes told, bool ``[roster]``."""
+        rows = shares.astype("<u4")
+        told_by_home = (bundle.hashes_for(member) for bundle in self._bundles)
+        same = [
+            share_hash(half, row.tobytes()) == told[half * HASH_BYTES : (half + 1) * HASH_BYTES]
+            for half, row, told in zip(self._half, rows, told_by_home, strict=True)
+        ]
+        return np.array(same)
 
 
 def told(shares: NDArray[np.uint32]) -> NDArray[np.bool_]:

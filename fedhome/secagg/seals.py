@@ -25,8 +25,9 @@ from fedhome.secagg.bundle import (
     commitment,
 )
 from fedhome.secagg.directory import Directory, HomeKeys
+from fedhome.secagg.shamir import PRIME
 from fedhome.secagg.share_keys import KeyRing, ShareKey, member_key, sealing_key
-from fedhome.secagg.sharing import SECRETS, SHARE_NUMBERS, Dealing, factors_of
+from fedhome.secagg.sharing import SECRETS, SHARE_NUMBERS, Dealing, factors_of, hashes_of
 
 _KEY_BYTES = 32
 _SEAL = b"fedhome/seal/2\0"
@@ -53,7 +54,7 @@ class Seals:
 
     def __init__(self, keys: HomeKeys, directory: Directory) -> None:
         self._keys, self._directory = keys, directory
-        self._sealings: dict[tuple[bytes, bytes], _Sealing] = {}
+        self._sealings: dict[tuple[bytes, str, bytes], _Sealing] = {}
         self._ciphers: dict[tuple[bytes, bytes, str], AESGCM] = {}
         self._own: dict[bytes, tuple[X25519PrivateKey, bytes]] = {}
 
@@ -99,7 +100,8 @@ class Seals:
         return b"".join(parts)
 
     def _sealing(self, secret: bytes, key: ShareKey) -> _Sealing:
-        sealing = self._sealings.get((secret, key.key))
+        between = secret, key.member, key.key
+        sealing = self._sealings.get(between)
         if sealing is None:
             own = sealing_key(secret, self._directory.hash, key.member)
             public = own.public_key().public_bytes_raw()
@@ -107,7 +109,7 @@ class Seals:
                 own, key.key, self._between(self._keys.home, key.member, public, key.key)
             )
             sealing = _Sealing(key.key[:KEY_NAME_BYTES] + public, cipher)
-            self._sealings[secret, key.key] = sealing
+            self._sealings[between] = sealing
         return sealing
 
     def open(
@@ -163,7 +165,8 @@ def opened(
         plain = cipher.decrypt(nonce, sealed, bound)
     except InvalidTag:
         return "wrong"
-    return np.frombuffer(plain, "<u4").astype(np.uint32).reshape(SECRETS, SHARE_NUMBERS)
+    shares = np.frombuffer(plain, "<u4").astype(np.uint32).reshape(SECRETS, SHARE_NUMBERS)
+    return shares if bool((shares < PRIME).all()) else "wrong"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,6 +227,7 @@ def make_bundle(
     key = X25519PrivateKey.generate()
     secrets = Secrets(key=key.private_bytes_raw(), blind=os.urandom(32))
     dealing = Dealing.of(secrets.key, secrets.blind, directory.threshold)
+    shares = dealing.shares(directory.committee)
     nonce = os.urandom(NONCE_BYTES)
     bare = BundleHead(
         home=keys.home,
@@ -241,7 +245,8 @@ def make_bundle(
         commitment=bare.commitment,
         ring=ring.hash,
         nonce=nonce,
-        shares=seals.seal(secret, ring, bare, nonce, dealing.shares(directory.committee)),
+        shares=seals.seal(secret, ring, bare, nonce, shares),
+        hashes=b"".join(map(hashes_of, shares)),
         proof=b"",
         signature=bytes(64),
     )

@@ -19,17 +19,32 @@ from numpy.typing import NDArray
 
 from fedhome.errors import BundleError
 from fedhome.keys.signing import Verify
-from fedhome.secagg.bundle import NONCE_BYTES, ROW_BYTES, Bundle, BundleHead, sealed_hash
+from fedhome.secagg.bundle import (
+    KEY_NAME_BYTES,
+    NONCE_BYTES,
+    ROW_BYTES,
+    Bundle,
+    BundleHead,
+    sealed_hash,
+)
 from fedhome.secagg.directory import MOST_HOMES, Directory, HomeKeys
 from fedhome.secagg.manifest import MOST_ROSTER
 from fedhome.secagg.seals import SealedFor, Seals, Unopened, cipher_of, opened
 from fedhome.secagg.share_keys import ShareKey, sealing_key
-from fedhome.secagg.sharing import VALUE_BYTES, expected_of, factors_of, values_of
+from fedhome.secagg.sharing import (
+    HASHES_BYTES,
+    VALUE_BYTES,
+    expected_of,
+    factors_of,
+    hashes_of,
+    values_of,
+)
 from fedhome.wire.codec import Digest, Id, Key, Message, Signature, number, octets, several, text
 
 HEAD_BYTES = 32 + 32 + 32 + 32 + 64
 Shares = NDArray[np.uint32]
-WRONG, ERASED = b"\xff" * VALUE_BYTES, b"\xfe" * VALUE_BYTES
+FOUND_BYTES = VALUE_BYTES + HASHES_BYTES
+WRONG, ERASED = b"\xff" * FOUND_BYTES, b"\xfe" * FOUND_BYTES
 """Instead of values: what was sealed does not open; or the member cannot say, and blames nobody."""
 _ROW, _CHECKED = b"fedhome/row/1\0", b"fedhome/checked/1\0"
 
@@ -108,14 +123,14 @@ class CheckAnswer(Message, label="checked", most=1 << 24):
         directory: Hash of the directory.
         member: Its name.
         asked: Of each bundle the hash that says which row the member saw, 32 bytes.
-        values: Of each what its shares come to, 32 bytes; or `WRONG`, or `ERASED`.
+        values: Of each what its shares come to and their hashes, 64 bytes; or `WRONG`, or `ERASED`.
         signature: The member's, of all this.
     """
 
     directory: Digest
     member: Id
     asked: Annotated[bytes, octets(most=MOST_ROSTER * 32)]
-    values: Annotated[bytes, octets(most=MOST_ROSTER * VALUE_BYTES)]
+    values: Annotated[bytes, octets(most=MOST_ROSTER * FOUND_BYTES)]
     signature: Signature
 
     @property
@@ -126,7 +141,7 @@ class CheckAnswer(Message, label="checked", most=1 << 24):
 
     def value(self, place: int) -> bytes:
         """Return what was found of the bundle at a place."""
-        return self.values[place * VALUE_BYTES : (place + 1) * VALUE_BYTES]
+        return self.values[place * FOUND_BYTES : (place + 1) * FOUND_BYTES]
 
     def check(self, directory: Directory, *, verify: Verify) -> None:
         """Refuse an answer that no member signed, or whose columns differ in length.
@@ -141,7 +156,7 @@ class CheckAnswer(Message, label="checked", most=1 << 24):
             or self.member not in directory.members
             or self.directory != directory.hash
             or rest
-            or len(self.values) != count * VALUE_BYTES
+            or len(self.values) != count * FOUND_BYTES
             or not verify(entry.identity, self.signature, self.statement)
         ):
             raise BundleError(
@@ -202,14 +217,14 @@ def _row_id(head: BundleHead, directory: bytes, dealt: bytes, member: str, row: 
 
 
 def foretold(bundle: Bundle, directory: Directory, member: int) -> bytes:
-    """Return the values that a member's shares come to if they are right, 32 bytes."""
+    """Return what a member finds of its shares if they are right, 64 bytes."""
     return all_foretold(bundle, directory)[member]
 
 
 def all_foretold(bundle: Bundle, directory: Directory) -> list[bytes]:
-    """Return the values of each member's shares if they are right, 32 bytes each."""
-    values = expected_of([bundle.proof], directory.committee).astype("<u4").tobytes()
-    return [values[n : n + VALUE_BYTES] for n in range(0, len(values), VALUE_BYTES)]
+    """Return what each member finds of its shares if they are right, 64 bytes each."""
+    values = expected_of([bundle.proof], directory.committee).astype("<u4")
+    return [row.tobytes() + bundle.hashes_for(member) for member, row in enumerate(values)]
 
 
 def check_rows(
@@ -274,7 +289,9 @@ def _values(found: Sequence[tuple[Shares | Unopened, bytes]]) -> bytes:
         computed = iter(values_of(shares, factors).astype("<u4"))
     words = {"erased": ERASED, "wrong": WRONG}
     return b"".join(
-        words[numbers] if isinstance(numbers, str) else next(computed).tobytes()
+        words[numbers]
+        if isinstance(numbers, str)
+        else next(computed).tobytes() + hashes_of(numbers)
         for numbers, _ in found
     )
 
@@ -325,8 +342,9 @@ def home_is_right(dispute: Dispute, shown: ShownKey, directory: Directory, key: 
     """
     bundle, member = dispute.bundle, directory.members.index(dispute.answer.member)
     row = bundle.row(member)
+    named = row[NONCE_BYTES : NONCE_BYTES + KEY_NAME_BYTES]
     own, public = X25519PrivateKey.from_private_bytes(shown.key), _home_key(row)
-    if own.public_key().public_bytes_raw() != public:
+    if own.public_key().public_bytes_raw() != public or named != key.key[:KEY_NAME_BYTES]:
         return False
     between = SealedFor(
         directory=directory.hash,
@@ -340,10 +358,10 @@ def home_is_right(dispute: Dispute, shown: ShownKey, directory: Directory, key: 
     except BundleError:
         return False
     bound = bundle.head.associated_data(directory.hash) + key.member.encode()
-    found = opened(cipher, row[:NONCE_BYTES], row[NONCE_BYTES + 36 :], bound)
+    found = opened(cipher, row[:NONCE_BYTES], row[NONCE_BYTES + KEY_NAME_BYTES + 32 :], bound)
     statement = bundle.head.dealt_statement(directory.hash, bundle.dealt)
     return _values([(found, statement)]) == foretold(bundle, directory, member)
 
 
 def _home_key(row: bytes) -> bytes:
-    return row[NONCE_BYTES + 4 : NONCE_BYTES + 36]
+    return row[NONCE_BYTES + KEY_NAME_BYTES : NONCE_BYTES + KEY_NAME_BYTES + 32]

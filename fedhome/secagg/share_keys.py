@@ -168,13 +168,16 @@ class KeyRing(Message, label="ring", most=1 << 20):
         """Refuse a ring for which a home would seal in vain, or for too long.
 
         Raises:
-            BundleError: ``ring`` (a key is no member's, or they are not in order), ``ring-size``
+            BundleError: ``ring`` (a key is no member's, or twice, or they are not in order),
+                ``ring-size``
                 (fewer than open a sum) or ``ring-period``.
         """
         order = {member: place for place, member in enumerate(directory.members)}
         places = [order.get(key.member, -1) for key in self.keys]
         if places != sorted(set(places)) or -1 in places:
             raise BundleError("a ring's keys are not in the committee's order", reason="ring")
+        if len({key.key for key in self.keys}) < len(self.keys):
+            raise BundleError("a member's key is another's too", reason="ring")
         if len(places) < directory.threshold:
             raise BundleError(
                 f"a ring holds keys of {len(places)} members, {directory.threshold} open a sum",

@@ -6,6 +6,10 @@ random factors, and the home tells the polynomials that are the random ones plus
 each times its factor. They say nothing of the secret. A member's values fit them if they are on
 polynomials of the threshold's degree; otherwise they do by chance, 1 in 2^(31 `CHECKS`).
 
+This binds the home. A member, who knows its own random values, could make another share that
+fits; so the home also tells a hash of each share, which the member compares as it checks, and the
+server as it opens.
+
 Source: Atapoor, Baghery, Cozzo, Pedersen, "VSS from distributed ZK proofs and applications",
 ASIACRYPT 2023, with hashes as commitments; here the sealed shares themselves are hashed, as the
 key of each is fixed by two public keys.
@@ -29,7 +33,9 @@ SHARE_BYTES = 4 * SHARE_NUMBERS
 SECRETS = 2  # the one-time key, and the secret of the home's own mask
 _VALUES = SECRETS * CHECKS
 VALUE_BYTES = 4 * _VALUES
-_FACTORS = b"fedhome/factors/1\0"
+HASH_BYTES = 16  # of a member's share of one secret
+HASHES_BYTES = SECRETS * HASH_BYTES
+_FACTORS, _HASH = b"fedhome/factors/1\0", b"fedhome/share-hash/1\0"
 
 
 def proof_bytes(threshold: int) -> int:
@@ -80,6 +86,29 @@ class Dealing(NamedTuple):
             factors: From :func:`factors_of`.
         """
         return _combined(self.coefficients, factors[None]).astype("<u4").tobytes()
+
+
+def share_hash(secret: int, share: bytes) -> bytes:
+    """Return the hash by which a home fixes a member's share of one secret, 16 bytes.
+
+    The proof binds the home: its own check numbers let a member make another share that fits it.
+    The hash binds the member. It hides the share, which is 279 random bits.
+
+    Args:
+        secret: 0 for the one-time key, 1 for the secret of the home's own mask.
+        share: The member's share, 52 bytes.
+    """
+    return hashlib.sha256(_HASH + bytes([secret]) + share).digest()[:HASH_BYTES]
+
+
+def hashes_of(shares: NDArray[np.uint32]) -> bytes:
+    """Return the hashes of a member's shares of both secrets, 32 bytes.
+
+    Args:
+        shares: uint32 ``[secrets, 13]``.
+    """
+    rows = shares.astype("<u4")
+    return b"".join(share_hash(secret, row.tobytes()) for secret, row in enumerate(rows))
 
 
 def factors_of(statement: bytes) -> NDArray[np.int64]:

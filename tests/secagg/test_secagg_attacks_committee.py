@@ -83,12 +83,15 @@ def _ready(change: Callable[[bytes], bytes]) -> tuple[Sum, str]:
     return sum_, first
 
 
+_FITS = "np.logical_and(self._bound(member, shares), np.all(found, axis=1))"
+
+
 def test_a_wrong_share(monkeypatch: pytest.MonkeyPatch) -> None:
     sum_, liar = _ready(lambda shares: bytes([shares[0] ^ 1]) + shares[1:])
     assert np.array_equal(sum_.open().words, sum_.expected)
     assert sum_.opened is not None
     assert sum_.opened.wrong == (("h00", liar),)
-    weaken(monkeypatch, opening.ShareProofs, "right", "np.all(found, axis=1)", "usable")
+    weaken(monkeypatch, opening.ShareProofs, "right", _FITS, "np.ones(len(shares), np.bool_)")
     sum_, _ = _ready(lambda shares: bytes([shares[0] ^ 1]) + shares[1:])
     refused(OpeningError, "false", sum_.open)  # a second wall
     weaken(monkeypatch, opening, "_accept", "commitment(secret) == expected", "True")

@@ -46,6 +46,7 @@ from fedhome.secagg import (
 )
 from fedhome.secagg.directory import Signed, _StoredKeys
 from fedhome.secagg.share_checks import (
+    FOUND_BYTES,
     HEAD_BYTES,
     WRONG,
     CheckAnswer,
@@ -311,7 +312,7 @@ def _checks(world: World) -> Iterator[Door]:
             signed = owner.sign(head.statement(world.directory.hash)) if owner else head.signature
             heads += asked.heads[number * HEAD_BYTES :][: HEAD_BYTES - 64] + signed
         found = world.homes[member].check(replace(asked, heads=heads).to_bytes(), now=NOW)
-        assert len(CheckAnswer.from_bytes(found).values) == 32 * len(asked.homes)
+        assert len(CheckAnswer.from_bytes(found).values) == FOUND_BYTES * len(asked.homes)
 
     def show(data: bytes) -> None:
         said = Dispute.from_bytes(data)

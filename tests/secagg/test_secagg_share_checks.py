@@ -19,6 +19,7 @@ from fedhome.secagg.seals import SealedFor, cipher_of, opened
 from fedhome.secagg.shamir import PRIME, limbs_of
 from fedhome.secagg.share_checks import (
     ERASED,
+    FOUND_BYTES,
     WRONG,
     CheckAnswer,
     CheckRequest,
@@ -221,10 +222,10 @@ def test_a_row_for_an_absent_member_or_for_a_key_that_it_lacks_blames_nobody() -
 
 LIES: list[Lie] = [
     lambda _: WRONG,
-    lambda _: bytes(32),
+    lambda _: bytes(FOUND_BYTES),
     lambda values: bytes([values[0] ^ 1]) + values[1:],
     lambda values: values[16:] + values[:16],
-    lambda _: b"\xfe" * 31 + b"\xff",  # nearly `ERASED`
+    lambda _: b"\xfe" * (FOUND_BYTES - 1) + b"\xff",  # nearly `ERASED`
 ]
 
 
@@ -245,7 +246,9 @@ def test_as_many_liars_as_there_may_be_do_not_stop_a_home_and_a_cheat_is_told_fr
     liars = set(world.directory.members[:3])
     assert world.directory.threshold <= SIZE - len(liars)
     good, bad = made(world, "h00"), cheat(world, CHEAT, shares=_one)
-    lies: dict[str, Lie] = {liar: lambda values: WRONG * (len(values) // 32) for liar in liars}
+    lies: dict[str, Lie] = {
+        liar: lambda values: WRONG * (len(values) // FOUND_BYTES) for liar in liars
+    }
     checks, _ = checked(world, [good, bad], lies)
     assert checks.cheats == {CHEAT}
     # Whoever called a wrong share wrong told the truth of that one, and lied of the other.

@@ -22,6 +22,7 @@ from fedhome.secagg.seals import Seals
 from fedhome.secagg.shamir import PRIME
 from fedhome.secagg.share_checks import (
     ERASED,
+    FOUND_BYTES,
     HEAD_BYTES,
     WRONG,
     CheckAnswer,
@@ -30,7 +31,7 @@ from fedhome.secagg.share_checks import (
     foretold,
 )
 from fedhome.secagg.share_keys import PERIOD_S
-from fedhome.secagg.sharing import CHECKS, SHARE_NUMBERS, factors_of
+from fedhome.secagg.sharing import CHECKS, SHARE_NUMBERS, VALUE_BYTES, factors_of
 from helpers.examples import share_of
 from helpers.secagg_attacker import refused, weaken
 from helpers.secagg_world import NOW, World
@@ -201,7 +202,7 @@ def test_an_answer_that_was_altered_on_the_way_is_refused() -> None:
     checks.requests(scene.bundles)
     for changed in (
         replace(answer, values=_flip(answer.values, 0)),
-        replace(answer, values=answer.values[:-32]),
+        replace(answer, values=answer.values[:-FOUND_BYTES]),
         replace(answer, asked=answer.asked[:-1]),
         replace(answer, asked=_flip(answer.asked, 0)),
         replace(answer, signature=bytes(64)),
@@ -269,7 +270,9 @@ def test_a_home_shows_a_key_only_for_a_signed_complaint_about_that_row() -> None
         scene.lie(asked=b"", values=b""),
         scene.lie(directory=b"d" * 32),
         scene.lie(member=other),  # signed by one member, in another's name
-        replace(sound, answer=replace(answer, values=bytes(32))),  # another word than it signed
+        replace(
+            sound, answer=replace(answer, values=bytes(FOUND_BYTES))
+        ),  # another word than it signed
         replace(sound, answer=replace(answer, signature=bytes(64))),
         replace(sound, answer=replace(answer, signature=keys[other].sign(answer.statement))),
         replace(sound, answer=replace(outsider, signature=keys[home].sign(outsider.statement))),
@@ -317,7 +320,7 @@ def test_a_server_gets_values_for_no_other_factors_and_would_have_the_share_with
         dealt = request.heads[64:96]
         factors.append(factors_of(bundle.head.dealt_statement(scene.world.directory.hash, dealt)))
         reply = scene.answer(request).values
-        values.append(np.frombuffer(reply, "<u4").reshape(2, CHECKS))
+        values.append(np.frombuffer(reply[:VALUE_BYTES], "<u4").reshape(2, CHECKS))
     secrets = scene.world.homes[scene.member].state.periods
     both = Seals(scene.world.keys[scene.member], scene.world.directory).open(
         secrets, bundle.head, bundle.row(MEMBER)
