@@ -15,6 +15,7 @@ from rich.table import Table
 
 from fedhome.cli import ages
 from fedhome.cli.client_ledger import JsonOption, print_ledger, read_state
+from fedhome.cli.client_words import rows_of
 from fedhome.cli.group import Group
 from fedhome.cli.service import KindOption, OutOption, UserOption, print_written
 from fedhome.errors import FedHomeError, StateError
@@ -23,14 +24,12 @@ from fedhome.privacy.privacy_ledger import FILE as LEDGER
 from fedhome.wire.moments import when
 
 if TYPE_CHECKING:
-    from fedhome.clients.membership.consent import ConsentRecord
     from fedhome.clients.membership.home_folder import HomeFolder
     from fedhome.clients.membership.join import JoinRequest
 
 app = typer.Typer(cls=Group, no_args_is_help=True)
 
 _DIGITS = 12  # of a hash, as it is shown
-_NAMED = 12  # columns that are named
 _Home = Annotated[
     Path, typer.Argument(help="The home's folder.", metavar="DIR", show_default="here")
 ]
@@ -132,28 +131,13 @@ def start(folder: _Home = Path()) -> None:
 @app.command()
 def status(folder: _Home = Path()) -> None:
     """Show what the home does; also while it runs."""
-    from fedhome.clients.membership.consent import ConsentRecord  # noqa: PLC0415
-
     home_folder = _home_folder_at(folder)
     settings = home_folder.settings
     title = f"home {escape(settings.home)} of fleet {home_folder.anchor.fleet.hex()}"
     table = Table(show_edge=False, show_header=False, title=title, title_justify="left")
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    consent = ConsentRecord.of(home_folder)
-    now_s = ages.now()
-    state, agent = _state(home_folder, now_s)
-    there = "" if Path(settings.data).exists() else "  [bold red]not there[/]"
-    for name, value in (
-        ("state", state),
-        ("agent", agent),
-        ("server", escape(settings.server)),
-        ("data", escape(settings.data) + there),
-        ("last answer", _last(home_folder, now_s)),
-        ("epoch", _epoch(home_folder, now_s)),
-        ("model", _model(home_folder)),
-        ("consent", _consent(home_folder, consent)),
-    ):
+    for name, value in rows_of(home_folder, ages.now()):
         table.add_row(name, value)
     Console().print(table)
 
@@ -347,79 +331,6 @@ def _findings_table(request: JoinRequest) -> Table:
     ):
         table.add_row(name, escape(value))
     return table
-
-
-def _state(home_folder: HomeFolder, now_s: float) -> tuple[str, str]:
-    """Return what the home does, and whether its agent runs."""
-    from fedhome.clients.membership.join import is_running  # noqa: PLC0415
-
-    running, status = is_running(home_folder), home_folder.status
-    agent = "not running"
-    if running:
-        agent = f"runs, process {status.process}" if status and status.process else "runs"
-    if home_folder.left:
-        return "has left its fleet", agent
-    if not running:
-        return ("paused, and not running" if home_folder.paused else "not running"), agent
-    if status is None:
-        return "starting", agent
-    detail = f": {escape(status.detail)}" if status.detail else ""
-    return f"{status.state}{detail}, as of {ages.ago(status.time, now_s)}", agent
-
-
-def _last(home_folder: HomeFolder, now_s: float) -> str:
-    status = home_folder.status
-    if status is None or not status.last_time:
-        return "none yet"
-    last = f"{escape(status.last)}, {ages.ago(status.last_time, now_s)}"
-    return f"{last}; {status.answered:,} since it was started"
-
-
-def _epoch(home_folder: HomeFolder, now_s: float) -> str:
-    """Return which directory the home has, until when it holds, and whether it is the newest."""
-    from fedhome.clients.agent.known_head import known_head  # noqa: PLC0415
-    from fedhome.secagg.directory import Directory  # noqa: PLC0415
-
-    data = home_folder.directory
-    if data is None:
-        return "no directory yet"
-    try:
-        directory = Directory.verify(data, home_folder.anchor.root)
-        known = known_head(home_folder)
-    except FedHomeError as error:
-        return f"[bold red]{escape(error.message)}[/]"
-    until = f"until {when(directory.expires)}"
-    if now_s >= directory.expires:
-        until = f"[bold red]held {until}: the fleet's owner signs the next one[/]"
-    newest = f"; the newest, the server said {ages.ago(known.time, now_s)}" if known.time else ""
-    return f"{directory.epoch}, {directory.hash.hex()[:_DIGITS]}, {until}{newest}"
-
-
-def _model(home_folder: HomeFolder) -> str:
-    """Return which release of the fleet's model the home has."""
-    from fedhome.clients.agent.kept_releases import release_of  # noqa: PLC0415
-
-    try:
-        release = release_of(home_folder)
-    except FedHomeError as error:
-        return f"[bold red]{escape(error.message)}[/]"
-    if release is None:
-        return "none yet"
-    one = release.manifest
-    name = f"release {one.number}: round {one.round} of {escape(one.run)}"
-    return f"{name}, {one.hash.hex()[:_DIGITS]}"
-
-
-def _consent(home_folder: HomeFolder, consent: ConsentRecord | None) -> str:
-    from fedhome.clients.membership.consent import check_consent  # noqa: PLC0415
-
-    if consent is None:
-        return "[bold red]none[/]"
-    try:
-        check_consent(home_folder)
-    except FedHomeError:
-        return "[bold red]to another plan than the one in the folder[/]"
-    return f"to plan {consent.plan[:_DIGITS]} on {when(consent.time)}"
 
 
 def _say(console: Console, text: str) -> None:

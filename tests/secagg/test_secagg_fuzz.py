@@ -77,7 +77,7 @@ from helpers.secagg_attacker import weaken
 from helpers.secagg_mutations import changed, packed, unpacked
 from helpers.secagg_world import NOW, Sum, World, expected
 
-QUICK, MANY = 120, 6000  # inputs for each door
+QUICK, MANY = 120, 4000  # inputs for each door
 ENTRY = b"fedhome/enrol/1\0"
 
 
