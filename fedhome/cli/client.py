@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(cls=Group, no_args_is_help=True)
 
-_DIGITS = 12  # of a hash, as it is shown
+_NAMED = 12  # columns that are named
 _Home = Annotated[
     Path, typer.Argument(help="The home's folder.", metavar="DIR", show_default="here")
 ]
