@@ -10,6 +10,7 @@ from flwr.app import Message, RecordDict
 from flwr.proto.message_pb2 import ObjectTree
 
 from fedhome.clients.agent import message_wait as looking_module
+from fedhome.clients.agent import resident
 from fedhome.clients.agent.message_wait import MessageWait
 from fedhome.errors import LinkError
 from fedhome.flower.fleet_connection import Arrival
@@ -101,3 +102,31 @@ def test_a_line_is_closed_when_nobody_reads_it(monkeypatch: pytest.MonkeyPatch) 
     unused = Line()
     MessageWait(unused).close()
     assert unused.closed == 1
+
+
+class _Beats:
+    """A line over which some heartbeats do not get through, and the pauses before each."""
+
+    def __init__(self, *fates: str) -> None:
+        self.fates, self.pauses = list(fates), list[float]()
+        self.ended = False
+
+    def wait(self, seconds: float) -> bool:
+        self.pauses.append(seconds)
+        return self.ended or not self.fates
+
+    def set(self) -> None:
+        self.ended = True
+
+    def beat(self) -> None:
+        if fate := self.fates.pop(0):
+            raise LinkError("no", reason=fate)
+
+
+def test_a_heartbeat_that_does_not_get_through_is_tried_again_soon() -> None:
+    beats = _Beats("", "unreachable", "failed", "", "node", "never reached")
+    resident._beat(beats, beats)  # type: ignore[arg-type]
+    usual = resident.HEARTBEAT_S * 0.8
+    assert beats.pauses == [usual, usual, 1.0, 1.0, usual, 1.0]
+    assert beats.ended
+    assert beats.fates == ["never reached"], "a refusal ends it"
