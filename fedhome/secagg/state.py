@@ -50,7 +50,9 @@ class _Period(Message, label="period", most=128):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Stored(Message, label="state/3", most=1 << 25):
+class _StoredFirst(Message, label="state", most=1 << 25):
+    """A state of the protocol's first version, which kept no ledger."""
+
     version: Annotated[int, number()]
     epoch: Annotated[int, number()]
     directory: Annotated[bytes, octets(most=32)]
@@ -58,25 +60,12 @@ class _Stored(Message, label="state/3", most=1 << 25):
     serial: Annotated[int, number()]
     live: Annotated[tuple[_Live, ...], several(_Live.kind(), most=MOST_LIVE)] = field(repr=False)
     openings: Annotated[tuple[Opening, ...], several(Opening.kind(), most=MOST_HOMES)]
-    day: Annotated[int, number()]
-    today: Annotated[int, number()]
-    answered: Annotated[bytes, octets(most=1 << 20)]
-    opened: Annotated[bytes, octets(most=1 << 20)]
-    periods: Annotated[tuple[_Period, ...], several(_Period.kind(), most=3)] = field(repr=False)
-    ring: Annotated[bytes, octets(most=1 << 20)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _StoredSecond(Message, label="state/2", most=1 << 25):
+class _StoredSecond(_StoredFirst, label="state/2", most=1 << 25):
     """A state of the protocol's second version, whose share keys lasted as long as the home."""
 
-    version: Annotated[int, number()]
-    epoch: Annotated[int, number()]
-    directory: Annotated[bytes, octets(most=32)]
-    turn: Annotated[int, number()]
-    serial: Annotated[int, number()]
-    live: Annotated[tuple[_Live, ...], several(_Live.kind(), most=MOST_LIVE)] = field(repr=False)
-    openings: Annotated[tuple[Opening, ...], several(Opening.kind(), most=MOST_HOMES)]
     day: Annotated[int, number()]
     today: Annotated[int, number()]
     answered: Annotated[bytes, octets(most=1 << 20)]
@@ -84,16 +73,9 @@ class _StoredSecond(Message, label="state/2", most=1 << 25):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _StoredBefore(Message, label="state", most=1 << 25):
-    """A state of the protocol's first version, which kept no ledger."""
-
-    version: Annotated[int, number()]
-    epoch: Annotated[int, number()]
-    directory: Annotated[bytes, octets(most=32)]
-    turn: Annotated[int, number()]
-    serial: Annotated[int, number()]
-    live: Annotated[tuple[_Live, ...], several(_Live.kind(), most=MOST_LIVE)] = field(repr=False)
-    openings: Annotated[tuple[Opening, ...], several(Opening.kind(), most=MOST_HOMES)]
+class _Stored(_StoredSecond, label="state/3", most=1 << 25):
+    periods: Annotated[tuple[_Period, ...], several(_Period.kind(), most=3)] = field(repr=False)
+    ring: Annotated[bytes, octets(most=1 << 20)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,12 +246,12 @@ def _stored(data: bytes) -> _Stored:
         return _Stored.from_bytes(data)
     except WireError:
         pass
-    before: _StoredSecond | _StoredBefore
     values: dict[str, Any] = {"day": 0, "today": 0, "answered": b"", "opened": b""}
+    before: _StoredFirst
     try:
         before = _StoredSecond.from_bytes(data)
     except WireError:
-        before = _StoredBefore.from_bytes(data)
+        before = _StoredFirst.from_bytes(data)
     values |= {item.name: getattr(before, item.name) for item in fields(before)}
     return _Stored(**(values | {"live": (), "periods": (), "ring": b""}))
 

@@ -34,7 +34,7 @@ from fedhome.secagg.ledger import MOST_ATTEMPTS, MOST_ENTRIES, Ledger, LedgerEnt
 from fedhome.secagg.masks import add_masks, self_seed
 from fedhome.secagg.parameters import corrupt_among
 from fedhome.secagg.rank import solved, solved_in_a_run
-from fedhome.secagg.state import Opening, _Live, _StoredBefore, _StoredSecond
+from fedhome.secagg.state import Opening, _Live, _StoredFirst, _StoredSecond
 from fedhome.secagg.sum_messages import Answer, Vote
 from fedhome.wire.layout import model_hash
 from helpers.secagg_attacker import Eve, eve_of, join, refused, send, weaken, words_of
@@ -414,7 +414,7 @@ def test_a_ledger_keeps_the_newest_entries_and_reads_back() -> None:
 
 
 def test_a_state_of_the_first_version_is_read_and_goes_on() -> None:
-    old = _StoredBefore(
+    old = _StoredFirst(
         version=7, epoch=1, directory=b"d" * 32, turn=3, serial=5, live=(LIVE,), openings=()
     ).to_bytes()
     state = HomeState.from_bytes(old)
