@@ -37,6 +37,7 @@ class SealingParty:
         self._directory: Directory | None = None
         self._seals: Seals | None = None
         self._ring: KeyRing | None = None
+        self._ring_data = b""
 
     def __repr__(self) -> str:
         return f"Home({self._keys.home!r}, {self.state!r})"
@@ -99,8 +100,8 @@ class SealingParty:
         if ring is not None and ring != self.state.ring:
             KeyRing.from_bytes(ring).check(directory, now, verify=self._verify)
             self._commit(self.state.with_periods(self.state.periods, ring))
-        if self._ring is None or self._ring.to_bytes() != self.state.ring:
-            self._ring = KeyRing.from_bytes(self.state.ring) if self.state.ring else None
+        if self._ring_data != self.state.ring:
+            self._ring, self._ring_data = KeyRing.from_bytes(self.state.ring), self.state.ring
         if self._ring is None or not self._ring.is_live(now):
             raise BundleError(
                 f"{self._keys.home} has no keys of this time's members to seal for",
@@ -168,4 +169,4 @@ class SealingParty:
     def _begin(self, directory: Directory) -> None:
         """Work under a directory that the home has accepted."""
         self._directory, self._seals = directory, Seals(self._keys, directory)
-        self._ring = None
+        self._ring, self._ring_data = None, b""

@@ -22,6 +22,7 @@ from fedhome.secagg.share_keys import period_of
 
 _AGAIN_S = 60.0  # between two attempts to get the keys of members that gave none
 _SHARE_KEY: Mapping[str, bytes] = {"share-key": b""}
+_NO_RING = "too few members of the committee gave keys to seal shares for"
 _NO_MORE = "it checks and opens no more sums of this run"
 _MOST_UNSETTLED = 2  # disputes that a home may leave open, as one that was just restarted does
 
@@ -123,11 +124,9 @@ class BundleStock:
         if bare:
             ring = self._ring_of_now(timeout_s, notes)
             if ring is None:
-                lacking = "too few members of the committee gave keys to seal shares for"
-                return {home for home in wanted if home not in bare}, why | dict.fromkeys(
-                    bare, lacking
-                )
-            why |= self._fetch(bare, ring, timeout_s)
+                why |= dict.fromkeys(bare, _NO_RING)
+            else:
+                why |= self._fetch(bare, ring, timeout_s)
         waiting = {home: self.pool.waiting(home)[0] for home in wanted if self.pool.count(home)}
         self._check(waiting.values(), timeout_s, notes)
         for home, bundle in waiting.items():

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from flwr.app import Message
 
-from fedhome.secagg import KeyRing
+from fedhome.secagg import KeyRing, ShareChecks
 from fedhome.secagg.share_keys import PERIOD_S, period_of
 from helpers.wired_fleet import WiredFleet, secure_plan, shares_asked
 
@@ -105,3 +105,22 @@ def test_without_a_quorum_of_members_no_home_makes_keys(tmp_path: Path) -> None:
     fleet.wire.deaf = without_keys
     assert _answered(fleet, 1) == [0]
     assert "too few members of the committee gave keys to seal shares for" in fleet.events
+
+
+def test_bundles_that_wait_are_checked_also_where_members_give_no_more_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One home has none waiting, and too few members are there to seal for: still no way past it."""
+    fleet = _fleet(tmp_path, rounds={"count": 1})
+    with fleet.run(rounds={"count": 1}) as loop:
+        stock = loop.grid.channel.stock
+        names = sorted(fleet.parts)
+        ready, why = stock.ready(names[1:], None, [])
+        assert (ready, why) == (set(names[1:]), {})
+        stock.checks = ShareChecks(fleet.world.directory)  # nobody has checked anything
+        monkeypatch.setattr(stock, "_ring_of_now", lambda *_: None)
+        members = fleet.world.directory.members[:3]
+        fleet.wire.deaf = lambda home, _: home in members
+        ready, why = stock.ready(names, None, [])
+        assert ready == set()
+        assert set(why) == set(names)
