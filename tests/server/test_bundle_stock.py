@@ -110,7 +110,7 @@ def test_without_a_quorum_of_members_no_home_makes_keys(tmp_path: Path) -> None:
 def test_bundles_that_wait_are_checked_also_where_members_give_no_more_keys(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One home has none waiting, and too few members are there to seal for: still no way past it."""
+    """One home has none waiting, and too few members are there to seal for."""
     fleet = _fleet(tmp_path, rounds={"count": 1})
     with fleet.run(rounds={"count": 1}) as loop:
         stock = loop.grid.channel.stock
