@@ -71,6 +71,7 @@ REASONS: Mapping[str, str] = {
     "shares": "shares that do not belong together",
     "signature": "a manifest that the server did not sign",
     "size": "a message that is too long, or a field of another size",
+    "stale": "no word of the server within a week on what is the newest",
     "too-far-ahead": "terms that name a number far beyond what this home knows",
     "type": "a field of another type",
     "used": "masks that were used already",

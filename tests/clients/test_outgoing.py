@@ -54,8 +54,10 @@ NODE = 7
 OF_NO_ANSWER = {"corrupt", "degree", "damaged", "altered", "fork", "older", "missing", "homes"} | {
     "beyond",
     "chain",
+    "clock",
     "far-ahead",
     "fleet",
+    "freshness",
     "ledger",
     "no-expiry",
     "unknown-home",
@@ -247,6 +249,7 @@ def _home_runs() -> list[Path]:
         *(ROOT / "clients" / f"{name}.py" for name in ("client_app", "secure_sums")),
         ROOT / "clients" / "privacy_budget.py",
         ROOT / "clients" / "agent" / "known_head.py",
+        ROOT / "fedhome" / "fleet" / "freshness.py",
     ]
 
 
