@@ -21,6 +21,7 @@ from flwr.app import Message
 
 from fedhome.clients.agent.announce import join
 from fedhome.clients.agent.dispatch import MessageDispatch, WorkOf
+from fedhome.clients.agent.heartbeat import keep_alive
 from fedhome.clients.agent.kept_releases import ReleaseKeeper
 from fedhome.clients.agent.known_head import MOST_AHEAD
 from fedhome.clients.agent.message_wait import MessageWait
@@ -40,7 +41,6 @@ _RELEASE_S, _SOON_S = 300.0, 5.0  # between requests for a release; and after an
 _MANY_RELEASES = MOST_AHEAD // 4  # that were named: then a home fetches them, idle or not
 _POLL_S = 1.0  # between two looks whether a pause has begun or ended
 _FIRST_BACK_OFF_S, _LONGEST_BACK_OFF_S = 0.5, 60.0
-_BEAT_AGAIN_S = 1.0  # after a heartbeat that did not get through
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 0.1, 5.0  # within a message
 _MOST_FAILURES = 5  # of the server, in a row, until a message is given up
 _GIVEN_UP = frozenset({"over", "answer", "failed"})  # a message is: what it is about is gone
@@ -158,7 +158,7 @@ class Agent:
         connection = FleetConnection(address, authorities, key)
         looking = self._looking = MessageWait(connection)
         gone = threading.Event()
-        heart = threading.Thread(target=_beat, args=(connection, gone), daemon=True)
+        heart = threading.Thread(target=keep_alive, args=(connection, gone), daemon=True)
         try:
             connection.activate(welcome.node)
             heart.start()
@@ -344,23 +344,6 @@ def _refusal(message: Message, wanted: tuple[str, ...]) -> Message:
         message,
         f"this home runs {here} and nothing else; the message is for {' '.join(wanted)}",
     )
-
-
-def _beat(connection: FleetConnection, gone: threading.Event) -> None:
-    """Keep a node alive at the server; a refusal ends the connection.
-
-    A beat that does not get through is tried again soon: two that are missed, and the server takes
-    the home for gone, with what it was asked.
-    """
-    wait_s = 0.8 * HEARTBEAT_S
-    while not gone.wait(wait_s):
-        wait_s = 0.8 * HEARTBEAT_S
-        try:
-            connection.beat()
-        except LinkError as error:
-            wait_s = _BEAT_AGAIN_S
-            if error.reason in {"refused", "node"}:
-                gone.set()
 
 
 def _quietly_leave(connection: FleetConnection) -> None:

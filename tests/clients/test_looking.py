@@ -9,8 +9,8 @@ import pytest
 from flwr.app import Message, RecordDict
 from flwr.proto.message_pb2 import ObjectTree
 
+from fedhome.clients.agent import heartbeat
 from fedhome.clients.agent import message_wait as looking_module
-from fedhome.clients.agent import resident
 from fedhome.clients.agent.message_wait import MessageWait
 from fedhome.errors import LinkError
 from fedhome.flower.fleet_connection import Arrival
@@ -125,8 +125,8 @@ class _Beats:
 
 def test_a_heartbeat_that_does_not_get_through_is_tried_again_soon() -> None:
     beats = _Beats("", "unreachable", "failed", "", "node", "never reached")
-    resident._beat(beats, beats)  # type: ignore[arg-type]
-    usual = resident.HEARTBEAT_S * 0.8
+    heartbeat.keep_alive(beats, beats)  # type: ignore[arg-type]
+    usual = heartbeat.HEARTBEAT_S * 0.8
     assert beats.pauses == [usual, usual, 1.0, 1.0, usual, 1.0]
     assert beats.ended
     assert beats.fates == ["never reached"], "a refusal ends it"
