@@ -15,7 +15,8 @@ from fedhome.clients import context_keys
 from fedhome.clients.secure_sums import SecurePart
 from fedhome.data.examples import HomeExamples
 from fedhome.data.home_files import read_home
-from fedhome.data.windows import columns_of, examples, with_classes
+from fedhome.data.inputs import columns_of, with_classes
+from fedhome.data.windows import examples
 from fedhome.errors import DataError
 from fedhome.learning.build import learning_of
 from fedhome.learning.device import Device

@@ -12,8 +12,9 @@ from typing import Any
 from fedhome.data.examples import HomeExamples
 from fedhome.data.home_objects import read_tables
 from fedhome.data.homes_folder import read_folder
+from fedhome.data.inputs import columns_of, with_classes
 from fedhome.data.table import HomeTable
-from fedhome.data.windows import columns_of, examples, with_classes
+from fedhome.data.windows import examples
 from fedhome.errors import DataError, EmptyFleetError, FedHomeError, SourceError
 from fedhome.learning.tasks import kind_of, task_of
 from fedhome.own_code import fault_of

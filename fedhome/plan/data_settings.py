@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field
 
-from fedhome.plan.section import Section
+from fedhome.plan.reading_settings import ReadingSettings
 
 SYNTHETIC_HOMES = 100
 """Synthetic homes where a plan names no number."""
@@ -15,7 +16,11 @@ SYNTHETIC_HISTORY_DAYS = 5.0
 """Days of readings to learn from that synthetic homes have where a plan names none."""
 
 
-class DataSettings(Section):
+Rule = Literal["mean", "last", "hold", "sum", "difference"]
+"""How readings become one a step of the grid; `fedhome.data.grid` says each one's meaning."""
+
+
+class DataSettings(ReadingSettings):
     """Where the homes' data comes from and how it becomes examples."""
 
     source: str = Field(
@@ -34,7 +39,12 @@ class DataSettings(Section):
     )
     horizon: int = Field(1, ge=0, description="steps ahead; 0: predict a row from its own columns")
     calendar: bool = Field(default=True, description="add hour and weekday of the predicted time")
-    time_zone: str = Field("", description="zone of times that carry none; empty: UTC")
+    step: str = Field(
+        "", description='step of the grid, such as "15min" or "1h"; empty: that of the readings'
+    )
+    rules: Mapping[str, Rule] = Field(
+        {}, description='column to "mean", "last", "hold", "sum" or "difference" within a step'
+    )
     scale: Literal["home", "none"] = Field(
         "home", description="standardise by the home's own training rows, or leave as they are"
     )

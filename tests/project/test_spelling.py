@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 from fedhome import spelling
 from fedhome.cli import app
 from fedhome.cli.scenarios import named_plan
+from fedhome.data.inputs import columns_of
 from fedhome.data.table import HomeTable
-from fedhome.data.windows import columns_of, windows
+from fedhome.data.windows import windows
 from fedhome.errors import DataError, FedHomeError, PlanError, PluginError, SourceError
 from fedhome.learning.personalise import personaliser
 from fedhome.learning.tasks import task_of

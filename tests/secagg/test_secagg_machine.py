@@ -433,6 +433,17 @@ class Interleaving(RuleBasedStateMachine):
         for votes in (False, True):
             self.ask(0, set(range(HOMES)), votes, None, 0)
 
+    @rule(few=st.sets(PLACES, min_size=1, max_size=2))
+    def open_too_few(self, few: set[int]) -> None:
+        """Ask for a sum over fewer homes than any manifest allows."""
+        before = len(self.sums)
+        self.draw_up(set(range(HOMES)), 3, 1)
+        if len(self.sums) == before:
+            return
+        self.join(0, set(range(HOMES)), 0)
+        self.upload(0, set(range(HOMES)))
+        self.open_another_set(0, few)
+
     @rule(order=st.permutations(range(HOMES)))
     def show_each_member_another_set(self, order: list[int]) -> None:
         """Two homes are in all sets, and every other home in two of six at most."""
@@ -504,8 +515,8 @@ def test_any_interleaving_is_exact_or_a_typed_error() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_any_interleaving_is_exact_or_a_typed_error_for_long() -> None:
-    seen = _explore(600, 80)
-    assert min(seen[what] for what in EVERYWHERE) >= 100, seen
+    seen = _explore(300, 80)
+    assert min(seen[what] for what in EVERYWHERE) >= 50, seen
 
 
 @pytest.mark.parametrize(
@@ -517,11 +528,7 @@ def test_any_interleaving_is_exact_or_a_typed_error_for_long() -> None:
             (committee_member, "check_votes", "count < directory.threshold", "False"),
             "too few homes",
         ),
-        pytest.param(
-            (committee_member, "examine", "< manifest.a_min", "< 1"),
-            "too few homes",
-            marks=pytest.mark.slow,
-        ),
+        ((committee_member, "examine", "< manifest.a_min", "< 1"), "too few homes"),
         (
             (HomeState, "with_sum", "sum_number=sum_number, live=live", "sum_number=sum_number"),
             "masks two vectors",
