@@ -1,4 +1,4 @@
-"""``fedhome data``: the named sets of real homes."""
+"""``fedhome data``: how files are read, and the named sets of real homes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fedhome.cli import data_check
 from fedhome.cli.group import Group
 
 app = typer.Typer(
-    cls=Group, help="Named sets of real homes: list, get, describe.", no_args_is_help=True
+    cls=Group,
+    help="Readings: how files are read, and named sets of real homes.",
+    no_args_is_help=True,
 )
+app.command("check")(data_check.check)
+app.command("convert")(data_check.convert)
 
 _Name = Annotated[str, typer.Argument(help="name of the set, as in `fedhome data list`")]
 

@@ -1,25 +1,26 @@
-"""One home's CSV or Parquet files as a :class:`~fedhome.data.table.HomeTable`."""
+"""One home's files as a :class:`~fedhome.data.table.HomeTable`: times, then column by column."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from fedhome.data.data_files import Raw, read_files, stem
+from fedhome.data.cells import ColumnRead, read_cells
+from fedhome.data.data_files import Raw, is_unnamed, read_files, stem
+from fedhome.data.long_tables import check_twins, homes_of, pivoted
+from fedhome.data.read_report import ColumnReport, HomeReport, TimeReport
 from fedhome.data.table import HomeTable
+from fedhome.data.time_columns import find_times
 from fedhome.data.times import Axis, read_axis, zone_of
 from fedhome.errors import SourceError
+from fedhome.plan.reading_settings import ReadingSettings
+from fedhome.spelling import did_you_mean
 
-TIME_NAMES = ("time", "timestamp", "datetime", "date", "ts")
-# Besides the usual marks, Home Assistant's own for a sensor that says nothing.
-MISSING = ("", "na", "n/a", "#n/a", "nan", "null", "<na>", "-nan", "unknown", "unavailable")
-_NUMBER = r"^[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|inf|infinity)$"
-_INDEX = "__index_level_0__"  # an index without a name, as pandas writes it
+_AS_IT_IS = ReadingSettings()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,70 +31,99 @@ class HomeFilesRead:
         table: The home's readings.
         notes: What was assumed, converted or left out, in plain sentences.
         empty: Names of the columns that were left out because they hold nothing.
+        report: How all of it was read; None of tables that were given as such.
     """
 
     table: HomeTable
     notes: tuple[str, ...] = ()
     empty: tuple[str, ...] = ()
+    report: HomeReport | None = None
 
 
 def read_home(
     path: Path,
     *,
     home: str | None = None,
-    time_column: str | None = None,
-    time_zone: str | None = None,
+    settings: ReadingSettings = _AS_IT_IS,
+    numbers: Collection[str] = (),
 ) -> HomeFilesRead:
     """Read one home's file, or the folder of its files, which are joined in time.
 
-    Numbers stay numbers, true and false become 1 and 0, text becomes indices into its
-    sorted classes. Rows are sorted by time; of rows with equal times the last one stays.
+    Numbers stay numbers, true and false become 1 and 0, words become indices into their
+    sorted classes. Rows are sorted by time.
 
     Args:
-        path: A ``.csv``, ``.csv.gz`` or ``.parquet`` file, or a folder of such files.
+        path: A file, or a folder of files, as :func:`~fedhome.data.data_files.read_files` takes.
         home: The home's name; None for the name of the file or folder.
-        time_column: Name of the column of times; None to look for ``time``, ``timestamp``,
-            ``datetime``, ``date`` or ``ts``.
-        time_zone: IANA zone of the home, and of times that carry no offset; None for the
-            zone that a Parquet file names, else UTC.
+        settings: What the files themselves do not tell.
+        numbers: Columns that must hold numbers: words in them are an error.
 
     Raises:
         SourceError: What cannot be read or does not make sense, with file and row.
     """
-    if time_zone is not None:
-        zone_of(time_zone)
     raw = read_files(path)
-    return read_rows(raw, home=home or stem(path), time_column=time_column, time_zone=time_zone)
+    name = home or stem(path)
+    if settings.home_column:
+        raw = _of_home(raw, settings.home_column, name)
+    return read_rows(raw, home=name, settings=settings, numbers=numbers)
 
 
 def read_rows(
-    raw: Raw, *, home: str, time_column: str | None = None, time_zone: str | None = None
+    raw: Raw,
+    *,
+    home: str,
+    settings: ReadingSettings = _AS_IT_IS,
+    numbers: Collection[str] = (),
 ) -> HomeFilesRead:
     """Read one home's rows, whatever they came from; arguments as of :func:`read_home`.
 
     Raises:
         SourceError: What does not make sense, with the row.
     """
-    name = _time_column(raw, time_column)
-    notes = list(raw.notes)
-    axis = _row_numbers(raw, time_zone, notes) if name is None else _axis(raw, name, time_zone)
-    notes += axis.notes
+    if settings.time_zone:
+        zone_of(settings.time_zone)
+    read = raw.rows.num_rows
+    if settings.pivot:
+        raw = pivoted(raw, settings)
+    sources = _renaming(raw, settings)
+    times = find_times(raw.rows, settings, file=raw.files[0][0])
+    axis = _axis(raw, times.names, settings)
+    if times.names:
+        check_twins(raw, axis, times.names)
+    notes = [*raw.notes, *times.notes, *axis.notes]
     columns: dict[str, NDArray[np.float64]] = {}
     labels: dict[str, tuple[str, ...]] = {}
-    empty = []
-    for other in raw.rows.column_names:
-        if other == name:
+    units: dict[str, str] = {}
+    reports, empty = [], []
+    for source, name in sources.items():
+        if source in times.names:
             continue
-        read = _column(raw, other, axis.rows, notes)
-        if read is None:
+        cells = _cells(raw, source, name, settings, numeric=name in numbers)
+        values = cells.values[axis.rows]
+        if cells.kind == "empty" and is_unnamed(source):
             continue
-        values, classes = read
+        notes += cells.notes
+        reports.append(
+            ColumnReport.of(
+                values,
+                name=name,
+                source=source,
+                kind=cells.kind,
+                unit=cells.unit,
+                format=cells.format,
+                words=cells.words,
+            )
+        )
+        if cells.kind == "left out":
+            continue
         if len(values) and bool(np.all(np.isnan(values))):
-            empty.append(other)
+            empty.append(name)
             continue
-        columns[other] = values
-        if classes:
-            labels[other] = classes
+        columns[name] = values
+        if cells.words:
+            labels[name] = cells.words
+        if cells.unit:
+            units[name] = cells.unit
     if empty:
         notes.append(f"left out, because nothing is in them: {', '.join(empty)}")
     table = HomeTable(
@@ -102,108 +132,73 @@ def read_rows(
         columns=columns,
         time_zone=axis.time_zone,
         labels=labels,
+        units=units,
     )
-    return HomeFilesRead(table=table, notes=tuple(notes), empty=tuple(empty))
+    report = HomeReport(
+        home=home,
+        files=tuple(
+            f"{file}: {how}" for (file, _), how in zip(raw.files, raw.formats, strict=True)
+        ),
+        rows_read=read,
+        rows_kept=table.rows,
+        time=_time_report(axis, times.names),
+        columns=tuple(reports),
+        notes=tuple(dict.fromkeys(notes)),
+    )
+    return HomeFilesRead(table=table, notes=report.notes, empty=tuple(empty), report=report)
 
 
-def _time_column(raw: Raw, time_column: str | None) -> str | None:
-    names = raw.rows.column_names
-    if time_column is not None:
-        if time_column not in names:
-            raise SourceError(
-                f"{raw.files[0][0]} has no column {time_column!r} for its times",
-                hint=f"its columns are: {', '.join(names)}",
-            )
-        return time_column
-    by_name = {name.lower(): name for name in reversed(names)}
-    known = next((by_name[name] for name in TIME_NAMES if name in by_name), None)
-    if known is None and _INDEX in names and pa.types.is_timestamp(raw.rows[_INDEX].type):
-        return _INDEX
-    return known
-
-
-def _row_numbers(raw: Raw, time_zone: str | None, notes: list[str]) -> Axis:
-    notes.append("no column of times was found: rows keep their order and are numbered")
-    numbers = np.arange(raw.rows.num_rows, dtype=np.int64)
-    return Axis(time_s=numbers, rows=numbers, time_zone=time_zone or "UTC", notes=())
-
-
-def _axis(raw: Raw, name: str, time_zone: str | None) -> Axis:
-    column = _plain(raw.rows[name])
-    if not len(column):
-        none = np.empty(0, dtype=np.int64)
-        return Axis(time_s=none, rows=none, time_zone=time_zone or "UTC", notes=())
-    if pa.types.is_string(column.type):
-        column = _without_missing(column)
-    return read_axis(column, name=name, time_zone=time_zone, location_of=raw.location)
-
-
-def _column(
-    raw: Raw, name: str, rows: NDArray[np.int64], notes: list[str]
-) -> tuple[NDArray[np.float64], tuple[str, ...]] | None:
-    """Return a column's numbers in the order of ``rows``, and its classes if it holds text."""
-    column = _plain(raw.rows[name])
-    kind = column.type
-    classes: tuple[str, ...] = ()
-    if name == _INDEX or pa.types.is_temporal(kind):
-        notes.append(f"left out, because only one column can be the time: {name}")
-        return None
-    if pa.types.is_null(kind):
-        values = np.full(len(column), np.nan)
-    elif pa.types.is_string(kind):
-        values, classes = _from_text(raw, name, _without_missing(column))
-    elif pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        values = _floats(column.cast(pa.uint8()) if pa.types.is_boolean(kind) else column)
-    elif pa.types.is_decimal(kind):
-        values = _floats(column)
-    else:
-        notes.append(f"left out, because it holds neither numbers nor text: {name}")
-        return None
-    infinite = np.isinf(values)
-    if infinite.any():
-        notes.append(f"{int(infinite.sum())} infinite cells of {name} were read as missing")
-        values = np.where(infinite, np.nan, values)
-    return values[rows], classes
-
-
-def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return a column with text of any storage as plain strings."""
-    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        kind = pa.string()
-    return column.cast(kind)
-
-
-def _without_missing(text: pa.ChunkedArray) -> pa.ChunkedArray:
-    text = pc.utf8_trim_whitespace(text)
-    missing = pc.is_in(pc.utf8_lower(text), value_set=pa.array(MISSING))
-    return pc.if_else(missing, pa.scalar(None, pa.string()), text)
-
-
-def _floats(column: pa.ChunkedArray) -> NDArray[np.float64]:
-    return np.array(column.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
-
-
-def _from_text(
-    raw: Raw, name: str, text: pa.ChunkedArray
-) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    lower = pc.utf8_lower(text)
-    cells = pc.if_else(pc.equal(lower, "true"), "1", text)
-    cells = pc.if_else(pc.equal(lower, "false"), "0", cells)
-    is_number = pc.fill_null(pc.match_substring_regex(cells, _NUMBER, ignore_case=True), False)  # noqa: FBT003
-    filled = len(text) - text.null_count
-    numbers = pc.sum(is_number).as_py() or 0
-    if numbers == filled:
-        return _floats(pc.replace_substring_regex(cells, r"^\+", "")), ()
-    # A column of numbers with a slip in it must not turn into classes unnoticed.
-    if 2 * numbers >= filled:
-        odd = pc.and_(text.is_valid(), pc.invert(is_number)).to_numpy()
+def _of_home(raw: Raw, column: str, home: str) -> Raw:
+    """Return the rows of one home of a file of many."""
+    homes = homes_of(raw, column)
+    if home not in homes:
         raise SourceError(
-            f"{raw.location(int(np.argmax(odd)))}: the cell in column {name!r} is not a number, "
-            "though at least half of its cells are",
-            hint="correct the cell or leave it empty; if the column holds classes, "
-            "give every class a name that is not a number",
+            f"{raw.files[0][0]} holds {len(homes)} homes by its column {column!r}, and none is "
+            f"called {home!r}",
+            hint="the home's name must be in that column, or leave data.home_column out",
         )
-    classes = tuple(sorted(set(text.drop_null().to_pylist())))
-    number_of = {label: float(number) for number, label in enumerate(classes)}
-    return np.array([number_of.get(cell, np.nan) for cell in text.to_pylist()]), classes
+    return homes[home]
+
+
+def _renaming(raw: Raw, settings: ReadingSettings) -> dict[str, str]:
+    """Return each column's name in a plan, by its name in the file."""
+    names = raw.rows.column_names
+    new = dict(settings.rename)
+    if unknown := [name for name in new if name not in names]:
+        raise SourceError(
+            f"{raw.files[0][0]} has no column {unknown[0]!r}, which data.rename gives another "
+            f"name{did_you_mean(unknown[0], names)}",
+            hint=f"its columns are: {', '.join(names)}",
+        )
+    renamed = {name: new.get(name, name) for name in names}
+    twins = [name for name in new.values() if list(renamed.values()).count(name) > 1]
+    if twins:
+        raise SourceError(
+            f"{raw.files[0][0]}: with data.rename two columns are called {twins[0]!r}",
+            hint="give the other column another name, too",
+        )
+    return renamed
+
+
+def _axis(raw: Raw, names: tuple[str, ...], settings: ReadingSettings) -> Axis:
+    rows = raw.rows.num_rows
+    if names and rows:
+        return read_axis(raw.rows, names, settings, location_of=raw.location)
+    numbers = np.arange(rows, dtype=np.int64)
+    zone = settings.time_zone or "UTC"
+    return Axis(time_s=numbers, rows=numbers, time_zone=zone, notes=(), format="", twins=0)
+
+
+def _time_report(axis: Axis, names: tuple[str, ...]) -> TimeReport | None:
+    if not names or not len(axis.time_s):
+        return None
+    return TimeReport.of(axis.time_s, columns=names, format=axis.format, time_zone=axis.time_zone)
+
+
+def _cells(
+    raw: Raw, source: str, name: str, settings: ReadingSettings, *, numeric: bool
+) -> ColumnRead:
+    read = read_cells(
+        raw.rows[source], name=name, settings=settings, location_of=raw.location, numeric=numeric
+    )
+    return replace(read, unit=read.unit or raw.units.get(source, ""))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
@@ -12,7 +12,9 @@ from fedhome.data.home_files import HomeFilesRead, read_rows
 from fedhome.data.homes_folder import Exclusion, FolderRead, as_fleet, unusable
 from fedhome.data.table import HomeTable
 from fedhome.errors import SourceError
+from fedhome.plan.reading_settings import ReadingSettings
 
+_AS_IT_IS = ReadingSettings()
 HINT = (
     "give a dictionary of a home's name and its table (a DataFrame, an Arrow table, or columns by "
     "name), or fedhome.HomeTables; docs/data.md says what a home's data must look like"
@@ -35,14 +37,19 @@ Homes = HomesTables | Callable[..., Iterable[HomeTable]]
 
 
 def read_tables(
-    homes: HomesTables, *, time_zone: str | None = None, target: str | None = None
+    homes: HomesTables,
+    settings: ReadingSettings = _AS_IT_IS,
+    *,
+    target: str | None = None,
+    numbers: Collection[str] = (),
 ) -> FolderRead:
     """Read homes that are in memory, as files of the same content would be read.
 
     Args:
         homes: A table for each home.
-        time_zone: Zone of times that carry none.
+        settings: How their columns are to be read.
         target: The column to predict; homes in which it never changes are left out.
+        numbers: Columns that must hold numbers: words in them are an error.
 
     Raises:
         SourceError: It is no collection of tables.
@@ -50,18 +57,18 @@ def read_tables(
     """
     reads: dict[str, HomeFilesRead] = {}
     excluded: list[Exclusion] = []
-    notes: list[str] = []
+    notes: list[tuple[str, str]] = []
     for home, table in _named(homes):
         try:
-            read = _read(home, table, time_zone)
+            read = _read(home, table, settings, numbers)
         except SourceError as error:
-            excluded.append(Exclusion(home, error.message))
+            excluded.append(Exclusion(home, error.message, error.hint))
             continue
         if reason := unusable(read, [target] if target else [], target):
             excluded.append(Exclusion(home, reason))
         else:
             reads[home] = read
-            notes += [f"{home}: {note}" for note in read.notes]
+            notes += [(home, note) for note in read.notes]
     return as_fleet(reads.values(), excluded, notes, what="home that was given", hint=HINT)
 
 
@@ -80,7 +87,9 @@ def _named(homes: HomesTables) -> list[tuple[str, object]]:
     return list(named.items())
 
 
-def _read(home: str, table: object, time_zone: str | None) -> HomeFilesRead:
+def _read(
+    home: str, table: object, settings: ReadingSettings, numbers: Collection[str]
+) -> HomeFilesRead:
     if isinstance(table, HomeTable):
         if table.home != home:
             raise SourceError(f"it is given as {home!r} and calls itself {table.home!r}")
@@ -92,4 +101,5 @@ def _read(home: str, table: object, time_zone: str | None) -> HomeFilesRead:
     names = rows.column_names
     if doubles := sorted({repr(name) for name in names if names.count(name) > 1}):
         raise SourceError(f"it has several columns called {', '.join(doubles)}", hint=HINT)
-    return read_rows(Raw(rows=rows, files=((home, rows.num_rows),)), home=home, time_zone=time_zone)
+    raw = Raw(rows=rows, files=((home, rows.num_rows),), formats=("a table in memory",))
+    return read_rows(raw, home=home, settings=settings, numbers=numbers)

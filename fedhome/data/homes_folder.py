@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedhome.data.data_files import LAYOUT_HINT, is_data_file, stem
-from fedhome.data.home_files import HomeFilesRead, read_home
+from fedhome.data.data_files import LAYOUT_HINT, Raw, is_data_file, read_files, stem
+from fedhome.data.home_files import HomeFilesRead, read_home, read_rows
+from fedhome.data.homes_settings import HOMES_FILE, read_homes_settings
+from fedhome.data.long_tables import homes_of
+from fedhome.data.read_report import HomeReport
 from fedhome.data.table import HomeTable
 from fedhome.data.times import zone_of
+from fedhome.data.told_once import told_once
 from fedhome.errors import EmptyFleetError, SourceError
+from fedhome.plan.reading_settings import ReadingSettings
 
-ZONES_FILE = "homes.toml"
+_AS_IT_IS = ReadingSettings()
 
 
 @dataclass(frozen=True)
 class Exclusion:
-    """A home that was left out, and why in a plain sentence."""
+    """A home that was left out, why in a plain sentence, and what to do about it, if known."""
 
     home: str
     reason: str
+    hint: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,73 +39,102 @@ class FolderRead:
     Args:
         homes: The homes that can be used, in the order of their names.
         excluded: Homes that were left out.
-        notes: What the readers assumed or left out, each with the home's name.
+        notes: What the readers assumed or left out, each once, with the homes' names.
+        reports: How each of the homes was read, where files were.
     """
 
     homes: list[HomeTable]
     excluded: list[Exclusion]
     notes: tuple[str, ...]
+    reports: tuple[HomeReport, ...] = ()
 
 
 def read_folder(
     folder: Path,
+    settings: ReadingSettings = _AS_IT_IS,
     *,
-    time_zone: str | None = None,
-    time_column: str | None = None,
     require: Sequence[str] = (),
     target: str | None = None,
+    numbers: Collection[str] = (),
 ) -> FolderRead:
     """Read every home of a folder; homes that cannot be used are left out and reported.
 
-    A column of text has the same classes in every home: those of all homes together, sorted.
+    A column of words has the same classes in every home: those of all homes together, sorted.
 
     Args:
-        folder: One CSV or Parquet file, or sub-folder of such files, per home. A file
-            ``homes.toml`` may give single homes a ``time_zone``.
-        time_zone: Zone of the homes that ``homes.toml`` does not name.
-        time_column: Name of the column of times; None to find it by its name.
+        folder: One file, or sub-folder of files, per home; or, with ``settings.home_column``, a
+            file or folder of files in which each row names its home. A file ``homes.toml`` may
+            give single homes settings of their own.
+        settings: How the files are to be read.
         require: Columns that every home must have.
         target: The column to predict; every home must have values in it that differ.
+        numbers: Columns that must hold numbers: words in them are an error.
 
     Raises:
         SourceError: No such folder, nothing in it, or a ``homes.toml`` that is wrong.
         EmptyFleetError: No home can be used; lists every reason.
     """
-    if not folder.is_dir():
-        what = "is a file" if folder.exists() else "does not exist"
-        raise SourceError(f"{folder} is not a folder: it {what}", hint=LAYOUT_HINT)
-    if time_zone is not None:
-        zone_of(time_zone)
-    paths, notes = _entries(folder)
-    if not paths:
-        raise SourceError(f"{folder} holds no home", hint=LAYOUT_HINT)
-    zones = _zones(folder / ZONES_FILE, {stem(path) for path in paths})
+    if settings.time_zone:
+        zone_of(settings.time_zone)
+    sources, said = _sources(folder, settings)
+    notes = [("", note) for note in said]
+    own = read_homes_settings(folder / HOMES_FILE, {home for home, _ in sources}, settings)
     needed = [*require, *([target] if target and target not in require else [])]
     reads: dict[str, HomeFilesRead] = {}
     excluded: list[Exclusion] = []
-    for path in paths:
-        home = stem(path)
+    for home, source in sources:
         if home in reads:
-            reason = f"{path.name} is a second source of {home}: put both into a sub-folder {home}"
+            second = source.name if isinstance(source, Path) else "there"
+            reason = f"{second} is a second source of {home}: put both into a sub-folder {home}"
             excluded.append(Exclusion(home, reason))
             continue
         try:
-            read = read_home(path, time_column=time_column, time_zone=zones.get(home, time_zone))
+            read = _read_source(source, home, own.get(home, settings), numbers)
         except SourceError as error:
-            excluded.append(Exclusion(home, error.message))
+            excluded.append(Exclusion(home, error.message, error.hint))
             continue
         if reason := unusable(read, needed, target):
             excluded.append(Exclusion(home, reason))
         else:
             reads[home] = read
-            notes += [f"{home}: {note}" for note in read.notes]
+            notes += [(home, note) for note in read.notes]
     return as_fleet(reads.values(), excluded, notes, what=f"home in {folder}", hint=LAYOUT_HINT)
+
+
+def _read_source(
+    source: Path | Raw, home: str, settings: ReadingSettings, numbers: Collection[str]
+) -> HomeFilesRead:
+    if isinstance(source, Path):
+        return read_home(source, home=home, settings=settings, numbers=numbers)
+    return read_rows(source, home=home, settings=settings, numbers=numbers)
+
+
+def _sources(
+    folder: Path, settings: ReadingSettings
+) -> tuple[list[tuple[str, Path | Raw]], list[str]]:
+    """Return where each home's readings are, and notes.
+
+    Raises:
+        SourceError: There is no home.
+    """
+    if not folder.exists():
+        raise SourceError(f"{folder} is not a folder: it does not exist", hint=LAYOUT_HINT)
+    if not folder.is_dir() and not is_data_file(folder):
+        raise SourceError(f"{folder} is no folder, and no file of readings", hint=LAYOUT_HINT)
+    paths, notes = _entries(folder) if folder.is_dir() else ([folder], [])
+    sources: list[tuple[str, Path | Raw]] = [(stem(path), path) for path in paths]
+    if settings.home_column and paths:
+        split = homes_of(read_files(folder), settings.home_column)
+        sources = list(split.items())
+    if not sources:
+        raise SourceError(f"{folder} holds no home", hint=LAYOUT_HINT)
+    return sources, notes
 
 
 def as_fleet(
     reads: Iterable[HomeFilesRead],
     excluded: Sequence[Exclusion],
-    notes: Sequence[str],
+    notes: Iterable[tuple[str, str]],
     *,
     what: str,
     hint: str,
@@ -110,51 +144,52 @@ def as_fleet(
     Args:
         reads: The homes.
         excluded: Homes that were left out before.
-        notes: What their readers noticed.
+        notes: A home's name, or nothing, and what its reader noticed.
         what: What there is none of, for the error.
         hint: How it should be, for the error.
 
     Raises:
         EmptyFleetError: No home can be used; lists every reason.
     """
+    reads = list(reads)
     tables, mixed = _without_mixed([read.table for read in reads])
     excluded = [*excluded, *mixed]
     if not tables:
-        reasons = "".join(f"\n  - {item.home}: {item.reason}" for item in excluded)
-        raise EmptyFleetError(f"no {what} can be used:{reasons}", hint=hint)
-    return FolderRead(homes=_same_classes(tables), excluded=excluded, notes=tuple(notes))
+        raise EmptyFleetError(
+            f"no {what} can be used:{_reasons(excluded)}", hint=_hint(excluded) or hint
+        )
+    used = {table.home for table in tables}
+    reports = (read.report for read in reads if read.table.home in used)
+    return FolderRead(
+        homes=_same_classes(tables),
+        excluded=excluded,
+        notes=tuple(told_once(notes)),
+        reports=tuple(report for report in reports if report is not None),
+    )
+
+
+def _reasons(excluded: Sequence[Exclusion]) -> str:
+    """Return a line a reason, with the homes that it holds for."""
+    lines = told_once((item.home, item.reason) for item in excluded)
+    return "".join(f"\n  - {line}" for line in lines)
+
+
+def _hint(excluded: Sequence[Exclusion]) -> str:
+    """Return what to do, where that is one thing for all."""
+    hints = {item.hint for item in excluded}
+    return hints.pop() if len(hints) == 1 else ""
 
 
 def _entries(folder: Path) -> tuple[list[Path], list[str]]:
     paths, others = [], []
     for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.name == ZONES_FILE:
+        if path.name.startswith(".") or path.name == HOMES_FILE:
             continue
         if path.is_dir() or is_data_file(path):
             paths.append(path)
         else:
             others.append(path.name)
     return paths, [f"not CSV or Parquet, left out: {', '.join(others)}"] if others else []
-
-
-def _zones(path: Path, homes: set[str]) -> dict[str, str]:
-    if not path.exists():
-        return {}
-    hint = 'each home has a table of its own: [home-name] and below it time_zone = "Europe/Berlin"'
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
-        raise SourceError(f"{path} is not TOML", hint=hint) from None
-    zones = {}
-    for home, table in tables.items():
-        if home not in homes:
-            raise SourceError(f"{path} names {home!r}, which is no home of the folder", hint=hint)
-        match table:
-            case {"time_zone": str(name), **rest} if not rest:
-                zones[home] = zone_of(name).key
-            case _:
-                raise SourceError(f"{path} says more than a time_zone of {home!r}", hint=hint)
-    return zones
 
 
 def unusable(read: HomeFilesRead, needed: Sequence[str], target: str | None) -> str:

@@ -7,6 +7,7 @@
         events.jsonl         what happened (fedhome.run.events)
         rounds.parquet       one row for each round (fedhome.run.results)
         homes.parquet        one row for each home and model (fedhome.run.results)
+        readings.json        how the homes' files were read, where there are files
         model.safetensors    the global model
         start.safetensors    the one that it began with, if that was another run's
         checkpoint/          what resuming needs
@@ -17,11 +18,12 @@ One process at a time writes to a folder; any number may read it meanwhile.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -79,6 +81,7 @@ class RunFolder:
         self.events_path = self.path / "events.jsonl"
         self.rounds_path = self.path / "rounds.parquet"
         self.homes_path = self.path / "homes.parquet"
+        self.readings_path = self.path / "readings.json"
         self.start_path = self.path / "start.safetensors"
         self.draw_path = self.path / "draw"
         self.sums_path = self.path / "sums"
@@ -216,6 +219,30 @@ class RunFolder:
             RunError: It is missing or damaged.
         """
         return validate_homes(_read_table(self.homes_path))
+
+    def write_readings(self, reports: Sequence[Mapping[str, Any]]) -> None:
+        """Write how the homes' files were read, one report a home.
+
+        Raises:
+            RunError: The folder cannot be written.
+        """
+        write_atomically(self.readings_path, json.dumps(reports, ensure_ascii=False).encode())
+
+    def read_readings(self) -> list[dict[str, Any]]:
+        """Return how the homes' files were read; nothing of homes that came from no files.
+
+        Raises:
+            RunError: The file is damaged.
+        """
+        if not self.readings_path.exists():
+            return []
+        try:
+            reports: list[dict[str, Any]] = json.loads(self.readings_path.read_bytes())
+        except (OSError, ValueError):
+            raise RunError(
+                f"{self.readings_path} is damaged", hint="remove it: a report goes without it"
+            ) from None
+        return reports
 
     def write_model(
         self, parameters: Mapping[str, NDArray[np.float32]], *, plan: str, round_number: int

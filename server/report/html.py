@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import jinja2
 from plotly.offline import get_plotlyjs
@@ -17,6 +17,7 @@ from fedhome.run.folder import RunFolder, write_atomically
 from fedhome.server.report import facts
 from fedhome.server.report.comparison import comparison_figures
 from fedhome.server.report.figures import figures
+from fedhome.server.report.reading_groups import reading_groups
 from fedhome.server.report.run_results import RunResults, load
 from fedhome.server.report.theme import DARK
 
@@ -48,10 +49,35 @@ def write_report(runs: Sequence[RunFolder], out: Path, *, margin: float = MARGIN
 
 def _page(runs: Sequence[RunResults], margin: float) -> str:
     one = runs[0] if len(runs) == 1 else None
+    figures_shown = figures(one, margin) if one else comparison_figures(runs)
+    return render(
+        "page.html.j2",
+        title=one.label if one else f"Comparison of {len(runs)} runs",
+        runs=runs,
+        headlines=facts.headlines(one, margin) if one else [],
+        columns=facts.SUMMARY_COLUMNS,
+        score_name=" or ".join(dict.fromkeys(run.score_name for run in runs)),
+        summaries=[(run, rows) for run in runs if (rows := run.summary(margin))],
+        margin=margin,
+        compared=any(run.learnt and "local" in run.scores for run in runs),
+        remarks=[(run, sentences) for run in runs if (sentences := facts.remarks(run))],
+        notices=[(run, notices) for run in runs if (notices := facts.notices(run.events))],
+        differing=facts.differing_settings(runs),
+        figures=[(figure, json.loads(figure.plot.to_json())) for figure in figures_shown],
+        readings=[(run, groups) for run in runs if (groups := reading_groups(run.readings))],
+    )
+
+
+def render(template: str, **content: Any) -> str:
+    """Return a page of a template, with all that it needs inside; scripts of others do not run.
+
+    Args:
+        template: Its name in this folder; it extends ``frame.html.j2``.
+        content: What it shows.
+    """
     parts = Path(__file__).parent
     script = (parts / "page.js").read_text(encoding="utf-8")
     plotly = get_plotlyjs()
-    figures_shown = figures(one, margin) if one else comparison_figures(runs)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(parts),
         autoescape=True,
@@ -65,24 +91,13 @@ def _page(runs: Sequence[RunResults], margin: float) -> str:
         "cells": facts.summary_cells,
         "command": facts.command,
     }
-    return environment.get_template("page.html.j2").render(
-        title=one.label if one else f"Comparison of {len(runs)} runs",
-        runs=runs,
-        headlines=facts.headlines(one, margin) if one else [],
-        columns=facts.SUMMARY_COLUMNS,
-        score_name=" or ".join(dict.fromkeys(run.score_name for run in runs)),
-        summaries=[(run, rows) for run in runs if (rows := run.summary(margin))],
-        margin=margin,
-        compared=any(run.learnt and "local" in run.scores for run in runs),
-        remarks=[(run, sentences) for run in runs if (sentences := facts.remarks(run))],
-        notices=[(run, notices) for run in runs if (notices := facts.notices(run.events))],
-        differing=facts.differing_settings(runs),
-        figures=[(figure, json.loads(figure.plot.to_json())) for figure in figures_shown],
+    return environment.get_template(template).render(
         dark=DARK,
         style=(parts / "page.css").read_text(encoding="utf-8"),
         script=script,
         plotly=plotly,
         scripts_allowed=" ".join(_allowance(text) for text in (plotly, script)),
+        **content,
     )
 
 

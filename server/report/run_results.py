@@ -11,6 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from fedhome.data.read_report import HomeReport
+from fedhome.errors import RunError
 from fedhome.run.events import Event
 from fedhome.run.folder import RunFolder, scores, summary
 from fedhome.run.results import SummaryRow, counted_summary
@@ -29,6 +31,7 @@ class RunResults:
         events: The run's log.
         rounds: One row for each round; None where the run got to none.
         homes: One row for each home and model; None where nothing was scored.
+        readings: How each home's files were read; empty where there were none.
     """
 
     label: str
@@ -37,6 +40,7 @@ class RunResults:
     events: Sequence[Event]
     rounds: pa.Table | None
     homes: pa.Table | None
+    readings: Sequence[HomeReport] = ()
 
     @cached_property
     def started(self) -> Mapping[str, Any]:
@@ -145,4 +149,14 @@ def _load(run: RunFolder, label: str) -> RunResults:
         events=run.read_events(),
         rounds=run.read_rounds() if run.rounds_path.exists() else None,
         homes=run.read_homes() if run.homes_path.exists() else None,
+        readings=_readings(run),
     )
+
+
+def _readings(run: RunFolder) -> list[HomeReport]:
+    try:
+        return [HomeReport.from_dict(report) for report in run.read_readings()]
+    except (TypeError, KeyError):
+        raise RunError(
+            f"{run.readings_path} is damaged", hint="remove it: a report goes without it"
+        ) from None

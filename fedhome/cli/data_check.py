@@ -1,0 +1,166 @@
+"""``fedhome data check`` and ``convert``: how homes' files are read, before anything learns."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from fedhome.cli import completion
+from fedhome.cli.data_words import print_homes, say
+from fedhome.cli.scenarios import folders_of, named_table
+from fedhome.errors import FedHomeError
+from fedhome.plan.overrides import locate, merge, parse_set
+from fedhome.plan.settings import Plan
+
+if TYPE_CHECKING:
+    from fedhome.data.homes_folder import FolderRead
+    from fedhome.simulations.gather import FoundHomes
+
+_Source = Annotated[
+    Path, typer.Argument(help="Folder of homes, or one file.", metavar="FOLDER|FILE")
+]
+_PlanOption = Annotated[
+    str | None,
+    typer.Option(
+        "--plan",
+        help="A plan: also say what it would use.",
+        metavar="PLAN",
+        autocompletion=completion.plans,
+    ),
+]
+_Sets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="Change one setting, such as data.decimal=, or data.time=Datum.",
+        metavar="KEY=VALUE",
+        autocompletion=completion.settings,
+    ),
+]
+
+
+def check(
+    source: _Source,
+    plan: _PlanOption = None,
+    sets: _Sets = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="Draw each home's target, with its gaps.", metavar="FILE.html"),
+    ] = None,
+) -> None:
+    """Show how each file and column is read, what falls, and why.
+
+    Times, rows kept of rows read, kinds, units, formats and ranges of the columns, and what the
+    homes have in common; with a plan, or a target, also what a run would learn from. Nothing is
+    written but what --plot names.
+    """
+    from fedhome.data.homes_folder import read_folder  # noqa: PLC0415 - arrow, only where needed
+
+    table = _table(source, plan, sets)
+    resolved = Plan.parse(table, where=plan or "the settings")
+    wanted = plan is not None or "target" in table["data"]
+    target = resolved.data.target if wanted else None
+    read = read_folder(source, resolved.data, target=target)
+    found: FoundHomes | FedHomeError | None = _found(resolved) if wanted else None
+    if plot is not None:
+        from fedhome.server.report.readings import write_readings  # noqa: PLC0415
+
+        write_readings(read.homes, plot, target=target)
+    if as_json:
+        typer.echo(json.dumps(_as_data(read, found), ensure_ascii=False, indent=1))
+    else:
+        console = Console()
+        print_homes(console, read)
+        if found is not None:
+            _print_use(console, resolved, found)
+        if plot is not None:
+            say(console, f"\ndrawn in {plot}")
+    if isinstance(found, FedHomeError):
+        raise typer.Exit(1)
+
+
+def convert(
+    source: _Source,
+    out: Annotated[Path, typer.Argument(help="Folder for the Parquet files.", metavar="OUT")],
+    plan: _PlanOption = None,
+    sets: _Sets = None,
+) -> None:
+    """Write what was understood of each home as Parquet, to be read back without guessing.
+
+    Times are in UTC with the home's zone, numbers are numbers with their unit, words are words.
+    """
+    from fedhome.data.home_parquet import write_home  # noqa: PLC0415
+    from fedhome.data.homes_folder import read_folder  # noqa: PLC0415
+    from fedhome.store import disk  # noqa: PLC0415
+
+    resolved = Plan.parse(_table(source, plan, sets), where=plan or "the settings")
+    read = read_folder(source, resolved.data)
+    console = Console()
+    with disk.errors_of(out):
+        out.mkdir(parents=True, exist_ok=False)
+        for home in read.homes:
+            write_home(home, out / f"{home.home}.parquet")
+    print_homes(console, read)
+    say(console, f"\n{len(read.homes)} home(s) in {out}: use it as data.source")
+
+
+def _table(source: Path, plan: str | None, sets: list[str] | None) -> dict[str, Any]:
+    table: dict[str, Any] = {}
+    merge(table, named_table(plan))
+    merge(table, {"data": {"source": str(source)}})
+    for setting in sets or []:
+        merge(table, parse_set(setting))
+    locate(table, folders_of(plan))
+    return table
+
+
+def _found(plan: Plan) -> FoundHomes | FedHomeError:
+    from fedhome.simulations.gather import find  # noqa: PLC0415 - loads torch
+
+    try:
+        return find(plan)
+    except FedHomeError as error:
+        return error
+
+
+def _print_use(console: Console, plan: Plan, found: FoundHomes | FedHomeError) -> None:
+    if isinstance(found, FedHomeError):
+        say(console, f"\na run with this plan would fail: {found.message}")
+        if found.hint:
+            say(console, found.hint)
+        return
+    homes = found.gathered.homes
+    counts = [sum(home.counts) for home in homes]
+    say(
+        console,
+        f"\na run would learn {plan.data.target} from {', '.join(found.columns) or 'no column'}"
+        f"{', and earlier values' if plan.data.lags else ''}: {homes[0].x.shape[1]} inputs, "
+        f"{len(homes)} home(s), {min(counts):,} to {max(counts):,} examples each",
+    )
+    for home, reason in found.gathered.excluded:
+        say(console, f"left out: {home}: {reason}")
+
+
+def _as_data(read: FolderRead, found: FoundHomes | FedHomeError | None) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "homes": [report.to_dict() for report in read.reports],
+        "excluded": [vars(item) for item in read.excluded],
+        "notes": list(read.notes),
+    }
+    if isinstance(found, FedHomeError):
+        data["plan"] = {"error": found.message, "hint": found.hint}
+    elif found is not None:
+        data["plan"] = {
+            "inputs": list(found.columns),
+            "examples": {home.home: list(home.counts) for home in found.gathered.homes},
+            "excluded": [
+                {"home": home, "reason": reason} for home, reason in found.gathered.excluded
+            ],
+        }
+    return data

@@ -1,0 +1,150 @@
+"""What was read of homes' files, as tables of a terminal: homes that are read alike share one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from fedhome.data.read_report import alike, length
+from fedhome.data.told_once import some
+
+if TYPE_CHECKING:
+    from fedhome.data.homes_folder import FolderRead
+    from fedhome.data.read_report import ColumnReport, HomeReport
+
+_HOMES = 8  # homes of a table that get a line
+_WORDS = 5  # words of a column that are shown
+
+
+def say(console: Console, text: str) -> None:
+    """Print a sentence as it is, wrapped at words."""
+    console.print(escape(text), highlight=False)
+
+
+def print_homes(console: Console, read: FolderRead) -> None:
+    """Print how homes were read, what they have in common, and who was left out.
+
+    Args:
+        console: Where.
+        read: The homes.
+    """
+    groups = alike(read.reports)
+    for number, reports in enumerate(groups):
+        if number:
+            console.print()
+        _print_group(console, reports)
+    if len(groups) > 1:
+        shared = set.intersection(*({c.name for c in group[0].columns} for group in groups))
+        say(console, f"\nall homes have: {', '.join(sorted(shared)) or 'no column in common'}")
+    print_notes(console, read)
+
+
+def print_notes(console: Console, read: FolderRead) -> None:
+    """Print what the readers noticed, and who was left out, why, and what to do about it."""
+    for note in read.notes:
+        say(console, f"note: {note}")
+    for item in read.excluded:
+        say(console, f"left out: {item.home}: {item.reason}")
+        if item.hint:
+            say(console, f"  {item.hint}")
+
+
+def _print_group(console: Console, reports: Sequence[HomeReport]) -> None:
+    first = reports[0]
+    names = [report.home for report in reports]
+    title = names[0] if len(names) == 1 else f"{len(names)} homes read alike: {some(names)}"
+    console.print(f"[bold]{escape(title)}[/]", highlight=False)
+    for how in first.formats:
+        say(console, f"files: {how}")
+    if first.time is None:
+        say(console, "times: none; rows keep their order")
+    else:
+        columns = " and ".join(first.time.columns)
+        say(console, f"times: {columns}, {first.time.format}; zone {first.time.time_zone}")
+    console.print(_columns_table(reports))
+    console.print(_homes_table(reports))
+
+
+def _columns_table(reports: Sequence[HomeReport]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("column", overflow="fold")
+    table.add_column("is", overflow="fold")
+    table.add_column("first", justify="right", overflow="fold")
+    table.add_column("least to greatest", justify="right", overflow="fold")
+    table.add_column("missing", justify="right")
+    table.add_column("jumps", justify="right")
+    for number, column in enumerate(reports[0].columns):
+        same = [report.columns[number] for report in reports]
+        table.add_row(
+            escape(column.name),
+            escape(_kind(same)),
+            _number(column.first),
+            _range(same),
+            f"{sum(c.missing for c in same):,}",
+            f"{sum(c.jumps for c in same):,}",
+        )
+    return table
+
+
+def _kind(same: Sequence[ColumnReport]) -> str:
+    column = same[0]
+    parts = [column.kind if column.kind != "number" or not column.unit else column.unit]
+    if column.format:
+        parts.append(column.format)
+    if column.source != column.name:
+        parts.append(f"called {column.source!r}")
+    if words := sorted({word for c in same for word in c.words}):
+        more = " …" if len(words) > _WORDS else ""
+        parts.append(f"{', '.join(words[:_WORDS])}{more}")
+    return "; ".join(parts)
+
+
+def _range(same: Sequence[ColumnReport]) -> str:
+    least = [c.least for c in same if c.least is not None]
+    greatest = [c.greatest for c in same if c.greatest is not None]
+    return f"{_number(min(least))} to {_number(max(greatest))}" if least and greatest else ""
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
+
+
+def _homes_table(reports: Sequence[HomeReport]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("home", overflow="fold")
+    table.add_column("rows kept", justify="right", overflow="fold")
+    if timed := reports[0].time is not None:
+        table.add_column("from")
+        table.add_column("to")
+        table.add_column("step", justify="right")
+        table.add_column("gaps", justify="right")
+    for report in reports[:_HOMES]:
+        kept = f"{report.rows_kept:,}"
+        if report.rows_kept != report.rows_read:
+            kept += f" of {report.rows_read:,}"
+        row = [escape(report.home), kept]
+        if timed and report.time is not None:
+            zone = ZoneInfo(report.time.time_zone)
+            gaps = f"{report.time.gaps:,}"
+            if report.time.longest_gap_s:
+                gaps += f", longest {length(report.time.longest_gap_s)}"
+            row += [
+                _moment(report.time.begin, zone),
+                _moment(report.time.end, zone),
+                length(report.time.step_s),
+                gaps,
+            ]
+        table.add_row(*row)
+    if (more := len(reports) - _HOMES) > 0:
+        table.add_row(f"… {more:,} more", *[""] * (len(table.columns) - 1))
+    return table
+
+
+def _moment(seconds: int, zone: ZoneInfo) -> str:
+    return datetime.fromtimestamp(seconds, UTC).astimezone(zone).strftime("%Y-%m-%d %H:%M")

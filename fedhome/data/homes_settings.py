@@ -1,0 +1,69 @@
+"""``homes.toml``: how single homes of a folder are to be read, where they differ from the rest."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Collection
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from fedhome.data.times import zone_of
+from fedhome.errors import SourceError
+from fedhome.plan.reading_settings import ReadingSettings
+from fedhome.spelling import did_you_mean
+
+HOMES_FILE = "homes.toml"
+_HINT = (
+    'each home has a table of its own: [home-name] and below it time_zone = "Europe/Berlin", or '
+    "another of the settings that say how files are read (docs/data.md)"
+)
+_WHOLE_FOLDER = {"home_column"}  # says what a home is, so no home can have its own
+
+
+def read_homes_settings(
+    path: Path, homes: Collection[str], settings: ReadingSettings
+) -> dict[str, ReadingSettings]:
+    """Return the settings of those homes that have some of their own.
+
+    Args:
+        path: The file; where there is none, no home has.
+        homes: Names of the homes.
+        settings: Those of all homes, over which a home's own are laid.
+
+    Raises:
+        SourceError: It is not TOML, or names an unknown home or setting, or a wrong value.
+    """
+    if not path.exists():
+        return {}
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+        raise SourceError(f"{path} is not TOML", hint=_HINT) from None
+    return {home: _of_home(path, home, table, homes, settings) for home, table in tables.items()}
+
+
+def _of_home(
+    path: Path, home: str, table: object, homes: Collection[str], settings: ReadingSettings
+) -> ReadingSettings:
+    if home not in homes:
+        raise SourceError(
+            f"{path} names {home!r}, which is no home of the folder{did_you_mean(home, homes)}",
+            hint=_HINT,
+        )
+    known = set(ReadingSettings.model_fields) - _WHOLE_FOLDER
+    if not isinstance(table, dict):
+        raise SourceError(f"{path}: {home!r} is no table", hint=_HINT)
+    if unknown := [name for name in table if name not in known]:
+        raise SourceError(
+            f"{path} sets {unknown[0]!r} of {home!r}{did_you_mean(unknown[0], sorted(known))}",
+            hint=_HINT,
+        )
+    try:
+        own = ReadingSettings.model_validate({**settings.reading(), **table})
+    except ValidationError as error:
+        names = ", ".join(sorted({str(fault["loc"][0]) for fault in error.errors()}))
+        raise SourceError(f"{path}: a wrong value of {names} of {home!r}", hint=_HINT) from None
+    if own.time_zone:
+        zone_of(own.time_zone)
+    return own
