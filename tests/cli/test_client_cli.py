@@ -237,6 +237,7 @@ def test_leaving_when_the_fleet_knows_nothing(world: World) -> None:
     assert place.left
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("front")
 def test_leaving_while_the_server_is_away(world: World) -> None:
     place = joined(world)
@@ -268,6 +269,7 @@ def test_leaving_waits_for_the_agent(world: World) -> None:
     assert "again" in busy.value.hint
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("front")
 def test_forgetting_erases_what_is_ours_alone(world: World) -> None:
     place = joined(world)
@@ -308,6 +310,7 @@ def test_forgetting_keeps_readings_in_the_folder(world: World) -> None:
     assert sorted(path.name for path in data.parent.iterdir()) == ["mine.parquet", "status.json"]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("front")
 def test_the_consent_can_be_read_again(world: World) -> None:
     place = joined(world)
@@ -318,6 +321,7 @@ def test_the_consent_can_be_read_again(world: World) -> None:
     refused(fedhome("consent", "oak"), RunError, "nobody has agreed")
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("front")
 def test_service_files(world: World) -> None:
     place = joined(world)

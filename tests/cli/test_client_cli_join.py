@@ -88,6 +88,7 @@ def test_a_device_joins(world: World) -> None:
     world.fleet.revoke("oak")
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("front")
 def test_joining_again_keeps_the_keys_and_the_consent(world: World) -> None:
     place = joined(world)
@@ -107,6 +108,7 @@ def test_joining_again_keeps_the_keys_and_the_consent(world: World) -> None:
     assert len(world.pending()) == 2
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("front")
 def test_a_new_plan_asks_anew(world: World) -> None:
     place = joined(world)
@@ -120,6 +122,7 @@ def test_a_new_plan_asks_anew(world: World) -> None:
     assert started(place)
 
 
+@pytest.mark.long
 def test_declining_writes_and_sends_nothing(world: World) -> None:
     for answer in ("n\n", "\n", ""):
         declined = join(world.invite(), answer=answer)
@@ -128,6 +131,7 @@ def test_declining_writes_and_sends_nothing(world: World) -> None:
     assert "nothing was written, and nothing was sent" in join(world.invite(), answer="n\n").output
 
 
+@pytest.mark.long
 def test_a_server_that_is_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     invite = world.invite(card=Card(server=f"{HOST}:9", authorities=world.card.authorities))
     error = refused(join(invite), LinkError, "cannot be reached")

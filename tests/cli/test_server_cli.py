@@ -161,6 +161,7 @@ def test_init_refuses_a_second_server_in_a_folder(place: ServerFolder, owner: Pa
     assert (place.tls / "key.pem").read_bytes() == before
 
 
+@pytest.mark.long
 def test_status_of_a_server_that_is_down(place: ServerFolder) -> None:
     told = said("server", "status", place.path)
     assert "down" in told
@@ -200,6 +201,7 @@ def test_status_of_what_is_damaged(place: ServerFolder) -> None:
     assert (found.epoch, found.run) == (0, None)
 
 
+@pytest.mark.long
 def test_commands_where_there_is_no_server(tmp_path: Path) -> None:
     for command in ("start", "status", "cancel", "service"):
         assert "fedhome server init" in refused("server", command, tmp_path).hint
@@ -297,6 +299,7 @@ def test_a_log_is_kept_from_growing_without_end(tmp_path: Path) -> None:
     assert (tmp_path / "link.log.1").read_bytes() == b"x" * 100 + b"y"
 
 
+@pytest.mark.long
 def test_a_second_daemon_is_refused(place: ServerFolder) -> None:
     assert not is_running(place)
     lock = disk.lock(place.path)

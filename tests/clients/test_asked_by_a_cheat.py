@@ -233,6 +233,7 @@ AS_IT_WAS = {"other settings last", "settings in the sum's record", "another mod
 """What a home does not even look at."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", CHANGES)
 def test_nothing_outside_the_manifest_changes_what_a_home_computes(name: str) -> None:
     honest = Fleet()
@@ -332,6 +333,7 @@ def test_scores_are_not_counted_in_steps_that_tell_single_homes(
         Fleet(OUTCOME, settings).ask("h00")  # as it was
 
 
+@pytest.mark.long
 def test_of_few_homes_the_mean_score_is_counted_and_no_step() -> None:
     values = Fleet(OUTCOME, {"rate": 0.5, "epochs": 1, "bins": 0}).open().values
     names = {name.rpartition("-")[2] for name in values}

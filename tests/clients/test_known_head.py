@@ -259,6 +259,7 @@ def test_what_was_named_is_never_taken_back(place: HomeFolder, clock: Clock) -> 
     assert again.named(SERVER.public) == {5: b"5" * 32, 7: b"7" * 32}
 
 
+@pytest.mark.long
 def test_a_server_that_names_more_than_it_hands_over_is_refused(
     place: HomeFolder, clock: Clock
 ) -> None:

@@ -74,6 +74,7 @@ def test_the_page_is_what_the_command_prints() -> None:
     assert listed == printed.output, "fedhome plan numbers --markdown has another list"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "sets", [(), ("aggregation.mode=plain",), ("privacy.mechanism=discrete-gaussian",)]
 )

@@ -45,6 +45,7 @@ def test_a_sum_is_paid_for_before_the_home_joins(tmp_path: Path) -> None:
     assert ledger.rho == pytest.approx(cost_of(FORM, "train", 7))  # one of eight may be corrupt
 
 
+@pytest.mark.long
 def test_fewer_homes_less_noise_and_more_corrupt_homes_cost_more(tmp_path: Path) -> None:
     costs = []
     for number, (form, a_min, corrupt) in enumerate(

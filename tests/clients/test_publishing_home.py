@@ -192,6 +192,7 @@ def test_what_does_not_hold_is_refused_and_the_model_stays(
     assert has(taken, 3)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("first", [False, True])
 def test_a_home_that_ends_at_any_step_has_the_old_model_or_the_new(
     hub: Hub, tmp_path: Path, first: bool

@@ -388,6 +388,7 @@ def rows_of(table: HomeTable) -> dict[int, tuple[Any, ...]]:
     }
 
 
+@pytest.mark.long
 @given(columns=tables(), form=st.sampled_from(["csv", "csv.gz", "parquet"]))
 @settings(max_examples=share_of(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_table_survives_the_way_through_a_file(
@@ -416,6 +417,7 @@ def read_or_refuse(path: Path) -> None:
 rough_cells = st.text(st.sampled_from("01.,;\"'-+e\t\n\r :TZ\x00\u00e9naif"), max_size=60)
 
 
+@pytest.mark.long
 @given(
     content=st.one_of(
         st.binary(max_size=200),

@@ -84,6 +84,7 @@ def test_a_damaged_invite_is_refused_and_nothing_else_happens(
         assert read == Invite.from_text(_SOUND)  # the change hit the lines for people
 
 
+@pytest.mark.long
 @settings(max_examples=share_of(300))
 @given(place=st.integers(0, 2**20), bit=st.integers(0, 7))
 def test_an_invite_with_one_bit_flipped_is_refused(place: int, bit: int) -> None:
@@ -93,6 +94,7 @@ def test_an_invite_with_one_bit_flipped_is_refused(place: int, bit: int) -> None
     assert reason_of(Invite.from_text, text) == "invite"
 
 
+@pytest.mark.long
 @settings(max_examples=share_of(200))
 @given(data=st.binary(max_size=400) | st.text(max_size=200).map(str.encode))
 def test_whatever_is_posted_is_refused_in_words(data: bytes) -> None:

@@ -254,6 +254,7 @@ def test_a_new_server_key_counts_with_the_next_directory(world: World, home: Hea
     home.take(said.sign(after), directory)
 
 
+@pytest.mark.long
 def test_the_commands_of_two_owners(tmp_path: Path) -> None:
     (tmp_path / "one").write_text(PASSPHRASE)
     (tmp_path / "two").write_text(THEIRS)

@@ -185,6 +185,7 @@ def test_a_home_refuses_what_its_method_cannot_be_told(
         told(method, message)
 
 
+@pytest.mark.long
 def test_strategy_and_method_give_the_same_weights_to_the_last_bit(tmp_path: Path) -> None:
     by_strategy = {"strategy": {"name": "fedprox", "args": {"proximal_mu": 0.5}}}
     for engine, kernel in (("vector", "fused"), ("vector", "traced"), ("sequential", "auto")):
@@ -212,6 +213,7 @@ def test_homes_that_know_nothing_of_what_a_strategy_sends_refuse(tmp_path: Path)
         assert (row["homes_answered"], row["homes_dropped"]) == (0, 4)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", OWN)
 def test_a_users_method_trains_alike_in_every_engine(name: str, tmp_path: Path) -> None:
     plan = own(name, train={"learning_rate": 0.02})
@@ -283,6 +285,7 @@ class Foreign(FedProx):
         return {"leash": 1.0}
 
 
+@pytest.mark.long
 def test_a_gradient_of_its_own_is_not_compiled_as_that_of_its_base(tmp_path: Path) -> None:
     def reason(method: Method) -> str:
         learning = tiny.learning(tiny.plan())
@@ -353,6 +356,7 @@ class Choosing(Method):
         return {name: g / 2 if far else g for name, g in gradient.items()}
 
 
+@pytest.mark.long
 def test_a_method_that_does_not_vectorise_is_trained_home_after_home(tmp_path: Path) -> None:
     plan = tiny.plan(method={"name": f"{__name__}:Choosing"})
     notes: list[str] = []
@@ -411,6 +415,7 @@ def guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return module
 
 
+@pytest.mark.long
 def test_the_guide_of_methods_runs_as_written(guide: str, tmp_path: Path) -> None:
     plan = tiny.plan(
         method={"name": f"{guide}:Leash"},

@@ -122,6 +122,7 @@ def test_what_does_not_fit_a_task_is_a_fault_of_the_plan(sets: list[str], told: 
     assert told in caught.value.faults[0]
 
 
+@pytest.mark.long
 def test_a_plans_names_are_checked_without_torch() -> None:
     program = (
         "import sys; from fedhome import Plan; from fedhome.learning.plan_check import check_plan; "
@@ -264,6 +265,7 @@ def test_a_users_own_task_is_named_by_where_it_is(
             kind_of(f"{module}:{name}")
 
 
+@pytest.mark.long
 def test_a_loss_that_does_not_vectorise_is_trained_home_after_home(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -80,6 +80,7 @@ def test_what_is_simulated_without_a_plan_is_the_default(
     assert plans == [Plan(), Plan()]
 
 
+@pytest.mark.long
 def test_a_plan_that_was_shown_is_the_one_that_is_simulated(tmp_path: Path) -> None:
     file = tmp_path / "plan.toml"
     for name in ("default", *SCENARIOS):
@@ -121,6 +122,7 @@ def test_the_readme_tells_the_defaults() -> None:
     assert (plan.data.target, plan.data.horizon) == ("load_kwh", 1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("columns", [80, 45])
 def test_plans_can_be_read_on_narrow_screens(columns: int) -> None:
     runner = CliRunner()

@@ -78,6 +78,7 @@ def test_flower_does_not_say_it_again() -> None:
     assert [record.getMessage() for record in records] == ["news"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("columns", [200, 45])
 def test_plan_explain_tells_it(tmp_path: Path, columns: int) -> None:
     file = tmp_path / "prox.toml"

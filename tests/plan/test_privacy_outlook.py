@@ -25,6 +25,7 @@ def test_the_outlook_by_hand() -> None:
     assert outlook.largest_model == 1600  # (1 / 0.025)^2
 
 
+@pytest.mark.long
 def test_noise_in_a_single_number_may_be_too_much_for_any_model() -> None:
     outlook = Outlook(
         homes=100, honest=100, rounds=10, epsilon=1.0, delta=1e-5, noise_multiplier=6.0
@@ -52,6 +53,7 @@ def test_more_homes_fewer_rounds_and_less_privacy_allow_larger_models() -> None:
     assert Outlook.of(_plan(epsilon=16.0), 1000).largest_model > 2 * first
 
 
+@pytest.mark.long
 def test_each_way_out_makes_the_model_realistic() -> None:
     size, homes = 30_000, 1000
     ways = ways_out(_plan(), homes, size)

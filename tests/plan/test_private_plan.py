@@ -81,6 +81,7 @@ def test_epsilon_follows_from_the_noise() -> None:
     assert run.noise_multiplier == pytest.approx(6.0)
 
 
+@pytest.mark.long
 def test_noise_is_made_for_the_fewest_honest_homes() -> None:
     plan = _plan(data={"homes": 1000})
     # Three in ten may vanish; of the 700 left, one in ten of the whole fleet may be corrupt.

@@ -37,6 +37,7 @@ def test_a_narrow_law_is_drawn_as_often_as_it_says(sigma: float) -> None:
     assert p_value > 1e-3  # the key is fixed: this is no matter of luck
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sigma", [151.0, 6000.0, 3e5, 1e8])
 def test_a_wide_law_looks_like_a_gaussian(sigma: float) -> None:
     drawn = DiscreteGaussian(sigma).draw(KEY, 100_000) / sigma
@@ -44,6 +45,7 @@ def test_a_wide_law_looks_like_a_gaussian(sigma: float) -> None:
     assert abs(np.corrcoef(drawn[:-1], drawn[1:])[0, 1]) < 0.01
 
 
+@pytest.mark.long
 def test_a_narrower_law_is_told_from_a_wider_one() -> None:
     drawn = DiscreteGaussian(5760.0).draw(KEY, 100_000) / 6000.0  # four per cent too little
     assert stats.kstest(drawn, "norm").pvalue < 1e-3
@@ -71,6 +73,7 @@ def test_a_table_holds_each_probability_to_128_bits() -> None:
             assert abs(mass - weight / total * (1 << 128)) <= len(masses)
 
 
+@pytest.mark.long
 def test_two_numbers_joined_have_the_law_of_one_to_fifty_digits() -> None:
     """The chance of ``x + k y`` at a point, over the law there, is the same at every point."""
     k, sigma = 25, 151

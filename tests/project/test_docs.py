@@ -78,6 +78,7 @@ def test_every_simulation_of_the_readme_begins(
     strategy_of(plan, 10)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", sorted({*commands()} - {*SIMULATIONS}))
 def test_every_other_command_of_the_readme_runs(command: str, tmp_path: Path) -> None:
     said = fedhome(*words_of(command), folder=tmp_path)

@@ -215,6 +215,7 @@ def test_installed_packages_offer_names_in_one_group(monkeypatch: pytest.MonkeyP
         load("mien", "model")
 
 
+@pytest.mark.long
 def test_a_child_is_not_shadowed_by_the_current_folder(here: Path, tmp_path: Path) -> None:
     for name in ("queue", "signal", "ctypes"):
         written(here / f"{name}.py", "raise RuntimeError('shadowed')\n")
@@ -227,6 +228,7 @@ def test_a_child_is_not_shadowed_by_the_current_folder(here: Path, tmp_path: Pat
     assert "No module named 'fedhome.absent'" in log.read_text()
 
 
+@pytest.mark.long
 def test_the_command_line_tells_a_mistake_without_a_traceback(project: Path, here: Path) -> None:
     written(project / "mine.py", "\nx = missing\n")
     plan = written(

@@ -71,11 +71,13 @@ def test_importing_fedhome_loads_nothing_costly() -> None:
     assert done.stdout.splitlines() == ["[]", "[]", str(lean)]
 
 
+@pytest.mark.long
 def test_the_version_is_told_by_the_command_as_by_the_package(tmp_path: Path) -> None:
     for command in (MODULE, SCRIPT):
         assert run(command, "--version", folder=tmp_path) == f"fedhome {fedhome.__version__}\n"
 
 
+@pytest.mark.long
 def test_completion_is_installed_by_the_command_for_the_users_shell(tmp_path: Path) -> None:
     told = {"HOME": str(tmp_path), "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
     run(SCRIPT, "--install-completion", "bash", folder=tmp_path, **told)
@@ -83,6 +85,7 @@ def test_completion_is_installed_by_the_command_for_the_users_shell(tmp_path: Pa
     assert str(script) in (tmp_path / ".bashrc").read_text()
 
 
+@pytest.mark.long
 def test_a_plan_is_completed_in_the_shell(tmp_path: Path) -> None:
     (tmp_path / "few.toml").write_text("")
     (tmp_path / "few.csv").write_text("")

@@ -113,6 +113,7 @@ def test_models_personalisers_and_what_a_module_defines() -> None:
         load("collections:OrderedDict.from_keys", "model")
 
 
+@pytest.mark.long
 def test_scenarios_and_plan_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "kitchen.toml").write_text("seed = 2\n")

@@ -57,6 +57,7 @@ def test_an_unknown_question_is_refused() -> None:
         summed("train-faster")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", ["ideal", "secure"])
 @pytest.mark.parametrize("engine", ["vector", "sequential"])
 def test_a_new_question_is_one_row_and_one_function(

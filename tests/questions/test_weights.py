@@ -93,6 +93,7 @@ def test_a_home_without_examples_has_no_weight(rule: str) -> None:
     assert weights_of(plan_of(rule), np.array([0, 1])).tolist() == [0, 1]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("rule", "cap", "expected"),
     [("examples", 64, 6), ("rounded", 64, 8), ("rounded", 4, 4), ("equal", None, 1)],

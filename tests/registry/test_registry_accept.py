@@ -267,6 +267,7 @@ def test_every_flipped_bit_is_refused(storage: str) -> None:
         assert reason_of(flipped) in expected, place
 
 
+@pytest.mark.long
 def test_every_other_length_is_refused() -> None:
     data = signed(base(), draft(1).payload)
     for end in range(len(data)):
@@ -296,6 +297,7 @@ def test_only_typed_errors_come_out_of_foreign_bytes(data: bytes) -> None:
 real = st.floats(allow_nan=True, width=64) | st.integers() | st.text(max_size=3)
 
 
+@pytest.mark.long
 @settings(max_examples=share_of(100))
 @given(
     st.dictionaries(

@@ -103,6 +103,7 @@ def rounding(flat: np.ndarray) -> np.ndarray:
     return np.abs(flat.astype(np.float64)) * 2.0**-24 + 2.0**-150
 
 
+@pytest.mark.long
 @settings(max_examples=share_of(80))
 @given(vectors, vectors)
 @example(np.array([3.4028235e38, 1.0], np.float32), np.array([1e-45], np.float32))
@@ -185,6 +186,7 @@ def _json(depth: int = 2) -> st.SearchStrategy[Any]:
     )
 
 
+@pytest.mark.long
 @settings(max_examples=share_of(120))
 @given(_json() | st.binary(max_size=40), st.binary(max_size=60), st.sampled_from(FORMATS))
 def test_only_typed_errors_come_out_of_foreign_headers(
@@ -196,6 +198,7 @@ def test_only_typed_errors_come_out_of_foreign_headers(
         decode(data, storage)
 
 
+@pytest.mark.long
 @settings(max_examples=share_of(120))
 @given(st.data(), st.sampled_from(FORMATS))
 def test_only_typed_errors_come_out_of_other_arrays_and_metadata(

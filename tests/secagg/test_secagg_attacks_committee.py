@@ -86,6 +86,7 @@ def _ready(change: Callable[[bytes], bytes]) -> tuple[Sum, str]:
 _FITS = "np.logical_and(self._bound(member, shares), np.all(found, axis=1))"
 
 
+@pytest.mark.long
 def test_a_wrong_share(monkeypatch: pytest.MonkeyPatch) -> None:
     sum_, liar = _ready(lambda shares: bytes([shares[0] ^ 1]) + shares[1:])
     assert np.array_equal(sum_.open().words, sum_.expected)
@@ -99,6 +100,7 @@ def test_a_wrong_share(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not np.array_equal(sum_.open().words, sum_.expected)
 
 
+@pytest.mark.long
 def test_a_malformed_share(monkeypatch: pytest.MonkeyPatch) -> None:
     refused(OpeningError, "size", lambda: _ready(lambda shares: shares[:-1]))
     sum_, honest = _ready(lambda shares: MISSING + shares[SHARE_BYTES:])
@@ -118,6 +120,7 @@ def _split_view(world: World) -> tuple[Eve, Eve]:
     return first, Eve(world, other, first.bundles, first.loot)
 
 
+@pytest.mark.long
 def test_two_manifests_for_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = _split_view(World.of(12))
     send(first, range(6))
@@ -211,6 +214,7 @@ def test_colluding_members_one_too_few_and_just_enough() -> None:
     assert combine(points, rows) == [liked]
 
 
+@pytest.mark.long
 def test_a_crash_between_recording_and_replying(monkeypatch: pytest.MonkeyPatch) -> None:
     def attack() -> tuple[Eve, Words]:
         eve = eve_of(World.of(8))

@@ -110,6 +110,7 @@ def _opened(eve: Eve, homes: range, words: dict[int, NDArray[Any]]) -> NDArray[A
     return total
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "changes",
     [{}, {"round": 9}, {"run": b"z" * 16}, {"settings": SETTINGS, "round": 7, "run": b"y" * 16}],
@@ -450,6 +451,7 @@ def test_a_state_of_the_second_version_keeps_all_but_bundles_that_nobody_can_ope
     assert HomeState.from_bytes(state.to_bytes()) == state
 
 
+@pytest.mark.long
 def test_homes_that_joined_the_fleet_know_nothing_of_what_was_opened(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -499,6 +501,7 @@ def test_homes_that_joined_the_fleet_know_nothing_of_what_was_opened(
     attack()  # opened: by members that knew nothing of the first
 
 
+@pytest.mark.long
 def test_how_many_sums_a_member_helps_to_open_in_a_day() -> None:
     """Else a server could push the first of them out of a ledger that is not endless."""
     world = World.of(12, policy=Policy(most_a_day=4), bundles=0)

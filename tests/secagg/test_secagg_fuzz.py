@@ -518,6 +518,7 @@ def test_very_many_foreign_bytes(doors: list[Door]) -> None:
     assert _fuzz(doors, MANY, seed=2) >= 100_000
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("nested", [1, 6, 500])
 @pytest.mark.parametrize("header", [b"\xdd", b"\xdf", b"\xdb", b"\xc6", b"\xc9"])
 def test_a_length_that_is_claimed_takes_no_memory(header: bytes, nested: int) -> None:

@@ -165,6 +165,7 @@ def test_committees_of_a_great_fleet(corrupt: float, committee: tuple[int, int, 
     assert (great.committee, great.corrupt, great.threshold) == committee
 
 
+@pytest.mark.long
 @given(
     st.integers(5, 1500),
     st.floats(0, 0.2),

@@ -98,6 +98,7 @@ def test_a_roster_below_the_minimum_or_too_freely_chosen_is_refused() -> None:
     refused(ManifestError, "share", lambda: half.join("h00"))
 
 
+@pytest.mark.long
 def test_a_sum_that_corrupt_homes_could_fill_is_refused() -> None:
     world = World.of(40, remember=True)  # 4 corrupt: 6 in a sum are the fewest
     sum_ = world.draw_up(a_min=5)

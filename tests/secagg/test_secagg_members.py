@@ -112,6 +112,7 @@ def test_a_member_votes_for_no_expired_sum_but_finishes_one_that_it_voted_for() 
     member.answer(poll, now=NOW + 599)
 
 
+@pytest.mark.long
 def test_a_member_refuses_a_sum_in_which_a_home_has_too_few_neighbours() -> None:
     world = World.of(40, policy=Policy(corrupt=0.0), remember=True)
     sum_ = world.draw_up(degree=30, tau=20, a_min=30)

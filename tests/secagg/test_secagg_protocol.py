@@ -78,6 +78,7 @@ def test_a_part_of_the_fleet_may_be_summed_by_a_committee_of_others() -> None:
     assert np.array_equal(sum_.opened.words, sum_.expected)
 
 
+@pytest.mark.long
 @settings(max_examples=share_of(15))
 @given(st.data())
 def test_whoever_drops_or_answers_the_sum_is_exact_or_an_error(
@@ -133,6 +134,7 @@ def test_a_sparse_graph_opens_after_a_vote() -> None:
     assert np.array_equal(sum_.opened.words, sum_.expected)
 
 
+@pytest.mark.long
 def test_a_graph_that_could_fall_apart_is_refused() -> None:
     world = World.of(40)
     sum_ = world.draw_up(degree=6, tau=3, a_min=30)
@@ -152,6 +154,7 @@ def test_uneven_groups_are_each_summed_on_their_own() -> None:
         assert np.array_equal(sum_.opened.words, sum_.expected)
 
 
+@pytest.mark.long
 def test_a_server_cannot_put_homes_into_another_group() -> None:
     world = World.of(17, policy=Policy(groups=2))
     cut = groups(world.directory.seed, world.directory.names, 2)

@@ -87,6 +87,7 @@ def test_members_with_wrong_shares_are_named_and_left_out(lie: Lie, liars: int) 
     assert sorted(opened.wrong) == sorted((home, member) for home in homes for member in bad)
 
 
+@pytest.mark.long
 def test_five_wrong_shares_of_ten_are_too_many_and_all_of_them_are_named() -> None:
     sum_ = ready(10)
     bad = sum_.world.directory.members[:5]
@@ -112,6 +113,7 @@ def test_equal_errors_that_would_cancel_are_noticed() -> None:
     assert np.array_equal(sum_.opened.words, sum_.expected)  # type: ignore[union-attr]
 
 
+@pytest.mark.long
 def test_wrong_shares_without_a_spare_one_fail_and_a_late_answer_helps() -> None:
     sum_ = ready(10)
     members = sum_.world.directory.members
@@ -131,6 +133,7 @@ def test_wrong_shares_without_a_spare_one_fail_and_a_late_answer_helps() -> None
     assert np.array_equal(sum_.opened.words, sum_.expected)  # type: ignore[union-attr]
 
 
+@pytest.mark.long
 def test_a_share_that_does_not_open_is_missing_and_others_stand_in() -> None:
     sum_ = ready(10)
     member = sum_.world.directory.members[0]
@@ -198,6 +201,7 @@ def _spoilt(shares: Any, members: int) -> Any:
     return changed
 
 
+@pytest.mark.long
 def test_wrong_shares_of_a_home_are_left_out_where_enough_others_are_right() -> None:
     world = _world()
     members = world.directory.members

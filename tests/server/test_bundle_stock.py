@@ -40,6 +40,7 @@ def _half_a_day_after_each_sum(fleet: WiredFleet) -> None:
     fleet.wire.deaf = passing
 
 
+@pytest.mark.long
 def test_new_keys_between_rounds_cost_no_round(tmp_path: Path) -> None:
     """What homes sent along with their last answers was sealed for keys of the half day before."""
     fleet = _fleet(tmp_path, rounds={"count": 4})
@@ -50,6 +51,7 @@ def test_new_keys_between_rounds_cost_no_round(tmp_path: Path) -> None:
         assert set(part.machine.state.periods) <= {period_of(fleet.now) - n for n in (0, 1)}
 
 
+@pytest.mark.long
 def test_as_it_was_old_keys_would_stop_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -68,6 +70,7 @@ def test_as_it_was_old_keys_would_stop_the_run(
         assert 0 in [row["homes_answered"] for row in loop.state.rows]
 
 
+@pytest.mark.long
 def test_a_sum_that_begins_before_new_keys_is_opened_after_them(tmp_path: Path) -> None:
     fleet = _fleet(tmp_path, rounds={"count": 2})
     fleet.now += PERIOD_S - fleet.now % PERIOD_S - 1.0  # a second before the keys change
@@ -81,6 +84,7 @@ def test_a_sum_that_begins_before_new_keys_is_opened_after_them(tmp_path: Path) 
     assert _answered(fleet, 2) == [7, 7]
 
 
+@pytest.mark.long
 def test_a_member_that_comes_later_gets_shares_too(tmp_path: Path) -> None:
     fleet = _fleet(tmp_path, rounds={"count": 3})
     late = fleet.world.directory.members[0]

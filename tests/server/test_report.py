@@ -272,6 +272,7 @@ def test_traffic_adds_up(run: RunFolder, page: Page) -> None:
     assert bars["s training"]["y"] == run.read_rounds()["seconds_train"].to_pylist()
 
 
+@pytest.mark.long
 def test_a_thousand_homes_are_drawn_as_shapes(tmp_path: Path) -> None:
     big = results_of(fake_run(tmp_path / "big", homes=1000, rounds=3))
     made = by_key(figures(big, 0.005))
@@ -293,6 +294,7 @@ def test_every_colour_of_a_figure_has_a_partner_in_the_dark(page: Page) -> None:
     assert used - set(DARK) == {"rgba(0,0,0,0)"}
 
 
+@pytest.mark.long
 def test_hostile_names_are_text_everywhere(tmp_path: Path) -> None:
     run = fake_run(tmp_path / "run", first_home=HOSTILE)
     path = write_report([run], run.report_path)
@@ -309,6 +311,7 @@ def test_hostile_names_are_text_everywhere(tmp_path: Path) -> None:
         assert not [label for label in hostile if "<" in label]
 
 
+@pytest.mark.long
 def test_a_run_without_evaluation_claims_none(tmp_path: Path) -> None:
     page = page_of(fake_run(tmp_path / "run", evaluated=False))
     assert set(page.plots) == {"curves", "traffic"}
@@ -327,6 +330,7 @@ def test_a_run_that_just_began_has_a_page(tmp_path: Path) -> None:
     assert "does not tell the command" in page.text
 
 
+@pytest.mark.long
 def test_a_run_without_local_models_claims_no_comparison(tmp_path: Path) -> None:
     run = fake_run(tmp_path / "run")
     rows = [row for row in run.read_homes().to_pylist() if row["model"] == "global"]
@@ -382,6 +386,7 @@ def test_several_runs_are_compared(tmp_path: Path) -> None:
     assert "All runs have the same plan" not in page.text
 
 
+@pytest.mark.long
 def test_labels_are_told_apart(tmp_path: Path) -> None:
     for folder in ("x", "y"):
         fake_run(tmp_path / folder / "run", homes=6, rounds=1)
@@ -434,6 +439,7 @@ def test_what_the_log_says_later_completes_the_start(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.long
 def test_what_cannot_be_reported_on_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no run"):
         write_report([], tmp_path / "out.html")

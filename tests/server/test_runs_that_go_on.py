@@ -78,6 +78,7 @@ def _fleet(folder: Path, **sections: Any) -> WiredFleet:
 # --- some members are away while a sum is opened
 
 
+@pytest.mark.long
 def test_members_that_are_away_for_a_moment_while_a_sum_is_opened_cost_one_round(
     tmp_path: Path,
 ) -> None:
@@ -88,12 +89,14 @@ def test_members_that_are_away_for_a_moment_while_a_sum_is_opened_cost_one_round
     assert fleet.wire.refusals == []
 
 
+@pytest.mark.long
 def test_the_same_where_nothing_is_evaluated(tmp_path: Path) -> None:
     fleet = _fleet(tmp_path, rounds={"count": 3, "evaluate_fraction": 0.0})
     fleet.wire.deaf = Outage("train")
     assert _answered(fleet) == [0, 7, 7]
 
 
+@pytest.mark.long
 def test_members_that_are_away_for_an_hour_while_a_sum_is_opened(tmp_path: Path) -> None:
     """Who has voted for a sum helps to finish it also when its time is over."""
     fleet = _fleet(tmp_path, rounds={"count": 3, "evaluate_fraction": 0.0})
@@ -112,6 +115,7 @@ def _killed(fleet: WiredFleet) -> None:
         rounds.run()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("down_s", [0.0, LONGER_THAN_A_SUM_S])
 def test_a_server_that_was_killed_goes_on(down_s: float, tmp_path: Path) -> None:
     fleet = _fleet(tmp_path, rounds={"count": 3})
@@ -121,6 +125,7 @@ def test_a_server_that_was_killed_goes_on(down_s: float, tmp_path: Path) -> None
     assert "last digits" not in fleet.events
 
 
+@pytest.mark.long
 def test_a_new_directory_after_a_kill_costs_last_digits(tmp_path: Path) -> None:
     """Nobody finishes a sum of the last epoch, and homes answer about its model no more."""
     fleet = _fleet(tmp_path, rounds={"count": 3})
@@ -130,6 +135,7 @@ def test_a_new_directory_after_a_kill_costs_last_digits(tmp_path: Path) -> None:
     assert "last digits changed" in fleet.events
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("checkpoint_every", [1, 40])
 def test_members_that_are_away_while_examples_are_counted(
     checkpoint_every: int, tmp_path: Path
@@ -146,6 +152,7 @@ def test_members_that_are_away_while_examples_are_counted(
 # --- too few homes, some times
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("misses", [4, 8, 12])
 def test_a_home_that_is_away_in_many_rounds_in_a_row(misses: int, tmp_path: Path) -> None:
     fleet = _fleet(tmp_path, rounds={"quorum": 1.0, "count": 16, "evaluate_fraction": 0.0})
@@ -172,6 +179,7 @@ def _garbage(words: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return drawn.integers(info.min, info.max, words.shape, words.dtype, endpoint=True)
 
 
+@pytest.mark.long
 def test_one_upload_beyond_all_bounds_costs_its_rounds_and_no_more(tmp_path: Path) -> None:
     fleet = _fleet(tmp_path, rounds={"count": 4, "evaluate_fraction": 0.0})
     fleet.parts["h03"].forge = _garbage
@@ -181,6 +189,7 @@ def test_one_upload_beyond_all_bounds_costs_its_rounds_and_no_more(tmp_path: Pat
     assert _answered(fleet) == [0, 0, 7, 7]
 
 
+@pytest.mark.long
 def test_a_home_that_makes_wrong_shares_costs_no_round_and_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,6 +206,7 @@ def test_a_home_that_makes_wrong_shares_costs_no_round_and_is_left_out(
     assert "h03 made a wrong share for " in fleet.events
 
 
+@pytest.mark.long
 def test_a_home_that_shares_another_secret_costs_one_round_and_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,6 +231,7 @@ def test_a_home_that_shares_another_secret_costs_one_round_and_is_left_out(
     assert "h03 made shares of another secret than it committed to: left out" in fleet.events
 
 
+@pytest.mark.long
 def test_a_member_that_lies_about_shares_stops_nothing_and_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -233,6 +244,7 @@ def test_a_member_that_lies_about_shares_stops_nothing_and_is_named(
     assert "h02 checks" not in fleet.events.replace("h02 called", "")
 
 
+@pytest.mark.long
 def test_a_member_that_gives_wrong_shares_stops_nothing_and_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -262,6 +274,7 @@ def _lie(machine: Any) -> Any:
     return check
 
 
+@pytest.mark.long
 def test_a_moment_in_which_all_homes_fail_costs_one_round(tmp_path: Path) -> None:
     fleet = _fleet(tmp_path, rounds={"count": 3, "evaluate_fraction": 0.0})
     for home in fleet.homes.values():
@@ -276,6 +289,7 @@ def _fails(*_: Any, **__: Any) -> None:
     raise MemoryError
 
 
+@pytest.mark.long
 def test_where_few_homes_added_something_the_model_is_left_as_it_is(tmp_path: Path) -> None:
     fleet = _fleet(tmp_path, rounds={"count": 1, "evaluate_fraction": 0.0})
     for home in list(fleet.homes.values())[:6]:
@@ -288,6 +302,7 @@ def test_where_few_homes_added_something_the_model_is_left_as_it_is(tmp_path: Pa
     assert "no round gave a model" in fleet.events
 
 
+@pytest.mark.long
 def test_a_server_with_another_plan_than_its_homes_hears_why_no_sum_comes(tmp_path: Path) -> None:
     fleet = _fleet(tmp_path, rounds={"count": 1})
     with fleet.run(data={"history_days": 3.0}) as rounds:
@@ -301,6 +316,7 @@ def test_a_server_with_another_plan_than_its_homes_hears_why_no_sum_comes(tmp_pa
 # --- what is kept of sums
 
 
+@pytest.mark.long
 def test_after_a_kill_a_sum_that_is_kept_is_taken_and_told(tmp_path: Path) -> None:
     """Two homes are away when the round is done again."""
     fleet = _fleet(tmp_path, rounds={"count": 1})
@@ -323,6 +339,7 @@ def test_after_a_kill_a_sum_that_is_kept_is_taken_and_told(tmp_path: Path) -> No
     assert "no round gave a model" not in fleet.events
 
 
+@pytest.mark.long
 def test_a_model_that_has_broken_down_scores_worst(tmp_path: Path) -> None:
     """Two hidden units that overflow everywhere, one with each sign: infinity less infinity."""
     fleet = _fleet(tmp_path, rounds={"count": 1})
@@ -339,6 +356,7 @@ def test_a_model_that_has_broken_down_scores_worst(tmp_path: Path) -> None:
     assert row["validation_score"] == -1.0
 
 
+@pytest.mark.long
 def test_a_second_run_takes_what_homes_have_counted_in_the_first(tmp_path: Path) -> None:
     """Homes count their examples once in an epoch; in the next they count anew."""
     fleet = _fleet(tmp_path, aggregation={"weight_cap": None}, rounds={"count": 1})
@@ -352,6 +370,7 @@ def test_a_second_run_takes_what_homes_have_counted_in_the_first(tmp_path: Path)
     assert "weights-counted" in fleet.events
 
 
+@pytest.mark.long
 def test_a_round_waits_for_homes_that_are_on_their_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

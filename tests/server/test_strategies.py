@@ -67,6 +67,7 @@ def test_every_strategy_learns_the_same_in_both_engines(name: str, tmp_path: Pat
     np.testing.assert_allclose(found[0].state.flat, found[1].state.flat, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.long
 def test_clipping_at_the_homes_bounds_the_step(tmp_path: Path) -> None:
     norm = 0.05
     plan = tiny.plan(
@@ -164,6 +165,7 @@ def made(**kwargs):
 '''
 
 
+@pytest.mark.long
 def test_a_users_own_strategy_is_taken_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

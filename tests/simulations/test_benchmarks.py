@@ -139,6 +139,7 @@ def test_stopwatch_leaves_to_the_inner_what_is_its_own(monkeypatch: pytest.Monke
     assert room.outer is outer
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", ["sums", "updates"])
 def test_parts_of_the_overhead_add_up(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fedhome.simulations.benchmarks.workloads.S", TINY["S"])
@@ -224,6 +225,7 @@ def _echo() -> Iterator[int]:
         thread.join()
 
 
+@pytest.mark.long
 def test_a_tap_counts_what_it_passes_on() -> None:
     body = bytes(range(256)) * 1000
     begin = datetime.now(UTC).timestamp() - 1

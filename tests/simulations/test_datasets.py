@@ -344,6 +344,7 @@ def test_wisdm_people_are_those_of_the_real_copy(tmp_path: Path) -> None:
     assert [classes[int(code)] for code in table.columns["activity"]] == own["activity"].to_pylist()
 
 
+@pytest.mark.long
 @needs_shared
 def test_comfort_people_are_those_of_the_real_copy(tmp_path: Path) -> None:
     dataset = CATALOGUE["comfort-people"]
@@ -388,6 +389,7 @@ def test_robod_rooms_are_those_of_the_real_copy(tmp_path: Path) -> None:
     assert shares == [0.21, 0.28, 0.40]
 
 
+@pytest.mark.long
 @needs_shared
 def test_the_office_is_that_of_the_real_copy(tmp_path: Path) -> None:
     copy = shared_table("occupancy_uci/occupancy.csv.gz")
@@ -404,6 +406,7 @@ def test_the_office_is_that_of_the_real_copy(tmp_path: Path) -> None:
     same(office, "Occupancy", copy["Occupancy"].to_numpy()[order])
 
 
+@pytest.mark.long
 @needs_shared
 def test_the_house_is_that_of_the_real_copy(tmp_path: Path) -> None:
     content = gzip.decompress((SHARED / "appliances_uci/appliances.csv.gz").read_bytes())

@@ -47,6 +47,7 @@ def test_stragglers_are_late_by_the_steps_that_they_take() -> None:
     np.testing.assert_array_equal(told, silent(9, _EVERYBODY))  # slow once, slow always
 
 
+@pytest.mark.long
 def test_both_engines_lose_the_same_homes(tmp_path: Path) -> None:
     plan = tiny.plan(
         seed=5,

@@ -173,6 +173,7 @@ def test_every_depth_and_width_equals_torch(sizes: tuple[int, ...], loss: str) -
     assert_same(fleet, batch_size=16, learning_rate=0.05, optimiser="sgd")
 
 
+@pytest.mark.long
 @settings(max_examples=share_of(25))
 @given(counts=st.lists(st.integers(0, 50), min_size=1, max_size=4), batch_size=st.integers(1, 70))
 def test_every_batch_size_equals_torch(counts: list[int], batch_size: int) -> None:
@@ -215,6 +216,7 @@ def test_one_step_by_hand() -> None:
     assert params.tolist() == [[1.125, 0.875]]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("loss", ["bce", "cross-entropy"])
 @pytest.mark.parametrize("scale", [1e-3, 30.0, 1e4])
 def test_losses_hold_for_logits_of_any_size(loss: str, scale: float) -> None:
@@ -243,6 +245,7 @@ def test_same_bytes_whatever_the_threads_and_the_neighbours() -> None:
         assert losses_again.tobytes() == losses.tobytes()
 
 
+@pytest.mark.long
 def test_first_use_from_many_threads_at_once() -> None:
     fleet = Fleet((6, 11, 2), "mse", [20], epochs=1)
     barrier, results = threading.Barrier(4), []

@@ -67,6 +67,7 @@ def _same(one: HomeTable, other: HomeTable) -> bool:
     )
 
 
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_fleet_and_another_seed_another() -> None:
     first, again = (list(generate(homes=6, days=3, seed=1)) for _ in range(2))
     assert all(_same(a, b) for a, b in zip(first, again, strict=True))
@@ -112,6 +113,7 @@ def test_tables_have_the_promised_columns_times_and_names(fleet: list[HomeTable]
         assert all(column.dtype == np.float64 for column in home.columns.values())
 
 
+@pytest.mark.long
 def test_shorter_steps_count_the_same_energy() -> None:
     hourly = list(generate(homes=40, days=7, seed=3))
     quarters = list(generate(homes=40, days=7, seed=3, step_minutes=15))
@@ -294,6 +296,7 @@ def test_a_building_settles_where_gains_balance_losses() -> None:
     assert settled == pytest.approx(5.0 + 1000.0 / (60.0 + 600.0 * 80.0 / 680.0), abs=1e-6)
 
 
+@pytest.mark.long
 def test_a_heater_gives_what_the_building_loses() -> None:
     one, climate = _one_building(heater_w=8000.0), _climate(1300, 0.0)
     shape = (1, 1300)
@@ -328,11 +331,13 @@ def test_a_switching_thermostat_keeps_the_air_within_its_band_and_cycles() -> No
     assert 0.1 < np.mean(heat_w == 0.0) < 0.9
 
 
+@pytest.mark.long
 def test_cooling_holds_the_air_below_its_limit() -> None:
     warm_c = _run(_one_building(cooler_w=5000.0), _climate(300, 35.0), 0.3)
     assert warm_c[-1] == pytest.approx(24.0, abs=1e-9)
 
 
+@pytest.mark.long
 def test_sun_warms_and_blinds_and_windows_keep_it_bearable() -> None:
     dark = _run(_one_building(), _climate(500, 22.0), 0.0)[-1]
     sunny = _run(_one_building(sun_m2=6.0), _climate(500, 22.0, 500.0), 0.0)[-1]
@@ -396,6 +401,7 @@ def test_every_drawn_building_can_heat_its_home_on_the_coldest_day(seed: int, fi
     assert drawn.cooler_w.min() >= 0.0
 
 
+@pytest.mark.long
 @settings(max_examples=share_of(20))
 @given(seed=st.integers(0, 2**63 - 1), days=st.integers(1, 40))
 def test_nobody_is_at_home_on_holiday_and_never_more_than_live_there(seed: int, days: int) -> None:

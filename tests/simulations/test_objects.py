@@ -108,6 +108,7 @@ def settings(**changes: Any) -> Plan:
     return Plan.load(**tiny.SETTINGS).change(**quick).change(**changes)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("engine", ["vector", "sequential"])
 def test_objects_give_the_model_that_their_names_give(engine: str, tmp_path: Path) -> None:
     plan = settings(engine={"name": engine}, personalise={"name": "fine-tune"})
@@ -134,6 +135,7 @@ def test_objects_give_the_model_that_their_names_give(engine: str, tmp_path: Pat
     assert by_object.homes == by_name.homes
 
 
+@pytest.mark.long
 def test_the_plan_says_what_was_handed_over_and_names_what_a_name_leads_to(tmp_path: Path) -> None:
     class Inside(Net):
         pass
@@ -159,6 +161,7 @@ def test_the_plan_says_what_was_handed_over_and_names_what_a_name_leads_to(tmp_p
     assert "Counting" in (result.path / "report.html").read_text("utf-8")
 
 
+@pytest.mark.long
 def test_an_instance_begins_every_run_as_it_was_handed_over(tmp_path: Path) -> None:
     strategy = Counting()
     models = [
@@ -169,6 +172,7 @@ def test_an_instance_begins_every_run_as_it_was_handed_over(tmp_path: Path) -> N
     assert models[0].folder.model_path.read_bytes() == models[1].folder.model_path.read_bytes()
 
 
+@pytest.mark.long
 def test_an_instance_says_what_share_of_the_homes_is_asked(tmp_path: Path) -> None:
     strategy = FedAvg(fraction_train=0.4, fraction_evaluate=0.0)
     run = fedhome.simulate(settings(), strategy=strategy, homes=TABLES, out=tmp_path / "run")
@@ -224,6 +228,7 @@ def test_what_cannot_be_used_is_refused_all_at_once(tmp_path: Path) -> None:
         fedhome.simulate(settings(), strategy=Stuck(), homes=TABLES, out=tmp_path / "stuck")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "homes",
     [
@@ -243,6 +248,7 @@ def test_homes_of_every_kind_are_the_same_homes(homes: Any, tmp_path: Path) -> N
     assert same.folder.model_path.read_bytes() == expected.folder.model_path.read_bytes()
 
 
+@pytest.mark.long
 def test_homes_that_cannot_take_part_are_told(tmp_path: Path) -> None:
     events: list[Event] = []
     still = readings(0) | {"load": np.ones(120)}
@@ -325,6 +331,7 @@ def test_an_interrupted_run_asks_for_its_objects_and_ends_with_the_same_weights(
     assert resumed.folder.model_path.read_bytes() == whole.folder.model_path.read_bytes()
 
 
+@pytest.mark.long
 def test_a_run_of_what_names_lead_to_goes_on_without_them(tmp_path: Path) -> None:
     interrupted(tmp_path / "run", model=Net, strategy=Counting, homes=named_homes)
     with pytest.raises(RunError, match=r"model was .*:Net, not mlp"):
@@ -337,6 +344,7 @@ def named_homes(plan: Plan) -> Iterator[HomeTable]:
     yield from map(as_home, range(3))
 
 
+@pytest.mark.long
 def test_sets_and_paths_make_the_plan(tmp_path: Path) -> None:
     (tmp_path / "plan.toml").write_text(settings().to_toml())
     run = fedhome.simulate(
@@ -389,6 +397,7 @@ def test_a_class_of_a_notebook_reaches_rays_workers(tmp_path: Path) -> None:
     assert set(run.model.parameters) == {"0.weight", "0.bias", "2.weight", "2.bias"}
 
 
+@pytest.mark.long
 def test_what_ray_cannot_pack_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("ray")
     with (tmp_path / "open").open("w") as file:

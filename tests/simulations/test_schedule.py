@@ -21,6 +21,7 @@ def rows_of(counts: list[int], epochs: int = 2) -> Rows:
     return Rows(orders=orders, counts=count, keys=keys)
 
 
+@pytest.mark.long
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=9), st.integers(1, 17), st.booleans())
 def test_a_home_sees_each_of_its_rows_once_a_pass_in_its_order(
     counts: list[int], batch_size: int, powers: bool

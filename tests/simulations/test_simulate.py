@@ -87,6 +87,7 @@ def test_a_seed_decides_every_byte_of_the_model(plan: Plan, tmp_path: Path) -> N
     assert model("other", seed=plan.seed + 1) != model("three")
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("no_report")
 def test_a_finished_run_and_no_run_are_not_resumed(plan: Plan, tmp_path: Path) -> None:
     plan = plan.change(personalise={"name": "none"}, rounds={"count": 1})

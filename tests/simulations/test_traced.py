@@ -204,10 +204,12 @@ def test_what_cannot_be_traced_says_so() -> None:
         )
 
 
+@pytest.mark.long
 def test_what_can_be_traced_fits() -> None:
     assert TracedKernel.fits(learning_of(Convolutions, "mse", {}), FEATURES) == ""
 
 
+@pytest.mark.long
 def test_a_step_of_an_mlp_is_what_one_would_write_by_hand() -> None:
     learning = learning_of(lambda outputs: mlp(10, outputs), "mse", {})
     trace = TracedKernel(learning).trace(BatchShape(rows=BATCH, masked=False, features=10))
@@ -257,6 +259,7 @@ def test_operations_of_a_step_write_in_place() -> None:
     assert all(used[name] in WITH_OUT for name in names)
 
 
+@pytest.mark.long
 def test_one_trace_serves_any_number_of_homes() -> None:
     learning = learning_of(MODULES["plain"], "mse", {})
     trace = record(learning, BatchShape(rows=BATCH, masked=True, features=FEATURES))

@@ -140,6 +140,7 @@ states = st.builds(
 )
 
 
+@pytest.mark.long
 @settings(max_examples=share_of(30))
 @given(states)
 def test_what_is_saved_is_loaded(state: HomeState) -> None:
@@ -268,6 +269,7 @@ def test_a_passphrase_opens_it(tmp_path: Path) -> None:
     assert refused(folder) == "passphrase"
 
 
+@pytest.mark.long
 def test_a_file_cannot_ask_for_gigabytes(tmp_path: Path) -> None:
     FileStore.create(tmp_path, keys(), passphrase=WORDS).close()
     data = (tmp_path / STATE).read_bytes()
