@@ -14,6 +14,7 @@ from fedhome.data.data_files import Raw, read_files, stem
 from fedhome.data.table import HomeTable
 from fedhome.data.times import Axis, read_axis, zone_of
 from fedhome.errors import SourceError
+from fedhome.plan.reading_settings import ReadingSettings
 
 TIME_NAMES = ("time", "timestamp", "datetime", "date", "ts")
 # Besides the usual marks, Home Assistant's own for a sensor that says nothing.
@@ -129,13 +130,8 @@ def _row_numbers(raw: Raw, time_zone: str | None, notes: list[str]) -> Axis:
 
 
 def _axis(raw: Raw, name: str, time_zone: str | None) -> Axis:
-    column = _plain(raw.rows[name])
-    if not len(column):
-        none = np.empty(0, dtype=np.int64)
-        return Axis(time_s=none, rows=none, time_zone=time_zone or "UTC", notes=())
-    if pa.types.is_string(column.type):
-        column = _without_missing(column)
-    return read_axis(column, name=name, time_zone=time_zone, location_of=raw.location)
+    settings = ReadingSettings(time_zone=time_zone or "")
+    return read_axis(raw.rows, (name,), settings, location_of=raw.location)
 
 
 def _column(
