@@ -11,14 +11,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from fedhome.errors import SourceError
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
+UNNAMED = "(unnamed)"
+"""Name of a first column that has none in its file, such as an index that pandas wrote."""
 LAYOUT_HINT = (
     "a data folder holds one CSV (.csv, .csv.gz) or Parquet file, or one sub-folder of such "
     "files, for each home; each file has a header row, a column `time` and one column per reading"
@@ -34,18 +38,22 @@ class Raw:
         rows: All rows; cells of CSV files are text.
         files: Name and number of rows of each file, in the order of ``rows``.
         notes: What was left out, in plain sentences.
+        places: Place of each row among the rows of all files, from 0, where some of the files'
+            rows were left out; None where each row stands at its own.
     """
 
     rows: pa.Table
     files: tuple[tuple[str, int], ...]
     notes: tuple[str, ...] = ()
+    places: NDArray[np.int64] | None = None
 
     def location(self, row: int) -> str:
         """Return the file and the row in it, counted from 1 below the header, of a row."""
+        place = row if self.places is None else int(self.places[row])
         for name, count in self.files:
-            if row < count:
-                return f"{name}, row {row + 1}"
-            row -= count
+            if place < count:
+                return f"{name}, row {place + 1}"
+            place -= count
         raise IndexError(row)
 
 
