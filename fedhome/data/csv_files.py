@@ -12,11 +12,12 @@ from fedhome.data.dialects import HEAD_CHARS, SEPARATORS, Dialect, find_dialect
 from fedhome.data.encodings import TextSurvey, survey, utf8_stream
 from fedhome.data.header_rows import kind_of_cell
 from fedhome.data.packed_files import Source
-from fedhome.data.table_file import FileTable, named, unreadable
+from fedhome.data.table_file import FileTable, lines_left_out, named, unreadable
 from fedhome.errors import SourceError
 
 _MOST_SUMMARIES = 5
 _LONGEST_DEFAULT = 64
+_MOSTLY = 0.8
 
 
 def read_text(source: Source) -> FileTable:
@@ -39,7 +40,7 @@ def read_text(source: Source) -> FileTable:
         rows = reader.read(stream, blank_lines=found.blank_lines)
     notes = [found.note] if found.note else []
     if dialect.before:
-        notes.append(f"{source.name}: {_lines(dialect.before)} before the header left out")
+        notes.append(f"{source.name}: {lines_left_out(dialect.before, 'before the header')}")
     notes += reader.notes()
     rows = _with_defaults(rows, dialect, source.name)
     rows = _without_summary(rows, dialect, source.name, notes)
@@ -68,7 +69,7 @@ def looks_like_table(source: Source) -> bool:
         dialect = find_dialect(text, file=source.name, whole=False)
     except SourceError:
         return False
-    return len(dialect.names) > 1 and dialect.body < len(text)
+    return len(dialect.names) > 1 and dialect.body < len(text) and dialect.share > _MOSTLY
 
 
 def _dialect_of(source: Source, found: TextSurvey) -> tuple[Dialect, int]:
@@ -91,10 +92,6 @@ def _first(places: NDArray[np.int64] | None, count: int) -> NDArray[np.int64] | 
     return None if places is None else places[:count]
 
 
-def _lines(count: int) -> str:
-    return "1 line was" if count == 1 else f"{count} lines were"
-
-
 def _without_summary(rows: pa.Table, dialect: Dialect, file: str, notes: list[str]) -> pa.Table:
     """Leave out sums below the last reading: they have a word where the others have a time."""
     times = [place for place, kind in enumerate(dialect.kinds) if kind == "time"]
@@ -108,7 +105,7 @@ def _without_summary(rows: pa.Table, dialect: Dialect, file: str, notes: list[st
             break
         count += 1
     if count:
-        notes.append(f"{file}: {_lines(count)} left out at the end, which begin as a sum does")
+        notes.append(f"{file}: {lines_left_out(count, 'at the end, beginning as a sum,')}")
     return rows.slice(0, rows.num_rows - count)
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fedhome.data.dialects import Dialect
 from fedhome.data.row_places import RowPlaces
-from fedhome.data.table_file import unreadable
+from fedhome.data.table_file import lines_left_out, unreadable
 from fedhome.errors import SourceError
 
 SUMMARY = re.compile(
@@ -77,12 +77,12 @@ class CsvRows:
     def notes(self) -> list[str]:
         """Return what was left out, in plain sentences."""
         said = (
-            (self._blank, "rows with nothing in them were left out"),
-            (self._comments, "lines of comment (#) among the rows were left out"),
-            (self._headers, "rows that repeat the header were left out"),
-            (len(self._summaries), "lines were left out at the end, which begin as a sum does"),
+            (self._blank, "with nothing in them"),
+            (self._comments, "of comment (#) among the rows"),
+            (self._headers, "with the header again"),
+            (len(self._summaries), "at the end, beginning as a sum,"),
         )
-        return [f"{self._file}: {count} {what}" for count, what in said if count]
+        return [f"{self._file}: {lines_left_out(count, what)}" for count, what in said if count]
 
     def _batches(
         self, stream: BinaryIO, keys: Sequence[str], *, blank_lines: bool

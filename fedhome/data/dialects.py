@@ -46,6 +46,7 @@ class Dialect:
         kinds: What most cells of a column look like.
         body: Where the readings begin: characters from the start of the text.
         before: Lines before the header that hold something.
+        share: Share of the first rows that are as long as most of them.
         annotations: Cells of InfluxDB's lines above the header, by their first word.
     """
 
@@ -57,6 +58,7 @@ class Dialect:
     kinds: tuple[CellKind | None, ...]
     body: int
     before: int = 0
+    share: float
     annotations: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
@@ -237,10 +239,11 @@ def _dialect(file: str, text: str, lead: _Lead, best: _Candidate) -> Dialect:
             kinds=tuple(best.kinds),
             body=lead.end,
             before=len(lead.comments) - 1,
+            share=best.share,
         )
     if header is None:
         first = best.records[0]
-        if len(first) != best.width and all(kind_of_cell(cell) == "word" for cell in first):
+        if 1 < len(first) != best.width and all(kind_of_cell(cell) == "word" for cell in first):
             raise _uneven(file, 1, best.width, len(first))
         raise SourceError(f"{file} has no header row", hint=_NO_HEADER_HINT)
     place = best.places[header.row]
@@ -266,6 +269,7 @@ def _dialect(file: str, text: str, lead: _Lead, best: _Candidate) -> Dialect:
         kinds=tuple(best.kinds),
         body=body,
         before=place + len(lead.comments) - len(annotated),
+        share=best.share,
         annotations={row[0]: tuple(row) for row in annotated},
     )
 

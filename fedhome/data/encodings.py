@@ -23,8 +23,12 @@ _ENOUGH = 0.4  # share of zeros in every second byte of a text in UTF-16, of ASC
 _FEW = 4  # pairs of bytes, which are too few to tell
 _NOT_TEXT = "it is not text in UTF-8"
 _SAVE = "save it again in UTF-8 (in spreadsheets: CSV UTF-8), or as Parquet"
-# Western text has single letters beyond ASCII; whole words of them are another alphabet.
-_FOREIGN = re.compile(rb"[\x80-\xff]{3}|[\x81\x8d\x8f\x90\x9d\xff]|[\xc2-\xdf][\x80-\xbf]")
+# Western text has single letters beyond ASCII; whole words of them are another alphabet, and of
+# the first 32 only the euro, an apostrophe, a dash, dots and a few letters are common.
+_FOREIGN = re.compile(
+    rb"[\x80-\xff]{3}|[\x81-\x84\x86-\x89\x8b\x8d\x8f-\x91\x93-\x95\x97-\x99\x9b\x9d\x9f\xff]"
+    rb"|[\xc2-\xdf][\x80-\xbf]"
+)
 _BLANK_LINES = (b"\n\n", b"\n\r", b"\r\r")
 _BACKSLASHED = re.compile(rb'\\"[^",;\t|\r\n]')
 
@@ -83,7 +87,7 @@ def _wide_codec(head: bytes) -> str:
 
 def _single_bytes(source: Source, *, mark: int) -> TextSurvey:
     decoder = codecs.getincrementaldecoder("utf-8")("strict")
-    is_utf8, is_western, has_foreign, blank_lines = True, True, False, False
+    is_utf8, is_western, blank_lines = True, True, False
     last = b""
     with source.opened() as stream:
         stream.read(mark)
@@ -111,13 +115,11 @@ def _single_bytes(source: Source, *, mark: int) -> TextSurvey:
             elif is_utf8 and decoder.getstate()[0]:
                 is_utf8 = False
             if not block.isascii():
-                has_foreign = True
                 is_western = is_western and _FOREIGN.search(seam) is None
             last = block[-2:]
     is_utf8 = is_utf8 and not decoder.getstate()[0]
     if is_utf8:
-        words = "UTF-8" if has_foreign or mark else "ASCII"
-        return TextSurvey(codec="utf-8", words=words, mark=mark, blank_lines=blank_lines)
+        return TextSurvey(codec="utf-8", words="UTF-8", mark=mark, blank_lines=blank_lines)
     if not is_western or mark:
         raise unreadable(source.name, _NOT_TEXT, hint=_SAVE)
     note = (

@@ -15,10 +15,10 @@ _MISSING = frozenset(
     ("", "na", "n/a", "#n/a", "nan", "null", "none", "unknown", "unavailable", "-", "--", "?", ".")
 )
 _TIME = re.compile(
-    r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}\.?([T ,].*)?"
+    r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}\.?([T ][^,;|\t]*)?"
     r"|\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?( ?[AaPp]\.?[Mm]\.?)?"
-    r"|\d{1,2}[ .-]{1,2}[^\W\d]{3,9}\.?[ -]\d{2,4}([T ,].*)?"
-    r"|[^\W\d]{3,9}\.? \d{1,2},? \d{4}([T ,].*)?"
+    r"|\d{1,2}[ .-]{1,2}[^\W\d]{3,9}\.?[ -]\d{2,4}([T ][^,;|\t]*)?"
+    r"|[^\W\d]{3,9}\.? \d{1,2},? \d{4}([T ,][^,;|\t]*)?"
 )
 # Also with a currency before it or a short unit behind it; what it says is not asked here.
 _NUMBER = re.compile(

@@ -58,6 +58,16 @@ def unreadable(name: str, reason: str, *, hint: str = TEXT_HINT) -> SourceError:
     return SourceError(f"{name} cannot be read: {reason}", hint=hint)
 
 
+def lines_left_out(count: int, what: str) -> str:
+    """Return the sentence for lines that were left out.
+
+    Args:
+        count: How many.
+        what: Which ones, after "lines".
+    """
+    return f"1 line {what} was left out" if count == 1 else f"{count} lines {what} were left out"
+
+
 def named(file: str, names: Sequence[str]) -> list[str]:
     """Return the names of a file's columns; those without one are called :data:`UNNAMED`.
 

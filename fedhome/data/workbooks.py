@@ -14,7 +14,7 @@ from fedhome.data.csv_rows import SUMMARY
 from fedhome.data.header_rows import Header, find_header, kind_of_cell, kinds_of_columns
 from fedhome.data.packed_files import Source
 from fedhome.data.sheet_guard import refuse_swollen
-from fedhome.data.table_file import FileTable, named, unreadable
+from fedhome.data.table_file import FileTable, lines_left_out, named, unreadable
 from fedhome.errors import SourceError
 
 _HEAD = 400
@@ -116,14 +116,14 @@ def _table(name: str, cells: list[Cells]) -> FileTable:
     at = numbers[header.row + header.has_units]
     body = [row for row in numbers if row > at and not _repeats(cells[row], header)]
     times = [place for place, kind in enumerate(kinds) if kind == "time"]
-    notes = [f"{name}: rows with nothing in them, or with the header again, were left out"]
+    notes = [f"{name}: lines with nothing or the header in them were left out"]
     if not body or body[-1] - at == len(body):
         notes = []
     if header.row + start:
-        notes.append(f"{name}: {header.row + start} rows before the header were left out")
+        notes.append(f"{name}: {lines_left_out(header.row + start, 'before the header')}")
     sums = _summaries(cells, body, times)
     if sums:
-        notes.append(f"{name}: {sums} rows were left out at the end, which begin as a sum does")
+        notes.append(f"{name}: {lines_left_out(sums, 'at the end, beginning as a sum,')}")
         body = body[: len(body) - sums]
     kept = [
         place
