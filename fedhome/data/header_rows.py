@@ -1,0 +1,163 @@
+"""Which of a file's first rows is its header, by what the rows below it hold."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+Row = Sequence[str]
+CellKind = Literal["number", "time", "missing", "word"]
+
+_MISSING = frozenset(
+    ("", "na", "n/a", "#n/a", "nan", "null", "none", "unknown", "unavailable", "-", "--", "?", ".")
+)
+_TIME = re.compile(
+    r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}\.?([T ][^,;|\t]*)?"
+    r"|\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?( ?[AaPp]\.?[Mm]\.?)?"
+    r"|\d{1,2}[ .-]{1,2}[^\W\d]{3,9}\.?[ -]\d{2,4}([T ][^,;|\t]*)?"
+    r"|[^\W\d]{3,9}\.? \d{1,2},? \d{4}([T ,][^,;|\t]*)?"
+)
+# Also with a currency before it or a short unit behind it; what it says is not asked here.
+_NUMBER = re.compile(
+    r"[^\w\s+-]?\s?[+-]?(\d[\d.,'\u00a0\u202f ]*|[.,]\d+)([eE][+-]?\d+)?\s?[^\d,;|\t]{0,4}"
+    r"|[+-]?inf(inity)?",
+    re.IGNORECASE,
+)
+_UNIT = re.compile(
+    r"[\[(](?P<inside>[^\[\]()]{1,20})[\])]|"
+    r"[kKMGmµu]?(Wh?|VA|var|VAh|varh|V|A|J|Hz|Pa|bar|g|L|l)|%|°|°?[CFK]|deg ?[CFK]|lux|lx|ppm|ppb|"
+    r"m[23²³]|m3/h|m³/h|l/h|L/h|m/s|km/h|mph|mm|cm|m|km|W/m[2²]|kWh/h|h|min|s|ms|hPa|psi|therms?|"
+    r"CCF|ft3|gal|EUR|USD|GBP|CHF|€|\$|£|ct|ct/kWh|EUR/kWh|dB|dBA|µg/m[3³]|°"
+)
+_NO_UNIT = re.compile(
+    r"-*|UTC|GMT|local|ISO ?8601|[YyMDdHhms:./T -]{4,}",
+    re.IGNORECASE,
+)
+_TYPED = 0.6  # share of a column's cells that are of a kind, for it to be the column's
+_FAR = 100  # rows in which the header is looked for
+_NEAR = 3  # rows below the header, none of which looks like one
+
+
+def kind_of_cell(cell: str) -> CellKind:
+    """Return what a cell looks like; what it says is for others to read."""
+    cell = cell.strip()
+    if cell.lower() in _MISSING:
+        return "missing"
+    if len(cell) > 40:  # noqa: PLR2004  (longer than any time or number)
+        return "word"
+    if _TIME.fullmatch(cell):
+        return "time"
+    return "number" if _NUMBER.fullmatch(cell) else "word"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """Where a table's header is.
+
+    Args:
+        row: Its place among the rows that were given.
+        names: Its cells, without blanks around them.
+        units: Units by place of the column, of the row below the header.
+        has_units: Whether the row below the header is one of units.
+    """
+
+    row: int
+    names: tuple[str, ...]
+    units: dict[int, str] = field(default_factory=dict)
+    has_units: bool = False
+
+
+def kinds_of_columns(rows: Sequence[Row], width: int) -> list[CellKind | None]:
+    """Return what most cells of each column look like in the lower half of some rows.
+
+    Args:
+        rows: Rows of that width.
+        width: How many columns.
+
+    Returns:
+        ``number`` or ``time`` for each column; None for words, or nothing at all.
+    """
+    lower = rows[len(rows) // 2 :]
+    kinds: list[CellKind | None] = []
+    for place in range(width):
+        counts = Counter(kind_of_cell(row[place]) for row in lower)
+        filled = counts.total() - counts["missing"]
+        kinds.append(
+            next(
+                (kind for kind in ("time", "number") if counts[kind] >= max(1, _TYPED * filled)),
+                None,
+            )
+        )
+    return kinds
+
+
+def find_header(rows: Sequence[Row], kinds: Sequence[CellKind | None]) -> Header | None:
+    """Return the header among a table's first rows, all of one width; None if there is none.
+
+    The header is the last of the rows that hold words where the columns hold numbers or times
+    and that stand above all rows of readings: lines of names and addresses stand before it.
+
+    Args:
+        rows: The first rows, those of readings included.
+        kinds: What :func:`kinds_of_columns` says of them.
+    """
+    if not any(kinds):
+        return _header(rows, 0) if rows else None
+    near = rows[:_FAR]
+    unlike = [_is_unlike(row, kinds) for row in near]
+    for place, is_unlike in enumerate(unlike):
+        if is_unlike and not any(unlike[place + 1 : place + 1 + _NEAR]):
+            break
+    else:
+        return _header(rows, 0) if near and _has_no_time(near[0], kinds) else None
+    if units := _units(near[place]):
+        if place and unlike[place - 1]:
+            place -= 1
+        else:
+            units = {}
+    same = next(index for index in range(place + 1) if list(near[index]) == list(near[place]))
+    if any(_is_reading(row, kinds) for row in near[:same]):
+        return None
+    return _header(rows, same, units)
+
+
+def _header(rows: Sequence[Row], place: int, units: dict[int, str] | None = None) -> Header:
+    names = tuple(name.strip() for name in rows[place])
+    return Header(row=place, names=names, units=units or {}, has_units=bool(units))
+
+
+def _matches(row: Row, kinds: Sequence[CellKind | None]) -> list[tuple[CellKind, bool]]:
+    """Return, for each cell that is not missing, its column's kind and whether it is of it."""
+    pairs = [(kind, kind_of_cell(cell)) for cell, kind in zip(row, kinds, strict=True) if kind]
+    return [(kind, kind == found) for kind, found in pairs if found != "missing"]
+
+
+def _is_unlike(row: Row, kinds: Sequence[CellKind | None]) -> bool:
+    matches = _matches(row, kinds)
+    return bool(matches) and not any(same for _, same in matches)
+
+
+def _is_reading(row: Row, kinds: Sequence[CellKind | None]) -> bool:
+    matches = _matches(row, kinds)
+    return bool(matches) and all(same for _, same in matches)
+
+
+def _has_no_time(row: Row, kinds: Sequence[CellKind | None]) -> bool:
+    """Tell whether a row has words where times are, or where most numbers are: "date,1,2,3"."""
+    matches = _matches(row, kinds)
+    times = [same for kind, same in matches if kind == "time"]
+    return not all(times) if times else 2 * sum(same for _, same in matches) < len(matches)
+
+
+def _units(row: Row) -> dict[int, str]:
+    """Return the units in a row of nothing but units, by place; none for any other row."""
+    units = {}
+    for place, cell in enumerate(cell.strip() for cell in row):
+        if unit := _UNIT.fullmatch(cell):
+            units[place] = (unit["inside"] or cell).strip()
+        elif not _NO_UNIT.fullmatch(cell.strip("[]() ")):
+            return {}
+    return units
