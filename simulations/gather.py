@@ -96,6 +96,7 @@ def find(plan: Plan) -> FoundHomes:
             home = examples(labelled, data, columns, targets)
             home.check_classes(len(plan.task.classes or classes))
             homes.append(home)
+            notes += [f"{table.home}: {note}" for note in home.notes]
             usable.append(labelled)
         except DataError as error:
             excluded.append((table.home, error.message))

@@ -43,7 +43,7 @@ class JoinFindings:
         inputs: Numbers that go into the model.
         examples: Examples for training, validation and test.
         parameters: Numbers of an update.
-        notes: What the reader assumed, converted or left out.
+        notes: What was assumed, converted or left out, by the reader and on the way to examples.
     """
 
     rows: int
@@ -180,7 +180,7 @@ def read_findings(plan: Plan, source: Path, *, home: str) -> JoinFindings:
         inputs=device.examples.x.shape[1],
         examples=device.examples.counts,
         parameters=device.learning.layout.size,
-        notes=read.notes,
+        notes=(*read.notes, *device.examples.notes),
     )
 
 

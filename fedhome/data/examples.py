@@ -29,6 +29,7 @@ class HomeExamples:
         counts: Rows of training, validation and test.
         unit: What one unit of ``y`` is in the unit of the target column (its training
             standard deviation where targets were standardised, else 1).
+        notes: What became of the home's rows on the way, in plain sentences.
     """
 
     home: str
@@ -37,6 +38,7 @@ class HomeExamples:
     naive: NDArray[np.float32]
     counts: tuple[int, int, int]
     unit: float = 1.0
+    notes: tuple[str, ...] = ()
 
     def rows(self, part: Part) -> slice:
         """Return where a part lies."""

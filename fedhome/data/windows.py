@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fedhome.data.examples import HomeExamples, Targets
+from fedhome.data.local_time import calendar
+from fedhome.data.past import Past, whole_rows
+from fedhome.data.splits import split
 from fedhome.data.table import HomeTable
+from fedhome.data.time_grid import grid_of
 from fedhome.errors import DataError
 from fedhome.plan.data_settings import DataSettings
 from fedhome.plugins import look_up
 from fedhome.spelling import did_you_mean
 
-_HOUR_S = 3600
-_DAY_S = 86_400
 _FLAT = 1e-6  # a column whose spread is below this says nothing
 _STILL = 1e-9  # a target that moves by less, against its size or 1, moves by rounding alone
 
@@ -34,6 +34,9 @@ class Windows:
         naive: Persistence forecasts of a series, else NaN, float64 ``[rows]``.
         time_s: UTC seconds of the predicted moments, int64 ``[rows]``.
         features: Names of the inputs.
+        rows_read: Rows of the home's table.
+        notes: What was moved, put together or left out on the way, and why, in plain sentences.
+        missing: Those of the notes that say what is missing in rows that were left out.
     """
 
     x: NDArray[np.float64]
@@ -41,10 +44,20 @@ class Windows:
     naive: NDArray[np.float64]
     time_s: NDArray[np.int64]
     features: tuple[str, ...]
+    rows_read: int
+    notes: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+
+    @property
+    def rows_whole(self) -> int:
+        """Rows in which nothing is missing: those that are here."""
+        return len(self.y)
 
 
 def windows(table: HomeTable, data: DataSettings, columns: Sequence[str]) -> Windows:
     """Cut a home's table into inputs and targets; rows with an unread value are left out.
+
+    Memory is that of the result and of some columns, whatever gaps the readings have.
 
     Args:
         table: The home's readings.
@@ -52,7 +65,7 @@ def windows(table: HomeTable, data: DataSettings, columns: Sequence[str]) -> Win
         columns: Input columns, as of :func:`~fedhome.data.inputs.columns_of`.
 
     Raises:
-        DataError: A column is missing, or a series whose times lie on no regular grid.
+        DataError: A column is missing, or a series that cannot be put on a grid.
     """
     if missing := [name for name in (*columns, data.target) if name not in table.columns]:
         meant = did_you_mean(missing[0], table.columns) if len(missing) == 1 else ""
@@ -60,30 +73,44 @@ def windows(table: HomeTable, data: DataSettings, columns: Sequence[str]) -> Win
             f"home {table.home!r} lacks the column {', '.join(missing)}{meant}",
             hint="leave the home out, or name the shared columns in data.features",
         )
-    if data.horizon == 0:
-        now = {name: table.columns[name] for name in columns}
-        target, moment = table.columns[data.target], table.time_s
-        naive = np.full(len(target), np.nan)
-    else:
-        steps, step_s = _grid(table)
-        series = _regular(table.columns[data.target], steps)
-        at = np.arange(data.horizon, len(series))  # the predicted moments, on the grid
-        now = {name: _regular(table.columns[name], steps)[at - data.horizon] for name in columns}
-        for lag in data.lags:
-            now[f"{data.target} {lag} before"] = np.where(
-                at >= lag, series[np.maximum(at - lag, 0)], np.nan
-            )
-        target, naive = series[at], series[at - data.horizon]
-        moment = table.time_s[0] + at * step_s
-    if data.calendar and not table.timeless:
-        now |= _calendar(moment, table.time_zone)
-    x = np.stack(list(now.values()), axis=1) if now else np.zeros((len(target), 0))
-    whole = np.isfinite(x).all(axis=1) & np.isfinite(target)
+    past, notes = _past(table, data, columns)
+    whole, fell = whole_rows(past, data)
+    inputs = past.inputs(data)
+    moment = past.time_s[whole]
+    times = calendar(moment, table.time_zone) if data.calendar and not table.timeless else {}
+    features = tuple({**inputs, **times})
+    x = np.empty((len(whole), len(features)))
+    for place, name in enumerate(features):
+        if name in times:
+            x[:, place] = times[name]
+        else:
+            values, steps = inputs[name]
+            x[:, place] = values[past.before(steps, whole)]
+    target = past.columns[data.target]
+    naive = np.full(len(whole), np.nan)
     if data.horizon > 0:
-        whole &= np.isfinite(naive)  # a skill is measured against persistence on the same rows
+        naive = target[past.before(data.horizon, whole)]
     return Windows(
-        x=x[whole], y=target[whole], naive=naive[whole], time_s=moment[whole], features=tuple(now)
+        x=x,
+        y=target[whole],
+        naive=naive,
+        time_s=moment,
+        features=features,
+        rows_read=table.rows,
+        notes=(*notes, *fell),
+        missing=fell,
     )
+
+
+def _past(
+    table: HomeTable, data: DataSettings, columns: Sequence[str]
+) -> tuple[Past, tuple[str, ...]]:
+    """Return a home's rows, with those before each, and what was done to get them."""
+    if data.horizon == 0:
+        rows = np.arange(table.rows)
+        return Past(table.time_s, rows, table.columns, tuple(columns)), ()
+    grid = grid_of(table, data, columns)
+    return Past(grid.table.time_s, grid.steps, grid.table.columns, tuple(columns)), grid.notes
 
 
 def examples(
@@ -104,11 +131,13 @@ def examples(
         PluginError: No such encoding of targets.
     """
     cut = windows(table, data, columns)
-    parts = _split(cut, data)
+    parts = split(cut.y, cut.time_s, data)
     if len(parts[0]) < data.min_rows or min(len(parts[1]), len(parts[2])) < 1:
         counts = ", ".join(str(len(part)) for part in parts)
+        why = "".join(f"; {note}" for note in cut.missing or cut.notes)
         raise DataError(
-            f"home {table.home!r} has too few whole rows: {counts} for training, validation, test",
+            f"home {table.home!r} has too few whole rows: {counts} for training, validation, "
+            f"test{why}",
             hint=f"at least {data.min_rows} training rows are needed (data.min_rows)",
         )
     order = np.concatenate(parts)
@@ -125,7 +154,7 @@ def examples(
     sizes = (len(parts[0]), len(parts[1]), len(parts[2]))
     inputs = np.ascontiguousarray(x, np.float32)
     encode = look_up(_ENCODE, targets, "encoding of targets")
-    return encode(_Rows(table.home, inputs, y, naive, sizes), data)
+    return replace(encode(_Rows(table.home, inputs, y, naive, sizes), data), notes=cut.notes)
 
 
 class _Rows(NamedTuple):
@@ -196,79 +225,3 @@ def _labelled(
         naive=np.full(len(labels), common, np.float32),
         counts=rows.counts,
     )
-
-
-def _split(cut: Windows, data: DataSettings) -> tuple[NDArray[np.int64], ...]:
-    rows = np.arange(len(cut.y))
-    groups = (
-        [rows[cut.y == value] for value in np.unique(cut.y)] if data.split_by == "class" else [rows]
-    )
-    parts: list[list[NDArray[np.int64]]] = [[], [], []]
-    for group in groups:
-        history, test = _cut(group, data.split[0] + data.split[1], data.gap)
-        if data.history_days is not None and len(history):
-            edge = cut.time_s[history[-1]] - data.history_days * _DAY_S
-            history = history[cut.time_s[history] > edge]
-        share = data.split[0] / (data.split[0] + data.split[1])
-        for part, some in zip(parts, (*_cut(history, share, data.gap), test), strict=True):
-            part.append(some)
-    train, validation, test = (np.concatenate(part) for part in parts)
-    return train, validation, test
-
-
-def _cut(
-    rows: NDArray[np.int64], share: float, gap: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Cut rows in two, with a gap cut from the end of the first part.
-
-    A gap never eats more than a tenth of a small group.
-    """
-    split = round(len(rows) * share)
-    return rows[: max(split - min(gap, len(rows) // 10), 0)], rows[split:]
-
-
-def _grid(table: HomeTable) -> tuple[NDArray[np.int64], int]:
-    """Return each row's index on a regular grid, and the grid's step in seconds."""
-    if table.rows < 3:  # noqa: PLR2004 - no step can be seen in two rows
-        raise DataError(
-            f"home {table.home!r} has {table.rows} rows: too few for a series",
-            hint="set data.horizon = 0 for rows that do not follow each other in time",
-        )
-    gaps = np.diff(table.time_s)
-    step_s = int(np.median(gaps))
-    late = (table.time_s - table.time_s[0]) % step_s
-    if bool((late != 0).any()):
-        raise DataError(
-            f"home {table.home!r}: its rows do not lie on a regular grid of {step_s} s",
-            hint="resample the readings to a fixed step, or set data.horizon = 0",
-        )
-    return (table.time_s - table.time_s[0]) // step_s, step_s
-
-
-def _regular(column: NDArray[np.float64], steps: NDArray[np.int64]) -> NDArray[np.float64]:
-    dense = np.full(int(steps[-1]) + 1, np.nan)
-    dense[steps] = column
-    return dense
-
-
-def _calendar(time_s: NDArray[np.int64], zone: str) -> dict[str, NDArray[np.float64]]:
-    """Hour and weekday of UTC moments in the home's own zone, as points on circles."""
-    try:
-        local = pc.local_timestamp(pa.array(time_s, pa.int64()).cast(pa.timestamp("s", tz=zone)))
-    except pa.ArrowInvalid:
-        raise DataError(
-            f"{zone!r} is not a time zone", hint="use an IANA name such as Europe/Berlin"
-        ) from None
-    second = local.cast(pa.int64()).to_numpy(zero_copy_only=False)
-    hour = 2 * np.pi * (second % _DAY_S) / _DAY_S
-    weekday = (second // _DAY_S + 3) % 7  # day 0, 1970-01-01, was a Thursday; Monday is 0
-    week = 2 * np.pi * (second / _DAY_S + 3) / 7
-    return {
-        "hour sin": np.sin(hour),
-        "hour cos": np.cos(hour),
-        "half-day sin": np.sin(2 * hour),
-        "half-day cos": np.cos(2 * hour),
-        "week sin": np.sin(week),
-        "week cos": np.cos(week),
-        "weekend": (weekday >= 5).astype(np.float64),  # noqa: PLR2004
-    }

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
+from fedhome.errors import PlanError
 from fedhome.plan.reading_settings import ReadingSettings
+from fedhome.plan.time_steps import step_seconds
 
 SYNTHETIC_HOMES = 100
 """Synthetic homes where a plan names no number."""
@@ -17,7 +19,12 @@ SYNTHETIC_HISTORY_DAYS = 5.0
 
 
 Rule = Literal["mean", "last", "hold", "sum", "difference"]
-"""How readings become one a step of the grid; `fedhome.data.grid` says each one's meaning."""
+"""How readings become one a step of the grid; `fedhome.data.step_rules` says each one's meaning."""
+
+
+def _as_text(value: object) -> object:
+    """Take a bare number for text: it lacks its unit, and the fault of the step says so."""
+    return str(value) if isinstance(value, int | float) else value
 
 
 class DataSettings(ReadingSettings):
@@ -39,7 +46,7 @@ class DataSettings(ReadingSettings):
     )
     horizon: int = Field(1, ge=0, description="steps ahead; 0: predict a row from its own columns")
     calendar: bool = Field(default=True, description="add hour and weekday of the predicted time")
-    step: str = Field(
+    step: Annotated[str, BeforeValidator(_as_text)] = Field(
         "", description='step of the grid, such as "15min" or "1h"; empty: that of the readings'
     )
     rules: Mapping[str, Rule] = Field(
@@ -90,6 +97,16 @@ class DataSettings(ReadingSettings):
         if self.horizon == 0 and self.lags:
             faults.append(
                 "data.lags need a series: set data.horizon to 1 or more, or data.lags = []"
+            )
+        if self.step:
+            try:
+                step_seconds(self.step)
+            except PlanError as error:
+                faults += error.faults
+        if self.horizon == 0 and (self.step or self.rules):
+            faults.append(
+                "data.step and data.rules make a series: set data.horizon to 1 or more, or leave "
+                "them out"
             )
         if self.target in self.features and self.horizon == 0:
             faults.append(

@@ -268,7 +268,7 @@ def test_every_lag_is_so_many_steps_before_what_is_predicted(
         (
             replace(_table([1, 2, 3, 4]), time_s=np.array([0, 10, 20, 25])),
             {},
-            "regular grid of 10 s",
+            "keep no regular clock: the commonest gap is about 10 s, the shortest 5 s",
         ),
         (_table([float("nan")] * 20), {}, "too few whole rows"),
     ],

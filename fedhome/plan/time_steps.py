@@ -1,0 +1,71 @@
+"""Lengths of time as text: what a plan calls the step of a grid, and how people read them."""
+
+from __future__ import annotations
+
+import re
+
+from fedhome.errors import PlanError
+
+DAY_S = 86_400
+_LONGEST_S = 366 * DAY_S
+_UNITS = {"s": 1, "min": 60, "h": 3600, "d": DAY_S}
+_NAMES = {
+    "sec": "s",
+    "second": "s",
+    "minute": "min",
+    "hr": "h",
+    "hour": "h",
+    "day": "d",
+}
+_FORM = re.compile(r"(\d{1,9})\s*([a-z]+)")
+
+
+def step_seconds(text: str) -> int:
+    """Return the length of a step.
+
+    >>> step_seconds("15min"), step_seconds("1h"), step_seconds("30 s"), step_seconds("1 day")
+    (900, 3600, 30, 86400)
+
+    Args:
+        text: A whole number and a unit: ``s``, ``min``, ``h`` or ``d``.
+
+    Raises:
+        PlanError: It is no such text, or no step of 1 s to 366 days.
+    """
+    found = _FORM.fullmatch(text.strip().casefold())
+    name = found[2] if found else ""
+    unit = name if name in _UNITS else _NAMES.get(name.removesuffix("s"), "")
+    if found is None or not unit:
+        fault = (
+            f"data.step is {text!r}: a whole number and s, min, h or d are needed, such as "
+            '"30s", "15min", "1h" or "1d"'
+        )
+        raise PlanError([fault])
+    seconds = int(found[1]) * _UNITS[unit]
+    if not 1 <= seconds <= _LONGEST_S:
+        raise PlanError([f"data.step is {text!r}: a step of 1s to 366d is needed"])
+    return seconds
+
+
+def step_text(seconds: int) -> str:
+    """Return a length as a plan writes it, in the largest unit that divides it.
+
+    >>> step_text(900), step_text(90), step_text(86400)
+    ('15min', '90s', '1d')
+    """
+    unit = next(unit for unit in ("d", "h", "min", "s") if seconds % _UNITS[unit] == 0)
+    return f"{seconds // _UNITS[unit]}{unit}"
+
+
+def span_text(seconds: int) -> str:
+    """Return a length as people say it, in its two largest units.
+
+    >>> span_text(312), span_text(3600), span_text(90061)
+    ('5 min 12 s', '1 h', '1 d 1 h')
+    """
+    parts = []
+    for unit in ("d", "h", "min", "s"):
+        count, seconds = divmod(seconds, _UNITS[unit])
+        parts.append(f"{count} {unit}" if count else "")
+    first = next((place for place, part in enumerate(parts) if part), len(parts) - 1)
+    return " ".join(filter(None, parts[first : first + 2])) or "0 s"
