@@ -12,7 +12,7 @@ from typing import Any
 from fedhome.data.examples import HomeExamples
 from fedhome.data.home_objects import read_tables
 from fedhome.data.homes_folder import read_folder
-from fedhome.data.inputs import columns_of, with_classes
+from fedhome.data.inputs import InputSchema, matched, schema_of
 from fedhome.data.table import HomeTable
 from fedhome.data.windows import examples
 from fedhome.errors import DataError, EmptyFleetError, FedHomeError, SourceError
@@ -24,6 +24,8 @@ from fedhome.plugins import installed, load
 from fedhome.simulations import datasets
 from fedhome.simulations.homes import generate
 from fedhome.spelling import did_you_mean
+
+_SHOWN = 5  # names in a note
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,14 +51,13 @@ class FoundHomes:
 
     Args:
         gathered: The homes as examples.
-        tables: The same homes' readings, in the same order; text of the target has the numbers
-            that the plan's classes have.
-        columns: The input columns.
+        tables: The same homes' readings, in the same order, brought to the schema.
+        schema: What the columns are taken for.
     """
 
     gathered: GatheredHomes
     tables: tuple[HomeTable, ...]
-    columns: tuple[str, ...]
+    schema: InputSchema
 
 
 def gather(plan: Plan) -> GatheredHomes:
@@ -82,23 +83,27 @@ def find(plan: Plan) -> FoundHomes:
         FedHomeError: As `gather`.
     """
     tables, excluded, notes = _tables(plan)
-    data = plan.data.simulated()
-    columns = columns_of(tables, data)
-    classes = tables[0].labels.get(data.target, ())
     targets = kind_of(plan.task.kind).targets
+    schema = schema_of(plan, targets, tables)
+    data = plan.data.simulated()
+    classes = schema.target.words
     if targets == "multi-class":
         task_of(plan, classes)  # without names of classes no home can be checked
     homes: list[HomeExamples] = []
     usable: list[HomeTable] = []
+    told: dict[str, list[str]] = {}
     for table in tables:
         try:
-            labelled = with_classes(table, data.target, plan.task.classes)
-            home = examples(labelled, data, columns, targets)
-            home.check_classes(len(plan.task.classes or classes))
-            homes.append(home)
-            usable.append(labelled)
+            own = matched(table, schema, targets)
+            home = examples(own.table, data, schema.columns, targets)
+            home.check_classes(len(classes))
         except DataError as error:
             excluded.append((table.home, error.message))
+            continue
+        homes.append(home)
+        usable.append(own.table)
+        for note in own.notes:
+            told.setdefault(note, []).append(table.home)
     if not homes:
         reasons = "".join(f"\n  - {home}: {reason}" for home, reason in excluded[:5])
         raise EmptyFleetError(
@@ -108,10 +113,16 @@ def find(plan: Plan) -> FoundHomes:
     gathered = GatheredHomes(
         homes=homes,
         excluded=tuple(excluded),
-        notes=tuple(notes),
+        notes=(*notes, *(f"{_some(names)}: {note}" for note, names in told.items())),
         classes=classes if targets == "multi-class" else (),
     )
-    return FoundHomes(gathered=gathered, tables=tuple(usable), columns=columns)
+    return FoundHomes(gathered=gathered, tables=tuple(usable), schema=schema)
+
+
+def _some(homes: Sequence[str]) -> str:
+    """Return the names of a few homes, and how many more there are."""
+    more = f" and {len(homes) - _SHOWN} more" if len(homes) > _SHOWN else ""
+    return f"{', '.join(homes[:_SHOWN])}{more}"
 
 
 def _tables(plan: Plan) -> tuple[Sequence[HomeTable], list[tuple[str, str]], list[str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from fedhome.data.data_files import Raw, read_files, stem
 from fedhome.data.table import HomeTable
 from fedhome.data.times import Axis, read_axis, zone_of
 from fedhome.errors import SourceError
+from fedhome.plan.reading_settings import ReadingSettings
 
 TIME_NAMES = ("time", "timestamp", "datetime", "date", "ts")
 # Besides the usual marks, Home Assistant's own for a sensor that says nothing.
@@ -43,6 +44,7 @@ def read_home(
     home: str | None = None,
     time_column: str | None = None,
     time_zone: str | None = None,
+    settings: ReadingSettings | None = None,
 ) -> HomeFilesRead:
     """Read one home's file, or the folder of its files, which are joined in time.
 
@@ -56,13 +58,20 @@ def read_home(
             ``datetime``, ``date`` or ``ts``.
         time_zone: IANA zone of the home, and of times that carry no offset; None for the
             zone that a Parquet file names, else UTC.
+        settings: What the files themselves do not tell; None: nothing.
 
     Raises:
         SourceError: What cannot be read or does not make sense, with file and row.
     """
+    if settings is not None:
+        time_zone = settings.time_zone or time_zone
+        time_column = next(iter(settings.time), time_column)
     if time_zone is not None:
         zone_of(time_zone)
     raw = read_files(path)
+    if settings is not None and settings.rename:
+        names = [settings.rename.get(name, name) for name in raw.rows.column_names]
+        raw = replace(raw, rows=raw.rows.rename_columns(names))
     return read_rows(raw, home=home or stem(path), time_column=time_column, time_zone=time_zone)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -45,3 +45,7 @@ class ReadingSettings(Section):
     rename: Mapping[str, str] = Field(
         {}, description="names of columns as the files have them, and as the plan calls them"
     )
+
+    def reading(self) -> dict[str, Any]:
+        """Return the settings of reading alone, by name."""
+        return {name: getattr(self, name) for name in ReadingSettings.model_fields}
