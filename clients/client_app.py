@@ -28,12 +28,13 @@ from fedhome.errors import (
     PluginError,
     UpdateError,
 )
-from fedhome.flower.messages import EXAMPLES, array_record, failure, reply
+from fedhome.flower.messages import EXAMPLES, array_record, content_of, failure, reply
 from fedhome.plan.protocol import policy_of
 from fedhome.questions.contributions import NOT_FINITE
 from fedhome.questions.empty_handed import settled
 from fedhome.questions.question_table import SUMMED, Question, SummedQuestion
 from fedhome.questions.responses import Columns, QuestionContext, row
+from fedhome.questions.settings import check_inputs
 
 Handler = Callable[[ClientHome, Message, Context], Message]
 
@@ -126,8 +127,13 @@ def _response(
 
 
 def shape(home: ClientHome, message: Message, context: Context) -> Message:
-    """Tell the width of the home's inputs and outputs: the plan's, not the home's, secrets."""
+    """Tell the width of the home's inputs and outputs: the plan's, not the home's, secrets.
+
+    Raises:
+        ManifestError: ``inputs``: the home's plan gives them another meaning.
+    """
     del context
+    check_inputs(content_of(message)[1], home.plan)
     device = home.device
     widths = {"features": device.examples.x.shape[1], "outputs": device.learning.task.outputs}
     return reply(message, {EXAMPLES: 1, **widths})

@@ -8,6 +8,7 @@ from pathlib import Path
 from fedhome.errors import (
     DataError,
     FedHomeError,
+    InputsError,
     LayoutError,
     PlanError,
     PluginError,
@@ -16,11 +17,13 @@ from fedhome.errors import (
     StateError,
     UpdateError,
 )
+from fedhome.questions.settings import UNLIKE
 
 REFUSALS = (SecAggError, UpdateError, LayoutError)
 """What is wrong with a question itself: of these the server is told. The rest is wrong at home."""
 
 INSTEAD: tuple[tuple[tuple[type[FedHomeError], ...], str], ...] = (
+    ((InputsError,), UNLIKE),
     ((DataError,), "the home's readings cannot be used; its own log says why"),
     # Its message names the home's files.
     ((StateError,), "the home's state cannot be kept ({reason}); its own log says more"),

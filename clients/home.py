@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Protocol, cast
+from types import MappingProxyType
+from typing import Any, Protocol, cast
 
 import numpy as np
 from flwr.app import Context
@@ -14,8 +16,8 @@ from numpy.typing import NDArray
 from fedhome.clients import context_keys
 from fedhome.clients.secure_sums import SecurePart
 from fedhome.data.examples import HomeExamples
-from fedhome.data.home_files import read_home
-from fedhome.data.inputs import columns_of, with_classes
+from fedhome.data.home_files import HomeFilesRead, read_home
+from fedhome.data.inputs import MatchedHome, matched, schema_of
 from fedhome.data.windows import examples
 from fedhome.errors import DataError
 from fedhome.learning.build import learning_of
@@ -23,11 +25,13 @@ from fedhome.learning.device import Device
 from fedhome.learning.personalise import Personaliser, personaliser
 from fedhome.learning.tasks import kind_of
 from fedhome.plan.aggregation_settings import AggregationMode
+from fedhome.plan.own_reading import reading_of
 from fedhome.plan.protocol import policy_of
 from fedhome.plan.settings import Plan
 from fedhome.plugins import load
 
 _SIMULATED = "fedhome.simulations.gather:partition"
+_NOTHING_OWN: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +145,7 @@ def real_home(
     *,
     name: str | None = None,
     participant: SecurePart | None = None,
+    reading: Mapping[str, Any] = _NOTHING_OWN,
 ) -> ClientHome:
     """Return a home on its own readings.
 
@@ -149,23 +154,67 @@ def real_home(
         data: File or folder of its readings.
         name: Its name in the fleet; None: that of the file.
         participant: Its part in secure sums.
+        reading: How its files are to be read, where that differs from the plan.
+
+    Raises:
+        DataError: The readings cannot be used.
+        PlanError: The task does not fit them, or the plan names no inputs.
+    """
+    own = read_own(plan, Path(data), name=name, reading=reading)
+    return home_of(plan, own, participant=participant)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnReadings:
+    """A home's readings as its files hold them, and as its plan takes them.
+
+    Args:
+        read: What was read.
+        matched: The plan's inputs in it.
+    """
+
+    read: HomeFilesRead
+    matched: MatchedHome
+
+
+def read_own(
+    plan: Plan, source: Path, *, name: str | None = None, reading: Mapping[str, Any] = _NOTHING_OWN
+) -> OwnReadings:
+    """Read a home's readings, and find the plan's inputs in them; arguments as of `real_home`.
+
+    Raises:
+        DataError: The readings cannot be used.
+        PlanError: The plan names no inputs.
+    """
+    targets = kind_of(plan.task.kind).targets
+    schema = schema_of(plan, targets)  # a plan without inputs is refused before anything is read
+    settings = reading_of(plan.data, reading)
+    numbers = (plan.data.target,) if targets == "continuous" else ()
+    read = read_home(source, home=name, settings=settings, numbers=numbers)
+    if (
+        read.table.labels.get(plan.data.target)
+        and targets != "continuous"
+        and not plan.task.classes
+    ):
+        raise DataError(
+            f"the target {plan.data.target!r} is text, and this home sees only its own words for "
+            "it",
+            hint="name all classes of the fleet in the plan: task.classes",
+        )
+    return OwnReadings(read=read, matched=matched(read.table, schema, targets))
+
+
+def home_of(plan: Plan, own: OwnReadings, *, participant: SecurePart | None = None) -> ClientHome:
+    """Return a home on readings that were read; arguments as of `real_home`.
 
     Raises:
         DataError: The readings cannot be used.
         PlanError: The task does not fit them.
     """
-    table = read_home(Path(data), home=name, time_zone=plan.data.time_zone or None).table
-    target, classes = plan.data.target, plan.task.classes
     targets = kind_of(plan.task.kind).targets
-    if table.labels.get(target) and targets != "continuous" and not classes:
-        raise DataError(
-            f"the target {target!r} is text, and this home sees only its own words for it",
-            hint="name all classes of the fleet in the plan: task.classes",
-        )
-    columns = columns_of([table], plan.data)
-    named = with_classes(table, target, classes)
-    data_ = examples(named, plan.data, columns, targets)
-    return ClientHome.of(plan, data_, mode=_mode(plan), participant=participant, real=True)
+    columns = [spec.name for spec in plan.data.inputs or ()]
+    data = examples(own.matched.table, plan.data, columns, targets)
+    return ClientHome.of(plan, data, mode=_mode(plan), participant=participant, real=True)
 
 
 @lru_cache(maxsize=256)

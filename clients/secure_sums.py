@@ -26,7 +26,7 @@ from fedhome.questions import contributions, private_sums
 from fedhome.questions.contributions import Terms
 from fedhome.questions.empty_handed import empty_words
 from fedhome.questions.question_table import summed
-from fedhome.questions.settings import check_settings, settings_hash
+from fedhome.questions.settings import check_inputs, check_settings, settings_hash
 from fedhome.secagg.form import Form
 from fedhome.secagg.scalars import Scalar
 from fedhome.wire.layout import Layout, model_hash
@@ -204,6 +204,7 @@ def requested_sum_of(
     """
     record, kind = sum_record(message), question.kind
     row = summed(kind)
+    check_inputs(question.settings, plan)
     check_settings(row.faults(question.settings, plan))
     if row.about_model != (question.start is not None):
         raise ManifestError(

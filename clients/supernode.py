@@ -127,7 +127,9 @@ def home_at(home_folder: HomeFolder) -> Iterator[ClientHome]:
         heads.check()
         part = Participant(machine)
         plan = Plan.load(home_folder.plan_path)
-        yield real_home(plan, settings.data, name=settings.home, participant=part)
+        yield real_home(
+            plan, settings.data, name=settings.home, participant=part, reading=settings.reading
+        )
 
 
 def _ask_what_is_newest(home_folder: HomeFolder, store: FileStore, heads: HeadKeeper) -> None:

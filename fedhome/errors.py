@@ -6,6 +6,7 @@
     ├── PlanError                a plan that cannot run: all of its faults at once
     ├── DataError                a home's data cannot be used
     │   ├── SourceError          a file, folder or data set that cannot be read
+    │   ├── InputsError          a home's readings do not have the inputs of the plan
     │   └── EmptyFleetError      no home is left after the exclusions
     ├── ModelError               a module that cannot be trained or aggregated
     │   └── LayoutError          parameters of another layout than expected
@@ -43,6 +44,7 @@ __all__ = [
     "EngineError",
     "EventLogError",
     "FedHomeError",
+    "InputsError",
     "LayoutError",
     "LinkError",
     "ManifestError",
@@ -100,6 +102,10 @@ class DataError(FedHomeError):
 
 class SourceError(DataError):
     """A file, a folder or a named data set that cannot be read."""
+
+
+class InputsError(DataError):
+    """A home's readings do not have the inputs of the plan: a column, its kind or its unit."""
 
 
 class EmptyFleetError(DataError):

@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from flwr.app import ConfigRecord, Context, Message, RecordDict
+from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 from rich.console import Console
 
-from fedhome.errors import DataError, RoundError
-from fedhome.flower.messages import CONFIG, quiet
+from fedhome.flower.messages import quiet
 from fedhome.learning.build import learning_of
 from fedhome.own_code import faults_told
 from fedhome.plan.settings import Plan
@@ -21,12 +20,13 @@ from fedhome.run.progress import ProgressLines
 from fedhome.run.summary import print_summary
 from fedhome.server.daemon.publishing import Publisher
 from fedhome.server.report import write_report
+from fedhome.server.rounds.fitting_homes import FittingGrid, LeftOut, shape_of
 from fedhome.server.rounds.passing_fleet import enrol
 from fedhome.server.rounds.run_plan import log_start, run_plan
 from fedhome.server.rounds.secure_grid import SecureGrid
 from fedhome.wire.layout import Layout
 
-_WAIT_S, _POLL_S = 300.0, 1.0
+_WAIT_S = 300.0
 
 app = ServerApp()
 
@@ -92,7 +92,8 @@ def run_over_grid(
         FedHomeError: What went wrong, and what to do about it.
     """
     begin = time.perf_counter()
-    features, outputs = _shape(grid)
+    left_out = LeftOut(log, name_of)
+    features, outputs = shape_of(grid, plan, left_out)
     classes = plan.task.classes or tuple(map(str, range(outputs)))
     classes = classes if outputs > 1 else ()
     learning = learning_of(plan, features, classes)
@@ -103,7 +104,8 @@ def run_over_grid(
             log.append(
                 "note", text=f"this fleet has trained before: a new first model, draw {draw}"
             )
-    homes = len(list(grid.get_node_ids()))
+    fitting = FittingGrid(grid, left_out)
+    homes = len(list(fitting.get_node_ids()))
     mode = "plain" if plan.aggregation.mode == "plain" else "secure"
     log.append(
         "fleet-ready",
@@ -117,7 +119,7 @@ def run_over_grid(
     with faults_told():
         run_plan(
             plan,
-            grid=grid if mode == "plain" else secure_grid_for(learning.layout),
+            grid=fitting if mode == "plain" else secure_grid_for(learning.layout),
             learning=learning,
             homes=homes,
             folder=folder,
@@ -125,47 +127,7 @@ def run_over_grid(
             name_of=name_of,
             resumed=resumed,
             publisher=publisher,
+            left_out=left_out,
         )
     log.append("run-finished", seconds=time.perf_counter() - begin)
     write_report([folder], folder.report_path)
-
-
-def _shape(grid: Grid) -> tuple[int, int]:
-    """Ask the homes for the width of their inputs and outputs: the server has no data.
-
-    Raises:
-        RoundError: No home connected, or none answered.
-        DataError: Homes disagree.
-    """
-    deadline = time.monotonic() + _WAIT_S
-    while not (nodes := list(grid.get_node_ids())):
-        if time.monotonic() > deadline:
-            raise RoundError(
-                f"no home connected within {_WAIT_S:.0f} s", hint="start the homes' clients"
-            )
-        time.sleep(_POLL_S)
-    content = RecordDict({CONFIG: ConfigRecord()})
-    messages = [Message(content, dst_node_id=node, message_type="query") for node in nodes]
-    shapes: dict[tuple[int, int], int] = {}
-    errors: set[str] = set()
-    for reply in grid.send_and_receive(messages, timeout=_WAIT_S):
-        if reply.has_error():
-            errors.add(reply.error.reason or f"error {reply.error.code}")
-            continue
-        metrics = next(iter(reply.content.metric_records.values()))
-        shape = (metrics.get("features"), metrics.get("outputs"))
-        if isinstance(shape[0], int) and isinstance(shape[1], int):
-            key = (shape[0], shape[1])
-            shapes[key] = shapes.get(key, 0) + 1
-    if not shapes:
-        raise RoundError(
-            f"no home could tell the shape of its data: {'; '.join(sorted(errors)[:3])}",
-            hint="the homes' own logs say more",
-        )
-    if len(shapes) > 1:
-        counts = ", ".join(f"{count} homes have {s}" for s, count in shapes.items())
-        raise DataError(
-            f"homes disagree about (features, outputs): {counts}",
-            hint="name the columns in data.features and the classes in task.classes",
-        )
-    return next(iter(shapes))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -11,9 +11,11 @@ from typing import Any
 
 from fedhome.data.examples import HomeExamples
 from fedhome.data.home_objects import read_tables
-from fedhome.data.homes_folder import read_folder
-from fedhome.data.inputs import columns_of, with_classes
+from fedhome.data.homes_folder import FolderRead, read_folder
+from fedhome.data.inputs import InputSchema, matched, schema_of
+from fedhome.data.read_report import HomeReport
 from fedhome.data.table import HomeTable
+from fedhome.data.told_once import told_once
 from fedhome.data.windows import examples
 from fedhome.errors import DataError, EmptyFleetError, FedHomeError, SourceError
 from fedhome.learning.tasks import kind_of, task_of
@@ -25,6 +27,8 @@ from fedhome.simulations import datasets
 from fedhome.simulations.homes import generate
 from fedhome.spelling import did_you_mean
 
+_SHOWN = 5  # names in a note
+
 
 @dataclass(frozen=True, kw_only=True)
 class GatheredHomes:
@@ -35,12 +39,14 @@ class GatheredHomes:
         excluded: Name and reason of every home that was left out.
         notes: What was noticed while reading, in plain sentences.
         classes: Names of the target's classes, where the data name them.
+        reports: How each home's files were read, where there are files.
     """
 
     homes: list[HomeExamples]
     excluded: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
     classes: tuple[str, ...]
+    reports: tuple[HomeReport, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,14 +55,13 @@ class FoundHomes:
 
     Args:
         gathered: The homes as examples.
-        tables: The same homes' readings, in the same order; text of the target has the numbers
-            that the plan's classes have.
-        columns: The input columns.
+        tables: The same homes' readings, in the same order, brought to the schema.
+        schema: What the columns are taken for.
     """
 
     gathered: GatheredHomes
     tables: tuple[HomeTable, ...]
-    columns: tuple[str, ...]
+    schema: InputSchema
 
 
 def gather(plan: Plan) -> GatheredHomes:
@@ -81,78 +86,94 @@ def find(plan: Plan) -> FoundHomes:
     Raises:
         FedHomeError: As `gather`.
     """
-    tables, excluded, notes = _tables(plan)
-    data = plan.data.simulated()
-    columns = columns_of(tables, data)
-    classes = tables[0].labels.get(data.target, ())
     targets = kind_of(plan.task.kind).targets
+    # Words in the target of a regression are a slip, or numbers in a form that nobody knows.
+    read = _read(plan, (plan.data.target,) if targets == "continuous" else ())
+    tables = read.homes
+    excluded = [(home.home, home.told) for home in read.excluded]
+    schema = schema_of(plan, targets, tables)
+    data = plan.data.simulated()
+    classes = schema.target.words
     if targets == "multi-class":
         task_of(plan, classes)  # without names of classes no home can be checked
     homes: list[HomeExamples] = []
     usable: list[HomeTable] = []
+    told: list[tuple[str, str]] = []
     for table in tables:
         try:
-            labelled = with_classes(table, data.target, plan.task.classes)
-            home = examples(labelled, data, columns, targets)
-            home.check_classes(len(plan.task.classes or classes))
-            homes.append(home)
-            notes += [f"{table.home}: {note}" for note in home.notes]
-            usable.append(labelled)
+            own = matched(table, schema, targets)
+            home = examples(own.table, data, schema.columns, targets)
+            home.check_classes(len(classes))
         except DataError as error:
             excluded.append((table.home, error.message))
+            continue
+        homes.append(home)
+        usable.append(own.table)
+        told += [(table.home, note) for note in (*own.notes, *home.notes)]
     if not homes:
-        reasons = "".join(f"\n  - {home}: {reason}" for home, reason in excluded[:5])
+        reasons = "".join(f"\n  - {line}" for line in told_once(excluded)[:_SHOWN])
         raise EmptyFleetError(
             f"no home of {plan.data.source!r} can take part:{reasons}",
             hint="docs/data.md describes what a home's data must look like",
         )
+    used = {table.home for table in usable}
     gathered = GatheredHomes(
         homes=homes,
         excluded=tuple(excluded),
-        notes=tuple(notes),
+        notes=(*read.notes, *told_once(told)),
         classes=classes if targets == "multi-class" else (),
+        reports=tuple(report for report in read.reports if report.home in used),
     )
-    return FoundHomes(gathered=gathered, tables=tuple(usable), columns=columns)
+    return FoundHomes(gathered=gathered, tables=tuple(usable), schema=schema)
 
 
-def _tables(plan: Plan) -> tuple[Sequence[HomeTable], list[tuple[str, str]], list[str]]:
+def _read(plan: Plan, numbers: Sequence[str]) -> FolderRead:
+    """Return the homes of a plan's source, at most as many as it asks for."""
+    read = _read_all(plan, numbers)
+    if plan.data.homes is None or len(read.homes) <= plan.data.homes:
+        return read
+    homes = read.homes[: plan.data.homes]
+    return replace(read, homes=homes)
+
+
+def _read_all(plan: Plan, numbers: Sequence[str]) -> FolderRead:
     data = plan.data
     if data.source == "synthetic":
         count = data.homes or SYNTHETIC_HOMES
-        return list(generate(homes=count, days=data.days, seed=plan.seed)), [], []
+        return _made(generate(homes=count, days=data.days, seed=plan.seed))
     if data.source in datasets.CATALOGUE:
-        return datasets.load(data.source)[: data.homes], [], []
+        return _made(datasets.load(data.source))
     folder = Path(data.source)
     if not folder.exists():
         offered = installed("source")
         if ":" in data.source or data.source in offered:
-            return _own(plan)
+            return _own(plan, numbers)
         known = ["synthetic", *sorted(datasets.CATALOGUE), *sorted(offered)]
         raise SourceError(
             f"{data.source!r} is neither a data set nor a folder{did_you_mean(data.source, known)}",
             hint=f"known data sets: {', '.join(known)}; or name a callable of yours as "
             '"module:attribute"',
         )
-    read = read_folder(folder, time_zone=data.time_zone or None, target=data.target)
-    excluded = [(home.home, home.reason) for home in read.excluded]
-    return read.homes[: data.homes], excluded, list(read.notes)
+    return read_folder(folder, data, target=data.target, numbers=numbers)
 
 
-def _own(plan: Plan) -> tuple[Sequence[HomeTable], list[tuple[str, str]], list[str]]:
+def _made(tables: Iterable[HomeTable]) -> FolderRead:
+    return FolderRead(homes=list(tables), excluded=[], notes=())
+
+
+def _own(plan: Plan, numbers: Sequence[str]) -> FolderRead:
     """Return the homes of a user's own source: tables, or a callable that yields them."""
     data = plan.data
     found = load(data.source, "source")
     if callable(found):
-        return _tables_of_callable(plan, found), [], []
+        return _made(_tables_of_callable(plan, found))
     if not isinstance(found, Mapping | Sequence) or isinstance(found, str | bytes):
         raise SourceError(
             f"data source {data.source!r} is not callable, and holds no tables",
             hint="name a function of the plan that yields a HomeTable a home, a class whose "
             "objects are iterated over, or a dictionary of tables by the names of their homes",
         )
-    read = read_tables(found, time_zone=data.time_zone or None, target=data.target)
-    excluded = [(home.home, home.reason) for home in read.excluded]
-    return read.homes[: data.homes], excluded, list(read.notes)
+    return read_tables(found, data, target=data.target, numbers=numbers)
 
 
 def _tables_of_callable(plan: Plan, function: Callable[..., Iterable[Any]]) -> list[HomeTable]:

@@ -14,7 +14,6 @@ import shutil
 import socket
 import ssl
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -170,17 +169,7 @@ def _resolve(plan: Plan, note: Say, *, count_given: bool) -> tuple[Plan, list[Ho
         )
     if faults := _plan_faults(plan, source_homes):
         raise PlanError(faults)
-    classes = plan.task.classes or gathered.classes
-    names = dict.fromkeys([*source_homes.columns, plan.data.target])
-    tables = [
-        # Numbers alone: a home that read words would number only those that it knows itself.
-        replace(table, columns={name: table.columns[name] for name in names}, labels={})
-        for table in source_homes.tables
-    ]
-    resolved = plan_of_files(plan).change(
-        data={"features": list(source_homes.columns)}, task={"classes": list(classes)}
-    )
-    return resolved, tables
+    return source_homes.schema.named_in(plan_of_files(plan)), list(source_homes.tables)
 
 
 def plan_of_files(plan: Plan) -> Plan:
@@ -244,7 +233,7 @@ def _plan_faults(plan: Plan, source_homes: FoundHomes) -> list[str]:
         faults.append('aggregation.mode: "ideal" sums are for simulations alone')
     elif mode != "plain" and (fault := _too_few(plan, homes) or check_groups(plan, homes)):
         faults.append(fault)
-    if _TIME in source_homes.columns or plan.data.target == _TIME:
+    if _TIME in source_homes.schema.columns or plan.data.target == _TIME:
         faults.append(
             f"a column {_TIME!r} cannot be learnt from here: a home reads it as its times"
         )
@@ -273,8 +262,8 @@ def prepare(
 
     Args:
         root: The folder for all of it.
-        plan: The plan that the homes take part in, as the server runs it; it names columns and
-            classes where one home alone cannot tell them: see `plan_of_files`.
+        plan: The plan that the homes take part in, as the server runs it; it names their inputs:
+            one home alone cannot tell them (:meth:`fedhome.data.inputs.InputSchema.named_in`).
         tables: The homes' readings.
 
     Raises:

@@ -15,6 +15,7 @@ import pyarrow as pa
 from flwr.serverapp import Grid
 
 from fedhome.data.home_objects import Homes
+from fedhome.data.read_report import alike, in_short
 from fedhome.errors import PlanError, RunError
 from fedhome.flower.messages import quiet, sums_suffice
 from fedhome.learning.build import learning_of
@@ -209,7 +210,7 @@ def _run(
     with faults_told(), EventLog(folder.events_path, on_event=on_event) as log:
         versions = {name: version(name) for name in ("fedhome", "flwr", "torch", "numpy")}
         log_start(log, plan, resumed=resumed, versions=versions)
-        world = _world(plan, log, tell_homes=not resumed)
+        world = _world(plan, folder, log, tell_homes=not resumed)
         log.append(
             "fleet-ready",
             homes=len(world.names),
@@ -243,11 +244,15 @@ def _secure_grid(world: World, grid: InProcessGrid, log: EventLog) -> Grid:
     )
 
 
-def _world(plan: Plan, log: EventLog, *, tell_homes: bool) -> World:
+def _world(plan: Plan, folder: RunFolder, log: EventLog, *, tell_homes: bool) -> World:
     gathered = gather(plan)
+    if gathered.reports:
+        folder.write_readings([report.to_dict() for report in gathered.reports])
     if tell_homes:
         for home, reason in gathered.excluded:
             log.append("home-excluded", home=home, reason=reason)
+        for same in alike(gathered.reports):
+            log.append("readings", text=in_short(same))
         for note in gathered.notes:
             log.append("note", text=note)
     learning = learning_of(plan, gathered.homes[0].x.shape[1], gathered.classes)

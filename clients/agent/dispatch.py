@@ -17,13 +17,27 @@ from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.clients.privacy_budget import HomeBudget
 from fedhome.clients.protocol_answers import answered, asked_parts
 from fedhome.clients.protocol_questions import BUNDLE, HELP
-from fedhome.errors import DirectoryError, StateError
+from fedhome.errors import DirectoryError, ManifestError, StateError
 from fedhome.fleet.state_file import FileStore
 from fedhome.flower.messages import APP_RAISED, blob_reply, failure, sum_record
 from fedhome.plan.protocol import policy_of
 from fedhome.plan.settings import Plan
+from fedhome.questions.settings import OTHER_INPUTS, UNLIKE
 
 _log = logging.getLogger("fedhome.agent")
+
+_MISFITS = {
+    OTHER_INPUTS: ManifestError(
+        f"left out of the run: {OTHER_INPUTS}",
+        reason="inputs",
+        hint="the fleet's owner asks the home anew: `fedhome fleet invite HOME --again`",
+    ),
+    UNLIKE: ManifestError(
+        "left out of the run: the home's readings do not have the plan's inputs",
+        reason="inputs",
+        hint="its log names them; `fedhome client join` shows which column is taken for which",
+    ),
+}
 
 WorkOf = Callable[[HomeFolder, secagg.HomeParty], Work]
 """How a home's work is set up, such as :class:`WorkerProcess` or :class:`InProcess`."""
@@ -40,8 +54,8 @@ class MessageDispatch:
     Attributes:
         plan: The home's plan.
         trouble: Why the last question could not be answered, where that is for people to mend: what
-            the disk says against keeping the home's state, or that its directory holds no more;
-            None if nothing.
+            the disk says against keeping the home's state, that its directory holds no more, or
+            that its inputs are not those of the run; None if nothing.
     """
 
     def __init__(
@@ -49,7 +63,8 @@ class MessageDispatch:
     ) -> None:
         self._home_folder = home_folder
         self._last: tuple[tuple[str, str], RecordDict] | None = None
-        self.trouble: StateError | DirectoryError | None = None
+        self.trouble: StateError | DirectoryError | ManifestError | None = None
+        self._misfit: ManifestError | None = None
         self._kept_too_long = False
         self._heads = HeadKeeper(home_folder)
         self.plan = plan = Plan.load(home_folder.plan_path)
@@ -104,12 +119,24 @@ class MessageDispatch:
             self.trouble = error if isinstance(error, StateError | DirectoryError) else None
             answer = failure(message, reason_of(error), APP_RAISED)
             if isinstance(error, REFUSALS):
+                self._look_for_misfit(message, answer)
                 return answer
+        self._look_for_misfit(message, answer)
         if answer.has_error():
             answer = unable(message, self._machine) or answer
         if answer.has_content() and message.metadata.message_type != BUNDLE:
             self._last = (question, answer.content)  # each request for keys gets new ones
         return answer
+
+    def _look_for_misfit(self, message: Message, answer: Message) -> None:
+        """Remember whether the home's inputs are not those of the run: its people must know.
+
+        Keys and a member's help it gives all the same.
+        """
+        if message.metadata.message_type not in (BUNDLE, HELP):
+            told = (answer.error.reason or "") if answer.has_error() else ""
+            self._misfit = next((error for one, error in _MISFITS.items() if one in told), None)
+        self.trouble = self.trouble or self._misfit
 
     @property
     def layout(self) -> str | None:

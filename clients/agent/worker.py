@@ -50,7 +50,9 @@ def app_of(home_folder: HomeFolder, part: SecurePart) -> ClientApp:
     from fedhome.clients.home import real_home  # noqa: PLC0415
 
     settings, plan = home_folder.settings, Plan.load(home_folder.plan_path)
-    home = real_home(plan, settings.data, name=settings.home, participant=part)
+    home = real_home(
+        plan, settings.data, name=settings.home, participant=part, reading=settings.reading
+    )
     return build(lambda _: home)
 
 

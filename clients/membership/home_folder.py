@@ -22,8 +22,10 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from fedhome.fleet.entries import Anchor
 from fedhome.flower.node_key import NodeKey
@@ -48,6 +50,8 @@ class HomeSettings:
         data: File or folder of the home's readings.
         worker_idle_s: After how long without work the worker ends, which learns from them.
         privacy_ceiling: Greatest epsilon that all runs together may cost it; 0: its plan's.
+        reading: How its files are to be read, where that differs from the plan: settings of
+            :class:`fedhome.plan.reading_settings.ReadingSettings`, by name.
     """
 
     home: str
@@ -55,6 +59,7 @@ class HomeSettings:
     data: str
     worker_idle_s: float = 120.0
     privacy_ceiling: float = 0.0
+    reading: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

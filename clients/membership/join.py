@@ -6,8 +6,11 @@ import hashlib
 import os
 import time
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from fedhome.clients.agent.known_head import known_head, newest_root
 from fedhome.clients.membership.consent import (
@@ -18,16 +21,18 @@ from fedhome.clients.membership.consent import (
     plan_digest,
 )
 from fedhome.clients.membership.home_folder import ANCHOR, SETTINGS, HomeFolder, HomeSettings
-from fedhome.data.home_files import read_home
+from fedhome.data.inputs import InputMatch
 from fedhome.errors import LinkError, PlanError, RunError, StateError
 from fedhome.fleet.entries import fingerprint, home_keys
 from fedhome.fleet.front_requests import ENROL, ask
 from fedhome.fleet.invites import EnrolmentResponse, Invite
 from fedhome.fleet.state_file import STATE, FileStore
+from fedhome.plan.own_reading import reading_of
 from fedhome.plan.settings import Plan
 from fedhome.store import disk
 
 _DAY_S = 86_400
+_AS_BEFORE: Mapping[str, Any] = MappingProxyType({})
 _AWAY = "try again: what is here already is kept, and the invite still holds"
 
 
@@ -43,6 +48,8 @@ class JoinFindings:
         inputs: Numbers that go into the model.
         examples: Examples for training, validation and test.
         parameters: Numbers of an update.
+        matches: The plan's inputs, and its target, as they are here.
+        sources: How the file calls a column, where that differs, by its name in the plan.
         notes: What was assumed, converted or left out, by the reader and on the way to examples.
     """
 
@@ -53,6 +60,8 @@ class JoinFindings:
     inputs: int
     examples: tuple[int, int, int]
     parameters: int
+    matches: tuple[InputMatch, ...]
+    sources: Mapping[str, str]
     notes: tuple[str, ...]
 
     @property
@@ -72,6 +81,7 @@ class JoinRequest:
         invite: The owner's invite.
         plan: The plan in it.
         source: File or folder of the readings.
+        reading: How these are read, where that differs from the plan.
         findings: What the plan finds there.
         text: What the home's people have to agree to.
         consent: Their agreement to this very text and plan, where there is one.
@@ -81,6 +91,7 @@ class JoinRequest:
     invite: Invite
     plan: Plan
     source: Path
+    reading: Mapping[str, Any]
     findings: JoinFindings
     text: str
     consent: ConsentRecord | None
@@ -114,13 +125,17 @@ def read_invite(path: Path, *, now: float) -> Invite:
     return invite
 
 
-def prepare(invite: Invite, *, source: Path, folder: Path) -> JoinRequest:
+def prepare(
+    invite: Invite, *, source: Path, folder: Path, reading: Mapping[str, Any] = _AS_BEFORE
+) -> JoinRequest:
     """Check all that would otherwise fail too late.
 
     Args:
         invite: As `read_invite` gives it.
         source: File or folder of the readings.
         folder: The home's folder; it need not be there.
+        reading: How the readings are read, where that differs from the plan; laid over what the
+            home's folder says of it already.
 
     Raises:
         RunError: The folder is another home's, or the invite was used before this home left.
@@ -132,7 +147,9 @@ def prepare(invite: Invite, *, source: Path, folder: Path) -> JoinRequest:
     _check_folder(home_folder, invite)
     plan = _plan_of(invite)
     source = source.absolute()
-    findings = read_findings(plan, source, home=invite.home)
+    if (folder / SETTINGS).exists():
+        reading = {**home_folder.settings.reading, **reading}
+    findings = read_findings(plan, source, home=invite.home, reading=reading)
     invitation = Invitation(
         home=invite.home,
         fleet=invite.anchor.fleet,
@@ -147,31 +164,36 @@ def prepare(invite: Invite, *, source: Path, folder: Path) -> JoinRequest:
         invite=invite,
         plan=plan,
         source=source,
+        reading=reading,
         findings=findings,
         text=text,
         consent=last if same and not home_folder.left else None,
     )
 
 
-def read_findings(plan: Plan, source: Path, *, home: str) -> JoinFindings:
+def read_findings(
+    plan: Plan, source: Path, *, home: str, reading: Mapping[str, Any] = _AS_BEFORE
+) -> JoinFindings:
     """Read a home's readings just as its agent will; loads torch.
 
     Args:
         plan: The plan.
         source: File or folder of the readings.
         home: The home's name.
+        reading: How they are read, where that differs from the plan.
 
     Raises:
-        DataError: They cannot be used.
+        DataError: They cannot be used, or lack what the plan's inputs are.
         PlanError: The task does not fit them.
         PluginError: What the plan names is not installed here.
     """
-    from fedhome.clients.home import real_home  # noqa: PLC0415
+    from fedhome.clients.home import home_of, read_own  # noqa: PLC0415
 
-    read = read_home(source, home=home, time_zone=plan.data.time_zone or None)
-    device = real_home(plan, str(source), name=home).device
-    table = read.table
+    own = read_own(plan, source, name=home, reading=reading)
+    device = home_of(plan, own).device
+    table = own.read.table
     timed = table.rows and not table.timeless
+    renamed = reading_of(plan.data, reading).rename
     return JoinFindings(
         rows=table.rows,
         begin=int(table.time_s[0]) if timed else None,
@@ -180,7 +202,9 @@ def read_findings(plan: Plan, source: Path, *, home: str) -> JoinFindings:
         inputs=device.examples.x.shape[1],
         examples=device.examples.counts,
         parameters=device.learning.layout.size,
-        notes=(*read.notes, *device.examples.notes),
+        matches=own.matched.matches,
+        sources={name: column for column, name in renamed.items()},
+        notes=(*own.read.notes, *own.matched.notes, *device.examples.notes),
     )
 
 
@@ -207,9 +231,19 @@ def enrol(request: JoinRequest) -> JoinResult:
             raise
         raise LinkError(error.message, reason=error.reason, hint=_AWAY) from None
     enrolment = EnrolmentResponse.from_bytes(response)
-    settings = HomeSettings(home=invite.home, server=card.server, data=str(request.source))
+    settings = HomeSettings(
+        home=invite.home,
+        server=card.server,
+        data=str(request.source),
+        reading=dict(request.reading),
+    )
     if (home_folder.path / SETTINGS).exists():  # what its owner changed there stays
-        settings = replace(home_folder.settings, server=settings.server, data=settings.data)
+        settings = replace(
+            home_folder.settings,
+            server=settings.server,
+            data=settings.data,
+            reading=settings.reading,
+        )
     home_folder.fill(
         settings, plan=request.plan, anchor=invite.anchor, authorities=card.authorities
     )
@@ -225,13 +259,34 @@ def check_start(home_folder: HomeFolder) -> None:
     """Refuse to run a home that must not run.
 
     Raises:
-        RunError: There is no home, it has left, or nobody agreed to its plan.
+        RunError: There is no home, it has left, nobody agreed to its plan, or the plan names no
+            inputs.
         StateError: ``in-use``: its agent runs already; or a file is missing.
     """
     check_present(home_folder)
     check_consent(home_folder)
+    check_named(Plan.load(home_folder.plan_path), home_folder.settings.home)
     disk.read(home_folder.path / STATE)
     os.close(disk.lock(home_folder.path))
+
+
+def check_named(plan: Plan, home: str) -> None:
+    """Refuse a plan that does not say what its inputs are, such as one of an earlier release.
+
+    Args:
+        plan: The home's plan.
+        home: The home's name.
+
+    Raises:
+        RunError: Its inputs are not named: homes would take different columns for the same.
+    """
+    if plan.data.inputs is None:
+        raise RunError(
+            f"the plan of {home} does not name its inputs, so its columns could be taken for "
+            "others than in the rest of the fleet",
+            hint="the fleet's owner asks the home anew: "
+            f"`fedhome fleet invite {home} --again --like FILE`, then `fedhome client join`",
+        )
 
 
 def check_present(home_folder: HomeFolder) -> None:

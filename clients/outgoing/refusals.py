@@ -34,6 +34,7 @@ REASONS: Mapping[str, str] = {
     "graph": "a masking graph that could fall apart",
     "group": "a home that is not of its group",
     "groups": "another number of groups than the plan's",
+    "inputs": "inputs of another meaning than in the home's plan: order, kinds, units or words",
     "isolated": "a home with too few neighbours in the sum (members)",
     "label": "a message of another kind or version",
     "lanes": "numbers that do not fit together in a word",

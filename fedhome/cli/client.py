@@ -25,11 +25,9 @@ from fedhome.wire.moments import when
 
 if TYPE_CHECKING:
     from fedhome.clients.membership.home_folder import HomeFolder
-    from fedhome.clients.membership.join import JoinRequest
 
 app = typer.Typer(cls=Group, no_args_is_help=True)
 
-_NAMED = 12  # columns that are named
 _Home = Annotated[
     Path, typer.Argument(help="The home's folder.", metavar="DIR", show_default="here")
 ]
@@ -49,22 +47,39 @@ def join(
         Path | None,
         typer.Option(help="The home's own folder.", metavar="DIR", show_default="HOME"),
     ] = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="How these files are read, such as decimal=, or "
+            '\'rename={"Verbrauch (kWh)"="load_kwh"}\'; kept in home.toml.',
+            metavar="SETTING=VALUE",
+            show_default=False,
+        ),
+    ] = None,
     yes: Annotated[
         bool, typer.Option("--yes", help="Agree without being asked: for scripts.")
     ] = False,
 ) -> None:
     """Make this device a home of a fleet: look at the data, ask for consent, enrol.
 
+    Columns are found by the names of the plan's inputs, whatever their order in the file.
+
     Keys are made on this device. Nothing is written or sent before somebody agrees to what will
     ever leave it. After a lost answer, or with a newer invite, run it again: the keys stay.
     """
+    from fedhome.cli.join_words import findings_table, inputs_table  # noqa: PLC0415
     from fedhome.clients.membership import join  # noqa: PLC0415 - found only at run time
+    from fedhome.plan.own_reading import parse_reading  # noqa: PLC0415
 
     console = Console()
     opened_invite = join.read_invite(invite, now=time.time())
     folder = Path(opened_invite.home) if home is None else home
-    request = join.prepare(opened_invite, source=data, folder=folder)
-    console.print(_findings_table(request))
+    reading = parse_reading(sets or [])
+    request = join.prepare(opened_invite, source=data, folder=folder, reading=reading)
+    console.print(findings_table(request))
+    console.print()
+    console.print(inputs_table(request))
     for note in request.findings.notes:
         _say(console, f"note: {note}")
     console.print()
@@ -302,35 +317,6 @@ def _present_home_folder(folder: Path) -> HomeFolder:
     home_folder = _home_folder_at(folder)
     check_present(home_folder)
     return home_folder
-
-
-def _findings_table(request: JoinRequest) -> Table:
-    invite, findings = request.invite, request.findings
-    table = Table(show_edge=False, show_header=False, title_justify="left")
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    rows = f"{findings.rows:,} rows"
-    if findings.begin is not None and findings.end is not None and findings.days is not None:
-        first, last = when(findings.begin)[:10], when(findings.end)[:10]
-        rows += f" over {findings.days:.1f} days, {first} to {last}"
-    shown = ", ".join(findings.columns[:_NAMED])
-    more = f" and {len(findings.columns) - _NAMED} more" if len(findings.columns) > _NAMED else ""
-    training, validation, test = findings.examples
-    for name, value in (
-        ("invite", f"{invite.home}, of fleet {invite.anchor.fleet.hex()} at {invite.card.server}"),
-        ("", f"it holds until {when(invite.expires)}"),
-        ("data", str(request.source)),
-        ("", rows),
-        ("columns", f"{len(findings.columns)}: {shown}{more}"),
-        ("plan", f"{request.plan.name}: predict {request.plan.data.target}"),
-        (
-            "examples",
-            f"{training:,} for training, {validation:,} for validation, {test:,} for the test",
-        ),
-        ("model", f"{findings.parameters:,} parameters, {findings.inputs} inputs"),
-    ):
-        table.add_row(name, escape(value))
-    return table
 
 
 def _say(console: Console, text: str) -> None:

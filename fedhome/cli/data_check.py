@@ -139,7 +139,7 @@ def _print_use(console: Console, plan: Plan, found: FoundHomes | FedHomeError) -
     counts = [sum(home.counts) for home in homes]
     say(
         console,
-        f"\na run would learn {plan.data.target} from {', '.join(found.columns) or 'no column'}"
+        f"\na run would learn {plan.data.target} from {', '.join(found.schema.columns) or 'no column'}"
         f"{', and earlier values' if plan.data.lags else ''}: {homes[0].x.shape[1]} inputs, "
         f"{len(homes)} home(s), {min(counts):,} to {max(counts):,} examples each",
     )
@@ -157,7 +157,7 @@ def _as_data(read: FolderRead, found: FoundHomes | FedHomeError | None) -> dict[
         data["plan"] = {"error": found.message, "hint": found.hint}
     elif found is not None:
         data["plan"] = {
-            "inputs": list(found.columns),
+            "inputs": list(found.schema.columns),
             "examples": {home.home: list(home.counts) for home in found.gathered.homes},
             "excluded": [
                 {"home": home, "reason": reason} for home, reason in found.gathered.excluded

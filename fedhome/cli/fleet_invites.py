@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from fedhome.cli.fleet_words import CardFile, Folder, needed_card, plan_of, say
+from fedhome.data.inputs import HOW_NAMED, NOT_NAMED
 from fedhome.errors import PlanError, StateError
 from fedhome.fleet.entries import check_name
 from fedhome.fleet.invites import ENDING
@@ -32,6 +33,15 @@ def invite(  # noqa: PLR0917 - typer gives them by name
             help="The plan that they are asked to take part in; remembered.",
             metavar="PLAN",
             show_default="the last one",
+        ),
+    ] = None,
+    like: Annotated[
+        Path | None,
+        typer.Option(
+            help="Readings such as homes have, a file or a folder of homes: the plan then names "
+            "their columns, kinds, units and words as its inputs.",
+            metavar="FILE",
+            show_default="as the plan names them",
         ),
     ] = None,
     server: CardFile = None,
@@ -69,7 +79,8 @@ def invite(  # noqa: PLR0917 - typer gives them by name
     with Fleet.open(fleet) as owned:
         with disk.errors_of(out):
             out.mkdir(parents=True, exist_ok=True)
-        resolved, card = _check_plan(plan_of(fleet, plan)), needed_card(fleet, server)
+        resolved = _check_plan(_named(plan_of(fleet, plan), like, console))
+        card = needed_card(fleet, server)
         changed = _remember(fleet, resolved)
         others = {*owned.homes, *owned.open_invites} - {*homes}
         now = int(time.time())
@@ -81,6 +92,8 @@ def invite(  # noqa: PLR0917 - typer gives them by name
             disk.put(path, made.to_text().encode())
             effect = f"the device of {home} joins again" if again else f"one device becomes {home}"
             say(console, f"{path}: {effect} with it, until {when(expires)}")
+    if like is not None:
+        say(console, f"\nthe server runs this very plan, with its inputs: {fleet / PLAN}")
     if changed and others:
         say(
             console,
@@ -101,8 +114,25 @@ def invite(  # noqa: PLR0917 - typer gives them by name
     )
 
 
+def _named(plan: Plan, examples: Path | None, console: Console) -> Plan:
+    """Return the plan with the inputs of example readings, where there are any, and show them."""
+    if examples is None:
+        return plan
+    from fedhome.cli.like import like as read_like  # noqa: PLC0415 - it reads files
+    from fedhome.cli.like import schema_table  # noqa: PLC0415
+
+    found = read_like(plan, examples)
+    console.print(schema_table(found.schema))
+    for note in found.notes:
+        say(console, f"note: {note}")
+    console.print()
+    return found.plan
+
+
 def _check_plan(plan: Plan) -> Plan:
     faults = object_faults(plan)
+    if plan.data.inputs is None:
+        raise PlanError([*faults, NOT_NAMED], hint=HOW_NAMED)
     if plan.aggregation.mode == "ideal":
         faults.append('aggregation.mode: "ideal" sums are for simulations alone')
     if faults:

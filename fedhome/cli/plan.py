@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -63,9 +64,27 @@ def explain(
 
 
 @app.command()
-def show(plan: _Named = None) -> None:
+def show(
+    plan: _Named = None,
+    like: Annotated[
+        Path | None,
+        typer.Option(
+            help="Readings such as homes have, a file or a folder of homes: name their columns as "
+            "the plan's inputs.",
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
     """Print the whole plan as TOML, to begin one of your own from."""
     resolved = named_plan(plan)
+    if like is not None:
+        from fedhome.cli.like import like as read_like  # noqa: PLC0415 - it reads files
+
+        found = read_like(resolved, like)
+        resolved = found.plan
+        for note in found.notes:
+            Console(stderr=True).print(f"note: {escape(note)}", highlight=False, soft_wrap=True)
     unset = [name for name, value, _, _ in settings(resolved, resolved) if value is None]
     typer.echo(_comment(unset) + resolved.to_toml(), nl=False)
 
@@ -170,6 +189,8 @@ def _text(value: Any) -> str:
             return json.dumps(value, ensure_ascii=False)
         case tuple() | list():
             return f"[{', '.join(map(_text, value))}]"
+        case BaseModel():
+            return _text(value.model_dump())
         case Mapping():
             return f"{{{', '.join(f'{name} = {_text(item)}' for name, item in value.items())}}}"
         case _:

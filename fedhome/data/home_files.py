@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.data.cells import ColumnRead, read_cells
-from fedhome.data.data_files import Raw, is_unnamed, read_files, stem
+from fedhome.data.data_files import UNNAMED, Raw, read_files, stem
 from fedhome.data.long_tables import check_twins, homes_of, pivoted
 from fedhome.data.read_report import ColumnReport, HomeReport, TimeReport
 from fedhome.data.table import HomeTable
@@ -85,54 +85,24 @@ def read_rows(
     read = raw.rows.num_rows
     if settings.pivot:
         raw = pivoted(raw, settings)
-    sources = _renaming(raw, settings)
+    names = _renaming(raw, settings)
     times = find_times(raw.rows, settings, file=raw.files[0][0])
     axis = _axis(raw, times.names, settings)
     if times.names:
-        check_twins(raw, axis, times.names)
-    notes = [*raw.notes, *times.notes, *axis.notes]
-    columns: dict[str, NDArray[np.float64]] = {}
-    labels: dict[str, tuple[str, ...]] = {}
-    units: dict[str, str] = {}
-    reports, empty = [], []
-    for source, name in sources.items():
-        if source in times.names:
-            continue
-        cells = _cells(raw, source, name, settings, numeric=name in numbers)
-        values = cells.values[axis.rows]
-        if cells.kind == "empty" and is_unnamed(source):
-            continue
-        notes += cells.notes
-        reports.append(
-            ColumnReport.of(
-                values,
-                name=name,
-                source=source,
-                kind=cells.kind,
-                unit=cells.unit,
-                format=cells.format,
-                words=cells.words,
-            )
-        )
-        if cells.kind == "left out":
-            continue
-        if len(values) and bool(np.all(np.isnan(values))):
-            empty.append(name)
-            continue
-        columns[name] = values
-        if cells.words:
-            labels[name] = cells.words
-        if cells.unit:
-            units[name] = cells.unit
-    if empty:
-        notes.append(f"left out, because nothing is in them: {', '.join(empty)}")
+        check_twins(raw, axis, times=times.names, settings=settings)
+    columns = _Columns()
+    for source, name in names.items():
+        if source not in times.names:
+            columns.add(name, source, _cells(raw, source, name, settings, name in numbers), axis)
+    notes = dict.fromkeys([*raw.notes, *times.notes, *axis.notes, *columns.told()])
     table = HomeTable(
         home=home,
         time_s=axis.time_s,
-        columns=columns,
+        columns=columns.values,
         time_zone=axis.time_zone,
-        labels=labels,
-        units=units,
+        labels=columns.words,
+        units=columns.units,
+        flags=frozenset(columns.flags),
     )
     report = HomeReport(
         home=home,
@@ -142,10 +112,61 @@ def read_rows(
         rows_read=read,
         rows_kept=table.rows,
         time=_time_report(axis, times.names),
-        columns=tuple(reports),
-        notes=tuple(dict.fromkeys(notes)),
+        columns=tuple(columns.reports),
+        notes=tuple(notes),
     )
-    return HomeFilesRead(table=table, notes=report.notes, empty=tuple(empty), report=report)
+    return HomeFilesRead(table=table, notes=report.notes, empty=tuple(columns.empty), report=report)
+
+
+@dataclass
+class _Columns:
+    """A home's columns, as one after the other is read."""
+
+    values: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    words: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    units: dict[str, str] = field(default_factory=dict)
+    flags: list[str] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
+    reports: list[ColumnReport] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, name: str, source: str, read: ColumnRead, axis: Axis) -> None:
+        """Take a column, its rows in the order of time."""
+        if source.startswith(UNNAMED):
+            if read.kind != "empty":
+                self.notes.append("a column without a name was left out")
+            return
+        values = read.values[axis.rows]
+        self.notes += read.notes
+        self.reports.append(
+            ColumnReport.of(
+                values,
+                name=name,
+                source=source,
+                kind=read.kind,
+                unit=read.unit,
+                format=read.format,
+                words=read.words,
+            )
+        )
+        if read.kind == "left out":
+            return
+        if len(values) and bool(np.all(np.isnan(values))):
+            self.empty.append(name)
+            return
+        self.values[name] = values
+        if read.kind == "flag":
+            self.flags.append(name)
+        if read.words:
+            self.words[name] = read.words
+        if read.unit:
+            self.units[name] = read.unit
+
+    def told(self) -> list[str]:
+        """Return what was noticed."""
+        if not self.empty:
+            return self.notes
+        return [*self.notes, f"left out, because nothing is in them: {', '.join(self.empty)}"]
 
 
 def _of_home(raw: Raw, column: str, home: str) -> Raw:
@@ -186,7 +207,7 @@ def _axis(raw: Raw, names: tuple[str, ...], settings: ReadingSettings) -> Axis:
         return read_axis(raw.rows, names, settings, location_of=raw.location)
     numbers = np.arange(rows, dtype=np.int64)
     zone = settings.time_zone or "UTC"
-    return Axis(time_s=numbers, rows=numbers, time_zone=zone, notes=(), format="", twins=0)
+    return Axis(time_s=numbers, rows=numbers, time_zone=zone, notes=())
 
 
 def _time_report(axis: Axis, names: tuple[str, ...]) -> TimeReport | None:
@@ -196,7 +217,7 @@ def _time_report(axis: Axis, names: tuple[str, ...]) -> TimeReport | None:
 
 
 def _cells(
-    raw: Raw, source: str, name: str, settings: ReadingSettings, *, numeric: bool
+    raw: Raw, source: str, name: str, settings: ReadingSettings, numeric: bool
 ) -> ColumnRead:
     read = read_cells(
         raw.rows[source], name=name, settings=settings, location_of=raw.location, numeric=numeric

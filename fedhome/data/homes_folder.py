@@ -31,6 +31,11 @@ class Exclusion:
     reason: str
     hint: str = ""
 
+    @property
+    def told(self) -> str:
+        """Why, and what to do."""
+        return f"{self.reason}; {self.hint}" if self.hint else self.reason
+
 
 @dataclass(frozen=True, kw_only=True)
 class FolderRead:

@@ -23,6 +23,8 @@ class HomeTable:
         time_zone: IANA name of the home's own zone, for calendar features.
         labels: Column name to the text of its classes, for columns whose numbers
             are class indices.
+        units: Column name to its unit, for columns that say one.
+        flags: Columns that were read as yes and no: 1 and 0.
 
     Raises:
         DataError: Columns of unequal length, or a time axis that does not increase.
@@ -33,6 +35,8 @@ class HomeTable:
     columns: Mapping[str, NDArray[np.float64]]
     time_zone: str = "UTC"
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    units: Mapping[str, str] = field(default_factory=dict)
+    flags: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         rows = len(self.time_s)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 
 from fedhome.errors import PlanError
+from fedhome.plan.input_settings import InputSpec, input_faults
 from fedhome.plan.reading_settings import ReadingSettings
 from fedhome.plan.time_steps import step_seconds
 
@@ -40,7 +41,15 @@ class DataSettings(ReadingSettings):
     )
     days: int = Field(35, ge=2, description="days of readings of each synthetic home")
     target: str = Field("load_kwh", description="column to predict")
-    features: tuple[str, ...] = Field((), description="columns used now; empty: all numeric ones")
+    target_unit: str = Field("", description="unit of the target; empty: none is known")
+    features: tuple[str, ...] = Field(
+        (), description="columns used now; empty: data.inputs, or all that homes share"
+    )
+    inputs: tuple[InputSpec, ...] | None = Field(
+        None,
+        description="columns used now, each with name, kind, unit and words, in the order that all "
+        "homes keep: written by `fedhome fleet invite --like`; unset: as homes have them",
+    )
     lags: tuple[int, ...] = Field(
         (1, 2, 3, 23, 24, 25), description="earlier targets, in steps before the predicted time"
     )
@@ -108,8 +117,13 @@ class DataSettings(ReadingSettings):
                 "data.step and data.rules make a series: set data.horizon to 1 or more, or leave "
                 "them out"
             )
-        if self.target in self.features and self.horizon == 0:
-            faults.append(
-                f"data.features holds the target {self.target!r}, which would give the answer away"
-            )
-        return faults
+        for name, columns in (
+            ("features", self.features),
+            ("inputs", [spec.name for spec in self.inputs or ()]),
+        ):
+            if self.target in columns and self.horizon == 0:
+                faults.append(
+                    f"data.{name} holds the target {self.target!r}, which would give the answer "
+                    "away"
+                )
+        return [*faults, *input_faults(self.inputs, self.features)]

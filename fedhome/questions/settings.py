@@ -7,6 +7,7 @@ and each home holds what it was told against its own plan before it does anythin
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -19,7 +20,29 @@ from fedhome.plan.settings import Plan
 ROUND = "server-round"
 """Number of the round, as Flower's strategies name it."""
 
-_LABEL = b"fedhome/settings/2\0"
+INPUTS = "inputs"
+"""Hash of what the inputs of a plan mean: it comes with every question."""
+
+OTHER_INPUTS = "this home's plan gives its inputs another meaning than the question's"
+"""What a home says that refuses for that; the server leaves it out of the run."""
+
+UNLIKE = "the home's readings do not have the plan's inputs; its own log names them"
+"""What a home says that lacks them; likewise."""
+
+_MEANING = (
+    "inputs",
+    "features",
+    "target",
+    "target_unit",
+    "lags",
+    "horizon",
+    "calendar",
+    "step",
+    "rules",
+    "scale",
+)
+
+_LABEL, _SCHEMA = b"fedhome/settings/2\0", b"fedhome/inputs/1\0"
 
 
 def settings_hash(settings: Mapping[str, Any]) -> bytes:
@@ -34,6 +57,42 @@ def settings_hash(settings: Mapping[str, Any]) -> bytes:
 
 def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def inputs_hash(plan: Plan) -> str:
+    """Return SHA-256 of all that gives the numbers of a model's inputs their meaning, as hex.
+
+    That is the inputs in their order with kinds, units and words; the target with its classes; and
+    how rows become examples.
+
+    Args:
+        plan: The plan of a home, or of the server.
+    """
+    table = plan.data.model_dump(mode="json")
+    kind = plan.task.kind.rpartition("/")[2]  # one's own code may lie elsewhere
+    rows = {name: table[name] for name in _MEANING} | {"kind": kind, "classes": plan.task.classes}
+    return hashlib.sha256(_SCHEMA + json.dumps(rows, sort_keys=True).encode()).hexdigest()
+
+
+def check_inputs(settings: Mapping[str, Any], plan: Plan) -> None:
+    """Refuse a question about inputs of another meaning.
+
+    One that does not say is left to the rest of what binds it: in a sum, the hash of the plan.
+
+    Args:
+        settings: The settings that came.
+        plan: The home's plan.
+
+    Raises:
+        ManifestError: ``inputs``.
+    """
+    if settings.get(INPUTS, own := inputs_hash(plan)) != own:
+        raise ManifestError(
+            OTHER_INPUTS,
+            reason="inputs",
+            hint="invite the home to the plan that the server runs: "
+            "`fedhome fleet invite HOME --again`",
+        )
 
 
 def check_settings(faults: Iterator[str]) -> None:

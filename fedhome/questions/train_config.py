@@ -10,7 +10,7 @@ from fedhome.errors import UpdateError
 from fedhome.learning import methods, update_clipping
 from fedhome.learning.methods import Method
 from fedhome.learning.update_clipping import UpdateClipping
-from fedhome.questions.settings import ROUND
+from fedhome.questions.settings import INPUTS, ROUND
 
 _AS_IT_IS = UpdateClipping()
 
@@ -41,7 +41,7 @@ class TrainConfig:
         number = config.get(ROUND)
         if not isinstance(number, int) or number < 0:
             raise UpdateError(f"a message came with {ROUND} {number!r}, not a number of a round")
-        known = (ROUND, update_clipping.KEY)
+        known = (ROUND, INPUTS, update_clipping.KEY)
         return cls(
             round=number,
             settings=tuple(sorted((k, v) for k, v in config.items() if k not in known)),

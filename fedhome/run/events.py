@@ -29,6 +29,7 @@ Kinds that the report understands, with the data that it looks for (all optional
 - ``reply-dropped``, ``reply-late``: round or stage, home or node, reason
 - ``home-excluded``: home, reason
 - ``note``: text
+- ``readings``: text; how homes were read whose files are alike
 - ``early-stop``: round, best_round, best_loss, reason
 - ``model-released``, ``release-failed``: round, release, reason
 - ``run-finished``: rounds, seconds

@@ -68,6 +68,7 @@ class ProgressLines:
             self._dropped += 1
             return f"dropped a reply: {escape(data['reason'])}" if self._dropped == 1 else ""
         others: dict[str, Callable[[], str]] = {
+            "readings": lambda: f"read: {escape(data['text'])}",
             "note": lambda: f"note: {escape(data['text'])}",
             "begins-with": lambda: (
                 f"begins with the model of {escape(data['plan'])}, round {data['round']}"

@@ -1,4 +1,4 @@
-"""A folder's settings in TOML: a flat table, with one row for each field of a dataclass."""
+"""A folder's settings in TOML: one row, or one table, for each field of a dataclass."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def write_settings(path: Path, settings: DataclassInstance) -> None:
 
     Args:
         path: The file; replaced whole.
-        settings: A dataclass of numbers and texts.
+        settings: A dataclass of numbers, texts, and tables of these.
 
     Raises:
         StateError: It cannot be written.

@@ -16,7 +16,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 
+from fedhome.data.inputs import NOT_NAMED
 from fedhome.errors import PlanError, RunError, StateError
+from fedhome.fleet.owner_folder import PLAN as OWNERS_PLAN
 from fedhome.plan.overrides import object_faults
 from fedhome.plan.protocol import check_groups
 from fedhome.plan.settings import Plan
@@ -182,10 +184,13 @@ def check(plan: Plan, homes: int) -> None:
     Raises:
         PlanError: It cannot be run.
     """
-    faults = object_faults(plan)
+    faults, hint = object_faults(plan), ""
+    if plan.data.inputs is None:
+        faults.append(NOT_NAMED)
+        hint = f"run the plan that homes were invited to: {OWNERS_PLAN} in the owner's folder"
     if plan.aggregation.mode == "ideal":
         faults.append('aggregation.mode: "ideal" sums are for simulations alone')
     elif plan.aggregation.mode != "plain" and (fault := check_groups(plan, homes)):
         faults.append(fault)
     if faults:
-        raise PlanError(faults)
+        raise PlanError(faults, hint=hint)

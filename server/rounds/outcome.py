@@ -18,6 +18,7 @@ from fedhome.plan.private_plan import is_private
 from fedhome.plan.settings import Plan
 from fedhome.questions.outcomes import KEY, score_counts
 from fedhome.questions.question_table import OUTCOME, TRIAL
+from fedhome.questions.settings import INPUTS, inputs_hash
 from fedhome.run.compared_models import CHOICES, MODELS
 from fedhome.run.events import EventLog
 from fedhome.server.rounds.replies import sound_replies
@@ -120,7 +121,9 @@ class _FinalQuestions:
         Raises:
             RoundError: There is none.
         """
-        content = RecordDict({ARRAYS: self.model, CONFIG: ConfigRecord(dict(config))})
+        settings = ConfigRecord(dict(config))
+        settings[INPUTS] = inputs_hash(self.plan)
+        content = RecordDict({ARRAYS: self.model, CONFIG: settings})
         messages = [
             Message(content=content, message_type=kind, dst_node_id=node)
             for node in self.grid.get_node_ids()

@@ -27,6 +27,7 @@ from fedhome.run.folder import RunFolder
 from fedhome.server.daemon.publishing import Publisher
 from fedhome.server.rounds import checkpoint, strategy_memory
 from fedhome.server.rounds.checkpoint import Checkpoint
+from fedhome.server.rounds.fitting_homes import LeftOut, tell_inputs
 from fedhome.server.rounds.replies import SoundReplies, sound_replies
 from fedhome.server.rounds.secure_grid import SecureGrid
 from fedhome.wire.layout import Layout
@@ -47,6 +48,7 @@ class RoundLoop:
         folder: The run's folder.
         log: The run's log.
         publisher: Publishes the models that rounds end with; None: nobody does.
+        left_out: Takes the homes whose inputs turn out to be others; None: there are none.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class RoundLoop:
         folder: RunFolder,
         log: EventLog,
         publisher: Publisher | None = None,
+        left_out: LeftOut | None = None,
     ) -> None:
         self.plan = plan
         self.strategy = strategy
@@ -67,7 +70,7 @@ class RoundLoop:
         self.layout = layout
         self.folder = folder
         self.log = log
-        self._publisher = publisher
+        self._publisher, self._left_out = publisher, left_out
         self.state = Checkpoint(round=0, flat=initial, best=initial)
         self._failures = 0
 
@@ -151,6 +154,7 @@ class RoundLoop:
             messages = list(
                 self.strategy.configure_train(number, arrays, ConfigRecord(), self.grid)
             )
+        tell_inputs(messages, self.plan)
         row: dict[str, Any] = {"round": number, "homes_asked": len(messages)}
         sent_at = time.perf_counter()
         replies = list(self.grid.send_and_receive(messages, timeout=self.plan.rounds.deadline_s))
@@ -243,6 +247,7 @@ class RoundLoop:
             messages = list(
                 self.strategy.configure_evaluate(number, arrays, ConfigRecord(), self.grid)
             )
+        tell_inputs(messages, self.plan)
         metrics: MetricRecord | None = None
         if messages:
             replies = list(
@@ -268,6 +273,8 @@ class RoundLoop:
         )
         for node, reason in sound.dropped:
             self.log.append("reply-dropped", round=number, node=node, reason=reason)
+            if self._left_out is not None:
+                self._left_out.hear(node, reason)
         return sound
 
     def _counts(self, sound: SoundReplies, asked: int) -> dict[str, int]:

@@ -16,8 +16,10 @@ from fedhome.run.events import EventLog
 from fedhome.run.folder import RunFolder
 from fedhome.run.results import homes_table, rounds_table
 from fedhome.server.daemon.publishing import Publisher
+from fedhome.server.rounds.fitting_homes import LeftOut
 from fedhome.server.rounds.outcome import personalise
 from fedhome.server.rounds.round_loop import RoundLoop
+from fedhome.server.rounds.secure_grid import SecureGrid
 from fedhome.server.strategies import strategy_of
 
 
@@ -52,6 +54,7 @@ def run_plan(
     name_of: Callable[[int], str],
     resumed: bool = False,
     publisher: Publisher | None = None,
+    left_out: LeftOut | None = None,
 ) -> None:
     """Run a plan's rounds, let the homes personalise, and write the model and the tables.
 
@@ -65,6 +68,7 @@ def run_plan(
         name_of: The name of the home behind a node.
         resumed: Go on from the folder's last checkpoint, where there is one.
         publisher: Publishes the models that rounds end with; None: nobody does.
+        left_out: Takes the homes whose inputs turn out to be others; None: there are none.
 
     Raises:
         PlanError: The strategy refuses its arguments.
@@ -73,6 +77,8 @@ def run_plan(
             written.
     """
     layout = learning.layout
+    if isinstance(grid, SecureGrid):
+        grid.left_out = left_out
     rounds = RoundLoop(
         plan=plan,
         strategy=strategy_of(plan, homes),
@@ -82,6 +88,7 @@ def run_plan(
         folder=folder,
         log=log,
         publisher=publisher,
+        left_out=left_out,
     )
     if resumed:
         rounds.resume()

@@ -33,11 +33,12 @@ from fedhome.questions.empty_handed import EMPTY_HANDED
 from fedhome.questions.outcomes import MOST_BINS, bins_for
 from fedhome.questions.private_sums import within
 from fedhome.questions.question_table import CENSUS, TRAIN, SummedQuestion, summed
-from fedhome.questions.settings import settings_hash
+from fedhome.questions.settings import INPUTS, inputs_hash, settings_hash
 from fedhome.run.events import EventLog
 from fedhome.secagg.fixedpoint import FixedPoint
 from fedhome.secagg.form import Form, Total
 from fedhome.secagg.scalars import Scalar
+from fedhome.server.rounds.fitting_homes import LeftOut
 from fedhome.server.rounds.noise_budget import NoiseBudget
 from fedhome.server.rounds.sum_journal import name_of
 from fedhome.server.rounds.sum_scale import Scale
@@ -57,6 +58,9 @@ class SecureGrid(Grid):
         log: The run's log.
         observe: Answers a question home by home, past the protocol: a simulation looks at its
             own homes so. None where there is nobody to ask.
+
+    Attributes:
+        left_out: The homes that are left out of the run; None: there are none.
     """
 
     def __init__(
@@ -75,6 +79,7 @@ class SecureGrid(Grid):
         self.observe = observe
         self.scale = Scale(plan.aggregation)
         self.budget = NoiseBudget.of(plan, homes=channel.fleet, parameters=layout.size, log=log)
+        self.left_out: LeftOut | None = None
         self.late = 0
         self.unopened = 0
         self._behind: dict[str, int] = {}
@@ -163,8 +168,9 @@ class SecureGrid(Grid):
         return Message(content, dst_node_id, message_type, group_id=group_id, ttl=ttl)
 
     def get_node_ids(self) -> Iterable[int]:
-        """Return the nodes of all homes."""
-        return self.channel.grid.get_node_ids()
+        """Return the nodes of all homes that take part in the run."""
+        nodes = self.channel.grid.get_node_ids()
+        return nodes if self.left_out is None else self.left_out.without(nodes)
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Answer messages at once and keep the replies until they are pulled."""
@@ -242,12 +248,13 @@ class SecureGrid(Grid):
         """Find out how many examples homes have at most, once in a run; False if that failed."""
         if self.scale.weight_cap is not None or self.budget is not None:
             return True  # with noise every home counts once
-        content = RecordDict({"config": ConfigRecord()})
+        asked = {INPUTS: inputs_hash(self.plan)}
+        content = RecordDict({"config": ConfigRecord(dict(asked))})
         row = summed(CENSUS)
         request = self._request(
             row,
             row.lanes({}, 0),
-            settings=settings_hash({}),
+            settings=settings_hash(asked),
             model=bytes(32),
             round_number=round_number,
             least=1,

@@ -35,7 +35,10 @@ from helpers.patience import PATIENCE_S
 HOST = "127.0.0.1"
 WEEK_S = 7 * 86_400
 PLAN = Plan.load(
-    name="tiny", data={"lags": [1, 2], "gap": 2}, model={"hidden": [4]}, rounds={"count": 1}
+    name="tiny",
+    data={"lags": [1, 2], "gap": 2, "inputs": [{"name": "outdoor_c"}]},
+    model={"hidden": [4]},
+    rounds={"count": 1},
 )
 HOURS = 24 * 9
 

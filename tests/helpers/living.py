@@ -9,13 +9,25 @@ from pathlib import Path
 
 import numpy as np
 
+from fedhome.data.inputs import schema_of
 from fedhome.plan.settings import Plan
 from fedhome.run.folder import RunFolder
+from fedhome.simulations.homes import generate
 from helpers.patience import PATIENCE_S
 
 
 def tiny_plan(homes: int, rounds: int, **aggregation: object) -> Plan:
-    """Return a plan whose rounds take next to no arithmetic."""
+    """Return a plan of synthetic homes whose rounds take next to no arithmetic."""
+    return named(_tiny_plan(homes, rounds, **aggregation))
+
+
+def named(plan: Plan) -> Plan:
+    """Return a plan that names the inputs of synthetic homes."""
+    tables = list(generate(homes=1, days=2, seed=plan.seed))
+    return schema_of(plan, "continuous", tables).named_in(plan)
+
+
+def _tiny_plan(homes: int, rounds: int, **aggregation: object) -> Plan:
     return Plan.load(
         name="tiny",
         seed=3,

@@ -1,0 +1,52 @@
+"""How one home's files are read, where that differs from what the plan says for all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from fedhome.errors import PlanError
+from fedhome.plan.overrides import fault_of, merge, parse_set
+from fedhome.plan.reading_settings import ReadingSettings
+
+_SECTION = "data"  # in a plan; here it may be left out
+_HINT = "settings of reading: " + ", ".join(ReadingSettings.model_fields)
+
+
+def parse_reading(sets: Sequence[str]) -> dict[str, Any]:
+    """Return settings such as ``decimal=,`` or ``rename={"Temp"="temp_c"}``, by name.
+
+    Raises:
+        PlanError: Settings that reading does not have, or wrong values; all at once.
+    """
+    table: dict[str, Any] = {}
+    for setting in sets:
+        merge(table, parse_set(setting))
+    within = table.pop(_SECTION, {})
+    if isinstance(within, Mapping):
+        merge(table, within)
+    reading_of(ReadingSettings(), table)
+    return table
+
+
+def reading_of(
+    common: ReadingSettings, own: Mapping[str, Any], *, where: str = "how the home's files are read"
+) -> ReadingSettings:
+    """Return how a home's files are read.
+
+    Args:
+        common: The plan's settings, for all homes.
+        own: The home's own, which are laid over them.
+        where: What the own settings are called in the error.
+
+    Raises:
+        PlanError: Settings that reading does not have, or wrong values; all at once.
+    """
+    try:
+        return ReadingSettings.model_validate({**common.reading(), **own})
+    except ValidationError as error:
+        known = list(ReadingSettings.model_fields)
+        faults = [fault_of(dict(item), known) for item in error.errors()]
+        raise PlanError(faults, where=where, hint=_HINT) from None

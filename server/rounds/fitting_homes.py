@@ -1,0 +1,190 @@
+"""Which homes take part in a run: those whose inputs are the plan's. The others are named.
+
+A home says itself that it does not fit: it refuses questions whose inputs mean something else than
+in its own plan, or finds that its readings lack them. It is left out of the run from then on, and
+costs the other homes nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.serverapp import Grid
+
+from fedhome.errors import RoundError
+from fedhome.flower.messages import CONFIG, Run, content_of
+from fedhome.plan.settings import Plan
+from fedhome.questions.settings import INPUTS, OTHER_INPUTS, UNLIKE, inputs_hash
+from fedhome.run.events import EventLog
+from fedhome.server.rounds.sums import replies_of
+
+_WAIT_S, _POLL_S = 300.0, 1.0
+
+
+class LeftOut:
+    """The homes that are left out of a run.
+
+    Args:
+        log: The run's log, which names each of them once.
+        name_of: The name of the home behind a node.
+    """
+
+    def __init__(self, log: EventLog, name_of: Callable[[int], str]) -> None:
+        self._log, self._name_of = log, name_of
+        self.nodes: set[int] = set()
+
+    def hear(self, node: int, reason: str) -> bool:
+        """Leave a home out if that is what follows from its refusal; return whether it does."""
+        if OTHER_INPUTS not in reason and UNLIKE not in reason:
+            return False
+        self.add(node, reason.partition("\n")[0])
+        return True
+
+    def add(self, node: int, reason: str) -> None:
+        """Leave a home out, and name it in the log."""
+        if node not in self.nodes:
+            self.nodes.add(node)
+            home = self._name_of(node)
+            self._log.append("home-excluded", home=home, reason=f"home {home!r}: {reason}")
+
+    def without(self, nodes: Iterable[int]) -> list[int]:
+        """Return the nodes of homes that fit; all where none does: a round then fails."""
+        there = list(nodes)
+        return [node for node in there if node not in self.nodes] or there
+
+
+class FittingGrid(Grid):
+    """Any grid, without the homes that are left out.
+
+    Args:
+        grid: The grid.
+        left_out: These homes.
+    """
+
+    def __init__(self, grid: Grid, left_out: LeftOut) -> None:
+        self.grid, self.left_out = grid, left_out
+
+    def set_run(self, run: Run) -> None:
+        """Set the run."""
+        self.grid.set_run(run)
+
+    @property
+    def run(self) -> Run:
+        """The run."""
+        return self.grid.run
+
+    def create_message(
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
+    ) -> Message:
+        """Create a message to a home."""
+        return Message(content, dst_node_id, message_type, group_id=group_id, ttl=ttl)
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Return the nodes of the homes that fit."""
+        return self.left_out.without(self.grid.get_node_ids())
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Send messages."""
+        return self.grid.push_messages(messages)
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """Return the replies that are there."""
+        return self.grid.pull_messages(message_ids)
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        """Send messages and return what came in time."""
+        return self.grid.send_and_receive(messages, timeout=timeout)
+
+
+class Shape(NamedTuple):
+    """How wide the model of a fleet is.
+
+    Args:
+        features: Numbers that go in.
+        outputs: Numbers that come out.
+    """
+
+    features: int
+    outputs: int
+
+
+def shape_of(grid: Grid, plan: Plan, left_out: LeftOut) -> Shape:
+    """Ask the homes for the width of their inputs and outputs: the server has no data.
+
+    Who refuses since its inputs are others, or is of another width than most, is left out.
+
+    Args:
+        grid: How messages travel.
+        plan: The plan.
+        left_out: Takes the homes that do not fit.
+
+    Raises:
+        RoundError: No home connected, or none answered.
+    """
+    nodes = _connected(grid)
+    content = RecordDict({CONFIG: ConfigRecord({INPUTS: inputs_hash(plan)})})
+    messages = [Message(content, dst_node_id=node, message_type="query") for node in nodes]
+    shapes: dict[int, Shape] = {}
+    errors: set[str] = set()
+    for index, reply in replies_of(grid, messages, _WAIT_S):
+        node = nodes[index]
+        if reply.has_error():
+            reason = reply.error.reason or f"error {reply.error.code}"
+            errors.add(reason)
+            left_out.hear(node, reason)
+            continue
+        metrics = next(iter(reply.content.metric_records.values()))
+        features, outputs = metrics.get("features"), metrics.get("outputs")
+        if isinstance(features, int) and isinstance(outputs, int):
+            shapes[node] = Shape(features, outputs)
+    if not shapes:
+        raise RoundError(
+            f"no home could tell the shape of its data: {'; '.join(sorted(errors)[:3])}",
+            hint="the homes' own logs say more",
+        )
+    # Counted in the order of the nodes, so that of two that are as common one is always taken.
+    usual = Counter(shapes[node] for node in nodes if node in shapes).most_common(1)[0][0]
+    for node, shape in shapes.items():
+        if shape != usual:
+            left_out.add(
+                node,
+                f"its model has {shape.features} inputs and {shape.outputs} outputs, that of most "
+                f"homes {usual.features} and {usual.outputs}",
+            )
+    return usual
+
+
+def tell_inputs(messages: Iterable[Message], plan: Plan) -> None:
+    """Let messages say what the inputs of the plan mean, also those of a strategy of one's own."""
+    told, meaning = set[int](), inputs_hash(plan)
+    for message in messages:
+        if id(message.content) in told:
+            continue
+        told.add(id(message.content))
+        settings = content_of(message)[1]
+        if INPUTS not in settings:
+            settings[INPUTS] = meaning
+            if not any(record is settings for record in message.content.values()):
+                message.content[CONFIG] = settings
+
+
+def _connected(grid: Grid) -> list[int]:
+    deadline = time.monotonic() + _WAIT_S
+    while not (nodes := list(grid.get_node_ids())):
+        if time.monotonic() > deadline:
+            raise RoundError(
+                f"no home connected within {_WAIT_S:.0f} s", hint="start the homes' clients"
+            )
+        time.sleep(_POLL_S)
+    return nodes
