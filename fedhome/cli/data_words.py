@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 _HOMES = 8  # homes of a table that get a line
 _WORDS = 5  # words of a column that are shown
+_WIDE = 72  # a table needs so much
+_READ = ("number", "flag", "words")
+_USUAL = ("", "decimal point", "whole numbers")  # formats that are not worth a word
 
 
 def say(console: Console, text: str) -> None:
@@ -67,8 +70,36 @@ def _print_group(console: Console, reports: Sequence[HomeReport]) -> None:
     else:
         columns = " and ".join(first.time.columns)
         say(console, f"times: {columns}, {first.time.format}; zone {first.time.time_zone}")
+    if console.width < _WIDE:
+        for same in _columns(reports):
+            say(console, f"{same[0].name}: {_sentence(same)}")
+        for report in reports[:_HOMES]:
+            say(console, f"{report.home}: {_times(report)}")
+        return
     console.print(_columns_table(reports))
     console.print(_homes_table(reports))
+
+
+def _columns(reports: Sequence[HomeReport]) -> list[list[ColumnReport]]:
+    """Return each column that is read, in all of the homes."""
+    numbers = (n for n, column in enumerate(reports[0].columns) if column.kind in _READ)
+    return [[report.columns[number] for report in reports] for number in numbers]
+
+
+def _sentence(same: Sequence[ColumnReport]) -> str:
+    parts = [_kind(same), _range(same)]
+    if missing := sum(c.missing for c in same):
+        parts.append(f"{missing:,} missing")
+    if jumps := sum(c.jumps for c in same):
+        parts.append(f"{jumps:,} jumps")
+    return ", ".join(part for part in parts if part)
+
+
+def _times(report: HomeReport) -> str:
+    cells = _home_cells(report)
+    if len(cells) == 1:
+        return f"{cells[0]} rows"
+    return f"{cells[0]} rows, {cells[1]} to {cells[2]}, every {cells[3]}, gaps: {cells[4]}"
 
 
 def _columns_table(reports: Sequence[HomeReport]) -> Table:
@@ -79,12 +110,11 @@ def _columns_table(reports: Sequence[HomeReport]) -> Table:
     table.add_column("least to greatest", justify="right", overflow="fold")
     table.add_column("missing", justify="right")
     table.add_column("jumps", justify="right")
-    for number, column in enumerate(reports[0].columns):
-        same = [report.columns[number] for report in reports]
+    for same in _columns(reports):
         table.add_row(
-            escape(column.name),
+            escape(same[0].name),
             escape(_kind(same)),
-            _number(column.first),
+            _number(same[0].first),
             _range(same),
             f"{sum(c.missing for c in same):,}",
             f"{sum(c.jumps for c in same):,}",
@@ -95,7 +125,7 @@ def _columns_table(reports: Sequence[HomeReport]) -> Table:
 def _kind(same: Sequence[ColumnReport]) -> str:
     column = same[0]
     parts = [column.kind if column.kind != "number" or not column.unit else column.unit]
-    if column.format:
+    if column.format not in _USUAL and column.kind != "words":
         parts.append(column.format)
     if column.source != column.name:
         parts.append(f"called {column.source!r}")
@@ -119,31 +149,31 @@ def _homes_table(reports: Sequence[HomeReport]) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("home", overflow="fold")
     table.add_column("rows kept", justify="right", overflow="fold")
-    if timed := reports[0].time is not None:
+    if reports[0].time is not None:
         table.add_column("from")
         table.add_column("to")
         table.add_column("step", justify="right")
         table.add_column("gaps", justify="right")
     for report in reports[:_HOMES]:
-        kept = f"{report.rows_kept:,}"
-        if report.rows_kept != report.rows_read:
-            kept += f" of {report.rows_read:,}"
-        row = [escape(report.home), kept]
-        if timed and report.time is not None:
-            zone = ZoneInfo(report.time.time_zone)
-            gaps = f"{report.time.gaps:,}"
-            if report.time.longest_gap_s:
-                gaps += f", longest {length(report.time.longest_gap_s)}"
-            row += [
-                _moment(report.time.begin, zone),
-                _moment(report.time.end, zone),
-                length(report.time.step_s),
-                gaps,
-            ]
-        table.add_row(*row)
+        table.add_row(escape(report.home), *_home_cells(report))
     if (more := len(reports) - _HOMES) > 0:
         table.add_row(f"… {more:,} more", *[""] * (len(table.columns) - 1))
     return table
+
+
+def _home_cells(report: HomeReport) -> list[str]:
+    """Return rows kept, and of times the first, the last, the step and the gaps."""
+    kept = f"{report.rows_kept:,}"
+    if report.rows_kept != report.rows_read:
+        kept += f" of {report.rows_read:,}"
+    if report.time is None:
+        return [kept]
+    zone = ZoneInfo(report.time.time_zone)
+    gaps = f"{report.time.gaps:,}"
+    if report.time.longest_gap_s:
+        gaps += f", longest {length(report.time.longest_gap_s)}"
+    begin, end = (_moment(at, zone) for at in (report.time.begin, report.time.end))
+    return [kept, begin, end, length(report.time.step_s), gaps]
 
 
 def _moment(seconds: int, zone: ZoneInfo) -> str:

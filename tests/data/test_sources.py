@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from fedhome.data.home_files import read_home
 from fedhome.data.table import HomeTable
 from fedhome.errors import DataError, SourceError
+from fedhome.plan.reading_settings import ReadingSettings
 from helpers.examples import share_of
 
 NOON = int(datetime(2024, 1, 1, 12, tzinfo=UTC).timestamp())
@@ -72,15 +73,15 @@ def test_the_time_column_is_found_by_its_name(tmp_path: Path, name: str) -> None
 
 def test_the_time_column_can_be_given(tmp_path: Path) -> None:
     path = csv_file(tmp_path, "when,load\n2024-01-01T12:00Z,1\n")
-    assert read_home(path, time_column="when").table.time_s.tolist() == [NOON]
+    assert read_home(path, settings=ReadingSettings(time="when")).table.time_s.tolist() == [NOON]
     with pytest.raises(SourceError, match="no column 'wann'") as error:
-        read_home(path, time_column="wann")
+        read_home(path, settings=ReadingSettings(time="wann"))
     assert "when, load" in error.value.hint
 
 
 def test_naive_times_take_the_given_zone(tmp_path: Path) -> None:
     path = csv_file(tmp_path, "time,load\n2024-01-01 13:00,1\n2024-07-01 14:00,2\n")
-    table = read_home(path, time_zone="Europe/Berlin").table
+    table = read_home(path, settings=ReadingSettings(time_zone="Europe/Berlin")).table
     july = int(datetime(2024, 7, 1, 12, tzinfo=UTC).timestamp())
     assert table.time_s.tolist() == [NOON, july]
     assert table.time_zone == "Europe/Berlin"
@@ -95,14 +96,17 @@ def test_naive_times_without_a_zone_are_utc_and_reported(tmp_path: Path) -> None
 def test_the_hour_that_comes_twice_in_autumn_keeps_both_of_its_rows(tmp_path: Path) -> None:
     clock = ["01:30", "02:00", "02:30", "02:00", "02:30", "03:00"]
     rows = "".join(f"2024-10-27 {time},{load}\n" for load, time in enumerate(clock))
-    table = read_home(csv_file(tmp_path, f"time,load\n{rows}"), time_zone="Europe/Berlin").table
+    table = read_home(
+        csv_file(tmp_path, f"time,load\n{rows}"),
+        settings=ReadingSettings(time_zone="Europe/Berlin"),
+    ).table
     assert table.columns["load"].tolist() == [0, 1, 2, 3, 4, 5]
     assert np.diff(table.time_s).tolist() == [1800] * 5
 
 
 def test_times_that_the_clock_skips_in_spring_are_reported(tmp_path: Path) -> None:
     path = csv_file(tmp_path, "time,load\n2024-03-31 01:30,1\n2024-03-31 02:30,2\n")
-    read = read_home(path, time_zone="Europe/Berlin")
+    read = read_home(path, settings=ReadingSettings(time_zone="Europe/Berlin"))
     assert any(note.startswith("1 times do not exist in Europe/Berlin") for note in read.notes)
 
 
@@ -164,7 +168,7 @@ def test_what_is_no_time_is_refused(tmp_path: Path, cells: list[str], message: s
 def test_an_unknown_zone_is_refused(tmp_path: Path) -> None:
     path = csv_file(tmp_path, "load\n1\n")
     with pytest.raises(SourceError, match="'Mars/Olympus' is not a time zone"):
-        read_home(path, time_zone="Mars/Olympus")
+        read_home(path, settings=ReadingSettings(time_zone="Mars/Olympus"))
 
 
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "Australia/Lord_Howe", "America/St_Johns"])
@@ -174,7 +178,9 @@ def test_naive_times_agree_with_the_standard_library(tmp_path: Path, zone: str) 
     seconds = np.unique(stream.integers(0, 30 * 365 * 86_400, 500))
     clock = [start + timedelta(seconds=int(second)) for second in seconds]
     rows = "".join(f"{moment},1\n" for moment in clock)
-    table = read_home(csv_file(tmp_path, f"time,load\n{rows}"), time_zone=zone).table
+    table = read_home(
+        csv_file(tmp_path, f"time,load\n{rows}"), settings=ReadingSettings(time_zone=zone)
+    ).table
     expected = {int(moment.replace(tzinfo=ZoneInfo(zone)).timestamp()) for moment in clock}
     assert table.time_s.tolist() == sorted(expected)
 
@@ -337,7 +343,9 @@ def test_parquet_columns_of_every_kind(tmp_path: Path) -> None:
 )
 def test_parquet_times_of_every_kind(tmp_path: Path, times: pa.Array) -> None:
     path = parquet_file(tmp_path, {"time": times, "load": [1.0]})
-    assert read_home(path, time_zone="Europe/Berlin").table.time_s.tolist() == [NOON]
+    assert read_home(
+        path, settings=ReadingSettings(time_zone="Europe/Berlin")
+    ).table.time_s.tolist() == [NOON]
 
 
 def test_an_index_without_a_name_is_the_time_if_nothing_else_is(tmp_path: Path) -> None:

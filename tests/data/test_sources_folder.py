@@ -9,6 +9,7 @@ import pytest
 
 from fedhome.data.homes_folder import read_folder
 from fedhome.errors import EmptyFleetError, SourceError
+from fedhome.plan.reading_settings import ReadingSettings
 
 
 def csv_file(folder: Path, text: str | bytes, name: str = "home.csv") -> Path:
@@ -86,7 +87,7 @@ def test_homes_toml_gives_single_homes_their_zone(tmp_path: Path) -> None:
         rows = "2024-01-01 13:00,1\n2024-01-01 14:00,2\n"
         csv_file(tmp_path, f"time,load\n{rows}", f"{name}.csv")
     csv_file(tmp_path, '[oslo]\ntime_zone = "Europe/Oslo"\n', "homes.toml")
-    oslo, utc = read_folder(tmp_path, time_zone="UTC").homes
+    oslo, utc = read_folder(tmp_path, settings=ReadingSettings(time_zone="UTC")).homes
     assert (oslo.time_zone, utc.time_zone) == ("Europe/Oslo", "UTC")
     assert oslo.time_s[0] == utc.time_s[0] - 3600
 
