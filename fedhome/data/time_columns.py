@@ -308,13 +308,12 @@ def _told(best: _Look, looks: Sequence[_Look]) -> TimeColumns:
 
 def _none(looks: Sequence[_Look]) -> TimeColumns:
     # Under such a name text that cannot be read is a fault, which reading it will name.
-    unread = next((look for look in looks if is_plain(look.name) and look.kind != "steps"), None)
+    steps = [look for look in looks if is_plain(look.name) and (look.hours or look.kind == "steps")]
+    unread = next((look for look in looks if is_plain(look.name) and look not in steps), None)
     if unread is not None:
         return TimeColumns(names=(unread.name,))
     notes = [
-        f"the column {look.name!r} holds numbers that count steps and is no time"
-        for look in looks
-        if look.kind == "steps"
+        f"the column {look.name!r} holds numbers that count steps and is no time" for look in steps
     ]
     notes.append("no column of times was found: rows keep their order and are numbered")
     return TimeColumns(names=(), notes=tuple(notes))
