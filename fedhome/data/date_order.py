@@ -9,6 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fedhome.data.time_cells import DAY_US, Order, Parsed, parse
+from fedhome.data.time_numbers import few
 from fedhome.errors import SourceError
 from fedhome.plan.reading_settings import ReadingSettings
 
@@ -42,12 +43,14 @@ def parse_ordered(
     if settings.dates or not parsed.separators:
         return parsed
     orders: list[Order] = ["month-first"]
-    if parsed.short_years and parsed.separators & {"-", "/"}:
+    if parsed.short_years and "-" in parsed.separators:
         orders.append("year-first")
     readings: dict[Order, Parsed] = {"day-first": parsed}
     readings |= {order: parse(cells, order) for order in orders}
     least = min(int(reading.bad.sum()) for reading in readings.values())
     readings = {order: one for order, one in readings.items() if int(one.bad.sum()) == least}
+    if not few(least, len(cells)):
+        return next(iter(readings.values()))
     order, told = _chosen(readings, in_rows)
     if order is None:
         ways = " and ".join(one.removesuffix("-first") for one in readings)

@@ -63,7 +63,11 @@ def _date_and_clock(
             clock = read_clock(rows[clock_name], settings, name=clock_name, location_of=location_of)
         except SourceError:
             raise first from None
-    date = read_column(rows[date_name], settings, name=date_name, location_of=location_of)
+    clock_us = np.zeros(rows.num_rows, dtype=np.int64)
+    clock_us[clock.rows] = clock.us
+    date = read_column(
+        rows[date_name], settings, name=date_name, location_of=location_of, clock_us=clock_us
+    )
     if date.aware or np.any(date.us % DAY_US):
         raise SourceError(
             f"the column {date_name!r} holds clock times beside its dates",

@@ -67,7 +67,7 @@ def parse(cells: pa.ChunkedArray, order: Order = "day-first") -> Parsed:
     """Read cells as times; what is no time is marked, not refused.
 
     Args:
-        cells: Text without nulls, ``[cells]``.
+        cells: Text without nulls and without blanks around it, ``[cells]``.
         order: How dates are read that do not tell their order.
     """
     count = len(cells)
@@ -129,7 +129,8 @@ def _plain_ascii(block: pa.Array) -> pa.Array:
         for signs, plain in ((_SPACES, " "), (_DASHES, "-")):
             for sign in signs:
                 block = pc.replace_substring(block, sign, plain)
-    return pc.utf8_trim_whitespace(block)
+        block = pc.utf8_trim_whitespace(block)
+    return block
 
 
 def _shapes_of_block(
@@ -147,6 +148,9 @@ def _shapes_of_block(
         places = np.flatnonzero(lengths == length)
         content = np.lib.stride_tricks.sliding_window_view(data, length)[starts[places]]
         shapes = _as_shapes(content)
+        if bool(np.all(shapes == shapes[0])):
+            yield places, shapes[0].tobytes().decode("latin-1"), content
+            continue
         sums = np.zeros(len(places), dtype=np.uint64)
         for place in range(length):
             sums += shapes[:, place] * _POWERS[place]

@@ -59,9 +59,15 @@ class _Look:
     name: str
     kind: str  # "moment", "date", "clock", "steps" (numbers that are no time) or ""
     distinct: float = 0  # share of distinct cells
+    cells: int = 0  # in the sample
     aware: bool = False
     empty: bool = False
     hours: bool = False  # a clock in numbers, which may as well be a reading
+
+    @property
+    def varies(self) -> bool:
+        """Whether there is more than one distinct cell, or a single row."""
+        return self.distinct * self.cells > 1 or self.cells == 1
 
     @property
     def rank(self) -> tuple[bool, bool, bool, bool, int]:
@@ -83,8 +89,10 @@ def find_times(rows: pa.Table, settings: ReadingSettings, *, file: str) -> TimeC
     if settings.time:
         return _listed(_named(names, settings.time, file), rows, settings)
     looks = [_look(rows[name], name, settings) for name in names]
-    moments = [look for look in looks if look.kind == "moment"]
-    dates = [look for look in looks if look.kind == "date"]
+    # Under an unknown name, one time in all rows says when something else was.
+    usable = [look for look in looks if is_known(look.name) or look.varies]
+    moments = [look for look in usable if look.kind == "moment"]
+    dates = [look for look in usable if look.kind == "date"]
     clocks = [look for look in looks if look.kind == "clock"]
     parts = _parts(rows, settings)
     if moments:
@@ -158,7 +166,7 @@ def _look(column: pa.ChunkedArray, name: str, settings: ReadingSettings) -> _Loo
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         return _of_type(column, name)
     if pa.types.is_time(kind):
-        return _Look(name=name, kind="clock", distinct=_distinct(column))
+        return _Look(name=name, kind="clock", distinct=_distinct(column), cells=len(column))
     cells = _sampled(column, _FIRST_LOOK, settings)
     if not len(cells):
         return _Look(name=name, kind="moment" if is_plain(name) else "", empty=True)
@@ -197,7 +205,12 @@ def _of_type(column: pa.ChunkedArray, name: str) -> _Look:
         except pa.ArrowException:
             kind = "moment"
     return _Look(
-        name=name, kind=kind, distinct=_distinct(sample), aware=aware, empty=not len(sample)
+        name=name,
+        kind=kind,
+        distinct=_distinct(sample),
+        cells=len(sample),
+        aware=aware,
+        empty=not len(sample),
     )
 
 
@@ -212,12 +225,15 @@ def _of_numbers(cells: pa.ChunkedArray, name: str) -> _Look:
                 name=name,
                 kind="date" if midnights else "moment",
                 distinct=_distinct(cells),
+                cells=len(cells),
                 aware=found.aware,
             )
     if is_clock(name) and is_exact_clock(name):
         clock = clock_of_numbers(numbers)
         if clock is not None:
-            return _Look(name=name, kind="clock", distinct=_distinct(cells), hours=True)
+            return _Look(
+                name=name, kind="clock", distinct=_distinct(cells), cells=len(cells), hours=True
+            )
     return _Look(name=name, kind="steps" if is_plain(name) else "")
 
 
@@ -248,7 +264,11 @@ def _of_text(cells: pa.ChunkedArray, name: str, settings: ReadingSettings) -> _L
     kind = _kind_of_text(cells, name, settings)
     aware = kind == "aware"
     return _Look(
-        name=name, kind="moment" if aware else kind, distinct=_distinct(cells), aware=aware
+        name=name,
+        kind="moment" if aware else kind,
+        distinct=_distinct(cells),
+        cells=len(cells),
+        aware=aware,
     )
 
 
@@ -308,13 +328,12 @@ def _told(best: _Look, looks: Sequence[_Look]) -> TimeColumns:
 
 def _none(looks: Sequence[_Look]) -> TimeColumns:
     # Under such a name text that cannot be read is a fault, which reading it will name.
-    unread = next((look for look in looks if is_plain(look.name) and look.kind != "steps"), None)
+    steps = [look for look in looks if is_plain(look.name) and (look.hours or look.kind == "steps")]
+    unread = next((look for look in looks if is_plain(look.name) and look not in steps), None)
     if unread is not None:
         return TimeColumns(names=(unread.name,))
     notes = [
-        f"the column {look.name!r} holds numbers that count steps and is no time"
-        for look in looks
-        if look.kind == "steps"
+        f"the column {look.name!r} holds numbers that count steps and is no time" for look in steps
     ]
     notes.append("no column of times was found: rows keep their order and are numbered")
     return TimeColumns(names=(), notes=tuple(notes))

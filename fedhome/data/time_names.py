@@ -44,6 +44,10 @@ _BOOKED = {
     *("updated", "update", "modified", "created", "received", "imported", "exported", "inserted"),
     *("export", "import", "invoice", "billing", "installed", "birth", "published", "downloaded"),
 }
+_WORDS = {
+    *("date", "datum", "fecha", "dato", "time", "zeit", "timestamp", "datetime", "tijdstip"),
+    *("zeitpunkt", "zeitstempel", "horodate", "tidspunkt", "ajatempel", "aeg"),
+}
 _UTC = {"utc", "gmt", "zulu", "unix", "epoch", "unixtime"}
 PART_NAMES = {
     "year": ("year", "jahr", "annee", "ano", "anno", "jaar", "yyyy"),
@@ -69,6 +73,7 @@ def is_known(name: str) -> bool:
         plain in {*_KNOWN, *(known.strip("_") for known in _KNOWN)}
         or plain.endswith(_ENDS)
         or plain.startswith(_BEGINS)
+        or bool(set(re.split(r"[^\w]+|_", name.casefold())) & (_WORDS | _UTC))
     )
 
 

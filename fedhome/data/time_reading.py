@@ -92,7 +92,12 @@ def filled_cells(
 
 
 def read_column(
-    column: pa.ChunkedArray, settings: ReadingSettings, *, name: str, location_of: LocationOf
+    column: pa.ChunkedArray,
+    settings: ReadingSettings,
+    *,
+    name: str,
+    location_of: LocationOf,
+    clock_us: NDArray[np.int64] | None = None,
 ) -> ColumnTimes:
     """Read a column of times.
 
@@ -101,6 +106,8 @@ def read_column(
         settings: How dates are to be read, and the zone of times without an offset.
         name: The column's name, for messages.
         location_of: Returns where a row is, for messages.
+        clock_us: Clock times that stand beside dates, in microseconds, int64 ``[rows]``: with
+            them the order of the rows can tell the order of day and month.
 
     Raises:
         SourceError: It holds no times, or times that do not go together.
@@ -120,11 +127,12 @@ def read_column(
         numbers = to_numbers(distinct)
         return _from_numbers(numbers if codes is None else numbers[codes], rows, name)
     notes: list[str] = []
+    clock = 0 if clock_us is None else clock_us[rows]
     parsed = parse_ordered(
         distinct,
         settings,
         name=name,
-        in_rows=lambda us: us if codes is None else us[codes],
+        in_rows=lambda us: (us if codes is None else us[codes]) + clock,
         notes=notes,
     )
     bad = parsed.bad | (parsed.kinds == CLOCK)

@@ -12,6 +12,11 @@ from numpy.typing import NDArray
 
 from fedhome.data.time_cells import SECOND_US
 
+# Rows that differ get the same number about once in 2**64.
+_MIX = np.uint64(0xBF58476D1CE4E5B9)
+_STEP = np.uint64(0x9E3779B97F4A7C15)
+_HALF = np.uint64(31)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Kept:
@@ -60,7 +65,7 @@ def without_twins(
     codes = row_codes(table, rows[involved], [n for n in table.column_names if n not in leave])
     order = np.lexsort((codes, place[involved]))
     copy = np.zeros(len(us), dtype=bool)
-    equal = (np.diff(codes[order]) == 0) & (np.diff(place[involved][order]) == 0)
+    equal = (codes[order][1:] == codes[order][:-1]) & (np.diff(place[involved][order]) == 0)
     # Of equal rows the later one stays; the kept row is the last of all.
     copy[involved[order][:-1][equal]] = True
     finer = ~last & (us != us[last][place])
@@ -88,7 +93,7 @@ def without_twins(
     )
 
 
-def row_codes(table: pa.Table, rows: NDArray[np.int64], names: Sequence[str]) -> NDArray[np.int64]:
+def row_codes(table: pa.Table, rows: NDArray[np.int64], names: Sequence[str]) -> NDArray[np.uint64]:
     """Return a number for each of some rows, the same for rows that hold the same in all columns.
 
     Args:
@@ -96,11 +101,10 @@ def row_codes(table: pa.Table, rows: NDArray[np.int64], names: Sequence[str]) ->
         rows: The rows to compare, int64 ``[compared]``.
         names: The columns that count.
     """
-    codes = np.zeros(len(rows), dtype=np.int64)
+    codes = np.zeros(len(rows), dtype=np.uint64)
     for name in names:
-        column = column_codes(table[name].take(pa.array(rows)))
-        joined = codes * (int(column.max(initial=0)) + 1) + column
-        codes = np.unique(joined, return_inverse=True)[1].astype(np.int64)
+        column = column_codes(table[name].take(pa.array(rows))).astype(np.uint64)
+        codes = (codes ^ (codes >> _HALF) ^ (column + _STEP)) * _MIX
     return codes
 
 

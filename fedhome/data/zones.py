@@ -141,7 +141,7 @@ def localise(
     second = np.zeros(len(near), dtype=bool)
     if twice.any():
         series = np.zeros_like(clock_s) if groups is None else groups
-        step = np.diff(clock_s)[np.diff(series) == 0]
+        step = np.diff(clock_s)
         newest_first = int(np.sum(step < 0)) > int(np.sum(step > 0))
         order = np.arange(len(near))[:: -1 if newest_first else 1]
         order = order[np.argsort(series[near[order]], kind="stable")]
