@@ -92,7 +92,7 @@ def read_rows(
         check_twins(raw, axis, times=times.names, settings=settings)
     columns = _Columns()
     for source, name in names.items():
-        if source not in times.names:
+        if source not in (*times.names, *times.others):
             columns.add(name, source, _cells(raw, source, name, settings, name in numbers), axis)
     notes = dict.fromkeys([*raw.notes, *times.notes, *axis.notes, *columns.told()])
     table = HomeTable(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from fedhome.data.data_files import UNNAMED
 from fedhome.data.joined_times import PARTS
@@ -34,6 +35,7 @@ INDEX = "__index_level_0__"
 _SAMPLE = 20_000  # cells, evenly spread, that stand for a column
 _FIRST_LOOK = 500
 _SHARE = 0.99
+_MOST_STEPS = 10_000_000  # more are no count of rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,7 +236,13 @@ def _of_numbers(cells: pa.ChunkedArray, name: str) -> _Look:
             return _Look(
                 name=name, kind="clock", distinct=_distinct(cells), cells=len(cells), hours=True
             )
-    return _Look(name=name, kind="steps" if is_plain(name) else "")
+    return _Look(name=name, kind="steps" if is_plain(name) and _count(numbers) else "")
+
+
+def _count(numbers: NDArray[np.float64]) -> bool:
+    """Whether numbers count rows or steps: small whole ones that never fall."""
+    whole = bool(np.all(numbers == np.floor(numbers)) and np.all(np.abs(numbers) <= _MOST_STEPS))
+    return whole and bool(np.all(np.diff(numbers) >= 0))
 
 
 def _kind_of_text(cells: pa.ChunkedArray, name: str, settings: ReadingSettings) -> str:

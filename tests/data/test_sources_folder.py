@@ -98,8 +98,10 @@ def test_homes_toml_gives_single_homes_their_zone(tmp_path: Path) -> None:
         ("[oslo", "is not TOML"),
         ('[paris]\ntime_zone = "Europe/Paris"', "names 'paris', which is no home"),
         ('[oslo]\ntime_zone = "Oslo"', "'Oslo' is not a time zone"),
-        ('[oslo]\nzone = "Europe/Oslo"', "more than a time_zone"),
-        ("oslo = 1", "more than a time_zone"),
+        ('[oslo]\nzone = "Europe/Oslo"', "sets 'zone' of 'oslo'"),
+        ('[oslo]\nhome_column = "meter"', "sets 'home_column' of 'oslo'"),
+        ('[oslo]\ndates = "backwards"', "a wrong value of dates of 'oslo'"),
+        ("oslo = 1", "'oslo' is no table"),
     ],
 )
 def test_a_wrong_homes_toml_is_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -112,7 +114,7 @@ def test_a_wrong_homes_toml_is_refused(tmp_path: Path, text: str, message: str) 
 def test_wrong_and_empty_folders_are_refused_with_the_layout(tmp_path: Path) -> None:
     for path, message in (
         (tmp_path / "nowhere", "does not exist"),
-        (csv_file(tmp_path, "load\n1\n"), "is a file"),
+        (csv_file(tmp_path, "{}", "home.json"), "no file of readings"),
     ):
         with pytest.raises(SourceError, match=message) as error:
             read_folder(path)
