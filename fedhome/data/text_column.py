@@ -48,8 +48,8 @@ _MISFITS = {
     TAILED: (
         "is a number beside a text that is no known unit",
         (
-            "leave the text away, and say the unit in the column's name, as in `load (kWh)`; if the "
-            "column holds classes, give every class a name that does not begin with a number"
+            "leave the text away, and say the unit in the column's name, as in `load (kWh)`; if "
+            "the column holds classes, give every class a name that does not begin with a number"
         ),
     ),
     STRANGE: (

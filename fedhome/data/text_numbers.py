@@ -28,6 +28,7 @@ from fedhome.plan.reading_settings import ReadingSettings
 MISSING, NUMBER, TRUTH, WORD, DATE, TAILED, STRANGE = range(7)
 
 _INFINITE = pa.array([sign + word for sign in ("", "+", "-") for word in ("inf", "infinity", "∞")])
+_TRIED = 64
 _BEGINS_A_NUMBER = rf"(?i)^[^\pL\d]*(?:{'|'.join(map(re.escape, CURRENCY_WORDS))})?[^\pL\d]*\d"
 _TRUTHS = pa.array(["true", "false"])
 _PLAIN_SIGNS = (
