@@ -63,9 +63,9 @@ def read_cells(
         return number_column(seconds, column, unit="s", format="durations")
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         return _numbers(cells, column)
-    if pa.types.is_timestamp(kind) or pa.types.is_date(kind) or pa.types.is_time(kind):
-        return column.left_out(len(cells), "holds dates or times, which are no readings")
-    return column.left_out(len(cells), "holds neither numbers nor text")
+    clock = pa.types.is_timestamp(kind) or pa.types.is_date(kind) or pa.types.is_time(kind)
+    what = "dates or times, which are no readings" if clock else "neither numbers nor text"
+    return column.left_out(len(cells), f"holds {what}")
 
 
 def _stored(cells: pa.ChunkedArray) -> pa.ChunkedArray:

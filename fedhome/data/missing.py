@@ -94,4 +94,4 @@ def is_missing(cells: pa.Array, words: pa.Array) -> NDArray[np.bool_]:
         words: As :func:`missing_words` returns them.
     """
     known = pc.is_in(pc.utf8_lower(cells), value_set=words, skip_nulls=True)
-    return np.asarray(known) | np.asarray(cells.is_null())
+    return np.asarray(pc.or_(known, cells.is_null()), dtype=np.bool_)

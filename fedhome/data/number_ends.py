@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,6 +18,10 @@ PLAIN, MINUS, TRAILING, PARENTHESES = range(4)
 
 _BEFORE = re.compile(r"(\(?)\s*([+-]?)\s*([^\s()+-]*)\s*([+-]?)\s*")
 _BEHIND = re.compile(r"((?:[eE][+-]?\d+)?)\s*(-?)\s*((?:[^\s()-][^()]*?)?)\s*(\)?)\s*")
+_MAY_FOLLOW = r"(?s)^([eE][+-]?\d{1,9})?\D{0,16}\d?\D{0,16}$"
+_NEVER = "\0("
+_NUMERIC = "0123456789.,'+- "
+_FEW = 16
 _TAIL = 16  # letters: what is longer is a sentence, no unit
 
 
@@ -68,6 +73,9 @@ class UnitsMet:
 
     def ends(self, before: pa.Array, behind: pa.Array) -> Ends:
         """Look at what stands before and behind the digits of each cell, once for each text."""
+        # What is no unit at the first look has few spellings from here on.
+        far = pc.invert(pc.match_substring_regex(behind, _MAY_FOLLOW))
+        behind = pc.if_else(far, pa.scalar(_NEVER), behind)
         first, last = before.dictionary_encode(), behind.dictionary_encode()
         pairs = np.asarray(first.indices).astype(np.int64) * len(last.dictionary)
         found, of_cell = np.unique(pairs + np.asarray(last.indices), return_inverse=True)
@@ -75,9 +83,7 @@ class UnitsMet:
         ends = [_ends(starts[pair // len(stops)], stops[pair % len(stops)]) for pair in found]
         if len(self.tails) < 2:  # noqa: PLR2004  (two are enough to know that they differ)
             self.tails.update(end.tail for end in ends if end.tail)
-        for end in ends:
-            if end.unit not in self.names:
-                self.names.append(end.unit)
+        self._learn(end.unit for end in ends)
         units = np.array([self.names.index(end.unit) for end in ends], dtype=np.int16)
         return Ends(
             signs=np.array([end.sign for end in ends], dtype=np.int8)[of_cell],
@@ -86,20 +92,39 @@ class UnitsMet:
             tailed=np.array([bool(end.tail) for end in ends], dtype=np.bool_)[of_cell],
         )
 
+    def strip(self, cells: pa.Array) -> tuple[pa.Array, NDArray[np.int16]] | None:
+        """Take units off cells that have nothing else beside digits and signs.
 
-def parts_of(cells: pa.Array) -> tuple[NDArray[np.bool_], pa.Array, pa.Array, pa.Array]:
-    """Split cells into what stands before their first digits, the digits, and what follows.
+        Returns:
+            The cells without them and the units' places, int16 ``[cells]``; None if there are
+            none, or something else is there.
+        """
+        found = pc.ascii_ltrim(cells, characters=_NUMERIC).dictionary_encode()
+        tails = found.dictionary.to_pylist()
+        units = [unit_named(tail) for tail in tails] if len(tails) <= _FEW else []
+        if not any(units) or any(
+            (tail and not unit) or set(tail) & set(_NUMERIC)
+            for tail, unit in zip(tails, units, strict=True)
+        ):
+            return None
+        self._learn(units)
+        places = np.array([*map(self.names.index, units), 0], dtype=np.int16)
+        of_cell = places[np.asarray(pc.fill_null(found.indices, -1))]
+        return pc.utf8_rtrim(cells, characters="".join({*"".join(tails), " "})), of_cell
 
-    Returns:
-        Whether a cell has digits, bool ``[cells]``, and the three parts, empty where it has none.
-    """
+    def _learn(self, units: Iterable[str]) -> None:
+        self.names.extend(dict.fromkeys(unit for unit in units if unit not in self.names))
+
+
+def parts_of(cells: pa.Array) -> tuple[pa.Array, pa.Array, pa.Array]:
+    """Split cells that hold digits into what stands before the first, the digits, and the rest."""
+    # The point of an abbreviation is no decimal sign: Rs.500 is no half rupee.
+    cells = pc.replace_substring_regex(cells, r"^([^\pL\d]*\pL+)\.", r"\1 ")
     parts = pc.extract_regex(
-        cells,
-        # A point behind a letter ends an abbreviation: Rs.500 is no half rupee.
-        r"(?s)^(?P<a>[^\d.,]*\pL\.\s*|[^\d.,]*)(?P<b>[\d.,](?:[\d.,' ]*[\d.,])?)(?P<c>.*)$",
+        cells, r"(?s)^(?P<a>[^\d.,]*)(?P<b>[\d.,](?:[\d.,' ]*[\d.,])?)(?P<c>.*)$"
     )
-    before, digits, behind = (pc.fill_null(pc.struct_field(parts, part), "") for part in "abc")
-    return np.asarray(parts.is_valid()), before, digits, behind
+    before, digits, behind = (pc.struct_field(parts, part) for part in "abc")
+    return before, digits, behind
 
 
 def _ends(before: str, behind: str) -> _Ends:

@@ -23,6 +23,7 @@ MALFORMED = -1
 OPEN = 15  # a form's number is decimal + 3 * thousands, and 15 more if it is open
 DECIMAL = ("", ".", ",")
 THOUSANDS = ("", ".", ",", "'", " ")
+_GROUP = 3  # digits
 _FIRST_GROUPED = 1000
 _NAMES = {".": "point", ",": "comma", "'": "apostrophe", " ": "space"}
 
@@ -57,21 +58,26 @@ def forms_of(digits: pa.Array, powers: NDArray[np.bool_]) -> NDArray[np.int8]:
         digits: Digits, points, commas, apostrophes and spaces, without plus and minus.
         powers: Whether a power of ten follows: such a number is never grouped.
     """
-    points = np.asarray(pc.count_substring(digits, "."))
-    commas = np.asarray(pc.count_substring(digits, ","))
-    others = np.asarray(pc.match_substring_regex(digits, "[' ]"))
-    forms = ((points > 0) + 2 * (commas > 0)).astype(np.int8)
-    length = np.asarray(pc.binary_length(digits))
-    if (points > 0).any() or (commas > 0).any():
-        place = np.asarray(pc.find_substring(digits, "."))
-        place = np.where(commas > 0, np.asarray(pc.find_substring(digits, ",")), place)
-        three = (place >= 1) & (place <= 3) & (length - place == 4) & ~powers
-        three &= ~np.asarray(pc.starts_with(digits, "0"))
-        forms[three] += OPEN
-        forms[(length == 1) & (place == 0)] = MALFORMED
-    grouped = np.flatnonzero((points + commas > 1) | others)
-    if len(grouped):
-        forms[grouped] = np.where(powers[grouped], MALFORMED, _grouped(digits.take(grouped)))
+    forms = forms_with_one_sign(digits, powers)
+    several = pc.match_substring_regex(digits, "[' ]|[.,].*[.,]")
+    rows = np.flatnonzero(np.asarray(several))
+    if len(rows):
+        forms[rows] = np.where(powers[rows], MALFORMED, _grouped(digits.take(rows)))
+    return forms
+
+
+def forms_with_one_sign(digits: pa.Array, powers: NDArray[np.bool_]) -> NDArray[np.int8]:
+    """Return the same for numbers with one point or comma at most."""
+    point = np.asarray(pc.find_substring(digits, "."))
+    comma = np.asarray(pc.find_substring(digits, ","))
+    place = np.maximum(point, comma)
+    forms = ((point >= 0) + 2 * (comma >= 0)).astype(np.int8)
+    if (place >= 0).any():
+        behind = np.asarray(pc.binary_length(digits)) - place - 1
+        is_open = (place >= 1) & (place <= _GROUP) & (behind == _GROUP) & ~powers
+        is_open &= ~np.asarray(pc.starts_with(digits, "0"))
+        forms[is_open] += OPEN
+        forms[(place == 0) & (behind == 0)] = MALFORMED
     return forms
 
 

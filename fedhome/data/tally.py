@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 Scalar = TypeVar("Scalar", bound=np.generic)
-_SAMPLE = 4096
+_SAMPLE = 2**14
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Tally:
     counts: dict[int, int] = field(default_factory=dict)
     firsts: dict[int, int] = field(default_factory=dict)
 
-    def add(self, start: int, codes: NDArray[np.int16]) -> None:
+    def add(self, start: int, codes: NDArray[np.int8] | NDArray[np.int16]) -> None:
         """Count the codes of a run of rows, ``[rows]``; what is below 0 does not count."""
         counts = np.bincount(codes[codes >= 0] if len(codes) and codes.min() < 0 else codes)
         for code in np.flatnonzero(counts).tolist():

@@ -36,8 +36,10 @@ _ODD = (WORD, DATE, TAILED, STRANGE)
 _MISFITS = {
     WORD: (
         "is not a number",
-        "correct the cell or leave it empty; if the column holds classes, give every class a name "
-        "that is not a number",
+        (
+            "correct the cell or leave it empty; if the column holds classes, give every class a "
+            "name that is not a number"
+        ),
     ),
     DATE: (
         "is a date or a time, not a number",
@@ -45,8 +47,10 @@ _MISFITS = {
     ),
     TAILED: (
         "is a number beside a text that is no known unit",
-        "leave the text away, and say the unit in the column's name, as in `load (kWh)`; if the "
-        "column holds classes, give every class a name that does not begin with a number",
+        (
+            "leave the text away, and say the unit in the column's name, as in `load (kWh)`; if "
+            "the column holds classes, give every class a name that does not begin with a number"
+        ),
     ),
     STRANGE: (
         "has digits in no known format of numbers",

@@ -1,7 +1,8 @@
-"""Distinct cells of text as numbers, each with how it was written; what is no number as what else."""
+"""Distinct cells of text as numbers, with how each was written, or as what else they are."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,7 +13,14 @@ from numpy.typing import NDArray
 from fedhome.data.date_like import is_date_like
 from fedhome.data.missing import is_missing, missing_numbers, missing_words
 from fedhome.data.number_ends import MINUS, PLAIN, TRAILING, UnitsMet, parts_of
-from fedhome.data.number_forms import MALFORMED, OPEN, as_numbers, forms_of
+from fedhome.data.number_forms import (
+    MALFORMED,
+    OPEN,
+    as_numbers,
+    forms_of,
+    forms_with_one_sign,
+)
+from fedhome.data.units import CURRENCY_WORDS
 from fedhome.plan.reading_settings import ReadingSettings
 
 # What a cell is: TAILED is a number beside a text that is no known unit, STRANGE are digits in
@@ -20,6 +28,8 @@ from fedhome.plan.reading_settings import ReadingSettings
 MISSING, NUMBER, TRUTH, WORD, DATE, TAILED, STRANGE = range(7)
 
 _INFINITE = pa.array([sign + word for sign in ("", "+", "-") for word in ("inf", "infinity", "∞")])
+_TRIED = 64
+_BEGINS_A_NUMBER = rf"(?i)^[^\pL\d]*(?:{'|'.join(map(re.escape, CURRENCY_WORDS))})?[^\pL\d]*\d"
 _TRUTHS = pa.array(["true", "false"])
 _PLAIN_SIGNS = (
     ("[\t\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]", " "),
@@ -69,15 +79,16 @@ class CellParser:
     def bare_numbers(self, cells: pa.Array) -> Parsed | None:
         """Read cells that are all bare numbers with one sign at most; None if others are there."""
         try:
-            values = np.array(
-                pc.replace_substring(cells, ",", ".").cast(pa.float64()), dtype=np.float64
-            )
+            # Arrow is slow where many cells fail: a few of them are tried first.
+            for start in (0, len(cells) // 2):
+                _floats(cells.slice(start, _TRIED))
+            values = _floats(cells)
         except pa.ArrowInvalid:
             return None
         cells = pc.fill_null(cells, "")
         there = ~np.isnan(values)
         powers = np.asarray(pc.find_substring(pc.ascii_lower(cells), "e")) >= 0
-        forms = forms_of(pc.ascii_ltrim(cells, characters="+-"), powers)
+        forms = forms_with_one_sign(pc.ascii_ltrim(cells, characters="+-"), powers)
         minus = np.asarray(pc.starts_with(cells, "-"))
         return self._without_missing_numbers(
             Parsed(
@@ -100,38 +111,54 @@ class CellParser:
         missing = is_missing(text, self._missing_words)
         text = pc.if_else(pa.array(missing), pa.scalar(None, pa.string()), text)
         bare = self.bare_numbers(text)
-        return bare if bare is not None else self._without_missing_numbers(self._parsed(text))
+        if bare is not None:
+            return bare
+        stripped = self.met.strip(text)
+        if stripped is not None:
+            bare = self.bare_numbers(stripped[0])
+            if bare is not None:
+                return replace(bare, units=stripped[1])
+        return self._without_missing_numbers(self._parsed(text))
 
     def _parsed(self, text: pa.Array) -> Parsed:
-        split, before, digits, behind = parts_of(text)
+        parsed = Parsed(
+            kinds=np.where(np.asarray(text.is_null()), MISSING, WORD).astype(np.int8),
+            values=np.full(len(text), np.nan),
+            forms=np.full(len(text), MALFORMED, dtype=np.int8),
+            signs=np.full(len(text), -1, dtype=np.int8),
+            units=np.zeros(len(text), dtype=np.int16),
+            whole=np.zeros(len(text), dtype=np.bool_),
+        )
+        begun = pc.fill_null(pc.match_substring_regex(text, _BEGINS_A_NUMBER), fill_value=False)
+        rows = np.flatnonzero(np.asarray(begun))
+        if len(rows):
+            self._read_numbers(parsed, rows, text.take(rows))
+        rest = np.flatnonzero(parsed.kinds >= WORD)
+        if len(rest):
+            _look_again(parsed, rest, text.take(rest))
+        return parsed
+
+    def _read_numbers(self, parsed: Parsed, rows: NDArray[np.int64], text: pa.Array) -> None:
+        """Read what may be numbers, in place."""
+        before, digits, behind = parts_of(text)
         ends = self.met.ends(before, behind)
         has_power = np.asarray(pc.not_equal(ends.powers, ""))
         # 5.- is a price without cents, and no negative number.
         round_price = np.asarray(pc.match_substring_regex(digits, "[.,]$"))
         round_price &= ends.signs == TRAILING
-        sound = split & (ends.signs >= 0) & ~round_price
+        sound = (ends.signs >= 0) & ~round_price
         forms = np.where(sound, forms_of(digits, has_power), MALFORMED).astype(np.int8)
         number = forms != MALFORMED
         values = as_numbers(digits, forms, ends.powers)
         values[ends.signs >= MINUS] *= -1
-        kinds = np.where(number, NUMBER, WORD).astype(np.int8)
-        kinds[np.asarray(text.is_null())] = MISSING
         listed = np.asarray(pc.match_substring_regex(digits, r"\d.*[,' ].*\d"))
+        kinds = np.where(number, NUMBER, WORD).astype(np.int8)
         kinds[round_price | (sound & ~number & listed & (ends.units == 0))] = STRANGE
-        kinds[split & ends.tailed] = TAILED
-        signs, units = np.where(number, ends.signs, -1), np.where(number, ends.units, 0)
-        parsed = Parsed(
-            kinds=kinds,
-            values=values,
-            forms=forms,
-            signs=signs.astype(np.int8),
-            units=units.astype(np.int16),
-            whole=number & (forms == 0) & ~has_power,
-        )
-        rest = np.flatnonzero(kinds >= WORD)
-        if len(rest):
-            _look_again(parsed, rest, text.take(rest))
-        return parsed
+        kinds[ends.tailed] = TAILED
+        parsed.kinds[rows], parsed.values[rows], parsed.forms[rows] = kinds, values, forms
+        parsed.signs[rows] = np.where(number, ends.signs, -1)
+        parsed.units[rows] = np.where(number, ends.units, 0)
+        parsed.whole[rows] = number & (forms == 0) & ~has_power
 
     def _without_missing_numbers(self, parsed: Parsed) -> Parsed:
         if not len(self.missing_numbers):
@@ -159,9 +186,14 @@ def trimmed(cells: pa.Array) -> pa.Array:
     return pc.utf8_trim_whitespace(inner)
 
 
+def _floats(cells: pa.Array) -> NDArray[np.float64]:
+    return np.array(pc.replace_substring(cells, ",", ".").cast(pa.float64()), dtype=np.float64)
+
+
 def _in_plain_signs(cells: pa.Array) -> pa.Array:
     """Return text with plain spaces, hyphens and apostrophes for those of typesetters."""
-    if pc.all(pc.string_is_ascii(cells)).as_py() is not False:
+    odd = f"[{''.join(pattern[1:-1] for pattern, _ in _PLAIN_SIGNS)}]"
+    if not pc.any(pc.match_substring_regex(cells, odd)).as_py():
         return cells
     for pattern, plain in _PLAIN_SIGNS:
         cells = pc.replace_substring_regex(cells, pattern, plain)

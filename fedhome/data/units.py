@@ -123,7 +123,7 @@ _SPELLINGS = {
     "₹": "inr rs rs.",
     "kr": "sek nok dkk kr.",
     "zł": "pln",
-    "CHF": "fr.",
+    "CHF": "fr fr.",
 }
 _CURRENCIES = {"euros", "dollars", "pounds", "francs", "yen", "rupees", "crowns", "zloty"}
 # Capitals make another unit of these, or of one of their letters: they are taken as they stand.
@@ -167,6 +167,11 @@ def _spellings() -> tuple[dict[str, str], dict[str, str]]:
 
 
 _EXACT, _FOLDED = _spellings()
+CURRENCY_WORDS = tuple(
+    sorted(key for key, name in _FOLDED.items() if _UNITS[name].quantity in _CURRENCIES)
+)
+"""How currencies are written, in small letters."""
+
 _BRACKETS = re.compile(r"[\[(]([^\[\]()]*)[\])]\s*$")
 _IN_WORDS = re.compile(r"[\s_,]+in[\s_]+(\S+)\s*$", re.IGNORECASE)
 
