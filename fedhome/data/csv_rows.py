@@ -134,11 +134,11 @@ class CsvRows:
         return "skip"
 
     def _kept(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        if self._width == 1:
-            self.places.add(batch.num_rows, None)
-            return batch
-        blank = self._equal(batch, [""] * self._width)
-        headers = self._equal(batch, self._dialect.header)
+        # Of a single column an empty line may be a reading that is missing, and a word a reading.
+        is_single = self._width == 1
+        blank = None if is_single else self._equal(batch, [""] * self._width)
+        is_told = not is_single or self._dialect.kinds[0] is not None
+        headers = self._equal(batch, self._dialect.header) if is_told else None
         left_out = [mask for mask in (blank, headers) if mask is not None]
         if headers is not None:
             self._headers += int(headers.sum())

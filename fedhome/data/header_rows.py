@@ -71,7 +71,7 @@ class Header:
 
 
 def kinds_of_columns(rows: Sequence[Row], width: int) -> list[CellKind | None]:
-    """Return what most cells of each column look like in the lower half of some rows.
+    """Return what most cells of each column look like in the lower half, or quarter, of some rows.
 
     Args:
         rows: Rows of that width.
@@ -80,10 +80,17 @@ def kinds_of_columns(rows: Sequence[Row], width: int) -> list[CellKind | None]:
     Returns:
         ``number`` or ``time`` for each column; None for words, or nothing at all.
     """
-    lower = rows[len(rows) // 2 :]
+    for share in (2, 4):  # of a table that is hardly longer than what stands above it, the end
+        kinds = _kinds(rows[len(rows) - max(1, len(rows) // share) :], width)
+        if any(kinds):
+            break
+    return kinds
+
+
+def _kinds(rows: Sequence[Row], width: int) -> list[CellKind | None]:
     kinds: list[CellKind | None] = []
     for place in range(width):
-        counts = Counter(kind_of_cell(row[place]) for row in lower)
+        counts = Counter(kind_of_cell(row[place]) for row in rows)
         filled = counts.total() - counts["missing"]
         kinds.append(
             next(
@@ -119,6 +126,9 @@ def find_header(rows: Sequence[Row], kinds: Sequence[CellKind | None]) -> Header
         else:
             units = {}
     same = next(index for index in range(place + 1) if list(near[index]) == list(near[place]))
+    below = near[place + 1 + bool(units) :][:1]
+    if same and any(not _matches(row, kinds) for row in below):
+        return None  # that row may be the header as well
     if any(_is_reading(row, kinds) for row in near[:same]):
         return None
     return _header(rows, same, units)
