@@ -388,7 +388,6 @@ def test_a_homes_process_loads_what_it_needs_alone() -> None:
 import sys
 from fedhome.clients import lean_process
 from fedhome.errors import RunError
-from helpers.living import named
 try:
     lean_process.main(["fedhome.clients.agent.resident", "no-home-here"])
 except RunError as error:
