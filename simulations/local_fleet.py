@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from fedhome.clients.lean_process import LEAN
 from fedhome.clients.membership.home_folder import HomeFolder, HomeSettings
+from fedhome.data.inputs import schema_of
 from fedhome.data.table import HomeTable
 from fedhome.errors import DirectoryError, PlanError, RunError
 from fedhome.fleet.admission import SERVER
@@ -30,6 +31,7 @@ from fedhome.fleet.entries import check_name, home_keys
 from fedhome.fleet.front_requests import HEALTH
 from fedhome.fleet.owner_folder import DIRECTORY, Fleet
 from fedhome.learning.plan_notes import notes_on
+from fedhome.learning.tasks import kind_of
 from fedhome.ops import tls
 from fedhome.ops.processes import Processes
 from fedhome.plan.overrides import object_faults
@@ -170,6 +172,19 @@ def _resolve(plan: Plan, note: Say, *, count_given: bool) -> tuple[Plan, list[Ho
     if faults := _plan_faults(plan, source_homes):
         raise PlanError(faults)
     return source_homes.schema.named_in(plan_of_files(plan)), list(source_homes.tables)
+
+
+def named(plan: Plan, tables: Sequence[HomeTable]) -> Plan:
+    """Return a plan that names its inputs as homes have them: for homes that know only their own.
+
+    Args:
+        plan: The plan.
+        tables: The homes' readings.
+
+    Raises:
+        DataError: The target or a feature is in no home.
+    """
+    return schema_of(plan, kind_of(plan.task.kind).targets, tables).named_in(plan)
 
 
 def plan_of_files(plan: Plan) -> Plan:

@@ -170,8 +170,9 @@ def matched(table: HomeTable, schema: InputSchema, targets: Targets) -> MatchedH
         matches.append(InputMatch(spec=spec, unit=unit, missing=missing))
     if faults:
         whole = all(spec.name in table.columns for spec in specs)
+        have = f"its columns are: {', '.join(table.columns) or 'none'}; {_RENAME}"
         raise InputsError(
-            f"home {table.home!r} {'; '.join(faults)}", hint=_OTHER if whole else _RENAME
+            f"home {table.home!r} {'; '.join(faults)}", hint=_OTHER if whole else have
         )
     labels = {spec.name: spec.words for spec in specs if spec.words and spec.name in table.labels}
     brought = replace(

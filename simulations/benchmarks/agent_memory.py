@@ -25,7 +25,7 @@ from fedhome.ops.processes import Child, Processes
 from fedhome.plan.settings import Plan
 from fedhome.run.folder import RunFolder
 from fedhome.simulations.homes import generate
-from fedhome.simulations.local_fleet import prepare, start
+from fedhome.simulations.local_fleet import named, prepare, start
 
 _GOAL_MB = 80
 _WAIT_S = 120.0
@@ -70,7 +70,8 @@ def memory(*, homes: int, days: int, hidden: int, rounds: int, folder: Path) -> 
         rounds={"count": rounds, "fraction": 1.0},
         personalise={"name": "none"},
     )
-    tables = generate(homes=homes, days=days, seed=plan.seed)
+    tables = list(generate(homes=homes, days=days, seed=plan.seed))
+    plan = named(plan, tables)
     server, home_folders = prepare(folder / "deployment", plan, tables)
     watched, others = home_folders[0], home_folders[1:]
     watched.fill(

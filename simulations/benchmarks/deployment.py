@@ -40,7 +40,7 @@ from fedhome.simulations.benchmarks.agent_memory import children_of, resident_mb
 from fedhome.simulations.benchmarks.stock_flower import Flower, flower
 from fedhome.simulations.benchmarks.tap import Tap, TappedTraffic
 from fedhome.simulations.homes import generate
-from fedhome.simulations.local_fleet import prepare, start
+from fedhome.simulations.local_fleet import named, prepare, start
 
 _GOAL_S = 1.0
 _WAIT_S = 120.0
@@ -90,7 +90,8 @@ def ours(
         EngineError: The run failed, or homes were lost.
         RunError: A process is not up in time.
     """
-    tables = generate(homes=homes, days=plan.data.days, seed=plan.seed)
+    tables = list(generate(homes=homes, days=plan.data.days, seed=plan.seed))
+    plan = named(plan, tables)
     server, home_folders = prepare(folder / "deployment", plan, tables)
     run = RunFolder.create(folder / "run", name=plan.name)
     run.write_plan(plan.to_toml())

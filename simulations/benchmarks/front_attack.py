@@ -32,7 +32,7 @@ from fedhome.server.daemon.health import SERVICES
 from fedhome.simulations.benchmarks.agent_memory import resident_mb
 from fedhome.simulations.benchmarks.strangers import KINDS, Fate
 from fedhome.simulations.homes import generate
-from fedhome.simulations.local_fleet import HOST, prepare, start
+from fedhome.simulations.local_fleet import HOST, named, prepare, start
 
 _HOMES, _DAYS = 3, 10
 _GOAL_S, _GOAL_MB = 2.0, 300
@@ -120,8 +120,8 @@ def scenario(kind: str, count: int, seconds: float) -> Scenario:
         aggregation={"min_cohort": _HOMES},
     )
     with tempfile.TemporaryDirectory() as root, Processes() as processes:
-        tables = generate(homes=_HOMES, days=_DAYS, seed=plan.seed)
-        server, homes = prepare(Path(root), plan, tables)
+        tables = list(generate(homes=_HOMES, days=_DAYS, seed=plan.seed))
+        server, homes = prepare(Path(root), named(plan, tables), tables)
         start(processes, server, [])
         front = next(iter({*SERVICES} - {"link"}))
         log, port = Path(root) / "strangers.log", str(server.settings.port)

@@ -192,7 +192,7 @@ def test_an_invite_that_does_not_hold(world: World) -> None:
 def test_readings_that_do_not_fit(world: World) -> None:
     invite = world.invite()
     write_readings(world.device / "readings.parquet", target="power")
-    refused(join(invite), DataError, "'load_kwh' is not a column")
+    refused(join(invite), DataError, "home 'oak' lacks the column load_kwh")
     write_readings(world.device / "readings.parquet", hours=12)
     refused(join(invite), DataError, "too few whole rows")
     (world.device / "readings.parquet").unlink()

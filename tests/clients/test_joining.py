@@ -343,6 +343,7 @@ def test_invites_go_into_a_folder_that_is_made(
     monkeypatch.setenv("COLUMNS", "200")
     folder, card = tmp_path / "mine", tmp_path / "server.card"
     card.write_text(Card(server="hub.example:8443", authorities=b"-").to_text())
+    (tmp_path / "plan.toml").write_text("[data]\ninputs = []\n")
     with Fleet.create(folder, "correct horse") as fleet:
         fleet.add(HomeKeys.create("oak").entry())
 
@@ -352,7 +353,7 @@ def test_invites_go_into_a_folder_that_is_made(
         assert done.exit_code == 0, done.exception
         return done.output
 
-    assert "one device becomes elm with it" in typed("elm")
+    assert "one device becomes elm with it" in typed("elm", "--plan", str(tmp_path / "plan.toml"))
     told = typed("oak", "--again")
     assert "the device of oak joins again with it" in told
     assert "stop the agent, `fedhome client join oak.invite --data SOURCE`, and start it" in told

@@ -32,16 +32,19 @@ from fedhome.secagg.parameters import corrupt_among
 from fedhome.secagg.share_keys import PERIOD_S
 from fedhome.simulations.homes import generate
 from fedhome.simulations.local_fleet import write_readings
+from helpers.living import named
 from helpers.secagg_world import Sum, World
 
 HOME = "home-0001"
-PLAN = Plan.load(
-    name="tiny",
-    seed=3,
-    data={"homes": 5, "days": 6},
-    model={"hidden": [4]},
-    aggregation={"mode": "secure", "weight_cap": 64},
-    train={"epochs": 1},
+PLAN = named(
+    Plan.load(
+        name="tiny",
+        seed=3,
+        data={"homes": 5, "days": 6},
+        model={"hidden": [4]},
+        aggregation={"mode": "secure", "weight_cap": 64},
+        train={"epochs": 1},
+    )
 )
 SETTINGS: dict[str, Any] = {"server-round": 1}
 

@@ -48,6 +48,7 @@ from fedhome.secagg import FixedPoint, Form
 from fedhome.simulations.homes import generate
 from fedhome.simulations.local_fleet import write_readings
 from fedhome.wire.layout import Layout
+from helpers.living import named
 from helpers.patience import PATIENCE_S
 
 pytestmark = [
@@ -59,13 +60,15 @@ HOME = "home-0001"
 
 
 def plan_of(mode: str) -> Plan:
-    return Plan.load(
-        name="tiny",
-        seed=3,
-        data={"homes": 5, "days": 6},
-        model={"hidden": [4]},
-        aggregation={"mode": mode},
-        train={"epochs": 1},
+    return named(
+        Plan.load(
+            name="tiny",
+            seed=3,
+            data={"homes": 5, "days": 6},
+            model={"hidden": [4]},
+            aggregation={"mode": mode},
+            train={"epochs": 1},
+        )
     )
 
 

@@ -35,7 +35,7 @@ from helpers.patience import PATIENCE_S
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 HOST = "127.0.0.1"
-SMALL = 'name = "small"\n[aggregation]\nmin_cohort = 3\n'
+SMALL = 'name = "small"\n[data]\ninputs = [{ name = "outdoor_c" }]\n[aggregation]\nmin_cohort = 3\n'
 
 
 @dataclass

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fedhome.data.inputs import schema_of
 from fedhome.plan.settings import Plan
 from fedhome.run.folder import RunFolder
+from fedhome.simulations import local_fleet
 from fedhome.simulations.homes import generate
 from helpers.patience import PATIENCE_S
 
@@ -23,8 +23,7 @@ def tiny_plan(homes: int, rounds: int, **aggregation: object) -> Plan:
 
 def named(plan: Plan) -> Plan:
     """Return a plan that names the inputs of synthetic homes."""
-    tables = list(generate(homes=1, days=2, seed=plan.seed))
-    return schema_of(plan, "continuous", tables).named_in(plan)
+    return local_fleet.named(plan, list(generate(homes=1, days=2, seed=plan.seed)))
 
 
 def _tiny_plan(homes: int, rounds: int, **aggregation: object) -> Plan:

@@ -141,7 +141,8 @@ def _readings(folder: Path, words: list[str]) -> Path:
 def test_a_real_home_numbers_its_words_as_the_plan_does(tmp_path: Path) -> None:
     file = _readings(tmp_path, ["sleep", "cook", "cook"] * 20)
     table: dict[str, Any] = {
-        "data": {"target": "doing", "horizon": 0, "lags": [], "calendar": False, "gap": 0},
+        "data": {"target": "doing", "horizon": 0, "lags": [], "calendar": False, "gap": 0}
+        | {"inputs": [{"name": "motion"}]},
         "task": {"kind": "multi-class"},
         "model": {"hidden": [4]},
     }

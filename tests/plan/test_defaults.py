@@ -25,6 +25,7 @@ from fedhome.simulations import datasets
 from fedhome.simulations.gather import gather
 from fedhome.simulations.homes import generate
 from fedhome.simulations.local_fleet import write_readings
+from helpers.living import named
 
 ROOT = Path(__file__).parents[2]
 SCENARIOS = {  # name: learning rate, days of history that homes keep
@@ -165,5 +166,5 @@ def test_synthetic_homes_learn_from_five_days_and_real_ones_from_all(tmp_path: P
     everything = (447, 157, 163)  # three quarters of 628 less a gap of 24, a quarter, the test
     (real,) = gather(Plan.load(data={"source": str(folder)})).homes
     assert real.counts == everything
-    device = real_home(Plan(), str(folder / "oak.parquet")).device
+    device = real_home(named(Plan()), str(folder / "oak.parquet")).device
     assert device.examples.counts == everything

@@ -24,6 +24,7 @@ from fedhome.server.daemon.publishing import MODELS
 from fedhome.server.daemon.server_folder import ServerFolder
 from fedhome.simulations.homes import generate
 from fedhome.simulations.local_fleet import prepare, start
+from helpers.living import named
 
 ROUNDS = 3
 
@@ -34,13 +35,15 @@ def deployed(
 ) -> Iterator[tuple[ServerFolder, list[HomeFolder]]]:
     """A run whose server was killed after its first round, and went on; the front still runs."""
     root = tmp_path_factory.mktemp("deployed")
-    plan = Plan.load(
-        name="tiny",
-        seed=3,
-        data={"homes": 5, "days": 10},
-        model={"hidden": [8]},
-        rounds={"count": ROUNDS, "deadline_s": 60},
-        personalise={"name": "none"},
+    plan = named(
+        Plan.load(
+            name="tiny",
+            seed=3,
+            data={"homes": 5, "days": 10},
+            model={"hidden": [8]},
+            rounds={"count": ROUNDS, "deadline_s": 60},
+            personalise={"name": "none"},
+        )
     )
     folder = RunFolder.create(root / "run")
     folder.write_plan(plan.to_toml())

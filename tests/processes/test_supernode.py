@@ -37,21 +37,23 @@ from fedhome.secagg.directory import Signed
 from fedhome.server.daemon.newest import Newest
 from fedhome.simulations.homes import generate
 from fedhome.simulations.local_fleet import prepare, start
-from helpers.living import assert_same_weights
+from helpers.living import assert_same_weights, named
 
 HOMES, ROUNDS = 5, 1
 
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
-    return Plan.load(
-        name="tiny",
-        seed=3,
-        data={"homes": HOMES, "days": 10, "history_days": 10},
-        model={"hidden": [8]},
-        rounds={"count": ROUNDS, "deadline_s": 120},
-        personalise={"name": "none"},
-        engine={"name": "sequential"},
+    return named(
+        Plan.load(
+            name="tiny",
+            seed=3,
+            data={"homes": HOMES, "days": 10, "history_days": 10},
+            model={"hidden": [8]},
+            rounds={"count": ROUNDS, "deadline_s": 120},
+            personalise={"name": "none"},
+            engine={"name": "sequential"},
+        )
     )
 
 

@@ -13,6 +13,7 @@ from fedhome.run.folder import RunFolder
 from fedhome.simulations.benchmarks.agent_memory import memory
 from fedhome.simulations.homes import generate
 from fedhome.simulations.local_fleet import prepare, start
+from helpers.living import named
 
 pytestmark = [
     pytest.mark.slow,
@@ -24,13 +25,15 @@ HOMES, ROUNDS = 50, 2
 
 
 def test_fifty_homes_answer(tmp_path: Path) -> None:
-    plan = Plan.load(
-        name="many",
-        seed=3,
-        data={"homes": HOMES, "days": 8},
-        model={"hidden": [4]},
-        rounds={"count": ROUNDS, "deadline_s": 120, "fraction": 1.0},
-        personalise={"name": "none", "epochs": 1, "local_epochs": 1},
+    plan = named(
+        Plan.load(
+            name="many",
+            seed=3,
+            data={"homes": HOMES, "days": 8},
+            model={"hidden": [4]},
+            rounds={"count": ROUNDS, "deadline_s": 120, "fraction": 1.0},
+            personalise={"name": "none", "epochs": 1, "local_epochs": 1},
+        )
     )
     tables = generate(homes=HOMES, days=8, seed=3)
     server, places = prepare(tmp_path / "deployment", plan, tables)
