@@ -31,6 +31,7 @@ _ROUND_STEPS = np.array(
         *(3600 * hours for hours in (1, 2, 3, 4, 6, 8, 12, 24, 168)),
     ]
 )
+_PROPOSED = (1, 5, 10, 30, 60, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, DAY_S)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,14 +105,23 @@ def usual_gap(time_s: NDArray[np.int64]) -> int:
     return max(round(_usual(*_counted(np.diff(time_s)))[0]), 1)
 
 
+def in_order(steps: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return steps in their order, each once.
+
+    Args:
+        steps: Some sequences of steps that rise, one after the other.
+    """
+    steps = np.sort(steps, kind="stable")  # which finds what is in order, and merges it
+    return np.asarray(steps[np.append(steps[1:] != steps[:-1], True)[: len(steps)]])
+
+
 def round_step(seconds: float) -> int:
-    """Return the shortest step in common use that is no shorter than a length.
+    """Return the shortest step to propose that is no shorter than a length.
 
     Args:
         seconds: The length.
     """
-    longer = _ROUND_STEPS[seconds <= _ROUND_STEPS]
-    return int(longer[0] if len(longer) else _ROUND_STEPS[-1])
+    return next((step for step in _PROPOSED if seconds <= step), _PROPOSED[-1])
 
 
 def midnight_phase(time_s: NDArray[np.int64], step_s: int, zone: str | None) -> int:
@@ -173,8 +183,7 @@ def _about(
     usual, near = _usual(lengths, counts)
     if near < _COMMON * gaps:
         return None
-    common = int(lengths[counts.argmax()])
-    step = common if 2 * counts.max() >= gaps else _plain_step(usual, gaps)
+    step = _plain_step(usual, gaps)
     whole = _is_whole(lengths, step)
     if counts[whole].sum() < _REGULAR * gaps:
         return None
@@ -245,9 +254,9 @@ def _between(moments: NDArray[np.int64], step: int) -> NDArray[np.bool_]:
 
 
 def _phase(moments: NDArray[np.int64], step: int, midnight: int) -> int:
-    """Return when steps begin: as most readings do, else as a day does."""
+    """Return when steps begin: as nearly all readings do, as a day does, or as readings do."""
     lates, counts = np.unique(moments % step, return_counts=True)
-    if 2 * counts.max() >= len(moments):
+    if counts.max() >= _REGULAR * len(moments):
         return int(lates[counts.argmax()])
     turn = np.average(np.exp(2j * np.pi * (lates - midnight) / step), weights=counts)
     late = float(np.angle(turn)) / (2 * np.pi)  # in steps, from -0.5 to 0.5

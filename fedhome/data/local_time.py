@@ -10,6 +10,17 @@ from numpy.typing import NDArray
 from fedhome.errors import DataError
 from fedhome.plan.time_steps import DAY_S
 
+CALENDAR = (
+    "hour sin",
+    "hour cos",
+    "half-day sin",
+    "half-day cos",
+    "week sin",
+    "week cos",
+    "weekend",
+)
+"""Names of the inputs that say when something is predicted."""
+
 
 def local_seconds(time_s: NDArray[np.int64], zone: str) -> NDArray[np.int64]:
     """Return what the home's clocks show at UTC moments.
@@ -66,15 +77,16 @@ def calendar(time_s: NDArray[np.int64], zone: str) -> dict[str, NDArray[np.float
     hour = 2 * np.pi * (second % DAY_S) / DAY_S
     weekday = (second // DAY_S + 3) % 7  # day 0, 1970-01-01, was a Thursday; Monday is 0
     week = 2 * np.pi * (second / DAY_S + 3) / 7
-    return {
-        "hour sin": np.sin(hour),
-        "hour cos": np.cos(hour),
-        "half-day sin": np.sin(2 * hour),
-        "half-day cos": np.cos(2 * hour),
-        "week sin": np.sin(week),
-        "week cos": np.cos(week),
-        "weekend": (weekday >= 5).astype(np.float64),  # noqa: PLR2004
-    }
+    values = (
+        np.sin(hour),
+        np.cos(hour),
+        np.sin(2 * hour),
+        np.cos(2 * hour),
+        np.sin(week),
+        np.cos(week),
+        (weekday >= 5).astype(np.float64),  # noqa: PLR2004
+    )
+    return dict(zip(CALENDAR, values, strict=True))
 
 
 def _no_zone(zone: str) -> DataError:

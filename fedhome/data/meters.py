@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fedhome.data.clocks import in_order
+
 LONGEST_GAP = 2
 """Between readings that lie this many steps apart, or more, nobody knows when it was used."""
 
@@ -58,7 +60,7 @@ def metered(
     far = np.diff(at) >= LONGEST_GAP * step_s
     unknown = np.concatenate([[0], np.cumsum(far | (fell & ~restarted))])
     own = (at - phase_s) // step_s
-    steps = np.unique(np.concatenate([own, own + 1]))
+    steps = in_order(np.concatenate([own, own + 1]))
     edge = steps * step_s + phase_s
     begin, end = _stand(at, total, edge), _stand(at, total, edge + step_s)
     known = begin.known & end.known & (unknown[end.after] == unknown[begin.before])
@@ -105,7 +107,10 @@ def _stand(at: NDArray[np.int64], total: NDArray[np.float64], edge: NDArray[np.i
 def _without_jumps(
     at: NDArray[np.int64], shown: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], int]:
-    """Leave out readings at which a meter jumps down or up, and is back at the next other value."""
+    """Leave out readings at which a meter jumps down or up, and is back at the next other value.
+
+    Up by more than it rises elsewhere: else it may have begun again at zero just then.
+    """
     before = len(at)
     for down in (True, False):
         new = np.append(True, shown[1:] != shown[:-1])[: len(shown)]
@@ -116,6 +121,8 @@ def _without_jumps(
             odd[1:-1] = (here < left) & (right >= left)
         else:
             odd[1:-1] = (here > left) & (right < here) & (right >= left)
+            rises = np.append(0.0, np.diff(level))
+            odd &= rises > rises[~odd].max(initial=0.0)
         kept = ~odd[np.cumsum(new) - 1]
         at, shown = at[kept], shown[kept]
     return at, shown, before - len(at)

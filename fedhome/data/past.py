@@ -73,7 +73,7 @@ def whole_rows(past: Past, data: DataSettings) -> tuple[NDArray[np.int64], tuple
     whole = read & there
     lost = [
         _Lost(_number(~read), f"the target {target!r} is missing"),
-        _Lost(_number(~there), f"there is no row {_steps(horizon)} earlier, as time has gaps,"),
+        _Lost(_number(~there), f"nothing was read {_steps(horizon)} earlier"),
     ]
     for name in past.used:
         known = _finite_at(np.isfinite(past.columns[name]), now)

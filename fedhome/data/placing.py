@@ -27,6 +27,7 @@ from fedhome.plan.time_steps import DAY_S, span_text, step_seconds, step_text
 
 _LEAST = 3  # readings of the target that say a home's step
 _ALONE = 0.9  # of the rows read a single column: each is one sensor's, and says nothing of others
+_SELDOM = 1 / 3  # of the rows read a column, at most: the others are other columns'
 _LOOK = 1000  # readings that show whether a column changes at all
 
 
@@ -67,9 +68,14 @@ class HomeReadings:
         target = self.read[self.data.target]
         return target if target.sum() >= _LEAST else self.some
 
-    @property
-    def apart(self) -> bool:
-        """Whether nearly every row reads one column alone, and so says nothing of the others."""
+    def tells_nothing(self, name: str) -> bool:
+        """Return whether rows without a column say nothing of it, as they are other columns'.
+
+        Else they say that it could not be read: so they do where a column is read in a third of
+        the rows or more, unless nearly every row reads one column alone.
+        """
+        if self.read[name].sum() < _SELDOM * self.table.rows:
+            return True
         number = np.zeros(len(self.some), np.int64)
         for read in self.read.values():
             number += read
@@ -103,7 +109,7 @@ class Placed:
         table, shown = self.home.table, self.shown
         for name, (rows, at_s, native_s) in self.places.items():
             held = self.home.data.rules.get(name) == "hold"
-            apart = held and self.home.apart
+            apart = held and self.home.tells_nothing(name)
             silent = np.flatnonzero(~self.home.read[name]) if held and not apart else rows[:0]
             yield (
                 name,

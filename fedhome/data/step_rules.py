@@ -33,7 +33,7 @@ class Readings(NamedTuple):
         native_s: Seconds from one to the next; 0 where they keep no clock.
         silent_rows: Rows that say that nothing can be read, as "unavailable" does.
         silent_s: When those are.
-        apart: Whether each row is one column's, and says nothing of the others.
+        apart: Whether rows without it are other columns', and say nothing of it.
     """
 
     home: str
@@ -129,7 +129,7 @@ def _hold(read: Readings, grid: Steps) -> Stepped:
     if cut:
         told.append(f"{cut} time(s) the next came later, and steps in between have none")
     if read.apart:
-        told.append("each row is one sensor's, so that none says that another cannot be read")
+        told.append("rows without it are other columns', and do not end that")
     note = (
         f"{read.name}: the last value stays until the next reading{end}, for "
         f"{span_text(HOLD_S)} or a step at most ({'; '.join(told)})"

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from fedhome.data.clocks import in_order
 from fedhome.data.placing import HomeReadings, Placed, by_clock, by_column
 from fedhome.data.step_rules import RULES, Stepped, Steps
 from fedhome.data.table import HomeTable
@@ -111,7 +112,7 @@ def _joined(
     found = [one.steps for one in stepped.values()]
     steps = found[0]
     if not all(np.array_equal(steps, other) for other in found[1:]):
-        steps = np.unique(np.concatenate(found))
+        steps = in_order(np.concatenate(found))
     columns = {}
     for name in home.names:
         values = np.full(len(steps), np.nan)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.data.examples import HomeExamples, Targets
-from fedhome.data.local_time import calendar
+from fedhome.data.local_time import CALENDAR, calendar
 from fedhome.data.past import Past, whole_rows
 from fedhome.data.splits import split
 from fedhome.data.table import HomeTable
@@ -20,6 +20,7 @@ from fedhome.plan.data_settings import DataSettings
 from fedhome.plugins import look_up
 from fedhome.spelling import did_you_mean
 
+_BLOCK = 16_384  # rows that are cut at once: they stay in the processor's cache
 _FLAT = 1e-6  # a column whose spread is below this says nothing
 _STILL = 1e-9  # a target that moves by less, against its size or 1, moves by rounding alone
 
@@ -77,15 +78,19 @@ def windows(table: HomeTable, data: DataSettings, columns: Sequence[str]) -> Win
     whole, fell = whole_rows(past, data)
     inputs = past.inputs(data)
     moment = past.time_s[whole]
-    times = calendar(moment, table.time_zone) if data.calendar and not table.timeless else {}
-    features = tuple({**inputs, **times})
+    timed = data.calendar and not table.timeless
+    features = tuple(dict.fromkeys((*inputs, *(CALENDAR if timed else ()))))
     x = np.empty((len(whole), len(features)))
-    for place, name in enumerate(features):
-        if name in times:
-            x[:, place] = times[name]
-        else:
-            values, steps = inputs[name]
-            x[:, place] = values[past.before(steps, whole)]
+    for begin in range(0, len(whole), _BLOCK):
+        block = slice(begin, begin + _BLOCK)
+        columns_now = {
+            name: values[past.before(steps, whole[block])]
+            for name, (values, steps) in inputs.items()
+        }
+        if timed:
+            columns_now |= calendar(moment[block], table.time_zone)
+        for place, name in enumerate(features):
+            x[block, place] = columns_now[name]
     target = past.columns[data.target]
     naive = np.full(len(whole), np.nan)
     if data.horizon > 0:
