@@ -139,7 +139,8 @@ def _print_use(console: Console, plan: Plan, found: FoundHomes | FedHomeError) -
     counts = [sum(home.counts) for home in homes]
     say(
         console,
-        f"\na run would learn {plan.data.target} from {', '.join(found.schema.columns) or 'no column'}"
+        f"\na run would learn {plan.data.target} from "
+        f"{', '.join(found.schema.columns) or 'no column'}"
         f"{', and earlier values' if plan.data.lags else ''}: {homes[0].x.shape[1]} inputs, "
         f"{len(homes)} home(s), {min(counts):,} to {max(counts):,} examples each",
     )

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.data.cells import ColumnRead, read_cells
+from fedhome.data.complements import completed
 from fedhome.data.data_files import UNNAMED, Raw, read_files, stem
 from fedhome.data.long_tables import check_twins, homes_of, pivoted
 from fedhome.data.read_report import ColumnReport, HomeReport, TimeReport
 from fedhome.data.table import HomeTable
-from fedhome.data.time_columns import find_times
+from fedhome.data.time_columns import TimeColumns, find_times
 from fedhome.data.times import Axis, read_axis, zone_of
 from fedhome.errors import SourceError
 from fedhome.plan.reading_settings import ReadingSettings
@@ -85,10 +86,13 @@ def read_rows(
     read = raw.rows.num_rows
     if settings.pivot:
         raw = pivoted(raw, settings)
+        times = TimeColumns(names=(raw.rows.column_names[0],))
+    else:
+        times = find_times(raw.rows, settings, file=raw.files[0][0])
     names = _renaming(raw, settings)
-    times = find_times(raw.rows, settings, file=raw.files[0][0])
     axis = _axis(raw, times.names, settings)
     if times.names:
+        raw, axis = completed(raw, axis, times=times.names, settings=settings)
         check_twins(raw, axis, times=times.names, settings=settings)
     columns = _Columns()
     for source, name in names.items():
