@@ -469,7 +469,7 @@ def test_a_simulation_and_a_real_home_tell_what_became_of_their_rows(tmp_path: P
     )
     told = "readings of 'a' come every 1min, but lie beside the full steps by up to 2 s"
     notes = gather(plan).notes
-    assert [note.partition(": ")[0] for note in notes if told in note] == ["elm", "oak"]
+    assert [note.partition(": ")[0] for note in notes if told in note] == ["elm, oak"]
     findings = read_findings(plan, tmp_path / "oak.csv", home="oak")
     assert sum(told in note for note in findings.notes) == 1
 
