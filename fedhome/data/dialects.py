@@ -246,6 +246,12 @@ def _dialect(file: str, text: str, lead: _Lead, best: _Candidate) -> Dialect:
         if 1 < len(first) != best.width and all(kind_of_cell(cell) == "word" for cell in first):
             raise _uneven(file, 1, best.width, len(first))
         raise SourceError(f"{file} has no header row", hint=_NO_HEADER_HINT)
+    if not any(best.kinds) and lead.comments and len(_cells_of(lead, best)) == best.width:
+        raise unreadable(
+            file,
+            "the line of comment (#) above its words may be its header",
+            hint="remove the comment, or the # before the names",
+        )
     place = best.places[header.row]
     last = best.places[header.row + 1] if header.has_units else place
     lines = list(io.StringIO(text[lead.end :], newline=""))
@@ -278,10 +284,15 @@ def _commented(lead: _Lead, best: _Candidate) -> tuple[str, ...]:
     """Return the names in the last comment above the readings, if it is as long as they are."""
     if not lead.comments or best.places[0] or _ANNOTATION.match(lead.comments[-1]):
         return ()
-    line = lead.comments[-1].lstrip("#").rstrip("\r\n")
-    names = next(csv.reader([line], delimiter=best.separator), [])
+    names = _cells_of(lead, best)
     is_header = len(names) == best.width and all(kind_of_cell(name) == "word" for name in names)
     return tuple(name.strip() for name in names) if is_header else ()
+
+
+def _cells_of(lead: _Lead, best: _Candidate) -> list[str]:
+    """Return the cells of the last comment above the table."""
+    line = lead.comments[-1].lstrip("#").rstrip("\r\n")
+    return next(csv.reader([line], delimiter=best.separator), [])
 
 
 def _refuse_several_lines(file: str, best: _Candidate, header: Header) -> None:

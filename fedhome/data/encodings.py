@@ -29,7 +29,6 @@ _FOREIGN = re.compile(
     rb"[\x80-\xff]{3}|[\x81-\x84\x86-\x89\x8b\x8d\x8f-\x91\x93-\x95\x97-\x99\x9b\x9d\x9f\xff]"
     rb"|[\xc2-\xdf][\x80-\xbf]"
 )
-_BLANK_LINES = (b"\n\n", b"\n\r", b"\r\r")
 _BACKSLASHED = re.compile(rb'\\"[^",;\t|\r\n]')
 
 
@@ -106,7 +105,7 @@ def _single_bytes(source: Source, *, mark: int) -> TextSurvey:
                     "quotation marks in its cells are written with a backslash",
                     hint="export it with doubled quotation marks, as CSV has them, or as Parquet",
                 )
-            blank_lines = blank_lines or any(blank in seam for blank in _BLANK_LINES)
+            blank_lines = blank_lines or _has_blank_lines(seam)
             if is_utf8 and not block.isascii():
                 try:
                     decoder.decode(block)
@@ -129,6 +128,10 @@ def _single_bytes(source: Source, *, mark: int) -> TextSurvey:
     return TextSurvey(
         codec="cp1252", words="Latin-1 (Windows-1252)", mark=0, blank_lines=blank_lines, note=note
     )
+
+
+def _has_blank_lines(text: bytes) -> bool:
+    return b"\n\n" in text or (b"\r" in text and (b"\n\r" in text or b"\r\r" in text))
 
 
 class _Utf8(io.RawIOBase):
