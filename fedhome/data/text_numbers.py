@@ -141,7 +141,7 @@ class CellParser:
     def _read_numbers(self, parsed: Parsed, rows: NDArray[np.int64], text: pa.Array) -> None:
         """Read what may be numbers, in place."""
         before, digits, behind = parts_of(text)
-        ends = self.met.ends(before, behind)
+        ends = self.met.ends(before, digits, behind)
         has_power = np.asarray(pc.not_equal(ends.powers, ""))
         # 5.- is a price without cents, and no negative number.
         round_price = np.asarray(pc.match_substring_regex(digits, "[.,]$"))
