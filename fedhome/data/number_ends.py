@@ -20,6 +20,8 @@ _BEFORE = re.compile(r"(\(?)\s*([+-]?)\s*([^\s()+-]*)\s*([+-]?)\s*")
 _BEHIND = re.compile(r"((?:[eE][+-]?[0-9]+)?)\s*(-?)\s*((?:[^\s()-][^()]*?)?)\s*(\)?)\s*")
 _MAY_FOLLOW = r"(?s)^([eE][+-]?\d{1,9})?\D{0,16}\d?\D{0,16}$"
 _NEVER = "\0("
+# For patterns: Arrow is slow to prepare those that name all letters, \pL, or both cases, (?i).
+LETTERS = "A-Za-z\u00c0-\u024f\u0370-\u1fff"
 _NUMERIC = "0123456789.,'+- "
 _FEW = 16
 _TAIL = 16  # letters: what is longer is a sentence, no unit
@@ -129,7 +131,7 @@ class UnitsMet:
 def parts_of(cells: pa.Array) -> tuple[pa.Array, pa.Array, pa.Array]:
     """Split cells that hold digits into what stands before the first, the digits, and the rest."""
     # The point of an abbreviation is no decimal sign: Rs.500 is no half rupee.
-    cells = pc.replace_substring_regex(cells, r"^([^\pL\d]*\pL+)\.", r"\1 ")
+    cells = pc.replace_substring_regex(cells, rf"^([^{LETTERS}\d]*[{LETTERS}]+)\.", r"\1 ")
     parts = pc.extract_regex(
         cells, r"(?s)^(?P<a>[^\d.,]*)(?P<b>[\d.,](?:[\d.,' ]*[\d.,])?)(?P<c>.*)$"
     )

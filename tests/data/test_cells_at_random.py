@@ -93,7 +93,7 @@ columns = st.lists(numbers, min_size=1, max_size=12)
 
 
 @given(column=columns, dialect=dialects(), trims=st.booleans(), gaps=st.booleans())
-@settings(max_examples=share_of(2000))
+@settings(max_examples=share_of(1000))
 def test_numbers_of_any_dialect_are_read_back_or_refused(
     column: list[Decimal], dialect: Dialect, trims: bool, gaps: bool
 ) -> None:
@@ -120,7 +120,7 @@ def test_numbers_of_any_dialect_are_read_back_or_refused(
 
 
 @given(column=columns, dialect=dialects())
-@settings(max_examples=share_of(500))
+@settings(max_examples=share_of(300))
 def test_one_slip_is_named(column: list[Decimal], dialect: Dialect) -> None:
     cells: list[str | None] = [dialect.cell(number) for number in column]
     cells.insert(len(cells) // 2, "qqq slip")
@@ -150,7 +150,7 @@ choices = st.fixed_dictionaries(
 
 
 @given(cells=rough_cells, numeric=st.booleans(), choice=choices)
-@settings(max_examples=share_of(4000))
+@settings(max_examples=share_of(2000))
 def test_anything_is_read_or_refused_and_never_quoted(
     cells: list[str | None], numeric: bool, choice: dict[str, str]
 ) -> None:
@@ -183,7 +183,7 @@ def check_words(cells: list[str | None], found: ColumnRead) -> None:
 
 
 @given(column=st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1))
-@settings(max_examples=share_of(500))
+@settings(max_examples=share_of(300))
 def test_every_float_is_read_back_as_python_writes_it(column: list[float]) -> None:
     try:
         found = read([repr(number) for number in column])
