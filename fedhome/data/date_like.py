@@ -19,7 +19,7 @@ _DATE = (
     rf"\d{{1,2}}[.\s-]{{0,2}}{_MONTH}([\s-]{{1,2}}(\d{{4}}|\d{{2}}))?|"  # 31. Jan 2024
     rf"{_MONTH}[\s-]{{1,2}}\d{{1,4}}(,?\s\d{{4}})?)"  # Jan 31, 2024; Jan-05
 )
-_LIKE = rf"(?i)^({_DATE}([t\s]\s?{_TIME}{_ZONE})?|{_TIME}{_ZONE})$"
+_LIKE = rf"^({_DATE}([t\s]\s?{_TIME}{_ZONE})?|{_TIME}{_ZONE})$"
 
 
 def is_date_like(cells: pa.Array) -> NDArray[np.bool_]:
@@ -28,4 +28,5 @@ def is_date_like(cells: pa.Array) -> NDArray[np.bool_]:
     Args:
         cells: Text without spaces around it; a null is no date.
     """
-    return np.asarray(pc.fill_null(pc.match_substring_regex(cells, _LIKE), fill_value=False))
+    like = pc.match_substring_regex(pc.utf8_lower(cells), _LIKE)
+    return np.asarray(pc.fill_null(like, fill_value=False))

@@ -17,9 +17,11 @@ from fedhome.data.units import is_currency, unit_named
 PLAIN, MINUS, TRAILING, PARENTHESES = range(4)
 
 _BEFORE = re.compile(r"(\(?)\s*([+-]?)\s*([^\s()+-]*)\s*([+-]?)\s*")
-_BEHIND = re.compile(r"((?:[eE][+-]?\d+)?)\s*(-?)\s*((?:[^\s()-][^()]*?)?)\s*(\)?)\s*")
+_BEHIND = re.compile(r"((?:[eE][+-]?[0-9]+)?)\s*(-?)\s*((?:[^\s()-][^()]*?)?)\s*(\)?)\s*")
 _MAY_FOLLOW = r"(?s)^([eE][+-]?\d{1,9})?\D{0,16}\d?\D{0,16}$"
 _NEVER = "\0("
+# For patterns: Arrow is slow to prepare those that name all letters, \pL, or both cases, (?i).
+LETTERS = "A-Za-z\u00c0-\u024f\u0370-\u1fff"
 _NUMERIC = "0123456789.,'+- "
 _FEW = 16
 _TAIL = 16  # letters: what is longer is a sentence, no unit
@@ -66,12 +68,19 @@ class UnitsMet:
     Args:
         names: Units in the order in which they were met; the first is no unit.
         tails: Texts that are no known unit; of many, some.
+        tailed: Digits beside such texts; of many, some.
     """
 
     names: list[str] = field(default_factory=lambda: [""])
     tails: set[str] = field(default_factory=set)
+    tailed: set[str] = field(default_factory=set)
 
-    def ends(self, before: pa.Array, behind: pa.Array) -> Ends:
+    @property
+    def one_tail(self) -> bool:
+        """Whether different numbers had one and the same text that is no known unit."""
+        return len(self.tails) == 1 and len(self.tailed) > 1
+
+    def ends(self, before: pa.Array, digits: pa.Array, behind: pa.Array) -> Ends:
         """Look at what stands before and behind the digits of each cell, once for each text."""
         # What is no unit at the first look has few spellings from here on.
         far = pc.invert(pc.match_substring_regex(behind, _MAY_FOLLOW))
@@ -85,11 +94,14 @@ class UnitsMet:
             self.tails.update(end.tail for end in ends if end.tail)
         self._learn(end.unit for end in ends)
         units = np.array([self.names.index(end.unit) for end in ends], dtype=np.int16)
+        tailed = np.array([bool(end.tail) for end in ends], dtype=np.bool_)[of_cell]
+        if len(self.tailed) < 2:  # noqa: PLR2004  (likewise)
+            self.tailed.update(digits.filter(pa.array(tailed)).unique().slice(0, 2).to_pylist())
         return Ends(
             signs=np.array([end.sign for end in ends], dtype=np.int8)[of_cell],
             powers=pa.array([end.power for end in ends], pa.string()).take(pa.array(of_cell)),
             units=units[of_cell],
-            tailed=np.array([bool(end.tail) for end in ends], dtype=np.bool_)[of_cell],
+            tailed=tailed,
         )
 
     def strip(self, cells: pa.Array) -> tuple[pa.Array, NDArray[np.int16]] | None:
@@ -119,7 +131,7 @@ class UnitsMet:
 def parts_of(cells: pa.Array) -> tuple[pa.Array, pa.Array, pa.Array]:
     """Split cells that hold digits into what stands before the first, the digits, and the rest."""
     # The point of an abbreviation is no decimal sign: Rs.500 is no half rupee.
-    cells = pc.replace_substring_regex(cells, r"^([^\pL\d]*\pL+)\.", r"\1 ")
+    cells = pc.replace_substring_regex(cells, rf"^([^{LETTERS}\d]*[{LETTERS}]+)\.", r"\1 ")
     parts = pc.extract_regex(
         cells, r"(?s)^(?P<a>[^\d.,]*)(?P<b>[\d.,](?:[\d.,' ]*[\d.,])?)(?P<c>.*)$"
     )

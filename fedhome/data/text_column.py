@@ -187,7 +187,7 @@ def _refuse_misfits(survey: Survey, column: Column) -> None:
     kinds = survey.kinds
     numbers = kinds.count(NUMBER)
     meant = numbers + kinds.count(STRANGE)
-    if len(survey.parser.met.tails) == 1:
+    if survey.parser.met.one_tail:
         meant += kinds.count(TAILED)
     if numbers:
         meant += kinds.count(DATE)
@@ -210,7 +210,8 @@ def _numbers(survey: Survey, column: Column) -> ColumnRead:
     if survey.open_rows is not None:
         is_open = survey.open_rows > 0
         if signs.assumed:
-            refuse_grouped_points(values, is_open, column)
+            if len(survey.units.counts) < 2:  # noqa: PLR2004  (896 W and 1.896 kW go together)
+                refuse_grouped_points(values, is_open, column)
             notes.append(
                 f"column {column.name!r}: wherever a point stands, exactly three digits follow; it "
                 "was read as decimal sign (set data.thousands if it groups thousands)"

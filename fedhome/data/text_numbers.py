@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fedhome.data.date_like import is_date_like
 from fedhome.data.missing import is_missing, missing_numbers, missing_words
-from fedhome.data.number_ends import MINUS, PLAIN, TRAILING, UnitsMet, parts_of
+from fedhome.data.number_ends import LETTERS, MINUS, PLAIN, TRAILING, UnitsMet, parts_of
 from fedhome.data.number_forms import (
     MALFORMED,
     OPEN,
@@ -29,7 +29,9 @@ MISSING, NUMBER, TRUTH, WORD, DATE, TAILED, STRANGE = range(7)
 
 _INFINITE = pa.array([sign + word for sign in ("", "+", "-") for word in ("inf", "infinity", "∞")])
 _TRIED = 64
-_BEGINS_A_NUMBER = rf"(?i)^[^\pL\d]*(?:{'|'.join(map(re.escape, CURRENCY_WORDS))})?[^\pL\d]*\d"
+_BEGINS_A_NUMBER = (
+    rf"^[^{LETTERS}\d]*(?:{'|'.join(map(re.escape, CURRENCY_WORDS))})?[^{LETTERS}\d]*\d"
+)
 _TRUTHS = pa.array(["true", "false"])
 _PLAIN_SIGNS = (
     ("[\t\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]", " "),
@@ -80,7 +82,7 @@ class CellParser:
         """Read cells that are all bare numbers with one sign at most; None if others are there."""
         try:
             # Arrow is slow where many cells fail: a few of them are tried first.
-            for start in (0, len(cells) // 2):
+            for start in (0, len(cells) // 2) if len(cells) > _TRIED else ():
                 _floats(cells.slice(start, _TRIED))
             values = _floats(cells)
         except pa.ArrowInvalid:
@@ -129,7 +131,8 @@ class CellParser:
             units=np.zeros(len(text), dtype=np.int16),
             whole=np.zeros(len(text), dtype=np.bool_),
         )
-        begun = pc.fill_null(pc.match_substring_regex(text, _BEGINS_A_NUMBER), fill_value=False)
+        begun = pc.match_substring_regex(pc.utf8_lower(text), _BEGINS_A_NUMBER)
+        begun = pc.fill_null(begun, fill_value=False)
         rows = np.flatnonzero(np.asarray(begun))
         if len(rows):
             self._read_numbers(parsed, rows, text.take(rows))
@@ -141,7 +144,7 @@ class CellParser:
     def _read_numbers(self, parsed: Parsed, rows: NDArray[np.int64], text: pa.Array) -> None:
         """Read what may be numbers, in place."""
         before, digits, behind = parts_of(text)
-        ends = self.met.ends(before, behind)
+        ends = self.met.ends(before, digits, behind)
         has_power = np.asarray(pc.not_equal(ends.powers, ""))
         # 5.- is a price without cents, and no negative number.
         round_price = np.asarray(pc.match_substring_regex(digits, "[.,]$"))

@@ -96,16 +96,14 @@ _SPELLINGS = {
     "m/s": "mps",
     "km/h": "kmh kph",
     "l": "L liter liters litre litres",
-    "m³": "m^3 cbm",
-    "m²": "m^2 sqm",
+    "m³": "cbm",
+    "m²": "sqm",
     "l/min": "L/min lpm",
     "l/h": "L/h",
-    "m³/h": "m^3/h cmh cbm/h",
-    "W/m²": "w/m^2 w_m2",
-    "Wh/m²": "wh/m^2",
-    "kWh/m²": "kwh/m^2",
-    "µg/m³": "ug/m3 mu_g/m3 ug/m^3",
-    "mg/m³": "mg/m^3",
+    "m³/h": "cmh cbm/h",
+    "W/m²": "w_m2",
+    "kWh/m²": "kwh_m2",
+    "µg/m³": "ug/m3 mu_g/m3",
     "dBA": "db(a)",
     "s": "sec secs second seconds sekunden",
     "min": "mins minute minutes minuten",
@@ -147,8 +145,10 @@ _BY_CAPITALS = {
     "MB",
 }
 # Single letters behind an underscore that are no name of a room, a phase or a sensor.
-_ENDINGS_OF_ONE = {"w": "W", "v": "V", "c": "°C", "f": "°F"}
-_SIGNS = str.maketrans({"²": "2", "³": "3", "º": "°", "˚": "°", "μ": "µ", "·": None, " ": "_"})
+_ENDINGS_OF_ONE = {"w": "W", "v": "V", "c": "°C", "f": "°F", "s": "s"}
+_SIGNS = str.maketrans(
+    {"²": "2", "³": "3", "º": "°", "˚": "°", "μ": "µ", "·": None, "^": None, " ": "_"}
+)
 
 
 def _key(text: str) -> str:
@@ -205,7 +205,7 @@ def unit_of_name(name: str) -> str:
     parts = name.strip().split("_")
     for count in (2, 1):
         ending = "_".join(parts[-count:])
-        if len(parts) <= count or not ending:
+        if not ending or not "".join(parts[:-count]):
             continue
         if len(ending) == 1:
             return _ENDINGS_OF_ONE.get(ending.lower(), "")

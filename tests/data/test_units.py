@@ -1,0 +1,103 @@
+"""Units: how they are spelt, what a column's name says, conversions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fedhome.data.units import conversion, converted, unit_named, unit_of_name
+
+
+@pytest.mark.parametrize(
+    ("name", "unit"),
+    [
+        ("Verbrauch (kWh)", "kWh"),
+        ("Consommation (KWH)", "kWh"),
+        ("temp [°C]", "°C"),
+        ("air_temperature [Celsius]", "°C"),
+        ("global_horizontal_solar_radiation [W/m2]", "W/m²"),
+        ("direct_w_m2", "W/m²"),
+        ("supply_air_flow [CMH]", "m³/h"),
+        ("pm2.5 [mu_g/m3]", "µg/m³"),
+        ("sound_pressure_level [dba]", "dBA"),
+        ("Energie in kWh", "kWh"),
+        ("energy_in_wh", "Wh"),
+        ("power_w", "W"),
+        ("temp_c", "°C"),
+        ("load_kwh", "kWh"),
+        ("grid_MWh", "MWh"),
+        ("share_pct", "%"),
+        ("humidity (%)", "%"),
+        ("power_mw", ""),  # milli or mega
+        ("KWH/hh (per half hour) ", ""),
+        ("occupant_presence [binary]", ""),
+        ("room_a", ""),
+        ("ta_h", ""),
+        ("c", ""),
+        ("w", ""),
+        ("kwh", ""),
+        ("_w", ""),
+        ("", ""),
+    ],
+)
+def test_what_a_name_says(name: str, unit: str) -> None:
+    assert unit_of_name(name) == unit
+
+
+@pytest.mark.parametrize(
+    ("text", "unit"),
+    [
+        ("kwh", "kWh"),
+        ("Kwh", "kWh"),
+        ("mW", "mW"),
+        ("MW", "MW"),
+        ("mw", ""),
+        ("℃", "°C"),
+        ("º C", "°C"),
+        ("deg C", "°C"),
+        ("µg/m³", "µg/m³"),
+        ("μg/m^3", "µg/m³"),
+        ("EUR", "€"),
+        ("eur/kWh", "€/kWh"),
+        ("mb", ""),  # megabytes or millibars
+        ("M", ""),
+        ("k", ""),
+        ("", ""),
+    ],
+)
+def test_spellings(text: str, unit: str) -> None:
+    assert unit_named(text) == unit
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "expected"),
+    [
+        ("W", "kW", (0.001, 0.0)),
+        ("kWh", "Wh", (1000.0, 0.0)),
+        ("MJ", "kWh", (1 / 3.6, 0.0)),
+        ("°C", "K", (1.0, 273.15)),
+        ("K", "°C", (1.0, -273.15)),
+        ("°C", "°F", (1.8, 32.0)),
+        ("°F", "°C", (5 / 9, -160 / 9)),
+        ("hPa", "mbar", (1.0, 0.0)),
+        ("ct", "€", (0.01, 0.0)),
+        ("", "", (1.0, 0.0)),
+        ("furlong", "furlong", (1.0, 0.0)),
+        ("W", "kWh", None),
+        ("€", "$", None),
+        ("W", "", None),
+        ("", "W", None),
+        ("furlong", "m", None),
+    ],
+)
+def test_conversions(start: str, end: str, expected: tuple[float, float] | None) -> None:
+    found = conversion(start, end)
+    assert found is None if expected is None else found == pytest.approx(expected, rel=1e-15)
+
+
+def test_values_are_converted_to_the_last_digit() -> None:
+    values = np.array([500.0, 1.0, 123.0, 7.7])
+    assert converted(values, "W", "kW").tolist() == [0.5, 0.001, 0.123, 0.0077]
+    assert converted(np.array([68.0, 32.0]), "°F", "°C") == pytest.approx([20, 0], abs=1e-12)
+    with pytest.raises(ValueError, match="no conversion"):
+        converted(values, "W", "V")
