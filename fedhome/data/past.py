@@ -80,18 +80,24 @@ def whole_rows(past: Past, data: DataSettings) -> tuple[NDArray[np.int64], tuple
         whole &= known
         lost.append(_Lost(_number(there & ~known), f"{name!r} is missing", _way(name, data)))
     # A skill is measured against persistence on the same rows: they need the last target as well.
+    earlier: list[tuple[int, int]] = []
     for lag in sorted({horizon, *data.lags}) if horizon > 0 else ():
         known = _finite_at(read, past.before(lag))
         whole &= known
-        way = f"; without {lag} in data.lags they count" if lag in data.lags else ""
-        unknown = there & ~known if lag == horizon else ~known
-        lost.append(_Lost(_number(unknown), f"{target!r} of {_steps(lag)} earlier is missing", way))
+        count = _number(there & ~known if lag == horizon else ~known)
+        if count > TOLD * rows:
+            earlier.append((lag, count))
     kept = np.flatnonzero(whole)
     notes = [
         f"{what} in {count} of {rows} rows, which were left out{way}"
         for count, what, way in lost
         if count > TOLD * rows
     ]
+    if earlier:
+        told = ", ".join(f"{_steps(lag)} earlier in {count}" for lag, count in earlier)
+        lags = ", ".join(str(lag) for lag, _ in earlier if lag in data.lags)
+        way = f"; without {lags} in data.lags they count" if lags else ""
+        notes.append(f"{target!r} is missing {told} of {rows} rows, which were left out{way}")
     if rows - len(kept) > TOLD * rows:
         notes.append(f"{len(kept)} of {rows} rows are whole and are used")
     return kept, tuple(notes)

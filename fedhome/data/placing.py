@@ -165,10 +165,12 @@ def by_clock(home: HomeReadings) -> Placed:
     own = steps.of(at[kept])
     notes = list(_beside(home, int(np.abs(at - shown)[kept].max(initial=0)), clock.step_s))
     if lost := int((home.some & ~kept).sum()):
+        whose = f"{home.data.target!r}, which comes every {step_text(clock.step_s)},"
+        without = int((home.some & ~kept & ~home.read[home.data.target]).sum())
         notes.append(
-            f"{lost} of {int(home.some.sum())} rows lie between the steps of "
-            f"{step_text(clock.step_s)} of {home.data.target!r} and were left out: set data.step, "
-            "and all readings of a step count"
+            f"{lost} of {int(home.some.sum())} rows lie between the readings of {whose} and were "
+            f"left out ({without} of them without a reading of it); with data.step set, all "
+            "readings of a step count"
         )
     return Placed(
         home=home,

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from fedhome.errors import DataError
 
+_OUR_DAYS_S = 600_000_000  # 1989: no table has this many rows
+
 
 @dataclass(frozen=True, kw_only=True)
 class HomeTable:
@@ -59,5 +61,8 @@ class HomeTable:
 
     @property
     def timeless(self) -> bool:
-        """Whether the rows have no time of their own: their time is the row number."""
-        return self.rows > 0 and int(self.time_s[0]) == 0
+        """Whether the rows have no time of their own: their time is the row number.
+
+        A first row at 0 whose last is of our days is a clock that was not set yet.
+        """
+        return self.rows > 0 and int(self.time_s[0]) == 0 and int(self.time_s[-1]) < _OUR_DAYS_S

@@ -171,7 +171,7 @@ def test_a_reading_between_two_steps_is_left_out_and_told() -> None:
     gridded, notes = on_grid(_home(offsets, a=values), _data())
     assert gridded.rows == 60
     assert 11.0 not in gridded.columns["a"].tolist()
-    assert "1 of 61 rows lie between the steps of 1min of 'a' and were left out" in notes[-1]
+    assert "1 of 61 rows lie between the readings of 'a', which comes every 1min, and" in notes[-1]
 
 
 def test_rows_without_a_reading_neither_count_nor_shut_a_home_out() -> None:
@@ -186,7 +186,8 @@ def test_rows_without_a_reading_neither_count_nor_shut_a_home_out() -> None:
     with_word = _home(offsets, a=values, tariff=np.zeros(21))
     gridded, notes = on_grid(with_word, _data())
     assert gridded.rows == 20
-    assert "1 of 21 rows lie between the steps" in notes[0]
+    assert "1 of 21 rows lie between the readings of 'a', which comes every 30min" in notes[0]
+    assert "(1 of them without a reading of it)" in notes[0]
 
 
 def test_days_are_those_of_the_homes_own_clock() -> None:
@@ -397,10 +398,12 @@ def test_what_is_used_in_a_gap_is_missing_and_no_spike() -> None:
 # Series and rows that fall
 
 
-def test_a_single_row_of_1970_costs_neither_memory_nor_time() -> None:
+@pytest.mark.parametrize("unset", [0, 7, 60])
+def test_a_single_row_of_1970_costs_neither_memory_nor_time(unset: int) -> None:
     rows = 300
-    times = np.concatenate([[60], _START + _MINUTE * np.arange(rows)])
+    times = np.concatenate([[unset], _START + _MINUTE * np.arange(rows)])
     table = _home(times, start=0, a=np.sin(np.arange(rows + 1)), b=np.cos(np.arange(rows + 1)))
+    assert not table.timeless
     for changes in ({}, {"step": "1min"}, {"step": "5min", "rules": {"b": "hold"}}):
         tracemalloc.start()
         begin = time.perf_counter()
@@ -441,7 +444,7 @@ def test_lags_gaps_and_targets_that_cost_rows_are_named() -> None:
     gap, lag, total = cut.missing
     assert gap == "nothing was read 1 step earlier in 8 of 32 rows, which were left out"
     assert lag == (
-        "'a' of 12 steps earlier is missing in 22 of 32 rows, which were left out; without 12 in "
+        "'a' is missing 12 steps earlier in 22 of 32 rows, which were left out; without 12 in "
         "data.lags they count"
     )
     assert total == "8 of 32 rows are whole and are used"
