@@ -214,10 +214,10 @@ def _tuples(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _jumps(read: NDArray[np.float64]) -> int:
-    with np.errstate(over="ignore"):  # numbers at the end of what there is
-        changes = np.abs(np.diff(read))
-        if not changes.any():
-            return 0
-        usual = np.quantile(changes, _NEARLY_ALL)
-        # Where nearly nothing changes, what does is a step from one state to another, no jump.
-        return int(np.sum(changes > _JUMP * usual)) if usual > 0 else 0
+    scale = np.abs(read).max(initial=0)
+    if not scale:
+        return 0
+    changes = np.abs(np.diff(read / scale))  # numbers at the end of what there is stay within it
+    usual = np.quantile(changes, _NEARLY_ALL) if len(changes) else 0.0
+    # Where nearly nothing changes, what does is a step from one state to another, not a jump.
+    return int(np.sum(changes > _JUMP * usual)) if usual > 0 else 0
