@@ -33,6 +33,7 @@ from fedhome.wire.layout import Layout
 
 _AWAIT_S, _POLL_S = 60.0, 0.5
 _MOST_FAILURES = 5  # rounds in a row without a quorum, after which the run gives up
+_MOST_SEARCHING = 20  # the same where it is searched for homes that spoil sums
 
 
 class RoundLoop:
@@ -229,10 +230,19 @@ class RoundLoop:
             return True
         self._failures += 1
         self.log.append("round-failed", round=number, homes=homes, needed=needed)
-        if self._failures == _MOST_FAILURES:
+        suspects = self.grid.suspects if isinstance(self.grid, SecureGrid) else None
+        searching = suspects is not None and suspects.is_searching
+        if self._failures >= (_MOST_SEARCHING if searching else _MOST_FAILURES):
+            if suspects is not None and suspects.stuck:
+                raise RoundError(
+                    f"round {number}: {suspects.stuck}; so it was in {self._failures} rounds in a "
+                    "row",
+                    hint="sums over this fleet show no more: let the fleet's owner revoke the home "
+                    "that is likeliest, or invite more homes",
+                )
             raise RoundError(
                 f"round {number}: {homes} of {asked} homes answered, {needed} are needed; "
-                f"so it was {_MOST_FAILURES} times in a row",
+                f"so it was {self._failures} times in a row",
                 hint="lower rounds.quorum, or see the log's reply-dropped events for the reasons",
             )
         return False
