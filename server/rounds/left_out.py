@@ -1,9 +1,9 @@
 """Homes that a server asks nothing more, and why: a list that lasts over runs and kills.
 
-A home that was shown to cheat by itself stays on it until somebody takes it off. Homes that are
-left out together, since one of them cheats and nobody can tell which, stay on it until the next
-directory, by which the parts of the fleet are dealt anew: if one of them is left out again then,
-in another company, it is known better.
+A home that was shown to cheat stays on it until somebody takes it off. Homes that are left out
+because sums with them were spoilt, of which one cheats and the others may not, stay on it until the
+next directory, by which the parts of the fleet are dealt anew: who is left out again then, in
+another company, is known better.
 """
 
 from __future__ import annotations
@@ -87,17 +87,17 @@ class LeftOut:
 
     @property
     def suspected(self) -> frozenset[str]:
-        """Homes that were left out with others under an earlier directory."""
+        """Homes that were suspected under an earlier directory."""
         known = self._known()
         return frozenset(entry.home for entry in known if not self._holds(entry))
 
-    def add(self, homes: Collection[str], reason: str, *, together: bool = False) -> None:
+    def add(self, homes: Collection[str], reason: str, *, suspected: bool = False) -> None:
         """Leave homes out from now on.
 
         Args:
             homes: Their names.
             reason: Why, as a clause.
-            together: It is one of them at least, and not known which.
+            suspected: Some of them may keep to the protocol: it holds until the next directory.
 
         Raises:
             StateError: The file cannot be read or written.
@@ -111,7 +111,7 @@ class LeftOut:
             reason=reason,
             run=self._run,
             time=datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="seconds"),
-            directory=self._epoch if together else "",
+            directory=self._epoch if suspected else "",
         )
         kept = [one for one in self._read() if one.home not in new]
         self._write(

@@ -151,27 +151,27 @@ class Suspects:
             if whole and not self._others_than(number):
                 self.stuck = self._why(members)
                 break
-            self._leave_out(members.difference(self._left_out.reasons) if whole else found)
+            self._leave_out(found)
+            if whole:
+                others = members.difference(self._left_out.reasons)
+                self._leave_out(others, "too few of its group are left for a sum")
             search.forget(members if whole else found)
         if search.leave_out(self._enough_without(members, self._left_out.reasons)) is None:
             self.stuck = self._why(members)
         self._keep()
 
-    def _leave_out(self, homes: frozenset[str]) -> None:
-        listed = ", ".join(sorted(homes))
+    def _leave_out(self, homes: frozenset[str], reason: str = "") -> None:
+        """Leave homes out until the next directory, and tell the log."""
+        if not homes:
+            return
         several = len(homes) > 1
-        reason = (
-            f"one of {listed} at least sent numbers beyond what homes that keep to the protocol add"
-            if several
-            else "it sent numbers beyond what homes that keep to the protocol add"
+        reason = reason or (
+            f"sums with {', '.join(sorted(homes)) if several else 'it'} went beyond what homes "
+            "that keep to the protocol can add, and none held"
+            + (": one of them at least does not keep to it, as far as sums tell" if several else "")
         )
-        self._left_out.add(homes, reason, together=several)
-        self._log.append(
-            FOUND,
-            homes=sorted(homes),
-            reason=f"{reason}: of sums that were beyond it, "
-            f"{'these' if several else 'this one'} alone were in none that held",
-        )
+        self._left_out.add(homes, reason, suspected=True)
+        self._log.append(FOUND, homes=sorted(homes), reason=reason)
 
     def _others_than(self, number: int) -> bool:
         """Return whether sums of another group can be had."""

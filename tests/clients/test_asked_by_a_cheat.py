@@ -16,8 +16,9 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from numpy.typing import NDArray
 
 from fedhome.clients import client_app
+from fedhome.clients.asked_question import AskedQuestion, model_hash, scalars_of
 from fedhome.clients.home import ClientHome
-from fedhome.clients.secure_sums import AskedQuestion, Participant, model_hash, scalars_of
+from fedhome.clients.secure_sums import Participant
 from fedhome.errors import DataError, FedHomeError, ManifestError, UpdateError
 from fedhome.flower.messages import array_record, blobs_of, take_identity, with_sum_record
 from fedhome.plan.protocol import policy_of, terms_hash

@@ -31,6 +31,7 @@ from fedhome.plan.settings import Plan
 from fedhome.run.events import EventLog
 from fedhome.run.folder import RunFolder
 from fedhome.server.rounds.counters import LastingScale, Serials
+from fedhome.server.rounds.left_out import LeftOut
 from fedhome.server.rounds.masked_sums import ProtocolChannel
 from fedhome.server.rounds.round_loop import RoundLoop
 from fedhome.server.rounds.secure_grid import SecureGrid
@@ -232,6 +233,12 @@ class WiredFleet:
                 serials=Serials(self.folder / "serials", directory),
                 journal=SumJournal(folder.sums_path),
                 clock=lambda: self.now,
+                left_out=LeftOut(
+                    self.folder / "left-out",
+                    directory=directory,
+                    run=self.name,
+                    clock=lambda: self.now,
+                ),
             )
             grid = SecureGrid(channel, plan=plan, layout=layout, log=log)
             grid.scale = LastingScale(
