@@ -256,7 +256,7 @@ def test_settings_that_are_not_compared_change_what_a_home_computes(
     """The control: as it was, each home could be told something else."""
     fleet = Fleet()
     monkeypatch.setattr(
-        "fedhome.clients.secure_sums.settings_hash", lambda _: fleet.sum.manifest.settings
+        "fedhome.clients.asked_question.settings_hash", lambda _: fleet.sum.manifest.settings
     )
     fleet.ask("h00", _setting("server-round", 1)(fleet, fleet.content()))
     honest = Fleet()
