@@ -16,10 +16,11 @@ from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
 from fedhome.clients import context_keys, supernode
+from fedhome.clients.asked_question import AskedQuestion
 from fedhome.clients.failure_reason import reason_of
 from fedhome.clients.home import ClientHome, find_home
 from fedhome.clients.protocol_questions import BUNDLE, DIRECTORY, ENROL, HELP, PROTOCOL, SHAPE
-from fedhome.clients.secure_sums import AskedQuestion, add, empty_handed, requested_sum_of
+from fedhome.clients.secure_sums import add, empty_handed, requested_sum_of
 from fedhome.errors import (
     DirectoryError,
     EngineError,

@@ -10,52 +10,27 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol, TypedDict
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from flwr.app import Message
 from numpy.typing import NDArray
 
 from fedhome import secagg
+from fedhome.clients.asked_question import AskedQuestion, manifest_of, manifest_terms, scalars_of
 from fedhome.clients.protocol_answers import answered, asked_parts
 from fedhome.errors import BundleError, ManifestError, StateError, UpdateError
-from fedhome.flower.messages import blob_reply, content_of, read_flat, sum_record, words_reply
+from fedhome.flower.messages import blob_reply, sum_record, words_reply
 from fedhome.plan.aggregation_settings import AggregationMode
-from fedhome.plan.settings import PersonaliseSettings, Plan
+from fedhome.plan.settings import Plan
 from fedhome.questions import contributions, private_sums
 from fedhome.questions.contributions import Terms
 from fedhome.questions.empty_handed import empty_words
 from fedhome.questions.question_table import summed
-from fedhome.questions.settings import check_inputs, check_settings, settings_hash
+from fedhome.questions.settings import check_inputs, check_settings
 from fedhome.secagg.form import Form
 from fedhome.secagg.scalars import Scalar
-from fedhome.wire.layout import Layout, model_hash
-
-
-class AskedQuestion(NamedTuple):
-    """What a message asked of a home: all that it acts on.
-
-    Args:
-        kind: Type of the message.
-        settings: The settings that came, by name.
-        start: The parameters that came, float32 ``[size]``; None where none did.
-    """
-
-    kind: str
-    settings: Mapping[str, Any]
-    start: NDArray[np.float32] | None
-
-    @classmethod
-    def of(cls, message: Message, layout: Layout) -> AskedQuestion:
-        """Read it from a message.
-
-        Raises:
-            LayoutError: The parameters are of another model.
-            UpdateError: They cannot be read.
-        """
-        arrays, settings = content_of(message)
-        start = read_flat(layout, arrays) if arrays else None
-        return cls(message.metadata.message_type, settings, start)
+from fedhome.wire.layout import Layout
 
 
 class SumTerms(Protocol):
@@ -253,53 +228,6 @@ def _check_fewest(question: AskedQuestion, homes: int, cohort: int) -> None:
         )
 
 
-def manifest_of(message: Message) -> bytes:
-    """Return the signed manifest that a message brings.
-
-    Raises:
-        ManifestError: It brings none.
-    """
-    record = sum_record(message)
-    manifest = None if record is None else record.get("manifest")
-    if not isinstance(manifest, bytes):
-        raise ManifestError(
-            f"a message of type {message.metadata.message_type!r} came without a manifest: this "
-            "home takes part in secure sums alone",
-            reason="mode",
-            hint='set aggregation.mode = "plain" on both sides where nothing has to be kept '
-            "from the server",
-        )
-    return manifest
-
-
-class ManifestTerms(TypedDict):
-    """What a manifest must say, as :meth:`fedhome.secagg.HomeParty.join` takes it."""
-
-    purpose: str
-    settings: bytes
-    model_hash: bytes
-    layout: bytes
-
-
-def manifest_terms(question: AskedQuestion, layout: Layout) -> ManifestTerms:
-    """Return what the manifest of a question must say; arguments as of `Participant.join`."""
-    return {
-        "purpose": question.kind.rpartition(".")[2],
-        "settings": settings_hash(question.settings),
-        "model_hash": bytes(32) if question.start is None else model_hash(question.start),
-        "layout": bytes.fromhex(layout.hash),
-    }
-
-
-def scalars_of(question: AskedQuestion, plan: Plan) -> tuple[Scalar, ...]:
-    """Return the bounded numbers that a question sums.
-
-    Raises:
-        UpdateError: The settings that came cannot be.
-    """
-    return summed(question.kind).lanes(question.settings, trial_size(plan.personalise))
-
-
 def check_form(form: Form, kind: str, scalars: tuple[Scalar, ...], layout: Layout) -> None:
     """Refuse a vector that holds anything but what this question sums.
 
@@ -395,11 +323,6 @@ def _noise_key(
         kind, number = message.metadata.message_type, requested_sum.round
         return contributions.simulated_noise_keys(seed, kind, number, [home])[0]
     return os.urandom(32)  # gone with its use: nobody can take the noise off again
-
-
-def trial_size(settings: PersonaliseSettings) -> int:
-    """Return how many numbers a trial of personalisation gives."""
-    return len(settings.rates) * (1 + settings.epochs)
 
 
 def _number(record: Mapping[str, Any], name: str) -> int:

@@ -20,7 +20,7 @@ from fedhome.run.progress import ProgressLines
 from fedhome.run.summary import print_summary
 from fedhome.server.daemon.publishing import Publisher
 from fedhome.server.report import write_report
-from fedhome.server.rounds.fitting_homes import FittingGrid, LeftOut, shape_of
+from fedhome.server.rounds.fitting_homes import FittingGrid, UnfitHomes, shape_of
 from fedhome.server.rounds.passing_fleet import enrol
 from fedhome.server.rounds.run_plan import log_start, run_plan
 from fedhome.server.rounds.secure_grid import SecureGrid
@@ -92,8 +92,8 @@ def run_over_grid(
         FedHomeError: What went wrong, and what to do about it.
     """
     begin = time.perf_counter()
-    left_out = LeftOut(log, name_of)
-    features, outputs = shape_of(grid, plan, left_out)
+    unfit = UnfitHomes(log, name_of)
+    features, outputs = shape_of(grid, plan, unfit)
     classes = plan.task.classes or tuple(map(str, range(outputs)))
     classes = classes if outputs > 1 else ()
     learning = learning_of(plan, features, classes)
@@ -104,7 +104,7 @@ def run_over_grid(
             log.append(
                 "note", text=f"this fleet has trained before: a new first model, draw {draw}"
             )
-    fitting = FittingGrid(grid, left_out)
+    fitting = FittingGrid(grid, unfit)
     homes = len(list(fitting.get_node_ids()))
     mode = "plain" if plan.aggregation.mode == "plain" else "secure"
     log.append(
@@ -127,7 +127,7 @@ def run_over_grid(
             name_of=name_of,
             resumed=resumed,
             publisher=publisher,
-            left_out=left_out,
+            unfit=unfit,
         )
     log.append("run-finished", seconds=time.perf_counter() - begin)
     write_report([folder], folder.report_path)

@@ -13,7 +13,8 @@ from flwr.app import Message
 from numpy.typing import NDArray
 
 from fedhome import secagg
-from fedhome.clients.secure_sums import blobs_for, manifest_of
+from fedhome.clients.asked_question import manifest_of
+from fedhome.clients.secure_sums import blobs_for
 from fedhome.errors import SecAggError, UpdateError
 from fedhome.flower.messages import blob_reply, content_of, sum_record, values_of
 from fedhome.questions.empty_handed import empty_words

@@ -29,7 +29,8 @@ from fedhome.plan.settings import Plan
 from fedhome.secagg.form import Form
 
 if TYPE_CHECKING:  # these load torch
-    from fedhome.clients.secure_sums import AskedQuestion, SecurePart, SumParticipation
+    from fedhome.clients.asked_question import AskedQuestion
+    from fedhome.clients.secure_sums import SecurePart, SumParticipation
     from fedhome.wire.layout import Layout
 
 _FIRST_TO_GO = "500"  # of 1000: where memory is short, the agent with its keys is to live on
@@ -100,7 +101,7 @@ class _AgentPart:
         Raises:
             ManifestError: It refuses, and itself knows why.
         """
-        from fedhome.clients.secure_sums import manifest_terms  # noqa: PLC0415
+        from fedhome.clients.asked_question import manifest_terms  # noqa: PLC0415
 
         send(self._pipe, join={"data": manifest, **manifest_terms(question, layout)})
         match msgpack.unpackb(self._pipe.recv_bytes()):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
-from fedhome.clients.secure_sums import trial_size
+from fedhome.clients.asked_question import trial_size
 from fedhome.learning import update_clipping
 from fedhome.plan.private_plan import is_private
 from fedhome.plan.protocol import policy_of

@@ -20,6 +20,7 @@ from fedhome.cli.group import Group
 from fedhome.cli.scenarios import named_plan
 from fedhome.learning.plan_notes import notes_on
 from fedhome.plan.data_settings import SYNTHETIC_HOMES
+from fedhome.plan.parts import parts_line
 from fedhome.plan.privacy_outlook import privacy_lines
 from fedhome.plan.protocol import lines
 from fedhome.plan.settings import Plan
@@ -162,7 +163,11 @@ def _derived(plan: Plan, homes: int) -> Table:
     )
     for name in ("parameter", "value, and why"):
         table.add_column(name, overflow="fold")
-    for name, meaning in [*lines(plan, homes), *privacy_lines(plan, homes)]:
+    for name, meaning in [
+        *lines(plan, homes),
+        parts_line(plan, homes),
+        *privacy_lines(plan, homes),
+    ]:
         table.add_row(name, escape(meaning))
     return table
 

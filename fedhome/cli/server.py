@@ -244,6 +244,30 @@ def status(
 
 
 @app.command()
+def readmit(
+    homes: Annotated[list[str], typer.Argument(help="Names of homes.", metavar="HOME...")],
+    *,
+    folder: Annotated[
+        Path,
+        typer.Option("--server", help="The server's folder.", metavar="DIR", show_default="here"),
+    ] = Path(),
+) -> None:
+    """Ask homes again that runs have left out, since they spoiled sums.
+
+    `fedhome server status` lists them, and why. A home that spoils sums again is left out again.
+    """
+    from fedhome.server.rounds.left_out import take_off  # noqa: PLC0415
+
+    taken = take_off(_server_folder(folder).left_out, homes)
+    if missing := sorted(set(homes) - set(taken)):
+        raise RunError(
+            f"not left out: {', '.join(missing)}",
+            hint="`fedhome server status` lists those that are",
+        )
+    _say(Console(), f"asked again, from the next run on: {', '.join(taken)}")
+
+
+@app.command()
 def renew(
     folder: _Folder = Path(),
     *,

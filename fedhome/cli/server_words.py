@@ -45,6 +45,9 @@ def rows_of(server_status: ServerStatus) -> list[tuple[str, str]]:
         one = server_status.release
         name = f"{one.number}: round {one.round} of {escape(one.run)}, {one.hash[:_DIGITS]}"
         rows.append(("release", name))
+    for reason in dict.fromkeys(one.reason for one in server_status.left_out):
+        homes = [one.home for one in server_status.left_out if one.reason == reason]
+        rows.append(("left out", f"{_few(homes)}: {escape(reason)}"))
     return rows
 
 

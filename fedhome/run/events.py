@@ -22,6 +22,7 @@ Kinds that the report understands, with the data that it looks for (all optional
 - ``round-closed``: round; the numbers are in ``rounds.parquet``
 - ``round-failed``, ``round-unused``: round, homes, needed, reason
 - ``sum-failed``: round, stage, homes, reason: a group's sum was not opened
+- ``homes-left-out``: homes (names), reason: they or one of them spoiled sums; asked no more
 - ``weights-counted``, ``scores-counted``: what the server learnt in sums over all homes; with noise
   ``noise_homes``: the standard deviation of each count's noise, in homes
 - ``privacy-spent``: round, stage, and what the run has cost each home so far, this sum included:

@@ -84,6 +84,9 @@ class ProgressLines:
             "sum-failed": lambda: (
                 f"a sum over {data['homes']} homes was not opened: {escape(data['reason'])}"
             ),
+            "homes-left-out": lambda: (
+                f"left out: {escape(', '.join(data['homes']))}: {escape(data['reason'])}"
+            ),
             "release-failed": lambda: (
                 f"the model of round {data['round']} was not released: {escape(data['message'])}"
             ),

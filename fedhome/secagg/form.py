@@ -7,7 +7,6 @@ bit for bit, what the protocol opens: `Form.total` is that sum.
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,13 +20,12 @@ from fedhome.privacy.discrete_gaussian import DiscreteGaussian
 from fedhome.privacy.noise import Noise
 from fedhome.secagg.bounds import TAIL, check_elements
 from fedhome.secagg.fixedpoint import FixedPoint, lengths
+from fedhome.secagg.form_fields import fields_of, plain_of
 from fedhome.secagg.packing import Packing
 from fedhome.secagg.scalars import Scalar, Scalars
 
 _EXACT = 1 << 24  # whole numbers up to here add up exactly in float32
 _MOST_LENGTH = 1e30  # of an update that is clipped: the scale stays far from float32's smallest
-_MOST_SCALARS = 1024
-_NAME_BYTES = 64
 
 Words = NDArray[np.unsignedinteger[Any]]
 
@@ -318,19 +316,8 @@ class Form:
 
     def to_plain(self) -> tuple[Any, ...]:
         """Return the form as integers, strings, bytes and tuples of these."""
-        scalars = tuple(
-            (s.name, _float_bytes(s.low), _float_bytes(s.high), int(s.weighted), s.bits)
-            for s in self.scalars
-        )
-        fixed = self.fixed
-        return (
-            self.elements,
-            self.layout,
-            (fixed.bits, _float_bytes(fixed.clip), fixed.norm, fixed.weight_cap),
-            scalars,
-            self.homes,
-            () if self.noise is None else (_float_bytes(self.noise.sigma), self.noise.homes),
-        )
+        fields = (self.elements, self.layout, self.fixed, self.scalars, self.homes, self.noise)
+        return plain_of(fields)
 
     @classmethod
     def from_plain(cls, plain: object) -> Form:
@@ -340,31 +327,11 @@ class Form:
             WireError: Anything else.
         """
         try:
-            return cls._read(plain)
+            return cls(*fields_of(plain))
         except ParameterError as error:
             raise WireError(
                 f"a form came that cannot be: {error.message}", reason="form"
             ) from error
-
-    @classmethod
-    def _read(cls, plain: object) -> Form:
-        kinds = (int, bytes, list, list, int, list)
-        elements, layout, fixed, scalars, homes, noise = _fields(plain, *kinds)
-        if len(scalars) > _MOST_SCALARS:
-            raise _refused(f"more than {_MOST_SCALARS} scalars")
-        bits, clip, norm, weight_cap = _fields(fixed, int, bytes, str, int)
-        parsed = []
-        for item in scalars:
-            name, low, high, weighted, grid = _fields(item, str, bytes, bytes, int, int)
-            if weighted not in (0, 1) or len(name.encode()) > _NAME_BYTES:
-                raise _refused("a scalar with a long name or of no kind")
-            parsed.append(Scalar(name, _float(low), _float(high), bool(weighted), grid))
-        own = None
-        if noise:
-            sigma, least = _fields(noise, bytes, int)
-            own = Noise(_float(sigma), least)
-        fixed_point = FixedPoint(bits, _float(clip), norm, weight_cap)
-        return cls(elements, layout, fixed_point, tuple(parsed), homes, own)
 
 
 def _tamed(updates: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -378,26 +345,3 @@ def _noiseless() -> ParameterError:
     return ParameterError(
         "a sum with noise was encoded without the noise of each home", reason="noise"
     )
-
-
-def _fields(plain: object, *kinds: type) -> list[Any]:
-    if not isinstance(plain, list | tuple) or len(plain) != len(kinds):
-        raise _refused("another number of fields")
-    for value, kind in zip(plain, kinds, strict=True):
-        if type(value) is not kind and not (kind is list and type(value) is tuple):
-            raise _refused("a field of another type")
-    return list(plain)
-
-
-def _float_bytes(value: float) -> bytes:
-    return struct.pack(">d", value)
-
-
-def _float(value: bytes) -> float:
-    if len(value) != 8:  # noqa: PLR2004
-        raise _refused("a number that has not 8 bytes")
-    return float(struct.unpack(">d", value)[0])
-
-
-def _refused(what: str) -> WireError:
-    return WireError(f"a form came with {what}", reason="form")

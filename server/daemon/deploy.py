@@ -35,6 +35,7 @@ from fedhome.server.daemon.server_folder import ServerFolder
 from fedhome.server.report import write_report
 from fedhome.server.rounds.counters import LastingScale, Serials
 from fedhome.server.rounds.homes_grid import HomesGrid
+from fedhome.server.rounds.left_out import LeftOut
 from fedhome.server.rounds.masked_sums import ProtocolChannel
 from fedhome.server.rounds.run_plan import log_start
 from fedhome.server.rounds.secure_grid import SecureGrid
@@ -96,6 +97,7 @@ def run(
             run=_run_number(folder),
             serials=Serials(server_folder.path / "serials", directory),
             journal=SumJournal(folder.sums_path),
+            left_out=LeftOut(server_folder.left_out, directory=directory, run=folder.path.name),
             newest=Newest(server_folder).head,
         )
 

@@ -11,6 +11,7 @@
     nodes/          each home's claim of its node, as it signed it
     turns           the highest number of a sum, so that no number is used twice
     serials         one-time keys of homes that were used in this epoch, for the same reason
+    left-out        homes that runs ask nothing more, and why
     runs/           a folder for each run (:mod:`fedhome.run.folder`)
     current         the run in progress, or how the last one ended (:mod:`.current_run`)
     models/         the registry of releases (:mod:`fedhome.server.daemon.publishing`)
@@ -71,6 +72,7 @@ class ServerFolder:
         self.runs = self.path / "runs"
         self.card_path = self.path / CARD
         self.logs = self.path / "logs"
+        self.left_out = self.path / "left-out"
 
     @classmethod
     def create(

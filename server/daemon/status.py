@@ -15,6 +15,7 @@ from fedhome.server.daemon.health import Health
 from fedhome.server.daemon.publishing import MODELS
 from fedhome.server.daemon.server_folder import NO_DIRECTORY, ServerFolder
 from fedhome.server.daemon.supervisor import is_running, waiting
+from fedhome.server.rounds.left_out import LeftOut, LeftOutHome
 from fedhome.wire.moments import when
 
 FEW_DAYS = 60
@@ -82,6 +83,7 @@ class ServerStatus:
         pending: Enrolments that wait for the fleet's owner.
         run: The run in progress, or the last one.
         release: The newest release.
+        left_out: Homes that runs ask nothing more.
         faults: What is wrong, a sentence each.
     """
 
@@ -98,6 +100,7 @@ class ServerStatus:
     pending: int
     run: RunStatus | None
     release: ReleaseStatus | None
+    left_out: list[LeftOutHome]
     faults: list[str]
 
     def as_json(self) -> dict[str, object]:
@@ -141,8 +144,19 @@ def status_of(server_folder: ServerFolder, *, now: datetime | None = None) -> Se
         pending=waiting(server_folder),
         run=_run(server_folder, faults),
         release=_release(server_folder, faults),
+        left_out=_left_out(server_folder, directory, faults),
         faults=faults,
     )
+
+
+def _left_out(
+    server_folder: ServerFolder, directory: Directory | None, faults: list[str]
+) -> list[LeftOutHome]:
+    try:
+        return LeftOut(server_folder.left_out, directory=directory).in_force
+    except FedHomeError as error:
+        faults.append("; ".join(filter(None, (error.message, error.hint))))
+        return []
 
 
 def _directory(server_folder: ServerFolder, faults: list[str], now: datetime) -> Directory | None:

@@ -24,6 +24,7 @@ _AGAIN_S = 60.0  # between two attempts to get the keys of members that gave non
 _SHARE_KEY: Mapping[str, bytes] = {"share-key": b""}
 _NO_RING = "too few members of the committee gave keys to seal shares for"
 _NO_MORE = "it checks and opens no more sums of this run"
+WRONG_SHARES = "it makes wrong shares"
 _MOST_UNSETTLED = 2  # disputes that a home may leave open, as one that was just restarted does
 
 
@@ -237,7 +238,7 @@ class BundleStock:
                     self.left_out[home] = "it does not show that the shares it makes are right"
             elif home in self.checks.cheats:
                 notes.append(f"{home} made a wrong share for {member}, as its key shows: left out")
-                self.left_out[home] = "it makes wrong shares"
+                self.left_out[home] = WRONG_SHARES
             else:
                 notes.append(
                     f"{member} called a right share of {home} wrong, as the key shows that it was "

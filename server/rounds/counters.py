@@ -57,6 +57,14 @@ class LastingScale(Scale):
     def count(self, totals: Sequence[Total]) -> None:
         """Set the greatest weight from a count of the homes' examples, and keep it."""
         super().count(totals)
+        self._keep_weight()
+
+    def count_alike(self) -> None:
+        """Let all homes count alike, and keep that."""
+        super().count_alike()
+        self._keep_weight()
+
+    def _keep_weight(self) -> None:
         record = {"directory": self._epoch, "weight_cap": self.weight_cap}
         disk.put(self._weights, json.dumps(record).encode())
 

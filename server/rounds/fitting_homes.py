@@ -25,7 +25,7 @@ from fedhome.server.rounds.sums import replies_of
 _WAIT_S, _POLL_S = 300.0, 1.0
 
 
-class LeftOut:
+class UnfitHomes:
     """The homes that are left out of a run.
 
     Args:
@@ -62,11 +62,11 @@ class FittingGrid(Grid):
 
     Args:
         grid: The grid.
-        left_out: These homes.
+        unfit: These homes.
     """
 
-    def __init__(self, grid: Grid, left_out: LeftOut) -> None:
-        self.grid, self.left_out = grid, left_out
+    def __init__(self, grid: Grid, unfit: UnfitHomes) -> None:
+        self.grid, self.unfit = grid, unfit
 
     def set_run(self, run: Run) -> None:
         """Set the run."""
@@ -90,7 +90,7 @@ class FittingGrid(Grid):
 
     def get_node_ids(self) -> Iterable[int]:
         """Return the nodes of the homes that fit."""
-        return self.left_out.without(self.grid.get_node_ids())
+        return self.unfit.without(self.grid.get_node_ids())
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Send messages."""
@@ -119,7 +119,7 @@ class Shape(NamedTuple):
     outputs: int
 
 
-def shape_of(grid: Grid, plan: Plan, left_out: LeftOut) -> Shape:
+def shape_of(grid: Grid, plan: Plan, unfit: UnfitHomes) -> Shape:
     """Ask the homes for the width of their inputs and outputs: the server has no data.
 
     Who refuses since its inputs are others, or is of another width than most, is left out.
@@ -127,7 +127,7 @@ def shape_of(grid: Grid, plan: Plan, left_out: LeftOut) -> Shape:
     Args:
         grid: How messages travel.
         plan: The plan.
-        left_out: Takes the homes that do not fit.
+        unfit: Takes the homes that do not fit.
 
     Raises:
         RoundError: No home connected, or none answered.
@@ -142,7 +142,7 @@ def shape_of(grid: Grid, plan: Plan, left_out: LeftOut) -> Shape:
         if reply.has_error():
             reason = reply.error.reason or f"error {reply.error.code}"
             errors.add(reason)
-            left_out.hear(node, reason)
+            unfit.hear(node, reason)
             continue
         metrics = next(iter(reply.content.metric_records.values()))
         features, outputs = metrics.get("features"), metrics.get("outputs")
@@ -157,7 +157,7 @@ def shape_of(grid: Grid, plan: Plan, left_out: LeftOut) -> Shape:
     usual = Counter(shapes[node] for node in nodes if node in shapes).most_common(1)[0][0]
     for node, shape in shapes.items():
         if shape != usual:
-            left_out.add(
+            unfit.add(
                 node,
                 f"its model has {shape.features} inputs and {shape.outputs} outputs, that of most "
                 f"homes {usual.features} and {usual.outputs}",

@@ -30,8 +30,9 @@ from fedhome.secagg import (
     ServerKeys,
     Verify,
 )
-from fedhome.server.rounds.bundle_stock import BundleStock
+from fedhome.server.rounds.bundle_stock import WRONG_SHARES, BundleStock
 from fedhome.server.rounds.counters import Serials
+from fedhome.server.rounds.left_out import LeftOut
 from fedhome.server.rounds.sum_journal import KeptSum, SumJournal, name_of
 from fedhome.server.rounds.sums import (
     Channel,
@@ -42,6 +43,7 @@ from fedhome.server.rounds.sums import (
 )
 
 HELP = "query.help"
+_FALSE = "the shares that it makes are of something else than it commits to"
 _GRACE_S = 300.0  # beyond the deadline: homes' clocks differ, and the committee answers after it
 
 
@@ -58,6 +60,7 @@ class ProtocolChannel(Channel):
         verify: Checks a signature; a simulation may remember answers.
         serials: Remembers which bundles were used; None: nothing outlives this process.
         journal: Keeps sums until a checkpoint holds what came of them; None: in memory.
+        left_out: Homes that are asked nothing more, over runs; None: kept in memory.
         clock: Seconds since 1970.
         newest: Returns number and hash of the newest release; None: there are no releases.
     """
@@ -74,10 +77,11 @@ class ProtocolChannel(Channel):
         verify: Verify = signature_holds,
         serials: Serials | None = None,
         journal: SumJournal | None = None,
+        left_out: LeftOut | None = None,
         clock: Callable[[], float] = time.time,
         newest: Callable[[], tuple[int, bytes]] | None = None,
     ) -> None:
-        super().__init__(grid, plan, names, seed=directory.seed, journal=journal)
+        super().__init__(grid, plan, names, seed=directory.seed, journal=journal, left_out=left_out)
         self.directory = directory
         self.keys = keys
         self.run = run
@@ -140,8 +144,9 @@ class ProtocolChannel(Channel):
     ) -> bool:
         """Give a sum up that members cannot open any more; False if they may."""
         for home in summed.false:
-            self.stock.left_out[home] = "the shares that it makes are of another secret"
+            self.stock.left_out[home] = _FALSE
             notes.append(f"{home} made shares of another secret than it committed to: left out")
+        self.left_out.add(summed.false, _FALSE)
         over = bool(summed.false) or (error.reason == "shares" and summed.asked_all)
         if not over and self._clock() < summed.manifest.expires:
             return False
@@ -175,6 +180,7 @@ class ProtocolChannel(Channel):
     def _uploads(self, group: GroupSum, request: SumRequest) -> Aggregator:
         messages = {self._name(message): message for message in group.messages}
         ready, why = self.stock.ready(messages, request.timeout_s, group.notes)
+        self.left_out.add(self.stock.checks.cheats, WRONG_SHARES)
         group.failed += [(messages[name], reason) for name, reason in why.items()]
         messages = {name: one for name, one in messages.items() if name in ready}
         bundles = self.stock.take(messages)
@@ -371,6 +377,7 @@ class _MaskedSum:
                 self.channel.hopeless(self.summed, error, name, group.notes)
             raise
         group.words, group.homes = opened.words, len(opened.homes)
+        group.arrived = opened.homes
         group.form = self.summed.manifest.form
         self.channel.keep(group, self.request)
 

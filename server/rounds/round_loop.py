@@ -27,13 +27,14 @@ from fedhome.run.folder import RunFolder
 from fedhome.server.daemon.publishing import Publisher
 from fedhome.server.rounds import checkpoint, strategy_memory
 from fedhome.server.rounds.checkpoint import Checkpoint
-from fedhome.server.rounds.fitting_homes import LeftOut, tell_inputs
+from fedhome.server.rounds.fitting_homes import UnfitHomes, tell_inputs
 from fedhome.server.rounds.replies import SoundReplies, sound_replies
 from fedhome.server.rounds.secure_grid import SecureGrid
 from fedhome.wire.layout import Layout
 
 _AWAIT_S, _POLL_S = 60.0, 0.5
 _MOST_FAILURES = 5  # rounds in a row without a quorum, after which the run gives up
+_MOST_SEARCHING = 20  # the same where it is searched for homes that spoil sums
 
 
 class RoundLoop:
@@ -48,7 +49,7 @@ class RoundLoop:
         folder: The run's folder.
         log: The run's log.
         publisher: Publishes the models that rounds end with; None: nobody does.
-        left_out: Takes the homes whose inputs turn out to be others; None: there are none.
+        unfit: Takes the homes whose inputs turn out to be others; None: there are none.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class RoundLoop:
         folder: RunFolder,
         log: EventLog,
         publisher: Publisher | None = None,
-        left_out: LeftOut | None = None,
+        unfit: UnfitHomes | None = None,
     ) -> None:
         self.plan = plan
         self.strategy = strategy
@@ -70,7 +71,7 @@ class RoundLoop:
         self.layout = layout
         self.folder = folder
         self.log = log
-        self._publisher, self._left_out = publisher, left_out
+        self._publisher, self._unfit = publisher, unfit
         self.state = Checkpoint(round=0, flat=initial, best=initial)
         self._failures = 0
 
@@ -233,10 +234,19 @@ class RoundLoop:
             return True
         self._failures += 1
         self.log.append("round-failed", round=number, homes=homes, needed=needed)
-        if self._failures == _MOST_FAILURES:
+        suspects = self.grid.suspects if isinstance(self.grid, SecureGrid) else None
+        searching = suspects is not None and suspects.is_searching
+        if self._failures >= (_MOST_SEARCHING if searching else _MOST_FAILURES):
+            if suspects is not None and suspects.stuck:
+                raise RoundError(
+                    f"round {number}: {suspects.stuck}; so it was in {self._failures} rounds in a "
+                    "row",
+                    hint="sums over this fleet show no more: let the fleet's owner revoke the home "
+                    "that is likeliest, or invite more homes",
+                )
             raise RoundError(
                 f"round {number}: {homes} of {asked} homes answered, {needed} are needed; "
-                f"so it was {_MOST_FAILURES} times in a row",
+                f"so it was {self._failures} times in a row",
                 hint="lower rounds.quorum, or see the log's reply-dropped events for the reasons",
             )
         return False
@@ -273,8 +283,8 @@ class RoundLoop:
         )
         for node, reason in sound.dropped:
             self.log.append("reply-dropped", round=number, node=node, reason=reason)
-            if self._left_out is not None:
-                self._left_out.hear(node, reason)
+            if self._unfit is not None:
+                self._unfit.hear(node, reason)
         return sound
 
     def _counts(self, sound: SoundReplies, asked: int) -> dict[str, int]:

@@ -16,7 +16,7 @@ from fedhome.run.events import EventLog
 from fedhome.run.folder import RunFolder
 from fedhome.run.results import homes_table, rounds_table
 from fedhome.server.daemon.publishing import Publisher
-from fedhome.server.rounds.fitting_homes import LeftOut
+from fedhome.server.rounds.fitting_homes import UnfitHomes
 from fedhome.server.rounds.outcome import personalise
 from fedhome.server.rounds.round_loop import RoundLoop
 from fedhome.server.rounds.secure_grid import SecureGrid
@@ -54,7 +54,7 @@ def run_plan(
     name_of: Callable[[int], str],
     resumed: bool = False,
     publisher: Publisher | None = None,
-    left_out: LeftOut | None = None,
+    unfit: UnfitHomes | None = None,
 ) -> None:
     """Run a plan's rounds, let the homes personalise, and write the model and the tables.
 
@@ -68,7 +68,7 @@ def run_plan(
         name_of: The name of the home behind a node.
         resumed: Go on from the folder's last checkpoint, where there is one.
         publisher: Publishes the models that rounds end with; None: nobody does.
-        left_out: Takes the homes whose inputs turn out to be others; None: there are none.
+        unfit: Takes the homes whose inputs turn out to be others; None: there are none.
 
     Raises:
         PlanError: The strategy refuses its arguments.
@@ -78,7 +78,7 @@ def run_plan(
     """
     layout = learning.layout
     if isinstance(grid, SecureGrid):
-        grid.left_out = left_out
+        grid.unfit = unfit
     rounds = RoundLoop(
         plan=plan,
         strategy=strategy_of(plan, homes),
@@ -88,7 +88,7 @@ def run_plan(
         folder=folder,
         log=log,
         publisher=publisher,
-        left_out=left_out,
+        unfit=unfit,
     )
     if resumed:
         rounds.resume()

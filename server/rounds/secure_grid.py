@@ -7,8 +7,7 @@ one that needs single updates sees each group as if it were a home.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
-from fedhome.errors import EngineError, FedHomeError, SumError
+from fedhome.errors import EngineError, FedHomeError
 from fedhome.flower.messages import (
     EXAMPLES,
     Run,
@@ -31,21 +30,25 @@ from fedhome.plan.protocol import least_in_a_sum, quorum_of
 from fedhome.plan.settings import Plan
 from fedhome.questions.empty_handed import EMPTY_HANDED
 from fedhome.questions.outcomes import MOST_BINS, bins_for
-from fedhome.questions.private_sums import within
 from fedhome.questions.question_table import CENSUS, TRAIN, SummedQuestion, summed
 from fedhome.questions.settings import INPUTS, inputs_hash, settings_hash
 from fedhome.run.events import EventLog
 from fedhome.secagg.fixedpoint import FixedPoint
 from fedhome.secagg.form import Form, Total
 from fedhome.secagg.scalars import Scalar
-from fedhome.server.rounds.fitting_homes import LeftOut
+from fedhome.server.rounds.fitting_homes import UnfitHomes
 from fedhome.server.rounds.noise_budget import NoiseBudget
-from fedhome.server.rounds.sum_journal import name_of
 from fedhome.server.rounds.sum_scale import Scale
 from fedhome.server.rounds.sums import Channel, GroupSum, SumRequest, Traffic
+from fedhome.server.rounds.suspects import Suspects
+from fedhome.server.rounds.usable_sums import UsableSums
 from fedhome.wire.layout import Layout, model_hash
 
 _IN_THE_CLEAR = "query"
+_ALIKE = (
+    "the homes' examples could not be counted, and homes count them once under a directory: all "
+    "homes count alike until the next one"
+)
 
 
 class SecureGrid(Grid):
@@ -60,7 +63,7 @@ class SecureGrid(Grid):
             own homes so. None where there is nobody to ask.
 
     Attributes:
-        left_out: The homes that are left out of the run; None: there are none.
+        unfit: Homes whose inputs are not the plan's; None: there are none.
     """
 
     def __init__(
@@ -79,7 +82,17 @@ class SecureGrid(Grid):
         self.observe = observe
         self.scale = Scale(plan.aggregation)
         self.budget = NoiseBudget.of(plan, homes=channel.fleet, parameters=layout.size, log=log)
-        self.left_out: LeftOut | None = None
+        self.unfit: UnfitHomes | None = None
+        self.suspects = Suspects(
+            plan,
+            seed=channel.seed,
+            names=channel.names.values(),
+            fleet=channel.fleet,
+            left_out=channel.left_out,
+            log=log,
+            folder=channel.journal.folder,
+        )
+        self._sums = UsableSums(channel, plan=plan, suspects=self.suspects, log=log)
         self.late = 0
         self.unopened = 0
         self._behind: dict[str, int] = {}
@@ -128,7 +141,7 @@ class SecureGrid(Grid):
         """
         if self.budget is not None:
             return MOST_BINS
-        group = len(self.channel.names) // self.plan.aggregation.groups
+        group = len(self.suspects.staying) // self.plan.aggregation.groups
         least = least_in_a_sum(self.plan, fleet=self.channel.fleet, roster=group)
         return bins_for(least, cohort=self.plan.aggregation.min_cohort)
 
@@ -168,9 +181,13 @@ class SecureGrid(Grid):
         return Message(content, dst_node_id, message_type, group_id=group_id, ttl=ttl)
 
     def get_node_ids(self) -> Iterable[int]:
-        """Return the nodes of all homes that take part in the run."""
-        nodes = self.channel.grid.get_node_ids()
-        return nodes if self.left_out is None else self.left_out.without(nodes)
+        """Return the nodes of the homes to ask: not of those that are left out."""
+        names = self.channel.names
+        nodes = list(self.channel.grid.get_node_ids())
+        if self.unfit is not None:
+            nodes = self.unfit.without(nodes)
+        asked = self.suspects.asked({names[node] for node in nodes if node in names})
+        return [node for node in nodes if names.get(node) in asked]
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Answer messages at once and keep the replies until they are pulled."""
@@ -232,7 +249,7 @@ class SecureGrid(Grid):
             return [failure(message, error.message) for message in messages]
         responses: list[Message] = []
         totals: list[Total] = []
-        for group, total in self._ask(messages, request):
+        for group, total in self._sums.ask(messages, request):
             responses += [failure(message, reason) for message, reason in group.failed]
             if total is None:
                 continue
@@ -264,11 +281,16 @@ class SecureGrid(Grid):
             Message(content, dst_node_id=m.metadata.dst_node_id, message_type=CENSUS)
             for m in messages
         ]
-        totals = [total for _, total in self._ask(messages, request) if total is not None]
+        totals = [total for _, total in self._sums.ask(messages, request) if total is not None]
         if totals:
             self.scale.count(totals)
             self.log.append("weights-counted", weight_cap=self.scale.weight_cap)
-        return bool(totals)
+        elif all(
+            map(self.channel.journal.spent, self.channel.names_of(request.purpose, bytes(32)))
+        ):
+            self.scale.count_alike()
+            self.log.append("note", text=_ALIKE)
+        return self.scale.weight_cap is not None
 
     def _request(
         self,
@@ -306,22 +328,6 @@ class SecureGrid(Grid):
             timeout_s=timeout_s,
         )
 
-    def _ask(
-        self, messages: list[Message], request: SumRequest
-    ) -> Iterator[tuple[GroupSum, Total | None]]:
-        """Yield each group's sum, and what it amounts to: None where it cannot be used."""
-        for group in self.channel.ask(messages, request):
-            total = None
-            if group.words is not None:
-                try:
-                    total = self._usable(group, request)
-                except SumError as error:
-                    group.words, group.homes, group.reason = None, 0, error.message
-                    name = name_of(request.purpose, request.model_hash, group.number)
-                    self.channel.journal.give_up(name)
-            self._log_group(group, request)
-            yield group, total
-
     def _group_reply(
         self, row: SummedQuestion, group: GroupSum, total: Total, start: NDArray[np.float32]
     ) -> Message:
@@ -337,46 +343,6 @@ class SecureGrid(Grid):
         response = reply(first, metrics, arrays)
         self._behind[response.metadata.reply_to_message_id] = group.homes
         return response
-
-    def _usable(self, group: GroupSum, request: SumRequest) -> Total:
-        """Return what a group's sum amounts to, and count in it the homes that added something.
-
-        Raises:
-            SumError: ``beyond``: homes that keep to the protocol cannot have added it up; or
-                ``empty-handed``: fewer homes than the plan's fewest added anything.
-        """
-        assert group.form is not None, "an opened sum has a form"
-        total = within(group.form, group.total)
-        # Where noise is added, no flag says who has nothing besides.
-        empty = round(total.values.get(EMPTY_HANDED.name, 0.0))
-        if empty:
-            group.homes -= empty
-            group.notes.append(
-                f"{empty} of {group.homes + empty} homes had nothing to add to a sum of "
-                f"{request.kind!r}: their own logs say why"
-            )
-            if group.homes < self.plan.aggregation.min_cohort:
-                raise SumError(
-                    f"{group.homes} homes added something to a sum: what they learnt or measured "
-                    "is not finite, or failed",
-                    reason="empty-handed",
-                )
-        return within(request.form, total)
-
-    def _log_group(self, group: GroupSum, request: SumRequest) -> None:
-        for note in group.notes:
-            self.log.append("note", text=note)
-        if group.words is None:
-            reason, said = group.reason, Counter(text for _, text in group.failed)
-            for text, homes in said.most_common(1):
-                reason = f"{reason}; {homes} of {len(group.messages)} homes said: {text}"
-            self.log.append(
-                "sum-failed",
-                round=request.round,
-                stage=request.kind,
-                homes=len(group.messages),
-                reason=reason,
-            )
 
 
 def _round_of(config: ConfigRecord, sum_number: int) -> int:

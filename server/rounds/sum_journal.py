@@ -26,6 +26,7 @@ _OPENED, _CLOSED, _TRIES = ".sum", ".closed", "tries.json"
 MOST_TRIES = 6
 """After so many attempts at one sum that nobody opened, homes soon refuse: they count them too."""
 _MOST = 1 << 31
+_NO_MODEL = bytes(16).hex()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +73,7 @@ class SumJournal:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self._folder = folder
+        self.folder = folder
         self._opened: dict[str, KeptSum] = {}
         self._closed: dict[str, bytes] = {}
         self._tries: dict[str, int] = {}
@@ -86,8 +87,8 @@ class SumJournal:
     def begin_epoch(self, directory: bytes) -> None:
         """Take note of the directory that is in force.
 
-        In another epoch than before, homes answer nothing that they were asked in that one, and
-        members finish no sum of it.
+        In another epoch than before, homes answer nothing that they were asked in that one but what
+        is about no model, and members finish no sum of it.
 
         Args:
             directory: Its hash.
@@ -97,7 +98,7 @@ class SumJournal:
         """
         if self._directory not in ("", directory.hex()):
             for name in {*self._tries, *self.half_opened} - set(self._opened):
-                self._tries[name] = MOST_TRIES
+                self._tries[name] = 0 if _model_in(name) == _NO_MODEL else MOST_TRIES
                 self.drop_closed(name)
         self._directory = directory.hex()
         self._keep_tries()
@@ -120,7 +121,7 @@ class SumJournal:
         return self._tries.get(name, 0) >= MOST_TRIES
 
     def _keep_tries(self) -> None:
-        if self._folder is not None:
+        if self.folder is not None:
             record = {"directory": self._directory, "tries": self._tries}
             disk.put(self._path(_TRIES), json.dumps(record).encode())
 
@@ -159,7 +160,7 @@ class SumJournal:
             StateError: It cannot be written.
         """
         self._closed[name] = snapshot
-        if self._folder is not None:
+        if self.folder is not None:
             disk.put(self._path(name + _CLOSED), snapshot)
 
     def keep_opened(self, name: str, kept: KeptSum) -> None:
@@ -171,7 +172,7 @@ class SumJournal:
         self._opened[name] = kept
         if self._tries.pop(name, None) is not None:
             self._keep_tries()
-        if self._folder is not None:
+        if self.folder is not None:
             disk.put(self._path(name + _OPENED), kept.to_bytes())
         self.drop_closed(name)
 
@@ -183,16 +184,16 @@ class SumJournal:
         """
         self._opened.pop(name, None)
         self.drop_closed(name)
-        if self._folder is not None:
-            with disk.errors_of(self._folder):
+        if self.folder is not None:
+            with disk.errors_of(self.folder):
                 self._path(name + _OPENED).unlink(missing_ok=True)
         self.spend(name)
 
     def drop_closed(self, name: str) -> None:
         """Forget a sum that will not be opened."""
         self._closed.pop(name, None)
-        if self._folder is not None:
-            with disk.errors_of(self._folder):
+        if self.folder is not None:
+            with disk.errors_of(self.folder):
                 self._path(name + _CLOSED).unlink(missing_ok=True)
 
     def keep_only(self, models: Iterable[bytes]) -> None:
@@ -206,24 +207,24 @@ class SumJournal:
         kept = {model.hex()[:32] for model in (*models, bytes(32))}
         names = {*self._opened, *self._closed, *(path.stem for path in self._files())}
         for name in names:
-            if name.rsplit("-", 2)[1] not in kept:
+            if _model_in(name) not in kept:
                 self._opened.pop(name, None)
                 self.drop_closed(name)
-                if self._folder is not None:
-                    with disk.errors_of(self._folder):
+                if self.folder is not None:
+                    with disk.errors_of(self.folder):
                         self._path(name + _OPENED).unlink(missing_ok=True)
 
     def _files(self) -> list[Path]:
-        if self._folder is None:
+        if self.folder is None:
             return []
-        return [path for path in self._folder.iterdir() if path.suffix in (_OPENED, _CLOSED)]
+        return [path for path in self.folder.iterdir() if path.suffix in (_OPENED, _CLOSED)]
 
     def _path(self, name: str) -> Path:
-        assert self._folder is not None
-        return self._folder / name
+        assert self.folder is not None
+        return self.folder / name
 
     def _read(self, name: str) -> bytes | None:
-        if self._folder is None or not self._path(name).exists():
+        if self.folder is None or not self._path(name).exists():
             return None
         return disk.read(self._path(name))
 
@@ -231,6 +232,10 @@ class SumJournal:
 def name_of(purpose: str, model_hash: bytes, group: int) -> str:
     """Return the name of a sum: what is summed, about which model, of which group."""
     return f"{purpose}-{model_hash.hex()[:32]}-{group}"
+
+
+def _model_in(name: str) -> str:
+    return name.rsplit("-", 2)[1]
 
 
 def _tries_in(path: Path) -> tuple[str, dict[str, int]]:

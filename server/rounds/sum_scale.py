@@ -45,6 +45,10 @@ class Scale:
         """Set the greatest weight from a count of the homes' examples."""
         self.weight_cap = int(2 ** self._largest(totals, "examples", COUNTS))
 
+    def count_alike(self) -> None:
+        """Let all homes count alike: their examples cannot be counted."""
+        self.weight_cap = 1
+
     def _largest(self, totals: Sequence[Total], name: str, exponents: Sequence[int]) -> int:
         """Return the exponent that covers all claims but those that may be corrupt."""
         counted = {e: sum(total.values[f"{name}-{e}"] for total in totals) for e in exponents}

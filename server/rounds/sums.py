@@ -25,6 +25,7 @@ from fedhome.questions.contributions import form_bytes
 from fedhome.questions.question_table import TRAIN
 from fedhome.secagg.form import Form, Total
 from fedhome.secagg.graph import groups
+from fedhome.server.rounds.left_out import LeftOut
 from fedhome.server.rounds.sum_journal import KeptSum, SumJournal, name_of
 
 _POLL_S, _WAIT_S = 0.1, 1.0  # between polls of a grid; and where it can wait for a reply
@@ -71,6 +72,7 @@ class GroupSum:
         words: The opened sum; None where it could not be opened.
         form: What lies in the words.
         homes: How many homes are in it.
+        arrived: Their names; empty where they are not known any more.
         failed: Messages that a home answered with an error, and which.
         reason: Why it could not be opened.
         notes: What was noticed on the way, such as a member with a bad share.
@@ -82,6 +84,7 @@ class GroupSum:
     words: NDArray[Any] | None = None
     form: Form | None = None
     homes: int = 0
+    arrived: tuple[str, ...] = ()
     failed: list[tuple[Message, str]] = field(default_factory=list)
     reason: str = ""
     notes: list[str] = field(default_factory=list)
@@ -126,6 +129,7 @@ class Channel(ABC):
         names: Name of the home behind each node.
         seed: The epoch's seed, which decides who is in which group.
         journal: Keeps what was opened; None: in memory.
+        left_out: Homes that are asked nothing more; None: kept in memory.
 
     Attributes:
         unopened: Homes that answered the last question, in sums that were not opened.
@@ -139,12 +143,14 @@ class Channel(ABC):
         *,
         seed: bytes,
         journal: SumJournal | None = None,
+        left_out: LeftOut | None = None,
     ) -> None:
         self.grid = grid
         self.plan = plan
         self.names = names
         self.seed = seed
         self.journal = SumJournal() if journal is None else journal
+        self.left_out = LeftOut() if left_out is None else left_out
         self.traffic = Traffic()
         self.late = 0
         self.unopened = 0
@@ -286,6 +292,12 @@ class IdealChannel(Channel):
                 f"{group.homes} of {len(copies)} homes uploaded, {least} are needed",
                 reason="a-min",
             )
+        failed = {id(message) for message, _ in group.failed}
+        group.arrived = tuple(
+            self.names[message.metadata.dst_node_id]
+            for message in group.messages
+            if id(message) not in failed
+        )
         return _IdealSum(self, request, total)
 
 

@@ -13,16 +13,13 @@ import numpy as np
 from flwr.app import Message
 from numpy.typing import NDArray
 
+from fedhome.clients.asked_question import AskedQuestion, manifest_of, manifest_terms, scalars_of
 from fedhome.clients.protocol_answers import asked_parts
 from fedhome.clients.protocol_questions import BUNDLE, HELP
 from fedhome.clients.secure_sums import (
-    AskedQuestion,
     RequestedSum,
     check_form,
-    manifest_of,
-    manifest_terms,
     requested_sum_of,
-    scalars_of,
 )
 from fedhome.errors import EngineError, FedHomeError, PluginError, UpdateError
 from fedhome.flower.messages import blob_reply, failure, sum_record, words_reply

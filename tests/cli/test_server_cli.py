@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +37,7 @@ from fedhome.server.daemon.initialise import make_server
 from fedhome.server.daemon.server_folder import ServerFolder
 from fedhome.server.daemon.status import status_of
 from fedhome.server.daemon.supervisor import Daemon, is_running, trim
+from fedhome.server.rounds.left_out import LeftOut
 from fedhome.store import disk
 from helpers.living import tiny_plan
 
@@ -345,3 +347,36 @@ def test_a_run_that_ended_before_its_report_gets_it(place: ServerFolder, plan: P
         log.append("run-finished", seconds=1.0)
     assert deploy.main([str(place.path), str(folder.path), "1"]) == DONE
     assert folder.report_path.exists()
+
+
+def test_homes_that_are_left_out_are_listed_until_they_are_asked_again(place: ServerFolder) -> None:
+    assert "left out" not in said("server", "status", place.path)
+    directory = place.directory()
+    listed = LeftOut(place.left_out, directory=directory, run="run-1")
+    listed.add(["home-1", "home-2"], "one of both spoils sums", suspected=True)
+    listed.add(["home-3"], "it makes wrong shares")
+    told = " ".join(said("server", "status", place.path).split())
+    assert "home-1, home-2: one of both spoils sums" in told
+    assert "home-3: it makes wrong shares" in told
+    as_json = json.loads(said("server", "status", place.path, "--json"))
+    assert [one["home"] for one in as_json["left_out"]] == ["home-1", "home-2", "home-3"]
+    done = said("server", "readmit", "home-1", "home-3", "--server", place.path)
+    assert "home-1, home-3" in done
+    assert set(listed.reasons) == {"home-2"}
+    assert (
+        "not left out: home-1"
+        in refused("server", "readmit", "home-1", "--server", place.path).message
+    )
+    place.left_out.write_text("{}")
+    assert "left-out is damaged" in " ".join(said("server", "status", place.path).split())
+
+
+def test_a_home_of_the_same_name_with_new_keys_is_another(place: ServerFolder) -> None:
+    directory = place.directory()
+    LeftOut(place.left_out, directory=directory).add(["home-1"], "it makes wrong shares")
+    first = next(one for one in directory.homes if one.home == "home-1")
+    anew = replace(first, identity=bytes(32))
+    others = tuple(one for one in directory.homes if one.home != "home-1")
+    later = replace(directory, homes=tuple(sorted((*others, anew), key=lambda one: one.home)))
+    assert LeftOut(place.left_out, directory=directory).reasons
+    assert not LeftOut(place.left_out, directory=later).reasons

@@ -16,8 +16,9 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from numpy.typing import NDArray
 
 from fedhome.clients import client_app
+from fedhome.clients.asked_question import AskedQuestion, model_hash, scalars_of
 from fedhome.clients.home import ClientHome
-from fedhome.clients.secure_sums import AskedQuestion, Participant, model_hash, scalars_of
+from fedhome.clients.secure_sums import Participant
 from fedhome.errors import DataError, FedHomeError, ManifestError, UpdateError
 from fedhome.flower.messages import array_record, blobs_of, take_identity, with_sum_record
 from fedhome.plan.protocol import policy_of, terms_hash
@@ -256,7 +257,7 @@ def test_settings_that_are_not_compared_change_what_a_home_computes(
     """The control: as it was, each home could be told something else."""
     fleet = Fleet()
     monkeypatch.setattr(
-        "fedhome.clients.secure_sums.settings_hash", lambda _: fleet.sum.manifest.settings
+        "fedhome.clients.asked_question.settings_hash", lambda _: fleet.sum.manifest.settings
     )
     fleet.ask("h00", _setting("server-round", 1)(fleet, fleet.content()))
     honest = Fleet()

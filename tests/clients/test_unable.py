@@ -15,9 +15,9 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 
 from fedhome.clients.agent.dispatch import MessageDispatch
 from fedhome.clients.agent.work import InProcess, WorkerProcess
+from fedhome.clients.asked_question import AskedQuestion, model_hash, scalars_of
 from fedhome.clients.home import real_home
 from fedhome.clients.membership.home_folder import HomeFolder, HomeSettings
-from fedhome.clients.secure_sums import AskedQuestion, model_hash, scalars_of
 from fedhome.errors import StateError
 from fedhome.fleet.entries import Anchor, home_keys
 from fedhome.fleet.freshness import Freshness

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 
 from fedhome.data.homes_folder import FolderRead, read_folder
 from fedhome.data.windows import windows
-from fedhome.errors import EmptyFleetError
+from fedhome.errors import DataError, EmptyFleetError
 from fedhome.plan.data_settings import DataSettings
 from helpers.shared_cases import readings
 
 FIRST = [0.474, 0.515, 0.564]
+
+
+class Expected(NamedTuple):
+    """What must come out: homes, rows of each, first time, step in s, first values."""
+
+    homes: int
+    rows: int
+    begin: str
+    step_s: int
+    first: list[float]
 
 
 def read(case: str, target: str, **settings: object) -> FolderRead:
@@ -27,44 +38,46 @@ def moment(text: str) -> int:
 
 
 @pytest.mark.parametrize(
-    ("case", "target", "homes", "rows", "begin", "step_s", "first"),
+    ("case", "target", "expected"),
     [
-        ("07b-pge-no-preamble", "USAGE (kWh)", 2, 240, "2024-01-01T00:00", 3600, FIRST),
-        ("08b-enedis-plain", "Valeur", 2, 200, "2023-12-31T23:30", 1800, [474, 515, 564]),
-        ("09-netznoe", "Verbrauch (kWh)", 2, 200, "2024-01-01T00:00", 900, FIRST),
-        ("17-quoted-decimal-comma", "Consommation (kWh)", 2, 150, "2024-01-01T00:00", 3600, FIRST),
-        ("19-german-thousands", "power_w", 2, 150, "2024-01-01T00:00", 3600, [1896, 2060, 2256]),
-        ("29-clock-1970", "load_kwh", 1, 299, "2024-01-01T00:00", 60, FIRST),
-        ("37-none-cells", "load_kwh", 2, 100, "2024-01-01T00:00", 3600, FIRST),
+        ("07b-pge-no-preamble", "USAGE (kWh)", Expected(2, 240, "2024-01-01T00:00", 3600, FIRST)),
+        ("08b-enedis-plain", "Valeur", Expected(2, 200, "2023-12-31T23:30", 1800, [474, 515, 564])),
+        ("09-netznoe", "Verbrauch (kWh)", Expected(2, 200, "2024-01-01T00:00", 900, FIRST)),
+        (
+            "17-quoted-decimal-comma",
+            "Consommation (kWh)",
+            Expected(2, 150, "2024-01-01T00:00", 3600, FIRST),
+        ),
+        (
+            "19-german-thousands",
+            "power_w",
+            Expected(2, 150, "2024-01-01T00:00", 3600, [1896, 2060, 2256]),
+        ),
+        ("29-clock-1970", "load_kwh", Expected(1, 299, "2024-01-01T00:00", 60, FIRST)),
+        ("37-none-cells", "load_kwh", Expected(2, 100, "2024-01-01T00:00", 3600, FIRST)),
     ],
 )
-def test_times_and_values_come_out_right(
-    case: str,
-    target: str,
-    homes: int,
-    rows: int,
-    begin: str,
-    step_s: int,
-    first: list[float],
-) -> None:
+def test_times_and_values_come_out_right(case: str, target: str, expected: Expected) -> None:
     found = read(case, target)
-    assert (len(found.homes), found.excluded) == (homes, [])
+    assert (len(found.homes), found.excluded) == (expected.homes, [])
     home = found.homes[0]
-    assert home.rows == rows
-    assert home.time_s[0] == moment(begin)
-    assert set(np.diff(home.time_s).tolist()) == {step_s}
-    assert home.columns[target][:3].tolist() == first
+    assert home.rows == expected.rows
+    assert home.time_s[0] == moment(expected.begin)
+    assert set(np.diff(home.time_s).tolist()) == {expected.step_s}
+    assert home.columns[target][:3].tolist() == expected.first
     assert target not in home.labels
 
 
 def test_changes_of_a_sensor_are_held_until_the_next() -> None:
     found = read("01-ha-history-one", "state", step="5min", rules={"state": "hold"})
     assert "last_changed" not in found.homes[0].columns
-    cut = windows(
-        found.homes[0], DataSettings(target="state", step="5min", rules={"state": "hold"}), ()
-    )
-    assert len(cut.y) > 150
-    assert set(np.diff(cut.time_s).tolist()) >= {300}
+    held = DataSettings(target="state", step="5min", rules={"state": "hold"}, lags=(1,))
+    cut = windows(found.homes[0], held, ())
+    assert cut.rows_whole > 100
+    assert set((cut.time_s % 300).tolist()) == {0}
+    with pytest.raises(DataError, match="no step") as error:
+        windows(found.homes[0], DataSettings(target="state", lags=(1,)), ())
+    assert "data.step" in error.value.hint
 
 
 def test_a_row_without_a_reading_shuts_no_home_out() -> None:
@@ -92,7 +105,7 @@ def test_a_gap_stays_a_gap_under_an_index_without_a_name() -> None:
     home = read("21-pandas-unnamed-index", "load_kwh").homes[0]
     assert home.columns["load_kwh"][:3].tolist() == FIRST
     gaps = np.diff(home.time_s)
-    assert (gaps.min(), gaps.max()) == (3600, 100 * 3600)
+    assert (gaps.min(), gaps.max()) == (3600, 101 * 3600)  # 100 h are missing
 
 
 def test_newest_first_or_not_is_the_same_over_the_end_of_summer_time(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Small inputs that are not part of the project: only machines that have them beside it test them."""
+"""Small inputs that lie beside the project on some machines; others skip the tests of them."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from fedhome.server.rounds.unfit import UnfitHomes
 from flwr.app import Context, Message, RecordDict
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
@@ -232,6 +233,12 @@ class WiredFleet:
                 serials=Serials(self.folder / "serials", directory),
                 journal=SumJournal(folder.sums_path),
                 clock=lambda: self.now,
+                unfit=UnfitHomes(
+                    self.folder / "left-out",
+                    directory=directory,
+                    run=self.name,
+                    clock=lambda: self.now,
+                ),
             )
             grid = SecureGrid(channel, plan=plan, layout=layout, log=log)
             grid.scale = LastingScale(

@@ -19,6 +19,7 @@ from fedhome.secagg import HomeParty, member, sealing_party, seals
 from fedhome.secagg.seals import Seals
 from fedhome.secagg.share_checks import WRONG, CheckAnswer
 from fedhome.secagg.sharing import Dealing
+from fedhome.server.rounds.left_out import left_out_in, take_off
 from helpers.wired_fleet import WiredFleet, secure_plan, shares_asked
 
 HOMES, HELPFUL = 7, 3
@@ -204,6 +205,8 @@ def test_a_home_that_makes_wrong_shares_costs_no_round_and_is_left_out(
     fleet = _fleet(tmp_path, rounds={"count": 3, "evaluate_fraction": 0.0})
     assert _answered(fleet) == [6, 6, 6]
     assert "h03 made a wrong share for " in fleet.events
+    (entry,) = left_out_in(tmp_path / "left-out")
+    assert (entry.home, entry.run, entry.directory) == ("h03", "run", "")
 
 
 @pytest.mark.long
@@ -229,6 +232,14 @@ def test_a_home_that_shares_another_secret_costs_one_round_and_is_left_out(
     fleet = _fleet(tmp_path, rounds={"count": 3, "evaluate_fraction": 0.0})
     assert _answered(fleet) == [0, 6, 6]
     assert "h03 made shares of another secret than it committed to: left out" in fleet.events
+    fleet.name, fleet.learning.initial = "second", fleet.learning.initial + np.float32(0.01)
+    assert _answered(fleet) == [6, 6, 6], "the next run knows"
+    fleet.next_epoch()
+    fleet.name, fleet.learning.initial = "third", fleet.learning.initial + np.float32(0.01)
+    assert _answered(fleet, rounds={"count": 1}) == [6], "under another directory too"
+    assert take_off(tmp_path / "left-out", ["h03"]) == ["h03"]
+    fleet.name, fleet.learning.initial = "fourth", fleet.learning.initial + np.float32(0.01)
+    assert _answered(fleet, rounds={"count": 1}) == [0], "it is asked again, and does it again"
 
 
 @pytest.mark.long

@@ -1,0 +1,94 @@
+"""Which opened sums are used: each is held to what its homes, each within its range, can add up."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from flwr.app import Message
+
+from fedhome.errors import SumError
+from fedhome.plan.settings import Plan
+from fedhome.questions.empty_handed import EMPTY_HANDED
+from fedhome.questions.private_sums import within
+from fedhome.run.events import EventLog
+from fedhome.secagg.form import Total
+from fedhome.server.rounds.sum_journal import name_of
+from fedhome.server.rounds.sums import Channel, GroupSum, SumRequest
+from fedhome.server.rounds.suspects import Suspects
+
+_BEYOND = "beyond"
+
+
+class UsableSums:
+    """Asks for sums, and takes those that can be used.
+
+    Args:
+        channel: Computes sums.
+        plan: The plan.
+        suspects: Take note of sums that hold and of those that do not.
+        log: The run's log.
+    """
+
+    def __init__(self, channel: Channel, *, plan: Plan, suspects: Suspects, log: EventLog) -> None:
+        self.channel, self.plan, self.suspects, self.log = channel, plan, suspects, log
+
+    def ask(
+        self, messages: list[Message], request: SumRequest
+    ) -> Iterator[tuple[GroupSum, Total | None]]:
+        """Yield each group's sum, and what it amounts to: None where it cannot be used."""
+        for group in self.channel.ask(messages, request):
+            total = None
+            if group.words is not None:
+                try:
+                    total = self._usable(group, request)
+                except SumError as error:
+                    group.words, group.homes, group.reason = None, 0, error.message
+                    name = name_of(request.purpose, request.model_hash, group.number)
+                    self.channel.journal.give_up(name)
+                    if error.reason == _BEYOND:
+                        self.suspects.spoilt(group.number, request.purpose, group.arrived)
+                else:
+                    self.suspects.held(group.number, request.purpose, group.arrived)
+            self._log_group(group, request)
+            yield group, total
+
+    def _usable(self, group: GroupSum, request: SumRequest) -> Total:
+        """Return what a group's sum amounts to, and count in it the homes that added something.
+
+        Raises:
+            SumError: ``beyond``: homes that keep to the protocol cannot have added it up; or
+                ``empty-handed``: fewer homes than the plan's fewest added anything.
+        """
+        assert group.form is not None, "an opened sum has a form"
+        total = within(group.form, group.total)
+        # Where noise is added, no flag says who has nothing besides.
+        empty = round(total.values.get(EMPTY_HANDED.name, 0.0))
+        if empty:
+            group.homes -= empty
+            group.notes.append(
+                f"{empty} of {group.homes + empty} homes had nothing to add to a sum of "
+                f"{request.kind!r}: their own logs say why"
+            )
+            if group.homes < self.plan.aggregation.min_cohort:
+                raise SumError(
+                    f"{group.homes} homes added something to a sum: what they learnt or measured "
+                    "is not finite, or failed",
+                    reason="empty-handed",
+                )
+        return within(request.form, total)
+
+    def _log_group(self, group: GroupSum, request: SumRequest) -> None:
+        for note in group.notes:
+            self.log.append("note", text=note)
+        if group.words is None:
+            reason, said = group.reason, Counter(text for _, text in group.failed)
+            for text, homes in said.most_common(1):
+                reason = f"{reason}; {homes} of {len(group.messages)} homes said: {text}"
+            self.log.append(
+                "sum-failed",
+                round=request.round,
+                stage=request.kind,
+                homes=len(group.messages),
+                reason=reason,
+            )
