@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from fedhome.clients import context_keys
 from fedhome.clients.secure_sums import SecurePart
-from fedhome.data.examples import HomeExamples
 from fedhome.data.home_files import HomeFilesRead, read_home
 from fedhome.data.inputs import MatchedHome, matched, schema_of
-from fedhome.data.windows import examples
+from fedhome.data.series.examples import HomeExamples
+from fedhome.data.series.windows import examples
 from fedhome.errors import DataError
 from fedhome.learning.build import learning_of
 from fedhome.learning.device import Device

@@ -9,14 +9,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from fedhome.data.examples import HomeExamples
 from fedhome.data.home_objects import read_tables
 from fedhome.data.homes_folder import FolderRead, read_folder
 from fedhome.data.inputs import InputSchema, matched, schema_of
 from fedhome.data.read_report import HomeReport
+from fedhome.data.series.examples import HomeExamples
+from fedhome.data.series.windows import examples
 from fedhome.data.table import HomeTable
 from fedhome.data.told_once import told_once
-from fedhome.data.windows import examples
 from fedhome.errors import DataError, EmptyFleetError, FedHomeError, SourceError
 from fedhome.learning.tasks import kind_of, task_of
 from fedhome.own_code import fault_of

@@ -95,7 +95,7 @@ def convert(
 
     Times are in UTC with the home's zone, numbers are numbers with their unit, words are words.
     """
-    from fedhome.data.home_parquet import write_home  # noqa: PLC0415
+    from fedhome.data.files.home_parquet import write_home  # noqa: PLC0415
     from fedhome.data.homes_folder import read_folder  # noqa: PLC0415
     from fedhome.store import disk  # noqa: PLC0415
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fedhome.data.cells import ColumnRead, read_cells
-from fedhome.data.complements import completed
-from fedhome.data.data_files import UNNAMED, Raw, read_files, stem
-from fedhome.data.long_tables import check_twins, homes_of, pivoted
+from fedhome.data.columns.cells import ColumnRead, read_cells
+from fedhome.data.files.data_files import UNNAMED, Raw, read_files, stem
 from fedhome.data.read_report import ColumnReport, HomeReport, TimeReport
 from fedhome.data.table import HomeTable
-from fedhome.data.time_columns import TimeColumns, find_times
-from fedhome.data.times import Axis, read_axis, zone_of
+from fedhome.data.times.axis import Axis, read_axis, zone_of
+from fedhome.data.times.complements import completed
+from fedhome.data.times.long_tables import check_twins, homes_of, pivoted
+from fedhome.data.times.time_columns import TimeColumns, find_times
 from fedhome.errors import SourceError
 from fedhome.plan.reading_settings import ReadingSettings
 from fedhome.spelling import did_you_mean
@@ -54,7 +54,7 @@ def read_home(
     sorted classes. Rows are sorted by time.
 
     Args:
-        path: A file, or a folder of files, as :func:`~fedhome.data.data_files.read_files` takes.
+        path: A file, or a folder of files, as `data_files.read_files` takes.
         home: The home's name; None for the name of the file or folder.
         settings: What the files themselves do not tell.
         numbers: Columns that must hold numbers: words in them are an error.

@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
 
-from fedhome.data.data_files import Raw
+from fedhome.data.files.data_files import Raw
 from fedhome.data.home_files import HomeFilesRead, read_rows
 from fedhome.data.homes_folder import Exclusion, FolderRead, as_fleet, unusable
 from fedhome.data.table import HomeTable

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fedhome.data.data_files import LAYOUT_HINT, Raw, is_data_file, read_files, stem
+from fedhome.data.files.data_files import LAYOUT_HINT, Raw, is_data_file, read_files, stem
 from fedhome.data.home_files import HomeFilesRead, read_home, read_rows
 from fedhome.data.homes_settings import HOMES_FILE, read_homes_settings
-from fedhome.data.long_tables import homes_of
 from fedhome.data.read_report import HomeReport
 from fedhome.data.table import HomeTable
-from fedhome.data.times import zone_of
+from fedhome.data.times.axis import zone_of
+from fedhome.data.times.long_tables import homes_of
 from fedhome.data.told_once import told_once
 from fedhome.errors import EmptyFleetError, SourceError
 from fedhome.plan.reading_settings import ReadingSettings

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from fedhome.data.times import zone_of
+from fedhome.data.times.axis import zone_of
 from fedhome.errors import SourceError
 from fedhome.plan.reading_settings import ReadingSettings
 from fedhome.spelling import did_you_mean

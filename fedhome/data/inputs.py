@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fedhome.data.examples import Targets
+from fedhome.data.columns.units import conversion, converted
+from fedhome.data.series.examples import Targets
 from fedhome.data.table import HomeTable
-from fedhome.data.units import conversion, converted
 from fedhome.errors import DataError, InputsError, PlanError
 from fedhome.plan.data_settings import DataSettings
 from fedhome.plan.input_settings import InputKind, InputSpec

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fedhome.data.examples import Part
+from fedhome.data.series.examples import Part
 from fedhome.learning.local import LocalLearning
 from fedhome.learning.methods import Method
 

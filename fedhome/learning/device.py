@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from fedhome import rng
-from fedhome.data.examples import HomeExamples, Part
+from fedhome.data.series.examples import HomeExamples, Part
 from fedhome.learning.cohort import Cohort, Measured, Trained
 from fedhome.learning.local import Batch, LocalLearning
 from fedhome.learning.methods import Method

@@ -20,7 +20,7 @@ SYNTHETIC_HISTORY_DAYS = 5.0
 
 
 Rule = Literal["mean", "last", "hold", "sum", "difference"]
-"""How readings become one a step of the grid; `fedhome.data.step_rules` says each one's meaning."""
+"""How readings become one a step of the grid: `fedhome.data.series.step_rules`."""
 
 
 def _as_text(value: object) -> object:

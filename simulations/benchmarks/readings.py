@@ -27,7 +27,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from fedhome.data.data_files import read_files
+from fedhome.data.files.data_files import read_files
 
 _CHUNK = 500_000
 _START_S = 1_640_995_200  # 2022-01-01

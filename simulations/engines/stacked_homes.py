@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fedhome.data.examples import HomeExamples, Part
+from fedhome.data.series.examples import HomeExamples, Part
 
 
 @dataclass(frozen=True, kw_only=True)

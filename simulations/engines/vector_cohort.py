@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.func import vmap
 
 from fedhome import rng
-from fedhome.data.examples import Part
+from fedhome.data.series.examples import Part
 from fedhome.learning.cohort import Cohort, Measured, Trained
 from fedhome.learning.local import LocalLearning
 from fedhome.learning.methods import Method

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from fedhome.data.cells import ColumnRead, read_cells
+from fedhome.data.columns.cells import ColumnRead, read_cells
 from fedhome.errors import SourceError
 from fedhome.plan.reading_settings import ReadingSettings
 

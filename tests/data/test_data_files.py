@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fedhome.data.data_files import UNNAMED, Raw, is_data_file, read_files, stem
+from fedhome.data.files.data_files import UNNAMED, Raw, is_data_file, read_files, stem
 from fedhome.errors import SourceError
 
 Cells = dict[str, list[Any]]

@@ -11,7 +11,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from fedhome.data.data_files import UNNAMED, read_files
+from fedhome.data.files.data_files import UNNAMED, read_files
 from fedhome.errors import SourceError
 from helpers.examples import share_of
 

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fedhome.data import data_files
-from fedhome.data.data_files import Raw, read_files
+from fedhome.data.files import data_files
+from fedhome.data.files.data_files import Raw, read_files
 from fedhome.errors import SourceError
 from helpers.sheets import sheet_xml, workbook
 

@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedhome.clients.membership.join import read_findings
+from fedhome.data.series.time_grid import grid_of, on_grid
+from fedhome.data.series.windows import examples, windows
 from fedhome.data.table import HomeTable
-from fedhome.data.time_grid import grid_of, on_grid
-from fedhome.data.windows import examples, windows
 from fedhome.errors import DataError, PlanError
 from fedhome.plan.data_settings import DataSettings
 from fedhome.plan.settings import Plan

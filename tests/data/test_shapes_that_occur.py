@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from fedhome.data.homes_folder import FolderRead, read_folder
-from fedhome.data.windows import windows
+from fedhome.data.series.windows import windows
 from fedhome.errors import DataError, EmptyFleetError
 from fedhome.plan.data_settings import DataSettings
 from helpers.shared_cases import readings
 
-FIRST = [0.474, 0.515, 0.564]
+FIRST, WATTS = [0.474, 0.515, 0.564], [1896.0, 2060.0, 2256.0]
+NEW_YEAR = "2024-01-01T00:00"
 
 
 class Expected(NamedTuple):
@@ -40,21 +41,21 @@ def moment(text: str) -> int:
 @pytest.mark.parametrize(
     ("case", "target", "expected"),
     [
-        ("07b-pge-no-preamble", "USAGE (kWh)", Expected(2, 240, "2024-01-01T00:00", 3600, FIRST)),
+        ("07b-pge-no-preamble", "USAGE (kWh)", Expected(2, 240, NEW_YEAR, 3600, FIRST)),
         ("08b-enedis-plain", "Valeur", Expected(2, 200, "2023-12-31T23:30", 1800, [474, 515, 564])),
-        ("09-netznoe", "Verbrauch (kWh)", Expected(2, 200, "2024-01-01T00:00", 900, FIRST)),
+        ("09-netznoe", "Verbrauch (kWh)", Expected(2, 200, NEW_YEAR, 900, FIRST)),
         (
             "17-quoted-decimal-comma",
             "Consommation (kWh)",
-            Expected(2, 150, "2024-01-01T00:00", 3600, FIRST),
+            Expected(2, 150, NEW_YEAR, 3600, FIRST),
         ),
         (
             "19-german-thousands",
             "power_w",
-            Expected(2, 150, "2024-01-01T00:00", 3600, [1896, 2060, 2256]),
+            Expected(2, 150, NEW_YEAR, 3600, WATTS),
         ),
-        ("29-clock-1970", "load_kwh", Expected(1, 299, "2024-01-01T00:00", 60, FIRST)),
-        ("37-none-cells", "load_kwh", Expected(2, 100, "2024-01-01T00:00", 3600, FIRST)),
+        ("29-clock-1970", "load_kwh", Expected(1, 299, NEW_YEAR, 60, FIRST)),
+        ("37-none-cells", "load_kwh", Expected(2, 100, NEW_YEAR, 3600, FIRST)),
     ],
 )
 def test_times_and_values_come_out_right(case: str, target: str, expected: Expected) -> None:
@@ -75,7 +76,7 @@ def test_changes_of_a_sensor_are_held_until_the_next() -> None:
     cut = windows(found.homes[0], held, ())
     assert cut.rows_whole > 100
     assert set((cut.time_s % 300).tolist()) == {0}
-    with pytest.raises(DataError, match="no step") as error:
+    with pytest.raises(DataError, match="no regular clock") as error:
         windows(found.homes[0], DataSettings(target="state", lags=(1,)), ())
     assert "data.step" in error.value.hint
 

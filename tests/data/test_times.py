@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedhome.data.data_files import UNNAMED, Raw
-from fedhome.data.time_columns import find_times
-from fedhome.data.times import Axis, read_axis
+from fedhome.data.files.data_files import UNNAMED, Raw
+from fedhome.data.times.axis import Axis, read_axis
+from fedhome.data.times.time_columns import find_times
 from fedhome.errors import SourceError
 from fedhome.plan.reading_settings import ReadingSettings
 from helpers.examples import share_of

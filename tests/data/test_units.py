@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fedhome.data.units import conversion, converted, unit_named, unit_of_name
+from fedhome.data.columns.units import conversion, converted, unit_named, unit_of_name
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from fedhome.data.inputs import columns_of, with_classes
+from fedhome.data.series.windows import examples, windows
 from fedhome.data.table import HomeTable
-from fedhome.data.windows import examples, windows
 from fedhome.errors import DataError
 from fedhome.plan.data_settings import DataSettings
 from fedhome.plan.settings import Plan

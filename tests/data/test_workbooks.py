@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fedhome.data.data_files import Raw, read_files
+from fedhome.data.files.data_files import Raw, read_files
 from fedhome.errors import SourceError
 from helpers.sheets import Cell, sheet_xml, workbook
 

@@ -11,7 +11,7 @@ import numpy as np
 from flwr.app import Message
 from numpy.typing import NDArray
 
-from fedhome.data.examples import HomeExamples
+from fedhome.data.series.examples import HomeExamples
 from fedhome.flower.messages import sums_suffice
 from fedhome.learning.build import learning_of
 from fedhome.learning.local import LocalLearning

@@ -11,7 +11,7 @@ import pytest
 from flwr.app import Message
 from numpy.typing import NDArray
 
-from fedhome.data.examples import Part
+from fedhome.data.series.examples import Part
 from fedhome.errors import PluginError, RoundError, UpdateError
 from fedhome.flower.messages import content_of, reply
 from fedhome.learning.cohort import Cohort, Measured, Trained

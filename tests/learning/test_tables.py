@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fedhome.data.examples import Targets
+from fedhome.data.series.examples import Targets
 from fedhome.errors import EngineError, PlanError, PluginError
 from fedhome.learning.local import LocalLearning
 from fedhome.learning.losses import LOSSES, Loss, row_losses

@@ -14,8 +14,8 @@ from fedhome import spelling
 from fedhome.cli import app
 from fedhome.cli.scenarios import named_plan
 from fedhome.data.inputs import columns_of
+from fedhome.data.series.windows import windows
 from fedhome.data.table import HomeTable
-from fedhome.data.windows import windows
 from fedhome.errors import DataError, FedHomeError, PlanError, PluginError, SourceError
 from fedhome.learning.personalise import personaliser
 from fedhome.learning.tasks import task_of

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fedhome.data.examples import HomeExamples
+from fedhome.data.series.examples import HomeExamples
 from fedhome.errors import EngineError
 from fedhome.learning.personalise import personaliser
 from fedhome.plan.settings import Plan

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fedhome import Plan
-from fedhome.data.examples import HomeExamples
+from fedhome.data.series.examples import HomeExamples
 from fedhome.errors import EngineError, PluginError
 from fedhome.flower.messages import array_record, read_flat
 from fedhome.learning.build import learning_of

@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from fedhome import rng
-from fedhome.data.examples import HomeExamples
+from fedhome.data.series.examples import HomeExamples
 from fedhome.errors import EngineError
 from fedhome.learning.device import Device
 from fedhome.learning.local import LocalLearning

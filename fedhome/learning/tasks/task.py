@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from fedhome.data.examples import Targets
+from fedhome.data.series.examples import Targets
 from fedhome.errors import PluginError
 from fedhome.learning.tasks.segments import Floats, Segments
 

@@ -1,0 +1,196 @@
+"""Files of readings as Arrow tables: text with every cell as text, Parquet as it is typed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from fedhome.data.files.csv_files import looks_like_table, read_text
+from fedhome.data.files.file_kinds import HEAD_BYTES, PARQUET, ZIP, kind_of, refuse_other_kinds
+from fedhome.data.files.packed_files import Source, sources_of
+from fedhome.data.files.parquet_files import read_parquet
+from fedhome.data.files.table_file import UNNAMED, FileTable
+from fedhome.data.files.workbooks import read_workbook
+from fedhome.errors import SourceError
+
+__all__ = ["LAYOUT_HINT", "SUFFIXES", "UNNAMED", "Raw", "is_data_file", "read_files", "stem"]
+
+SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz", ".zip", ".xlsx", ".parquet")
+LAYOUT_HINT = (
+    "a data folder holds one file of readings (.csv, .tsv, .txt, .csv.gz, .zip, .xlsx, .parquet), "
+    "or one sub-folder of such files, for each home; each file has a header row, a column of times "
+    "and one column per reading"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Raw:
+    """The rows of one home's files, in the order of the files.
+
+    Args:
+        rows: All rows; cells of text files are text. A column without a name is called
+            :data:`UNNAMED`, further ones ``(unnamed) 2`` and so on.
+        files: Name and number of rows of each file, in the order of ``rows``.
+        notes: What was assumed or left out, in plain sentences.
+        formats: How each file was written, in a few plain words.
+        units: Units by column, where a row below a header gives them.
+        places: Place of each row among the rows of all files, from 0, where some of the files'
+            rows were left out; None where each row stands at its own.
+    """
+
+    rows: pa.Table
+    files: tuple[tuple[str, int], ...]
+    notes: tuple[str, ...] = ()
+    formats: tuple[str, ...] = ()
+    units: Mapping[str, str] = field(default_factory=dict)
+    places: NDArray[np.int64] | None = None
+
+    def location(self, row: int) -> str:
+        """Return the file and the row in it, counted from 1 below the header, of a row."""
+        if not 0 <= row < self.rows.num_rows:
+            raise IndexError(row)
+        place = row if self.places is None else int(self.places[row])
+        for name, count in self.files:
+            if place < count:
+                return f"{name}, row {place + 1}"
+            place -= count
+        raise IndexError(row)
+
+    def taken(self, rows: NDArray[np.int64]) -> Raw:
+        """Return some of the rows, which keep their places in the files.
+
+        Args:
+            rows: Numbers of the rows that are wanted, in the order in which they are. [rows]
+        """
+        places = rows if self.places is None else self.places[rows]
+        return Raw(
+            rows=self.rows.take(pa.array(rows)),
+            files=self.files,
+            notes=self.notes,
+            formats=self.formats,
+            units=self.units,
+            places=np.asarray(places, dtype=np.int64),
+        )
+
+
+def is_data_file(path: Path) -> bool:
+    """Tell whether a path names a file that :func:`read_files` can read.
+
+    A ``.txt`` file is one if a table stands in it.
+    """
+    name = path.name.lower()
+    if name.startswith(".") or not name.endswith(SUFFIXES):
+        return False
+    if not name.endswith(".txt") or not path.is_file():
+        return True
+    try:
+        return looks_like_table(sources_of(path)[0][0])
+    except SourceError:
+        return False
+
+
+def stem(path: Path) -> str:
+    """Return a file's name without its suffix (``.csv.gz`` is one), a folder's name as it is."""
+    lower = path.name.lower()
+    suffix = max((end for end in SUFFIXES if lower.endswith(end)), key=len, default="")
+    return path.name[: len(path.name) - len(suffix)]
+
+
+def read_files(path: Path) -> Raw:
+    """Read one file, or all data files of a folder one below the other in the order of names.
+
+    Args:
+        path: A text table (``.csv``, ``.tsv``, ``.txt``, each also as ``.gz``), a ``.zip`` of one
+            home's files, a workbook (``.xlsx``), a Parquet file, or a folder of such files.
+
+    Raises:
+        SourceError: No such file or folder, nothing in it, or a file that cannot be read.
+    """
+    if path.is_dir():
+        paths = sorted(file for file in path.iterdir() if file.is_file() and is_data_file(file))
+        if not paths:
+            raise SourceError(f"{path} holds no CSV or Parquet file", hint=_what_there_is(path))
+    elif path.exists():
+        paths = [path]
+    else:
+        raise SourceError(f"{path}: there is no such file or folder", hint=LAYOUT_HINT)
+    tables: list[FileTable] = []
+    notes: list[str] = []
+    for file in paths:
+        sources, said = sources_of(file)
+        notes += said
+        for source in sources:
+            tables += _read(source)
+    notes += [note for table in tables for note in table.notes]
+    try:
+        rows = pa.concat_tables([table.rows for table in tables], promote_options="permissive")
+    except pa.ArrowException:
+        raise SourceError(
+            f"{path}: the files of this home disagree about what their columns hold",
+            hint="give a column of the same name the same kind of content in all files of a home, "
+            "and keep to one format, CSV or Parquet",
+        ) from None
+    return Raw(
+        rows=rows,
+        files=tuple((table.name, table.length) for table in tables),
+        notes=tuple(dict.fromkeys(notes)),
+        formats=tuple(table.format for table in tables),
+        units=_units(tables),
+        places=_places(tables),
+    )
+
+
+_READERS: Mapping[str, Callable[[Source], Sequence[FileTable]]] = {
+    ".parquet": read_parquet,
+    ".xlsx": read_workbook,
+}
+_KINDS = {".parquet": PARQUET, ".xlsx": ZIP}
+
+
+def _read(source: Source) -> Sequence[FileTable]:
+    refuse_other_kinds(source.name, source.head(), _KINDS.get(source.suffix))
+    reader = _READERS.get(source.suffix)
+    return [read_text(source)] if reader is None else reader(source)
+
+
+def _what_there_is(folder: Path) -> str:
+    """Return the hint for a folder without a data file: what its files are, if that is known."""
+    for file in sorted(folder.iterdir()):
+        if file.is_file() and not file.name.startswith("."):
+            try:
+                with file.open("rb") as stream:
+                    kind = kind_of(stream.read(HEAD_BYTES))
+            except OSError:
+                continue
+            if kind is not None:
+                return f"{file.name} is {kind.words}: {kind.hint}"
+    return LAYOUT_HINT
+
+
+def _units(tables: Sequence[FileTable]) -> dict[str, str]:
+    units: dict[str, str] = {}
+    for table in tables:
+        for name, unit in table.units.items():
+            if units.setdefault(name, unit) != unit:
+                raise SourceError(
+                    f"{table.name} gives column {name!r} in {unit}, a file before it in "
+                    f"{units[name]}",
+                    hint="give a column of the same name the same unit in all files of a home",
+                )
+    return units
+
+
+def _places(tables: Sequence[FileTable]) -> NDArray[np.int64] | None:
+    if all(table.places is None for table in tables):
+        return None
+    places, start = [], 0
+    for table in tables:
+        own = np.arange(table.rows.num_rows) if table.places is None else table.places
+        places.append(own.astype(np.int64) + start)
+        start += table.length
+    return np.concatenate(places)

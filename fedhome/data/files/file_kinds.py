@@ -1,0 +1,117 @@
+"""What a file is, by its first bytes: formats that hold no table are refused by their name."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from fedhome.data.files.table_file import TEXT_HINT, unreadable
+
+
+class FileKind(NamedTuple):
+    """A kind of file.
+
+    Args:
+        words: What it is called, after "it is".
+        hint: What to do with it.
+    """
+
+    words: str
+    hint: str
+
+
+HEAD_BYTES = 1024
+"""How many bytes of a file's beginning tell its kind."""
+
+_RENAME = "give the file the suffix of what it is: "
+_EXPORT = "export it as CSV from the program that wrote it"
+_UNPACK = "unpack it, or pack it as .csv.gz or .zip"
+_PICKLE = "load it where it was made, and save it with DataFrame.to_parquet or to_csv"
+_PORTAL = "choose CSV as the format where you download it"
+GZIP = FileKind("a gzip file", f"{_RENAME}.csv.gz")
+ZIP = FileKind("a zip archive", f"{_RENAME}.zip, or .xlsx if it is a workbook")
+PARQUET = FileKind("a Parquet file", f"{_RENAME}.parquet")
+_PAGE = FileKind("an HTML page, not the data", f"{_PORTAL}; you may have saved the page itself")
+_JSON = FileKind("a JSON file", "convert it: pandas.read_json(...).to_csv(...), one row a reading")
+_XML = FileKind("an XML file", f"{_PORTAL}, or convert it: one row a reading")
+_GREEN_BUTTON = FileKind("a Green Button file (XML)", f"{_PORTAL}: portals offer both")
+
+_BY_BYTES: tuple[tuple[bytes, FileKind], ...] = (
+    (b"\x1f\x8b", GZIP),
+    (b"PK\x03\x04", ZIP),
+    (b"PK\x05\x06", ZIP),
+    (b"PAR1", PARQUET),
+    (b"PARE", FileKind("an encrypted Parquet file", "save it without encryption")),
+    (b"SQLite format 3\0", FileKind("an SQLite database", "export the table of readings as CSV")),
+    (b"%PDF", FileKind("a PDF document", _PORTAL)),
+    (b"\xd0\xcf\x11\xe0", FileKind("an old Excel workbook (.xls)", "save it as .xlsx or as CSV")),
+    (b"\x89HDF", FileKind("an HDF5 file", "save its table as Parquet")),
+    (b"ARROW1", FileKind("an Arrow (Feather) file", "save it as Parquet")),
+    (b"FEA1", FileKind("a Feather file", "save it as Parquet")),
+    (b"ORC", FileKind("an ORC file", "save it as Parquet")),
+    (b"Obj\x01", FileKind("an Avro file", "save it as Parquet")),
+    (b"\x93NUMPY", FileKind("a NumPy array", "save it as CSV with a header row")),
+    (b"MATLAB 5.0", FileKind("a MATLAB file", _EXPORT)),
+    (b"BZh", FileKind("a bzip2 file", _UNPACK)),
+    (b"\xfd7zXZ\0", FileKind("an xz file", _UNPACK)),
+    (b"(\xb5/\xfd", FileKind("a Zstandard file", _UNPACK)),
+    (b"7z\xbc\xaf\x27\x1c", FileKind("a 7-Zip archive", _UNPACK)),
+    (b"Rar!", FileKind("a RAR archive", _UNPACK)),
+    (b"\x89PNG", FileKind("a picture", "give the readings themselves, as CSV")),
+    (b"\xff\xd8\xff", FileKind("a picture", "give the readings themselves, as CSV")),
+    (b"{\\rtf", FileKind("a text document (RTF)", _EXPORT)),
+    (b"version https://git-lfs", FileKind("a Git LFS pointer, not the data", "run git lfs pull")),
+)
+_PICKLED = re.compile(rb"\x80[\x02-\x05](\x95|[c}\]\(X])", re.DOTALL)
+_JSON_START = re.compile(rb"\{\s*(\"|\})|\[\s*([\[{\"\d\]-]|true|false|null)")
+_TAR = slice(257, 262)
+
+
+def kind_of(head: bytes) -> FileKind | None:
+    """Return what a file is, if its first bytes say that it is no text table.
+
+    Args:
+        head: The first :data:`HEAD_BYTES` bytes of the file.
+    """
+    for start, kind in _BY_BYTES:
+        if head.startswith(start):
+            return kind
+    if _PICKLED.match(head):
+        return FileKind("a Python pickle", _PICKLE)
+    if head[_TAR] == b"ustar":
+        return FileKind("a tar archive", _UNPACK)
+    return _kind_of_text(head)
+
+
+def _kind_of_text(head: bytes) -> FileKind | None:
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if text.startswith((b"<!doctype html", b"<html")):
+        return _PAGE
+    if text.startswith(b"<"):
+        if b"espi" in text or b"green" in text:
+            return _GREEN_BUTTON
+        return _PAGE if b"<html" in text or b"<table" in text else _XML
+    # "[kWh]" may be a column's name, and "[1, 2]" no row of a table.
+    return _JSON if _JSON_START.match(text) else None
+
+
+def refuse_other_kinds(name: str, head: bytes, wanted: FileKind | None) -> None:
+    """Refuse a file that is not of the kind that its name says.
+
+    Args:
+        name: The file's name.
+        head: Its first bytes.
+        wanted: What it should be; None for text.
+
+    Raises:
+        SourceError: It is something else.
+    """
+    if not head:
+        raise unreadable(name, "it is empty")
+    kind = kind_of(head)
+    if wanted is None and kind is not None:
+        raise unreadable(name, f"it is {kind.words}", hint=kind.hint)
+    if wanted is not None and kind != wanted:
+        found = f", but {kind.words}" if kind else ""
+        whole = wanted.words.replace("a ", "a whole ", 1)
+        raise unreadable(name, f"it is not {whole}{found}", hint=kind.hint if kind else TEXT_HINT)

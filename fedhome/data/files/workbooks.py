@@ -1,0 +1,205 @@
+"""Workbooks (.xlsx) as Arrow tables: numbers and times as they are typed, all else as text."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from datetime import date, datetime, time, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from fedhome.data.files.csv_rows import SUMMARY
+from fedhome.data.files.header_rows import Header, find_header, kind_of_cell, kinds_of_columns
+from fedhome.data.files.packed_files import Source
+from fedhome.data.files.sheet_guard import refuse_swollen
+from fedhome.data.files.table_file import FileTable, lines_left_out, named, unreadable
+from fedhome.errors import SourceError
+
+_HEAD = 400
+_MOST_SUMMARIES = 5
+_SAVE = "save the sheet of readings as CSV in UTF-8"
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  (sheets know no zones)
+_MS = timedelta(milliseconds=1)
+Cells = list[Any]
+
+
+def read_workbook(source: Source) -> Sequence[FileTable]:
+    """Read the sheets of a workbook that hold tables; they must have the same columns.
+
+    Args:
+        source: The file.
+
+    Raises:
+        SourceError: It is no whole workbook, no sheet holds a table, several hold different
+            ones, or the library that reads workbooks is not installed.
+    """
+    try:
+        import python_calamine  # noqa: PLC0415  (an extra)
+    except ImportError:
+        raise unreadable(
+            source.name,
+            "it is a workbook, and the library that reads those is not installed",
+            hint=f"pip install 'fedhome[xlsx]', or {_SAVE}",
+        ) from None
+    content = source.content()
+    refuse_swollen(source.name, content, size=source.size)
+    try:
+        with python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(content)) as book:
+            shown = [
+                sheet.name
+                for sheet in book.sheets_metadata
+                if sheet.typ == python_calamine.SheetTypeEnum.WorkSheet
+                and sheet.visible == python_calamine.SheetVisibleEnum.Visible
+            ]
+            others = len(book.sheet_names) - len(shown)
+            sheets = {name: book.get_sheet_by_name(name).to_python() for name in shown}
+    except BaseException as error:
+        # What panics in the library's Rust comes as an exception that is no Exception.
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            raise
+        raise unreadable(source.name, "it is not a whole workbook", hint=_SAVE) from None
+    return _tables(source, sheets, others)
+
+
+def _tables(source: Source, sheets: dict[str, list[Cells]], others: int) -> list[FileTable]:
+    tables: dict[str, FileTable] = {}
+    faults: list[SourceError] = []
+    for name, cells in sheets.items():
+        try:
+            if any(cell != "" for row in cells for cell in row):
+                tables[name] = _table(f"{source.name}, sheet {name}", cells)
+        except SourceError as error:
+            faults.append(error)
+    if not tables:
+        if faults:
+            raise faults[0]
+        raise unreadable(source.name, "no sheet of it holds anything", hint=_SAVE)
+    first = next(iter(tables.values()))
+    for name, table in tables.items():
+        if set(table.rows.column_names) != set(first.rows.column_names):
+            raise unreadable(
+                source.name,
+                f"its sheets hold different tables: {first.name.split(', sheet ')[-1]} and {name}",
+                hint=_SAVE,
+            )
+    left_out = others + len(faults)
+    if left_out:
+        note = f"{source.name}: {left_out} sheets that are hidden or hold no table were left out"
+        tables[next(iter(tables))] = _with_note(first, note)
+    return list(tables.values())
+
+
+def _with_note(table: FileTable, note: str) -> FileTable:
+    return FileTable(
+        name=table.name,
+        rows=table.rows,
+        format=table.format,
+        notes=(note, *table.notes),
+        units=table.units,
+        places=table.places,
+    )
+
+
+def _table(name: str, cells: list[Cells]) -> FileTable:
+    numbers = [row for row, here in enumerate(cells) if any(cell != "" for cell in here)]
+    filled = [sum(cell != "" for cell in cells[row]) for row in numbers[:_HEAD]]
+    start = next(place for place, count in enumerate(filled) if 2 * count >= np.median(filled))
+    numbers = numbers[start:]
+    width = len(cells[0])
+    head = [[_text(cell) for cell in cells[row]] for row in numbers[:_HEAD]]
+    kinds = kinds_of_columns(head, width)
+    header = find_header(head, kinds)
+    if header is None or not any(header.names):
+        raise SourceError(f"{name} has no header row", hint=_SAVE)
+    at = numbers[header.row + header.has_units]
+    body = [row for row in numbers if row > at and not _repeats(cells[row], header)]
+    times = [place for place, kind in enumerate(kinds) if kind == "time"]
+    notes = [f"{name}: lines with nothing or the header in them were left out"]
+    if not body or body[-1] - at == len(body):
+        notes = []
+    if header.row + start:
+        notes.append(f"{name}: {lines_left_out(header.row + start, 'before the header')}")
+    sums = _summaries(cells, body, times)
+    if sums:
+        notes.append(f"{name}: {lines_left_out(sums, 'at the end, beginning as a sum,')}")
+        body = body[: len(body) - sums]
+    kept = [
+        place
+        for place, called in enumerate(header.names)
+        if called or any(cells[row][place] != "" for row in body)
+    ]
+    names = named(name, [header.names[place] for place in kept])
+    columns = [_column([cells[row][place] for row in body]) for place in kept]
+    places = np.array(body, dtype=np.int64) - at - 1
+    return FileTable(
+        name=name,
+        rows=pa.table(dict(zip(names, columns, strict=True))),
+        format="workbook (.xlsx)",
+        notes=tuple(notes),
+        units={
+            called: header.units[place]
+            for called, place in zip(names, kept, strict=True)
+            if place in header.units
+        },
+        places=None if len(places) == 0 or places[-1] == len(places) - 1 else places,
+    )
+
+
+def _repeats(row: Cells, header: Header) -> bool:
+    return len(row) > 1 and all(
+        isinstance(cell, str) and cell.strip() == name
+        for cell, name in zip(row, header.names, strict=True)
+    )
+
+
+def _summaries(cells: list[Cells], body: list[int], times: list[int]) -> int:
+    """Return how many rows at the end sum up the others: words where those have times."""
+    count = 0
+    while times and count < min(_MOST_SUMMARIES, len(body) - 1):
+        row = cells[body[len(body) - 1 - count]]
+        first = next((_text(cell) for cell in row if cell != ""), "")
+        if any(kind_of_cell(_text(row[place])) == "time" for place in times):
+            break
+        if not SUMMARY.match(first):
+            break
+        count += 1
+    return count
+
+
+def _column(cells: Cells) -> pa.Array:
+    kinds = {type(cell) for cell in cells if cell != ""}
+    if not kinds:
+        return pa.nulls(len(cells), pa.string())
+    if kinds <= {int, float}:
+        return pa.array([None if cell == "" else float(cell) for cell in cells], pa.float64())
+    if kinds == {bool}:
+        return pa.array([None if cell == "" else cell for cell in cells], pa.bool_())
+    if kinds <= {datetime, date}:
+        times = [None if cell == "" else _milliseconds(cell) for cell in cells]
+        return pa.array(times, pa.int64()).cast(pa.timestamp("ms"))
+    return pa.array([_text(cell) for cell in cells], pa.string())
+
+
+def _milliseconds(moment: date) -> int:
+    """Return milliseconds since 1970: sheets keep times as fractions of a day, not exactly."""
+    if not isinstance(moment, datetime):
+        moment = datetime.combine(moment, time())
+    return round((moment - _EPOCH) / _MS)
+
+
+def _text(cell: Any) -> str:
+    match cell:
+        case str():
+            return cell
+        case bool():
+            return "true" if cell else "false"
+        case float():
+            return str(int(cell)) if cell.is_integer() else repr(cell)
+        case datetime():
+            moment = _EPOCH + _milliseconds(cell) * _MS
+            return moment.isoformat(sep=" ", timespec="auto" if moment.microsecond else "seconds")
+        case date() | time():
+            return cell.isoformat()
+    return str(cell)

@@ -1,0 +1,1 @@
+"""From readings to a regular series, and to examples."""

@@ -1,0 +1,1 @@
+"""Rows' times, and rows of one time."""

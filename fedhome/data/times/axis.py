@@ -1,0 +1,207 @@
+"""Rows in the order of time: columns of times as UTC seconds, one row for each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from fedhome.data.times.joined_times import read_times
+from fedhome.data.times.time_cells import SECOND_US
+from fedhome.data.times.time_reading import ColumnTimes, LocationOf
+from fedhome.data.times.twins import without_twins
+from fedhome.data.times.zones import localise, zone_of
+from fedhome.plan.reading_settings import ReadingSettings
+
+__all__ = ["Axis", "Moments", "read_axis", "read_moments", "zone_of"]
+
+_FAR = 100  # spans of all other rows: no reading comes from so far away
+_EARLY_S = 946_771_200  # the end of the first day of 2000: clocks that were not set yet
+_FEW_OF = 100
+
+
+def _no_rows() -> NDArray[np.int64]:
+    return np.empty(0, dtype=np.int64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """Rows in the order of time.
+
+    Args:
+        time_s: UTC seconds since 1970, int64 ``[rows]``, strictly increasing.
+        rows: The row of the file that each entry stands for, int64 ``[rows]``.
+        time_zone: IANA name of the home's zone.
+        notes: What was assumed or left out, in plain sentences.
+        format: How the times were written, in words.
+        twin_rows: Rows that were left out because a later row has the same time and holds
+            something else, int64 ``[twins]``.
+        twin_places: The entry of ``rows`` that took the place of each, int64 ``[twins]``.
+    """
+
+    time_s: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    time_zone: str
+    notes: tuple[str, ...]
+    format: str = ""
+    twin_rows: NDArray[np.int64] = field(default_factory=_no_rows)
+    twin_places: NDArray[np.int64] = field(default_factory=_no_rows)
+
+    @property
+    def twins(self) -> int:
+        """Number of rows that were left out though they hold something else."""
+        return len(self.twin_rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moments:
+    """The times of rows, in the order of the file.
+
+    Args:
+        us: UTC microseconds since 1970, int64 ``[read]``.
+        rows: The row of each, int64 ``[read]``.
+        time_zone: IANA name of the home's zone.
+        format: How the times were written, in words.
+        notes: What was assumed or left out, in plain sentences.
+    """
+
+    us: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    time_zone: str
+    format: str
+    notes: tuple[str, ...]
+
+
+def read_axis(
+    rows: pa.Table,
+    names: Sequence[str],
+    settings: ReadingSettings,
+    *,
+    location_of: LocationOf,
+) -> Axis:
+    """Read the times of rows, sort the rows by them and keep the last of equal times.
+
+    Args:
+        rows: All columns.
+        names: The column of times, or those of date and clock, or those of year, month, day, ...
+        settings: How dates are to be read, and the zone of times without an offset.
+        location_of: Returns where a row is, for messages.
+
+    Raises:
+        SourceError: Cells that are no times, times with and without offset in one column, dates
+            that make sense in several ways, or no time at all.
+    """
+    if not rows.num_rows:
+        zone = settings.time_zone or "UTC"
+        return Axis(time_s=_no_rows(), rows=_no_rows(), time_zone=zone, notes=())
+    moments = read_moments(rows, names, settings, location_of=location_of)
+    notes = list(moments.notes)
+    if missing := rows.num_rows - len(moments.rows):
+        notes.append(f"{missing} rows without a time were left out")
+    us, numbers = _set_clocks(moments.us, moments.rows, location_of, notes)
+    kept = without_twins(rows, us, numbers, leave=names, zoned=bool(settings.time_zone))
+    return Axis(
+        time_s=kept.us // SECOND_US,
+        rows=kept.rows,
+        time_zone=moments.time_zone,
+        notes=(*notes, *kept.notes),
+        format=moments.format,
+        twin_rows=kept.twin_rows,
+        twin_places=kept.twin_places,
+    )
+
+
+def read_moments(
+    rows: pa.Table,
+    names: Sequence[str],
+    settings: ReadingSettings,
+    *,
+    location_of: LocationOf,
+    series: NDArray[np.int64] | None = None,
+) -> Moments:
+    """Read the times of rows, in the order of the file; arguments and errors as of `read_axis`.
+
+    Args:
+        rows: All columns.
+        names: The columns of times.
+        settings: How dates are to be read, and the zone of times without an offset.
+        location_of: Returns where a row is, for messages.
+        series: Number of the series that each row belongs to, int64 ``[rows]``: an hour that
+            comes twice does so in each; None for one series.
+    """
+    read = read_times(rows, names, settings, location_of=location_of)
+    notes = list(read.notes)
+    zone = settings.time_zone or read.zone
+    us = read.us
+    if not read.aware:
+        if zone is None:
+            columns = " and ".join(map(repr, names))
+            notes.append(f"the times in {columns} carry no offset and were read as UTC")
+        else:
+            us = _in_zone(read, read.zone or zone, series, notes)
+    return Moments(
+        us=us, rows=read.rows, time_zone=zone or "UTC", format=read.format, notes=tuple(notes)
+    )
+
+
+def _in_zone(
+    read: ColumnTimes, name: str, series: NDArray[np.int64] | None, notes: list[str]
+) -> NDArray[np.int64]:
+    zone = zone_of(name)
+    seconds, finer = np.divmod(read.us, SECOND_US)
+    local = localise(seconds, zone, None if series is None else series[read.rows])
+    if local.skipped:
+        notes.append(
+            f"{local.skipped} times do not exist in {zone.key}, where clocks skip an hour in spring"
+            + (
+                "; if the clock keeps winter time all the year, give its own zone, such as "
+                'data.time_zone = "Etc/GMT-1" for UTC+1'
+                if local.fixed
+                else ""
+            )
+        )
+    if local.second:
+        notes.append(
+            f"{local.twice} times lie in an hour that comes twice in {zone.key}; its two passes "
+            "were told apart by the order of the rows"
+        )
+    elif local.twice:
+        notes.append(
+            f"{local.twice} times lie in an hour that comes twice in {zone.key}, but are there "
+            "only once: the first pass was taken"
+        )
+    return local.seconds * SECOND_US + finer
+
+
+def _set_clocks(
+    us: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    location_of: LocationOf,
+    notes: list[str],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Leave out the few rows that a clock not set yet has written, and sort by time."""
+    order = np.argsort(us, kind="stable")
+    us, rows = us[order], rows[order]
+    few = min(max(3, len(us) // _FEW_OF), len(us) // 10)
+    if not few:
+        return us, rows
+    core = us[few : len(us) - few]
+    span = int(core[-1] - core[0])
+    if not span:
+        return us, rows
+    far = (us < core[0] - _FAR * span) | (us > core[-1] + _FAR * span)
+    early = us < _EARLY_S * SECOND_US
+    first_later = int(np.sum(early))
+    if 0 < first_later <= few and int(us[first_later] - us[first_later - 1]) > span:
+        far |= early
+    if not far.any():
+        return us, rows
+    first = location_of(int(rows[far].min()))
+    notes.append(
+        f"{int(far.sum())} rows have a time far from all others, as of a clock that was not set "
+        f"(the first: {first}), and were left out"
+    )
+    return us[~far], rows[~far]

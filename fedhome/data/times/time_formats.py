@@ -1,0 +1,148 @@
+"""What a cell's shape says about it: where in it the year, the month, ... the zone stand.
+
+A shape is the cell in capitals with a 0 for every digit: ``00.00.0000 00:00``. A column has few
+shapes, so they are looked at one by one, and all cells of one shape are read at once.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from fedhome.data.times.zones import is_known
+
+Kind = Literal["moment", "date", "clock"]
+
+_MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
+_MONTH = (
+    r"(?P<mon>JAN(?:UARY)?|FEB(?:RUARY)?|MAR(?:CH)?|APR(?:IL)?|MAY|JUNE?|JULY?|AUG(?:UST)?|"
+    r"SEP(?:T(?:EMBER)?)?|OCT(?:OBER)?|NOV(?:EMBER)?|DEC(?:EMBER)?)\.?"
+)
+_WEEKDAY = r"(?:(?:MON|TUE|WED|THU|FRI|SAT|SUN)[A-Z]{0,6}\.?,? +|(?:MO|DI|MI|DO|FR|SA|SO)\.?,? +)?"
+_NTH = r"(?:ST|ND|RD|TH)?"
+_YEAR_FIRST = r"(?P<y>0000)(?P<s>[-/.])(?P<m>00?)(?P=s)(?P<d>00?)"
+_YEAR_LAST = r"(?P<a>00?)(?P<s>[-/]|\. ?)(?P<b>00?)(?P=s)(?P<y>0000|00)"
+_DATES = (
+    _YEAR_FIRST,
+    _YEAR_LAST,
+    rf"(?P<d>00?){_NTH}[-/. ]{{0,2}}{_MONTH}[-/., ]{{0,2}}(?P<y>0000|00)",
+    rf"{_MONTH}[-/ ](?P<d>00?){_NTH},?[-/ ](?P<y>0000)",
+    rf"(?P<y>0000)[-/ ]{_MONTH}[-/ ](?P<d>00?)",
+    r"(?P<y>0000)(?P<m>00)(?P<d>00)",
+)
+_FINER = r"(?:[.,](?P<f>0{1,12}))?"
+_CLOCK = (
+    rf"(?P<H>00?)(?:[:.H](?P<M>00)(?:[:.](?P<S>00){_FINER})?|H)?(?: ?UHR)?",
+    rf"(?P<H>00)(?P<M>00)(?:(?P<S>00){_FINER})?",
+)
+_HALF = r"(?: ?(?P<half>[AP])\.? ?M\.?)?"
+_UNTIL = r"(?:[-/.0]{6,11}[ T]+)?00?[:.]00(?:[:.]00)?(?: ?[AP]\.? ?M\.?)?"
+_RANGE = rf"(?: (?:-|TO|BIS) {_UNTIL})?"
+_ZONE = (
+    r"(?: ?(?:UTC|GMT)?(?: ?(?P<sign>[+-])(?P<oh>00?)(?::?(?P<om>00))?))?"
+    r"(?:(?P<z>Z)| ?[\[(]?(?P<name>[A-Z]{2,5}(?:/[A-Z]{3,5})?|[A-Z_]+(?:/[A-Z_-]+)+)[\])]?)?"
+    r"(?: \([A-Z ]+\))?"
+)
+_BETWEEN = r"(?:T| +| ?, ?| - |_|:)"
+_WHOLE = (
+    *(
+        re.compile(rf"{_WEEKDAY}{date}(?:{_BETWEEN}{clock}{_HALF}{_RANGE}{_ZONE})?")
+        for date in _DATES
+        for clock in _CLOCK
+    ),
+    re.compile(r"(?P<y>0000)(?P<m>00)(?P<d>00)(?P<H>00)(?P<M>00)(?P<S>00)?"),
+    re.compile(rf"{_WEEKDAY}{_MONTH} +(?P<d>00?) (?P<H>00):(?P<M>00):(?P<S>00) (?P<y>0000)"),
+)
+_CLOCK_ALONE = re.compile(rf"{_CLOCK[0]}{_HALF}(?: ?(?:-|TO|BIS) ?{_UNTIL})?")
+_LETTERS = {"y": "Y", "m": "M", "d": "D", "H": "h", "M": "m", "S": "s", "f": "f"}
+_ORDERED = {
+    "day-first": {"a": "D", "b": "M"},
+    "month-first": {"a": "M", "b": "D"},
+    "year-first": {"a": "Y", "b": "M", "y": "D"},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Where the parts of a time stand in the cells of one shape.
+
+    Args:
+        kind: Whether there are a date and a clock time, or one of the two.
+        spans: First place and the place after the last, of each part in digits: ``y m d`` or
+            ``a b y`` (day and month in an order that the cell does not tell), ``H M S f``,
+            ``oh om`` (offset).
+        month: Number of the month that is written as a word; 0 if it is in digits.
+        half: ``"A"`` or ``"P"`` of a clock of twelve hours, or nothing.
+        sign: Sign of an offset, or nothing.
+        name: Name of a zone, in capitals, or nothing.
+        plain: Whether the cell could as well be a plain number.
+        separator: What stands between the parts of the date.
+    """
+
+    kind: Kind
+    spans: dict[str, tuple[int, int]]
+    month: int = 0
+    half: str = ""
+    sign: str = ""
+    name: str = ""
+    plain: bool = False
+    separator: str = ""
+
+    @property
+    def open_order(self) -> bool:
+        """Whether the cell does not tell which number is the day and which the month."""
+        return "a" in self.spans
+
+    @property
+    def short_year(self) -> bool:
+        """Whether the year has two digits."""
+        first, end = self.spans.get("y", (0, 4))
+        return end - first == 2  # noqa: PLR2004  (digits of a short year)
+
+
+@functools.lru_cache(maxsize=4096)
+def layout_of(shape: str) -> Layout | None:
+    """Return where the parts of a time stand in cells of a shape; None if it is no time's."""
+    for pattern in _WHOLE:
+        if found := pattern.fullmatch(shape):
+            return _layout(found, shape)
+    found = _CLOCK_ALONE.fullmatch(shape)
+    return _layout(found, shape) if found and len(shape) > 1 else None
+
+
+def _layout(found: re.Match[str], shape: str) -> Layout | None:
+    groups = found.groupdict()
+    spans = {
+        key: found.span(key)
+        for key in ("y", "m", "d", "a", "b", "H", "M", "S", "f", "oh", "om")
+        if groups.get(key) is not None
+    }
+    kind: Kind = "clock" if "y" not in spans else "moment" if "H" in spans else "date"
+    name = groups.get("z") or groups.get("name") or ""
+    name = "UTC" if name in {"Z", "GMT"} else name
+    if not is_known(name):
+        return None
+    return Layout(
+        kind=kind,
+        spans=spans,
+        month=_MONTHS.index(groups["mon"][:3]) + 1 if groups.get("mon") else 0,
+        half=groups.get("half") or "",
+        sign=groups.get("sign") or "",
+        name=name,
+        plain=not shape.strip("0.,"),
+        separator=(groups.get("s") or "").strip(),
+    )
+
+
+def pattern_of(shape: str, layout: Layout, order: str) -> str:
+    """Return how the cells of a shape are written: ``DD.MM.YYYY hh:mm``."""
+    letters = _LETTERS | (_ORDERED[order] if layout.open_order else {})
+    written = list(shape)
+    for key, (first, end) in layout.spans.items():
+        if key in letters:
+            written[first:end] = letters[key] * (end - first)
+    text = "".join(written)
+    text = re.sub(_MONTH, lambda month: "Mon" if len(month[0]) <= 4 else "Month", text, count=1)  # noqa: PLR2004  (length of an abbreviation)
+    return text if layout.kind != "clock" else text.split("-")[0].strip()

@@ -1,0 +1,307 @@
+"""One column as times on the clock that it was written in: whatever type, whatever format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from fedhome.data.times.date_order import parse_ordered
+from fedhome.data.times.time_cells import BAD, CLOCK, SECOND_US, Parsed, parse
+from fedhome.data.times.time_numbers import clock_of_numbers, few, times_of_numbers
+from fedhome.data.times.zone_names import Marked, resolved
+from fedhome.data.times.zones import known_zone
+from fedhome.errors import SourceError
+from fedhome.plan.reading_settings import ReadingSettings
+
+LocationOf = Callable[[int], str]
+
+_NO_TIME = ("", "na", "n/a", "#n/a", "nan", "nat", "null", "none", "<na>", "-", "unknown")
+_NUMBER = r"^[+-]?\d+([.,]\d*)?([eE][+-]?\d+)?$"
+_SAMPLE = 100_000  # cells that tell whether looking for equal ones pays
+_WRITE = "write date and time into one column, as in 2024-05-31T14:00:00+02:00"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnTimes:
+    """A column's cells as times, in the order of the rows that have one.
+
+    Args:
+        us: Microseconds since 1970 (a clock: since midnight), int64 ``[read]``.
+        rows: The row of each, int64 ``[read]``.
+        aware: Whether they are UTC; otherwise they are a local clock's.
+        zone: IANA name of the zone that the column itself names; None if it names none.
+        format: How the times were written, in words.
+        notes: What was assumed or left out, in plain sentences.
+        counted: Of clock times, whether they count a day's hours from 1.
+    """
+
+    us: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    aware: bool = False
+    zone: str | None = None
+    format: str = ""
+    notes: tuple[str, ...] = ()
+    counted: bool = False
+
+
+def plain_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a column with text of any storage as plain strings."""
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        kind = pa.string()
+    return column if kind == column.type else column.cast(kind)
+
+
+def is_number_type(kind: pa.DataType) -> bool:
+    """Tell whether a column's cells are numbers by type."""
+    return bool(
+        pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    )
+
+
+def are_numbers(cells: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Tell which cells of text are numbers, ``[cells]``."""
+    return pc.match_substring_regex(cells, _NUMBER)
+
+
+def to_numbers(cells: pa.ChunkedArray) -> NDArray[np.float64]:
+    """Return numbers of any type, or written as text, as float64 ``[cells]``; NaN for no number."""
+    if pa.types.is_string(cells.type):
+        cells = pc.if_else(are_numbers(cells), pc.replace_substring(cells, ",", "."), None)
+    return np.array(cells.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
+
+
+def filled_cells(
+    column: pa.ChunkedArray, settings: ReadingSettings
+) -> tuple[pa.ChunkedArray, NDArray[np.int64]]:
+    """Return the cells that hold something, text without blanks around it, and their rows."""
+    column = plain_column(column)
+    if pa.types.is_string(column.type):
+        column = pc.utf8_trim_whitespace(column)
+        words = pa.array([*_NO_TIME, *(word.lower() for word in settings.na_values)])
+        if pc.any(pc.is_in(pc.utf8_lower(column), value_set=words)).as_py():
+            missing = pc.is_in(pc.utf8_lower(column), value_set=words)
+            column = pc.if_else(missing, pa.scalar(None, pa.string()), column)
+    rows = np.flatnonzero(column.is_valid().to_numpy())
+    return column.drop_null() if column.null_count else column, rows
+
+
+def read_column(
+    column: pa.ChunkedArray,
+    settings: ReadingSettings,
+    *,
+    name: str,
+    location_of: LocationOf,
+    clock_us: NDArray[np.int64] | None = None,
+) -> ColumnTimes:
+    """Read a column of times.
+
+    Args:
+        column: Text, numbers, dates or timestamps, ``[rows]``.
+        settings: How dates are to be read, and the zone of times without an offset.
+        name: The column's name, for messages.
+        location_of: Returns where a row is, for messages.
+        clock_us: Clock times that stand beside dates, in microseconds, int64 ``[rows]``: with
+            them the order of the rows can tell the order of day and month.
+
+    Raises:
+        SourceError: It holds no times, or times that do not go together.
+    """
+    cells, rows = filled_cells(column, settings)
+    if not len(cells):
+        raise SourceError(f"the time column {name!r} is empty", hint="every row needs a time in it")
+    if pa.types.is_temporal(cells.type):
+        return _from_arrow(cells, rows, name)
+    if is_number_type(cells.type):
+        return _from_numbers(to_numbers(cells), rows, name)
+    if not pa.types.is_string(cells.type):
+        raise SourceError(f"the time column {name!r} holds no times", hint=_WRITE)
+    distinct, codes = _distinct(cells)
+    numeric = int(pc.sum(are_numbers(distinct)).as_py() or 0)
+    if 2 * numeric > len(distinct) and few(len(distinct) - numeric, len(distinct)):
+        numbers = to_numbers(distinct)
+        return _from_numbers(numbers if codes is None else numbers[codes], rows, name)
+    notes: list[str] = []
+    clock = 0 if clock_us is None else clock_us[rows]
+    parsed = parse_ordered(
+        distinct,
+        settings,
+        name=name,
+        in_rows=lambda us: (us if codes is None else us[codes]) + clock,
+        notes=notes,
+    )
+    bad = parsed.bad | (parsed.kinds == CLOCK)
+    kept = _kept(bad if codes is None else bad[codes], rows, name, location_of, notes)
+    if kept is None:
+        raise _no_time(parsed, codes, rows, name, location_of)
+    places = codes if codes is not None else np.arange(len(distinct))
+    places = places[kept]
+    marked = Marked(
+        us=parsed.us,
+        marks=parsed.marks,
+        names=parsed.names,
+        places=places,
+        rows=rows[kept],
+        offsets=parsed.offsets,
+    )
+    us, zone, aware = resolved(marked, settings, name=name, location_of=location_of, notes=notes)
+    return ColumnTimes(
+        us=us,
+        rows=rows[kept],
+        aware=aware,
+        zone=zone,
+        format=_usual(parsed),
+        notes=tuple(notes),
+    )
+
+
+def read_clock(
+    column: pa.ChunkedArray, settings: ReadingSettings, *, name: str, location_of: LocationOf
+) -> ColumnTimes:
+    """Read a column of clock times without a date; arguments as of :func:`read_column`.
+
+    Raises:
+        SourceError: It holds no clock times.
+    """
+    cells, rows = filled_cells(column, settings)
+    if pa.types.is_time(cells.type):
+        us = np.asarray(cells.cast(pa.time64("us")).cast(pa.int64()), dtype=np.int64)
+        return ColumnTimes(us=us, rows=rows, format="hh:mm:ss")
+    refusal = SourceError(
+        f"the column {name!r} holds no clock times",
+        hint='data.time names the columns of date and clock: data.time = ["DATE", "HOUR"]',
+    )
+    if is_number_type(cells.type) or (
+        pa.types.is_string(cells.type) and pc.all(are_numbers(cells)).as_py()
+    ):
+        found = clock_of_numbers(to_numbers(cells))
+        if found is None:
+            raise refusal
+        return ColumnTimes(us=found.us, rows=rows, format=found.format, counted=found.counted)
+    if not pa.types.is_string(cells.type):
+        raise refusal
+    distinct, codes = _distinct(cells)
+    parsed = parse(distinct)
+    bad = parsed.kinds != CLOCK
+    notes: list[str] = []
+    kept = _kept(bad if codes is None else bad[codes], rows, name, location_of, notes)
+    if kept is None:
+        raise refusal
+    us = (parsed.us if codes is None else parsed.us[codes])[kept]
+    return ColumnTimes(us=us, rows=rows[kept], format=_usual(parsed), notes=tuple(notes))
+
+
+def _distinct(cells: pa.ChunkedArray) -> tuple[pa.ChunkedArray, NDArray[np.int64] | None]:
+    """Return the distinct cells and each row's; the cells as they are where most are distinct."""
+    sample = cells.slice(0, _SAMPLE)
+    if len(cells) > _SAMPLE and 2 * pc.count_distinct(sample).as_py() > len(sample):
+        return cells, None
+    encoded = cells.combine_chunks().dictionary_encode()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.unify_dictionaries().combine_chunks()
+    return (
+        pa.chunked_array([encoded.dictionary]),
+        np.asarray(encoded.indices, dtype=np.int64),
+    )
+
+
+def _kept(
+    bad: NDArray[np.bool_],
+    rows: NDArray[np.int64],
+    name: str,
+    location_of: LocationOf,
+    notes: list[str],
+) -> NDArray[np.int64] | None:
+    """Return the places of the cells that are times; None if too many are not."""
+    count = int(bad.sum())
+    if not count:
+        return np.arange(len(rows))
+    if not few(count, len(rows)):
+        return None
+    where = location_of(int(rows[np.argmax(bad)]))
+    notes.append(
+        f"{count} cells of the time column {name!r} are no times (the first: {where}); "
+        "their rows were left out"
+    )
+    return np.flatnonzero(~bad)
+
+
+def _no_time(
+    parsed: Parsed,
+    codes: NDArray[np.int64] | None,
+    rows: NDArray[np.int64],
+    name: str,
+    location_of: LocationOf,
+) -> SourceError:
+    kinds = parsed.kinds if codes is None else parsed.kinds[codes]
+    where = location_of(int(rows[np.argmax((kinds == BAD) | (kinds == CLOCK))]))
+    if not np.any(kinds == BAD):
+        return SourceError(
+            f"{where}: the cell in the time column {name!r} is no time, but a clock time "
+            "without a date",
+            hint='name the columns of date and clock: data.time = ["DATE", "HOUR"]',
+        )
+    return SourceError(
+        f"{where}: the cell in the time column {name!r} is no time",
+        hint=f"{_WRITE}, or day, month and year in numbers or with English names of months",
+    )
+
+
+def _from_arrow(cells: pa.ChunkedArray, rows: NDArray[np.int64], name: str) -> ColumnTimes:
+    zone = getattr(cells.type, "tz", None)
+    try:
+        if pa.types.is_timestamp(cells.type):
+            ticks = cells.cast(pa.timestamp(cells.type.unit)) if zone is None else cells
+            number = np.asarray(ticks.cast(pa.int64()), dtype=np.int64)
+            per_second = {"s": 1, "ms": 1_000, "us": SECOND_US, "ns": 10**9}[cells.type.unit]
+            us = (
+                number // (per_second // SECOND_US)
+                if per_second > SECOND_US
+                else _times(number, SECOND_US // per_second)
+            )
+        else:
+            moments = cells.cast(pa.timestamp("us"), safe=False)
+            us = np.asarray(moments.cast(pa.int64()), dtype=np.int64)
+    except (pa.ArrowException, OverflowError, ValueError):
+        raise SourceError(
+            f"the time column {name!r} holds clock times without a date, or dates out of range",
+            hint="write date and time into one column, or name the columns of both: "
+            'data.time = ["DATE", "HOUR"]',
+        ) from None
+    return ColumnTimes(
+        us=us,
+        rows=rows,
+        aware=zone is not None,
+        zone=known_zone(str(zone)) if zone else None,
+        format="dates" if pa.types.is_date(cells.type) else "timestamps",
+    )
+
+
+def _times(number: NDArray[np.int64], factor: int) -> NDArray[np.int64]:
+    if len(number) and int(np.abs(number).max()) > np.iinfo(np.int64).max // factor:
+        raise OverflowError
+    return number * factor
+
+
+def _from_numbers(numbers: NDArray[np.float64], rows: NDArray[np.int64], name: str) -> ColumnTimes:
+    found = times_of_numbers(numbers)
+    if found is None:
+        raise SourceError(
+            f"the time column {name!r} holds numbers that are no times since 1970",
+            hint="write times as 2024-05-31T14:00:00+02:00, as seconds or milliseconds since "
+            "1970, or rename the column if it only counts rows",
+        )
+    notes: tuple[str, ...] = ()
+    if bad := int(found.bad.sum()):
+        notes = (f"{bad} cells of the time column {name!r} are no times; their rows were left out",)
+    read = ColumnTimes(us=found.us, rows=rows, aware=found.aware, format=found.format, notes=notes)
+    return replace(read, us=found.us[~found.bad], rows=rows[~found.bad]) if bad else read
+
+
+def _usual(parsed: Parsed) -> str:
+    return max(parsed.patterns, key=lambda written: parsed.patterns[written], default="")

@@ -1,0 +1,139 @@
+"""Why rows have one time but differ: a column that tells them apart, and the way out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from fedhome.data.files.data_files import Raw
+from fedhome.data.times.axis import Axis
+from fedhome.data.times.time_columns import is_clock_column
+from fedhome.data.times.time_reading import are_numbers, is_number_type, plain_column, to_numbers
+from fedhome.data.times.twins import column_codes
+from fedhome.errors import SourceError
+from fedhome.plan.reading_settings import ReadingSettings
+
+_FEW_OF = 100
+_SLIPS = 2  # rows that may be lost from a small file
+_LOOKED_AT = 50_000  # rows of one time that are compared to find the column
+_HOMES = re.compile(
+    r"home|house|lclid|meter|dataid|customer|site|mprn|mpan|ean|cups|nmi|building|client|user|"
+    r"z[aä]hler|contador|pdl|prm|dwelling|apartment|participant|subject|messpunkt|malo|melo"
+)
+_READINGS = re.compile(
+    r"entity|device|register|sensor|variable|item|measure|parameter|channel|metric|field|type|"
+    r"statistic|name|tag|series|appliance|obis|direction|kind|attribute|room|zone"
+)
+_VALUES = re.compile(r"state|value|valor|wert|valeur|mean|reading|consum|volume|kwh|energy|_value")
+
+
+def check_twins(
+    raw: Raw, axis: Axis, *, times: Sequence[str], settings: ReadingSettings | None = None
+) -> None:
+    """Refuse rows of which many have the time of another row but hold something else.
+
+    Up to 1 % of the rows may: of these the last row of a time is kept, which the axis notes.
+
+    Args:
+        raw: The rows.
+        axis: Their times.
+        times: The columns that the times stand in.
+        settings: How cells are read.
+
+    Raises:
+        SourceError: More than 1 % of the rows were left out; says which column tells rows of
+            one time apart, and the setting that makes use of it.
+    """
+    count = raw.rows.num_rows
+    if axis.twins <= count // _FEW_OF:
+        return
+    where = raw.files[0][0]
+    lost = f"{axis.twins} of {count} rows have the time of another row but hold something else"
+    settings = settings or ReadingSettings()
+    others = [name for name in raw.rows.column_names if name not in times]
+    rows, group = _looked_at(axis)
+    apart = [name for name in others if _tells_apart(raw.rows[name].take(pa.array(rows)), group)]
+    if len(times) == 1:
+        clock = next((n for n in others if is_clock_column(raw.rows[n], n, settings)), None)
+        if clock is not None:
+            raise SourceError(
+                f"{where}: {lost}: the time of day is in another column, {clock!r}",
+                hint=f'name both columns: data.time = ["{times[0]}", "{clock}"]',
+            )
+    names = sorted(
+        (name for name in apart if _is_name(raw.rows[name], name)),
+        key=lambda name: not (_HOMES.search(name.lower()) or _READINGS.search(name.lower())),
+    )
+    if names:
+        raise _told_apart(raw, where, lost, names[0], [n for n in others if n not in names])
+    if axis.twins <= _SLIPS:
+        return
+    raise SourceError(
+        f"{where}: {lost}, and no column tells them apart",
+        hint="keep one row for each time; where each file of a folder holds other columns, "
+        "put them side by side into one file",
+    )
+
+
+def _told_apart(raw: Raw, where: str, lost: str, name: str, others: Sequence[str]) -> SourceError:
+    numeric = [one for one in others if _is_numeric(raw.rows[one])]
+    values = [one for one in numeric if _VALUES.search(one.lower())] or numeric
+    split = f'data.home_column = "{name}" makes a home of each of its names'
+    if _HOMES.search(name.lower()) and not re.search(r"register|entity", name.lower()):
+        return SourceError(f"{where}: several homes in one file, column {name}: {lost}", hint=split)
+    if values:
+        pivot = f'data.pivot = ["{name}", "{values[0]}"] makes a column of each of its names'
+        hint = f"{pivot}; {split}"
+    else:
+        hint = split
+    return SourceError(f"{where}: {lost}; the column {name!r} tells them apart", hint=hint)
+
+
+def _looked_at(axis: Axis) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return rows of shared times, and a number for each time."""
+    left, places = axis.twin_rows[:_LOOKED_AT], axis.twin_places[:_LOOKED_AT]
+    kept = np.unique(places)
+    return np.concatenate([left, axis.rows[kept]]), np.concatenate([places, kept])
+
+
+def _tells_apart(column: pa.ChunkedArray, group: NDArray[np.int64]) -> bool:
+    codes = column_codes(plain_column(column))
+    if not len(codes):
+        return False
+    both = group * (int(codes.max()) + 1) + codes
+    repeated = len(both) - len(np.unique(both))
+    return repeated <= len(both) // _FEW_OF
+
+
+def _is_name(column: pa.ChunkedArray, name: str) -> bool:
+    """Tell whether a column holds names or numbers of things, each in many rows: no readings."""
+    column = plain_column(column)
+    kind = column.type
+    if pa.types.is_nested(kind) or pa.types.is_null(kind) or pa.types.is_temporal(kind):
+        return False
+    text = pa.types.is_string(kind)
+    if is_number_type(kind) or (text and _is_numeric(column)):
+        numbers = to_numbers(column.drop_null())
+        if np.any(numbers % 1) or not (
+            _HOMES.search(name.lower()) or _READINGS.search(name.lower())
+        ):
+            return False
+    elif not text:
+        return False
+    distinct = pc.count_distinct(column).as_py()
+    return bool(1 < distinct <= max(len(column) // 2, 2))
+
+
+def _is_numeric(column: pa.ChunkedArray) -> bool:
+    column = plain_column(column)
+    if is_number_type(column.type):
+        return True
+    if not pa.types.is_string(column.type):
+        return False
+    cells = pc.utf8_trim_whitespace(column.drop_null())
+    return 2 * int(pc.sum(are_numbers(cells)).as_py() or 0) > len(cells)
