@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.func import vmap
+from torch.func import functionalize, vmap
 from torch.nn.utils.parametrizations import weight_norm
 
 from fedhome.errors import EngineError
@@ -85,12 +85,14 @@ def test_what_has_no_batched_form_is_named_at_the_second_home() -> None:
     ("function", "name"),
     [
         (lambda x: x.renorm(2, 1, 1.0) + x.renorm(2, 0, 1.0), "aten.renorm"),
-        (lambda x: x.clone().renorm_(2, 1, 1.0), "an operation"),  # the slices are all taken first
+        (lambda x: x.clone().renorm_(2, 1, 1.0), "aten.renorm_"),
+        (lambda x: torch.bilinear(x, x, torch.ones(1, 3, 3)), "aten._trilinear"),
     ],
 )
 def test_only_what_takes_homes_one_by_one_is_refused(
     function: Callable[[Tensor], Tensor], name: str
 ) -> None:
+    """Alike where writing in place is made a copy, as it is for a recording."""
     x = torch.ones(5, 2, 3)
     with not_home_by_home(5):
         vmap(lambda own: own[1] @ own[0] + own.unbind()[1].sum())(x)
@@ -100,6 +102,12 @@ def test_only_what_takes_homes_one_by_one_is_refused(
         not_home_by_home(5),
     ):
         vmap(function)(x)
+    with (
+        pytest.raises(EngineError, match=f"no form of {name.removesuffix('_')} for"),
+        without_torchs_warning(),
+        not_home_by_home(5),
+    ):
+        functionalize(vmap(function), remove="mutations")(x)
 
 
 def test_the_eager_kernel_trains_it_and_one_notice_says_why() -> None:

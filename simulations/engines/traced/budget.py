@@ -49,10 +49,11 @@ def not_home_by_home(homes: int) -> TorchDispatchMode:
     Raises:
         EngineError: An operation is computed home by home; it is named.
     """
-    alone = ""  # what was computed first since the first home's slice was taken
+    alone = ""  # what was computed first since a slice of the first home was taken
+    before = ""  # and before that: what writes in place has its slice taken once more
 
     def see(func: OpOverload, args: tuple[Any, ...]) -> None:
-        nonlocal alone
+        nonlocal alone, before
         if func is not torch.ops.aten.select.int:
             computes = func.namespace == "aten" and not func.is_view
             alone = alone or (str(func.overloadpacket) if computes else "")
@@ -61,12 +62,11 @@ def not_home_by_home(homes: int) -> TorchDispatchMode:
         if tensor.shape[dim] != homes:
             return
         if index > 0:
-            what = alone or "an operation"
             raise EngineError(
-                f"torch has no form of {what} for many homes at once; in products, sums and other "
-                "plain operations it would train faster (docs/models.md)"
+                f"torch has no form of {alone or before} for many homes at once; in "
+                "products, sums and other plain operations it would train faster (docs/models.md)"
             )
-        alone = ""
+        alone, before = "", alone or before
 
     return _Watch(see)
 
