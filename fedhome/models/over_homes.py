@@ -73,8 +73,8 @@ def _unfold(tensor: Tensor, dimension: int, size: int, step: int) -> Tensor:
     along = dimension % tensor.dim()
     steps = torch.arange(0, tensor.shape[along] - size + 1, step, device=tensor.device)
     index = steps[:, None] + torch.arange(size, device=tensor.device)  # [windows, size]
-    windows = tensor.index_select(along, index.flatten()).unflatten(along, index.shape)
-    return windows.movedim(along + 1, -1)
+    shape = (*tensor.shape[:along], *index.shape, *tensor.shape[along + 1 :])
+    return tensor.index_select(along, index.flatten()).reshape(shape).movedim(along + 1, -1)
 
 
 _DEFINITIONS: Mapping[object, Callable[..., Any]] = {

@@ -18,11 +18,11 @@ MOST_OPERATIONS = 10_000
 """Operations of a step up to which it is recorded unasked: some ten seconds on a plain core."""
 
 
-class _Watch(TorchDispatchMode):
+class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Is shown every operation before it is computed."""
 
     def __init__(self, seen: Callable[[OpOverload, tuple[Any, ...]], None]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._seen = seen
 
     def __torch_dispatch__(
