@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value, vmap
+from torch.func import functional_call, grad_and_value
 
 from fedhome.learning import gradient_clipping
 from fedhome.learning.losses import loss_of
@@ -25,6 +25,7 @@ from fedhome.learning.params import Params
 from fedhome.learning.tasks import Task
 from fedhome.models.check import vectorises
 from fedhome.models.mlp import KeyedDropout
+from fedhome.models.over_homes import over_homes, without_torchs_warning
 from fedhome.plan.settings import TrainSettings
 from fedhome.wire.layout import Layout
 
@@ -151,13 +152,22 @@ class LocalLearning:
         """
         if reason := vectorises(self.model, features):
             return reason
-        named = self.model.named_parameters()
         try:
-            state = vmap(self.init)({n: p.detach().expand(_FEW, *p.shape) for n, p in named})
-            vmap(self.step)(state, self.blank(features, _FEW))
+            self.try_step(features)
         except Exception as error:  # noqa: BLE001 - a user's code may raise anything
             return (str(error).splitlines() or [type(error).__name__])[0]
         return ""
+
+    def try_step(self, features: int) -> None:
+        """Take one step of two homes at once on rows of zeros; nothing comes of it.
+
+        Args:
+            features: Width of the input.
+        """
+        named = self.model.named_parameters()
+        few = {n: p.detach().expand(_FEW, *p.shape) for n, p in named}
+        with without_torchs_warning():
+            over_homes(self.step)(over_homes(self.init)(few), self.blank(features, _FEW))
 
     def blank(self, features: int, *homes: int) -> Batch:
         """Return a batch of zeros, ``[*homes, rows, ...]``, to try a step with.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.func import functional_call, grad, vmap
+from torch.func import functional_call, grad
 
 from fedhome.errors import ModelError
+from fedhome.models.over_homes import over_homes, without_torchs_warning
 from fedhome.own_code import line_of
 
 _BATCH_NORM = nn.modules.batchnorm._BatchNorm  # noqa: SLF001 - torch has no public base class
@@ -100,7 +101,8 @@ def vectorises(module: nn.Module, features: int) -> str:
         return functional_call(module, values, (x,)).sum()  # type: ignore[no-any-return]
 
     try:
-        vmap(grad(loss))(stacked, torch.zeros(_BATCH, _BATCH, features))
+        with without_torchs_warning():
+            over_homes(grad(loss))(stacked, torch.zeros(_BATCH, _BATCH, features))
     except RuntimeError as error:
         return str(error).splitlines()[0]
     return ""

@@ -149,7 +149,9 @@ def kernel_of(
         return kernel.of(learning, features, placement)
     reasons: list[str] = []
     for kernel in KERNELS.values():
-        if reason := kernel.fits(learning, features, placement):
+        if reason := (
+            kernel.passed_over(learning, features) or kernel.fits(learning, features, placement)
+        ):
             reasons.append(reason)
             continue
         if kernel.slow:

@@ -11,6 +11,7 @@ from functools import lru_cache
 import torch
 
 from fedhome.learning.local import LocalLearning
+from fedhome.models.over_homes import without_torchs_warning
 from fedhome.plan.settings import Plan
 from fedhome.simulations.engines.compute_device import Placement
 from fedhome.simulations.engines.kernels import kernel_of
@@ -67,7 +68,12 @@ def cohort_of(
     def kernel(learning: LocalLearning) -> Kernel:
         return kernel_of(learning, plan.engine.kernel, fleet.x.shape[1], notice, placement)
 
-    with one_torch_thread(), placement.exact(), ThreadPoolExecutor(threads) as workers:
+    with (
+        one_torch_thread(),
+        without_torchs_warning(),
+        placement.exact(),
+        ThreadPoolExecutor(threads) as workers,
+    ):
         yield VectorCohort(
             learning,
             fleet,

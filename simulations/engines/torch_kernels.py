@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.func import vmap
 
 from fedhome.learning.local import Batch, LocalLearning, State
+from fedhome.models.over_homes import over_homes
 from fedhome.simulations.engines.batches import Rows, Schedule
 from fedhome.simulations.engines.compute_device import PROCESSOR, Examples, Placement, homes_at_once
 from fedhome.simulations.engines.stacked_homes import StackedHomes
@@ -39,6 +39,17 @@ class Kernel(ABC):
             features: Width of the inputs.
             placement: Where it is to be trained.
         """
+
+    @classmethod
+    def passed_over(cls, learning: LocalLearning, features: int) -> str:
+        """Return why this kernel is taken by name only; empty where it is taken unasked.
+
+        Args:
+            learning: What each home computes.
+            features: Width of the inputs.
+        """
+        del learning, features
+        return ""
 
     @classmethod
     @abstractmethod
@@ -140,8 +151,8 @@ class EagerKernel(TorchKernel):
     def learn(self, params: Tensor, examples: Examples, schedule: Schedule) -> Tensor:
         """Train, one operation at a time."""
         learning, homes = self.learning, len(params)
-        stacked, take_step = learning.split(params), vmap(learning.step)
-        state = vmap(learning.init)(stacked)
+        stacked, take_step = learning.split(params), over_homes(learning.step)
+        state = over_homes(learning.init)(stacked)
         losses = torch.zeros(homes, dtype=torch.float64, device=params.device)
         for draws in schedule.passes():
             losses.zero_()

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.func import vmap
 
 from fedhome import rng
 from fedhome.data.series.examples import Part
@@ -25,6 +24,7 @@ from fedhome.learning.local import LocalLearning
 from fedhome.learning.methods import Method
 from fedhome.learning.params import Params
 from fedhome.learning.tasks import Segments, paired
+from fedhome.models.over_homes import over_homes
 from fedhome.simulations.engines.batches import Rows
 from fedhome.simulations.engines.compute_device import PROCESSOR, Placement
 from fedhome.simulations.engines.stacked_homes import Spans, StackedHomes
@@ -279,7 +279,8 @@ def predict_stacked(learning: LocalLearning, params: Params, x: Tensor) -> Tenso
         Raw outputs ``[homes, rows, outputs]``.
     """
     with torch.no_grad():
-        return vmap(learning.forward)(params, x)
+        outputs: Tensor = over_homes(learning.forward)(params, x)
+        return outputs
 
 
 def _by_rows(order: NDArray[np.int64], counts: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:

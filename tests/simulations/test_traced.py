@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.nn.utils.parametrizations import weight_norm
 
 from fedhome import rng
 from fedhome.data.series.examples import HomeExamples
@@ -63,6 +64,22 @@ class Branching(nn.Module):
         return output
 
 
+class Attention(nn.Module):
+    """A user's module: its inputs attend to each other, in torch's fused form."""
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__()
+        self.embedding = nn.Linear(1, 8)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.head = nn.Linear(8, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        seen = self.embedding(x.unsqueeze(-1))  # [batch, features, 8]
+        attended, _ = self.attention(seen, seen, seen, need_weights=False)
+        output: Tensor = self.head((seen + attended).mean(dim=1))
+        return output
+
+
 def tanh_dropout(outputs: int) -> nn.Module:
     return nn.Sequential(
         nn.Linear(FEATURES, 12), nn.Tanh(), KeyedDropout(0.3), nn.Linear(12, outputs)
@@ -76,6 +93,10 @@ MODULES: dict[str, Callable[[int], nn.Module]] = {
     "group": lambda outputs: mlp(FEATURES, outputs, hidden=(16,), norm="group"),
     "dropout": tanh_dropout,
     "convolutions": Convolutions,
+    "attention": Attention,
+    "weight norm": lambda outputs: nn.Sequential(
+        weight_norm(nn.Linear(FEATURES, 12)), nn.Tanh(), weight_norm(nn.Linear(12, outputs))
+    ),
 }
 ADAM = {"optimiser": "adam", "learning_rate": 0.01}
 EVERYTHING = {"weight_decay": 0.1, "proximal_mu": 0.2, "clip_norm": 0.5}  # mu is the method's
@@ -95,6 +116,9 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
     ("dropout", "cross-entropy", ADAM),
     ("convolutions", "mse", {}),
     ("convolutions", "cross-entropy", {**ADAM, "clip_norm": 0.5}),
+    ("attention", "mse", {}),
+    ("attention", "cross-entropy", {"momentum": 0.9, "clip_norm": 0.5}),
+    ("weight norm", "mse", {"momentum": 0.9}),
 ]
 
 

@@ -8,8 +8,8 @@ compute something (``passes``), and these are bound to memory that they write to
 MLP the ones that one would have written by hand, weights updated inside the product that is
 their gradient.
 
-Modules, in the order in which they build on each other: ``tracing``, ``passes``, ``calls``,
-``program``, ``workspace``, ``kernel`` (the public class).
+Modules, in the order in which they build on each other: ``budget``, ``tracing``, ``passes``,
+``calls``, ``program``, ``workspace``, ``kernel`` (the public class).
 """
 
 from __future__ import annotations

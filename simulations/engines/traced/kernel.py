@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from fedhome.learning.local import LocalLearning
 from fedhome.simulations.engines.batches import Schedule
 from fedhome.simulations.engines.compute_device import PROCESSOR, Examples, Placement
 from fedhome.simulations.engines.torch_kernels import TorchKernel
+from fedhome.simulations.engines.traced.budget import MOST_OPERATIONS, operations_of
 from fedhome.simulations.engines.traced.passes import simplify
 from fedhome.simulations.engines.traced.program import prepare
 from fedhome.simulations.engines.traced.tracing import BatchShape, Trace, record
@@ -60,6 +62,19 @@ class TracedKernel(TorchKernel):
         except EngineError as error:
             return error.message
         return ""
+
+    @classmethod
+    def passed_over(cls, learning: LocalLearning, features: int) -> str:
+        """Return why a step is recorded by name only: it would take minutes, each batch shape."""
+        if learning.vectorises(features):
+            return ""  # it does not fit either, and that is the reason
+        count = operations_of(partial(learning.try_step, features))
+        if count <= MOST_OPERATIONS:
+            return ""
+        return (
+            f"its step is {count} operations, and beyond {MOST_OPERATIONS} recording takes longer "
+            'than most runs; a module with shorter loops, or engine.kernel = "traced", records it'
+        )
 
     def learn(self, params: Tensor, examples: Examples, schedule: Schedule) -> Tensor:
         """Train step by step, each a list of calls without arguments."""

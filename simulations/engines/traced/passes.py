@@ -90,7 +90,7 @@ def settle_layouts(graph: fx.Graph) -> None:
             node.target = aten.view.default
         try:
             value = infer(node)
-        except RuntimeError:
+        except (RuntimeError, ValueError):  # torch raises either where no view is possible
             if node.target is not aten.view.default:
                 raise
             whole = insert(node, aten.clone.default, node.args[0])

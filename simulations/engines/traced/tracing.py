@@ -27,12 +27,14 @@ import torch
 from torch import Tensor, fx
 from torch._ops import OpOverload
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.func import functionalize, vmap
+from torch.func import functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from fedhome.errors import EngineError
 from fedhome.learning.local import Batch, LocalLearning, State
 from fedhome.learning.params import Params
+from fedhome.models.over_homes import over_homes, without_torchs_warning
+from fedhome.simulations.engines.traced.budget import not_home_by_home
 
 _PRIMES = (1_000_003, 1_000_033, 1_000_037)
 _LOCK = threading.Lock()
@@ -182,7 +184,8 @@ def record(learning: LocalLearning, shape: BatchShape, device: torch.device = _P
     The graph makes its constants on the device that it was traced for.
 
     Raises:
-        EngineError: The module does what cannot be traced; the message holds torch's reason.
+        EngineError: The module does what cannot be traced, or what torch computes home by home;
+            the message holds the reason.
     """
     with _LOCK:
         sample = sample_state(learning, device)
@@ -196,7 +199,8 @@ def record(learning: LocalLearning, shape: BatchShape, device: torch.device = _P
                 mask = torch.ones(prime, shape.rows, device=device)
             state = nested_state({name: given[name] for name in sample})
             batch = Batch(given["x"], given["y"], mask, given["key"])
-            moved, loss = vmap(learning.step)(state, batch)
+            with not_home_by_home(prime):
+                moved, loss = over_homes(learning.step)(state, batch)
             return [*flat_state(moved).values(), loss]
 
         try:
@@ -204,7 +208,7 @@ def record(learning: LocalLearning, shape: BatchShape, device: torch.device = _P
             none = torch.zeros(shape.rows, shape.features, device=device)
             learning.predict(nested_state(sample).params, none)
             # Constants of the module are real tensors among fake ones.
-            with FakeTensorMode(allow_non_fake_inputs=True):
+            with without_torchs_warning(), FakeTensorMode(allow_non_fake_inputs=True):
                 inputs = [stacked(prime, like) for like in sample.values()]
                 inputs += sample_batch(learning, shape, prime, device).values()
                 module = make_fx(functionalize(step, remove="mutations"))(*inputs)
