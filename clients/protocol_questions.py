@@ -11,7 +11,9 @@ from fedhome.wire.names import EXAMPLES
 SHAPE, BUNDLE, HELP = "query", "query.bundle", "query.help"
 ENROL, DIRECTORY = "query.enrol", "query.directory"
 
-_WIDTHS = "how many inputs and outputs its model has"
+_WIDTHS = (
+    "how many inputs and outputs its model has, or that its readings do not have the plan's inputs"
+)
 
 PROTOCOL: dict[str, Question] = {
     row.name: row

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from fedhome.errors import PlanError
 from fedhome.plan.overrides import fault_of, merge, parse_set
 from fedhome.plan.reading_settings import ReadingSettings
+from fedhome.spelling import did_you_mean
 
 _SECTION = "data"  # in a plan; here it may be left out
 _HINT = "settings of reading: " + ", ".join(ReadingSettings.model_fields)
@@ -44,9 +45,15 @@ def reading_of(
     Raises:
         PlanError: Settings that reading does not have, or wrong values; all at once.
     """
+    known = list(ReadingSettings.model_fields)
+    unknown = [name for name in own if name not in known]
+    faults = [f"{name} is no setting of reading{did_you_mean(name, known)}" for name in unknown]
+    given = {name: value for name, value in own.items() if name in known}
     try:
-        return ReadingSettings.model_validate({**common.reading(), **own})
+        settings = ReadingSettings.model_validate({**common.reading(), **given})
     except ValidationError as error:
-        known = list(ReadingSettings.model_fields)
-        faults = [fault_of(dict(item), known) for item in error.errors()]
+        faults += [fault_of(dict(item), known) for item in error.errors()]
         raise PlanError(faults, where=where, hint=_HINT) from None
+    if faults:
+        raise PlanError(faults, where=where, hint=_HINT)
+    return settings

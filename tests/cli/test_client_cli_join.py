@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
+import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
+from fedhome.clients.home import real_home
 from fedhome.clients.membership.consent import ConsentRecord
 from fedhome.clients.membership.home_folder import HomeFolder
-from fedhome.errors import DataError, DirectoryError, LinkError, PlanError, RunError, StateError
+from fedhome.errors import (
+    DataError,
+    DirectoryError,
+    InputsError,
+    LinkError,
+    PlanError,
+    RunError,
+    StateError,
+)
 from fedhome.fleet.cards import Card
 from fedhome.fleet.entries import fingerprint, home_keys
 from fedhome.fleet.invites import Invite
 from fedhome.fleet.owner_folder import Fleet
 from fedhome.keys.sealing import Scrypt
+from fedhome.plan.settings import Plan
 from fedhome.server.daemon.server_folder import ServerFolder
 from helpers.client_world import (
     HOST,
@@ -27,6 +41,7 @@ from helpers.client_world import (
     front_of,
     join,
     joined,
+    not_started,
     owned_in,
     refused,
     started,
@@ -187,6 +202,62 @@ def test_an_invite_that_does_not_hold(world: World) -> None:
     for plan, words in (("a = [", "not TOML"), ("[data]\ncolour = 1", "data.colour")):
         refused(join(world.invite(plan=plan)), PlanError, words)
     assert not (world.device / "oak").exists()
+
+
+@pytest.mark.usefixtures("front")
+def test_columns_are_found_by_name_and_the_home_says_how_its_file_calls_them(world: World) -> None:
+    table = pq.read_table(world.device / "readings.parquet")
+    other = table.rename_columns(["time", "Verbrauch (kWh)", "outdoor_c"])
+    extra = other.append_column("garage", other["outdoor_c"])
+    pq.write_table(
+        extra.select(["garage", "outdoor_c", "time", "Verbrauch (kWh)"]),
+        world.device / "readings.parquet",
+    )
+    invite = world.invite()
+    error = refused(join(invite), InputsError, "home 'oak' lacks the column load_kwh")
+    assert "its columns are: garage, outdoor_c, Verbrauch (kWh)" in error.hint
+    assert not (world.device / "oak").exists()
+    for setting, words in (
+        ("remane={}", "did you mean 'rename'?"),
+        ("decimal=;", "decimal"),
+        ("nonsense", "not of the form"),
+    ):
+        refused(join(invite, "--set", setting), PlanError, words)
+    renamed = 'rename={"Verbrauch (kWh)"="load_kwh"}'
+    done = join(invite, "--set", renamed, "--set", "data.decimal=.")
+    assert done.exit_code == 0, done.exception
+    lines = [" ".join(line.replace("│", " ").split()) for line in done.output.splitlines()]
+    assert f"outdoor_c outdoor_c number 0 of {HOURS} rows" in lines
+    assert f"Verbrauch (kWh) load_kwh, predicted number 0 of {HOURS} rows" in lines
+    assert "note: not used, as they are no inputs of the plan: garage" in lines
+    assert done.output.index("without a reading") < done.output.index("Take part as oak?")
+    place = HomeFolder(world.device / "oak")
+    own = {"rename": {"Verbrauch (kWh)": "load_kwh"}, "decimal": "."}
+    assert place.settings.reading == own
+    # The agent reads as it was said here, and so does whoever joins again.
+    settings = place.settings
+    home = real_home(PLAN, settings.data, name="oak", reading=settings.reading)
+    assert sum(home.device.examples.counts) > 0
+    assert join(world.invite(), answer=None).exit_code == 0
+    assert place.settings.reading == own
+
+
+@pytest.mark.usefixtures("front")
+def test_a_home_of_a_plan_that_names_no_inputs_is_told_what_to_do(world: World) -> None:
+    text = PLAN.to_toml()
+    old = "\n".join(line for line in text.splitlines() if "outdoor_c" not in line)
+    old = old.replace("inputs = [\n]\n", "")
+    assert Plan.parse(tomllib.loads(old)).data.inputs is None
+    error = refused(join(world.invite(plan=old)), PlanError, "data.inputs is not set")
+    assert "--like FILE" in error.hint
+    place = joined(world)
+    # As an earlier release left it: the plan is the one that was agreed to, and has no inputs.
+    (place.path / "plan.toml").write_text(old)
+    consent = ConsentRecord.of(place)
+    assert consent is not None
+    replace(consent, plan=hashlib.sha256(old.encode()).hexdigest()).keep(place)
+    not_started(place, "the plan of oak does not name its inputs")
+    not_started(place, "`fedhome fleet invite oak --again --like FILE`")
 
 
 def test_readings_that_do_not_fit(world: World) -> None:

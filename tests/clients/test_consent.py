@@ -62,7 +62,8 @@ Of this home alone, readable for the server:
   * the public key of its connection, the release of fedhome that it runs, which release
     of the fleet's model it has, its internet address, when it is connected, which sums
     it takes part in, and of each answer the size and when it came.
-  * before the first round: how many inputs and outputs its model has.
+  * before the first round: how many inputs and outputs its model has, or that its
+    readings do not have the plan's inputs.
   * where a question is not as this plan says: one sentence that says so. What fails on
     this device is told to nobody: it then adds nothing, under masks as always.
   * if it leaves the fleet: that it does.
@@ -160,7 +161,8 @@ Of this home alone, readable for the server:
   * the public key of its connection, the release of fedhome that it runs, which release
     of the fleet's model it has, its internet address, when it is connected, which
     rounds it takes part in, and of each answer the size and when it came.
-  * before the first round: how many inputs and outputs its model has.
+  * before the first round: how many inputs and outputs its model has, or that its
+    readings do not have the plan's inputs.
   * where it cannot answer: one sentence that says why. It quotes no reading.
   * if it leaves the fleet: that it does.
 

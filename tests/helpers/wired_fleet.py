@@ -32,6 +32,7 @@ from fedhome.plan.settings import Plan
 from fedhome.run.events import EventLog
 from fedhome.run.folder import RunFolder
 from fedhome.server.rounds.counters import LastingScale, Serials
+from fedhome.server.rounds.fitting_homes import LeftOut
 from fedhome.server.rounds.masked_sums import ProtocolChannel
 from fedhome.server.rounds.round_loop import RoundLoop
 from fedhome.server.rounds.secure_grid import SecureGrid
@@ -244,6 +245,7 @@ class WiredFleet:
             grid.scale = LastingScale(
                 plan.aggregation, self.folder / "turns", directory=directory.hash
             )
+            grid.left_out = LeftOut(log, lambda node: self.wire.names[node])
             loop = RoundLoop(
                 plan=plan,
                 strategy=strategy_of(plan, len(self.wire.homes)),
@@ -252,6 +254,7 @@ class WiredFleet:
                 initial=self.learning.initial,
                 folder=folder,
                 log=log,
+                left_out=grid.left_out,
             )
             loop.resume()
             yield loop

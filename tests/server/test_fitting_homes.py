@@ -1,0 +1,149 @@
+"""A home whose inputs are others is left out of a run and named; the others go on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import FedAvg
+
+from fedhome.errors import InputsError, ManifestError, RoundError
+from fedhome.flower.messages import CONFIG, content_of, failure, reply
+from fedhome.plan.settings import Plan
+from fedhome.questions.settings import (
+    INPUTS,
+    OTHER_INPUTS,
+    UNLIKE,
+    check_inputs,
+    inputs_hash,
+)
+from fedhome.run.events import EventLog
+from fedhome.server.rounds.fitting_homes import FittingGrid, LeftOut, shape_of, tell_inputs
+from helpers import tiny
+from helpers.wired_fleet import WiredFleet, secure_plan
+
+ODD = "h02"
+
+
+def excluded(log: EventLog) -> dict[str, str]:
+    from fedhome.run.folder import RunFolder  # noqa: PLC0415
+
+    events = RunFolder(log.path.parent).read_events()
+    return {
+        str(event.data["home"]): str(event.data["reason"])
+        for event in events
+        if event.event == "home-excluded"
+    }
+
+
+def shapes(*answers: tuple[int, int] | str) -> Grid:
+    """Return a grid whose homes answer with a shape, or refuse."""
+
+    def how(message: Message, position: int) -> Message:
+        assert content_of(message)[1][INPUTS] == inputs_hash(Plan())
+        answer = answers[position]
+        if isinstance(answer, str):
+            return failure(message, answer)
+        return reply(message, {"num-examples": 1, "features": answer[0], "outputs": answer[1]})
+
+    return tiny.FakeGrid(len(answers), how)
+
+
+@pytest.mark.parametrize(
+    ("answers", "left", "told"),
+    [
+        (((5, 1), (5, 1), (4, 1)), 2, "its model has 4 inputs and 1 outputs, that of most homes 5"),
+        (((4, 1), (5, 1), (5, 1)), 0, "its model has 4 inputs"),
+        (((5, 1), OTHER_INPUTS, (5, 1)), 1, OTHER_INPUTS),
+        (((5, 1), (5, 1), f"{UNLIKE}\n  hint: look"), 2, UNLIKE),
+        (((5, 1), "the home's readings cannot be used; its own log says why", (5, 1)), None, ""),
+    ],
+)
+def test_who_differs_is_named_and_nobody_else(
+    answers: tuple[Any, ...], left: int | None, told: str, tmp_path: Path
+) -> None:
+    grid = shapes(*answers)
+    with EventLog(tmp_path / "events.jsonl") as log:
+        nodes = list(grid.get_node_ids())
+        out = LeftOut(log, lambda node: f"home-{nodes.index(node)}")
+        assert shape_of(grid, Plan(), out) == (5, 1)
+        told_of = excluded(log)
+    assert set(told_of) == (set() if left is None else {f"home-{left}"})
+    assert all(told in reason and "hint" not in reason for reason in told_of.values())
+    assert list(FittingGrid(grid, out).get_node_ids()) == [
+        node for place, node in enumerate(nodes) if place != left
+    ]
+
+
+def test_where_nobody_fits_the_run_ends_with_the_reason(tmp_path: Path) -> None:
+    with EventLog(tmp_path / "events.jsonl") as log:
+        out = LeftOut(log, str)
+        with pytest.raises(RoundError, match=UNLIKE):
+            shape_of(shapes(UNLIKE, UNLIKE), Plan(), out)
+        assert out.without([2, 3]) == [2, 3]
+
+
+def test_a_home_refuses_what_means_something_else() -> None:
+    plan = Plan.load(data={"inputs": [{"name": "a"}, {"name": "b"}]})
+    check_inputs({INPUTS: inputs_hash(plan)}, plan)
+    other = plan.change(data={"inputs": [{"name": "b"}, {"name": "a"}]})
+    with pytest.raises(ManifestError) as refused:
+        check_inputs({INPUTS: inputs_hash(other)}, plan)
+    assert (refused.value.reason, refused.value.message) == ("inputs", OTHER_INPUTS)
+
+
+def test_a_strategy_of_ones_own_that_sends_no_settings_tells_them_too() -> None:
+    plan, node = Plan(), 3
+    silent = Message(RecordDict({"arrays": ArrayRecord()}), node, "train")
+    own = RecordDict({"arrays": ArrayRecord(), "settings": ConfigRecord({"lr": 0.5})})
+    tell_inputs([silent, Message(own, node, "train"), Message(own, node + 1, "train")], plan)
+    assert silent.content[CONFIG] == ConfigRecord({INPUTS: inputs_hash(plan)})
+    assert own["settings"] == ConfigRecord({"lr": 0.5, INPUTS: inputs_hash(plan)})
+    assert CONFIG not in own
+
+
+class Forgetful(FedAvg):
+    """Tells its homes nothing but the number of the round."""
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Leave out what the loop would have told."""
+        assert not config
+        return super().configure_train(server_round, arrays, ConfigRecord(), grid)
+
+
+def weights(fleet: WiredFleet) -> np.ndarray[Any, Any]:
+    with fleet.run() as rounds:
+        rounds.strategy = Forgetful(min_train_nodes=1, min_evaluate_nodes=1, min_available_nodes=1)
+        return rounds.run()
+
+
+def test_a_sum_goes_on_without_a_home_of_another_plan(tmp_path: Path) -> None:
+    plan = secure_plan(rounds={"count": 3})
+    fleet = WiredFleet(tmp_path / "mixed", plan)
+    fleet.homes[ODD] = replace(fleet.homes[ODD], plan=plan.change(data={"target": "heat_kwh"}))
+    found = weights(fleet)
+    # It is asked once, refuses for that reason, and is left out; it never joined a sum.
+    assert fleet.wire.refusals == [(ODD, "inputs")] * fleet.wire.refusals.count((ODD, "inputs"))
+    assert 1 <= len(fleet.wire.refusals) <= 2  # in the first sum, and in its count of examples
+    assert fleet.events.count('"home-excluded"') == 1
+    assert f"home '{ODD}': {OTHER_INPUTS}" in fleet.events
+    assert fleet.parts[ODD].words is None
+
+    without = WiredFleet(tmp_path / "without", plan)
+    without.wire.away = {ODD}
+    np.testing.assert_array_equal(found, weights(without))
+
+
+def test_which_columns_a_home_lacks_the_server_is_not_told() -> None:
+    from fedhome.clients.failure_reason import reason_of  # noqa: PLC0415
+
+    told = reason_of(InputsError("home 'oak' lacks the column bedroom_of_jane"))
+    assert told == UNLIKE
