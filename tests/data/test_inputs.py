@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fedhome.data.unit_scales import conversion
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedhome.data.inputs import InputSchema, matched, schema_of
 from fedhome.data.table import HomeTable
-from fedhome.data.unit_scales import conversion
 from fedhome.errors import InputsError, PlanError
 from fedhome.plan.input_settings import InputSpec
 from fedhome.plan.settings import Plan

@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fedhome.server.rounds.unfit import UnfitHomes
 from flwr.app import Context, Message, RecordDict
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
@@ -32,7 +31,8 @@ from fedhome.plan.settings import Plan
 from fedhome.run.events import EventLog
 from fedhome.run.folder import RunFolder
 from fedhome.server.rounds.counters import LastingScale, Serials
-from fedhome.server.rounds.fitting_homes import LeftOut
+from fedhome.server.rounds.fitting_homes import UnfitHomes
+from fedhome.server.rounds.left_out import LeftOut
 from fedhome.server.rounds.masked_sums import ProtocolChannel
 from fedhome.server.rounds.round_loop import RoundLoop
 from fedhome.server.rounds.secure_grid import SecureGrid
@@ -234,7 +234,7 @@ class WiredFleet:
                 serials=Serials(self.folder / "serials", directory),
                 journal=SumJournal(folder.sums_path),
                 clock=lambda: self.now,
-                unfit=UnfitHomes(
+                left_out=LeftOut(
                     self.folder / "left-out",
                     directory=directory,
                     run=self.name,
@@ -245,7 +245,7 @@ class WiredFleet:
             grid.scale = LastingScale(
                 plan.aggregation, self.folder / "turns", directory=directory.hash
             )
-            grid.left_out = LeftOut(log, lambda node: self.wire.names[node])
+            grid.unfit = UnfitHomes(log, lambda node: self.wire.names[node])
             loop = RoundLoop(
                 plan=plan,
                 strategy=strategy_of(plan, len(self.wire.homes)),
@@ -254,7 +254,7 @@ class WiredFleet:
                 initial=self.learning.initial,
                 folder=folder,
                 log=log,
-                left_out=grid.left_out,
+                unfit=grid.unfit,
             )
             loop.resume()
             yield loop

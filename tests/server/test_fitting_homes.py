@@ -24,7 +24,7 @@ from fedhome.questions.settings import (
     inputs_hash,
 )
 from fedhome.run.events import EventLog
-from fedhome.server.rounds.fitting_homes import FittingGrid, LeftOut, shape_of, tell_inputs
+from fedhome.server.rounds.fitting_homes import FittingGrid, UnfitHomes, shape_of, tell_inputs
 from helpers import tiny
 from helpers.wired_fleet import WiredFleet, secure_plan
 
@@ -71,7 +71,7 @@ def test_who_differs_is_named_and_nobody_else(
     grid = shapes(*answers)
     with EventLog(tmp_path / "events.jsonl") as log:
         nodes = list(grid.get_node_ids())
-        out = LeftOut(log, lambda node: f"home-{nodes.index(node)}")
+        out = UnfitHomes(log, lambda node: f"home-{nodes.index(node)}")
         assert shape_of(grid, Plan(), out) == (5, 1)
         told_of = excluded(log)
     assert set(told_of) == (set() if left is None else {f"home-{left}"})
@@ -83,7 +83,7 @@ def test_who_differs_is_named_and_nobody_else(
 
 def test_where_nobody_fits_the_run_ends_with_the_reason(tmp_path: Path) -> None:
     with EventLog(tmp_path / "events.jsonl") as log:
-        out = LeftOut(log, str)
+        out = UnfitHomes(log, str)
         with pytest.raises(RoundError, match=UNLIKE):
             shape_of(shapes(UNLIKE, UNLIKE), Plan(), out)
         assert out.without([2, 3]) == [2, 3]
