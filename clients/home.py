@@ -190,7 +190,8 @@ def read_own(
     schema = schema_of(plan, targets)  # a plan without inputs is refused before anything is read
     settings = reading_of(plan.data, reading)
     numbers = (plan.data.target,) if targets == "continuous" else ()
-    read = read_home(source, home=name, settings=settings, numbers=numbers)
+    wanted = {*schema.columns, schema.target.name, *plan.data.rules}
+    read = read_home(source, home=name, settings=settings, numbers=numbers, wanted=wanted)
     if (
         read.table.labels.get(plan.data.target)
         and targets != "continuous"

@@ -20,7 +20,7 @@ from fedhome.data.told_once import told_once
 from fedhome.errors import DataError, EmptyFleetError, FedHomeError, SourceError
 from fedhome.learning.tasks import kind_of, task_of
 from fedhome.own_code import fault_of
-from fedhome.plan.data_settings import SYNTHETIC_HOMES
+from fedhome.plan.data_settings import SYNTHETIC_HOMES, DataSettings
 from fedhome.plan.settings import Plan
 from fedhome.plugins import installed, load
 from fedhome.simulations import datasets
@@ -154,7 +154,13 @@ def _read_all(plan: Plan, numbers: Sequence[str]) -> FolderRead:
             hint=f"known data sets: {', '.join(known)}; or name a callable of yours as "
             '"module:attribute"',
         )
-    return read_folder(folder, data, target=data.target, numbers=numbers)
+    return read_folder(folder, data, target=data.target, numbers=numbers, wanted=_wanted(plan.data))
+
+
+def _wanted(data: DataSettings) -> set[str] | None:
+    """Return the columns that a plan uses; None where it is left to the homes."""
+    named = [*data.features, *(spec.name for spec in data.inputs or ())]
+    return {*named, data.target, *data.rules} if named else None
 
 
 def _made(tables: Iterable[HomeTable]) -> FolderRead:
@@ -173,7 +179,7 @@ def _own(plan: Plan, numbers: Sequence[str]) -> FolderRead:
             hint="name a function of the plan that yields a HomeTable a home, a class whose "
             "objects are iterated over, or a dictionary of tables by the names of their homes",
         )
-    return read_tables(found, data, target=data.target, numbers=numbers)
+    return read_tables(found, data, target=data.target, numbers=numbers, wanted=_wanted(plan.data))
 
 
 def _tables_of_callable(plan: Plan, function: Callable[..., Iterable[Any]]) -> list[HomeTable]:

@@ -47,6 +47,7 @@ def read_home(
     home: str | None = None,
     settings: ReadingSettings = _AS_IT_IS,
     numbers: Collection[str] = (),
+    wanted: Collection[str] | None = None,
 ) -> HomeFilesRead:
     """Read one home's file, or the folder of its files, which are joined in time.
 
@@ -58,6 +59,8 @@ def read_home(
         home: The home's name; None for the name of the file or folder.
         settings: What the files themselves do not tell.
         numbers: Columns that must hold numbers: words in them are an error.
+        wanted: Columns that will be used; what is wrong in another one is told and costs that
+            column alone. None: all may be.
 
     Raises:
         SourceError: What cannot be read or does not make sense, with file and row.
@@ -66,7 +69,7 @@ def read_home(
     name = home or stem(path)
     if settings.home_column:
         raw = _of_home(raw, settings.home_column, name)
-    return read_rows(raw, home=name, settings=settings, numbers=numbers)
+    return read_rows(raw, home=name, settings=settings, numbers=numbers, wanted=wanted)
 
 
 def read_rows(
@@ -75,6 +78,7 @@ def read_rows(
     home: str,
     settings: ReadingSettings = _AS_IT_IS,
     numbers: Collection[str] = (),
+    wanted: Collection[str] | None = None,
 ) -> HomeFilesRead:
     """Read one home's rows, whatever they came from; arguments as of :func:`read_home`.
 
@@ -83,7 +87,7 @@ def read_rows(
     """
     if settings.time_zone:
         zone_of(settings.time_zone)
-    read = raw.rows.num_rows
+    rows_read = raw.rows.num_rows
     if settings.pivot:
         raw = pivoted(raw, settings)
         times = TimeColumns(names=(raw.rows.column_names[0],))
@@ -97,7 +101,14 @@ def read_rows(
     columns = _Columns()
     for source, name in names.items():
         if source not in (*times.names, *times.others):
-            columns.add(name, source, _cells(raw, source, name, settings, name in numbers), axis)
+            try:
+                read = _cells(raw, source, name, settings, name in numbers)
+            except SourceError as error:
+                if wanted is None or name in wanted:
+                    raise
+                columns.notes.append(f"column {name!r} was left out: {error.message}")
+                continue
+            columns.add(name, source, read, axis)
     notes = dict.fromkeys([*raw.notes, *times.notes, *axis.notes, *columns.told()])
     table = HomeTable(
         home=home,
@@ -113,7 +124,7 @@ def read_rows(
         files=tuple(
             f"{file}: {how}" for (file, _), how in zip(raw.files, raw.formats, strict=True)
         ),
-        rows_read=read,
+        rows_read=rows_read,
         rows_kept=table.rows,
         time=_time_report(axis, times.names),
         columns=tuple(columns.reports),

@@ -42,6 +42,7 @@ def read_tables(
     *,
     target: str | None = None,
     numbers: Collection[str] = (),
+    wanted: Collection[str] | None = None,
 ) -> FolderRead:
     """Read homes that are in memory, as files of the same content would be read.
 
@@ -50,6 +51,7 @@ def read_tables(
         settings: How their columns are to be read.
         target: The column to predict; homes in which it never changes are left out.
         numbers: Columns that must hold numbers: words in them are an error.
+        wanted: Columns that will be used, as of `read_home`; None: all may be.
 
     Raises:
         SourceError: It is no collection of tables.
@@ -60,7 +62,7 @@ def read_tables(
     notes: list[tuple[str, str]] = []
     for home, table in _named(homes):
         try:
-            read = _read(home, table, settings, numbers)
+            read = _read(home, table, settings, numbers, wanted)
         except SourceError as error:
             excluded.append(Exclusion(home, error.message, error.hint))
             continue
@@ -88,7 +90,11 @@ def _named(homes: HomesTables) -> list[tuple[str, object]]:
 
 
 def _read(
-    home: str, table: object, settings: ReadingSettings, numbers: Collection[str]
+    home: str,
+    table: object,
+    settings: ReadingSettings,
+    numbers: Collection[str],
+    wanted: Collection[str] | None,
 ) -> HomeFilesRead:
     if isinstance(table, HomeTable):
         if table.home != home:
@@ -102,4 +108,4 @@ def _read(
     if doubles := sorted({repr(name) for name in names if names.count(name) > 1}):
         raise SourceError(f"it has several columns called {', '.join(doubles)}", hint=HINT)
     raw = Raw(rows=rows, files=((home, rows.num_rows),), formats=("a table in memory",))
-    return read_rows(raw, home=home, settings=settings, numbers=numbers)
+    return read_rows(raw, home=home, settings=settings, numbers=numbers, wanted=wanted)

@@ -61,6 +61,7 @@ def read_folder(
     require: Sequence[str] = (),
     target: str | None = None,
     numbers: Collection[str] = (),
+    wanted: Collection[str] | None = None,
 ) -> FolderRead:
     """Read every home of a folder; homes that cannot be used are left out and reported.
 
@@ -74,6 +75,7 @@ def read_folder(
         require: Columns that every home must have.
         target: The column to predict; every home must have values in it that differ.
         numbers: Columns that must hold numbers: words in them are an error.
+        wanted: Columns that will be used, as of `read_home`; None: all may be.
 
     Raises:
         SourceError: No such folder, nothing in it, or a ``homes.toml`` that is wrong.
@@ -94,7 +96,7 @@ def read_folder(
             excluded.append(Exclusion(home, reason))
             continue
         try:
-            read = _read_source(source, home, own.get(home, settings), numbers)
+            read = _read_source(source, home, own.get(home, settings), numbers, wanted)
         except SourceError as error:
             excluded.append(Exclusion(home, error.message, error.hint))
             continue
@@ -107,11 +109,15 @@ def read_folder(
 
 
 def _read_source(
-    source: Path | Raw, home: str, settings: ReadingSettings, numbers: Collection[str]
+    source: Path | Raw,
+    home: str,
+    settings: ReadingSettings,
+    numbers: Collection[str],
+    wanted: Collection[str] | None,
 ) -> HomeFilesRead:
     if isinstance(source, Path):
-        return read_home(source, home=home, settings=settings, numbers=numbers)
-    return read_rows(source, home=home, settings=settings, numbers=numbers)
+        return read_home(source, home=home, settings=settings, numbers=numbers, wanted=wanted)
+    return read_rows(source, home=home, settings=settings, numbers=numbers, wanted=wanted)
 
 
 def _sources(

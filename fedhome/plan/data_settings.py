@@ -112,6 +112,8 @@ class DataSettings(ReadingSettings):
                 step_seconds(self.step)
             except PlanError as error:
                 faults += error.faults
+        if self.decimal and self.decimal == self.thousands:
+            faults.append(f"data.decimal and data.thousands are both {self.decimal!r}")
         if self.horizon == 0 and (self.step or self.rules):
             faults.append(
                 "data.step and data.rules make a series: set data.horizon to 1 or more, or leave "
