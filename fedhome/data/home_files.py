@@ -15,7 +15,7 @@ from fedhome.data.read_report import ColumnReport, HomeReport, TimeReport
 from fedhome.data.table import HomeTable
 from fedhome.data.times.axis import Axis, read_axis, zone_of
 from fedhome.data.times.complements import completed
-from fedhome.data.times.long_tables import check_twins, homes_of, pivoted
+from fedhome.data.times.long_tables import check_names, check_twins, homes_of, pivoted
 from fedhome.data.times.time_columns import TimeColumns, find_times
 from fedhome.errors import SourceError
 from fedhome.plan.reading_settings import ReadingSettings
@@ -98,6 +98,7 @@ def read_rows(
     if times.names:
         raw, axis = completed(raw, axis, times=times.names, settings=settings)
         check_twins(raw, axis, times=times.names, settings=settings)
+    check_names(raw, times.names, names)
     columns = _Columns()
     for source, name in names.items():
         if source not in (*times.names, *times.others):

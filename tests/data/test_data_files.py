@@ -145,7 +145,10 @@ def test_a_sep_line_is_obeyed(tmp_path: Path) -> None:
         ('a,b\n"x"y,1\n', "quotation marks do not match"),
         ('a,b\n"x,1\n', "quotation marks do not match"),
         ('a,b\n"x \\"y\\" z",1\n', "with a backslash"),
-        ("\n\n", "holds nothing"),
+        ("\n\n", "holds no row"),
+        (",,,\n,,,\n", "no header row"),
+        ('a,b\n1,"' + "x,y\n" * 400_000, "quotation marks do not match"),
+        ("," * 30_000 + "x\n", "30001 columns"),
         ("a,a\n1,2\n", "several columns of the name 'a'"),
     ],
 )

@@ -92,7 +92,7 @@ def _rows_of(table: Written) -> list[tuple[str, ...]]:
 
 @given(table=written())
 @settings(
-    max_examples=share_of(1500),
+    max_examples=share_of(1000),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

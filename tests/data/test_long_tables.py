@@ -69,7 +69,7 @@ def test_a_row_for_each_reading_is_named_with_the_way_out(name: str) -> None:
         "unit": ["x"] * 48,
         "last_changed": [hour for hour in HOURS for _ in range(2)],
     }
-    with pytest.raises(SourceError, match=f"the column '{name}' tells them apart") as error:
+    with pytest.raises(SourceError, match=f"the column '{name}' tells rows apart") as error:
         check(raw_of(columns))
     assert f'data.pivot = ["{name}", "state"]' in error.value.hint
 

@@ -25,7 +25,7 @@ SUMMARY = re.compile(
 """How lines begin that sum up what stands above them."""
 _MOST_SUMMARIES = 5
 _BLOCK, _LEAST_BLOCK = 1 << 20, 1 << 16
-_MOST_CELLS = 1 << 24  # that the blank lines of one block may become
+_MOST_CELLS = 1 << 22  # that the blank lines of one block may become
 _BAD_ROW = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)")
 
 Mask = NDArray[np.bool_]
@@ -157,14 +157,13 @@ class CsvRows:
     def _equal(self, batch: pa.RecordBatch, cells: Sequence[str]) -> Mask | None:
         """Return which rows hold just these cells; None if no row does."""
         order = sorted(range(self._width), key=lambda place: not cells[place])
-        same: Mask | None = None
+        same: pa.BooleanArray | None = None
         for place in order:
             here = pc.equal(batch.column(place), cells[place])
-            mask = here.to_numpy(zero_copy_only=False)
-            same = mask if same is None else same & mask
-            if not same.any():
+            same = here if same is None else pc.and_(same, here)
+            if not same.true_count:
                 return None
-        return same
+        return None if same is None else same.to_numpy(zero_copy_only=False)
 
     def _annotated(self, batch: pa.RecordBatch, headers: Mask | None) -> Mask:
         """Return which rows are InfluxDB's annotations; the same header must follow on them."""

@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from fedhome.data.files.header_rows import (
     CellKind,
@@ -16,7 +17,7 @@ from fedhome.data.files.header_rows import (
     kind_of_cell,
     kinds_of_columns,
 )
-from fedhome.data.files.table_file import MOST_COLUMNS, unreadable
+from fedhome.data.files.table_file import unreadable
 from fedhome.errors import SourceError
 
 HEAD_CHARS = 1 << 20
@@ -114,16 +115,17 @@ def find_dialect(text: str, *, file: str, whole: bool) -> Dialect:
     lead = _lead(text)
     signs = lead.separator or "".join(SEPARATORS)
     found = [_candidate(text[lead.end :], sign, whole=whole) for sign in signs]
-    candidates = [candidate for candidate in found if candidate is not None]
+    candidates = [candidate for candidate in found if isinstance(candidate, _Candidate)]
     several = [candidate for candidate in candidates if candidate.width > 1]
-    if not candidates:
-        if not text[lead.end :].strip():
-            raise unreadable(file, "it holds nothing")
+    if not several and "torn" in found:
         raise unreadable(
             file,
             "its quotation marks do not match",
             hint="close every quotation mark, and double those within cells",
         )
+    if not candidates:
+        what = "it" if whole else f"its first {HEAD_CHARS} bytes"
+        raise unreadable(file, f"{what} hold{'s' if whole else ''} no row of a table")
     if not several:
         return _dialect(file, text, lead, _single(file, candidates))
     best, *others = sorted(several, key=lambda candidate: candidate.rank, reverse=True)
@@ -162,13 +164,16 @@ def _lead(text: str) -> _Lead:
     return _Lead(separator=separator, comments=tuple(comments), end=end)
 
 
-def _candidate(text: str, separator: str, *, whole: bool) -> _Candidate | None:
+def _candidate(text: str, separator: str, *, whole: bool) -> _Candidate | Literal["torn", "empty"]:
+    """Return a text read with a separator, or why it cannot be."""
     lines = io.StringIO(text, newline="")
-    records, ends = [], []
+    records: list[list[str]] = []
+    ends: list[int] = []
     try:
         reader = csv.reader(lines, delimiter=separator, strict=True)
         for record in reader:
-            if len(record) > 1 or any(cell.strip() for cell in record):
+            is_comment = len(record) == 1 and bool(records) and record[0].startswith("#")
+            if not is_comment and any(cell.strip() for cell in record):
                 records.append(record)
                 ends.append(reader.line_num)
             if len(records) >= _MOST_ROWS:
@@ -176,13 +181,11 @@ def _candidate(text: str, separator: str, *, whole: bool) -> _Candidate | None:
     except csv.Error:
         # A text that was cut may end within quotation marks.
         if whole or lines.read(1) or not records:
-            return None
+            return "torn"
     if not records:
-        return None
+        return "empty"
     counts = Counter(len(record) for record in records)
     width = max(counts, key=lambda width: (counts[width], width))
-    if width > MOST_COLUMNS:
-        return None
     _pad(records, width)
     places = [place for place, record in enumerate(records) if len(record) == width]
     rows = [records[place] for place in places]
@@ -257,7 +260,7 @@ def _dialect(file: str, text: str, lead: _Lead, best: _Candidate) -> Dialect:
     lines = list(io.StringIO(text[lead.end :], newline=""))
     body = lead.end + sum(len(line) for line in lines[: best.ends[last]])
     names = header.names
-    if not any(names):
+    if not any(sign.isalnum() for name in names for sign in name):
         raise SourceError(f"{file} has no header row", hint=_NO_HEADER_HINT)
     _refuse_several_lines(file, best, header)
     annotated = [

@@ -16,12 +16,12 @@ from fedhome.data.times.axis import read_moments
 from fedhome.data.times.time_cells import SECOND_US
 from fedhome.data.times.time_columns import find_times
 from fedhome.data.times.time_reading import plain_column
-from fedhome.data.times.twin_causes import check_twins
+from fedhome.data.times.twin_causes import check_names, check_twins
 from fedhome.errors import SourceError
 from fedhome.plan.reading_settings import ReadingSettings
 from fedhome.spelling import did_you_mean
 
-__all__ = ["check_twins", "homes_of", "pivoted"]
+__all__ = ["check_names", "check_twins", "homes_of", "pivoted"]
 
 _MOST_NAMES = 2_000  # columns that a pivot may make
 _MOST_CELLS = 200_000_000  # cells, empty ones too, that a pivot may make

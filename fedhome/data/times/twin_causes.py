@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +29,12 @@ _READINGS = re.compile(
     r"entity|device|register|sensor|variable|item|measure|parameter|channel|metric|field|type|"
     r"statistic|name|tag|series|appliance|obis|direction|kind|attribute|room|zone"
 )
+# Names that say nothing else, so that no overlap in time is needed to believe them.
+_OF_HOMES = re.compile(
+    r"lclid|data_?id|household(_?id)?|(home|house|meter|customer|building|site)_?id|mprn|mpan|nmi|"
+    r"cups|pdl|prm"
+)
+_OF_READINGS = re.compile(r"entity_?id|statistic_?id|sensor_?id|variable|metric|obis|register")
 _VALUES = re.compile(r"state|value|valor|wert|valeur|mean|reading|consum|volume|kwh|energy|_value")
 
 
@@ -80,6 +86,31 @@ def check_twins(
     )
 
 
+def check_names(raw: Raw, times: Sequence[str], sources: Mapping[str, str]) -> None:
+    """Refuse rows of several homes, or of one reading each, also where all their times differ.
+
+    Args:
+        raw: The rows.
+        times: The columns that the times stand in.
+        sources: What a plan calls each column: one that it gives another name is a reading.
+
+    Raises:
+        SourceError: A column names the home or the entity of each row, and there are several.
+    """
+    others = [name for name in raw.rows.column_names if name not in times]
+    for name in others:
+        called = sources[name].lower()
+        if not (_OF_HOMES.fullmatch(called) or _OF_READINGS.fullmatch(called)):
+            continue
+        if _is_name(raw.rows[name], name):
+            count = pc.count_distinct(raw.rows[name]).as_py()
+            what = f"it holds {count} names, and each row belongs to one of them"
+            rest = [n for n in others if n != name]
+            error = _told_apart(raw, raw.files[0][0], what, name, rest)
+            kept = f'data.rename = {{"{name}" = "{name}_word"}} keeps it as a reading'
+            raise SourceError(error.message, hint=f"{error.hint}; {kept}")
+
+
 def _told_apart(raw: Raw, where: str, lost: str, name: str, others: Sequence[str]) -> SourceError:
     numeric = [one for one in others if _is_numeric(raw.rows[one])]
     values = [one for one in numeric if _VALUES.search(one.lower())] or numeric
@@ -91,7 +122,7 @@ def _told_apart(raw: Raw, where: str, lost: str, name: str, others: Sequence[str
         hint = f"{pivot}; {split}"
     else:
         hint = split
-    return SourceError(f"{where}: {lost}; the column {name!r} tells them apart", hint=hint)
+    return SourceError(f"{where}: the column {name!r} tells rows apart: {lost}", hint=hint)
 
 
 def _looked_at(axis: Axis) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
