@@ -62,7 +62,7 @@ def test_a_sensor_of_the_guide_keeps_its_value(tmp_path: Path) -> None:
         rules={target: "hold", "sensor.heater_power": "hold"},
     )
     np.testing.assert_array_equal(held[target], [20.5, 20.7, 20.7, 20.9])
-    assert held["sensor.heater_power"] == [0, 0, 1150, 1150]
+    assert held["sensor.heater_power"] == [0, 1150, 1150, 1150]
 
 
 @pytest.mark.parametrize("name", ["meters.csv", "history.csv"])
