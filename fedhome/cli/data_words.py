@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fedhome.data.read_report import alike, length
+from fedhome.data.read_report import aligned, alike, length
 from fedhome.data.told_once import some
 
 if TYPE_CHECKING:
@@ -82,8 +82,7 @@ def _print_group(console: Console, reports: Sequence[HomeReport]) -> None:
 
 def _columns(reports: Sequence[HomeReport]) -> list[list[ColumnReport]]:
     """Return each column that is read, in all of the homes."""
-    numbers = (n for n, column in enumerate(reports[0].columns) if column.kind in _READ)
-    return [[report.columns[number] for report in reports] for number in numbers]
+    return [same for same in aligned(reports) if same[0].kind in _READ]
 
 
 def _sentence(same: Sequence[ColumnReport]) -> str:

@@ -174,13 +174,22 @@ class HomeReport:
 
 
 def alike(reports: Iterable[HomeReport]) -> list[list[HomeReport]]:
-    """Return homes whose files were read alike together, the most of them first."""
+    """Return homes whose files were read alike together, the most of them first.
+
+    The order of their columns is nobody's concern: these are found by their names.
+    """
     groups: dict[object, list[HomeReport]] = {}
     for report in reports:
         time = report.time and (report.time.columns, report.time.format, report.time.time_zone)
-        columns = tuple((c.name, c.source, c.kind, c.unit, c.format) for c in report.columns)
+        columns = frozenset((c.name, c.source, c.kind, c.unit, c.format) for c in report.columns)
         groups.setdefault((report.formats, time, columns), []).append(report)
     return sorted(groups.values(), key=len, reverse=True)
+
+
+def aligned(same: Sequence[HomeReport]) -> list[list[ColumnReport]]:
+    """Return each column of homes that were read alike, in all of them."""
+    by_name = [{column.name: column for column in report.columns} for report in same]
+    return [[columns[column.name] for columns in by_name] for column in same[0].columns]
 
 
 def in_short(same: Sequence[HomeReport]) -> str:

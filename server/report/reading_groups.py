@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fedhome.data.read_report import ColumnReport, HomeReport, alike, in_short
+from fedhome.data.read_report import ColumnReport, HomeReport, aligned, alike, in_short
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ def reading_groups(reports: Sequence[HomeReport]) -> list[ReadingGroup]:
     return [
         ReadingGroup(
             title=in_short(same),
-            rows=[_cells(column) for column in zip(*(r.columns for r in same), strict=True)],
+            rows=[_cells(column) for column in aligned(same)],
         )
         for same in alike(reports)
     ]
