@@ -22,6 +22,7 @@ from fedhome.clients.membership.consent import (
 )
 from fedhome.clients.membership.home_folder import ANCHOR, SETTINGS, HomeFolder, HomeSettings
 from fedhome.data.inputs import InputMatch
+from fedhome.data.read_report import HomeReport
 from fedhome.errors import LinkError, PlanError, RunError, StateError
 from fedhome.fleet.entries import fingerprint, home_keys
 from fedhome.fleet.front_requests import ENROL, ask
@@ -50,6 +51,7 @@ class JoinFindings:
         parameters: Numbers of an update.
         matches: The plan's inputs, and its target, as they are here.
         sources: How the file calls a column, where that differs, by its name in the plan.
+        report: How the files were read.
         notes: What was assumed, converted or left out, by the reader and on the way to examples.
     """
 
@@ -62,6 +64,7 @@ class JoinFindings:
     parameters: int
     matches: tuple[InputMatch, ...]
     sources: Mapping[str, str]
+    report: HomeReport | None
     notes: tuple[str, ...]
 
     @property
@@ -204,6 +207,7 @@ def read_findings(
         parameters=device.learning.layout.size,
         matches=own.matched.matches,
         sources={name: column for column, name in renamed.items()},
+        report=own.read.report,
         notes=(*own.read.notes, *own.matched.notes, *device.examples.notes),
     )
 

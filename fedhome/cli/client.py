@@ -68,6 +68,7 @@ def join(
     Keys are made on this device. Nothing is written or sent before somebody agrees to what will
     ever leave it. After a lost answer, or with a newer invite, run it again: the keys stay.
     """
+    from fedhome.cli.data_words import print_alike  # noqa: PLC0415 - arrow, only where needed
     from fedhome.cli.join_words import findings_table, inputs_table  # noqa: PLC0415
     from fedhome.clients.membership import join  # noqa: PLC0415 - found only at run time
     from fedhome.plan.own_reading import parse_reading  # noqa: PLC0415
@@ -78,6 +79,8 @@ def join(
     reading = parse_reading(sets or [])
     request = join.prepare(opened_invite, source=data, folder=folder, reading=reading)
     console.print(findings_table(request))
+    if request.findings.report is not None:
+        print_alike(console, [request.findings.report])
     console.print()
     console.print(inputs_table(request))
     for note in request.findings.notes:

@@ -41,7 +41,7 @@ def print_homes(console: Console, read: FolderRead) -> None:
     for number, reports in enumerate(groups):
         if number:
             console.print()
-        _print_group(console, reports)
+        print_alike(console, reports)
     if len(groups) > 1:
         shared = set.intersection(*({c.name for c in group[0].columns} for group in groups))
         say(console, f"\nall homes have: {', '.join(sorted(shared)) or 'no column in common'}")
@@ -58,7 +58,13 @@ def print_notes(console: Console, read: FolderRead) -> None:
             say(console, f"  {item.hint}")
 
 
-def _print_group(console: Console, reports: Sequence[HomeReport]) -> None:
+def print_alike(console: Console, reports: Sequence[HomeReport]) -> None:
+    """Print how homes were read that were read alike.
+
+    Args:
+        console: Where.
+        reports: One a home, at least one.
+    """
     first = reports[0]
     names = [report.home for report in reports]
     title = names[0] if len(names) == 1 else f"{len(names)} homes read alike: {some(names)}"

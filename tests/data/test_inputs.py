@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fedhome.data.unit_scales import conversion
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fedhome.data.columns.units import conversion
 from fedhome.data.inputs import InputSchema, matched, schema_of
 from fedhome.data.table import HomeTable
 from fedhome.errors import InputsError, PlanError
