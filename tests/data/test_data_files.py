@@ -339,7 +339,7 @@ def test_the_files_of_an_archive_are_one_home(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("h.csv.gz", gzip.compress(b"time,load\n" + b"0,0\n" * 2**23)),
+        ("h.csv.gz", gzip.compress(b"time,load\n" + b"0,0\n" * 2**23, mtime=0)),
         ("h.zip", zipped({"a.csv": b"time,load\n" + b"0,0\n" * 2**23})),
     ],
 )
