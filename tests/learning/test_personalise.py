@@ -22,6 +22,7 @@ from fedhome.plan.settings import PersonaliseSettings
 from fedhome.questions import responses
 from fedhome.questions.question_table import OUTCOME, TRIAL
 from fedhome.questions.responses import QuestionContext
+from fedhome.questions.settings import INPUTS, inputs_hash
 from fedhome.run.events import Event, EventLog, read_events
 from fedhome.server.rounds.outcome import personalise
 from fedhome.wire.layout import Layout
@@ -277,7 +278,7 @@ def _personalised(
             log=log,
             name_of=grid.name_of,
         )
-    assert asked[-1] == {"rate": 1.0, "epochs": 1}
+    assert asked[-1] == {"rate": 1.0, "epochs": 1, INPUTS: inputs_hash(tiny.plan())}
     return rows, read_events(folder / "events.jsonl")
 
 
