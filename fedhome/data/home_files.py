@@ -103,11 +103,11 @@ def read_rows(
     for source, name in names.items():
         if source not in (*times.names, *times.others):
             try:
-                read = _cells(raw, source, name, settings, name in numbers)
+                read = _cells(raw, source, settings, name in numbers)
             except SourceError as error:
                 if wanted is None or name in wanted:
                     raise
-                columns.notes.append(f"column {name!r} was left out: {error.message}")
+                columns.notes.append(f"column {source!r} was left out: {error.message}")
                 continue
             columns.add(name, source, read, axis)
     notes = dict.fromkeys([*raw.notes, *times.notes, *axis.notes, *columns.told()])
@@ -232,10 +232,8 @@ def _time_report(axis: Axis, names: tuple[str, ...]) -> TimeReport | None:
     return TimeReport.of(axis.time_s, columns=names, format=axis.format, time_zone=axis.time_zone)
 
 
-def _cells(
-    raw: Raw, source: str, name: str, settings: ReadingSettings, numeric: bool
-) -> ColumnRead:
+def _cells(raw: Raw, source: str, settings: ReadingSettings, numeric: bool) -> ColumnRead:
     read = read_cells(
-        raw.rows[source], name=name, settings=settings, location_of=raw.location, numeric=numeric
+        raw.rows[source], name=source, settings=settings, location_of=raw.location, numeric=numeric
     )
     return replace(read, unit=read.unit or raw.units.get(source, ""))

@@ -468,7 +468,8 @@ def test_a_simulation_and_a_real_home_tell_what_became_of_their_rows(tmp_path: P
         ]
         (tmp_path / f"{home}.csv").write_text("\n".join(["time,a", *lines]), encoding="utf-8")
     plan = Plan.load(
-        data={"source": str(tmp_path), "target": "a", "lags": [1]}, aggregation={"mode": "plain"}
+        data={"source": str(tmp_path), "target": "a", "lags": [1], "inputs": []},
+        aggregation={"mode": "plain"},
     )
     told = "readings of 'a' come every 1min, but lie beside the full steps by up to 2 s"
     notes = gather(plan).notes

@@ -24,7 +24,7 @@ from fedhome.data.columns.text_numbers import (
     TRUTH,
     WORD,
     CellParser,
-    Parsed,
+    ReadCells,
     trimmed,
 )
 from fedhome.data.columns.text_words import read_words
@@ -92,7 +92,7 @@ class Survey:
         """Rows in which something stands."""
         return sum(self.kinds.counts.values()) - self.kinds.count(MISSING)
 
-    def add(self, piece: Piece, parsed: Parsed) -> None:
+    def add(self, piece: Piece, parsed: ReadCells) -> None:
         """Take in what a piece's cells hold."""
         start, values = piece.start, piece.spread(parsed.values)
         rows = slice(start, start + len(values))

@@ -42,7 +42,7 @@ _PLAIN_SIGNS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parsed:
+class ReadCells:
     """What distinct cells hold; every array is ``[cells]``.
 
     Args:
@@ -78,7 +78,7 @@ class CellParser:
         self.missing_numbers = missing_numbers(settings.na_values)
         self._missing_words = missing_words(settings.na_values)
 
-    def bare_numbers(self, cells: pa.Array) -> Parsed | None:
+    def bare_numbers(self, cells: pa.Array) -> ReadCells | None:
         """Read cells that are all bare numbers with one sign at most; None if others are there."""
         try:
             # Arrow is slow where many cells fail: a few of them are tried first.
@@ -93,7 +93,7 @@ class CellParser:
         forms = forms_with_one_sign(pc.ascii_ltrim(cells, characters="+-"), powers)
         minus = np.asarray(pc.starts_with(cells, "-"))
         return self._without_missing_numbers(
-            Parsed(
+            ReadCells(
                 kinds=np.where(there, NUMBER, MISSING).astype(np.int8),
                 values=values,
                 forms=np.where(there, forms, MALFORMED).astype(np.int8),
@@ -107,7 +107,7 @@ class CellParser:
         """Tell which cells are missing readings, bool ``[cells]``."""
         return is_missing(_in_plain_signs(cells), self._missing_words)
 
-    def cells(self, cells: pa.Array) -> Parsed:
+    def cells(self, cells: pa.Array) -> ReadCells:
         """Read cells of any kind, without spaces around them."""
         text = _in_plain_signs(cells)
         missing = is_missing(text, self._missing_words)
@@ -122,8 +122,8 @@ class CellParser:
                 return replace(bare, units=stripped[1])
         return self._without_missing_numbers(self._parsed(text))
 
-    def _parsed(self, text: pa.Array) -> Parsed:
-        parsed = Parsed(
+    def _parsed(self, text: pa.Array) -> ReadCells:
+        parsed = ReadCells(
             kinds=np.where(np.asarray(text.is_null()), MISSING, WORD).astype(np.int8),
             values=np.full(len(text), np.nan),
             forms=np.full(len(text), MALFORMED, dtype=np.int8),
@@ -141,7 +141,7 @@ class CellParser:
             _look_again(parsed, rest, text.take(rest))
         return parsed
 
-    def _read_numbers(self, parsed: Parsed, rows: NDArray[np.int64], text: pa.Array) -> None:
+    def _read_numbers(self, parsed: ReadCells, rows: NDArray[np.int64], text: pa.Array) -> None:
         """Read what may be numbers, in place."""
         before, digits, behind = parts_of(text)
         ends = self.met.ends(before, digits, behind)
@@ -163,7 +163,7 @@ class CellParser:
         parsed.units[rows] = np.where(number, ends.units, 0)
         parsed.whole[rows] = number & (forms == 0) & ~has_power
 
-    def _without_missing_numbers(self, parsed: Parsed) -> Parsed:
+    def _without_missing_numbers(self, parsed: ReadCells) -> ReadCells:
         if not len(self.missing_numbers):
             return parsed
         # Of an open cell the number is not known yet.
@@ -203,7 +203,7 @@ def _in_plain_signs(cells: pa.Array) -> pa.Array:
     return pc.utf8_trim_whitespace(cells)
 
 
-def _look_again(parsed: Parsed, rest: NDArray[np.int64], text: pa.Array) -> None:
+def _look_again(parsed: ReadCells, rest: NDArray[np.int64], text: pa.Array) -> None:
     """Tell true and false, dates and infinite numbers from words, in place."""
     lower = pc.utf8_lower(text)
     truth = rest[np.asarray(pc.is_in(lower, value_set=_TRUTHS))]

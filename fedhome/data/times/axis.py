@@ -16,7 +16,7 @@ from fedhome.data.times.twins import without_twins
 from fedhome.data.times.zones import localise, zone_of
 from fedhome.plan.reading_settings import ReadingSettings
 
-__all__ = ["Axis", "Moments", "read_axis", "read_moments", "zone_of"]
+__all__ = ["Axis", "RowTimes", "read_axis", "read_moments", "zone_of"]
 
 _FAR = 100  # spans of all other rows: no reading comes from so far away
 _EARLY_S = 946_771_200  # the end of the first day of 2000: clocks that were not set yet
@@ -57,7 +57,7 @@ class Axis:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Moments:
+class RowTimes:
     """The times of rows, in the order of the file.
 
     Args:
@@ -121,7 +121,7 @@ def read_moments(
     *,
     location_of: LocationOf,
     series: NDArray[np.int64] | None = None,
-) -> Moments:
+) -> RowTimes:
     """Read the times of rows, in the order of the file; arguments and errors as of `read_axis`.
 
     Args:
@@ -142,7 +142,7 @@ def read_moments(
             notes.append(f"the times in {columns} carry no offset and were read as UTC")
         else:
             us = _in_zone(read, read.zone or zone, series, notes)
-    return Moments(
+    return RowTimes(
         us=us, rows=read.rows, time_zone=zone or "UTC", format=read.format, notes=tuple(notes)
     )
 

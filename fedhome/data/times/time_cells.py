@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from fedhome.data.times.time_formats import Layout, layout_of, pattern_of
+from fedhome.data.times.time_formats import CellLayout, layout_of, pattern_of
 
 Order = Literal["day-first", "month-first", "year-first"]
 """Order of the numbers in dates such as 03/04/2024, or 23-12-31."""
@@ -172,7 +172,7 @@ def _as_shapes(content: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _values(
-    layout: Layout, digits: NDArray[np.uint8], order: Order
+    layout: CellLayout, digits: NDArray[np.uint8], order: Order
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Return the cells of one layout in microseconds, and which of them make sense."""
     fits = np.ones(len(digits), dtype=bool)
@@ -192,7 +192,7 @@ def _values(
 
 
 def _number(
-    layout: Layout, part: str, digits: NDArray[np.uint8], most: int = 12
+    layout: CellLayout, part: str, digits: NDArray[np.uint8], most: int = 12
 ) -> NDArray[np.int64]:
     first, end = layout.spans[part]
     number = np.zeros(len(digits), dtype=np.int64)
@@ -202,7 +202,7 @@ def _number(
 
 
 def _days(
-    layout: Layout, digits: NDArray[np.uint8], order: Order
+    layout: CellLayout, digits: NDArray[np.uint8], order: Order
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     year = _number(layout, "y", digits)
     if not layout.open_order:
@@ -224,7 +224,7 @@ def _days(
 
 
 def _clock(
-    layout: Layout, digits: NDArray[np.uint8]
+    layout: CellLayout, digits: NDArray[np.uint8]
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     nothing = np.zeros(len(digits), dtype=np.int64)
     hour = _number(layout, "H", digits)
@@ -243,7 +243,7 @@ def _clock(
     return ((hour * 60 + minute) * 60 + second) * SECOND_US + finer, fits
 
 
-def _offset(layout: Layout, digits: NDArray[np.uint8]) -> NDArray[np.int64]:
+def _offset(layout: CellLayout, digits: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Return the offsets of cells, in minutes."""
     minutes = _number(layout, "oh", digits) * 60
     if "om" in layout.spans:

@@ -65,7 +65,7 @@ _ORDERED = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layout:
+class CellLayout:
     """Where the parts of a time stand in the cells of one shape.
 
     Args:
@@ -103,7 +103,7 @@ class Layout:
 
 
 @functools.lru_cache(maxsize=4096)
-def layout_of(shape: str) -> Layout | None:
+def layout_of(shape: str) -> CellLayout | None:
     """Return where the parts of a time stand in cells of a shape; None if it is no time's."""
     for pattern in _WHOLE:
         if found := pattern.fullmatch(shape):
@@ -112,7 +112,7 @@ def layout_of(shape: str) -> Layout | None:
     return _layout(found, shape) if found and len(shape) > 1 else None
 
 
-def _layout(found: re.Match[str], shape: str) -> Layout | None:
+def _layout(found: re.Match[str], shape: str) -> CellLayout | None:
     groups = found.groupdict()
     spans = {
         key: found.span(key)
@@ -124,7 +124,7 @@ def _layout(found: re.Match[str], shape: str) -> Layout | None:
     name = "UTC" if name in {"Z", "GMT"} else name
     if not is_known(name):
         return None
-    return Layout(
+    return CellLayout(
         kind=kind,
         spans=spans,
         month=_MONTHS.index(groups["mon"][:3]) + 1 if groups.get("mon") else 0,
@@ -136,7 +136,7 @@ def _layout(found: re.Match[str], shape: str) -> Layout | None:
     )
 
 
-def pattern_of(shape: str, layout: Layout, order: str) -> str:
+def pattern_of(shape: str, layout: CellLayout, order: str) -> str:
     """Return how the cells of a shape are written: ``DD.MM.YYYY hh:mm``."""
     letters = _LETTERS | (_ORDERED[order] if layout.open_order else {})
     written = list(shape)

@@ -1,7 +1,7 @@
 """What reading one home's file takes of time and memory, in each format and for many rows.
 
-``python -m fedhome.simulations.benchmarks.readings`` writes a year and more of readings, a row a
-few seconds, and reads each file in a process of its own. What is shown is how much the process's
+``python -m fedhome.simulations.benchmarks.reading_files`` writes a year and more of readings, a row
+a few seconds, and reads each file in a process of its own. What is shown is how much the process's
 resident set grew at most while it read; the table itself, which stays, is part of it.
 """
 
@@ -38,7 +38,7 @@ FORMATS = ("csv", "utf-16.csv", "csv.gz", "parquet")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class FileReading:
     """One file, and what reading it took.
 
     Args:
@@ -137,7 +137,7 @@ def readings(
     json_path: Annotated[Path | None, typer.Option("--json", help="write figures here")] = None,
 ) -> None:
     """Show what reading files of many rows takes."""
-    found: list[Reading] = []
+    found: list[FileReading] = []
     spawned = multiprocessing.get_context("spawn")
     for count in rows or [2_000_000, 10_000_000]:
         with tempfile.TemporaryDirectory() as folder:
@@ -146,7 +146,7 @@ def readings(
                 for name, path in zip(FORMATS, paths, strict=True):
                     read, seconds, peak_mb = processes.submit(measure, path).result()
                     found.append(
-                        Reading(
+                        FileReading(
                             format=name,
                             rows=read,
                             file_mb=path.stat().st_size / _MB,
