@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fedhome.data.files.packed_files import MOST_TIMES, Source, bomb
-from fedhome.data.files.table_file import MOST_COLUMNS, FileTable, named, unreadable
+from fedhome.data.files.table_file import FileTable, named, unreadable
 
 _FREE_BYTES = 2**28
 _VALUE_BYTES = 8
@@ -54,10 +54,7 @@ def _rows(source: Source) -> tuple[pa.Table, list[str]]:
         return pq.ParquetFile(source.path or pa.BufferReader(data), **options)
 
     with opened() as plain:
-        most = max(_FREE_BYTES, MOST_TIMES * source.size)
-        _refuse_bombs(source.name, plain.metadata, most)
-        schema = plain.schema_arrow
-        names = named(source.name, schema.names)
+        metadata, schema = plain.metadata, plain.schema_arrow
     kinds = [_value_type(field.type) for field in schema]
     wanted = [
         field.name
@@ -69,6 +66,9 @@ def _rows(source: Source) -> tuple[pa.Table, list[str]]:
         for field, kind in zip(schema, kinds, strict=True)
         if any(is_kind(kind) for is_kind in _TEXT)
     ]
+    names = named(source.name, schema.names)
+    most = max(_FREE_BYTES, MOST_TIMES * source.size)
+    _refuse_bombs(source.name, metadata, columns=len(wanted), most=most)
     tables = []
     with opened(read_dictionary=words) as file:
         for group in range(file.num_row_groups):
@@ -89,18 +89,19 @@ def _value_type(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
-def _refuse_bombs(name: str, metadata: pq.FileMetaData, most: int) -> None:
-    """Refuse a file whose values take much more room than it does."""
-    if metadata.num_columns > MOST_COLUMNS:
-        named(name, [""] * metadata.num_columns)
+def _refuse_bombs(name: str, metadata: pq.FileMetaData, *, columns: int, most: int) -> None:
+    """Refuse a file whose values take much more room than it does.
+
+    What the metadata say of a single column is not asked: of a damaged file that ends the process.
+    """
     total = 0
-    for group in range(metadata.num_row_groups):
-        for column in range(metadata.num_columns):
-            chunk = metadata.row_group(group).column(column)
-            width = max(_VALUE_BYTES, metadata.schema.column(column).length or 0)
-            total += max(chunk.num_values * width, chunk.total_uncompressed_size)
-            if total > most:
-                raise bomb(name, what="takes")
+    for place in range(metadata.num_row_groups):
+        group = metadata.row_group(place)
+        if group.num_rows < 0 or group.total_byte_size < 0:
+            raise unreadable(name, "it is not a whole Parquet file")
+        total += max(group.num_rows * columns * _VALUE_BYTES, group.total_byte_size)
+        if total > most:
+            raise bomb(name, what="takes")
 
 
 def _decoded(name: str, table: pa.Table, most: int) -> tuple[pa.Table, int]:
