@@ -110,9 +110,10 @@ def test_a_table_in_any_dialect_comes_back_or_is_refused(tmp_path: Path, table: 
         for name, *cells in zip(table.header, *_rows_of(table), strict=True)
     }
     found = raw.rows.to_pydict()
-    if len(table.header) == 1:  # of one column, blank lines may be readings that are missing
+    if len(table.header) == 1:
+        # Of one column, blank lines may be readings that are missing, and its name a word in it.
         for column in (*expected.values(), *found.values()):
-            column[:] = [cell for cell in column if cell]
+            column[:] = [cell for cell in column if cell and cell != table.header[0]]
     if UNNAMED in expected and UNNAMED not in found:
         assert not any(expected.pop(UNNAMED))
     assert found == expected

@@ -80,11 +80,18 @@ def kinds_of_columns(rows: Sequence[Row], width: int) -> list[CellKind | None]:
     Returns:
         ``number`` or ``time`` for each column; None for words, or nothing at all.
     """
+    times = Counter(tuple(row) for row in rows)
+    # A header that comes again and again, in files that were put together, is no reading.
+    rows = [row for row in rows if times[tuple(row)] == 1 or not _is_of_words(row)] or rows
     for share in (2, 4):  # of a table that is hardly longer than what stands above it, the end
         kinds = _kinds(rows[len(rows) - max(1, len(rows) // share) :], width)
         if any(kinds):
             break
     return kinds
+
+
+def _is_of_words(row: Row) -> bool:
+    return all(kind_of_cell(cell) == "word" for cell in row)
 
 
 def _kinds(rows: Sequence[Row], width: int) -> list[CellKind | None]:
