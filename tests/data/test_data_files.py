@@ -356,6 +356,17 @@ def test_archives_without_a_table_are_refused(tmp_path: Path) -> None:
     assert "password" in refusal(tmp_path, bytes(locked), "h.zip").message
 
 
+def test_an_archive_with_a_file_of_no_name_is_refused(tmp_path: Path) -> None:
+    named = zipped({"a.csv": PLAIN})
+    entry = named.index(b"PK\1\2")
+    nameless = bytearray(named[: entry + 46] + named[entry + 46 + len("a.csv") :])
+    nameless[entry + 28] = 0
+    end = nameless.index(b"PK\5\6")
+    nameless[end + 12] -= len("a.csv")
+    for name in ("h.zip", "h.xlsx"):
+        assert "not a whole" in refusal(tmp_path, bytes(nameless), name).message
+
+
 # --- other files
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -27,6 +28,11 @@ PLAIN_TEXT = (".csv", ".tsv", ".txt")
 _READABLE = (*PLAIN_TEXT, ".parquet", ".xlsx")
 _BOMB_HINT = "unpack it yourself, if you know what it is, and give the file as it is"
 _MOST_MEMBERS = 10_000
+# What the standard library raises for damaged archives, on purpose and otherwise.
+_TORN = (
+    *(zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, struct.error),
+    *(EOFError, ValueError, LookupError, OverflowError, MemoryError),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +123,7 @@ def typed_errors(name: str, kind: str) -> Iterator[None]:
         raise unreadable(name, reason, hint="pack it as the usual .zip or .csv.gz") from None
     except RuntimeError:
         raise unreadable(name, "it is locked by a password", hint="save it without one") from None
-    except (zlib.error, EOFError, gzip.BadGzipFile, zipfile.BadZipFile, ValueError):
+    except _TORN:
         raise unreadable(name, f"it is not a whole {kind}") from None
     except OSError as error:
         raise unreadable(name, error.strerror or type(error).__name__) from None
