@@ -59,7 +59,8 @@ def written(draw: st.DrawFn) -> Written:
     if draw(st.integers(0, 3)) == 0:
         text.write(f"sep={separator}\n")
     # What is written as wide as the table itself, above columns of words, is a header to anybody.
-    above = [[], [["# from the portal"]]]
+    above: list[list[list[str]]] = [[]]
+    above += [[["# from the portal"]]] if len(columns) > 1 or quoting == csv.QUOTE_MINIMAL else []
     above += [[["Export of 2024"], []]] if len(columns) > 1 else []
     above += [[["Customer", "Max"], ["Meter", "AT0031, 7"]]] if times else []
     before = draw(st.sampled_from(above))
