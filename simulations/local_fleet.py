@@ -17,12 +17,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import httpx
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from fedhome.clients.lean_process import LEAN
 from fedhome.clients.membership.home_folder import HomeFolder, HomeSettings
+from fedhome.data.files.home_parquet import TIME, write_home
 from fedhome.data.inputs import schema_of
 from fedhome.data.table import HomeTable
 from fedhome.errors import DirectoryError, PlanError, RunError
@@ -54,7 +52,6 @@ IDLE_MB, LEARNING_MB = 75, 400
 """Memory of a home's agent, and how much more it takes while it learns."""
 _READY_S, _HOMES_S = 60.0, 120.0
 _SHOWN = 5  # names in a message
-_TIME = "time"
 
 Say = Callable[[str], None]
 Show = Callable[[Event], None]
@@ -248,10 +245,8 @@ def _plan_faults(plan: Plan, source_homes: FoundHomes) -> list[str]:
         faults.append('aggregation.mode: "ideal" sums are for simulations alone')
     elif mode != "plain" and (fault := _too_few(plan, homes) or check_groups(plan, homes)):
         faults.append(fault)
-    if _TIME in source_homes.schema.columns or plan.data.target == _TIME:
-        faults.append(
-            f"a column {_TIME!r} cannot be learnt from here: a home reads it as its times"
-        )
+    if TIME in source_homes.schema.columns or plan.data.target == TIME:
+        faults.append(f"a column {TIME!r} cannot be learnt from here: a home reads it as its times")
     odd = [table.home for table in source_homes.tables if not _is_name(table.home)]
     if odd:
         more = f" and {len(odd) - _SHOWN} more" if len(odd) > _SHOWN else ""
@@ -292,7 +287,7 @@ def prepare(
         home_folder = HomeFolder(root / "homes" / table.home)
         keys, _ = home_keys(table.home, home_folder.path)
         entries.append(keys.entry())
-        write_readings(table, home_folder.path / "readings.parquet")
+        write_home(table, home_folder.path / "readings.parquet")
         home_folders.append(home_folder)
     passphrase = secrets.token_hex(16)  # nobody signs a second directory of this fleet
     with Fleet.create(root / "owner", passphrase) as fleet:
@@ -353,26 +348,6 @@ def start(processes: Processes, server: ServerFolder, home_folders: Iterable[Hom
                 return False
 
         processes.until(healthy, what="the server came up", timeout_s=_READY_S)
-
-
-def write_readings(table: HomeTable, path: Path) -> None:
-    """Write a home's readings as a Parquet file, to be read back the same.
-
-    Args:
-        table: The readings; classes are written as their words.
-        path: The file.
-    """
-    columns: dict[str, pa.Array] = {
-        _TIME: pa.array(table.time_s, pa.timestamp("s", tz=table.time_zone))
-    }
-    for name, values in table.columns.items():
-        classes = table.labels.get(name)
-        if classes is None:
-            columns[name] = pa.array(values)
-            continue
-        words = [None if np.isnan(value) else classes[int(value)] for value in values]
-        columns[name] = pa.array(words, pa.string())
-    pq.write_table(pa.table(columns), path)
 
 
 def _free_port() -> int:

@@ -18,13 +18,13 @@ from fedhome.cli.plan import settings
 from fedhome.cli.scenarios import named_plan
 from fedhome.cli.simulate import resolve
 from fedhome.clients.home import real_home
+from fedhome.data.files.home_parquet import write_home
 from fedhome.plan.data_settings import SYNTHETIC_HISTORY_DAYS, SYNTHETIC_HOMES
 from fedhome.plan.settings import Plan
 from fedhome.run.folder import RunFolder
 from fedhome.simulations import datasets
 from fedhome.simulations.gather import gather
 from fedhome.simulations.homes import generate
-from fedhome.simulations.local_fleet import write_readings
 from helpers.living import named
 
 ROOT = Path(__file__).parents[2]
@@ -162,7 +162,7 @@ def test_synthetic_homes_learn_from_five_days_and_real_ones_from_all(tmp_path: P
 
     folder = tmp_path / "mine"
     folder.mkdir()
-    write_readings(table, folder / "oak.parquet")
+    write_home(table, folder / "oak.parquet")
     everything = (447, 157, 163)  # three quarters of 628 less a gap of 24, a quarter, the test
     (real,) = gather(Plan.load(data={"source": str(folder)})).homes
     assert real.counts == everything

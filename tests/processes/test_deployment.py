@@ -29,6 +29,7 @@ from flwr.supercore.constant import TaskType
 
 from fedhome.clients.agent.kept_releases import release_of
 from fedhome.clients.membership.home_folder import HomeFolder
+from fedhome.data.files.home_parquet import write_home
 from fedhome.errors import LinkError
 from fedhome.fleet.cards import Card
 from fedhome.fleet.owner_folder import Fleet
@@ -41,7 +42,6 @@ from fedhome.run.folder import RunFolder
 from fedhome.server.daemon.server_folder import ServerFolder
 from fedhome.server.daemon.status import status_of
 from fedhome.simulations.homes import generate
-from fedhome.simulations.local_fleet import write_readings
 from helpers.living import assert_same_weights, tiny_plan, wait_until_gone
 
 pytestmark = [
@@ -150,7 +150,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     (there.folder / "plan.toml").write_text(plan.to_toml())
     (there.folder / "passphrase").write_text("a passphrase that is long enough\n")
     for table in generate(homes=HOMES, days=plan.data.days, seed=plan.seed):
-        write_readings(table, there.folder / f"{table.home}.parquet")
+        write_home(table, there.folder / f"{table.home}.parquet")
     try:
         _set_up(there)
         yield there

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from fedhome.data.table import HomeTable
 
@@ -31,16 +32,16 @@ def write_home(table: HomeTable, path: Path) -> None:
         arrays.append(pa.array(table.time_s, kind))
     for name, values in table.columns.items():
         unit = table.units.get(name)
-        array = _cells(values, table.labels.get(name))
+        array = _cells(values, table.labels.get(name), flag=name in table.flags)
         metadata = {UNIT: unit.encode()} if unit else None
         fields.append(pa.field(name, array.type, metadata=metadata))
         arrays.append(array)
     pq.write_table(pa.Table.from_arrays(arrays, schema=pa.schema(fields)), path)
 
 
-def _cells(values: np.ndarray, words: tuple[str, ...] | None) -> pa.Array:
+def _cells(values: NDArray[np.float64], words: tuple[str, ...] | None, *, flag: bool) -> pa.Array:
     missing = np.isnan(values)
     if words is None:
-        return pa.array(values, mask=missing)
+        return pa.array(values == 1 if flag else values, mask=missing)
     indices = pa.array(np.where(missing, 0, values).astype(np.int32), mask=missing)
     return pa.DictionaryArray.from_arrays(indices, pa.array(words, pa.string()))

@@ -8,6 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from fedhome.data.columns.units import unit_named
+from fedhome.data.files.home_parquet import UNIT
 from fedhome.data.files.packed_files import MOST_TIMES, Source, bomb
 from fedhome.data.files.table_file import FileTable, named, unreadable
 
@@ -37,17 +39,17 @@ def read_parquet(source: Source) -> Sequence[FileTable]:
         SourceError: It is no whole Parquet file, or grows without measure when it is read.
     """
     try:
-        rows, left_out = _rows(source)
+        rows, left_out, units = _rows(source)
     except (pa.ArrowException, OSError, ValueError, MemoryError, TypeError, KeyError):
         raise unreadable(source.name, "it is not a whole Parquet file") from None
     what = "it holds" if len(left_out) == 1 else "they hold"
     note = f"left out, because {what} neither numbers nor text: {', '.join(left_out)}"
     notes = (f"{source.name}: {note}",) if left_out else ()
     words = f"Parquet, in {source.packed}" if source.packed else "Parquet"
-    return [FileTable(name=source.name, rows=rows, format=words, notes=notes)]
+    return [FileTable(name=source.name, rows=rows, format=words, notes=notes, units=units)]
 
 
-def _rows(source: Source) -> tuple[pa.Table, list[str]]:
+def _rows(source: Source) -> tuple[pa.Table, list[str], dict[str, str]]:
     data = source.content() if source.path is None else b""
 
     def opened(**options: list[str]) -> pq.ParquetFile:
@@ -82,7 +84,12 @@ def _rows(source: Source) -> tuple[pa.Table, list[str]]:
     rows = pa.concat_tables(tables)
     called = dict(zip(schema.names, names, strict=True))
     rows = rows.rename_columns([called[name] for name in rows.column_names])
-    return rows, [called[name] for name in schema.names if name not in wanted]
+    units = {
+        called[field.name]: unit
+        for field in schema
+        if (unit := unit_named((field.metadata or {}).get(UNIT, b"").decode(errors="replace")))
+    }
+    return rows, [called[name] for name in schema.names if name not in wanted], units
 
 
 def _value_type(kind: pa.DataType) -> pa.DataType:

@@ -1,0 +1,149 @@
+"""``fedhome data check`` and ``convert``: how files are read, told before anything learns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from fedhome.cli.data_words import print_homes
+from fedhome.data.home_files import read_home
+from fedhome.data.homes_folder import read_folder
+from helpers.command import Said, fedhome
+
+HOURS = [f"2024-01-{1 + hour // 24:02d} {hour % 24:02d}:00" for hour in range(72)]
+
+
+def home(
+    folder: Path, name: str, values: Sequence[str], *, header: str = "Zeit;load (kWh);mode"
+) -> Path:
+    rows = (
+        f"{time};{value};{'heat' if place % 3 else 'off'}"
+        for place, (time, value) in enumerate(zip(HOURS, values, strict=False))
+    )
+    text = "\n".join(["Zeit;load (kWh);mode", *rows, ""])
+    (folder / f"{name}.csv").write_text(text, encoding="utf-8")
+
+
+def numbers(count: int = 72) -> list[str]:
+    return [f"{place % 7},{place % 10}" for place in range(count)]
+
+
+@pytest.fixture
+def homes(tmp_path: Path) -> Path:
+    folder = tmp_path / "homes"
+    folder.mkdir()
+    for name in ("elm", "oak"):
+        home(folder, name, numbers())
+    return folder
+
+
+def check(folder: Path, *words: str) -> Said:
+    return fedhome("data", "check", "homes", *words, folder=folder.parent)
+
+
+def test_it_says_how_each_file_and_column_is_read(homes: Path) -> None:
+    said = check(homes)
+    assert (said.returncode, said.stderr) == (0, "")
+    for words in (
+        "2 homes read alike: elm, oak",
+        "files: CSV, ';' between cells, UTF-8",
+        "times: Zeit, YYYY-MM-DD hh:mm; zone UTC",
+        "load (kWh)  kWh; decimal comma",
+        "heat, off",
+        "2024-01-03 23:00   1 h     0",
+        "carry no offset and were read as UTC",
+    ):
+        assert words in said.stdout
+    assert "a run would learn" not in said.stdout
+
+
+def test_with_a_target_it_says_what_a_run_would_learn_from(homes: Path) -> None:
+    said = check(homes, "--set", "data.target=load (kWh)", "--set", "data.lags=[1]")
+    assert said.returncode == 0
+    assert "a run would learn load (kWh) from mode, and earlier values: 9 inputs" in said.stdout
+    said = check(homes, "--set", "data.target=laod")
+    assert said.returncode == 1
+    assert "it lacks column laod" in said.stderr
+
+
+def test_a_home_that_cannot_be_used_is_named_with_what_to_do(homes: Path) -> None:
+    home(
+        homes, "fir", [f"{number}" if place else "1,896" for place, number in enumerate(numbers())]
+    )
+    home(homes, "ash", ["1,896", *["896"] * 71])
+    said = check(homes)
+    assert said.returncode == 0
+    assert "left out: ash: ash.csv" in said.stdout
+    assert "data.decimal" in said.stdout
+    assert "896" not in said.stdout.partition("left out")[2]  # no cell is shown
+
+
+def test_its_json_holds_every_number(homes: Path) -> None:
+    home(homes, "gap", [*numbers(10), "", *numbers(20)])
+    said = check(homes, "--json", "--set", "data.target=load (kWh)", "--set", "data.lags=[1]")
+    told = json.loads(said.stdout)
+    by_name = {report["home"]: report for report in told["homes"]}
+    assert set(by_name) == {"elm", "gap", "oak"}
+    elm = by_name["elm"]
+    assert (elm["rows_read"], elm["rows_kept"]) == (72, 72)
+    assert elm["time"]["step_s"] == 3600
+    load, mode = elm["columns"]
+    assert (load["first"], load["last"], load["least"], load["greatest"]) == (0.0, 1.1, 0.0, 6.9)
+    assert (load["unit"], load["kind"], load["missing"]) == ("kWh", "number", 0)
+    assert mode["words"] == ["heat", "off"]
+    assert by_name["gap"]["columns"][0]["missing"] == 1
+    assert told["plan"]["inputs"] == ["mode"]
+    assert sum(told["plan"]["examples"]["elm"]) > 0
+
+
+def test_it_draws_the_target_with_its_gaps(homes: Path) -> None:
+    said = check(homes, "--set", "data.target=load (kWh)", "--plot", "drawn.html")
+    assert "drawn in drawn.html" in said.stdout
+    page = (homes.parent / "drawn.html").read_text("utf-8")
+    assert "elm" in page
+    assert "default-src 'none'" in page  # it fetches nothing
+
+
+def test_what_was_understood_is_written_and_read_back_the_same(homes: Path) -> None:
+    said = fedhome("data", "convert", "homes", "out", folder=homes.parent)
+    assert (said.returncode, said.stderr) == (0, "")
+    before, after = (read_folder(folder).homes for folder in (homes, homes.parent / "out"))
+    for first, second in zip(before, after, strict=True):
+        assert (first.home, first.units, first.labels) == (second.home, second.units, second.labels)
+        np.testing.assert_array_equal(first.time_s, second.time_s)
+        for name, values in first.columns.items():
+            np.testing.assert_array_equal(values, second.columns[name])
+    again = fedhome("data", "convert", "homes", "out", folder=homes.parent)
+    assert again.returncode == 1
+    assert "out" in again.stderr
+
+
+def test_units_flags_and_zones_survive_in_a_file_of_our_own(tmp_path: Path) -> None:
+    source = tmp_path / "a.csv"
+    source.write_text(
+        "time,room [°C],door\n2024-01-01T00:00,20.5,true\n2024-01-01T01:00,,false\n"
+        "2024-01-01T02:00,21,\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "homes.toml").write_text('[a]\ntime_zone = "Europe/Oslo"\n', encoding="utf-8")
+    said = fedhome("data", "convert", ".", "out", folder=tmp_path)
+    assert said.returncode == 0, said.stderr
+    table = read_home(tmp_path / "out" / "a.parquet").table
+    assert table.time_zone == "Europe/Oslo"
+    assert table.units == {"room [°C]": "°C"}
+    assert table.flags == {"door"}
+    np.testing.assert_array_equal(table.columns["door"], [1, 0, np.nan])
+
+
+@pytest.mark.parametrize("columns", [80, 45])
+def test_it_can_be_read_in_narrow_terminals(homes: Path, columns: int) -> None:
+    console = Console(width=columns, record=True)
+    print_homes(console, read_folder(homes))
+    lines = console.export_text().splitlines()
+    assert max(map(len, lines)) <= columns
+    assert any("load (kWh)" in line for line in lines)
