@@ -18,9 +18,7 @@ from helpers.command import Said, fedhome
 HOURS = [f"2024-01-{1 + hour // 24:02d} {hour % 24:02d}:00" for hour in range(72)]
 
 
-def home(
-    folder: Path, name: str, values: Sequence[str], *, header: str = "Zeit;load (kWh);mode"
-) -> Path:
+def home(folder: Path, name: str, values: Sequence[str]) -> None:
     rows = (
         f"{time};{value};{'heat' if place % 3 else 'off'}"
         for place, (time, value) in enumerate(zip(HOURS, values, strict=False))

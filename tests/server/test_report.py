@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fedhome.data.read_report import ColumnReport, HomeReport
 from fedhome.errors import EventLogError, RunError
 from fedhome.plan.settings import Plan
 from fedhome.run.events import EventLog
@@ -469,3 +470,28 @@ def test_numbers_as_text() -> None:
         "\N{EN DASH}",
     ]
     assert [duration(s) for s in (1.25, 61, 7260)] == ["1.2 s", "1 min 1 s", "2 h 1 min"]
+
+
+def test_it_shows_how_the_homes_files_were_read(tmp_path: Path) -> None:
+    run = fake_run(tmp_path / "run", homes=3, rounds=2)
+    assert 'id="readings"' not in write_report([run], tmp_path / "a.html").read_text("utf-8")
+    column = ColumnReport.of(
+        np.array([0.5, np.nan, 2.5]), name="load", source=HOSTILE, kind="number", unit="kWh"
+    )
+    read = HomeReport(
+        home=HOSTILE,
+        files=("a.csv: CSV",),
+        rows_read=4,
+        rows_kept=3,
+        time=None,
+        columns=(column,),
+    )
+    run.write_readings([read.to_dict()])
+    page = write_report([run], tmp_path / "b.html").read_text("utf-8")
+    section = page[page.index('id="readings"') :]
+    for words in ("3 of 4 rows kept; no times", "number, kWh", "<td>0.5</td>", "<td>2.5</td>"):
+        assert words in section
+    assert HOSTILE not in page
+    run.readings_path.write_text('[{"home": 1}]', encoding="utf-8")
+    with pytest.raises(RunError, match="is damaged"):
+        write_report([run], tmp_path / "c.html")

@@ -159,7 +159,7 @@ class CsvRows:
         order = sorted(range(self._width), key=lambda place: not cells[place])
         same: pa.BooleanArray | None = None
         for place in order:
-            here = pc.equal(batch.column(place), cells[place])
+            here = pc.equal(batch.column(place), pa.scalar(cells[place], pa.string()))
             same = here if same is None else pc.and_(same, here)
             if not same.true_count:
                 return None

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal
 
 Row = Sequence[str]
@@ -44,10 +45,16 @@ _NEAR = 3  # rows below the header, none of which looks like one
 def kind_of_cell(cell: str) -> CellKind:
     """Return what a cell looks like; what it says is for others to read."""
     cell = cell.strip()
-    if cell.lower() in _MISSING:
-        return "missing"
     if len(cell) > 40:  # noqa: PLR2004  (longer than any time or number)
         return "word"
+    return _kind_of_short_cell(cell)
+
+
+# The same cells are looked at with each separator, and for several questions.
+@lru_cache(maxsize=1 << 14)
+def _kind_of_short_cell(cell: str) -> CellKind:
+    if cell.lower() in _MISSING:
+        return "missing"
     if _TIME.fullmatch(cell):
         return "time"
     return "number" if _NUMBER.fullmatch(cell) else "word"

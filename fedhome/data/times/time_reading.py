@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +21,7 @@ from fedhome.plan.reading_settings import ReadingSettings
 
 LocationOf = Callable[[int], str]
 
+_NOTHING = pa.scalar(None, pa.string())
 _NO_TIME = ("", "na", "n/a", "#n/a", "nan", "nat", "null", "none", "<na>", "-", "unknown")
 _NUMBER = r"^[+-]?\d+([.,]\d*)?([eE][+-]?\d+)?$"
 _SAMPLE = 100_000  # cells that tell whether looking for equal ones pays
@@ -72,7 +74,7 @@ def are_numbers(cells: pa.ChunkedArray) -> pa.ChunkedArray:
 def to_numbers(cells: pa.ChunkedArray) -> NDArray[np.float64]:
     """Return numbers of any type, or written as text, as float64 ``[cells]``; NaN for no number."""
     if pa.types.is_string(cells.type):
-        cells = pc.if_else(are_numbers(cells), pc.replace_substring(cells, ",", "."), None)
+        cells = pc.if_else(are_numbers(cells), pc.replace_substring(cells, ",", "."), _NOTHING)
     return np.array(cells.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
 
 
@@ -83,12 +85,16 @@ def filled_cells(
     column = plain_column(column)
     if pa.types.is_string(column.type):
         column = pc.utf8_trim_whitespace(column)
-        words = pa.array([*_NO_TIME, *(word.lower() for word in settings.na_values)])
-        if pc.any(pc.is_in(pc.utf8_lower(column), value_set=words)).as_py():
-            missing = pc.is_in(pc.utf8_lower(column), value_set=words)
+        missing = pc.is_in(pc.utf8_lower(column), value_set=_no_times(settings.na_values))
+        if pc.any(missing).as_py():
             column = pc.if_else(missing, pa.scalar(None, pa.string()), column)
     rows = np.flatnonzero(column.is_valid().to_numpy())
     return column.drop_null() if column.null_count else column, rows
+
+
+@lru_cache(maxsize=8)
+def _no_times(na_values: tuple[str, ...]) -> pa.Array:
+    return pa.array([*_NO_TIME, *(word.lower() for word in na_values)], pa.string())
 
 
 def read_column(
