@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.data.columns.cells import ColumnRead, read_cells
+from fedhome.data.columns.unit_columns import mixed_units
 from fedhome.data.files.data_files import UNNAMED, Raw, read_files, stem
 from fedhome.data.read_report import ColumnReport, HomeReport, TimeReport
 from fedhome.data.table import HomeTable
@@ -17,6 +18,7 @@ from fedhome.data.times.axis import Axis, read_axis, zone_of
 from fedhome.data.times.complements import completed
 from fedhome.data.times.long_tables import check_names, check_twins, homes_of, pivoted
 from fedhome.data.times.time_columns import TimeColumns, find_times
+from fedhome.data.times.wide_tables import told_wide
 from fedhome.errors import SourceError
 from fedhome.plan.reading_settings import ReadingSettings
 from fedhome.spelling import did_you_mean
@@ -93,6 +95,7 @@ def read_rows(
         times = TimeColumns(names=(raw.rows.column_names[0],))
     else:
         times = find_times(raw.rows, settings, file=raw.files[0][0])
+    wide = told_wide(raw.rows.column_names, times.names, file=raw.files[0][0])
     names = _renaming(raw, settings)
     axis = _axis(raw, times.names, settings)
     if times.names:
@@ -110,7 +113,7 @@ def read_rows(
                 columns.notes.append(f"column {source!r} was left out: {error.message}")
                 continue
             columns.add(name, source, read, axis)
-    notes = dict.fromkeys([*raw.notes, *times.notes, *axis.notes, *columns.told()])
+    notes = dict.fromkeys([*raw.notes, *times.notes, *wide, *axis.notes, *columns.told()])
     table = HomeTable(
         home=home,
         time_s=axis.time_s,
@@ -175,6 +178,10 @@ class _Columns:
             self.flags.append(name)
         if read.words:
             self.words[name] = read.words
+            if mixed := mixed_units(read.words):
+                self.notes.append(
+                    f"column {source!r} gives some rows in {mixed}: no reading was converted by it"
+                )
         if read.unit:
             self.units[name] = read.unit
 

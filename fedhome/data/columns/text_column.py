@@ -37,8 +37,9 @@ _MISFITS = {
     WORD: (
         "is not a number",
         (
-            "correct the cell or leave it empty; if the column holds classes, give every class a "
-            "name that is not a number"
+            "correct the cell or leave it empty; a word for a missing reading goes into "
+            "data.na_values; if the column holds classes, give every class a name that is not a "
+            "number"
         ),
     ),
     DATE: (

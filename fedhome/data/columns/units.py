@@ -146,6 +146,7 @@ _BY_CAPITALS = {
 }
 # Single letters behind an underscore that are no name of a room, a phase or a sensor.
 _ENDINGS_OF_ONE = {"w": "W", "v": "V", "c": "°C", "f": "°F", "s": "s"}
+_PHASES = ("A", "B", "C")  # in brackets: ampere, degrees Celsius, or the name of a phase
 _SIGNS = str.maketrans(
     {"²": "2", "³": "3", "º": "°", "˚": "°", "μ": "µ", "·": None, "^": None, " ": "_"}
 )
@@ -201,7 +202,8 @@ def unit_of_name(name: str) -> str:
     """
     for pattern in (_BRACKETS, _IN_WORDS):
         if found := pattern.search(name):
-            return unit_named(found[1])
+            phase = pattern is _BRACKETS and found[1] in _PHASES
+            return unit_named(found[1]) if not phase else _unit_or_phase(name, found)
     parts = name.strip().split("_")
     for count in (2, 1):
         ending = "_".join(parts[-count:])
@@ -212,6 +214,16 @@ def unit_of_name(name: str) -> str:
         if unit := unit_named(ending):
             return unit
     return ""
+
+
+def _unit_or_phase(name: str, bracket: re.Match[str]) -> str:
+    """Return the unit of `power (A)`, or of `energy Wh (A)`, where the letter names a phase."""
+    before = name[: bracket.start()].split()
+    word = before[-1] if len(before) > 1 else ""
+    if not word or word in _PHASES or not unit_named(word):
+        return unit_named(bracket[1])
+    # "W (A)" may be the watts of phase A, or the current of a device W.
+    return unit_named(word) if len(word) > 1 else ""
 
 
 def conversion(from_unit: str, to_unit: str) -> tuple[float, float] | None:

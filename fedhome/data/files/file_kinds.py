@@ -35,6 +35,10 @@ _PAGE = FileKind("an HTML page, not the data", f"{_PORTAL}; you may have saved t
 _JSON = FileKind("a JSON file", "convert it: pandas.read_json(...).to_csv(...), one row a reading")
 _XML = FileKind("an XML file", f"{_PORTAL}, or convert it: one row a reading")
 _GREEN_BUTTON = FileKind("a Green Button file (XML)", f"{_PORTAL}: portals offer both")
+_NEM12 = FileKind(
+    "a NEM12 file, in which a row holds the readings of a day",
+    "convert it to a row a reading: the package nemreader does so",
+)
 
 _BY_BYTES: tuple[tuple[bytes, FileKind], ...] = (
     (b"\x1f\x8b", GZIP),
@@ -60,6 +64,7 @@ _BY_BYTES: tuple[tuple[bytes, FileKind], ...] = (
     (b"\x89PNG", FileKind("a picture", "give the readings themselves, as CSV")),
     (b"\xff\xd8\xff", FileKind("a picture", "give the readings themselves, as CSV")),
     (b"{\\rtf", FileKind("a text document (RTF)", _EXPORT)),
+    (b"100,NEM12,", _NEM12),
     (b"version https://git-lfs", FileKind("a Git LFS pointer, not the data", "run git lfs pull")),
 )
 _PICKLED = re.compile(rb"\x80[\x02-\x05](\x95|[c}\]\(X])", re.DOTALL)

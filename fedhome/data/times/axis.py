@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from fedhome.data.times.joined_times import read_times
+from fedhome.data.times.named_zones import named_clock
 from fedhome.data.times.time_cells import SECOND_US
 from fedhome.data.times.time_reading import ColumnTimes, LocationOf
 from fedhome.data.times.twins import without_twins
@@ -37,6 +38,7 @@ class Axis:
         time_zone: IANA name of the home's zone.
         notes: What was assumed or left out, in plain sentences.
         format: How the times were written, in words.
+        naive: Whether they carried no offset and were read as UTC for want of a zone.
         twin_rows: Rows that were left out because a later row has the same time and holds
             something else, int64 ``[twins]``.
         twin_places: The entry of ``rows`` that took the place of each, int64 ``[twins]``.
@@ -47,6 +49,7 @@ class Axis:
     time_zone: str
     notes: tuple[str, ...]
     format: str = ""
+    naive: bool = False
     twin_rows: NDArray[np.int64] = field(default_factory=_no_rows)
     twin_places: NDArray[np.int64] = field(default_factory=_no_rows)
 
@@ -65,6 +68,7 @@ class RowTimes:
         rows: The row of each, int64 ``[read]``.
         time_zone: IANA name of the home's zone.
         format: How the times were written, in words.
+        naive: Whether they carried no offset and were read as UTC for want of a zone.
         notes: What was assumed or left out, in plain sentences.
     """
 
@@ -72,6 +76,7 @@ class RowTimes:
     rows: NDArray[np.int64]
     time_zone: str
     format: str
+    naive: bool
     notes: tuple[str, ...]
 
 
@@ -102,13 +107,14 @@ def read_axis(
     if missing := rows.num_rows - len(moments.rows):
         notes.append(f"{missing} rows without a time were left out")
     us, numbers = _set_clocks(moments.us, moments.rows, location_of, notes)
-    kept = without_twins(rows, us, numbers, leave=names, zoned=bool(settings.time_zone))
+    kept = without_twins(rows, us, numbers, leave=names, naive=moments.naive)
     return Axis(
         time_s=kept.us // SECOND_US,
         rows=kept.rows,
         time_zone=moments.time_zone,
         notes=(*notes, *kept.notes),
         format=moments.format,
+        naive=moments.naive,
         twin_rows=kept.twin_rows,
         twin_places=kept.twin_places,
     )
@@ -134,6 +140,8 @@ def read_moments(
     """
     read = read_times(rows, names, settings, location_of=location_of)
     notes = list(read.notes)
+    if not read.aware and read.zone is None:
+        read = _as_named(read, names, settings, notes)
     zone = settings.time_zone or read.zone
     us = read.us
     if not read.aware:
@@ -143,8 +151,31 @@ def read_moments(
         else:
             us = _in_zone(read, read.zone or zone, series, notes)
     return RowTimes(
-        us=us, rows=read.rows, time_zone=zone or "UTC", format=read.format, notes=tuple(notes)
+        us=us,
+        rows=read.rows,
+        time_zone=zone or "UTC",
+        format=read.format,
+        naive=zone is None and not read.aware,
+        notes=tuple(notes),
     )
+
+
+def _as_named(
+    read: ColumnTimes, names: Sequence[str], settings: ReadingSettings, notes: list[str]
+) -> ColumnTimes:
+    """Return times on the clock that their columns' names tell, whatever the home's zone is."""
+    columns = " and ".join(map(repr, names))
+    clock = named_clock(names)
+    if clock.zone:
+        one = "its name says" if len(names) == 1 else "their names say"
+        notes.append(f"the times in {columns} were read as those of {clock.zone}, as {one}")
+        return replace(read, aware=True) if clock.zone == "UTC" else replace(read, zone=clock.zone)
+    if clock.hint and not (settings.time_zone and clock.hint.isalpha()):
+        notes.append(
+            f"the name of {columns} says {clock.hint}: name the clock's zone in data.time_zone, "
+            'such as "Europe/Berlin", or "Etc/GMT-1" for UTC+1 all the year'
+        )
+    return read
 
 
 def _in_zone(

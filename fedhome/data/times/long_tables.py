@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from fedhome.data.columns.unit_columns import mixed_units
 from fedhome.data.files.data_files import Raw
 from fedhome.data.times.axis import read_moments
 from fedhome.data.times.time_cells import SECOND_US
@@ -25,6 +26,7 @@ __all__ = ["check_names", "check_twins", "homes_of", "pivoted"]
 
 _MOST_NAMES = 2_000  # columns that a pivot may make
 _MOST_CELLS = 200_000_000  # cells, empty ones too, that a pivot may make
+_MOST_UNITS = 100  # different ones in a column
 _MOST_LETTERS = 64  # of a home's name
 
 
@@ -120,6 +122,7 @@ def pivoted(raw: Raw, settings: ReadingSettings) -> Raw:
     left = [n for n in raw.rows.column_names if n not in {*found.names, *settings.pivot}]
     if left:
         notes.append(f"left out by the pivot: {', '.join(left)}")
+        notes += _mixed(raw.rows.select(left), series, words)
     time_name = found.names[0]
     header = [f"{time_name} (time)" if time_name in words else time_name, *words]
     utc = pa.array(times, pa.timestamp("s", tz=moments.time_zone))
@@ -154,6 +157,25 @@ def _columns(
         empty[place[own[last]]] = False
         columns.append(values.take(pa.array(chosen, mask=empty)))
     return columns, twins
+
+
+def _mixed(left: pa.Table, series: NDArray[np.int64], words: Sequence[str]) -> list[str]:
+    """Return a sentence for each series whose rows have different units in another column."""
+    notes = []
+    for column in left.column_names:
+        if not pa.types.is_string(plain_column(left[column]).type):
+            continue
+        codes, units = _codes(left[column])
+        if len(units) > _MOST_UNITS or not mixed_units(units):
+            continue
+        for number, word in enumerate(words):
+            own = np.unique(codes[(series == number) & (codes >= 0)]).tolist()
+            if mixed := mixed_units([units[unit] for unit in own]):
+                notes.append(
+                    f"column {column!r} gives some rows of {word!r} in {mixed}: no reading was "
+                    "converted by it"
+                )
+    return notes
 
 
 def _refuse_wide(names: int, times: int, column: str) -> None:

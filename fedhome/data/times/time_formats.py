@@ -45,17 +45,22 @@ _ZONE = (
     r"(?:(?P<z>Z)| ?[\[(]?(?P<name>[A-Z]{2,5}(?:/[A-Z]{3,5})?|[A-Z_]+(?:/[A-Z_-]+)+)[\])]?)?"
     r"(?: \([A-Z ]+\))?"
 )
+# The end, or the length, of an interval as ISO 8601 has it.
+_ISO_UNTIL = (
+    r"(?:/(?:0000-00-00T00:00(?::00(?:\.0{1,9})?)?(?:Z|[+-]00:?00)?|"
+    r"P(?:0+[YMWD])*(?:T(?:0+[HMS])+)?))?"
+)
 _BETWEEN = r"(?:T| +| ?, ?| - |_|:)"
 _WHOLE = (
     *(
-        re.compile(rf"{_WEEKDAY}{date}(?:{_BETWEEN}{clock}{_HALF}{_RANGE}{_ZONE})?")
+        re.compile(rf"{_WEEKDAY}{date}(?:{_BETWEEN}{clock}{_HALF}{_RANGE}{_ZONE}{_ISO_UNTIL})?")
         for date in _DATES
         for clock in _CLOCK
     ),
     re.compile(r"(?P<y>0000)(?P<m>00)(?P<d>00)(?P<H>00)(?P<M>00)(?P<S>00)?"),
     re.compile(rf"{_WEEKDAY}{_MONTH} +(?P<d>00?) (?P<H>00):(?P<M>00):(?P<S>00) (?P<y>0000)"),
 )
-_CLOCK_ALONE = re.compile(rf"{_CLOCK[0]}{_HALF}(?: ?(?:-|TO|BIS) ?{_UNTIL})?")
+_CLOCK_ALONE = re.compile(rf"{_CLOCK[0]}{_HALF}(?: ?(?:-|TO|BIS) ?(?:{_UNTIL}|00?))?")
 _LETTERS = {"y": "Y", "m": "M", "d": "D", "H": "h", "M": "m", "S": "s", "f": "f"}
 _ORDERED = {
     "day-first": {"a": "D", "b": "M"},
@@ -131,7 +136,7 @@ def _layout(found: re.Match[str], shape: str) -> CellLayout | None:
         half=groups.get("half") or "",
         sign=groups.get("sign") or "",
         name=name,
-        plain=not shape.strip("0.,"),
+        plain=not shape.strip("0.,- " if kind == "clock" else "0.,"),
         separator=(groups.get("s") or "").strip(),
     )
 

@@ -35,6 +35,7 @@ _BEGINS = ("timestamp", "datetime", "unix", "epoch")
 _CLOCKS = {
     *("time", "hour", "hours", "hr", "he", "clock", "uhrzeit", "zeit", "stunde", "heure", "heures"),
     *("hora", "horas", "ora", "ore", "tijd", "tijdstip", "uur", "klokkeslett", "godzina", "aika"),
+    *("timme", "klockslag", "klokke", "tunti", "tund", "godz", "hodina", "óra"),
 }
 _LATE = {
     *("end", "ending", "ende", "stop", "bis", "to", "until", "fin", "fine", "hasta", "tot", "til"),

@@ -13,13 +13,17 @@ from numpy.typing import NDArray
 from fedhome.data.files.data_files import Raw
 from fedhome.data.times.axis import Axis
 from fedhome.data.times.time_columns import is_clock_column
+from fedhome.data.times.time_names import is_exact_clock
 from fedhome.data.times.time_reading import are_numbers, is_number_type, plain_column, to_numbers
 from fedhome.data.times.twins import column_codes
+from fedhome.data.times.zones import DAY_S
 from fedhome.errors import SourceError
 from fedhome.plan.reading_settings import ReadingSettings
 
 _FEW_OF = 100
 _SLIPS = 2  # rows that may be lost from a small file
+_SMALL_HOURS_S = 4 * 3600  # on the clock: all zones set theirs back before
+_APART_DAYS = 300  # clocks are set back once a year
 _LOOKED_AT = 50_000  # rows of one time that are compared to find the column
 _HOMES = re.compile(
     r"home|house|lclid|meter|dataid|customer|site|mprn|mpan|ean|cups|nmi|building|client|user|"
@@ -60,6 +64,11 @@ def check_twins(
         return
     where = raw.files[0][0]
     lost = f"{axis.twins} of {count} rows have the time of another row but hold something else"
+    if axis.naive and _clocks_set_back(axis):
+        raise SourceError(
+            f"{where}: {lost}, all of them in hours in which clocks may be set back",
+            hint='name the zone in which they are: data.time_zone = "Europe/Berlin"',
+        )
     settings = settings or ReadingSettings()
     others = [name for name in raw.rows.column_names if name not in times]
     rows, group = _looked_at(axis)
@@ -70,6 +79,13 @@ def check_twins(
             raise SourceError(
                 f"{where}: {lost}: the time of day is in another column, {clock!r}",
                 hint=f'name both columns: data.time = ["{times[0]}", "{clock}"]',
+            )
+        named = next((n for n in others if _is_unread_clock(raw.rows[n], n)), None)
+        if named is not None:
+            raise SourceError(
+                f"{where}: {lost}: the column {named!r} is called one of clock times, but its "
+                "cells cannot be read as such",
+                hint="write in it when each row begins, as in 14:30",
             )
     names = sorted(
         (name for name in apart if _is_name(raw.rows[name], name)),
@@ -125,6 +141,16 @@ def _told_apart(raw: Raw, where: str, lost: str, name: str, others: Sequence[str
     return SourceError(f"{where}: the column {name!r} tells rows apart: {lost}", hint=hint)
 
 
+def _clocks_set_back(axis: Axis) -> bool:
+    """Tell whether pairs of one time are in the small hours only, of one day in a year."""
+    seconds = axis.time_s[axis.twin_places]
+    clock = seconds % DAY_S
+    nights = bool(np.all((clock > 0) & (clock <= _SMALL_HOURS_S)))
+    pairs = len(np.unique(axis.twin_places)) == axis.twins
+    days = np.unique(seconds // DAY_S)
+    return nights and pairs and bool(np.all(np.diff(days) > _APART_DAYS))
+
+
 def _looked_at(axis: Axis) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return rows of shared times, and a number for each time."""
     left, places = axis.twin_rows[:_LOOKED_AT], axis.twin_places[:_LOOKED_AT]
@@ -158,6 +184,15 @@ def _is_name(column: pa.ChunkedArray, name: str) -> bool:
         return False
     distinct = pc.count_distinct(column).as_py()
     return bool(1 < distinct <= max(len(column) // 2, 2))
+
+
+def _is_unread_clock(column: pa.ChunkedArray, name: str) -> bool:
+    """Tell whether a column has the name of clock times and text with digits in every cell."""
+    column = plain_column(column)
+    if not is_exact_clock(name) or not pa.types.is_string(column.type):
+        return False
+    cells = column.drop_null()
+    return bool(len(cells)) and bool(pc.all(pc.match_substring_regex(cells, r"\d")).as_py())
 
 
 def _is_numeric(column: pa.ChunkedArray) -> bool:

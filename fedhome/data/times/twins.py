@@ -43,7 +43,7 @@ def without_twins(
     rows: NDArray[np.int64],
     *,
     leave: Sequence[str],
-    zoned: bool,
+    naive: bool,
 ) -> Kept:
     """Keep the last row of each second.
 
@@ -52,7 +52,7 @@ def without_twins(
         us: UTC microseconds since 1970, int64 ``[read]``, increasing.
         rows: The row of ``table`` of each, int64 ``[read]``.
         leave: Columns that do not count where rows are compared: those of the time.
-        zoned: Whether the home's zone was given.
+        naive: Whether local times were read as UTC for want of a zone.
     """
     seconds = us // SECOND_US
     same = seconds[1:] == seconds[:-1]
@@ -82,7 +82,7 @@ def without_twins(
     if count := int(twin.sum()):
         notes.append(
             f"{count} rows have the time of a later row and were left out"
-            + ("" if zoned else "; if clocks were set back then, give data.time_zone")
+            + ("; if clocks were set back then, give data.time_zone" if naive else "")
         )
     return Kept(
         us=us[last],

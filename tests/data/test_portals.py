@@ -1,0 +1,215 @@
+"""Exports of utilities' portals and smart-home hubs: what names of columns say, and what not."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pytest
+
+from fedhome.data.columns.units import unit_of_name
+from fedhome.data.home_files import HomeFilesRead, read_home
+from fedhome.data.times.named_zones import NamedClock, named_clock
+from fedhome.errors import SourceError
+from fedhome.plan.reading_settings import ReadingSettings
+
+COPENHAGEN = ReadingSettings(time_zone="Europe/Copenhagen")
+
+
+def read(
+    tmp_path: Path, lines: list[str], settings: ReadingSettings | None = None
+) -> HomeFilesRead:
+    file = tmp_path / "home.csv"
+    file.write_text("\n".join([*lines, ""]), encoding="utf-8")
+    return read_home(file, settings=settings or ReadingSettings())
+
+
+def utc(*parts: int) -> int:
+    return int(datetime(*parts, tzinfo=UTC).timestamp())  # type: ignore[misc,arg-type]
+
+
+def hours(count: int, *, minutes: int = 60) -> list[datetime]:
+    return [
+        datetime(2024, 5, 1, tzinfo=UTC) + timedelta(minutes=minutes * step)
+        for step in range(count)
+    ]
+
+
+# --- clocks that a column's name tells
+
+
+@pytest.mark.parametrize(
+    ("name", "zone", "hint"),
+    [
+        ("HourUTC", "UTC", ""),
+        ("timestamp (UTC)", "UTC", ""),
+        ("Date/time UTC", "UTC", ""),
+        ("utc_timestamp", "UTC", ""),
+        ("startTimeUtc", "UTC", ""),
+        ("Start [GMT]", "UTC", ""),
+        ("MTU (CET/CEST)", "Europe/Berlin", ""),
+        ("Time Bucket (America/New_York)", "America/New_York", ""),
+        ("Timezone : Europe/Zurich", "Europe/Zurich", ""),
+        ("Local time (CET)", "", "CET"),
+        ("Zeit (UTC+1)", "", "UTC+1"),
+        ("local time, not UTC", "", ""),
+        ("Date/Time", "", ""),
+        ("Minutcount", "", ""),
+        ("DATE", "", ""),
+    ],
+)
+def test_names_tell_the_clock(name: str, zone: str, hint: str) -> None:
+    assert named_clock([name]) == NamedClock(zone=zone, hint=hint)
+
+
+@pytest.mark.parametrize("settings", [ReadingSettings(), COPENHAGEN])
+def test_hours_that_are_called_utc_stay_so_in_every_home(
+    tmp_path: Path, settings: ReadingSettings
+) -> None:
+    # Over the end of summer time: read as Danish hours they would be two hours early, then one.
+    start = datetime(2024, 10, 26, tzinfo=UTC)
+    moments = [start + timedelta(hours=hour) for hour in range(48)]
+    lines = [f"{one:%Y-%m-%d %H:%M:%S};{50 - place}" for place, one in enumerate(moments)]
+    home = read(tmp_path, ["HourUTC;SpotPriceDKK", *lines], settings)
+    assert home.table.time_s[0] == utc(2024, 10, 26)
+    assert set(np.diff(home.table.time_s).tolist()) == {3600}
+    assert home.table.time_zone == (settings.time_zone or "UTC")
+    assert "the times in 'HourUTC' were read as those of UTC, as its name says" in home.notes
+
+
+def test_a_zone_in_the_name_is_the_zone_of_its_times(tmp_path: Path) -> None:
+    begin = datetime(2024, 10, 26, 22, tzinfo=UTC)
+    local = [(begin + timedelta(hours=h)).astimezone(ZoneInfo("Europe/Berlin")) for h in range(48)]
+    lines = [
+        f'"{one:%d.%m.%Y %H:%M} - {one:%d.%m.%Y %H:%M}",{place}' for place, one in enumerate(local)
+    ]
+    home = read(tmp_path, ["MTU (CET/CEST),Price [EUR/MWh]", *lines])
+    assert home.table.time_zone == "Europe/Berlin"
+    assert home.table.time_s.tolist() == [
+        int(begin.timestamp()) + 3600 * hour for hour in range(48)
+    ]
+
+
+def test_an_offset_in_a_name_may_or_may_not_follow_summer_time(tmp_path: Path) -> None:
+    lines = [f"{one:%d.%m.%Y %H:%M};{place}" for place, one in enumerate(hours(24))]
+    home = read(tmp_path, ["Zeit (UTC+1);kWh", *lines], COPENHAGEN)
+    assert home.table.time_s[0] == utc(2024, 4, 30, 22)  # the home's zone
+    assert any("the name of 'Zeit (UTC+1)' says UTC+1" in note for note in home.notes)
+
+
+# --- refused for what is the matter
+
+
+def test_clocks_set_back_ask_for_the_zone(tmp_path: Path) -> None:
+    begin = datetime(2024, 10, 26, 12, tzinfo=UTC)
+    local = [
+        (begin + timedelta(minutes=15 * step)).astimezone(ZoneInfo("Europe/Vienna"))
+        for step in range(96)
+    ]
+    lines = [f"{one:%d.%m.%Y;%H:%M};{place / 7:.3f}" for place, one in enumerate(local)]
+    header = "Datum;Zeit von;Verbrauch (kWh)"
+    with pytest.raises(SourceError, match="clocks may be set back") as error:
+        read(tmp_path, [header, *lines])
+    assert "data.time_zone" in error.value.hint
+    home = read(tmp_path, [header, *lines], ReadingSettings(time_zone="Europe/Vienna"))
+    assert home.table.rows == 96
+    assert set(np.diff(home.table.time_s).tolist()) == {900}
+
+
+def test_clock_times_that_cannot_be_read_are_no_names_of_series(tmp_path: Path) -> None:
+    lines = [
+        f"{one:%d.%m.%Y};{one:%H}{'B' if one.hour == 2 else 'A'}:00;{place}"
+        for place, one in enumerate(hours(72))
+    ]
+    with pytest.raises(SourceError, match="'Uhrzeit' is called one of clock times") as error:
+        read(tmp_path, ["Datum;Uhrzeit;kWh", *lines])
+    assert "pivot" not in error.value.hint
+
+
+def test_times_side_by_side_are_told(tmp_path: Path) -> None:
+    dates = [f"{one:%Y-%m-%dT%H:%M:%S.000Z}" for one in hours(24)]
+    lines = [f"sensor.{name},kWh,{','.join(str(h / 7) for h in range(24))}" for name in ("a", "b")]
+    with pytest.raises(SourceError, match="its times stand side by side in the header: 24 col"):
+        read(tmp_path, [f"entity_id,unit,{','.join(dates)}", *lines])
+    clocks = [f"{one:%H:%M}" for one in hours(48, minutes=30)]
+    lines = [
+        f"{day:02d}.05.2024;{';'.join(str(day + q) for q in range(48))}" for day in range(1, 9)
+    ]
+    home = read(tmp_path, [f"Datum;{';'.join(clocks)}", *lines])
+    assert home.table.columns["00:30"].tolist() == [day + 1 for day in range(1, 9)]
+    assert any("48 columns are called by clock times, '00:00' to" in note for note in home.notes)
+
+
+def test_a_nem12_file_is_called_one(tmp_path: Path) -> None:
+    days = [f"300,202405{day:02d},{','.join(['0.5'] * 48)},A,,,20240602000000," for day in (1, 2)]
+    lines = ["100,NEM12,202405010600,MDP,RET", "200,6305,E1,1,E1,N1,01,KWH,30,20240601", *days]
+    with pytest.raises(SourceError, match="it is a NEM12 file"):
+        read(tmp_path, [*lines, "900"])
+
+
+# --- intervals
+
+
+@pytest.mark.parametrize("until", ["{0:%Y-%m-%dT%H:%M:%SZ}", "PT1H", "P1DT12H30M"])
+def test_iso_intervals_count_from_their_begin(tmp_path: Path, until: str) -> None:
+    lines = [
+        f"{one:%Y-%m-%dT%H:%M:%SZ}/{until.format(one + timedelta(hours=1))},{place / 7:.3f}"
+        for place, one in enumerate(hours(30))
+    ]
+    home = read(tmp_path, ["interval,kwh", *lines])
+    assert home.table.time_s.tolist() == [utc(2024, 5, 1) + 3600 * hour for hour in range(30)]
+    assert list(home.table.columns) == ["kwh"]
+
+
+@pytest.mark.parametrize("written", ["{0:02d}-{1:02d}", "{0:02d} - {1:02d}", "{0}-{1}"])
+def test_hours_from_and_to_beside_a_date(tmp_path: Path, written: str) -> None:
+    lines = [
+        f"{one:%Y-%m-%d};{written.format(one.hour, one.hour + 1)};{place}"
+        for place, one in enumerate(hours(72))
+    ]
+    home = read(tmp_path, ["Datum;Timme;kWh", *lines])
+    assert home.table.time_s.tolist() == [utc(2024, 5, 1) + 3600 * hour for hour in range(72)]
+
+
+# --- units
+
+
+@pytest.mark.parametrize(
+    ("name", "unit"),
+    [
+        ("Active energy Wh (A)", "Wh"),
+        ("Returned energy kWh (C)", "kWh"),
+        ("Power W (A)", ""),  # watts of phase A, or the current of a device W
+        ("current (A)", "A"),
+        ("Phase A (V)", "V"),
+        ("Phase A (A)", "A"),
+        ("room temp (C)", "°C"),
+    ],
+)
+def test_a_letter_in_brackets_may_name_a_phase(name: str, unit: str) -> None:
+    assert unit_of_name(name) == unit
+
+
+def test_rows_of_different_units_are_told(tmp_path: Path) -> None:
+    lines = [
+        f"{one:%Y-%m-%dT%H:%M:%SZ},{place},{'kWh' if place % 3 else 'Wh'}"
+        for place, one in enumerate(hours(40))
+    ]
+    home = read(tmp_path, ["time,value,unit", *lines])
+    told = "column 'unit' gives some rows in Wh and kWh: no reading was converted by it"
+    assert told in home.notes
+
+
+def test_a_series_whose_unit_changes_is_told_by_its_name(tmp_path: Path) -> None:
+    lines = []
+    for place, one in enumerate(hours(40)):
+        for name, unit in (("power", "kW" if place < 20 else "W"), ("temp", "°C")):
+            lines.append(f"{name},{place},{unit},{one:%Y-%m-%dT%H:%M:%SZ}")
+    settings = ReadingSettings(pivot=("entity_id", "state"))
+    home = read(tmp_path, ["entity_id,state,unit,last_changed", *lines], settings)
+    told = [note for note in home.notes if "no reading was converted" in note]
+    assert told == [
+        "column 'unit' gives some rows of 'power' in W and kW: no reading was converted by it"
+    ]
