@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from fedhome.data.columns.text_numbers import trimmed
 from fedhome.data.times.date_order import parse_ordered
 from fedhome.data.times.time_cells import BAD, CLOCK, SECOND_US, Parsed, parse
 from fedhome.data.times.time_numbers import clock_of_numbers, few, times_of_numbers
@@ -83,6 +84,9 @@ def filled_cells(
     column = plain_column(column)
     if pa.types.is_string(column.type):
         column = pc.utf8_trim_whitespace(column)
+        marked = (pc.starts_with(column, sign) for sign in ("'", '"', "="))
+        if any(pc.any(which).as_py() for which in marked):
+            column = trimmed(column)
         words = pa.array([*_NO_TIME, *(word.lower() for word in settings.na_values)])
         if pc.any(pc.is_in(pc.utf8_lower(column), value_set=words)).as_py():
             missing = pc.is_in(pc.utf8_lower(column), value_set=words)
