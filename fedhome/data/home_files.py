@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from fedhome.data.read_report import ColumnReport, HomeReport, TimeReport
 from fedhome.data.table import HomeTable
 from fedhome.data.times.axis import Axis, read_axis, zone_of
 from fedhome.data.times.complements import completed
+from fedhome.data.times.half_days import with_half_days
 from fedhome.data.times.long_tables import check_names, check_twins, homes_of, pivoted
 from fedhome.data.times.time_columns import TimeColumns, find_times
 from fedhome.data.times.wide_tables import told_wide
@@ -24,6 +26,7 @@ from fedhome.plan.reading_settings import ReadingSettings
 from fedhome.spelling import did_you_mean
 
 _AS_IT_IS = ReadingSettings()
+_NUMBERED = re.compile(r"Unnamed: \d+([._]\w+)*")  # what pandas calls a column without a name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +93,8 @@ def read_rows(
     if settings.time_zone:
         zone_of(settings.time_zone)
     rows_read = raw.rows.num_rows
+    rows, told = with_half_days(raw.rows)
+    raw = replace(raw, rows=rows, notes=(*raw.notes, *told))
     if settings.pivot:
         raw = pivoted(raw, settings)
         times = TimeColumns(names=(raw.rows.column_names[0],))
@@ -151,7 +156,7 @@ class _Columns:
 
     def add(self, name: str, source: str, read: ColumnRead, axis: Axis) -> None:
         """Take a column, its rows in the order of time."""
-        if source.startswith(UNNAMED):
+        if source.startswith(UNNAMED) or _NUMBERED.fullmatch(source):
             if read.kind != "empty":
                 self.notes.append("a column without a name was left out")
             return

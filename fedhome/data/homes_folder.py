@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fedhome.data.files.data_files import LAYOUT_HINT, Raw, is_data_file, read_files, stem
 from fedhome.data.home_files import HomeFilesRead, read_home, read_rows
 from fedhome.data.homes_settings import HOMES_FILE, read_homes_settings
+from fedhome.data.homes_side_by_side import noticed
 from fedhome.data.read_report import HomeReport
 from fedhome.data.table import HomeTable
 from fedhome.data.times.axis import zone_of
@@ -19,6 +20,7 @@ from fedhome.data.times.long_tables import homes_of
 from fedhome.data.told_once import told_once
 from fedhome.errors import EmptyFleetError, SourceError
 from fedhome.plan.reading_settings import ReadingSettings
+from fedhome.spelling import did_you_mean
 
 _AS_IT_IS = ReadingSettings()
 
@@ -174,7 +176,7 @@ def as_fleet(
     return FolderRead(
         homes=_same_classes(tables),
         excluded=excluded,
-        notes=tuple(told_once(notes)),
+        notes=tuple(told_once([*notes, *(("", note) for note in noticed(tables))])),
         reports=tuple(report for report in reports if report is not None),
     )
 
@@ -220,7 +222,8 @@ def unusable(read: HomeFilesRead, needed: Sequence[str], target: str | None) -> 
         return f"its target {target!r} holds nothing"
     missing = [name for name in needed if name not in table.columns]
     if missing:
-        return f"it lacks {'column' if len(missing) == 1 else 'columns'} {', '.join(missing)}"
+        lacking = f"it lacks {'column' if len(missing) == 1 else 'columns'} {', '.join(missing)}"
+        return lacking + did_you_mean(missing[0], table.columns)
     if target:
         values = table.columns[target]
         if len(np.unique(values[~np.isnan(values)])) == 1:

@@ -12,6 +12,11 @@ LARGEST_WHOLE = 2**53
 
 _BEYOND = 1000.0
 _LEAST = 5  # of fewer numbers none stands out
+_NOTHING = np.array(
+    [sign * size for size in (999, 999.9, 9999, 9999.9, 99999, 99999.9, 999999) for sign in (1, -1)]
+    + [-99, -99.9, 32767, -32768, 65535, -2147483648]
+)
+"""Numbers that weather services, loggers and meters write where nothing was measured."""
 
 
 def number_column(
@@ -43,7 +48,10 @@ def number_column(
             f"column {column.name!r}: {too_large} whole numbers are 2^53 or more and may have lost "
             "their last digits"
         )
-    if far := _far_beyond(values, column):
+    marks = _apart(values)
+    if len(marks):
+        told.append(_like_nothing(values, marks, column))
+    if far := _far_beyond(np.where(np.isin(values, marks), np.nan, values), column):
         told.append(far)
     empty = bool(np.isnan(values).all())
     return ColumnRead(
@@ -52,6 +60,34 @@ def number_column(
         unit="" if empty else unit,
         format="" if empty else format,
         notes=tuple(told),
+    )
+
+
+def _apart(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return which numbers of :data:`_NOTHING` lie further apart than the others differ."""
+    marked = np.isin(values, _NOTHING)
+    if not marked.any():
+        return np.empty(0)
+    marks = np.unique(values[marked])
+    rest = values[~marked & ~np.isnan(values)]
+    if not len(rest):
+        return marks if len(marks) == 1 and np.count_nonzero(marked) >= _LEAST else np.empty(0)
+    least, most = float(rest.min()), float(rest.max())
+    between = np.maximum(least - marks, marks - most)
+    return marks[(between > most - least) & (np.abs(marks) > max(-least, most))]
+
+
+def _like_nothing(values: NDArray[np.float64], marks: NDArray[np.float64], column: Column) -> str:
+    """Return a sentence about numbers that may say that there is no reading."""
+    which = np.isin(values, marks)
+    count = int(which.sum())
+    cells = "1 cell holds" if count == 1 else f"{count} cells hold"
+    listed = [f"{mark:.10g}" for mark in marks]
+    setting = ", ".join(f'"{mark}"' for mark in listed)
+    return (
+        f"column {column.name!r}: {cells} {' or '.join(listed)}, which many files write where "
+        f"nothing was measured, the first in {column.location_of(int(np.argmax(which)))}; they "
+        f"were kept as readings (data.na_values = [{setting}] takes them for missing ones)"
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fedhome.data.columns.cell_units import one_unit
@@ -58,6 +59,8 @@ _MISFITS = {
         "write 1234567.5, or group thousands by three as in 1,234,567.5; a cell holds one number",
     ),
 }
+_ZEROS_BEFORE = r"^[+-]?0\d+,\d$"
+_ONE_DIGIT_BEHIND = r"^([+-]?\d+,\d)?$"
 _SIGN_WORDS = {TRAILING: "minus behind negatives", PARENTHESES: "negatives in parentheses"}
 
 
@@ -152,6 +155,12 @@ def read_text(cells: pa.ChunkedArray, column: Column) -> ColumnRead:
         misfits = True
     elif misfits:
         _refuse_misfits(survey, column)
+    if not misfits and _have_marks(cells, survey, column):
+        return column.left_out(
+            len(cells),
+            "holds digits filled up with zeros, a comma and one digit, which may be a value and a "
+            'mark of its quality (data.decimal = "," if the comma marks decimals)',
+        )
     if not misfits:
         return _numbers(survey, column)
     numbers = kinds.count(NUMBER)
@@ -168,6 +177,20 @@ def read_text(cells: pa.ChunkedArray, column: Column) -> ColumnRead:
 def _are_flags(survey: Survey) -> bool:
     numbers = survey.values[~np.isnan(survey.values)]
     return survey.unit_rows is None and bool(np.isin(numbers, (0, 1)).all())
+
+
+def _have_marks(cells: pa.ChunkedArray, survey: Survey, column: Column) -> bool:
+    """Tell whether cells may be a value and its mark, such as ``+0072,1`` of weather stations."""
+    commas = {form % OPEN for form in survey.forms.counts if DECIMAL[form % OPEN % 3] == ","}
+    if not commas or column.settings.decimal or column.settings.thousands:
+        return False
+    filled_up = False
+    for piece in pieces(cells):
+        text = pc.fill_null(trimmed(piece.cells), "")
+        if not pc.all(pc.match_substring_regex(text, _ONE_DIGIT_BEHIND)).as_py():
+            return False
+        filled_up |= bool(pc.any(pc.match_substring_regex(text, _ZEROS_BEFORE)).as_py())
+    return filled_up
 
 
 def _are_names(survey: Survey, *, misfits: bool) -> bool:

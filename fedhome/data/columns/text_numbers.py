@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +34,7 @@ _BEGINS_A_NUMBER = (
     rf"^[^{LETTERS}\d]*(?:{'|'.join(map(re.escape, CURRENCY_WORDS))})?[^{LETTERS}\d]*\d"
 )
 _TRUTHS = pa.array(["true", "false"])
+Text = TypeVar("Text", pa.Array, pa.ChunkedArray)
 _PLAIN_SIGNS = (
     ("[\t\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]", " "),
     ("[\u200b-\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]", ""),  # not to be seen
@@ -178,7 +180,7 @@ class CellParser:
         )
 
 
-def trimmed(cells: pa.Array) -> pa.Array:
+def trimmed(cells: Text) -> Text:
     """Return text without the spaces around it and without what marks text for a spreadsheet."""
     cells = pc.utf8_trim_whitespace(cells)
     marked = pc.match_substring_regex(cells, '^(=?".*"|\'[-+(.,\\d].*)$')

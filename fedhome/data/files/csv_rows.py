@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fedhome.data.files.dialects import Dialect
 from fedhome.data.files.row_places import RowPlaces
-from fedhome.data.files.table_file import lines_left_out, unreadable
+from fedhome.data.files.table_file import lines_left_out, uneven, unreadable
 from fedhome.errors import SourceError
 
 SUMMARY = re.compile(
@@ -207,8 +207,8 @@ class CsvRows:
     def _refused(self, message: str) -> SourceError:
         """Return the error for what the parser says, which may quote the row: that is private."""
         if row := _BAD_ROW.search(message):
-            reason = f"row {row[1]} has {row[3]} cells, but the header has {row[2]}"
-        elif "straddling" in message or "block" in message:
+            return uneven(self._file, row=int(row[1]), cells=int(row[3]), names=int(row[2]))
+        if "straddling" in message or "block" in message:
             reason = "a quotation mark is opened and not closed, or a row is longer than a megabyte"
         else:
             reason = "its rows are not CSV"

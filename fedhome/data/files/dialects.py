@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from fedhome.data.files.blank_cells import is_separated_by_blanks
 from fedhome.data.files.header_rows import (
     CellKind,
     Header,
@@ -17,7 +18,7 @@ from fedhome.data.files.header_rows import (
     kind_of_cell,
     kinds_of_columns,
 )
-from fedhome.data.files.table_file import unreadable
+from fedhome.data.files.table_file import uneven, unreadable
 from fedhome.errors import SourceError
 
 HEAD_CHARS = 1 << 20
@@ -117,6 +118,13 @@ def find_dialect(text: str, *, file: str, whole: bool) -> Dialect:
     found = [_candidate(text[lead.end :], sign, whole=whole) for sign in signs]
     candidates = [candidate for candidate in found if isinstance(candidate, _Candidate)]
     several = [candidate for candidate in candidates if candidate.width > 1]
+    if not several and not lead.separator and is_separated_by_blanks(text[lead.end :]):
+        raise unreadable(
+            file,
+            "its cells are separated by blanks",
+            hint="write a comma, a semicolon or a tab between the cells, and a line with a name "
+            "for every column above them",
+        )
     if not several and "torn" in found:
         raise unreadable(
             file,
@@ -228,7 +236,7 @@ def _single(file: str, candidates: Sequence[_Candidate]) -> _Candidate:
     best = next((one for one in candidates if one.separator == ","), candidates[0])
     for one in candidates:
         if len(one.records[0]) > 1:
-            raise _uneven(file, 1, 1, len(one.records[0]))
+            raise uneven(file, row=1, cells=1, names=len(one.records[0]))
     return best
 
 
@@ -247,7 +255,7 @@ def _dialect(file: str, text: str, lead: _Lead, best: _Candidate) -> Dialect:
     if header is None:
         first = best.records[0]
         if 1 < len(first) != best.width and all(kind_of_cell(cell) == "word" for cell in first):
-            raise _uneven(file, 1, best.width, len(first))
+            raise uneven(file, row=1, cells=best.width, names=len(first))
         raise SourceError(f"{file} has no header row", hint=_NO_HEADER_HINT)
     if not any(best.kinds) and lead.comments and len(_cells_of(lead, best)) == best.width:
         raise unreadable(
@@ -310,7 +318,3 @@ def _refuse_several_lines(file: str, best: _Candidate, header: Header) -> None:
             "its header has several lines",
             hint="write one line of names above the readings, and save it again",
         )
-
-
-def _uneven(file: str, row: int, cells: int, names: int) -> SourceError:
-    return unreadable(file, f"row {row} has {cells} cells, but the header has {names}")

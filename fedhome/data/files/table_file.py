@@ -16,6 +16,10 @@ UNNAMED = "(unnamed)"
 """What a column without a name is called; further ones are ``(unnamed) 2``, ``(unnamed) 3``."""
 MOST_COLUMNS = 20_000
 TEXT_HINT = "save it again as CSV in UTF-8 with a header row, or as Parquet"
+_ROW_NAMES_HINT = (
+    "give every column a name; of the names of rows that R writes, col.names = NA gives them one, "
+    "and row.names = FALSE leaves them out"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +60,19 @@ def unreadable(name: str, reason: str, *, hint: str = TEXT_HINT) -> SourceError:
         hint: What to do about it.
     """
     return SourceError(f"{name} cannot be read: {reason}", hint=hint)
+
+
+def uneven(name: str, *, row: int, cells: int, names: int) -> SourceError:
+    """Return the error for a row that is not as long as the header.
+
+    Args:
+        name: The file's name.
+        row: The row, counted from 1.
+        cells: How many cells it has.
+        names: How many names the header has.
+    """
+    reason = f"row {row} has {cells} cells, but the header has {names}"
+    return unreadable(name, reason, hint=_ROW_NAMES_HINT if cells == names + 1 else TEXT_HINT)
 
 
 def lines_left_out(count: int, what: str) -> str:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from fedhome.data.columns.text_numbers import trimmed
 from fedhome.data.times.date_order import parse_ordered
 from fedhome.data.times.time_cells import BAD, CLOCK, SECOND_US, Parsed, parse
 from fedhome.data.times.time_numbers import clock_of_numbers, few, times_of_numbers
@@ -85,6 +86,9 @@ def filled_cells(
     column = plain_column(column)
     if pa.types.is_string(column.type):
         column = pc.utf8_trim_whitespace(column)
+        marked = (pc.starts_with(column, sign) for sign in ("'", '"', "="))
+        if any(pc.any(which).as_py() for which in marked):
+            column = trimmed(column)
         missing = pc.is_in(pc.utf8_lower(column), value_set=_no_times(settings.na_values))
         if pc.any(missing).as_py():
             column = pc.if_else(missing, pa.scalar(None, pa.string()), column)

@@ -1,0 +1,183 @@
+"""Tables of open data sets, of R, of weather services: read as they are meant, or refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fedhome.data.home_files import HomeFilesRead, read_home
+from fedhome.errors import SourceError
+from fedhome.plan.reading_settings import ReadingSettings
+
+Row = Callable[[int], str]
+JANUARY = int(datetime(2024, 1, 15, tzinfo=UTC).timestamp())
+HOUR = 3600
+
+
+def table(folder: Path, header: str, row: Row, rows: int = 48, name: str = "home.csv") -> Path:
+    path = folder / name
+    path.write_text("\n".join([header, *map(row, range(rows))]) + "\n", encoding="utf-8")
+    return path
+
+
+def read(path: Path, **settings: object) -> HomeFilesRead:
+    return read_home(path, settings=ReadingSettings.model_validate(settings))
+
+
+def hour(place: int) -> str:
+    return f"2024-01-{15 + place // 24:02d} {place % 24:02d}:00"
+
+
+@pytest.mark.parametrize("word", ["-999", "-999.0", "9999", "-99.9", "65535"])
+def test_numbers_that_stand_for_nothing_are_told(tmp_path: Path, word: str) -> None:
+    path = table(
+        tmp_path, "time,temp", lambda i: f"{hour(i)},{word if i in (3, 9) else 1 + i / 10}"
+    )
+    setting = f"{float(word):g}"
+    note = (
+        f"column 'temp': 2 cells hold {setting}, which many files write where nothing was "
+        "measured, the first in home.csv, row 4; they were kept as readings "
+        f'(data.na_values = ["{setting}"] takes them for missing ones)'
+    )
+    assert note in read(path).notes
+    told = read(path, na_values=(setting,))
+    assert not any("nothing was measured" in note for note in told.notes)
+    assert np.flatnonzero(np.isnan(told.table.columns["temp"])).tolist() == [3, 9]
+
+
+def test_a_column_of_nothing_but_minus_999_is_told(tmp_path: Path) -> None:
+    path = table(tmp_path, "time;pressure;temp", lambda i: f"{hour(i)};   -999;{i}")
+    assert any("'pressure': 48 cells hold -999," in note for note in read(path).notes)
+
+
+def test_numbers_among_others_of_their_size_are_readings(tmp_path: Path) -> None:
+    path = table(tmp_path, "time,a,b", lambda i: f"{hour(i)},{-999 + i},{9980 + i}")
+    assert read(path).notes == ("the times in 'time' carry no offset and were read as UTC",)
+
+
+def test_a_value_and_its_mark_is_no_decimal_number(tmp_path: Path) -> None:
+    cells = ("+0072,1", "-0011,1", "+9999,9")
+    path = table(tmp_path, '"DATE","TMP","x"', lambda i: f'"{hour(i)}","{cells[i % 3]}","{i}"')
+    home = read(path)
+    assert list(home.table.columns) == ["x"]
+    assert any("'TMP' was left out: it holds digits filled up" in note for note in home.notes)
+    with pytest.raises(SourceError, match="'TMP' must hold numbers"):
+        read_home(path, numbers=["TMP"])
+    meant = read(path, decimal=",").table.columns["TMP"]
+    assert meant[:3].tolist() == [72.1, -11.1, 9999.9]
+
+
+@pytest.mark.parametrize("cells", [("0,5", "0,7"), ("00,50", "01,25"), ("12,5", "7,1")])
+def test_decimal_commas_stay_numbers(tmp_path: Path, cells: tuple[str, str]) -> None:
+    path = table(tmp_path, "time;x", lambda i: f"{hour(i)};{cells[i % 2]}")
+    expected = [float(cell.replace(",", ".")) for cell in cells]
+    assert read(path).table.columns["x"][:2].tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        (
+            "Date,Time,AM/PM,kwh",
+            lambda i: f"01/{15 + i // 24}/2024,{i % 12 or 12}:00,{half(i)},{i}",
+        ),
+        ("Date,Hour,Period,kwh", lambda i: f"01/{15 + i // 24}/2024,{i % 12 or 12},{half(i)},{i}"),
+        ("kwh,ampm,time", lambda i: f"{i},{half(i)},2024-01-{15 + i // 24} {i % 12 or 12:02d}:00"),
+    ],
+)
+def test_am_and_pm_in_a_column_of_their_own(tmp_path: Path, header: str, row: Row) -> None:
+    home = read(table(tmp_path, header, row))
+    assert home.table.time_s.tolist() == [JANUARY + HOUR * i for i in range(48)]
+    assert home.table.columns["kwh"].tolist() == list(range(48))
+    assert list(home.table.columns) == ["kwh"]
+    assert any("says in which half of the day" in note for note in home.notes)
+
+
+def half(place: int) -> str:
+    return "a.m." if place % 24 < 12 else "p.m."
+
+
+def test_one_reading_every_evening(tmp_path: Path) -> None:
+    path = table(tmp_path, "Date,Time,AM/PM,kwh", lambda i: f"01/{15 + i}/2024,6:30,PM,{i}", 10)
+    assert read(path).table.time_s[0] == JANUARY + 18 * HOUR + 1800
+
+
+def test_am_and_pm_beside_a_clock_of_24_hours_are_words(tmp_path: Path) -> None:
+    path = table(
+        tmp_path, "time,shift,x", lambda i: f"{hour(i)},{'AM' if i % 24 < 12 else 'PM'},{i}"
+    )
+    home = read(path)
+    assert home.table.time_s.tolist() == [JANUARY + HOUR * i for i in range(48)]
+    assert home.table.labels["shift"] == ("AM", "PM")
+
+
+@pytest.mark.parametrize("mark", ["'{}", '="{}"'])
+def test_times_marked_as_text_for_a_spreadsheet(tmp_path: Path, mark: str) -> None:
+    path = table(tmp_path, "time,x", lambda i: f"{mark.format(hour(i))},{mark.format(i)}")
+    home = read(path)
+    assert home.table.time_s.tolist() == [JANUARY + HOUR * i for i in range(48)]
+    assert home.table.columns["x"].tolist() == list(range(48))
+
+
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        ("1352500095 100", lambda i: f"{1352500101 + 6 * i} {101 + i}"),  # UK-DALE, REDD
+        ("1392 19501 0.14", lambda i: f"1392 195{i + 2:02d} {0.14 + i}"),  # CER
+        ("0 1 0 0 12 17", lambda i: f"0 1 {i % 2} 0 12 17"),  # ARAS
+        ("timestamp power", lambda i: f"{1352500101 + 6 * i} {101 + i}"),
+        ("date time power", lambda i: f"{hour(i)} {101 + i}"),
+        ("time      load   temp", lambda i: f"{hour(i)}  {i:6.1f}  {i:5.2f}"),
+        ('"time" "kwh" "on"', lambda i: f'"{i + 1}" "{hour(i)}" {i / 10} TRUE'),  # R
+    ],
+)
+def test_blanks_between_cells_are_refused_as_what_they_are(
+    tmp_path: Path, header: str, row: Row
+) -> None:
+    with pytest.raises(SourceError, match="its cells are separated by blanks"):
+        read(table(tmp_path, header, row))
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "first"),
+    [
+        ("load kWh", lambda i: f"1 {100 + i}.5", 1100.5),
+        ("the load", lambda i: f"{i + 7} kWh", 7.0),
+        ("my room", lambda i: ("living room", "bed room")[i % 2], 1.0),
+    ],
+)
+def test_blanks_in_the_cells_of_one_column(
+    tmp_path: Path, header: str, row: Row, first: float
+) -> None:
+    home = read(table(tmp_path, header, row))
+    assert home.table.columns[header][0] == first
+
+
+@pytest.mark.parametrize("between", [",", "\t"])
+def test_names_of_rows_without_a_name_are_refused_with_what_r_offers(
+    tmp_path: Path, between: str
+) -> None:
+    path = table(
+        tmp_path, f"time{between}kwh", lambda i: between.join((f"{i + 1}", hour(i), f"{i}"))
+    )
+    with pytest.raises(SourceError, match="row 1 has 3 cells, but the header has 2") as error:
+        read(path)
+    assert "row.names = FALSE" in str(error.value.hint)
+
+
+def test_the_number_of_rows_that_pandas_adds_is_no_reading(tmp_path: Path) -> None:
+    path = table(
+        tmp_path, "Unnamed: 0.1,Unnamed: 0,time,kwh", lambda i: f"{i},{i},{hour(i)},{i / 10}"
+    )
+    home = read(path)
+    assert list(home.table.columns) == ["kwh"]
+    assert "a column without a name was left out" in home.notes
+
+
+def test_a_time_that_pandas_left_without_a_name_is_the_time(tmp_path: Path) -> None:
+    home = read(table(tmp_path, "Unnamed: 0,kwh", lambda i: f"{hour(i)},{i}"))
+    assert home.table.time_s[:2].tolist() == [JANUARY, JANUARY + HOUR]
