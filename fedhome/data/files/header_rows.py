@@ -21,9 +21,10 @@ _TIME = re.compile(
     r"|\d{1,2}[ .-]{1,2}[^\W\d]{3,9}\.?[ -]\d{2,4}([T ][^,;|\t]*)?"
     r"|[^\W\d]{3,9}\.? \d{1,2},? \d{4}([T ,][^,;|\t]*)?"
 )
-# Also with a currency before it or a short unit behind it; what it says is not asked here.
+# Also with a currency before it or a short unit behind it; what it says is not asked here. A
+# number sign makes a name: "#1".
 _NUMBER = re.compile(
-    r"[^\w\s+-]?\s?[+-]?(\d[\d.,'\u00a0\u202f ]*|[.,]\d+)([eE][+-]?\d+)?\s?[^\d,;|\t]{0,4}"
+    r"[^\w\s+#-]?\s?[+-]?(\d[\d.,'\u00a0\u202f ]*|[.,]\d+)([eE][+-]?\d+)?\s?[^\d,;|\t]{0,4}"
     r"|[+-]?inf(inity)?",
     re.IGNORECASE,
 )
