@@ -202,7 +202,8 @@ def _candidate(text: str, separator: str, *, whole: bool) -> _Candidate | Litera
     others = "".join(SEPARATORS).replace(separator, "")
     typed = sum(kind_of_cell(cell) in {"number", "time"} for cell in body)
     clean = sum(
-        not any(sign in cell for sign in others) or kind_of_cell(cell) in {"number", "time"}
+        not any(sign in cell for sign in others)
+        or ("\t" not in cell and kind_of_cell(cell) in {"number", "time"})
         for cell in body
     )
     return _Candidate(
