@@ -18,6 +18,7 @@ from fedhome.clients.agent.work import InProcess, WorkerProcess
 from fedhome.clients.asked_question import AskedQuestion, model_hash, scalars_of
 from fedhome.clients.home import real_home
 from fedhome.clients.membership.home_folder import HomeFolder, HomeSettings
+from fedhome.data.files.home_parquet import write_home
 from fedhome.errors import StateError
 from fedhome.fleet.entries import Anchor, home_keys
 from fedhome.fleet.freshness import Freshness
@@ -31,7 +32,6 @@ from fedhome.secagg import FixedPoint, Form, HomeParty, HomeState, MemoryStore
 from fedhome.secagg.parameters import corrupt_among
 from fedhome.secagg.share_keys import PERIOD_S
 from fedhome.simulations.homes import generate
-from fedhome.simulations.local_fleet import write_readings
 from helpers.living import named
 from helpers.secagg_world import Sum, World
 
@@ -79,7 +79,7 @@ class Home:
         self.folder = HomeFolder(folder / HOME)
         keys, _ = home_keys(HOME, self.folder.path)
         self.readings = folder / "readings.parquet"
-        write_readings(next(iter(generate(homes=1, days=6, seed=3))), self.readings)
+        write_home(next(iter(generate(homes=1, days=6, seed=3))), self.readings)
         self.folder.fill(
             HomeSettings(
                 home=HOME, server="127.0.0.1:1", data=str(self.readings), worker_idle_s=60.0

@@ -28,6 +28,7 @@ from fedhome.clients.agent.work import InProcess, WorkerProcess
 from fedhome.clients.agent.worker import reason_of
 from fedhome.clients.home import real_home
 from fedhome.clients.membership.home_folder import HomeFolder, HomeSettings, HomeStatus
+from fedhome.data.files.home_parquet import write_home
 from fedhome.errors import (
     DataError,
     LinkError,
@@ -46,7 +47,6 @@ from fedhome.questions.empty_handed import EMPTY_HANDED
 from fedhome.questions.question_table import SUMMED
 from fedhome.secagg import FixedPoint, Form
 from fedhome.simulations.homes import generate
-from fedhome.simulations.local_fleet import write_readings
 from fedhome.wire.layout import Layout
 from helpers.living import named
 from helpers.patience import PATIENCE_S
@@ -75,7 +75,7 @@ def plan_of(mode: str) -> Plan:
 @pytest.fixture(scope="module")
 def readings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("readings") / "readings.parquet"
-    write_readings(next(iter(generate(homes=1, days=6, seed=3))), path)
+    write_home(next(iter(generate(homes=1, days=6, seed=3))), path)
     return path
 
 
