@@ -25,6 +25,8 @@ from fedhome.server.rounds.secure_grid import SecureGrid
 from fedhome.server.rounds.suspects import Suspects
 from helpers.wired_fleet import WiredFleet, secure_plan
 
+pytestmark = pytest.mark.slow
+
 HOMES = 15
 """Three parts of five: a sum takes half of them at least."""
 

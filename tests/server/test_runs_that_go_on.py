@@ -22,6 +22,8 @@ from fedhome.secagg.sharing import Dealing
 from fedhome.server.rounds.left_out import left_out_in, take_off
 from helpers.wired_fleet import WiredFleet, secure_plan, shares_asked
 
+pytestmark = pytest.mark.slow
+
 HOMES, HELPFUL = 7, 3
 """How many members give shares before the fault: four are left then, and five open a sum."""
 LONGER_THAN_A_SUM_S = 4000.0  # a deadline of an hour, and the five minutes beyond it
