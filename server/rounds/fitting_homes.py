@@ -16,7 +16,8 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
 from fedhome.errors import RoundError
-from fedhome.flower.messages import CONFIG, Run, content_of
+from fedhome.flower.grid_around import GridAround
+from fedhome.flower.messages import CONFIG, content_of
 from fedhome.plan.settings import Plan
 from fedhome.questions.settings import INPUTS, OTHER_INPUTS, UNLIKE, inputs_hash
 from fedhome.run.events import EventLog
@@ -57,7 +58,7 @@ class UnfitHomes:
         return [node for node in there if node not in self.nodes] or there
 
 
-class FittingGrid(Grid):
+class FittingGrid(GridAround):
     """Any grid, without the homes that are left out.
 
     Args:
@@ -66,45 +67,12 @@ class FittingGrid(Grid):
     """
 
     def __init__(self, grid: Grid, unfit: UnfitHomes) -> None:
-        self.grid, self.unfit = grid, unfit
-
-    def set_run(self, run: Run) -> None:
-        """Set the run."""
-        self.grid.set_run(run)
-
-    @property
-    def run(self) -> Run:
-        """The run."""
-        return self.grid.run
-
-    def create_message(
-        self,
-        content: RecordDict,
-        message_type: str,
-        dst_node_id: int,
-        group_id: str,
-        ttl: float | None = None,
-    ) -> Message:
-        """Create a message to a home."""
-        return Message(content, dst_node_id, message_type, group_id=group_id, ttl=ttl)
+        super().__init__(grid)
+        self.unfit = unfit
 
     def get_node_ids(self) -> Iterable[int]:
         """Return the nodes of the homes that fit."""
         return self.unfit.without(self.grid.get_node_ids())
-
-    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Send messages."""
-        return self.grid.push_messages(messages)
-
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Return the replies that are there."""
-        return self.grid.pull_messages(message_ids)
-
-    def send_and_receive(
-        self, messages: Iterable[Message], *, timeout: float | None = None
-    ) -> Iterable[Message]:
-        """Send messages and return what came in time."""
-        return self.grid.send_and_receive(messages, timeout=timeout)
 
 
 class Shape(NamedTuple):

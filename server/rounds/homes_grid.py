@@ -12,11 +12,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from flwr.app import Message, RecordDict
+from flwr.app import Message
 from flwr.serverapp import Grid
 
 from fedhome.flower.fleet_connection import readdress
-from fedhome.flower.messages import AWAY, LOST, SERVER_NODE, Run, failure, identify, reattribute
+from fedhome.flower.grid_around import GridAround
+from fedhome.flower.messages import AWAY, LOST, SERVER_NODE, failure, identify, reattribute
 from fedhome.server.rounds.sums import replies_of, wait_with
 
 FIRST = 2
@@ -43,7 +44,7 @@ class _Pending:
     patience_s: float = _PATIENCE_S
 
 
-class HomesGrid(Grid):
+class HomesGrid(GridAround):
     """Homes behind Flower's nodes; node ``n`` is home ``n - 2`` of the directory.
 
     Args:
@@ -61,7 +62,8 @@ class HomesGrid(Grid):
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.grid, self.homes = grid, tuple(homes)
+        super().__init__(grid)
+        self.homes = tuple(homes)
         self._clock = clock
         self._nodes = nodes
         self._connected: dict[int, int] = {}
@@ -78,26 +80,6 @@ class HomesGrid(Grid):
     def names(self) -> dict[int, str]:
         """Names of all homes of the directory, by number."""
         return {FIRST + index: home for index, home in enumerate(self.homes)}
-
-    def set_run(self, run: Run) -> None:
-        """Set the run."""
-        self.grid.set_run(run)
-
-    @property
-    def run(self) -> Run:
-        """The run."""
-        return self.grid.run
-
-    def create_message(
-        self,
-        content: RecordDict,
-        message_type: str,
-        dst_node_id: int,
-        group_id: str,
-        ttl: float | None = None,
-    ) -> Message:
-        """Create a message to a home."""
-        return Message(content, dst_node_id, message_type, group_id=group_id, ttl=ttl)
 
     def get_node_ids(self) -> Iterable[int]:
         """Return the homes that are there; all of them where none is: a round then fails."""

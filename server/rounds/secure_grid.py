@@ -12,13 +12,12 @@ from typing import Any
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
-from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
 from fedhome.errors import EngineError, FedHomeError
+from fedhome.flower.grid_around import GridAround
 from fedhome.flower.messages import (
     EXAMPLES,
-    Run,
     array_record,
     content_of,
     failure,
@@ -51,7 +50,7 @@ _ALIKE = (
 )
 
 
-class SecureGrid(Grid):
+class SecureGrid(GridAround):
     """Answers with opened sums.
 
     Args:
@@ -75,6 +74,7 @@ class SecureGrid(Grid):
         log: EventLog,
         observe: Callable[[list[Message]], Iterable[Message]] | None = None,
     ) -> None:
+        super().__init__(channel.grid)
         self.channel = channel
         self.plan = plan
         self.layout = layout
@@ -159,26 +159,6 @@ class SecureGrid(Grid):
     def homes_behind(self, response: Message) -> int:
         """Return how many homes a reply stands for."""
         return self._behind.get(response.metadata.reply_to_message_id, 1)
-
-    def set_run(self, run: Run) -> None:
-        """Set the run."""
-        self.channel.grid.set_run(run)
-
-    @property
-    def run(self) -> Run:
-        """The run."""
-        return self.channel.grid.run
-
-    def create_message(
-        self,
-        content: RecordDict,
-        message_type: str,
-        dst_node_id: int,
-        group_id: str,
-        ttl: float | None = None,
-    ) -> Message:
-        """Create a message to a home."""
-        return Message(content, dst_node_id, message_type, group_id=group_id, ttl=ttl)
 
     def get_node_ids(self) -> Iterable[int]:
         """Return the nodes of the homes to ask: not of those that are left out."""
