@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fedhome.data.home_objects import read_tables
-from fedhome.data.homes_folder import FolderRead, read_folder
+from fedhome.data.homes_folder import Exclusion, FolderRead, hint_for_all, read_folder
 from fedhome.data.inputs import InputSchema, matched, schema_of
 from fedhome.data.read_report import HomeReport
 from fedhome.data.series.examples import HomeExamples
@@ -86,11 +86,24 @@ def find(plan: Plan) -> FoundHomes:
     Raises:
         FedHomeError: As `gather`.
     """
+    return find_in(read_source(plan), plan)
+
+
+def find_in(read: FolderRead, plan: Plan) -> FoundHomes:
+    """Return the homes of a plan among those that were read.
+
+    Args:
+        read: What `read_source` gave for this plan.
+        plan: The plan.
+
+    Raises:
+        PlanError: The plan does not fit them.
+        DataError: The target or a feature is in no home.
+        EmptyFleetError: No home is left.
+    """
     targets = kind_of(plan.task.kind).targets
-    # Words in the target of a regression are a slip, or numbers in a form that nobody knows.
-    read = _read(plan, (plan.data.target,) if targets == "continuous" else ())
     tables = read.homes
-    excluded = [(home.home, home.told) for home in read.excluded]
+    excluded = list(read.excluded)
     schema = schema_of(plan, targets, tables)
     data = plan.data.simulated()
     classes = schema.target.words
@@ -105,21 +118,23 @@ def find(plan: Plan) -> FoundHomes:
             home = examples(own.table, data, schema.columns, targets)
             home.check_classes(len(classes))
         except DataError as error:
-            excluded.append((table.home, error.message))
+            excluded.append(Exclusion(table.home, error.message, error.hint))
             continue
         homes.append(home)
         usable.append(own.table)
         told += [(table.home, note) for note in (*own.notes, *home.notes)]
     if not homes:
-        reasons = "".join(f"\n  - {line}" for line in told_once(excluded)[:_SHOWN])
+        lines = told_once((item.home, item.reason) for item in excluded)
+        reasons = "".join(f"\n  - {line}" for line in lines[:_SHOWN])
         raise EmptyFleetError(
             f"no home of {plan.data.source!r} can take part:{reasons}",
-            hint="docs/data.md describes what a home's data must look like",
+            hint=hint_for_all(excluded)
+            or "docs/data.md describes what a home's data must look like",
         )
     used = {table.home for table in usable}
     gathered = GatheredHomes(
         homes=homes,
-        excluded=tuple(excluded),
+        excluded=tuple((item.home, item.told) for item in excluded),
         notes=(*read.notes, *told_once(told)),
         classes=classes if targets == "multi-class" else (),
         reports=tuple(report for report in read.reports if report.home in used),
@@ -127,9 +142,15 @@ def find(plan: Plan) -> FoundHomes:
     return FoundHomes(gathered=gathered, tables=tuple(usable), schema=schema)
 
 
-def _read(plan: Plan, numbers: Sequence[str]) -> FolderRead:
-    """Return the homes of a plan's source, at most as many as it asks for."""
-    read = _read_all(plan, numbers)
+def read_source(plan: Plan) -> FolderRead:
+    """Return the homes of a plan's source as they are read, at most as many as it asks for.
+
+    Raises:
+        FedHomeError: The source cannot be read, or no home of it.
+    """
+    # Words in the target of a regression are a slip, or numbers in a form that nobody knows.
+    continuous = kind_of(plan.task.kind).targets == "continuous"
+    read = _read_all(plan, (plan.data.target,) if continuous else ())
     if plan.data.homes is None or len(read.homes) <= plan.data.homes:
         return read
     homes = read.homes[: plan.data.homes]

@@ -66,8 +66,8 @@ def check(
     resolved = Plan.parse(table, where=plan or "the settings")
     wanted = plan is not None or "target" in table["data"]
     target = resolved.data.target if wanted else None
-    read = read_folder(source, resolved.data, target=target)
-    found: FoundHomes | FedHomeError | None = _found(resolved) if wanted else None
+    read = _read(resolved) if wanted else read_folder(source, resolved.data)
+    found: FoundHomes | FedHomeError | None = _found(read, resolved) if wanted else None
     if plot is not None:
         from fedhome.server.report.readings import write_readings  # noqa: PLC0415
 
@@ -120,11 +120,17 @@ def _table(source: Path, plan: str | None, sets: list[str] | None) -> dict[str, 
     return table
 
 
-def _found(plan: Plan) -> FoundHomes | FedHomeError:
-    from fedhome.simulations.gather import find  # noqa: PLC0415 - loads torch
+def _read(plan: Plan) -> FolderRead:
+    from fedhome.simulations.gather import read_source  # noqa: PLC0415 - loads torch
+
+    return read_source(plan)
+
+
+def _found(read: FolderRead, plan: Plan) -> FoundHomes | FedHomeError:
+    from fedhome.simulations.gather import find_in  # noqa: PLC0415
 
     try:
-        return find(plan)
+        return find_in(read, plan)
     except FedHomeError as error:
         return error
 

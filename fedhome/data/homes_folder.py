@@ -169,7 +169,7 @@ def as_fleet(
     excluded = [*excluded, *mixed]
     if not tables:
         raise EmptyFleetError(
-            f"no {what} can be used:{_reasons(excluded)}", hint=_hint(excluded) or hint
+            f"no {what} can be used:{_reasons(excluded)}", hint=hint_for_all(excluded) or hint
         )
     used = {table.home for table in tables}
     reports = (read.report for read in reads if read.table.home in used)
@@ -187,8 +187,8 @@ def _reasons(excluded: Sequence[Exclusion]) -> str:
     return "".join(f"\n  - {line}" for line in lines)
 
 
-def _hint(excluded: Sequence[Exclusion]) -> str:
-    """Return what to do, where that is one thing for all."""
+def hint_for_all(excluded: Sequence[Exclusion]) -> str:
+    """Return what to do about homes that were left out; empty where it is not one thing for all."""
     hints = {item.hint for item in excluded}
     return hints.pop() if len(hints) == 1 else ""
 

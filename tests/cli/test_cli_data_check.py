@@ -145,3 +145,23 @@ def test_it_can_be_read_in_narrow_terminals(homes: Path, columns: int) -> None:
     lines = console.export_text().splitlines()
     assert max(map(len, lines)) <= columns
     assert any("load (kWh)" in line for line in lines)
+
+
+def test_what_to_do_about_an_irregular_clock_reaches_the_one_who_simulates(tmp_path: Path) -> None:
+    folder = tmp_path / "homes"
+    folder.mkdir()
+    for name in ("elm", "oak"):
+        rows = (
+            f"2024-01-01T{9 + (place * place) // 60:02d}:{place * place % 60:02d}:00Z,{place}"
+            for place in range(24)
+        )
+        (folder / f"{name}.csv").write_text("\n".join(["time,load", *rows]), encoding="utf-8")
+    settings = ("--set", "data.target=load", "--set", "data.lags=[1]")
+    said = fedhome("data", "check", "homes", *settings, folder=tmp_path)
+    assert said.returncode == 1
+    assert "a run with this plan would fail" in said.stdout
+    assert "set data.step = " in said.stdout
+    said = fedhome("simulate", "--data", "homes", *settings, folder=tmp_path)
+    assert said.returncode == 1
+    assert "keep no regular clock" in said.stderr
+    assert "data.step=" in said.stderr

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 from decimal import Decimal
 from itertools import cycle, islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,10 +15,8 @@ import pytest
 from fedhome.data.columns.cells import ColumnRead, read_cells
 from fedhome.errors import SourceError
 from fedhome.plan.reading_settings import ReadingSettings
+from helpers.shared_cases import readings
 
-_ROOT = Path(__file__).resolve().parents[2]
-CASES = Path(os.environ.get("FEDHOME_SHARED", _ROOT.parent / "shared")) / "cases" / "readings"
-needs_cases = pytest.mark.skipif(not CASES.is_dir(), reason="no hand-over cases on this machine")
 NAN = math.nan
 
 
@@ -449,12 +445,11 @@ def test_a_column_without_chunks() -> None:
 
 
 def column_of(case: str, name: str, separator: str) -> ColumnRead:
-    with (CASES / case / "home0.csv").open(encoding="utf-8-sig", newline="") as stream:
+    with (readings(case) / "home0.csv").open(encoding="utf-8-sig", newline="") as stream:
         cells = [row[name] for row in csv.DictReader(stream, delimiter=separator)]
     return read(cells, name=name)
 
 
-@needs_cases
 @pytest.mark.parametrize(
     ("case", "name", "separator", "first", "unit"),
     [
@@ -471,6 +466,5 @@ def test_cases(case: str, name: str, separator: str, first: list[float], unit: s
     np.testing.assert_array_equal(column.values[:3], first)
 
 
-@needs_cases
 def test_the_quality_of_a_reading_stays_text() -> None:
     assert column_of("09-netznoe", "Qualität", ";").words == ("L1",)

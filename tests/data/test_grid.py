@@ -26,11 +26,11 @@ from fedhome.plan.settings import Plan
 from fedhome.plan.time_steps import span_text, step_seconds, step_text
 from fedhome.simulations.gather import gather
 from helpers.examples import share_of
+from helpers.shared_cases import readings
 
 _NAN = float("nan")
 _START = int(datetime(2024, 1, 1, tzinfo=UTC).timestamp())
 _MINUTE, _QUARTER, _HOUR, _DAY = 60, 900, 3600, 86_400
-_SHARED = Path(__file__).resolve().parents[3] / "shared" / "cases" / "readings"
 
 
 def _data(**changes: Any) -> DataSettings:
@@ -532,9 +532,8 @@ def test_no_rule_makes_a_value_beyond_what_was_read(
         assert made.max() <= values.max() + 1e-9
 
 
-@pytest.mark.skipif(not _SHARED.is_dir(), reason="no hand-over cases beside the checkout")
 def test_events_of_a_sensor_go_onto_a_grid_by_holding() -> None:
-    with (_SHARED / "01-ha-history-one" / "home0.csv").open(encoding="utf-8") as file:
+    with (readings("01-ha-history-one") / "home0.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     moments = [datetime.fromisoformat(row["last_changed"]) for row in rows]
     values = [_NAN if row["state"] == "unavailable" else float(row["state"]) for row in rows]

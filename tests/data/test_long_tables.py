@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import time
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -24,10 +22,8 @@ from fedhome.data.times.time_columns import find_times
 from fedhome.errors import SourceError
 from fedhome.plan.reading_settings import ReadingSettings
 from helpers.examples import share_of
+from helpers.shared_cases import readings
 
-_ROOT = Path(__file__).resolve().parents[2]
-CASES = Path(os.environ.get("FEDHOME_SHARED", _ROOT.parent / "shared")) / "cases" / "readings"
-needs_cases = pytest.mark.skipif(not CASES.is_dir(), reason="no shared cases on this machine")
 NONE = ReadingSettings()
 HOURS = [f"2024-01-01T{hour:02}:00:00Z" for hour in range(24)]
 PIVOT = ReadingSettings(pivot=("entity_id", "state"))
@@ -261,9 +257,8 @@ def test_a_pivot_keeps_every_reading_at_its_time(rows: list[tuple[int, str, int]
     assert read == {(place, name): state for place, name, state in rows}
 
 
-@needs_cases
 def test_blocks_of_homes_as_they_occur() -> None:
-    path = CASES / "05-lcl-blocks" / "block_0.csv"
+    path = readings("05-lcl-blocks") / "block_0.csv"
     rows = pyarrow.csv.read_csv(path)
     raw = Raw(rows=rows, files=((path.name, rows.num_rows),))
     with pytest.raises(SourceError, match="several homes in one file, column LCLid"):

@@ -7,7 +7,6 @@ homes have more of them; and the same with homes that do not fit, which are left
 from __future__ import annotations
 
 import csv
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -27,6 +26,7 @@ from fedhome.server.daemon.current_run import DONE
 from fedhome.simulations import local_fleet
 from fedhome.simulations.gather import find
 from helpers.living import assert_same_weights
+from helpers.shared_cases import readings
 
 pytestmark = [
     pytest.mark.slow,
@@ -38,12 +38,6 @@ HOMES, HOURS = 5, 24 * 9
 WORDS = ["off", "warm", "cold", "mild", "away"]
 PLACES = ["outdoor", "mode", "load", "wind"]
 BEGIN = np.datetime64("2024-03-01T00:00")
-CASE = (
-    Path(os.environ.get("FEDHOME_SHARED", Path(__file__).resolve().parents[3] / "shared"))
-    / "cases"
-    / "readings"
-    / "65-column-order-matters"
-)
 
 
 def write_home(path: Path, number: int, order: Sequence[str], extra: Sequence[str] = ()) -> None:
@@ -181,21 +175,21 @@ def test_homes_that_differ_are_left_out_and_named_on_both_sides(tmp_path: Path, 
         assert "inputs: left out of the run: " in log
 
 
-@pytest.mark.skipif(not CASE.is_dir(), reason="no hand-over cases on this machine")
 def test_the_case_of_columns_whose_order_matters(tmp_path: Path) -> None:
     """Six homes, three of them with humidity before temp_c."""
+    case = readings("65-column-order-matters")
     plan = Plan.load(
         seed=3,
-        data={"source": str(CASE), "target": "load_kwh"},
+        data={"source": str(case), "target": "load_kwh"},
         rounds={"deadline_s": 60},
         personalise={"name": "none"},
         engine={"name": "sequential"},
     )
     simulated = fedhome.simulate(plan, out=tmp_path / "simulated").folder
-    named = like(plan, CASE / "home1.csv").plan
+    named = like(plan, case / "home1.csv").plan
     assert [spec.name for spec in named.data.inputs or ()] == ["humidity", "temp_c"]
-    named = like(plan, CASE).plan
-    run = real_fleet(tmp_path / "real", named, CASE)
+    named = like(plan, case).plan
+    run = real_fleet(tmp_path / "real", named, case)
     found, expected = (
         one.read_rounds().column("validation_loss").to_pylist() for one in (run, simulated)
     )
