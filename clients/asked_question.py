@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fedhome.errors import ManifestError
 from fedhome.flower.messages import content_of, read_flat, sum_record
-from fedhome.plan.settings import PersonaliseSettings, Plan
+from fedhome.plan.settings import Plan
 from fedhome.questions.question_table import summed
 from fedhome.questions.settings import settings_hash
 from fedhome.secagg.scalars import Scalar
@@ -88,9 +88,4 @@ def scalars_of(question: AskedQuestion, plan: Plan) -> tuple[Scalar, ...]:
     Raises:
         UpdateError: The settings that came cannot be.
     """
-    return summed(question.kind).lanes(question.settings, trial_size(plan.personalise))
-
-
-def trial_size(settings: PersonaliseSettings) -> int:
-    """Return how many numbers a trial of personalisation gives."""
-    return len(settings.rates) * (1 + settings.epochs)
+    return summed(question.kind).lanes(question.settings, plan.personalise)

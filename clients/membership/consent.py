@@ -22,6 +22,7 @@ from fedhome.errors import RunError
 from fedhome.plan.private_plan import is_private
 from fedhome.plan.protocol import most_sums_a_day
 from fedhome.plan.settings import Plan
+from fedhome.questions import mixtures
 from fedhome.questions.empty_handed import MEANING
 from fedhome.questions.outcomes import MOST_BINS
 from fedhome.questions.question_table import SUMMED
@@ -62,7 +63,7 @@ def consent_text(invitation: Invitation) -> str:
         "update": size,
         "most": _most_weight(plan),
         **weight_words.weights(plan, _most_weight(plan)),
-        "tried": len(plan.personalise.rates) * (1 + plan.personalise.epochs),
+        **mixtures.sizes(plan.personalise),
         "bins": MOST_BINS,
     }
     head = [

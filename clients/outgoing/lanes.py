@@ -11,12 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
-from fedhome.clients.asked_question import trial_size
 from fedhome.learning import update_clipping
 from fedhome.plan.private_plan import is_private
 from fedhome.plan.protocol import policy_of
 from fedhome.plan.settings import Plan
-from fedhome.questions import outcomes, private_sums, weights
+from fedhome.questions import mixtures, outcomes, private_sums, weights
 from fedhome.questions.empty_handed import EMPTY_HANDED, MEANING
 from fedhome.questions.question_table import SUMMED, SummedQuestion
 from fedhome.questions.settings import ROUND, census_faults
@@ -107,7 +106,7 @@ def _lanes(row: SummedQuestion, plan: Plan, homes: int) -> Iterator[Lane]:
         weighted=False,
         noisy=False,
     )
-    scalars = row.lanes(_greatest(plan, homes), trial_size(plan.personalise))
+    scalars = row.lanes(_greatest(plan, homes), plan.personalise)
     if private:
         scalars = private_sums.scalars_of(row.name, scalars, plan.aggregation.bits)
     yield from _scalars(scalars, _meanings(row, plan), noisy=private)
@@ -141,7 +140,7 @@ def _meanings(row: SummedQuestion, plan: Plan) -> Callable[[str], str]:
         if row.meaning is not None:
             return row.meaning(name)
         stem = name.partition("-")[0]
-        return row.consent.numbers[stem].format(tried=trial_size(plan.personalise))
+        return row.consent.numbers[stem].format(**mixtures.sizes(plan.personalise))
 
     return meaning
 

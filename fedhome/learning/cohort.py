@@ -6,7 +6,8 @@ What a home does in a round, and how it personalises, is written once, over this
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,11 +31,55 @@ class Measured(NamedTuple):
     metrics: dict[str, NDArray[np.float64]]
 
 
+class PartRows(NamedTuple):
+    """Rows of a part of some homes, one home after the other.
+
+    ``x`` are inputs float32 ``[rows, features]``; ``y`` targets float32 ``[rows, 1]`` or int64
+    ``[rows]``; ``naive`` forecasts without learning ``[rows]``; ``seasons`` what a series was some
+    seasons earlier ``[rows, seasons]``; ``times`` UTC seconds, or numbers of rows, int64
+    ``[rows]``; ``counts`` each home's rows, int64 ``[homes]``.
+    """
+
+    x: NDArray[np.float32]
+    y: NDArray[np.float32] | NDArray[np.int64]
+    naive: NDArray[np.float32]
+    seasons: NDArray[np.float32]
+    times: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+    def each(self) -> Iterator[PartRows]:
+        """Yield the rows of one home after the other."""
+        end = 0
+        for count in self.counts.tolist():
+            begin, end = end, end + count
+            rows = slice(begin, end)
+            yield PartRows(
+                self.x[rows],
+                self.y[rows],
+                self.naive[rows],
+                self.seasons[rows],
+                self.times[rows],
+                np.array([count]),
+            )
+
+
+Memory = dict[str, dict[str, Any]]
+"""What homes computed for an earlier question, by what it is and then by home."""
+
+
 class Cohort(ABC):
-    """Homes that learn side by side; every array has the homes as its first dimension."""
+    """Homes that learn side by side; every array has the homes as its first dimension.
+
+    Attributes:
+        learning: The three functions of local learning.
+        homes: Names of the homes.
+        memory: What they computed earlier. A home that is asked about one model several times
+            need not train for each anew; nothing that it answers depends on what is here.
+    """
 
     learning: LocalLearning
     homes: tuple[str, ...]
+    memory: Memory
 
     @abstractmethod
     def counts(self, part: Part) -> NDArray[np.int64]:
@@ -67,20 +112,24 @@ class Cohort(ABC):
         """Score parameters ``[size]`` or ``[homes, size]`` on a part."""
 
     @abstractmethod
-    def compare(
-        self, one: NDArray[np.float32], other: NDArray[np.float32], part: Part
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Compare two sets of parameters row by row.
+    def rows(self, part: Part) -> PartRows:
+        """Return the rows of a part as they are learnt from."""
+
+    @abstractmethod
+    def predict(self, params: NDArray[np.float32], part: Part) -> NDArray[np.float32]:
+        """Return the model's raw outputs on a part, one home after the other.
 
         Args:
-            one: Parameters ``[size]`` or ``[homes, size]``.
-            other: Parameters ``[size]`` or ``[homes, size]``.
+            params: Parameters ``[size]`` or ``[homes, size]``.
             part: The rows.
 
         Returns:
-            How much greater the mean loss of ``one`` is, ``[homes]``, and the standard error of
-            that difference (its rows taken as independent), ``[homes]``.
+            float32 ``[rows, outputs]``.
         """
+
+    @abstractmethod
+    def measure(self, output: NDArray[np.float32], part: Part) -> dict[str, NDArray[np.float64]]:
+        """Score outputs ``[rows, outputs]`` on a part: each metric ``[homes]``."""
 
     @abstractmethod
     def baseline(self, part: Part) -> Measured:
@@ -89,3 +138,17 @@ class Cohort(ABC):
     @abstractmethod
     def pick(self, homes: NDArray[np.int64]) -> Cohort:
         """Return the cohort of some of these homes, by their positions here."""
+
+    def recall(self, what: str, compute: Callable[[Cohort], Sequence[Any]]) -> list[Any]:
+        """Return what each home computed, computing what it has not yet.
+
+        Args:
+            what: What it is, with all that it depends on besides the home and the plan.
+            compute: From some of the homes to what it is for each, in their order.
+        """
+        known = self.memory.setdefault(what, {})
+        missing = [place for place, home in enumerate(self.homes) if home not in known]
+        if missing:
+            some = self if len(missing) == len(self.homes) else self.pick(np.array(missing))
+            known.update(zip(some.homes, compute(some), strict=True))
+        return [known[home] for home in self.homes]

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from fedhome import rng
 from fedhome.data.series.examples import HomeExamples, Part
-from fedhome.learning.cohort import Cohort, Measured, Trained
+from fedhome.learning.cohort import Cohort, Measured, Memory, PartRows, Trained
 from fedhome.learning.local import Batch, LocalLearning
 from fedhome.learning.methods import Method
-from fedhome.learning.tasks import Segments, paired
+from fedhome.learning.tasks import Segments
 
 
 class Device(Cohort):
@@ -27,6 +27,7 @@ class Device(Cohort):
         self.learning = learning
         self.examples = examples
         self.homes = (examples.home,)
+        self.memory: Memory = {}
         self._keys = rng.home_keys(seed, self.homes)
         self._x = torch.from_numpy(examples.x)
         self._y = torch.from_numpy(examples.y)
@@ -77,29 +78,34 @@ class Device(Cohort):
         learning, rows = self.learning, self.examples.rows(part)
         output = learning.predict(learning.tensors(params.reshape(-1)), self._x[rows])
         loss = learning.loss.rows(output, self._y[rows]).double().mean()
-        return Measured(np.array([float(loss)]), self._measure(output.numpy(), part))
+        return Measured(np.array([float(loss)]), self.measure(output.numpy(), part))
 
-    def compare(
-        self, one: NDArray[np.float32], other: NDArray[np.float32], part: Part
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Compare two sets of parameters row by row."""
-        return paired(
-            self._row_losses(one, part) - self._row_losses(other, part),
-            Segments(counts=self.counts(part)),
+    def rows(self, part: Part) -> PartRows:
+        """Return the rows of a part."""
+        own, rows = self.examples, self.examples.rows(part)
+        return PartRows(
+            own.x[rows],
+            own.y[rows],
+            own.naive[rows],
+            own.seasons()[rows],
+            own.times()[rows],
+            self.counts(part),
         )
 
-    def _row_losses(self, params: NDArray[np.float32], part: Part) -> NDArray[np.float64]:
+    def predict(self, params: NDArray[np.float32], part: Part) -> NDArray[np.float32]:
+        """Return the model's raw outputs on a part."""
         learning, rows = self.learning, self.examples.rows(part)
         output = learning.predict(learning.tensors(params.reshape(-1)), self._x[rows])
-        return learning.loss.rows(output, self._y[rows]).double().numpy()
+        return np.asarray(output.numpy(), np.float32)
 
     def baseline(self, part: Part) -> Measured:
         """Score the forecast without learning."""
         naive = self.examples.naive[self.examples.rows(part)]
         output = self.learning.task.naive_output(naive)
-        return Measured(np.array([np.nan]), self._measure(output, part))
+        return Measured(np.array([np.nan]), self.measure(output, part))
 
-    def _measure(self, output: NDArray[np.float32], part: Part) -> dict[str, NDArray[np.float64]]:
+    def measure(self, output: NDArray[np.float32], part: Part) -> dict[str, NDArray[np.float64]]:
+        """Score outputs on a part."""
         rows = self.examples.rows(part)
         return self.learning.task.measure(
             self.examples.y[rows],

@@ -16,8 +16,11 @@ from fedhome.plan.aggregation_settings import AggregationMode, AggregationSettin
 from fedhome.plan.data_settings import DataSettings
 from fedhome.plan.overrides import fault_of, locate, merge, names_of, parse_set, read_toml
 from fedhome.plan.section import Section
+from fedhome.run.compared_models import EXPERTS
 
 EngineName = Literal["vector", "sequential", "ray"]
+
+Expert = Literal["tuned", "global", "naive", "linear", "trees"]
 
 DEVICES = re.compile(r"cpu|cuda(:\d+)?")
 """Where the vector engine can compute."""
@@ -134,10 +137,12 @@ class PersonaliseSettings(Section):
         min_length=1,
         description="learning rates tried, as multiples of train.learning_rate",
     )
-    gate: bool = Field(
-        default=True, description="keep what the home's own validation data says is best"
+    experts: tuple[Expert, ...] = Field(
+        EXPERTS,
+        min_length=1,
+        description="what a home's predictions are a mean of: " + ", ".join(EXPERTS),
     )
-    refit: bool = Field(default=True, description="fine-tune once more on training + validation")
+    refit: bool = Field(default=True, description="train once more on training + validation")
 
 
 class FaultSettings(Section):
@@ -296,6 +301,8 @@ def _faults(plan: Plan) -> list[str]:
     faults += _device_faults(plan.engine)
     faults += _aggregation_faults(plan)
     faults += _privacy_faults(plan)
+    if len(set(plan.personalise.experts)) < len(plan.personalise.experts):
+        faults.append(f"personalise.experts names one twice: {list(plan.personalise.experts)}")
     if plan.model.args and plan.model.name == "mlp":
         faults.append("model.args are for a module of your own; mlp has model.hidden and its like")
     if plan.strategy.wrap_args and not plan.strategy.wrap:

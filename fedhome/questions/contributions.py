@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.errors import WireError
+from fedhome.learning.alone.passes import passes_of
 from fedhome.learning.update_clipping import UpdateClipping
+from fedhome.plan.settings import PersonaliseSettings
 from fedhome.plugins import look_up
 from fedhome.questions.responses import Columns, QuestionContext
 from fedhome.questions.train_config import TrainConfig
@@ -55,36 +57,57 @@ def flag_of(name: str) -> Scalar:
     return Scalar(name, 0.0, 1.0, weighted=False, bits=1)
 
 
-def train_scalars(config: Mapping[str, Any], tried: int) -> tuple[Scalar, ...]:
+def train_scalars(
+    config: Mapping[str, Any], personalise: PersonaliseSettings
+) -> tuple[Scalar, ...]:
     """Return what travels beside an update: its loss, and how large it was, by powers of two.
 
     Args:
         config: The settings that came with the question.
-        tried: How many numbers a trial of personalisation gives.
+        personalise: The plan's settings of personalisation.
 
     Raises:
         UpdateError: Settings that cannot be.
     """
-    del tried
+    del personalise
     clipped = map(flag_of, TrainConfig.of(config).clipping.flags)
     return (_loss("train_loss"), *clipped, *(flag_of(f"size-{e}") for e in SIZES))
 
 
-def evaluate_scalars(config: Mapping[str, Any], tried: int) -> tuple[Scalar, ...]:
+def evaluate_scalars(
+    config: Mapping[str, Any], personalise: PersonaliseSettings
+) -> tuple[Scalar, ...]:
     """Return the loss and the score of the fleet's model; arguments as of `train_scalars`."""
-    del config, tried
+    del config, personalise
     return (_loss("loss"), Scalar("score", -1.0, 1.0, weighted=True))
 
 
-def trial_scalars(config: Mapping[str, Any], tried: int) -> tuple[Scalar, ...]:
-    """Return one factor for each way to adapt the model; arguments as of `train_scalars`."""
+def trial_scalars(
+    config: Mapping[str, Any], personalise: PersonaliseSettings
+) -> tuple[Scalar, ...]:
+    """Return one factor for each way to train; arguments as of `train_scalars`.
+
+    First those of adapting the fleet's model, then those of training alone.
+    """
     del config
-    return tuple(Scalar(f"change-{n}", 0.0, 2.0, weighted=True) for n in range(tried))
+    adapting, alone = trial_sizes(personalise)
+    return (
+        *(Scalar(f"change-{n}", 0.0, 2.0, weighted=True) for n in range(adapting)),
+        *(Scalar(f"alone-{n}", 0.0, 2.0, weighted=True) for n in range(alone)),
+    )
 
 
-def census_scalars(config: Mapping[str, Any], tried: int) -> tuple[Scalar, ...]:
+def trial_sizes(personalise: PersonaliseSettings) -> tuple[int, int]:
+    """Return how many ways there are to adapt the fleet's model, and to train alone."""
+    rates = len(personalise.rates)
+    return rates * (1 + personalise.epochs), rates * len(passes_of(personalise))
+
+
+def census_scalars(
+    config: Mapping[str, Any], personalise: PersonaliseSettings
+) -> tuple[Scalar, ...]:
     """Return a flag for each power of two; arguments as of `train_scalars`."""
-    del config, tried
+    del config, personalise
     return tuple(flag_of(f"examples-{exponent}") for exponent in COUNTS)
 
 

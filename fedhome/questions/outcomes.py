@@ -1,4 +1,4 @@
-"""What homes add up in the end: which model each keeps, and how the models score in them.
+"""What homes add up in the end: how they mix, and how the models score in them.
 
 A histogram says more than a mean, and in a small fleet too much: in a sum over five homes, 80 steps
 of the score are the list of their scores. So its bins are as coarse as the cohort: no bin is
@@ -9,22 +9,33 @@ and of the scores there are the sums alone.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.errors import UpdateError
+from fedhome.plan.settings import PersonaliseSettings
 from fedhome.questions.contributions import Terms, flag_of, one_hot
 from fedhome.questions.responses import Columns, QuestionContext
-from fedhome.run.compared_models import CHOICES, MODELS
+from fedhome.run.compared_models import ALONE, EXPERTS, FEDERATED, MODELS
 from fedhome.secagg.scalars import Scalar
 
 KEY = "bins"
 """Where an outcome's settings say into how many bins scores from -1 to 1 fall."""
 MOST_BINS, FEWEST_BINS = 80, 4
-MARGIN = 0.005
-"""Differences of score up to this count as equal, as in :func:`fedhome.run.results.summary`."""
+WORDS: Final = {
+    "seasonal": "of what was a step, a day or a week ago",
+    "linear": "of a linear model fitted alone",
+    "trees": "of trees fitted alone",
+    "local": "of the network learnt alone, tuned by the home's own rows",
+    "settings": "of the network learnt alone as suits the whole fleet",
+    "alone": "of that one of these which was best on the home's validation rows",
+    "global": "of the fleet's model, and whether that is surely better or worse than alone",
+    "tuned": "of the fleet's model adapted to this home, and the same",
+    "personalised": "of what the home ends with, and the same",
+}
+"""What each model's numbers are the score of."""
 
 
 def bins_for(homes: int, *, cohort: int) -> int:
@@ -51,18 +62,20 @@ def fewest_homes(settings: Mapping[str, Any], cohort: int) -> int:
     return _bins(settings) * cohort
 
 
-def outcome_scalars(config: Mapping[str, Any], tried: int) -> tuple[Scalar, ...]:
-    """Return flags of what a home keeps and how it scores, and the scores.
+def outcome_scalars(
+    config: Mapping[str, Any], personalise: PersonaliseSettings
+) -> tuple[Scalar, ...]:
+    """Return flags of how a home mixes and scores, the scores, and the weights.
 
     Args:
         config: The settings that came with the question.
-        tried: How many numbers a trial of personalisation gives.
+        personalise: The plan's settings of personalisation.
 
     Raises:
         UpdateError: Settings that cannot be.
     """
-    del tried
-    return (*_flags(_bins(config)), *(_score(model) for model in MODELS))
+    del personalise
+    return (*_flags(_bins(config)), *_SCORES, *_WEIGHTS)
 
 
 def meaning_of(number: str) -> str:
@@ -75,19 +88,26 @@ def meaning_of(number: str) -> str:
         UpdateError: An outcome has no such number.
     """
     stem, _, part = number.partition("-")
-    if stem == "chosen":
-        return f"whether the home keeps the {part} model"
+    if stem == "expert":
+        return f"whether {part} weighs most in the home's mixture"
+    if stem == "best":
+        return f"whether {part} was best alone"
+    if stem == "weight":
+        return f"the weight of {part} in the home's mixture"
     said = {
-        "hurt": "is worse than the local one's",
-        "helped": "is better than the local one's",
+        "hurt": "is surely worse than",
+        "helped": "is surely better than",
         "score": "itself, raised by 1",
     }.get(part)
     if part.isdigit():
         return f"whether the {stem} model's score on its test rows falls into this step"
     if said is None:
         raise UpdateError(f"an outcome has no number {number!r}")
-    score = f"the {stem} model's score on its test rows"
-    return f"{score}, {said}" if part == "score" else f"whether {score} {said}"
+    if part == "score":
+        return f"the {stem} model's score on its test rows, {said}"
+    other = "itself after other batches" if stem == "null" else "the best model alone"
+    model = "network alone" if stem == "null" else f"{stem} model"
+    return f"whether the {model} {said} {other} on its test rows"
 
 
 def flags_alone(scalars: Sequence[Scalar]) -> tuple[Scalar, ...]:
@@ -103,17 +123,19 @@ def _bins(settings: Mapping[str, Any]) -> int:
 
 
 def _flags(bins: int) -> tuple[Scalar, ...]:
-    names = [f"chosen-{choice}" for choice in CHOICES]
-    for model in MODELS:
-        names += [f"{model}-{number}" for number in range(bins)]
-        if model != "local":
-            names += [f"{model}-hurt", f"{model}-helped"]
+    names = [f"expert-{name}" for name in EXPERTS] + [f"best-{name}" for name in ALONE]
+    names += [f"{model}-{number}" for model in MODELS for number in range(bins)]
+    names += [f"{one}-{told}" for one in (*FEDERATED, "null") for told in ("hurt", "helped")]
     return tuple(flag_of(name) for name in names)
 
 
-def _score(model: str) -> Scalar:
-    """Return the sum of scores, each one higher: so a home that has none adds nothing."""
-    return Scalar(f"{model}-score", 0.0, 2.0, weighted=False)
+_SCORES = tuple(Scalar(f"{model}-score", 0.0, 2.0, weighted=False) for model in MODELS)
+"""Sums of scores, each one higher: so a home that has none adds nothing."""
+_WEIGHTS = tuple(Scalar(f"weight-{name}", 0.0, 1.0, weighted=False) for name in EXPERTS)
+FLAGS_SET: Final = 2 + len(MODELS) + len(FEDERATED) + 1
+"""How many flags a home sets at most."""
+NO_FLAGS: Final = len(_SCORES) + len(_WEIGHTS)
+"""How many of an outcome's numbers are none."""
 
 
 def outcome_terms(
@@ -130,19 +152,21 @@ def outcome_terms(
         UpdateError: Settings that cannot be.
     """
     del update
-    bins, local = _bins(given.config), columns[f"local.{given.score}"]
-    parts, scores = [one_hot(columns["chosen"], range(len(CHOICES)))], []
+    bins = _bins(given.config)
+    parts = [
+        one_hot(columns["expert"], range(len(EXPERTS))),
+        one_hot(columns["best"], range(len(ALONE))),
+    ]
+    scores = []
     for model in MODELS:
-        values = columns[f"{model}.{given.score}"]
-        known = np.nan_to_num(np.clip(values, -1.0, 1.0), nan=-1.0) + 1.0
+        known = np.nan_to_num(np.clip(columns[f"{model}.{given.score}"], -1.0, 1.0), nan=-1.0) + 1.0
         scores.append(known[:, None])
         if bins:
             parts.append(one_hot(np.floor(known / 2.0 * bins).astype(int), range(bins)))
-        if model != "local":
-            gap = values - local
-            flags = np.stack([gap < -MARGIN, gap > MARGIN], axis=1)
-            parts.append(flags.astype(np.float64))
-    numbers = np.concatenate([*parts, *scores], axis=1)
+    verdicts = [*(columns[f"verdict.{model}"] for model in FEDERATED), columns["null"]]
+    parts += [np.stack([told < 0, told > 0], axis=1).astype(np.float64) for told in verdicts]
+    weights = [columns[f"weight.{name}"][:, None] for name in EXPERTS]
+    numbers = np.concatenate([*parts, *scores, *weights], axis=1)
     return Terms(np.ones(len(numbers), np.int64), numbers)
 
 
@@ -155,15 +179,24 @@ def score_counts(sums: NDArray[np.float64], bins: int) -> dict[str, Any]:
         bins: Into how many bins scores fell.
 
     Returns:
-        ``homes``; ``chosen``: how many homes kept which model; ``models``: for each, mean, median
-        and 10th percentile of the score (clipped to -1 and 1; the latter two by linear
-        interpolation within a bin, None without bins), and the shares hurt and helped against
-        local-only. Counts with noise may be below zero and not add up: they are taken as zero, and
-        as shares of what they do add up to.
+        ``homes``; ``experts``: in how many homes which expert weighs most; ``weights``: the mean
+        weight of each, None with noise; ``best``: in how many homes which model was best alone;
+        ``null``: the shares of homes in which the same model trained twice "hurt" and "helped";
+        ``models``: for each, mean, median and 10th percentile of the score (clipped to -1 and 1;
+        the latter two by linear interpolation within a bin, None without bins), and of a fleet's
+        models the shares hurt and helped against the best alone. Counts with noise may be below
+        zero and not add up: they are taken as zero, and as shares of what they do add up to.
     """
-    names = [scalar.name for scalar in (*_flags(bins), *(_score(model) for model in MODELS))]
+    names = [scalar.name for scalar in (*_flags(bins), *_SCORES, *_WEIGHTS)]
     named = {name: max(0.0, float(value)) for name, value in zip(names, sums, strict=False)}
-    homes = sum(round(named[f"chosen-{choice}"]) for choice in CHOICES)
+    homes = sum(round(named[f"expert-{name}"]) for name in EXPERTS)
+
+    def shares(stem: str) -> dict[str, float]:
+        return {
+            kind: min(1.0, round(named[f"{stem}-{kind}"]) / max(1, homes))
+            for kind in ("hurt", "helped")
+        }
+
     models: dict[str, dict[str, float | None]] = {}
     for model in MODELS:
         counts = np.array(
@@ -175,14 +208,17 @@ def score_counts(sums: NDArray[np.float64], bins: int) -> dict[str, Any]:
             "median": _quantile(counts, 0.5),
             "p10": _quantile(counts, 0.1),
         }
-        if model != "local":
-            models[model] |= {
-                kind: min(1.0, round(named[f"{model}-{kind}"]) / max(1, homes))
-                for kind in ("hurt", "helped")
-            }
+        if model in FEDERATED:
+            models[model] |= shares(model)
+    weights = {name: named.get(f"weight-{name}") for name in EXPERTS}
     return {
         "homes": homes,
-        "chosen": {choice: round(named[f"chosen-{choice}"]) for choice in CHOICES},
+        "experts": {name: round(named[f"expert-{name}"]) for name in EXPERTS},
+        "weights": {
+            name: None if sum_ is None else sum_ / max(1, homes) for name, sum_ in weights.items()
+        },
+        "best": {name: round(named[f"best-{name}"]) for name in ALONE},
+        "null": shares("null"),
         "models": models,
     }
 

@@ -7,7 +7,8 @@ With noise the same questions sum less (docs/security.md says it in words):
   a step that fits one element. A home without examples, or whose numbers are not finite, counts
   like any other.
 - None says how many homes had nothing to add: such a home adds its noise.
-- ``evaluate.trial``: it is not asked; the plan says how homes adapt the model.
+- ``evaluate.trial``, ``evaluate.blend``, ``evaluate.shrink``: they are not asked. The plan says
+  how homes adapt the model, and the fleet knows nothing of how experts go together.
 
 Whether a sum is so is read off its form, at both ends.
 """
@@ -24,15 +25,14 @@ from fedhome.privacy.accounting import cost_of_sum
 from fedhome.privacy.noise import update_norm
 from fedhome.questions.contributions import Terms
 from fedhome.questions.empty_handed import EMPTY_HANDED
-from fedhome.questions.outcomes import flags_alone
+from fedhome.questions.outcomes import FLAGS_SET, NO_FLAGS, flags_alone
 from fedhome.questions.question_table import EVALUATE, OUTCOME, SUMMED, TRAIN
-from fedhome.run.compared_models import MODELS
 from fedhome.secagg.form import Form, Total
 from fedhome.secagg.scalars import Scalar
 
 LOSS_RANGE = 4.0
 """Losses count as this at most: noise is in proportion to the range."""
-_FLAGS = {OUTCOME: 1 + len(MODELS) + len(MODELS) - 1}
+_FLAGS = {OUTCOME: FLAGS_SET}
 """Where the numbers are flags: how many of them a home sets at most."""
 ASKED = (TRAIN, EVALUATE, OUTCOME)
 """The questions that are asked where homes add noise."""
@@ -72,7 +72,7 @@ def terms_of(kind: str, terms: Terms) -> Terms:
         kind: Type of the message.
         terms: What they add up without noise, and whether they had nothing to add.
     """
-    left_out = {TRAIN: terms.values.shape[1], OUTCOME: len(MODELS) + 1}.get(kind, 1)
+    left_out = {TRAIN: terms.values.shape[1], OUTCOME: NO_FLAGS + 1}.get(kind, 1)
     values = terms.values[:, : terms.values.shape[1] - left_out]
     return Terms(np.ones(len(terms.weights), np.int64), values)
 

@@ -18,15 +18,15 @@ from numpy.typing import NDArray
 
 from fedhome.errors import UpdateError
 from fedhome.learning import update_clipping
-from fedhome.plan.settings import Plan
-from fedhome.questions import contributions, outcomes, responses
+from fedhome.plan.settings import PersonaliseSettings, Plan
+from fedhome.questions import contributions, mixtures, outcomes, responses
 from fedhome.questions.contributions import Terms
 from fedhome.questions.empty_handed import EMPTY_HANDED
 from fedhome.questions.responses import Columns, QuestionContext, Response
 from fedhome.questions.settings import (
+    adaptation_faults,
     census_faults,
     no_faults,
-    outcome_faults,
     round_faults,
     train_faults,
 )
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 TRAIN, EVALUATE, CENSUS = "train", "evaluate", "query.census"
 TRIAL, OUTCOME = "evaluate.trial", "evaluate.outcome"
+BLEND, SHRINK = "evaluate.blend", "evaluate.shrink"
 
 Asker = Literal["server", "simulation"]
 """Who may ask: a fleet's server, or a simulation alone of the homes that it made itself."""
@@ -55,7 +56,7 @@ class ConsentWords:
 
     Texts may name ``{update}`` (how many numbers an update has), ``{most}`` (the greatest
     weight), ``{weight_of_training}`` and ``{weight_of_validation}`` (by what homes count),
-    ``{tried}`` (ways to adapt the model) and ``{bins}`` (steps of a score).
+    ``{bins}`` (steps of a score), and what :func:`fedhome.questions.mixtures.sizes` names.
 
     Args:
         when: When it is asked.
@@ -94,8 +95,8 @@ class SummedQuestion(Question):
     """A question whose answers are added up.
 
     Args:
-        scalars: The bounded numbers that it sums, from the settings that came with it and from
-            how many numbers a trial of personalisation gives.
+        scalars: The bounded numbers that it sums, from the settings that came with it and the
+            plan's settings of personalisation.
         respond: The homes' function.
         terms: What homes put into the sum, from their responses, from the updates that they
             hold (float32 ``[homes, size]``, None where the question trains nothing that leaves)
@@ -115,7 +116,7 @@ class SummedQuestion(Question):
         observed: Whether a simulation looks at its own homes' responses as well, past the sum.
     """
 
-    scalars: Callable[[Mapping[str, Any], int], tuple[Scalar, ...]]
+    scalars: Callable[[Mapping[str, Any], PersonaliseSettings], tuple[Scalar, ...]]
     respond: Callable[[Cohort, NDArray[np.float32], QuestionContext], Response]
     terms: Callable[[Columns, NDArray[np.float32] | None, QuestionContext], Terms]
     faults: Callable[[Mapping[str, Any], Plan], Iterator[str]] = no_faults
@@ -129,17 +130,19 @@ class SummedQuestion(Question):
     personal: bool = False
     observed: bool = False
 
-    def lanes(self, settings: Mapping[str, Any], tried: int) -> tuple[Scalar, ...]:
+    def lanes(
+        self, settings: Mapping[str, Any], personalise: PersonaliseSettings
+    ) -> tuple[Scalar, ...]:
         """Return all numbers of its sum: its own, and whether a home had nothing to add.
 
         Args:
             settings: The settings that came with the question.
-            tried: How many numbers a trial of personalisation gives.
+            personalise: The plan's settings of personalisation.
 
         Raises:
             UpdateError: Settings that cannot be.
         """
-        return (*self.scalars(settings, tried), EMPTY_HANDED)
+        return (*self.scalars(settings, personalise), EMPTY_HANDED)
 
 
 def _trained(values: Mapping[str, float], homes: int) -> Metrics:
@@ -225,16 +228,63 @@ _ROWS = (
         personal=True,
         consent=ConsentWords(
             when="when the fleet learns how to adapt its model",
-            plain="by what factor each of {tried} ways to adapt the model changes the loss on "
-            "this home's validation rows",
+            plain="by what factor each of {tried} ways to adapt the model, and each of {alone} "
+            "ways to train one alone, changes the loss on this home's validation rows",
             numbers={
                 "change": "by what factor each of {tried} ways to adapt the model changes the "
                 "loss on this home's validation rows",
+                "alone": "the same of {alone} ways to train one alone",
             },
         ),
         clear={
             EXAMPLES: "1: every home counts alike",
-            "changes": "by what factor each way to adapt the model changes its loss",
+            "changes": "by what factor each way to adapt the model, and each way to train one "
+            "alone, changes its loss",
+        },
+    ),
+    SummedQuestion(
+        name=BLEND,
+        often="run",
+        scalars=mixtures.blend_scalars,
+        respond=responses.blend,
+        terms=mixtures.mixture_terms,
+        faults=adaptation_faults,
+        metrics=lambda values, homes: {"homes": homes, "errors": list(values.values())},
+        personal=True,
+        consent=ConsentWords(
+            when="when the fleet learns how to mix predictions",
+            plain="how the errors of {experts} models go together on this home's validation rows",
+            numbers={
+                "errors": "how the errors of {experts} models go together on this home's "
+                "validation rows, two by two",
+            },
+        ),
+        clear={
+            EXAMPLES: "1: every home counts alike",
+            "errors": "how the errors of each two models go together on its validation rows",
+        },
+    ),
+    SummedQuestion(
+        name=SHRINK,
+        often="run",
+        scalars=mixtures.shrink_scalars,
+        respond=responses.shrink,
+        terms=mixtures.mixture_terms,
+        faults=mixtures.matrix_faults,
+        metrics=lambda values, homes: {"homes": homes, "errors": list(values.values())},
+        personal=True,
+        consent=ConsentWords(
+            when="the same",
+            plain="the error of its mixture on validation rows that it was not fitted to, for each "
+            "of {strengths} strengths of the pull towards the fleet's",
+            numbers={
+                "error": "the error of its mixture on validation rows that it was not fitted to, "
+                "for each of {strengths} strengths of the pull towards the fleet's",
+            },
+        ),
+        clear={
+            EXAMPLES: "1: every home counts alike",
+            "errors": "the error of its mixture for each strength of the pull towards the fleet's",
         },
     ),
     SummedQuestion(
@@ -244,31 +294,36 @@ _ROWS = (
         respond=responses.outcome,
         terms=outcomes.outcome_terms,
         fewest=outcomes.fewest_homes,
-        faults=outcome_faults,
+        faults=mixtures.outcome_faults,
         meaning=outcomes.meaning_of,
         metrics=lambda values, homes: {"homes": homes, "counts": list(values.values())},
         personal=True,
         observed=True,
         consent=ConsentWords(
             when="at the end",
-            plain="which model it keeps, the loss and all measures of each on its test rows, "
-            "and its numbers of training, validation and test examples",
+            plain="the weights of its mixture, which model was best alone, whether the fleet "
+            "helped or hurt it, the loss and all measures of each model on its test rows, and its "
+            "numbers of training, validation and test examples",
             numbers={
-                "chosen": "which model it keeps (one learnt alone, the fleet's, or the fleet's "
-                "adapted to this home)",
+                "expert": "which model weighs most in its mixture",
+                "best": "which model was best alone",
                 "baseline": "the score of no learning on its test rows, itself and as one of at "
                 "most {bins} steps: fewer in a small fleet, so that each is expected to hold "
-                "several homes; and whether that is better or worse than a model learnt alone",
-                "local": "of a model learnt alone",
-                "global": "of the fleet's model, and whether that is better or worse than alone",
-                "personalised": "of the adapted model, and the same",
+                "several homes",
+                **{model: outcomes.WORDS[model] for model in MODELS if model != "baseline"},
+                "null": "whether the same model trained twice could be told apart",
+                "weight": "the weights of its mixture",
             },
         ),
         clear={
             EXAMPLES: "the number of its test examples",
             "examples-train": "the number of its training examples",
             "examples-validation": "the number of its validation examples",
-            "chosen": "which model it keeps",
+            "expert": "which model weighs most in its mixture",
+            "best": "which model was best alone",
+            "null": "whether the same model trained twice could be told apart",
+            "weight.*": "the weight of a model in its mixture",
+            "verdict.*": "whether a model of the fleet helped or hurt",
             **{
                 f"{model}.*": f"loss and measures of the {model} model on its test rows"
                 for model in MODELS

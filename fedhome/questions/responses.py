@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 
 from fedhome.errors import UpdateError
 from fedhome.plan.settings import Plan
+from fedhome.questions.blend_settings import HOMES, fleets_blend, matrix_of
 from fedhome.questions.train_config import TrainConfig
+from fedhome.run.compared_models import EXPERTS, WORST_ERROR
 from fedhome.wire.names import EXAMPLES
 
 if TYPE_CHECKING:
     from fedhome.learning.cohort import Cohort
     from fedhome.learning.personalise import Personaliser
+    from fedhome.learning.personalise.experts import Experts
 
 Columns = dict[str, NDArray[Any]]
 
@@ -95,46 +98,111 @@ def evaluate(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext)
 
 
 def trial(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext) -> Response:
-    """Try to personalise: ``changes [homes, rates * (1 + epochs)]`` of the validation loss.
+    """Try to train: ``changes [homes, ways]`` of the validation loss.
+
+    First come the ways to adapt the fleet's model, then those to train one alone.
 
     Raises:
         UpdateError: The plan personalises nothing.
     """
-    changes = _personaliser(given).trial(cohort, start, given.plan.personalise)
+    from fedhome.learning.alone import network  # noqa: PLC0415 - it loads torch
+
+    settings = given.plan.personalise
+    changes = _personaliser(given).trial(cohort, start, settings)
+    homes = len(changes)
+    tried = [changes.reshape(homes, -1), network.trial(cohort, settings).reshape(homes, -1)]
     return Response(
         {
-            EXAMPLES: np.ones(len(changes), np.int64),  # every home counts alike
-            "changes": changes.reshape(len(changes), -1),
+            EXAMPLES: np.ones(homes, np.int64),  # every home counts alike
+            "changes": np.concatenate(tried, axis=1),
         }
     )
 
 
-def outcome(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext) -> Response:
-    """Personalise as the fleet chose, and score every model on the test rows.
-
-    Columns are ``MODEL.METRIC`` for the models baseline, local, global and personalised,
-    ``chosen`` (0 local, 1 global, 2 personalised), and the numbers of examples.
+def blend(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext) -> Response:
+    """Say how experts' errors go together: ``errors [homes, entries]``.
 
     Raises:
         UpdateError: The message does not say what the fleet chose, or the plan personalises
             nothing.
     """
-    how = _personaliser(given)
-    rate, epochs = given.config.get("rate"), given.config.get("epochs")
-    if not isinstance(rate, float) or not isinstance(epochs, int) or rate <= 0 or epochs < 0:
-        raise UpdateError(f"an outcome was asked for with rate {rate!r} and epochs {epochs!r}")
-    ended = how.outcome(cohort, start, given.plan.personalise, rate=rate, epochs=epochs)
+    from fedhome.learning.personalise import ending  # noqa: PLC0415 - it loads torch
+
+    errors = ending.blend(_experts(cohort, start, given), given.plan.personalise.experts)
+    return Response({EXAMPLES: np.ones(len(errors), np.int64), "errors": errors})
+
+
+def shrink(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext) -> Response:
+    """Say how well mixtures do on rows left out: ``errors [homes, strengths]``.
+
+    Raises:
+        UpdateError: As of `blend`.
+    """
+    from fedhome.learning.personalise import ending  # noqa: PLC0415 - it loads torch
+
+    names = given.plan.personalise.experts
+    matrix, homes = matrix_of(given.config, len(names)), int(given.config.get(HOMES, 1))
+    errors = ending.shrink(_experts(cohort, start, given), names, matrix, homes)
+    return Response({EXAMPLES: np.ones(len(errors), np.int64), "errors": errors})
+
+
+def outcome(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext) -> Response:
+    """Mix as the fleet and the home's own rows say, and score every model on the test rows.
+
+    Columns are ``MODEL.METRIC`` for all models, ``verdict.MODEL`` for those of the fleet,
+    ``weight.EXPERT``, ``expert`` (the place of the heaviest), ``best`` (of the best alone),
+    ``null``, and the numbers of examples.
+
+    Raises:
+        UpdateError: As of `blend`.
+    """
+    from fedhome.learning.personalise import ending  # noqa: PLC0415 - it loads torch
+
+    names = given.plan.personalise.experts
+    fleet = fleets_blend(given.config, len(names))
+    ended = ending.end(_experts(cohort, start, given), names, fleet)
+    weights = {name: ended.weights[:, place] for place, name in enumerate(names)}
+    none = np.zeros(len(ended.weights))
+    shares = {name: weights.get(name, none) for name in EXPERTS}
     columns: Columns = {
         EXAMPLES: cohort.counts("test"),
-        "chosen": ended.chosen,
+        "expert": np.argmax(list(shares.values()), axis=0),
+        "best": ended.alone,
+        "null": ended.null,
         "examples-train": cohort.counts("train"),
         "examples-validation": cohort.counts("validation"),
     }
+    columns |= {f"weight.{name}": share for name, share in shares.items()}
+    columns |= {f"verdict.{name}": told for name, told in ended.verdicts.items()}
+    errors = cohort.learning.task.kind.errors
     for model, measured in ended.models.items():
-        if model != "baseline":  # it states no probabilities, so it has no loss
-            columns[f"{model}.loss"] = measured.losses
-        columns |= {f"{model}.{name}": values for name, values in measured.metrics.items()}
+        columns[f"{model}.loss"] = _finite(measured.losses, WORST_ERROR)
+        for name, values in measured.metrics.items():
+            columns[f"{model}.{name}"] = _finite(
+                values, WORST_ERROR if name in errors else cohort.learning.task.kind.worst(name)
+            )
     return Response(columns)
+
+
+def _finite(values: NDArray[np.float64], worst: float) -> NDArray[np.float64]:
+    """Return scores in which what is not finite counts as the worst: nobody disappears."""
+    return np.where(np.isfinite(values), values, worst)
+
+
+def _experts(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext) -> Experts:
+    from fedhome.learning.personalise.experts import Adaptation, Experts  # noqa: PLC0415
+
+    how = _personaliser(given)
+    rate, epochs = given.config.get("rate"), given.config.get("epochs")
+    if not isinstance(rate, float) or not isinstance(epochs, int) or rate <= 0 or epochs < 0:
+        raise UpdateError(f"homes were asked with rate {rate!r} and epochs {epochs!r}")
+    return Experts(
+        cohort,
+        given.plan.personalise,
+        start=start,
+        how=how,
+        adaptation=Adaptation(rate, epochs),
+    )
 
 
 def row(columns: Columns, home: int) -> dict[str, float | int | list[float]]:

@@ -119,8 +119,8 @@ def round_faults(settings: Mapping[str, Any], plan: Plan) -> Iterator[str]:
         yield f"{ROUND} {number!r}, and the plan has rounds 1 to {most}"
 
 
-def outcome_faults(settings: Mapping[str, Any], plan: Plan) -> Iterator[str]:
-    """Yield what is wrong with the settings of an outcome: how homes adapt the model."""
+def adaptation_faults(settings: Mapping[str, Any], plan: Plan) -> Iterator[str]:
+    """Yield what is wrong with how homes are to adapt the model."""
     rate, epochs, own = settings.get("rate"), settings.get("epochs"), plan.personalise
     if rate not in own.rates:
         yield f"a rate of {rate!r}, which is none of the plan's {list(own.rates)}"

@@ -4,8 +4,22 @@ from __future__ import annotations
 
 from typing import Final
 
-MODELS: Final = ("baseline", "local", "global", "personalised")
-"""The models that a home is scored with, from the simplest to the last."""
+ALONE: Final = ("seasonal", "linear", "trees", "local", "settings")
+"""What a home can do alone: without learning, with a linear model, with trees, with the network
+tuned by its own rows, with the network at the rate and passes that the whole fleet chose."""
 
-CHOICES: Final = ("local", "global", "personalised")
-"""The models that a home's gate may keep."""
+FEDERATED: Final = ("global", "tuned", "personalised")
+"""What a fleet gives: its model as it is, fine-tuned, and what a home ends with."""
+
+MODELS: Final = ("baseline", *ALONE, "alone", *FEDERATED)
+"""The models that a home is scored with, from the simplest to the last. ``alone`` is the one of
+:data:`ALONE` that was best on the home's own validation rows: what the fleet has to beat."""
+
+EXPERTS: Final = ("tuned", "global", "naive", "linear", "trees")
+"""What a home's predictions may be a mean of."""
+
+VERDICTS: Final = ("hurt", "no difference", "helped")
+"""What an interval of 95 % says of a model against the best alone, from worse to better."""
+
+WORST_ERROR: Final = 1e30
+"""What an error or a loss counts as that is not finite."""

@@ -34,7 +34,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fedhome.errors import RunError
-from fedhome.run.compared_models import CHOICES, MODELS
+from fedhome.run.compared_models import MODELS
 from fedhome.run.events import Event, read_events
 from fedhome.run.model_file import SavedModel, read_model_file, to_bytes, unreadable
 from fedhome.run.results import (
@@ -51,7 +51,6 @@ from fedhome.run.results import (
 )
 
 __all__ = [
-    "CHOICES",
     "HOMES",
     "MODELS",
     "ROUNDS",

@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from fedhome.errors import RunError
-from fedhome.run.compared_models import CHOICES, MODELS
+from fedhome.run.compared_models import ALONE, EXPERTS, FEDERATED, MODELS, VERDICTS
 
 
 def _column(name: str, kind: pa.DataType, meaning: str, *, nullable: bool = False) -> pa.Field:
@@ -46,11 +46,23 @@ HOMES: Final = pa.schema(
         _column("examples_train", pa.int32(), "examples"),
         _column("examples_validation", pa.int32(), "examples"),
         _column("examples_test", pa.int32(), "examples"),
-        _column("chosen", pa.string(), "what the home's gate kept: one of CHOICES", nullable=True),
+        _column(
+            "verdict",
+            pa.string(),
+            "of a fleet's model against the best alone (of local: against itself after another "
+            "order of batches): one of VERDICTS, by a paired interval of 95 % over blocks of rows",
+            nullable=True,
+        ),
+        _column("expert", pa.string(), "what weighs most in the home's mixture", nullable=True),
+        _column("best", pa.string(), "which of ALONE was best in validation", nullable=True),
     ]
 )
 """Columns of ``homes.parquet``; a higher score is better. Further metrics follow ``loss`` as
 nullable float64."""
+
+
+_FORMER: Final = ("chosen",)
+"""Columns that runs had before."""
 
 
 def rounds_table(rows: Iterable[Mapping[str, object]]) -> pa.Table:
@@ -96,23 +108,30 @@ def validate_homes(table: pa.Table) -> pa.Table:
         RunError: As :meth:`RunFolder.write_homes`.
     """
     metrics = [
-        pa.field(name, pa.float64()) for name in table.column_names if name not in HOMES.names
+        pa.field(name, pa.float64())
+        for name in table.column_names
+        if name not in (*HOMES.names, *_FORMER)
     ]
     after = HOMES.get_field_index("loss") + 1
     fields = list(HOMES)
+    table = _with_new_columns(table)
     table = _cast(table, pa.schema([*fields[:after], *metrics, *fields[after:]]), "homes")
-    models, chosen = table["model"].to_pylist(), table["chosen"].to_pylist()
-    unknown = set(models) - set(MODELS) | set(chosen) - {*CHOICES, None}
-    if unknown:
-        raise RunError(
-            f"the table of homes names unknown models: {', '.join(sorted(unknown))}",
-            hint=f"model is one of {', '.join(MODELS)}; chosen one of {', '.join(CHOICES)}",
-        )
+    models = table["model"].to_pylist()
+    for name, known in (
+        ("model", MODELS),
+        ("verdict", (*VERDICTS, None)),
+        ("expert", (*EXPERTS, None)),
+        ("best", (*ALONE, None)),
+    ):
+        unknown = {str(value) for value in set(table[name].to_pylist()) - set(known)}
+        if unknown:
+            raise RunError(
+                f"the table of homes names an unknown {name}: {', '.join(sorted(unknown))}",
+                hint=f"it is one of {', '.join(filter(None, known))}",
+            )
     homes = table["home"].to_pylist()
     if len(set(zip(homes, models, strict=True))) < len(homes):
         raise RunError("the table of homes has two rows for one home and model")
-    if len(set(zip(homes, chosen, strict=True))) > len(set(homes)):
-        raise RunError("the table of homes names two chosen models for one home")
     return table
 
 
@@ -136,10 +155,13 @@ class SummaryRow:
         mean: Mean score.
         median: Median score.
         p10: 10th percentile of the score: how the worst-off tenth fares at best.
-        compared: Homes with a score of this model and of their own local-only model.
-        hurt: Share of these, 0 to 1, that score lower than local-only by more than the margin.
-        helped: Share of these that score higher by more than the margin.
-        p_value: Two-sided Wilcoxon signed-rank test against local-only, paired by home; NaN
+        compared: Homes with a verdict on this model.
+        hurt: Share of these, 0 to 1, in which it is surely worse than the best alone.
+        helped: Share of these in which it is surely better.
+        gain: Mean over homes of its score less that of the best alone.
+        gain_low: Lower end of an interval of 95 % of that mean, resampled over homes.
+        gain_high: Upper end.
+        p_value: Two-sided Wilcoxon signed-rank test against the best alone, paired by home; NaN
             with fewer than six homes or without any difference.
     """
 
@@ -152,6 +174,9 @@ class SummaryRow:
     compared: int
     hurt: float
     helped: float
+    gain: float
+    gain_low: float
+    gain_high: float
     p_value: float
 
 
@@ -159,10 +184,16 @@ FEWEST_FOR_A_TEST: Final = 6
 """With five pairs even a clean sweep has a two-sided p-value of 1/16: no test can tell."""
 
 
-def differences(homes: pa.Table, model: str, against: str = "local") -> dict[str, float]:
-    """Return ``model``'s score minus that of ``against`` by home, where both are numbers."""
+_RESAMPLED: Final = 2000
+
+
+def differences(homes: pa.Table, model: str, against: str = "alone") -> dict[str, float]:
+    """Return ``model``'s score minus that of ``against`` by home, where both are numbers.
+
+    Runs of before knew no best model alone: theirs are held against the network alone.
+    """
     by_model = scores(homes)
-    other = by_model.get(against, {})
+    other = by_model.get(against, by_model.get("local", {}) if against == "alone" else {})
     pairs = {
         home: score - other[home]
         for home, score in by_model.get(model, {}).items()
@@ -171,20 +202,36 @@ def differences(homes: pa.Table, model: str, against: str = "local") -> dict[str
     return {home: gap for home, gap in pairs.items() if np.isfinite(gap)}
 
 
-def summary(homes: pa.Table, *, margin: float = 0.005) -> list[SummaryRow]:
+def verdict_shares(homes: pa.Table, model: str) -> tuple[int, float, float]:
+    """Return how many homes have a verdict on a model, and the shares hurt and helped."""
+    told = [
+        verdict
+        for name, verdict in zip(
+            homes["model"].to_pylist(), homes["verdict"].to_pylist(), strict=True
+        )
+        if name == model and verdict is not None
+    ]
+    if not told:
+        return 0, np.nan, np.nan
+    return len(told), told.count("hurt") / len(told), told.count("helped") / len(told)
+
+
+def summary(homes: pa.Table) -> list[SummaryRow]:
     """Return how each model did over all homes, one row for each model that was scored.
 
     Args:
         homes: A table as :data:`HOMES` says.
-        margin: Differences of score up to this count as equal.
     """
     rows = []
     for model, by_home in scores(homes).items():
         every = np.array(list(by_home.values()))
         values = every[np.isfinite(every)]
-        gaps = {} if model == "local" else differences(homes, model)
-        gap = np.array(list(gaps.values()))
+        gap = np.array(list(differences(homes, model).values()) if model in FEDERATED else [])
+        compared, hurt, helped = (
+            verdict_shares(homes, model) if model in FEDERATED else (0, np.nan, np.nan)
+        )
         any_scored = len(values) > 0
+        low, high = mean_interval(gap)
         rows.append(
             SummaryRow(
                 model=model,
@@ -193,13 +240,32 @@ def summary(homes: pa.Table, *, margin: float = 0.005) -> list[SummaryRow]:
                 mean=float(values.mean()) if any_scored else np.nan,
                 median=float(np.median(values)) if any_scored else np.nan,
                 p10=float(np.percentile(values, 10)) if any_scored else np.nan,
-                compared=len(gap),
-                hurt=float(np.mean(gap < -margin)) if len(gap) else np.nan,
-                helped=float(np.mean(gap > margin)) if len(gap) else np.nan,
+                compared=compared,
+                hurt=hurt,
+                helped=helped,
+                gain=float(gap.mean()) if len(gap) else np.nan,
+                gain_low=low,
+                gain_high=high,
                 p_value=_wilcoxon(gap),
             )
         )
     return rows
+
+
+def mean_interval(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the ends of an interval of 95 % of a mean over homes, resampled over homes.
+
+    Source: Efron, "Bootstrap methods", Annals of Statistics 1979. Of fewer than six homes there is
+    none: NaN.
+    """
+    if len(values) < FEWEST_FOR_A_TEST:
+        return np.nan, np.nan
+    generator = np.random.default_rng(len(values))
+    means = [
+        values[generator.integers(0, len(values), len(values))].mean() for _ in range(_RESAMPLED)
+    ]
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(low), float(high)
 
 
 def counted_summary(counted: Mapping[str, Any]) -> list[SummaryRow]:
@@ -211,6 +277,7 @@ def counted_summary(counted: Mapping[str, Any]) -> list[SummaryRow]:
             has which score.
     """
     homes = int(counted["homes"])
+    best = _or_nan(counted["models"].get("alone", {"mean": None})["mean"])
     return [
         SummaryRow(
             model=model,
@@ -219,9 +286,12 @@ def counted_summary(counted: Mapping[str, Any]) -> list[SummaryRow]:
             mean=_or_nan(values["mean"]),
             median=_or_nan(values["median"]),
             p10=_or_nan(values["p10"]),
-            compared=0 if model == "local" else homes,
+            compared=homes if model in FEDERATED else 0,
             hurt=values.get("hurt", np.nan),
             helped=values.get("helped", np.nan),
+            gain=_or_nan(values["mean"]) - best if model in FEDERATED else np.nan,
+            gain_low=np.nan,
+            gain_high=np.nan,
             p_value=np.nan,
         )
         for model, values in ((name, counted["models"].get(name)) for name in MODELS)
@@ -240,6 +310,14 @@ def _wilcoxon(gap: NDArray[np.float64]) -> float:
     from scipy.stats import wilcoxon  # noqa: PLC0415
 
     return float(wilcoxon(gap).pvalue)
+
+
+def _with_new_columns(table: pa.Table) -> pa.Table:
+    """Return a table with the columns that older runs lack, empty."""
+    for name in ("verdict", "expert", "best"):
+        if name not in table.column_names:
+            table = table.append_column(name, pa.nulls(table.num_rows, pa.string()))
+    return table
 
 
 def _from_rows(rows: Sequence[Mapping[str, object]], schema: pa.Schema) -> pa.Table:

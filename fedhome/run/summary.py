@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -14,10 +15,17 @@ from fedhome.run.results import SummaryRow, counted_summary, summary
 
 _NAMES = {
     "baseline": "no learning",
-    "local": "local only",
+    "seasonal": "seasonal naive",
+    "linear": "linear, alone",
+    "trees": "trees, alone",
+    "local": "network, alone",
+    "settings": "network, alone *",
+    "alone": "best alone",
     "global": "global",
+    "tuned": "fine-tuned",
     "personalised": "personalised",
 }
+_FOLDED = {"alone", "personalised"}  # what a reader looks for first
 
 
 def print_summary(console: Console, folder: RunFolder) -> None:
@@ -44,10 +52,11 @@ def print_summary(console: Console, folder: RunFolder) -> None:
                 _score(row.p10),
                 _share(row.hurt),
                 _share(row.helped),
-                style="bold" if row.model == "personalised" else None,
+                style="bold" if row.model in _FOLDED else None,
             )
         console.print(table)
-        console.print("hurt, helped: homes worse, better off than alone", style="dim")
+        for line in _explained(rows):
+            console.print(line, style="dim")
         if not folder.homes_path.exists():
             told = "counted in sums over homes: no single home's score is shown"
             if "noise_homes" in counted:
@@ -60,6 +69,22 @@ def print_summary(console: Console, folder: RunFolder) -> None:
                     style="dim",
                 )
     console.print(f"report: {escape(str(folder.report_path))}", highlight=False, soft_wrap=True)
+
+
+def _explained(rows: Sequence[SummaryRow]) -> Iterator[str]:
+    """Yield what the table means, a line each."""
+    if any(row.model == "settings" for row in rows):
+        yield "*: with the rate and passes that suit all homes together"
+    yield (
+        "best alone: what was best in a home's validation; hurt, helped: homes that are surely "
+        "worse, better off than with that"
+    )
+    learnt = next((row for row in rows if row.model == "personalised"), None)
+    if learnt is not None and not math.isnan(learnt.gain_low):
+        yield (
+            f"gain over the best alone: {learnt.gain:+.3f} "
+            f"({learnt.gain_low:+.3f} to {learnt.gain_high:+.3f}, 95 % over homes)"
+        )
 
 
 def _score(value: float) -> str:

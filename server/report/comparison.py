@@ -71,7 +71,11 @@ def distributions(runs: Sequence[RunResults]) -> Figure | None:
     plot = figure(90 + 110 * len(scored), violingap=0.05, violinmode="overlay")
     medians, in_legend = [], set()
     for position, run in enumerate(reversed(scored)):
-        sides = [(m, side) for m, side in (("local", "negative"), (run.learnt, "positive")) if m]
+        sides = [
+            (model, side)
+            for model, side in ((_alone(run), "negative"), (run.learnt, "positive"))
+            if model
+        ]
         for model, side in sides:
             values = list(run.scores.get(model, {}).values())
             if not values:
@@ -151,13 +155,13 @@ def gains(runs: Sequence[RunResults]) -> Figure | None:
         return None
     plot.add_hline(y=0, line={"color": INK, "width": 1})
     plot.update_xaxes(title_text="share of homes, sorted", ticksuffix=" %")
-    plot.update_yaxes(title_text="score minus local-only score")
+    plot.update_yaxes(title_text="score minus best alone")
     plot.update_layout(legend={"y": -0.2})
     return Figure(
         key="differences",
         title="Homes hurt and helped in each run",
         reading="Each curve sorts a run's homes, from most hurt to most helped, by what learning "
-        "together gains them over learning alone: the later a curve crosses zero, the more homes "
+        "together gains them over the best alone: the later a curve crosses zero, the more homes "
         "are hurt.",
         alt=f"{'; '.join(shares)}.",
         plot=plot,
@@ -168,6 +172,10 @@ def comparison_figures(runs: Sequence[RunResults]) -> list[Figure]:
     """Return the figures for which the runs have data."""
     candidates = [curves(runs), distributions(runs), gains(runs)]
     return [figure for figure in candidates if figure is not None]
+
+
+def _alone(run: RunResults) -> str:
+    return "alone" if "alone" in run.scores else "local"
 
 
 def _style(number: int) -> tuple[str, str]:

@@ -74,21 +74,32 @@ def side_by_side(runs: Sequence[RunResults]) -> dict[str, list[str]]:
     }
 
 
-def headlines(run: RunResults, margin: float) -> list[tuple[str, str]]:
+def headlines(run: RunResults) -> list[tuple[str, str]]:
     """Return the few numbers that say most, each with what it is."""
-    rows = {row.model: row for row in run.summary(margin) if row.homes}
+    rows = {row.model: row for row in run.summary() if row.homes}
     best = next((model for model in ("personalised", "global") if model in rows), "")
     if not best:
         return []
     learnt = rows[best]
     name = MODEL_NAMES[best].lower()
     numbers = [(number(learnt.mean), f"mean {run.score_name}, {name}")]
-    if "local" in rows:
-        numbers.append((number(rows["local"].mean), f"mean {run.score_name}, local only"))
+    if "alone" in rows:
+        numbers.append((number(rows["alone"].mean), f"mean {run.score_name}, best alone"))
+    if not math.isnan(learnt.gain_low):
+        gain = f"{learnt.gain_low:+.3f} to {learnt.gain_high:+.3f}"
+        numbers.append((gain, "gain over the best alone, interval of 95 %"))
     if learnt.compared:
         numbers.append((share(learnt.helped), "of the homes helped"))
         numbers.append((share(learnt.hurt), "of the homes hurt"))
     return numbers
+
+
+def gain(row: SummaryRow) -> str:
+    """Return a row's gain over the best alone with its interval, as far as there is one."""
+    if math.isnan(row.gain):
+        return NOTHING
+    interval = "" if math.isnan(row.gain_low) else f" ({row.gain_low:+.3f} to {row.gain_high:+.3f})"
+    return f"{row.gain:+.3f}{interval}"
 
 
 def summary_cells(row: SummaryRow) -> list[str]:
@@ -98,6 +109,7 @@ def summary_cells(row: SummaryRow) -> list[str]:
         number(row.mean),
         number(row.median),
         number(row.p10),
+        gain(row),
         share(row.hurt),
         share(row.helped),
         p_value(row.p_value),
@@ -110,9 +122,10 @@ SUMMARY_COLUMNS: Final = (
     ("Mean", "over homes, each counting once"),
     ("Median", "over homes"),
     ("10th pct.", "a tenth of the homes score lower"),
-    ("Hurt", "homes that score lower than when learning alone, by more than the margin"),
-    ("Helped", "homes that score higher than when learning alone, by more than the margin"),
-    ("p", "two-sided Wilcoxon signed-rank test against local only, paired by home"),
+    ("Gain", "mean over homes against the best alone, with an interval of 95 %"),
+    ("Hurt", "homes in which it is surely worse than the best alone"),
+    ("Helped", "homes in which it is surely better than the best alone"),
+    ("p", "two-sided Wilcoxon signed-rank test against the best alone, paired by home"),
     ("Homes", "homes with a score"),
 )
 """The columns of the summary, each with what it means."""
@@ -127,25 +140,61 @@ def remarks(run: RunResults) -> list[str]:
         for row in summary(run.homes)
         if row.left_out
     ]
-    chosen = dict(zip(run.homes["home"].to_pylist(), run.homes["chosen"].to_pylist(), strict=True))
     if run.started.get("aggregation") in {"secure", "ideal"}:
         sentences.append(
             "Scores of single homes are the simulation's own view of its homes: "
             "the server learnt counts and means alone."
         )
-    chosen_counts = Counter(name for name in chosen.values() if name)
-    if chosen_counts:
-        parts = [f"{MODEL_NAMES[name].lower()} in {n}" for name, n in chosen_counts.most_common()]
-        sentences.append(f"The homes' own gates kept {', '.join(parts)} of {len(chosen)} homes.")
+    for column, said in (("expert", _HEAVIEST), ("best", _BEST)):
+        by_home = dict(
+            zip(run.homes["home"].to_pylist(), run.homes[column].to_pylist(), strict=True)
+        )
+        if counts := Counter(name for name in by_home.values() if name):
+            sentences.append(said.format(_counted(dict(counts.most_common())), len(by_home)))
+    if told := _null(run):
+        sentences.append(told)
     return sentences
+
+
+_HEAVIEST = "What weighs most in the homes' mixtures: {} of {} homes."
+_BEST = "What was best alone, by the homes' own validation: {} of {} homes."
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(
+        f"{_EXPERT_NAMES.get(name, MODEL_NAMES.get(name, name)).lower()} in {n}"
+        for name, n in counts.items()
+        if n
+    )
+
+
+_EXPERT_NAMES: Final = {
+    "naive": "No learning",
+    "linear": "Linear model",
+    "trees": "Trees",
+    "local": "Network",
+    "settings": "Network with the fleet's settings",
+}
+
+
+def _null(run: RunResults) -> str:
+    """Return how often the same model, trained twice, seems to hurt or help."""
+    told = list(run.verdicts("local").values())
+    if not told:
+        return ""
+    return _said_of_null(told.count("hurt") / len(told), told.count("helped") / len(told))
+
+
+def _said_of_null(hurt: float, helped: float) -> str:
+    return (
+        "For comparison: the network alone, trained twice with nothing changed but the order of "
+        f"batches, seems to hurt {share(hurt)} and to help {share(helped)} of the homes."
+    )
 
 
 def _counted_remarks(run: RunResults) -> list[str]:
     if not run.counted:
         return []
-    choices = ", ".join(
-        f"{MODEL_NAMES[name].lower()} in {n}" for name, n in run.counted["chosen"].items()
-    )
     how = (
         "Counted in secret: the server learnt how many homes score how well, not which. Figures "
         "are read off a histogram, scores below -1 count as -1."
@@ -155,7 +204,16 @@ def _counted_remarks(run: RunResults) -> list[str]:
         how += f" Each count has noise of about {noise:.3g} homes, up or down."
     return [
         how,
-        f"The homes' own gates kept {choices} of {run.counted['homes']} homes.",
+        *(
+            said.format(_counted(run.counted[key]), run.counted["homes"])
+            for key, said in (("experts", _HEAVIEST), ("best", _BEST))
+            if key in run.counted
+        ),
+        *(
+            [_said_of_null(run.counted["null"]["hurt"], run.counted["null"]["helped"])]
+            if "null" in run.counted
+            else []
+        ),
     ]
 
 

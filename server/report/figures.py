@@ -98,8 +98,8 @@ def distribution(run: RunResults) -> Figure | None:
     """Return how each model's score is spread over the homes; None where nothing was scored."""
     if not run.scores:
         return None
-    models = list(run.scores)
-    most = max(map(len, run.scores.values()))
+    models = list(run.drawn)
+    most = max(map(len, run.drawn.values()))
     plot = figure(420, showlegend=False, violingap=0.1, violingroupgap=0)
     if most <= FEW_HOMES:
         _add_dots(plot, run)
@@ -113,7 +113,7 @@ def distribution(run: RunResults) -> Figure | None:
             "Each shape is as wide as there are homes with that score, the box holds the middle "
             "half of them, and the line joins the medians"
         )
-    medians = {model: median(values.values()) for model, values in run.scores.items()}
+    medians = {model: median(values.values()) for model, values in run.drawn.items()}
     plot.update_xaxes(
         tickvals=list(range(len(models))),
         ticktext=[MODEL_NAMES[model].replace(" ", "<br>") for model in models],
@@ -134,21 +134,16 @@ def distribution(run: RunResults) -> Figure | None:
     )
 
 
-def hurt_and_helped(run: RunResults, margin: float) -> Figure | None:
-    """Return each home's gain over learning alone, sorted; None where no home has both scores.
-
-    Args:
-        run: The run.
-        margin: Differences of score up to this count as equal.
-    """
+def hurt_and_helped(run: RunResults) -> Figure | None:
+    """Return each home's gain over its best alone, sorted; None where no home has both scores."""
     gaps = differences(run.homes, run.learnt) if run.homes is not None and run.learnt else {}
+    verdicts = run.verdicts(run.learnt)
     if not gaps:
         return None
     ordered = sorted(gaps.items(), key=lambda item: item[1])
     kinds = [
-        ("hurt", ORANGE, [value < -margin for _, value in ordered]),
-        ("about equal", GREY, [abs(value) <= margin for _, value in ordered]),
-        ("helped", GREEN, [value > margin for _, value in ordered]),
+        (label, colour, [verdicts.get(home, "no difference") == label for home, _ in ordered])
+        for label, colour in (("hurt", ORANGE), ("no difference", GREY), ("helped", GREEN))
     ]
     plot = figure(360, barmode="overlay", bargap=0.25 if len(ordered) <= FEW_HOMES else 0.0)
     for label, colour, mask in kinds:
@@ -174,14 +169,14 @@ def hurt_and_helped(run: RunResults, margin: float) -> Figure | None:
         showticklabels=False,
         range=[0.4, len(ordered) + 0.6],
     )
-    plot.update_yaxes(title_text=f"{name.lower()} minus local, {text(run.score_name)}")
+    plot.update_yaxes(title_text=f"{name.lower()} minus best alone, {text(run.score_name)}")
     plot.update_layout(legend={"y": -0.12})
     return Figure(
         key="differences",
         title="Homes hurt and helped",
         reading="Each bar is one home, from most hurt to most helped: above zero its "
-        f"{name.lower()} model beats the one that it would have learnt alone, below zero it would "
-        "have been better off alone; the fewer and the shorter the bars below, the better.",
+        f"{name.lower()} model beats the best that it could do alone, below zero it would have "
+        "been better off alone. Grey bars are within what chance makes of its test days.",
         alt=f"Of {len(ordered)} homes, "
         + ", ".join(f"{sum(mask)} {label}" for label, _, mask in kinds)
         + f"; from {ordered[0][1]:+.3f} to {ordered[-1][1]:+.3f}.",
@@ -238,12 +233,12 @@ def traffic(run: RunResults) -> Figure | None:
     )
 
 
-def figures(run: RunResults, margin: float) -> list[Figure]:
+def figures(run: RunResults) -> list[Figure]:
     """Return the figures for which the run has data."""
     candidates = [
         learning_curves(run),
         distribution(run),
-        hurt_and_helped(run, margin),
+        hurt_and_helped(run),
         traffic(run),
     ]
     return [figure for figure in candidates if figure is not None]
@@ -293,14 +288,14 @@ def text(name: str) -> str:
 
 
 def _add_dots(plot: go.Figure, run: RunResults) -> None:
-    models = list(run.scores)
-    homes = list(dict.fromkeys(home for by_home in run.scores.values() for home in by_home))
+    models = list(run.drawn)
+    homes = list(dict.fromkeys(home for by_home in run.drawn.values() for home in by_home))
     # One trace with gaps for all lines: a trace for each home would be slow to draw.
     joined: dict[str, list[Any]] = {"x": [], "y": []}
     for home in homes:
         for position, model in enumerate(models):
             joined["x"].append(position)
-            joined["y"].append(run.scores[model].get(home))
+            joined["y"].append(run.drawn[model].get(home))
         joined["x"].append(None)
         joined["y"].append(None)
     plot.add_trace(
@@ -309,7 +304,7 @@ def _add_dots(plot: go.Figure, run: RunResults) -> None:
         )
     )
     for position, model in enumerate(models):
-        by_home = run.scores[model]
+        by_home = run.drawn[model]
         colour = MODEL_COLOURS[model]
         plot.add_trace(
             go.Scatter(
@@ -335,7 +330,7 @@ def _add_dots(plot: go.Figure, run: RunResults) -> None:
 
 
 def _add_violins(plot: go.Figure, run: RunResults) -> None:
-    for position, (model, by_home) in enumerate(run.scores.items()):
+    for position, (model, by_home) in enumerate(run.drawn.items()):
         colour = MODEL_COLOURS[model]
         plot.add_trace(
             go.Violin(
@@ -354,8 +349,8 @@ def _add_violins(plot: go.Figure, run: RunResults) -> None:
         )
     plot.add_trace(
         go.Scatter(
-            x=list(range(len(run.scores))),
-            y=[median(by_home.values()) for by_home in run.scores.values()],
+            x=list(range(len(run.drawn))),
+            y=[median(by_home.values()) for by_home in run.drawn.values()],
             mode="lines+markers",
             line={"color": INK, "width": 1.5, "dash": "dot"},
             marker={"color": INK, "size": 6},

@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import jinja2
 from plotly.offline import get_plotlyjs
@@ -21,11 +21,8 @@ from fedhome.server.report.reading_groups import reading_groups
 from fedhome.server.report.run_results import RunResults, load
 from fedhome.server.report.theme import DARK
 
-MARGIN: Final = 0.005
-"""Differences of score up to this count as equal."""
 
-
-def write_report(runs: Sequence[RunFolder], out: Path, *, margin: float = MARGIN) -> Path:
+def write_report(runs: Sequence[RunFolder], out: Path) -> Path:
     """Write the report of one run, or the comparison of several, as one HTML file.
 
     The file fetches nothing, from nowhere. It shows the names of homes, and no other data of
@@ -34,7 +31,6 @@ def write_report(runs: Sequence[RunFolder], out: Path, *, margin: float = MARGIN
     Args:
         runs: The run, or the runs in the order of comparison.
         out: The file to write.
-        margin: Differences of score up to this count as equal.
 
     Raises:
         RunError: No run was named, a folder holds none, a file in it is damaged or was
@@ -43,23 +39,22 @@ def write_report(runs: Sequence[RunFolder], out: Path, *, margin: float = MARGIN
     if not runs:
         raise RunError("no run to report on", hint="name the folder of a run")
     out = Path(out)
-    write_atomically(out, _page(load(runs), margin).encode("utf-8", "replace"))
+    write_atomically(out, _page(load(runs)).encode("utf-8", "replace"))
     return out
 
 
-def _page(runs: Sequence[RunResults], margin: float) -> str:
+def _page(runs: Sequence[RunResults]) -> str:
     one = runs[0] if len(runs) == 1 else None
-    figures_shown = figures(one, margin) if one else comparison_figures(runs)
+    figures_shown = figures(one) if one else comparison_figures(runs)
     return render(
         "page.html.j2",
         title=one.label if one else f"Comparison of {len(runs)} runs",
         runs=runs,
-        headlines=facts.headlines(one, margin) if one else [],
+        headlines=facts.headlines(one) if one else [],
         columns=facts.SUMMARY_COLUMNS,
         score_name=" or ".join(dict.fromkeys(run.score_name for run in runs)),
-        summaries=[(run, rows) for run in runs if (rows := run.summary(margin))],
-        margin=margin,
-        compared=any(run.learnt and "local" in run.scores for run in runs),
+        summaries=[(run, rows) for run in runs if (rows := run.summary())],
+        compared=any(row.compared for run in runs for row in run.summary()),
         remarks=[(run, sentences) for run in runs if (sentences := facts.remarks(run))],
         notices=[(run, notices) for run in runs if (notices := facts.notices(run.events))],
         differing=facts.differing_settings(runs),

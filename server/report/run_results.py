@@ -91,6 +91,24 @@ class RunResults:
         return {model: by_home for model, by_home in finite.items() if by_home}
 
     @property
+    def drawn(self) -> dict[str, dict[str, float]]:
+        """The scores of the models that figures show: a way alone is there as the best of them."""
+        alone = "alone" if "alone" in self.scores else "local"
+        shown = ("baseline", alone, "global", "tuned", "personalised")
+        return {model: self.scores[model] for model in shown if model in self.scores}
+
+    def verdicts(self, model: str) -> dict[str, str]:
+        """Return whether a model hurt or helped, by home, where that is known."""
+        if self.homes is None:
+            return {}
+        columns = (self.homes[name].to_pylist() for name in ("home", "model", "verdict"))
+        return {
+            home: verdict
+            for home, name, verdict in zip(*columns, strict=True)
+            if name == model and verdict is not None
+        }
+
+    @property
     def learnt(self) -> str:
         """The furthest model that the run scored: personalised, else global, else none."""
         return next((name for name in ("personalised", "global") if name in self.scores), "")
@@ -101,10 +119,10 @@ class RunResults:
         counts = [e.data for e in self.events if e.event == "scores-counted"]
         return counts[-1] if counts else {}
 
-    def summary(self, margin: float) -> list[SummaryRow]:
+    def summary(self) -> list[SummaryRow]:
         """Return how each model did over all homes, from single scores or else from counts."""
         if self.homes is not None:
-            return summary(self.homes, margin=margin)
+            return summary(self.homes)
         return counted_summary(self.counted) if self.counted else []
 
     def setting(self, *path: str) -> Any:

@@ -39,11 +39,25 @@ _PARTNERS: Final = {
     PAPER: "#1d2125",
 }
 
-MODEL_COLOURS: Final = {"baseline": GREY, "local": ORANGE, "global": BLUE, "personalised": GREEN}
+MODEL_COLOURS: Final = {
+    "baseline": GREY,
+    "local": OLIVE,
+    "alone": ORANGE,
+    "global": BLUE,
+    "tuned": PURPLE,
+    "personalised": GREEN,
+}
+"""Of the models that are drawn."""
 MODEL_NAMES: Final = {
-    "baseline": "Baseline",
-    "local": "Local only",
+    "baseline": "No learning",
+    "seasonal": "Seasonal naive",
+    "linear": "Linear, alone",
+    "trees": "Trees, alone",
+    "local": "Network, alone",
+    "settings": "Network, alone, fleet's settings",
+    "alone": "Best alone",
     "global": "Global",
+    "tuned": "Fine-tuned",
     "personalised": "Personalised",
 }
 RUN_COLOURS: Final = (BLUE, ORANGE, GREEN, PURPLE, OLIVE, ROSE, GREY)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +13,33 @@ from numpy.typing import NDArray
 
 from fedhome.errors import RoundError
 from fedhome.flower.messages import ARRAYS, CONFIG, EXAMPLES, array_record
+from fedhome.learning.alone.passes import passes_of
+from fedhome.learning.mixture import (
+    BOUND,
+    FIRST_STRENGTH,
+    STRENGTHS,
+    best_weights,
+    entries,
+    full,
+    knowing_nothing,
+    upper,
+)
 from fedhome.learning.personalise import choose
 from fedhome.plan.private_plan import is_private
-from fedhome.plan.settings import Plan
+from fedhome.plan.settings import PersonaliseSettings, Plan
+from fedhome.questions.blend_settings import ALONE_EPOCHS, ALONE_RATE, HOMES, MATRIX, STRENGTH
+from fedhome.questions.contributions import trial_sizes
 from fedhome.questions.outcomes import KEY, score_counts
-from fedhome.questions.question_table import OUTCOME, TRIAL
+from fedhome.questions.question_table import BLEND, OUTCOME, SHRINK, TRIAL
 from fedhome.questions.settings import INPUTS, inputs_hash
-from fedhome.run.compared_models import CHOICES, MODELS
+from fedhome.run.compared_models import (
+    ALONE,
+    EXPERTS,
+    FEDERATED,
+    MODELS,
+    VERDICTS,
+    WORST_ERROR,
+)
 from fedhome.run.events import EventLog
 from fedhome.server.rounds.replies import sound_replies
 from fedhome.server.rounds.secure_grid import SecureGrid
@@ -27,7 +47,8 @@ from fedhome.wire.layout import Layout
 
 _PRIVATE_SHARE = 3
 """With noise homes adapt for one in this many of ``personalise.epochs``, at the first rate."""
-_WHOLE = ("chosen", "examples-train", "examples-validation", EXAMPLES)
+_WHOLE = ("expert", "best", "null", "examples-train", "examples-validation", EXAMPLES)
+_NAMED = 5  # homes in a sentence
 
 
 def personalise(
@@ -54,19 +75,13 @@ def personalise(
     Raises:
         RoundError: No home answered.
     """
-    settings = plan.personalise
     questions = _FinalQuestions(plan=plan, grid=grid, log=log, model=array_record(layout, flat))
-    if is_private(plan):  # noise over so many ways to adapt would choose at random
-        rate, epochs = settings.rates[0], max(1, settings.epochs // _PRIVATE_SHARE)
-        log.append("personalisation-chosen", rate=rate, epochs=epochs, homes=0)
-    else:
-        rate, epochs = _fleets_choice(questions, plan, log)
-    chosen: dict[str, float | int] = {"rate": rate, "epochs": epochs}
+    chosen = _fleets_choice(questions, plan, log)
     observe = None
     if isinstance(grid, SecureGrid):
         bins = grid.bins_of_scores()
         chosen[KEY] = bins
-        counted = questions.ask(OUTCOME, chosen, _counts_fault)
+        counted = questions.ask(OUTCOME, chosen, lambda metrics: _list_fault(metrics, "counts"))
         summed = np.sum([metrics["counts"] for metrics in counted.values()], axis=0)
         noise = grid.noise_of_counts(OUTCOME, chosen)
         log.append("scores-counted", score=score, **score_counts(summed, bins), **noise)
@@ -77,26 +92,90 @@ def personalise(
     outcomes = questions.ask(
         OUTCOME, chosen, lambda metrics: _outcome_fault(metrics, score), observe=observe
     )
-    return [
+    rows = [
         row
         for node, metrics in sorted(outcomes.items())
         for row in _rows(name_of(node), metrics, score)
     ]
+    for note in _not_finite(rows):
+        log.append("note", text=note)
+    return rows
 
 
-def _fleets_choice(questions: _FinalQuestions, plan: Plan, log: EventLog) -> tuple[float, int]:
-    """Return rate and epochs that suit the fleet, by a trial in every home."""
-    settings = plan.personalise
-    tried = len(settings.rates) * (1 + settings.epochs)
-    trials = questions.ask(TRIAL, {}, lambda metrics: _trial_fault(metrics, tried))
-    changes = np.average(
-        [metrics["changes"] for metrics in trials.values()],
-        axis=0,
-        weights=[_whole(metrics, EXAMPLES) for metrics in trials.values()],
+def _fleets_choice(questions: _FinalQuestions, plan: Plan, log: EventLog) -> dict[str, Any]:
+    """Return the settings of an outcome: how homes adapt and mix, and how they compare."""
+    own = plan.personalise
+    experts = len(own.experts)
+    if is_private(plan):  # noise over so many ways to adapt would choose at random
+        rate, epochs = own.rates[0], max(1, own.epochs // _PRIVATE_SHARE)
+        alone, homes = (rate, epochs), 0
+        matrix, strength = knowing_nothing(experts), FIRST_STRENGTH
+    else:
+        (rate, epochs), alone, homes = _trial(questions, own)
+        adapting = {"rate": rate, "epochs": epochs}
+        matrix, mixed = _blend(questions, adapting, experts)
+        shrinking = {**adapting, MATRIX: upper(matrix).tolist(), HOMES: mixed}
+        strength = _shrink(questions, shrinking)
+    log.append(
+        "personalisation-chosen",
+        rate=rate,
+        epochs=epochs,
+        homes=homes,
+        weights=dict(zip(own.experts, best_weights(matrix).tolist(), strict=True)),
+        strength=strength,
+        alone={"rate": alone[0], "epochs": alone[1]},
     )
-    rate, epochs = choose(changes.reshape(len(settings.rates), -1), settings.rates)
-    log.append("personalisation-chosen", rate=rate, epochs=epochs, homes=_trial_homes(trials))
-    return rate, epochs
+    return {
+        "rate": rate,
+        "epochs": epochs,
+        MATRIX: upper(matrix).tolist(),
+        STRENGTH: strength,
+        ALONE_RATE: alone[0],
+        ALONE_EPOCHS: alone[1],
+    }
+
+
+def _trial(
+    questions: _FinalQuestions, settings: PersonaliseSettings
+) -> tuple[tuple[float, int], tuple[float, int], int]:
+    """Return rate and passes that suit the fleet to adapt, and alone, and how many homes tried."""
+    adapting, alone = trial_sizes(settings)
+    trials = questions.ask(
+        TRIAL, {}, lambda metrics: _list_fault(metrics, "changes", adapting + alone)
+    )
+    changes = _mean(trials, "changes")
+    rates, passes = settings.rates, passes_of(settings)
+    tuning = choose(changes[:adapting].reshape(len(rates), -1), rates)
+    rate, place = choose(changes[adapting:].reshape(len(rates), -1), rates)
+    return tuning, (rate, passes[place]), _homes_behind(trials)
+
+
+def _blend(
+    questions: _FinalQuestions, adapting: Mapping[str, Any], experts: int
+) -> tuple[NDArray[np.float64], int]:
+    """Return how experts' errors go together over the fleet, and over how many homes."""
+    count = entries(experts)
+    replies = questions.ask(BLEND, adapting, lambda m: _list_fault(m, "errors", count))
+    values = np.clip(_mean(replies, "errors"), -BOUND, BOUND)
+    return full(values.tolist(), experts), _homes_behind(replies)
+
+
+def _shrink(questions: _FinalQuestions, settings: Mapping[str, Any]) -> float:
+    """Return how strongly homes' weights are to be pulled towards the fleet's."""
+    replies = questions.ask(SHRINK, settings, lambda m: _list_fault(m, "errors", len(STRENGTHS)))
+    errors = _mean(replies, "errors")
+    # Of those that are as good the strongest: where nothing can be told, homes follow the fleet.
+    least = float(errors.min())
+    return max(s for s, e in zip(STRENGTHS, errors, strict=True) if e <= least * (1 + 1e-9))
+
+
+def _mean(replies: Mapping[int, MetricRecord], name: str) -> NDArray[np.float64]:
+    mean: NDArray[np.float64] = np.average(
+        [metrics[name] for metrics in replies.values()],
+        axis=0,
+        weights=[_whole(metrics, EXAMPLES) for metrics in replies.values()],
+    )
+    return mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +190,7 @@ class _FinalQuestions:
     def ask(
         self,
         kind: str,
-        config: Mapping[str, float | int],
+        config: Mapping[str, Any],
         fault: Callable[[MetricRecord], str],
         *,
         observe: Callable[[list[Message]], Iterable[Message]] | None = None,
@@ -154,52 +233,70 @@ class _FinalQuestions:
         return metrics_by_node
 
 
-def _trial_homes(trials: Mapping[int, MetricRecord]) -> int:
-    return sum(_whole(metrics, EXAMPLES) for metrics in trials.values())
+def _homes_behind(replies: Mapping[int, MetricRecord]) -> int:
+    return sum(_whole(metrics, EXAMPLES) for metrics in replies.values())
 
 
-def _counts_fault(metrics: MetricRecord) -> str:
-    counts = metrics.get("counts")
-    return "" if isinstance(counts, list) and counts else "it has no counts"
-
-
-def _trial_fault(metrics: MetricRecord, tried: int) -> str:
-    changes = metrics.get("changes")
-    if isinstance(changes, list) and len(changes) == tried:
+def _list_fault(metrics: MetricRecord, name: str, count: int | None = None) -> str:
+    values = metrics.get(name)
+    if isinstance(values, list) and values and count in (None, len(values)):
         return ""
-    return f"its changes are not {tried} numbers: was the home given another plan?"
+    many = "" if count is None else f"{count} "
+    return f"its {name} are not {many}numbers: was the home given another plan?"
 
 
 def _outcome_fault(metrics: MetricRecord, score: str) -> str:
     expected = {f"{model}.{score}" for model in MODELS}
+    expected |= {f"verdict.{model}" for model in FEDERATED} | {f"weight.{one}" for one in EXPERTS}
     if missing := expected - set(metrics):
         return f"it lacks {', '.join(sorted(missing))}"
     if any(not isinstance(metrics[name], int | float) for name in metrics):
         return "one of its metrics is not a single number"
     if any(not isinstance(metrics.get(name), int) for name in _WHOLE):
         return f"{', '.join(_WHOLE)} are not all whole numbers"
-    if metrics["chosen"] not in range(len(CHOICES)):
-        return f"its chosen is none of 0 to {len(CHOICES) - 1}"
-    return ""
+    for name, known in (("expert", EXPERTS), ("best", ALONE)):
+        if metrics[name] not in range(len(known)):
+            return f"its {name} is none of 0 to {len(known) - 1}"
+    told = [metrics[name] for name in ("null", *(f"verdict.{model}" for model in FEDERATED))]
+    return "" if set(told) <= {-1, 0, 1} else "one of its verdicts is none of -1, 0 and 1"
 
 
 def _rows(home: str, metrics: MetricRecord, score: str) -> list[dict[str, Any]]:
-    chosen = CHOICES[_whole(metrics, "chosen")]
     counts = {
         "examples_train": _whole(metrics, "examples-train"),
         "examples_validation": _whole(metrics, "examples-validation"),
         "examples_test": _whole(metrics, "num-examples"),
     }
+    about = {"expert": EXPERTS[_whole(metrics, "expert")], "best": ALONE[_whole(metrics, "best")]}
+    null = VERDICTS[_whole(metrics, "null") + 1]
     rows = []
     for model in MODELS:
         own: dict[str, Any] = {
-            name.removeprefix(f"{model}."): value
+            name.removeprefix(f"{model}."): None if value == WORST_ERROR else value
             for name, value in metrics.items()
             if name.startswith(f"{model}.")
         }
-        own |= {"score": own[score], "loss": own.get("loss")}
-        rows.append({"home": home, "model": model, **own, "chosen": chosen, **counts})
+        own |= {"score": own[score]}
+        told = null if model == "local" else None
+        if model in FEDERATED:
+            told = VERDICTS[int(metrics[f"verdict.{model}"]) + 1]  # type: ignore[arg-type]
+        if model == "personalised":
+            own |= {f"weight_{one}": metrics[f"weight.{one}"] for one in EXPERTS}
+        rows.append({"home": home, "model": model, **own, "verdict": told, **about, **counts})
     return rows
+
+
+def _not_finite(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield which models were not finite in which homes, a sentence for each model."""
+    for model in MODELS:
+        homes = [row["home"] for row in rows if row["model"] == model and row["loss"] is None]
+        if homes:
+            named = ", ".join(homes[:_NAMED]) + (" and others" if len(homes) > _NAMED else "")
+            yield (
+                f"the {model} model's numbers were not finite in {len(homes)} home(s): {named}; "
+                "its score there counts as the worst. A lower train.learning_rate or "
+                "train.clip_norm keeps them finite"
+            )
 
 
 def _whole(metrics: MetricRecord, name: str) -> int:

@@ -154,7 +154,8 @@ class SecureGrid(GridAround):
         """
         if self.budget is None:
             return {}
-        return {"noise_homes": self.budget.homes_of_noise(kind, summed(kind).scalars(config, 0))}
+        scalars = summed(kind).scalars(config, self.plan.personalise)
+        return {"noise_homes": self.budget.homes_of_noise(kind, scalars)}
 
     def homes_behind(self, response: Message) -> int:
         """Return how many homes a reply stands for."""
@@ -211,10 +212,9 @@ class SecureGrid(GridAround):
             if not self._census(messages, round_number, timeout_s):
                 return []
             row = summed(kind)
-            tried = len(self.plan.personalise.rates) * (1 + self.plan.personalise.epochs)
             request = self._request(
                 row,
-                row.lanes(config, tried),
+                row.lanes(config, self.plan.personalise),
                 settings=settings_hash(config),
                 model=model_hash(start),
                 round_number=round_number,
@@ -250,7 +250,7 @@ class SecureGrid(GridAround):
         row = summed(CENSUS)
         request = self._request(
             row,
-            row.lanes({}, 0),
+            row.lanes({}, self.plan.personalise),
             settings=settings_hash(asked),
             model=bytes(32),
             round_number=round_number,

@@ -23,6 +23,8 @@ class StackedHomes:
         begin: First row of each home, int64 ``[homes]``.
         sizes: Rows of training, validation and test of each home, int64 ``[homes, 3]``.
         units: Unit of each home's target, float64 ``[homes]``.
+        times: UTC seconds of the rows, or their numbers, int64 ``[rows]``.
+        seasons: What a series was some seasons earlier, float32 ``[rows, seasons]``.
     """
 
     homes: tuple[str, ...]
@@ -32,6 +34,8 @@ class StackedHomes:
     begin: NDArray[np.int64]
     sizes: NDArray[np.int64]
     units: NDArray[np.float64]
+    times: NDArray[np.int64]
+    seasons: NDArray[np.float32]
 
     @classmethod
     def of(cls, examples: list[HomeExamples]) -> StackedHomes:
@@ -45,6 +49,8 @@ class StackedHomes:
             begin=np.cumsum(lengths) - lengths,
             sizes=np.array([home.counts for home in examples], np.int64),
             units=np.array([home.unit for home in examples]),
+            times=np.concatenate([home.times() for home in examples]),
+            seasons=np.concatenate([home.seasons() for home in examples]),
         )
 
     def spans(

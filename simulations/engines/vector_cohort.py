@@ -19,11 +19,11 @@ from torch import Tensor
 
 from fedhome import rng
 from fedhome.data.series.examples import Part
-from fedhome.learning.cohort import Cohort, Measured, Trained
+from fedhome.learning.cohort import Cohort, Measured, Memory, PartRows, Trained
 from fedhome.learning.local import LocalLearning
 from fedhome.learning.methods import Method
 from fedhome.learning.params import Params
-from fedhome.learning.tasks import Segments, paired
+from fedhome.learning.tasks import Segments
 from fedhome.models.over_homes import over_homes
 from fedhome.simulations.engines.batches import Rows
 from fedhome.simulations.engines.compute_device import PROCESSOR, Placement
@@ -54,6 +54,7 @@ class VectorCohort(Cohort):
         homes: Positions in the fleet of this cohort's homes; None for all.
         keys: Keys of the fleet's homes; None: as the seed says.
         placement: Where homes are trained and scored.
+        memory: What the fleet's homes computed earlier.
     """
 
     def __init__(
@@ -67,10 +68,12 @@ class VectorCohort(Cohort):
         homes: NDArray[np.int64] | None = None,
         keys: NDArray[np.uint64] | None = None,
         placement: Placement = PROCESSOR,
+        memory: Memory | None = None,
     ) -> None:
         self.learning = learning
         self.fleet = fleet
         self.seed = seed
+        self.memory = {} if memory is None else memory
         self._kernel = kernel
         self._workers = workers
         self._placement = placement
@@ -93,6 +96,7 @@ class VectorCohort(Cohort):
             homes=self.where[homes],
             keys=self._keys,
             placement=self._placement,
+            memory=self.memory,
         )
 
     def counts(self, part: Part) -> NDArray[np.int64]:
@@ -181,21 +185,6 @@ class VectorCohort(Cohort):
                 metrics.setdefault(name, np.empty(len(self.where)))[some.homes] = values
         return Measured(losses, metrics)
 
-    def compare(
-        self, one: NDArray[np.float32], other: NDArray[np.float32], part: Part
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Compare two sets of parameters row by row."""
-        mean, error = np.empty(len(self.where)), np.empty(len(self.where))
-
-        def work(some: Spans) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-            rows = some.rows()
-            losses = [self._scored(params, some, rows)[1] for params in (one, other)]
-            return paired(losses[0] - losses[1], Segments(counts=some.counts))
-
-        for some, (means, errors) in self._each_span(part, work):
-            mean[some.homes], error[some.homes] = means, errors
-        return mean, error
-
     def _each_span(
         self, part: Part, work: Callable[[Spans], _Result]
     ) -> Iterator[tuple[Spans, _Result]]:
@@ -204,6 +193,40 @@ class VectorCohort(Cohort):
         order = np.argsort(-counts, kind="stable")
         chunks = [Spans(some, begin[some], counts[some]) for some in _by_rows(order, counts)]
         yield from zip(chunks, self._workers.map(work, chunks), strict=True)
+
+    def rows(self, part: Part) -> PartRows:
+        """Return the rows of a part."""
+        fleet, (begin, counts) = self.fleet, self.fleet.spans(self.where, part)
+        rows = Spans(self.where, begin, counts).rows()
+        return PartRows(
+            fleet.x[rows],
+            fleet.y[rows],
+            fleet.naive[rows],
+            fleet.seasons[rows],
+            fleet.times[rows],
+            counts,
+        )
+
+    def predict(self, params: NDArray[np.float32], part: Part) -> NDArray[np.float32]:
+        """Return the model's raw outputs on a part, many homes at once."""
+        _, counts = self.fleet.spans(self.where, part)
+        ends = np.cumsum(counts)
+        output = np.empty((int(ends[-1]), self.learning.task.outputs), np.float32)
+        places = Spans(np.arange(len(counts)), ends - counts, counts)
+
+        def work(some: Spans) -> NDArray[np.float32]:
+            return self._scored(params, some, some.rows())[0]
+
+        for some, found in self._each_span(part, work):
+            at = Spans(some.homes, places.begin[some.homes], some.counts).rows()
+            output[at] = found
+        return output
+
+    def measure(self, output: NDArray[np.float32], part: Part) -> dict[str, NDArray[np.float64]]:
+        """Score outputs on a part."""
+        begin, counts = self.fleet.spans(self.where, part)
+        rows = Spans(self.where, begin, counts).rows()
+        return self._measured(output, rows, self.where, counts)
 
     def baseline(self, part: Part) -> Measured:
         """Score the forecast without learning."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -30,6 +30,9 @@ class HomeExamples:
         unit: What one unit of ``y`` is in the unit of the target column (its training
             standard deviation where targets were standardised, else 1).
         notes: What became of the home's rows on the way, in plain sentences.
+        time_s: UTC seconds of the rows, int64 ``[rows]``; empty: they have no time.
+        seasonal: What a series was a day and a week earlier, in the unit of ``y`` (NaN where
+            nothing was read), float32 ``[rows, 2]``; of rows that are no series ``[rows, 0]``.
     """
 
     home: str
@@ -39,6 +42,16 @@ class HomeExamples:
     counts: tuple[int, int, int]
     unit: float = 1.0
     notes: tuple[str, ...] = ()
+    time_s: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    seasonal: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
+
+    def times(self) -> NDArray[np.int64]:
+        """Return UTC seconds of the rows, or their numbers where they have no time, ``[rows]``."""
+        return self.time_s if len(self.time_s) else np.arange(len(self.x))
+
+    def seasons(self) -> NDArray[np.float32]:
+        """Return what a series was a season earlier, ``[rows, seasons]``; else no column."""
+        return self.seasonal if len(self.seasonal) else np.empty((len(self.x), 0), np.float32)
 
     def rows(self, part: Part) -> slice:
         """Return where a part lies."""

@@ -50,6 +50,12 @@ class Past:
         found[self.steps[found] != wanted] = -1
         return found
 
+    @property
+    def step_s(self) -> int:
+        """Length of a step in seconds; 0 where there are too few rows to tell."""
+        steps = int(self.steps[-1] - self.steps[0]) if len(self.steps) else 0
+        return round(int(self.time_s[-1] - self.time_s[0]) / steps) if steps else 0
+
     def inputs(self, data: DataSettings) -> dict[str, tuple[NDArray[np.float64], int]]:
         """Return the inputs by name: values, and how many steps before the predicted row."""
         target = data.target

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -17,10 +17,13 @@ from fedhome.data.series.time_grid import grid_of
 from fedhome.data.table import HomeTable
 from fedhome.errors import DataError
 from fedhome.plan.data_settings import DataSettings
+from fedhome.plan.time_steps import DAY_S
 from fedhome.plugins import look_up
 from fedhome.spelling import did_you_mean
 
 _BLOCK = 16_384  # rows that are cut at once: they stay in the processor's cache
+SEASONS_S = (DAY_S, 7 * DAY_S)
+"""Seasons of a series, in seconds: what was a day and a week ago is a forecast without learning."""
 _FLAT = 1e-6  # a column whose spread is below this says nothing
 _STILL = 1e-9  # a target that moves by less, against its size or 1, moves by rounding alone
 
@@ -38,6 +41,8 @@ class Windows:
         rows_read: Rows of the home's table.
         notes: What was moved, put together or left out on the way, and why, in plain sentences.
         missing: Those of the notes that say what is missing in rows that were left out.
+        seasonal: The target of a series :data:`SEASONS_S` earlier, NaN where nothing was read,
+            float64 ``[rows, seasons]``; of rows that are no series ``[rows, 0]``.
     """
 
     x: NDArray[np.float64]
@@ -48,6 +53,7 @@ class Windows:
     rows_read: int
     notes: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    seasonal: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
 
     @property
     def rows_whole(self) -> int:
@@ -95,6 +101,7 @@ def windows(table: HomeTable, data: DataSettings, columns: Sequence[str]) -> Win
     naive = np.full(len(whole), np.nan)
     if data.horizon > 0:
         naive = target[past.before(data.horizon, whole)]
+    seasonal = [_earlier(past, target, whole, season, data) for season in seasons_of(data)]
     return Windows(
         x=x,
         y=target[whole],
@@ -104,7 +111,28 @@ def windows(table: HomeTable, data: DataSettings, columns: Sequence[str]) -> Win
         rows_read=table.rows,
         notes=(*notes, *fell),
         missing=fell,
+        seasonal=np.stack(seasonal, axis=1) if seasonal else np.empty((len(whole), 0)),
     )
+
+
+def seasons_of(data: DataSettings) -> tuple[int, ...]:
+    """Return the seasons of a plan's series, in seconds; of rows that are no series none."""
+    return SEASONS_S if data.horizon > 0 else ()
+
+
+def _earlier(
+    past: Past,
+    target: NDArray[np.float64],
+    rows: NDArray[np.int64],
+    season: int,
+    data: DataSettings,
+) -> NDArray[np.float64]:
+    """Return the target a season before each row; NaN where it was not read, or not known yet."""
+    step = past.step_s
+    if not step or season % step or season // step < data.horizon:
+        return np.full(len(rows), np.nan)
+    at = past.before(season // step, rows)
+    return np.where(at >= 0, target[at], np.nan)
 
 
 def _past(
@@ -159,7 +187,9 @@ def examples(
     sizes = (len(parts[0]), len(parts[1]), len(parts[2]))
     inputs = np.ascontiguousarray(x, np.float32)
     encode = look_up(_ENCODE, targets, "encoding of targets")
-    return replace(encode(_Rows(table.home, inputs, y, naive, sizes), data), notes=cut.notes)
+    encoded = encode(_Rows(table.home, inputs, y, naive, sizes, cut.seasonal[order]), data)
+    time_s = np.empty(0, np.int64) if table.timeless else cut.time_s[order]
+    return replace(encoded, notes=cut.notes, time_s=time_s)
 
 
 class _Rows(NamedTuple):
@@ -170,6 +200,7 @@ class _Rows(NamedTuple):
     y: NDArray[np.float64]
     naive: NDArray[np.float64]
     counts: tuple[int, int, int]
+    seasonal: NDArray[np.float64]
 
 
 def _continuous(rows: _Rows, data: DataSettings) -> HomeExamples:
@@ -186,6 +217,7 @@ def _continuous(rows: _Rows, data: DataSettings) -> HomeExamples:
         naive=((naive - middle) / unit).astype(np.float32),
         counts=rows.counts,
         unit=unit,
+        seasonal=((rows.seasonal - middle) / unit).astype(np.float32),
     )
 
 

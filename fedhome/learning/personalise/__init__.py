@@ -8,36 +8,38 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fedhome.data.series.examples import Part
 from fedhome.errors import PluginError
 from fedhome.learning.cohort import Cohort
 from fedhome.learning.personalise import fine_tune
-from fedhome.learning.personalise.fine_tune import Outcome, choose
 from fedhome.own_code import call
 from fedhome.plan.settings import PersonaliseSettings
 from fedhome.plugins import load
-from fedhome.run.compared_models import CHOICES
 
-__all__ = ["CHOICES", "Outcome", "Personaliser", "choose", "personaliser"]
+__all__ = ["Personaliser", "choose", "personaliser"]
 
 
 class Personaliser(Protocol):
-    """What turns the global model into each home's own."""
+    """What turns the global model into each home's own: one expert of its mixture."""
 
     def trial(
         self, cohort: Cohort, start: NDArray[np.float32], settings: PersonaliseSettings
     ) -> NDArray[np.float64]:
         """Return factors of the validation loss, float64 ``[homes, rates, 1 + epochs]``."""
 
-    def outcome(
+    def adapt(
         self,
         cohort: Cohort,
         start: NDArray[np.float32],
-        settings: PersonaliseSettings,
         *,
         rate: float,
         epochs: int,
-    ) -> Outcome:
-        """Personalise at the rate and for the passes that the fleet chose, and score."""
+        part: Part,
+    ) -> NDArray[np.float32]:
+        """Return each home's parameters, float32 ``[homes, size]``, learnt from rows of a part.
+
+        The rate and the number of passes are the fleet's choice, by the trial.
+        """
 
 
 def personaliser(name: str) -> Personaliser:
@@ -51,9 +53,20 @@ def personaliser(name: str) -> Personaliser:
     found = fine_tune if name == "fine-tune" else load(name, "personaliser", ["fine-tune", "none"])
     if isinstance(found, type) or isfunction(found):
         found = call(f"personaliser {name!r}", found)
-    if not (callable(getattr(found, "trial", None)) and callable(getattr(found, "outcome", None))):
+    if not (callable(getattr(found, "trial", None)) and callable(getattr(found, "adapt", None))):
         raise PluginError(
-            f"personaliser {name!r} lacks trial() or outcome()",
+            f"personaliser {name!r} lacks trial() or adapt()",
             hint="fedhome/learning/personalise/fine_tune.py shows both",
         )
     return found  # type: ignore[return-value]
+
+
+def choose(changes: NDArray[np.float64], rates: tuple[float, ...]) -> tuple[float, int]:
+    """Return the rate and the place of the number of passes that are best for the fleet.
+
+    Args:
+        changes: Mean over homes of the factors of a trial, float64 ``[rates, passes]``.
+        rates: The rates that were tried.
+    """
+    index, place = np.unravel_index(int(np.argmin(changes)), changes.shape)
+    return rates[int(index)], int(place)

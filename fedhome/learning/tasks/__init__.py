@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from fedhome.errors import PlanError, PluginError
 from fedhome.learning.tasks import binary, multi_class, regression
-from fedhome.learning.tasks.segments import Segments, paired
+from fedhome.learning.tasks.segments import Segments
 from fedhome.learning.tasks.task import Task, TaskKind
 from fedhome.own_code import call
 from fedhome.plan.settings import Plan
 from fedhome.plugins import load
 from fedhome.spelling import did_you_mean
 
-__all__ = ["TASKS", "Segments", "Task", "TaskKind", "kind_of", "paired", "task_of"]
+__all__ = ["TASKS", "Segments", "Task", "TaskKind", "kind_of", "task_of"]
 
 TASKS: dict[str, TaskKind] = {
     kind.name: kind for kind in (regression.KIND, binary.KIND, multi_class.KIND)

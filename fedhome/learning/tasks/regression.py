@@ -51,4 +51,5 @@ KIND = TaskKind(
     series_score="skill",
     errors=frozenset({"mae", "rmse"}),
     in_units=frozenset({"mae", "rmse"}),
+    least={"r2": -1.0, "skill": -1.0},
 )

@@ -38,11 +38,3 @@ class Segments:
     def spread(self, values: Floats) -> Floats:
         """Give each row its home's value, ``[homes]`` to ``[rows]``."""
         return np.repeat(values, self.counts)
-
-
-def paired(differences: Floats, segments: Segments) -> tuple[Floats, Floats]:
-    """Return the mean of paired differences ``[rows]`` and its standard error, ``[homes]`` each."""
-    mean = segments.mean(differences)
-    spread = segments.mean((differences - segments.spread(mean)) ** 2)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return mean, np.sqrt(spread / np.maximum(segments.counts - 1, 1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
@@ -49,6 +49,7 @@ class TaskKind:
         in_units: Metrics that are given in the target's own unit.
         outputs: Numbers that the model puts out for a row; of a multi-class target there is
             one for each class.
+        least: The least value of metrics whose least value is not 0.
 
     Raises:
         PluginError: No such encoding, or a score that is no metric.
@@ -65,6 +66,7 @@ class TaskKind:
     errors: frozenset[str] = frozenset()
     in_units: frozenset[str] = frozenset()
     outputs: int = 1
+    least: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.targets not in get_args(Targets):
@@ -79,6 +81,10 @@ class TaskKind:
                     "which is to be its score",
                     hint=f"it has: {', '.join(self.metrics_of(series=series))}",
                 )
+
+    def worst(self, metric: str) -> float:
+        """Return what a metric counts as that is not finite: the least that it can be."""
+        return self.least.get(metric, 0.0)
 
     def metrics_of(self, *, series: bool) -> tuple[str, ...]:
         """Return the metrics, of rows that follow each other in time or do not."""

@@ -1,0 +1,57 @@
+"""A linear model alone: ridge regression of numbers, logistic regression of classes.
+
+Source: Hoerl and Kennard, "Ridge regression", Technometrics 1970; scikit-learn's solvers. The
+strength of the penalty is the one that is best on the home's validation rows.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from fedhome.learning.alone.own_rows import OwnRows, best_of
+from fedhome.learning.tasks.segments import Floats
+
+_RIDGE = tuple(float(10**power) for power in range(-2, 5))
+_LOGISTIC = tuple(float(10**power) for power in range(-3, 3))
+_BEYOND = 0.5  # of the range of targets seen: a line goes on for ever, a home's readings do not
+_STEPS = 200
+
+
+def fit(rows: OwnRows) -> tuple[Floats, Floats]:
+    """Return what it states on validation rows and on test rows, ``[rows, outputs]`` each.
+
+    Args:
+        rows: The home's rows.
+    """
+    if rows.only_one_target():
+        return rows.commonest()
+    x, y = rows.x[0], rows.labels(rows.y[0])
+    strengths = _LOGISTIC if rows.classes else _RIDGE
+    tried = [_within(rows, _fitted(rows, s, x, y), 1) for s in strengths]
+    best = best_of(rows, tried)
+    every_x, every_y = rows.together()
+    final = _fitted(rows, strengths[best], every_x, rows.labels(every_y))
+    return tried[best], _within(rows, final, 2)
+
+
+def _fitted(rows: OwnRows, strength: float, x: Any, y: Any) -> Any:
+    from sklearn.linear_model import LogisticRegression, Ridge  # noqa: PLC0415 - a second
+
+    model = LogisticRegression(C=strength, max_iter=_STEPS) if rows.classes else Ridge(strength)
+    with warnings.catch_warnings():  # short of its optimum it is still a model, and is scored
+        warnings.simplefilter("ignore")
+        model.fit(np.asarray(x, np.float64), y)
+    return model
+
+
+def _within(rows: OwnRows, model: Any, part: int) -> Floats:
+    """Return what a model states, numbers no further out than half the range that was seen."""
+    stated = rows.stated(model, rows.x[part])
+    if rows.classes or not len(stated):
+        return stated
+    seen = rows.labels(rows.y[0] if part == 1 else rows.together()[1])
+    slack = _BEYOND * float(np.ptp(seen))
+    return np.clip(stated, seen.min() - slack, seen.max() + slack)

@@ -1,0 +1,134 @@
+"""The plan's network alone: tuned by the home's own rows, or trained as the whole fleet would.
+
+Both start from the model that a run begins with, as a home without a fleet would have to.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedhome.data.series.examples import Part
+from fedhome.learning.alone.passes import passes_of
+from fedhome.learning.cohort import Cohort
+from fedhome.plan.settings import PersonaliseSettings
+
+_STREAM, _AGAIN = 1 << 40, 4 << 40  # streams of batches, apart from the rounds' and each other
+_WORST = 2.0
+
+
+class Schedule(NamedTuple):
+    """How each home trains alone: multiples of the plan's rate, and passes, ``[homes]`` each."""
+
+    rates: NDArray[np.float64]
+    epochs: NDArray[np.int64]
+
+
+class TrainedAlone(NamedTuple):
+    """Models ``[homes, size]``: of training rows, and of training and validation rows."""
+
+    stopped: NDArray[np.float32]
+    refitted: NDArray[np.float32]
+
+
+def trial(cohort: Cohort, settings: PersonaliseSettings) -> NDArray[np.float64]:
+    """Return by which factor training alone changes the validation loss, at most 2.
+
+    Args:
+        cohort: The homes.
+        settings: The plan's settings of personalisation.
+
+    Returns:
+        float64 ``[homes, rates, passes]``, the passes as `passes_of` has them.
+    """
+    losses = _validation_losses(cohort, settings)
+    after = losses[:, :, np.array(passes_of(settings))]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        change = np.where(np.isnan(after), np.inf, after) / losses[:, :1, :1]
+    return np.clip(np.nan_to_num(change, nan=1.0, posinf=_WORST), 0.0, _WORST)
+
+
+def own_schedule(cohort: Cohort, settings: PersonaliseSettings) -> Schedule:
+    """Return what suits each home by its own validation rows.
+
+    It stops after ``personalise.patience`` passes without improvement, at every rate, and takes
+    the best that it saw; where nothing is better than no training, no pass.
+    """
+    losses = _validation_losses(cohort, settings)
+    homes = len(losses)
+    best = np.where(np.isfinite(losses[:, 0, 0]), losses[:, 0, 0], np.inf)
+    rates, epochs = np.full(homes, settings.rates[0]), np.zeros(homes, np.int64)
+    for place, rate in enumerate(settings.rates):
+        lowest, since = np.full(homes, np.inf), np.zeros(homes, np.int64)
+        for epoch in range(1, settings.local_epochs + 1):
+            going, now = since < settings.patience, losses[:, place, epoch]
+            better = going & (now < best)
+            best = np.where(better, now, best)
+            rates, epochs = np.where(better, rate, rates), np.where(better, epoch, epochs)
+            since = np.where(now < lowest, 0, since + 1)
+            lowest = np.fmin(lowest, now)
+    return Schedule(rates, epochs)
+
+
+def fleets_schedule(homes: int, rate: float, epochs: int) -> Schedule:
+    """Return the same rate and passes for every home."""
+    return Schedule(np.full(homes, rate), np.full(homes, epochs, np.int64))
+
+
+def train(cohort: Cohort, schedule: Schedule, *, refit: bool) -> TrainedAlone:
+    """Train homes alone as their schedules say.
+
+    Args:
+        cohort: The homes.
+        schedule: How each trains.
+        refit: Whether to train once more, on training and validation rows.
+    """
+    stopped = _trained(cohort, schedule, "train", _STREAM)
+    return TrainedAlone(
+        stopped, _trained(cohort, schedule, "train+validation", _STREAM) if refit else stopped
+    )
+
+
+def train_again(cohort: Cohort, schedule: Schedule, *, refit: bool) -> NDArray[np.float32]:
+    """Train the same once more, with nothing changed but the order of batches.
+
+    What differs between the two is noise: no model can be told from another by less.
+    """
+    return _trained(cohort, schedule, "train+validation" if refit else "train", _AGAIN)
+
+
+def _validation_losses(cohort: Cohort, settings: PersonaliseSettings) -> NDArray[np.float64]:
+    """Return the loss before training and after each pass, ``[homes, rates, 1 + passes]``."""
+    return np.stack(cohort.recall("losses-alone", lambda some: list(_losses(some, settings))))
+
+
+def _losses(cohort: Cohort, settings: PersonaliseSettings) -> NDArray[np.float64]:
+    initial = cohort.learning.initial
+    shape = len(cohort.homes), len(settings.rates), 1 + settings.local_epochs
+    losses = np.empty(shape)
+    losses[:, :, 0] = cohort.evaluate(initial, "validation").losses[:, None]
+    for place, rate in enumerate(settings.rates):
+        params = initial
+        for epoch in range(settings.local_epochs):
+            params = cohort.train(params, stream=_STREAM + epoch, epochs=1, rate=rate).params
+            losses[:, place, epoch + 1] = cohort.evaluate(params, "validation").losses
+    return losses
+
+
+def _trained(cohort: Cohort, schedule: Schedule, part: Part, stream: int) -> NDArray[np.float32]:
+    initial, (rates, epochs) = cohort.learning.initial, schedule
+    params = np.broadcast_to(initial, (len(epochs), len(initial))).copy()
+    for rate in np.unique(rates[epochs > 0]):
+        for epoch in range(int(epochs[rates == rate].max())):
+            going = np.flatnonzero((rates == rate) & (epochs > epoch))
+            some = cohort.pick(going)
+            params[going] = some.train(
+                params[going],
+                stream=stream + epoch,
+                epochs=1,
+                rate=float(rate),
+                part=part,
+            ).params
+    return params

@@ -1,0 +1,92 @@
+"""One home's rows, as a model takes them that is fitted at home."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedhome.data.series.examples import Targets
+from fedhome.learning.tasks.segments import Floats
+from fedhome.learning.tasks.statements import ENCODINGS, Labels
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnRows:
+    """One home's rows.
+
+    Args:
+        targets: How targets are encoded.
+        outputs: Numbers in a statement.
+        x: Inputs of training, validation and test, ``[rows, features]`` each.
+        y: Targets of the same.
+    """
+
+    targets: Targets
+    outputs: int
+    x: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
+    y: tuple[Labels, Labels, Labels]
+
+    @property
+    def classes(self) -> bool:
+        """Whether targets are classes."""
+        return self.targets != "continuous"
+
+    def together(self) -> tuple[NDArray[np.float32], Labels]:
+        """Return training and validation rows as one."""
+        return np.concatenate(self.x[:2]), np.concatenate(self.y[:2])
+
+    def labels(self, y: Labels) -> NDArray[Any]:
+        """Return targets as a learner takes them, ``[rows]``."""
+        flat = y.reshape(len(y), -1)[:, 0]
+        return flat.astype(np.int64) if self.classes else flat.astype(np.float64)
+
+    def stated(self, model: Any, x: NDArray[np.float32]) -> Floats:
+        """Return what a fitted model states of rows, ``[rows, outputs]``."""
+        if not self.classes:
+            return _repeated(np.asarray(model.predict(x), np.float64), self.outputs)
+        shares = np.asarray(model.predict_proba(x), np.float64)
+        if self.targets == "binary":
+            known = list(model.classes_)
+            return shares[:, [known.index(1)]] if 1 in known else np.zeros((len(x), 1))
+        all_shares = np.zeros((len(x), self.outputs))
+        all_shares[:, np.asarray(model.classes_, np.int64)] = shares
+        return all_shares
+
+    def loss(self, stated: Floats) -> float:
+        """Return the mean squared distance of statements on validation rows from the truth.
+
+        Of probabilities that is the Brier score (Brier, "Verification of forecasts expressed in
+        terms of probability", 1950).
+        """
+        truth = ENCODINGS[self.targets].truth(self.y[1], self.outputs)
+        distance = float(np.mean(np.sum((stated - truth) ** 2, axis=1))) if len(truth) else 0.0
+        return distance if np.isfinite(distance) else np.inf
+
+    def only_one_target(self) -> bool:
+        """Whether training holds a single value: there is nothing to fit."""
+        return len(np.unique(self.y[0])) < 2  # noqa: PLR2004
+
+    def commonest(self) -> tuple[Floats, Floats]:
+        """Return the statements of one who knows nothing but how often each value came."""
+        means = self._mean(self.y[0]), self._mean(self.together()[1])
+        return (
+            np.repeat(means[0][None], len(self.x[1]), axis=0),
+            np.repeat(means[1][None], len(self.x[2]), axis=0),
+        )
+
+    def _mean(self, y: Labels) -> Floats:
+        mean: Floats = ENCODINGS[self.targets].truth(y, self.outputs).mean(axis=0)
+        return mean
+
+
+def best_of(rows: OwnRows, candidates: Sequence[Floats]) -> int:
+    """Return which statements on validation rows are best; the first on a tie."""
+    return int(np.argmin([rows.loss(stated) for stated in candidates]))
+
+
+def _repeated(column: Floats, outputs: int) -> Floats:
+    return np.repeat(column.reshape(-1, 1), outputs, axis=1)

@@ -1,0 +1,180 @@
+"""What each home ends with: its mixture of experts, held against the best that it could do alone.
+
+Three questions lead there. *Blend*: every home says how the experts' errors go together on its
+validation rows. *Shrink*: how well its own weights do on rows that they were not fitted to, for
+each strength of the pull towards the fleet's. *Outcome*: it takes its weights and scores all models
+on its test rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fedhome.learning import mixture
+from fedhome.learning.alone import network
+from fedhome.learning.blocks import blocks_of, verdicts
+from fedhome.learning.cohort import Measured
+from fedhome.learning.mixture import FleetsBlend
+from fedhome.learning.personalise.experts import Experts, Statements
+from fedhome.learning.tasks.segments import Floats, Segments
+from fedhome.run.compared_models import ALONE, FEDERATED
+
+
+class HomeErrors(NamedTuple):
+    """How the experts' errors go together in a home.
+
+    Args:
+        folds: The matrix of each fold of its validation rows ``[folds, experts, experts]``.
+        rows: How many rows each has ``[folds]``.
+        blocks: How many independent blocks of rows there are.
+    """
+
+    folds: Floats
+    rows: NDArray[np.int64]
+    blocks: int
+
+    @property
+    def matrix(self) -> Floats:
+        """The matrix of all of its validation rows ``[experts, experts]``."""
+        return np.asarray(
+            np.einsum("f,fkl->kl", self.rows / self.rows.sum(), self.folds), np.float64
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What each home ended with.
+
+    Args:
+        models: Scores on the test rows, of every one of
+            :data:`fedhome.run.compared_models.MODELS`.
+        weights: Weight of each expert in the home's mixture, ``[homes, experts]``.
+        alone: Which of :data:`fedhome.run.compared_models.ALONE` was best in the home's
+            validation, ``[homes]``.
+        verdicts: Whether a model of :data:`fedhome.run.compared_models.FEDERATED` helped (1), hurt
+            (-1) or neither can be told (0), against that one, ``[homes]`` each.
+        null: The same of the network alone against itself after another order of batches.
+    """
+
+    models: Mapping[str, Measured]
+    weights: Floats
+    alone: NDArray[np.int64]
+    verdicts: Mapping[str, NDArray[np.int64]]
+    null: NDArray[np.int64]
+
+
+def home_errors(experts: Experts, names: Sequence[str]) -> list[HomeErrors]:
+    """Return how experts' errors go together, for each home.
+
+    Args:
+        experts: The homes and their models.
+        names: The experts of the plan.
+    """
+    rows = experts.cohort.rows("validation")
+    truth = experts.truth("validation")
+    errors = np.stack([experts.stated(name).validation - truth for name in names], axis=2)
+    reference = np.sum((experts.naive().validation - truth) ** 2, axis=1)
+    found = []
+    ends = np.cumsum(rows.counts)
+    for end, count in zip(ends.tolist(), rows.counts.tolist(), strict=True):
+        own = slice(end - count, end)
+        blocks = blocks_of(rows.times[own])
+        folds = mixture.folds_of(blocks)
+        matrices = mixture.error_matrices(errors[own], reference[own], folds)
+        found.append(HomeErrors(matrices, np.bincount(folds), int(blocks.max()) + 1))
+    return found
+
+
+def blend(experts: Experts, names: Sequence[str]) -> Floats:
+    """Return what homes add up of their experts' errors, ``[homes, entries]``."""
+    return np.stack([mixture.upper(home.matrix) for home in home_errors(experts, names)])
+
+
+def shrink(experts: Experts, names: Sequence[str], matrix: Floats, homes: int) -> Floats:
+    """Return the error of each home's mixture on rows left out, ``[homes, strengths]``.
+
+    Args:
+        experts: The homes and their models.
+        names: The experts of the plan.
+        matrix: The fleet's ``[experts, experts]``.
+        homes: How many homes that is the mean of.
+    """
+    return np.stack(
+        [
+            mixture.left_out_errors(
+                home.folds, home.rows, mixture.others(matrix, home.matrix, homes)
+            )
+            for home in home_errors(experts, names)
+        ]
+    )
+
+
+def end(experts: Experts, names: Sequence[str], fleet: FleetsBlend) -> Outcome:
+    """Mix, and score every model on the test rows.
+
+    Args:
+        experts: The homes and their models.
+        names: The experts of the plan.
+        fleet: What the fleet chose.
+    """
+    cohort = experts.cohort
+    weights = np.stack(
+        [
+            mixture.home_weights(home.matrix, home.blocks, fleet.matrix, fleet.strength)
+            for home in home_errors(experts, names)
+        ]
+    )
+    stated = _alone(experts, fleet)
+    losses = [experts.losses(stated[name].validation, "validation") for name in ALONE]
+    best = np.argmin(losses, axis=0)
+    test = {name: found.test for name, found in stated.items()}
+    test["alone"] = experts.picked([stated[name] for name in ALONE], best).test
+    test["tuned"] = experts.stated("tuned").test
+    test["personalised"] = _mixed([experts.stated(name).test for name in names], weights, experts)
+    outputs = {name: experts.output(found) for name, found in test.items()}
+    outputs["baseline"] = cohort.learning.task.naive_output(cohort.rows("test").naive)
+    outputs["global"] = cohort.predict(experts.start, "test")  # as it is, whatever it says
+    test["global"] = experts.encoding.stated(outputs["global"].astype(np.float64))
+    again = experts.stated("again").test
+    return Outcome(
+        models={name: _measured(experts, output) for name, output in outputs.items()},
+        weights=weights,
+        alone=best,
+        verdicts={name: _verdict(experts, test[name], test["alone"]) for name in FEDERATED},
+        null=_verdict(experts, again, test["local"]),
+    )
+
+
+def _alone(experts: Experts, fleet: FleetsBlend) -> dict[str, Statements]:
+    schedule = network.fleets_schedule(len(experts.cohort.homes), *fleet.alone)
+    found = {name: experts.stated(name) for name in ALONE if name != "settings"}
+    return found | {"settings": experts.of_schedule(schedule)}
+
+
+def _mixed(stated: Sequence[Floats], weights: Floats, experts: Experts) -> Floats:
+    rows = np.repeat(weights, experts.cohort.counts("test"), axis=0)  # [rows, experts]
+    return np.asarray(np.einsum("kro,rk->ro", np.stack(stated), rows), np.float64)
+
+
+def _measured(experts: Experts, output: NDArray[np.float32]) -> Measured:
+    cohort = experts.cohort
+    learning, y = cohort.learning, cohort.rows("test").y
+    losses = learning.loss.rows(torch.from_numpy(output), torch.from_numpy(y)).double().numpy()
+    segments = Segments(counts=cohort.counts("test"))
+    return Measured(segments.mean(losses), cohort.measure(output, "test"))
+
+
+def _verdict(experts: Experts, one: Floats, other: Floats) -> NDArray[np.int64]:
+    """Return whether one model is better than another (1), worse (-1), or neither can be told."""
+    rows = experts.cohort.rows("test")
+    segments = Segments(counts=rows.counts)
+    wrong = experts.encoding.wrong
+    gains = wrong(rows.y, other, segments) - wrong(rows.y, one, segments)
+    # What is not finite is worse than anything that is, as in all scores.
+    return verdicts(np.nan_to_num(gains, nan=-1e9), rows.times, segments)

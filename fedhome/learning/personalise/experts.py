@@ -1,0 +1,290 @@
+"""What each model states of each home's validation and test rows, computed once for a run's end.
+
+Of validation rows it is what the model says that was fitted to training rows alone; of test rows
+what it says when it was fitted to both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedhome.data.series.examples import Part
+from fedhome.learning.alone import FITTERS, OwnRows, network
+from fedhome.learning.alone.network import Schedule
+from fedhome.learning.cohort import Cohort
+from fedhome.learning.personalise.keep import keep
+from fedhome.learning.tasks.segments import Floats, Segments
+from fedhome.learning.tasks.statements import ENCODINGS, Encoding
+from fedhome.plan.settings import PersonaliseSettings
+
+
+class Adaptation(NamedTuple):
+    """How homes make the fleet's model their own: a multiple of the plan's rate, and passes."""
+
+    rate: float
+    epochs: int
+
+
+class Statements(NamedTuple):
+    """What a model states of homes' rows, one home after the other.
+
+    ``validation`` and ``test`` are ``[rows, outputs]`` each.
+    """
+
+    validation: Floats
+    test: Floats
+
+
+class Adapter(Protocol):
+    """What turns the global model into each home's own: see `fedhome.learning.personalise`."""
+
+    def adapt(
+        self,
+        cohort: Cohort,
+        start: NDArray[np.float32],
+        *,
+        rate: float,
+        epochs: int,
+        part: Part,
+    ) -> NDArray[np.float32]:
+        """Return each home's parameters, float32 ``[homes, size]``."""
+
+
+class Experts:
+    """What models state in the homes of a cohort.
+
+    Args:
+        cohort: The homes.
+        settings: The plan's settings of personalisation.
+        start: The global parameters ``[size]``.
+        how: What turns them into each home's own.
+        adaptation: The rate and the passes that the fleet chose for that.
+    """
+
+    def __init__(
+        self,
+        cohort: Cohort,
+        settings: PersonaliseSettings,
+        *,
+        start: NDArray[np.float32],
+        how: Adapter,
+        adaptation: Adaptation,
+    ) -> None:
+        self.cohort = cohort
+        self.settings = settings
+        self.start = start
+        self._how = how
+        self._adaptation = adaptation
+        self._task = cohort.learning.task
+        self._model = hashlib.sha256(start.tobytes()).hexdigest()[:16]
+        _forget_others(cohort, self._model)
+
+    @property
+    def encoding(self) -> Encoding:
+        """How targets are stated."""
+        return ENCODINGS[self._task.kind.targets]
+
+    def truth(self, part: Part) -> Floats:
+        """Return the statements that would be right, ``[rows, outputs]``."""
+        return self.encoding.truth(self.cohort.rows(part).y, self._task.outputs)
+
+    def losses(self, stated: Floats, part: Part) -> Floats:
+        """Return the mean squared distance from the truth in each home, ``[homes]``."""
+        distance = np.sum((stated - self.truth(part)) ** 2, axis=1)
+        return Segments(counts=self.cohort.counts(part)).mean(distance)
+
+    def stated(self, name: str) -> Statements:
+        """Return what an expert states.
+
+        Args:
+            name: One of :data:`fedhome.run.compared_models.EXPERTS`, or a way to be alone.
+        """
+        return self._recalled(name, _STATED[name])
+
+    def of_schedule(self, schedule: Schedule) -> Statements:
+        """Return what the network states that a fleet's schedule trained alone."""
+        name = f"network {schedule.rates[0]} {schedule.epochs[0]}"
+        return self._recalled(name, lambda some: some.network_alone(schedule))
+
+    def naive(self) -> Statements:
+        """Return the forecast without learning as statements: of classes, how often each came."""
+        rows = self.cohort.rows("validation"), self.cohort.rows("test")
+        if self._task.kind.targets == "continuous":
+            return Statements(*(self._task.naive_output(part.naive).astype(float) for part in rows))
+        shares: list[Floats] = []
+        known: tuple[Part, ...] = ("train", "train+validation")
+        for part, seen in zip(rows, known, strict=True):
+            segments = Segments(counts=self.cohort.counts(seen))
+            truth = self.truth(seen)
+            means = np.stack([segments.mean(column) for column in truth.T], axis=1)
+            shares.append(np.repeat(means, part.counts, axis=0))
+        return Statements(*shares)
+
+    def seasonal(self) -> Statements:
+        """Return what a series was a step, a day or a week ago, as validation rows say.
+
+        Where nothing was read a season ago it is the last value. Of rows that are no series it is
+        the forecast without learning.
+        """
+        naive = self.naive()
+        rows = self.cohort.rows("validation"), self.cohort.rows("test")
+        seasons = rows[0].seasons.shape[1]
+        if not seasons:
+            return naive
+        choices = [naive] + [
+            Statements(
+                *(
+                    np.where(np.isnan(part.seasons[:, [season]]), last, part.seasons[:, [season]])
+                    for part, last in zip(rows, naive, strict=True)
+                )
+            )
+            for season in range(seasons)
+        ]
+        best = np.argmin([self.losses(one.validation, "validation") for one in choices], axis=0)
+        return self.picked(choices, best)
+
+    def picked(self, choices: Sequence[Statements], best: NDArray[np.int64]) -> Statements:
+        """Return for each home what one of several models states: which, ``[homes]``."""
+        parts: list[Floats] = []
+        names: tuple[Part, ...] = ("validation", "test")
+        for place, part in enumerate(names):
+            row_best = np.repeat(best, self.cohort.counts(part))
+            stacked = np.stack([choice[place] for choice in choices])
+            parts.append(stacked[row_best, np.arange(len(row_best))])
+        return Statements(*parts)
+
+    def tuned(self) -> Statements:
+        """Return what the model states that was adapted to each home, refitted where asked."""
+        rate, epochs = self._adaptation
+        stopped = self._adapted(rate, epochs, "train")
+        final = self._adapted(rate, epochs, "train+validation") if self.settings.refit else stopped
+        return self._kept([stopped, self.start], [final, stopped, self.start])
+
+    def the_global(self) -> Statements:
+        """Return what the fleet's model states as it is."""
+        return self._kept([self.start], [self.start])
+
+    def own_network(self) -> Statements:
+        """Return what the network states that each home tuned by its own rows."""
+        return self.network_alone(network.own_schedule(self.cohort, self.settings))
+
+    def network_alone(self, schedule: Schedule) -> Statements:
+        """Return what the network states that homes trained alone."""
+        trained = network.train(self.cohort, schedule, refit=self.settings.refit)
+        return self._kept([trained.stopped], [trained.refitted, trained.stopped])
+
+    def network_again(self) -> Statements:
+        """Return what each home's own network states after another order of batches."""
+        schedule = network.own_schedule(self.cohort, self.settings)
+        again = network.train_again(self.cohort, schedule, refit=self.settings.refit)
+        return self._kept([again], [again])
+
+    def fitted(self, name: str) -> Statements:
+        """Return what a model states that is fitted without a network."""
+        parts: tuple[Part, ...] = ("train", "validation", "test")
+        each = [list(self.cohort.rows(part).each()) for part in parts]
+        homes = [
+            OwnRows(
+                targets=self._task.kind.targets,
+                outputs=self._task.outputs,
+                x=(train.x, validation.x, test.x),
+                y=(train.y, validation.y, test.y),
+            )
+            for train, validation, test in zip(*each, strict=True)
+        ]
+        from threadpoolctl import threadpool_limits  # noqa: PLC0415 - comes with scikit-learn
+
+        # Threads inside of a small fit cost far more than they save.
+        with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as workers:
+            found = list(workers.map(FITTERS[name], homes))
+        naive = self.naive()
+        validation, test = (np.concatenate(part) for part in zip(*found, strict=True))
+        return Statements(*map(_finite_or, (validation, test), naive))
+
+    def output(self, stated: Floats) -> NDArray[np.float32]:
+        """Return statements as a model's raw outputs."""
+        with np.errstate(over="ignore"):
+            return np.asarray(self.encoding.output(stated), np.float32)
+
+    def _adapted(self, rate: float, epochs: int, part: Part) -> NDArray[np.float32]:
+        return self._how.adapt(self.cohort, self.start, rate=rate, epochs=epochs, part=part)
+
+    def _kept(
+        self,
+        stopped: Sequence[NDArray[np.float32]],
+        final: Sequence[NDArray[np.float32]],
+    ) -> Statements:
+        """Return what the first parameters state that hold in a home; else no learning does."""
+        parts: tuple[Part, ...] = ("validation", "test")
+        found: list[Floats] = []
+        for candidates, part, naive in zip((stopped, final), parts, self.naive(), strict=True):
+            params, holds = keep(self.cohort, candidates)
+            stated = self.encoding.stated(self.cohort.predict(params, part).astype(np.float64))
+            rows = np.repeat(holds, self.cohort.counts(part))
+            found.append(_finite_or(np.where(rows[:, None], stated, naive), naive))
+        return Statements(*found)
+
+    def _recalled(self, name: str, compute: Callable[[Experts], Statements]) -> Statements:
+        """Return what a model states, computing it in the homes where it is not known yet."""
+        of_model = name in _OF_MODEL
+        about = f"{_MODEL}{self._model} {self._adaptation}" if of_model else "alone"
+
+        def found(some: Cohort) -> Sequence[Statements]:
+            stated = compute(
+                Experts(
+                    some,
+                    self.settings,
+                    start=self.start,
+                    how=self._how,
+                    adaptation=self._adaptation,
+                )
+            )
+            ends = [np.cumsum(some.counts(part))[:-1] for part in _PARTS]
+            halves = [
+                np.split(part.astype(np.float32), end)
+                for part, end in zip(stated, ends, strict=True)
+            ]
+            return [Statements(*home) for home in zip(*halves, strict=True)]
+
+        homes = self.cohort.recall(f"{about} {name}", found)
+        parts = zip(*homes, strict=True)
+        return Statements(*(np.concatenate(part).astype(np.float64) for part in parts))
+
+
+_PARTS: tuple[Part, Part] = ("validation", "test")
+_MODEL = "model "
+_OF_MODEL = frozenset({"tuned", "global"})
+
+_STATED: Mapping[str, Callable[[Experts], Statements]] = {
+    "tuned": Experts.tuned,
+    "global": Experts.the_global,
+    "naive": Experts.seasonal,
+    "seasonal": Experts.seasonal,
+    "linear": lambda some: some.fitted("linear"),
+    "trees": lambda some: some.fitted("trees"),
+    "local": Experts.own_network,
+    "again": Experts.network_again,
+}
+
+
+def _finite_or(stated: Floats, naive: Floats) -> Floats:
+    """Return statements, and what is said without learning wherever a row's are not finite."""
+    return np.where(np.isfinite(stated).all(axis=1, keepdims=True), stated, naive)
+
+
+def _forget_others(cohort: Cohort, model: str) -> None:
+    """Forget what was computed from another model of the fleet."""
+    others = [
+        what
+        for what in cohort.memory
+        if what.startswith(_MODEL) and not what.startswith(f"{_MODEL}{model}")
+    ]
+    for what in others:
+        del cohort.memory[what]
