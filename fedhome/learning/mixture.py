@@ -8,8 +8,8 @@ weights follow exactly from their sum. Of probabilities it is the Brier score th
 A home shrinks from the fleet's weights towards its own, as far as its rows carry: it takes the
 weights that are best for ``n A + s F``: ``n`` counts its independent blocks of rows, ``F`` is the
 fleet's mean and ``s`` says how many blocks the fleet is worth. With hardly any rows that is the
-fleet's choice, with many it is the home's own. The fleet chooses ``s`` as well: by the error on blocks
-that were left out.
+fleet's choice, with many it is the home's own. The fleet chooses ``s`` as well: by the error on
+blocks that were left out.
 
 Sources: Breiman, "Stacked regressions", Machine Learning 1996 (weights that add up to one);
 Efron and Morris, "Stein's estimation rule and its competitors", JASA 1973 (shrinkage).
