@@ -20,8 +20,8 @@ _EPSILON = 1e-6  # as torch.nn.utils.clip_grad_norm_
 
 
 def clipped(gradient: Params, train: TrainSettings) -> Params:
-    """Return a gradient whose L2 norm, over all parameters, is at most ``train.clip_norm``."""
-    if train.clip_norm is None:
+    """Return a gradient whose L2 norm, over all parameters, is at most ``train.clip_norm``; 0: any."""
+    if not train.clip_norm:
         return gradient
     norm = torch.sqrt(sum((g * g).sum() for g in gradient.values()))  # type: ignore[arg-type]
     scale = torch.clamp(train.clip_norm / (norm + _EPSILON), max=1.0)
@@ -30,4 +30,4 @@ def clipped(gradient: Params, train: TrainSettings) -> Params:
 
 def fused(train: TrainSettings) -> Mapping[str, float | None]:
     """Return what the compiled kernel is told to do the same."""
-    return {"clip_norm": train.clip_norm}
+    return {"clip_norm": train.clip_norm or None}

@@ -61,6 +61,17 @@ def _squared_error(output: Tensor, y: Tensor) -> Tensor:
     return ((output - y) ** 2).mean(dim=-1)
 
 
+def _huber(output: Tensor, y: Tensor) -> Tensor:
+    """Return the squared error near zero and a straight line beyond: outliers count for less.
+
+    Source: Huber, "Robust estimation of a location parameter", Annals of Mathematical Statistics
+    1964, with the bend at one unit of the target; twice his loss, so that it is the squared error.
+    """
+    far = (output - y).abs()
+    near = far.clamp(max=1.0)
+    return (near * (2.0 * far - near)).mean(dim=-1)
+
+
 def _binary_cross_entropy(output: Tensor, y: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(output, y, reduction="none").mean(dim=-1)
 
@@ -73,6 +84,7 @@ LOSSES: dict[str, Loss] = {
     loss.name: loss
     for loss in (
         Loss(name="mse", rows=_squared_error, fused_as="mse"),
+        Loss(name="huber", rows=_huber, fused_as="huber"),
         Loss(name="bce", rows=_binary_cross_entropy, fused_as="bce"),
         Loss(name="cross-entropy", rows=_cross_entropy, labels=True, fused_as="cross-entropy"),
     )

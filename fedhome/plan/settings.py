@@ -63,7 +63,7 @@ class TrainSettings(Section):
     weight_decay: float = Field(0.0, ge=0, description="pull of every parameter towards 0")
     batch_size: int = Field(32, ge=1, description="examples in a training step")
     epochs: int = Field(2, ge=1, description="passes over the home's data in a round")
-    clip_norm: float | None = Field(None, gt=0, description="greatest L2 norm of a gradient")
+    clip_norm: float = Field(5.0, ge=0, description="greatest L2 norm of a gradient; 0: any")
 
 
 class MethodSettings(Section):

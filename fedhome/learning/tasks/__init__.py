@@ -84,7 +84,7 @@ def task_of(plan: Plan, classes: tuple[str, ...] = ()) -> Task:
     return Task(
         kind=kind,
         outputs=len(classes) if kind.targets == "multi-class" else kind.outputs,
-        loss=kind.loss,
+        loss=(kind.series_loss if series else "") or kind.loss,
         score=plan.task.score or kind.score_of(series=series),
         metrics=kind.metrics_of(series=series),
         series=series,

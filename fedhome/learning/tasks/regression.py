@@ -1,4 +1,7 @@
-"""Regression: a number, learnt by its squared error; of a series, scored against persistence."""
+"""Regression: a number, learnt by its squared error.
+
+Of a series it is learnt by Huber's loss, and scored against persistence.
+"""
 
 from __future__ import annotations
 
@@ -49,6 +52,7 @@ KIND = TaskKind(
     score="r2",
     series_metrics=("skill",),
     series_score="skill",
+    series_loss="huber",
     errors=frozenset({"mae", "rmse"}),
     in_units=frozenset({"mae", "rmse"}),
     least={"r2": -1.0, "skill": -1.0},

@@ -45,6 +45,7 @@ class TaskKind:
         score: The metric by which models are ranked; higher is better.
         series_metrics: Further metrics where rows follow each other in time.
         series_score: The score there; empty: the same.
+        series_loss: The loss there; empty: the same.
         errors: Metrics of which lower is better: they are no score.
         in_units: Metrics that are given in the target's own unit.
         outputs: Numbers that the model puts out for a row; of a multi-class target there is
@@ -63,6 +64,7 @@ class TaskKind:
     score: str
     series_metrics: tuple[str, ...] = ()
     series_score: str = ""
+    series_loss: str | Loss = ""
     errors: frozenset[str] = frozenset()
     in_units: frozenset[str] = frozenset()
     outputs: int = 1

@@ -52,7 +52,7 @@ def write_loss(e: Emitter, outputs: int, loss: LossName) -> None:
     """Sum of a batch's loss over rows; the gradient of its mean is written over the outputs.
 
     The function's arguments: outputs, batch targets, rows in the batch. Lanes after the last row
-    get a gradient of zero. Its result is a float; for mse and bce it is summed over outputs too.
+    get a gradient of zero. Its result is a float; for all but cross-entropy it is summed over outputs too.
     """
     values, targets, batch = e.arguments
     b, lanes = e.builder, e.tile.lanes
@@ -119,6 +119,17 @@ def _squared_error(e: Emitter, value: Value, target: Value) -> tuple[Value, Valu
     return e.builder.fmul(difference, difference), e.builder.fadd(difference, difference)
 
 
+def _huber(e: Emitter, value: Value, target: Value) -> tuple[Value, Value]:
+    b, one = e.builder, e.number(1.0)
+    difference = b.fsub(value, target)
+    far = e.call("llvm.fabs", difference)
+    near = b.select(b.fcmp_ordered(">=", far, one), one, far)
+    loss = b.fmul(near, b.fsub(b.fadd(far, far), near))
+    slope = b.fadd(near, near)
+    positive = b.fcmp_ordered(">=", difference, e.number(0.0))
+    return loss, b.select(positive, slope, b.fneg(slope))
+
+
 def _binary_cross_entropy(e: Emitter, value: Value, target: Value) -> tuple[Value, Value]:
     b, one, zero = e.builder, e.number(1.0), e.number(0.0)
     # exp of a number that is never positive cannot overflow.
@@ -166,5 +177,9 @@ def _cross_entropy(lane: _Lane, classes: Value) -> Value:
     return b.fsub(log(e, total), b.fsub(chosen, top))
 
 
-_POINTWISE: Mapping[LossName, Pointwise] = {"mse": _squared_error, "bce": _binary_cross_entropy}
+_POINTWISE: Mapping[LossName, Pointwise] = {
+    "mse": _squared_error,
+    "huber": _huber,
+    "bce": _binary_cross_entropy,
+}
 _OF_CLASSES: Mapping[LossName, Callable[[_Lane, Value], Value]] = {"cross-entropy": _cross_entropy}
