@@ -128,37 +128,45 @@ class Experts:
         return Statements(*shares)
 
     def seasonal(self) -> Statements:
-        """Return what a series was a step, a day or a week ago, as validation rows say.
+        """Return what a series was a step, a day or a week ago: which, the rows before say.
 
         Where nothing was read a season ago it is the last value. Of rows that are no series it is
         the forecast without learning.
         """
         naive = self.naive()
-        rows = self.cohort.rows("validation"), self.cohort.rows("test")
-        seasons = rows[0].seasons.shape[1]
-        if not seasons:
-            return naive
-        choices = [naive] + [
-            Statements(
-                *(
-                    np.where(np.isnan(part.seasons[:, [season]]), last, part.seasons[:, [season]])
-                    for part, last in zip(rows, naive, strict=True)
-                )
-            )
-            for season in range(seasons)
+        found: list[Floats] = []
+        known: tuple[Part, ...] = ("train", "train+validation")
+        for part, seen, last in zip(_PARTS, known, naive, strict=True):
+            choices = self._seasons(part, last)
+            if len(choices) == 1:
+                return naive
+            last_before = self._task.naive_output(self.cohort.rows(seen).naive)
+            before = self._seasons(seen, last_before.astype(np.float64))
+            best = np.argmin([self.losses(one, seen) for one in before], axis=0)
+            found.append(self._picked(choices, best, part))
+        return Statements(*found)
+
+    def _seasons(self, part: Part, last: Floats) -> list[Floats]:
+        """Return the last value of a series and what it was some seasons earlier."""
+        seasons = self.cohort.rows(part).seasons
+        columns = np.split(seasons.astype(np.float64), seasons.shape[1], axis=1)
+        return [
+            np.asarray(last, np.float64),
+            *(np.where(np.isnan(column), last, column) for column in columns),
         ]
-        best = np.argmin([self.losses(one.validation, "validation") for one in choices], axis=0)
-        return self.picked(choices, best)
 
     def picked(self, choices: Sequence[Statements], best: NDArray[np.int64]) -> Statements:
         """Return for each home what one of several models states: which, ``[homes]``."""
-        parts: list[Floats] = []
-        names: tuple[Part, ...] = ("validation", "test")
-        for place, part in enumerate(names):
-            row_best = np.repeat(best, self.cohort.counts(part))
-            stacked = np.stack([choice[place] for choice in choices])
-            parts.append(stacked[row_best, np.arange(len(row_best))])
-        return Statements(*parts)
+        return Statements(
+            *(
+                self._picked([choice[place] for choice in choices], best, part)
+                for place, part in enumerate(_PARTS)
+            )
+        )
+
+    def _picked(self, choices: Sequence[Floats], best: NDArray[np.int64], part: Part) -> Floats:
+        row_best = np.repeat(best, self.cohort.counts(part))
+        return np.stack(choices)[row_best, np.arange(len(row_best))]
 
     def tuned(self) -> Statements:
         """Return what the model states that was adapted to each home, refitted where asked."""

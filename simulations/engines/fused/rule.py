@@ -13,7 +13,12 @@ from typing import Literal, NamedTuple
 LossName = Literal["mse", "huber", "bce", "cross-entropy"]
 OptimiserName = Literal["sgd", "adam"]
 
-LABELLED: Mapping[LossName, bool] = {"mse": False, "huber": False, "bce": False, "cross-entropy": True}
+LABELLED: Mapping[LossName, bool] = {
+    "mse": False,
+    "huber": False,
+    "bce": False,
+    "cross-entropy": True,
+}
 """The losses, and whether a row's target is the number of its class, not one number an output."""
 
 
