@@ -148,8 +148,7 @@ class Experts:
 
     def _seasons(self, part: Part, last: Floats) -> list[Floats]:
         """Return the last value of a series and what it was some seasons earlier."""
-        seasons = self.cohort.rows(part).seasons
-        columns = np.split(seasons.astype(np.float64), seasons.shape[1], axis=1)
+        columns = self.cohort.rows(part).seasons.astype(np.float64).T[:, :, None]
         return [
             np.asarray(last, np.float64),
             *(np.where(np.isnan(column), last, column) for column in columns),

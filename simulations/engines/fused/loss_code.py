@@ -52,7 +52,7 @@ def write_loss(e: Emitter, outputs: int, loss: LossName) -> None:
     """Sum of a batch's loss over rows; the gradient of its mean is written over the outputs.
 
     The function's arguments: outputs, batch targets, rows in the batch. Lanes after the last row
-    get a gradient of zero. Its result is a float; for all but cross-entropy it is summed over outputs too.
+    get a gradient of zero. Its result is a float; but for cross-entropy it is summed over outputs.
     """
     values, targets, batch = e.arguments
     b, lanes = e.builder, e.tile.lanes

@@ -1,0 +1,133 @@
+"""What homes gain: every method and every opponent, on every set, over several seeds.
+
+    python -m fedhome.simulations.benchmarks.learning --data FOLDER --out learning.jsonl
+
+What is done already is not done again, so it can be stopped and gone on with. ``--table`` prints
+what the file holds. Each line is a run with the default settings of learning; ``--set`` changes
+some, and what was changed stands in the line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fedhome.plan.overrides import merge, parse_set
+from fedhome.plan.settings import Plan
+from fedhome.run.compared_models import ALONE
+from fedhome.run.results import differences, mean_interval, scores, summary, verdict_shares
+from fedhome.simulations.benchmarks.learning_sets import SETS, LearningSet
+from fedhome.simulations.simulate import simulate
+
+_SHOWN = ("baseline", *ALONE, "alone", "global", "tuned", "personalised")
+
+
+def run_one(one: LearningSet, seed: int, folder: Path, sets: list[str]) -> dict[str, Any]:
+    """Run one set with one seed, and return what came of it.
+
+    Args:
+        one: The set.
+        seed: The plan's seed: of models, of batches and of synthetic homes.
+        folder: Where the real homes' subfolders are.
+        sets: Settings that are changed, as ``section.key=value``.
+    """
+    changes: dict[str, Any] = {"seed": seed, "aggregation": {"mode": "ideal"}}
+    merge(changes, one.plan)
+    for setting in sets:
+        merge(changes, parse_set(setting))
+    tables = None if one.read is None else one.read(folder / one.folder)
+    if tables is not None and len(tables) < 5:  # noqa: PLR2004 - too few for a sum that hides one
+        changes["aggregation"] = {"mode": "plain"}
+    begin, processor = time.perf_counter(), time.process_time()
+    with tempfile.TemporaryDirectory() as place:
+        result = simulate(Plan.parse(changes), homes=tables, out=Path(place) / "run")
+        homes, rounds = result.homes, result.rounds
+        events = {event.event: event.data for event in result.folder.read_events()}
+    rows = {row.model: row for row in summary(homes)}
+    against = {}
+    for alone in (*ALONE, "alone"):
+        gaps = np.array(list(differences(homes, "personalised", alone).values()))
+        against[alone] = [float(gaps.mean()), *mean_interval(gaps)]
+    return {
+        "set": one.name,
+        "seed": seed,
+        "changed": sets,
+        "homes": len(scores(homes)["personalised"]),
+        "score": events["fleet-ready"]["score"],
+        "models": {name: [row.mean, row.median, row.p10] for name, row in rows.items()},
+        "gain": against,
+        "verdicts": {name: verdict_shares(homes, name)[1:] for name in ("personalised", "local")},
+        "chosen": events["personalisation-chosen"],
+        "rounds": rounds.num_rows,
+        "bytes_up": int(np.sum(rounds["bytes_up"].to_numpy())),
+        "seconds": time.perf_counter() - begin,
+        "processor_s": time.process_time() - processor,
+    }
+
+
+def lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield what was measured already."""
+    if path.exists():
+        yield from map(json.loads, path.read_text(encoding="utf-8").splitlines())
+
+
+def table(measured: Sequence[Mapping[str, Any]]) -> str:
+    """Return a table in Markdown: mean over seeds of mean and 10th percentile for each model."""
+    head = ["set (seeds)", *_SHOWN, "gain over best alone", "over the strongest", "hurt / helped"]
+    rows = [head, ["---"] * len(head)]
+    for one in SETS:
+        runs = [line for line in measured if line["set"] == one.name]
+        if not runs:
+            continue
+        cells = [f"{one.name} ({len(runs)}), {runs[0]['score']}"]
+        for model in _SHOWN:
+            values = np.array([run["models"][model] for run in runs], float)
+            cells.append("/".join(f"{value:.3f}" for value in values.mean(axis=0)[[0, 2]]))
+        strongest = max(ALONE, key=lambda name: np.mean([r["models"][name][0] for r in runs]))
+        for name in ("alone", strongest):
+            gains = np.array([run["gain"][name] for run in runs], float).mean(axis=0)
+            told = f"{gains[0]:+.3f} ({gains[1]:+.3f} to {gains[2]:+.3f})"
+            cells.append(told if name == "alone" else f"{told} {name}")
+        hurt, helped = np.mean([run["verdicts"]["personalised"] for run in runs], axis=0)
+        cells.append(f"{hurt:.0%} / {helped:.0%}")
+        rows.append(cells)
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def main() -> None:
+    """Run what is missing, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--data", type=Path, default=None, help="folder of the real sets")
+    parser.add_argument("--out", type=Path, default=Path("learning.jsonl"))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", nargs="*", default=[one.name for one in SETS])
+    parser.add_argument("--set", dest="sets", action="append", default=[])
+    parser.add_argument("--table", action="store_true", help="run nothing")
+    given = parser.parse_args()
+    done = {(line["set"], line["seed"], tuple(line["changed"])) for line in lines(given.out)}
+    for seed in () if given.table else range(1, given.seeds + 1):
+        for one in SETS:
+            if one.name not in given.only or (one.name, seed, tuple(given.sets)) in done:
+                continue
+            if one.read is not None and (
+                given.data is None or not (given.data / one.folder).exists()
+            ):
+                print(f"{one.name}: left out, since --data has no folder {one.folder}")
+                continue
+            measured = run_one(one, seed, given.data or Path(), given.sets)
+            with given.out.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(measured) + "\n")
+            print(f"{one.name}, seed {seed}: {measured['seconds']:.0f} s")
+    wanted = [line for line in lines(given.out) if line["changed"] == given.sets]
+    print(table(wanted))
+
+
+if __name__ == "__main__":
+    main()
