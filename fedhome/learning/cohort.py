@@ -37,7 +37,8 @@ class PartRows(NamedTuple):
     ``x`` are inputs float32 ``[rows, features]``; ``y`` targets float32 ``[rows, 1]`` or int64
     ``[rows]``; ``naive`` forecasts without learning ``[rows]``; ``seasons`` what a series was some
     seasons earlier ``[rows, seasons]``; ``times`` UTC seconds, or numbers of rows, int64
-    ``[rows]``; ``counts`` each home's rows, int64 ``[homes]``.
+    ``[rows]``; ``counts`` each home's rows, int64 ``[homes]``; ``units`` what one unit of ``y`` is
+    in the target's own, float64 ``[homes]``.
     """
 
     x: NDArray[np.float32]
@@ -46,11 +47,12 @@ class PartRows(NamedTuple):
     seasons: NDArray[np.float32]
     times: NDArray[np.int64]
     counts: NDArray[np.int64]
+    units: NDArray[np.float64]
 
     def each(self) -> Iterator[PartRows]:
         """Yield the rows of one home after the other."""
         end = 0
-        for count in self.counts.tolist():
+        for home, count in enumerate(self.counts.tolist()):
             begin, end = end, end + count
             rows = slice(begin, end)
             yield PartRows(
@@ -60,6 +62,7 @@ class PartRows(NamedTuple):
                 self.seasons[rows],
                 self.times[rows],
                 np.array([count]),
+                self.units[[home]],
             )
 
 

@@ -90,6 +90,7 @@ class Device(Cohort):
             own.seasons()[rows],
             own.times()[rows],
             self.counts(part),
+            np.array([own.unit]),
         )
 
     def predict(self, params: NDArray[np.float32], part: Part) -> NDArray[np.float32]:

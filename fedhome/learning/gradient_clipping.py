@@ -20,7 +20,7 @@ _EPSILON = 1e-6  # as torch.nn.utils.clip_grad_norm_
 
 
 def clipped(gradient: Params, train: TrainSettings) -> Params:
-    """Return a gradient whose L2 norm, over all parameters, is at most ``train.clip_norm``; 0: any."""
+    """Return a gradient whose L2 norm, over all parameters, is at most ``train.clip_norm``."""
     if not train.clip_norm:
         return gradient
     norm = torch.sqrt(sum((g * g).sum() for g in gradient.values()))  # type: ignore[arg-type]

@@ -126,6 +126,28 @@ def home_weights(own: Floats, blocks: int, fleet: Floats, strength: float) -> Fl
     return best_weights(blocks * own + strength * fleet)
 
 
+def left_out_weights(
+    matrices: Floats, rows: NDArray[np.int64], fleet: Floats, strengths: Floats
+) -> Floats:
+    """Return a home's weights for each fold, fitted to its other folds.
+
+    Args:
+        matrices: The home's matrix of each fold ``[folds, experts, experts]``.
+        rows: How many rows each fold has ``[folds]``.
+        fleet: The fleet's matrix ``[experts, experts]``.
+        strengths: How many blocks that is worth, ``[strengths]``.
+
+    Returns:
+        float64 ``[strengths, folds, experts]``; of a single fold the fleet's weights.
+    """
+    share, count = rows / rows.sum(), len(rows)
+    if count < 2:  # noqa: PLR2004
+        return np.broadcast_to(best_weights(fleet), (len(strengths), 1, len(fleet)))
+    whole = np.einsum("f,fkl->kl", share, matrices)
+    rest = (whole - share[:, None, None] * matrices) / (1 - share)[:, None, None]
+    return best_weights((count - 1) * rest[None] + strengths[:, None, None, None] * fleet)
+
+
 def left_out_errors(matrices: Floats, rows: NDArray[np.int64], fleet: Floats) -> Floats:
     """Return the error of a home's mixture on folds that it was not fitted to, ``[strengths]``.
 
@@ -134,14 +156,8 @@ def left_out_errors(matrices: Floats, rows: NDArray[np.int64], fleet: Floats) ->
         rows: How many rows each fold has ``[folds]``.
         fleet: The matrix of the other homes ``[experts, experts]``.
     """
-    share, count = rows / rows.sum(), len(rows)
-    if count < 2:  # noqa: PLR2004
-        weights = best_weights(fleet)
-        return np.full(len(STRENGTHS), float(weights @ matrices[0] @ weights))
-    whole = np.einsum("f,fkl->kl", share, matrices)
-    rest = (whole - share[:, None, None] * matrices) / (1 - share)[:, None, None]
-    strengths = np.array(STRENGTHS)[:, None, None, None]
-    found = best_weights((count - 1) * rest[None] + strengths * fleet)
+    found = left_out_weights(matrices, rows, fleet, np.array(STRENGTHS))
+    share = rows / rows.sum()
     return np.asarray(np.einsum("f,sfk,fkl,sfl->s", share, found, matrices, found), np.float64)
 
 

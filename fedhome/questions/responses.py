@@ -174,6 +174,7 @@ def outcome(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext) 
     }
     columns |= {f"weight.{name}": share for name, share in shares.items()}
     columns |= {f"verdict.{name}": told for name, told in ended.verdicts.items()}
+    columns |= {f"personalised.{name}": told for name, told in ended.sureness.items()}
     errors = cohort.learning.task.kind.errors
     for model, measured in ended.models.items():
         columns[f"{model}.loss"] = _finite(measured.losses, WORST_ERROR)

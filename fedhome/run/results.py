@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fedhome.errors import RunError
@@ -250,6 +251,15 @@ def summary(homes: pa.Table) -> list[SummaryRow]:
             )
         )
     return rows
+
+
+def means_of(
+    homes: pa.Table, names: Sequence[str], model: str = "personalised"
+) -> dict[str, float]:
+    """Return the mean over homes of further metrics of a model, of those that the table has."""
+    rows = homes.filter(pc.equal(homes["model"], model))
+    means = {name: pc.mean(rows[name]).as_py() for name in names if name in homes.column_names}
+    return {name: mean for name, mean in means.items() if mean is not None}
 
 
 def mean_interval(values: NDArray[np.float64]) -> tuple[float, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fedhome.run.folder import RunFolder
-from fedhome.run.results import SummaryRow, counted_summary, summary
+from fedhome.run.results import SummaryRow, counted_summary, means_of, summary
 
 _NAMES = {
     "baseline": "no learning",
@@ -55,7 +55,8 @@ def print_summary(console: Console, folder: RunFolder) -> None:
                 style="bold" if row.model in _FOLDED else None,
             )
         console.print(table)
-        for line in _explained(rows):
+        sure = means_of(folder.read_homes(), _SURE) if folder.homes_path.exists() else {}
+        for line in _explained(rows, sure):
             console.print(line, style="dim")
         if not folder.homes_path.exists():
             told = "counted in sums over homes: no single home's score is shown"
@@ -71,7 +72,10 @@ def print_summary(console: Console, folder: RunFolder) -> None:
     console.print(f"report: {escape(str(folder.report_path))}", highlight=False, soft_wrap=True)
 
 
-def _explained(rows: Sequence[SummaryRow]) -> Iterator[str]:
+_SURE = ("coverage", "ece")
+
+
+def _explained(rows: Sequence[SummaryRow], sure: Mapping[str, float]) -> Iterator[str]:
     """Yield what the table means, a line each."""
     if any(row.model == "settings" for row in rows):
         yield "*: with the rate and passes that suit all homes together"
@@ -85,6 +89,10 @@ def _explained(rows: Sequence[SummaryRow]) -> Iterator[str]:
             f"gain over the best alone: {learnt.gain:+.3f} "
             f"({learnt.gain_low:+.3f} to {learnt.gain_high:+.3f}, 95 % over homes)"
         )
+    if "coverage" in sure:
+        yield f"bands of 80 % around predictions hold {sure['coverage']:.0%} of the test rows"
+    if "ece" in sure:
+        yield f"stated probabilities are off by {sure['ece']:.3f} on average (calibration error)"
 
 
 def _score(value: float) -> str:

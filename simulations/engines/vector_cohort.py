@@ -205,6 +205,7 @@ class VectorCohort(Cohort):
             fleet.seasons[rows],
             fleet.times[rows],
             counts,
+            fleet.units[self.where],
         )
 
     def predict(self, params: NDArray[np.float32], part: Part) -> NDArray[np.float32]:

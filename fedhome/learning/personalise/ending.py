@@ -22,6 +22,7 @@ from fedhome.learning.blocks import blocks_of, verdicts
 from fedhome.learning.cohort import Measured
 from fedhome.learning.mixture import FleetsBlend
 from fedhome.learning.personalise.experts import Experts, Statements
+from fedhome.learning.personalise.sureness import how_sure
 from fedhome.learning.tasks.segments import Floats, Segments
 from fedhome.run.compared_models import ALONE, FEDERATED
 
@@ -33,11 +34,13 @@ class HomeErrors(NamedTuple):
         folds: The matrix of each fold of its validation rows ``[folds, experts, experts]``.
         rows: How many rows each has ``[folds]``.
         blocks: How many independent blocks of rows there are.
+        fold_of: Each row's fold ``[validation rows]``.
     """
 
     folds: Floats
     rows: NDArray[np.int64]
     blocks: int
+    fold_of: NDArray[np.int64]
 
     @property
     def matrix(self) -> Floats:
@@ -54,6 +57,7 @@ class Outcome:
     Args:
         models: Scores on the test rows, of every one of
             :data:`fedhome.run.compared_models.MODELS`.
+        sureness: How sure predictions are and how rightly, of :mod:`.sureness`, ``[homes]`` each.
         weights: Weight of each expert in the home's mixture, ``[homes, experts]``.
         alone: Which of :data:`fedhome.run.compared_models.ALONE` was best in the home's
             validation, ``[homes]``.
@@ -63,6 +67,7 @@ class Outcome:
     """
 
     models: Mapping[str, Measured]
+    sureness: Mapping[str, Floats]
     weights: Floats
     alone: NDArray[np.int64]
     verdicts: Mapping[str, NDArray[np.int64]]
@@ -87,7 +92,7 @@ def home_errors(experts: Experts, names: Sequence[str]) -> list[HomeErrors]:
         blocks = blocks_of(rows.times[own])
         folds = mixture.folds_of(blocks)
         matrices = mixture.error_matrices(errors[own], reference[own], folds)
-        found.append(HomeErrors(matrices, np.bincount(folds), int(blocks.max()) + 1))
+        found.append(HomeErrors(matrices, np.bincount(folds), int(blocks.max()) + 1, folds))
     return found
 
 
@@ -124,10 +129,19 @@ def end(experts: Experts, names: Sequence[str], fleet: FleetsBlend) -> Outcome:
         fleet: What the fleet chose.
     """
     cohort = experts.cohort
+    errors = home_errors(experts, names)
     weights = np.stack(
         [
             mixture.home_weights(home.matrix, home.blocks, fleet.matrix, fleet.strength)
-            for home in home_errors(experts, names)
+            for home in errors
+        ]
+    )
+    left_out = np.concatenate(
+        [
+            mixture.left_out_weights(
+                home.folds, home.rows, fleet.matrix, np.array([fleet.strength])
+            )[0, home.fold_of]
+            for home in errors
         ]
     )
     stated = _alone(experts, fleet)
@@ -136,7 +150,12 @@ def end(experts: Experts, names: Sequence[str], fleet: FleetsBlend) -> Outcome:
     test = {name: found.test for name, found in stated.items()}
     test["alone"] = experts.picked([stated[name] for name in ALONE], best).test
     test["tuned"] = experts.stated("tuned").test
-    test["personalised"] = _mixed([experts.stated(name).test for name in names], weights, experts)
+    rows = np.repeat(weights, cohort.counts("test"), axis=0)
+    mixed = Statements(
+        _mixed([experts.stated(name).validation for name in names], left_out),
+        _mixed([experts.stated(name).test for name in names], rows),
+    )
+    test["personalised"], sureness = how_sure(experts, mixed)
     outputs = {name: experts.output(found) for name, found in test.items()}
     outputs["baseline"] = cohort.learning.task.naive_output(cohort.rows("test").naive)
     outputs["global"] = cohort.predict(experts.start, "test")  # as it is, whatever it says
@@ -144,6 +163,7 @@ def end(experts: Experts, names: Sequence[str], fleet: FleetsBlend) -> Outcome:
     again = experts.stated("again").test
     return Outcome(
         models={name: _measured(experts, output) for name, output in outputs.items()},
+        sureness=sureness,
         weights=weights,
         alone=best,
         verdicts={name: _verdict(experts, test[name], test["alone"]) for name in FEDERATED},
@@ -157,9 +177,9 @@ def _alone(experts: Experts, fleet: FleetsBlend) -> dict[str, Statements]:
     return found | {"settings": experts.of_schedule(schedule)}
 
 
-def _mixed(stated: Sequence[Floats], weights: Floats, experts: Experts) -> Floats:
-    rows = np.repeat(weights, experts.cohort.counts("test"), axis=0)  # [rows, experts]
-    return np.asarray(np.einsum("kro,rk->ro", np.stack(stated), rows), np.float64)
+def _mixed(stated: Sequence[Floats], weights: Floats) -> Floats:
+    """Return a weighted mean of statements; weights are ``[rows, experts]``."""
+    return np.asarray(np.einsum("kro,rk->ro", np.stack(stated), weights), np.float64)
 
 
 def _measured(experts: Experts, output: NDArray[np.float32]) -> Measured:

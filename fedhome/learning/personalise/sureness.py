@@ -1,0 +1,87 @@
+"""How sure each home's predictions are, and whether rightly: bands, calibrated probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedhome.data.series.examples import Targets
+from fedhome.learning import bands
+from fedhome.learning.personalise.experts import Experts, Statements
+from fedhome.learning.tasks.segments import Floats
+
+
+class HomePart(NamedTuple):
+    """One home's rows of a part: what was stated, what is true, and when."""
+
+    stated: Floats
+    truth: Floats
+    times: NDArray[np.int64]
+
+
+Sure = Callable[[HomePart, HomePart, float], tuple[Floats, dict[str, float]]]
+
+
+def how_sure(experts: Experts, mixed: Statements) -> tuple[Floats, dict[str, Floats]]:
+    """Return the mixture's statements on test rows, calibrated, and how sure they are.
+
+    Args:
+        experts: The homes.
+        mixed: What the mixtures state: of validation rows with weights that were not fitted to
+            them.
+
+    Returns:
+        Statements ``[test rows, outputs]``, and by name ``[homes]``: of numbers ``coverage`` of
+        the band of 80 % and its mean ``width`` in the target's unit; of classes ``nll`` and
+        ``ece``, the negative log-likelihood and the expected calibration error.
+    """
+    validation, test = _parts(experts, mixed, 0), _parts(experts, mixed, 1)
+    units = experts.cohort.rows("test").units
+    sure = _SURE[experts.cohort.learning.task.kind.targets]
+    found = [
+        sure(before, after, float(unit))
+        for before, after, unit in zip(validation, test, units, strict=True)
+    ]
+    names = found[0][1]
+    return np.concatenate([stated for stated, _ in found]), {
+        name: np.array([told[name] for _, told in found]) for name in names
+    }
+
+
+def _parts(experts: Experts, mixed: Statements, place: int) -> list[HomePart]:
+    part = ("validation", "test")[place]
+    rows = experts.cohort.rows(part)  # type: ignore[arg-type]
+    ends = np.cumsum(rows.counts)[:-1]
+    columns = (mixed[place], experts.truth(part), rows.times)  # type: ignore[arg-type]
+    return [HomePart(*home) for home in zip(*(np.split(c, ends) for c in columns), strict=True)]
+
+
+def _numbers(validation: HomePart, test: HomePart, unit: float) -> tuple[Floats, dict[str, float]]:
+    residuals = (validation.truth - validation.stated)[:, 0]
+    low, high = bands.band(residuals, validation.times, test.times)
+    error = (test.truth - test.stated)[:, 0]
+    inside = (low <= error) & (error <= high)
+    return test.stated, {
+        "coverage": float(inside.mean()),
+        "width": float((high - low).mean()) * unit,
+    }
+
+
+def _classes(validation: HomePart, test: HomePart, unit: float) -> tuple[Floats, dict[str, float]]:
+    del unit
+    heat = bands.temperature(validation.stated, validation.truth)
+    stated = bands.cooled(test.stated, heat)
+    return stated, {
+        "nll": bands.nll(stated, test.truth),
+        "ece": bands.calibration_error(stated, test.truth),
+    }
+
+
+_SURE: Mapping[Targets, Sure] = {
+    "continuous": _numbers,
+    "binary": _classes,
+    "multi-class": _classes,
+}
