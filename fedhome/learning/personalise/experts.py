@@ -7,9 +7,7 @@ what it says when it was fitted to both.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -208,9 +206,10 @@ class Experts:
         ]
         from threadpoolctl import threadpool_limits  # noqa: PLC0415 - comes with scikit-learn
 
-        # Threads inside of a small fit cost far more than they save.
-        with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as workers:
-            found = list(workers.map(FITTERS[name], homes))
+        # Threads inside of a small fit cost far more than they save; several fits at once would
+        # change the process's filters of warnings under each other's feet.
+        with threadpool_limits(1):
+            found = [FITTERS[name](home) for home in homes]
         naive = self.naive()
         validation, test = (np.concatenate(part) for part in zip(*found, strict=True))
         return Statements(*map(_finite_or, (validation, test), naive))
