@@ -15,7 +15,7 @@ from fedhome.learning.plan_check import check_plan
 from fedhome.plan.overrides import locate, merge, parse_set
 from fedhome.plan.settings import Plan
 from fedhome.run.progress import progress_on
-from fedhome.run.summary import print_summary
+from fedhome.run.summary import print_seeds, print_summary
 
 EngineName = Literal["vector", "sequential", "ray"]
 
@@ -51,6 +51,10 @@ def simulate(  # noqa: PLR0917 - typer gives them by name
         str | None, typer.Option(help="An existing Ray cluster, with --engine ray.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of all randomness.")] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(help="Run it with this many seeds, from --seed on.", min=1),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run.", metavar="runs/NAME")
     ] = None,
@@ -68,7 +72,7 @@ def simulate(  # noqa: PLR0917 - typer gives them by name
     console = Console()
     resolved = Plan()
     if resume is not None:
-        given = (plan, sets, data, engine, ray_address, seed, out, start)
+        given = (plan, sets, data, engine, ray_address, seed, seeds, out, start)
         if any(value is not None for value in given):
             raise PlanError(
                 ["--resume takes the plan of the run and nothing else"],
@@ -84,12 +88,22 @@ def simulate(  # noqa: PLR0917 - typer gives them by name
     # Loads torch: after the plan is known to hold, so that a typing error is told at once.
     from fedhome.simulations import simulate as world  # noqa: PLC0415
 
-    with progress_on(console) as watch:
-        if resume is not None:
+    if resume is not None:
+        with progress_on(console) as watch:
             result = world.resume(resume, on_event=watch)
-        else:
-            result = world.simulate(resolved, out=out, start=start, on_event=watch)
-    print_summary(console, result.folder)
+        print_summary(console, result.folder)
+        return
+    folders = []
+    for number in range(seeds or 1):
+        one = resolved if number == 0 else resolved.change(seed=resolved.seed + number)
+        where = out if seeds is None or out is None else out / f"seed-{one.seed}"
+        if seeds is not None:
+            console.print(f"seed {one.seed}, {number + 1} of {seeds}", style="bold")
+        with progress_on(console) as watch:
+            result = world.simulate(one, out=where, start=start, on_event=watch)
+        print_summary(console, result.folder)
+        folders.append(result.folder)
+    print_seeds(console, folders)
 
 
 def resolve(plan: str | None, data: str | None, sets: list[str]) -> Plan:

@@ -223,34 +223,76 @@ def summary(homes: pa.Table) -> list[SummaryRow]:
     Args:
         homes: A table as :data:`HOMES` says.
     """
-    rows = []
-    for model, by_home in scores(homes).items():
-        every = np.array(list(by_home.values()))
-        values = every[np.isfinite(every)]
-        gap = np.array(list(differences(homes, model).values()) if model in FEDERATED else [])
-        compared, hurt, helped = (
-            verdict_shares(homes, model) if model in FEDERATED else (0, np.nan, np.nan)
-        )
-        any_scored = len(values) > 0
-        low, high = mean_interval(gap)
-        rows.append(
-            SummaryRow(
-                model=model,
-                homes=len(values),
-                left_out=len(every) - len(values),
-                mean=float(values.mean()) if any_scored else np.nan,
-                median=float(np.median(values)) if any_scored else np.nan,
-                p10=float(np.percentile(values, 10)) if any_scored else np.nan,
-                compared=compared,
-                hurt=hurt,
-                helped=helped,
-                gain=float(gap.mean()) if len(gap) else np.nan,
-                gain_low=low,
-                gain_high=high,
-                p_value=_wilcoxon(gap),
-            )
-        )
-    return rows
+    return over_seeds([homes])
+
+
+def over_seeds(tables: Sequence[pa.Table]) -> list[SummaryRow]:
+    """Return how each model did over all homes and several runs of one plan.
+
+    A home counts with the mean of its scores; shares hurt and helped are those of all verdicts.
+
+    Args:
+        tables: A table of homes of each run.
+    """
+    by_model = _means_by_home([scores(table) for table in tables])
+    gaps = {
+        model: _means_by_home([{model: differences(table, model)} for table in tables])[model]
+        for model in FEDERATED
+    }
+    return [
+        _summary_row(model, by_home, gaps.get(model, {}), tables)
+        for model, by_home in by_model.items()
+    ]
+
+
+def _means_by_home(
+    tables: Sequence[Mapping[str, Mapping[str, float]]],
+) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, list[float]]] = {}
+    for table in tables:
+        for model, by_home in table.items():
+            for home, score in by_home.items():
+                found.setdefault(model, {}).setdefault(home, []).append(score)
+    return {
+        model: {home: float(np.mean(values)) for home, values in by_home.items()}
+        for model, by_home in found.items()
+    }
+
+
+def _summary_row(
+    model: str,
+    by_home: Mapping[str, float],
+    gaps: Mapping[str, float],
+    tables: Sequence[pa.Table],
+) -> SummaryRow:
+    every, gap = np.array(list(by_home.values())), np.array(list(gaps.values()))
+    values = every[np.isfinite(every)]
+    told = [verdict_shares(table, model) for table in tables] if model in FEDERATED else []
+    compared = sum(count for count, _, _ in told)
+    low, high = mean_interval(gap)
+    any_scored = len(values) > 0
+    return SummaryRow(
+        model=model,
+        homes=len(values),
+        left_out=len(every) - len(values),
+        mean=float(values.mean()) if any_scored else np.nan,
+        median=float(np.median(values)) if any_scored else np.nan,
+        p10=float(np.percentile(values, 10)) if any_scored else np.nan,
+        compared=compared,
+        hurt=_share_of(told, 1),
+        helped=_share_of(told, 2),
+        gain=float(gap.mean()) if len(gap) else np.nan,
+        gain_low=low,
+        gain_high=high,
+        p_value=_wilcoxon(gap),
+    )
+
+
+def _share_of(told: Sequence[tuple[int, float, float]], place: int) -> float:
+    """Return a share over several tables, each counting as often as it has verdicts."""
+    known = [one for one in told if one[0]]
+    total = sum(count for count, _, _ in known)
+    return sum(one[0] * float(one[place]) for one in known) / total if total else np.nan
 
 
 def means_of(

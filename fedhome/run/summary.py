@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fedhome.run.folder import RunFolder
-from fedhome.run.results import SummaryRow, counted_summary, means_of, summary
+from fedhome.run.results import SummaryRow, counted_summary, means_of, over_seeds, summary
 
 _NAMES = {
     "baseline": "no learning",
@@ -40,21 +41,7 @@ def print_summary(console: Console, folder: RunFolder) -> None:
     if rows:
         homes = max(row.homes + row.left_out for row in rows)
         title = f"{events['fleet-ready']['score']} on test rows, over {homes} homes"
-        table = Table(title=title, title_style="")
-        table.add_column("model")
-        for name in ("mean", "median", "10th pct", "hurt", "helped"):
-            table.add_column(name, justify="right")
-        for row in rows:
-            table.add_row(
-                _NAMES[row.model],
-                _score(row.mean),
-                _score(row.median),
-                _score(row.p10),
-                _share(row.hurt),
-                _share(row.helped),
-                style="bold" if row.model in _FOLDED else None,
-            )
-        console.print(table)
+        console.print(_models(title, rows))
         sure = means_of(folder.read_homes(), _SURE) if folder.homes_path.exists() else {}
         for line in _explained(rows, sure):
             console.print(line, style="dim")
@@ -70,6 +57,45 @@ def print_summary(console: Console, folder: RunFolder) -> None:
                     style="dim",
                 )
     console.print(f"report: {escape(str(folder.report_path))}", highlight=False, soft_wrap=True)
+
+
+def print_seeds(console: Console, folders: Sequence[RunFolder]) -> None:
+    """Print what several runs of one plan come to that differ in their seeds alone.
+
+    A home's score is its mean over the seeds; intervals are over homes.
+
+    Args:
+        console: Where to.
+        folders: The runs; of those without a table of homes nothing is said.
+    """
+    tables = [folder.read_homes() for folder in folders if folder.homes_path.exists()]
+    if len(tables) < 2:  # noqa: PLR2004
+        return
+    rows = over_seeds(tables)
+    title = f"over {len(tables)} seeds and {max(row.homes for row in rows)} homes"
+    console.print(_models(title, rows))
+    for line in _explained(rows, {}):
+        console.print(line, style="dim")
+    paths = " ".join(shlex.quote(str(folder.path)) for folder in folders)
+    console.print(f"side by side: fedhome report {paths}", highlight=False, soft_wrap=True)
+
+
+def _models(title: str, rows: Sequence[SummaryRow]) -> Table:
+    table = Table(title=title, title_style="")
+    table.add_column("model")
+    for name in ("mean", "median", "10th pct", "hurt", "helped"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(
+            _NAMES[row.model],
+            _score(row.mean),
+            _score(row.median),
+            _score(row.p10),
+            _share(row.hurt),
+            _share(row.helped),
+            style="bold" if row.model in _FOLDED else None,
+        )
+    return table
 
 
 _SURE = ("coverage", "ece")
