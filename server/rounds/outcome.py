@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fedhome.errors import RoundError
 from fedhome.flower.messages import ARRAYS, CONFIG, EXAMPLES, array_record
-from fedhome.learning.alone.passes import passes_of
+from fedhome.learning.alone.pass_counts import passes_of
 from fedhome.learning.mixture import (
     BOUND,
     FIRST_STRENGTH,
@@ -294,8 +294,7 @@ def _not_finite(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
             named = ", ".join(homes[:_NAMED]) + (" and others" if len(homes) > _NAMED else "")
             yield (
                 f"the {model} model's numbers were not finite in {len(homes)} home(s): {named}; "
-                "its score there counts as the worst. A lower train.learning_rate or "
-                "train.clip_norm keeps them finite"
+                "its score there counts as the worst. Lower train.learning_rate, or set train.clip_norm"
             )
 
 
