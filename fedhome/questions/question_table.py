@@ -274,7 +274,7 @@ _ROWS = (
         metrics=lambda values, homes: {"homes": homes, "errors": list(values.values())},
         personal=True,
         consent=ConsentWords(
-            when="the same",
+            when="when the fleet learns how far homes mix by their own rows",
             plain="the error of its mixture on validation rows that it was not fitted to, for each "
             "of {strengths} strengths of the pull towards the fleet's",
             numbers={

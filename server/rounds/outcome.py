@@ -294,7 +294,8 @@ def _not_finite(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
             named = ", ".join(homes[:_NAMED]) + (" and others" if len(homes) > _NAMED else "")
             yield (
                 f"the {model} model's numbers were not finite in {len(homes)} home(s): {named}; "
-                "its score there counts as the worst. Lower train.learning_rate, or set train.clip_norm"
+                "its score there counts as the worst: lower train.learning_rate, or "
+                "set train.clip_norm"
             )
 
 

@@ -47,7 +47,7 @@ def _by_slsqp(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
         np.full(count, 1 / count),
         jac=lambda w: 2 * matrix @ w,
         bounds=[(0, 1)] * count,
-        constraints={"type": "eq", "fun": lambda w: w.sum() - 1, "jac": lambda w: np.ones(count)},
+        constraints={"type": "eq", "fun": lambda w: w.sum() - 1, "jac": lambda _: np.ones(count)},
         method="SLSQP",
         options={"ftol": 1e-14, "maxiter": 500},
     )
@@ -118,7 +118,7 @@ def test_of_classes_the_diagonal_is_the_brier_score() -> None:
     stated = np.array([[0.5, 0.25, 0.25], [0.0, 0.4, 0.6]])
     errors = (stated - truth)[:, :, None]
     (found,) = error_matrices(errors, np.ones(2), np.zeros(2, np.int64))
-    # (0.25 + 0.0625 + 0.0625 + 0.36 + 0.36) / 2
+    # A half of 0.375, the first row's, and 0.72, the second's.
     np.testing.assert_allclose(found, [[0.5475]])
 
 

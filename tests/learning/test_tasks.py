@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn import metrics
 
 from fedhome.errors import PlanError
-from fedhome.learning.tasks import Segments, Task, paired, task_of
+from fedhome.learning.tasks import Segments, Task, task_of
 from fedhome.plan.settings import Plan
 
 _COUNTS = np.array([30, 1, 17, 0, 52])
@@ -127,14 +127,6 @@ def test_segments_are_summed_home_by_home(homes: list[list[float]]) -> None:
     )
     expected = np.array([np.mean(home) if home else np.nan for home in homes])
     np.testing.assert_allclose(segments.mean(values), expected, atol=1e-6)
-
-
-def test_paired_differences_have_the_textbook_standard_error() -> None:
-    differences = np.array([1.0, 2.0, 6.0, 5.0])
-    mean, error = paired(differences, Segments(counts=np.array([3, 1])))
-    assert mean.tolist() == [3.0, 5.0]
-    assert error[0] == pytest.approx(np.std([1.0, 2.0, 6.0], ddof=1) / np.sqrt(3))
-    assert error[1] == 0.0
 
 
 def test_the_forecast_without_learning_states_its_class() -> None:
