@@ -36,6 +36,20 @@ WORDS: Final = {
     "personalised": "of what the home ends with, and the same",
 }
 """What each model's numbers are the score of."""
+CALLED: Final = {
+    "baseline": "no learning",
+    "naive": "no learning",
+    "seasonal": "what was a step, a day or a week ago",
+    "linear": "a linear model",
+    "trees": "a model of trees",
+    "local": "a network tuned by its own rows",
+    "settings": "a network trained as suits the whole fleet",
+    "alone": "the best model alone",
+    "global": "the fleet's model",
+    "tuned": "the fleet's model adapted to this home",
+    "personalised": "what the home ends with",
+}
+"""What models and experts are called where people are told of a number."""
 
 
 def bins_for(homes: int, *, cohort: int) -> int:
@@ -89,25 +103,25 @@ def meaning_of(number: str) -> str:
     """
     stem, _, part = number.partition("-")
     if stem == "expert":
-        return f"whether {part} weighs most in the home's mixture"
+        return f"whether {CALLED[part]} weighs most in the home's mixture"
     if stem == "best":
-        return f"whether {part} was best alone"
+        return f"whether {CALLED[part]} was best alone"
     if stem == "weight":
-        return f"the weight of {part} in the home's mixture"
+        return f"the weight of {CALLED[part]} in the home's mixture"
     said = {
         "hurt": "is surely worse than",
         "helped": "is surely better than",
         "score": "itself, raised by 1",
     }.get(part)
     if part.isdigit():
-        return f"whether the {stem} model's score on its test rows falls into this step"
+        return f"whether the score of {CALLED[stem]} on its test rows falls into this step"
     if said is None:
         raise UpdateError(f"an outcome has no number {number!r}")
     if part == "score":
-        return f"the {stem} model's score on its test rows, {said}"
-    other = "itself after other batches" if stem == "null" else "the best model alone"
-    model = "network alone" if stem == "null" else f"{stem} model"
-    return f"whether the {model} {said} {other} on its test rows"
+        return f"the score of {CALLED[stem]} on its test rows, {said}"
+    if stem == "null":
+        return f"whether {CALLED['local']} {said} itself after other batches, on its test rows"
+    return f"whether {CALLED[stem]} {said} {CALLED['alone']} on its test rows"
 
 
 def flags_alone(scalars: Sequence[Scalar]) -> tuple[Scalar, ...]:

@@ -396,9 +396,11 @@ def test_clipping_of_updates_tells_who_shortened() -> None:
     assert (free.columns(None), free.bits({}), free.share(0, 2)) == ({}, None, {})
     assert bound.share(1, 2) == share_of({"norm_bit": 1.0, "loss": 3.0}, 2) == {"norm_bit": 0.5}
     clipped = {"server-round": 1, "clipping_norm": 1}
-    names = [scalar.name for scalar in train_scalars(clipped, 0)]
+    names = [scalar.name for scalar in train_scalars(clipped, Plan().personalise)]
     assert names[:2] == ["train_loss", "norm_bit"]
-    assert "norm_bit" not in [s.name for s in train_scalars({"server-round": 1}, 0)]
+    assert "norm_bit" not in [
+        s.name for s in train_scalars({"server-round": 1}, Plan().personalise)
+    ]
 
 
 def blocks() -> list[str]:
