@@ -102,26 +102,30 @@ def meaning_of(number: str) -> str:
         UpdateError: An outcome has no such number.
     """
     stem, _, part = number.partition("-")
-    if stem == "expert":
-        return f"whether {CALLED[part]} weighs most in the home's mixture"
-    if stem == "best":
-        return f"whether {CALLED[part]} was best alone"
-    if stem == "weight":
-        return f"the weight of {CALLED[part]} in the home's mixture"
-    said = {
-        "hurt": "is surely worse than",
-        "helped": "is surely better than",
-        "score": "itself, raised by 1",
-    }.get(part)
-    if part.isdigit():
-        return f"whether the score of {CALLED[stem]} on its test rows falls into this step"
-    if said is None:
+    about = _OF_HOMES.get(stem)
+    model = "local" if stem == "null" else stem
+    if about is not None:
+        model = part
+    elif part.isdigit():
+        about = "whether the score of {} on its test rows falls into this step"
+    else:
+        about = _OF_MODELS.get(part)
+    if about is None or model not in CALLED:
         raise UpdateError(f"an outcome has no number {number!r}")
-    if part == "score":
-        return f"the score of {CALLED[stem]} on its test rows, {said}"
-    if stem == "null":
-        return f"whether {CALLED['local']} {said} itself after other batches, on its test rows"
-    return f"whether {CALLED[stem]} {said} {CALLED['alone']} on its test rows"
+    other = "itself after other batches," if stem == "null" else CALLED["alone"]
+    return about.format(CALLED[model], other)
+
+
+_OF_HOMES: Final = {
+    "expert": "whether {} weighs most in the home's mixture",
+    "best": "whether {} was best alone",
+    "weight": "the weight of {} in the home's mixture",
+}
+_OF_MODELS: Final = {
+    "hurt": "whether {} is surely worse than {} on its test rows",
+    "helped": "whether {} is surely better than {} on its test rows",
+    "score": "the score of {} on its test rows, itself, raised by 1",
+}
 
 
 def flags_alone(scalars: Sequence[Scalar]) -> tuple[Scalar, ...]:
