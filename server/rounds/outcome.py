@@ -157,7 +157,8 @@ def _blend(
     count = entries(experts)
     replies = questions.ask(BLEND, adapting, lambda m: _list_fault(m, "errors", count))
     values = np.clip(_mean(replies, "errors"), -BOUND, BOUND)
-    return full(values.tolist(), experts), _homes_behind(replies)
+    # Mended, an entry at the bound may lie beyond it by rounding, and homes would refuse it.
+    return np.clip(full(values.tolist(), experts), -BOUND, BOUND), _homes_behind(replies)
 
 
 def _shrink(questions: _FinalQuestions, settings: Mapping[str, Any]) -> float:

@@ -255,7 +255,9 @@ def test_with_noise_the_plan_says_how_homes_end(tmp_path: Path) -> None:
         return reply(message, dict(_TOLD))
 
     plan = _PLAN.change(
-        privacy={"mechanism": "discrete-gaussian", "epsilon": 4.0}, aggregation={"mode": "ideal"}
+        data={"homes": 9},
+        privacy={"mechanism": "discrete-gaussian", "epsilon": 4.0},
+        aggregation={"mode": "ideal"},
     )
     grid = tiny.FakeGrid(2, how)
     with EventLog(tmp_path / "events.jsonl") as log:
