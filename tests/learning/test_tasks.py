@@ -141,7 +141,7 @@ def test_the_forecast_without_learning_states_its_class() -> None:
 def test_kinds_have_their_outputs_losses_and_scores() -> None:
     for task, expected in (
         (_task("regression"), (1, "mse", "r2")),
-        (_task("regression", horizon=1), (1, "mse", "skill")),
+        (_task("regression", horizon=1), (1, "huber", "skill")),
         (_task("binary"), (1, "bce", "balanced_accuracy")),
         (_task("multi-class", classes=("a", "b", "c")), (3, "cross-entropy", "accuracy")),
     ):
