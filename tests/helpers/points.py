@@ -99,6 +99,7 @@ class Points(Cohort):
             seasons.astype(np.float32),
             np.concatenate([np.arange(count) for count in counts]),
             counts,
+            np.ones(len(self.homes)),
         )
 
     def predict(self, params: NDArray[np.float32], part: Part) -> NDArray[np.float32]:

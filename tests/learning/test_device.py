@@ -120,6 +120,7 @@ def test_the_rows_of_a_part_are_the_homes_own() -> None:
         assert rows.times.tolist() == list(range(own.start, own.stop))  # they have no time
         assert rows.seasons.shape == (own.stop - own.start, 0)
         assert rows.counts.tolist() == [own.stop - own.start]
+        assert rows.units.tolist() == [data.unit]
 
 
 def test_persistence_has_a_skill_of_zero() -> None:

@@ -139,6 +139,8 @@ def test_the_answer_of_an_outcome_holds_every_model(kind: str) -> None:
     metrics = tiny.learning(tiny.plan(task={"kind": kind})).task.metrics
     expected = {f"{model}.{name}" for model in MODELS for name in (*metrics, "loss")}
     expected |= {f"verdict.{model}" for model in FEDERATED} | {f"weight.{n}" for n in EXPERTS}
+    sure = {"coverage", "width"} if kind == "regression" else {"nll", "ece"}
+    expected |= {f"personalised.{name}" for name in sure}
     counts = {"num-examples": 5, "examples-train": 20, "examples-validation": 6}
     assert set(told) == expected | {"expert", "best", "null", *counts}
     assert {name: told[name] for name in counts} == counts

@@ -370,9 +370,7 @@ def test_a_run_that_just_began_has_a_page(tmp_path: Path) -> None:
 def test_a_run_without_models_alone_claims_no_comparison(tmp_path: Path) -> None:
     run = fake_run(tmp_path / "run")
     rows = [
-        {**row, "verdict": None}
-        for row in run.read_homes().to_pylist()
-        if row["model"] == "global"
+        {**row, "verdict": None} for row in run.read_homes().to_pylist() if row["model"] == "global"
     ]
     run.write_homes(homes_table(rows))
     page = page_of(run)
