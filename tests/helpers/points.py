@@ -119,7 +119,7 @@ class Points(Cohort):
         raise AssertionError(f"nobody asks for the baseline of {part} any more")
 
     def pick(self, homes: NDArray[np.int64]) -> Points:
-        some = Points(
+        some = type(self)(
             self.aims[homes],
             off=self.off,
             seasons=self.seasons,

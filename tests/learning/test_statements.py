@@ -49,6 +49,15 @@ def test_what_is_certain_has_an_output_that_is_finite(kind: str) -> None:
     np.testing.assert_array_equal(huge, sure)
 
 
+@pytest.mark.parametrize("kind", ["binary", "multi-class"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_no_number_is_no_statement(kind: str, bad: float) -> None:
+    logits = np.array([[bad], [0.0]]) if kind == "binary" else np.array([[bad, bad], [0.0, 0.0]])
+    stated = ENCODINGS[kind].stated(logits)  # type: ignore[index]
+    assert np.isfinite(stated[0]).all() == (kind == "binary" and bad == np.inf)
+    assert stated[1].tolist() == [0.5] * len(logits[1])
+
+
 def test_the_squared_distance_of_probabilities_is_the_brier_score() -> None:
     drawn = np.random.default_rng(0)
     stated = drawn.uniform(size=(30, 1))
