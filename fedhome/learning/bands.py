@@ -28,6 +28,7 @@ _TEMPERATURES = np.exp(np.linspace(-1.5, 1.5, 31))
 _PRIOR_ROWS = 10.0  # a temperature departs from 1 as if so many rows spoke for 1
 _BINS = 10
 _LEAST = 1e-6
+_ROUNDING = 1e-9  # a tenth of twenty rows is two
 
 
 def band(
@@ -63,8 +64,8 @@ def _reach(residuals: Floats) -> tuple[float, float]:
     ordered = np.sort(residuals)
     rows = len(ordered)
     tail = (1.0 - LEVEL) / 2
-    above = min(int(np.ceil((rows + 1) * (1.0 - tail))), rows) - 1
-    below = max(int(np.floor((rows + 1) * tail)), 1) - 1
+    above = min(int(np.ceil((rows + 1) * (1.0 - tail) - _ROUNDING)), rows) - 1
+    below = max(int(np.floor((rows + 1) * tail + _ROUNDING)), 1) - 1
     return float(ordered[below]), float(ordered[above])
 
 

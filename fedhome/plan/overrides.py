@@ -74,6 +74,8 @@ def merge(table: dict[str, Any], changes: Mapping[str, Any]) -> None:
 _MOVED = {
     "train.proximal_mu": "train.proximal_mu belongs to the method now: set method.name = "
     '"fedprox" and method.args.proximal_mu',
+    "personalise.gate": "personalise.gate is gone, and homes mix instead of choosing: "
+    "personalise.experts says what",
 }
 """Settings that had another place, and where they are."""
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.errors import WireError
-from fedhome.learning.alone.passes import passes_of
+from fedhome.learning.alone.pass_counts import passes_of
 from fedhome.learning.update_clipping import UpdateClipping
 from fedhome.plan.settings import PersonaliseSettings
 from fedhome.plugins import look_up

@@ -36,6 +36,20 @@ WORDS: Final = {
     "personalised": "of what the home ends with, and the same",
 }
 """What each model's numbers are the score of."""
+CALLED: Final = {
+    "baseline": "no learning",
+    "naive": "no learning",
+    "seasonal": "what was a step, a day or a week ago",
+    "linear": "a linear model",
+    "trees": "a model of trees",
+    "local": "a network tuned by its own rows",
+    "settings": "a network trained as suits the whole fleet",
+    "alone": "the best model alone",
+    "global": "the fleet's model",
+    "tuned": "the fleet's model adapted to this home",
+    "personalised": "what the home ends with",
+}
+"""What models and experts are called where people are told of a number."""
 
 
 def bins_for(homes: int, *, cohort: int) -> int:
@@ -88,26 +102,30 @@ def meaning_of(number: str) -> str:
         UpdateError: An outcome has no such number.
     """
     stem, _, part = number.partition("-")
-    if stem == "expert":
-        return f"whether {part} weighs most in the home's mixture"
-    if stem == "best":
-        return f"whether {part} was best alone"
-    if stem == "weight":
-        return f"the weight of {part} in the home's mixture"
-    said = {
-        "hurt": "is surely worse than",
-        "helped": "is surely better than",
-        "score": "itself, raised by 1",
-    }.get(part)
-    if part.isdigit():
-        return f"whether the {stem} model's score on its test rows falls into this step"
-    if said is None:
+    about = _OF_HOMES.get(stem)
+    model = "local" if stem == "null" else stem
+    if about is not None:
+        model = part
+    elif part.isdigit():
+        about = "whether the score of {} on its test rows falls into this step"
+    else:
+        about = _OF_MODELS.get(part)
+    if about is None or model not in CALLED:
         raise UpdateError(f"an outcome has no number {number!r}")
-    if part == "score":
-        return f"the {stem} model's score on its test rows, {said}"
-    other = "itself after other batches" if stem == "null" else "the best model alone"
-    model = "network alone" if stem == "null" else f"{stem} model"
-    return f"whether the {model} {said} {other} on its test rows"
+    other = "itself after other batches," if stem == "null" else CALLED["alone"]
+    return about.format(CALLED[model], other)
+
+
+_OF_HOMES: Final = {
+    "expert": "whether {} weighs most in the home's mixture",
+    "best": "whether {} was best alone",
+    "weight": "the weight of {} in the home's mixture",
+}
+_OF_MODELS: Final = {
+    "hurt": "whether {} is surely worse than {} on its test rows",
+    "helped": "whether {} is surely better than {} on its test rows",
+    "score": "the score of {} on its test rows, itself, raised by 1",
+}
 
 
 def flags_alone(scalars: Sequence[Scalar]) -> tuple[Scalar, ...]:

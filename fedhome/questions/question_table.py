@@ -229,17 +229,17 @@ _ROWS = (
         consent=ConsentWords(
             when="when the fleet learns how to adapt its model",
             plain="by what factor each of {tried} ways to adapt the model, and each of {alone} "
-            "ways to train one alone, changes the loss on this home's validation rows",
+            "ways to train one without the fleet, changes the loss on this home's validation rows",
             numbers={
                 "change": "by what factor each of {tried} ways to adapt the model changes the "
                 "loss on this home's validation rows",
-                "alone": "the same of {alone} ways to train one alone",
+                "alone": "the same of {alone} ways to train one without the fleet",
             },
         ),
         clear={
             EXAMPLES: "1: every home counts alike",
             "changes": "by what factor each way to adapt the model, and each way to train one "
-            "alone, changes its loss",
+            "without the fleet, changes its loss",
         },
     ),
     SummedQuestion(
@@ -274,17 +274,17 @@ _ROWS = (
         metrics=lambda values, homes: {"homes": homes, "errors": list(values.values())},
         personal=True,
         consent=ConsentWords(
-            when="the same",
-            plain="the error of its mixture on validation rows that it was not fitted to, for each "
-            "of {strengths} strengths of the pull towards the fleet's",
+            when="when the fleet learns how far homes mix by their own rows",
+            plain="the error of its own mixture on validation rows that it was not fitted to, for "
+            "each of {strengths} degrees to which it may follow the fleet's",
             numbers={
-                "error": "the error of its mixture on validation rows that it was not fitted to, "
-                "for each of {strengths} strengths of the pull towards the fleet's",
+                "error": "the error of its own mixture on validation rows that it was not fitted "
+                "to, for each of {strengths} degrees to which it may follow the fleet's",
             },
         ),
         clear={
             EXAMPLES: "1: every home counts alike",
-            "errors": "the error of its mixture for each strength of the pull towards the fleet's",
+            "errors": "the error of its mixture for each degree to which it may follow the fleet's",
         },
     ),
     SummedQuestion(
@@ -325,7 +325,7 @@ _ROWS = (
             "weight.*": "the weight of a model in its mixture",
             "verdict.*": "whether a model of the fleet helped or hurt",
             **{
-                f"{model}.*": f"loss and measures of the {model} model on its test rows"
+                f"{model}.*": f"loss and measures of {outcomes.CALLED[model]}, on its test rows"
                 for model in MODELS
             },
         },

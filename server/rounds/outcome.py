@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fedhome.errors import RoundError
 from fedhome.flower.messages import ARRAYS, CONFIG, EXAMPLES, array_record
-from fedhome.learning.alone.passes import passes_of
+from fedhome.learning.alone.pass_counts import passes_of
 from fedhome.learning.mixture import (
     BOUND,
     FIRST_STRENGTH,
@@ -157,7 +157,8 @@ def _blend(
     count = entries(experts)
     replies = questions.ask(BLEND, adapting, lambda m: _list_fault(m, "errors", count))
     values = np.clip(_mean(replies, "errors"), -BOUND, BOUND)
-    return full(values.tolist(), experts), _homes_behind(replies)
+    # Mended, an entry at the bound may lie beyond it by rounding, and homes would refuse it.
+    return np.clip(full(values.tolist(), experts), -BOUND, BOUND), _homes_behind(replies)
 
 
 def _shrink(questions: _FinalQuestions, settings: Mapping[str, Any]) -> float:
@@ -294,8 +295,8 @@ def _not_finite(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
             named = ", ".join(homes[:_NAMED]) + (" and others" if len(homes) > _NAMED else "")
             yield (
                 f"the {model} model's numbers were not finite in {len(homes)} home(s): {named}; "
-                "its score there counts as the worst. A lower train.learning_rate or "
-                "train.clip_norm keeps them finite"
+                "its score there counts as the worst: lower train.learning_rate, or "
+                "set train.clip_norm"
             )
 
 

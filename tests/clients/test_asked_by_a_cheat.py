@@ -25,8 +25,17 @@ from fedhome.plan.protocol import policy_of, terms_hash
 from fedhome.questions.contributions import Terms
 from fedhome.questions.empty_handed import EMPTY_HANDED
 from fedhome.questions.outcomes import MOST_BINS, bins_for, score_counts
-from fedhome.questions.question_table import CENSUS, EVALUATE, OUTCOME, TRAIN, TRIAL, summed
-from fedhome.questions.settings import settings_hash
+from fedhome.questions.question_table import (
+    BLEND,
+    CENSUS,
+    EVALUATE,
+    OUTCOME,
+    SHRINK,
+    TRAIN,
+    TRIAL,
+    summed,
+)
+from fedhome.questions.settings import check_settings, settings_hash
 from fedhome.run.compared_models import MODELS
 from fedhome.secagg import FixedPoint, Form, Total
 from fedhome.secagg.sum_messages import Upload
@@ -277,11 +286,6 @@ def test_settings_that_are_not_compared_change_what_a_home_computes(
         (CENSUS, {}),  # with a model, of which nothing is asked
         (TRAIN, {"server-round": 2, "clipping_norm": float("nan")}),
         (EVALUATE, {"server-round": 4}),
-        (OUTCOME, {"rate": 0.7, "epochs": 1, "bins": 0}),
-        (OUTCOME, {"rate": 0.5, "epochs": 3, "bins": 0}),
-        (OUTCOME, {"rate": 0.5, "epochs": -1, "bins": 0}),
-        (OUTCOME, {"epochs": 1, "bins": 0}),
-        (OUTCOME, {"bins": 0}),
     ],
 )
 def test_settings_that_the_plan_does_not_allow_are_refused_though_all_homes_get_them(
@@ -289,6 +293,78 @@ def test_settings_that_the_plan_does_not_allow_are_refused_though_all_homes_get_
 ) -> None:
     with pytest.raises(FedHomeError):
         Fleet(kind, settings).ask("h00")
+
+
+_ADAPTING: tuple[dict[str, Any], ...] = (
+    {"rate": 0.7},
+    {"rate": None},
+    {"epochs": 3},  # the plan has two
+    {"epochs": -1},
+    {"epochs": 1.0},
+)
+_MATRIX: list[float] = tiny.ending()["matrix"]
+_MIXING: tuple[dict[str, Any], ...] = (
+    {"matrix": None},
+    {"matrix": []},
+    {"matrix": 1.0},
+    {"matrix": _MATRIX[:-1]},  # of other experts
+    {"matrix": [*_MATRIX, 0.0]},
+    {"matrix": [*_MATRIX[:-1], float("nan")]},
+    {"matrix": [*_MATRIX[:-1], float("inf")]},
+    {"matrix": [*_MATRIX[:-1], 16.5]},  # more than errors can go together
+    {"matrix": [*_MATRIX[:-1], -16.5]},
+    {"matrix": [1] * len(_MATRIX)},  # of whole numbers
+    {"homes": 0},
+    {"homes": 1.5},
+)
+_COMPARING: tuple[dict[str, Any], ...] = (
+    {"strength": 5.0},  # none of those that there are
+    {"strength": None},
+    {"strength": float("nan")},
+    {"strength": -1.0},
+    {"alone-rate": 0.7},
+    {"alone-rate": None},
+    {"alone-epochs": 4},  # the plan has three
+    {"alone-epochs": -1},
+    {"alone-epochs": 1.0},
+    {"alone-epochs": None},
+)
+_FINAL: dict[str, tuple[dict[str, Any], ...]] = {
+    BLEND: _ADAPTING,
+    SHRINK: (*_ADAPTING, *_MIXING),
+    OUTCOME: (*_ADAPTING, *_MIXING, *_COMPARING),
+}
+
+
+def _settled(kind: str, change: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings of a question about the end; what is None is left out."""
+    names = {BLEND: ("rate", "epochs"), SHRINK: ("rate", "epochs", "matrix", "homes")}
+    whole = {**tiny.ending(homes=HOMES), "bins": 0}
+    kept = {name: whole[name] for name in names.get(kind, tuple(whole))}
+    return {name: value for name, value in {**kept, **change}.items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"), [(kind, change) for kind, changes in _FINAL.items() for change in changes]
+)
+def test_how_homes_are_to_end_is_within_their_plan(kind: str, change: dict[str, Any]) -> None:
+    faults = summed(kind).faults(_settled(kind, change), PLAN)
+    with pytest.raises(ManifestError) as refused:
+        check_settings(faults)
+    assert refused.value.reason == "settings"
+    assert list(summed(kind).faults(_settled(kind, {}), PLAN)) == [], "the control: as it should be"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", [BLEND, SHRINK, OUTCOME])
+def test_a_home_asks_its_plan_before_it_ends(kind: str) -> None:
+    fleet = Fleet(kind, _settled(kind, {}))
+    fleet.ask("h00")
+    assert fleet.parts["h00"].words is not None
+    cheated = Fleet(kind, _settled(kind, _FINAL[kind][-1]))
+    with pytest.raises(FedHomeError):
+        cheated.ask("h00")
+    assert cheated.parts["h00"].words is None
 
 
 @pytest.mark.parametrize(
@@ -324,7 +400,7 @@ def test_scores_are_not_counted_in_steps_that_tell_single_homes(
     bins: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Six homes, of which five must be in the sum: 80 steps would be the list of their scores."""
-    settings: dict[str, Any] = {"rate": 0.5, "epochs": 1}
+    settings: dict[str, Any] = tiny.ending()
     if bins is not None:
         settings["bins"] = bins
     with pytest.raises(FedHomeError):
@@ -336,7 +412,7 @@ def test_scores_are_not_counted_in_steps_that_tell_single_homes(
 
 @pytest.mark.long
 def test_of_few_homes_the_mean_score_is_counted_and_no_step() -> None:
-    values = Fleet(OUTCOME, {"rate": 0.5, "epochs": 1, "bins": 0}).open().values
+    values = Fleet(OUTCOME, tiny.ending(bins=0)).open().values
     names = {name.rpartition("-")[2] for name in values}
     assert not any(name.isdigit() for name in names)
     assert all(0 <= values[f"{model}-score"] <= 2 * HOMES for model in MODELS)
@@ -344,6 +420,8 @@ def test_of_few_homes_the_mean_score_is_counted_and_no_step() -> None:
     assert counts["homes"] == HOMES
     assert counts["models"]["global"]["median"] is None
     assert -1 <= counts["models"]["global"]["mean"] <= 1
+    assert sum(counts["experts"].values()) == sum(counts["best"].values()) == HOMES
+    assert sum(counts["weights"].values()) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(

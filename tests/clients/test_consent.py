@@ -46,13 +46,23 @@ In sums only, each number hidden under masks that cancel in the sum over many ho
     the rest is weighted; the loss of the fleet's model on this home's validation rows;
     its score on them.
   * when the fleet learns how to adapt its model: by what factor each of 3 ways to adapt
-    the model changes the loss on this home's validation rows.
-  * at the end: which model it keeps (one learnt alone, the fleet's, or the fleet's
-    adapted to this home); the score of no learning on its test rows, itself and as one
-    of at most 80 steps: fewer in a small fleet, so that each is expected to hold
-    several homes; and whether that is better or worse than a model learnt alone; of a
-    model learnt alone; of the fleet's model, and whether that is better or worse than
-    alone; of the adapted model, and the same.
+    the model changes the loss on this home's validation rows; the same of 10 ways to
+    train one without the fleet.
+  * when the fleet learns how to mix predictions: how the errors of 5 models go together
+    on this home's validation rows, two by two.
+  * when the fleet learns how far homes mix by their own rows: the error of its own
+    mixture on validation rows that it was not fitted to, for each of 7 degrees to which
+    it may follow the fleet's.
+  * at the end: which model weighs most in its mixture; which model was best alone; the
+    score of no learning on its test rows, itself and as one of at most 80 steps: fewer
+    in a small fleet, so that each is expected to hold several homes; of what was a
+    step, a day or a week ago; of a linear model fitted alone; of trees fitted alone; of
+    the network learnt alone, tuned by the home's own rows; of the network learnt alone
+    as suits the whole fleet; of that one of these which was best on the home's
+    validation rows; of the fleet's model, and whether that is surely better or worse
+    than alone; of the fleet's model adapted to this home, and the same; of what the
+    home ends with, and the same; whether the same model trained twice could be told
+    apart; the weights of its mixture.
   * with each of these: whether it had nothing to add (then all its other numbers are
     nothing).
 
@@ -151,9 +161,16 @@ Readable, as this home's own:
   * when the fleet's model is tested: the loss and the score of the model on this home's
     validation rows, and their number.
   * when the fleet learns how to adapt its model: by what factor each of 3 ways to adapt
-    the model changes the loss on this home's validation rows.
-  * at the end: which model it keeps, the loss and all measures of each on its test
-    rows, and its numbers of training, validation and test examples.
+    the model, and each of 10 ways to train one without the fleet, changes the loss on
+    this home's validation rows.
+  * when the fleet learns how to mix predictions: how the errors of 5 models go together
+    on this home's validation rows.
+  * when the fleet learns how far homes mix by their own rows: the error of its own
+    mixture on validation rows that it was not fitted to, for each of 7 degrees to which
+    it may follow the fleet's.
+  * at the end: the weights of its mixture, which model was best alone, whether the
+    fleet helped or hurt it, the loss and all measures of each model on its test rows,
+    and its numbers of training, validation and test examples.
 
 Of this home alone, readable for the server:
   * its name (oak) and its two public keys; the fleet's owner and all homes of the fleet
@@ -264,9 +281,9 @@ def test_every_question_that_a_home_answers_is_in_the_text() -> None:
 
 
 def test_every_number_of_a_sum_is_in_the_text() -> None:
-    config = {"server-round": 1, "clipping_norm": 1.0, "bins": 8}
+    config, plan = {"server-round": 1, "clipping_norm": 1.0, "bins": 8}, Plan.load(sets=SETTINGS)
     for kind, question in SUMMED.items():
-        stems = {one.name.partition("-")[0] for one in question.scalars(config, 3)}
+        stems = {one.name.partition("-")[0] for one in question.scalars(config, plan.personalise)}
         assert stems == set(question.consent.numbers), kind
     assert f"one of at most {outcomes.MOST_BINS} steps" in " ".join(SECURE.split())
 
@@ -294,9 +311,9 @@ def test_the_text_of_a_plan_with_noise_says_what_it_promises() -> None:
 
 def test_the_text_with_noise_names_every_number_that_is_asked() -> None:
     flat = " ".join(consent_text(asked(*NOISE)).split())
-    config = {"server-round": 1, "bins": 8}
+    config, plan = {"server-round": 1, "bins": 8}, Plan.load(sets=SETTINGS)
     for kind in private_sums.ASKED:
-        scalars = private_sums.scalars_of(kind, SUMMED[kind].scalars(config, 3), 16)
+        scalars = private_sums.scalars_of(kind, SUMMED[kind].scalars(config, plan.personalise), 16)
         meanings = SUMMED[kind].consent.numbers
         for stem in {scalar.name.partition("-")[0] for scalar in scalars}:
             assert meanings[stem].format(bins=outcomes.MOST_BINS) in flat, stem

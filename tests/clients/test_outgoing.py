@@ -33,7 +33,7 @@ from fedhome.fleet.state_file import FileStore
 from fedhome.flower.messages import array_record, take_identity
 from fedhome.ops.processes import Processes
 from fedhome.plan.settings import Plan
-from fedhome.questions.question_table import SUMMED
+from fedhome.questions.question_table import BLEND, OUTCOME, SHRINK, SUMMED
 from fedhome.run.folder import RunFolder
 from fedhome.server.daemon.current_run import DONE
 from fedhome.simulations.homes import generate
@@ -96,12 +96,17 @@ def test_every_number_of_a_form_is_listed_with_its_meaning() -> None:
     assert set(listed) == set(SUMMED)
     config = {"server-round": 1, "bins": 80, "clipping_norm": 1.0}
     for kind, row in SUMMED.items():
-        lanes = row.lanes(config, 62)
+        lanes = row.lanes(config, plan.personalise)
         counted = sum(lane.count or 0 for lane in listed[kind].lanes)
         assert counted == 1 + len(lanes), "the weight, and all others"  # counted by hand: 26 + 1, …
         assert all(lane.meaning for lane in listed[kind].lanes)
     assert sum(lane.count or 0 for lane in listed["query.census"].lanes) == 27  # 25 flags, and two
     assert sum(lane.count or 0 for lane in listed["train"].lanes) == 29
+    # At two rates the fleet's model after 0 to 30 passes, and ten numbers of passes alone.
+    assert sum(lane.count or 0 for lane in listed["evaluate.trial"].lanes) == 62 + 20 + 2
+    # Five experts' errors with their own and each other's, seven strengths; and two each.
+    assert sum(lane.count or 0 for lane in listed["evaluate.blend"].lanes) == 17
+    assert sum(lane.count or 0 for lane in listed["evaluate.shrink"].lanes) == 9
 
 
 def test_with_noise_each_number_but_the_weight_has_it() -> None:
@@ -204,8 +209,8 @@ def _unlisted_of_a_plain_home(kind: str) -> set[str]:
     answering = client_app.build(lambda _: home)
     learning = home.device.learning
     settings: dict[str, Any] = {"server-round": 1, "clipping_norm": 1.0}
-    if kind == "evaluate.outcome":
-        settings = {"rate": 0.5, "epochs": 1}
+    if kind in {BLEND, SHRINK, OUTCOME}:
+        settings = tiny.ending()
     arrays = array_record(learning.layout, learning.initial)
     content = RecordDict({"arrays": arrays, "config": ConfigRecord(settings)})
     answer = answering(Message(content, NODE, kind), Context(1, NODE, {}, RecordDict(), {}))

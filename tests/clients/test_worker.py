@@ -142,7 +142,7 @@ def census_form(layout: Layout) -> Form:
         elements=0,
         layout=bytes.fromhex(layout.hash),
         fixed=FixedPoint(bits=24, clip=1.0, norm="linf", weight_cap=64),
-        scalars=SUMMED["query.census"].lanes({}, 0),
+        scalars=SUMMED["query.census"].lanes({}, Plan().personalise),
         homes=8,
     )
 

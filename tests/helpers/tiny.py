@@ -15,6 +15,7 @@ from fedhome.data.series.examples import HomeExamples
 from fedhome.flower.messages import sums_suffice
 from fedhome.learning.build import learning_of
 from fedhome.learning.local import LocalLearning
+from fedhome.learning.mixture import knowing_nothing, upper
 from fedhome.learning.personalise import personaliser
 from fedhome.plan.settings import Plan
 from fedhome.run.events import EventLog
@@ -45,6 +46,13 @@ def plan(**sections: Any) -> Plan:
         "aggregation": {"mode": "plain"},
     }
     return Plan.parse(table).change(**sections)
+
+
+def ending(experts: int = 5, **changes: Any) -> dict[str, Any]:
+    """Return settings of an outcome such as :func:`plan` allows, with some changed."""
+    fleets = {"matrix": upper(knowing_nothing(experts)).tolist(), "strength": 10.0}
+    own = {"rate": 0.5, "epochs": 1, "alone-rate": 0.5, "alone-epochs": 2}
+    return {**own, **fleets, **changes}
 
 
 def fedprox(proximal_mu: float) -> dict[str, Any]:

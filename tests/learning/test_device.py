@@ -98,16 +98,29 @@ def test_evaluation_is_the_mean_over_the_rows(kind: str) -> None:
     assert device.counts("validation").tolist() == [6]
 
 
-def test_comparing_is_the_difference_of_the_losses() -> None:
+@pytest.mark.parametrize("kind", ["regression", "binary", "multi-class"])
+def test_outputs_are_the_models_and_are_measured_as_it_is(kind: str) -> None:
+    device = _device(tiny.plan(task={"kind": kind}), kind)
+    learning, data = device.learning, device.examples
+    output = device.predict(learning.initial, "test")
+    with torch.no_grad():
+        expected = learning.model(torch.from_numpy(data.x[data.rows("test")])).numpy()
+    np.testing.assert_array_equal(output, expected)
+    assert device.measure(output, "test") == device.evaluate(learning.initial, "test").metrics
+
+
+def test_the_rows_of_a_part_are_the_homes_own() -> None:
     device = _device(tiny.plan())
-    start = device.learning.initial
-    better = device.train(start, stream=1, epochs=5).params[0]
-    gain, error = device.compare(start, better, "validation")
-    expected = [device.evaluate(params, "validation").losses[0] for params in (start, better)]
-    assert gain[0] == pytest.approx(expected[0] - expected[1], rel=1e-5)
-    assert error[0] > 0
-    nothing, none = device.compare(start, start, "test")
-    assert (nothing[0], none[0]) == (0.0, 0.0)
+    data = device.examples
+    for part in ("train", "validation", "test", "train+validation"):
+        rows, own = device.rows(part), data.rows(part)
+        np.testing.assert_array_equal(rows.x, data.x[own])
+        np.testing.assert_array_equal(rows.y, data.y[own])
+        np.testing.assert_array_equal(rows.naive, data.naive[own])
+        assert rows.times.tolist() == list(range(own.start, own.stop))  # they have no time
+        assert rows.seasons.shape == (own.stop - own.start, 0)
+        assert rows.counts.tolist() == [own.stop - own.start]
+        assert rows.units.tolist() == [data.unit]
 
 
 def test_persistence_has_a_skill_of_zero() -> None:

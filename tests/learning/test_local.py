@@ -68,7 +68,7 @@ def _torchs(plan: Plan, batches: list[tuple[Tensor, Tensor]], mu: float) -> NDAr
         module.parameters(), lr=train.learning_rate, weight_decay=train.weight_decay, **more
     )
     loss_of: Any = {
-        "regression": F.mse_loss,
+        "regression": lambda output, y: 2 * F.huber_loss(output, y),  # a series
         "binary": F.binary_cross_entropy_with_logits,
         "multi-class": F.cross_entropy,
     }[plan.task.kind]
@@ -78,7 +78,7 @@ def _torchs(plan: Plan, batches: list[tuple[Tensor, Tensor]], mu: float) -> NDAr
         for p, start in zip(module.parameters(), anchor, strict=True):
             loss = loss + mu / 2 * ((p - start) ** 2).sum()
         loss.backward()
-        if train.clip_norm is not None:
+        if train.clip_norm:
             torch.nn.utils.clip_grad_norm_(module.parameters(), train.clip_norm)
         optimiser.step()
     return learning.layout.flatten(
@@ -136,7 +136,7 @@ def test_the_loss_of_a_step_is_the_loss_before_it() -> None:
     learning = tiny.learning(tiny.plan())
     (x, y), *_ = _batches("regression")
     _, loss = learning.step(learning.init(learning.tensors(learning.initial)), _batch(x, y))
-    expected = F.mse_loss(learning.model(x), y)
+    expected = 2 * F.huber_loss(learning.model(x), y)
     assert float(loss) == pytest.approx(float(expected.detach()))
 
 
@@ -173,10 +173,11 @@ def test_row_losses_are_the_textbooks(output: list[float], label: int) -> None:
     told = torch.tensor([output])
     p = 1 / (1 + np.exp(-logits[0]))
     cross = np.log(np.exp(logits - logits.max()).sum()) + logits.max() - logits[label]
-    y = float(label > 0)
+    y, far = float(label > 0), abs(logits[0] - 2)
     binary = -(y * np.log(p) + (1 - y) * np.log1p(-p)) if 0 < p < 1 else abs(logits[0])
     for loss, out, target, expected in (
         ("mse", told[:, :1], torch.tensor([[2.0]]), (logits[0] - 2) ** 2),
+        ("huber", told[:, :1], torch.tensor([[2.0]]), min(far**2, 2 * far - 1)),
         ("bce", told[:, :1], torch.tensor([[y]]), binary),
         ("cross-entropy", told, torch.tensor([label]), cross),
     ):

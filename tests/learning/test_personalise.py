@@ -2,100 +2,42 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import Message
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from fedhome.data.series.examples import Part
-from fedhome.errors import PluginError, RoundError, UpdateError
-from fedhome.flower.messages import content_of, reply
-from fedhome.learning.cohort import Cohort, Measured, Trained
+from fedhome.errors import PluginError
+from fedhome.learning.alone import FITTERS, linear
+from fedhome.learning.cohort import Cohort, Measured
 from fedhome.learning.device import Device
-from fedhome.learning.methods import Method
 from fedhome.learning.personalise import choose, fine_tune, personaliser
+from fedhome.learning.personalise.experts import Adaptation, Experts
+from fedhome.learning.personalise.keep import keep
 from fedhome.plan.settings import PersonaliseSettings
-from fedhome.questions import responses
-from fedhome.questions.question_table import OUTCOME, TRIAL
-from fedhome.questions.responses import QuestionContext
-from fedhome.questions.settings import INPUTS, inputs_hash
-from fedhome.run.events import Event, EventLog, read_events
-from fedhome.server.rounds.outcome import personalise
-from fedhome.wire.layout import Layout
 from helpers import tiny
+from helpers.examples import share_of
+from helpers.points import ROWS, Adapter, Points
 
 _START = np.zeros(1, np.float32)
-_MODELS = ("baseline", *fine_tune.CHOICES)
-
-
-class Points(Cohort):
-    """Each home learns one number: a pass goes half the way to the mean of the part's aim.
-
-    Args:
-        aims: What training, validation and test ask for, float64 ``[homes, 3]``.
-        error: Standard error of every comparison.
-    """
-
-    def __init__(self, aims: Any, *, error: float = 0.0, initial: float = 10.0) -> None:
-        self.aims = np.array(aims, np.float64)
-        self.error = error
-        self.homes = tuple(f"home-{place}" for place in range(len(self.aims)))
-        self.learning: Any = SimpleNamespace(initial=np.full(1, initial, np.float32))
-        self.parts: list[tuple[str, int]] = []
-
-    def _aim(self, part: Part) -> NDArray[np.float64]:
-        if part == "train+validation":
-            return np.asarray(self.aims[:, :2].mean(axis=1), np.float64)
-        return self.aims[:, ("train", "validation", "test").index(part)]
-
-    def counts(self, part: Part) -> NDArray[np.int64]:
-        del part
-        return np.full(len(self.homes), 5)
-
-    def train(
-        self,
-        start: NDArray[np.float32],
-        *,
-        stream: int,
-        epochs: int,
-        part: Part = "train",
-        rate: float = 1.0,
-        method: Method | None = None,
-    ) -> Trained:
-        del stream, method
-        self.parts.append((part, len(self.homes)))
-        params = np.broadcast_to(start, (len(self.homes), 1)).copy()
-        for _ in range(epochs):
-            params += (0.5 * rate * (self._aim(part)[:, None] - params)).astype(np.float32)
-        return Trained(params, np.zeros(len(self.homes)))
-
-    def evaluate(self, params: NDArray[np.float32], part: Part) -> Measured:
-        own = np.broadcast_to(params, (len(self.homes), 1))[:, 0].astype(np.float64)
-        losses = (own - self._aim(part)) ** 2
-        return Measured(losses, {"score": -losses})
-
-    def compare(
-        self, one: NDArray[np.float32], other: NDArray[np.float32], part: Part
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        gain = self.evaluate(one, part).losses - self.evaluate(other, part).losses
-        return gain, np.full(len(self.homes), self.error)
-
-    def baseline(self, part: Part) -> Measured:
-        return self.evaluate(np.full(1, 99, np.float32), part)
-
-    def pick(self, homes: NDArray[np.int64]) -> Points:
-        some = Points(self.aims[homes], error=self.error)
-        some.learning, some.parts = self.learning, self.parts
-        return some
 
 
 def _settings(**changes: Any) -> PersonaliseSettings:
     plain = {"epochs": 2, "local_epochs": 4, "patience": 2, "rates": [0.5, 1.0], "refit": False}
     return tiny.plan(personalise=plain | changes).personalise
+
+
+def _experts(cohort: Cohort, start: NDArray[np.float32] = _START, **changes: Any) -> Experts:
+    how = changes.pop("how", fine_tune)
+    adaptation = Adaptation(changes.pop("rate", 1.0), changes.pop("epochs", 1))
+    return Experts(cohort, _settings(**changes), start=start, how=how, adaptation=adaptation)
+
+
+# --- how the fleet's model becomes a home's own
 
 
 def test_a_trial_tells_each_pass_as_a_factor_of_the_loss_before() -> None:
@@ -128,215 +70,174 @@ def test_the_fleet_takes_the_best_rate_and_pass_and_the_gentlest_on_a_tie() -> N
     assert choose(np.array([[1.0, 0.5], [1.0, 0.5]]), (0.3, 1.0)) == (0.3, 1)
 
 
-def test_the_gate_keeps_what_the_homes_own_validation_prefers() -> None:
-    homes = Points(
-        [
-            [4, 4, 4],  # alone: 10, 7, 5.5, 4.75, 4.375 at the whole rate; tuned: 2
-            [-4, 4, 4],  # alone: 10, 6.5, 3.875 at half the rate; tuned: -2
-            [2, 1, 1],  # alone: 10, 6, 4, 3, 2.5 at the whole rate; tuned: 1
-            [-20, 1, 1],  # alone: 10, 2.5 at half the rate; tuned: -10; so global (0) is best
-        ]
-    )
-    ended = fine_tune.outcome(homes, _START, _settings(), rate=1.0, epochs=1)
-    chosen = [fine_tune.CHOICES[c] for c in ended.chosen]
-    assert chosen == ["local", "local", "personalised", "global"]
-    np.testing.assert_allclose(ended.models["global"].losses, [16, 16, 1, 1])
-    np.testing.assert_allclose(ended.models["local"].losses, [0.375**2, 0.125**2, 1.5**2, 1.5**2])
-    np.testing.assert_allclose(ended.models["personalised"].losses, [0.375**2, 0.125**2, 0, 1])
-
-
-def test_a_difference_within_its_error_departs_from_nothing() -> None:
-    aims = [[4, 4, 4]]
-    # Against global (loss 16) tuned gains 12; against tuned (4), alone (0.14) gains 3.86.
-    for error, chosen in ((1.0, "local"), (2.0, "personalised"), (13.0, "global")):
-        ended = fine_tune.outcome(
-            Points(aims, error=error), _START, _settings(), rate=1.0, epochs=1
-        )
-        assert fine_tune.CHOICES[ended.chosen[0]] == chosen
-
-
-def test_a_home_in_which_the_global_model_diverged_keeps_its_own() -> None:
-    start = np.full(1, np.nan, np.float32)
-    ended = fine_tune.outcome(Points([[4, 4, 4]]), start, _settings(), rate=1.0, epochs=1)
-    assert ended.chosen.tolist() == [fine_tune.CHOICES.index("local")]
-
-
-def test_without_a_gate_everybody_is_fine_tuned() -> None:
-    homes = Points([[4, 4, 4], [-4, 4, 4]])
-    ended = fine_tune.outcome(homes, _START, _settings(gate=False), rate=1.0, epochs=1)
-    assert ended.chosen.tolist() == [2, 2]
-    np.testing.assert_allclose(ended.models["personalised"].losses, [4, 36])
-
-
-def test_no_passes_give_the_global_model() -> None:
-    ended = fine_tune.outcome(
-        Points([[4, 4, 4]]), _START, _settings(gate=False), rate=0.5, epochs=0
-    )
-    assert ended.models["personalised"].losses.tolist() == [16]
-
-
-def test_a_refit_trains_once_more_on_all_but_the_test() -> None:
-    homes = Points([[4, 8, 6]])
-    ended = fine_tune.outcome(homes, _START, _settings(gate=False, refit=True), rate=1.0, epochs=2)
-    # From 0 half the way to 6, twice: 4.5. Chosen by the passes on training rows alone.
-    assert ended.models["personalised"].losses.tolist() == [1.5**2]
-    assert {part for part, _ in homes.parts} == {"train", "train+validation"}
-    # Alone: 10, 7 is best for 8 at the whole rate, 8.5 then 7.375 … at half: 8.5 (one pass).
-    # The refit takes that one pass at half the rate: 10 - 1/4 * (10 - 6) = 9.
-    assert ended.models["local"].losses.tolist() == [9.0]
-
-
-def test_local_only_stops_each_home_on_its_own() -> None:
-    homes = Points([[10, 0, 0], [0, 0, 0]])  # the first never improves on its start
-    fine_tune.outcome(homes, _START, _settings(local_epochs=5, rates=[1.0]), rate=1.0, epochs=0)
-    # From the third pass on the first home is left out: it did not improve twice. (The first
-    # pass sets its mark.)
-    assert [count for _, count in homes.parts] == [2, 2, 2, 1, 1]
-
-
-def test_the_scores_are_those_of_the_test_rows() -> None:
-    homes = Points([[4, 4, 7]])
-    ended = fine_tune.outcome(homes, _START, _settings(gate=False), rate=1.0, epochs=1)
-    assert ended.models["personalised"].losses.tolist() == [25]  # tuned to 2
-    assert ended.models["global"].losses.tolist() == [49]
-    assert ended.models["baseline"].losses.tolist() == [92**2]
-
-
-def test_the_answer_of_an_outcome_holds_every_model() -> None:
-    plan = tiny.plan()
-    device = Device(tiny.learning(plan), tiny.home("h", (20, 6, 5)), plan.seed)
-    start, how = device.learning.initial, personaliser("fine-tune")
-    given = QuestionContext(plan, {"rate": 0.5, "epochs": 1}, device.learning.task.score, how)
-    told = responses.row(responses.outcome(device, start, given).columns, 0)
-    metrics = device.learning.task.metrics
-    expected = {f"{model}.{name}" for model in _MODELS for name in metrics}
-    expected |= {f"{model}.loss" for model in _MODELS if model != "baseline"}
-    counts = {"num-examples": 5, "examples-train": 20, "examples-validation": 6}
-    assert set(told) == expected | {"chosen", *counts}
-    assert {name: told[name] for name in counts} == counts
-    tried = responses.trial(device, start, given).columns
-    assert tried["changes"].shape == (1, 2 * 3)
-    assert tried["num-examples"].tolist() == [1]
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        {},
-        {"rate": 0.5},
-        {"rate": "fast", "epochs": 1},
-        {"rate": -1.0, "epochs": 1},
-        {"rate": 1.0, "epochs": -1},
-        {"rate": 1.0, "epochs": 1.5},
-    ],
-)
-def test_an_outcome_that_was_not_chosen_is_refused(config: dict[str, Any]) -> None:
-    given = QuestionContext(tiny.plan(), config, "skill", personaliser("fine-tune"))
-    with pytest.raises(UpdateError, match="outcome"):
-        responses.outcome(Points([[1, 1, 1]]), _START, given)
+def test_a_home_adapts_by_the_rows_and_passes_that_it_is_told() -> None:
+    homes = Points([[4, 8, 6], [0, 0, 0]])
+    # From 0 half the way to 4, twice; and to 6, the mean of training and validation.
+    assert fine_tune.adapt(homes, _START, rate=1.0, epochs=2, part="train").tolist() == [[3], [0]]
+    refitted = fine_tune.adapt(homes, _START, rate=1.0, epochs=2, part="train+validation")
+    assert refitted.tolist() == [[4.5], [0]]
+    streams = {part: {s for p, s, _ in homes.trained if p == part} for part, _, _ in homes.trained}
+    assert not streams["train"] & streams["train+validation"]
+    assert len(streams["train"]) == 2
+    same = fine_tune.adapt(homes, _START, rate=1.0, epochs=0, part="train")
+    np.testing.assert_array_equal(same, [[0], [0]])  # no passes give the global model
 
 
 def test_personalisers_are_found_by_name() -> None:
     assert personaliser("fine-tune") is personaliser("fedhome.learning.personalise:fine_tune")
     with pytest.raises(PluginError, match="unknown"):
         personaliser("fine-tuned")
-    with pytest.raises(PluginError, match="lacks trial"):
+    with pytest.raises(PluginError, match=r"lacks trial\(\) or adapt\(\)"):
         personaliser("math:pi")
 
 
-_TOLD = {
-    "num-examples": 5,
-    "examples-train": 20,
-    "examples-validation": 6,
-    "chosen": 1,
-    **{f"{model}.skill": 0.5 for model in _MODELS},
-    **{f"{model}.loss": 0.25 for model in fine_tune.CHOICES},
-}
+# --- what is kept
 
 
-def _personalised(
-    folder: Path, odd: dict[str, dict[str, Any]], *, count: int = 3
-) -> tuple[list[dict[str, Any]], list[Event]]:
-    """Ask homes to personalise; home 1 answers each question as ``odd`` says."""
-    asked: list[dict[str, Any]] = []
+def test_what_is_kept_is_the_first_that_holds() -> None:
+    homes = Points([[4, 4, 4]] * 5)
+    nan, far = np.nan, 3e38  # finite, and so far off that its loss is not
+    refitted = np.array([[1], [nan], [np.inf], [nan], [nan]], np.float32)
+    stopped = np.array([[2], [2], [-np.inf], [nan], [nan]], np.float32)
+    params, holds = keep(homes, [refitted, stopped, np.full(1, 3, np.float32)])
+    assert params[:, 0].tolist() == [1, 2, 3, 3, 3]
+    assert holds.all()
 
-    def how(message: Message, position: int) -> Message:
-        kind = message.metadata.message_type
-        asked.append(dict(content_of(message)[1]))
-        good = {"num-examples": 1, "changes": [1.0, 0.8, 0.9, 1.0, 0.7, 1.1]}
-        told: dict[str, Any] = good if kind == TRIAL else dict(_TOLD)
-        return reply(message, told | (odd.get(kind, {}) if position == 1 else {}))
+    class Far(Points):
+        def evaluate(self, params: NDArray[np.float32], part: Part) -> Measured:
+            measured = super().evaluate(params, part)
+            return Measured(np.where(measured.losses > 1e70, np.inf, measured.losses), {})
 
-    grid, layout = tiny.FakeGrid(count, how), Layout(("w",), ((1,),))
-    with EventLog(folder / "events.jsonl") as log:
-        rows = personalise(
-            plan=tiny.plan(personalise={"rates": [0.5, 1.0], "epochs": 2}),
-            grid=grid,
-            layout=layout,
-            flat=_START,
-            score="skill",
-            log=log,
-            name_of=grid.name_of,
+    lost = [np.full((5, 1), far, np.float32), np.full(1, nan, np.float32)]
+    params, holds = keep(Far([[4, 4, 4]] * 5), lost)
+    assert params.tolist() == [[0]] * 5
+    assert not holds.any()
+
+
+@settings(max_examples=share_of(60))
+@given(st.lists(st.lists(st.floats(width=32), min_size=3, max_size=3), min_size=1, max_size=4))
+def test_nothing_that_is_kept_is_not_finite(candidates: list[list[float]]) -> None:
+    tried = [np.array(one, np.float32)[:, None] for one in candidates]
+    params, holds = keep(Points([[1, 2, 3]] * 3), tried)
+    assert np.isfinite(params).all()
+    for home in range(3):
+        finite = [one[home] for one in tried if np.isfinite(one[home]).all()]
+        assert bool(holds[home]) == bool(finite)
+        if finite:
+            np.testing.assert_array_equal(params[home], finite[0])
+
+
+def test_a_home_whose_refit_is_no_number_states_what_it_had_before() -> None:
+    nan, aims = np.nan, [[4, 5, 6]] * 4
+    how = Adapter(stopped=[1, 1, nan, nan], refitted=[2, nan, 2, nan])
+    experts = _experts(Points(aims), np.full(1, 7, np.float32), how=how, refit=True)
+    validation, test = experts.stated("tuned")
+    # Validation rows are stated by what never saw them; then by the global model.
+    assert validation[::ROWS, 0].tolist() == [1, 1, 7, 7]
+    assert test[::ROWS, 0].tolist() == [2, 1, 2, 7]
+    broken = _experts(Points(aims), np.full(1, nan, np.float32), how=how, refit=True)
+    validation, test = broken.stated("tuned")
+    # Without a global model that holds there is what needs no learning: 5 + 2, and 6 + 2.
+    assert validation[::ROWS, 0].tolist() == [1, 1, 7, 7]
+    assert test[::ROWS, 0].tolist() == [2, 1, 2, 8]
+    assert broken.stated("global").test[::ROWS, 0].tolist() == [8, 8, 8, 8]
+
+
+# --- what models state
+
+
+def test_a_season_is_chosen_on_the_rows_before() -> None:
+    """Of validation rows training says which, of test rows training and validation."""
+    exact, wrong = np.zeros(ROWS), np.full(ROWS, 50.0)
+    nan = np.nan
+    seasons = {  # yesterday and a week ago; the truth is 4 in every row
+        "train": np.stack([exact + 4, wrong], axis=1),
+        "validation": np.stack([wrong, [4, 4, nan, 4, 4]], axis=1),
+        "test": np.stack([[4, 5, 6, nan, 8], [1, 2, 3, 4, 5]], axis=1),
+    }
+    homes = Points([[4, 4, 4]], seasons=seasons)
+    validation, test = _experts(homes).seasonal()
+    assert validation[:, 0].tolist() == [50.0] * ROWS  # as it was right before
+    # Of ten rows before: yesterday is off by 46 in five, a week ago in five, but where it was not
+    # read it is the last value, off by 2, as the last values all are.
+    assert test[:, 0].tolist() == [6.0] * ROWS  # the last value
+    # Where yesterday was right it is stated, and the last value in its gaps.
+    seasons["validation"] = np.stack([exact + 4, wrong], axis=1)
+    validation, test = _experts(Points([[4, 4, 4]], seasons=seasons)).seasonal()
+    assert validation[:, 0].tolist() == [4.0] * ROWS
+    assert test[:, 0].tolist() == [4.0, 5.0, 6.0, 6.0, 8.0]
+
+
+def test_a_week_ago_is_taken_where_that_was_right() -> None:
+    seasons = {
+        part: np.stack([np.full(ROWS, 9.0), np.full(ROWS, 4.5)], axis=1)
+        for part in ("train", "validation", "test")
+    }
+    validation, test = _experts(Points([[4, 4, 4]], seasons=seasons)).seasonal()
+    assert validation[:, 0].tolist() == test[:, 0].tolist() == [4.5] * ROWS
+
+
+@pytest.mark.parametrize("kind", ["binary", "multi-class"])
+def test_of_classes_no_learning_states_how_often_each_came(kind: str) -> None:
+    plan = tiny.plan(task={"kind": kind})
+    home = tiny.home("h", (20, 6, 5), kind=kind)
+    experts = _experts(Device(tiny.learning(plan), home, plan.seed), tiny.learning(plan).initial)
+    naive, labels = experts.naive(), home.y.reshape(-1).astype(int)
+    if kind == "binary":
+        expected = [[labels[:20].mean()]], [[labels[:26].mean()]]
+    else:
+        expected = tuple(
+            [(np.bincount(labels[:rows], minlength=3) / rows).tolist()] for rows in (20, 26)
         )
-    assert asked[-1] == {"rate": 1.0, "epochs": 1, INPUTS: inputs_hash(tiny.plan())}
-    return rows, read_events(folder / "events.jsonl")
+    np.testing.assert_allclose(naive.validation, expected[0] * 6)
+    np.testing.assert_allclose(naive.test, expected[1] * 5)
+    for stated, said in zip(experts.seasonal(), naive, strict=True):
+        np.testing.assert_array_equal(stated, said)  # classes have no season
 
 
-def test_the_fleet_personalises_as_most_of_its_homes_would(tmp_path: Path) -> None:
-    rows, events = _personalised(tmp_path, {})
-    assert [event.event for event in events] == ["personalisation-chosen"]
-    assert dict(events[0].data) == {"rate": 1.0, "epochs": 1, "homes": 3}
-    assert len(rows) == 3 * 4
-    assert {row["chosen"] for row in rows} == {"global"}
-    (baseline,) = [r for r in rows if (r["home"], r["model"]) == ("home-2", "baseline")]
-    assert (baseline["score"], baseline["loss"], baseline["examples_test"]) == (0.5, None, 5)
-
-
-@pytest.mark.parametrize(
-    ("kind", "odd", "why"),
-    [
-        (TRIAL, {"changes": [1.0, 0.0]}, "not 6 numbers"),
-        (TRIAL, {"changes": 0.0}, "not 6 numbers"),
-        (TRIAL, {"changes": [float("nan")] * 6}, "not finite"),
-        (TRIAL, {"more": 1}, "metrics differ"),
-        (OUTCOME, {"chosen": 3}, "none of 0 to 2"),
-        (OUTCOME, {"chosen": -1}, "none of 0 to 2"),
-        (OUTCOME, {"chosen": 1.0}, "whole numbers"),
-        (OUTCOME, {"global.skill": [1.0, 2.0]}, "not a single number"),
-        (OUTCOME, {"local.loss": float("inf")}, "not finite"),
-    ],
-)
-def test_one_odd_answer_is_left_out_and_ends_nothing(
-    kind: str, odd: dict[str, Any], why: str, tmp_path: Path
+def test_a_model_is_computed_once_for_all_questions_about_it(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    rows, events = _personalised(tmp_path, {kind: odd})
-    (dropped,) = [event.data for event in events if event.event == "reply-dropped"]
-    assert (dropped["stage"], dropped["node"]) == (kind, 3)
-    assert why in str(dropped["reason"])
-    left = {"home-0", "home-2"} | ({"home-1"} if kind == TRIAL else set())
-    assert {row["home"] for row in rows} == left
+    fits: list[int] = []
+
+    def fit(rows: Any) -> Any:
+        fits.append(len(rows.y[0]))
+        return linear.fit(rows)
+
+    monkeypatch.setattr("fedhome.learning.personalise.experts.FITTERS", {**FITTERS, "linear": fit})
+    homes, how = Points([[4, 5, 6], [7, 8, 9]]), Adapter(stopped=[1, 2], refitted=[3, 4])
+    for _ in range(3):
+        experts = _experts(homes, how=how, refit=True)
+        assert experts.stated("tuned").test[::ROWS, 0].tolist() == [3, 4]
+        experts.stated("linear")
+    assert how.asked == ["train", "train+validation"]
+    assert len(fits) == 2
+    other = _experts(homes, np.full(1, 5, np.float32), how=how, refit=True)
+    other.stated("tuned")
+    other.stated("linear")
+    assert how.asked == ["train", "train+validation"] * 2  # another model was never asked about
+    assert len(fits) == 2  # what is alone does not depend on it
+    assert (
+        sum(what.startswith("model ") for what in homes.memory) == 1
+    )  # and the first is forgotten
+    _experts(homes, how=how, refit=True).stated("tuned")
+    assert len(how.asked) == 6
+    faster = _experts(homes, how=how, refit=True, rate=0.5)
+    faster.stated("tuned")
+    assert len(how.asked) == 8  # nor is another way to adapt the same
 
 
-def test_when_nobody_answers_it_is_told(tmp_path: Path) -> None:
-    with pytest.raises(RoundError, match="no home answered"):
-        _personalised(tmp_path, {}, count=0)
+def test_homes_recall_what_they_know_and_compute_what_they_do_not() -> None:
+    homes = Points([[1, 1, 1], [2, 2, 2], [3, 3, 3]])
+    asked: list[tuple[str, ...]] = []
 
+    def compute(some: Cohort) -> list[str]:
+        asked.append(some.homes)
+        return [home.upper() for home in some.homes]
 
-def test_when_no_answer_can_be_used_the_reason_is_told(tmp_path: Path) -> None:
-    def how(message: Message, position: int) -> Message:
-        del position
-        return reply(message, {"num-examples": 1, "changes": [1.0]})
-
-    with (
-        EventLog(tmp_path / "events.jsonl") as log,
-        pytest.raises(RoundError, match="not 6 numbers"),
-    ):
-        personalise(
-            plan=tiny.plan(personalise={"rates": [0.5, 1.0], "epochs": 2}),
-            grid=tiny.FakeGrid(2, how),
-            layout=Layout(("w",), ((1,),)),
-            flat=_START,
-            score="skill",
-            log=log,
-            name_of=str,
-        )
+    assert homes.pick(np.array([1])).recall("name", compute) == ["HOME-1"]
+    assert homes.recall("name", compute) == ["HOME-0", "HOME-1", "HOME-2"]
+    assert homes.pick(np.array([2, 0])).recall("name", compute) == ["HOME-2", "HOME-0"]
+    assert asked == [("home-1",), ("home-0", "home-2")]
+    homes.recall("another", compute)
+    assert asked[2:] == [homes.homes]

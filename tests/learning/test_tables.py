@@ -211,8 +211,8 @@ def test_a_new_optimiser_trains_alike_in_every_engine(
 def test_a_kernel_goes_by_what_a_loss_is_not_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = tiny.plan()
     assert FusedKernel.fits(tiny.learning(plan), tiny.FEATURES) == ""
-    monkeypatch.setitem(LOSSES, "mse", Loss(name="mse", rows=log_cosh))
-    assert "'mse' is not compiled" in FusedKernel.fits(tiny.learning(plan), tiny.FEATURES)
+    monkeypatch.setitem(LOSSES, "huber", Loss(name="huber", rows=log_cosh))
+    assert "'huber' is not compiled" in FusedKernel.fits(tiny.learning(plan), tiny.FEATURES)
     kernel = kernel_of(tiny.learning(plan), "auto", tiny.FEATURES, print)
     assert isinstance(kernel, KERNELS["traced"])
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn import metrics
 
 from fedhome.errors import PlanError
-from fedhome.learning.tasks import Segments, Task, paired, task_of
+from fedhome.learning.tasks import Segments, Task, task_of
 from fedhome.plan.settings import Plan
 
 _COUNTS = np.array([30, 1, 17, 0, 52])
@@ -129,14 +129,6 @@ def test_segments_are_summed_home_by_home(homes: list[list[float]]) -> None:
     np.testing.assert_allclose(segments.mean(values), expected, atol=1e-6)
 
 
-def test_paired_differences_have_the_textbook_standard_error() -> None:
-    differences = np.array([1.0, 2.0, 6.0, 5.0])
-    mean, error = paired(differences, Segments(counts=np.array([3, 1])))
-    assert mean.tolist() == [3.0, 5.0]
-    assert error[0] == pytest.approx(np.std([1.0, 2.0, 6.0], ddof=1) / np.sqrt(3))
-    assert error[1] == 0.0
-
-
 def test_the_forecast_without_learning_states_its_class() -> None:
     said = np.array([1.0, 0.0], np.float32)
     assert _task("regression").naive_output(said).tolist() == [[1.0], [0.0]]
@@ -149,7 +141,7 @@ def test_the_forecast_without_learning_states_its_class() -> None:
 def test_kinds_have_their_outputs_losses_and_scores() -> None:
     for task, expected in (
         (_task("regression"), (1, "mse", "r2")),
-        (_task("regression", horizon=1), (1, "mse", "skill")),
+        (_task("regression", horizon=1), (1, "huber", "skill")),
         (_task("binary"), (1, "bce", "balanced_accuracy")),
         (_task("multi-class", classes=("a", "b", "c")), (3, "cross-entropy", "accuracy")),
     ):

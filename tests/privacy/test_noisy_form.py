@@ -27,14 +27,24 @@ from fedhome.questions.private_sums import (
     terms_of,
     within,
 )
-from fedhome.questions.question_table import EVALUATE, OUTCOME, TRAIN, TRIAL, summed
+from fedhome.questions.question_table import (
+    BLEND,
+    EVALUATE,
+    OUTCOME,
+    SHRINK,
+    TRAIN,
+    TRIAL,
+    summed,
+)
 from fedhome.questions.responses import QuestionContext
+from fedhome.run.compared_models import ALONE, EXPERTS, FEDERATED, MODELS
 from fedhome.secagg.fixedpoint import FixedPoint
 from fedhome.secagg.form import Form, Total
 from fedhome.secagg.scalars import Scalar
 
 _SCORE = Scalar("score", -1.0, 1.0, weighted=True, bits=7)
 _FLAG = Scalar("flag", 0.0, 1.0, weighted=False, bits=7)
+PERSONALISE = Plan().personalise
 
 
 def _form(
@@ -148,15 +158,15 @@ def test_noise_survives_the_wire() -> None:
 
 
 def test_what_is_asked_with_noise() -> None:
-    asked = summed(EVALUATE).scalars({}, 62)
+    asked = summed(EVALUATE).scalars({}, PERSONALISE)
     noisy = scalars_of(EVALUATE, asked, 16)
     assert [(s.name, s.low, s.high, s.bits) for s in noisy] == [
         ("loss", 0.0, 4.0, 15),
         ("score", -1.0, 1.0, 15),
     ]
-    assert scalars_of(TRAIN, summed(TRAIN).scalars({"server-round": 1}, 62), 16) == ()
+    assert scalars_of(TRAIN, summed(TRAIN).scalars({"server-round": 1}, PERSONALISE), 16) == ()
     assert fitting(replace(_form(), noise=None), EVALUATE, asked) == asked
-    for kind in (TRIAL, "query.census"):
+    for kind in (TRIAL, BLEND, SHRINK, "query.census"):
         with pytest.raises(ManifestError) as refused:
             scalars_of(kind, (), 16)
         assert refused.value.reason == "noise"
@@ -184,8 +194,9 @@ def test_one_homes_reach_by_hand() -> None:
     # Two numbers, each at most 63.5 steps (and one of rounding) from its middle.
     evaluation = _form(0)
     assert sensitivity(evaluation, EVALUATE) == pytest.approx(math.sqrt(2) * 64.5)
-    # Eight flags of 127 steps: what is kept, four scores, three comparisons.
-    assert sensitivity(_form(0), OUTCOME) == pytest.approx(math.sqrt(8) * 127)
+    # Sixteen flags of 127 steps: the heaviest expert, the best alone, ten scores, and whether
+    # three models of the fleet, and the same one trained twice, are better or worse.
+    assert sensitivity(_form(0), OUTCOME) == pytest.approx(math.sqrt(16) * 127)
     # Noise of 30 steps from each of 25 homes is one of 150.
     assert cost_of(evaluation, "evaluate", 25) == pytest.approx(
         (math.sqrt(2) * 64.5 / 150) ** 2 / 2
@@ -197,17 +208,18 @@ def test_one_homes_reach_by_hand() -> None:
 
 def test_no_outcome_sets_more_flags_than_the_noise_is_made_for() -> None:
     draw = np.random.default_rng(3)
-    columns = {
-        f"{model}.skill": draw.normal(0, 2, 500)
-        for model in ("local", "global", "baseline", "personalised")
-    }
+    columns = {f"{model}.skill": draw.normal(0, 2, 500) for model in MODELS}
     columns["local.skill"][:9] = np.nan
-    columns["chosen"] = draw.integers(0, 3, 500)
+    columns |= {f"verdict.{model}": draw.integers(-1, 2, 500) for model in FEDERATED}
+    columns |= {f"weight.{name}": draw.uniform(0, 1, 500) for name in EXPERTS}
+    columns["expert"] = draw.integers(0, len(EXPERTS), 500)
+    columns["best"] = draw.integers(0, len(ALONE), 500)
+    columns["null"] = draw.integers(-1, 2, 500)
     asked = QuestionContext(Plan(), {"bins": 80}, "skill")
     _, terms = settled(None, outcome_terms(columns, None, asked))
     flags = terms_of(OUTCOME, terms).values
-    scalars = (*outcome_scalars({"bins": 80}, 0), EMPTY_HANDED)
+    scalars = (*outcome_scalars({"bins": 80}, PERSONALISE), EMPTY_HANDED)
     assert flags.shape[1] == len(scalars_of(OUTCOME, scalars, 16))
     assert set(np.unique(flags)) == {0.0, 1.0}
-    assert flags.sum(axis=1).max() == 8
-    assert flags.sum(axis=1).min() >= 5
+    assert flags.sum(axis=1).max() == 16
+    assert flags.sum(axis=1).min() >= 12  # all verdicts may be that no difference can be told

@@ -110,7 +110,7 @@ def test_a_real_home_counts_by_its_own_plan(
     assert CENSUS not in asked
     words = fleet.parts["h00"].words  # of what it was to mask last: an evaluation on six rows
     assert words is not None
-    scalars = SUMMED[EVALUATE].lanes({}, 0)
+    scalars = SUMMED[EVALUATE].lanes({}, Plan().personalise)
     form = Form(0, bytes(32), FixedPoint(16, 1.0, "linf", cap or 1), scalars, 7)
     assert form.decode(words, 1).weight == expected
 

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedhome.errors import EventLogError, RunError
+from fedhome.run.compared_models import VERDICTS
 from fedhome.run.events import EventLog
 from fedhome.run.folder import (
     HOMES,
@@ -25,6 +26,7 @@ from fedhome.run.folder import (
     summary,
     write_atomically,
 )
+from fedhome.run.results import mean_interval, verdict_shares
 from fedhome.wire.layout import Layout
 from helpers.examples import share_of
 
@@ -37,7 +39,8 @@ def round_row(number: int, **changes: object) -> dict[str, object]:
 def home_row(home: str, model: str, score: float | None, **changes: object) -> dict[str, object]:
     row: dict[str, object] = {"home": home, "model": model, "score": score, "loss": 0.1}
     examples = {"examples_train": 6, "examples_validation": 2, "examples_test": 2}
-    return row | examples | {"chosen": "global"} | changes
+    verdict = "helped" if model == "personalised" else None
+    return row | examples | {"verdict": verdict, "expert": "tuned", "best": "local"} | changes
 
 
 def begin(folder: RunFolder, *events: str) -> RunFolder:
@@ -168,13 +171,11 @@ def test_wrong_rounds_are_refused(rows: list[dict[str, object]], says: str) -> N
 @pytest.mark.parametrize(
     ("rows", "says"),
     [
-        ([home_row("a", "best", 0.5)], "unknown models: best"),
-        ([home_row("a", "local", 0.5, chosen="baseline")], "unknown models: baseline"),
+        ([home_row("a", "best", 0.5)], "an unknown model: best"),
+        ([home_row("a", "local", 0.5, verdict="worse")], "an unknown verdict: worse"),
+        ([home_row("a", "local", 0.5, expert="local")], "an unknown expert: local"),
+        ([home_row("a", "local", 0.5, best="global")], "an unknown best: global"),
         ([home_row("a", "local", 0.5)] * 2, "two rows"),
-        (
-            [home_row("a", "local", 0.5), home_row("a", "global", 0.5, chosen="local")],
-            "two chosen",
-        ),
         ([home_row("\ud800", "local", 0.5)], "make no table"),
     ],
 )
@@ -267,33 +268,67 @@ def test_a_failed_write_leaves_the_old_file(
 
 
 def test_summary_by_hand() -> None:
-    local = [0.50, 0.60, 0.70, 0.80, None]
+    alone = [0.50, 0.60, 0.70, 0.80, None]
     personal = [0.60, 0.604, 0.65, 0.90, 0.99]
-    rows = [home_row(str(i), "local", score) for i, score in enumerate(local)]
-    rows += [home_row(str(i), "personalised", score) for i, score in enumerate(personal)]
+    told = ["helped", "no difference", "hurt", "helped", None]
+    rows = [home_row(str(i), "alone", score) for i, score in enumerate(alone)]
+    rows += [
+        home_row(str(i), "personalised", score, verdict=verdict)
+        for i, (score, verdict) in enumerate(zip(personal, told, strict=True))
+    ]
     rows += [home_row("0", "global", float("nan"))]
     first, second, third = summary(homes_table(rows))
 
-    assert (first.model, first.homes, first.left_out, first.compared) == ("local", 4, 1, 0)
+    assert (first.model, first.homes, first.left_out, first.compared) == ("alone", 4, 1, 0)
     assert (first.mean, first.median) == pytest.approx((0.65, 0.65))
     assert first.p10 == pytest.approx(0.53)
-    assert np.isnan([first.hurt, first.helped, first.p_value]).all()
+    assert np.isnan([first.hurt, first.helped, first.gain, first.p_value]).all()
 
-    assert (second.model, second.homes, second.left_out) == ("global", 0, 1)
-    assert np.isnan([second.mean, second.median, second.p10, second.hurt]).all()
+    assert (second.model, second.homes, second.left_out, second.compared) == ("global", 0, 1, 0)
+    assert np.isnan([second.mean, second.median, second.p10, second.hurt, second.gain]).all()
 
     assert (third.model, third.homes, third.compared) == ("personalised", 5, 4)
     assert (third.hurt, third.helped) == (0.25, 0.5)
-    assert np.isnan(third.p_value)
-    assert summary(homes_table(rows), margin=0.0)[2].helped == 0.75
     gaps = differences(homes_table(rows), "personalised")
     assert gaps == pytest.approx({"0": 0.1, "1": 0.004, "2": -0.05, "3": 0.1})
+    assert third.gain == pytest.approx(0.154 / 4)
+    assert np.isnan([third.gain_low, third.gain_high, third.p_value]).all()  # of four homes
+
+
+def test_the_interval_of_a_gain_is_about_students() -> None:
+    """Of 200 homes, whose gains are drawn from a normal one, the two hardly differ."""
+    gains = np.random.default_rng(1).normal(0.03, 0.1, 200)
+    low, high = mean_interval(gains)
+    reach = 1.972 * gains.std(ddof=1) / np.sqrt(200)
+    assert (low, high) == pytest.approx((gains.mean() - reach, gains.mean() + reach), abs=1.5e-3)
+    assert mean_interval(gains) == (low, high)  # a table is the same whenever it is read
+    rows = [home_row(str(i), "alone", 0.5) for i in range(200)]
+    rows += [home_row(str(i), "tuned", 0.5 + gain) for i, gain in enumerate(gains)]
+    tuned = summary(homes_table(rows))[1]
+    assert (tuned.gain_low, tuned.gain_high) == pytest.approx((low, high))
+    assert np.isnan(mean_interval(gains[:5])).all()
+
+
+def test_a_table_of_an_older_run_is_still_read() -> None:
+    """It has what the gate kept, and nothing of verdicts; what it is held against is local."""
+    rows = [home_row("a", "local", 0.5), home_row("a", "personalised", 0.7)]
+    older = [
+        {name: value for name, value in row.items() if name not in {"verdict", "expert", "best"}}
+        | {"chosen": "local"}
+        for row in rows
+    ]
+    table = homes_table(older)
+    assert table.column_names == HOMES.names
+    assert table["verdict"].to_pylist() == table["best"].to_pylist() == [None, None]
+    assert differences(table, "personalised") == pytest.approx({"a": 0.2})
+    _, row = summary(table)
+    assert (row.compared, np.isnan(row.hurt), row.gain) == (0, True, pytest.approx(0.2))
 
 
 def test_p_value_of_a_clean_sweep_by_hand() -> None:
     # All of n differences positive and distinct: p = 2 / 2**n, by counting the signs.
     for count in (6, 8, 12):
-        rows = [home_row(str(i), "local", 0.1) for i in range(count)]
+        rows = [home_row(str(i), "alone", 0.1) for i in range(count)]
         rows += [home_row(str(i), "global", 0.2 + i / 100) for i in range(count)]
         assert summary(homes_table(rows))[1].p_value == pytest.approx(2 / 2**count)
     few = [row for row in rows if int(str(row["home"])) < 5]
@@ -303,22 +338,18 @@ def test_p_value_of_a_clean_sweep_by_hand() -> None:
 
 
 @settings(max_examples=share_of(25))
-@given(
-    pairs=st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=20),
-    margin=st.floats(0, 0.5),
-)
-def test_hurt_and_helped_trade_places_when_the_models_do(
-    pairs: list[tuple[float, float]], margin: float
-) -> None:
-    def third(first: int, second: int) -> tuple[float, float]:
-        rows = [home_row(str(i), "local", pair[first]) for i, pair in enumerate(pairs)]
-        rows += [home_row(str(i), "personalised", pair[second]) for i, pair in enumerate(pairs)]
-        row = summary(homes_table(rows), margin=margin)[1]
-        return row.hurt, row.helped
-
-    hurt, helped = third(0, 1)
-    assert third(1, 0) == (helped, hurt)
-    assert 0 <= hurt + helped <= 1
+@given(st.lists(st.sampled_from([*VERDICTS, None]), min_size=1, max_size=20))
+def test_shares_of_homes_are_those_with_a_verdict(told: list[str | None]) -> None:
+    rows = [home_row(str(i), "tuned", 0.5, verdict=verdict) for i, verdict in enumerate(told)]
+    compared, hurt, helped = verdict_shares(homes_table(rows), "tuned")
+    known = [verdict for verdict in told if verdict]
+    assert compared == len(known)
+    if known:
+        none = known.count("no difference") / len(known)
+        assert hurt + helped + none == pytest.approx(1.0)
+        assert hurt == known.count("hurt") / len(known)
+    else:
+        assert np.isnan([hurt, helped]).all()
 
 
 @pytest.mark.long

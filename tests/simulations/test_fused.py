@@ -26,6 +26,7 @@ from helpers.examples import share_of
 
 LOSSES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "mse": nn.functional.mse_loss,
+    "huber": lambda output, y: 2 * nn.functional.huber_loss(output, y),
     "bce": nn.functional.binary_cross_entropy_with_logits,
     "cross-entropy": nn.functional.cross_entropy,
 }
@@ -356,7 +357,7 @@ def test_classes_that_do_not_exist_are_refused() -> None:
         ({"sizes": (3,)}, "an input and an output width"),
         ({"sizes": ()}, "an input and an output width"),
         ({"sizes": (3, 0, 1)}, "each at least 1"),
-        ({"loss": "hinge"}, "'hinge', not one of mse, bce, cross-entropy"),
+        ({"loss": "hinge"}, "'hinge', not one of mse, huber, bce, cross-entropy"),
         ({"optimiser": "lamb"}, "'lamb', not one of sgd, adam"),
         ({"optimiser": "adam", "momentum": 0.9}, "momentum goes with SGD only"),
         ({"weight_decay": -0.1}, "weight_decay is -0.1"),

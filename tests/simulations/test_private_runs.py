@@ -16,6 +16,7 @@ from fedhome.errors import PlanError, RoundError
 from fedhome.plan.private_plan import noise_of, private_run
 from fedhome.plan.settings import Plan
 from fedhome.privacy.noise import update_norm
+from fedhome.run.compared_models import EXPERTS, MODELS
 from fedhome.run.events import SPENT, EventLog
 from fedhome.run.folder import RunFolder
 from fedhome.server.report.facts import facts
@@ -202,13 +203,16 @@ def test_a_whole_run_says_what_it_cost(tmp_path: Path) -> None:
     ]
     assert events[SPENT]["epsilon"] == pytest.approx(40.0)
     # The trial is not asked: a third of the passes, at the first rate.
-    assert events["personalisation-chosen"] == {"rate": 0.3, "epochs": 1, "homes": 0}
-    # Eight flags of a home are hidden by the noise of eight of nine homes: one may be corrupt.
+    chosen = dict(events["personalisation-chosen"])
+    assert chosen.pop("weights") == pytest.approx(dict.fromkeys(EXPERTS, 0.2))  # of nothing known
+    alone = {"rate": 0.3, "epochs": 1}
+    assert chosen == {**alone, "alone": alone, "homes": 0, "strength": 10.0}
+    # Sixteen flags of a home are hidden by the noise of eight of nine homes: one may be corrupt.
     cost = private_run(result.plan).costs["evaluate.outcome"]
     told = events["scores-counted"]["noise_homes"]
-    assert told == pytest.approx(math.sqrt(8 / (2 * cost)) * math.sqrt(9 / 8), rel=1e-3)
+    assert told == pytest.approx(math.sqrt(16 / (2 * cost)) * math.sqrt(9 / 8), rel=1e-3)
     assert facts(load([result.folder])[0])["Privacy"] == (
         "homes added noise (discrete-gaussian): \u03b5 40 at \u03b4 1e-05, for a home in every sum "
         "(in a simulation it hides nothing)"
     )
-    assert result.homes.num_rows == 4 * 9
+    assert result.homes.num_rows == len(MODELS) * 9

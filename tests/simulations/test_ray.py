@@ -35,6 +35,7 @@ from fedhome.simulations.engines.shard import Mean
 from fedhome.simulations.engines.world import World
 from fedhome.simulations.gather import GatheredHomes
 from fedhome.simulations.simulate import simulate
+from helpers import tiny
 
 # Ray leaves files and processes to the garbage collector.
 pytestmark = [
@@ -46,6 +47,7 @@ Reply = tuple[str, dict[str, Any], NDArray[np.float32] | None]
 
 FEATURES = 5
 ROWS = ((40, 9, 12), (3, 2, 2), (17, 4, 5), (64, 20, 11), (8, 1, 3), (33, 7, 7), (21, 5, 6))
+ENDING = tiny.ending(rate=0.3, epochs=2, **{"alone-rate": 0.3})
 QUICK = {"epochs": 2, "local_epochs": 3, "patience": 2}
 OPTIMISERS: dict[str, dict[str, Any]] = {
     "sgd": {
@@ -118,8 +120,10 @@ def questions(grid: Any, flat: NDArray[np.float32]) -> list[Reply]:
     return [
         *replies,
         *ask(grid, "evaluate.trial", some, flat),
-        *ask(grid, "evaluate.outcome", some, flat, rate=0.3, epochs=2),
-        *ask(grid, "evaluate.outcome", [1], flat, rate="fast", epochs=2),
+        *ask(grid, "evaluate.blend", some, flat, **ENDING),
+        *ask(grid, "evaluate.shrink", some, flat, **ENDING),
+        *ask(grid, "evaluate.outcome", some, flat, **ENDING),
+        *ask(grid, "evaluate.outcome", [1], flat, **{**ENDING, "rate": "fast"}),
         *ask(grid, "query", [0, 1], flat),
     ]
 
@@ -132,7 +136,7 @@ def as_bytes(reply: Reply) -> tuple[str, dict[str, Any], bytes]:
 class Fatal:
     """A personaliser whose process is killed as the kernel kills one for want of memory."""
 
-    outcome = staticmethod(fine_tune.outcome)
+    adapt = staticmethod(fine_tune.adapt)
 
     @staticmethod
     def trial(*_: object) -> NoReturn:
@@ -143,7 +147,7 @@ class Fatal:
 class Faulty:
     """A personaliser with a programming error."""
 
-    outcome = staticmethod(fine_tune.outcome)
+    adapt = staticmethod(fine_tune.adapt)
 
     @staticmethod
     def trial(*_: object) -> NoReturn:

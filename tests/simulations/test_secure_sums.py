@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from flwr.app import ConfigRecord, Message, RecordDict
 from numpy.typing import NDArray
@@ -15,7 +17,11 @@ import fedhome
 from fedhome.errors import OpeningError, PlanError
 from fedhome.flower.messages import array_record, with_sum_record
 from fedhome.plan.settings import Plan
+from fedhome.run.compared_models import ALONE, EXPERTS, FEDERATED, MODELS
+from fedhome.run.events import read_events
+from fedhome.run.results import homes_table, summary
 from fedhome.server.rounds.masked_sums import ProtocolChannel
+from fedhome.server.rounds.outcome import personalise
 from fedhome.server.rounds.secure_grid import SecureGrid
 from fedhome.server.rounds.sums import Channel, GroupSum, IdealChannel, SumRequest
 from fedhome.simulations.engines.by_name import ENGINES
@@ -112,6 +118,68 @@ def test_sums_are_the_plain_mean_to_the_step_of_the_grid(tmp_path: Path) -> None
     assert told[0]["validation_loss"] == pytest.approx(expected[0]["validation_loss"], abs=1e-3)
 
 
+@pytest.mark.parametrize("engine", ["vector", "sequential"])
+def test_homes_end_the_same_whichever_way_their_numbers_travel(engine: str, tmp_path: Path) -> None:
+    """One model in the end: in the clear, in sums and in masked sums homes mix it alike."""
+    ended = {mode: _ended(mode, engine, tmp_path / mode) for mode in ("plain", "ideal", "secure")}
+    (plain, rows, _), (ideal, same, counts), (secure, other, counted) = ended.values()
+    assert (ideal, same, counts) == (secure, other, counted)  # bit for bit
+    assert plain.pop("weights") == pytest.approx(ideal.pop("weights"), abs=1e-6)
+    assert plain == ideal
+    assert len(rows) == len(same) == len(COUNTS) * len(MODELS)
+    for row, again in zip(rows, same, strict=True):
+        assert row.keys() == again.keys()
+        for name, value in row.items():
+            if value is None or isinstance(value, str):
+                assert again[name] == value, name
+            else:
+                assert again[name] == pytest.approx(value, rel=1e-4, abs=1e-5), name
+    # What the server learns of it is what the simulation sees of its own homes.
+    table = homes_table(same)
+    assert counted["homes"] == len(COUNTS)
+    assert counted["best"] == _how_many(table, "best", ALONE)
+    assert counted["experts"] == _how_many(table, "expert", EXPERTS)
+    for row in summary(table):
+        told = counted["models"][row.model]
+        assert told["mean"] == pytest.approx(row.mean, abs=1e-6)
+        if row.model in FEDERATED:
+            assert (told["hurt"], told["helped"]) == pytest.approx((row.hurt, row.helped))
+
+
+def _how_many(table: pa.Table, column: str, names: tuple[str, ...]) -> dict[str, int]:
+    own = [row[column] for row in table.to_pylist() if row["model"] == "personalised"]
+    return {name: own.count(name) for name in names}
+
+
+def _ended(
+    mode: str, engine: str, folder: Path
+) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any]]:
+    """Return what the fleet chose, the rows of the table of homes, and what was counted."""
+    plan = _plan(mode, engine={"name": engine}, personalise={"name": "fine-tune"})
+    with contextlib.ExitStack() as stack:
+        fleet = tiny.homes(COUNTS)
+        if mode == "plain":
+            grid = stack.enter_context(ENGINES[engine](tiny.world(plan, fleet)))
+            start = tiny.learning(plan)
+            rounds = stack.enter_context(
+                tiny.rounds_on(grid, plan, start.layout, folder, start.initial)
+            )
+        else:
+            rounds = stack.enter_context(sum_rounds(plan, fleet, folder))
+        learning = tiny.learning(plan)
+        rows = personalise(
+            plan=plan,
+            grid=rounds.grid,
+            layout=learning.layout,
+            flat=learning.initial,
+            score=learning.task.score,
+            log=rounds.log,
+            name_of=str,
+        )
+    events = {event.event: dict(event.data) for event in read_events(folder / "events.jsonl")}
+    return events["personalisation-chosen"], rows, events.get("scores-counted", {})
+
+
 def test_too_few_homes_fail_the_round_and_the_run_goes_on(tmp_path: Path) -> None:
     plan = _plan(
         "secure",
@@ -178,7 +246,13 @@ def test_a_home_answers_nothing_in_the_clear() -> None:
         ideal = with_sum_record(plainly, {"form": b"no form", "round": 1})
         with ENGINES[engine](world) as grid:
             for content in (plainly, forged, ideal):
-                for kind in ("train", "evaluate", "evaluate.trial", "query.census"):
+                for kind in (
+                    "train",
+                    "evaluate",
+                    "evaluate.trial",
+                    "evaluate.blend",
+                    "query.census",
+                ):
                     asked = [
                         Message(content, dst_node_id=node, message_type=kind) for node in (2, 3)
                     ]

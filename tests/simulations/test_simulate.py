@@ -13,7 +13,7 @@ import pytest
 import fedhome
 from fedhome.errors import EmptyFleetError, PlanError, RunError, SourceError
 from fedhome.plan.settings import Plan
-from fedhome.run.compared_models import CHOICES, MODELS
+from fedhome.run.compared_models import ALONE, EXPERTS, FEDERATED, MODELS, VERDICTS
 from fedhome.run.events import Event
 from fedhome.run.folder import RunFolder
 from helpers import tiny
@@ -46,7 +46,12 @@ def test_five_lines_make_a_run(plan: Plan, first: Run) -> None:
     assert result.rounds["round"].to_pylist() == [1, 2, 3]
     assert set(result.homes["home"].to_pylist()) == {"home-0", "home-1", "home-3"}
     assert {row.model for row in result.summary} == set(MODELS)
-    assert set(result.homes["chosen"].to_pylist()) <= set(CHOICES)
+    for row in result.homes.to_pylist():
+        judged = row["model"] in {*FEDERATED, "local"}
+        assert (row["verdict"] in VERDICTS) if judged else row["verdict"] is None
+        assert (row["expert"], row["best"]) in {(e, b) for e in EXPERTS for b in ALONE}
+        if row["model"] == "personalised":
+            assert sum(row[f"weight_{name}"] for name in EXPERTS) == pytest.approx(1.0)
     assert all(row.left_out == 0 for row in result.summary)
     assert result.model.round == 3
     assert all(np.isfinite(values).all() for values in result.model.parameters.values())

@@ -273,7 +273,7 @@ def test_a_folder_gives_what_a_simulation_gives(
         assert "no single home's score is shown" in done.stdout
         return
     ours, theirs = run.read_homes().to_pydict(), simulated.read_homes().to_pydict()
-    for column in ("home", "model", "chosen"):
+    for column in ("home", "model", "expert", "best", "verdict"):
         assert ours[column] == theirs[column]
     np.testing.assert_allclose(ours["score"], theirs["score"], rtol=0, atol=1e-6)
     assert "no single home's score is shown" not in done.stdout

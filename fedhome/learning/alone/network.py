@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.data.series.examples import Part
-from fedhome.learning.alone.passes import passes_of
+from fedhome.learning.alone.pass_counts import passes_of
 from fedhome.learning.cohort import Cohort
 from fedhome.plan.settings import PersonaliseSettings
 
@@ -19,7 +19,7 @@ _STREAM, _AGAIN = 1 << 40, 4 << 40  # streams of batches, apart from the rounds'
 _WORST = 2.0
 
 
-class Schedule(NamedTuple):
+class AloneSchedule(NamedTuple):
     """How each home trains alone: multiples of the plan's rate, and passes, ``[homes]`` each."""
 
     rates: NDArray[np.float64]
@@ -50,7 +50,7 @@ def trial(cohort: Cohort, settings: PersonaliseSettings) -> NDArray[np.float64]:
     return np.clip(np.nan_to_num(change, nan=1.0, posinf=_WORST), 0.0, _WORST)
 
 
-def own_schedule(cohort: Cohort, settings: PersonaliseSettings) -> Schedule:
+def own_schedule(cohort: Cohort, settings: PersonaliseSettings) -> AloneSchedule:
     """Return what suits each home by its own validation rows.
 
     It stops after ``personalise.patience`` passes without improvement, at every rate, and takes
@@ -69,15 +69,15 @@ def own_schedule(cohort: Cohort, settings: PersonaliseSettings) -> Schedule:
             rates, epochs = np.where(better, rate, rates), np.where(better, epoch, epochs)
             since = np.where(now < lowest, 0, since + 1)
             lowest = np.fmin(lowest, now)
-    return Schedule(rates, epochs)
+    return AloneSchedule(rates, epochs)
 
 
-def fleets_schedule(homes: int, rate: float, epochs: int) -> Schedule:
+def fleets_schedule(homes: int, rate: float, epochs: int) -> AloneSchedule:
     """Return the same rate and passes for every home."""
-    return Schedule(np.full(homes, rate), np.full(homes, epochs, np.int64))
+    return AloneSchedule(np.full(homes, rate), np.full(homes, epochs, np.int64))
 
 
-def train(cohort: Cohort, schedule: Schedule, *, refit: bool) -> TrainedAlone:
+def train(cohort: Cohort, schedule: AloneSchedule, *, refit: bool) -> TrainedAlone:
     """Train homes alone as their schedules say.
 
     Args:
@@ -91,7 +91,7 @@ def train(cohort: Cohort, schedule: Schedule, *, refit: bool) -> TrainedAlone:
     )
 
 
-def train_again(cohort: Cohort, schedule: Schedule, *, refit: bool) -> NDArray[np.float32]:
+def train_again(cohort: Cohort, schedule: AloneSchedule, *, refit: bool) -> NDArray[np.float32]:
     """Train the same once more, with nothing changed but the order of batches.
 
     What differs between the two is noise: no model can be told from another by less.
@@ -117,7 +117,9 @@ def _losses(cohort: Cohort, settings: PersonaliseSettings) -> NDArray[np.float64
     return losses
 
 
-def _trained(cohort: Cohort, schedule: Schedule, part: Part, stream: int) -> NDArray[np.float32]:
+def _trained(
+    cohort: Cohort, schedule: AloneSchedule, part: Part, stream: int
+) -> NDArray[np.float32]:
     initial, (rates, epochs) = cohort.learning.initial, schedule
     params = np.broadcast_to(initial, (len(epochs), len(initial))).copy()
     for rate in np.unique(rates[epochs > 0]):

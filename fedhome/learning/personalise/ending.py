@@ -26,6 +26,8 @@ from fedhome.learning.personalise.sureness import how_sure
 from fedhome.learning.tasks.segments import Floats, Segments
 from fedhome.run.compared_models import ALONE, FEDERATED
 
+_WORSE = -1e9  # what a row that says nothing is worse by
+
 
 class HomeErrors(NamedTuple):
     """How the experts' errors go together in a home.
@@ -187,7 +189,13 @@ def _measured(experts: Experts, output: NDArray[np.float32]) -> Measured:
     learning, y = cohort.learning, cohort.rows("test").y
     losses = learning.loss.rows(torch.from_numpy(output), torch.from_numpy(y)).double().numpy()
     segments = Segments(counts=cohort.counts("test"))
-    return Measured(segments.mean(losses), cohort.measure(output, "test"))
+    # A class can be read off outputs that are no numbers; that is no score.
+    finite = segments.mean(np.isfinite(output).all(axis=1).astype(np.float64)) == 1.0
+    metrics = cohort.measure(output, "test")
+    return Measured(
+        segments.mean(losses),
+        {name: np.where(finite, values, np.nan) for name, values in metrics.items()},
+    )
 
 
 def _verdict(experts: Experts, one: Floats, other: Floats) -> NDArray[np.int64]:
@@ -197,4 +205,5 @@ def _verdict(experts: Experts, one: Floats, other: Floats) -> NDArray[np.int64]:
     wrong = experts.encoding.wrong
     gains = wrong(rows.y, other, segments) - wrong(rows.y, one, segments)
     # What is not finite is worse than anything that is, as in all scores.
-    return verdicts(np.nan_to_num(gains, nan=-1e9), rows.times, segments)
+    finite = np.isfinite(one).all(axis=1) & np.isfinite(gains)
+    return verdicts(np.where(finite, gains, _WORSE), rows.times, segments)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fedhome.data.series.examples import Part
 from fedhome.learning.alone import FITTERS, OwnRows, network
-from fedhome.learning.alone.network import Schedule
+from fedhome.learning.alone.network import AloneSchedule
 from fedhome.learning.cohort import Cohort
 from fedhome.learning.personalise.keep import keep
 from fedhome.learning.tasks.segments import Floats, Segments
@@ -106,7 +106,7 @@ class Experts:
         """
         return self._recalled(name, _STATED[name])
 
-    def of_schedule(self, schedule: Schedule) -> Statements:
+    def of_schedule(self, schedule: AloneSchedule) -> Statements:
         """Return what the network states that a fleet's schedule trained alone."""
         name = f"network {schedule.rates[0]} {schedule.epochs[0]}"
         return self._recalled(name, lambda some: some.network_alone(schedule))
@@ -180,7 +180,7 @@ class Experts:
         """Return what the network states that each home tuned by its own rows."""
         return self.network_alone(network.own_schedule(self.cohort, self.settings))
 
-    def network_alone(self, schedule: Schedule) -> Statements:
+    def network_alone(self, schedule: AloneSchedule) -> Statements:
         """Return what the network states that homes trained alone."""
         trained = network.train(self.cohort, schedule, refit=self.settings.refit)
         return self._kept([trained.stopped], [trained.refitted, trained.stopped])

@@ -20,7 +20,8 @@ def measure(
     del task, naive
     truth = np.asarray(y[:, 0], np.float64)
     logit = np.asarray(predicted[:, 0], np.float64)
-    probability = np.exp(-np.logaddexp(0.0, -logit))
+    with np.errstate(invalid="ignore"):  # a model that diverged states no numbers
+        probability = np.exp(-np.logaddexp(0.0, -logit))
     said = (logit > 0).astype(np.float64)
     hits, positives = segments.sum(truth * said), segments.sum(truth)
     claims, negatives = segments.sum(said), segments.sum(1.0 - truth)

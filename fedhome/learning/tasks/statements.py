@@ -52,7 +52,8 @@ def _squared(y: Labels, stated: Floats, segments: Segments) -> Floats:
 
 
 def _yes(logits: Floats) -> Floats:
-    return np.asarray(np.exp(-np.logaddexp(0.0, -logits)), np.float64)
+    with np.errstate(invalid="ignore"):  # of a model that diverged
+        return np.asarray(np.exp(-np.logaddexp(0.0, -logits)), np.float64)
 
 
 def _logit(stated: Floats) -> Floats:
@@ -76,8 +77,9 @@ def _balanced(y: Labels, stated: Floats, segments: Segments) -> Floats:
 
 
 def _shares(logits: Floats) -> Floats:
-    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(raised / raised.sum(axis=1, keepdims=True), np.float64)
+    with np.errstate(invalid="ignore"):  # of a model that diverged
+        raised = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return np.asarray(raised / raised.sum(axis=1, keepdims=True), np.float64)
 
 
 def _logarithms(stated: Floats) -> Floats:

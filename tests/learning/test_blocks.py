@@ -1,0 +1,84 @@
+"""Intervals over blocks of rows: they cover what they say, and tell nothing of one block."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import t
+
+from fedhome.learning.blocks import blocks_of, interval, verdicts
+from fedhome.learning.tasks import Segments
+
+_HOUR, _MONDAY = 3600, 1_799_625_600
+
+
+def test_a_block_is_a_day_or_a_tenth_of_the_rows() -> None:
+    assert _MONDAY % 86_400 == 0
+    hours = _MONDAY + _HOUR * np.array([0, 23, 24, 47, 24 * 9, 24 * 9 + 1])
+    assert blocks_of(hours).tolist() == [0, 0, 1, 1, 2, 2]  # days without rows are none
+    assert blocks_of(np.arange(20)).tolist() == [n // 2 for n in range(20)]
+    assert blocks_of(np.arange(100, 103)).tolist() == [0, 1, 2]  # numbers of rows, wherever
+    assert blocks_of(np.empty(0, np.int64)).tolist() == []
+
+
+def test_of_one_block_nothing_can_be_told() -> None:
+    assert interval(np.full(9, 5.0), np.zeros(9, np.int64)) == (-np.inf, np.inf)
+    assert interval(np.empty(0), np.empty(0, np.int64)) == (-np.inf, np.inf)
+    day = _MONDAY + _HOUR * np.arange(9)
+    assert verdicts(np.full(9, 5.0), day, Segments(counts=np.array([9]))).tolist() == [0]
+
+
+@pytest.mark.parametrize("count", range(2, 8))
+def test_of_few_blocks_it_is_at_least_as_wide_as_students(count: int) -> None:
+    drawn = np.random.default_rng(count)
+    for _ in range(20):
+        gains = drawn.normal(size=count)
+        low, high = interval(gains, np.arange(count))
+        reach = t.ppf(0.975, count - 1) * gains.std(ddof=1) / np.sqrt(count)
+        assert low <= gains.mean() - reach + 1e-12
+        assert high >= gains.mean() + reach - 1e-12
+
+
+def test_rows_of_one_block_count_as_one() -> None:
+    """Forty rows that say the same within a day are no more than ten days."""
+    days = np.random.default_rng(0).normal(size=10)
+    once = interval(days, np.arange(10))
+    assert interval(np.repeat(days, 40), np.repeat(np.arange(10), 40)) == pytest.approx(once)
+    by_row = interval(np.repeat(days, 40), np.arange(400))
+    assert by_row[1] - by_row[0] < (once[1] - once[0]) / 3
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("count", [3, 5, 8, 20])
+def test_where_nothing_is_gained_about_one_in_twenty_seems_to_be(count: int) -> None:
+    """Days differ, and rows of a day have much in common: no gain at all is outside rarely."""
+    drawn, times = np.random.default_rng(7), 0
+    blocks, trials = np.repeat(np.arange(count), 24), 2000
+    for _ in range(trials):
+        days = drawn.normal(size=count)
+        gains = days[blocks] + 0.5 * drawn.normal(size=len(blocks))
+        low, high = interval(gains, blocks)
+        times += not low <= 0 <= high
+    # 5 %, within what chance makes of 2000 trials and what resampling 1000 times costs.
+    assert (0.02 if count < 8 else 0.035) < times / trials < 0.07
+
+
+def test_verdicts_by_hand() -> None:
+    counts = np.array([4, 4, 4, 4, 0])
+    gains = np.array([1, 1, 2, 2, -1, -1, -2, -2, 9, -9, 9, -9, 0, 0, 0, 0], np.float64)
+    times = np.concatenate([np.arange(4)] * 4)
+    told = verdicts(gains, times, Segments(counts=counts))
+    assert told.tolist() == [1, -1, 0, 0, 0]
+    np.testing.assert_array_equal(verdicts(-gains, times, Segments(counts=counts)), -told)
+
+
+def test_a_home_is_told_the_same_whoever_stands_beside_it() -> None:
+    drawn = np.random.default_rng(4)
+    counts = np.array([12, 30, 7])
+    gains, times = drawn.normal(0.4, 1, 49), np.concatenate([np.arange(n) for n in counts])
+    together = verdicts(gains, times, Segments(counts=counts))
+    ends = np.cumsum(counts)
+    for place, (end, count) in enumerate(zip(ends, counts, strict=True)):
+        own = slice(end - count, end)
+        alone = verdicts(gains[own], times[own], Segments(counts=np.array([count])))
+        assert alone.tolist() == [together[place]]

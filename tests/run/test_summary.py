@@ -1,0 +1,99 @@
+"""The table that a run prints at its end, and what it says below."""
+
+from __future__ import annotations
+
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from fedhome.run.compared_models import ALONE, EXPERTS, FEDERATED, MODELS
+from fedhome.run.events import EventLog
+from fedhome.run.folder import RunFolder, homes_table
+from fedhome.run.results import means_of
+from fedhome.run.summary import print_summary
+
+_HOMES = 8
+
+
+def _run(folder: Path, **counted: Any) -> RunFolder:
+    run = RunFolder.create(folder)
+    with EventLog(run.events_path) as log:
+        log.append("fleet-ready", homes=_HOMES, score="skill")
+        if counted:
+            log.append("scores-counted", **counted)
+    return run
+
+
+def _printed(run: RunFolder) -> str:
+    out = StringIO()
+    print_summary(Console(file=out, width=120), run)
+    return out.getvalue()
+
+
+def _rows() -> list[dict[str, Any]]:
+    gains = np.array([0.1, 0.2, 0.3, 0.1, 0.2, 0.3, -0.2, 0.0])
+    told = ["helped"] * 4 + ["no difference"] * 3 + ["hurt"]
+    return [
+        {
+            "home": f"home-{home}",
+            "model": model,
+            "score": 0.5 + (gains[home] if model == "personalised" else 0.0),
+            "loss": 0.1,
+            "examples_train": 6,
+            "examples_validation": 2,
+            "examples_test": 2,
+            "verdict": told[home] if model in FEDERATED else None,
+            "expert": "tuned",
+            "best": "linear",
+            "coverage": home / 10 if model == "personalised" else None,
+        }
+        for model in MODELS
+        for home in range(_HOMES)
+    ]
+
+
+def test_every_model_is_printed_and_the_gain_has_its_interval(tmp_path: Path) -> None:
+    run = _run(tmp_path / "run")
+    run.write_homes(homes_table(_rows()))
+    said = _printed(run)
+    assert "skill on test rows, over 8 homes" in said
+    for name in ("no learning", "seasonal naive", "trees, alone", "network, alone *", "best alone"):
+        assert name in said
+    (personalised,) = [line for line in said.splitlines() if "personalised" in line]
+    cells = [cell.strip() for cell in personalised.strip("│").split("│")]
+    assert cells[-2:] == ["12%", "50%"]
+    assert "gain over the best alone: +0.125 (" in said
+    assert "*: with the rate and passes that suit all homes together" in said
+    assert "bands of 80 % around predictions hold 35% of the test rows" in said
+    assert means_of(run.read_homes(), ["coverage", "ece"]) == {"coverage": np.mean(range(8)) / 10}
+
+
+def test_of_counts_no_single_home_and_no_interval_is_printed(tmp_path: Path) -> None:
+    models = {
+        model: {"mean": 0.5, "median": None, "p10": None}
+        | ({"hurt": 0.25, "helped": 0.5} if model in FEDERATED else {})
+        for model in MODELS
+    }
+    said = _printed(
+        _run(
+            tmp_path / "run",
+            homes=_HOMES,
+            models=models,
+            experts=dict.fromkeys(EXPERTS, 0),
+            best=dict.fromkeys(ALONE, 0),
+        )
+    )
+    (tuned,) = [line for line in said.splitlines() if "fine-tuned" in line]
+    assert [cell.strip() for cell in tuned.strip("│").split("│")][1:] == [
+        "0.500",
+        "-",
+        "-",
+        "25%",
+        "50%",
+    ]
+    assert "gain over" not in said
+    assert "no single home's score is shown" in said
+    assert "too few homes for median and percentile" in said
