@@ -190,7 +190,7 @@ def _measured(experts: Experts, output: NDArray[np.float32]) -> Measured:
     losses = learning.loss.rows(torch.from_numpy(output), torch.from_numpy(y)).double().numpy()
     segments = Segments(counts=cohort.counts("test"))
     # A class can be read off outputs that are no numbers; that is no score.
-    finite = segments.mean(np.isfinite(output).all(axis=1).astype(np.float64)) == 1.0
+    finite = segments.mean(np.asarray(np.isfinite(output).all(axis=1), np.float64)) == 1.0
     metrics = cohort.measure(output, "test")
     return Measured(
         segments.mean(losses),
