@@ -83,6 +83,32 @@ def shuffles(keys: NDArray[np.uint64], counts: NDArray[np.int64]) -> NDArray[np.
     return (packed & _ROW_MASK).astype(np.int64)
 
 
+def endless_shuffles(
+    keys: NDArray[np.uint64], counts: NDArray[np.int64], *, stream: int, rows: int
+) -> NDArray[np.int64]:
+    """Return as many of each home's rows, pass after pass, each in a random order of its own.
+
+    Args:
+        keys: One key a home, uint64 ``[homes]``.
+        counts: Rows of each home, int64 ``[homes]``, at least one.
+        stream: Which stream (a round, say).
+        rows: How many rows.
+
+    Returns:
+        int64 ``[homes, rows]``, each in ``range(counts[home])``.
+    """
+    found = np.zeros((len(keys), rows), np.int64)
+    for number in range(-(-rows // max(int(counts.min(initial=rows)), 1))):
+        some = np.flatnonzero(number * counts < rows)
+        order = shuffles(epoch_keys(keys[some], stream, number), counts[some])
+        inside = np.arange(order.shape[1]) < counts[some, None]
+        at = number * counts[some, None] + np.arange(order.shape[1])
+        inside &= at < rows
+        home = np.broadcast_to(some[:, None], at.shape)
+        found[home[inside], at[inside]] = order[inside]
+    return found
+
+
 @contextmanager
 def pinned_globals(seed: int, *names: str | int) -> Iterator[None]:
     """Seed the global generators of ``random`` and numpy, and put them back afterwards.

@@ -36,6 +36,8 @@ def faults_of(
     drawn = rng.generator(plan.seed, "stragglers").random(len(homes))
     slowness = np.where(drawn < faults.stragglers, faults.slowdown, 1.0)
     steps = np.ceil(examples / train.batch_size) * train.epochs
+    if train.steps:
+        steps = np.full(len(homes), float(train.steps))
     late = steps * faults.step_s * slowness > plan.rounds.deadline_s
 
     def silent(round_number: int, positions: NDArray[np.int64]) -> NDArray[np.int64]:

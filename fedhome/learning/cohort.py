@@ -95,6 +95,7 @@ class Cohort(ABC):
         *,
         stream: int,
         epochs: int,
+        steps: int = 0,
         part: Part = "train",
         rate: float = 1.0,
         method: Method | None = None,
@@ -105,6 +106,7 @@ class Cohort(ABC):
             start: Parameters ``[size]`` for all, or ``[homes, size]``.
             stream: Names the order of batches: the number of the round.
             epochs: Passes over the part.
+            steps: Steps in place of passes, each of a whole batch; 0: as many as the passes have.
             part: The rows to train on.
             rate: Multiple of the plan's learning rate.
             method: In place of the plan's.

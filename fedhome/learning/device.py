@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,6 +14,27 @@ from fedhome.learning.cohort import Cohort, Measured, Memory, PartRows, Trained
 from fedhome.learning.local import Batch, LocalLearning
 from fedhome.learning.methods import Method
 from fedhome.learning.tasks import Segments
+
+
+def passes(
+    keys: NDArray[np.uint64], counts: NDArray[np.int64], *, stream: int, epochs: int, rows: int
+) -> Iterator[tuple[NDArray[np.uint64], NDArray[np.int64]]]:
+    """Yield each pass's keys, and its rows in their order, ``[homes, most rows]``.
+
+    Args:
+        keys: The homes' keys, uint64 ``[homes]``.
+        counts: Rows of each home ``[homes]``.
+        stream: Names the order of batches: the number of the round.
+        epochs: How many passes there are over each home's rows.
+        rows: In place of these a single pass of as many rows in each home; 0: none.
+    """
+    if rows:
+        own = rng.endless_shuffles(keys, counts, stream=stream, rows=rows)
+        yield rng.epoch_keys(keys, stream, 0), own
+        return
+    for epoch in range(epochs):
+        key = rng.epoch_keys(keys, stream, epoch)
+        yield key, rng.shuffles(key, counts)
 
 
 class Device(Cohort):
@@ -43,6 +66,7 @@ class Device(Cohort):
         *,
         stream: int,
         epochs: int,
+        steps: int = 0,
         part: Part = "train",
         rate: float = 1.0,
         method: Method | None = None,
@@ -52,10 +76,10 @@ class Device(Cohort):
         begin, count = self.examples.rows(part).start, int(self.counts(part)[0])
         state = learning.init(learning.tensors(np.array(start.reshape(-1), np.float32)))
         size, loss = learning.train.batch_size, 0.0
-        for epoch in range(epochs):
-            key = rng.epoch_keys(self._keys, stream, epoch)
-            order = torch.from_numpy(begin + rng.shuffles(key, np.array([count]))[0])
-            loss = 0.0
+        for key, own in passes(
+            self._keys, np.array([count]), stream=stream, epochs=epochs, rows=steps * size
+        ):
+            order, loss, count = torch.from_numpy(begin + own[0]), 0.0, own.shape[1]
             for number, rows in enumerate(torch.split(order, size)):
                 batch = Batch(
                     self._x[rows],

@@ -63,6 +63,12 @@ class TrainSettings(Section):
     weight_decay: float = Field(0.0, ge=0, description="pull of every parameter towards 0")
     batch_size: int = Field(32, ge=1, description="examples in a training step")
     epochs: int = Field(2, ge=1, description="passes over the home's data in a round")
+    steps: int = Field(
+        0,
+        ge=0,
+        description="steps in a round, the same for homes with few rows and with many; 0: as many "
+        "as train.epochs has",
+    )
     clip_norm: float = Field(5.0, ge=0, description="greatest L2 norm of a gradient; 0: any")
 
 

@@ -68,6 +68,7 @@ def train(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext) ->
         start,
         stream=config.round,
         epochs=given.plan.train.epochs,
+        steps=given.plan.train.steps,
         method=config.method(cohort.learning.method),
     )
     columns: Columns = {

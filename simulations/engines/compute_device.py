@@ -119,16 +119,15 @@ class Placement:
             self._there = fleet, Examples(self.put(fleet.x), self.put(fleet.y))
         return self._there[1]
 
-    def chunk_size(self, most: int, counts: NDArray[np.int64], epochs: int) -> int:
+    def chunk_size(self, most: int, counts: NDArray[np.int64]) -> int:
         """Return how many homes make a chunk.
 
         Args:
             most: What suits the kernel.
-            counts: Rows of each home, ``[homes]``.
-            epochs: Passes over them.
+            counts: How many rows each home's order names, ``[homes]``.
         """
         if self.elsewhere:
-            return max(1, min(most, _ORDER_NUMBERS // max(1, int(counts.max(initial=0)) * epochs)))
+            return max(1, min(most, _ORDER_NUMBERS // max(1, int(counts.max(initial=0)))))
         # Small fleets are cut too, so that all cores have work; the cut does not depend on how
         # many there are, so neither does the rounding of the sums.
         return max(1, min(most, -(-len(counts) // _LEAST_CHUNKS)))

@@ -20,6 +20,7 @@ from torch import Tensor
 from fedhome import rng
 from fedhome.data.series.examples import Part
 from fedhome.learning.cohort import Cohort, Measured, Memory, PartRows, Trained
+from fedhome.learning.device import passes
 from fedhome.learning.local import LocalLearning
 from fedhome.learning.methods import Method
 from fedhome.learning.params import Params
@@ -109,6 +110,7 @@ class VectorCohort(Cohort):
         *,
         stream: int,
         epochs: int,
+        steps: int = 0,
         part: Part = "train",
         rate: float = 1.0,
         method: Method | None = None,
@@ -125,6 +127,7 @@ class VectorCohort(Cohort):
             keep,
             stream=stream,
             epochs=epochs,
+            steps=steps,
             part=part,
             rate=rate,
             method=method,
@@ -139,6 +142,7 @@ class VectorCohort(Cohort):
         *,
         stream: int,
         epochs: int,
+        steps: int = 0,
         part: Part = "train",
         rate: float = 1.0,
         method: Method | None = None,
@@ -150,18 +154,20 @@ class VectorCohort(Cohort):
         kernel = self._kernel(self.learning.vary(rate=rate, method=method))
         begin, counts = self.fleet.spans(self.where, part)
         order = np.argsort(-counts, kind="stable")
-        size = self._placement.chunk_size(kernel.chunk_homes, counts, epochs)
+        wanted = steps * self.learning.train.batch_size
+        drawn = np.full(len(counts), wanted) if steps else counts * epochs
+        size = self._placement.chunk_size(kernel.chunk_homes, drawn)
         chunks = [order[first : first + size] for first in range(0, len(order), size)]
 
         def work(some: NDArray[np.int64]) -> _Result:
             shared = start.ndim == 1
             params = np.repeat(start[None], len(some), axis=0) if shared else start[some]
             keys, count = self._keys[self.where[some]], counts[some]
-            passes = [rng.epoch_keys(keys, stream, epoch) for epoch in range(epochs)]
+            each = list(passes(keys, count, stream=stream, epochs=epochs, rows=wanted))
             rows = Rows(
-                orders=[begin[some][:, None] + rng.shuffles(key, count) for key in passes],
-                counts=count,
-                keys=passes,
+                orders=[begin[some][:, None] + order for _, order in each],
+                counts=np.full(len(some), wanted) if steps else count,
+                keys=[key for key, _ in each],
             )
             losses = kernel.train(params, self.fleet, rows)
             return then(Chunk(some, params, losses))

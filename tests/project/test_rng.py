@@ -100,3 +100,14 @@ def test_global_generators_are_pinned_and_put_back() -> None:
             drawn.append((random.random(), np.random.random()))  # noqa: S311, NPY002
     assert drawn[0] == drawn[1]
     assert (random.random(), np.random.random()) == before  # noqa: S311, NPY002
+
+
+def test_endless_shuffles_go_through_all_rows_before_any_comes_again() -> None:
+    keys, counts = rng.home_keys(1, ["a", "b"]), np.array([3, 7])
+    rows = rng.endless_shuffles(keys, counts, stream=4, rows=8)
+    assert [sorted(rows[0, :3]), sorted(rows[0, 3:6])] == [[0, 1, 2], [0, 1, 2]]
+    assert sorted(rows[1, :7]) == list(range(7))
+    first = rng.shuffles(rng.epoch_keys(keys, 4, 0), counts)
+    assert rows[0, :3].tolist() == first[0, :3].tolist()
+    alone = rng.endless_shuffles(keys[:1], counts[:1], stream=4, rows=8)
+    assert rows[0].tolist() == alone[0].tolist()  # whoever else there is

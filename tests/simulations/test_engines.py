@@ -34,10 +34,12 @@ _PLANS: dict[str, dict[str, Any]] = {
         "train": {"optimiser": "adam", "learning_rate": 0.01},
     },
     "proximal by the strategy": {"strategy": {"name": "fedprox", "args": {"proximal_mu": 0.5}}},
+    "so many steps": {"train": {"steps": 7, "momentum": 0.9}},
     "some homes a round": {"rounds": {"count": 3, "fraction": 0.5}},
 }
 _ONLY_TORCH: dict[str, dict[str, Any]] = {
     "dropout": {"model": {"dropout": 0.4}},
+    "dropout by steps": {"model": {"dropout": 0.4}, "train": {"steps": 3}},
     "layer norm": {"model": {"hidden": [8, 8], "norm": "layer"}},
 }
 

@@ -177,11 +177,11 @@ def test_a_chunk_of_a_gpu_is_as_large_as_its_memory_allows(
 
 
 def test_chunks_are_cut_for_cores_and_not_for_a_gpu() -> None:
-    counts = np.full(100, 1 << 10)
-    assert PROCESSOR.chunk_size(50, counts, epochs=2) == 13  # eight chunks
-    assert PROCESSOR.chunk_size(10, counts, epochs=2) == 10
-    assert GPU.chunk_size(4096, counts, epochs=2) == 4096
-    assert GPU.chunk_size(4096, counts, epochs=64) == 256  # 2 ** 24 rows in their orders
+    rows = np.full(100, 1 << 11)
+    assert PROCESSOR.chunk_size(50, rows) == 13  # eight chunks
+    assert PROCESSOR.chunk_size(10, rows) == 10
+    assert GPU.chunk_size(4096, rows) == 4096
+    assert GPU.chunk_size(4096, 32 * rows) == 256  # 2 ** 24 rows in their orders
 
 
 def test_no_step_waits_for_the_device() -> None:
