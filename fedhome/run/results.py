@@ -236,11 +236,11 @@ def over_seeds(tables: Sequence[pa.Table]) -> list[SummaryRow]:
     """
     by_model = _means_by_home([scores(table) for table in tables])
     gaps = {
-        model: _means_by_home([{model: differences(table, model)} for table in tables])[model]
+        model: _means_by_home([{model: differences(table, model)} for table in tables])
         for model in FEDERATED
     }
     return [
-        _summary_row(model, by_home, gaps.get(model, {}), tables)
+        _summary_row(model, by_home, gaps.get(model, {}).get(model, {}), tables)
         for model, by_home in by_model.items()
     ]
 

@@ -96,6 +96,53 @@ def test_without_yesterday_there_is_no_persistence_to_compare_with() -> None:
     assert cut.naive.tolist() == [4]
 
 
+def test_a_series_remembers_what_it_was_a_day_and_a_week_ago() -> None:
+    hours = 24 * 8
+    load = np.arange(hours, dtype=np.float64)
+    load[30] = np.nan
+    cut = windows(_table(load), _data(), [])
+    hour = np.round((cut.time_s - _MONDAY) / _HOUR).astype(int)
+    expected = np.stack(
+        [np.where((hour >= 24) & (hour - 24 != 30), hour - 24.0, np.nan), hour - 168.0], axis=1
+    )
+    expected[hour < 168, 1] = np.nan
+    np.testing.assert_array_equal(cut.seasonal, expected)
+    # In the unit of the target, and part by part as the rows are.
+    home = examples(_table(load), _data(scale="home"), [], targets="continuous")
+    behind = home.seasons()[:, 0]
+    read = np.isfinite(behind)
+    np.testing.assert_allclose(
+        (home.y[:, 0] - behind)[read] * home.unit, np.full(read.sum(), 24.0), rtol=1e-4
+    )
+    assert home.time_s.tolist() == sorted(home.time_s.tolist())
+    assert home.times().tolist() == home.time_s.tolist()
+
+
+@pytest.mark.parametrize(
+    ("changes", "known"),
+    [
+        ({"horizon": 24, "lags": [24]}, [True, True]),  # a day ahead, yesterday is the last value
+        ({"horizon": 25, "lags": [25]}, [False, True]),  # and here it is not known yet
+        ({"horizon": 0, "lags": []}, []),  # rows of their own have no season
+    ],
+)
+def test_a_season_is_known_when_it_is_said(changes: dict[str, Any], known: list[bool]) -> None:
+    cut = windows(_table(np.arange(24.0 * 9)), _data(**changes), ["load"] if not known else [])
+    assert cut.seasonal.shape == (len(cut.y), len(known))
+    assert np.isfinite(cut.seasonal).any(axis=0).tolist() == known
+
+
+def test_a_step_that_a_day_is_no_multiple_of_has_no_season() -> None:
+    table = _table(np.arange(400.0))
+    table = replace(table, time_s=_MONDAY + 7 * 60 * np.arange(400))
+    assert np.isnan(windows(table, _data(), []).seasonal).all()
+    quarters = replace(table, time_s=_MONDAY + 900 * np.arange(400))
+    cut = windows(quarters, _data(), [])
+    read = np.isfinite(cut.seasonal[:, 0])
+    assert read.sum() == 400 - 96
+    assert (cut.y - cut.seasonal[:, 0])[read].tolist() == [96.0] * (400 - 96)
+
+
 def test_the_calendar_is_that_of_the_predicted_moment_in_the_homes_zone() -> None:
     data = _data(horizon=0, lags=[], calendar=True)
     names = ["hour sin", "hour cos", "weekend"]

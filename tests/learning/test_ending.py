@@ -69,6 +69,7 @@ def test_a_home_tells_how_it_would_do_on_rows_left_out() -> None:
             assert found[home, place] == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.long
 def test_a_home_ends_with_its_own_mixture() -> None:
     homes, names = _two_homes(), ("tuned", "global")
     experts = _experts(homes, np.full(1, 1, np.float32))
@@ -103,6 +104,7 @@ def test_a_home_ends_with_its_own_mixture() -> None:
     assert ended.null.tolist() == [0, 0]  # the same trained twice: these homes have no batches
 
 
+@pytest.mark.long
 def test_a_home_in_which_everything_diverged_ends_with_what_needs_no_learning() -> None:
     nan = np.full(1, np.nan, np.float32)
     homes = Points([[4, 4, 4]], initial=float("nan"))

@@ -115,6 +115,20 @@ def test_one_fault_is_one_fault(sets: list[str]) -> None:
     assert len(caught.value.faults) == 1
 
 
+@pytest.mark.parametrize(
+    ("sets", "why"),
+    [
+        ('personalise.experts=["tuned", "tuned"]', "personalise.experts names one twice"),
+        ("personalise.experts=[]", "personalise.experts"),
+        ('personalise.experts=["oracle"]', "'tuned', 'global', 'naive', 'linear' or 'trees'"),
+        ("personalise.gate=true", "personalise.gate is gone, and homes mix instead of choosing"),
+    ],
+)
+def test_experts_are_those_that_there_are_each_once(sets: str, why: str) -> None:
+    with pytest.raises(PlanError, match=why):
+        Plan.load(sets=[sets])
+
+
 def test_a_plan_is_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Plan().train.epochs = 3  # type: ignore[misc]

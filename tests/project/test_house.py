@@ -42,10 +42,17 @@ def test_the_three_folders_are_links_into_the_package() -> None:
         assert link.resolve() == ROOT / name
 
 
+def _is_command(module: str, path: Path) -> bool:
+    """Return whether a module is run by its name: `fedhome NAME`, `python -m …benchmarks.NAME`."""
+    rooms = module.split(".")[1:-1]
+    run = 'if __name__ == "__main__":' in path.read_text(encoding="utf-8")
+    return rooms[:1] == ["cli"] or (rooms == ["simulations", "benchmarks"] and run)
+
+
 def test_no_two_modules_have_one_name_unless_one_is_the_others_face() -> None:
     by_name: dict[str, list[tuple[str, Path]]] = defaultdict(list)
     for module, path in sources():
-        if module.split(".")[1:2] != ["cli"]:  # a command's file has the command's name
+        if not _is_command(module, path):  # a command's file has the command's name
             by_name[module.rpartition(".")[2]].append((module, path))
     doubles = {
         name: [module for module, _ in found]

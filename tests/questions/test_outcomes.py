@@ -69,7 +69,9 @@ def test_counts_say_what_a_table_of_homes_would(bins: int) -> None:
         told, scores = counted["models"][model], columns[f"{model}.skill"]
         assert told["mean"] == pytest.approx(scores.mean())
         if bins:
-            assert told["median"] == pytest.approx(np.median(scores), abs=3 / bins)
+            ordered, step = np.sort(scores), 2 / bins
+            assert ordered[18] - step <= told["median"] <= ordered[21] + step
+            assert ordered[2] - step <= told["p10"] <= ordered[5] + step
         else:
             assert told["median"] is told["p10"] is None
         assert ("hurt" in told) == (model in FEDERATED)

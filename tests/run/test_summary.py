@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from rich.console import Console
 
 from fedhome.run.compared_models import ALONE, EXPERTS, FEDERATED, MODELS
 from fedhome.run.events import EventLog
 from fedhome.run.folder import RunFolder, homes_table
-from fedhome.run.results import means_of
-from fedhome.run.summary import print_summary
+from fedhome.run.results import means_of, over_seeds, summary
+from fedhome.run.summary import print_seeds, print_summary
 
 _HOMES = 8
 
@@ -33,8 +34,8 @@ def _printed(run: RunFolder) -> str:
     return out.getvalue()
 
 
-def _rows() -> list[dict[str, Any]]:
-    gains = np.array([0.1, 0.2, 0.3, 0.1, 0.2, 0.3, -0.2, 0.0])
+def _rows(more: float = 0.0) -> list[dict[str, Any]]:
+    gains = np.array([0.1, 0.2, 0.3, 0.1, 0.2, 0.3, -0.2, 0.0]) + more
     told = ["helped"] * 4 + ["no difference"] * 3 + ["hurt"]
     return [
         {
@@ -97,3 +98,32 @@ def test_of_counts_no_single_home_and_no_interval_is_printed(tmp_path: Path) -> 
     assert "gain over" not in said
     assert "no single home's score is shown" in said
     assert "too few homes for median and percentile" in said
+
+
+def test_over_seeds_a_home_counts_with_its_mean() -> None:
+    one, other = homes_table(_rows()), homes_table(_rows(0.1))
+    assert [str(row) for row in over_seeds([one])] == [str(row) for row in summary(one)]
+    rows = {row.model: row for row in over_seeds([one, other])}
+    (first,) = [row for row in summary(one) if row.model == "personalised"]
+    both = rows["personalised"]
+    assert both.homes == _HOMES
+    assert both.compared == 2 * _HOMES
+    assert (both.hurt, both.helped) == (0.125, 0.5)
+    assert both.gain == pytest.approx(first.gain + 0.05)
+    assert both.gain_low < both.gain < both.gain_high
+    assert (rows["tuned"].gain, rows["alone"].mean) == (0.0, 0.5)
+    assert over_seeds([homes_table([])]) == []
+
+
+def test_seeds_are_printed_together_where_there_are_several(tmp_path: Path) -> None:
+    runs = [_run(tmp_path / f"seed {seed}") for seed in (1, 2)]
+    for more, run in enumerate(runs):
+        run.write_homes(homes_table(_rows(more / 10)))
+    out = StringIO()
+    print_seeds(Console(file=out, width=120), runs[:1])
+    assert out.getvalue() == ""
+    print_seeds(Console(file=out, width=120), runs)
+    said = out.getvalue()
+    assert "over 2 seeds and 8 homes" in said
+    assert "gain over the best alone: +0.175 (" in said
+    assert f"side by side: fedhome report '{runs[0].path}' '{runs[1].path}'" in said

@@ -26,9 +26,9 @@ from helpers.examples import share_of
 
 LOSSES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "mse": nn.functional.mse_loss,
-    "huber": lambda output, y: 2 * nn.functional.huber_loss(output, y),
     "bce": nn.functional.binary_cross_entropy_with_logits,
     "cross-entropy": nn.functional.cross_entropy,
+    "huber": lambda output, y: 2 * nn.functional.huber_loss(output, y),
 }
 RULES = [
     {"optimiser": "sgd"},
