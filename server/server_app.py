@@ -9,6 +9,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 from rich.console import Console
 
+from fedhome.errors import RoundError
 from fedhome.flower.messages import quiet
 from fedhome.learning.build import learning_of
 from fedhome.own_code import faults_told
@@ -20,8 +21,9 @@ from fedhome.run.progress import ProgressLines
 from fedhome.run.summary import print_summary
 from fedhome.server.daemon.publishing import Publisher
 from fedhome.server.report import write_report
-from fedhome.server.rounds.fitting_homes import FittingGrid, UnfitHomes, shape_of
+from fedhome.server.rounds.fitting_homes import FittingGrid, Shape, UnfitHomes, shape_of
 from fedhome.server.rounds.passing_fleet import enrol
+from fedhome.server.rounds.patience import Patience
 from fedhome.server.rounds.run_plan import log_start, run_plan
 from fedhome.server.rounds.secure_grid import SecureGrid
 from fedhome.wire.layout import Layout
@@ -75,6 +77,7 @@ def run_over_grid(
     name_of: Callable[[int], str],
     resumed: bool = False,
     publisher: Publisher | None = None,
+    patience: Patience | None = None,
 ) -> None:
     """Run a plan over homes behind a grid, to the report.
 
@@ -87,13 +90,14 @@ def run_over_grid(
         name_of: The name of the home behind a node.
         resumed: Go on from the folder's last checkpoint, where there is one.
         publisher: Publishes the models that rounds end with; None: nobody does.
+        patience: Waits for homes, and before a failed round is repeated; None: nobody does.
 
     Raises:
         FedHomeError: What went wrong, and what to do about it.
     """
     begin = time.perf_counter()
     unfit = UnfitHomes(log, name_of)
-    features, outputs = shape_of(grid, plan, unfit)
+    features, outputs = _shape(grid, plan, unfit, patience)
     classes = plan.task.classes or tuple(map(str, range(outputs)))
     classes = classes if outputs > 1 else ()
     learning = learning_of(plan, features, classes)
@@ -128,6 +132,24 @@ def run_over_grid(
             resumed=resumed,
             publisher=publisher,
             unfit=unfit,
+            patience=patience,
         )
     log.append("run-finished", seconds=time.perf_counter() - begin)
     write_report([folder], folder.report_path)
+
+
+def _shape(grid: Grid, plan: Plan, unfit: UnfitHomes, patience: Patience | None) -> Shape:
+    """Return how wide the fleet's model is, as soon as any home says so."""
+    while True:
+        if patience is not None:
+            patience.await_homes(0)
+        try:
+            shape = shape_of(grid, plan, unfit)
+        except RoundError as error:
+            if patience is None:
+                raise
+            patience.pause(0, homes=0, needed=1, reason=error.message)
+        else:
+            if patience is not None:
+                patience.held()
+            return shape

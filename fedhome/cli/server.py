@@ -202,11 +202,11 @@ def run(
 @app.command()
 def cancel(folder: _Folder = Path()) -> None:
     """End the run in progress; its folder stays."""
-    from fedhome.server.daemon.current_run import CANCELLED, RUNNING, Runs  # noqa: PLC0415
+    from fedhome.server.daemon.current_run import CANCELLED, Runs  # noqa: PLC0415
 
     runs = Runs(_server_folder(folder))
     now = runs.current
-    if now is None or now.state != RUNNING or runs.end(now.run, CANCELLED) is None:
+    if now is None or not now.is_open or runs.end(now.run, CANCELLED) is None:
         raise RunError("no run is in progress")
     console = Console()
     _say(console, f"cancelled {now.run}; what it has made stays in {runs.folder(now.run).path}")
@@ -364,6 +364,8 @@ def _watch(console: Console, server_folder: ServerFolder, run: str, at: str) -> 
     if ended.state == CANCELLED:
         raise RunError(f"{run} was cancelled", hint=again)
     if ended.state == FAILED:
+        if ended.again:
+            again = f"the server tries it again by itself, until `fedhome server cancel {at}`"
         hint = f"{ended.hint}; then {again}" if ended.hint else again
         raise RunError(f"{run} failed: {ended.reason}", hint=hint)
     print_summary(console, Runs(server_folder).folder(run))

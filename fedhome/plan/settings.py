@@ -114,6 +114,15 @@ class RoundSettings(Section):
         description="a real home answers this many s after it was asked, whatever it needed, and "
         "adds nothing if it is not done; 0: as soon as it is",
     )
+    pause_s: float = Field(
+        10.0, gt=0, description="a fleet repeats a failed round after this many s, then twice, ..."
+    )
+    most_pause_s: float = Field(1800.0, gt=0, description="longest pause before such a repetition")
+    give_up_s: float | None = Field(
+        None,
+        gt=0,
+        description="a run that waits this many s for a fleet fails; unset: it waits on",
+    )
     evaluate_fraction: float = Field(1.0, ge=0, le=1, description="share asked for its score")
     patience: int | None = Field(None, ge=1, description="stop after rounds without improvement")
     checkpoint_every: int = Field(1, ge=1, description="rounds from one checkpoint to the next")
@@ -290,6 +299,11 @@ def _faults(plan: Plan) -> list[str]:
         faults.append(
             f"rounds.reply_after_s = {rounds.reply_after_s:g}, but replies are late after "
             f"rounds.deadline_s = {rounds.deadline_s:g}: all would be"
+        )
+    if rounds.most_pause_s < rounds.pause_s:
+        faults.append(
+            f"rounds.most_pause_s = {rounds.most_pause_s:g} is below the first pause, "
+            f"rounds.pause_s = {rounds.pause_s:g}"
         )
     if plan.engine.ray_address and plan.engine.name != "ray":
         faults.append('engine.ray_address is set, but engine.name is not "ray"')

@@ -19,6 +19,7 @@ from rich.progress import (
 )
 
 from fedhome.run.events import SPENT, Event
+from fedhome.run.waiting import FAILED, THERE, WAITING, failure_of, repetition, waiting_for
 
 OnEvent = Callable[[Event], None]
 _SHOWN_EXCLUSIONS = 5
@@ -74,9 +75,10 @@ class ProgressLines:
                 f"begins with the model of {escape(data['plan'])}, round {data['round']}"
             ),
             "run-resumed": lambda: "going on with an interrupted run",
-            "round-failed": lambda: (
-                f"round {data['round']} failed: {data['homes']} homes answered, "
-                f"{data['needed']} are needed"
+            WAITING: lambda: escape(waiting_for(event)),
+            THERE: lambda: f"enough are there, after {data['seconds']:.0f} s",
+            FAILED: lambda: escape(
+                repetition(event) or f"round {data['round']} failed: {failure_of(event)}"
             ),
             "round-unused": lambda: (
                 f"round {data['round']} changed nothing: {escape(data['reason'])}"

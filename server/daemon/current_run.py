@@ -1,8 +1,9 @@
 """Which run is the server's: a small file that its daemon and the commands share.
 
-A run is *running* from the moment that it is handed over until it ended for good, whatever is
-killed meanwhile: the daemon ensures that a process works on it. So after a reboot, the file alone
-says what there is to do.
+A run is *running* from the moment that it is handed over until it ended, whatever is killed
+meanwhile: the daemon ensures that a process works on it. So after a reboot, the file alone says
+what there is to do. A run that *failed* is taken up again by the daemon after a while, unless that
+is of no use.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 from fedhome.data.inputs import NOT_NAMED
 from fedhome.errors import PlanError, RunError, StateError
@@ -28,9 +29,9 @@ from fedhome.store import disk
 
 CURRENT = "current"
 RUNNING, FINISHED, FAILED, CANCELLED = "running", "finished", "failed", "cancelled"
-DONE, FOR_GOOD, AGAIN = 0, 1, 75
-"""How the process of a run ends: it is finished, has failed for good, or is to be started again;
-with any other status it was killed, and is started again too."""
+DONE, BROKEN_OFF, PAUSED, AGAIN = 0, 1, 74, 75
+"""How the process of a run ends: it is finished, has failed, has no room on its disk, or is to be
+started again at once; with any other status it was killed, and is started again too."""
 _STATES = (RUNNING, FINISHED, FAILED, CANCELLED)
 _NAME = re.compile(r"\w[\w.-]{0,63}", re.ASCII)
 _PATIENCE_S, _PAUSE_S = 5.0, 0.02
@@ -45,12 +46,19 @@ class Current:
         state: ``running``, ``finished``, ``failed`` or ``cancelled``.
         reason: Why it failed.
         hint: What can be done about that.
+        again: Whether the daemon takes it up again by itself.
     """
 
     run: str
     state: str = RUNNING
     reason: str = ""
     hint: str = ""
+    again: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something may still come of it without anybody's doing."""
+        return self.state == RUNNING or self.again
 
 
 class Runs:
@@ -131,20 +139,31 @@ class Runs:
             self._refuse_a_second()
             return self._write(Current(run=name))
 
-    def end(self, run: str, state: str, *, reason: str = "", hint: str = "") -> Current | None:
-        """Record how a run ended; nothing if it is no longer in progress.
+    def end(
+        self, run: str, state: str, *, reason: str = "", hint: str = "", again: bool = False
+    ) -> Current | None:
+        """Record how a run ended; nothing if it is no longer in progress, nor about to be.
 
         Args:
             run: Its name.
             state: ``finished``, ``failed`` or ``cancelled``.
             reason: Why it failed.
             hint: What can be done about that.
+            again: Whether the daemon takes it up again by itself.
         """
         with self._locked():
             now = self.current
-            if now is None or now.run != run or now.state != RUNNING:
+            if now is None or now.run != run or not now.is_open:
                 return None
-            return self._write(replace(now, state=state, reason=reason, hint=hint))
+            return self._write(Current(run=run, state=state, reason=reason, hint=hint, again=again))
+
+    def take_up(self, run: str) -> Current | None:
+        """Go on with a run that failed; nothing if somebody has decided otherwise meanwhile."""
+        with self._locked():
+            now = self.current
+            if now is None or now.run != run or not now.again:
+                return None
+            return self._write(Current(run=run))
 
     def _refuse_a_second(self) -> None:
         now = self.current

@@ -89,6 +89,10 @@ class HomesGrid(GridAround):
         """Return how many homes are online."""
         return len(self._online())
 
+    def present(self) -> set[str]:
+        """Return the names of the homes that are online."""
+        return {self.name_of(number) for number in self._online()}
+
     def _online(self) -> Mapping[int, int]:
         """Return the nodes of the homes that are there, by the homes' numbers."""
         if self._clock() - self._checked_at > _KNOWN_S:

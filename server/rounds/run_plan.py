@@ -8,7 +8,7 @@ import numpy as np
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
-from fedhome.errors import RunError
+from fedhome.errors import RoundError, RunError
 from fedhome.learning.local import LocalLearning
 from fedhome.learning.plan_notes import notes_on
 from fedhome.plan.settings import Plan
@@ -18,6 +18,7 @@ from fedhome.run.results import homes_table, rounds_table
 from fedhome.server.daemon.publishing import Publisher
 from fedhome.server.rounds.fitting_homes import UnfitHomes
 from fedhome.server.rounds.outcome import personalise
+from fedhome.server.rounds.patience import Patience
 from fedhome.server.rounds.round_loop import RoundLoop
 from fedhome.server.rounds.secure_grid import SecureGrid
 from fedhome.server.strategies import strategy_of
@@ -55,6 +56,7 @@ def run_plan(
     resumed: bool = False,
     publisher: Publisher | None = None,
     unfit: UnfitHomes | None = None,
+    patience: Patience | None = None,
 ) -> None:
     """Run a plan's rounds, let the homes personalise, and write the model and the tables.
 
@@ -69,10 +71,12 @@ def run_plan(
         resumed: Go on from the folder's last checkpoint, where there is one.
         publisher: Publishes the models that rounds end with; None: nobody does.
         unfit: Takes the homes whose inputs turn out to be others; None: there are none.
+        patience: Waits for homes, and before a failed round is repeated; None: nobody does.
 
     Raises:
         PlanError: The strategy refuses its arguments.
-        RoundError: Too many rounds in a row failed, or no home could personalise.
+        RoundError: Too many rounds in a row failed; or, where nobody waits, no home could
+            personalise.
         RunError: The checkpoint or the first model cannot be used, or the folder cannot be
             written.
     """
@@ -89,6 +93,7 @@ def run_plan(
         log=log,
         publisher=publisher,
         unfit=unfit,
+        patience=patience,
     )
     if resumed:
         rounds.resume()
@@ -98,15 +103,22 @@ def run_plan(
     if plan.personalise.name == "none":
         return
     log.append("personalising", homes=homes)
-    rows = personalise(
-        plan=plan,
-        grid=grid,
-        layout=layout,
-        flat=flat,
-        score=learning.task.score,
-        log=log,
-        name_of=name_of,
-    )
+    try:
+        rows = personalise(
+            plan=plan,
+            grid=grid,
+            layout=layout,
+            flat=flat,
+            score=learning.task.score,
+            log=log,
+            name_of=name_of,
+            patience=patience,
+        )
+    except RoundError as error:
+        if patience is None:
+            raise
+        log.append("note", text=f"what homes gain is not known: {error.message}")
+        return
     if rows:  # in secure sums the server learns no single home's scores
         folder.write_homes(homes_table(rows))
 

@@ -21,7 +21,7 @@ from fedhome.clients.lean_process import LEAN
 from fedhome.ops.processes import Processes
 from fedhome.plan.settings import Plan
 from fedhome.run.folder import RunFolder
-from fedhome.server.daemon.current_run import DONE, FOR_GOOD
+from fedhome.server.daemon.current_run import BROKEN_OFF, DONE
 from fedhome.server.daemon.server_folder import ServerFolder
 from fedhome.simulations.homes import generate
 from fedhome.simulations.local_fleet import prepare, start
@@ -99,7 +99,7 @@ def begin(processes: Processes, server: ServerFolder, run: RunFolder, plan: Plan
         str(run.path),
         str(WAIT_S),
         log=server.logs / "run.log",
-        ends=(DONE, FOR_GOOD),
+        ends=(DONE, BROKEN_OFF),
     )
 
 
