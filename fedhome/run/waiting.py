@@ -44,11 +44,11 @@ def repetition(event: Event) -> str:
     data: Any = event.data
     if "again_s" not in data:
         return ""
+    so_far = f"round {data['round']} failed {_times(data['attempt'])}: {failure_of(event)}; it is"
+    if not data["again_s"]:
+        return f"{so_far} repeated"
     due = event.time + timedelta(seconds=data["again_s"])
-    return (
-        f"round {data['round']} failed {_times(data['attempt'])}: {failure_of(event)}; it is tried "
-        f"again at {when(due.timestamp())}, or when another home comes"
-    )
+    return f"{so_far} repeated at {when(due.timestamp())}, or when another home comes"
 
 
 def failure_of(event: Event) -> str:

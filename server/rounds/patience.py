@@ -99,7 +99,8 @@ class Patience:
             RoundError: The plan's time for that is over.
         """
         self._failures += 1
-        first = 0.0 if searching else self._rounds.pause_s
+        # Who is away is waited for in any case, and named meanwhile.
+        first = 0.0 if searching or self._lack() is not None else self._rounds.pause_s
         pause = min(first * 2.0 ** min(self._failures - 1, 30), self._rounds.most_pause_s)
         self._log.append(
             FAILED,

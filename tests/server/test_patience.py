@@ -180,19 +180,31 @@ def test_pauses_grow_up_to_the_longest_and_begin_anew(log: EventLog) -> None:
     assert clock.now - began == 10
     first = read_events(log.path)[0]
     assert what_it_waits_for([first]) == (
-        "round 2 failed once: 3 homes answered, 5 are needed (no keys); it is tried again at "
+        "round 2 failed once: 3 homes answered, 5 are needed (no keys); it is repeated at "
         "2026-11-28 17:41 UTC, or when another home comes"
     )
 
 
 def test_a_pause_ends_when_another_home_comes_but_not_before_the_first_one(log: EventLog) -> None:
     plan = Plan.load(rounds={"pause_s": 10, "most_pause_s": 1000})
-    clock = Clock(lambda now: set(FIVE) if int(now / 3) % 2 else set(FIVE) - {"yew"})
+    six = {*FIVE, "ivy"}
+    clock = Clock(lambda now: six if int(now / 3) % 2 else set(FIVE))
     waits = patient(plan, clock, log)
     for _ in range(6):
         began = clock.now
-        waits.pause(2, homes=4, needed=5)
+        waits.pause(2, homes=5, needed=6)
         assert 10 <= clock.now - began <= 17, "a home that comes and goes sets no pace below that"
+
+
+def test_who_is_away_is_waited_for_and_costs_no_pause_besides(log: EventLog) -> None:
+    clock = Clock(lambda now: set(FIVE) if now >= 30 else set(FIVE) - {"yew"})
+    waits = patient(Plan.load(), clock, log)
+    waits.pause(2, homes=4, needed=5)
+    assert what_it_waits_for(read_events(log.path)) == (
+        "round 2 failed once: 4 homes answered, 5 are needed; it is repeated"
+    )
+    waits.await_homes(2)
+    assert clock.now == 30
 
 
 def test_a_search_needs_no_pause(log: EventLog) -> None:
