@@ -353,7 +353,12 @@ def test_invites_go_into_a_folder_that_is_made(
         assert done.exit_code == 0, done.exception
         return done.output
 
-    assert "one device becomes elm with it" in typed("elm", "--plan", str(tmp_path / "plan.toml"))
+    told = typed("elm", "--plan", str(tmp_path / "plan.toml"))
+    assert "one device becomes elm with it" in told
+    assert "tolerates no absence" not in told, "two homes are too few for any run"
+    told = typed("ash", "fir", "yew")
+    assert "with these 5 homes this fleet tolerates no absence: a sum takes 5" in told
+    assert "tolerates" not in typed("ivy"), "a sixth home is one more than a sum takes"
     told = typed("oak", "--again")
     assert "the device of oak joins again with it" in told
     assert "stop the agent, `fedhome client join oak.invite --data SOURCE`, and start it" in told

@@ -173,6 +173,7 @@ def test_from_invites_to_a_fleet_and_out_of_it(scene: Scene) -> None:
         assert fingerprint(keys["c"].entry()) in done
         assert fingerprint(keys["a"].entry()) not in done
         assert f"the server at {scene.card.server} has it" in done
+        assert "this fleet tolerates no absence: a sum takes 3 homes" in done
         assert "next, on the server: `fedhome server run PLAN --server DIR`" in done
         directory = scene.directory()
         assert directory.names == ("a", "b", "c")
