@@ -19,6 +19,7 @@ from fedhome.run.events import EventLog
 from fedhome.run.folder import RunFolder
 from fedhome.run.progress import ProgressLines
 from fedhome.run.summary import print_summary
+from fedhome.server.daemon.beginning import Beginning
 from fedhome.server.daemon.publishing import Publisher
 from fedhome.server.report import write_report
 from fedhome.server.rounds.fitting_homes import FittingGrid, Shape, UnfitHomes, shape_of
@@ -89,7 +90,7 @@ def run_over_grid(
         secure_grid_for: Returns the grid that answers with sums, for a model of some layout.
         name_of: The name of the home behind a node.
         resumed: Go on from the folder's last checkpoint, where there is one.
-        publisher: Publishes the models that rounds end with; None: nobody does.
+        publisher: Publishes what the run ends with; None: nobody does.
         patience: Waits for homes, and before a failed round is repeated; None: nobody does.
 
     Raises:
@@ -101,6 +102,16 @@ def run_over_grid(
     classes = plan.task.classes or tuple(map(str, range(outputs)))
     classes = classes if outputs > 1 else ()
     learning = learning_of(plan, features, classes)
+    beginning = None
+    if publisher is not None:
+        beginning = Beginning(
+            plan,
+            learning.layout,
+            folder=folder,
+            publisher=publisher,
+            log=log,
+            resumed=resumed,
+        )
     if (draw := folder.read_draw()) and folder.read_start() is None:
         drawn = generator(plan.seed, "first-model", draw).integers(1 << 62)
         learning.initial = learning_of(plan.change(seed=int(drawn)), features, classes).initial
@@ -131,6 +142,7 @@ def run_over_grid(
             name_of=name_of,
             resumed=resumed,
             publisher=publisher,
+            beginning=beginning,
             unfit=unfit,
             patience=patience,
         )

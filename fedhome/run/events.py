@@ -18,6 +18,7 @@ Kinds that the report understands, with the data that it looks for (all optional
 - ``run-started``, ``run-resumed``, ``fleet-ready``: plan, data, engine, seed, aggregation, score
   (the name of the primary metric), homes, command (text, or a list of arguments), versions
   (name to version)
+- ``release-in-use``: release, run and round of what homes use when the run begins; fits, reason
 - ``begins-with``: plan and round of the model that the run begins with
 - ``round-closed``: round; the numbers are in ``rounds.parquet``
 - ``round-failed``, ``round-unused``: round, homes, needed, reason; where it is repeated also
@@ -35,7 +36,8 @@ Kinds that the report understands, with the data that it looks for (all optional
 - ``note``: text
 - ``readings``: text; how homes were read whose files are alike
 - ``early-stop``: round, best_round, best_loss, reason
-- ``model-released``, ``release-failed``: round, release, reason
+- ``model-released``, ``release-kept``, ``release-failed``: round, release, reason: whether what the
+  run ended with takes the place of the release in use
 - ``run-finished``: rounds, seconds
 - ``run-failed``: reason, hint, again (whether a server tries it again by itself)
 - ``log-repaired``: bytes, written by the log itself

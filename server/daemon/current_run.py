@@ -23,7 +23,9 @@ from fedhome.fleet.owner_folder import PLAN as OWNERS_PLAN
 from fedhome.plan.overrides import object_faults
 from fedhome.plan.protocol import check_groups
 from fedhome.plan.settings import Plan
+from fedhome.registry.vault import INDEX
 from fedhome.run.folder import RunFolder
+from fedhome.server.daemon.publishing import MODELS
 from fedhome.server.daemon.server_folder import ServerFolder
 from fedhome.store import disk
 
@@ -97,12 +99,13 @@ class Runs:
         """Return the folder of a run."""
         return RunFolder(self._server_folder.runs / run)
 
-    def begin(self, plan: Plan, name: str | None = None) -> Current:
+    def begin(self, plan: Plan, name: str | None = None, *, fresh: bool = False) -> Current:
         """Hand a new run over.
 
         Args:
             plan: Its plan.
             name: Of its folder; None for the next free one with the plan's name.
+            fresh: Begin with a new model, and not with the release in use.
 
         Raises:
             PlanError: The plan cannot be run with this fleet.
@@ -120,8 +123,11 @@ class Runs:
             path = None if name is None else self._server_folder.runs / name
             # Homes were asked about the first model of every earlier run, and answer that once.
             earlier = any(run.is_dir() for run in self._server_folder.runs.iterdir())
+            earlier = earlier or (self._server_folder.path / MODELS / INDEX).exists()
             folder = RunFolder.create(path, name=plan.name[:48], root=self._server_folder.runs)
             folder.write_plan(plan.to_toml())
+            if fresh:
+                folder.write_fresh()
             folder.write_draw(1 + secrets.randbelow(1 << 48) if earlier else 0)
             return self._write(Current(run=folder.path.name))
 

@@ -31,7 +31,7 @@ from fedhome.server.daemon.current_run import AGAIN, DONE, PAUSED
 from fedhome.server.daemon.flower_bundle import app_bundle
 from fedhome.server.daemon.newest import Newest
 from fedhome.server.daemon.nodes import Nodes
-from fedhome.server.daemon.publishing import KEEP, MODELS, Publisher
+from fedhome.server.daemon.publishing import MODELS, Publisher
 from fedhome.server.daemon.server_folder import ServerFolder
 from fedhome.server.report import write_report
 from fedhome.server.rounds.counters import LastingScale, Serials
@@ -87,8 +87,6 @@ def run(
             keys=server_folder.keys(),
             run=folder,
             log=log,
-            # The best model of a run that may end early is one of its last.
-            keep=max(KEEP, 1 + (plan.rounds.patience or 0)),
         )
         grid = HomesGrid(flower, sorted(directory.names), nodes)
         patience = Patience(plan.rounds, needs=_needs(plan, directory), there=grid.present, log=log)

@@ -21,17 +21,19 @@ from numpy.typing import NDArray
 from fedhome import rng
 from fedhome.errors import FedHomeError, RoundError
 from fedhome.flower.messages import array_record, fast_broadcasts, read_flat
+from fedhome.plan.private_plan import is_private
 from fedhome.plan.protocol import quorum_of
 from fedhome.plan.settings import Plan
 from fedhome.run.events import Event, EventLog
 from fedhome.run.folder import RunFolder
-from fedhome.server.daemon.publishing import Publisher
+from fedhome.server.daemon.publishing import Candidate
 from fedhome.server.rounds import checkpoint, strategy_memory
 from fedhome.server.rounds.checkpoint import Checkpoint
 from fedhome.server.rounds.fitting_homes import UnfitHomes, tell_inputs
 from fedhome.server.rounds.patience import Patience
 from fedhome.server.rounds.replies import SoundReplies, sound_replies
 from fedhome.server.rounds.secure_grid import SecureGrid
+from fedhome.server.rounds.sum_journal import MOST_TRIES
 from fedhome.wire.layout import Layout
 
 _MOST_FAILURES = 5  # rounds in a row without a quorum, after which a run without patience ends
@@ -49,7 +51,6 @@ class RoundLoop:
         initial: Parameters to begin with, float32 ``[size]``.
         folder: The run's folder.
         log: The run's log.
-        publisher: Publishes the models that rounds end with; None: nobody does.
         unfit: Takes the homes whose inputs turn out to be others; None: there are none.
         patience: Waits for homes, and before a failed round is repeated. None, as for homes of a
             simulation, for which nothing is worth waiting: a failed round counts, and a few in a
@@ -66,7 +67,6 @@ class RoundLoop:
         initial: NDArray[np.float32],
         folder: RunFolder,
         log: EventLog,
-        publisher: Publisher | None = None,
         unfit: UnfitHomes | None = None,
         patience: Patience | None = None,
     ) -> None:
@@ -76,7 +76,7 @@ class RoundLoop:
         self.layout = layout
         self.folder = folder
         self.log = log
-        self._publisher, self._unfit, self._patience = publisher, unfit, patience
+        self._unfit, self._patience = unfit, patience
         self.state = Checkpoint(round=0, flat=initial, best=initial)
         self._failures = 0
         self._why: Counter[str] = Counter()
@@ -105,7 +105,6 @@ class RoundLoop:
             RoundError: Too many rounds in a row failed.
         """
         state, plan = self.state, self.plan
-        self._publish()  # a process that ended before it could, after its last checkpoint
         while state.round < plan.rounds.count and not self._ends_early():
             state.rows.append(self._round(state.round + 1))
             state.round += 1
@@ -118,7 +117,6 @@ class RoundLoop:
                 checkpoint.save(self.folder, self.layout, state)
                 if isinstance(self.grid, SecureGrid):
                     self.grid.checkpointed(state.flat, state.best)
-                self._publish()
         if not state.made:
             self.log.append(
                 "note",
@@ -127,17 +125,47 @@ class RoundLoop:
             )
         if self._ends_early():
             self.log.append("early-stop", round=state.round, best_loss=state.best_loss)
-        picked = plan.rounds.patience is not None and math.isfinite(state.best_loss)
-        if picked and self._publisher is not None:
-            self._publisher.go_back(state.best, self.layout)
-        return state.best if picked else state.flat
+        return state.best if self._picks else state.flat
 
-    def _publish(self) -> None:
-        """Publish the model of the last checkpoint, if a round has made one."""
+    @property
+    def _picks(self) -> bool:
+        """Whether the run ends with its best model, and not with its last one."""
+        return self.plan.rounds.patience is not None and math.isfinite(self.state.best_loss)
+
+    def candidate(self) -> Candidate | None:
+        """Return what the run ended with; None where no round gave a model."""
         state = self.state
-        if self._publisher is not None and state.made:
-            homes = state.rows[state.made - 1]["homes_answered"]
-            self._publisher.publish(state.made, homes, state.flat, self.layout)
+        if not state.made:
+            return None
+        if self._picks:
+            best = next(row for row in state.rows if row["validation_loss"] == state.best_loss)
+            return Candidate(
+                flat=state.best,
+                round=best["round"],
+                homes=best["homes_answered"],
+                loss=state.best_loss,
+            )
+        loss = state.rows[-1]["validation_loss"]
+        if loss is None and not is_private(self.plan):  # with noise it would be paid for twice
+            loss = self._measure(state.round)
+        homes = state.rows[state.made - 1]["homes_answered"]
+        return Candidate(flat=state.flat, round=state.made, homes=homes, loss=loss)
+
+    def _measure(self, number: int) -> float | None:
+        """Return the homes' validation loss with the last model; None where they do not give it."""
+        evaluated = self.plan.rounds.evaluate_fraction > 0
+        for _ in range(MOST_TRIES if evaluated else 0):
+            if self._patience is not None:
+                self._patience.await_homes(number)
+            self._why.clear()
+            loss: float | None = self._evaluate(number)["validation_loss"]
+            if self._patience is None:
+                return loss
+            if loss is not None:
+                self._patience.held()
+                return loss
+            self._patience.pause(number, homes=0, needed=1, reason=self._reason)
+        return None
 
     def _ends_early(self) -> bool:
         patience = self.plan.rounds.patience
@@ -193,6 +221,11 @@ class RoundLoop:
         row |= self._evaluate(number)
         row["seconds_evaluate"] = time.perf_counter() - applied_at
         return row
+
+    @property
+    def _reason(self) -> str:
+        """What was said most often of why homes, or sums of theirs, are missing."""
+        return next((reason for reason, _ in self._why.most_common(1)), "")
 
     def _hear(self, event: Event) -> None:
         """Take from the log why homes, or sums of theirs, are missing."""
@@ -262,7 +295,7 @@ class RoundLoop:
                 number,
                 homes=homes,
                 needed=needed,
-                reason=next((reason for reason, _ in self._why.most_common(1)), ""),
+                reason=self._reason,
                 searching=searching and self._failures < most,
             )
         elif self._failures >= most:

@@ -15,6 +15,8 @@ from fedhome.plan.settings import Plan
 from fedhome.run.events import EventLog
 from fedhome.run.folder import RunFolder
 from fedhome.run.results import homes_table, rounds_table
+from fedhome.server.daemon.beginning import Beginning
+from fedhome.server.daemon.promotion import settle
 from fedhome.server.daemon.publishing import Publisher
 from fedhome.server.rounds.fitting_homes import UnfitHomes
 from fedhome.server.rounds.outcome import personalise
@@ -55,6 +57,7 @@ def run_plan(
     name_of: Callable[[int], str],
     resumed: bool = False,
     publisher: Publisher | None = None,
+    beginning: Beginning | None = None,
     unfit: UnfitHomes | None = None,
     patience: Patience | None = None,
 ) -> None:
@@ -69,7 +72,8 @@ def run_plan(
         log: The run's log.
         name_of: The name of the home behind a node.
         resumed: Go on from the folder's last checkpoint, where there is one.
-        publisher: Publishes the models that rounds end with; None: nobody does.
+        publisher: Publishes what the run ends with; None: nobody does.
+        beginning: What is in use when the run begins; None: nobody knows.
         unfit: Takes the homes whose inputs turn out to be others; None: there are none.
         patience: Waits for homes, and before a failed round is repeated; None: nobody does.
 
@@ -91,7 +95,6 @@ def run_plan(
         initial=_initial(learning, folder, log, announced=not resumed),
         folder=folder,
         log=log,
-        publisher=publisher,
         unfit=unfit,
         patience=patience,
     )
@@ -100,6 +103,9 @@ def run_plan(
     flat = rounds.run()
     folder.write_rounds(rounds_table(rounds.state.rows))
     folder.write_model(layout.unflatten(flat), plan=plan.name, round_number=rounds.state.round)
+    if publisher is not None:
+        unfit_release = "" if beginning is None else beginning.unfit
+        settle(publisher, rounds.candidate(), layout, unfit=unfit_release)
     if plan.personalise.name == "none":
         return
     log.append("personalising", homes=homes)
