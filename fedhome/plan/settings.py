@@ -108,6 +108,15 @@ class RoundSettings(Section):
     fraction: float = Field(1.0, gt=0, le=1, description="share of the homes asked in a round")
     quorum: float = Field(0.5, gt=0, le=1, description="share of the asked that must answer")
     deadline_s: float = Field(3600.0, gt=0, description="replies after this many s are late")
+    close_share: float = Field(
+        1.0, gt=0, le=1, description="a fleet's question is closed at this share of answers, or ..."
+    )
+    close_after: float = Field(
+        5.0, gt=1, description="... after this many times the time in which half answered, but ..."
+    )
+    close_least_s: float = Field(
+        30.0, ge=0, description="... not before this many s, nor before enough answered for a sum"
+    )
     reply_after_s: float = Field(
         0.0,
         ge=0,

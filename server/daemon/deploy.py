@@ -88,7 +88,7 @@ def run(
             run=folder,
             log=log,
         )
-        grid = HomesGrid(flower, sorted(directory.names), nodes)
+        grid = HomesGrid(flower, sorted(directory.names), nodes, rounds=plan.rounds)
         patience = Patience(plan.rounds, needs=_needs(plan, directory), there=grid.present, log=log)
         _gather(grid, plan, log, patience, wait_s=wait_s, enough_s=enough_s)
         channel = ProtocolChannel(
