@@ -58,7 +58,11 @@ class _Pending:
 
 @dataclass
 class _Probe:
-    """When a home that does not answer is asked the next time whether it is there."""
+    """When a home that does not answer is asked the next time whether it is there.
+
+    The pauses grow until it has answered in time: one that answers little questions alone, as over
+    a line that breaks after some kilobytes, is asked less and less often.
+    """
 
     due: float = -math.inf
     pause_s: float = _PATIENCE_S
@@ -149,7 +153,6 @@ class HomesGrid(GridAround):
             lost = reply.has_error() and reply.error.code in (AWAY, LOST)
             if number is not None and not lost:
                 self._punctuality.hear(number)
-                self._probes.pop(number, None)
 
     def _probe(self, number: int, online: Mapping[int, int], probe: _Probe) -> None:
         content = RecordDict({CONFIG: ConfigRecord()})
@@ -236,6 +239,7 @@ class HomesGrid(GridAround):
                 self._punctuality.leave(first[copy])
             else:
                 self._punctuality.answer(first[copy], useful=not reply.has_error())
+                self._probes.pop(pending.number, None)
             reattribute(reply, node=pending.number, reply_to=first[copy])
             answered.append(reply)
         return answered
