@@ -6,7 +6,7 @@ import asyncio
 import time
 
 from fastapi import HTTPException, Request
-from flwr.proto.fleet_pb2 import PullMessagesRequest, PullMessagesResponse, PushMessagesRequest
+from flwr.proto.fleet_pb2 import PullMessagesResponse, PushMessagesRequest
 from flwr.proto.message_pb2 import (
     ConfirmMessageReceivedRequest,
     PullObjectRequest,
@@ -17,10 +17,9 @@ from flwr.proto.run_pb2 import GetRunRequest
 from flwr.server.superlink.linkstate import LinkState
 from flwr.supercore.error import FlowerError
 from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
-from flwr.superlink.dependencies.linkstate import get_linkstate
 from flwr.superlink.routers.fleet.node_auth import authenticate_node
 from flwr.superlink.servicer.fleet import fleet_handlers
-from starlette.concurrency import run_in_threadpool
+from google.protobuf.message import Message
 
 from fedhome.wire.exchange import (
     MOST_AT_ONCE,
@@ -43,7 +42,7 @@ def is_its_own(push: PushMessagesRequest) -> bool:
     )
 
 
-def authenticate(request: Request, message: PullMessagesRequest | PushMessagesRequest) -> None:
+def authenticate(request: Request, message: Message) -> None:
     """Let Flower check the node's signature, and that its key is that of the node it names.
 
     Raises:
@@ -70,13 +69,12 @@ class IncomingMessage:
         self._contents: dict[str, bytes] = {}
         self._room = MOST_AT_ONCE
 
-    async def gather(self, slot: asyncio.Semaphore) -> None:
+    async def gather(self) -> None:
         """Wait until all objects that fit are there, or no more arrive."""
         progress, wait_s = time.monotonic(), _FIRST_LOOK_S
         while True:
             before = len(self._contents)
-            async with slot:
-                more = await run_in_threadpool(self._collect)
+            more = self._collect()
             if len(self._contents) > before:
                 progress = time.monotonic()
             if not more or time.monotonic() - progress > _OBJECTS_S:
@@ -126,11 +124,14 @@ def _run_of(state: LinkState, node: Node, run: int) -> bytes:
 
 
 def accept_reply(
-    request: Request, push: PushMessagesRequest, answer: ExchangeAnswer
+    state: LinkState, push: PushMessagesRequest, answer: ExchangeAnswer
 ) -> ReplyReceipt:
-    """Accept a reply: its announcement, and those of its objects that are not there yet."""
-    authenticate(request, push)
-    state, node = get_linkstate(request), push.node
+    """Accept a reply of an authenticated node: its announcement, and what is not there yet of it.
+
+    Raises:
+        HTTPException: It is malformed, or another node's.
+    """
+    node = push.node
     if len(push.messages_list) != 1 or len(push.message_object_trees) != 1:
         raise HTTPException(400, "one reply at a time")
     if len(answer.names) != len(answer.objects):

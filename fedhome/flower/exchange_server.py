@@ -7,24 +7,29 @@ requests one by one; only the path through Flower's web application is skipped f
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import Response
 from flwr.proto.fleet_pb2 import (
+    ActivateNodeRequest,
     DeactivateNodeRequest,
     PullMessagesRequest,
     PullMessagesResponse,
     PushMessagesRequest,
 )
+from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
 from flwr.proto.message_pb2 import PushObjectRequest
-from flwr.proto.runtime_pb2 import PushAppMessagesRequest, PushAppMessagesResponse
+from flwr.proto.runtime_pb2 import (
+    PullAppMessagesRequest,
+    PushAppMessagesRequest,
+    PushAppMessagesResponse,
+)
 from flwr.supercore.error import http_error_translator
 from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
-from flwr.superlink.dependencies.linkstate import get_linkstate
 from flwr.superlink.servicer.fleet import fleet_handlers
 from google.protobuf.message import DecodeError
 from google.protobuf.wrappers_pb2 import BytesValue, UInt64Value
@@ -32,20 +37,29 @@ from starlette.concurrency import run_in_threadpool
 
 from fedhome.errors import WireError
 from fedhome.flower.exchange_handlers import IncomingMessage, accept_reply, authenticate, is_its_own
+from fedhome.flower.indexed_state import IndexedLinkState
+from fedhome.flower.run_handlers import accept_questions, gather_replies, node_states, task_of
 from fedhome.ops.serving import gone, unless
 from fedhome.wire.exchange import (
     ANSWER,
+    ASK,
     CHANGES,
     LOOK,
+    NODES,
+    REPLIES,
     Changes,
     ExchangeAnswer,
     MessageDelivery,
     MessageRequest,
+    NodeQuery,
+    Questions,
+    ReplyRequest,
 )
 
-_AT_ONCE = 8  # messages that are assembled; the run's own requests need threads too
+_SMALL = 1 << 16  # bytes that are handled at once; what is larger has a thread
 _PUSH_MESSAGES, _PUSH_OBJECT = "/v1/runtime/push-messages", "/v1/runtime/push-object"
-_DEACTIVATE = "/v1/fleet/deactivate-node"
+_ACTIVATE, _DEACTIVATE = "/v1/fleet/activate-node", "/v1/fleet/deactivate-node"
+_HEARTBEAT = "/v1/fleet/send-node-heartbeat"
 _PUSH_REPLY = "/v1/fleet/push-messages"
 _FROM_HOMES = frozenset({_PUSH_REPLY, "/v1/fleet/push-object"})
 _OBSERVED = frozenset({_PUSH_MESSAGES, _PUSH_OBJECT, _DEACTIVATE})
@@ -55,6 +69,7 @@ _OK = 200
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Result = TypeVar("Result")
 
 
 class _Hold:
@@ -87,9 +102,24 @@ class Exchange:
         self._incomplete: dict[str, int] = {}  # messages that are not complete yet, and their nodes
         self._change_count = 0  # how often homes have sent something
         self._news = asyncio.Event()
+        self._answered: dict[str, None] = {}  # messages that homes have answered since
         self._ended = False
-        self._whole = asyncio.Semaphore(_AT_ONCE)
-        self._routes = {LOOK: self._look, ANSWER: self._answer, CHANGES: self._changes}
+        self._routes = {
+            LOOK: self._look,
+            ANSWER: self._answer,
+            CHANGES: self._changes,
+            ASK: self._ask,
+            REPLIES: self._replies,
+            NODES: self._nodes,
+            _ACTIVATE: self._activate,
+            _HEARTBEAT: self._beat,
+        }
+
+    @property
+    def _state(self) -> IndexedLinkState:
+        state = self._app.state.linkstate_factory.state()
+        assert isinstance(state, IndexedLinkState)
+        return state
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -102,12 +132,13 @@ class Exchange:
         elif path in _OBSERVED:
             await self._observe(path, scope, receive, send)
         elif path in _FROM_HOMES:
+            push = None
             if path == _PUSH_REPLY:
-                receive = await _verify_sender(receive)
+                push, receive = await _verify_sender(receive)
             recorded = _RecordedSend(send)
             await self._app(scope, receive, recorded)
             if recorded.status == _OK:
-                self._count_change()
+                self._count_change(push)
         else:
             await self._app(scope, receive, send)
 
@@ -121,49 +152,94 @@ class Exchange:
     async def _look(self, request: Request) -> Response:
         look = MessageRequest.from_bytes(await _body(request))
         pull = PullMessagesRequest.FromString(look.pull)
-        await run_in_threadpool(authenticate, request, pull)
-        waiting = self._wait_for_message(request, pull, look.wait_ms / 1000)
+        authenticate(request, pull)
+        self._state.hear(pull.node.node_id)
+        waiting = self._wait_for_message(pull, look.wait_ms / 1000)
         pulled = await unless(waiting, gone(request.receive))
         if pulled is None or not pulled.messages_list:
             return _reply(MessageDelivery(pulled=b"").to_bytes())
-        message = IncomingMessage(get_linkstate(request), pull.node, pulled)
-        await message.gather(self._whole)
+        self._state.hear(pull.node.node_id)
+        message = IncomingMessage(self._state, pull.node, pulled)
+        await message.gather()
         delivery = message.delivery(known=look.run)
         return _reply(delivery.to_bytes())
 
     async def _wait_for_message(
-        self, request: Request, pull: PullMessagesRequest, wait_s: float
+        self, pull: PullMessagesRequest, wait_s: float
     ) -> PullMessagesResponse | None:
         """Wait until there is a message for a node; None if there is none."""
-        node, state = pull.node.node_id, get_linkstate(request)
+        node, state = pull.node.node_id, self._state
         if node in self._holds:
             self._holds[node].end()
         hold = self._holds[node] = _Hold()
-        deadline = time.monotonic() + wait_s
+        deadline = asyncio.get_running_loop().time() + wait_s
         try:
-            while not (hold.over or self._ended):
-                hold.news.clear()
-                pulled = await run_in_threadpool(
-                    fleet_handlers.pull_messages, pull, state, state.object_store
-                )
-                left_s = deadline - time.monotonic()
-                if pulled.messages_list or left_s <= 0:
-                    return pulled
-                try:
-                    await asyncio.wait_for(hold.news.wait(), left_s)
-                except TimeoutError:
-                    return None
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(deadline):
+                    while not (hold.over or self._ended):
+                        hold.news.clear()
+                        if state.awaits(node):
+                            pulled = fleet_handlers.pull_messages(pull, state, state.object_store)
+                            if pulled.messages_list:
+                                return pulled
+                        await hold.news.wait()
         finally:
             if self._holds.get(node) is hold:
                 del self._holds[node]
         return None
 
     async def _answer(self, request: Request) -> Response:
-        answer = ExchangeAnswer.from_bytes(await _body(request))
+        body = await _body(request)
+        answer = ExchangeAnswer.from_bytes(body)
         push = PushMessagesRequest.FromString(answer.push)
-        receipt = await run_in_threadpool(accept_reply, request, push, answer)
-        self._count_change()
+        authenticate(request, push)
+        receipt = await _handled(len(body), partial(accept_reply, self._state, push, answer))
+        self._state.hear(push.node.node_id)
+        self._count_change(push)
         return _reply(receipt.to_bytes())
+
+    async def _activate(self, request: Request) -> Response:
+        activate = ActivateNodeRequest.FromString(await request.body())
+        authenticate(request, activate)
+        return _protobuf(fleet_handlers.activate_node(activate, self._state).SerializeToString())
+
+    async def _beat(self, request: Request) -> Response:
+        beat = SendNodeHeartbeatRequest.FromString(await request.body())
+        authenticate(request, beat)
+        return _protobuf(fleet_handlers.send_node_heartbeat(beat, self._state).SerializeToString())
+
+    async def _ask(self, request: Request) -> Response:
+        body = await _body(request)
+        task = task_of(request)
+        questions = Questions.from_bytes(body)
+        push = PushAppMessagesRequest.FromString(questions.push)
+        asked = partial(accept_questions, self._state, task, push, questions)
+        receipt, missing = await _handled(len(body), asked)
+        for message in push.messages_list:
+            name, node = message.metadata.message_id, message.metadata.dst_node_id
+            if name in missing:
+                self._incomplete[name] = node
+            elif node in self._holds:
+                self._holds[node].news.set()
+        self._forget_incomplete()
+        return _reply(receipt.to_bytes())
+
+    async def _replies(self, request: Request) -> Response:
+        body = await _body(request)
+        task = task_of(request)
+        wanted = ReplyRequest.from_bytes(body)
+        pull = PullAppMessagesRequest.FromString(wanted.pull)
+        answered = [name for name in pull.message_ids if name in self._answered]
+        for name in answered:
+            del self._answered[name]
+        if not wanted.all:
+            pull = PullAppMessagesRequest(message_ids=answered)
+        delivery = await run_in_threadpool(gather_replies, self._state, task, pull)
+        return _reply(delivery.to_bytes())
+
+    async def _nodes(self, request: Request) -> Response:
+        query = NodeQuery.from_bytes(await _body(request))
+        return _reply(node_states(self._state, query).to_bytes())
 
     async def _changes(self, request: Request) -> Response:
         changes = Changes.from_bytes(await _body(request))
@@ -177,7 +253,12 @@ class Exchange:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), wait_s)
 
-    def _count_change(self) -> None:
+    def _count_change(self, push: PushMessagesRequest | None = None) -> None:
+        """Count that a home has sent something: which messages it has answered, where it has."""
+        for message in push.messages_list if push is not None else ():
+            self._answered[message.metadata.reply_to_message_id] = None
+        while len(self._answered) > _MOST_INCOMPLETE:  # that nobody asked for any more
+            del self._answered[next(iter(self._answered))]
         self._change_count += 1
         self._news.set()
         self._news = asyncio.Event()
@@ -211,6 +292,9 @@ class Exchange:
                 self._incomplete.pop(name, None)
             elif name not in missing:
                 self._notify(name)
+        self._forget_incomplete()
+
+    def _forget_incomplete(self) -> None:
         while len(self._incomplete) > _MOST_INCOMPLETE:  # of runs that were killed meanwhile
             del self._incomplete[next(iter(self._incomplete))]
 
@@ -233,8 +317,8 @@ class _RecordedSend:
         await self._send(event)
 
 
-async def _verify_sender(receive: Receive) -> Receive:
-    """Return the events of a reply's announcement; none of its body if it is another node's.
+async def _verify_sender(receive: Receive) -> tuple[PushMessagesRequest | None, Receive]:
+    """Return a reply's announcement, and its events; nothing of it if it is another node's.
 
     Flower compares the node with its key, but not the reply's sender with the node.
     """
@@ -242,8 +326,8 @@ async def _verify_sender(receive: Receive) -> Receive:
     try:
         push = PushMessagesRequest.FromString(body)
     except DecodeError:  # Flower refuses it
-        return replay
-    return replay if is_its_own(push) else _replayed(b"", receive)
+        return None, replay
+    return (push, replay) if is_its_own(push) else (None, _replayed(b"", receive))
 
 
 async def _read(receive: Receive) -> tuple[bytes, Receive]:
@@ -288,6 +372,11 @@ def _refuse_unreadable(
             raise HTTPException(400, "this cannot be read") from None
 
     return answer
+
+
+async def _handled(size: int, work: Callable[[], Result]) -> Result:
+    """Do work on a request: what is large in a thread, so that others are answered meanwhile."""
+    return work() if size <= _SMALL else await run_in_threadpool(work)
 
 
 async def _body(request: Request) -> bytes:

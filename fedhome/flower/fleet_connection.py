@@ -6,6 +6,7 @@ its retrying code raises SIGINT at an answer 401 and gives up at a torn TLS conn
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -54,18 +55,15 @@ from fedhome.flower.messages import identify
 from fedhome.flower.node_key import NodeKey, RequestSigner
 from fedhome.wire.exchange import (
     ANSWER,
+    HEARTBEAT_S,
     HOLD_S,
     LOOK,
-    MOST_AT_ONCE,
-    MOST_OBJECTS,
     ExchangeAnswer,
     MessageDelivery,
     MessageRequest,
     ReplyReceipt,
+    room_for,
 )
-
-HEARTBEAT_S = 10.0
-"""The shortest that Flower allows: a home that died is known to be away after twice as long."""
 
 PATIENCE: Mapping[str, Any] = {
     "initial_backoff": 0.02,
@@ -149,9 +147,9 @@ class FleetConnection:
         address: ``host:port`` of the front.
         authorities: Certificates that the server's is checked against, PEM.
         key: The node's key.
-        heartbeat_s: How often this node will call :meth:`beat`, 10 to 1800 s. A node that was not
-            heard of for twice as long counts as away, and Flower drops even the answer that it has
-            sent, if the run asks for it only then.
+        heartbeat_s: How often this node will ask, send or :meth:`beat`, 10 to 1800 s. A node that
+            was not heard of for twice as long counts as away, and Flower drops even the answer that
+            it has sent, if the run asks for it only then.
     """
 
     def __init__(
@@ -162,6 +160,7 @@ class FleetConnection:
         self._node = Node(node_id=0)
         self._apps: dict[int, AppName] = {}
         self._last_run = 0
+        self._looking, self._told_at = False, time.monotonic()
         self._client = _Client.from_server_address(
             address,
             insecure=False,
@@ -188,12 +187,19 @@ class FleetConnection:
             if error.reason != "answer":
                 raise
             self.beat()
+        self._told_at = time.monotonic()
+
+    @property
+    def quiet_s(self) -> float:
+        """For how long this node has asked and sent nothing; 0 while its question waits."""
+        return 0.0 if self._looking else time.monotonic() - self._told_at
 
     def beat(self) -> None:
         """Tell the server that this node is still here."""
         request = SendNodeHeartbeatRequest(node=self._node, heartbeat_interval=self._heartbeat_s)
         if not _request(lambda: self._client.SendNodeHeartbeat(request)).success:
             raise LinkError("the server does not know this node", reason="node")
+        self._told_at = time.monotonic()
 
     def leave(self) -> None:
         """Tell the server that this node goes away."""
@@ -208,10 +214,13 @@ class FleetConnection:
         """
         pull = PullMessagesRequest(node=self._node).SerializeToString()
         look = MessageRequest(pull=pull, run=self._last_run, wait_ms=round(1000 * wait_s))
+        self._looking = True
+        try:
+            data = _request(lambda: self._client.exchange(LOOK, look.to_bytes()))
+        finally:
+            self._looking, self._told_at = False, time.monotonic()
         with _readable():
-            delivery = MessageDelivery.from_bytes(
-                _request(lambda: self._client.exchange(LOOK, look.to_bytes()))
-            )
+            delivery = MessageDelivery.from_bytes(data)
             pulled = PullMessagesResponse.FromString(delivery.pulled)
             if not pulled.messages_list:
                 return None
@@ -263,13 +272,14 @@ class FleetConnection:
             objects = {
                 name: nested.deflate() for name, nested in get_all_nested_objects(reply).items()
             }
-        first = _room_for(objects)
+        first = room_for(objects)
         announcement = ExchangeAnswer(
             push=push.SerializeToString(),
             names=tuple(first),
             objects=tuple(first.values()),
         )
         data = _request(lambda: self._client.exchange(ANSWER, announcement.to_bytes()))
+        self._told_at = time.monotonic()
         with _readable():
             receipt = ReplyReceipt.from_bytes(data)
             pushed = PushMessagesResponse.FromString(receipt.pushed)
@@ -309,17 +319,6 @@ def readdress(message: Message, node: int) -> Message:
     )
     vars(copy).update(vars(message), _metadata=metadata)
     return copy
-
-
-def _room_for(objects: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Return the objects that go into one request."""
-    chosen: dict[str, bytes] = {}
-    room = MOST_AT_ONCE
-    for name, content in objects.items():
-        if len(content) <= room and len(chosen) < MOST_OBJECTS:
-            chosen[name] = content
-            room -= len(content)
-    return chosen
 
 
 @contextmanager

@@ -114,6 +114,7 @@ def serve_superlink(folder: Path, secret: bytes) -> None:
     from flwr.superlink.main import create_app  # noqa: PLC0415
 
     from fedhome.flower.exchange_server import Exchange  # noqa: PLC0415
+    from fedhome.flower.indexed_state import index  # noqa: PLC0415
     from fedhome.ops.serving import GracefulServer  # noqa: PLC0415
 
     config = SuperLinkLifespanConfig(
@@ -144,6 +145,7 @@ def serve_superlink(folder: Path, secret: bytes) -> None:
     app.user_middleware = [
         one for one in app.user_middleware if getattr(one.cls, "__name__", "") not in _IDLE
     ]
+    index(app.state.linkstate_factory)
     exchange = Exchange(app)
     serving = uvicorn.Config(
         exchange,
