@@ -15,8 +15,9 @@ def keep_alive(connection: FleetConnection, gone: threading.Event) -> None:
     """Keep a node alive at the server; a refusal ends the connection.
 
     What it asks or sends is as good as a heartbeat, and so is a question that waits: there is one
-    only where it has been quiet for a while, as it works on a long answer. A beat that does not get through is tried again soon: two that are missed, and the server takes
-    the home for gone, with what it was asked.
+    only where it has been quiet for a while, as it works on a long answer. A beat that does not get
+    through is tried again soon: two that are missed, and the server takes the home for gone, with
+    what it was asked.
 
     Args:
         connection: The home's.

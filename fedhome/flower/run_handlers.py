@@ -24,8 +24,12 @@ from flwr.superlink.servicer.runtime import runtime_handlers
 
 from fedhome.flower.indexed_state import IndexedLinkState
 from fedhome.wire.exchange import (
+    ABSENT,
+    AWAY,
+    GONE,
     MOST_AT_ONCE,
     MOST_OBJECTS,
+    ONLINE,
     NodeQuery,
     NodeStates,
     Questions,
@@ -34,12 +38,11 @@ from fedhome.wire.exchange import (
 )
 
 _SERVER = Node(node_id=SUPERLINK_NODE_ID)
-_ABSENT, _AWAY, _ONLINE, _GONE = range(4)
 _STATES = {
-    NodeStatus.REGISTERED: _AWAY,
-    NodeStatus.OFFLINE: _AWAY,
-    NodeStatus.ONLINE: _ONLINE,
-    NodeStatus.UNREGISTERED: _GONE,
+    NodeStatus.REGISTERED: AWAY,
+    NodeStatus.OFFLINE: AWAY,
+    NodeStatus.ONLINE: ONLINE,
+    NodeStatus.UNREGISTERED: GONE,
 }
 
 
@@ -125,5 +128,5 @@ def node_states(state: IndexedLinkState, query: NodeQuery) -> NodeStates:
             number = state.node_public_key_to_node_id.get(key, 0)
             info = list(state.get_node_info(node_ids=[number])) if number else []
             nodes.append(number)
-            states.append(_STATES[info[0].status] if info else _ABSENT)
+            states.append(_STATES[info[0].status] if info else ABSENT)
     return NodeStates(nodes=tuple(nodes), states=tuple(states))

@@ -31,6 +31,8 @@ MOST_OBJECTS = 1000
 """Objects that one request carries at most."""
 MOST_NODES = 1000
 """Nodes that one request asks for at most."""
+ABSENT, AWAY, ONLINE, GONE = range(4)
+"""How a node is."""
 MOST_LOOK, MOST_ANSWER = 1 << 12, 16 << 20
 """Bytes of a request for a message, and of a reply, at most."""
 
@@ -190,11 +192,11 @@ class NodeStates(Message, label="node-states", most=_HEAD):
 
     Args:
         nodes: Their numbers; 0 where there is no node of a key.
-        states: 0 where there is none, else 1: away, 2: online, 3: gone, for good.
+        states: `ABSENT`, `AWAY`, `ONLINE`, or `GONE` for good.
     """
 
     nodes: Annotated[tuple[int, ...], several(number((1 << 64) - 1), most=MOST_NODES)]
-    states: Annotated[tuple[int, ...], several(number(3), most=MOST_NODES)]
+    states: Annotated[tuple[int, ...], several(number(GONE), most=MOST_NODES)]
 
 
 def room_for(objects: Mapping[str, bytes]) -> dict[str, bytes]:

@@ -152,12 +152,8 @@ def _nodes(server_folder: ServerFolder, directory: Directory) -> Callable[[], Ma
     claimed, control = Nodes(server_folder.nodes), Control(server_folder.link)
 
     def nodes() -> Mapping[str, int]:
-        numbers = {state.key: state.node for state in control.nodes()}
-        return {
-            claim.home: numbers[claim.node_key]
-            for claim in claimed.claims(directory)
-            if claim.node_key in numbers
-        }
+        homes = {claim.node_key: claim.home for claim in claimed.claims(directory)}
+        return {homes[key]: state.node for key, state in control.states(list(homes)).items()}
 
     return nodes
 

@@ -51,8 +51,8 @@ class Link:
         self.known: dict[bytes, NodeState] = {}
         self.count = 0
 
-    def nodes(self) -> list[NodeState]:
-        return list(self.known.values())
+    def states(self, keys: list[bytes]) -> dict[bytes, NodeState]:
+        return {key: self.known[key] for key in keys if key in self.known}
 
     def register(self, key: bytes) -> int:
         assert key not in self.known, "Flower takes no key again"
