@@ -7,6 +7,7 @@ at no port; and the front lets only the paths that homes need through to it.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -148,6 +149,7 @@ def serve_superlink(folder: Path, secret: bytes) -> None:
         one for one in app.user_middleware if getattr(one.cls, "__name__", "") not in _IDLE
     ]
     index(app.state.linkstate_factory)
+    logging.getLogger("flwr").setLevel(logging.WARNING)  # else a line for each reply of each home
     exchange = Exchange(app)
     serving = uvicorn.Config(
         exchange,
