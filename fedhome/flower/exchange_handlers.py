@@ -26,10 +26,13 @@ from fedhome.wire.exchange import (
     MOST_OBJECTS,
     ExchangeAnswer,
     MessageDelivery,
+    PackedDelivery,
     ReplyReceipt,
 )
+from fedhome.wire.packing import PackingWindow
 
 _OBJECTS_S = 5.0  # how long a message is held back while no more of it arrives
+_NUMBERS = b"ArrayChunk "  # how Flower begins an object that holds a part of an array
 _FIRST_LOOK_S, _LONGEST_LOOK_S = 0.005, 0.5
 
 
@@ -82,14 +85,33 @@ class IncomingMessage:
             await asyncio.sleep(wait_s)
             wait_s = min(2 * wait_s, _LONGEST_LOOK_S)
 
-    def delivery(self, *, known: int) -> MessageDelivery:
-        """Return what has arrived of it, with its run if the home does not know that."""
-        return MessageDelivery(
+    def delivery(
+        self, *, known: int, window: PackingWindow
+    ) -> tuple[PackedDelivery, PackingWindow]:
+        """Return what has arrived of it, with its run if the home does not know that.
+
+        Args:
+            known: The run that it knows.
+            window: What the home was sent last.
+
+        Returns:
+            What is sent; and what the home was sent last then.
+        """
+        numbers = {name: one for name, one in self._contents.items() if one.startswith(_NUMBERS)}
+        others = {name: one for name, one in self._contents.items() if name not in numbers}
+        data = MessageDelivery(
             pulled=self._pulled.SerializeToString(),
             run=b"" if self._run == known else _run_of(self._state, self._node, self._run),
-            names=tuple(self._contents),
-            objects=tuple(self._contents.values()),
+            names=tuple(others),
+            objects=tuple(others.values()),
+        ).to_bytes()
+        packed = PackedDelivery(
+            window=window.digest,
+            packed=window.pack(data),
+            names=tuple(numbers),
+            objects=tuple(numbers.values()),
         )
+        return packed, window.after(data)
 
     def _collect(self) -> bool:
         """Collect the objects that are there; return whether more may arrive."""
@@ -141,9 +163,9 @@ def accept_reply(
     metadata = push.messages_list[0].metadata
     run = metadata.run_id
     pushed = fleet_handlers.push_messages(push, state)
-    requested, names, refused = set(pushed.objects_to_push), [], False
+    missing, refused = dict.fromkeys(pushed.objects_to_push), False
     for name, content in zip(answer.names, answer.objects, strict=True):
-        if name not in requested:
+        if name not in missing:
             continue
         response = fleet_handlers.push_object(
             PushObjectRequest(
@@ -158,9 +180,9 @@ def accept_reply(
         if not response.stored:
             refused = True
             break
-        names.append(name)
+        del missing[name]
     received = ConfirmMessageReceivedRequest(
         node=node, run_id=run, message_object_id=metadata.reply_to_message_id
     )
     fleet_handlers.confirm_message_received(received, state, state.object_store)
-    return ReplyReceipt(pushed=pushed.SerializeToString(), names=tuple(names), refused=int(refused))
+    return ReplyReceipt(session=pushed.session_id, missing=tuple(missing), refused=int(refused))

@@ -7,10 +7,10 @@ requests one by one; only the path through Flower's web application is skipped f
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import Response
@@ -36,8 +36,17 @@ from google.protobuf.wrappers_pb2 import BytesValue, UInt64Value
 from starlette.concurrency import run_in_threadpool
 
 from fedhome.errors import WireError
-from fedhome.flower.exchange_handlers import IncomingMessage, accept_reply, authenticate, is_its_own
+from fedhome.flower.exchange_handlers import IncomingMessage, accept_reply, authenticate
 from fedhome.flower.indexed_state import IndexedLinkState
+from fedhome.flower.observed_requests import (
+    Receive,
+    RecordedSend,
+    Scope,
+    Send,
+    nodes_of,
+    read,
+    verify_sender,
+)
 from fedhome.flower.run_handlers import accept_questions, gather_replies, node_states, task_of
 from fedhome.ops.serving import gone, unless
 from fedhome.wire.exchange import (
@@ -52,9 +61,11 @@ from fedhome.wire.exchange import (
     MessageDelivery,
     MessageRequest,
     NodeQuery,
+    PackedDelivery,
     Questions,
     ReplyRequest,
 )
+from fedhome.wire.packing import PackingWindow
 
 _SMALL = 1 << 16  # bytes that are handled at once; what is larger has a thread
 _PUSH_MESSAGES, _PUSH_OBJECT = "/v1/runtime/push-messages", "/v1/runtime/push-object"
@@ -64,11 +75,12 @@ _PUSH_REPLY = "/v1/fleet/push-messages"
 _FROM_HOMES = frozenset({_PUSH_REPLY, "/v1/fleet/push-object"})
 _OBSERVED = frozenset({_PUSH_MESSAGES, _PUSH_OBJECT, _DEACTIVATE})
 _MOST_INCOMPLETE = 100_000
+_MOST_WINDOWS = 1000  # of 32 KiB each
+_NOTHING = PackedDelivery(
+    window=b"", packed=PackingWindow().pack(MessageDelivery(pulled=b"").to_bytes())
+).to_bytes()
 _OK = 200
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Result = TypeVar("Result")
 
 
@@ -102,6 +114,7 @@ class Exchange:
         self._incomplete: dict[str, int] = {}  # messages that are not complete yet, and their nodes
         self._change_count = 0  # how often homes have sent something
         self._news = asyncio.Event()
+        self._windows: dict[int, PackingWindow] = {}  # what nodes were sent last
         self._answered: dict[str, None] = {}  # messages that homes have answered since
         self._ended = False
         self._routes = {
@@ -134,8 +147,8 @@ class Exchange:
         elif path in _FROM_HOMES:
             push = None
             if path == _PUSH_REPLY:
-                push, receive = await _verify_sender(receive)
-            recorded = _RecordedSend(send)
+                push, receive = await verify_sender(receive)
+            recorded = RecordedSend(send)
             await self._app(scope, receive, recorded)
             if recorded.status == _OK:
                 self._count_change(push)
@@ -157,11 +170,17 @@ class Exchange:
         waiting = self._wait_for_message(pull, look.wait_ms / 1000)
         pulled = await unless(waiting, gone(request.receive))
         if pulled is None or not pulled.messages_list:
-            return _reply(MessageDelivery(pulled=b"").to_bytes())
+            return _reply(_NOTHING)
         self._state.hear(pull.node.node_id)
         message = IncomingMessage(self._state, pull.node, pulled)
         await message.gather()
-        delivery = message.delivery(known=look.run)
+        node = pull.node.node_id
+        window = self._windows.pop(node, PackingWindow())
+        if window.digest != look.window:
+            window = PackingWindow()  # something was lost on the way, or this is another process
+        delivery, self._windows[node] = message.delivery(known=look.run, window=window)
+        if len(self._windows) > _MOST_WINDOWS:
+            del self._windows[next(iter(self._windows))]
         return _reply(delivery.to_bytes())
 
     async def _wait_for_message(
@@ -265,11 +284,11 @@ class Exchange:
 
     async def _observe(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Leave a request to Flower; if it succeeds, notify the homes that it concerns."""
-        body, replay = await _read(receive)
+        body, replay = await read(receive)
         # Noted before Flower answers: what follows may arrive before this continues.
-        announced = _nodes_of(body) if path == _PUSH_MESSAGES else {}
+        announced = nodes_of(body) if path == _PUSH_MESSAGES else {}
         self._incomplete |= announced
-        recorded = _RecordedSend(send)
+        recorded = RecordedSend(send)
         await self._app(scope, replay, recorded)
         granted = recorded.status == _OK
         if path == _PUSH_MESSAGES:
@@ -303,61 +322,6 @@ class Exchange:
         hold = self._holds.get(self._incomplete.pop(name, 0))
         if hold is not None:
             hold.news.set()
-
-
-class _RecordedSend:
-    """Passes a response on, and records its status and body."""
-
-    def __init__(self, send: Send) -> None:
-        self._send, self.status, self.body = send, 0, bytearray()
-
-    async def __call__(self, event: MutableMapping[str, Any]) -> None:
-        self.status = event.get("status", self.status)
-        self.body.extend(event.get("body", b""))
-        await self._send(event)
-
-
-async def _verify_sender(receive: Receive) -> tuple[PushMessagesRequest | None, Receive]:
-    """Return a reply's announcement, and its events; nothing of it if it is another node's.
-
-    Flower compares the node with its key, but not the reply's sender with the node.
-    """
-    body, replay = await _read(receive)
-    try:
-        push = PushMessagesRequest.FromString(body)
-    except DecodeError:  # Flower refuses it
-        return None, replay
-    return (push, replay) if is_its_own(push) else (None, _replayed(b"", receive))
-
-
-async def _read(receive: Receive) -> tuple[bytes, Receive]:
-    """Return a request's body, and what replays its events."""
-    body, more = bytearray(), True
-    while more:
-        event = await receive()
-        body.extend(event.get("body", b""))
-        more = event.get("more_body", False)
-        if event["type"] != "http.request":  # hung up: the body is incomplete
-            return b"", _replayed(b"", receive)
-    return bytes(body), _replayed(bytes(body), receive)
-
-
-def _replayed(body: bytes, receive: Receive) -> Receive:
-    events = [{"type": "http.request", "body": body}]
-
-    async def replay() -> MutableMapping[str, Any]:
-        return events.pop() if events else await receive()
-
-    return replay
-
-
-def _nodes_of(body: bytes) -> dict[str, int]:
-    """Return the nodes that a run's messages are for, by the messages' names."""
-    try:
-        messages = PushAppMessagesRequest.FromString(body).messages_list
-    except DecodeError:  # Flower refuses it
-        return {}
-    return {one.metadata.message_id: one.metadata.dst_node_id for one in messages}
 
 
 def _refuse_unreadable(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeVar
 
 import httpx
@@ -22,7 +22,6 @@ from flwr.proto.fleet_pb2 import (
     PullMessagesRequest,
     PullMessagesResponse,
     PushMessagesRequest,
-    PushMessagesResponse,
 )
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
 from flwr.proto.message_pb2 import Message as MessageProto
@@ -58,12 +57,15 @@ from fedhome.wire.exchange import (
     HEARTBEAT_S,
     HOLD_S,
     LOOK,
+    MOST_ANSWER,
     ExchangeAnswer,
     MessageDelivery,
     MessageRequest,
+    PackedDelivery,
     ReplyReceipt,
     room_for,
 )
+from fedhome.wire.packing import PackingWindow
 
 PATIENCE: Mapping[str, Any] = {
     "initial_backoff": 0.02,
@@ -161,6 +163,7 @@ class FleetConnection:
         self._apps: dict[int, AppName] = {}
         self._last_run = 0
         self._looking, self._told_at = False, time.monotonic()
+        self._window = PackingWindow()
         self._client = _Client.from_server_address(
             address,
             insecure=False,
@@ -213,14 +216,19 @@ class FleetConnection:
             wait_s: How long the server is to wait for one, at most `HOLD_S`.
         """
         pull = PullMessagesRequest(node=self._node).SerializeToString()
-        look = MessageRequest(pull=pull, run=self._last_run, wait_ms=round(1000 * wait_s))
+        look = MessageRequest(
+            pull=pull,
+            run=self._last_run,
+            wait_ms=round(1000 * wait_s),
+            window=self._window.digest,
+        )
         self._looking = True
         try:
             data = _request(lambda: self._client.exchange(LOOK, look.to_bytes()))
         finally:
             self._looking, self._told_at = False, time.monotonic()
         with _readable():
-            delivery = MessageDelivery.from_bytes(data)
+            delivery = self._unpacked(PackedDelivery.from_bytes(data))
             pulled = PullMessagesResponse.FromString(delivery.pulled)
             if not pulled.messages_list:
                 return None
@@ -231,6 +239,23 @@ class FleetConnection:
             objects = dict(zip(delivery.names, delivery.objects, strict=True))
             message = message_from_proto(pulled.messages_list[0])
             return Arrival(message, pulled.message_object_trees[0], objects)
+
+    def _unpacked(self, packed: PackedDelivery) -> MessageDelivery:
+        """Return what was sent, and remember it for what is sent next.
+
+        Raises:
+            WireError: It cannot be read.
+        """
+        window = self._window if packed.window else PackingWindow()
+        data = window.unpack(packed.packed, most=MOST_ANSWER)
+        delivery = MessageDelivery.from_bytes(data)
+        if delivery.pulled:  # the server remembers no other
+            self._window = window.after(data)
+        return replace(
+            delivery,
+            names=delivery.names + packed.names,
+            objects=delivery.objects + packed.objects,
+        )
 
     def app_of(self, run: int) -> AppName:
         """Return the app of a run."""
@@ -282,12 +307,11 @@ class FleetConnection:
         self._told_at = time.monotonic()
         with _readable():
             receipt = ReplyReceipt.from_bytes(data)
-            pushed = PushMessagesResponse.FromString(receipt.pushed)
         if receipt.refused:
             raise LinkError("the server waits for this reply no more", reason="session")
-        needed = set(pushed.objects_to_push) - set(receipt.names)
+        needed = set(receipt.missing)
         missing = {name: content for name, content in objects.items() if name in needed}
-        return PendingReply(reply.metadata.run_id, pushed.session_id, missing)
+        return PendingReply(reply.metadata.run_id, receipt.session, missing)
 
     def push(self, sending: PendingReply) -> None:
         """Send the missing objects of an announced reply; repeat it after an error.

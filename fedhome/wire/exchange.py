@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fedhome.wire.codec import Message, number, octets, several, text
+from fedhome.wire.packing import DIGEST_BYTES
 
 LOOK, ANSWER = "/v1/fedhome/look", "/v1/fedhome/answer"
 CHANGES, NODES = "/v1/fedhome/changes", "/v1/fedhome/nodes"
@@ -29,6 +30,8 @@ MOST_AT_ONCE = 8 << 20
 """Bytes of objects that one request carries at most."""
 MOST_OBJECTS = 1000
 """Objects that one request carries at most."""
+MOST_MISSING = 30_000
+"""Objects that a server waits for after an answer at most."""
 MOST_NODES = 1000
 """Nodes that one request asks for at most."""
 ABSENT, AWAY, ONLINE, GONE = range(4)
@@ -49,11 +52,13 @@ class MessageRequest(Message, label="look", most=1 << 10):
         pull: Flower's request for it.
         run: Number of the run whose app it knows; 0 for none.
         wait_ms: How long it is ready to wait for one.
+        window: Digest of the last bytes that it was sent, which the next may be packed against.
     """
 
     pull: Annotated[bytes, octets(most=256)]
     run: Annotated[int, number((1 << 64) - 1)]
     wait_ms: Annotated[int, number(round(1000 * HOLD_S))]
+    window: Annotated[bytes, octets(most=DIGEST_BYTES)] = b""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +74,23 @@ class MessageDelivery(Message, label="found", most=MOST_ANSWER):
 
     pulled: Annotated[bytes, octets(most=_HEAD)]
     run: Annotated[bytes, octets(most=_HEAD)] = b""
+    names: _Names = ()
+    objects: _Objects = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackedDelivery(Message, label="packed", most=MOST_ANSWER):
+    """A `MessageDelivery` as it goes over: packed, but for what cannot be.
+
+    Args:
+        window: Digest of what it was packed against, as the home has it; empty: nothing.
+        packed: The delivery, packed (:mod:`fedhome.wire.packing`), without these objects:
+        names: Names of objects that are numbers, which packing does not make smaller.
+        objects: Those objects.
+    """
+
+    window: Annotated[bytes, octets(most=DIGEST_BYTES)]
+    packed: Annotated[bytes, octets(most=MOST_ANSWER)]
     names: _Names = ()
     objects: _Objects = ()
 
@@ -93,13 +115,13 @@ class ReplyReceipt(Message, label="taken", most=_HEAD):
     """What the server accepted of a reply.
 
     Args:
-        pushed: Flower's response to the announcement.
-        names: Names of the objects that it accepted.
+        session: Flower's name for what follows.
+        missing: Names of the objects that it waits for.
         refused: Whether it refused one, because it no longer waits for them.
     """
 
-    pushed: Annotated[bytes, octets(most=_HEAD)]
-    names: _Names
+    session: Annotated[str, text()]
+    missing: Annotated[tuple[str, ...], several(text(), most=MOST_MISSING)]
     refused: Annotated[int, number(1)]
 
 
