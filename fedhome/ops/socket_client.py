@@ -138,21 +138,16 @@ class SocketClient:
         if chunked:
             sent.append((b"transfer-encoding", b"chunked"))
         connection = await self._connected()
-        usable = False
         try:
-            head = _head(method, path, sent)
-            connection.writer.write(head + body if isinstance(body, bytes) else head)
-            if not isinstance(body, bytes):
-                await _write(connection.writer, body, chunked=chunked)
-            await connection.writer.drain()
+            await _write(connection.writer, _head(method, path, sent), body, chunked=chunked)
             async with asyncio.timeout(self._wait_s):
                 status, found = await _read_head(connection.reader)
-            usable = True
-        except (OSError, EOFError, ValueError, asyncio.LimitOverrunError) as error:
+        except (OSError, EOFError, asyncio.LimitOverrunError) as error:
+            self.give_back(connection, usable=False)
             raise _broken(error) from None
-        finally:
-            if not usable:
-                self.give_back(connection, usable=False)
+        except BaseException:
+            self.give_back(connection, usable=False)
+            raise
         return SocketResponse(self, connection, status, found, wait_s=self._wait_s)
 
     def give_back(self, connection: _Connection, *, usable: bool) -> None:
@@ -162,6 +157,11 @@ class SocketClient:
             self._free.append(connection)
         else:
             connection.writer.close()
+
+    def close(self) -> None:
+        """Close the connections that nobody uses; the others close when they are given back."""
+        while self._free:
+            self._free.pop().writer.close()
 
     async def _connected(self) -> _Connection:
         """Return the connection that was used last, or a new one.
@@ -191,36 +191,38 @@ def _head(method: str, path: str, headers: Sequence[tuple[bytes, bytes]]) -> byt
 
 
 async def _write(
-    writer: asyncio.StreamWriter, body: AsyncIterator[bytes], *, chunked: bool
+    writer: asyncio.StreamWriter, head: bytes, body: bytes | AsyncIterator[bytes], *, chunked: bool
 ) -> None:
-    async for piece in body:
-        if chunked:
-            writer.write(b"%x\r\n" % len(piece))
-        writer.write(piece)
-        if chunked:
-            writer.write(b"\r\n")
+    if isinstance(body, bytes):
+        writer.write(head + body)
         await writer.drain()
+        return
+    writer.write(head)
+    async for piece in body:
+        if piece:
+            writer.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+            await writer.drain()
     if chunked:
         writer.write(b"0\r\n\r\n")
+    await writer.drain()
 
 
 async def _read_head(reader: asyncio.StreamReader) -> tuple[int, Headers]:
     """Return status and headers.
 
     Raises:
-        EOFError: There was none.
-        ValueError: It is no such thing.
+        EOFError: There was none, or it is no such thing.
         asyncio.LimitOverrunError: It is too long.
     """
     first, *lines = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")
-    status = int(first.split(b" ", 2)[1]) if first.startswith(b"HTTP/1.1 ") else 0
-    if not status:
-        raise ValueError
+    version, _, rest = first.partition(b" ")
+    if version != b"HTTP/1.1" or not rest[:3].isdigit():
+        raise EOFError
     headers = []
     for line in filter(None, lines):
         name, _, value = line.partition(b":")
         headers.append((name.strip().lower(), value.strip()))
-    return status, headers
+    return int(rest[:3]), headers
 
 
 def _broken(error: BaseException) -> LinkError:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -18,6 +20,7 @@ from fedhome.server.daemon import front as front_module
 from fedhome.server.daemon.front import Front, limits_for
 from fedhome.server.daemon.server_folder import ServerFolder, ServerSettings
 from fedhome.wire.exchange import LOOK
+from helpers.patience import PATIENCE_S
 
 Answer = Callable[[httpx.Request], httpx.Response]
 
@@ -165,3 +168,91 @@ def test_anybody_may_ask_how_the_server_is_but_the_superlink_is_asked_seldom(
     monkeypatch.setattr(front_module, "_HEALTH_S", 3600.0)
     assert asyncio.run(ask()) == [200] * 20
     assert asked == [f"GET {HEALTH}"]
+
+
+class Scene:
+    """Requests at a front's own doors whose work the test lets end."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        settings = ServerSettings(host="127.0.0.1", port=1)
+        self.front = Front(ServerFolder.create(folder / "hub", settings, names=["hub"]))
+        self.worked: list[bytes] = []
+        self.answers: dict[bytes, int] = {}
+        self.headers: dict[bytes, dict[bytes, bytes]] = {}
+        self.end = threading.Event()
+        route = self.front._routes[JOIN]
+        monkeypatch.setitem(self.front._routes, JOIN, route._replace(answer=self._work))
+
+    def _work(self, body: bytes) -> bytes:
+        self.worked.append(body)
+        assert self.end.wait(PATIENCE_S)
+        return body
+
+    def ask(self, name: bytes, hung_up: asyncio.Event) -> asyncio.Task[None]:
+        events: list[dict[str, object]] = [{"type": "http.request", "body": name}]
+
+        async def receive() -> dict[str, object]:
+            if events:
+                return events.pop()
+            await hung_up.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(event: MutableMapping[str, Any]) -> None:
+            if "status" in event:
+                self.answers[name] = event["status"]
+                self.headers[name] = dict(event["headers"])
+
+        headers = [(b"content-length", str(len(name)).encode())]
+        scope = {"type": "http", "method": "POST", "path": JOIN, "headers": headers}
+        return asyncio.create_task(self.front(scope, receive, send))
+
+    async def until(self, so: Callable[[], bool]) -> None:
+        deadline = asyncio.get_running_loop().time() + PATIENCE_S
+        while not so():
+            assert asyncio.get_running_loop().time() < deadline
+            await asyncio.sleep(0.001)
+
+
+def test_homes_join_side_by_side_and_who_has_left_is_not_worked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = Scene(tmp_path, monkeypatch)
+
+    async def play() -> None:
+        here, left = asyncio.Event(), asyncio.Event()
+        first = [scene.ask(b"%d" % number, here) for number in range(4)]
+        await scene.until(lambda: len(scene.worked) == 4)
+        gone, last = scene.ask(b"gone", left), scene.ask(b"last", here)
+        await scene.until(lambda: scene.front._turns.waiting == 2)
+        left.set()
+        await gone
+        assert scene.front._turns.waiting == 1
+        scene.end.set()
+        await asyncio.gather(*first, last)
+
+    asyncio.run(play())
+    assert sorted(scene.worked) == [b"0", b"1", b"2", b"3", b"last"]
+    assert scene.answers == dict.fromkeys(scene.worked, 200)
+
+
+def test_homes_that_are_too_many_are_told_to_come_back_and_a_run_goes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(front_module, "_MOST_WAITING", 2)
+    scene = Scene(tmp_path, monkeypatch)
+    scene.front._forwarding = front_module._BUSY_FROM
+
+    async def play() -> None:
+        here = asyncio.Event()
+        tasks = [scene.ask(b"first", here)]
+        await scene.until(lambda: len(scene.worked) == 1)
+        tasks += [scene.ask(b"%d" % number, here) for number in range(4)]
+        await scene.until(lambda: len(scene.answers) == 2)
+        assert scene.worked == [b"first"], "one at a time, while a run's answers come"
+        scene.end.set()
+        await asyncio.gather(*tasks)
+
+    asyncio.run(play())
+    assert scene.answers == {b"first": 200, b"0": 200, b"1": 200, b"2": 503, b"3": 503}
+    assert scene.headers[b"3"][b"retry-after"] == b"5"
+    assert caplog.text.count("told to come back") == 1
