@@ -21,6 +21,7 @@ from flwr.superlink.routers.fleet.node_auth import authenticate_node
 from flwr.superlink.servicer.fleet import fleet_handlers
 from google.protobuf.message import Message
 
+from fedhome.wire.delivery_window import PackingWindow
 from fedhome.wire.exchange import (
     MOST_AT_ONCE,
     MOST_OBJECTS,
@@ -29,7 +30,6 @@ from fedhome.wire.exchange import (
     PackedDelivery,
     ReplyReceipt,
 )
-from fedhome.wire.packing import PackingWindow
 
 _OBJECTS_S = 5.0  # how long a message is held back while no more of it arrives
 _NUMBERS = b"ArrayChunk "  # how Flower begins an object that holds a part of an array

@@ -49,6 +49,7 @@ from fedhome.flower.observed_requests import (
 )
 from fedhome.flower.run_handlers import accept_questions, gather_replies, node_states, task_of
 from fedhome.ops.serving import gone, unless
+from fedhome.wire.delivery_window import PackingWindow
 from fedhome.wire.exchange import (
     ANSWER,
     ASK,
@@ -65,7 +66,6 @@ from fedhome.wire.exchange import (
     Questions,
     ReplyRequest,
 )
-from fedhome.wire.packing import PackingWindow
 
 _SMALL = 1 << 16  # bytes that are handled at once; what is larger has a thread
 _PUSH_MESSAGES, _PUSH_OBJECT = "/v1/runtime/push-messages", "/v1/runtime/push-object"

@@ -52,6 +52,7 @@ from google.protobuf.wrappers_pb2 import BytesValue
 from fedhome.errors import LinkError
 from fedhome.flower.messages import identify
 from fedhome.flower.node_key import NodeKey, RequestSigner
+from fedhome.wire.delivery_window import PackingWindow
 from fedhome.wire.exchange import (
     ANSWER,
     HEARTBEAT_S,
@@ -65,7 +66,6 @@ from fedhome.wire.exchange import (
     ReplyReceipt,
     room_for,
 )
-from fedhome.wire.packing import PackingWindow
 
 PATIENCE: Mapping[str, Any] = {
     "initial_backoff": 0.02,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fedhome.wire.codec import Message, number, octets, several, text
-from fedhome.wire.packing import DIGEST_BYTES
+from fedhome.wire.delivery_window import DIGEST_BYTES
 
 LOOK, ANSWER = "/v1/fedhome/look", "/v1/fedhome/answer"
 CHANGES, NODES = "/v1/fedhome/changes", "/v1/fedhome/nodes"
@@ -84,7 +84,7 @@ class PackedDelivery(Message, label="packed", most=MOST_ANSWER):
 
     Args:
         window: Digest of what it was packed against, as the home has it; empty: nothing.
-        packed: The delivery, packed (:mod:`fedhome.wire.packing`), without these objects:
+        packed: The delivery, packed (:mod:`fedhome.wire.delivery_window`), without these objects:
         names: Names of objects that are numbers, which packing does not make smaller.
         objects: Those objects.
     """

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedhome.errors import WireError
-from fedhome.wire.packing import DIGEST_BYTES, PackingWindow
+from fedhome.wire.delivery_window import DIGEST_BYTES, PackingWindow
 
 
 @given(st.lists(st.binary(max_size=50_000), max_size=5))
