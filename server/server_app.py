@@ -9,6 +9,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 from rich.console import Console
 
+from fedhome.errors import RoundError
 from fedhome.flower.messages import quiet
 from fedhome.learning.build import learning_of
 from fedhome.own_code import faults_told
@@ -18,10 +19,12 @@ from fedhome.run.events import EventLog
 from fedhome.run.folder import RunFolder
 from fedhome.run.progress import ProgressLines
 from fedhome.run.summary import print_summary
+from fedhome.server.daemon.beginning import Beginning
 from fedhome.server.daemon.publishing import Publisher
 from fedhome.server.report import write_report
-from fedhome.server.rounds.fitting_homes import FittingGrid, UnfitHomes, shape_of
+from fedhome.server.rounds.fitting_homes import FittingGrid, Shape, UnfitHomes, shape_of
 from fedhome.server.rounds.passing_fleet import enrol
+from fedhome.server.rounds.patience import Patience
 from fedhome.server.rounds.run_plan import log_start, run_plan
 from fedhome.server.rounds.secure_grid import SecureGrid
 from fedhome.wire.layout import Layout
@@ -75,6 +78,7 @@ def run_over_grid(
     name_of: Callable[[int], str],
     resumed: bool = False,
     publisher: Publisher | None = None,
+    patience: Patience | None = None,
 ) -> None:
     """Run a plan over homes behind a grid, to the report.
 
@@ -86,17 +90,28 @@ def run_over_grid(
         secure_grid_for: Returns the grid that answers with sums, for a model of some layout.
         name_of: The name of the home behind a node.
         resumed: Go on from the folder's last checkpoint, where there is one.
-        publisher: Publishes the models that rounds end with; None: nobody does.
+        publisher: Publishes what the run ends with; None: nobody does.
+        patience: Waits for homes, and before a failed round is repeated; None: nobody does.
 
     Raises:
         FedHomeError: What went wrong, and what to do about it.
     """
     begin = time.perf_counter()
     unfit = UnfitHomes(log, name_of)
-    features, outputs = shape_of(grid, plan, unfit)
+    features, outputs = _shape(grid, plan, unfit, patience)
     classes = plan.task.classes or tuple(map(str, range(outputs)))
     classes = classes if outputs > 1 else ()
     learning = learning_of(plan, features, classes)
+    beginning = None
+    if publisher is not None:
+        beginning = Beginning(
+            plan,
+            learning.layout,
+            folder=folder,
+            publisher=publisher,
+            log=log,
+            resumed=resumed,
+        )
     if (draw := folder.read_draw()) and folder.read_start() is None:
         drawn = generator(plan.seed, "first-model", draw).integers(1 << 62)
         learning.initial = learning_of(plan.change(seed=int(drawn)), features, classes).initial
@@ -127,7 +142,26 @@ def run_over_grid(
             name_of=name_of,
             resumed=resumed,
             publisher=publisher,
+            beginning=beginning,
             unfit=unfit,
+            patience=patience,
         )
     log.append("run-finished", seconds=time.perf_counter() - begin)
     write_report([folder], folder.report_path)
+
+
+def _shape(grid: Grid, plan: Plan, unfit: UnfitHomes, patience: Patience | None) -> Shape:
+    """Return how wide the fleet's model is, as soon as any home says so."""
+    while True:
+        if patience is not None:
+            patience.await_homes(0)
+        try:
+            shape = shape_of(grid, plan, unfit)
+        except RoundError as error:
+            if patience is None:
+                raise
+            patience.pause(0, homes=0, needed=1, reason=error.message)
+        else:
+            if patience is not None:
+                patience.held()
+            return shape

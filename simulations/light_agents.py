@@ -23,6 +23,11 @@ from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.fleet.state_file import FileStore
 from fedhome.ops.processes import on_stop
 
+BEGINS = "%d homes begin"
+"""What is logged when all of them are there, and join."""
+
+_log = logging.getLogger("fedhome.light_agents")
+
 
 class SerialWork(InProcess):
     """Work in this process, of one home at a time.
@@ -68,6 +73,7 @@ def main(arguments: Sequence[str]) -> int:
                 agent.stop()
 
         on_stop(stop)
+        _log.warning(BEGINS, len(agents))
         with ThreadPoolExecutor(len(agents)) as threads:
             running = [threads.submit(agent.run) for agent in agents]
             ended, _ = wait(running, return_when=FIRST_EXCEPTION)

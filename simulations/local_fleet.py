@@ -37,10 +37,10 @@ from fedhome.plan.protocol import check_groups
 from fedhome.plan.settings import Plan
 from fedhome.run.events import Event
 from fedhome.run.folder import RunFolder
-from fedhome.server.daemon.current_run import DONE, FOR_GOOD
+from fedhome.server.daemon.current_run import BROKEN_OFF, DONE, PAUSED
 from fedhome.server.daemon.health import SERVICES
+from fedhome.server.daemon.interruptions import why_failed
 from fedhome.server.daemon.server_folder import ServerFolder, ServerSettings
-from fedhome.server.daemon.supervisor import why_failed
 from fedhome.simulations.gather import FoundHomes, find
 
 HOST = "127.0.0.1"
@@ -103,7 +103,8 @@ def up(
             str(folder.path.resolve()),
             str(_HOMES_S),
             log=log,
-            ends=(DONE, FOR_GOOD),  # killed, or cut off by a new SuperLink, it goes on with the run
+            # Killed, or cut off by a new SuperLink, it goes on with the run.
+            ends=(DONE, BROKEN_OFF, PAUSED),
         )
         progress = _ProgressReport(folder, home_folders, say, show)
 
@@ -115,8 +116,8 @@ def up(
         progress.look()
         code = run.look()
     if code != DONE:
-        reason, hint = why_failed(folder, log)
-        raise RunError(f"the run failed: {reason}", hint=hint)
+        why = why_failed(folder, log)
+        raise RunError(f"the run failed: {why.reason}", hint=why.hint)
     return folder
 
 

@@ -32,10 +32,11 @@ from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.errors import FedHomeError, LinkError, RunError, SecAggError, StateError
 from fedhome.fleet.claims import RETIRED, installed_app
 from fedhome.fleet.state_file import FileStore
-from fedhome.flower.fleet_connection import HEARTBEAT_S, Arrival, FleetConnection, message_of
+from fedhome.flower.fleet_connection import Arrival, FleetConnection, message_of
 from fedhome.flower.messages import failure, redate
 from fedhome.ops.processes import on_stop
 from fedhome.store import disk
+from fedhome.wire.exchange import HEARTBEAT_S
 
 _RELEASE_S, _SOON_S = 300.0, 5.0  # between requests for a release; and after an answer
 _MANY_RELEASES = MOST_AHEAD // 4  # that were named: then a home fetches them, idle or not

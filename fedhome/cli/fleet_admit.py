@@ -33,7 +33,7 @@ from fedhome.fleet.issued_directory import DIRECTORY_DAYS
 from fedhome.fleet.leave_notice import Leave
 from fedhome.fleet.owner_folder import DIRECTORY, Fleet
 from fedhome.fleet.owner_keys import DIRECTORY_DRAFT
-from fedhome.plan.protocol import check_groups
+from fedhome.plan.protocol import absence_told, check_groups
 from fedhome.plan.settings import Plan
 from fedhome.store import disk
 from fedhome.wire.moments import when
@@ -300,7 +300,10 @@ def _publish(
     secure = plan.aggregation.mode != "plain"
     if secure and (fault := check_groups(plan, len(issued.directory.names))):
         say(console, f"a run of {plan.name} has to wait: {fault}")
-    elif card is not None:
+        return
+    if told := absence_told(plan, len(issued.directory.names)):
+        say(console, f"\n{told}")
+    if card is not None:
         say(console, "next, on the server: `fedhome server run PLAN --server DIR`")
 
 

@@ -17,6 +17,7 @@ from fedhome.fleet.invites import ENDING
 from fedhome.fleet.owner_folder import PLAN, Fleet
 from fedhome.learning.plan_check import check_plan
 from fedhome.plan.overrides import object_faults
+from fedhome.plan.protocol import absence_told
 from fedhome.plan.settings import Plan
 from fedhome.store import disk
 from fedhome.wire.moments import when
@@ -100,6 +101,8 @@ def invite(  # noqa: PLR0917 - typer gives them by name
             f"\nthe plan changed: {len(others)} home(s) of this fleet were asked for another one, "
             "and take part in no other; ask again: `fedhome fleet invite HOME... --again`",
         )
+    if told := absence_told(resolved, len(others | {*homes})):
+        say(console, f"\nwith these {len(others | {*homes})} homes {told}")
     first = next(iter(paths.values()))
     join = f"`fedhome client join {first.name} --data SOURCE`"
     then = (

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fedhome.cli.group import Group
+from fedhome.cli.model_promotion import promote
 from fedhome.errors import RegistryError
 from fedhome.fleet.entries import Anchor
 from fedhome.fleet.owner_folder import ANCHOR, server_keys
@@ -25,6 +26,7 @@ from fedhome.secagg.directory import Directory
 from fedhome.store import disk
 
 app = typer.Typer(cls=Group, no_args_is_help=True)
+app.command()(promote)
 
 _DIGITS = 12  # of a hash, as it is shown
 _USUAL = Path("registry")

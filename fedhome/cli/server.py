@@ -152,6 +152,10 @@ def run(
     name: Annotated[
         str | None, typer.Option(help="Name of the run's folder.", show_default="the plan's name-1")
     ] = None,
+    fresh: Annotated[
+        bool,
+        typer.Option("--fresh", help="Begin with a new model, not with the release in use."),
+    ] = False,
     resume: Annotated[
         str | None,
         typer.Option(help="Go on with a run that failed or was cancelled.", metavar="NAME"),
@@ -159,12 +163,17 @@ def run(
 ) -> None:
     """Hand a run to the server and watch it; without PLAN, watch the run in progress.
 
+    It begins with the release in use, and its result takes that one's place at the end if the
+    homes' validation says that it is not worse.
+
     The server does the work: Ctrl-C ends the watching alone.
     """
     if plan is not None and resume is not None:
         raise PlanError(["--resume takes the plan of the run"], where="the command")
-    if plan is None and (sets or name is not None):
-        raise PlanError(["--set and --name are for a new run: name its plan"], where="the command")
+    if plan is None and (sets or name is not None or fresh):
+        raise PlanError(
+            ["--set, --name and --fresh are for a new run: name its plan"], where="the command"
+        )
     resolved = None if plan is None else resolve(plan, None, list(sets or []))
     from fedhome.server.daemon.current_run import RUNNING, Runs  # noqa: PLC0415
     from fedhome.server.daemon.supervisor import is_running  # noqa: PLC0415 - after the plan is known to hold
@@ -174,7 +183,7 @@ def run(
     if not is_running(server_folder):
         raise RunError(f"no server runs in {folder}", hint=f"start it: `fedhome server start {at}`")
     if resolved is not None:
-        run_state = runs.begin(resolved, name)
+        run_state = runs.begin(resolved, name, fresh=fresh)
     elif resume is not None:
         run_state = runs.resume(resume)
     else:
@@ -202,11 +211,11 @@ def run(
 @app.command()
 def cancel(folder: _Folder = Path()) -> None:
     """End the run in progress; its folder stays."""
-    from fedhome.server.daemon.current_run import CANCELLED, RUNNING, Runs  # noqa: PLC0415
+    from fedhome.server.daemon.current_run import CANCELLED, Runs  # noqa: PLC0415
 
     runs = Runs(_server_folder(folder))
     now = runs.current
-    if now is None or now.state != RUNNING or runs.end(now.run, CANCELLED) is None:
+    if now is None or not now.is_open or runs.end(now.run, CANCELLED) is None:
         raise RunError("no run is in progress")
     console = Console()
     _say(console, f"cancelled {now.run}; what it has made stays in {runs.folder(now.run).path}")
@@ -364,6 +373,8 @@ def _watch(console: Console, server_folder: ServerFolder, run: str, at: str) -> 
     if ended.state == CANCELLED:
         raise RunError(f"{run} was cancelled", hint=again)
     if ended.state == FAILED:
+        if ended.again:
+            again = f"the server tries it again by itself, until `fedhome server cancel {at}`"
         hint = f"{ended.hint}; then {again}" if ended.hint else again
         raise RunError(f"{run} failed: {ended.reason}", hint=hint)
     print_summary(console, Runs(server_folder).folder(run))

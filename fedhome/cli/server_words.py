@@ -57,7 +57,10 @@ def _run_rows(run: RunStatus) -> list[tuple[str, str]]:
         summary += f", round {run.round} of {run.rounds}"
     rows = [("run", summary)]
     if run.reason:
-        rows.append(("", escape(run.reason)))
+        again = "; the server tries it again by itself" if run.again else ""
+        rows.append(("", f"{escape(run.reason)}{again}"))
+    if run.waits:
+        rows.append(("", escape(run.waits)))
     if run.event:
         time = run.time.replace("T", " ").removesuffix("+00:00")
         rows.append(("last event", f"{escape(run.event)}, {time} UTC"))

@@ -6,7 +6,7 @@ import asyncio
 import time
 
 from fastapi import HTTPException, Request
-from flwr.proto.fleet_pb2 import PullMessagesRequest, PullMessagesResponse, PushMessagesRequest
+from flwr.proto.fleet_pb2 import PullMessagesResponse, PushMessagesRequest
 from flwr.proto.message_pb2 import (
     ConfirmMessageReceivedRequest,
     PullObjectRequest,
@@ -17,20 +17,22 @@ from flwr.proto.run_pb2 import GetRunRequest
 from flwr.server.superlink.linkstate import LinkState
 from flwr.supercore.error import FlowerError
 from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
-from flwr.superlink.dependencies.linkstate import get_linkstate
 from flwr.superlink.routers.fleet.node_auth import authenticate_node
 from flwr.superlink.servicer.fleet import fleet_handlers
-from starlette.concurrency import run_in_threadpool
+from google.protobuf.message import Message
 
+from fedhome.wire.delivery_window import PackingWindow
 from fedhome.wire.exchange import (
     MOST_AT_ONCE,
     MOST_OBJECTS,
     ExchangeAnswer,
     MessageDelivery,
+    PackedDelivery,
     ReplyReceipt,
 )
 
 _OBJECTS_S = 5.0  # how long a message is held back while no more of it arrives
+_NUMBERS = b"ArrayChunk "  # how Flower begins an object that holds a part of an array
 _FIRST_LOOK_S, _LONGEST_LOOK_S = 0.005, 0.5
 
 
@@ -43,7 +45,7 @@ def is_its_own(push: PushMessagesRequest) -> bool:
     )
 
 
-def authenticate(request: Request, message: PullMessagesRequest | PushMessagesRequest) -> None:
+def authenticate(request: Request, message: Message) -> None:
     """Let Flower check the node's signature, and that its key is that of the node it names.
 
     Raises:
@@ -70,13 +72,12 @@ class IncomingMessage:
         self._contents: dict[str, bytes] = {}
         self._room = MOST_AT_ONCE
 
-    async def gather(self, slot: asyncio.Semaphore) -> None:
+    async def gather(self) -> None:
         """Wait until all objects that fit are there, or no more arrive."""
         progress, wait_s = time.monotonic(), _FIRST_LOOK_S
         while True:
             before = len(self._contents)
-            async with slot:
-                more = await run_in_threadpool(self._collect)
+            more = self._collect()
             if len(self._contents) > before:
                 progress = time.monotonic()
             if not more or time.monotonic() - progress > _OBJECTS_S:
@@ -84,14 +85,33 @@ class IncomingMessage:
             await asyncio.sleep(wait_s)
             wait_s = min(2 * wait_s, _LONGEST_LOOK_S)
 
-    def delivery(self, *, known: int) -> MessageDelivery:
-        """Return what has arrived of it, with its run if the home does not know that."""
-        return MessageDelivery(
+    def delivery(
+        self, *, known: int, window: PackingWindow
+    ) -> tuple[PackedDelivery, PackingWindow]:
+        """Return what has arrived of it, with its run if the home does not know that.
+
+        Args:
+            known: The run that it knows.
+            window: What the home was sent last.
+
+        Returns:
+            What is sent; and what the home was sent last then.
+        """
+        numbers = {name: one for name, one in self._contents.items() if one.startswith(_NUMBERS)}
+        others = {name: one for name, one in self._contents.items() if name not in numbers}
+        data = MessageDelivery(
             pulled=self._pulled.SerializeToString(),
             run=b"" if self._run == known else _run_of(self._state, self._node, self._run),
-            names=tuple(self._contents),
-            objects=tuple(self._contents.values()),
+            names=tuple(others),
+            objects=tuple(others.values()),
+        ).to_bytes()
+        packed = PackedDelivery(
+            window=window.digest,
+            packed=window.pack(data),
+            names=tuple(numbers),
+            objects=tuple(numbers.values()),
         )
+        return packed, window.after(data)
 
     def _collect(self) -> bool:
         """Collect the objects that are there; return whether more may arrive."""
@@ -126,11 +146,14 @@ def _run_of(state: LinkState, node: Node, run: int) -> bytes:
 
 
 def accept_reply(
-    request: Request, push: PushMessagesRequest, answer: ExchangeAnswer
+    state: LinkState, push: PushMessagesRequest, answer: ExchangeAnswer
 ) -> ReplyReceipt:
-    """Accept a reply: its announcement, and those of its objects that are not there yet."""
-    authenticate(request, push)
-    state, node = get_linkstate(request), push.node
+    """Accept a reply of an authenticated node: its announcement, and what is not there yet of it.
+
+    Raises:
+        HTTPException: It is malformed, or another node's.
+    """
+    node = push.node
     if len(push.messages_list) != 1 or len(push.message_object_trees) != 1:
         raise HTTPException(400, "one reply at a time")
     if len(answer.names) != len(answer.objects):
@@ -140,9 +163,9 @@ def accept_reply(
     metadata = push.messages_list[0].metadata
     run = metadata.run_id
     pushed = fleet_handlers.push_messages(push, state)
-    requested, names, refused = set(pushed.objects_to_push), [], False
+    missing, refused = dict.fromkeys(pushed.objects_to_push), False
     for name, content in zip(answer.names, answer.objects, strict=True):
-        if name not in requested:
+        if name not in missing:
             continue
         response = fleet_handlers.push_object(
             PushObjectRequest(
@@ -157,9 +180,9 @@ def accept_reply(
         if not response.stored:
             refused = True
             break
-        names.append(name)
+        del missing[name]
     received = ConfirmMessageReceivedRequest(
         node=node, run_id=run, message_object_id=metadata.reply_to_message_id
     )
     fleet_handlers.confirm_message_received(received, state, state.object_store)
-    return ReplyReceipt(pushed=pushed.SerializeToString(), names=tuple(names), refused=int(refused))
+    return ReplyReceipt(session=pushed.session_id, missing=tuple(missing), refused=int(refused))

@@ -7,54 +7,81 @@ requests one by one; only the path through Flower's web application is skipped f
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any
+from functools import partial
+from typing import TypeVar
 
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import Response
 from flwr.proto.fleet_pb2 import (
+    ActivateNodeRequest,
     DeactivateNodeRequest,
     PullMessagesRequest,
     PullMessagesResponse,
     PushMessagesRequest,
 )
+from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
 from flwr.proto.message_pb2 import PushObjectRequest
-from flwr.proto.runtime_pb2 import PushAppMessagesRequest, PushAppMessagesResponse
+from flwr.proto.runtime_pb2 import (
+    PullAppMessagesRequest,
+    PushAppMessagesRequest,
+    PushAppMessagesResponse,
+)
 from flwr.supercore.error import http_error_translator
 from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
-from flwr.superlink.dependencies.linkstate import get_linkstate
 from flwr.superlink.servicer.fleet import fleet_handlers
 from google.protobuf.message import DecodeError
 from google.protobuf.wrappers_pb2 import BytesValue, UInt64Value
 from starlette.concurrency import run_in_threadpool
 
 from fedhome.errors import WireError
-from fedhome.flower.exchange_handlers import IncomingMessage, accept_reply, authenticate, is_its_own
+from fedhome.flower.exchange_handlers import IncomingMessage, accept_reply, authenticate
+from fedhome.flower.indexed_state import IndexedLinkState
+from fedhome.flower.observed_requests import (
+    Receive,
+    RecordedSend,
+    Scope,
+    Send,
+    nodes_of,
+    read,
+    verify_sender,
+)
+from fedhome.flower.run_handlers import accept_questions, gather_replies, node_states, task_of
 from fedhome.ops.serving import gone, unless
+from fedhome.wire.delivery_window import PackingWindow
 from fedhome.wire.exchange import (
     ANSWER,
+    ASK,
     CHANGES,
     LOOK,
+    NODES,
+    REPLIES,
     Changes,
     ExchangeAnswer,
     MessageDelivery,
     MessageRequest,
+    NodeQuery,
+    PackedDelivery,
+    Questions,
+    ReplyRequest,
 )
 
-_AT_ONCE = 8  # messages that are assembled; the run's own requests need threads too
+_SMALL = 1 << 16  # bytes that are handled at once; what is larger has a thread
 _PUSH_MESSAGES, _PUSH_OBJECT = "/v1/runtime/push-messages", "/v1/runtime/push-object"
-_DEACTIVATE = "/v1/fleet/deactivate-node"
+_ACTIVATE, _DEACTIVATE = "/v1/fleet/activate-node", "/v1/fleet/deactivate-node"
+_HEARTBEAT = "/v1/fleet/send-node-heartbeat"
 _PUSH_REPLY = "/v1/fleet/push-messages"
 _FROM_HOMES = frozenset({_PUSH_REPLY, "/v1/fleet/push-object"})
 _OBSERVED = frozenset({_PUSH_MESSAGES, _PUSH_OBJECT, _DEACTIVATE})
 _MOST_INCOMPLETE = 100_000
+_MOST_WINDOWS = 1000  # of 32 KiB each
+_NOTHING = PackedDelivery(
+    window=b"", packed=PackingWindow().pack(MessageDelivery(pulled=b"").to_bytes())
+).to_bytes()
 _OK = 200
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Result = TypeVar("Result")
 
 
 class _Hold:
@@ -87,9 +114,25 @@ class Exchange:
         self._incomplete: dict[str, int] = {}  # messages that are not complete yet, and their nodes
         self._change_count = 0  # how often homes have sent something
         self._news = asyncio.Event()
+        self._windows: dict[int, PackingWindow] = {}  # what nodes were sent last
+        self._answered: dict[str, None] = {}  # messages that homes have answered since
         self._ended = False
-        self._whole = asyncio.Semaphore(_AT_ONCE)
-        self._routes = {LOOK: self._look, ANSWER: self._answer, CHANGES: self._changes}
+        self._routes = {
+            LOOK: self._look,
+            ANSWER: self._answer,
+            CHANGES: self._changes,
+            ASK: self._ask,
+            REPLIES: self._replies,
+            NODES: self._nodes,
+            _ACTIVATE: self._activate,
+            _HEARTBEAT: self._beat,
+        }
+
+    @property
+    def _state(self) -> IndexedLinkState:
+        state = self._app.state.linkstate_factory.state()
+        assert isinstance(state, IndexedLinkState)
+        return state
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -102,12 +145,13 @@ class Exchange:
         elif path in _OBSERVED:
             await self._observe(path, scope, receive, send)
         elif path in _FROM_HOMES:
+            push = None
             if path == _PUSH_REPLY:
-                receive = await _verify_sender(receive)
-            recorded = _RecordedSend(send)
+                push, receive = await verify_sender(receive)
+            recorded = RecordedSend(send)
             await self._app(scope, receive, recorded)
             if recorded.status == _OK:
-                self._count_change()
+                self._count_change(push)
         else:
             await self._app(scope, receive, send)
 
@@ -121,49 +165,100 @@ class Exchange:
     async def _look(self, request: Request) -> Response:
         look = MessageRequest.from_bytes(await _body(request))
         pull = PullMessagesRequest.FromString(look.pull)
-        await run_in_threadpool(authenticate, request, pull)
-        waiting = self._wait_for_message(request, pull, look.wait_ms / 1000)
+        authenticate(request, pull)
+        self._state.hear(pull.node.node_id)
+        waiting = self._wait_for_message(pull, look.wait_ms / 1000)
         pulled = await unless(waiting, gone(request.receive))
         if pulled is None or not pulled.messages_list:
-            return _reply(MessageDelivery(pulled=b"").to_bytes())
-        message = IncomingMessage(get_linkstate(request), pull.node, pulled)
-        await message.gather(self._whole)
-        delivery = message.delivery(known=look.run)
+            return _reply(_NOTHING)
+        self._state.hear(pull.node.node_id)
+        message = IncomingMessage(self._state, pull.node, pulled)
+        await message.gather()
+        node = pull.node.node_id
+        window = self._windows.pop(node, PackingWindow())
+        if window.digest != look.window:
+            window = PackingWindow()  # something was lost on the way, or this is another process
+        delivery, self._windows[node] = message.delivery(known=look.run, window=window)
+        if len(self._windows) > _MOST_WINDOWS:
+            del self._windows[next(iter(self._windows))]
         return _reply(delivery.to_bytes())
 
     async def _wait_for_message(
-        self, request: Request, pull: PullMessagesRequest, wait_s: float
+        self, pull: PullMessagesRequest, wait_s: float
     ) -> PullMessagesResponse | None:
         """Wait until there is a message for a node; None if there is none."""
-        node, state = pull.node.node_id, get_linkstate(request)
+        node, state = pull.node.node_id, self._state
         if node in self._holds:
             self._holds[node].end()
         hold = self._holds[node] = _Hold()
-        deadline = time.monotonic() + wait_s
+        deadline = asyncio.get_running_loop().time() + wait_s
         try:
-            while not (hold.over or self._ended):
-                hold.news.clear()
-                pulled = await run_in_threadpool(
-                    fleet_handlers.pull_messages, pull, state, state.object_store
-                )
-                left_s = deadline - time.monotonic()
-                if pulled.messages_list or left_s <= 0:
-                    return pulled
-                try:
-                    await asyncio.wait_for(hold.news.wait(), left_s)
-                except TimeoutError:
-                    return None
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(deadline):
+                    while not (hold.over or self._ended):
+                        hold.news.clear()
+                        if state.awaits(node):
+                            pulled = fleet_handlers.pull_messages(pull, state, state.object_store)
+                            if pulled.messages_list:
+                                return pulled
+                        await hold.news.wait()
         finally:
             if self._holds.get(node) is hold:
                 del self._holds[node]
         return None
 
     async def _answer(self, request: Request) -> Response:
-        answer = ExchangeAnswer.from_bytes(await _body(request))
+        body = await _body(request)
+        answer = ExchangeAnswer.from_bytes(body)
         push = PushMessagesRequest.FromString(answer.push)
-        receipt = await run_in_threadpool(accept_reply, request, push, answer)
-        self._count_change()
+        authenticate(request, push)
+        receipt = await _handled(len(body), partial(accept_reply, self._state, push, answer))
+        self._state.hear(push.node.node_id)
+        self._count_change(push)
         return _reply(receipt.to_bytes())
+
+    async def _activate(self, request: Request) -> Response:
+        activate = ActivateNodeRequest.FromString(await request.body())
+        authenticate(request, activate)
+        return _protobuf(fleet_handlers.activate_node(activate, self._state).SerializeToString())
+
+    async def _beat(self, request: Request) -> Response:
+        beat = SendNodeHeartbeatRequest.FromString(await request.body())
+        authenticate(request, beat)
+        return _protobuf(fleet_handlers.send_node_heartbeat(beat, self._state).SerializeToString())
+
+    async def _ask(self, request: Request) -> Response:
+        body = await _body(request)
+        task = task_of(request)
+        questions = Questions.from_bytes(body)
+        push = PushAppMessagesRequest.FromString(questions.push)
+        asked = partial(accept_questions, self._state, task, push, questions)
+        receipt, missing = await _handled(len(body), asked)
+        for message in push.messages_list:
+            name, node = message.metadata.message_id, message.metadata.dst_node_id
+            if name in missing:
+                self._incomplete[name] = node
+            elif node in self._holds:
+                self._holds[node].news.set()
+        self._forget_incomplete()
+        return _reply(receipt.to_bytes())
+
+    async def _replies(self, request: Request) -> Response:
+        body = await _body(request)
+        task = task_of(request)
+        wanted = ReplyRequest.from_bytes(body)
+        pull = PullAppMessagesRequest.FromString(wanted.pull)
+        answered = [name for name in pull.message_ids if name in self._answered]
+        for name in answered:
+            del self._answered[name]
+        if not wanted.all:
+            pull = PullAppMessagesRequest(message_ids=answered)
+        delivery = await run_in_threadpool(gather_replies, self._state, task, pull)
+        return _reply(delivery.to_bytes())
+
+    async def _nodes(self, request: Request) -> Response:
+        query = NodeQuery.from_bytes(await _body(request))
+        return _reply(node_states(self._state, query).to_bytes())
 
     async def _changes(self, request: Request) -> Response:
         changes = Changes.from_bytes(await _body(request))
@@ -177,18 +272,23 @@ class Exchange:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), wait_s)
 
-    def _count_change(self) -> None:
+    def _count_change(self, push: PushMessagesRequest | None = None) -> None:
+        """Count that a home has sent something: which messages it has answered, where it has."""
+        for message in push.messages_list if push is not None else ():
+            self._answered[message.metadata.reply_to_message_id] = None
+        while len(self._answered) > _MOST_INCOMPLETE:  # that nobody asked for any more
+            del self._answered[next(iter(self._answered))]
         self._change_count += 1
         self._news.set()
         self._news = asyncio.Event()
 
     async def _observe(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Leave a request to Flower; if it succeeds, notify the homes that it concerns."""
-        body, replay = await _read(receive)
+        body, replay = await read(receive)
         # Noted before Flower answers: what follows may arrive before this continues.
-        announced = _nodes_of(body) if path == _PUSH_MESSAGES else {}
+        announced = nodes_of(body) if path == _PUSH_MESSAGES else {}
         self._incomplete |= announced
-        recorded = _RecordedSend(send)
+        recorded = RecordedSend(send)
         await self._app(scope, replay, recorded)
         granted = recorded.status == _OK
         if path == _PUSH_MESSAGES:
@@ -211,6 +311,9 @@ class Exchange:
                 self._incomplete.pop(name, None)
             elif name not in missing:
                 self._notify(name)
+        self._forget_incomplete()
+
+    def _forget_incomplete(self) -> None:
         while len(self._incomplete) > _MOST_INCOMPLETE:  # of runs that were killed meanwhile
             del self._incomplete[next(iter(self._incomplete))]
 
@@ -219,61 +322,6 @@ class Exchange:
         hold = self._holds.get(self._incomplete.pop(name, 0))
         if hold is not None:
             hold.news.set()
-
-
-class _RecordedSend:
-    """Passes a response on, and records its status and body."""
-
-    def __init__(self, send: Send) -> None:
-        self._send, self.status, self.body = send, 0, bytearray()
-
-    async def __call__(self, event: MutableMapping[str, Any]) -> None:
-        self.status = event.get("status", self.status)
-        self.body.extend(event.get("body", b""))
-        await self._send(event)
-
-
-async def _verify_sender(receive: Receive) -> Receive:
-    """Return the events of a reply's announcement; none of its body if it is another node's.
-
-    Flower compares the node with its key, but not the reply's sender with the node.
-    """
-    body, replay = await _read(receive)
-    try:
-        push = PushMessagesRequest.FromString(body)
-    except DecodeError:  # Flower refuses it
-        return replay
-    return replay if is_its_own(push) else _replayed(b"", receive)
-
-
-async def _read(receive: Receive) -> tuple[bytes, Receive]:
-    """Return a request's body, and what replays its events."""
-    body, more = bytearray(), True
-    while more:
-        event = await receive()
-        body.extend(event.get("body", b""))
-        more = event.get("more_body", False)
-        if event["type"] != "http.request":  # hung up: the body is incomplete
-            return b"", _replayed(b"", receive)
-    return bytes(body), _replayed(bytes(body), receive)
-
-
-def _replayed(body: bytes, receive: Receive) -> Receive:
-    events = [{"type": "http.request", "body": body}]
-
-    async def replay() -> MutableMapping[str, Any]:
-        return events.pop() if events else await receive()
-
-    return replay
-
-
-def _nodes_of(body: bytes) -> dict[str, int]:
-    """Return the nodes that a run's messages are for, by the messages' names."""
-    try:
-        messages = PushAppMessagesRequest.FromString(body).messages_list
-    except DecodeError:  # Flower refuses it
-        return {}
-    return {one.metadata.message_id: one.metadata.dst_node_id for one in messages}
 
 
 def _refuse_unreadable(
@@ -288,6 +336,11 @@ def _refuse_unreadable(
             raise HTTPException(400, "this cannot be read") from None
 
     return answer
+
+
+async def _handled(size: int, work: Callable[[], Result]) -> Result:
+    """Do work on a request: what is large in a thread, so that others are answered meanwhile."""
+    return work() if size <= _SMALL else await run_in_threadpool(work)
 
 
 async def _body(request: Request) -> bytes:

@@ -6,9 +6,10 @@ its retrying code raises SIGINT at an answer 401 and gives up at a torn TLS conn
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeVar
 
 import httpx
@@ -21,7 +22,6 @@ from flwr.proto.fleet_pb2 import (
     PullMessagesRequest,
     PullMessagesResponse,
     PushMessagesRequest,
-    PushMessagesResponse,
 )
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
 from flwr.proto.message_pb2 import Message as MessageProto
@@ -52,20 +52,20 @@ from google.protobuf.wrappers_pb2 import BytesValue
 from fedhome.errors import LinkError
 from fedhome.flower.messages import identify
 from fedhome.flower.node_key import NodeKey, RequestSigner
+from fedhome.wire.delivery_window import PackingWindow
 from fedhome.wire.exchange import (
     ANSWER,
+    HEARTBEAT_S,
     HOLD_S,
     LOOK,
-    MOST_AT_ONCE,
-    MOST_OBJECTS,
+    MOST_ANSWER,
     ExchangeAnswer,
     MessageDelivery,
     MessageRequest,
+    PackedDelivery,
     ReplyReceipt,
+    room_for,
 )
-
-HEARTBEAT_S = 10.0
-"""The shortest that Flower allows: a home that died is known to be away after twice as long."""
 
 PATIENCE: Mapping[str, Any] = {
     "initial_backoff": 0.02,
@@ -149,9 +149,9 @@ class FleetConnection:
         address: ``host:port`` of the front.
         authorities: Certificates that the server's is checked against, PEM.
         key: The node's key.
-        heartbeat_s: How often this node will call :meth:`beat`, 10 to 1800 s. A node that was not
-            heard of for twice as long counts as away, and Flower drops even the answer that it has
-            sent, if the run asks for it only then.
+        heartbeat_s: How often this node will ask, send or :meth:`beat`, 10 to 1800 s. A node that
+            was not heard of for twice as long counts as away, and Flower drops even the answer that
+            it has sent, if the run asks for it only then.
     """
 
     def __init__(
@@ -162,6 +162,8 @@ class FleetConnection:
         self._node = Node(node_id=0)
         self._apps: dict[int, AppName] = {}
         self._last_run = 0
+        self._looking, self._told_at = False, time.monotonic()
+        self._window = PackingWindow()
         self._client = _Client.from_server_address(
             address,
             insecure=False,
@@ -188,12 +190,19 @@ class FleetConnection:
             if error.reason != "answer":
                 raise
             self.beat()
+        self._told_at = time.monotonic()
+
+    @property
+    def quiet_s(self) -> float:
+        """For how long this node has asked and sent nothing; 0 while its question waits."""
+        return 0.0 if self._looking else time.monotonic() - self._told_at
 
     def beat(self) -> None:
         """Tell the server that this node is still here."""
         request = SendNodeHeartbeatRequest(node=self._node, heartbeat_interval=self._heartbeat_s)
         if not _request(lambda: self._client.SendNodeHeartbeat(request)).success:
             raise LinkError("the server does not know this node", reason="node")
+        self._told_at = time.monotonic()
 
     def leave(self) -> None:
         """Tell the server that this node goes away."""
@@ -207,11 +216,19 @@ class FleetConnection:
             wait_s: How long the server is to wait for one, at most `HOLD_S`.
         """
         pull = PullMessagesRequest(node=self._node).SerializeToString()
-        look = MessageRequest(pull=pull, run=self._last_run, wait_ms=round(1000 * wait_s))
+        look = MessageRequest(
+            pull=pull,
+            run=self._last_run,
+            wait_ms=round(1000 * wait_s),
+            window=self._window.digest,
+        )
+        self._looking = True
+        try:
+            data = _request(lambda: self._client.exchange(LOOK, look.to_bytes()))
+        finally:
+            self._looking, self._told_at = False, time.monotonic()
         with _readable():
-            delivery = MessageDelivery.from_bytes(
-                _request(lambda: self._client.exchange(LOOK, look.to_bytes()))
-            )
+            delivery = self._unpacked(PackedDelivery.from_bytes(data))
             pulled = PullMessagesResponse.FromString(delivery.pulled)
             if not pulled.messages_list:
                 return None
@@ -222,6 +239,23 @@ class FleetConnection:
             objects = dict(zip(delivery.names, delivery.objects, strict=True))
             message = message_from_proto(pulled.messages_list[0])
             return Arrival(message, pulled.message_object_trees[0], objects)
+
+    def _unpacked(self, packed: PackedDelivery) -> MessageDelivery:
+        """Return what was sent, and remember it for what is sent next.
+
+        Raises:
+            WireError: It cannot be read.
+        """
+        window = self._window if packed.window else PackingWindow()
+        data = window.unpack(packed.packed, most=MOST_ANSWER)
+        delivery = MessageDelivery.from_bytes(data)
+        if delivery.pulled:  # the server remembers no other
+            self._window = window.after(data)
+        return replace(
+            delivery,
+            names=delivery.names + packed.names,
+            objects=delivery.objects + packed.objects,
+        )
 
     def app_of(self, run: int) -> AppName:
         """Return the app of a run."""
@@ -263,21 +297,21 @@ class FleetConnection:
             objects = {
                 name: nested.deflate() for name, nested in get_all_nested_objects(reply).items()
             }
-        first = _room_for(objects)
+        first = room_for(objects)
         announcement = ExchangeAnswer(
             push=push.SerializeToString(),
             names=tuple(first),
             objects=tuple(first.values()),
         )
         data = _request(lambda: self._client.exchange(ANSWER, announcement.to_bytes()))
+        self._told_at = time.monotonic()
         with _readable():
             receipt = ReplyReceipt.from_bytes(data)
-            pushed = PushMessagesResponse.FromString(receipt.pushed)
         if receipt.refused:
             raise LinkError("the server waits for this reply no more", reason="session")
-        needed = set(pushed.objects_to_push) - set(receipt.names)
+        needed = set(receipt.missing)
         missing = {name: content for name, content in objects.items() if name in needed}
-        return PendingReply(reply.metadata.run_id, pushed.session_id, missing)
+        return PendingReply(reply.metadata.run_id, receipt.session, missing)
 
     def push(self, sending: PendingReply) -> None:
         """Send the missing objects of an announced reply; repeat it after an error.
@@ -309,17 +343,6 @@ def readdress(message: Message, node: int) -> Message:
     )
     vars(copy).update(vars(message), _metadata=metadata)
     return copy
-
-
-def _room_for(objects: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Return the objects that go into one request."""
-    chosen: dict[str, bytes] = {}
-    room = MOST_AT_ONCE
-    for name, content in objects.items():
-        if len(content) <= room and len(chosen) < MOST_OBJECTS:
-            chosen[name] = content
-            room -= len(content)
-    return chosen
 
 
 @contextmanager

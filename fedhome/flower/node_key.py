@@ -31,7 +31,7 @@ class NodeKey:
     @classmethod
     def create(cls) -> Self:
         """Make a key."""
-        return cls(ec.generate_private_key(ec.SECP384R1()))
+        return cls(ec.generate_private_key(ec.SECP256R1()))
 
     @classmethod
     def from_bytes(cls, pem: bytes) -> Self:

@@ -7,8 +7,9 @@ home holds up another, however slow its line is.
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -16,26 +17,40 @@ from pathlib import Path
 import httpx
 from flwr.app import Error, Message
 from flwr.app.message import make_message
+from flwr.app.message.message import remove_content_from_message
 from flwr.common.constant import ErrorCode, SubStatus
-from flwr.common.serde import message_from_proto, run_from_proto
+from flwr.common.serde import message_from_proto, message_to_proto, run_from_proto
 from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, ObjectTree
 from flwr.proto.message_pb2 import Message as MessageProto
 from flwr.proto.runtime_pb2 import (
     AcquireTaskRequest,
     PullAppMessagesRequest,
+    PullAppMessagesResponse,
     PullTaskInputRequest,
+    PushAppMessagesRequest,
+    PushAppMessagesResponse,
     PushTaskOutputRequest,
     SendTaskHeartbeatRequest,
 )
 from flwr.serverapp import Grid
 from flwr.supercore.constant import TaskType
 from flwr.supercore.heartbeat import HeartbeatSender
-from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
-from flwr.supercore.inflatable.inflatable_protobuf_utils import make_pull_object_fn_protobuf
+from flwr.supercore.inflatable.inflatable_object import (
+    InflatableObject,
+    get_all_nested_objects,
+    get_object_tree,
+    iterate_object_tree,
+    no_object_id_recompute,
+)
+from flwr.supercore.inflatable.inflatable_protobuf_utils import (
+    make_pull_object_fn_protobuf,
+    make_push_object_fn_protobuf,
+)
 from flwr.supercore.inflatable.inflatable_utils import (
     ObjectPullError,
     ObjectUnavailableError,
     inflate_object_from_contents,
+    push_objects,
 )
 from flwr.supercore.interceptors import (
     RuntimeVersionHttpInterceptor,
@@ -50,12 +65,25 @@ from google.protobuf.wrappers_pb2 import BytesValue, UInt64Value
 from fedhome.errors import RunError
 from fedhome.flower.messages import identify
 from fedhome.flower.superlink import HOST, LINK, Control, through_socket
-from fedhome.wire.exchange import CHANGES, HOLD_S, Changes
+from fedhome.wire.exchange import (
+    ASK,
+    CHANGES,
+    HOLD_S,
+    REPLIES,
+    Changes,
+    Questions,
+    QuestionsReceipt,
+    ReplyDelivery,
+    ReplyRequest,
+    room_for,
+)
 
 _START_S = 60.0  # how long a SuperLink is waited for
 _POLL_S = 0.2
 _FORGET_S = 300.0  # Flower itself gives a transfer up after 180 s of silence
 _FIRST_LOOK_S, _LOOK_AGAIN_S, _LONGEST_LOOK_S = 0.02, 0.05, 0.5
+_ALL_S = 2.0  # between two looks at all messages that have no answer
+_AT_ONCE = 200  # messages that are sent in one request
 _ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
 
 
@@ -94,7 +122,11 @@ class _IncomingReply:
                 ErrorCode.MESSAGE_UNAVAILABLE, f"the reply did not come whole: {error}"
             )
             return make_message(metadata=metadata, error=error_reply)
-        message = inflate_object_from_contents(self.name, self._contents)
+        return self.assemble(self._contents)
+
+    def assemble(self, contents: Mapping[str, bytes]) -> Message:
+        """Return the reply; all of its objects are there."""
+        message = inflate_object_from_contents(self.name, dict(contents))
         assert isinstance(message, Message)
         identify(message, self.name)
         return message
@@ -117,6 +149,7 @@ class RunGrid(HttpGrid):
         self._retry_invoker = _impatient()
         self._incoming: dict[str, _IncomingReply] = {}
         self._change_count = 0
+        self._asked_all = -math.inf
 
     def _connect(self) -> None:
         """Connect, to the socket."""
@@ -129,22 +162,58 @@ class RunGrid(HttpGrid):
         """The connection to the SuperLink."""
         return self._runtime_client
 
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Send messages to nodes; return Flower's name of each, empty where it refuses one."""
+        sent, names, told = list(messages), list[str](), set[str]()
+        with no_object_id_recompute():
+            for message in sent:
+                identify(message, message.object_id)
+            for first in range(0, len(sent), _AT_ONCE):
+                names += self._ask(sent[first : first + _AT_ONCE], told)
+        return names
+
+    def _ask(self, messages: list[Message], told: set[str]) -> list[str]:
+        """Send some messages with what fits; the rest of their objects goes one by one.
+
+        Args:
+            messages: The messages, with their names.
+            told: Names of the objects that the SuperLink has got since; those that follow are
+                added.
+        """
+        objects: dict[str, InflatableObject] = {}
+        for message in messages:
+            objects.update(get_all_nested_objects(message))
+        push = PushAppMessagesRequest(
+            messages_list=[message_to_proto(remove_content_from_message(one)) for one in messages],
+            message_object_trees=[get_object_tree(one) for one in messages],
+        )
+        contents = {name: one.deflate() for name, one in objects.items() if name not in told}
+        first = room_for(contents)
+        questions = Questions(
+            push=push.SerializeToString(), names=tuple(first), objects=tuple(first.values())
+        )
+        receipt = QuestionsReceipt.from_bytes(self._exchange(ASK, questions.to_bytes()))
+        pushed = PushAppMessagesResponse.FromString(receipt.pushed)
+        told.update(receipt.names)
+        rest = set(pushed.objects_to_push) - set(receipt.names)
+        if rest:
+            push_object = make_push_object_fn_protobuf(
+                self.client.PushObject, self.node, self.run.run_id, pushed.session_id
+            )
+            push_objects(objects, push_object, object_ids_to_push=rest)
+            told.update(rest)
+        return list(pushed.message_ids)
+
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Return the replies that are there, whole."""
         ids = set(message_ids)
+        replies: list[Message] = []
         unannounced = ids - {one.reply_to for one in self._incoming.values()}
         if unannounced:
-            request = PullAppMessagesRequest(message_ids=sorted(unannounced))
-            response = self.client.PullMessages(request)
-            for proto, tree in zip(
-                response.messages_list, response.message_object_trees, strict=True
-            ):
-                incoming = _IncomingReply(proto, tree)
-                self._incoming[incoming.name] = incoming
+            replies += self._announced(unannounced)
         self._forget(ids)
         run = self.run.run_id
         pull = make_pull_object_fn_protobuf(self.client.PullObject, self.node, run)
-        replies = []
         for incoming in [one for one in self._incoming.values() if one.reply_to in ids]:
             message = incoming.look(pull)
             if message is None:
@@ -158,6 +227,32 @@ class RunGrid(HttpGrid):
                     )
                 )
         return replies
+
+    def _announced(self, ids: set[str]) -> Iterator[Message]:
+        """Yield the replies to messages that came whole; those on their way are noted."""
+        now_s = time.monotonic()
+        everything = now_s - self._asked_all >= _ALL_S
+        if everything:  # homes that are away since, and messages that are too old
+            self._asked_all = now_s
+        pull = PullAppMessagesRequest(message_ids=sorted(ids)).SerializeToString()
+        request = ReplyRequest(pull=pull, all=int(everything))
+        delivery = ReplyDelivery.from_bytes(self._exchange(REPLIES, request.to_bytes()))
+        pulled = PullAppMessagesResponse.FromString(delivery.pulled)
+        contents = dict(zip(delivery.names, delivery.objects, strict=True))
+        for proto, tree in zip(pulled.messages_list, pulled.message_object_trees, strict=True):
+            incoming = _IncomingReply(proto, tree)
+            if incoming.name in delivery.whole:
+                yield incoming.assemble(contents)
+            else:
+                self._incoming[incoming.name] = incoming
+
+    def _exchange(self, path: str, data: bytes) -> bytes:
+        """Post one of our own messages, and return the response."""
+        response = self.client._unary_unary(  # noqa: SLF001 - Flower has no words for it
+            path=path, rpc_method=path, request=BytesValue(value=data), response_type=BytesValue
+        )
+        value: bytes = response.value
+        return value
 
     def wait(self, seconds: float) -> None:
         """Return when homes have sent anything since the last call, or after some time.

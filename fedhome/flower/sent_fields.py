@@ -39,7 +39,7 @@ REQUESTS: Mapping[str, tuple[str, Mapping[str, str]]] = {
         },
     ),
     "/v1/fleet/send-node-heartbeat": (
-        "every 8 s, also while it answers",
+        "when it has asked and sent nothing for 10 s, as while it works on a long answer",
         {**_NODE, "heartbeat_interval": "as above"},
     ),
     "/v1/fleet/deactivate-node": (

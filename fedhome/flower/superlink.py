@@ -7,8 +7,9 @@ at no port; and the front lets only the paths that homes need through to it.
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,9 +35,11 @@ from flwr.supercore.interceptors import (
     RuntimeVersionHttpInterceptor,
 )
 from flwr.supercore.protobuf.client import ProtobufClient
+from google.protobuf.wrappers_pb2 import BytesValue
 
 from fedhome.errors import RunError
 from fedhome.ops import local_socket
+from fedhome.wire.exchange import ABSENT, GONE, MOST_NODES, NODES, ONLINE, NodeQuery, NodeStates
 
 LINK = "http://superlink"
 """The SuperLink's address in requests; what is connected to is its socket."""
@@ -114,6 +117,7 @@ def serve_superlink(folder: Path, secret: bytes) -> None:
     from flwr.superlink.main import create_app  # noqa: PLC0415
 
     from fedhome.flower.exchange_server import Exchange  # noqa: PLC0415
+    from fedhome.flower.indexed_state import index  # noqa: PLC0415
     from fedhome.ops.serving import GracefulServer  # noqa: PLC0415
 
     config = SuperLinkLifespanConfig(
@@ -144,6 +148,8 @@ def serve_superlink(folder: Path, secret: bytes) -> None:
     app.user_middleware = [
         one for one in app.user_middleware if getattr(one.cls, "__name__", "") not in _IDLE
     ]
+    index(app.state.linkstate_factory)
+    logging.getLogger("flwr").setLevel(logging.WARNING)  # else a line for each reply of each home
     exchange = Exchange(app)
     serving = uvicorn.Config(
         exchange,
@@ -192,6 +198,27 @@ class Control:
             NodeState(n.node_id, n.public_key, n.status == "online", n.status == "unregistered")
             for n in nodes
         ]
+
+    def states(self, keys: Sequence[bytes]) -> dict[bytes, NodeState]:
+        """Return the nodes with some keys (PEM), by key; what was never registered is not there.
+
+        Raises:
+            httpx.HTTPError: The SuperLink is away.
+        """
+        found = {}
+        for first in range(0, len(keys), MOST_NODES):
+            asked = tuple(keys[first : first + MOST_NODES])
+            response = self._client._unary_unary(  # noqa: SLF001 - Flower has no words for it
+                path=NODES,
+                rpc_method=NODES,
+                request=BytesValue(value=NodeQuery(keys=asked).to_bytes()),
+                response_type=BytesValue,
+            )
+            states = NodeStates.from_bytes(response.value)
+            for key, node, state in zip(asked, states.nodes, states.states, strict=True):
+                if state != ABSENT:
+                    found[key] = NodeState(node, key, state == ONLINE, state == GONE)
+        return found
 
     def register(self, key: bytes) -> int:
         """Register a node by its public key (PEM), and return its number.

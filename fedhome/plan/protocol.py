@@ -62,6 +62,56 @@ def least_in_a_sum(plan: Plan, *, fleet: int, roster: int) -> int:
     )
 
 
+def fewest_there(plan: Plan, *, fleet: int, group: int) -> int:
+    """Return how many homes of a group must be connected for its sum of updates.
+
+    Args:
+        plan: The plan.
+        fleet: Homes in the fleet.
+        group: Homes in the group, connected or not.
+
+    Returns:
+        The number; one more than there are where no sum can be had even of all.
+    """
+    if plan.aggregation.mode == "plain":
+        return 1
+    whole = int(fleet * plan.rounds.fraction) // plan.aggregation.groups
+    # With noise a sum needs as many homes as make enough of it, however few were asked.
+    noise = plan.privacy.mechanism != "none"
+    most = least_in_a_sum(plan, fleet=fleet, roster=whole) if noise else 0
+    for there in range(1, group + 1):
+        asked = int(there * plan.rounds.fraction + _ROUNDING)
+        if asked < max(plan.aggregation.min_cohort, most):
+            continue
+        if asked >= least_in_a_sum(plan, fleet=fleet, roster=asked):
+            return there
+    return group + 1
+
+
+def absence_told(plan: Plan, homes: int) -> str:
+    """Return what it means that a fleet's sums take all of its homes; empty where they do not.
+
+    Args:
+        plan: The plan.
+        homes: Homes in the fleet.
+    """
+    settings = plan.aggregation
+    group = homes // settings.groups
+    needed = fewest_there(plan, fleet=homes, group=group)
+    if settings.mode == "plain" or needed != group:
+        return ""
+    if needed > settings.min_cohort:
+        what = f"it follows from aggregation.min_cohort = {settings.min_cohort} and the shares"
+    else:
+        what = f"aggregation.min_cohort is {settings.min_cohort}"
+    each = "" if settings.groups == 1 else f" in each of {settings.groups} groups"
+    return (
+        f"this fleet tolerates no absence: a sum takes {needed} homes{each} ({what}), and there "
+        f"are {group}, so while a single one is away every run waits for it. Invite one home more "
+        "at least; or set a smaller aggregation.min_cohort, which hides each home among fewer"
+    )
+
+
 def check_groups(plan: Plan, homes: int) -> str:
     """Return why a plan's groups of so many homes hold too little; empty when they do not."""
     settings = plan.aggregation

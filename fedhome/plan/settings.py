@@ -117,11 +117,29 @@ class RoundSettings(Section):
     fraction: float = Field(1.0, gt=0, le=1, description="share of the homes asked in a round")
     quorum: float = Field(0.5, gt=0, le=1, description="share of the asked that must answer")
     deadline_s: float = Field(3600.0, gt=0, description="replies after this many s are late")
+    close_share: float = Field(
+        1.0, gt=0, le=1, description="a fleet's question is closed at this share of answers, or ..."
+    )
+    close_after: float = Field(
+        5.0, gt=1, description="... after this many times the time in which half answered, but ..."
+    )
+    close_least_s: float = Field(
+        30.0, ge=0, description="... not before this many s, nor before enough answered for a sum"
+    )
     reply_after_s: float = Field(
         0.0,
         ge=0,
         description="a real home answers this many s after it was asked, whatever it needed, and "
         "adds nothing if it is not done; 0: as soon as it is",
+    )
+    pause_s: float = Field(
+        10.0, gt=0, description="a fleet repeats a failed round after this many s, then twice, ..."
+    )
+    most_pause_s: float = Field(1800.0, gt=0, description="longest pause before such a repetition")
+    give_up_s: float | None = Field(
+        None,
+        gt=0,
+        description="a run that waits this many s for a fleet fails; unset: it waits on",
     )
     evaluate_fraction: float = Field(1.0, ge=0, le=1, description="share asked for its score")
     patience: int | None = Field(None, ge=1, description="stop after rounds without improvement")
@@ -301,6 +319,11 @@ def _faults(plan: Plan) -> list[str]:
         faults.append(
             f"rounds.reply_after_s = {rounds.reply_after_s:g}, but replies are late after "
             f"rounds.deadline_s = {rounds.deadline_s:g}: all would be"
+        )
+    if rounds.most_pause_s < rounds.pause_s:
+        faults.append(
+            f"rounds.most_pause_s = {rounds.most_pause_s:g} is below the first pause, "
+            f"rounds.pause_s = {rounds.pause_s:g}"
         )
     if plan.engine.ray_address and plan.engine.name != "ray":
         faults.append('engine.ray_address is set, but engine.name is not "ray"')

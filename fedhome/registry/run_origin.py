@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from fedhome.errors import RegistryError
 from fedhome.registry.formats import SHARE, ModelPayload
-from fedhome.registry.release import Draft, Origin, release_of
+from fedhome.registry.release import Draft, Origin, Privacy, release_of
+from fedhome.run.events import SPENT, Event
 from fedhome.run.folder import RunFolder
 from fedhome.wire.layout import Layout
 
@@ -33,11 +36,31 @@ def origin_of(folder: RunFolder) -> Origin:
     )
 
 
-def release_of_run(folder: RunFolder, *, storage: str = "float32", share: float = SHARE) -> Draft:
+def privacy_told(event: Event) -> Privacy | None:
+    """Return what a run has spent of homes' privacy, by an event of its log; None by another one.
+
+    Args:
+        event: The event.
+    """
+    if event.event != SPENT:
+        return None
+    told: Mapping[str, Any] = event.data
+    return Privacy(
+        mechanism=told["mechanism"],
+        noise=told["noise_multiplier"],
+        epsilon=told["epsilon"],
+        delta=told["delta"],
+    )
+
+
+def release_of_run(
+    folder: RunFolder, *, storage: str = "float32", share: float = SHARE, ended: bool = True
+) -> Draft:
     """Return the model of a finished run as it can be published.
 
     Args:
         folder: The run's folder.
+        ended: Whether the run must have come to its end; else its rounds alone.
         storage: Format, see `release_of`.
         share: Share of the numbers that ``sparse-int8`` keeps.
 
@@ -45,8 +68,9 @@ def release_of_run(folder: RunFolder, *, storage: str = "float32", share: float 
         RunError: A file of the run is missing or damaged.
         RegistryError: ``unfinished``, or as for `release_of`.
     """
-    if not folder.finished:
+    if ended and not folder.finished:
         raise _unfinished(folder)
+    spent = [told for event in folder.read_events() if (told := privacy_told(event))]
     model = folder.read_model()
     layout = Layout.of(model.parameters)
     answered = folder.read_rounds().column("homes_answered").to_pylist()
@@ -57,6 +81,7 @@ def release_of_run(folder: RunFolder, *, storage: str = "float32", share: float 
         homes=answered[-1] if answered else 0,
         storage=storage,
         share=share,
+        privacy=spent[-1] if spent else None,
     )
 
 

@@ -18,9 +18,13 @@ Kinds that the report understands, with the data that it looks for (all optional
 - ``run-started``, ``run-resumed``, ``fleet-ready``: plan, data, engine, seed, aggregation, score
   (the name of the primary metric), homes, command (text, or a list of arguments), versions
   (name to version)
+- ``release-in-use``: release, run and round of what homes use when the run begins; fits, reason
 - ``begins-with``: plan and round of the model that the run begins with
 - ``round-closed``: round; the numbers are in ``rounds.parquet``
-- ``round-failed``, ``round-unused``: round, homes, needed, reason
+- ``round-failed``, ``round-unused``: round, homes, needed, reason; where it is repeated also
+  attempt (how many have failed) and again_s (after how long)
+- ``waiting``: round (0: before the first), what is lacking (homes, or members of the committee),
+  there, of, needed, missing and left_out (names); ``waiting-over``: round, seconds
 - ``sum-failed``: round, stage, homes, reason: a group's sum was not opened
 - ``homes-left-out``: homes (names), reason: they or one of them spoiled sums; asked no more
 - ``weights-counted``, ``scores-counted``: what the server learnt in sums over all homes; with noise
@@ -32,9 +36,10 @@ Kinds that the report understands, with the data that it looks for (all optional
 - ``note``: text
 - ``readings``: text; how homes were read whose files are alike
 - ``early-stop``: round, best_round, best_loss, reason
-- ``model-released``, ``release-failed``: round, release, reason
+- ``model-released``, ``release-kept``, ``release-failed``: round, release, reason: whether what the
+  run ended with takes the place of the release in use
 - ``run-finished``: rounds, seconds
-- ``run-failed``: reason, hint
+- ``run-failed``: reason, hint, again (whether a server tries it again by itself)
 - ``log-repaired``: bytes, written by the log itself
 
 What the chain shows: a line that was altered, removed or put in. What it cannot show by itself:
@@ -44,6 +49,7 @@ lines cut off at the end, or a log that was written anew from the start. For tho
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
@@ -224,7 +230,7 @@ class EventLog:
         try:
             written = self._file.write(line)
             if written != len(line):
-                raise OSError("the disk took a part of the line")  # noqa: TRY301 - undone below
+                raise OSError(errno.ENOSPC, "the disk took a part of the line")  # noqa: TRY301 - undone below
             if self._fsync:
                 os.fsync(self._file.fileno())
         except OSError as error:

@@ -83,6 +83,8 @@ class RunFolder:
         self.readings_path = self.path / "readings.json"
         self.start_path = self.path / "start.safetensors"
         self.draw_path = self.path / "draw"
+        self.fresh_path = self.path / "fresh"
+        self.follows_path = self.path / "follows"
         self.sums_path = self.path / "sums"
         self.model_path = self.path / "model.safetensors"
         self.checkpoint_path = self.path / "checkpoint"
@@ -298,6 +300,25 @@ class RunFolder:
         if not text.isdecimal():
             raise RunError(f"{self.draw_path} holds no number", hint="write 0 into it")
         return int(text)
+
+    def write_fresh(self) -> None:
+        """Let the run begin with a new model, whatever is in use."""
+        write_atomically(self.fresh_path, b"")
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the run begins with a new model, whatever is in use."""
+        return self.fresh_path.exists()
+
+    def write_follows(self, run: str) -> None:
+        """Note the name of the run whose last model this one begins with."""
+        write_atomically(self.follows_path, run.encode())
+
+    def read_follows(self) -> str:
+        """Return the name of the run whose last model this one begins with; empty: of none."""
+        if not self.follows_path.exists():
+            return ""
+        return self.follows_path.read_text(encoding="utf-8", errors="replace")
 
     def _holds_run(self) -> bool:
         return self.plan_path.exists() or self.events_path.exists()

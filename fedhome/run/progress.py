@@ -19,6 +19,7 @@ from rich.progress import (
 )
 
 from fedhome.run.events import SPENT, Event
+from fedhome.run.waiting import FAILED, THERE, WAITING, failure_of, repetition, waiting_for
 
 OnEvent = Callable[[Event], None]
 _SHOWN_EXCLUSIONS = 5
@@ -70,13 +71,23 @@ class ProgressLines:
         others: dict[str, Callable[[], str]] = {
             "readings": lambda: f"read: {escape(data['text'])}",
             "note": lambda: f"note: {escape(data['text'])}",
+            "release-in-use": lambda: (
+                f"release {data['release']} is in use: round {data['round']} of "
+                f"{escape(data['run'])}{escape(_unfit(data['reason']))}"
+            ),
+            "model-released": lambda: (
+                f"release {data['release']}: the model of round {data['round']} is in use from now "
+                f"on{escape(_because(data.get('reason')))}"
+            ),
+            "release-kept": lambda: f"the release in use stays: {escape(data['reason'])}",
             "begins-with": lambda: (
                 f"begins with the model of {escape(data['plan'])}, round {data['round']}"
             ),
             "run-resumed": lambda: "going on with an interrupted run",
-            "round-failed": lambda: (
-                f"round {data['round']} failed: {data['homes']} homes answered, "
-                f"{data['needed']} are needed"
+            WAITING: lambda: escape(waiting_for(event)),
+            THERE: lambda: f"enough are there, after {data['seconds']:.0f} s",
+            FAILED: lambda: escape(
+                repetition(event) or f"round {data['round']} failed: {failure_of(event)}"
             ),
             "round-unused": lambda: (
                 f"round {data['round']} changed nothing: {escape(data['reason'])}"
@@ -109,6 +120,14 @@ class ProgressLines:
         if self._epsilon:
             parts.append(f"epsilon {self._epsilon:.3g}")
         return "  ".join(parts)
+
+
+def _unfit(reason: str) -> str:
+    return f"; nothing to begin with: {reason}" if reason else ""
+
+
+def _because(reason: str | None) -> str:
+    return f": {reason}" if reason else ""
 
 
 def _fleet(data: Any) -> str:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fedhome.run.events import Event
 from fedhome.run.folder import RunFolder
 from fedhome.run.results import SummaryRow, counted_summary, means_of, over_seeds, summary
+from fedhome.run.waiting import FAILED, THERE
 
 _NAMES = {
     "baseline": "no learning",
@@ -31,7 +33,8 @@ _FOLDED = {"alone", "personalised"}  # what a reader looks for first
 
 def print_summary(console: Console, folder: RunFolder) -> None:
     """Print the table of models and the path of the report."""
-    events = {event.event: event.data for event in folder.read_events()}
+    every = folder.read_events()
+    events = {event.event: event.data for event in every}
     counted: Any = events.get("scores-counted")
     rows: list[SummaryRow] = []
     if folder.homes_path.exists():
@@ -56,6 +59,8 @@ def print_summary(console: Console, folder: RunFolder) -> None:
                     "single homes",
                     style="dim",
                 )
+    if told := rounds_told(every):
+        console.print(told, highlight=False)
     console.print(f"report: {escape(str(folder.report_path))}", highlight=False, soft_wrap=True)
 
 
@@ -119,6 +124,32 @@ def _explained(rows: Sequence[SummaryRow], sure: Mapping[str, float]) -> Iterato
         yield f"bands of 80 % around predictions hold {sure['coverage']:.0%} of the test rows"
     if "ece" in sure:
         yield f"stated probabilities are off by {sure['ece']:.3f} on average (calibration error)"
+
+
+def rounds_told(events: Iterable[Event]) -> str:
+    """Return how many rounds of a run were real, and what it took; empty where none was closed."""
+    real: dict[int, bool] = {}
+    failed, repeated, waited_s = False, 0, 0.0
+    for event in events:
+        data: Any = event.data
+        if event.event == FAILED and "again_s" in data:
+            repeated += 1
+        elif event.event in (FAILED, "round-unused"):
+            failed = True
+        elif event.event == THERE:
+            waited_s += data["seconds"]
+        elif event.event == "round-closed":
+            real[data["round"]], failed = not failed, False
+    if not real:
+        return ""
+    count = sum(real.values())
+    some = f"{count} of {len(real)}" if count < len(real) else f"{count}"
+    parts = [f"{some} round{'s' if len(real) > 1 else ''} changed the model"]
+    if repeated:
+        parts.append(f"{repeated} attempts failed, and were repeated")
+    if waited_s:
+        parts.append(f"homes were waited for during {waited_s:.0f} s")
+    return "; ".join(parts)
 
 
 def _score(value: float) -> str:

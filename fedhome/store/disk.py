@@ -20,6 +20,8 @@ if sys.platform != "win32":
 
 NEW = ".new"
 """Ending of a staged file: one, so that a crash leaves one at most, and the next save ends it."""
+FULL = "disk-full"
+"""The reason of an error where a disk has no room."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _ABSENT = (errno.ENOENT, errno.ENOTDIR)
@@ -192,13 +194,25 @@ def errors_of(path: Path, *, refused: str = "not-writable") -> Iterator[None]:
     except OSError as error:
         reason, hint = "disk", "check the disk; secret files belong on a local one"
         if error.errno in _FULL:
-            reason, hint = "disk-full", "make room, then try again"
+            reason, hint = FULL, "make room, then try again"
         elif error.errno in _REFUSED:
             reason, hint = refused, "the folder must belong to the user that runs this"
         elif error.errno in _ABSENT:
             reason, hint = "missing", "check its name, and that of its folder"
         text = os.strerror(error.errno) if error.errno else "an error without a number"
         raise StateError(f"{path}: {text}", reason=reason, hint=hint) from None
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error is there since a disk is full, or what led to it was."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in _FULL:
+            return True
+        if getattr(seen, "reason", "") == FULL:
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
 
 
 class FolderLock:

@@ -1,8 +1,9 @@
 """Which run is the server's: a small file that its daemon and the commands share.
 
-A run is *running* from the moment that it is handed over until it ended for good, whatever is
-killed meanwhile: the daemon ensures that a process works on it. So after a reboot, the file alone
-says what there is to do.
+A run is *running* from the moment that it is handed over until it ended, whatever is killed
+meanwhile: the daemon ensures that a process works on it. So after a reboot, the file alone says
+what there is to do. A run that *failed* is taken up again by the daemon after a while, unless that
+is of no use.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 from fedhome.data.inputs import NOT_NAMED
 from fedhome.errors import PlanError, RunError, StateError
@@ -22,15 +23,17 @@ from fedhome.fleet.owner_folder import PLAN as OWNERS_PLAN
 from fedhome.plan.overrides import object_faults
 from fedhome.plan.protocol import check_groups
 from fedhome.plan.settings import Plan
+from fedhome.registry.vault import INDEX
 from fedhome.run.folder import RunFolder
+from fedhome.server.daemon.publishing import MODELS
 from fedhome.server.daemon.server_folder import ServerFolder
 from fedhome.store import disk
 
 CURRENT = "current"
 RUNNING, FINISHED, FAILED, CANCELLED = "running", "finished", "failed", "cancelled"
-DONE, FOR_GOOD, AGAIN = 0, 1, 75
-"""How the process of a run ends: it is finished, has failed for good, or is to be started again;
-with any other status it was killed, and is started again too."""
+DONE, BROKEN_OFF, PAUSED, AGAIN = 0, 1, 74, 75
+"""How the process of a run ends: it is finished, has failed, has no room on its disk, or is to be
+started again at once; with any other status it was killed, and is started again too."""
 _STATES = (RUNNING, FINISHED, FAILED, CANCELLED)
 _NAME = re.compile(r"\w[\w.-]{0,63}", re.ASCII)
 _PATIENCE_S, _PAUSE_S = 5.0, 0.02
@@ -45,12 +48,19 @@ class Current:
         state: ``running``, ``finished``, ``failed`` or ``cancelled``.
         reason: Why it failed.
         hint: What can be done about that.
+        again: Whether the daemon takes it up again by itself.
     """
 
     run: str
     state: str = RUNNING
     reason: str = ""
     hint: str = ""
+    again: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something may still come of it without anybody's doing."""
+        return self.state == RUNNING or self.again
 
 
 class Runs:
@@ -89,12 +99,13 @@ class Runs:
         """Return the folder of a run."""
         return RunFolder(self._server_folder.runs / run)
 
-    def begin(self, plan: Plan, name: str | None = None) -> Current:
+    def begin(self, plan: Plan, name: str | None = None, *, fresh: bool = False) -> Current:
         """Hand a new run over.
 
         Args:
             plan: Its plan.
             name: Of its folder; None for the next free one with the plan's name.
+            fresh: Begin with a new model, and not with the release in use.
 
         Raises:
             PlanError: The plan cannot be run with this fleet.
@@ -112,8 +123,11 @@ class Runs:
             path = None if name is None else self._server_folder.runs / name
             # Homes were asked about the first model of every earlier run, and answer that once.
             earlier = any(run.is_dir() for run in self._server_folder.runs.iterdir())
+            earlier = earlier or (self._server_folder.path / MODELS / INDEX).exists()
             folder = RunFolder.create(path, name=plan.name[:48], root=self._server_folder.runs)
             folder.write_plan(plan.to_toml())
+            if fresh:
+                folder.write_fresh()
             folder.write_draw(1 + secrets.randbelow(1 << 48) if earlier else 0)
             return self._write(Current(run=folder.path.name))
 
@@ -131,20 +145,31 @@ class Runs:
             self._refuse_a_second()
             return self._write(Current(run=name))
 
-    def end(self, run: str, state: str, *, reason: str = "", hint: str = "") -> Current | None:
-        """Record how a run ended; nothing if it is no longer in progress.
+    def end(
+        self, run: str, state: str, *, reason: str = "", hint: str = "", again: bool = False
+    ) -> Current | None:
+        """Record how a run ended; nothing if it is no longer in progress, nor about to be.
 
         Args:
             run: Its name.
             state: ``finished``, ``failed`` or ``cancelled``.
             reason: Why it failed.
             hint: What can be done about that.
+            again: Whether the daemon takes it up again by itself.
         """
         with self._locked():
             now = self.current
-            if now is None or now.run != run or now.state != RUNNING:
+            if now is None or now.run != run or not now.is_open:
                 return None
-            return self._write(replace(now, state=state, reason=reason, hint=hint))
+            return self._write(Current(run=run, state=state, reason=reason, hint=hint, again=again))
+
+    def take_up(self, run: str) -> Current | None:
+        """Go on with a run that failed; nothing if somebody has decided otherwise meanwhile."""
+        with self._locked():
+            now = self.current
+            if now is None or now.run != run or not now.again:
+                return None
+            return self._write(Current(run=run))
 
     def _refuse_a_second(self) -> None:
         now = self.current

@@ -7,6 +7,7 @@ it; to Flower that is a new run each time, to us the same one.
 from __future__ import annotations
 
 import hashlib
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,7 @@ from pathlib import Path
 import httpx
 from rich.console import Console
 
-from fedhome.errors import FedHomeError, RoundError
+from fedhome.errors import FedHomeError, PlanError, RoundError
 from fedhome.flower.messages import quiet
 from fedhome.flower.run_grid import run_grid
 from fedhome.flower.superlink import Control
@@ -26,21 +27,24 @@ from fedhome.run.events import Event, EventLog
 from fedhome.run.folder import RunFolder
 from fedhome.run.progress import ProgressLines
 from fedhome.secagg.directory import Directory
-from fedhome.server.daemon.current_run import AGAIN, DONE
+from fedhome.server.daemon.current_run import AGAIN, DONE, PAUSED
 from fedhome.server.daemon.flower_bundle import app_bundle
 from fedhome.server.daemon.newest import Newest
 from fedhome.server.daemon.nodes import Nodes
-from fedhome.server.daemon.publishing import KEEP, MODELS, Publisher
+from fedhome.server.daemon.publishing import MODELS, Publisher
 from fedhome.server.daemon.server_folder import ServerFolder
 from fedhome.server.report import write_report
 from fedhome.server.rounds.counters import LastingScale, Serials
 from fedhome.server.rounds.homes_grid import HomesGrid
 from fedhome.server.rounds.left_out import LeftOut
 from fedhome.server.rounds.masked_sums import ProtocolChannel
+from fedhome.server.rounds.patience import Patience
 from fedhome.server.rounds.run_plan import log_start
 from fedhome.server.rounds.secure_grid import SecureGrid
 from fedhome.server.rounds.sum_journal import SumJournal
+from fedhome.server.rounds.sum_needs import SumNeeds
 from fedhome.server.server_app import run_over_grid
+from fedhome.store import disk
 from fedhome.wire.layout import Layout
 
 _POLL_S, _SILENT_S = 0.1, 10.0
@@ -83,11 +87,10 @@ def run(
             keys=server_folder.keys(),
             run=folder,
             log=log,
-            # The best model of a run that may end early is one of its last.
-            keep=max(KEEP, 1 + (plan.rounds.patience or 0)),
         )
-        grid = HomesGrid(flower, sorted(directory.names), nodes)
-        _gather(grid, plan, log, wait_s=wait_s, enough_s=enough_s)
+        grid = HomesGrid(flower, sorted(directory.names), nodes, rounds=plan.rounds)
+        patience = Patience(plan.rounds, needs=_needs(plan, directory), there=grid.present, log=log)
+        _gather(grid, plan, log, patience, wait_s=wait_s, enough_s=enough_s)
         channel = ProtocolChannel(
             grid,
             plan,
@@ -103,6 +106,7 @@ def run(
 
         def secure_grid_for(layout: Layout) -> SecureGrid:
             outer = SecureGrid(channel, plan=plan, layout=layout, log=log)
+            patience.left_out = lambda: outer.left_out
             outer.scale = LastingScale(
                 plan.aggregation, server_folder.path / "turns", directory=directory.hash
             )
@@ -117,7 +121,20 @@ def run(
             name_of=grid.name_of,
             resumed=resumed,
             publisher=publisher,
+            patience=patience,
         )
+
+
+def _needs(plan: Plan, directory: Directory) -> SumNeeds:
+    if plan.aggregation.mode == "plain":
+        return SumNeeds(plan=plan, homes=tuple(directory.names))
+    return SumNeeds(
+        plan=plan,
+        homes=tuple(directory.names),
+        seed=directory.seed,
+        members=tuple(directory.members),
+        threshold=directory.threshold,
+    )
 
 
 def _print_safely(show: Callable[[Event], None]) -> Callable[[Event], None]:
@@ -135,22 +152,33 @@ def _nodes(server_folder: ServerFolder, directory: Directory) -> Callable[[], Ma
     claimed, control = Nodes(server_folder.nodes), Control(server_folder.link)
 
     def nodes() -> Mapping[str, int]:
-        numbers = {state.key: state.node for state in control.nodes()}
-        return {
-            claim.home: numbers[claim.node_key]
-            for claim in claimed.claims(directory)
-            if claim.node_key in numbers
-        }
+        homes = {claim.node_key: claim.home for claim in claimed.claims(directory)}
+        return {homes[key]: state.node for key, state in control.states(list(homes)).items()}
 
     return nodes
 
 
-def _gather(grid: HomesGrid, plan: Plan, log: EventLog, *, wait_s: float, enough_s: float) -> None:
-    """Wait for the homes: for all, or as many as a sum needs when the time is over."""
+def _gather(
+    grid: HomesGrid,
+    plan: Plan,
+    log: EventLog,
+    patience: Patience,
+    *,
+    wait_s: float,
+    enough_s: float,
+) -> None:
+    """Wait for the homes: for all, or as many as a sum needs when the time is over.
+
+    Raises:
+        RoundError: Too few came within ``enough_s``, or within the plan's own time.
+    """
     begin, announced = time.monotonic(), False
     while (connected := grid.connected_count()) < len(grid.homes):
         waited = time.monotonic() - begin
         if waited > wait_s and connected >= plan.aggregation.min_cohort:
+            return
+        if waited > wait_s and math.isinf(enough_s):
+            patience.await_homes(0)
             return
         if waited > max(wait_s, enough_s):
             raise RoundError(
@@ -177,9 +205,9 @@ def main(arguments: Sequence[str]) -> int:
     then, as many as a sum needs are waited for.
 
     Returns:
-        ``DONE``, or ``AGAIN`` where it was cut off from the SuperLink. What has gone wrong for
-        good is recorded in the log (``run-failed``) and raised: the process then ends with
-        ``FOR_GOOD``.
+        ``DONE``, ``AGAIN`` where it was cut off from the SuperLink, or ``PAUSED`` where its disk is
+        full. What else has gone wrong is recorded in the log (``run-failed``) and raised: the
+        process then ends with ``BROKEN_OFF``.
     """
     end_on_sigterm()
     server_folder, folder = ServerFolder(Path(arguments[0])), RunFolder(arguments[1])
@@ -194,8 +222,23 @@ def main(arguments: Sequence[str]) -> int:
     except httpx.HTTPError as error:
         print(f"cut off from the SuperLink: {error}", file=sys.stderr, flush=True)  # noqa: T201
         return AGAIN
-    except FedHomeError as error:
+    except Exception as error:
+        if disk.is_full(error):  # nothing more can be written, and it can go on once that is over
+            print(f"error: {_text(error)}", file=sys.stderr, flush=True)  # noqa: T201
+            return PAUSED
         with EventLog(folder.events_path) as log:
-            log.append("run-failed", reason=error.message, hint=error.hint)
+            log.append(
+                "run-failed",
+                reason=_text(error),
+                hint=getattr(error, "hint", ""),
+                # What the plan says, or the end of all patience, is the same the next time.
+                again=not isinstance(error, PlanError | RoundError),
+            )
         raise
     return DONE
+
+
+def _text(error: Exception) -> str:
+    if isinstance(error, FedHomeError):
+        return error.message
+    return f"the run's process ended with {type(error).__name__}: its log says more"

@@ -15,26 +15,29 @@ import asyncio
 import logging
 import math
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
 import httpx
 import uvicorn
 
-from fedhome.errors import FedHomeError, RegistryError, SecAggError, StateError
+from fedhome.errors import FedHomeError, LinkError, RegistryError, SecAggError, StateError
 from fedhome.fleet import release_request
 from fedhome.fleet.claims import MOST, Welcome
 from fedhome.fleet.front_requests import ENROL, HEALTH, JOIN, LEAVE, OWNER, RELEASE, refusal
 from fedhome.fleet.invites import MOST as MOST_ENROLMENT
 from fedhome.fleet.owner_requests import MOST_REQUEST, PERMIT
 from fedhome.flower.request_signature import RequestSignature
-from fedhome.flower.superlink import FLEET_PATHS, LINK, PUSH_OBJECT, Control
-from fedhome.ops import local_socket, tls
+from fedhome.flower.superlink import FLEET_PATHS, PUSH_OBJECT, Control
+from fedhome.ops import tls
 from fedhome.ops.door_server import MOST_HEAD, DoorServer
 from fedhome.ops.doors import DoorLimits
 from fedhome.ops.processes import allow_many_files
 from fedhome.ops.serving import unless
+from fedhome.ops.socket_client import SocketClient
+from fedhome.ops.turns import BusyError, Turns
 from fedhome.server.daemon.applications import Applications
 from fedhome.server.daemon.front_request import (
     HUNG_UP,
@@ -64,6 +67,11 @@ _MOST = {  # bytes of a request; Flower cuts arrays into chunks of 20 MB
 }
 _WHOLE = 1 << 16  # bytes of a request that is forwarded at once
 _WAIT_S = HOLD_S + 10.0
+_DOORS = 4  # of our own requests that are answered side by side
+_BUSY_FROM = 8  # requests of a run at the SuperLink, from which on the others have one turn
+_MOST_WAITING, _PATIENCE_S = 256, 10.0  # whoever asks gives up after 15 s
+_TELL_S = 60.0
+_OK = 200
 _HEALTH_S = 1.0  # how long an answer about that holds
 _OWN_FILES = 256  # descriptors that are none of visitors'
 _FILES_A_HOME = 8  # two connections and what follows them, and as many while it comes back
@@ -79,12 +87,14 @@ class Route(NamedTuple):
     Args:
         answer: The function that answers it.
         most: Bytes of a request, at most.
-        turn: Requests with the same one are answered one at a time.
+        rank: Where more come than can be answered, those with a lower one have their turn first.
+        lock: Requests with the same one are answered one at a time; None: side by side.
     """
 
     answer: Callable[[bytes], bytes]
     most: int
-    turn: asyncio.Lock
+    rank: int
+    lock: asyncio.Lock | None = None
 
 
 class Front:
@@ -104,25 +114,17 @@ class Front:
         self._newest = Newest(server_folder)
         release = ReleaseDoor(self._newest).answer
         self._routes = {
-            JOIN: Route(self._join, MOST, asyncio.Lock()),
-            RELEASE: Route(release, release_request.MOST, asyncio.Lock()),
-            ENROL: Route(self._applications.enrol, MOST_ENROLMENT, files),
-            LEAVE: Route(self._applications.leave, MOST_ENROLMENT, files),
-            OWNER: Route(self._applications.owner, MOST_REQUEST, files),
+            OWNER: Route(self._applications.owner, MOST_REQUEST, 0, files),
+            LEAVE: Route(self._applications.leave, MOST_ENROLMENT, 0, files),
+            RELEASE: Route(release, release_request.MOST, 1, asyncio.Lock()),
+            JOIN: Route(self._join, MOST, 2),
+            ENROL: Route(self._applications.enrol, MOST_ENROLMENT, 3, files),
         }
+        self._turns = Turns(self._at_once, most=_MOST_WAITING, patience_s=_PATIENCE_S)
+        self._forwarding = 0  # requests of homes at the SuperLink, but for those that wait there
+        self._shed_told = -math.inf
         self._owner = asyncio.Lock()  # what the owner sends is large: one at a time
-        # Requests that wait have their own connections, which each short request would search.
-        self._link, self._waiting = (
-            httpx.AsyncClient(
-                base_url=LINK,
-                timeout=_WAIT_S,
-                transport=httpx.AsyncHTTPTransport(
-                    uds=local_socket.address(server_folder.link),
-                    limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
-                ),
-            )
-            for _ in range(2)
-        )
+        self._link = SocketClient(server_folder.link, wait_s=_WAIT_S)
         self._health: tuple[float, Answer] = (-math.inf, _AWAY)
         self._ended = asyncio.Event()
 
@@ -180,33 +182,34 @@ class Front:
     async def _forward(self, request: FrontRequest) -> Answer | None:
         path, most = request.path, _MOST.get(request.path, _MOST_FORWARDED)
         headers = [(name, value) for name, value in request.headers if name not in _NOT_FORWARDED]
-        link = self._waiting if path == LOOK else self._link
+        body: bytes | AsyncIterator[bytes] = request.pieces(most)
         if request.size is not None and request.size <= _WHOLE:
             body = await request.body(most)
-            asking = link.build_request("POST", path, content=body, headers=headers)
-        else:
-            if request.size is not None:
-                headers.append((b"content-length", str(request.size).encode()))
-            asking = link.build_request("POST", path, content=request.pieces(most), headers=headers)
+        elif request.size is not None:
+            headers.append((b"content-length", str(request.size).encode()))
+        weight = int(path != LOOK)
+        self._forwarding += weight
         try:
             response = await unless(
-                link.send(asking, stream=True), request.hung_up(), self._ended.wait()
+                self._link.send(path, headers, body), request.hung_up(), self._ended.wait()
             )
-        except httpx.HTTPError:
+        except LinkError:
             return _AWAY
+        finally:
+            self._forwarding -= weight
         if response is None:
             return _AWAY
         try:
             # Its own pieces, as they come: what is not read yet waits at the SuperLink.
-            kept = [(n, v) for n, v in response.headers.raw if n.lower() not in _NOT_PASSED_BACK]
-            await request.begin(response.status_code, kept)
-            async for piece in response.aiter_raw():
+            kept = [one for one in response.headers if one[0] not in _NOT_PASSED_BACK]
+            await request.begin(response.status, kept)
+            async for piece in response.pieces():
                 await request.go_on(piece)
             await request.go_on(b"", more=False)
-        except httpx.HTTPError:  # half an answer is none
+        except LinkError:  # half an answer is none
             request.visitor.show_out()
         finally:
-            await response.aclose()
+            response.close()
         return None
 
     async def _respond_to_owner(self, request: FrontRequest, route: Route) -> Answer:
@@ -223,14 +226,43 @@ class Front:
 
     async def _respond(self, request: FrontRequest, route: Route) -> Answer:
         body = await request.body(route.most)
-        async with route.turn:
-            try:
-                content = await asyncio.to_thread(route.answer, body)
-            except (httpx.HTTPError, FedHomeError) as error:
-                return _refused(error)
+        try:
+            content = await unless(self._in_turn(route, body), request.hung_up())
+        except BusyError:
+            self._tell_shed()
+            return _BUSY
+        except (httpx.HTTPError, FedHomeError) as error:
+            return _refused(error)
+        if content is None:  # nobody waits for it any more
+            raise RefusedError(HUNG_UP)
         # What it sent was signed: it has the time that a long answer takes.
         request.visitor.is_known(_one_time(request))
         return 200, [*_BYTES, _CLOSE], content
+
+    async def _in_turn(self, route: Route, body: bytes) -> bytes:
+        """Answer when it is this request's turn.
+
+        Raises:
+            BusyError: That is not in time.
+        """
+        async with self._turns.turn(route.rank), route.lock or nullcontext():
+            return await asyncio.to_thread(route.answer, body)
+
+    def _at_once(self) -> int:
+        """How many of our own requests are answered side by side: one while a run is busy."""
+        return 1 if self._forwarding >= _BUSY_FROM else _DOORS
+
+    def _tell_shed(self) -> None:
+        """Tell of requests that were refused, seldom: a storm must not fill the log."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._shed_told + _TELL_S:
+            self._shed_told = now
+            _log.warning(
+                "more homes join than can be answered: %d were told to come back (they do so by "
+                "themselves); questions of a run go first",
+                self._turns.refused,
+            )
+            self._turns.refused = 0
 
     def _join(self, body: bytes) -> bytes:
         claim, node = self._nodes.accept(body, self.known.directory, self._control)
@@ -250,10 +282,17 @@ class Front:
 
     async def _ask_health(self) -> Answer:
         try:
-            response = await self._link.get(HEALTH)
-        except httpx.HTTPError:
+            response = await self._link.send(HEALTH, method="GET")
+        except LinkError:
             return _AWAY
-        return (200, _JSON, b'{"status": "ok"}') if response.is_success else _AWAY
+        try:
+            async for _ in response.pieces():
+                pass
+        except LinkError:
+            return _AWAY
+        finally:
+            response.close()
+        return (200, _JSON, b'{"status": "ok"}') if response.status == _OK else _AWAY
 
 
 _CLOSE = (b"connection", b"close")
@@ -262,6 +301,7 @@ _BYTES = [(b"content-type", b"application/octet-stream")]
 _JSON = [(b"content-type", b"application/json")]
 _NOTHING: Answer = (404, [], b"")
 _NOT_SIGNED: Answer = (401, [], b"")
+_BUSY: Answer = (503, [*_JSON, (b"retry-after", b"5")], b'{"status": "the server is busy"}')
 _AWAY: Answer = (503, _JSON, b'{"status": "the server is not ready"}')
 
 

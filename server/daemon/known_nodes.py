@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from fedhome.errors import SecAggError
 from fedhome.fleet.claims import Claim
 from fedhome.fleet.owner_folder import DIRECTORY
@@ -28,6 +30,7 @@ class KnownNodes:
         self._directory: Directory | None = None
         self._homes: dict[bytes, str] = {}
         self._keys: dict[str, bytes] = {}
+        self._lock = threading.Lock()  # homes join in several threads
 
     @property
     def directory(self) -> Directory:
@@ -49,14 +52,19 @@ class KnownNodes:
         except SecAggError:
             return None
         if directory is not self._directory:
-            self._homes, self._keys = {}, {}
-            for claim in self._nodes.claims(directory):
-                self.note(claim)
-            self._directory = directory
+            with self._lock:
+                self._homes, self._keys = {}, {}
+                for claim in self._nodes.claims(directory):
+                    self._note(claim)
+                self._directory = directory
         return self._homes.get(key)
 
     def note(self, claim: Claim) -> None:
         """Take a claim for the last of its home, which has one node at a time."""
+        with self._lock:
+            self._note(claim)
+
+    def _note(self, claim: Claim) -> None:
         self._homes.pop(self._keys.get(claim.home, b""), None)
         self._homes[claim.node_key] = claim.home
         self._keys[claim.home] = claim.node_key

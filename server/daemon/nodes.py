@@ -7,6 +7,8 @@ folder, and no earlier directory, decides who gets a home's messages.
 from __future__ import annotations
 
 import hashlib
+import string
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ from fedhome.errors import DirectoryError, SecAggError
 from fedhome.fleet.claims import RETIRED, Claim, installed_app
 from fedhome.flower.superlink import Control
 from fedhome.secagg.directory import Directory
+from fedhome.server.daemon.cached_file import CachedFile
 from fedhome.store import disk
 
 _ENDING = ".claim"
@@ -30,6 +33,10 @@ class Nodes:
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
         self._folder, self._clock = folder, clock
+        self._files: dict[Path, CachedFile[bytes]] = {}
+        self._claims: dict[Path, tuple[bytes, Directory, Claim]] = {}
+        # Homes join side by side, each one after itself.
+        self._locks = {digit: threading.Lock() for digit in string.hexdigits}
 
     def claims(self, directory: Directory) -> Iterator[Claim]:
         """Yield the claims of a directory's homes; anything else is skipped."""
@@ -54,9 +61,17 @@ class Nodes:
         claim = Claim.verify(data, directory)
         claim.check_time(self._clock())
         claim.check_release(installed_app()[1])
-        states = {state.key: state for state in control.nodes()}
+        path = self._path(claim.home)
+        with self._locks[path.name[0]]:
+            return claim, self._registered(claim, path, data, directory, control)
+
+    def _registered(
+        self, claim: Claim, path: Path, data: bytes, directory: Directory, control: Control
+    ) -> int:
+        before = self._read(path, directory)
+        earlier = before.node_key if before is not None else claim.node_key
+        states = control.states(list({claim.node_key, earlier}))
         state = states.get(claim.node_key)
-        before = self._read(self._path(claim.home), directory)
         old = None
         if before is not None and before.node_key != claim.node_key:
             old = states.get(before.node_key)
@@ -82,16 +97,23 @@ class Nodes:
         if old is not None and not old.gone:
             control.unregister(old.node)
         # Stored before it counts: a crash in between leaves a claim whose node is not known yet.
-        disk.put(self._path(claim.home), data)
-        return claim, state.node if state else control.register(claim.node_key)
+        disk.put(path, data)
+        return state.node if state else control.register(claim.node_key)
 
     def _read(self, path: Path, directory: Directory) -> Claim | None:
         """Return the claim in a file; None if it holds none of a home of the directory."""
+        cached = self._files.get(path)
+        if cached is None:
+            cached = self._files[path] = CachedFile(path, lambda: disk.read(path))
         try:
-            claim = Claim.verify(disk.read(path), directory)
+            data = cached()
+            seen = self._claims.get(path)
+            # What was checked once is not checked again: the very bytes, by the same directory.
+            if seen is None or seen[0] is not data or seen[1] is not directory:
+                seen = self._claims[path] = (data, directory, Claim.verify(data, directory))
         except SecAggError:
             return None
-        return claim if path == self._path(claim.home) else None
+        return seen[2] if path == self._path(seen[2].home) else None
 
     def _path(self, home: str) -> Path:
         return self._folder / f"{hashlib.sha256(home.encode()).hexdigest()}{_ENDING}"

@@ -1,18 +1,18 @@
-"""Every model that a round ends with becomes a signed release in the server's own registry.
+"""What a run ends with becomes a signed release in the server's own registry, and homes use it.
 
-A model is published once its checkpoint is durable, so no release is ever of a round that a crash
-makes the server do again; a process that ends in between publishes when it goes on. What cannot
-be published is reported in the log and the run continues: the model is in the checkpoint, and homes
-that miss a release take the next one.
+The models of rounds are candidates: they lie in the run's folder, and no home takes them. One of
+them is promoted at the end, where the homes' validation says that it is not worse than the release
+in use. What cannot be published is reported in the log: the model is in the run's folder, and
+`fedhome model promote` tries again.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +20,10 @@ from numpy.typing import NDArray
 from fedhome.errors import RegistryError
 from fedhome.keys.signing import ServerKeys
 from fedhome.registry import ModelPayload, Registry, Release, release_of
-from fedhome.registry.formats import encode
-from fedhome.registry.release import Privacy
-from fedhome.registry.run_origin import origin_of
+from fedhome.registry.release import Draft, Privacy
+from fedhome.registry.run_origin import origin_of, privacy_told
 from fedhome.registry.vault import INDEX, registry_errors
-from fedhome.run.events import SPENT, Event, EventLog
+from fedhome.run.events import Event, EventLog
 from fedhome.run.folder import RunFolder
 from fedhome.store import disk
 from fedhome.wire.layout import Layout
@@ -33,12 +32,29 @@ MODELS = "models"
 """The registry's folder, in the server's."""
 KEEP = 20
 """Newest releases whose models stay on the disk, with pinned ones."""
-RELEASED, FAILED = "model-released", "release-failed"
-_STORAGE = "float32"
+RELEASED, KEPT, FAILED = "model-released", "release-kept", "release-failed"
+_STORAGE, _LOSSES = "float32", "losses.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A model that may become the release that homes use.
+
+    Args:
+        flat: The model, float32 ``[layout.size]``.
+        round: The round that made it.
+        homes: Homes in that round's sum.
+        loss: The homes' mean validation loss with it; None: nobody measured it.
+    """
+
+    flat: NDArray[np.float32]
+    round: int
+    homes: int
+    loss: float | None
 
 
 class Publisher:
-    """Publishes the models of one run.
+    """Publishes what a run ends with.
 
     Args:
         folder: The registry's folder, see `registry_of`.
@@ -66,84 +82,102 @@ class Publisher:
         self._registry = registry_of(folder, fleet=fleet, keys=keys)
         self._keys, self._log, self._keep = keys, log, keep
         self._origin = origin_of(run)
-        self._last = 0
         self._privacy: Privacy | None = None
         self._logged: set[object] = set()
         for event in run.read_events():
             self._note(event)
         log.subscribe(self._note)
 
-    def publish(
-        self,
-        round: int,  # noqa: A002 - Flower's word
-        homes: int,
-        flat: NDArray[np.float32],
-        layout: Layout,
-    ) -> None:
-        """Publish a round's model; the very same once more does nothing.
+    @property
+    def in_use(self) -> Release | None:
+        """The release that homes use; None before the first.
+
+        Raises:
+            RegistryError: The registry, or that release, is damaged.
+        """
+        releases = self._registry.releases()
+        return releases[-1] if releases else None
+
+    def made(self, release: Release) -> bool:
+        """Whether a release is of this run."""
+        return release.manifest.run_hash == self._origin.run_hash
+
+    def run_of(self, release: Release) -> str:
+        """Return the name of the run that made a release's model.
+
+        Raises:
+            RegistryError: The release that it restores is damaged.
+        """
+        restored = release.manifest.restores
+        if not restored:
+            return release.manifest.run
+        return self._registry.releases()[restored - 1].manifest.run
+
+    def loss_of(self, release: Release) -> float | None:
+        """Return the homes' loss with a release's model when it was made; None: nobody knows.
+
+        Raises:
+            RegistryError: What is known of releases cannot be read.
+        """
+        return losses_in(self._registry.folder).get(release.manifest.payload.hex())
+
+    def model_of(self, release: Release) -> ModelPayload:
+        """Return the model of a release.
+
+        Raises:
+            RegistryError: It is damaged or gone.
+        """
+        return self._registry.load(release)
+
+    def promote(self, candidate: Candidate, layout: Layout, why: str) -> None:
+        """Make a model the release that homes use; the very same once more does nothing.
 
         Args:
-            round: The round that made it, whose checkpoint is durable.
-            homes: Homes in its sum.
-            flat: The model, float32 ``[layout.size]``.
+            candidate: The model.
             layout: Its layout.
+            why: Why it takes the place of the release in use, as a clause.
         """
-        if round == self._last:
-            return
         try:
             draft = release_of(
-                ModelPayload(layout, flat),
+                ModelPayload(layout, candidate.flat),
                 self._origin,
-                round=round,
-                homes=homes,
+                round=candidate.round,
+                homes=candidate.homes,
                 storage=_STORAGE,
                 privacy=self._privacy,
             )
-            release = self._registry.publish(draft, self._keys)
+            keep_loss(self._registry.folder, draft, candidate.loss)
+            release = promote(self._registry, draft, self._keys)
         except RegistryError as error:
-            self._log_failure(round, error)
+            self._log.append(
+                FAILED, round=candidate.round, reason=error.reason, message=error.message
+            )
             return
-        self._last = round
-        self._log_release(release)
+        self._log_release(release, why)
         try:
             self._registry.prune(self._keep)
         except RegistryError as error:
             self._log.append("note", text=f"old models stay on the disk: {error.message}")
 
-    def go_back(self, flat: NDArray[np.float32], layout: Layout) -> None:
-        """Publish the run's result as the newest release, where an earlier round made it.
+    def keep_in_use(self, candidate: Candidate, why: str) -> None:
+        """Tell that the release in use stays; once more does nothing.
 
         Args:
-            flat: The model, float32 ``[layout.size]``.
-            layout: Its layout.
+            candidate: The model that does not take its place.
+            why: Why, as a clause.
         """
-        try:
-            payload = hashlib.sha256(encode(ModelPayload(layout, flat), _STORAGE)[0]).digest()
-            releases = self._registry.releases()
-            same = [one for one in releases if one.kept and one.manifest.payload == payload]
-            if not same:
-                raise RegistryError(  # noqa: TRY301 - logged like the registry's own refusals
-                    "the model with the lowest validation loss is in no release", reason="unknown"
-                )
-            if same[-1].number != releases[-1].number:
-                self._log_release(self._registry.rollback(same[-1], self._keys))
-        except RegistryError as error:
-            self._log_failure(self._last, error)
+        if KEPT not in self._logged:
+            self._log.append(KEPT, round=candidate.round, reason=why)
 
     def _note(self, event: Event) -> None:
         """Take from the log what was released, and what the run has spent of homes' privacy."""
         if event.event == RELEASED:
             self._logged.add(event.data.get("release"))
-        if event.event == SPENT:
-            told: Mapping[str, Any] = event.data
-            self._privacy = Privacy(
-                mechanism=told["mechanism"],
-                noise=told["noise_multiplier"],
-                epsilon=told["epsilon"],
-                delta=told["delta"],
-            )
+        if event.event == KEPT:
+            self._logged.add(KEPT)
+        self._privacy = privacy_told(event) or self._privacy
 
-    def _log_release(self, release: Release) -> None:
+    def _log_release(self, release: Release, why: str) -> None:
         """Log a release, unless a process that ended meanwhile did."""
         if release.number not in self._logged:
             manifest = release.manifest
@@ -153,10 +187,69 @@ class Publisher:
                 round=manifest.round,
                 restores=manifest.restores,
                 hash=manifest.hash.hex(),
+                reason=why,
             )
 
-    def _log_failure(self, round_number: int, error: RegistryError) -> None:
-        self._log.append(FAILED, round=round_number, reason=error.reason, message=error.message)
+
+def promote(registry: Registry, draft: Draft, keys: ServerKeys) -> Release:
+    """Make a model the newest release, and return that.
+
+    Args:
+        registry: The server's.
+        draft: The model. If it was published before and another release came since, it comes back
+            as a roll-back does.
+        keys: The server's keys: they sign.
+
+    Raises:
+        RegistryError: As `Registry.publish` and `Registry.rollback`.
+    """
+    release = registry.publish(draft, keys)
+    newest = registry.find("latest")
+    if newest.manifest.payload == release.manifest.payload:
+        return newest
+    return registry.rollback(release, keys)
+
+
+def losses_in(folder: Path) -> dict[str, float]:
+    """Return the homes' loss with models when these were made, by the SHA-256 of their payload.
+
+    Args:
+        folder: The registry's.
+
+    Raises:
+        RegistryError: The file is damaged, or cannot be read.
+    """
+    path = folder / _LOSSES
+    if not path.exists():
+        return {}
+    try:
+        with registry_errors():
+            table = json.loads(disk.read(path))
+        return {str(payload): float(loss) for payload, loss in table.items()}
+    except (ValueError, TypeError, AttributeError):
+        raise RegistryError(
+            f"{path} is damaged",
+            reason="altered",
+            hint="remove it: the next model is then promoted by hand, with `fedhome model promote`",
+        ) from None
+
+
+def keep_loss(folder: Path, draft: Draft, loss: float | None) -> None:
+    """Keep what homes say of a model that is about to be released, before it is.
+
+    Args:
+        folder: The registry's.
+        draft: The model.
+        loss: Their mean validation loss; None: they do not say.
+
+    Raises:
+        RegistryError: It cannot be written.
+    """
+    if loss is None:
+        return
+    losses = losses_in(folder) | {hashlib.sha256(draft.payload).hexdigest(): loss}
+    with registry_errors():
+        disk.put(folder / _LOSSES, json.dumps(losses).encode())
 
 
 def registry_of(folder: Path, *, fleet: bytes, keys: ServerKeys) -> Registry:

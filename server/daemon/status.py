@@ -9,8 +9,9 @@ from fedhome.errors import FedHomeError
 from fedhome.ops import tls
 from fedhome.registry import Registry
 from fedhome.registry.vault import INDEX
+from fedhome.run.waiting import what_it_waits_for
 from fedhome.secagg.directory import Directory
-from fedhome.server.daemon.current_run import Current, Runs
+from fedhome.server.daemon.current_run import RUNNING, Current, Runs
 from fedhome.server.daemon.health import Health
 from fedhome.server.daemon.publishing import MODELS
 from fedhome.server.daemon.server_folder import NO_DIRECTORY, ServerFolder
@@ -36,6 +37,8 @@ class RunStatus:
         rounds: Rounds in its plan, at most; 0 before it has begun.
         event: Kind of the last event in its log.
         time: When that was, ISO 8601 in UTC.
+        waits: What it waits for, as a clause; empty if it does not.
+        again: Whether the server takes it up again by itself, where it failed.
     """
 
     name: str
@@ -46,6 +49,8 @@ class RunStatus:
     rounds: int = 0
     event: str = ""
     time: str = ""
+    waits: str = ""
+    again: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,7 +212,9 @@ def _run(server_folder: ServerFolder, faults: list[str]) -> RunStatus | None:
 
 
 def _progress(runs: Runs, now: Current, faults: list[str]) -> RunStatus:
-    status = RunStatus(name=now.run, state=now.state, reason=now.reason, hint=now.hint)
+    status = RunStatus(
+        name=now.run, state=now.state, reason=now.reason, hint=now.hint, again=now.again
+    )
     try:
         events = runs.folder(now.run).read_events()
     except FedHomeError as error:
@@ -223,6 +230,7 @@ def _progress(runs: Runs, now: Current, faults: list[str]) -> RunStatus:
         rounds=_number(whole.get("rounds")),
         event=events[-1].event,
         time=events[-1].time.astimezone(UTC).isoformat(timespec="seconds"),
+        waits=what_it_waits_for(events) if now.state == RUNNING else "",
     )
 
 

@@ -23,10 +23,20 @@ from fedhome.errors import FedHomeError, RunError, StateError
 from fedhome.fleet.owner_folder import DIRECTORY, server_keys
 from fedhome.ops import tls
 from fedhome.ops.processes import Processes, end_on_sigterm
-from fedhome.run.folder import RunFolder
 from fedhome.server.daemon.applications import FOLDER
-from fedhome.server.daemon.current_run import AGAIN, DONE, FAILED, FINISHED, FOR_GOOD, RUNNING, Runs
+from fedhome.server.daemon.current_run import (
+    AGAIN,
+    BROKEN_OFF,
+    DONE,
+    FAILED,
+    FINISHED,
+    PAUSED,
+    RUNNING,
+    Current,
+    Runs,
+)
 from fedhome.server.daemon.health import SERVICES, Health
+from fedhome.server.daemon.interruptions import Interruptions, WhyFailed, why_failed
 from fedhome.server.daemon.server_folder import NO_DIRECTORY, ServerFolder
 from fedhome.store import disk
 
@@ -36,7 +46,6 @@ _LOCK_S, _PAUSE_S = 1.0, 0.05
 _ALL_HOMES_S = 90.0  # agents that could not connect for long try again once in a minute
 _END_S = 8.0
 _TRIM_S, _MOST_LOG = 600.0, 8 << 20
-_ERROR = "error: "  # as fedhome.ops.processes begins what ended a process
 _AGAIN_S = 30.0  # what could not be written is tried again
 _RENEW_S = 3600.0  # how often it is checked whether the certificate ends soon
 
@@ -60,6 +69,7 @@ class Daemon:
         self._at_work = ""  # the run that has a process
         self._ended: dict[str, int] = {}  # starts of a child whose end was reported
         self._trim = self._renew = self._settle_due = 0.0
+        self._interruptions = Interruptions()
 
     def serve(self) -> None:
         """Serve until this process is interrupted.
@@ -134,6 +144,7 @@ class Daemon:
     def _begin_anew(self) -> None:
         """End the processes that use the last directory; they are started again."""
         self._end(_RUN, "link")
+        self._interruptions = Interruptions()  # what was in the way may be over with it
 
     def _end(self, *names: str) -> None:
         """End processes; they are started again."""
@@ -170,6 +181,8 @@ class Daemon:
             if self._changed(self._runs.path):
                 self._say(error.message)
             return
+        if now is not None and now.again and self._interruptions.over(now.run):
+            now = self._take_up(now.run)
         run = now.run if now is not None and now.state == RUNNING else ""
         child = self._processes.children.get(_RUN)
         if child is not None and self._at_work != run:
@@ -183,8 +196,19 @@ class Daemon:
             if code in child.ends and self._settle(self._at_work, code):
                 del self._processes.children[_RUN]
                 child.wait(time.monotonic())
-        elif run:
+        elif run and self._interruptions.over(run):
             self._work_on(run)
+
+    def _take_up(self, run: str) -> Current | None:
+        """Go on with a run that failed; None where that cannot be written down yet."""
+        try:
+            return self._runs.take_up(run)
+        except StateError as error:
+            pause = self._interruptions.full(run)
+            self._say(
+                f"run {run} cannot be taken up again: {error.message}; again in {pause:.0f} s"
+            )
+            return None
 
     def _work_on(self, run: str) -> None:
         folder = self._runs.folder(run)
@@ -199,7 +223,7 @@ class Daemon:
             str(_ALL_HOMES_S),
             "inf",
             log=self._log(_RUN),
-            ends=(DONE, FOR_GOOD),
+            ends=(DONE, BROKEN_OFF, PAUSED),
         )
         self._at_work = run
 
@@ -208,17 +232,27 @@ class Daemon:
         if time.monotonic() < self._settle_due:
             return False
         folder = self._runs.folder(run)
+        if code == PAUSED:
+            pause = self._interruptions.full(run)
+            self._say(
+                f"run {run} pauses: the disk of {self._server_folder.path} is full; make room, and "
+                f"it goes on by itself: it is tried again in {pause:.0f} s"
+            )
+            return True
+        why = WhyFailed() if code == DONE else why_failed(folder, self._log(_RUN))
         text = f"run {run} is finished: {folder.report_path}"
-        state, reason, hint = FINISHED, "", ""
+        state = FINISHED
         if code != DONE:
-            state, (reason, hint) = FAILED, why_failed(folder, self._log(_RUN))
-            text = f"run {run} failed: {reason}"
+            state, text = FAILED, f"run {run} failed: {why.reason}"
         try:
-            self._runs.end(run, state, reason=reason, hint=hint)
+            self._runs.end(run, state, reason=why.reason, hint=why.hint, again=why.again)
         except StateError as error:  # a full disk, most likely: homes are still to be served
             self._settle_due = time.monotonic() + _AGAIN_S
             self._say(f"{text}; but that cannot be written down: {error}")
             return False
+        if why.again:
+            pause = self._interruptions.failed(run)
+            text += f"; it is tried again in {pause:.0f} s, unless it is cancelled"
         self._say(text)
         return True
 
@@ -309,32 +343,6 @@ def _how(status: int | None) -> str:
     if status is not None and status < 0:
         return f"was killed ({signal.Signals(-status).name})"
     return "was cut off" if status == AGAIN else f"ended with status {status}"
-
-
-def why_failed(folder: RunFolder, log: Path) -> tuple[str, str]:
-    """Return why a run failed, and what can be done about it.
-
-    Args:
-        folder: The run's folder.
-        log: The log of its process.
-    """
-    try:
-        last = folder.read_events()[-1]
-    except (FedHomeError, IndexError):
-        last = None
-    if last is not None and last.event == "run-failed":
-        return str(last.data.get("reason", "")), str(last.data.get("hint", ""))
-    return _last_error(log) or "its process ended with an error", f"{log} says more"
-
-
-def _last_error(log: Path) -> str:
-    """Return the last error that a process printed, where its run could not be opened."""
-    try:
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return ""
-    errors = [line for line in lines if line.startswith(_ERROR)]
-    return errors[-1].removeprefix(_ERROR) if errors else ""
 
 
 def main(arguments: Sequence[str]) -> int:

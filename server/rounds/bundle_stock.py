@@ -32,7 +32,12 @@ class AskHomes(Protocol):
     """Asks homes, each its own question, and gives what they sent."""
 
     def __call__(
-        self, kind: str, records: Mapping[str, Mapping[str, bytes]], timeout_s: float | None
+        self,
+        kind: str,
+        records: Mapping[str, Mapping[str, bytes]],
+        timeout_s: float | None,
+        *,
+        enough: int | None = None,
     ) -> Iterator[tuple[str, Message]]:
         """Yield each home's name and its reply.
 
@@ -40,6 +45,7 @@ class AskHomes(Protocol):
             kind: Type of the messages.
             records: What is asked of each home.
             timeout_s: How long replies are waited for.
+            enough: How many must answer before the others are not waited for; None: all.
         """
 
 
@@ -106,7 +112,12 @@ class BundleStock:
         return taken
 
     def ready(
-        self, homes: Iterable[str], timeout_s: float | None, notes: list[str]
+        self,
+        homes: Iterable[str],
+        timeout_s: float | None,
+        notes: list[str],
+        *,
+        least: int | None = None,
     ) -> tuple[set[str], dict[str, str]]:
         """Fetch what is missing and have it checked.
 
@@ -114,6 +125,7 @@ class BundleStock:
             homes: Homes of which a bundle is needed.
             timeout_s: How long replies are waited for.
             notes: Takes what was noticed on the way.
+            least: How many of them it takes before the others are not waited for; None: all.
 
         Returns:
             Homes that have a bundle for the next sum; and why others have none.
@@ -127,7 +139,8 @@ class BundleStock:
             if ring is None:
                 why |= dict.fromkeys(bare, _NO_RING)
             else:
-                why |= self._fetch(bare, ring, timeout_s)
+                missing = None if least is None else max(0, least - len(wanted) + len(bare))
+                why |= self._fetch(bare, ring, timeout_s, enough=missing)
         waiting = {home: self.pool.waiting(home)[0] for home in wanted if self.pool.count(home)}
         self._check(waiting.values(), timeout_s, notes)
         for home, bundle in waiting.items():
@@ -173,7 +186,8 @@ class BundleStock:
         if missing and due:
             self._tried_at = self._clock()
             asked = dict.fromkeys(missing, _SHARE_KEY)
-            for member, reply in self._ask("query.help", asked, timeout_s):
+            enough = max(0, self._directory.threshold - len(known))
+            for member, reply in self._ask("query.help", asked, timeout_s, enough=enough):
                 try:
                     key = ShareKey.from_bytes(blobs_of(reply).get("share-key", b""))
                     key.check(self._directory, verify=self._verify)
@@ -192,12 +206,14 @@ class BundleStock:
         self._ring = self._rings.setdefault(ring.hash, ring)
         return self._ring
 
-    def _fetch(self, homes: list[str], ring: KeyRing, timeout_s: float | None) -> dict[str, str]:
+    def _fetch(
+        self, homes: list[str], ring: KeyRing, timeout_s: float | None, *, enough: int | None
+    ) -> dict[str, str]:
         """Ask homes for a bundle each; return why some gave none."""
         why = dict.fromkeys(homes, "it sent no one-time keys in time")
         given = {"ring": ring.to_bytes()}
         asked = dict.fromkeys(homes, given)
-        for home, reply in self._ask("query.bundle", asked, timeout_s):
+        for home, reply in self._ask("query.bundle", asked, timeout_s, enough=enough):
             try:
                 self.add(home, blobs_of(reply).get("bundle", b""))
                 del why[home]
@@ -209,7 +225,8 @@ class BundleStock:
         """Let members check bundles that too few have checked, and settle what they dispute."""
         requests = self.checks.requests(bundles)
         asked = {member: {"check": data} for member, data in requests.items()}
-        for member, reply in self._ask("query.help", asked, timeout_s):
+        enough = self._directory.threshold
+        for member, reply in self._ask("query.help", asked, timeout_s, enough=enough):
             try:
                 self.checks.receive(member, blobs_of(reply).get("checked", b""))
             except FedHomeError as error:

@@ -105,7 +105,7 @@ def shape_of(grid: Grid, plan: Plan, unfit: UnfitHomes) -> Shape:
     messages = [Message(content, dst_node_id=node, message_type="query") for node in nodes]
     shapes: dict[int, Shape] = {}
     errors: set[str] = set()
-    for index, reply in replies_of(grid, messages, _WAIT_S):
+    for index, reply in replies_of(grid, messages, _WAIT_S, enough=(len(nodes) + 1) // 2):
         node = nodes[index]
         if reply.has_error():
             reason = reply.error.reason or f"error {reply.error.code}"

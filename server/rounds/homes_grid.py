@@ -9,20 +9,32 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from flwr.app import Message
+from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
 from fedhome.flower.fleet_connection import readdress
 from fedhome.flower.grid_around import GridAround
-from fedhome.flower.messages import AWAY, LOST, SERVER_NODE, failure, identify, reattribute
+from fedhome.flower.messages import (
+    AWAY,
+    CONFIG,
+    LOST,
+    SERVER_NODE,
+    failure,
+    identify,
+    reattribute,
+)
+from fedhome.plan.settings import RoundSettings
+from fedhome.server.rounds.punctuality import Punctuality
 from fedhome.server.rounds.sums import replies_of, wait_with
 
 FIRST = 2
 _KNOWN_S = 1.0  # for how long it is assumed who is online
 _PATIENCE_S, _MOST_PATIENCE_S = 10.0, 600.0
+_MOST_OVERDUE = 4  # answers a home that are looked for after their question was closed
+_PROBE = "query.help"  # with nothing to help with: a home refuses it at once, and so is there
 
 
 @dataclass
@@ -44,6 +56,18 @@ class _Pending:
     patience_s: float = _PATIENCE_S
 
 
+@dataclass
+class _Probe:
+    """When a home that does not answer is asked the next time whether it is there.
+
+    The pauses grow until it has answered in time: one that answers little questions alone, as over
+    a line that breaks after some kilobytes, is asked less and less often.
+    """
+
+    due: float = -math.inf
+    pause_s: float = _PATIENCE_S
+
+
 class HomesGrid(GridAround):
     """Homes behind Flower's nodes; node ``n`` is home ``n - 2`` of the directory.
 
@@ -51,7 +75,11 @@ class HomesGrid(GridAround):
         grid: Flower's grid.
         homes: Names of the homes, sorted.
         nodes: Returns the node that each home has claimed.
+        rounds: The plan's settings: when a question is closed.
         clock: Seconds that rise.
+
+    Attributes:
+        late: How many homes were late with the last question.
     """
 
     def __init__(
@@ -60,6 +88,7 @@ class HomesGrid(GridAround):
         homes: Sequence[str],
         nodes: Callable[[], Mapping[str, int]],
         *,
+        rounds: RoundSettings,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(grid)
@@ -71,6 +100,12 @@ class HomesGrid(GridAround):
         self._pending: dict[str, _Pending] = {}
         self._failed: dict[str, Message] = {}
         self._away_count = 0
+        self.late = 0
+        self._rounds = rounds
+        self._punctuality = Punctuality(rounds, clock=clock)
+        self._overdue: dict[str, int] = {}
+        self._probes: dict[int, _Probe] = {}
+        self._heard_at = -math.inf
 
     def name_of(self, node: int) -> str:
         """Return the name of a home."""
@@ -82,12 +117,66 @@ class HomesGrid(GridAround):
         return {FIRST + index: home for index, home in enumerate(self.homes)}
 
     def get_node_ids(self) -> Iterable[int]:
-        """Return the homes that are there; all of them where none is: a round then fails."""
-        return sorted(self._online()) or sorted(self.names)
+        """Return the homes that are there and answer; all where none does: a round then fails."""
+        return sorted(self._answering()) or sorted(self.names)
 
     def connected_count(self) -> int:
         """Return how many homes are online."""
         return len(self._online())
+
+    def present(self) -> set[str]:
+        """Return the names of the homes that are there and answer."""
+        return {self.name_of(number) for number in self._answering()}
+
+    def _answering(self) -> Mapping[int, int]:
+        """Return the nodes of the homes that are asked, by number; those that were late may say so.
+
+        A home that was late twice in a row is sent nothing but a question that costs it nothing,
+        and is asked again once it has answered that, or anything else.
+        """
+        online, silent = self._online(), self._punctuality.silent
+        now = self._clock()
+        if (silent or self._overdue) and now - self._heard_at > _KNOWN_S:
+            self._heard_at = now
+            self._hear()
+            for number in silent.intersection(online):
+                probe = self._probes.setdefault(number, _Probe())
+                if now >= probe.due:
+                    self._probe(number, online, probe)
+            silent = self._punctuality.silent
+        return {number: node for number, node in online.items() if number not in silent}
+
+    def _hear(self) -> None:
+        """Take note of answers that nobody waits for any more."""
+        for reply in self.grid.pull_messages(list(self._overdue)) if self._overdue else []:
+            number = self._overdue.pop(reply.metadata.reply_to_message_id, None)
+            lost = reply.has_error() and reply.error.code in (AWAY, LOST)
+            if number is not None and not lost:
+                self._punctuality.hear(number)
+
+    def _probe(self, number: int, online: Mapping[int, int], probe: _Probe) -> None:
+        content = RecordDict({CONFIG: ConfigRecord()})
+        (name,) = self._push([Message(content, number, _PROBE)], online)
+        if name:
+            self._overdue[name] = number
+        probe.due, probe.pause_s = (
+            self._clock() + probe.pause_s,
+            min(2 * probe.pause_s, _MOST_PATIENCE_S),
+        )
+
+    def closes(self, names: Collection[str], enough: int) -> bool:
+        """Whether a question is closed now, although homes have not answered it."""
+        return self._punctuality.closes(names, enough)
+
+    def close(self, names: Collection[str], *, over: bool) -> None:
+        """Forget a question; what is still answered to it shows that a home is there."""
+        for name in names:
+            pending = self._pending.pop(name, None)
+            if pending is not None and over:
+                self._overdue |= dict.fromkeys(pending.copies, pending.number)
+        self.late = len(self._punctuality.close(names, over=over))
+        while len(self._overdue) > _MOST_OVERDUE * len(self.homes):
+            del self._overdue[next(iter(self._overdue))]
 
     def _online(self) -> Mapping[int, int]:
         """Return the nodes of the homes that are there, by the homes' numbers."""
@@ -103,7 +192,7 @@ class HomesGrid(GridAround):
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Send messages to homes; one for a home that is away is answered with an error."""
-        sent, connected = list(messages), self._online()
+        sent, connected = list(messages), self._answering()
         present = [message for message in sent if message.metadata.dst_node_id in connected]
         names = dict(zip(map(id, present), self._push(present, connected), strict=True))
         for message in sent:
@@ -118,7 +207,10 @@ class HomesGrid(GridAround):
                 name = f"away-{self._away_count}"
             identify(message, name)
             if name not in self._pending:
-                self._failed[name] = failure(message, "the home is away", AWAY)
+                online = number in self._online()
+                why = "the home was late too often" if online else "the home is away"
+                self._failed[name] = failure(message, why, AWAY)
+        self._punctuality.ask({name: self._pending[name].number for name in names.values() if name})
         return [message.metadata.message_id for message in sent]
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
@@ -143,6 +235,11 @@ class HomesGrid(GridAround):
             ):
                 continue
             del self._pending[first[copy]]
+            if reply.has_error() and reply.error.code == AWAY:
+                self._punctuality.leave(first[copy])
+            else:
+                self._punctuality.answer(first[copy], useful=not reply.has_error())
+                self._probes.pop(pending.number, None)
             reattribute(reply, node=pending.number, reply_to=first[copy])
             answered.append(reply)
         return answered
@@ -178,4 +275,6 @@ class HomesGrid(GridAround):
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
         """Send messages and return what came in time."""
-        return [reply for _, reply in replies_of(self, list(messages), timeout)]
+        sent = list(messages)
+        enough = max(1, math.ceil(self._rounds.quorum * len(sent)))
+        return [reply for _, reply in replies_of(self, sent, timeout, enough=enough)]

@@ -18,7 +18,7 @@ from flwr.serverapp import Grid
 from fedhome.errors import FedHomeError, ManifestError, OpeningError, RegistryError, WireError
 from fedhome.flower.messages import blobs_of, with_sum_record
 from fedhome.keys.signing import signature_holds
-from fedhome.plan.protocol import least_in_a_sum, terms_hash
+from fedhome.plan.protocol import least_in_a_sum, quorum_of, terms_hash
 from fedhome.plan.settings import Plan
 from fedhome.secagg import (
     Aggregator,
@@ -179,7 +179,10 @@ class ProtocolChannel(Channel):
 
     def _uploads(self, group: GroupSum, request: SumRequest) -> Aggregator:
         messages = {self._name(message): message for message in group.messages}
-        ready, why = self.stock.ready(messages, request.timeout_s, group.notes)
+        count = len(group.messages)
+        least = least_in_a_sum(self.plan, fleet=self.fleet, roster=count)
+        least = min(count, max(least, quorum_of(self.plan, count)))
+        ready, why = self.stock.ready(messages, request.timeout_s, group.notes, least=least)
         self.left_out.add(self.stock.checks.cheats, WRONG_SHARES)
         group.failed += [(messages[name], reason) for name, reason in why.items()]
         messages = {name: one for name, one in messages.items() if name in ready}
@@ -192,7 +195,8 @@ class ProtocolChannel(Channel):
         names = list(messages)
         requests = [self._to(name, content, request.kind) for name in names]
         self.traffic.down += len(requests) * (len(manifest) + 4 * request.form.elements)
-        for index, reply in self.replies(requests, request.timeout_s):
+        enough = max(summed.manifest.a_min, quorum_of(self.plan, len(names)))
+        for index, reply in self.replies(requests, request.timeout_s, enough=enough):
             name = names[index]
             try:
                 blobs = blobs_of(reply)
@@ -265,7 +269,12 @@ class ProtocolChannel(Channel):
                 return
 
     def _ask_each(
-        self, kind: str, records: Mapping[str, Mapping[str, bytes]], timeout_s: float | None
+        self,
+        kind: str,
+        records: Mapping[str, Mapping[str, bytes]],
+        timeout_s: float | None,
+        *,
+        enough: int | None = None,
     ) -> Iterator[tuple[str, Message]]:
         """Ask homes, each its own question; see `bundle_stock.AskHomes`."""
         names = [name for name in records if name in self._nodes]
@@ -277,7 +286,7 @@ class ProtocolChannel(Channel):
             content = contents.get(id(record)) or with_sum_record(_nothing_else(), dict(record))
             contents[id(record)] = content
             messages.append(self._to(name, content, kind))
-        for index, reply in self.replies(messages, timeout_s):
+        for index, reply in self.replies(messages, timeout_s, enough=enough):
             with suppress(FedHomeError):
                 self.traffic.up += sum(map(len, blobs_of(reply).values()))
             yield names[index], reply

@@ -41,8 +41,10 @@ from fedhome.run.compared_models import (
     WORST_ERROR,
 )
 from fedhome.run.events import EventLog
+from fedhome.server.rounds.patience import Patience
 from fedhome.server.rounds.replies import sound_replies
 from fedhome.server.rounds.secure_grid import SecureGrid
+from fedhome.server.rounds.sum_journal import MOST_TRIES
 from fedhome.wire.layout import Layout
 
 _PRIVATE_SHARE = 3
@@ -60,6 +62,7 @@ def personalise(
     score: str,
     log: EventLog,
     name_of: Callable[[int], str],
+    patience: Patience | None = None,
 ) -> list[dict[str, Any]]:
     """Let every home personalise the model, and return the rows of the table of homes.
 
@@ -71,11 +74,14 @@ def personalise(
         score: Name of the task's primary score.
         log: The run's log.
         name_of: The name of the home behind a node.
+        patience: Waits for homes, and before a question is repeated; None: it is asked once.
 
     Raises:
-        RoundError: No home answered.
+        RoundError: No home answered, also when it was repeated.
     """
-    questions = _FinalQuestions(plan=plan, grid=grid, log=log, model=array_record(layout, flat))
+    questions = _FinalQuestions(
+        plan=plan, grid=grid, log=log, model=array_record(layout, flat), patience=patience
+    )
     chosen = _fleets_choice(questions, plan, log)
     observe = None
     if isinstance(grid, SecureGrid):
@@ -187,6 +193,7 @@ class _FinalQuestions:
     grid: Grid
     log: EventLog
     model: ArrayRecord
+    patience: Patience | None
 
     def ask(
         self,
@@ -196,11 +203,34 @@ class _FinalQuestions:
         *,
         observe: Callable[[list[Message]], Iterable[Message]] | None = None,
     ) -> dict[int, MetricRecord]:
-        """Ask, and return the sound answers by node.
+        """Ask, and return the sound answers by node; repeat it while that may be of use.
 
         Raises:
             RoundError: There is none.
         """
+        while True:
+            if self.patience is not None:
+                self.patience.await_homes(self.plan.rounds.count)
+            try:
+                answers = self._ask_once(kind, config, fault, observe=observe)
+            except RoundError as error:
+                if self.patience is None or self.patience.failures + 1 >= MOST_TRIES:
+                    raise  # homes answer no more about this model
+                last = self.plan.rounds.count
+                self.patience.pause(last, homes=0, needed=1, reason=error.message)
+            else:
+                if self.patience is not None:
+                    self.patience.held()
+                return answers
+
+    def _ask_once(
+        self,
+        kind: str,
+        config: Mapping[str, float | int],
+        fault: Callable[[MetricRecord], str],
+        *,
+        observe: Callable[[list[Message]], Iterable[Message]] | None,
+    ) -> dict[int, MetricRecord]:
         settings = ConfigRecord(dict(config))
         settings[INPUTS] = inputs_hash(self.plan)
         content = RecordDict({ARRAYS: self.model, CONFIG: settings})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -20,20 +21,22 @@ from numpy.typing import NDArray
 from fedhome import rng
 from fedhome.errors import FedHomeError, RoundError
 from fedhome.flower.messages import array_record, fast_broadcasts, read_flat
+from fedhome.plan.private_plan import is_private
 from fedhome.plan.protocol import quorum_of
 from fedhome.plan.settings import Plan
-from fedhome.run.events import EventLog
+from fedhome.run.events import Event, EventLog
 from fedhome.run.folder import RunFolder
-from fedhome.server.daemon.publishing import Publisher
+from fedhome.server.daemon.publishing import Candidate
 from fedhome.server.rounds import checkpoint, strategy_memory
 from fedhome.server.rounds.checkpoint import Checkpoint
 from fedhome.server.rounds.fitting_homes import UnfitHomes, tell_inputs
+from fedhome.server.rounds.patience import Patience
 from fedhome.server.rounds.replies import SoundReplies, sound_replies
 from fedhome.server.rounds.secure_grid import SecureGrid
+from fedhome.server.rounds.sum_journal import MOST_TRIES
 from fedhome.wire.layout import Layout
 
-_AWAIT_S, _POLL_S = 60.0, 0.5
-_MOST_FAILURES = 5  # rounds in a row without a quorum, after which the run gives up
+_MOST_FAILURES = 5  # rounds in a row without a quorum, after which a run without patience ends
 _MOST_SEARCHING = 20  # the same where it is searched for homes that spoil sums
 
 
@@ -48,8 +51,10 @@ class RoundLoop:
         initial: Parameters to begin with, float32 ``[size]``.
         folder: The run's folder.
         log: The run's log.
-        publisher: Publishes the models that rounds end with; None: nobody does.
         unfit: Takes the homes whose inputs turn out to be others; None: there are none.
+        patience: Waits for homes, and before a failed round is repeated. None, as for homes of a
+            simulation, for which nothing is worth waiting: a failed round counts, and a few in a
+            row end the run.
     """
 
     def __init__(
@@ -62,8 +67,8 @@ class RoundLoop:
         initial: NDArray[np.float32],
         folder: RunFolder,
         log: EventLog,
-        publisher: Publisher | None = None,
         unfit: UnfitHomes | None = None,
+        patience: Patience | None = None,
     ) -> None:
         self.plan = plan
         self.strategy = strategy
@@ -71,9 +76,11 @@ class RoundLoop:
         self.layout = layout
         self.folder = folder
         self.log = log
-        self._publisher, self._unfit = publisher, unfit
+        self._unfit, self._patience = unfit, patience
         self.state = Checkpoint(round=0, flat=initial, best=initial)
         self._failures = 0
+        self._why: Counter[str] = Counter()
+        log.subscribe(self._hear)
 
     def resume(self) -> bool:
         """Continue from the run's last checkpoint; False if there is none.
@@ -98,7 +105,6 @@ class RoundLoop:
             RoundError: Too many rounds in a row failed.
         """
         state, plan = self.state, self.plan
-        self._publish()  # a process that ended before it could, after its last checkpoint
         while state.round < plan.rounds.count and not self._ends_early():
             state.rows.append(self._round(state.round + 1))
             state.round += 1
@@ -111,7 +117,6 @@ class RoundLoop:
                 checkpoint.save(self.folder, self.layout, state)
                 if isinstance(self.grid, SecureGrid):
                     self.grid.checkpointed(state.flat, state.best)
-                self._publish()
         if not state.made:
             self.log.append(
                 "note",
@@ -120,17 +125,47 @@ class RoundLoop:
             )
         if self._ends_early():
             self.log.append("early-stop", round=state.round, best_loss=state.best_loss)
-        picked = plan.rounds.patience is not None and math.isfinite(state.best_loss)
-        if picked and self._publisher is not None:
-            self._publisher.go_back(state.best, self.layout)
-        return state.best if picked else state.flat
+        return state.best if self._picks else state.flat
 
-    def _publish(self) -> None:
-        """Publish the model of the last checkpoint, if a round has made one."""
+    @property
+    def _picks(self) -> bool:
+        """Whether the run ends with its best model, and not with its last one."""
+        return self.plan.rounds.patience is not None and math.isfinite(self.state.best_loss)
+
+    def candidate(self) -> Candidate | None:
+        """Return what the run ended with; None where no round gave a model."""
         state = self.state
-        if self._publisher is not None and state.made:
-            homes = state.rows[state.made - 1]["homes_answered"]
-            self._publisher.publish(state.made, homes, state.flat, self.layout)
+        if not state.made:
+            return None
+        if self._picks:
+            best = next(row for row in state.rows if row["validation_loss"] == state.best_loss)
+            return Candidate(
+                flat=state.best,
+                round=best["round"],
+                homes=best["homes_answered"],
+                loss=state.best_loss,
+            )
+        loss = state.rows[-1]["validation_loss"]
+        if loss is None and not is_private(self.plan):  # with noise it would be paid for twice
+            loss = self._measure(state.round)
+        homes = state.rows[state.made - 1]["homes_answered"]
+        return Candidate(flat=state.flat, round=state.made, homes=homes, loss=loss)
+
+    def _measure(self, number: int) -> float | None:
+        """Return the homes' validation loss with the last model; None where they do not give it."""
+        evaluated = self.plan.rounds.evaluate_fraction > 0
+        for _ in range(MOST_TRIES if evaluated else 0):
+            if self._patience is not None:
+                self._patience.await_homes(number)
+            self._why.clear()
+            loss: float | None = self._evaluate(number)["validation_loss"]
+            if self._patience is None:
+                return loss
+            if loss is not None:
+                self._patience.held()
+                return loss
+            self._patience.pause(number, homes=0, needed=1, reason=self._reason)
+        return None
 
     def _ends_early(self) -> bool:
         patience = self.plan.rounds.patience
@@ -148,10 +183,25 @@ class RoundLoop:
     def _round(self, number: int) -> dict[str, Any]:
         began_at = time.perf_counter()
         before = self._traffic()
-        self._await_homes(number)
+        row = None
+        while row is None:
+            row = self._attempt(number)
+        if before is not None and (after := self._traffic()) is not None:
+            row |= {"bytes_up": after[0] - before[0], "bytes_down": after[1] - before[1]}
+        spent = row["seconds_train"] + row["seconds_evaluate"]
+        row["seconds_other"] = max(0.0, time.perf_counter() - began_at - spent)
+        return row
+
+    def _attempt(self, number: int) -> dict[str, Any] | None:
+        """Return a round's row; None where it failed, and is to be repeated."""
+        if self._patience is not None:
+            self._patience.await_homes(number)
+        self._why.clear()
         self._leave_spent_model(number)
         arrays = array_record(self.layout, self.state.flat)
-        with rng.pinned_globals(self.plan.seed, "train", number), fast_broadcasts(self.strategy):
+        # Who was drawn and does not answer is not drawn again and again.
+        names = ("train", number, self._failures) if self._failures else ("train", number)
+        with rng.pinned_globals(self.plan.seed, *names), fast_broadcasts(self.strategy):
             messages = list(
                 self.strategy.configure_train(number, arrays, ConfigRecord(), self.grid)
             )
@@ -159,39 +209,28 @@ class RoundLoop:
         row: dict[str, Any] = {"round": number, "homes_asked": len(messages)}
         sent_at = time.perf_counter()
         replies = list(self.grid.send_and_receive(messages, timeout=self.plan.rounds.deadline_s))
-        answered_at = time.perf_counter()
+        row["seconds_train"] = time.perf_counter() - sent_at
         sound = self._sound(number, replies, messages, trained=True)
         row |= self._counts(sound, len(messages))
         row["train_loss"] = None
         if self._has_quorum(number, row["homes_answered"], len(messages)):
             row["train_loss"] = self._apply(number, sound)
+        elif self._patience is not None:
+            return None
         applied_at = time.perf_counter()
         row |= self._evaluate(number)
-        evaluated_at = time.perf_counter()
-        if before is not None and (after := self._traffic()) is not None:
-            row |= {"bytes_up": after[0] - before[0], "bytes_down": after[1] - before[1]}
-        row["seconds_train"] = answered_at - sent_at
-        row["seconds_evaluate"] = evaluated_at - applied_at
-        row["seconds_other"] = (sent_at - began_at) + (applied_at - answered_at)
+        row["seconds_evaluate"] = time.perf_counter() - applied_at
         return row
 
-    def _await_homes(self, number: int) -> None:
-        """Wait a while where fewer homes are connected than any sum takes, such as after a kill.
+    @property
+    def _reason(self) -> str:
+        """What was said most often of why homes, or sums of theirs, are missing."""
+        return next((reason for reason, _ in self._why.most_common(1)), "")
 
-        A round that nobody can answer would be over at once, and five of them end a run.
-        """
-        if not isinstance(self.grid, SecureGrid) or self.grid.connected is None:
-            return
-        needed, end = self.grid.fewest_homes, time.monotonic() + _AWAIT_S
-        told = False
-        while (there := self.grid.connected()) < needed and time.monotonic() < end:
-            if not told:
-                self.log.append(
-                    "note",
-                    text=f"round {number} waits for homes: {there} are there, a sum takes {needed}",
-                )
-                told = True
-            time.sleep(_POLL_S)
+    def _hear(self, event: Event) -> None:
+        """Take from the log why homes, or sums of theirs, are missing."""
+        if event.event in ("sum-failed", "reply-dropped"):
+            self._why[str(event.data.get("reason", ""))] += 1
 
     def _leave_spent_model(self, number: int) -> None:
         """Go on from a model that differs in last digits, where homes answer no more about it.
@@ -231,23 +270,39 @@ class RoundLoop:
         needed = quorum_of(self.plan, asked)
         if homes >= needed:
             self._failures = 0
+            if self._patience is not None:
+                self._patience.held()
             return True
         self._failures += 1
-        self.log.append("round-failed", round=number, homes=homes, needed=needed)
         suspects = self.grid.suspects if isinstance(self.grid, SecureGrid) else None
         searching = suspects is not None and suspects.is_searching
-        if self._failures >= (_MOST_SEARCHING if searching else _MOST_FAILURES):
-            if suspects is not None and suspects.stuck:
-                raise RoundError(
-                    f"round {number}: {suspects.stuck}; so it was in {self._failures} rounds in a "
-                    "row",
-                    hint="sums over this fleet show no more: let the fleet's owner revoke the home "
-                    "that is likeliest, or invite more homes",
-                )
+        most = _MOST_SEARCHING if searching else _MOST_FAILURES
+        if self._patience is None:
+            self.log.append("round-failed", round=number, homes=homes, needed=needed)
+        if suspects is not None and suspects.stuck and self._failures >= most:
+            raise RoundError(
+                f"round {number}: {suspects.stuck}; so it was in {self._failures} rounds in a row",
+                hint="sums over this fleet show no more: let the fleet's owner revoke the home "
+                "that is likeliest, or invite more homes",
+            )
+        if isinstance(self.grid, SecureGrid) and self.grid.spent_budget is not None:
+            raise RoundError(
+                f"round {number}: {self.grid.spent_budget.message}",
+                hint=self.grid.spent_budget.hint,
+            )
+        if self._patience is not None:
+            self._patience.pause(
+                number,
+                homes=homes,
+                needed=needed,
+                reason=self._reason,
+                searching=searching and self._failures < most,
+            )
+        elif self._failures >= most:
             raise RoundError(
                 f"round {number}: {homes} of {asked} homes answered, {needed} are needed; "
                 f"so it was {self._failures} times in a row",
-                hint="lower rounds.quorum, or see the log's reply-dropped events for the reasons",
+                hint="the log's reply-dropped and sum-failed events say why the others did not",
             )
         return False
 

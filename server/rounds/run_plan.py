@@ -8,16 +8,19 @@ import numpy as np
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
-from fedhome.errors import RunError
+from fedhome.errors import RoundError, RunError
 from fedhome.learning.local import LocalLearning
 from fedhome.learning.plan_notes import notes_on
 from fedhome.plan.settings import Plan
 from fedhome.run.events import EventLog
 from fedhome.run.folder import RunFolder
 from fedhome.run.results import homes_table, rounds_table
+from fedhome.server.daemon.beginning import Beginning
+from fedhome.server.daemon.promotion import settle
 from fedhome.server.daemon.publishing import Publisher
 from fedhome.server.rounds.fitting_homes import UnfitHomes
 from fedhome.server.rounds.outcome import personalise
+from fedhome.server.rounds.patience import Patience
 from fedhome.server.rounds.round_loop import RoundLoop
 from fedhome.server.rounds.secure_grid import SecureGrid
 from fedhome.server.strategies import strategy_of
@@ -54,7 +57,9 @@ def run_plan(
     name_of: Callable[[int], str],
     resumed: bool = False,
     publisher: Publisher | None = None,
+    beginning: Beginning | None = None,
     unfit: UnfitHomes | None = None,
+    patience: Patience | None = None,
 ) -> None:
     """Run a plan's rounds, let the homes personalise, and write the model and the tables.
 
@@ -67,12 +72,15 @@ def run_plan(
         log: The run's log.
         name_of: The name of the home behind a node.
         resumed: Go on from the folder's last checkpoint, where there is one.
-        publisher: Publishes the models that rounds end with; None: nobody does.
+        publisher: Publishes what the run ends with; None: nobody does.
+        beginning: What is in use when the run begins; None: nobody knows.
         unfit: Takes the homes whose inputs turn out to be others; None: there are none.
+        patience: Waits for homes, and before a failed round is repeated; None: nobody does.
 
     Raises:
         PlanError: The strategy refuses its arguments.
-        RoundError: Too many rounds in a row failed, or no home could personalise.
+        RoundError: Too many rounds in a row failed; or, where nobody waits, no home could
+            personalise.
         RunError: The checkpoint or the first model cannot be used, or the folder cannot be
             written.
     """
@@ -87,26 +95,36 @@ def run_plan(
         initial=_initial(learning, folder, log, announced=not resumed),
         folder=folder,
         log=log,
-        publisher=publisher,
         unfit=unfit,
+        patience=patience,
     )
     if resumed:
         rounds.resume()
     flat = rounds.run()
     folder.write_rounds(rounds_table(rounds.state.rows))
     folder.write_model(layout.unflatten(flat), plan=plan.name, round_number=rounds.state.round)
+    if publisher is not None:
+        unfit_release = "" if beginning is None else beginning.unfit
+        settle(publisher, rounds.candidate(), layout, unfit=unfit_release)
     if plan.personalise.name == "none":
         return
     log.append("personalising", homes=homes)
-    rows = personalise(
-        plan=plan,
-        grid=grid,
-        layout=layout,
-        flat=flat,
-        score=learning.task.score,
-        log=log,
-        name_of=name_of,
-    )
+    try:
+        rows = personalise(
+            plan=plan,
+            grid=grid,
+            layout=layout,
+            flat=flat,
+            score=learning.task.score,
+            log=log,
+            name_of=name_of,
+            patience=patience,
+        )
+    except RoundError as error:
+        if patience is None:
+            raise
+        log.append("note", text=f"what homes gain is not known: {error.message}")
+        return
     if rows:  # in secure sums the server learns no single home's scores
         folder.write_homes(homes_table(rows))
 

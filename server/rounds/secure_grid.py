@@ -14,7 +14,7 @@ import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from numpy.typing import NDArray
 
-from fedhome.errors import EngineError, FedHomeError
+from fedhome.errors import EngineError, FedHomeError, PrivacyBudgetError
 from fedhome.flower.grid_around import GridAround
 from fedhome.flower.messages import (
     EXAMPLES,
@@ -63,6 +63,7 @@ class SecureGrid(GridAround):
 
     Attributes:
         unfit: Homes whose inputs are not the plan's; None: there are none.
+        spent_budget: Why no sum with noise is asked for any more; None: it is.
     """
 
     def __init__(
@@ -95,22 +96,21 @@ class SecureGrid(GridAround):
         self._sums = UsableSums(channel, plan=plan, suspects=self.suspects, log=log)
         self.late = 0
         self.unopened = 0
+        self.spent_budget: PrivacyBudgetError | None = None
         self._behind: dict[str, int] = {}
         self._waiting: dict[str, Message] = {}
         self._sent = 0
 
     @property
-    def connected(self) -> Callable[[], int] | None:
-        """Counts the homes that are connected; None where all of them always are."""
-        count: Callable[[], int] | None = getattr(self.channel.grid, "connected_count", None)
-        return count
+    def left_out(self) -> set[str]:
+        """Names of the homes that are asked for nothing that is summed.
 
-    @property
-    def fewest_homes(self) -> int:
-        """How many homes must be there for a sum of every group."""
-        settings = self.plan.aggregation
-        least = least_in_a_sum(self.plan, fleet=self.channel.fleet, roster=settings.min_cohort)
-        return least * settings.groups
+        Raises:
+            StateError: The list of them cannot be read.
+        """
+        names = self.channel.names
+        unfit = set() if self.unfit is None else {names[node] for node in self.unfit.nodes}
+        return unfit.union(self.channel.left_out.reasons)
 
     def spent(self, model: NDArray[np.float32]) -> bool:
         """Return whether homes train no more from a model, and nothing came of it when they did.
@@ -223,6 +223,9 @@ class SecureGrid(GridAround):
             )
             if self.budget is not None and not self.channel.knows(request):
                 self.budget.spend(kind, request.form, round_number)
+        except PrivacyBudgetError as error:
+            self.spent_budget = error
+            return [failure(message, error.message) for message in messages]
         except EngineError:  # no home's refusal: a simulation that cannot go on
             raise
         except FedHomeError as error:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 from flwr.app import Message
@@ -249,10 +249,13 @@ class Channel(ABC):
         """
 
     def replies(
-        self, messages: list[Message], timeout_s: float | None
+        self, messages: list[Message], timeout_s: float | None, *, enough: int | None = None
     ) -> Iterator[tuple[int, Message]]:
-        """Send messages; yield replies as they come, each with the index of its message."""
-        yield from replies_of(self.grid, messages, timeout_s)
+        """Send messages; yield replies as they come, each with the index of its message.
+
+        Arguments as of :func:`replies_of`.
+        """
+        yield from replies_of(self.grid, messages, timeout_s, enough=enough)
         if messages and messages[0].metadata.message_type == TRAIN:
             self.late += int(getattr(self.grid, "late", 0))
 
@@ -320,14 +323,31 @@ def fewest_with_noise(form: Form) -> int:
     return 0 if form.noise is None else form.noise.homes
 
 
+class Closing(Protocol):
+    """A grid that knows when a question is to be closed."""
+
+    def closes(self, names: Collection[str], enough: int) -> bool:
+        """Whether nobody is to be waited for any more; see :class:`.punctuality.Punctuality`."""
+
+    def close(self, names: Collection[str], *, over: bool) -> None:
+        """Take note that nobody is: the question is over, or enough have answered it."""
+
+
 def replies_of(
-    grid: Grid, messages: list[Message], timeout_s: float | None
+    grid: Grid, messages: list[Message], timeout_s: float | None, *, enough: int | None = None
 ) -> Iterator[tuple[int, Message]]:
     """Send messages over any grid; yield replies as they come, so that none has to be kept.
 
     A grid in this process yields them itself; Flower's is polled until the
     deadline. Replies are matched to the message that they answer: Flower's error reply for a dead
     node comes from another one.
+
+    Args:
+        grid: How messages travel.
+        messages: What is asked.
+        timeout_s: How long replies are waited for, at most.
+        enough: How many useful replies there must be for the grid to close the question earlier;
+            None: all are waited for.
 
     Yields:
         The index in ``messages`` of what a reply answers, and the reply; each index once.
@@ -339,7 +359,7 @@ def replies_of(
         names, replies = stream(messages)
     else:
         names = list(grid.push_messages(messages))
-        replies = _pull(grid, names, timeout_s)
+        replies = _pull(grid, names, timeout_s, enough)
     indices = {name: index for index, name in enumerate(names)}
     for reply in replies:
         index = indices.pop(reply.metadata.reply_to_message_id, None)
@@ -347,18 +367,28 @@ def replies_of(
             yield index, reply
 
 
-def _pull(grid: Grid, names: list[str], timeout_s: float | None) -> Iterator[Message]:
+def _pull(
+    grid: Grid, names: list[str], timeout_s: float | None, enough: int | None
+) -> Iterator[Message]:
+    closing = cast("Closing", grid) if hasattr(grid, "closes") else None
     waiting = set(names)
     deadline = float("inf") if timeout_s is None else time.monotonic() + timeout_s
-    while waiting:
-        replies = list(grid.pull_messages(sorted(waiting)))
-        for reply in replies:
-            waiting.discard(reply.metadata.reply_to_message_id)
-            yield reply
-        if waiting and time.monotonic() > deadline:
-            return
-        if waiting and not replies:
-            wait_with(grid, min(_WAIT_S, max(deadline - time.monotonic(), _POLL_S)))
+    over = False
+    try:
+        while waiting:
+            replies = list(grid.pull_messages(sorted(waiting)))
+            for reply in replies:
+                waiting.discard(reply.metadata.reply_to_message_id)
+                yield reply
+            early = enough is not None and closing is not None and closing.closes(names, enough)
+            if waiting and (early or time.monotonic() > deadline):
+                break
+            if waiting and not replies:
+                wait_with(grid, min(_WAIT_S, max(deadline - time.monotonic(), _POLL_S)))
+        over = True
+    finally:
+        if closing is not None:
+            closing.close(names, over=over)
 
 
 def wait_with(grid: Grid, seconds: float) -> None:

@@ -51,8 +51,8 @@ class Link:
         self.known: dict[bytes, NodeState] = {}
         self.count = 0
 
-    def nodes(self) -> list[NodeState]:
-        return list(self.known.values())
+    def states(self, keys: list[bytes]) -> dict[bytes, NodeState]:
+        return {key: self.known[key] for key in keys if key in self.known}
 
     def register(self, key: bytes) -> int:
         assert key not in self.known, "Flower takes no key again"
@@ -353,7 +353,12 @@ def test_invites_go_into_a_folder_that_is_made(
         assert done.exit_code == 0, done.exception
         return done.output
 
-    assert "one device becomes elm with it" in typed("elm", "--plan", str(tmp_path / "plan.toml"))
+    told = typed("elm", "--plan", str(tmp_path / "plan.toml"))
+    assert "one device becomes elm with it" in told
+    assert "tolerates no absence" not in told, "two homes are too few for any run"
+    told = typed("ash", "fir", "yew")
+    assert "with these 5 homes this fleet tolerates no absence: a sum takes 5" in told
+    assert "tolerates" not in typed("ivy"), "a sixth home is one more than a sum takes"
     told = typed("oak", "--again")
     assert "the device of oak joins again with it" in told
     assert "stop the agent, `fedhome client join oak.invite --data SOURCE`, and start it" in told

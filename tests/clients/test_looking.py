@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from queue import SimpleQueue
 
 import pytest
@@ -109,7 +110,11 @@ class _Beats:
 
     def __init__(self, *fates: str) -> None:
         self.fates, self.pauses = list(fates), list[float]()
-        self.ended = False
+        self.ended, self.quiet = False, list[float]()
+
+    @property
+    def quiet_s(self) -> float:
+        return self.quiet.pop(0) if self.quiet else math.inf
 
     def wait(self, seconds: float) -> bool:
         self.pauses.append(seconds)
@@ -130,3 +135,11 @@ def test_a_heartbeat_that_does_not_get_through_is_tried_again_soon() -> None:
     assert beats.pauses == [usual, usual, 1.0, 1.0, usual, 1.0]
     assert beats.ended
     assert beats.fates == ["never reached"], "a refusal ends it"
+
+
+def test_a_home_that_asks_or_sends_has_no_heartbeat() -> None:
+    beats = _Beats("", "")
+    usual = heartbeat.HEARTBEAT_S * 0.8
+    beats.quiet = [0.0, 0.0, usual / 4, usual]  # its question waits twice; then it is at work
+    heartbeat.keep_alive(beats, beats)  # type: ignore[arg-type]
+    assert beats.pauses == [usual, usual, usual, usual * 3 / 4, usual, usual]

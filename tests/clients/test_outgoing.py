@@ -60,6 +60,7 @@ OF_NO_ANSWER = {"corrupt", "degree", "damaged", "altered", "fork", "older", "mis
     "freshness",
     "ledger",
     "no-expiry",
+    "packed",
     "unknown-home",
 }
 """Reasons of other than answers: a directory, parameters, files of the home's own,

@@ -20,7 +20,10 @@ from pathlib import Path
 import pytest
 from flwr.app import Message, RecordDict
 from flwr.serverapp.strategy import FedAvg
+from flwr.supercore.object_store.in_memory_object_store import InMemoryObjectStore
+from flwr.superlink.federation.noop_federation_manager import NoOpFederationManager
 
+from fedhome.flower.indexed_state import IndexedLinkState
 from fedhome.flower.messages import take_identity
 from fedhome.flower.run_grid import RunGrid
 from helpers import flower_lock
@@ -144,7 +147,8 @@ def test_private_attributes_are_those_of_real_objects(told: Texts, tmp_path: Pat
     message = Message(RecordDict(), dst_node_id=2, message_type="train")
     grid = RunGrid(tmp_path, "token")
     try:
-        having = [message, message.metadata, FedAvg(), grid, grid.client]
+        state = IndexedLinkState(NoOpFederationManager(), InMemoryObjectStore())
+        having = [message, message.metadata, FedAvg(), grid, grid.client, state]
         private = {key.rpartition(".")[::2] for key in told if "._" in key and "__" not in key}
         assert private
         for kind, name in private:

@@ -27,7 +27,9 @@ from fedhome.registry import Registry
 from fedhome.run.events import Event, EventLog
 from fedhome.run.folder import RunFolder
 from fedhome.secagg import Authority, Directory, HomeKeys, ServerKeys
+from fedhome.server.daemon.beginning import Beginning
 from fedhome.server.daemon.newest import Newest
+from fedhome.server.daemon.promotion import settle
 from fedhome.server.daemon.publishing import MODELS, Publisher, registry_of
 from fedhome.server.daemon.release_door import ReleaseDoor
 from fedhome.server.daemon.server_folder import ServerFolder
@@ -43,7 +45,7 @@ INITIAL = np.array([1.0, 2.0], np.float32)
 STEPS = np.array([[4.0, 0.0], [0.0, 8.0], [-4.0, 4.0]], np.float32)
 WEIGHTS = (1, 2, 1)
 # A round adds the weighted mean of the steps: (4 - 4, 2 * 8 + 4) / 4.
-MODEL_OF = {number: [1.0, 2.0 + 5.0 * number] for number in range(8)}
+MODEL_OF = {number: [1.0, 2.0 + 5.0 * number] for number in range(12)}
 
 HOMES = {name: HomeKeys(name, bytes([n]) * 32, bytes([n + 9]) * 32) for n, name in enumerate("abc")}
 OWNER = Authority(b"o" * 32)
@@ -90,30 +92,55 @@ class Server:
         self.run = RunFolder(folder / "run-1")
         self.models = folder / MODELS
 
+    def next_run(self, how: How | None = None, *, fresh: bool = False) -> RoundLoop:
+        """Play another run over the same homes."""
+        number = int(self.run.path.name.removeprefix("run-")) + 1
+        self.run = RunFolder(self.run.path.with_name(f"run-{number}"))
+        self.how = how or self.how
+        return self.play(fresh=fresh, draw=number)
+
     def play(
-        self, *, resumed: bool = False, keep: int = 20, keys: ServerKeys = SERVER
+        self,
+        *,
+        resumed: bool = False,
+        keep: int = 20,
+        keys: ServerKeys = SERVER,
+        fresh: bool = False,
+        draw: int = 0,
     ) -> RoundLoop:
         if not resumed:
             self.run = RunFolder.create(self.run.path)
             self.run.write_plan(self.plan.to_toml())
+            self.run.write_draw(draw)
+            if fresh:
+                self.run.write_fresh()
         with EventLog(self.run.events_path) as log:
             log.append("run-resumed" if resumed else "run-started")
             publisher = Publisher(
                 self.models, fleet=FLEET, keys=keys, run=self.run, log=log, keep=keep
             )
+            beginning = Beginning(
+                self.plan,
+                SMALL,
+                folder=self.run,
+                publisher=publisher,
+                log=log,
+                resumed=resumed,
+            )
+            start = self.run.read_start()
             rounds = RoundLoop(
                 plan=self.plan,
                 strategy=strategy_of(self.plan, 3),
                 grid=tiny.FakeGrid(3, self.how),
                 layout=SMALL,
-                initial=INITIAL,
+                initial=INITIAL if start is None else SMALL.flatten(start.parameters),
                 folder=self.run,
                 log=log,
-                publisher=publisher,
             )
             if resumed:
                 rounds.resume()
             rounds.run()
+            settle(publisher, rounds.candidate(), SMALL, unfit=beginning.unfit)
         return rounds
 
     @property

@@ -16,7 +16,7 @@ from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.ops.processes import Child, Processes
 from fedhome.plan.settings import Plan
 from fedhome.run.folder import RunFolder
-from fedhome.server.daemon.current_run import DONE, FOR_GOOD
+from fedhome.server.daemon.current_run import BROKEN_OFF, DONE
 from fedhome.server.daemon.server_folder import ServerFolder
 from fedhome.simulations.homes import generate
 from fedhome.simulations.local_fleet import prepare, start
@@ -121,7 +121,7 @@ def fleet(plan: Plan, tmp_path: Path) -> Iterator[Fleet]:
             str(run.path),
             str(WAIT_S),
             log=server.logs / "run.log",
-            ends=(DONE, FOR_GOOD),
+            ends=(DONE, BROKEN_OFF),
         )
         fleet = Fleet(processes, server, places, run)
         fleet.go_on()

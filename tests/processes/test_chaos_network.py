@@ -21,7 +21,7 @@ from fedhome.clients.lean_process import LEAN
 from fedhome.ops.processes import Processes
 from fedhome.plan.settings import Plan
 from fedhome.run.folder import RunFolder
-from fedhome.server.daemon.current_run import DONE, FOR_GOOD
+from fedhome.server.daemon.current_run import BROKEN_OFF, DONE
 from fedhome.server.daemon.server_folder import ServerFolder
 from fedhome.simulations.homes import generate
 from fedhome.simulations.local_fleet import prepare, start
@@ -99,7 +99,7 @@ def begin(processes: Processes, server: ServerFolder, run: RunFolder, plan: Plan
         str(run.path),
         str(WAIT_S),
         log=server.logs / "run.log",
-        ends=(DONE, FOR_GOOD),
+        ends=(DONE, BROKEN_OFF),
     )
 
 
@@ -124,6 +124,28 @@ def test_connections_are_reset_in_the_middle(tmp_path: Path) -> None:
     assert cutting.cuts > HOMES
     assert run.read_rounds().column("homes_answered").to_pylist() == [HOMES] * 3
     assert_same_weights(run, simulated)
+
+
+def test_a_home_whose_connections_break_sets_nobodys_pace(tmp_path: Path) -> None:
+    """It answers little questions and seldom gets a model: nobody waits for it to the deadline."""
+    plan = plan_of(6).change(rounds={"close_least_s": 6.0, "deadline_s": 1000.0})
+    tables = generate(homes=HOMES, days=plan.data.days, seed=plan.seed)
+    server, places = prepare(tmp_path / "deployment", plan, tables)
+    cutting = Cutting(server.settings.port, most=(12_000,))
+    cutting.start()
+    settings = replace(places[2].settings, server=f"127.0.0.1:{cutting.port}")
+    (places[2].path / "home.toml").write_text(tomli_w.dumps(vars(settings)))
+    run = RunFolder.create(tmp_path / "run")
+    try:
+        with Processes() as processes:
+            start(processes, server, places)
+            begin(processes, server, run, plan)
+            assert processes.wait("run") == DONE, "no question waited for its deadline"
+    finally:
+        cutting.close()
+    answered = run.read_rounds().column("homes_answered").to_pylist()
+    assert HOMES - 1 in answered
+    assert set(answered) <= {HOMES, HOMES - 1}
 
 
 def test_a_home_is_away_for_three_rounds_and_comes_back(tmp_path: Path) -> None:

@@ -24,9 +24,18 @@ from fedhome.ops.processes import Child, Processes
 from fedhome.plan.settings import Plan
 from fedhome.run.events import EventLog, read_events
 from fedhome.run.folder import RunFolder, write_atomically
-from fedhome.server.daemon.current_run import DONE, FAILED, FINISHED, FOR_GOOD, Current, Runs
+from fedhome.server.daemon.current_run import (
+    BROKEN_OFF,
+    DONE,
+    FINISHED,
+    PAUSED,
+    RUNNING,
+    Current,
+    Runs,
+)
+from fedhome.server.daemon.interruptions import WhyFailed, why_failed
 from fedhome.server.daemon.server_folder import ServerFolder
-from fedhome.server.daemon.supervisor import Daemon, why_failed
+from fedhome.server.daemon.supervisor import Daemon
 from fedhome.simulations.homes import generate
 from fedhome.simulations.local_fleet import prepare, start
 from helpers.daemon_world import PASSPHRASE, World, agents, run, started, told
@@ -139,7 +148,7 @@ class Fleet:
             str(self.run.path),
             str(WAIT_S),
             log=self.server.logs / "run.log",
-            ends=(DONE, FOR_GOOD),
+            ends=(DONE, BROKEN_OFF, PAUSED),
         )
 
     @property
@@ -265,7 +274,7 @@ def test_the_disk_of_a_run_is_full(
         fleet.begin()
         fleet.until(lambda: len(fleet.closed) > 0, "a round is closed")
         disk.fill()
-        assert processes.wait("run") == FOR_GOOD
+        assert processes.wait("run") == PAUSED
         processes.children["run"].wait(0.0)
         log = fleet.log_of("run")
         assert FULL in log
@@ -304,13 +313,9 @@ def test_the_disk_of_a_server_is_full(
         with told(*run(world, world.plan)) as watching:
             lines_until(watching, "round 1/")
             disk.fill()
-            failed = lines_until(daemon, "run tiny-1 failed: ")[-1]
-            assert "but that cannot be written down" in failed
+            lines_until(daemon, "run tiny-1 pauses: ")
+            assert getattr(runs.current, "state", "") == RUNNING
             disk.free()
-            lines_until(daemon, "run tiny-1 failed: ")
-            lines_until(watching, "error: tiny-1 failed: ")
-        assert getattr(runs.current, "state", "") == FAILED
-        with told(*run(world, "--resume", "tiny-1")) as watching:
             lines_until(watching, "report: ")
         daemon.terminate()
         assert daemon.wait(PATIENCE_S) == 0
@@ -383,13 +388,15 @@ def test_half_a_line_that_cannot_be_undone_is_cut_off_later(
 
 def test_why_a_run_failed_that_could_not_write_it_down(tmp_path: Path) -> None:
     folder, log = RunFolder(tmp_path), tmp_path / "run.log"
-    assert why_failed(folder, log)[0] == "its process ended with an error"
+    assert why_failed(folder, log).reason == "its process ended with an error"
     log.write_text("error: of an earlier one\nround 1/3\nerror: no room\n  hint: make some\n")
     with EventLog(folder.events_path) as events:
         events.append("round-closed", round=1)
-        assert why_failed(folder, log) == ("no room", f"{log} says more")
-        events.append("run-failed", reason="it was told", hint="so")
-    assert why_failed(folder, log) == ("it was told", "so")
+        assert why_failed(folder, log) == WhyFailed(
+            reason="no room", hint=f"{log} says more", again=True
+        )
+        events.append("run-failed", reason="it was told", hint="so", again=False)
+    assert why_failed(folder, log) == WhyFailed(reason="it was told", hint="so")
 
 
 def test_a_daemon_that_cannot_write_how_a_run_ended(

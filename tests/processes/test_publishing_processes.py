@@ -52,15 +52,22 @@ def deployed(
         start(processes, server, places)
         arguments = ("fedhome.server.daemon.deploy", str(server.path), str(folder.path), "120")
         processes.start("run", *arguments, ends=(0, 1))
-        index = server.path / MODELS / "registry.fh"
 
         def begun() -> bool:
-            return index.exists() and bool(Registry.open(index.parent).releases())
+            events = folder.read_events()
+            return any(event.event == "round-closed" for event in events)
 
-        processes.until(begun, what="the first release", timeout_s=120)
+        processes.until(begun, what="the first round", timeout_s=120)
         process = processes.children["run"].process
         assert process is not None
         process.send_signal(signal.SIGKILL)
+        assert processes.wait("run") == 0
+        processes.children["run"].wait(0.0)
+        second = RunFolder.create(root / "second")
+        second.write_plan(plan.to_toml())
+        second.write_draw(2)
+        arguments = (*arguments[:2], str(second.path), "120")
+        processes.start("run", *arguments, ends=(0, 1))
         assert processes.wait("run") == 0
         yield server, places
 
@@ -74,8 +81,16 @@ def test_homes_take_what_a_real_server_published(
     server, places = deployed
     registry = Registry.open(server.path / MODELS)
     assert registry.verify().faults == ()
-    assert [release.manifest.round for release in registry.releases()] == list(range(1, ROUNDS + 1))
-    run = RunFolder(server.path.parents[1] / "run")
+    first, *others = registry.releases()
+    assert (first.manifest.run, first.manifest.round) == ("run", ROUNDS), "one of the whole run"
+    run = RunFolder(server.path.parents[1] / "second")
+    assert run.read_follows() == "run"
+    events = {event.event: event.data for event in run.read_events()}
+    assert events["begins-with"]["round"] == ROUNDS
+    ended = {"model-released", "release-kept"}.intersection(events)
+    assert ended == ({"model-released"} if others else {"release-kept"})
+    if not others:
+        run = RunFolder(server.path.parents[1] / "run")
     for place in places:
         copy = HomeFolder(shutil.copytree(place.path, tmp_path / place.path.name))
         with FileStore.open(copy.path, home=copy.settings.home) as store:

@@ -166,6 +166,25 @@ def test_a_child_of_the_daemon_is_killed(world: World, simulated: RunFolder, vic
     assert_finished(world, "tiny-1", simulated)
 
 
+def test_a_run_waits_for_a_home_without_which_there_is_no_sum(world: World) -> None:
+    """All five homes are needed; one of them stands still until the server has missed it."""
+    with started(world), agents(world), told(*run(world, world.plan)) as watching:
+        lines_until(watching, "round 1/")
+        home = world.homes[2].path
+        agent = number_of(home, "fedhome.clients.agent.resident")
+        os.kill(agent, signal.SIGSTOP)
+        try:
+            waiting = lines_until(watching, "waiting since ")[-1]
+            assert f"for {home.name}: 4 of 5 homes, 5 are needed" in waiting
+            found = status_of(world.server).run
+            assert found is not None
+            assert f"{found.waits}\n" == waiting
+        finally:
+            os.kill(agent, signal.SIGCONT)
+        lines_until(watching, "enough are there")
+        assert f"  {HOMES}/{HOMES} homes" in lines_until(watching, "round 3/")[-1]
+
+
 def test_a_new_directory_in_mid_run(world: World, simulated: RunFolder) -> None:
     with Fleet.open(world.owner) as fleet:
         issued = fleet.sign(PASSPHRASE, corrupt=0.25, dropped=0.2, committee=None)

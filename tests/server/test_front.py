@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -18,6 +20,7 @@ from fedhome.server.daemon import front as front_module
 from fedhome.server.daemon.front import Front, limits_for
 from fedhome.server.daemon.server_folder import ServerFolder, ServerSettings
 from fedhome.wire.exchange import LOOK
+from helpers.patience import PATIENCE_S
 
 Answer = Callable[[httpx.Request], httpx.Response]
 
@@ -104,11 +107,11 @@ def test_a_home_that_hangs_up_waits_no_more(
     events = [{"type": "http.request", "body": b"look"}, {"type": "http.disconnect"}]
     ended: list[str] = []
 
-    async def wait_for_ever(request: httpx.Request, **_: object) -> None:
+    async def wait_for_ever(path: str, *_: object) -> None:
         try:
             await asyncio.Event().wait()
         finally:
-            ended.append(request.url.path)
+            ended.append(path)
 
     async def receive() -> dict[str, object]:
         await asyncio.sleep(0)
@@ -116,7 +119,7 @@ def test_a_home_that_hangs_up_waits_no_more(
 
     async def send(event: object) -> None: ...  # to nobody
 
-    monkeypatch.setattr(front._waiting, "send", wait_for_ever)
+    monkeypatch.setattr(front._link, "send", wait_for_ever)
     monkeypatch.setattr(front, "_is_a_homes", lambda _: True)
     headers = [(b"content-length", b"4")]
     scope = {"type": "http", "method": "POST", "path": LOOK, "headers": headers}
@@ -143,9 +146,17 @@ def test_anybody_may_ask_how_the_server_is_but_the_superlink_is_asked_seldom(
     front = Front(ServerFolder.create(tmp_path / "hub", settings, names=["hub"]))
     asked: list[str] = []
 
-    async def get(path: str) -> httpx.Response:
-        asked.append(path)
-        return httpx.Response(200)
+    class Well:
+        status = 200
+
+        async def pieces(self) -> AsyncIterator[bytes]:
+            yield b"well"
+
+        def close(self) -> None: ...
+
+    async def get(path: str, *, method: str) -> Well:
+        asked.append(f"{method} {path}")
+        return Well()
 
     async def ask() -> list[int]:
         async with httpx.AsyncClient(
@@ -153,7 +164,95 @@ def test_anybody_may_ask_how_the_server_is_but_the_superlink_is_asked_seldom(
         ) as client:
             return [(await client.get(HEALTH)).status_code for _ in range(20)]
 
-    monkeypatch.setattr(front._link, "get", get)
+    monkeypatch.setattr(front._link, "send", get)
     monkeypatch.setattr(front_module, "_HEALTH_S", 3600.0)
     assert asyncio.run(ask()) == [200] * 20
-    assert asked == [HEALTH]
+    assert asked == [f"GET {HEALTH}"]
+
+
+class Scene:
+    """Requests at a front's own doors whose work the test lets end."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        settings = ServerSettings(host="127.0.0.1", port=1)
+        self.front = Front(ServerFolder.create(folder / "hub", settings, names=["hub"]))
+        self.worked: list[bytes] = []
+        self.answers: dict[bytes, int] = {}
+        self.headers: dict[bytes, dict[bytes, bytes]] = {}
+        self.end = threading.Event()
+        route = self.front._routes[JOIN]
+        monkeypatch.setitem(self.front._routes, JOIN, route._replace(answer=self._work))
+
+    def _work(self, body: bytes) -> bytes:
+        self.worked.append(body)
+        assert self.end.wait(PATIENCE_S)
+        return body
+
+    def ask(self, name: bytes, hung_up: asyncio.Event) -> asyncio.Task[None]:
+        events: list[dict[str, object]] = [{"type": "http.request", "body": name}]
+
+        async def receive() -> dict[str, object]:
+            if events:
+                return events.pop()
+            await hung_up.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(event: MutableMapping[str, Any]) -> None:
+            if "status" in event:
+                self.answers[name] = event["status"]
+                self.headers[name] = dict(event["headers"])
+
+        headers = [(b"content-length", str(len(name)).encode())]
+        scope = {"type": "http", "method": "POST", "path": JOIN, "headers": headers}
+        return asyncio.create_task(self.front(scope, receive, send))
+
+    async def until(self, so: Callable[[], bool]) -> None:
+        deadline = asyncio.get_running_loop().time() + PATIENCE_S
+        while not so():
+            assert asyncio.get_running_loop().time() < deadline
+            await asyncio.sleep(0.001)
+
+
+def test_homes_join_side_by_side_and_who_has_left_is_not_worked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = Scene(tmp_path, monkeypatch)
+
+    async def play() -> None:
+        here, left = asyncio.Event(), asyncio.Event()
+        first = [scene.ask(b"%d" % number, here) for number in range(4)]
+        await scene.until(lambda: len(scene.worked) == 4)
+        gone, last = scene.ask(b"gone", left), scene.ask(b"last", here)
+        await scene.until(lambda: scene.front._turns.waiting == 2)
+        left.set()
+        await gone
+        assert scene.front._turns.waiting == 1
+        scene.end.set()
+        await asyncio.gather(*first, last)
+
+    asyncio.run(play())
+    assert sorted(scene.worked) == [b"0", b"1", b"2", b"3", b"last"]
+    assert scene.answers == dict.fromkeys(scene.worked, 200)
+
+
+def test_homes_that_are_too_many_are_told_to_come_back_and_a_run_goes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(front_module, "_MOST_WAITING", 2)
+    scene = Scene(tmp_path, monkeypatch)
+    scene.front._forwarding = front_module._BUSY_FROM
+
+    async def play() -> None:
+        here = asyncio.Event()
+        tasks = [scene.ask(b"first", here)]
+        await scene.until(lambda: len(scene.worked) == 1)
+        tasks += [scene.ask(b"%d" % number, here) for number in range(4)]
+        await scene.until(lambda: len(scene.answers) == 2)
+        assert scene.worked == [b"first"], "one at a time, while a run's answers come"
+        scene.end.set()
+        await asyncio.gather(*tasks)
+
+    asyncio.run(play())
+    assert scene.answers == {b"first": 200, b"0": 200, b"1": 200, b"2": 503, b"3": 503}
+    assert scene.headers[b"3"][b"retry-after"] == b"5"
+    assert caplog.text.count("told to come back") == 1

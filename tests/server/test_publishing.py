@@ -1,4 +1,4 @@
-"""Every round's model becomes a release, whatever crashes, fills up or is damaged."""
+"""What a run ends with becomes the release in use, or does not; whatever crashes or fills up."""
 
 from __future__ import annotations
 
@@ -9,35 +9,74 @@ from typing import Any
 
 import numpy as np
 import pytest
+from flwr.app import Message
+from rich.console import Console
 
 from fedhome.errors import RegistryError
-from fedhome.registry import Draft, Registry, Release
+from fedhome.flower.messages import EXAMPLES, content_of, failure, read_flat, reply
+from fedhome.registry import Registry
 from fedhome.registry.release import Privacy
 from fedhome.run.events import SPENT, EventLog
 from fedhome.run.folder import RunFolder
+from fedhome.run.progress import ProgressLines
 from fedhome.secagg import ServerKeys
-from fedhome.server.daemon.publishing import FAILED, MODELS, RELEASED, Publisher, registry_of
-from fedhome.server.rounds import checkpoint
+from fedhome.server.daemon.beginning import IN_USE
+from fedhome.server.daemon.publishing import (
+    FAILED,
+    KEPT,
+    MODELS,
+    RELEASED,
+    Candidate,
+    Publisher,
+    promote,
+    registry_of,
+)
 from fedhome.server.rounds.round_loop import RoundLoop
-from fedhome.wire.layout import Layout
-from helpers.publishing import INITIAL, MODEL_OF, NEW, SMALL, Server, rising_after, silent_in
+from helpers.publishing import INITIAL, MODEL_OF, NEW, SMALL, Server, home, rising_after, silent_in
 from helpers.registry_world import FLEET, SERVER, Crash, draft, failing
 
 
-def test_every_round_is_a_release(tmp_path: Path) -> None:
+def _worse(message: Message, position: int) -> Message:
+    """Answer with a loss that rises with each step away from the first model."""
+    if message.metadata.message_type == "train":
+        return home(message, position)
+    flat = read_flat(SMALL, content_of(message)[0])
+    return reply(message, {EXAMPLES: 1, "loss": float(flat[1]), "score": 0.0})
+
+
+def _same(message: Message, position: int) -> Message:
+    if message.metadata.message_type == "train":
+        return home(message, position)
+    return reply(message, {EXAMPLES: 1, "loss": 0.5, "score": 0.0})
+
+
+def _mute(message: Message, position: int) -> Message:
+    if message.metadata.message_type == "train":
+        return home(message, position)
+    return failure(message, "not today")
+
+
+# --- one run, one release
+
+
+def test_a_run_ends_with_one_release_and_its_rounds_with_none(tmp_path: Path) -> None:
     server = Server(tmp_path)
     server.play()
     registry = server.registry
     assert (registry.fleet, registry.server) == (FLEET, SERVER.public)
-    assert server.rounds() == [1, 2, 3]
-    for release in registry.releases():
-        manifest = release.manifest
-        assert registry.load(release).flat.tolist() == MODEL_OF[manifest.round]
-        assert (manifest.homes, manifest.run, manifest.storage) == (3, "run-1", "float32")
-        assert manifest.run_hash.hex() == server.run.read_events()[0].hash
-    told = [(e.data["release"], e.data["round"], e.data["hash"]) for e in server.events(RELEASED)]
-    assert told == [(r.number, r.number, r.hash.hex()) for r in registry.releases()]
-    assert server.events(FAILED) == []
+    (release,) = registry.releases()
+    manifest = release.manifest
+    assert registry.load(release).flat.tolist() == MODEL_OF[3]
+    assert (manifest.round, manifest.homes, manifest.run) == (3, 3, "run-1")
+    assert manifest.storage == "float32"
+    assert manifest.run_hash.hex() == server.run.read_events()[0].hash
+    (told,) = server.events(RELEASED)
+    assert (told.data["release"], told.data["round"]) == (1, 3)
+    assert told.data["hash"] == release.hash.hex()
+    assert ProgressLines(Console()).line(told) == (
+        "release 1: the model of round 3 is in use from now on: it is the first release"
+    )
+    assert server.events(FAILED) == server.events(KEPT) == []
 
 
 def test_a_release_says_what_its_run_has_spent(tmp_path: Path) -> None:
@@ -57,120 +96,271 @@ def test_a_release_says_what_its_run_has_spent(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(RoundLoop, "_round", spending)
         server.play()
-    told = [release.manifest.privacy for release in server.registry.releases()]
-    assert told == [
-        (Privacy(mechanism="discrete-gaussian", noise=6.5, epsilon=2.0 * n, delta=1e-5),)
-        for n in (1, 2, 3)
-    ]
+    (release,) = server.registry.releases()
+    spent = Privacy(mechanism="discrete-gaussian", noise=6.5, epsilon=6.0, delta=1e-5)
+    assert release.manifest.privacy == (spent,)
     with EventLog(server.run.events_path) as log:  # as a process that goes on with it
         again = Publisher(server.models, fleet=FLEET, keys=SERVER, run=server.run, log=log)
-        assert again._privacy == told[-1][0]
+        assert again._privacy == spent
 
 
-def test_rounds_that_made_no_model_are_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    server = Server(tmp_path, silent_in(1, 3, 5), count=5)
-    published: list[int] = []
-    real = Registry.publish
-
-    def publish(self: Registry, made: Draft, signer: ServerKeys) -> Release:
-        published.append(made.round)
-        return real(self, made, signer)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Registry, "publish", publish)
-        server.play()
-    assert published == [2, 4]
-    assert server.registry.load(4).flat.tolist() == MODEL_OF[2]
-    server.play(resumed=True)
-    assert server.rounds() == [2, 4]
-
-
-def test_only_what_is_durable_is_published(tmp_path: Path) -> None:
-    # The sixth round is kept as the last one, and its model is the fifth's.
-    server = Server(tmp_path, silent_in(6), count=6, checkpoint_every=2)
+def test_a_last_round_that_made_no_model_is_not_named(tmp_path: Path) -> None:
+    server = Server(tmp_path, silent_in(1, 3), count=3)
     server.play()
-    assert server.rounds() == [2, 4, 5]
-    assert server.registry.load(5).flat.tolist() == MODEL_OF[5]
+    assert server.rounds() == [2]
+    assert server.registry.load().flat.tolist() == MODEL_OF[1]
 
 
-def test_a_round_that_is_done_again_was_not_published(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    server, real = Server(tmp_path), checkpoint.save
-
-    def save(folder: RunFolder, layout: Layout, state: checkpoint.Checkpoint) -> None:
-        if state.round == 2:
-            raise Crash
-        real(folder, layout, state)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "save", save)
-        with pytest.raises(Crash):
-            server.play()
-    assert server.rounds() == [1]
-    server.how = silent_in(2)  # the second time it goes otherwise
-    server.play(resumed=True)
-    assert server.rounds() == [1, 3]
-    assert server.registry.load().flat.tolist() == MODEL_OF[2]
+def test_a_run_of_which_no_round_gave_a_model_releases_none(tmp_path: Path) -> None:
+    server = Server(tmp_path, silent_in(1, 2, 3))
+    server.play()
+    assert server.registry.releases() == ()
+    assert server.events(KEPT) == []
 
 
-def test_a_run_that_ends_early_goes_back_to_its_best(tmp_path: Path) -> None:
+def test_a_run_that_may_end_early_releases_its_best(tmp_path: Path) -> None:
     server = Server(tmp_path, rising_after(2), count=9, patience=2)
     assert server.play().state.round == 4
-    assert server.rounds() == [1, 2, 3, 4, 4]
-    last = server.registry.find("latest").manifest
-    assert last.restores == 2
+    assert server.rounds() == [2]
     assert server.registry.load().flat.tolist() == MODEL_OF[2]
     server.play(resumed=True)  # nothing is left to do
-    assert server.rounds() == [1, 2, 3, 4, 4]
-    assert [e.data["restores"] for e in server.events(RELEASED)] == [0, 0, 0, 0, 2]
+    assert server.rounds() == [2]
 
 
-def test_a_best_model_that_is_the_last_one_needs_no_way_back(tmp_path: Path) -> None:
-    server = Server(tmp_path, rising_after(3), patience=2)
+# --- a run begins with what is in use, and is held against it
+
+
+def test_the_next_run_begins_with_the_release(tmp_path: Path) -> None:
+    server = Server(tmp_path)
     server.play()
-    assert server.rounds() == [1, 2, 3]
-    assert server.events(FAILED) == []
+    rounds = server.next_run()
+    start = server.run.read_start()
+    assert start is not None
+    assert (start.plan, start.round) == (server.plan.name, 3)
+    assert SMALL.flatten(start.parameters).tolist() == MODEL_OF[3]
+    assert server.run.read_follows() == "run-1"
+    assert rounds.state.flat.tolist() == MODEL_OF[6]
+    assert [release.manifest.run for release in server.registry.releases()] == ["run-1", "run-2"]
+    (told,) = server.events(RELEASED)
+    assert told.data["reason"] == "homes' loss was -17, and is -32 with it"
+    (known,) = server.events(IN_USE)
+    assert ProgressLines(Console()).line(known) == "release 1 is in use: round 3 of run-1"
 
 
-def test_a_best_model_that_was_never_published_is_told(tmp_path: Path) -> None:
-    server = Server(tmp_path, rising_after(1), count=4, patience=4, checkpoint_every=2)
+def test_a_model_that_is_worse_takes_nobodys_place(tmp_path: Path) -> None:
+    server = Server(tmp_path)
     server.play()
-    assert server.rounds() == [2, 4]
-    (failed,) = server.events(FAILED)
-    assert (failed.data["round"], failed.data["reason"]) == (4, "unknown")
+    server.next_run(_worse)
+    assert server.rounds() == [3]
+    assert server.registry.load().flat.tolist() == MODEL_OF[3]
+    server.play(resumed=True)
+    (kept,) = server.events(KEPT)
+    assert kept.data["reason"] == (
+        "homes' loss with it is -17, and would be 32; by hand: `fedhome model promote`"
+    )
+    assert "the release in use stays: homes' loss" in ProgressLines(Console()).line(kept)
+
+
+def test_a_model_that_is_as_good_takes_its_place(tmp_path: Path) -> None:
+    server = Server(tmp_path, _same)
+    server.play()
+    server.next_run()
+    assert [release.manifest.run for release in server.registry.releases()] == ["run-1", "run-2"]
+
+
+def test_a_fresh_run_begins_anew_and_is_held_against_the_release_all_the_same(
+    tmp_path: Path,
+) -> None:
+    server = Server(tmp_path)
+    server.play()
+    asked: list[list[float]] = []
+
+    def noting(message: Message, position: int) -> Message:
+        if position == 0:
+            asked.append(read_flat(SMALL, content_of(message)[0]).tolist())
+        return home(message, position)
+
+    server.plan = server.plan.change(rounds={"count": 2})
+    server.next_run(noting, fresh=True)
+    assert server.run.read_start() is None
+    assert asked[0] == MODEL_OF[0]
+    (kept,) = server.events(KEPT)
+    assert "is -17, and would be -12" in str(kept.data["reason"])
+    server.plan = server.plan.change(rounds={"count": 4})
+    server.next_run(home, fresh=True)
+    assert server.registry.load().flat.tolist() == MODEL_OF[4]
+
+
+def test_what_homes_do_not_say_is_asked_again_and_then_takes_nobodys_place(
+    tmp_path: Path,
+) -> None:
+    server = Server(tmp_path)
+    server.play()
+    server.next_run(_mute)
+    (kept,) = server.events(KEPT)
+    assert "homes did not say how good this model is" in str(kept.data["reason"])
+    assert server.rounds() == [3]
+
+
+def test_a_release_of_which_nobody_knows_how_good_it_is_stays(tmp_path: Path) -> None:
+    server = Server(tmp_path, evaluate_fraction=0.0)
+    server.play()
+    server.plan = server.plan.change(rounds={"evaluate_fraction": 1.0})
+    server.next_run()
+    (kept,) = server.events(KEPT)
+    assert "homes did not say how good the release in use is" in str(kept.data["reason"])
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"x": "y"}'])
+def test_a_damaged_list_of_losses_is_told(tmp_path: Path, text: str) -> None:
+    server = Server(tmp_path)
+    server.play()
+    (server.models / "losses.json").write_text(text)
+    with pytest.raises(RegistryError, match="damaged") as told:
+        server.next_run()
+    assert "fedhome model promote" in told.value.hint
+
+
+def test_a_run_that_may_end_early_is_followed_from_its_last_model(tmp_path: Path) -> None:
+    """Homes have trained from its best one already: round 3 did."""
+    server = Server(tmp_path, rising_after(2), count=9, patience=2)
+    server.play()
+    server.plan = server.plan.change(rounds={"count": 1})
+    server.next_run(home)
+    assert server.run.read_start() is not None
+    (note,) = server.events("note")
+    assert "homes have trained from release 1 already" in str(note.data["text"])
+    assert "of run-1" in str(note.data["text"])
+    assert server.registry.load().flat.tolist() == MODEL_OF[5], "4 rounds, and one more"
+
+
+def test_what_came_of_a_release_is_gone_on_with_though_it_was_not_promoted(tmp_path: Path) -> None:
+    server = Server(tmp_path)
+    server.play()
+    server.next_run(_worse)
+    server.next_run(home)
+    assert server.run.read_follows() == "run-2"
+    assert server.registry.load().flat.tolist() == MODEL_OF[9]
+    last = server.registry.find("latest")
+    assert last.manifest.run == "run-3"
+    server.next_run(home)
+    assert server.run.read_follows() == "run-3"
+    assert server.events("note") == []
+
+
+def test_after_a_roll_back_a_run_goes_on_from_where_homes_have_trained(tmp_path: Path) -> None:
+    server = Server(tmp_path)
+    server.play()
+    server.next_run()
+    server.registry.rollback(server.registry.releases()[0], SERVER)
+    server.next_run()
+    assert server.run.read_follows() == "run-2"
+    (told,) = server.events(RELEASED)
+    assert told.data["reason"] == "homes' loss was -17, and is -47 with it"
+
+
+def test_the_sums_of_the_run_before_come_along(tmp_path: Path) -> None:
+    server = Server(tmp_path)
+    server.play()
+    server.run.sums_path.mkdir()
+    (server.run.sums_path / "train-00-0.opened").write_bytes(b"sum")
+    server.next_run()
+    assert (server.run.sums_path / "train-00-0.opened").read_bytes() == b"sum"
+
+
+def test_a_run_whose_first_round_was_cut_off_is_followed_with_its_sums(tmp_path: Path) -> None:
+    server = Server(tmp_path)
+    server.play()
+
+    def dying(message: Message, position: int) -> Message:
+        if message.metadata.message_type == "evaluate":
+            raise Crash
+        return home(message, position)
+
+    with pytest.raises(Crash):
+        server.next_run(dying)
+    server.run.sums_path.mkdir()
+    (server.run.sums_path / "train-00-0.opened").write_bytes(b"sum")
+    server.next_run(home)
+    assert server.run.read_follows() == "run-2"
+    assert (server.run.sums_path / "train-00-0.opened").exists()
+    assert server.registry.load().flat.tolist() == MODEL_OF[6]
+
+
+@pytest.mark.parametrize("step", ["read_follows", "write_follows", "write_start"])
+def test_a_beginning_that_was_cut_off_is_begun_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    server = Server(tmp_path)
+    server.play()
+    server.run.sums_path.mkdir()
+    server.next_run()
+
+    def dying(*_: object) -> None:
+        raise Crash
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, step, dying)
+        with pytest.raises(Crash):
+            server.next_run()
+    server.play(resumed=True)
+    assert server.run.read_follows() == "run-2"
+    assert server.registry.load().flat.tolist() == MODEL_OF[9]
+
+
+def test_a_release_of_another_shape_is_nothing_to_begin_with(tmp_path: Path) -> None:
+    server = Server(tmp_path)
+    registry_of(server.models, fleet=FLEET, keys=SERVER).publish(draft(1), SERVER)
+    server.play()
+    assert server.run.read_start() is None
+    (known,) = server.events(IN_USE)
+    assert known.data["reason"] == "release 1 has another shape than this plan's model"
+    assert "nothing to begin with" in ProgressLines(Console()).line(known)
+    assert server.registry.load().flat.tolist() == MODEL_OF[3]
+    (told,) = server.events(RELEASED)
+    assert "there is nothing to compare with" in str(told.data["reason"])
+
+
+def test_a_release_of_other_inputs_is_nothing_to_begin_with(tmp_path: Path) -> None:
+    server = Server(tmp_path)
+    server.play()
+    server.plan = server.plan.change(task={"kind": "binary"})
+    server.next_run()
+    assert server.run.read_start() is None
+    (known,) = server.events(IN_USE)
+    assert "is of other inputs, or another task" in str(known.data["reason"])
+
+
+# --- whatever crashes or fills up
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("when", [1, 2])
-def test_a_crash_at_any_step_loses_and_doubles_nothing(tmp_path: Path, when: int) -> None:
-    """The process ends at each step in turn of publishing round ``when``."""
-    real, steps = Publisher.publish, 0
+def test_a_crash_at_any_step_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    """The process ends at each step in turn of promoting its model."""
+    real, steps = Publisher.promote, 0
 
-    def publish(self: Publisher, number: int, *arguments: Any) -> None:
-        with failing(at if number == when else 0, Crash()) as calls:
-            real(self, number, *arguments)
-        if number == when:
-            nonlocal steps
-            steps = max(steps, len(calls))
+    def dying(self: Publisher, *arguments: Any) -> None:
+        with failing(at, Crash()) as calls:
+            real(self, *arguments)
+        nonlocal steps
+        steps = max(steps, len(calls))
 
     for at in range(40):
         server = Server(tmp_path / str(at))
+        server.play()
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Publisher, "publish", publish)
+            patch.setattr(Publisher, "promote", dying)
             if at == 0:
-                server.play(keep=1)
+                server.next_run()
             else:
                 with pytest.raises(Crash):
-                    server.play(keep=1)
+                    server.next_run()
         server.play(resumed=True, keep=1)
-        assert server.rounds() == [1, 2, 3]
-        assert [event.data["release"] for event in server.events(RELEASED)] == [1, 2, 3]
-        assert server.registry.load().flat.tolist() == MODEL_OF[3]
+        assert [one.manifest.run for one in server.registry.releases()] == ["run-1", "run-2"]
+        assert [event.data["release"] for event in server.events(RELEASED)] == [2]
+        assert server.registry.load().flat.tolist() == MODEL_OF[6]
         server.registry.prune(1)
-        assert [release.kept for release in server.registry.releases()] == [False, False, True]
+        assert [release.kept for release in server.registry.releases()] == [False, True]
         if at == steps:
             break
     assert steps > 8
@@ -188,47 +378,30 @@ def test_a_crash_between_release_and_log_is_told_once(
         patch.setattr(Publisher, "_log_release", dying)
         with pytest.raises(Crash):
             server.play()
-    assert server.rounds() == [1]
+    assert server.rounds() == [3]
     assert server.events(RELEASED) == []
     server.play(resumed=True)
-    assert server.rounds() == [1, 2, 3]
-    assert [event.data["release"] for event in server.events(RELEASED)] == [1, 2, 3]
+    assert server.rounds() == [3]
+    assert [event.data["release"] for event in server.events(RELEASED)] == [1]
 
 
 def test_a_full_disk_costs_a_release_but_not_the_run(tmp_path: Path) -> None:
-    real = Publisher.publish
+    real = Publisher.promote
 
-    def publish(self: Publisher, number: int, *arguments: Any) -> None:
-        with failing(step if number == 2 else 0, OSError(errno.ENOSPC, "")):
-            real(self, number, *arguments)
+    def refused(self: Publisher, *arguments: Any) -> None:
+        with failing(step, OSError(errno.ENOSPC, "")):
+            real(self, *arguments)
 
     for step in range(1, 8):
         server = Server(tmp_path / str(step))
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Publisher, "publish", publish)
+            patch.setattr(Publisher, "promote", refused)
             assert server.play().state.flat.tolist() == MODEL_OF[3]
         failed = [(e.data["round"], e.data["reason"]) for e in server.events(FAILED)]
-        assert failed == [(2, "disk-full")]
-        assert server.rounds() in ([1, 3], [1, 2, 3])  # once the index is in place, it is there
+        assert failed == [(3, "disk-full")]
+        server.play(resumed=True)
+        assert server.rounds() == [3]
         assert server.registry.load().flat.tolist() == MODEL_OF[3]
-
-
-def test_a_failed_release_is_made_up_for_where_no_newer_model_comes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    server, real, calls = Server(tmp_path, silent_in(3)), Publisher.publish, 0
-
-    def publish(self: Publisher, number: int, *arguments: Any) -> None:
-        nonlocal calls
-        calls += number == 2
-        with failing(1 if number == 2 and calls == 1 else 0, OSError(errno.ENOSPC, "")):
-            real(self, number, *arguments)
-
-    monkeypatch.setattr(Publisher, "publish", publish)
-    server.play()
-    assert calls == 2
-    assert len(server.events(FAILED)) == 1
-    assert server.rounds() == [1, 2]
 
 
 def test_a_model_that_cannot_be_published_is_told(tmp_path: Path) -> None:
@@ -236,22 +409,35 @@ def test_a_model_that_cannot_be_published_is_told(tmp_path: Path) -> None:
     server.play()
     with EventLog(server.run.events_path) as log:
         publisher = Publisher(server.models, fleet=FLEET, keys=SERVER, run=server.run, log=log)
-        publisher.publish(4, 3, np.array([np.nan, 1], np.float32), SMALL)
-        publisher.publish(2, 3, INITIAL, SMALL)  # that round is another model already
+        for number, flat in ((4, np.array([np.nan, 1], np.float32)), (2, INITIAL)):
+            candidate = Candidate(flat=flat, round=number, homes=3, loss=1.0)
+            publisher.promote(candidate, SMALL, "")
     assert [event.data["reason"] for event in server.events(FAILED)] == ["not-finite", "round"]
-    assert server.rounds() == [1, 2, 3]
+    assert server.rounds() == [3]
+
+
+def test_a_model_that_was_replaced_comes_back_as_a_release_of_its_own(tmp_path: Path) -> None:
+    registry = registry_of(tmp_path / MODELS, fleet=FLEET, keys=SERVER)
+    first, second = draft(1), draft(2)
+    assert promote(registry, first, SERVER).number == 1
+    assert promote(registry, first, SERVER).number == 1
+    assert promote(registry, second, SERVER).number == 2
+    back = registry.rollback(1, SERVER)
+    assert (back.number, back.manifest.restores) == (3, 1)
+    again = promote(registry, second, SERVER)
+    assert (again.number, again.manifest.restores) == (4, 2)
+    assert promote(registry, second, SERVER).number == 4
 
 
 def test_old_models_go_and_pinned_ones_stay(tmp_path: Path) -> None:
-    server = Server(tmp_path, count=3)
+    server = Server(tmp_path)
     server.play()
-    server.registry.pin(1)
-    server.plan = server.plan.change(rounds={"count": 6})
-    server.play(resumed=True, keep=2)
+    server.registry.pin("latest")
+    for _ in range(3):
+        server.next_run()
+    server.play(resumed=True, keep=1)
     kept = [release.kept for release in server.registry.releases()]
-    assert kept == [True, False, False, False, True, True]
-    names = sorted(path.name for path in (server.models / "releases").glob("*.model"))
-    assert names == ["00000001.model", "00000005.model", "00000006.model"]
+    assert kept == [True, False, False, True]
 
 
 def test_old_models_that_cannot_go_do_not_end_the_run(
@@ -263,8 +449,8 @@ def test_old_models_that_cannot_go_do_not_end_the_run(
     monkeypatch.setattr(Registry, "prune", refuse)
     server = Server(tmp_path)
     server.play(keep=1)
-    assert server.rounds() == [1, 2, 3]
-    assert len(server.events("note")) == 3
+    assert server.rounds() == [3]
+    assert len(server.events("note")) == 1
     assert server.events(FAILED) == []
 
 

@@ -381,25 +381,3 @@ def test_a_second_run_takes_what_homes_have_counted_in_the_first(tmp_path: Path)
     fleet.name, fleet.learning.initial = "third", fleet.learning.initial + np.float32(0.01)
     assert _answered(fleet) == [7]
     assert "weights-counted" in fleet.events
-
-
-@pytest.mark.long
-def test_a_round_waits_for_homes_that_are_on_their_way(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """After a kill of the server's front homes need seconds; rounds of nobody need none."""
-    monkeypatch.setattr("fedhome.server.rounds.round_loop._POLL_S", 0.001)
-    fleet = _fleet(tmp_path, rounds={"count": 1, "evaluate_fraction": 0.0})
-    fleet.wire.away = {"h03", "h04", "h05", "h06"}
-    looks = 0
-
-    def connected() -> int:
-        nonlocal looks
-        looks += 1
-        if looks == 3:
-            fleet.wire.away = set()
-        return len(list(fleet.wire.get_node_ids()))
-
-    fleet.wire.connected_count = connected  # type: ignore[attr-defined]
-    assert _answered(fleet) == [7]
-    assert "round 1 waits for homes: 3 are there, a sum takes 5" in fleet.events

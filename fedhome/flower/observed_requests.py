@@ -1,0 +1,72 @@
+"""Requests that Flower's own application answers, and what is read of them on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from flwr.proto.fleet_pb2 import PushMessagesRequest
+from flwr.proto.runtime_pb2 import PushAppMessagesRequest
+from google.protobuf.message import DecodeError
+
+from fedhome.flower.exchange_handlers import is_its_own
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+class RecordedSend:
+    """Passes a response on, and records its status and body."""
+
+    def __init__(self, send: Send) -> None:
+        self._send, self.status, self.body = send, 0, bytearray()
+
+    async def __call__(self, event: MutableMapping[str, Any]) -> None:
+        """Pass an event on."""
+        self.status = event.get("status", self.status)
+        self.body.extend(event.get("body", b""))
+        await self._send(event)
+
+
+async def verify_sender(receive: Receive) -> tuple[PushMessagesRequest | None, Receive]:
+    """Return a reply's announcement, and its events; nothing of it if it is another node's.
+
+    Flower compares the node with its key, but not the reply's sender with the node.
+    """
+    body, replay = await read(receive)
+    try:
+        push = PushMessagesRequest.FromString(body)
+    except DecodeError:  # Flower refuses it
+        return None, replay
+    return (push, replay) if is_its_own(push) else (None, _replayed(b"", receive))
+
+
+async def read(receive: Receive) -> tuple[bytes, Receive]:
+    """Return a request's body, and what replays its events."""
+    body, more = bytearray(), True
+    while more:
+        event = await receive()
+        body.extend(event.get("body", b""))
+        more = event.get("more_body", False)
+        if event["type"] != "http.request":  # hung up: the body is incomplete
+            return b"", _replayed(b"", receive)
+    return bytes(body), _replayed(bytes(body), receive)
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    events = [{"type": "http.request", "body": body}]
+
+    async def replay() -> MutableMapping[str, Any]:
+        return events.pop() if events else await receive()
+
+    return replay
+
+
+def nodes_of(body: bytes) -> dict[str, int]:
+    """Return the nodes that a run's messages are for, by the messages' names."""
+    try:
+        messages = PushAppMessagesRequest.FromString(body).messages_list
+    except DecodeError:  # Flower refuses it
+        return {}
+    return {one.metadata.message_id: one.metadata.dst_node_id for one in messages}

@@ -1,0 +1,132 @@
+"""How the SuperLink handles the requests of the server's own processes: many of Flower's in one.
+
+A run would take a request of Flower's web application for each object of each message, and those
+cost ten times what they carry. Here it takes Flower's own handlers, one after the other.
+"""
+
+from __future__ import annotations
+
+from fastapi import Request
+from flwr.common.constant import SUPERLINK_NODE_ID
+from flwr.proto.message_pb2 import (
+    ConfirmMessageReceivedRequest,
+    PullObjectRequest,
+    PushObjectRequest,
+)
+from flwr.proto.node_pb2 import Node
+from flwr.proto.runtime_pb2 import PullAppMessagesRequest, PushAppMessagesRequest
+from flwr.proto.task_pb2 import Task
+from flwr.supercore.constant import TASK_TOKEN_HEADER, NodeStatus
+from flwr.supercore.dependencies.task import authenticate_task
+from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
+from flwr.superlink.dependencies.linkstate import get_linkstate
+from flwr.superlink.servicer.runtime import runtime_handlers
+
+from fedhome.flower.indexed_state import IndexedLinkState
+from fedhome.wire.exchange import (
+    ABSENT,
+    AWAY,
+    GONE,
+    MOST_AT_ONCE,
+    MOST_OBJECTS,
+    ONLINE,
+    NodeQuery,
+    NodeStates,
+    Questions,
+    QuestionsReceipt,
+    ReplyDelivery,
+)
+
+_SERVER = Node(node_id=SUPERLINK_NODE_ID)
+_STATES = {
+    NodeStatus.REGISTERED: AWAY,
+    NodeStatus.OFFLINE: AWAY,
+    NodeStatus.ONLINE: ONLINE,
+    NodeStatus.UNREGISTERED: GONE,
+}
+
+
+def task_of(request: Request) -> Task:
+    """Let Flower check that a request comes from the process that has a run's task.
+
+    Raises:
+        FlowerError: It does not.
+    """
+    token = request.headers.get(TASK_TOKEN_HEADER)
+    return authenticate_task(request, token, get_linkstate(request))
+
+
+def accept_questions(
+    state: IndexedLinkState, task: Task, push: PushAppMessagesRequest, questions: Questions
+) -> tuple[QuestionsReceipt, set[str]]:
+    """Accept a run's messages: their announcement, and those of their objects that are here.
+
+    Returns:
+        The receipt; and the names of the objects of the messages that have yet to arrive.
+    """
+    pushed = runtime_handlers.push_messages(push, state, task)
+    missing, names = set(pushed.objects_to_push), []
+    for name, content in zip(questions.names, questions.objects, strict=True):
+        if name not in missing:
+            continue
+        one = PushObjectRequest(
+            node=_SERVER,
+            run_id=task.run_id,
+            session_id=pushed.session_id,
+            object_id=name,
+            object_content=content,
+        )
+        if runtime_handlers.push_object(one, state, task).stored:
+            names.append(name)
+            missing.discard(name)
+    return QuestionsReceipt(pushed=pushed.SerializeToString(), names=tuple(names)), missing
+
+
+def gather_replies(
+    state: IndexedLinkState, task: Task, pull: PullAppMessagesRequest
+) -> ReplyDelivery:
+    """Return the replies that are there, with all objects of those that are whole and fit."""
+    pulled = runtime_handlers.pull_messages(pull, state, task)
+    contents: dict[str, bytes] = {}
+    whole, room = [], MOST_AT_ONCE
+    for message, tree in zip(pulled.messages_list, pulled.message_object_trees, strict=True):
+        found: dict[str, bytes] = {}
+        for one in iterate_object_tree(tree):
+            request = PullObjectRequest(node=_SERVER, run_id=task.run_id, object_id=one.object_id)
+            response = runtime_handlers.pull_object(request, state, task)
+            if not (response.object_found and response.object_available):
+                break
+            found[one.object_id] = response.object_content
+        else:
+            size = sum(map(len, found.values()))
+            if size > room or len(contents) + len(found) > MOST_OBJECTS:
+                continue
+            room -= size
+            contents |= found
+            name = message.metadata.message_id
+            whole.append(name)
+            runtime_handlers.confirm_message_received(
+                ConfirmMessageReceivedRequest(
+                    node=_SERVER, run_id=task.run_id, message_object_id=name
+                ),
+                state,
+                task,
+            )
+    return ReplyDelivery(
+        pulled=pulled.SerializeToString(),
+        whole=tuple(whole),
+        names=tuple(contents),
+        objects=tuple(contents.values()),
+    )
+
+
+def node_states(state: IndexedLinkState, query: NodeQuery) -> NodeStates:
+    """Return number and state of the nodes with some keys."""
+    nodes, states = [], []
+    with state.lock:
+        for key in query.keys:
+            number = state.node_public_key_to_node_id.get(key, 0)
+            info = list(state.get_node_info(node_ids=[number])) if number else []
+            nodes.append(number)
+            states.append(_STATES[info[0].status] if info else ABSENT)
+    return NodeStates(nodes=tuple(nodes), states=tuple(states))

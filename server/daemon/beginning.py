@@ -1,0 +1,143 @@
+"""What a run begins with: the release in use where that fits its plan, or a new model.
+
+About one model homes answer one question once. So a run that begins where another one has ended
+goes on with its sums, too; and where homes have trained from the release already, it begins with
+the last model that came of that: two sums about models that hardly differ would show a home that is
+in one of them alone (docs/security.md).
+"""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+
+from fedhome.errors import FedHomeError, RunError
+from fedhome.plan.settings import Plan
+from fedhome.questions.settings import inputs_hash
+from fedhome.registry import Release
+from fedhome.run.events import EventLog
+from fedhome.run.folder import RunFolder
+from fedhome.run.model_file import SavedModel
+from fedhome.server.daemon.publishing import Publisher
+from fedhome.server.rounds import checkpoint
+from fedhome.store import disk
+from fedhome.wire.layout import Layout
+
+IN_USE = "release-in-use"
+
+
+class Beginning:
+    """What is in use when a run begins, and what it therefore begins with.
+
+    Args:
+        plan: The run's plan.
+        layout: Layout of its model.
+        folder: The run's folder, among those of earlier runs.
+        publisher: Knows what is in use.
+        log: The run's log.
+        resumed: The run goes on: nothing is told anew.
+
+    Attributes:
+        unfit: Why the release in use is nothing to begin with, nor to compare with; empty: it is,
+            or there is none.
+
+    Raises:
+        RegistryError: The release in use is damaged.
+        RunError: What the run begins with cannot be written.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        layout: Layout,
+        *,
+        folder: RunFolder,
+        publisher: Publisher,
+        log: EventLog,
+        resumed: bool,
+    ) -> None:
+        self._plan, self._layout, self._folder, self._log = plan, layout, folder, log
+        self._publisher = publisher
+        release = publisher.in_use
+        if release is not None and publisher.made(release):
+            release = None  # this very run has ended with it, and was killed before its last word
+        self.unfit = "" if release is None else self._unfit(release)
+        if release is None:
+            return
+        if not resumed:
+            log.append(
+                IN_USE,
+                release=release.number,
+                run=release.manifest.run,
+                round=release.manifest.round,
+                fits=not self.unfit,
+                reason=self.unfit,
+            )
+        begun = folder.read_start() is not None or checkpoint.load(folder, layout) is not None
+        if not (self.unfit or folder.fresh or begun):
+            self._begin_with(release)
+
+    def _begin_with(self, release: Release) -> None:
+        flat = self._publisher.model_of(release).flat
+        plan, number = release.manifest.plan, release.manifest.round
+        last = self._last_after(self._publisher.run_of(release))
+        if last.sums_path.exists():
+            with disk.errors_of(self._folder.sums_path):
+                shutil.copytree(last.sums_path, self._folder.sums_path, dirs_exist_ok=True)
+        came = self._end_of(last)
+        if came is not None and not np.array_equal(came.flat, flat):
+            flat, number = came.flat, came.round
+            self._log.append(
+                "note",
+                text=f"homes have trained from release {release.number} already, and do so once: "
+                f"the run begins with the last model that came of it, of {last.path.name}",
+            )
+        self._folder.write_follows(last.path.name)
+        # Last: with this file the beginning is settled.
+        self._folder.write_start(
+            SavedModel(
+                parameters=self._layout.unflatten(flat),
+                layout_hash=self._layout.hash,
+                plan=plan,
+                round=number,
+            )
+        )
+
+    def _last_after(self, run: str) -> RunFolder:
+        """Return the last of the runs that went on from a run's model, or from theirs."""
+        runs = self._folder.path.parent
+        others = [RunFolder(path) for path in runs.iterdir() if path.name != self._folder.path.name]
+        followed = {other.read_follows(): other.path.name for other in _by_age(others)}
+        seen = set[str]()
+        while run in followed and run not in seen:
+            seen.add(run)
+            run = followed[run]
+        return RunFolder(runs / run)
+
+    def _end_of(self, last: RunFolder) -> checkpoint.Checkpoint | None:
+        if not last.path.exists():
+            return None
+        try:
+            return checkpoint.load(last, self._layout)
+        except RunError as error:
+            self._log.append("note", text=f"what {last.path.name} ended with: {error.message}")
+            return None
+
+    def _unfit(self, release: Release) -> str:
+        if release.manifest.layout.hex() != self._layout.hash:
+            return f"release {release.number} has another shape than this plan's model"
+        earlier = RunFolder(self._folder.path.parent / self._publisher.run_of(release))
+        try:
+            plan = Plan.parse(earlier.read_plan())
+        except FedHomeError:
+            return ""  # its run is not there any more: the shape alone tells
+        if inputs_hash(plan) != inputs_hash(self._plan) or plan.task != self._plan.task:
+            return f"release {release.number} is of other inputs, or another task, than this plan"
+        return ""
+
+
+def _by_age(folders: list[RunFolder]) -> list[RunFolder]:
+    """Return the folders of runs that follow others, the oldest first."""
+    following = [folder for folder in folders if folder.follows_path.exists()]
+    return sorted(following, key=lambda folder: folder.follows_path.stat().st_mtime_ns)

@@ -1,0 +1,55 @@
+"""Whether what a run ended with takes the place of the release in use: the homes say so.
+
+They do by their validation loss, summed over all of them: never by one home's, nor by test rows.
+What they said of the release in use is what they said when it was made: asked about it a second
+time, over other homes, they would show a home that is in one of both sums alone.
+"""
+
+from __future__ import annotations
+
+from fedhome.server.daemon.publishing import Candidate, Publisher
+from fedhome.wire.layout import Layout
+
+_DECIDED = "its run had decided so before it was killed"
+BY_HAND = "by hand: `fedhome model promote`"
+
+
+def settle(
+    publisher: Publisher,
+    candidate: Candidate | None,
+    layout: Layout,
+    *,
+    unfit: str,
+) -> None:
+    """Promote a run's result, or tell why the release in use stays.
+
+    Args:
+        publisher: Knows what is in use.
+        candidate: The result; None: no round gave a model.
+        layout: Its layout.
+        unfit: Why the release in use is nothing to compare with; empty: it is.
+
+    Raises:
+        RegistryError: The registry is damaged.
+    """
+    if candidate is None:
+        return
+    in_use = publisher.in_use
+    if in_use is None or publisher.made(in_use):  # or it was killed after it had decided
+        first = in_use is None or in_use.number == 1
+        publisher.promote(candidate, layout, "it is the first release" if first else _DECIDED)
+    elif unfit:
+        publisher.promote(candidate, layout, f"{unfit}: there is nothing to compare with")
+    elif candidate.loss is None or (before := publisher.loss_of(in_use)) is None:
+        which = "this model" if candidate.loss is None else "the release in use"
+        publisher.keep_in_use(
+            candidate, f"homes did not say how good {which} is, so nobody knows; {BY_HAND}"
+        )
+    elif candidate.loss <= before:
+        why = f"homes' loss was {before:.4g}, and is {candidate.loss:.4g} with it"
+        publisher.promote(candidate, layout, why)
+    else:
+        publisher.keep_in_use(
+            candidate,
+            f"homes' loss with it is {before:.4g}, and would be {candidate.loss:.4g}; {BY_HAND}",
+        )

@@ -1,0 +1,69 @@
+"""A run begins where another has ended: real homes answer about each model once, all the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flwr.app import Message
+
+from fedhome.run.events import EventLog
+from fedhome.run.folder import RunFolder
+from fedhome.server.daemon.beginning import Beginning
+from fedhome.server.daemon.promotion import settle
+from fedhome.server.daemon.publishing import Publisher
+from helpers.registry_world import Crash
+from helpers.wired_fleet import WiredFleet, secure_plan
+
+
+def _play(fleet: WiredFleet, name: str) -> list[int]:
+    """Play a run as the server's process does; return how many homes were in each round."""
+    fleet.name = name
+    folder, layout = RunFolder(fleet.folder / name), fleet.learning.layout
+    if not folder.plan_path.exists():
+        RunFolder.create(folder.path).write_plan(fleet.plan.to_toml())
+    with EventLog(folder.events_path) as log:
+        log.append("run-started")
+        keys = fleet.world.server
+        fleet_id = fleet.world.directory.fleet
+        publisher = Publisher(
+            fleet.folder / "models", fleet=fleet_id, keys=keys, run=folder, log=log
+        )
+        beginning = Beginning(
+            fleet.plan, layout, folder=folder, publisher=publisher, log=log, resumed=False
+        )
+    start = folder.read_start()
+    if start is not None:
+        fleet.learning.initial = layout.flatten(start.parameters)
+    with fleet.run() as rounds:
+        rounds.run()
+        publisher = Publisher(
+            fleet.folder / "models", fleet=fleet_id, keys=keys, run=folder, log=rounds.log
+        )
+        settle(publisher, rounds.candidate(), layout, unfit=beginning.unfit)
+        return [row["homes_answered"] for row in rounds.state.rows]
+
+
+@pytest.mark.long
+def test_runs_that_follow_each_other_are_refused_nothing(tmp_path: Path) -> None:
+    """One ends and is released; one is cut off in its first round; one goes on from there."""
+    fleet = WiredFleet(tmp_path, secure_plan(rounds={"count": 2}))
+    assert _play(fleet, "first") == [7, 7]
+
+    def kill(_home: str, message: Message) -> bool:
+        if message.metadata.message_type == "evaluate":
+            raise Crash
+        return False
+
+    fleet.wire.deaf = kill
+    with pytest.raises(Crash):
+        _play(fleet, "second")
+    fleet.wire.deaf = lambda _home, _message: False
+    fleet.wire.away = {"h06"}
+    assert _play(fleet, "third") == [7, 6], "its first sum is the one that was opened before"
+    assert fleet.wire.refusals == []
+    assert "was opened before, and is taken again" in fleet.events
+    starts = [RunFolder(tmp_path / name).read_start() for name in ("second", "third")]
+    flats = [fleet.learning.layout.flatten(one.parameters) for one in starts if one is not None]
+    np.testing.assert_array_equal(flats[0], flats[1])
