@@ -22,7 +22,8 @@ _ROUNDS = ("fraction", "max_examples", "reply_after_s")
 _RUNS_A_DAY = 3
 _AWAY = 0.1
 _ROUNDING = 1e-9
-_SUMS_A_ROUND, _SUMS_A_RUN = 2, 3  # train and evaluate; census, trial and outcome
+_SUMS_A_ROUND = 2  # train and evaluate
+_SUMS_A_RUN = 5  # census, trial, blend, shrink and outcome
 
 
 def parameters_of(plan: Plan, homes: int) -> Parameters:
