@@ -92,7 +92,7 @@ How often:
     to count at the end), one sum is opened, and the count at the beginning once as long
     as the fleet's directory stays: homes of the committee help to open no second one.
     This home tries at most 8 times.
-  * in at most 69 sums a day: those of three runs of this plan. `fedhome client ledger`
+  * in at most 75 sums a day: those of three runs of this plan. `fedhome client ledger`
     lists them.
 
 What a server learns that keeps to the rules:
