@@ -98,6 +98,9 @@ def run_over_grid(
     """
     begin = time.perf_counter()
     unfit = UnfitHomes(log, name_of)
+    if patience is not None:
+        patience.left_out = lambda: {name_of(node) for node in unfit.nodes}
+        patience.ask_again = unfit.nodes.clear
     features, outputs = _shape(grid, plan, unfit, patience)
     classes = plan.task.classes or tuple(map(str, range(outputs)))
     classes = classes if outputs > 1 else ()

@@ -25,7 +25,7 @@ ROUNDS: Final = pa.schema(
         _column("homes_asked", pa.int32(), "homes that were sent the model"),
         _column("homes_answered", pa.int32(), "homes whose reply was used"),
         _column("homes_dropped", pa.int32(), "homes that failed or sent an unusable reply"),
-        _column("homes_late", pa.int32(), "homes that answered after the deadline"),
+        _column("homes_late", pa.int32(), "homes that had not answered when the round was closed"),
         _column("train_loss", pa.float64(), "mean over training examples", nullable=True),
         _column("validation_loss", pa.float64(), "mean over examples", nullable=True),
         _column("validation_score", pa.float64(), "primary score, higher is better", nullable=True),

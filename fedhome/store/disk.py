@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 import sys
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ NEW = ".new"
 """Ending of a staged file: one, so that a crash leaves one at most, and the next save ends it."""
 FULL = "disk-full"
 """The reason of an error where a disk has no room."""
+_SOME_ROOM = 1 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _ABSENT = (errno.ENOENT, errno.ENOTDIR)
@@ -201,6 +203,11 @@ def errors_of(path: Path, *, refused: str = "not-writable") -> Iterator[None]:
             reason, hint = "missing", "check its name, and that of its folder"
         text = os.strerror(error.errno) if error.errno else "an error without a number"
         raise StateError(f"{path}: {text}", reason=reason, hint=hint) from None
+
+
+def has_room(folder: Path) -> bool:
+    """Whether the disk of a folder takes anything more to speak of."""
+    return shutil.disk_usage(folder).free >= _SOME_ROOM
 
 
 def is_full(error: BaseException) -> bool:

@@ -17,6 +17,7 @@ from fedhome.server.daemon.publishing import MODELS
 from fedhome.server.daemon.server_folder import NO_DIRECTORY, ServerFolder
 from fedhome.server.daemon.supervisor import is_running, waiting
 from fedhome.server.rounds.left_out import LeftOut, LeftOutHome
+from fedhome.store import disk
 from fedhome.wire.moments import when
 
 FEW_DAYS = 60
@@ -134,6 +135,11 @@ def status_of(server_folder: ServerFolder, *, now: datetime | None = None) -> Se
         faults.append(
             f"the certificate is good for {max(days, 0)} more days: homes refuse it after that; "
             f"a running server renews it by itself, and so does `fedhome server renew`"
+        )
+    if not disk.has_room(server_folder.path):
+        faults.append(
+            f"the disk of {server_folder.path} is full: runs pause until there is room, and go on "
+            "by themselves"
         )
     return ServerStatus(
         running=is_running(server_folder),

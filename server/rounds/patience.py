@@ -33,6 +33,8 @@ class Patience:
 
     Attributes:
         left_out: Returns the names of homes that are asked nothing.
+        ask_again: Called after a while in which the run waits although such homes are there: some
+            of them may have been mended.
     """
 
     def __init__(
@@ -49,7 +51,9 @@ class Patience:
         self._clock, self._sleep = clock, sleep
         self._failures = 0
         self._since: float | None = None
+        self._asks_again = 0
         self.left_out: Names = tuple
+        self.ask_again: Callable[[], None] = lambda: None
 
     def await_homes(self, number: int) -> None:
         """Wait until a round can have a sum.
@@ -78,6 +82,9 @@ class Patience:
             self._check_time(
                 f"{lack.there} of {lack.of} {lack.what} are there, {lack.needed} are needed"
             )
+            if lack.left_out and self._clock() - began >= self._grown(self._asks_again):
+                self._asks_again += 1
+                self.ask_again()
             self._sleep(_POLL_S)
             lack = self._lack()
         self._log.append(THERE, round=number, seconds=self._clock() - began)
@@ -100,8 +107,8 @@ class Patience:
         """
         self._failures += 1
         # Who is away is waited for in any case, and named meanwhile.
-        first = 0.0 if searching or self._lack() is not None else self._rounds.pause_s
-        pause = min(first * 2.0 ** min(self._failures - 1, 30), self._rounds.most_pause_s)
+        waits = not (searching or self._lack() is not None)
+        first, pause = (self._rounds.pause_s, self._grown(self._failures - 1)) if waits else (0, 0)
         self._log.append(
             FAILED,
             round=number,
@@ -123,12 +130,17 @@ class Patience:
 
     def held(self) -> None:
         """Take note that a round had its sum."""
-        self._failures, self._since = 0, None
+        self._failures = self._asks_again = 0
+        self._since = None
 
     @property
     def failures(self) -> int:
         """How many attempts have failed since a round last had its sum."""
         return self._failures
+
+    def _grown(self, times: int) -> float:
+        """Return a pause that has doubled so many times, up to the longest."""
+        return min(self._rounds.pause_s * 2.0 ** min(times, 30), self._rounds.most_pause_s)
 
     def _lack(self) -> Lack | None:
         return self._needs.lack(self._there(), left_out=self.left_out())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from fedhome.run.results import ROUNDS, rounds_table
 from fedhome.server.daemon.current_run import FINISHED, Runs
 from fedhome.server.daemon.initialise import make_server
 from fedhome.server.daemon.server_folder import ServerFolder
+from fedhome.server.daemon.status import status_of
 from helpers.living import tiny_plan
 
 HOMES = 5
@@ -91,6 +93,16 @@ def test_a_run_that_has_no_result_is_not_promoted(place: ServerFolder, plan: Pla
     error = refused("model", "promote", "mine", "--server", place.path)
     assert "the rounds of mine are not done" in error.message
     assert "--resume mine" in error.hint
+
+
+def test_a_full_disk_is_told_with_what_becomes_of_runs(
+    place: ServerFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not any("is full" in fault for fault in status_of(place).faults)
+    none = shutil.disk_usage(place.path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: none)
+    (fault,) = [fault for fault in status_of(place).faults if "is full" in fault]
+    assert "runs pause until there is room" in fault
 
 
 def test_a_run_begins_anew_where_that_is_asked(place: ServerFolder, plan: Plan) -> None:

@@ -128,7 +128,9 @@ def test_connections_are_reset_in_the_middle(tmp_path: Path) -> None:
 
 def test_a_home_whose_connections_break_sets_nobodys_pace(tmp_path: Path) -> None:
     """It answers little questions and seldom gets a model: nobody waits for it to the deadline."""
-    plan = plan_of(6).change(rounds={"close_least_s": 6.0, "deadline_s": 1000.0})
+    plan = plan_of(4).change(
+        rounds={"close_least_s": 6.0, "deadline_s": 1000.0}, personalise={"name": "none"}
+    )
     tables = generate(homes=HOMES, days=plan.data.days, seed=plan.seed)
     server, places = prepare(tmp_path / "deployment", plan, tables)
     cutting = Cutting(server.settings.port, most=(12_000,))

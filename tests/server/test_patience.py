@@ -155,6 +155,27 @@ def test_homes_that_are_left_out_are_named_among_what_it_waits_for(log: EventLog
     assert what_it_waits_for(read_events(log.path)).endswith("5 are needed; oak left out")
 
 
+def test_homes_that_were_left_out_are_asked_again_while_a_run_waits_for_them(
+    log: EventLog,
+) -> None:
+    """Their owner may have mended them; if not, they are asked less and less often."""
+    clock, out = Clock(lambda _: set(FIVE)), {"oak"}
+    waits = patient(Plan.load(rounds={"pause_s": 10, "most_pause_s": 60}), clock, log)
+    waits.left_out, waits.ask_again = lambda: out, out.clear
+    took = []
+    for _ in range(5):
+        out.add("oak")  # it is asked, and does not fit yet
+        began = clock.now
+        waits.await_homes(1)
+        took.append(clock.now - began)
+    assert took == [11, 21, 41, 61, 61]
+    waits.held()
+    out.add("oak")
+    began = clock.now
+    waits.await_homes(2)
+    assert clock.now - began == 11
+
+
 def test_nobody_waits_where_enough_are_there(log: EventLog) -> None:
     clock = Clock(lambda _: set(FIVE))
     patient(Plan.load(), clock, log).await_homes(1)
