@@ -14,6 +14,7 @@ from fedhome.clients.agent.known_head import HEAD
 from fedhome.clients.agent.release_memory import MODEL, SEEN
 from fedhome.clients.membership.consent import CONSENT
 from fedhome.clients.membership.home_folder import (
+    AGENT,
     ANCHOR,
     AT_HAND,
     CA,
@@ -104,8 +105,9 @@ def forget(home_folder: HomeFolder) -> list[str]:
             with disk.errors_of(path):
                 path.unlink()
         with disk.errors_of(folder):
-            if (folder / UNPACKED).is_dir():
-                shutil.rmtree(folder / UNPACKED)
+            for name in (UNPACKED, AGENT):
+                if (folder / name).is_dir():
+                    shutil.rmtree(folder / name)
         _remove_if_empty(models)
         disk.sync(folder)
         _remove_if_empty(folder)

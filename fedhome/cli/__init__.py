@@ -10,7 +10,20 @@ from rich.console import Console
 from rich.markup import escape
 
 import fedhome
-from fedhome.cli import client, data, fleet, model, new, plan, privacy, report, server, simulate, up
+from fedhome.cli import (
+    client,
+    data,
+    fleet,
+    model,
+    new,
+    plan,
+    privacy,
+    reasons,
+    report,
+    server,
+    simulate,
+    up,
+)
 from fedhome.cli.group import Group
 from fedhome.errors import FedHomeError
 
@@ -45,6 +58,7 @@ app.command("simulate")(simulate.simulate)
 app.command("up")(up.up)
 app.command("report")(report.report)
 app.command("new")(new.new)
+app.command("reasons")(reasons.reasons)
 app.add_typer(plan.app, name="plan", help="Look at a plan and its settings.")
 app.add_typer(privacy.app, name="privacy", help="Noise that homes add: which is realistic.")
 app.add_typer(fleet.app, name="fleet", help="Who is in the fleet: what its owner types.")

@@ -33,6 +33,8 @@ Kinds that the report understands, with the data that it looks for (all optional
   rho, epsilon, delta; mechanism, noise_multiplier
 - ``reply-dropped``, ``reply-late``: round or stage, home or node, reason
 - ``home-excluded``: home, reason
+- ``home-refused``: home, question, reason (a word of :mod:`fedhome.reasons`), why, remedy; told
+  once, until ``home-answers``: home, question: it does again
 - ``note``: text
 - ``readings``: text; how homes were read whose files are alike
 - ``early-stop``: round, best_round, best_loss, reason

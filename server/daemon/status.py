@@ -7,12 +7,15 @@ from datetime import UTC, datetime
 
 from fedhome.errors import FedHomeError
 from fedhome.ops import tls
+from fedhome.reasons import CLAIMED
 from fedhome.registry import Registry
 from fedhome.registry.vault import INDEX
+from fedhome.run.refusing import Refusing
 from fedhome.run.waiting import what_it_waits_for
 from fedhome.secagg.directory import Directory
 from fedhome.server.daemon.current_run import RUNNING, Current, Runs
 from fedhome.server.daemon.health import Health
+from fedhome.server.daemon.nodes import Nodes
 from fedhome.server.daemon.publishing import MODELS
 from fedhome.server.daemon.server_folder import NO_DIRECTORY, ServerFolder
 from fedhome.server.daemon.supervisor import is_running, waiting
@@ -23,6 +26,27 @@ from fedhome.wire.moments import when
 FEW_DAYS = 60
 """So many days before the directory ends, the status warns."""
 _DAY_S = 86_400
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefusingHome:
+    """A home that refuses what it is asked, or did not connect.
+
+    Args:
+        home: Its name.
+        question: Type of the question; empty: it refused to connect.
+        reason: The word that it told (:mod:`fedhome.reasons`).
+        why: What the word means.
+        remedy: Who does what about it.
+        since: When it said so, ISO 8601 in UTC.
+    """
+
+    home: str
+    question: str
+    reason: str
+    why: str
+    remedy: str
+    since: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +64,7 @@ class RunStatus:
         time: When that was, ISO 8601 in UTC.
         waits: What it waits for, as a clause; empty if it does not.
         again: Whether the server takes it up again by itself, where it failed.
+        refusing: Homes that refuse what the run asks them.
     """
 
     name: str
@@ -52,6 +77,7 @@ class RunStatus:
     time: str = ""
     waits: str = ""
     again: bool = False
+    refusing: tuple[RefusingHome, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +116,7 @@ class ServerStatus:
         run: The run in progress, or the last one.
         release: The newest release.
         left_out: Homes that runs ask nothing more.
+        refusing: Homes that refuse what the server says, and so do not connect.
         faults: What is wrong, a sentence each.
     """
 
@@ -107,6 +134,7 @@ class ServerStatus:
     run: RunStatus | None
     release: ReleaseStatus | None
     left_out: list[LeftOutHome]
+    refusing: list[RefusingHome]
     faults: list[str]
 
     def as_json(self) -> dict[str, object]:
@@ -141,6 +169,7 @@ def status_of(server_folder: ServerFolder, *, now: datetime | None = None) -> Se
             f"the disk of {server_folder.path} is full: runs pause until there is room, and go on "
             "by themselves"
         )
+    connected = _connected(server_folder, directory) if up.link else None
     return ServerStatus(
         running=is_running(server_folder),
         front=up.front,
@@ -151,11 +180,12 @@ def status_of(server_folder: ServerFolder, *, now: datetime | None = None) -> Se
         fleet=server_folder.anchor.fleet.hex(),
         epoch=0 if directory is None else directory.epoch,
         homes=0 if directory is None else len(directory.names),
-        connected=_connected(server_folder, directory) if up.link else None,
+        connected=connected,
         pending=waiting(server_folder),
         run=_run(server_folder, faults),
         release=_release(server_folder, faults),
         left_out=_left_out(server_folder, directory, faults),
+        refusing=_refusing(server_folder, directory, connected),
         faults=faults,
     )
 
@@ -194,7 +224,6 @@ def _connected(server_folder: ServerFolder, directory: Directory | None) -> list
     import httpx  # noqa: PLC0415
 
     from fedhome.flower.superlink import Control  # noqa: PLC0415 - Flower takes a second
-    from fedhome.server.daemon.nodes import Nodes  # noqa: PLC0415
 
     control = Control(server_folder.link)
     try:
@@ -205,6 +234,30 @@ def _connected(server_folder: ServerFolder, directory: Directory | None) -> list
         control.close()
     claims = Nodes(server_folder.nodes).claims(directory)
     return sorted(claim.home for claim in claims if claim.node_key in online)
+
+
+def _refusing(
+    server_folder: ServerFolder, directory: Directory | None, connected: list[str] | None
+) -> list[RefusingHome]:
+    """Return the homes that said, when they joined last, that they had refused to connect."""
+    if directory is None:
+        return []
+    return [
+        RefusingHome(
+            home=claim.home,
+            question="",
+            reason=claim.refused,
+            why=CLAIMED[claim.refused].why,
+            remedy=CLAIMED[claim.refused].remedy,
+            since=_utc(datetime.fromtimestamp(claim.time, UTC)),
+        )
+        for claim in Nodes(server_folder.nodes).claims(directory)
+        if claim.refused in CLAIMED and claim.home not in (connected or ())
+    ]
+
+
+def _utc(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat(timespec="seconds")
 
 
 def _run(server_folder: ServerFolder, faults: list[str]) -> RunStatus | None:
@@ -235,8 +288,12 @@ def _progress(runs: Runs, now: Current, faults: list[str]) -> RunStatus:
         round=_number(done.get("round")),
         rounds=_number(whole.get("rounds")),
         event=events[-1].event,
-        time=events[-1].time.astimezone(UTC).isoformat(timespec="seconds"),
+        time=_utc(events[-1].time),
         waits=what_it_waits_for(events) if now.state == RUNNING else "",
+        refusing=tuple(
+            RefusingHome(**{**asdict(one), "since": _utc(one.since)})
+            for one in Refusing(events).standing
+        ),
     )
 
 

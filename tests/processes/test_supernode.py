@@ -169,7 +169,7 @@ def test_a_home_whose_agent_runs_gives_nothing(place: HomeFolder) -> None:
 def test_readings_that_cannot_be_used_are_not_described(place: HomeFolder) -> None:
     Path(place.settings.data).write_bytes(b"no table")
     answer = ask(place, "query")
-    assert answer.error.reason == "the home's readings cannot be used; its own log says why"
+    assert answer.error.reason == "readings"
 
 
 def test_the_node_is_the_one_that_was_claimed(
