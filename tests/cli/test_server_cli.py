@@ -18,8 +18,11 @@ from typer.testing import CliRunner
 from fedhome.cli import app
 from fedhome.errors import DirectoryError, FedHomeError, PlanError, RunError, StateError, WireError
 from fedhome.fleet.cards import Card
+from fedhome.fleet.claims import Claim
+from fedhome.fleet.entries import home_keys
 from fedhome.fleet.owner_folder import Fleet, server_keys
 from fedhome.fleet.owner_keys import AUTHORITY
+from fedhome.flower.node_key import NodeKey
 from fedhome.plan.settings import Plan
 from fedhome.run.events import EventLog
 from fedhome.server.daemon import deploy
@@ -34,10 +37,12 @@ from fedhome.server.daemon.current_run import (
 )
 from fedhome.server.daemon.follow import follow
 from fedhome.server.daemon.initialise import make_server
+from fedhome.server.daemon.nodes import Nodes
 from fedhome.server.daemon.server_folder import ServerFolder
 from fedhome.server.daemon.status import status_of
 from fedhome.server.daemon.supervisor import Daemon, is_running, trim
 from fedhome.server.rounds.left_out import LeftOut
+from fedhome.server.rounds.refusals import Refusals
 from fedhome.store import disk
 from helpers.living import tiny_plan
 
@@ -90,6 +95,39 @@ def refused(*words: str | Path) -> FedHomeError:
     done = CliRunner().invoke(app, [str(word) for word in words])
     assert isinstance(done.exception, FedHomeError), done.output
     return done.exception
+
+
+@pytest.mark.long
+def test_status_names_who_refuses_and_what_to_do(
+    place: ServerFolder, owner: Path, plan: Plan
+) -> None:
+    first, second = place.directory().names[:2]
+    keys = home_keys(first, owner / "homes" / first)[0]
+    claim = Claim(
+        fleet=place.anchor.fleet,
+        home=first,
+        node_key=NodeKey.create().public,
+        time=1_790_000_000,
+        release="0.1.0",
+        refused="older-head",
+    )
+    disk.put(Nodes(place.nodes)._path(first), claim.sign(keys))
+    runs = Runs(place)
+    runs.begin(plan, "mine")
+    with EventLog(runs.folder("mine").events_path) as log:
+        refusals = Refusals(log)
+        refusals.hear(second, "train", "replayed")
+        refusals.hear(first, "train", "replayed")
+        refusals.hear(first, "train", "")
+    shown = " ".join(said("server", "status", place.path).replace("│", "").split())
+    assert f"refuse train {second}: a sum whose number has passed (replayed); the server" in shown
+    assert f"do not connect {first}: terms that name an older release" in shown
+    found = status_of(place)
+    assert found.run is not None
+    assert [(one.home, one.reason) for one in found.run.refusing] == [(second, "replayed")]
+    assert [(one.home, one.since) for one in found.refusing] == [
+        (first, "2026-09-21T14:13:20+00:00")
+    ]
 
 
 @pytest.mark.long
