@@ -26,7 +26,7 @@ from fedhome.clients.agent.kept_releases import ReleaseKeeper
 from fedhome.clients.agent.known_head import MOST_AHEAD
 from fedhome.clients.agent.message_wait import MessageWait
 from fedhome.clients.agent.reply_pace import ReplyPace
-from fedhome.clients.agent.status_door import StatusDoor
+from fedhome.clients.agent.status_door import status_door
 from fedhome.clients.agent.status_report import StatusReport, in_words_of
 from fedhome.clients.agent.store_in_use import open_store
 from fedhome.clients.agent.work import WorkerProcess
@@ -376,7 +376,7 @@ def main(arguments: Sequence[str]) -> int:
     home_folder, stop = HomeFolder(Path(arguments[0])), threading.Event()
     on_stop(stop.set)
     reporting = StatusReport(home_folder)
-    with StatusDoor(home_folder, lambda: reporting.now):
+    with status_door(home_folder, lambda: reporting.now):
         store = open_store(home_folder, stop, reporting)
         if store is not None:
             with store:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 
 if TYPE_CHECKING:
-    from fedhome.server.daemon.status import RefusingHome, RunStatus, ServerStatus
+    from fedhome.server.daemon.server_status import RefusingHome, RunStatus, ServerStatus
 
 _NAMED = 12  # homes that are named
 _DIGITS = 12  # of a hash, as it is shown

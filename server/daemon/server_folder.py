@@ -12,6 +12,7 @@
     turns           the highest number of a sum, so that no number is used twice
     serials         one-time keys of homes that were used in this epoch, for the same reason
     left-out        homes that runs ask nothing more, and why
+    status/         the socket at which the front tells how the server is (:mod:`.told_status`)
     runs/           a folder for each run (:mod:`fedhome.run.folder`)
     current         the run in progress, or how the last one ended (:mod:`.current_run`)
     models/         the registry of releases (:mod:`fedhome.server.daemon.publishing`)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
 from fedhome.errors import FedHomeError
@@ -15,11 +15,17 @@ from fedhome.run.waiting import what_it_waits_for
 from fedhome.secagg.directory import Directory
 from fedhome.server.daemon.current_run import RUNNING, Current, Runs
 from fedhome.server.daemon.health import Health
-from fedhome.server.daemon.nodes import Nodes
 from fedhome.server.daemon.publishing import MODELS
 from fedhome.server.daemon.server_folder import NO_DIRECTORY, ServerFolder
+from fedhome.server.daemon.server_status import (
+    RefusingHome,
+    ReleaseStatus,
+    RunStatus,
+    ServerStatus,
+)
 from fedhome.server.daemon.supervisor import is_running, waiting
-from fedhome.server.rounds.left_out import LeftOut, LeftOutHome
+from fedhome.server.rounds.left_out import LeftOut
+from fedhome.server.rounds.left_out_home import LeftOutHome
 from fedhome.store import disk
 from fedhome.wire.moments import when
 
@@ -28,132 +34,24 @@ FEW_DAYS = 60
 _DAY_S = 86_400
 
 
-@dataclass(frozen=True, kw_only=True)
-class RefusingHome:
-    """A home that refuses what it is asked, or did not connect.
-
-    Args:
-        home: Its name.
-        question: Type of the question; empty: it refused to connect.
-        reason: The word that it told (:mod:`fedhome.reasons`).
-        why: What the word means.
-        remedy: Who does what about it.
-        since: When it said so, ISO 8601 in UTC.
-    """
-
-    home: str
-    question: str
-    reason: str
-    why: str
-    remedy: str
-    since: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunStatus:
-    """How the run in progress is, or how the last one ended.
-
-    Args:
-        name: Its folder in ``runs/``.
-        state: ``running``, ``finished``, ``failed`` or ``cancelled``.
-        reason: Why it failed.
-        hint: What can be done about that.
-        round: The last round that is done.
-        rounds: Rounds in its plan, at most; 0 before it has begun.
-        event: Kind of the last event in its log.
-        time: When that was, ISO 8601 in UTC.
-        waits: What it waits for, as a clause; empty if it does not.
-        again: Whether the server takes it up again by itself, where it failed.
-        refusing: Homes that refuse what the run asks them.
-    """
-
-    name: str
-    state: str
-    reason: str
-    hint: str
-    round: int = 0
-    rounds: int = 0
-    event: str = ""
-    time: str = ""
-    waits: str = ""
-    again: bool = False
-    refusing: tuple[RefusingHome, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReleaseStatus:
-    """The newest release of the server's registry.
-
-    Args:
-        number: Its number.
-        hash: Its hash, hexadecimal.
-        run: Name of the run that made its model.
-        round: The round.
-    """
-
-    number: int
-    hash: str
-    run: str
-    round: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServerStatus:
-    """How a server is.
-
-    Args:
-        running: Whether its daemon runs.
-        front: Whether the front answers.
-        link: Whether the SuperLink does.
-        address: ``host:port`` by which homes reach it.
-        certificate_ends: Last day of its certificate, ISO 8601.
-        certificate_days: Days until then.
-        fleet: The fleet's number, hexadecimal.
-        epoch: Epoch of the directory; 0 for none.
-        homes: Homes in it.
-        connected: Names of those that are connected; None if there is nobody to ask.
-        pending: Enrolments that wait for the fleet's owner.
-        run: The run in progress, or the last one.
-        release: The newest release.
-        left_out: Homes that runs ask nothing more.
-        refusing: Homes that refuse what the server says, and so do not connect.
-        faults: What is wrong, a sentence each.
-    """
-
-    running: bool
-    front: bool
-    link: bool
-    address: str
-    certificate_ends: str
-    certificate_days: int
-    fleet: str
-    epoch: int
-    homes: int
-    connected: list[str] | None
-    pending: int
-    run: RunStatus | None
-    release: ReleaseStatus | None
-    left_out: list[LeftOutHome]
-    refusing: list[RefusingHome]
-    faults: list[str]
-
-    def as_json(self) -> dict[str, object]:
-        """Return it as nested tables."""
-        return asdict(self)
-
-
-def status_of(server_folder: ServerFolder, *, now: datetime | None = None) -> ServerStatus:
+def status_of(
+    server_folder: ServerFolder, *, now: datetime | None = None, health: Health | None = None
+) -> ServerStatus:
     """Return how a server is.
 
     Args:
         server_folder: The server's folder.
         now: The time, for its certificate and its directory.
+        health: Asks its processes; None: one is made for this.
 
     Raises:
         FedHomeError: There is no server in the folder.
     """
-    with Health(server_folder) as health:
+    if health is not None:
         up = health.ask()
+    else:
+        with Health(server_folder) as new:
+            up = new.ask()
     faults: list[str] = []
     now = now or datetime.now(UTC)
     directory = _directory(server_folder, faults, now)
@@ -223,7 +121,8 @@ def _connected(server_folder: ServerFolder, directory: Directory | None) -> list
         return []
     import httpx  # noqa: PLC0415
 
-    from fedhome.flower.superlink import Control  # noqa: PLC0415 - Flower takes a second
+    from fedhome.flower.superlink import Control  # noqa: PLC0415 - the same
+    from fedhome.server.daemon.nodes import Nodes  # noqa: PLC0415
 
     control = Control(server_folder.link)
     try:
@@ -242,6 +141,8 @@ def _refusing(
     """Return the homes that said, when they joined last, that they had refused to connect."""
     if directory is None:
         return []
+    from fedhome.server.daemon.nodes import Nodes  # noqa: PLC0415 - Flower takes a second
+
     return [
         RefusingHome(
             home=claim.home,

@@ -30,7 +30,7 @@ class Tick(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Axis:
+class FigureAxis:
     """One axis.
 
     Args:
@@ -77,7 +77,9 @@ class Axis:
         ]
 
 
-def axis_of(settings: Mapping[str, Any], values: Sequence[float], *, dates: bool = False) -> Axis:
+def axis_of(
+    settings: Mapping[str, Any], values: Sequence[float], *, dates: bool = False
+) -> FigureAxis:
     """Return an axis that shows some values.
 
     Args:
@@ -87,13 +89,13 @@ def axis_of(settings: Mapping[str, Any], values: Sequence[float], *, dates: bool
     """
     if "range" in settings:
         low, high = map(float, settings["range"])
-        return Axis(settings=settings, low=low, high=high, dates=dates)
+        return FigureAxis(settings=settings, low=low, high=high, dates=dates)
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     room = _HEADROOM * (high - low) or abs(high) or 1.0
     # Bars stand on their axis: no room below them.
     below = 0.0 if low == 0.0 else room
     above = 0.0 if high == 0.0 and low < 0.0 else room
-    return Axis(settings=settings, low=low - below, high=high + above, dates=dates)
+    return FigureAxis(settings=settings, low=low - below, high=high + above, dates=dates)
 
 
 def moment(value: str) -> float:

@@ -18,7 +18,7 @@ import plotly.graph_objects as go
 
 from fedhome.errors import RunError
 from fedhome.plugins import look_up
-from fedhome.server.report.figure_axes import Axis, axis_of
+from fedhome.server.report.figure_axes import FigureAxis, axis_of
 from fedhome.server.report.figure_marks import (
     Bar,
     Plane,
@@ -69,7 +69,7 @@ class _Box(NamedTuple):
     right: float
     bottom: float
 
-    def plane(self, x: Axis, y: Axis) -> Plane:
+    def plane(self, x: FigureAxis, y: FigureAxis) -> Plane:
         return Plane(
             lambda value: self.left + x.share(value) * (self.right - self.left),
             lambda value: self.bottom - y.share(value) * (self.bottom - self.top),
@@ -174,7 +174,7 @@ def _axes(
     traces: Sequence[Mapping[str, Any]],
     layout: Mapping[str, Any],
     standing: Mapping[int, Sequence[Bar]],
-) -> dict[str, Axis]:
+) -> dict[str, FigureAxis]:
     """Return the axes by their names, such as ``x`` and ``y2``."""
     shown: dict[str, list[float]] = {}
     dates = set()
@@ -204,13 +204,13 @@ def _setting(name: str) -> str:
     return f"{name[0]}axis{name[1:]}"
 
 
-def _beside(y: Axis) -> float:
+def _beside(y: FigureAxis) -> float:
     """Return how much room an axis upwards needs to its left, px."""
     longest = max((len(plain(one)) for tick in y.ticks(6) for one in tick.label), default=0)
     return longest * _LETTER + 2 * _GAP + (_LINE + 4 if y.title else 0)
 
 
-def _below(axes: Mapping[str, Axis], rows: Sequence[str]) -> float:
+def _below(axes: Mapping[str, FigureAxis], rows: Sequence[str]) -> float:
     """Return how much room the axes across need below the last of them, px."""
     across = [axes[_partner(name)] for name in rows]
     lines = max((len(tick.label) for x in across if x.labelled for tick in x.ticks(6)), default=0)
@@ -218,7 +218,7 @@ def _below(axes: Mapping[str, Axis], rows: Sequence[str]) -> float:
     return lines * _LINE + _GAP + (_LINE + 4 if titled else 0) + _GAP
 
 
-def _frame(x: Axis, y: Axis, box: _Box) -> str:
+def _frame(x: FigureAxis, y: FigureAxis, box: _Box) -> str:
     """Return grid, ticks and titles of one row."""
     plane, parts = box.plane(x, y), []
     room = box.bottom - box.top

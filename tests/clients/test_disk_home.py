@@ -19,7 +19,7 @@ from rich.markup import escape
 from fedhome.cli.client_words import rows_of
 from fedhome.clients.agent import resident as agent_module
 from fedhome.clients.agent.message_wait import MessageWait
-from fedhome.clients.agent.status_door import StatusDoor, asked_status
+from fedhome.clients.agent.status_door import asked_status, status_door
 from fedhome.clients.agent.status_report import StatusReport
 from fedhome.clients.agent.store_in_use import open_store
 from fedhome.clients.agent.worker import reason_of
@@ -133,7 +133,7 @@ def test_an_agent_says_how_it_is_while_its_disk_takes_nothing(
     assert asked_status(home) is None
     lock = disk.lock(home.path)  # as an agent does
     try:
-        with StatusDoor(home, lambda: reporting.now):
+        with status_door(home, lambda: reporting.now):
             until(lambda: asked_status(home) is not None)
             with monkeypatch.context() as patch:
                 patch.setattr(os, "fsync", full)
