@@ -40,6 +40,7 @@ Kinds that the report understands, with the data that it looks for (all optional
 - ``early-stop``: round, best_round, best_loss, reason
 - ``model-released``, ``release-kept``, ``release-failed``: round, release, reason: whether what the
   run ended with takes the place of the release in use
+- ``models-removed``: releases (numbers) whose model is gone, kept: how many keep theirs
 - ``run-finished``: rounds, seconds
 - ``run-failed``: reason, hint, again (whether a server tries it again by itself)
 - ``log-repaired``: bytes, written by the log itself

@@ -88,6 +88,7 @@ def run(
             keys=server_folder.keys(),
             run=folder,
             log=log,
+            keep=server_folder.settings.keep_releases,
         )
         grid = HomesGrid(
             flower,

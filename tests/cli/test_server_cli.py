@@ -42,10 +42,11 @@ from fedhome.server.daemon.current_run import (
 from fedhome.server.daemon.follow import follow
 from fedhome.server.daemon.initialise import make_server
 from fedhome.server.daemon.nodes import Nodes
+from fedhome.server.daemon.retention import trim
 from fedhome.server.daemon.server_folder import ServerFolder
 from fedhome.server.daemon.server_status import ServerStatus
 from fedhome.server.daemon.status import status_of
-from fedhome.server.daemon.supervisor import Daemon, is_running, trim
+from fedhome.server.daemon.supervisor import Daemon, is_running
 from fedhome.server.daemon.told_status import STATUS, told_status
 from fedhome.server.rounds.left_out import LeftOut
 from fedhome.server.rounds.refusals import Refusals
@@ -365,11 +366,11 @@ def test_a_log_is_kept_from_growing_without_end(tmp_path: Path) -> None:
     with path.open("ab") as log:
         log.write(b"x" * 100)
         log.flush()
-        trim(path, most=100)
+        assert not trim(path, most=100)
         assert path.stat().st_size == 100
         log.write(b"y")
         log.flush()
-        trim(path, most=100)
+        assert trim(path, most=100)
         assert path.stat().st_size == 0
         log.write(b"z")
     assert path.read_bytes() == b"z"
