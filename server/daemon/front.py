@@ -33,6 +33,7 @@ from fedhome.fleet.owner_requests import MOST_REQUEST, PERMIT
 from fedhome.flower.request_signature import RequestSignature
 from fedhome.flower.superlink import FLEET_PATHS, PUSH_OBJECT, Control
 from fedhome.ops import tls
+from fedhome.ops.certificate_files import CertificateFiles
 from fedhome.ops.door_server import MOST_HEAD, DoorServer
 from fedhome.ops.doors import DoorLimits
 from fedhome.ops.local_answer import LocalAnswer
@@ -377,13 +378,14 @@ def serve(server_folder: ServerFolder) -> DoorServer:
         timeout_graceful_shutdown=3,
     )
     config.load()
-    assert config.ssl is not None
-    config.ssl.num_tickets = 0  # homes begin anew, and a ticket is work for whoever asks
+    certificate = CertificateFiles(server_folder.tls)
+    config.ssl = certificate.context()
     try:
         homes = len(front.known.directory.names)
     except SecAggError:  # the owner has signed none yet
         homes = 0
-    return DoorServer(config, front.end, limits_for(allow_many_files(), homes))
+    limits = limits_for(allow_many_files(), homes)
+    return DoorServer(config, front.end, limits, certificate.renewed)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -123,8 +123,7 @@ class Daemon:
             if self._waiting > before:
                 self._say(f"enrolments that wait for the owner: {self._waiting}")
         if terms := self._tend_certificate():
-            self._say(f"new certificate: until {terms.ends.date()}")
-            self._end("front")
+            self._say(f"new certificate, for whoever connects anew: until {terms.ends.date()}")
         self._tend_run()
         if time.monotonic() > self._trim:
             self._trim = time.monotonic() + _TRIM_S
