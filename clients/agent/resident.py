@@ -31,6 +31,7 @@ from fedhome.clients.agent.status_report import StatusReport, in_words_of
 from fedhome.clients.agent.store_in_use import open_store
 from fedhome.clients.agent.work import WorkerProcess
 from fedhome.clients.membership.home_folder import HomeFolder
+from fedhome.clients.membership.server_addresses import addresses_of
 from fedhome.errors import (
     FedHomeError,
     LinkError,
@@ -95,6 +96,7 @@ class Agent:
         self._back_off = 0.0
         self._not_taken: RegistryError | SecAggError | None = None  # the release; and why
         self._refused = NOTHING  # why it did not connect last
+        self._attempts = 0  # at addresses where no server was found
 
     def stop(self) -> None:
         """Let :meth:`run` end after the message at hand."""
@@ -155,6 +157,8 @@ class Agent:
         if getattr(error, "reason", "") == RETIRED:
             self._home_folder.retire_node_key()
             self._back_off = 0.0
+        if getattr(error, "reason", "") == "unreachable":
+            self._attempts += 1  # the next address, where there are two
         if isinstance(error, SecAggError):  # its own refusal: the next claim tells the server
             self._refused = error.reason if error.reason in CLAIMED else "unlisted"
         self._back_off = min(max(_FIRST_BACK_OFF_S, 2 * self._back_off), _LONGEST_BACK_OFF_S)
@@ -169,7 +173,9 @@ class Agent:
 
     def _join_and_serve(self) -> None:
         """Join, and serve over one connection until it breaks."""
-        key, address = self._home_folder.node_key(), self._settings.server
+        key = self._home_folder.node_key()
+        addresses = addresses_of(self._home_folder, self._tasks.heads.root)
+        address = self._releases.address = addresses[self._attempts % len(addresses)]
         authorities = self._home_folder.authorities
         fleet = self._home_folder.anchor.fleet
         welcome = join(

@@ -7,6 +7,7 @@
     fleet.pub       by which it knows its fleet
     ca.pem          the authority of the server's certificate
     directory.fh    the fleet's directory, as it last came and held
+    move.fh         where the owner says that the server moves (:mod:`.server_addresses`)
     head.fh         what the server has said to be newest (:mod:`fedhome.clients.agent.known_head`)
     node.key        by which Flower knows its node; made anew in a copy, and after a reboot
     at-hand         the message that is being answered, without its content

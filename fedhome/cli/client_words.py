@@ -38,7 +38,7 @@ def rows_of(home_folder: HomeFolder, now_s: float) -> list[tuple[str, str]]:
     return [
         ("state", state),
         ("agent", agent),
-        ("server", escape(settings.server)),
+        ("server", _server(home_folder)),
         ("data", escape(settings.data) + there),
         ("last answer", _last(status, now_s)),
         ("epoch", _epoch(home_folder, now_s)),
@@ -73,6 +73,18 @@ def _because(status: HomeStatus) -> str:
         return ""
     detail = escape(status.detail)
     return f": [bold red]{detail}[/] ({status.reason})" if status.reason else f": {detail}"
+
+
+def _server(home_folder: HomeFolder) -> str:
+    """Return where the home looks for its server."""
+    from fedhome.clients.agent.known_head import known_head, newest_root  # noqa: PLC0415
+    from fedhome.clients.membership.server_addresses import addresses_of  # noqa: PLC0415
+
+    try:
+        addresses = addresses_of(home_folder, newest_root(home_folder, known_head(home_folder)))
+    except FedHomeError:  # what is damaged is told below
+        addresses = (home_folder.settings.server,)
+    return escape(" or, as the fleet's owner says, ".join(addresses))
 
 
 def _last(status: HomeStatus | None, now_s: float) -> str:
