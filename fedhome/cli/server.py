@@ -17,7 +17,7 @@ from rich.table import Table
 
 from fedhome.cli import completion
 from fedhome.cli.group import Group
-from fedhome.cli.server_words import rows_of
+from fedhome.cli.server_words import print_status
 from fedhome.cli.service import KindOption, OutOption, UserOption, print_written
 from fedhome.errors import PlanError, RunError
 from fedhome.ops.service import LIMITS, Limits, write_service
@@ -241,15 +241,7 @@ def status(
         typer.echo(json.dumps(server_status.as_json(), indent=2))
         return
     console = Console()
-    table = Table(show_edge=False, show_header=False, title_justify="left")
-    table.title = f"server of fleet {server_status.fleet}"
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    for name, value in rows_of(server_status):
-        table.add_row(name, value)
-    console.print(table)
-    for fault in server_status.faults:
-        console.print(f"[bold yellow]warning:[/] {escape(fault)}", highlight=False, soft_wrap=True)
+    print_status(console, server_status)
     if not server_status.running:
         _say(console, f"\nstart it: `fedhome server start {_word(folder)}`")
     elif server_status.pending:

@@ -4,13 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 if TYPE_CHECKING:
     from fedhome.server.daemon.server_status import RefusingHome, RunStatus, ServerStatus
 
 _NAMED = 12  # homes that are named
 _DIGITS = 12  # of a hash, as it is shown
+
+
+def print_status(console: Console, server_status: ServerStatus) -> None:
+    """Print a server's status, with what is wrong below it."""
+    table = Table(show_edge=False, show_header=False, title_justify="left")
+    table.title = f"server of fleet {server_status.fleet}"
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in rows_of(server_status):
+        table.add_row(name, value)
+    console.print(table)
+    for fault in server_status.faults:
+        console.print(f"[bold yellow]warning:[/] {escape(fault)}", highlight=False, soft_wrap=True)
 
 
 def rows_of(server_status: ServerStatus) -> list[tuple[str, str]]:
