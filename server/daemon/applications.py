@@ -91,13 +91,13 @@ class Applications:
                 reason="used",
                 hint="if that was not you, tell the fleet's owner: somebody has read the invite",
             )
+        enrolment.check_time(now)
         if self._read(path.with_suffix(_USED), now) is not None:
             raise DirectoryError(
                 f"the invite of {home!r} was used, and its home is not in the fleet any more",
                 reason="used",
                 hint=f"ask the fleet's owner for a new one: `fedhome fleet invite {home}`",
             )
-        enrolment.check_time(now)
         self._make_room(now, directory)
         self._write(path, body)
         with disk.errors_of(self._folder):

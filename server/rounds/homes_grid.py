@@ -97,7 +97,7 @@ class HomesGrid(GridAround):
     ) -> None:
         super().__init__(grid)
         self.homes = tuple(homes)
-        self._clock, self._hear = clock, hear
+        self._clock, self._on_answer = clock, hear
         self._nodes = nodes
         self._connected: dict[int, int] = {}
         self._checked_at = -math.inf
@@ -254,8 +254,10 @@ class HomesGrid(GridAround):
         if reply.has_error() and reply.metadata.src_node_id == SERVER_NODE:
             return  # Flower's own: the home said nothing
         word = hold_to_words(reply) if reply.has_error() else ""
-        if self._hear is not None:
-            self._hear(self.name_of(pending.number), pending.message.metadata.message_type, word)
+        if self._on_answer is not None:
+            self._on_answer(
+                self.name_of(pending.number), pending.message.metadata.message_type, word
+            )
 
     def wait(self, seconds: float) -> None:
         """Wait until there may be another reply, or for some time."""
