@@ -1,4 +1,4 @@
-"""Why a home cannot answer, as the server may know it: no readings, path or line."""
+"""Why a home cannot answer, as the server may know it: one word of a closed list, nothing else."""
 
 from __future__ import annotations
 
@@ -17,44 +17,47 @@ from fedhome.errors import (
     StateError,
     UpdateError,
 )
-from fedhome.questions.settings import UNLIKE
+from fedhome.reasons import AT_HOME, listed
 
 REFUSALS = (SecAggError, UpdateError, LayoutError)
-"""What is wrong with a question itself: of these the server is told. The rest is wrong at home."""
+"""What is wrong with a question itself. The rest is wrong at home."""
 
-INSTEAD: tuple[tuple[tuple[type[FedHomeError], ...], str], ...] = (
-    ((InputsError,), UNLIKE),
-    ((DataError,), "the home's readings cannot be used; its own log says why"),
-    # Its message names the home's files.
-    ((StateError,), "the home's state cannot be kept ({reason}); its own log says more"),
-    # Theirs name its folder.
-    ((PlanError, RunError), "the home's plan or folder cannot be used; its own log says why"),
-    # It names files, and what one's own code has said.
-    ((PluginError,), "the plan's own code cannot be used here; the home's own log says why"),
+BY_KIND: tuple[tuple[tuple[type[FedHomeError], ...], str], ...] = (
+    ((InputsError,), "unlike"),
+    ((DataError,), "readings"),
+    ((LayoutError,), "layout"),
+    ((UpdateError,), "malformed"),
+    ((PlanError, RunError), "own-plan"),
+    ((PluginError,), "own-code"),
 )
-"""Errors whose sentence stays at home, and what the server is told instead."""
+"""The words for errors that have none of their own."""
 
-UNFORESEEN = "the app failed: {kind}"
-"""What the server is told of an error that we did not foresee: its kind."""
+UNFORESEEN = "failed"
+"""The word for an error that we did not foresee."""
 
 _log = logging.getLogger("fedhome.agent")
 
 
 def reason_of(error: Exception) -> str:
-    """Return what the server may know of an error: nothing of the readings, nor where they lie.
+    """Return the word that the server is told of an error: nothing of the readings or the home.
 
     The rest goes to the home's own log; of what we did not foresee, only where it happened.
     """
     if isinstance(error, FedHomeError):
         _log.warning("a question was not answered: %s", error)
-        for kinds, told in INSTEAD:
-            if isinstance(error, kinds):
-                return told.format(reason=getattr(error, "reason", ""))
-        return str(error)
+        return _word(error)
     where, trace = [], error.__traceback__
     while trace is not None:
         where.append(f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}")
         trace = trace.tb_next
     kind = type(error).__name__
     _log.error("a question was not answered: %s at %s", kind, " > ".join(where))
-    return UNFORESEEN.format(kind=kind)
+    return UNFORESEEN
+
+
+def _word(error: FedHomeError) -> str:
+    if isinstance(error, StateError):
+        return error.reason if error.reason in AT_HOME else "state"
+    if isinstance(error, SecAggError):
+        return listed(error.reason)
+    return next((word for kinds, word in BY_KIND if isinstance(error, kinds)), UNFORESEEN)

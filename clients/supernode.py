@@ -143,10 +143,10 @@ def _ask_what_is_newest(home_folder: HomeFolder, store: FileStore, heads: HeadKe
 
 
 def reason_for(error: Exception) -> str:
-    """Return what the server may know of an error: nothing of the readings, no folder's name."""
+    """Return the word that the server is told of an error."""
     if isinstance(error, RunError | StateError):
         _log.warning("a question was not answered: %s", error)
-        return "the home takes no part now; its own log says why"
+        return "no-part"
     return reason_of(error)
 
 

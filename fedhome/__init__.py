@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 from fedhome import errors
 from fedhome.errors import FedHomeError
-from fedhome.plan.settings import Plan
 
 if TYPE_CHECKING:
     from fedhome import methods, models, registry, strategies, tasks
     from fedhome.data.table import HomeTable
+    from fedhome.plan.settings import Plan
     from fedhome.simulations.simulate import Result, resume, simulate
 
     __version__: str
@@ -44,10 +44,12 @@ __all__ = [
     "tasks",
 ]
 
-# Loaded when they are first asked for: torch and Flower take seconds.
+# Loaded when they are first asked for: torch and Flower take seconds, and a plan's settings a third
+# of one, which a command that shows how a server is does not need.
 _MODULES = ("methods", "models", "registry", "strategies", "tasks")
 _LATER = {
     "HomeTable": "fedhome.data.table",
+    "Plan": "fedhome.plan.settings",
     "Result": "fedhome.simulations.simulate",
     "resume": "fedhome.simulations.simulate",
     "simulate": "fedhome.simulations.simulate",

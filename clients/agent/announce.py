@@ -8,11 +8,18 @@ from importlib.metadata import version
 from fedhome.fleet.claims import Claim, Welcome
 from fedhome.fleet.front_requests import JOIN, ask
 from fedhome.flower.node_key import NodeKey
+from fedhome.reasons import NOTHING
 from fedhome.secagg import HomeKeys
 
 
 def join(
-    address: str, authorities: bytes, *, fleet: bytes, keys: HomeKeys, node: NodeKey
+    address: str,
+    authorities: bytes,
+    *,
+    fleet: bytes,
+    keys: HomeKeys,
+    node: NodeKey,
+    refused: str = NOTHING,
 ) -> Welcome:
     """Claim a node, and return its number and the fleet's directory.
 
@@ -22,6 +29,7 @@ def join(
         fleet: The fleet's number.
         keys: The home's keys.
         node: The node's key.
+        refused: Why the home did not connect the last time, in one word.
 
     Raises:
         LinkError: ``unreachable``; or the server's reason, such as ``not-listed``, ``version``
@@ -34,5 +42,6 @@ def join(
         node_key=node.public,
         time=int(time.time()),
         release=version("fedhome"),
+        refused=refused,
     )
     return Welcome.from_bytes(ask(address, authorities, JOIN, claim.sign(keys)))

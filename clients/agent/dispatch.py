@@ -17,27 +17,14 @@ from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.clients.privacy_budget import HomeBudget
 from fedhome.clients.protocol_answers import answered, asked_parts
 from fedhome.clients.protocol_questions import BUNDLE, HELP
-from fedhome.errors import DirectoryError, ManifestError, StateError
+from fedhome.errors import FedHomeError, ManifestError, SecAggError, StateError
 from fedhome.fleet.state_file import FileStore
 from fedhome.flower.messages import APP_RAISED, blob_reply, failure, sum_record
 from fedhome.plan.protocol import policy_of
 from fedhome.plan.settings import Plan
-from fedhome.questions.settings import OTHER_INPUTS, UNLIKE
+from fedhome.reasons import TOLD, word_in
 
 _log = logging.getLogger("fedhome.agent")
-
-_MISFITS = {
-    OTHER_INPUTS: ManifestError(
-        f"left out of the run: {OTHER_INPUTS}",
-        reason="inputs",
-        hint="the fleet's owner asks the home anew: `fedhome fleet invite HOME --again`",
-    ),
-    UNLIKE: ManifestError(
-        "left out of the run: the home's readings do not have the plan's inputs",
-        reason="inputs",
-        hint="its log names them; `fedhome client join` shows which column is taken for which",
-    ),
-}
 
 WorkOf = Callable[[HomeFolder, secagg.HomeParty], Work]
 """How a home's work is set up, such as :class:`WorkerProcess` or :class:`InProcess`."""
@@ -53,9 +40,6 @@ class MessageDispatch:
 
     Attributes:
         plan: The home's plan.
-        trouble: Why the last question could not be answered, where that is for people to mend: what
-            the disk says against keeping the home's state, that its directory holds no more, or
-            that its inputs are not those of the run; None if nothing.
     """
 
     def __init__(
@@ -63,8 +47,7 @@ class MessageDispatch:
     ) -> None:
         self._home_folder = home_folder
         self._last: tuple[tuple[str, str], RecordDict] | None = None
-        self.trouble: StateError | DirectoryError | ManifestError | None = None
-        self._misfit: ManifestError | None = None
+        self._troubles: dict[bool, SecAggError] = {}
         self._kept_too_long = False
         self._heads = HeadKeeper(home_folder)
         self.plan = plan = Plan.load(home_folder.plan_path)
@@ -111,32 +94,45 @@ class MessageDispatch:
         question = (message.metadata.message_type, message.content.object_id)
         if self._last is not None and self._last[0] == question:
             return Message(self._last[1], reply_to=message)
-        self.trouble = None
         try:
             self._heads.check()
             answer = self._answer(message)
         except Exception as error:  # noqa: BLE001 - the process must live on
-            self.trouble = error if isinstance(error, StateError | DirectoryError) else None
             answer = failure(message, reason_of(error), APP_RAISED)
+            self._note_trouble(message, answer, error)
             if isinstance(error, REFUSALS):
-                self._look_for_misfit(message, answer)
                 return answer
-        self._look_for_misfit(message, answer)
+        else:
+            self._note_trouble(message, answer)
         if answer.has_error():
             answer = unable(message, self._machine) or answer
         if answer.has_content() and message.metadata.message_type != BUNDLE:
             self._last = (question, answer.content)  # each request for keys gets new ones
         return answer
 
-    def _look_for_misfit(self, message: Message, answer: Message) -> None:
-        """Remember whether the home's inputs are not those of the run: its people must know.
+    @property
+    def trouble(self) -> SecAggError | None:
+        """Why the home does not answer what it is asked; None if it does.
 
-        Keys and a member's help it gives all the same.
+        Of two, what keeps it from learning comes first: keys and a member's help it may give all
+        the same.
         """
-        if message.metadata.message_type not in (BUNDLE, HELP):
-            told = (answer.error.reason or "") if answer.has_error() else ""
-            self._misfit = next((error for one, error in _MISFITS.items() if one in told), None)
-        self.trouble = self.trouble or self._misfit
+        return self._troubles.get(False) or self._troubles.get(True)
+
+    def _note_trouble(
+        self, message: Message, answer: Message, error: Exception | None = None
+    ) -> None:
+        """Remember why a question is not answered: the home's people must know, in a sum too."""
+        of_protocol = message.metadata.message_type in (BUNDLE, HELP)
+        if not answer.has_error():
+            self._troubles.pop(of_protocol, None)
+        elif isinstance(error, SecAggError):
+            self._troubles[of_protocol] = error
+        else:
+            word = word_in(answer.error.reason or "") or "unlisted"
+            text = error.message if isinstance(error, FedHomeError) else TOLD[word].why
+            hint = error.hint if isinstance(error, FedHomeError) else TOLD[word].remedy
+            self._troubles[of_protocol] = ManifestError(text, reason=word, hint=hint)
 
     @property
     def layout(self) -> str | None:

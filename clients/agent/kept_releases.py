@@ -13,6 +13,7 @@ is taken.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -20,7 +21,8 @@ from typing import Annotated
 from fedhome.clients.agent.known_head import HeadKeeper
 from fedhome.clients.agent.release_memory import MODEL, remember_release, seen_release
 from fedhome.clients.membership.home_folder import HomeFolder
-from fedhome.errors import ReleaseError, WireError
+from fedhome.clients.membership.server_addresses import hear_move
+from fedhome.errors import DirectoryError, ReleaseError, WireError
 from fedhome.fleet.freshness import Freshness
 from fedhome.fleet.front_requests import RELEASE, ask
 from fedhome.fleet.release_request import Fetch, ReleaseResponse
@@ -31,6 +33,7 @@ from fedhome.store import disk
 from fedhome.wire.codec import Key, Message, octets
 
 RELEASE_FILE = "release.fh"
+_log = logging.getLogger("fedhome.agent")
 _MOST = 1 << 26
 _MOST_REQUESTS = 50  # for one release: those of a year in which the home was away
 
@@ -70,6 +73,9 @@ class ReleaseKeeper:
         home_folder: The home's folder.
         keys: The home's keys.
         heads: What it knows to be newest; None: what its folder says.
+
+    Attributes:
+        address: Where the server is asked; None: where the home's settings say.
     """
 
     def __init__(
@@ -80,6 +86,7 @@ class ReleaseKeeper:
         self._folder = home_folder.path / MODEL
         self._fleet = home_folder.anchor.fleet
         self._hash_in_use: bytes | None = None
+        self.address: str | None = None
 
     def update(self, *, layout: str | None = None) -> ReleaseManifest | None:
         """Ask the server for a newer release than the one in use, and take it if it holds.
@@ -111,6 +118,7 @@ class ReleaseKeeper:
         for _ in range(_MOST_REQUESTS):
             response = self._ask(last)
             said = self._heads.take(response.freshness, directory)
+            self._hear_move(response.moved)
             if last is not None and response.missed:
                 last = self._walk(response.missed, directory, last)
             if response.release:
@@ -138,7 +146,7 @@ class ReleaseKeeper:
         """Ask for what comes after the last release that the home knows."""
         seen = 0 if last is None else last.number
         request = Fetch.of(self._keys, self._fleet, self._release_hash(), seen).sign(self._keys)
-        address = self._home_folder.settings.server
+        address = self.address or self._home_folder.settings.server
         response = ask(address, self._home_folder.authorities, RELEASE, request)
         try:
             return ReleaseResponse.from_bytes(response)
@@ -148,6 +156,20 @@ class ReleaseKeeper:
                 reason="foreign",
                 hint="home and server must run the same version of fedhome",
             ) from None
+
+    def _hear_move(self, data: bytes) -> None:
+        """Take the owner's word on where the server moves; one that does not hold changes nothing.
+
+        Raises:
+            StateError: It cannot be kept.
+        """
+        try:
+            moved = hear_move(self._home_folder, data, self._heads.root)
+        except DirectoryError as error:
+            _log.warning("the server says that it moves, and is not believed: %s", error)
+        else:
+            if moved is not None:
+                _log.warning("the fleet's owner says that the server will be at %s, too", moved)
 
     def _walk(
         self, missed: Sequence[bytes], directory: Directory, last: SeenRelease

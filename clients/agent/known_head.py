@@ -124,6 +124,15 @@ class HeadKeeper:
         self._directory: Directory | None = None
         self._heard: bytes | None = None
 
+    @property
+    def root(self) -> Root:
+        """The owner's newest keys that the home knows.
+
+        Raises:
+            StateError: What is remembered cannot be read.
+        """
+        return newest_root(self._home_folder, known_head(self._home_folder))
+
     def now(self) -> float:
         """Return the time: no clock that was set back makes old things young again.
 

@@ -26,15 +26,27 @@ from fedhome.clients.agent.kept_releases import ReleaseKeeper
 from fedhome.clients.agent.known_head import MOST_AHEAD
 from fedhome.clients.agent.message_wait import MessageWait
 from fedhome.clients.agent.reply_pace import ReplyPace
-from fedhome.clients.agent.status_report import StatusReport
+from fedhome.clients.agent.status_door import status_door
+from fedhome.clients.agent.status_report import StatusReport, in_words_of
+from fedhome.clients.agent.store_in_use import open_store
 from fedhome.clients.agent.work import WorkerProcess
 from fedhome.clients.membership.home_folder import HomeFolder
-from fedhome.errors import FedHomeError, LinkError, RunError, SecAggError, StateError
+from fedhome.clients.membership.server_addresses import addresses_of
+from fedhome.errors import (
+    FedHomeError,
+    LinkError,
+    ManifestError,
+    RegistryError,
+    RunError,
+    SecAggError,
+    StateError,
+)
 from fedhome.fleet.claims import RETIRED, installed_app
 from fedhome.fleet.state_file import FileStore
 from fedhome.flower.fleet_connection import Arrival, FleetConnection, message_of
 from fedhome.flower.messages import failure, redate
 from fedhome.ops.processes import on_stop
+from fedhome.reasons import CLAIMED, NOTHING
 from fedhome.store import disk
 from fedhome.wire.exchange import HEARTBEAT_S
 
@@ -46,7 +58,6 @@ _FIRST_RETRY_S, _LONGEST_RETRY_S = 0.1, 5.0  # within a message
 _MOST_FAILURES = 5  # of the server, in a row, until a message is given up
 _GIVEN_UP = frozenset({"over", "answer", "failed"})  # a message is: what it is about is gone
 _MOST_SESSIONS = 5  # how often a reply is announced at most
-_DISK = frozenset({"disk-full", "not-writable"})
 _log = logging.getLogger("fedhome.agent")
 Result = TypeVar("Result")
 
@@ -58,17 +69,22 @@ class Agent:
         home_folder: The home's folder.
         store: Its keys and state.
         work: What does the work that needs torch and the readings.
+        reporting: Takes what it does; None: the home's `status.json` alone.
 
     Raises:
         RunError: The home has left its fleet.
     """
 
     def __init__(
-        self, home_folder: HomeFolder, store: FileStore, work: WorkOf = WorkerProcess
+        self,
+        home_folder: HomeFolder,
+        store: FileStore,
+        work: WorkOf = WorkerProcess,
+        reporting: StatusReport | None = None,
     ) -> None:
         self._home_folder, self._store = home_folder, store
         self._settings = home_folder.settings
-        self._reporting = StatusReport(home_folder)
+        self._reporting = reporting or StatusReport(home_folder)
         self._check_left()
         self._tasks = MessageDispatch(home_folder, store, work)
         self._pace = ReplyPace(self._tasks.plan)
@@ -78,7 +94,9 @@ class Agent:
         self._looking: MessageWait | None = None
         self._draw = random.Random()  # noqa: S311 - spreads requests in time, hides nothing
         self._back_off = 0.0
-        self._trouble = ""  # why it could not answer last
+        self._not_taken: RegistryError | SecAggError | None = None  # the release; and why
+        self._refused = NOTHING  # why it did not connect last
+        self._attempts = 0  # at addresses where no server was found
 
     def stop(self) -> None:
         """Let :meth:`run` end after the message at hand."""
@@ -139,10 +157,14 @@ class Agent:
         if getattr(error, "reason", "") == RETIRED:
             self._home_folder.retire_node_key()
             self._back_off = 0.0
+        if getattr(error, "reason", "") == "unreachable":
+            self._attempts += 1  # the next address, where there are two
+        if isinstance(error, SecAggError):  # its own refusal: the next claim tells the server
+            self._refused = error.reason if error.reason in CLAIMED else "unlisted"
         self._back_off = min(max(_FIRST_BACK_OFF_S, 2 * self._back_off), _LONGEST_BACK_OFF_S)
         wait_s = self._back_off * self._draw.uniform(0.5, 1.0)
         _log.warning("%s; again in %.1f s", error, wait_s)
-        self._reporting.tell("waiting", _in_words(error))
+        self._reporting.tell("waiting", in_words_of(error), reason=getattr(error, "reason", ""))
         until = time.monotonic() + wait_s
         while not self._away and (left_s := until - time.monotonic()) > 0:
             self._stop.wait(min(left_s, _POLL_S))
@@ -151,10 +173,19 @@ class Agent:
 
     def _join_and_serve(self) -> None:
         """Join, and serve over one connection until it breaks."""
-        key, address = self._home_folder.node_key(), self._settings.server
+        key = self._home_folder.node_key()
+        addresses = addresses_of(self._home_folder, self._tasks.heads.root)
+        address = self._releases.address = addresses[self._attempts % len(addresses)]
         authorities = self._home_folder.authorities
         fleet = self._home_folder.anchor.fleet
-        welcome = join(address, authorities, fleet=fleet, keys=self._store.keys, node=key)
+        welcome = join(
+            address,
+            authorities,
+            fleet=fleet,
+            keys=self._store.keys,
+            node=key,
+            refused=self._refused,
+        )
         epoch = self._tasks.renew(welcome.directory, welcome.freshness)
         connection = FleetConnection(address, authorities, key)
         looking = self._looking = MessageWait(connection)
@@ -165,7 +196,7 @@ class Agent:
             heart.start()
             _log.warning("connected to %s as node %d", address, welcome.node)
             self._reporting.tell("connected", epoch=epoch)
-            self._trouble = ""
+            self._refused = NOTHING
             self._finish_last(connection, welcome.node)
             self._serve(connection, looking, gone)
         finally:
@@ -217,9 +248,13 @@ class Agent:
             manifest = self._releases.update(layout=self._tasks.layout)
         except FedHomeError as error:  # the model in use stays
             _log.warning("no release was taken: %s", error)
+            if isinstance(error, RegistryError | SecAggError):
+                self._not_taken = error
         else:
+            self._not_taken = None
             if manifest is not None:
                 _log.warning("release %d of round %d is in use", manifest.number, manifest.round)
+        self._report_trouble(self._tasks.trouble)
 
     def _answer(self, connection: FleetConnection, arrival: Arrival) -> None:
         """Answer one message; its run may have ended meanwhile."""
@@ -233,10 +268,12 @@ class Agent:
             kind = message.metadata.message_type
             _log.info("%s came: fetched in %.3f s", kind, fetched - begin)
             if wanted != installed_app():
-                answer = _refusal(message, wanted)
+                other = _other_app(wanted)
+                answer = failure(message, other.reason)
             else:
+                other = None
                 answer = self._tasks.answer(message)
-                self._report_trouble(disk_says or self._tasks.trouble)
+            self._report_trouble(disk_says or other or self._tasks.trouble)
             answered_at = self._pace.now()
             _log.info("%s is answered: in %.3f s", kind, answered_at - fetched)
             if not self._is_time(message, answer, begin):
@@ -272,20 +309,8 @@ class Agent:
             return error
         return None
 
-    def _report_trouble(self, error: SecAggError | None) -> None:
-        """Tell once of what keeps the home from taking part, and of its end.
-
-        That is a disk that does not take what it has to keep, or a directory that holds no more.
-        """
-        if error is not None:
-            if error.reason != self._trouble:
-                _log.warning("%s: %s", error.reason, error)
-                words = error.message if isinstance(error, StateError) else _in_words(error)
-                self._reporting.tell("connected", words)
-            self._trouble = error.reason
-        elif self._trouble:
-            self._reporting.tell("connected")
-            self._trouble = ""
+    def _report_trouble(self, error: SecAggError | RegistryError | None) -> None:
+        self._reporting.tell_trouble(error or self._not_taken)
 
     def _send(self, connection: FleetConnection, answer: Message) -> None:
         """Send a reply: announce it, then its objects."""
@@ -325,7 +350,7 @@ class Agent:
             return
         message = message_of(data)
         if message.metadata.dst_node_id == node:
-            answer = failure(message, "the home was restarted")
+            answer = failure(message, "restarted")
             try:
                 self._send(connection, answer)
             except LinkError as error:
@@ -334,16 +359,12 @@ class Agent:
         self._keep_at_hand(None)
 
 
-def _in_words(error: FedHomeError) -> str:
-    return "; ".join(filter(None, (error.message, error.hint)))
-
-
-def _refusal(message: Message, wanted: tuple[str, ...]) -> Message:
+def _other_app(wanted: tuple[str, ...]) -> ManifestError:
     here = " ".join(installed_app())
-    _log.warning("a message for the app %s was refused", " ".join(wanted))
-    return failure(
-        message,
-        f"this home runs {here} and nothing else; the message is for {' '.join(wanted)}",
+    return ManifestError(
+        f"this home runs {here} and nothing else; a question came for {' '.join(wanted)}",
+        reason="other-app",
+        hint="home and server must run the same release: upgrade the older one",
     )
 
 
@@ -360,35 +381,13 @@ def main(arguments: Sequence[str]) -> int:
     _log.setLevel(logging.INFO)
     home_folder, stop = HomeFolder(Path(arguments[0])), threading.Event()
     on_stop(stop.set)
-    store = _open_store(home_folder, stop)
-    if store is not None:
-        with store:
-            agent = Agent(home_folder, store)
-            on_stop(agent.stop)
-            if not stop.is_set():
-                agent.run()
+    reporting = StatusReport(home_folder)
+    with status_door(home_folder, lambda: reporting.now):
+        store = open_store(home_folder, stop, reporting)
+        if store is not None:
+            with store:
+                agent = Agent(home_folder, store, reporting=reporting)
+                on_stop(agent.stop)
+                if not stop.is_set():
+                    agent.run()
     return 0
-
-
-def _open_store(home_folder: HomeFolder, stop: threading.Event) -> FileStore | None:
-    """Return the home's keys and state once the disk lets them be used; None: it is to stop.
-
-    A disk that is full or cannot be written becomes usable without this process, and ends no
-    sooner if it is started again and again.
-
-    Raises:
-        StateError: Whatever else is wrong with them.
-    """
-    home, reporting = home_folder.settings.home, StatusReport(home_folder)
-    wait_s = _FIRST_BACK_OFF_S
-    while not stop.is_set():
-        try:
-            return FileStore.open(home_folder.path, home=home)
-        except StateError as error:
-            if error.reason not in _DISK:
-                raise
-            _log.warning("%s: %s; again in %.1f s", error.reason, error, wait_s)
-            reporting.tell("waiting", error.message)
-        stop.wait(wait_s)
-        wait_s = min(2 * wait_s, _LONGEST_BACK_OFF_S)
-    return None

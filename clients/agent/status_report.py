@@ -1,4 +1,7 @@
-"""What an agent reports of itself: `status.json` in the home's folder, kept current."""
+"""What an agent reports of itself: `status.json` in the home's folder, kept current.
+
+What counts is in memory (:attr:`StatusReport.now`): the file is the last that the disk took.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from fedhome.clients.membership.home_folder import HomeFolder, HomeStatus
-from fedhome.errors import StateError
+from fedhome.errors import FedHomeError, RegistryError, SecAggError, StateError
 
 _PAUSE_S = 5.0  # between two files that only count on
 _SIGN_OF_LIFE_S = 60.0
@@ -33,19 +36,40 @@ class StatusReport:
         self._written = -_SIGN_OF_LIFE_S
         self._trouble = ""
 
-    def tell(self, state: str, detail: str = "", *, epoch: int | None = None) -> None:
+    @property
+    def now(self) -> HomeStatus:
+        """What the agent does, as of this moment."""
+        return replace(self._status, disk=self._trouble, time=time.time())
+
+    def tell(
+        self, state: str, detail: str = "", *, reason: str = "", epoch: int | None = None
+    ) -> None:
         """Say what the agent does; what is new is written at once.
 
         Args:
             state: As of :class:`fedhome.clients.membership.home_folder.HomeStatus`.
             detail: One sentence more.
+            reason: The word for it, where it keeps the home from taking part.
             epoch: Epoch of the directory; None: as before.
         """
         epoch = self._status.epoch if epoch is None else epoch
-        status = replace(self._status, state=state, detail=detail, epoch=epoch)
+        status = replace(self._status, state=state, detail=detail, reason=reason, epoch=epoch)
         if status != self._status or self._new:
             self._status = status
             self._write()
+
+    def tell_trouble(self, error: SecAggError | RegistryError | None) -> None:
+        """Tell once of what keeps a connected home from taking part, or from new models.
+
+        Args:
+            error: What that is; None: nothing does any more.
+        """
+        if error is None and self._status.reason:
+            _log.warning("it takes part again: %s is over", self._status.reason)
+            self.tell("connected")
+        elif error is not None and error.reason != self._status.reason:
+            _log.warning("%s: %s", error.reason, error)
+            self.tell("connected", in_words_of(error), reason=error.reason)
 
     def count_answer(self, kind: str) -> None:
         """Count an answer; :meth:`keep` writes it."""
@@ -61,10 +85,15 @@ class StatusReport:
     def _write(self) -> None:
         self._new, self._written = False, self._clock()
         try:
-            self._home_folder.status = replace(self._status, time=time.time())
+            self._home_folder.status = replace(self.now, disk="")
         except StateError as error:  # no reason to take no part
             if error.message != self._trouble:  # which may last for days
                 _log.warning("the status cannot be written: %s", error.message)
             self._trouble, self._new = error.message, True
         else:
             self._trouble = ""
+
+
+def in_words_of(error: FedHomeError) -> str:
+    """Return what happened and what can be done about it, in one line."""
+    return "; ".join(filter(None, (error.message, error.hint)))

@@ -35,6 +35,7 @@ from fedhome.flower.messages import blob_reply, failure
 from fedhome.ops.processes import Child
 from fedhome.plan.settings import Plan
 from fedhome.questions.empty_handed import empty_words
+from fedhome.reasons import in_words
 
 _POLL_S = 1.0  # a process that the worker left behind could hold the pipe open
 _log = logging.getLogger("fedhome.agent")
@@ -106,7 +107,7 @@ class WorkerProcess:
                 how = f"it took longer than the {self._patience_s:g} s that it has"
             self._running = None
             _log.error("the worker is lost: %s, %s", type(error).__name__, how)
-            return self._failed(message, f"the home's worker ended before it had answered: {how}")
+            return self._failed(message, "worker")
         except BaseException:
             self.close()  # nobody knows what it would send next
             raise
@@ -159,7 +160,7 @@ class WorkerProcess:
                     return Message(message_of(data).content, reply_to=message)
                 case {"failed": str(reason), "refused": bool(refused)}:
                     if refused:
-                        raise refusal or ManifestError(reason, reason="refused")
+                        raise refusal or ManifestError(in_words(reason), reason=reason)
                     return self._failed(message, reason)
                 case _:
                     raise ValueError  # what came is no answer

@@ -149,10 +149,11 @@ def _readable(home: str, *, plain: bool) -> list[str]:
         ),
         f"{model.when}: {model.plain if plain else model.secure}.",
         (
-            "where it cannot answer: one sentence that says why. It quotes no reading."
+            "where it cannot answer, or could not connect: one word of a fixed list that says why."
             if plain
-            else "where a question is not as this plan says: one sentence that says so. What fails "
-            "on this device is told to nobody: it then adds nothing, under masks as always."
+            else "where a question is not as this plan says, or it could not connect: one word of "
+            "a fixed list that says why. What fails on this device while it learns is told to "
+            "nobody: it then adds nothing, under masks as always."
         ),
         "if it leaves the fleet: that it does.",
     ]

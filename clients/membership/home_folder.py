@@ -7,11 +7,13 @@
     fleet.pub       by which it knows its fleet
     ca.pem          the authority of the server's certificate
     directory.fh    the fleet's directory, as it last came and held
+    move.fh         where the owner says that the server moves (:mod:`.server_addresses`)
     head.fh         what the server has said to be newest (:mod:`fedhome.clients.agent.known_head`)
     node.key        by which Flower knows its node; made anew in a copy, and after a reboot
     at-hand         the message that is being answered, without its content
     paused, left    there while the home takes no part: for now, or for good
     status.json     what the agent did last, for `fedhome client status`
+    agent/          where a running agent says so itself (:mod:`fedhome.clients.agent.status_door`)
     privacy.fh      what sums have cost it in privacy (:mod:`fedhome.privacy.privacy_ledger`)
     consent.json    what its people agreed to (:mod:`fedhome.clients.membership.consent`)
     state.fh, ...   keys and state, sealed (:mod:`fedhome.fleet.state_file`)
@@ -36,7 +38,7 @@ from fedhome.store.settings_file import read_settings, write_settings
 SETTINGS, PLAN, ANCHOR, CA = "home.toml", "plan.toml", "fleet.pub", "ca.pem"
 DIRECTORY, NODE, AT_HAND = "directory.fh", "node.key", "at-hand"
 UNPACKED = "flower"  # where a stock SuperNode unpacks the server's app
-PAUSED, LEFT, STATUS = "paused", "left", "status.json"
+PAUSED, LEFT, STATUS, AGENT = "paused", "left", "status.json", "agent"
 _BOOT = Path("/proc/sys/kernel/random/boot_id")  # drawn at each start of a machine; Linux alone
 
 
@@ -70,6 +72,8 @@ class HomeStatus:
         state: ``waiting`` (for the server, or to be admitted), ``connected``, ``paused`` or
             ``stopped``.
         detail: One sentence more; no private data.
+        reason: The word for what keeps it from taking part (:mod:`fedhome.reasons`); or empty.
+        disk: Why the disk does not take this status; empty where it does.
         process: The agent's process.
         epoch: Epoch of the fleet's directory that it has; 0 for none.
         answered: Messages answered since it was started.
@@ -80,6 +84,8 @@ class HomeStatus:
 
     state: str
     detail: str = ""
+    reason: str = ""
+    disk: str = ""
     process: int = 0
     epoch: int = 0
     answered: int = 0

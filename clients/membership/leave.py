@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fedhome.clients.agent.kept_releases import RELEASE_FILE
-from fedhome.clients.agent.known_head import HEAD
+from fedhome.clients.agent.known_head import HEAD, known_head, newest_root
 from fedhome.clients.agent.release_memory import MODEL, SEEN
 from fedhome.clients.membership.consent import CONSENT
 from fedhome.clients.membership.home_folder import (
+    AGENT,
     ANCHOR,
     AT_HAND,
     CA,
@@ -27,9 +28,11 @@ from fedhome.clients.membership.home_folder import (
     UNPACKED,
     HomeFolder,
 )
+from fedhome.clients.membership.server_addresses import addresses_of
 from fedhome.errors import LinkError, RunError, StateError
 from fedhome.fleet.front_requests import LEAVE, ask
 from fedhome.fleet.leave_notice import leave_notice
+from fedhome.fleet.server_move import MOVE
 from fedhome.fleet.state_file import KEY, MARK, STATE, FileStore
 from fedhome.store import disk
 
@@ -39,7 +42,7 @@ _PATIENCE_S = 30.0  # for the message that an agent is answering
 OURS = (
     # In this order: without its key, the state says nothing to whoever finds it on the medium.
     *(KEY, STATE, MARK, NODE),
-    *(AT_HAND, DIRECTORY, HEAD, STATUS, PAUSED, LEFT, CONSENT, CA, PLAN, ANCHOR, SETTINGS),
+    *(AT_HAND, DIRECTORY, HEAD, MOVE, STATUS, PAUSED, LEFT, CONSENT, CA, PLAN, ANCHOR, SETTINGS),
 )
 """Every file that fedhome makes in a home's folder; and the models, in a folder of their own.
 
@@ -66,7 +69,7 @@ def leave(home_folder: HomeFolder, *, patience_s: float = _PATIENCE_S) -> bool:
     with _when_free(home_folder, patience_s) as store:
         notice = leave_notice(home_folder.anchor.fleet, store.keys, time.time())
     try:
-        ask(settings.server, home_folder.authorities, LEAVE, notice)
+        _tell(home_folder, notice)
     except LinkError as error:
         if error.reason == "not-listed":
             return False
@@ -76,6 +79,25 @@ def leave(home_folder: HomeFolder, *, patience_s: float = _PATIENCE_S) -> bool:
             hint=error.hint or "tell it later, by the same command; or tell the fleet's owner",
         ) from None
     return True
+
+
+def _tell(home_folder: HomeFolder, notice: bytes) -> None:
+    """Notify the server, wherever it is.
+
+    Raises:
+        LinkError: It got no notice.
+    """
+    root = newest_root(home_folder, known_head(home_folder))
+    *others, last = addresses_of(home_folder, root)
+    for address in others:
+        try:
+            ask(address, home_folder.authorities, LEAVE, notice)
+        except LinkError as error:
+            if error.reason != "unreachable":
+                raise
+        else:
+            return
+    ask(last, home_folder.authorities, LEAVE, notice)
 
 
 def forget(home_folder: HomeFolder) -> list[str]:
@@ -104,8 +126,9 @@ def forget(home_folder: HomeFolder) -> list[str]:
             with disk.errors_of(path):
                 path.unlink()
         with disk.errors_of(folder):
-            if (folder / UNPACKED).is_dir():
-                shutil.rmtree(folder / UNPACKED)
+            for name in (UNPACKED, AGENT):
+                if (folder / name).is_dir():
+                    shutil.rmtree(folder / name)
         _remove_if_empty(models)
         disk.sync(folder)
         _remove_if_empty(folder)

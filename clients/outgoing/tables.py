@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from fedhome.clients.failure_reason import INSTEAD, UNFORESEEN
 from fedhome.clients.outgoing.lanes import Lane, QuestionLanes, lanes_of
 from fedhome.clients.outgoing.records import Record, answers, requests
-from fedhome.clients.outgoing.refusals import REASONS, WITHOUT_WORD
 from fedhome.plan.private_plan import is_private
 from fedhome.plan.protocol import most_sums_a_day
 from fedhome.plan.settings import Plan
+from fedhome.reasons import TOLD
 from fedhome.secagg.ledger import MOST_ATTEMPTS
 
 _SUMMED = ("number", "how many", "what it is", "range", "steps", "in the sum")
@@ -137,18 +136,10 @@ def _record(record: Record) -> Table:
 
 
 def _refusals() -> Table:
-    told = [(f"`{word}`", text) for word, text in {**REASONS, **WITHOUT_WORD}.items()]
-    instead = [(f"“{sentence}”", "what fails at home, told so") for _, sentence in INSTEAD]
-    kept = [
-        (f"“{UNFORESEEN}”", "an error that nobody foresaw, by its kind"),
-        ("“the home's worker ended before it had answered”", "and by which signal or status"),
-        ("“the home was restarted”", "while it was answering"),
-        ("“this home runs … and nothing else”", "a message for another app: both names"),
-    ]
     return Table(
         "Refusals",
-        "One sentence, for one of these reasons. What fails at home is told only where no sum is "
+        "One of these words, and nothing else. What fails at home is told only where no sum is "
         "asked for: in a sum the home adds nothing instead.",
-        ("reason", "what is wrong"),
-        [*told, *instead, *kept],
+        ("word", "what is wrong"),
+        [(f"`{word}`", reason.why) for word, reason in TOLD.items()],
     )

@@ -1,25 +1,55 @@
-"""The command line: one file a command group, errors as plain sentences."""
+"""The command line: one file a command group, errors as plain sentences.
+
+A command loads its own group alone: what others need takes a second or two.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 import fedhome
-from fedhome.cli import client, data, fleet, model, new, plan, privacy, report, server, simulate, up
 from fedhome.cli.group import Group
 from fedhome.errors import FedHomeError
 
-app = typer.Typer(
-    name="fedhome",
-    cls=Group,
-    no_args_is_help=True,
-    pretty_exceptions_show_locals=False,
-)
+if TYPE_CHECKING:
+    app: typer.Typer
+
+
+class _Words(NamedTuple):
+    """A command, or a group of commands.
+
+    Args:
+        module: Its file in this folder.
+        group: What is said of the group; empty for a command, a function of the file's name.
+    """
+
+    module: str
+    group: str = ""
+
+
+_COMMANDS: Mapping[str, _Words] = {
+    "simulate": _Words("simulate"),
+    "up": _Words("up"),
+    "report": _Words("report"),
+    "new": _Words("new"),
+    "reasons": _Words("reasons"),
+    "plan": _Words("plan", "Look at a plan and its settings."),
+    "privacy": _Words("privacy", "Noise that homes add: which is realistic."),
+    "fleet": _Words("fleet", "Who is in the fleet: what its owner types."),
+    "server": _Words("server", "The fleet's server: make it, run it, train."),
+    "client": _Words("client", "A home on its device: join, start, pause, leave."),
+    "model": _Words("model", "The fleet's models: every release, signed."),
+    "data": _Words("data", "Named sets of real homes."),
+}
+"""All commands, in the order in which they are listed."""
 
 
 def _print_version(wanted: bool) -> None:
@@ -28,7 +58,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def options(
     *,
     _version: Annotated[
@@ -41,24 +70,48 @@ def options(
     """Many homes learn one model together, and each gets its own version of it back."""
 
 
-app.command("simulate")(simulate.simulate)
-app.command("up")(up.up)
-app.command("report")(report.report)
-app.command("new")(new.new)
-app.add_typer(plan.app, name="plan", help="Look at a plan and its settings.")
-app.add_typer(privacy.app, name="privacy", help="Noise that homes add: which is realistic.")
-app.add_typer(fleet.app, name="fleet", help="Who is in the fleet: what its owner types.")
-app.add_typer(server.app, name="server", help="The fleet's server: make it, run it, train.")
-app.add_typer(client.app, name="client", help="A home on its device: join, start, pause, leave.")
-app.add_typer(model.app, name="model", help="The fleet's models: every release, signed.")
-app.add_typer(data.app, name="data", help="Named sets of real homes.")
+def app_of(names: Sequence[str]) -> typer.Typer:
+    """Return the command line with some of its commands.
+
+    Args:
+        names: Names of commands and groups.
+    """
+    made = typer.Typer(
+        name="fedhome",
+        cls=Group,
+        no_args_is_help=True,
+        pretty_exceptions_show_locals=False,
+    )
+    made.callback()(options)
+    for name in names:
+        words = _COMMANDS[name]
+        module = import_module(f"fedhome.cli.{words.module}")
+        if words.group:
+            made.add_typer(module.app, name=name, help=words.group)
+        else:
+            made.command(name)(getattr(module, words.module))
+    return made
+
+
+def __getattr__(name: str) -> Any:
+    if name != "app":
+        raise AttributeError(f"module 'fedhome.cli' has no attribute {name!r}")
+    globals()["app"] = made = app_of(list(_COMMANDS))
+    return made
+
+
+def _wanted() -> list[str]:
+    """Return the command that was typed; all of them where a shell or a reader wants a list."""
+    typed = sys.argv[1:2]
+    completing = "_FEDHOME_COMPLETE" in os.environ
+    return typed if typed and typed[0] in _COMMANDS and not completing else list(_COMMANDS)
 
 
 def main() -> None:
     """Run the command line; an expected error ends it with a sentence and status 1."""
     console = Console(stderr=True, soft_wrap=True)
     try:
-        app()
+        app_of(_wanted())()
     except FedHomeError as error:
         console.print(f"[bold red]error:[/] {escape(error.message)}", highlight=False)
         if error.hint:

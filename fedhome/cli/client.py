@@ -19,8 +19,9 @@ from fedhome.cli.client_words import rows_of
 from fedhome.cli.group import Group
 from fedhome.cli.service import KindOption, OutOption, UserOption, print_written
 from fedhome.errors import FedHomeError, StateError
-from fedhome.ops.service import LIMITS, REFUSED, Limits, write_service
+from fedhome.ops.service import LIMITS, Limits, write_service
 from fedhome.privacy.privacy_ledger import FILE as LEDGER
+from fedhome.reasons import REFUSED
 from fedhome.wire.moments import when
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from fedhome.wire.moments import when
 
 if TYPE_CHECKING:
     from fedhome.clients.membership.consent import ConsentRecord
-    from fedhome.clients.membership.home_folder import HomeFolder
+    from fedhome.clients.membership.home_folder import HomeFolder, HomeStatus
 
 _DIGITS = 12  # of a hash, as it is shown
 
@@ -25,43 +25,69 @@ def rows_of(home_folder: HomeFolder, now_s: float) -> list[tuple[str, str]]:
         home_folder: The folder.
         now_s: Unix time, s.
     """
+    from fedhome.clients.agent.status_door import asked_status  # noqa: PLC0415
     from fedhome.clients.membership.consent import ConsentRecord  # noqa: PLC0415
+    from fedhome.clients.membership.join import is_running  # noqa: PLC0415
 
     settings, consent = home_folder.settings, ConsentRecord.of(home_folder)
-    state, agent = _state(home_folder, now_s)
+    running = is_running(home_folder)
+    # Truer than a file, which is the last that the disk took.
+    status = (asked_status(home_folder) if running else None) or home_folder.status
+    state, agent = _state(home_folder, status, now_s, running=running)
     there = "" if Path(settings.data).exists() else "  [bold red]not there[/]"
     return [
         ("state", state),
         ("agent", agent),
-        ("server", escape(settings.server)),
+        ("server", _server(home_folder)),
         ("data", escape(settings.data) + there),
-        ("last answer", _last(home_folder, now_s)),
+        ("last answer", _last(status, now_s)),
         ("epoch", _epoch(home_folder, now_s)),
         ("model", _model(home_folder)),
         ("consent", _consent(home_folder, consent)),
     ]
 
 
-def _state(home_folder: HomeFolder, now_s: float) -> tuple[str, str]:
+def _state(
+    home_folder: HomeFolder, status: HomeStatus | None, now_s: float, *, running: bool
+) -> tuple[str, str]:
     """Return what the home does, and whether its agent runs."""
-    from fedhome.clients.membership.join import is_running  # noqa: PLC0415
-
-    running, status = is_running(home_folder), home_folder.status
     agent = "not running"
     if running:
         agent = f"runs, process {status.process}" if status and status.process else "runs"
     if home_folder.left:
         return "has left its fleet", agent
     if not running:
-        return ("paused, and not running" if home_folder.paused else "not running"), agent
+        state = "paused, and not running" if home_folder.paused else "not running"
+        ended = status is not None and status.state == "stopped" and status.reason
+        return state + (_because(status) if status and ended else ""), agent
     if status is None:
         return "starting", agent
-    detail = f": {escape(status.detail)}" if status.detail else ""
-    return f"{status.state}{detail}, as of {ages.ago(status.time, now_s)}", agent
+    unwritten = f"\n[bold red]{escape(status.disk)}[/]" if status.disk else ""
+    age = ages.ago(status.time, now_s)
+    return f"{status.state}{_because(status)}, as of {age}{unwritten}", agent
 
 
-def _last(home_folder: HomeFolder, now_s: float) -> str:
-    status = home_folder.status
+def _because(status: HomeStatus) -> str:
+    """Return what a status says besides; what keeps a home from taking part stands out."""
+    if not status.detail:
+        return ""
+    detail = escape(status.detail)
+    return f": [bold red]{detail}[/] ({status.reason})" if status.reason else f": {detail}"
+
+
+def _server(home_folder: HomeFolder) -> str:
+    """Return where the home looks for its server."""
+    from fedhome.clients.agent.known_head import known_head, newest_root  # noqa: PLC0415
+    from fedhome.clients.membership.server_addresses import addresses_of  # noqa: PLC0415
+
+    try:
+        addresses = addresses_of(home_folder, newest_root(home_folder, known_head(home_folder)))
+    except FedHomeError:  # what is damaged is told below
+        addresses = (home_folder.settings.server,)
+    return escape(" or, as the fleet's owner says, ".join(addresses))
+
+
+def _last(status: HomeStatus | None, now_s: float) -> str:
     if status is None or not status.last_time:
         return "none yet"
     last = f"{escape(status.last)}, {ages.ago(status.last_time, now_s)}"

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from fedhome.cli.scenarios import DEFAULT, SCENARIOS
-from fedhome.plan.overrides import names_of
-from fedhome.plan.settings import Plan
-
 _STRATEGY = "strategy.name="
 
 
 def plans(incomplete: str) -> list[str]:
     """Return the scenarios, and the folders and TOML files that a path may go on with."""
+    from fedhome.cli.scenarios import DEFAULT, SCENARIOS  # noqa: PLC0415 - as below
+
     scenarios = [DEFAULT, *(path.stem for path in SCENARIOS.glob("*.toml"))]
     files = [word for word in _paths(incomplete) if word.endswith(("/", ".toml"))]
     return _beginning(incomplete, [*scenarios, *files])
@@ -33,6 +31,9 @@ def settings(incomplete: str) -> list[str]:
     Bash takes ``=`` for the end of a word, so there only the settings are completed.
     """
     if not incomplete.startswith(_STRATEGY):
+        from fedhome.plan.overrides import names_of  # noqa: PLC0415 - as above
+        from fedhome.plan.settings import Plan  # noqa: PLC0415
+
         return _beginning(incomplete, [f"{name}=" for name in names_of(Plan)])
     from fedhome.server.strategies import STRATEGIES  # noqa: PLC0415 - it loads Flower
 

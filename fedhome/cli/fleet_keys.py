@@ -1,7 +1,8 @@
-"""``fedhome fleet owner-key | rotate | cosign | collect | new-server``: keys, and who signs."""
+"""``fedhome fleet owner-key | rotate | cosign | collect | new-server | move``: who signs what."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +24,7 @@ from fedhome.cli.fleet_words import (
 )
 from fedhome.errors import DirectoryError
 from fedhome.fleet.admission import SERVER
+from fedhome.fleet.cards import Card
 from fedhome.fleet.owner_folder import DIRECTORY, Fleet
 from fedhome.fleet.owner_keys import (
     OWNER_PUBLIC,
@@ -35,6 +37,7 @@ from fedhome.fleet.owner_keys import (
     read_draft,
     read_owner,
 )
+from fedhome.fleet.server_move import MOVE, ServerMove
 from fedhome.keys.roots import SignedRoot
 from fedhome.secagg.directory import Directory
 from fedhome.store import disk
@@ -161,6 +164,41 @@ def new_server(fleet: Folder = Path()) -> None:
         Console(),
         f"made a new key in {fleet / SERVER}; stop the server, copy that folder to it as fleet/, "
         f"start it, then `fedhome fleet directory --fleet {fleet}`",
+    )
+
+
+def move(
+    card_path: Annotated[
+        Path, typer.Argument(help="The server's new server.card.", metavar="CARD")
+    ],
+    fleet: Folder = Path(),
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Sign where the server will be found, before it moves there: homes then know both addresses.
+
+    The server's folder moves whole, so that homes know it by its authority; on the new card is its
+    new address (`fedhome server renew --host NEW --host OLD`). Run this, let the server that homes
+    reach now hand the word to them for ten minutes, then move it.
+    """
+    console = Console()
+    with Fleet.open(fleet) as owned:
+        known, card = card_of(fleet, None), Card.from_text(text_of(card_path))
+        if known is not None and known.authorities != card.authorities:
+            raise DirectoryError(
+                "the new card is of another authority, and homes would not believe that server",
+                reason="card",
+                hint="copy the server's folder whole; or ask the homes anew: `fedhome fleet invite "
+                "HOME --again`",
+            )
+        authority = owned.own_key(passphrase_of(passphrase_file))
+        word = ServerMove(fleet=owned.anchor.fleet, time=int(time.time()), server=card.server)
+        disk.put(fleet / MOVE, word.sign(authority, owned.root), mode=0o644)
+    say(console, f"signed that the server will be at {card.server}: {fleet / MOVE}")
+    say(
+        console,
+        "\nnext: copy that file to the server where it is now, into fleet/ of its folder; homes "
+        "take it within ten minutes (`fedhome client status` shows both addresses); then move the "
+        f"server. From then on: `fedhome fleet send --fleet {fleet} --server {card_path}`",
     )
 
 

@@ -17,14 +17,10 @@ from rich.table import Table
 
 from fedhome.cli import completion
 from fedhome.cli.group import Group
-from fedhome.cli.server_words import rows_of
+from fedhome.cli.server_words import print_status
 from fedhome.cli.service import KindOption, OutOption, UserOption, print_written
-from fedhome.cli.simulate import resolve
 from fedhome.errors import PlanError, RunError
-from fedhome.fleet.owner_folder import DIRECTORY
 from fedhome.ops.service import LIMITS, Limits, write_service
-from fedhome.run.progress import ProgressLines
-from fedhome.run.summary import print_summary
 
 if TYPE_CHECKING:
     from fedhome.run.events import Event
@@ -73,6 +69,8 @@ def init(
             "its folder OWNER/server here",
         )
     server_folder = make_server(folder, hosts=host, port=port, listen=listen, fleet=fleet)
+    from fedhome.fleet.owner_folder import DIRECTORY  # noqa: PLC0415
+
     has_directory = (server_folder.fleet / DIRECTORY).exists()
     table = Table(show_edge=False, show_header=False, title_justify="left")
     table.title = f"server of fleet {server_folder.anchor.fleet.hex()}"
@@ -174,6 +172,8 @@ def run(
         raise PlanError(
             ["--set, --name and --fresh are for a new run: name its plan"], where="the command"
         )
+    from fedhome.cli.simulate import resolve  # noqa: PLC0415 - loads the plan's settings
+
     resolved = None if plan is None else resolve(plan, None, list(sets or []))
     from fedhome.server.daemon.current_run import RUNNING, Runs  # noqa: PLC0415
     from fedhome.server.daemon.supervisor import is_running  # noqa: PLC0415 - after the plan is known to hold
@@ -230,22 +230,18 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """Show how the server is; also while it is down."""
-    from fedhome.server.daemon.status import status_of  # noqa: PLC0415
+    from fedhome.server.daemon.told_status import told_status  # noqa: PLC0415
 
-    server_status = status_of(_server_folder(folder))
+    server_status = told_status(folder)
+    if server_status is None:
+        from fedhome.server.daemon.status import status_of  # noqa: PLC0415 - takes seconds
+
+        server_status = status_of(_server_folder(folder))
     if as_json:
         typer.echo(json.dumps(server_status.as_json(), indent=2))
         return
     console = Console()
-    table = Table(show_edge=False, show_header=False, title_justify="left")
-    table.title = f"server of fleet {server_status.fleet}"
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    for name, value in rows_of(server_status):
-        table.add_row(name, value)
-    console.print(table)
-    for fault in server_status.faults:
-        console.print(f"[bold yellow]warning:[/] {escape(fault)}", highlight=False, soft_wrap=True)
+    print_status(console, server_status)
     if not server_status.running:
         _say(console, f"\nstart it: `fedhome server start {_word(folder)}`")
     elif server_status.pending:
@@ -352,6 +348,8 @@ def _watch(console: Console, server_folder: ServerFolder, run: str, at: str) -> 
     Raises:
         RunError: It failed, or was cancelled.
     """
+    from fedhome.run.progress import ProgressLines  # noqa: PLC0415
+    from fedhome.run.summary import print_summary  # noqa: PLC0415
     from fedhome.server.daemon.current_run import CANCELLED, FAILED, Runs  # noqa: PLC0415
     from fedhome.server.daemon.follow import follow  # noqa: PLC0415
 

@@ -4,13 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 if TYPE_CHECKING:
-    from fedhome.server.daemon.status import RunStatus, ServerStatus
+    from fedhome.server.daemon.server_status import RefusingHome, RunStatus, ServerStatus
 
 _NAMED = 12  # homes that are named
 _DIGITS = 12  # of a hash, as it is shown
+
+
+def print_status(console: Console, server_status: ServerStatus) -> None:
+    """Print a server's status, with what is wrong below it."""
+    table = Table(show_edge=False, show_header=False, title_justify="left")
+    table.title = f"server of fleet {server_status.fleet}"
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in rows_of(server_status):
+        table.add_row(name, value)
+    console.print(table)
+    for fault in server_status.faults:
+        console.print(f"[bold yellow]warning:[/] {escape(fault)}", highlight=False, soft_wrap=True)
 
 
 def rows_of(server_status: ServerStatus) -> list[tuple[str, str]]:
@@ -45,10 +60,24 @@ def rows_of(server_status: ServerStatus) -> list[tuple[str, str]]:
         one = server_status.release
         name = f"{one.number}: round {one.round} of {escape(one.run)}, {one.hash[:_DIGITS]}"
         rows.append(("release", name))
+    refusing = [*server_status.refusing, *(server_status.run.refusing if server_status.run else ())]
+    for (question, word), refusals in _by_reason(refusing).items():
+        what = f"refuse {question}" if question else "do not connect"
+        remedy = f"; {refusals[0].remedy}" if refusals[0].remedy else ""
+        names = _few([one.home for one in refusals])
+        rows.append((what, f"{names}: {escape(refusals[0].why)} ({word}){escape(remedy)}"))
     for reason in dict.fromkeys(one.reason for one in server_status.left_out):
         homes = [one.home for one in server_status.left_out if one.reason == reason]
         rows.append(("left out", f"{_few(homes)}: {escape(reason)}"))
     return rows
+
+
+def _by_reason(refusing: list[RefusingHome]) -> dict[tuple[str, str], list[RefusingHome]]:
+    """Return the homes that refuse, by question and word."""
+    homes: dict[tuple[str, str], list[RefusingHome]] = {}
+    for one in refusing:
+        homes.setdefault((one.question, one.reason), []).append(one)
+    return homes
 
 
 def _run_rows(run: RunStatus) -> list[tuple[str, str]]:

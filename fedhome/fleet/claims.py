@@ -15,6 +15,7 @@ from typing import Annotated
 
 from fedhome.errors import DirectoryError
 from fedhome.keys.signing import signature_holds
+from fedhome.reasons import NOTHING
 from fedhome.secagg.directory import Directory, HomeKeys, Signed
 from fedhome.wire.codec import Id, Message, number, octets
 
@@ -46,6 +47,8 @@ class Claim(Message, label="claim", most=MOST):
         node_key: Public key of its node, PEM.
         time: Unix time, s.
         release: Its release of fedhome.
+        refused: Why it did not connect the last time: a word of :data:`fedhome.reasons.CLAIMED`,
+            or ``none``.
     """
 
     fleet: Annotated[bytes, octets(16)]
@@ -53,6 +56,7 @@ class Claim(Message, label="claim", most=MOST):
     node_key: Annotated[bytes, octets(most=1024)]
     time: Annotated[int, number()]
     release: Id
+    refused: Id = NOTHING
 
     def sign(self, keys: HomeKeys) -> bytes:
         """Return the claim as the server gets it."""

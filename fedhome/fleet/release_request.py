@@ -13,6 +13,7 @@ from typing import Annotated
 from fedhome.errors import DirectoryError
 from fedhome.fleet.claims import check_clock
 from fedhome.fleet.freshness import MOST as MOST_FRESHNESS
+from fedhome.fleet.server_move import MOST as MOST_MOVE
 from fedhome.keys.signing import signature_holds
 from fedhome.registry.release import NONE
 from fedhome.secagg.directory import Directory, HomeKeys, Signed
@@ -111,8 +112,11 @@ class ReleaseResponse(Message, label="release-response", most=1 << 27):
             the release itself follows once they are all there.
         release: The newest release, as `fedhome.registry.Registry.package` returns it; empty where
             the home has it, or has to ask for more manifests first.
+        moved: The owner's word on where the server moves (:mod:`fedhome.fleet.server_move`); empty:
+            nowhere.
     """
 
     freshness: Annotated[bytes, octets(most=MOST_FRESHNESS)]
     missed: Annotated[tuple[bytes, ...], several(octets(most=MOST_MANIFEST), most=MOST_MISSED)]
     release: Annotated[bytes, octets(most=MOST_RELEASE)]
+    moved: Annotated[bytes, octets(most=MOST_MOVE)] = b""

@@ -32,6 +32,7 @@ from flwr.supercore.task_identity import TaskIdentity
 from numpy.typing import NDArray
 
 from fedhome.errors import PluginError, UpdateError
+from fedhome.reasons import in_words, listed
 from fedhome.wire import names
 from fedhome.wire.layout import Layout
 
@@ -209,13 +210,25 @@ def blobs_of(message: Message) -> dict[str, bytes]:
         UpdateError: It is an error, or holds something else.
     """
     if message.has_error():
-        raise UpdateError(message.error.reason or f"error {message.error.code}")
+        raise UpdateError(error_of(message))
     settings, arrays = message.content.get(CONFIG), message.content.get(ARRAYS)
     if isinstance(arrays, ArrayRecord):
         return {name: bytes(array.data) for name, array in arrays.items()}
     if not isinstance(settings, ConfigRecord):
         raise UpdateError("a reply came without its bytes")
     return {name: data for name, data in settings.items() if isinstance(data, bytes)}
+
+
+def error_of(message: Message) -> str:
+    """Return what an error reply says, where it is one of our words with what that means."""
+    return in_words(message.error.reason or f"error {message.error.code}")
+
+
+def hold_to_words(reply: Message) -> str:
+    """Let a home's error reply say one of our words and nothing else, and return it."""
+    word = listed(reply.error.reason or "")
+    reply.error = Error(reply.error.code, word)
+    return word
 
 
 def failure(message: Message, reason: str, code: int = APP_RAISED) -> Message:

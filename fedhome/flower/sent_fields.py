@@ -80,7 +80,7 @@ ANSWER: Mapping[str, str] = {
     f"{_MESSAGE}.ttl": "how long the answer holds: what is left of the question's time, s",
     f"{_MESSAGE}.created_at": "when the answer was made, by the home's clock",
     "push.messages_list.error.code": "where it refuses or fails: that it does",
-    "push.messages_list.error.reason": "and why, in a sentence (below)",
+    "push.messages_list.error.reason": "and why: one word (below)",
     "push.message_object_trees.*": "names of the answer's pieces: hashes of their content",
 }
 """Flower's part of an answer: all but its content."""

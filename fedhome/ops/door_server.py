@@ -11,6 +11,7 @@ import asyncio
 import errno
 import logging
 import socket
+import ssl
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from itertools import count
@@ -30,6 +31,7 @@ VISITOR = "visitor"
 _BACKLOG = 4096
 _AT_ONCE = 16  # connections that are accepted before others have their turn
 _PAUSE_S = 0.1  # without a free descriptor
+_LOOK_TICKS = 10  # of a tenth of a second each: how often it is asked for a new certificate
 _log = logging.getLogger("fedhome.door")
 
 
@@ -81,12 +83,20 @@ class DoorServer(GracefulServer):
         config: uvicorn's, with TLS; its protocol, limits and deadlines are not used.
         end: Lets nobody wait any more.
         limits: Who may be here, and for how long.
+        renewed: Returns what the next handshakes are made with once that is new; None: as before.
     """
 
-    def __init__(self, config: uvicorn.Config, end: Callable[[], None], limits: DoorLimits) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        end: Callable[[], None],
+        limits: DoorLimits,
+        renewed: Callable[[], ssl.SSLContext | None] = lambda: None,
+    ) -> None:
         config.timeout_keep_alive = round(limits.idle_s)
         super().__init__(config, end)
         self.door = Door(limits)
+        self._renewed = renewed
         self._listeners: list[socket.socket] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._no_more = False
@@ -121,6 +131,12 @@ class DoorServer(GracefulServer):
         await super().startup(sockets=[])
         for listener in self._listeners:
             self._begin(self._accept(listener)).add_done_callback(self._stop_listening)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Do what is done from time to time; return whether to end."""
+        if counter % _LOOK_TICKS == 0 and (context := self._renewed()) is not None:
+            self.config.ssl = context
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End."""

@@ -4,7 +4,8 @@ A child dies with its parent, whatever happens to that: it asks the kernel for a
 parent's death (Linux), and elsewhere ends when the pipe from its parent does. Nothing here
 needs a graceful end: every process of ours may be killed at any moment.
 
-``python -P -m fedhome.ops.processes PARENT MODULE ARGUMENT...`` is how a child begins:
+``python -P -m fedhome.ops.processes PARENT MODULE ARGUMENT...`` is how a child begins (without a
+parent, 0, it ends with status 78 where nobody need start it again before people acted):
 ``MODULE`` is one of ours, such as ``fedhome.server.daemon.front``, with a function
 ``main(arguments)``; whoever starts it names it, and this room knows none of them.
 """
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from fedhome.errors import FedHomeError, RunError
+from fedhome.reasons import PEOPLES, REFUSED
 
 if sys.platform != "win32":
     import resource
@@ -35,6 +37,8 @@ _GRACE_S = 8.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S, _HEALTHY_S = 0.2, 30.0, 10.0
 _PR_SET_PDEATHSIG = 1
 _MOST_FILES = 1 << 16
+NOBODY = "0"
+"""In place of the parent's number: people or a service manager started it."""
 
 
 @dataclass
@@ -239,7 +243,10 @@ def main(arguments: Sequence[str]) -> int:
         return int(import_module(module).main(rest) or 0)
     except FedHomeError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)  # noqa: T201 - a process's own log
-        return 1
+        # A child's statuses are its parent's to name. What people or a service manager started must
+        # not be started again and again for what only people can mend.
+        peoples = parent == NOBODY and getattr(error, "reason", "") in PEOPLES
+        return REFUSED if peoples else 1
     except KeyboardInterrupt:
         return 130
 

@@ -17,13 +17,11 @@ from typing import Literal
 
 from fedhome.errors import RunError
 from fedhome.plugins import look_up
+from fedhome.reasons import REFUSED
 from fedhome.store import disk
 
 Kind = Literal["systemd", "compose", "container"]
 Role = Literal["client", "server"]
-
-REFUSED = 78
-"""Status with which `start` refuses to run: nobody need start it again before people acted."""
 
 _PUBLIC = 0o644
 _UID = 1000  # of an image that is run by itself; compose names the folder's owner

@@ -24,10 +24,7 @@ INPUTS = "inputs"
 """Hash of what the inputs of a plan mean: it comes with every question."""
 
 OTHER_INPUTS = "this home's plan gives its inputs another meaning than the question's"
-"""What a home says that refuses for that; the server leaves it out of the run."""
-
-UNLIKE = "the home's readings do not have the plan's inputs; its own log names them"
-"""What a home says that lacks them; likewise."""
+"""Why a home refuses; the server leaves it out of the run."""
 
 _MEANING = (
     "inputs",

@@ -33,11 +33,14 @@ Kinds that the report understands, with the data that it looks for (all optional
   rho, epsilon, delta; mechanism, noise_multiplier
 - ``reply-dropped``, ``reply-late``: round or stage, home or node, reason
 - ``home-excluded``: home, reason
+- ``home-refused``: home, question, reason (a word of :mod:`fedhome.reasons`), why, remedy; told
+  once, until ``home-answers``: home, question: it does again
 - ``note``: text
 - ``readings``: text; how homes were read whose files are alike
 - ``early-stop``: round, best_round, best_loss, reason
 - ``model-released``, ``release-kept``, ``release-failed``: round, release, reason: whether what the
   run ended with takes the place of the release in use
+- ``models-removed``: releases (numbers) whose model is gone, kept: how many keep theirs
 - ``run-finished``: rounds, seconds
 - ``run-failed``: reason, hint, again (whether a server tries it again by itself)
 - ``log-repaired``: bytes, written by the log itself

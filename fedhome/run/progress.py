@@ -19,6 +19,7 @@ from rich.progress import (
 )
 
 from fedhome.run.events import SPENT, Event
+from fedhome.run.refusing import HomeRefusal, Refusing
 from fedhome.run.waiting import FAILED, THERE, WAITING, failure_of, repetition, waiting_for
 
 OnEvent = Callable[[Event], None]
@@ -44,6 +45,7 @@ class ProgressLines:
         self._excluded = 0
         self._dropped = 0
         self._epsilon = 0.0
+        self._refusing = Refusing()
 
     def __call__(self, event: Event) -> None:
         """Print a line for an event that matters to a reader."""
@@ -56,6 +58,7 @@ class ProgressLines:
         if event.event == "fleet-ready":
             self._rounds = data["rounds"]
             return _fleet(data)
+        refusal = self._refusing.see(event)
         if event.event == SPENT:
             self._epsilon = data["epsilon"]
         if event.event == "round-closed":
@@ -69,6 +72,7 @@ class ProgressLines:
             self._dropped += 1
             return f"dropped a reply: {escape(data['reason'])}" if self._dropped == 1 else ""
         others: dict[str, Callable[[], str]] = {
+            "home-refused": lambda: _refusal(refusal) if refusal else "",
             "readings": lambda: f"read: {escape(data['text'])}",
             "note": lambda: f"note: {escape(data['text'])}",
             "release-in-use": lambda: (
@@ -119,6 +123,7 @@ class ProgressLines:
                 parts.append(f"{name} {data[key]:.4f}")
         if self._epsilon:
             parts.append(f"epsilon {self._epsilon:.3g}")
+        parts += filter(None, [self._refusing.line()])
         return "  ".join(parts)
 
 
@@ -128,6 +133,14 @@ def _unfit(reason: str) -> str:
 
 def _because(reason: str | None) -> str:
     return f": {reason}" if reason else ""
+
+
+def _refusal(refusal: HomeRefusal) -> str:
+    """Return the line for the first home that refuses for a reason: others are only counted."""
+    remedy = f"; {refusal.remedy}" if refusal.remedy else ""
+    return escape(
+        f"{refusal.home} refuses {refusal.question}: {refusal.why} ({refusal.reason}){remedy}"
+    )
 
 
 def _fleet(data: Any) -> str:

@@ -37,6 +37,8 @@ FOLDER = "enrolments"
 """Their folder in the server's folder."""
 
 _ENROLMENT, _NOTICE = ".enrolment", ".leave"
+_USED = ".used"
+"""An enrolment whose device became a home: until its invite expires, nobody comes by it again."""
 
 
 class Applications:
@@ -65,7 +67,8 @@ class Applications:
 
         Raises:
             SecAggError: A reason of `Enrolment.verify`; ``home-twice``: the home has other keys;
-                ``used``: the invite was used with other keys; ``clock``; ``full``.
+                ``used``: the invite was used with other keys, or by a home that was revoked since;
+                ``clock``; ``full``.
         """
         now = self._clock()
         enrolment = Enrolment.verify(body, self._inviter(), self._server_folder.anchor.fleet, now)
@@ -89,6 +92,12 @@ class Applications:
                 hint="if that was not you, tell the fleet's owner: somebody has read the invite",
             )
         enrolment.check_time(now)
+        if self._read(path.with_suffix(_USED), now) is not None:
+            raise DirectoryError(
+                f"the invite of {home!r} was used, and its home is not in the fleet any more",
+                reason="used",
+                hint=f"ask the fleet's owner for a new one: `fedhome fleet invite {home}`",
+            )
         self._make_room(now, directory)
         self._write(path, body)
         with disk.errors_of(self._folder):
@@ -196,9 +205,16 @@ class Applications:
         waiting = list(self._waiting(now, directory))
         needed = {self._folder / f"{one.ticket.hex()}{_ENROLMENT}" for one in waiting}
         needed |= self._notices(waiting, directory).keys()
-        for path in self._paths(_ENROLMENT, _NOTICE):
-            if path not in needed:
-                with disk.errors_of(path):
+        for path in self._paths(_ENROLMENT, _NOTICE, _USED):
+            if path in needed:
+                continue
+            enrolment = self._read(path, now) if path.suffix != _NOTICE else None
+            with disk.errors_of(path):
+                if enrolment is None:
+                    path.unlink(missing_ok=True)
+                elif directory is not None and _is_home(enrolment, directory):
+                    path.replace(path.with_suffix(_USED))
+                elif path.suffix != _USED:
                     path.unlink(missing_ok=True)
 
     def _waiting(self, now: float, directory: Directory | None) -> Iterator[Enrolment]:
@@ -265,3 +281,9 @@ class Applications:
     def _inviter(self) -> bytes:
         data = disk.read(self._server_folder.fleet / INVITER)
         return Inviter.read_public(data.decode(errors="replace"))
+
+
+def _is_home(enrolment: Enrolment, directory: Directory) -> bool:
+    """Whether the device that enrolled is the home that a directory lists."""
+    listed = directory.entries.get(enrolment.home)
+    return listed is not None and keys_of(listed) == keys_of(enrolment.entry)

@@ -39,6 +39,7 @@ from fedhome.server.rounds.homes_grid import HomesGrid
 from fedhome.server.rounds.left_out import LeftOut
 from fedhome.server.rounds.masked_sums import ProtocolChannel
 from fedhome.server.rounds.patience import Patience
+from fedhome.server.rounds.refusals import Refusals
 from fedhome.server.rounds.run_plan import log_start
 from fedhome.server.rounds.secure_grid import SecureGrid
 from fedhome.server.rounds.sum_journal import SumJournal
@@ -87,8 +88,15 @@ def run(
             keys=server_folder.keys(),
             run=folder,
             log=log,
+            keep=server_folder.settings.keep_releases,
         )
-        grid = HomesGrid(flower, sorted(directory.names), nodes, rounds=plan.rounds)
+        grid = HomesGrid(
+            flower,
+            sorted(directory.names),
+            nodes,
+            rounds=plan.rounds,
+            hear=Refusals(log).hear,
+        )
         patience = Patience(plan.rounds, needs=_needs(plan, directory), there=grid.present, log=log)
         _gather(grid, plan, log, patience, wait_s=wait_s, enough_s=enough_s)
         channel = ProtocolChannel(

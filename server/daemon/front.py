@@ -12,6 +12,7 @@ shows who it is. What is large passes through in pieces: the next is received wh
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import math
 import ssl
@@ -32,8 +33,10 @@ from fedhome.fleet.owner_requests import MOST_REQUEST, PERMIT
 from fedhome.flower.request_signature import RequestSignature
 from fedhome.flower.superlink import FLEET_PATHS, PUSH_OBJECT, Control
 from fedhome.ops import tls
+from fedhome.ops.certificate_files import CertificateFiles
 from fedhome.ops.door_server import MOST_HEAD, DoorServer
 from fedhome.ops.doors import DoorLimits
+from fedhome.ops.local_answer import LocalAnswer
 from fedhome.ops.processes import allow_many_files
 from fedhome.ops.serving import unless
 from fedhome.ops.socket_client import SocketClient
@@ -49,11 +52,14 @@ from fedhome.server.daemon.front_request import (
     Scope,
     Send,
 )
+from fedhome.server.daemon.health import Health
 from fedhome.server.daemon.known_nodes import KnownNodes
 from fedhome.server.daemon.newest import Newest
 from fedhome.server.daemon.nodes import Nodes
 from fedhome.server.daemon.release_door import ReleaseDoor
 from fedhome.server.daemon.server_folder import ServerFolder
+from fedhome.server.daemon.status import status_of
+from fedhome.server.daemon.told_status import STATUS
 from fedhome.wire.exchange import ANSWER, HOLD_S, LOOK, MOST_ANSWER, MOST_LOOK
 
 _log = logging.getLogger("fedhome.front")
@@ -372,16 +378,24 @@ def serve(server_folder: ServerFolder) -> DoorServer:
         timeout_graceful_shutdown=3,
     )
     config.load()
-    assert config.ssl is not None
-    config.ssl.num_tickets = 0  # homes begin anew, and a ticket is work for whoever asks
+    certificate = CertificateFiles(server_folder.tls)
+    config.ssl = certificate.context()
     try:
         homes = len(front.known.directory.names)
     except SecAggError:  # the owner has signed none yet
         homes = 0
-    return DoorServer(config, front.end, limits_for(allow_many_files(), homes))
+    limits = limits_for(allow_many_files(), homes)
+    return DoorServer(config, front.end, limits, certificate.renewed)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the front of a server's folder until it is told to stop."""
-    serve(ServerFolder(Path(arguments[0]))).run()
+    server_folder = ServerFolder(Path(arguments[0]))
+    with Health(server_folder) as health:
+
+        def status() -> bytes:
+            return json.dumps(status_of(server_folder, health=health).as_json()).encode()
+
+        with LocalAnswer(server_folder.path / STATUS, status, _log):
+            serve(server_folder).run()
     return 0

@@ -13,6 +13,8 @@ from functools import lru_cache
 from fedhome.errors import DirectoryError, RegistryError
 from fedhome.fleet.freshness import Freshness
 from fedhome.fleet.owner_folder import DIRECTORY, SERVER_FILE
+from fedhome.fleet.server_move import MOST as MOST_MOVE
+from fedhome.fleet.server_move import MOVE
 from fedhome.keys.signing import ServerKeys
 from fedhome.registry import Registry, Release
 from fedhome.registry.release import NONE
@@ -20,6 +22,7 @@ from fedhome.registry.vault import INDEX
 from fedhome.server.daemon.cached_file import CachedFile
 from fedhome.server.daemon.publishing import MODELS, registry_folder
 from fedhome.server.daemon.server_folder import ServerFolder
+from fedhome.store import disk
 
 SAID_ANEW_S = 3600.0
 """After how long the server says anew what is newest, though nothing has changed."""
@@ -71,6 +74,7 @@ class Newest:
         self._folder, self._clock = server_folder.path / MODELS, clock
         self.directory = CachedFile(server_folder.fleet / DIRECTORY, server_folder.directory)
         self._keys = keys or CachedFile(server_folder.fleet / SERVER_FILE, server_folder.keys)
+        self.move = CachedFile(server_folder.fleet / MOVE, lambda: _move_in(server_folder))
         self._releases: tuple[bytes, CachedFile[NewestRelease | None]] | None = None
         self._said: tuple[Freshness, bytes] | None = None
 
@@ -128,6 +132,12 @@ class Newest:
             if error.reason in {"missing", "unknown"}:  # no round has made a model yet
                 return None
             raise
+
+
+def _move_in(server_folder: ServerFolder) -> bytes:
+    """Return the owner's word on where this server moves; empty where there is none."""
+    path = server_folder.fleet / MOVE
+    return disk.read(path)[:MOST_MOVE] if path.exists() else b""
 
 
 def _same(before: Freshness, now: Freshness) -> bool:

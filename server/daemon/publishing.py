@@ -155,7 +155,8 @@ class Publisher:
             return
         self._log_release(release, why)
         try:
-            self._registry.prune(self._keep)
+            if removed := self._registry.prune(self._keep):
+                self._log.append("models-removed", releases=removed, kept=self._keep)
         except RegistryError as error:
             self._log.append("note", text=f"old models stay on the disk: {error.message}")
 

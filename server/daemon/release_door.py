@@ -37,8 +37,10 @@ class ReleaseDoor:
         fetch = Fetch.verify(body, self._newest.directory())
         # Once: what is said to be the newest and what is handed over are the same.
         freshness, newest = self._newest.statement(), self._newest.release()
+        moved = self._newest.move()
         if newest is None or newest.hash == fetch.have:
-            return ReleaseResponse(freshness=freshness, missed=(), release=b"").to_bytes()
+            nothing = ReleaseResponse(freshness=freshness, missed=(), release=b"", moved=moved)
+            return nothing.to_bytes()
         # A home that knows none begins with the newest.
         first, last = fetch.seen + 1, newest.number - 1 if fetch.seen else 0
         enough = last < first + MOST_MISSED
@@ -46,4 +48,5 @@ class ReleaseDoor:
             freshness=freshness,
             missed=newest.missed(first, last if enough else first + MOST_MISSED - 1),
             release=newest.package() if enough else b"",
+            moved=moved,
         ).to_bytes()

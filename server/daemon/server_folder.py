@@ -12,6 +12,7 @@
     turns           the highest number of a sum, so that no number is used twice
     serials         one-time keys of homes that were used in this epoch, for the same reason
     left-out        homes that runs ask nothing more, and why
+    status/         the socket at which the front tells how the server is (:mod:`.told_status`)
     runs/           a folder for each run (:mod:`fedhome.run.folder`)
     current         the run in progress, or how the last one ended (:mod:`.current_run`)
     models/         the registry of releases (:mod:`fedhome.server.daemon.publishing`)
@@ -28,7 +29,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedhome.errors import DirectoryError, StateError
+from fedhome.errors import DirectoryError, RunError, StateError
 from fedhome.fleet.cards import Card
 from fedhome.fleet.entries import Anchor
 from fedhome.fleet.owner_folder import ANCHOR, CARD, DIRECTORY, server_keys
@@ -50,10 +51,28 @@ class ServerSettings:
     Args:
         host: Address that the front listens on.
         port: Its port.
+        keep_runs: How many of the newest runs stay in ``runs/``; 0: all.
+        keep_releases: How many of the newest releases keep their model; the list of all stays.
+        keep_log_mb: Length of a log, MB, after which it begins anew; its last part stays.
+
+    Raises:
+        RunError: One of them cannot be.
     """
 
     host: str
     port: int
+    keep_runs: int = 50
+    keep_releases: int = 20
+    keep_log_mb: int = 8
+
+    def __post_init__(self) -> None:
+        for name, least in (("keep_runs", 0), ("keep_releases", 1), ("keep_log_mb", 1)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise RunError(
+                    f"{name} = {value!r} cannot be",
+                    hint=f"in {SETTINGS}, {name} is {least} or more",
+                )
 
 
 class ServerFolder:

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
 from fedhome.errors import FedHomeError
 from fedhome.ops import tls
+from fedhome.reasons import CLAIMED
 from fedhome.registry import Registry
 from fedhome.registry.vault import INDEX
+from fedhome.run.refusing import Refusing
 from fedhome.run.waiting import what_it_waits_for
 from fedhome.secagg.directory import Directory
 from fedhome.server.daemon.current_run import RUNNING, Current, Runs
 from fedhome.server.daemon.health import Health
 from fedhome.server.daemon.publishing import MODELS
 from fedhome.server.daemon.server_folder import NO_DIRECTORY, ServerFolder
+from fedhome.server.daemon.server_status import (
+    RefusingHome,
+    ReleaseStatus,
+    RunStatus,
+    ServerStatus,
+)
 from fedhome.server.daemon.supervisor import is_running, waiting
-from fedhome.server.rounds.left_out import LeftOut, LeftOutHome
+from fedhome.server.rounds.left_out import LeftOut
+from fedhome.server.rounds.left_out_home import LeftOutHome
 from fedhome.store import disk
 from fedhome.wire.moments import when
 
@@ -25,107 +34,24 @@ FEW_DAYS = 60
 _DAY_S = 86_400
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunStatus:
-    """How the run in progress is, or how the last one ended.
-
-    Args:
-        name: Its folder in ``runs/``.
-        state: ``running``, ``finished``, ``failed`` or ``cancelled``.
-        reason: Why it failed.
-        hint: What can be done about that.
-        round: The last round that is done.
-        rounds: Rounds in its plan, at most; 0 before it has begun.
-        event: Kind of the last event in its log.
-        time: When that was, ISO 8601 in UTC.
-        waits: What it waits for, as a clause; empty if it does not.
-        again: Whether the server takes it up again by itself, where it failed.
-    """
-
-    name: str
-    state: str
-    reason: str
-    hint: str
-    round: int = 0
-    rounds: int = 0
-    event: str = ""
-    time: str = ""
-    waits: str = ""
-    again: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReleaseStatus:
-    """The newest release of the server's registry.
-
-    Args:
-        number: Its number.
-        hash: Its hash, hexadecimal.
-        run: Name of the run that made its model.
-        round: The round.
-    """
-
-    number: int
-    hash: str
-    run: str
-    round: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServerStatus:
-    """How a server is.
-
-    Args:
-        running: Whether its daemon runs.
-        front: Whether the front answers.
-        link: Whether the SuperLink does.
-        address: ``host:port`` by which homes reach it.
-        certificate_ends: Last day of its certificate, ISO 8601.
-        certificate_days: Days until then.
-        fleet: The fleet's number, hexadecimal.
-        epoch: Epoch of the directory; 0 for none.
-        homes: Homes in it.
-        connected: Names of those that are connected; None if there is nobody to ask.
-        pending: Enrolments that wait for the fleet's owner.
-        run: The run in progress, or the last one.
-        release: The newest release.
-        left_out: Homes that runs ask nothing more.
-        faults: What is wrong, a sentence each.
-    """
-
-    running: bool
-    front: bool
-    link: bool
-    address: str
-    certificate_ends: str
-    certificate_days: int
-    fleet: str
-    epoch: int
-    homes: int
-    connected: list[str] | None
-    pending: int
-    run: RunStatus | None
-    release: ReleaseStatus | None
-    left_out: list[LeftOutHome]
-    faults: list[str]
-
-    def as_json(self) -> dict[str, object]:
-        """Return it as nested tables."""
-        return asdict(self)
-
-
-def status_of(server_folder: ServerFolder, *, now: datetime | None = None) -> ServerStatus:
+def status_of(
+    server_folder: ServerFolder, *, now: datetime | None = None, health: Health | None = None
+) -> ServerStatus:
     """Return how a server is.
 
     Args:
         server_folder: The server's folder.
         now: The time, for its certificate and its directory.
+        health: Asks its processes; None: one is made for this.
 
     Raises:
         FedHomeError: There is no server in the folder.
     """
-    with Health(server_folder) as health:
+    if health is not None:
         up = health.ask()
+    else:
+        with Health(server_folder) as new:
+            up = new.ask()
     faults: list[str] = []
     now = now or datetime.now(UTC)
     directory = _directory(server_folder, faults, now)
@@ -141,6 +67,7 @@ def status_of(server_folder: ServerFolder, *, now: datetime | None = None) -> Se
             f"the disk of {server_folder.path} is full: runs pause until there is room, and go on "
             "by themselves"
         )
+    connected = _connected(server_folder, directory) if up.link else None
     return ServerStatus(
         running=is_running(server_folder),
         front=up.front,
@@ -151,11 +78,12 @@ def status_of(server_folder: ServerFolder, *, now: datetime | None = None) -> Se
         fleet=server_folder.anchor.fleet.hex(),
         epoch=0 if directory is None else directory.epoch,
         homes=0 if directory is None else len(directory.names),
-        connected=_connected(server_folder, directory) if up.link else None,
+        connected=connected,
         pending=waiting(server_folder),
         run=_run(server_folder, faults),
         release=_release(server_folder, faults),
         left_out=_left_out(server_folder, directory, faults),
+        refusing=_refusing(server_folder, directory, connected),
         faults=faults,
     )
 
@@ -193,7 +121,7 @@ def _connected(server_folder: ServerFolder, directory: Directory | None) -> list
         return []
     import httpx  # noqa: PLC0415
 
-    from fedhome.flower.superlink import Control  # noqa: PLC0415 - Flower takes a second
+    from fedhome.flower.superlink import Control  # noqa: PLC0415 - the same
     from fedhome.server.daemon.nodes import Nodes  # noqa: PLC0415
 
     control = Control(server_folder.link)
@@ -205,6 +133,32 @@ def _connected(server_folder: ServerFolder, directory: Directory | None) -> list
         control.close()
     claims = Nodes(server_folder.nodes).claims(directory)
     return sorted(claim.home for claim in claims if claim.node_key in online)
+
+
+def _refusing(
+    server_folder: ServerFolder, directory: Directory | None, connected: list[str] | None
+) -> list[RefusingHome]:
+    """Return the homes that said, when they joined last, that they had refused to connect."""
+    if directory is None:
+        return []
+    from fedhome.server.daemon.nodes import Nodes  # noqa: PLC0415 - Flower takes a second
+
+    return [
+        RefusingHome(
+            home=claim.home,
+            question="",
+            reason=claim.refused,
+            why=CLAIMED[claim.refused].why,
+            remedy=CLAIMED[claim.refused].remedy,
+            since=_utc(datetime.fromtimestamp(claim.time, UTC)),
+        )
+        for claim in Nodes(server_folder.nodes).claims(directory)
+        if claim.refused in CLAIMED and claim.home not in (connected or ())
+    ]
+
+
+def _utc(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat(timespec="seconds")
 
 
 def _run(server_folder: ServerFolder, faults: list[str]) -> RunStatus | None:
@@ -235,8 +189,12 @@ def _progress(runs: Runs, now: Current, faults: list[str]) -> RunStatus:
         round=_number(done.get("round")),
         rounds=_number(whole.get("rounds")),
         event=events[-1].event,
-        time=events[-1].time.astimezone(UTC).isoformat(timespec="seconds"),
+        time=_utc(events[-1].time),
         waits=what_it_waits_for(events) if now.state == RUNNING else "",
+        refusing=tuple(
+            RefusingHome(**{**asdict(one), "since": _utc(one.since)})
+            for one in Refusing(events).standing
+        ),
     )
 
 

@@ -11,7 +11,6 @@ and the run goes on with those that are in it.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import time
@@ -37,6 +36,7 @@ from fedhome.server.daemon.current_run import (
 )
 from fedhome.server.daemon.health import SERVICES, Health
 from fedhome.server.daemon.interruptions import Interruptions, WhyFailed, why_failed
+from fedhome.server.daemon.retention import Retention
 from fedhome.server.daemon.server_folder import NO_DIRECTORY, ServerFolder
 from fedhome.store import disk
 
@@ -45,7 +45,7 @@ _READY_S, _FREE_S = 120.0, 15.0
 _LOCK_S, _PAUSE_S = 1.0, 0.05
 _ALL_HOMES_S = 90.0  # agents that could not connect for long try again once in a minute
 _END_S = 8.0
-_TRIM_S, _MOST_LOG = 600.0, 8 << 20
+_TRIM_S = 600.0
 _AGAIN_S = 30.0  # what could not be written is tried again
 _RENEW_S = 3600.0  # how often it is checked whether the certificate ends soon
 
@@ -64,6 +64,7 @@ class Daemon:
         self._server_folder, self._say = server_folder, say
         self._processes = Processes()
         self._runs = Runs(server_folder)
+        self._retention = Retention(server_folder, say)
         self._files: dict[Path, tuple[int, ...]] = {}
         self._epoch, self._waiting = 0, 0
         self._at_work = ""  # the run that has a process
@@ -122,13 +123,11 @@ class Daemon:
             if self._waiting > before:
                 self._say(f"enrolments that wait for the owner: {self._waiting}")
         if terms := self._tend_certificate():
-            self._say(f"new certificate: until {terms.ends.date()}")
-            self._end("front")
+            self._say(f"new certificate, for whoever connects anew: until {terms.ends.date()}")
         self._tend_run()
         if time.monotonic() > self._trim:
             self._trim = time.monotonic() + _TRIM_S
-            for path in self._server_folder.logs.glob("*.log"):
-                trim(path)
+            self._retention.tend()
         return False
 
     def _read_directory(self) -> str:
@@ -276,21 +275,6 @@ def is_running(server_folder: ServerFolder) -> bool:
 def waiting(server_folder: ServerFolder) -> int:
     """Return how many enrolments wait for the fleet's owner."""
     return sum(1 for _ in (server_folder.path / FOLDER).glob("*.enrolment"))
-
-
-def trim(path: Path, most: int = _MOST_LOG) -> None:
-    """Keep a log that a process appends to from growing without end; a copy keeps the last part.
-
-    Args:
-        path: The log.
-        most: Bytes after which it begins anew.
-    """
-    try:
-        if path.stat().st_size > most:
-            shutil.copyfile(path, path.with_suffix(".log.1"))
-            os.truncate(path, 0)  # whoever appends goes on at the new end
-    except OSError:
-        return  # a full disk: the log is no reason to end
 
 
 def _lock(server_folder: ServerFolder) -> int:

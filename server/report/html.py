@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
-from plotly.offline import get_plotlyjs
 
 from fedhome.errors import RunError
 from fedhome.run.folder import RunFolder, write_atomically
 from fedhome.server.report import facts
 from fedhome.server.report.comparison import comparison_figures
+from fedhome.server.report.figure_drawing import drawings
 from fedhome.server.report.figures import figures
 from fedhome.server.report.reading_groups import reading_groups
 from fedhome.server.report.run_results import RunResults, load
-from fedhome.server.report.theme import DARK
+from fedhome.server.report.theme import colours_named
 
 
 def write_report(runs: Sequence[RunFolder], out: Path) -> Path:
@@ -58,21 +55,19 @@ def _page(runs: Sequence[RunResults]) -> str:
         remarks=[(run, sentences) for run in runs if (sentences := facts.remarks(run))],
         notices=[(run, notices) for run in runs if (notices := facts.notices(run.events))],
         differing=facts.differing_settings(runs),
-        figures=[(figure, json.loads(figure.plot.to_json())) for figure in figures_shown],
+        figures=figures_shown,
         readings=[(run, groups) for run in runs if (groups := reading_groups(run.readings))],
     )
 
 
 def render(template: str, **content: Any) -> str:
-    """Return a page of a template, with all that it needs inside; scripts of others do not run.
+    """Return a page of a template, with all that it needs inside; no script runs in it.
 
     Args:
         template: Its name in this folder; it extends ``frame.html.j2``.
         content: What it shows.
     """
     parts = Path(__file__).parent
-    script = (parts / "page.js").read_text(encoding="utf-8")
-    plotly = get_plotlyjs()
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(parts),
         autoescape=True,
@@ -85,18 +80,7 @@ def render(template: str, **content: Any) -> str:
         "side_by_side": facts.side_by_side,
         "cells": facts.summary_cells,
         "command": facts.command,
+        "drawings": drawings,
     }
-    return environment.get_template(template).render(
-        dark=DARK,
-        style=(parts / "page.css").read_text(encoding="utf-8"),
-        script=script,
-        plotly=plotly,
-        scripts_allowed=" ".join(_allowance(text) for text in (plotly, script)),
-        **content,
-    )
-
-
-def _allowance(script: str) -> str:
-    """Return the hash by which the page's policy lets this script run, and no other."""
-    digest = hashlib.sha256(script.encode()).digest()
-    return f"'sha256-{base64.b64encode(digest).decode()}'"
+    style = (parts / "page.css").read_text(encoding="utf-8")
+    return environment.get_template(template).render(style=style + colours_named(), **content)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -49,7 +48,7 @@ def write_readings(homes: Sequence[HomeTable], out: Path, *, target: str | None)
         title="Readings",
         drawn=len(figures),
         homes=len(homes),
-        figures=[(drawn, json.loads(drawn.plot.to_json())) for drawn in figures],
+        figures=figures,
     )
     write_atomically(out, page.encode("utf-8", "replace"))
     return len(figures)

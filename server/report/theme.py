@@ -1,9 +1,9 @@
 """Colours and layout of the report's figures, in light and in dark.
 
-Figures are made in the light colours. In the dark the page replaces each of them by its partner
-in :data:`DARK`, so that figures follow the system's setting without being made twice. Hues are
-those of Okabe and Ito, darkened or lightened until lines have a contrast of 3:1 against the page;
-wherever colour distinguishes two things, position, label or dash does so too.
+Figures are made in the light colours and name them; in the dark the page's style gives each name
+its partner in :data:`DARK`, so that figures follow the system's setting without being made twice.
+Hues are those of Okabe and Ito, darkened or lightened until lines have a contrast of 3:1 against
+the page; wherever colour distinguishes two things, position, label or dash does so too.
 
 Source: M. Okabe and K. Ito, Color Universal Design, 2008.
 """
@@ -72,6 +72,27 @@ def soft(colour: str) -> str:
 
 DARK: Final = _PARTNERS | {soft(light): soft(dark) for light, dark in _PARTNERS.items()}
 """Each colour of a figure, by its partner in the dark."""
+
+
+_NAMES: Final = {light: f"--figure-{number}" for number, light in enumerate(DARK)}
+
+
+def named_colour(colour: str) -> str:
+    """Return the name by which the page's style knows a colour; one without a partner stays."""
+    name = _NAMES.get(colour)
+    return colour if name is None else f"var({name})"
+
+
+def colours_named() -> str:
+    """Return the style that gives each name of a colour its value, in light and in dark."""
+    light, dark = (
+        "".join(f"{name}:{value};" for name, value in values)
+        for values in (
+            ((_NAMES[one], one) for one in DARK),
+            ((_NAMES[one], partner) for one, partner in DARK.items()),
+        )
+    )
+    return f":root{{{light}}}@media screen and (prefers-color-scheme: dark){{:root{{{dark}}}}}"
 
 
 def figure(height: int, **layout: Any) -> go.Figure:

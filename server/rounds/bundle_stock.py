@@ -15,7 +15,7 @@ from typing import Protocol
 from flwr.app import Message
 
 from fedhome.errors import FedHomeError
-from fedhome.flower.messages import blobs_of
+from fedhome.flower.messages import AWAY, blobs_of
 from fedhome.keys.signing import Verify
 from fedhome.secagg import Bundle, Directory, KeyRing, Pool, ShareChecks, ShareKey
 from fedhome.secagg.share_keys import period_of
@@ -194,7 +194,7 @@ class BundleStock:
                     if key.member == member:
                         known[member] = key
                 except FedHomeError as error:
-                    notes.append(f"{member} gave no key to seal shares for: {error.message}")
+                    notes.append(no_help(member, reply, "gave no key to seal shares for", error))
         keys = [
             known[member]
             for member in self._directory.members
@@ -230,7 +230,7 @@ class BundleStock:
             try:
                 self.checks.receive(member, blobs_of(reply).get("checked", b""))
             except FedHomeError as error:
-                notes.append(f"{member} did not check its shares: {error.message}")
+                notes.append(no_help(member, reply, "did not check its shares", error))
         self._settle(timeout_s, notes)
 
     def _settle(self, timeout_s: float | None, notes: list[str]) -> None:
@@ -281,3 +281,10 @@ class BundleStock:
                     f"{member} gave another share of {home}'s keys than it had found right: "
                     f"{_NO_MORE}"
                 )
+
+
+def no_help(member: str, reply: Message, what: str, error: FedHomeError) -> str:
+    """Return a note on a member that did not help; one that is away is told of in one way alone."""
+    if reply.has_error() and reply.error.code == AWAY:
+        return f"{member} is away: the committee opens sums without it meanwhile"
+    return f"{member} {what}: {error.message}"

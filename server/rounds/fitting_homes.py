@@ -17,13 +17,15 @@ from flwr.serverapp import Grid
 
 from fedhome.errors import RoundError
 from fedhome.flower.grid_around import GridAround
-from fedhome.flower.messages import CONFIG, content_of
+from fedhome.flower.messages import CONFIG, content_of, error_of
 from fedhome.plan.settings import Plan
-from fedhome.questions.settings import INPUTS, OTHER_INPUTS, UNLIKE, inputs_hash
+from fedhome.questions.settings import INPUTS, OTHER_INPUTS, inputs_hash
+from fedhome.reasons import word_in
 from fedhome.run.events import EventLog
 from fedhome.server.rounds.sums import replies_of
 
 _WAIT_S, _POLL_S = 300.0, 1.0
+_UNFIT = frozenset({"inputs", "unlike"})
 
 
 class UnfitHomes:
@@ -40,7 +42,7 @@ class UnfitHomes:
 
     def hear(self, node: int, reason: str) -> bool:
         """Leave a home out if that is what follows from its refusal; return whether it does."""
-        if OTHER_INPUTS not in reason and UNLIKE not in reason:
+        if word_in(reason) not in _UNFIT and OTHER_INPUTS not in reason:
             return False
         self.add(node, reason.partition("\n")[0])
         return True
@@ -108,7 +110,7 @@ def shape_of(grid: Grid, plan: Plan, unfit: UnfitHomes) -> Shape:
     for index, reply in replies_of(grid, messages, _WAIT_S, enough=(len(nodes) + 1) // 2):
         node = nodes[index]
         if reply.has_error():
-            reason = reply.error.reason or f"error {reply.error.code}"
+            reason = error_of(reply)
             errors.add(reason)
             unfit.hear(node, reason)
             continue

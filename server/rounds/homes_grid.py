@@ -23,6 +23,7 @@ from fedhome.flower.messages import (
     LOST,
     SERVER_NODE,
     failure,
+    hold_to_words,
     identify,
     reattribute,
 )
@@ -77,6 +78,8 @@ class HomesGrid(GridAround):
         nodes: Returns the node that each home has claimed.
         rounds: The plan's settings: when a question is closed.
         clock: Seconds that rise.
+        hear: Told of each answer: home, type of the question, and the word for why it refuses
+            (:data:`fedhome.reasons.TOLD`), empty where it does not.
 
     Attributes:
         late: How many homes were late with the last question.
@@ -90,10 +93,11 @@ class HomesGrid(GridAround):
         *,
         rounds: RoundSettings,
         clock: Callable[[], float] = time.monotonic,
+        hear: Callable[[str, str, str], None] | None = None,
     ) -> None:
         super().__init__(grid)
         self.homes = tuple(homes)
-        self._clock = clock
+        self._clock, self._on_answer = clock, hear
         self._nodes = nodes
         self._connected: dict[int, int] = {}
         self._checked_at = -math.inf
@@ -235,6 +239,7 @@ class HomesGrid(GridAround):
             ):
                 continue
             del self._pending[first[copy]]
+            self._take_note(pending, reply)
             if reply.has_error() and reply.error.code == AWAY:
                 self._punctuality.leave(first[copy])
             else:
@@ -243,6 +248,16 @@ class HomesGrid(GridAround):
             reattribute(reply, node=pending.number, reply_to=first[copy])
             answered.append(reply)
         return answered
+
+    def _take_note(self, pending: _Pending, reply: Message) -> None:
+        """Hold what a home says of a refusal to the words that there are, and tell of it."""
+        if reply.has_error() and reply.metadata.src_node_id == SERVER_NODE:
+            return  # Flower's own: the home said nothing
+        word = hold_to_words(reply) if reply.has_error() else ""
+        if self._on_answer is not None:
+            self._on_answer(
+                self.name_of(pending.number), pending.message.metadata.message_type, word
+            )
 
     def wait(self, seconds: float) -> None:
         """Wait until there may be another reply, or for some time."""

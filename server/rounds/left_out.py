@@ -11,34 +11,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Collection
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from fedhome.errors import StateError
 from fedhome.secagg import Directory
+from fedhome.server.rounds.left_out_home import LeftOutHome
 from fedhome.store import disk
-
-
-@dataclass(frozen=True, kw_only=True)
-class LeftOutHome:
-    """A home that is asked nothing more.
-
-    Args:
-        home: Its name.
-        identity: Its public key, hexadecimal: a home of this name that is enrolled anew is another.
-        reason: Why, as a clause.
-        run: Name of the run that found it.
-        time: When, ISO 8601 in UTC.
-        directory: Hash of the directory for which this holds, hexadecimal; empty: for all.
-    """
-
-    home: str
-    identity: str
-    reason: str
-    run: str
-    time: str
-    directory: str = ""
 
 
 class LeftOut:

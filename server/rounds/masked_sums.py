@@ -30,7 +30,7 @@ from fedhome.secagg import (
     ServerKeys,
     Verify,
 )
-from fedhome.server.rounds.bundle_stock import WRONG_SHARES, BundleStock
+from fedhome.server.rounds.bundle_stock import WRONG_SHARES, BundleStock, no_help
 from fedhome.server.rounds.counters import Serials
 from fedhome.server.rounds.left_out import LeftOut
 from fedhome.server.rounds.sum_journal import KeptSum, SumJournal, name_of
@@ -264,7 +264,7 @@ class ProtocolChannel(Channel):
                 if "checked" in blobs:
                     self.stock.checks.receive(member, blobs["checked"])
             except FedHomeError as error:
-                notes.append(f"{member} did not help to open: {error.message}")
+                notes.append(no_help(member, reply, "did not help to open", error))
             if until():
                 return
 

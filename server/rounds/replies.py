@@ -11,7 +11,7 @@ from typing import TypeVar
 from flwr.app import ArrayRecord, Message, MetricRecord
 
 from fedhome.errors import FedHomeError, UpdateError
-from fedhome.flower.messages import EXAMPLES, read_flat
+from fedhome.flower.messages import EXAMPLES, error_of, read_flat
 from fedhome.wire.layout import Layout
 
 _Record = TypeVar("_Record", ArrayRecord, MetricRecord)
@@ -75,7 +75,7 @@ def sound_replies(
 
 def _check(message: Message, layout: Layout | None, max_examples: int) -> None:
     if message.has_error():
-        raise UpdateError(message.error.reason or f"error {message.error.code}")
+        raise UpdateError(error_of(message))
     arrays, metrics = _records(message, ArrayRecord), _records(message, MetricRecord)
     if len(metrics) != 1 or len(arrays) != (layout is not None):
         raise UpdateError(f"it holds {len(arrays)} array and {len(metrics)} metric records")

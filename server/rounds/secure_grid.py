@@ -209,8 +209,9 @@ class SecureGrid(GridAround):
         try:
             start = read_flat(self.layout, arrays)
             round_number = _round_of(config, self.scale.sum_number)
-            if not self._census(messages, round_number, timeout_s):
-                return []
+            refused = self._census(messages, round_number, timeout_s)
+            if self.budget is None and self.scale.weight_cap is None:
+                return refused
             row = summed(kind)
             request = self._request(
                 row,
@@ -244,10 +245,16 @@ class SecureGrid(GridAround):
             self.scale.learn(totals)
         return responses
 
-    def _census(self, messages: list[Message], round_number: int, timeout_s: float | None) -> bool:
-        """Find out how many examples homes have at most, once in a run; False if that failed."""
+    def _census(
+        self, messages: list[Message], round_number: int, timeout_s: float | None
+    ) -> list[Message]:
+        """Find out how many examples homes have at most, once in a run.
+
+        Returns:
+            What homes say that refuse; the scale knows what came of it.
+        """
         if self.scale.weight_cap is not None or self.budget is not None:
-            return True  # with noise every home counts once
+            return []  # with noise every home counts once
         asked = {INPUTS: inputs_hash(self.plan)}
         content = RecordDict({"config": ConfigRecord(dict(asked))})
         row = summed(CENSUS)
@@ -260,11 +267,16 @@ class SecureGrid(GridAround):
             least=1,
             timeout_s=timeout_s,
         )
-        messages = [
-            Message(content, dst_node_id=m.metadata.dst_node_id, message_type=CENSUS)
-            for m in messages
-        ]
-        totals = [total for _, total in self._sums.ask(messages, request) if total is not None]
+        by_node = {message.metadata.dst_node_id: message for message in messages}
+        counting = [Message(content, dst_node_id=node, message_type=CENSUS) for node in by_node]
+        totals, refused = [], list[Message]()
+        for group, total in self._sums.ask(counting, request):
+            refused += [
+                failure(by_node[message.metadata.dst_node_id], reason)
+                for message, reason in group.failed
+            ]
+            if total is not None:
+                totals.append(total)
         if totals:
             self.scale.count(totals)
             self.log.append("weights-counted", weight_cap=self.scale.weight_cap)
@@ -273,7 +285,7 @@ class SecureGrid(GridAround):
         ):
             self.scale.count_alike()
             self.log.append("note", text=_ALIKE)
-        return self.scale.weight_cap is not None
+        return refused
 
     def _request(
         self,

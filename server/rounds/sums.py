@@ -18,7 +18,7 @@ from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
 from fedhome.errors import OpeningError, SecAggError
-from fedhome.flower.messages import broadcast_messages, with_sum_record, words_of
+from fedhome.flower.messages import broadcast_messages, error_of, with_sum_record, words_of
 from fedhome.plan.protocol import least_in_a_sum
 from fedhome.plan.settings import Plan
 from fedhome.questions.contributions import form_bytes
@@ -282,8 +282,7 @@ class IdealChannel(Channel):
         self.traffic.down += (4 * form.elements) * len(copies)
         for index, reply in self.replies(copies, request.timeout_s):
             if reply.has_error():
-                reason = reply.error.reason or f"error {reply.error.code}"
-                group.failed.append((group.messages[index], reason))
+                group.failed.append((group.messages[index], error_of(reply)))
                 continue
             total += words_of(reply)
             group.homes += behind(reply)

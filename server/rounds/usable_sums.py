@@ -13,6 +13,7 @@ from fedhome.questions.empty_handed import EMPTY_HANDED
 from fedhome.questions.private_sums import within
 from fedhome.run.events import EventLog
 from fedhome.secagg.form import Total
+from fedhome.server.rounds.folded_notes import FoldedNotes
 from fedhome.server.rounds.sum_journal import name_of
 from fedhome.server.rounds.sums import Channel, GroupSum, SumRequest
 from fedhome.server.rounds.suspects import Suspects
@@ -32,6 +33,7 @@ class UsableSums:
 
     def __init__(self, channel: Channel, *, plan: Plan, suspects: Suspects, log: EventLog) -> None:
         self.channel, self.plan, self.suspects, self.log = channel, plan, suspects, log
+        self._notes = FoldedNotes(log)
 
     def ask(
         self, messages: list[Message], request: SumRequest
@@ -80,7 +82,7 @@ class UsableSums:
 
     def _log_group(self, group: GroupSum, request: SumRequest) -> None:
         for note in group.notes:
-            self.log.append("note", text=note)
+            self._notes.tell(note)
         if group.words is None:
             reason, said = group.reason, Counter(text for _, text in group.failed)
             for text, homes in said.most_common(1):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -18,8 +21,12 @@ from typer.testing import CliRunner
 from fedhome.cli import app
 from fedhome.errors import DirectoryError, FedHomeError, PlanError, RunError, StateError, WireError
 from fedhome.fleet.cards import Card
+from fedhome.fleet.claims import Claim
+from fedhome.fleet.entries import home_keys
 from fedhome.fleet.owner_folder import Fleet, server_keys
 from fedhome.fleet.owner_keys import AUTHORITY
+from fedhome.flower.node_key import NodeKey
+from fedhome.ops.local_answer import LocalAnswer
 from fedhome.plan.settings import Plan
 from fedhome.run.events import EventLog
 from fedhome.server.daemon import deploy
@@ -34,12 +41,19 @@ from fedhome.server.daemon.current_run import (
 )
 from fedhome.server.daemon.follow import follow
 from fedhome.server.daemon.initialise import make_server
+from fedhome.server.daemon.nodes import Nodes
+from fedhome.server.daemon.retention import trim
 from fedhome.server.daemon.server_folder import ServerFolder
+from fedhome.server.daemon.server_status import ServerStatus
 from fedhome.server.daemon.status import status_of
-from fedhome.server.daemon.supervisor import Daemon, is_running, trim
+from fedhome.server.daemon.supervisor import Daemon, is_running
+from fedhome.server.daemon.told_status import STATUS, told_status
 from fedhome.server.rounds.left_out import LeftOut
+from fedhome.server.rounds.refusals import Refusals
 from fedhome.store import disk
+from helpers.client_world import until
 from helpers.living import tiny_plan
+from helpers.patience import PATIENCE_S
 
 if TYPE_CHECKING:
     from fedhome.run.events import Event
@@ -90,6 +104,68 @@ def refused(*words: str | Path) -> FedHomeError:
     done = CliRunner().invoke(app, [str(word) for word in words])
     assert isinstance(done.exception, FedHomeError), done.output
     return done.exception
+
+
+@pytest.mark.long
+def test_status_names_who_refuses_and_what_to_do(
+    place: ServerFolder, owner: Path, plan: Plan
+) -> None:
+    first, second = place.directory().names[:2]
+    keys = home_keys(first, owner / "homes" / first)[0]
+    claim = Claim(
+        fleet=place.anchor.fleet,
+        home=first,
+        node_key=NodeKey.create().public,
+        time=1_790_000_000,
+        release="0.1.0",
+        refused="older-head",
+    )
+    disk.put(Nodes(place.nodes)._path(first), claim.sign(keys))
+    runs = Runs(place)
+    runs.begin(plan, "mine")
+    with EventLog(runs.folder("mine").events_path) as log:
+        refusals = Refusals(log)
+        refusals.hear(second, "train", "replayed")
+        refusals.hear(first, "train", "replayed")
+        refusals.hear(first, "train", "")
+    shown = " ".join(said("server", "status", place.path).replace("│", "").split())
+    assert f"refuse train {second}: a sum whose number has passed (replayed); the server" in shown
+    assert f"do not connect {first}: terms that name an older release" in shown
+    found = status_of(place)
+    assert ServerStatus.from_json(json.loads(json.dumps(found.as_json()))) == found
+    assert found.run is not None
+    assert [(one.home, one.reason) for one in found.run.refusing] == [(second, "replayed")]
+    assert [(one.home, one.since) for one in found.refusing] == [
+        (first, "2026-09-21T14:13:20+00:00")
+    ]
+
+
+@pytest.mark.long
+def test_status_asks_the_server_that_runs_and_loads_nothing_for_it(
+    place: ServerFolder,
+) -> None:
+    told = replace(status_of(place), running=True, address="asked.example:1")
+    words = ["fedhome", "server", "status", str(place.path)]
+    program = (
+        f"import sys; sys.argv = {words!r}; from fedhome.cli import app_of\n"
+        "app_of(['server'])(standalone_mode=False)\n"
+        "costly = ['flwr', 'numpy', 'pydantic', 'httpx', 'fedhome.secagg', 'fedhome.registry']\n"
+        "print([one for one in costly if one in sys.modules])"
+    )
+    log = logging.getLogger("fedhome.front")
+    with LocalAnswer(place.path / STATUS, lambda: json.dumps(told.as_json()).encode(), log):
+        until(lambda: told_status(place.path) is not None)
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=PATIENCE_S,
+        )
+    assert "asked.example:1" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert told_status(place.path) is None
+    assert "asked.example" not in said("server", "status", place.path), "found out by itself"
 
 
 @pytest.mark.long
@@ -290,11 +366,11 @@ def test_a_log_is_kept_from_growing_without_end(tmp_path: Path) -> None:
     with path.open("ab") as log:
         log.write(b"x" * 100)
         log.flush()
-        trim(path, most=100)
+        assert not trim(path, most=100)
         assert path.stat().st_size == 100
         log.write(b"y")
         log.flush()
-        trim(path, most=100)
+        assert trim(path, most=100)
         assert path.stat().st_size == 0
         log.write(b"z")
     assert path.read_bytes() == b"z"

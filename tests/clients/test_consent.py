@@ -74,8 +74,9 @@ Of this home alone, readable for the server:
     it takes part in, and of each answer the size and when it came.
   * before the first round: how many inputs and outputs its model has, or that its
     readings do not have the plan's inputs.
-  * where a question is not as this plan says: one sentence that says so. What fails on
-    this device is told to nobody: it then adds nothing, under masks as always.
+  * where a question is not as this plan says, or it could not connect: one word of a
+    fixed list that says why. What fails on this device while it learns is told to
+    nobody: it then adds nothing, under masks as always.
   * if it leaves the fleet: that it does.
 
 For the secret sums of the fleet:
@@ -180,7 +181,8 @@ Of this home alone, readable for the server:
     rounds it takes part in, and of each answer the size and when it came.
   * before the first round: how many inputs and outputs its model has, or that its
     readings do not have the plan's inputs.
-  * where it cannot answer: one sentence that says why. It quotes no reading.
+  * where it cannot answer, or could not connect: one word of a fixed list that says
+    why.
   * if it leaves the fleet: that it does.
 
 For the secret sums of the fleet:

@@ -19,12 +19,12 @@ from fedhome.cli import app
 from fedhome.clients import client_app
 from fedhome.clients.agent.resident import Agent
 from fedhome.clients.agent.work import InProcess
+from fedhome.clients.failure_reason import BY_KIND
 from fedhome.clients.home import ClientHome
 from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.clients.outgoing.fields import fields_of
 from fedhome.clients.outgoing.lanes import lanes_of
 from fedhome.clients.outgoing.records import Record, answers, requests
-from fedhome.clients.outgoing.refusals import REASONS
 from fedhome.clients.outgoing.tables import markdown, tables_of
 from fedhome.clients.protocol_questions import PROTOCOL
 from fedhome.errors import RunError
@@ -34,6 +34,7 @@ from fedhome.flower.messages import array_record, take_identity
 from fedhome.ops.processes import Processes
 from fedhome.plan.settings import Plan
 from fedhome.questions.question_table import BLEND, OUTCOME, SHRINK, SUMMED
+from fedhome.reasons import AT_HOME, QUESTIONS
 from fedhome.run.folder import RunFolder
 from fedhome.server.daemon.current_run import DONE
 from fedhome.simulations.homes import generate
@@ -262,8 +263,10 @@ def _home_runs() -> list[Path]:
 
 def test_every_reason_to_refuse_is_listed() -> None:
     found = set().union(*(_reasons(path.read_text("utf-8")) for path in _home_runs()))
-    assert found - set(REASONS) - OF_NO_ANSWER == set(), "list it in clients/outgoing/refusals.py"
-    assert set(REASONS) - found == set(), "nobody refuses so any more"
+    assert found - set(QUESTIONS) - OF_NO_ANSWER == set(), "list it in fedhome/reasons.py"
+    of_kinds = {word for _, word in BY_KIND}
+    assert set(QUESTIONS) - found - of_kinds == set(), "nobody refuses so any more"
+    assert of_kinds <= {*QUESTIONS, *AT_HOME}
     new = 'raise ManifestError("no", reason="its readings")'
     assert _reasons(new) == {"its readings"}, "the control: one that is not listed is found"
 

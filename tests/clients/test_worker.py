@@ -45,6 +45,7 @@ from fedhome.flower.messages import array_record, blobs_of, failure, take_identi
 from fedhome.plan.settings import Plan
 from fedhome.questions.empty_handed import EMPTY_HANDED
 from fedhome.questions.question_table import SUMMED
+from fedhome.reasons import AT_HOME
 from fedhome.secagg import FixedPoint, Form
 from fedhome.simulations.homes import generate
 from fedhome.wire.layout import Layout
@@ -319,8 +320,7 @@ def test_what_a_worker_fails_at_is_told_to_its_home_alone(
     data = Path(place.settings.data)
     data.rename(data.with_suffix(".gone"))
     answer = worker.answer(question("query", RecordDict()))
-    assert "jane-doe" not in why(answer)
-    assert why(answer) == reason_of(DataError(""))
+    assert why(answer) == reason_of(DataError("")) == "readings"
     assert "of-jane-doe.parquet" in capfd.readouterr().err
     # What was wrong can be put right at any time.
     data.with_suffix(".gone").rename(data)
@@ -328,14 +328,14 @@ def test_what_a_worker_fails_at_is_told_to_its_home_alone(
 
 
 def test_what_was_not_foreseen_is_told_by_its_kind(caplog: pytest.LogCaptureFixture) -> None:
-    assert reason_of(ValueError("Jane's 21.5 degrees")) == "the app failed: ValueError"
+    assert reason_of(ValueError("Jane's 21.5 degrees")) == "failed"
     for error in (
         SourceError("/home/jane/readings.csv"),
         PlanError(["no such column"], where="/home/jane/plan.toml"),
         RunError("/home/jane/home.toml cannot be used"),
         StateError("/home/jane/state.fh: no room", reason="disk-full"),
     ):
-        assert "jane" not in reason_of(error)
+        assert reason_of(error) in AT_HOME
     with pytest.raises(KeyError) as raised:
         dict[str, int]()["Jane"]
     reason_of(raised.value)
@@ -349,7 +349,7 @@ def test_a_worker_that_cannot_start_is_an_error_reply(
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     worker = WorkerProcess(place, Machine())  # type: ignore[arg-type]
     answer = worker.answer(question("query", RecordDict()))
-    assert "cannot be started" in why(answer)
+    assert why(answer) == "worker"
     assert numbers_of(worker) == []
 
 

@@ -76,7 +76,7 @@ def test_from_an_invite_to_the_directory(world: World) -> None:
     world.take(world.sign())
     assert world.place.directory().entries["hub"] == keys.entry()
     assert world.pending() == owner_requests.PendingApplications(epoch=1, enrolments=(), notices=())
-    assert not list((world.place.path / "enrolments").iterdir())
+    assert [path.suffix for path in (world.place.path / "enrolments").iterdir()] == [".used"]
     assert EnrolmentResponse.from_bytes(world.server.enrol(posted)) == EnrolmentResponse(
         admitted=True
     )

@@ -22,6 +22,7 @@ from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
 from fedhome.clients import client_app
+from fedhome.clients.failure_reason import reason_of
 from fedhome.clients.home import ClientHome
 from fedhome.clients.secure_sums import Participant
 from fedhome.errors import FedHomeError
@@ -141,7 +142,7 @@ class Wire(Grid):
             except FedHomeError as error:
                 reason = getattr(error, "reason", type(error).__name__)
                 self.refusals.append((name, str(reason)))
-                reply = failure(message, error.message)
+                reply = failure(message, reason_of(error))
             if not self.mute(name, message):
                 yield reply
 

@@ -18,8 +18,10 @@ import uvicorn
 
 from fedhome.errors import RunError
 from fedhome.ops import tls
+from fedhome.ops.certificate_files import CertificateFiles
 from fedhome.ops.door_server import MOST_HEAD, VISITOR, DoorServer
 from fedhome.ops.doors import DoorLimits
+from helpers.client_world import until
 from helpers.patience import PATIENCE_S
 from helpers.raw_client import connected, is_closed, until_closed
 
@@ -60,7 +62,12 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def server_of(certificates: Path, port: int = 0, **limits: Any) -> DoorServer:
+def server_of(
+    certificates: Path,
+    port: int = 0,
+    renewed: Callable[[], ssl.SSLContext | None] = lambda: None,
+    **limits: Any,
+) -> DoorServer:
     config = uvicorn.Config(
         app,
         host="127.0.0.1",
@@ -73,7 +80,7 @@ def server_of(certificates: Path, port: int = 0, **limits: Any) -> DoorServer:
         lifespan="off",
         h11_max_incomplete_event_size=MOST_HEAD,
     )
-    return DoorServer(config, lambda: None, DoorLimits(**PATIENT | limits))
+    return DoorServer(config, lambda: None, DoorLimits(**PATIENT | limits), renewed)
 
 
 @contextmanager
@@ -134,6 +141,40 @@ def test_a_stranger_has_little_time(
         with suppress(ConnectionError, ssl.SSLError):  # over already: what it says is not taken
             stranger.sendall(said)
         assert until_closed(stranger) == b""
+
+
+def shown_at(port: int) -> bytes:
+    """Return the certificate that the next handshake shows."""
+    with connected(port) as stranger:
+        return stranger.getpeercert(binary_form=True) or b""
+
+
+def test_a_new_certificate_is_taken_and_nobody_is_disconnected(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "tls"
+    tls.make_certificates(folder, ["hub"])
+    files = CertificateFiles(folder)
+    server = server_of(folder, renewed=files.renewed)
+    server.config.load()
+    server.config.ssl = files.context()
+    with running(server) as port, connected(port) as home:
+        asked(home, b"oak")
+        first = shown_at(port)
+        key = (folder / tls.KEY).read_bytes()
+        tls.renew_certificate(folder)
+        until(lambda: shown_at(port) != first)
+        second = shown_at(port)
+        # Half of a pair, as a crash leaves it: the one that fits stays, and that is told once.
+        renewed = (folder / tls.KEY).read_bytes()
+        (folder / tls.KEY).write_bytes(key)
+        until(lambda: "cannot be used, the old one stays" in caplog.text)
+        assert shown_at(port) == second
+        (folder / tls.KEY).write_bytes(renewed)
+        until(lambda: caplog.text.count("new handshakes have the new certificate") > 1)
+        assert shown_at(port) == second
+        assert b"200" in asked(home, b"oak"), "who was there all the time"
+    assert caplog.text.count("cannot be used") == 1
 
 
 def test_who_is_known_is_not_idle_for_ever(certificates: Path) -> None:

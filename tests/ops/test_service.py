@@ -9,12 +9,14 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 
-from fedhome.errors import RunError
+from fedhome.errors import FedHomeError, RunError, StateError
+from fedhome.ops import processes
 from fedhome.ops.service import LIMITS, REFUSED, Limits, write_service
 
 ANALYZE = shutil.which("systemd-analyze")
@@ -76,6 +78,28 @@ def test_the_unit_of_a_home(folder: Path, tmp_path: Path) -> None:
         "User": folder.owner(),
     }
     assert {name: unit[name] for name in expected} == {n: [v] for n, v in expected.items()}
+
+
+@pytest.mark.parametrize(
+    ("error", "parent", "status"),
+    [
+        (StateError("rolled back", reason="rolled-back"), "0", REFUSED),
+        (StateError("a key is damaged", reason="altered"), "0", REFUSED),
+        (StateError("another process has it", reason="in-use"), "0", 1),
+        (StateError("no room", reason="disk-full"), "0", 1),
+        (RunError("the port is taken"), "0", 1),
+        (StateError("rolled back", reason="rolled-back"), "7", 1),
+    ],
+)
+def test_a_service_is_not_started_again_for_what_only_people_can_mend(
+    error: FedHomeError, parent: str, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def main(_: list[str]) -> int:
+        raise error
+
+    monkeypatch.setattr(processes, "import_module", lambda _: SimpleNamespace(main=main))
+    monkeypatch.setattr(processes, "_die_with", lambda _: None)
+    assert processes.main([parent, "fedhome.any"]) == status
 
 
 def test_a_unit_of_the_users_own(folder: Path, tmp_path: Path) -> None:

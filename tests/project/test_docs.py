@@ -154,6 +154,14 @@ def test_every_scenario_holds_and_is_in_the_guide() -> None:
     assert f"| `{Plan().name}` |" in guide
 
 
+def test_the_guides_table_of_reasons_is_what_the_command_prints(tmp_path: Path) -> None:
+    guide = (ROOT / "docs" / "deploy.md").read_text("utf-8")
+    _, _, rest = guide.partition("<!-- reasons: begin -->\n\n")
+    printed = fedhome("reasons", "--markdown", folder=tmp_path).stdout
+    assert printed.count("\n") > 50
+    assert rest.partition("\n<!-- reasons: end -->")[0] == printed
+
+
 @pytest.mark.parametrize("path", GUIDES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_between_the_guides_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text("utf-8")):

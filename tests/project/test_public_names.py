@@ -67,8 +67,7 @@ def test_importing_fedhome_loads_nothing_costly() -> None:
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    lean = ["pyarrow", "fedhome.simulations"]  # the commands read runs' tables and scenarios
-    assert done.stdout.splitlines() == ["[]", "[]", str(lean)]
+    assert done.stdout.splitlines() == ["[]", "[]", "[]"]
 
 
 @pytest.mark.long

@@ -114,7 +114,6 @@ def test_it_holds_every_file_of_the_package_but_the_benchmarks(wheel: Path) -> N
         "fedhome/server/server_app.py",
         "fedhome/server/report/page.html.j2",
         "fedhome/server/report/page.css",
-        "fedhome/server/report/page.js",
         "fedhome/simulations/scenarios/few-days.toml",
     } <= set(held)
 

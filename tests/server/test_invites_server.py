@@ -79,6 +79,24 @@ def test_the_server_keeps_so_many_and_drops_what_expired(
     assert len(list((world.place.path / "enrolments").iterdir())) == 1
 
 
+def test_an_invite_that_was_used_says_so_also_once_its_home_is_revoked(world: World) -> None:
+    invite, keys = world.invite(), HomeKeys.create("hub")
+    posted = invite.enrolment(keys, NOW)
+    world.server.enrol(posted)
+    world.owned.admit(posted)
+    world.take(world.sign())
+    world.server.enrol(posted)  # the home itself, again
+    world.owned.revoke("hub")
+    world.take(world.sign())
+    for device in (keys, HomeKeys.create("hub")):
+        assert reason_of(world.server.enrol, invite.enrolment(device, NOW)) == "used"
+    assert world.pending().enrolments == ()
+    world.server.enrol(world.invite().enrolment(HomeKeys.create("hub"), NOW))
+    world.now = EXPIRES + 1
+    world.take(world.sign())
+    assert list((world.place.path / "enrolments").iterdir()) == []
+
+
 def test_damaged_files_of_the_server_count_as_none(world: World) -> None:
     invite, keys = world.invite(), HomeKeys.create("hub")
     posted = invite.enrolment(keys, NOW)

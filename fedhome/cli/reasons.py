@@ -1,0 +1,66 @@
+"""``fedhome reasons``: what a short word stands for, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from fedhome.errors import PluginError
+from fedhome.reasons import AT_HOME, CONNECTING, JOINING, QUESTIONS, RELEASES, STARTING, Reason
+from fedhome.spelling import did_you_mean
+
+LISTS: Mapping[str, Mapping[str, Reason]] = {
+    "a question is refused": QUESTIONS,
+    "a home cannot answer": AT_HOME,
+    "a home does not connect": CONNECTING,
+    "a home takes no release": RELEASES,
+    "`client join` ends": JOINING,
+    "`client start` ends with status 78 (but for `in-use`)": STARTING,
+}
+"""Where the words are met, and the lists."""
+
+
+def reasons(
+    word: Annotated[
+        str | None, typer.Argument(help="One word.", metavar="WORD", show_default="all")
+    ] = None,
+    *,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="As the table of docs/deploy.md.")
+    ] = False,
+) -> None:
+    """Say what a home's or a server's reason means, and who does what about it."""
+    known = {one for words in LISTS.values() for one in words}
+    if word is not None and word not in known:
+        raise PluginError(f"there is no reason {word!r}{did_you_mean(word, known)}")
+    rows = [
+        (place, one, reason)
+        for place, words in LISTS.items()
+        for one, reason in words.items()
+        if word in (None, one)
+    ]
+    if markdown:
+        typer.echo(as_markdown(rows))
+        return
+    table = Table(show_edge=False)
+    for heading in ("word", "met where", "why", "what to do"):
+        table.add_column(heading, overflow="fold")
+    for place, one, reason in rows:
+        table.add_row(*map(escape, (one, place.replace("`", ""), reason.why, reason.remedy)))
+    Console().print(table)
+
+
+def as_markdown(rows: list[tuple[str, str, Reason]]) -> str:
+    """Return the reasons about which somebody can do something, as a table of a guide."""
+    lines = ["| word | met where | why | what to do |", "|---|---|---|---|"]
+    lines += [
+        f"| `{word}` | {place} | {reason.why} | {reason.remedy} |"
+        for place, word, reason in rows
+        if reason.remedy
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,147 @@
+"""How a server is, in words and numbers: what its own processes tell, and commands show.
+
+Nothing costly is imported here: a command that only shows a status is to be quick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from fedhome.server.rounds.left_out_home import LeftOutHome
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefusingHome:
+    """A home that refuses what it is asked, or did not connect.
+
+    Args:
+        home: Its name.
+        question: Type of the question; empty: it refused to connect.
+        reason: The word that it told (:mod:`fedhome.reasons`).
+        why: What the word means.
+        remedy: Who does what about it.
+        since: When it said so, ISO 8601 in UTC.
+    """
+
+    home: str
+    question: str
+    reason: str
+    why: str
+    remedy: str
+    since: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStatus:
+    """How the run in progress is, or how the last one ended.
+
+    Args:
+        name: Its folder in ``runs/``.
+        state: ``running``, ``finished``, ``failed`` or ``cancelled``.
+        reason: Why it failed.
+        hint: What can be done about that.
+        round: The last round that is done.
+        rounds: Rounds in its plan, at most; 0 before it has begun.
+        event: Kind of the last event in its log.
+        time: When that was, ISO 8601 in UTC.
+        waits: What it waits for, as a clause; empty if it does not.
+        again: Whether the server takes it up again by itself, where it failed.
+        refusing: Homes that refuse what the run asks them.
+    """
+
+    name: str
+    state: str
+    reason: str
+    hint: str
+    round: int = 0
+    rounds: int = 0
+    event: str = ""
+    time: str = ""
+    waits: str = ""
+    again: bool = False
+    refusing: tuple[RefusingHome, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleaseStatus:
+    """The newest release of the server's registry.
+
+    Args:
+        number: Its number.
+        hash: Its hash, hexadecimal.
+        run: Name of the run that made its model.
+        round: The round.
+    """
+
+    number: int
+    hash: str
+    run: str
+    round: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerStatus:
+    """How a server is.
+
+    Args:
+        running: Whether its daemon runs.
+        front: Whether the front answers.
+        link: Whether the SuperLink does.
+        address: ``host:port`` by which homes reach it.
+        certificate_ends: Last day of its certificate, ISO 8601.
+        certificate_days: Days until then.
+        fleet: The fleet's number, hexadecimal.
+        epoch: Epoch of the directory; 0 for none.
+        homes: Homes in it.
+        connected: Names of those that are connected; None if there is nobody to ask.
+        pending: Enrolments that wait for the fleet's owner.
+        run: The run in progress, or the last one.
+        release: The newest release.
+        left_out: Homes that runs ask nothing more.
+        refusing: Homes that refuse what the server says, and so do not connect.
+        faults: What is wrong, a sentence each.
+    """
+
+    running: bool
+    front: bool
+    link: bool
+    address: str
+    certificate_ends: str
+    certificate_days: int
+    fleet: str
+    epoch: int
+    homes: int
+    connected: list[str] | None
+    pending: int
+    run: RunStatus | None
+    release: ReleaseStatus | None
+    left_out: list[LeftOutHome]
+    refusing: list[RefusingHome]
+    faults: list[str]
+
+    def as_json(self) -> dict[str, object]:
+        """Return it as nested tables."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, tables: Mapping[str, Any]) -> Self:
+        """Return the status that `as_json` gave.
+
+        Raises:
+            TypeError: It is none of this release's.
+            KeyError: The same.
+        """
+        run, release = tables["run"], tables["release"]
+        nested = {
+            "run": run and RunStatus(**{**run, "refusing": _homes(run["refusing"])}),
+            "release": release and ReleaseStatus(**release),
+            "left_out": [LeftOutHome(**one) for one in tables["left_out"]],
+            "refusing": list(_homes(tables["refusing"])),
+        }
+        return cls(**{**tables, **nested})
+
+
+def _homes(tables: list[dict[str, str]]) -> tuple[RefusingHome, ...]:
+    return tuple(RefusingHome(**one) for one in tables)
