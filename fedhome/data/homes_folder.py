@@ -224,10 +224,6 @@ def unusable(read: HomeFilesRead, needed: Sequence[str], target: str | None) -> 
     if missing:
         lacking = f"it lacks {'column' if len(missing) == 1 else 'columns'} {', '.join(missing)}"
         return lacking + did_you_mean(missing[0], table.columns)
-    if target:
-        values = table.columns[target]
-        if len(np.unique(values[~np.isnan(values)])) == 1:
-            return f"its target {target!r} never changes"
     return ""
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fedhome.data.series.spans import Spans
+from fedhome.data.series.spans import StepSpans
 
 TOLD = 0.1
 """What is missing in more than this share of the rows is told."""
@@ -34,7 +34,7 @@ class Past:
     steps: NDArray[np.int64]
     columns: Mapping[str, NDArray[np.float64]]
     target: str
-    spans: Spans
+    spans: StepSpans
     held: int
 
     def before(self, steps: int, rows: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
@@ -78,7 +78,7 @@ class Past:
         return np.asarray(found)
 
 
-class Kept(NamedTuple):
+class CountedRows(NamedTuple):
     """The rows that count, and what became of the others.
 
     Args:
@@ -94,7 +94,7 @@ class Kept(NamedTuple):
     without_past: int
 
 
-def rows_with_past(past: Past) -> Kept:
+def rows_with_past(past: Past) -> CountedRows:
     """Return the rows that have a target, and something known of it before.
 
     What else is missing in them is filled in. Of a series, rows need a reading of the target
@@ -119,10 +119,10 @@ def rows_with_past(past: Past) -> Kept:
             if _number(there & ~reached) <= TOLD * _number(there):
                 whole = reached
         there = whole
-    return Kept(np.flatnonzero(there), tuple(notes), _number(~read), _number(read & ~there))
+    return CountedRows(np.flatnonzero(there), tuple(notes), _number(~read), _number(read & ~there))
 
 
-def whole_rows(past: Past, used: Sequence[str]) -> Kept:
+def whole_rows(past: Past, used: Sequence[str]) -> CountedRows:
     """Return the rows in which nothing is missing, and what is missing in many others.
 
     Args:
@@ -158,7 +158,7 @@ def whole_rows(past: Past, used: Sequence[str]) -> Kept:
         notes.append(_earlier(earlier, rows, target, lags))
     if rows - len(kept) > TOLD * rows:
         notes.append(f"{len(kept)} of {rows} rows are whole and are used")
-    return Kept(kept, tuple(notes), _number(~read), _number(read & ~whole))
+    return CountedRows(kept, tuple(notes), _number(~read), _number(read & ~whole))
 
 
 class _Lost(NamedTuple):

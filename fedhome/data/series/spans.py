@@ -13,7 +13,7 @@ _WEEK_S = 7 * DAY_S
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spans:
+class StepSpans:
     """What a plan's lengths of time are in the steps of a home.
 
     Args:
@@ -30,7 +30,7 @@ class Spans:
     day: int
 
 
-def spans_of(data: DataSettings, *, home: str, step_s: int | None) -> Spans:
+def spans_of(data: DataSettings, *, home: str, step_s: int | None) -> StepSpans:
     """Return a plan's lengths of time in the steps of a home.
 
     Args:
@@ -46,7 +46,7 @@ def spans_of(data: DataSettings, *, home: str, step_s: int | None) -> Spans:
         gap = ROWS_APART if data.gap is None else data.gap
         # Rows that are no series need keep no clock: as many as take at least that long.
         rows = gap if isinstance(gap, int) else -(-_seconds(gap, step_s, home) // (step_s or 1))
-        return Spans(horizon=0, lags=(), gap=rows, day=day)
+        return StepSpans(horizon=0, lags=(), gap=rows, day=day)
     ahead = 1 if data.horizon is None else data.horizon
     horizon = _steps("horizon", ahead, step_s, home)
     written = data.lags
@@ -62,7 +62,7 @@ def spans_of(data: DataSettings, *, home: str, step_s: int | None) -> Spans:
             hint="name longer lags, or a shorter horizon",
         )
     gap_steps = day if data.gap is None else _steps("gap", data.gap, step_s, home)
-    return Spans(horizon=horizon, lags=lags, gap=gap_steps, day=day)
+    return StepSpans(horizon=horizon, lags=lags, gap=gap_steps, day=day)
 
 
 def usual_lags(step_s: int, *, horizon: int = 1, week: bool = False) -> tuple[str, ...]:
