@@ -75,7 +75,7 @@ def read_folder(
             give single homes settings of their own.
         settings: How the files are to be read.
         require: Columns that every home must have.
-        target: The column to predict; every home must have values in it that differ.
+        target: The column to predict; every home must have values in it.
         numbers: Columns that must hold numbers: words in them are an error.
         wanted: Columns that will be used, as of `read_home`; None: all may be.
 
