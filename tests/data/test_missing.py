@@ -139,6 +139,8 @@ def test_all_homes_say_the_same_of_what_is_missing() -> None:
     # What the plan of a real fleet says counts, whatever a home lacks itself.
     named = fleet(whole, indicators=["sun", "wind"])
     assert named.homes[0].x.shape[1] == 5
+    (wrong,) = fleet(whole, indicators=["wnd"]).excluded
+    assert "data.indicators names 'wnd', which no model gets: did you mean 'wind'?" in wrong.reason
 
 
 def test_an_input_that_hardly_ever_is_missing_gets_no_column() -> None:

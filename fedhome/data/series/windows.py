@@ -201,10 +201,16 @@ def examples(
         targets: How the task's targets are encoded.
 
     Raises:
-        DataError: Too few rows, or numbers that are no classes.
+        DataError: Too few rows, numbers that are no classes, or indicators of no input.
         PluginError: No such encoding of targets.
     """
     cut = windows(table, data, columns)
+    if unknown := [name for name in data.indicators or () if name not in cut.features]:
+        raise DataError(
+            f"data.indicators names {', '.join(map(repr, unknown))}, which no model gets"
+            f"{did_you_mean(unknown[0], cut.features)}",
+            hint=f"its inputs are: {', '.join(cut.features)}",
+        )
     parts = split(cut.y, cut.time_s, data, gap=cut.gap)
     if len(parts[0]) < data.min_rows or min(len(parts[1]), len(parts[2])) < 1:
         counts = ", ".join(str(len(part)) for part in parts)
