@@ -78,15 +78,18 @@ class ClientHome:
         mode: AggregationMode,
         participant: SecurePart | None = None,
         real: bool = False,
+        settled: Plan | None = None,
     ) -> ClientHome:
-        """Build a home from its examples.
+        """Build a home from its examples; ``settled`` is the plan with what it left to the data.
+
+        A server that sees no data binds its questions to the plan as it was given.
 
         Raises:
             PlanError: The task does not fit the data.
             DataError: The home has a class for which the plan has no output.
             ModelError: The model cannot be trained in a federation.
         """
-        learning = learning_of(plan, data.x.shape[1], classes)
+        learning = learning_of(settled or plan, data.x.shape[1], classes)
         data.check_classes(learning.task.outputs)
         device = Device(learning, data, plan.seed)
         return cls(plan=plan, device=device, mode=mode, participant=participant, real=real)
@@ -225,8 +228,9 @@ def home_of(plan: Plan, own: OwnReadings, *, participant: SecurePart | None = No
 @lru_cache(maxsize=256)
 def _simulated(path: str, number: int) -> ClientHome:
     partition = cast("Partitions", load(_SIMULATED, "source"))
-    plan, data, classes = partition(_plan(path), number)
-    return ClientHome.of(plan, data, classes, mode=_mode(plan))
+    plan = _plan(path)
+    settled, data, classes = partition(plan, number)
+    return ClientHome.of(plan, data, classes, mode=_mode(plan), settled=settled)
 
 
 def _mode(plan: Plan) -> AggregationMode:

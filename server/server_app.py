@@ -47,9 +47,11 @@ def main(grid: Grid, context: Context) -> None:
     """
     quiet()
     plan = Plan.load(str(context.run_config.get("plan", "")) or None)
-    if not plan.task.kind and plan.data.source != "synthetic" and plan.data.inputs is None:
+    silent = {"task.kind": plan.task.kind, "data.horizon": plan.data.horizon}
+    unset = [name for name, value in silent.items() if value in {"", None}]
+    if unset and plan.data.source != "synthetic" and plan.data.inputs is None:
         raise PlanError(
-            ["task.kind is not set, and this server sees no readings that could tell it"],
+            [f"{', '.join(unset)}: not set, and this server sees no readings that could tell"],
             hint="`fedhome simulate` of the plan writes all that it finds into the run's plan.toml",
         )
     folder = RunFolder.create(str(context.run_config.get("out", "")) or None, name=plan.name)
