@@ -209,6 +209,19 @@ def test_a_column_of_names_is_left_out_or_refused() -> None:
         schema_of(plan.change(data={"features": ["who"]}), "continuous", [home])
 
 
+def test_an_input_far_from_all_of_training_is_held_at_a_bound() -> None:
+    wind = np.concatenate([np.tile([0.0, 2.0], 25), [1e6, -1e6, 2.0]])
+    home = examples(table(load=np.arange(53.0), wind=wind), data(scale="home"), [], "continuous")
+    assert home.x[:, 0].max() < 5  # the load's own values
+    both = examples(
+        table(load=np.arange(53.0), wind=wind), data(scale="home"), ["wind"], "continuous"
+    )
+    assert both.x[-2:, 0].tolist() == [5.0, -5.0]
+    assert np.abs(both.x[:40, 0]).max() < 1.1
+    raw = examples(table(load=np.arange(53.0), wind=wind), data(), ["wind"], "continuous")
+    assert raw.x[-2, 0] == 1e6
+
+
 @pytest.mark.parametrize("targets", ["continuous", "binary", "multi-class"])
 def test_a_home_whose_target_stands_still_takes_part(targets: Any) -> None:
     load = np.ones(50) if targets != "continuous" else np.full(50, 7.0)

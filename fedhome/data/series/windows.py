@@ -24,6 +24,12 @@ from fedhome.plan.time_steps import DAY_S
 from fedhome.plugins import look_up
 from fedhome.spelling import did_you_mean
 
+FAR = 5.0
+"""Spreads from the mean of training beyond which an input is taken to lie there.
+
+A column that hardly moves in a few days of training would else be a number of hundreds later.
+"""
+
 _BLOCK = 16_384  # rows that are cut at once: they stay in the processor's cache
 _FLAT = 1e-6  # a column whose spread is below this says nothing
 
@@ -232,7 +238,7 @@ def examples(
         middle = x[train].mean(axis=0)
         plain = np.array([name in cut.words for name in cut.features], np.bool_)
         spread, middle = np.where(plain, 1.0, spread), np.where(plain, 0.0, middle)
-        x = (x - middle) / np.where(spread > _FLAT, spread, 1.0)
+        x = np.clip((x - middle) / np.where(spread > _FLAT, spread, 1.0), -FAR, FAR)
     inputs = np.ascontiguousarray(x, np.float32)
     encode = look_up(ENCODE, targets, "encoding of targets")
     coded = encode(HomeRows(table.home, inputs, y, naive, sizes), data)
