@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from fedhome.clients import context_keys
 from fedhome.clients.secure_sums import SecurePart
+from fedhome.data.fleet_examples import filled_in
 from fedhome.data.home_files import HomeFilesRead, read_home
 from fedhome.data.inputs import MatchedHome, matched, schema_of
 from fedhome.data.series.examples import HomeExamples
-from fedhome.data.series.windows import examples
+from fedhome.data.series.windows import examples, with_indicators
 from fedhome.errors import DataError
 from fedhome.learning.build import learning_of
 from fedhome.learning.device import Device
@@ -77,15 +78,18 @@ class ClientHome:
         mode: AggregationMode,
         participant: SecurePart | None = None,
         real: bool = False,
+        settled: Plan | None = None,
     ) -> ClientHome:
-        """Build a home from its examples.
+        """Build a home from its examples; ``settled`` is the plan with what it left to the data.
+
+        A server that sees no data binds its questions to the plan as it was given.
 
         Raises:
             PlanError: The task does not fit the data.
             DataError: The home has a class for which the plan has no output.
             ModelError: The model cannot be trained in a federation.
         """
-        learning = learning_of(plan, data.x.shape[1], classes)
+        learning = learning_of(settled or plan, data.x.shape[1], classes)
         data.check_classes(learning.task.outputs)
         device = Device(learning, data, plan.seed)
         return cls(plan=plan, device=device, mode=mode, participant=participant, real=real)
@@ -94,8 +98,8 @@ class ClientHome:
 class Partitions(Protocol):
     """Where simulated homes come from."""
 
-    def __call__(self, plan: Plan, number: int) -> tuple[HomeExamples, tuple[str, ...]]:
-        """Return the examples of home ``number`` (from 0), and the names of the classes."""
+    def __call__(self, plan: Plan, number: int) -> tuple[Plan, HomeExamples, tuple[str, ...]]:
+        """Return the plan as the data settle it, home ``number``'s examples, and the classes."""
 
 
 def find_home(context: Context) -> ClientHome:
@@ -214,16 +218,19 @@ def home_of(plan: Plan, own: OwnReadings, *, participant: SecurePart | None = No
     """
     targets = kind_of(plan.task.kind).targets
     columns = [spec.name for spec in plan.data.inputs or ()]
-    data = examples(own.matched.table, plan.data, columns, targets)
+    found = examples(own.matched.table, plan.data, columns, targets)
+    indicators = plan.data.indicators or ()
+    notes = (*found.notes, *filled_in([found], plan.data, indicators))
+    data = with_indicators(replace(found, notes=notes), indicators)
     return ClientHome.of(plan, data, mode=_mode(plan), participant=participant, real=True)
 
 
 @lru_cache(maxsize=256)
 def _simulated(path: str, number: int) -> ClientHome:
-    plan = _plan(path)
     partition = cast("Partitions", load(_SIMULATED, "source"))
-    data, classes = partition(plan, number)
-    return ClientHome.of(plan, data, classes, mode=_mode(plan))
+    plan = _plan(path)
+    settled, data, classes = partition(plan, number)
+    return ClientHome.of(plan, data, classes, mode=_mode(plan), settled=settled)
 
 
 def _mode(plan: Plan) -> AggregationMode:

@@ -9,7 +9,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 from rich.console import Console
 
-from fedhome.errors import RoundError
+from fedhome.errors import PlanError, RoundError
 from fedhome.flower.messages import quiet
 from fedhome.learning.build import learning_of
 from fedhome.own_code import faults_told
@@ -47,6 +47,13 @@ def main(grid: Grid, context: Context) -> None:
     """
     quiet()
     plan = Plan.load(str(context.run_config.get("plan", "")) or None)
+    silent = {"task.kind": plan.task.kind, "data.horizon": plan.data.horizon}
+    unset = [name for name, value in silent.items() if value in {"", None}]
+    if unset and plan.data.source != "synthetic" and plan.data.inputs is None:
+        raise PlanError(
+            [f"{', '.join(unset)}: not set, and this server sees no readings that could tell"],
+            hint="`fedhome simulate` of the plan writes all that it finds into the run's plan.toml",
+        )
     folder = RunFolder.create(str(context.run_config.get("out", "")) or None, name=plan.name)
     folder.write_plan(plan.to_toml())
     console = Console()

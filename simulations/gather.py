@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from fedhome.data.fleet_examples import fleet_examples
 from fedhome.data.home_objects import read_tables
-from fedhome.data.homes_folder import Exclusion, FolderRead, hint_for_all, read_folder
-from fedhome.data.inputs import InputSchema, matched, schema_of
+from fedhome.data.homes_folder import FolderRead, hint_for_all, read_folder
+from fedhome.data.inputs import InputSchema, schema_of
 from fedhome.data.read_report import HomeReport
 from fedhome.data.series.examples import HomeExamples
-from fedhome.data.series.windows import examples
 from fedhome.data.table import HomeTable
 from fedhome.data.told_once import told_once
 from fedhome.errors import DataError, EmptyFleetError, FedHomeError, SourceError
+from fedhome.learning.settled_plan import settled
 from fedhome.learning.tasks import kind_of, task_of
 from fedhome.own_code import fault_of
 from fedhome.plan.data_settings import SYNTHETIC_HOMES, DataSettings
@@ -40,6 +41,7 @@ class GatheredHomes:
         notes: What was noticed while reading, in plain sentences.
         classes: Names of the target's classes, where the data name them.
         reports: How each home's files were read, where there are files.
+        plan: The plan, with all that it left to the data.
     """
 
     homes: list[HomeExamples]
@@ -47,6 +49,7 @@ class GatheredHomes:
     notes: tuple[str, ...]
     classes: tuple[str, ...]
     reports: tuple[HomeReport, ...] = ()
+    plan: Plan = field(default_factory=Plan)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,29 +104,16 @@ def find_in(read: FolderRead, plan: Plan) -> FoundHomes:
         DataError: The target or a feature is in no home.
         EmptyFleetError: No home is left.
     """
-    targets = kind_of(plan.task.kind).targets
     tables = read.homes
-    excluded = list(read.excluded)
+    found = settled(plan, tables, days=plan.data.simulated().history_days)
+    plan, targets = found.plan, found.targets
     schema = schema_of(plan, targets, tables)
-    data = plan.data.simulated()
     classes = schema.target.words
     if targets == "multi-class":
         task_of(plan, classes)  # without names of classes no home can be checked
-    homes: list[HomeExamples] = []
-    usable: list[HomeTable] = []
-    told: list[tuple[str, str]] = []
-    for table in tables:
-        try:
-            own = matched(table, schema, targets)
-            home = examples(own.table, data, schema.columns, targets)
-            home.check_classes(len(classes))
-        except DataError as error:
-            excluded.append(Exclusion(table.home, error.message, error.hint))
-            continue
-        homes.append(home)
-        usable.append(own.table)
-        told += [(table.home, note) for note in (*own.notes, *home.notes)]
-    if not homes:
+    fleet = fleet_examples(tables, schema, plan.data.simulated(), targets)
+    excluded = [*read.excluded, *fleet.excluded]
+    if not fleet.homes:
         lines = told_once((item.home, item.reason) for item in excluded)
         reasons = "".join(f"\n  - {line}" for line in lines[:_SHOWN])
         raise EmptyFleetError(
@@ -131,15 +121,16 @@ def find_in(read: FolderRead, plan: Plan) -> FoundHomes:
             hint=hint_for_all(excluded)
             or "docs/data.md describes what a home's data must look like",
         )
-    used = {table.home for table in usable}
+    used = {home.home for home in fleet.homes}
     gathered = GatheredHomes(
-        homes=homes,
+        homes=list(fleet.homes),
         excluded=tuple((item.home, item.told) for item in excluded),
-        notes=(*read.notes, *told_once(told)),
+        notes=(*found.notes, *read.notes, *told_once(fleet.told)),
         classes=classes if targets == "multi-class" else (),
         reports=tuple(report for report in read.reports if report.home in used),
+        plan=plan,
     )
-    return FoundHomes(gathered=gathered, tables=tuple(usable), schema=schema)
+    return FoundHomes(gathered=gathered, tables=fleet.tables, schema=fleet.schema)
 
 
 def read_source(plan: Plan) -> FolderRead:
@@ -149,7 +140,7 @@ def read_source(plan: Plan) -> FolderRead:
         FedHomeError: The source cannot be read, or no home of it.
     """
     # Words in the target of a regression are a slip, or numbers in a form that nobody knows.
-    continuous = kind_of(plan.task.kind).targets == "continuous"
+    continuous = bool(plan.task.kind) and kind_of(plan.task.kind).targets == "continuous"
     read = _read_all(plan, (plan.data.target,) if continuous else ())
     if plan.data.homes is None or len(read.homes) <= plan.data.homes:
         return read
@@ -226,8 +217,10 @@ def _gather_cached(plan_json: str) -> GatheredHomes:
     return gather(Plan.model_validate_json(plan_json))
 
 
-def partition(plan: Plan, number: int) -> tuple[HomeExamples, tuple[str, ...]]:
+def partition(plan: Plan, number: int) -> tuple[Plan, HomeExamples, tuple[str, ...]]:
     """Return the examples of one home of a plan, by its number from 0, and the class names.
+
+    The plan that comes with them leaves nothing to the data.
 
     Raises:
         DataError: There is no such home.
@@ -238,4 +231,4 @@ def partition(plan: Plan, number: int) -> tuple[HomeExamples, tuple[str, ...]]:
             f"there is no home {number}: the plan has {len(gathered.homes)}",
             hint="start as many nodes as the plan has homes",
         )
-    return gathered.homes[number], gathered.classes
+    return gathered.plan, gathered.homes[number], gathered.classes

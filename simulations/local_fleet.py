@@ -21,6 +21,7 @@ import httpx
 from fedhome.clients.lean_process import LEAN
 from fedhome.clients.membership.home_folder import HomeFolder, HomeSettings
 from fedhome.data.files.home_parquet import TIME, write_home
+from fedhome.data.fleet_examples import fleet_examples
 from fedhome.data.inputs import schema_of
 from fedhome.data.table import HomeTable
 from fedhome.errors import DirectoryError, PlanError, RunError
@@ -29,7 +30,7 @@ from fedhome.fleet.entries import check_name, home_keys
 from fedhome.fleet.front_requests import HEALTH
 from fedhome.fleet.owner_folder import DIRECTORY, Fleet
 from fedhome.learning.plan_notes import notes_on
-from fedhome.learning.tasks import kind_of
+from fedhome.learning.settled_plan import settled
 from fedhome.ops import tls
 from fedhome.ops.processes import Processes
 from fedhome.plan.overrides import object_faults
@@ -169,7 +170,10 @@ def _resolve(plan: Plan, note: Say, *, count_given: bool) -> tuple[Plan, list[Ho
         )
     if faults := _plan_faults(plan, source_homes):
         raise PlanError(faults)
-    return source_homes.schema.named_in(plan_of_files(plan)), list(source_homes.tables)
+    for text in gathered.notes:
+        note(f"note: {text}")
+    plan = plan_of_files(gathered.plan)
+    return source_homes.schema.named_in(plan), list(source_homes.tables)
 
 
 def named(plan: Plan, tables: Sequence[HomeTable]) -> Plan:
@@ -182,7 +186,10 @@ def named(plan: Plan, tables: Sequence[HomeTable]) -> Plan:
     Raises:
         DataError: The target or a feature is in no home.
     """
-    return schema_of(plan, kind_of(plan.task.kind).targets, tables).named_in(plan)
+    found = settled(plan, tables)
+    schema = schema_of(found.plan, found.targets, tables)
+    fleet = fleet_examples(tables, schema, found.plan.data, found.targets)
+    return fleet.schema.named_in(found.plan)
 
 
 def plan_of_files(plan: Plan) -> Plan:

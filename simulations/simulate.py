@@ -211,6 +211,7 @@ def _run(
         versions = {name: version(name) for name in ("fedhome", "flwr", "torch", "numpy")}
         log_start(log, plan, resumed=resumed, versions=versions)
         world = _world(plan, folder, log, tell_homes=not resumed)
+        plan = world.plan  # the data have told what it left open
         log.append(
             "fleet-ready",
             homes=len(world.names),
@@ -246,6 +247,8 @@ def _secure_grid(world: World, grid: InProcessGrid, log: EventLog) -> Grid:
 
 def _world(plan: Plan, folder: RunFolder, log: EventLog, *, tell_homes: bool) -> World:
     gathered = gather(plan)
+    plan = gathered.plan
+    folder.write_plan(plan.to_toml())
     if gathered.reports:
         folder.write_readings([report.to_dict() for report in gathered.reports])
     if tell_homes:

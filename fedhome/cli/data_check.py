@@ -78,7 +78,7 @@ def check(
         console = Console()
         print_homes(console, read)
         if found is not None:
-            _print_use(console, resolved, found)
+            _print_use(console, read, found)
         if plot is not None:
             say(console, f"\ndrawn in {plot}")
     if isinstance(found, FedHomeError):
@@ -135,23 +135,30 @@ def _found(read: FolderRead, plan: Plan) -> FoundHomes | FedHomeError:
         return error
 
 
-def _print_use(console: Console, plan: Plan, found: FoundHomes | FedHomeError) -> None:
+def _print_use(console: Console, read: FolderRead, found: FoundHomes | FedHomeError) -> None:
     if isinstance(found, FedHomeError):
         say(console, f"\na run with this plan would fail: {found.message}")
         if found.hint:
             say(console, found.hint)
         return
-    homes = found.gathered.homes
+    homes, data = found.gathered.homes, found.gathered.plan.data
     counts = [sum(home.counts) for home in homes]
     say(
         console,
-        f"\na run would learn {plan.data.target} from "
+        f"\na run would learn {data.target} from "
         f"{', '.join(found.schema.columns) or 'no column'}"
-        f"{', and earlier values' if plan.data.lags else ''}: {homes[0].x.shape[1]} inputs, "
+        f"{', and earlier values' if data.lags else ''}: {homes[0].x.shape[1]} inputs, "
         f"{len(homes)} home(s), {min(counts):,} to {max(counts):,} examples each",
     )
+    for note in _of_plan(read, found):
+        say(console, f"note: {note}")
     for home, reason in found.gathered.excluded:
         say(console, f"left out: {home}: {reason}")
+
+
+def _of_plan(read: FolderRead, found: FoundHomes) -> list[str]:
+    """Return what was noticed once the plan was known, beside what reading the files told."""
+    return [note for note in found.gathered.notes if note not in read.notes]
 
 
 def _as_data(read: FolderRead, found: FoundHomes | FedHomeError | None) -> dict[str, Any]:
@@ -165,6 +172,7 @@ def _as_data(read: FolderRead, found: FoundHomes | FedHomeError | None) -> dict[
     elif found is not None:
         data["plan"] = {
             "inputs": list(found.schema.columns),
+            "notes": _of_plan(read, found),
             "examples": {home.home: list(home.counts) for home in found.gathered.homes},
             "excluded": [
                 {"home": home, "reason": reason} for home, reason in found.gathered.excluded

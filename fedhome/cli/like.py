@@ -9,12 +9,14 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table
 
+from fedhome.data.fleet_examples import fleet_examples
 from fedhome.data.home_files import read_home
 from fedhome.data.homes_folder import read_folder
-from fedhome.data.inputs import InputSchema, matched, schema_of
+from fedhome.data.inputs import InputSchema, schema_of
 from fedhome.data.table import HomeTable
+from fedhome.data.told_once import told_once
 from fedhome.errors import DataError, PlanError
-from fedhome.learning.tasks import kind_of
+from fedhome.learning.settled_plan import settled
 from fedhome.plan.settings import Plan
 
 
@@ -49,20 +51,18 @@ def like(plan: Plan, source: Path) -> LikeExamples:
     """
     plan = _open(plan)
     tables, notes = _read(plan, source)
-    targets = kind_of(plan.task.kind).targets
+    found = settled(plan, tables)
+    plan, targets = found.plan, found.targets
     schema = schema_of(plan, targets, tables)
-    for table in tables:
-        try:
-            notes += [f"{table.home}: {note}" for note in matched(table, schema, targets).notes]
-        except DataError as error:
-            notes.append(f"its columns are not the fleet's: {error.message}")
-    named = schema.named_in(plan)
     if targets == "multi-class" and not schema.target.words:
         raise PlanError(
             [f"the target {plan.data.target!r} of the examples names no classes"],
             hint="name all classes of the fleet in task.classes",
         )
-    return LikeExamples(plan=named, schema=schema, notes=tuple(notes))
+    fleet = fleet_examples(tables, schema, plan.data, targets)
+    notes = [*found.notes, *notes, *told_once(fleet.told)]
+    notes += [f"no examples can be made of it: {home.reason}" for home in fleet.excluded]
+    return LikeExamples(plan=fleet.schema.named_in(plan), schema=fleet.schema, notes=tuple(notes))
 
 
 def schema_table(schema: InputSchema) -> Table:

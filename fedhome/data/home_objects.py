@@ -49,7 +49,7 @@ def read_tables(
     Args:
         homes: A table for each home.
         settings: How their columns are to be read.
-        target: The column to predict; homes in which it never changes are left out.
+        target: The column to predict; homes in which it holds nothing are left out.
         numbers: Columns that must hold numbers: words in them are an error.
         wanted: Columns that will be used, as of `read_home`; None: all may be.
 

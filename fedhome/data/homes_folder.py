@@ -75,7 +75,7 @@ def read_folder(
             give single homes settings of their own.
         settings: How the files are to be read.
         require: Columns that every home must have.
-        target: The column to predict; every home must have values in it that differ.
+        target: The column to predict; every home must have values in it.
         numbers: Columns that must hold numbers: words in them are an error.
         wanted: Columns that will be used, as of `read_home`; None: all may be.
 
@@ -224,10 +224,6 @@ def unusable(read: HomeFilesRead, needed: Sequence[str], target: str | None) -> 
     if missing:
         lacking = f"it lacks {'column' if len(missing) == 1 else 'columns'} {', '.join(missing)}"
         return lacking + did_you_mean(missing[0], table.columns)
-    if target:
-        values = table.columns[target]
-        if len(np.unique(values[~np.isnan(values)])) == 1:
-            return f"its target {target!r} never changes"
     return ""
 
 

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedhome.data.classes import by_number, classes_of
 from fedhome.data.columns.units import conversion, converted
 from fedhome.data.series.examples import Targets
 from fedhome.data.table import HomeTable
 from fedhome.errors import DataError, InputsError, PlanError
 from fedhome.plan.data_settings import DataSettings
-from fedhome.plan.input_settings import InputKind, InputSpec
+from fedhome.plan.input_settings import MOST_WORDS, InputKind, InputSpec
 from fedhome.plan.settings import Plan
 from fedhome.spelling import did_you_mean, nearest
 
@@ -50,11 +51,15 @@ class InputSchema:
         inputs: The inputs, in the order in which a model gets them.
         target: The column to predict: numbers, or words that are the classes.
         timed: Whether hour and weekday go in too, so that rows need times.
+        indicators: Names of what goes into a model and may be missing: a column each says where.
+        notes: Which columns were left out, and why, in plain sentences.
     """
 
     inputs: tuple[InputSpec, ...]
     target: InputSpec
     timed: bool
+    indicators: tuple[str, ...] = ()
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -68,6 +73,7 @@ class InputSchema:
                 "inputs": [spec.model_dump() for spec in self.inputs],
                 "target_unit": self.target.unit,
                 "calendar": self.timed,
+                "indicators": list(self.indicators),
             },
             task={"classes": list(self.target.words)},
         )
@@ -117,11 +123,14 @@ def schema_of(plan: Plan, targets: Targets, tables: Sequence[HomeTable] = ()) ->
     """
     data = plan.data
     inputs = data.inputs
+    notes: tuple[str, ...] = ()
     if inputs is None and not tables:
         raise PlanError([NOT_NAMED], hint=HOW_NAMED)
     if inputs is None:
-        inputs = tuple(_spec(name, tables) for name in columns_of(tables, data))
-    words = () if targets == "continuous" else plan.task.classes or _words(data.target, tables)
+        found = [_spec(name, tables) for name in columns_of(tables, data)]
+        inputs, notes = _without_names(found, data)
+    words = () if targets == "continuous" else plan.task.classes
+    words = words or classes_of(tables, data.target, targets)
     unit = data.target_unit or ("" if words else _unit(data.target, tables))
     return InputSchema(
         inputs=inputs,
@@ -129,6 +138,8 @@ def schema_of(plan: Plan, targets: Targets, tables: Sequence[HomeTable] = ()) ->
             name=data.target, kind="words" if words else "number", unit=unit, words=words
         ),
         timed=data.calendar and not (tables and all(table.timeless for table in tables)),
+        indicators=data.indicators or (),
+        notes=notes,
     )
 
 
@@ -152,8 +163,8 @@ def matched(table: HomeTable, schema: InputSchema, targets: Targets) -> MatchedH
     for spec in specs if not faults else ():
         values, unit = table.columns[spec.name], table.units.get(spec.name, "")
         if spec.name == schema.target.name:
-            table = with_classes(table, spec.name, schema.target.words)
             notes += _numbers_for_words(table, schema.target)
+            table = with_classes(table, spec.name, schema.target.words)
             values = table.columns[spec.name]
         elif spec.kind == "words":
             values = _renumbered(values, table.labels[spec.name], spec.words)
@@ -212,9 +223,10 @@ def columns_of(tables: Sequence[HomeTable], data: DataSettings) -> tuple[str, ..
 
 
 def with_classes(table: HomeTable, target: str, classes: Sequence[str]) -> HomeTable:
-    """Number the classes of a text target as the plan does.
+    """Number the classes of a target as the plan does.
 
-    A home numbers the words of its own readings; other homes may know other words.
+    A home numbers the words of its own readings; other homes may know other words. Numbers are
+    found among classes that are called by numbers; among words they are places already.
 
     Args:
         table: The home's readings.
@@ -225,22 +237,48 @@ def with_classes(table: HomeTable, target: str, classes: Sequence[str]) -> HomeT
         InputsError: The home has a class that the plan does not name.
     """
     own, values = table.labels.get(target, ()), table.columns.get(target)
-    if not own or not classes or values is None:
+    if not classes or values is None:
         return table
-    renumbered = _renumbered(values, own, classes)
-    unknown = np.isfinite(values) & np.isnan(renumbered)
+    numbered = _renumbered(values, own, classes) if own else by_number(values, classes)
+    if numbered is None:
+        return table
+    unknown = np.isfinite(values) & np.isnan(numbered)
     if unknown.any():
         kinds, rows = len(np.unique(values[unknown])), int(unknown.sum())
+        what = "words" if own else "numbers"
         raise InputsError(
-            f"home {table.home!r}: task.classes lacks {kinds} of the words of its target "
+            f"home {table.home!r}: task.classes lacks {kinds} of the {what} of its target "
             f"{target!r}, which {rows} of {table.rows} rows hold",
             hint="name all classes in task.classes",
         )
     return replace(
         table,
-        columns={**table.columns, target: renumbered},
+        columns={**table.columns, target: numbered},
         labels={**table.labels, target: tuple(classes)},
     )
+
+
+def _without_names(
+    specs: Sequence[InputSpec], data: DataSettings
+) -> tuple[tuple[InputSpec, ...], tuple[str, ...]]:
+    """Leave out columns of more words than can become inputs, and say so.
+
+    Raises:
+        DataError: A plan names one.
+    """
+    many = [spec for spec in specs if len(spec.words) > MOST_WORDS]
+    told = [
+        f"{spec.name} holds {len(spec.words)} different words, and each would become an input: at "
+        f"most {MOST_WORDS} can"
+        for spec in many
+    ]
+    if told and data.features:
+        raise DataError(
+            f"data.features: {'; '.join(told)}",
+            hint="leave the column out of data.features, or join its words to fewer in the files",
+        )
+    kept = tuple(spec for spec in specs if spec not in many)
+    return kept, tuple(f"left out: {what}" for what in told)
 
 
 def _spec(name: str, tables: Sequence[HomeTable]) -> InputSpec:
@@ -321,13 +359,14 @@ def _unknown_words(
     if unknown.any():
         kinds = len(np.unique(before[unknown]))
         yield (
-            f"{kinds} of the words of {name} are none of the plan's: {int(unknown.sum())} of "
-            f"{len(before)} rows count as without a reading"
+            f"{kinds} of the words of {name} are none of the plan's: in {int(unknown.sum())} of "
+            f"{len(before)} rows it holds none of them"
         )
 
 
 def _numbers_for_words(table: HomeTable, target: InputSpec) -> Iterable[str]:
-    if target.words and target.name not in table.labels:
+    values = table.columns[target.name]
+    if target.words and target.name not in table.labels and by_number(values, target.words) is None:
         yield f"{target.name} holds numbers: they are taken for places in task.classes, from 0"
 
 

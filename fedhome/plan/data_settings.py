@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
@@ -19,6 +19,9 @@ SYNTHETIC_HISTORY_DAYS = 5.0
 """Days of readings to learn from that synthetic homes have where a plan names none."""
 
 
+ROWS_APART = 24
+"""Rows between the parts of rows that are no series, where a plan names no gap."""
+
 Rule = Literal["mean", "last", "hold", "sum", "difference"]
 """How readings become one a step of the grid: `fedhome.data.series.step_rules`."""
 
@@ -26,6 +29,15 @@ Rule = Literal["mean", "last", "hold", "sum", "difference"]
 def _as_text(value: object) -> object:
     """Take a bare number for text: it lacks its unit, and the fault of the step says so."""
     return str(value) if isinstance(value, int | float) else value
+
+
+def _as_list(value: object) -> object:
+    """Take one lag for a list of one."""
+    return (value,) if isinstance(value, int | str) else value
+
+
+Span = int | str
+"""A number of steps, or a length of time such as "1h": `fedhome.data.series.spans`."""
 
 
 class DataSettings(ReadingSettings):
@@ -50,16 +62,32 @@ class DataSettings(ReadingSettings):
         description="columns used now, each with name, kind, unit and words, in the order that all "
         "homes keep: written by `fedhome fleet invite --like`; unset: as homes have them",
     )
-    lags: tuple[int, ...] = Field(
-        (1, 2, 3, 23, 24, 25), description="earlier targets, in steps before the predicted time"
+    lags: Annotated[tuple[Span, ...] | None, BeforeValidator(_as_list)] = Field(
+        None,
+        description='earlier targets, before the predicted time: steps, or lengths such as "1d"; '
+        "unset: the last three steps and a day before, in a long series a week before too",
     )
-    horizon: int = Field(1, ge=0, description="steps ahead; 0: predict a row from its own columns")
+    horizon: Span | None = Field(
+        None,
+        description='how far ahead, in steps or as "1h"; 0: predict a row from its own columns; '
+        "unset: a step ahead for numbers that have times, else 0",
+    )
     calendar: bool = Field(default=True, description="add hour and weekday of the predicted time")
     step: Annotated[str, BeforeValidator(_as_text)] = Field(
         "", description='step of the grid, such as "15min" or "1h"; empty: that of the readings'
     )
     rules: Mapping[str, Rule] = Field(
         {}, description='column to "mean", "last", "hold", "sum" or "difference" within a step'
+    )
+    missing: Literal["impute", "drop"] = Field(
+        "impute",
+        description="inputs that are missing: filled in, by the last reading of a day or the "
+        "median of training, with a column that says where; or their rows left out",
+    )
+    indicators: tuple[str, ...] | None = Field(
+        None,
+        description="inputs of which a column says where they were filled in, the same in all "
+        "homes; unset: those that homes lack in a hundredth of all rows",
     )
     scale: Literal["home", "none"] = Field(
         "home", description="standardise by the home's own training rows, or leave as they are"
@@ -70,7 +98,11 @@ class DataSettings(ReadingSettings):
     split_by: Literal["time", "class"] = Field(
         "time", description="in time over all rows, or in time within each class"
     )
-    gap: int = Field(24, ge=0, description="rows left out between the parts")
+    gap: Span | None = Field(
+        None,
+        description='left out between the parts: rows, or a length such as "1d"; unset: a day of a '
+        f"series, else {ROWS_APART} rows",
+    )
     history_days: float | None = Field(
         None,
         gt=0,
@@ -89,6 +121,11 @@ class DataSettings(ReadingSettings):
             return self
         return self.model_copy(update={"history_days": SYNTHETIC_HISTORY_DAYS})
 
+    @property
+    def series(self) -> bool:
+        """Whether rows follow each other in time; where the plan is silent, they are taken to."""
+        return self.horizon != 0
+
     def faults(self) -> list[str]:
         """Return what does not fit together, one plain sentence each; empty when all does."""
         faults: list[str] = []
@@ -97,15 +134,10 @@ class DataSettings(ReadingSettings):
                 f"data.split is {list(self.split)}: three positive shares that add up to 1 are "
                 "needed"
             )
-        early = [lag for lag in self.lags if lag < max(self.horizon, 1)]
-        if self.horizon > 0 and early:
+        faults += _span_faults(self)
+        if not self.series and self.lags:
             faults.append(
-                f"data.lags {early} lie after the moment of prediction: with data.horizon = "
-                f"{self.horizon} a lag must be at least {self.horizon}"
-            )
-        if self.horizon == 0 and self.lags:
-            faults.append(
-                "data.lags need a series: set data.horizon to 1 or more, or data.lags = []"
+                "data.lags need a series: set data.horizon to 1 or more, or leave data.lags out"
             )
         if self.step:
             try:
@@ -114,7 +146,7 @@ class DataSettings(ReadingSettings):
                 faults += error.faults
         if self.decimal and self.decimal == self.thousands:
             faults.append(f"data.decimal and data.thousands are both {self.decimal!r}")
-        if self.horizon == 0 and (self.step or self.rules):
+        if not self.series and (self.step or self.rules):
             faults.append(
                 "data.step and data.rules make a series: set data.horizon to 1 or more, or leave "
                 "them out"
@@ -123,9 +155,44 @@ class DataSettings(ReadingSettings):
             ("features", self.features),
             ("inputs", [spec.name for spec in self.inputs or ()]),
         ):
-            if self.target in columns and self.horizon == 0:
+            if self.target in columns and not self.series:
                 faults.append(
                     f"data.{name} holds the target {self.target!r}, which would give the answer "
                     "away"
                 )
         return [*faults, *input_faults(self.inputs, self.features)]
+
+
+def _span_faults(data: DataSettings) -> Iterator[str]:
+    """Yield what is wrong with lags, horizon and gap, as far as it shows without a step."""
+    written: list[tuple[str, Span | None]] = [("lags", lag) for lag in data.lags or ()]
+    written += [("horizon", data.horizon), ("gap", data.gap)]
+    sound = True
+    for name, span in written:
+        if isinstance(span, int) and span < 0:
+            sound = False
+            yield f"data.{name} holds {span}: steps before now are counted from 0"
+        elif isinstance(span, str):
+            try:
+                step_seconds(span, f"data.{name}")
+            except PlanError as error:
+                sound = False
+                yield from error.faults
+    if not (sound and data.series):
+        return
+    horizon = 1 if data.horizon is None else data.horizon
+    early = [lag for lag in data.lags or () if _earlier(lag, horizon)]
+    if early:
+        yield (
+            f"data.lags {early} lie after the moment of prediction: with data.horizon = "
+            f"{horizon} a lag must be at least {horizon}"
+        )
+
+
+def _earlier(lag: Span, horizon: Span) -> bool:
+    """Tell whether a lag is surely shorter than the horizon: both steps, or both lengths."""
+    if isinstance(lag, int) and isinstance(horizon, int):
+        return lag < horizon
+    if isinstance(lag, str) and isinstance(horizon, str):
+        return step_seconds(lag) < step_seconds(horizon)
+    return lag == 0

@@ -9,6 +9,9 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from fedhome.plan.section import Section
 
+MOST_WORDS = 64
+"""Words of a column, at most: each becomes an input of its own."""
+
 InputKind = Literal["number", "flag", "words"]
 """What a column holds: numbers, 0 and 1 alone, or words."""
 
@@ -20,7 +23,7 @@ class InputSpec(Section):
     kind: InputKind = Field("number", description="numbers, 0 and 1 alone, or words")
     unit: str = Field("", description="of its numbers; empty: none is known")
     words: tuple[str, ...] = Field(
-        (), description="its words; a word's number is its place, from 0"
+        (), description="its words, in their order; each becomes an input of its own"
     )
 
     @model_serializer(mode="wrap")
@@ -47,6 +50,11 @@ def input_faults(inputs: Sequence[InputSpec] | None, features: Sequence[str]) ->
             yield f"data.inputs: {spec.name!r} {what}"
         if twice := _twice(spec.words):
             yield f"data.inputs: {spec.name!r} lists {len(twice)} of its words twice"
+        if len(spec.words) > MOST_WORDS:
+            yield (
+                f"data.inputs: {spec.name!r} lists {len(spec.words)} words, and each would become "
+                f"an input: at most {MOST_WORDS} can"
+            )
         if spec.unit and spec.kind != "number":
             yield f"data.inputs: {spec.name!r} has a unit, but is no number"
     if features and names != list(features):

@@ -33,8 +33,9 @@ class TaskSettings(Section):
     """What is predicted and how it is scored."""
 
     kind: str = Field(
-        "regression",
-        description='"regression", "binary", "multi-class", or yours as "file.py:name"',
+        "",
+        description='"regression", "binary", "multi-class", or yours as "file.py:name"; empty: as '
+        "the target's values tell",
     )
     classes: tuple[str, ...] = Field((), description="class names; empty: those of the data")
     score: str = Field("", description="metric that ranks models; empty: the kind's own")

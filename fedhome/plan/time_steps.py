@@ -20,30 +20,31 @@ _NAMES = {
 _FORM = re.compile(r"(\d{1,9})\s*([a-z]+)")
 
 
-def step_seconds(text: str) -> int:
-    """Return the length of a step.
+def step_seconds(text: str, setting: str = "data.step") -> int:
+    """Return a length of time in seconds.
 
     >>> step_seconds("15min"), step_seconds("1h"), step_seconds("30 s"), step_seconds("1 day")
     (900, 3600, 30, 86400)
 
     Args:
         text: A whole number and a unit: ``s``, ``min``, ``h`` or ``d``.
+        setting: What it is called in the error.
 
     Raises:
-        PlanError: It is no such text, or no step of 1 s to 366 days.
+        PlanError: It is no such text, or no length of 1 s to 366 days.
     """
     found = _FORM.fullmatch(text.strip().casefold())
     name = found[2] if found else ""
     unit = name if name in _UNITS else _NAMES.get(name.removesuffix("s"), "")
     if found is None or not unit:
         fault = (
-            f"data.step is {text!r}: a whole number and s, min, h or d are needed, such as "
+            f"{setting} is {text!r}: a whole number and s, min, h or d are needed, such as "
             '"30s", "15min", "1h" or "1d"'
         )
         raise PlanError([fault])
     seconds = int(found[1]) * _UNITS[unit]
     if not 1 <= seconds <= _LONGEST_S:
-        raise PlanError([f"data.step is {text!r}: a step of 1s to 366d is needed"])
+        raise PlanError([f"{setting} is {text!r}: a length of 1s to 366d is needed"])
     return seconds
 
 

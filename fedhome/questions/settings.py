@@ -36,6 +36,8 @@ _MEANING = (
     "calendar",
     "step",
     "rules",
+    "missing",
+    "indicators",
     "scale",
 )
 

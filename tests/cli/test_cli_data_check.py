@@ -63,7 +63,8 @@ def test_it_says_how_each_file_and_column_is_read(homes: Path) -> None:
 def test_with_a_target_it_says_what_a_run_would_learn_from(homes: Path) -> None:
     said = check(homes, "--set", "data.target=load (kWh)", "--set", "data.lags=[1]")
     assert said.returncode == 0
-    assert "a run would learn load (kWh) from mode, and earlier values: 9 inputs" in said.stdout
+    assert "a run would learn load (kWh) from mode, and earlier values: 10 inputs" in said.stdout
+    assert "load (kWh) holds numbers; one step ahead (data.horizon = 1)" in said.stdout
     said = check(homes, "--set", "data.target=laod")
     assert said.returncode == 1
     assert "it lacks column laod" in said.stderr

@@ -34,7 +34,9 @@ _MINUTE, _QUARTER, _HOUR, _DAY = 60, 900, 3600, 86_400
 
 
 def _data(**changes: Any) -> DataSettings:
-    return Plan.load(data={"target": "a", "lags": [1], "calendar": False, **changes}).data
+    return Plan.load(
+        data={"target": "a", "lags": [1], "calendar": False, "missing": "drop", **changes}
+    ).data
 
 
 def _home(offsets: Any, zone: str = "UTC", *, start: int = _START, **columns: Any) -> HomeTable:
@@ -422,7 +424,7 @@ def test_a_column_that_costs_many_rows_is_named_with_what_it_costs() -> None:
         _HOUR * hours, a=np.sin(hours), b=np.where(hours % 24 == 0, 1.0, _NAN), c=np.ones(100)
     )
     cut = windows(table, _data(), ["b", "c"])
-    assert (cut.rows_read, cut.rows_whole) == (100, 5)
+    assert (cut.tally.rows, cut.rows_whole) == (100, 5)
     # Of 100 rows the first has no past; of the others those at 01:00 know b.
     column, total = cut.missing
     assert column == (

@@ -64,7 +64,7 @@ def test_words_have_the_plans_numbers_and_others_are_no_reading() -> None:
     assert found.table.labels == {"mode": WORDS}
     (note,) = found.notes
     assert note == (
-        "1 of the words of mode are none of the plan's: 1 of 5 rows count as without a reading"
+        "1 of the words of mode are none of the plan's: in 1 of 5 rows it holds none of them"
     )
     assert found.matches[0].missing == 2
     again = matched(found.table, schema(MODE), "continuous")

@@ -183,7 +183,7 @@ class FakeGrid(InProcessGrid):
 
 
 SOURCE = '''
-"""Three homes that can take part, and one whose meter stands still."""
+"""Three homes that can take part, and one that has been here for some hours."""
 
 import numpy as np
 
@@ -193,12 +193,12 @@ from fedhome.data.table import HomeTable
 def homes(plan):
     for place in range(4):
         drawn = np.random.default_rng([plan.seed, place])
-        hour = np.arange(120 + 12 * place)
+        hour = np.arange(120 + 12 * place if place != 2 else 5)
         load = 1 + np.sin(hour / 24 * 2 * np.pi + place) + 0.1 * drawn.normal(size=len(hour))
         yield HomeTable(
             home=f"home-{place}",
             time_s=1_700_000_000 // 3600 * 3600 + 3600 * hour,
-            columns={"load": load if place != 2 else np.ones(len(hour))},
+            columns={"load": load},
         )
 '''
 SETTINGS: dict[str, Any] = {

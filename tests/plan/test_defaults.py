@@ -19,6 +19,7 @@ from fedhome.cli.scenarios import named_plan
 from fedhome.cli.simulate import resolve
 from fedhome.clients.home import real_home
 from fedhome.data.files.home_parquet import write_home
+from fedhome.learning.settled_plan import settled
 from fedhome.plan.data_settings import SYNTHETIC_HISTORY_DAYS, SYNTHETIC_HOMES
 from fedhome.plan.settings import Plan
 from fedhome.run.folder import RunFolder
@@ -120,7 +121,9 @@ def test_the_readme_tells_the_defaults() -> None:
         "mlp",
         "fine-tune",
     )
-    assert (plan.data.target, plan.data.horizon) == ("load_kwh", 1)
+    tables = generate(homes=1, days=2, seed=1)
+    learnt = settled(plan, list(tables)).plan
+    assert (learnt.data.target, learnt.data.horizon) == ("load_kwh", 1)
 
 
 @pytest.mark.long

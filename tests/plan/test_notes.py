@@ -61,7 +61,7 @@ def test_up_tells_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     heard: list[str] = []
     with pytest.raises(Stopped):
         local_fleet.up(Plan.load(**_prox()), out=tmp_path / "run", note=heard.append)
-    assert heard == [f"note: {NOTE}"]
+    assert heard.count(f"note: {NOTE}") == 1
 
 
 def test_flower_does_not_say_it_again() -> None:
@@ -108,5 +108,5 @@ def test_a_run_tells_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         fedhome.simulate(plan, out=tmp_path / "run", on_event=stop)
     folder = fedhome.resume(tmp_path / "run").folder
     told = [event.data["text"] for event in folder.read_events() if event.event == "note"]
-    assert told == [NOTE]
+    assert told.count(NOTE) == 1
     assert np.isfinite(folder.read_model().parameters["0.weight"]).all()

@@ -91,7 +91,10 @@ def test_what_does_not_fit_together_is_told_at_once() -> None:
 @pytest.mark.parametrize(
     "sets",
     [
-        ["data.horizon=0"],  # lags are left over from the series
+        ["data.horizon=0", "data.lags=[1]"],  # left over from a series
+        ["data.lags=[-1]"],
+        ["data.horizon=2h", "data.lags=1h"],
+        ["data.gap=1 fortnight"],
         ["data.horizon=0", "data.lags=[]", 'data.features=["load_kwh"]'],
         ["rounds.patience=2", "rounds.evaluate_fraction=0"],
         ["engine.ray_address=auto"],

@@ -106,5 +106,6 @@ def test_words_are_completed_by_what_there_is(
     assert "default" in completion.plans("")
     assert completion.data("en") == ["energy-homes17"]
     assert completion.data("pl") == ["plans/"]
-    assert completion.settings("rounds.c") == ["rounds.checkpoint_every=", "rounds.count="]
+    assert completion.settings("rounds.ch") == ["rounds.checkpoint_every="]
+    assert completion.settings("rounds.co") == ["rounds.count="]
     assert completion.settings("strategy.name=fedy") == ["strategy.name=fedyogi"]

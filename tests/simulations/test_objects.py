@@ -252,11 +252,12 @@ def test_homes_of_every_kind_are_the_same_homes(homes: Any, tmp_path: Path) -> N
 def test_homes_that_cannot_take_part_are_told(tmp_path: Path) -> None:
     events: list[Event] = []
     still = readings(0) | {"load": np.ones(120)}
+    short = {name: values[:5] for name, values in readings(0).items()}
     ragged = {"time": [1, 2], "load": [1.0]}
-    homes = {**TABLES, "still": still, "ragged": ragged}
+    homes = {**TABLES, "still": still, "short": short, "ragged": ragged}
     fedhome.simulate(settings(), homes=homes, out=tmp_path / "run", on_event=events.append)
     told = {e.data["home"]: str(e.data["reason"]) for e in events if e.event == "home-excluded"}
-    assert "never changes" in told["still"]
+    assert "too few whole rows" in told["short"]
     assert "is no table" in told["ragged"]
     assert len(told) == 2
     for wrong, why in (

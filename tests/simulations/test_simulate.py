@@ -16,6 +16,7 @@ from fedhome.plan.settings import Plan
 from fedhome.run.compared_models import ALONE, EXPERTS, FEDERATED, MODELS, VERDICTS
 from fedhome.run.events import Event
 from fedhome.run.folder import RunFolder
+from fedhome.simulations.gather import gather
 from helpers import tiny
 
 
@@ -42,7 +43,11 @@ def first(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.mark.long
 def test_five_lines_make_a_run(plan: Plan, first: Run) -> None:
     result, events = first
-    assert result.plan == plan
+    assert (
+        result.plan
+        == gather(plan).plan
+        == plan.change(task={"kind": "regression"}, data={"horizon": 1})
+    )
     assert result.rounds["round"].to_pylist() == [1, 2, 3]
     assert set(result.homes["home"].to_pylist()) == {"home-0", "home-1", "home-3"}
     assert {row.model for row in result.summary} == set(MODELS)
@@ -73,7 +78,7 @@ def test_five_lines_make_a_run(plan: Plan, first: Run) -> None:
     assert kinds[-1] == "run-finished"
     (left_out,) = [event.data for event in told if event.event == "home-excluded"]
     assert left_out["home"] == "home-2"
-    assert "never changes" in str(left_out["reason"])
+    assert "too few whole rows" in str(left_out["reason"])
     (ready,) = [event.data for event in told if event.event == "fleet-ready"]
     assert (ready["homes"], ready["rounds"], ready["score"]) == (3, 3, "skill")
 

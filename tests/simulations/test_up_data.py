@@ -188,13 +188,13 @@ def test_all_homes_of_a_source_up_to_eight(monkeypatch: pytest.MonkeyPatch) -> N
         local_fleet._with_homes(plan, None), notes.append, count_given=False
     )
     assert [table.home for table in tables] == [f"home-{number:04}" for number in range(1, 9)]
-    (note,) = notes
+    (note,) = [one for one in notes if not one.startswith("note: ")]
     assert note.startswith("8 homes take part; --homes takes more: each is a process of 75 MB")
     _, tables = local_fleet._resolve(
         local_fleet._with_homes(plan, 9), notes.append, count_given=True
     )
     assert len(tables) == 9
-    assert len(notes) == 1
+    assert [one for one in notes if not one.startswith("note: ")] == [note]
 
 
 @pytest.mark.parametrize(

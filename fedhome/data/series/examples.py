@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -13,6 +14,21 @@ from fedhome.errors import DataError
 Part = Literal["train", "validation", "test", "train+validation"]
 Targets = Literal["continuous", "binary", "multi-class"]
 """How targets are encoded: as numbers, as 0 and 1, or as numbers of classes from 0."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowTally:
+    """How many rows a home has, and how many of them do not count.
+
+    Args:
+        rows: Rows with any reading.
+        without_target: Those in which the target is missing.
+        without_past: Those that have a target, but too little is known before it.
+    """
+
+    rows: int = 0
+    without_target: int = 0
+    without_past: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +46,9 @@ class HomeExamples:
         unit: What one unit of ``y`` is in the unit of the target column (its training
             standard deviation where targets were standardised, else 1).
         notes: What became of the home's rows on the way, in plain sentences.
+        filled: Of inputs that are missing somewhere: where they were filled in, ``[rows]``; empty
+            once columns of ``x`` say it.
+        tally: How many rows there were, and why some do not count.
         time_s: UTC seconds of the rows, int64 ``[rows]``; empty: they have no time.
         seasonal: What a series was a day and a week earlier, in the unit of ``y`` (NaN where
             nothing was read), float32 ``[rows, 2]``; of rows that are no series ``[rows, 0]``.
@@ -42,6 +61,8 @@ class HomeExamples:
     counts: tuple[int, int, int]
     unit: float = 1.0
     notes: tuple[str, ...] = ()
+    filled: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    tally: RowTally = field(default_factory=RowTally)
     time_s: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     seasonal: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
 

@@ -1,16 +1,16 @@
-"""Rows and what came some steps before each: which are whole, and what the others lack."""
+"""Rows and what came some steps before each: what is known there, and which rows count."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedhome.plan.data_settings import DataSettings
+from fedhome.data.series.spans import StepSpans
 
 TOLD = 0.1
 """What is missing in more than this share of the rows is told."""
@@ -24,13 +24,18 @@ class Past:
         time_s: UTC seconds of each row, ``[rows]``.
         steps: Each row's step, strictly increasing, ``[rows]``.
         columns: What was read, ``[rows]`` each.
-        used: The columns that are inputs.
+        target: The column to predict.
+        spans: Lags, horizon and gap in steps.
+        held: Steps (of rows that are no series: seconds) for which a reading may stand in for
+            those that are missing after it; 0: none does.
     """
 
     time_s: NDArray[np.int64]
     steps: NDArray[np.int64]
     columns: Mapping[str, NDArray[np.float64]]
-    used: tuple[str, ...]
+    target: str
+    spans: StepSpans
+    held: int
 
     def before(self, steps: int, rows: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
         """Return the row that lies some steps before each row; -1 where there is none.
@@ -50,29 +55,81 @@ class Past:
         found[self.steps[found] != wanted] = -1
         return found
 
-    @property
-    def step_s(self) -> int:
-        """Length of a step in seconds; 0 where there are too few rows to tell."""
-        steps = int(self.steps[-1] - self.steps[0]) if len(self.steps) else 0
-        return round(int(self.time_s[-1] - self.time_s[0]) / steps) if steps else 0
+    def last_known(
+        self, name: str, steps: int, rows: NDArray[np.int64] | None = None
+    ) -> NDArray[np.int64]:
+        """Return the last row with a reading, some steps before each row or earlier; -1: none.
 
-    def inputs(self, data: DataSettings) -> dict[str, tuple[NDArray[np.float64], int]]:
-        """Return the inputs by name: values, and how many steps before the predicted row."""
-        target = data.target
-        inputs = {name: (self.columns[name], data.horizon) for name in self.used}
-        if data.horizon > 0:
-            inputs |= {f"{target} {lag} before": (self.columns[target], lag) for lag in data.lags}
-        return inputs
+        Nothing that comes after is looked at, so it is what a home knew at that moment.
+
+        Args:
+            name: The column.
+            steps: How many steps.
+            rows: The rows; None for all.
+        """
+        clock = self.steps if self.spans.horizon else self.time_s
+        read = np.flatnonzero(np.isfinite(self.columns[name]))
+        at = clock if rows is None else clock[rows]
+        if not len(read):
+            return np.full(len(at), -1)
+        place = np.searchsorted(clock[read], at - steps, side="right") - 1
+        found = np.where(place < 0, -1, read[np.maximum(place, 0)])
+        found[(at - steps) - clock[found] > self.held] = -1
+        return np.asarray(found)
 
 
-def whole_rows(past: Past, data: DataSettings) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+class CountedRows(NamedTuple):
+    """The rows that count, and what became of the others.
+
+    Args:
+        rows: Their places, int64 ``[kept]``.
+        notes: What is missing in many others, in plain sentences.
+        without_target: Rows in which the target is missing.
+        without_past: Rows that come too early, or after too long a gap, to be predicted.
+    """
+
+    rows: NDArray[np.int64]
+    notes: tuple[str, ...]
+    without_target: int
+    without_past: int
+
+
+def rows_with_past(past: Past) -> CountedRows:
+    """Return the rows that have a target, and something known of it before.
+
+    What else is missing in them is filled in. Of a series, rows need a reading of the target
+    from no longer than a day before the moment of prediction: that is what persistence would say.
+    Rows that lags reach beyond the first reading from are left out where they are no more than a
+    tenth; else they count, and their longest lags are filled in.
+    """
+    read = np.isfinite(past.columns[past.target])
+    total, there = len(read), read.copy()
+    notes = []
+    if _number(~read) > TOLD * total:
+        notes.append(_left_out(_number(~read), total, f"the target {past.target!r} is missing"))
+    if past.spans.horizon:
+        there &= past.last_known(past.target, past.spans.horizon) >= 0
+        if (lost := _number(read & ~there)) > TOLD * total:
+            what = f"no reading of {past.target!r} came in the day before"
+            notes.append(_left_out(lost, total, what))
+        first = past.steps[read][:1]
+        whole = there
+        for _, lag in sorted(past.spans.lags, key=lambda lag: lag[1]):
+            reached = there & (past.steps - lag >= first) if len(first) else there
+            if _number(there & ~reached) <= TOLD * _number(there):
+                whole = reached
+        there = whole
+    return CountedRows(np.flatnonzero(there), tuple(notes), _number(~read), _number(read & ~there))
+
+
+def whole_rows(past: Past, used: Sequence[str]) -> CountedRows:
     """Return the rows in which nothing is missing, and what is missing in many others.
 
     Args:
         past: The rows.
-        data: The plan's settings for data.
+        used: The columns that are inputs.
     """
-    rows, target, horizon = len(past.steps), data.target, data.horizon
+    rows, target, horizon = len(past.steps), past.target, past.spans.horizon
     read = np.isfinite(past.columns[target])
     now = past.before(horizon)
     there = now >= 0
@@ -81,32 +138,27 @@ def whole_rows(past: Past, data: DataSettings) -> tuple[NDArray[np.int64], tuple
         _Lost(_number(~read), f"the target {target!r} is missing"),
         _Lost(_number(~there), f"nothing was read {_steps(horizon)} earlier"),
     ]
-    for name in past.used:
+    for name in used:
         known = _finite_at(np.isfinite(past.columns[name]), now)
         whole &= known
-        lost.append(_Lost(_number(there & ~known), f"{name!r} is missing", _way(name, data)))
+        way = _way(name, series=horizon > 0)
+        lost.append(_Lost(_number(there & ~known), f"{name!r} is missing", way))
     # A skill is measured against persistence on the same rows: they need the last target as well.
+    lags = dict(past.spans.lags)
     earlier: list[tuple[int, int]] = []
-    for lag in sorted({horizon, *data.lags}) if horizon > 0 else ():
+    for lag in sorted({horizon, *lags.values()}) if horizon > 0 else ():
         known = _finite_at(read, past.before(lag))
         whole &= known
         count = _number(there & ~known if lag == horizon else ~known)
         if count > TOLD * rows:
             earlier.append((lag, count))
     kept = np.flatnonzero(whole)
-    notes = [
-        f"{what} in {count} of {rows} rows, which were left out{way}"
-        for count, what, way in lost
-        if count > TOLD * rows
-    ]
+    notes = [_left_out(*one[:1], rows, *one[1:]) for one in lost if one.number > TOLD * rows]
     if earlier:
-        told = ", ".join(f"{_steps(lag)} earlier in {count}" for lag, count in earlier)
-        lags = ", ".join(str(lag) for lag, _ in earlier if lag in data.lags)
-        way = f"; without {lags} in data.lags they count" if lags else ""
-        notes.append(f"{target!r} is missing {told} of {rows} rows, which were left out{way}")
+        notes.append(_earlier(earlier, rows, target, lags))
     if rows - len(kept) > TOLD * rows:
         notes.append(f"{len(kept)} of {rows} rows are whole and are used")
-    return kept, tuple(notes)
+    return CountedRows(kept, tuple(notes), _number(~read), _number(read & ~whole))
 
 
 class _Lost(NamedTuple):
@@ -117,9 +169,27 @@ class _Lost(NamedTuple):
     way: str = ""
 
 
-def _way(name: str, data: DataSettings) -> str:
+def _left_out(number: int, rows: int, what: str, way: str = "") -> str:
+    return f"{what} in {number} of {rows} rows, which were left out{way}"
+
+
+def _earlier(
+    earlier: Sequence[tuple[int, int]], rows: int, target: str, lags: Mapping[str, int]
+) -> str:
+    told = ", ".join(f"{_steps(lag)} earlier in {count}" for lag, count in earlier)
+    steps = {lag for lag, _ in earlier}
+    named = ", ".join(_written(lags, steps))
+    way = f"; without {named} in data.lags they count" if named else ""
+    return f"{target!r} is missing {told} of {rows} rows, which were left out{way}"
+
+
+def _written(lags: Mapping[str, int], steps: set[int]) -> Iterator[str]:
+    return (written for written, lag in lags.items() if lag in steps)
+
+
+def _way(name: str, *, series: bool) -> str:
     way = f"; without {name!r} they count: name the other columns in data.features"
-    if data.horizon > 0:
+    if series:
         rule = f'{{{json.dumps(name, ensure_ascii=False)} = "hold"}}'
         way += f", or set data.rules = {rule} if its values stay until the next reading"
     return way

@@ -10,7 +10,7 @@ from fedhome.plan.time_steps import DAY_S
 
 
 def split(
-    y: NDArray[np.float64], time_s: NDArray[np.int64], data: DataSettings
+    y: NDArray[np.float64], time_s: NDArray[np.int64], data: DataSettings, *, gap: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Return the rows of training, validation and test.
 
@@ -18,17 +18,18 @@ def split(
         y: Targets, ``[rows]``, in the order of time.
         time_s: UTC seconds of the rows, ``[rows]``.
         data: The plan's settings for data.
+        gap: Rows left out between the parts.
     """
     rows = np.arange(len(y))
     groups = [rows[y == value] for value in np.unique(y)] if data.split_by == "class" else [rows]
     parts: list[list[NDArray[np.int64]]] = [[], [], []]
     for group in groups:
-        history, test = _cut(group, data.split[0] + data.split[1], data.gap)
+        history, test = _cut(group, data.split[0] + data.split[1], gap)
         if data.history_days is not None and len(history):
             edge = time_s[history[-1]] - data.history_days * DAY_S
             history = history[time_s[history] > edge]
         share = data.split[0] / (data.split[0] + data.split[1])
-        for part, some in zip(parts, (*_cut(history, share, data.gap), test), strict=True):
+        for part, some in zip(parts, (*_cut(history, share, gap), test), strict=True):
             part.append(some)
     train, validation, test = (
         np.concatenate(part) if part else np.empty(0, np.int64) for part in parts

@@ -34,10 +34,12 @@ class Grid:
         table: The readings, one row for each step that has any, at the step's beginning.
         steps: Each row's step, counted from 1970, int64 ``[rows]``, strictly increasing.
         notes: What was moved, put together or left out, in plain sentences.
+        step_s: Seconds of a step; 1 where there is none.
     """
 
     table: HomeTable
     steps: NDArray[np.int64]
+    step_s: int
     notes: tuple[str, ...]
 
 
@@ -86,13 +88,16 @@ def grid_of(table: HomeTable, data: DataSettings, columns: Sequence[str]) -> Gri
     notes = _empty_rows(home)
     if not home.some.any():
         none = np.empty(0, np.int64)
-        return Grid(table=_taken(home, none), steps=none, notes=notes)
+        return Grid(table=_taken(home, none), steps=none, step_s=1, notes=notes)
     placed = by_column(home, rules) if data.step else by_clock(home)
     notes += placed.notes
     if placed.exact and all(rule in _OF_ONE for rule in rules.values()):
         rows = np.flatnonzero(home.some)
         return Grid(
-            table=_taken(home, rows), steps=placed.steps.of(placed.shown[rows]), notes=notes
+            table=_taken(home, rows),
+            steps=placed.steps.of(placed.shown[rows]),
+            step_s=placed.steps.step_s,
+            notes=notes,
         )
     if data.step or not placed.single:
         notes += (_combined(rules, placed.steps),)
@@ -120,7 +125,7 @@ def _joined(
             values[np.searchsorted(steps, stepped[name].steps)] = stepped[name].values
         columns[name] = values
     table = replace(home.table, time_s=placed.steps.begins(steps), columns=columns)
-    return Grid(table=table, steps=steps, notes=notes)
+    return Grid(table=table, steps=steps, step_s=placed.steps.step_s, notes=notes)
 
 
 def _taken(home: HomeReadings, rows: NDArray[np.int64]) -> HomeTable:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedhome.data.series.examples import HomeExamples, Targets
+from fedhome.data.series.clocks import usual_gap
+from fedhome.data.series.examples import HomeExamples, RowTally, Targets
 from fedhome.data.series.local_time import CALENDAR, calendar
-from fedhome.data.series.past import Past, whole_rows
+from fedhome.data.series.past import Past, rows_with_past, whole_rows
+from fedhome.data.series.spans import spans_of
 from fedhome.data.series.splits import split
+from fedhome.data.series.target_codes import ENCODE, HomeRows
 from fedhome.data.series.time_grid import grid_of
 from fedhome.data.table import HomeTable
 from fedhome.errors import DataError
@@ -21,11 +24,17 @@ from fedhome.plan.time_steps import DAY_S
 from fedhome.plugins import look_up
 from fedhome.spelling import did_you_mean
 
+SEASON_DAYS = (1, 7)
+"""Seasons of a series: what was a day and a week ago is a forecast without learning."""
+FAR = 5.0
+"""Spreads from the mean of training beyond which an input is taken to lie there.
+
+A column that hardly moves in a few days of training would else be a number of hundreds later.
+"""
+
 _BLOCK = 16_384  # rows that are cut at once: they stay in the processor's cache
-SEASONS_S = (DAY_S, 7 * DAY_S)
-"""Seasons of a series, in seconds: what was a day and a week ago is a forecast without learning."""
+_SHIFT_S = 3600  # by which a season may be off: summer time moves steps of whole days
 _FLAT = 1e-6  # a column whose spread is below this says nothing
-_STILL = 1e-9  # a target that moves by less, against its size or 1, moves by rounding alone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,15 +42,19 @@ class Windows:
     """A home's rows as inputs and targets, in the units of its columns, in the order of time.
 
     Args:
-        x: Inputs, float64 ``[rows, features]``.
+        x: Inputs, float64 ``[rows, features]``; NaN where nothing is known but later readings.
         y: Targets, float64 ``[rows]``.
         naive: Persistence forecasts of a series, else NaN, float64 ``[rows]``.
         time_s: UTC seconds of the predicted moments, int64 ``[rows]``.
         features: Names of the inputs.
-        rows_read: Rows of the home's table.
+        words: Those of them that say, by 1, that a column holds a word, and by 0 that it does not.
+        filled: Of inputs that are missing somewhere: where, ``[rows]``. There, they are the last
+            reading of the day before, or NaN.
+        gap: Rows to leave out between the parts.
+        tally: How many rows there are, and why others do not count.
         notes: What was moved, put together or left out on the way, and why, in plain sentences.
         missing: Those of the notes that say what is missing in rows that were left out.
-        seasonal: The target of a series :data:`SEASONS_S` earlier, NaN where nothing was read,
+        seasonal: The target of a series :data:`SEASON_DAYS` earlier, NaN where nothing was read,
             float64 ``[rows, seasons]``; of rows that are no series ``[rows, 0]``.
     """
 
@@ -50,21 +63,35 @@ class Windows:
     naive: NDArray[np.float64]
     time_s: NDArray[np.int64]
     features: tuple[str, ...]
-    rows_read: int
+    words: frozenset[str] = frozenset()
+    filled: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    gap: int = 0
+    tally: RowTally = field(default_factory=RowTally)
     notes: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     seasonal: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
 
     @property
     def rows_whole(self) -> int:
-        """Rows in which nothing is missing: those that are here."""
+        """Rows that count: those that are here."""
         return len(self.y)
 
 
-def windows(table: HomeTable, data: DataSettings, columns: Sequence[str]) -> Windows:
-    """Cut a home's table into inputs and targets; rows with an unread value are left out.
+class _Input(NamedTuple):
+    """An input of a model: a column some steps before, or whether it holds a word there."""
 
-    Memory is that of the result and of some columns, whatever gaps the readings have.
+    name: str
+    column: str
+    steps: int
+    word: int | None = None
+
+
+def windows(table: HomeTable, data: DataSettings, columns: Sequence[str]) -> Windows:
+    """Cut a home's table into inputs and targets.
+
+    Rows without a target do not count. What else is missing is the last reading of the day before
+    that moment, or NaN; with ``data.missing = "drop"`` such rows are left out. Memory is that of
+    the result and of some columns, whatever gaps the readings have.
 
     Args:
         table: The home's readings.
@@ -72,7 +99,8 @@ def windows(table: HomeTable, data: DataSettings, columns: Sequence[str]) -> Win
         columns: Input columns, as of :func:`~fedhome.data.inputs.columns_of`.
 
     Raises:
-        DataError: A column is missing, or a series that cannot be put on a grid.
+        DataError: A column is missing, a series that cannot be put on a grid, or lengths of time
+            that are no steps of it.
     """
     if missing := [name for name in (*columns, data.target) if name not in table.columns]:
         meant = did_you_mean(missing[0], table.columns) if len(missing) == 1 else ""
@@ -81,69 +109,109 @@ def windows(table: HomeTable, data: DataSettings, columns: Sequence[str]) -> Win
             hint="leave the home out, or name the shared columns in data.features",
         )
     past, notes = _past(table, data, columns)
-    whole, fell = whole_rows(past, data)
-    inputs = past.inputs(data)
-    moment = past.time_s[whole]
+    kept = rows_with_past(past) if data.missing == "impute" else whole_rows(past, columns)
+    inputs = list(_inputs(past, table, columns))
+    moment = past.time_s[kept.rows]
     timed = data.calendar and not table.timeless
-    features = tuple(dict.fromkeys((*inputs, *(CALENDAR if timed else ()))))
-    x = np.empty((len(whole), len(features)))
-    for begin in range(0, len(whole), _BLOCK):
+    features = tuple(dict.fromkeys((*(i.name for i in inputs), *(CALENDAR if timed else ()))))
+    x = np.empty((len(kept.rows), len(features)))
+    filled: dict[str, NDArray[np.bool_]] = {}
+    for begin in range(0, len(kept.rows), _BLOCK):
         block = slice(begin, begin + _BLOCK)
-        columns_now = {
-            name: values[past.before(steps, whole[block])]
-            for name, (values, steps) in inputs.items()
-        }
+        columns_now: dict[str, NDArray[np.float64]] = {}
+        for one in inputs:
+            columns_now[one.name], lacking = _looked_up(past, one, kept.rows[block])
+            if lacking.any():
+                filled.setdefault(one.name, np.zeros(len(kept.rows), np.bool_))[block] = lacking
         if timed:
             columns_now |= calendar(moment[block], table.time_zone)
         for place, name in enumerate(features):
             x[block, place] = columns_now[name]
-    target = past.columns[data.target]
-    naive = np.full(len(whole), np.nan)
-    if data.horizon > 0:
-        naive = target[past.before(data.horizon, whole)]
-    seasonal = [_earlier(past, target, whole, season, data) for season in seasons_of(data)]
+    target, horizon = past.columns[data.target], past.spans.horizon
+    naive = np.full(len(kept.rows), np.nan)
+    if horizon > 0:
+        naive = target[past.last_known(data.target, horizon, kept.rows)]
     return Windows(
         x=x,
-        y=target[whole],
+        y=target[kept.rows],
         naive=naive,
         time_s=moment,
         features=features,
-        rows_read=table.rows,
-        notes=(*notes, *fell),
-        missing=fell,
-        seasonal=np.stack(seasonal, axis=1) if seasonal else np.empty((len(whole), 0)),
+        words=frozenset(one.name for one in inputs if one.word is not None),
+        filled=filled,
+        gap=past.spans.gap,
+        tally=RowTally(
+            rows=len(past.time_s),
+            without_target=kept.without_target,
+            without_past=kept.without_past,
+        ),
+        notes=(*notes, *kept.notes),
+        missing=kept.notes,
+        seasonal=np.column_stack(
+            [np.empty((len(kept.rows), 0)), *_seasons(past, kept.rows, timed=not table.timeless)]
+        ),
     )
 
 
-def seasons_of(data: DataSettings) -> tuple[int, ...]:
-    """Return the seasons of a plan's series, in seconds; of rows that are no series none."""
-    return SEASONS_S if data.horizon > 0 else ()
-
-
-def _earlier(
-    past: Past,
-    target: NDArray[np.float64],
-    rows: NDArray[np.int64],
-    season: int,
-    data: DataSettings,
-) -> NDArray[np.float64]:
-    """Return the target a season before each row; NaN where it was not read, or not known yet."""
-    step = past.step_s
-    if not step or season % step or season // step < data.horizon:
-        return np.full(len(rows), np.nan)
-    at = past.before(season // step, rows)
-    return np.where(at >= 0, target[at], np.nan)
+def _seasons(past: Past, rows: NDArray[np.int64], *, timed: bool) -> Iterator[NDArray[np.float64]]:
+    """Yield the target of a series each season earlier; NaN where it was not known yet."""
+    target = past.columns[past.target]
+    for days in SEASON_DAYS if past.spans.horizon else ():
+        steps = days * past.spans.day
+        if timed and steps >= past.spans.horizon:
+            at = past.before(steps, rows)
+            off = np.abs(past.time_s[rows] - past.time_s[at] - days * DAY_S)
+            yield np.where((at >= 0) & (off <= _SHIFT_S), target[at], np.nan)
+        else:
+            yield np.full(len(rows), np.nan)
 
 
 def _past(
     table: HomeTable, data: DataSettings, columns: Sequence[str]
 ) -> tuple[Past, tuple[str, ...]]:
     """Return a home's rows, with those before each, and what was done to get them."""
-    if data.horizon == 0:
+    timeless = table.timeless
+    if not data.series:
+        known = table.rows > 1 and not timeless
+        step_s = usual_gap(table.time_s) if known else None
+        spans = spans_of(data, home=table.home, step_s=step_s)
+        held = 0 if timeless else DAY_S
         rows = np.arange(table.rows)
-        return Past(table.time_s, rows, table.columns, tuple(columns)), ()
+        return Past(table.time_s, rows, table.columns, data.target, spans, held), ()
     grid = grid_of(table, data, columns)
-    return Past(grid.table.time_s, grid.steps, grid.table.columns, tuple(columns)), grid.notes
+    spans = spans_of(data, home=table.home, step_s=None if timeless else grid.step_s)
+    past = Past(
+        grid.table.time_s, grid.steps, grid.table.columns, data.target, spans, held=spans.day
+    )
+    return past, grid.notes
+
+
+def _inputs(past: Past, table: HomeTable, columns: Sequence[str]) -> Iterator[_Input]:
+    for name in columns:
+        for number, word in enumerate(words := table.labels.get(name, ())):
+            yield _Input(f"{name} is {word}", name, past.spans.horizon, number)
+        if not words:
+            yield _Input(name, name, past.spans.horizon)
+    for lag, steps in past.spans.lags:
+        yield _Input(f"{past.target} {lag} before", past.target, steps)
+
+
+def _looked_up(
+    past: Past, one: _Input, rows: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return an input of some rows, and where it had to be filled in.
+
+    A word that is missing, or that the plan does not know, is none of its words.
+    """
+    found = past.before(one.steps, rows)
+    values = np.where(found < 0, np.nan, past.columns[one.column][found])
+    if one.word is not None:
+        return (values == one.word).astype(np.float64), np.zeros(len(rows), np.bool_)
+    lacking = ~np.isfinite(values)
+    if lacking.any():
+        last = past.last_known(one.column, one.steps, rows[lacking])
+        values[lacking] = np.where(last < 0, np.nan, past.columns[one.column][last])
+    return values, lacking
 
 
 def examples(
@@ -151,7 +219,8 @@ def examples(
 ) -> HomeExamples:
     """Cut, split and scale a home's table.
 
-    Scales come from the training part alone, so that nothing of the test leaks.
+    Scales, and what stands for inputs of which nothing is known (the median), come from the
+    training part alone, so that nothing of the test leaks.
 
     Args:
         table: The home's readings.
@@ -160,11 +229,17 @@ def examples(
         targets: How the task's targets are encoded.
 
     Raises:
-        DataError: Too few rows, a target that never changes, or numbers that are no classes.
+        DataError: Too few rows, numbers that are no classes, or indicators of no input.
         PluginError: No such encoding of targets.
     """
     cut = windows(table, data, columns)
-    parts = split(cut.y, cut.time_s, data)
+    if unknown := [name for name in data.indicators or () if name not in cut.features]:
+        raise DataError(
+            f"data.indicators names {', '.join(map(repr, unknown))}, which no model gets"
+            f"{did_you_mean(unknown[0], cut.features)}",
+            hint=f"its inputs are: {', '.join(cut.features)}",
+        )
+    parts = split(cut.y, cut.time_s, data, gap=cut.gap)
     if len(parts[0]) < data.min_rows or min(len(parts[1]), len(parts[2])) < 1:
         counts = ", ".join(str(len(part)) for part in parts)
         why = "".join(f"; {note}" for note in cut.missing or cut.notes)
@@ -175,90 +250,46 @@ def examples(
         )
     order = np.concatenate(parts)
     x, y, naive = cut.x[order], cut.y[order], cut.naive[order]
-    train = slice(0, len(parts[0]))
-    if float(np.ptp(y[train])) <= _STILL * max(1.0, float(np.abs(y[train]).max())):
-        raise DataError(
-            f"home {table.home!r}: its target {data.target!r} never changes in training",
-            hint="nothing can be learnt from a constant; the home can still use the global model",
-        )
+    sizes = (len(parts[0]), len(parts[1]), len(parts[2]))
+    train = slice(0, sizes[0])
+    filled = {name: rows[order] for name, rows in cut.filled.items() if rows[order].any()}
+    for name, rows in filled.items():
+        _fill(x[:, cut.features.index(name)], rows, train)
     if data.scale == "home":
         spread = x[train].std(axis=0)
-        x = (x - x[train].mean(axis=0)) / np.where(spread > _FLAT, spread, 1.0)
-    sizes = (len(parts[0]), len(parts[1]), len(parts[2]))
+        middle = x[train].mean(axis=0)
+        plain = np.array([name in cut.words for name in cut.features], np.bool_)
+        spread, middle = np.where(plain, 1.0, spread), np.where(plain, 0.0, middle)
+        x = np.clip((x - middle) / np.where(spread > _FLAT, spread, 1.0), -FAR, FAR)
     inputs = np.ascontiguousarray(x, np.float32)
-    encode = look_up(_ENCODE, targets, "encoding of targets")
-    encoded = encode(_Rows(table.home, inputs, y, naive, sizes, cut.seasonal[order]), data)
-    time_s = np.empty(0, np.int64) if table.timeless else cut.time_s[order]
-    return replace(encoded, notes=cut.notes, time_s=time_s)
-
-
-class _Rows(NamedTuple):
-    """A home's rows, part after part: inputs as they are learnt from, targets as they came."""
-
-    home: str
-    x: NDArray[np.float32]
-    y: NDArray[np.float64]
-    naive: NDArray[np.float64]
-    counts: tuple[int, int, int]
-    seasonal: NDArray[np.float64]
-
-
-def _continuous(rows: _Rows, data: DataSettings) -> HomeExamples:
-    y, naive, train = rows.y, rows.naive, slice(0, rows.counts[0])
-    unit, middle = 1.0, 0.0
-    if data.scale == "home":
-        unit, middle = float(y[train].std()), float(y[train].mean())
-    if data.horizon == 0:
-        naive = np.full(len(y), y[train].mean())
-    return HomeExamples(
-        home=rows.home,
-        x=rows.x,
-        y=((y - middle) / unit).astype(np.float32)[:, None],
-        naive=((naive - middle) / unit).astype(np.float32),
-        counts=rows.counts,
-        unit=unit,
-        seasonal=((rows.seasonal - middle) / unit).astype(np.float32),
+    encode = look_up(ENCODE, targets, "encoding of targets")
+    coded = encode(HomeRows(table.home, inputs, y, naive, sizes, cut.seasonal[order]), data)
+    return replace(
+        coded,
+        filled=filled,
+        tally=cut.tally,
+        notes=(*cut.notes, *coded.notes),
+        time_s=np.empty(0, np.int64) if table.timeless else cut.time_s[order],
     )
 
 
-def _binary(rows: _Rows, data: DataSettings) -> HomeExamples:
-    del data
-    labels = _labels(rows, "binary", most=1)
-    return _labelled(rows, labels, labels.astype(np.float32)[:, None])
+def _fill(values: NDArray[np.float64], filled: NDArray[np.bool_], train: slice) -> None:
+    """Put the median of the training rows' readings wherever nothing is known, in place."""
+    read = values[train][~filled[train]]
+    values[np.isnan(values)] = np.median(read) if len(read) else 0.0
 
 
-def _multi_class(rows: _Rows, data: DataSettings) -> HomeExamples:
-    del data
-    labels = _labels(rows, "multi-class", most=None)
-    return _labelled(rows, labels, labels)
+def with_indicators(home: HomeExamples, indicators: Iterable[str]) -> HomeExamples:
+    """Return a home's examples with a column for each of some inputs: 1 where it was filled in.
 
-
-_ENCODE: Mapping[str, Callable[[_Rows, DataSettings], HomeExamples]] = {
-    "continuous": _continuous,
-    "binary": _binary,
-    "multi-class": _multi_class,
-}
-
-
-def _labels(rows: _Rows, targets: Targets, *, most: int | None) -> NDArray[np.int64]:
-    labels = rows.y.astype(np.int64)
-    above = most is not None and labels.max() > most
-    if bool((labels != rows.y).any()) or labels.min() < 0 or above:
-        raise DataError(
-            f"home {rows.home!r}: its target is no {targets} class",
-            hint="classes are 0 and 1, or 0, 1, 2, … or text; or set task.kind = 'regression'",
-        )
-    return labels
-
-
-def _labelled(
-    rows: _Rows, labels: NDArray[np.int64], y: NDArray[np.float32] | NDArray[np.int64]
-) -> HomeExamples:
-    common = float(np.bincount(labels[: rows.counts[0]]).argmax())
-    return HomeExamples(
-        home=rows.home,
-        x=rows.x,
-        y=y,
-        naive=np.full(len(labels), common, np.float32),
-        counts=rows.counts,
-    )
+    Args:
+        home: The home's examples.
+        indicators: Names of the inputs, the same of all homes.
+    """
+    names = tuple(indicators)
+    if not names:
+        return replace(home, filled={})
+    none = np.zeros(len(home.x), np.bool_)
+    columns = [home.filled.get(name, none).astype(np.float32) for name in names]
+    x = np.ascontiguousarray(np.column_stack([home.x, *columns]), np.float32)
+    return replace(home, x=x, filled={})

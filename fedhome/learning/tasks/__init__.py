@@ -26,9 +26,13 @@ TASKS: dict[str, TaskKind] = {
 def kind_of(name: str) -> TaskKind:
     """Return a kind of task: one of ours, or a user's own.
 
+    Args:
+        name: Its name; empty, where neither plan nor data have said: a regression.
+
     Raises:
         PluginError: There is none behind the name, or own code fails; with its file and line.
     """
+    name = name or regression.KIND.name
     if name in TASKS:
         return TASKS[name]
     found = load(name, "task", TASKS)
@@ -48,8 +52,18 @@ def faults_of(plan: Plan) -> list[str]:
     Raises:
         PluginError: There is no such kind of task.
     """
-    kind, wanted = kind_of(plan.task.kind), plan.task.score
-    metrics = kind.metrics_of(series=plan.data.horizon > 0)
+    if plan.task.kind:
+        return _faults(plan, kind_of(plan.task.kind))
+    wanted = plan.task.score  # which kind it is, the data will tell
+    known = [name for kind in TASKS.values() for name in kind.metrics_of(series=plan.data.series)]
+    if wanted and wanted not in known:
+        return [f"task.score {wanted!r} is no metric{did_you_mean(wanted, known)}"]
+    return []
+
+
+def _faults(plan: Plan, kind: TaskKind) -> list[str]:
+    wanted = plan.task.score
+    metrics = kind.metrics_of(series=plan.data.series)
     faults = []
     if wanted and wanted not in metrics:
         fault = f"task.score {wanted!r} is none of {', '.join(metrics)} of a {kind.name} task"
@@ -78,9 +92,9 @@ def task_of(plan: Plan, classes: tuple[str, ...] = ()) -> Task:
             [f"task.kind is {kind.name}, but the target {plan.data.target!r} names no classes"],
             hint="give task.classes, or use a text column as the target",
         )
-    if faults := faults_of(plan):
+    if faults := _faults(plan, kind):
         raise PlanError(faults)
-    series = plan.data.horizon > 0
+    series = plan.data.series
     return Task(
         kind=kind,
         outputs=len(classes) if kind.targets == "multi-class" else kind.outputs,

@@ -1,0 +1,122 @@
+"""A home's targets as a task learns them: standardised numbers, 0 and 1, or numbers of classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedhome.data.series.examples import HomeExamples, Targets
+from fedhome.errors import DataError
+from fedhome.plan.data_settings import DataSettings
+
+_STILL = 1e-9  # a target that moves by less, against its size or 1, moves by rounding alone
+
+
+class HomeRows(NamedTuple):
+    """A home's rows, part after part: inputs as they are learnt from, targets as they came."""
+
+    home: str
+    x: NDArray[np.float32]
+    y: NDArray[np.float64]
+    naive: NDArray[np.float64]
+    counts: tuple[int, int, int]
+    seasonal: NDArray[np.float64]
+
+
+def _continuous(rows: HomeRows, data: DataSettings) -> HomeExamples:
+    y, naive = rows.y, rows.naive
+    train = y[: rows.counts[0]]
+    unit, middle = 1.0, 0.0
+    notes: tuple[str, ...] = ()
+    if _still(train):
+        notes = (_never_changes(data.target, f"{train[0]:g}"),)
+    if data.scale == "home":
+        unit, middle = _unit(rows), float(train.mean())
+    if not data.series:
+        naive = np.full(len(y), train.mean())
+    return HomeExamples(
+        home=rows.home,
+        x=rows.x,
+        y=((y - middle) / unit).astype(np.float32)[:, None],
+        naive=((naive - middle) / unit).astype(np.float32),
+        counts=rows.counts,
+        unit=unit,
+        notes=notes,
+        seasonal=((rows.seasonal - middle) / unit).astype(np.float32),
+    )
+
+
+def _unit(rows: HomeRows) -> float:
+    """Return what targets are measured in: their spread in training.
+
+    Where they never change there, the validation rows may tell more; if not, it is 1.
+    """
+    train, validation, _ = rows.counts
+    for known in (rows.y[:train], rows.y[: train + validation]):
+        if not _still(known):
+            return float(known.std())
+    return 1.0
+
+
+def _still(y: NDArray[np.float64]) -> bool:
+    return bool(float(np.ptp(y)) <= _STILL * max(1.0, float(np.abs(y).max())))
+
+
+def _never_changes(target: str, value: str) -> str:
+    return (
+        f"its target {target!r} never changes in training (always {value}): it takes part, and "
+        "what it keeps is the fleet's model or that value"
+    )
+
+
+def _binary(rows: HomeRows, data: DataSettings) -> HomeExamples:
+    labels = _labels(rows, "binary", most=1)
+    return _labelled(rows, labels, labels.astype(np.float32)[:, None], data)
+
+
+def _multi_class(rows: HomeRows, data: DataSettings) -> HomeExamples:
+    labels = _labels(rows, "multi-class", most=None)
+    return _labelled(rows, labels, labels, data)
+
+
+ENCODE: Mapping[str, Callable[[HomeRows, DataSettings], HomeExamples]] = {
+    "continuous": _continuous,
+    "binary": _binary,
+    "multi-class": _multi_class,
+}
+"""How targets are encoded, by name."""
+
+
+def _labels(rows: HomeRows, targets: Targets, *, most: int | None) -> NDArray[np.int64]:
+    labels = rows.y.astype(np.int64)
+    above = most is not None and labels.max() > most
+    if bool((labels != rows.y).any()) or labels.min() < 0 or above:
+        raise DataError(
+            f"home {rows.home!r}: its target is no {targets} class",
+            hint="classes are 0 and 1, or 0, 1, 2, … or text; or set task.kind = 'regression'",
+        )
+    return labels
+
+
+def _labelled(
+    rows: HomeRows,
+    labels: NDArray[np.int64],
+    y: NDArray[np.float32] | NDArray[np.int64],
+    data: DataSettings,
+) -> HomeExamples:
+    train = labels[: rows.counts[0]]
+    common = float(np.bincount(train).argmax())
+    notes: tuple[str, ...] = ()
+    if bool((train == train[0]).all()):
+        notes = (_never_changes(data.target, "the same class"),)
+    return HomeExamples(
+        home=rows.home,
+        x=rows.x,
+        y=y,
+        naive=np.full(len(labels), common, np.float32),
+        counts=rows.counts,
+        notes=notes,
+    )

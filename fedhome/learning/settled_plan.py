@@ -1,0 +1,115 @@
+"""A plan in which nothing is left to the data: kind of task, horizon, lags and gap are said.
+
+A simulation, `fedhome up`, `fedhome data check` and what `--like` writes all go through
+:func:`settled`. A plan of real homes carries what was found, since no home sees another's data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from fedhome.data.series.examples import Targets
+from fedhome.data.series.spans import usual_lags
+from fedhome.data.table import HomeTable
+from fedhome.data.target_kind import kind_in, usual_days, usual_step
+from fedhome.learning.tasks import kind_of
+from fedhome.plan.data_settings import DataSettings, Span
+from fedhome.plan.settings import Plan
+from fedhome.plan.time_steps import DAY_S, step_seconds, step_text
+
+WEEK_FROM_DAYS = 28.0
+"""Days of history from which a series looks a week back by itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettledPlan:
+    """A plan that says how its target is learnt.
+
+    Args:
+        plan: The plan.
+        targets: How the task's targets are encoded.
+        notes: What was found out where the plan said nothing, in plain sentences.
+    """
+
+    plan: Plan
+    targets: Targets
+    notes: tuple[str, ...]
+
+
+def settled(plan: Plan, tables: Sequence[HomeTable], *, days: float | None = None) -> SettledPlan:
+    """Return a plan with all that it leaves open as the homes' readings tell.
+
+    Args:
+        plan: The plan; what it says stays.
+        tables: The homes.
+        days: Days of history that they keep, where the plan does not say.
+
+    Raises:
+        PlanError: What follows does not fit the rest of the plan.
+    """
+    data, kind, why = plan.data, plan.task.kind, ""
+    if not kind and (found := kind_in(tables, data)) is not None:
+        kind, why = found.kind, found.why
+    targets = kind_of(kind).targets
+    horizon = data.horizon
+    if horizon is None:
+        horizon = _horizon(data, targets, tables)
+    notes = []
+    if why or data.horizon is None:
+        notes.append(_told(plan, kind, why, horizon))
+    if horizon == 0:
+        changed = plan.change(task={"kind": kind}, data={"horizon": 0, "lags": ()})
+        return SettledPlan(plan=changed, targets=targets, notes=tuple(notes))
+    step_s = usual_step(tables, data)
+    lags, gap = data.lags, data.gap
+    if step_s is not None:
+        if lags is None:
+            kept = days if data.history_days is None else data.history_days
+            week = usual_days(tables, data.split, kept) >= WEEK_FROM_DAYS
+            lags = usual_lags(step_s, horizon=_steps(horizon, step_s), week=week)
+        if gap is None:
+            gap = step_text(max(round(DAY_S / step_s), 1) * step_s)
+        notes += _in_steps(plan, lags, gap, horizon, step_s)
+    changed = plan.change(task={"kind": kind}, data={"horizon": horizon, "lags": lags, "gap": gap})
+    return SettledPlan(plan=changed, targets=targets, notes=tuple(notes))
+
+
+def _horizon(data: DataSettings, targets: Targets, tables: Sequence[HomeTable]) -> int:
+    """Return how many steps ahead a silent plan predicts: one, or none of rows of their own."""
+    if data.lags or data.step or data.rules:  # these make a series
+        return 1
+    timeless = bool(tables) and all(table.timeless for table in tables)
+    return 1 if targets == "continuous" and not timeless else 0
+
+
+def _told(plan: Plan, kind: str, why: str, horizon: Span) -> str:
+    parts = [why] if why else []
+    if plan.data.horizon is None:
+        way = "each row is predicted from its own columns" if horizon == 0 else "one step ahead"
+        parts.append(f"{way} (data.horizon = {horizon})")
+    if not plan.task.kind:
+        parts.append(f'task.kind = "{kind}"')
+    return f"the plan leaves it to the data: {'; '.join(parts)}"
+
+
+def _steps(span: Span, step_s: int) -> int:
+    return span if isinstance(span, int) else max(step_seconds(span) // step_s, 1)
+
+
+def _in_steps(
+    plan: Plan, lags: Sequence[Span], gap: Span, horizon: Span, step_s: int
+) -> Iterator[str]:
+    """Yield what lengths of time are in steps, where some are not written as steps already."""
+    data = plan.data
+    written = [*lags, gap, horizon]
+    if data.lags is not None and data.gap is not None and all(isinstance(s, int) for s in written):
+        return
+    parts = []
+    if lags:
+        counts = ", ".join(str(_steps(lag, step_s)) for lag in lags)
+        named = ", ".join(map(str, lags))
+        parts.append(f"{data.target} is learnt from its own values {named} before ({counts} steps)")
+    apart = f"{gap} rows are" if isinstance(gap, int) else f"{gap} is"
+    parts.append(f"{apart} left out between training, validation and test")
+    yield f"a step is {step_text(step_s)}: {'; '.join(parts)}"
