@@ -33,7 +33,7 @@ A column that hardly moves in a few days of training would else be a number of h
 """
 
 _BLOCK = 16_384  # rows that are cut at once: they stay in the processor's cache
-_SHIFT_S = 3600  # by which a season may be off: summer time moves steps of whole days
+_SHIFT_S = 3600  # by which summer time moves steps of whole days
 _FLAT = 1e-6  # a column whose spread is below this says nothing
 
 
@@ -156,12 +156,13 @@ def windows(table: HomeTable, data: DataSettings, columns: Sequence[str]) -> Win
 def _seasons(past: Past, rows: NDArray[np.int64], *, timed: bool) -> Iterator[NDArray[np.float64]]:
     """Yield the target of a series each season earlier; NaN where it was not known yet."""
     target = past.columns[past.target]
+    slack = _SHIFT_S if past.spans.day == 1 else 0
     for days in SEASON_DAYS if past.spans.horizon else ():
         steps = days * past.spans.day
         if timed and steps >= past.spans.horizon:
             at = past.before(steps, rows)
             off = np.abs(past.time_s[rows] - past.time_s[at] - days * DAY_S)
-            yield np.where((at >= 0) & (off <= _SHIFT_S), target[at], np.nan)
+            yield np.where((at >= 0) & (off <= slack), target[at], np.nan)
         else:
             yield np.full(len(rows), np.nan)
 
