@@ -71,7 +71,7 @@ def _torchs(plan: Plan, batches: list[tuple[Tensor, Tensor]], mu: float) -> NDAr
         "regression": lambda output, y: 2 * F.huber_loss(output, y),  # a series
         "binary": F.binary_cross_entropy_with_logits,
         "multi-class": F.cross_entropy,
-    }[plan.task.kind]
+    }[plan.task.kind or "regression"]
     for x, y in batches:
         optimiser.zero_grad()
         loss = loss_of(module(x), y)
