@@ -20,6 +20,7 @@ from fedhome.errors import WireError
 
 DIGEST_BYTES = 16
 _WINDOW = 1 << 15
+_SHORT, _THOROUGH, _QUICK = 1 << 14, 6, 1  # in what is long, only long matches are worth the time
 _RAW = -15  # DEFLATE alone, without a head
 
 
@@ -44,7 +45,8 @@ class PackingWindow:
         Args:
             message: The message.
         """
-        packing = zlib.compressobj(wbits=_RAW, zdict=self.data)
+        level = _THOROUGH if len(message) <= _SHORT else _QUICK
+        packing = zlib.compressobj(level, wbits=_RAW, zdict=self.data)
         return packing.compress(message) + packing.flush()
 
     def unpack(self, packed: bytes, *, most: int) -> bytes:

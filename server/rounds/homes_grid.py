@@ -34,6 +34,7 @@ from fedhome.server.rounds.sums import replies_of, wait_with
 FIRST = 2
 _KNOWN_S = 1.0  # for how long it is assumed who is online
 _PATIENCE_S, _MOST_PATIENCE_S = 10.0, 600.0
+_MORE_PATIENCE_S = 0.1  # for each home that is asked with it
 _MOST_OVERDUE = 4  # answers a home that are looked for after their question was closed
 _PROBE = "query.help"  # with nothing to help with: a home refuses it at once, and so is there
 
@@ -204,7 +205,12 @@ class HomesGrid(GridAround):
             number = message.metadata.dst_node_id
             if name:
                 self._pending[name] = _Pending(
-                    message, number, {name: connected[number]}, self._clock()
+                    message,
+                    number,
+                    {name: connected[number]},
+                    self._clock(),
+                    # Where many are asked, a copy to each would be what keeps them from answering.
+                    _PATIENCE_S + _MORE_PATIENCE_S * len(present),
                 )
             else:
                 self._away_count += 1

@@ -132,7 +132,13 @@ def fleet_cost(
         name="many",
         data={"homes": homes, "days": _DAYS, "history_days": _DAYS},
         model={"hidden": [4]},
-        rounds={"count": max(rounds, 1), "deadline_s": patience_s, "fraction": 1.0},
+        rounds={
+            "count": max(rounds, 1),
+            "deadline_s": patience_s,
+            "fraction": 1.0,
+            "close_share": 1.0,  # homes that share a processor answer one after the other
+            "close_after": 1000.0,
+        },
         aggregation={"mode": mode},
         personalise={"name": "none", "epochs": 1, "local_epochs": 1},
     )

@@ -11,6 +11,7 @@ from fedhome.ops.processes import Processes
 from fedhome.plan.settings import Plan
 from fedhome.run.folder import RunFolder
 from fedhome.simulations.benchmarks.agent_memory import memory
+from fedhome.simulations.benchmarks.many_homes import fleet_cost
 from fedhome.simulations.homes import generate
 from fedhome.simulations.local_fleet import prepare, start
 from helpers.living import named
@@ -65,3 +66,12 @@ def test_an_agent_is_light_before_and_after_it_learns(tmp_path: Path) -> None:
     assert found.idle <= 80
     assert found.worker > found.agent, "torch alone takes more than the agent"
     assert max(found.agent, found.after) <= found.idle + 16
+
+
+def test_two_hundred_homes_join_at_once_and_take_part(tmp_path: Path) -> None:
+    # Without masks: with them, two hundred homes on two cores compute for minutes a round. The
+    # benchmark `many_homes` does that; what it costs the server is nearly the same.
+    cost = fleet_cost(homes=200, rounds=1, idle_s=0.0, folder=tmp_path, mode="plain")
+    assert cost.answered == [200]
+    assert cost.files["link"] < 2 * 200 < cost.files["front"] + cost.files["link"] < 5 * 200
+    assert {*cost.join_cpu_s} == {"front", "link"}
