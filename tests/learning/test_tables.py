@@ -110,9 +110,12 @@ def test_a_plans_unknown_names_are_told_at_once_and_before_anything_runs() -> No
 @pytest.mark.parametrize(
     ("sets", "told"),
     [
-        (["data.split_by=class"], 'needs classes, but task.kind is "regression"'),
-        (["task.score=accuracy"], "is none of r2, mae, rmse, skill"),
-        (["task.score=mae"], "higher if better"),
+        (
+            ["task.kind=regression", "data.split_by=class"],
+            'needs classes, but task.kind is "regression"',
+        ),
+        (["task.kind=regression", "task.score=accuracy"], "is none of r2, mae, rmse, skill"),
+        (["task.kind=regression", "task.score=mae"], "higher if better"),
     ],
 )
 def test_what_does_not_fit_a_task_is_a_fault_of_the_plan(sets: list[str], told: str) -> None:

@@ -168,7 +168,7 @@ def page_of(*runs: RunFolder) -> Page:
     assert page.open == []
     assert page.unbalanced == []
     loaded = load(runs)
-    made = figures(loaded[0], 0.005) if len(runs) == 1 else comparison_figures(loaded)
+    made = figures(loaded[0]) if len(runs) == 1 else comparison_figures(loaded)
     page.plots = {figure.key: json.loads(figure.plot.to_json()) for figure in made}
     drawn = [attributes["class"] for tag, attributes in page.tags if tag == "svg"]
     assert drawn == ["wide-plot", "narrow-plot"] * len(made)

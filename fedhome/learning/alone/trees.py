@@ -17,7 +17,7 @@ from fedhome.learning.tasks.segments import Floats
 
 _BOOSTED, _RATE = 150, 0.07
 _BOOSTED_FROM = 200  # training rows: of fewer a forest makes more, in a tenth of the time
-_TREES = 50
+_TREES = 30
 _LEAVES = (1, 3)  # least rows in a forest's leaf
 
 
