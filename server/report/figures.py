@@ -116,7 +116,9 @@ def distribution(run: RunResults) -> Figure | None:
     medians = {model: median(values.values()) for model, values in run.drawn.items()}
     plot.update_xaxes(
         tickvals=list(range(len(models))),
-        ticktext=[MODEL_NAMES[model].replace(" ", "<br>") for model in models],
+        ticktext=[
+            MODEL_NAMES[model].replace(" ", "<br>").replace("-", "-<br>") for model in models
+        ],
         tickfont={"size": 11},
         tickangle=0,
         range=[-0.5, len(models) - 0.5],
