@@ -42,7 +42,7 @@ def mortal(step, closed):
 for step, closed, *words in (
     ("_apply", 4, "plan.toml", "--out", "cut"),  # homes have answered in round 5
     ("_after_round", 6, "--resume", "cut"),  # round 6 is told, and its checkpoint not yet written
-    ("_publish", 9, "--resume", "cut"),  # it is written
+    ("_apply", 9, "--resume", "cut"),  # it is written, and homes have answered in round 10
 ):
     child = os.fork()
     if child == 0:

@@ -48,7 +48,12 @@ def plan() -> Plan:
         Plan.load(
             name="tiny",
             seed=3,
-            data={"homes": HOMES, "days": 10, "history_days": 10},
+            data={
+                "homes": HOMES,
+                "days": 10,
+                "history_days": 10,
+                "lags": [1, 2, 3, 23, 24, 25],
+            },
             model={"hidden": [8]},
             rounds={"count": ROUNDS, "deadline_s": 120},
             personalise={"name": "none"},

@@ -208,9 +208,9 @@ def test_members_may_be_silent_up_to_the_threshold(
     """Of seven members five must answer; without five nothing opens, and the run goes on."""
     replies = Channel.replies
 
-    def some(self: Channel, messages: Any, timeout_s: Any) -> Any:
+    def some(self: Channel, messages: Any, timeout_s: Any, **more: Any) -> Any:
         helped = messages and messages[0].metadata.message_type == "query.help"
-        for place, answer in replies(self, messages, timeout_s):
+        for place, answer in replies(self, messages, timeout_s, **more):
             if not helped or messages[place].metadata.dst_node_id >= 2 + silent:
                 yield place, answer
 
@@ -271,8 +271,8 @@ def test_the_server_receives_nothing_of_a_single_home(
     encoded: list[bytes] = []
     replies, encode = Channel.replies, fedhome.secagg.Form.encode
 
-    def listening(self: Channel, messages: Any, timeout_s: Any) -> Any:
-        for place, answer in replies(self, messages, timeout_s):
+    def listening(self: Channel, messages: Any, timeout_s: Any, **more: Any) -> Any:
+        for place, answer in replies(self, messages, timeout_s, **more):
             received.append(_all_bytes(answer))
             yield place, answer
 
