@@ -159,7 +159,7 @@ def test_homes_that_differ_are_left_out_and_named_on_both_sides(tmp_path: Path, 
     simulated = fedhome.simulate(plan_of(plain, mode), out=tmp_path / "simulated").folder
     plan = like(plan_of(plain, mode), plain).plan
     write_home(odd / "home-old.csv", 8, PLACES)
-    former = plan.change(data={"lags": [1, 2]})
+    former = plan.change(data={"lags": [1, 2], "indicators": []})
     run = real_fleet(tmp_path / "real", plan, odd, {"home-old": former})
     left = excluded(run)
     assert set(left) == {"home-lacks", "home-old"}
