@@ -170,10 +170,13 @@ def test_homes_that_differ_are_left_out_and_named_on_both_sides(tmp_path: Path, 
         assert run.read_rounds().column(column).to_pylist() == [HOMES] * 2
     assert_same_weights(run, simulated)
     logs = tmp_path / "real" / "deployment" / "server" / "logs"
-    for name, told in (("home-lacks", "lacks the column mode"), ("home-old", OTHER_INPUTS)):
+    for name, word, told in (
+        ("home-lacks", "unlike", "lacks the column mode"),
+        ("home-old", "inputs", OTHER_INPUTS),
+    ):
         log = (logs / f"{name}.log").read_text()
         assert told in log
-        assert "inputs: left out of the run: " in log
+        assert f"WARNING {word}: " in log
 
 
 def test_the_case_of_columns_whose_order_matters(tmp_path: Path) -> None:
