@@ -270,7 +270,7 @@ def add(
     """
     kind, form = message.metadata.message_type, requested_sum.form
     keys = contributions.rounding_keys(seed, kind, requested_sum.round, [home])
-    weights, values = private_sums.added(form, kind, terms)
+    weights, values = private_sums.added(form, terms)
     noise = _noise_key(message, requested_sum, participant, home=home, seed=seed)
     words = form.encode(update, weights, values, keys, [noise])[0]
     return _reply(message, requested_sum, participant, words)

@@ -110,11 +110,8 @@ def _summed_kinds(plan: Plan, values: Mapping[str, object]) -> list[str]:
     lines = private_words.summed_lines(plan, values) if is_private(plan) else []
     for row in () if lines else SUMMED.values():
         consent = row.consent
-        words = (
-            [consent.secure, *consent.numbers.values()]
-            if consent.secure
-            else consent.numbers.values()
-        )
+        told = row.words(plan.personalise)
+        words = [consent.secure, *told] if consent.secure else told
         lines.append(f"{consent.when}: {'; '.join(words)}.".format(**values))
     lines.append(f"with each of these: {MEANING}.")
     return [

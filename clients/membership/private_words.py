@@ -22,7 +22,7 @@ def summed_lines(plan: Plan, values: Mapping[str, object]) -> list[str]:
     """
     lines = []
     for row in map(summed, ASKED):
-        words = "; ".join(row.consent.numbers.values())
+        words = "; ".join(row.words(plan.personalise))
         if row.name == TRAIN:
             words = (
                 f"how the home would change the model ({{update}}), cut to a length of "

@@ -16,11 +16,12 @@ from fedhome.plan.aggregation_settings import AggregationMode, AggregationSettin
 from fedhome.plan.data_settings import DataSettings
 from fedhome.plan.overrides import fault_of, locate, merge, names_of, parse_set, read_toml
 from fedhome.plan.section import Section
-from fedhome.run.compared_models import EXPERTS
+from fedhome.run.compared_models import ALONE, EXPERTS
 
 EngineName = Literal["vector", "sequential", "ray"]
 
 Expert = Literal["tuned", "global", "naive", "linear", "trees"]
+Opponent = Literal["seasonal", "linear", "trees", "local", "settings"]
 
 DEVICES = re.compile(r"cpu|cuda(:\d+)?")
 """Where the vector engine can compute."""
@@ -166,6 +167,11 @@ class PersonaliseSettings(Section):
         EXPERTS,
         min_length=1,
         description="what a home's predictions are a mean of: " + ", ".join(EXPERTS),
+    )
+    opponents: tuple[Opponent, ...] = Field(
+        ALONE,
+        min_length=1,
+        description="what a home could have alone, to hold the fleet against: " + ", ".join(ALONE),
     )
     refit: bool = Field(default=True, description="train once more on training + validation")
 
@@ -331,8 +337,10 @@ def _faults(plan: Plan) -> list[str]:
     faults += _device_faults(plan.engine)
     faults += _aggregation_faults(plan)
     faults += _privacy_faults(plan)
-    if len(set(plan.personalise.experts)) < len(plan.personalise.experts):
-        faults.append(f"personalise.experts names one twice: {list(plan.personalise.experts)}")
+    for name in ("experts", "opponents"):
+        named = getattr(plan.personalise, name)
+        if len(set(named)) < len(named):
+            faults.append(f"personalise.{name} names one twice: {list(named)}")
     if plan.model.args and plan.model.name == "mlp":
         faults.append("model.args are for a module of your own; mlp has model.hidden and its like")
     if plan.strategy.wrap_args and not plan.strategy.wrap:

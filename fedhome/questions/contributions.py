@@ -100,7 +100,8 @@ def trial_scalars(
 def trial_sizes(personalise: PersonaliseSettings) -> tuple[int, int]:
     """Return how many ways there are to adapt the fleet's model, and to train alone."""
     rates = len(personalise.rates)
-    return rates * (1 + personalise.epochs), rates * len(passes_of(personalise))
+    passes = passes_of(personalise) if "settings" in personalise.opponents else ()
+    return rates * (1 + personalise.epochs), rates * len(passes)
 
 
 def census_scalars(

@@ -8,7 +8,7 @@ and of the scores there are the sums alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -18,7 +18,7 @@ from fedhome.errors import UpdateError
 from fedhome.plan.settings import PersonaliseSettings
 from fedhome.questions.contributions import Terms, flag_of, one_hot
 from fedhome.questions.responses import Columns, QuestionContext
-from fedhome.run.compared_models import ALONE, EXPERTS, FEDERATED, MODELS
+from fedhome.run.compared_models import ALONE, EXPERTS, FEDERATED, MODELS, models_of
 from fedhome.secagg.scalars import Scalar
 
 KEY = "bins"
@@ -88,8 +88,8 @@ def outcome_scalars(
     Raises:
         UpdateError: Settings that cannot be.
     """
-    del personalise
-    return (*_flags(_bins(config)), *_SCORES, *_WEIGHTS)
+    opponents = personalise.opponents
+    return (*_flags(_bins(config), opponents), *_scores(opponents), *_WEIGHTS)
 
 
 def meaning_of(number: str) -> str:
@@ -140,20 +140,24 @@ def _bins(settings: Mapping[str, Any]) -> int:
     return bins
 
 
-def _flags(bins: int) -> tuple[Scalar, ...]:
+def _flags(bins: int, opponents: Collection[str]) -> tuple[Scalar, ...]:
     names = [f"expert-{name}" for name in EXPERTS] + [f"best-{name}" for name in ALONE]
-    names += [f"{model}-{number}" for model in MODELS for number in range(bins)]
-    names += [f"{one}-{told}" for one in (*FEDERATED, "null") for told in ("hurt", "helped")]
+    names += [f"{model}-{number}" for model in models_of(opponents) for number in range(bins)]
+    judged = [*FEDERATED, *(["null"] if "local" in opponents else [])]
+    names += [f"{one}-{told}" for one in judged for told in ("hurt", "helped")]
     return tuple(flag_of(name) for name in names)
 
 
-_SCORES = tuple(Scalar(f"{model}-score", 0.0, 2.0, weighted=False) for model in MODELS)
-"""Sums of scores, each one higher: so a home that has none adds nothing."""
+def _scores(opponents: Collection[str]) -> tuple[Scalar, ...]:
+    """Return sums of scores, each one higher: so a home that has none adds nothing."""
+    return tuple(
+        Scalar(f"{model}-score", 0.0, 2.0, weighted=False) for model in models_of(opponents)
+    )
+
+
 _WEIGHTS = tuple(Scalar(f"weight-{name}", 0.0, 1.0, weighted=False) for name in EXPERTS)
 FLAGS_SET: Final = 2 + len(MODELS) + len(FEDERATED) + 1
 """How many flags a home sets at most."""
-NO_FLAGS: Final = len(_SCORES) + len(_WEIGHTS)
-"""How many of an outcome's numbers are none."""
 
 
 def outcome_terms(
@@ -176,36 +180,43 @@ def outcome_terms(
         one_hot(columns["best"], range(len(ALONE))),
     ]
     scores = []
-    for model in MODELS:
+    opponents = given.plan.personalise.opponents
+    for model in models_of(opponents):
         known = np.nan_to_num(np.clip(columns[f"{model}.{given.score}"], -1.0, 1.0), nan=-1.0) + 1.0
         scores.append(known[:, None])
         if bins:
             parts.append(one_hot(np.floor(known / 2.0 * bins).astype(int), range(bins)))
-    verdicts = [*(columns[f"verdict.{model}"] for model in FEDERATED), columns["null"]]
+    verdicts = [columns[f"verdict.{model}"] for model in FEDERATED]
+    verdicts += [columns["null"]] if "local" in opponents else []
     parts += [np.stack([told < 0, told > 0], axis=1).astype(np.float64) for told in verdicts]
     weights = [columns[f"weight.{name}"][:, None] for name in EXPERTS]
     numbers = np.concatenate([*parts, *scores, *weights], axis=1)
     return Terms(np.ones(len(numbers), np.int64), numbers)
 
 
-def score_counts(sums: NDArray[np.float64], bins: int) -> dict[str, Any]:
+def score_counts(
+    sums: NDArray[np.float64], bins: int, opponents: Collection[str] = ALONE
+) -> dict[str, Any]:
     """Return what counts of an outcome say: all that a server learns of the homes' scores.
 
     Args:
         sums: Counts over all homes, float64 ``[scalars]``, in the order of the outcome's scalars;
             with noise the flags alone.
         bins: Into how many bins scores fell.
+        opponents: What the plan holds its fleet against.
 
     Returns:
         ``homes``; ``experts``: in how many homes which expert weighs most; ``weights``: the mean
         weight of each, None with noise; ``best``: in how many homes which model was best alone;
-        ``null``: the shares of homes in which the same model trained twice "hurt" and "helped";
+        ``null``: the shares of homes in which the same model trained twice "hurt" and "helped",
+        where homes train one alone;
         ``models``: for each, mean, median and 10th percentile of the score (clipped to -1 and 1;
         the latter two by linear interpolation within a bin, None without bins), and of a fleet's
         models the shares hurt and helped against the best alone. Counts with noise may be below
         zero and not add up: they are taken as zero, and as shares of what they do add up to.
     """
-    names = [scalar.name for scalar in (*_flags(bins), *_SCORES, *_WEIGHTS)]
+    scalars = (*_flags(bins, opponents), *_scores(opponents), *_WEIGHTS)
+    names = [scalar.name for scalar in scalars]
     named = {name: max(0.0, float(value)) for name, value in zip(names, sums, strict=False)}
     homes = sum(round(named[f"expert-{name}"]) for name in EXPERTS)
 
@@ -216,7 +227,7 @@ def score_counts(sums: NDArray[np.float64], bins: int) -> dict[str, Any]:
         }
 
     models: dict[str, dict[str, float | None]] = {}
-    for model in MODELS:
+    for model in models_of(opponents):
         counts = np.array(
             [round(named[f"{model}-{number}"]) for number in range(bins)], dtype=float
         )
@@ -236,7 +247,7 @@ def score_counts(sums: NDArray[np.float64], bins: int) -> dict[str, Any]:
             name: None if sum_ is None else sum_ / max(1, homes) for name, sum_ in weights.items()
         },
         "best": {name: round(named[f"best-{name}"]) for name in ALONE},
-        "null": shares("null"),
+        **({"null": shares("null")} if "local" in opponents else {}),
         "models": models,
     }
 

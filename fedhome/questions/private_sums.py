@@ -25,7 +25,7 @@ from fedhome.privacy.accounting import cost_of_sum
 from fedhome.privacy.noise import update_norm
 from fedhome.questions.contributions import Terms
 from fedhome.questions.empty_handed import EMPTY_HANDED
-from fedhome.questions.outcomes import FLAGS_SET, NO_FLAGS, flags_alone
+from fedhome.questions.outcomes import FLAGS_SET, flags_alone
 from fedhome.questions.question_table import EVALUATE, OUTCOME, SUMMED, TRAIN
 from fedhome.secagg.form import Form, Total
 from fedhome.secagg.scalars import Scalar
@@ -65,16 +65,14 @@ def scalars_of(kind: str, scalars: tuple[Scalar, ...], bits: int) -> tuple[Scala
     )
 
 
-def terms_of(kind: str, terms: Terms) -> Terms:
+def terms_of(terms: Terms, numbers: int) -> Terms:
     """Return what homes add up where they add noise: each counts once.
 
     Args:
-        kind: Type of the message.
         terms: What they add up without noise, and whether they had nothing to add.
+        numbers: How many of its numbers are added up with noise too: they come first.
     """
-    left_out = {TRAIN: terms.values.shape[1], OUTCOME: NO_FLAGS + 1}.get(kind, 1)
-    values = terms.values[:, : terms.values.shape[1] - left_out]
-    return Terms(np.ones(len(terms.weights), np.int64), values)
+    return Terms(np.ones(len(terms.weights), np.int64), terms.values[:, :numbers])
 
 
 def fitting(form: Form, kind: str, scalars: tuple[Scalar, ...]) -> tuple[Scalar, ...]:
@@ -91,16 +89,15 @@ def fitting(form: Form, kind: str, scalars: tuple[Scalar, ...]) -> tuple[Scalar,
     return scalars if form.noise is None else scalars_of(kind, scalars, form.fixed.bits)
 
 
-def added(form: Form, kind: str, terms: Terms) -> Terms:
+def added(form: Form, terms: Terms) -> Terms:
     """Return what homes add to a sum of this form, their weights capped.
 
     Args:
         form: What lies in the vector.
-        kind: Type of the message.
         terms: What they add up without noise.
     """
     if form.noise is not None:
-        return terms_of(kind, terms)
+        return terms_of(terms, len(form.scalars))
     return Terms(np.minimum(terms.weights, form.fixed.weight_cap), terms.values)
 
 

@@ -144,6 +144,21 @@ class SummedQuestion(Question):
         """
         return (*self.scalars(settings, personalise), EMPTY_HANDED)
 
+    def words(self, personalise: PersonaliseSettings) -> list[str]:
+        """Return what each number of its sum is, of those that homes of a plan add.
+
+        Args:
+            personalise: The plan's settings of personalisation: opponents that it leaves out have
+                no numbers.
+        """
+        numbers = self.consent.numbers
+        if not self.personal:
+            return list(numbers.values())
+        stems = {
+            scalar.name.partition("-")[0] for scalar in self.scalars({outcomes.KEY: 0}, personalise)
+        }
+        return [words for stem, words in numbers.items() if stem in stems]
+
 
 def _trained(values: Mapping[str, float], homes: int) -> Metrics:
     loss = {name: values[name] for name in ("train_loss",) if name in values}  # none with noise

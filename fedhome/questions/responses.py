@@ -111,7 +111,9 @@ def trial(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext) ->
     settings = given.plan.personalise
     changes = _personaliser(given).trial(cohort, start, settings)
     homes = len(changes)
-    tried = [changes.reshape(homes, -1), network.trial(cohort, settings).reshape(homes, -1)]
+    tried = [changes.reshape(homes, -1)]
+    if "settings" in settings.opponents:
+        tried.append(network.trial(cohort, settings).reshape(homes, -1))
     return Response(
         {
             EXAMPLES: np.ones(homes, np.int64),  # every home counts alike
@@ -152,7 +154,7 @@ def outcome(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext) 
 
     Columns are ``MODEL.METRIC`` for all models, ``verdict.MODEL`` for those of the fleet,
     ``weight.EXPERT``, ``expert`` (the place of the heaviest), ``best`` (of the best alone),
-    ``null``, and the numbers of examples.
+    ``null`` where homes train alone, and the numbers of examples.
 
     Raises:
         UpdateError: As of `blend`.
@@ -169,10 +171,11 @@ def outcome(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext) 
         EXAMPLES: cohort.counts("test"),
         "expert": np.argmax(list(shares.values()), axis=0),
         "best": ended.alone,
-        "null": ended.null,
         "examples-train": cohort.counts("train"),
         "examples-validation": cohort.counts("validation"),
     }
+    if ended.null is not None:
+        columns["null"] = ended.null
     columns |= {f"weight.{name}": share for name, share in shares.items()}
     columns |= {f"verdict.{name}": told for name, told in ended.verdicts.items()}
     columns |= {f"personalised.{name}": told for name, told in ended.sureness.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 ALONE: Final = ("seasonal", "linear", "trees", "local", "settings")
@@ -12,8 +13,8 @@ FEDERATED: Final = ("global", "tuned", "personalised")
 """What a fleet gives: its model as it is, fine-tuned, and what a home ends with."""
 
 MODELS: Final = ("baseline", *ALONE, "alone", *FEDERATED)
-"""The models that a home is scored with, from the simplest to the last. ``alone`` is the one of
-:data:`ALONE` that was best on the home's own validation rows: what the fleet has to beat."""
+"""All models that a home may be scored with. ``alone`` is the one of a plan's opponents that was
+best on the home's own validation rows: what the fleet has to beat."""
 
 EXPERTS: Final = ("tuned", "global", "naive", "linear", "trees")
 """What a home's predictions may be a mean of."""
@@ -23,3 +24,13 @@ VERDICTS: Final = ("hurt", "no difference", "helped")
 
 WORST_ERROR: Final = 1e30
 """What an error or a loss counts as that is not finite."""
+
+
+def models_of(opponents: Collection[str]) -> tuple[str, ...]:
+    """Return the models that homes are scored with, from the simplest to the last.
+
+    Args:
+        opponents: The ways to be alone that a plan compares with, of :data:`ALONE`.
+    """
+    alone = (name for name in ALONE if name in opponents)
+    return ("baseline", *alone, "alone", *FEDERATED)

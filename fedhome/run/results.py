@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fedhome.errors import RunError
@@ -299,9 +298,18 @@ def means_of(
     homes: pa.Table, names: Sequence[str], model: str = "personalised"
 ) -> dict[str, float]:
     """Return the mean over homes of further metrics of a model, of those that the table has."""
-    rows = homes.filter(pc.equal(homes["model"], model))
-    means = {name: pc.mean(rows[name]).as_py() for name in names if name in homes.column_names}
-    return {name: mean for name, mean in means.items() if mean is not None}
+    models = homes["model"].to_pylist()
+    found: dict[str, float] = {}
+    for name in names:
+        column = homes[name].to_pylist() if name in homes.column_names else []
+        values = [
+            value
+            for value, of in zip(column, models, strict=False)
+            if of == model and value is not None
+        ]
+        if values:
+            found[name] = float(np.mean(values))
+    return found
 
 
 def mean_interval(values: NDArray[np.float64]) -> tuple[float, float]:

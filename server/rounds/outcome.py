@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,7 @@ from fedhome.run.compared_models import (
     MODELS,
     VERDICTS,
     WORST_ERROR,
+    models_of,
 )
 from fedhome.run.events import EventLog
 from fedhome.server.rounds.patience import Patience
@@ -49,7 +50,7 @@ from fedhome.wire.layout import Layout
 
 _PRIVATE_SHARE = 3
 """With noise homes adapt for one in this many of ``personalise.epochs``, at the first rate."""
-_WHOLE = ("expert", "best", "null", "examples-train", "examples-validation", EXAMPLES)
+_WHOLE = ("expert", "best", "examples-train", "examples-validation", EXAMPLES)
 _NAMED = 5  # homes in a sentence
 
 
@@ -82,6 +83,7 @@ def personalise(
     questions = _FinalQuestions(
         plan=plan, grid=grid, log=log, model=array_record(layout, flat), patience=patience
     )
+    models = models_of(plan.personalise.opponents)
     chosen = _fleets_choice(questions, plan, log)
     observe = None
     if isinstance(grid, SecureGrid):
@@ -90,18 +92,19 @@ def personalise(
         counted = questions.ask(OUTCOME, chosen, lambda metrics: _list_fault(metrics, "counts"))
         summed = np.sum([metrics["counts"] for metrics in counted.values()], axis=0)
         noise = grid.noise_of_counts(OUTCOME, chosen)
-        log.append("scores-counted", score=score, **score_counts(summed, bins), **noise)
+        counts = score_counts(summed, bins, plan.personalise.opponents)
+        log.append("scores-counted", score=score, **counts, **noise)
         # The server knows no more than this. A simulation may look at its own homes.
         observe = grid.observe
         if observe is None:
             return []
     outcomes = questions.ask(
-        OUTCOME, chosen, lambda metrics: _outcome_fault(metrics, score), observe=observe
+        OUTCOME, chosen, lambda metrics: _outcome_fault(metrics, score, models), observe=observe
     )
     rows = [
         row
         for node, metrics in sorted(outcomes.items())
-        for row in _rows(name_of(node), metrics, score)
+        for row in _rows(name_of(node), metrics, score, models)
     ]
     for note in _not_finite(rows):
         log.append("note", text=note)
@@ -152,6 +155,8 @@ def _trial(
     changes = _mean(trials, "changes")
     rates, passes = settings.rates, passes_of(settings)
     tuning = choose(changes[:adapting].reshape(len(rates), -1), rates)
+    if not alone:  # nobody trains so
+        return tuning, (rates[0], 0), _homes_behind(trials)
     rate, place = choose(changes[adapting:].reshape(len(rates), -1), rates)
     return tuning, (rate, passes[place]), _homes_behind(trials)
 
@@ -276,39 +281,42 @@ def _list_fault(metrics: MetricRecord, name: str, count: int | None = None) -> s
     return f"its {name} are not {many}numbers: was the home given another plan?"
 
 
-def _outcome_fault(metrics: MetricRecord, score: str) -> str:
-    expected = {f"{model}.{score}" for model in MODELS}
+def _outcome_fault(metrics: MetricRecord, score: str, models: Sequence[str]) -> str:
+    expected = {f"{model}.{score}" for model in models}
     expected |= {f"verdict.{model}" for model in FEDERATED} | {f"weight.{one}" for one in EXPERTS}
     if missing := expected - set(metrics):
         return f"it lacks {', '.join(sorted(missing))}"
     if any(not isinstance(metrics[name], int | float) for name in metrics):
         return "one of its metrics is not a single number"
-    if any(not isinstance(metrics.get(name), int) for name in _WHOLE):
-        return f"{', '.join(_WHOLE)} are not all whole numbers"
+    whole = (*_WHOLE, "null") if "local" in models else _WHOLE
+    if any(not isinstance(metrics.get(name), int) for name in whole):
+        return f"{', '.join(whole)} are not all whole numbers"
     for name, known in (("expert", EXPERTS), ("best", ALONE)):
         if metrics[name] not in range(len(known)):
             return f"its {name} is none of 0 to {len(known) - 1}"
-    told = [metrics[name] for name in ("null", *(f"verdict.{model}" for model in FEDERATED))]
+    told = [metrics[f"verdict.{model}"] for model in FEDERATED]
+    told += [metrics["null"]] if "local" in models else []
     return "" if set(told) <= {-1, 0, 1} else "one of its verdicts is none of -1, 0 and 1"
 
 
-def _rows(home: str, metrics: MetricRecord, score: str) -> list[dict[str, Any]]:
+def _rows(
+    home: str, metrics: MetricRecord, score: str, models: Sequence[str]
+) -> list[dict[str, Any]]:
     counts = {
         "examples_train": _whole(metrics, "examples-train"),
         "examples_validation": _whole(metrics, "examples-validation"),
         "examples_test": _whole(metrics, "num-examples"),
     }
     about = {"expert": EXPERTS[_whole(metrics, "expert")], "best": ALONE[_whole(metrics, "best")]}
-    null = VERDICTS[_whole(metrics, "null") + 1]
     rows = []
-    for model in MODELS:
+    for model in models:
         own: dict[str, Any] = {
             name.removeprefix(f"{model}."): None if value == WORST_ERROR else value
             for name, value in metrics.items()
             if name.startswith(f"{model}.")
         }
         own |= {"score": own[score]}
-        told = null if model == "local" else None
+        told = VERDICTS[_whole(metrics, "null") + 1] if model == "local" else None
         if model in FEDERATED:
             told = VERDICTS[int(metrics[f"verdict.{model}"]) + 1]  # type: ignore[arg-type]
         if model == "personalised":

@@ -283,7 +283,7 @@ class Shard(Homes):
         if shortened:
             columns |= config.clipping.columns(np.concatenate(shortened))
         own = settled(None, train_numbers(columns, np.concatenate(sizes), config.clipping))[1]
-        own = private_sums.added(form, TRAIN, own)
+        own = private_sums.added(form, own)
         nothing = empty_terms(sum(map(len, gone)), form)
         noises = [some_noise for some_noise in noise if some_noise is not None]
         total = form.total_of_sums(

@@ -114,7 +114,7 @@ class IdealSumResponder(_SumResponder):
             config = TrainConfig.of(settings)
             asked = RequestedForm(form, requested_sum.round)
             return self.homes.train_sum(homes, start, config, asked).total
-        terms = private_sums.added(form, kind, self.contributions_of(message, homes)[1])
+        terms = private_sums.added(form, self.contributions_of(message, homes)[1])
         names, number = [self.names[home] for home in homes], requested_sum.round
         keys = contributions.rounding_keys(self.plan.seed, kind, number, names)
         noise = contributions.simulated_noise_keys(self.plan.seed, kind, number, names)
@@ -212,7 +212,7 @@ class MaskedSumResponder(_SumResponder):
         except FedHomeError as error:
             yield from (failure(request, error.message) for request, _ in participants)
             return
-        weights, values = private_sums.added(read.form, kind, terms)
+        weights, values = private_sums.added(read.form, terms)
         names = [self.names[home] for home in homes]
         keys = contributions.rounding_keys(self.plan.seed, kind, read.round, names)
         noise = contributions.simulated_noise_keys(self.plan.seed, kind, read.round, names)

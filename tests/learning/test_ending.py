@@ -11,10 +11,12 @@ import pytest
 from numpy.typing import NDArray
 
 from fedhome.errors import UpdateError
+from fedhome.learning.alone import network
 from fedhome.learning.cohort import Cohort
 from fedhome.learning.device import Device
 from fedhome.learning.mixture import STRENGTHS, FleetsBlend, best_weights, home_weights
 from fedhome.learning.personalise import ending, fine_tune, personaliser
+from fedhome.learning.personalise import experts as experts_module
 from fedhome.learning.personalise.experts import Adaptation, Experts
 from fedhome.plan.settings import PersonaliseSettings
 from fedhome.questions import responses
@@ -101,6 +103,7 @@ def test_a_home_ends_with_its_own_mixture() -> None:
         "tuned": [-1, 1],
         "personalised": [-1, 1],
     }
+    assert ended.null is not None
     assert ended.null.tolist() == [0, 0]  # the same trained twice: these homes have no batches
 
 
@@ -162,6 +165,30 @@ def test_an_expert_that_the_plan_does_not_name_has_no_weight() -> None:
     )
     assert told["weight.global"] == told["weight.naive"] == told["weight.linear"] == 0.0
     assert told["weight.trees"] + told["weight.tuned"] == pytest.approx(1.0)
+
+
+def test_a_device_that_carries_nothing_else_fits_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def never(*_: object, **__: object) -> Any:
+        raise AssertionError("fitted, though the plan names neither")
+
+    monkeypatch.setattr(experts_module, "FITTERS", {"linear": never, "trees": never})
+    monkeypatch.setattr(network, "train", never)
+    told = _answered(
+        responses.outcome,
+        tiny.ending(experts=1),
+        personalise={"experts": ["tuned"], "opponents": ["seasonal"]},
+    )
+    assert told["weight.tuned"] == 1.0
+    assert {name.partition(".")[0] for name in told if name.endswith(".loss")} == {
+        "baseline",
+        "seasonal",
+        "alone",
+        *FEDERATED,
+    }
+    assert ALONE[told["best"]] == "seasonal"
+    assert "null" not in told
 
 
 @pytest.mark.long

@@ -173,13 +173,15 @@ def test_what_is_asked_with_noise() -> None:
 
 
 def test_with_noise_every_home_counts_once() -> None:
-    terms = Terms(np.array([0, 7, 500]), np.ones((3, 2)))
+    terms = Terms(np.array([0, 7, 500]), np.ones((3, 3)))  # the last: whether it had nothing
     noisy = _form()
-    assert added(noisy, EVALUATE, terms).weights.tolist() == [1, 1, 1]
-    assert added(noisy, TRAIN, terms).values.shape == (3, 0)
+    told = added(noisy, terms)
+    assert told.weights.tolist() == [1, 1, 1]
+    assert told.values.shape == (3, len(noisy.scalars))
+    assert added(replace(noisy, scalars=()), terms).values.shape == (3, 0)  # as of a training
     bare = replace(noisy, noise=None, fixed=replace(noisy.fixed, weight_cap=50))
-    assert added(bare, EVALUATE, terms).weights.tolist() == [0, 7, 50]
-    assert added(bare, TRAIN, terms).values.shape == (3, 2)
+    assert added(bare, terms).weights.tolist() == [0, 7, 50]
+    assert added(bare, terms).values.shape == (3, 3)
 
 
 def test_noise_leads_no_mean_out_of_its_range() -> None:
@@ -217,9 +219,8 @@ def test_no_outcome_sets_more_flags_than_the_noise_is_made_for() -> None:
     columns["null"] = draw.integers(-1, 2, 500)
     asked = QuestionContext(Plan(), {"bins": 80}, "skill")
     _, terms = settled(None, outcome_terms(columns, None, asked))
-    flags = terms_of(OUTCOME, terms).values
     scalars = (*outcome_scalars({"bins": 80}, PERSONALISE), EMPTY_HANDED)
-    assert flags.shape[1] == len(scalars_of(OUTCOME, scalars, 16))
+    flags = terms_of(terms, len(scalars_of(OUTCOME, scalars, 16))).values
     assert set(np.unique(flags)) == {0.0, 1.0}
     assert flags.sum(axis=1).max() == 16
     assert flags.sum(axis=1).min() >= 12  # all verdicts may be that no difference can be told

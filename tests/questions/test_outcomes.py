@@ -13,7 +13,7 @@ from fedhome.plan.settings import Plan
 from fedhome.questions.outcomes import (
     CALLED,
     FLAGS_SET,
-    NO_FLAGS,
+    flags_alone,
     meaning_of,
     outcome_scalars,
     outcome_terms,
@@ -37,6 +37,11 @@ def _columns() -> dict[str, Any]:
     columns["best"] = draw.integers(0, len(ALONE), _HOMES)
     columns["null"] = draw.integers(-1, 2, _HOMES)
     return columns
+
+
+def _flags(bins: int) -> int:
+    """Return how many flags an outcome has; they come first."""
+    return len(flags_alone(outcome_scalars({"bins": bins}, _PERSONALISE)))
 
 
 def _summed(bins: int) -> np.ndarray:
@@ -88,7 +93,7 @@ def test_counts_say_what_a_table_of_homes_would(bins: int) -> None:
 
 
 def test_with_noise_the_flags_alone_say_it_as_far_as_they_can() -> None:
-    flags = _summed(8)[:-NO_FLAGS]
+    flags = _summed(8)[: _flags(8)]
     noisy = flags + np.random.default_rng(0).normal(0, 3, len(flags))
     counted = score_counts(noisy, 8)
     assert set(counted["weights"].values()) == {None}
@@ -105,8 +110,22 @@ def test_a_home_sets_as_many_flags_as_it_is_said_to() -> None:
     asked = QuestionContext(Plan(), {"bins": 8}, "skill")
     columns = _columns() | {"null": np.ones(_HOMES), "verdict.tuned": -np.ones(_HOMES)}
     columns |= {"verdict.global": np.ones(_HOMES), "verdict.personalised": np.ones(_HOMES)}
-    flags = outcome_terms(columns, None, asked).values[:, :-NO_FLAGS]
+    flags = outcome_terms(columns, None, asked).values[:, : _flags(8)]
     assert flags.sum(axis=1).tolist() == [FLAGS_SET] * _HOMES
+
+
+def test_of_an_opponent_that_a_plan_leaves_out_nothing_is_told() -> None:
+    plan = Plan.load(personalise={"experts": ["tuned"], "opponents": ["seasonal"]})
+    scalars = outcome_scalars({"bins": 8}, plan.personalise)
+    assert not {"linear", "trees", "local", "settings", "null"} & {
+        scalar.name.partition("-")[0] for scalar in scalars
+    }
+    terms = outcome_terms(_columns(), None, QuestionContext(plan, {"bins": 8}, "skill"))
+    assert terms.values.shape == (_HOMES, len(scalars))
+    counted = score_counts(terms.values.sum(axis=0), 8, ["seasonal"])
+    assert tuple(counted["models"]) == ("baseline", "seasonal", "alone", *FEDERATED)
+    assert "null" not in counted
+    assert counted["models"]["tuned"]["mean"] == pytest.approx(_columns()["tuned.skill"].mean())
 
 
 def test_every_number_has_a_meaning_of_its_own_in_plain_words() -> None:

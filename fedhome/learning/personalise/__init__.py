@@ -8,10 +8,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fedhome.data.series.examples import Part
 from fedhome.errors import PluginError
 from fedhome.learning.cohort import Cohort
 from fedhome.learning.personalise import fine_tune
+from fedhome.learning.personalise.experts import Adapter
 from fedhome.own_code import call
 from fedhome.plan.settings import PersonaliseSettings
 from fedhome.plugins import load
@@ -19,27 +19,13 @@ from fedhome.plugins import load
 __all__ = ["Personaliser", "choose", "personaliser"]
 
 
-class Personaliser(Protocol):
+class Personaliser(Adapter, Protocol):
     """What turns the global model into each home's own: one expert of its mixture."""
 
     def trial(
         self, cohort: Cohort, start: NDArray[np.float32], settings: PersonaliseSettings
     ) -> NDArray[np.float64]:
         """Return factors of the validation loss, float64 ``[homes, rates, 1 + epochs]``."""
-
-    def adapt(
-        self,
-        cohort: Cohort,
-        start: NDArray[np.float32],
-        *,
-        rate: float,
-        epochs: int,
-        part: Part,
-    ) -> NDArray[np.float32]:
-        """Return each home's parameters, float32 ``[homes, size]``, learnt from rows of a part.
-
-        The rate and the number of passes are the fleet's choice, by the trial.
-        """
 
 
 def personaliser(name: str) -> Personaliser:

@@ -57,15 +57,16 @@ class Outcome:
     """What each home ended with.
 
     Args:
-        models: Scores on the test rows, of every one of
-            :data:`fedhome.run.compared_models.MODELS`.
+        models: Scores on the test rows, of all of
+            :func:`fedhome.run.compared_models.models_of` the plan's opponents.
         sureness: How sure predictions are and how rightly, of :mod:`.sureness`, ``[homes]`` each.
         weights: Weight of each expert in the home's mixture, ``[homes, experts]``.
         alone: Which of :data:`fedhome.run.compared_models.ALONE` was best in the home's
             validation, ``[homes]``.
         verdicts: Whether a model of :data:`fedhome.run.compared_models.FEDERATED` helped (1), hurt
             (-1) or neither can be told (0), against that one, ``[homes]`` each.
-        null: The same of the network alone against itself after another order of batches.
+        null: The same of the network alone against itself after another order of batches; None
+            where it is no opponent.
     """
 
     models: Mapping[str, Measured]
@@ -73,7 +74,7 @@ class Outcome:
     weights: Floats
     alone: NDArray[np.int64]
     verdicts: Mapping[str, NDArray[np.int64]]
-    null: NDArray[np.int64]
+    null: NDArray[np.int64] | None
 
 
 def home_errors(experts: Experts, names: Sequence[str]) -> list[HomeErrors]:
@@ -147,10 +148,10 @@ def end(experts: Experts, names: Sequence[str], fleet: FleetsBlend) -> Outcome:
         ]
     )
     stated = _alone(experts, fleet)
-    losses = [experts.losses(stated[name].validation, "validation") for name in ALONE]
+    losses = [experts.losses(found.validation, "validation") for found in stated.values()]
     best = np.argmin(losses, axis=0)
     test = {name: found.test for name, found in stated.items()}
-    test["alone"] = experts.picked([stated[name] for name in ALONE], best).test
+    test["alone"] = experts.picked(list(stated.values()), best).test
     test["tuned"] = experts.stated("tuned").test
     rows = np.repeat(weights, cohort.counts("test"), axis=0)
     mixed = Statements(
@@ -162,21 +163,27 @@ def end(experts: Experts, names: Sequence[str], fleet: FleetsBlend) -> Outcome:
     outputs["baseline"] = cohort.learning.task.naive_output(cohort.rows("test").naive)
     outputs["global"] = cohort.predict(experts.start, "test")  # as it is, whatever it says
     test["global"] = experts.encoding.stated(outputs["global"].astype(np.float64))
-    again = experts.stated("again").test
+    null = None
+    if "local" in stated:
+        null = _verdict(experts, experts.stated("again").test, test["local"])
     return Outcome(
         models={name: _measured(experts, output) for name, output in outputs.items()},
         sureness=sureness,
         weights=weights,
-        alone=best,
+        alone=np.array([ALONE.index(name) for name in stated])[best],
         verdicts={name: _verdict(experts, test[name], test["alone"]) for name in FEDERATED},
-        null=_verdict(experts, again, test["local"]),
+        null=null,
     )
 
 
 def _alone(experts: Experts, fleet: FleetsBlend) -> dict[str, Statements]:
+    """Return what the plan's opponents state, by name; no other is fitted."""
     schedule = network.fleets_schedule(len(experts.cohort.homes), *fleet.alone)
-    found = {name: experts.stated(name) for name in ALONE if name != "settings"}
-    return found | {"settings": experts.of_schedule(schedule)}
+    return {
+        name: experts.of_schedule(schedule) if name == "settings" else experts.stated(name)
+        for name in ALONE
+        if name in experts.settings.opponents
+    }
 
 
 def _mixed(stated: Sequence[Floats], weights: Floats) -> Floats:

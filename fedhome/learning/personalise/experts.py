@@ -41,7 +41,7 @@ class Statements(NamedTuple):
 
 
 class Adapter(Protocol):
-    """What turns the global model into each home's own: see `fedhome.learning.personalise`."""
+    """What turns the global model into each home's own."""
 
     def adapt(
         self,
@@ -52,7 +52,10 @@ class Adapter(Protocol):
         epochs: int,
         part: Part,
     ) -> NDArray[np.float32]:
-        """Return each home's parameters, float32 ``[homes, size]``."""
+        """Return each home's parameters, float32 ``[homes, size]``, learnt from rows of a part.
+
+        The rate and the number of passes are the fleet's choice, by a trial.
+        """
 
 
 class Experts:
