@@ -149,7 +149,7 @@ def test_it_simulates_far_from_the_checkout(installed: Path, tmp_path: Path) -> 
     assert "is used" not in printed
     out = tmp_path / "runs" / "default-1"
     assert (out / "model.safetensors").is_file()
-    assert (out / "report.html").stat().st_size > 1_000_000
+    assert "<svg" in (out / "report.html").read_text()
     scenario = run(installed / "fedhome", "plan", "show", "few-days", folder=tmp_path)
     assert "[rounds]" in scenario
 
