@@ -107,7 +107,7 @@ def test_the_hour_that_comes_twice_in_autumn_keeps_both_of_its_rows(tmp_path: Pa
 def test_times_that_the_clock_skips_in_spring_are_reported(tmp_path: Path) -> None:
     path = csv_file(tmp_path, "time,load\n2024-03-31 01:30,1\n2024-03-31 02:30,2\n")
     read = read_home(path, settings=ReadingSettings(time_zone="Europe/Berlin"))
-    assert any(note.startswith("1 times do not exist in Europe/Berlin") for note in read.notes)
+    assert any(note.startswith("1 time does not exist in Europe/Berlin") for note in read.notes)
 
 
 def test_mixed_offsets_are_converted_row_by_row_and_reported(tmp_path: Path) -> None:

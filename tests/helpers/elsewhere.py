@@ -244,14 +244,14 @@ def cohort_on(
 
 
 def answers(cohort: VectorCohort) -> list[NDArray[Any]]:
-    """Train, score and compare; return all numbers that come back."""
+    """Train, score and predict; return all numbers that come back."""
     start = cohort.learning.initial
     trained = cohort.train(start, stream=1, epochs=2)
     again = cohort.train(trained.params, stream=2, epochs=1, part="train+validation")
     alone = cohort.evaluate(again.params, "test")
     shared = cohort.evaluate(start, "validation")
-    better = cohort.compare(again.params, start, "validation")
-    return [trained.params, trained.losses, again.params, alone.losses, shared.losses, *better]
+    predicted = cohort.predict(again.params, "validation")
+    return [trained.params, trained.losses, again.params, alone.losses, shared.losses, predicted]
 
 
 def run(case: str, device: torch.device) -> None:

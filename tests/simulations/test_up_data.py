@@ -260,7 +260,11 @@ def test_a_folder_gives_what_a_simulation_gives(
     lines = done.stdout.splitlines()
     assert lines[0] == "reading the homes' data"
     assert lines[1].startswith("left out: home 'home-new' has too few whole rows")
-    assert lines[2] == "starting the server"
+    skipped = "1 time does not exist in Europe/Berlin, where clocks skip an hour in spring"
+    assert lines[2] == f"note: home-0, home-1, home-3, home-4: {skipped}"
+    twin = "1 rows have the time of a later row and were left out"
+    assert lines[3] == f"note: home-0, home-1, home-3, home-4: {twin}"
+    assert lines[4] == "starting the server"
     assert f"homes joined: {HOMES} of {HOMES}" in lines
     assert any(line.endswith(f"{mode} aggregation") for line in lines)
     run = RunFolder.open(tmp_path / "run")

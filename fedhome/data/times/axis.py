@@ -186,7 +186,8 @@ def _in_zone(
     local = localise(seconds, zone, None if series is None else series[read.rows])
     if local.skipped:
         notes.append(
-            f"{local.skipped} times do not exist in {zone.key}, where clocks skip an hour in spring"
+            f"{local.skipped} {'time does' if local.skipped == 1 else 'times do'} not exist in "
+            f"{zone.key}, where clocks skip an hour in spring"
             + (
                 "; if the clock keeps winter time all the year, give its own zone, such as "
                 'data.time_zone = "Etc/GMT-1" for UTC+1'
