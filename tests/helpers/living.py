@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -14,6 +15,9 @@ from fedhome.run.folder import RunFolder
 from fedhome.simulations import local_fleet
 from fedhome.simulations.homes import generate
 from helpers.patience import PATIENCE_S
+
+# What a copy of a home's folder leaves out: where its agent is asked for its state.
+SOCKETS = shutil.ignore_patterns("socket")
 
 
 def tiny_plan(homes: int, rounds: int, **aggregation: object) -> Plan:

@@ -104,11 +104,11 @@ def begin(processes: Processes, server: ServerFolder, run: RunFolder, plan: Plan
 
 
 def test_connections_are_reset_in_the_middle(tmp_path: Path) -> None:
-    plan = plan_of(3)
+    plan = plan_of(3).change(personalise={"name": "none"})
     simulated = fedhome.simulate(plan, out=tmp_path / "simulated").folder
     tables = generate(homes=HOMES, days=plan.data.days, seed=plan.seed)
     server, places = prepare(tmp_path / "deployment", plan, tables)
-    cutting = Cutting(server.settings.port, most=(30_000, 64_001, 120_000, 25_500))
+    cutting = Cutting(server.settings.port, most=(18_000, 40_001, 64_000, 14_500))
     cutting.start()
     for place in places:
         settings = replace(place.settings, server=f"127.0.0.1:{cutting.port}")
@@ -128,12 +128,12 @@ def test_connections_are_reset_in_the_middle(tmp_path: Path) -> None:
 
 def test_a_home_whose_connections_break_sets_nobodys_pace(tmp_path: Path) -> None:
     """It answers little questions and seldom gets a model: nobody waits for it to the deadline."""
-    plan = plan_of(4).change(
-        rounds={"close_least_s": 6.0, "deadline_s": 1000.0}, personalise={"name": "none"}
+    plan = plan_of(2).change(
+        rounds={"close_least_s": 4.0, "deadline_s": 1000.0}, personalise={"name": "none"}
     )
     tables = generate(homes=HOMES, days=plan.data.days, seed=plan.seed)
     server, places = prepare(tmp_path / "deployment", plan, tables)
-    cutting = Cutting(server.settings.port, most=(12_000,))
+    cutting = Cutting(server.settings.port, most=(6_000,))
     cutting.start()
     settings = replace(places[2].settings, server=f"127.0.0.1:{cutting.port}")
     (places[2].path / "home.toml").write_text(tomli_w.dumps(vars(settings)))

@@ -209,7 +209,7 @@ def fleet(disk: Disk, tmp_path: Path) -> Iterator[Fleet]:
 
 def assert_sound(place: HomeFolder, copy: Path) -> None:
     """Open a copy of a home's state: it holds, and is the one that was saved last."""
-    shutil.copytree(place.path, copy, ignore=shutil.ignore_patterns("filler", "model"))
+    shutil.copytree(place.path, copy, ignore=shutil.ignore_patterns("filler", "model", "socket"))
     with FileStore.open(copy, home=place.path.name) as store:
         assert store.state.version > 0
 
@@ -233,7 +233,7 @@ def test_a_homes_disk_is_full(fleet: Fleet, disk: Disk, tmp_path: Path) -> None:
     assert status is not None
     assert (status.state, status.detail) == ("connected", "")
     told = fleet.log_of("run")
-    assert "the home's state cannot be kept (disk-full)" in told
+    assert "the home's disk is full: its state cannot be kept (disk-full)" in told
     assert str(disk.folder) not in told, "the server is not told where things lie"
 
 
