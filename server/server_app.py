@@ -104,6 +104,12 @@ def run_over_grid(
         FedHomeError: What went wrong, and what to do about it.
     """
     begin = time.perf_counter()
+    if plan.evaluation.unseen and not resumed:
+        log.append(
+            "note",
+            text="evaluation.unseen is for `fedhome simulate`: here all homes take part, and what "
+            "a new one would get is not measured",
+        )
     unfit = UnfitHomes(log, name_of)
     if patience is not None:
         patience.left_out = lambda: {name_of(node) for node in unfit.nodes}

@@ -33,10 +33,12 @@ from fedhome.run.results import SummaryRow, summary
 from fedhome.server.report import write_report
 from fedhome.server.rounds.run_plan import log_start, run_plan
 from fedhome.server.strategies import strategy_of
+from fedhome.simulations.cold_start import try_newcomers
 from fedhome.simulations.engines.by_name import ENGINES
 from fedhome.simulations.engines.grid import InProcessGrid
 from fedhome.simulations.engines.world import World
-from fedhome.simulations.gather import gather
+from fedhome.simulations.gather import find_in, read_source
+from fedhome.simulations.newcomers import Newcomers, set_apart
 from fedhome.simulations.objects import AnyMethod, AnyPersonaliser, AnyStrategy, Model, Objects
 from fedhome.simulations.secure.secure_fleet import SecureFleet, secure_grid
 
@@ -88,6 +90,14 @@ class Result:
     def homes(self) -> pa.Table:
         """One row a home and model, see :data:`fedhome.run.results.HOMES`."""
         return self.folder.read_homes()
+
+    @cached_property
+    def cold_start(self) -> pa.Table | None:
+        """What homes got that joined after the rounds (``evaluation.unseen``); None: none did.
+
+        See :data:`fedhome.run.cold_start_table.COLD_START`.
+        """
+        return self.folder.read_cold_start()
 
     @cached_property
     def model(self) -> SavedModel:
@@ -210,33 +220,44 @@ def _run(
     with faults_told(), EventLog(folder.events_path, on_event=on_event) as log:
         versions = {name: version(name) for name in ("fedhome", "flwr", "torch", "numpy")}
         log_start(log, plan, resumed=resumed, versions=versions)
-        world = _world(plan, folder, log, tell_homes=not resumed)
+        world, newcomers = _world(plan, folder, log, tell_homes=not resumed)
         plan = world.plan  # the data have told what it left open
+        taking_part = [] if newcomers.all_new else world.gathered.homes
         log.append(
             "fleet-ready",
-            homes=len(world.names),
-            examples=sum(home.counts[0] for home in world.gathered.homes),
+            homes=len(taking_part),
+            examples=sum(home.counts[0] for home in taking_part),
             features=world.gathered.homes[0].x.shape[1],
             parameters=world.learning.layout.size,
             engine=plan.engine.name,
             aggregation=world.mode,
             rounds=plan.rounds.count,
             score=world.learning.task.score,
+            **({"unseen": len(newcomers.tables)} if newcomers.tables else {}),
         )
-        with closing(world), look_up(ENGINES, plan.engine.name, "engine")(world) as grid:
-            run_plan(
-                plan,
-                grid=grid if world.mode == "plain" else _secure_grid(world, grid, log),
-                learning=world.learning,
-                homes=len(world.names),
-                folder=folder,
-                log=log,
-                name_of=grid.name_of,
-                resumed=resumed,
-            )
+        if taking_part:
+            _rounds(world, folder, log, resumed=resumed)
+        if newcomers.tables:
+            try_newcomers(world, newcomers, folder, log)
         log.append("run-finished", seconds=time.perf_counter() - begin)
     write_report([folder], folder.report_path)
     return Result(folder)
+
+
+def _rounds(world: World, folder: RunFolder, log: EventLog, *, resumed: bool) -> None:
+    plan = world.plan
+    engine = look_up(ENGINES, plan.engine.name, "engine")
+    with closing(world), engine(world) as grid:
+        run_plan(
+            plan,
+            grid=grid if world.mode == "plain" else _secure_grid(world, grid, log),
+            learning=world.learning,
+            homes=len(world.names),
+            folder=folder,
+            log=log,
+            name_of=grid.name_of,
+            resumed=resumed,
+        )
 
 
 def _secure_grid(world: World, grid: InProcessGrid, log: EventLog) -> Grid:
@@ -245,8 +266,12 @@ def _secure_grid(world: World, grid: InProcessGrid, log: EventLog) -> Grid:
     )
 
 
-def _world(plan: Plan, folder: RunFolder, log: EventLog, *, tell_homes: bool) -> World:
-    gathered = gather(plan)
+def _world(
+    plan: Plan, folder: RunFolder, log: EventLog, *, tell_homes: bool
+) -> tuple[World, Newcomers]:
+    read, unseen = set_apart(read_source(plan), plan)
+    newcomers = Newcomers(tables=unseen, found=find_in(read, plan))
+    gathered = newcomers.found.gathered
     plan = gathered.plan
     folder.write_plan(plan.to_toml())
     if gathered.reports:
@@ -263,7 +288,7 @@ def _world(plan: Plan, folder: RunFolder, log: EventLog, *, tell_homes: bool) ->
         plan.strategy.works_on == "auto" and sums_suffice(strategy_of(plan, len(gathered.homes)))
     )
     how = None if plan.personalise.name == "none" else personaliser(plan.personalise.name)
-    mode = plan.aggregation_mode(len(gathered.homes))
+    mode = "plain" if newcomers.all_new else plan.aggregation_mode(len(gathered.homes))
     if mode != "plain":
         _check_sums(plan, len(gathered.homes), sums=sums)
     secure = None
@@ -275,7 +300,7 @@ def _world(plan: Plan, folder: RunFolder, log: EventLog, *, tell_homes: bool) ->
     def notice(text: str) -> None:
         log.append("note", text=text)
 
-    return World(
+    world = World(
         plan=plan,
         gathered=gathered,
         learning=learning,
@@ -285,6 +310,7 @@ def _world(plan: Plan, folder: RunFolder, log: EventLog, *, tell_homes: bool) ->
         mode=mode,
         secure=secure,
     )
+    return world, newcomers
 
 
 def _check_sums(plan: Plan, homes: int, *, sums: bool) -> None:

@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError
 from fedhome.errors import PlanError
 from fedhome.plan.aggregation_settings import AggregationMode, AggregationSettings
 from fedhome.plan.data_settings import DataSettings
+from fedhome.plan.evaluation_settings import EvaluationSettings
 from fedhome.plan.overrides import fault_of, locate, merge, names_of, parse_set, read_toml
 from fedhome.plan.section import Section
 from fedhome.run.compared_models import ALONE, EXPERTS
@@ -225,6 +226,7 @@ class Plan(Section):
     privacy: PrivacySettings = PrivacySettings()
     rounds: RoundSettings = RoundSettings()
     personalise: PersonaliseSettings = PersonaliseSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
     faults: FaultSettings = FaultSettings()
     engine: EngineSettings = EngineSettings()
 
@@ -341,6 +343,8 @@ def _faults(plan: Plan) -> list[str]:
         named = getattr(plan.personalise, name)
         if len(set(named)) < len(named):
             faults.append(f"personalise.{name} names one twice: {list(named)}")
+    if plan.evaluation.unseen and plan.personalise.name == "none":
+        faults.append('evaluation.unseen tries what homes end with: personalise.name is "none"')
     if plan.model.args and plan.model.name == "mlp":
         faults.append("model.args are for a module of your own; mlp has model.hidden and its like")
     if plan.strategy.wrap_args and not plan.strategy.wrap:

@@ -29,6 +29,9 @@ Kinds that the report understands, with the data that it looks for (all optional
 - ``homes-left-out``: homes (names), reason: they or one of them spoiled sums; asked no more
 - ``weights-counted``, ``scores-counted``: what the server learnt in sums over all homes; with noise
   ``noise_homes``: the standard deviation of each count's noise, in homes
+- ``personalisation-chosen``: rate, epochs, matrix, strength, alone: what the fleet chose for its
+  homes' mixtures
+- ``trying-new-homes``: homes, days: in a simulation, homes that took no part in the rounds
 - ``privacy-spent``: round, stage, and what the run has cost each home so far, this sum included:
   rho, epsilon, delta; mechanism, noise_multiplier
 - ``reply-dropped``, ``reply-late``: round or stage, home or node, reason

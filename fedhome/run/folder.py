@@ -7,6 +7,7 @@
         events.jsonl         what happened (fedhome.run.events)
         rounds.parquet       one row for each round (fedhome.run.results)
         homes.parquet        one row for each home and model (fedhome.run.results)
+        cold_start.parquet   of homes that join after the rounds (fedhome.run.cold_start_table)
         readings.json        how the homes' files were read, where there are files
         model.safetensors    the global model
         start.safetensors    the one that it began with, if that was another run's
@@ -34,6 +35,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fedhome.errors import RunError
+from fedhome.run.cold_start_table import validate_cold_start
 from fedhome.run.compared_models import MODELS
 from fedhome.run.events import Event, read_events
 from fedhome.run.model_file import SavedModel, read_model_file, to_bytes, unreadable
@@ -80,6 +82,7 @@ class RunFolder:
         self.events_path = self.path / "events.jsonl"
         self.rounds_path = self.path / "rounds.parquet"
         self.homes_path = self.path / "homes.parquet"
+        self.cold_start_path = self.path / "cold_start.parquet"
         self.readings_path = self.path / "readings.json"
         self.start_path = self.path / "start.safetensors"
         self.draw_path = self.path / "draw"
@@ -220,6 +223,24 @@ class RunFolder:
             RunError: It is missing or damaged.
         """
         return validate_homes(_read_table(self.homes_path))
+
+    def write_cold_start(self, table: pa.Table) -> None:
+        """Write the table of homes that joined after the rounds.
+
+        Raises:
+            RunError: Columns are missing or of another type, or a model is unknown.
+        """
+        _write_table(self.cold_start_path, validate_cold_start(table))
+
+    def read_cold_start(self) -> pa.Table | None:
+        """Return the table of homes that joined after the rounds; None where none did.
+
+        Raises:
+            RunError: It is damaged.
+        """
+        if not self.cold_start_path.exists():
+            return None
+        return validate_cold_start(_read_table(self.cold_start_path))
 
     def write_readings(self, reports: Sequence[Mapping[str, Any]]) -> None:
         """Write how the homes' files were read, one report a home.

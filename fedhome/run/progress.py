@@ -107,6 +107,9 @@ class ProgressLines:
             ),
             "run-failed": lambda: f"failed: {escape(data['reason'])}",
             "early-stop": lambda: f"stopped early after round {data['round']}",
+            "trying-new-homes": lambda: (
+                f"trying {data['homes']} new homes with {_listed(data['days'])} days"
+            ),
             "personalising": lambda: f"personalising {data['homes']} homes",
         }
         return others.get(event.event, str)()
@@ -125,6 +128,12 @@ class ProgressLines:
             parts.append(f"epsilon {self._epsilon:.3g}")
         parts += filter(None, [self._refusing.line()])
         return "  ".join(parts)
+
+
+def _listed(days: list[float]) -> str:
+    """Return numbers of days as a list in words."""
+    *others, last = (f"{one:g}" for one in days)
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _unfit(reason: str) -> str:
@@ -149,6 +158,8 @@ def _fleet(data: Any) -> str:
     if "examples" in data:
         parts.append(f"{data['examples']:,} training examples")
     parts.append(f"{data['parameters']:,} parameters")
+    if "unseen" in data:
+        parts.append(f"{data['unseen']} homes join after the rounds")
     if "engine" in data:
         parts.append(f"engine {data['engine']}")
     if "aggregation" in data:
@@ -183,6 +194,8 @@ def _bar(console: Console) -> Iterator[OnEvent]:
                 progress.update(task, description="rounds", total=data["rounds"])
             elif event.event == "personalising":
                 progress.update(task, description="personalising", total=None, now="")
+            elif event.event == "trying-new-homes":
+                progress.update(task, description="trying new homes", total=None, now="")
             if line := lines.line(event):
                 progress.console.print(line, highlight=False)
 

@@ -7,10 +7,12 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fedhome.run.cold_start_table import ColdStartPoint, best_alone, by_days, cold_start_points
 from fedhome.run.events import Event
 from fedhome.run.folder import RunFolder
 from fedhome.run.results import SummaryRow, counted_summary, means_of, over_seeds, summary
@@ -59,6 +61,10 @@ def print_summary(console: Console, folder: RunFolder) -> None:
                     "single homes",
                     style="dim",
                 )
+    if (table := folder.read_cold_start()) is not None:
+        points = cold_start_points(table)
+        console.print(_new_homes(points))
+        console.print(_strongest(points), style="dim")
     if told := rounds_told(every):
         console.print(told, highlight=False)
     console.print(f"report: {escape(str(folder.report_path))}", highlight=False, soft_wrap=True)
@@ -83,6 +89,36 @@ def print_seeds(console: Console, folders: Sequence[RunFolder]) -> None:
         console.print(line, style="dim")
     paths = " ".join(shlex.quote(str(folder.path)) for folder in folders)
     console.print(f"side by side: fedhome report {paths}", highlight=False, soft_wrap=True)
+
+
+def _new_homes(points: Sequence[ColdStartPoint]) -> Table:
+    """Return what new homes got, a row for each number of days; narrow enough for a phone."""
+    homes = max(point.homes for point in points)
+    title = f"{homes} new homes, by days of own readings: mean/10th pct"
+    table = Table(title=title, title_style="", box=box.SIMPLE, show_edge=False)
+    for name in ("days", "get", "global", "alone"):
+        table.add_column(name, justify="right")
+    for days, some in by_days(points).items():
+        alone = best_alone(some.values())
+        told = (some.get("personalised"), some.get("global"), alone)
+        table.add_row(f"{days:g}", *map(_pair, told))
+    return table
+
+
+def _strongest(points: Sequence[ColdStartPoint]) -> str:
+    found: dict[str, list[str]] = {}
+    for days, some in by_days(points).items():
+        if (alone := best_alone(some.values())) is not None:
+            found.setdefault(_NAMES[alone.model].split(",")[0], []).append(f"{days:g}")
+    which = "; ".join(f"{name} at {', '.join(days)}" for name, days in found.items())
+    return (
+        "alone: what was best on test rows, harder to beat than what a home knows beforehand "
+        f"({which or 'nothing'})"
+    )
+
+
+def _pair(point: ColdStartPoint | None) -> str:
+    return "-" if point is None else f"{point.mean:.2f}/{point.p10:.2f}"
 
 
 def _models(title: str, rows: Sequence[SummaryRow]) -> Table:

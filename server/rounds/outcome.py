@@ -131,6 +131,7 @@ def _fleets_choice(questions: _FinalQuestions, plan: Plan, log: EventLog) -> dic
         epochs=epochs,
         homes=homes,
         weights=dict(zip(own.experts, best_weights(matrix).tolist(), strict=True)),
+        matrix=upper(matrix).tolist(),
         strength=strength,
         alone={"rate": alone[0], "epochs": alone[1]},
     )

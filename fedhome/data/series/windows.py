@@ -14,7 +14,7 @@ from fedhome.data.series.examples import HomeExamples, RowTally, Targets
 from fedhome.data.series.local_time import CALENDAR, calendar
 from fedhome.data.series.past import Past, rows_with_past, whole_rows
 from fedhome.data.series.spans import spans_of
-from fedhome.data.series.splits import split
+from fedhome.data.series.splits import rehearsal, split
 from fedhome.data.series.target_codes import ENCODE, HomeRows
 from fedhome.data.series.time_grid import grid_of
 from fedhome.data.table import HomeTable
@@ -26,6 +26,8 @@ from fedhome.spelling import did_you_mean
 
 SEASON_DAYS = (1, 7)
 """Seasons of a series: what was a day and a week ago is a forecast without learning."""
+ROWS_A_DAY = 24
+"""Rows without times that count as a day, where a plan keeps some days of history."""
 FAR = 5.0
 """Spreads from the mean of training beyond which an input is taken to lie there.
 
@@ -216,7 +218,12 @@ def _looked_up(
 
 
 def examples(
-    table: HomeTable, data: DataSettings, columns: Sequence[str], targets: Targets
+    table: HomeTable,
+    data: DataSettings,
+    columns: Sequence[str],
+    targets: Targets,
+    *,
+    rehearsed_days: float | None = None,
 ) -> HomeExamples:
     """Cut, split and scale a home's table.
 
@@ -228,6 +235,8 @@ def examples(
         data: The plan's settings for data.
         columns: Input columns, as of :func:`~fedhome.data.inputs.columns_of`.
         targets: How the task's targets are encoded.
+        rehearsed_days: As if the home were new, with so many days of its training rows: its
+            validation rows stand for its test, which stays out of it.
 
     Raises:
         DataError: Too few rows, numbers that are no classes, or indicators of no input.
@@ -240,7 +249,11 @@ def examples(
             f"{did_you_mean(unknown[0], cut.features)}",
             hint=f"its inputs are: {', '.join(cut.features)}",
         )
-    parts = split(cut.y, cut.time_s, data, gap=cut.gap)
+    moments = cut.time_s * (DAY_S // ROWS_A_DAY) if table.timeless else cut.time_s
+    if rehearsed_days is None:
+        parts = split(cut.y, moments, data, gap=cut.gap)
+    else:
+        parts = rehearsal(cut.y, moments, data, gap=cut.gap, days=rehearsed_days)
     if len(parts[0]) < data.min_rows or min(len(parts[1]), len(parts[2])) < 1:
         counts = ", ".join(str(len(part)) for part in parts)
         why = "".join(f"; {note}" for note in cut.missing or cut.notes)

@@ -1,0 +1,261 @@
+"""What homes get that join after the rounds, with one day of their own readings or with more.
+
+A new home mixes as every home does, from the fleet's weights towards its own. But how far an expert
+errs that was fitted at home depends on how much there was to fit it to: weights that are right in
+homes of five days are wrong in one of a day. So homes that took part *rehearse*: as if each had the
+last days of its training rows alone, they say how experts err on their validation rows, and how
+strongly such homes should follow the fleet. Nobody's test rows are looked at for that, nor any
+row of a home that is new.
+
+A simulation sees this past the protocol, in its own homes; a real fleet has no such question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedhome import rng
+from fedhome.data.series.examples import HomeExamples
+from fedhome.data.series.windows import ROWS_A_DAY
+from fedhome.learning import mixture
+from fedhome.learning.cohort import Cohort
+from fedhome.learning.device import Device
+from fedhome.learning.mixture import STRENGTHS, FleetsBlend
+from fedhome.learning.personalise import ending
+from fedhome.learning.personalise.experts import Adaptation, Experts
+from fedhome.learning.tasks.segments import Floats
+from fedhome.plan.private_plan import is_private
+from fedhome.run.cold_start_table import cold_start_table
+from fedhome.run.events import EventLog
+from fedhome.run.folder import RunFolder
+from fedhome.simulations.engines.stacked_homes import StackedHomes
+from fedhome.simulations.engines.threaded_cohort import cohort_of, one_torch_thread, threads_of
+from fedhome.simulations.engines.world import World, against_vectors
+from fedhome.simulations.newcomers import Newcomers, rehearsing, with_days
+
+REHEARSING = 40
+"""Homes that rehearse, drawn from those that took part: enough for a mean, in bounded time."""
+FEWEST = 5
+"""Of fewer homes that can rehearse, no mean is taken: newcomers mix by what the run found."""
+
+
+def try_newcomers(world: World, newcomers: Newcomers, folder: RunFolder, log: EventLog) -> None:
+    """Give homes that join after the rounds a few days of their own, and write how they fare.
+
+    Args:
+        world: The homes that took part, and what they learnt with.
+        newcomers: The others; where all homes are new there is no model, and each gets the
+            forecast without learning.
+        folder: The run's folder.
+        log: The run's log, with what the fleet chose.
+
+    Raises:
+        RunError: The model cannot be read, or the table cannot be written.
+    """
+    plan = world.plan
+    if newcomers.all_new:
+        log.append(
+            "note",
+            text="all homes are new (evaluation.unseen = 1): there is no model of a fleet, and "
+            "each gets the forecast without learning",
+        )
+        rate = plan.personalise.rates[0]
+        nothing = FleetsBlend(matrix=np.eye(1), strength=max(STRENGTHS), alone=(rate, 0))
+        fleet = Fleet(world.learning.initial, Adaptation(rate, 0), ("naive",), nothing)
+    else:
+        events = folder.read_events()
+        chosen = [e.data for e in events if e.event == "personalisation-chosen"][-1]
+        fleet = Fleet.of(world, folder, chosen)
+    log.append(
+        "trying-new-homes", homes=len(newcomers.tables), days=sorted(set(plan.evaluation.days))
+    )
+    rows: list[dict[str, Any]] = []
+    for some, told in cold_start(world, newcomers, fleet):
+        rows += some
+        for text in told:
+            log.append("note", text=text)
+    if rows:
+        folder.write_cold_start(cold_start_table(rows))
+
+
+class Fleet(NamedTuple):
+    """What a fleet has for a new home.
+
+    Args:
+        start: The global parameters ``[size]``.
+        adaptation: How homes make them their own.
+        experts: What homes mix.
+        blend: What the fleet chose for that.
+    """
+
+    start: NDArray[np.float32]
+    adaptation: Adaptation
+    experts: tuple[str, ...]
+    blend: FleetsBlend
+
+    @classmethod
+    def of(cls, world: World, folder: RunFolder, chosen: Mapping[str, Any]) -> Fleet:
+        """Return what a run ended with.
+
+        Args:
+            world: The homes that took part.
+            folder: The run's folder, with its model.
+            chosen: The data of the event ``personalisation-chosen``.
+
+        Raises:
+            RunError: The model cannot be read.
+        """
+        names, alone = world.plan.personalise.experts, chosen["alone"]
+        return cls(
+            start=world.learning.layout.flatten(folder.read_model().parameters),
+            adaptation=Adaptation(float(chosen["rate"]), int(chosen["epochs"])),
+            experts=names,
+            blend=FleetsBlend(
+                matrix=mixture.full(chosen["matrix"], len(names)),
+                strength=float(chosen["strength"]),
+                alone=(float(alone["rate"]), int(alone["epochs"])),
+            ),
+        )
+
+
+def cold_start(
+    world: World, newcomers: Newcomers, fleet: Fleet
+) -> Iterator[tuple[list[dict[str, Any]], list[str]]]:
+    """Yield for each number of days the rows of new homes, and what is to be told of them.
+
+    Args:
+        world: The homes that took part, and what they learnt with.
+        newcomers: The others.
+        fleet: What there is for them.
+    """
+    plan = world.plan
+    if newcomers.timeless:
+        yield [], [f"new homes' rows have no times: {ROWS_A_DAY} rows count as a day"]
+    for days in sorted(set(plan.evaluation.days)):
+        homes, lacking = with_days(newcomers, days)
+        told = [
+            f"at {days:g} day(s), {count} of {len(newcomers.tables)} new homes are left out: {why}"
+            for why, count in lacking.most_common()
+        ]
+        rows: list[dict[str, Any]] = []
+        if homes:
+            blend, why = blend_at(world, newcomers, fleet, days)
+            told += [why] if why else []
+            with cohort_on(world, homes) as cohorts:
+                for cohort in cohorts:
+                    rows += _rows(_experts(world, cohort, fleet), fleet.experts, blend, days)
+        if newcomers.all_new:
+            rows = [row for row in rows if row["model"] not in _OF_A_FLEET]
+        yield rows, told
+
+
+_OF_A_FLEET = {"global", "tuned", "settings"}
+
+
+def blend_at(
+    world: World, newcomers: Newcomers, fleet: Fleet, days: float
+) -> tuple[FleetsBlend, str]:
+    """Return by which weights homes of some days mix, and why it is not by those of a rehearsal.
+
+    Args:
+        world: The homes that took part.
+        newcomers: What says how homes are cut; none of their rows is looked at.
+        fleet: What there is for them.
+        days: How many days they have.
+    """
+    # With noise a fleet knows nothing of its experts, and neither does a new home.
+    if newcomers.all_new or is_private(world.plan):
+        return fleet.blend, ""
+    generator = rng.generator(world.plan.seed, "rehearsing homes")
+    drawn = generator.permutation(len(newcomers.found.tables))[:REHEARSING]
+    homes = rehearsing(newcomers, sorted(drawn.tolist()), days).homes
+    if len(homes) < FEWEST:
+        return fleet.blend, (
+            f"at {days:g} day(s), new homes mix by the weights of the run: {len(homes)} homes of "
+            f"the rounds have as many days to rehearse with, and {FEWEST} are needed"
+        )
+    with cohort_on(world, homes) as cohorts:
+        experts = [_experts(world, cohort, fleet) for cohort in cohorts]
+        return _rehearsed(experts, fleet.experts, fleet.blend), ""
+
+
+@contextmanager
+def cohort_on(world: World, homes: Sequence[HomeExamples]) -> Iterator[list[Cohort]]:
+    """Open homes as cohorts: one of all, or where the model does not allow it one of each."""
+    with ExitStack() as open_:
+        if against_vectors(world):
+            open_.enter_context(one_torch_thread())
+            yield [Device(world.learning, home, world.plan.seed) for home in homes]
+            return
+        cohort = cohort_of(
+            world.learning,
+            StackedHomes.of(list(homes)),
+            world.plan,
+            threads=threads_of(world.plan),
+            notice=world.notice,
+        )
+        yield [open_.enter_context(cohort)]
+
+
+def _experts(world: World, cohort: Cohort, fleet: Fleet) -> Experts:
+    assert world.how is not None  # a plan that tries new homes has a personaliser
+    return Experts(
+        cohort,
+        world.plan.personalise,
+        start=fleet.start,
+        how=world.how,
+        adaptation=fleet.adaptation,
+    )
+
+
+def _rehearsed(cohorts: Sequence[Experts], names: Sequence[str], run: FleetsBlend) -> FleetsBlend:
+    """Return the blend of homes of few days: as experts err there, and as such homes do best."""
+    own = [home for experts in cohorts for home in ending.home_errors(experts, names)]
+    after = [matrix for experts in cohorts for matrix in _matrices_after(experts, names)]
+    fleet = np.mean(after, axis=0)
+    losses = np.zeros(len(STRENGTHS))
+    for home, matrix in zip(own, after, strict=True):
+        others = mixture.others(fleet, matrix, len(after))
+        for place, strength in enumerate(STRENGTHS):
+            weights = mixture.home_weights(home.matrix, home.blocks, others, strength)
+            losses[place] += weights @ matrix @ weights
+    # Of those that are as good the strongest, as in a run.
+    best = max(s for s, e in zip(STRENGTHS, losses, strict=True) if e <= losses.min() * (1 + 1e-9))
+    return FleetsBlend(matrix=fleet, strength=best, alone=run.alone)
+
+
+def _matrices_after(experts: Experts, names: Sequence[str]) -> Iterator[Floats]:
+    """Yield how refitted experts' errors go together on the rows that follow, home by home."""
+    truth = experts.truth("test")
+    errors = np.stack([experts.stated(name).test - truth for name in names], axis=2)
+    reference = np.sum((experts.naive().test - truth) ** 2, axis=1)
+    end = 0
+    for count in experts.cohort.counts("test").tolist():
+        own = slice(end, end := end + count)
+        whole = np.zeros(count, np.int64)
+        yield mixture.error_matrices(errors[own], reference[own], whole)[0]
+
+
+def _rows(
+    experts: Experts, names: Sequence[str], blend: FleetsBlend, days: float
+) -> Iterator[dict[str, Any]]:
+    cohort, task = experts.cohort, experts.cohort.learning.task
+    ended = ending.end(experts, names, blend)
+    counts = {f"examples_{part}": cohort.counts(part) for part in ("train", "validation", "test")}
+    for model, measured in ended.models.items():
+        scores = measured.metrics[task.score]
+        scores = np.where(np.isfinite(scores), scores, task.kind.worst(task.score))
+        for place, home in enumerate(cohort.homes):
+            yield {
+                "home": home,
+                "days": days,
+                "model": model,
+                "score": float(scores[place]),
+                "expert": names[int(np.argmax(ended.weights[place]))],
+                **{name: int(values[place]) for name, values in counts.items()},
+            }

@@ -1,0 +1,277 @@
+"""Homes that join after the rounds: what they get, and that they decide nothing before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+import fedhome
+from fedhome.errors import DataError, PlanError, RunError
+from fedhome.learning.mixture import STRENGTHS, best_weights
+from fedhome.passed_objects import given
+from fedhome.plan.settings import Plan
+from fedhome.run.cold_start_table import (
+    best_alone,
+    cold_start_points,
+    cold_start_table,
+)
+from fedhome.run.summary import print_summary
+from fedhome.simulations import cold_start
+from fedhome.simulations.gather import find_in, read_source
+from fedhome.simulations.newcomers import Newcomers, rehearsing, set_apart, with_days
+from fedhome.simulations.objects import Objects
+from helpers import tiny
+
+HOMES, DAYS = 8, 16
+
+
+def tables(spoilt: tuple[str, ...] = ()) -> list[fedhome.HomeTable]:
+    """Return homes with a day's rhythm; those that are spoilt read anything."""
+    found = []
+    for number in range(HOMES):
+        generator = np.random.default_rng(number)
+        hours = np.arange(24 * DAYS)
+        load = 2 + np.sin(hours / 24 * 2 * np.pi + number) + generator.normal(0, 0.2, len(hours))
+        name = f"home-{number}"
+        load = generator.normal(0, 9, len(hours)) if name in spoilt else load
+        found.append(
+            fedhome.HomeTable(
+                home=name,
+                time_s=1_700_006_400 + hours * 3600,
+                columns={"load": load},
+            )
+        )
+    return found
+
+
+def plan(**changes: Any) -> Plan:
+    own: dict[str, Any] = {
+        "evaluation": {"unseen": 0.25, "days": [1, 3, 40]},
+        "personalise": {"opponents": ["seasonal", "linear", "local"], "experts": EXPERTS},
+        "data": {"lags": [1, 2, 24], "gap": "1h"},
+    }
+    return Plan.load(**tiny.SETTINGS).change(**own).change(**changes)
+
+
+EXPERTS = ["tuned", "global", "naive", "linear"]
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory) -> fedhome.Result:
+    return fedhome.simulate(plan(), homes=tables(), out=tmp_path_factory.mktemp("run") / "one")
+
+
+def unseen_of(result: fedhome.Result) -> set[str]:
+    assert result.cold_start is not None
+    return set(result.cold_start["home"].to_pylist())
+
+
+@pytest.mark.long
+def test_a_quarter_of_the_homes_joins_after_the_rounds(result: fedhome.Result) -> None:
+    unseen, seen = unseen_of(result), set(result.homes["home"].to_pylist())
+    assert len(unseen) == 2
+    assert not unseen & seen
+    assert len(seen) == 6
+    assert result.cold_start is not None
+    rows = result.cold_start.to_pylist()
+    assert {row["days"] for row in rows} == {1.0, 3.0}
+    assert {row["model"] for row in rows} >= {"personalised", "global", "linear", "seasonal"}
+    day = next(row for row in rows if row["days"] == 1)
+    assert day["examples_train"] + day["examples_validation"] <= 24
+    assert {row["expert"] for row in rows} <= set(EXPERTS)
+    notes = [str(e.data["text"]) for e in result.folder.read_events() if e.event == "note"]
+    (told,) = [note for note in notes if "at 40 day(s)" in note]
+    assert "2 of 2 new homes are left out: has fewer days before its test rows" in told
+
+
+@pytest.mark.long
+def test_what_new_homes_hold_decides_nothing(result: fedhome.Result, tmp_path: Path) -> None:
+    spoilt = tuple(unseen_of(result))
+    other = fedhome.simulate(plan(), homes=tables(spoilt), out=tmp_path / "other")
+    assert other.folder.model_path.read_bytes() == result.folder.model_path.read_bytes()
+    assert other.homes.equals(result.homes)
+
+    def chosen(run: fedhome.Result) -> dict[str, object]:
+        events = {event.event: dict(event.data) for event in run.folder.read_events()}
+        return events["personalisation-chosen"]
+
+    assert chosen(other) == chosen(result)
+    # Control: the same readings of a home that takes part do change the model.
+    seen = sorted(set(result.homes["home"].to_pylist()))[:1]
+    third = fedhome.simulate(plan(), homes=tables(tuple(seen)), out=tmp_path / "third")
+    assert third.folder.model_path.read_bytes() != result.folder.model_path.read_bytes()
+
+
+@pytest.mark.long
+def test_where_all_homes_are_new_each_gets_the_forecast_without_learning(tmp_path: Path) -> None:
+    alone = plan(evaluation={"unseen": 1.0, "days": [3]})
+    result = fedhome.simulate(alone, homes=tables(), out=tmp_path / "all")
+    assert result.cold_start is not None
+    by_model: dict[str, list[float]] = {}
+    for row in result.cold_start.to_pylist():
+        by_model.setdefault(row["model"], []).append(row["score"])
+    assert by_model["personalised"] == by_model["seasonal"]
+    assert not {"global", "tuned", "settings"} & set(by_model)
+    assert not result.folder.model_path.exists()
+    notes = [str(e.data["text"]) for e in result.folder.read_events() if e.event == "note"]
+    assert any("all homes are new" in note and "without learning" in note for note in notes)
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("no_report")
+def test_a_model_that_trains_home_after_home_tries_new_homes_alike(
+    result: fedhome.Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cold_start, "against_vectors", lambda _: "a test says so")
+    other = fedhome.simulate(plan(), homes=tables(), out=tmp_path / "single")
+    assert other.cold_start is not None
+    assert result.cold_start is not None
+    for name in ("home", "days", "model", "expert"):
+        assert sorted(other.cold_start[name].to_pylist()) == sorted(
+            result.cold_start[name].to_pylist()
+        )
+    ones, others = (
+        {(row["home"], row["days"], row["model"]): row["score"] for row in run.to_pylist()}
+        for run in (result.cold_start, other.cold_start)
+    )
+    assert others == pytest.approx(ones, abs=1e-4)
+
+
+def test_no_row_of_a_new_home_and_no_test_row_is_rehearsed_with() -> None:
+    with homes_of(plan()) as newcomers:
+        unseen = {table.home for table in newcomers.tables}
+        assert not unseen & {table.home for table in newcomers.found.tables}
+        own, _ = rehearsing(newcomers, [0, 1], 1)
+        whole = newcomers.found.gathered.homes[0]
+        assert own[0].times()[-1] == whole.times()[whole.rows("validation")][-1]
+        assert own[0].counts[2] == whole.counts[1]
+        given, lacking = with_days(newcomers, 1)
+        assert len(given) == 2
+        assert not lacking
+        assert with_days(newcomers, 40).homes == []
+
+
+@contextmanager
+def homes_of(plan: Plan) -> Iterator[Newcomers]:
+    """Set some homes of a plan apart."""
+    objects = Objects(model=None, method=None, strategy=None, personaliser=None, source=tables())
+    with given(objects.at_hand):
+        laid = objects.laid_over(plan)
+        read, unseen = set_apart(read_source(laid), laid)
+        yield Newcomers(tables=unseen, found=find_in(read, laid))
+
+
+def test_the_only_home_cannot_be_both() -> None:
+    class Read:
+        homes = tables()[:1]
+
+    with pytest.raises(DataError, match="the only home"):
+        set_apart(Read(), plan())  # type: ignore[arg-type]
+
+
+def test_new_homes_need_a_personaliser() -> None:
+    with pytest.raises(PlanError, match=r"evaluation\.unseen"):
+        plan(personalise={"name": "none"})
+
+
+ROWS = [
+    {
+        "home": home,
+        "days": 1.0,
+        "model": model,
+        "score": score,
+        "examples_train": 16,
+        "examples_validation": 6,
+        "examples_test": 100,
+        "expert": "naive",
+    }
+    for model, scores in (
+        ("trees", (0.1, 0.3)),
+        ("linear", (-1.0, 0.2)),
+        ("settings", (0.9, 0.9)),
+        ("personalised", (0.4, 0.6)),
+    )
+    for home, score in zip("ab", scores, strict=True)
+]
+
+
+def test_points_are_means_and_percentiles_and_the_strongest_alone_knows_no_fleet() -> None:
+    points = cold_start_points(cold_start_table(ROWS))
+    by_model = {point.model: point for point in points}
+    assert by_model["trees"].mean == pytest.approx(0.2)
+    assert by_model["trees"].p10 == pytest.approx(0.12)
+    strongest = best_alone(points)
+    assert strongest is not None
+    assert strongest.model == "trees"
+    assert best_alone([by_model["personalised"]]) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"model": "oracle"}, "unknown model: oracle"),
+        ({"expert": "oracle"}, "unknown expert: oracle"),
+        ({"days": "a day"}, "another type"),
+    ],
+)
+def test_a_table_of_new_homes_that_cannot_be_is_refused(change: dict[str, Any], why: str) -> None:
+    with pytest.raises(RunError, match=why):
+        cold_start_table([{**row, **change} for row in ROWS])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("width", [45, 80])
+def test_a_run_prints_what_new_homes_get(result: fedhome.Result, width: int) -> None:
+    console = Console(width=width, record=True, file=StringIO())
+    print_summary(console, result.folder)
+    told = console.export_text()
+    assert "2 new homes, by days of" in told
+    points = cold_start_points(result.cold_start)
+    day = next(p for p in points if (p.days, p.model) == (1.0, "personalised"))
+    assert f"{day.mean:.2f}/{day.p10:.2f}" in told
+
+
+@pytest.mark.long
+def test_a_rehearsal_takes_the_mean_of_errors_and_the_best_strength() -> None:
+    """By hand: two experts, of which one is right on the rows that follow, the other before."""
+
+    class Said:
+        def __init__(self, before: float, after: float) -> None:
+            self.validation, self.test = np.full((4, 1), before), np.full((4, 1), after)
+
+    class Rows:
+        counts, times = np.array([4]), np.arange(4) + 1_700_000_000
+
+    class Few:
+        class cohort:  # noqa: N801
+            homes = ("a",)
+
+            @staticmethod
+            def rows(_: str) -> Any:
+                return Rows
+
+            @staticmethod
+            def counts(_: str) -> Any:
+                return Rows.counts
+
+        def truth(self, _: str) -> Any:
+            return np.zeros((4, 1))
+
+        def stated(self, name: str) -> Any:
+            return {"tuned": Said(0.0, 1.0), "naive": Said(1.0, 0.0)}[name]
+
+        def naive(self) -> Any:
+            return Said(1.0, 1.0)
+
+    run = cold_start.FleetsBlend(matrix=np.eye(2), strength=0.0, alone=(1.0, 1))
+    found = cold_start._rehearsed([Few(), Few()], ("tuned", "naive"), run)  # type: ignore[list-item]
+    assert found.matrix == pytest.approx(np.array([[1.0, 0.0], [0.0, 0.0]]))
+    assert best_weights(found.matrix) == pytest.approx([0.0, 1.0], abs=1e-6)
+    assert found.strength == max(STRENGTHS)
