@@ -66,11 +66,11 @@ def try_newcomers(world: World, newcomers: Newcomers, folder: RunFolder, log: Ev
         )
         rate = plan.personalise.rates[0]
         nothing = FleetsBlend(matrix=np.eye(1), strength=max(STRENGTHS), alone=(rate, 0))
-        fleet = Fleet(world.learning.initial, Adaptation(rate, 0), ("naive",), nothing)
+        fleet = Offered(world.learning.initial, Adaptation(rate, 0), ("naive",), nothing)
     else:
         events = folder.read_events()
         chosen = [e.data for e in events if e.event == "personalisation-chosen"][-1]
-        fleet = Fleet.of(world, folder, chosen)
+        fleet = Offered.of(world, folder, chosen)
     log.append(
         "trying-new-homes", homes=len(newcomers.tables), days=sorted(set(plan.evaluation.days))
     )
@@ -83,7 +83,7 @@ def try_newcomers(world: World, newcomers: Newcomers, folder: RunFolder, log: Ev
         folder.write_cold_start(cold_start_table(rows))
 
 
-class Fleet(NamedTuple):
+class Offered(NamedTuple):
     """What a fleet has for a new home.
 
     Args:
@@ -99,7 +99,7 @@ class Fleet(NamedTuple):
     blend: FleetsBlend
 
     @classmethod
-    def of(cls, world: World, folder: RunFolder, chosen: Mapping[str, Any]) -> Fleet:
+    def of(cls, world: World, folder: RunFolder, chosen: Mapping[str, Any]) -> Offered:
         """Return what a run ended with.
 
         Args:
@@ -124,7 +124,7 @@ class Fleet(NamedTuple):
 
 
 def cold_start(
-    world: World, newcomers: Newcomers, fleet: Fleet
+    world: World, newcomers: Newcomers, fleet: Offered
 ) -> Iterator[tuple[list[dict[str, Any]], list[str]]]:
     """Yield for each number of days the rows of new homes, and what is to be told of them.
 
@@ -158,7 +158,7 @@ _OF_A_FLEET = {"global", "tuned", "settings"}
 
 
 def blend_at(
-    world: World, newcomers: Newcomers, fleet: Fleet, days: float
+    world: World, newcomers: Newcomers, fleet: Offered, days: float
 ) -> tuple[FleetsBlend, str]:
     """Return by which weights homes of some days mix, and why it is not by those of a rehearsal.
 
@@ -202,7 +202,7 @@ def cohort_on(world: World, homes: Sequence[HomeExamples]) -> Iterator[list[Coho
         yield [open_.enter_context(cohort)]
 
 
-def _experts(world: World, cohort: Cohort, fleet: Fleet) -> Experts:
+def _experts(world: World, cohort: Cohort, fleet: Offered) -> Experts:
     assert world.how is not None  # a plan that tries new homes has a personaliser
     return Experts(
         cohort,

@@ -106,8 +106,8 @@ class DataSettings(ReadingSettings):
     history_days: float | None = Field(
         None,
         gt=0,
-        description="keep only the last days before the test part (cold start); of rows without "
-        "times, 24 count as a day; unset: 5 of synthetic homes, all of others",
+        description="keep only the last days before the test part (cold start); unset: 5 of "
+        "synthetic homes, all of others; of rows without times, 24 count as a day",
     )
     min_rows: int = Field(8, ge=1, description="homes with fewer training rows are left out")
 

@@ -34,6 +34,7 @@ SCENARIOS = {  # name: learning rate, days of history that homes keep
     "energy-homes17": (0.02, None),
     "few-days": (0.1, 3),
     "months": (0.05, 90),
+    "newcomers": (0.1, 28),
     "stragglers": (0.05, 35),
 }
 

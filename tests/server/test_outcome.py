@@ -85,6 +85,7 @@ def test_the_fleet_ends_as_suits_most_of_its_homes(tmp_path: Path) -> None:
     weights = dict(zip(EXPERTS, np.array([4, 2, 1, 1, 1]) / 9, strict=True))
     told = dict(chosen.data)
     assert told.pop("weights") == pytest.approx(weights, rel=1e-6)
+    assert told.pop("matrix") == pytest.approx(upper(_MATRIX).tolist())
     assert told == {
         "rate": 1.0,
         "epochs": 1,
