@@ -192,6 +192,7 @@ def test_personalisation_is_the_same_in_both_engines(
     sequential = plan.change(engine={"name": "sequential"})
     other, likewise = _personalised(sequential, tmp_path / "sequential")
     assert chosen.pop("weights") == pytest.approx(likewise.pop("weights"), abs=1e-4)
+    assert chosen.pop("matrix") == pytest.approx(likewise.pop("matrix"), rel=1e-3, abs=1e-4)
     assert chosen == likewise
     assert len(one) == len(other) == 4 * len(MODELS)
     for row, same in zip(one, other, strict=True):

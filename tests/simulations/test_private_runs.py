@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 import fedhome
 from fedhome.errors import PlanError, RoundError
+from fedhome.learning.mixture import knowing_nothing, upper
 from fedhome.plan.private_plan import noise_of, private_run
 from fedhome.plan.settings import Plan
 from fedhome.privacy.noise import update_norm
@@ -204,6 +205,7 @@ def test_a_whole_run_says_what_it_cost(tmp_path: Path) -> None:
     # The trial is not asked: a third of the passes, at the first rate.
     chosen = dict(events["personalisation-chosen"])
     assert chosen.pop("weights") == pytest.approx(dict.fromkeys(EXPERTS, 0.2))  # of nothing known
+    assert chosen.pop("matrix") == upper(knowing_nothing(len(EXPERTS))).tolist()
     alone = {"rate": 0.3, "epochs": 1}
     assert chosen == {**alone, "alone": alone, "homes": 0, "strength": 10.0}
     # Sixteen flags of a home are hidden by the noise of eight of nine homes: one may be corrupt.

@@ -128,6 +128,7 @@ def test_homes_end_the_same_whichever_way_their_numbers_travel(
     (plain, rows, _), (ideal, same, counts), (secure, other, counted) = ended.values()
     assert (ideal, same, counts) == (secure, other, counted)  # bit for bit
     assert plain.pop("weights") == pytest.approx(ideal.pop("weights"), abs=1e-6)
+    assert plain.pop("matrix") == pytest.approx(ideal.pop("matrix"), abs=1e-6)
     assert plain == ideal
     assert len(rows) == len(same) == len(COUNTS) * len(MODELS)
     for row, again in zip(rows, same, strict=True):
