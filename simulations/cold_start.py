@@ -12,12 +12,11 @@ A simulation sees this past the protocol, in its own homes; a real fleet has no 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fedhome import rng
 from fedhome.data.series.examples import HomeExamples
@@ -37,6 +36,7 @@ from fedhome.simulations.engines.stacked_homes import StackedHomes
 from fedhome.simulations.engines.threaded_cohort import cohort_of, one_torch_thread, threads_of
 from fedhome.simulations.engines.world import World, against_vectors
 from fedhome.simulations.newcomers import Newcomers, rehearsing, with_days
+from fedhome.simulations.offered import Offered, experts_of
 
 REHEARSING = 40
 """Homes that rehearse, drawn from those that took part: enough for a mean, in bounded time."""
@@ -83,46 +83,6 @@ def try_newcomers(world: World, newcomers: Newcomers, folder: RunFolder, log: Ev
         folder.write_cold_start(cold_start_table(rows))
 
 
-class Offered(NamedTuple):
-    """What a fleet has for a new home.
-
-    Args:
-        start: The global parameters ``[size]``.
-        adaptation: How homes make them their own.
-        experts: What homes mix.
-        blend: What the fleet chose for that.
-    """
-
-    start: NDArray[np.float32]
-    adaptation: Adaptation
-    experts: tuple[str, ...]
-    blend: FleetsBlend
-
-    @classmethod
-    def of(cls, world: World, folder: RunFolder, chosen: Mapping[str, Any]) -> Offered:
-        """Return what a run ended with.
-
-        Args:
-            world: The homes that took part.
-            folder: The run's folder, with its model.
-            chosen: The data of the event ``personalisation-chosen``.
-
-        Raises:
-            RunError: The model cannot be read.
-        """
-        names, alone = world.plan.personalise.experts, chosen["alone"]
-        return cls(
-            start=world.learning.layout.flatten(folder.read_model().parameters),
-            adaptation=Adaptation(float(chosen["rate"]), int(chosen["epochs"])),
-            experts=names,
-            blend=FleetsBlend(
-                matrix=mixture.full(chosen["matrix"], len(names)),
-                strength=float(chosen["strength"]),
-                alone=(float(alone["rate"]), int(alone["epochs"])),
-            ),
-        )
-
-
 def cold_start(
     world: World, newcomers: Newcomers, fleet: Offered
 ) -> Iterator[tuple[list[dict[str, Any]], list[str]]]:
@@ -148,7 +108,7 @@ def cold_start(
             told += [why] if why else []
             with cohort_on(world, homes) as cohorts:
                 for cohort in cohorts:
-                    rows += _rows(_experts(world, cohort, fleet), fleet.experts, blend, days)
+                    rows += _rows(experts_of(world, cohort, fleet), fleet.experts, blend, days)
         if newcomers.all_new:
             rows = [row for row in rows if row["model"] not in _OF_A_FLEET]
         yield rows, told
@@ -180,7 +140,7 @@ def blend_at(
             f"the rounds have as many days to rehearse with, and {FEWEST} are needed"
         )
     with cohort_on(world, homes) as cohorts:
-        experts = [_experts(world, cohort, fleet) for cohort in cohorts]
+        experts = [experts_of(world, cohort, fleet) for cohort in cohorts]
         return _rehearsed(experts, fleet.experts, fleet.blend), ""
 
 
@@ -200,17 +160,6 @@ def cohort_on(world: World, homes: Sequence[HomeExamples]) -> Iterator[list[Coho
             notice=world.notice,
         )
         yield [open_.enter_context(cohort)]
-
-
-def _experts(world: World, cohort: Cohort, fleet: Offered) -> Experts:
-    assert world.how is not None  # a plan that tries new homes has a personaliser
-    return Experts(
-        cohort,
-        world.plan.personalise,
-        start=fleet.start,
-        how=world.how,
-        adaptation=fleet.adaptation,
-    )
 
 
 def _rehearsed(cohorts: Sequence[Experts], names: Sequence[str], run: FleetsBlend) -> FleetsBlend:

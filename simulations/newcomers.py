@@ -167,15 +167,16 @@ def _before(home: HomeExamples) -> NDArray[np.int64]:
 def _short(
     own: NDArray[np.int64], whole: NDArray[np.int64], days: float, *, timeless: bool
 ) -> bool:
-    """Tell whether a home has fewer days than asked for: its first row counts, and is too late.
+    """Tell whether a home has fewer days than asked for: its first row is too late, or too few.
 
     Args:
         own: Times of the rows that it is given.
         whole: Times of all that it could be given.
         days: How many days were asked for.
-        timeless: Whether times are numbers of rows.
+        timeless: Whether its rows have none.
     """
+    if timeless:  # their times are places among the rows that are left
+        return len(own) < _NEARLY * days * ROWS_A_DAY
     if own.min() > whole.min():
         return False
-    second = DAY_S // ROWS_A_DAY if timeless else 1
-    return float(np.ptp(own)) * second < _NEARLY * days * DAY_S
+    return float(np.ptp(own)) < _NEARLY * days * DAY_S

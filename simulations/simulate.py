@@ -40,6 +40,7 @@ from fedhome.simulations.engines.world import World
 from fedhome.simulations.gather import find_in, read_source
 from fedhome.simulations.newcomers import Newcomers, set_apart
 from fedhome.simulations.objects import AnyMethod, AnyPersonaliser, AnyStrategy, Model, Objects
+from fedhome.simulations.portraits import show_homes
 from fedhome.simulations.secure.secure_fleet import SecureFleet, secure_grid
 
 
@@ -258,6 +259,8 @@ def _rounds(world: World, folder: RunFolder, log: EventLog, *, resumed: bool) ->
             name_of=grid.name_of,
             resumed=resumed,
         )
+        if folder.homes_path.exists():
+            show_homes(world, folder, log, grid.within)
 
 
 def _secure_grid(world: World, grid: InProcessGrid, log: EventLog) -> Grid:

@@ -25,3 +25,8 @@ class EvaluationSettings(Section):
         description="days of own readings with which these homes are tried; of rows without times, "
         "24 rows count as a day",
     )
+    predictions: bool = Field(
+        default=True,
+        description="show predictions and readings of a simulation's best, median and worst home "
+        "in its report",
+    )

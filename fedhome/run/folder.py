@@ -8,6 +8,7 @@
         rounds.parquet       one row for each round (fedhome.run.results)
         homes.parquet        one row for each home and model (fedhome.run.results)
         cold_start.parquet   of homes that join after the rounds (fedhome.run.cold_start_table)
+        shown.json           what a simulation shows of its homes (fedhome.run.shown_homes)
         readings.json        how the homes' files were read, where there are files
         model.safetensors    the global model
         start.safetensors    the one that it began with, if that was another run's
@@ -51,6 +52,7 @@ from fedhome.run.results import (
     validate_homes,
     validate_rounds,
 )
+from fedhome.run.shown_homes import Shown
 
 __all__ = [
     "HOMES",
@@ -83,6 +85,7 @@ class RunFolder:
         self.rounds_path = self.path / "rounds.parquet"
         self.homes_path = self.path / "homes.parquet"
         self.cold_start_path = self.path / "cold_start.parquet"
+        self.shown_path = self.path / "shown.json"
         self.readings_path = self.path / "readings.json"
         self.start_path = self.path / "start.safetensors"
         self.draw_path = self.path / "draw"
@@ -241,6 +244,20 @@ class RunFolder:
         if not self.cold_start_path.exists():
             return None
         return validate_cold_start(_read_table(self.cold_start_path))
+
+    def write_shown(self, shown: Shown) -> None:
+        """Write what a simulation shows of its homes."""
+        write_atomically(self.shown_path, shown.to_json())
+
+    def read_shown(self) -> Shown | None:
+        """Return what a simulation shows of its homes; None where nothing is shown.
+
+        Raises:
+            RunError: It is damaged.
+        """
+        if not self.shown_path.exists():
+            return None
+        return Shown.from_json(self.shown_path.read_bytes(), where=str(self.shown_path))
 
     def write_readings(self, reports: Sequence[Mapping[str, Any]]) -> None:
         """Write how the homes' files were read, one report a home.

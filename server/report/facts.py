@@ -13,7 +13,7 @@ from fedhome.run.events import SPENT, Event
 from fedhome.run.folder import SummaryRow, summary
 from fedhome.server.report.figures import byte_unit
 from fedhome.server.report.run_results import RunResults
-from fedhome.server.report.theme import MODEL_NAMES
+from fedhome.server.report.theme import EXPERT_NAMES, MODEL_NAMES
 
 NOTABLE: Final = frozenset(
     (
@@ -162,19 +162,10 @@ _BEST = "What was best alone, by the homes' own validation: {} of {} homes."
 
 def _counted(counts: Mapping[str, int]) -> str:
     return ", ".join(
-        f"{_EXPERT_NAMES.get(name, MODEL_NAMES.get(name, name)).lower()} in {n}"
+        f"{EXPERT_NAMES.get(name, MODEL_NAMES.get(name, name)).lower()} in {n}"
         for name, n in counts.items()
         if n
     )
-
-
-_EXPERT_NAMES: Final = {
-    "naive": "No learning",
-    "linear": "Linear model",
-    "trees": "Trees",
-    "local": "Network",
-    "settings": "Network with the fleet's settings",
-}
 
 
 def _null(run: RunResults) -> str:

@@ -52,7 +52,7 @@ _OF_ALL: Final = frozenset(
     ]
 )
 _KINDS: Final[Mapping[str, frozenset[str]]] = {
-    "scatter": _OF_ALL | {"mode", "line", "marker", "connectgaps"},
+    "scatter": _OF_ALL | {"mode", "line", "marker", "connectgaps", "fill", "fillcolor"},
     "bar": _OF_ALL | {"marker"},
     "violin": _OF_ALL
     | {"box", "fillcolor", "hoveron", "jitter", "line", "marker", "meanline", "orientation"}
@@ -101,7 +101,10 @@ def drawn(plot: Mapping[str, Any], width: int) -> str:
     layout, traces = plot["layout"], list(plot["data"])
     for trace in traces:
         look_up(_KINDS, trace["type"], "kind of trace")
-        if strange := sorted(set(trace) - _KINDS[trace["type"]]):
+        strange = sorted(set(trace) - _KINDS[trace["type"]])
+        if trace.get("fill", "toself") != "toself":
+            strange.append(f"fill {trace['fill']}")
+        if strange:
             raise RunError(
                 f"a figure's {trace['type']} has {', '.join(strange)}, which the report does not "
                 "draw",
@@ -296,6 +299,8 @@ def _legend(traces: Sequence[Mapping[str, Any]], layout: Mapping[str, Any]) -> l
 
 def _sample(trace: Mapping[str, Any]) -> str:
     """Return how a trace looks, in little."""
+    if trace["type"] == "scatter" and "fill" in trace:
+        return f'<path d="M4 -5h18v10h-18z" style="fill:{named_colour(trace["fillcolor"])}"/>'
     if trace["type"] == "scatter":
         small = {**trace, "x": [0.0, 13.0, 26.0], "y": [0.0] * 3, "hovertemplate": ""}
         if "markers" in str(trace.get("mode", "")):

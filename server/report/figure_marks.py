@@ -74,7 +74,10 @@ def scatter(trace: Mapping[str, Any], plane: Plane) -> str:
     points = list(zip(values_of(trace, "x"), values_of(trace, "y"), strict=True))
     if trace.get("connectgaps"):
         points = [point for point in points if None not in point]
-    if "lines" in mode and (path := _path(points, plane)):
+    if trace.get("fill") == "toself":
+        fill = named_colour(trace["fillcolor"])
+        parts.append(f'<path d="{_path(points, plane)}z" style="fill:{fill}"/>')
+    if "lines" in mode and trace["line"]["width"] and (path := _path(points, plane)):
         line = trace["line"]
         dash = _DASHES.get(str(line.get("dash", "")), "")
         dashed = f' stroke-dasharray="{dash}"' if dash else ""

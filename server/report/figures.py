@@ -235,17 +235,6 @@ def traffic(run: RunResults) -> Figure | None:
     )
 
 
-def figures(run: RunResults) -> list[Figure]:
-    """Return the figures for which the run has data."""
-    candidates = [
-        learning_curves(run),
-        distribution(run),
-        hurt_and_helped(run),
-        traffic(run),
-    ]
-    return [figure for figure in candidates if figure is not None]
-
-
 def line(
     rounds: Sequence[float | None],
     values: Sequence[float | None],

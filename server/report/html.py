@@ -13,8 +13,9 @@ from fedhome.run.folder import RunFolder, write_atomically
 from fedhome.server.report import facts
 from fedhome.server.report.comparison import comparison_figures
 from fedhome.server.report.figure_drawing import drawings
-from fedhome.server.report.figures import figures
+from fedhome.server.report.homes_list import homes_list, sorting_script
 from fedhome.server.report.reading_groups import reading_groups
+from fedhome.server.report.run_figures import figures
 from fedhome.server.report.run_results import RunResults, load
 from fedhome.server.report.theme import colours_named
 
@@ -22,8 +23,8 @@ from fedhome.server.report.theme import colours_named
 def write_report(runs: Sequence[RunFolder], out: Path) -> Path:
     """Write the report of one run, or the comparison of several, as one HTML file.
 
-    The file fetches nothing, from nowhere. It shows the names of homes, and no other data of
-    theirs than their scores.
+    The file fetches nothing, from nowhere. It shows the names of homes and their scores; of a
+    simulation's best, median and worst home also readings, unless its plan says otherwise.
 
     Args:
         runs: The run, or the runs in the order of comparison.
@@ -42,6 +43,8 @@ def write_report(runs: Sequence[RunFolder], out: Path) -> Path:
 
 def _page(runs: Sequence[RunResults]) -> str:
     one = runs[0] if len(runs) == 1 else None
+    listed = homes_list(one) if one else None
+    script, policy = sorting_script() if listed else ("", "")
     figures_shown = figures(one) if one else comparison_figures(runs)
     return render(
         "page.html.j2",
@@ -56,12 +59,18 @@ def _page(runs: Sequence[RunResults]) -> str:
         notices=[(run, notices) for run in runs if (notices := facts.notices(run.events))],
         differing=facts.differing_settings(runs),
         figures=figures_shown,
+        homes=listed,
+        script=script,
+        policy=policy,
+        real=one is not None and one.real,
         readings=[(run, groups) for run in runs if (groups := reading_groups(run.readings))],
     )
 
 
 def render(template: str, **content: Any) -> str:
-    """Return a page of a template, with all that it needs inside; no script runs in it.
+    """Return a page of a template, with all that it needs inside.
+
+    No script runs in it but one whose hash the page names as ``policy``.
 
     Args:
         template: Its name in this folder; it extends ``frame.html.j2``.
@@ -82,5 +91,6 @@ def render(template: str, **content: Any) -> str:
         "command": facts.command,
         "drawings": drawings,
     }
+    content = {"script": "", "policy": "", **content}
     style = (parts / "page.css").read_text(encoding="utf-8")
     return environment.get_template(template).render(style=style + colours_named(), **content)

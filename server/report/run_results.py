@@ -16,6 +16,7 @@ from fedhome.errors import RunError
 from fedhome.run.events import Event
 from fedhome.run.folder import RunFolder, scores, summary
 from fedhome.run.results import SummaryRow, counted_summary
+from fedhome.run.shown_homes import Shown
 
 STARTS = ("run-started", "run-resumed")
 
@@ -32,6 +33,8 @@ class RunResults:
         rounds: One row for each round; None where the run got to none.
         homes: One row for each home and model; None where nothing was scored.
         readings: How each home's files were read; empty where there were none.
+        shown: What a simulation shows of its homes; None of a real fleet.
+        cold_start: How homes fared that joined after the rounds; None where none did.
     """
 
     label: str
@@ -41,6 +44,8 @@ class RunResults:
     rounds: pa.Table | None
     homes: pa.Table | None
     readings: Sequence[HomeReport] = ()
+    shown: Shown | None = None
+    cold_start: pa.Table | None = None
 
     @cached_property
     def started(self) -> Mapping[str, Any]:
@@ -89,6 +94,11 @@ class RunResults:
             for model, by_home in scores(self.homes).items()
         }
         return {model: by_home for model, by_home in finite.items() if by_home}
+
+    @property
+    def real(self) -> bool:
+        """Whether homes were real: no engine computed them."""
+        return "fleet-ready" in {e.event for e in self.events} and "engine" not in self.started
 
     @property
     def drawn(self) -> dict[str, dict[str, float]]:
@@ -168,6 +178,8 @@ def _load(run: RunFolder, label: str) -> RunResults:
         rounds=run.read_rounds() if run.rounds_path.exists() else None,
         homes=run.read_homes() if run.homes_path.exists() else None,
         readings=_readings(run),
+        shown=run.read_shown(),
+        cold_start=run.read_cold_start(),
     )
 
 

@@ -60,6 +60,14 @@ MODEL_NAMES: Final = {
     "tuned": "Fine-tuned",
     "personalised": "Personalised",
 }
+EXPERT_NAMES: Final = {
+    "naive": "No learning",
+    "linear": "Linear model",
+    "trees": "Trees",
+    "local": "Network",
+    "settings": "Network with the fleet's settings",
+}
+"""What experts, and ways to be alone, are called where it is clear that they are such."""
 RUN_COLOURS: Final = (BLUE, ORANGE, GREEN, PURPLE, OLIVE, ROSE, GREY)
 RUN_DASHES: Final = ("solid", "dash", "dot", "dashdot", "longdash")
 

@@ -39,7 +39,7 @@ def vector(world: World) -> Iterator[InProcessGrid]:
         threads=threads_of(world.plan),
         notice=world.notice,
     ) as cohort:
-        yield VectorGrid(
+        grid = VectorGrid(
             cohort,
             world.plan,
             how=world.how,
@@ -47,6 +47,8 @@ def vector(world: World) -> Iterator[InProcessGrid]:
             silent=world.silent(),
             adding=world.adding,
         )
+        grid.within = (cohort,)
+        yield grid
 
 
 @contextmanager
@@ -78,9 +80,11 @@ def sequential(world: World) -> Iterator[InProcessGrid]:
         return replace(find(context), mode="plain")
 
     with one_torch_thread():
-        yield SequentialGrid(
+        grid = SequentialGrid(
             world.names, build(find), contexts, silent=world.silent(), open_app=build(find_open)
         )
+        grid.within = tuple(home.device for home in homes)
+        yield grid
 
 
 ENGINES: Mapping[str, Callable[[World], AbstractContextManager[InProcessGrid]]] = {

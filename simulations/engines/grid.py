@@ -24,6 +24,7 @@ from fedhome.flower.messages import (
     number_messages,
     take_identity,
 )
+from fedhome.learning.cohort import Cohort
 from fedhome.simulations.faults import ANSWERS, LATE
 
 Silent = Callable[[int, NDArray[np.int64]], NDArray[np.int64]]
@@ -40,6 +41,8 @@ class InProcessGrid(Grid):
     """
 
     first_node = 2
+    within: Sequence[Cohort] = ()
+    """The homes themselves, where they are in this process: a simulation looks at its own."""
 
     def __init__(
         self, homes: Sequence[str], *, silent: Silent | None = None, run_id: int = 1

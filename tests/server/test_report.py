@@ -19,7 +19,8 @@ from fedhome.run.folder import RunFolder, differences, homes_table, rounds_table
 from fedhome.server.report import write_report
 from fedhome.server.report.comparison import comparison_figures
 from fedhome.server.report.facts import differing_settings, duration, facts, notices, p_value, share
-from fedhome.server.report.figures import Figure, figures
+from fedhome.server.report.figures import Figure
+from fedhome.server.report.run_figures import figures
 from fedhome.server.report.run_results import RunResults, load
 from fedhome.server.report.theme import DARK
 
@@ -194,7 +195,7 @@ def page(run: RunFolder) -> Page:
 
 
 def test_the_page_has_what_the_run_has(page: Page) -> None:
-    assert set(page.plots) == {"curves", "distribution", "differences", "traffic"}
+    assert set(page.plots) == {"curves", "distribution", "differences", "gains", "traffic"}
     for fact in (
         "small-1",
         "2026-11-23 12:00 UTC",
@@ -210,7 +211,7 @@ def test_the_page_has_what_the_run_has(page: Page) -> None:
     identifiers = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(identifiers) == len(set(identifiers))
     places = [attributes for _, attributes in page.tags if attributes.get("role") == "img"]
-    assert len(places) == 4
+    assert len(places) == 5
     assert all(attributes["aria-label"] for attributes in places)
 
 
@@ -229,7 +230,8 @@ def test_a_report_is_small_and_whole(run: RunFolder, tmp_path: Path) -> None:
         assert write_report([one], one.report_path).stat().st_size < 300_000
 
 
-def test_no_script_runs_in_the_page(page: Page) -> None:
+def test_no_script_runs_in_a_page_without_a_table_of_homes(tmp_path: Path) -> None:
+    page = page_of(fake_run(tmp_path / "run", evaluated=False))
     assert page.blocks == []
     metas = [attributes for tag, attributes in page.tags if tag == "meta"]
     policy = next(

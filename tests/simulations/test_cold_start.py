@@ -159,13 +159,34 @@ def test_no_row_of_a_new_home_and_no_test_row_is_rehearsed_with() -> None:
 
 
 @contextmanager
-def homes_of(plan: Plan) -> Iterator[Newcomers]:
+def homes_of(plan: Plan, rows: list[fedhome.HomeTable] | None = None) -> Iterator[Newcomers]:
     """Set some homes of a plan apart."""
-    objects = Objects(model=None, method=None, strategy=None, personaliser=None, source=tables())
+    source = rows or tables()
+    objects = Objects(model=None, method=None, strategy=None, personaliser=None, source=source)
     with given(objects.at_hand):
         laid = objects.laid_over(plan)
         read, unseen = set_apart(read_source(laid), laid)
         yield Newcomers(tables=unseen, found=find_in(read, laid))
+
+
+def test_of_rows_without_times_a_day_is_24_rows_and_a_home_needs_as_many() -> None:
+    rows = [
+        fedhome.HomeTable(
+            home=table.home,
+            time_s=np.arange(DAYS * 24),
+            columns={"x": table.columns["load"], "load": table.columns["load"] ** 2},
+        )
+        for table in tables()
+    ]
+    changed = plan(data={"lags": [], "horizon": 0, "gap": 0}, task={"kind": "regression"})
+    with homes_of(changed, rows) as newcomers:
+        assert newcomers.timeless
+        for days in (1, 3):
+            homes, lacking = with_days(newcomers, days)
+            assert [sum(home.counts[:2]) for home in homes] == [24 * days] * 2
+            assert not lacking
+            assert len(rehearsing(newcomers, [0, 1], days).homes) == 2
+        assert with_days(newcomers, 40).homes == []
 
 
 def test_the_only_home_cannot_be_both() -> None:

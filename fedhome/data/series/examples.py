@@ -45,6 +45,7 @@ class HomeExamples:
         counts: Rows of training, validation and test.
         unit: What one unit of ``y`` is in the unit of the target column (its training
             standard deviation where targets were standardised, else 1).
+        middle: What 0 of ``y`` is in the unit of the target column.
         notes: What became of the home's rows on the way, in plain sentences.
         filled: Of inputs that are missing somewhere: where they were filled in, ``[rows]``; empty
             once columns of ``x`` say it.
@@ -60,6 +61,7 @@ class HomeExamples:
     naive: NDArray[np.float32]
     counts: tuple[int, int, int]
     unit: float = 1.0
+    middle: float = 0.0
     notes: tuple[str, ...] = ()
     filled: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
     tally: RowTally = field(default_factory=RowTally)

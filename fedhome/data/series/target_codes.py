@@ -44,6 +44,7 @@ def _continuous(rows: HomeRows, data: DataSettings) -> HomeExamples:
         naive=((naive - middle) / unit).astype(np.float32),
         counts=rows.counts,
         unit=unit,
+        middle=middle,
         notes=notes,
         seasonal=((rows.seasonal - middle) / unit).astype(np.float32),
     )

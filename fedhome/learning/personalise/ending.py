@@ -123,15 +123,28 @@ def shrink(experts: Experts, names: Sequence[str], matrix: Floats, homes: int) -
     )
 
 
-def end(experts: Experts, names: Sequence[str], fleet: FleetsBlend) -> Outcome:
-    """Mix, and score every model on the test rows.
+class HomeMixtures(NamedTuple):
+    """The homes' mixtures.
+
+    Args:
+        weights: Weight of each expert, ``[homes, experts]``.
+        stated: What they state: of validation rows with weights that were not fitted to them.
+        blocks: From how many blocks of validation rows each home's own say comes, ``[homes]``.
+    """
+
+    weights: Floats
+    stated: Statements
+    blocks: NDArray[np.int64]
+
+
+def mix(experts: Experts, names: Sequence[str], fleet: FleetsBlend) -> HomeMixtures:
+    """Return what each home's mixture states.
 
     Args:
         experts: The homes and their models.
         names: The experts of the plan.
         fleet: What the fleet chose.
     """
-    cohort = experts.cohort
     errors = home_errors(experts, names)
     weights = np.stack(
         [
@@ -147,18 +160,31 @@ def end(experts: Experts, names: Sequence[str], fleet: FleetsBlend) -> Outcome:
             for home in errors
         ]
     )
+    rows = np.repeat(weights, experts.cohort.counts("test"), axis=0)
+    stated = Statements(
+        _mixed([experts.stated(name).validation for name in names], left_out),
+        _mixed([experts.stated(name).test for name in names], rows),
+    )
+    return HomeMixtures(weights, stated, np.array([home.blocks for home in errors]))
+
+
+def end(experts: Experts, names: Sequence[str], fleet: FleetsBlend) -> Outcome:
+    """Mix, and score every model on the test rows.
+
+    Args:
+        experts: The homes and their models.
+        names: The experts of the plan.
+        fleet: What the fleet chose.
+    """
+    cohort = experts.cohort
+    mixtures = mix(experts, names, fleet)
     stated = _alone(experts, fleet)
     losses = [experts.losses(found.validation, "validation") for found in stated.values()]
     best = np.argmin(losses, axis=0)
     test = {name: found.test for name, found in stated.items()}
     test["alone"] = experts.picked(list(stated.values()), best).test
     test["tuned"] = experts.stated("tuned").test
-    rows = np.repeat(weights, cohort.counts("test"), axis=0)
-    mixed = Statements(
-        _mixed([experts.stated(name).validation for name in names], left_out),
-        _mixed([experts.stated(name).test for name in names], rows),
-    )
-    test["personalised"], sureness = how_sure(experts, mixed)
+    test["personalised"], sureness = how_sure(experts, mixtures.stated)
     outputs = {name: experts.output(found) for name, found in test.items()}
     outputs["baseline"] = cohort.learning.task.naive_output(cohort.rows("test").naive)
     outputs["global"] = cohort.predict(experts.start, "test")  # as it is, whatever it says
@@ -169,7 +195,7 @@ def end(experts: Experts, names: Sequence[str], fleet: FleetsBlend) -> Outcome:
     return Outcome(
         models={name: _measured(experts, output) for name, output in outputs.items()},
         sureness=sureness,
-        weights=weights,
+        weights=mixtures.weights,
         alone=np.array([ALONE.index(name) for name in stated])[best],
         verdicts={name: _verdict(experts, test[name], test["alone"]) for name in FEDERATED},
         null=null,

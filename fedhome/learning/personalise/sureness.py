@@ -22,7 +22,20 @@ class HomePart(NamedTuple):
     times: NDArray[np.int64]
 
 
-Sure = Callable[[HomePart, HomePart, float], tuple[Floats, dict[str, float]]]
+class SureHome(NamedTuple):
+    """What one home's mixture states of its test rows, calibrated, and how sure it is.
+
+    ``stated`` is ``[rows, outputs]``; ``low`` and ``high`` are the ends of the band of 80 % around
+    a number, ``[rows]`` (of classes empty); ``told`` is how rightly, by name.
+    """
+
+    stated: Floats
+    low: Floats
+    high: Floats
+    told: dict[str, float]
+
+
+Sure = Callable[[HomePart, HomePart, float], SureHome]
 
 
 def how_sure(experts: Experts, mixed: Statements) -> tuple[Floats, dict[str, Floats]]:
@@ -38,17 +51,21 @@ def how_sure(experts: Experts, mixed: Statements) -> tuple[Floats, dict[str, Flo
         the band of 80 % and its mean ``width`` in the target's unit; of classes ``nll`` and
         ``ece``, the negative log-likelihood and the expected calibration error.
     """
+    found = sure_homes(experts, mixed)
+    return np.concatenate([home.stated for home in found]), {
+        name: np.array([home.told[name] for home in found]) for name in found[0].told
+    }
+
+
+def sure_homes(experts: Experts, mixed: Statements) -> list[SureHome]:
+    """Return how sure each home's mixture is; arguments as of `how_sure`."""
     validation, test = _parts(experts, mixed, 0), _parts(experts, mixed, 1)
     units = experts.cohort.rows("test").units
     sure = _SURE[experts.cohort.learning.task.kind.targets]
-    found = [
+    return [
         sure(before, after, float(unit))
         for before, after, unit in zip(validation, test, units, strict=True)
     ]
-    names = found[0][1]
-    return np.concatenate([stated for stated, _ in found]), {
-        name: np.array([told[name] for _, told in found]) for name in names
-    }
 
 
 def _parts(experts: Experts, mixed: Statements, place: int) -> list[HomePart]:
@@ -59,25 +76,24 @@ def _parts(experts: Experts, mixed: Statements, place: int) -> list[HomePart]:
     return [HomePart(*home) for home in zip(*(np.split(c, ends) for c in columns), strict=True)]
 
 
-def _numbers(validation: HomePart, test: HomePart, unit: float) -> tuple[Floats, dict[str, float]]:
+def _numbers(validation: HomePart, test: HomePart, unit: float) -> SureHome:
     residuals = (validation.truth - validation.stated)[:, 0]
     low, high = bands.band(residuals, validation.times, test.times)
     error = (test.truth - test.stated)[:, 0]
     inside = (low <= error) & (error <= high)
-    return test.stated, {
-        "coverage": float(inside.mean()),
-        "width": float((high - low).mean()) * unit,
-    }
+    told = {"coverage": float(inside.mean()), "width": float((high - low).mean()) * unit}
+    return SureHome(test.stated, test.stated[:, 0] + low, test.stated[:, 0] + high, told)
 
 
-def _classes(validation: HomePart, test: HomePart, unit: float) -> tuple[Floats, dict[str, float]]:
+def _classes(validation: HomePart, test: HomePart, unit: float) -> SureHome:
     del unit
     heat = bands.temperature(validation.stated, validation.truth)
     stated = bands.cooled(test.stated, heat)
-    return stated, {
+    told = {
         "nll": bands.nll(stated, test.truth),
         "ece": bands.calibration_error(stated, test.truth),
     }
+    return SureHome(stated, np.empty(0), np.empty(0), told)
 
 
 _SURE: Mapping[Targets, Sure] = {

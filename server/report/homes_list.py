@@ -1,0 +1,120 @@
+"""The report's table of homes: what each keeps, and why; sorted by a script where one may run."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from fedhome.run.compared_models import EXPERTS
+from fedhome.server.report.facts import NOTHING, number
+from fedhome.server.report.run_results import RunResults
+from fedhome.server.report.theme import EXPERT_NAMES, MODEL_NAMES
+
+MOST_HOMES: Final = 120
+"""This many homes are listed: of more, the half that gained least and the half that gained most."""
+_SMALL = 0.05  # experts with less weight are not named
+
+
+@dataclass(frozen=True, kw_only=True)
+class HomesList:
+    """The table of homes.
+
+    Args:
+        columns: Each column's name, what it means, and the class of its cells.
+        rows: A row for each home.
+        left_out: Homes that are not listed.
+    """
+
+    columns: tuple[tuple[str, str, str], ...]
+    rows: tuple[tuple[str, ...], ...]
+    left_out: int
+
+
+_COLUMNS: Final = (
+    ("Home", "its name", "text"),
+    ("Rows", "training rows", ""),
+    ("Best alone", "score of its best model alone", ""),
+    ("Which", "the way to be alone that its validation rows liked best", "text prose"),
+    ("Ends with", "score of what it ends with", ""),
+    ("Gain", "the difference", ""),
+    ("Verdict", "whether that is more than chance", "text"),
+    ("Keeps", "the experts in its mixture by weight", "text prose"),
+    (
+        "Own say",
+        "share of its own blocks of validation rows in these weights; the rest is the fleet's",
+        "",
+    ),
+)
+
+
+def homes_list(run: RunResults) -> HomesList | None:
+    """Return the table of homes; None where no single home's numbers are known."""
+    if run.homes is None or "alone" not in run.scores or "personalised" not in run.scores:
+        return None
+    own = {row["home"]: row for row in run.homes.to_pylist() if row["model"] == "personalised"}
+    alone = run.scores["alone"]
+    gains = {home: _gain(row, alone) for home, row in own.items()}
+    ordered = sorted(own, key=lambda home: (math.isnan(gains[home]), gains[home], home))
+    half = MOST_HOMES // 2
+    listed = ordered if len(ordered) <= MOST_HOMES else ordered[:half] + ordered[-half:]
+    return HomesList(
+        columns=_COLUMNS,
+        rows=tuple(_row(run, own[home], alone, gains[home]) for home in listed),
+        left_out=len(ordered) - len(listed),
+    )
+
+
+def _gain(row: Mapping[str, Any], alone: Mapping[str, float]) -> float:
+    score = row["score"]
+    return (math.nan if score is None else score) - alone.get(row["home"], math.nan)
+
+
+def _row(
+    run: RunResults, row: Mapping[str, Any], alone: Mapping[str, float], gain: float
+) -> tuple[str, ...]:
+    score, best = row["score"], row["best"]
+    signed = NOTHING if math.isnan(gain) else f"{gain:+.3f}".replace("-", "\N{MINUS SIGN}")
+    return (
+        row["home"],
+        str(row["examples_train"]),
+        number(alone.get(row["home"], math.nan)),
+        NOTHING if best is None else EXPERT_NAMES.get(best, MODEL_NAMES.get(best, best)).lower(),
+        number(math.nan if score is None else score),
+        signed,
+        row["verdict"] or NOTHING,
+        _kept(row),
+        _own_say(run, row["home"]),
+    )
+
+
+def _kept(row: Mapping[str, Any]) -> str:
+    """Return the experts of a home's mixture, the heaviest first."""
+    weights = {name: row.get(f"weight_{name}") for name in EXPERTS}
+    known = {name: weight for name, weight in weights.items() if weight is not None}
+    if not known:
+        return _expert(row["expert"]) if row["expert"] else NOTHING
+    heavy = sorted(known.items(), key=lambda one: -one[1])
+    return ", ".join(f"{_expert(n)} {w:.0%}" for n, w in heavy if w >= _SMALL)
+
+
+def _expert(name: str) -> str:
+    return EXPERT_NAMES.get(name, MODEL_NAMES.get(name, name)).lower()
+
+
+def _own_say(run: RunResults, home: str) -> str:
+    blocks = None if run.shown is None else run.shown.blocks.get(home)
+    if run.shown is None or blocks is None:
+        return NOTHING
+    return f"{blocks / (blocks + run.shown.strength):.0%}".replace("%", " %")
+
+
+def sorting_script() -> tuple[str, str]:
+    """Return the script that sorts the table, and the hash by which a page's policy names it."""
+    script = (Path(__file__).parent / "sorting.js").read_text(encoding="utf-8")
+    digest = hashlib.sha256(script.encode()).digest()
+    return script, f"'sha256-{base64.b64encode(digest).decode()}'"
