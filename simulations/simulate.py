@@ -231,7 +231,7 @@ def _run(
             features=world.gathered.homes[0].x.shape[1],
             parameters=world.learning.layout.size,
             engine=plan.engine.name,
-            aggregation=world.mode,
+            aggregation=world.mode if taking_part else "no",
             rounds=plan.rounds.count,
             score=world.learning.task.score,
             **({"unseen": len(newcomers.tables)} if newcomers.tables else {}),

@@ -333,6 +333,7 @@ _AGGREGATION: Final = {
     "secure": "secure: updates were added up under masks",
     "ideal": "ideal: the sums of the secure protocol, computed without cryptography",
     "plain": "plain: the server saw every update",
+    "no": "none: no home made an update",
 }
 
 
