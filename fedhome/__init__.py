@@ -23,6 +23,8 @@ from fedhome.errors import FedHomeError
 if TYPE_CHECKING:
     from fedhome import methods, models, registry, strategies, tasks
     from fedhome.data.table import HomeTable
+    from fedhome.personal.model import PersonalModel
+    from fedhome.personal.opened import load
     from fedhome.plan.settings import Plan
     from fedhome.simulations.simulate import Result, resume, simulate
 
@@ -31,10 +33,12 @@ if TYPE_CHECKING:
 __all__ = [
     "FedHomeError",
     "HomeTable",
+    "PersonalModel",
     "Plan",
     "Result",
     "__version__",
     "errors",
+    "load",
     "methods",
     "models",
     "registry",
@@ -49,8 +53,10 @@ __all__ = [
 _MODULES = ("methods", "models", "registry", "strategies", "tasks")
 _LATER = {
     "HomeTable": "fedhome.data.table",
+    "PersonalModel": "fedhome.personal.model",
     "Plan": "fedhome.plan.settings",
     "Result": "fedhome.simulations.simulate",
+    "load": "fedhome.personal.opened",
     "resume": "fedhome.simulations.simulate",
     "simulate": "fedhome.simulations.simulate",
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,10 +19,13 @@ from fedhome.data.read_report import alike, in_short
 from fedhome.errors import PlanError, RunError
 from fedhome.flower.messages import quiet, sums_suffice
 from fedhome.learning.build import learning_of
+from fedhome.learning.cohort import Cohort
 from fedhome.learning.personalise import personaliser
 from fedhome.learning.plan_check import check_plan
 from fedhome.own_code import faults_told
 from fedhome.passed_objects import given
+from fedhome.personal.model import PersonalModel
+from fedhome.personal.opened import models_in
 from fedhome.plan.overrides import merge, parse_set
 from fedhome.plan.protocol import check_groups
 from fedhome.plan.settings import Plan, single_updates
@@ -38,6 +41,7 @@ from fedhome.simulations.engines.by_name import ENGINES
 from fedhome.simulations.engines.grid import InProcessGrid
 from fedhome.simulations.engines.world import World
 from fedhome.simulations.gather import find_in, read_source
+from fedhome.simulations.kept_models import keep_models
 from fedhome.simulations.newcomers import Newcomers, set_apart
 from fedhome.simulations.objects import AnyMethod, AnyPersonaliser, AnyStrategy, Model, Objects
 from fedhome.simulations.portraits import show_homes
@@ -104,6 +108,15 @@ class Result:
     def model(self) -> SavedModel:
         """The global model: float32 arrays by name."""
         return self.folder.read_model()
+
+    @cached_property
+    def models(self) -> Mapping[str, PersonalModel]:
+        """Each home's own model, by its name; it predicts from the home's readings.
+
+        Raises:
+            RunError: None is kept, as the run's log says, or the file is damaged.
+        """
+        return models_in(self.path)
 
     @property
     def summary(self) -> list[SummaryRow]:
@@ -237,7 +250,8 @@ def _run(
             **({"unseen": len(newcomers.tables)} if newcomers.tables else {}),
         )
         if taking_part:
-            _rounds(world, folder, log, resumed=resumed)
+            cohorts = _rounds(world, folder, log, resumed=resumed)
+            keep_models(world, newcomers.found, cohorts, folder)
         if newcomers.tables:
             try_newcomers(world, newcomers, folder, log)
         log.append("run-finished", seconds=time.perf_counter() - begin)
@@ -245,7 +259,7 @@ def _run(
     return Result(folder)
 
 
-def _rounds(world: World, folder: RunFolder, log: EventLog, *, resumed: bool) -> None:
+def _rounds(world: World, folder: RunFolder, log: EventLog, *, resumed: bool) -> Sequence[Cohort]:
     plan = world.plan
     engine = look_up(ENGINES, plan.engine.name, "engine")
     with closing(world), engine(world) as grid:
@@ -261,6 +275,7 @@ def _rounds(world: World, folder: RunFolder, log: EventLog, *, resumed: bool) ->
         )
         if folder.homes_path.exists():
             show_homes(world, folder, log, grid.within)
+        return grid.within
 
 
 def _secure_grid(world: World, grid: InProcessGrid, log: EventLog) -> Grid:

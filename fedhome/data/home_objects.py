@@ -62,7 +62,7 @@ def read_tables(
     notes: list[tuple[str, str]] = []
     for home, table in _named(homes):
         try:
-            read = _read(home, table, settings, numbers, wanted)
+            read = read_table(home, table, settings, numbers=numbers, wanted=wanted)
         except SourceError as error:
             excluded.append(Exclusion(home, error.message, error.hint))
             continue
@@ -89,13 +89,19 @@ def _named(homes: HomesTables) -> list[tuple[str, object]]:
     return list(named.items())
 
 
-def _read(
+def read_table(
     home: str,
     table: object,
-    settings: ReadingSettings,
-    numbers: Collection[str],
-    wanted: Collection[str] | None,
+    settings: ReadingSettings = _AS_IT_IS,
+    *,
+    numbers: Collection[str] = (),
+    wanted: Collection[str] | None = None,
 ) -> HomeFilesRead:
+    """Read one home that is in memory; arguments as of :func:`read_tables`.
+
+    Raises:
+        SourceError: It is no table, or what does not make sense in it.
+    """
     if isinstance(table, HomeTable):
         if table.home != home:
             raise SourceError(f"it is given as {home!r} and calls itself {table.home!r}")

@@ -12,7 +12,7 @@ expected calibration error).
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,25 +31,41 @@ _LEAST = 1e-6
 _ROUNDING = 1e-9  # a tenth of twenty rows is two
 
 
-def band(
-    residuals: Floats, times: NDArray[np.int64], wanted: NDArray[np.int64]
-) -> tuple[Floats, Floats]:
-    """Return how far a band reaches below and above predictions, ``[wanted rows]`` each.
+class Reach(NamedTuple):
+    """How far a band reaches below and above predictions, in each quarter of the UTC day.
+
+    ``low`` and ``high`` are ``[4]`` each and are added to a prediction.
+    """
+
+    low: Floats
+    high: Floats
+
+    def at(self, wanted: NDArray[np.int64]) -> tuple[Floats, Floats]:
+        """Return how far it reaches at some moments, ``[rows]`` each.
+
+        Args:
+            wanted: UTC seconds of the rows to predict, or their numbers.
+        """
+        quarter = _quarters(wanted)
+        return self.low[quarter], self.high[quarter]
+
+
+def reach(residuals: Floats, times: NDArray[np.int64]) -> Reach:
+    """Return how far a band reaches.
 
     Args:
         residuals: The truth less the prediction on validation rows ``[rows]``.
         times: UTC seconds of these rows, or their numbers ``[rows]``: each quarter of the day has
             a band of its own where every one has twenty rows.
-        wanted: UTC seconds of the rows to predict.
     """
-    quarter, asked = _quarters(times), _quarters(wanted)
+    quarter = _quarters(times)
     counts = np.bincount(quarter, minlength=_QUARTERS)
-    low, high = np.empty(len(wanted)), np.empty(len(wanted))
     apart = bool((counts >= _ROWS_A_QUARTER).all()) and int(times.max()) >= _OUR_DAYS_S
-    for number in range(_QUARTERS):
-        some = residuals[quarter == number] if apart else residuals
-        low[asked == number], high[asked == number] = _reach(some)
-    return low, high
+    each = [
+        _reach(residuals[quarter == number] if apart else residuals) for number in range(_QUARTERS)
+    ]
+    low, high = np.array(each).T
+    return Reach(low, high)
 
 
 def _quarters(times: NDArray[np.int64]) -> NDArray[np.int64]:

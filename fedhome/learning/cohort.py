@@ -144,6 +144,10 @@ class Cohort(ABC):
     def pick(self, homes: NDArray[np.int64]) -> Cohort:
         """Return the cohort of some of these homes, by their positions here."""
 
+    def keeps(self) -> NDArray[np.bool_]:
+        """Return of which homes fitted models stay in memory, ``[homes]``."""
+        return np.ones(len(self.homes), np.bool_)
+
     def recall(self, what: str, compute: Callable[[Cohort], Sequence[Any]]) -> list[Any]:
         """Return what each home computed, computing what it has not yet.
 

@@ -24,6 +24,7 @@ from fedhome.learning.device import passes
 from fedhome.learning.local import LocalLearning
 from fedhome.learning.methods import Method
 from fedhome.learning.params import Params
+from fedhome.learning.personalise.home_end import MOST_KEPT
 from fedhome.learning.tasks import Segments
 from fedhome.models.over_homes import over_homes
 from fedhome.simulations.engines.batches import Rows
@@ -99,6 +100,10 @@ class VectorCohort(Cohort):
             placement=self._placement,
             memory=self.memory,
         )
+
+    def keeps(self) -> NDArray[np.bool_]:
+        """Return which homes' fitted models are kept: those of the fleet's first homes."""
+        return self.where < MOST_KEPT
 
     def counts(self, part: Part) -> NDArray[np.int64]:
         """Rows of a part, int64 ``[homes]``."""

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from sklearn import metrics
 
-from fedhome.learning.bands import LEVEL, band, calibration_error, cooled, nll, temperature
+from fedhome.learning.bands import LEVEL, calibration_error, cooled, nll, reach, temperature
 from helpers.examples import share_of
 
 _MONDAY = 1_799_625_600
@@ -18,9 +18,9 @@ _MONDAY = 1_799_625_600
 def test_a_band_by_hand() -> None:
     """Of 19 residuals the ranks are 2 and 18: of 20 places where a new one may fall, 16 inside."""
     residuals = np.random.default_rng(0).permutation(np.arange(1.0, 20.0))
-    low, high = band(residuals, np.arange(19), np.arange(3))
+    low, high = reach(residuals, np.arange(19)).at(np.arange(3))
     assert (low.tolist(), high.tolist()) == ([2.0] * 3, [18.0] * 3)
-    few = band(np.array([3.0, -1.0]), np.arange(2), np.arange(1))
+    few = reach(np.array([3.0, -1.0]), np.arange(2)).at(np.arange(1))
     assert (few[0].tolist(), few[1].tolist()) == ([-1.0], [3.0])  # too few for the rank
 
 
@@ -30,7 +30,7 @@ def test_a_band_holds_four_of_five_of_what_is_alike(rows: int) -> None:
     drawn, inside, trials = np.random.default_rng(1), 0.0, 3000
     for _ in range(trials):
         errors = drawn.standard_t(3, size=rows + 20)
-        low, high = band(errors[:rows], np.arange(rows), np.arange(20))
+        low, high = reach(errors[:rows], np.arange(rows)).at(np.arange(20))
         inside += np.mean((low <= errors[rows:]) & (errors[rows:] <= high))
     # By its proof at least the level, and by less than 2 / (rows + 1) more.
     assert LEVEL - 0.01 < inside / trials < LEVEL + 2 / (rows + 1) + 0.01
@@ -41,13 +41,13 @@ def test_each_quarter_of_the_day_has_its_own_band_where_rows_allow() -> None:
     quarter = np.arange(24 * 20) % 24 // 6
     residuals = (1.0 + quarter) * np.tile([-1.0, 1.0], 240)
     wanted = _MONDAY + 3600 * np.array([0, 6, 12, 18])
-    low, high = band(residuals, hours, wanted)
+    low, high = reach(residuals, hours).at(wanted)
     assert high.tolist() == [1.0, 2.0, 3.0, 4.0]
     assert low.tolist() == [-1.0, -2.0, -3.0, -4.0]
     few = slice(0, 24 * 3)  # 18 rows a quarter
-    low, high = band(residuals[few], hours[few], wanted)
+    low, high = reach(residuals[few], hours[few]).at(wanted)
     assert len(set(high)) == len(set(low)) == 1
-    timeless = band(residuals, np.arange(480), np.arange(4))
+    timeless = reach(residuals, np.arange(480)).at(np.arange(4))
     assert len(set(timeless[1])) == 1
 
 

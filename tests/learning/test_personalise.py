@@ -156,14 +156,14 @@ def test_a_season_is_chosen_on_the_rows_before() -> None:
         "test": np.stack([[4, 5, 6, nan, 8], [1, 2, 3, 4, 5]], axis=1),
     }
     homes = Points([[4, 4, 4]], seasons=seasons)
-    validation, test = _experts(homes).seasonal()
+    validation, test = _experts(homes).seasonal().stated
     assert validation[:, 0].tolist() == [50.0] * ROWS  # as it was right before
     # Of ten rows before: yesterday is off by 46 in five, a week ago in five, but where it was not
     # read it is the last value, off by 2, as the last values all are.
     assert test[:, 0].tolist() == [6.0] * ROWS  # the last value
     # Where yesterday was right it is stated, and the last value in its gaps.
     seasons["validation"] = np.stack([exact + 4, wrong], axis=1)
-    validation, test = _experts(Points([[4, 4, 4]], seasons=seasons)).seasonal()
+    validation, test = _experts(Points([[4, 4, 4]], seasons=seasons)).seasonal().stated
     assert validation[:, 0].tolist() == [4.0] * ROWS
     assert test[:, 0].tolist() == [4.0, 5.0, 6.0, 6.0, 8.0]
 
@@ -173,7 +173,7 @@ def test_a_week_ago_is_taken_where_that_was_right() -> None:
         part: np.stack([np.full(ROWS, 9.0), np.full(ROWS, 4.5)], axis=1)
         for part in ("train", "validation", "test")
     }
-    validation, test = _experts(Points([[4, 4, 4]], seasons=seasons)).seasonal()
+    validation, test = _experts(Points([[4, 4, 4]], seasons=seasons)).seasonal().stated
     assert validation[:, 0].tolist() == test[:, 0].tolist() == [4.5] * ROWS
 
 
@@ -191,7 +191,7 @@ def test_of_classes_no_learning_states_how_often_each_came(kind: str) -> None:
         )
     np.testing.assert_allclose(naive.validation, expected[0] * 6)
     np.testing.assert_allclose(naive.test, expected[1] * 5)
-    for stated, said in zip(experts.seasonal(), naive, strict=True):
+    for stated, said in zip(experts.seasonal().stated, naive, strict=True):
         np.testing.assert_array_equal(stated, said)  # classes have no season
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from fedhome.data.series.scaling import InputScaling
 from fedhome.errors import DataError
 
 Part = Literal["train", "validation", "test", "train+validation"]
@@ -50,6 +51,7 @@ class HomeExamples:
         filled: Of inputs that are missing somewhere: where they were filled in, ``[rows]``; empty
             once columns of ``x`` say it.
         tally: How many rows there were, and why some do not count.
+        scaling: How inputs were scaled; None of examples that were not cut from a table.
         time_s: UTC seconds of the rows, int64 ``[rows]``; empty: they have no time.
         seasonal: What a series was a day and a week earlier, in the unit of ``y`` (NaN where
             nothing was read), float32 ``[rows, 2]``; of rows that are no series ``[rows, 0]``.
@@ -65,6 +67,7 @@ class HomeExamples:
     notes: tuple[str, ...] = ()
     filled: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
     tally: RowTally = field(default_factory=RowTally)
+    scaling: InputScaling | None = None
     time_s: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     seasonal: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
 

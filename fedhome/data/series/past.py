@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +28,7 @@ class Past:
         spans: Lags, horizon and gap in steps.
         held: Steps (of rows that are no series: seconds) for which a reading may stand in for
             those that are missing after it; 0: none does.
+        step_s: Seconds of a step; of rows that are no series without meaning.
     """
 
     time_s: NDArray[np.int64]
@@ -36,6 +37,25 @@ class Past:
     target: str
     spans: StepSpans
     held: int
+    step_s: int = 0
+
+    def ahead(self) -> Past:
+        """Return the rows, and those that a series can be predicted for after its last one.
+
+        Their steps are as long as all others, also where a day has an hour more or less.
+        """
+        more = np.arange(1, self.spans.horizon + 1)
+        if not len(more) or not len(self.steps):
+            return self
+        return replace(
+            self,
+            time_s=np.concatenate([self.time_s, self.time_s[-1] + more * self.step_s]),
+            steps=np.concatenate([self.steps, self.steps[-1] + more]),
+            columns={
+                name: np.concatenate([values, np.full(len(more), np.nan)])
+                for name, values in self.columns.items()
+            },
+        )
 
     def before(self, steps: int, rows: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
         """Return the row that lies some steps before each row; -1 where there is none.

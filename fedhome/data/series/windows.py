@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from fedhome.data.series.clocks import usual_gap
 from fedhome.data.series.examples import HomeExamples, RowTally, Targets
 from fedhome.data.series.local_time import CALENDAR, calendar
-from fedhome.data.series.past import Past, rows_with_past, whole_rows
+from fedhome.data.series.past import CountedRows, Past, rows_with_past, whole_rows
+from fedhome.data.series.scaling import InputScaling, beside
 from fedhome.data.series.spans import spans_of
 from fedhome.data.series.splits import rehearsal, split
 from fedhome.data.series.target_codes import ENCODE, HomeRows
@@ -28,15 +29,9 @@ SEASON_DAYS = (1, 7)
 """Seasons of a series: what was a day and a week ago is a forecast without learning."""
 ROWS_A_DAY = 24
 """Rows without times that count as a day, where a plan keeps some days of history."""
-FAR = 5.0
-"""Spreads from the mean of training beyond which an input is taken to lie there.
-
-A column that hardly moves in a few days of training would else be a number of hundreds later.
-"""
 
 _BLOCK = 16_384  # rows that are cut at once: they stay in the processor's cache
 _SHIFT_S = 3600  # by which summer time moves steps of whole days
-_FLAT = 1e-6  # a column whose spread is below this says nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,14 +99,55 @@ def windows(table: HomeTable, data: DataSettings, columns: Sequence[str]) -> Win
         DataError: A column is missing, a series that cannot be put on a grid, or lengths of time
             that are no steps of it.
     """
+    past, notes = _checked_past(table, data, columns)
+    kept = rows_with_past(past) if data.missing == "impute" else whole_rows(past, columns)
+    return _cut(past, kept, _Asked(table, data, columns), notes)
+
+
+def rows_to_predict(table: HomeTable, data: DataSettings, columns: Sequence[str]) -> Windows:
+    """Cut a home's table into inputs of all that can be predicted, whether it came or not.
+
+    Of a series the rows go on for ``data.horizon`` after its last reading, for as far as something
+    is known. What is missing is as of :func:`windows`; a target is NaN where it is not known.
+
+    Args:
+        table: The home's readings.
+        data: The plan's settings for data, which say horizon, lags and gap.
+        columns: Input columns.
+
+    Raises:
+        DataError: As of :func:`windows`.
+    """
+    past, notes = _checked_past(table, data, columns)
+    past = past.ahead()
+    rows = np.arange(len(past.steps))
+    if past.spans.horizon:
+        rows = np.flatnonzero(past.last_known(past.target, past.spans.horizon) >= 0)
+    return _cut(past, CountedRows(rows, (), 0, 0), _Asked(table, data, columns), notes)
+
+
+def _checked_past(
+    table: HomeTable, data: DataSettings, columns: Sequence[str]
+) -> tuple[Past, tuple[str, ...]]:
     if missing := [name for name in (*columns, data.target) if name not in table.columns]:
         meant = did_you_mean(missing[0], table.columns) if len(missing) == 1 else ""
         raise DataError(
             f"home {table.home!r} lacks the column {', '.join(missing)}{meant}",
             hint="leave the home out, or name the shared columns in data.features",
         )
-    past, notes = _past(table, data, columns)
-    kept = rows_with_past(past) if data.missing == "impute" else whole_rows(past, columns)
+    return _past(table, data, columns)
+
+
+class _Asked(NamedTuple):
+    """A home's table, and what is to be cut from it."""
+
+    table: HomeTable
+    data: DataSettings
+    columns: Sequence[str]
+
+
+def _cut(past: Past, kept: CountedRows, asked: _Asked, notes: tuple[str, ...]) -> Windows:
+    table, data, columns = asked
     inputs = list(_inputs(past, table, columns))
     moment = past.time_s[kept.rows]
     timed = data.calendar and not table.timeless
@@ -184,7 +220,13 @@ def _past(
     grid = grid_of(table, data, columns)
     spans = spans_of(data, home=table.home, step_s=None if timeless else grid.step_s)
     past = Past(
-        grid.table.time_s, grid.steps, grid.table.columns, data.target, spans, held=spans.day
+        grid.table.time_s,
+        grid.steps,
+        grid.table.columns,
+        data.target,
+        spans,
+        held=spans.day,
+        step_s=grid.step_s,
     )
     return past, grid.notes
 
@@ -267,15 +309,12 @@ def examples(
     sizes = (len(parts[0]), len(parts[1]), len(parts[2]))
     train = slice(0, sizes[0])
     filled = {name: rows[order] for name, rows in cut.filled.items() if rows[order].any()}
+    known = np.ones(x[train].shape, np.bool_)
     for name, rows in filled.items():
-        _fill(x[:, cut.features.index(name)], rows, train)
-    if data.scale == "home":
-        spread = x[train].std(axis=0)
-        middle = x[train].mean(axis=0)
-        plain = np.array([name in cut.words for name in cut.features], np.bool_)
-        spread, middle = np.where(plain, 1.0, spread), np.where(plain, 0.0, middle)
-        x = np.clip((x - middle) / np.where(spread > _FLAT, spread, 1.0), -FAR, FAR)
-    inputs = np.ascontiguousarray(x, np.float32)
+        known[:, cut.features.index(name)] = ~rows[train]
+    features = {name: name in cut.words for name in cut.features}
+    scaling = InputScaling.of(features, x[train], known, scaled=data.scale == "home")
+    inputs = scaling.apply(x)
     encode = look_up(ENCODE, targets, "encoding of targets")
     coded = encode(HomeRows(table.home, inputs, y, naive, sizes, cut.seasonal[order]), data)
     return replace(
@@ -283,14 +322,9 @@ def examples(
         filled=filled,
         tally=cut.tally,
         notes=(*cut.notes, *coded.notes),
+        scaling=scaling,
         time_s=np.empty(0, np.int64) if table.timeless else cut.time_s[order],
     )
-
-
-def _fill(values: NDArray[np.float64], filled: NDArray[np.bool_], train: slice) -> None:
-    """Put the median of the training rows' readings wherever nothing is known, in place."""
-    read = values[train][~filled[train]]
-    values[np.isnan(values)] = np.median(read) if len(read) else 0.0
 
 
 def with_indicators(home: HomeExamples, indicators: Iterable[str]) -> HomeExamples:
@@ -300,10 +334,4 @@ def with_indicators(home: HomeExamples, indicators: Iterable[str]) -> HomeExampl
         home: The home's examples.
         indicators: Names of the inputs, the same of all homes.
     """
-    names = tuple(indicators)
-    if not names:
-        return replace(home, filled={})
-    none = np.zeros(len(home.x), np.bool_)
-    columns = [home.filled.get(name, none).astype(np.float32) for name in names]
-    x = np.ascontiguousarray(np.column_stack([home.x, *columns]), np.float32)
-    return replace(home, x=x, filled={})
+    return replace(home, x=beside(home.x, home.filled, tuple(indicators)), filled={})

@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from fedhome.learning.alone import linear, trees
-from fedhome.learning.alone.own_rows import OwnRows
-from fedhome.learning.tasks.segments import Floats
+from fedhome.learning.alone.own_rows import FittedAlone, OwnRows
 
-__all__ = ["FITTERS", "OwnRows"]
+__all__ = ["FITTERS", "FittedAlone", "OwnRows"]
 
 
-Fitter = Callable[[OwnRows], tuple[Floats, Floats]]
+Fitter = Callable[[OwnRows], FittedAlone]
 
 FITTERS: Mapping[str, Fitter] = {"linear": linear.fit, "trees": trees.fit}
-"""Every model that is fitted without a network, by its name: from a home's rows to what it states
-on validation rows (fitted to training rows) and on test rows (fitted to both)."""
+"""Every model that is fitted without a network, by its name."""

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from fedhome.learning.alone.own_rows import OwnRows, best_of
+from fedhome.learning.alone.own_rows import FittedAlone, OwnRows, best_of
+from fedhome.learning.fitted import Linear
 from fedhome.learning.tasks.segments import Floats
 
 _RIDGE = tuple(float(10**power) for power in range(-2, 5))
@@ -20,8 +21,8 @@ _BEYOND = 0.5  # of the range of targets seen: a line goes on for ever, a home's
 _STEPS = 200
 
 
-def fit(rows: OwnRows) -> tuple[Floats, Floats]:
-    """Return what it states on validation rows and on test rows, ``[rows, outputs]`` each.
+def fit(rows: OwnRows) -> FittedAlone:
+    """Return what it states on validation rows and on test rows, and itself.
 
     Args:
         rows: The home's rows.
@@ -34,7 +35,22 @@ def fit(rows: OwnRows) -> tuple[Floats, Floats]:
     best = best_of(rows, tried)
     every_x, every_y = rows.together()
     final = _fitted(rows, strengths[best], every_x, rows.labels(every_y))
-    return tried[best], _within(rows, final, 2)
+    return FittedAlone(tried[best], _within(rows, final, 2), _plain(rows, final))
+
+
+def _plain(rows: OwnRows, model: Any) -> Linear:
+    """Return a model fitted to training and validation rows as what it computes."""
+    if not rows.classes:
+        slopes = np.asarray(model.coef_, np.float64).reshape(-1, 1)
+        levels = np.asarray(model.intercept_, np.float64).reshape(1)
+        within = np.array(_range(rows.labels(rows.together()[1])))
+        return Linear(slopes, levels, within, np.empty(0, np.int64), rows.outputs)
+    slopes, levels = np.asarray(model.coef_, np.float64).T, np.asarray(model.intercept_, np.float64)
+    if slopes.shape[1] == 1:  # of two classes the first has no column of its own
+        slopes = np.concatenate([np.zeros_like(slopes), slopes], axis=1)
+        levels = np.concatenate([np.zeros(1), levels])
+    classes = np.asarray(model.classes_, np.int64)
+    return Linear(slopes, levels, np.zeros(2), classes, rows.outputs)
 
 
 def _fitted(rows: OwnRows, strength: float, x: Any, y: Any) -> Any:
@@ -53,5 +69,9 @@ def _within(rows: OwnRows, model: Any, part: int) -> Floats:
     if rows.classes or not len(stated):
         return stated
     seen = rows.labels(rows.y[0] if part == 1 else rows.together()[1])
+    return np.clip(stated, *_range(seen))
+
+
+def _range(seen: Any) -> tuple[float, float]:
     slack = _BEYOND * float(np.ptp(seen))
-    return np.clip(stated, seen.min() - slack, seen.max() + slack)
+    return float(seen.min()) - slack, float(seen.max()) + slack

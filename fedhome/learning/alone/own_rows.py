@@ -4,14 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.data.series.examples import Targets
+from fedhome.learning.fitted import Constant, Fitted
 from fedhome.learning.tasks.segments import Floats
 from fedhome.learning.tasks.statements import ENCODINGS, Labels
+
+
+class FittedAlone(NamedTuple):
+    """What a model states of a home's rows, and what it is.
+
+    ``validation`` ``[rows, outputs]`` is what it states when it is fitted to training rows,
+    ``test`` the same when it is fitted to validation rows as well; ``model`` is the latter.
+    """
+
+    validation: Floats
+    test: Floats
+    model: Fitted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,12 +83,13 @@ class OwnRows:
         """Whether training holds a single value: there is nothing to fit."""
         return len(np.unique(self.y[0])) < 2  # noqa: PLR2004
 
-    def commonest(self) -> tuple[Floats, Floats]:
-        """Return the statements of one who knows nothing but how often each value came."""
+    def commonest(self) -> FittedAlone:
+        """Return what one states who knows nothing but how often each value came."""
         means = self._mean(self.y[0]), self._mean(self.together()[1])
-        return (
+        return FittedAlone(
             np.repeat(means[0][None], len(self.x[1]), axis=0),
             np.repeat(means[1][None], len(self.x[2]), axis=0),
+            Constant(means[1]),
         )
 
     def _mean(self, y: Labels) -> Floats:

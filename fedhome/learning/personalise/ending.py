@@ -22,6 +22,7 @@ from fedhome.learning.blocks import blocks_of, verdicts
 from fedhome.learning.cohort import Measured
 from fedhome.learning.mixture import FleetsBlend
 from fedhome.learning.personalise.experts import Experts, Statements
+from fedhome.learning.personalise.home_end import remember
 from fedhome.learning.personalise.sureness import how_sure
 from fedhome.learning.tasks.segments import Floats, Segments
 from fedhome.run.compared_models import ALONE, FEDERATED
@@ -184,7 +185,9 @@ def end(experts: Experts, names: Sequence[str], fleet: FleetsBlend) -> Outcome:
     test = {name: found.test for name, found in stated.items()}
     test["alone"] = experts.picked(list(stated.values()), best).test
     test["tuned"] = experts.stated("tuned").test
-    test["personalised"], sureness = how_sure(experts, mixtures.stated)
+    sure = how_sure(experts, mixtures.stated)
+    test["personalised"] = sure.stated
+    remember(experts, names, mixtures.weights, sure.by)
     outputs = {name: experts.output(found) for name, found in test.items()}
     outputs["baseline"] = cohort.learning.task.naive_output(cohort.rows("test").naive)
     outputs["global"] = cohort.predict(experts.start, "test")  # as it is, whatever it says
@@ -194,7 +197,7 @@ def end(experts: Experts, names: Sequence[str], fleet: FleetsBlend) -> Outcome:
         null = _verdict(experts, experts.stated("again").test, test["local"])
     return Outcome(
         models={name: _measured(experts, output) for name, output in outputs.items()},
-        sureness=sureness,
+        sureness=sure.told,
         weights=mixtures.weights,
         alone=np.array([ALONE.index(name) for name in stated])[best],
         verdicts={name: _verdict(experts, test[name], test["alone"]) for name in FEDERATED},

@@ -17,10 +17,12 @@ from fedhome.data.series.examples import Part
 from fedhome.learning.alone import FITTERS, OwnRows, network
 from fedhome.learning.alone.network import AloneSchedule
 from fedhome.learning.cohort import Cohort
+from fedhome.learning.fitted import Constant, Fitted, Seasonal
 from fedhome.learning.personalise.keep import keep
 from fedhome.learning.tasks.segments import Floats, Segments
 from fedhome.learning.tasks.statements import ENCODINGS, Encoding
 from fedhome.plan.settings import PersonaliseSettings
+from fedhome.run.compared_models import EXPERTS
 
 
 class Adaptation(NamedTuple):
@@ -38,6 +40,16 @@ class Statements(NamedTuple):
 
     validation: Floats
     test: Floats
+
+
+class Said(NamedTuple):
+    """What a model states, and what it is in each home, ``[homes]``.
+
+    It is parameters of the network ``[size]``, or a fitted model; None where it is not kept.
+    """
+
+    stated: Statements
+    models: Sequence[NDArray[np.float32] | Fitted | None]
 
 
 class Adapter(Protocol):
@@ -107,12 +119,20 @@ class Experts:
         Args:
             name: One of :data:`fedhome.run.compared_models.EXPERTS`, or a way to be alone.
         """
-        return self._recalled(name, _STATED[name])
+        return self._recalled(name, _STATED[name]).stated
+
+    def models(self, name: str) -> Sequence[NDArray[np.float32] | Fitted | None]:
+        """Return what an expert is in each home, fitted to training and validation rows.
+
+        Args:
+            name: One of :data:`fedhome.run.compared_models.EXPERTS`.
+        """
+        return self._recalled(name, _STATED[name]).models
 
     def of_schedule(self, schedule: AloneSchedule) -> Statements:
         """Return what the network states that a fleet's schedule trained alone."""
         name = f"network {schedule.rates[0]} {schedule.epochs[0]}"
-        return self._recalled(name, lambda some: some.network_alone(schedule))
+        return self._recalled(name, lambda some: some.network_alone(schedule)).stated
 
     def naive(self) -> Statements:
         """Return the forecast without learning as statements: of classes, how often each came."""
@@ -128,24 +148,33 @@ class Experts:
             shares.append(np.repeat(means, part.counts, axis=0))
         return Statements(*shares)
 
-    def seasonal(self) -> Statements:
+    def without_learning(self) -> Sequence[Fitted]:
+        """Return the forecast without learning in each home."""
+        if self._task.kind.targets == "continuous" and self._task.series:
+            return [Seasonal(0, self._task.outputs)] * len(self.cohort.homes)
+        stated, counts = self.naive().test, self.cohort.counts("test")
+        return [Constant(stated[place]) for place in np.cumsum(counts) - counts]
+
+    def seasonal(self) -> Said:
         """Return what a series was a step, a day or a week ago: which, the rows before say.
 
         Where nothing was read a season ago it is the last value. Of rows that are no series it is
         the forecast without learning.
         """
         naive = self.naive()
+        best = np.zeros(len(self.cohort.homes), np.int64)
         found: list[Floats] = []
         known: tuple[Part, ...] = ("train", "train+validation")
         for part, seen, last in zip(_PARTS, known, naive, strict=True):
             choices = self._seasons(part, last)
             if len(choices) == 1:
-                return naive
+                return Said(naive, self.without_learning())
             last_before = self._task.naive_output(self.cohort.rows(seen).naive)
             before = self._seasons(seen, last_before.astype(np.float64))
             best = np.argmin([self.losses(one, seen) for one in before], axis=0)
             found.append(self._picked(choices, best, part))
-        return Statements(*found)
+        models = [Seasonal(int(season), self._task.outputs) for season in best]
+        return Said(Statements(*found), models)
 
     def _seasons(self, part: Part, last: Floats) -> list[Floats]:
         """Return the last value of a series and what it was some seasons earlier."""
@@ -168,33 +197,33 @@ class Experts:
         row_best = np.repeat(best, self.cohort.counts(part))
         return np.stack(choices)[row_best, np.arange(len(row_best))]
 
-    def tuned(self) -> Statements:
+    def tuned(self) -> Said:
         """Return what the model states that was adapted to each home, refitted where asked."""
         rate, epochs = self._adaptation
         stopped = self._adapted(rate, epochs, "train")
         final = self._adapted(rate, epochs, "train+validation") if self.settings.refit else stopped
         return self._kept([stopped, self.start], [final, stopped, self.start])
 
-    def the_global(self) -> Statements:
+    def the_global(self) -> Said:
         """Return what the fleet's model states as it is."""
         return self._kept([self.start], [self.start])
 
-    def own_network(self) -> Statements:
+    def own_network(self) -> Said:
         """Return what the network states that each home tuned by its own rows."""
         return self.network_alone(network.own_schedule(self.cohort, self.settings))
 
-    def network_alone(self, schedule: AloneSchedule) -> Statements:
+    def network_alone(self, schedule: AloneSchedule) -> Said:
         """Return what the network states that homes trained alone."""
         trained = network.train(self.cohort, schedule, refit=self.settings.refit)
         return self._kept([trained.stopped], [trained.refitted, trained.stopped])
 
-    def network_again(self) -> Statements:
+    def network_again(self) -> Said:
         """Return what each home's own network states after another order of batches."""
         schedule = network.own_schedule(self.cohort, self.settings)
         again = network.train_again(self.cohort, schedule, refit=self.settings.refit)
         return self._kept([again], [again])
 
-    def fitted(self, name: str) -> Statements:
+    def fitted(self, name: str) -> Said:
         """Return what a model states that is fitted without a network."""
         parts: tuple[Part, ...] = ("train", "validation", "test")
         each = [list(self.cohort.rows(part).each()) for part in parts]
@@ -213,9 +242,10 @@ class Experts:
         # change the process's filters of warnings under each other's feet.
         with threadpool_limits(1):
             found = [FITTERS[name](home) for home in homes]
-        naive = self.naive()
-        validation, test = (np.concatenate(part) for part in zip(*found, strict=True))
-        return Statements(*map(_finite_or, (validation, test), naive))
+        validation = np.concatenate([one.validation for one in found])
+        test = np.concatenate([one.test for one in found])
+        stated = Statements(*map(_finite_or, (validation, test), self.naive()))
+        return Said(stated, [one.model for one in found])
 
     def output(self, stated: Floats) -> NDArray[np.float32]:
         """Return statements as a model's raw outputs."""
@@ -229,7 +259,7 @@ class Experts:
         self,
         stopped: Sequence[NDArray[np.float32]],
         final: Sequence[NDArray[np.float32]],
-    ) -> Statements:
+    ) -> Said:
         """Return what the first parameters state that hold in a home; else no learning does."""
         parts: tuple[Part, ...] = ("validation", "test")
         found: list[Floats] = []
@@ -238,15 +268,16 @@ class Experts:
             stated = self.encoding.stated(self.cohort.predict(params, part).astype(np.float64))
             rows = np.repeat(holds, self.cohort.counts(part))
             found.append(_finite_or(np.where(rows[:, None], stated, naive), naive))
-        return Statements(*found)
+        models = [own if held else None for own, held in zip(params, holds, strict=True)]
+        return Said(Statements(*found), models)
 
-    def _recalled(self, name: str, compute: Callable[[Experts], Statements]) -> Statements:
+    def _recalled(self, name: str, compute: Callable[[Experts], Said]) -> Said:
         """Return what a model states, computing it in the homes where it is not known yet."""
         of_model = name in _OF_MODEL
         about = f"{_MODEL}{self._model} {self._adaptation}" if of_model else "alone"
 
-        def found(some: Cohort) -> Sequence[Statements]:
-            stated = compute(
+        def found(some: Cohort) -> Sequence[tuple[Statements, object]]:
+            said = compute(
                 Experts(
                     some,
                     self.settings,
@@ -258,20 +289,26 @@ class Experts:
             ends = [np.cumsum(some.counts(part))[:-1] for part in _PARTS]
             halves = [
                 np.split(part.astype(np.float32), end)
-                for part, end in zip(stated, ends, strict=True)
+                for part, end in zip(said.stated, ends, strict=True)
             ]
-            return [Statements(*home) for home in zip(*halves, strict=True)]
+            models = [
+                model if keeps and name in EXPERTS else None
+                for model, keeps in zip(said.models, some.keeps(), strict=True)
+            ]
+            each = [Statements(*home) for home in zip(*halves, strict=True)]
+            return list(zip(each, models, strict=True))
 
         homes = self.cohort.recall(f"{about} {name}", found)
-        parts = zip(*homes, strict=True)
-        return Statements(*(np.concatenate(part).astype(np.float64) for part in parts))
+        parts = zip(*(stated for stated, _ in homes), strict=True)
+        stated = Statements(*(np.concatenate(part).astype(np.float64) for part in parts))
+        return Said(stated, [model for _, model in homes])
 
 
 _PARTS: tuple[Part, Part] = ("validation", "test")
 _MODEL = "model "
 _OF_MODEL = frozenset({"tuned", "global"})
 
-_STATED: Mapping[str, Callable[[Experts], Statements]] = {
+_STATED: Mapping[str, Callable[[Experts], Said]] = {
     "tuned": Experts.tuned,
     "global": Experts.the_global,
     "naive": Experts.seasonal,

@@ -26,19 +26,32 @@ class SureHome(NamedTuple):
     """What one home's mixture states of its test rows, calibrated, and how sure it is.
 
     ``stated`` is ``[rows, outputs]``; ``low`` and ``high`` are the ends of the band of 80 % around
-    a number, ``[rows]`` (of classes empty); ``told`` is how rightly, by name.
+    a number, ``[rows]`` (of classes empty); ``told`` is how rightly, by name; ``by`` is what makes it
+    so: how far a band reaches, or the temperature of probabilities.
     """
 
     stated: Floats
     low: Floats
     high: Floats
     told: dict[str, float]
+    by: bands.Reach | float
 
 
 Sure = Callable[[HomePart, HomePart, float], SureHome]
 
 
-def how_sure(experts: Experts, mixed: Statements) -> tuple[Floats, dict[str, Floats]]:
+class Sureness(NamedTuple):
+    """Calibrated statements on test rows ``[test rows, outputs]``.
+
+    ``told`` is how sure they are, by name ``[homes]``; ``by`` what each home's are calibrated by.
+    """
+
+    stated: Floats
+    told: dict[str, Floats]
+    by: list[bands.Reach | float]
+
+
+def how_sure(experts: Experts, mixed: Statements) -> Sureness:
     """Return the mixture's statements on test rows, calibrated, and how sure they are.
 
     Args:
@@ -52,9 +65,11 @@ def how_sure(experts: Experts, mixed: Statements) -> tuple[Floats, dict[str, Flo
         ``ece``, the negative log-likelihood and the expected calibration error.
     """
     found = sure_homes(experts, mixed)
-    return np.concatenate([home.stated for home in found]), {
-        name: np.array([home.told[name] for home in found]) for name in found[0].told
-    }
+    return Sureness(
+        np.concatenate([home.stated for home in found]),
+        {name: np.array([home.told[name] for home in found]) for name in found[0].told},
+        [home.by for home in found],
+    )
 
 
 def sure_homes(experts: Experts, mixed: Statements) -> list[SureHome]:
@@ -78,11 +93,12 @@ def _parts(experts: Experts, mixed: Statements, place: int) -> list[HomePart]:
 
 def _numbers(validation: HomePart, test: HomePart, unit: float) -> SureHome:
     residuals = (validation.truth - validation.stated)[:, 0]
-    low, high = bands.band(residuals, validation.times, test.times)
+    reach = bands.reach(residuals, validation.times)
+    low, high = reach.at(test.times)
     error = (test.truth - test.stated)[:, 0]
     inside = (low <= error) & (error <= high)
     told = {"coverage": float(inside.mean()), "width": float((high - low).mean()) * unit}
-    return SureHome(test.stated, test.stated[:, 0] + low, test.stated[:, 0] + high, told)
+    return SureHome(test.stated, test.stated[:, 0] + low, test.stated[:, 0] + high, told, reach)
 
 
 def _classes(validation: HomePart, test: HomePart, unit: float) -> SureHome:
@@ -93,7 +109,7 @@ def _classes(validation: HomePart, test: HomePart, unit: float) -> SureHome:
         "nll": bands.nll(stated, test.truth),
         "ece": bands.calibration_error(stated, test.truth),
     }
-    return SureHome(stated, np.empty(0), np.empty(0), told)
+    return SureHome(stated, np.empty(0), np.empty(0), told, heat)
 
 
 _SURE: Mapping[Targets, Sure] = {

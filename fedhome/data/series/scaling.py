@@ -1,0 +1,102 @@
+"""How a home's inputs and targets are scaled, so that rows to come are scaled alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+FAR: Final = 5.0
+"""Spreads from the mean of training beyond which an input is taken to lie there.
+
+A column that hardly moves in a few days of training would else be a number of hundreds later.
+"""
+_FLAT = 1e-6  # a column whose spread is below this says nothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputScaling:
+    """What a home's inputs are scaled by.
+
+    Args:
+        features: Names of the inputs; the arrays are in their order.
+        medians: What stands where nothing is known, in the columns' units, float64 ``[features]``.
+        middle: What is 0 for a model ``[features]``.
+        spread: What is 1 above that ``[features]``.
+        bounded: Whether inputs stay within :data:`FAR`.
+    """
+
+    features: tuple[str, ...]
+    medians: NDArray[np.float64]
+    middle: NDArray[np.float64]
+    spread: NDArray[np.float64]
+    bounded: bool
+
+    @classmethod
+    def of(
+        cls,
+        features: Mapping[str, bool],
+        x: NDArray[np.float64],
+        known: NDArray[np.bool_],
+        *,
+        scaled: bool,
+    ) -> InputScaling:
+        """Return the scaling that training rows tell.
+
+        Args:
+            features: Names of the inputs, and which stay as they are, since they say yes or no.
+            x: The rows, in the columns' units, NaN where nothing is known, ``[rows, features]``.
+            known: Where a reading stands, and nothing that was filled in, ``[rows, features]``.
+            scaled: Whether others are brought to a mean of 0 and a spread of 1.
+        """
+        medians = np.array(
+            [
+                np.median(column[read]) if read.any() else 0.0
+                for column, read in zip(x.T, known.T, strict=True)
+            ]
+        )
+        middle, spread = np.zeros(x.shape[1]), np.ones(x.shape[1])
+        if scaled:
+            plain = np.array(list(features.values()), np.bool_)
+            whole = np.where(np.isnan(x), medians, x)
+            spread, middle = whole.std(axis=0), whole.mean(axis=0)
+            spread, middle = np.where(plain, 1.0, spread), np.where(plain, 0.0, middle)
+            spread = np.where(spread > _FLAT, spread, 1.0)
+        return cls(
+            features=tuple(features),
+            medians=medians,
+            middle=middle,
+            spread=spread,
+            bounded=scaled,
+        )
+
+    def apply(self, x: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Return rows as a model takes them, float32 ``[rows, features]``.
+
+        Args:
+            x: In the columns' units, NaN where nothing is known, ``[rows, features]``.
+        """
+        x = np.where(np.isnan(x), self.medians, x)
+        if self.bounded:
+            x = np.clip((x - self.middle) / self.spread, -FAR, FAR)
+        return np.ascontiguousarray(x, np.float32)
+
+
+def beside(
+    x: NDArray[np.float32], filled: Mapping[str, NDArray[np.bool_]], indicators: Sequence[str]
+) -> NDArray[np.float32]:
+    """Return inputs with a column for each of some of them: 1 where it was filled in.
+
+    Args:
+        x: The inputs, float32 ``[rows, features]``.
+        filled: Of inputs that are missing somewhere: where, ``[rows]``.
+        indicators: Names of the inputs, the same of all homes.
+    """
+    if not indicators:
+        return x
+    none = np.zeros(len(x), np.bool_)
+    columns = [filled.get(name, none).astype(np.float32) for name in indicators]
+    return np.ascontiguousarray(np.column_stack([x, *columns]), np.float32)

@@ -1,0 +1,79 @@
+"""From what a home ended a run with to a model that is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedhome.data.series.examples import HomeExamples
+from fedhome.learning.fitted import Fitted, Network
+from fedhome.learning.local import LocalLearning
+from fedhome.learning.personalise.home_end import HomeEnd
+from fedhome.personal.model import PersonalModel
+from fedhome.personal.own_module import OwnModule
+from fedhome.plan.settings import Plan
+
+
+def personal_model(
+    end: HomeEnd,
+    *,
+    plan: Plan,
+    learning: LocalLearning,
+    examples: HomeExamples,
+    time_zone: str,
+    run: str = "",
+    scores: Mapping[str, float] | None = None,
+) -> PersonalModel:
+    """Return a home's model.
+
+    Args:
+        end: What the home ended with.
+        plan: The plan, which names its inputs.
+        learning: The network's functions.
+        examples: The home's examples, as they were cut from its readings.
+        time_zone: The home's zone.
+        run: What it came from.
+        scores: Of ``personalised`` and ``baseline`` on test rows.
+    """
+    assert examples.scaling is not None, "examples that were cut from a table say how"
+    experts = {
+        name: _fitted(model, plan, learning)
+        for name, model in end.models.items()
+        if model is not None
+    }
+    return PersonalModel(
+        home=examples.home,
+        plan=plan,
+        targets=learning.task.kind.targets,
+        scaling=examples.scaling,
+        unit=examples.unit,
+        level=examples.middle,
+        weights=end.weights,
+        experts=experts,
+        naive=end.naive,
+        by=end.by,
+        time_zone=time_zone,
+        rows=sum(examples.counts[:2]),
+        run=run,
+        score=learning.task.score,
+        scores=dict(scores or {}),
+    )
+
+
+def _fitted(model: NDArray[np.float32] | Fitted, plan: Plan, learning: LocalLearning) -> Fitted:
+    if not isinstance(model, np.ndarray):
+        return model
+    if plan.model.name != "mlp":
+        return OwnModule(plan.to_toml(), model)
+    layers = learning.layout.unflatten(model)
+
+    def in_order(name: str) -> tuple[int, bool]:
+        place, _, part = name.partition(".")
+        return int(place), part != "weight"
+
+    return Network(
+        {name: np.array(layers[name], np.float32) for name in sorted(layers, key=in_order)},
+        grouped=plan.model.norm == "group",
+    )

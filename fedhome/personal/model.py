@@ -1,0 +1,202 @@
+"""One home's model: a mixture of experts, and all that it takes to predict from readings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from fedhome.data.home_files import read_home
+from fedhome.data.home_objects import ArrowTable, Columns, read_table
+from fedhome.data.inputs import matched, schema_of
+from fedhome.data.series.examples import Targets
+from fedhome.data.series.scaling import InputScaling, beside
+from fedhome.data.series.windows import Windows, rows_to_predict
+from fedhome.data.table import HomeTable
+from fedhome.errors import DataError
+from fedhome.learning.bands import Reach, cooled
+from fedhome.learning.fitted import Fitted, InputRows
+from fedhome.learning.tasks.segments import Floats
+from fedhome.learning.tasks.statements import ENCODINGS
+from fedhome.plan.own_reading import reading_of
+from fedhome.plan.settings import Plan
+
+Readings = HomeTable | ArrowTable | Columns | Path | str
+"""Readings of one home: a table of any kind, or the path of a file or folder."""
+
+_NETWORKS = ("tuned", "global")  # whose outputs are raw, and are statements once encoded
+
+
+@dataclass(frozen=True, kw_only=True)
+class PersonalModel:
+    """A home's own model. Nothing of it is fitted to the test rows that its scores are of.
+
+    Args:
+        home: The home's name.
+        plan: The plan of its fleet, which names its inputs, lags, horizon and classes.
+        targets: How targets are encoded.
+        scaling: How inputs are scaled.
+        unit: What one unit of a statement is in the target's own.
+        level: What a statement of 0 is in the target's own unit.
+        weights: Each expert's weight, by its name; they add up to 1.
+        experts: The same experts; one that is missing was not finite: ``naive`` stands in.
+        naive: The forecast without learning.
+        by: How far the band of 80 % around numbers reaches, or the temperature of classes.
+        time_zone: IANA name of the home's zone.
+        rows: Training and validation rows that it was fitted to.
+        run: Name of the run, or of the release, that it came from.
+        score: Name of the score; higher is better.
+        scores: By ``personalised`` and ``baseline`` (the forecast without learning): the score on
+            test rows.
+    """
+
+    home: str
+    plan: Plan
+    targets: Targets
+    scaling: InputScaling
+    unit: float
+    level: float
+    weights: Mapping[str, float]
+    experts: Mapping[str, Fitted]
+    naive: Fitted
+    by: Reach | float
+    time_zone: str
+    rows: int
+    run: str = ""
+    score: str = ""
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def target(self) -> str:
+        """Name of the column that it predicts."""
+        return self.plan.data.target
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes; none where numbers are predicted."""
+        return () if self.targets == "continuous" else self.plan.task.classes
+
+    @property
+    def target_unit(self) -> str:
+        """The unit of what it predicts; empty where none is known."""
+        return self.plan.data.target_unit
+
+    def predict(self, readings: Readings) -> pa.Table:
+        """Return what is to be expected at each moment that readings allow, in the order of time.
+
+        Of a series that is every step up to the horizon after the last reading; else every row.
+        Each moment is predicted by what was known the horizon before, whatever came later.
+
+        Args:
+            readings: The home's readings, as far back as the longest lag reaches. The target's
+                column may be missing where rows do not follow each other in time.
+
+        Returns:
+            ``time`` (UTC; for rows without times ``row``), and of numbers ``value``, ``low`` and
+            ``high`` in the target's unit (the 50th, 10th and 90th percentile of what may come); of
+            classes ``class`` and the probability of each, ``P(NAME)``. ``missing`` is how many
+            inputs had no reading and were filled in; ``without_learning`` is what would be
+            expected without learning (of classes: the commonest).
+
+        Raises:
+            DataError: The readings lack inputs, or have them in other kinds or units; or nothing
+                can be predicted from them.
+        """
+        cut = self._cut(readings)
+        if not len(cut.time_s):
+            raise DataError(
+                f"nothing can be predicted from the readings of {self.home!r}: none of "
+                f"{self.target!r} is new enough",
+                hint="give readings that go back as far as the plan's lags",
+            )
+        rows = InputRows(
+            beside(self.scaling.apply(cut.x), cut.filled, self.plan.data.indicators or ()),
+            (cut.naive - self.level) / self.unit,
+            (cut.seasonal - self.level) / self.unit,
+        )
+        missing = np.sum([np.zeros(len(rows.x)), *cut.filled.values()], axis=0).astype(np.int64)
+        table = self._told(self.state(rows), self.naive.state(rows), cut.time_s)
+        return table.append_column("missing", pa.array(missing))
+
+    def state(self, rows: InputRows) -> Floats:
+        """Return the mixture's statements, float64 ``[rows, outputs]``.
+
+        Args:
+            rows: Inputs as models take them.
+        """
+        naive = self.naive.state(rows)
+        mixed = np.zeros_like(naive)
+        for name, weight in self.weights.items():
+            stated = naive
+            if name in self.experts:
+                stated = self.experts[name].state(rows)
+                if name in _NETWORKS:
+                    stated = ENCODINGS[self.targets].stated(stated)
+            # What is said of a row is remembered in this precision when models are mixed.
+            stated = stated.astype(np.float32).astype(np.float64)
+            finite = np.isfinite(stated).all(axis=1, keepdims=True)
+            mixed += weight * np.where(finite, stated, naive)
+        return mixed if isinstance(self.by, Reach) else cooled(mixed, self.by)
+
+    def _told(self, mixed: Floats, naive: Floats, time_s: NDArray[np.int64]) -> pa.Table:
+        columns: dict[str, Any] = {"time": pa.array(time_s, pa.timestamp("s", tz="UTC"))}
+        if len(time_s) and int(time_s[0]) == 0 and not self.plan.data.calendar:
+            columns = {"row": pa.array(time_s)}
+        if isinstance(self.by, Reach):
+            low, high = self.by.at(time_s)
+            for name, values in (
+                ("value", mixed[:, 0]),
+                ("low", mixed[:, 0] + low),
+                ("high", mixed[:, 0] + high),
+                ("without_learning", naive[:, 0]),
+            ):
+                columns[name] = pa.array(values * self.unit + self.level)
+            return pa.table(columns)
+        whole, plain = (
+            shares if shares.shape[1] > 1 else np.concatenate([1 - shares, shares], axis=1)
+            for shares in (mixed, naive)
+        )
+        names = self.classes or tuple(str(number) for number in range(whole.shape[1]))
+        columns["class"] = pa.array([names[place] for place in whole.argmax(axis=1)])
+        columns |= {
+            f"P({name})": pa.array(shares) for name, shares in zip(names, whole.T, strict=True)
+        }
+        columns["without_learning"] = pa.array([names[place] for place in plain.argmax(axis=1)])
+        return pa.table(columns)
+
+    def _cut(self, readings: Readings) -> Windows:
+        schema = schema_of(self.plan, self.targets)
+        table = self._table(readings, {*schema.columns, self.target})
+        if self.target not in table.columns and not self.plan.data.series:
+            nothing = np.full(table.rows, np.nan)
+            table = HomeTable(
+                home=table.home,
+                time_s=table.time_s,
+                columns={**table.columns, self.target: nothing},
+                time_zone=table.time_zone,
+                labels={**table.labels, **({self.target: self.classes} if self.classes else {})},
+                units=table.units,
+                flags=table.flags,
+            )
+        own = matched(table, schema, self.targets)
+        return rows_to_predict(own.table, self.plan.data, schema.columns)
+
+    def _table(self, readings: Readings, wanted: set[str]) -> HomeTable:
+        if isinstance(readings, HomeTable):
+            return readings
+        own = {} if self.plan.data.time_zone else {"time_zone": self.time_zone}
+        settings = reading_of(self.plan.data, own)
+        numbers = (self.target,) if self.targets == "continuous" else ()
+        if isinstance(readings, (str, Path)):
+            read = read_home(
+                Path(readings), home=self.home, settings=settings, numbers=numbers, wanted=wanted
+            )
+        else:
+            read = read_table(self.home, readings, settings, numbers=numbers, wanted=wanted)
+        return read.table

@@ -1,0 +1,58 @@
+"""A network that is no perceptron of ours: its forward pass is torch's."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedhome.learning.fitted import InputRows
+from fedhome.learning.tasks.segments import Floats
+from fedhome.plan.settings import Plan
+
+
+@dataclass(frozen=True)
+class OwnModule:
+    """A module of a user's own, by the plan that names it.
+
+    Args:
+        plan: The plan as TOML.
+        params: Its parameters, flat, float32 ``[size]``.
+    """
+
+    plan: str
+    params: NDArray[np.float32]
+
+    def state(self, rows: InputRows) -> Floats:
+        """Return the raw outputs of rows, ``[rows, outputs]``; it loads torch.
+
+        Raises:
+            PluginError: The plan's module is not installed here.
+        """
+        import torch  # noqa: PLC0415 - a perceptron of ours needs none of it
+
+        from fedhome.learning.build import learning_of  # noqa: PLC0415
+
+        plan = self._plan
+        learning = learning_of(plan, rows.x.shape[1], plan.task.classes)
+        output = learning.predict(learning.tensors(self.params), torch.from_numpy(rows.x))
+        return np.asarray(output.numpy(), np.float64)
+
+    @cached_property
+    def _plan(self) -> Plan:
+        return Plan.parse(tomllib.loads(self.plan))
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return all that it is, by name."""
+        return {"params": self.params, "plan": np.frombuffer(self.plan.encode(), np.uint8)}
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, NDArray[Any]]) -> OwnModule:
+        """Return one from its arrays."""
+        plan = np.asarray(arrays["plan"], np.uint8).tobytes().decode()
+        return cls(plan, np.asarray(arrays["params"], np.float32))
