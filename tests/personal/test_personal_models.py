@@ -1,0 +1,239 @@
+"""A home's own model predicts what its run scored, from readings alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pytest
+
+import fedhome
+from fedhome.data.series.windows import examples
+from fedhome.data.table import HomeTable
+from fedhome.errors import DataError, InputsError, RunError
+from fedhome.personal.models_file import ModelsFile, to_bytes
+from fedhome.personal.opened import MODELS
+from fedhome.simulations.homes import generate
+from fedhome.simulations.simulate import Result
+
+HOMES, DAYS = 4, 14
+QUICK: dict[str, Any] = {
+    "seed": 5,
+    "data": {"homes": HOMES, "days": DAYS, "history_days": 8},
+    "model": {"hidden": [8]},
+    "rounds": {"count": 2},
+    "personalise": {"epochs": 2, "local_epochs": 2},
+    "aggregation": {"mode": "plain"},
+}
+WORDS = ("asleep", "cooking", "out")
+
+
+def _tables() -> dict[str, HomeTable]:
+    return {home.home: home for home in generate(homes=HOMES, days=DAYS, seed=QUICK["seed"])}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    return fedhome.simulate(fedhome.Plan.load(**QUICK), out=tmp_path_factory.mktemp("r") / "run")
+
+
+def _row(run: Result, home: str) -> dict[str, Any]:
+    rows = run.homes.to_pylist()
+    (row,) = [r for r in rows if (r["home"], r["model"]) == (home, "personalised")]
+    return dict(row)
+
+
+def _seconds(predicted: pa.Table) -> list[int]:
+    found: list[int] = predicted["time"].cast("int64").to_pylist()
+    return found
+
+
+def test_every_home_predicts_the_rows_that_its_run_scored(run: Result) -> None:
+    assert list(run.models) == list(_tables())
+    for home, table in _tables().items():
+        model, row = run.models[home], _row(run, home)
+        predicted = model.predict(table)
+        columns = [spec.name for spec in model.plan.data.inputs or ()]
+        cut = examples(table, model.plan.data, columns, "continuous")
+        at = {moment: place for place, moment in enumerate(_seconds(predicted))}
+        places = [at[moment] for moment in cut.time_s[cut.rows("test")].tolist()]
+        truth = dict(zip(table.time_s.tolist(), table.columns[model.target], strict=True))
+        known = np.array([truth[moment] for moment in cut.time_s[cut.rows("test")].tolist()])
+        value, low, high = (predicted[name].to_numpy()[places] for name in ("value", "low", "high"))
+        np.testing.assert_allclose(np.abs(value - known).mean(), row["mae"], rtol=1e-5)
+        assert np.mean((low <= known) & (known <= high)) == pytest.approx(row["coverage"])
+        np.testing.assert_allclose((high - low).mean(), row["width"], rtol=1e-5)
+        naive = predicted["without_learning"].to_numpy()[places]
+        assert np.abs(naive - known).mean() > 0
+        assert model.scores == {
+            "personalised": pytest.approx(row["score"]),
+            "baseline": pytest.approx(0.0),
+        }
+        assert sum(model.weights.values()) == pytest.approx(1.0)
+
+
+def test_the_next_step_is_predicted_before_it_comes(run: Result) -> None:
+    home, table = next(iter(_tables().items()))
+    model = run.models[home]
+    whole = model.predict(table)
+    assert _seconds(whole)[-1] == int(table.time_s[-1]) + 3600
+    # What comes later changes nothing of what was said of a moment before.
+    some = slice(0, 200)
+    before = replace(
+        table,
+        time_s=table.time_s[some],
+        columns={name: values[some] for name, values in table.columns.items()},
+    )
+    earlier = model.predict(before)
+    last = earlier.slice(earlier.num_rows - 1).to_pylist()[0]
+    (same,) = [row for row in whole.to_pylist() if row["time"] == last["time"]]
+    assert same.pop("time") == last.pop("time")
+    assert same == pytest.approx(last)
+
+
+def test_readings_of_a_file_and_of_columns_give_the_same(run: Result, tmp_path: Path) -> None:
+    home, table = next(iter(_tables().items()))
+    columns = {"time": pa.array(table.time_s, pa.timestamp("s", tz="UTC"))}
+    columns |= {name: pa.array(values) for name, values in table.columns.items()}
+    rows = pa.table(columns)
+    pyarrow.csv.write_csv(rows, tmp_path / "kitchen.csv")
+    model = fedhome.load(run.path, home)
+    expected = model.predict(rows)["value"].to_numpy()
+    found = model.predict(tmp_path / "kitchen.csv")["value"].to_numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_what_is_missing_is_counted_and_filled_in(run: Result) -> None:
+    home, table = next(iter(_tables().items()))
+    outdoor = table.columns["outdoor_c"].copy()
+    outdoor[-30:] = np.nan
+    lacking = replace(table, columns={**table.columns, "outdoor_c": outdoor})
+    predicted = run.models[home].predict(lacking)
+    assert predicted["missing"].to_pylist()[-1] == 1
+    assert np.isfinite(predicted["value"].to_numpy()).all()
+    without = {name: values for name, values in table.columns.items() if name != "outdoor_c"}
+    with pytest.raises(InputsError, match="lacks the column outdoor_c"):
+        run.models[home].predict(replace(table, columns=without))
+
+
+def _votes(number: int, rows: int = 90, *, times: bool) -> pa.Table:
+    drawn = np.random.default_rng(number)
+    warm, mood = drawn.normal(size=rows), drawn.choice(["calm", "loud"], rows)
+    signal = warm + (mood == "loud") * 1.5 + 0.3 * drawn.normal(size=rows)
+    words = np.array(WORDS)[np.digitize(signal, [0.0, 1.5])]
+    columns: dict[str, Any] = {"warm": warm, "mood": mood, "doing": words}
+    if times:
+        moments = np.datetime64("2024-05-01T00:00:00") + np.arange(rows) * np.timedelta64(3, "h")
+        columns = {"time": pa.array(moments, pa.timestamp("s")), **columns}
+    return pa.table(columns)
+
+
+@pytest.mark.parametrize("times", [True, False])
+@pytest.mark.parametrize("engine", ["vector", "sequential"])
+def test_classes_have_probabilities(tmp_path: Path, engine: str, times: bool) -> None:
+    tables = {f"h{number}": _votes(number, times=times) for number in range(3)}
+    plan = fedhome.Plan.load(
+        **{**QUICK, "data": {"target": "doing", "horizon": 0}, "engine": {"name": engine}}
+    )
+    run = fedhome.simulate(plan, homes=tables, out=tmp_path / "run")
+    row, model = _row(run, "h1"), run.models["h1"]
+    assert model.classes == WORDS
+    table = tables["h1"]
+    # The target need not be there: it is what is asked.
+    predicted = model.predict(table.drop_columns(["doing"]))
+    shares = np.stack([predicted[f"P({word})"].to_numpy() for word in WORDS], axis=1)
+    np.testing.assert_allclose(shares.sum(axis=1), 1.0)
+    test = slice(90 - row["examples_test"], 90)
+    said, true = predicted["class"].to_pylist()[test], table["doing"].to_pylist()[test]
+    hits = np.mean([one == other for one, other in zip(said, true, strict=True)])
+    assert hits == pytest.approx(row["accuracy"])
+    at = [WORDS.index(word) for word in true]
+    found = -np.log(shares[test][np.arange(len(at)), at]).mean()
+    assert found == pytest.approx(row["nll"], rel=1e-4)
+    assert set(predicted["without_learning"].to_pylist()) <= set(WORDS)
+    assert predicted.column_names[0] == ("time" if times else "row")
+
+
+def test_no_torch_no_server_and_no_network_are_needed(run: Result, tmp_path: Path) -> None:
+    home, table = next(iter(_tables().items()))
+    columns = {"time": pa.array(table.time_s, pa.timestamp("s", tz="UTC"))}
+    columns |= {name: pa.array(values) for name, values in table.columns.items()}
+    pyarrow.csv.write_csv(pa.table(columns), tmp_path / "kitchen.csv")
+    script = (
+        "import sys, socket\n"
+        "for name in ('torch', 'flwr', 'sklearn', 'scipy'): sys.modules[name] = None\n"
+        "def refuse(*words): raise AssertionError('a socket was asked for')\n"
+        "socket.socket.connect = refuse\n"
+        "import fedhome\n"
+        "model = fedhome.load(sys.argv[1], sys.argv[2])\n"
+        "print(model.predict(sys.argv[3])['value'].to_pylist()[-1])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, run.path, home, tmp_path / "kitchen.csv"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    expected = run.models[home].predict(table)["value"].to_pylist()[-1]
+    assert float(done.stdout) == pytest.approx(expected)
+
+
+def test_a_module_of_ones_own_is_kept_with_its_plan(tmp_path: Path) -> None:
+    plan = fedhome.Plan.load(**{**QUICK, "model": {"name": "helpers.elsewhere:Scaled"}})
+    run = fedhome.simulate(plan, out=tmp_path / "run")
+    home, table = next(iter(_tables().items()))
+    predicted = run.models[home].predict(table)
+    assert np.isfinite(predicted["value"].to_numpy()).all()
+    assert run.models[home].experts.keys() == run.models[home].weights.keys()
+
+
+def test_whose_model_has_to_be_said(run: Result) -> None:
+    with pytest.raises(RunError, match="holds the models of 4 homes"):
+        fedhome.load(run.path)
+    with pytest.raises(RunError, match="no model of 'home-001': did you mean 'home-0001'"):
+        fedhome.load(run.path, "home-001")
+    with pytest.raises(RunError, match="is not there"):
+        fedhome.load(run.path / "nowhere", "home-0001")
+    first = to_bytes([run.models["home-0002"]])
+    (run.path / "one.safetensors").write_bytes(first)
+    assert fedhome.load(run.path / "one.safetensors").home == "home-0002"
+
+
+def test_a_file_that_was_cut_or_altered_is_refused(run: Result, tmp_path: Path) -> None:
+    data = (run.path / MODELS).read_bytes()
+    for size in (0, 7, 100, len(data) // 2, len(data) - 1):
+        (tmp_path / "cut").write_bytes(data[:size])
+        with pytest.raises(RunError, match="cannot be read as homes' models"):
+            fedhome.load(tmp_path / "cut", "home-0001")
+    other = data.replace(b'"format":"1"', b'"format":"9"')
+    with pytest.raises(RunError, match="of format 9"):
+        ModelsFile(other)
+    unknown = data.replace(b'\\"network\\"', b'\\"netwerk\\"')
+    assert unknown != data
+    with pytest.raises(RunError, match="cannot be read"):
+        _ = ModelsFile(unknown)["home-0001"]
+
+
+def test_readings_too_old_for_any_prediction_are_refused(run: Result) -> None:
+    home, table = next(iter(_tables().items()))
+    target = np.full(table.rows, np.nan)
+    with pytest.raises(DataError):
+        run.models[home].predict(replace(table, columns={**table.columns, "load_kwh": target}))
+
+
+def test_a_run_that_keeps_no_models_says_why(tmp_path: Path) -> None:
+    told: list[str] = []
+    plan = fedhome.Plan.load(**{**QUICK, "personalise": {"name": "none"}})
+    run = fedhome.simulate(
+        plan, out=tmp_path / "run", on_event=lambda e: told.append(str(e.data.get("text", "")))
+    )
+    assert not (run.path / MODELS).exists()
+    with pytest.raises(RunError, match="no home's model was kept"):
+        _ = run.models
