@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.data.series.examples import HomeExamples
-from fedhome.learning.fitted import Fitted, Network
+from fedhome.learning.fitted import Fitted, Perceptron
 from fedhome.learning.local import LocalLearning
 from fedhome.learning.personalise.home_end import HomeEnd
 from fedhome.personal.model import PersonalModel
@@ -73,7 +73,7 @@ def _fitted(model: NDArray[np.float32] | Fitted, plan: Plan, learning: LocalLear
         place, _, part = name.partition(".")
         return int(place), part != "weight"
 
-    return Network(
+    return Perceptron(
         {name: np.array(layers[name], np.float32) for name in sorted(layers, key=in_order)},
         grouped=plan.model.norm == "group",
     )

@@ -13,7 +13,7 @@ from fedhome.data.series.examples import Targets
 from fedhome.errors import PluginError
 from fedhome.learning import fitted
 from fedhome.learning.alone import FITTERS, FittedAlone, OwnRows
-from fedhome.learning.fitted import Constant, Fitted, InputRows, Network, Seasonal, Trees
+from fedhome.learning.fitted import Constant, Fitted, InputRows, Perceptron, Seasonal, Trees
 from fedhome.learning.fitted.trees import OneTree
 from fedhome.models.mlp import mlp
 
@@ -82,7 +82,7 @@ def test_a_networks_numbers_are_torchs(hidden: tuple[int, ...], norm: str) -> No
     for values in module.parameters():
         torch.nn.init.normal_(values, std=0.7)
     layers = {name: values.detach().numpy() for name, values in module.named_parameters()}
-    network = Network(layers, grouped=norm == "group")
+    network = Perceptron(layers, grouped=norm == "group")
     x = np.random.default_rng(3).normal(size=(50, 6)).astype(np.float32)
     with torch.no_grad():
         expected = module(torch.from_numpy(x)).numpy()

@@ -215,7 +215,7 @@ def test_a_file_that_was_cut_or_altered_is_refused(run: Result, tmp_path: Path) 
     other = data.replace(b'"format":"1"', b'"format":"9"')
     with pytest.raises(RunError, match="of format 9"):
         ModelsFile(other)
-    unknown = data.replace(b'\\"network\\"', b'\\"netwerk\\"')
+    unknown = data.replace(b'\\"perceptron\\"', b'\\"perseptron\\"')
     assert unknown != data
     with pytest.raises(RunError, match="cannot be read"):
         _ = ModelsFile(unknown)["home-0001"]

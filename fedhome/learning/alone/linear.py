@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fedhome.learning.alone.own_rows import FittedAlone, OwnRows, best_of
-from fedhome.learning.fitted import Linear
+from fedhome.learning.fitted import Line
 from fedhome.learning.tasks.segments import Floats
 
 _RIDGE = tuple(float(10**power) for power in range(-2, 5))
@@ -38,19 +38,19 @@ def fit(rows: OwnRows) -> FittedAlone:
     return FittedAlone(tried[best], _within(rows, final, 2), _plain(rows, final))
 
 
-def _plain(rows: OwnRows, model: Any) -> Linear:
+def _plain(rows: OwnRows, model: Any) -> Line:
     """Return a model fitted to training and validation rows as what it computes."""
     if not rows.classes:
         slopes = np.asarray(model.coef_, np.float64).reshape(-1, 1)
         levels = np.asarray(model.intercept_, np.float64).reshape(1)
         within = np.array(_range(rows.labels(rows.together()[1])))
-        return Linear(slopes, levels, within, np.empty(0, np.int64), rows.outputs)
+        return Line(slopes, levels, within, np.empty(0, np.int64), rows.outputs)
     slopes, levels = np.asarray(model.coef_, np.float64).T, np.asarray(model.intercept_, np.float64)
     if slopes.shape[1] == 1:  # of two classes the first has no column of its own
         slopes = np.concatenate([np.zeros_like(slopes), slopes], axis=1)
         levels = np.concatenate([np.zeros(1), levels])
     classes = np.asarray(model.classes_, np.int64)
-    return Linear(slopes, levels, np.zeros(2), classes, rows.outputs)
+    return Line(slopes, levels, np.zeros(2), classes, rows.outputs)
 
 
 def _fitted(rows: OwnRows, strength: float, x: Any, y: Any) -> Any:

@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.learning.fitted.constant import Constant
-from fedhome.learning.fitted.linear import Linear
-from fedhome.learning.fitted.network import Network
+from fedhome.learning.fitted.line import Line
+from fedhome.learning.fitted.perceptron import Perceptron
 from fedhome.learning.fitted.seasonal import Seasonal
 from fedhome.learning.fitted.trees import Trees
 from fedhome.learning.tasks.segments import Floats
 from fedhome.plugins import look_up
 
-__all__ = ["KINDS", "Constant", "Fitted", "InputRows", "Linear", "Network", "Seasonal", "Trees"]
+__all__ = ["KINDS", "Constant", "Fitted", "InputRows", "Line", "Perceptron", "Seasonal", "Trees"]
 
 
 class InputRows(NamedTuple):
@@ -50,8 +50,8 @@ Reader = Callable[[Mapping[str, NDArray[Any]]], Fitted]
 
 KINDS: Mapping[str, Reader] = {
     "constant": Constant.of,
-    "linear": Linear.of,
-    "network": Network.of,
+    "line": Line.of,
+    "perceptron": Perceptron.of,
     "seasonal": Seasonal.of,
     "trees": Trees.of,
 }

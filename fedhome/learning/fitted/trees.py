@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fedhome.learning.fitted.linear import placed
+from fedhome.learning.fitted.line import placed
 from fedhome.learning.tasks.segments import Floats
 
 if TYPE_CHECKING:

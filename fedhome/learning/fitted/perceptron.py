@@ -20,7 +20,7 @@ _MATRIX = 2  # dimensions of a layer's weights; a norm's have one
 
 
 @dataclass(frozen=True)
-class Network:
+class Perceptron:
     """Layers in their order; statements follow from its raw outputs elsewhere.
 
     Args:
@@ -65,7 +65,7 @@ class Network:
         return layers | {"grouped": np.array([self.grouped], np.uint8)}
 
     @classmethod
-    def of(cls, arrays: Mapping[str, NDArray[Any]]) -> Network:
+    def of(cls, arrays: Mapping[str, NDArray[Any]]) -> Perceptron:
         """Return one from its arrays."""
         layers = {
             name.partition(" ")[2]: np.asarray(arrays[name], np.float32)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Linear:
+class Line:
     """A line, or a line for each class.
 
     Args:
@@ -53,7 +53,7 @@ class Linear:
         }
 
     @classmethod
-    def of(cls, arrays: Mapping[str, NDArray[Any]]) -> Linear:
+    def of(cls, arrays: Mapping[str, NDArray[Any]]) -> Line:
         """Return one from its arrays."""
         return cls(
             np.asarray(arrays["slopes"], np.float64),
