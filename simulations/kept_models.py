@@ -34,8 +34,8 @@ def keep_models(
         return  # the plan personalises nothing
     if not cohorts:
         world.notice(
-            f"no home's own model is kept: the engine {world.plan.engine.name!r} has homes in other "
-            "processes; with engine.name = 'vector' they are"
+            f"no home's own model is kept: the engine {world.plan.engine.name!r} has homes in "
+            "other processes; with engine.name = 'vector' they are"
         )
         return
     plan = found.schema.named_in(world.plan)

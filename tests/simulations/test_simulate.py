@@ -66,7 +66,7 @@ def test_five_lines_make_a_run(plan: Plan, first: Run) -> None:
     again = fedhome.Result.open(result.path)
     assert (again.path, again.homes) == (result.path, result.homes)
     names = {"plan.toml", "events.jsonl", "rounds.parquet", "homes.parquet"}
-    names |= {"model.safetensors", "checkpoint", "report.html", "shown.json"}
+    names |= {"models.safetensors", "model.safetensors", "checkpoint", "report.html", "shown.json"}
     assert {path.name for path in folder.path.iterdir()} == names
     assert "<html" in folder.report_path.read_text(encoding="utf-8")
     assert pq.read_table(folder.homes_path).num_rows == 3 * len(MODELS)

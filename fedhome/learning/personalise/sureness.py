@@ -26,8 +26,8 @@ class SureHome(NamedTuple):
     """What one home's mixture states of its test rows, calibrated, and how sure it is.
 
     ``stated`` is ``[rows, outputs]``; ``low`` and ``high`` are the ends of the band of 80 % around
-    a number, ``[rows]`` (of classes empty); ``told`` is how rightly, by name; ``by`` is what makes it
-    so: how far a band reaches, or the temperature of probabilities.
+    a number, ``[rows]`` (of classes empty); ``told`` is how rightly, by name; ``by`` is the band's
+    reach, or the temperature of probabilities.
     """
 
     stated: Floats
