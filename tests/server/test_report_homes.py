@@ -22,6 +22,8 @@ from fedhome.server.report.figure_drawing import drawings
 from fedhome.server.report.homes_list import MOST_HOMES, homes_list
 from fedhome.server.report.run_figures import figures
 
+pytestmark = pytest.mark.long
+
 NOON_S = 1_700_006_400
 
 
