@@ -16,6 +16,7 @@ from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
 from fedhome.clients import context_keys, supernode
+from fedhome.clients.agent.own_model import EndedRuns, OwnModelKeeper, keep_ended
 from fedhome.clients.asked_question import AskedQuestion
 from fedhome.clients.failure_reason import reason_of
 from fedhome.clients.home import ClientHome, find_home
@@ -209,7 +210,10 @@ def _behind_node(handler: Handler) -> Callable[[Message, Context], Message]:
             return simple(message, context)
         try:
             with supernode.home_at(home_folder) as home:
-                return handler(home, message, context)
+                answer = handler(home, message, context)
+                runs, keeper = EndedRuns(home, home_folder), OwnModelKeeper(home_folder)
+                keep_ended(runs, keeper, run=message.metadata.run_id)
+                return answer
         except Exception as error:  # noqa: BLE001 - Flower would tell the server all of it
             return failure(message, supernode.reason_for(error))
 

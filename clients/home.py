@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -14,10 +13,9 @@ from flwr.app import Context
 from numpy.typing import NDArray
 
 from fedhome.clients import context_keys
+from fedhome.clients.own_readings import NOTHING_OWN, OwnReadings, read_own
 from fedhome.clients.secure_sums import SecurePart
 from fedhome.data.fleet_examples import filled_in
-from fedhome.data.home_files import HomeFilesRead, read_home
-from fedhome.data.inputs import MatchedHome, matched, schema_of
 from fedhome.data.series.examples import HomeExamples
 from fedhome.data.series.windows import examples, with_indicators
 from fedhome.errors import DataError
@@ -26,13 +24,11 @@ from fedhome.learning.device import Device
 from fedhome.learning.personalise import Personaliser, personaliser
 from fedhome.learning.tasks import kind_of
 from fedhome.plan.aggregation_settings import AggregationMode
-from fedhome.plan.own_reading import reading_of
 from fedhome.plan.protocol import policy_of
 from fedhome.plan.settings import Plan
 from fedhome.plugins import load
 
 _SIMULATED = "fedhome.simulations.gather:partition"
-_NOTHING_OWN: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +145,7 @@ def real_home(
     *,
     name: str | None = None,
     participant: SecurePart | None = None,
-    reading: Mapping[str, Any] = _NOTHING_OWN,
+    reading: Mapping[str, Any] = NOTHING_OWN,
 ) -> ClientHome:
     """Return a home on its own readings.
 
@@ -166,47 +162,6 @@ def real_home(
     """
     own = read_own(plan, Path(data), name=name, reading=reading)
     return home_of(plan, own, participant=participant)
-
-
-@dataclass(frozen=True, kw_only=True)
-class OwnReadings:
-    """A home's readings as its files hold them, and as its plan takes them.
-
-    Args:
-        read: What was read.
-        matched: The plan's inputs in it.
-    """
-
-    read: HomeFilesRead
-    matched: MatchedHome
-
-
-def read_own(
-    plan: Plan, source: Path, *, name: str | None = None, reading: Mapping[str, Any] = _NOTHING_OWN
-) -> OwnReadings:
-    """Read a home's readings, and find the plan's inputs in them; arguments as of `real_home`.
-
-    Raises:
-        DataError: The readings cannot be used.
-        PlanError: The plan names no inputs.
-    """
-    targets = kind_of(plan.task.kind).targets
-    schema = schema_of(plan, targets)  # a plan without inputs is refused before anything is read
-    settings = reading_of(plan.data, reading)
-    numbers = (plan.data.target,) if targets == "continuous" else ()
-    wanted = {*schema.columns, schema.target.name, *plan.data.rules}
-    read = read_home(source, home=name, settings=settings, numbers=numbers, wanted=wanted)
-    if (
-        read.table.labels.get(plan.data.target)
-        and targets != "continuous"
-        and not plan.task.classes
-    ):
-        raise DataError(
-            f"the target {plan.data.target!r} is text, and this home sees only its own words for "
-            "it",
-            hint="name all classes of the fleet in the plan: task.classes",
-        )
-    return OwnReadings(read=read, matched=matched(read.table, schema, targets))
 
 
 def home_of(plan: Plan, own: OwnReadings, *, participant: SecurePart | None = None) -> ClientHome:

@@ -20,12 +20,12 @@ from typing import Any, Protocol
 import msgpack
 import numpy as np
 from flwr.app import Message
-from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
 from fedhome import secagg
+from fedhome.clients.agent.own_model import OwnModelKeeper, Verdict, keep_ended
 from fedhome.clients.agent.reply_pace import FOR_WORK
-from fedhome.clients.agent.worker import answer_with, app_of, send
+from fedhome.clients.agent.worker import HomeApp, answer_with, app_of, send
 from fedhome.clients.lean_process import LEAN
 from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.clients.secure_sums import blobs_for
@@ -77,12 +77,14 @@ class WorkerProcess:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._home_folder, self._machine, self._clock = home_folder, machine, clock
+        self._own_model = OwnModelKeeper(home_folder)
         self._idle_s = home_folder.settings.worker_idle_s
         # Whatever takes longer is late for its round anyway; a process may hang for ever.
         rounds = Plan.load(home_folder.plan_path).rounds
         self._patience_s = FOR_WORK * rounds.reply_after_s or rounds.deadline_s
         self._running: _RunningWorker | None = None
         self._joined: secagg.JoinedSum | None = None
+        self._refusal: SecAggError | None = None
         self._used = 0.0
         self.layout: str | None = None
 
@@ -134,25 +136,17 @@ class WorkerProcess:
             self._running = _RunningWorker(self._home_folder, self._clock)
             _log.info("a worker was started")
         running = self._running
-        refusal: SecAggError | None = None
+        self._refusal = None
         running.late = self._clock() + self._patience_s
         running.send_frame(message=message_bytes(message))
         while True:
             match running.receive():
                 case {"join": dict(terms)} if self._joined is None:
-                    try:
-                        self._joined = self._machine.join(now=time.time(), **terms)
-                    except SecAggError as error:
-                        refusal = error
-                        running.send_frame(refused=error.message)
-                    else:
-                        self.layout = terms["layout"].hex()
-                        manifest = self._joined.manifest
-                        running.send_frame(
-                            form=manifest.form.to_plain(),
-                            round=manifest.round,
-                            fewest=manifest.a_min,
-                        )
+                    self._join(running, terms)
+                case {"ended": True}:
+                    running.send_frame(kept=self._own_model.kept)
+                case {"own": bytes(model), "told": str(told)}:
+                    self._own_model.take(Verdict(model, told))
                 case {"words": str(dtype)} if self._joined is not None:
                     words = np.frombuffer(bytearray(running.frame()), dtype)
                     return self._upload(message, words)
@@ -160,10 +154,24 @@ class WorkerProcess:
                     return Message(message_of(data).content, reply_to=message)
                 case {"failed": str(reason), "refused": bool(refused)}:
                     if refused:
-                        raise refusal or ManifestError(in_words(reason), reason=reason)
+                        raise self._refusal or ManifestError(in_words(reason), reason=reason)
                     return self._failed(message, reason)
                 case _:
                     raise ValueError  # what came is no answer
+
+    def _join(self, running: _RunningWorker, terms: dict[str, Any]) -> None:
+        """Take part in a sum that the worker was asked for, and tell it."""
+        try:
+            self._joined = self._machine.join(now=time.time(), **terms)
+        except SecAggError as error:
+            self._refusal = error
+            running.send_frame(refused=error.message)
+        else:
+            self.layout = terms["layout"].hex()
+            manifest = self._joined.manifest
+            running.send_frame(
+                form=manifest.form.to_plain(), round=manifest.round, fewest=manifest.a_min
+            )
 
     def _failed(self, message: Message, reason: str) -> Message:
         if self._joined is None:
@@ -259,7 +267,10 @@ class InProcess:
 
     def answer(self, message: Message) -> Message:
         """Answer a message, or raise why not."""
-        return answer_with(self._app, message)
+        answer = answer_with(self._home.app, message)
+        keeper = OwnModelKeeper(self._home_folder)
+        keep_ended(self._home.runs, keeper, run=message.metadata.run_id)
+        return answer
 
     def rest(self) -> None:
         """Keep everything."""
@@ -268,7 +279,7 @@ class InProcess:
         """Keep everything."""
 
     @cached_property
-    def _app(self) -> ClientApp:
+    def _home(self) -> HomeApp:
         from fedhome.clients.secure_sums import Participant  # noqa: PLC0415 - loads torch
 
         return app_of(self._home_folder, Participant(self._machine))

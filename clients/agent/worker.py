@@ -20,6 +20,7 @@ from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
+from fedhome.clients.agent.own_model import EndedRuns
 from fedhome.clients.failure_reason import REFUSALS, reason_of
 from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.errors import ManifestError
@@ -36,7 +37,14 @@ if TYPE_CHECKING:  # these load torch
 _FIRST_TO_GO = "500"  # of 1000: where memory is short, the agent with its keys is to live on
 
 
-def app_of(home_folder: HomeFolder, part: SecurePart) -> ClientApp:
+class HomeApp(NamedTuple):
+    """The ClientApp on a home's readings, and what its runs end with."""
+
+    app: ClientApp
+    runs: EndedRuns
+
+
+def app_of(home_folder: HomeFolder, part: SecurePart) -> HomeApp:
     """Return the ClientApp on a home's readings; loads torch.
 
     Args:
@@ -54,7 +62,7 @@ def app_of(home_folder: HomeFolder, part: SecurePart) -> ClientApp:
     home = real_home(
         plan, settings.data, name=settings.home, participant=part, reading=settings.reading
     )
-    return build(lambda _: home)
+    return HomeApp(build(lambda _: home), EndedRuns(home, home_folder))
 
 
 def answer_with(app: ClientApp, message: Message) -> Message:
@@ -143,17 +151,23 @@ def serve(pipe: Connection[Any, Any], home_folder: HomeFolder) -> None:
         OSError: The same.
     """
     part = _AgentPart(pipe)
-    app: ClientApp | None = None
+    home: HomeApp | None = None
     while True:
         question = msgpack.unpackb(pipe.recv_bytes())
         try:
-            if app is None:
-                app = app_of(home_folder, part)
-            answer = answer_with(app, message_of(question["message"]))
+            if home is None:
+                home = app_of(home_folder, part)
+            message = message_of(question["message"])
+            answer = answer_with(home.app, message)
         except Exception as error:  # noqa: BLE001 - whatever it is, the agent must know
             part.take_words()
             send(pipe, failed=reason_of(error), refused=isinstance(error, REFUSALS))
             continue
+        if home.runs.ended():
+            send(pipe, ended=True)
+            kept = bytes(msgpack.unpackb(pipe.recv_bytes())["kept"])
+            verdict = home.runs.verdict(kept, run=message.metadata.run_id)
+            send(pipe, own=verdict.model, told=verdict.told)
         words = part.take_words()
         if words is None:
             send(pipe, reply=message_bytes(answer))

@@ -190,7 +190,8 @@ def read_findings(
         PlanError: The task does not fit them.
         PluginError: What the plan names is not installed here.
     """
-    from fedhome.clients.home import home_of, read_own  # noqa: PLC0415
+    from fedhome.clients.home import home_of  # noqa: PLC0415
+    from fedhome.clients.own_readings import read_own  # noqa: PLC0415
 
     own = read_own(plan, source, name=home, reading=reading)
     device = home_of(plan, own).device

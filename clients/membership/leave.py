@@ -28,6 +28,7 @@ from fedhome.clients.membership.home_folder import (
     UNPACKED,
     HomeFolder,
 )
+from fedhome.clients.membership.own_models import OwnModels
 from fedhome.clients.membership.server_addresses import addresses_of
 from fedhome.errors import LinkError, RunError, StateError
 from fedhome.fleet.front_requests import LEAVE, ask
@@ -115,6 +116,8 @@ def forget(home_folder: HomeFolder) -> list[str]:
         raise RunError(f"there is no home in {folder}", hint="name the home's own folder")
     ours = [folder / name for name in (*OURS, *_entry_of(home_folder))]
     ours += [models / RELEASE_FILE, *sorted(models.glob(f"*{SEEN}"))]
+    own_model = OwnModels(folder, "").path
+    ours.append(own_model)
     data = _data_of(home_folder)
     lock = disk.lock(folder)
     try:
@@ -130,6 +133,7 @@ def forget(home_folder: HomeFolder) -> list[str]:
                 if (folder / name).is_dir():
                     shutil.rmtree(folder / name)
         _remove_if_empty(models)
+        _remove_if_empty(own_model.parent)
         disk.sync(folder)
         _remove_if_empty(folder)
     finally:

@@ -59,7 +59,15 @@ def personal_model(
         run=run,
         score=learning.task.score,
         scores=dict(scores or {}),
+        fitted_until=_fitted_until(examples, by_class=plan.data.split_by == "class"),
     )
+
+
+def _fitted_until(examples: HomeExamples, *, by_class: bool) -> int:
+    """Return the last moment that models were fitted to, or the last such row; never too early."""
+    if len(examples.time_s):
+        return int(examples.time_s[examples.rows("train+validation")].max())
+    return examples.tally.rows - (0 if by_class else examples.counts[2]) - 1
 
 
 def _fitted(model: NDArray[np.float32] | Fitted, plan: Plan, learning: LocalLearning) -> Fitted:

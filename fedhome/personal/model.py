@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +33,19 @@ Readings = HomeTable | ArrowTable | Columns | Path | str
 _NETWORKS = ("tuned", "global")  # whose outputs are raw, and are statements once encoded
 
 
+class Predictions(NamedTuple):
+    """What is predicted, and what stands behind it.
+
+    ``table`` is as of :meth:`PersonalModel.predict`; ``known`` what came, in the target's unit (of
+    classes their numbers), NaN where it has not come, float64 ``[rows]``; ``filled`` says of each
+    input that lacks readings where, ``[rows]``.
+    """
+
+    table: pa.Table
+    known: NDArray[np.float64]
+    filled: Mapping[str, NDArray[np.bool_]]
+
+
 @dataclass(frozen=True, kw_only=True)
 class PersonalModel:
     """A home's own model. Nothing of it is fitted to the test rows that its scores are of.
@@ -54,6 +67,8 @@ class PersonalModel:
         score: Name of the score; higher is better.
         scores: By ``personalised`` and ``baseline`` (the forecast without learning): the score on
             test rows.
+        fitted_until: The last moment that it was fitted to, Unix time in s; of rows without times
+            the last such row.
     """
 
     home: str
@@ -71,6 +86,7 @@ class PersonalModel:
     run: str = ""
     score: str = ""
     scores: Mapping[str, float] = field(default_factory=dict)
+    fitted_until: int = 0
 
     @property
     def target(self) -> str:
@@ -108,6 +124,10 @@ class PersonalModel:
             DataError: The readings lack inputs, or have them in other kinds or units; or nothing
                 can be predicted from them.
         """
+        return self.predictions(readings).table
+
+    def predictions(self, readings: Readings) -> Predictions:
+        """Return what is to be expected beside what came; arguments and errors as of `predict`."""
         cut = self._cut(readings)
         if not len(cut.time_s):
             raise DataError(
@@ -122,7 +142,7 @@ class PersonalModel:
         )
         missing = np.sum([np.zeros(len(rows.x)), *cut.filled.values()], axis=0).astype(np.int64)
         table = self._told(self.state(rows), self.naive.state(rows), cut.time_s)
-        return table.append_column("missing", pa.array(missing))
+        return Predictions(table.append_column("missing", pa.array(missing)), cut.y, cut.filled)
 
     def state(self, rows: InputRows) -> Floats:
         """Return the mixture's statements, float64 ``[rows, outputs]``.

@@ -29,7 +29,10 @@ from fedhome.plan.settings import Plan
 FORMAT: Final = 1
 _NAIVE = "without learning"
 _OWN_MODULE = "own module"
-_PLAIN = ("home", "targets", "unit", "level", "time_zone", "rows", "run", "score")
+_PLAIN = (
+    *("home", "targets", "unit", "level", "time_zone"),
+    *("rows", "run", "score", "fitted_until"),
+)
 
 
 def to_bytes(models: Iterable[PersonalModel]) -> bytes:

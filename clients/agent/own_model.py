@@ -1,0 +1,228 @@
+"""What a home ended a run with becomes its own model: made where readings are, kept by its keys.
+
+The worker makes the model and holds it against the kept one, on rows to which neither was fitted.
+It has no keys: the kept model comes to it as bytes, and the one to keep goes back as bytes.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from fedhome.clients.failure_reason import reason_of
+from fedhome.clients.membership.home_folder import HomeFolder
+from fedhome.clients.membership.own_models import OwnModels
+from fedhome.errors import RunError, StateError
+from fedhome.reasons import in_words
+
+if TYPE_CHECKING:  # these load torch, arrow or both
+    from fedhome.clients.home import ClientHome
+    from fedhome.learning.personalise.home_end import HomeEnd
+    from fedhome.personal.model import PersonalModel, Predictions
+    from fedhome.personal.newest import Trial
+
+_AS_GOOD = 1.0 + 1e-9  # predictions of one model differ by this much between machines
+_log = logging.getLogger("fedhome.agent")
+
+
+class Verdict(NamedTuple):
+    """Which model is kept: ``model`` is to be put in use, empty where the kept one stays.
+
+    ``told`` says why, in words for the home's own log; empty where nothing is new.
+    """
+
+    model: bytes
+    told: str
+
+
+class EndedRuns:
+    """What a home's runs end with.
+
+    Args:
+        home: The home, as it answers questions.
+        home_folder: Its folder; keys and state are left alone.
+    """
+
+    def __init__(self, home: ClientHome, home_folder: HomeFolder) -> None:
+        self._home, self._home_folder = home, home_folder
+        self._last: HomeEnd | None = None
+
+    def ended(self) -> bool:
+        """Return whether a run has ended since this was asked last."""
+        from fedhome.learning.personalise.home_end import home_end  # noqa: PLC0415
+
+        device = self._home.device
+        end, before = home_end(device, device.homes[0]), self._last
+        self._last = end
+        return end is not None and end is not before
+
+    def verdict(self, kept: bytes, *, run: int) -> Verdict:
+        """Make a model of what the home ended with, and hold it against the kept one.
+
+        Whatever goes wrong, the kept one stays: the run's questions are answered all the same.
+
+        Args:
+            kept: The model in use; empty where there is none, or where it cannot be read.
+            run: Number of the run; a home knows no name of it but its plan's.
+        """
+        name = f"run {run} of {self._home.plan.name}"
+        try:
+            return self._verdict(kept, name)
+        except Exception as error:  # noqa: BLE001 - a run does not end by what a home keeps
+            why = in_words(reason_of(error))
+            return Verdict(b"", f"no model of its own is kept of {name}: {why}")
+
+    def _verdict(self, kept: bytes, run: str) -> Verdict:
+        from fedhome.clients.own_readings import read_files  # noqa: PLC0415
+        from fedhome.personal.models_file import to_bytes  # noqa: PLC0415
+
+        settings = self._home_folder.settings
+        table = read_files(
+            self._home.plan, Path(settings.data), name=settings.home, reading=settings.reading
+        ).table
+        new = self._scored(self._made(table.time_zone, run))
+        data = to_bytes([new])
+        if data == kept:
+            return Verdict(b"", "")
+        old, why = _comparable(kept, new)
+        if old is None:
+            return Verdict(data, f"the home keeps the model of {run}: {why}")
+        better, told = _compared(
+            self._trial(new, new.predictions(table)), self._trial(old, old.predictions(table)), new
+        )
+        return Verdict(data if better else b"", told)
+
+    def _made(self, time_zone: str, run: str) -> PersonalModel:
+        from fedhome.personal.built import personal_model  # noqa: PLC0415
+
+        assert self._last is not None, "a run has ended"
+        device = self._home.device
+        return personal_model(
+            self._last,
+            plan=self._home.plan,
+            learning=device.learning,
+            examples=device.examples,
+            time_zone=time_zone,
+            run=run,
+        )
+
+    def _scored(self, model: PersonalModel) -> PersonalModel:
+        """Return a model with its scores on test rows, beside those of no learning."""
+        from fedhome.learning.fitted import InputRows  # noqa: PLC0415
+        from fedhome.learning.tasks.statements import ENCODINGS  # noqa: PLC0415
+
+        device = self._home.device
+        rows, name = device.rows("test"), device.learning.task.score
+        inputs = InputRows(rows.x, *(np.asarray(v, np.float64) for v in (rows.naive, rows.seasons)))
+        output = ENCODINGS[model.targets].output(model.state(inputs))
+        found = {
+            "personalised": device.measure(np.asarray(output, np.float32), "test"),
+            "baseline": device.baseline("test").metrics,
+        }
+        scores = {one: float(metrics[name][0]) for one, metrics in found.items()}
+        return replace(model, scores=scores)
+
+    def _trial(self, model: PersonalModel, predicted: Predictions) -> Trial:
+        """Return how wrong a model is on the home's test rows: no run of these readings has them.
+
+        A model of earlier readings was fitted to earlier rows alone.
+        """
+        from fedhome.personal.newest import moments, tried  # noqa: PLC0415
+
+        examples, at = self._home.device.examples, moments(predicted)
+        test = examples.rows("test")
+        if len(examples.time_s):
+            rows = np.isin(at, examples.time_s[test])
+        else:
+            rows = np.arange(len(at)) >= len(at) - (test.stop - test.start)
+        return tried(model, predicted, rows)
+
+
+def _comparable(kept: bytes, new: PersonalModel) -> tuple[PersonalModel | None, str]:
+    """Return the kept model, if it predicts the same from the same; else why it goes."""
+    from fedhome.personal.models_file import ModelsFile  # noqa: PLC0415
+
+    if not kept:
+        return None, "it is its first"
+    try:
+        (old,) = ModelsFile(kept).values()
+    except RunError as error:
+        return None, f"the one before is of no use here: {error.message}"
+    for what, one, other in (
+        ("target", old.target, new.target),
+        ("unit", old.target_unit, new.target_unit),
+        ("classes", old.classes, new.classes),
+        ("horizon", old.plan.data.horizon, new.plan.data.horizon),
+        ("inputs", old.plan.data.inputs, new.plan.data.inputs),
+    ):
+        if one != other:
+            return None, f"the plan changed since the one before, which has another {what}"
+    return old, ""
+
+
+def _compared(new: Trial, old: Trial, model: PersonalModel) -> tuple[bool, str]:
+    """Return whether the new model is as good as the kept one, and both numbers in words."""
+    better = bool(new.error <= old.error * _AS_GOOD) or not np.isfinite(old.error)
+    unit = f" {model.target_unit}" if model.target_unit else ""
+    kind, unit = ("mean error", unit) if model.targets == "continuous" else ("Brier score", "")
+    outcome = (
+        "the home keeps the model" if better else "the home keeps the model that it had, not that"
+    )
+    return better, (
+        f"{outcome} of {model.run}: on its newest {new.rows:,} rows the new one has a {kind} of "
+        f"{new.error:.4g}{unit}, the one before of {old.error:.4g}{unit}"
+    )
+
+
+class OwnModelKeeper:
+    """The agent's end: it has the keys.
+
+    Args:
+        home_folder: The home's folder.
+    """
+
+    def __init__(self, home_folder: HomeFolder) -> None:
+        self._home_folder = home_folder
+
+    @property
+    def kept(self) -> bytes:
+        """The model in use; empty where there is none, or where it cannot be read."""
+        try:
+            return self._models.read() or b""
+        except StateError as error:
+            _log.warning("the home's own model cannot be read: %s", error)
+            return b""
+
+    def take(self, verdict: Verdict) -> None:
+        """Put a model in use, if the verdict has one, and tell the home's log why.
+
+        A disk that does not take it is told too, and the kept one stays.
+        """
+        if verdict.model:
+            try:
+                self._models.replace(verdict.model)
+            except StateError as error:
+                _log.error("a model of the home's own was not kept: %s", error)
+                return
+        if verdict.told:
+            _log.warning("%s", verdict.told)
+
+    @property
+    def _models(self) -> OwnModels:
+        return OwnModels(self._home_folder.path, self._home_folder.settings.home)
+
+
+def keep_ended(runs: EndedRuns, keeper: OwnModelKeeper, *, run: int) -> None:
+    """Keep what a home ended with, where its keys and its readings are in one process.
+
+    Args:
+        runs: What the home's runs end with.
+        keeper: What keeps it.
+        run: Number of the run.
+    """
+    if runs.ended():
+        keeper.take(runs.verdict(keeper.kept, run=run))

@@ -1,0 +1,80 @@
+"""A home's readings, from its own files: read without torch, so that a prediction needs none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+from fedhome.data.home_files import HomeFilesRead, read_home
+from fedhome.data.inputs import MatchedHome, matched, schema_of
+from fedhome.errors import DataError
+from fedhome.learning.tasks import kind_of
+from fedhome.plan.own_reading import reading_of
+from fedhome.plan.settings import Plan
+
+NOTHING_OWN: Final[Mapping[str, Any]] = MappingProxyType({})
+"""A home whose files are read as the plan says."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnReadings:
+    """A home's readings as its files hold them, and as its plan takes them.
+
+    Args:
+        read: What was read.
+        matched: The plan's inputs in it.
+    """
+
+    read: HomeFilesRead
+    matched: MatchedHome
+
+
+def read_files(
+    plan: Plan, source: Path, *, name: str | None = None, reading: Mapping[str, Any] = NOTHING_OWN
+) -> HomeFilesRead:
+    """Read a home's files as its plan, and the home itself, say.
+
+    Args:
+        plan: The plan that it takes part in.
+        source: File or folder of its readings.
+        name: Its name in the fleet; None: that of the file.
+        reading: How its files are to be read, where that differs from the plan.
+
+    Raises:
+        DataError: The readings cannot be used.
+        PlanError: The plan names no inputs.
+    """
+    targets = kind_of(plan.task.kind).targets
+    schema = schema_of(plan, targets)
+    numbers = (plan.data.target,) if targets == "continuous" else ()
+    wanted = {*schema.columns, schema.target.name, *plan.data.rules}
+    settings = reading_of(plan.data, reading)
+    return read_home(source, home=name, settings=settings, numbers=numbers, wanted=wanted)
+
+
+def read_own(
+    plan: Plan, source: Path, *, name: str | None = None, reading: Mapping[str, Any] = NOTHING_OWN
+) -> OwnReadings:
+    """Read a home's readings, and find the plan's inputs in them; arguments as of `read_files`.
+
+    Raises:
+        DataError: The readings cannot be used.
+        PlanError: The plan names no inputs.
+    """
+    targets = kind_of(plan.task.kind).targets
+    schema = schema_of(plan, targets)  # a plan without inputs is refused before anything is read
+    read = read_files(plan, source, name=name, reading=reading)
+    if (
+        read.table.labels.get(plan.data.target)
+        and targets != "continuous"
+        and not plan.task.classes
+    ):
+        raise DataError(
+            f"the target {plan.data.target!r} is text, and this home sees only its own words for "
+            "it",
+            hint="name all classes of the fleet in the plan: task.classes",
+        )
+    return OwnReadings(read=read, matched=matched(read.table, schema, targets))
