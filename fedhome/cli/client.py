@@ -200,6 +200,44 @@ def privacy(
 
 
 @app.command()
+def predict(
+    folder: _Home = Path(),
+    at: Annotated[
+        str | None,
+        typer.Option(
+            help="A moment, such as 2026-03-01T18:00 (in the home's zone, if none is named).",
+            metavar="TIME",
+            show_default="the newest",
+        ),
+    ] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", help="Readings in place of the home's own.", metavar="FILE", show_default=""
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Predict by the home's own model: no server, no network; also while the agent runs."""
+    from fedhome.cli.client_predict import predicted, print_prediction  # noqa: PLC0415
+
+    found = predicted(_home_folder_at(folder), at=at, source=source, now_s=ages.now())
+    print_prediction(found, as_json=as_json)
+
+
+@app.command()
+def rollback(folder: _Home = Path()) -> None:
+    """Take the home's own model from before the one in use; once more takes the later one."""
+    from fedhome.cli.client_predict import own_model  # noqa: PLC0415
+    from fedhome.clients.membership.own_models import OwnModels  # noqa: PLC0415
+
+    home_folder = _home_folder_at(folder)
+    name = home_folder.settings.home
+    OwnModels(home_folder.path, name).roll_back()
+    _say(Console(), f"{name} predicts by the model of {own_model(home_folder).run} now")
+
+
+@app.command()
 def pause(folder: _Home = Path()) -> None:
     """Take no part for now; the agent goes on running, and waits for `resume`."""
     home_folder = _present_home_folder(folder)

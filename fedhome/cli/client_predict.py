@@ -1,0 +1,264 @@
+"""``fedhome client predict``: what a home expects, by its own model, without network or torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from fedhome.cli import ages
+from fedhome.errors import DataError, RunError
+from fedhome.wire.moments import when
+
+if TYPE_CHECKING:
+    from fedhome.clients.membership.home_folder import HomeFolder
+    from fedhome.data.table import HomeTable
+    from fedhome.personal.model import PersonalModel, Predictions
+    from fedhome.personal.newest import Trial
+
+_DIGITS = 4  # of numbers that are shown
+_WORSE = (
+    "on the newest rows its model was worse than the forecast without learning, which is given "
+    "instead; the next run may end with a better one, `fedhome client rollback` takes the one before"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HomePrediction:
+    """One prediction of a home's own model, and how far to rely on it.
+
+    Args:
+        model: The model.
+        row: What it predicts, by column, as of :meth:`fedhome.PersonalModel.predict`.
+        missing: Inputs that had no reading then.
+        newest: The newest reading, Unix time in s; of rows without times None.
+        now: The present, Unix time in s.
+        trial: How it does on the home's newest rows, to which it was not fitted.
+    """
+
+    model: PersonalModel
+    row: Mapping[str, Any]
+    missing: tuple[str, ...]
+    newest: int | None
+    now: float
+    trial: Trial
+
+    @property
+    def classes(self) -> dict[str, float]:
+        """Each class's probability; empty where numbers are predicted."""
+        names = [name for name in self.row if name.startswith("P(")]
+        return {name[2:-1]: self.row[name] for name in names}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain values, for scripts."""
+        model, trial, row = self.model, self.trial, self.row
+        place = "row" if "row" in row else "time"
+        at = row[place] if place == "row" else row[place].isoformat()
+        without = row["without_learning"]
+        predicted: dict[str, Any]
+        if model.targets == "continuous":
+            predicted = {name: row[name] for name in ("value", "low", "high")}
+            instead: dict[str, Any] = {"value": without, "low": None, "high": None}
+        else:
+            predicted = {"class": row["class"], "probabilities": self.classes}
+            instead = {"class": without, "probabilities": None}
+        return {
+            "home": model.home,
+            "target": model.target,
+            "unit": model.target_unit,
+            place: at,
+            **(instead if trial.worse else predicted),
+            "by": "without-learning" if trial.worse else "model",
+            "model": predicted,
+            "without_learning": without,
+            "missing": list(self.missing),
+            "newest_reading_age_s": None if self.newest is None else self.now - self.newest,
+            "run": model.run,
+            "score": {"name": model.score, **model.scores},
+            "newest_rows": {
+                "rows": trial.rows,
+                "wrong": _or_none(trial.wrong),
+                "without_learning": _or_none(trial.without_learning),
+            },
+        }
+
+
+def predicted(
+    home_folder: HomeFolder, *, at: str | None, source: Path | None, now_s: float
+) -> HomePrediction:
+    """Return what a home's own model predicts.
+
+    Args:
+        home_folder: The home's folder.
+        at: A moment, in ISO 8601; without an offset it is in the home's zone. None: the newest.
+        source: Readings in place of the home's own.
+        now_s: Unix time, s.
+
+    Raises:
+        RunError: The home has no model of its own yet.
+        StateError: Its file cannot be read.
+        DataError: Nothing can be predicted from the readings, or not at that moment.
+    """
+    from fedhome.clients.own_readings import read_files  # noqa: PLC0415 - arrow
+    from fedhome.personal.newest import newest_rows, tried  # noqa: PLC0415
+
+    model, settings = own_model(home_folder), home_folder.settings
+    where = Path(settings.data) if source is None else source
+    table = read_files(model.plan, where, name=settings.home, reading=settings.reading).table
+    known = model.predictions(table)
+    place = known.table.num_rows - 1 if at is None else _place(known, at, table)
+    return HomePrediction(
+        model=model,
+        row=known.table.slice(place, 1).to_pylist()[0],
+        missing=tuple(name for name, rows in known.filled.items() if rows[place]),
+        newest=None if table.timeless else int(table.time_s[-1]),
+        now=now_s,
+        trial=tried(model, known, newest_rows(model, known)),
+    )
+
+
+def own_model(home_folder: HomeFolder) -> PersonalModel:
+    """Return a home's own model.
+
+    Raises:
+        RunError: It has none yet, or one of another format.
+        StateError: Its file cannot be read.
+    """
+    from fedhome.clients.membership.own_models import OwnModels  # noqa: PLC0415
+    from fedhome.personal.models_file import ModelsFile  # noqa: PLC0415
+
+    home = home_folder.settings.home
+    data = OwnModels(home_folder.path, home).read()
+    if data is None:
+        raise RunError(
+            f"home {home!r} has no model of its own yet",
+            hint="it keeps one when it has taken part in a run to its end: "
+            f"`fedhome client start {home_folder.path}`",
+        )
+    return ModelsFile(data)[home]
+
+
+def _place(known: Predictions, at: str, table: HomeTable) -> int:
+    """Return the row of the last moment up to ``at``.
+
+    Raises:
+        DataError: It is no moment, or nothing is predicted then.
+    """
+    from fedhome.personal.newest import moments  # noqa: PLC0415
+
+    if table.timeless:
+        raise DataError(
+            "these readings have no times, so nothing can be predicted of a moment",
+            hint="leave --at out: the last row is predicted",
+        )
+    try:
+        moment = datetime.fromisoformat(at)
+    except ValueError:
+        raise DataError(
+            f"{at!r} is no moment", hint="write it as 2026-03-01T18:00, or with +01:00 after it"
+        ) from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=ZoneInfo(table.time_zone))
+    times, asked = moments(known), moment.timestamp()
+    step = int(np.median(np.diff(times))) if len(times) > 1 else 0
+    if not times[0] <= asked < times[-1] + max(step, 1):
+        raise DataError(
+            f"nothing can be predicted of {when(asked)}: the readings allow it from "
+            f"{when(int(times[0]))} to {when(int(times[-1]))}",
+            hint="name a moment within that, or give newer readings with --from",
+        )
+    return int(np.searchsorted(times, asked, side="right")) - 1
+
+
+def print_prediction(found: HomePrediction, *, as_json: bool) -> None:
+    """Print a prediction.
+
+    Args:
+        found: The prediction.
+        as_json: As one line of JSON.
+    """
+    if as_json:
+        typer.echo(json.dumps(found.to_json()))
+        return
+    model, row, worse = found.model, found.row, found.trial.worse
+    of = when(row["time"].timestamp()) if "time" in row else f"row {row['row'] + 1:,}"
+    table = Table(
+        show_edge=False,
+        show_header=False,
+        title=escape(f"{model.target} of {model.home}, {of}"),
+        title_justify="left",
+    )
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    without, own = _shown(found, row["without_learning"]), _own(found)
+    table.add_row("expected", f"[bold]{without if worse else own}[/]")
+    if worse:
+        table.add_row("by its model", own)
+        table.add_row("note", f"[bold red]{_WORSE}[/]")
+    else:
+        table.add_row("without learning", without)
+    table.add_row("missing", escape(", ".join(found.missing)) or "nothing")
+    if found.newest is not None:
+        age = ages.ago(found.newest, found.now)
+        table.add_row("newest reading", f"{when(found.newest)}, {age}")
+    table.add_row("model", escape(_origin(model)))
+    table.add_row("newest rows", escape(_checked(found)))
+    Console().print(table)
+
+
+def _own(found: HomePrediction) -> str:
+    row = found.row
+    if found.model.targets == "continuous":
+        low, high = (f"{row[name]:.{_DIGITS}g}" for name in ("low", "high"))
+        return f"{_shown(found, row['value'])}, 8 times in 10 from {low} to {high}"
+    ordered = sorted(found.classes.items(), key=lambda one: -one[1])
+    return escape(", ".join(f"{name} {share:.0%}" for name, share in ordered))
+
+
+def _shown(found: HomePrediction, value: float | str) -> str:
+    if isinstance(value, str):
+        return escape(value)
+    unit = found.model.target_unit
+    return escape(f"{value:.{_DIGITS}g}{f' {unit}' if unit else ''}")
+
+
+def _origin(model: PersonalModel) -> str:
+    text = f"of {model.run}, fitted to {model.rows:,} rows"
+    if {"personalised", "baseline"} <= model.scores.keys():
+        own, without = model.scores["personalised"], model.scores["baseline"]
+        text += f"; {model.score} {own:.3f} on its test rows, without learning {without:.3f}"
+    return text
+
+
+def _numbers(found: HomePrediction) -> str:
+    trial = found.trial
+    if found.model.targets != "continuous":
+        return f"{trial.wrong:.0%} wrong, without learning {trial.without_learning:.0%}"
+    own, without = (_shown(found, error) for error in (trial.wrong, trial.without_learning))
+    return f"mean error {own}, without learning {without}"
+
+
+def _checked(found: HomePrediction) -> str:
+    from fedhome.personal.newest import FEWEST_ROWS  # noqa: PLC0415
+
+    rows = found.trial.rows
+    if rows < FEWEST_ROWS:
+        return (
+            f"not checked: {rows} rows are newer than those that it was fitted to, and "
+            f"{FEWEST_ROWS} are needed"
+        )
+    return f"{rows:,} that it was not fitted to: {_numbers(found)}"
+
+
+def _or_none(number: float) -> float | None:
+    return number if np.isfinite(number) else None
