@@ -212,9 +212,7 @@ def predict(
     ] = None,
     source: Annotated[
         Path | None,
-        typer.Option(
-            "--from", help="Readings in place of the home's own.", metavar="FILE", show_default=""
-        ),
+        typer.Option("--from", help="Readings in place of the home's own.", metavar="FILE"),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

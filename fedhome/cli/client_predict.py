@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _DIGITS = 4  # of numbers that are shown
 _WORSE = (
     "on the newest rows its model was worse than the forecast without learning, which is given "
-    "instead; the next run may end with a better one, `fedhome client rollback` takes the one before"
+    "instead; the next run may end with a better one, `fedhome client rollback` takes the last"
 )
 
 
@@ -245,7 +245,7 @@ def _numbers(found: HomePrediction) -> str:
     if found.model.targets != "continuous":
         return f"{trial.wrong:.0%} wrong, without learning {trial.without_learning:.0%}"
     own, without = (_shown(found, error) for error in (trial.wrong, trial.without_learning))
-    return f"mean error {own}, without learning {without}"
+    return f"root mean squared error {own}, without learning {without}"
 
 
 def _checked(found: HomePrediction) -> str:

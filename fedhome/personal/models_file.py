@@ -74,6 +74,24 @@ def to_bytes(models: Iterable[PersonalModel]) -> bytes:
     return safetensors.numpy.save(arrays, header)
 
 
+def is_same(one: bytes, other: bytes) -> bool:
+    """Return whether bytes are of the same models: the order of a file's header is left to chance.
+
+    Args:
+        one: Bytes of :func:`to_bytes`.
+        other: Bytes of any kind.
+    """
+    try:
+        (header, arrays), (wanted, expected) = _unpacked(one), _unpacked(other)
+    except (ValueError, safetensors.SafetensorError):
+        return False
+    return (
+        header == wanted
+        and arrays.keys() == expected.keys()
+        and all(np.array_equal(arrays[name], expected[name], equal_nan=True) for name in arrays)
+    )
+
+
 class ModelsFile(Mapping[str, PersonalModel]):
     """Homes' models by the homes' names, each read when it is asked for.
 

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fedhome.learning.tasks.segments import Floats
 from fedhome.personal.model import PersonalModel, Predictions
 from fedhome.plan.time_steps import DAY_S
 
@@ -24,7 +25,8 @@ class Trial(NamedTuple):
         rows: How many rows.
         error: Of numbers the mean absolute error in the target's unit, of classes the Brier score
             (the squared errors of all probabilities, summed over classes); lower is better.
-        wrong: Of numbers the same error; of classes the share of rows with another class.
+        wrong: Of numbers the root mean squared error, which their score is of; of classes the
+            share of rows with another class.
         without_learning: The same of the forecast without learning.
     """
 
@@ -79,11 +81,10 @@ def tried(model: PersonalModel, predicted: Predictions, rows: NDArray[np.bool_])
     if not len(known):
         return Trial(0, np.nan, np.nan, np.nan)
     if model.targets == "continuous":
-        error, without = (
-            float(np.abs(table[name].to_numpy()[rows] - known).mean())
-            for name in ("value", "without_learning")
+        own, without = (
+            table[name].to_numpy()[rows] - known for name in ("value", "without_learning")
         )
-        return Trial(len(known), error, error, without)
+        return Trial(len(known), float(np.abs(own).mean()), _size(own), _size(without))
     names = [name for name in table.column_names if name.startswith("P(")]
     shares = np.stack([table[name].to_numpy()[rows] for name in names], axis=1)
     true = known[:, None] == np.arange(len(names))  # of a class that no plan names: none of them
@@ -97,3 +98,7 @@ def tried(model: PersonalModel, predicted: Predictions, rows: NDArray[np.bool_])
     )
     brier = float(((shares - true) ** 2).sum(axis=1).mean())
     return Trial(len(known), brier, wrong, without)
+
+
+def _size(errors: Floats) -> float:
+    return float(np.sqrt((errors**2).mean()))
