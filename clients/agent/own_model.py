@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # these load torch, arrow or both
     from fedhome.clients.home import ClientHome
     from fedhome.learning.personalise.home_end import HomeEnd
     from fedhome.personal.model import PersonalModel, Predictions
-    from fedhome.personal.newest import Trial
+    from fedhome.personal.newest_rows import Trial
 
 _AS_GOOD = 1.0 + 1e-9  # predictions of one model differ by this much between machines
 _log = logging.getLogger("fedhome.agent")
@@ -131,7 +131,7 @@ class EndedRuns:
 
         A model of earlier readings was fitted to earlier rows alone.
         """
-        from fedhome.personal.newest import moments, tried  # noqa: PLC0415
+        from fedhome.personal.newest_rows import moments, tried  # noqa: PLC0415
 
         examples, at = self._home.device.examples, moments(predicted)
         test = examples.rows("test")

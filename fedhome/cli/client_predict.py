@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fedhome.clients.membership.home_folder import HomeFolder
     from fedhome.data.table import HomeTable
     from fedhome.personal.model import PersonalModel, Predictions
-    from fedhome.personal.newest import Trial
+    from fedhome.personal.newest_rows import Trial
 
 _DIGITS = 4  # of numbers that are shown
 _WORSE = (
@@ -110,7 +110,7 @@ def predicted(
         DataError: Nothing can be predicted from the readings, or not at that moment.
     """
     from fedhome.clients.own_readings import read_files  # noqa: PLC0415 - arrow
-    from fedhome.personal.newest import newest_rows, tried  # noqa: PLC0415
+    from fedhome.personal.newest_rows import newest_rows, tried  # noqa: PLC0415
 
     model, settings = own_model(home_folder), home_folder.settings
     where = Path(settings.data) if source is None else source
@@ -154,7 +154,7 @@ def _place(known: Predictions, at: str, table: HomeTable) -> int:
     Raises:
         DataError: It is no moment, or nothing is predicted then.
     """
-    from fedhome.personal.newest import moments  # noqa: PLC0415
+    from fedhome.personal.newest_rows import moments  # noqa: PLC0415
 
     if table.timeless:
         raise DataError(
@@ -249,7 +249,7 @@ def _numbers(found: HomePrediction) -> str:
 
 
 def _checked(found: HomePrediction) -> str:
-    from fedhome.personal.newest import FEWEST_ROWS  # noqa: PLC0415
+    from fedhome.personal.newest_rows import FEWEST_ROWS  # noqa: PLC0415
 
     rows = found.trial.rows
     if rows < FEWEST_ROWS:

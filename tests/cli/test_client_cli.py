@@ -21,6 +21,7 @@ from fedhome.clients.lean_process import LEAN
 from fedhome.clients.membership import leave
 from fedhome.clients.membership.consent import ConsentRecord
 from fedhome.clients.membership.home_folder import HomeStatus
+from fedhome.clients.membership.own_models import OwnModels
 from fedhome.errors import LinkError, RunError, StateError
 from fedhome.fleet.entries import Anchor
 from fedhome.fleet.freshness import Freshness
@@ -279,6 +280,7 @@ def test_forgetting_erases_what_is_ours_alone(world: World) -> None:
     (place.path / "model").mkdir()
     for name in ("release.fh", "00.seen"):
         (place.path / "model" / name).write_bytes(b"")
+    OwnModels(place.path, "oak").replace(b"its own")
     (place.path / "flower" / "apps").mkdir(parents=True)
     (place.path / "flower" / "apps" / "app.py").write_text("unpacked by a SuperNode")
     (place.path / "state.fh.new").write_bytes(b"left by a crash")

@@ -24,7 +24,7 @@ from fedhome.flower.fleet_connection import message_bytes
 from fedhome.flower.messages import take_identity
 from fedhome.personal.model import PersonalModel
 from fedhome.personal.models_file import ModelsFile
-from fedhome.personal.newest import moments, newest_rows, tried
+from fedhome.personal.newest_rows import moments, newest_rows, tried
 from fedhome.plan.settings import Plan
 from helpers.kept_home import (
     CLASSES,
