@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import threading
+from contextlib import nullcontext
 from dataclasses import replace
 from multiprocessing import Pipe
 from pathlib import Path
@@ -14,14 +15,15 @@ from typing import NamedTuple
 import msgpack
 import numpy as np
 import pytest
-from flwr.app import Message, RecordDict
+from flwr.app import Context, Message, RecordDict
 
+from fedhome.clients import client_app, supernode
 from fedhome.clients.agent import worker
 from fedhome.clients.agent.own_model import OwnModelKeeper, keep_ended
 from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.clients.membership.own_models import OwnModels
 from fedhome.flower.fleet_connection import message_bytes
-from fedhome.flower.messages import take_identity
+from fedhome.flower.messages import config_content, take_identity
 from fedhome.personal.model import PersonalModel
 from fedhome.personal.models_file import ModelsFile
 from fedhome.personal.newest_rows import moments, newest_rows, tried
@@ -31,6 +33,7 @@ from helpers.kept_home import (
     HOME,
     MEAN,
     NUMBERS,
+    end_with,
     home_in,
     kept_home,
     runs_of,
@@ -239,3 +242,23 @@ def test_a_model_is_checked_on_rows_that_it_was_not_fitted_to(place: HomeFolder)
     fitted = replace(model, fitted_until=2_000_000_000)
     assert not newest_rows(fitted, later).any()
     assert not tried(fitted, later, newest_rows(fitted, later)).worse
+
+
+def test_a_home_behind_a_stock_supernode_keeps_its_model_too(
+    place: HomeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = home_in(place)
+    end_with(home, GOOD)
+    monkeypatch.setattr(supernode, "home_at", lambda _: nullcontext(home))
+    take_identity(1)
+    context = Context(
+        run_id=1,
+        node_id=7,
+        node_config={"home": str(place.path)},
+        state=RecordDict(),
+        run_config={"plan": "", "out": ""},
+    )
+    assert client_app.app(Message(config_content({}), 7, "query"), context).has_content()
+    model = kept(place)
+    assert model is not None
+    assert model.run.endswith(" of tiny")

@@ -9,7 +9,12 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from fedhome.clients.membership.home_folder import HomeFolder
+from fedhome.clients.membership.own_models import OwnModels
+from fedhome.personal.model import PersonalModel
+from fedhome.personal.models_file import ModelsFile
 from fedhome.plan.settings import Plan
 from fedhome.run.folder import RunFolder
 from fedhome.simulations import local_fleet
@@ -111,3 +116,17 @@ def _rounded_anew(run: RunFolder) -> float:
     homes = min(rounds.column("homes_answered").to_pylist())
     bits = Plan.load(run.plan_path).aggregation.bits
     return float(rounds.num_rows * 2 / homes / 2 ** (bits - 1))
+
+
+def assert_predicts_as(place: HomeFolder, expected: PersonalModel) -> None:
+    """Hold the model that a home keeps in its folder against its model in a simulation."""
+    settings = place.settings
+    data = OwnModels(place.path, settings.home).read()
+    assert data is not None, f"{settings.home} keeps no model"
+    own = ModelsFile(data)[settings.home]
+    assert own.scores == pytest.approx(expected.scores, abs=1e-5)
+    found, wanted = (model.predict(settings.data) for model in (own, expected))
+    assert found.column_names == wanted.column_names
+    assert found["time"].equals(wanted["time"])
+    for column in ("value", "low", "high", "without_learning"):
+        np.testing.assert_allclose(found[column], wanted[column], rtol=1e-4, atol=1e-6)

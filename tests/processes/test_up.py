@@ -12,21 +12,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
-import numpy as np
 import pytest
 
 import fedhome
 from fedhome.clients.agent.announce import join
 from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.clients.membership.own_models import FILE as OWN_MODEL
-from fedhome.clients.membership.own_models import OwnModels
 from fedhome.errors import LinkError
 from fedhome.fleet.entries import home_keys
 from fedhome.fleet.front_requests import JOIN
 from fedhome.flower.fleet_connection import FleetConnection
 from fedhome.flower.node_key import NodeKey
 from fedhome.ops.processes import Processes
-from fedhome.personal.models_file import ModelsFile
 from fedhome.plan.settings import Plan
 from fedhome.privacy.privacy_ledger import FILE as LEDGER
 from fedhome.privacy.privacy_ledger import PrivacyLedger
@@ -38,6 +35,7 @@ from fedhome.simulations.homes import generate
 from fedhome.simulations.local_fleet import prepare, start
 from fedhome.wire.exchange import CHANGES
 from helpers.living import (
+    assert_predicts_as,
     assert_same_weights,
     lines_until,
     number_of,
@@ -103,24 +101,11 @@ def test_processes_give_what_a_simulation_gives(
     assert_same_weights(run, simulated)
     assert run.report_path.exists()
     assert not processes_of(out)
-    assert_homes_keep_models_as(fedhome.Result(simulated), out)
-
-
-def assert_homes_keep_models_as(simulated: fedhome.Result, out: Path) -> None:
-    """Hold the model in each home's folder against the simulation's of that home."""
-    kept = {path.parent.parent for path in out.rglob(OWN_MODEL)}
-    assert sorted(folder.name for folder in kept) == sorted(simulated.models)
-    for folder in kept:
-        place = HomeFolder(folder)
-        name, data = place.settings.home, OwnModels(folder, place.settings.home).read()
-        assert data is not None
-        own, expected = ModelsFile(data)[name], simulated.models[name]
-        assert own.scores == pytest.approx(expected.scores, abs=1e-5)
-        found, wanted = (model.predict(place.settings.data) for model in (own, expected))
-        assert found.column_names == wanted.column_names
-        assert found["time"].equals(wanted["time"])
-        for column in ("value", "low", "high", "without_learning"):
-            np.testing.assert_allclose(found[column], wanted[column], rtol=1e-4, atol=1e-6)
+    models = fedhome.Result(simulated).models
+    kept = {path.parent.parent.name: path.parent.parent for path in out.rglob(OWN_MODEL)}
+    assert sorted(kept) == sorted(models)
+    for name, folder in kept.items():
+        assert_predicts_as(HomeFolder(folder), models[name])
 
 
 def test_homes_pay_for_noise_of_their_own(plan: Plan, simulated: RunFolder, tmp_path: Path) -> None:
