@@ -78,7 +78,7 @@ class EndedRuns:
 
     def _verdict(self, kept: bytes, run: str) -> Verdict:
         from fedhome.clients.own_readings import read_files  # noqa: PLC0415
-        from fedhome.personal.models_file import is_same, to_bytes  # noqa: PLC0415
+        from fedhome.personal.models_file import to_bytes  # noqa: PLC0415
 
         settings = self._home_folder.settings
         table = read_files(
@@ -86,7 +86,7 @@ class EndedRuns:
         ).table
         new = self._scored(self._made(table.time_zone, run))
         data = to_bytes([new])
-        if kept and is_same(data, kept):
+        if data == kept:
             return Verdict(b"", "")
         old, why = _comparable(kept, new)
         if old is None:

@@ -25,6 +25,7 @@ from fedhome.learning.fitted import Fitted
 from fedhome.personal.model import PersonalModel
 from fedhome.personal.own_module import OwnModule
 from fedhome.plan.settings import Plan
+from fedhome.run.model_file import with_sorted_header
 
 FORMAT: Final = 1
 _NAIVE = "without learning"
@@ -36,7 +37,7 @@ _PLAIN = (
 
 
 def to_bytes(models: Iterable[PersonalModel]) -> bytes:
-    """Return the bytes of homes' models, which all have one plan.
+    """Return the bytes of homes' models, which all have one plan; the same models give the same.
 
     Args:
         models: The models; at least one.
@@ -71,25 +72,7 @@ def to_bytes(models: Iterable[PersonalModel]) -> bytes:
             }
         )
     header = {"format": str(FORMAT), "plan": plan, "homes": json.dumps(homes)}
-    return safetensors.numpy.save(arrays, header)
-
-
-def is_same(one: bytes, other: bytes) -> bool:
-    """Return whether bytes are of the same models: the order of a file's header is left to chance.
-
-    Args:
-        one: Bytes of :func:`to_bytes`.
-        other: Bytes of any kind.
-    """
-    try:
-        (header, arrays), (wanted, expected) = _unpacked(one), _unpacked(other)
-    except (ValueError, safetensors.SafetensorError):
-        return False
-    return (
-        header == wanted
-        and arrays.keys() == expected.keys()
-        and all(np.array_equal(arrays[name], expected[name], equal_nan=True) for name in arrays)
-    )
+    return with_sorted_header(safetensors.numpy.save(arrays, header))
 
 
 class ModelsFile(Mapping[str, PersonalModel]):

@@ -49,7 +49,7 @@ def to_bytes(parameters: Mapping[str, NDArray[np.float32]], plan: str, round_num
         "plan": plan,
         "round": str(round_number),
     }
-    return _with_sorted_header(safetensors.numpy.save(arrays, metadata))
+    return with_sorted_header(safetensors.numpy.save(arrays, metadata))
 
 
 def read_model_file(path: Path) -> SavedModel:
@@ -84,8 +84,12 @@ def unreadable(path: Path, error: Exception) -> RunError:
     )
 
 
-def _with_sorted_header(data: bytes) -> bytes:
-    """Return safetensors bytes with a sorted header: the library's order is random."""
+def with_sorted_header(data: bytes) -> bytes:
+    """Return safetensors bytes with a sorted header: the library's order is random.
+
+    Args:
+        data: Bytes of safetensors.
+    """
     size = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + size])
     text = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()

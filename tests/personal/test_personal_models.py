@@ -202,6 +202,7 @@ def test_whose_model_has_to_be_said(run: Result) -> None:
     with pytest.raises(RunError, match="is not there"):
         fedhome.load(run.path / "nowhere", "home-0001")
     first = to_bytes([run.models["home-0002"]])
+    assert first == to_bytes([run.models["home-0002"]])
     (run.path / "one.safetensors").write_bytes(first)
     assert fedhome.load(run.path / "one.safetensors").home == "home-0002"
 
