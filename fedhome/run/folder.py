@@ -20,25 +20,20 @@ One process at a time writes to a folder; any number may read it meanwhile.
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import secrets
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fedhome.errors import RunError
-from fedhome.run.cold_start_table import validate_cold_start
 from fedhome.run.compared_models import MODELS
 from fedhome.run.events import Event, read_events
+from fedhome.run.folder_tables import FolderTables
 from fedhome.run.model_file import SavedModel, read_model_file, to_bytes, unreadable
 from fedhome.run.results import (
     HOMES,
@@ -49,10 +44,8 @@ from fedhome.run.results import (
     rounds_table,
     scores,
     summary,
-    validate_homes,
-    validate_rounds,
 )
-from fedhome.run.shown_homes import Shown
+from fedhome.run.written_whole import write_atomically
 
 __all__ = [
     "HOMES",
@@ -70,7 +63,7 @@ __all__ = [
 ]
 
 
-class RunFolder:
+class RunFolder(FolderTables):
     """The files of one run.
 
     Args:
@@ -79,14 +72,9 @@ class RunFolder:
     """
 
     def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
+        super().__init__(path)
         self.plan_path = self.path / "plan.toml"
         self.events_path = self.path / "events.jsonl"
-        self.rounds_path = self.path / "rounds.parquet"
-        self.homes_path = self.path / "homes.parquet"
-        self.cold_start_path = self.path / "cold_start.parquet"
-        self.shown_path = self.path / "shown.json"
-        self.readings_path = self.path / "readings.json"
         self.start_path = self.path / "start.safetensors"
         self.draw_path = self.path / "draw"
         self.fresh_path = self.path / "fresh"
@@ -194,95 +182,6 @@ class RunFolder:
         """
         return read_events(self.events_path, skip_torn=True) if self.events_path.exists() else []
 
-    def write_rounds(self, table: pa.Table) -> None:
-        """Write the table of rounds, see :data:`ROUNDS`.
-
-        Raises:
-            RunError: Columns are missing, unknown or of another type.
-        """
-        _write_table(self.rounds_path, validate_rounds(table))
-
-    def read_rounds(self) -> pa.Table:
-        """Return the table of rounds.
-
-        Raises:
-            RunError: It is missing or damaged.
-        """
-        return validate_rounds(_read_table(self.rounds_path))
-
-    def write_homes(self, table: pa.Table) -> None:
-        """Write the table of homes, see :data:`HOMES`.
-
-        Raises:
-            RunError: Columns are missing or of another type, a model is unknown, or a home has
-                two rows for one model.
-        """
-        _write_table(self.homes_path, validate_homes(table))
-
-    def read_homes(self) -> pa.Table:
-        """Return the table of homes.
-
-        Raises:
-            RunError: It is missing or damaged.
-        """
-        return validate_homes(_read_table(self.homes_path))
-
-    def write_cold_start(self, table: pa.Table) -> None:
-        """Write the table of homes that joined after the rounds.
-
-        Raises:
-            RunError: Columns are missing or of another type, or a model is unknown.
-        """
-        _write_table(self.cold_start_path, validate_cold_start(table))
-
-    def read_cold_start(self) -> pa.Table | None:
-        """Return the table of homes that joined after the rounds; None where none did.
-
-        Raises:
-            RunError: It is damaged.
-        """
-        if not self.cold_start_path.exists():
-            return None
-        return validate_cold_start(_read_table(self.cold_start_path))
-
-    def write_shown(self, shown: Shown) -> None:
-        """Write what a simulation shows of its homes."""
-        write_atomically(self.shown_path, shown.to_json())
-
-    def read_shown(self) -> Shown | None:
-        """Return what a simulation shows of its homes; None where nothing is shown.
-
-        Raises:
-            RunError: It is damaged.
-        """
-        if not self.shown_path.exists():
-            return None
-        return Shown.from_json(self.shown_path.read_bytes(), where=str(self.shown_path))
-
-    def write_readings(self, reports: Sequence[Mapping[str, Any]]) -> None:
-        """Write how the homes' files were read, one report a home.
-
-        Raises:
-            RunError: The folder cannot be written.
-        """
-        write_atomically(self.readings_path, json.dumps(reports, ensure_ascii=False).encode())
-
-    def read_readings(self) -> list[dict[str, Any]]:
-        """Return how the homes' files were read; nothing of homes that came from no files.
-
-        Raises:
-            RunError: The file is damaged.
-        """
-        if not self.readings_path.exists():
-            return []
-        try:
-            reports: list[dict[str, Any]] = json.loads(self.readings_path.read_bytes())
-        except (OSError, ValueError):
-            raise RunError(
-                f"{self.readings_path} is damaged", hint="remove it: a report goes without it"
-            ) from None
-        return reports
-
     def write_model(
         self, parameters: Mapping[str, NDArray[np.float32]], *, plan: str, round_number: int
     ) -> None:
@@ -368,48 +267,6 @@ class RunFolder:
                 f"{self.path} already holds {state} run",
                 hint="resume it, or name another folder for this run",
             )
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that a reader, or a power cut, sees the old one or the new one.
-
-    Raises:
-        RunError: It cannot be written; what was there before is untouched.
-    """
-    new = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with new.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
-        if os.name == "posix":
-            # The rename itself is only durable once the folder is on the disk.
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-    except OSError as error:
-        with suppress(OSError):  # such as on a disk that became read-only
-            new.unlink(missing_ok=True)
-        raise RunError(
-            f"{path} cannot be written: {error.strerror}",
-            hint="the run's folder must exist and be writable, and the disk must not be full",
-        ) from error
-
-
-def _write_table(path: Path, table: pa.Table) -> None:
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    write_atomically(path, sink.getvalue().to_pybytes())
-
-
-def _read_table(path: Path) -> pa.Table:
-    try:
-        return pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
-        raise unreadable(path, error) from None
 
 
 def _next_free(root: Path, name: str) -> Path:
