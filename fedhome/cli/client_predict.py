@@ -211,7 +211,7 @@ def print_prediction(found: HomePrediction, *, as_json: bool) -> None:
     if found.newest is not None:
         age = ages.ago(found.newest, found.now)
         table.add_row("newest reading", f"{when(found.newest)}, {age}")
-    table.add_row("model", escape(_origin(model)))
+    table.add_row("model", escape(origin(model)))
     table.add_row("newest rows", escape(_checked(found)))
     Console().print(table)
 
@@ -232,7 +232,8 @@ def _shown(found: HomePrediction, value: float | str) -> str:
     return escape(f"{value:.{_DIGITS}g}{f' {unit}' if unit else ''}")
 
 
-def _origin(model: PersonalModel) -> str:
+def origin(model: PersonalModel) -> str:
+    """Return where a model comes from and what it is worth, in words."""
     text = f"of {model.run}, fitted to {model.rows:,} rows"
     if {"personalised", "baseline"} <= model.scores.keys():
         own, without = model.scores["personalised"], model.scores["baseline"]

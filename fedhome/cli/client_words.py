@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 
 from fedhome.cli import ages
+from fedhome.clients.membership.own_models import OwnModels
 from fedhome.errors import FedHomeError
 from fedhome.wire.moments import when
 
@@ -43,6 +44,7 @@ def rows_of(home_folder: HomeFolder, now_s: float) -> list[tuple[str, str]]:
         ("last answer", _last(status, now_s)),
         ("epoch", _epoch(home_folder, now_s)),
         ("model", _model(home_folder)),
+        ("its own", _own_model(home_folder)),
         ("consent", _consent(home_folder, consent)),
     ]
 
@@ -127,6 +129,18 @@ def _model(home_folder: HomeFolder) -> str:
     one = release.manifest
     name = f"release {one.number}: round {one.round} of {escape(one.run)}"
     return f"{name}, {one.hash.hex()[:_DIGITS]}"
+
+
+def _own_model(home_folder: HomeFolder) -> str:
+    """Return which model of its own the home predicts by."""
+    from fedhome.cli.client_predict import origin, own_model  # noqa: PLC0415
+
+    if not OwnModels(home_folder.path, home_folder.settings.home).path.exists():
+        return "none yet: a run ends with one"
+    try:
+        return escape(origin(own_model(home_folder)))
+    except FedHomeError as error:
+        return f"[bold red]{escape(error.message)}[/]"
 
 
 def _consent(home_folder: HomeFolder, consent: ConsentRecord | None) -> str:

@@ -67,6 +67,7 @@ def test_a_home_without_a_model_is_told_how_it_gets_one(place: HomeFolder) -> No
     error = refused(fedhome("predict", place.path), RunError, "has no model of its own yet")
     assert "taken part in a run to its end" in error.hint
     refused(fedhome("rollback", place.path), StateError, "there is none to go back to")
+    assert "none yet: a run ends with one" in fedhome("status", place.path).output
 
 
 def test_the_next_step_is_told_with_all_that_stands_behind_it(place: HomeFolder) -> None:
@@ -79,6 +80,7 @@ def test_the_next_step_is_told_with_all_that_stands_behind_it(place: HomeFolder)
     assert "of run 1 of tiny, fitted to 266 rows; skill 0." in shown
     assert "that it was not fitted to: root mean squared error" in shown
     assert "missing          │ nothing" in shown
+    assert "of run 1 of tiny, fitted to 266 rows" in fedhome("status", place.path).output
 
 
 def test_scripts_get_the_same_as_json(place: HomeFolder) -> None:
