@@ -108,7 +108,7 @@ def test_connections_are_reset_in_the_middle(tmp_path: Path) -> None:
     simulated = fedhome.simulate(plan, out=tmp_path / "simulated").folder
     tables = generate(homes=HOMES, days=plan.data.days, seed=plan.seed)
     server, places = prepare(tmp_path / "deployment", plan, tables)
-    cutting = Cutting(server.settings.port, most=(18_000, 40_001, 64_000, 14_500))
+    cutting = Cutting(server.settings.port, most=(14_000, 24_001, 40_000, 12_500))
     cutting.start()
     for place in places:
         settings = replace(place.settings, server=f"127.0.0.1:{cutting.port}")

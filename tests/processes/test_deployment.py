@@ -317,6 +317,8 @@ with run_grid(place.link, place.secret, bundle) as grid:
         for line in told:
             assert line == "other-app"
         assert f"and nothing else; a question came for {' '.join(app)}" in world.log(NAMES[0])
+        # One trouble is told once: the next one is told when this one is over.
+        until(lambda: world.log(NAMES[0]).rstrip().endswith("other-app is over"))
 
 
 def test_pause_and_resume(world: Deployment) -> None:
