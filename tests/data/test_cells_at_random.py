@@ -17,6 +17,8 @@ from fedhome.errors import SourceError
 from fedhome.plan.reading_settings import ReadingSettings
 from helpers.examples import share_of
 
+pytestmark = pytest.mark.long
+
 
 def read(cells: list[str | None], *, numeric: bool = False, **choices: Any) -> ColumnRead:
     return read_cells(

@@ -460,6 +460,7 @@ def test_parquet_by_groups_of_rows(tmp_path: Path) -> None:
     assert read(tmp_path, parquet({"load": pa.array([], "f8")}), "e.parquet").rows.num_rows == 0
 
 
+@pytest.mark.long
 def test_a_parquet_file_that_swells_is_refused(tmp_path: Path) -> None:
     many = parquet({"load": pa.array([0.0]).take(pa.array([0] * 2**24)), **{
         str(place): pa.nulls(2**24, pa.int64()) for place in range(4)}})  # fmt: skip

@@ -8,12 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from fedhome.data.files.data_files import UNNAMED, read_files
 from fedhome.errors import SourceError
 from helpers.examples import share_of
+
+pytestmark = pytest.mark.long
 
 NAMES = ["load", "temp °C", "Zähler (kWh)", "a;b", "x, y", "state", "0:30", "#1", 'the "b"', "p|q"]
 WORDS = ["", "heat", "a;b", "x, y", "unavailable", "p|q", "größer", "a\tb", '"', "#", "Total",

@@ -23,6 +23,8 @@ from fedhome.simulations.homes import generate
 from fedhome.simulations.simulate import Result
 
 HOMES, DAYS = 4, 14
+pytestmark = pytest.mark.long
+
 QUICK: dict[str, Any] = {
     "seed": 5,
     "data": {"homes": HOMES, "days": DAYS, "history_days": 8},

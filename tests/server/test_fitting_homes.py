@@ -125,6 +125,7 @@ def weights(fleet: WiredFleet) -> np.ndarray[Any, Any]:
         return rounds.run()
 
 
+@pytest.mark.long
 def test_a_sum_goes_on_without_a_home_of_another_plan(tmp_path: Path) -> None:
     plan = secure_plan(rounds={"count": 3})
     fleet = WiredFleet(tmp_path / "mixed", plan)
