@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 from fedhome.learning.cohort import Cohort
 from fedhome.learning.personalise.home_end import MOST_KEPT, home_end
@@ -16,6 +17,8 @@ from fedhome.run.results import scores
 from fedhome.simulations.engines.world import World
 from fedhome.simulations.gather import FoundHomes
 
+MOST_BYTES: Final = 256 << 20
+"""A run's file of models is about as large at most, whatever its network has of parameters."""
 _SCORED = ("personalised", "baseline")
 
 
@@ -39,7 +42,13 @@ def keep_models(
         )
         return
     plan = found.schema.named_in(world.plan)
-    models = list(_models(world, found, cohorts, plan, run=folder.path.name, scored=folder))
+    models: list[PersonalModel] = []
+    size = 0
+    for model in _models(world, found, cohorts, plan, run=folder.path.name, scored=folder):
+        size += sum(a.nbytes for one in model.experts.values() for a in one.arrays().values())
+        if models and size > MOST_BYTES:
+            break
+        models.append(model)
     if not models:
         world.notice(
             f"no home's own model is kept: {world.plan.personalise.name!r} ends in no mixture"
@@ -48,7 +57,7 @@ def keep_models(
     if len(models) < len(world.names):
         world.notice(
             f"the own models of {len(models)} of {len(world.names)} homes are kept, the first "
-            f"{MOST_KEPT} at most: their trees fill memory and disk"
+            f"{MOST_KEPT} and {MOST_BYTES >> 20} MB at most: they fill memory and disk"
         )
     write_atomically(folder.path / MODELS, to_bytes(models))
 

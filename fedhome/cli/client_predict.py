@@ -44,6 +44,7 @@ class HomePrediction:
         newest: The newest reading, Unix time in s; of rows without times None.
         now: The present, Unix time in s.
         trial: How it does on the home's newest rows, to which it was not fitted.
+        notes: What was converted, taken for granted or left out of the readings.
     """
 
     model: PersonalModel
@@ -52,6 +53,7 @@ class HomePrediction:
     newest: int | None
     now: float
     trial: Trial
+    notes: tuple[str, ...] = ()
 
     @property
     def classes(self) -> dict[str, float]:
@@ -82,6 +84,7 @@ class HomePrediction:
             "model": predicted,
             "without_learning": without,
             "missing": list(self.missing),
+            "notes": list(self.notes),
             "newest_reading_age_s": None if self.newest is None else self.now - self.newest,
             "run": model.run,
             "score": {"name": model.score, **model.scores},
@@ -114,7 +117,8 @@ def predicted(
 
     model, settings = own_model(home_folder), home_folder.settings
     where = Path(settings.data) if source is None else source
-    table = read_files(model.plan, where, name=settings.home, reading=settings.reading).table
+    read = read_files(model.plan, where, name=settings.home, reading=settings.reading)
+    table = read.table
     known = model.predictions(table)
     place = known.table.num_rows - 1 if at is None else _place(known, at, table)
     return HomePrediction(
@@ -124,6 +128,7 @@ def predicted(
         newest=None if table.timeless else int(table.time_s[-1]),
         now=now_s,
         trial=tried(model, known, newest_rows(model, known)),
+        notes=tuple(dict.fromkeys((*read.notes, *known.notes))),
     )
 
 
@@ -213,7 +218,10 @@ def print_prediction(found: HomePrediction, *, as_json: bool) -> None:
         table.add_row("newest reading", f"{when(found.newest)}, {age}")
     table.add_row("model", escape(origin(model)))
     table.add_row("newest rows", escape(_checked(found)))
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    for note in found.notes:
+        console.print(f"[dim]note: {escape(note)}[/]")
 
 
 def _own(found: HomePrediction) -> str:

@@ -38,12 +38,22 @@ class Predictions(NamedTuple):
 
     ``table`` is as of :meth:`PersonalModel.predict`; ``known`` what came, in the target's unit (of
     classes their numbers), NaN where it has not come, float64 ``[rows]``; ``filled`` says of each
-    input that lacks readings where, ``[rows]``.
+    input that lacks readings where, ``[rows]``; ``notes`` is what was converted, taken for granted
+    or left out of the readings, in plain sentences.
     """
 
     table: pa.Table
     known: NDArray[np.float64]
     filled: Mapping[str, NDArray[np.bool_]]
+    notes: tuple[str, ...] = ()
+
+
+class _Asked(NamedTuple):
+    """Rows to predict; whether they have no times; and what was done to the readings."""
+
+    cut: Windows
+    timeless: bool
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +117,8 @@ class PersonalModel:
         """Return what is to be expected at each moment that readings allow, in the order of time.
 
         Of a series that is every step up to the horizon after the last reading; else every row.
-        Each moment is predicted by what was known the horizon before, whatever came later.
+        Each moment is predicted by what was known the horizon before, whatever came later. It is
+        what the model says, whatever that is worth: `fedhome client predict` checks it besides.
 
         Args:
             readings: The home's readings, as far back as the longest lag reaches. The target's
@@ -128,7 +139,7 @@ class PersonalModel:
 
     def predictions(self, readings: Readings) -> Predictions:
         """Return what is to be expected beside what came; arguments and errors as of `predict`."""
-        cut = self._cut(readings)
+        cut, timeless, notes = self._cut(readings)
         if not len(cut.time_s):
             raise DataError(
                 f"nothing can be predicted from the readings of {self.home!r}: none of "
@@ -141,8 +152,11 @@ class PersonalModel:
             (cut.seasonal - self.level) / self.unit,
         )
         missing = np.sum([np.zeros(len(rows.x)), *cut.filled.values()], axis=0).astype(np.int64)
-        table = self._told(self.state(rows), self.naive.state(rows), cut.time_s)
-        return Predictions(table.append_column("missing", pa.array(missing)), cut.y, cut.filled)
+        place = "row" if timeless else "time"
+        moments = pa.array(cut.time_s, None if timeless else pa.timestamp("s", tz="UTC"))
+        told = self._told(self.state(rows), self.naive.state(rows), cut.time_s)
+        table = pa.table({place: moments, **told, "missing": pa.array(missing)})
+        return Predictions(table, cut.y, cut.filled, notes)
 
     def state(self, rows: InputRows) -> Floats:
         """Return the mixture's statements, float64 ``[rows, outputs]``.
@@ -164,10 +178,8 @@ class PersonalModel:
             mixed += weight * np.where(finite, stated, naive)
         return mixed if isinstance(self.by, Reach) else cooled(mixed, self.by)
 
-    def _told(self, mixed: Floats, naive: Floats, time_s: NDArray[np.int64]) -> pa.Table:
-        columns: dict[str, Any] = {"time": pa.array(time_s, pa.timestamp("s", tz="UTC"))}
-        if len(time_s) and int(time_s[0]) == 0 and not self.plan.data.calendar:
-            columns = {"row": pa.array(time_s)}
+    def _told(self, mixed: Floats, naive: Floats, time_s: NDArray[np.int64]) -> dict[str, Any]:
+        columns: dict[str, Any] = {}
         if isinstance(self.by, Reach):
             low, high = self.by.at(time_s)
             for name, values in (
@@ -177,7 +189,7 @@ class PersonalModel:
                 ("without_learning", naive[:, 0]),
             ):
                 columns[name] = pa.array(values * self.unit + self.level)
-            return pa.table(columns)
+            return columns
         whole, plain = (
             shares if shares.shape[1] > 1 else np.concatenate([1 - shares, shares], axis=1)
             for shares in (mixed, naive)
@@ -188,11 +200,11 @@ class PersonalModel:
             f"P({name})": pa.array(shares) for name, shares in zip(names, whole.T, strict=True)
         }
         columns["without_learning"] = pa.array([names[place] for place in plain.argmax(axis=1)])
-        return pa.table(columns)
+        return columns
 
-    def _cut(self, readings: Readings) -> Windows:
+    def _cut(self, readings: Readings) -> _Asked:
         schema = schema_of(self.plan, self.targets)
-        table = self._table(readings, {*schema.columns, self.target})
+        table, notes = self._table(readings, {*schema.columns, self.target})
         if self.target not in table.columns and not self.plan.data.series:
             nothing = np.full(table.rows, np.nan)
             table = HomeTable(
@@ -205,11 +217,13 @@ class PersonalModel:
                 flags=table.flags,
             )
         own = matched(table, schema, self.targets)
-        return rows_to_predict(own.table, self.plan.data, schema.columns)
+        cut = rows_to_predict(own.table, self.plan.data, schema.columns)
+        told = dict.fromkeys((*notes, *own.notes, *cut.notes))
+        return _Asked(cut, own.table.timeless, tuple(told))
 
-    def _table(self, readings: Readings, wanted: set[str]) -> HomeTable:
+    def _table(self, readings: Readings, wanted: set[str]) -> tuple[HomeTable, tuple[str, ...]]:
         if isinstance(readings, HomeTable):
-            return readings
+            return readings, ()
         own = {} if self.plan.data.time_zone else {"time_zone": self.time_zone}
         settings = reading_of(self.plan.data, own)
         numbers = (self.target,) if self.targets == "continuous" else ()
@@ -219,4 +233,4 @@ class PersonalModel:
             )
         else:
             read = read_table(self.home, readings, settings, numbers=numbers, wanted=wanted)
-        return read.table
+        return read.table, read.notes

@@ -72,7 +72,8 @@ def test_every_home_predicts_the_rows_that_its_run_scored(run: Result) -> None:
         assert np.mean((low <= known) & (known <= high)) == pytest.approx(row["coverage"])
         np.testing.assert_allclose((high - low).mean(), row["width"], rtol=1e-5)
         naive = predicted["without_learning"].to_numpy()[places]
-        assert np.abs(naive - known).mean() > 0
+        skill = 1 - np.mean((value - known) ** 2) / np.mean((naive - known) ** 2)
+        assert max(skill, -1.0) == pytest.approx(row["skill"], rel=1e-4)  # as scores are bounded
         assert model.scores == {
             "personalised": pytest.approx(row["score"]),
             "baseline": pytest.approx(0.0),
@@ -119,6 +120,9 @@ def test_what_is_missing_is_counted_and_filled_in(run: Result) -> None:
     predicted = run.models[home].predict(lacking)
     assert predicted["missing"].to_pylist()[-1] == 1
     assert np.isfinite(predicted["value"].to_numpy()).all()
+    dear = {**table.columns, "price": table.columns["outdoor_c"]}
+    (note,) = run.models[home].predictions(replace(table, columns=dear)).notes
+    assert note == "not used, as they are no inputs of the plan: price"
     without = {name: values for name, values in table.columns.items() if name != "outdoor_c"}
     with pytest.raises(InputsError, match="lacks the column outdoor_c"):
         run.models[home].predict(replace(table, columns=without))
@@ -160,6 +164,20 @@ def test_classes_have_probabilities(tmp_path: Path, engine: str, times: bool) ->
     assert found == pytest.approx(row["nll"], rel=1e-4)
     assert set(predicted["without_learning"].to_pylist()) <= set(WORDS)
     assert predicted.column_names[0] == ("time" if times else "row")
+
+
+def test_a_series_without_times_has_rows(tmp_path: Path) -> None:
+    drawn = np.random.default_rng(4)
+    tables = {
+        f"h{n}": {"load": np.sin(np.arange(200) / 5) + drawn.normal(size=200)} for n in (1, 2)
+    }
+    data = {"target": "load", "horizon": 1, "lags": [1, 2], "gap": 1}
+    run = fedhome.simulate(
+        fedhome.Plan.load(**{**QUICK, "data": data}), homes=tables, out=tmp_path / "run"
+    )
+    predicted = run.models["h1"].predict(tables["h1"])
+    assert predicted.column_names[0] == "row"
+    assert predicted["row"].to_pylist()[-1] == 200
 
 
 def test_no_torch_no_server_and_no_network_are_needed(run: Result, tmp_path: Path) -> None:
@@ -229,6 +247,20 @@ def test_readings_too_old_for_any_prediction_are_refused(run: Result) -> None:
     target = np.full(table.rows, np.nan)
     with pytest.raises(DataError):
         run.models[home].predict(replace(table, columns={**table.columns, "load_kwh": target}))
+
+
+def test_a_file_of_models_has_a_greatest_size_and_the_run_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fedhome.simulations.kept_models.MOST_BYTES", 1 << 10)
+    told: list[str] = []
+    run = fedhome.simulate(
+        fedhome.Plan.load(**QUICK),
+        out=tmp_path / "run",
+        on_event=lambda event: told.append(str(event.data.get("text", ""))),
+    )
+    assert list(run.models) == ["home-0001"]
+    assert any(text.startswith("the own models of 1 of 4 homes are kept") for text in told)
 
 
 def test_a_run_that_keeps_no_models_says_why(tmp_path: Path) -> None:

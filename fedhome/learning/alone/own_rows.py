@@ -19,12 +19,13 @@ class FittedAlone(NamedTuple):
     """What a model states of a home's rows, and what it is.
 
     ``validation`` ``[rows, outputs]`` is what it states when it is fitted to training rows,
-    ``test`` the same when it is fitted to validation rows as well; ``model`` is the latter.
+    ``test`` the same when it is fitted to validation rows as well; ``model`` is the latter, None
+    where it is not kept.
     """
 
     validation: Floats
     test: Floats
-    model: Fitted
+    model: Fitted | None
 
 
 @dataclass(frozen=True, kw_only=True)

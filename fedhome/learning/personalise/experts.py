@@ -241,7 +241,11 @@ class Experts:
         # Threads inside of a small fit cost far more than they save; several fits at once would
         # change the process's filters of warnings under each other's feet.
         with threadpool_limits(1):
-            found = [FITTERS[name](home) for home in homes]
+            found = []
+            for home, keeps in zip(homes, self.cohort.keeps(), strict=True):
+                one = FITTERS[name](home)
+                # Of thousands of homes, all trees at once would fill memory.
+                found.append(one if keeps else one._replace(model=None))
         validation = np.concatenate([one.validation for one in found])
         test = np.concatenate([one.test for one in found])
         stated = Statements(*map(_finite_or, (validation, test), self.naive()))
@@ -268,7 +272,11 @@ class Experts:
             stated = self.encoding.stated(self.cohort.predict(params, part).astype(np.float64))
             rows = np.repeat(holds, self.cohort.counts(part))
             found.append(_finite_or(np.where(rows[:, None], stated, naive), naive))
-        models = [own if held else None for own, held in zip(params, holds, strict=True)]
+        # Copies: a home's row would else keep the parameters of all homes in memory.
+        models = [
+            own.copy() if held and keeps else None
+            for own, held, keeps in zip(params, holds, self.cohort.keeps(), strict=True)
+        ]
         return Said(Statements(*found), models)
 
     def _recalled(self, name: str, compute: Callable[[Experts], Said]) -> Said:
