@@ -29,7 +29,7 @@ simulate: $(VENV)/.installed  ## train over 100 synthetic homes: make simulate A
 test: $(VENV)/.installed-dev  ## all tests but the slow ones, minutes: make test ARGS="-k report"
 	$(BIN)/python -m pytest $(CORES) $(ARGS)
 
-quick: $(VENV)/.installed-dev  ## the quick tests of every room, under a minute
+quick: $(VENV)/.installed-dev  ## the quick tests of every room, half a minute
 	$(BIN)/python -m pytest $(CORES) -m "not slow and not long" $(ARGS)
 
 # One worker has the tests of many processes, one after the other, and another one all the rest.

@@ -23,6 +23,17 @@ settings.register_profile("many", parent=_STEADY, max_examples=100)
 settings.load_profile("few")
 
 
+def pytest_sessionstart() -> None:
+    """Let no garbage be looked for while tests are collected: thousands of modules stay anyhow."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now is not looked through again, by Flower's strategies in every round."""
+    gc.freeze()
+    gc.enable()
+
+
 @pytest.fixture
 def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out a simulation's report, which takes longer than a tiny run itself."""
@@ -40,7 +51,6 @@ def _modest() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # what tests start inherits it
     torch.set_num_threads(1)
     quiet()
-    gc.freeze()  # some strategies of Flower's collect garbage in every round: torch is large
 
 
 class _FleetsTogether(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types

@@ -230,6 +230,7 @@ def test_leaving_and_coming_back(world: World) -> None:
     started(place)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("front")
 def test_leaving_when_the_fleet_knows_nothing(world: World) -> None:
     place = joined(world)
@@ -252,6 +253,7 @@ def test_leaving_while_the_server_is_away(world: World) -> None:
     assert "its owner is told" in fedhome("leave", "oak").output
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("front")
 def test_leaving_waits_for_the_agent(world: World) -> None:
     place = joined(world)
@@ -297,6 +299,7 @@ def test_forgetting_erases_what_is_ours_alone(world: World) -> None:
     refused(fedhome("forget", "oak", "--yes"), RunError, "there is no home")
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("front")
 def test_forgetting_keeps_readings_in_the_folder(world: World) -> None:
     (world.device / "oak").mkdir()

@@ -72,6 +72,7 @@ def world(
     return world_of(owned, tmp_path, monkeypatch)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("front")
 def test_a_device_joins(world: World) -> None:
     done = join(world.invite())
@@ -174,6 +175,7 @@ def test_a_server_that_is_away(world: World, monkeypatch: pytest.MonkeyPatch) ->
     assert world.fleet.check(posted[0]).entry == keys.entry()
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("front")
 def test_what_the_server_refuses_is_told(world: World) -> None:
     invite = world.invite()
@@ -204,6 +206,7 @@ def test_an_invite_that_does_not_hold(world: World) -> None:
     assert not (world.device / "oak").exists()
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("front")
 def test_columns_are_found_by_name_and_the_home_says_how_its_file_calls_them(world: World) -> None:
     table = pq.read_table(world.device / "readings.parquet")
@@ -242,6 +245,7 @@ def test_columns_are_found_by_name_and_the_home_says_how_its_file_calls_them(wor
     assert place.settings.reading == own
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("front")
 def test_a_home_of_a_plan_that_names_no_inputs_is_told_what_to_do(world: World) -> None:
     text = PLAN.to_toml()
@@ -260,6 +264,7 @@ def test_a_home_of_a_plan_that_names_no_inputs_is_told_what_to_do(world: World) 
     not_started(place, "`fedhome fleet invite oak --again --like FILE`")
 
 
+@pytest.mark.long
 def test_readings_that_do_not_fit(world: World) -> None:
     invite = world.invite()
     write_readings(world.device / "readings.parquet", target="power")

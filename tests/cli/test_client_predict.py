@@ -63,6 +63,7 @@ def without(place: HomeFolder, column: str, since: int) -> None:
     pq.write_table(table.set_column(at, column, [kept]), path)
 
 
+@pytest.mark.long
 def test_a_home_without_a_model_is_told_how_it_gets_one(place: HomeFolder) -> None:
     error = refused(fedhome("predict", place.path), RunError, "has no model of its own yet")
     assert "taken part in a run to its end" in error.hint
@@ -70,6 +71,7 @@ def test_a_home_without_a_model_is_told_how_it_gets_one(place: HomeFolder) -> No
     assert "none yet: a run ends with one" in fedhome("status", place.path).output
 
 
+@pytest.mark.long
 def test_the_next_step_is_told_with_all_that_stands_behind_it(place: HomeFolder) -> None:
     end(place, GOOD)
     shown = fedhome("predict", place.path).output
@@ -97,6 +99,7 @@ def test_scripts_get_the_same_as_json(place: HomeFolder) -> None:
     assert found["newest_rows"]["wrong"] < found["newest_rows"]["without_learning"]
 
 
+@pytest.mark.long
 def test_a_model_that_is_worse_than_no_learning_gives_way_and_says_so(place: HomeFolder) -> None:
     end(place, POOR)
     found = told(place)
@@ -109,6 +112,7 @@ def test_a_model_that_is_worse_than_no_learning_gives_way_and_says_so(place: Hom
     )
 
 
+@pytest.mark.long
 def test_a_model_that_cannot_be_checked_is_used_and_says_so(
     place: HomeFolder, tmp_path: Path
 ) -> None:
@@ -130,6 +134,7 @@ def test_what_is_missing_is_named(place: HomeFolder) -> None:
     assert told(place)["missing"] == ["outdoor"]
 
 
+@pytest.mark.long
 def test_any_moment_that_the_readings_allow_can_be_asked(place: HomeFolder) -> None:
     end(place, GOOD)
     found = told(place, "--at", "2023-11-20T10:30+01:00")
@@ -146,6 +151,7 @@ def test_any_moment_that_the_readings_allow_can_be_asked(place: HomeFolder) -> N
         refused(fedhome("predict", place.path, "--at", at), DataError, words)
 
 
+@pytest.mark.long
 def test_readings_may_come_from_elsewhere_and_are_read_as_the_homes_own(
     place: HomeFolder, tmp_path: Path
 ) -> None:
@@ -161,6 +167,7 @@ def test_readings_may_come_from_elsewhere_and_are_read_as_the_homes_own(
     assert found["time"] == own["time"]
 
 
+@pytest.mark.long
 def test_classes_have_probabilities(tmp_path: Path) -> None:
     place = kept_home(tmp_path, CLASSES)
     end(place, 0.2, 0.1, 0.7)
@@ -172,6 +179,7 @@ def test_classes_have_probabilities(tmp_path: Path) -> None:
     assert "out 70%, asleep 20%, cooking 10%" in " ".join(shown.split())
 
 
+@pytest.mark.long
 def test_going_back_takes_the_model_before(place: HomeFolder) -> None:
     end(place, POOR, run=1)
     end(place, GOOD, run=2)
@@ -191,6 +199,7 @@ def test_a_narrow_terminal_loses_nothing(
     assert "…" not in shown
 
 
+@pytest.mark.long
 def test_no_torch_no_server_and_no_network_are_needed(place: HomeFolder) -> None:
     end(place, GOOD)
     script = (
@@ -209,6 +218,7 @@ def test_no_torch_no_server_and_no_network_are_needed(place: HomeFolder) -> None
     assert json.loads(done.stdout)["value"] == pytest.approx(told(place)["value"])
 
 
+@pytest.mark.long
 def test_the_commands_of_the_guide_run(place: HomeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     end(place, POOR, run=1)
     end(place, GOOD, run=2)

@@ -47,6 +47,7 @@ def test_every_argument_of_every_command_says_what_it_is() -> None:
     assert arguments["server", "start", "folder"] == "The server's folder."
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("words", "said"),
     [

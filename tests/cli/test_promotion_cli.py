@@ -72,6 +72,7 @@ def _done(place: ServerFolder, plan: Plan, name: str, value: float) -> None:
     runs.end(name, FINISHED)
 
 
+@pytest.mark.long
 def test_what_a_run_ended_with_is_promoted_by_hand(place: ServerFolder, plan: Plan) -> None:
     for name, value in (("first", 1.0), ("second", 2.0)):
         _done(place, plan, name, value)
@@ -86,6 +87,7 @@ def test_what_a_run_ended_with_is_promoted_by_hand(place: ServerFolder, plan: Pl
     assert registry.server == place.keys().public
 
 
+@pytest.mark.long
 def test_a_run_that_has_no_result_is_not_promoted(place: ServerFolder, plan: Plan) -> None:
     error = refused("model", "promote", "mine", "--server", place.path)
     assert "there is no run 'mine'" in error.message

@@ -201,6 +201,7 @@ def test_init_takes_the_servers_part_of_the_fleet_and_nothing_else(
     assert (settings.host, settings.port) == ("0.0.0.0", 9001)  # noqa: S104 - compared
 
 
+@pytest.mark.long
 def test_init_from_a_copy_of_the_servers_part(owner: Path, tmp_path: Path) -> None:
     told = said(
         "server", "init", tmp_path / "hub", "--host", "2001:db8::7", "--fleet", owner / "server"
@@ -231,6 +232,7 @@ def test_init_refuses_before_anything_is_made(owner: Path, tmp_path: Path) -> No
     assert not hub.exists()
 
 
+@pytest.mark.long
 def test_init_refuses_a_second_server_in_a_folder(place: ServerFolder, owner: Path) -> None:
     before = (place.tls / "key.pem").read_bytes()
     error = refused("server", "init", place.path, "--host", "other", "--fleet", owner)
@@ -293,6 +295,7 @@ def test_service_writes_a_unit_that_starts_this_server(place: ServerFolder, tmp_
     assert f"server start {place.path}" in unit.read_text()
 
 
+@pytest.mark.long
 def test_a_run_needs_a_server_that_runs(place: ServerFolder, plan: Plan, tmp_path: Path) -> None:
     (tmp_path / "plan.toml").write_text(plan.to_toml())
     error = refused("server", "run", tmp_path / "plan.toml", "--server", place.path)
@@ -302,6 +305,7 @@ def test_a_run_needs_a_server_that_runs(place: ServerFolder, plan: Plan, tmp_pat
     assert isinstance(refused("server", "run", "default", "--resume", "tiny-1"), PlanError)
 
 
+@pytest.mark.long
 def test_a_run_is_handed_over_once(place: ServerFolder, plan: Plan) -> None:
     runs = Runs(place)
     assert runs.begin(plan) == Current(run="tiny-1")
@@ -425,6 +429,7 @@ def test_a_run_that_ended_before_its_report_gets_it(place: ServerFolder, plan: P
     assert folder.report_path.exists()
 
 
+@pytest.mark.long
 def test_homes_that_are_left_out_are_listed_until_they_are_asked_again(place: ServerFolder) -> None:
     assert "left out" not in said("server", "status", place.path)
     directory = place.directory()

@@ -260,6 +260,7 @@ def test_nothing_outside_the_manifest_changes_what_a_home_computes(name: str) ->
     assert fleet.parts["h00"].words is None
 
 
+@pytest.mark.long
 def test_settings_that_are_not_compared_change_what_a_home_computes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -395,6 +396,7 @@ def test_clip_and_weight_are_those_that_the_plan_names(
         refused(ManifestError, "encoding", lambda: sum_.join("h00"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("bins", [2, 80, 81, -1, 1.0, None])
 def test_scores_are_not_counted_in_steps_that_tell_single_homes(
     bins: object, monkeypatch: pytest.MonkeyPatch
@@ -435,6 +437,7 @@ def test_bins_are_as_coarse_as_the_cohort(homes: int, cohort: int, bins: int) ->
 # --- what a failure tells
 
 
+@pytest.mark.long
 def test_where_nothing_fails_the_sum_says_so() -> None:
     total = Fleet().open()
     assert total.values[EMPTY_HANDED.name] == 0

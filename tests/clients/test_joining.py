@@ -335,6 +335,7 @@ def test_a_home_is_invited_again_and_keeps_its_keys(
         refused("used", lambda: fleet.check(same, now=now))
 
 
+@pytest.mark.long
 def test_invites_go_into_a_folder_that_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -222,6 +222,7 @@ def _unlisted_of_a_plain_home(kind: str) -> set[str]:
     return {one for one in said if not any(fnmatchcase(one, key) for key in record.fields)}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", [name for name, row in SUMMED.items() if row.in_the_clear])
 def test_all_that_a_home_of_a_plain_plan_answers_is_listed(
     kind: str, monkeypatch: pytest.MonkeyPatch

@@ -99,6 +99,7 @@ def test_a_model_that_is_too_large_leaves_the_old_one(home: Path) -> None:
     assert models.read() == b"first"
 
 
+@pytest.mark.long
 def test_the_largest_pair_can_be_kept_and_read(home: Path) -> None:
     models = OwnModels(home, "kitchen")
     models.replace(bytes(MOST_BYTES))

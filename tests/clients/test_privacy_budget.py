@@ -141,6 +141,7 @@ def test_a_home_whose_plan_has_noise_has_a_budget(tmp_path: Path) -> None:
         HomeBudget.of(folder, plan)
 
 
+@pytest.mark.long
 def test_people_see_what_was_spent_and_set_a_ceiling(tmp_path: Path) -> None:
     folder = _folder(tmp_path, mechanism="discrete-gaussian", epsilon=5.0)
     PrivacyLedger(tmp_path).spend(RUN, 0.1, ceiling=5.0, delta=1e-5)

@@ -170,6 +170,7 @@ def test_keys_and_help_do_not_wait(kind: str) -> None:
     assert pace.left_s(Message(RecordDict(), 5, "evaluate"), 4.0) == 29.0
 
 
+@pytest.mark.long
 def test_work_has_nine_tenths_of_the_time(home: HomeFolder) -> None:
     plan = Plan.load(home.plan_path).change(rounds={"reply_after_s": AFTER_S})
     home.plan_path.write_text(plan.to_toml())

@@ -163,6 +163,7 @@ def _joined(home: Home) -> bool:
     return len(home.store.load().answered) > 0
 
 
+@pytest.mark.long
 def test_where_nothing_fails_a_home_uploads(tmp_path: Path) -> None:
     home = Home(tmp_path)
     answer = home.train()

@@ -136,6 +136,7 @@ def test_a_sep_line_is_obeyed(tmp_path: Path) -> None:
     assert cells(read(tmp_path, "sep=^\na^b\n1,5^2,5\n")) == {"a": ["1,5"], "b": ["2,5"]}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("text", "message"),
     [

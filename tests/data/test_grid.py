@@ -480,6 +480,7 @@ def test_a_simulation_and_a_real_home_tell_what_became_of_their_rows(tmp_path: P
     assert sum(told in note for note in findings.notes) == 1
 
 
+@pytest.mark.long
 @settings(max_examples=share_of(80))
 @given(
     st.sampled_from([10, 30, 60, 300, 900, 1800, 3600]),

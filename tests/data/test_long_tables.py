@@ -161,6 +161,7 @@ def test_homes_need_names() -> None:
     assert "a b" not in str(error.value)
 
 
+@pytest.mark.long
 def test_five_thousand_homes_take_time_by_their_rows() -> None:
     count, each = 5_000, 100
     names = np.tile([f"home{place:04}" for place in range(count)], each)

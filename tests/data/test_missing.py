@@ -250,6 +250,7 @@ def cut_home(load: list[float], wind: list[float], **changes: Any) -> HomeExampl
 _SOME = st.lists(st.one_of(st.floats(-100, 100), st.just(NAN)), min_size=50, max_size=50)
 
 
+@pytest.mark.long
 @settings(max_examples=share_of(60))
 @given(_SOME, _SOME, st.randoms(use_true_random=False))
 def test_what_is_filled_in_knows_nothing_of_what_comes_later(

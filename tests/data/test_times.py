@@ -452,6 +452,7 @@ def shows_both_passes(local: list[datetime]) -> bool:
     )
 
 
+@pytest.mark.long
 @given(cells=st.lists(st.text(max_size=30), min_size=1, max_size=5))
 @settings(max_examples=share_of(300), deadline=None)
 def test_any_text_is_read_or_refused_without_a_word_of_it(cells: list[str]) -> None:

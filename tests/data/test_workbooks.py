@@ -106,6 +106,7 @@ SHARED = sheet_xml([["a"]]).replace("</row>", "</row>" + '<row><c t="s"><v>0</v>
 STRINGS = f"<sst><si><t>{'x' * 10**6}</t></si></sst>"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("sheet", "strings"),
     [(FAR, ""), (DEEP, ""), (SHARED, STRINGS), (sheet_xml([["x" * 2**26]]), "")],

@@ -72,6 +72,7 @@ def test_an_invite_without_inputs_is_refused(typed: Typed) -> None:
         check(Plan(), 100)
 
 
+@pytest.mark.long
 def test_a_folder_of_homes_says_what_all_share_and_all_words(typed: Typed) -> None:
     homes, load = Path("examples"), ["1.5", "2.5", "3"]
     write(homes / "a.csv", {"load": load, "temp": ["20"], "mode": ["off", "heat"]})
@@ -94,6 +95,7 @@ def test_a_folder_of_homes_says_what_all_share_and_all_words(typed: Typed) -> No
     check(plan, 100)
 
 
+@pytest.mark.long
 def test_one_file_is_enough_and_features_stay_in_their_order(typed: Typed) -> None:
     file = write(Path("a.csv"), {"a": ["1"], "load": ["1", "2"], "b": ["2"], "c": ["3"]})
     Path("plan.toml").write_text('[data]\ntarget = "load"\nfeatures = ["c", "a"]\n')
@@ -129,6 +131,7 @@ def test_classes_are_written_too(typed: Typed) -> None:
     assert plan_in("oak").task.classes == ("dry", "idle", "wash")
 
 
+@pytest.mark.long
 def test_a_plan_is_shown_with_its_inputs(typed: Typed) -> None:
     del typed
     write(Path("a.csv"), {"load": ["1", "2"], "temp": ["1"]})

@@ -25,6 +25,7 @@ def _device(plan: Plan, kind: str = "regression") -> Device:
     return Device(tiny.learning(plan), tiny.home("h", (19, 6, 5), kind=kind), plan.seed)
 
 
+@pytest.mark.long
 def test_training_is_the_loop_over_the_homes_own_batches() -> None:
     plan = tiny.plan()
     device = _device(plan)
@@ -50,6 +51,7 @@ def test_training_is_the_loop_over_the_homes_own_batches() -> None:
     assert trained.losses[0] == pytest.approx(np.mean(losses))
 
 
+@pytest.mark.long
 def test_training_leaves_its_start_alone_and_begins_anew_each_time() -> None:
     device = _device(tiny.plan(train={"optimiser": "adam"}))
     start = device.learning.initial.copy()

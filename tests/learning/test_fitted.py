@@ -49,6 +49,7 @@ def _again(model: Fitted) -> Fitted:
     return fitted.read(fitted.kind_of(model), model.arrays())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("counts", [(40, 12, 30), (400, 60, 500)])
 @pytest.mark.parametrize("targets", list(OUTPUTS))
 @pytest.mark.parametrize("name", list(FITTERS))
@@ -63,6 +64,7 @@ def test_a_model_states_as_arrays_what_scikit_learns_states(
         np.testing.assert_array_equal(_again(found.model).state(_asked(rows.x[2])), stated)
 
 
+@pytest.mark.long
 def test_of_classes_that_were_not_seen_nothing_is_expected() -> None:
     rows = _rows("multi-class", (60, 20, 10), 1)
     y = tuple(np.minimum(part, 1) for part in rows.y)

@@ -91,6 +91,7 @@ def test_every_method_of_ours_cites_its_paper_and_is_in_the_guide() -> None:
         assert all(f"`{setting}`" in guide for setting in method.model_fields)
 
 
+@pytest.mark.long
 def test_what_belongs_to_one_file_stands_nowhere_else() -> None:
     """A method's setting is its own: engines pass it on, and only the kernel has code for it."""
     kernel = "simulations/engines/fused/"
@@ -259,6 +260,7 @@ def test_a_users_method_is_what_torch_makes_of_it(name: str) -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.long
 def test_the_compiled_kernel_says_that_a_method_does_not_fit(tmp_path: Path) -> None:
     plan = own("sign", engine={"kernel": "fused"})
     with pytest.raises(EngineError, match="the method Sign is not compiled into it"):

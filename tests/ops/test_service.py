@@ -128,6 +128,7 @@ def test_no_secret_is_in_them(folder: Path, tmp_path: Path) -> None:
 ODD = 'my "home" 50% $HOME; ü'
 
 
+@pytest.mark.long
 @needs_systemd
 @pytest.mark.parametrize("name", ["oak", ODD])
 def test_systemd_finds_no_fault_in_them(tmp_path: Path, name: str) -> None:

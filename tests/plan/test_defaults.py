@@ -53,6 +53,7 @@ def _begin(*_: Any, **__: Any) -> None:
     raise _Begun
 
 
+@pytest.mark.long
 def test_whoever_asks_for_the_defaults_is_told_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,6 +38,7 @@ def test_fedprox_without_a_pull_is_noted() -> None:
     assert notes_on(Plan.load(method=own)) == [NOTE.replace("strategy", "method")]
 
 
+@pytest.mark.long
 def test_what_the_note_says_is_so(tmp_path: Path) -> None:
     def weights(name: str, **changed: Any) -> bytes:
         plan = tiny.plan(**changed)
@@ -50,6 +51,7 @@ def test_what_the_note_says_is_so(tmp_path: Path) -> None:
     assert weights("pulled", **_prox(0.5)) != plain
 
 
+@pytest.mark.long
 def test_up_tells_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Stopped(Exception):  # noqa: N818 - before any process is started
         pass

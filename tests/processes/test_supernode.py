@@ -153,6 +153,7 @@ def _never_claimed(place: HomeFolder) -> None:
     (place.path / DIRECTORY).unlink()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("change", [_left, _paused, _no_consent, _another_plan, _never_claimed])
 def test_a_home_that_takes_no_part_says_no_more_than_that(
     place: HomeFolder, change: Callable[[HomeFolder], None]

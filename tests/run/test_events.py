@@ -204,6 +204,7 @@ json_values = st.recursive(
 )
 
 
+@pytest.mark.long
 @given(data=st.dictionaries(st.text().filter(lambda name: name != "self"), json_values, max_size=3))
 def test_any_json_comes_back_as_it_was(
     tmp_path_factory: pytest.TempPathFactory, data: dict[str, object]

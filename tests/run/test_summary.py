@@ -100,6 +100,7 @@ def test_of_counts_no_single_home_and_no_interval_is_printed(tmp_path: Path) -> 
     assert "too few homes for median and percentile" in said
 
 
+@pytest.mark.long
 def test_over_seeds_a_home_counts_with_its_mean() -> None:
     one, other = homes_table(_rows()), homes_table(_rows(0.1))
     assert [str(row) for row in over_seeds([one])] == [str(row) for row in summary(one)]

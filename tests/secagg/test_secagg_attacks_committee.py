@@ -39,6 +39,7 @@ from helpers.secagg_world import NOW, Sum, Words, World
 CONFLICT = "earlier is not None and earlier.serial >= serial and earlier != opening"
 
 
+@pytest.mark.long
 def test_a_second_opening_with_another_set(monkeypatch: pytest.MonkeyPatch) -> None:
     eve = eve_of(World.of(8))
     sent = send(eve, range(8))
@@ -134,6 +135,7 @@ def test_two_manifests_for_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
     assert second.has(6, sent[6])
 
 
+@pytest.mark.long
 def test_two_manifests_for_two_halves_of_the_committee() -> None:
     first, second = _split_view(World.of(12))
     send(first, range(6))
@@ -145,6 +147,7 @@ def test_two_manifests_for_two_halves_of_the_committee() -> None:
     assert first.loot == {}
 
 
+@pytest.mark.long
 def test_another_set_for_each_member(monkeypatch: pytest.MonkeyPatch) -> None:
     def attack() -> tuple[Eve, Words, Callable[[], None]]:
         eve = eve_of(World.of(8, policy=Policy(min_cohort=3, corrupt=0.0)), a_min=3, tau=2)
@@ -165,6 +168,7 @@ def test_another_set_for_each_member(monkeypatch: pytest.MonkeyPatch) -> None:
     assert eve.has(0, words)
 
 
+@pytest.mark.long
 def test_isolation_of_one_home(monkeypatch: pytest.MonkeyPatch) -> None:
     policy = Policy(corrupt=0.0, security=10)
     world = World.of(40, policy=policy, committee=5, remember=True)

@@ -156,6 +156,7 @@ def test_a_question_about_no_model_is_asked_once_in_an_epoch() -> None:
     refused(ManifestError, "opened-before", lambda: ask(b"2" * 16))  # a run of the server's making
 
 
+@pytest.mark.long
 def test_an_attempt_that_nobody_opened_is_made_again() -> None:
     world = World.of(8)
     world.draw_up()  # and nothing comes of it: one bundle of each home is gone
@@ -170,6 +171,7 @@ def test_an_attempt_that_nobody_opened_is_made_again() -> None:
     assert np.array_equal(sum_.open().words, sum_.expected)
 
 
+@pytest.mark.long
 def test_of_two_attempts_that_both_have_votes_one_is_opened() -> None:
     # Members vote for both; then each half of them is asked for its shares of another one.
     first = eve_of(World.of(8, bundles=2))

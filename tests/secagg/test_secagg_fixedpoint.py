@@ -389,6 +389,7 @@ def test_a_form_whose_sums_would_wrap_cannot_be_made() -> None:
             replace(_form(), **changed)
 
 
+@pytest.mark.long
 @given(
     st.floats(1e-9, 1e9),
     st.integers(2, 9),

@@ -496,6 +496,7 @@ def test_foreign_bytes_are_refused_or_come_back_the_same(doors: list[Door]) -> N
     assert _fuzz(doors, QUICK, seed=1) >= 4000
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("check", "instead", "found"),
     [

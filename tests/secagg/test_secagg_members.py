@@ -148,6 +148,7 @@ def test_the_same_request_has_the_same_answer_and_another_set_has_none() -> None
     assert restarted.answer(request, now=NOW) == first
 
 
+@pytest.mark.long
 def test_a_bundle_is_not_opened_under_a_second_manifest_nor_after_a_later_one() -> None:
     world = World.of(8, bundles=2)
     first = world.run()

@@ -128,6 +128,7 @@ def _flip(data: bytes, at: int) -> bytes:
 # --- honest homes and members are never blamed
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("what", "tamper"), TAMPERED)
 def test_a_server_that_tampers_gets_nobody_blamed(
     what: str, tamper: Callable[[Scene, CheckRequest], CheckRequest]

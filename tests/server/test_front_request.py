@@ -90,6 +90,7 @@ def test_a_piece_that_does_not_come_ends_the_wait(monkeypatch: pytest.MonkeyPatc
     assert refused(lambda: request.body(1 << 20)) == TOO_SLOW
 
 
+@pytest.mark.long
 def test_a_body_that_drips_has_an_end_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(front_request, "_SILENT_S", 0.2)
 

@@ -73,6 +73,7 @@ def test_one_cheat_is_found_in_few_sums_and_its_part_alone_is_left_out(
     assert rounds.sums[-1] == rounds.all - rounds.out
 
 
+@pytest.mark.long
 @settings(max_examples=40, deadline=None)
 @given(st.integers(4, 8), st.sets(st.integers(0, 39), min_size=1, max_size=6))
 def test_whatever_the_cheats_no_honest_part_is_left_out(parts: int, cheats: set[int]) -> None:

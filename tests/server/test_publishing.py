@@ -385,6 +385,7 @@ def test_a_crash_between_release_and_log_is_told_once(
     assert [event.data["release"] for event in server.events(RELEASED)] == [1]
 
 
+@pytest.mark.long
 def test_a_full_disk_costs_a_release_but_not_the_run(tmp_path: Path) -> None:
     real = Publisher.promote
 

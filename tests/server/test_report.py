@@ -194,6 +194,7 @@ def page(run: RunFolder) -> Page:
     return page_of(run)
 
 
+@pytest.mark.long
 def test_the_page_has_what_the_run_has(page: Page) -> None:
     assert set(page.plots) == {"curves", "distribution", "differences", "gains", "traffic"}
     for fact in (
@@ -215,6 +216,7 @@ def test_the_page_has_what_the_run_has(page: Page) -> None:
     assert all(attributes["aria-label"] for attributes in places)
 
 
+@pytest.mark.long
 def test_nothing_is_fetched_from_anywhere(page: Page) -> None:
     for tag, attributes in page.tags:
         assert tag not in {"link", "img", "iframe", "base", "form", "object"}
@@ -224,12 +226,14 @@ def test_nothing_is_fetched_from_anywhere(page: Page) -> None:
     assert "@import" not in style
 
 
+@pytest.mark.long
 def test_a_report_is_small_and_whole(run: RunFolder, tmp_path: Path) -> None:
     big = fake_run(tmp_path / "big", homes=1000, rounds=100)
     for one in (run, big):
         assert write_report([one], one.report_path).stat().st_size < 300_000
 
 
+@pytest.mark.long
 def test_no_script_runs_in_a_page_without_a_table_of_homes(tmp_path: Path) -> None:
     page = page_of(fake_run(tmp_path / "run", evaluated=False))
     assert page.blocks == []
@@ -268,6 +272,7 @@ def test_distribution_holds_every_home_under_every_model(run: RunFolder, page: P
     assert sum(x is None for x in data[0]["x"]) == 17
 
 
+@pytest.mark.long
 def test_differences_are_sorted_and_told_apart_by_the_verdicts(run: RunFolder) -> None:
     made = by_key(figures(results_of(run)))["differences"].plot
     expected = differences(run.read_homes(), "personalised")
@@ -319,6 +324,7 @@ def test_a_thousand_homes_are_drawn_as_shapes(tmp_path: Path) -> None:
     assert sum(len(bar.x) for bar in made["differences"].plot.data) == 1000
 
 
+@pytest.mark.long
 def test_every_colour_of_a_figure_has_a_partner_in_the_dark(page: Page) -> None:
     def colours(value: object, key: str = "") -> list[str]:
         if isinstance(value, dict):
@@ -507,6 +513,7 @@ def test_numbers_as_text() -> None:
     assert [duration(s) for s in (1.25, 61, 7260)] == ["1.2 s", "1 min 1 s", "2 h 1 min"]
 
 
+@pytest.mark.long
 def test_it_shows_how_the_homes_files_were_read(tmp_path: Path) -> None:
     run = fake_run(tmp_path / "run", homes=3, rounds=2)
     assert 'id="readings"' not in write_report([run], tmp_path / "a.html").read_text("utf-8")

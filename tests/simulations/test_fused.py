@@ -280,6 +280,7 @@ def test_numbers_that_are_not_finite_show_and_spoil_no_neighbour(
     assert params[[0, 2]].tobytes() == clean[[0, 2]].tobytes()
 
 
+@pytest.mark.long
 def test_memory_around_the_parameters_is_left_alone() -> None:
     fleet = Fleet((3, 9, 2), "mse", [11, 11, 11], epochs=1)
     model = FusedMLP((3, 9, 2), loss="mse", optimiser="sgd")

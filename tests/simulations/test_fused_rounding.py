@@ -18,6 +18,7 @@ from fedhome.simulations.simulate import simulate
 from helpers.examples import share_of
 
 
+@pytest.mark.long
 @settings(max_examples=share_of(60))
 @given(
     bits=st.integers(2, 24),

@@ -94,6 +94,7 @@ def test_a_home_does_not_depend_on_how_the_fleet_is_cut_into_blocks(
     )
 
 
+@pytest.mark.long
 def test_a_longer_simulation_begins_with_the_shorter(fleet: list[HomeTable]) -> None:
     for short, long in zip(generate(homes=20, days=9, seed=5), fleet, strict=False):
         for name in COLUMNS:

@@ -74,6 +74,7 @@ def learning(module: type[nn.Module]) -> LocalLearning:
     return tiny.learning(tiny.plan(model={"name": f"{__name__}:{module.__name__}"}))
 
 
+@pytest.mark.long
 def test_what_has_no_batched_form_is_named_at_the_second_home() -> None:
     reason = TracedKernel.fits(learning(Bag), tiny.FEATURES)
     assert reason.startswith(f"the module's training step cannot be traced: {NO_FORM}")
@@ -137,6 +138,7 @@ def test_its_weights_are_those_of_home_after_home(
     np.testing.assert_allclose(found, alone, rtol=2e-4, atol=2e-5)
 
 
+@pytest.mark.long
 def test_a_step_beyond_the_budget_is_recorded_by_name_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
