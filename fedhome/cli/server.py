@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import sys
@@ -17,7 +16,7 @@ from rich.table import Table
 
 from fedhome.cli import completion
 from fedhome.cli.group import Group
-from fedhome.cli.server_words import print_status
+from fedhome.cli.server_state import status
 from fedhome.cli.service import KindOption, OutOption, UserOption, print_written
 from fedhome.errors import PlanError, RunError
 from fedhome.ops.service import LIMITS, Limits, write_service
@@ -223,29 +222,7 @@ def cancel(folder: _Folder = Path()) -> None:
     _say(console, f"to go on with it after all: `{again}`")
 
 
-@app.command()
-def status(
-    folder: _Folder = Path(),
-    *,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
-) -> None:
-    """Show how the server is; also while it is down."""
-    from fedhome.server.daemon.told_status import told_status  # noqa: PLC0415
-
-    server_status = told_status(folder)
-    if server_status is None:
-        from fedhome.server.daemon.status import status_of  # noqa: PLC0415 - takes seconds
-
-        server_status = status_of(_server_folder(folder))
-    if as_json:
-        typer.echo(json.dumps(server_status.as_json(), indent=2))
-        return
-    console = Console()
-    print_status(console, server_status)
-    if not server_status.running:
-        _say(console, f"\nstart it: `fedhome server start {_word(folder)}`")
-    elif server_status.pending:
-        _say(console, "\nnext, on the owner's computer: `fedhome fleet admit`")
+app.command()(status)
 
 
 @app.command()

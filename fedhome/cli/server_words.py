@@ -17,15 +17,25 @@ _DIGITS = 12  # of a hash, as it is shown
 
 def print_status(console: Console, server_status: ServerStatus) -> None:
     """Print a server's status, with what is wrong below it."""
+    console.print(status_table(server_status))
+    for fault in server_status.faults:
+        console.print(warning_of(fault), highlight=False, soft_wrap=True)
+
+
+def warning_of(fault: str) -> str:
+    """Return what is wrong as a line, in rich's markup."""
+    return f"[bold yellow]warning:[/] {escape(fault)}"
+
+
+def status_table(server_status: ServerStatus) -> Table:
+    """Return a server's status as a table, without what is wrong."""
     table = Table(show_edge=False, show_header=False, title_justify="left")
     table.title = f"server of fleet {server_status.fleet}"
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for name, value in rows_of(server_status):
         table.add_row(name, value)
-    console.print(table)
-    for fault in server_status.faults:
-        console.print(f"[bold yellow]warning:[/] {escape(fault)}", highlight=False, soft_wrap=True)
+    return table
 
 
 def rows_of(server_status: ServerStatus) -> list[tuple[str, str]]:
