@@ -54,16 +54,20 @@ class Result:
 
     Args:
         folder: Its files.
+        own_code: Whether `models` may run the code that the run's plan names.
     """
 
     folder: RunFolder
+    own_code: bool = False
 
     @classmethod
-    def open(cls, run: Path | str) -> Result:
+    def open(cls, run: Path | str, *, own_code: bool = False) -> Result:
         """Return a run that has finished.
 
         Args:
             run: Folder of the run.
+            own_code: Whether `models` may be modules of somebody's own, **whose code is run when
+                they predict**: say so of a run that is your own.
 
         Raises:
             RunError: There is none, or it has not finished.
@@ -74,7 +78,7 @@ class Result:
                 f"{folder.path} has not finished",
                 hint=f"go on with it: fedhome.resume({str(run)!r})",
             )
-        return cls(folder)
+        return cls(folder, own_code)
 
     @property
     def path(self) -> Path:
@@ -114,9 +118,10 @@ class Result:
         """Each home's own model, by its name; it predicts from the home's readings.
 
         Raises:
-            RunError: None is kept, as the run's log says, or the file is damaged.
+            RunError: None is kept, as the run's log says, the file is damaged, or a model would run
+                code that it may not.
         """
-        return models_in(self.path)
+        return models_in(self.path, own_code=self.own_code)
 
     @property
     def summary(self) -> list[SummaryRow]:
@@ -256,7 +261,7 @@ def _run(
             try_newcomers(world, newcomers, folder, log)
         log.append("run-finished", seconds=time.perf_counter() - begin)
     write_report([folder], folder.report_path)
-    return Result(folder)
+    return Result(folder, own_code=True)  # it has just run, by this very plan
 
 
 def _rounds(world: World, folder: RunFolder, log: EventLog, *, resumed: bool) -> Sequence[Cohort]:

@@ -149,7 +149,7 @@ def _comparable(kept: bytes, new: PersonalModel) -> tuple[PersonalModel | None, 
     if not kept:
         return None, "it is its first"
     try:
-        (old,) = ModelsFile(kept).values()
+        (old,) = ModelsFile(kept, own_code=True).values()  # sealed by this home's key
     except RunError as error:
         return None, f"the one before is of no use here: {error.message}"
     for what, one, other in (

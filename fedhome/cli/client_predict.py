@@ -150,7 +150,8 @@ def own_model(home_folder: HomeFolder) -> PersonalModel:
             hint="it keeps one when it has taken part in a run to its end: "
             f"`fedhome client start {home_folder.path}`",
         )
-    return ModelsFile(data)[home]
+    # Sealed by this home's key, and its plan was agreed to.
+    return ModelsFile(data, own_code=True)[home]
 
 
 def _place(known: Predictions, at: str, table: HomeTable) -> int:

@@ -1,7 +1,8 @@
 """Homes' models as one file: arrays as safetensors, and all else as JSON in its header.
 
-Nothing is pickled, so that a file can hold no code. It says its format; a file of another one is
-refused.
+Nothing is pickled, so that a file can hold no code. It can name some: where a model is a module of
+a user's own, its plan says which, and with what it is called. Whoever opens a file says if code
+that it names may run. It says its format; a file of another one is refused.
 """
 
 from __future__ import annotations
@@ -80,12 +81,16 @@ class ModelsFile(Mapping[str, PersonalModel]):
 
     Args:
         path: The file, or its bytes.
+        own_code: Whether its models may be modules of somebody's own: **such a module's code is run
+            when the model predicts**, whichever the file names. Only for a file that one wrote
+            oneself, or whose maker one trusts.
 
     Raises:
         RunError: It is missing or damaged, or of another format.
     """
 
-    def __init__(self, path: Path | bytes) -> None:
+    def __init__(self, path: Path | bytes, *, own_code: bool = False) -> None:
+        self._own_code = own_code
         self._where = "a home's model" if isinstance(path, bytes) else str(path)
         try:
             if isinstance(path, bytes):
@@ -127,15 +132,24 @@ class ModelsFile(Mapping[str, PersonalModel]):
 
         Raises:
             KeyError: There is no such home.
-            RunError: Its part of the file is damaged.
+            RunError: Its part of the file is damaged, or names code that is not to run.
         """
         told = self._homes[home]
         try:
-            return self._model(told, self._numbers[home])
+            model = self._model(told, self._numbers[home])
+            all_parts = (*model.experts.values(), model.naive)
+            code = {repr(one.called) for one in all_parts if isinstance(one, OwnModule)}
         except (KeyError, ValueError, TypeError, IndexError, safetensors.SafetensorError) as error:
             raise self._unreadable(error) from None
         except FedHomeError as error:
             raise self._unreadable(error) from None
+        if code and not self._own_code:
+            raise RunError(
+                f"{self._where} holds a model of {home!r} that is a module of somebody's own: to "
+                f"predict, it would run {', '.join(sorted(code))}, as the file says",
+                hint="if you trust whoever made the file: fedhome.load(..., own_code=True)",
+            )
+        return model
 
     def _model(self, told: Mapping[str, Any], number: int) -> PersonalModel:
         prefix, names = f"{number}/", self._arrays

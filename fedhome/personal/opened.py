@@ -14,20 +14,21 @@ MODELS: Final = "models.safetensors"
 """What the file of its homes' models is called in a run's folder."""
 
 
-def models_in(path: Path | str) -> ModelsFile:
+def models_in(path: Path | str, *, own_code: bool = False) -> ModelsFile:
     """Return the models of a run's folder, or of a file.
 
     Args:
         path: The folder or file.
+        own_code: Whether code that the file names may run, as of :class:`ModelsFile`.
 
     Raises:
         RunError: There are none, or they are damaged.
     """
     path = Path(path)
-    return ModelsFile(path / MODELS if path.is_dir() else path)
+    return ModelsFile(path / MODELS if path.is_dir() else path, own_code=own_code)
 
 
-def load(path: Path | str, home: str | None = None) -> PersonalModel:
+def load(path: Path | str, home: str | None = None, *, own_code: bool = False) -> PersonalModel:
     """Return a home's own model, which predicts from its readings.
 
     >>> model = fedhome.load("runs/default-1", "home-0042")  # doctest: +SKIP
@@ -36,11 +37,14 @@ def load(path: Path | str, home: str | None = None) -> PersonalModel:
     Args:
         path: Folder of a run, or a file of models.
         home: Name of the home; None where there is only one.
+        own_code: Whether a model may be a module of somebody's own. **Its code is run when it
+            predicts, whichever the file names**: say so of a file that you made yourself, or whose
+            maker you trust.
 
     Raises:
-        RunError: There is no such model, or it is damaged.
+        RunError: There is no such model, it is damaged, or it would run code.
     """
-    models = models_in(path)
+    models = models_in(path, own_code=own_code)
     if home is None and len(models) == 1:
         home = next(iter(models))
     if home is None:

@@ -43,6 +43,11 @@ class OwnModule:
         output = learning.predict(learning.tensors(self.params), torch.from_numpy(rows.x))
         return np.asarray(output.numpy(), np.float64)
 
+    @property
+    def called(self) -> str:
+        """What its plan names: the code that is run when it predicts."""
+        return self._plan.model.name
+
     @cached_property
     def _plan(self) -> Plan:
         return Plan.parse(tomllib.loads(self.plan))

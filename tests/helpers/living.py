@@ -123,7 +123,7 @@ def assert_predicts_as(place: HomeFolder, expected: PersonalModel) -> None:
     settings = place.settings
     data = OwnModels(place.path, settings.home).read()
     assert data is not None, f"{settings.home} keeps no model"
-    own = ModelsFile(data)[settings.home]
+    own = ModelsFile(data, own_code=True)[settings.home]
     assert own.scores == pytest.approx(expected.scores, abs=1e-5)
     found, wanted = (model.predict(settings.data) for model in (own, expected))
     assert found.column_names == wanted.column_names

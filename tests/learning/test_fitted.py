@@ -124,3 +124,31 @@ def test_a_season_that_was_not_read_is_the_last_reading() -> None:
 def test_an_unknown_kind_is_refused() -> None:
     with pytest.raises(PluginError, match="tree"):
         fitted.read("tree", {})
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("left", [0, 0, 0]),  # back to the root: a row would go round for ever
+        ("left", [-1, 0, 0]),
+        ("right", [3, 0, 0]),  # beyond the last node
+        ("roots", [3]),
+        ("roots", [-1]),
+        ("feature", [0, -1]),
+        ("outputs", [1 << 40]),  # memory without end
+        ("outputs", [0]),
+        ("classes", [0, 1]),
+    ],
+)
+def test_arrays_that_are_no_trees_are_refused(name: str, change: list[int]) -> None:
+    tree = OneTree(
+        np.array([0, -1, -1]),
+        np.array([0.1, 0.0, 0.0]),
+        np.array([1, 0, 0]),
+        np.array([2, 0, 0]),
+        np.array([[0.0], [1.0], [2.0]]),
+    )
+    arrays = Trees.grown([tree], mean=True, outputs=1).arrays()
+    fitted.read("trees", arrays)  # the control: as they are
+    with pytest.raises(ValueError):  # noqa: PT011 - whoever reads the file says so in words
+        fitted.read("trees", {**arrays, name: np.array(change, arrays[name].dtype)})

@@ -19,6 +19,7 @@ from fedhome.data.table import HomeTable
 from fedhome.errors import DataError, InputsError, RunError
 from fedhome.personal.models_file import ModelsFile, to_bytes
 from fedhome.personal.opened import MODELS
+from fedhome.personal.own_module import OwnModule
 from fedhome.simulations.homes import generate
 from fedhome.simulations.simulate import Result
 
@@ -212,6 +213,45 @@ def test_a_module_of_ones_own_is_kept_with_its_plan(tmp_path: Path) -> None:
     predicted = run.models[home].predict(table)
     assert np.isfinite(predicted["value"].to_numpy()).all()
     assert run.models[home].experts.keys() == run.models[home].weights.keys()
+
+
+@pytest.mark.parametrize("part", ["an expert", "the forecast without learning"])
+def test_a_file_runs_no_code_that_it_names_unless_its_reader_says_so(
+    run: Result, tmp_path: Path, part: str
+) -> None:
+    """Any function that is installed can be named, torch's own that fetches and runs code, too."""
+    ran = tmp_path / "ran"
+    (tmp_path / "hubconf.py").write_text(
+        "import pathlib, torch\n"
+        "def net(features, outputs):\n"
+        f"    pathlib.Path({str(ran)!r}).touch()\n"
+        "    return torch.nn.Linear(features, outputs)\n"
+    )
+    named = {"repo_or_dir": str(tmp_path), "model": "net", "source": "local"}
+    model = run.models["home-0002"]
+    plan = model.plan.change(model={"name": "torch.hub:load", "args": named})
+    size = len(model.scaling.features) + sum(map(len, (model.plan.data.indicators or (),))) + 1
+    crafted = OwnModule(plan.to_toml(), np.zeros(size, np.float32))
+    experts = {**model.experts, next(iter(model.experts)): crafted}
+    altered = {"experts": experts} if part == "an expert" else {"naive": crafted}
+    file = tmp_path / "theirs.safetensors"
+    file.write_bytes(to_bytes([replace(model, **altered)]))
+    for opened in (fedhome.load, lambda path: ModelsFile(path)["home-0002"]):
+        with pytest.raises(RunError, match=r"would run 'torch\.hub:load'"):
+            opened(file)
+    assert not ran.exists()
+    fedhome.load(file, own_code=True).predict(_tables()["home-0002"])
+    assert ran.exists(), "the control: it would have"
+
+
+def test_a_run_of_somebody_else_runs_no_code_that_it_names(tmp_path: Path) -> None:
+    plan = fedhome.Plan.load(**{**QUICK, "model": {"name": "helpers.elsewhere:Scaled"}})
+    home, run = "home-0001", fedhome.simulate(plan, out=tmp_path / "run")
+    with pytest.raises(RunError, match=r"would run 'helpers\.elsewhere:Scaled'"):
+        _ = Result.open(run.path).models[home]
+    own = Result.open(run.path, own_code=True).models[home]
+    table = _tables()[home]
+    assert own.predict(table).equals(run.models[home].predict(table))
 
 
 def test_whose_model_has_to_be_said(run: Result) -> None:

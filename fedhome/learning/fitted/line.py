@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from fedhome.learning.fitted import InputRows
 
 
+_MOST_OUTPUTS = 1 << 16
+
+
 @dataclass(frozen=True)
 class Line:
     """A line, or a line for each class.
@@ -60,8 +63,19 @@ class Line:
             np.asarray(arrays["levels"], np.float64),
             np.asarray(arrays["within"], np.float64),
             np.asarray(arrays["classes"], np.int64),
-            int(arrays["outputs"][0]),
+            number_of_outputs(int(arrays["outputs"][0])),
         )
+
+
+def number_of_outputs(told: int) -> int:
+    """Return how many numbers a statement has, as a file says.
+
+    Raises:
+        ValueError: No task has so many: to state so much would take the machine's memory.
+    """
+    if not 1 <= told <= _MOST_OUTPUTS:
+        raise ValueError(told)
+    return told
 
 
 def placed(shares: Floats, classes: NDArray[np.int64], outputs: int) -> Floats:

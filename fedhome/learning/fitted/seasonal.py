@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fedhome.learning.fitted.line import number_of_outputs
 from fedhome.learning.tasks.segments import Floats
 
 if TYPE_CHECKING:
@@ -43,4 +44,4 @@ class Seasonal:
     def of(cls, arrays: Mapping[str, NDArray[Any]]) -> Seasonal:
         """Return one from its arrays."""
         season, outputs = np.asarray(arrays["season"], np.int64).tolist()
-        return cls(season, outputs)
+        return cls(season, number_of_outputs(outputs))

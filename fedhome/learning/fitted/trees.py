@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fedhome.learning.fitted.line import placed
+from fedhome.learning.fitted.line import number_of_outputs, placed
 from fedhome.learning.tasks.segments import Floats
 
 if TYPE_CHECKING:
@@ -134,9 +134,13 @@ class Trees:
 
     @classmethod
     def of(cls, arrays: Mapping[str, NDArray[Any]]) -> Trees:
-        """Return trees from their arrays."""
+        """Return trees from their arrays.
+
+        Raises:
+            ValueError: They are no trees: a row could go round in them for ever, or leave them.
+        """
         base, divisor = np.asarray(arrays["numbers"], np.float64).tolist()
-        return cls(
+        trees = cls(
             roots=np.asarray(arrays["roots"], np.int32),
             feature=np.asarray(arrays["feature"], np.int16),
             limit=np.asarray(arrays["limit"], np.float32),
@@ -146,8 +150,26 @@ class Trees:
             base=base,
             divisor=divisor,
             classes=np.asarray(arrays["classes"], np.int64),
-            outputs=int(arrays["outputs"][0]),
+            outputs=number_of_outputs(int(arrays["outputs"][0])),
         )
+        trees._check()
+        return trees
+
+    def _check(self) -> None:
+        nodes, columns = self.value.shape
+        each = (self.feature, self.limit, self.left, self.right)
+        inner = np.flatnonzero(self.feature >= 0)
+        below = np.stack([self.left, self.right])[:, inner]
+        if any(part.shape != (nodes,) for part in each) or self.roots.ndim != 1:
+            raise ValueError(nodes)
+        # Every way leads on to later nodes, so each row comes to a leaf.
+        if (below <= inner).any() or (below >= nodes).any():
+            raise ValueError(nodes)
+        if ((self.roots < 0) | (self.roots >= nodes)).any():
+            raise ValueError(nodes)
+        known = (self.classes >= 0) & (self.classes < max(self.outputs, 2))
+        if len(self.classes) not in (0, columns) or not known.all():
+            raise ValueError(columns)
 
 
 def _moved(each: Sequence[NDArray[np.int64]], begins: NDArray[np.int64]) -> NDArray[np.int32]:
