@@ -19,6 +19,7 @@ from fedhome.clients.membership import private_words, weight_words
 from fedhome.clients.membership.home_folder import PLAN, HomeFolder
 from fedhome.clients.protocol_questions import BUNDLE, HELP, PROTOCOL, SHAPE
 from fedhome.errors import RunError
+from fedhome.plan.overrides import code_at_home
 from fedhome.plan.private_plan import is_private
 from fedhome.plan.protocol import most_sums_a_day
 from fedhome.plan.settings import Plan
@@ -87,7 +88,7 @@ def consent_text(invitation: Invitation) -> str:
         *([] if plain else [_bullets("How often:", _how_often(plan))]),
         *([] if plain else _server_learns(plan)),
         _bullets("What is in no message:", _never_sent(plain=plain)),
-        _bullets("And:", _other_facts()),
+        _bullets("And:", _other_facts(plan)),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -286,9 +287,15 @@ def _never_sent(*, plain: bool) -> list[str]:
     ]
 
 
-def _other_facts() -> list[str]:
+def _other_facts(plan: Plan) -> list[str]:
+    code = [
+        f"it also runs code that is not fedhome's, as the plan names it: {named}. What that does "
+        "with the readings, nobody here can say."
+        for named in code_at_home(plan)
+    ]
     return [
         "the device runs the fedhome that is installed on it, and no code that a server sends.",
+        *code,
         (
             "`fedhome client pause` stops taking part for a while, `leave` for good. What is in a "
             "sum or a model by then stays in it."

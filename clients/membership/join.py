@@ -28,6 +28,7 @@ from fedhome.fleet.entries import fingerprint, home_keys
 from fedhome.fleet.front_requests import ENROL, ask
 from fedhome.fleet.invites import EnrolmentResponse, Invite
 from fedhome.fleet.state_file import STATE, FileStore
+from fedhome.plan.overrides import code_at_home
 from fedhome.plan.own_reading import reading_of
 from fedhome.plan.settings import Plan
 from fedhome.store import disk
@@ -129,7 +130,12 @@ def read_invite(path: Path, *, now: float) -> Invite:
 
 
 def prepare(
-    invite: Invite, *, source: Path, folder: Path, reading: Mapping[str, Any] = _AS_BEFORE
+    invite: Invite,
+    *,
+    source: Path,
+    folder: Path,
+    reading: Mapping[str, Any] = _AS_BEFORE,
+    own_code: bool = False,
 ) -> JoinRequest:
     """Check all that would otherwise fail too late.
 
@@ -139,16 +145,21 @@ def prepare(
         folder: The home's folder; it need not be there.
         reading: How the readings are read, where that differs from the plan; laid over what the
             home's folder says of it already.
+        own_code: Whether code that the plan names may run here. **It runs before anybody has agreed
+            to anything**, to see what the plan makes of the readings.
 
     Raises:
-        RunError: The folder is another home's, or the invite was used before this home left.
+        RunError: The folder is another home's, the invite was used before this home left, or its
+            plan names code that may not run.
         StateError: ``in-use``: the home's agent runs.
         PlanError: The invite's plan cannot be run here.
         DataError: The readings do not fit it.
     """
     home_folder = HomeFolder(folder)
     _check_folder(home_folder, invite)
-    plan = _plan_of(invite)
+    plan, last = _plan_of(invite), ConsentRecord.of(home_folder)
+    if not own_code and (last is None or last.plan != plan_digest(plan)):
+        _check_no_code(plan)
     source = source.absolute()
     if (folder / SETTINGS).exists():
         reading = {**home_folder.settings.reading, **reading}
@@ -160,7 +171,7 @@ def prepare(
         plan=plan,
         parameters=findings.parameters,
     )
-    text, last = consent_text(invitation), ConsentRecord.of(home_folder)
+    text = consent_text(invitation)
     same = last is not None and (last.text, last.plan) == (text, plan_digest(plan))
     return JoinRequest(
         home_folder=home_folder,
@@ -355,6 +366,20 @@ def _plan_of(invite: Invite) -> Plan:
         return Plan.parse(tomllib.loads(invite.plan), where="the invite's plan")
     except tomllib.TOMLDecodeError as error:
         raise PlanError([f"it is not TOML: {error}"], where="the invite's plan") from None
+
+
+def _check_no_code(plan: Plan) -> None:
+    """Refuse a plan that runs what its writer chose of all that is installed here.
+
+    Raises:
+        RunError: It would.
+    """
+    if found := code_at_home(plan):
+        raise RunError(
+            f"the invite's plan names code that is not fedhome's, and this device would run it: "
+            f"{'; '.join(found)}",
+            hint="if you know this code, and trust whoever wrote the plan: add --own-code",
+        )
 
 
 def _digest(invite: Invite) -> str:

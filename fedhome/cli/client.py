@@ -36,7 +36,7 @@ _Yes = Annotated[bool, typer.Option("--yes", help="Do not ask: for scripts.")]
 
 
 @app.command()
-def join(
+def join(  # noqa: PLR0917 - typer gives them by name
     invite: Annotated[
         Path, typer.Argument(help="The file from the fleet's owner.", metavar="INVITE")
     ],
@@ -58,6 +58,13 @@ def join(
             show_default=False,
         ),
     ] = None,
+    own_code: Annotated[
+        bool,
+        typer.Option(
+            "--own-code",
+            help="Let code run that the plan names and that is not fedhome's: only if you know it.",
+        ),
+    ] = False,
     yes: Annotated[
         bool, typer.Option("--yes", help="Agree without being asked: for scripts.")
     ] = False,
@@ -78,7 +85,9 @@ def join(
     opened_invite = join.read_invite(invite, now=time.time())
     folder = Path(opened_invite.home) if home is None else home
     reading = parse_reading(sets or [])
-    request = join.prepare(opened_invite, source=data, folder=folder, reading=reading)
+    request = join.prepare(
+        opened_invite, source=data, folder=folder, reading=reading, own_code=own_code
+    )
     console.print(findings_table(request))
     if request.findings.report is not None:
         print_alike(console, [request.findings.report])

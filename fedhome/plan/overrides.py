@@ -159,3 +159,28 @@ def fault_of(item: Mapping[str, Any], known: Sequence[str] = ()) -> str:
         case _:
             meant = ""
     return f"{setting}: {item['msg'][0].lower()}{item['msg'][1:]} (it is {given!r}){meant}"
+
+
+_AT_HOME = (("task", "kind"), ("model", "name"), ("method", "name"), ("personalise", "name"))
+
+
+def code_at_home(plan: BaseModel) -> tuple[str, ...]:
+    """Return what a home of a plan would run that is neither ours nor what a package offers us.
+
+    That is what a plan names as ``module:attribute`` or ``file.py:attribute``: anything that is
+    installed, whatever it was made for. What a package offers under a short name was made for this.
+
+    Args:
+        plan: The plan.
+
+    Returns:
+        What it is for, its name and what it is given, in words fit to print.
+    """
+    found = []
+    for section, key in _AT_HOME:
+        settings = getattr(plan, section)
+        name, args = getattr(settings, key), getattr(settings, "args", {})
+        if ":" in name and not is_object(name):
+            given = ", ".join(f"{arg!a}={value!a}" for arg, value in args.items())
+            found.append(f"{section} {name!a}" + (f" with {given}" if given else ""))
+    return tuple(found)

@@ -292,3 +292,52 @@ def test_a_folder_is_one_homes_of_one_fleet(world: World, tmp_path: Path) -> Non
     assert join(world.invite()).exit_code == 0
     with disk_held(place.path):
         refused(join(world.invite()), StateError, "in use")
+
+
+@pytest.mark.long
+def test_an_invite_runs_no_code_of_its_writers_choice_unless_the_device_lets_it(
+    world: World,
+) -> None:
+    """Any function that is installed can be named, torch's own that fetches and runs code, too."""
+    ran = world.device / "ran"
+    (world.device / "hubconf.py").write_text(
+        "import pathlib, torch\n"
+        "def net(features, outputs):\n"
+        f"    pathlib.Path({str(ran)!r}).touch()\n"
+        "    return torch.nn.Linear(features, outputs)\n"
+    )
+    named = {"repo_or_dir": str(world.device), "model": "net", "source": "local"}
+    plan = PLAN.change(model={"name": "torch.hub:load", "args": named})
+    invite = world.invite(plan=plan.to_toml())
+    error = refused(join(invite, answer="n\n"), RunError, "model 'torch.hub:load' with")
+    assert "'source'='local'" in error.message, "and with what"
+    assert not ran.exists()
+    assert not (world.device / "oak").exists()
+    declined = join(invite, "--own-code", answer="n\n")
+    assert "declined: nothing was written" in declined.output
+    assert "it also runs code that is not fedhome's, as the plan names it" in declined.output
+    assert ran.exists(), "the control: it would have, before anybody agreed"
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"task": {"kind": "os:system"}},
+        {"method": {"name": "os:system"}},
+        {"personalise": {"name": "/srv/theirs.py:adapt"}},
+    ],
+)
+def test_all_that_a_home_would_run_is_named(world: World, part: dict[str, dict[str, str]]) -> None:
+    invite = world.invite(plan=PLAN.change(**part).to_toml())
+    (name,) = (value for settings in part.values() for value in settings.values())
+    refused(join(invite), RunError, repr(name))
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("front")
+def test_code_that_was_agreed_to_is_not_asked_about_again(world: World) -> None:
+    plan = PLAN.change(model={"name": "helpers.elsewhere:Scaled"}).to_toml()
+    assert join(world.invite(plan=plan), "--own-code").exit_code == 0
+    assert join(world.invite(plan=plan)).exit_code == 0
+    other = PLAN.change(model={"name": "helpers.elsewhere:Scaled"}, seed=9).to_toml()
+    refused(join(world.invite(plan=other)), RunError, "helpers.elsewhere:Scaled")
