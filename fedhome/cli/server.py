@@ -54,12 +54,21 @@ def init(
     listen: Annotated[
         str, typer.Option(help="Address of this machine to listen on.", metavar="ADDRESS")
     ] = "0.0.0.0",  # noqa: S104 - homes come from everywhere
+    page: Annotated[
+        str | None,
+        typer.Option(
+            help="Where the page for operators is served; '' for nowhere.",
+            metavar="ADDRESS:PORT",
+            show_default="127.0.0.1, at the port after the homes'",
+        ),
+    ] = None,
 ) -> None:
     """Make a server: its certificate, and its part of the fleet.
 
     The key with which the owner signs directories is not needed here, and never copied.
     """
     from fedhome.server.daemon.initialise import is_owners, make_server  # noqa: PLC0415 - found only at run time
+    from fedhome.server.page.page_address import beside, page_address  # noqa: PLC0415
 
     if fleet is None:
         raise RunError(
@@ -67,7 +76,10 @@ def init(
             hint="make one with `fedhome fleet init OWNER`, best on another computer, and copy "
             "its folder OWNER/server here",
         )
-    server_folder = make_server(folder, hosts=host, port=port, listen=listen, fleet=fleet)
+    page = beside(port) if page is None else page
+    server_folder = make_server(
+        folder, hosts=host, port=port, listen=listen, fleet=fleet, page=page
+    )
     from fedhome.fleet.owner_folder import DIRECTORY  # noqa: PLC0415
 
     has_directory = (server_folder.fleet / DIRECTORY).exists()
@@ -78,6 +90,8 @@ def init(
     table.add_row("address", server_folder.card.server)
     table.add_row("certificate", f"for {', '.join(map(escape, host))}")
     table.add_row("listens on", f"{listen}, port {port}; nothing else is reachable from outside")
+    served = page_address(page)
+    table.add_row("page", served.url(host[0]) if served else "none: --page")
     table.add_row("directory", "signed" if has_directory else "none yet: homes can enrol")
     console = Console()
     console.print(table)

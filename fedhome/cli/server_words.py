@@ -54,7 +54,10 @@ def rows_of(server_status: ServerStatus) -> list[tuple[str, str]]:
         ),
     ]
     if server_status.epoch:
-        rows.append(("directory", f"epoch {server_status.epoch}, {server_status.homes} homes"))
+        until = f"until {server_status.directory_ends}, {server_status.directory_days} days"
+        rows.append(
+            ("directory", f"epoch {server_status.epoch}, {server_status.homes} homes; {until}")
+        )
         connected = server_status.connected
         if connected is None:
             rows.append(("connected", "nobody can be asked"))
@@ -70,6 +73,8 @@ def rows_of(server_status: ServerStatus) -> list[tuple[str, str]]:
         one = server_status.release
         name = f"{one.number}: round {one.round} of {escape(one.run)}, {one.hash[:_DIGITS]}"
         rows.append(("release", name))
+    if server_status.page:
+        rows.append(("page", escape(server_status.page)))
     refusing = [*server_status.refusing, *(server_status.run.refusing if server_status.run else ())]
     for (question, word), refusals in _by_reason(refusing).items():
         what = f"refuse {question}" if question else "do not connect"

@@ -80,7 +80,8 @@ class DoorServer(GracefulServer):
     """A server whose application learns of each request's `Visitor`.
 
     Args:
-        config: uvicorn's, with TLS; its protocol, limits and deadlines are not used.
+        config: uvicorn's, with TLS or on loopback without; its protocol, limits and deadlines are
+            not used.
         end: Lets nobody wait any more.
         limits: Who may be here, and for how long.
         renewed: Returns what the next handshakes are made with once that is new; None: as before.
@@ -186,7 +187,7 @@ class DoorServer(GracefulServer):
                     lambda: _Protocol(self.config, self, visitor, limits.head_s),
                     connection,
                     ssl=self.config.ssl,
-                    ssl_handshake_timeout=limits.handshake_s,
+                    ssl_handshake_timeout=limits.handshake_s if self.config.ssl else None,
                 )
         finally:
             visitor.handshake = None

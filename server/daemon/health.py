@@ -10,6 +10,7 @@ import httpx
 from fedhome.fleet.front_requests import HEALTH
 from fedhome.ops import local_socket, tls
 from fedhome.server.daemon.server_folder import ServerFolder
+from fedhome.server.page.page_address import page_address
 
 LOOPBACK = "127.0.0.1"
 SERVICES = {
@@ -17,6 +18,10 @@ SERVICES = {
     "front": "fedhome.server.daemon.front",
 }
 """The processes that a server keeps alive, by their names: what runs in each."""
+PAGE, PAGE_MODULE = "page", "fedhome.server.page.page_process"
+"""The one more where there is a page for operators: nothing waits for it."""
+PAGE_IS_UP = "the page of a fedhome server"
+"""What the page answers whoever asks how it is."""
 
 _EVERYWHERE = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104 - compared, not bound
 _WAIT_S = 5.0
@@ -41,9 +46,12 @@ class Health:
         context = ssl.create_default_context(cafile=server_folder.tls / tls.CA)
         context.check_hostname = False  # it is ours by its authority, whatever its names are
         self._client = httpx.Client(verify=context, timeout=_WAIT_S, trust_env=False)
-        host = _EVERYWHERE.get(settings.host, settings.host)
-        host = f"[{host}]" if ":" in host else host
-        self._front = f"https://{host}:{settings.port}{HEALTH}"
+        self._front = f"https://{_reached(settings.host)}:{settings.port}{HEALTH}"
+        page = page_address(settings.page)
+        self._page = ""
+        if page is not None:
+            scheme = "http" if page.is_loopback else "https"
+            self._page = f"{scheme}://{_reached(page.host)}:{page.port}{HEALTH}"
         self._link = server_folder.link
         self._link_client = httpx.Client(
             transport=httpx.HTTPTransport(uds=local_socket.address(self._link)), timeout=_WAIT_S
@@ -58,12 +66,27 @@ class Health:
         # Without a SuperLink the front still answers, with an error.
         return Up(front=front > 0, link=httpx.codes.is_success(link))
 
+    def page(self) -> bool:
+        """Whether the page for operators answers; no: there may be none."""
+        if not self._page:
+            return False
+        try:
+            return self._client.get(self._page).text == PAGE_IS_UP
+        except httpx.HTTPError:
+            return False
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._client.close()
         self._link_client.close()
+
+
+def _reached(host: str) -> str:
+    """Return a host as this machine reaches it, as an address has it."""
+    host = _EVERYWHERE.get(host, host)
+    return f"[{host}]" if ":" in host else host
 
 
 def _status(client: httpx.Client, address: str) -> int:

@@ -37,6 +37,7 @@ def make_server(
     port: int,
     listen: str,
     fleet: Path | str,
+    page: str = "",
 ) -> ServerFolder:
     """Make a server's folder with its part of the fleet, and its card.
 
@@ -46,6 +47,7 @@ def make_server(
         port: The front's port.
         listen: Address that the front listens on.
         fleet: The owner's folder, which gets the card too; or a copy of its part ``server/``.
+        page: Where the page for operators is served; empty: nowhere.
 
     Raises:
         RunError: What should be a host is none.
@@ -60,7 +62,7 @@ def make_server(
     if is_owner and (owner / DIRECTORY).exists():
         files[DIRECTORY] = owner / DIRECTORY
     _check(files)
-    settings = ServerSettings(host=listen, port=port)
+    settings = ServerSettings(host=listen, port=port, page=page)
     server_folder = ServerFolder.create(folder, settings, names=hosts)
     for name, path in files.items():
         mode = 0o600 if name in _PRIVATE else 0o644

@@ -16,6 +16,7 @@
     runs/           a folder for each run (:mod:`fedhome.run.folder`)
     current         the run in progress, or how the last one ended (:mod:`.current_run`)
     models/         the registry of releases (:mod:`fedhome.server.daemon.publishing`)
+    page.token      what whoever looks at the page must know (:mod:`fedhome.server.page`)
     logs/           the logs of the processes
 
 The SuperLink's state is in none of these: it is kept in memory alone. What counts of a run is its
@@ -36,6 +37,7 @@ from fedhome.fleet.owner_folder import ANCHOR, CARD, DIRECTORY, server_keys
 from fedhome.keys.signing import ServerKeys
 from fedhome.ops import tls
 from fedhome.secagg.directory import Directory
+from fedhome.server.page.page_address import page_address
 from fedhome.store import disk
 from fedhome.store.settings_file import read_settings, write_settings
 
@@ -54,6 +56,8 @@ class ServerSettings:
         keep_runs: How many of the newest runs stay in ``runs/``; 0: all.
         keep_releases: How many of the newest releases keep their model; the list of all stays.
         keep_log_mb: Length of a log, MB, after which it begins anew; its last part stays.
+        page: Where the page for operators is served (:mod:`fedhome.server.page`); empty: nowhere.
+        page_token: Whether the page wants its token on loopback too; elsewhere it always does.
 
     Raises:
         RunError: One of them cannot be.
@@ -64,6 +68,8 @@ class ServerSettings:
     keep_runs: int = 50
     keep_releases: int = 20
     keep_log_mb: int = 8
+    page: str = ""
+    page_token: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (("keep_runs", 0), ("keep_releases", 1), ("keep_log_mb", 1)):
@@ -73,6 +79,12 @@ class ServerSettings:
                     f"{name} = {value!r} cannot be",
                     hint=f"in {SETTINGS}, {name} is {least} or more",
                 )
+        if not isinstance(self.page_token, bool):
+            raise RunError(
+                f"page_token = {self.page_token!r} cannot be",
+                hint=f"in {SETTINGS}, page_token is true or false",
+            )
+        page_address(self.page)
 
 
 class ServerFolder:

@@ -94,6 +94,8 @@ class ServerStatus:
         certificate_days: Days until then.
         fleet: The fleet's number, hexadecimal.
         epoch: Epoch of the directory; 0 for none.
+        directory_ends: Last day of the directory, ISO 8601; empty for none.
+        directory_days: Days until then; 0 for none.
         homes: Homes in it.
         connected: Names of those that are connected; None if there is nobody to ask.
         pending: Enrolments that wait for the fleet's owner.
@@ -101,6 +103,7 @@ class ServerStatus:
         release: The newest release.
         left_out: Homes that runs ask nothing more.
         refusing: Homes that refuse what the server says, and so do not connect.
+        page: Address of the page for operators; empty for none.
         faults: What is wrong, a sentence each.
     """
 
@@ -112,6 +115,8 @@ class ServerStatus:
     certificate_days: int
     fleet: str
     epoch: int
+    directory_ends: str
+    directory_days: int
     homes: int
     connected: list[str] | None
     pending: int
@@ -119,6 +124,7 @@ class ServerStatus:
     release: ReleaseStatus | None
     left_out: list[LeftOutHome]
     refusing: list[RefusingHome]
+    page: str
     faults: list[str]
 
     def as_json(self) -> dict[str, object]:

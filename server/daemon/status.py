@@ -15,6 +15,7 @@ from fedhome.run.waiting import what_it_waits_for
 from fedhome.secagg.directory import Directory
 from fedhome.server.daemon.current_run import RUNNING, Current, Runs
 from fedhome.server.daemon.health import Health
+from fedhome.server.daemon.initialise import host_of
 from fedhome.server.daemon.publishing import MODELS
 from fedhome.server.daemon.server_folder import NO_DIRECTORY, ServerFolder
 from fedhome.server.daemon.server_status import (
@@ -24,6 +25,7 @@ from fedhome.server.daemon.server_status import (
     ServerStatus,
 )
 from fedhome.server.daemon.supervisor import is_running, waiting
+from fedhome.server.page.page_address import page_address
 from fedhome.server.rounds.left_out import LeftOut
 from fedhome.server.rounds.left_out_home import LeftOutHome
 from fedhome.store import disk
@@ -47,12 +49,12 @@ def status_of(
     Raises:
         FedHomeError: There is no server in the folder.
     """
+    faults: list[str] = []
     if health is not None:
-        up = health.ask()
+        up, page = health.ask(), _page(server_folder, health, faults)
     else:
         with Health(server_folder) as new:
-            up = new.ask()
-    faults: list[str] = []
+            up, page = new.ask(), _page(server_folder, new, faults)
     now = now or datetime.now(UTC)
     directory = _directory(server_folder, faults, now)
     ends = tls.terms_of(server_folder.tls).ends
@@ -77,6 +79,8 @@ def status_of(
         certificate_days=days,
         fleet=server_folder.anchor.fleet.hex(),
         epoch=0 if directory is None else directory.epoch,
+        directory_ends="" if directory is None else _day(directory.expires),
+        directory_days=0 if directory is None else int(_days_until(directory, now)),
         homes=0 if directory is None else len(directory.names),
         connected=connected,
         pending=waiting(server_folder),
@@ -84,6 +88,7 @@ def status_of(
         release=_release(server_folder, faults),
         left_out=_left_out(server_folder, directory, faults),
         refusing=_refusing(server_folder, directory, connected),
+        page=page,
         faults=faults,
     )
 
@@ -105,7 +110,7 @@ def _directory(server_folder: ServerFolder, faults: list[str], now: datetime) ->
         if getattr(error, "reason", "") != NO_DIRECTORY:
             faults.append("; ".join(filter(None, (error.message, error.hint))))
         return None
-    days = (directory.expires - now.timestamp()) / _DAY_S
+    days = _days_until(directory, now)
     if days < FEW_DAYS:
         faults.append(
             f"the directory {'holds' if days > 0 else 'held'} until {when(directory.expires)}: "
@@ -113,6 +118,28 @@ def _directory(server_folder: ServerFolder, faults: list[str], now: datetime) ->
             "`fedhome fleet directory`"
         )
     return directory
+
+
+def _days_until(directory: Directory, now: datetime) -> float:
+    return (directory.expires - now.timestamp()) / _DAY_S
+
+
+def _day(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).date().isoformat()
+
+
+def _page(server_folder: ServerFolder, health: Health, faults: list[str]) -> str:
+    """Return the address of the page for operators."""
+    address = page_address(server_folder.settings.page)
+    if address is None:
+        return ""
+    url = address.url(host_of(server_folder))
+    if is_running(server_folder) and not health.page():
+        faults.append(
+            f"the page does not answer at {url}: it was just started, or another program has the "
+            f"port; {server_folder.logs / 'page.log'} says more"
+        )
+    return url
 
 
 def _connected(server_folder: ServerFolder, directory: Directory | None) -> list[str] | None:

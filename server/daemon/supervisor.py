@@ -34,7 +34,7 @@ from fedhome.server.daemon.current_run import (
     Current,
     Runs,
 )
-from fedhome.server.daemon.health import SERVICES, Health
+from fedhome.server.daemon.health import PAGE, PAGE_MODULE, SERVICES, Health
 from fedhome.server.daemon.interruptions import Interruptions, WhyFailed, why_failed
 from fedhome.server.daemon.retention import Retention
 from fedhome.server.daemon.server_folder import NO_DIRECTORY, ServerFolder
@@ -100,6 +100,9 @@ class Daemon:
             self._processes.until(
                 lambda: all(health.ask()), what="the server came up", timeout_s=_READY_S
             )
+        if self._server_folder.settings.page:  # nothing waits for it, and nothing ends with it
+            path = str(self._server_folder.path)
+            self._processes.start(PAGE, PAGE_MODULE, path, log=self._log(PAGE))
         fleet = self._server_folder.anchor.fleet.hex()
         self._changed(self._server_folder.fleet / DIRECTORY)
         self._say(

@@ -92,5 +92,10 @@ def render(template: str, **content: Any) -> str:
         "drawings": drawings,
     }
     content = {"script": "", "policy": "", **content}
-    style = (parts / "page.css").read_text(encoding="utf-8")
-    return environment.get_template(template).render(style=style + colours_named(), **content)
+    return environment.get_template(template).render(style=page_style(), **content)
+
+
+def page_style() -> str:
+    """Return the style of our pages, with the colours of their figures."""
+    style = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
+    return style + colours_named()

@@ -23,6 +23,8 @@ CALM = ServerStatus(
     certificate_days=500,
     fleet="0" * 32,
     epoch=3,
+    directory_ends="2027-12-01",
+    directory_days=300,
     homes=5,
     connected=["ash", "elm"],
     pending=0,
@@ -30,6 +32,7 @@ CALM = ServerStatus(
     release=None,
     left_out=[],
     refusing=[],
+    page="",
     faults=[],
 )
 

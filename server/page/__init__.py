@@ -1,0 +1,1 @@
+"""What whoever runs a server sees of it: a page, and numbers for Prometheus."""
