@@ -21,6 +21,7 @@ from fedhome.data.series.windows import examples, with_indicators
 from fedhome.errors import DataError
 from fedhome.learning.build import learning_of
 from fedhome.learning.device import Device
+from fedhome.learning.own_state import HomeStates
 from fedhome.learning.personalise import Personaliser, personaliser
 from fedhome.learning.tasks import kind_of
 from fedhome.plan.aggregation_settings import AggregationMode
@@ -75,10 +76,12 @@ class ClientHome:
         participant: SecurePart | None = None,
         real: bool = False,
         settled: Plan | None = None,
+        states: HomeStates | None = None,
     ) -> ClientHome:
         """Build a home from its examples; ``settled`` is the plan with what it left to the data.
 
-        A server that sees no data binds its questions to the plan as it was given.
+        A server that sees no data binds its questions to the plan as it was given. In ``states``
+        the home keeps what its method learns for it alone.
 
         Raises:
             PlanError: The task does not fit the data.
@@ -87,7 +90,7 @@ class ClientHome:
         """
         learning = learning_of(settled or plan, data.x.shape[1], classes)
         data.check_classes(learning.task.outputs)
-        device = Device(learning, data, plan.seed)
+        device = Device(learning, data, plan.seed, states=states)
         return cls(plan=plan, device=device, mode=mode, participant=participant, real=real)
 
 
@@ -146,6 +149,7 @@ def real_home(
     name: str | None = None,
     participant: SecurePart | None = None,
     reading: Mapping[str, Any] = NOTHING_OWN,
+    states: HomeStates | None = None,
 ) -> ClientHome:
     """Return a home on its own readings.
 
@@ -155,16 +159,23 @@ def real_home(
         name: Its name in the fleet; None: that of the file.
         participant: Its part in secure sums.
         reading: How its files are to be read, where that differs from the plan.
+        states: Where it keeps what its method learns for it alone; None: nowhere.
 
     Raises:
         DataError: The readings cannot be used.
         PlanError: The task does not fit them, or the plan names no inputs.
     """
     own = read_own(plan, Path(data), name=name, reading=reading)
-    return home_of(plan, own, participant=participant)
+    return home_of(plan, own, participant=participant, states=states)
 
 
-def home_of(plan: Plan, own: OwnReadings, *, participant: SecurePart | None = None) -> ClientHome:
+def home_of(
+    plan: Plan,
+    own: OwnReadings,
+    *,
+    participant: SecurePart | None = None,
+    states: HomeStates | None = None,
+) -> ClientHome:
     """Return a home on readings that were read; arguments as of `real_home`.
 
     Raises:
@@ -177,7 +188,9 @@ def home_of(plan: Plan, own: OwnReadings, *, participant: SecurePart | None = No
     indicators = plan.data.indicators or ()
     notes = (*found.notes, *filled_in([found], plan.data, indicators))
     data = with_indicators(replace(found, notes=notes), indicators)
-    return ClientHome.of(plan, data, mode=_mode(plan), participant=participant, real=True)
+    return ClientHome.of(
+        plan, data, mode=_mode(plan), participant=participant, real=True, states=states
+    )
 
 
 @lru_cache(maxsize=256)

@@ -28,6 +28,7 @@ from fedhome.clients.home import ClientHome, real_home
 from fedhome.clients.membership.consent import check_consent
 from fedhome.clients.membership.home_folder import CA, UNPACKED, HomeFolder
 from fedhome.clients.membership.join import check_present
+from fedhome.clients.membership.method_state import SealedState
 from fedhome.clients.privacy_budget import HomeBudget
 from fedhome.clients.secure_sums import Participant
 from fedhome.errors import FedHomeError, RunError, StateError
@@ -128,7 +129,12 @@ def home_at(home_folder: HomeFolder) -> Iterator[ClientHome]:
         part = Participant(machine)
         plan = Plan.load(home_folder.plan_path)
         yield real_home(
-            plan, settings.data, name=settings.home, participant=part, reading=settings.reading
+            plan,
+            settings.data,
+            name=settings.home,
+            participant=part,
+            reading=settings.reading,
+            states=SealedState(home_folder.path, settings.home),
         )
 
 

@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
-from fedhome.learning.methods import METHODS, FedAvg, FedProx, Method, Params
+from fedhome.learning.methods import METHODS, Ditto, FedAvg, FedPer, FedProx, Method, Params
+from fedhome.learning.methods.model_layers import first_layers, last_layers
 
-__all__ = ["METHODS", "FedAvg", "FedProx", "Method", "Params"]
+__all__ = [
+    "METHODS",
+    "Ditto",
+    "FedAvg",
+    "FedPer",
+    "FedProx",
+    "Method",
+    "Params",
+    "first_layers",
+    "last_layers",
+]

@@ -277,6 +277,7 @@ def _rounds(world: World, folder: RunFolder, log: EventLog, *, resumed: bool) ->
             log=log,
             name_of=grid.name_of,
             resumed=resumed,
+            states=world.states,
         )
         if folder.homes_path.exists():
             show_homes(world, folder, log, grid.within)

@@ -28,8 +28,9 @@ from fedhome.clients.agent.reply_pace import FOR_WORK
 from fedhome.clients.agent.worker import HomeApp, answer_with, app_of, send
 from fedhome.clients.lean_process import LEAN
 from fedhome.clients.membership.home_folder import HomeFolder
+from fedhome.clients.membership.method_state import SealedState
 from fedhome.clients.secure_sums import blobs_for
-from fedhome.errors import ManifestError, SecAggError
+from fedhome.errors import ManifestError, SecAggError, StateError
 from fedhome.flower.fleet_connection import message_bytes, message_of
 from fedhome.flower.messages import blob_reply, failure
 from fedhome.ops.processes import Child
@@ -78,6 +79,7 @@ class WorkerProcess:
     ) -> None:
         self._home_folder, self._machine, self._clock = home_folder, machine, clock
         self._own_model = OwnModelKeeper(home_folder)
+        self._state = SealedState(home_folder.path, home_folder.settings.home)
         self._idle_s = home_folder.settings.worker_idle_s
         # Whatever takes longer is late for its round anyway; a process may hang for ever.
         rounds = Plan.load(home_folder.plan_path).rounds
@@ -143,6 +145,8 @@ class WorkerProcess:
             match running.receive():
                 case {"join": dict(terms)} if self._joined is None:
                     self._join(running, terms)
+                case {"state": bytes(state)}:
+                    self._answer_state(running, state)
                 case {"ended": True}:
                     running.send_frame(kept=self._own_model.kept)
                 case {"own": bytes(model), "told": str(told)}:
@@ -158,6 +162,16 @@ class WorkerProcess:
                     return self._failed(message, reason)
                 case _:
                     raise ValueError  # what came is no answer
+
+    def _answer_state(self, running: _RunningWorker, state: bytes) -> None:
+        """Keep what the home's method has learnt for it, and tell the worker what is kept."""
+        try:
+            if state:
+                self._state.write_bytes(state)
+            running.send_frame(state=state or self._state.read_bytes())
+        except StateError as error:
+            _log.error("the home does not learn: %s", error)
+            running.send_frame(unable=error.reason)
 
     def _join(self, running: _RunningWorker, terms: dict[str, Any]) -> None:
         """Take part in a sum that the worker was asked for, and tell it."""
@@ -282,4 +296,5 @@ class InProcess:
     def _home(self) -> HomeApp:
         from fedhome.clients.secure_sums import Participant  # noqa: PLC0415 - loads torch
 
-        return app_of(self._home_folder, Participant(self._machine))
+        states = SealedState(self._home_folder.path, self._home_folder.settings.home)
+        return app_of(self._home_folder, Participant(self._machine), states)

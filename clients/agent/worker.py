@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 from fedhome.clients.agent.own_model import EndedRuns
 from fedhome.clients.failure_reason import REFUSALS, reason_of
 from fedhome.clients.membership.home_folder import HomeFolder
-from fedhome.errors import ManifestError
+from fedhome.errors import ManifestError, StateError
 from fedhome.flower.fleet_connection import message_bytes, message_of
 from fedhome.flower.messages import words_reply
+from fedhome.learning.own_state import HomeStates, OwnState
 from fedhome.plan.settings import Plan
 from fedhome.secagg.form import Form
 
@@ -44,12 +45,13 @@ class HomeApp(NamedTuple):
     runs: EndedRuns
 
 
-def app_of(home_folder: HomeFolder, part: SecurePart) -> HomeApp:
+def app_of(home_folder: HomeFolder, part: SecurePart, states: HomeStates) -> HomeApp:
     """Return the ClientApp on a home's readings; loads torch.
 
     Args:
         home_folder: The home's folder.
         part: Its part in secure sums.
+        states: Where it keeps what its method learns for it alone.
 
     Raises:
         DataError: The readings cannot be used.
@@ -60,7 +62,12 @@ def app_of(home_folder: HomeFolder, part: SecurePart) -> HomeApp:
 
     settings, plan = home_folder.settings, Plan.load(home_folder.plan_path)
     home = real_home(
-        plan, settings.data, name=settings.home, participant=part, reading=settings.reading
+        plan,
+        settings.data,
+        name=settings.home,
+        participant=part,
+        reading=settings.reading,
+        states=states,
     )
     return HomeApp(build(lambda _: home), EndedRuns(home, home_folder))
 
@@ -139,6 +146,50 @@ class _AgentPart:
         return words
 
 
+class _AgentStates:
+    """What the home's method keeps: the agent has the key to it.
+
+    Args:
+        pipe: To the agent.
+    """
+
+    def __init__(self, pipe: Connection[Any, Any]) -> None:
+        self._pipe = pipe
+
+    def read(self, home: str) -> OwnState | None:
+        """Return what the home keeps; None: nothing yet.
+
+        Raises:
+            StateError: The agent cannot read it.
+        """
+        del home  # a worker is of one home
+        data = self._asked(b"")
+        return OwnState.from_bytes(data) if data else None
+
+    def write(self, home: str, state: OwnState) -> None:
+        """Keep it in place of what was; it is on disk when this returns.
+
+        Raises:
+            StateError: The agent cannot keep it.
+        """
+        del home
+        self._asked(state.to_bytes())
+
+    def _asked(self, state: bytes) -> bytes:
+        """Let the agent keep this, if it is anything; return what it keeps then."""
+        send(self._pipe, state=state)
+        match msgpack.unpackb(self._pipe.recv_bytes()):
+            case {"state": bytes(data)}:
+                return data
+            case {"unable": str(reason)}:
+                raise StateError(
+                    "what the home's method keeps cannot be read or written; its log says why",
+                    reason=reason,
+                )
+            case _:
+                raise ValueError("what came is no answer")
+
+
 def serve(pipe: Connection[Any, Any], home_folder: HomeFolder) -> None:
     """Answer the agent's questions until the pipe ends.
 
@@ -156,7 +207,7 @@ def serve(pipe: Connection[Any, Any], home_folder: HomeFolder) -> None:
         question = msgpack.unpackb(pipe.recv_bytes())
         try:
             if home is None:
-                home = app_of(home_folder, part)
+                home = app_of(home_folder, part, _AgentStates(pipe))
             message = message_of(question["message"])
             answer = answer_with(home.app, message)
         except Exception as error:  # noqa: BLE001 - whatever it is, the agent must know

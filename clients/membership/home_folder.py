@@ -15,7 +15,8 @@
     status.json     what the agent did last, for `fedhome client status`
     agent/          where a running agent says so itself (:mod:`fedhome.clients.agent.status_door`)
     privacy.fh      what sums have cost it in privacy (:mod:`fedhome.privacy.privacy_ledger`)
-    personal/       its own model, sealed (:mod:`.own_models`)
+    personal/       its own model (:mod:`.own_models`), and what its method has learnt for it alone
+                    (:mod:`.method_state`), sealed
     consent.json    what its people agreed to (:mod:`fedhome.clients.membership.consent`)
     state.fh, ...   keys and state, sealed (:mod:`fedhome.fleet.state_file`)
 """

@@ -28,6 +28,7 @@ from fedhome.clients.membership.home_folder import (
     UNPACKED,
     HomeFolder,
 )
+from fedhome.clients.membership.method_state import SealedState
 from fedhome.clients.membership.own_models import OwnModels
 from fedhome.clients.membership.server_addresses import addresses_of
 from fedhome.errors import LinkError, RunError, StateError
@@ -117,7 +118,7 @@ def forget(home_folder: HomeFolder) -> list[str]:
     ours = [folder / name for name in (*OURS, *_entry_of(home_folder))]
     ours += [models / RELEASE_FILE, *sorted(models.glob(f"*{SEEN}"))]
     own_model = OwnModels(folder, "").path
-    ours.append(own_model)
+    ours += [own_model, SealedState(folder, "").path]
     data = _data_of(home_folder)
     lock = disk.lock(folder)
     try:

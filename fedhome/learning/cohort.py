@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from fedhome.data.series.examples import Part
 from fedhome.learning.local import LocalLearning
 from fedhome.learning.methods import Method
+from fedhome.learning.own_state import HomeStates
 
 
 class Trained(NamedTuple):
@@ -69,6 +70,9 @@ class PartRows(NamedTuple):
 Memory = dict[str, dict[str, Any]]
 """What homes computed for an earlier question, by what it is and then by home."""
 
+OF_MODEL: Final = "model "
+"""What was computed from the fleet's model has a name that begins so."""
+
 
 class Cohort(ABC):
     """Homes that learn side by side; every array has the homes as its first dimension.
@@ -78,11 +82,14 @@ class Cohort(ABC):
         homes: Names of the homes.
         memory: What they computed earlier. A home that is asked about one model several times
             need not train for each anew; nothing that it answers depends on what is here.
+        states: Where homes keep what their method learns for them alone; None: nowhere, so that
+            each is as on its first day.
     """
 
     learning: LocalLearning
     homes: tuple[str, ...]
     memory: Memory
+    states: HomeStates | None = None
 
     @abstractmethod
     def counts(self, part: Part) -> NDArray[np.int64]:
@@ -99,6 +106,7 @@ class Cohort(ABC):
         part: Part = "train",
         rate: float = 1.0,
         method: Method | None = None,
+        towards: NDArray[np.float32] | None = None,
     ) -> Trained:
         """Train every home, with an empty optimiser at the start.
 
@@ -110,6 +118,8 @@ class Cohort(ABC):
             part: The rows to train on.
             rate: Multiple of the plan's learning rate.
             method: In place of the plan's.
+            towards: What the method's gradient is given as the round's start, ``[size]`` or
+                ``[homes, size]``; None: ``start``.
         """
 
     @abstractmethod
@@ -147,6 +157,16 @@ class Cohort(ABC):
     def keeps(self) -> NDArray[np.bool_]:
         """Return of which homes fitted models stay in memory, ``[homes]``."""
         return np.ones(len(self.homes), np.bool_)
+
+    def forget_model(self, *, but: str = "") -> None:
+        """Forget what was computed from the fleet's model, or what homes keep beside it.
+
+        Args:
+            but: What begins so is kept.
+        """
+        for what in [what for what in self.memory if what.startswith(OF_MODEL)]:
+            if not but or not what.startswith(but):
+                del self.memory[what]
 
     def recall(self, what: str, compute: Callable[[Cohort], Sequence[Any]]) -> list[Any]:
         """Return what each home computed, computing what it has not yet.

@@ -13,6 +13,7 @@ from fedhome.data.series.examples import HomeExamples, Part
 from fedhome.learning.cohort import Cohort, Measured, Memory, PartRows, Trained
 from fedhome.learning.local import Batch, LocalLearning
 from fedhome.learning.methods import Method
+from fedhome.learning.own_state import HomeStates
 from fedhome.learning.tasks import Segments
 
 
@@ -44,10 +45,19 @@ class Device(Cohort):
         learning: The three functions.
         examples: The home's examples.
         seed: The plan's seed, for the order of batches.
+        states: Where the home keeps what its method learns for it alone.
     """
 
-    def __init__(self, learning: LocalLearning, examples: HomeExamples, seed: int) -> None:
+    def __init__(
+        self,
+        learning: LocalLearning,
+        examples: HomeExamples,
+        seed: int,
+        *,
+        states: HomeStates | None = None,
+    ) -> None:
         self.learning = learning
+        self.states = states
         self.examples = examples
         self.homes = (examples.home,)
         self.memory: Memory = {}
@@ -70,11 +80,15 @@ class Device(Cohort):
         part: Part = "train",
         rate: float = 1.0,
         method: Method | None = None,
+        towards: NDArray[np.float32] | None = None,
     ) -> Trained:
         """Train in a loop over batches."""
         learning = self.learning.vary(rate=rate, method=method)
         begin, count = self.examples.rows(part).start, int(self.counts(part)[0])
         state = learning.init(learning.tensors(np.array(start.reshape(-1), np.float32)))
+        if towards is not None and state.anchor:
+            anchor = np.array(towards.reshape(-1), np.float32)
+            state = state._replace(anchor=learning.tensors(anchor))
         size, loss = learning.train.batch_size, 0.0
         for key, own in passes(
             self._keys, np.array([count]), stream=stream, epochs=epochs, rows=steps * size

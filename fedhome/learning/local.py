@@ -82,6 +82,7 @@ class LocalLearning:
         self.initial = self.layout.flatten({name: p.numpy() for name, p in named.items()})
         self._threads = threading.local()
         self._changes = self.method.changes_gradient()
+        self._still = self.method.still(self.layout.names)
         self._variants: dict[tuple[float, Method], LocalLearning] = {}
         self._dropouts = tuple(
             f"{name}.key" if name else "key"
@@ -137,11 +138,19 @@ class LocalLearning:
         train, params = self.train, state.params
         if self._changes:
             gradient = self.method.gradient(gradient, params, state.anchor)
+        if self._still:  # they count neither in a clipped gradient nor decay
+            gradient = {
+                name: torch.zeros_like(g) if name in self._still else g
+                for name, g in gradient.items()
+            }
         gradient = gradient_clipping.clipped(gradient, train)
         if train.weight_decay:
             gradient = {name: g + train.weight_decay * params[name] for name, g in gradient.items()}
         slots, step, count = self.optimiser.direction(train, state.slots, gradient, state.steps)
-        params = {name: p - train.learning_rate * step[name] for name, p in params.items()}
+        params = {
+            name: p if name in self._still else p - train.learning_rate * step[name]
+            for name, p in params.items()
+        }
         return State(params, slots, state.anchor, count)
 
     def vectorises(self, features: int) -> str:

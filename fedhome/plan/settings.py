@@ -78,7 +78,10 @@ class TrainSettings(Section):
 class MethodSettings(Section):
     """What a home does in a round, beside plain descent (docs/methods.md)."""
 
-    name: str = Field("fedavg", description='"fedavg", "fedprox", or yours as "module:Class"')
+    name: str = Field(
+        "fedavg",
+        description='how homes learn, such as "fedavg" or "fedper", or yours as "module:Class"',
+    )
     args: dict[str, Any] = Field(default_factory=dict, description="its own settings")
 
 

@@ -63,10 +63,13 @@ def train(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext) ->
     Raises:
         UpdateError: The message's settings cannot be.
     """
+    from fedhome.learning.home_round import train_round  # noqa: PLC0415 - it loads torch
+
     config = TrainConfig.of(given.config)
-    trained = cohort.train(
+    trained = train_round(
+        cohort,
         start,
-        stream=config.round,
+        number=config.round,
         epochs=given.plan.train.epochs,
         steps=given.plan.train.steps,
         method=config.method(cohort.learning.method),
@@ -87,8 +90,13 @@ def census(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext) -
 
 
 def evaluate(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext) -> Response:
-    """Score the global model on each home's validation rows: ``loss`` and ``score``."""
-    measured = cohort.evaluate(start, "validation")
+    """Score the global model on each home's validation rows: ``loss`` and ``score``.
+
+    Where parameters are private, each home's own stand in their places.
+    """
+    from fedhome.learning.home_round import as_used  # noqa: PLC0415 - it loads torch
+
+    measured = cohort.evaluate(as_used(cohort, start), "validation")
     return Response(
         {
             EXAMPLES: cohort.counts("validation"),
@@ -107,9 +115,10 @@ def trial(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext) ->
         UpdateError: The plan personalises nothing.
     """
     from fedhome.learning.alone import network  # noqa: PLC0415 - it loads torch
+    from fedhome.learning.home_round import ends_with  # noqa: PLC0415 - the same
 
     settings = given.plan.personalise
-    changes = _personaliser(given).trial(cohort, start, settings)
+    changes = _personaliser(given).trial(cohort, ends_with(cohort, start), settings)
     homes = len(changes)
     tried = [changes.reshape(homes, -1)]
     if "settings" in settings.opponents:

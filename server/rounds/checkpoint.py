@@ -16,6 +16,7 @@ from fedhome.run.folder import RunFolder, write_atomically
 from fedhome.wire.layout import Layout
 
 _FILE = "latest.safetensors"
+_OWN = "own/"  # names of what homes keep, apart from the strategy's
 
 
 @dataclass(kw_only=True)
@@ -33,6 +34,9 @@ class Checkpoint:
         memory: The strategy's memory, JSON data.
         arrays: The strategy's arrays.
         scale: The scale of secure sums, JSON data.
+        own: What the method keeps in a simulation's homes, JSON data; empty in a fleet, where
+            homes keep it themselves.
+        own_arrays: Its arrays, ``[homes, numbers]`` by name.
     """
 
     round: int
@@ -45,6 +49,8 @@ class Checkpoint:
     memory: dict[str, Any] = field(default_factory=dict)
     arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
     scale: dict[str, Any] = field(default_factory=dict)
+    own: dict[str, Any] = field(default_factory=dict)
+    own_arrays: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
 def save(folder: RunFolder, layout: Layout, state: Checkpoint) -> None:
@@ -62,8 +68,10 @@ def save(folder: RunFolder, layout: Layout, state: Checkpoint) -> None:
         "rows": state.rows,
         "memory": state.memory,
         "scale": state.scale,
+        "own": state.own,
     }
-    arrays = {"flat": state.flat, "best": state.best, **state.arrays}
+    own = {f"{_OWN}{name}": values for name, values in state.own_arrays.items()}
+    arrays = {"flat": state.flat, "best": state.best, **state.arrays, **own}
     data = safetensors.numpy.save(arrays, {"state": json.dumps(record)})
     write_atomically(folder.checkpoint_path / _FILE, data)
 
@@ -82,7 +90,10 @@ def load(folder: RunFolder, layout: Layout) -> Checkpoint | None:
         with safetensors.safe_open(path, framework="numpy") as file:
             record = json.loads((file.metadata() or {})["state"])
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        names = [name for name in arrays if name.startswith(_OWN)]
         state = Checkpoint(
+            own=record.get("own", {}),
+            own_arrays={name.removeprefix(_OWN): arrays.pop(name) for name in names},
             round=record["round"],
             made=record["made"],
             flat=arrays.pop("flat"),

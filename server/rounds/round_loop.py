@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from fedhome import rng
 from fedhome.errors import FedHomeError, RoundError
 from fedhome.flower.messages import array_record, fast_broadcasts, read_flat
+from fedhome.learning.own_state import StatesInMemory
 from fedhome.plan.private_plan import is_private
 from fedhome.plan.protocol import quorum_of
 from fedhome.plan.settings import Plan
@@ -52,6 +53,7 @@ class RoundLoop:
         folder: The run's folder.
         log: The run's log.
         unfit: Takes the homes whose inputs turn out to be others; None: there are none.
+        states: What the method keeps in a simulation's homes; None in a fleet, whose homes keep it.
         patience: Waits for homes, and before a failed round is repeated. None, as for homes of a
             simulation, for which nothing is worth waiting: a failed round counts, and a few in a
             row end the run.
@@ -69,7 +71,9 @@ class RoundLoop:
         log: EventLog,
         unfit: UnfitHomes | None = None,
         patience: Patience | None = None,
+        states: StatesInMemory | None = None,
     ) -> None:
+        self._states = states
         self.plan = plan
         self.strategy = strategy
         self.grid = grid
@@ -94,6 +98,8 @@ class RoundLoop:
         self.state = loaded
         if loaded.memory:
             strategy_memory.recall(self.strategy, loaded.memory, loaded.arrays)
+        if self._states is not None:
+            self._states.recall(loaded.own, loaded.own_arrays)
         if loaded.scale and isinstance(self.grid, SecureGrid):
             self.grid.scale.recall(loaded.scale)
         return True
@@ -112,6 +118,8 @@ class RoundLoop:
             last = state.round == plan.rounds.count or self._ends_early()
             if last or state.round % plan.rounds.checkpoint_every == 0:
                 state.memory, state.arrays = strategy_memory.remember(self.strategy)
+                if self._states is not None:
+                    state.own, state.own_arrays = self._states.remember()
                 if isinstance(self.grid, SecureGrid):
                     state.scale = self.grid.scale.memory()
                 checkpoint.save(self.folder, self.layout, state)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fedhome.errors import RoundError, RunError
 from fedhome.learning.local import LocalLearning
+from fedhome.learning.own_state import StatesInMemory
 from fedhome.learning.plan_notes import notes_on
 from fedhome.plan.settings import Plan
 from fedhome.run.events import EventLog
@@ -60,6 +61,7 @@ def run_plan(
     beginning: Beginning | None = None,
     unfit: UnfitHomes | None = None,
     patience: Patience | None = None,
+    states: StatesInMemory | None = None,
 ) -> None:
     """Run a plan's rounds, let the homes personalise, and write the model and the tables.
 
@@ -76,6 +78,7 @@ def run_plan(
         beginning: What is in use when the run begins; None: nobody knows.
         unfit: Takes the homes whose inputs turn out to be others; None: there are none.
         patience: Waits for homes, and before a failed round is repeated; None: nobody does.
+        states: What the method keeps in a simulation's homes; None: homes keep it themselves.
 
     Raises:
         PlanError: The strategy refuses its arguments.
@@ -97,6 +100,7 @@ def run_plan(
         log=log,
         unfit=unfit,
         patience=patience,
+        states=states,
     )
     if resumed:
         rounds.resume()

@@ -38,6 +38,7 @@ def vector(world: World) -> Iterator[InProcessGrid]:
         world.plan,
         threads=threads_of(world.plan),
         notice=world.notice,
+        states=world.states,
     ) as cohort:
         grid = VectorGrid(
             cohort,
@@ -57,7 +58,14 @@ def sequential(world: World) -> Iterator[InProcessGrid]:
     gathered = world.gathered
     parts = [None] * len(gathered.homes) if world.secure is None else world.secure.participants()
     homes = [
-        ClientHome.of(world.plan, data, gathered.classes, mode=world.mode, participant=participant)
+        ClientHome.of(
+            world.plan,
+            data,
+            gathered.classes,
+            mode=world.mode,
+            participant=participant,
+            states=world.states,
+        )
         for data, participant in zip(gathered.homes, parts, strict=True)
     ]
     contexts = [

@@ -40,6 +40,7 @@ class FusedKernel(Kernel):
 
     def __init__(self, learning: LocalLearning) -> None:
         self._train = learning.train
+        self._terms = learning.method.fused()
         self._mlp = FusedMLP(mlp_widths(learning.model), **_compiled(learning))
 
     @classmethod
@@ -70,9 +71,23 @@ class FusedKernel(Kernel):
         return cls(learning)
 
     def train(
-        self, params: NDArray[np.float32], fleet: StackedHomes, rows: Rows
+        self,
+        params: NDArray[np.float32],
+        fleet: StackedHomes,
+        rows: Rows,
+        *,
+        towards: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float64]:
-        """Train home after home, each with its weights in the cache."""
+        """Train home after home, each with its weights in the cache.
+
+        Raises:
+            EngineError: A pull ``towards`` anything but where training began is not compiled.
+        """
+        if towards is not None and self._terms:
+            raise EngineError(
+                "the compiled kernel pulls towards where training began, and nowhere else",
+                hint='set engine.kernel = "auto"',
+            )
         own = np.arange(rows.orders[0].shape[1]) < rows.counts[:, None]
         passes = np.stack(rows.orders, axis=1)  # [homes, passes, rows]
         order = passes[np.broadcast_to(own[:, None], passes.shape)]

@@ -4,7 +4,8 @@ For those who outgrow one machine. Each worker gets its homes' examples once. A 
 the parameters; it sends back one mean, or every update where the strategy needs them. The
 means are added in the order of the shards, so that the result is the same bytes from run to run
 for the same number of shards, whichever worker is ready first. A worker that is lost is replaced,
-and its shard is asked again: nothing but examples and parameters decides what it answers.
+and its shard is asked again: nothing but examples, parameters and what its method keeps in homes
+decides what it answers, and the last is kept here and travels with each question.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ class RayHomes(Homes):
         self._ray = ray
         self._notice = world.notice
         self._said: set[str] = set()
+        self._states, self._names = world.states, np.array(world.names)
         homes = world.gathered.homes
         self._shard_of, self._index_of = deal([len(home.x) for home in homes], shards)
         self._made_of = [
@@ -183,7 +185,10 @@ class RayHomes(Homes):
         """Ask shards, each again where its worker is lost; return their values by shard."""
         lost: Counter[int] = Counter()
         answers: dict[int, WorkerResponse] = {}
-        waiting = {self.workers[s].ask.remote(*question): s for s, question in questions.items()}
+        kept = {s: self._states.some(tuple(self._names[self._shard_of == s])) for s in questions}
+        waiting = {
+            self.workers[s].ask.remote(*question, kept[s]): s for s, question in questions.items()
+        }
         while waiting:
             ready, _ = self._ray.wait(list(waiting), num_returns=1, timeout=timeout_s)
             if not ready:
@@ -194,7 +199,7 @@ class RayHomes(Homes):
             except self._ray.exceptions.RayActorError as error:
                 lost[shard] += 1
                 self._replace(shard, lost[shard], error)
-                waiting[self.workers[shard].ask.remote(*questions[shard])] = shard
+                waiting[self.workers[shard].ask.remote(*questions[shard], kept[shard])] = shard
             except self._ray.exceptions.RayError as error:
                 raise EngineError(
                     f"a Ray worker failed: {last_line(error)}",
@@ -205,6 +210,7 @@ class RayHomes(Homes):
                 self._say(notice)
             if answer.error is not None:
                 raise answer.error
+            self._states.take(answer.kept)
         return {shard: answer.value for shard, answer in answers.items()}
 
     def _worker(self, shard: int, cpus: float) -> Any:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from fedhome.errors import FedHomeError
 from fedhome.learning.build import learning_of
+from fedhome.learning.own_state import OwnState, StatesInMemory
 from fedhome.learning.personalise import personaliser
 from fedhome.own_code import faults_told
 from fedhome.passed_objects import given
@@ -20,11 +21,12 @@ from fedhome.simulations.engines.threaded_cohort import cohort_of
 
 
 class WorkerResponse(NamedTuple):
-    """What a worker sends back: a value or an error, and what it noticed."""
+    """What a worker sends back: a value or an error, what it noticed, and what homes keep."""
 
     value: Any
     error: FedHomeError | None
     notices: tuple[str, ...]
+    kept: Mapping[str, OwnState]
 
 
 class ShardWorker:
@@ -55,14 +57,32 @@ class ShardWorker:
         with given(objects):
             self._learning = learning_of(plan, shard.x.shape[1], classes)
             how = None if name == "none" else personaliser(name)
+        self._states = StatesInMemory()
         cohort = self._open.enter_context(
-            cohort_of(self._learning, shard, plan, threads=threads, notice=self._notices.append)
+            cohort_of(
+                self._learning,
+                shard,
+                plan,
+                threads=threads,
+                notice=self._notices.append,
+                states=self._states,
+            )
         )
         self._shard = Shard(cohort, plan, how=how, of=of)
 
-    def ask(self, question: str, arguments: Sequence[Any]) -> WorkerResponse:
-        """Answer a question: the name of one of ``shard.Homes``' methods."""
+    def ask(
+        self, question: str, arguments: Sequence[Any], kept: Mapping[str, OwnState]
+    ) -> WorkerResponse:
+        """Answer a question: the name of one of ``shard.Homes``' methods.
+
+        Args:
+            question: The name.
+            arguments: What the method is given.
+            kept: What the shard's homes keep; it comes anew with every question, so that a worker
+                can be replaced.
+        """
         value, error = None, None
+        self._states.take(kept)
         try:
             with faults_told():
                 if question == "start":
@@ -72,7 +92,10 @@ class ShardWorker:
         except FedHomeError as raised:
             error = raised
         notices, self._notices[:] = tuple(self._notices), ()
-        return WorkerResponse(value, error, notices)
+        # What is as it came need not go back.
+        now = self._states.some(self._shard.names)
+        changed = {home: one for home, one in now.items() if one is not kept.get(home)}
+        return WorkerResponse(value, error, notices, changed)
 
 
 def actor() -> type:
@@ -88,7 +111,7 @@ def actor() -> type:
             self._made_of = made_of
             self._worker: Any = None
 
-        def ask(self, question: str, arguments: list[Any]) -> tuple[Any, ...]:
+        def ask(self, question: str, arguments: list[Any], kept: Any) -> tuple[Any, ...]:
             """Answer a question; at the first, build the shard."""
             import warnings  # noqa: PLC0415 - everything here is imported in the worker
 
@@ -102,8 +125,8 @@ def actor() -> type:
             try:
                 self._worker = self._worker or ShardWorker(**ray.get(self._made_of[0]))
             except Refused as error:
-                return None, error, ()
+                return None, error, (), {}
             given = [ray.get(a) if isinstance(a, ray.ObjectRef) else a for a in arguments]
-            return tuple(self._worker.ask(question, given))
+            return tuple(self._worker.ask(question, given, kept))
 
     return ShardActor

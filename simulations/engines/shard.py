@@ -6,13 +6,14 @@ engine) or many, each in a process of its own (the Ray engine); a grid cannot te
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.errors import EngineError, FedHomeError
+from fedhome.learning.home_round import is_plain, train_round
 from fedhome.learning.personalise import Personaliser
 from fedhome.plan.settings import Plan
 from fedhome.questions import private_sums
@@ -32,6 +33,7 @@ from fedhome.simulations.engines.fused.rounding import Rounding, rounding
 from fedhome.simulations.engines.vector_cohort import Chunk, VectorCohort
 from fedhome.wire.names import EXAMPLES
 
+_Result = TypeVar("_Result")
 _NUMBERS_AT_ONCE = 1 << 26  # parameters of the homes that personalise at a time
 
 
@@ -174,6 +176,11 @@ class Shard(Homes):
         self._weights = np.minimum(cohort.counts("train"), plan.rounds.max_examples)
         self._observed: _Observed | None = None
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the homes."""
+        return self._cohort.homes
+
     def train_mean(
         self, homes: NDArray[np.int64], start: NDArray[np.float32], config: TrainConfig
     ) -> Mean:
@@ -198,15 +205,7 @@ class Shard(Homes):
             return mean.astype(np.float64), loss, clipped, chunk.homes[gone]
 
         params, losses, clipped, gone = zip(
-            *self._cohort.pick(homes).each_chunk(
-                start,
-                add,
-                stream=config.round,
-                epochs=self._plan.train.epochs,
-                steps=self._plan.train.steps,
-                method=config.method(self._cohort.learning.method),
-            ),
-            strict=True,
+            *self._each_trained(self._cohort.pick(homes), start, add, config), strict=True
         )
         lost = np.sort(np.concatenate(gone))
         kept = weight - int(weights[lost].sum())
@@ -265,15 +264,7 @@ class Shard(Homes):
             )
 
         totals, some, losses, bits, sizes, gone, noise = zip(
-            *cohort.each_chunk(
-                start,
-                add,
-                stream=config.round,
-                epochs=self._plan.train.epochs,
-                steps=self._plan.train.steps,
-                method=config.method(self._cohort.learning.method),
-            ),
-            strict=True,
+            *self._each_trained(cohort, start, add, config), strict=True
         )
         columns: Columns = {
             EXAMPLES: weights[np.concatenate(some)],
@@ -293,6 +284,38 @@ class Shard(Homes):
             np.sum(noises, axis=0) if noises else None,
         )
         return Words(total)
+
+    def _each_trained(
+        self,
+        cohort: VectorCohort,
+        start: NDArray[np.float32],
+        then: Callable[[Chunk], _Result],
+        config: TrainConfig,
+    ) -> Iterator[_Result]:
+        """Let homes do what their method does in a round, some at a time."""
+        method, train = config.method(cohort.learning.method), self._plan.train
+        if is_plain(method, cohort.learning.layout):
+            yield from cohort.each_chunk(
+                start,
+                then,
+                stream=config.round,
+                epochs=train.epochs,
+                steps=train.steps,
+                method=method,
+            )
+            return
+        homes, size = len(cohort.where), max(1, self._numbers // len(start))
+        for first in range(0, homes, size):
+            some = np.arange(first, min(first + size, homes))
+            trained = train_round(
+                cohort.pick(some),
+                start,
+                number=config.round,
+                epochs=train.epochs,
+                steps=train.steps,
+                method=method,
+            )
+            yield then(Chunk(some, trained.params, trained.losses))
 
     def respond(
         self,

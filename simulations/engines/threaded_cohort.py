@@ -11,6 +11,7 @@ from functools import lru_cache
 import torch
 
 from fedhome.learning.local import LocalLearning
+from fedhome.learning.own_state import HomeStates
 from fedhome.models.over_homes import without_torchs_warning
 from fedhome.plan.settings import Plan
 from fedhome.simulations.engines.compute_device import Placement
@@ -48,6 +49,7 @@ def cohort_of(
     *,
     threads: int,
     notice: Callable[[str], None],
+    states: HomeStates | None = None,
 ) -> Iterator[VectorCohort]:
     """Open a fleet's cohort, with worker threads of its own.
 
@@ -57,6 +59,7 @@ def cohort_of(
         plan: The plan.
         threads: How many chunks are trained at a time.
         notice: Called with a sentence when a kernel is not as the plan asked.
+        states: Where homes keep what their method learns for them alone; None: nowhere.
 
     Raises:
         EngineError: The plan's device is not there, or the model does not run on it.
@@ -81,4 +84,5 @@ def cohort_of(
             kernel=kernel,
             workers=workers,
             placement=placement,
+            states=states,
         )

@@ -58,7 +58,12 @@ class Kernel(ABC):
 
     @abstractmethod
     def train(
-        self, params: NDArray[np.float32], fleet: StackedHomes, rows: Rows
+        self,
+        params: NDArray[np.float32],
+        fleet: StackedHomes,
+        rows: Rows,
+        *,
+        towards: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float64]:
         """Train.
 
@@ -66,6 +71,8 @@ class Kernel(ABC):
             params: Parameters float32 ``[homes, size]``; starts on entry, results on exit.
             fleet: All examples.
             rows: Which rows, in which order.
+            towards: The round's start in the method's gradient, ``[size]`` or ``[homes, size]``;
+                None: ``params`` as they are on entry.
 
         Returns:
             Mean loss of the last pass, float64 ``[homes]``.
@@ -104,7 +111,12 @@ class TorchKernel(Kernel):
         return cls(learning, placement, chunk=chunk)
 
     def train(
-        self, params: NDArray[np.float32], fleet: StackedHomes, rows: Rows
+        self,
+        params: NDArray[np.float32],
+        fleet: StackedHomes,
+        rows: Rows,
+        *,
+        towards: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float64]:
         """Train step by step; homes that have no further batch stand still."""
         learning, placement = self.learning, self.placement
@@ -117,19 +129,23 @@ class TorchKernel(Kernel):
                 draws=learning.draws,
                 powers=self.powers,
             )
-            losses = self.learn(there, placement.examples(fleet), schedule)
+            anchor = there if towards is None else placement.put(_of_all(towards, len(params)))
+            losses = self.learn(there, placement.examples(fleet), schedule, anchor)
             placement.take_into(params, there)
             total: NDArray[np.float64] = placement.take(losses)
         return total / np.maximum(rows.counts, 1)
 
     @abstractmethod
-    def learn(self, params: Tensor, examples: Examples, schedule: Schedule) -> Tensor:
+    def learn(
+        self, params: Tensor, examples: Examples, schedule: Schedule, anchor: Tensor
+    ) -> Tensor:
         """Train where everything given lies, without waiting for a result.
 
         Args:
             params: Parameters float32 ``[homes, size]``; starts on entry, results on exit.
             examples: All examples of the fleet.
             schedule: The batches.
+            anchor: The round's start in the method's gradient, ``[homes, size]``.
 
         Returns:
             Sum of the rows' losses in the last pass, float64 ``[homes]``.
@@ -148,11 +164,15 @@ class EagerKernel(TorchKernel):
         del placement
         return learning.vectorises(features)
 
-    def learn(self, params: Tensor, examples: Examples, schedule: Schedule) -> Tensor:
+    def learn(
+        self, params: Tensor, examples: Examples, schedule: Schedule, anchor: Tensor
+    ) -> Tensor:
         """Train, one operation at a time."""
         learning, homes = self.learning, len(params)
         stacked, take_step = learning.split(params), over_homes(learning.step)
         state = over_homes(learning.init)(stacked)
+        if state.anchor:
+            state = state._replace(anchor=learning.split(anchor))
         losses = torch.zeros(homes, dtype=torch.float64, device=params.device)
         for draws in schedule.passes():
             losses.zero_()
@@ -167,6 +187,11 @@ class EagerKernel(TorchKernel):
         for name, value in learning.finish(state).items():
             stacked[name].copy_(value)
         return losses
+
+
+def _of_all(params: NDArray[np.float32], homes: int) -> NDArray[np.float32]:
+    """Return parameters ``[size]`` or ``[homes, size]`` as those of each home."""
+    return np.array(np.broadcast_to(params, (homes, params.shape[-1])))
 
 
 def first_homes(state: State, homes: int) -> State:

@@ -23,6 +23,7 @@ from fedhome.learning.cohort import Cohort, Measured, Memory, PartRows, Trained
 from fedhome.learning.device import passes
 from fedhome.learning.local import LocalLearning
 from fedhome.learning.methods import Method
+from fedhome.learning.own_state import HomeStates
 from fedhome.learning.params import Params
 from fedhome.learning.personalise.home_end import MOST_KEPT
 from fedhome.learning.tasks import Segments
@@ -57,6 +58,7 @@ class VectorCohort(Cohort):
         keys: Keys of the fleet's homes; None: as the seed says.
         placement: Where homes are trained and scored.
         memory: What the fleet's homes computed earlier.
+        states: Where homes keep what their method learns for them alone.
     """
 
     def __init__(
@@ -71,11 +73,13 @@ class VectorCohort(Cohort):
         keys: NDArray[np.uint64] | None = None,
         placement: Placement = PROCESSOR,
         memory: Memory | None = None,
+        states: HomeStates | None = None,
     ) -> None:
         self.learning = learning
         self.fleet = fleet
         self.seed = seed
         self.memory = {} if memory is None else memory
+        self.states = states
         self._kernel = kernel
         self._workers = workers
         self._placement = placement
@@ -99,6 +103,7 @@ class VectorCohort(Cohort):
             keys=self._keys,
             placement=self._placement,
             memory=self.memory,
+            states=self.states,
         )
 
     def keeps(self) -> NDArray[np.bool_]:
@@ -119,6 +124,7 @@ class VectorCohort(Cohort):
         part: Part = "train",
         rate: float = 1.0,
         method: Method | None = None,
+        towards: NDArray[np.float32] | None = None,
     ) -> Trained:
         """Train every home; returns all parameters at once."""
         params = np.empty((len(self.where), start.shape[-1]), np.float32)
@@ -136,6 +142,7 @@ class VectorCohort(Cohort):
             part=part,
             rate=rate,
             method=method,
+            towards=towards,
         ):
             pass
         return Trained(params, losses)
@@ -151,6 +158,7 @@ class VectorCohort(Cohort):
         part: Part = "train",
         rate: float = 1.0,
         method: Method | None = None,
+        towards: NDArray[np.float32] | None = None,
     ) -> Iterator[_Result]:
         """Train chunk by chunk; ``then`` runs in the worker, results come in a fixed order.
 
@@ -174,7 +182,8 @@ class VectorCohort(Cohort):
                 counts=np.full(len(some), wanted) if steps else count,
                 keys=[key for key, _ in each],
             )
-            losses = kernel.train(params, self.fleet, rows)
+            anchor = towards if towards is None or towards.ndim == 1 else towards[some]
+            losses = kernel.train(params, self.fleet, rows, towards=anchor)
             return then(Chunk(some, params, losses))
 
         yield from self._workers.map(work, chunks)

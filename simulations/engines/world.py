@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from fedhome.errors import EngineError
 from fedhome.learning.local import LocalLearning
+from fedhome.learning.own_state import StatesInMemory
 from fedhome.learning.personalise import Personaliser
 from fedhome.plan.aggregation_settings import AggregationMode
 from fedhome.plan.settings import Plan
@@ -38,6 +39,7 @@ class World:
         notice: Called with a sentence when something is not as the plan asked.
         mode: How updates are added up.
         secure: The parties of secure sums; None where there are none.
+        states: What the plan's method keeps in each home.
     """
 
     plan: Plan
@@ -48,6 +50,7 @@ class World:
     notice: Callable[[str], None]
     mode: AggregationMode = "plain"
     secure: SecureFleet | None = None
+    states: StatesInMemory = field(default_factory=StatesInMemory)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from fedhome.data.series.examples import Part
 from fedhome.learning.cohort import Cohort, Measured, PartRows, Trained
 from fedhome.learning.losses import LOSSES
-from fedhome.learning.methods import Method
+from fedhome.learning.methods import FedAvg, Method
 from fedhome.learning.tasks import Segments
+from fedhome.wire.layout import Layout
 from helpers import tiny
 
 ROWS = 5
@@ -46,6 +47,8 @@ class Points(Cohort):
             initial=np.full(1, initial, np.float32),
             task=tiny.learning(tiny.plan()).task,
             loss=LOSSES["mse"],
+            method=FedAvg(),
+            layout=Layout(("w",), ((1,),)),
         )
         self.memory = {}
         self.trained: list[tuple[str, int, int]] = []

@@ -16,6 +16,7 @@ from fedhome.flower.messages import sums_suffice
 from fedhome.learning.build import learning_of
 from fedhome.learning.local import LocalLearning
 from fedhome.learning.mixture import knowing_nothing, upper
+from fedhome.learning.own_state import StatesInMemory
 from fedhome.learning.personalise import personaliser
 from fedhome.plan.settings import Plan
 from fedhome.run.events import EventLog
@@ -122,13 +123,14 @@ def run(
     *,
     sums: bool | None = None,
     notes: list[str] | None = None,
+    on: World | None = None,
 ) -> RoundLoop:
     """Run a plan's rounds over homes in an engine; the weights are in ``.state.flat``."""
-    stage = world(settings, fleet, sums=sums, notes=notes)
+    stage = on or world(settings, fleet, sums=sums, notes=notes)
     layout, initial = stage.learning.layout, stage.learning.initial
     with (
         ENGINES[settings.engine.name](stage) as grid,
-        rounds_on(grid, settings, layout, folder, initial) as rounds,
+        rounds_on(grid, settings, layout, folder, initial, states=stage.states) as rounds,
     ):
         rounds.run()
     return rounds
@@ -141,6 +143,8 @@ def rounds_on(
     layout: Layout,
     folder: Path,
     initial: NDArray[np.float32],
+    *,
+    states: StatesInMemory | None = None,
 ) -> Iterator[RoundLoop]:
     """Open the rounds of a plan over a grid, with a log in the folder."""
     place = RunFolder(folder)
@@ -154,6 +158,7 @@ def rounds_on(
             initial=initial,
             folder=place,
             log=log,
+            states=states,
         )
 
 

@@ -27,6 +27,7 @@ from fedhome.clients.home import ClientHome
 from fedhome.clients.secure_sums import Participant
 from fedhome.errors import FedHomeError
 from fedhome.flower.messages import Run, failure, identify, take_identity
+from fedhome.learning.own_state import StatesInMemory
 from fedhome.plan.protocol import policy_of
 from fedhome.plan.settings import Plan
 from fedhome.run.events import EventLog
@@ -169,6 +170,7 @@ class WiredFleet:
         self.plan, self.folder, self.name = plan, folder, "run"
         self.now = float(NOW)
         self.learning = tiny.learning(plan)
+        self.states = StatesInMemory()  # each home's, which a real one seals in its folder
         self.world = World.of(count, policy=policy_of(plan), bundles=0)
         self.parts = {
             name: Listening(machine, clock=lambda: self.now)
@@ -181,6 +183,7 @@ class WiredFleet:
                 mode="secure",
                 participant=part,
                 real=True,
+                states=self.states,
             )
             for name, part in self.parts.items()
         }

@@ -206,6 +206,12 @@ def test_one_method_said_in_two_places_is_refused() -> None:
     assert check_plan(tiny.plan(strategy={"name": "fedadam"}, **tiny.fedprox(0.1)))
 
 
+def test_a_strategy_that_tells_homes_what_their_method_knows_not_is_refused() -> None:
+    with pytest.raises(PlanError, match="knows nothing of: take another strategy"):
+        check_plan(tiny.plan(strategy={"name": "fedprox"}, method={"name": "fedper"}))
+    assert check_plan(tiny.plan(strategy={"name": "fedadam"}, method={"name": "fedper"}))
+
+
 def test_homes_that_know_nothing_of_what_a_strategy_sends_refuse(tmp_path: Path) -> None:
     sent = {"strategy": {"name": "fedprox", "args": {"proximal_mu": 0.5}}}
     for engine in ("vector", "sequential"):

@@ -12,11 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 
 import fedhome
 from fedhome.clients.agent.announce import join
 from fedhome.clients.membership.home_folder import HomeFolder
+from fedhome.clients.membership.method_state import FILE as METHOD_STATE
+from fedhome.clients.membership.method_state import SealedState
 from fedhome.clients.membership.own_models import FILE as OWN_MODEL
 from fedhome.errors import LinkError
 from fedhome.fleet.entries import home_keys
@@ -106,6 +109,29 @@ def test_processes_give_what_a_simulation_gives(
     assert sorted(kept) == sorted(models)
     for name, folder in kept.items():
         assert_predicts_as(HomeFolder(folder), models[name])
+
+
+def test_what_a_method_keeps_is_sealed_in_each_home(plan: Plan, tmp_path: Path) -> None:
+    by_method = plan.change(method={"name": "fedper"}, rounds={"count": 2})
+    simulated = fedhome.simulate(by_method, out=tmp_path / "simulated").folder
+    out = tmp_path / "run"
+    with up(by_method, out) as process:
+        "".join(lines_until(process, "report: "))
+        assert process.wait(PATIENCE_S) == 0
+    run = RunFolder.open(out)
+    assert_same_weights(run, simulated)
+    kept = sorted(path.parent.parent for path in out.rglob(METHOD_STATE))
+    assert len(kept) == HOMES
+    models = fedhome.Result(simulated).models
+    for folder in kept:
+        assert_predicts_as(HomeFolder(folder), models[folder.name])
+        state = SealedState(folder, folder.name).read(folder.name)
+        assert state is not None
+        (head,) = state.arrays.values()
+        (before,) = state.before.values()
+        assert not np.array_equal(head, before)  # it was learnt on in the last round
+    heads = {SealedState(f, f.name).read_bytes() for f in kept}
+    assert len(heads) == HOMES
 
 
 def test_homes_pay_for_noise_of_their_own(plan: Plan, simulated: RunFolder, tmp_path: Path) -> None:

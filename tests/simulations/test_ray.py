@@ -347,6 +347,24 @@ def test_a_worker_killed_in_mid_round_changes_no_bit(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
+def test_what_a_method_keeps_at_home_outlives_a_round(tmp_path: Path) -> None:
+    by_method = "method.name=ditto"
+    with_ray = simulate(small(by_method), out=tmp_path / "ray")
+    vector = small(by_method).change(engine={"name": "vector"})
+    here = simulate(vector, out=tmp_path / "vector")
+    for model, values in here.model.parameters.items():
+        np.testing.assert_allclose(with_ray.model.parameters[model], values, rtol=2e-4, atol=2e-5)
+    tuned = [
+        {row["home"]: row["score"] for row in run.homes.to_pylist() if row["model"] == "tuned"}
+        for run in (with_ray, here)
+    ]
+    assert tuned[0].keys() == tuned[1].keys()
+    for home, score in tuned[0].items():
+        assert score == pytest.approx(tuned[1][home], rel=1e-3, abs=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cluster")
 def test_a_shard_whose_workers_all_die_ends_the_run(tmp_path: Path) -> None:
     plan = small(f"personalise.name={__name__}:Fatal", "rounds.count=1", "engine.ray_shards=1")
     with pytest.raises(EngineError, match="4 times over the same question") as caught:

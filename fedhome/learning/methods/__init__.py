@@ -12,7 +12,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from fedhome.errors import PlanError, PluginError, UpdateError
+from fedhome.learning.methods.ditto import Ditto
 from fedhome.learning.methods.fedavg import FedAvg
+from fedhome.learning.methods.fedper import FedPer
 from fedhome.learning.methods.fedprox import FedProx
 from fedhome.learning.methods.method import Method
 from fedhome.learning.params import Params
@@ -23,7 +25,9 @@ from fedhome.plugins import load, look_up
 
 __all__ = [
     "METHODS",
+    "Ditto",
     "FedAvg",
+    "FedPer",
     "FedProx",
     "Method",
     "Params",
@@ -33,7 +37,12 @@ __all__ = [
     "told_faults",
 ]
 
-METHODS: dict[str, type[Method]] = {"fedavg": FedAvg, "fedprox": FedProx}
+METHODS: dict[str, type[Method]] = {
+    "fedavg": FedAvg,
+    "fedprox": FedProx,
+    "fedper": FedPer,
+    "ditto": Ditto,
+}
 """Every method by its name in a plan."""
 
 
@@ -89,7 +98,13 @@ def faults_of(plan: Plan) -> list[str]:
         method = method_of(plan.method)
     except PlanError as error:
         return [f"{fault}; {error.hint}" for fault in error.faults]
-    if not method.strategy or plan.strategy.name.lower() != method.strategy:
+    strategy = plan.strategy.name.lower()
+    if type(method) in METHODS.values() and type(method) is not FedAvg:
+        others = [other for other in METHODS.values() if other.strategy == strategy]
+        if others and type(method) not in others:
+            fault = f"strategy.name = {strategy} tells homes what method.name = {plan.method.name} "
+            return [fault + "knows nothing of: take another strategy, or the method fedavg"]
+    if not method.strategy or strategy != method.strategy:
         return []
     told_by = ", ".join(f"strategy.args.{name}" for name in method.told_by.values())
     fault = f"method.name and strategy.name are both {method.strategy}, and what the strategy says "

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from fedhome.learning.params import Params
 from fedhome.plan.settings import Plan
+
+if TYPE_CHECKING:  # it loads torch; tables of methods are read without it
+    from fedhome.learning.home_round import HomeRound, RoundEnd
 
 
 class Method(BaseModel):
@@ -20,6 +25,10 @@ class Method(BaseModel):
 
     The server half is a strategy. Where it has something to tell the homes in a round, it puts a
     number into the configuration of its train messages, and ``told_by`` says which setting that is.
+
+    A method may keep something in each home: parameters that are `private`, and further arrays,
+    which begin as `first` says. Both stay where they are; what is sealed, kept and composed is
+    :mod:`fedhome.learning.home_round`'s work. What a method leaves alone is as plain as FedAvg.
 
     Attributes:
         told_by: Keys of a train message, each with the setting that it takes the place of.
@@ -49,6 +58,64 @@ class Method(BaseModel):
         del params, start
         return gradient
 
+    def still(self, names: tuple[str, ...]) -> frozenset[str]:
+        """Return the parameters that a step does not move; none, unless a method says so.
+
+        Args:
+            names: The model's parameters, in their order.
+        """
+        del names
+        return frozenset()
+
+    def private(self, names: tuple[str, ...]) -> frozenset[str]:
+        """Return the parameters that stay at home; none, unless a method says so.
+
+        A home on its first day begins with what the fleet's model has in their places, which is
+        what that began with.
+
+        Args:
+            names: The model's parameters, in their order.
+        """
+        del names
+        return frozenset()
+
+    def first(self, shared: NDArray[np.float32]) -> Mapping[str, NDArray[np.float32]]:
+        """Return the further arrays that a home keeps, as they are on its first day.
+
+        Args:
+            shared: The fleet's parameters then, float32 ``[size]``.
+
+        Returns:
+            float32 ``[numbers]`` by name, always the same names and sizes for a model.
+        """
+        del shared
+        return {}
+
+    def round(self, homes: HomeRound) -> RoundEnd:
+        """Do what homes do in a round, side by side.
+
+        Args:
+            homes: The homes, what came, and what they keep.
+        """
+        from fedhome.learning.home_round import RoundEnd  # noqa: PLC0415 - it loads torch
+
+        return RoundEnd(homes.train(homes.start, method=self), homes.own)
+
+    def ends(
+        self, start: NDArray[np.float32], own: Mapping[str, NDArray[np.float32]]
+    ) -> NDArray[np.float32]:
+        """Return the parameters that homes personalise from after the rounds.
+
+        Args:
+            start: The fleet's, with each home's own at private places, ``[homes, size]``.
+            own: The further arrays, each ``[homes, numbers]``.
+
+        Returns:
+            float32 ``[homes, size]``.
+        """
+        del own
+        return start
+
     def fused(self) -> Mapping[str, float] | None:
         """Return what the compiled kernel is told to do the same; None: it cannot.
 
@@ -65,12 +132,12 @@ class Method(BaseModel):
 
     @classmethod
     def changes_gradient(cls) -> bool:
-        """Whether a step is anything but plain descent."""
-        return cls.gradient is not Method.gradient
+        """Whether a step is anything but plain descent of all parameters."""
+        return cls.gradient is not Method.gradient or cls.still is not Method.still
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
         # What a base's gradient is compiled as says nothing about another gradient.
-        if "gradient" in vars(cls) and "fused" not in vars(cls):
+        if {"gradient", "still"} & vars(cls).keys() and "fused" not in vars(cls):
             cls.fused = Method.fused  # type: ignore[method-assign]

@@ -190,7 +190,7 @@ def end(experts: Experts, names: Sequence[str], fleet: FleetsBlend) -> Outcome:
     remember(experts, names, mixtures.weights, sure.by)
     outputs = {name: experts.output(found) for name, found in test.items()}
     outputs["baseline"] = cohort.learning.task.naive_output(cohort.rows("test").naive)
-    outputs["global"] = cohort.predict(experts.start, "test")  # as it is, whatever it says
+    outputs["global"] = cohort.predict(experts.used(), "test")  # as it is, whatever it says
     test["global"] = experts.encoding.stated(outputs["global"].astype(np.float64))
     null = None
     if "local" in stated:

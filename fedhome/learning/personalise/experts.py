@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from fedhome.data.series.examples import Part
 from fedhome.learning.alone import FITTERS, OwnRows, network
 from fedhome.learning.alone.network import AloneSchedule
-from fedhome.learning.cohort import Cohort
+from fedhome.learning.cohort import OF_MODEL, Cohort
 from fedhome.learning.fitted import Constant, Fitted, Seasonal
+from fedhome.learning.home_round import as_used, ends_with
 from fedhome.learning.personalise.keep import keep
 from fedhome.learning.tasks.segments import Floats, Segments
 from fedhome.learning.tasks.statements import ENCODINGS, Encoding
@@ -66,6 +67,8 @@ class Adapter(Protocol):
     ) -> NDArray[np.float32]:
         """Return each home's parameters, float32 ``[homes, size]``, learnt from rows of a part.
 
+        It starts from the global ones ``[size]``, or from ``[homes, size]`` where a method keeps
+        something of each home's own.
         The rate and the number of passes are the fleet's choice, by a trial.
         """
 
@@ -97,7 +100,7 @@ class Experts:
         self._adaptation = adaptation
         self._task = cohort.learning.task
         self._model = hashlib.sha256(start.tobytes()).hexdigest()[:16]
-        _forget_others(cohort, self._model)
+        cohort.forget_model(but=f"{OF_MODEL}{self._model}")
 
     @property
     def encoding(self) -> Encoding:
@@ -202,11 +205,17 @@ class Experts:
         rate, epochs = self._adaptation
         stopped = self._adapted(rate, epochs, "train")
         final = self._adapted(rate, epochs, "train+validation") if self.settings.refit else stopped
-        return self._kept([stopped, self.start], [final, stopped, self.start])
+        used = self.used()
+        return self._kept([stopped, used], [final, stopped, used])
+
+    def used(self) -> NDArray[np.float32]:
+        """Return the fleet's model as homes use it, ``[size]`` or ``[homes, size]``."""
+        return as_used(self.cohort, self.start)
 
     def the_global(self) -> Said:
-        """Return what the fleet's model states as it is."""
-        return self._kept([self.start], [self.start])
+        """Return what the fleet's model states as homes use it."""
+        used = self.used()
+        return self._kept([used], [used])
 
     def own_network(self) -> Said:
         """Return what the network states that each home tuned by its own rows."""
@@ -257,7 +266,8 @@ class Experts:
             return np.asarray(self.encoding.output(stated), np.float32)
 
     def _adapted(self, rate: float, epochs: int, part: Part) -> NDArray[np.float32]:
-        return self._how.adapt(self.cohort, self.start, rate=rate, epochs=epochs, part=part)
+        own = ends_with(self.cohort, self.start)
+        return self._how.adapt(self.cohort, own, rate=rate, epochs=epochs, part=part)
 
     def _kept(
         self,
@@ -282,7 +292,7 @@ class Experts:
     def _recalled(self, name: str, compute: Callable[[Experts], Said]) -> Said:
         """Return what a model states, computing it in the homes where it is not known yet."""
         of_model = name in _OF_MODEL
-        about = f"{_MODEL}{self._model} {self._adaptation}" if of_model else "alone"
+        about = f"{OF_MODEL}{self._model} {self._adaptation}" if of_model else "alone"
 
         def found(some: Cohort) -> Sequence[tuple[Statements, object]]:
             said = compute(
@@ -313,7 +323,6 @@ class Experts:
 
 
 _PARTS: tuple[Part, Part] = ("validation", "test")
-_MODEL = "model "
 _OF_MODEL = frozenset({"tuned", "global"})
 
 _STATED: Mapping[str, Callable[[Experts], Said]] = {
@@ -331,14 +340,3 @@ _STATED: Mapping[str, Callable[[Experts], Said]] = {
 def _finite_or(stated: Floats, naive: Floats) -> Floats:
     """Return statements, and what is said without learning wherever a row's are not finite."""
     return np.where(np.isfinite(stated).all(axis=1, keepdims=True), stated, naive)
-
-
-def _forget_others(cohort: Cohort, model: str) -> None:
-    """Forget what was computed from another model of the fleet."""
-    others = [
-        what
-        for what in cohort.memory
-        if what.startswith(_MODEL) and not what.startswith(f"{_MODEL}{model}")
-    ]
-    for what in others:
-        del cohort.memory[what]

@@ -28,7 +28,7 @@ def trial(
 
     Args:
         cohort: The homes.
-        start: The global parameters ``[size]``.
+        start: The global parameters ``[size]``, or those that homes have ``[homes, size]``.
         settings: The plan's settings of personalisation.
 
     Returns:
@@ -57,13 +57,13 @@ def adapt(
 
     Args:
         cohort: The homes.
-        start: The global parameters ``[size]``.
+        start: The global parameters ``[size]``, or those that homes have ``[homes, size]``.
         rate: Learning rate that the fleet chose, as a multiple of the plan's.
         epochs: Passes that the fleet chose; after none it is the global model.
         part: The rows to learn from.
     """
     stream = _STREAM if part == "train" else _REFIT
-    params = np.broadcast_to(start, (len(cohort.homes), len(start)))
+    params = np.broadcast_to(start, (len(cohort.homes), start.shape[-1]))
     for epoch in range(epochs):
         params = cohort.train(params, stream=stream + epoch, epochs=1, rate=rate, part=part).params
     return params

@@ -76,10 +76,12 @@ class TracedKernel(TorchKernel):
             'than most runs; a module with shorter loops, or engine.kernel = "traced", records it'
         )
 
-    def learn(self, params: Tensor, examples: Examples, schedule: Schedule) -> Tensor:
+    def learn(
+        self, params: Tensor, examples: Examples, schedule: Schedule, anchor: Tensor
+    ) -> Tensor:
         """Train step by step, each a list of calls without arguments."""
         work = self._workspace(len(params))
-        work.start(params)
+        work.start(params, anchor)
         losses = torch.zeros(len(params), dtype=torch.float64, device=params.device)
         features = examples.x.shape[1]
         bound = []

@@ -65,13 +65,14 @@ class Workspace:
         self._steps: dict[tuple[BatchShape, int], BoundStep] = {}
         self._blocks = Blocks(device)
 
-    def start(self, params: Tensor) -> None:
+    def start(self, params: Tensor, anchor: Tensor) -> None:
         """Begin a round with these parameters ``[homes, size]`` and an empty optimiser."""
-        given, homes = self._learning.split(params), len(params)
+        homes, split = len(params), self._learning.split
+        given = {"params": split(params), "anchor": split(anchor)}
         for name, tensor in self._state.items():
             kind, _, own = name.partition(".")
-            if kind in {"params", "anchor"}:
-                tensor[:homes].copy_(given[own])
+            if kind in given:
+                tensor[:homes].copy_(given[kind][own])
             else:
                 tensor[:homes].zero_()
 

@@ -1,0 +1,180 @@
+"""Methods that keep something at home: against plain loops, and what of it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fedhome.learning.device import Device
+from fedhome.learning.home_round import ends_with, private_places, train_round
+from fedhome.learning.own_state import OwnState, StatesInMemory
+from fedhome.plan.settings import Plan
+from helpers import tiny
+from helpers.plain_methods import PlainHome, Weights, flat, mean_of
+
+ENGINES = [("vector", "auto"), ("vector", "eager"), ("sequential", "auto")]
+HEAD = ("2.weight", "2.bias")
+
+
+def plan_of(name: str, args: Mapping[str, Any] | None = None, **sections: Any) -> Plan:
+    """Return a plan by a method; without momentum or clipping, as the plain loops have it."""
+    train = {"epochs": 2, "batch_size": 8, "learning_rate": 0.05, "momentum": 0.0, "clip_norm": 0}
+    method = {"name": name, "args": dict(args or {})}
+    return tiny.plan(method=method, train=train, **sections)
+
+
+def initial(plan: Plan) -> Weights:
+    learning = tiny.learning(plan)
+    return {n: t.clone() for n, t in learning.tensors(learning.initial.copy()).items()}
+
+
+def fedper(plan: Plan, rounds: int) -> tuple[Weights, list[Weights]]:
+    """Arivazhagan et al.: one descent of body and head; the head stays."""
+    homes = [PlainHome(plan, data) for data in tiny.homes()]
+    shared = initial(plan)
+    heads = [{name: shared[name] for name in HEAD} for _ in homes]
+    for number in range(1, rounds + 1):
+        ends = [
+            home.descend({**shared, **head}, stream=number, epochs=2)
+            for home, head in zip(homes, heads, strict=True)
+        ]
+        heads = [{name: end[name] for name in HEAD} for end in ends]
+        mean = mean_of(ends, [home.count for home in homes])
+        shared = {**mean, **{name: shared[name] for name in HEAD}}
+    return shared, [{**shared, **head} for head in heads]
+
+
+def ditto(plan: Plan, rounds: int) -> tuple[Weights, list[Weights]]:
+    """Li et al.: the fleet's model as ever; each home's own is pulled towards it."""
+    homes = [PlainHome(plan, data) for data in tiny.homes()]
+    shared = initial(plan)
+    own = [shared for _ in homes]
+    for number in range(1, rounds + 1):
+        towards = shared
+
+        def pulled(module: Any, name: str, gradient: Any, towards: Weights = towards) -> Any:
+            return gradient + 0.7 * (dict(module.named_parameters())[name] - towards[name])
+
+        ends = [home.descend(shared, stream=number, epochs=2) for home in homes]
+        own = [
+            home.descend(v, stream=number + (1 << 44), epochs=2, gradient=pulled)
+            for home, v in zip(homes, own, strict=True)
+        ]
+        shared = mean_of(ends, [home.count for home in homes])
+    return shared, own
+
+
+PLAIN: dict[str, tuple[Callable[[Plan, int], tuple[Weights, list[Weights]]], dict[str, Any]]] = {
+    "fedper": (fedper, {}),
+    "ditto": (ditto, {"strength": 0.7}),
+}
+"""Each method's plain loop and its settings."""
+PARTS = ("fedper",)
+"""Those of which a part of the model is private."""
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids="-".join)
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_method_is_what_a_plain_loop_makes_of_its_paper(
+    name: str, engine: tuple[str, str], tmp_path: Path
+) -> None:
+    loop, args = PLAIN[name]
+    plan = plan_of(name, args, engine={"name": engine[0], "kernel": engine[1]})
+    shared, own = loop(plan, 2)
+    world = tiny.world(plan, tiny.homes())
+    rounds = tiny.run(plan, tiny.homes(), tmp_path, on=world)
+    np.testing.assert_allclose(rounds.state.flat, flat(shared), rtol=2e-4, atol=2e-5)
+    for data, expected in zip(tiny.homes(), own, strict=True):
+        device = Device(tiny.learning(plan), data, plan.seed, states=world.states)
+        found = ends_with(device, rounds.state.flat)
+        np.testing.assert_allclose(found[0], flat(expected), rtol=2e-4, atol=2e-5)
+    assert not np.allclose(flat(own[0]), flat(own[1]), atol=1e-3)
+    assert not np.allclose(flat(shared), flat(initial(plan)), atol=1e-3)
+
+
+def leave(device: Device, start: np.ndarray, number: int) -> np.ndarray:
+    """Return what leaves a home after a round."""
+    return train_round(
+        device, start, number=number, epochs=2, steps=0, method=device.learning.method
+    ).params[0]
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_the_same_question_gets_the_same_answer(name: str) -> None:
+    plan = plan_of(name, PLAIN[name][1])
+    device = Device(tiny.learning(plan), tiny.homes()[0], plan.seed, states=StatesInMemory())
+    start = device.learning.initial
+    first = leave(device, start, 1)
+    second = leave(device, first, 2)
+    kept = ends_with(device, second)
+    np.testing.assert_array_equal(leave(device, first, 2), second)
+    np.testing.assert_array_equal(ends_with(device, second), kept)
+    leave(device, second, 3)
+    assert not np.array_equal(ends_with(device, second), kept)
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_at_private_places_leaves_what_came(name: str) -> None:
+    plan = plan_of(name, PLAIN[name][1])
+    device = Device(tiny.learning(plan), tiny.homes()[0], plan.seed, states=StatesInMemory())
+    learning, start = device.learning, device.learning.initial
+    places = private_places(learning.method, learning.layout)
+    left = leave(device, start, 1)
+    assert places.any()
+    assert left[places].tobytes() == start[places].tobytes()
+    assert (left[~places] != start[~places]).any()
+    own = ends_with(device, start)[0]
+    assert (own[places] != start[places]).any()
+
+
+def test_a_home_whose_numbers_are_not_finite_keeps_what_it_had() -> None:
+    plan = plan_of("fedper")
+    device = Device(tiny.learning(plan), tiny.homes()[0], plan.seed, states=StatesInMemory())
+    start = device.learning.initial
+    leave(device, start, 1)
+    kept = ends_with(device, start)
+    broken = start.copy()
+    broken[0] = np.nan
+    assert not np.isfinite(leave(device, broken, 2)).all()
+    np.testing.assert_array_equal(ends_with(device, start), kept)
+
+
+def test_what_another_method_kept_is_told_and_not_used(caplog: pytest.LogCaptureFixture) -> None:
+    data, states = tiny.homes()[0], StatesInMemory()
+    one, two = plan_of("fedper"), plan_of("fedavg")
+    device = Device(tiny.learning(one), data, one.seed, states=states)
+    leave(device, device.learning.initial, 1)
+    changed = one.change(model={"hidden": [6]})
+    other = Device(tiny.learning(changed), data, one.seed, states=states)
+    np.testing.assert_array_equal(
+        ends_with(other, other.learning.initial)[0], other.learning.initial
+    )
+    assert "belongs to another method or model" in caplog.text
+    plain = Device(tiny.learning(two), data, two.seed)
+    assert ends_with(plain, plain.learning.initial) is plain.learning.initial
+
+
+def test_states_come_through_bytes_and_checkpoints() -> None:
+    state = OwnState(
+        of=bytes(range(32)),
+        asked=bytes(32),
+        arrays={"a": np.array([1.5, -2.0], np.float32), "b": np.zeros(0, np.float32)},
+        before={"a": np.array([0.5, 3.0], np.float32)},
+    )
+    again = OwnState.from_bytes(state.to_bytes())
+    assert (again.of, again.asked) == (state.of, state.asked)
+    for mine, theirs in ((again.arrays, state.arrays), (again.before, state.before)):
+        assert mine.keys() == theirs.keys()
+        assert all(np.array_equal(mine[name], theirs[name]) for name in mine)
+    states, other = StatesInMemory(), StatesInMemory()
+    states.write("one", state)
+    states.write("two", state)
+    other.recall(*states.remember())
+    found = other.read("two")
+    assert found is not None
+    assert found.arrays["a"].tolist() == [1.5, -2.0]
+    assert StatesInMemory().remember() == ({}, {})
