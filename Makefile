@@ -44,8 +44,9 @@ flower: $(OTHER)/.installed-$(FLOWER)  ## what touches Flower, under another rel
 lock: $(if $(FLOWER),$(OTHER)/.installed-$(FLOWER),$(VENV)/.installed-dev)  ## list anew what is used of Flower: make lock FLOWER=1.42
 	PYTHONPATH=tests $(if $(FLOWER),$(OTHER),$(VENV))/bin/python -m helpers.flower_lock --write
 
-face: $(VENV)/.installed-dev  ## list anew what users may rely on: names and signatures
+face: $(VENV)/.installed-dev  ## list anew what users may rely on: names and signatures, and what --json prints
 	PYTHONPATH=tests $(BIN)/python -m helpers.public_face
+	PYTHONPATH=tests $(BIN)/python -m helpers.json_guide
 
 lint: $(VENV)/.installed-dev  ## ruff: rules and format
 	$(BIN)/ruff check .

@@ -17,6 +17,8 @@ from fedhome.cli import ages
 from fedhome.cli.client_ledger import JsonOption, print_ledger, read_state
 from fedhome.cli.client_words import rows_of
 from fedhome.cli.group import Group
+from fedhome.cli.json_fleets import ConsentShown
+from fedhome.cli.json_out import JsonFlag, print_json
 from fedhome.cli.service import KindOption, OutOption, UserOption, print_written
 from fedhome.errors import FedHomeError, StateError
 from fedhome.ops.service import LIMITS, Limits, write_service
@@ -157,9 +159,14 @@ def start(folder: _Home = Path()) -> None:
 
 
 @app.command()
-def status(folder: _Home = Path()) -> None:
+def status(folder: _Home = Path(), *, as_json: JsonFlag = False) -> None:
     """Show what the home does; also while it runs."""
     home_folder = _home_folder_at(folder)
+    if as_json:
+        from fedhome.cli.client_json import home_shown  # noqa: PLC0415
+
+        print_json(home_shown(home_folder))
+        return
     settings = home_folder.settings
     title = f"home {escape(settings.home)} of fleet {home_folder.anchor.fleet.hex()}"
     table = Table(show_edge=False, show_header=False, title=title, title_justify="left")
@@ -171,11 +178,17 @@ def status(folder: _Home = Path()) -> None:
 
 
 @app.command()
-def consent(folder: _Home = Path()) -> None:
+def consent(folder: _Home = Path(), *, as_json: JsonFlag = False) -> None:
     """Print what was agreed to: all that ever leaves this device."""
     from fedhome.clients.membership.consent import check_consent  # noqa: PLC0415
 
     agreed = check_consent(_home_folder_at(folder))
+    if as_json:
+        told = ConsentShown(
+            text=agreed.text, plan=agreed.plan, time=agreed.time, release=agreed.release
+        )
+        print_json(told)
+        return
     typer.echo(agreed.text)
     _say(Console(), f"agreed to on {when(agreed.time)}, with fedhome {agreed.release}")
 
@@ -197,6 +210,8 @@ def privacy(
             help="Greatest epsilon that all runs together may cost; 0: the plan's own.", min=0.0
         ),
     ] = None,
+    *,
+    as_json: JsonFlag = False,
 ) -> None:
     """Show what sums have cost this home in privacy, and set its ceiling; also while it runs."""
     from fedhome.clients.privacy_budget import set_ceiling, statement_of  # noqa: PLC0415
@@ -204,6 +219,11 @@ def privacy(
     home_folder, console = _home_folder_at(folder), Console()
     if ceiling is not None:
         set_ceiling(home_folder, ceiling)
+    if as_json:
+        from fedhome.cli.client_json import privacy_spent  # noqa: PLC0415
+
+        print_json(privacy_spent(home_folder))
+        return
     for line in statement_of(home_folder):
         _say(console, line)
 

@@ -19,7 +19,9 @@ from fedhome.secagg.state import HomeState
 _DAY_S = 86_400
 _DIGITS = 12  # of a hash, as it is shown
 
-JsonOption = Annotated[bool, typer.Option("--json", help="A line of JSON each, for scripts.")]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="A line of JSON each, as docs/json.md describes it.")
+]
 
 
 def rows_of(state: HomeState) -> list[dict[str, Any]]:

@@ -12,6 +12,8 @@ from rich.table import Table
 
 from fedhome.cli import data_check
 from fedhome.cli.group import Group
+from fedhome.cli.json_out import JsonFlag, print_json
+from fedhome.cli.json_plans import SetDescription, SetEntry
 
 app = typer.Typer(
     cls=Group,
@@ -25,10 +27,24 @@ _Name = Annotated[str, typer.Argument(help="name of the set, as in `fedhome data
 
 
 @app.command("list")
-def list_() -> None:
+def list_(*, as_json: JsonFlag = False) -> None:
     """List the named sets."""
     from fedhome.simulations.datasets import CATALOGUE, is_cached  # noqa: PLC0415  (only in the app)
 
+    if as_json:
+        print_json(
+            [
+                SetEntry(
+                    name=one.name,
+                    title=one.title,
+                    homes=one.homes,
+                    licence=one.licence,
+                    cached=is_cached(one.name),
+                )
+                for one in CATALOGUE.values()
+            ]
+        )
+        return
     table = Table(box=None, pad_edge=False)
     for title in ("name", "homes", "what", "licence", "cached"):
         table.add_column(title, justify="right" if title == "homes" else "left")
@@ -63,11 +79,29 @@ def get(
 
 
 @app.command()
-def describe(name: _Name) -> None:
+def describe(name: _Name, *, as_json: JsonFlag = False) -> None:
     """Say what a set is: columns, citation, licence, address, and how to train on it."""
     from fedhome.simulations.datasets import named  # noqa: PLC0415  (only in the app)
 
     dataset = named(name)
+    if as_json:
+        print_json(
+            SetDescription(
+                name=dataset.name,
+                title=dataset.title,
+                about=dataset.about,
+                homes=dataset.homes,
+                rows=dataset.rows,
+                columns=dict(dataset.columns),
+                train=list(dataset.train),
+                licence=dataset.licence,
+                citation=dataset.citation,
+                page=dataset.page,
+                unpinned=list(dataset.unpinned),
+                manual=dataset.manual,
+            )
+        )
+        return
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"[bold]{dataset.name}[/bold]: {escape(dataset.title)}")
     console.print(f"{dataset.homes} homes, {dataset.rows} rows\n\n{escape(dataset.about)}\n")

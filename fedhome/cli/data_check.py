@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +10,7 @@ from rich.console import Console
 
 from fedhome.cli import completion
 from fedhome.cli.data_words import print_homes, say
+from fedhome.cli.json_out import JsonFlag, print_json
 from fedhome.cli.scenarios import folders_of, named_table
 from fedhome.errors import FedHomeError
 from fedhome.plan.overrides import locate, merge, parse_set
@@ -48,7 +48,7 @@ def check(
     plan: _PlanOption = None,
     sets: _Sets = None,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    as_json: JsonFlag = False,
     plot: Annotated[
         Path | None,
         typer.Option(help="Draw each home's target, with its gaps.", metavar="FILE.html"),
@@ -73,7 +73,7 @@ def check(
 
         write_readings(read.homes, plot, target=target)
     if as_json:
-        typer.echo(json.dumps(_as_data(read, found), ensure_ascii=False, indent=1))
+        print_json(_as_data(read, found))
     else:
         console = Console()
         print_homes(console, read)

@@ -20,6 +20,8 @@ from fedhome.cli.fleet_words import (
     text_of,
 )
 from fedhome.cli.group import Group
+from fedhome.cli.json_fleets import FleetShown, InviteEntry, ListedHome
+from fedhome.cli.json_out import JsonFlag, print_json
 from fedhome.errors import DirectoryError
 from fedhome.fleet.admission import INVITER, INVITER_KEY, SERVER
 from fedhome.fleet.entries import entry_text, fingerprint, home_keys, read_entry
@@ -168,9 +170,12 @@ def new_inviter(fleet: Folder = Path()) -> None:
 
 
 @app.command()
-def show(fleet: Folder = Path()) -> None:
+def show(fleet: Folder = Path(), *, as_json: JsonFlag = False) -> None:
     """List the homes, and what the next directory will change."""
     with Fleet.open(fleet) as owned:
+        if as_json:
+            print_json(_shown(owned))
+            return
         last, epoch = owned.last(), owned.epoch
         until = f", holds until {when(last.expires)}" if last else ""
         table = table_of(
@@ -192,6 +197,31 @@ def show(fleet: Folder = Path()) -> None:
     console.print(table)
     names = ", ".join(key_name(key) for key in root.keys)
     say(console, f"\nowner's keys: {root.threshold} of {len(root.keys)} must sign: {names}")
+
+
+def _shown(owned: Fleet) -> FleetShown:
+    last, changes = owned.last(), owned.changes()
+    listed = (last.entries if last else {}) | owned.homes
+    return FleetShown(
+        fleet=owned.anchor.fleet.hex(),
+        epoch=owned.epoch,
+        expires=last.expires if last else None,
+        homes=[
+            ListedHome(
+                home=home,
+                eligible=one.eligible,
+                fingerprint=fingerprint(one),
+                change=changes.get(home, ""),
+            )
+            for home, one in sorted(listed.items())
+        ],
+        invites=[
+            InviteEntry(home=home, expires=expires)
+            for home, expires in sorted(owned.open_invites.items())
+        ],
+        threshold=owned.root.threshold,
+        keys=[key_name(key) for key in owned.root.keys],
+    )
 
 
 app.command()(fleet_invites.invite)

@@ -12,6 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from fedhome.cli.group import Group
+from fedhome.cli.json_models import ChainShown, entry_of, release_shown
+from fedhome.cli.json_out import JsonFlag, print_json
 from fedhome.cli.model_promotion import promote
 from fedhome.errors import RegistryError
 from fedhome.fleet.entries import Anchor
@@ -21,6 +23,7 @@ from fedhome.registry import FORMATS, Registry, Release, export, needs_passphras
 from fedhome.registry.formats import SHARE
 from fedhome.registry.run_origin import release_of_run
 from fedhome.registry.vault import INDEX, KEY_FILE
+from fedhome.registry.verify import Report
 from fedhome.run.folder import RunFolder
 from fedhome.secagg.directory import Directory
 from fedhome.store import disk
@@ -106,9 +109,14 @@ def list_(
     registry: _Registry = _USUAL,
     key_file: _KeyFile = None,
     passphrase_file: _PassphraseFile = None,
+    *,
+    as_json: JsonFlag = False,
 ) -> None:
     """List the releases, the newest last."""
     opened = _open(registry, key_file, passphrase_file)
+    if as_json:
+        print_json([entry_of(release) for release in opened.releases()])
+        return
     table = Table(show_edge=False, header_style="bold")
     for name in ("release", "round"):
         table.add_column(name, justify="right")
@@ -142,6 +150,8 @@ def show(
     registry: _Registry = _USUAL,
     key_file: _KeyFile = None,
     passphrase_file: _PassphraseFile = None,
+    *,
+    as_json: JsonFlag = False,
 ) -> None:
     """Show all that a release says, and its layout.
 
@@ -150,6 +160,9 @@ def show(
     """
     opened = _open(registry, key_file, passphrase_file)
     chosen = opened.find(release)
+    if as_json:
+        print_json(release_shown(chosen, opened.load(chosen) if chosen.kept else None))
+        return
     manifest, fidelity = chosen.manifest, chosen.manifest.fidelity
     table = Table(
         show_edge=False,
@@ -202,6 +215,8 @@ def verify(
     ] = None,
     key_file: _KeyFile = None,
     passphrase_file: _PassphraseFile = None,
+    *,
+    as_json: JsonFlag = False,
 ) -> None:
     """Check the whole chain: files, hashes, signatures, order, layouts.
 
@@ -216,8 +231,26 @@ def verify(
         named = Directory.verify(disk.read(directory), root)
         if (named.server, named.fleet) != (opened.server, opened.fleet):
             faults.append("the fleet's directory names another server or fleet")
-    elif opened.signs:
+    elif opened.signs and not as_json:
         _say(console, "signed by the registry itself, for trials: no directory names its key")
+    if as_json:
+        left = [str(path) for path in report.leftovers]
+        print_json(
+            ChainShown(
+                releases=report.releases, models=report.models, faults=faults, leftovers=left
+            )
+        )
+    else:
+        _say_report(console, report, faults)
+    if faults:
+        raise RegistryError(
+            f"{registry} does not hold",
+            reason="faults",
+            hint="bring it back from a backup; homes refuse what is not sound",
+        )
+
+
+def _say_report(console: Console, report: Report, faults: list[str]) -> None:
     for message in faults:
         _say(console, f"fault: {message}")
     for path in report.leftovers:
@@ -227,12 +260,6 @@ def verify(
         f"{report.releases} releases, {report.models} models read, {len(faults) or 'no'} "
         f"fault{'' if len(faults) == 1 else 's'}",
     )
-    if faults:
-        raise RegistryError(
-            f"{registry} does not hold",
-            reason="faults",
-            hint="bring it back from a backup; homes refuse what is not sound",
-        )
 
 
 @app.command()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 from rich.console import Console
 from rich.markup import escape
 from rich.padding import Padding
@@ -17,6 +17,8 @@ from rich.table import Table
 
 from fedhome.cli import completion
 from fedhome.cli.group import Group
+from fedhome.cli.json_out import JsonFlag, print_json
+from fedhome.cli.json_plans import DerivedEntry, NumbersTable, PlanExplained, SettingEntry
 from fedhome.cli.scenarios import named_plan
 from fedhome.learning.plan_notes import notes_on
 from fedhome.plan.data_settings import SYNTHETIC_HOMES
@@ -48,15 +50,20 @@ def explain(
     homes: Annotated[
         int | None, typer.Option(help="Homes that secure sums are explained for.")
     ] = None,
+    *,
+    as_json: JsonFlag = False,
 ) -> None:
     """Show every setting, and what secure aggregation derives from them, with its bounds."""
     resolved, console = named_plan(plan), Console()
     rows = settings(resolved, Plan())
+    count = homes or resolved.data.homes or SYNTHETIC_HOMES
+    if as_json:
+        print_json(_explained(resolved, rows, count))
+        return
     if console.width < _TABLE_WIDTH:
         _print_list(console, rows)
     else:
         console.print(_table(rows))
-    count = homes or resolved.data.homes or SYNTHETIC_HOMES
     if resolved.aggregation_mode(count) != "plain":
         console.print()
         console.print(_derived(resolved, count))
@@ -76,8 +83,10 @@ def show(
             show_default=False,
         ),
     ] = None,
+    *,
+    as_json: JsonFlag = False,
 ) -> None:
-    """Print the whole plan as TOML, to begin one of your own from."""
+    """Print the whole plan as TOML, to begin one of your own from; `--json`: as an object."""
     resolved = named_plan(plan)
     if like is not None:
         from fedhome.cli.like import like as read_like  # noqa: PLC0415 - it reads files
@@ -86,6 +95,9 @@ def show(
         resolved = found.plan
         for note in found.notes:
             Console(stderr=True).print(f"note: {escape(note)}", highlight=False, soft_wrap=True)
+    if as_json:
+        print_json(resolved.model_dump(mode="json"))
+        return
     unset = [name for name, value, _, _ in settings(resolved, resolved) if value is None]
     typer.echo(_comment(unset) + resolved.to_toml(), nl=False)
 
@@ -97,6 +109,8 @@ def numbers(
     markdown: Annotated[
         bool, typer.Option("--markdown", help="As docs/numbers.md has them.")
     ] = False,
+    *,
+    as_json: JsonFlag = False,
 ) -> None:
     """List every number that ever leaves a home: in sums, and in the clear."""
     from fedhome.clients.outgoing import tables  # noqa: PLC0415 - it loads Flower
@@ -106,6 +120,19 @@ def numbers(
     told = list(tables.tables_of(resolved, count))
     if markdown:
         typer.echo(tables.markdown(told), nl=False)
+        return
+    if as_json:
+        print_json(
+            [
+                NumbersTable(
+                    title=one.title.strip("`"),
+                    text=one.text,
+                    header=list(one.header),
+                    rows=[[cell.strip("`") for cell in row] for row in one.rows],
+                )
+                for one in told
+            ]
+        )
         return
     for table in told:
         console.print(f"\n[bold]{escape(table.title.strip('`'))}[/]", highlight=False)
@@ -154,6 +181,33 @@ def _table(rows: list[tuple[str, Any, Any, str]]) -> Table:
     return table
 
 
+def _explained(plan: Plan, rows: list[tuple[str, Any, Any, str]], homes: int) -> PlanExplained:
+    mode = plan.aggregation_mode(homes)
+    return PlanExplained(
+        name=plan.name,
+        homes=homes,
+        mode=mode,
+        settings=[
+            SettingEntry(name=name, value=_value(value), default=_value(usual), meaning=meaning)
+            for name, value, usual, meaning in rows
+        ],
+        derived=[
+            DerivedEntry(name=name, meaning=meaning)
+            for name, meaning in (_derived_rows(plan, homes) if mode != "plain" else ())
+        ],
+        notes=list(notes_on(plan)),
+    )
+
+
+def _value(value: Any) -> Any:
+    """Return a setting's value as JSON has it."""
+    return TypeAdapter(Any).dump_python(value, mode="json")
+
+
+def _derived_rows(plan: Plan, homes: int) -> list[tuple[str, str]]:
+    return [*lines(plan, homes), parts_line(plan, homes), *privacy_lines(plan, homes)]
+
+
 def _derived(plan: Plan, homes: int) -> Table:
     table = Table(
         show_edge=False,
@@ -163,11 +217,7 @@ def _derived(plan: Plan, homes: int) -> Table:
     )
     for name in ("parameter", "value, and why"):
         table.add_column(name, overflow="fold")
-    for name, meaning in [
-        *lines(plan, homes),
-        parts_line(plan, homes),
-        *privacy_lines(plan, homes),
-    ]:
+    for name, meaning in _derived_rows(plan, homes):
         table.add_row(name, escape(meaning))
     return table
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
@@ -11,6 +12,8 @@ from rich.table import Table
 
 from fedhome.cli import completion
 from fedhome.cli.group import Group
+from fedhome.cli.json_out import JsonFlag, print_json
+from fedhome.cli.json_plans import NoiseEntry, NoisePlan
 from fedhome.cli.scenarios import named_plan
 from fedhome.plan.privacy_outlook import LONGEST_NOISE, MOST_ERROR, Outlook, ways_out, with_noise
 from fedhome.plan.private_plan import check_size
@@ -50,12 +53,16 @@ def plan(
     parameters: Annotated[
         int, typer.Option(help="Numbers of the model that homes share.", min=1)
     ] = _PARAMETERS,
+    as_json: JsonFlag = False,
 ) -> None:
     """Show which noise, and which size of model, are realistic."""
     console, base = Console(), named_plan(named)
     chosen = with_noise(base, epsilon=epsilon, delta=delta, rounds=rounds)
     check_size(chosen, parameters)
     outlook = Outlook.of(chosen, homes)
+    if as_json:
+        print_json(_noise_plan(chosen, outlook, parameters, {*_OTHERS, epsilon}))
+        return
     console.print(_facts(chosen, outlook, parameters))
     console.print()
     console.print(_by_epsilon(chosen, homes, parameters, {*_OTHERS, epsilon}))
@@ -119,11 +126,7 @@ def _by_epsilon(plan: Plan, homes: int, parameters: int, epsilons: set[float]) -
     table = Table(show_edge=False, header_style="bold")
     for name in ("epsilon", "noise multiplier", "noise's length, clips", "largest model"):
         table.add_column(name, justify="right")
-    for epsilon in sorted(epsilons):
-        tried = with_noise(
-            plan, epsilon=epsilon, delta=plan.privacy.delta, rounds=plan.rounds.count
-        )
-        one = Outlook.of(tried, homes)
+    for epsilon, one in _outlooks(plan, homes, epsilons):
         table.add_row(
             f"{epsilon:g}",
             f"{one.noise_multiplier:.3g}",
@@ -131,6 +134,42 @@ def _by_epsilon(plan: Plan, homes: int, parameters: int, epsilons: set[float]) -
             f"{one.largest_model:,}" if one.largest_model else "none",
         )
     return table
+
+
+def _outlooks(plan: Plan, homes: int, epsilons: set[float]) -> Iterator[tuple[float, Outlook]]:
+    for epsilon in sorted(epsilons):
+        tried = with_noise(
+            plan, epsilon=epsilon, delta=plan.privacy.delta, rounds=plan.rounds.count
+        )
+        yield epsilon, Outlook.of(tried, homes)
+
+
+def _noise_plan(plan: Plan, outlook: Outlook, parameters: int, epsilons: set[float]) -> NoisePlan:
+    realistic = outlook.excess(parameters) <= 1
+    return NoisePlan(
+        homes=outlook.homes,
+        honest=outlook.honest,
+        rounds=outlook.rounds,
+        epsilon=outlook.epsilon,
+        delta=outlook.delta,
+        parameters=parameters,
+        noise_multiplier=outlook.noise_multiplier,
+        noise_of_a_home=outlook.noise_of_a_home,
+        error_of_the_mean=outlook.error_of_the_mean,
+        noise_clips=outlook.noise_length(parameters),
+        largest_model=outlook.largest_model,
+        realistic=realistic,
+        ways_out=[] if realistic else ways_out(plan, outlook.homes, parameters),
+        others=[
+            NoiseEntry(
+                epsilon=epsilon,
+                noise_multiplier=one.noise_multiplier,
+                noise_clips=one.noise_length(parameters),
+                largest_model=one.largest_model,
+            )
+            for epsilon, one in _outlooks(plan, outlook.homes, epsilons)
+        ],
+    )
 
 
 def _say(console: Console, text: str) -> None:

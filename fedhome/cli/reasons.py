@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fedhome.cli.json_out import JsonFlag, print_json
+from fedhome.cli.json_plans import ReasonEntry
 from fedhome.errors import PluginError
 from fedhome.reasons import AT_HOME, CONNECTING, JOINING, QUESTIONS, RELEASES, STARTING, Reason
 from fedhome.spelling import did_you_mean
@@ -33,6 +35,7 @@ def reasons(
     markdown: Annotated[
         bool, typer.Option("--markdown", help="As the table of docs/deploy.md.")
     ] = False,
+    as_json: JsonFlag = False,
 ) -> None:
     """Say what a home's or a server's reason means, and who does what about it."""
     known = {one for words in LISTS.values() for one in words}
@@ -46,6 +49,14 @@ def reasons(
     ]
     if markdown:
         typer.echo(as_markdown(rows))
+        return
+    if as_json:
+        print_json(
+            [
+                ReasonEntry(word=one, where=place, why=reason.why, remedy=reason.remedy)
+                for place, one, reason in rows
+            ]
+        )
         return
     table = Table(show_edge=False)
     for heading in ("word", "met where", "why", "what to do"):

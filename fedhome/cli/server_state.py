@@ -16,6 +16,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.text import Text
 
+from fedhome.cli.json_out import JsonFlag, print_json
 from fedhome.cli.server_words import print_status, rows_of, status_table, warning_of
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def status(
     watch: Annotated[
         bool, typer.Option("--watch", help="Show it anew every 2 s, until Ctrl-C.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: JsonFlag = False,
 ) -> None:
     """Show how the server is; also while it is down.
 
@@ -48,7 +49,7 @@ def status(
         return
     server_status = status_at(folder)
     if as_json:
-        typer.echo(json.dumps(server_status.as_json(), indent=2))
+        print_json(server_status.as_json())
         return
     console = Console()
     print_status(console, server_status)

@@ -46,6 +46,7 @@ from helpers.client_world import (
     world_of,
     write_readings,
 )
+from helpers.json_guide import checked
 from helpers.patience import PATIENCE_S
 
 NOW = 1_790_000_000.0  # 2026-09-21
@@ -183,6 +184,10 @@ def test_status(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         shown = fedhome("status", "oak").output
         assert "connected, as of 7 s ago" in shown
         assert "runs, process 41" in shown
+        as_json = checked("client status", fedhome("status", "oak", "--json").output)
+        assert (as_json["running"], as_json["state"], as_json["process"]) == (True, "connected", 41)
+        assert (as_json["answered"], as_json["last"], as_json["faults"]) == (1234, "train", [])
+        assert (as_json["consent_holds"], as_json["release"], as_json["epoch"]) == (True, None, 0)
         place.status = HomeStatus(state="waiting", detail="the server [away]")
         assert "waiting: the server [away]" in fedhome("status", "oak").output
     (world.device / "readings.parquet").rename(world.device / "moved")
@@ -190,6 +195,10 @@ def test_status(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = fedhome("status", "oak").output
     assert "not there" in shown
     assert "to another plan than the one in the folder" in shown
+    as_json = checked("client status", fedhome("status", "oak", "--json").output)
+    assert (as_json["running"], as_json["process"], as_json["data_there"]) == (False, None, False)
+    assert not as_json["consent_holds"]
+    assert len(as_json["faults"]) == 2
     (place.path / "consent.json").unlink()
     assert "none" in fedhome("status", "oak").output
 
@@ -322,6 +331,10 @@ def test_the_consent_can_be_read_again(world: World) -> None:
     consent = ConsentRecord.of(place)
     assert consent is not None
     assert consent.text in fedhome("consent", "oak").output
+    told = checked("client consent", fedhome("consent", "oak", "--json").output)
+    assert (told["text"], told["plan"]) == (consent.text, consent.plan)
+    spent = checked("client privacy", fedhome("privacy", "oak", "--json").output)
+    assert (spent["noise"], spent["ceiling"], spent["runs"]) == (False, None, [])
     (place.path / "consent.json").unlink()
     refused(fedhome("consent", "oak"), RunError, "nobody has agreed")
 
@@ -386,6 +399,7 @@ def test_the_ledger_lists_what_was_answered_and_opened(world: World) -> None:
         store.save(replace(state, version=store.state.version + 1))
         # It is read while the agent holds the folder.
         told = fedhome("ledger", place.path, "--json").output.splitlines()
+        assert all(checked("client ledger", line) for line in told)
         shown = fedhome("ledger", place.path).output
     rows = [json.loads(line) for line in told]
     assert [row["part"] for row in rows] == ["answered", "opened"]

@@ -25,6 +25,7 @@ from fedhome.run.folder import RunFolder
 from fedhome.run.results import ROUNDS, rounds_table
 from fedhome.secagg import Directory
 from helpers import command
+from helpers.json_guide import checked
 from helpers.registry_world import LAYOUT, numbers
 
 pytestmark = pytest.mark.long
@@ -157,9 +158,24 @@ def test_keeping_and_removing() -> None:
     assert "pinned" in model("show", digits)
     assert model("list").count("model removed") == 2
     assert "model removed" in model("show", releases[1].hash.hex())
+    listed = checked("model list", model("list", "--json"))
+    assert [(one["pinned"], one["kept"]) for one in listed] == [
+        (True, True),
+        (False, False),
+        (False, False),
+        (False, True),
+    ]
+    gone = checked("model show", model("show", releases[1].hash.hex(), "--json"))
+    assert (gone["number"], gone["parameters"]) == (2, None)
+    assert gone["previous"] == releases[0].hash.hex()
+    first = checked("model show", model("show", digits, "--json"))
+    assert first["parameters"][0] == {"name": "0.weight", "shape": [4, 3]}
+    assert (first["previous"], first["privacy"]) == (None, None)
     assert model("pin", "--remove", digits) == "the model of release 1 goes when it is old\n"
     assert model("prune", "--keep", "1") == "removed 1 models: 1\n"
     assert model("verify").endswith("4 releases, 1 models read, no faults\n")
+    found = checked("model verify", model("verify", "--json"))
+    assert found == {"releases": 4, "models": 1, "faults": [], "leftovers": []}
     assert error_of("rollback", digits).message == "the model of release 1 was removed"
 
 

@@ -1,0 +1,178 @@
+"""What ``fedhome model list | show | verify`` print with `--json`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fedhome.registry import ModelPayload, Release
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleaseEntry:
+    """A release.
+
+    Args:
+        number: Its position in the chain, from 1.
+        hash: Its hash, hexadecimal.
+        time: When it was published, Unix time in s.
+        run: Name of the run that made its model.
+        round: The round.
+        homes: Homes in the sum that made it.
+        storage: Format in which it is stored.
+        bytes: Bytes of that.
+        rmse: What was lost in storage: root of the mean squared difference from float32.
+        restores: Number of the release whose model it gives again; null: a new model.
+        pinned: Whether its model stays, however old it gets.
+        kept: Whether its model is still there.
+    """
+
+    number: int
+    hash: str
+    time: int
+    run: str
+    round: int
+    homes: int
+    storage: str
+    bytes: int
+    rmse: float
+    restores: int | None
+    pinned: bool
+    kept: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleasePrivacy:
+    """What privacy a model has.
+
+    Args:
+        mechanism: How noise was added, and against whom.
+        noise: Noise multiplier.
+        epsilon: Spent by this model, everything before it included.
+        delta: For which that holds.
+    """
+
+    mechanism: str
+    noise: float
+    epsilon: float
+    delta: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParameterEntry:
+    """A parameter of a model.
+
+    Args:
+        name: Its name.
+        shape: Its shape.
+    """
+
+    name: str
+    shape: list[int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleaseShown(ReleaseEntry):
+    """All that a release says.
+
+    Args:
+        fleet: The fleet's number, hexadecimal.
+        previous: Hash of the release before, hexadecimal; null for the first.
+        run_hash: Tells runs of one name apart, hexadecimal.
+        plan: Name of the plan.
+        plan_hash: SHA-256 of the plan, hexadecimal.
+        bytes_whole: Bytes of the model in float32.
+        max_error: Largest difference from float32.
+        share: Share of the parameters that is kept.
+        privacy: What noise was added; null: none.
+        payload: SHA-256 of what is stored, hexadecimal.
+        layout: Hash of the model's layout, hexadecimal.
+        parameters: Its parameters; null where the model was removed.
+    """
+
+    fleet: str
+    previous: str | None
+    run_hash: str
+    plan: str
+    plan_hash: str
+    bytes_whole: int
+    max_error: float
+    share: float
+    privacy: ReleasePrivacy | None
+    payload: str
+    layout: str
+    parameters: list[ParameterEntry] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChainShown:
+    """What a check of the whole chain found; the command ends with status 1 where it has faults.
+
+    Args:
+        releases: How many releases there are.
+        models: How many models were read.
+        faults: What is wrong, a sentence each.
+        leftovers: Files that a crash left, and that are no release.
+    """
+
+    releases: int
+    models: int
+    faults: list[str]
+    leftovers: list[str]
+
+
+def entry_of(release: Release) -> ReleaseEntry:
+    """Return what a list says of a release."""
+    one = release.manifest
+    return ReleaseEntry(
+        number=one.number,
+        hash=one.hash.hex(),
+        time=one.time,
+        run=one.run,
+        round=one.round,
+        homes=one.homes,
+        storage=one.storage,
+        bytes=one.fidelity.size,
+        rmse=one.fidelity.rmse,
+        restores=one.restores or None,
+        pinned=release.pinned,
+        kept=release.kept,
+    )
+
+
+def release_shown(release: Release, model: ModelPayload | None) -> ReleaseShown:
+    """Return all that a release says.
+
+    Args:
+        release: The release.
+        model: Its model; None where that was removed.
+    """
+    one = release.manifest
+    privacy = [
+        ReleasePrivacy(
+            mechanism=given.mechanism, noise=given.noise, epsilon=given.epsilon, delta=given.delta
+        )
+        for given in one.privacy
+    ]
+    return ReleaseShown(
+        **vars(entry_of(release)),
+        fleet=one.fleet.hex(),
+        previous=one.previous.hex() if one.number > 1 else None,
+        run_hash=one.run_hash.hex(),
+        plan=one.plan,
+        plan_hash=one.plan_hash.hex(),
+        bytes_whole=one.fidelity.whole,
+        max_error=one.fidelity.max_error,
+        share=one.fidelity.share,
+        privacy=privacy[0] if privacy else None,
+        payload=one.payload.hex(),
+        layout=one.layout.hex(),
+        parameters=None if model is None else list(_parameters(model)),
+    )
+
+
+def _parameters(model: ModelPayload) -> Iterable[ParameterEntry]:
+    for name, shape in zip(model.layout.names, model.layout.shapes, strict=True):
+        yield ParameterEntry(name=name, shape=list(shape))
