@@ -274,7 +274,7 @@ def _is_name(home: str) -> bool:
 
 
 def prepare(
-    root: Path, plan: Plan, tables: Iterable[HomeTable]
+    root: Path, plan: Plan, tables: Iterable[HomeTable], *, passphrase: str | None = None
 ) -> tuple[ServerFolder, list[HomeFolder]]:
     """Make a fleet: an owner, a server, and homes with keys and data of their own.
 
@@ -283,6 +283,8 @@ def prepare(
         plan: The plan that the homes take part in, as the server runs it; it names their inputs:
             one home alone cannot tell them (:meth:`fedhome.data.inputs.InputSchema.named_in`).
         tables: The homes' readings.
+        passphrase: Of the owner's key; None: one that nobody knows, so that nobody signs a second
+            directory of this fleet.
 
     Raises:
         ParameterError: The plan's promises cannot be kept with this many homes.
@@ -297,7 +299,7 @@ def prepare(
         entries.append(keys.entry())
         write_home(table, home_folder.path / "readings.parquet")
         home_folders.append(home_folder)
-    passphrase = secrets.token_hex(16)  # nobody signs a second directory of this fleet
+    passphrase = passphrase or secrets.token_hex(16)
     with Fleet.create(root / "owner", passphrase) as fleet:
         fleet.add(*entries)
         aggregation = plan.aggregation

@@ -38,6 +38,8 @@ Kinds that the report understands, with the data that it looks for (all optional
 - ``home-excluded``: home, reason
 - ``home-refused``: home, question, reason (a word of :mod:`fedhome.reasons`), why, remedy; told
   once, until ``home-answers``: home, question: it does again
+- ``homes-away``: homes (names) that the run goes on without, reason; told once, until
+  ``homes-back``: homes
 - ``note``: text
 - ``readings``: text; how homes were read whose files are alike
 - ``early-stop``: round, best_round, best_loss, reason

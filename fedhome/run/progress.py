@@ -18,6 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from fedhome.run.absent import AWAY, BACK, absence, return_of
 from fedhome.run.events import SPENT, Event
 from fedhome.run.refusing import HomeRefusal, Refusing
 from fedhome.run.waiting import FAILED, THERE, WAITING, failure_of, repetition, waiting_for
@@ -93,6 +94,8 @@ class ProgressLines:
             FAILED: lambda: escape(
                 repetition(event) or f"round {data['round']} failed: {failure_of(event)}"
             ),
+            AWAY: lambda: escape(absence(event)),
+            BACK: lambda: escape(return_of(event)),
             "round-unused": lambda: (
                 f"round {data['round']} changed nothing: {escape(data['reason'])}"
             ),

@@ -31,8 +31,8 @@ def waiting_for(event: Event) -> str:
     """Return who is waited for, of an event ``waiting``."""
     data: Any = event.data
     missing, left_out = data["missing"], data["left_out"]
-    names = f" for {_few(missing)}" if missing else ""
-    out = f"; {_few(left_out)} left out" if left_out else ""
+    names = f" for {few(missing)}" if missing else ""
+    out = f"; {few(left_out)} left out" if left_out else ""
     return (
         f"waiting since {when(event.time.timestamp())}{names}: {data['there']} of {data['of']} "
         f"{data['what']}, {data['needed']} are needed{out}"
@@ -62,6 +62,7 @@ def _times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
 
 
-def _few(names: list[str]) -> str:
+def few(names: list[str]) -> str:
+    """Return names in words: the first ones, and how many more there are."""
     shown = ", ".join(names[:_NAMED])
     return shown if len(names) <= _NAMED else f"{shown} and {len(names) - _NAMED} more"

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -34,6 +35,7 @@ from fedhome.server.daemon.nodes import Nodes
 from fedhome.server.daemon.publishing import MODELS, Publisher
 from fedhome.server.daemon.server_folder import ServerFolder
 from fedhome.server.report import write_report
+from fedhome.server.rounds.absences import Absences
 from fedhome.server.rounds.counters import LastingScale, Serials
 from fedhome.server.rounds.homes_grid import HomesGrid
 from fedhome.server.rounds.left_out import LeftOut
@@ -96,6 +98,7 @@ def run(
             nodes,
             rounds=plan.rounds,
             hear=Refusals(log).hear,
+            see=partial(Absences(log).see, sorted(directory.names)),
         )
         patience = Patience(plan.rounds, needs=_needs(plan, directory), there=grid.present, log=log)
         _gather(grid, plan, log, patience, wait_s=wait_s, enough_s=enough_s)

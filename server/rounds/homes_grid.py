@@ -79,6 +79,8 @@ class HomesGrid(GridAround):
         nodes: Returns the node that each home has claimed.
         rounds: The plan's settings: when a question is closed.
         clock: Seconds that rise.
+        see: Told whenever it is asked who is there: who is connected, and which of those are asked,
+            by name.
         hear: Told of each answer: home, type of the question, and the word for why it refuses
             (:data:`fedhome.reasons.TOLD`), empty where it does not.
 
@@ -95,10 +97,11 @@ class HomesGrid(GridAround):
         rounds: RoundSettings,
         clock: Callable[[], float] = time.monotonic,
         hear: Callable[[str, str, str], None] | None = None,
+        see: Callable[[Collection[str], Collection[str]], None] | None = None,
     ) -> None:
         super().__init__(grid)
         self.homes = tuple(homes)
-        self._clock, self._on_answer = clock, hear
+        self._clock, self._on_answer, self._on_look = clock, hear, see
         self._nodes = nodes
         self._connected: dict[int, int] = {}
         self._checked_at = -math.inf
@@ -123,7 +126,11 @@ class HomesGrid(GridAround):
 
     def get_node_ids(self) -> Iterable[int]:
         """Return the homes that are there and answer; all where none does: a round then fails."""
-        return sorted(self._answering()) or sorted(self.names)
+        answering = self._answering()
+        if self._on_look is not None:
+            online = {self.name_of(number) for number in self._online()}
+            self._on_look(online, {self.name_of(number) for number in answering})
+        return sorted(answering) or sorted(self.names)
 
     def connected_count(self) -> int:
         """Return how many homes are online."""

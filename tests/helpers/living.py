@@ -18,6 +18,8 @@ from fedhome.personal.models_file import ModelsFile
 from fedhome.plan.settings import Plan
 from fedhome.run.folder import RunFolder
 from fedhome.simulations import local_fleet
+from fedhome.simulations.benchmarks.outages.same_weights import EXACT, rounded_anew
+from fedhome.simulations.benchmarks.outages.working_in import processes_of
 from fedhome.simulations.homes import generate
 from helpers.patience import PATIENCE_S
 
@@ -46,21 +48,6 @@ def _tiny_plan(homes: int, rounds: int, **aggregation: object) -> Plan:
         engine={"name": "sequential"},
         aggregation=aggregation,
     )
-
-
-def processes_of(folder: Path) -> dict[int, list[str]]:
-    """Return the arguments of the processes that work in a folder, by their numbers."""
-    found = {}
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
-            continue
-        try:
-            words = (entry / "cmdline").read_bytes().decode().split("\0")
-        except OSError:
-            continue
-        if any(str(folder) in word for word in words):
-            found[int(entry.name)] = words
-    return found
 
 
 def number_of(folder: Path, *parts: str) -> int:
@@ -95,27 +82,9 @@ def lines_until(process: subprocess.Popen[str], mark: str) -> list[str]:
 def assert_same_weights(found: RunFolder, expected: RunFolder) -> None:
     ours, theirs = found.read_model().parameters, expected.read_model().parameters
     assert list(ours) == list(theirs)
-    tolerance = 1e-5 + _rounded_anew(found)
+    tolerance = EXACT + rounded_anew(found)
     for name, array in theirs.items():
         np.testing.assert_allclose(ours[name], array, rtol=0, atol=tolerance)
-
-
-def _rounded_anew(run: RunFolder) -> float:
-    """Return how far chance may have taken a parameter: nowhere, unless the log says that it may.
-
-    Homes answer about one model once. Where a round is asked again, its model's last digits are
-    changed, and from there on some of the homes' numbers are rounded the other way. One step of
-    one home is, in the mean of ``n`` homes, at most ``clip / 2^(bits - 1) * 2 / n`` where each has
-    half of the greatest weight or more. The clip is 1 at first and lower later on, as these updates
-    are small. Allowed is one such step a round; a round that is lost is hundreds.
-    """
-    notes = [str(event.data.get("text")) for event in run.read_events() if event.event == "note"]
-    if not any("last digits changed" in note for note in notes):
-        return 0.0
-    rounds = run.read_rounds()
-    homes = min(rounds.column("homes_answered").to_pylist())
-    bits = Plan.load(run.plan_path).aggregation.bits
-    return float(rounds.num_rows * 2 / homes / 2 ** (bits - 1))
 
 
 def assert_predicts_as(place: HomeFolder, expected: PersonalModel) -> None:

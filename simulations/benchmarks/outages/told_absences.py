@@ -1,0 +1,47 @@
+"""Whether a run's log tells why homes were missing from its rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from fedhome.run.absent import AWAY, BACK
+from fedhome.run.events import Event
+
+_DROPPED = frozenset({"reply-dropped", "reply-late", "home-refused", "sum-failed"})
+
+
+def untold(events: Iterable[Event], homes: int) -> list[str]:
+    """Return of which rounds the log does not tell why homes were missing.
+
+    A home is told of that is away (until it is back), that was late, that refuses, or whose answer
+    could not be used: at least as many as were missing.
+
+    Args:
+        events: The log.
+        homes: How many homes the fleet has.
+    """
+    away: set[str] = set()
+    told, broken = 0, []
+    for event in events:
+        if event.event == "run-resumed":
+            away.clear()
+        elif event.event == AWAY:
+            away |= _homes(event)
+        elif event.event == BACK:
+            away -= _homes(event)
+        elif event.event in _DROPPED:
+            told += 1
+        elif event.event == "round-closed":
+            row = {name: int(str(event.data[name])) for name in ("round", "homes_answered")}
+            told += int(str(event.data["homes_late"]))
+            missing = homes - row["homes_answered"]
+            if missing > len(away) + told:
+                broken.append(f"nothing tells why {missing} homes miss round {row['round']}")
+            told = 0
+    return broken
+
+
+def _homes(event: Event) -> set[str]:
+    data: Any = event.data
+    return set(data["homes"])

@@ -1,0 +1,143 @@
+"""What outages are played with: roads that break connections, and what is read off a log."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+import pytest
+
+from fedhome.run.events import FIRST, Event
+from fedhome.simulations.benchmarks.outages.road import CLEAR, Road, Traffic
+from fedhome.simulations.benchmarks.outages.told_absences import untold
+
+PATIENCE_S = 20.0
+
+
+@contextmanager
+def echo() -> Iterator[int]:
+    """Run a server that gives back what it gets, on each connection, and ends with its client."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve(here: socket.socket) -> None:
+        with here:
+            while data := here.recv(4096):
+                here.sendall(data)
+
+    def accept() -> None:
+        while True:
+            try:
+                here, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=serve, args=(here,), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+
+
+@pytest.fixture
+def road() -> Iterator[Road]:
+    with echo() as port:
+        road = Road(port)
+        road.start()
+        try:
+            yield road
+        finally:
+            road.close()
+            road.join(PATIENCE_S)
+
+
+def called(road: Road) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", road.port), timeout=PATIENCE_S)
+
+
+def test_a_clear_road_carries_all(road: Road) -> None:
+    with called(road) as home:
+        home.sendall(b"here")
+        assert home.recv(10) == b"here"
+    assert road.broken == 0
+
+
+@pytest.mark.parametrize("traffic", [Traffic(closed=True), Traffic(most=3)])
+def test_a_road_that_is_closed_or_cuts_resets(road: Road, traffic: Traffic) -> None:
+    road.traffic = traffic
+    with called(road) as home, pytest.raises(ConnectionError):  # noqa: PT012 - either may tell it
+        home.sendall(b"here")
+        home.recv(10)
+    assert road.broken == 1
+
+
+def test_a_cut_resets_what_is_open_and_nothing_later(road: Road) -> None:
+    with called(road) as home:
+        home.sendall(b"here")
+        assert home.recv(10) == b"here"
+        road.cut()
+        with pytest.raises(ConnectionResetError):
+            home.recv(10)
+    with called(road) as home:
+        home.sendall(b"again")
+        assert home.recv(10) == b"again"
+
+
+def test_a_half_closed_connection_still_goes_up(road: Road) -> None:
+    road.traffic = Traffic(half=3)
+    with called(road) as home:
+        home.sendall(b"here")
+        assert home.recv(10) == b"here"
+        assert home.recv(10) == b"", "the server's direction has ended"
+        home.sendall(b"and more")
+
+
+@pytest.mark.parametrize("traffic", [Traffic(hole_up=True), Traffic(hole_down=True)])
+def test_a_hole_swallows_and_stays_connected(road: Road, traffic: Traffic) -> None:
+    with called(road) as home:
+        road.traffic = traffic
+        home.sendall(b"lost")
+        home.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            home.recv(10)
+        road.traffic = CLEAR
+        home.settimeout(PATIENCE_S)
+        home.sendall(b"found")
+        assert home.recv(10) == b"found"
+
+
+def test_a_slow_road_carries_all_in_small_pieces(road: Road) -> None:
+    road.traffic = Traffic(bytes_a_second=40)
+    with called(road) as home:
+        home.sendall(b"0123456789")
+        first = home.recv(100)
+        assert len(first) < 10
+        rest = b""
+        while len(first + rest) < 10:
+            rest += home.recv(100)
+        assert first + rest == b"0123456789"
+
+
+def event(kind: str, **data: object) -> Event:
+    time = datetime(2026, 11, 28, tzinfo=UTC)
+    return Event(seq=0, time=time, event=kind, data=data, prev=FIRST, hash=FIRST)  # type: ignore[arg-type]
+
+
+def closed(number: int, answered: int, late: int = 0) -> Event:
+    return event("round-closed", round=number, homes_answered=answered, homes_late=late)
+
+
+def test_a_round_that_misses_homes_without_a_word_is_found() -> None:
+    assert untold([closed(1, 3)], 3) == []
+    assert untold([closed(1, 2, late=1)], 3) == []
+    assert untold([event("homes-away", homes=["a"]), closed(1, 2), closed(2, 2)], 3) == []
+    assert untold([event("reply-dropped", node=4), closed(1, 2)], 3) == []
+    (text,) = untold([event("reply-dropped", node=4), closed(1, 2), closed(2, 2)], 3)
+    assert "round 2" in text
+    away, back = event("homes-away", homes=["a"]), event("homes-back", homes=["a"])
+    assert untold([away, back, closed(1, 2)], 3)
+    assert untold([away, event("run-resumed"), closed(1, 2)], 3)
