@@ -21,6 +21,7 @@ from rich.console import Console
 
 from fedhome.simulations.benchmarks.outages.day import Day, plan_of_a_day, undisturbed
 from fedhome.simulations.benchmarks.outages.kinds import KINDS
+from fedhome.simulations.benchmarks.outages.upheavals import UPHEAVALS
 
 
 def weather(
@@ -34,10 +35,13 @@ def weather(
     as_json: Annotated[bool, typer.Option("--json", help="the verdict alone, as JSON")] = False,
 ) -> None:
     """Play outages over a fleet, and see whether it keeps its promises."""
-    if unknown := sorted({*(only or ())} - {*KINDS}):
-        raise typer.BadParameter(f"no kind {unknown[0]!r}; there are: {', '.join(KINDS)}")
-    kinds = {name: KINDS[name] for name in only or KINDS}
+    everything = KINDS | UPHEAVALS
+    if unknown := sorted({*(only or ())} - {*everything}):
+        raise typer.BadParameter(f"no kind {unknown[0]!r}; there are: {', '.join(everything)}")
+    kinds = {name: everything[name] for name in only or everything}
     console = Console(stderr=as_json)
+    for name in [name for name, kind in kinds.items() if kind.lacks()]:
+        console.print(f"not played: {name}: {kinds.pop(name).lacks()}", highlight=False)
     began = time.monotonic()
 
     def say(text: str) -> None:

@@ -1,6 +1,6 @@
 """Random outages over six homes and their server: whatever happens, every promise is kept.
 
-``python -m fedhome.simulations.benchmarks.weather --minutes 60 --seed N`` plays the same for longer.
+``python -m fedhome.simulations.benchmarks.weather`` plays the same for as long as one likes.
 """
 
 from __future__ import annotations

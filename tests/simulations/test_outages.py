@@ -139,5 +139,7 @@ def test_a_round_that_misses_homes_without_a_word_is_found() -> None:
     (text,) = untold([event("reply-dropped", node=4), closed(1, 2), closed(2, 2)], 3)
     assert "round 2" in text
     away, back = event("homes-away", homes=["a"]), event("homes-back", homes=["a"])
-    assert untold([away, back, closed(1, 2)], 3)
+    assert untold([away, back, closed(1, 2)], 3) == [], "it was back too late for that round"
+    assert untold([away, closed(1, 2), back, closed(2, 2)], 3) == []
+    assert untold([away, closed(1, 2), back, closed(2, 2), closed(3, 2)], 3)
     assert untold([away, event("run-resumed"), closed(1, 2)], 3)

@@ -53,6 +53,7 @@ class Outages:
 
     Attributes:
         played: How often each kind was played, by name.
+        broken: Which promises were found broken meanwhile.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Outages:
         say: Callable[[str], None],
     ) -> None:
         self._fleet, self._kinds, self._draw, self._say = fleet, dict(kinds), draw, say
+        self.broken: list[str] = []
         self._bag: list[str] = []
         self._playing: list[_Playing] = []
         self._moved = (0, time.monotonic())
@@ -113,7 +115,8 @@ class Outages:
         free = sorted({*self._fleet.homes} - {one.home for one in self._playing})
         home = self._draw.choice(free) if kind.of_home else ""
         # A generator of its own: what two outages draw does not depend on which is faster.
-        scene = Scene(self._fleet, home, Random(self._draw.getrandbits(64)), self._say)  # noqa: S311
+        draw = Random(self._draw.getrandbits(64))  # noqa: S311 - no secret
+        scene = Scene(self._fleet, home, draw, self._say, self.broken.append)
         play = kind.play(scene)
         with suppress(StopIteration):
             self._playing.append(_Playing(name, kind, home, play, next(play)))
@@ -190,6 +193,8 @@ class Day:
                     found, hashes = promises.of_releases(fleet, hashes)
                     broken += found
                     broken += promises.of_a_run(fleet, expected if number == 1 else None)
+                    broken += outages.broken
+                    outages.broken.clear()
                 for home in fleet.homes:
                     fleet.until(
                         partial(promises.has_release, fleet, home), f"{home} has the newest release"

@@ -38,12 +38,14 @@ class Scene:
         home: The home that it is about; the server's outages have none.
         draw: Draws what is left to chance.
         say: Called with what happens, a clause each.
+        broken: Called with a promise that is found broken, a clause each.
     """
 
     fleet: TestedFleet
     home: str
     draw: Random
     say: Callable[[str], None]
+    broken: Callable[[str], None]
 
     def step(self) -> Until:
         """Wait for a step of a round that is drawn, at this home or, for the server, at any."""
@@ -115,7 +117,7 @@ def home_stands_still(scene: Scene) -> Play:
     scene.say(f"{scene.home} stands still")
     scene.fleet.signal_home(scene.home, signal.SIGSTOP)
     try:
-        yield scene.noticed(scene.draw.randint(1, 2))
+        yield scene.noticed(scene.draw.randint(1, 3))
     finally:
         scene.fleet.signal_home(scene.home, signal.SIGCONT)
         scene.say(f"{scene.home} goes on")
@@ -171,6 +173,27 @@ def road_closed(scene: Scene) -> Play:
     yield from _on_road(scene, Traffic(closed=True), "is closed", cut=True)
 
 
+def road_slow(scene: Scene) -> Play:
+    """A home's connections carry few bytes a second."""
+    rate = scene.draw.randrange(1_000, 12_000)
+    yield from _on_road(scene, Traffic(bytes_a_second=rate), f"carries {rate} bytes a second")
+
+
+def road_half_closed(scene: Scene) -> Play:
+    """The server's direction of a home's connections ends, and the home's stays open."""
+    half = scene.draw.randrange(2_000, 40_000)
+    yield from _on_road(scene, Traffic(half=half), f"ends after {half} bytes, one way")
+
+
+def road_swallows(scene: Scene) -> Play:
+    """A home's connections stay, and what is sent on them is swallowed: up, down or both."""
+    up, down = scene.draw.choice([(True, False), (False, True), (True, True)])
+    words = {(True, False): "up", (False, True): "down", (True, True): "both ways"}[up, down]
+    yield from _on_road(
+        scene, Traffic(hole_up=up, hole_down=down), f"swallows what is sent {words}"
+    )
+
+
 def _on_road(scene: Scene, traffic: Traffic, words: str, *, cut: bool = False) -> Play:
     road = scene.fleet.roads[scene.home]
     yield scene.step()
@@ -179,7 +202,7 @@ def _on_road(scene: Scene, traffic: Traffic, words: str, *, cut: bool = False) -
     if cut:
         road.cut()
     try:
-        yield scene.noticed(scene.draw.randint(1, 2))
+        yield scene.noticed(scene.draw.randint(1, 3))
     finally:
         road.traffic = CLEAR
         scene.say(f"the road of {scene.home} is clear")
@@ -192,11 +215,13 @@ class Kind(NamedTuple):
         play: Plays one.
         of_home: Whether it is about a home.
         alone: Whether no other may be played meanwhile.
+        lacks: Returns why it cannot be played on this machine, as a clause; empty where it can.
     """
 
     play: Callable[[Scene], Play]
     of_home: bool = True
     alone: bool = False
+    lacks: Callable[[], str] = str
 
 
 KINDS = {
@@ -209,5 +234,8 @@ KINDS = {
     "connections cut": Kind(connections_cut),
     "road cuts": Kind(road_cuts),
     "road closed": Kind(road_closed),
+    "road slow": Kind(road_slow),
+    "road half closed": Kind(road_half_closed),
+    "road swallows": Kind(road_swallows),
 }
 """All kinds, by name."""

@@ -13,16 +13,21 @@ from pathlib import Path
 
 from fedhome.clients.lean_process import LEAN
 from fedhome.data.table import HomeTable
+from fedhome.fleet.owner_folder import DIRECTORY, Fleet
 from fedhome.ops.processes import Child, Processes
 from fedhome.plan.settings import Plan
 from fedhome.run.events import Event, read_events
 from fedhome.run.folder import RunFolder
 from fedhome.server.daemon.current_run import RUNNING, Current, Runs
+from fedhome.simulations.benchmarks.outages.other_clock import OTHER_CLOCK
 from fedhome.simulations.benchmarks.outages.road import Road
+from fedhome.simulations.benchmarks.outages.small_disk import SmallDisk, why_no_disks
 from fedhome.simulations.benchmarks.outages.working_in import numbers_of
 from fedhome.simulations.local_fleet import HOST, prepare
 
 SERVER = "server"
+HOMES_DISK, SERVERS_DISK = 16 << 20, 128 << 20
+"""Sizes of the disks, bytes."""
 PATIENCE_S = 240.0
 """What takes longer hangs: agents that were away for long try again once in a minute."""
 PARTS = {
@@ -50,6 +55,8 @@ class TestedFleet:
         roads: Their roads, by name.
         logs: Where the processes' own words go.
         passphrase: The owner's.
+        disks: The small disks of homes, by name, and of the `SERVER`; none where none can be
+            mounted.
     """
 
     def __init__(
@@ -57,6 +64,12 @@ class TestedFleet:
     ) -> None:
         self.root, self.plan, self.processes = root, plan, processes
         self.passphrase = secrets.token_hex(16)
+        self.disks: dict[str, SmallDisk] = {}
+        if not why_no_disks():
+            for table in tables:
+                folder = root / "homes" / table.home
+                self.disks[table.home] = SmallDisk(folder, HOMES_DISK)
+            self.disks[SERVER] = SmallDisk(root / "server", SERVERS_DISK)
         self.server, homes = prepare(root, plan, tables, passphrase=self.passphrase)
         self.homes = {home.path.name: home for home in homes}
         self.logs = root / "logs"
@@ -80,10 +93,16 @@ class TestedFleet:
         self.processes.start(SERVER, *command, log=self.log_of(SERVER))
         self.until(lambda: self.told(SERVER, "ready at ") > before, "the server is ready")
 
-    def start_home(self, home: str) -> Child:
-        """Start a home's agent."""
-        folder, log = self.homes[home].path, self.log_of(home)
-        return self.processes.start(home, LEAN, _AGENT, str(folder), log=log)
+    def start_home(self, home: str, *, clock: Path | None = None) -> Child:
+        """Start a home's agent.
+
+        Args:
+            home: Its name.
+            clock: The file of its clock (:mod:`.other_clock`); None: the machine's.
+        """
+        command = LEAN, _AGENT, str(self.homes[home].path)
+        under = (OTHER_CLOCK, str(clock)) if clock else ()
+        return self.processes.start(home, *under, *command, log=self.log_of(home))
 
     def stop(self, name: str) -> None:
         """Ask a process to end (SIGTERM) and wait until it has; nobody starts it again.
@@ -130,9 +149,11 @@ class TestedFleet:
         return bool(numbers)
 
     def close(self) -> None:
-        """End the roads."""
+        """End the roads, and take the disks away: call it once nobody needs what is there."""
         for road in self.roads.values():
             road.close()
+        for disk in self.disks.values():
+            disk.unmount()
 
     def log_of(self, name: str) -> Path:
         """Return where a process that is started here says what it does."""
@@ -150,6 +171,26 @@ class TestedFleet:
             RunError: It takes too long: something hangs.
         """
         self.processes.until(done, what=what, timeout_s=PATIENCE_S)
+
+    def sign(self) -> None:
+        """Sign the next directory, as the owner does after a restore, and give it to the server."""
+        aggregation = self.plan.aggregation
+        with Fleet.open(self.owner) as fleet:
+            issued = fleet.sign(
+                self.passphrase,
+                corrupt=aggregation.corrupt,
+                dropped=aggregation.dropped,
+                committee=aggregation.committee,
+                min_cohort=aggregation.min_cohort,
+            )
+        new = self.server.fleet / "new"
+        new.write_bytes(issued.data)
+        new.replace(self.server.fleet / DIRECTORY)
+
+    @property
+    def owner(self) -> Path:
+        """The folder of the fleet's owner."""
+        return self.root / "owner"
 
     @property
     def current(self) -> Current | None:

@@ -9,36 +9,39 @@ from fedhome.run.absent import AWAY, BACK
 from fedhome.run.events import Event
 
 _DROPPED = frozenset({"reply-dropped", "reply-late", "home-refused", "sum-failed"})
+_NOTHING_TO_ADD = "had nothing to add"  # a sum hides which homes: their own logs say why
 
 
 def untold(events: Iterable[Event], homes: int) -> list[str]:
     """Return of which rounds the log does not tell why homes were missing.
 
     A home is told of that is away (until it is back), that was late, that refuses, or whose answer
-    could not be used: at least as many as were missing.
+    could not be used or had nothing to add: at least as many as were missing.
 
     Args:
         events: The log.
         homes: How many homes the fleet has.
     """
     away: set[str] = set()
+    meanwhile: set[str] = set()  # away at some time since the last round
     told, broken = 0, []
     for event in events:
         if event.event == "run-resumed":
             away.clear()
         elif event.event == AWAY:
             away |= _homes(event)
+            meanwhile |= away
         elif event.event == BACK:
             away -= _homes(event)
-        elif event.event in _DROPPED:
+        elif event.event in _DROPPED or _NOTHING_TO_ADD in str(event.data.get("text")):
             told += 1
         elif event.event == "round-closed":
             row = {name: int(str(event.data[name])) for name in ("round", "homes_answered")}
             told += int(str(event.data["homes_late"]))
             missing = homes - row["homes_answered"]
-            if missing > len(away) + told:
+            if missing > len(meanwhile | away) + told:
                 broken.append(f"nothing tells why {missing} homes miss round {row['round']}")
-            told = 0
+            told, meanwhile = 0, {*away}
     return broken
 
 
