@@ -17,7 +17,7 @@ from fedhome.plan.settings import Plan
 from fedhome.run.folder import RunFolder
 from fedhome.server.daemon.current_run import Runs
 from fedhome.simulations.benchmarks.outages import promises
-from fedhome.simulations.benchmarks.outages.kinds import Kind, Play, Scene, Until
+from fedhome.simulations.benchmarks.outages.kinds import OutageKind, OutageScene, Play, Until
 from fedhome.simulations.benchmarks.outages.tested_fleet import PATIENCE_S, SERVER, TestedFleet
 from fedhome.simulations.homes import generate
 from fedhome.simulations.local_fleet import named
@@ -35,7 +35,7 @@ class _Playing:
     """An outage that is being played."""
 
     name: str
-    kind: Kind
+    kind: OutageKind
     home: str
     play: Play
     waits: Until
@@ -59,7 +59,7 @@ class Outages:
     def __init__(
         self,
         fleet: TestedFleet,
-        kinds: Mapping[str, Kind],
+        kinds: Mapping[str, OutageKind],
         draw: Random,
         say: Callable[[str], None],
     ) -> None:
@@ -116,7 +116,7 @@ class Outages:
         home = self._draw.choice(free) if kind.of_home else ""
         # A generator of its own: what two outages draw does not depend on which is faster.
         draw = Random(self._draw.getrandbits(64))  # noqa: S311 - no secret
-        scene = Scene(self._fleet, home, draw, self._say, self.broken.append)
+        scene = OutageScene(self._fleet, home, draw, self._say, self.broken.append)
         play = kind.play(scene)
         with suppress(StopIteration):
             self._playing.append(_Playing(name, kind, home, play, next(play)))
@@ -165,7 +165,7 @@ class Day:
     """
 
     def __init__(
-        self, root: Path, *, seed: int, kinds: Mapping[str, Kind], say: Callable[[str], None]
+        self, root: Path, *, seed: int, kinds: Mapping[str, OutageKind], say: Callable[[str], None]
     ) -> None:
         self.root, self.seed, self._say = root, seed, say
         self._kinds = kinds

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import NamedTuple, TypeAlias
 
-from fedhome.simulations.benchmarks.outages.road import CLEAR, Traffic
+from fedhome.simulations.benchmarks.outages.road import CLEAR, RoadState
 from fedhome.simulations.benchmarks.outages.tested_fleet import PARTS, SERVER, TestedFleet
 
 
@@ -30,7 +30,7 @@ class Until(NamedTuple):
 
 
 @dataclass
-class Scene:
+class OutageScene:
     """Where an outage is played.
 
     Args:
@@ -95,7 +95,7 @@ STEPS = (
 """Steps of a round, in the words of an agent's log."""
 
 
-def home_killed(scene: Scene) -> Play:
+def home_killed(scene: OutageScene) -> Play:
     """A home's agent is killed."""
     yield scene.step()
     scene.say(f"{scene.home} is killed")
@@ -103,7 +103,7 @@ def home_killed(scene: Scene) -> Play:
     yield scene.noticed()
 
 
-def worker_killed(scene: Scene) -> Play:
+def worker_killed(scene: OutageScene) -> Play:
     """What learns in a home is killed."""
     yield scene.step()
     if scene.fleet.signal_worker(scene.home, signal.SIGKILL):
@@ -111,7 +111,7 @@ def worker_killed(scene: Scene) -> Play:
         yield scene.noticed()
 
 
-def home_stands_still(scene: Scene) -> Play:
+def home_stands_still(scene: OutageScene) -> Play:
     """A home is stopped (SIGSTOP) for some rounds, and goes on."""
     yield scene.step()
     scene.say(f"{scene.home} stands still")
@@ -123,7 +123,7 @@ def home_stands_still(scene: Scene) -> Play:
         scene.say(f"{scene.home} goes on")
 
 
-def part_killed(scene: Scene) -> Play:
+def part_killed(scene: OutageScene) -> Play:
     """One of the server's processes is killed."""
     part = scene.draw.choice(sorted(PARTS))
     yield scene.step()
@@ -132,7 +132,7 @@ def part_killed(scene: Scene) -> Play:
         yield scene.noticed()
 
 
-def part_stands_still(scene: Scene) -> Play:
+def part_stands_still(scene: OutageScene) -> Play:
     """One of the server's processes is stopped (SIGSTOP) until a home's step, and goes on."""
     part = scene.draw.choice(sorted(PARTS))
     yield scene.step()
@@ -146,7 +146,7 @@ def part_stands_still(scene: Scene) -> Play:
     yield scene.noticed()
 
 
-def server_killed(scene: Scene) -> Play:
+def server_killed(scene: OutageScene) -> Play:
     """The server's daemon is killed, and all of its processes with it."""
     yield scene.step()
     scene.say("the server is killed")
@@ -154,7 +154,7 @@ def server_killed(scene: Scene) -> Play:
     yield scene.noticed()
 
 
-def connections_cut(scene: Scene) -> Play:
+def connections_cut(scene: OutageScene) -> Play:
     """Every connection of a home is reset, at some step."""
     yield scene.step()
     scene.say(f"connections of {scene.home} are cut")
@@ -162,53 +162,53 @@ def connections_cut(scene: Scene) -> Play:
     yield scene.noticed()
 
 
-def road_cuts(scene: Scene) -> Play:
+def road_cuts(scene: OutageScene) -> Play:
     """Each of a home's connections is reset after some bytes, for a round or two."""
     most = scene.draw.randrange(6_000, 40_000)
-    yield from _on_road(scene, Traffic(most=most), f"cuts each connection after {most} bytes")
+    yield from _on_road(scene, RoadState(most=most), f"cuts each connection after {most} bytes")
 
 
-def road_closed(scene: Scene) -> Play:
+def road_closed(scene: OutageScene) -> Play:
     """A home reaches nobody, for a round or two."""
-    yield from _on_road(scene, Traffic(closed=True), "is closed", cut=True)
+    yield from _on_road(scene, RoadState(closed=True), "is closed", cut=True)
 
 
-def road_slow(scene: Scene) -> Play:
+def road_slow(scene: OutageScene) -> Play:
     """A home's connections carry few bytes a second."""
     rate = scene.draw.randrange(1_000, 12_000)
-    yield from _on_road(scene, Traffic(bytes_a_second=rate), f"carries {rate} bytes a second")
+    yield from _on_road(scene, RoadState(bytes_a_second=rate), f"carries {rate} bytes a second")
 
 
-def road_half_closed(scene: Scene) -> Play:
+def road_half_closed(scene: OutageScene) -> Play:
     """The server's direction of a home's connections ends, and the home's stays open."""
     half = scene.draw.randrange(2_000, 40_000)
-    yield from _on_road(scene, Traffic(half=half), f"ends after {half} bytes, one way")
+    yield from _on_road(scene, RoadState(half=half), f"ends after {half} bytes, one way")
 
 
-def road_swallows(scene: Scene) -> Play:
+def road_swallows(scene: OutageScene) -> Play:
     """A home's connections stay, and what is sent on them is swallowed: up, down or both."""
     up, down = scene.draw.choice([(True, False), (False, True), (True, True)])
     words = {(True, False): "up", (False, True): "down", (True, True): "both ways"}[up, down]
     yield from _on_road(
-        scene, Traffic(hole_up=up, hole_down=down), f"swallows what is sent {words}"
+        scene, RoadState(hole_up=up, hole_down=down), f"swallows what is sent {words}"
     )
 
 
-def _on_road(scene: Scene, traffic: Traffic, words: str, *, cut: bool = False) -> Play:
+def _on_road(scene: OutageScene, state: RoadState, words: str, *, cut: bool = False) -> Play:
     road = scene.fleet.roads[scene.home]
     yield scene.step()
     scene.say(f"the road of {scene.home} {words}")
-    road.traffic = traffic
+    road.state = state
     if cut:
         road.cut()
     try:
         yield scene.noticed(scene.draw.randint(1, 3))
     finally:
-        road.traffic = CLEAR
+        road.state = CLEAR
         scene.say(f"the road of {scene.home} is clear")
 
 
-class Kind(NamedTuple):
+class OutageKind(NamedTuple):
     """A kind of outage.
 
     Args:
@@ -218,24 +218,24 @@ class Kind(NamedTuple):
         lacks: Returns why it cannot be played on this machine, as a clause; empty where it can.
     """
 
-    play: Callable[[Scene], Play]
+    play: Callable[[OutageScene], Play]
     of_home: bool = True
     alone: bool = False
     lacks: Callable[[], str] = str
 
 
 KINDS = {
-    "home killed": Kind(home_killed),
-    "worker killed": Kind(worker_killed),
-    "home stands still": Kind(home_stands_still),
-    "part of the server killed": Kind(part_killed, of_home=False),
-    "part of the server stands still": Kind(part_stands_still, of_home=False, alone=True),
-    "server killed": Kind(server_killed, of_home=False, alone=True),
-    "connections cut": Kind(connections_cut),
-    "road cuts": Kind(road_cuts),
-    "road closed": Kind(road_closed),
-    "road slow": Kind(road_slow),
-    "road half closed": Kind(road_half_closed),
-    "road swallows": Kind(road_swallows),
+    "home killed": OutageKind(home_killed),
+    "worker killed": OutageKind(worker_killed),
+    "home stands still": OutageKind(home_stands_still),
+    "part of the server killed": OutageKind(part_killed, of_home=False),
+    "part of the server stands still": OutageKind(part_stands_still, of_home=False, alone=True),
+    "server killed": OutageKind(server_killed, of_home=False, alone=True),
+    "connections cut": OutageKind(connections_cut),
+    "road cuts": OutageKind(road_cuts),
+    "road closed": OutageKind(road_closed),
+    "road slow": OutageKind(road_slow),
+    "road half closed": OutageKind(road_half_closed),
+    "road swallows": OutageKind(road_swallows),
 }
 """All kinds, by name."""

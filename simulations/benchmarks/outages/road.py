@@ -17,7 +17,7 @@ _CONNECT_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Traffic:
+class RoadState:
     """How a road carries what comes on it; as it stands: everything, at once.
 
     Args:
@@ -38,11 +38,11 @@ class Traffic:
     bytes_a_second: int = 0
 
 
-CLEAR = Traffic()
+CLEAR = RoadState()
 
 
 class Road(threading.Thread):
-    """A listener on loopback that carries each connection to the server, as `traffic` says.
+    """A listener on loopback that carries each connection to the server, as `state` says.
 
     Args:
         port: The server's, on loopback.
@@ -50,7 +50,7 @@ class Road(threading.Thread):
     Attributes:
         port: Where the home connects.
         target: The server's port; another one for connections from now on.
-        traffic: How it carries what comes, also on connections that are open.
+        state: How it carries what comes, also on connections that are open.
         broken: How many connections it has broken.
     """
 
@@ -59,7 +59,7 @@ class Road(threading.Thread):
         self.target, self.broken = port, 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
-        self.traffic = CLEAR
+        self.state = CLEAR
         self._cuts = 0
 
     def cut(self) -> None:
@@ -84,7 +84,7 @@ class Road(threading.Thread):
 
     def _carry(self, here: socket.socket) -> None:
         with suppress(OSError), here:
-            if self.traffic.closed:
+            if self.state.closed:
                 self._reset(here)
                 return
             address = ("127.0.0.1", self.target)
@@ -101,9 +101,9 @@ class Road(threading.Thread):
                 self._reset(here)
                 return
             for ready in select.select(readable, [], [], _TICK_S)[0]:
-                traffic = self.traffic
+                state = self.state
                 piece = _PIECE
-                if rate := traffic.bytes_a_second:
+                if rate := state.bytes_a_second:
                     piece = max(1, int(rate * _TICK_S))
                 data = ready.recv(piece)
                 if not data:
@@ -111,16 +111,16 @@ class Road(threading.Thread):
                 if rate:
                     time.sleep(len(data) / rate)
                 if ready is here:
-                    if not traffic.hole_up:
+                    if not state.hole_up:
                         there.sendall(data)
                     continue
                 down += len(data)
-                if traffic.most is not None and down > traffic.most:
+                if state.most is not None and down > state.most:
                     self._reset(here)
                     return
-                if not traffic.hole_down:
+                if not state.hole_down:
                     here.sendall(data)
-                if traffic.half is not None and down > traffic.half:
+                if state.half is not None and down > state.half:
                     self.broken += 1
                     here.shutdown(socket.SHUT_WR)
                     readable = [here]

@@ -27,7 +27,8 @@ def untold(events: Iterable[Event], homes: int) -> list[str]:
     told, broken = 0, []
     for event in events:
         if event.event == "run-resumed":
-            away.clear()
+            away.clear()  # the new process tells anew who is
+            meanwhile.clear()
         elif event.event == AWAY:
             away |= _homes(event)
             meanwhile |= away

@@ -17,7 +17,7 @@ from fedhome.errors import RunError
 from fedhome.fleet.state_file import STATE
 from fedhome.server.daemon.current_run import Runs
 from fedhome.server.daemon.server_folder import SETTINGS, ServerFolder
-from fedhome.simulations.benchmarks.outages.kinds import Kind, Play, Scene, Until
+from fedhome.simulations.benchmarks.outages.kinds import OutageKind, OutageScene, Play, Until
 from fedhome.simulations.benchmarks.outages.other_clock import library, set_clock
 from fedhome.simulations.benchmarks.outages.small_disk import SmallDisk, why_no_disks
 from fedhome.simulations.benchmarks.outages.tested_fleet import SERVER, SERVERS_DISK
@@ -29,7 +29,7 @@ _SOCKETS = shutil.ignore_patterns("socket")
 _COMMAND = Path(sys.executable).parent / "fedhome"
 
 
-def clock_wrong(scene: Scene) -> Play:
+def clock_wrong(scene: OutageScene) -> Play:
     """A home begins with a clock that is minutes off; then it is set by the network."""
     fleet, home = scene.fleet, scene.home
     file = fleet.root / f"{home}.clock"
@@ -54,7 +54,7 @@ def _refused(home: HomeFolder, word: str) -> bool:
     return status is not None and status.reason == word
 
 
-def home_disk_full(scene: Scene) -> Play:
+def home_disk_full(scene: OutageScene) -> Play:
     """A home's disk is full."""
     disk = scene.fleet.disks[scene.home]
     yield scene.step()
@@ -67,7 +67,7 @@ def home_disk_full(scene: Scene) -> Play:
         scene.say(f"the disk of {scene.home} has room")
 
 
-def home_disk_read_only(scene: Scene) -> Play:
+def home_disk_read_only(scene: OutageScene) -> Play:
     """A home's disk cannot be written."""
     disk = scene.fleet.disks[scene.home]
     yield scene.step()
@@ -80,7 +80,7 @@ def home_disk_read_only(scene: Scene) -> Play:
         scene.say(f"the disk of {scene.home} can be written")
 
 
-def server_disk_full(scene: Scene) -> Play:
+def server_disk_full(scene: OutageScene) -> Play:
     """The server's disk is full, until its run has noticed."""
     disk = scene.fleet.disks[SERVER]
     yield scene.step()
@@ -99,7 +99,7 @@ def server_disk_full(scene: Scene) -> Play:
     yield scene.noticed()
 
 
-def certificate_renewed(scene: Scene) -> Play:
+def certificate_renewed(scene: OutageScene) -> Play:
     """The server's certificate is renewed while it runs, and everybody connects anew."""
     yield scene.step()
     _typed("server", "renew", str(scene.fleet.server.path))
@@ -109,7 +109,7 @@ def certificate_renewed(scene: Scene) -> Play:
     yield scene.noticed()
 
 
-def server_moved(scene: Scene) -> Play:
+def server_moved(scene: OutageScene) -> Play:
     """The server's folder is moved, with its port; its name points to the new place."""
     fleet = scene.fleet
     yield scene.step()
@@ -133,7 +133,7 @@ def server_moved(scene: Scene) -> Play:
     yield scene.noticed()
 
 
-def home_restored(scene: Scene) -> Play:
+def home_restored(scene: OutageScene) -> Play:
     """A home's folder comes back from a backup of some rounds ago; the owner signs once more."""
     fleet, home = scene.fleet, scene.home
     folder, backup = fleet.homes[home].path, fleet.root / f"{home}.backup"
@@ -156,7 +156,7 @@ def home_restored(scene: Scene) -> Play:
     yield scene.connected()
 
 
-def home_rolled_back(scene: Scene) -> Play:
+def home_rolled_back(scene: OutageScene) -> Play:
     """A home's state alone comes back from a backup: it refuses, until the newer one is back."""
     fleet, home = scene.fleet, scene.home
     folder, backup = fleet.homes[home].path, fleet.root / f"{home}.state"
@@ -186,7 +186,7 @@ def home_rolled_back(scene: Scene) -> Play:
     yield scene.connected()
 
 
-def server_restored(scene: Scene) -> Play:
+def server_restored(scene: OutageScene) -> Play:
     """The server comes back from a backup of some rounds ago; the owner signs once more."""
     fleet = scene.fleet
     folder, backup = fleet.server.path, fleet.root / "server.backup"
@@ -209,7 +209,7 @@ def server_restored(scene: Scene) -> Play:
     yield scene.noticed(2)
 
 
-def home_leaves_and_joins(scene: Scene) -> Play:
+def home_leaves_and_joins(scene: OutageScene) -> Play:
     """A home leaves for good, the owner lets it go; then it is invited, joins and is admitted."""
     fleet, home = scene.fleet, scene.home
     place, readings = fleet.homes[home], fleet.root / f"{home}.parquet"
@@ -242,7 +242,7 @@ def home_leaves_and_joins(scene: Scene) -> Play:
     yield scene.connected()
 
 
-def second_run(scene: Scene) -> Play:
+def second_run(scene: OutageScene) -> Play:
     """Somebody wants another run while one is in progress: it is refused, and the first goes on."""
     yield scene.step()
     if not scene.fleet.is_running:
@@ -258,7 +258,7 @@ def second_run(scene: Scene) -> Play:
     yield scene.noticed()
 
 
-def everything_ended(scene: Scene) -> Play:
+def everything_ended(scene: OutageScene) -> Play:
     """Everything is asked to end (SIGTERM), and started again once it has."""
     fleet = scene.fleet
     yield scene.step()
@@ -324,17 +324,19 @@ def _why_no_clocks() -> str:
 
 
 UPHEAVALS = {
-    "clock wrong": Kind(clock_wrong, lacks=_why_no_clocks),
-    "home's disk full": Kind(home_disk_full, lacks=why_no_disks),
-    "home's disk read-only": Kind(home_disk_read_only, lacks=why_no_disks),
-    "server's disk full": Kind(server_disk_full, of_home=False, alone=True, lacks=why_no_disks),
-    "certificate renewed": Kind(certificate_renewed, of_home=False),
-    "server moved": Kind(server_moved, of_home=False, alone=True),
-    "home restored": Kind(home_restored, alone=True),
-    "home rolled back": Kind(home_rolled_back),
-    "server restored": Kind(server_restored, of_home=False, alone=True),
-    "home leaves and joins": Kind(home_leaves_and_joins, alone=True),
-    "second run": Kind(second_run, of_home=False),
-    "everything ended": Kind(everything_ended, of_home=False, alone=True),
+    "clock wrong": OutageKind(clock_wrong, lacks=_why_no_clocks),
+    "home's disk full": OutageKind(home_disk_full, lacks=why_no_disks),
+    "home's disk read-only": OutageKind(home_disk_read_only, lacks=why_no_disks),
+    "server's disk full": OutageKind(
+        server_disk_full, of_home=False, alone=True, lacks=why_no_disks
+    ),
+    "certificate renewed": OutageKind(certificate_renewed, of_home=False),
+    "server moved": OutageKind(server_moved, of_home=False, alone=True),
+    "home restored": OutageKind(home_restored, alone=True),
+    "home rolled back": OutageKind(home_rolled_back),
+    "server restored": OutageKind(server_restored, of_home=False, alone=True),
+    "home leaves and joins": OutageKind(home_leaves_and_joins, alone=True),
+    "second run": OutageKind(second_run, of_home=False),
+    "everything ended": OutageKind(everything_ended, of_home=False, alone=True),
 }
 """These kinds, by name."""
