@@ -19,6 +19,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from fedhome.ops.processes import end_on_sigterm
 from fedhome.simulations.benchmarks.outages.day import Day, plan_of_a_day, undisturbed
 from fedhome.simulations.benchmarks.outages.kinds import KINDS
 from fedhome.simulations.benchmarks.outages.upheavals import UPHEAVALS
@@ -40,13 +41,15 @@ def weather(
         raise typer.BadParameter(f"no kind {unknown[0]!r}; there are: {', '.join(everything)}")
     kinds = {name: everything[name] for name in only or everything}
     console = Console(stderr=as_json)
+    end_on_sigterm()  # what is mounted is taken away
     for name in [name for name, kind in kinds.items() if kind.lacks()]:
         console.print(f"not played: {name}: {kinds.pop(name).lacks()}", highlight=False)
     began = time.monotonic()
 
     def say(text: str) -> None:
         passed = int(time.monotonic() - began)
-        console.print(f"{passed // 60:3d}:{passed % 60:02d} {text}", highlight=False, markup=False)
+        line = f"{passed // 60:3d}:{passed % 60:02d} {text}"
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     played: Counter[str] = Counter()
     broken: list[str] = []

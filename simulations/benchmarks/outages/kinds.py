@@ -117,7 +117,7 @@ def home_stands_still(scene: OutageScene) -> Play:
     scene.say(f"{scene.home} stands still")
     scene.fleet.signal_home(scene.home, signal.SIGSTOP)
     try:
-        yield scene.noticed(scene.draw.randint(1, 3))
+        yield scene.noticed(scene.draw.randint(2, 4))
     finally:
         scene.fleet.signal_home(scene.home, signal.SIGCONT)
         scene.say(f"{scene.home} goes on")
@@ -202,7 +202,7 @@ def _on_road(scene: OutageScene, state: RoadState, words: str, *, cut: bool = Fa
     if cut:
         road.cut()
     try:
-        yield scene.noticed(scene.draw.randint(1, 3))
+        yield scene.noticed(scene.draw.randint(2, 4))
     finally:
         road.state = CLEAR
         scene.say(f"the road of {scene.home} is clear")

@@ -61,7 +61,7 @@ def home_disk_full(scene: OutageScene) -> Play:
     disk.fill()
     scene.say(f"the disk of {scene.home} is full")
     try:
-        yield scene.noticed(scene.draw.randint(1, 3))
+        yield scene.noticed(scene.draw.randint(2, 4))
     finally:
         disk.free()
         scene.say(f"the disk of {scene.home} has room")
@@ -74,7 +74,7 @@ def home_disk_read_only(scene: OutageScene) -> Play:
     yield Until(disk.protect, f"nobody writes on the disk of {scene.home}")
     scene.say(f"the disk of {scene.home} is read-only")
     try:
-        yield scene.noticed(scene.draw.randint(1, 3))
+        yield scene.noticed(scene.draw.randint(2, 4))
     finally:
         disk.unprotect()
         scene.say(f"the disk of {scene.home} can be written")
@@ -128,6 +128,7 @@ def server_moved(scene: OutageScene) -> Play:
     write_settings(new / SETTINGS, settings)
     for road in fleet.roads.values():
         road.target = settings.port
+    _typed("server", "renew", str(new), "--host", HOST, "--host", "localhost")  # another card
     scene.say("the server has moved")
     fleet.start_server()
     yield scene.noticed()
@@ -143,7 +144,7 @@ def home_restored(scene: OutageScene) -> Play:
     fleet.start_home(home)
     scene.say(f"{home} is backed up")
     try:
-        yield scene.noticed(scene.draw.randint(1, 3))
+        yield scene.noticed(scene.draw.randint(2, 4))
         fleet.stop(home)
         _put_back(backup, folder)
     finally:
@@ -224,7 +225,7 @@ def home_leaves_and_joins(scene: OutageScene) -> Play:
     with _passphrase(fleet.root / "passphrase", fleet.passphrase) as secret:
         _typed("fleet", "admit", *owner, *admit, str(secret))
         scene.say(f"{home} leaves the fleet")
-        yield scene.noticed(scene.draw.randint(1, 3))
+        yield scene.noticed(scene.draw.randint(2, 4))
         plan = fleet.root / "plan.toml"
         plan.write_text(fleet.plan.to_toml(), encoding="utf-8")
         card = str(fleet.server.card_path)
