@@ -89,8 +89,9 @@ def init(
     table.add_column(overflow="fold")
     table.add_row("address", server_folder.card.server)
     table.add_row("certificate", f"for {', '.join(map(escape, host))}")
-    table.add_row("listens on", f"{listen}, port {port}; nothing else is reachable from outside")
     served = page_address(page)
+    other = "nothing else" if served is None or served.is_loopback else "nothing but the page"
+    table.add_row("listens on", f"{listen}, port {port}; {other} is reachable from outside")
     table.add_row("page", served.url(host[0]) if served else "none: --page")
     table.add_row("directory", "signed" if has_directory else "none yet: homes can enrol")
     console = Console()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import time
 from collections.abc import Sequence
@@ -112,5 +113,5 @@ def _taken(address: PageAddress) -> str:
     try:
         socket.create_server((address.host, address.port), family=family).close()
     except OSError as error:
-        return error.strerror or str(error)
+        return str(error) if error.errno is None else os.strerror(error.errno)
     return ""
