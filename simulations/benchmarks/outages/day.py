@@ -11,7 +11,7 @@ from pathlib import Path
 from random import Random
 
 from fedhome.data.table import HomeTable
-from fedhome.errors import RunError
+from fedhome.errors import FedHomeError, RunError
 from fedhome.ops.processes import Processes
 from fedhome.plan.settings import Plan
 from fedhome.run.folder import RunFolder
@@ -203,9 +203,10 @@ class Day:
                 for name in (*fleet.homes, SERVER):
                     fleet.stop(name)
                 self._say("everything was asked to end, and has")
-            except RunError as error:
+            except FedHomeError as error:
                 broken.append(str(error))
             finally:
+                processes.close()
                 fleet.close()
         return [*broken, *promises.of_what_is_left(self.root)]
 

@@ -70,6 +70,15 @@ class SmallDisk:
         with suppress(OSError):
             _command("umount", "--lazy", str(self.folder))
 
+    def unmount_and_keep(self) -> None:
+        """Take it away, and leave what is on it in its folder."""
+        self.free()
+        kept = self.folder.with_name(f"{self.folder.name}.kept")
+        shutil.copytree(self.folder, kept, ignore=shutil.ignore_patterns("socket"))
+        self.unmount()
+        self.folder.rmdir()
+        kept.rename(self.folder)
+
 
 def _command(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(words, check=False, capture_output=True, text=True)  # noqa: S603

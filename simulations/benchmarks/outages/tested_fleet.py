@@ -149,11 +149,11 @@ class TestedFleet:
         return bool(numbers)
 
     def close(self) -> None:
-        """End the roads, and take the disks away: call it once nobody needs what is there."""
+        """End the roads, and take the disks away: call it once all processes have ended."""
         for road in self.roads.values():
             road.close()
         for disk in self.disks.values():
-            disk.unmount()
+            disk.unmount_and_keep()
 
     def log_of(self, name: str) -> Path:
         """Return where a process that is started here says what it does."""
