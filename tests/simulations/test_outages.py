@@ -136,6 +136,7 @@ def test_a_round_that_misses_homes_without_a_word_is_found() -> None:
     assert untold([closed(1, 2, late=1)], 3) == []
     assert untold([event("homes-away", homes=["a"]), closed(1, 2), closed(2, 2)], 3) == []
     assert untold([event("reply-dropped", node=4), closed(1, 2)], 3) == []
+    assert untold([event("fleet-ready", homes=2), closed(1, 2)], 3) == [], "one left the fleet"
     (text,) = untold([event("reply-dropped", node=4), closed(1, 2), closed(2, 2)], 3)
     assert "round 2" in text
     away, back = event("homes-away", homes=["a"]), event("homes-back", homes=["a"])

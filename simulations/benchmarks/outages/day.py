@@ -23,7 +23,7 @@ from fedhome.simulations.homes import generate
 from fedhome.simulations.local_fleet import named
 from fedhome.simulations.simulate import simulate
 
-HOMES, LEAST, ROUNDS = 6, 5, 12
+HOMES, LEAST, ROUNDS = 6, 5, 24
 """Homes of a fleet, fewest in a sum, and rounds of each run."""
 AT_ONCE = 2
 """Most outages that are played at once."""

@@ -20,7 +20,7 @@ def untold(events: Iterable[Event], homes: int) -> list[str]:
 
     Args:
         events: The log.
-        homes: How many homes the fleet has.
+        homes: How many homes the fleet has, where the log does not tell.
     """
     away: set[str] = set()
     meanwhile: set[str] = set()  # away at some time since the last round
@@ -29,6 +29,8 @@ def untold(events: Iterable[Event], homes: int) -> list[str]:
         if event.event == "run-resumed":
             away.clear()  # the new process tells anew who is
             meanwhile.clear()
+        elif event.event == "fleet-ready":  # a home may have left the fleet, or joined
+            homes = int(str(event.data["homes"])) + len(away)
         elif event.event == AWAY:
             away |= _homes(event)
             meanwhile |= away
