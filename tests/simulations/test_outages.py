@@ -143,4 +143,7 @@ def test_a_round_that_misses_homes_without_a_word_is_found() -> None:
     assert untold([away, back, closed(1, 2)], 3) == [], "it was back too late for that round"
     assert untold([away, closed(1, 2), back, closed(2, 2)], 3) == []
     assert untold([away, closed(1, 2), back, closed(2, 2), closed(3, 2)], 3)
-    assert untold([away, event("run-resumed"), closed(1, 2)], 3)
+    resumed = [away, event("run-resumed")]
+    assert untold([*resumed, closed(1, 2)], 3)
+    again = event("note", text="a sum of 'train' was opened before, and is taken again")
+    assert untold([*resumed, again, closed(1, 2)], 3) == []

@@ -9,6 +9,7 @@ from fedhome.run.absent import AWAY, BACK
 from fedhome.run.events import Event
 
 _DROPPED = frozenset({"reply-dropped", "reply-late", "home-refused", "sum-failed"})
+_TAKEN_AGAIN = "is taken again"  # a sum over those who were there before the process ended
 _NOTHING_TO_ADD = "had nothing to add"  # a sum hides which homes: their own logs say why
 
 
@@ -24,11 +25,15 @@ def untold(events: Iterable[Event], homes: int) -> list[str]:
     """
     away: set[str] = set()
     meanwhile: set[str] = set()  # away at some time since the last round
+    before: set[str] = set()  # the same, as told by a process that has ended
     told, broken = 0, []
     for event in events:
         if event.event == "run-resumed":
+            before = before | meanwhile | away
             away.clear()  # the new process tells anew who is
             meanwhile.clear()
+        elif _TAKEN_AGAIN in str(event.data.get("text")):
+            meanwhile |= before
         elif event.event == "fleet-ready":  # a home may have left the fleet, or joined
             homes = int(str(event.data["homes"])) + len(away)
         elif event.event == AWAY:
@@ -44,7 +49,7 @@ def untold(events: Iterable[Event], homes: int) -> list[str]:
             missing = homes - row["homes_answered"]
             if missing > len(meanwhile | away) + told:
                 broken.append(f"nothing tells why {missing} homes miss round {row['round']}")
-            told, meanwhile = 0, {*away}
+            told, meanwhile, before = 0, {*away}, set()
     return broken
 
 
