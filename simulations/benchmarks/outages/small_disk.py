@@ -6,18 +6,26 @@ import errno
 import os
 import shutil
 import subprocess
+import tempfile
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 from fedhome.errors import RunError
 
 
+@cache
 def why_no_disks() -> str:
-    """Return why no file system can be mounted here, as a clause; empty where one can."""
+    """Return why no file system can be mounted here, as a clause; empty where one can: it tries."""
     if os.geteuid():
         return "only root may mount a file system"
     if shutil.which("mount") is None:
         return "there is no command mount"
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            SmallDisk(Path(folder), 1 << 16).unmount()
+        except RunError as error:
+            return error.message
     return ""
 
 
