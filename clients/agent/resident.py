@@ -46,6 +46,7 @@ from fedhome.fleet.state_file import FileStore
 from fedhome.flower.fleet_connection import Arrival, FleetConnection, message_of
 from fedhome.flower.messages import failure, redate
 from fedhome.ops.processes import on_stop
+from fedhome.printable import shown
 from fedhome.reasons import CLAIMED, NOTHING
 from fedhome.store import disk
 from fedhome.wire.exchange import HEARTBEAT_S
@@ -362,7 +363,7 @@ class Agent:
 def _other_app(wanted: tuple[str, ...]) -> ManifestError:
     here = " ".join(installed_app())
     return ManifestError(
-        f"this home runs {here} and nothing else; a question came for {' '.join(wanted)}",
+        f"this home runs {here} and nothing else; a question came for {shown(' '.join(wanted))}",
         reason="other-app",
         hint="home and server must run the same release: upgrade the older one",
     )

@@ -31,6 +31,7 @@ from fedhome.fleet.state_file import STATE, FileStore
 from fedhome.plan.overrides import code_at_home
 from fedhome.plan.own_reading import reading_of
 from fedhome.plan.settings import Plan
+from fedhome.printable import hidden_in
 from fedhome.store import disk
 
 _DAY_S = 86_400
@@ -362,10 +363,15 @@ def _same_fleet(home_folder: HomeFolder, invite: Invite) -> bool:
 
 
 def _plan_of(invite: Invite) -> Plan:
+    where = "the invite's plan"
     try:
-        return Plan.parse(tomllib.loads(invite.plan), where="the invite's plan")
+        table = tomllib.loads(invite.plan)
     except tomllib.TOMLDecodeError as error:
-        raise PlanError([f"it is not TOML: {error}"], where="the invite's plan") from None
+        raise PlanError([f"it is not TOML: {error}"], where=where) from None
+    # Before any of it is printed: people read on a terminal what they agree to.
+    if faults := list(hidden_in(table)):
+        raise PlanError(faults, where=where)
+    return Plan.parse(table, where=where)
 
 
 def _check_no_code(plan: Plan) -> None:

@@ -19,6 +19,7 @@ from fedhome.learning.plan_check import check_plan
 from fedhome.plan.overrides import object_faults
 from fedhome.plan.protocol import absence_told
 from fedhome.plan.settings import Plan
+from fedhome.printable import hidden_in
 from fedhome.store import disk
 from fedhome.wire.moments import when
 
@@ -133,7 +134,7 @@ def _named(plan: Plan, examples: Path | None, console: Console) -> Plan:
 
 
 def _check_plan(plan: Plan) -> Plan:
-    faults = object_faults(plan)
+    faults = [*object_faults(plan), *hidden_in(plan.model_dump(mode="json"))]
     if plan.data.inputs is None:
         raise PlanError([*faults, NOT_NAMED], hint=HOW_NAMED)
     if plan.aggregation.mode == "ideal":

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import httpx
 
 from fedhome.errors import LinkError
+from fedhome.printable import shown
 
 JOIN, ENROL, LEAVE = "/v1/fedhome/join", "/v1/fedhome/enrol", "/v1/fedhome/leave"
 OWNER, RELEASE = "/v1/fedhome/owner", "/v1/fedhome/release"
@@ -83,7 +84,8 @@ def _read(response: httpx.Response) -> bytes:
 def _refusal(content: bytes) -> LinkError:
     try:
         fields = json.loads(content)
-        reason, message, hint = (str(fields[key])[:300] for key in ("reason", "message", "hint"))
+        told = (str(fields[key])[:300] for key in ("reason", "message", "hint"))
+        reason, message, hint = map(shown, told)
     except (ValueError, KeyError, TypeError):
         reason, message, hint = "refused", "the server refuses this home", ""
     return LinkError(message, reason=reason, hint=hint)

@@ -52,6 +52,7 @@ from google.protobuf.wrappers_pb2 import BytesValue
 from fedhome.errors import LinkError
 from fedhome.flower.messages import identify
 from fedhome.flower.node_key import NodeKey, RequestSigner
+from fedhome.printable import shown
 from fedhome.wire.delivery_window import PackingWindow
 from fedhome.wire.exchange import (
     ANSWER,
@@ -386,4 +387,4 @@ def _refusal(response: httpx.Response) -> LinkError:
         return LinkError("the server failed", reason="failed")
     if code > httpx.codes.INTERNAL_SERVER_ERROR or code == httpx.codes.TOO_MANY_REQUESTS:
         return LinkError(f"the server answers {code}", reason="unreachable")
-    return LinkError(f"the server answers {code}: {response.text[:200]}", reason="answer")
+    return LinkError(f"the server answers {code}: {shown(response.text[:200])}", reason="answer")

@@ -341,3 +341,33 @@ def test_code_that_was_agreed_to_is_not_asked_about_again(world: World) -> None:
     assert join(world.invite(plan=plan)).exit_code == 0
     other = PLAN.change(model={"name": "helpers.elsewhere:Scaled"}, seed=9).to_toml()
     refused(join(world.invite(plan=other)), RunError, "helpers.elsewhere:Scaled")
+
+
+_CLEARED = "load\x1b[2J\nnothing leaves this device"
+
+
+@pytest.mark.long
+def test_an_invite_writes_nothing_over_what_people_read(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A terminal obeys escapes: with one in a column's name, the text can be cleared away."""
+    plan = PLAN.change(data={"target": _CLEARED, "rename": {"load_kwh": _CLEARED}})
+    invite = world.invite(plan=plan.to_toml())
+    error = refused(join(invite, answer="n\n"), PlanError, "data.target is 'load")
+    assert "\x1b" not in error.message
+    monkeypatch.setattr("fedhome.clients.membership.join.hidden_in", lambda _: ())
+    assert _CLEARED in join(invite, answer="n\n").output, "the control: as it was"
+
+
+@pytest.mark.parametrize(
+    ("plan", "words"),
+    [
+        ('[data]\n"\\u001b[2J" = 1', "a name in data is '\\x1b[2J'"),
+        ('[data]\ninputs = [{name = "a\\u202eb"}]', "data.inputs.name is 'a\\u202eb'"),
+        ('[task]\nclasses = ["off", "on\\rno"]', "task.classes is 'on\\rno'"),
+        ('[model]\nname = "x:y"\nargs = {z = "\\u009b2J"}', "model.args.z is '\\x9b2J'"),
+    ],
+)
+def test_no_part_of_an_invites_plan_does(world: World, plan: str, words: str) -> None:
+    error = refused(join(world.invite(plan=plan)), PlanError, words)
+    assert all(one.isprintable() or one == "\n" for one in error.message)

@@ -140,3 +140,12 @@ def test_a_plan_is_shown_with_its_inputs(typed: Typed) -> None:
     assert Plan.parse(tomllib.loads(done.stdout)).data.inputs == (InputSpec(name="temp"),)
     again = CliRunner().invoke(app, ["plan", "explain", "plan.toml"], env={"COLUMNS": "300"})
     assert "data.inputs" in again.output
+
+
+def test_an_invite_that_homes_would_refuse_for_its_letters_is_not_written(typed: Typed) -> None:
+    Path("plan.toml").write_text('[data]\ntarget = "load\\u0007"\ninputs = [{name = "temp\\r"}]\n')
+    error = typed("oak", "--plan", "plan.toml").exception
+    assert isinstance(error, PlanError)
+    assert any("data.target is 'load\\x07'" in fault for fault in error.faults)
+    assert any("data.inputs.name is 'temp\\r'" in fault for fault in error.faults)
+    assert not Path("oak.invite").exists()

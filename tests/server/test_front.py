@@ -256,3 +256,12 @@ def test_homes_that_are_too_many_are_told_to_come_back_and_a_run_goes_first(
     assert scene.answers == {b"first": 200, b"0": 200, b"1": 200, b"2": 503, b"3": 503}
     assert scene.headers[b"3"][b"retry-after"] == b"5"
     assert caplog.text.count("told to come back") == 1
+
+
+def test_a_refusal_moves_no_cursor_where_it_is_read(answering: Callable[[Answer], bytes]) -> None:
+    told = front_requests.refusal("clock\r", "off\x1b[2J\nall is well", "\u202ehint\x9b")
+    with pytest.raises(LinkError) as raised:
+        answering(lambda _: httpx.Response(403, content=told))
+    error = raised.value
+    assert (error.reason, error.hint) == ("clock\\r", "\\u202ehint\\x9b")
+    assert error.message == "off\\x1b[2J\\nall is well"
