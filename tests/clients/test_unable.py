@@ -258,3 +258,13 @@ def test_a_full_disk_that_keeps_them_is_told_once(
     home.store.left = 1
     home.agent.erase()
     assert home.store.load().periods == {}
+
+
+def test_where_no_sum_is_asked_for_one_word_tells_that_readings_cannot_be_used(
+    tmp_path: Path,
+) -> None:
+    home = Home(tmp_path)
+    home.readings.unlink()
+    answer = home.agent.answer(Message(RecordDict(), 7, "query"))
+    assert answer.has_error()
+    assert answer.error.reason == "readings"
