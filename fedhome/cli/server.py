@@ -16,6 +16,7 @@ from rich.table import Table
 
 from fedhome.cli import completion
 from fedhome.cli.group import Group
+from fedhome.cli.server_schedule import schedule
 from fedhome.cli.server_state import status
 from fedhome.cli.service import KindOption, OutOption, UserOption, print_written
 from fedhome.errors import PlanError, RunError
@@ -238,6 +239,7 @@ def cancel(folder: _Folder = Path()) -> None:
 
 
 app.command()(status)
+app.command()(schedule)
 
 
 @app.command()

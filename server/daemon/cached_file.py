@@ -23,12 +23,18 @@ class CachedFile(Generic[T]):
 
     def __call__(self) -> T:
         """Return what is in the file."""
-        try:
-            stat = self._path.stat()
-        except OSError:
-            return self._read()
         # Read before the file itself: a file that replaces it meanwhile is read the next time.
-        now = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+        if not (now := file_state(self._path)):
+            return self._read()
         if self._cached is None or self._cached[0] != now:
             self._cached = (now, self._read())
         return self._cached[1]
+
+
+def file_state(path: Path) -> tuple[int, ...]:
+    """Return what changes when a file does; empty where there is none."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return ()
+    return stat.st_ino, stat.st_mtime_ns, stat.st_size

@@ -23,6 +23,7 @@ from fedhome.fleet.owner_folder import DIRECTORY, server_keys
 from fedhome.ops import tls
 from fedhome.ops.processes import Processes, end_on_sigterm
 from fedhome.server.daemon.applications import FOLDER
+from fedhome.server.daemon.cached_file import file_state
 from fedhome.server.daemon.current_run import (
     AGAIN,
     BROKEN_OFF,
@@ -38,6 +39,7 @@ from fedhome.server.daemon.health import PAGE, PAGE_MODULE, SERVICES, Health
 from fedhome.server.daemon.interruptions import Interruptions, WhyFailed, why_failed
 from fedhome.server.daemon.retention import Retention
 from fedhome.server.daemon.server_folder import NO_DIRECTORY, ServerFolder
+from fedhome.server.daemon.timetable import Timetable
 from fedhome.store import disk
 
 _RUN = "run"
@@ -65,6 +67,7 @@ class Daemon:
         self._processes = Processes()
         self._runs = Runs(server_folder)
         self._retention = Retention(server_folder, say)
+        self._timetable = Timetable(server_folder, self._runs, say)
         self._files: dict[Path, tuple[int, ...]] = {}
         self._epoch, self._waiting = 0, 0
         self._at_work = ""  # the run that has a process
@@ -127,6 +130,7 @@ class Daemon:
                 self._say(f"enrolments that wait for the owner: {self._waiting}")
         if terms := self._tend_certificate():
             self._say(f"new certificate, for whoever connects anew: until {terms.ends.date()}")
+        self._timetable.tend()
         self._tend_run()
         if time.monotonic() > self._trim:
             self._trim = time.monotonic() + _TRIM_S
@@ -259,7 +263,7 @@ class Daemon:
         return True
 
     def _changed(self, path: Path) -> bool:
-        before, self._files[path] = self._files.get(path, ()), _state(path)
+        before, self._files[path] = self._files.get(path, ()), file_state(path)
         return self._files[path] != before
 
     def _log(self, name: str) -> Path:
@@ -316,14 +320,6 @@ def _wait_for_port(host: str, port: int) -> None:
                     hint="another program may listen there: end it, or change server.toml",
                 ) from None
         time.sleep(_PAUSE_S)
-
-
-def _state(path: Path) -> tuple[int, ...]:
-    try:
-        stat = path.stat()
-    except OSError:
-        return ()
-    return stat.st_ino, stat.st_mtime_ns, stat.st_size
 
 
 def _how(status: int | None) -> str:

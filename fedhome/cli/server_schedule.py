@@ -1,0 +1,79 @@
+"""``fedhome server schedule``: runs that a server begins by itself."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from fedhome.cli import completion
+from fedhome.errors import PlanError
+
+
+def schedule(
+    plan: Annotated[
+        str | None,
+        typer.Argument(
+            help="The plan of the runs (TOML).", metavar="PLAN", autocompletion=completion.plans
+        ),
+    ] = None,
+    *,
+    folder: Annotated[
+        Path,
+        typer.Option("--server", help="The server's folder.", metavar="DIR", show_default="here"),
+    ] = Path(),
+    every: Annotated[
+        str, typer.Option(help="From one run to the next: 8h at least.", metavar="TIME")
+    ] = "1d",
+    at: Annotated[
+        str, typer.Option(help="Time of the day, where it is a number of days.", metavar="HH:MM")
+    ] = "",
+    time_zone: Annotated[
+        str, typer.Option(help="Zone of --at, such as Europe/Berlin.", metavar="ZONE")
+    ] = "UTC",
+    off: Annotated[bool, typer.Option("--off", help="End the timetable.")] = False,
+) -> None:
+    """Run a plan by a timetable, for as long as the server does; without PLAN, say when.
+
+    Each run begins with the release in use. A moment that passed while the server was down is made
+    up for once; one that comes while a run is in progress is left out.
+    """
+    from fedhome.cli.simulate import resolve  # noqa: PLC0415 - loads the plan's settings
+    from fedhome.plan.time_steps import step_seconds  # noqa: PLC0415
+    from fedhome.server.daemon.current_run import check  # noqa: PLC0415
+    from fedhome.server.daemon.schedule import (  # noqa: PLC0415
+        Schedule,
+        read_schedule,
+        write_schedule,
+    )
+    from fedhome.server.daemon.server_folder import ServerFolder  # noqa: PLC0415
+    from fedhome.wire.moments import when  # noqa: PLC0415
+
+    server_folder = ServerFolder(folder)
+    _ = server_folder.settings
+    if plan is not None and off:
+        raise PlanError(["--off ends the timetable, and PLAN begins one"], where="the command")
+    now = time.time()
+    if off:
+        write_schedule(server_folder.path, None)
+    elif plan is not None:
+        made = Schedule(
+            every_s=step_seconds(every, "--every"),
+            at=at,
+            time_zone=time_zone,
+            since_s=int(now),
+            plan=resolve(plan, None, []),
+        )
+        check(made.plan, len(server_folder.directory().names))
+        write_schedule(server_folder.path, made)
+    kept = read_schedule(server_folder.path)
+    if kept is None:
+        text = "no run begins by itself"
+    else:
+        following = when(kept.following(now))
+        text = f"runs of {kept.plan.name} begin {kept.text}; the next one {following}"
+    Console().print(escape(text), highlight=False, soft_wrap=True)
