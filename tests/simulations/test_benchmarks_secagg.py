@@ -143,9 +143,9 @@ def test_ideal_sums_train_no_more_than_plain_ones(
     trained: list[int] = []
     train = FusedKernel.train
 
-    def counting(kernel: FusedKernel, *args: Any) -> Any:
+    def counting(kernel: FusedKernel, *args: Any, **named: Any) -> Any:
         trained[-1] += 1
-        return train(kernel, *args)
+        return train(kernel, *args, **named)
 
     monkeypatch.setattr(FusedKernel, "train", counting)
     plan = secagg_speed._default(8, 2)
