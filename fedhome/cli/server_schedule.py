@@ -45,8 +45,8 @@ def schedule(
     from fedhome.cli.simulate import resolve  # noqa: PLC0415 - loads the plan's settings
     from fedhome.plan.time_steps import step_seconds  # noqa: PLC0415
     from fedhome.server.daemon.current_run import check  # noqa: PLC0415
-    from fedhome.server.daemon.schedule import (  # noqa: PLC0415
-        Schedule,
+    from fedhome.server.daemon.run_schedule import (  # noqa: PLC0415
+        RunSchedule,
         read_schedule,
         write_schedule,
     )
@@ -61,7 +61,7 @@ def schedule(
     if off:
         write_schedule(server_folder.path, None)
     elif plan is not None:
-        made = Schedule(
+        made = RunSchedule(
             every_s=step_seconds(every, "--every"),
             at=at,
             time_zone=time_zone,

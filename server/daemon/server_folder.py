@@ -15,7 +15,7 @@
     status/         the socket at which the front tells how the server is (:mod:`.told_status`)
     runs/           a folder for each run (:mod:`fedhome.run.folder`)
     current         the run in progress, or how the last one ended (:mod:`.current_run`)
-    schedule.toml   when runs begin by themselves (:mod:`.schedule`)
+    schedule.toml   when runs begin by themselves (:mod:`.run_schedule`)
     models/         the registry of releases (:mod:`fedhome.server.daemon.publishing`)
     page.token      what whoever looks at the page must know (:mod:`fedhome.server.page`)
     logs/           the logs of the processes

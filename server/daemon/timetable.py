@@ -8,9 +8,9 @@ from collections.abc import Callable
 from fedhome.errors import FedHomeError, RunError, StateError
 from fedhome.server.daemon.cached_file import file_state
 from fedhome.server.daemon.current_run import Runs
-from fedhome.server.daemon.schedule import (
+from fedhome.server.daemon.run_schedule import (
     SCHEDULE,
-    Schedule,
+    RunSchedule,
     keep_done,
     last_done,
     read_schedule,
@@ -40,7 +40,7 @@ class Timetable:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._folder, self._runs, self._say, self._clock = server_folder.path, runs, say, clock
-        self._schedule: Schedule | None = None
+        self._schedule: RunSchedule | None = None
         self._state: tuple[int, ...] | None = None
         self._again_at = 0.0
 
@@ -68,7 +68,7 @@ class Timetable:
             return
         self._begin(schedule, moment, now)
 
-    def _begin(self, schedule: Schedule, moment: int, now: float) -> None:
+    def _begin(self, schedule: RunSchedule, moment: int, now: float) -> None:
         following = when(schedule.following(now))
         try:
             current = self._runs.current

@@ -10,10 +10,10 @@ from typer.testing import CliRunner
 from fedhome.cli import app
 from fedhome.errors import DirectoryError, PlanError, RunError
 from fedhome.plan.settings import Plan
-from fedhome.server.daemon.schedule import Schedule, read_schedule, write_schedule
+from fedhome.server.daemon.run_schedule import RunSchedule, read_schedule, write_schedule
 from fedhome.server.daemon.server_folder import ServerFolder, ServerSettings
 
-NIGHTLY = Schedule(every_s=86_400, at="03:00", since_s=1_000_000, plan=Plan(name="nightly"))
+NIGHTLY = RunSchedule(every_s=86_400, at="03:00", since_s=1_000_000, plan=Plan(name="nightly"))
 
 
 @pytest.fixture

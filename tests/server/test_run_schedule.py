@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from fedhome.errors import FedHomeError, RunError
 from fedhome.plan.settings import Plan
 from fedhome.server.daemon.current_run import FINISHED, Current, Runs
-from fedhome.server.daemon.schedule import (
+from fedhome.server.daemon.run_schedule import (
     SCHEDULE,
-    Schedule,
+    RunSchedule,
     last_done,
     read_schedule,
     write_schedule,
@@ -32,7 +32,7 @@ def at(*moment: int) -> int:
 
 
 SINCE = at(2026, 3, 27, 12)
-NIGHTLY = Schedule(
+NIGHTLY = RunSchedule(
     every_s=DAY, at="03:00", time_zone="Europe/Berlin", since_s=SINCE, plan=Plan(name="nightly")
 )
 
@@ -153,14 +153,14 @@ def test_it_reads_back_as_it_was_written(server: Server) -> None:
 def test_what_cannot_be_is_refused(changed: dict[str, object], said: str) -> None:
     fields = {"every_s": DAY, "at": "03:00", "since_s": SINCE, "plan": Plan(), **changed}
     with pytest.raises(FedHomeError, match=said):
-        Schedule(**fields)  # type: ignore[arg-type]
+        RunSchedule(**fields)  # type: ignore[arg-type]
 
 
 @given(
     st.integers(1, 9), st.integers(0, 23), st.integers(0, 400 * DAY), st.sampled_from([True, False])
 )
 def test_latest_and_following_are_neighbours(days: int, hour: int, later: int, timed: bool) -> None:
-    schedule = Schedule(
+    schedule = RunSchedule(
         every_s=days * DAY,
         at=f"{hour:02}:30" if timed else "",
         time_zone="Europe/Berlin",

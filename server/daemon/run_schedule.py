@@ -33,7 +33,7 @@ _CHANGE = "fedhome server schedule PLAN --server DIR"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Schedule:
+class RunSchedule:
     """A timetable of runs.
 
     Args:
@@ -135,7 +135,7 @@ class Schedule:
         return tomli_w.dumps(table)
 
     @classmethod
-    def from_table(cls, table: Mapping[str, Any]) -> Schedule:
+    def from_table(cls, table: Mapping[str, Any]) -> RunSchedule:
         """Return the timetable of a file.
 
         Raises:
@@ -169,7 +169,7 @@ def _zone(name: str) -> ZoneInfo:
         ) from None
 
 
-def read_schedule(folder: Path) -> Schedule | None:
+def read_schedule(folder: Path) -> RunSchedule | None:
     """Return a server's timetable; None where it has none.
 
     Args:
@@ -182,7 +182,7 @@ def read_schedule(folder: Path) -> Schedule | None:
     if not path.exists():
         return None
     try:
-        return Schedule.from_table(tomllib.loads(disk.read(path).decode()))
+        return RunSchedule.from_table(tomllib.loads(disk.read(path).decode()))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         reason = str(error)
     except (RunError, PlanError) as error:
@@ -190,7 +190,7 @@ def read_schedule(folder: Path) -> Schedule | None:
     raise RunError(f"{path} cannot be used: {reason}", hint=f"write it anew: `{_CHANGE}`")
 
 
-def write_schedule(folder: Path, schedule: Schedule | None) -> None:
+def write_schedule(folder: Path, schedule: RunSchedule | None) -> None:
     """Write a server's timetable; None ends it.
 
     Raises:
