@@ -27,14 +27,20 @@ def schedule(
         typer.Option("--server", help="The server's folder.", metavar="DIR", show_default="here"),
     ] = Path(),
     every: Annotated[
-        str, typer.Option(help="From one run to the next: 8h at least.", metavar="TIME")
-    ] = "1d",
+        str | None,
+        typer.Option(
+            help="From one run to the next: 8h at least.", metavar="TIME", show_default="1d"
+        ),
+    ] = None,
     at: Annotated[
         str, typer.Option(help="Time of the day, where it is a number of days.", metavar="HH:MM")
     ] = "",
     time_zone: Annotated[
-        str, typer.Option(help="Zone of --at, such as Europe/Berlin.", metavar="ZONE")
-    ] = "UTC",
+        str | None,
+        typer.Option(
+            help="Zone of --at, such as Europe/Berlin.", metavar="ZONE", show_default="UTC"
+        ),
+    ] = None,
     off: Annotated[bool, typer.Option("--off", help="End the timetable.")] = False,
 ) -> None:
     """Run a plan by a timetable, for as long as the server does; without PLAN, say when.
@@ -51,20 +57,28 @@ def schedule(
         write_schedule,
     )
     from fedhome.server.daemon.server_folder import ServerFolder  # noqa: PLC0415
+    from fedhome.server.daemon.supervisor import is_running  # noqa: PLC0415
     from fedhome.wire.moments import when  # noqa: PLC0415
 
     server_folder = ServerFolder(folder)
     _ = server_folder.settings
     if plan is not None and off:
         raise PlanError(["--off ends the timetable, and PLAN begins one"], where="the command")
+    if plan is None and (every is not None or at or time_zone is not None):
+        raise PlanError(
+            ["--every, --at and --time-zone are of a new timetable: name its plan"],
+            where="the command",
+        )
+    if time_zone is not None and not at:
+        raise PlanError(["--time-zone is that of --at, which is missing"], where="the command")
     now = time.time()
     if off:
         write_schedule(server_folder.path, None)
     elif plan is not None:
         made = RunSchedule(
-            every_s=step_seconds(every, "--every"),
+            every_s=step_seconds(every or "1d", "--every"),
             at=at,
-            time_zone=time_zone,
+            time_zone=time_zone or "UTC",
             since_s=int(now),
             plan=resolve(plan, None, []),
         )
@@ -76,4 +90,6 @@ def schedule(
     else:
         following = when(kept.following(now))
         text = f"runs of {kept.plan.name} begin {kept.text}; the next one {following}"
+        if not is_running(server_folder):
+            text += f"\nno server runs in {folder}, so none begins: `fedhome server start {folder}`"
     Console().print(escape(text), highlight=False, soft_wrap=True)

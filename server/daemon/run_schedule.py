@@ -206,7 +206,7 @@ def write_schedule(folder: Path, schedule: RunSchedule | None) -> None:
 
 
 def last_done(folder: Path) -> int:
-    """Return the last moment that was taken care of, Unix time in s; 0 for none."""
+    """Return the last moment that was taken care of, Unix time in s; 0: none, or it is damaged."""
     path = folder / DONE
     if not path.exists():
         return 0

@@ -32,7 +32,9 @@ def test_it_says_when_the_next_run_is_due_and_ends_the_timetable(hub: Path) -> N
     write_schedule(hub, NIGHTLY)
     text, _ = typed("--server", str(hub))
     assert text.startswith("runs of nightly begin every day at 03:00 (UTC); the next one ")
-    assert text.endswith("03:00 UTC")
+    next_one, warning = text.split("\n")
+    assert next_one.endswith("03:00 UTC")
+    assert warning.startswith("no server runs in ")
     assert typed("--server", str(hub), "--off") == ("no run begins by itself", None)
     assert read_schedule(hub) is None
 
@@ -41,6 +43,8 @@ def test_what_cannot_be_is_refused_and_the_timetable_stays(hub: Path) -> None:
     write_schedule(hub, NIGHTLY)
     for words, error in (
         (("default", "--off"), PlanError),
+        (("--at", "03:00"), PlanError),
+        (("default", "--time-zone", "Europe/Berlin"), PlanError),
         (("default", "--every", "1h"), RunError),
         (("default", "--every", "now"), PlanError),
         (("default", "--at", "noon"), RunError),
