@@ -24,13 +24,13 @@ from rich.table import Table
 
 import fedhome.server.rounds.round_loop
 from fedhome import rng
+from fedhome.learning.fused import FusedMLP
 from fedhome.run.events import Event, EventLog
 from fedhome.server.rounds import checkpoint, strategy_memory
 from fedhome.server.rounds.round_loop import RoundLoop
 from fedhome.simulations.benchmarks.stopwatch import Stopwatch, TimedFunction, timing
 from fedhome.simulations.benchmarks.workloads import WORKLOADS, Workload
 from fedhome.simulations.engines import grid, vector_grid
-from fedhome.simulations.engines.fused import FusedMLP
 from fedhome.simulations.engines.kernels import FusedKernel
 from fedhome.simulations.engines.vector_cohort import VectorCohort
 from fedhome.simulations.simulate import simulate
@@ -61,7 +61,7 @@ def _timed_functions() -> list[TimedFunction]:
         TimedFunction("kernel: checking arguments", FusedMLP, "_faults"),
         TimedFunction(
             "kernel: checking arguments",
-            fedhome.simulations.engines.fused.fused_mlp,
+            fedhome.learning.fused.fused_mlp,
             "_order_faults",
         ),
         TimedFunction(ARITHMETIC, FusedMLP, "train"),

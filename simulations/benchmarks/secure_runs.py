@@ -33,8 +33,8 @@ from fedhome.secagg import (
 from fedhome.secagg.sealing_party import SealingParty
 from fedhome.server.rounds.masked_sums import ProtocolChannel
 from fedhome.simulations.benchmarks.stopwatch import Stopwatch, TimedFunction, timing
-from fedhome.simulations.engines.fused.rounding import Rounding
 from fedhome.simulations.engines.kernels import FusedKernel
+from fedhome.simulations.engines.rounding import Rounding
 from fedhome.simulations.simulate import simulate
 
 REST = "the rest: data, evaluation, files"

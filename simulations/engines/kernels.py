@@ -15,19 +15,19 @@ from torch import nn
 
 from fedhome.errors import EngineError
 from fedhome.learning import gradient_clipping
+from fedhome.learning.fused import FusedMLP
+from fedhome.learning.fused.rule import TERMS
 from fedhome.learning.local import LocalLearning
 from fedhome.plugins import look_up
 from fedhome.simulations.engines.batches import Rows
 from fedhome.simulations.engines.compute_device import PROCESSOR, Placement
-from fedhome.simulations.engines.fused import FusedMLP
-from fedhome.simulations.engines.fused.rule import TERMS
 from fedhome.simulations.engines.stacked_homes import StackedHomes
 from fedhome.simulations.engines.torch_kernels import EagerKernel, Kernel
 from fedhome.simulations.engines.traced import TracedKernel
 
 
 class FusedKernel(Kernel):
-    """The compiled MLP kernel of :mod:`fedhome.simulations.engines.fused`.
+    """The compiled MLP kernel of :mod:`fedhome.learning.fused`.
 
     Args:
         learning: What each home computes.

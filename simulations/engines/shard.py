@@ -29,7 +29,7 @@ from fedhome.questions.responses import Columns, QuestionContext, Response
 from fedhome.questions.train_config import TrainConfig
 from fedhome.questions.weights import weights_of
 from fedhome.secagg.form import Form
-from fedhome.simulations.engines.fused.rounding import Rounding, rounding
+from fedhome.simulations.engines.rounding import Rounding, rounding
 from fedhome.simulations.engines.vector_cohort import Chunk, VectorCohort
 from fedhome.wire.names import EXAMPLES
 

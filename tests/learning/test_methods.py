@@ -94,7 +94,7 @@ def test_every_method_of_ours_cites_its_paper_and_is_in_the_guide() -> None:
 @pytest.mark.long
 def test_what_belongs_to_one_file_stands_nowhere_else() -> None:
     """A method's setting is its own: engines pass it on, and only the kernel has code for it."""
-    kernel = "simulations/engines/fused/"
+    kernel = "fedhome/learning/fused/"
     allowed = {
         "proximal": {"fedhome/learning/methods/fedprox.py", "fedhome/plan/overrides.py"},
         "clipping_norm": {"fedhome/learning/update_clipping.py"},

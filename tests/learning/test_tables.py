@@ -14,6 +14,9 @@ from torch import Tensor
 
 from fedhome.data.series.examples import Targets
 from fedhome.errors import EngineError, PlanError, PluginError
+from fedhome.learning.fused import loss_code as fused_losses
+from fedhome.learning.fused import optimiser_code as fused_optimisers
+from fedhome.learning.fused.rule import LABELLED, LossName, OptimiserName, moments_of
 from fedhome.learning.local import LocalLearning
 from fedhome.learning.losses import LOSSES, Loss, row_losses
 from fedhome.learning.optimisers import OPTIMISERS, Optimiser
@@ -25,9 +28,6 @@ from fedhome.ops.service import write_service
 from fedhome.plan.settings import Plan
 from fedhome.plugins import look_up
 from fedhome.questions.contributions import sizes_of
-from fedhome.simulations.engines.fused import loss_code as fused_losses
-from fedhome.simulations.engines.fused import optimiser_code as fused_optimisers
-from fedhome.simulations.engines.fused.rule import LABELLED, LossName, OptimiserName, moments_of
 from fedhome.simulations.engines.kernels import KERNELS, FusedKernel, kernel_of
 from helpers import tiny
 

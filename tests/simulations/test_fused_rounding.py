@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import fedhome.simulations.engines.shard
 from fedhome.secagg import FixedPoint
 from fedhome.simulations.benchmarks.workloads import S
-from fedhome.simulations.engines.fused.rounding import rounding
+from fedhome.simulations.engines.rounding import rounding
 from fedhome.simulations.simulate import simulate
 from helpers.examples import share_of
 

@@ -119,7 +119,7 @@ class Method(BaseModel):
     def fused(self) -> Mapping[str, float] | None:
         """Return what the compiled kernel is told to do the same; None: it cannot.
 
-        Names are of :data:`fedhome.simulations.engines.fused.rule.TERMS`. A class that has its own
+        Names are of :data:`fedhome.learning.fused.rule.TERMS`. A class that has its own
         :meth:`gradient` and says nothing here is trained by the other kernels.
         """
         return None if self.changes_gradient() else {}

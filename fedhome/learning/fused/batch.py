@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fedhome.simulations.engines.fused import linear_layer, loss_code
-from fedhome.simulations.engines.fused.emit import F32, I64, POINTER, VOID, Emitter, Index, Value
-from fedhome.simulations.engines.fused.linear_layer import Linear
-from fedhome.simulations.engines.fused.memory_map import MemoryMap, ProgramShape
-from fedhome.simulations.engines.fused.optimiser_code import FINISH, OptimiserStep
+from fedhome.learning.fused import linear_layer, loss_code
+from fedhome.learning.fused.emit import F32, I64, POINTER, VOID, Emitter, Index, Value
+from fedhome.learning.fused.linear_layer import Linear
+from fedhome.learning.fused.memory_map import MemoryMap, ProgramShape
+from fedhome.learning.fused.optimiser_code import FINISH, OptimiserStep
 
 _WRITTEN_OUT = 8  # vectors that are copied without a loop
 

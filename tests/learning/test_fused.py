@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from torch import nn
 
 from fedhome.errors import EngineError
-from fedhome.simulations.engines.fused import FusedMLP
-from fedhome.simulations.engines.fused.compiler import native
-from fedhome.simulations.engines.fused.emit import Tile
-from fedhome.simulations.engines.fused.fused_mlp import _shares
-from fedhome.simulations.engines.fused.memory_map import ProgramShape
-from fedhome.simulations.engines.fused.rule import Rule
+from fedhome.learning.fused import FusedMLP
+from fedhome.learning.fused.compiler import native
+from fedhome.learning.fused.emit import Tile
+from fedhome.learning.fused.fused_mlp import _shares
+from fedhome.learning.fused.memory_map import ProgramShape
+from fedhome.learning.fused.rule import Rule
 from helpers.examples import share_of
 
 LOSSES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {

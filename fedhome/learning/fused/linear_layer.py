@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fedhome.simulations.engines.fused.emit import I64, POINTER, Emitter, Index, Value
-from fedhome.simulations.engines.fused.gemm import (
+from fedhome.learning.fused.emit import I64, POINTER, Emitter, Index, Value
+from fedhome.learning.fused.gemm import (
     UNROLL,
     Block,
     Left,

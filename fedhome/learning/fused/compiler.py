@@ -12,9 +12,9 @@ from typing import Any
 from llvmlite import binding
 
 from fedhome.errors import EngineError
-from fedhome.simulations.engines.fused.emit import Tile
-from fedhome.simulations.engines.fused.memory_map import ProgramShape
-from fedhome.simulations.engines.fused.native_program import ENTRY, write_program
+from fedhome.learning.fused.emit import Tile
+from fedhome.learning.fused.memory_map import ProgramShape
+from fedhome.learning.fused.native_program import ENTRY, write_program
 
 _ADDRESSES = 7
 _COUNTS = 3

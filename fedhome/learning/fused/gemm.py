@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fedhome.simulations.engines.fused.emit import Emitter, Index, Value
+from fedhome.learning.fused.emit import Emitter, Index, Value
 
 UNROLL = 4  # steps along K that are written out one after the other
 _CHAINS = 8  # sums in flight that hide the delay of a fused multiply-add

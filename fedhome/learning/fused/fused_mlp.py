@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from fedhome.errors import EngineError
-from fedhome.simulations.engines.fused.rule import LABELLED, LossName, OptimiserName, Rule
+from fedhome.learning.fused.rule import LABELLED, LossName, OptimiserName, Rule
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fedhome.simulations.engines.fused.compiler import Native
+    from fedhome.learning.fused.compiler import Native
 
 _LINE_BYTES = 64
 _INSTALL = "Install llvmlite (pip install llvmlite), or choose another engine."
@@ -221,8 +221,8 @@ class FusedMLP:
 
     def _native(self, rows: int) -> Native:
         # Imported here: only who trains with this engine needs llvmlite.
-        from fedhome.simulations.engines.fused.compiler import host_tile, native  # noqa: PLC0415
-        from fedhome.simulations.engines.fused.memory_map import ProgramShape  # noqa: PLC0415
+        from fedhome.learning.fused.compiler import host_tile, native  # noqa: PLC0415
+        from fedhome.learning.fused.memory_map import ProgramShape  # noqa: PLC0415
 
         tile = host_tile()
         # Powers of two, so that clients with a few rows more or less share their code.

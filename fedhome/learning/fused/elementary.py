@@ -12,7 +12,7 @@ from fractions import Fraction
 
 from llvmlite import ir
 
-from fedhome.simulations.engines.fused.emit import I32, Emitter, Value
+from fedhome.learning.fused.emit import I32, Emitter, Value
 
 _LN2 = math.log(2.0)
 # ln 2 in two parts: few enough bits in the first that n * first is exact for every n here.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-from fedhome.simulations.engines.fused.emit import Tile
-from fedhome.simulations.engines.fused.linear_layer import Linear
-from fedhome.simulations.engines.fused.optimiser_code import NUMBERS
-from fedhome.simulations.engines.fused.rule import LossName, Rule
+from fedhome.learning.fused.emit import Tile
+from fedhome.learning.fused.linear_layer import Linear
+from fedhome.learning.fused.optimiser_code import NUMBERS
+from fedhome.learning.fused.rule import LossName, Rule
 
 _LINE = 16  # floats in a cache line
 _SKEW = 128  # rows of weights a multiple of this apart would share few sets of the cache

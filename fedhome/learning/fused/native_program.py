@@ -7,11 +7,11 @@ from itertools import pairwise
 
 from llvmlite import ir
 
-from fedhome.simulations.engines.fused.batch import BatchProgram, copy
-from fedhome.simulations.engines.fused.emit import F32, F64, I64, POINTER, Emitter, Index, Value
-from fedhome.simulations.engines.fused.memory_map import MemoryMap, ProgramShape
-from fedhome.simulations.engines.fused.optimiser_code import BETA_1, BETA_2, RATE, SECOND_SCALE
-from fedhome.simulations.engines.fused.rule import LABELLED
+from fedhome.learning.fused.batch import BatchProgram, copy
+from fedhome.learning.fused.emit import F32, F64, I64, POINTER, Emitter, Index, Value
+from fedhome.learning.fused.memory_map import MemoryMap, ProgramShape
+from fedhome.learning.fused.optimiser_code import BETA_1, BETA_2, RATE, SECOND_SCALE
+from fedhome.learning.fused.rule import LABELLED
 
 ENTRY = "train"
 

@@ -33,6 +33,6 @@ whole training), ``compiler``, ``mlp`` (the public class).
 
 from __future__ import annotations
 
-from fedhome.simulations.engines.fused.fused_mlp import FusedMLP
+from fedhome.learning.fused.fused_mlp import FusedMLP
 
 __all__ = ["FusedMLP"]

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
-from fedhome.simulations.engines.fused.elementary import exp, log, log1p
-from fedhome.simulations.engines.fused.emit import F32, I32, I64, POINTER, Emitter, Index, Value
-from fedhome.simulations.engines.fused.rule import LABELLED, LossName
+from fedhome.learning.fused.elementary import exp, log, log1p
+from fedhome.learning.fused.emit import F32, I32, I64, POINTER, Emitter, Index, Value
+from fedhome.learning.fused.rule import LABELLED, LossName
 
 # Argument types of the functions below, in their order.
 GATHER = [POINTER, POINTER, POINTER, I64]

@@ -17,9 +17,9 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from llvmlite import ir
 from numpy.typing import NDArray
 
+from fedhome.learning.fused.compiler import host_tile, machine_code
+from fedhome.learning.fused.emit import F32, I32, I64, POINTER, Emitter, Value
 from fedhome.secagg.fixedpoint import FixedPoint
-from fedhome.simulations.engines.fused.compiler import host_tile, machine_code
-from fedhome.simulations.engines.fused.emit import F32, I32, I64, POINTER, Emitter, Value
 
 _CTR = modes.CTR(bytes(16))
 _DRAWN = 1 << 17  # bytes of keystream at a time: they stay in the second-level cache

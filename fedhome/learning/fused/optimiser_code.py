@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
-from fedhome.simulations.engines.fused.emit import F32, POINTER, Emitter, Index, Value
-from fedhome.simulations.engines.fused.rule import OptimiserName, Rule
+from fedhome.learning.fused.emit import F32, POINTER, Emitter, Index, Value
+from fedhome.learning.fused.rule import OptimiserName, Rule
 
 BETA_1 = 0.9
 BETA_2 = 0.999
