@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from fedhome.learning.methods import METHODS, Ditto, FedAvg, FedPer, FedProx, Method, Params
+from fedhome.learning.methods import (
+    METHODS,
+    Ditto,
+    FedAvg,
+    FedPer,
+    FedProx,
+    FedRep,
+    HomeEmbedding,
+    LgFedAvg,
+    Method,
+    Params,
+)
 from fedhome.learning.methods.model_layers import first_layers, last_layers
 
 __all__ = [
@@ -11,6 +22,9 @@ __all__ = [
     "FedAvg",
     "FedPer",
     "FedProx",
+    "FedRep",
+    "HomeEmbedding",
+    "LgFedAvg",
     "Method",
     "Params",
     "first_layers",

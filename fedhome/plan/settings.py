@@ -158,7 +158,11 @@ class RoundSettings(Section):
 class PersonaliseSettings(Section):
     """What each home makes of the global model at the end."""
 
-    name: str = Field("fine-tune", description='"fine-tune", "none", or yours as "file.py:name"')
+    name: str = Field(
+        "fine-tune",
+        description='"fine-tune", "fine-tune-head" (the last layer alone), "none", or yours as '
+        '"file.py:name"',
+    )
     epochs: int = Field(30, ge=1, description="most passes of fine-tuning")
     local_epochs: int = Field(60, ge=1, description="most passes of the local-only baseline")
     patience: int = Field(8, ge=1, description="passes without improvement before a baseline stops")

@@ -9,15 +9,21 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fedhome.errors import PluginError
 from fedhome.learning.device import Device
 from fedhome.learning.home_round import ends_with, private_places, train_round
 from fedhome.learning.own_state import OwnState, StatesInMemory
-from fedhome.plan.settings import Plan
+from fedhome.learning.personalise import personaliser
+from fedhome.methods import METHODS
+from fedhome.plan.settings import PersonaliseSettings, Plan
 from helpers import tiny
 from helpers.plain_methods import PlainHome, Weights, flat, mean_of
 
 ENGINES = [("vector", "auto"), ("vector", "eager"), ("sequential", "auto")]
-HEAD = ("2.weight", "2.bias")
+BODY, HEAD = ("0.weight", "0.bias"), ("2.weight", "2.bias")
+Names = tuple[str, ...]
+Loop = Callable[[Plan, int], tuple[Weights, list[Weights]]]
+"""From a plan and a number of rounds to the fleet's model and what each home ends with."""
 
 
 def plan_of(name: str, args: Mapping[str, Any] | None = None, **sections: Any) -> Plan:
@@ -32,20 +38,32 @@ def initial(plan: Plan) -> Weights:
     return {n: t.clone() for n, t in learning.tensors(learning.initial.copy()).items()}
 
 
-def fedper(plan: Plan, rounds: int) -> tuple[Weights, list[Weights]]:
-    """Arivazhagan et al.: one descent of body and head; the head stays."""
-    homes = [PlainHome(plan, data) for data in tiny.homes()]
-    shared = initial(plan)
-    heads = [{name: shared[name] for name in HEAD} for _ in homes]
-    for number in range(1, rounds + 1):
-        ends = [
-            home.descend({**shared, **head}, stream=number, epochs=2)
-            for home, head in zip(homes, heads, strict=True)
-        ]
-        heads = [{name: end[name] for name in HEAD} for end in ends]
-        mean = mean_of(ends, [home.count for home in homes])
-        shared = {**mean, **{name: shared[name] for name in HEAD}}
-    return shared, [{**shared, **head} for head in heads]
+def in_parts(own: Names, *trainings: tuple[Names, int, int]) -> Loop:
+    """Return the loop of a method of which some parameters stay at home.
+
+    Args:
+        own: Those that stay.
+        trainings: A round's, in their order: the parameters that move, the order of batches, and
+            how many passes.
+    """
+
+    def loop(plan: Plan, rounds: int) -> tuple[Weights, list[Weights]]:
+        homes = [PlainHome(plan, data) for data in tiny.homes()]
+        shared = initial(plan)
+        kept = [{name: shared[name] for name in own} for _ in homes]
+        for number in range(1, rounds + 1):
+            ends = [{**shared, **mine} for mine in kept]
+            for moved, phase, epochs in trainings:
+                ends = [
+                    home.descend(end, stream=number + phase, epochs=epochs, only=moved)
+                    for home, end in zip(homes, ends, strict=True)
+                ]
+            kept = [{name: end[name] for name in own} for end in ends]
+            mean = mean_of(ends, [home.count for home in homes])
+            shared = {**mean, **{name: shared[name] for name in own}}
+        return shared, [{**shared, **mine} for mine in kept]
+
+    return loop
 
 
 def ditto(plan: Plan, rounds: int) -> tuple[Weights, list[Weights]]:
@@ -68,12 +86,19 @@ def ditto(plan: Plan, rounds: int) -> tuple[Weights, list[Weights]]:
     return shared, own
 
 
-PLAIN: dict[str, tuple[Callable[[Plan, int], tuple[Weights, list[Weights]]], dict[str, Any]]] = {
-    "fedper": (fedper, {}),
+PLAIN: dict[str, tuple[Loop, dict[str, Any]]] = {
+    # Arivazhagan et al.: one descent of body and head; the head stays.
+    "fedper": (in_parts(HEAD, (BODY + HEAD, 0, 2)), {}),
+    # Collins et al.: the head is fitted to the body, then the body to the head.
+    "fedrep": (in_parts(HEAD, (HEAD, 1 << 44, 2), (BODY, 0, 2)), {}),
+    # Liang et al.: the lower layers stay.
+    "lg-fedavg": (in_parts(BODY, (BODY + HEAD, 0, 2)), {}),
+    # Bui et al.: each home has a vector that shifts the first layer.
+    "home-embedding": (in_parts(("0.bias",), (BODY + HEAD, 0, 2)), {}),
     "ditto": (ditto, {"strength": 0.7}),
 }
 """Each method's plain loop and its settings."""
-PARTS = ("fedper",)
+PARTS = ("fedper", "fedrep", "lg-fedavg", "home-embedding")
 """Those of which a part of the model is private."""
 
 
@@ -129,6 +154,39 @@ def test_at_private_places_leaves_what_came(name: str) -> None:
     assert (left[~places] != start[~places]).any()
     own = ends_with(device, start)[0]
     assert (own[places] != start[places]).any()
+
+
+def test_a_head_that_is_fine_tuned_is_what_a_plain_loop_makes_of_it() -> None:
+    plan, how = plan_of("fedavg"), personaliser("fine-tune-head")
+    for data in tiny.homes():
+        device, home = Device(tiny.learning(plan), data, plan.seed), PlainHome(plan, data)
+        start, expected, losses = device.learning.initial, initial(plan), []
+        for epoch in range(3):
+            expected = home.descend(expected, stream=(2 << 40) + epoch, epochs=1, only=HEAD)
+            losses.append(device.evaluate(flat(expected), "validation").losses)
+        found = how.adapt(device, start, rate=1.0, epochs=3, part="train")
+        np.testing.assert_allclose(found[0], flat(expected), rtol=2e-4, atol=2e-5)
+        assert {n for n, t in initial(plan).items() if not t.equal(expected[n])} == set(HEAD)
+        tried = how.trial(device, start, PersonaliseSettings(epochs=3, rates=(1.0,)))
+        before = device.evaluate(start, "validation").losses
+        factors = [loss / before for loss in [before, *losses]]
+        np.testing.assert_allclose(tried[0, 0], np.concatenate(factors), rtol=1e-3)
+
+
+def test_a_model_without_a_shift_in_its_first_layer_has_no_embedding() -> None:
+    assert METHODS["home-embedding"]().private(("0.weight", "0.bias", "2.weight")) == {"0.bias"}
+    with pytest.raises(PluginError, match="the model's first layer, which has no bias"):
+        METHODS["home-embedding"]().private(("0.weight", "2.weight", "2.bias"))
+
+
+def test_passes_for_the_head_alone_are_a_setting() -> None:
+    plan = plan_of("fedrep", {"head_epochs": 5})
+    loop = in_parts(HEAD, (HEAD, 1 << 44, 5), (BODY, 0, 2))
+    (shared, own), data = loop(plan, 1), tiny.homes()[0]
+    device = Device(tiny.learning(plan), data, plan.seed, states=StatesInMemory())
+    leave(device, device.learning.initial, 1)
+    found = ends_with(device, flat(shared))
+    np.testing.assert_allclose(found[0], flat(own[0]), rtol=2e-4, atol=2e-5)
 
 
 def test_a_home_whose_numbers_are_not_finite_keeps_what_it_had() -> None:

@@ -16,6 +16,9 @@ from fedhome.learning.methods.ditto import Ditto
 from fedhome.learning.methods.fedavg import FedAvg
 from fedhome.learning.methods.fedper import FedPer
 from fedhome.learning.methods.fedprox import FedProx
+from fedhome.learning.methods.fedrep import FedRep
+from fedhome.learning.methods.home_embedding import HomeEmbedding
+from fedhome.learning.methods.lg_fedavg import LgFedAvg
 from fedhome.learning.methods.method import Method
 from fedhome.learning.params import Params
 from fedhome.own_code import fault_of
@@ -29,6 +32,9 @@ __all__ = [
     "FedAvg",
     "FedPer",
     "FedProx",
+    "FedRep",
+    "HomeEmbedding",
+    "LgFedAvg",
     "Method",
     "Params",
     "faults_of",
@@ -41,6 +47,9 @@ METHODS: dict[str, type[Method]] = {
     "fedavg": FedAvg,
     "fedprox": FedProx,
     "fedper": FedPer,
+    "fedrep": FedRep,
+    "lg-fedavg": LgFedAvg,
+    "home-embedding": HomeEmbedding,
     "ditto": Ditto,
 }
 """Every method by its name in a plan."""

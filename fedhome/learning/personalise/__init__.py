@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from inspect import isfunction
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.errors import PluginError
 from fedhome.learning.cohort import Cohort
-from fedhome.learning.personalise import fine_tune
+from fedhome.learning.personalise import fine_tune, fine_tune_head
 from fedhome.learning.personalise.experts import Adapter
 from fedhome.own_code import call
 from fedhome.plan.settings import PersonaliseSettings
 from fedhome.plugins import load
 
-__all__ = ["Personaliser", "choose", "personaliser"]
+__all__ = ["PERSONALISERS", "Personaliser", "choose", "personaliser"]
 
 
 class Personaliser(Adapter, Protocol):
@@ -28,15 +29,24 @@ class Personaliser(Adapter, Protocol):
         """Return factors of the validation loss, float64 ``[homes, rates, 1 + epochs]``."""
 
 
+PERSONALISERS: Mapping[str, Personaliser] = {
+    "fine-tune": fine_tune,
+    "fine-tune-head": fine_tune_head,
+}
+"""Every personaliser by its name in a plan."""
+
+
 def personaliser(name: str) -> Personaliser:
-    """Return a personaliser by name: ``"fine-tune"``, or a user's own.
+    """Return a personaliser by name: one of :data:`PERSONALISERS`, or a user's own.
 
     One's own is an object or a module with both functions, or a class or function that gives one.
 
     Raises:
         PluginError: It is not found, fails, or lacks one of the two functions.
     """
-    found = fine_tune if name == "fine-tune" else load(name, "personaliser", ["fine-tune", "none"])
+    found: Any = PERSONALISERS.get(name)
+    if found is None:
+        found = load(name, "personaliser", [*PERSONALISERS, "none"])
     if isinstance(found, type) or isfunction(found):
         found = call(f"personaliser {name!r}", found)
     if not (callable(getattr(found, "trial", None)) and callable(getattr(found, "adapt", None))):
@@ -44,7 +54,7 @@ def personaliser(name: str) -> Personaliser:
             f"personaliser {name!r} lacks trial() or adapt()",
             hint="fedhome/learning/personalise/fine_tune.py shows both",
         )
-    return found  # type: ignore[return-value]
+    return found  # type: ignore[no-any-return]
 
 
 def choose(changes: NDArray[np.float64], rates: tuple[float, ...]) -> tuple[float, int]:

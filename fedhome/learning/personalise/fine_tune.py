@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from fedhome.data.series.examples import Part
 from fedhome.learning.cohort import Cohort
+from fedhome.learning.methods import Method
 from fedhome.plan.settings import PersonaliseSettings
 
 _STREAM, _REFIT = 2 << 40, 3 << 40  # streams of batches, apart from the rounds'
@@ -22,7 +23,11 @@ _WORST = 2.0
 
 
 def trial(
-    cohort: Cohort, start: NDArray[np.float32], settings: PersonaliseSettings
+    cohort: Cohort,
+    start: NDArray[np.float32],
+    settings: PersonaliseSettings,
+    *,
+    method: Method | None = None,
 ) -> NDArray[np.float64]:
     """Return how each pass changes the home's validation loss: a factor, at most 2.
 
@@ -30,6 +35,7 @@ def trial(
         cohort: The homes.
         start: The global parameters ``[size]``, or those that homes have ``[homes, size]``.
         settings: The plan's settings of personalisation.
+        method: How a step goes; None: as the plan's method has it.
 
     Returns:
         float64 ``[homes, rates, 1 + epochs]``; pass 0 is the global model itself, factor 1.
@@ -40,7 +46,9 @@ def trial(
     for index, rate in enumerate(settings.rates):
         params = start
         for epoch in range(settings.epochs):
-            params = cohort.train(params, stream=_STREAM + epoch, epochs=1, rate=rate).params
+            stream = _STREAM + epoch
+            trained = cohort.train(params, stream=stream, epochs=1, rate=rate, method=method)
+            params = trained.params
             losses[:, index, epoch + 1] = cohort.evaluate(params, "validation").losses
     # Against the home's own loss before, and bounded: one home whose loss explodes must not
     # decide for all, and a bounded number can be summed in secret.
@@ -51,7 +59,13 @@ def trial(
 
 
 def adapt(
-    cohort: Cohort, start: NDArray[np.float32], *, rate: float, epochs: int, part: Part
+    cohort: Cohort,
+    start: NDArray[np.float32],
+    *,
+    rate: float,
+    epochs: int,
+    part: Part,
+    method: Method | None = None,
 ) -> NDArray[np.float32]:
     """Return the global model fine-tuned to each home, float32 ``[homes, size]``.
 
@@ -61,9 +75,12 @@ def adapt(
         rate: Learning rate that the fleet chose, as a multiple of the plan's.
         epochs: Passes that the fleet chose; after none it is the global model.
         part: The rows to learn from.
+        method: As of `trial`.
     """
-    stream = _STREAM if part == "train" else _REFIT
+    begin = _STREAM if part == "train" else _REFIT
     params = np.broadcast_to(start, (len(cohort.homes), start.shape[-1]))
     for epoch in range(epochs):
-        params = cohort.train(params, stream=stream + epoch, epochs=1, rate=rate, part=part).params
+        stream = begin + epoch
+        trained = cohort.train(params, stream=stream, epochs=1, rate=rate, part=part, method=method)
+        params = trained.params
     return params
