@@ -31,6 +31,10 @@ _WORSE = (
     "on the newest rows its model was worse than the forecast without learning, which is given "
     "instead; the next run may end with a better one, `fedhome client rollback` takes the last"
 )
+_FLEETS_WORSE = (
+    "on the newest rows the fleet's model was worse here than the forecast without learning, which "
+    "is given instead; a run that this home takes part in ends with one of its own"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +103,7 @@ class HomePrediction:
 def predicted(
     home_folder: HomeFolder, *, at: str | None, source: Path | None, now_s: float
 ) -> HomePrediction:
-    """Return what a home's own model predicts.
+    """Return what a home's own model predicts; before its first, the fleet's.
 
     Args:
         home_folder: The home's folder.
@@ -108,14 +112,15 @@ def predicted(
         now_s: Unix time, s.
 
     Raises:
-        RunError: The home has no model of its own yet.
+        RunError: The home has no model of its own yet, and none of the fleet's that it could use.
         StateError: Its file cannot be read.
+        ReleaseError: What is kept of the fleet's model is damaged.
         DataError: Nothing can be predicted from the readings, or not at that moment.
     """
     from fedhome.clients.own_readings import read_files  # noqa: PLC0415 - arrow
     from fedhome.personal.newest_rows import newest_rows, tried  # noqa: PLC0415
 
-    model, settings = own_model(home_folder), home_folder.settings
+    model, settings = own_or_fleets(home_folder), home_folder.settings
     where = Path(settings.data) if source is None else source
     read = read_files(model.plan, where, name=settings.home, reading=settings.reading)
     table = read.table
@@ -129,6 +134,37 @@ def predicted(
         now=now_s,
         trial=tried(model, known, newest_rows(model, known)),
         notes=tuple(dict.fromkeys((*read.notes, *known.notes))),
+    )
+
+
+def own_or_fleets(home_folder: HomeFolder) -> PersonalModel:
+    """Return a home's own model; before its first, the fleet's, with what the home's rows tell.
+
+    Raises:
+        RunError: There is neither, or one that cannot be used.
+        StateError: A file cannot be read.
+        ReleaseError: The release is damaged.
+        DataError: The home has too few readings to scale the fleet's model by.
+    """
+    from fedhome.clients.agent.kept_releases import release_of  # noqa: PLC0415
+    from fedhome.clients.membership.own_models import OwnModels  # noqa: PLC0415
+
+    kept = OwnModels(home_folder.path, home_folder.settings.home)
+    release = None if kept.path.exists() else release_of(home_folder)
+    if release is None:
+        return own_model(home_folder)
+    from fedhome.clients.own_readings import read_own  # noqa: PLC0415
+    from fedhome.personal.of_release import model_of_release  # noqa: PLC0415
+    from fedhome.plan.settings import Plan  # noqa: PLC0415
+
+    settings, plan = home_folder.settings, Plan.load(home_folder.plan_path)
+    own = read_own(plan, Path(settings.data), name=settings.home, reading=settings.reading)
+    return model_of_release(
+        plan,
+        release.model.layout,
+        release.model.flat,
+        own.matched,
+        called=f"release {release.manifest.number}",
     )
 
 
@@ -147,8 +183,8 @@ def own_model(home_folder: HomeFolder) -> PersonalModel:
     if data is None:
         raise RunError(
             f"home {home!r} has no model of its own yet",
-            hint="it keeps one when it has taken part in a run to its end: "
-            f"`fedhome client start {home_folder.path}`",
+            hint="until it has taken part in a run to its end it predicts by the fleet's, which "
+            f"its agent fetches: `fedhome client start {home_folder.path}`",
         )
     # Sealed by this home's key, and its plan was agreed to.
     return ModelsFile(data, own_code=True)[home]
@@ -210,7 +246,8 @@ def print_prediction(found: HomePrediction, *, as_json: bool) -> None:
     table.add_row("expected", f"[bold]{without if worse else own}[/]")
     if worse:
         table.add_row("by its model", own)
-        table.add_row("note", f"[bold red]{_WORSE}[/]")
+        why = _WORSE if model.rows else _FLEETS_WORSE
+        table.add_row("note", f"[bold red]{why}[/]")
     else:
         table.add_row("without learning", without)
     table.add_row("missing", escape(", ".join(found.missing)) or "nothing")
@@ -243,6 +280,8 @@ def _shown(found: HomePrediction, value: float | str) -> str:
 
 def origin(model: PersonalModel) -> str:
     """Return where a model comes from and what it is worth, in words."""
+    if not model.rows:
+        return f"the fleet's, {model.run}: this home has ended no run with one of its own yet"
     text = f"of {model.run}, fitted to {model.rows:,} rows"
     if {"personalised", "baseline"} <= model.scores.keys():
         own, without = model.scores["personalised"], model.scores["baseline"]

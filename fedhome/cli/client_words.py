@@ -136,7 +136,7 @@ def _own_model(home_folder: HomeFolder) -> str:
     from fedhome.cli.client_predict import origin, own_model  # noqa: PLC0415
 
     if not OwnModels(home_folder.path, home_folder.settings.home).path.exists():
-        return "none yet: a run ends with one"
+        return "none yet: a run ends with one, until then the fleet's stands in"
     try:
         return escape(origin(own_model(home_folder)))
     except FedHomeError as error:

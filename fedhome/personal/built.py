@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.data.series.examples import HomeExamples
 from fedhome.learning.fitted import Fitted, Perceptron
-from fedhome.learning.local import LocalLearning
-from fedhome.learning.personalise.home_end import HomeEnd
 from fedhome.personal.model import PersonalModel
 from fedhome.personal.own_module import OwnModule
 from fedhome.plan.settings import Plan
+from fedhome.wire.layout import Layout
+
+if TYPE_CHECKING:  # these load torch
+    from fedhome.learning.local import LocalLearning
+    from fedhome.learning.personalise.home_end import HomeEnd
 
 
 def personal_model(
@@ -73,9 +77,20 @@ def _fitted_until(examples: HomeExamples, *, by_class: bool) -> int:
 def _fitted(model: NDArray[np.float32] | Fitted, plan: Plan, learning: LocalLearning) -> Fitted:
     if not isinstance(model, np.ndarray):
         return model
+    return network_of(plan, learning.layout, model)
+
+
+def network_of(plan: Plan, layout: Layout, flat: NDArray[np.float32]) -> Fitted:
+    """Return the plan's network with some parameters; one of ours runs without torch.
+
+    Args:
+        plan: The plan.
+        layout: Names and shapes of the parameters.
+        flat: The parameters, float32 ``[size]``.
+    """
     if plan.model.name != "mlp":
-        return OwnModule(plan.to_toml(), model)
-    layers = learning.layout.unflatten(model)
+        return OwnModule(plan.to_toml(), flat)
+    layers = layout.unflatten(flat)
 
     def in_order(name: str) -> tuple[int, bool]:
         place, _, part = name.partition(".")

@@ -66,7 +66,7 @@ def without(place: HomeFolder, column: str, since: int) -> None:
 @pytest.mark.long
 def test_a_home_without_a_model_is_told_how_it_gets_one(place: HomeFolder) -> None:
     error = refused(fedhome("predict", place.path), RunError, "has no model of its own yet")
-    assert "taken part in a run to its end" in error.hint
+    assert "until it has taken part in a run to its end it predicts by the fleet's" in error.hint
     refused(fedhome("rollback", place.path), StateError, "there is none to go back to")
     assert "none yet: a run ends with one" in fedhome("status", place.path).output
 

@@ -1,0 +1,108 @@
+"""A home's model before it has ended a run: the fleet's, with what the home's few rows can say.
+
+These rows train nothing. They tell how the home's inputs and target are scaled, how far the band
+around a prediction reaches, and whether the model is better than no learning.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedhome.data.inputs import MatchedHome
+from fedhome.data.series.examples import HomeExamples
+from fedhome.data.series.windows import examples, with_indicators
+from fedhome.errors import RunError
+from fedhome.learning.bands import Reach, reach, temperature
+from fedhome.learning.fitted import Constant, Fitted, InputRows, Seasonal
+from fedhome.learning.methods import method_of
+from fedhome.learning.tasks import kind_of
+from fedhome.learning.tasks.statements import ENCODINGS
+from fedhome.personal.built import network_of
+from fedhome.personal.model import PersonalModel
+from fedhome.plan.settings import Plan
+from fedhome.wire.layout import Layout
+
+_GLOBAL = "global"
+
+
+def model_of_release(
+    plan: Plan, layout: Layout, flat: NDArray[np.float32], own: MatchedHome, *, called: str
+) -> PersonalModel:
+    """Return the fleet's model as one home can use it.
+
+    Args:
+        plan: The home's plan.
+        layout: Names and shapes of the release's parameters.
+        flat: The parameters, float32 ``[size]``.
+        own: The home's readings, with the plan's inputs found in them.
+        called: What the release is called.
+
+    Raises:
+        RunError: The release is no model of this plan, or its method keeps part of the model at
+            each home, so that the rest alone predicts nothing.
+        DataError: The home has fewer rows than `data.min_rows` say.
+    """
+    if kept := method_of(plan.method).private(layout.names):
+        raise RunError(
+            f"the method {plan.method.name} keeps {', '.join(sorted(kept))} at each home, so that "
+            f"{called} alone predicts nothing",
+            hint="the home has a model of its own when it has taken part in a run to its end",
+        )
+    targets = kind_of(plan.task.kind).targets
+    inputs = [spec.name for spec in plan.data.inputs or ()]
+    home = with_indicators(
+        examples(own.table, plan.data, inputs, targets), plan.data.indicators or ()
+    )
+    known = home.rows("train+validation")
+    network = network_of(plan, layout, flat)
+    encoding = ENCODINGS[targets]
+    x = InputRows(
+        home.x[known], *(np.asarray(v[known], np.float64) for v in (home.naive, home.seasons()))
+    )
+    try:
+        stated = encoding.stated(network.state(rows))
+        truth = encoding.truth(home.y[known], stated.shape[1])
+    except (ValueError, IndexError):
+        raise _of_another_plan(called) from None
+    naive: Fitted = Constant(truth.mean(axis=0))
+    if targets == "continuous" and plan.data.series:
+        naive = Seasonal(0, stated.shape[1])
+    stated = np.where(np.isfinite(stated).all(axis=1, keepdims=True), stated, naive.state(rows))
+    by: Reach | float
+    if targets == "continuous":
+        by = reach((truth - stated)[:, 0], home.times()[known])
+    else:
+        by = temperature(stated, truth)
+    assert home.scaling is not None, "examples that were cut from a table say how"
+    return PersonalModel(
+        home=home.home,
+        plan=plan,
+        targets=targets,
+        scaling=home.scaling,
+        unit=home.unit,
+        level=home.middle,
+        weights={_GLOBAL: 1.0},
+        experts={_GLOBAL: network},
+        naive=naive,
+        by=by,
+        time_zone=own.table.time_zone,
+        rows=0,
+        run=called,
+        fitted_until=_scaled_until(home, by_class=plan.data.split_by == "class"),
+    )
+
+
+def _scaled_until(home: HomeExamples, *, by_class: bool) -> int:
+    """Return the last moment, or row, that scales come from; never too early."""
+    if len(home.time_s):
+        return int(home.time_s[home.rows("train")].max())
+    later = 0 if by_class else sum(home.counts[1:])
+    return home.tally.rows - later - 1
+
+
+def _of_another_plan(called: str) -> RunError:
+    return RunError(
+        f"{called} is no model of this home's plan: it takes other inputs, or has other outputs",
+        hint="ask whoever runs the fleet which plan its homes have, and join again with it",
+    )

@@ -1,0 +1,150 @@
+"""What a home predicts by that has joined, and has ended no run yet: the fleet's model."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fedhome.cli.client_predict import own_or_fleets
+from fedhome.clients.agent.kept_releases import MODEL, RELEASE_FILE, _StoredRelease
+from fedhome.clients.agent.own_model import OwnModelKeeper, keep_ended
+from fedhome.clients.membership.home_folder import HomeFolder
+from fedhome.errors import DataError, ReleaseError, RunError
+from fedhome.registry import ModelPayload, Registry, release_of
+from helpers.client_world import fedhome, refused
+from helpers.kept_home import CLASSES, NUMBERS, WORDS, home_in, kept_home, runs_of
+from helpers.kept_home import write_readings as write
+from helpers.registry_world import ORIGIN, SERVER
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="secret files need POSIX locks")
+
+
+def fetched(place: HomeFolder, model: ModelPayload) -> None:
+    """Put a release into a home's folder, as its agent keeps it."""
+    shelf = place.path.parent / "registry"
+    registry = Registry.create(shelf, fleet=place.anchor.fleet, server=SERVER.public)
+    registry.publish(release_of(model, ORIGIN, round=1, homes=5), SERVER)
+    kept = _StoredRelease(server=SERVER.public, release=registry.package("latest"))
+    (place.path / MODEL).mkdir(exist_ok=True)
+    (place.path / MODEL / RELEASE_FILE).write_bytes(kept.to_bytes())
+
+
+def release_like(place: HomeFolder, *, seed: int = 1, bias: float | None = None) -> ModelPayload:
+    """Return a model of the home's plan: drawn, or one that always puts the same out."""
+    layout = home_in(place).device.learning.layout
+    flat = np.random.default_rng(seed).normal(size=layout.size).astype(np.float32)
+    if bias is not None:
+        flat[:] = 0.0
+        flat[-1] = bias  # the last layer's bias, or that of the last class
+    return ModelPayload(layout, flat)
+
+
+def spoken(place: HomeFolder) -> str:
+    done = fedhome("predict", place.path)
+    assert done.exit_code == 0, done.exception
+    return " ".join(done.output.replace("│", " ").split())
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HomeFolder:
+    monkeypatch.setenv("COLUMNS", "200")
+    return kept_home(tmp_path)
+
+
+def test_a_home_that_has_just_joined_predicts_by_the_fleets_model(place: HomeFolder) -> None:
+    fetched(place, release_like(place, bias=0.0))  # always the home's own mean
+    shown = spoken(place)
+    assert "expected 2." in shown or "expected 1.9" in shown
+    assert "model the fleet's, release 1: this home has ended no run" in shown
+    assert "that it was not fitted to: root mean squared error" in shown
+    assert "until then the fleet's stands in" in fedhome("status", place.path).output
+
+
+def test_it_says_what_the_network_itself_says_of_the_homes_rows(place: HomeFolder) -> None:
+    release = release_like(place)
+    fetched(place, release)
+    model, home = own_or_fleets(place), home_in(place)
+    said = model.predict(place.settings.data)
+    examples = home.device.examples
+    raw = home.device.predict(release.flat, "test")[:, 0] * examples.unit + examples.middle
+    moments = said["time"].cast("int64").to_numpy()
+    ours = said["value"].to_numpy()[np.isin(moments, examples.time_s[examples.rows("test")])]
+    np.testing.assert_allclose(ours, raw, rtol=1e-4, atol=1e-4)
+    assert (model.rows, dict(model.scores)) == (0, {})
+
+
+def test_its_band_holds_four_of_five_of_the_homes_rows(place: HomeFolder) -> None:
+    fetched(place, release_like(place, bias=0.0))
+    model = own_or_fleets(place)
+    known = model.predictions(place.settings.data)
+    low, high = known.table["low"].to_numpy(), known.table["high"].to_numpy()
+    rows = np.isfinite(known.known)
+    inside = (low <= known.known) & (known.known <= high)
+    assert inside[rows].mean() == pytest.approx(0.8, abs=0.08)
+
+
+def test_a_fleets_model_that_is_no_good_here_gives_way(place: HomeFolder) -> None:
+    fetched(place, release_like(place, bias=9.0))
+    shown = spoken(place)
+    assert "on the newest rows the fleet's model was worse here than the forecast" in shown
+
+
+def test_its_own_model_takes_over_when_a_run_has_ended(place: HomeFolder) -> None:
+    fetched(place, release_like(place, bias=9.0))
+    keep_ended(runs_of(place, 0.0), OwnModelKeeper(place), run=1)
+    assert "model of run 1 of tiny" in spoken(place)
+
+
+def test_classes_have_probabilities_on_the_first_day(tmp_path: Path) -> None:
+    place = kept_home(tmp_path, CLASSES)
+    fetched(place, release_like(place, bias=2.0))
+    shown = spoken(place)
+    assert "expected out" in shown
+    assert all(f"{word} " in shown for word in WORDS)
+
+
+def test_a_damaged_release_is_told(place: HomeFolder) -> None:
+    fetched(place, release_like(place))
+    path = place.path / MODEL / RELEASE_FILE
+    path.write_bytes(path.read_bytes()[:-40])
+    error = refused(fedhome("predict", place.path), ReleaseError, "is damaged")
+    assert "fetched again" in error.hint
+
+
+def test_too_few_rows_are_told_with_how_many_are_needed(place: HomeFolder) -> None:
+    fetched(place, release_like(place))
+    write(Path(place.settings.data), hours=6)
+    error = refused(fedhome("predict", place.path), DataError, "too few whole rows")
+    assert "training rows are needed" in error.hint
+
+
+def test_a_release_of_another_plan_is_told(place: HomeFolder, tmp_path: Path) -> None:
+    other = kept_home(tmp_path / "other", NUMBERS.change(data={"lags": [1, 2, 3]}))
+    fetched(place, release_like(other))
+    error = refused(fedhome("predict", place.path), RunError, "is no model of this home's plan")
+    assert "join again" in error.hint
+
+
+def test_where_a_method_keeps_layers_at_home_the_rest_predicts_nothing(tmp_path: Path) -> None:
+    place = kept_home(tmp_path, NUMBERS.change(method={"name": "fedper"}))
+    fetched(place, release_like(place))
+    refused(fedhome("predict", place.path), RunError, "the method fedper keeps 2.bias, 2.weight")
+
+
+def test_no_network_and_no_torch_are_needed(place: HomeFolder) -> None:
+    fetched(place, release_like(place, bias=0.0))
+    script = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from fedhome.cli.client_predict import own_or_fleets\n"
+        "from fedhome.clients.membership.home_folder import HomeFolder\n"
+        f"from pathlib import Path\nplace = HomeFolder(Path({str(place.path)!r}))\n"
+        "print(own_or_fleets(place).predict(place.settings.data).num_rows)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True
+    )
+    assert int(done.stdout) > 0
