@@ -57,9 +57,8 @@ def model_of_release(
     known = home.rows("train+validation")
     network = network_of(plan, layout, flat)
     encoding = ENCODINGS[targets]
-    x = InputRows(
-        home.x[known], *(np.asarray(v[known], np.float64) for v in (home.naive, home.seasons()))
-    )
+    last, seasons = (np.asarray(v[known], np.float64) for v in (home.naive, home.seasons()))
+    rows = InputRows(home.x[known], last, seasons)
     try:
         stated = encoding.stated(network.state(rows))
         truth = encoding.truth(home.y[known], stated.shape[1])
