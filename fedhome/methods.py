@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fedhome.learning.methods import (
     METHODS,
+    Apfl,
     Ditto,
     FedAvg,
     FedPer,
@@ -18,6 +19,7 @@ from fedhome.learning.methods.model_layers import first_layers, last_layers
 
 __all__ = [
     "METHODS",
+    "Apfl",
     "Ditto",
     "FedAvg",
     "FedPer",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fedhome.errors import PlanError
 from fedhome.learning.first_step import try_own
 from fedhome.learning.home_round import private_places
 from fedhome.learning.local import LocalLearning
@@ -26,6 +27,8 @@ def learning_of(plan: Plan, features: int, classes: tuple[str, ...] = ()) -> Loc
     """
     task = task_of(plan, classes)
     model, method = build_model(plan, features, task.outputs), method_of(plan.method)
+    if fault := method.fault_on(plan):
+        raise PlanError([fault])
     learning = LocalLearning(model, task, plan.train, method)
     private_places(method, learning.layout)  # a fault in its names is told before a run begins
     try_own(learning, features)

@@ -8,16 +8,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor
+from torch.func import functional_call
 
-from fedhome.errors import PluginError
+from fedhome.errors import PlanError, PluginError
 from fedhome.learning.device import Device
 from fedhome.learning.home_round import ends_with, private_places, train_round
 from fedhome.learning.own_state import OwnState, StatesInMemory
 from fedhome.learning.personalise import personaliser
+from fedhome.learning.plan_check import check_plan
 from fedhome.methods import METHODS
 from fedhome.plan.settings import PersonaliseSettings, Plan
 from helpers import tiny
-from helpers.plain_methods import PlainHome, Weights, flat, mean_of
+from helpers.plain_methods import PlainHome, Weights, flat, loss_of, mean_of
 
 ENGINES = [("vector", "auto"), ("vector", "eager"), ("sequential", "auto")]
 BODY, HEAD = ("0.weight", "0.bias"), ("2.weight", "2.bias")
@@ -86,6 +90,36 @@ def ditto(plan: Plan, rounds: int) -> tuple[Weights, list[Weights]]:
     return shared, own
 
 
+def apfl(plan: Plan, rounds: int) -> tuple[Weights, list[Weights]]:
+    """Deng et al.: each home's own model learns inside of a mixture, whose share it learns too."""
+    homes = [PlainHome(plan, data) for data in tiny.homes()]
+    shared = initial(plan)
+    own, shares = [shared for _ in homes], [torch.tensor(0.6) for _ in homes]
+
+    def mixed(v: Weights, share: Tensor) -> Weights:
+        return {name: share * v[name] + (1 - share) * shared[name] for name in v}
+
+    for number in range(1, rounds + 1):
+        ends = [home.descend(shared, stream=number, epochs=2) for home in homes]
+        for place, home in enumerate(homes):
+            v, share = own[place], shares[place]
+            for x, y in home.batches(number + (1 << 44), 2):
+                v = {name: p.detach().requires_grad_() for name, p in v.items()}
+                loss = loss_of(functional_call(home.module, mixed(v, share), (x,)), y)
+                slopes = torch.autograd.grad(loss, list(v.values()))
+                rate = plan.train.learning_rate
+                v = {n: p - rate * g for (n, p), g in zip(v.items(), slopes, strict=True)}
+            own[place] = {name: p.detach() for name, p in v.items()}
+            share = share.clone().requires_grad_()
+            x, y = (torch.from_numpy(a[: home.count]) for a in (home.data.x, home.data.y))
+            loss = loss_of(functional_call(home.module, mixed(own[place], share), (x,)), y)
+            (slope,) = torch.autograd.grad(loss, share)
+            shares[place] = (share - 0.8 * slope).clamp(0.01, 1).detach()
+        shared = mean_of(ends, [home.count for home in homes])
+    assert len({round(float(share), 3) for share in shares}) == len(homes)
+    return shared, [mixed(v, share) for v, share in zip(own, shares, strict=True)]
+
+
 PLAIN: dict[str, tuple[Loop, dict[str, Any]]] = {
     # Arivazhagan et al.: one descent of body and head; the head stays.
     "fedper": (in_parts(HEAD, (BODY + HEAD, 0, 2)), {}),
@@ -96,6 +130,7 @@ PLAIN: dict[str, tuple[Loop, dict[str, Any]]] = {
     # Bui et al.: each home has a vector that shifts the first layer.
     "home-embedding": (in_parts(("0.bias",), (BODY + HEAD, 0, 2)), {}),
     "ditto": (ditto, {"strength": 0.7}),
+    "apfl": (apfl, {"share": 0.6, "share_rate": 0.8}),
 }
 """Each method's plain loop and its settings."""
 PARTS = ("fedper", "fedrep", "lg-fedavg", "home-embedding")
@@ -177,6 +212,22 @@ def test_a_model_without_a_shift_in_its_first_layer_has_no_embedding() -> None:
     assert METHODS["home-embedding"]().private(("0.weight", "0.bias", "2.weight")) == {"0.bias"}
     with pytest.raises(PluginError, match="the model's first layer, which has no bias"):
         METHODS["home-embedding"]().private(("0.weight", "2.weight", "2.bias"))
+
+
+@pytest.mark.parametrize(
+    ("train", "why"),
+    [
+        ({"optimiser": "adam", "momentum": 0.0}, "train.optimiser = sgd alone"),
+        ({"weight_decay": 0.1}, "train.weight_decay = 0 alone"),
+    ],
+)
+def test_a_mixture_learns_by_steps_that_grow_with_the_gradient(
+    train: dict[str, Any], why: str
+) -> None:
+    plan = plan_of("apfl").change(train=train)
+    for look in (check_plan, tiny.learning):
+        with pytest.raises(PlanError, match=f"the method apfl trains by {why}: set that"):
+            look(plan)
 
 
 def test_passes_for_the_head_alone_are_a_setting() -> None:

@@ -22,6 +22,7 @@ from helpers.wired_fleet import WiredFleet, secure_plan
 METHODS: dict[str, dict[str, Any]] = {
     "fedper": {"name": "fedper"},
     "ditto": {"name": "ditto"},
+    "apfl": {"name": "apfl"},
 }
 
 
@@ -121,8 +122,9 @@ class Leaking(Ditto):
 @pytest.mark.long
 def test_what_leaves_a_home_does_not_depend_on_the_model_that_stays(tmp_path: Path) -> None:
     rounds = {"count": 1, "evaluate_fraction": 0.0}
-    for name, leaks in (("ditto", False), (f"{__name__}:Leaking", True)):
+    for name, leaks in (("ditto", False), ("apfl", False), (f"{__name__}:Leaking", True)):
         plan = secure_plan(method={"name": name}, rounds=rounds)
-        words = [masked(plan, tmp_path / f"{leaks} {n}", shift) for n, shift in enumerate(SHIFTS)]
+        folder = tmp_path / name.rpartition(":")[2]
+        words = [masked(plan, folder / f"{n}", shift) for n, shift in enumerate(SHIFTS)]
         assert words[0] == words[1]
         assert (words[0] != words[2]) is leaks

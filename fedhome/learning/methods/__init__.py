@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from fedhome.errors import PlanError, PluginError, UpdateError
+from fedhome.learning.methods.apfl import Apfl
 from fedhome.learning.methods.ditto import Ditto
 from fedhome.learning.methods.fedavg import FedAvg
 from fedhome.learning.methods.fedper import FedPer
@@ -28,6 +29,7 @@ from fedhome.plugins import load, look_up
 
 __all__ = [
     "METHODS",
+    "Apfl",
     "Ditto",
     "FedAvg",
     "FedPer",
@@ -51,6 +53,7 @@ METHODS: dict[str, type[Method]] = {
     "lg-fedavg": LgFedAvg,
     "home-embedding": HomeEmbedding,
     "ditto": Ditto,
+    "apfl": Apfl,
 }
 """Every method by its name in a plan."""
 
@@ -107,6 +110,8 @@ def faults_of(plan: Plan) -> list[str]:
         method = method_of(plan.method)
     except PlanError as error:
         return [f"{fault}; {error.hint}" for fault in error.faults]
+    if fault := method.fault_on(plan):
+        return [fault]
     strategy = plan.strategy.name.lower()
     if type(method) in METHODS.values() and type(method) is not FedAvg:
         others = [other for other in METHODS.values() if other.strategy == strategy]

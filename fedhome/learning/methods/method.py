@@ -131,6 +131,12 @@ class Method(BaseModel):
         return ""
 
     @classmethod
+    def fault_on(cls, plan: Plan) -> str:
+        """Return what of a plan this method cannot work with and what to do; or nothing."""
+        del plan
+        return ""
+
+    @classmethod
     def changes_gradient(cls) -> bool:
         """Whether a step is anything but plain descent of all parameters."""
         return cls.gradient is not Method.gradient or cls.still is not Method.still

@@ -1,4 +1,4 @@
-"""How a step of a method goes: a pull towards some parameters, or some that stand still."""
+"""How a step of a method goes: pulled towards some parameters, scaled, or with some at rest."""
 
 from __future__ import annotations
 
@@ -20,6 +20,15 @@ class Pull(Method):
         return {
             name: g + self.strength * (params[name] - start[name]) for name, g in gradient.items()
         }
+
+
+class Scaled(Method):
+    """Descent along a multiple of the gradient: as many times as ``towards`` of a training says."""
+
+    def gradient(self, gradient: Params, params: Params, start: Params) -> Params:
+        """Return the multiple."""
+        del params
+        return {name: g * start[name] for name, g in gradient.items()}
 
 
 class OnlyThese(Method):
