@@ -72,8 +72,8 @@ Of this home alone, readable for the server:
   * the public key of its connection, the release of fedhome that it runs, which release
     of the fleet's model it has, its internet address, when it is connected, which sums
     it takes part in, and of each answer the size and when it came.
-  * before the first round: how many inputs and outputs its model has, or that its
-    readings do not have the plan's inputs.
+  * before the first round: how many inputs and outputs its model has; or in one word
+    that its readings cannot be used, or do not have the plan's inputs.
   * where a question is not as this plan says, or it could not connect: one word of a
     fixed list that says why. What fails on this device while it learns is told to
     nobody: it then adds nothing, under masks as always.
@@ -179,8 +179,8 @@ Of this home alone, readable for the server:
   * the public key of its connection, the release of fedhome that it runs, which release
     of the fleet's model it has, its internet address, when it is connected, which
     rounds it takes part in, and of each answer the size and when it came.
-  * before the first round: how many inputs and outputs its model has, or that its
-    readings do not have the plan's inputs.
+  * before the first round: how many inputs and outputs its model has; or in one word
+    that its readings cannot be used, or do not have the plan's inputs.
   * where it cannot answer, or could not connect: one word of a fixed list that says
     why.
   * if it leaves the fleet: that it does.
