@@ -12,8 +12,8 @@ SHAPE, BUNDLE, HELP = "query", "query.bundle", "query.help"
 ENROL, DIRECTORY = "query.enrol", "query.directory"
 
 _WIDTHS = (
-    "how many inputs and outputs its model has; or in one word that its readings cannot be used, or "
-    "do not have the plan's inputs"
+    "how many inputs and outputs its model has; or in one word that its readings cannot be used, "
+    "or do not have the plan's inputs"
 )
 
 PROTOCOL: dict[str, Question] = {
