@@ -19,8 +19,8 @@ from fedhome.data.fleet_examples import filled_in
 from fedhome.data.series.examples import HomeExamples
 from fedhome.data.series.windows import examples, with_indicators
 from fedhome.errors import DataError
-from fedhome.learning.build import learning_of
-from fedhome.learning.device import Device
+from fedhome.learning.at_home import device_of
+from fedhome.learning.one_home import OneHome
 from fedhome.learning.own_state import HomeStates
 from fedhome.learning.personalise import Personaliser, personaliser
 from fedhome.learning.tasks import kind_of
@@ -45,7 +45,7 @@ class ClientHome:
     """
 
     plan: Plan
-    device: Device
+    device: OneHome
     mode: AggregationMode = "secure"
     participant: SecurePart | None = None
     real: bool = False
@@ -88,9 +88,8 @@ class ClientHome:
             DataError: The home has a class for which the plan has no output.
             ModelError: The model cannot be trained in a federation.
         """
-        learning = learning_of(settled or plan, data.x.shape[1], classes)
-        data.check_classes(learning.task.outputs)
-        device = Device(learning, data, plan.seed, states=states)
+        device = device_of(settled or plan, data, classes, states=states)
+        data.check_classes(device.learning.task.outputs)
         return cls(plan=plan, device=device, mode=mode, participant=participant, real=real)
 
 

@@ -43,7 +43,7 @@ _log = logging.getLogger("fedhome.agent")
 
 
 class Work(Protocol):
-    """What answers the questions that need torch and the home's readings."""
+    """What answers the questions that are learnt for, from the home's readings."""
 
     @property
     def layout(self) -> str | None:
@@ -294,7 +294,7 @@ class InProcess:
 
     @cached_property
     def _home(self) -> HomeApp:
-        from fedhome.clients.secure_sums import Participant  # noqa: PLC0415 - loads torch
+        from fedhome.clients.secure_sums import Participant  # noqa: PLC0415 - as in app_of
 
         states = SealedState(self._home_folder.path, self._home_folder.settings.home)
         return app_of(self._home_folder, Participant(self._machine), states)

@@ -30,7 +30,7 @@ from fedhome.learning.own_state import HomeStates, OwnState
 from fedhome.plan.settings import Plan
 from fedhome.secagg.form import Form
 
-if TYPE_CHECKING:  # these load torch
+if TYPE_CHECKING:  # an agent imports this module, and needs none of these
     from fedhome.clients.asked_question import AskedQuestion
     from fedhome.clients.secure_sums import SecurePart, SumParticipation
     from fedhome.wire.layout import Layout
@@ -46,7 +46,7 @@ class HomeApp(NamedTuple):
 
 
 def app_of(home_folder: HomeFolder, part: SecurePart, states: HomeStates) -> HomeApp:
-    """Return the ClientApp on a home's readings; loads torch.
+    """Return the ClientApp on a home's readings; it loads what learns.
 
     Args:
         home_folder: The home's folder.

@@ -189,7 +189,7 @@ def prepare(
 def read_findings(
     plan: Plan, source: Path, *, home: str, reading: Mapping[str, Any] = _AS_BEFORE
 ) -> JoinFindings:
-    """Read a home's readings just as its agent will; loads torch.
+    """Read a home's readings just as its agent will.
 
     Args:
         plan: The plan.

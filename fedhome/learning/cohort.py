@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.data.series.examples import Part
-from fedhome.learning.local import LocalLearning
+from fedhome.learning.learning_setup import LearningSetup
 from fedhome.learning.methods import Method
 from fedhome.learning.own_state import HomeStates
 
@@ -78,7 +78,7 @@ class Cohort(ABC):
     """Homes that learn side by side; every array has the homes as its first dimension.
 
     Attributes:
-        learning: The three functions of local learning.
+        learning: What they learn with.
         homes: Names of the homes.
         memory: What they computed earlier. A home that is asked about one model several times
             need not train for each anew; nothing that it answers depends on what is here.
@@ -86,7 +86,7 @@ class Cohort(ABC):
             each is as on its first day.
     """
 
-    learning: LocalLearning
+    learning: LearningSetup
     homes: tuple[str, ...]
     memory: Memory
     states: HomeStates | None = None

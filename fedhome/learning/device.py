@@ -1,8 +1,6 @@
-"""One home on its own device: the loop over batches, and evaluation."""
+"""One home on its own device by torch: the loop over batches of the three functions."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -10,36 +8,16 @@ from numpy.typing import NDArray
 
 from fedhome import rng
 from fedhome.data.series.examples import HomeExamples, Part
-from fedhome.learning.cohort import Cohort, Measured, Memory, PartRows, Trained
+from fedhome.learning.batch_order import passes
+from fedhome.learning.cohort import Trained
 from fedhome.learning.local import Batch, LocalLearning
 from fedhome.learning.methods import Method
+from fedhome.learning.one_home import OneHome
 from fedhome.learning.own_state import HomeStates
-from fedhome.learning.tasks import Segments
 
 
-def passes(
-    keys: NDArray[np.uint64], counts: NDArray[np.int64], *, stream: int, epochs: int, rows: int
-) -> Iterator[tuple[NDArray[np.uint64], NDArray[np.int64]]]:
-    """Yield each pass's keys, and its rows in their order, ``[homes, most rows]``.
-
-    Args:
-        keys: The homes' keys, uint64 ``[homes]``.
-        counts: Rows of each home ``[homes]``.
-        stream: Names the order of batches: the number of the round.
-        epochs: How many passes there are over each home's rows.
-        rows: In place of these a single pass of as many rows in each home; 0: none.
-    """
-    if rows:
-        own = rng.endless_shuffles(keys, counts, stream=stream, rows=rows)
-        yield rng.epoch_keys(keys, stream, 0), own
-        return
-    for epoch in range(epochs):
-        key = rng.epoch_keys(keys, stream, epoch)
-        yield key, rng.shuffles(key, counts)
-
-
-class Device(Cohort):
-    """A cohort of one: what a home's own device computes.
+class Device(OneHome):
+    """What a home's own device computes where torch is loaded: the definition of all others.
 
     Args:
         learning: The three functions.
@@ -47,6 +25,8 @@ class Device(Cohort):
         seed: The plan's seed, for the order of batches.
         states: Where the home keeps what its method learns for it alone.
     """
+
+    learning: LocalLearning
 
     def __init__(
         self,
@@ -56,19 +36,9 @@ class Device(Cohort):
         *,
         states: HomeStates | None = None,
     ) -> None:
-        self.learning = learning
-        self.states = states
-        self.examples = examples
-        self.homes = (examples.home,)
-        self.memory: Memory = {}
-        self._keys = rng.home_keys(seed, self.homes)
+        super().__init__(learning, examples, seed, states=states)
         self._x = torch.from_numpy(examples.x)
         self._y = torch.from_numpy(examples.y)
-
-    def counts(self, part: Part) -> NDArray[np.int64]:
-        """Rows of a part, int64 ``[1]``."""
-        rows = self.examples.rows(part)
-        return np.array([rows.stop - rows.start])
 
     def train(
         self,
@@ -106,50 +76,8 @@ class Device(Cohort):
         trained = learning.flat(learning.finish(state))
         return Trained(trained[None], np.array([loss / max(count, 1)]))
 
-    def pick(self, homes: NDArray[np.int64]) -> Cohort:
-        """Return itself: there is nobody else to leave out."""
-        del homes
-        return self
-
-    def evaluate(self, params: NDArray[np.float32], part: Part) -> Measured:
-        """Score parameters on one part."""
-        learning, rows = self.learning, self.examples.rows(part)
-        output = learning.predict(learning.tensors(params.reshape(-1)), self._x[rows])
-        loss = learning.loss.rows(output, self._y[rows]).double().mean()
-        return Measured(np.array([float(loss)]), self.measure(output.numpy(), part))
-
-    def rows(self, part: Part) -> PartRows:
-        """Return the rows of a part."""
-        own, rows = self.examples, self.examples.rows(part)
-        return PartRows(
-            own.x[rows],
-            own.y[rows],
-            own.naive[rows],
-            own.seasons()[rows],
-            own.times()[rows],
-            self.counts(part),
-            np.array([own.unit]),
-        )
-
     def predict(self, params: NDArray[np.float32], part: Part) -> NDArray[np.float32]:
         """Return the model's raw outputs on a part."""
         learning, rows = self.learning, self.examples.rows(part)
         output = learning.predict(learning.tensors(params.reshape(-1)), self._x[rows])
         return np.asarray(output.numpy(), np.float32)
-
-    def baseline(self, part: Part) -> Measured:
-        """Score the forecast without learning."""
-        naive = self.examples.naive[self.examples.rows(part)]
-        output = self.learning.task.naive_output(naive)
-        return Measured(np.array([np.nan]), self.measure(output, part))
-
-    def measure(self, output: NDArray[np.float32], part: Part) -> dict[str, NDArray[np.float64]]:
-        """Score outputs on a part."""
-        rows = self.examples.rows(part)
-        return self.learning.task.measure(
-            self.examples.y[rows],
-            output,
-            self.examples.naive[rows],
-            Segments(counts=self.counts(part)),
-            np.array([self.examples.unit]),
-        )

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
-
 from fedhome.learning.params import Params
 from fedhome.plan.settings import TrainSettings
 
@@ -23,8 +21,9 @@ def clipped(gradient: Params, train: TrainSettings) -> Params:
     """Return a gradient whose L2 norm, over all parameters, is at most ``train.clip_norm``."""
     if not train.clip_norm:
         return gradient
-    norm = torch.sqrt(sum((g * g).sum() for g in gradient.values()))  # type: ignore[arg-type]
-    scale = torch.clamp(train.clip_norm / (norm + _EPSILON), max=1.0)
+    first, *others = ((g * g).sum() for g in gradient.values())
+    norm = sum(others, start=first).sqrt()
+    scale = (train.clip_norm / (norm + _EPSILON)).clamp(max=1.0)
     return {name: g * scale for name, g in gradient.items()}
 
 

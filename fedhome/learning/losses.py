@@ -8,11 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 - torch's own custom
+import numpy as np
+from numpy.typing import NDArray
 
 from fedhome.plugins import look_up
+
+if TYPE_CHECKING:  # a home that learns by the compiled kernel does without torch
+    from torch import Tensor
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,12 +32,15 @@ class Loss:
         labels: Whether targets are class numbers, int64 ``[batch]``; else they are numbers,
             float32 ``[batch, 1]``.
         fused_as: The compiled kernel's name for it; None: it is trained by the other kernels.
+        in_numpy: The same as ``rows`` of float64 arrays, so that outputs are scored without torch;
+            None: ``rows`` scores them.
     """
 
     name: str
     rows: Callable[[Tensor, Tensor], Tensor]
     labels: bool = False
     fused_as: str | None = None
+    in_numpy: Callable[[Floats, NDArray[Any]], Floats] | None = None
 
 
 def loss_of(loss: str | Loss) -> Loss:
@@ -41,6 +50,23 @@ def loss_of(loss: str | Loss) -> Loss:
         PluginError: There is no such loss.
     """
     return loss if isinstance(loss, Loss) else look_up(LOSSES, loss, "loss")
+
+
+def scored(loss: Loss, output: NDArray[np.float32], y: NDArray[Any]) -> Floats:
+    """Return the loss of each row of a model's raw outputs, float64 ``[rows]``.
+
+    Args:
+        loss: The loss; one that is not written in numpy loads torch.
+        output: Raw outputs ``[rows, outputs]``.
+        y: Targets, as of :func:`row_losses`.
+    """
+    if loss.in_numpy is not None:
+        with np.errstate(all="ignore"):  # of a model that diverged; its score says so
+            return loss.in_numpy(output.astype(np.float64), y)
+    import torch  # noqa: PLC0415 - seldom needed, and large
+
+    found = loss.rows(torch.from_numpy(output), torch.from_numpy(y))
+    return np.asarray(found.double().numpy(), np.float64)
 
 
 def row_losses(loss: str | Loss, output: Tensor, y: Tensor) -> Tensor:
@@ -61,6 +87,10 @@ def _squared_error(output: Tensor, y: Tensor) -> Tensor:
     return ((output - y) ** 2).mean(dim=-1)
 
 
+def _squared_error_in_numpy(output: Floats, y: NDArray[Any]) -> Floats:
+    return np.asarray(((output - y) ** 2).mean(axis=-1), np.float64)
+
+
 def _huber(output: Tensor, y: Tensor) -> Tensor:
     """Return the squared error near zero and a straight line beyond: outliers count for less.
 
@@ -72,21 +102,57 @@ def _huber(output: Tensor, y: Tensor) -> Tensor:
     return (near * (2.0 * far - near)).mean(dim=-1)
 
 
+def _huber_in_numpy(output: Floats, y: NDArray[Any]) -> Floats:
+    far = np.abs(output - y)
+    near = np.minimum(far, 1.0)
+    return np.asarray((near * (2.0 * far - near)).mean(axis=-1), np.float64)
+
+
 def _binary_cross_entropy(output: Tensor, y: Tensor) -> Tensor:
+    from torch.nn import functional as F  # noqa: N812, PLC0415 - torch's own custom; who has none
+
     return F.binary_cross_entropy_with_logits(output, y, reduction="none").mean(dim=-1)
 
 
+def _binary_cross_entropy_in_numpy(output: Floats, y: NDArray[Any]) -> Floats:
+    return np.asarray((np.logaddexp(0.0, output) - output * y).mean(axis=-1), np.float64)
+
+
 def _cross_entropy(output: Tensor, y: Tensor) -> Tensor:
+    from torch.nn import functional as F  # noqa: N812, PLC0415 - as above
+
     return F.cross_entropy(output, y, reduction="none")
+
+
+def _cross_entropy_in_numpy(output: Floats, y: NDArray[Any]) -> Floats:
+    below = output - output.max(axis=1, keepdims=True)
+    own = np.take_along_axis(below, y[:, None], axis=1)[:, 0]
+    return np.asarray(np.log(np.exp(below).sum(axis=1)) - own, np.float64)
 
 
 LOSSES: dict[str, Loss] = {
     loss.name: loss
     for loss in (
-        Loss(name="mse", rows=_squared_error, fused_as="mse"),
-        Loss(name="huber", rows=_huber, fused_as="huber"),
-        Loss(name="bce", rows=_binary_cross_entropy, fused_as="bce"),
-        Loss(name="cross-entropy", rows=_cross_entropy, labels=True, fused_as="cross-entropy"),
+        Loss(
+            name="mse",
+            rows=_squared_error,
+            fused_as="mse",
+            in_numpy=_squared_error_in_numpy,
+        ),
+        Loss(name="huber", rows=_huber, fused_as="huber", in_numpy=_huber_in_numpy),
+        Loss(
+            name="bce",
+            rows=_binary_cross_entropy,
+            fused_as="bce",
+            in_numpy=_binary_cross_entropy_in_numpy,
+        ),
+        Loss(
+            name="cross-entropy",
+            rows=_cross_entropy,
+            labels=True,
+            fused_as="cross-entropy",
+            in_numpy=_cross_entropy_in_numpy,
+        ),
     )
 }
 """Every loss by its name."""

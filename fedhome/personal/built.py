@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.data.series.examples import HomeExamples
 from fedhome.learning.fitted import Fitted, Perceptron
+from fedhome.learning.learning_setup import LearningSetup
+from fedhome.learning.personalise.home_end import HomeEnd
 from fedhome.personal.model import PersonalModel
 from fedhome.personal.own_module import OwnModule
 from fedhome.plan.settings import Plan
 from fedhome.wire.layout import Layout
-
-if TYPE_CHECKING:  # these load torch
-    from fedhome.learning.local import LocalLearning
-    from fedhome.learning.personalise.home_end import HomeEnd
 
 
 def personal_model(
     end: HomeEnd,
     *,
     plan: Plan,
-    learning: LocalLearning,
+    learning: LearningSetup,
     examples: HomeExamples,
     time_zone: str,
     run: str = "",
@@ -35,7 +32,7 @@ def personal_model(
     Args:
         end: What the home ended with.
         plan: The plan, which names its inputs.
-        learning: The network's functions.
+        learning: What the home learnt with.
         examples: The home's examples, as they were cut from its readings.
         time_zone: The home's zone.
         run: What it came from.
@@ -74,7 +71,7 @@ def _fitted_until(examples: HomeExamples, *, by_class: bool) -> int:
     return examples.tally.rows - (0 if by_class else examples.counts[2]) - 1
 
 
-def _fitted(model: NDArray[np.float32] | Fitted, plan: Plan, learning: LocalLearning) -> Fitted:
+def _fitted(model: NDArray[np.float32] | Fitted, plan: Plan, learning: LearningSetup) -> Fitted:
     if not isinstance(model, np.ndarray):
         return model
     return network_of(plan, learning.layout, model)

@@ -2,7 +2,7 @@
 
 Each function is the home's part of one row of :mod:`fedhome.questions.question_table`. What it
 returns are arrays whose first dimension is the homes; a ClientApp sends the row of its one home.
-Nothing here imports torch: a home's agent reads the table without it.
+Nothing here imports what learns: a home's agent reads the table without it.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def train(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext) ->
     Raises:
         UpdateError: The message's settings cannot be.
     """
-    from fedhome.learning.home_round import train_round  # noqa: PLC0415 - it loads torch
+    from fedhome.learning.home_round import train_round  # noqa: PLC0415 - an agent needs none
 
     config = TrainConfig.of(given.config)
     trained = train_round(
@@ -94,7 +94,7 @@ def evaluate(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext)
 
     Where parameters are private, each home's own stand in their places.
     """
-    from fedhome.learning.home_round import as_used  # noqa: PLC0415 - it loads torch
+    from fedhome.learning.home_round import as_used  # noqa: PLC0415 - an agent needs none
 
     measured = cohort.evaluate(as_used(cohort, start), "validation")
     return Response(
@@ -114,8 +114,8 @@ def trial(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext) ->
     Raises:
         UpdateError: The plan personalises nothing.
     """
-    from fedhome.learning.alone import network  # noqa: PLC0415 - it loads torch
-    from fedhome.learning.home_round import ends_with  # noqa: PLC0415 - the same
+    from fedhome.learning.alone import network  # noqa: PLC0415 - an agent needs none
+    from fedhome.learning.home_round import ends_with  # noqa: PLC0415 - as above
 
     settings = given.plan.personalise
     changes = _personaliser(given).trial(cohort, ends_with(cohort, start), settings)
@@ -138,7 +138,7 @@ def blend(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext) ->
         UpdateError: The message does not say what the fleet chose, or the plan personalises
             nothing.
     """
-    from fedhome.learning.personalise import ending  # noqa: PLC0415 - it loads torch
+    from fedhome.learning.personalise import ending  # noqa: PLC0415 - an agent needs none
 
     errors = ending.blend(_experts(cohort, start, given), given.plan.personalise.experts)
     return Response({EXAMPLES: np.ones(len(errors), np.int64), "errors": errors})
@@ -150,7 +150,7 @@ def shrink(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext) -
     Raises:
         UpdateError: As of `blend`.
     """
-    from fedhome.learning.personalise import ending  # noqa: PLC0415 - it loads torch
+    from fedhome.learning.personalise import ending  # noqa: PLC0415 - an agent needs none
 
     names = given.plan.personalise.experts
     matrix, homes = matrix_of(given.config, len(names)), int(given.config.get(HOMES, 1))
@@ -168,7 +168,7 @@ def outcome(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext) 
     Raises:
         UpdateError: As of `blend`.
     """
-    from fedhome.learning.personalise import ending  # noqa: PLC0415 - it loads torch
+    from fedhome.learning.personalise import ending  # noqa: PLC0415 - an agent needs none
 
     names = given.plan.personalise.experts
     fleet = fleets_blend(given.config, len(names))

@@ -7,16 +7,13 @@ rounding; a test says so.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
 from fedhome.errors import EngineError
-from fedhome.learning import gradient_clipping
-from fedhome.learning.fused import FusedMLP
-from fedhome.learning.fused.rule import TERMS
+from fedhome.learning.compiled import kernel_for, why_not_compiled
 from fedhome.learning.local import LocalLearning
 from fedhome.plugins import look_up
 from fedhome.simulations.engines.batches import Rows
@@ -41,7 +38,7 @@ class FusedKernel(Kernel):
     def __init__(self, learning: LocalLearning) -> None:
         self._train = learning.train
         self._terms = learning.method.fused()
-        self._mlp = FusedMLP(mlp_widths(learning.model), **_compiled(learning))
+        self._mlp = kernel_for(learning, mlp_widths(learning.model))
 
     @classmethod
     def fits(cls, learning: LocalLearning, features: int, placement: Placement = PROCESSOR) -> str:
@@ -49,18 +46,7 @@ class FusedKernel(Kernel):
         del features
         if placement.elsewhere:
             return f"it is compiled for the processor, not for {placement.device}"
-        widths = mlp_widths(learning.model)
-        if not widths:
-            return "the model is not a plain MLP of Linear and ReLU"
-        if not learning.loss.labels and learning.task.outputs != 1:
-            return f"the task has one target a row, and {learning.task.outputs} outputs"
-        for noun, named in (("loss", learning.loss), ("optimiser", learning.optimiser)):
-            if named.fused_as is None:
-                return f"the {noun} {named.name!r} is not compiled into it"
-        terms = learning.method.fused()
-        if terms is None or not terms.keys() <= TERMS:
-            return f"the method {type(learning.method).__name__} is not compiled into it"
-        return FusedMLP.supports(widths, **_compiled(learning)) or ""
+        return why_not_compiled(learning, mlp_widths(learning.model))
 
     @classmethod
     def of(
@@ -101,19 +87,6 @@ class FusedKernel(Kernel):
             epochs=len(rows.orders),
             learning_rate=self._train.learning_rate,
         )
-
-
-def _compiled(learning: LocalLearning) -> dict[str, Any]:
-    """Return the compiled kernel's settings for a learning."""
-    train = learning.train
-    return {
-        "loss": learning.loss.fused_as,
-        "optimiser": learning.optimiser.fused_as,
-        "momentum": train.momentum,
-        "weight_decay": train.weight_decay,
-        **gradient_clipping.fused(train),
-        **(learning.method.fused() or {}),
-    }
 
 
 def mlp_widths(module: nn.Module) -> tuple[int, ...]:

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from fedhome import rng
 from fedhome.data.series.examples import Part
+from fedhome.learning.batch_order import passes
 from fedhome.learning.cohort import Cohort, Measured, Memory, PartRows, Trained
-from fedhome.learning.device import passes
 from fedhome.learning.local import LocalLearning
 from fedhome.learning.methods import Method
 from fedhome.learning.own_state import HomeStates
@@ -60,6 +60,8 @@ class VectorCohort(Cohort):
         memory: What the fleet's homes computed earlier.
         states: Where homes keep what their method learns for them alone.
     """
+
+    learning: LocalLearning
 
     def __init__(
         self,

@@ -14,7 +14,7 @@ from torch.nn import functional as F  # noqa: N812 - torch's own custom
 
 from fedhome import rng
 from fedhome.data.series.examples import HomeExamples
-from fedhome.learning.device import passes
+from fedhome.learning.batch_order import passes
 from fedhome.plan.settings import Plan
 from helpers import tiny
 

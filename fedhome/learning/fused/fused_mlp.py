@@ -137,6 +137,17 @@ class FusedMLP:
         """Floats in one client's parameters."""
         return sum(inputs * outputs + outputs for inputs, outputs in pairwise(self.sizes))
 
+    def compile(self, rows: int) -> None:
+        """Write the code beforehand that batches need; else the first training does.
+
+        Args:
+            rows: Rows of a batch, at least 1.
+
+        Raises:
+            EngineError: This system forbids new machine code.
+        """
+        self._native(rows)
+
     def train(
         self,
         params: NDArray[np.float32],

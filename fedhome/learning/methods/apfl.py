@@ -49,7 +49,7 @@ class Apfl(Method):
 
     def round(self, homes: HomeRound) -> RoundEnd:
         """Learn the fleet's model, then the home's own within the mixture, then its share."""
-        from fedhome.learning.home_round import RoundEnd  # noqa: PLC0415 - it loads torch
+        from fedhome.learning.home_round import RoundEnd  # noqa: PLC0415 - it imports methods
 
         trained = homes.train(homes.start)
         own, share = homes.own[_OWN], homes.own[_SHARE]  # [homes, size], [homes, 1]

@@ -42,7 +42,7 @@ class Ditto(Method):
 
     def round(self, homes: HomeRound) -> RoundEnd:
         """Learn the fleet's model, then the home's own."""
-        from fedhome.learning.home_round import RoundEnd  # noqa: PLC0415 - it loads torch
+        from fedhome.learning.home_round import RoundEnd  # noqa: PLC0415 - it imports methods
 
         trained = homes.train(homes.start)
         pull = Pull(strength=self.strength)

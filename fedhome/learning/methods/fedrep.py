@@ -40,7 +40,7 @@ class FedRep(Method):
 
     def round(self, homes: HomeRound) -> RoundEnd:
         """Fit the head, then the body."""
-        from fedhome.learning.home_round import RoundEnd  # noqa: PLC0415 - it loads torch
+        from fedhome.learning.home_round import RoundEnd  # noqa: PLC0415 - it imports methods
 
         names = homes.cohort.learning.layout.names
         head = self.private(names)

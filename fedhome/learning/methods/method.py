@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from fedhome.learning.params import Params
 from fedhome.plan.settings import Plan
 
-if TYPE_CHECKING:  # it loads torch; tables of methods are read without it
+if TYPE_CHECKING:  # it imports methods
     from fedhome.learning.home_round import HomeRound, RoundEnd
 
 
@@ -97,7 +97,7 @@ class Method(BaseModel):
         Args:
             homes: The homes, what came, and what they keep.
         """
-        from fedhome.learning.home_round import RoundEnd  # noqa: PLC0415 - it loads torch
+        from fedhome.learning.home_round import RoundEnd  # noqa: PLC0415 - it imports methods
 
         return RoundEnd(homes.train(homes.start, method=self), homes.own)
 

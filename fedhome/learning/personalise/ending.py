@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from fedhome.learning import mixture
 from fedhome.learning.alone import network
 from fedhome.learning.blocks import blocks_of, verdicts
 from fedhome.learning.cohort import Measured
+from fedhome.learning.losses import scored
 from fedhome.learning.mixture import FleetsBlend
 from fedhome.learning.personalise.experts import Experts, Statements
 from fedhome.learning.personalise.home_end import remember
@@ -222,8 +222,7 @@ def _mixed(stated: Sequence[Floats], weights: Floats) -> Floats:
 
 def _measured(experts: Experts, output: NDArray[np.float32]) -> Measured:
     cohort = experts.cohort
-    learning, y = cohort.learning, cohort.rows("test").y
-    losses = learning.loss.rows(torch.from_numpy(output), torch.from_numpy(y)).double().numpy()
+    losses = scored(cohort.learning.loss, output, cohort.rows("test").y)
     segments = Segments(counts=cohort.counts("test"))
     # A class can be read off outputs that are no numbers; that is no score.
     finite = segments.mean(np.asarray(np.isfinite(output).all(axis=1), np.float64)) == 1.0

@@ -1,0 +1,55 @@
+"""How a home learns on its own device: by the compiled kernel where that fits, else by torch."""
+
+from __future__ import annotations
+
+import logging
+
+from fedhome.data.series.examples import HomeExamples
+from fedhome.errors import EngineError
+from fedhome.learning.compiled import compiled_learning
+from fedhome.learning.compiled_device import CompiledDevice
+from fedhome.learning.home_round import private_places
+from fedhome.learning.one_home import OneHome
+from fedhome.learning.own_state import HomeStates
+from fedhome.plan.settings import Plan
+
+_log = logging.getLogger("fedhome.learning")
+
+
+def device_of(
+    plan: Plan,
+    examples: HomeExamples,
+    classes: tuple[str, ...] = (),
+    *,
+    states: HomeStates | None = None,
+) -> OneHome:
+    """Return a home with what trains and scores it.
+
+    torch is loaded for what the compiled kernel cannot do, and that is told once, with the reason.
+
+    Args:
+        plan: The plan, with all that it leaves to the data.
+        examples: The home's examples.
+        classes: Class names found in the data, where the plan names none.
+        states: Where the home keeps what its method learns for it alone.
+
+    Raises:
+        PlanError: The task does not fit the data, or the method refuses its settings.
+        PluginError: A name behind which there is nothing, or what is there fails at a first step.
+        ModelError: The model cannot be trained in a federation.
+    """
+
+    def by_torch() -> OneHome:
+        from fedhome.learning.build import learning_of  # noqa: PLC0415 - it loads torch
+        from fedhome.learning.device import Device  # noqa: PLC0415 - the same
+
+        learning = learning_of(plan, examples.x.shape[1], classes)
+        return Device(learning, examples, plan.seed, states=states)
+
+    try:
+        learning = compiled_learning(plan, examples.x.shape[1], classes)
+        private_places(learning.method, learning.layout)  # a fault in its names is told at once
+    except EngineError as error:
+        _log.warning("torch trains this home, which takes more memory: %s", error.message)
+        return by_torch()
+    return CompiledDevice(learning, examples, plan.seed, by_torch=by_torch, states=states)

@@ -1,0 +1,172 @@
+"""What the compiled kernel can learn, and how it is told; free of torch.
+
+The kernel (:mod:`fedhome.learning.fused`) is a second implementation of the three functions for
+plain MLPs. Homes and the vector engine both ask here whether it fits, and why not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedhome import rng
+from fedhome.errors import EngineError, PlanError
+from fedhome.learning import gradient_clipping
+from fedhome.learning.first_parameters import first_parameters
+from fedhome.learning.fused import FusedMLP
+from fedhome.learning.fused.rule import TERMS
+from fedhome.learning.learning_setup import LearningSetup
+from fedhome.learning.losses import LOSSES, Loss, loss_of
+from fedhome.learning.methods import METHODS, Method, method_of
+from fedhome.learning.optimisers import Optimiser, optimiser_of
+from fedhome.learning.personalise import PERSONALISERS
+from fedhome.learning.tasks import Task, task_of
+from fedhome.plan.settings import Plan, TrainSettings
+from fedhome.wire.layout import Layout
+
+
+def why_not_compiled(learning: LearningSetup, widths: Sequence[int]) -> str:
+    """Return why the compiled kernel does not fit what is to be learnt; empty where it does.
+
+    Args:
+        learning: What is to be learnt.
+        widths: Widths of Linear, ReLU, Linear, …, Linear; empty where the model is no such one.
+    """
+    if not widths:
+        return "the model is not a plain MLP of Linear and ReLU"
+    if not learning.loss.labels and learning.task.outputs != 1:
+        return f"the task has one target a row, and {learning.task.outputs} outputs"
+    for noun, named in (("loss", learning.loss), ("optimiser", learning.optimiser)):
+        if named.fused_as is None:
+            return f"the {noun} {named.name!r} is not compiled into it"
+    terms = learning.method.fused()
+    if terms is None or not terms.keys() <= TERMS:
+        return f"the method {type(learning.method).__name__} is not compiled into it"
+    return FusedMLP.supports(widths, **_told(learning)) or ""
+
+
+def kernel_for(learning: LearningSetup, widths: Sequence[int]) -> FusedMLP:
+    """Return the compiled kernel for what is to be learnt; arguments as of `why_not_compiled`.
+
+    Raises:
+        EngineError: It does not fit.
+    """
+    return FusedMLP(widths, **_told(learning))
+
+
+def _told(learning: LearningSetup) -> dict[str, Any]:
+    """Return the compiled kernel's settings for a learning."""
+    train = learning.train
+    return {
+        "loss": learning.loss.fused_as,
+        "optimiser": learning.optimiser.fused_as,
+        "momentum": train.momentum,
+        "weight_decay": train.weight_decay,
+        **gradient_clipping.fused(train),
+        **(learning.method.fused() or {}),
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompiledLearning:
+    """What a plan's homes learn with, where the compiled kernel can.
+
+    Args:
+        widths: Widths of the network from its input to its output.
+        seed: The plan's seed.
+        task: What is learnt.
+        train: How.
+        method: What a home does in a round beside plain descent.
+    """
+
+    widths: tuple[int, ...]
+    seed: int
+    task: Task
+    train: TrainSettings
+    method: Method
+
+    @cached_property
+    def loss(self) -> Loss:
+        """What it is learnt by."""
+        return loss_of(self.task.loss)
+
+    @cached_property
+    def optimiser(self) -> Optimiser:
+        """How parameters follow their gradients."""
+        return optimiser_of(self.train)
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Names and shapes of the parameters, as torch's ``Sequential`` has them."""
+        names, shapes = [], []
+        for place, (inputs, outputs) in enumerate(pairwise(self.widths)):
+            names += [f"{2 * place}.weight", f"{2 * place}.bias"]
+            shapes += [(outputs, inputs), (outputs,)]
+        return Layout(tuple(names), tuple(shapes))
+
+    @cached_property
+    def initial(self) -> NDArray[np.float32]:
+        """The parameters that a run begins with, float32 ``[size]``."""
+        return first_parameters(self.widths, rng.key(self.seed, "model"))
+
+    @cached_property
+    def kernel(self) -> FusedMLP:
+        """What trains it."""
+        return kernel_for(self, self.widths)
+
+    def vary(self, *, rate: float = 1.0, method: Method | None = None) -> CompiledLearning:
+        """Return the same learning at another rate (a multiple) or by another method."""
+        if rate == 1.0 and method in (None, self.method):
+            return self
+        changed = {"learning_rate": self.train.learning_rate * rate}
+        return replace(
+            self, train=self.train.model_copy(update=changed), method=method or self.method
+        )
+
+
+def compiled_learning(plan: Plan, features: int, classes: tuple[str, ...] = ()) -> CompiledLearning:
+    """Return what every home of a plan learns with, for the compiled kernel.
+
+    Args:
+        plan: The plan.
+        features: Width of the input.
+        classes: Class names found in the data, where the plan names none.
+
+    Raises:
+        EngineError: The kernel cannot learn it; torch can.
+        PlanError: The task does not fit the data, or the method refuses its settings.
+        PluginError: A name behind which there is nothing.
+    """
+    task, method = task_of(plan, classes), method_of(plan.method)
+    if fault := method.fault_on(plan):
+        raise PlanError([fault])
+    learning = CompiledLearning(
+        widths=(features, *plan.model.hidden, task.outputs),
+        seed=plan.seed,
+        task=task,
+        train=plan.train,
+        method=method,
+    )
+    if reason := _of_ones_own(plan, learning) or why_not_compiled(learning, learning.widths):
+        raise EngineError(f"the compiled kernel does not fit: {reason}")
+    return learning
+
+
+def _of_ones_own(plan: Plan, learning: CompiledLearning) -> str:
+    """Return what of a plan is a user's own code, or a layer, that is written for torch."""
+    model = plan.model
+    if model.name != "mlp" or model.dropout or model.norm != "none":
+        return "the model is not a plain MLP of Linear and ReLU"
+    if learning.loss not in LOSSES.values():
+        return f"the loss {learning.loss.name!r} is not one of fedhome's"
+    if type(learning.method) not in METHODS.values():
+        return f"the method {type(learning.method).__name__} is not one of fedhome's"
+    if plan.personalise.name not in (*PERSONALISERS, "none"):
+        return f"the personaliser {plan.personalise.name!r} is not one of fedhome's"
+    return ""
