@@ -1,11 +1,13 @@
-"""``fedhome new``: a small project of one's own on the installed framework."""
+"""``fedhome new``: a small project of one's own on the installed framework, or a method."""
 
 from __future__ import annotations
 
+import keyword
 import re
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
@@ -13,7 +15,9 @@ from rich.console import Console
 from fedhome.errors import RunError
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,31}")
-_APP = Path(__file__).parent / "templates" / "app"
+_METHOD_NAME = re.compile(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*")
+_LONGEST_NAME: Final = 48
+_TEMPLATES = Path(__file__).parent / "templates"
 _FILES = {
     "plan.toml": "plan.toml",
     "model.py": "model.py",
@@ -25,18 +29,37 @@ _FILES = {
     "pyproject": "pyproject.toml",
     "gitignore": ".gitignore",
 }
+_METHOD = "method"
 
 
 def new(
-    folder: Annotated[Path, typer.Argument(help="The folder to make.", metavar="DIR")],
+    what: Annotated[
+        str, typer.Argument(help="The folder to make, or the word method.", metavar="DIR|method")
+    ],
+    name: Annotated[
+        str, typer.Argument(help="What the method is called, such as slow-start.", metavar="[NAME]")
+    ] = "",
 ) -> None:
     """Make a small app: a plan, a model, a method, a strategy and their test.
 
-    `fedhome` and `flwr run` both run it.
+    `fedhome` and `flwr run` both run it. `fedhome new method NAME` writes a method alone, and its
+    test, into the current folder.
 
     Raises:
-        RunError: The folder exists and is not empty, or its name cannot be an app's.
+        RunError: The folder exists and is not empty, a file exists, or the name cannot be one.
     """
+    if what == _METHOD:
+        _write_method(name)
+    elif name:
+        raise RunError(
+            f"there is no new {what!r} with a name",
+            hint="`fedhome new DIR` makes an app, `fedhome new method NAME` a method",
+        )
+    else:
+        _write_app(Path(what))
+
+
+def _write_app(folder: Path) -> None:
     name = folder.resolve().name
     if not _NAME.fullmatch(name):
         raise RunError(
@@ -46,8 +69,47 @@ def new(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RunError(f"{folder} exists and is not empty", hint="name a folder that is not there")
     folder.mkdir(parents=True, exist_ok=True)
+    words = {"{name}": name, "{version}": version("fedhome")}
     for template, file in _FILES.items():
-        text = (_APP / template).read_text(encoding="utf-8")
-        text = text.replace("{name}", name).replace("{version}", version("fedhome"))
-        (folder / file).write_text(text, encoding="utf-8")
+        _write(_TEMPLATES / "app" / template, folder / file, words)
     Console().print(f"made {folder}: `cd {folder} && fedhome simulate plan.toml`", highlight=False)
+
+
+def _write_method(name: str) -> None:
+    if not name:
+        raise RunError(
+            "a method needs a name: `fedhome new method NAME`",
+            hint="an app in a folder that is called method: `fedhome new ./method`",
+        )
+    module = name.replace("-", "_")
+    if not _METHOD_NAME.fullmatch(name) or len(name) > _LONGEST_NAME or keyword.iskeyword(module):
+        raise RunError(
+            f"{name!r} cannot be the name of a method",
+            hint="small letters and digits, with hyphens between words, such as slow-start",
+        )
+    words = {
+        "NewMethod": "".join(word.title() for word in module.split("_")),
+        "new_method": module,
+    }
+    files = {"method.py": Path(f"{module}.py"), "test_method.py": Path(f"test_{module}.py")}
+    if there := [str(file) for file in files.values() if file.exists()]:
+        raise RunError(
+            f"{' and '.join(there)} exist{'s' if len(there) == 1 else ''} already",
+            hint="take another name, or another folder",
+        )
+    for template, file in files.items():
+        _write(_TEMPLATES / "method" / template, file, words)
+    file, test = files.values()
+    Console().print(
+        f"made {file} and {test}: `pytest {test}`, and\n"
+        f"`fedhome simulate --set method.name={file}:{words['NewMethod']}`",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _write(template: Path, file: Path, words: Mapping[str, str]) -> None:
+    text = template.read_text(encoding="utf-8")
+    for word, meant in words.items():
+        text = text.replace(word, meant)
+    file.write_text(text, encoding="utf-8")

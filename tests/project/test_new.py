@@ -132,3 +132,58 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="not empty"):
         CliRunner().invoke(app, ["new", str(tmp_path / "app")], catch_exceptions=False)
     assert [path.name for path in (tmp_path / "app").iterdir()] == ["notes.txt"]
+
+
+def new_method(name: str) -> str:
+    return CliRunner().invoke(app, ["new", "method", name], catch_exceptions=False).output
+
+
+@pytest.mark.slow
+def test_the_test_that_is_written_with_a_method_passes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = new_method("slow-start")
+    assert "`fedhome simulate --set method.name=slow_start.py:SlowStart`" in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "slow_start.py",
+        "test_slow_start.py",
+    ]
+    text = "".join(path.read_text() for path in tmp_path.iterdir())
+    assert "new_method" not in text
+    assert "NewMethod" not in text
+    assert "3 passed" in ran(sys.executable, "-m", "pytest", "-q", folder=tmp_path)
+    broken = (
+        (tmp_path / "slow_start.py").read_text().replace("last_layers(names, 1)", "frozenset()")
+    )
+    (tmp_path / "slow_start.py").write_text(broken)
+    failed = [sys.executable, "-m", "pytest", "-q", "-k", "private"]
+    done = subprocess.run(failed, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "1 failed" in done.stdout  # it sees what leaves
+
+
+@pytest.mark.parametrize("name", ["Slow", "slow start", "9lives", "class", "a" * 49, "../slow"])
+def test_a_method_is_called_what_a_module_may_be(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RunError, match="cannot be the name of a method"):
+        new_method(name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_method_s_files_take_the_place_of_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "test_slow_start.py").write_text("mine")
+    with pytest.raises(RunError, match=r"^test_slow_start.py exists already"):
+        new_method("slow_start")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
+    for words, why in (
+        (["method"], "a method needs a name"),
+        (["an-app", "one"], "no new 'an-app'"),
+    ):
+        with pytest.raises(RunError, match=why):
+            CliRunner().invoke(app, ["new", *words], catch_exceptions=False)
+    assert len(list(tmp_path.iterdir())) == 1
