@@ -42,6 +42,7 @@ class HomeRound:
         number: Number of the round.
         epochs: Passes of the plan.
         steps: Steps in place of passes; 0: none.
+        rate: Multiple of the plan's learning rate.
     """
 
     cohort: Cohort
@@ -51,6 +52,7 @@ class HomeRound:
     number: int
     epochs: int
     steps: int
+    rate: float = 1.0
 
     def train(
         self,
@@ -76,6 +78,7 @@ class HomeRound:
             stream=self.number + phase * _PHASE,
             epochs=self.epochs if epochs is None else epochs,
             steps=self.steps if epochs is None else 0,
+            rate=self.rate,
             method=method,
             towards=towards,
         )
@@ -139,6 +142,7 @@ def train_round(
     epochs: int,
     steps: int,
     method: Method,
+    rate: float = 1.0,
 ) -> Trained:
     """Let homes do what their method does in a round, and keep what stays at home.
 
@@ -149,6 +153,7 @@ def train_round(
         epochs: Passes of the plan.
         steps: Steps in place of passes; 0: none.
         method: The method.
+        rate: Multiple of the plan's learning rate.
 
     Returns:
         What leaves, ``[homes, size]``: at private places it is what came.
@@ -158,7 +163,9 @@ def train_round(
     """
     layout = cohort.learning.layout
     if is_plain(method, layout):
-        return cohort.train(start, stream=number, epochs=epochs, steps=steps, method=method)
+        return cohort.train(
+            start, stream=number, epochs=epochs, steps=steps, method=method, rate=rate
+        )
     asked = hashlib.sha256(b"%d\0" % number + start.tobytes()).digest()
     before, held = _held(cohort, start, method, asked=asked)
     places = private_places(method, layout)
@@ -171,6 +178,7 @@ def train_round(
             number=number,
             epochs=epochs,
             steps=steps,
+            rate=rate,
         )
     )
     if keeps(method, layout):

@@ -73,6 +73,12 @@ class TrainSettings(Section):
         "as train.epochs has",
     )
     clip_norm: float = Field(5.0, ge=0, description="greatest L2 norm of a gradient; 0: any")
+    warm_rate: float = Field(
+        0.2,
+        gt=0,
+        le=1,
+        description="share of the learning rate in a run that begins with another one's model",
+    )
 
 
 class MethodSettings(Section):

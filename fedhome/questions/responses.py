@@ -73,6 +73,7 @@ def train(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext) ->
         epochs=given.plan.train.epochs,
         steps=given.plan.train.steps,
         method=config.method(cohort.learning.method),
+        rate=config.rate,
     )
     columns: Columns = {
         EXAMPLES: np.minimum(cohort.counts("train"), given.plan.rounds.max_examples),

@@ -20,6 +20,9 @@ from fedhome.plan.settings import Plan
 ROUND = "server-round"
 """Number of the round, as Flower's strategies name it."""
 
+WARM = "warm-rate"
+"""Multiple of the learning rate, where a run begins with another one's model."""
+
 INPUTS = "inputs"
 """Hash of what the inputs of a plan mean: it comes with every question."""
 
@@ -145,6 +148,8 @@ def train_faults(settings: Mapping[str, Any], plan: Plan) -> Iterator[str]:
     yield from round_faults(settings, plan)
     if update_clipping.KEY in settings and not plan.strategy.wrap:
         yield f"{update_clipping.KEY}, and the plan's strategy is wrapped in none that clips"
+    if (rate := settings.get(WARM, plan.train.warm_rate)) != plan.train.warm_rate:
+        yield f"{WARM} {rate!r}, and the plan says {plan.train.warm_rate}"
     yield from methods.told_faults(settings, plan)
 
 

@@ -10,7 +10,7 @@ from fedhome.errors import UpdateError
 from fedhome.learning import methods, update_clipping
 from fedhome.learning.methods import Method
 from fedhome.learning.update_clipping import UpdateClipping
-from fedhome.questions.settings import INPUTS, ROUND
+from fedhome.questions.settings import INPUTS, ROUND, WARM
 
 _AS_IT_IS = UpdateClipping()
 
@@ -23,11 +23,13 @@ class TrainConfig:
 
     Args:
         round: Number of the round, from 1; it names the order of batches.
+        rate: Multiple of the plan's learning rate.
         settings: All else that came, by name: what a method's server half tells its home half.
         clipping: How long an update may be that leaves a home.
     """
 
     round: int
+    rate: float = 1.0
     settings: tuple[tuple[str, Any], ...] = ()
     clipping: UpdateClipping = _AS_IT_IS
 
@@ -41,9 +43,13 @@ class TrainConfig:
         number = config.get(ROUND)
         if not isinstance(number, int) or number < 0:
             raise UpdateError(f"a message came with {ROUND} {number!r}, not a number of a round")
-        known = (ROUND, INPUTS, update_clipping.KEY)
+        rate = config.get(WARM, 1.0)
+        if not (isinstance(rate, float) and 0 < rate <= 1):
+            raise UpdateError(f"a message came with {WARM} {rate!r}, not a share of the rate")
+        known = (ROUND, WARM, INPUTS, update_clipping.KEY)
         return cls(
             round=number,
+            rate=rate,
             settings=tuple(sorted((k, v) for k, v in config.items() if k not in known)),
             clipping=UpdateClipping.of(config),
         )

@@ -9,8 +9,11 @@ in one of them alone (docs/security.md).
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedhome.errors import FedHomeError, RunError
 from fedhome.plan.settings import Plan
@@ -19,7 +22,8 @@ from fedhome.registry import Release
 from fedhome.run.events import EventLog
 from fedhome.run.folder import RunFolder
 from fedhome.run.model_file import SavedModel
-from fedhome.server.daemon.publishing import Publisher
+from fedhome.server.daemon.publishing import Candidate, Publisher
+from fedhome.server.daemon.run_chain import change_between, go_on, place_of
 from fedhome.server.rounds import checkpoint
 from fedhome.store import disk
 from fedhome.wire.layout import Layout
@@ -78,6 +82,40 @@ class Beginning:
         if not (self.unfit or folder.fresh or begun):
             self._begin_with(release)
 
+    def change(
+        self, release: Release, rows: Sequence[dict[str, Any]], candidate: Candidate
+    ) -> float | None:
+        """Return by how much homes' loss with a candidate is above that with a release.
+
+        Both are held against each other on the same rows, as far as the runs between them say it
+        (:mod:`fedhome.server.daemon.run_chain`); None: they do not.
+
+        Args:
+            release: The release in use.
+            rows: Rows of the table of rounds.
+            candidate: What the run ended with.
+
+        Raises:
+            RegistryError: The release is damaged.
+        """
+        made_by = RunFolder(self._folder.path.parent / self._publisher.run_of(release))
+        try:
+            return change_between(
+                made_by,
+                release.manifest.round,
+                self._folder,
+                rows=rows,
+                number=candidate.round,
+                layout=self._layout,
+                tell=self._tell,
+            )
+        except RunError as error:
+            self._tell(f"what {made_by.path.name} ended with: {error.message}")
+            return None
+
+    def _tell(self, text: str) -> None:
+        self._log.append("note", text=text)
+
     def _begin_with(self, release: Release) -> None:
         flat = self._publisher.model_of(release).flat
         plan, number = release.manifest.plan, release.manifest.round
@@ -86,13 +124,13 @@ class Beginning:
             with disk.errors_of(self._folder.sums_path):
                 shutil.copytree(last.sums_path, self._folder.sums_path, dirs_exist_ok=True)
         came = self._end_of(last)
-        if came is not None and not np.array_equal(came.flat, flat):
-            flat, number = came.flat, came.round
-            self._log.append(
-                "note",
-                text=f"homes have trained from release {release.number} already, and do so once: "
-                f"the run begins with the last model that came of it, of {last.path.name}",
+        if came is not None and not np.array_equal(came[0], flat):
+            flat, number = came
+            self._tell(
+                f"homes have trained from release {release.number} already, and do so once: "
+                f"the run begins with the last model that came of it, of {last.path.name}"
             )
+        go_on(self._folder, last, self._layout, self._tell)
         self._folder.write_follows(last.path.name)
         # Last: with this file the beginning is settled.
         self._folder.write_start(
@@ -107,21 +145,23 @@ class Beginning:
     def _last_after(self, run: str) -> RunFolder:
         """Return the last of the runs that went on from a run's model, or from theirs."""
         runs = self._folder.path.parent
+        first = place_of(RunFolder(runs / run), self._tell).first
         others = [RunFolder(path) for path in runs.iterdir() if path.name != self._folder.path.name]
-        followed = {other.read_follows(): other.path.name for other in _by_age(others)}
-        seen = set[str]()
-        while run in followed and run not in seen:
-            seen.add(run)
-            run = followed[run]
-        return RunFolder(runs / run)
+        chain = [one for one in _by_age(others) if place_of(one, self._tell).first == first]
+        return chain[-1] if chain else RunFolder(runs / run)
 
-    def _end_of(self, last: RunFolder) -> checkpoint.Checkpoint | None:
+    def _end_of(self, last: RunFolder) -> tuple[NDArray[np.float32], int] | None:
+        """Return the model that a run came to, and its round; None: it is not there any more."""
         if not last.path.exists():
             return None
         try:
-            return checkpoint.load(last, self._layout)
+            if (ended := checkpoint.load(last, self._layout)) is not None:
+                return ended.flat, ended.round
+            # It was cut off in its first round: homes may have trained from what it began with.
+            start = last.read_start()
+            return None if start is None else (self._layout.flatten(start.parameters), start.round)
         except RunError as error:
-            self._log.append("note", text=f"what {last.path.name} ended with: {error.message}")
+            self._tell(f"what {last.path.name} ended with: {error.message}")
             return None
 
     def _unfit(self, release: Release) -> str:

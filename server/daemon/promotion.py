@@ -1,8 +1,9 @@
 """Whether what a run ended with takes the place of the release in use: the homes say so.
 
 They do by their validation loss, summed over all of them: never by one home's, nor by test rows.
-What they said of the release in use is what they said when it was made: asked about it a second
-time, over other homes, they would show a home that is in one of both sums alone.
+Asked about the release in use a second time, over other homes, they would show a home that is in
+one of both sums alone. So what came of it is followed from run to run, each on the rows of its own
+day; and where that is not known, what homes said of the release when it was made is taken.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from fedhome.server.daemon.publishing import Candidate, Publisher
 from fedhome.wire.layout import Layout
 
 _DECIDED = "its run had decided so before it was killed"
+_SAME_ROWS = "on the same rows homes' loss"
 BY_HAND = "by hand: `fedhome model promote`"
 
 
@@ -20,6 +22,7 @@ def settle(
     layout: Layout,
     *,
     unfit: str,
+    change: float | None = None,
 ) -> None:
     """Promote a run's result, or tell why the release in use stays.
 
@@ -28,6 +31,8 @@ def settle(
         candidate: The result; None: no round gave a model.
         layout: Its layout.
         unfit: Why the release in use is nothing to compare with; empty: it is.
+        change: By how much homes' loss with the result is above that with the release in use, on
+            the same rows; None: nobody knows.
 
     Raises:
         RegistryError: The registry is damaged.
@@ -40,6 +45,10 @@ def settle(
         publisher.promote(candidate, layout, "it is the first release" if first else _DECIDED)
     elif unfit:
         publisher.promote(candidate, layout, f"{unfit}: there is nothing to compare with")
+    elif change is not None and change <= 0:
+        publisher.promote(candidate, layout, f"{_SAME_ROWS} is {-change:.3g} lower with it")
+    elif change is not None:
+        publisher.keep_in_use(candidate, f"{_SAME_ROWS} would be {change:.3g} higher; {BY_HAND}")
     elif candidate.loss is None or (before := publisher.loss_of(in_use)) is None:
         which = "this model" if candidate.loss is None else "the release in use"
         publisher.keep_in_use(

@@ -19,7 +19,7 @@ from fedhome.errors import RoundError
 from fedhome.flower.grid_around import GridAround
 from fedhome.flower.messages import CONFIG, content_of, error_of
 from fedhome.plan.settings import Plan
-from fedhome.questions.settings import INPUTS, OTHER_INPUTS, inputs_hash
+from fedhome.questions.settings import INPUTS, OTHER_INPUTS, WARM, inputs_hash
 from fedhome.reasons import word_in
 from fedhome.run.events import EventLog
 from fedhome.server.rounds.sums import replies_of
@@ -135,16 +135,27 @@ def shape_of(grid: Grid, plan: Plan, unfit: UnfitHomes) -> Shape:
     return usual
 
 
-def tell_inputs(messages: Iterable[Message], plan: Plan) -> None:
-    """Let messages say what the inputs of the plan mean, also those of a strategy of one's own."""
-    told, meaning = set[int](), inputs_hash(plan)
+def tell_inputs(messages: Iterable[Message], plan: Plan, *, warm: bool = False) -> None:
+    """Let messages say what the inputs of the plan mean, also those of a strategy of one's own.
+
+    Args:
+        messages: The messages.
+        plan: The plan.
+        warm: They ask for a training of a run that began with another one's model: they say at
+            which share of the learning rate, too.
+    """
+    told = set[int]()
+    more: dict[str, str | float] = {INPUTS: inputs_hash(plan)}
+    if warm and plan.train.warm_rate < 1:
+        more[WARM] = plan.train.warm_rate
     for message in messages:
         if id(message.content) in told:
             continue
         told.add(id(message.content))
         settings = content_of(message)[1]
-        if INPUTS not in settings:
-            settings[INPUTS] = meaning
+        if lacking := more.keys() - settings.keys():
+            for name in lacking:
+                settings[name] = more[name]
             if not any(record is settings for record in message.content.values()):
                 message.content[CONFIG] = settings
 

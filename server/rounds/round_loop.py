@@ -50,6 +50,7 @@ class RoundLoop:
         grid: How messages travel.
         layout: Layout of the parameters.
         initial: Parameters to begin with, float32 ``[size]``.
+        warm: They are what another run came to: homes learn at the plan's warm rate.
         folder: The run's folder.
         log: The run's log.
         unfit: Takes the homes whose inputs turn out to be others; None: there are none.
@@ -67,6 +68,7 @@ class RoundLoop:
         grid: Grid,
         layout: Layout,
         initial: NDArray[np.float32],
+        warm: bool = False,
         folder: RunFolder,
         log: EventLog,
         unfit: UnfitHomes | None = None,
@@ -80,7 +82,7 @@ class RoundLoop:
         self.layout = layout
         self.folder = folder
         self.log = log
-        self._unfit, self._patience = unfit, patience
+        self._unfit, self._patience, self._warm = unfit, patience, warm
         self.state = Checkpoint(round=0, flat=initial, best=initial)
         self._failures = 0
         self._why: Counter[str] = Counter()
@@ -137,8 +139,15 @@ class RoundLoop:
 
     @property
     def _picks(self) -> bool:
-        """Whether the run ends with its best model, and not with its last one."""
-        return self.plan.rounds.patience is not None and math.isfinite(self.state.best_loss)
+        """Whether the run ends with its best model, and not with its last one.
+
+        One that goes on from another one's model does where rounds can be held against each other:
+        the same homes are asked in each, and what they say has no noise.
+        """
+        plan = self.plan
+        alike = plan.rounds.evaluate_fraction == 1 and not is_private(plan)
+        picks = plan.rounds.patience is not None or (self._warm and alike)
+        return picks and math.isfinite(self.state.best_loss)
 
     def candidate(self) -> Candidate | None:
         """Return what the run ended with; None where no round gave a model."""
@@ -213,7 +222,7 @@ class RoundLoop:
             messages = list(
                 self.strategy.configure_train(number, arrays, ConfigRecord(), self.grid)
             )
-        tell_inputs(messages, self.plan)
+        tell_inputs(messages, self.plan, warm=self._warm)
         row: dict[str, Any] = {"round": number, "homes_asked": len(messages)}
         sent_at = time.perf_counter()
         replies = list(self.grid.send_and_receive(messages, timeout=self.plan.rounds.deadline_s))

@@ -96,6 +96,7 @@ def run_plan(
         grid=grid,
         layout=layout,
         initial=_initial(learning, folder, log, announced=not resumed),
+        warm=folder.read_start() is not None,
         folder=folder,
         log=log,
         unfit=unfit,
@@ -108,8 +109,7 @@ def run_plan(
     folder.write_rounds(rounds_table(rounds.state.rows))
     folder.write_model(layout.unflatten(flat), plan=plan.name, round_number=rounds.state.round)
     if publisher is not None:
-        unfit_release = "" if beginning is None else beginning.unfit
-        settle(publisher, rounds.candidate(), layout, unfit=unfit_release)
+        end_with(publisher, beginning, rounds)
     if plan.personalise.name == "none":
         return
     log.append("personalising", homes=homes)
@@ -148,3 +148,21 @@ def _initial(
     if announced:
         log.append("begins-with", plan=start.plan, round=start.round)
     return layout.flatten(start.parameters)
+
+
+def end_with(publisher: Publisher, beginning: Beginning | None, rounds: RoundLoop) -> None:
+    """Let a run's result take the place of the release in use, if homes say so.
+
+    Args:
+        publisher: Knows what is in use.
+        beginning: What the run began with; None: nobody knows.
+        rounds: Its rounds, which are over.
+
+    Raises:
+        RegistryError: The registry is damaged.
+    """
+    candidate, release, change = rounds.candidate(), publisher.in_use, None
+    if candidate is not None and release is not None and beginning is not None:
+        change = beginning.change(release, rounds.state.rows, candidate)
+    unfit = "" if beginning is None else beginning.unfit
+    settle(publisher, candidate, rounds.layout, unfit=unfit, change=change)

@@ -302,6 +302,7 @@ class Shard(Homes):
                 epochs=train.epochs,
                 steps=train.steps,
                 method=method,
+                rate=config.rate,
             )
             return
         homes, size = len(cohort.where), max(1, self._numbers // len(start))
@@ -314,6 +315,7 @@ class Shard(Homes):
                 epochs=train.epochs,
                 steps=train.steps,
                 method=method,
+                rate=config.rate,
             )
             yield then(Chunk(some, trained.params, trained.losses))
 

@@ -29,11 +29,11 @@ from fedhome.run.folder import RunFolder
 from fedhome.secagg import Authority, Directory, HomeKeys, ServerKeys
 from fedhome.server.daemon.beginning import Beginning
 from fedhome.server.daemon.newest import Newest
-from fedhome.server.daemon.promotion import settle
 from fedhome.server.daemon.publishing import MODELS, Publisher, registry_of
 from fedhome.server.daemon.release_door import ReleaseDoor
 from fedhome.server.daemon.server_folder import ServerFolder
 from fedhome.server.rounds.round_loop import RoundLoop
+from fedhome.server.rounds.run_plan import end_with
 from fedhome.server.strategies import strategy_of
 from fedhome.wire.layout import Layout
 from helpers import tiny
@@ -134,13 +134,14 @@ class Server:
                 grid=tiny.FakeGrid(3, self.how),
                 layout=SMALL,
                 initial=INITIAL if start is None else SMALL.flatten(start.parameters),
+                warm=start is not None,
                 folder=self.run,
                 log=log,
             )
             if resumed:
                 rounds.resume()
             rounds.run()
-            settle(publisher, rounds.candidate(), SMALL, unfit=beginning.unfit)
+            end_with(publisher, beginning, rounds)
         return rounds
 
     @property

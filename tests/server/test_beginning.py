@@ -11,8 +11,8 @@ from flwr.app import Message
 from fedhome.run.events import EventLog
 from fedhome.run.folder import RunFolder
 from fedhome.server.daemon.beginning import Beginning
-from fedhome.server.daemon.promotion import settle
 from fedhome.server.daemon.publishing import Publisher
+from fedhome.server.rounds.run_plan import end_with
 from helpers.registry_world import Crash
 from helpers.wired_fleet import WiredFleet, secure_plan
 
@@ -41,7 +41,7 @@ def _play(fleet: WiredFleet, name: str) -> list[int]:
         publisher = Publisher(
             fleet.folder / "models", fleet=fleet_id, keys=keys, run=folder, log=rounds.log
         )
-        settle(publisher, rounds.candidate(), layout, unfit=beginning.unfit)
+        end_with(publisher, beginning, rounds)
         return [row["homes_answered"] for row in rounds.state.rows]
 
 
