@@ -142,7 +142,7 @@ def test_the_next_run_begins_with_the_release(tmp_path: Path) -> None:
     assert rounds.state.flat.tolist() == MODEL_OF[6]
     assert [release.manifest.run for release in server.registry.releases()] == ["run-1", "run-2"]
     (told,) = server.events(RELEASED)
-    assert told.data["reason"] == "homes' loss was -17, and is -32 with it"
+    assert told.data["reason"] == "on the same rows homes' loss is 10 lower with it"
     (known,) = server.events(IN_USE)
     assert ProgressLines(Console()).line(known) == "release 1 is in use: round 3 of run-1"
 
@@ -156,7 +156,7 @@ def test_a_model_that_is_worse_takes_nobodys_place(tmp_path: Path) -> None:
     server.play(resumed=True)
     (kept,) = server.events(KEPT)
     assert kept.data["reason"] == (
-        "homes' loss with it is -17, and would be 32; by hand: `fedhome model promote`"
+        "homes' loss with it is -17, and would be 22; by hand: `fedhome model promote`"
     )
     assert "the release in use stays: homes' loss" in ProgressLines(Console()).line(kept)
 
@@ -217,8 +217,11 @@ def test_a_damaged_list_of_losses_is_told(tmp_path: Path, text: str) -> None:
     server.play()
     (server.models / "losses.json").write_text(text)
     with pytest.raises(RegistryError, match="damaged") as told:
-        server.next_run()
+        server.next_run(fresh=True)
     assert "fedhome model promote" in told.value.hint
+    server.next_run()  # it needs none of them, but cannot add to them
+    (failed,) = server.events(FAILED)
+    assert "is damaged" in str(failed.data["message"])
 
 
 def test_a_run_that_may_end_early_is_followed_from_its_last_model(tmp_path: Path) -> None:
@@ -256,7 +259,7 @@ def test_after_a_roll_back_a_run_goes_on_from_where_homes_have_trained(tmp_path:
     server.next_run()
     assert server.run.read_follows() == "run-2"
     (told,) = server.events(RELEASED)
-    assert told.data["reason"] == "homes' loss was -17, and is -47 with it"
+    assert told.data["reason"] == "on the same rows homes' loss is 20 lower with it"
 
 
 def test_the_sums_of_the_run_before_come_along(tmp_path: Path) -> None:
