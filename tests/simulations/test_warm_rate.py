@@ -31,7 +31,7 @@ def _end(plan: Plan, out: Path, start: Path | None = None) -> Any:
 @pytest.mark.long
 @pytest.mark.usefixtures("no_report")
 @pytest.mark.parametrize(
-    ("engine", "method"), [("vector", "fedavg"), ("vector", "fedper"), ("sequential", "ditto")]
+    ("engine", "method"), [("vector", "fedavg"), ("sequential", "fedavg"), ("sequential", "ditto")]
 )
 def test_the_rate_is_that_share_of_the_plans(tmp_path: Path, engine: str, method: str) -> None:
     plan = tiny.plan(**_METHODS[method], engine={"name": engine})
