@@ -87,13 +87,4 @@ def network_of(plan: Plan, layout: Layout, flat: NDArray[np.float32]) -> Fitted:
     """
     if plan.model.name != "mlp":
         return OwnModule(plan.to_toml(), flat)
-    layers = layout.unflatten(flat)
-
-    def in_order(name: str) -> tuple[int, bool]:
-        place, _, part = name.partition(".")
-        return int(place), part != "weight"
-
-    return Perceptron(
-        {name: np.array(layers[name], np.float32) for name in sorted(layers, key=in_order)},
-        grouped=plan.model.norm == "group",
-    )
+    return Perceptron.in_order(layout.unflatten(flat), grouped=plan.model.norm == "group")

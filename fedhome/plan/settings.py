@@ -166,8 +166,8 @@ class PersonaliseSettings(Section):
 
     name: str = Field(
         "fine-tune",
-        description='"fine-tune", "fine-tune-head" (the last layer alone), "none", or yours as '
-        '"file.py:name"',
+        description='"fine-tune", "fine-tune-head" (the last layer alone), "knn-per" (remembered '
+        'rows), "none", or yours as "file.py:name"',
     )
     epochs: int = Field(30, ge=1, description="most passes of fine-tuning")
     local_epochs: int = Field(60, ge=1, description="most passes of the local-only baseline")
@@ -335,6 +335,13 @@ def _faults(plan: Plan) -> list[str]:
     faults = plan.data.faults()
     if train.optimiser == "adam" and train.momentum:
         faults.append("train.momentum belongs to sgd; adam has its own: set train.momentum = 0")
+    plain = plan.model.name == "mlp" and plan.model.norm != "group"
+    if plan.personalise.name == "knn-per" and not plain:
+        faults.append(
+            "personalise.name = knn-per remembers what the last layer of the model mlp is given, "
+            "without a norm over groups: set model.name = mlp and model.norm = none, or "
+            "personalise.name = fine-tune"
+        )
     if rounds.patience is not None and rounds.evaluate_fraction == 0:
         faults.append("rounds.patience needs an evaluation: set rounds.evaluate_fraction above 0")
     if rounds.reply_after_s >= rounds.deadline_s:

@@ -14,13 +14,24 @@ from numpy.typing import NDArray
 
 from fedhome.learning.fitted.constant import Constant
 from fedhome.learning.fitted.line import Line
+from fedhome.learning.fitted.neighbours import Neighbours
 from fedhome.learning.fitted.perceptron import Perceptron
 from fedhome.learning.fitted.seasonal import Seasonal
 from fedhome.learning.fitted.trees import Trees
 from fedhome.learning.tasks.segments import Floats
 from fedhome.plugins import look_up
 
-__all__ = ["KINDS", "Constant", "Fitted", "InputRows", "Line", "Perceptron", "Seasonal", "Trees"]
+__all__ = [
+    "KINDS",
+    "Constant",
+    "Fitted",
+    "InputRows",
+    "Line",
+    "Neighbours",
+    "Perceptron",
+    "Seasonal",
+    "Trees",
+]
 
 
 class InputRows(NamedTuple):
@@ -51,6 +62,7 @@ Reader = Callable[[Mapping[str, NDArray[Any]]], Fitted]
 KINDS: Mapping[str, Reader] = {
     "constant": Constant.of,
     "line": Line.of,
+    "neighbours": Neighbours.of,
     "perceptron": Perceptron.of,
     "seasonal": Seasonal.of,
     "trees": Trees.of,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,16 +39,26 @@ class Perceptron:
 
     def output(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the raw outputs of inputs ``[rows, features]``."""
-        names = [name.removesuffix(".weight") for name in self.layers if name.endswith(".weight")]
-        last = [name for name in names if self.layers[f"{name}.weight"].ndim == _MATRIX][-1]
-        for place, name in enumerate(names):
+        return self.last(self.hidden(x))
+
+    def hidden(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return what the last layer is given for inputs ``[rows, features]``."""
+        names = self._names
+        for name, following in pairwise(names):
             weight, bias = self.layers[f"{name}.weight"], self.layers[f"{name}.bias"]
             x = (x @ weight.T if weight.ndim == _MATRIX else self._normed(x) * weight) + bias
-            following = names[place + 1 : place + 2]
-            norm_next = following and self.layers[f"{following[0]}.weight"].ndim != _MATRIX
-            if name != last and not norm_next:
+            if following == names[-1] or self.layers[f"{following}.weight"].ndim == _MATRIX:
                 x = np.maximum(x, np.float32(0))
         return x
+
+    def last(self, hidden: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the raw outputs that the last layer makes of what it is given."""
+        name = self._names[-1]
+        return hidden @ self.layers[f"{name}.weight"].T + self.layers[f"{name}.bias"]
+
+    @property
+    def _names(self) -> list[str]:
+        return [name.removesuffix(".weight") for name in self.layers if name.endswith(".weight")]
 
     def _normed(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         units = x.shape[1]
@@ -63,6 +74,24 @@ class Perceptron:
             for place, (name, values) in enumerate(self.layers.items())
         }
         return layers | {"grouped": np.array([self.grouped], np.uint8)}
+
+    @classmethod
+    def in_order(
+        cls, layers: Mapping[str, NDArray[np.float32]], *, grouped: bool = False
+    ) -> Perceptron:
+        """Return one from parameters in any order: their names begin with the layer's number.
+
+        Args:
+            layers: As of the class.
+            grouped: As of the class.
+        """
+
+        def place(name: str) -> tuple[int, bool]:
+            number, _, part = name.partition(".")
+            return int(number), part != "weight"
+
+        copies = {name: np.array(layers[name], np.float32) for name in sorted(layers, key=place)}
+        return cls(copies, grouped)
 
     @classmethod
     def of(cls, arrays: Mapping[str, NDArray[Any]]) -> Perceptron:

@@ -13,6 +13,7 @@ from fedhome.errors import PluginError
 from fedhome.learning.cohort import Cohort
 from fedhome.learning.personalise import fine_tune, fine_tune_head
 from fedhome.learning.personalise.experts import Adapter
+from fedhome.learning.personalise.knn_per import KnnPer
 from fedhome.own_code import call
 from fedhome.plan.settings import PersonaliseSettings
 from fedhome.plugins import load
@@ -32,6 +33,7 @@ class Personaliser(Adapter, Protocol):
 PERSONALISERS: Mapping[str, Personaliser] = {
     "fine-tune": fine_tune,
     "fine-tune-head": fine_tune_head,
+    "knn-per": KnnPer(),
 }
 """Every personaliser by its name in a plan."""
 

@@ -7,6 +7,7 @@ what it says when it was fitted to both.
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
@@ -70,6 +71,18 @@ class Adapter(Protocol):
         It starts from the global ones ``[size]``, or from ``[homes, size]`` where a method keeps
         something of each home's own.
         The rate and the number of passes are the fleet's choice, by a trial.
+        """
+
+
+class OwnStatements(ABC):
+    """A personaliser whose homes have no parameters of their own: it says what they state."""
+
+    @abstractmethod
+    def said(self, experts: Experts) -> Said:
+        """Return what its models state, and what they are.
+
+        Args:
+            experts: The homes, and the fleet's model as they use it.
         """
 
 
@@ -202,6 +215,8 @@ class Experts:
 
     def tuned(self) -> Said:
         """Return what the model states that was adapted to each home, refitted where asked."""
+        if isinstance(self._how, OwnStatements):
+            return self._how.said(self)
         rate, epochs = self._adaptation
         stopped = self._adapted(rate, epochs, "train")
         final = self._adapted(rate, epochs, "train+validation") if self.settings.refit else stopped
@@ -257,7 +272,7 @@ class Experts:
                 found.append(one if keeps else one._replace(model=None))
         validation = np.concatenate([one.validation for one in found])
         test = np.concatenate([one.test for one in found])
-        stated = Statements(*map(_finite_or, (validation, test), self.naive()))
+        stated = Statements(*map(finite_or, (validation, test), self.naive()))
         return Said(stated, [one.model for one in found])
 
     def output(self, stated: Floats) -> NDArray[np.float32]:
@@ -281,7 +296,7 @@ class Experts:
             params, holds = keep(self.cohort, candidates)
             stated = self.encoding.stated(self.cohort.predict(params, part).astype(np.float64))
             rows = np.repeat(holds, self.cohort.counts(part))
-            found.append(_finite_or(np.where(rows[:, None], stated, naive), naive))
+            found.append(finite_or(np.where(rows[:, None], stated, naive), naive))
         # Copies: a home's row would else keep the parameters of all homes in memory.
         models = [
             own.copy() if held and keeps else None
@@ -337,6 +352,6 @@ _STATED: Mapping[str, Callable[[Experts], Said]] = {
 }
 
 
-def _finite_or(stated: Floats, naive: Floats) -> Floats:
+def finite_or(stated: Floats, naive: Floats) -> Floats:
     """Return statements, and what is said without learning wherever a row's are not finite."""
     return np.where(np.isfinite(stated).all(axis=1, keepdims=True), stated, naive)
