@@ -30,7 +30,7 @@ from fedhome.plan.settings import Plan
 Readings = HomeTable | ArrowTable | Columns | Path | str
 """Readings of one home: a table of any kind, or the path of a file or folder."""
 
-_NETWORKS = ("tuned", "global")  # whose outputs are raw, and are statements once encoded
+NETWORKS = ("tuned", "global")  # whose outputs are raw, and are statements once encoded
 
 
 class Predictions(NamedTuple):
@@ -170,7 +170,7 @@ class PersonalModel:
             stated = naive
             if name in self.experts:
                 stated = self.experts[name].state(rows)
-                if name in _NETWORKS:
+                if name in NETWORKS:
                     stated = ENCODINGS[self.targets].stated(stated)
             # What is said of a row is remembered in this precision when models are mixed.
             stated = stated.astype(np.float32).astype(np.float64)

@@ -1,0 +1,130 @@
+"""``fedhome model export HOME --format c``: a home's own model for devices without Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from fedhome.errors import RunError
+from fedhome.plugins import look_up
+from fedhome.store import disk
+
+if TYPE_CHECKING:
+    from fedhome.personal.model import PersonalModel, Readings
+
+_DIGITS = 4
+
+
+class OwnExport(NamedTuple):
+    """What of a home's own model is to be written.
+
+    ``where`` is the home's folder, a run's folder or a file of models; ``home`` whose model, None
+    where there is one; ``kind`` the format; ``precision`` ``"float"`` or ``"int8"``; ``experts``
+    names with commas, None for all; ``readings`` where the loss is measured, None for the home's
+    own; ``out`` the file, None for one that is called as the home.
+    """
+
+    where: Path
+    home: str | None
+    kind: str
+    precision: str
+    experts: str | None
+    readings: Path | None
+    out: Path | None
+
+
+def write_own(asked: OwnExport) -> Iterator[str]:
+    """Write a home's own model, and yield what is to be said of it, one sentence each.
+
+    Args:
+        asked: What is to be written.
+
+    Raises:
+        RunError: There is no such model, or it cannot be written.
+        PluginError: No such format or precision.
+        DataError: The readings cannot be used.
+    """
+    from fedhome.personal.portable import (  # noqa: PLC0415 - arrow
+        FORMATS,
+        PRECISIONS,
+        export_model,
+        in_int8,
+        with_experts,
+    )
+    from fedhome.personal.portable.text import identifier  # noqa: PLC0415
+
+    look_up(FORMATS, asked.kind, "format")
+    int8 = look_up(dict.fromkeys(PRECISIONS, False) | {"int8": True}, asked.precision, "precision")
+    model, readings = _opened(asked)
+    names = None
+    if asked.experts is not None:
+        names = [name.strip() for name in asked.experts.split(",") if name.strip()]
+    chosen = with_experts(model, names)
+    if int8:
+        chosen = in_int8(chosen)
+    data = export_model(chosen, asked.kind, int8=int8)
+    out = asked.out or Path(f"{identifier(model.home)}.{asked.kind}")
+    try:
+        disk.put(out, data)
+    except OSError as error:
+        raise RunError(f"{out} cannot be written: {error.strerror}") from None
+    yield f"{out}: the own model of {model.home}, {len(data):,} bytes"
+    yield "experts: " + ", ".join(f"{name} {share:.0%}" for name, share in chosen.weights.items())
+    if left := [name for name in model.weights if name not in chosen.weights]:
+        share = sum(model.weights[name] for name in left)
+        yield (
+            f"left out: {', '.join(left)}, {share:.0%} of its say; the others have that now. The "
+            "band and the probabilities were fitted to all of them"
+        )
+    if left or int8:
+        yield _loss(model, chosen, readings)
+    yield "not encrypted: whoever has the file has the model, and can learn from it about the home"
+
+
+def _loss(
+    model: PersonalModel, chosen: PersonalModel, readings: Callable[[], Readings] | None
+) -> str:
+    from fedhome.personal.newest_rows import newest_rows, tried  # noqa: PLC0415
+
+    if readings is None:
+        return "what that costs was not measured: name the home's readings with --from"
+    table = readings()
+    whole, less = model.predictions(table), chosen.predictions(table)
+    rows = newest_rows(model, whole)
+    before, now = tried(model, whole, rows), tried(chosen, less, rows)
+    if not before.rows:
+        return "what that costs was not measured: no reading is newer than those it was fitted to"
+    what, unit = "Brier score", ""
+    if model.targets == "continuous":
+        what, unit = "mean absolute error", f" {model.target_unit}" if model.target_unit else ""
+    return (
+        f"on the {before.rows:,} newest rows that it was not fitted to: {what} "
+        f"{now.error:.{_DIGITS}g}{unit}, whole {before.error:.{_DIGITS}g}{unit}"
+    )
+
+
+def _opened(asked: OwnExport) -> tuple[PersonalModel, Callable[[], Readings] | None]:
+    """Return a home's model, and how its readings are read; None where none are at hand."""
+    from fedhome.personal.opened import load  # noqa: PLC0415
+
+    source = asked.readings
+    if not (asked.where / "home.toml").is_file():
+        return load(asked.where, asked.home), None if source is None else lambda: source
+    from fedhome.cli.client_predict import own_model  # noqa: PLC0415
+    from fedhome.clients.membership.home_folder import HomeFolder  # noqa: PLC0415
+    from fedhome.clients.own_readings import read_files  # noqa: PLC0415
+
+    folder = HomeFolder(asked.where)
+    settings, model = folder.settings, own_model(folder)
+    if asked.home not in (None, settings.home):
+        raise RunError(
+            f"{asked.where} is the folder of {settings.home!r}, not of {asked.home!r}",
+            hint="leave --home out",
+        )
+    where = Path(settings.data) if source is None else source
+
+    def read() -> Readings:
+        return read_files(model.plan, where, name=settings.home, reading=settings.reading).table
+
+    return model, read

@@ -1,0 +1,21 @@
+"""A home's own model for devices without Python: as C, as ONNX, and as plain arrays.
+
+All of them take the same inputs, in the units of the home's readings, and give what
+:meth:`fedhome.PersonalModel.predict` gives.
+"""
+
+from fedhome.personal.portable.chosen import in_int8, with_experts
+from fedhome.personal.portable.formats import FORMATS, PRECISIONS, export_model
+from fedhome.personal.portable.inputs import inputs_of, outputs_of, predicted_from, probe
+
+__all__ = [
+    "FORMATS",
+    "PRECISIONS",
+    "export_model",
+    "in_int8",
+    "inputs_of",
+    "outputs_of",
+    "predicted_from",
+    "probe",
+    "with_experts",
+]
