@@ -143,7 +143,7 @@ def _declarations(model: PersonalModel) -> str:
         lines += [
             "",
             "/* Fills in the inputs of the local time: seconds since 1970-01-01 00:00 on the",
-            "   home's own clock. It needs sin and cos, and is there if FEDHOME_CALENDAR is defined. */",
+            "   home's own clock. It needs sin and cos; only where FEDHOME_CALENDAR is defined. */",
             "#ifdef FEDHOME_CALENDAR",
             "void @_calendar(long long local_s, double inputs[@@_INPUTS]);",
             "#endif",
