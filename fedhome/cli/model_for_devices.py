@@ -42,6 +42,7 @@ def write_own(asked: OwnExport) -> Iterator[str]:
 
     Raises:
         RunError: There is no such model, or it cannot be written.
+        StateError: The file cannot be written there.
         PluginError: No such format or precision.
         DataError: The readings cannot be used.
     """
@@ -65,10 +66,7 @@ def write_own(asked: OwnExport) -> Iterator[str]:
         chosen = in_int8(chosen)
     data = export_model(chosen, asked.kind, int8=int8)
     out = asked.out or Path(f"{identifier(model.home)}.{asked.kind}")
-    try:
-        disk.put(out, data)
-    except OSError as error:
-        raise RunError(f"{out} cannot be written: {error.strerror}") from None
+    disk.put(out, data)
     yield f"{out}: the own model of {model.home}, {len(data):,} bytes"
     yield "experts: " + ", ".join(f"{name} {share:.0%}" for name, share in chosen.weights.items())
     if left := [name for name in model.weights if name not in chosen.weights]:
@@ -106,17 +104,15 @@ def _loss(
 
 def _opened(asked: OwnExport) -> tuple[PersonalModel, Callable[[], Readings] | None]:
     """Return a home's model, and how its readings are read; None where none are at hand."""
-    from fedhome.personal.opened import load  # noqa: PLC0415
-
     source = asked.readings
     if not (asked.where / "home.toml").is_file():
-        return load(asked.where, asked.home), None if source is None else lambda: source
-    from fedhome.cli.client_predict import own_model  # noqa: PLC0415
+        return _of_run(asked), None if source is None else lambda: source
+    from fedhome.cli.client_predict import own_or_fleets  # noqa: PLC0415
     from fedhome.clients.membership.home_folder import HomeFolder  # noqa: PLC0415
     from fedhome.clients.own_readings import read_files  # noqa: PLC0415
 
     folder = HomeFolder(asked.where)
-    settings, model = folder.settings, own_model(folder)
+    settings, model = folder.settings, own_or_fleets(folder)
     if asked.home not in (None, settings.home):
         raise RunError(
             f"{asked.where} is the folder of {settings.home!r}, not of {asked.home!r}",
@@ -128,3 +124,15 @@ def _opened(asked: OwnExport) -> tuple[PersonalModel, Callable[[], Readings] | N
         return read_files(model.plan, where, name=settings.home, reading=settings.reading).table
 
     return model, read
+
+
+def _of_run(asked: OwnExport) -> PersonalModel:
+    from fedhome.personal.opened import load, models_in  # noqa: PLC0415
+
+    models = models_in(asked.where)
+    if asked.home is None and len(models) > 1:
+        raise RunError(
+            f"{asked.where} holds the models of {len(models)} homes",
+            hint=f"say whose: --home {next(iter(models))}",
+        )
+    return load(asked.where, asked.home)

@@ -92,7 +92,7 @@ def _perceptron(parts: CParts, name: str, expert: Perceptron) -> Iterator[str]:
     matrices = [one for one in names if layers[f"{one}.weight"].ndim == _MATRIX]
     widest = max(len(layers[f"{one}.weight"]) for one in matrices)
     parts.widest = max(parts.widest, widest)
-    yield f"float even[{widest}], odd[{widest}];"
+    yield f"float even[{widest}]{f', odd[{widest}]' if len(matrices) > 1 else ''};"
     yield "int one;"
     yield "(void)series;"
     here, there = "x", "even"

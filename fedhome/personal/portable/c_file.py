@@ -32,7 +32,9 @@ def c_of(model: PersonalModel, *, int8: bool) -> str:
         if name == "medians" or model.scaling.bounded:
             parts.array(name, "double", getattr(model.scaling, name))
     expert_in_c(parts, "naive", model.naive, raw=False)
-    called = {name: identifier(f"expert {name}") for name in model.weights}
+    called: dict[str, str] = {}
+    for name in model.weights:
+        called[name] = identifier(f"expert {name}", called.values())
     for name, expert in model.experts.items():
         expert_in_c(parts, called[name], expert, raw=name in NETWORKS)
     parts.helpers.add("add")
@@ -120,9 +122,8 @@ def _declarations(model: PersonalModel) -> str:
     if isinstance(model.by, Reach):
         unit = f" in {model.target_unit}" if model.target_unit else ""
         lines += [
-            f"/* {comment(model.target + unit)}: the expected value, and the band in which 4 of 5",
-            "   truths lay in validation.",
-            "   NaN: nothing can be said. */",
+            f"/* {comment(model.target + unit)}: the expected value, and the band in",
+            "   which 4 of 5 truths lay in validation. NaN: nothing can be said. */",
             "typedef struct { double value, low, high; } @_prediction;",
         ]
     else:
@@ -173,7 +174,8 @@ def _predict(model: PersonalModel, called: dict[str, str]) -> str:
     indicators = [place for place, one in enumerate(inputs) if one.role == "indicator"]
     body = [
         "float x[@@_MODEL_INPUTS];",
-        "double series[3], naive[@@_STATED], stated[@@_STATED], mixed[@@_STATED] = {0};",
+        "double series[3], naive[@@_STATED], mixed[@@_STATED] = {0};",
+        *(["double stated[@@_STATED];"] if model.experts else []),
         "int i;",
         "const double missing = (double)NAN;",
         "(void)missing;",

@@ -53,7 +53,9 @@ def _inputs(model: PersonalModel) -> Iterator[RawInput]:
     data, names = model.plan.data, model.scaling.features
     units = {spec.name: spec.unit for spec in data.inputs or ()}
     series = bool(data.series)
-    ahead = f"{data.horizon} steps" if isinstance(data.horizon, int) else data.horizon
+    ahead = f"{data.horizon}"
+    if isinstance(data.horizon, int):
+        ahead = "one step" if data.horizon == 1 else f"{data.horizon} steps"
     before = f"{ahead} before the predicted moment" if series else "in the row"
     for number, name in enumerate(names):
         median = f"NaN: taken as {model.scaling.medians[number]:.6g}"
@@ -65,9 +67,8 @@ def _inputs(model: PersonalModel) -> Iterator[RawInput]:
         elif " is " in name:
             yield RawInput(name, "", f"1 if so, else 0; read {before}", "feature", number)
         else:
-            yield RawInput(
-                name, model.target_unit, f"the predicted moment; {median}", "feature", number
-            )
+            said = f"counted from the predicted moment; {median}"
+            yield RawInput(name, model.target_unit, said, "feature", number)
     for name in data.indicators or ():
         said = "1 if there was no reading of it then, also where an older one is given; else 0"
         yield RawInput(f"{name} is missing", "", said, "indicator", names.index(name))

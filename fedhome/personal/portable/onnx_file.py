@@ -143,13 +143,17 @@ def _weights(rows: _Rows, weight: NDArray[np.float32]) -> str:
 
 
 def _normed(graph: Graph, x: str, groups: int, units: int) -> str:
-    shape = graph.constant(np.array([-1, groups, units // groups], np.int64))
-    apart = graph.node("Reshape", x, shape)
-    apart = graph.node("Sub", apart, graph.node("ReduceMean", apart, axes=[2], keepdims=1))
-    squares = graph.node("ReduceMean", graph.node("Mul", apart, apart), axes=[2], keepdims=1)
+    apart = x
+    if groups > 1:
+        shape = graph.constant(np.array([-1, groups, units // groups], np.int64))
+        apart = graph.node("Reshape", x, shape)
+    apart = graph.node("Sub", apart, graph.node("ReduceMean", apart, axes=[-1], keepdims=1))
+    squares = graph.node("ReduceMean", graph.node("Mul", apart, apart), axes=[-1], keepdims=1)
     room = graph.constant(np.array(1e-5, np.float32))
     apart = graph.node("Div", apart, graph.node("Sqrt", graph.node("Add", squares, room)))
-    return graph.node("Reshape", apart, graph.constant(np.array([-1, units], np.int64)))
+    if groups > 1:
+        apart = graph.node("Reshape", apart, graph.constant(np.array([-1, units], np.int64)))
+    return apart
 
 
 def _line(rows: _Rows, expert: Line) -> str:
