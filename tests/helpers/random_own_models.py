@@ -233,7 +233,7 @@ def self_tested(file: Path, flags: Sequence[str] = ()) -> str:
         flags: Further ones for the compiler.
     """
     assert COMPILER is not None
-    program = file.with_suffix("")
+    program = file.resolve().with_suffix(".test")
     words = [COMPILER, *STRICT, "-O2", *flags, "-DFEDHOME_SELF_TEST", file, "-o", program, "-lm"]
     made = subprocess.run(words, capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stderr

@@ -5,8 +5,8 @@ All of them take the same inputs, in the units of the home's readings, and give 
 """
 
 from fedhome.personal.portable.chosen import in_int8, with_experts
-from fedhome.personal.portable.formats import FORMATS, PRECISIONS, export_model
-from fedhome.personal.portable.inputs import inputs_of, outputs_of, predicted_from, probe
+from fedhome.personal.portable.exported import FORMATS, PRECISIONS, export_model
+from fedhome.personal.portable.raw_inputs import inputs_of, outputs_of, predicted_from, probe
 
 __all__ = [
     "FORMATS",

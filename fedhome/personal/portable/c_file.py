@@ -14,7 +14,13 @@ from fedhome.learning.tasks.segments import Floats
 from fedhome.personal.model import NETWORKS, PersonalModel
 from fedhome.personal.portable.c_experts import CParts, expert_in_c
 from fedhome.personal.portable.c_helpers import HELPERS, helper
-from fedhome.personal.portable.inputs import RawInput, inputs_of, outputs_of, predicted_from, probe
+from fedhome.personal.portable.raw_inputs import (
+    RawInput,
+    inputs_of,
+    outputs_of,
+    predicted_from,
+    probe,
+)
 from fedhome.personal.portable.text import comment, identifier, real
 
 _CLOSE = 1e-5

@@ -14,7 +14,7 @@ from fedhome.learning.bands import Reach
 from fedhome.learning.fitted import Perceptron
 from fedhome.personal.model import PersonalModel
 from fedhome.personal.portable.chosen import whole
-from fedhome.personal.portable.inputs import inputs_of, outputs_of
+from fedhome.personal.portable.raw_inputs import inputs_of, outputs_of
 
 _MATRIX = 2
 

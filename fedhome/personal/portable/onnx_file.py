@@ -15,8 +15,8 @@ from fedhome.learning.bands import Reach
 from fedhome.learning.fitted import Constant, Fitted, Line, Perceptron, Seasonal, Trees
 from fedhome.personal.model import NETWORKS, PersonalModel
 from fedhome.personal.portable.chosen import whole
-from fedhome.personal.portable.inputs import inputs_of, outputs_of
 from fedhome.personal.portable.onnx_graph import IR, OPSET, TREE_OPSET, TREES, Graph, onnx_package
+from fedhome.personal.portable.raw_inputs import inputs_of, outputs_of
 
 _GROUP, _MATRIX = 8, 2
 _DAY_S, _QUARTER_S = 86_400.0, 21_600.0
