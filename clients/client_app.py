@@ -20,6 +20,7 @@ from fedhome.clients.agent.own_model import EndedRuns, OwnModelKeeper, keep_ende
 from fedhome.clients.asked_question import AskedQuestion
 from fedhome.clients.failure_reason import reason_of
 from fedhome.clients.home import ClientHome, find_home
+from fedhome.clients.own_readings import source_of
 from fedhome.clients.protocol_questions import BUNDLE, DIRECTORY, ENROL, HELP, PROTOCOL, SHAPE
 from fedhome.clients.secure_sums import add, empty_handed, requested_sum_of
 from fedhome.errors import (
@@ -211,7 +212,10 @@ def _behind_node(handler: Handler) -> Callable[[Message, Context], Message]:
         try:
             with supernode.home_at(home_folder) as home:
                 answer = handler(home, message, context)
-                runs, keeper = EndedRuns(home, home_folder), OwnModelKeeper(home_folder)
+                runs, keeper = (
+                    EndedRuns(home, home_folder, source_of(home_folder)),
+                    OwnModelKeeper(home_folder),
+                )
                 keep_ended(runs, keeper, run=message.metadata.run_id)
                 return answer
         except Exception as error:  # noqa: BLE001 - Flower would tell the server all of it

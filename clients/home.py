@@ -13,7 +13,7 @@ from flwr.app import Context
 from numpy.typing import NDArray
 
 from fedhome.clients import context_keys
-from fedhome.clients.own_readings import NOTHING_OWN, OwnReadings, read_own
+from fedhome.clients.own_readings import NOTHING_OWN, OwnReadings, ReadingsSource, read_own
 from fedhome.clients.secure_sums import SecurePart
 from fedhome.data.fleet_examples import filled_in
 from fedhome.data.series.examples import HomeExamples
@@ -143,7 +143,7 @@ def _real(path: str, data: str) -> ClientHome:
 
 def real_home(
     plan: Plan,
-    data: str,
+    data: str | ReadingsSource,
     *,
     name: str | None = None,
     participant: SecurePart | None = None,
@@ -154,7 +154,7 @@ def real_home(
 
     Args:
         plan: The plan that it takes part in.
-        data: File or folder of its readings.
+        data: File or folder of its readings, or its store.
         name: Its name in the fleet; None: that of the file.
         participant: Its part in secure sums.
         reading: How its files are to be read, where that differs from the plan.
@@ -164,7 +164,8 @@ def real_home(
         DataError: The readings cannot be used.
         PlanError: The task does not fit them, or the plan names no inputs.
     """
-    own = read_own(plan, Path(data), name=name, reading=reading)
+    source = Path(data) if isinstance(data, str) else data
+    own = read_own(plan, source, name=name, reading=reading)
     return home_of(plan, own, participant=participant, states=states)
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
+import numpy as np
+
+from fedhome.clients.membership.home_folder import HomeFolder
+from fedhome.clients.recorded.reading_store import ReadingStore
 from fedhome.data.home_files import HomeFilesRead, read_home
 from fedhome.data.inputs import MatchedHome, matched, schema_of
 from fedhome.errors import DataError
@@ -32,14 +36,38 @@ class OwnReadings:
     matched: MatchedHome
 
 
+ReadingsSource = Path | ReadingStore
+"""Where a home's readings are: in files of its people's, or in its store."""
+
+
+def source_of(home_folder: HomeFolder) -> ReadingsSource:
+    """Return where a home's readings are: its store, if it has one; else the files that it names.
+
+    Args:
+        home_folder: The home's folder, with its key.
+
+    Raises:
+        RunError: There is no home in it.
+        StateError: The key cannot be read.
+    """
+    settings = home_folder.settings
+    if ReadingStore.there(home_folder.path):
+        return ReadingStore.of(home_folder.path, settings.home)
+    return Path(settings.data)
+
+
 def read_files(
-    plan: Plan, source: Path, *, name: str | None = None, reading: Mapping[str, Any] = NOTHING_OWN
+    plan: Plan,
+    source: ReadingsSource,
+    *,
+    name: str | None = None,
+    reading: Mapping[str, Any] = NOTHING_OWN,
 ) -> HomeFilesRead:
-    """Read a home's files as its plan, and the home itself, say.
+    """Read a home's readings as its plan, and the home itself, say.
 
     Args:
         plan: The plan that it takes part in.
-        source: File or folder of its readings.
+        source: File or folder of its readings, or its store.
         name: Its name in the fleet; None: that of the file.
         reading: How its files are to be read, where that differs from the plan.
 
@@ -52,11 +80,17 @@ def read_files(
     numbers = (plan.data.target,) if targets == "continuous" else ()
     wanted = {*schema.columns, schema.target.name, *plan.data.rules}
     settings = reading_of(plan.data, reading)
+    if isinstance(source, ReadingStore):
+        return _of_store(source, settings.time_zone)
     return read_home(source, home=name, settings=settings, numbers=numbers, wanted=wanted)
 
 
 def read_own(
-    plan: Plan, source: Path, *, name: str | None = None, reading: Mapping[str, Any] = NOTHING_OWN
+    plan: Plan,
+    source: ReadingsSource,
+    *,
+    name: str | None = None,
+    reading: Mapping[str, Any] = NOTHING_OWN,
 ) -> OwnReadings:
     """Read a home's readings, and find the plan's inputs in them; arguments as of `read_files`.
 
@@ -78,3 +112,13 @@ def read_own(
             hint="name all classes of the fleet in the plan: task.classes",
         )
     return OwnReadings(read=read, matched=matched(read.table, schema, targets))
+
+
+def _of_store(store: ReadingStore, time_zone: str) -> HomeFilesRead:
+    """Return what a store holds; its rows were understood when they were recorded."""
+    stored = store.read()
+    table = stored.table
+    empty = [name for name, values in table.columns.items() if bool(np.isnan(values).all())]
+    held = {name: values for name, values in table.columns.items() if name not in empty}
+    table = replace(table, columns=held, time_zone=time_zone or table.time_zone)
+    return HomeFilesRead(table=table, notes=stored.notes, empty=tuple(empty))

@@ -29,6 +29,7 @@ from fedhome.clients.membership.consent import check_consent
 from fedhome.clients.membership.home_folder import CA, UNPACKED, HomeFolder
 from fedhome.clients.membership.join import check_present
 from fedhome.clients.membership.method_state import SealedState
+from fedhome.clients.own_readings import source_of
 from fedhome.clients.privacy_budget import HomeBudget
 from fedhome.clients.secure_sums import Participant
 from fedhome.errors import FedHomeError, RunError, StateError
@@ -130,7 +131,7 @@ def home_at(home_folder: HomeFolder) -> Iterator[ClientHome]:
         plan = Plan.load(home_folder.plan_path)
         yield real_home(
             plan,
-            settings.data,
+            source_of(home_folder),
             name=settings.home,
             participant=part,
             reading=settings.reading,

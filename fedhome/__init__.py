@@ -22,6 +22,7 @@ from fedhome.errors import FedHomeError
 
 if TYPE_CHECKING:
     from fedhome import methods, models, registry, strategies, tasks
+    from fedhome.clients.recorded.recording import Recorded, record
     from fedhome.data.table import HomeTable
     from fedhome.personal.model import PersonalModel
     from fedhome.personal.opened import load
@@ -35,12 +36,14 @@ __all__ = [
     "HomeTable",
     "PersonalModel",
     "Plan",
+    "Recorded",
     "Result",
     "__version__",
     "errors",
     "load",
     "methods",
     "models",
+    "record",
     "registry",
     "resume",
     "simulate",
@@ -55,8 +58,10 @@ _LATER = {
     "HomeTable": "fedhome.data.table",
     "PersonalModel": "fedhome.personal.model",
     "Plan": "fedhome.plan.settings",
+    "Recorded": "fedhome.clients.recorded.recording",
     "Result": "fedhome.simulations.simulate",
     "load": "fedhome.personal.opened",
+    "record": "fedhome.clients.recorded.recording",
     "resume": "fedhome.simulations.simulate",
     "simulate": "fedhome.simulations.simulate",
 }

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -21,6 +20,7 @@ from fedhome.reasons import in_words
 
 if TYPE_CHECKING:  # these load torch, arrow or both
     from fedhome.clients.home import ClientHome
+    from fedhome.clients.own_readings import ReadingsSource
     from fedhome.learning.personalise.home_end import HomeEnd
     from fedhome.personal.model import PersonalModel, Predictions
     from fedhome.personal.newest_rows import Trial
@@ -45,10 +45,11 @@ class EndedRuns:
     Args:
         home: The home, as it answers questions.
         home_folder: Its folder; keys and state are left alone.
+        source: Where its readings are.
     """
 
-    def __init__(self, home: ClientHome, home_folder: HomeFolder) -> None:
-        self._home, self._home_folder = home, home_folder
+    def __init__(self, home: ClientHome, home_folder: HomeFolder, source: ReadingsSource) -> None:
+        self._home, self._home_folder, self._source = home, home_folder, source
         self._last: HomeEnd | None = None
 
     def ended(self) -> bool:
@@ -82,7 +83,7 @@ class EndedRuns:
 
         settings = self._home_folder.settings
         table = read_files(
-            self._home.plan, Path(settings.data), name=settings.home, reading=settings.reading
+            self._home.plan, self._source, name=settings.home, reading=settings.reading
         ).table
         new = self._scored(self._made(table.time_zone, run))
         data = to_bytes([new])

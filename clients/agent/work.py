@@ -12,7 +12,6 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from functools import cached_property
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Any, Protocol
@@ -29,6 +28,7 @@ from fedhome.clients.agent.worker import HomeApp, answer_with, app_of, send
 from fedhome.clients.lean_process import LEAN
 from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.clients.membership.method_state import SealedState
+from fedhome.clients.recorded.readings_key import readings_key, store_state
 from fedhome.clients.secure_sums import blobs_for
 from fedhome.errors import ManifestError, SecAggError, StateError
 from fedhome.flower.fleet_connection import message_bytes, message_of
@@ -131,13 +131,17 @@ class WorkerProcess:
             self._running.close()
             self._running = None
 
-    def _ask_worker(self, message: Message) -> Message:
+    def _started(self) -> _RunningWorker:
+        """Return the worker that runs; start it where there is none."""
         if self._running is not None and self._running.ended:
             self.close()
         if self._running is None:
             self._running = _RunningWorker(self._home_folder, self._clock)
             _log.info("a worker was started")
-        running = self._running
+        return self._running
+
+    def _ask_worker(self, message: Message) -> Message:
+        running = self._started()
         self._refusal = None
         running.late = self._clock() + self._patience_s
         running.send_frame(message=message_bytes(message))
@@ -147,6 +151,8 @@ class WorkerProcess:
                     self._join(running, terms)
                 case {"state": bytes(state)}:
                     self._answer_state(running, state)
+                case {"readings": True}:
+                    self._answer_key(running)
                 case {"ended": True}:
                     running.send_frame(kept=self._own_model.kept)
                 case {"own": bytes(model), "told": str(told)}:
@@ -169,6 +175,14 @@ class WorkerProcess:
             if state:
                 self._state.write_bytes(state)
             running.send_frame(state=state or self._state.read_bytes())
+        except StateError as error:
+            _log.error("the home does not learn: %s", error)
+            running.send_frame(unable=error.reason)
+
+    def _answer_key(self, running: _RunningWorker) -> None:
+        """Give the worker the key of the home's readings, and no other."""
+        try:
+            running.send_frame(key=readings_key(self._home_folder.path))
         except StateError as error:
             _log.error("the home does not learn: %s", error)
             running.send_frame(unable=error.reason)
@@ -278,12 +292,15 @@ class InProcess:
 
     def __init__(self, home_folder: HomeFolder, machine: secagg.HomeParty) -> None:
         self._home_folder, self._machine = home_folder, machine
+        self._loaded: HomeApp | None = None
+        self._readings: object = None
+        self._run = 0
 
     def answer(self, message: Message) -> Message:
         """Answer a message, or raise why not."""
-        answer = answer_with(self._home.app, message)
-        keeper = OwnModelKeeper(self._home_folder)
-        keep_ended(self._home.runs, keeper, run=message.metadata.run_id)
+        home = self._home(message.metadata.run_id)
+        answer = answer_with(home.app, message)
+        keep_ended(home.runs, OwnModelKeeper(self._home_folder), run=message.metadata.run_id)
         return answer
 
     def rest(self) -> None:
@@ -292,9 +309,18 @@ class InProcess:
     def close(self) -> None:
         """Keep everything."""
 
-    @cached_property
-    def _home(self) -> HomeApp:
+    def _home(self, run: int) -> HomeApp:
+        """Return the home on its readings; a new run has those that came since."""
+        readings = store_state(self._home_folder.path)
+        if self._loaded is None or (run != self._run and readings != self._readings):
+            self._loaded, self._readings = self._read(), readings
+        self._run = run
+        return self._loaded
+
+    def _read(self) -> HomeApp:
+        from fedhome.clients.own_readings import source_of  # noqa: PLC0415 - loads arrow
         from fedhome.clients.secure_sums import Participant  # noqa: PLC0415 - as in app_of
 
         states = SealedState(self._home_folder.path, self._home_folder.settings.home)
-        return app_of(self._home_folder, Participant(self._machine), states)
+        source = source_of(self._home_folder)
+        return app_of(self._home_folder, source, Participant(self._machine), states)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from fedhome.clients.agent.own_model import EndedRuns
 from fedhome.clients.failure_reason import REFUSALS, reason_of
 from fedhome.clients.membership.home_folder import HomeFolder
+from fedhome.clients.recorded.readings_key import FOLDER, store_state
 from fedhome.errors import ManifestError, StateError
 from fedhome.flower.fleet_connection import message_bytes, message_of
 from fedhome.flower.messages import words_reply
@@ -32,6 +33,7 @@ from fedhome.secagg.form import Form
 
 if TYPE_CHECKING:  # an agent imports this module, and needs none of these
     from fedhome.clients.asked_question import AskedQuestion
+    from fedhome.clients.own_readings import ReadingsSource
     from fedhome.clients.secure_sums import SecurePart, SumParticipation
     from fedhome.wire.layout import Layout
 
@@ -45,11 +47,14 @@ class HomeApp(NamedTuple):
     runs: EndedRuns
 
 
-def app_of(home_folder: HomeFolder, part: SecurePart, states: HomeStates) -> HomeApp:
+def app_of(
+    home_folder: HomeFolder, source: ReadingsSource, part: SecurePart, states: HomeStates
+) -> HomeApp:
     """Return the ClientApp on a home's readings; it loads what learns.
 
     Args:
         home_folder: The home's folder.
+        source: Where its readings are.
         part: Its part in secure sums.
         states: Where it keeps what its method learns for it alone.
 
@@ -63,13 +68,13 @@ def app_of(home_folder: HomeFolder, part: SecurePart, states: HomeStates) -> Hom
     settings, plan = home_folder.settings, Plan.load(home_folder.plan_path)
     home = real_home(
         plan,
-        settings.data,
+        source,
         name=settings.home,
         participant=part,
         reading=settings.reading,
         states=states,
     )
-    return HomeApp(build(lambda _: home), EndedRuns(home, home_folder))
+    return HomeApp(build(lambda _: home), EndedRuns(home, home_folder, source))
 
 
 def answer_with(app: ClientApp, message: Message) -> Message:
@@ -190,6 +195,48 @@ class _AgentStates:
                 raise ValueError("what came is no answer")
 
 
+class _Readings:
+    """Where the home's readings are, and whether there are others than at the last look.
+
+    Args:
+        pipe: To the agent, which has the key to a store of them.
+        home_folder: The home's folder.
+    """
+
+    def __init__(self, pipe: Connection[Any, Any], home_folder: HomeFolder) -> None:
+        self._pipe, self._home_folder = pipe, home_folder
+        self._looked: object = None
+
+    @property
+    def changed(self) -> bool:
+        """Whether the home has got a store since the last look, or another state of it."""
+        return store_state(self._home_folder.path) != self._looked
+
+    def source(self) -> ReadingsSource:
+        """Return where the readings are.
+
+        Raises:
+            StateError: The agent cannot read the key.
+        """
+        from fedhome.clients.recorded.reading_store import ReadingStore  # noqa: PLC0415 - arrow
+
+        self._looked = store_state(self._home_folder.path)
+        settings = self._home_folder.settings
+        if self._looked is None:
+            return Path(settings.data)
+        send(self._pipe, readings=True)
+        match msgpack.unpackb(self._pipe.recv_bytes()):
+            case {"key": bytes(key)}:
+                return ReadingStore(self._home_folder.path / FOLDER, settings.home, key)
+            case {"unable": str(reason)}:
+                raise StateError(
+                    "the key of the home's readings cannot be read; its log says why",
+                    reason=reason,
+                )
+            case _:
+                raise ValueError("what came is no answer")
+
+
 def serve(pipe: Connection[Any, Any], home_folder: HomeFolder) -> None:
     """Answer the agent's questions until the pipe ends.
 
@@ -201,14 +248,18 @@ def serve(pipe: Connection[Any, Any], home_folder: HomeFolder) -> None:
         EOFError: The agent is gone.
         OSError: The same.
     """
-    part = _AgentPart(pipe)
+    part, readings = _AgentPart(pipe), _Readings(pipe, home_folder)
     home: HomeApp | None = None
+    run = 0
     while True:
         question = msgpack.unpackb(pipe.recv_bytes())
         try:
-            if home is None:
-                home = app_of(home_folder, part, _AgentStates(pipe))
             message = message_of(question["message"])
+            # A run's rounds are all of the same readings.
+            if home is None or (message.metadata.run_id != run and readings.changed):
+                home = None
+                home = app_of(home_folder, readings.source(), part, _AgentStates(pipe))
+            run = message.metadata.run_id
             answer = answer_with(home.app, message)
         except Exception as error:  # noqa: BLE001 - whatever it is, the agent must know
             part.take_words()

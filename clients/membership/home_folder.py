@@ -17,6 +17,8 @@
     privacy.fh      what sums have cost it in privacy (:mod:`fedhome.privacy.privacy_ledger`)
     personal/       its own model (:mod:`.own_models`), and what its method has learnt for it alone
                     (:mod:`.method_state`), sealed
+    readings/       its readings as they arrive, sealed (:mod:`fedhome.clients.recorded`); where it
+                    is there, it is read in place of ``data``
     consent.json    what its people agreed to (:mod:`fedhome.clients.membership.consent`)
     state.fh, ...   keys and state, sealed (:mod:`fedhome.fleet.state_file`)
 """
@@ -56,6 +58,7 @@ class HomeSettings:
         privacy_ceiling: Greatest epsilon that all runs together may cost it; 0: its plan's.
         reading: How its files are to be read, where that differs from the plan: settings of
             :class:`fedhome.plan.reading_settings.ReadingSettings`, by name.
+        keep_days: How long its store of readings keeps them, days; 0: for ever.
     """
 
     home: str
@@ -64,6 +67,7 @@ class HomeSettings:
     worker_idle_s: float = 120.0
     privacy_ceiling: float = 0.0
     reading: Mapping[str, Any] = field(default_factory=dict)
+    keep_days: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

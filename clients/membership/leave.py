@@ -31,6 +31,8 @@ from fedhome.clients.membership.home_folder import (
 from fedhome.clients.membership.method_state import SealedState
 from fedhome.clients.membership.own_models import OwnModels
 from fedhome.clients.membership.server_addresses import addresses_of
+from fedhome.clients.recorded.readings_key import FOLDER as READINGS
+from fedhome.clients.recorded.readings_key import UNFINISHED
 from fedhome.errors import LinkError, RunError, StateError
 from fedhome.fleet.front_requests import LEAVE, ask
 from fedhome.fleet.leave_notice import leave_notice
@@ -102,23 +104,35 @@ def _tell(home_folder: HomeFolder, notice: bytes) -> None:
     ask(last, home_folder.authorities, LEAVE, notice)
 
 
-def forget(home_folder: HomeFolder) -> list[str]:
+def forget(home_folder: HomeFolder, *, readings: bool = False) -> list[str]:
     """Erase what fedhome has in a home's folder, and the folder if nothing else is in it.
+
+    Args:
+        home_folder: The folder.
+        readings: Whether its store of readings goes too, which nothing opens without the keys.
 
     Returns:
         The names of the files that were erased.
 
     Raises:
-        RunError: No home is there.
+        RunError: No home is there; or it has a store of readings, which is to stay.
         StateError: ``in-use``: its agent runs; or a file cannot be erased.
     """
     folder, models = home_folder.path, home_folder.path / MODEL
     if not any((folder / name).exists() for name in (STATE, SETTINGS, KEY)):
         raise RunError(f"there is no home in {folder}", hint="name the home's own folder")
+    stores = [folder / name for name in (READINGS, UNFINISHED)]
+    if (folder / READINGS).is_dir() and not readings:
+        raise RunError(
+            f"{folder} has a store of readings, which nothing opens once the keys are erased",
+            hint=f"take them out first: `fedhome client inspect {folder} --export FILE.parquet`; "
+            "then --readings erases them with the rest",
+        )
     ours = [folder / name for name in (*OURS, *_entry_of(home_folder))]
     ours += [models / RELEASE_FILE, *sorted(models.glob(f"*{SEEN}"))]
     own_model = OwnModels(folder, "").path
     ours += [own_model, SealedState(folder, "").path]
+    ours += [path for store in stores if store.is_dir() for path in sorted(store.iterdir())]
     data = _data_of(home_folder)
     lock = disk.lock(folder)
     try:
@@ -134,7 +148,8 @@ def forget(home_folder: HomeFolder) -> list[str]:
                 if (folder / name).is_dir():
                     shutil.rmtree(folder / name)
         _remove_if_empty(models)
-        _remove_if_empty(own_model.parent)
+        for place in (own_model.parent, *stores):
+            _remove_if_empty(place)
         disk.sync(folder)
         _remove_if_empty(folder)
     finally:

@@ -14,7 +14,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from fedhome.cli import ages
+from fedhome.cli.client_inspect import exclude, inspect
 from fedhome.cli.client_ledger import JsonOption, print_ledger, read_state
+from fedhome.cli.client_record import record
 from fedhome.cli.client_words import rows_of
 from fedhome.cli.group import Group
 from fedhome.cli.json_fleets import ConsentShown
@@ -252,6 +254,11 @@ def predict(
     print_prediction(found, as_json=as_json)
 
 
+app.command()(record)
+app.command()(inspect)
+app.command()(exclude)
+
+
 @app.command()
 def rollback(folder: _Home = Path()) -> None:
     """Take the home's own model from before the one in use; once more takes the later one."""
@@ -309,8 +316,19 @@ def leave(folder: _Home = Path(), yes: _Yes = False) -> None:
 
 
 @app.command()
-def forget(folder: _Home = Path(), yes: _Yes = False) -> None:
-    """Erase the home's keys, state and settings from this device; never its readings."""
+def forget(
+    folder: _Home = Path(),
+    yes: _Yes = False,
+    readings: Annotated[
+        bool,
+        typer.Option("--readings", help="Erase its store of readings too, where it has one."),
+    ] = False,
+) -> None:
+    """Erase the home's keys, state and settings from this device; never its files of readings.
+
+    A store of readings (`fedhome client record`) opens by these keys alone: without --readings a
+    home that has one is not forgotten.
+    """
     from fedhome.clients.membership.home_folder import HomeFolder  # noqa: PLC0415
     from fedhome.clients.membership.leave import forget as forget_home  # noqa: PLC0415
 
@@ -323,7 +341,7 @@ def forget(folder: _Home = Path(), yes: _Yes = False) -> None:
         if not typer.confirm(f"Erase keys, state and settings in {folder}? They cannot come back."):
             _say(console, "nothing was erased")
             raise typer.Exit(1)
-    erased = forget_home(home_folder)
+    erased = forget_home(home_folder, readings=readings)
     _say(console, f"erased {len(erased)} files: {', '.join(erased)}")
     if (home_folder.path / LEDGER).exists():
         _say(console, f"{folder}/{LEDGER} stays: what this home has spent of its privacy is spent")

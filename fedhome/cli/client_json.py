@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from fedhome.cli.json_fleets import HomeShown, PrivacySpent, RunSpent
+from fedhome.clients.recorded.readings_key import FOLDER as READINGS
 from fedhome.errors import FedHomeError
 
 if TYPE_CHECKING:
@@ -46,7 +47,9 @@ def home_shown(home_folder: HomeFolder) -> HomeShown:
     consent = ConsentRecord.of(home_folder)
     if status is not None and status.disk:
         faults.append(status.disk)
-    if not Path(settings.data).exists():
+    store = home_folder.path / READINGS
+    data = store if store.is_dir() else Path(settings.data)
+    if not data.exists():
         faults.append(f"{settings.data} is not there: the home has no readings")
     return HomeShown(
         home=settings.home,
@@ -60,8 +63,8 @@ def home_shown(home_folder: HomeFolder) -> HomeShown:
         paused=home_folder.paused,
         left=home_folder.left,
         servers=read(lambda: _servers(home_folder), [settings.server]),
-        data=settings.data,
-        data_there=Path(settings.data).exists(),
+        data=str(data),
+        data_there=data.exists(),
         answered=0 if status is None else status.answered,
         last="" if status is None else status.last,
         last_time=(status.last_time or None) if status is not None else None,

@@ -117,11 +117,11 @@ def predicted(
         ReleaseError: What is kept of the fleet's model is damaged.
         DataError: Nothing can be predicted from the readings, or not at that moment.
     """
-    from fedhome.clients.own_readings import read_files  # noqa: PLC0415 - arrow
+    from fedhome.clients.own_readings import read_files, source_of  # noqa: PLC0415 - arrow
     from fedhome.personal.newest_rows import newest_rows, tried  # noqa: PLC0415
 
     model, settings = own_or_fleets(home_folder), home_folder.settings
-    where = Path(settings.data) if source is None else source
+    where = source_of(home_folder) if source is None else source
     read = read_files(model.plan, where, name=settings.home, reading=settings.reading)
     table = read.table
     known = model.predictions(table)
@@ -153,12 +153,12 @@ def own_or_fleets(home_folder: HomeFolder) -> PersonalModel:
     release = None if kept.path.exists() else release_of(home_folder)
     if release is None:
         return own_model(home_folder)
-    from fedhome.clients.own_readings import read_own  # noqa: PLC0415
+    from fedhome.clients.own_readings import read_own, source_of  # noqa: PLC0415
     from fedhome.personal.of_release import model_of_release  # noqa: PLC0415
     from fedhome.plan.settings import Plan  # noqa: PLC0415
 
     settings, plan = home_folder.settings, Plan.load(home_folder.plan_path)
-    own = read_own(plan, Path(settings.data), name=settings.home, reading=settings.reading)
+    own = read_own(plan, source_of(home_folder), name=settings.home, reading=settings.reading)
     return model_of_release(
         plan,
         release.model.layout,

@@ -9,6 +9,7 @@ from rich.markup import escape
 
 from fedhome.cli import ages
 from fedhome.clients.membership.own_models import OwnModels
+from fedhome.clients.recorded.readings_key import FOLDER as READINGS
 from fedhome.errors import FedHomeError
 from fedhome.wire.moments import when
 
@@ -30,17 +31,16 @@ def rows_of(home_folder: HomeFolder, now_s: float) -> list[tuple[str, str]]:
     from fedhome.clients.membership.consent import ConsentRecord  # noqa: PLC0415
     from fedhome.clients.membership.join import is_running  # noqa: PLC0415
 
-    settings, consent = home_folder.settings, ConsentRecord.of(home_folder)
+    consent = ConsentRecord.of(home_folder)
     running = is_running(home_folder)
     # Truer than a file, which is the last that the disk took.
     status = (asked_status(home_folder) if running else None) or home_folder.status
     state, agent = _state(home_folder, status, now_s, running=running)
-    there = "" if Path(settings.data).exists() else "  [bold red]not there[/]"
     return [
         ("state", state),
         ("agent", agent),
         ("server", _server(home_folder)),
-        ("data", escape(settings.data) + there),
+        ("data", _data(home_folder)),
         ("last answer", _last(status, now_s)),
         ("epoch", _epoch(home_folder, now_s)),
         ("model", _model(home_folder)),
@@ -87,6 +87,14 @@ def _server(home_folder: HomeFolder) -> str:
     except FedHomeError:  # what is damaged is told below
         addresses = (home_folder.settings.server,)
     return escape(" or, as the fleet's owner says, ".join(addresses))
+
+
+def _data(home_folder: HomeFolder) -> str:
+    """Return where the home's readings are."""
+    if (store := home_folder.path / READINGS).is_dir():
+        return f"its store, {escape(str(store))}"
+    data = home_folder.settings.data
+    return escape(data) + ("" if Path(data).exists() else "  [bold red]not there[/]")
 
 
 def _last(status: HomeStatus | None, now_s: float) -> str:

@@ -109,7 +109,7 @@ def _opened(asked: OwnExport) -> tuple[PersonalModel, Callable[[], Readings] | N
         return _of_run(asked), None if source is None else lambda: source
     from fedhome.cli.client_predict import own_or_fleets  # noqa: PLC0415
     from fedhome.clients.membership.home_folder import HomeFolder  # noqa: PLC0415
-    from fedhome.clients.own_readings import read_files  # noqa: PLC0415
+    from fedhome.clients.own_readings import read_files, source_of  # noqa: PLC0415
 
     folder = HomeFolder(asked.where)
     settings, model = folder.settings, own_or_fleets(folder)
@@ -118,7 +118,7 @@ def _opened(asked: OwnExport) -> tuple[PersonalModel, Callable[[], Readings] | N
             f"{asked.where} is the folder of {settings.home!r}, not of {asked.home!r}",
             hint="leave --home out",
         )
-    where = Path(settings.data) if source is None else source
+    where = source_of(folder) if source is None else source
 
     def read() -> Readings:
         return read_files(model.plan, where, name=settings.home, reading=settings.reading).table

@@ -18,6 +18,7 @@ from fedhome.data.table import HomeTable
 from fedhome.data.times.axis import Axis, read_axis, zone_of
 from fedhome.data.times.complements import completed
 from fedhome.data.times.half_days import with_half_days
+from fedhome.data.times.last_rows import last_rows
 from fedhome.data.times.long_tables import check_names, check_twins, homes_of, pivoted
 from fedhome.data.times.time_columns import TimeColumns, find_times
 from fedhome.data.times.wide_tables import told_wide
@@ -84,8 +85,18 @@ def read_rows(
     settings: ReadingSettings = _AS_IT_IS,
     numbers: Collection[str] = (),
     wanted: Collection[str] | None = None,
+    last_counts: bool = False,
 ) -> HomeFilesRead:
     """Read one home's rows, whatever they came from; arguments as of :func:`read_home`.
+
+    Args:
+        raw: The rows.
+        home: The home's name.
+        settings: What the rows themselves do not tell.
+        numbers: Columns that must hold numbers.
+        wanted: Columns that will be used.
+        last_counts: For rows that arrive, each in its turn: of rows of one second, the last reading
+            of each column counts, and every row needs a time. Else rows of one time must agree.
 
     Raises:
         SourceError: What does not make sense, with the row.
@@ -102,8 +113,11 @@ def read_rows(
         times = find_times(raw.rows, settings, file=raw.files[0][0])
     wide = told_wide(raw.rows.column_names, times.names, file=raw.files[0][0])
     names = _renaming(raw, settings)
-    axis = _axis(raw, times.names, settings)
-    if times.names:
+    lasts = None
+    if last_counts:
+        lasts = last_rows(raw.rows, times.names, settings, location_of=raw.location)
+    axis = _axis(raw, times.names, settings) if lasts is None else lasts.axis
+    if times.names and lasts is None:
         raw, axis = completed(raw, axis, times=times.names, settings=settings)
         check_twins(raw, axis, times=times.names, settings=settings)
     check_names(raw, times.names, names)
@@ -117,6 +131,8 @@ def read_rows(
                     raise
                 columns.notes.append(f"column {source!r} was left out: {error.message}")
                 continue
+            if lasts is not None:
+                read = replace(read, values=lasts.taken_back(read.values))
             columns.add(name, source, read, axis)
     notes = dict.fromkeys([*raw.notes, *times.notes, *wide, *axis.notes, *columns.told()])
     table = HomeTable(

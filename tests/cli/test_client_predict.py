@@ -226,7 +226,11 @@ def test_the_commands_of_the_guide_run(place: HomeFolder, monkeypatch: pytest.Mo
     place.path.rename("oak")
     guide = Path(__file__).parents[2] / "docs" / "predict.md"
     commands = re.findall(r"^\$ fedhome client (.*)$", guide.read_text("utf-8"), re.MULTILINE)
-    assert {command.split()[0] for command in commands} == {"predict", "rollback"}
+    assert {command.split()[0] for command in commands} == {
+        *("predict", "rollback", "record", "inspect", "exclude"),
+    }
+    monkeypatch.setattr(ages, "now", lambda: LAST + 600.0)
+    Path("today.csv").write_text("time,load,outdoor\n2023-11-29T00:00Z,1.5,3\n")
     for command in commands:
         done = fedhome(*command.split())
         assert done.exit_code == 0, done.exception

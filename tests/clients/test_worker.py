@@ -28,6 +28,7 @@ from fedhome.clients.agent.work import InProcess, WorkerProcess
 from fedhome.clients.agent.worker import reason_of
 from fedhome.clients.home import real_home
 from fedhome.clients.membership.home_folder import HomeFolder, HomeSettings, HomeStatus
+from fedhome.clients.recorded.recording import Recorder
 from fedhome.data.files.home_parquet import write_home
 from fedhome.errors import (
     DataError,
@@ -312,6 +313,31 @@ def test_an_idle_worker_goes_and_the_next_one_reads_the_readings_anew(place: Hom
         with pytest.raises(ProcessLookupError):
             os.kill(number, 0)
         assert idle.answer(asked).has_error()
+
+
+def test_a_worker_learns_from_the_store_and_a_new_run_from_what_came_since(
+    place: HomeFolder, worker: WorkerProcess
+) -> None:
+    asked = train(place)
+    before = worker.answer(asked)
+    recorder = Recorder(place)
+    recorder.begin()
+    same = numbers(worker.answer(asked))
+    for ours, theirs in zip(same, numbers(before), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    table = recorder.store.read().table
+    middle = int(table.time_s[table.rows // 3])
+    recorder.store.exclude(middle, middle + 86_400, (), "")
+    # The run goes on with the readings that it began with; the next one has what is there then.
+    for ours, theirs in zip(numbers(worker.answer(asked)), same, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    asked.metadata.__dict__["_run_id"] = asked.metadata.run_id + 1
+    later = numbers(worker.answer(asked))
+    assert any(not np.array_equal(a, b) for a, b in zip(later, same, strict=True))
+    assert len(numbers_of(worker)) == 1
+    here = InProcess(place, Machine()).answer(asked)  # type: ignore[arg-type]
+    for ours, theirs in zip(later, numbers(here), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
 
 
 def test_what_a_worker_fails_at_is_told_to_its_home_alone(

@@ -14,7 +14,8 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hint
 
 from pydantic import TypeAdapter
 
-from fedhome.cli import json_fleets, json_models, json_plans
+from fedhome.cli import json_fleets, json_models, json_plans, json_readings
+from fedhome.clients.recorded import inspection
 from fedhome.server.daemon import server_status
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,6 +35,9 @@ SHAPES = {
     "client status": Shape(json_fleets.HomeShown),
     "client consent": Shape(json_fleets.ConsentShown),
     "client privacy": Shape(json_fleets.PrivacySpent),
+    "client record": Shape(json_readings.RowsRecorded, "an object in each line"),
+    "client inspect": Shape(inspection.HomeInspected),
+    "client exclude": Shape(inspection.PeriodLeftOut, "a list of objects"),
     "client ledger": Shape(json_fleets.LedgerLine, "an object in each line"),
     "model list": Shape(json_models.ReleaseEntry, "a list of objects"),
     "model show": Shape(json_models.ReleaseShown),

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from fedhome.clients.agent.own_model import EndedRuns
 from fedhome.clients.home import ClientHome, real_home
 from fedhome.clients.membership.home_folder import HomeFolder, HomeSettings
+from fedhome.clients.own_readings import source_of
 from fedhome.fleet.entries import Anchor, home_keys
 from fedhome.learning.bands import Reach
 from fedhome.learning.fitted import Constant, Seasonal
@@ -68,7 +69,7 @@ def kept_home(root: Path, plan: Plan = NUMBERS) -> HomeFolder:
 def home_in(place: HomeFolder) -> ClientHome:
     """Return the home in a folder, on its readings."""
     settings = place.settings
-    return real_home(Plan.load(place.plan_path), settings.data, name=settings.home)
+    return real_home(Plan.load(place.plan_path), source_of(place), name=settings.home)
 
 
 def end_with(home: ClientHome, *statement: float) -> None:
@@ -87,4 +88,4 @@ def runs_of(place: HomeFolder, *statement: float) -> EndedRuns:
     """Return the runs of a home that has ended one with such a model."""
     home = home_in(place)
     end_with(home, *statement)
-    return EndedRuns(home, place)
+    return EndedRuns(home, place, source_of(place))

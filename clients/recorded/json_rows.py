@@ -1,0 +1,89 @@
+"""Rows as JSON, an object in each line, as a table whose cells have the types that came."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
+
+import pyarrow as pa
+
+from fedhome.errors import SourceError
+from fedhome.plan.reading_settings import ReadingSettings
+
+Cell = str | int | float | bool | None
+Row = Mapping[str, Cell]
+_MOST_INTEGER = 1 << 62
+
+
+def parsed(line: bytes) -> Row:
+    """Return the row in a line.
+
+    Raises:
+        SourceError: It is no JSON object of single values.
+    """
+    try:
+        row = json.loads(line, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        raise SourceError(
+            "this is no JSON", hint='a line is an object, such as {"time": ..., "load_kwh": 0.4}'
+        ) from None
+    return checked(row)
+
+
+def checked(row: object) -> Row:
+    """Return a row.
+
+    Raises:
+        SourceError: It is no mapping of names to single values, or holds nothing.
+    """
+    if not isinstance(row, Mapping) or not row:
+        raise SourceError(
+            "this is no object with a reading",
+            hint="of a list of objects, give each a line of its own: jq -c '.[]'",
+        )
+    for name, value in row.items():
+        if not isinstance(name, str) or not name:
+            raise SourceError("a field has no name", hint="give every reading a name")
+        if not isinstance(value, str | int | float | bool | None):
+            raise SourceError(
+                f"the field {name!r} is no single value",
+                hint="give each reading a field of its own",
+            )
+    return row
+
+
+def table_of(rows: Sequence[Row], settings: ReadingSettings) -> pa.Table:
+    """Return rows as a table; a field that a row lacks is missing there.
+
+    Args:
+        rows: The rows.
+        settings: How numbers are written where a column has text besides: its cells are text then.
+    """
+    names = dict.fromkeys(name for row in rows for name in row)
+    return pa.table({name: _column([row.get(name) for row in rows], settings) for name in names})
+
+
+def _column(cells: list[Cell], settings: ReadingSettings) -> pa.Array:
+    there = [cell for cell in cells if cell is not None]
+    if all(isinstance(cell, bool) for cell in there):
+        return pa.array(cells, pa.bool_())
+    if all(isinstance(cell, int) and not isinstance(cell, bool) for cell in there) and all(
+        abs(cell) < _MOST_INTEGER for cell in there if isinstance(cell, int)
+    ):
+        return pa.array(cells, pa.int64())
+    if all(isinstance(cell, int | float) and not isinstance(cell, bool) for cell in there):
+        return pa.array([None if cell is None else float(cell) for cell in cells], pa.float64())
+    return pa.array([_text(cell, settings.decimal) for cell in cells], pa.string())
+
+
+def _text(cell: Cell, decimal: str) -> str | None:
+    if cell is None or isinstance(cell, str):
+        return cell
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    return repr(cell).replace(".", decimal or ".")
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(constant)

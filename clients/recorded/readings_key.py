@@ -1,0 +1,46 @@
+"""What the agent and its worker know of a home's store of readings: its key, and its state."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from fedhome.fleet.state_file import KEY
+from fedhome.keys.derivation import hkdf
+from fedhome.store import disk
+
+FOLDER: Final = "readings"
+"""The store of readings in a home's folder."""
+UNFINISHED: Final = "readings.new"
+"""A first filling of it that is not whole yet, or that a crash left."""
+_PURPOSE = b"fedhome/readings/1"
+
+
+def readings_key(home_folder: Path) -> bytes:
+    """Return the key of a home's readings, 32 bytes, which opens nothing else.
+
+    Args:
+        home_folder: The home's folder.
+
+    Raises:
+        StateError: As of `disk.read_key`.
+    """
+    return hkdf(disk.read_key(home_folder / KEY), b"", _PURPOSE)
+
+
+def store_state(home_folder: Path) -> tuple[tuple[str, int], ...] | None:
+    """Return what tells one state of a home's store from another; None where it has none.
+
+    Args:
+        home_folder: The home's folder.
+
+    Raises:
+        StateError: As of `disk.read`.
+    """
+    store = home_folder / FOLDER
+    if not store.is_dir():
+        return None
+    with disk.errors_of(store):
+        files = [one for one in os.scandir(store) if not one.name.endswith(disk.NEW)]
+        return tuple(sorted((one.name, one.stat().st_mtime_ns) for one in files))

@@ -1,0 +1,209 @@
+"""``fedhome client record``: readings into a home's store."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sys
+import threading
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from fedhome.cli import ages
+from fedhome.errors import RunError
+
+if TYPE_CHECKING:
+    from fedhome.clients.recorded.recording import Filling, Recorded
+
+_MOST_SHOWN = 20  # refused lines of one file, on a terminal
+_NUMBER = re.compile(r"\d[\d,]*")
+
+
+def record(
+    folder: Annotated[Path, typer.Argument(help="The home's folder.", metavar="DIR")],
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            help="CSV, JSON lines, Parquet, or a folder of such files; - for standard input, for "
+            "as long as it comes. Without it, the home's own files alone are taken in.",
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="How this source is read, such as decimal=, or time_zone=Europe/Vienna.",
+            metavar="SETTING=VALUE",
+            show_default=False,
+        ),
+    ] = None,
+    without_data: Annotated[
+        bool,
+        typer.Option(
+            "--without-data",
+            help="Begin the store without the files that the home has read so far.",
+        ),
+    ] = False,
+    keep_days: Annotated[
+        float | None,
+        typer.Option(
+            help="Keep readings for so many days; 0: for ever. Kept in home.toml.",
+            min=0.0,
+            show_default=False,
+        ),
+    ] = None,
+    within_s: Annotated[
+        float,
+        typer.Option(
+            "--within", help="From a pipe: seconds after which a line is on the disk.", min=0.0
+        ),
+    ] = 5.0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="A line of JSON each, as docs/json.md describes it.")
+    ] = False,
+) -> None:
+    """Record readings in the home's store, sealed; what it says is recorded is on the disk.
+
+    The first time, the store begins with the files that the home has read so far (`data` in
+    home.toml); from then on the home reads its store, and those files no more. Lines that cannot
+    be recorded are named, and the command ends with status 1.
+    """
+    from fedhome.clients.membership.home_folder import HomeFolder  # noqa: PLC0415
+    from fedhome.clients.recorded.recording import Recorder  # noqa: PLC0415 - arrow
+    from fedhome.plan.own_reading import parse_reading  # noqa: PLC0415
+
+    home_folder = HomeFolder(folder)
+    told = _Told(home_folder.settings.home, as_json=as_json)
+    recorder = Recorder(home_folder, reading=parse_reading(sets or []), clock=ages.now)
+    if keep_days is not None:
+        home_folder.change_settings(replace(home_folder.settings, keep_days=keep_days))
+    begun = recorder.begin(filled=not without_data)
+    if begun is not None:
+        told.begun(begun)
+    elif without_data:
+        raise RunError(
+            f"{home_folder.settings.home} has a store already: it cannot begin without its files",
+            hint="leave --without-data out",
+        )
+    if source == "-":
+        from fedhome.clients.recorded.streams import record_stream  # noqa: PLC0415
+
+        stop = threading.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: stop.set())
+        record_stream(
+            recorder,
+            # Not sys.stdin: at its end Python waits for whoever reads from that.
+            os.fdopen(os.dup(sys.stdin.fileno()), "rb"),
+            lambda lines, done: told.done("-", done, lines),
+            told.waiting,
+            most_s=within_s,
+            stop=stop,
+        )
+    elif source is not None:
+        told.done(source, recorder.file(Path(source)))
+    elif begun is None:
+        told.nothing()
+    if told.refused:
+        raise typer.Exit(1)
+
+
+class _Told:
+    """What the command says, for people or for programs, as soon as it holds.
+
+    Args:
+        home: The home's name.
+        as_json: For programs.
+    """
+
+    def __init__(self, home: str, *, as_json: bool) -> None:
+        self._home, self._as_json = home, as_json
+        self._out, self._notes = Console(soft_wrap=True), set[str]()
+        self.refused = 0
+
+    def begun(self, filling: Filling) -> None:
+        """Say what the store began with."""
+        if self._as_json:
+            from fedhome.cli.json_readings import filling_recorded  # noqa: PLC0415
+
+            self._line(asdict(filling_recorded(filling)))
+        elif not filling.source:
+            self._say(f"{self._home} has a store of readings now; nothing is in it")
+        else:
+            self._say(
+                f"{self._home} has a store of readings now; it began with {filling.rows:,} rows "
+                f"of {filling.source}, which is not read any more"
+            )
+            self._tell_notes(filling.notes)
+
+    def done(self, source: str, done: Recorded, lines: int | None = None) -> None:
+        """Say what became of readings: they are on the disk."""
+        self.refused += len(done.refused)
+        done = replace(done, notes=self._untold(done.notes))
+        if self._as_json:
+            from fedhome.cli.json_readings import rows_recorded  # noqa: PLC0415
+
+            self._line(asdict(rows_recorded(source, done, lines)))
+            return
+        up_to = "" if lines is None else f" up to line {lines:,}"
+        self._say(f"recorded {_rows(done.rows)}{up_to}: {_counts(done)}")
+        for one in done.refused[:_MOST_SHOWN]:
+            whole = " in full" if one.partly else ""
+            self._say(f"line {one.line:,} was not recorded{whole}: {one.why}")
+        if (more := len(done.refused) - _MOST_SHOWN) > 0:
+            self._say(f"{more:,} more lines were not recorded: --json names all")
+        for note in done.notes:
+            self._say(f"note: {note}")
+
+    def waiting(self, why: str) -> None:
+        """Say what is waited for, to whoever looks on."""
+        Console(stderr=True, soft_wrap=True).print(escape(why), highlight=False)
+
+    def nothing(self) -> None:
+        """Say that there is nothing to do."""
+        self._say(f"{self._home} has a store of readings already; name what is to be recorded")
+
+    def _tell_notes(self, notes: tuple[str, ...]) -> None:
+        for note in self._untold(notes):
+            self._say(f"note: {note}")
+
+    def _untold(self, notes: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the notes that were not given yet, whatever the numbers in them."""
+        new = {_NUMBER.sub("#", note): note for note in reversed(notes)}
+        told = {key: note for key, note in new.items() if key not in self._notes}
+        self._notes |= told.keys()
+        return tuple(note for note in notes if note in told.values())
+
+    def _say(self, text: str) -> None:
+        self._out.print(escape(text), highlight=False)
+        sys.stdout.flush()
+
+    def _line(self, told: dict[str, object]) -> None:
+        typer.echo(json.dumps(told))
+        sys.stdout.flush()
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count:,} rows"
+
+
+def _counts(done: Recorded) -> str:
+    said = [
+        (done.new, "new"),
+        (done.filled, "completed earlier ones"),
+        (done.replaced, "put other readings in the place of earlier ones"),
+        (done.known, "known already"),
+        (done.late, "of the new ones late"),
+        (done.gone, "too old to be kept"),
+    ]
+    return ", ".join(f"{count:,} {what}" for count, what in said if count) or "nothing new"

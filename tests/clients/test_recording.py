@@ -1,0 +1,315 @@
+"""Readings as they arrive: files, tables and lines of a stream, into a home's store."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import fedhome
+from fedhome.clients.membership.home_folder import HomeFolder
+from fedhome.clients.own_readings import read_own, source_of
+from fedhome.clients.recorded.arriving_lines import ArrivingLines, Understanding
+from fedhome.clients.recorded.reading_store import ReadingStore
+from fedhome.clients.recorded.recording import Recorded, Recorder
+from fedhome.clients.recorded.streams import PatientWrites, record_stream
+from fedhome.clients.recorded.table_rows import joined
+from fedhome.data.home_files import read_home
+from fedhome.data.table import HomeTable
+from fedhome.errors import RunError, SourceError, StateError
+from fedhome.plan.reading_settings import ReadingSettings
+from fedhome.plan.settings import Plan
+from helpers.kept_home import HOME, HOURS, kept_home
+from helpers.shared_cases import readings as readings_case
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="secret files need POSIX locks")
+
+LAST = 1_700_006_400 + 3600 * (HOURS - 1)  # 2023-11-28 23:00 UTC
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> HomeFolder:
+    return kept_home(tmp_path)
+
+
+@pytest.fixture
+def recorder(place: HomeFolder) -> Recorder:
+    recorder = Recorder(place, clock=lambda: LAST + 60.0)
+    recorder.begin(filled=False)
+    return recorder
+
+
+def streamed(recorder: Recorder, text: str, **how: Any) -> tuple[list[int], list[Recorded]]:
+    """Return up to which line was acknowledged, and what was said each time."""
+    lines, said = list[int](), list[Recorded]()
+
+    def told(line: int, done: Recorded) -> None:
+        lines.append(line)
+        said.append(done)
+
+    record_stream(recorder, io.BytesIO(text.encode()), told, lambda _: None, **how)
+    return lines, said
+
+
+def load(recorder: Recorder, name: str = "load") -> list[float]:
+    return [float(value) for value in recorder.store.read().table.columns[name]]
+
+
+def test_the_first_filling_is_the_homes_files_and_learns_the_same(place: HomeFolder) -> None:
+    plan = Plan.load(place.plan_path)
+    before = read_own(plan, Path(place.settings.data), name=HOME)
+    begun = Recorder(place).begin()
+    assert begun is not None
+    assert (begun.source, begun.rows) == (place.settings.data, HOURS)
+    Path(place.settings.data).unlink()
+    after = read_own(plan, source_of(place), name=HOME)
+    np.testing.assert_equal(vars(after.read.table), vars(before.read.table))
+    np.testing.assert_equal(vars(after.matched.table), vars(before.matched.table))
+    assert Recorder(place).begin() is None
+
+
+def test_a_first_filling_that_cannot_be_read_makes_no_store(place: HomeFolder) -> None:
+    Path(place.settings.data).unlink()
+    with pytest.raises(SourceError, match="cannot be used") as caught:
+        Recorder(place).begin()
+    assert "--without-data" in caught.value.hint
+    assert not ReadingStore.there(place.path)
+    timeless = Path(place.settings.data).with_suffix(".csv")
+    timeless.write_text("load,outdoor\n1,2\n3,4\n")
+    place.change_settings(replace(place.settings, data=str(timeless)))
+    with pytest.raises(SourceError, match="have no times"):
+        Recorder(place).begin()
+    assert not ReadingStore.there(place.path)
+
+
+def test_lines_of_csv_are_recorded_and_the_bad_ones_named(recorder: Recorder) -> None:
+    text = (
+        "time;load\n"
+        "2023-11-29 03:00;1,5\n"
+        "hello\n"
+        "2023-11-29 04:00;zwei\n"
+        "\n"
+        "2023-11-29 05:00;1,7;9\n"
+        "2023-11-29 06:00;1,75\n"
+        ";3,5\n"
+        "1970-01-01 00:00;2,5\n"
+    )
+    (line,), (done,) = streamed(recorder, text)
+    assert (line, done.rows, done.new) == (9, 2, 2)
+    assert [one.line for one in done.refused] == [3, 4, 6, 8, 9]
+    reasons = [one.why for one in done.refused]
+    for words, why in zip(
+        ("1 cells", "is not a number", "3 cells", "no time", "before the year 2000"),
+        reasons,
+        strict=True,
+    ):
+        assert words in why
+        assert re.search(r"row \d", why) is None  # it would be one of a few that were read together
+    assert "zwei" not in "".join(reasons)  # no cell is shown
+    assert load(recorder) == [1.5, 1.75]
+
+
+def test_lines_of_json_may_hold_a_reading_each(recorder: Recorder) -> None:
+    rows = [
+        {"time": "2023-11-29T03:00:00.200Z", "load": 1.5},
+        {"time": "2023-11-29T03:00:00.900Z", "outdoor": -3},
+        {"time": "2023-11-29T03:00Z", "load": 1.7},
+        {"time": "2023-11-29T04:00:00+01:00", "doing": "out", "load": None},
+    ]
+    text = "\n".join(map(json.dumps, rows)) + '\nno\n[1]\n{"time": {"a": 1}}\n{"load": NaN}\n{}\n'
+    (line,), (done,) = streamed(recorder, text)
+    assert line == 9
+    assert [one.line for one in done.refused] == [5, 6, 7, 8, 9]
+    table = recorder.store.read().table
+    assert table.rows == 1  # 04:00 with +01:00 is 03:00 in UTC
+    assert {name: float(cells[0]) for name, cells in table.columns.items()} == {
+        "load": 1.7,  # it came last
+        "outdoor": -3.0,
+        "doing": 0.0,
+    }
+
+
+def test_of_one_second_the_last_reading_counts(recorder: Recorder) -> None:
+    lines, said = streamed(
+        recorder,
+        "time,load\n2023-11-29T03:00:00Z,1\n2023-11-29T03:00:00Z,2\n2023-11-29T03:00:00Z,\n"
+        "2023-11-29T04:00:00Z,5\n2023-11-29T03:00:00Z,4\n",
+        most_lines=5,
+    )
+    assert lines == [5, 6]
+    assert [(one.new, one.replaced) for one in said] == [(2, 0), (0, 1)]
+    assert load(recorder) == [4.0, 5.0]
+
+
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_the_hour_that_comes_twice_keeps_both_its_passes(recorder: Recorder, size: int) -> None:
+    clock = [f"{hour:02}:{minute:02}" for hour in (1, 2, 2, 3) for minute in (0, 30)]
+    text = "time,load\n" + "".join(f"2023-10-29 {at},{n}\n" for n, at in enumerate(clock))
+    recorder = Recorder(recorder._home_folder, reading={"time_zone": "Europe/Vienna"})
+    streamed(recorder, text, most_lines=size)
+    table = recorder.store.read().table
+    assert load(recorder) == list(map(float, range(8)))
+    assert np.diff(table.time_s).tolist() == [1800] * 7
+    assert table.time_s[0] == 1_698_534_000  # 2023-10-28 23:00 UTC
+
+
+def test_columns_come_and_go(recorder: Recorder) -> None:
+    streamed(recorder, "time,load\n2023-11-29T03:00Z,1\n")
+    streamed(recorder, "time,outdoor,door\n2023-11-29T04:00Z,7,true\n")
+    streamed(recorder, "time,door,load\n2023-11-29T05:00Z,false,3\n")
+    table = recorder.store.read().table
+    np.testing.assert_equal(
+        {name: cells.tolist() for name, cells in table.columns.items()},
+        {"load": [1.0, np.nan, 3.0], "outdoor": [np.nan, 7.0, np.nan], "door": [np.nan, 1.0, 0.0]},
+    )
+    assert table.flags == {"door"}
+
+
+def test_words_in_a_column_that_had_numbers_are_refused_by_their_line(recorder: Recorder) -> None:
+    streamed(recorder, "time,load,humidity\n2023-11-29T03:00Z,1,41\n2023-11-29T03:10Z,2,42.5\n")
+    # The plan does not use the humidity, so that the rest of the line counts.
+    rows = "2023-11-29T04:00Z,3,wet\n2023-11-29T05:00Z,4,44\n2023-11-29T06:00Z,much,45\n"
+    _, (done,) = streamed(recorder, f"time,load,humidity\n{rows}")
+    assert [(one.line, one.partly) for one in done.refused] == [(2, True), (4, False)]
+    assert ("humidity" in done.refused[0].why, "load" in done.refused[1].why) == (True, True)
+    assert (done.rows, done.new) == (2, 2)
+    assert load(recorder) == [1.0, 2.0, 3.0, 4.0]
+    np.testing.assert_equal(load(recorder, "humidity"), [41.0, 42.5, np.nan, 44.0])
+
+
+def test_a_stream_may_call_a_column_otherwise(place: HomeFolder) -> None:
+    place.change_settings(replace(place.settings, reading={"rename": {"Verbrauch": "load"}}))
+    recorder = Recorder(place, reading={"decimal": ","})
+    recorder.begin(filled=False)
+    streamed(recorder, "time;Verbrauch\n2023-11-29T03:00Z;1,5\n")
+    streamed(recorder, "time;load\n2023-11-29T04:00Z;2,5\n")  # as the plan calls it
+    assert load(recorder) == [1.5, 2.5]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("case", "size"),
+    [
+        ("01-ha-history-one", 40),
+        ("04-lcl-null", 100),
+        ("07b-pge-no-preamble", 40),
+        ("08b-enedis-plain", 40),
+        ("09-netznoe", 40),
+        ("17-quoted-decimal-comma", 7),
+        ("19-german-thousands", 7),
+        ("21-pandas-unnamed-index", 40),
+        ("29-clock-1970", 40),
+        ("30-dst-newest-first", 40),
+        ("37-none-cells", 3),
+        ("65-column-order-matters", 40),
+    ],
+)
+def test_a_file_that_arrives_line_by_line_is_read_as_the_whole_is(case: str, size: int) -> None:
+    path = min(readings_case(case).iterdir())
+    settings = ReadingSettings(time_zone="Europe/Vienna")
+    whole = read_home(path, home=HOME, settings=settings).table
+    lines = ArrivingLines(path.name, Understanding(home=HOME, settings=settings))
+    content = path.read_bytes().splitlines()
+    batches = [lines.take(content[at : at + size]) for at in range(0, len(content), size)]
+    tables = [batch.table for batch in batches if batch.table is not None]
+    found = joined(tables, home=HOME, time_zone=whole.time_zone)
+    np.testing.assert_equal(vars(found), vars(whole))
+    refused = [one for batch in batches for one in batch.refused]
+    # The first line below the header has a clock that was not set: the whole file leaves it out.
+    assert [one.line for one in refused] == ([2] if case == "29-clock-1970" else [])
+
+
+@pytest.mark.long
+def test_two_homes_in_one_stream_are_not_mixed() -> None:
+    path = min(readings_case("05-lcl-blocks").iterdir())
+    lines = ArrivingLines(path.name, Understanding(home=HOME, settings=ReadingSettings()))
+    batch = lines.take(path.read_bytes().splitlines()[:501])  # the other home's begin at 482
+    assert batch.table is not None
+    assert {one.why.split(",")[0] for one in batch.refused} == {
+        f"{path.name}: several homes in one file"
+    }
+    assert (batch.lines, len(batch.refused)) == (480, 20)
+
+
+def test_a_header_alone_waits_for_its_first_row(recorder: Recorder) -> None:
+    lines = recorder.lines("meter")
+    assert lines.take([b"time,load\n"]).table is None
+    batch = lines.take([b"2023-11-29T03:00Z,1\n"])
+    assert batch.table is not None
+    assert (batch.lines, lines.lines) == (1, 2)
+    assert lines.take([b"time,load\n", b"2023-11-29T04:00Z,1\n"]).lines == 1  # a header again
+
+
+def test_the_python_call_takes_what_a_program_has(place: HomeFolder, tmp_path: Path) -> None:
+    row = {"time": "2023-11-29T03:00Z", "load": 1.5}
+    done = fedhome.record(place.path, [row])
+    assert (done.new, done.rows) == (1, 1)
+    assert f"the store began with {HOURS} rows of" in done.notes[0]
+    frame = pa.table({"time": pa.array([LAST + 5 * 3600], pa.timestamp("s", "UTC")), "load": [2.5]})
+    assert fedhome.record(str(place.path), frame).new == 1
+    assert fedhome.record(place.path, {"time": ["2023-11-29T05:00Z"], "load": [3.5]}).new == 1
+    table = HomeTable(home="?", time_s=np.array([LAST + 7 * 3600]), columns={"load": np.ones(1)})
+    assert fedhome.record(place.path, table).new == 1
+    (tmp_path / "more.csv").write_text("time,load\n2023-11-29T07:00Z,1\n2023-11-29T08:00Z,2\n")
+    assert fedhome.record(place.path, tmp_path / "more.csv").new == 2
+    (tmp_path / "more.jsonl").write_text(f"{json.dumps(row)}\n\nno\n")
+    done = fedhome.record(place.path, str(tmp_path / "more.jsonl"))
+    assert (done.known, [one.line for one in done.refused]) == (1, [3])
+    assert fedhome.record(place.path, []).rows == 0
+    values = Recorder(place).store.read().table.columns["load"][HOURS:]
+    assert values.tolist() == [1.5, 2.5, 3.5, 1.0, 1.0, 2.0][: len(values)]
+    for wrong, kind in ((7, SourceError), ([7], SourceError), ([{"load": 1.0}], SourceError)):
+        with pytest.raises(kind):
+            fedhome.record(place.path, wrong)
+    with pytest.raises(RunError):
+        fedhome.record(tmp_path / "nowhere", [row])
+
+
+def test_a_full_disk_is_waited_for_and_nothing_is_acknowledged_meanwhile(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, tries, waited = recorder.store.append, list[int](), list[str]()
+
+    def append(*given: Any, **named: Any) -> Any:
+        tries.append(1)
+        if len(tries) < 4:
+            raise StateError("no room", reason="disk-full", hint="make room")
+        return real(*given, **named)
+
+    monkeypatch.setattr(recorder.store, "append", append)
+    lines, pauses = recorder.lines("meter"), list[float]()
+    patience = PatientWrites(recorder, waited.append, pause=pauses.append)
+    done = patience.kept(lines.take([b"time,load\n", b"2023-11-29T03:00Z,1\n"]), lines)
+    assert (done.new, len(tries), pauses) == (1, 4, [0.5, 1.0, 2.0])
+    assert waited[0] == "no room; make room: again in 0.5 s"
+    tries.clear()
+    tries += [1] * 9
+    monkeypatch.setattr(
+        recorder.store,
+        "append",
+        lambda *_, **__: (_ for _ in ()).throw(StateError("?", reason="altered")),
+    )
+    with pytest.raises(StateError):
+        patience.kept(lines.take([b"2023-11-29T04:00Z,1\n"]), lines)
+
+
+def test_a_reading_in_another_unit_is_converted_or_refused(place: HomeFolder) -> None:
+    recorder = Recorder(place)
+    recorder.begin(filled=False)
+    streamed(recorder, "time,load (kWh)\n2023-11-29T03:00Z,1\n")
+    _, (done,) = streamed(recorder, "time,load (kWh)\n2023-11-29T04:00Z,2\n")
+    assert done.new == 1
+    _, (done,) = streamed(recorder, "time,load (kWh)\n2023-11-29T05:00Z,900 Wh\n")
+    assert load(recorder, "load (kWh)") == [1.0, 2.0, 0.9]
+    assert "column 'load (kWh)' was converted from Wh to kWh" in done.notes
+    _, (done,) = streamed(recorder, "time,load (kWh)\n2023-11-29T06:00Z,21 °C\n")
+    assert done.rows == 0
+    assert "comes in °C, and the home's store has it in kWh" in done.refused[0].why
