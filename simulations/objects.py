@@ -17,7 +17,8 @@ from fedhome.errors import PlanError, RunError
 from fedhome.learning.methods import Method
 from fedhome.learning.personalise import Personaliser
 from fedhome.passed_objects import called, is_object, name_of
-from fedhome.plan.settings import Plan, RoundSettings
+from fedhome.plan.round_settings import RoundSettings
+from fedhome.plan.settings import Plan
 
 Model = str | Callable[..., nn.Module]
 """A class, or a function of ``features`` and ``outputs``, that makes the module."""

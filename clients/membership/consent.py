@@ -26,7 +26,7 @@ from fedhome.plan.settings import Plan
 from fedhome.questions import mixtures
 from fedhome.questions.empty_handed import MEANING
 from fedhome.questions.outcomes import MOST_BINS
-from fedhome.questions.question_table import SUMMED
+from fedhome.questions.question_table import SUMMED, SummedQuestion
 from fedhome.secagg.ledger import MOST_ATTEMPTS
 from fedhome.store import disk
 
@@ -80,7 +80,7 @@ def consent_text(invitation: Invitation) -> str:
             "The readings stay on this device. What is listed here goes over an encrypted "
             "connection to the server named above, and this home tells it to nobody else."
         ),
-        *(_plain_kinds(values) if plain else _summed_kinds(plan, values)),
+        *(_plain_kinds(plan, values) if plain else _summed_kinds(plan, values)),
         _bullets(
             "Of this home alone, readable for the server:", _readable(invitation.home, plain=plain)
         ),
@@ -109,7 +109,7 @@ Agree only if whoever runs the server may know them."""
 
 def _summed_kinds(plan: Plan, values: Mapping[str, object]) -> list[str]:
     lines = private_words.summed_lines(plan, values) if is_private(plan) else []
-    for row in () if lines else SUMMED.values():
+    for row in () if lines else _asked(plan):
         consent = row.consent
         told = row.words(plan.personalise)
         words = [consent.secure, *told] if consent.secure else told
@@ -123,13 +123,18 @@ def _summed_kinds(plan: Plan, values: Mapping[str, object]) -> list[str]:
     ]
 
 
-def _plain_kinds(values: Mapping[str, object]) -> list[str]:
+def _plain_kinds(plan: Plan, values: Mapping[str, object]) -> list[str]:
     lines = [
         f"{row.consent.when}: {row.consent.plain}.".format(**values)
-        for row in SUMMED.values()
+        for row in _asked(plan)
         if row.consent.plain
     ]
     return [_bullets("Readable, as this home's own:", lines)]
+
+
+def _asked(plan: Plan) -> list[SummedQuestion]:
+    """Return the questions that a plan asks at all; a home refuses others."""
+    return [row for row in SUMMED.values() if row.times(plan)]
 
 
 def _readable(home: str, *, plain: bool) -> list[str]:

@@ -77,11 +77,10 @@ def lanes_of(plan: Plan, homes: int) -> Iterator[QuestionLanes]:
         return
     for row in SUMMED.values():
         if _answered(row, plan):
-            times = plan.rounds.count if row.often == "round" else 1
             yield QuestionLanes(
                 question=row,
                 often=_OFTEN[row.often],
-                times=times,
+                times=row.times(plan),
                 lanes=tuple(_lanes(row, plan, homes)),
             )
 
@@ -90,6 +89,8 @@ def _answered(row: SummedQuestion, plan: Plan) -> bool:
     """Return whether a home of a plan answers a question at all."""
     if is_private(plan):
         return row.name in private_sums.ASKED
+    if not row.times(plan):
+        return False
     return row.faults is not census_faults or not any(census_faults({}, plan))
 
 

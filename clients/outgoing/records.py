@@ -83,7 +83,7 @@ def answers(plan: Plan) -> Iterator[Record]:
         yield Record(name="a sum", when="for each question that sums", fields=_UPLOAD)
         return
     for name, row in SUMMED.items():
-        if row.in_the_clear:
+        if row.in_the_clear and row.times(plan):
             yield Record(name=name, when=row.consent.when, fields=row.clear)
 
 

@@ -180,7 +180,8 @@ def terms_hash(plan: Plan) -> bytes:
 
 def most_sums_a_day(plan: Plan) -> int:
     """Return in how many sums a home of a plan takes part on one day: in those of three runs."""
-    return _RUNS_A_DAY * (_SUMS_A_ROUND * plan.rounds.count + _SUMS_A_RUN)
+    rounds = plan.rounds
+    return _RUNS_A_DAY * (_SUMS_A_ROUND * rounds.count + rounds.judged + _SUMS_A_RUN)
 
 
 def _power_of_two(least: int) -> int:

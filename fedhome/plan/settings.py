@@ -16,6 +16,7 @@ from fedhome.plan.aggregation_settings import AggregationMode, AggregationSettin
 from fedhome.plan.data_settings import DataSettings
 from fedhome.plan.evaluation_settings import EvaluationSettings
 from fedhome.plan.overrides import fault_of, locate, merge, names_of, parse_set, read_toml
+from fedhome.plan.round_settings import RoundSettings
 from fedhome.plan.section import Section
 from fedhome.run.compared_models import ALONE, EXPERTS
 
@@ -119,45 +120,6 @@ class PrivacySettings(Section):
     clip: float = Field(1.0, gt=0, description="greatest L2 norm of an update; longer are cut")
     scores: float = Field(
         0.1, ge=0, lt=1, description="share of the cost that evaluations and the outcome have"
-    )
-
-
-class RoundSettings(Section):
-    """How the rounds are driven."""
-
-    count: int = Field(10, ge=1, description="rounds of the run")
-    fraction: float = Field(1.0, gt=0, le=1, description="share of the homes asked in a round")
-    quorum: float = Field(0.5, gt=0, le=1, description="share of the asked that must answer")
-    deadline_s: float = Field(3600.0, gt=0, description="replies after this many s are late")
-    close_share: float = Field(
-        1.0, gt=0, le=1, description="a fleet's question is closed at this share of answers, or ..."
-    )
-    close_after: float = Field(
-        5.0, gt=1, description="... after this many times the time in which half answered, but ..."
-    )
-    close_least_s: float = Field(
-        30.0, ge=0, description="... not before this many s, nor before enough answered for a sum"
-    )
-    reply_after_s: float = Field(
-        0.0,
-        ge=0,
-        description="a real home answers this many s after it was asked, whatever it needed, and "
-        "adds nothing if it is not done; 0: as soon as it is",
-    )
-    pause_s: float = Field(
-        10.0, gt=0, description="a fleet repeats a failed round after this many s, then twice, ..."
-    )
-    most_pause_s: float = Field(1800.0, gt=0, description="longest pause before such a repetition")
-    give_up_s: float | None = Field(
-        None,
-        gt=0,
-        description="a run that waits this many s for a fleet fails; unset: it waits on",
-    )
-    evaluate_fraction: float = Field(1.0, ge=0, le=1, description="share asked for its score")
-    patience: int | None = Field(None, ge=1, description="stop after rounds without improvement")
-    checkpoint_every: int = Field(1, ge=1, description="rounds from one checkpoint to the next")
-    max_examples: int = Field(
-        1_000_000, ge=1, description="greatest weight (number of examples) that a home may claim"
     )
 
 
@@ -344,6 +306,7 @@ def _faults(plan: Plan) -> list[str]:
         )
     if rounds.patience is not None and rounds.evaluate_fraction == 0:
         faults.append("rounds.patience needs an evaluation: set rounds.evaluate_fraction above 0")
+    faults += _faults_of_judging(plan)
     if rounds.reply_after_s >= rounds.deadline_s:
         faults.append(
             f"rounds.reply_after_s = {rounds.reply_after_s:g}, but replies are late after "
@@ -425,3 +388,18 @@ def single_updates(strategy: str) -> str:
         "mean is all that it needs, let its class say works_on_sums = True; or set "
         'aggregation.mode = "plain" where nothing has to be kept from the server'
     )
+
+
+def _faults_of_judging(plan: Plan) -> list[str]:
+    faults, judges = [], plan.rounds.judge_every > 0
+    if judges and plan.personalise.name == "none":
+        faults.append(
+            "rounds.judge_every has homes make the model their own, and personalise.name is "
+            '"none": set rounds.judge_every = 0'
+        )
+    if judges and plan.privacy.mechanism != "none":
+        faults.append(
+            "rounds.judge_every asks homes for one sum more, and with noise each is paid for: set "
+            "rounds.judge_every = 0"
+        )
+    return faults

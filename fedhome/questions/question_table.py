@@ -26,6 +26,7 @@ from fedhome.questions.responses import Columns, QuestionContext, Response
 from fedhome.questions.settings import (
     adaptation_faults,
     census_faults,
+    judging_faults,
     no_faults,
     round_faults,
     train_faults,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 TRAIN, EVALUATE, CENSUS = "train", "evaluate", "query.census"
 TRIAL, OUTCOME = "evaluate.trial", "evaluate.outcome"
 BLEND, SHRINK = "evaluate.blend", "evaluate.shrink"
+ADAPTED = "evaluate.adapted"
 
 Asker = Literal["server", "simulation"]
 """Who may ask: a fleet's server, or a simulation alone of the homes that it made itself."""
@@ -104,6 +106,7 @@ class SummedQuestion(Question):
         faults: What is wrong with the settings that came with it, for a home of some plan.
         fewest: How many homes a sum with some settings must have, for a plan's fewest in a sum: of
             fewer it would tell single ones.
+        rounds: In how many rounds of a whole run it is asked, where it is asked in rounds.
         meaning: What one number says, by its name; None: what ``consent`` says of its stem.
         metrics: What a strategy is told of a sum, from the numbers by name and the number of
             homes in it.
@@ -121,6 +124,7 @@ class SummedQuestion(Question):
     terms: Callable[[Columns, NDArray[np.float32] | None, QuestionContext], Terms]
     faults: Callable[[Mapping[str, Any], Plan], Iterator[str]] = no_faults
     fewest: Callable[[Mapping[str, Any], int], int] = lambda settings, cohort: 0  # noqa: ARG005
+    rounds: Callable[[Plan], int] = lambda plan: plan.rounds.count
     meaning: Callable[[str], str] | None = None
     metrics: Callable[[Mapping[str, float], int], Metrics] = lambda values, homes: dict(values)  # noqa: ARG005
     about_model: bool = True
@@ -143,6 +147,10 @@ class SummedQuestion(Question):
             UpdateError: Settings that cannot be.
         """
         return (*self.scalars(settings, personalise), EMPTY_HANDED)
+
+    def times(self, plan: Plan) -> int:
+        """Return how often it is asked in a whole run of a plan; 0: never, and homes refuse it."""
+        return self.rounds(plan) if self.often == "round" else 1
 
     def words(self, personalise: PersonaliseSettings) -> list[str]:
         """Return what each number of its sum is, of those that homes of a plan add.
@@ -230,6 +238,32 @@ _ROWS = (
         clear={
             EXAMPLES: "the number of its validation examples",
             "loss": "the loss of the fleet's model on its validation rows",
+            "score": "its score on them",
+        },
+    ),
+    SummedQuestion(
+        name=ADAPTED,
+        often="round",
+        scalars=contributions.evaluate_scalars,
+        respond=responses.adapted,
+        terms=contributions.evaluate_terms,
+        faults=judging_faults,
+        rounds=lambda plan: plan.rounds.judged,
+        weighted=True,
+        personal=True,
+        consent=ConsentWords(
+            when="when the model of some rounds is tested as homes would make it their own",
+            secure="{weight_of_validation}",
+            plain="the loss and the score of the model, once adapted to this home, on its "
+            "validation rows, and their number",
+            numbers={
+                "loss": "the loss of the model, once adapted to this home, on its validation rows",
+                "score": "its score on them",
+            },
+        ),
+        clear={
+            EXAMPLES: "the number of its validation examples",
+            "loss": "the loss of the adapted model on its validation rows",
             "score": "its score on them",
         },
     ),

@@ -107,6 +107,31 @@ def evaluate(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext)
     )
 
 
+def adapted(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext) -> Response:
+    """Score the model on validation rows as each home would make it its own: as of `evaluate`.
+
+    Raises:
+        UpdateError: The plan personalises nothing.
+    """
+    from fedhome.learning.home_round import ends_with  # noqa: PLC0415 - it loads torch
+
+    own = _personaliser(given).adapt(
+        cohort,
+        ends_with(cohort, start),
+        rate=float(given.config["rate"]),
+        epochs=int(given.config["epochs"]),
+        part="train",
+    )
+    measured = cohort.evaluate(own, "validation")
+    return Response(
+        {
+            EXAMPLES: cohort.counts("validation"),
+            "loss": measured.losses,
+            "score": measured.metrics[given.score],
+        }
+    )
+
+
 def trial(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext) -> Response:
     """Try to train: ``changes [homes, ways]`` of the validation loss.
 

@@ -130,6 +130,14 @@ def adaptation_faults(settings: Mapping[str, Any], plan: Plan) -> Iterator[str]:
         yield f"{epochs!r} epochs, and the plan allows 0 to {own.epochs}"
 
 
+def judging_faults(settings: Mapping[str, Any], plan: Plan) -> Iterator[str]:
+    """Yield what is wrong with how homes are to adapt a round's model before they test it."""
+    if not plan.rounds.judge_every:
+        yield "a test of the adapted model, and the plan has none between rounds"
+    yield from round_faults(settings, plan)
+    yield from adaptation_faults(settings, plan)
+
+
 def census_faults(settings: Mapping[str, Any], plan: Plan) -> Iterator[str]:
     """Yield what is wrong with a count of examples: no plan that names the weight asks for it."""
     del settings

@@ -42,7 +42,10 @@ Kinds that the report understands, with the data that it looks for (all optional
   ``homes-back``: homes
 - ``note``: text
 - ``readings``: text; how homes were read whose files are alike
-- ``early-stop``: round, best_round, best_loss, reason
+- ``early-stop``: round, best_loss
+- ``model-judged``: round, loss: homes' in validation once they have adapted the round's model, by
+  rate and epochs
+- ``model-picked``: round, loss, adapted: the run ends with an earlier round's model than its last
 - ``model-released``, ``release-kept``, ``release-failed``: round, release, reason: whether what the
   run ended with takes the place of the release in use
 - ``models-removed``: releases (numbers) whose model is gone, kept: how many keep theirs

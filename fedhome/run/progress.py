@@ -109,6 +109,14 @@ class ProgressLines:
                 f"the model of round {data['round']} was not released: {escape(data['message'])}"
             ),
             "run-failed": lambda: f"failed: {escape(data['reason'])}",
+            "model-judged": lambda: (
+                f"round {data['round']}, once homes have adapted its model: validation "
+                f"{data['loss']:.4f}"
+            ),
+            "model-picked": lambda: (
+                f"the run ends with the model of round {data['round']}, the best in validation"
+                + (", once homes have adapted it" if data["adapted"] else "")
+            ),
             "early-stop": lambda: f"stopped early after round {data['round']}",
             "trying-new-homes": lambda: (
                 f"trying {data['homes']} new homes with {_listed(data['days'])} days"

@@ -28,7 +28,8 @@ class Checkpoint:
         flat: The global parameters, float32 ``[size]``.
         best: The parameters with the lowest validation loss so far, where rounds may end early.
         made: The last round that changed the parameters; 0 before the first.
-        best_loss: That loss.
+        best_loss: That loss; where rounds are judged, that of homes with the adapted model.
+        best_round: The round that made them; 0: none.
         stale: Rounds since.
         rows: Rows of the table of rounds.
         memory: The strategy's memory, JSON data.
@@ -44,6 +45,7 @@ class Checkpoint:
     best: NDArray[np.float32]
     made: int = 0
     best_loss: float = float("inf")
+    best_round: int = 0
     stale: int = 0
     rows: list[dict[str, Any]] = field(default_factory=list)
     memory: dict[str, Any] = field(default_factory=dict)
@@ -64,6 +66,7 @@ def save(folder: RunFolder, layout: Layout, state: Checkpoint) -> None:
         "round": state.round,
         "made": state.made,
         "best_loss": None if np.isinf(state.best_loss) else state.best_loss,
+        "best_round": state.best_round,
         "stale": state.stale,
         "rows": state.rows,
         "memory": state.memory,
@@ -99,6 +102,7 @@ def load(folder: RunFolder, layout: Layout) -> Checkpoint | None:
             flat=arrays.pop("flat"),
             best=arrays.pop("best"),
             best_loss=float("inf") if record["best_loss"] is None else record["best_loss"],
+            best_round=record.get("best_round", 0),
             stale=record["stale"],
             rows=record["rows"],
             memory=record["memory"],

@@ -27,7 +27,7 @@ from fedhome.flower.messages import (
     identify,
     reattribute,
 )
-from fedhome.plan.settings import RoundSettings
+from fedhome.plan.round_settings import RoundSettings
 from fedhome.server.rounds.punctuality import Punctuality
 from fedhome.server.rounds.sums import replies_of, wait_with
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import MetricRecord
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
-from fedhome.errors import RoundError
-from fedhome.flower.messages import ARRAYS, CONFIG, EXAMPLES, array_record
+from fedhome.flower.messages import EXAMPLES, array_record
 from fedhome.learning.alone.pass_counts import passes_of
 from fedhome.learning.mixture import (
     BOUND,
@@ -31,7 +29,6 @@ from fedhome.questions.blend_settings import ALONE_EPOCHS, ALONE_RATE, HOMES, MA
 from fedhome.questions.contributions import trial_sizes
 from fedhome.questions.outcomes import KEY, score_counts
 from fedhome.questions.question_table import BLEND, OUTCOME, SHRINK, TRIAL
-from fedhome.questions.settings import INPUTS, inputs_hash
 from fedhome.run.compared_models import (
     ALONE,
     EXPERTS,
@@ -42,10 +39,9 @@ from fedhome.run.compared_models import (
     models_of,
 )
 from fedhome.run.events import EventLog
+from fedhome.server.rounds.model_questions import ModelQuestions
 from fedhome.server.rounds.patience import Patience
-from fedhome.server.rounds.replies import sound_replies
 from fedhome.server.rounds.secure_grid import SecureGrid
-from fedhome.server.rounds.sum_journal import MOST_TRIES
 from fedhome.wire.layout import Layout
 
 _PRIVATE_SHARE = 3
@@ -80,8 +76,13 @@ def personalise(
     Raises:
         RoundError: No home answered, also when it was repeated.
     """
-    questions = _FinalQuestions(
-        plan=plan, grid=grid, log=log, model=array_record(layout, flat), patience=patience
+    questions = ModelQuestions(
+        plan=plan,
+        grid=grid,
+        log=log,
+        model=array_record(layout, flat),
+        round=plan.rounds.count,
+        patience=patience,
     )
     models = models_of(plan.personalise.opponents)
     chosen = _fleets_choice(questions, plan, log)
@@ -111,7 +112,7 @@ def personalise(
     return rows
 
 
-def _fleets_choice(questions: _FinalQuestions, plan: Plan, log: EventLog) -> dict[str, Any]:
+def _fleets_choice(questions: ModelQuestions, plan: Plan, log: EventLog) -> dict[str, Any]:
     """Return the settings of an outcome: how homes adapt and mix, and how they compare."""
     own = plan.personalise
     experts = len(own.experts)
@@ -146,7 +147,7 @@ def _fleets_choice(questions: _FinalQuestions, plan: Plan, log: EventLog) -> dic
 
 
 def _trial(
-    questions: _FinalQuestions, settings: PersonaliseSettings
+    questions: ModelQuestions, settings: PersonaliseSettings
 ) -> tuple[tuple[float, int], tuple[float, int], int]:
     """Return rate and passes that suit the fleet to adapt, and alone, and how many homes tried."""
     adapting, alone = trial_sizes(settings)
@@ -163,7 +164,7 @@ def _trial(
 
 
 def _blend(
-    questions: _FinalQuestions, adapting: Mapping[str, Any], experts: int
+    questions: ModelQuestions, adapting: Mapping[str, Any], experts: int
 ) -> tuple[NDArray[np.float64], int]:
     """Return how experts' errors go together over the fleet, and over how many homes."""
     count = entries(experts)
@@ -173,7 +174,7 @@ def _blend(
     return np.clip(full(values.tolist(), experts), -BOUND, BOUND), _homes_behind(replies)
 
 
-def _shrink(questions: _FinalQuestions, settings: Mapping[str, Any]) -> float:
+def _shrink(questions: ModelQuestions, settings: Mapping[str, Any]) -> float:
     """Return how strongly homes' weights are to be pulled towards the fleet's."""
     replies = questions.ask(SHRINK, settings, lambda m: _list_fault(m, "errors", len(STRENGTHS)))
     errors = _mean(replies, "errors")
@@ -189,85 +190,6 @@ def _mean(replies: Mapping[int, MetricRecord], name: str) -> NDArray[np.float64]
         weights=[_whole(metrics, EXAMPLES) for metrics in replies.values()],
     )
     return mean
-
-
-@dataclass(frozen=True, kw_only=True)
-class _FinalQuestions:
-    """Questions to all homes about the final model."""
-
-    plan: Plan
-    grid: Grid
-    log: EventLog
-    model: ArrayRecord
-    patience: Patience | None
-
-    def ask(
-        self,
-        kind: str,
-        config: Mapping[str, Any],
-        fault: Callable[[MetricRecord], str],
-        *,
-        observe: Callable[[list[Message]], Iterable[Message]] | None = None,
-    ) -> dict[int, MetricRecord]:
-        """Ask, and return the sound answers by node; repeat it while that may be of use.
-
-        Raises:
-            RoundError: There is none.
-        """
-        while True:
-            if self.patience is not None:
-                self.patience.await_homes(self.plan.rounds.count)
-            try:
-                answers = self._ask_once(kind, config, fault, observe=observe)
-            except RoundError as error:
-                if self.patience is None or self.patience.failures + 1 >= MOST_TRIES:
-                    raise  # homes answer no more about this model
-                last = self.plan.rounds.count
-                self.patience.pause(last, homes=0, needed=1, reason=error.message)
-            else:
-                if self.patience is not None:
-                    self.patience.held()
-                return answers
-
-    def _ask_once(
-        self,
-        kind: str,
-        config: Mapping[str, float | int],
-        fault: Callable[[MetricRecord], str],
-        *,
-        observe: Callable[[list[Message]], Iterable[Message]] | None,
-    ) -> dict[int, MetricRecord]:
-        settings = ConfigRecord(dict(config))
-        settings[INPUTS] = inputs_hash(self.plan)
-        content = RecordDict({ARRAYS: self.model, CONFIG: settings})
-        messages = [
-            Message(content=content, message_type=kind, dst_node_id=node)
-            for node in self.grid.get_node_ids()
-        ]
-        rounds = self.plan.rounds
-        if observe is not None:
-            replies = observe(messages)
-        else:
-            replies = self.grid.send_and_receive(messages, timeout=rounds.deadline_s)
-        sound = sound_replies(replies, sent=messages, layout=None, max_examples=rounds.max_examples)
-        metrics_by_node: dict[int, MetricRecord] = {}
-        dropped = list(sound.dropped)
-        for message in sound.replies:
-            metrics = next(iter(message.content.metric_records.values()))
-            node = message.metadata.src_node_id
-            if reason := fault(metrics):
-                dropped.append((node, reason))
-            else:
-                metrics_by_node[node] = metrics
-        for node, reason in dropped:
-            self.log.append("reply-dropped", stage=kind, node=node, reason=reason)
-        if not metrics_by_node:
-            reasons = sorted({reason for _, reason in dropped})
-            raise RoundError(
-                f"no home answered {kind}: {'; '.join(reasons[:3]) or 'all were silent'}",
-                hint="the global model is kept in the run's folder",
-            )
-        return metrics_by_node
 
 
 def _homes_behind(replies: Mapping[int, MetricRecord]) -> int:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Collection
 
 from fedhome.errors import RoundError
-from fedhome.plan.settings import RoundSettings
+from fedhome.plan.round_settings import RoundSettings
 from fedhome.run.events import EventLog
 from fedhome.run.waiting import FAILED, THERE, WAITING
 from fedhome.server.rounds.sum_needs import Lack, SumNeeds

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
-from fedhome.plan.settings import RoundSettings
+from fedhome.plan.round_settings import RoundSettings
 
 _ROUNDING = 1e-9
 _GRACE_S = 3.0  # beyond twice what others take

@@ -31,6 +31,8 @@ from fedhome.server.daemon.publishing import Candidate
 from fedhome.server.rounds import checkpoint, strategy_memory
 from fedhome.server.rounds.checkpoint import Checkpoint
 from fedhome.server.rounds.fitting_homes import UnfitHomes, tell_inputs
+from fedhome.server.rounds.judging import judged_loss, judges_in
+from fedhome.server.rounds.model_questions import ModelQuestions
 from fedhome.server.rounds.patience import Patience
 from fedhome.server.rounds.replies import SoundReplies, sound_replies
 from fedhome.server.rounds.secure_grid import SecureGrid
@@ -39,6 +41,11 @@ from fedhome.wire.layout import Layout
 
 _MOST_FAILURES = 5  # rounds in a row without a quorum, after which a run without patience ends
 _MOST_SEARCHING = 20  # the same where it is searched for homes that spoil sums
+
+_NOT_JUDGED = (
+    "rounds.judge_every has no effect here: a run that begins with another one's model keeps the "
+    "round that is best as it is, since the release in use is held against that"
+)
 
 
 class RoundLoop:
@@ -113,6 +120,8 @@ class RoundLoop:
             RoundError: Too many rounds in a row failed.
         """
         state, plan = self.state, self.plan
+        if self._warm and plan.rounds.judge_every:
+            self.log.append("note", text=_NOT_JUDGED)
         while state.round < plan.rounds.count and not self._ends_early():
             state.rows.append(self._round(state.round + 1))
             state.round += 1
@@ -135,7 +144,21 @@ class RoundLoop:
             )
         if self._ends_early():
             self.log.append("early-stop", round=state.round, best_loss=state.best_loss)
-        return state.best if self._picks else state.flat
+        if not self._picks:
+            return state.flat
+        if state.best_round != state.made:
+            picked = {"round": state.best_round, "loss": state.best_loss}
+            picked["adapted"] = self._judges
+            self.log.append("model-picked", **picked)
+        return state.best
+
+    @property
+    def _judges(self) -> bool:
+        """Whether rounds are judged by their adapted models.
+
+        Those of a run that goes on are not: it is held against the release by the model as it is.
+        """
+        return self.plan.rounds.judge_every > 0 and not self._warm
 
     @property
     def _picks(self) -> bool:
@@ -146,7 +169,7 @@ class RoundLoop:
         """
         plan = self.plan
         alike = plan.rounds.evaluate_fraction == 1 and not is_private(plan)
-        picks = plan.rounds.patience is not None or (self._warm and alike)
+        picks = plan.rounds.patience is not None or self._judges or (self._warm and alike)
         return picks and math.isfinite(self.state.best_loss)
 
     def candidate(self) -> Candidate | None:
@@ -155,12 +178,12 @@ class RoundLoop:
         if not state.made:
             return None
         if self._picks:
-            best = next(row for row in state.rows if row["validation_loss"] == state.best_loss)
+            best = next(row for row in state.rows if row["round"] == state.best_round)
             return Candidate(
                 flat=state.best,
                 round=best["round"],
                 homes=best["homes_answered"],
-                loss=state.best_loss,
+                loss=best["validation_loss"],
             )
         loss = state.rows[-1]["validation_loss"]
         if loss is None and not is_private(self.plan):  # with noise it would be paid for twice
@@ -190,12 +213,28 @@ class RoundLoop:
 
     def _after_round(self) -> None:
         state, row = self.state, self.state.rows[-1]
-        loss = row["validation_loss"]
+        self.log.append("round-closed", **row)
+        loss = self._judged() if self._judges else row["validation_loss"]
         if loss is not None and loss < state.best_loss:
-            state.best, state.best_loss, state.stale = state.flat, loss, 0
+            state.best, state.best_loss = state.flat, loss
+            state.best_round, state.stale = state.round, 0
         else:
             state.stale += 1
-        self.log.append("round-closed", **row)
+
+    def _judged(self) -> float | None:
+        """Return homes' loss with the round's model once they adapt it; None: it is not judged."""
+        number = self.state.round
+        if not judges_in(self.plan, number) or not self.state.made:
+            return None
+        questions = ModelQuestions(
+            plan=self.plan,
+            grid=self.grid,
+            log=self.log,
+            model=array_record(self.layout, self.state.flat),
+            round=number,
+            patience=self._patience,
+        )
+        return judged_loss(questions, self.plan, number)
 
     def _round(self, number: int) -> dict[str, Any]:
         began_at = time.perf_counter()

@@ -93,7 +93,8 @@ def test_a_screen_has_all_that_the_page_has(sets: tuple[str, ...], tmp_path: Pat
 
 
 def test_every_number_of_a_form_is_listed_with_its_meaning() -> None:
-    plan = Plan.load(sets=["strategy.wrap=differentialprivacyclientsideadaptiveclipping"])
+    wrapped = "strategy.wrap=differentialprivacyclientsideadaptiveclipping"
+    plan = Plan.load(sets=[wrapped, "rounds.judge_every=4"])
     listed = {one.question.name: one for one in lanes_of(plan, 1000)}
     assert set(listed) == set(SUMMED)
     config = {"server-round": 1, "bins": 80, "clipping_norm": 1.0}
@@ -104,6 +105,7 @@ def test_every_number_of_a_form_is_listed_with_its_meaning() -> None:
         assert all(lane.meaning for lane in listed[kind].lanes)
     assert sum(lane.count or 0 for lane in listed["query.census"].lanes) == 27  # 25 flags, and two
     assert sum(lane.count or 0 for lane in listed["train"].lanes) == 29
+    assert (listed["evaluate"].times, listed["evaluate.adapted"].times) == (10, 3)
     # At two rates the fleet's model after 0 to 30 passes, and ten numbers of passes alone.
     assert sum(lane.count or 0 for lane in listed["evaluate.trial"].lanes) == 62 + 20 + 2
     # Five experts' errors with their own and each other's, seven strengths; and two each.

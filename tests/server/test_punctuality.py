@@ -10,7 +10,8 @@ from flwr.app import ConfigRecord, Error, Message, MetricRecord, RecordDict
 from flwr.app.message import make_message
 
 from fedhome.flower.messages import AWAY, SERVER_NODE, identify
-from fedhome.plan.settings import Plan, RoundSettings
+from fedhome.plan.round_settings import RoundSettings
+from fedhome.plan.settings import Plan
 from fedhome.server.rounds.homes_grid import HomesGrid
 from fedhome.server.rounds.punctuality import Punctuality
 from fedhome.server.rounds.sums import replies_of

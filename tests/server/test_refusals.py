@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from fedhome.flower.messages import failure, reply, take_identity
-from fedhome.plan.settings import RoundSettings
+from fedhome.plan.round_settings import RoundSettings
 from fedhome.reasons import CLAIMED, TOLD, in_words, listed, word_in
 from fedhome.run.events import EventLog, read_events
 from fedhome.run.progress import ProgressLines

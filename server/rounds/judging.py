@@ -1,0 +1,81 @@
+"""Which round's model is best as homes make it their own: they say so between the rounds.
+
+A model that many rounds have trained is often worse as it is, and better once each home has adapted
+it. So it is judged by the loss that homes have on validation rows after an adaptation that is the
+same in all rounds and in all homes: a third of the passes that the plan allows, at the first of its
+rates. What suits the fleet best is found out once, at the end.
+
+Source: Wang et al., "Federated evaluation of on-device personalization", 2019.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from flwr.app import MetricRecord
+
+from fedhome.errors import RoundError
+from fedhome.flower.messages import EXAMPLES
+from fedhome.plan.settings import Plan
+from fedhome.questions.question_table import ADAPTED
+from fedhome.questions.settings import ROUND
+from fedhome.server.rounds.model_questions import ModelQuestions
+
+_SHARE = 3
+"""Homes adapt for one in this many of ``personalise.epochs``."""
+
+
+def judges_in(plan: Plan, number: int) -> bool:
+    """Return whether the model of a round is judged: of every so many, and of the last.
+
+    Args:
+        plan: The plan.
+        number: The round.
+    """
+    every = plan.rounds.judge_every
+    return every > 0 and (number % every == 0 or number == plan.rounds.count)
+
+
+def adaptation_of(plan: Plan) -> dict[str, Any]:
+    """Return how homes adapt a model that is judged: a rate as a multiple, and passes."""
+    own = plan.personalise
+    return {"rate": own.rates[0], "epochs": max(1, own.epochs // _SHARE)}
+
+
+def judged_loss(questions: ModelQuestions, plan: Plan, number: int) -> float | None:
+    """Return homes' mean validation loss with a round's model, adapted to each; None: unknown.
+
+    Args:
+        questions: Asks about the model.
+        plan: The plan.
+        number: The round.
+    """
+    settings = {**adaptation_of(plan), ROUND: number}
+    try:
+        answers = questions.ask(ADAPTED, settings, _fault)
+    except RoundError as error:
+        reason = f"round {number} is not judged, and so not kept as the best: {error.message}"
+        questions.log.append("note", text=reason)
+        return None
+    rows = [(_number(one, EXAMPLES), _number(one, "loss")) for one in answers.values()]
+    total = sum(weight for weight, _ in rows)
+    loss = sum(weight * loss for weight, loss in rows) / total if total else math.nan
+    if not math.isfinite(loss):
+        return None
+    questions.log.append("model-judged", round=number, loss=loss, **adaptation_of(plan))
+    return loss
+
+
+def _fault(metrics: Mapping[str, Any]) -> str:
+    lacking = [
+        name for name in (EXAMPLES, "loss") if not isinstance(metrics.get(name), int | float)
+    ]
+    return f"it lacks {', '.join(lacking)}" if lacking else ""
+
+
+def _number(metrics: MetricRecord, name: str) -> float:
+    value = metrics[name]
+    assert isinstance(value, int | float)
+    return float(value)
