@@ -23,6 +23,10 @@ from fedhome.questions.question_table import ADAPTED
 from fedhome.questions.settings import ROUND
 from fedhome.server.rounds.model_questions import ModelQuestions
 
+NOT_JUDGED = (
+    "rounds.judge_every has no effect here: a run that begins with another one's model keeps the "
+    "round that is best as it is, since the release in use is held against that"
+)
 _SHARE = 3
 """Homes adapt for one in this many of ``personalise.epochs``."""
 
@@ -44,27 +48,27 @@ def adaptation_of(plan: Plan) -> dict[str, Any]:
     return {"rate": own.rates[0], "epochs": max(1, own.epochs // _SHARE)}
 
 
-def judged_loss(questions: ModelQuestions, plan: Plan, number: int) -> float | None:
+def judged_loss(questions: ModelQuestions, number: int) -> float | None:
     """Return homes' mean validation loss with a round's model, adapted to each; None: unknown.
 
     Args:
         questions: Asks about the model.
-        plan: The plan.
         number: The round.
     """
+    plan, log = questions.plan, questions.log
     settings = {**adaptation_of(plan), ROUND: number}
     try:
         answers = questions.ask(ADAPTED, settings, _fault)
     except RoundError as error:
         reason = f"round {number} is not judged, and so not kept as the best: {error.message}"
-        questions.log.append("note", text=reason)
+        log.append("note", text=reason)
         return None
     rows = [(_number(one, EXAMPLES), _number(one, "loss")) for one in answers.values()]
     total = sum(weight for weight, _ in rows)
     loss = sum(weight * loss for weight, loss in rows) / total if total else math.nan
     if not math.isfinite(loss):
         return None
-    questions.log.append("model-judged", round=number, loss=loss, **adaptation_of(plan))
+    log.append("model-judged", round=number, loss=loss, **adaptation_of(plan))
     return loss
 
 

@@ -31,7 +31,7 @@ from fedhome.server.daemon.publishing import Candidate
 from fedhome.server.rounds import checkpoint, strategy_memory
 from fedhome.server.rounds.checkpoint import Checkpoint
 from fedhome.server.rounds.fitting_homes import UnfitHomes, tell_inputs
-from fedhome.server.rounds.judging import judged_loss, judges_in
+from fedhome.server.rounds.judging import NOT_JUDGED, judged_loss, judges_in
 from fedhome.server.rounds.model_questions import ModelQuestions
 from fedhome.server.rounds.patience import Patience
 from fedhome.server.rounds.replies import SoundReplies, sound_replies
@@ -41,11 +41,6 @@ from fedhome.wire.layout import Layout
 
 _MOST_FAILURES = 5  # rounds in a row without a quorum, after which a run without patience ends
 _MOST_SEARCHING = 20  # the same where it is searched for homes that spoil sums
-
-_NOT_JUDGED = (
-    "rounds.judge_every has no effect here: a run that begins with another one's model keeps the "
-    "round that is best as it is, since the release in use is held against that"
-)
 
 
 class RoundLoop:
@@ -121,7 +116,7 @@ class RoundLoop:
         """
         state, plan = self.state, self.plan
         if self._warm and plan.rounds.judge_every:
-            self.log.append("note", text=_NOT_JUDGED)
+            self.log.append("note", text=NOT_JUDGED)
         while state.round < plan.rounds.count and not self._ends_early():
             state.rows.append(self._round(state.round + 1))
             state.round += 1
@@ -147,9 +142,8 @@ class RoundLoop:
         if not self._picks:
             return state.flat
         if state.best_round != state.made:
-            picked = {"round": state.best_round, "loss": state.best_loss}
-            picked["adapted"] = self._judges
-            self.log.append("model-picked", **picked)
+            best = {"round": state.best_round, "loss": state.best_loss}
+            self.log.append("model-picked", adapted=self._judges, **best)
         return state.best
 
     @property
@@ -234,7 +228,7 @@ class RoundLoop:
             round=number,
             patience=self._patience,
         )
-        return judged_loss(questions, self.plan, number)
+        return judged_loss(questions, number)
 
     def _round(self, number: int) -> dict[str, Any]:
         began_at = time.perf_counter()

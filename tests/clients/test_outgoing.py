@@ -33,10 +33,11 @@ from fedhome.fleet.state_file import FileStore
 from fedhome.flower.messages import array_record, take_identity
 from fedhome.ops.processes import Processes
 from fedhome.plan.settings import Plan
-from fedhome.questions.question_table import BLEND, OUTCOME, SHRINK, SUMMED
+from fedhome.questions.question_table import ADAPTED, BLEND, OUTCOME, SHRINK, SUMMED
 from fedhome.reasons import AT_HOME, QUESTIONS
 from fedhome.run.folder import RunFolder
 from fedhome.server.daemon.current_run import DONE
+from fedhome.server.rounds.judging import adaptation_of
 from fedhome.simulations.homes import generate
 from fedhome.simulations.local_fleet import prepare, start
 from fedhome.wire.codec import Digest, Id
@@ -153,7 +154,7 @@ def _listed(plan: Plan) -> list[Record]:
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")
 def test_all_that_a_real_home_sends_in_a_run_is_listed(tmp_path: Path) -> None:
-    plan = tiny_plan(HOMES, 1, min_cohort=HOMES)
+    plan = tiny_plan(HOMES, 1, min_cohort=HOMES).change(rounds={"judge_every": 1})
     tables = generate(homes=HOMES, days=plan.data.days, seed=plan.seed)
     server, homes = prepare(tmp_path, plan, tables)
     folder = RunFolder.create(tmp_path / "run", name="run")
@@ -208,13 +209,16 @@ def _unlisted_of_a_plain_home(kind: str) -> set[str]:
     """Return what a home of a plain plan answers that is in no list."""
     take_identity(1)
     clips = {"wrap": "differentialprivacyclientsideadaptiveclipping"}
-    plan = tiny.plan(personalise={"name": "fine-tune"}, strategy=clips)
+    rounds = {"judge_every": 1}
+    plan = tiny.plan(personalise={"name": "fine-tune"}, strategy=clips, rounds=rounds)
     home = ClientHome.of(plan, tiny.home("oak", (23, 6, 7)), mode="plain", real=True)
     answering = client_app.build(lambda _: home)
     learning = home.device.learning
     settings: dict[str, Any] = {"server-round": 1, "clipping_norm": 1.0}
     if kind in {BLEND, SHRINK, OUTCOME}:
         settings = tiny.ending()
+    if kind == ADAPTED:
+        settings |= adaptation_of(plan)
     arrays = array_record(learning.layout, learning.initial)
     content = RecordDict({"arrays": arrays, "config": ConfigRecord(settings)})
     answer = answering(Message(content, NODE, kind), Context(1, NODE, {}, RecordDict(), {}))
