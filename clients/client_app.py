@@ -79,16 +79,16 @@ def respond(question: SummedQuestion, home: ClientHome, message: Message) -> Mes
         ManifestError: The home takes no part in the sum, or answers in sums alone.
         UpdateError: The message's settings cannot be; in the clear, what was learnt too.
     """
-    learning = home.device.learning
-    asked = AskedQuestion.of(message, learning.layout)
+    layout = home.device.fleets_layout
+    asked = AskedQuestion.of(message, layout)
     requested_sum = requested_sum_of(
-        message, asked, home.mode, home.participant, layout=learning.layout, plan=home.plan
+        message, asked, home.mode, home.participant, layout=layout, plan=home.plan
     )
     if requested_sum is None and not question.in_the_clear:
         raise ManifestError(f"{question.name!r} is answered in a sum alone", reason="mode")
     if requested_sum is None:
         columns, params = _response(question, home, asked)[:2]
-        record = None if params is None else array_record(learning.layout, np.array(params[0]))
+        record = None if params is None else array_record(layout, np.array(params[0]))
         return reply(message, row(columns, 0), record)
     try:
         columns, params, context = _response(question, home, asked)

@@ -27,6 +27,7 @@ from fedhome.learning.tasks import kind_of
 from fedhome.plan.aggregation_settings import AggregationMode
 from fedhome.plan.protocol import policy_of
 from fedhome.plan.settings import Plan
+from fedhome.plan.sliced_plan import check_whole
 from fedhome.plugins import load
 
 _SIMULATED = "fedhome.simulations.gather:partition"
@@ -77,18 +78,21 @@ class ClientHome:
         real: bool = False,
         settled: Plan | None = None,
         states: HomeStates | None = None,
+        device: OneHome | None = None,
     ) -> ClientHome:
         """Build a home from its examples; ``settled`` is the plan with what it left to the data.
 
         A server that sees no data binds its questions to the plan as it was given. In ``states``
-        the home keeps what its method learns for it alone.
+        the home keeps what its method learns for it alone. What trains and scores it follows from
+        the plan, unless it is given as ``device``.
 
         Raises:
             PlanError: The task does not fit the data.
             DataError: The home has a class for which the plan has no output.
             ModelError: The model cannot be trained in a federation.
         """
-        device = device_of(settled or plan, data, classes, states=states)
+        if device is None:
+            device = device_of(settled or plan, data, classes, states=states)
         data.check_classes(device.learning.task.outputs)
         return cls(plan=plan, device=device, mode=mode, participant=participant, real=real)
 
@@ -133,7 +137,9 @@ def _home(path: str, context: Context) -> ClientHome:
 
 @lru_cache(maxsize=1)
 def _plan(path: str) -> Plan:
-    return Plan.load(path or None)
+    plan = Plan.load(path or None)
+    check_whole(plan)
+    return plan
 
 
 @lru_cache(maxsize=1)

@@ -92,4 +92,5 @@ def _models(
 
 
 def _cohort_of_each(world: World, cohorts: Sequence[Cohort]) -> Sequence[Cohort]:
-    return [cohorts[0]] * len(world.names) if len(cohorts) == 1 else cohorts
+    by_home = {home: cohort for cohort in cohorts for home in cohort.homes}
+    return [by_home[home] for home in world.names]

@@ -33,7 +33,7 @@ from fedhome.learning.plan_notes import notes_on
 from fedhome.learning.settled_plan import settled
 from fedhome.ops import tls
 from fedhome.ops.processes import Processes
-from fedhome.plan.overrides import object_faults
+from fedhome.plan.overrides import process_faults
 from fedhome.plan.protocol import check_groups
 from fedhome.plan.settings import Plan
 from fedhome.run.events import Event
@@ -82,7 +82,7 @@ def up(
         DataError: The homes' data cannot be used.
         RunError: The run failed, or the server did not come up.
     """
-    if faults := object_faults(plan):
+    if faults := process_faults(plan):
         raise PlanError(faults)
     plan = _with_homes(plan.located(), homes)
     for text in notes_on(plan):

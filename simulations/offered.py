@@ -68,7 +68,7 @@ def experts_of(world: World, cohort: Cohort, fleet: Offered) -> Experts:
     return Experts(
         cohort,
         world.plan.personalise,
-        start=fleet.start,
+        start=cohort.own_part(fleet.start),
         how=world.how,
         adaptation=fleet.adaptation,
     )

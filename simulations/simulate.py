@@ -29,6 +29,7 @@ from fedhome.personal.opened import models_in
 from fedhome.plan.overrides import merge, parse_set
 from fedhome.plan.protocol import check_groups
 from fedhome.plan.settings import Plan, single_updates
+from fedhome.plan.sliced_plan import is_sliced
 from fedhome.plugins import look_up
 from fedhome.run.events import Event, EventLog
 from fedhome.run.folder import RunFolder, SavedModel
@@ -312,6 +313,15 @@ def _world(
         plan.strategy.works_on == "auto" and sums_suffice(strategy_of(plan, len(gathered.homes)))
     )
     how = None if plan.personalise.name == "none" else personaliser(plan.personalise.name)
+    if is_sliced(plan) and not sums:
+        fault = (
+            f"slicing.tiers are set, but strategy {plan.strategy.name!r} looks at single updates, "
+            "and those of different slices cannot be compared"
+        )
+        raise PlanError(
+            [fault],
+            hint="take a strategy that works on sums, such as fedavg",
+        )
     mode = "plain" if newcomers.all_new else plan.aggregation_mode(len(gathered.homes))
     if mode != "plain":
         _check_sums(plan, len(gathered.homes), sums=sums)

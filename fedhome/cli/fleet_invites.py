@@ -16,7 +16,7 @@ from fedhome.fleet.entries import check_name
 from fedhome.fleet.invites import ENDING
 from fedhome.fleet.owner_folder import PLAN, Fleet
 from fedhome.learning.plan_check import check_plan
-from fedhome.plan.overrides import object_faults
+from fedhome.plan.overrides import process_faults
 from fedhome.plan.protocol import absence_told
 from fedhome.plan.settings import Plan
 from fedhome.printable import hidden_in
@@ -134,7 +134,7 @@ def _named(plan: Plan, examples: Path | None, console: Console) -> Plan:
 
 
 def _check_plan(plan: Plan) -> Plan:
-    faults = [*object_faults(plan), *hidden_in(plan.model_dump(mode="json"))]
+    faults = [*process_faults(plan), *hidden_in(plan.model_dump(mode="json"))]
     if plan.data.inputs is None:
         raise PlanError([*faults, NOT_NAMED], hint=HOW_NAMED)
     if plan.aggregation.mode == "ideal":

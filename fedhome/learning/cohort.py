@@ -16,6 +16,8 @@ from fedhome.data.series.examples import Part
 from fedhome.learning.learning_setup import LearningSetup
 from fedhome.learning.methods import Method
 from fedhome.learning.own_state import HomeStates
+from fedhome.learning.slice_places import SlicePlaces
+from fedhome.wire.layout import Layout
 
 
 class Trained(NamedTuple):
@@ -84,12 +86,32 @@ class Cohort(ABC):
             need not train for each anew; nothing that it answers depends on what is here.
         states: Where homes keep what their method learns for them alone; None: nowhere, so that
             each is as on its first day.
+        carries: Where in the fleet's model these homes' model lies; None: it is the same.
+        rounds: The same homes with what they train in rounds; None: that is what they have here.
     """
 
     learning: LearningSetup
     homes: tuple[str, ...]
     memory: Memory
     states: HomeStates | None = None
+    carries: SlicePlaces | None = None
+    rounds: Cohort | None = None
+
+    @property
+    def fleets_layout(self) -> Layout:
+        """Layout of the model that the fleet learns together."""
+        return self.learning.layout if self.carries is None else self.carries.layout
+
+    def own_part(self, whole: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return what these homes have of the fleet's parameters ``[size]``."""
+        return whole if self.carries is None else self.carries.of_whole(whole)
+
+    def in_whole(self, whole: NDArray[np.float32], own: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return what homes learnt ``[homes, own size]`` in the fleet's places, ``[homes, size]``.
+
+        What they do not have is as it is in ``whole`` ``[size]``.
+        """
+        return own if self.carries is None else self.carries.in_whole(whole, own)
 
     @abstractmethod
     def counts(self, part: Part) -> NDArray[np.int64]:

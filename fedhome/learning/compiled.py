@@ -28,6 +28,7 @@ from fedhome.learning.optimisers import Optimiser, optimiser_of
 from fedhome.learning.personalise import PERSONALISERS
 from fedhome.learning.tasks import Task, task_of
 from fedhome.plan.settings import Plan, TrainSettings
+from fedhome.plan.sliced_plan import is_sliced
 from fedhome.wire.layout import Layout
 
 
@@ -161,6 +162,8 @@ def compiled_learning(plan: Plan, features: int, classes: tuple[str, ...] = ()) 
 def _of_ones_own(plan: Plan, learning: CompiledLearning) -> str:
     """Return what of a plan is a user's own code, or a layer, that is written for torch."""
     model = plan.model
+    if is_sliced(plan):
+        return "devices carry slices of the model"
     if model.name != "mlp" or model.dropout or model.norm != "none":
         return "the model is not a plain MLP of Linear and ReLU"
     if learning.loss not in LOSSES.values():

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from fedhome import rng
 from fedhome.data.series.examples import HomeExamples, Part
 from fedhome.learning.batch_order import passes
-from fedhome.learning.cohort import Trained
+from fedhome.learning.cohort import Cohort, Trained
 from fedhome.learning.local import Batch, LocalLearning
 from fedhome.learning.methods import Method
 from fedhome.learning.one_home import OneHome
 from fedhome.learning.own_state import HomeStates
+from fedhome.learning.slice_places import SlicePlaces
 
 
 class Device(OneHome):
@@ -24,6 +25,8 @@ class Device(OneHome):
         examples: The home's examples.
         seed: The plan's seed, for the order of batches.
         states: Where the home keeps what its method learns for it alone.
+        carries: Where in the fleet's model its own lies; None: it is the same.
+        rounds: The same home with what it trains in rounds; None: this.
     """
 
     learning: LocalLearning
@@ -35,8 +38,11 @@ class Device(OneHome):
         seed: int,
         *,
         states: HomeStates | None = None,
+        carries: SlicePlaces | None = None,
+        rounds: Cohort | None = None,
     ) -> None:
         super().__init__(learning, examples, seed, states=states)
+        self.carries, self.rounds = carries, rounds
         self._x = torch.from_numpy(examples.x)
         self._y = torch.from_numpy(examples.y)
 

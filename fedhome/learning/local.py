@@ -99,7 +99,7 @@ class LocalLearning:
             if len(self._variants) >= _VARIANTS:  # a server half may tell another value each round
                 del self._variants[next(iter(self._variants))]
             changed = {"learning_rate": self.train.learning_rate * rate}
-            self._variants[rate, method] = LocalLearning(
+            self._variants[rate, method] = type(self)(
                 self.model, self.task, self.train.model_copy(update=changed), method
             )
         return self._variants[rate, method]
@@ -126,12 +126,15 @@ class LocalLearning:
         extra = dict.fromkeys(self._dropouts, batch.key)
 
         def objective(params: Params) -> Tensor:
-            output = self.forward({**params, **extra}, batch.x)
-            losses = self.loss.rows(output, batch.y)
+            losses = self.row_losses({**params, **extra}, batch)
             return (losses * batch.mask).sum() / batch.mask.sum()
 
         gradient, loss = grad_and_value(objective)(state.params)
         return self.apply(state, gradient), loss
+
+    def row_losses(self, params: Params, batch: Batch) -> Tensor:
+        """Return what a step makes smaller, for each row of a batch ``[batch]``."""
+        return self.loss.rows(self.forward(params, batch.x), batch.y)
 
     def apply(self, state: State, gradient: Params) -> State:
         """Take the optimiser's step along a gradient: method, clipping, decay, update."""
@@ -223,11 +226,16 @@ class LocalLearning:
         with torch.no_grad():
             return self.forward(params, x)
 
-    def forward(self, params: Params, x: Tensor) -> Tensor:
+    def forward(self, params: Params, x: Tensor, **settings: bool) -> Tensor:
         """Return the model's raw outputs, ``[rows, outputs]``; any thread may call it.
 
         ``functional_call`` swaps the parameters into the module while it runs, so each
         thread has a module of its own. Buffers follow the input to its device.
+
+        Args:
+            params: Parameters by name.
+            x: Inputs ``[rows, features]``.
+            settings: Keyword arguments of the module.
         """
         own = getattr(self._threads, "model", None)
         if own is None:
@@ -238,4 +246,4 @@ class LocalLearning:
             if x.device not in buffers:
                 buffers[x.device] = {n: b.to(x.device) for n, b in own.named_buffers()}
             params = {**buffers[x.device], **params}
-        return functional_call(own, params, (x,))  # type: ignore[no-any-return]
+        return functional_call(own, params, (x,), settings)  # type: ignore[no-any-return]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fedhome.learning.methods import METHODS
+from fedhome.plan import sliced_plan
 from fedhome.plan.settings import Plan
 
 
@@ -12,4 +13,5 @@ def notes_on(plan: Plan) -> list[str]:
     Args:
         plan: The plan.
     """
-    return [note for method in METHODS.values() if (note := method.note_on(plan))]
+    looks = (*(method.note_on for method in METHODS.values()), sliced_plan.note_on)
+    return [note for look in looks if (note := look(plan))]

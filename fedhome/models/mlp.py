@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 from fedhome.errors import ModelError, PluginError
 from fedhome.models.check import check_module
+from fedhome.models.slicing import slices_of
 from fedhome.own_code import call
 from fedhome.plan.settings import Plan
+from fedhome.plan.sliced_plan import is_sliced
 from fedhome.plugins import load, look_up
 from fedhome.rng import key
 
@@ -104,8 +106,14 @@ def build_model(plan: Plan, features: int, outputs: int) -> nn.Module:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key(plan.seed, "model"))
-        if plan.model.name == "mlp":
-            module: object = mlp(
+        if is_sliced(plan):
+            from fedhome.models.sliced_mlp import SlicedMLP  # noqa: PLC0415 - it is built of this
+
+            module: object = SlicedMLP(
+                slices_of(plan, features, outputs), dropout=plan.model.dropout
+            )
+        elif plan.model.name == "mlp":
+            module = mlp(
                 features,
                 outputs,
                 hidden=plan.model.hidden,

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from fedhome.errors import ParameterError, PlanError
 from fedhome.plan.settings import Plan
+from fedhome.plan.sliced_plan import is_sliced
 from fedhome.secagg import Parameters, Policy
 from fedhome.secagg.packing import Packing
 from fedhome.secagg.parameters import fewest_in_a_sum
@@ -173,6 +174,8 @@ def terms_hash(plan: Plan) -> bytes:
     """
     table = plan.model_dump(mode="json")
     terms = {name: value for name, value in table.items() if name not in _OF_NO_HOME}
+    if not is_sliced(plan):  # so that plans without slices are what they were before there were any
+        del terms["slicing"]
     terms["data"] = {name: value for name, value in table["data"].items() if name not in _SOURCE}
     terms["rounds"] = {name: table["rounds"][name] for name in _ROUNDS}
     return hashlib.sha256(json.dumps(terms, sort_keys=True).encode()).digest()

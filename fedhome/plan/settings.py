@@ -18,6 +18,7 @@ from fedhome.plan.evaluation_settings import EvaluationSettings
 from fedhome.plan.overrides import fault_of, locate, merge, names_of, parse_set, read_toml
 from fedhome.plan.round_settings import RoundSettings
 from fedhome.plan.section import Section
+from fedhome.plan.slicing_settings import SlicingSettings
 from fedhome.run.compared_models import ALONE, EXPERTS
 
 EngineName = Literal["vector", "sequential", "ray"]
@@ -194,6 +195,7 @@ class Plan(Section):
     data: DataSettings = DataSettings()
     task: TaskSettings = TaskSettings()
     model: ModelSettings = ModelSettings()
+    slicing: SlicingSettings = SlicingSettings()
     train: TrainSettings = TrainSettings()
     method: MethodSettings = MethodSettings()
     strategy: StrategySettings = StrategySettings()
@@ -322,6 +324,7 @@ def _faults(plan: Plan) -> list[str]:
     faults += _device_faults(plan.engine)
     faults += _aggregation_faults(plan)
     faults += _privacy_faults(plan)
+    faults += _slicing_faults(plan)
     for name in ("experts", "opponents"):
         named = getattr(plan.personalise, name)
         if len(set(named)) < len(named):
@@ -372,6 +375,12 @@ def _aggregation_faults(plan: Plan) -> list[str]:
             'homes, or set aggregation.mode = "plain" where nothing has to be kept from the server'
         )
     return faults
+
+
+def _slicing_faults(plan: Plan) -> list[str]:
+    from fedhome.plan.sliced_plan import faults_of  # noqa: PLC0415 - it reads plans itself
+
+    return faults_of(plan)
 
 
 def _privacy_faults(plan: Plan) -> list[str]:

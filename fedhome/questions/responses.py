@@ -65,10 +65,11 @@ def train(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext) ->
     """
     from fedhome.learning.home_round import train_round  # noqa: PLC0415 - an agent needs none
 
-    config = TrainConfig.of(given.config)
+    config, homes = TrainConfig.of(given.config), cohort.rounds or cohort
+    own = homes.own_part(start)
     trained = train_round(
-        cohort,
-        start,
+        homes,
+        own,
         number=config.round,
         epochs=given.plan.train.epochs,
         steps=given.plan.train.steps,
@@ -79,8 +80,8 @@ def train(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext) ->
         EXAMPLES: np.minimum(cohort.counts("train"), given.plan.rounds.max_examples),
         "train_loss": trained.losses,
     }
-    columns |= config.clipping.columns(config.clipping.shorten(start, trained.params))
-    return Response(columns, trained.params)
+    columns |= config.clipping.columns(config.clipping.shorten(own, trained.params))
+    return Response(columns, homes.in_whole(start, trained.params))
 
 
 def census(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext) -> Response:
@@ -97,7 +98,7 @@ def evaluate(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext)
     """
     from fedhome.learning.home_round import as_used  # noqa: PLC0415 - an agent needs none
 
-    measured = cohort.evaluate(as_used(cohort, start), "validation")
+    measured = cohort.evaluate(as_used(cohort, cohort.own_part(start)), "validation")
     return Response(
         {
             EXAMPLES: cohort.counts("validation"),
@@ -144,7 +145,8 @@ def trial(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext) ->
     from fedhome.learning.home_round import ends_with  # noqa: PLC0415 - as above
 
     settings = given.plan.personalise
-    changes = _personaliser(given).trial(cohort, ends_with(cohort, start), settings)
+    own = ends_with(cohort, cohort.own_part(start))
+    changes = _personaliser(given).trial(cohort, own, settings)
     homes = len(changes)
     tried = [changes.reshape(homes, -1)]
     if "settings" in settings.opponents:
@@ -239,7 +241,7 @@ def _experts(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext)
     return Experts(
         cohort,
         given.plan.personalise,
-        start=start,
+        start=cohort.own_part(start),
         how=how,
         adaptation=Adaptation(rate, epochs),
     )

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
+from typing import Any
 
 from flwr.app import Context, RecordDict
 
 from fedhome.clients.client_app import build
 from fedhome.clients.home import ClientHome
 from fedhome.errors import EngineError
+from fedhome.learning.carried_slice import CarriedSlice, tiers_of
+from fedhome.plan.sliced_plan import is_sliced
 from fedhome.simulations.engines.grid import InProcessGrid, SequentialGrid
 from fedhome.simulations.engines.ray_engine import ray_grid
+from fedhome.simulations.engines.sliced_grid import SlicedGrid
+from fedhome.simulations.engines.sliced_homes import SlicedHomes, device_with, slices_in
 from fedhome.simulations.engines.stacked_homes import StackedHomes
 from fedhome.simulations.engines.threaded_cohort import cohort_of, one_torch_thread, threads_of
-from fedhome.simulations.engines.vector_grid import VectorGrid
+from fedhome.simulations.engines.vector_grid import JointGrid, VectorGrid
 from fedhome.simulations.engines.world import World, against_vectors
 
 
@@ -31,6 +36,20 @@ def vector(world: World) -> Iterator[InProcessGrid]:
         world.notice(f"the model is trained home after home: {reason}")
         with sequential(world) as grid:
             yield grid
+        return
+    if is_sliced(world.plan):
+        with ExitStack() as open_, one_torch_thread():
+            sliced = SlicedHomes(world, open_)
+            joint = JointGrid(
+                world.names,
+                sliced,
+                world.learning.layout,
+                sums=world.sums,
+                silent=world.silent(),
+                adding=world.adding,
+            )
+            joint.within = sliced.cohorts
+            yield joint
         return
     with cohort_of(
         world.learning,
@@ -57,6 +76,7 @@ def sequential(world: World) -> Iterator[InProcessGrid]:
     """Run the ClientApp's own handlers, home after home."""
     gathered = world.gathered
     parts = [None] * len(gathered.homes) if world.secure is None else world.secure.participants()
+    slices = _carried_by_each(world)
     homes = [
         ClientHome.of(
             world.plan,
@@ -65,8 +85,9 @@ def sequential(world: World) -> Iterator[InProcessGrid]:
             mode=world.mode,
             participant=participant,
             states=world.states,
+            device=None if carried is None else device_with(carried, data, world),
         )
-        for data, participant in zip(gathered.homes, parts, strict=True)
+        for data, participant, carried in zip(gathered.homes, parts, slices, strict=True)
     ]
     contexts = [
         Context(
@@ -88,11 +109,28 @@ def sequential(world: World) -> Iterator[InProcessGrid]:
         return replace(find(context), mode="plain")
 
     with one_torch_thread():
-        grid = SequentialGrid(
-            world.names, build(find), contexts, silent=world.silent(), open_app=build(find_open)
+        asked: dict[str, Any] = {
+            "app": build(find),
+            "contexts": contexts,
+            "silent": world.silent(),
+            "open_app": build(find_open),
+        }
+        places = [carried.rounds[1] for carried in slices if carried is not None]
+        grid = (
+            SlicedGrid(world.names, world.learning.layout, places, **asked)
+            if places
+            else SequentialGrid(world.names, **asked)
         )
         grid.within = tuple(home.device for home in homes)
         yield grid
+
+
+def _carried_by_each(world: World) -> list[CarriedSlice] | list[None]:
+    """Return what each home's device carries; None of a plan in which all carry all."""
+    if not is_sliced(world.plan):
+        return [None] * len(world.names)
+    slices = slices_in(world)
+    return [slices[tier] for tier in tiers_of(world.plan, world.names)]
 
 
 ENGINES: Mapping[str, Callable[[World], AbstractContextManager[InProcessGrid]]] = {

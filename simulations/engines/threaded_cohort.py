@@ -12,6 +12,7 @@ import torch
 
 from fedhome.learning.local import LocalLearning
 from fedhome.learning.own_state import HomeStates
+from fedhome.learning.slice_places import SlicePlaces
 from fedhome.models.over_homes import without_torchs_warning
 from fedhome.plan.settings import Plan
 from fedhome.simulations.engines.compute_device import Placement
@@ -50,6 +51,8 @@ def cohort_of(
     threads: int,
     notice: Callable[[str], None],
     states: HomeStates | None = None,
+    carries: SlicePlaces | None = None,
+    rounds: VectorCohort | None = None,
 ) -> Iterator[VectorCohort]:
     """Open a fleet's cohort, with worker threads of its own.
 
@@ -60,6 +63,8 @@ def cohort_of(
         threads: How many chunks are trained at a time.
         notice: Called with a sentence when a kernel is not as the plan asked.
         states: Where homes keep what their method learns for them alone; None: nowhere.
+        carries: Where in the fleet's model these homes' lies; None: it is the same.
+        rounds: The same homes with what they train in rounds; None: this.
 
     Raises:
         EngineError: The plan's device is not there, or the model does not run on it.
@@ -85,4 +90,6 @@ def cohort_of(
             workers=workers,
             placement=placement,
             states=states,
+            carries=carries,
+            rounds=rounds,
         )

@@ -26,6 +26,7 @@ from fedhome.learning.methods import Method
 from fedhome.learning.own_state import HomeStates
 from fedhome.learning.params import Params
 from fedhome.learning.personalise.home_end import MOST_KEPT
+from fedhome.learning.slice_places import SlicePlaces
 from fedhome.learning.tasks import Segments
 from fedhome.models.over_homes import over_homes
 from fedhome.simulations.engines.batches import Rows
@@ -59,6 +60,8 @@ class VectorCohort(Cohort):
         placement: Where homes are trained and scored.
         memory: What the fleet's homes computed earlier.
         states: Where homes keep what their method learns for them alone.
+        carries: Where in the fleet's model these homes' lies; None: it is the same.
+        rounds: The same homes with what they train in rounds; None: this.
     """
 
     learning: LocalLearning
@@ -76,8 +79,11 @@ class VectorCohort(Cohort):
         placement: Placement = PROCESSOR,
         memory: Memory | None = None,
         states: HomeStates | None = None,
+        carries: SlicePlaces | None = None,
+        rounds: Cohort | None = None,
     ) -> None:
         self.learning = learning
+        self.carries, self.rounds = carries, rounds
         self.fleet = fleet
         self.seed = seed
         self.memory = {} if memory is None else memory
@@ -106,6 +112,8 @@ class VectorCohort(Cohort):
             placement=self._placement,
             memory=self.memory,
             states=self.states,
+            carries=self.carries,
+            rounds=None if self.rounds is None else self.rounds.pick(homes),
         )
 
     def keeps(self) -> NDArray[np.bool_]:

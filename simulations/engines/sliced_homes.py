@@ -1,0 +1,165 @@
+"""Homes of several tiers that are asked together, each with its own slice of the model.
+
+Homes of one tier are a cohort of their own, on the small shapes of its slice: what a small device
+does costs a simulation little. What they learnt is integrated place by place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedhome.data.series.examples import HomeExamples
+from fedhome.errors import EngineError
+from fedhome.learning.carried_slice import CarriedSlice, carried_slices, tiers_of
+from fedhome.learning.device import Device
+from fedhome.learning.slice_places import SlicePlaces
+from fedhome.models.slicing import integrate
+from fedhome.questions.responses import Columns, Response
+from fedhome.questions.train_config import TrainConfig
+from fedhome.simulations.engines.shard import Homes, Mean, RequestedForm, Shard, Words
+from fedhome.simulations.engines.stacked_homes import StackedHomes
+from fedhome.simulations.engines.threaded_cohort import cohort_of, threads_of
+from fedhome.simulations.engines.vector_cohort import VectorCohort
+from fedhome.simulations.engines.world import World
+
+
+def slices_in(world: World) -> tuple[CarriedSlice, ...]:
+    """Return what a world's devices learn with, from the smallest tier to the largest."""
+    gathered = world.gathered
+    features = gathered.homes[0].x.shape[1]
+    return carried_slices(world.plan, world.learning, features, gathered.classes)
+
+
+def device_with(carried: CarriedSlice, data: HomeExamples, world: World) -> Device:
+    """Return one home's device with its slice, which learns by torch.
+
+    Args:
+        carried: What it carries.
+        data: The home's examples.
+        world: The homes.
+    """
+    (learning, places), (training, trained) = carried.own, carried.rounds
+    rounds = Device(training, data, world.plan.seed, states=world.states, carries=trained)
+    return Device(
+        learning, data, world.plan.seed, states=world.states, carries=places, rounds=rounds
+    )
+
+
+class SlicedHomes(Homes):
+    """The homes of all tiers.
+
+    Args:
+        world: The homes, and what the fleet learns.
+        open_: Closes the tiers' worker threads in the end.
+
+    Attributes:
+        cohorts: One for each tier, from the smallest.
+    """
+
+    def __init__(self, world: World, open_: ExitStack) -> None:
+        self._tiers = tiers_of(world.plan, world.names)
+        self._places = np.empty(len(self._tiers), np.int64)  # of each home, within its tier
+        self.cohorts: list[VectorCohort] = []
+        self._shards: list[tuple[Shard, Shard, SlicePlaces]] = []
+        for number, carried in enumerate(slices_in(world)):
+            homes = np.flatnonzero(self._tiers == number)
+            self._places[homes] = np.arange(len(homes))
+            fleet = StackedHomes.of([world.gathered.homes[home] for home in homes])
+            common: dict[str, Any] = {
+                "fleet": fleet,
+                "plan": world.plan,
+                "threads": threads_of(world.plan),
+                "notice": world.notice,
+                "states": world.states,
+            }
+            learning, places = carried.rounds
+            rounds = open_.enter_context(cohort_of(learning, carries=places, **common))
+            learning, own_places = carried.own
+            own = open_.enter_context(
+                cohort_of(learning, carries=own_places, rounds=rounds, **common)
+            )
+            self.cohorts.append(own)
+            self._shards.append(
+                (
+                    Shard(own, world.plan, how=world.how),
+                    Shard(rounds, world.plan, how=world.how),
+                    places,
+                )
+            )
+
+    def train_mean(
+        self, homes: NDArray[np.int64], start: NDArray[np.float32], config: TrainConfig
+    ) -> Mean:
+        """Train homes ``[homes]`` and return the fleet's parameters after it."""
+        changes, means, lost = [], [], list[int]()
+        for some, at, (_, rounds, places) in self._by_tier(homes):
+            own = places.of_whole(start)
+            mean = rounds.train_mean(at, own, config)
+            changes.append((places.places, mean.params - own, float(mean.weight)))
+            means.append(mean)
+            lost += some[list(mean.lost)].tolist()
+        weight = sum(mean.weight for mean in means)
+        return Mean(
+            params=integrate(start, changes),
+            weight=weight,
+            loss=sum(mean.loss * mean.weight for mean in means) / max(weight, 1),
+            clipped=sum(mean.clipped for mean in means),
+            lost=tuple(sorted(lost)),
+        )
+
+    def train_sum(
+        self,
+        homes: NDArray[np.int64],
+        start: NDArray[np.float32],
+        config: TrainConfig,
+        request: RequestedForm,
+    ) -> Words:
+        """Refuse: a plan with slices adds nothing up under masks.
+
+        Arguments are those of :class:`Homes`.
+
+        Raises:
+            EngineError: Always.
+        """
+        del homes, start, config, request
+        raise EngineError(
+            "homes with slices were asked for a sum under masks",
+            hint='set aggregation.mode = "plain"',
+        )
+
+    def respond(
+        self,
+        kind: str,
+        homes: NDArray[np.int64],
+        start: NDArray[np.float32],
+        config: Mapping[str, Any],
+    ) -> Response:
+        """Respond home by home, each with its own slice."""
+        columns: Columns = {}
+        params: NDArray[np.float32] | None = None
+        for some, at, (own, _, _) in self._by_tier(homes):
+            found = own.respond(kind, at, start, config)
+            for name, values in found.columns.items():
+                shape = (len(homes), *values.shape[1:])
+                columns.setdefault(name, np.zeros(shape, values.dtype))[some] = values
+            if found.params is not None:
+                if params is None:
+                    params = np.empty((len(homes), len(start)), np.float32)
+                params[some] = found.params
+        return Response(columns, params)
+
+    def _by_tier(
+        self, homes: NDArray[np.int64]
+    ) -> Sequence[tuple[NDArray[np.int64], NDArray[np.int64], tuple[Shard, Shard, SlicePlaces]]]:
+        """Return for each tier with homes which of these they are, where in it, and its shards."""
+        found = []
+        for number, shards in enumerate(self._shards):
+            some = np.flatnonzero(self._tiers[homes] == number)
+            if len(some):
+                found.append((some, self._places[homes[some]], shards))
+        return found
