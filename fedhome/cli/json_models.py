@@ -123,6 +123,31 @@ class ChainShown:
     leftovers: list[str]
 
 
+@dataclass(frozen=True, kw_only=True)
+class SliceEntry:
+    """A slice of a model.
+
+    Args:
+        hidden: Units of its hidden layers.
+        width: Share of the whole model's units in the last of them.
+        depth: How many layers those are.
+        parameters: How many numbers it has.
+        bytes: Bytes of these in float32.
+        bytes_int8: Bytes of these in one byte each, with a scale for each parameter.
+        microseconds: Time of one prediction on this machine, without torch, in µs.
+        tier: The tier that trained it; null where that is not known.
+    """
+
+    hidden: list[int]
+    width: float
+    depth: int
+    parameters: int
+    bytes: int
+    bytes_int8: int
+    microseconds: float
+    tier: str | None
+
+
 def entry_of(release: Release) -> ReleaseEntry:
     """Return what a list says of a release."""
     one = release.manifest

@@ -16,14 +16,23 @@ from fedhome.cli.json_models import ChainShown, entry_of, release_shown
 from fedhome.cli.json_out import JsonFlag, print_json
 from fedhome.cli.model_for_devices import OwnExport, write_own
 from fedhome.cli.model_promotion import promote
+from fedhome.cli.model_slices import slice_, slices
+from fedhome.cli.opened_registry import (
+    USUAL,
+    KeyFile,
+    PassphraseFile,
+    RegistryFolder,
+    opened_registry,
+    passphrase_of,
+)
 from fedhome.errors import RegistryError
 from fedhome.fleet.entries import Anchor
 from fedhome.fleet.owner_folder import ANCHOR, server_keys
 from fedhome.keys.signing import ServerKeys
-from fedhome.registry import FORMATS, Registry, Release, export, needs_passphrase
+from fedhome.registry import FORMATS, Registry, Release, export
 from fedhome.registry.formats import SHARE
 from fedhome.registry.run_origin import release_of_run
-from fedhome.registry.vault import INDEX, KEY_FILE
+from fedhome.registry.vault import INDEX
 from fedhome.registry.verify import Report
 from fedhome.run.folder import RunFolder
 from fedhome.secagg.directory import Directory
@@ -31,25 +40,15 @@ from fedhome.store import disk
 
 app = typer.Typer(cls=Group, no_args_is_help=True)
 app.command()(promote)
+app.command("slice")(slice_)
+app.command()(slices)
 
 _DIGITS = 12  # of a hash, as it is shown
-_USUAL = Path("registry")
-_Registry = Annotated[Path, typer.Argument(help="The registry's folder.", metavar="REGISTRY")]
 _Release = Annotated[
     str,
     typer.Argument(
         help="A round, the first 8 or more digits of a hash, or latest.", metavar="RELEASE"
     ),
-]
-_KeyFile = Annotated[
-    Path | None,
-    typer.Option(
-        help="The registry's key file.", metavar="FILE", show_default=f"REGISTRY/{KEY_FILE}"
-    ),
-]
-_PassphraseFile = Annotated[
-    Path | None,
-    typer.Option(help="Read the passphrase from this file, not the keyboard.", metavar="FILE"),
 ]
 _Server = Annotated[
     Path | None,
@@ -68,12 +67,12 @@ def publish(
     *,
     registry: Annotated[
         Path, typer.Option(help="The registry's folder; made if it is not there.", metavar="DIR")
-    ] = _USUAL,
+    ] = USUAL,
     storage: Annotated[str, typer.Option(help=f"{', '.join(FORMATS)}.")] = FORMATS[0],
     share: Annotated[float, typer.Option(help="Share that sparse-int8 keeps.")] = SHARE,
     server: _Server = None,
-    key_file: _KeyFile = None,
-    passphrase_file: _PassphraseFile = None,
+    key_file: KeyFile = None,
+    passphrase_file: PassphraseFile = None,
 ) -> None:
     """Publish the model of a finished run as the next release.
 
@@ -84,13 +83,13 @@ def publish(
     keys = _keys(server)
     console = Console()
     if (registry / INDEX).exists():
-        opened = _open(registry, key_file, passphrase_file)
+        opened = opened_registry(registry, key_file, passphrase_file)
     else:
         opened = Registry.create(
             registry,
             fleet=_anchor(server / ANCHOR).fleet if server is not None else None,
             server=keys.public if keys is not None else None,
-            passphrase=_passphrase(passphrase_file) if passphrase_file is not None else None,
+            passphrase=passphrase_of(passphrase_file) if passphrase_file is not None else None,
             key_file=key_file,
         )
         whose = "signed by the fleet's server" if keys else "signed by itself, for trials"
@@ -107,14 +106,14 @@ def publish(
 
 @app.command("list")
 def list_(
-    registry: _Registry = _USUAL,
-    key_file: _KeyFile = None,
-    passphrase_file: _PassphraseFile = None,
+    registry: RegistryFolder = USUAL,
+    key_file: KeyFile = None,
+    passphrase_file: PassphraseFile = None,
     *,
     as_json: JsonFlag = False,
 ) -> None:
     """List the releases, the newest last."""
-    opened = _open(registry, key_file, passphrase_file)
+    opened = opened_registry(registry, key_file, passphrase_file)
     if as_json:
         print_json([entry_of(release) for release in opened.releases()])
         return
@@ -148,9 +147,9 @@ def list_(
 @app.command()
 def show(
     release: _Release,
-    registry: _Registry = _USUAL,
-    key_file: _KeyFile = None,
-    passphrase_file: _PassphraseFile = None,
+    registry: RegistryFolder = USUAL,
+    key_file: KeyFile = None,
+    passphrase_file: PassphraseFile = None,
     *,
     as_json: JsonFlag = False,
 ) -> None:
@@ -159,7 +158,7 @@ def show(
     RELEASE, here and elsewhere, is a round (of the newest release that has it), the first 8 or
     more digits of a hash, or latest.
     """
-    opened = _open(registry, key_file, passphrase_file)
+    opened = opened_registry(registry, key_file, passphrase_file)
     chosen = opened.find(release)
     if as_json:
         print_json(release_shown(chosen, opened.load(chosen) if chosen.kept else None))
@@ -203,7 +202,7 @@ def show(
 
 @app.command()
 def verify(
-    registry: _Registry = _USUAL,
+    registry: RegistryFolder = USUAL,
     directory: Annotated[
         Path | None,
         typer.Option(help="The fleet's directory.fh, to compare with.", metavar="FILE"),
@@ -214,8 +213,8 @@ def verify(
             help="The fleet's fleet.pub.", metavar="FILE", show_default="beside the directory"
         ),
     ] = None,
-    key_file: _KeyFile = None,
-    passphrase_file: _PassphraseFile = None,
+    key_file: KeyFile = None,
+    passphrase_file: PassphraseFile = None,
     *,
     as_json: JsonFlag = False,
 ) -> None:
@@ -223,7 +222,7 @@ def verify(
 
     With --directory, check also that the server that signed is the one the directory names.
     """
-    opened = _open(registry, key_file, passphrase_file)
+    opened = opened_registry(registry, key_file, passphrase_file)
     console = Console()
     report = opened.verify()
     faults = [fault.message for fault in report.faults]
@@ -266,13 +265,13 @@ def _say_report(console: Console, report: Report, faults: list[str]) -> None:
 @app.command()
 def rollback(
     release: _Release,
-    registry: _Registry = _USUAL,
+    registry: RegistryFolder = USUAL,
     server: _Server = None,
-    key_file: _KeyFile = None,
-    passphrase_file: _PassphraseFile = None,
+    key_file: KeyFile = None,
+    passphrase_file: PassphraseFile = None,
 ) -> None:
     """Publish an older model once more, as the next release."""
-    made = _open(registry, key_file, passphrase_file).rollback(release, _keys(server))
+    made = opened_registry(registry, key_file, passphrase_file).rollback(release, _keys(server))
     _say(
         Console(),
         f"release {made.number} gives the model of release {made.manifest.restores}: "
@@ -297,7 +296,7 @@ def export_(
             show_default="with --format the home's name",
         ),
     ] = None,
-    registry: _Registry = _USUAL,
+    registry: RegistryFolder = USUAL,
     *,
     kind: Annotated[
         str | None,
@@ -323,8 +322,8 @@ def export_(
             show_default="the home's own",
         ),
     ] = None,
-    key_file: _KeyFile = None,
-    passphrase_file: _PassphraseFile = None,
+    key_file: KeyFile = None,
+    passphrase_file: PassphraseFile = None,
 ) -> None:
     """Write a model for other programs: a release's, or a home's own. It is not encrypted.
 
@@ -350,7 +349,7 @@ def export_(
             reason="format",
             hint="name a file, x.safetensors or x.npz; a home's own model takes --format",
         )
-    opened = _open(registry, key_file, passphrase_file)
+    opened = opened_registry(registry, key_file, passphrase_file)
     chosen = opened.find(what)
     export(opened.load(chosen), chosen.manifest, out)
     _say(console, f"release {chosen.number}: {out}")
@@ -359,13 +358,15 @@ def export_(
 @app.command()
 def pin(
     release: _Release,
-    registry: _Registry = _USUAL,
+    registry: RegistryFolder = USUAL,
     remove: Annotated[bool, typer.Option("--remove", help="Let it go again.")] = False,
-    key_file: _KeyFile = None,
-    passphrase_file: _PassphraseFile = None,
+    key_file: KeyFile = None,
+    passphrase_file: PassphraseFile = None,
 ) -> None:
     """Keep a release's model, however old it gets; with --remove, let it go again."""
-    pinned_release = _open(registry, key_file, passphrase_file).pin(release, pinned=not remove)
+    pinned_release = opened_registry(registry, key_file, passphrase_file).pin(
+        release, pinned=not remove
+    )
     stays = "goes when it is old" if remove else "stays"
     _say(Console(), f"the model of release {pinned_release.number} {stays}")
 
@@ -373,21 +374,21 @@ def pin(
 @app.command()
 def prune(
     keep: Annotated[int, typer.Option(help="Newest releases whose models stay.", min=1)],
-    registry: _Registry = _USUAL,
-    key_file: _KeyFile = None,
-    passphrase_file: _PassphraseFile = None,
+    registry: RegistryFolder = USUAL,
+    key_file: KeyFile = None,
+    passphrase_file: PassphraseFile = None,
 ) -> None:
     """Remove old models; pinned ones stay, and those that a kept release goes back to."""
-    gone = _open(registry, key_file, passphrase_file).prune(keep)
+    gone = opened_registry(registry, key_file, passphrase_file).prune(keep)
     _say(Console(), f"removed {len(gone)} models: {', '.join(map(str, gone)) or 'none'}")
 
 
 @app.command()
 def rotate(
-    registry: _Registry = _USUAL,
+    registry: RegistryFolder = USUAL,
     *,
-    key_file: _KeyFile = None,
-    passphrase_file: _PassphraseFile = None,
+    key_file: KeyFile = None,
+    passphrase_file: PassphraseFile = None,
     new_key_file: Annotated[
         Path | None, typer.Option(help="Where the new key lies.", metavar="FILE")
     ] = None,
@@ -402,19 +403,12 @@ def rotate(
 
     Without an option, a new key takes the place of the one in the key file.
     """
-    opened = _open(registry, key_file, passphrase_file)
+    opened = opened_registry(registry, key_file, passphrase_file)
     passphrase = None
     if to_passphrase or new_passphrase_file is not None:
-        passphrase = _passphrase(new_passphrase_file, new=True)
+        passphrase = passphrase_of(new_passphrase_file, new=True)
     opened.rotate(passphrase=passphrase, key_file=new_key_file)
     _say(Console(), f"the key of {registry} is a new one; backups made before need the old one")
-
-
-def _open(registry: Path, key_file: Path | None, passphrase_file: Path | None) -> Registry:
-    passphrase = None
-    if passphrase_file is not None or ((registry / INDEX).exists() and needs_passphrase(registry)):
-        passphrase = _passphrase(passphrase_file)
-    return Registry.open(registry, passphrase=passphrase, key_file=key_file)
 
 
 def _keys(server: Path | None) -> ServerKeys | None:
@@ -423,13 +417,6 @@ def _keys(server: Path | None) -> ServerKeys | None:
 
 def _anchor(path: Path) -> Anchor:
     return Anchor.from_text(disk.read(path).decode(errors="replace").strip())
-
-
-def _passphrase(file: Path | None, *, new: bool = False) -> str:
-    if file is not None:
-        return disk.read(file).decode(errors="replace").rstrip("\r\n")
-    typed: str = typer.prompt("passphrase", hide_input=True, confirmation_prompt=new, err=True)
-    return typed
 
 
 def _notes(release: Release) -> list[str]:

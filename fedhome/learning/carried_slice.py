@@ -29,14 +29,13 @@ from fedhome.plan.settings import Plan
 
 
 class SandwichLearning(LocalLearning):
-    """Local learning of all slices of a network at once: of a row, the mean of their losses."""
+    """Local learning of all slices of a network at once: of a row, the sum of their losses."""
 
     def row_losses(self, params: Params, batch: Batch) -> Tensor:
-        """Return the mean loss of the slices' outputs for each row ``[batch]``."""
+        """Return the sum of the losses of the slices' outputs for each row ``[batch]``."""
         outputs = self.forward(params, batch.x, every=True)  # [slices, batch, outputs]
         losses = [self.loss.rows(output, batch.y) for output in outputs.unbind(0)]
-        mean: Tensor = sum(losses[1:], losses[0]) / len(losses)
-        return mean
+        return sum(losses[1:], losses[0])
 
 
 @dataclass(frozen=True, kw_only=True)

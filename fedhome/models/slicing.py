@@ -19,7 +19,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from fedhome.errors import LayoutError, ModelError
+from fedhome.errors import ModelError
 from fedhome.plan.settings import Plan
 from fedhome.wire.layout import Layout
 
@@ -178,41 +178,6 @@ def integrate(
 def shown(widths: Widths) -> str:
     """Return a slice's layers as they are told, such as ``16-16``."""
     return "-".join(map(str, widths))
-
-
-def shape_in(layout: Layout) -> tuple[int, int, Widths, Mapping[int, int]]:
-    """Return what a sliced network's layout tells of it.
-
-    Args:
-        layout: Layout of the whole.
-
-    Returns:
-        Width of the input, width of the output, units of the hidden layers, and for each depth
-        with an exit how many units the exit reads.
-
-    Raises:
-        LayoutError: It is that of another model.
-    """
-    shapes = dict(zip(layout.names, layout.shapes, strict=True))
-    hidden = list[int]()
-    while (name := f"layers.{len(hidden)}.weight") in shapes:
-        hidden.append(shapes[name][0])
-    exits = {
-        int(depth): shape[1]
-        for name, shape in shapes.items()
-        if name.startswith("exits.")
-        and name.endswith(".weight")
-        and (depth := name.split(".")[1]).isdigit()
-    }
-    if not hidden or not exits:
-        raise LayoutError(
-            "this model has no exits: it was not trained in slices, and a part of it would "
-            "predict nothing",
-            hint="train one with [slicing] in its plan: docs/slicing.md",
-        )
-    features = shapes["layers.0.weight"][1]
-    outputs = shapes[f"exits.{max(exits)}.weight"][0]
-    return features, outputs, tuple(hidden), exits
 
 
 def _layers(features: int, widths: Widths) -> list[tuple[str, tuple[int, int]]]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedhome.errors import RegistryError
 from fedhome.registry.container import pack
@@ -15,6 +17,7 @@ from fedhome.registry.formats import ModelPayload
 from fedhome.registry.release import ReleaseManifest
 from fedhome.registry.vault import registry_errors
 from fedhome.store import disk
+from fedhome.wire.layout import Layout
 
 SUFFIXES = (".safetensors", ".npz")
 
@@ -40,26 +43,39 @@ def export(model: ModelPayload, manifest: ReleaseManifest, path: Path | str) -> 
             reason="format",
             hint="the ending says what kind of file is written",
         )
-    data = _npz(model) if path.suffix == ".npz" else _safetensors(model, manifest)
+    parameters_to(path, model.parameters, plan=manifest.plan, round_number=manifest.round)
+
+
+def parameters_to(
+    path: Path, parameters: Mapping[str, NDArray[np.float32]], *, plan: str, round_number: int
+) -> None:
+    """Write parameters in float32, in the kind of file that the name ends with.
+
+    Args:
+        path: The file, with one of `SUFFIXES`; one that is there is replaced.
+        parameters: float32 arrays by name.
+        plan: Name of the plan that they come from.
+        round_number: The round.
+
+    Raises:
+        RegistryError: The file cannot be written.
+    """
+    metadata = {
+        "layout": Layout.of(parameters).hash,
+        "names": json.dumps(list(parameters)),
+        "plan": plan,
+        "round": str(round_number),
+    }
+    data = _npz(parameters) if path.suffix == ".npz" else pack(dict(parameters), metadata)
     with registry_errors():
         disk.put(path, data, mode=0o644)
 
 
-def _safetensors(model: ModelPayload, manifest: ReleaseManifest) -> bytes:
-    metadata = {
-        "layout": model.layout.hash,
-        "names": json.dumps(list(model.layout.names)),
-        "plan": manifest.plan,
-        "round": str(manifest.round),
-    }
-    return pack(model.parameters, metadata)
-
-
-def _npz(model: ModelPayload) -> bytes:
+def _npz(parameters: Mapping[str, NDArray[np.float32]]) -> bytes:
     # Not numpy.savez: it takes names as keywords, of which it has two of its own.
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as file:
-        for name, array in model.parameters.items():
+        for name, array in parameters.items():
             with file.open(zipfile.ZipInfo(f"{name}.npy"), "w") as member:
                 np.lib.format.write_array(member, np.ascontiguousarray(array))
     return buffer.getvalue()

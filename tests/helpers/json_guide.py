@@ -42,6 +42,7 @@ SHAPES = {
     "model list": Shape(json_models.ReleaseEntry, "a list of objects"),
     "model show": Shape(json_models.ReleaseShown),
     "model verify": Shape(json_models.ChainShown),
+    "model slices": Shape(json_models.SliceEntry, "a list of objects"),
     "plan explain": Shape(json_plans.PlanExplained),
     "plan numbers": Shape(json_plans.NumbersTable, "a list of objects"),
     "privacy plan": Shape(json_plans.NoisePlan),

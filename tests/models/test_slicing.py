@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from torch.func import functional_call, grad
 
 from fedhome.errors import LayoutError, ModelError, PlanError
+from fedhome.models.cut_slices import FinishedModel
 from fedhome.models.mlp import build_model, mlp
 from fedhome.models.sliced_mlp import SlicedMLP
-from fedhome.models.slicing import SlicedShape, integrate, shape_in
+from fedhome.models.slicing import SlicedShape, integrate
 from fedhome.plan.settings import Plan
 from fedhome.wire.layout import Layout
 
@@ -185,10 +186,39 @@ def test_slices_that_do_not_lie_within_each_other_are_refused() -> None:
         SlicedShape(2, 1, ())
 
 
-def test_what_a_model_is_sliced_into_can_be_read_off_its_layout() -> None:
-    assert shape_in(SHAPE.layout) == (4, 3, (6, 5), {1: 4, 2: 5})
+def test_a_finished_model_is_cut_where_the_slice_lies() -> None:
+    torch.manual_seed(7)
+    flat = _flat(SlicedMLP(SHAPE))
+    model = FinishedModel(SHAPE.layout.unflatten(flat))
+    assert (model.hidden, dict(model.exits)) == ((6, 5), {1: 4, 2: 5})
+    for number, widths in enumerate(SHAPE.slices):
+        assert model.layout(widths) == SHAPE.plain_layout(number)
+        cut = SHAPE.plain_layout(number).flatten(model.cut(widths))
+        assert np.array_equal(cut, flat[SHAPE.path(number)])
+        assert model.size(widths) == SHAPE.size(number)
+
+
+def test_a_slice_that_a_model_does_not_have_is_refused() -> None:
+    model = FinishedModel(SHAPE.layout.unflatten(_flat(SlicedMLP(SHAPE))))
+    assert model.widths(0.5, 1) == (3,)
+    with pytest.raises(ModelError, match="no exit at depth 3"):
+        model.widths(0.5, 3)
+    with pytest.raises(ModelError, match="the exit reads 4 units, and a slice of width 1 has 6"):
+        model.widths(1.0, 1)
+    with pytest.raises(ModelError, match=r"width 1\.5 is none"):
+        model.widths(1.5, 1)
     with pytest.raises(LayoutError, match="no exits"):
-        shape_in(SHAPE.plain_layout(2))
+        FinishedModel(SHAPE.plain_layout(2).unflatten(np.zeros(SHAPE.size(2), np.float32)))
+
+
+def test_a_budget_takes_the_largest_slice_that_fits() -> None:
+    parameters = SHAPE.layout.unflatten(_flat(SlicedMLP(SHAPE)))
+    model = FinishedModel(parameters, trained=SHAPE.slices)
+    sizes = [SHAPE.size(number) * 4 for number in range(3)]
+    assert [model.largest_within(size) for size in sizes] == list(SHAPE.slices)
+    assert model.largest_within(sizes[1] - 1) == SHAPE.slices[0]
+    with pytest.raises(ModelError, match=f"the smallest, 2, takes {sizes[0]}"):
+        model.largest_within(sizes[0] - 1)
 
 
 def test_a_plan_builds_the_model_that_its_largest_tier_carries() -> None:

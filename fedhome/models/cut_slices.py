@@ -1,0 +1,141 @@
+"""Slices cut out of a finished model: small networks that predict alone, without training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedhome.errors import LayoutError, ModelError
+from fedhome.models.slicing import Widths, shown
+from fedhome.wire.layout import Layout
+
+_QUARTERS = (0.25, 0.5, 0.75, 1.0)
+
+
+@dataclass(frozen=True)
+class FinishedModel:
+    """A finished model that can be cut.
+
+    Args:
+        parameters: Arrays by name, as :class:`fedhome.models.sliced_mlp.SlicedMLP` has them.
+        trained: Units of the slices that devices trained, where that is known.
+
+    Raises:
+        LayoutError: It is a model without exits.
+    """
+
+    parameters: Mapping[str, NDArray[np.float32]]
+    trained: tuple[Widths, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.hidden or not self.exits:
+            raise LayoutError(
+                "this model has no exits: it was not trained in slices, and a part of it would "
+                "predict nothing",
+                hint="train one with [slicing] in its plan: docs/slicing.md",
+            )
+
+    @cached_property
+    def hidden(self) -> Widths:
+        """Units of the hidden layers."""
+        units = list[int]()
+        while (weight := self.parameters.get(f"layers.{len(units)}.weight")) is not None:
+            units.append(weight.shape[0])
+        return tuple(units)
+
+    @cached_property
+    def exits(self) -> Mapping[int, int]:
+        """Depths with an exit, and how many units each exit reads."""
+        depths = range(1, len(self.hidden) + 1)
+        weights = {depth: self.parameters.get(f"exits.{depth}.weight") for depth in depths}
+        return {depth: w.shape[1] for depth, w in weights.items() if w is not None}
+
+    @property
+    def slices(self) -> tuple[Widths, ...]:
+        """Return slices worth a look: those that were trained, else some widths of each depth."""
+        if self.trained:
+            return self.trained
+        found = {
+            tuple(max(1, round(share * units)) for units in self.hidden[:depth])
+            for depth, reads in self.exits.items()
+            for share in (*_QUARTERS, reads / self.hidden[depth - 1])
+            if max(1, round(share * self.hidden[depth - 1])) <= reads
+        }
+        return tuple(sorted(found, key=lambda widths: (len(widths), widths)))
+
+    def widths(self, width: float, depth: int) -> Widths:
+        """Return the units of a slice's layers.
+
+        Args:
+            width: Share of each layer's units, above 0 and at most 1.
+            depth: How many of the layers.
+
+        Raises:
+            ModelError: The model has no such slice.
+        """
+        if not 0 < width <= 1:
+            raise ModelError(
+                f"a slice of width {width:g} is none", hint="a width is above 0 and at most 1"
+            )
+        if depth not in self.exits:
+            raise ModelError(
+                f"this model has no exit at depth {depth}",
+                hint=f"it has exits at {', '.join(map(str, self.exits))}",
+            )
+        units = tuple(max(1, int(width * n + 0.5)) for n in self.hidden[:depth])
+        if units[-1] > self.exits[depth]:
+            most = self.exits[depth] / self.hidden[depth - 1]
+            raise ModelError(
+                f"at depth {depth} the exit reads {self.exits[depth]} units, and a slice of width "
+                f"{width:g} has {units[-1]}",
+                hint=f"the widest slice of this depth has width {most:g}",
+            )
+        return units
+
+    def largest_within(self, budget: int) -> Widths:
+        """Return the largest of `slices` whose float32 numbers take at most this many bytes.
+
+        Raises:
+            ModelError: None does.
+        """
+        sizes = {widths: self.size(widths) * 4 for widths in self.slices}
+        fitting = [widths for widths, size in sizes.items() if size <= budget]
+        if not fitting:
+            smallest = min(sizes, key=lambda widths: sizes[widths])
+            raise ModelError(
+                f"no slice fits {budget:,} bytes: the smallest, {shown(smallest)}, takes "
+                f"{sizes[smallest]:,}",
+                hint="give more, or name a smaller one with --width and --depth",
+            )
+        return max(fitting, key=lambda widths: sizes[widths])
+
+    def size(self, widths: Widths) -> int:
+        """Return the number of parameters of a slice."""
+        return sum(values.size for values in self.cut(widths).values())
+
+    def cut(self, widths: Sequence[int]) -> dict[str, NDArray[np.float32]]:
+        """Return a slice's parameters by the names of :func:`fedhome.models.mlp`'s modules.
+
+        Args:
+            widths: Units of its layers, as of `widths`.
+        """
+        found: dict[str, NDArray[np.float32]] = {}
+        inputs = self.parameters["layers.0.weight"].shape[1]
+        for number, units in enumerate(widths):
+            weight = self.parameters[f"layers.{number}.weight"][:units, :inputs]
+            found[f"{2 * number}.weight"] = np.ascontiguousarray(weight)
+            found[f"{2 * number}.bias"] = self.parameters[f"layers.{number}.bias"][:units].copy()
+            inputs = units
+        exit_, last = f"exits.{len(widths)}", 2 * len(widths)
+        weight = self.parameters[f"{exit_}.weight"][:, :inputs]
+        found[f"{last}.weight"] = np.ascontiguousarray(weight)
+        found[f"{last}.bias"] = self.parameters[f"{exit_}.bias"].copy()
+        return found
+
+    def layout(self, widths: Widths) -> Layout:
+        """Return the layout of a slice by itself."""
+        return Layout.of(self.cut(widths))

@@ -1,0 +1,169 @@
+"""Whether slices pay: for small devices and for large ones, tier by tier.
+
+    python -m fedhome.simulations.benchmarks.slicing --data FOLDER --out slicing.jsonl
+
+Three tiers in equal shares carry slices of one model. The devices of each tier are held against
+the same network as their slice, trained three other ways: by each device alone, by the devices of
+the tier among themselves, and by the devices of all tiers (where each can carry as little as the
+smallest). What is done already is not done again; ``--table`` prints what the file holds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from fedhome.data.table import HomeTable
+from fedhome.learning.carried_slice import tiers_of
+from fedhome.models.slicing import shown
+from fedhome.plan.overrides import merge, parse_set
+from fedhome.plan.settings import Plan
+from fedhome.run.results import scores
+from fedhome.simulations.benchmarks.learning import lines
+from fedhome.simulations.benchmarks.learning_sets import SETS, LearningSet
+from fedhome.simulations.simulate import simulate
+
+TIERS: Final = (
+    {"name": "sensor", "width": 0.25, "depth": 1, "share": 1 / 3},
+    {"name": "plug", "width": 0.5, "depth": 2, "share": 1 / 3},
+    {"name": "hub", "width": 1.0, "depth": 2, "share": 1 / 3},
+)
+WAYS: Final = {
+    "sliced": "slices of one model",
+    "alone": "each device alone",
+    "tier": "the tier among themselves",
+    "all": "all devices, this network",
+}
+"""How a tier's network was trained, in a table's words."""
+
+_ONLY = ("wisdm51", "uci-har30")
+_LEAST = 2  # homes of a fleet
+
+
+def plan_of(one: LearningSet, seed: int, sets: Sequence[str]) -> Plan:
+    """Return the plan of a set's sliced run; arguments as of `run_one`."""
+    changes: dict[str, Any] = {
+        "seed": seed,
+        "aggregation": {"mode": "plain"},
+        "slicing": {"tiers": list(TIERS)},
+        "personalise": {"experts": ["tuned"], "opponents": ["local"]},
+        "evaluation": {"predictions": False},
+    }
+    merge(changes, one.plan)
+    for setting in sets:
+        merge(changes, parse_set(setting))
+    return Plan.parse(changes)
+
+
+def run_one(one: LearningSet, seed: int, folder: Path, sets: Sequence[str]) -> dict[str, Any]:
+    """Run one set with one seed, all ways, and return the scores of each tier's homes.
+
+    Args:
+        one: The set.
+        seed: The plan's seed: of models, of batches, and of who is in which tier.
+        folder: Where the real homes' subfolders are.
+        sets: Settings that are changed, as ``section.key=value``.
+    """
+    begin, plan = time.perf_counter(), plan_of(one, seed, sets)
+    tables = None if one.read is None else one.read(folder / one.folder)
+    sliced = _run(plan, tables)
+    names = sorted(sliced["tuned"])
+    tiers, kinds = tiers_of(plan, names), plan.slicing.in_order()
+    found = []
+    for number, kind in enumerate(kinds):
+        own = {name for name, tier in zip(names, tiers, strict=True) if tier == number}
+        widths = kind.widths(plan.model.hidden)
+        small = plan.change(model={"hidden": widths}, slicing={"tiers": ()})
+        ways = {"sliced": _tuned(sliced, own), "alone": _only(sliced["local"], own)}
+        ways["all"] = _tuned(_run(small, tables), own)
+        if tables is not None and len(own) >= _LEAST:
+            ways["tier"] = _tuned(_run(small, [t for t in tables if t.home in own]), own)
+        found.append({"tier": kind.name, "hidden": widths, "homes": len(own), "ways": ways})
+    return {
+        "set": one.name,
+        "seed": seed,
+        "changed": list(sets),
+        "tiers": found,
+        "seconds": time.perf_counter() - begin,
+    }
+
+
+def table(measured: Iterable[Mapping[str, Any]]) -> str:
+    """Return a table in Markdown: mean / 10th percentile over a tier's homes, mean over seeds.
+
+    Each cell is the home's own network after fine-tuning; in brackets the fleet's as it is.
+    """
+    head = ["set (seeds), tier: layers", *WAYS.values()]
+    rows = [head, ["---"] * len(head)]
+    runs = list(measured)
+    for one in SETS:
+        of_set = [run for run in runs if run["set"] == one.name]
+        for number in range(len(of_set[0]["tiers"]) if of_set else 0):
+            tier = [run["tiers"][number] for run in of_set]
+            layers = shown(tuple(tier[0]["hidden"]))
+            row = [f"{one.name} ({len(of_set)}), {tier[0]['tier']}: {layers}"]
+            rows.append([*row, *(_cell([t["ways"].get(way) for t in tier]) for way in WAYS)])
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def _run(plan: Plan, tables: list[HomeTable] | None) -> dict[str, dict[str, float]]:
+    with tempfile.TemporaryDirectory() as place:
+        return scores(simulate(plan, homes=tables, out=Path(place) / "run").homes)
+
+
+def _only(by_home: Mapping[str, float], own: set[str]) -> dict[str, list[float]]:
+    return {"tuned": [by_home[name] for name in sorted(own & by_home.keys())]}
+
+
+def _tuned(found: Mapping[str, Mapping[str, float]], own: set[str]) -> dict[str, list[float]]:
+    return {model: _only(found[model], own)["tuned"] for model in ("tuned", "global")}
+
+
+def _cell(runs: Sequence[Mapping[str, list[float]] | None]) -> str:
+    known = [run for run in runs if run is not None]
+    if not known:
+        return "-"
+    tuned = [(np.mean(run["tuned"]), np.quantile(run["tuned"], 0.1)) for run in known]
+    mean, tenth = np.mean(tuned, axis=0)
+    cell = f"{mean:.3f}/{tenth:.3f}"
+    if "global" in known[0]:
+        cell += f" ({np.mean([np.mean(run['global']) for run in known]):.3f})"
+    return cell
+
+
+def main() -> None:
+    """Run what is missing, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--data", type=Path, default=None, help="folder of the real sets")
+    parser.add_argument("--out", type=Path, default=Path("slicing.jsonl"))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", nargs="*", default=_ONLY)
+    parser.add_argument("--set", dest="sets", action="append", default=[])
+    parser.add_argument("--table", action="store_true", help="run nothing")
+    given = parser.parse_args()
+    done = {(line["set"], line["seed"], tuple(line["changed"])) for line in lines(given.out)}
+    for seed in () if given.table else range(1, given.seeds + 1):
+        for one in SETS:
+            if one.name not in given.only or (one.name, seed, tuple(given.sets)) in done:
+                continue
+            if one.read is not None and (
+                given.data is None or not (given.data / one.folder).exists()
+            ):
+                print(f"{one.name}: left out, since --data has no folder {one.folder}")
+                continue
+            measured = run_one(one, seed, given.data or Path(), given.sets)
+            with given.out.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(measured) + "\n")
+            print(f"{one.name}, seed {seed}: {measured['seconds']:.0f} s", flush=True)
+    print(table(line for line in lines(given.out) if line["changed"] == given.sets))
+
+
+if __name__ == "__main__":
+    main()

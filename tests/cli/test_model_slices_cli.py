@@ -1,0 +1,133 @@
+"""``fedhome model slices`` and ``slice``: from a run or a release to a small network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import fedhome
+from fedhome.cli import app
+from fedhome.cli.model_slices import bytes_of
+from fedhome.errors import FedHomeError, LayoutError, ModelError
+from fedhome.learning.fitted import Perceptron
+from fedhome.run.model_file import read_model_file
+from helpers import tiny
+from helpers.json_guide import checked
+
+pytestmark = pytest.mark.long
+
+TIERS = [
+    {"name": "sensor", "width": 0.25, "depth": 1, "share": 0.5},
+    {"name": "hub", "width": 1.0, "depth": 2, "share": 0.5},
+]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of two tiers, one round of two homes each."""
+    plan = tiny.plan(
+        slicing={"tiers": TIERS},
+        model={"hidden": [8, 8]},
+        rounds={"count": 1},
+        engine={"kernel": "eager"},
+    )
+    path: Path = fedhome.simulate(plan, out=tmp_path_factory.mktemp("sliced") / "run").path
+    return path
+
+
+def _say(*words: object) -> str:
+    done = CliRunner().invoke(app, ["model", *map(str, words)], catch_exceptions=False)
+    assert done.exit_code == 0
+    return done.output
+
+
+def test_the_slices_that_tiers_trained_are_listed(run: Path) -> None:
+    features = int(fedhome.Result.open(run).model.parameters["layers.0.weight"].shape[1])
+    shown = _say("slices", run)
+    assert "sensor" in shown
+    assert "8-8" in shown
+    small, whole = checked("model slices", _say("slices", run, "--json"))
+    numbers = (features + 1) * 2 + 3
+    assert small["hidden"] == [2]
+    assert (small["width"], small["depth"], small["tier"]) == (0.25, 1, "sensor")
+    assert (small["parameters"], small["bytes"]) == (numbers, 4 * numbers)
+    assert small["bytes_int8"] == numbers + 4 * 4
+    assert whole["parameters"] == (features + 1) * 8 + 9 * 8 + 9
+    assert small["microseconds"] > 0
+
+
+def test_a_slice_is_a_network_that_says_what_the_model_says_at_its_exit(
+    run: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "small.safetensors"
+    said = _say("slice", run, out, "--width", 0.25, "--depth", 1)
+    assert "layers 2, " in said
+    assert "it is what tier sensor trained" in said
+    whole = fedhome.Result.open(run).model.parameters
+    cut = Perceptron(dict(read_model_file(out).parameters))
+    x = np.random.default_rng(1).normal(size=(5, whole["layers.0.weight"].shape[1]))
+    x = x.astype(np.float32)
+    hidden = np.maximum(x @ whole["layers.0.weight"][:2].T + whole["layers.0.bias"][:2], 0)
+    expected = hidden @ whole["exits.1.weight"].T + whole["exits.1.bias"]
+    np.testing.assert_allclose(cut.output(x), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_budget_chooses_and_a_slice_that_no_tier_trained_is_told(
+    run: Path, tmp_path: Path
+) -> None:
+    assert "layers 2, " in _say("slice", run, tmp_path / "a.npz", "--budget", "0.3KB")
+    with np.load(tmp_path / "a.npz") as held:
+        assert held["0.weight"].shape[0] == 2
+    told = _say("slice", run, tmp_path / "b.npz", "--width", 0.5)
+    assert "note: no tier trained just these layers (2, 8-8): it may say little" in told
+
+
+def test_a_release_is_cut_and_what_it_does_not_tell_is_told(run: Path, tmp_path: Path) -> None:
+    registry = tmp_path / "registry"
+    _say("publish", run, "--registry", registry)
+    listed = _say("slices", "latest", registry)
+    assert "which widths devices trained is not in a release" in listed
+    said = _say("slice", "latest", tmp_path / "c.npz", registry, "--width", 0.25, "--depth", 1)
+    assert "a slice of release 1, layers 2, " in said
+    assert "which widths devices trained is not in a release" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "fault"),
+    [
+        (["a.npz"], FedHomeError, "say one of the two"),
+        (["a.npz", "--width", "0.5", "--budget", "1KB"], FedHomeError, "say one of the two"),
+        (["a.bin", "--width", "0.5"], FedHomeError, "ends neither with"),
+        (["a.npz", "--depth", "3"], ModelError, "no exit at depth 3"),
+        (["a.npz", "--depth", "1"], ModelError, "the exit reads 2 units"),
+        (["a.npz", "--budget", "10B"], ModelError, "no slice fits 10 bytes"),
+        (["a.npz", "--budget", "much"], FedHomeError, "'much' is no size"),
+    ],
+)
+def test_what_cannot_be_cut_is_refused(
+    words: list[str], kind: type[FedHomeError], fault: str, run: Path, tmp_path: Path
+) -> None:
+    asked = ["model", "slice", str(run), str(tmp_path / words[0]), *words[1:]]
+    done = CliRunner().invoke(app, asked)
+    assert isinstance(done.exception, kind)
+    assert fault in str(done.exception)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_that_was_not_trained_in_slices_is_refused(tmp_path: Path) -> None:
+    run = fedhome.simulate(tiny.plan(rounds={"count": 1}), out=tmp_path / "run").path
+    done = CliRunner().invoke(app, ["model", "slices", str(run)])
+    assert isinstance(done.exception, LayoutError)
+    assert "no exits" in str(done.exception)
+
+
+def test_sizes_are_read_with_their_units() -> None:
+    assert [bytes_of(text) for text in ("4096", "64KB", "64 kib", "1.5MB")] == [
+        4096,
+        64_000,
+        65_536,
+        1_500_000,
+    ]
