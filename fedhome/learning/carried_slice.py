@@ -31,6 +31,12 @@ from fedhome.plan.settings import Plan
 class SandwichLearning(LocalLearning):
     """Local learning of all slices of a network at once: of a row, the sum of their losses."""
 
+    @property
+    def terms(self) -> int:
+        """How many slices there are."""
+        assert isinstance(self.model, SlicedMLP), "slices are learnt of one"
+        return len(self.model.shape.slices)
+
     def row_losses(self, params: Params, batch: Batch) -> Tensor:
         """Return the sum of the losses of the slices' outputs for each row ``[batch]``."""
         outputs = self.forward(params, batch.x, every=True)  # [slices, batch, outputs]

@@ -121,7 +121,7 @@ class LocalLearning:
         """Take one step on one batch; padding rows count for nothing.
 
         Returns:
-            The next state, and the batch's mean loss before the step.
+            The next state, and the batch's mean loss before the step; of several terms their mean.
         """
         extra = dict.fromkeys(self._dropouts, batch.key)
 
@@ -130,7 +130,12 @@ class LocalLearning:
             return (losses * batch.mask).sum() / batch.mask.sum()
 
         gradient, loss = grad_and_value(objective)(state.params)
-        return self.apply(state, gradient), loss
+        return self.apply(state, gradient), loss if self.terms == 1 else loss / self.terms
+
+    @property
+    def terms(self) -> int:
+        """How many losses `row_losses` is the sum of."""
+        return 1
 
     def row_losses(self, params: Params, batch: Batch) -> Tensor:
         """Return what a step makes smaller, for each row of a batch ``[batch]``."""
