@@ -22,10 +22,10 @@ from fedhome.errors import FedHomeError
 
 if TYPE_CHECKING:
     from fedhome import methods, models, registry, strategies, tasks
+    from fedhome.clients.kept_model import load
     from fedhome.clients.recorded.recording import Recorded, record
     from fedhome.data.table import HomeTable
     from fedhome.personal.model import PersonalModel
-    from fedhome.personal.opened import load
     from fedhome.plan.settings import Plan
     from fedhome.simulations.simulate import Result, resume, simulate
 
@@ -60,7 +60,7 @@ _LATER = {
     "Plan": "fedhome.plan.settings",
     "Recorded": "fedhome.clients.recorded.recording",
     "Result": "fedhome.simulations.simulate",
-    "load": "fedhome.personal.opened",
+    "load": "fedhome.clients.kept_model",
     "record": "fedhome.clients.recorded.recording",
     "resume": "fedhome.simulations.simulate",
     "simulate": "fedhome.simulations.simulate",

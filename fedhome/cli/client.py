@@ -262,7 +262,7 @@ app.command()(exclude)
 @app.command()
 def rollback(folder: _Home = Path()) -> None:
     """Take the home's own model from before the one in use; once more takes the later one."""
-    from fedhome.cli.client_predict import own_model  # noqa: PLC0415
+    from fedhome.clients.kept_model import own_model  # noqa: PLC0415
     from fedhome.clients.membership.own_models import OwnModels  # noqa: PLC0415
 
     home_folder = _home_folder_at(folder)

@@ -126,7 +126,7 @@ def _servers(home_folder: HomeFolder) -> list[str]:
 
 
 def _own_model(home_folder: HomeFolder) -> str:
-    from fedhome.cli.client_predict import own_model  # noqa: PLC0415
+    from fedhome.clients.kept_model import own_model  # noqa: PLC0415
     from fedhome.clients.membership.own_models import OwnModels  # noqa: PLC0415
 
     if not OwnModels(home_folder.path, home_folder.settings.home).path.exists():

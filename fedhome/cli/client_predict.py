@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fedhome.cli import ages
-from fedhome.errors import DataError, RunError
+from fedhome.errors import DataError
 from fedhome.wire.moments import when
 
 if TYPE_CHECKING:
@@ -117,7 +117,8 @@ def predicted(
         ReleaseError: What is kept of the fleet's model is damaged.
         DataError: Nothing can be predicted from the readings, or not at that moment.
     """
-    from fedhome.clients.own_readings import read_files, source_of  # noqa: PLC0415 - arrow
+    from fedhome.clients.kept_model import own_or_fleets  # noqa: PLC0415 - arrow
+    from fedhome.clients.own_readings import read_files, source_of  # noqa: PLC0415
     from fedhome.personal.newest_rows import newest_rows, tried  # noqa: PLC0415
 
     model, settings = own_or_fleets(home_folder), home_folder.settings
@@ -135,59 +136,6 @@ def predicted(
         trial=tried(model, known, newest_rows(model, known)),
         notes=tuple(dict.fromkeys((*read.notes, *known.notes))),
     )
-
-
-def own_or_fleets(home_folder: HomeFolder) -> PersonalModel:
-    """Return a home's own model; before its first, the fleet's, with what the home's rows tell.
-
-    Raises:
-        RunError: There is neither, or one that cannot be used.
-        StateError: A file cannot be read.
-        ReleaseError: The release is damaged.
-        DataError: The home has too few readings to scale the fleet's model by.
-    """
-    from fedhome.clients.agent.kept_releases import release_of  # noqa: PLC0415
-    from fedhome.clients.membership.own_models import OwnModels  # noqa: PLC0415
-
-    kept = OwnModels(home_folder.path, home_folder.settings.home)
-    release = None if kept.path.exists() else release_of(home_folder)
-    if release is None:
-        return own_model(home_folder)
-    from fedhome.clients.own_readings import read_own, source_of  # noqa: PLC0415
-    from fedhome.personal.of_release import model_of_release  # noqa: PLC0415
-    from fedhome.plan.settings import Plan  # noqa: PLC0415
-
-    settings, plan = home_folder.settings, Plan.load(home_folder.plan_path)
-    own = read_own(plan, source_of(home_folder), name=settings.home, reading=settings.reading)
-    return model_of_release(
-        plan,
-        release.model.layout,
-        release.model.flat,
-        own.matched,
-        called=f"release {release.manifest.number}",
-    )
-
-
-def own_model(home_folder: HomeFolder) -> PersonalModel:
-    """Return a home's own model.
-
-    Raises:
-        RunError: It has none yet, or one of another format.
-        StateError: Its file cannot be read.
-    """
-    from fedhome.clients.membership.own_models import OwnModels  # noqa: PLC0415
-    from fedhome.personal.models_file import ModelsFile  # noqa: PLC0415
-
-    home = home_folder.settings.home
-    data = OwnModels(home_folder.path, home).read()
-    if data is None:
-        raise RunError(
-            f"home {home!r} has no model of its own yet",
-            hint="until it has taken part in a run to its end it predicts by the fleet's, which "
-            f"its agent fetches: `fedhome client start {home_folder.path}`",
-        )
-    # Sealed by this home's key, and its plan was agreed to.
-    return ModelsFile(data, own_code=True)[home]
 
 
 def _place(known: Predictions, at: str, table: HomeTable) -> int:

@@ -141,7 +141,8 @@ def _model(home_folder: HomeFolder) -> str:
 
 def _own_model(home_folder: HomeFolder) -> str:
     """Return which model of its own the home predicts by."""
-    from fedhome.cli.client_predict import origin, own_model  # noqa: PLC0415
+    from fedhome.cli.client_predict import origin  # noqa: PLC0415
+    from fedhome.clients.kept_model import own_model  # noqa: PLC0415
 
     if not OwnModels(home_folder.path, home_folder.settings.home).path.exists():
         return "none yet: a run ends with one, until then the fleet's stands in"

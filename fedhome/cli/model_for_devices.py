@@ -107,7 +107,7 @@ def _opened(asked: OwnExport) -> tuple[PersonalModel, Callable[[], Readings] | N
     source = asked.readings
     if not (asked.where / "home.toml").is_file():
         return _of_run(asked), None if source is None else lambda: source
-    from fedhome.cli.client_predict import own_or_fleets  # noqa: PLC0415
+    from fedhome.clients.kept_model import own_or_fleets  # noqa: PLC0415
     from fedhome.clients.membership.home_folder import HomeFolder  # noqa: PLC0415
     from fedhome.clients.own_readings import read_files, source_of  # noqa: PLC0415
 

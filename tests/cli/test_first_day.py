@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedhome.cli.client_predict import own_or_fleets
 from fedhome.clients.agent.kept_releases import MODEL, RELEASE_FILE, _StoredRelease
 from fedhome.clients.agent.own_model import OwnModelKeeper, keep_ended
+from fedhome.clients.kept_model import load, own_or_fleets
 from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.errors import DataError, ReleaseError, RunError
 from fedhome.registry import ModelPayload, Registry, release_of
 from helpers.client_world import fedhome, refused
-from helpers.kept_home import CLASSES, NUMBERS, WORDS, home_in, kept_home, runs_of
+from helpers.kept_home import CLASSES, HOME, NUMBERS, WORDS, home_in, kept_home, runs_of
 from helpers.kept_home import write_readings as write
 from helpers.registry_world import ORIGIN, SERVER
 
@@ -139,7 +139,7 @@ def test_no_network_and_no_torch_are_needed(place: HomeFolder) -> None:
     fetched(place, release_like(place, bias=0.0))
     script = (
         "import sys; sys.modules['torch'] = None\n"
-        "from fedhome.cli.client_predict import own_or_fleets\n"
+        "from fedhome.clients.kept_model import own_or_fleets\n"
         "from fedhome.clients.membership.home_folder import HomeFolder\n"
         f"from pathlib import Path\nplace = HomeFolder(Path({str(place.path)!r}))\n"
         "print(own_or_fleets(place).predict(place.settings.data).num_rows)\n"
@@ -148,3 +148,13 @@ def test_no_network_and_no_torch_are_needed(place: HomeFolder) -> None:
         [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True
     )
     assert int(done.stdout) > 0
+
+
+def test_python_opens_a_homes_folder_by_its_path(place: HomeFolder) -> None:
+    fetched(place, release_like(place, bias=0.0))
+    first = load(place.path)
+    assert first.run == "release 1"
+    keep_ended(runs_of(place, 0.0), OwnModelKeeper(place), run=1)
+    assert load(str(place.path), HOME).run == "run 1 of tiny"
+    with pytest.raises(RunError, match="is the folder of home 'kitchen', not of 'attic'"):
+        load(place.path, "attic")

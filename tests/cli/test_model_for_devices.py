@@ -120,7 +120,7 @@ def test_the_loss_is_measured_on_the_homes_newest_rows(place: HomeFolder) -> Non
 
 
 def _kept(home: HomeFolder, weights: dict[str, float], far: float) -> Path:
-    from fedhome.cli.client_predict import own_model as kept  # noqa: PLC0415
+    from fedhome.clients.kept_model import own_model as kept  # noqa: PLC0415
 
     model = kept(home)
     experts: dict[str, Any] = {**model.experts, "far": Constant(np.array([far]))}

@@ -1,0 +1,92 @@
+"""The model that a home predicts by, from its folder; and any home's own, wherever it lies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fedhome.clients.agent.kept_releases import release_of
+from fedhome.clients.membership.home_folder import SETTINGS, HomeFolder
+from fedhome.clients.membership.own_models import OwnModels
+from fedhome.clients.own_readings import read_own, source_of
+from fedhome.errors import RunError
+from fedhome.personal import opened
+from fedhome.personal.model import PersonalModel
+from fedhome.personal.models_file import ModelsFile
+from fedhome.personal.of_release import model_of_release
+from fedhome.plan.settings import Plan
+
+
+def load(path: Path | str, home: str | None = None, *, own_code: bool = False) -> PersonalModel:
+    """Return a home's own model, which predicts from its readings.
+
+    >>> fedhome.load("oak").predict("kitchen.csv")            # doctest: +SKIP
+    >>> fedhome.load("runs/default-1", "home-0042")           # doctest: +SKIP
+
+    Args:
+        path: A home's folder, where this user may read its keys; the folder of a simulation's run;
+            or a file of models. A home that has ended no run yet predicts by the fleet's model.
+        home: Name of the home; None where there is only one.
+        own_code: Whether a model may be a module of somebody's own. **Its code is run when it
+            predicts, whichever the file names**: say so of a file that you made yourself, or whose
+            maker you trust. A home's folder is sealed by its key and needs none: its people have
+            agreed to the plan that names the code.
+
+    Raises:
+        RunError: There is no such model, it is damaged, or it would run code.
+        StateError: What a home keeps cannot be read.
+        ReleaseError: A home's copy of the fleet's model is damaged.
+        DataError: A new home has too few readings to scale the fleet's model by.
+    """
+    place = HomeFolder(Path(path))
+    if not (place.path / SETTINGS).exists():
+        return opened.load(path, home, own_code=own_code)
+    name = place.settings.home
+    if home not in (None, name):
+        raise RunError(
+            f"{path} is the folder of home {name!r}, not of {home!r}",
+            hint=f"leave the name out, or name the folder of {home!r}",
+        )
+    return own_or_fleets(place)
+
+
+def own_or_fleets(home_folder: HomeFolder) -> PersonalModel:
+    """Return a home's own model; before its first, the fleet's, with what the home's rows tell.
+
+    Raises:
+        RunError: There is neither, or one that cannot be used.
+        StateError: A file cannot be read.
+        ReleaseError: The release is damaged.
+        DataError: The home has too few readings to scale the fleet's model by.
+    """
+    kept = OwnModels(home_folder.path, home_folder.settings.home)
+    release = None if kept.path.exists() else release_of(home_folder)
+    if release is None:
+        return own_model(home_folder)
+    settings, plan = home_folder.settings, Plan.load(home_folder.plan_path)
+    own = read_own(plan, source_of(home_folder), name=settings.home, reading=settings.reading)
+    return model_of_release(
+        plan,
+        release.model.layout,
+        release.model.flat,
+        own.matched,
+        called=f"release {release.manifest.number}",
+    )
+
+
+def own_model(home_folder: HomeFolder) -> PersonalModel:
+    """Return a home's own model.
+
+    Raises:
+        RunError: It has none yet, or one of another format.
+        StateError: Its file cannot be read.
+    """
+    home = home_folder.settings.home
+    data = OwnModels(home_folder.path, home).read()
+    if data is None:
+        raise RunError(
+            f"home {home!r} has no model of its own yet",
+            hint="until it has taken part in a run to its end it predicts by the fleet's, which "
+            f"its agent fetches: `fedhome client start {home_folder.path}`",
+        )
+    # Sealed by this home's key, and its plan was agreed to.
+    return ModelsFile(data, own_code=True)[home]
