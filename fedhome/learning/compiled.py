@@ -52,13 +52,18 @@ def why_not_compiled(learning: LearningSetup, widths: Sequence[int]) -> str:
     return FusedMLP.supports(widths, **_told(learning)) or ""
 
 
-def kernel_for(learning: LearningSetup, widths: Sequence[int]) -> FusedMLP:
-    """Return the compiled kernel for what is to be learnt; arguments as of `why_not_compiled`.
+def kernel_for(learning: LearningSetup, widths: Sequence[int], *, apart: bool = False) -> FusedMLP:
+    """Return the compiled kernel for what is to be learnt.
+
+    Args:
+        learning: What is to be learnt.
+        widths: As of `why_not_compiled`.
+        apart: As of :class:`fedhome.learning.fused.FusedMLP`.
 
     Raises:
         EngineError: It does not fit.
     """
-    return FusedMLP(widths, **_told(learning))
+    return FusedMLP(widths, **_told(learning), apart=apart)
 
 
 def _told(learning: LearningSetup) -> dict[str, Any]:
@@ -119,7 +124,7 @@ class CompiledLearning:
     @cached_property
     def kernel(self) -> FusedMLP:
         """What trains it."""
-        return kernel_for(self, self.widths)
+        return kernel_for(self, self.widths, apart=True)
 
     def vary(self, *, rate: float = 1.0, method: Method | None = None) -> CompiledLearning:
         """Return the same learning at another rate (a multiple) or by another method."""

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -14,30 +11,12 @@ from llvmlite import binding
 from fedhome.errors import EngineError
 from fedhome.learning.fused.emit import Tile
 from fedhome.learning.fused.memory_map import ProgramShape
+from fedhome.learning.fused.native_call import Native
 from fedhome.learning.fused.native_program import ENTRY, write_program
+from fedhome.learning.fused.rule import LossName, Rule
 
-_ADDRESSES = 7
-_COUNTS = 3
-_SIGNATURE = ctypes.CFUNCTYPE(
-    None, *[ctypes.c_void_p] * _ADDRESSES, *[ctypes.c_int64] * _COUNTS, ctypes.c_float
-)
 _OPTIMISATION = 3
 _lock = threading.Lock()  # LLVM's set-up is not safe to run in two threads at once
-
-
-@dataclass(frozen=True)
-class Native:
-    """A compiled program.
-
-    Args:
-        call: The function; ctypes releases the interpreter lock around it.
-        workspace: Floats of zeroed memory that one call needs.
-        engine: Owns the machine code, which lives as long as this does.
-    """
-
-    call: Callable[..., None]
-    workspace: int
-    engine: Any
 
 
 @cache
@@ -69,8 +48,24 @@ def native(plan: ProgramShape) -> Native:
 def _compiled(plan: ProgramShape) -> Native:
     program = write_program(plan)
     engine = machine_code(program.source)
-    call = _SIGNATURE(engine.get_function_address(ENTRY))
-    return Native(call, program.workspace, engine)
+    return Native.at(engine.get_function_address(ENTRY), program.workspace, engine)
+
+
+def shape_of(
+    sizes: tuple[int, ...], loss: LossName, rule: Rule, rows: int, tile: Tile
+) -> ProgramShape:
+    """Return what a program is written for whose batches have so many rows at most.
+
+    Args:
+        sizes: Widths from the input to the output.
+        loss: Name of the loss.
+        rule: How parameters follow their gradients.
+        rows: Rows of a batch at most.
+        tile: Register block of the processor.
+    """
+    # Powers of two, so that clients with a few rows more or less share their code.
+    capacity = tile.panel << (tile.panels(rows) - 1).bit_length()
+    return ProgramShape(sizes, loss, rule, capacity, tile)
 
 
 def machine_code(source: str) -> Any:
@@ -84,18 +79,33 @@ def machine_code(source: str) -> Any:
     except OSError as error:
         message = "This system does not let the fused engine create machine code."
         raise EngineError(message, hint="Choose another engine.") from error
+    machine = _machine(jit=True)
+    engine = binding.create_mcjit_compiler(_module(source, machine), machine)
+    engine.finalize_object()
+    return engine
+
+
+def object_file(source: str) -> bytes:
+    """Compile LLVM source to an object file that refers to nothing by where it lies."""
+    machine = _machine(jit=False)
+    return bytes(machine.emit_object(_module(source, machine)))
+
+
+def _machine(*, jit: bool) -> Any:
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
-    machine = binding.Target.from_default_triple().create_target_machine(
+    return binding.Target.from_default_triple().create_target_machine(
         cpu=binding.get_host_cpu_name(),
         features=binding.get_host_cpu_features().flatten(),
         opt=_OPTIMISATION,
-        jit=True,
+        jit=jit,
+        **({} if jit else {"reloc": "pic", "codemodel": "small"}),
     )
+
+
+def _module(source: str, machine: Any) -> Any:
     module = binding.parse_assembly(source)
     module.triple = machine.triple
     module.data_layout = str(machine.target_data)
     module.verify()
-    engine = binding.create_mcjit_compiler(module, machine)
-    engine.finalize_object()
-    return engine
+    return module

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from fedhome.errors import EngineError
+from fedhome.learning.fused.apart import CompileRequest, compiled_apart
+from fedhome.learning.fused.linked import can_link
 from fedhome.learning.fused.rule import LABELLED, LossName, OptimiserName, Rule
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fedhome.learning.fused.compiler import Native
+    from fedhome.learning.fused.native_call import Native
 
 _LINE_BYTES = 64
 _INSTALL = "Install llvmlite (pip install llvmlite), or choose another engine."
@@ -39,6 +41,9 @@ class FusedMLP:
         weight_decay: Times the parameter, added to the gradient after clipping.
         proximal_mu: Times the way from the client's start, added to the gradient before clipping.
         clip_norm: Largest L2 norm of a step's gradient; None for no clipping.
+        apart: Whether another process compiles, which ends thereafter: a process that lives on then
+            never holds the compiler. Where it is not known how (Linux on x86-64 and on 64-bit Arm
+            it is), this one compiles all the same.
 
     Raises:
         EngineError: The settings are not supported, or llvmlite is not installed.
@@ -65,6 +70,7 @@ class FusedMLP:
         weight_decay: float = 0.0,
         proximal_mu: float = 0.0,
         clip_norm: float | None = None,
+        apart: bool = False,
     ) -> None:
         reason = self.supports(
             sizes,
@@ -83,6 +89,7 @@ class FusedMLP:
             )
         self.sizes = tuple(sizes)
         self.loss: LossName = loss
+        self.apart = apart
         self.rule = Rule(optimiser, momentum, weight_decay, proximal_mu, clip_norm)
 
     @classmethod
@@ -231,14 +238,15 @@ class FusedMLP:
         return losses
 
     def _native(self, rows: int) -> Native:
-        # Imported here: only who trains with this engine needs llvmlite.
-        from fedhome.learning.fused.compiler import host_tile, native  # noqa: PLC0415
-        from fedhome.learning.fused.memory_map import ProgramShape  # noqa: PLC0415
+        if self.apart and can_link():
+            most = 1 << (rows - 1).bit_length()  # as below
+            return compiled_apart(
+                CompileRequest(sizes=self.sizes, loss=self.loss, rule=self.rule, rows=most)
+            )
+        # Imported here: only who compiles in this process needs llvmlite.
+        from fedhome.learning.fused.compiler import host_tile, native, shape_of  # noqa: PLC0415
 
-        tile = host_tile()
-        # Powers of two, so that clients with a few rows more or less share their code.
-        capacity = tile.panel << (tile.panels(rows) - 1).bit_length()
-        return native(ProgramShape(self.sizes, self.loss, self.rule, capacity, tile))
+        return native(shape_of(self.sizes, self.loss, self.rule, rows, host_tile()))
 
     def _faults(
         self,
