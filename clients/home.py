@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -79,12 +79,14 @@ class ClientHome:
         settled: Plan | None = None,
         states: HomeStates | None = None,
         device: OneHome | None = None,
+        before_training: Callable[[], None] | None = None,
     ) -> ClientHome:
         """Build a home from its examples; ``settled`` is the plan with what it left to the data.
 
         A server that sees no data binds its questions to the plan as it was given. In ``states``
         the home keeps what its method learns for it alone. What trains and scores it follows from
-        the plan, unless it is given as ``device``.
+        the plan, unless it is given as ``device``; ``before_training`` is as of
+        :class:`fedhome.learning.one_home.OneHome`.
 
         Raises:
             PlanError: The task does not fit the data.
@@ -92,7 +94,9 @@ class ClientHome:
             ModelError: The model cannot be trained in a federation.
         """
         if device is None:
-            device = device_of(settled or plan, data, classes, states=states)
+            device = device_of(
+                settled or plan, data, classes, states=states, before_training=before_training
+            )
         data.check_classes(device.learning.task.outputs)
         return cls(plan=plan, device=device, mode=mode, participant=participant, real=real)
 
@@ -155,6 +159,7 @@ def real_home(
     participant: SecurePart | None = None,
     reading: Mapping[str, Any] = NOTHING_OWN,
     states: HomeStates | None = None,
+    before_training: Callable[[], None] | None = None,
 ) -> ClientHome:
     """Return a home on its own readings.
 
@@ -165,6 +170,7 @@ def real_home(
         participant: Its part in secure sums.
         reading: How its files are to be read, where that differs from the plan.
         states: Where it keeps what its method learns for it alone; None: nowhere.
+        before_training: As of :class:`fedhome.learning.one_home.OneHome`.
 
     Raises:
         DataError: The readings cannot be used.
@@ -172,7 +178,9 @@ def real_home(
     """
     source = Path(data) if isinstance(data, str) else data
     own = read_own(plan, source, name=name, reading=reading)
-    return home_of(plan, own, participant=participant, states=states)
+    return home_of(
+        plan, own, participant=participant, states=states, before_training=before_training
+    )
 
 
 def home_of(
@@ -181,6 +189,7 @@ def home_of(
     *,
     participant: SecurePart | None = None,
     states: HomeStates | None = None,
+    before_training: Callable[[], None] | None = None,
 ) -> ClientHome:
     """Return a home on readings that were read; arguments as of `real_home`.
 
@@ -195,7 +204,13 @@ def home_of(
     notes = (*found.notes, *filled_in([found], plan.data, indicators))
     data = with_indicators(replace(found, notes=notes), indicators)
     return ClientHome.of(
-        plan, data, mode=_mode(plan), participant=participant, real=True, states=states
+        plan,
+        data,
+        mode=_mode(plan),
+        participant=participant,
+        real=True,
+        states=states,
+        before_training=before_training,
     )
 
 

@@ -134,6 +134,10 @@ class MessageDispatch:
             hint = error.hint if isinstance(error, FedHomeError) else TOLD[word].remedy
             self._troubles[of_protocol] = ManifestError(text, reason=word, hint=hint)
 
+    def tell_waits_to(self, tell: Callable[[str], None]) -> None:
+        """Let somebody be told why training waits, and nothing (``""``) when it goes on."""
+        self._work.tell_waits = tell
+
     @property
     def layout(self) -> str | None:
         """Hash of the layout of the home's model; None while that is not known."""

@@ -88,6 +88,7 @@ class Agent:
         self._reporting = reporting or StatusReport(home_folder)
         self._check_left()
         self._tasks = MessageDispatch(home_folder, store, work)
+        self._tasks.tell_waits_to(partial(self._reporting.tell, "connected"))
         self._pace = ReplyPace(self._tasks.plan)
         self._releases = ReleaseKeeper(home_folder, store.keys, self._tasks.heads)
         self._release_due = 0.0

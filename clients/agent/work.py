@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Any, Protocol
@@ -38,6 +38,14 @@ from fedhome.plan.settings import Plan
 from fedhome.questions.empty_handed import empty_words
 from fedhome.reasons import in_words
 
+_ALONE: Mapping[str, str] = {
+    # For batches as small as a home's, threads cost more than they give: beside another busy
+    # process, training took ten times as long with two. Libraries read it as they are loaded.
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    # Arrow's own keeps what it was given: 17 MB of 150.
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+}
 _POLL_S = 1.0  # a process that the worker left behind could hold the pipe open
 _log = logging.getLogger("fedhome.agent")
 
@@ -51,6 +59,13 @@ class Work(Protocol):
 
     def answer(self, message: Message) -> Message:
         """Answer a message, or raise why not."""
+
+    @property
+    def tell_waits(self) -> Callable[[str], None]:
+        """Told why training waits, and nothing (``""``) when it goes on."""
+
+    @tell_waits.setter
+    def tell_waits(self, tell: Callable[[str], None]) -> None: ...
 
     def rest(self) -> None:
         """Free memory that was not needed for a while."""
@@ -68,6 +83,9 @@ class WorkerProcess:
         home_folder: The home's folder.
         machine: The home's part in secure sums.
         clock: Seconds, for how long the process was idle, or took.
+
+    Attributes:
+        tell_waits: Told why training waits, and nothing (``""``) when it goes on.
     """
 
     def __init__(
@@ -89,6 +107,7 @@ class WorkerProcess:
         self._refusal: SecAggError | None = None
         self._used = 0.0
         self.layout: str | None = None
+        self.tell_waits: Callable[[str], None] = _log_no_more
 
     @property
     def process(self) -> int | None:
@@ -149,6 +168,8 @@ class WorkerProcess:
             match running.receive():
                 case {"join": dict(terms)} if self._joined is None:
                     self._join(running, terms)
+                case {"waits": str(told)}:
+                    self.tell_waits(told)
                 case {"state": bytes(state)}:
                     self._answer_state(running, state)
                 case {"readings": True}:
@@ -214,6 +235,11 @@ class WorkerProcess:
         return blob_reply(message, sent)
 
 
+def _log_no_more(told: str) -> None:
+    """Leave it at what the worker itself has logged."""
+    del told
+
+
 class _RunningWorker:
     """A worker's process and the pipe to it.
 
@@ -234,7 +260,7 @@ class _RunningWorker:
         self._pipe, theirs = Pipe()
         number = theirs.fileno()
         command = (LEAN, "fedhome.clients.agent.worker", str(home_folder.path), str(number))
-        self._child = Child("worker", command, passed=(number,))
+        self._child = Child("worker", command, passed=(number,), environment=_ALONE)
         try:
             with theirs:
                 self._child.start()
@@ -295,6 +321,7 @@ class InProcess:
         self._loaded: HomeApp | None = None
         self._readings: object = None
         self._run = 0
+        self.tell_waits: Callable[[str], None] = _log_no_more  # many on one machine wait for none
 
     def answer(self, message: Message) -> Message:
         """Answer a message, or raise why not."""

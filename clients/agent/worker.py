@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -21,11 +21,13 @@ from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
 from fedhome.clients.agent.own_model import EndedRuns
+from fedhome.clients.agent.training_rest import RestLimits, TrainingRest
 from fedhome.clients.failure_reason import REFUSALS, reason_of
 from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.clients.recorded.readings_key import FOLDER, store_state
-from fedhome.errors import ManifestError, StateError
+from fedhome.errors import ManifestError, RunError, StateError
 from fedhome.flower.fleet_connection import message_bytes, message_of
+from fedhome.flower.lean_imports import import_lean
 from fedhome.flower.messages import words_reply
 from fedhome.learning.own_state import HomeStates, OwnState
 from fedhome.plan.settings import Plan
@@ -48,7 +50,12 @@ class HomeApp(NamedTuple):
 
 
 def app_of(
-    home_folder: HomeFolder, source: ReadingsSource, part: SecurePart, states: HomeStates
+    home_folder: HomeFolder,
+    source: ReadingsSource,
+    part: SecurePart,
+    states: HomeStates,
+    *,
+    before_training: Callable[[], None] | None = None,
 ) -> HomeApp:
     """Return the ClientApp on a home's readings; it loads what learns.
 
@@ -57,6 +64,7 @@ def app_of(
         source: Where its readings are.
         part: Its part in secure sums.
         states: Where it keeps what its method learns for it alone.
+        before_training: As of :class:`fedhome.learning.one_home.OneHome`.
 
     Raises:
         DataError: The readings cannot be used.
@@ -73,6 +81,7 @@ def app_of(
         participant=part,
         reading=settings.reading,
         states=states,
+        before_training=before_training,
     )
     return HomeApp(build(lambda _: home), EndedRuns(home, home_folder, source))
 
@@ -250,6 +259,7 @@ def serve(pipe: Connection[Any, Any], home_folder: HomeFolder) -> None:
     """
     part, readings = _AgentPart(pipe), _Readings(pipe, home_folder)
     home: HomeApp | None = None
+    rest: TrainingRest | None = None
     run = 0
     while True:
         question = msgpack.unpackb(pipe.recv_bytes())
@@ -258,8 +268,17 @@ def serve(pipe: Connection[Any, Any], home_folder: HomeFolder) -> None:
             # A run's rounds are all of the same readings.
             if home is None or (message.metadata.run_id != run and readings.changed):
                 home = None
-                home = app_of(home_folder, readings.source(), part, _AgentStates(pipe))
+                rest = _rest_of(home_folder, pipe)
+                home = app_of(
+                    home_folder,
+                    readings.source(),
+                    part,
+                    _AgentStates(pipe),
+                    before_training=rest.wait,
+                )
             run = message.metadata.run_id
+            if rest is not None:
+                rest.begin_question()
             answer = answer_with(home.app, message)
         except Exception as error:  # noqa: BLE001 - whatever it is, the agent must know
             part.take_words()
@@ -278,6 +297,11 @@ def serve(pipe: Connection[Any, Any], home_folder: HomeFolder) -> None:
             pipe.send_bytes(np.ascontiguousarray(words).tobytes())
 
 
+def _rest_of(home_folder: HomeFolder, pipe: Connection[Any, Any]) -> TrainingRest:
+    limits = RestLimits.of(home_folder.settings, Plan.load(home_folder.plan_path))
+    return TrainingRest(limits, lambda told: send(pipe, waits=told))
+
+
 def send(pipe: Connection[Any, Any], **what: object) -> None:
     """Send a frame of plain values."""
     pipe.send_bytes(msgpack.packb(what))
@@ -288,9 +312,10 @@ def main(arguments: Sequence[str]) -> int:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO, encoding="ascii")
-    # Before torch is loaded. For batches as small as a home's, threads cost more than they give:
-    # beside another busy process, training took ten times as long with two.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    home_folder = HomeFolder(Path(arguments[0]))
+    with suppress(OSError, RunError):  # settings that cannot be read are told with a question
+        os.nice(home_folder.settings.worker_nice)
+    import_lean("fedhome.clients.client_app")
     with Connection(int(arguments[1])) as pipe, suppress(EOFError, OSError):
-        serve(pipe, HomeFolder(Path(arguments[0])))
+        serve(pipe, home_folder)
     return 0

@@ -30,6 +30,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,10 @@ class HomeSettings:
         server: ``host:port`` of the server's front.
         data: File or folder of the home's readings.
         worker_idle_s: After how long without work the worker ends, which learns from them.
+        worker_nice: By how much the worker stands back behind other processes, 0 to 19.
+        train_below_c: Training waits while the device is hotter, °C; 0: it does not matter.
+        train_below_load: Training waits while more processes than these run or wait to run on it,
+            for each processor; 0: it does not matter.
         privacy_ceiling: Greatest epsilon that all runs together may cost it; 0: its plan's.
         reading: How its files are to be read, where that differs from the plan: settings of
             :class:`fedhome.plan.reading_settings.ReadingSettings`, by name.
@@ -65,9 +70,26 @@ class HomeSettings:
     server: str
     data: str
     worker_idle_s: float = 120.0
+    worker_nice: int = 10
+    train_below_c: float = 80.0
+    train_below_load: float = 0.0
     privacy_ceiling: float = 0.0
     reading: Mapping[str, Any] = field(default_factory=dict)
     keep_days: float = 0.0
+
+    def __post_init__(self) -> None:
+        amount = (int, float), inf, "a number from 0 up"
+        faults = [
+            f"{name} is {value!r}, and has to be {what}"
+            for name, value, kinds, most, what in (
+                ("worker_nice", self.worker_nice, int, 19, "a whole number from 0 to 19"),
+                ("train_below_c", self.train_below_c, *amount),
+                ("train_below_load", self.train_below_load, *amount),
+            )
+            if isinstance(value, bool) or not isinstance(value, kinds) or not 0 <= value <= most
+        ]
+        if faults:
+            raise TypeError("; ".join(faults))
 
 
 @dataclass(frozen=True, kw_only=True)

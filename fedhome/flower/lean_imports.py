@@ -1,7 +1,8 @@
 """Imports without what a home's process never uses, as memory is scarce on its device.
 
 Flower's package imports gRPC for servers and clients of old, though homes speak HTTP, and httpx
-a command line of its own. Together they take 16 MB, a fifth of an agent.
+a command line of its own. Together they take 16 MB, a fifth of an agent. pyarrow imports clients of
+other people's clouds.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-_ABSENT = ("httpx._main",)  # httpx does without it where it cannot be imported
+# Who imports these does without them where they cannot be imported.
+_ABSENT = ("httpx._main", "pyarrow._s3fs", "pyarrow._gcsfs", "pyarrow._azurefs", "pyarrow._hdfs")
 _STAND_INS: Mapping[str, Mapping[str, Any]] = {
     "grpc": {"Server": object},
     "flwr.supercore.grpc": {"GRPC_MAX_MESSAGE_LENGTH": (1 << 31) - 1},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from fedhome.data.series.examples import HomeExamples
 from fedhome.errors import EngineError
@@ -22,6 +23,7 @@ def device_of(
     classes: tuple[str, ...] = (),
     *,
     states: HomeStates | None = None,
+    before_training: Callable[[], None] | None = None,
 ) -> OneHome:
     """Return a home with what trains and scores it.
 
@@ -32,6 +34,7 @@ def device_of(
         examples: The home's examples.
         classes: Class names found in the data, where the plan names none.
         states: Where the home keeps what its method learns for it alone.
+        before_training: As of :class:`fedhome.learning.one_home.OneHome`.
 
     Raises:
         PlanError: The task does not fit the data, or the method refuses its settings.
@@ -39,17 +42,24 @@ def device_of(
         ModelError: The model cannot be trained in a federation.
     """
 
-    def by_torch() -> OneHome:
+    def by_torch(ready: Callable[[], None] | None = None) -> OneHome:
         from fedhome.learning.build import learning_of  # noqa: PLC0415 - it loads torch
         from fedhome.learning.device import Device  # noqa: PLC0415 - the same
 
         learning = learning_of(plan, examples.x.shape[1], classes)
-        return Device(learning, examples, plan.seed, states=states)
+        return Device(learning, examples, plan.seed, states=states, before_training=ready)
 
     try:
         learning = compiled_learning(plan, examples.x.shape[1], classes)
         private_places(learning.method, learning.layout)  # a fault in its names is told at once
     except EngineError as error:
         _log.warning("torch trains this home, which takes more memory: %s", error.message)
-        return by_torch()
-    return CompiledDevice(learning, examples, plan.seed, by_torch=by_torch, states=states)
+        return by_torch(before_training)
+    return CompiledDevice(
+        learning,
+        examples,
+        plan.seed,
+        by_torch=by_torch,
+        states=states,
+        before_training=before_training,
+    )

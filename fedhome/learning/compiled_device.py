@@ -30,6 +30,7 @@ class CompiledDevice(OneHome):
         seed: The plan's seed, for the order of batches.
         by_torch: What makes the same home by torch, for a step that the kernel has no code for.
         states: Where the home keeps what its method learns for it alone.
+        before_training: As of :class:`fedhome.learning.one_home.OneHome`.
     """
 
     learning: CompiledLearning
@@ -42,8 +43,9 @@ class CompiledDevice(OneHome):
         *,
         by_torch: Callable[[], OneHome],
         states: HomeStates | None = None,
+        before_training: Callable[[], None] | None = None,
     ) -> None:
-        super().__init__(learning, examples, seed, states=states)
+        super().__init__(learning, examples, seed, states=states, before_training=before_training)
         self._by_torch = by_torch
         self._torchs: OneHome | None = None
 
@@ -60,6 +62,7 @@ class CompiledDevice(OneHome):
         towards: NDArray[np.float32] | None = None,
     ) -> Trained:
         """Train by the kernel; a step that it has no code for is torch's, which is told once."""
+        self._ready()
         learning = self.learning.vary(rate=rate, method=method)
         if reason := self._why_not(learning, part, pulled=towards is not None):
             return self._without_kernel(reason).train(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -27,6 +29,7 @@ class Device(OneHome):
         states: Where the home keeps what its method learns for it alone.
         carries: Where in the fleet's model its own lies; None: it is the same.
         rounds: The same home with what it trains in rounds; None: this.
+        before_training: As of :class:`fedhome.learning.one_home.OneHome`.
     """
 
     learning: LocalLearning
@@ -40,8 +43,9 @@ class Device(OneHome):
         states: HomeStates | None = None,
         carries: SlicePlaces | None = None,
         rounds: Cohort | None = None,
+        before_training: Callable[[], None] | None = None,
     ) -> None:
-        super().__init__(learning, examples, seed, states=states)
+        super().__init__(learning, examples, seed, states=states, before_training=before_training)
         self.carries, self.rounds = carries, rounds
         self._x = torch.from_numpy(examples.x)
         self._y = torch.from_numpy(examples.y)
@@ -59,6 +63,7 @@ class Device(OneHome):
         towards: NDArray[np.float32] | None = None,
     ) -> Trained:
         """Train in a loop over batches."""
+        self._ready()
         learning = self.learning.vary(rate=rate, method=method)
         begin, count = self.examples.rows(part).start, int(self.counts(part)[0])
         state = learning.init(learning.tensors(np.array(start.reshape(-1), np.float32)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,6 +24,8 @@ class OneHome(Cohort):
         examples: The home's examples.
         seed: The plan's seed, for the order of batches.
         states: Where the home keeps what its method learns for it alone.
+        before_training: Called before each training of some passes; it may wait, or raise why
+            there is none now. None: nothing is.
     """
 
     def __init__(
@@ -31,6 +35,7 @@ class OneHome(Cohort):
         seed: int,
         *,
         states: HomeStates | None = None,
+        before_training: Callable[[], None] | None = None,
     ) -> None:
         self.learning = learning
         self.states = states
@@ -38,6 +43,12 @@ class OneHome(Cohort):
         self.homes = (examples.home,)
         self.memory: Memory = {}
         self._keys = rng.home_keys(seed, self.homes)
+        self._before_training = before_training
+
+    def _ready(self) -> None:
+        """Wait until there may be training."""
+        if self._before_training is not None:
+            self._before_training()
 
     def counts(self, part: Part) -> NDArray[np.int64]:
         """Rows of a part, int64 ``[1]``."""

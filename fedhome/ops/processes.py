@@ -19,7 +19,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -52,6 +52,7 @@ class Child:
         ends: Statuses with which it has ended for good; with any other, also when it was
             killed, it is started again.
         passed: Descriptors that it gets under the same numbers.
+        environment: What its environment says where ours does not.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Child:
     log: Path | None = None
     ends: tuple[int, ...] = ()
     passed: tuple[int, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
     starts: int = 0
     _since: float = 0.0
@@ -77,6 +79,7 @@ class Child:
                 stdout=output,
                 stderr=output,
                 pass_fds=self.passed,
+                env={**self.environment, **os.environ},
                 start_new_session=True,  # Ctrl-C is the parent's: it decides who ends when
             )
         finally:
