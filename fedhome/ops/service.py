@@ -47,7 +47,7 @@ LIMITS: dict[Role, Limits] = {
     "client": Limits(memory_mb=1024, cpus=1.0),
     "server": Limits(memory_mb=4096, cpus=4.0, tasks=1024),
 }
-"""A home is a guest on its device; torch alone takes some 400 MiB of its memory."""
+"""A home is a guest on its device; a model that is torch's takes some 530 MiB of it."""
 
 
 def write_service(

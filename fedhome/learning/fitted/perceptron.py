@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,16 @@ if TYPE_CHECKING:
 
 _ROOM = 1e-5  # what torch adds to a variance that it divides by
 _GROUP = 8
+_ZERO = np.float32(0)
 _MATRIX = 2  # dimensions of a layer's weights; a norm's have one
+
+
+class _Step(NamedTuple):
+    """A layer as it is multiplied ``[inputs, units]``, or a norm ``[units]``; and whether it bends."""
+
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    bends: bool
 
 
 @dataclass(frozen=True)
@@ -43,22 +52,30 @@ class Perceptron:
 
     def hidden(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return what the last layer is given for inputs ``[rows, features]``."""
-        names = self._names
-        for name, following in pairwise(names):
-            weight, bias = self.layers[f"{name}.weight"], self.layers[f"{name}.bias"]
-            x = (x @ weight.T if weight.ndim == _MATRIX else self._normed(x) * weight) + bias
-            if following == names[-1] or self.layers[f"{following}.weight"].ndim == _MATRIX:
-                x = np.maximum(x, np.float32(0))
+        for layer in self._steps[:-1]:
+            x = x @ layer.weight if layer.weight.ndim == _MATRIX else self._normed(x) * layer.weight
+            x += layer.bias
+            if layer.bends:
+                np.maximum(x, _ZERO, out=x)
         return x
 
     def last(self, hidden: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the raw outputs that the last layer makes of what it is given."""
-        name = self._names[-1]
-        return hidden @ self.layers[f"{name}.weight"].T + self.layers[f"{name}.bias"]
+        layer = self._steps[-1]
+        return hidden @ layer.weight + layer.bias
 
-    @property
-    def _names(self) -> list[str]:
-        return [name.removesuffix(".weight") for name in self.layers if name.endswith(".weight")]
+    @cached_property
+    def _steps(self) -> tuple[_Step, ...]:
+        """What is computed, in its order: names are read once, not for each row."""
+        names = [name.removesuffix(".weight") for name in self.layers if name.endswith(".weight")]
+        weights = [self.layers[f"{name}.weight"] for name in names]
+        steps = []
+        for place, (name, weight) in enumerate(zip(names, weights, strict=True)):
+            following = weights[place + 1 : place + 2]
+            # A norm stands between a layer and its ReLU; behind the last layer is none.
+            bends = bool(following) and (place + 2 == len(names) or following[0].ndim == _MATRIX)
+            steps.append(_Step(weight.T, self.layers[f"{name}.bias"], bends))
+        return tuple(steps)
 
     def _normed(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         units = x.shape[1]
