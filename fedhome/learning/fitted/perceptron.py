@@ -22,7 +22,7 @@ _MATRIX = 2  # dimensions of a layer's weights; a norm's have one
 
 
 class _Step(NamedTuple):
-    """A layer as it is multiplied ``[inputs, units]``, or a norm ``[units]``; and whether it bends."""
+    """A layer as it is multiplied ``[inputs, units]``, or a norm ``[units]``; whether it bends."""
 
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
