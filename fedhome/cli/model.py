@@ -327,8 +327,9 @@ def export_(
 ) -> None:
     """Write a model for other programs: a release's, or a home's own. It is not encrypted.
 
-    A release is written in float32. With --format it is a home's own model, for a device without
-    Python: from its folder, or from a run's with --home.
+    A release is written in float32.
+
+    With --format it is a home's own model, for a device without Python.
     """
     console = Console()
     if kind is not None:
