@@ -67,13 +67,17 @@ def write_own(asked: OwnExport) -> Iterator[str]:
     data = export_model(chosen, asked.kind, int8=int8)
     out = asked.out or Path(f"{identifier(model.home)}.{asked.kind}")
     disk.put(out, data)
-    yield f"{out}: the own model of {model.home}, {len(data):,} bytes"
+    whose = f"the own model of {model.home}"
+    if not model.rows:  # it was fitted to none: the home has ended no run yet
+        whose = f"the fleet's, {model.run}, with the scales of {model.home}"
+    yield f"{out}: {whose}; {len(data):,} bytes"
     yield "experts: " + ", ".join(f"{name} {share:.0%}" for name, share in chosen.weights.items())
     if left := [name for name in model.weights if name not in chosen.weights]:
         share = sum(model.weights[name] for name in left)
+        fitted = "The band was" if model.targets == "continuous" else "The temperature was"
         yield (
-            f"left out: {', '.join(left)}, {share:.0%} of its say; the others have that now. The "
-            "band and the probabilities were fitted to all of them"
+            f"left out: {', '.join(left)}, {share:.0%} of its say; the others have that now. "
+            f"{fitted} fitted to all of them"
         )
     if left or int8:
         yield _loss(model, chosen, readings)
@@ -98,7 +102,7 @@ def _loss(
         what, unit = "mean absolute error", f" {model.target_unit}" if model.target_unit else ""
     return (
         f"on the {before.rows:,} newest rows that it was not fitted to: {what} "
-        f"{now.error:.{_DIGITS}g}{unit}, whole {before.error:.{_DIGITS}g}{unit}"
+        f"{now.error:.{_DIGITS}g}{unit}; of the whole model {before.error:.{_DIGITS}g}{unit}"
     )
 
 

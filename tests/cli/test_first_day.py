@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from fedhome.cli import app
 from fedhome.clients.agent.kept_releases import MODEL, RELEASE_FILE, _StoredRelease
 from fedhome.clients.agent.own_model import OwnModelKeeper, keep_ended
 from fedhome.clients.kept_model import load, own_or_fleets
@@ -97,6 +99,13 @@ def test_its_own_model_takes_over_when_a_run_has_ended(place: HomeFolder) -> Non
     fetched(place, release_like(place, bias=9.0))
     keep_ended(runs_of(place, 0.0), OwnModelKeeper(place), run=1)
     assert "model of run 1 of tiny" in spoken(place)
+
+
+def test_the_fleets_model_is_exported_as_what_it_is(place: HomeFolder, tmp_path: Path) -> None:
+    fetched(place, release_like(place))
+    words = ["model", "export", str(place.path), str(tmp_path / "m.npz"), "--format", "npz"]
+    said = CliRunner().invoke(app, words)
+    assert "m.npz: the fleet's, release 1, with the scales of kitchen; " in said.output
 
 
 def test_classes_have_probabilities_on_the_first_day(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.skipif(COMPILER is None, reason="there is no C compiler, cc, here")
 def test_a_homes_folder_is_written_under_the_homes_name(place: HomeFolder) -> None:
     said = export(place.path, "--format", "c")
-    assert said.startswith(f"{HOME}.c: the own model of {HOME}, ")
+    assert said.startswith(f"{HOME}.c: the own model of {HOME}; ")
     assert "experts: ridge 100%" in said
     assert "not encrypted: whoever has the file has the model" in said
     assert self_tested(Path(f"{HOME}.c")) == f"{HOME}: 16 of 16 rows as expected\n"
@@ -78,7 +78,7 @@ def test_a_homes_folder_is_written_under_the_homes_name(place: HomeFolder) -> No
 @pytest.mark.parametrize("kind", ["c", "onnx", "npz"])
 def test_one_home_of_a_run_is_written_where_it_is_said(models: Path, kind: str) -> None:
     said = export(models, "their.model", "--home", "home-2", "--format", kind)
-    assert said.startswith("their.model: the own model of home-2, ")
+    assert said.startswith("their.model: the own model of home-2; ")
     assert "left out" not in said
     assert f"{Path('their.model').stat().st_size:,} bytes" in said
     hint = refused(RunError, "holds the models of 2 homes", models, "--format", kind)
@@ -109,12 +109,12 @@ def test_the_loss_is_measured_on_the_homes_newest_rows(place: HomeFolder) -> Non
     home = HomeFolder(place.path)
     model = _kept(home, {"ridge": 0.75, "far": 0.25}, far=4.0)
     said = export(model, "--format", "npz", "--experts", "ridge", "--from", home.settings.data)
-    found = re.search(r"mean absolute error ([\d.]+) kWh, whole ([\d.]+) kWh", said)
+    found = re.search(r"mean absolute error ([\d.]+) kWh; of the whole model ([\d.]+) kWh", said)
     assert found is not None, said
     less, whole = (float(number) for number in found.groups())
     assert less < whole
     said = export(place.path, "--format", "npz", "--precision", "int8")
-    found = re.search(r"mean absolute error ([\d.]+) kWh, whole ([\d.]+) kWh", said)
+    found = re.search(r"mean absolute error ([\d.]+) kWh; of the whole model ([\d.]+) kWh", said)
     assert found is not None, said
     assert found[1] == found[2], "there is no network in it"
 

@@ -85,7 +85,7 @@ def _head(model: PersonalModel, parts: CParts, *, int8: bool) -> str:
     networks = any(isinstance(one, Perceptron) for one in model.experts.values())
     what = f"{model.target} in {model.target_unit}" if model.target_unit else model.target
     lines = [
-        f"What is to be expected of {what}: the own model of {model.home}, from {model.run}.",
+        f"What is to be expected of {what}: the model of {model.home}, from {model.run}.",
         f"Experts and their weights: {experts}.",
         *([f"Weights of networks: {kind}."] if networks else []),
         f"Constants: {parts.size} bytes. C99; nothing is allocated, nothing is written but the",
