@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from fedhome.server.daemon.server_status import TimetableStatus
+
 
 @dataclass(frozen=True, kw_only=True)
 class ListedHome:
@@ -191,3 +193,16 @@ class LedgerLine:
     what: str
     attempts: int
     subject: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleShown:
+    """The runs that a server begins by itself.
+
+    Args:
+        running: Whether the server runs: none begins while it does not.
+        timetable: When they begin; null: none does.
+    """
+
+    running: bool
+    timetable: TimetableStatus | None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from fedhome.cli import completion
+from fedhome.cli.json_out import JsonFlag, print_json
 from fedhome.errors import PlanError
 
 
@@ -42,12 +44,14 @@ def schedule(
         ),
     ] = None,
     off: Annotated[bool, typer.Option("--off", help="End the timetable.")] = False,
+    as_json: JsonFlag = False,
 ) -> None:
     """Run a plan by a timetable, for as long as the server does; without PLAN, say when.
 
     Each run begins with the release in use. A moment that passed while the server was down is made
     up for once; one that comes while a run is in progress is left out.
     """
+    from fedhome.cli.json_fleets import ScheduleShown  # noqa: PLC0415
     from fedhome.cli.simulate import resolve  # noqa: PLC0415 - loads the plan's settings
     from fedhome.plan.time_steps import step_seconds  # noqa: PLC0415
     from fedhome.server.daemon.current_run import check  # noqa: PLC0415
@@ -57,6 +61,7 @@ def schedule(
         write_schedule,
     )
     from fedhome.server.daemon.server_folder import ServerFolder  # noqa: PLC0415
+    from fedhome.server.daemon.status import timetable_of  # noqa: PLC0415
     from fedhome.server.daemon.supervisor import is_running  # noqa: PLC0415
     from fedhome.wire.moments import when  # noqa: PLC0415
 
@@ -85,6 +90,10 @@ def schedule(
         check(made.plan, len(server_folder.directory().names))
         write_schedule(server_folder.path, made)
     kept = read_schedule(server_folder.path)
+    if as_json:
+        at_now = None if kept is None else timetable_of(kept, datetime.fromtimestamp(now, UTC))
+        print_json(ScheduleShown(running=is_running(server_folder), timetable=at_now))
+        return
     if kept is None:
         text = "no run begins by itself"
     else:

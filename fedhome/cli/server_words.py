@@ -69,6 +69,10 @@ def rows_of(server_status: ServerStatus) -> list[tuple[str, str]]:
     if server_status.pending:
         rows.append(("enrolments", f"{server_status.pending} wait for the fleet's owner"))
     rows += _run_rows(server_status.run) if server_status.run else [("run", "none yet")]
+    if (timetable := server_status.timetable) is not None:
+        due = timetable.following.replace("T", " ").removesuffix(":00+00:00")
+        text = f"{timetable.plan} {timetable.text}; the next one {due} UTC"
+        rows.append(("by itself", escape(text)))
     if server_status.release is not None:
         one = server_status.release
         name = f"{one.number}: round {one.round} of {escape(one.run)}, {one.hash[:_DIGITS]}"

@@ -82,6 +82,27 @@ class ReleaseStatus:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TimetableStatus:
+    """The runs that a server begins by itself.
+
+    Args:
+        plan: Name of their plan.
+        every_s: From one to the next, s.
+        at: Time of the day, ``HH:MM``; empty: at any.
+        time_zone: Zone of that.
+        following: When the next one is due, ISO 8601 in UTC.
+        text: How often, in words.
+    """
+
+    plan: str
+    every_s: int
+    at: str
+    time_zone: str
+    following: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ServerStatus:
     """How a server is.
 
@@ -104,6 +125,7 @@ class ServerStatus:
         left_out: Homes that runs ask nothing more.
         refusing: Homes that refuse what the server says, and so do not connect.
         page: Address of the page for operators; empty for none.
+        timetable: The runs that it begins by itself; None: it begins none.
         faults: What is wrong, a sentence each.
     """
 
@@ -126,6 +148,7 @@ class ServerStatus:
     refusing: list[RefusingHome]
     page: str
     faults: list[str]
+    timetable: TimetableStatus | None = None
 
     def as_json(self) -> dict[str, object]:
         """Return it as nested tables."""
@@ -139,10 +162,11 @@ class ServerStatus:
             TypeError: It is none of this release's.
             KeyError: The same.
         """
-        run, release = tables["run"], tables["release"]
+        run, release, timetable = tables["run"], tables["release"], tables["timetable"]
         nested = {
             "run": run and RunStatus(**{**run, "refusing": _homes(run["refusing"])}),
             "release": release and ReleaseStatus(**release),
+            "timetable": timetable and TimetableStatus(**timetable),
             "left_out": [LeftOutHome(**one) for one in tables["left_out"]],
             "refusing": list(_homes(tables["refusing"])),
         }

@@ -17,12 +17,14 @@ from fedhome.server.daemon.current_run import RUNNING, Current, Runs
 from fedhome.server.daemon.health import Health
 from fedhome.server.daemon.initialise import host_of
 from fedhome.server.daemon.publishing import MODELS
+from fedhome.server.daemon.run_schedule import RunSchedule, read_schedule
 from fedhome.server.daemon.server_folder import NO_DIRECTORY, ServerFolder
 from fedhome.server.daemon.server_status import (
     RefusingHome,
     ReleaseStatus,
     RunStatus,
     ServerStatus,
+    TimetableStatus,
 )
 from fedhome.server.daemon.supervisor import is_running, waiting
 from fedhome.server.page.page_address import page_address
@@ -89,8 +91,33 @@ def status_of(
         left_out=_left_out(server_folder, directory, faults),
         refusing=_refusing(server_folder, directory, connected),
         page=page,
+        timetable=_timetable(server_folder, faults, now),
         faults=faults,
     )
+
+
+def timetable_of(schedule: RunSchedule, now: datetime) -> TimetableStatus:
+    """Return what a server's timetable says at some time."""
+    following = datetime.fromtimestamp(schedule.following(now.timestamp()), UTC)
+    return TimetableStatus(
+        plan=schedule.plan.name,
+        every_s=schedule.every_s,
+        at=schedule.at,
+        time_zone=schedule.time_zone,
+        following=following.isoformat(),
+        text=schedule.text,
+    )
+
+
+def _timetable(
+    server_folder: ServerFolder, faults: list[str], now: datetime
+) -> TimetableStatus | None:
+    try:
+        schedule = read_schedule(server_folder.path)
+    except FedHomeError as error:
+        faults.append("; ".join(filter(None, (error.message, error.hint))))
+        return None
+    return None if schedule is None else timetable_of(schedule, now)
 
 
 def _left_out(

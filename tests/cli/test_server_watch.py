@@ -11,30 +11,8 @@ import pytest
 from rich.console import Console
 
 from fedhome.cli.server_state import watched
-from fedhome.server.daemon.server_status import RunStatus, ServerStatus
-
-RUN = RunStatus(name="tiny-1", state="running", reason="", hint="", round=1, rounds=9)
-CALM = ServerStatus(
-    running=True,
-    front=True,
-    link=True,
-    address="hub.example:8443",
-    certificate_ends="2029-01-01",
-    certificate_days=500,
-    fleet="0" * 32,
-    epoch=3,
-    directory_ends="2027-12-01",
-    directory_days=300,
-    homes=5,
-    connected=["ash", "elm"],
-    pending=0,
-    run=RUN,
-    release=None,
-    left_out=[],
-    refusing=[],
-    page="",
-    faults=[],
-)
+from fedhome.server.daemon.server_status import ServerStatus
+from helpers.server_states import CALM, RUN
 
 
 def looks(states: Sequence[ServerStatus]) -> tuple[Callable[[], ServerStatus], Callable[..., None]]:

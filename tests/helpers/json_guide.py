@@ -31,6 +31,7 @@ class Shape(NamedTuple):
 
 SHAPES = {
     "server status": Shape(server_status.ServerStatus),
+    "server schedule": Shape(json_fleets.ScheduleShown),
     "fleet show": Shape(json_fleets.FleetShown),
     "client status": Shape(json_fleets.HomeShown),
     "client consent": Shape(json_fleets.ConsentShown),
