@@ -47,6 +47,7 @@ from fedhome.simulations.newcomers import Newcomers, set_apart
 from fedhome.simulations.objects import AnyMethod, AnyPersonaliser, AnyStrategy, Model, Objects
 from fedhome.simulations.portraits import show_homes
 from fedhome.simulations.secure.secure_fleet import SecureFleet, secure_grid
+from fedhome.simulations.tier_notes import carried_notes, outcome_notes
 
 
 @dataclass(frozen=True)
@@ -282,6 +283,8 @@ def _rounds(world: World, folder: RunFolder, log: EventLog, *, resumed: bool) ->
         )
         if folder.homes_path.exists():
             show_homes(world, folder, log, grid.within)
+            for note in outcome_notes(plan, world.names, folder) if is_sliced(plan) else ():
+                log.append("note", text=note)
         return grid.within
 
 
@@ -309,6 +312,11 @@ def _world(
         for note in gathered.notes:
             log.append("note", text=note)
     learning = learning_of(plan, gathered.homes[0].x.shape[1], gathered.classes)
+    if is_sliced(plan) and tell_homes:
+        features, outputs = gathered.homes[0].x.shape[1], learning.task.outputs
+        names = [home.home for home in gathered.homes]
+        for note in carried_notes(plan, names, features, outputs):
+            log.append("note", text=note)
     sums = plan.strategy.works_on == "sums" or (
         plan.strategy.works_on == "auto" and sums_suffice(strategy_of(plan, len(gathered.homes)))
     )

@@ -118,7 +118,7 @@ def adapted(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext) 
 
     own = _personaliser(given).adapt(
         cohort,
-        ends_with(cohort, start),
+        ends_with(cohort, cohort.own_part(start)),
         rate=float(given.config["rate"]),
         epochs=int(given.config["epochs"]),
         part="train",

@@ -17,6 +17,7 @@ from fedhome.learning.fitted import Perceptron
 from fedhome.models.slicing import slices_of
 from fedhome.plan.settings import Plan
 from fedhome.questions.train_config import TrainConfig
+from fedhome.run.results import scores
 from fedhome.simulations.engines.sliced_homes import SlicedHomes
 from helpers import tiny
 
@@ -182,3 +183,30 @@ def test_where_no_device_carries_all_it_is_noted(tmp_path: Path) -> None:
         "that is the model that is trained and kept" in heard
     )
     assert result.model.parameters["layers.0.weight"].shape[0] == 4
+    features = result.model.parameters["layers.0.weight"].shape[1]
+    size = (features + 1) * 4 + 5 * 4 + 5
+    assert (
+        f"tier all: 6 of 6 homes carry 4-4 units, {size} of the model's {size} numbers, "
+        f"{4 * size} bytes of float32" in heard
+    )
+
+
+def test_a_round_is_judged_by_each_homes_own_slice(tmp_path: Path) -> None:
+    plan = _plan(name="vector", kernel="eager").change(
+        rounds={"judge_every": 1}, personalise={"name": "fine-tune"}, data={"homes": 6}
+    )
+    heard: list[str] = []
+
+    def hear(event: Any) -> None:
+        if event.event == "note":
+            heard.append(event.data["text"])
+
+    by_home = scores(fedhome.simulate(plan, out=tmp_path / "run", on_event=hear).homes)
+    tiers = tiers_of(plan, sorted(by_home["tuned"]))
+    for number, name in enumerate(("sensor", "plug", "hub")):
+        own = [
+            home for home, at in zip(sorted(by_home["tuned"]), tiers, strict=True) if at == number
+        ]
+        mean = np.mean([by_home["tuned"][home] for home in own])
+        (told,) = [note for note in heard if note.startswith(f"tier {name}, mean of {len(own)} ")]
+        assert f"fine-tuned {mean:.3f}" in told

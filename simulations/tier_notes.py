@@ -1,0 +1,61 @@
+"""What a simulation tells of its tiers: what each carries, and what it came to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import numpy as np
+
+from fedhome.learning.carried_slice import tiers_of
+from fedhome.models.slicing import shown, slices_of
+from fedhome.plan.settings import Plan
+from fedhome.run.folder import RunFolder, scores
+
+_BYTES: Final = 4
+_MODELS: Final = {
+    "local": "this network alone",
+    "global": "global",
+    "tuned": "fine-tuned",
+    "personalised": "personalised",
+}
+
+
+def carried_notes(plan: Plan, homes: Sequence[str], features: int, outputs: int) -> Iterator[str]:
+    """Yield a sentence for each tier: how many homes, which slice, how many bytes.
+
+    Args:
+        plan: The plan, with tiers.
+        homes: Names of the homes.
+        features: Width of the input.
+        outputs: Width of the output.
+    """
+    shape = slices_of(plan, features, outputs)
+    counts = np.bincount(tiers_of(plan, homes), minlength=len(shape.slices))
+    for number, tier in enumerate(plan.slicing.in_order()):
+        size = len(shape.carried(number))
+        yield (
+            f"tier {tier.name}: {counts[number]} of {len(homes)} homes carry "
+            f"{shown(shape.slices[number])} units, {size:,} of the model's {shape.layout.size:,} "
+            f"numbers, {_BYTES * size:,} bytes of float32"
+        )
+
+
+def outcome_notes(plan: Plan, homes: Sequence[str], folder: RunFolder) -> Iterator[str]:
+    """Yield a sentence for each tier: the mean score of its homes, model by model.
+
+    Args:
+        plan: The plan, with tiers.
+        homes: Names of the homes.
+        folder: The run's folder, with its table of homes.
+    """
+    by_model = scores(folder.read_homes())
+    tiers = tiers_of(plan, homes)
+    for number, tier in enumerate(plan.slicing.in_order()):
+        own = [home for home, at in zip(homes, tiers.tolist(), strict=True) if at == number]
+        told = []
+        for model, words in _MODELS.items():
+            found = [by_model[model][home] for home in own if home in by_model.get(model, {})]
+            if found:
+                told.append(f"{words} {np.mean(found):.3f}")
+        yield f"tier {tier.name}, mean of {len(own)} homes: {', '.join(told)}"
