@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import nn
+
 from fedhome.errors import PlanError
 from fedhome.learning.first_step import try_own
 from fedhome.learning.home_round import private_places
@@ -26,9 +28,14 @@ def learning_of(plan: Plan, features: int, classes: tuple[str, ...] = ()) -> Loc
         ModelError: The model cannot be trained in a federation.
     """
     task = task_of(plan, classes)
-    model, method = build_model(plan, features, task.outputs), method_of(plan.method)
+    method = method_of(plan.method)
     if fault := method.fault_on(plan):
         raise PlanError([fault])
+
+    def make(copy: int) -> nn.Module:
+        return build_model(plan, features, task.outputs, copy=copy)
+
+    model = method.module(make)
     learning = LocalLearning(model, task, plan.train, method)
     private_places(method, learning.layout)  # a fault in its names is told before a run begins
     try_own(learning, features)

@@ -203,7 +203,8 @@ def as_used(cohort: Cohort, start: NDArray[np.float32]) -> NDArray[np.float32]:
     places = private_places(method, layout)
     if not places.any():
         return start
-    return _composed(start, _held(cohort, start, method)[1], places, len(cohort.homes))
+    held = _held(cohort, start, method)[1]
+    return method.settle(cohort, _composed(start, held, places, len(cohort.homes)))
 
 
 def ends_with(cohort: Cohort, start: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -216,8 +217,8 @@ def ends_with(cohort: Cohort, start: NDArray[np.float32]) -> NDArray[np.float32]
         return start
     held = _held(cohort, start, method)[1]
     own = {name: values for name, values in held.items() if name != _PRIVATE}
-    places = private_places(method, layout)
-    return method.ends(_composed(start, held, places, len(cohort.homes)), own)
+    composed = _composed(start, held, private_places(method, layout), len(cohort.homes))
+    return method.ends(method.settle(cohort, composed), own)
 
 
 def _keeps_more(method: Method) -> bool:

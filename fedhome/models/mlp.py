@@ -93,11 +93,17 @@ def mlp(
     return nn.Sequential(*layers)
 
 
-def build_model(plan: Plan, features: int, outputs: int) -> nn.Module:
+def build_model(plan: Plan, features: int, outputs: int, *, copy: int = 0) -> nn.Module:
     """Build the plan's module with its first parameters; the same plan gives the same ones.
 
     A class or function of a user's own is called with ``features``, ``outputs`` and
     ``model.args``; its dropouts are replaced by ones that every engine draws alike.
+
+    Args:
+        plan: The plan.
+        features: Width of the input.
+        outputs: Width of the output.
+        copy: Which of several models of the plan; each has other first parameters.
 
     Raises:
         PluginError: It is not found, or fails; with its file and line.
@@ -105,7 +111,7 @@ def build_model(plan: Plan, features: int, outputs: int) -> nn.Module:
             reason at once.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(key(plan.seed, "model"))
+        torch.manual_seed(key(plan.seed, "model", *([copy] if copy else [])))
         if is_sliced(plan):
             from fedhome.models.sliced_mlp import SlicedMLP  # noqa: PLC0415 - it is built of this
 

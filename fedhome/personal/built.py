@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from fedhome.data.series.examples import HomeExamples
 from fedhome.learning.fitted import Fitted, Perceptron
 from fedhome.learning.learning_setup import LearningSetup
+from fedhome.learning.methods import method_of
 from fedhome.learning.personalise.home_end import HomeEnd
 from fedhome.personal.model import PersonalModel
 from fedhome.personal.own_module import OwnModule
@@ -87,4 +88,5 @@ def network_of(plan: Plan, layout: Layout, flat: NDArray[np.float32]) -> Fitted:
     """
     if plan.model.name != "mlp":
         return OwnModule(plan.to_toml(), flat)
-    return Perceptron.in_order(layout.unflatten(flat), grouped=plan.model.norm == "group")
+    layers = method_of(plan.method).plain(layout.unflatten(flat))
+    return Perceptron.in_order(layers, grouped=plan.model.norm == "group")

@@ -19,6 +19,7 @@ from fedhome.learning.methods.fedper import FedPer
 from fedhome.learning.methods.fedprox import FedProx
 from fedhome.learning.methods.fedrep import FedRep
 from fedhome.learning.methods.home_embedding import HomeEmbedding
+from fedhome.learning.methods.ifca import Ifca
 from fedhome.learning.methods.lg_fedavg import LgFedAvg
 from fedhome.learning.methods.method import Method
 from fedhome.learning.params import Params
@@ -36,6 +37,7 @@ __all__ = [
     "FedProx",
     "FedRep",
     "HomeEmbedding",
+    "Ifca",
     "LgFedAvg",
     "Method",
     "Params",
@@ -54,6 +56,7 @@ METHODS: dict[str, type[Method]] = {
     "home-embedding": HomeEmbedding,
     "ditto": Ditto,
     "apfl": Apfl,
+    "ifca": Ifca,
 }
 """Every method by its name in a plan."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -13,6 +13,9 @@ from fedhome.learning.params import Params
 from fedhome.plan.settings import Plan
 
 if TYPE_CHECKING:  # it imports methods
+    from torch import nn
+
+    from fedhome.learning.cohort import Cohort
     from fedhome.learning.home_round import HomeRound, RoundEnd
 
 
@@ -57,6 +60,34 @@ class Method(BaseModel):
         """
         del params, start
         return gradient
+
+    def module(self, make: Callable[[int], nn.Module]) -> nn.Module:
+        """Return what homes train: the plan's model, unless a method says otherwise.
+
+        Args:
+            make: Makes the plan's model; by its number 0, 1, ... with other first parameters.
+        """
+        return make(0)
+
+    def plain(self, params: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+        """Return the parameters of the plan's own model that a home's are, by name.
+
+        It is the inverse of :meth:`module`, by which a home's model is kept and predicts.
+
+        Args:
+            params: The home's parameters by name.
+        """
+        return params
+
+    def settle(self, cohort: Cohort, params: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return parameters as homes use them, by what their rows say; as they are by default.
+
+        Args:
+            cohort: The homes.
+            params: The fleet's, with each home's own at private places, ``[homes, size]``.
+        """
+        del cohort
+        return params
 
     def still(self, names: tuple[str, ...]) -> frozenset[str]:
         """Return the parameters that a step does not move; none, unless a method says so.
