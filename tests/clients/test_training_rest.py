@@ -5,17 +5,25 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
+from flwr.app import Message, RecordDict
 
+from fedhome.clients.agent.resident import Agent
 from fedhome.clients.agent.training_rest import RestLimits, TrainingRest
 from fedhome.clients.membership.home_folder import HomeFolder, HomeSettings
 from fedhome.errors import EngineError, RunError
+from fedhome.fleet.state_file import FileStore
+from fedhome.flower.fleet_connection import message_bytes, message_of
+from fedhome.flower.messages import take_identity
 from fedhome.learning.at_home import device_of
 from fedhome.ops.device_load import DeviceLoad, device_load
 from fedhome.plan.settings import Plan
 from helpers import tiny
+from helpers.kept_home import HOME, kept_home
 
 LIMITS = RestLimits(hottest_c=80.0, busiest=2.0, longest_s=60.0)
 CALM = DeviceLoad(50.0, 0.1)
@@ -153,6 +161,46 @@ def test_a_system_that_counts_no_load_says_none(
 ) -> None:
     monkeypatch.delattr(os, "getloadavg", raising=False)
     assert device_load(tmp_path) == DeviceLoad(None, None)
+
+
+def test_why_training_waits_is_in_the_status_until_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker's frames reach the file that ``fedhome client status`` shows."""
+    seen: list[str] = []
+
+    class Working:
+        """A worker that waits, goes on, and then fails."""
+
+        ended, late, number = False, 0.0, 1
+        frames = iter(
+            (
+                {"waits": "training waits: it is hot"},
+                {"waits": ""},
+                {"failed": "x", "refused": False},
+            )
+        )
+
+        def send_frame(self, **_: object) -> None:
+            """Take the question."""
+
+        def receive(self) -> Any:
+            status = place.status
+            seen.append("" if status is None else status.detail)
+            return next(self.frames)
+
+        def close(self) -> str:
+            return "status 0"
+
+    place = kept_home(tmp_path)
+    with FileStore.open(place.path, home=HOME) as store:
+        tasks = Agent(place, store)._tasks
+        with closing(tasks):
+            monkeypatch.setattr(tasks._work, "_running", Working())
+            take_identity(1)
+            message = Message(RecordDict(), dst_node_id=5, message_type="train")
+            assert tasks._work.answer(message_of(message_bytes(message))).has_error()
+    assert seen == ["", "training waits: it is hot", ""]
 
 
 def write(folder: Path, *values: str) -> None:
