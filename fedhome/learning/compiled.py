@@ -166,15 +166,22 @@ def compiled_learning(plan: Plan, features: int, classes: tuple[str, ...] = ()) 
 
 def _of_ones_own(plan: Plan, learning: CompiledLearning) -> str:
     """Return what of a plan is a user's own code, or a layer, that is written for torch."""
-    model = plan.model
-    if is_sliced(plan):
-        return "devices carry slices of the model"
-    if model.name != "mlp" or model.dropout or model.norm != "none":
-        return "the model is not a plain MLP of Linear and ReLU"
-    if learning.loss not in LOSSES.values():
-        return f"the loss {learning.loss.name!r} is not one of fedhome's"
-    if type(learning.method) not in METHODS.values():
-        return f"the method {type(learning.method).__name__} is not one of fedhome's"
-    if plan.personalise.name not in (*PERSONALISERS, "none"):
-        return f"the personaliser {plan.personalise.name!r} is not one of fedhome's"
+    model, loss, method = plan.model, learning.loss, type(learning.method)
+    plain = model.name == "mlp" and not model.dropout and model.norm == "none"
+    for holds, told in (
+        (not is_sliced(plan), "devices carry slices of the model"),
+        (plain, "the model is not a plain MLP of Linear and ReLU"),
+        (loss in LOSSES.values(), f"the loss {loss.name!r} is not one of fedhome's"),
+        (method in METHODS.values(), f"the method {method.__name__} is not one of fedhome's"),
+        (
+            method.module is Method.module,
+            f"the method {method.__name__} trains another model than the plan's",
+        ),
+        (
+            plan.personalise.name in (*PERSONALISERS, "none"),
+            f"the personaliser {plan.personalise.name!r} is not one of fedhome's",
+        ),
+    ):
+        if not holds:
+            return told
     return ""

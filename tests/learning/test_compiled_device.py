@@ -111,6 +111,7 @@ def test_a_loss_scores_in_numpy_as_it_does_in_torch(loss: str) -> None:
         ({"model": {"dropout": 0.1}}, "not a plain MLP"),
         ({"model": {"name": "fedhome.models:mlp"}}, "not a plain MLP"),
         ({"method": {"name": f"{__name__}:OwnMethod"}}, "method OwnMethod is not one of"),
+        ({"method": {"name": "ifca"}}, "method Ifca trains another model"),
         ({"personalise": {"name": "mine:tune"}}, "personaliser 'mine:tune' is not one of"),
     ],
 )
