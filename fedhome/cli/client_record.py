@@ -47,6 +47,10 @@ def record(
             show_default=False,
         ),
     ] = None,
+    follow: Annotated[
+        bool,
+        typer.Option("--follow", help="Go on with what FILE, or a folder, gets; until Ctrl-C."),
+    ] = False,
     without_data: Annotated[
         bool,
         typer.Option(
@@ -65,7 +69,10 @@ def record(
     within_s: Annotated[
         float,
         typer.Option(
-            "--within", help="From a pipe: seconds after which a line is on the disk.", min=0.0
+            "--within",
+            help="Seconds after which a line of a pipe is on the disk; with --follow, between "
+            "two looks.",
+            min=0.01,
         ),
     ] = 5.0,
     as_json: Annotated[
@@ -82,6 +89,8 @@ def record(
     from fedhome.clients.recorded.recording import Recorder  # noqa: PLC0415 - arrow
     from fedhome.plan.own_reading import parse_reading  # noqa: PLC0415
 
+    if follow and source in {None, "-"}:
+        raise RunError("what is to be followed?", hint="name a file or a folder; a pipe goes on")
     home_folder = HomeFolder(folder)
     told = _Told(home_folder.settings.home, as_json=as_json)
     recorder = Recorder(home_folder, reading=parse_reading(sets or []), clock=ages.now)
@@ -98,9 +107,7 @@ def record(
     if source == "-":
         from fedhome.clients.recorded.streams import record_stream  # noqa: PLC0415
 
-        stop = threading.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: stop.set())
+        stop = _stopping()
         record_stream(
             recorder,
             # Not sys.stdin: at its end Python waits for whoever reads from that.
@@ -110,6 +117,19 @@ def record(
             most_s=within_s,
             stop=stop,
         )
+    elif source is not None and follow:
+        from fedhome.clients.recorded.followed_files import FollowedFiles  # noqa: PLC0415
+
+        told.several, stop = True, _stopping()
+        followed = FollowedFiles(
+            Path(source),
+            recorder,
+            lambda path, lines, done: told.done(str(path), done, lines),
+            told.waiting,
+        )
+        while not stop.is_set():
+            followed.look()
+            stop.wait(within_s)
     elif source is not None:
         told.done(source, recorder.file(Path(source)))
     elif begun is None:
@@ -118,18 +138,30 @@ def record(
         raise typer.Exit(1)
 
 
+def _stopping() -> threading.Event:
+    """Return what Ctrl-C and SIGTERM set: what came is recorded first."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
 class _Told:
     """What the command says, for people or for programs, as soon as it holds.
 
     Args:
         home: The home's name.
         as_json: For programs.
+
+    Attributes:
+        refused: Lines that were not recorded, so far.
+        several: Whether what comes is of several files, which are named then.
     """
 
     def __init__(self, home: str, *, as_json: bool) -> None:
         self._home, self._as_json = home, as_json
         self._out, self._notes = Console(soft_wrap=True), set[str]()
-        self.refused = 0
+        self.refused, self.several = 0, False
 
     def begun(self, filling: Filling) -> None:
         """Say what the store began with."""
@@ -156,7 +188,8 @@ class _Told:
             self._line(asdict(rows_recorded(source, done, lines)))
             return
         up_to = "" if lines is None else f" up to line {lines:,}"
-        self._say(f"recorded {_rows(done.rows)}{up_to}: {_counts(done)}")
+        of = f" of {source}" if self.several else ""
+        self._say(f"recorded {_rows(done.rows)}{of}{up_to}: {_counts(done)}")
         for one in done.refused[:_MOST_SHOWN]:
             whole = " in full" if one.partly else ""
             self._say(f"line {one.line:,} was not recorded{whole}: {one.why}")

@@ -262,3 +262,25 @@ def test_a_pipe_is_acknowledged_line_by_line_for_as_long_as_it_comes(
     assert (status, errors) == (0, "")
     assert len(rest) == (1 if end == "end" else 0)
     assert seen(place)["end"] == LAST + 3 * 3600
+
+
+@pytest.mark.long
+def test_a_folder_is_followed_until_it_is_enough(place: HomeFolder) -> None:
+    said("record", HOME)
+    refused(fedhome("record", HOME, "-", "--follow"), RunError, "what is to be followed")
+    Path("inbox").mkdir()
+    command = [sys.executable, "-m", "fedhome", "client", "record", HOME, "inbox", "--follow"]
+    with subprocess.Popen(
+        [*command, "--json", "--within", "0.1"], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        Path("inbox", "a.csv").write_text(MORE)
+        first = line_of(process.stdout)
+        assert (first["source"], first["lines"], first["new"]) == ("inbox/a.csv", 3, 2)
+        with Path("inbox", "a.csv").open("a") as file:
+            file.write("2023-11-29T02:00Z,2,3\n")
+        assert line_of(process.stdout)["lines"] == 4
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout.read() == ""
+        assert process.wait() == 0
+    assert seen(place)["end"] == LAST + 3 * 3600

@@ -18,6 +18,7 @@ import fedhome
 from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.clients.own_readings import read_own, source_of
 from fedhome.clients.recorded.arriving_lines import ArrivingLines, Understanding
+from fedhome.clients.recorded.followed_files import FollowedFiles
 from fedhome.clients.recorded.reading_store import ReadingStore
 from fedhome.clients.recorded.recording import Recorded, Recorder
 from fedhome.clients.recorded.streams import PatientWrites, record_stream
@@ -27,7 +28,7 @@ from fedhome.data.table import HomeTable
 from fedhome.errors import RunError, SourceError, StateError
 from fedhome.plan.reading_settings import ReadingSettings
 from fedhome.plan.settings import Plan
-from helpers.kept_home import HOME, HOURS, kept_home
+from helpers.kept_home import HOME, HOURS, kept_home, write_readings
 from helpers.shared_cases import readings as readings_case
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="secret files need POSIX locks")
@@ -313,3 +314,57 @@ def test_a_reading_in_another_unit_is_converted_or_refused(place: HomeFolder) ->
     _, (done,) = streamed(recorder, "time,load (kWh)\n2023-11-29T06:00Z,21 °C\n")
     assert done.rows == 0
     assert "comes in °C, and the home's store has it in kWh" in done.refused[0].why
+
+
+def test_a_file_that_grows_is_read_on_from_where_it_ended(
+    recorder: Recorder, tmp_path: Path
+) -> None:
+    path, said, faults = tmp_path / "meter.csv", list[tuple[int | None, int]](), list[str]()
+    followed = FollowedFiles(
+        path, recorder, lambda _, lines, done: said.append((lines, done.new)), faults.append
+    )
+    with pytest.raises(SourceError, match="no such file"):
+        followed.look()
+    path.write_text("time,load\n")
+    followed.look()
+    with path.open("a") as file:
+        file.write("2023-11-29T00:00Z,1\n2023-11-29T01:00Z,2\n2023-11-29T02:00Z,3")
+    followed.look()
+    followed.look()
+    assert said == [(3, 2)]  # the last line has no end yet: 3 may become 35
+    with path.open("a") as file:
+        file.write("5\n2023-11-29T03:00Z,4\n")
+    followed.look()
+    assert said[1:] == [(5, 2)]
+    assert load(recorder) == [1.0, 2.0, 35.0, 4.0]
+    path.write_text("time,load\n2023-11-29T04:00Z,5\n")  # a new one, as after a rotation
+    followed.look()
+    assert faults == [f"{path} was begun anew, and is read from its beginning"]
+    assert load(recorder)[-1] == 5.0
+    again = FollowedFiles(path, recorder, lambda _, __, done: said.append((0, done.new)), print)
+    again.look()
+    assert said[-1] == (0, 0)  # it begins at the beginning, and all of it is known
+
+
+def test_a_folder_gets_files_of_any_kind(recorder: Recorder, tmp_path: Path) -> None:
+    folder, said, faults = tmp_path / "inbox", list[tuple[str, int]](), list[str]()
+    folder.mkdir()
+    followed = FollowedFiles(
+        folder, recorder, lambda path, _, done: said.append((path.name, done.new)), faults.append
+    )
+    followed.look()
+    (folder / "a.csv").write_text("time,load\n2023-11-29T00:00Z,1\n")
+    (folder / "b.jsonl").write_text('{"time": "2023-11-29T01:00Z", "load": 2}\n')
+    (folder / ".hidden.csv").write_text("time,load\n2023-11-29T09:00Z,1\n")
+    write_readings(folder / "c.parquet", hours=2)
+    (folder / "d.parquet").write_bytes(b"half of a file")
+    followed.look()
+    followed.look()
+    assert said == [("a.csv", 1), ("b.jsonl", 1), ("c.parquet", 2)]
+    assert len(faults) == 1
+    assert "d.parquet" in faults[0]
+    write_readings(folder / "d.parquet", hours=3)
+    (folder / "a.csv").unlink()
+    followed.look()
+    assert said[3:] == [("d.parquet", 1)]
+    assert len(faults) == 1
