@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fedhome.clients.agent.known_head import known_head, newest_root
 from fedhome.clients.membership.consent import (
@@ -21,6 +21,7 @@ from fedhome.clients.membership.consent import (
     plan_digest,
 )
 from fedhome.clients.membership.home_folder import ANCHOR, SETTINGS, HomeFolder, HomeSettings
+from fedhome.clients.recorded.readings_key import FOLDER as READINGS
 from fedhome.data.inputs import InputMatch
 from fedhome.data.read_report import HomeReport
 from fedhome.errors import LinkError, PlanError, RunError, StateError
@@ -33,6 +34,9 @@ from fedhome.plan.own_reading import reading_of
 from fedhome.plan.settings import Plan
 from fedhome.printable import hidden_in
 from fedhome.store import disk
+
+if TYPE_CHECKING:
+    from fedhome.clients.own_readings import ReadingsSource
 
 _DAY_S = 86_400
 _AS_BEFORE: Mapping[str, Any] = MappingProxyType({})
@@ -164,7 +168,7 @@ def prepare(
     source = source.absolute()
     if (folder / SETTINGS).exists():
         reading = {**home_folder.settings.reading, **reading}
-    findings = read_findings(plan, source, home=invite.home, reading=reading)
+    findings = _findings(plan, source, home_folder, invite.home, reading)
     invitation = Invitation(
         home=invite.home,
         fleet=invite.anchor.fleet,
@@ -187,13 +191,13 @@ def prepare(
 
 
 def read_findings(
-    plan: Plan, source: Path, *, home: str, reading: Mapping[str, Any] = _AS_BEFORE
+    plan: Plan, source: ReadingsSource, *, home: str, reading: Mapping[str, Any] = _AS_BEFORE
 ) -> JoinFindings:
     """Read a home's readings just as its agent will.
 
     Args:
         plan: The plan.
-        source: File or folder of the readings.
+        source: File or folder of the readings, or their store.
         home: The home's name.
         reading: How they are read, where that differs from the plan.
 
@@ -223,6 +227,23 @@ def read_findings(
         report=own.read.report,
         notes=(*own.read.notes, *own.matched.notes, *device.examples.notes),
     )
+
+
+def _findings(
+    plan: Plan, source: Path, home_folder: HomeFolder, home: str, reading: Mapping[str, Any]
+) -> JoinFindings:
+    """Return what the plan finds where the home will read: in its store, if it has one."""
+    if not (home_folder.path / READINGS).is_dir():
+        return read_findings(plan, source, home=home, reading=reading)
+    from fedhome.clients.recorded.reading_store import ReadingStore  # noqa: PLC0415 - arrow
+
+    store = ReadingStore.of(home_folder.path, home)
+    found = read_findings(plan, store, home=home, reading=reading)
+    told = (
+        f"the home reads its store of readings, and not {source}: "
+        f"`fedhome client record {home_folder.path} {source}` adds what is in that"
+    )
+    return replace(found, notes=(told, *found.notes))
 
 
 def enrol(request: JoinRequest) -> JoinResult:

@@ -126,6 +126,18 @@ def test_joining_again_keeps_the_keys_and_the_consent(world: World) -> None:
 
 @pytest.mark.long
 @pytest.mark.usefixtures("front")
+def test_a_home_with_a_store_that_joins_again_reads_that_and_says_so(world: World) -> None:
+    joined(world)
+    assert fedhome("record", "oak").exit_code == 0
+    (world.device / "readings.parquet").rename(world.device / "elsewhere.parquet")
+    again = join(world.device / "oak.invite", answer=None)
+    assert again.exit_code == 0, again.exception
+    assert f"{HOURS} rows over 9.0 days" in again.output
+    assert "the home reads its store of readings, and not" in again.output
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("front")
 def test_a_new_plan_asks_anew(world: World) -> None:
     place = joined(world)
     before = place.plan_path.read_bytes()
