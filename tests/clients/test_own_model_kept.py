@@ -184,7 +184,7 @@ def test_a_worker_hands_its_model_to_the_agent_and_has_no_keys(
     home = home_in(place)
     runs = runs_of(place, GOOD)
     reply = SimpleNamespace()
-    monkeypatch.setattr(worker, "app_of", lambda *_: worker.HomeApp(SimpleNamespace(), runs))
+    monkeypatch.setattr(worker, "app_of", lambda *_, **__: worker.HomeApp(SimpleNamespace(), runs))
     monkeypatch.setattr(worker, "answer_with", lambda *_: reply)
     monkeypatch.setattr(
         worker, "message_bytes", lambda answer: b"reply" if answer is reply else b""
