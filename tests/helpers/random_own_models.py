@@ -26,7 +26,9 @@ from fedhome.personal.portable.text import identifier
 from fedhome.plan.settings import Plan
 
 COMPILER = shutil.which("cc")
-STRICT = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
+STRICT = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-Wshadow", "-Wconversion")
+TRAPPED = ("-fsanitize=undefined", "-fsanitize-undefined-trap-on-error")
+"""A program that does what C leaves undefined is stopped, without a library for it."""
 WORDS = ("asleep", "cooking", "out")
 KINDS: dict[Targets, str] = {
     "continuous": "regression",

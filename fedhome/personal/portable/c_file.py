@@ -61,8 +61,8 @@ def c_of(model: PersonalModel, *, int8: bool) -> str:
             *(helper(name, int8=int8) for name in HELPERS if name in parts.helpers),
             *parts.functions,
             predict,
-            _self_test(model),
             _calendar(model),
+            _self_test(model),
             "#endif /* @@_DECLARATIONS_ONLY */",
             "#endif /* @@_ONCE */\n",
         ]
