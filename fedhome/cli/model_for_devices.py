@@ -65,6 +65,8 @@ def write_own(asked: OwnExport) -> Iterator[str]:
     if int8:
         chosen = in_int8(chosen)
     data = export_model(chosen, asked.kind, int8=int8)
+    left = [name for name in model.weights if name not in chosen.weights]
+    loss = [_loss(model, chosen, readings)] if left or int8 else []
     out = asked.out or Path(f"{identifier(model.home)}.{asked.kind}")
     disk.put(out, data)
     whose = f"the own model of {model.home}"
@@ -72,25 +74,24 @@ def write_own(asked: OwnExport) -> Iterator[str]:
         whose = f"the fleet's, {model.run}, with the scales of {model.home}"
     yield f"{out}: {whose}; {len(data):,} bytes"
     yield "experts: " + ", ".join(f"{name} {share:.0%}" for name, share in chosen.weights.items())
-    if left := [name for name in model.weights if name not in chosen.weights]:
+    if left:
         share = sum(model.weights[name] for name in left)
         fitted = "The band was" if model.targets == "continuous" else "The temperature was"
         yield (
             f"left out: {', '.join(left)}, {share:.0%} of its say; the others have that now. "
             f"{fitted} fitted to all of them"
         )
-    if left or int8:
-        yield _loss(model, chosen, readings)
+    yield from loss
     yield "not encrypted: whoever has the file has the model, and can learn from it about the home"
 
 
 def _loss(
-    model: PersonalModel, chosen: PersonalModel, readings: Callable[[], Readings] | None
+    model: PersonalModel, chosen: PersonalModel, readings: Callable[[], Readings] | str
 ) -> str:
     from fedhome.personal.newest_rows import newest_rows, tried  # noqa: PLC0415
 
-    if readings is None:
-        return "what that costs was not measured: name the home's readings with --from"
+    if isinstance(readings, str):
+        return f"what that costs was not measured: {readings}"
     table = readings()
     whole, less = model.predictions(table), chosen.predictions(table)
     rows = newest_rows(model, whole)
@@ -106,11 +107,18 @@ def _loss(
     )
 
 
-def _opened(asked: OwnExport) -> tuple[PersonalModel, Callable[[], Readings] | None]:
-    """Return a home's model, and how its readings are read; None where none are at hand."""
+def _opened(asked: OwnExport) -> tuple[PersonalModel, Callable[[], Readings] | str]:
+    """Return a home's model, and how readings are read to try it on; or why it is not tried."""
+    from fedhome.personal.portable import own_code_of  # noqa: PLC0415
+
     source = asked.readings
     if not (asked.where / "home.toml").is_file():
-        return _of_run(asked), None if source is None else lambda: source
+        model = _of_run(asked)
+        if named := own_code_of(model):
+            return model, f"to predict, the whole would run {named!r}, as the file says"
+        if source is None:
+            return model, "name the home's readings with --from"
+        return model, lambda: source
     from fedhome.clients.kept_model import own_or_fleets  # noqa: PLC0415
     from fedhome.clients.membership.home_folder import HomeFolder  # noqa: PLC0415
     from fedhome.clients.own_readings import read_files, source_of  # noqa: PLC0415
@@ -139,4 +147,5 @@ def _of_run(asked: OwnExport) -> PersonalModel:
             f"{asked.where} holds the models of {len(models)} homes",
             hint=f"say whose: --home {next(iter(models))}",
         )
-    return load(asked.where, asked.home)
+    # What code it names is left out or refused, and nothing of it is run to write the rest.
+    return load(asked.where, asked.home, own_code=True)

@@ -18,6 +18,7 @@ from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.errors import FedHomeError, PluginError, RegistryError, RunError, StateError
 from fedhome.learning.fitted import Constant
 from fedhome.personal.models_file import to_bytes
+from fedhome.personal.own_module import OwnModule
 from helpers.kept_home import HOME, kept_home, runs_of, write_readings
 from helpers.random_own_models import COMPILER, Shape, own_model, self_tested
 
@@ -152,3 +153,15 @@ def test_what_belongs_to_the_other_kind_of_export_is_refused(models: Path) -> No
     refused(RunError, "is not there", "nowhere", "--format", "c")
     where = ("no/such/folder/m.c", "--home", "home-1", "--format", "c")
     refused(StateError, "no/such/folder/m.c: No such file", models, *where)
+
+
+def test_a_module_of_somebodys_own_is_left_out_and_nothing_of_it_is_run(models: Path) -> None:
+    """Its readings are at hand, and still it is not tried: what it names may be anybody's."""
+    model = own_model(Shape(experts=("tuned", "ridge")), 1)
+    plan = model.plan.change(model={"name": "nowhere.at_all:Net", "hidden": []})
+    module = OwnModule(plan.to_toml(), np.zeros(3, np.float32))
+    models.write_bytes(to_bytes([replace(model, experts={**model.experts, "tuned": module})]))
+    said = export(models, "--format", "npz", "--from", "readings.parquet")
+    assert "experts: ridge 100%" in said
+    assert "left out: tuned, " in said
+    assert "was not measured: to predict, the whole would run 'nowhere.at_all:Net'" in said

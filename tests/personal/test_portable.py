@@ -274,9 +274,10 @@ def test_a_module_of_ones_own_is_left_out_or_refused() -> None:
     alone = replace(model, weights={"tuned": 1.0}, experts={"tuned": module})
     with pytest.raises(RunError, match="a module of your own"):
         with_experts(alone, None)
-    for kind in ("c", "onnx"):
-        with pytest.raises(RunError, match="kind 'OwnModule' cannot be written as"):
-            export_model(alone, kind)
+    for kind in ("c", "onnx", "npz"):
+        for foreign in (alone, replace(model, naive=module)):
+            with pytest.raises(RunError, match=f"needs PyTorch: it cannot be written as {kind}"):
+                export_model(foreign, kind)
 
 
 def test_numbers_that_are_not_finite_are_not_written() -> None:

@@ -4,7 +4,7 @@ All of them take the same inputs, in the units of the home's readings, and give 
 :meth:`fedhome.PersonalModel.predict` gives.
 """
 
-from fedhome.personal.portable.chosen import in_int8, with_experts
+from fedhome.personal.portable.chosen import in_int8, own_code_of, with_experts
 from fedhome.personal.portable.exported import FORMATS, PRECISIONS, export_model
 from fedhome.personal.portable.raw_inputs import inputs_of, outputs_of, predicted_from, probe
 
@@ -15,6 +15,7 @@ __all__ = [
     "in_int8",
     "inputs_of",
     "outputs_of",
+    "own_code_of",
     "predicted_from",
     "probe",
     "with_experts",

@@ -64,6 +64,16 @@ def with_experts(model: PersonalModel, names: Iterable[str] | None) -> PersonalM
     )
 
 
+def own_code_of(model: PersonalModel) -> str:
+    """Return which code of somebody's own a model would run to predict; empty: none.
+
+    Args:
+        model: The model.
+    """
+    parts = (*model.experts.values(), model.naive)
+    return next((one.called for one in parts if isinstance(one, OwnModule)), "")
+
+
 def in_int8(model: PersonalModel) -> PersonalModel:
     """Return a model whose networks' weights are such as one byte each holds.
 

@@ -10,6 +10,7 @@ import numpy as np
 from fedhome.errors import RunError
 from fedhome.personal.model import PersonalModel
 from fedhome.personal.portable.c_file import c_of
+from fedhome.personal.portable.chosen import own_code_of
 from fedhome.personal.portable.npz_file import npz_of
 from fedhome.personal.portable.onnx_file import onnx_of
 from fedhome.plugins import look_up
@@ -36,11 +37,17 @@ def export_model(model: PersonalModel, kind: str, *, int8: bool = False) -> byte
 
     Raises:
         PluginError: No such format.
-        RunError: A number of it is not finite.
+        RunError: A number of it is not finite, or a part is a module of somebody's own.
         EngineError: The format needs a package that is not installed.
     """
     write = look_up(FORMATS, kind, "format")
-    for name, expert in model.experts.items():
+    if named := own_code_of(model):
+        raise RunError(
+            f"{model.home!r} predicts by {named!r}, a module that needs PyTorch: it cannot be "
+            f"written as {kind}",
+            hint="leave it out with --experts",
+        )
+    for name, expert in {**model.experts, "the forecast without learning": model.naive}.items():
         for values in expert.arrays().values():
             if not np.isfinite(values).all():
                 raise RunError(
