@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,13 +42,20 @@ class FollowedFiles:
         recorder: What records.
         told: Is called when readings are on the disk, and not before.
         fault: Takes in words what cannot be recorded, or is waited for.
+        pause: Waits for seconds; what it returns is true where it is to be given up.
     """
 
     def __init__(
-        self, path: Path, recorder: Recorder, told: Told, fault: Callable[[str], None]
+        self,
+        path: Path,
+        recorder: Recorder,
+        told: Told,
+        fault: Callable[[str], None],
+        *,
+        pause: Callable[[float], object] = time.sleep,
     ) -> None:
         self._path, self._recorder, self._told, self._fault = path, recorder, told, fault
-        self._writes = PatientWrites(recorder, fault)
+        self._writes = PatientWrites(recorder, fault, pause=pause)
         self._growing: dict[Path, _Growing] = {}
         self._whole: dict[Path, tuple[int, int]] = {}
         self._faults: dict[Path, str] = {}

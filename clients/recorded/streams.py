@@ -32,7 +32,7 @@ class PatientWrites:
     Args:
         recorder: What records.
         waiting: Takes in words what is waited for.
-        pause: Waits for seconds.
+        pause: Waits for seconds; what it returns is true where it is to be given up.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class PatientWrites:
         """Record what lines hold, however long the disk takes nothing; return what became of it.
 
         Raises:
-            StateError: The store cannot be used, and waiting does not help.
+            StateError: The store cannot be used, and waiting does not help, or is given up.
         """
         wait_s = _FIRST_PAUSE_S
         while True:
@@ -63,7 +63,8 @@ class PatientWrites:
                 if error.reason not in _PASSING:
                     raise
                 self._waiting(f"{error.message}; {error.hint}: again in {wait_s:g} s")
-            self._pause(wait_s)
+                if self._pause(wait_s):
+                    raise
             wait_s = min(2 * wait_s, _LONGEST_PAUSE_S)
 
 
@@ -92,8 +93,10 @@ def record_stream(
         DataError: No table can be made out.
         StateError: The store cannot be used.
     """
-    lines, patience = recorder.lines("standard input"), PatientWrites(recorder, waiting)
-    for some in _gathered(stream, most_lines, most_s, stop or threading.Event()):
+    stop = stop or threading.Event()
+    lines = recorder.lines("standard input")
+    patience = PatientWrites(recorder, waiting, pause=stop.wait)
+    for some in _gathered(stream, most_lines, most_s, stop):
         batch = lines.take(some)
         told(lines.lines, patience.kept(batch, lines))
 

@@ -126,6 +126,7 @@ def record(
             recorder,
             lambda path, lines, done: told.done(str(path), done, lines),
             told.waiting,
+            pause=stop.wait,
         )
         while not stop.is_set():
             followed.look()

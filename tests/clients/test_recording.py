@@ -292,13 +292,16 @@ def test_a_full_disk_is_waited_for_and_nothing_is_acknowledged_meanwhile(
     assert (done.new, len(tries), pauses) == (1, 4, [0.5, 1.0, 2.0])
     assert waited[0] == "no room; make room: again in 0.5 s"
     tries.clear()
-    tries += [1] * 9
-    monkeypatch.setattr(
-        recorder.store,
-        "append",
-        lambda *_, **__: (_ for _ in ()).throw(StateError("?", reason="altered")),
-    )
-    with pytest.raises(StateError):
+    given_up = PatientWrites(recorder, waited.append, pause=lambda _: True)
+    with pytest.raises(StateError, match="no room"):
+        given_up.kept(lines.take([b"2023-11-29T03:30Z,1\n"]), lines)
+    assert tries == [1]
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise StateError("another key", reason="wrong-key")
+
+    monkeypatch.setattr(recorder.store, "append", broken)
+    with pytest.raises(StateError, match="another key"):
         patience.kept(lines.take([b"2023-11-29T04:00Z,1\n"]), lines)
 
 
