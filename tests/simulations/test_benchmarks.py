@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import numpy as np
@@ -19,6 +20,7 @@ from torch import nn
 from fedhome.errors import EngineError, PluginError, SourceError
 from fedhome.learning.build import learning_of
 from fedhome.plan.settings import Plan
+from fedhome.simulations.benchmarks import compared_methods
 from fedhome.simulations.benchmarks.deployment import each, hour, steps
 from fedhome.simulations.benchmarks.measure import BenchmarkCase, Measurement, RoundClock, run_here
 from fedhome.simulations.benchmarks.overhead import ARITHMETIC, spent
@@ -290,3 +292,23 @@ def test_skill_with_noise_is_measured_on_the_model_that_a_run_ends_with() -> Non
     assert 0 < hardly.noise_length < 1e-2
     assert hardly.mean == pytest.approx(without.mean, abs=0.01)
     assert run(plan_of(8, "1", (), rounds=2, clip=3.0, seed=1)).mean < without.mean - 0.1
+
+
+def test_a_method_s_settings_are_chosen_on_validation_rows() -> None:
+    def run(seed: int, sets: Sequence[str], validation: float, test: float) -> dict[str, Any]:
+        homes = {f"home-{place}": test + place / 100 for place in range(6)}
+        models = dict.fromkeys(("global", "tuned", "personalised"), homes)
+        about = {"set": "robod", "score": "skill", "seed": seed, "sets": list(sets)}
+        return {**about, "validation": validation, "models": models}
+
+    one, two = compared_methods.WAYS["fedper"]
+    runs = [run(seed, [], 0.5, 0.25 * seed) for seed in (1, 2)]
+    runs += [run(1, one, 0.3, 0.25), run(1, two, 0.4, 0.75)]  # the second is better on test rows
+    (line,) = [row for row in compared_methods.table(runs).splitlines() if "fedper" in row]
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells[1:3] == ["layers=1", "1"]
+    assert cells[4] == "0.275/0.255"  # the mean of 0.25 to 0.30, and a tenth of the way
+    assert cells[5] == "+0.000 (+0.000 to +0.000)"  # against fedavg with the same seed
+    assert "| fedavg |  | 2 | 0.400/0.380 | 0.400/0.380 |  | 0.400/0.380 |" in (
+        compared_methods.table(runs)
+    )
