@@ -166,6 +166,11 @@ class RoundLoop:
         picks = plan.rounds.patience is not None or self._judges or (self._warm and alike)
         return picks and math.isfinite(self.state.best_loss)
 
+    @property
+    def ends_with(self) -> int:
+        """The round whose model the run ends with; 0: none gave one."""
+        return self.state.best_round if self._picks else self.state.made
+
     def candidate(self) -> Candidate | None:
         """Return what the run ended with; None where no round gave a model."""
         state = self.state

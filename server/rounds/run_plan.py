@@ -107,7 +107,7 @@ def run_plan(
         rounds.resume()
     flat = rounds.run()
     folder.write_rounds(rounds_table(rounds.state.rows))
-    folder.write_model(layout.unflatten(flat), plan=plan.name, round_number=rounds.state.round)
+    folder.write_model(layout.unflatten(flat), plan=plan.name, round_number=rounds.ends_with)
     if publisher is not None:
         end_with(publisher, beginning, rounds)
     if plan.personalise.name == "none":

@@ -167,6 +167,8 @@ def test_a_run_begins_with_the_model_of_another(plan: Plan, first: Run, tmp_path
         np.testing.assert_array_equal(start.parameters[name], array)
     (told,) = [event.data for event in events if event.event == "begins-with"]
     assert told == {"plan": plan.name, "round": first.result.model.round}
+    validation = second.rounds["validation_loss"].to_pylist()
+    assert second.model.round == 1 + validation.index(min(validation)), "it ends with its best"
     # Trained further from there: better at once than the first run was after its first round.
     losses = [run.rounds.column("validation_loss")[0].as_py() for run in (first.result, second)]
     assert losses[1] < losses[0]
