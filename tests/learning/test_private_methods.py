@@ -184,6 +184,7 @@ PARTS = ("fedper", "fedrep", "lg-fedavg", "home-embedding")
 """Those of which a part of the model is private."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("engine", ENGINES, ids="-".join)
 @pytest.mark.parametrize("name", PLAIN)
 def test_a_method_is_what_a_plain_loop_makes_of_its_paper(
