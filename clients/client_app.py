@@ -33,11 +33,13 @@ from fedhome.errors import (
 )
 from fedhome.flower.messages import EXAMPLES, array_record, content_of, failure, reply
 from fedhome.plan.protocol import policy_of
+from fedhome.plan.sliced_plan import is_sliced
 from fedhome.questions.contributions import NOT_FINITE
 from fedhome.questions.empty_handed import settled
 from fedhome.questions.question_table import SUMMED, Question, SummedQuestion
 from fedhome.questions.responses import Columns, QuestionContext, row
 from fedhome.questions.settings import check_inputs
+from fedhome.questions.shells import shell_places
 
 Handler = Callable[[ClientHome, Message, Context], Message]
 
@@ -84,6 +86,9 @@ def respond(question: SummedQuestion, home: ClientHome, message: Message) -> Mes
     requested_sum = requested_sum_of(
         message, asked, home.mode, home.participant, layout=layout, plan=home.plan
     )
+    places = None
+    if requested_sum is not None and question.update and is_sliced(home.plan):
+        places = _places_of_shell(home, asked)
     if requested_sum is None and not question.in_the_clear:
         raise ManifestError(f"{question.name!r} is answered in a sum alone", reason="mode")
     if requested_sum is None:
@@ -93,7 +98,10 @@ def respond(question: SummedQuestion, home: ClientHome, message: Message) -> Mes
     try:
         columns, params, context = _response(question, home, asked)
         update = None if params is None or asked.start is None else params - asked.start
-        update, terms = settled(update, question.terms(columns, update, context))
+        terms = question.terms(columns, update, context)
+        if update is not None and places is not None:
+            update = update[:, places]
+        update, terms = settled(update, terms)
     except Exception as error:
         if home.real:
             reason_of(error)  # for the home's own log: the server is not told
@@ -117,6 +125,23 @@ def respond(question: SummedQuestion, home: ClientHome, message: Message) -> Mes
         terms=terms,
         update=update,
     )
+
+
+def _places_of_shell(home: ClientHome, asked: AskedQuestion) -> NDArray[np.int64]:
+    """Return which numbers of the model a home of a sliced plan is to add up.
+
+    Raises:
+        ManifestError: Its device does not have them.
+    """
+    places = shell_places(home.plan, home.device.fleets_layout, asked.settings)
+    carries = (home.device.rounds or home.device).carries
+    if carries is None or not np.isin(places, carries.places).all():
+        raise ManifestError(
+            "this home was asked to add up a part of the model that its device does not carry",
+            reason="form",
+            hint="home and server must run the same plan",
+        )
+    return places
 
 
 def _response(

@@ -28,6 +28,7 @@ from fedhome.questions.contributions import Terms
 from fedhome.questions.empty_handed import empty_words
 from fedhome.questions.question_table import summed
 from fedhome.questions.settings import check_inputs, check_settings
+from fedhome.questions.shells import shell_layout
 from fedhome.secagg.form import Form
 from fedhome.secagg.scalars import Scalar
 from fedhome.wire.layout import Layout
@@ -199,7 +200,7 @@ def requested_sum_of(
         if record is None or not isinstance(data, bytes):
             raise ManifestError("an ideal sum was asked for without its form", reason="mode")
         form = contributions.form_of(data)
-        check_form(form, kind, scalars, layout)
+        check_form(form, kind, scalars, shell_layout(plan, layout, question.settings))
         return RequestedSum(form, _number(record, "round"), None)
     manifest = manifest_of(message)
     if participant is None:

@@ -26,10 +26,11 @@ from fedhome.own_code import faults_told
 from fedhome.passed_objects import given
 from fedhome.personal.model import PersonalModel
 from fedhome.personal.opened import models_in
+from fedhome.plan.aggregation_settings import AggregationMode
 from fedhome.plan.overrides import merge, parse_set
 from fedhome.plan.protocol import check_groups
 from fedhome.plan.settings import Plan, single_updates
-from fedhome.plan.sliced_plan import is_sliced
+from fedhome.plan.sliced_plan import SECURE, is_sliced
 from fedhome.plugins import look_up
 from fedhome.run.events import Event, EventLog
 from fedhome.run.folder import RunFolder, SavedModel
@@ -312,25 +313,16 @@ def _world(
         for note in gathered.notes:
             log.append("note", text=note)
     learning = learning_of(plan, gathered.homes[0].x.shape[1], gathered.classes)
-    if is_sliced(plan) and tell_homes:
-        features, outputs = gathered.homes[0].x.shape[1], learning.task.outputs
-        names = [home.home for home in gathered.homes]
-        for note in carried_notes(plan, names, features, outputs):
-            log.append("note", text=note)
     sums = plan.strategy.works_on == "sums" or (
         plan.strategy.works_on == "auto" and sums_suffice(strategy_of(plan, len(gathered.homes)))
     )
     how = None if plan.personalise.name == "none" else personaliser(plan.personalise.name)
-    if is_sliced(plan) and not sums:
-        fault = (
-            f"slicing.tiers are set, but strategy {plan.strategy.name!r} looks at single updates, "
-            "and those of different slices cannot be compared"
-        )
-        raise PlanError(
-            [fault],
-            hint="take a strategy that works on sums, such as fedavg",
-        )
     mode = "plain" if newcomers.all_new else plan.aggregation_mode(len(gathered.homes))
+    if is_sliced(plan):
+        _check_slices(plan, len(gathered.homes), sums=sums, mode=mode)
+        if tell_homes:
+            for note in carried_notes(plan, gathered.homes, learning.task.outputs):
+                log.append("note", text=note)
     if mode != "plain":
         _check_sums(plan, len(gathered.homes), sums=sums)
     secure = None
@@ -353,6 +345,28 @@ def _world(
         secure=secure,
     )
     return world, newcomers
+
+
+def _check_slices(plan: Plan, homes: int, *, sums: bool, mode: AggregationMode) -> None:
+    """Refuse what slices do not go with, once it is known how many homes there are.
+
+    Raises:
+        PlanError: All faults at once.
+    """
+    faults = []
+    if not sums:
+        faults.append(
+            f"slicing.tiers are set, but strategy {plan.strategy.name!r} looks at single updates, "
+            "and those of different slices cannot be compared: take one that works on sums, such "
+            "as fedavg"
+        )
+    if mode == "secure":
+        faults.append(
+            f"slicing.tiers are set, and a simulation of {homes} homes is secure: {SECURE}; set "
+            'aggregation.mode = "ideal" or "plain"'
+        )
+    if faults:
+        raise PlanError(faults)
 
 
 def _check_sums(plan: Plan, homes: int, *, sums: bool) -> None:

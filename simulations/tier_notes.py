@@ -7,9 +7,10 @@ from typing import Final
 
 import numpy as np
 
-from fedhome.learning.carried_slice import tiers_of
+from fedhome.data.series.examples import HomeExamples
 from fedhome.models.slicing import shown, slices_of
 from fedhome.plan.settings import Plan
+from fedhome.plan.sliced_plan import tiers_of
 from fedhome.run.folder import RunFolder, scores
 
 _BYTES: Final = 4
@@ -21,17 +22,17 @@ _MODELS: Final = {
 }
 
 
-def carried_notes(plan: Plan, homes: Sequence[str], features: int, outputs: int) -> Iterator[str]:
+def carried_notes(plan: Plan, homes: Sequence[HomeExamples], outputs: int) -> Iterator[str]:
     """Yield a sentence for each tier: how many homes, which slice, how many bytes.
 
     Args:
         plan: The plan, with tiers.
-        homes: Names of the homes.
-        features: Width of the input.
+        homes: The homes.
         outputs: Width of the output.
     """
-    shape = slices_of(plan, features, outputs)
-    counts = np.bincount(tiers_of(plan, homes), minlength=len(shape.slices))
+    shape = slices_of(plan, homes[0].x.shape[1], outputs)
+    tiers = tiers_of(plan, [home.home for home in homes])
+    counts = np.bincount(tiers, minlength=len(shape.slices))
     for number, tier in enumerate(plan.slicing.in_order()):
         size = len(shape.carried(number))
         yield (

@@ -9,14 +9,10 @@ multilayer perceptron.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
-from fedhome import rng
 from fedhome.errors import PlanError
 from fedhome.learning.build import learning_of
 from fedhome.learning.home_round import is_plain
@@ -84,34 +80,6 @@ def carried_slices(
         _carried(tier.name, whole, shape, number, alone(shape.slices[number]))
         for number, tier in enumerate(plan.slicing.in_order())
     )
-
-
-def tiers_of(plan: Plan, homes: Sequence[str]) -> NDArray[np.int64]:
-    """Return the tier of each home of a simulation, int64 ``[homes]``; 0 is the smallest.
-
-    Shares are kept as nearly as whole homes can; who is in which tier follows from the plan's seed
-    and the homes' names.
-
-    Args:
-        plan: The plan, with tiers.
-        homes: Names of the homes.
-
-    Raises:
-        PlanError: A tier is left without any home.
-    """
-    tiers = plan.slicing.in_order()
-    drawn = np.argsort([rng.key(plan.seed, "tier", home) for home in homes], kind="stable")
-    ends = np.rint(np.cumsum([tier.share for tier in tiers]) * len(homes)).astype(np.int64)
-    found = np.empty(len(homes), np.int64)
-    found[drawn] = np.searchsorted(ends, np.arange(len(homes)), side="right")
-    counts = np.bincount(found, minlength=len(tiers))
-    if faults := [
-        f"tier {tier.name} has a share of {tier.share:g}, which of {len(homes)} homes is none"
-        for tier, count in zip(tiers, counts, strict=True)
-        if count == 0
-    ]:
-        raise PlanError(faults, hint="take more homes, a larger share, or leave the tier out")
-    return found
 
 
 def _carried(

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
+from fedhome import rng
 from fedhome.errors import PlanError
 
 if TYPE_CHECKING:  # plans are checked by it
@@ -37,11 +42,25 @@ def faults_of(plan: Plan) -> list[str]:
             "a part of a layer has other means than the layer",
         ),
         (
-            plan.aggregation.mode != "plain",
+            plan.aggregation.mode == "secure",
             "aggregation.mode",
-            plan.aggregation.mode,
-            "plain",
-            "slices are not added up under masks yet",
+            "secure",
+            "ideal",
+            SECURE,
+        ),
+        (
+            plan.aggregation.mode != "plain" and plan.aggregation.weights != "equal",
+            "aggregation.weights",
+            plan.aggregation.weights,
+            "equal",
+            "sums over more and fewer tiers differ by what one tier's homes weigh",
+        ),
+        (
+            plan.aggregation.groups > 1,
+            "aggregation.groups",
+            plan.aggregation.groups,
+            1,
+            "a group of a tier would hold too few",
         ),
         (
             plan.privacy.mechanism != "none",
@@ -87,6 +106,8 @@ def faults_of(plan: Plan) -> list[str]:
     return faults
 
 
+SECURE = "slices are not added up under masks yet, but in a simulation's ideal sums"
+
 IN_PROCESSES = (
     "slicing.tiers are for simulations (`fedhome simulate`): homes of a fleet all carry the whole "
     "model as yet; leave slicing out"
@@ -101,6 +122,34 @@ def check_whole(plan: Plan) -> None:
     """
     if is_sliced(plan):
         raise PlanError([IN_PROCESSES])
+
+
+def tiers_of(plan: Plan, homes: Sequence[str]) -> NDArray[np.int64]:
+    """Return the tier of each home of a simulation, int64 ``[homes]``; 0 is the smallest.
+
+    Shares are kept as nearly as whole homes can; who is in which tier follows from the plan's seed
+    and the homes' names.
+
+    Args:
+        plan: The plan, with tiers.
+        homes: Names of the homes.
+
+    Raises:
+        PlanError: A tier is left without any home.
+    """
+    tiers = plan.slicing.in_order()
+    drawn = np.argsort([rng.key(plan.seed, "tier", home) for home in homes], kind="stable")
+    ends = np.rint(np.cumsum([tier.share for tier in tiers]) * len(homes)).astype(np.int64)
+    found = np.empty(len(homes), np.int64)
+    found[drawn] = np.searchsorted(ends, np.arange(len(homes)), side="right")
+    counts = np.bincount(found, minlength=len(tiers))
+    if faults := [
+        f"tier {tier.name} has a share of {tier.share:g}, which of {len(homes)} homes is none"
+        for tier, count in zip(tiers, counts, strict=True)
+        if count == 0
+    ]:
+        raise PlanError(faults, hint="take more homes, a larger share, or leave the tier out")
+    return found
 
 
 def note_on(plan: Plan) -> str:

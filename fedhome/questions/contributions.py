@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from fedhome.errors import WireError
 from fedhome.learning.alone.pass_counts import passes_of
-from fedhome.learning.update_clipping import UpdateClipping
 from fedhome.plan.settings import PersonaliseSettings
 from fedhome.plugins import look_up
 from fedhome.questions.responses import Columns, QuestionContext
@@ -70,7 +69,10 @@ def train_scalars(
         UpdateError: Settings that cannot be.
     """
     del personalise
-    clipped = map(flag_of, TrainConfig.of(config).clipping.flags)
+    asked = TrainConfig.of(config)
+    if asked.shell:  # the first shell's sum says it of all homes
+        return ()
+    clipped = map(flag_of, asked.clipping.flags)
     return (_loss("train_loss"), *clipped, *(flag_of(f"size-{e}") for e in SIZES))
 
 
@@ -123,24 +125,27 @@ def train_terms(
         given: What they were asked with.
     """
     assert update is not None, "training gives an update"
-    clipping = TrainConfig.of(given.config).clipping
+    asked = TrainConfig.of(given.config)
     sizes = sizes_of(update, given.plan.aggregation.clip_in)
     counted = {**columns, EXAMPLES: _weights(columns, given)}
-    return train_numbers(counted, sizes, clipping)
+    return train_numbers(counted, sizes, asked)
 
 
-def train_numbers(columns: Columns, sizes: NDArray[np.float64], clipping: UpdateClipping) -> Terms:
+def train_numbers(columns: Columns, sizes: NDArray[np.float64], asked: TrainConfig) -> Terms:
     """Return what homes add up after training.
 
     Args:
         columns: What each home says of its training; its number of examples is its weight.
         sizes: The size of each update, float64 ``[homes]``.
-        clipping: How updates were clipped.
+        asked: How they were asked to train.
     """
+    weights, clipping = columns[EXAMPLES].astype(np.int64), asked.clipping
+    if asked.shell:
+        return Terms(weights, np.zeros((len(weights), 0)))
     shortened = [columns[name].astype(np.float64)[:, None] for name in clipping.flags]
     steps = one_hot(_exponents(sizes), SIZES)
     values = np.concatenate([columns["train_loss"][:, None], *shortened, steps], axis=1)
-    return Terms(columns[EXAMPLES].astype(np.int64), values)
+    return Terms(weights, values)
 
 
 def sizes_of(updates: NDArray[np.float32], size_in: str) -> NDArray[np.float64]:

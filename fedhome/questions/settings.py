@@ -23,6 +23,9 @@ ROUND = "server-round"
 WARM = "warm-rate"
 """Multiple of the learning rate, where a run begins with another one's model."""
 
+SHELL = "slice-shell"
+"""Which shell of a sliced model a training adds up, from 1; without it the first, which is 0."""
+
 INPUTS = "inputs"
 """Hash of what the inputs of a plan mean: it comes with every question."""
 
@@ -154,6 +157,9 @@ def train_faults(settings: Mapping[str, Any], plan: Plan) -> Iterator[str]:
     does so.
     """
     yield from round_faults(settings, plan)
+    shell, shells = settings.get(SHELL), len(plan.slicing.tiers)
+    if shell is not None and not (type(shell) is int and 0 < shell < shells):
+        yield f"{SHELL} {shell!r}, and the plan has {shells} slices"
     if update_clipping.KEY in settings and not plan.strategy.wrap:
         yield f"{update_clipping.KEY}, and the plan's strategy is wrapped in none that clips"
     if (rate := settings.get(WARM, plan.train.warm_rate)) != plan.train.warm_rate:

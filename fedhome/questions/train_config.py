@@ -10,7 +10,7 @@ from fedhome.errors import UpdateError
 from fedhome.learning import methods, update_clipping
 from fedhome.learning.methods import Method
 from fedhome.learning.update_clipping import UpdateClipping
-from fedhome.questions.settings import INPUTS, ROUND, WARM
+from fedhome.questions.settings import INPUTS, ROUND, SHELL, WARM
 
 _AS_IT_IS = UpdateClipping()
 
@@ -26,12 +26,14 @@ class TrainConfig:
         rate: Multiple of the plan's learning rate.
         settings: All else that came, by name: what a method's server half tells its home half.
         clipping: How long an update may be that leaves a home.
+        shell: Which shell of a sliced model is added up.
     """
 
     round: int
     rate: float = 1.0
     settings: tuple[tuple[str, Any], ...] = ()
     clipping: UpdateClipping = _AS_IT_IS
+    shell: int = 0
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> TrainConfig:
@@ -46,12 +48,16 @@ class TrainConfig:
         rate = config.get(WARM, 1.0)
         if not (isinstance(rate, float) and 0 < rate <= 1):
             raise UpdateError(f"a message came with {WARM} {rate!r}, not a share of the rate")
-        known = (ROUND, WARM, INPUTS, update_clipping.KEY)
+        shell = config.get(SHELL, 0)
+        if not isinstance(shell, int) or shell < 0:
+            raise UpdateError(f"a message came with {SHELL} {shell!r}, not a number of a shell")
+        known = (ROUND, WARM, INPUTS, SHELL, update_clipping.KEY)
         return cls(
             round=number,
             rate=rate,
             settings=tuple(sorted((k, v) for k, v in config.items() if k not in known)),
             clipping=UpdateClipping.of(config),
+            shell=shell,
         )
 
     def method(self, own: Method) -> Method:

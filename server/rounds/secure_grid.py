@@ -30,13 +30,15 @@ from fedhome.plan.settings import Plan
 from fedhome.questions.empty_handed import EMPTY_HANDED
 from fedhome.questions.outcomes import MOST_BINS, bins_for
 from fedhome.questions.question_table import CENSUS, TRAIN, SummedQuestion, summed
-from fedhome.questions.settings import INPUTS, inputs_hash, settings_hash
+from fedhome.questions.settings import INPUTS, SHELL, inputs_hash, settings_hash
+from fedhome.questions.shells import shell_layout
 from fedhome.run.events import EventLog
 from fedhome.secagg.fixedpoint import FixedPoint
 from fedhome.secagg.form import Form, Total
 from fedhome.secagg.scalars import Scalar
 from fedhome.server.rounds.fitting_homes import UnfitHomes
 from fedhome.server.rounds.noise_budget import NoiseBudget
+from fedhome.server.rounds.shell_sums import ShellSums
 from fedhome.server.rounds.sum_scale import Scale
 from fedhome.server.rounds.sums import Channel, GroupSum, SumRequest, Traffic
 from fedhome.server.rounds.suspects import Suspects
@@ -84,6 +86,7 @@ class SecureGrid(GridAround):
         self.scale = Scale(plan.aggregation)
         self.budget = NoiseBudget.of(plan, homes=channel.fleet, parameters=layout.size, log=log)
         self.unfit: UnfitHomes | None = None
+        self.shells = ShellSums.of(plan, layout, channel.names.values(), log)
         self.suspects = Suspects(
             plan,
             seed=channel.seed,
@@ -233,17 +236,61 @@ class SecureGrid(GridAround):
             return [failure(message, error.message) for message in messages]
         responses: list[Message] = []
         totals: list[Total] = []
+        shelled = row.update and self.shells is not None
         for group, total in self._sums.ask(messages, request):
             responses += [failure(message, reason) for message, reason in group.failed]
             if total is None:
                 continue
             totals.append(total)
-            responses.append(self._group_reply(row, group, total, start))
+            mean = None
+            if row.update:
+                mean = self._learnt(request, messages, start, total) if shelled else total.mean
+            responses.append(self._group_reply(row, group, total, start, mean))
         self.late += self.channel.late
         self.unopened += self.channel.unopened
         if kind == TRAIN and self.budget is None:
             self.scale.learn(totals)
         return responses
+
+    def _learnt(
+        self,
+        first: SumRequest,
+        messages: list[Message],
+        start: NDArray[np.float32],
+        total: Total,
+    ) -> NDArray[np.float64]:
+        """Return how a sliced model moves ``[size]``: shell by shell, each by its own sum.
+
+        Args:
+            first: The sum of the first shell, which all homes carry.
+            messages: Who was asked for it.
+            start: The model ``[size]``.
+            total: What it came to.
+        """
+        assert self.shells is not None, "a plan with slices has them"
+        late, unopened = self.channel.late, self.channel.unopened
+        moved = np.zeros(len(start))
+        moved[self.shells.places(0)] = total.mean
+        for shell in range(1, self.shells.count):
+            asked = self.shells.asked(shell, messages, self.channel.names)
+            if not asked:
+                continue
+            settings = content_of(asked[0])[1]
+            request = self._request(
+                summed(TRAIN),
+                summed(TRAIN).lanes(settings, self.plan.personalise),
+                settings=settings_hash(settings),
+                model=first.model_hash,
+                round_number=first.round,
+                least=quorum_of(self.plan, len(asked)),
+                timeout_s=first.timeout_s,
+                shell=shell,
+            )
+            for _, found in self._sums.ask(asked, request):
+                if found is not None:
+                    moved[self.shells.places(shell)] = found.mean
+        self.channel.late, self.channel.unopened = late, unopened  # the same homes, asked again
+        return moved
 
     def _census(
         self, messages: list[Message], round_number: int, timeout_s: float | None
@@ -297,12 +344,14 @@ class SecureGrid(GridAround):
         round_number: int,
         least: int,
         timeout_s: float | None,
+        shell: int = 0,
     ) -> SumRequest:
         aggregation = self.plan.aggregation
         self.scale.sum_number += 1
+        layout = shell_layout(self.plan, self.layout, {SHELL: shell}) if row.update else self.layout
         form = Form(
-            elements=self.layout.size if row.update else 0,
-            layout=bytes.fromhex(self.layout.hash),
+            elements=layout.size if row.update else 0,
+            layout=bytes.fromhex(layout.hash),
             fixed=FixedPoint(
                 bits=aggregation.bits,
                 clip=self.scale.clip,
@@ -321,17 +370,23 @@ class SecureGrid(GridAround):
             model_hash=model,
             least=least,
             timeout_s=timeout_s,
+            shell=shell,
         )
 
     def _group_reply(
-        self, row: SummedQuestion, group: GroupSum, total: Total, start: NDArray[np.float32]
+        self,
+        row: SummedQuestion,
+        group: GroupSum,
+        total: Total,
+        start: NDArray[np.float32],
+        moved: NDArray[np.float64] | None,
     ) -> Message:
         """Return a group's reply, in the name of its first home that did not fail."""
         failed = {id(message) for message, _ in group.failed}
         first = next(message for message in group.messages if id(message) not in failed)
         arrays: ArrayRecord | None = None
-        if row.update:
-            mean = (start + total.mean).astype(np.float32)
+        if moved is not None:
+            mean = (start + moved).astype(np.float32)
             arrays = array_record(self.layout, mean, lazy=True)
         values = {name: one for name, one in total.values.items() if name != EMPTY_HANDED.name}
         metrics = {EXAMPLES: max(total.weight, 1), **row.metrics(values, group.homes)}

@@ -44,6 +44,7 @@ class SumRequest(NamedTuple):
         least: How many homes must have answered, over all groups, before any sum is opened: what
             was opened is not asked again.
         timeout_s: How long replies are waited for.
+        shell: Which shell of a sliced model is summed.
     """
 
     kind: str
@@ -54,11 +55,13 @@ class SumRequest(NamedTuple):
     model_hash: bytes
     least: int
     timeout_s: float | None
+    shell: int = 0
 
     @property
     def purpose(self) -> str:
-        """What a manifest calls it."""
-        return self.kind.rpartition(".")[2]
+        """What a manifest calls it; shells have nothing in common, and each is summed once."""
+        kind = self.kind.rpartition(".")[2]
+        return f"{kind}-{self.shell}" if self.shell else kind
 
 
 @dataclass(kw_only=True)

@@ -21,10 +21,10 @@ from typing import Any, Final
 import numpy as np
 
 from fedhome.data.table import HomeTable
-from fedhome.learning.carried_slice import tiers_of
 from fedhome.models.slicing import shown
 from fedhome.plan.overrides import merge, parse_set
 from fedhome.plan.settings import Plan
+from fedhome.plan.sliced_plan import tiers_of
 from fedhome.run.results import scores
 from fedhome.simulations.benchmarks.learning import lines
 from fedhome.simulations.benchmarks.learning_sets import SETS, LearningSet

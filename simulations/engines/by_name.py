@@ -12,8 +12,8 @@ from flwr.app import Context, RecordDict
 from fedhome.clients.client_app import build
 from fedhome.clients.home import ClientHome
 from fedhome.errors import EngineError
-from fedhome.learning.carried_slice import CarriedSlice, tiers_of
-from fedhome.plan.sliced_plan import is_sliced
+from fedhome.learning.carried_slice import CarriedSlice
+from fedhome.plan.sliced_plan import is_sliced, tiers_of
 from fedhome.simulations.engines.grid import InProcessGrid, SequentialGrid
 from fedhome.simulations.engines.ray_engine import ray_grid
 from fedhome.simulations.engines.sliced_grid import SlicedGrid
@@ -118,7 +118,7 @@ def sequential(world: World) -> Iterator[InProcessGrid]:
         places = [carried.rounds[1] for carried in slices if carried is not None]
         grid = (
             SlicedGrid(world.names, world.learning.layout, places, **asked)
-            if places
+            if places and world.mode == "plain"  # sums are integrated shell by shell
             else SequentialGrid(world.names, **asked)
         )
         grid.within = tuple(home.device for home in homes)

@@ -224,8 +224,12 @@ class Shard(Homes):
         start: NDArray[np.float32],
         config: TrainConfig,
         request: RequestedForm,
+        part: NDArray[np.int64] | None = None,
     ) -> Words:
-        """Train and add up what homes encode, chunk by chunk; the sum is exact in any order."""
+        """Train and add up what homes encode, chunk by chunk; the sum is exact in any order.
+
+        Of the parameters only ``part`` is added up, ``[numbers]``; None: all of them.
+        """
         form = request.form
         cohort = self._cohort.pick(homes)
         weights = weights_of(self._plan, self._weights[homes])
@@ -247,10 +251,13 @@ class Shard(Homes):
             if bits is not None:
                 changes = _changes(compiled, params, start)
             own = [keys[home] for home in some]
+            before, after = start, params
+            if part is not None:
+                before, after = start[part], np.ascontiguousarray(params[:, part])
             if compiled is None:
-                total: NDArray[Any] = form.element_sums(changes, weights[some], own)
+                total: NDArray[Any] = form.element_sums(after - before, weights[some], own)
             else:
-                total = compiled.sums(form.fixed, params, start, weights[some], own)
+                total = compiled.sums(form.fixed, after, before, weights[some], own)
             return _Added(
                 total,
                 some,
@@ -273,7 +280,7 @@ class Shard(Homes):
         shortened = [some_bits for some_bits in bits if some_bits is not None]
         if shortened:
             columns |= config.clipping.columns(np.concatenate(shortened))
-        own = settled(None, train_numbers(columns, np.concatenate(sizes), config.clipping))[1]
+        own = settled(None, train_numbers(columns, np.concatenate(sizes), config))[1]
         own = private_sums.added(form, own)
         nothing = empty_terms(sum(map(len, gone)), form)
         noises = [some_noise for some_noise in noise if some_noise is not None]

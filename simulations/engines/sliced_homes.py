@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 
 from fedhome.data.series.examples import HomeExamples
 from fedhome.errors import EngineError
-from fedhome.learning.carried_slice import CarriedSlice, carried_slices, tiers_of
+from fedhome.learning.carried_slice import CarriedSlice, carried_slices
 from fedhome.learning.device import Device
 from fedhome.learning.slice_places import SlicePlaces
 from fedhome.models.slicing import integrate
+from fedhome.plan.sliced_plan import tiers_of
 from fedhome.questions.responses import Columns, Response
+from fedhome.questions.shells import shape_of
 from fedhome.questions.train_config import TrainConfig
 from fedhome.simulations.engines.shard import Homes, Mean, RequestedForm, Shard, Words
 from fedhome.simulations.engines.stacked_homes import StackedHomes
@@ -62,6 +64,7 @@ class SlicedHomes(Homes):
     """
 
     def __init__(self, world: World, open_: ExitStack) -> None:
+        self._shape = shape_of(world.plan, world.learning.layout)
         self._tiers = tiers_of(world.plan, world.names)
         self._places = np.empty(len(self._tiers), np.int64)  # of each home, within its tier
         self.cohorts: list[VectorCohort] = []
@@ -119,18 +122,26 @@ class SlicedHomes(Homes):
         config: TrainConfig,
         request: RequestedForm,
     ) -> Words:
-        """Refuse: a plan with slices adds nothing up under masks.
-
-        Arguments are those of :class:`Homes`.
+        """Train homes ``[homes]`` and add up their words of the shell that is asked for.
 
         Raises:
-            EngineError: Always.
+            EngineError: A home does not carry it.
         """
-        del homes, start, config, request
-        raise EngineError(
-            "homes with slices were asked for a sum under masks",
-            hint='set aggregation.mode = "plain"',
-        )
+        shell = self._shape.shell(config.shell)
+        total: NDArray[Any] | None = None
+        for _, at, (_, rounds, places) in self._by_tier(homes):
+            order = np.argsort(places.places)
+            found = np.searchsorted(places.places, shell, sorter=order)
+            part = order[np.minimum(found, len(order) - 1)]
+            if not np.array_equal(places.places[part], shell):
+                raise EngineError(
+                    f"a home was asked for shell {config.shell} of the model, which it does not "
+                    "carry"
+                )
+            words = rounds.train_sum(at, places.of_whole(start), config, request, part).total
+            total = words if total is None else total + words
+        assert total is not None, "somebody is asked"
+        return Words(total)
 
     def respond(
         self,

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 import fedhome
 from fedhome.errors import PlanError
-from fedhome.learning.carried_slice import carried_slices, tiers_of
+from fedhome.learning.carried_slice import carried_slices
 from fedhome.learning.fitted import Perceptron
 from fedhome.models.slicing import slices_of
 from fedhome.plan.settings import Plan
+from fedhome.plan.sliced_plan import tiers_of
 from fedhome.questions.train_config import TrainConfig
 from fedhome.run.results import scores
 from fedhome.simulations.engines.sliced_homes import SlicedHomes
