@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 _UNITS = {"": 1, "B": 1, "KB": 1000, "MB": 1000**2, "KIB": 1 << 10, "MIB": 1 << 20}
 _REPEATS, _TRIES = 200, 5
+_TABLE_WIDTH = 72
+"""Columns of a screen below which a table would cut its words to pieces."""
 _UNTRAINED = (
     "which widths devices trained is not in a release: a width between may say little. The plan "
     "of the run names them, and its folder in place of RELEASE shows them"
@@ -84,11 +87,33 @@ def slices(
     if as_json:
         print_json(entries)
         return
+    console = Console()
+    if console.width < _TABLE_WIDTH:
+        for one in entries:
+            _say(console, _line(one))
+    else:
+        console.print(_table(entries, tiers=bool(source.tiers)))
+    _say(console, "µs: one row in numpy on this machine, the best of some")
+    if not source.tiers:
+        _say(console, f"note: {_UNTRAINED}")
+
+
+def _line(one: SliceEntry) -> str:
+    """Return what a table would say of a slice, for a narrow screen."""
+    tier = f", tier {one.tier}" if one.tier else ""
+    return (
+        f"{'-'.join(map(str, one.hidden))}: width {one.width:.3g}, depth {one.depth}, "
+        f"{one.parameters:,} numbers, {one.bytes:,} bytes, int8 {one.bytes_int8:,}, "
+        f"{one.microseconds:.1f} µs{tier}"
+    )
+
+
+def _table(entries: Sequence[SliceEntry], *, tiers: bool) -> Table:
     table = Table(show_edge=False, header_style="bold")
     table.add_column("layers")
     for name in ("width", "depth", "numbers", "bytes", "int8", "µs"):
         table.add_column(name, justify="right")
-    if source.tiers:
+    if tiers:
         table.add_column("tier", overflow="fold")
     for one in entries:
         table.add_row(
@@ -99,13 +124,9 @@ def slices(
             f"{one.bytes:,}",
             f"{one.bytes_int8:,}",
             f"{one.microseconds:.1f}",
-            *([escape(one.tier or "")] if source.tiers else []),
+            *([escape(one.tier or "")] if tiers else []),
         )
-    console = Console()
-    console.print(table)
-    _say(console, "µs: one row in numpy on this machine, the best of some")
-    if not source.tiers:
-        _say(console, f"note: {_UNTRAINED}")
+    return table
 
 
 def slice_(

@@ -59,6 +59,15 @@ def test_the_slices_that_tiers_trained_are_listed(run: Path) -> None:
     assert small["microseconds"] > 0
 
 
+def test_a_narrow_screen_gets_lines_in_place_of_a_table(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "45")
+    first = _say("slices", run).splitlines()[0]
+    assert first.startswith("2: width 0.25, depth 1, ")
+    assert first.endswith(" µs, tier sensor")
+
+
 def test_a_slice_is_a_network_that_says_what_the_model_says_at_its_exit(
     run: Path, tmp_path: Path
 ) -> None:

@@ -268,5 +268,5 @@ def test_all_that_slices_do_not_go_with_is_told_at_once() -> None:
     told = str(caught.value)
     for part in ("two tiers", "together they must be 1", "model.norm", "engine.name"):
         assert part in told
-    for part in ("evaluation.unseen", "privacy.mechanism", "aggregation.mode"):
+    for part in ("evaluation.unseen", "privacy.mechanism", "aggregation.weights"):
         assert part in told

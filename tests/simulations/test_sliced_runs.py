@@ -192,6 +192,7 @@ def test_where_no_device_carries_all_it_is_noted(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_round_is_judged_by_each_homes_own_slice(tmp_path: Path) -> None:
     plan = _plan(name="vector", kernel="eager").change(
         rounds={"judge_every": 1}, personalise={"name": "fine-tune"}, data={"homes": 6}
