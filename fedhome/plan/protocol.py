@@ -8,6 +8,7 @@ import math
 from dataclasses import replace
 
 from fedhome.errors import ParameterError, PlanError
+from fedhome.plan.judged_rounds import judged_rounds
 from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import is_sliced
 from fedhome.secagg import Parameters, Policy
@@ -184,7 +185,7 @@ def terms_hash(plan: Plan) -> bytes:
 def most_sums_a_day(plan: Plan) -> int:
     """Return in how many sums a home of a plan takes part on one day: in those of three runs."""
     rounds = plan.rounds
-    return _RUNS_A_DAY * (_SUMS_A_ROUND * rounds.count + rounds.judged + _SUMS_A_RUN)
+    return _RUNS_A_DAY * (_SUMS_A_ROUND * rounds.count + judged_rounds(plan) + _SUMS_A_RUN)
 
 
 def _power_of_two(least: int) -> int:

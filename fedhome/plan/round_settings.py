@@ -10,7 +10,7 @@ from fedhome.plan.section import Section
 class RoundSettings(Section):
     """How the rounds are driven."""
 
-    count: int = Field(10, ge=1, description="rounds of the run")
+    count: int = Field(40, ge=1, description="most rounds of the run")
     fraction: float = Field(1.0, gt=0, le=1, description="share of the homes asked in a round")
     quorum: float = Field(0.5, gt=0, le=1, description="share of the asked that must answer")
     deadline_s: float = Field(3600.0, gt=0, description="replies after this many s are late")
@@ -39,19 +39,20 @@ class RoundSettings(Section):
         description="a run that waits this many s for a fleet fails; unset: it waits on",
     )
     evaluate_fraction: float = Field(1.0, ge=0, le=1, description="share asked for its score")
-    patience: int | None = Field(None, ge=1, description="stop after rounds without improvement")
-    judge_every: int = Field(
-        0,
+    patience: int | None = Field(
+        None,
+        ge=0,
+        description="stop after so many rounds without a better one; 0: never; unset: 10 where "
+        "rounds are judged",
+    )
+    judge_every: int | None = Field(
+        None,
         ge=0,
         description="every so many rounds homes test the model as each would make it its own: the "
-        "run ends with the round that was best so; 0: never",
+        "run ends with the round that was best so; 0: never; unset: 5 where homes personalise "
+        "without noise",
     )
     checkpoint_every: int = Field(1, ge=1, description="rounds from one checkpoint to the next")
     max_examples: int = Field(
         1_000_000, ge=1, description="greatest weight (number of examples) that a home may claim"
     )
-
-    @property
-    def judged(self) -> int:
-        """In how many rounds of a whole run homes test the model as each would adapt it."""
-        return -(-self.count // self.judge_every) if self.judge_every else 0

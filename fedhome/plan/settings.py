@@ -306,7 +306,7 @@ def _faults(plan: Plan) -> list[str]:
             "without a norm over groups: set model.name = mlp and model.norm = none, or "
             "personalise.name = fine-tune"
         )
-    if rounds.patience is not None and rounds.evaluate_fraction == 0:
+    if rounds.patience and not rounds.judge_every and rounds.evaluate_fraction == 0:
         faults.append("rounds.patience needs an evaluation: set rounds.evaluate_fraction above 0")
     faults += _faults_of_judging(plan)
     if rounds.reply_after_s >= rounds.deadline_s:
@@ -400,7 +400,7 @@ def single_updates(strategy: str) -> str:
 
 
 def _faults_of_judging(plan: Plan) -> list[str]:
-    faults, judges = [], plan.rounds.judge_every > 0
+    faults, judges = [], bool(plan.rounds.judge_every)
     if judges and plan.personalise.name == "none":
         faults.append(
             "rounds.judge_every has homes make the model their own, and personalise.name is "

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from fedhome.errors import UpdateError
 from fedhome.learning import update_clipping
+from fedhome.plan.judged_rounds import judged_rounds
 from fedhome.plan.settings import PersonaliseSettings, Plan
 from fedhome.questions import contributions, mixtures, outcomes, responses
 from fedhome.questions.contributions import Terms
@@ -248,7 +249,7 @@ _ROWS = (
         respond=responses.adapted,
         terms=contributions.evaluate_terms,
         faults=judging_faults,
-        rounds=lambda plan: plan.rounds.judged,
+        rounds=judged_rounds,
         weighted=True,
         personal=True,
         consent=ConsentWords(

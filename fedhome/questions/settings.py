@@ -15,6 +15,7 @@ import msgpack
 
 from fedhome.errors import ManifestError
 from fedhome.learning import methods, update_clipping
+from fedhome.plan.judged_rounds import judged_every
 from fedhome.plan.settings import Plan
 
 ROUND = "server-round"
@@ -135,7 +136,7 @@ def adaptation_faults(settings: Mapping[str, Any], plan: Plan) -> Iterator[str]:
 
 def judging_faults(settings: Mapping[str, Any], plan: Plan) -> Iterator[str]:
     """Yield what is wrong with how homes are to adapt a round's model before they test it."""
-    if not plan.rounds.judge_every:
+    if not judged_every(plan):
         yield "a test of the adapted model, and the plan has none between rounds"
     yield from round_faults(settings, plan)
     yield from adaptation_faults(settings, plan)

@@ -18,6 +18,7 @@ from flwr.app import MetricRecord
 
 from fedhome.errors import RoundError
 from fedhome.flower.messages import EXAMPLES
+from fedhome.plan.judged_rounds import judged_every
 from fedhome.plan.settings import Plan
 from fedhome.questions.question_table import ADAPTED
 from fedhome.questions.settings import ROUND
@@ -38,7 +39,7 @@ def judges_in(plan: Plan, number: int) -> bool:
         plan: The plan.
         number: The round.
     """
-    every = plan.rounds.judge_every
+    every = judged_every(plan)
     return every > 0 and (number % every == 0 or number == plan.rounds.count)
 
 

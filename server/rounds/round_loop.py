@@ -22,6 +22,7 @@ from fedhome import rng
 from fedhome.errors import FedHomeError, RoundError
 from fedhome.flower.messages import array_record, fast_broadcasts, read_flat
 from fedhome.learning.own_state import StatesInMemory
+from fedhome.plan.judged_rounds import judged_every, patience_of
 from fedhome.plan.private_plan import is_private
 from fedhome.plan.protocol import quorum_of
 from fedhome.plan.settings import Plan
@@ -152,19 +153,28 @@ class RoundLoop:
 
         Those of a run that goes on are not: it is held against the release by the model as it is.
         """
-        return self.plan.rounds.judge_every > 0 and not self._warm
+        return judged_every(self.plan) > 0 and not self._warm
 
     @property
-    def _picks(self) -> bool:
-        """Whether the run ends with its best model, and not with its last one.
+    def _tells_best(self) -> bool:
+        """Whether rounds can be held against each other, without the plan's asking for it.
 
-        One that goes on from another one's model does where rounds can be held against each other:
-        the same homes are asked in each, and what they say has no noise.
+        In a run that goes on from another one's model they can where the same homes are asked in
+        each, and what they say has no noise.
         """
         plan = self.plan
         alike = plan.rounds.evaluate_fraction == 1 and not is_private(plan)
-        picks = plan.rounds.patience is not None or self._judges or (self._warm and alike)
-        return picks and math.isfinite(self.state.best_loss)
+        return self._judges or (self._warm and alike)
+
+    @property
+    def _stops_after(self) -> int | None:
+        return patience_of(self.plan, picks=self._tells_best)
+
+    @property
+    def _picks(self) -> bool:
+        """Whether the run ends with its best model, and not with its last one."""
+        wanted = self._tells_best or self._stops_after is not None
+        return wanted and math.isfinite(self.state.best_loss)
 
     @property
     def ends_with(self) -> int:
@@ -207,8 +217,7 @@ class RoundLoop:
         return None
 
     def _ends_early(self) -> bool:
-        patience = self.plan.rounds.patience
-        return patience is not None and self.state.stale >= patience
+        return self._stops_after is not None and self.state.stale >= self._stops_after
 
     def _after_round(self) -> None:
         state, row = self.state, self.state.rows[-1]
@@ -217,8 +226,10 @@ class RoundLoop:
         if loss is not None and loss < state.best_loss:
             state.best, state.best_loss = state.flat, loss
             state.best_round, state.stale = state.round, 0
-        else:
+        elif not self._judges:
             state.stale += 1
+        elif judges_in(self.plan, state.round):
+            state.stale = state.round - state.best_round
 
     def _judged(self) -> float | None:
         """Return homes' loss with the round's model once they adapt it; None: it is not judged."""

@@ -15,6 +15,7 @@ import fedhome
 from fedhome.clients.membership.consent import Invitation, consent_text
 from fedhome.errors import PlanError
 from fedhome.flower.messages import EXAMPLES, array_record, content_of, failure, read_flat, reply
+from fedhome.plan.judged_rounds import judged_every, patience_of
 from fedhome.plan.protocol import most_sums_a_day
 from fedhome.plan.settings import Plan
 from fedhome.questions.question_table import ADAPTED, SUMMED
@@ -69,7 +70,7 @@ def test_the_round_is_kept_whose_adapted_model_is_best(tmp_path: Path) -> None:
 
 
 def test_without_judging_the_last_round_counts(tmp_path: Path) -> None:
-    flat, kept = _run(_plan(rounds={"count": 7}), tmp_path)
+    flat, kept = _run(_plan(rounds={"count": 7, "judge_every": 0}), tmp_path)
     assert (flat, kept) == (pytest.approx([7.0, 7.0]), 7)
     assert not _told(tmp_path, "model-judged") + _told(tmp_path, "model-picked")
 
@@ -78,6 +79,25 @@ def test_patience_counts_rounds_since_the_best_judged_one(tmp_path: Path) -> Non
     plan = _plan(rounds={"count": 20, "judge_every": 2, "patience": 4})
     assert _run(plan, tmp_path) == ([4.0, 4.0], 4)
     assert _told(tmp_path, "early-stop") == [{"round": 8, "best_loss": 0.0}]
+
+
+def test_patience_waits_for_a_round_to_be_judged(tmp_path: Path) -> None:
+    plan = _plan(rounds={"count": 20, "judge_every": 3, "patience": 1})
+    assert _run(plan, tmp_path)[1] == 3
+    assert _told(tmp_path, "early-stop") == [{"round": 6, "best_loss": pytest.approx(1.0)}]
+
+
+def test_unless_a_plan_says_otherwise_every_fifth_round_is_judged_and_ten_in_vain_are_enough(
+    tmp_path: Path,
+) -> None:
+    assert _run(_plan(rounds={"count": 30}), tmp_path)[1] == 5
+    assert [one["round"] for one in _told(tmp_path, "model-judged")] == [5, 10, 15]
+    assert _told(tmp_path, "early-stop") == [{"round": 15, "best_loss": pytest.approx(1.0)}]
+    private = {"mechanism": "discrete-gaussian", "epsilon": 8.0}
+    assert judged_every(Plan.load(privacy=private, aggregation={"mode": "secure"})) == 0
+    assert judged_every(Plan.load(personalise={"name": "none"})) == 0
+    assert patience_of(Plan.load(), picks=False) is None
+    assert patience_of(Plan.load(rounds={"patience": 0}), picks=True) is None
 
 
 def test_a_round_that_nobody_judges_is_told_and_not_kept(tmp_path: Path) -> None:
@@ -140,13 +160,13 @@ def test_a_home_answers_only_where_its_plan_judges_and_as_it_says() -> None:
     asked = {"rate": 0.3, "epochs": 10, "server-round": 2}
     judging = Plan.load(rounds={"judge_every": 2})
     assert not list(row.faults(asked, judging))
-    assert list(row.faults(asked, Plan.load()))
-    for wrong in ({"rate": 7.0}, {"epochs": 31}, {"server-round": 11}):
+    assert list(row.faults(asked, judging.change(rounds={"judge_every": 0})))
+    for wrong in ({"rate": 7.0}, {"epochs": 31}, {"server-round": 41}):
         assert list(row.faults({**asked, **wrong}, judging))
 
 
 def test_people_are_told_and_sums_a_day_are_as_many_more() -> None:
-    plain = Plan.load(aggregation={"mode": "secure"})
+    plain = Plan.load(aggregation={"mode": "secure"}, rounds={"count": 10, "judge_every": 0})
     judging = plain.change(rounds={"judge_every": 4})
     told, usual = (
         consent_text(Invitation(home="oak", fleet=bytes(16), server="a:1", plan=plan))

@@ -1,0 +1,42 @@
+"""Which rounds homes judge, and when a run stops: what follows where a plan leaves it open."""
+
+from __future__ import annotations
+
+from fedhome.plan.settings import Plan
+
+JUDGED_EVERY = 5
+"""Every so many rounds are judged where the plan does not say, and homes can judge."""
+PATIENCE = 10
+"""Rounds without a better one, after which a run stops that can tell which was best."""
+
+
+def judged_every(plan: Plan) -> int:
+    """Return every how many rounds homes test the model as each would adapt it; 0: never.
+
+    Where the plan leaves it open they do if they personalise, and add no noise, under which each
+    sum is paid for.
+    """
+    every = plan.rounds.judge_every
+    if every is not None:
+        return every
+    able = plan.personalise.name != "none" and plan.privacy.mechanism == "none"
+    return JUDGED_EVERY if able else 0
+
+
+def judged_rounds(plan: Plan) -> int:
+    """Return in how many rounds of a whole run they do."""
+    every = judged_every(plan)
+    return -(-plan.rounds.count // every) if every else 0
+
+
+def patience_of(plan: Plan, *, picks: bool) -> int | None:
+    """Return after how many rounds without a better one a run stops; None: it does not.
+
+    Args:
+        plan: The plan.
+        picks: Whether the run can tell rounds apart, and ends with the best.
+    """
+    patience = plan.rounds.patience
+    if patience is None:
+        return PATIENCE if picks else None
+    return patience or None
