@@ -106,13 +106,13 @@ def test_explain_says_what_each_setting_is_and_means() -> None:
 
 def test_the_readme_tells_the_defaults() -> None:
     readme = " ".join((ROOT / "README.md").read_text("utf-8").split())
-    plan, numbers = Plan(), {5: "five", 10: "ten"}
+    plan, numbers = Plan(), {5: "five", 40: "forty"}
     homes, days = plan.data.homes or SYNTHETIC_HOMES, plan.data.simulated().history_days
     assert days is not None
     for words in (
         f"That makes {homes} synthetic homes",
         f"have {numbers[int(days)]} days of readings each",
-        f"with FedAvg for {numbers[plan.rounds.count]} rounds",
+        f"with FedAvg for up to {numbers[plan.rounds.count]} rounds",
         f"runs/{plan.name}-1/report.html",
         "a multilayer perceptron",
         "predict their next hour's load",
