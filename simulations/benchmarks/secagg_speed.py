@@ -99,7 +99,7 @@ def secagg(
 
 
 def _default(homes: int | None, rounds: int | None) -> Plan:
-    plan = Plan()
+    plan = Plan.load(rounds={"count": 10, "judge_every": 0})
     plan = plan if homes is None else plan.change(data={"homes": homes})
     return plan if rounds is None else plan.change(rounds={"count": rounds})
 
