@@ -45,6 +45,9 @@ In sums only, each number hidden under masks that cancel in the sum over many ho
   * when the fleet's model is tested: the number of its validation examples, by which
     the rest is weighted; the loss of the fleet's model on this home's validation rows;
     its score on them.
+  * when the model of some rounds is tested as homes would make it their own: the number
+    of its validation examples, by which the rest is weighted; the loss of the model,
+    once adapted to this home, on its validation rows; its score on them.
   * when the fleet learns how to adapt its model: by what factor each of 3 ways to adapt
     the model changes the loss on this home's validation rows; the same of 10 ways to
     train one without the fleet.
@@ -93,7 +96,7 @@ How often:
     to count at the end), one sum is opened, and the count at the beginning once as long
     as the fleet's directory stays: homes of the committee help to open no second one.
     This home tries at most 8 times.
-  * in at most 75 sums a day: those of three runs of this plan. `fedhome client ledger`
+  * in at most 279 sums a day: those of three runs of this plan. `fedhome client ledger`
     lists them.
 
 What a server learns that keeps to the rules:
@@ -161,6 +164,9 @@ Readable, as this home's own:
     whether the change was shortened.
   * when the fleet's model is tested: the loss and the score of the model on this home's
     validation rows, and their number.
+  * when the model of some rounds is tested as homes would make it their own: the loss
+    and the score of the model, once adapted to this home, on its validation rows, and
+    their number.
   * when the fleet learns how to adapt its model: by what factor each of 3 ways to adapt
     the model, and each of 10 ways to train one without the fleet, changes the loss on
     this home's validation rows.
