@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fedhome.clients.agent.kept_releases import release_of
-from fedhome.clients.membership.home_folder import SETTINGS, HomeFolder
-from fedhome.clients.membership.own_models import OwnModels
-from fedhome.clients.own_readings import read_own, source_of
 from fedhome.errors import RunError
 from fedhome.personal import opened
 from fedhome.personal.model import PersonalModel
-from fedhome.personal.models_file import ModelsFile
-from fedhome.personal.of_release import model_of_release
-from fedhome.plan.settings import Plan
+
+if TYPE_CHECKING:  # a file of models is opened without Flower, which a home's folder loads
+    from fedhome.clients.membership.home_folder import HomeFolder
+
+_SETTINGS = "home.toml"
 
 
 def load(path: Path | str, home: str | None = None, *, own_code: bool = False) -> PersonalModel:
@@ -37,9 +36,11 @@ def load(path: Path | str, home: str | None = None, *, own_code: bool = False) -
         ReleaseError: A home's copy of the fleet's model is damaged.
         DataError: A new home has too few readings to scale the fleet's model by.
     """
-    place = HomeFolder(Path(path))
-    if not (place.path / SETTINGS).exists():
+    if not (Path(path) / _SETTINGS).exists():
         return opened.load(path, home, own_code=own_code)
+    from fedhome.clients.membership.home_folder import HomeFolder  # noqa: PLC0415
+
+    place = HomeFolder(Path(path))
     name = place.settings.home
     if home not in (None, name):
         raise RunError(
@@ -58,6 +59,12 @@ def own_or_fleets(home_folder: HomeFolder) -> PersonalModel:
         ReleaseError: The release is damaged.
         DataError: The home has too few readings to scale the fleet's model by.
     """
+    from fedhome.clients.agent.kept_releases import release_of  # noqa: PLC0415
+    from fedhome.clients.membership.own_models import OwnModels  # noqa: PLC0415
+    from fedhome.clients.own_readings import read_own, source_of  # noqa: PLC0415
+    from fedhome.personal.of_release import model_of_release  # noqa: PLC0415
+    from fedhome.plan.settings import Plan  # noqa: PLC0415
+
     kept = OwnModels(home_folder.path, home_folder.settings.home)
     release = None if kept.path.exists() else release_of(home_folder)
     if release is None:
@@ -80,6 +87,9 @@ def own_model(home_folder: HomeFolder) -> PersonalModel:
         RunError: It has none yet, or one of another format.
         StateError: Its file cannot be read.
     """
+    from fedhome.clients.membership.own_models import OwnModels  # noqa: PLC0415
+    from fedhome.personal.models_file import ModelsFile  # noqa: PLC0415
+
     home = home_folder.settings.home
     data = OwnModels(home_folder.path, home).read()
     if data is None:

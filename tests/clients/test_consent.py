@@ -368,6 +368,6 @@ def test_an_altered_consent_is_none(place: HomeFolder) -> None:
 
 def test_a_consent_is_to_one_plan(place: HomeFolder) -> None:
     path = place.plan_path
-    path.write_text(path.read_text().replace("count = 10", "count = 11"))
+    path.write_text(path.read_text().replace("count = 40", "count = 41"))
     with pytest.raises(RunError, match="not the plan that was agreed to"):
         check_consent(place)

@@ -95,7 +95,7 @@ def test_a_screen_has_all_that_the_page_has(sets: tuple[str, ...], tmp_path: Pat
 
 def test_every_number_of_a_form_is_listed_with_its_meaning() -> None:
     wrapped = "strategy.wrap=differentialprivacyclientsideadaptiveclipping"
-    plan = Plan.load(sets=[wrapped, "rounds.judge_every=4"])
+    plan = Plan.load(sets=[wrapped, "rounds.count=10", "rounds.judge_every=4"])
     listed = {one.question.name: one for one in lanes_of(plan, 1000)}
     assert set(listed) == set(SUMMED)
     config = {"server-round": 1, "bins": 80, "clipping_norm": 1.0}
