@@ -61,7 +61,7 @@ def cohort_of(
         fleet: The homes.
         plan: The plan.
         threads: How many chunks are trained at a time.
-        notice: Called with a sentence when a kernel is not as the plan asked.
+        notice: Called once with each sentence on a kernel that is not as the plan asked.
         states: Where homes keep what their method learns for them alone; None: nowhere.
         carries: Where in the fleet's model these homes' lies; None: it is the same.
         rounds: The same homes with what they train in rounds; None: this.
@@ -72,9 +72,16 @@ def cohort_of(
     placement = Placement.of(plan.engine.device)
     placement.check(learning, fleet.x.shape[1])
 
+    told = set[str]()
+
+    def once(text: str) -> None:
+        if text not in told:
+            told.add(text)
+            notice(text)
+
     @lru_cache(maxsize=_KERNELS)
     def kernel(learning: LocalLearning) -> Kernel:
-        return kernel_of(learning, plan.engine.kernel, fleet.x.shape[1], notice, placement)
+        return kernel_of(learning, plan.engine.kernel, fleet.x.shape[1], once, placement)
 
     with (
         one_torch_thread(),

@@ -22,10 +22,10 @@ import pyarrow.parquet as pq
 from flwr.app import Context, Message, RecordDict
 from numpy.typing import NDArray
 
-from fedhome.cli.client_predict import own_model
 from fedhome.clients import client_app
 from fedhome.clients.agent.own_model import EndedRuns, OwnModelKeeper, keep_ended
 from fedhome.clients.home import ClientHome, real_home
+from fedhome.clients.kept_model import own_model
 from fedhome.clients.membership.home_folder import HomeFolder, HomeSettings
 from fedhome.clients.membership.own_models import OwnModels
 from fedhome.clients.own_readings import read_files
