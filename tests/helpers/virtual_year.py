@@ -28,7 +28,7 @@ from fedhome.clients.home import ClientHome, real_home
 from fedhome.clients.kept_model import own_model
 from fedhome.clients.membership.home_folder import HomeFolder, HomeSettings
 from fedhome.clients.membership.own_models import OwnModels
-from fedhome.clients.own_readings import read_files
+from fedhome.clients.own_readings import read_files, source_of
 from fedhome.clients.secure_sums import Participant
 from fedhome.data.table import HomeTable
 from fedhome.fleet.entries import Anchor, home_keys
@@ -321,7 +321,10 @@ class Year:
             if name in self.wire.homes and name not in self.wire.away:
                 data = str(home.readings)
                 awake = real_home(self.plan, data, name=name, participant=home.part)
-                self._awake[name], self._ending[name] = awake, EndedRuns(awake, home.place)
+                self._awake[name], self._ending[name] = (
+                    awake,
+                    EndedRuns(awake, home.place, source_of(home.place)),
+                )
 
     def _play(self, run: str, *, resumed: bool) -> None:
         """Do what the process of a run does."""
