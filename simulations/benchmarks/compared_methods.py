@@ -21,7 +21,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fedhome.methods import METHODS
+from fedhome.learning.methods import METHODS
 from fedhome.plan.overrides import merge, parse_set
 from fedhome.plan.settings import Plan
 from fedhome.run.results import mean_interval, scores
