@@ -36,18 +36,33 @@ def load(path: Path | str, home: str | None = None, *, own_code: bool = False) -
         ReleaseError: A home's copy of the fleet's model is damaged.
         DataError: A new home has too few readings to scale the fleet's model by.
     """
-    if not (Path(path) / _SETTINGS).exists():
-        return opened.load(path, home, own_code=own_code)
+    place = folder_at(Path(path), home)
+    return opened.load(path, home, own_code=own_code) if place is None else own_or_fleets(place)
+
+
+def folder_at(path: Path, home: str | None = None) -> HomeFolder | None:
+    """Return the home's folder that a path is; None: it is none.
+
+    Args:
+        path: The path.
+        home: The home that is meant; None: whichever it is of.
+
+    Raises:
+        RunError: It is another home's.
+        StateError: It cannot be read.
+    """
+    if not (path / _SETTINGS).exists():
+        return None
     from fedhome.clients.membership.home_folder import HomeFolder  # noqa: PLC0415
 
-    place = HomeFolder(Path(path))
+    place = HomeFolder(path)
     name = place.settings.home
     if home not in (None, name):
         raise RunError(
             f"{path} is the folder of home {name!r}, not of {home!r}",
             hint=f"leave the name out, or name the folder of {home!r}",
         )
-    return own_or_fleets(place)
+    return place
 
 
 def own_or_fleets(home_folder: HomeFolder) -> PersonalModel:

@@ -109,27 +109,20 @@ def _loss(
 
 def _opened(asked: OwnExport) -> tuple[PersonalModel, Callable[[], Readings] | str]:
     """Return a home's model, and how readings are read to try it on; or why it is not tried."""
+    from fedhome.clients.kept_model import folder_at, own_or_fleets  # noqa: PLC0415
     from fedhome.personal.portable import own_code_of  # noqa: PLC0415
 
     source = asked.readings
-    if not (asked.where / "home.toml").is_file():
+    if (folder := folder_at(asked.where, asked.home)) is None:
         model = _of_run(asked)
         if named := own_code_of(model):
             return model, f"to predict, the whole would run {named!r}, as the file says"
         if source is None:
             return model, "name the home's readings with --from"
         return model, lambda: source
-    from fedhome.clients.kept_model import own_or_fleets  # noqa: PLC0415
-    from fedhome.clients.membership.home_folder import HomeFolder  # noqa: PLC0415
     from fedhome.clients.own_readings import read_files, source_of  # noqa: PLC0415
 
-    folder = HomeFolder(asked.where)
     settings, model = folder.settings, own_or_fleets(folder)
-    if asked.home not in (None, settings.home):
-        raise RunError(
-            f"{asked.where} is the folder of {settings.home!r}, not of {asked.home!r}",
-            hint="leave --home out",
-        )
     where = source_of(folder) if source is None else source
 
     def read() -> Readings:

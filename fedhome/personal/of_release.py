@@ -16,7 +16,7 @@ from fedhome.errors import RunError
 from fedhome.learning.bands import Reach, reach, temperature
 from fedhome.learning.fitted import Constant, Fitted, InputRows, Seasonal
 from fedhome.learning.methods import method_of
-from fedhome.learning.tasks import kind_of
+from fedhome.learning.tasks import kind_of, task_of
 from fedhome.learning.tasks.statements import ENCODINGS
 from fedhome.personal.built import network_of
 from fedhome.personal.model import PersonalModel
@@ -55,15 +55,14 @@ def model_of_release(
         examples(own.table, plan.data, inputs, targets), plan.data.indicators or ()
     )
     known = home.rows("train+validation")
+    if not _fits(plan, layout, home.x.shape[1]):
+        raise _of_another_plan(called)
     network = network_of(plan, layout, flat)
     encoding = ENCODINGS[targets]
     last, seasons = (np.asarray(v[known], np.float64) for v in (home.naive, home.seasons()))
     rows = InputRows(home.x[known], last, seasons)
-    try:
-        stated = encoding.stated(network.state(rows))
-        truth = encoding.truth(home.y[known], stated.shape[1])
-    except (ValueError, IndexError):
-        raise _of_another_plan(called) from None
+    stated = encoding.stated(network.state(rows))
+    truth = encoding.truth(home.y[known], stated.shape[1])
     naive: Fitted = Constant(truth.mean(axis=0))
     if targets == "continuous" and plan.data.series:
         naive = Seasonal(0, stated.shape[1])
@@ -90,6 +89,15 @@ def model_of_release(
         run=called,
         fitted_until=_scaled_until(home, by_class=plan.data.split_by == "class"),
     )
+
+
+def _fits(plan: Plan, layout: Layout, features: int) -> bool:
+    """Return whether parameters are of the plan's network; of a module of one's own it says so."""
+    if plan.model.name != "mlp":
+        return True
+    matrices = [shape for shape in layout.shapes if len(shape) > 1]
+    widths = [inputs for _, inputs in matrices] + [outputs for outputs, _ in matrices[-1:]]
+    return widths == [features, *plan.model.hidden, task_of(plan).outputs]
 
 
 def _scaled_until(home: HomeExamples, *, by_class: bool) -> int:

@@ -94,6 +94,8 @@ def load(folder: RunFolder, layout: Layout) -> Checkpoint | None:
             record = json.loads((file.metadata() or {})["state"])
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         names = [name for name in arrays if name.startswith(_OWN)]
+        if "best_round" not in record:  # it was best by another measure: it begins anew
+            record |= {"best_loss": None, "stale": 0, "best_round": 0}
         state = Checkpoint(
             own=record.get("own", {}),
             own_arrays={name.removeprefix(_OWN): arrays.pop(name) for name in names},
@@ -102,7 +104,7 @@ def load(folder: RunFolder, layout: Layout) -> Checkpoint | None:
             flat=arrays.pop("flat"),
             best=arrays.pop("best"),
             best_loss=float("inf") if record["best_loss"] is None else record["best_loss"],
-            best_round=record.get("best_round", 0),
+            best_round=record["best_round"],
             stale=record["stale"],
             rows=record["rows"],
             memory=record["memory"],

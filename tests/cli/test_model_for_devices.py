@@ -67,7 +67,7 @@ def test_a_homes_folder_is_written_under_the_homes_name(place: HomeFolder) -> No
     assert self_tested(Path(f"{HOME}.c")) == f"{HOME}: 16 of 16 rows as expected\n"
     refused(
         RunError,
-        "is the folder of 'kitchen', not of 'oak'",
+        "is the folder of home 'kitchen', not of 'oak'",
         place.path,
         "--format",
         "c",

@@ -22,6 +22,7 @@ from fedhome.learning.build import learning_of
 from fedhome.learning.device import Device
 from fedhome.personal.models_file import ModelsFile
 from fedhome.plan.settings import Plan
+from fedhome.server.rounds.judging import adaptation_of
 from helpers import tiny
 from helpers.kept_home import HOME, NUMBERS, kept_home
 
@@ -104,6 +105,7 @@ def test_a_worker_answers_a_whole_run_without_torch_as_torch_would(
     chosen = {name: ending[name] for name in ("rate", "epochs")}
     for kind, settings in (
         ("evaluate", {}),
+        ("evaluate.adapted", adaptation_of(plan)),
         ("evaluate.trial", {}),
         ("evaluate.blend", chosen),
         ("evaluate.shrink", {**chosen, "matrix": ending["matrix"]}),

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors
+import safetensors.numpy
 from flwr.app import Message
 
 import fedhome
@@ -210,3 +212,22 @@ def test_a_run_that_goes_on_judges_by_the_model_as_it_is_and_says_so(tmp_path: P
     assert not _told(tmp_path, "model-judged")
     (note,) = [one["text"] for one in _told(tmp_path, "note")]
     assert note.startswith("rounds.judge_every has no effect here")
+
+
+def test_a_checkpoint_from_before_rounds_were_judged_is_gone_on_from(tmp_path: Path) -> None:
+    plan = _plan(rounds={"count": 3, "judge_every": 0, "patience": 9})
+    with tiny.rounds_on(tiny.FakeGrid(3, _home), plan, _LAYOUT, tmp_path, _INITIAL) as rounds:
+        rounds.run()
+    (path,) = (tmp_path / "checkpoint").iterdir()
+    with safetensors.safe_open(path, framework="numpy") as file:
+        record = json.loads(file.metadata()["state"])
+        arrays = {name: file.get_tensor(name) for name in ("flat", "best")}
+    assert record.pop("best_round") == 3
+    path.write_bytes(safetensors.numpy.save(arrays, {"state": json.dumps(record)}))
+    longer = plan.change(rounds={"count": 7, "judge_every": 2})
+    with tiny.rounds_on(tiny.FakeGrid(3, _home), longer, _LAYOUT, tmp_path, _INITIAL) as rounds:
+        assert rounds.resume()
+        assert rounds.run().tolist() == pytest.approx([4.0, 4.0])
+        candidate = rounds.candidate()
+    assert candidate is not None
+    assert candidate.round == 4
