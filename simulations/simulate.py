@@ -28,8 +28,9 @@ from fedhome.personal.model import PersonalModel
 from fedhome.personal.opened import models_in
 from fedhome.plan.aggregation_settings import AggregationMode
 from fedhome.plan.overrides import merge, parse_set
+from fedhome.plan.plan_faults import single_updates
 from fedhome.plan.protocol import check_groups
-from fedhome.plan.settings import Plan, single_updates
+from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import SECURE, is_sliced
 from fedhome.plugins import look_up
 from fedhome.run.events import Event, EventLog

@@ -14,7 +14,7 @@ from rich.table import Table
 from fedhome.cli.group import Group
 from fedhome.cli.json_models import ChainShown, entry_of, release_shown
 from fedhome.cli.json_out import JsonFlag, print_json
-from fedhome.cli.model_for_devices import OwnExport, write_own
+from fedhome.cli.model_export import export_
 from fedhome.cli.model_promotion import promote
 from fedhome.cli.model_slices import slice_, slices
 from fedhome.cli.opened_registry import (
@@ -29,7 +29,7 @@ from fedhome.errors import RegistryError
 from fedhome.fleet.entries import Anchor
 from fedhome.fleet.owner_folder import ANCHOR, server_keys
 from fedhome.keys.signing import ServerKeys
-from fedhome.registry import FORMATS, Registry, Release, export
+from fedhome.registry import FORMATS, Registry, Release
 from fedhome.registry.formats import SHARE
 from fedhome.registry.run_origin import release_of_run
 from fedhome.registry.vault import INDEX
@@ -40,6 +40,7 @@ from fedhome.store import disk
 
 app = typer.Typer(cls=Group, no_args_is_help=True)
 app.command()(promote)
+app.command("export")(export_)
 app.command("slice")(slice_)
 app.command()(slices)
 
@@ -277,83 +278,6 @@ def rollback(
         f"release {made.number} gives the model of release {made.manifest.restores}: "
         f"{made.hash.hex()[:_DIGITS]}",
     )
-
-
-@app.command("export")
-def export_(
-    what: Annotated[
-        str,
-        typer.Argument(
-            help="A release; with --format a home's folder, or that of a run.",
-            metavar="RELEASE|HOME",
-        ),
-    ],
-    out: Annotated[
-        Path | None,
-        typer.Argument(
-            help="x.safetensors or x.npz; with --format any name.",
-            metavar="FILE",
-            show_default="with --format the home's name",
-        ),
-    ] = None,
-    registry: RegistryFolder = USUAL,
-    *,
-    kind: Annotated[
-        str | None,
-        typer.Option("--format", help="A home's own model, as c, onnx or npz.", metavar="FORMAT"),
-    ] = None,
-    home: Annotated[
-        str | None, typer.Option(help="Whose own model, in a run's folder.", metavar="NAME")
-    ] = None,
-    experts: Annotated[
-        str | None,
-        typer.Option(help="Experts, with commas.", metavar="NAMES", show_default="all"),
-    ] = None,
-    precision: Annotated[
-        str | None,
-        typer.Option(help="float or int8: networks' weights.", show_default="float"),
-    ] = None,
-    source: Annotated[
-        Path | None,
-        typer.Option(
-            "--from",
-            help="Readings on which a loss is measured.",
-            metavar="FILE",
-            show_default="the home's own",
-        ),
-    ] = None,
-    key_file: KeyFile = None,
-    passphrase_file: PassphraseFile = None,
-) -> None:
-    """Write a model for other programs: a release's, or a home's own. It is not encrypted.
-
-    A release is written in float32.
-
-    With --format it is a home's own model, for a device without Python.
-    """
-    console = Console()
-    if kind is not None:
-        asked = OwnExport(Path(what), home, kind, precision or "float", experts, source, out)
-        for line in write_own(asked):
-            _say(console, line)
-        return
-    own = {"--home": home, "--experts": experts, "--precision": precision, "--from": source}
-    if given := [name for name, value in own.items() if value is not None]:
-        raise RegistryError(
-            f"{given[0]} is for a home's own model, and a release was asked for",
-            reason="format",
-            hint="add --format c, onnx or npz, or leave it out",
-        )
-    if out is None:
-        raise RegistryError(
-            "it was not said where the release's model goes",
-            reason="format",
-            hint="name a file, x.safetensors or x.npz; a home's own model takes --format",
-        )
-    opened = opened_registry(registry, key_file, passphrase_file)
-    chosen = opened.find(what)
-    export(opened.load(chosen), chosen.manifest, out)
-    _say(console, f"release {chosen.number}: {out}")
 
 
 @app.command()

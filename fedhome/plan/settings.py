@@ -264,7 +264,9 @@ class Plan(Section):
 
     def check(self) -> list[str]:
         """Return what does not fit together, one plain sentence each; empty when all does."""
-        return _faults(self)
+        from fedhome.plan.plan_faults import faults_of  # noqa: PLC0415 - it reads plans itself
+
+        return faults_of(self)
 
     def change(self, **sections: Mapping[str, Any] | str | int) -> Plan:
         """Return a checked copy with some settings replaced.
@@ -292,123 +294,3 @@ class Plan(Section):
     def to_toml(self) -> str:
         """Return the whole resolved plan as TOML (unset settings are left out)."""
         return tomli_w.dumps(json.loads(self.model_dump_json(exclude_none=True)))
-
-
-def _faults(plan: Plan) -> list[str]:
-    train, rounds = plan.train, plan.rounds
-    faults = plan.data.faults()
-    if train.optimiser == "adam" and train.momentum:
-        faults.append("train.momentum belongs to sgd; adam has its own: set train.momentum = 0")
-    plain = plan.model.name == "mlp" and plan.model.norm != "group"
-    if plan.personalise.name == "knn-per" and not plain:
-        faults.append(
-            "personalise.name = knn-per remembers what the last layer of the model mlp is given, "
-            "without a norm over groups: set model.name = mlp and model.norm = none, or "
-            "personalise.name = fine-tune"
-        )
-    if rounds.patience and not rounds.judge_every and rounds.evaluate_fraction == 0:
-        faults.append("rounds.patience needs an evaluation: set rounds.evaluate_fraction above 0")
-    faults += _faults_of_judging(plan)
-    if rounds.reply_after_s >= rounds.deadline_s:
-        faults.append(
-            f"rounds.reply_after_s = {rounds.reply_after_s:g}, but replies are late after "
-            f"rounds.deadline_s = {rounds.deadline_s:g}: all would be"
-        )
-    if rounds.most_pause_s < rounds.pause_s:
-        faults.append(
-            f"rounds.most_pause_s = {rounds.most_pause_s:g} is below the first pause, "
-            f"rounds.pause_s = {rounds.pause_s:g}"
-        )
-    if plan.engine.ray_address and plan.engine.name != "ray":
-        faults.append('engine.ray_address is set, but engine.name is not "ray"')
-    faults += _device_faults(plan.engine)
-    faults += _aggregation_faults(plan)
-    faults += _privacy_faults(plan)
-    faults += _slicing_faults(plan)
-    for name in ("experts", "opponents"):
-        named = getattr(plan.personalise, name)
-        if len(set(named)) < len(named):
-            faults.append(f"personalise.{name} names one twice: {list(named)}")
-    if plan.evaluation.unseen and plan.personalise.name == "none":
-        faults.append('evaluation.unseen tries what homes end with: personalise.name is "none"')
-    if plan.model.args and plan.model.name == "mlp":
-        faults.append("model.args are for a module of your own; mlp has model.hidden and its like")
-    if plan.strategy.wrap_args and not plan.strategy.wrap:
-        faults.append("strategy.wrap_args are set, but strategy.wrap names no wrapper")
-    return faults
-
-
-def _device_faults(engine: EngineSettings) -> list[str]:
-    fault = ""
-    if not DEVICES.fullmatch(engine.device):
-        fault = f'engine.device is {engine.device!r}: "cpu", "cuda" or "cuda:N" is needed'
-    elif engine.device != "cpu" and engine.name != "vector":
-        fault = (
-            f"engine.device = {engine.device}, but engine.name = {engine.name} computes on the "
-            'processor: only engine.name = "vector" trains on a GPU'
-        )
-    return [fault] if fault else []
-
-
-_SINGLE = ("bulyan", "fedmedian", "fedtrimmedavg", "krum", "multikrum", "qfedavg")
-
-
-def _aggregation_faults(plan: Plan) -> list[str]:
-    aggregation, strategy = plan.aggregation, plan.strategy
-    if aggregation.mode == "plain":
-        return [
-            f"aggregation.{name} belongs to sums, but aggregation.mode is plain"
-            for name, field in AggregationSettings.model_fields.items()
-            if name != "mode" and getattr(aggregation, name) != field.default
-        ]
-    faults = list(aggregation.weight_faults())
-    needs_single = strategy.works_on == "updates" or (
-        strategy.works_on == "auto" and strategy.name.lower() in _SINGLE
-    )
-    if needs_single and aggregation.groups == 1:
-        faults.append(single_updates(strategy.name))
-    homes = plan.data.homes
-    if homes is not None and homes < aggregation.min_cohort * aggregation.groups:
-        faults.append(
-            f"data.homes = {homes}, but no sum is opened over fewer than {aggregation.min_cohort} "
-            f"homes (aggregation.min_cohort) in each of {aggregation.groups} group(s): take more "
-            'homes, or set aggregation.mode = "plain" where nothing has to be kept from the server'
-        )
-    return faults
-
-
-def _slicing_faults(plan: Plan) -> list[str]:
-    from fedhome.plan.sliced_plan import faults_of  # noqa: PLC0415 - it reads plans itself
-
-    return faults_of(plan)
-
-
-def _privacy_faults(plan: Plan) -> list[str]:
-    from fedhome.plan.private_plan import faults_of  # noqa: PLC0415 - it reads plans itself
-
-    return faults_of(plan)
-
-
-def single_updates(strategy: str) -> str:
-    """Return the fault of a strategy that needs to see what it may not."""
-    return (
-        f"strategy {strategy!r} needs single updates, but under secure aggregation the server sees "
-        "one sum: set aggregation.groups to 2 or more, and it sees the mean of each group; if a "
-        "mean is all that it needs, let its class say works_on_sums = True; or set "
-        'aggregation.mode = "plain" where nothing has to be kept from the server'
-    )
-
-
-def _faults_of_judging(plan: Plan) -> list[str]:
-    faults, judges = [], bool(plan.rounds.judge_every)
-    if judges and plan.personalise.name == "none":
-        faults.append(
-            "rounds.judge_every has homes make the model their own, and personalise.name is "
-            '"none": set rounds.judge_every = 0'
-        )
-    if judges and plan.privacy.mechanism != "none":
-        faults.append(
-            "rounds.judge_every asks homes for one sum more, and with noise each is paid for: set "
-            "rounds.judge_every = 0"
-        )
-    return faults

@@ -22,7 +22,6 @@ from fedhome import rng
 from fedhome.errors import FedHomeError, RoundError
 from fedhome.flower.messages import array_record, fast_broadcasts, read_flat
 from fedhome.learning.own_state import StatesInMemory
-from fedhome.plan.judged_rounds import judged_every, patience_of
 from fedhome.plan.private_plan import is_private
 from fedhome.plan.protocol import quorum_of
 from fedhome.plan.settings import Plan
@@ -36,6 +35,7 @@ from fedhome.server.rounds.judging import NOT_JUDGED, judged_loss, judges_in
 from fedhome.server.rounds.model_questions import ModelQuestions
 from fedhome.server.rounds.patience import Patience
 from fedhome.server.rounds.replies import SoundReplies, sound_replies
+from fedhome.server.rounds.round_choice import RoundChoice
 from fedhome.server.rounds.secure_grid import SecureGrid
 from fedhome.server.rounds.sum_journal import MOST_TRIES
 from fedhome.wire.layout import Layout
@@ -86,6 +86,7 @@ class RoundLoop:
         self.folder = folder
         self.log = log
         self._unfit, self._patience, self._warm = unfit, patience, warm
+        self._choice = RoundChoice(plan, warm=warm)
         self.state = Checkpoint(round=0, flat=initial, best=initial)
         self._failures = 0
         self._why: Counter[str] = Counter()
@@ -140,53 +141,24 @@ class RoundLoop:
             )
         if self._ends_early():
             self.log.append("early-stop", round=state.round, best_loss=state.best_loss)
-        if not self._picks:
+        if not self._choice.picks(self.state):
             return state.flat
         if state.best_round != state.made:
             best = {"round": state.best_round, "loss": state.best_loss}
-            self.log.append("model-picked", adapted=self._judges, **best)
+            self.log.append("model-picked", adapted=self._choice.judges, **best)
         return state.best
-
-    @property
-    def _judges(self) -> bool:
-        """Whether rounds are judged by their adapted models.
-
-        Those of a run that goes on are not: it is held against the release by the model as it is.
-        """
-        return judged_every(self.plan) > 0 and not self._warm
-
-    @property
-    def _tells_best(self) -> bool:
-        """Whether rounds can be held against each other, without the plan's asking for it.
-
-        In a run that goes on from another one's model they can where the same homes are asked in
-        each, and what they say has no noise.
-        """
-        plan = self.plan
-        alike = plan.rounds.evaluate_fraction == 1 and not is_private(plan)
-        return self._judges or (self._warm and alike)
-
-    @property
-    def _stops_after(self) -> int | None:
-        return patience_of(self.plan, picks=self._tells_best)
-
-    @property
-    def _picks(self) -> bool:
-        """Whether the run ends with its best model, and not with its last one."""
-        wanted = self._tells_best or self._stops_after is not None
-        return wanted and math.isfinite(self.state.best_loss)
 
     @property
     def ends_with(self) -> int:
         """The round whose model the run ends with; 0: none gave one."""
-        return self.state.best_round if self._picks else self.state.made
+        return self.state.best_round if self._choice.picks(self.state) else self.state.made
 
     def candidate(self) -> Candidate | None:
         """Return what the run ended with; None where no round gave a model."""
         state = self.state
         if not state.made:
             return None
-        if self._picks:
+        if self._choice.picks(self.state):
             best = next(row for row in state.rows if row["round"] == state.best_round)
             return Candidate(
                 flat=state.best,
@@ -217,16 +189,16 @@ class RoundLoop:
         return None
 
     def _ends_early(self) -> bool:
-        return self._stops_after is not None and self.state.stale >= self._stops_after
+        return self._choice.stops(self.state)
 
     def _after_round(self) -> None:
         state, row = self.state, self.state.rows[-1]
         self.log.append("round-closed", **row)
-        loss = self._judged() if self._judges else row["validation_loss"]
+        loss = self._judged() if self._choice.judges else row["validation_loss"]
         if loss is not None and loss < state.best_loss:
             state.best, state.best_loss = state.flat, loss
             state.best_round, state.stale = state.round, 0
-        elif not self._judges:
+        elif not self._choice.judges:
             state.stale += 1
         elif judges_in(self.plan, state.round):
             state.stale = state.round - state.best_round

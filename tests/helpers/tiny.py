@@ -145,6 +145,7 @@ def rounds_on(
     initial: NDArray[np.float32],
     *,
     states: StatesInMemory | None = None,
+    warm: bool = False,
 ) -> Iterator[RoundLoop]:
     """Open the rounds of a plan over a grid, with a log in the folder."""
     place = RunFolder(folder)
@@ -159,6 +160,7 @@ def rounds_on(
             folder=place,
             log=log,
             states=states,
+            warm=warm,
         )
 
 

@@ -96,7 +96,7 @@ def test_what_does_not_fit_together_is_told_at_once() -> None:
         ["data.horizon=2h", "data.lags=1h"],
         ["data.gap=1 fortnight"],
         ["data.horizon=0", "data.lags=[]", 'data.features=["load_kwh"]'],
-        ["rounds.patience=2", "rounds.evaluate_fraction=0"],
+        ["rounds.patience=2", "rounds.judge_every=0", "rounds.evaluate_fraction=0"],
         ["engine.ray_address=auto"],
         ["model.args={width = 3}"],
         ["strategy.wrap_args={clipping_norm = 1.0}"],

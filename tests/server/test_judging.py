@@ -206,8 +206,9 @@ def test_masked_sums_judge_as_ideal_ones_and_one_home_at_a_time_as_all_at_once(
 
 def test_a_run_that_goes_on_judges_by_the_model_as_it_is_and_says_so(tmp_path: Path) -> None:
     plan = _plan(rounds={"count": 6, "judge_every": 2})
-    with tiny.rounds_on(tiny.FakeGrid(3, _home), plan, _LAYOUT, tmp_path, _INITIAL) as rounds:
-        rounds._warm = True
+    with tiny.rounds_on(
+        tiny.FakeGrid(3, _home), plan, _LAYOUT, tmp_path, _INITIAL, warm=True
+    ) as rounds:
         assert rounds.run().tolist() == pytest.approx([6.0, 6.0])
     assert not _told(tmp_path, "model-judged")
     (note,) = [one["text"] for one in _told(tmp_path, "note")]
