@@ -224,6 +224,7 @@ def plan_of_a_day(rounds: int = ROUNDS) -> Plan:
         model={"hidden": [8]},
         rounds={
             "count": rounds,
+            "patience": 0,
             "deadline_s": 60,
             "quorum": 0.5,
             "close_least_s": 4.0,
