@@ -30,7 +30,7 @@ from fedhome.run.events import Event, EventLog, read_events
 from fedhome.server.daemon.health import PAGE_IS_UP, Health
 from fedhome.server.daemon.initialise import make_server
 from fedhome.server.daemon.server_folder import ServerFolder, ServerSettings
-from fedhome.server.daemon.server_status import RefusingHome, RunStatus, ServerStatus
+from fedhome.server.daemon.server_status import RefusingHome
 from fedhome.server.page import page_process
 from fedhome.server.page.fleet_metrics import METRICS, metrics_markdown, metrics_text
 from fedhome.server.page.page_address import PageAddress, beside, page_address
@@ -42,6 +42,8 @@ from fedhome.server.rounds.left_out_home import LeftOutHome
 from fedhome.store.settings_file import write_settings
 from helpers.client_world import until
 from helpers.patience import PATIENCE_S
+from helpers.server_states import CALM
+from helpers.server_states import RUN as PLAIN_RUN
 
 ROOT = Path(__file__).resolve().parents[2]
 NASTY = '<script>alert("x")</script>'
@@ -63,25 +65,13 @@ ROW = {
 REFUSES = RefusingHome(
     home=NASTY, question="train", reason="replayed", why="<b>why</b>", remedy="mend it", since=""
 )
-RUN = RunStatus(
-    name="tiny-1", state="running", reason="", hint="", round=2, rounds=9, refusing=(REFUSES,)
-)
-STATUS = ServerStatus(
-    running=True,
-    front=True,
-    link=True,
-    address="hub.example:8443",
-    certificate_ends="2029-01-01",
-    certificate_days=500,
+RUN = replace(PLAIN_RUN, round=2, refusing=(REFUSES,))
+STATUS = replace(
+    CALM,
     fleet="0f" * 16,
-    epoch=3,
-    directory_ends="2027-12-01",
-    directory_days=300,
-    homes=5,
     connected=["ash", NASTY],
     pending=2,
     run=RUN,
-    release=None,
     left_out=[
         LeftOutHome(home="elm", identity="", reason="it <i>spoils</i> sums", run="r", time="")
     ],
