@@ -27,7 +27,7 @@ from fedhome.clients.failure_reason import reason_of
 from fedhome.clients.home import ClientHome, real_home
 from fedhome.clients.membership.consent import check_consent
 from fedhome.clients.membership.home_folder import CA, UNPACKED, HomeFolder
-from fedhome.clients.membership.join import check_present
+from fedhome.clients.membership.may_run import check_present
 from fedhome.clients.membership.method_state import SealedState
 from fedhome.clients.own_readings import source_of
 from fedhome.clients.privacy_budget import HomeBudget

@@ -1,4 +1,4 @@
-"""How a device becomes a home of a fleet: what `fedhome client join` does, and `start` checks."""
+"""How a device becomes a home of a fleet: what ``fedhome client join`` does."""
 
 from __future__ import annotations
 
@@ -9,76 +9,28 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fedhome.clients.agent.known_head import known_head, newest_root
 from fedhome.clients.membership.consent import (
     ConsentRecord,
     Invitation,
-    check_consent,
     consent_text,
     plan_digest,
 )
 from fedhome.clients.membership.home_folder import ANCHOR, SETTINGS, HomeFolder, HomeSettings
-from fedhome.clients.recorded.readings_key import FOLDER as READINGS
-from fedhome.data.inputs import InputMatch
-from fedhome.data.read_report import HomeReport
-from fedhome.errors import LinkError, PlanError, RunError, StateError
+from fedhome.clients.membership.plan_findings import AS_PLANNED, JoinFindings, findings_at
+from fedhome.errors import LinkError, PlanError, RunError
 from fedhome.fleet.entries import fingerprint, home_keys
 from fedhome.fleet.front_requests import ENROL, ask
 from fedhome.fleet.invites import EnrolmentResponse, Invite
 from fedhome.fleet.state_file import STATE, FileStore
 from fedhome.plan.overrides import code_at_home
-from fedhome.plan.own_reading import reading_of
 from fedhome.plan.settings import Plan
 from fedhome.printable import hidden_in
 from fedhome.store import disk
 
-if TYPE_CHECKING:
-    from fedhome.clients.own_readings import ReadingsSource
-
-_DAY_S = 86_400
-_AS_BEFORE: Mapping[str, Any] = MappingProxyType({})
 _AWAY = "try again: what is here already is kept, and the invite still holds"
-
-
-@dataclass(frozen=True, kw_only=True)
-class JoinFindings:
-    """What a plan finds in a home's readings.
-
-    Args:
-        rows: Rows that were read.
-        begin: Time of the first, UTC seconds; None where rows have no times.
-        end: Time of the last.
-        columns: Columns that hold something.
-        inputs: Numbers that go into the model.
-        examples: Examples for training, validation and test.
-        parameters: Numbers of an update.
-        matches: The plan's inputs, and its target, as they are here.
-        sources: How the file calls a column, where that differs, by its name in the plan.
-        report: How the files were read.
-        notes: What was assumed, converted or left out, by the reader and on the way to examples.
-    """
-
-    rows: int
-    begin: int | None
-    end: int | None
-    columns: tuple[str, ...]
-    inputs: int
-    examples: tuple[int, int, int]
-    parameters: int
-    matches: tuple[InputMatch, ...]
-    sources: Mapping[str, str]
-    report: HomeReport | None
-    notes: tuple[str, ...]
-
-    @property
-    def days(self) -> float | None:
-        """Days from the first row to the last."""
-        if self.begin is None or self.end is None:
-            return None
-        return (self.end - self.begin) / _DAY_S
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +91,7 @@ def prepare(
     *,
     source: Path,
     folder: Path,
-    reading: Mapping[str, Any] = _AS_BEFORE,
+    reading: Mapping[str, Any] = AS_PLANNED,
     own_code: bool = False,
 ) -> JoinRequest:
     """Check all that would otherwise fail too late.
@@ -168,7 +120,7 @@ def prepare(
     source = source.absolute()
     if (folder / SETTINGS).exists():
         reading = {**home_folder.settings.reading, **reading}
-    findings = _findings(plan, source, home_folder, invite.home, reading)
+    findings = findings_at(plan, source, home_folder, invite.home, reading)
     invitation = Invitation(
         home=invite.home,
         fleet=invite.anchor.fleet,
@@ -188,62 +140,6 @@ def prepare(
         text=text,
         consent=last if same and not home_folder.left else None,
     )
-
-
-def read_findings(
-    plan: Plan, source: ReadingsSource, *, home: str, reading: Mapping[str, Any] = _AS_BEFORE
-) -> JoinFindings:
-    """Read a home's readings just as its agent will.
-
-    Args:
-        plan: The plan.
-        source: File or folder of the readings, or their store.
-        home: The home's name.
-        reading: How they are read, where that differs from the plan.
-
-    Raises:
-        DataError: They cannot be used, or lack what the plan's inputs are.
-        PlanError: The task does not fit them.
-        PluginError: What the plan names is not installed here.
-    """
-    from fedhome.clients.home import home_of  # noqa: PLC0415
-    from fedhome.clients.own_readings import read_own  # noqa: PLC0415
-
-    own = read_own(plan, source, name=home, reading=reading)
-    device = home_of(plan, own).device
-    table = own.read.table
-    timed = table.rows and not table.timeless
-    renamed = reading_of(plan.data, reading).rename
-    return JoinFindings(
-        rows=table.rows,
-        begin=int(table.time_s[0]) if timed else None,
-        end=int(table.time_s[-1]) if timed else None,
-        columns=tuple(table.columns),
-        inputs=device.examples.x.shape[1],
-        examples=device.examples.counts,
-        parameters=device.learning.layout.size,
-        matches=own.matched.matches,
-        sources={name: column for column, name in renamed.items()},
-        report=own.read.report,
-        notes=(*own.read.notes, *own.matched.notes, *device.examples.notes),
-    )
-
-
-def _findings(
-    plan: Plan, source: Path, home_folder: HomeFolder, home: str, reading: Mapping[str, Any]
-) -> JoinFindings:
-    """Return what the plan finds where the home will read: in its store, if it has one."""
-    if not (home_folder.path / READINGS).is_dir():
-        return read_findings(plan, source, home=home, reading=reading)
-    from fedhome.clients.recorded.reading_store import ReadingStore  # noqa: PLC0415 - arrow
-
-    store = ReadingStore.of(home_folder.path, home)
-    found = read_findings(plan, store, home=home, reading=reading)
-    told = (
-        f"the home reads its store of readings, and not {source}: "
-        f"`fedhome client record {home_folder.path} {source}` adds what is in that"
-    )
-    return replace(found, notes=(told, *found.notes))
 
 
 def enrol(request: JoinRequest) -> JoinResult:
@@ -291,65 +187,6 @@ def enrol(request: JoinRequest) -> JoinResult:
     (request.consent or consent).keep(home_folder)
     home_folder.left = False
     return JoinResult(fingerprint=fingerprint(keys.entry()), new=new, admitted=enrolment.admitted)
-
-
-def check_start(home_folder: HomeFolder) -> None:
-    """Refuse to run a home that must not run.
-
-    Raises:
-        RunError: There is no home, it has left, nobody agreed to its plan, or the plan names no
-            inputs.
-        StateError: ``in-use``: its agent runs already; or a file is missing.
-    """
-    check_present(home_folder)
-    check_consent(home_folder)
-    check_named(Plan.load(home_folder.plan_path), home_folder.settings.home)
-    disk.read(home_folder.path / STATE)
-    os.close(disk.lock(home_folder.path))
-
-
-def check_named(plan: Plan, home: str) -> None:
-    """Refuse a plan that does not say what its inputs are, such as one of an earlier release.
-
-    Args:
-        plan: The home's plan.
-        home: The home's name.
-
-    Raises:
-        RunError: Its inputs are not named: homes would take different columns for the same.
-    """
-    if plan.data.inputs is None:
-        raise RunError(
-            f"the plan of {home} does not name its inputs, so its columns could be taken for "
-            "others than in the rest of the fleet",
-            hint="the fleet's owner asks the home anew: "
-            f"`fedhome fleet invite {home} --again --like FILE`, then `fedhome client join`",
-        )
-
-
-def check_present(home_folder: HomeFolder) -> None:
-    """Refuse a home that has left its fleet.
-
-    Raises:
-        RunError: It has, or there is none.
-    """
-    settings = home_folder.settings
-    if home_folder.left:
-        raise RunError(
-            f"{settings.home} has left its fleet",
-            hint="it can join again, with a new invite: `fedhome client join`",
-        )
-
-
-def is_running(home_folder: HomeFolder) -> bool:
-    """Return whether a process, such as the agent, holds a home's folder."""
-    try:
-        os.close(disk.lock(home_folder.path))
-    except StateError as error:
-        if error.reason != "in-use":
-            raise
-        return True
-    return False
 
 
 def _check_folder(home_folder: HomeFolder, invite: Invite) -> None:

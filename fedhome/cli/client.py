@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +14,7 @@ from rich.table import Table
 
 from fedhome.cli import ages
 from fedhome.cli.client_inspect import exclude, inspect
+from fedhome.cli.client_join import join
 from fedhome.cli.client_ledger import JsonOption, print_ledger, read_state
 from fedhome.cli.client_record import record
 from fedhome.cli.client_words import rows_of
@@ -32,94 +32,12 @@ if TYPE_CHECKING:
     from fedhome.clients.membership.home_folder import HomeFolder
 
 app = typer.Typer(cls=Group, no_args_is_help=True)
+app.command()(join)
 
 _Home = Annotated[
     Path, typer.Argument(help="The home's folder.", metavar="DIR", show_default="here")
 ]
 _Yes = Annotated[bool, typer.Option("--yes", help="Do not ask: for scripts.")]
-
-
-@app.command()
-def join(  # noqa: PLR0917 - typer gives them by name
-    invite: Annotated[
-        Path, typer.Argument(help="The file from the fleet's owner.", metavar="INVITE")
-    ],
-    data: Annotated[
-        Path,
-        typer.Option(help="CSV or Parquet file of this home's readings, or a folder of them."),
-    ],
-    home: Annotated[
-        Path | None,
-        typer.Option(help="The home's own folder.", metavar="DIR", show_default="HOME"),
-    ] = None,
-    sets: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            help="How these files are read, such as decimal=, or "
-            '\'rename={"Verbrauch (kWh)"="load_kwh"}\'; kept in home.toml.',
-            metavar="SETTING=VALUE",
-            show_default=False,
-        ),
-    ] = None,
-    own_code: Annotated[
-        bool,
-        typer.Option(
-            "--own-code",
-            help="Let code run that the plan names and that is not fedhome's: only if you know it.",
-        ),
-    ] = False,
-    yes: Annotated[
-        bool, typer.Option("--yes", help="Agree without being asked: for scripts.")
-    ] = False,
-) -> None:
-    """Make this device a home of a fleet: look at the data, ask for consent, enrol.
-
-    Columns are found by the names of the plan's inputs, whatever their order in the file.
-
-    Keys are made on this device. Nothing is written or sent before somebody agrees to what will
-    ever leave it. After a lost answer, or with a newer invite, run it again: the keys stay.
-    """
-    from fedhome.cli.data_words import print_alike  # noqa: PLC0415 - arrow, only where needed
-    from fedhome.cli.join_words import findings_table, inputs_table  # noqa: PLC0415
-    from fedhome.clients.membership import join  # noqa: PLC0415 - found only at run time
-    from fedhome.plan.own_reading import parse_reading  # noqa: PLC0415
-
-    console = Console()
-    opened_invite = join.read_invite(invite, now=time.time())
-    folder = Path(opened_invite.home) if home is None else home
-    reading = parse_reading(sets or [])
-    request = join.prepare(
-        opened_invite, source=data, folder=folder, reading=reading, own_code=own_code
-    )
-    console.print(findings_table(request))
-    if request.findings.report is not None:
-        print_alike(console, [request.findings.report])
-    console.print()
-    console.print(inputs_table(request))
-    for note in request.findings.notes:
-        _say(console, f"note: {note}")
-    console.print()
-    if request.consent is None:
-        typer.echo(request.text)
-        if not yes and not typer.confirm(f"Take part as {opened_invite.home}?"):
-            _say(console, "declined: nothing was written, and nothing was sent")
-            raise typer.Exit(1)
-    else:
-        _say(console, f"agreed to the same on {when(request.consent.time)}")
-    joined = join.enrol(request)
-    keys = "made keys" if joined.new else "kept the keys that were there"
-    _say(
-        console,
-        f"\nenrolled {opened_invite.home} at {opened_invite.card.server}; {keys}, in {folder}",
-    )
-    console.print(f"fingerprint: [bold]{joined.fingerprint}[/]", highlight=False)
-    if joined.admitted:
-        _say(console, "the fleet's owner has admitted this home already")
-    else:
-        _say(console, "tell the fleet's owner the fingerprint; `fedhome fleet admit` shows it too")
-    _say(console, f"\nnext: `fedhome client start {folder}`")
-    _say(console, f"or, as a service that outlives a reboot: `fedhome client service {folder}`")
 
 
 @app.command()
@@ -130,7 +48,7 @@ def start(folder: _Home = Path()) -> None:
     that was agreed to, or after `leave`.
     """
     from fedhome.clients.lean_process import LEAN  # noqa: PLC0415
-    from fedhome.clients.membership.join import check_start  # noqa: PLC0415
+    from fedhome.clients.membership.may_run import check_start  # noqa: PLC0415
 
     home_folder = _home_folder_at(folder)
     try:
@@ -399,7 +317,7 @@ def _present_home_folder(folder: Path) -> HomeFolder:
     Raises:
         RunError: It has, or there is none.
     """
-    from fedhome.clients.membership.join import check_present  # noqa: PLC0415
+    from fedhome.clients.membership.may_run import check_present  # noqa: PLC0415
 
     home_folder = _home_folder_at(folder)
     check_present(home_folder)

@@ -29,7 +29,7 @@ def rows_of(home_folder: HomeFolder, now_s: float) -> list[tuple[str, str]]:
     """
     from fedhome.clients.agent.status_door import asked_status  # noqa: PLC0415
     from fedhome.clients.membership.consent import ConsentRecord  # noqa: PLC0415
-    from fedhome.clients.membership.join import is_running  # noqa: PLC0415
+    from fedhome.clients.membership.may_run import is_running  # noqa: PLC0415
 
     consent = ConsentRecord.of(home_folder)
     running = is_running(home_folder)

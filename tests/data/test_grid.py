@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedhome.clients.membership.join import read_findings
+from fedhome.clients.membership.plan_findings import read_findings
 from fedhome.data.series.time_grid import grid_of, on_grid
 from fedhome.data.series.windows import examples, windows
 from fedhome.data.table import HomeTable

@@ -1,0 +1,99 @@
+"""``fedhome client join``: a device becomes a home of a fleet."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from fedhome.wire.moments import when
+
+
+def join(  # noqa: PLR0917 - typer gives them by name
+    invite: Annotated[
+        Path, typer.Argument(help="The file from the fleet's owner.", metavar="INVITE")
+    ],
+    data: Annotated[
+        Path,
+        typer.Option(help="CSV or Parquet file of this home's readings, or a folder of them."),
+    ],
+    home: Annotated[
+        Path | None,
+        typer.Option(help="The home's own folder.", metavar="DIR", show_default="HOME"),
+    ] = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="How these files are read, such as decimal=, or "
+            '\'rename={"Verbrauch (kWh)"="load_kwh"}\'; kept in home.toml.',
+            metavar="SETTING=VALUE",
+            show_default=False,
+        ),
+    ] = None,
+    own_code: Annotated[
+        bool,
+        typer.Option(
+            "--own-code",
+            help="Let code run that the plan names and that is not fedhome's: only if you know it.",
+        ),
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Agree without being asked: for scripts.")
+    ] = False,
+) -> None:
+    """Make this device a home of a fleet: look at the data, ask for consent, enrol.
+
+    Columns are found by the names of the plan's inputs, whatever their order in the file.
+
+    Keys are made on this device. Nothing is written or sent before somebody agrees to what will
+    ever leave it. After a lost answer, or with a newer invite, run it again: the keys stay.
+    """
+    from fedhome.cli.data_words import print_alike  # noqa: PLC0415 - arrow, only where needed
+    from fedhome.cli.join_words import findings_table, inputs_table  # noqa: PLC0415
+    from fedhome.clients.membership import join  # noqa: PLC0415 - found only at run time
+    from fedhome.plan.own_reading import parse_reading  # noqa: PLC0415
+
+    console = Console()
+    opened_invite = join.read_invite(invite, now=time.time())
+    folder = Path(opened_invite.home) if home is None else home
+    reading = parse_reading(sets or [])
+    request = join.prepare(
+        opened_invite, source=data, folder=folder, reading=reading, own_code=own_code
+    )
+    console.print(findings_table(request))
+    if request.findings.report is not None:
+        print_alike(console, [request.findings.report])
+    console.print()
+    console.print(inputs_table(request))
+    for note in request.findings.notes:
+        _say(console, f"note: {note}")
+    console.print()
+    if request.consent is None:
+        typer.echo(request.text)
+        if not yes and not typer.confirm(f"Take part as {opened_invite.home}?"):
+            _say(console, "declined: nothing was written, and nothing was sent")
+            raise typer.Exit(1)
+    else:
+        _say(console, f"agreed to the same on {when(request.consent.time)}")
+    joined = join.enrol(request)
+    keys = "made keys" if joined.new else "kept the keys that were there"
+    _say(
+        console,
+        f"\nenrolled {opened_invite.home} at {opened_invite.card.server}; {keys}, in {folder}",
+    )
+    console.print(f"fingerprint: [bold]{joined.fingerprint}[/]", highlight=False)
+    if joined.admitted:
+        _say(console, "the fleet's owner has admitted this home already")
+    else:
+        _say(console, "tell the fleet's owner the fingerprint; `fedhome fleet admit` shows it too")
+    _say(console, f"\nnext: `fedhome client start {folder}`")
+    _say(console, f"or, as a service that outlives a reboot: `fedhome client service {folder}`")
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(escape(text), highlight=False, soft_wrap=True)
