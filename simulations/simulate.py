@@ -19,6 +19,7 @@ from fedhome.data.read_report import alike, in_short
 from fedhome.errors import PlanError, RunError
 from fedhome.flower.messages import quiet, sums_suffice
 from fedhome.learning.build import learning_of
+from fedhome.learning.carried_slice import carried_slices
 from fedhome.learning.cohort import Cohort
 from fedhome.learning.personalise import personaliser
 from fedhome.learning.plan_check import check_plan
@@ -322,7 +323,9 @@ def _world(
     if is_sliced(plan):
         _check_slices(plan, len(gathered.homes), sums=sums, mode=mode)
         if tell_homes:
-            for note in carried_notes(plan, gathered.homes, learning.task.outputs):
+            features = gathered.homes[0].x.shape[1]
+            slices = carried_slices(plan, learning, features, gathered.classes)
+            for note in carried_notes(plan, gathered.homes, slices):
                 log.append("note", text=note)
     if mode != "plain":
         _check_sums(plan, len(gathered.homes), sums=sums)

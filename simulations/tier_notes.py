@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from fedhome.data.series.examples import HomeExamples
-from fedhome.models.slicing import shown, slices_of
+from fedhome.learning.slice_rules import CarriedSlice
 from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import tiers_of
 from fedhome.run.folder import RunFolder, scores
@@ -22,23 +22,23 @@ _MODELS: Final = {
 }
 
 
-def carried_notes(plan: Plan, homes: Sequence[HomeExamples], outputs: int) -> Iterator[str]:
+def carried_notes(
+    plan: Plan, homes: Sequence[HomeExamples], slices: Sequence[CarriedSlice]
+) -> Iterator[str]:
     """Yield a sentence for each tier: how many homes, which slice, how many bytes.
 
     Args:
         plan: The plan, with tiers.
         homes: The homes.
-        outputs: Width of the output.
+        slices: What each tier carries.
     """
-    shape = slices_of(plan, homes[0].x.shape[1], outputs)
     tiers = tiers_of(plan, [home.home for home in homes])
-    counts = np.bincount(tiers, minlength=len(shape.slices))
-    for number, tier in enumerate(plan.slicing.in_order()):
-        size = len(shape.carried(number))
+    counts = np.bincount(tiers, minlength=len(slices))
+    for count, carried in zip(counts, slices, strict=True):
         yield (
-            f"tier {tier.name}: {counts[number]} of {len(homes)} homes carry "
-            f"{shown(shape.slices[number])} units, {size:,} of the model's {shape.layout.size:,} "
-            f"numbers, {_BYTES * size:,} bytes of float32"
+            f"tier {carried.tier}: {count} of {len(homes)} homes carry {carried.told}, "
+            f"{carried.numbers:,} of the model's {carried.rounds.places.layout.size:,} "
+            f"numbers, {_BYTES * carried.numbers:,} bytes of float32"
         )
 
 

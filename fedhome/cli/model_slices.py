@@ -212,7 +212,7 @@ def _source(
         hidden = plan.model.hidden
         tiers = {tier.widths(hidden): tier.name for tier in plan.slicing.in_order()}
         return _Source(
-            model=FinishedModel(saved.parameters, tuple(tiers)),
+            model=FinishedModel.of_run(plan, saved.parameters),
             tiers=tiers,
             plan=saved.plan,
             round=saved.round,

@@ -102,16 +102,18 @@ class Cohort(ABC):
         """Layout of the model that the fleet learns together."""
         return self.learning.layout if self.carries is None else self.carries.layout
 
-    def own_part(self, whole: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return what these homes have of the fleet's parameters ``[size]``."""
-        return whole if self.carries is None else self.carries.of_whole(whole)
+    def own_part(self, whole: NDArray[np.float32], number: int = 1) -> NDArray[np.float32]:
+        """Return what these homes have of the fleet's parameters ``[size]`` in a round."""
+        return whole if self.carries is None else self.carries.in_round(number).of_whole(whole)
 
-    def in_whole(self, whole: NDArray[np.float32], own: NDArray[np.float32]) -> NDArray[np.float32]:
+    def in_whole(
+        self, whole: NDArray[np.float32], own: NDArray[np.float32], number: int
+    ) -> NDArray[np.float32]:
         """Return what homes learnt ``[homes, own size]`` in the fleet's places, ``[homes, size]``.
 
-        What they do not have is as it is in ``whole`` ``[size]``.
+        What they do not have in that round is as it is in ``whole`` ``[size]``.
         """
-        return own if self.carries is None else self.carries.in_whole(whole, own)
+        return own if self.carries is None else self.carries.in_round(number).in_whole(whole, own)
 
     @abstractmethod
     def counts(self, part: Part) -> NDArray[np.int64]:

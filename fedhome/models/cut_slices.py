@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from fedhome.errors import LayoutError, ModelError
 from fedhome.models.slicing import Widths, shown
+from fedhome.plan.settings import Plan
+from fedhome.plan.slice_rules import traits_of
 from fedhome.wire.layout import Layout
 
 _QUARTERS = (0.25, 0.5, 0.75, 1.0)
@@ -23,6 +25,8 @@ class FinishedModel:
     Args:
         parameters: Arrays by name, as :class:`fedhome.models.sliced_mlp.SlicedMLP` has them.
         trained: Units of the slices that devices trained, where that is known.
+        scaled: Whether a narrow layer's outcome is made larger by how much narrower it is: so
+            HeteroFL trains slices (:mod:`fedhome.learning.slice_rules.heterofl`).
 
     Raises:
         LayoutError: It is a model without exits.
@@ -30,12 +34,43 @@ class FinishedModel:
 
     parameters: Mapping[str, NDArray[np.float32]]
     trained: tuple[Widths, ...] = ()
+    scaled: bool = False
+
+    @classmethod
+    def of_run(cls, plan: Plan, parameters: Mapping[str, NDArray[np.float32]]) -> FinishedModel:
+        """Return a run's model, as its plan's rule trained it.
+
+        Args:
+            plan: The run's plan.
+            parameters: The model's arrays by name.
+
+        Raises:
+            LayoutError: It was not trained in slices that are networks of their own.
+        """
+        rule = plan.slicing.rule
+        if rule == "fiarse":
+            raise LayoutError(
+                "slicing.rule = fiarse picks single weights: a part of this model is as wide and "
+                "as deep as the whole, with zeros in it",
+                hint="each home's own model of the run has them: `fedhome predict` takes it",
+            )
+        tiers = tuple(tier.widths(plan.model.hidden) for tier in plan.slicing.in_order())
+        if not tiers or traits_of(plan).exits:
+            return cls(parameters, tiers)
+        layers = len(parameters) // 2
+        names = [f"layers.{n}" for n in range(layers - 1)] + [f"exits.{layers - 1}"]
+        renamed = {
+            f"{name}.{part}": parameters[f"{2 * number}.{part}"]
+            for number, name in enumerate(names)
+            for part in ("weight", "bias")
+        }
+        return cls(renamed, tiers, scaled=rule == "heterofl")
 
     def __post_init__(self) -> None:
         if not self.hidden or not self.exits:
             raise LayoutError(
-                "this model has no exits: it was not trained in slices, and a part of it would "
-                "predict nothing",
+                "this model has no exits: it was not trained in nested slices, and a part of it "
+                "would predict nothing",
                 hint="train one with [slicing] in its plan: docs/slicing.md",
             )
 
@@ -126,9 +161,10 @@ class FinishedModel:
         found: dict[str, NDArray[np.float32]] = {}
         inputs = self.parameters["layers.0.weight"].shape[1]
         for number, units in enumerate(widths):
+            factor = np.float32(self.hidden[number] / units if self.scaled else 1.0)
             weight = self.parameters[f"layers.{number}.weight"][:units, :inputs]
-            found[f"{2 * number}.weight"] = np.ascontiguousarray(weight)
-            found[f"{2 * number}.bias"] = self.parameters[f"layers.{number}.bias"][:units].copy()
+            found[f"{2 * number}.weight"] = np.ascontiguousarray(weight * factor)
+            found[f"{2 * number}.bias"] = self.parameters[f"layers.{number}.bias"][:units] * factor
             inputs = units
         exit_, last = f"exits.{len(widths)}", 2 * len(widths)
         weight = self.parameters[f"{exit_}.weight"][:, :inputs]

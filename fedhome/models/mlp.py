@@ -12,6 +12,7 @@ from fedhome.models.check import check_module
 from fedhome.models.slicing import slices_of
 from fedhome.own_code import call
 from fedhome.plan.settings import Plan
+from fedhome.plan.slice_rules import traits_of
 from fedhome.plan.sliced_plan import is_sliced
 from fedhome.plugins import load, look_up
 from fedhome.rng import key
@@ -112,7 +113,7 @@ def build_model(plan: Plan, features: int, outputs: int, *, copy: int = 0) -> nn
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key(plan.seed, "model", *([copy] if copy else [])))
-        if is_sliced(plan):
+        if is_sliced(plan) and traits_of(plan).exits:
             from fedhome.models.sliced_mlp import SlicedMLP  # noqa: PLC0415 - it is built of this
 
             module: object = SlicedMLP(
@@ -122,7 +123,7 @@ def build_model(plan: Plan, features: int, outputs: int, *, copy: int = 0) -> nn
             module = mlp(
                 features,
                 outputs,
-                hidden=plan.model.hidden,
+                hidden=_hidden(plan, features, outputs),
                 dropout=plan.model.dropout,
                 norm=plan.model.norm,
             )
@@ -141,6 +142,13 @@ def build_model(plan: Plan, features: int, outputs: int, *, copy: int = 0) -> nn
         )
     check_module(module, features, outputs)
     return _key_dropouts(module)
+
+
+def _hidden(plan: Plan, features: int, outputs: int) -> tuple[int, ...]:
+    """Return the hidden layers that are trained: all, or what the largest tier carries of them."""
+    if not is_sliced(plan) or traits_of(plan).whole:
+        return plan.model.hidden
+    return slices_of(plan, features, outputs).hidden
 
 
 def _key_dropouts(module: nn.Module) -> nn.Module:

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from fedhome import rng
 from fedhome.errors import PlanError
+from fedhome.plan.slice_rules import RULES, rule_faults, traits_of
+from fedhome.plan.slicing_settings import SlicingSettings
+from fedhome.spelling import did_you_mean
 
 if TYPE_CHECKING:  # plans are checked by it
     from fedhome.plan.settings import Plan
@@ -23,9 +26,14 @@ def is_sliced(plan: Plan) -> bool:
 
 def faults_of(plan: Plan) -> list[str]:
     """Return what of a plan's slices does not fit together, or not to the rest of the plan."""
+    if plan.slicing.rule not in RULES:
+        meant, known = did_you_mean(plan.slicing.rule, RULES), ", ".join(RULES)
+        return [f"slicing.rule {plan.slicing.rule!r} is unknown{meant}; known are: {known}"]
     if not is_sliced(plan):
-        return []
-    faults = plan.slicing.faults(plan.model.hidden)
+        if plan.slicing.rule == SlicingSettings().rule:
+            return []
+        return [f"slicing.rule = {plan.slicing.rule}, but slicing.tiers name no device"]
+    faults = plan.slicing.faults(plan.model.hidden) + rule_faults(plan)
     for wrong, setting, value, instead, why in (
         (
             plan.model.name != "mlp",
@@ -153,13 +161,18 @@ def tiers_of(plan: Plan, homes: Sequence[str]) -> NDArray[np.int64]:
 
 
 def note_on(plan: Plan) -> str:
-    """Say where no tier carries the whole of ``model.hidden``: only what is covered is trained."""
+    """Say where no tier carries the whole of ``model.hidden``, and what is trained then."""
     if not is_sliced(plan):
         return ""
     largest = plan.slicing.in_order()[-1]
     covered = largest.widths(plan.model.hidden)
     if covered == plan.model.hidden:
         return ""
+    if traits_of(plan).whole:
+        return (
+            f"no device carries all of model.hidden = {list(plan.model.hidden)} at a time: with "
+            f"slicing.rule = {plan.slicing.rule} other parts of it are trained in other rounds"
+        )
     return (
         f"no device carries all of model.hidden = {list(plan.model.hidden)}: the largest tier, "
         f"{largest.name}, has {list(covered)}, and that is the model that is trained and kept"

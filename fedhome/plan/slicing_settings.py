@@ -36,6 +36,10 @@ class TierSettings(Section):
 class SlicingSettings(Section):
     """Slices of the model, each trained by the devices that can carry it."""
 
+    rule: str = Field(
+        "nested",
+        description="how slices lie in the model: nested, heterofl, fedrolex, depthfl, fiarse",
+    )
     tiers: tuple[TierSettings, ...] = Field(
         (),
         max_length=MOST_TIERS,

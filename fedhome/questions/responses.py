@@ -66,7 +66,7 @@ def train(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext) ->
     from fedhome.learning.home_round import train_round  # noqa: PLC0415 - an agent needs none
 
     config, homes = TrainConfig.of(given.config), cohort.rounds or cohort
-    own = homes.own_part(start)
+    own = homes.own_part(start, config.round)
     trained = train_round(
         homes,
         own,
@@ -81,7 +81,7 @@ def train(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext) ->
         "train_loss": trained.losses,
     }
     columns |= config.clipping.columns(config.clipping.shorten(own, trained.params))
-    return Response(columns, homes.in_whole(start, trained.params))
+    return Response(columns, homes.in_whole(start, trained.params, config.round))
 
 
 def census(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext) -> Response:

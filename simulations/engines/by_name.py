@@ -12,7 +12,7 @@ from flwr.app import Context, RecordDict
 from fedhome.clients.client_app import build
 from fedhome.clients.home import ClientHome
 from fedhome.errors import EngineError
-from fedhome.learning.carried_slice import CarriedSlice
+from fedhome.learning.slice_rules import CarriedSlice
 from fedhome.plan.sliced_plan import is_sliced, tiers_of
 from fedhome.simulations.engines.grid import InProcessGrid, SequentialGrid
 from fedhome.simulations.engines.ray_engine import ray_grid
@@ -115,7 +115,7 @@ def sequential(world: World) -> Iterator[InProcessGrid]:
             "silent": world.silent(),
             "open_app": build(find_open),
         }
-        places = [carried.rounds[1] for carried in slices if carried is not None]
+        places = [carried.rounds.places for carried in slices if carried is not None]
         grid = (
             SlicedGrid(world.names, world.learning.layout, places, **asked)
             if places and world.mode == "plain"  # sums are integrated shell by shell

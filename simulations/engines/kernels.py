@@ -46,6 +46,8 @@ class FusedKernel(Kernel):
         del features
         if placement.elsewhere:
             return f"it is compiled for the processor, not for {placement.device}"
+        if type(learning) is not LocalLearning:
+            return f"its steps are not plain ones: {type(learning).__name__}"
         return why_not_compiled(learning, mlp_widths(learning.model))
 
     @classmethod

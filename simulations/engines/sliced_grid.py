@@ -11,6 +11,7 @@ from flwr.app import Message
 from fedhome.flower.messages import EXAMPLES, array_record, content_of, read_flat, reply
 from fedhome.learning.slice_places import SlicePlaces
 from fedhome.questions.question_table import TRAIN
+from fedhome.questions.train_config import TrainConfig
 from fedhome.simulations.engines.grid import SequentialGrid
 from fedhome.wire.layout import Layout
 
@@ -41,7 +42,8 @@ class SlicedGrid(SequentialGrid):
         answers = list(super().answer(messages))
         if messages[0].metadata.message_type != TRAIN:
             return answers
-        start = read_flat(self._layout, content_of(messages[0])[0])
+        arrays, config = content_of(messages[0])
+        start, number = read_flat(self._layout, arrays), TrainConfig.of(config).round
         learnt = {
             place: read_flat(self._layout, next(iter(answer.content.array_records.values())))
             for place, answer in enumerate(answers)
@@ -51,7 +53,8 @@ class SlicedGrid(SequentialGrid):
         weight, total = np.zeros(len(start)), 0.0
         for place in fine:
             own = _weight(answers[place])
-            weight[self._carried[self.position(messages[place])].places] += own
+            carried = self._carried[self.position(messages[place])].in_round(number)
+            weight[carried.covered(start)] += own
             total += own
         larger = np.divide(total, weight, out=np.zeros(len(start)), where=weight > 0)
         for place, params in fine.items():

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from fedhome.data.series.examples import HomeExamples
 from fedhome.errors import EngineError
-from fedhome.learning.carried_slice import CarriedSlice, carried_slices
+from fedhome.learning.carried_slice import carried_slices
 from fedhome.learning.device import Device
 from fedhome.learning.slice_places import SlicePlaces
+from fedhome.learning.slice_rules import CarriedSlice
 from fedhome.models.slicing import integrate
 from fedhome.plan.sliced_plan import tiers_of
 from fedhome.questions.responses import Columns, Response
@@ -45,11 +46,13 @@ def device_with(carried: CarriedSlice, data: HomeExamples, world: World) -> Devi
         data: The home's examples.
         world: The homes.
     """
-    (learning, places), (training, trained) = carried.own, carried.rounds
-    rounds = Device(training, data, world.plan.seed, states=world.states, carries=trained)
-    return Device(
-        learning, data, world.plan.seed, states=world.states, carries=places, rounds=rounds
-    )
+    common: dict[str, Any] = {
+        "examples": data,
+        "seed": world.plan.seed,
+        "states": world.states,
+    }
+    rounds = Device(carried.rounds.learning, carries=carried.rounds.places, **common)
+    return Device(carried.own.learning, carries=carried.own.places, rounds=rounds, **common)
 
 
 class SlicedHomes(Homes):
@@ -80,11 +83,10 @@ class SlicedHomes(Homes):
                 "notice": world.notice,
                 "states": world.states,
             }
-            learning, places = carried.rounds
-            rounds = open_.enter_context(cohort_of(learning, carries=places, **common))
-            learning, own_places = carried.own
+            trained, places = carried.rounds, carried.rounds.places
+            rounds = open_.enter_context(cohort_of(trained.learning, carries=places, **common))
             own = open_.enter_context(
-                cohort_of(learning, carries=own_places, rounds=rounds, **common)
+                cohort_of(carried.own.learning, carries=carried.own.places, rounds=rounds, **common)
             )
             self.cohorts.append(own)
             self._shards.append(
@@ -100,10 +102,10 @@ class SlicedHomes(Homes):
     ) -> Mean:
         """Train homes ``[homes]`` and return the fleet's parameters after it."""
         changes, means, lost = [], [], list[int]()
-        for some, at, (_, rounds, places) in self._by_tier(homes):
-            own = places.of_whole(start)
-            mean = rounds.train_mean(at, own, config)
-            changes.append((places.places, mean.params - own, float(mean.weight)))
+        for some, at, (_, rounds, carried) in self._by_tier(homes):
+            places = carried.in_round(config.round)
+            mean = rounds.train_mean(at, places.of_whole(start), config)
+            changes.append((*places.changed(start, mean.params), float(mean.weight)))
             means.append(mean)
             lost += some[list(mean.lost)].tolist()
         weight = sum(mean.weight for mean in means)

@@ -128,10 +128,10 @@ def test_the_smallest_tier_alone_trains_as_the_small_network_by_itself(tmp_path:
     world = tiny.world(plan, tiny.homes(ROWS))
     (carried,) = carried_slices(plan, world.learning, tiny.FEATURES)
     small = plan.change(model={"hidden": [2]}, slicing={"tiers": ()})
-    world.learning.initial[carried.own[1].places] = tiny.learning(small).initial
+    world.learning.initial[carried.own.places.places] = tiny.learning(small).initial
     sliced = tiny.run(plan, tiny.homes(ROWS), tmp_path / "a", on=world).state.flat
     alone = tiny.run(small, tiny.homes(ROWS), tmp_path / "b").state.flat
-    np.testing.assert_allclose(sliced[carried.own[1].places], alone, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(sliced[carried.own.places.places], alone, rtol=1e-5, atol=1e-7)
 
 
 def test_a_method_that_keeps_something_at_home_is_refused() -> None:
