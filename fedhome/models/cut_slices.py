@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from fedhome.errors import LayoutError, ModelError
 from fedhome.models.slicing import Widths, shown
+from fedhome.plan.rule_traits import traits_of
 from fedhome.plan.settings import Plan
-from fedhome.plan.slice_rules import traits_of
 from fedhome.wire.layout import Layout
 
 _QUARTERS = (0.25, 0.5, 0.75, 1.0)

@@ -11,8 +11,8 @@ from fedhome.errors import ModelError, PluginError
 from fedhome.models.check import check_module
 from fedhome.models.slicing import slices_of
 from fedhome.own_code import call
+from fedhome.plan.rule_traits import traits_of
 from fedhome.plan.settings import Plan
-from fedhome.plan.slice_rules import traits_of
 from fedhome.plan.sliced_plan import is_sliced
 from fedhome.plugins import load, look_up
 from fedhome.rng import key

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fedhome import rng
 from fedhome.errors import PlanError
-from fedhome.plan.slice_rules import RULES, rule_faults, traits_of
+from fedhome.plan.rule_traits import RULES, rule_faults, traits_of
 from fedhome.plan.slicing_settings import SlicingSettings
 from fedhome.spelling import did_you_mean
 

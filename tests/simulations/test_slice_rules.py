@@ -18,8 +18,8 @@ from fedhome.learning.slice_rules import SLICE_RULES
 from fedhome.learning.slice_rules.fedrolex import window
 from fedhome.learning.slice_rules.fiarse import largest
 from fedhome.models.cut_slices import FinishedModel
+from fedhome.plan.rule_traits import RULES
 from fedhome.plan.settings import Plan
-from fedhome.plan.slice_rules import RULES
 from fedhome.plan.sliced_plan import tiers_of
 from fedhome.wire.layout import Layout
 from helpers import tiny

@@ -2,7 +2,7 @@
 
 A rule is a function of :class:`Slicing` and a tier's number that returns a :class:`CarriedSlice`:
 what a device of the tier predicts with, what it trains in the rounds, and where both lie in the
-whole. What a rule asks of a plan is in :mod:`fedhome.plan.slice_rules`.
+whole. What a rule asks of a plan is in :mod:`fedhome.plan.rule_traits`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,6 @@ SLICE_RULES: Mapping[str, SliceRule] = {
     "depthfl": depthfl,
     "fiarse": fiarse,
 }
-"""Every rule by its name, as of :data:`fedhome.plan.slice_rules.RULES`."""
+"""Every rule by its name, as of :data:`fedhome.plan.rule_traits.RULES`."""
 
 __all__ = ["SLICE_RULES", "Carried", "CarriedSlice", "SliceRule", "Slicing"]
