@@ -54,9 +54,9 @@ def keep_models(
             f"no home's own model is kept: {world.plan.personalise.name!r} ends in no mixture"
         )
         return
-    if len(models) < len(world.names):
+    if len(models) < len(world.held):
         world.notice(
-            f"the own models of {len(models)} of {len(world.names)} homes are kept, the first "
+            f"the own models of {len(models)} of {len(world.held)} homes are kept, the first "
             f"{MOST_KEPT} and {MOST_BYTES >> 20} MB at most: they fill memory and disk"
         )
     write_atomically(folder.path / MODELS, to_bytes(models))
@@ -93,4 +93,4 @@ def _models(
 
 def _cohort_of_each(world: World, cohorts: Sequence[Cohort]) -> Sequence[Cohort]:
     by_home = {home: cohort for cohort in cohorts for home in cohort.homes}
-    return [by_home[home] for home in world.names]
+    return [by_home[home] for home in world.held]

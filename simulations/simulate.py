@@ -48,6 +48,7 @@ from fedhome.simulations.gather import find_in, read_source
 from fedhome.simulations.kept_models import keep_models
 from fedhome.simulations.newcomers import Newcomers, set_apart
 from fedhome.simulations.objects import AnyMethod, AnyPersonaliser, AnyStrategy, Model, Objects
+from fedhome.simulations.pools.pooled_fleet import PooledFleet, fitting, open_pool, read_some
 from fedhome.simulations.portraits import show_homes
 from fedhome.simulations.secure.secure_fleet import SecureFleet, secure_grid
 from fedhome.simulations.tier_notes import carried_notes, outcome_notes
@@ -249,7 +250,7 @@ def _run(
         taking_part = [] if newcomers.all_new else world.gathered.homes
         log.append(
             "fleet-ready",
-            homes=len(taking_part),
+            homes=len(world.names) if taking_part else 0,
             examples=sum(home.counts[0] for home in taking_part),
             features=world.gathered.homes[0].x.shape[1],
             parameters=world.learning.layout.size,
@@ -283,6 +284,9 @@ def _rounds(world: World, folder: RunFolder, log: EventLog, *, resumed: bool) ->
             name_of=grid.name_of,
             resumed=resumed,
             states=world.states,
+            looked_at=None
+            if world.pool is None
+            else [grid.first_node + int(home) for home in world.pool.positions],
         )
         if folder.homes_path.exists():
             show_homes(world, folder, log, grid.within)
@@ -300,10 +304,18 @@ def _secure_grid(world: World, grid: InProcessGrid, log: EventLog) -> Grid:
 def _world(
     plan: Plan, folder: RunFolder, log: EventLog, *, tell_homes: bool
 ) -> tuple[World, Newcomers]:
-    read, unseen = set_apart(read_source(plan), plan)
+    pool, told = open_pool(plan), list[str]()
+    if pool is None:
+        read, unseen = set_apart(read_source(plan), plan)
+    else:
+        plan, note = fitting(plan, len(pool.names))
+        told.append(note)
+        read, unseen = read_some(pool, plan), ()
     newcomers = Newcomers(tables=unseen, found=find_in(read, plan))
     gathered = newcomers.found.gathered
     plan = gathered.plan
+    fleet = None if pool is None else PooledFleet.of(pool, newcomers.found)
+    homes = len(gathered.homes) if fleet is None else len(fleet.names)
     folder.write_plan(plan.to_toml())
     if gathered.reports:
         folder.write_readings([report.to_dict() for report in gathered.reports])
@@ -312,23 +324,23 @@ def _world(
             log.append("home-excluded", home=home, reason=reason)
         for same in alike(gathered.reports):
             log.append("readings", text=in_short(same))
-        for note in gathered.notes:
+        for note in (*told, *gathered.notes):
             log.append("note", text=note)
     learning = learning_of(plan, gathered.homes[0].x.shape[1], gathered.classes)
     sums = plan.strategy.works_on == "sums" or (
-        plan.strategy.works_on == "auto" and sums_suffice(strategy_of(plan, len(gathered.homes)))
+        plan.strategy.works_on == "auto" and sums_suffice(strategy_of(plan, homes))
     )
     how = None if plan.personalise.name == "none" else personaliser(plan.personalise.name)
-    mode = "plain" if newcomers.all_new else plan.aggregation_mode(len(gathered.homes))
+    mode = "plain" if newcomers.all_new else plan.aggregation_mode(homes)
     if is_sliced(plan):
-        _check_slices(plan, len(gathered.homes), sums=sums, mode=mode)
+        _check_slices(plan, homes, sums=sums, mode=mode)
         if tell_homes:
             features = gathered.homes[0].x.shape[1]
             slices = carried_slices(plan, learning, features, gathered.classes)
             for note in carried_notes(plan, gathered.homes, slices):
                 log.append("note", text=note)
     if mode != "plain":
-        _check_sums(plan, len(gathered.homes), sums=sums)
+        _check_sums(plan, homes, sums=sums)
     secure = None
     if mode == "secure":
         here = plan.engine.name == "sequential"  # the ClientApp's handlers work in this process
@@ -347,6 +359,7 @@ def _world(
         notice=notice,
         mode=mode,
         secure=secure,
+        pool=fleet,
     )
     return world, newcomers
 

@@ -25,6 +25,12 @@ class EvaluationSettings(Section):
         description="days of own readings with which these homes are tried; of rows without times, "
         "24 rows count as a day",
     )
+    homes: int | None = Field(
+        None,
+        ge=1,
+        description="homes that are asked to judge rounds and say what they gain, where "
+        "engine.hold has not all in memory; unset: 200",
+    )
     predictions: bool = Field(
         default=True,
         description="show predictions and readings of a simulation's best, median and worst home "

@@ -178,6 +178,11 @@ class EngineSettings(Section):
     kernel: Literal["auto", "fused", "traced", "eager"] = Field(
         "auto", description="how the vector engine trains; auto takes the fastest that fits"
     )
+    hold: Literal["auto", "all", "asked"] = Field(
+        "auto",
+        description="which homes are in memory: all, or those that are asked, made or read anew "
+        "each time (docs/simulate.md); auto: all of up to 20 000",
+    )
     ray_address: str = Field("", description="an existing Ray cluster; empty: this machine")
     ray_shards: int = Field(0, ge=0, description="Ray actors; 0: one for each core")
 

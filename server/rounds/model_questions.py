@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,7 @@ class ModelQuestions:
         model: The model.
         round: The round that waiting is told of.
         patience: Waits for homes, and before a question is repeated; None: it is asked once.
+        nodes: Who is asked; None: all homes.
     """
 
     plan: Plan
@@ -38,6 +39,7 @@ class ModelQuestions:
     model: ArrayRecord
     round: int
     patience: Patience | None
+    nodes: Sequence[int] | None = None
 
     def ask(
         self,
@@ -79,7 +81,7 @@ class ModelQuestions:
         content = RecordDict({ARRAYS: self.model, CONFIG: settings})
         messages = [
             Message(content=content, message_type=kind, dst_node_id=node)
-            for node in self.grid.get_node_ids()
+            for node in (self.grid.get_node_ids() if self.nodes is None else self.nodes)
         ]
         rounds = self.plan.rounds
         if observe is not None:

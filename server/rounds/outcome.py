@@ -60,6 +60,7 @@ def personalise(
     log: EventLog,
     name_of: Callable[[int], str],
     patience: Patience | None = None,
+    looked_at: Sequence[int] | None = None,
 ) -> list[dict[str, Any]]:
     """Let every home personalise the model, and return the rows of the table of homes.
 
@@ -72,6 +73,7 @@ def personalise(
         log: The run's log.
         name_of: The name of the home behind a node.
         patience: Waits for homes, and before a question is repeated; None: it is asked once.
+        looked_at: Nodes of the homes that are asked; None: all.
 
     Raises:
         RoundError: No home answered, also when it was repeated.
@@ -83,6 +85,7 @@ def personalise(
         model=array_record(layout, flat),
         round=plan.rounds.count,
         patience=patience,
+        nodes=looked_at,
     )
     models = models_of(plan.personalise.opponents)
     chosen = _fleets_choice(questions, plan, log)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,6 +61,7 @@ class RoundLoop:
         patience: Waits for homes, and before a failed round is repeated. None, as for homes of a
             simulation, for which nothing is worth waiting: a failed round counts, and a few in a
             row end the run.
+        looked_at: Nodes of the homes that judge rounds; None: all.
     """
 
     def __init__(
@@ -77,8 +78,9 @@ class RoundLoop:
         unfit: UnfitHomes | None = None,
         patience: Patience | None = None,
         states: StatesInMemory | None = None,
+        looked_at: Sequence[int] | None = None,
     ) -> None:
-        self._states = states
+        self._states, self._looked_at = states, looked_at
         self.plan = plan
         self.strategy = strategy
         self.grid = grid
@@ -215,6 +217,7 @@ class RoundLoop:
             model=array_record(self.layout, self.state.flat),
             round=number,
             patience=self._patience,
+            nodes=self._looked_at,
         )
         return judged_loss(questions, number)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from flwr.serverapp import Grid
@@ -62,6 +62,7 @@ def run_plan(
     unfit: UnfitHomes | None = None,
     patience: Patience | None = None,
     states: StatesInMemory | None = None,
+    looked_at: Sequence[int] | None = None,
 ) -> None:
     """Run a plan's rounds, let the homes personalise, and write the model and the tables.
 
@@ -79,6 +80,7 @@ def run_plan(
         unfit: Takes the homes whose inputs turn out to be others; None: there are none.
         patience: Waits for homes, and before a failed round is repeated; None: nobody does.
         states: What the method keeps in a simulation's homes; None: homes keep it themselves.
+        looked_at: Nodes of the homes that judge rounds and say what they gain; None: all.
 
     Raises:
         PlanError: The strategy refuses its arguments.
@@ -102,6 +104,7 @@ def run_plan(
         unfit=unfit,
         patience=patience,
         states=states,
+        looked_at=looked_at,
     )
     if resumed:
         rounds.resume()
@@ -112,7 +115,7 @@ def run_plan(
         end_with(publisher, beginning, rounds)
     if plan.personalise.name == "none":
         return
-    log.append("personalising", homes=homes)
+    log.append("personalising", homes=homes if looked_at is None else len(looked_at))
     try:
         rows = personalise(
             plan=plan,
@@ -123,6 +126,7 @@ def run_plan(
             log=log,
             name_of=name_of,
             patience=patience,
+            looked_at=looked_at,
         )
     except RoundError as error:
         if patience is None:

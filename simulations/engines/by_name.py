@@ -15,6 +15,7 @@ from fedhome.errors import EngineError
 from fedhome.learning.slice_rules import CarriedSlice
 from fedhome.plan.sliced_plan import is_sliced, tiers_of
 from fedhome.simulations.engines.grid import InProcessGrid, SequentialGrid
+from fedhome.simulations.engines.pooled_homes import PooledHomes
 from fedhome.simulations.engines.ray_engine import ray_grid
 from fedhome.simulations.engines.sliced_grid import SlicedGrid
 from fedhome.simulations.engines.sliced_homes import SlicedHomes, device_with, slices_in
@@ -28,6 +29,12 @@ from fedhome.simulations.engines.world import World, against_vectors
 def vector(world: World) -> Iterator[InProcessGrid]:
     """Train all asked homes together; a module that cannot be is trained home after home."""
     if reason := against_vectors(world):
+        if world.pool is not None:
+            raise EngineError(
+                f"homes that are made when they are asked train many at once, which this model "
+                f"does not allow: {reason}",
+                hint='hold all in memory: engine.hold = "all"',
+            )
         if world.plan.engine.device != "cpu":
             raise EngineError(
                 f"a GPU trains many homes at once, which this model does not allow: {reason}",
@@ -59,6 +66,19 @@ def vector(world: World) -> Iterator[InProcessGrid]:
         notice=world.notice,
         states=world.states,
     ) as cohort:
+        if world.pool is not None:
+            pooled = PooledHomes(world.pool, cohort, how=world.how, notice=world.notice)
+            joint = JointGrid(
+                world.names,
+                pooled,
+                world.learning.layout,
+                sums=world.sums,
+                silent=world.silent(),
+                adding=world.adding,
+            )
+            joint.within = (cohort,)
+            yield joint
+            return
         grid = VectorGrid(
             cohort,
             world.plan,

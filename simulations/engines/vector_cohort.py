@@ -116,6 +116,18 @@ class VectorCohort(Cohort):
             rounds=None if self.rounds is None else self.rounds.pick(homes),
         )
 
+    def beside(self, fleet: StackedHomes) -> VectorCohort:
+        """Return the cohort of other homes, with the same kernels and workers."""
+        return VectorCohort(
+            self.learning,
+            fleet,
+            seed=self.seed,
+            kernel=self._kernel,
+            workers=self._workers,
+            placement=self._placement,
+            states=self.states,
+        )
+
     def keeps(self) -> NDArray[np.bool_]:
         """Return which homes' fitted models are kept: those of the fleet's first homes."""
         return self.where < MOST_KEPT

@@ -18,6 +18,7 @@ from fedhome.simulations.engines.kernels import FusedKernel
 from fedhome.simulations.engines.shard import Homes
 from fedhome.simulations.faults import faults_of
 from fedhome.simulations.gather import GatheredHomes
+from fedhome.simulations.pools.pooled_fleet import PooledFleet
 from fedhome.simulations.secure.masked_adding import (
     IdealSumResponder,
     MaskedSumResponder,
@@ -40,6 +41,7 @@ class World:
         mode: How updates are added up.
         secure: The parties of secure sums; None where there are none.
         states: What the plan's method keeps in each home.
+        pool: The fleet that the gathered homes are some of; None where these are all.
     """
 
     plan: Plan
@@ -51,10 +53,16 @@ class World:
     mode: AggregationMode = "plain"
     secure: SecureFleet | None = None
     states: StatesInMemory = field(default_factory=StatesInMemory)
+    pool: PooledFleet | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the homes."""
+        """Names of all homes."""
+        return self.held if self.pool is None else self.pool.names
+
+    @property
+    def held(self) -> tuple[str, ...]:
+        """Names of the homes that are in memory."""
         return tuple(home.home for home in self.gathered.homes)
 
     def adding(self, homes: Homes) -> SumResponder | None:
@@ -88,6 +96,8 @@ class World:
     def silent(self) -> Silent | None:
         """Which homes give no answer, by the plan's faults."""
         examples = np.array([home.counts[0] for home in self.gathered.homes])
+        if self.pool is not None:  # without stragglers it does not matter how many they have
+            examples = np.full(len(self.names), int(np.median(examples)))
         return faults_of(self.plan, self.names, examples)
 
 

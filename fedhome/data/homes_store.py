@@ -1,0 +1,142 @@
+"""A column store of many homes, mapped into memory: one home is read without the others.
+
+A folder of three files: ``readings.arrow`` (Arrow's file format, not compressed: each home is a
+slice of one record batch), ``homes.arrow`` (a row a home: where its slice lies) and ``about.json``
+(what homes' columns are, the files' sizes, and a checksum of the index). Arrow's format:
+https://arrow.apache.org/docs/format/Columnar.html#ipc-file-format.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from fedhome.data.table import HomeTable
+from fedhome.errors import SourceError
+
+READINGS: Final = "readings.arrow"
+INDEX: Final = "homes.arrow"
+ABOUT: Final = "about.json"
+FORMAT: Final = 1
+TIME: Final = "time_s"
+INDEX_SCHEMA: Final = pa.schema(
+    {"home": pa.string(), "batch": pa.int32(), "first": pa.int64(), "rows": pa.int64()}
+    | {"kind": pa.int32()}
+)
+_AGAIN = "write it again: fedhome data pack FOLDER"
+
+
+def is_store(source: str | Path) -> bool:
+    """Tell whether a path is a folder that `pack_homes` wrote."""
+    try:
+        return (Path(source) / ABOUT).is_file() and (Path(source) / INDEX).is_file()
+    except OSError:
+        return False
+
+
+class HomesStore:
+    """Homes of a store; their readings stay on the disk until they are asked for.
+
+    Args:
+        path: The store's folder.
+        most: At most so many homes, the first by name; None: all.
+
+    Raises:
+        SourceError: It is no store, is of another version, or was changed.
+    """
+
+    def __init__(self, path: Path | str, *, most: int | None = None) -> None:
+        self.path = Path(path)
+        about = self._about()
+        self._kinds: list[Mapping[str, Any]] = about["kinds"]
+        index = self._index(about)
+        if most is not None:
+            index = index.slice(0, most)
+        self._names: tuple[str, ...] = tuple(index["home"].to_pylist())
+        self._batch, self._first, self._rows, self._kind = (
+            index[name].to_numpy() for name in ("batch", "first", "rows", "kind")
+        )
+        try:
+            self._reader = pa.ipc.open_file(pa.memory_map(str(self.path / READINGS)))
+        except (OSError, pa.ArrowException) as error:
+            raise self._damaged(READINGS, str(error)) from None
+        names = set(self._reader.schema.names)
+        if lacking := {c for kind in self._kinds for c in kind["columns"]} - names:
+            raise self._damaged(READINGS, f"it lacks {', '.join(sorted(lacking))}")
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Names of all homes, in their order."""
+        return self._names
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """Rows of each home, int64 ``[homes]``."""
+        return np.asarray(self._rows)
+
+    def tables(self, homes: NDArray[np.int64]) -> list[HomeTable]:
+        """Return some homes' readings, as views of what is mapped.
+
+        Args:
+            homes: Their positions in ``names``, int64 ``[homes]``.
+
+        Raises:
+            SourceError: A home's readings are damaged.
+        """
+        return [self._table(int(home)) for home in homes]
+
+    def _table(self, home: int) -> HomeTable:
+        kind = self._kinds[int(self._kind[home])]
+        try:
+            batch = self._reader.get_batch(int(self._batch[home]))
+            part = batch.slice(int(self._first[home]), int(self._rows[home]))
+            if part.num_rows != self._rows[home]:
+                raise self._damaged(READINGS, f"home {self._names[home]!r} lies beyond its end")
+            return HomeTable(
+                home=self._names[home],
+                time_s=part.column(TIME).to_numpy(),
+                columns={name: part.column(name).to_numpy() for name in kind["columns"]},
+                time_zone=kind["time_zone"],
+                labels={name: tuple(words) for name, words in kind["labels"].items()},
+                units=kind["units"],
+                flags=frozenset(kind["flags"]),
+            )
+        except (pa.ArrowException, IndexError, OSError) as error:
+            raise self._damaged(READINGS, str(error)) from None
+
+    def _about(self) -> Mapping[str, Any]:
+        try:
+            about = json.loads((self.path / ABOUT).read_text(encoding="utf-8"))
+            version = about["format"]
+        except (OSError, ValueError, KeyError, TypeError):
+            raise self._damaged(ABOUT, "it cannot be read") from None
+        if version != FORMAT:
+            raise SourceError(
+                f"the store of homes {self.path} is of format {version}, not {FORMAT}", hint=_AGAIN
+            )
+        if not isinstance(about, dict) or not {"kinds", "bytes", "sha256"} <= set(about):
+            raise self._damaged(ABOUT, "it says too little")
+        for name, size in about["bytes"].items():
+            found = self.path / name
+            if not found.is_file() or found.stat().st_size != size:
+                raise self._damaged(name, f"it is not {size:,} bytes long, as when it was written")
+        return about
+
+    def _index(self, about: Mapping[str, Any]) -> pa.Table:
+        content = (self.path / INDEX).read_bytes()
+        if hashlib.sha256(content).hexdigest() != about["sha256"]:
+            raise self._damaged(INDEX, "it was changed since it was written")
+        index = pa.ipc.open_file(pa.BufferReader(content)).read_all()
+        if index.schema != INDEX_SCHEMA or not index.num_rows:
+            raise self._damaged(INDEX, "it is no index of homes")
+        return index
+
+    def _damaged(self, name: str, why: str) -> SourceError:
+        return SourceError(f"the store of homes {self.path} is damaged: {name}: {why}", hint=_AGAIN)

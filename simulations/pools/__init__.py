@@ -1,0 +1,1 @@
+"""Fleets of any size: homes are made or read when they are asked."""
