@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fedhome import methods, models, registry, strategies, tasks
     from fedhome.clients.kept_model import load
     from fedhome.clients.recorded.recording import Recorded, record
+    from fedhome.data.pack_homes import pack
     from fedhome.data.table import HomeTable
     from fedhome.personal.model import PersonalModel
     from fedhome.plan.settings import Plan
@@ -43,6 +44,7 @@ __all__ = [
     "load",
     "methods",
     "models",
+    "pack",
     "record",
     "registry",
     "resume",
@@ -61,6 +63,7 @@ _LATER = {
     "Recorded": "fedhome.clients.recorded.recording",
     "Result": "fedhome.simulations.simulate",
     "load": "fedhome.clients.kept_model",
+    "pack": "fedhome.data.pack_homes",
     "record": "fedhome.clients.recorded.recording",
     "resume": "fedhome.simulations.simulate",
     "simulate": "fedhome.simulations.simulate",

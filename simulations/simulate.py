@@ -16,7 +16,7 @@ from flwr.serverapp import Grid
 
 from fedhome.data.home_objects import Homes
 from fedhome.data.read_report import alike, in_short
-from fedhome.errors import PlanError, RunError
+from fedhome.errors import RunError
 from fedhome.flower.messages import quiet, sums_suffice
 from fedhome.learning.build import learning_of
 from fedhome.learning.carried_slice import carried_slices
@@ -27,12 +27,9 @@ from fedhome.own_code import faults_told
 from fedhome.passed_objects import given
 from fedhome.personal.model import PersonalModel
 from fedhome.personal.opened import models_in
-from fedhome.plan.aggregation_settings import AggregationMode
 from fedhome.plan.overrides import merge, parse_set
-from fedhome.plan.plan_faults import single_updates
-from fedhome.plan.protocol import check_groups
 from fedhome.plan.settings import Plan
-from fedhome.plan.sliced_plan import SECURE, is_sliced
+from fedhome.plan.sliced_plan import is_sliced
 from fedhome.plugins import look_up
 from fedhome.run.events import Event, EventLog
 from fedhome.run.folder import RunFolder, SavedModel
@@ -44,13 +41,12 @@ from fedhome.simulations.cold_start import try_newcomers
 from fedhome.simulations.engines.by_name import ENGINES
 from fedhome.simulations.engines.grid import InProcessGrid
 from fedhome.simulations.engines.world import World
-from fedhome.simulations.gather import find_in, read_source
 from fedhome.simulations.kept_models import keep_models
-from fedhome.simulations.newcomers import Newcomers, set_apart
+from fedhome.simulations.newcomers import Newcomers
 from fedhome.simulations.objects import AnyMethod, AnyPersonaliser, AnyStrategy, Model, Objects
-from fedhome.simulations.pools.pooled_fleet import PooledFleet, fitting, open_pool, read_some
 from fedhome.simulations.portraits import show_homes
 from fedhome.simulations.secure.secure_fleet import SecureFleet, secure_grid
+from fedhome.simulations.taken_fleet import check_slices, check_sums, take_fleet
 from fedhome.simulations.tier_notes import carried_notes, outcome_notes
 
 
@@ -258,6 +254,7 @@ def _run(
             aggregation=world.mode if taking_part else "no",
             rounds=plan.rounds.count,
             score=world.learning.task.score,
+            **({"held": len(world.held)} if world.pool else {}),
             **({"unseen": len(newcomers.tables)} if newcomers.tables else {}),
         )
         if taking_part:
@@ -304,18 +301,9 @@ def _secure_grid(world: World, grid: InProcessGrid, log: EventLog) -> Grid:
 def _world(
     plan: Plan, folder: RunFolder, log: EventLog, *, tell_homes: bool
 ) -> tuple[World, Newcomers]:
-    pool, told = open_pool(plan), list[str]()
-    if pool is None:
-        read, unseen = set_apart(read_source(plan), plan)
-    else:
-        plan, note = fitting(plan, len(pool.names))
-        told.append(note)
-        read, unseen = read_some(pool, plan), ()
-    newcomers = Newcomers(tables=unseen, found=find_in(read, plan))
-    gathered = newcomers.found.gathered
+    fleet = take_fleet(plan)
+    newcomers, gathered, homes = fleet.newcomers, fleet.gathered, fleet.homes
     plan = gathered.plan
-    fleet = None if pool is None else PooledFleet.of(pool, newcomers.found)
-    homes = len(gathered.homes) if fleet is None else len(fleet.names)
     folder.write_plan(plan.to_toml())
     if gathered.reports:
         folder.write_readings([report.to_dict() for report in gathered.reports])
@@ -324,7 +312,7 @@ def _world(
             log.append("home-excluded", home=home, reason=reason)
         for same in alike(gathered.reports):
             log.append("readings", text=in_short(same))
-        for note in (*told, *gathered.notes):
+        for note in fleet.notes:
             log.append("note", text=note)
     learning = learning_of(plan, gathered.homes[0].x.shape[1], gathered.classes)
     sums = plan.strategy.works_on == "sums" or (
@@ -333,14 +321,14 @@ def _world(
     how = None if plan.personalise.name == "none" else personaliser(plan.personalise.name)
     mode = "plain" if newcomers.all_new else plan.aggregation_mode(homes)
     if is_sliced(plan):
-        _check_slices(plan, homes, sums=sums, mode=mode)
+        check_slices(plan, homes, sums=sums, mode=mode)
         if tell_homes:
             features = gathered.homes[0].x.shape[1]
             slices = carried_slices(plan, learning, features, gathered.classes)
             for note in carried_notes(plan, gathered.homes, slices):
                 log.append("note", text=note)
     if mode != "plain":
-        _check_sums(plan, homes, sums=sums)
+        check_sums(plan, homes, sums=sums)
     secure = None
     if mode == "secure":
         here = plan.engine.name == "sequential"  # the ClientApp's handlers work in this process
@@ -359,43 +347,6 @@ def _world(
         notice=notice,
         mode=mode,
         secure=secure,
-        pool=fleet,
+        pool=fleet.pool,
     )
     return world, newcomers
-
-
-def _check_slices(plan: Plan, homes: int, *, sums: bool, mode: AggregationMode) -> None:
-    """Refuse what slices do not go with, once it is known how many homes there are.
-
-    Raises:
-        PlanError: All faults at once.
-    """
-    faults = []
-    if not sums:
-        faults.append(
-            f"slicing.tiers are set, but strategy {plan.strategy.name!r} looks at single updates, "
-            "and those of different slices cannot be compared: take one that works on sums, such "
-            "as fedavg"
-        )
-    if mode == "secure":
-        faults.append(
-            f"slicing.tiers are set, and a simulation of {homes} homes is secure: {SECURE}; set "
-            'aggregation.mode = "ideal" or "plain"'
-        )
-    if faults:
-        raise PlanError(faults)
-
-
-def _check_sums(plan: Plan, homes: int, *, sums: bool) -> None:
-    """Refuse what cannot be added up in secret.
-
-    Raises:
-        PlanError: All faults at once.
-    """
-    faults = []
-    if not sums and plan.aggregation.groups == 1:
-        faults.append(single_updates(plan.strategy.name))
-    if fault := check_groups(plan, homes):
-        faults.append(fault)
-    if faults:
-        raise PlanError(faults)

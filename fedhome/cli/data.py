@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fedhome.cli import data_check
+from fedhome.cli import data_check, data_pack
 from fedhome.cli.group import Group
 from fedhome.cli.json_out import JsonFlag, print_json
 from fedhome.cli.json_plans import SetDescription, SetEntry
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 app.command("check")(data_check.check)
 app.command("convert")(data_check.convert)
+app.command("pack")(data_pack.pack)
 
 _Name = Annotated[str, typer.Argument(help="name of the set, as in `fedhome data list`")]
 

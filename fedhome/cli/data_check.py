@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _Source = Annotated[
     Path, typer.Argument(help="Folder of homes, or one file.", metavar="FOLDER|FILE")
 ]
-_PlanOption = Annotated[
+PlanOption = Annotated[
     str | None,
     typer.Option(
         "--plan",
@@ -32,7 +32,7 @@ _PlanOption = Annotated[
         autocompletion=completion.plans,
     ),
 ]
-_Sets = Annotated[
+Sets = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
@@ -45,8 +45,8 @@ _Sets = Annotated[
 
 def check(
     source: _Source,
-    plan: _PlanOption = None,
-    sets: _Sets = None,
+    plan: PlanOption = None,
+    sets: Sets = None,
     *,
     as_json: JsonFlag = False,
     plot: Annotated[
@@ -62,7 +62,7 @@ def check(
     """
     from fedhome.data.homes_folder import read_folder  # noqa: PLC0415 - arrow, only where needed
 
-    table = _table(source, plan, sets)
+    table = table_of(source, plan, sets)
     resolved = Plan.parse(table, where=plan or "the settings")
     wanted = plan is not None or "target" in table["data"]
     target = resolved.data.target if wanted else None
@@ -88,8 +88,8 @@ def check(
 def convert(
     source: _Source,
     out: Annotated[Path, typer.Argument(help="Folder for the Parquet files.", metavar="OUT")],
-    plan: _PlanOption = None,
-    sets: _Sets = None,
+    plan: PlanOption = None,
+    sets: Sets = None,
 ) -> None:
     """Write what was understood of each home as Parquet, to be read back without guessing.
 
@@ -99,7 +99,7 @@ def convert(
     from fedhome.data.homes_folder import read_folder  # noqa: PLC0415
     from fedhome.store import disk  # noqa: PLC0415
 
-    resolved = Plan.parse(_table(source, plan, sets), where=plan or "the settings")
+    resolved = Plan.parse(table_of(source, plan, sets), where=plan or "the settings")
     read = read_folder(source, resolved.data)
     console = Console()
     with disk.errors_of(out):
@@ -110,7 +110,8 @@ def convert(
     say(console, f"\n{len(read.homes)} home(s) in {out}: use it as data.source")
 
 
-def _table(source: Path, plan: str | None, sets: list[str] | None) -> dict[str, Any]:
+def table_of(source: Path | str, plan: str | None, sets: list[str] | None) -> dict[str, Any]:
+    """Return the settings that a source is read by: a plan's, and those given one by one."""
     table: dict[str, Any] = {}
     merge(table, named_table(plan))
     merge(table, {"data": {"source": str(source)}})

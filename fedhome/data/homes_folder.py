@@ -13,6 +13,7 @@ from fedhome.data.files.data_files import LAYOUT_HINT, Raw, is_data_file, read_f
 from fedhome.data.home_files import HomeFilesRead, read_home, read_rows
 from fedhome.data.homes_settings import HOMES_FILE, read_homes_settings
 from fedhome.data.homes_side_by_side import noticed
+from fedhome.data.homes_store import HomesStore, is_store
 from fedhome.data.read_report import HomeReport
 from fedhome.data.table import HomeTable
 from fedhome.data.times.axis import zone_of
@@ -71,7 +72,8 @@ def read_folder(
 
     Args:
         folder: One file, or sub-folder of files, per home; or, with ``settings.home_column``, a
-            file or folder of files in which each row names its home. A file ``homes.toml`` may
+            file or folder of files in which each row names its home; or a store of homes, which
+            says itself how it is read (:class:`.HomesStore`). A file ``homes.toml`` may
             give single homes settings of their own.
         settings: How the files are to be read.
         require: Columns that every home must have.
@@ -85,6 +87,10 @@ def read_folder(
     """
     if settings.time_zone:
         zone_of(settings.time_zone)
+    if is_store(folder):
+        stored = HomesStore(folder)
+        everything = stored.tables(np.arange(len(stored.names)))
+        return FolderRead(homes=everything, excluded=[], notes=())
     sources, said = _sources(folder, settings)
     notes = [("", note) for note in said]
     own = read_homes_settings(folder / HOMES_FILE, {home for home, _ in sources}, settings)

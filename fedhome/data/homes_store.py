@@ -34,7 +34,7 @@ _AGAIN = "write it again: fedhome data pack FOLDER"
 
 
 def is_store(source: str | Path) -> bool:
-    """Tell whether a path is a folder that `pack_homes` wrote."""
+    """Tell whether a path is a folder that `pack` wrote."""
     try:
         return (Path(source) / ABOUT).is_file() and (Path(source) / INDEX).is_file()
     except OSError:

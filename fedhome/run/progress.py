@@ -164,10 +164,11 @@ def _refusal(refusal: HomeRefusal) -> str:
 
 
 def _fleet(data: Any) -> str:
-    parts = [f"{data['homes']} homes"]
+    parts = [f"{data['homes']:,} homes"]
     # A server does not know what its homes hold, or what computes there.
     if "examples" in data:
-        parts.append(f"{data['examples']:,} training examples")
+        held = f" in {data['held']} of them" if "held" in data else ""
+        parts.append(f"{data['examples']:,} training examples{held}")
     parts.append(f"{data['parameters']:,} parameters")
     if "unseen" in data:
         parts.append(f"{data['unseen']} homes join after the rounds")

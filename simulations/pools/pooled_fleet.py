@@ -151,11 +151,12 @@ def fitting(plan: Plan, homes: int) -> tuple[Plan, str]:
     """
     count = min(plan.evaluation.homes or LOOKED_AT, homes)
     changes: dict[str, dict[str, Any]] = {"evaluation": {"homes": count}}
-    told = [
+    held = (
         f"of {homes:,} homes {count} are held in memory and looked at (evaluation.homes): the plan "
         "is completed by their readings, and they say what homes gain; the others are made or read "
         "when a round asks them"
-    ]
+    )
+    told = [held]
     if plan.rounds.evaluate_fraction == 1 and count < homes:
         share = count / homes
         changes["rounds"] = {"evaluate_fraction": share}

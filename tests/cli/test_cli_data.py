@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from fedhome.cli.data import app
+from fedhome.data.homes_store import HomesStore
 from fedhome.errors import PluginError, SourceError
 from fedhome.simulations.datasets import CATALOGUE, DataSet
 
@@ -88,3 +89,34 @@ def test_the_command_is_light_to_import() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_pack_writes_a_store_beside_the_folder_that_a_plan_takes(tmp_path: Path) -> None:
+    homes = tmp_path / "my-homes"
+    homes.mkdir()
+    for name in ("oak", "elm"):
+        rows = "".join(f"2025-01-0{1 + h // 24} {h % 24:02}:00,{h}\n" for h in range(48))
+        (homes / f"{name}.csv").write_text(f"time,load_kwh\n{rows}", encoding="utf-8")
+    output = run("pack", str(homes))
+    store = tmp_path / "my-homes.homes"
+    assert f"2 home(s), 96 rows, 0.0 MB in {store}" in output
+    assert f"--set data.source={store}" in output
+    assert list(HomesStore(store).names) == ["elm", "oak"]
+
+
+def test_pack_says_what_reading_the_files_told(tmp_path: Path) -> None:
+    homes = tmp_path / "my-homes"
+    homes.mkdir()
+    (homes / "oak.csv").write_text("time,load_kwh\n2025-01-01,1\n2025-01-02,2\n", encoding="utf-8")
+    (homes / "elm.csv").write_text("nothing of use\n", encoding="utf-8")
+    output = run("pack", str(homes), "--out", str(tmp_path / "packed"))
+    assert "left out: elm" in output
+    assert "1 home(s), 2 rows" in output
+
+
+def test_pack_makes_the_synthetic_fleet_one_home_at_a_time(tmp_path: Path) -> None:
+    store = tmp_path / "made.homes"
+    output = run(
+        "pack", "synthetic", "--set", "data.homes=3", "--set", "data.days=2", "--out", str(store)
+    )
+    assert "3 home(s), 144 rows" in output

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,13 +39,13 @@ class Packed:
     bytes: int
 
 
-def pack_homes(tables: Iterable[HomeTable], path: Path | str, *, columns: Iterable[str]) -> Packed:
+def pack(tables: Iterable[HomeTable], path: Path | str, *, columns: Iterable[str] = ()) -> Packed:
     """Write homes into a store; the folder is there when all of it is, or not at all.
 
     Args:
         tables: The homes, each name once; they are taken one after the other.
         path: The store's folder, which must not be there, or be a store, which is replaced.
-        columns: All columns that homes have.
+        columns: All columns that any home has; without, those of the first home.
 
     Returns:
         What was packed.
@@ -65,7 +66,7 @@ def pack_homes(tables: Iterable[HomeTable], path: Path | str, *, columns: Iterab
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as made:
             new = Path(made) / "new"
             new.mkdir()
-            packed = _write(tables, new, sorted(columns))
+            packed = _write(iter(tables), new, list(columns))
             if path.exists():
                 path.replace(Path(made) / "old")
             new.replace(path)
@@ -126,7 +127,9 @@ class _Kinds:
         return number
 
 
-def _write(tables: Iterable[HomeTable], folder: Path, columns: list[str]) -> Packed:
+def _write(tables: Iterator[HomeTable], folder: Path, columns: list[str]) -> Packed:
+    if not columns and (leading := next(tables, None)) is not None:
+        columns, tables = list(leading.columns), chain([leading], tables)
     schema = pa.schema([(TIME, pa.int64()), *((name, pa.float64()) for name in columns)])
     kinds, index = _Kinds(), list[tuple[str, int, int, int, int]]()
     with pa.OSFile(str(folder / READINGS), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
@@ -134,8 +137,9 @@ def _write(tables: Iterable[HomeTable], folder: Path, columns: list[str]) -> Pac
             first = 0
             for table in batch.tables:
                 if other := set(table.columns) - set(columns):
+                    more = ", ".join(sorted(other))
                     raise SourceError(
-                        f"home {table.home!r} has {', '.join(sorted(other))}, which others lack",
+                        f"home {table.home!r} has {more}, which the first home lacks",
                         hint="name every column that any home has",
                     )
                 index.append((table.home, number, first, table.rows, kinds.number(table)))

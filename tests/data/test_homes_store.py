@@ -1,0 +1,179 @@
+"""A store of homes: what goes in comes out, and what is damaged is refused by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedhome.data.homes_store import ABOUT, INDEX, READINGS, HomesStore, is_store
+from fedhome.data.pack_homes import pack
+from fedhome.data.table import HomeTable
+from fedhome.errors import EmptyFleetError, SourceError
+
+
+def _table(home: str, rows: int = 5, *names: str, **more: Any) -> HomeTable:
+    drawn = np.random.default_rng(len(home) + rows)
+    columns = {name: drawn.standard_normal(rows) for name in names or ("a", "b")}
+    return HomeTable(home=home, time_s=np.arange(rows) * 60, columns=columns, **more)
+
+
+def _same(one: HomeTable, other: HomeTable) -> None:
+    assert (one.home, one.time_zone, one.flags) == (other.home, other.time_zone, other.flags)
+    assert dict(one.labels) == dict(other.labels)
+    assert dict(one.units) == dict(other.units)
+    assert np.array_equal(one.time_s, other.time_s)
+    assert list(one.columns) == list(other.columns)
+    for name, values in one.columns.items():
+        assert np.array_equal(values, other.columns[name], equal_nan=True)
+
+
+_NAMES = st.lists(st.sampled_from(["load", "T °C", "x,y", "ü"]), min_size=1, unique=True)
+
+
+@st.composite
+def _tables(draw: st.DrawFn) -> list[HomeTable]:
+    homes = draw(st.lists(st.text(min_size=1, max_size=6), min_size=1, max_size=5, unique=True))
+    tables = []
+    for home in homes:
+        times = sorted(draw(st.sets(st.integers(-(2**40), 2**40), max_size=6)))
+        columns = {
+            name: np.array(
+                draw(st.lists(st.floats(width=64), min_size=len(times), max_size=len(times)))
+            )
+            for name in draw(_NAMES)
+        }
+        some = next(iter(columns))
+        tables.append(
+            HomeTable(
+                home=home,
+                time_s=np.array(times, np.int64),
+                columns=columns,
+                time_zone=draw(st.sampled_from(["UTC", "Europe/Madrid"])),
+                labels=draw(st.sampled_from([{}, {some: ("off", "on")}])),
+                units=draw(st.sampled_from([{}, {some: "kWh"}])),
+                flags=draw(st.sampled_from([frozenset(), frozenset([some])])),
+            )
+        )
+    return tables
+
+
+@given(_tables())
+def test_homes_come_out_as_they_went_in(
+    tmp_path_factory: pytest.TempPathFactory, tables: list[HomeTable]
+) -> None:
+    path = tmp_path_factory.mktemp("store") / "fleet.homes"
+    columns = {name for table in tables for name in table.columns}
+    packed = pack(tables, path, columns=columns)
+    store = HomesStore(path)
+    assert (packed.homes, packed.rows) == (len(tables), sum(table.rows for table in tables))
+    assert list(store.names) == [table.home for table in tables]
+    for place in reversed(range(len(tables))):
+        _same(store.tables(np.array([place]))[0], tables[place])
+
+
+def test_homes_of_many_batches_are_found_again(tmp_path: Path) -> None:
+    tables = [_table(f"home-{number}", 30_000 + number, "a") for number in range(7)]
+    pack(iter(tables), tmp_path / "fleet.homes")
+    store = HomesStore(tmp_path / "fleet.homes", most=6)
+    assert store.rows.tolist() == [table.rows for table in tables[:6]]
+    for one, other in zip(store.tables(np.array([5, 0, 3])), (5, 0, 3), strict=True):
+        _same(one, tables[other])
+
+
+def test_readings_stay_on_the_disk_until_they_are_asked_for(tmp_path: Path) -> None:
+    pack([_table("home-1", 50)], tmp_path / "fleet.homes")
+    values = HomesStore(tmp_path / "fleet.homes").tables(np.array([0]))[0].columns["a"]
+    assert not values.flags.owndata
+    assert not values.flags.writeable
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def _flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def _say(**changes: Any) -> Callable[[Path], None]:
+    def change(path: Path) -> None:
+        about = json.loads(path.read_text(encoding="utf-8")) | changes
+        path.write_text(json.dumps(about), encoding="utf-8")
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "told"),
+    [
+        (READINGS, _cut, "bytes long"),
+        (READINGS, Path.unlink, "bytes long"),
+        (INDEX, _cut, "bytes long"),
+        (INDEX, _flip, "it was changed"),
+        (ABOUT, _cut, "cannot be read"),
+        (ABOUT, _say(format=2), "of format 2, not 1"),
+        (ABOUT, _say(kinds=[{"columns": ["other"]}]), "it lacks other"),
+        (ABOUT, _say(bytes={}, sha256=""), "it was changed"),
+    ],
+)
+def test_a_damaged_store_is_refused_by_the_name_of_what_is_damaged(
+    name: str, damage: Callable[[Path], None], told: str, tmp_path: Path
+) -> None:
+    store = tmp_path / "fleet.homes"
+    pack([_table("home-1"), _table("home-2")], store)
+    HomesStore(store)  # whole, it opens
+    damage(store / name)
+    with pytest.raises(SourceError, match=told) as error:
+        HomesStore(store)
+    assert "fedhome data pack" in error.value.hint
+
+
+def test_a_store_is_replaced_whole_and_what_is_none_is_not_touched(tmp_path: Path) -> None:
+    store, other = tmp_path / "fleet.homes", tmp_path / "letters"
+    pack([_table("home-1")], store)
+    with pytest.raises(RuntimeError):
+        pack(_failing(), store)
+    assert list(HomesStore(store).names) == ["home-1"]
+    pack([_table("home-2")], store)
+    assert list(HomesStore(store).names) == ["home-2"]
+    other.mkdir()
+    (other / "letter.txt").write_text("dear", encoding="utf-8")
+    with pytest.raises(SourceError, match="no store of homes"):
+        pack([_table("home-1")], other)
+    assert [path.name for path in other.iterdir()] == ["letter.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fleet.homes", "letters"]
+    assert not is_store(other)
+
+
+def _failing() -> Any:
+    yield _table("home-3")
+    raise RuntimeError
+
+
+@pytest.mark.parametrize(
+    ("tables", "told"),
+    [
+        ([_table("home-1"), _table("home-1")], "two homes have one name"),
+        ([_table("home-1", 3, "a"), _table("home-2", 3, "c")], "home 'home-2' has c"),
+    ],
+)
+def test_homes_that_do_not_go_together_are_refused(
+    tables: list[HomeTable], told: str, tmp_path: Path
+) -> None:
+    with pytest.raises(SourceError, match=told):
+        pack(tables, tmp_path / "fleet.homes")
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_homes_make_no_store(tmp_path: Path) -> None:
+    with pytest.raises(EmptyFleetError):
+        pack([], tmp_path / "fleet.homes")
