@@ -252,6 +252,12 @@ def row(columns: Columns, home: int) -> dict[str, float | int | list[float]]:
     return {name: values[home].tolist() for name, values in columns.items()}
 
 
+def rows(columns: Columns) -> list[dict[str, float | int | list[float]]]:
+    """Return each home's row as plain numbers."""
+    names, values = list(columns), [column.tolist() for column in columns.values()]
+    return [dict(zip(names, one, strict=True)) for one in zip(*values, strict=True)]
+
+
 def _personaliser(given: QuestionContext) -> Personaliser:
     if given.personaliser is None:
         raise UpdateError("this home's plan personalises nothing")

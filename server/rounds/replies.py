@@ -97,7 +97,9 @@ def _records(message: Message, kind: type[_Record]) -> list[_Record]:
 
 def _check_metrics(metrics: MetricRecord) -> None:
     for name, value in metrics.items():
-        if not all(math.isfinite(v) for v in (value if isinstance(value, list) else [value])):
+        if not (
+            all(map(math.isfinite, value)) if isinstance(value, list) else math.isfinite(value)
+        ):
             raise UpdateError(f"its metric {name!r} is not finite")
 
 

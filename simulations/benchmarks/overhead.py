@@ -49,9 +49,7 @@ def _timed_functions() -> list[TimedFunction]:
         TimedFunction("Flower: aggregate_train", FedAvg, "aggregate_train"),
         TimedFunction("messages: numbering", grid, "number_messages"),
         TimedFunction("messages: replies", vector_grid, "reply"),
-        TimedFunction(
-            "messages: arrays as records", fedhome.simulations.engines.vector_grid, "array_record"
-        ),
+        TimedFunction("messages: replies", vector_grid, "replies"),
         TimedFunction(
             "messages: checking replies", fedhome.server.rounds.round_loop, "sound_replies"
         ),

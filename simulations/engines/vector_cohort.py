@@ -153,11 +153,14 @@ class VectorCohort(Cohort):
         losses = np.empty(len(self.where))
 
         def keep(chunk: Chunk) -> None:
-            params[chunk.homes], losses[chunk.homes] = chunk.params, chunk.losses
+            losses[chunk.homes] = chunk.losses
+            if not np.shares_memory(chunk.params, params):
+                params[chunk.homes] = chunk.params
 
         for _ in self.each_chunk(
             start,
             keep,
+            into=params,
             stream=stream,
             epochs=epochs,
             steps=steps,
@@ -181,10 +184,12 @@ class VectorCohort(Cohort):
         rate: float = 1.0,
         method: Method | None = None,
         towards: NDArray[np.float32] | None = None,
+        into: NDArray[np.float32] | None = None,
     ) -> Iterator[_Result]:
         """Train chunk by chunk; ``then`` runs in the worker, results come in a fixed order.
 
-        Nothing larger than the chunks at work is held in memory.
+        Nothing larger than the chunks at work is held in memory. Homes of a chunk that stand side
+        by side train where they lie in ``into``, ``[homes, size]``, if that is given.
         """
         kernel = self._kernel(self.learning.vary(rate=rate, method=method))
         begin, counts = self.fleet.spans(self.where, part)
@@ -195,8 +200,12 @@ class VectorCohort(Cohort):
         chunks = [order[first : first + size] for first in range(0, len(order), size)]
 
         def work(some: NDArray[np.int64]) -> _Result:
-            shared = start.ndim == 1
-            params = np.repeat(start[None], len(some), axis=0) if shared else start[some]
+            if into is not None and some[-1] - some[0] == len(some) - 1:  # rising: sorted stably
+                params = into[some[0] : some[-1] + 1]
+                params[:] = start if start.ndim == 1 else start[some]
+            else:
+                shared = start.ndim == 1
+                params = np.repeat(start[None], len(some), axis=0) if shared else start[some]
             keys, count = self._keys[self.where[some]], counts[some]
             each = list(passes(keys, count, stream=stream, epochs=epochs, rows=wanted))
             rows = Rows(

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from fedhome.clients.protocol_questions import HELP
 from fedhome.errors import EngineError, FedHomeError, PluginError
+from fedhome.flower.fast_replies import replies
 from fedhome.flower.messages import (
     EXAMPLES,
+    LazyArray,
     array_record,
     content_of,
     failure,
@@ -145,14 +147,9 @@ class JointGrid(InProcessGrid):
             return self._for_all(messages, tuple(np.flatnonzero(~fine).tolist()), mean)
         if params is None:
             return _rows(messages, columns)
-        return [
-            reply(
-                message,
-                responses.row(columns, index),
-                array_record(self._layout, params[index], lazy=True),
-            )
-            for index, message in enumerate(messages)
-        ]
+        return replies(
+            messages, responses.rows(columns), list(map(LazyArray, params)), self._layout.key
+        )
 
     def _for_all(
         self,
@@ -173,7 +170,7 @@ class JointGrid(InProcessGrid):
 
 
 def _rows(messages: list[Message], columns: Columns) -> list[Message]:
-    return [reply(message, responses.row(columns, index)) for index, message in enumerate(messages)]
+    return replies(messages, responses.rows(columns), None, "")
 
 
 class VectorGrid(JointGrid):

@@ -18,7 +18,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from flwr.app import Message, RecordDict
+from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp.strategy import FedAvg
 from flwr.supercore.object_store.in_memory_object_store import InMemoryObjectStore
 from flwr.superlink.federation.noop_federation_manager import NoOpFederationManager
@@ -148,17 +148,21 @@ def test_private_attributes_are_those_of_real_objects(told: Texts, tmp_path: Pat
     grid = RunGrid(tmp_path, "token")
     try:
         state = IndexedLinkState(NoOpFederationManager(), InMemoryObjectStore())
-        having = [message, message.metadata, FedAvg(), grid, grid.client, state]
+        content = RecordDict({"metrics": MetricRecord(), "arrays": ArrayRecord()})
+        records = [content, *content.values(), content.array_records]
+        having = [message, message.metadata, *records, FedAvg(), grid, grid.client, state]
         private = {key.rpartition(".")[::2] for key in told if "._" in key and "__" not in key}
         assert private
         for kind, name in private:
-            (one,) = (
+            those = [
                 one
                 for one in having
                 for of in type(one).__mro__
                 if f"{of.__module__}.{of.__qualname__}" == kind
-            )
-            assert name in {*vars(one), *dir(one)}
+            ]
+            assert those, kind
+            for one in those:
+                assert name in {*vars(one), *dir(one)}
     finally:
         grid.close()
 
