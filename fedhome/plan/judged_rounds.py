@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fedhome.plan.settings import Plan
 
+_SHARE = 3
+"""Homes adapt for one in this many of ``personalise.epochs``."""
 JUDGED_EVERY = 5
 """Every so many rounds are judged where the plan does not say, and homes can judge."""
 PATIENCE = 10
@@ -27,6 +31,19 @@ def judged_rounds(plan: Plan) -> int:
     """Return in how many rounds of a whole run they do."""
     every = judged_every(plan)
     return -(-plan.rounds.count // every) if every else 0
+
+
+def adaptation_of(plan: Plan) -> dict[str, Any]:
+    """Return how homes adapt a model that is judged: a rate as a multiple, and passes.
+
+    It is this and no other. Asked to adapt a model by nothing, homes would say what they say of the
+    model as it is: a second sum of the same numbers, which may be over others.
+
+    Args:
+        plan: The plan, of a home or of the server.
+    """
+    own = plan.personalise
+    return {"rate": own.rates[0], "epochs": max(1, own.epochs // _SHARE)}
 
 
 def patience_of(plan: Plan, *, picks: bool) -> int | None:

@@ -15,7 +15,7 @@ import msgpack
 
 from fedhome.errors import ManifestError
 from fedhome.learning import methods, update_clipping
-from fedhome.plan.judged_rounds import judged_every
+from fedhome.plan.judged_rounds import adaptation_of, judged_every
 from fedhome.plan.settings import Plan
 
 ROUND = "server-round"
@@ -138,8 +138,18 @@ def judging_faults(settings: Mapping[str, Any], plan: Plan) -> Iterator[str]:
     """Yield what is wrong with how homes are to adapt a round's model before they test it."""
     if not judged_every(plan):
         yield "a test of the adapted model, and the plan has none between rounds"
+        return
     yield from round_faults(settings, plan)
-    yield from adaptation_faults(settings, plan)
+    own = adaptation_of(plan)
+    if (asked := {name: settings.get(name) for name in own}) != own:
+        yield (
+            f"a test of the model adapted at {_in_words(asked)}, and this home's plan has it "
+            f"adapted at {_in_words(own)}: by nothing, it would be the same question twice"
+        )
+
+
+def _in_words(adaptation: Mapping[str, Any]) -> str:
+    return f"a rate of {adaptation['rate']!r} for {adaptation['epochs']!r} epochs"
 
 
 def census_faults(settings: Mapping[str, Any], plan: Plan) -> Iterator[str]:

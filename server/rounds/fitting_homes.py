@@ -25,6 +25,7 @@ from fedhome.run.events import EventLog
 from fedhome.server.rounds.sums import replies_of
 
 _WAIT_S, _POLL_S = 300.0, 1.0
+_NO_WIDTHS = "it answers without the width of its model"
 _UNFIT = frozenset({"inputs", "unlike"})
 
 
@@ -92,7 +93,9 @@ class Shape(NamedTuple):
 def shape_of(grid: Grid, plan: Plan, unfit: UnfitHomes) -> Shape:
     """Ask the homes for the width of their inputs and outputs: the server has no data.
 
-    Who refuses since its inputs are others, or is of another width than most, is left out.
+    It is believed where as many homes say the same as a sum takes at least: fewer than these could
+    all be an attacker's, and a width that is not the fleet's would end its run. Who refuses since
+    its inputs are others, tells no width, or is of another than most, is left out.
 
     Args:
         grid: How messages travel.
@@ -100,31 +103,36 @@ def shape_of(grid: Grid, plan: Plan, unfit: UnfitHomes) -> Shape:
         unfit: Takes the homes that do not fit.
 
     Raises:
-        RoundError: No home connected, or none answered.
+        RoundError: No home connected, or too few say the same.
     """
-    nodes = _connected(grid)
+    least = 1 if plan.aggregation.mode == "plain" else plan.aggregation.min_cohort
+    nodes = _connected(grid, least)
     content = RecordDict({CONFIG: ConfigRecord({INPUTS: inputs_hash(plan)})})
     messages = [Message(content, dst_node_id=node, message_type="query") for node in nodes]
     shapes: dict[int, Shape] = {}
     errors: set[str] = set()
-    for index, reply in replies_of(grid, messages, _WAIT_S, enough=(len(nodes) + 1) // 2):
+    enough = max(least, (len(nodes) + 1) // 2)
+    for index, reply in replies_of(grid, messages, _WAIT_S, enough=enough):
         node = nodes[index]
         if reply.has_error():
             reason = error_of(reply)
             errors.add(reason)
             unfit.hear(node, reason)
-            continue
-        metrics = next(iter(reply.content.metric_records.values()))
-        features, outputs = metrics.get("features"), metrics.get("outputs")
-        if isinstance(features, int) and isinstance(outputs, int):
-            shapes[node] = Shape(features, outputs)
-    if not shapes:
+        elif (shape := _told_in(reply)) is None:
+            errors.add(_NO_WIDTHS)
+            unfit.add(node, _NO_WIDTHS)
+        else:
+            shapes[node] = shape
+    # Counted in the order of the nodes, so that of two that are as common one is always taken.
+    found = Counter(shapes[node] for node in nodes if node in shapes).most_common(1)
+    if not found or found[0][1] < least:
+        alike = found[0][1] if found else 0
         raise RoundError(
-            f"no home could tell the shape of its data: {'; '.join(sorted(errors)[:3])}",
+            f"{alike} homes tell the same width of their model, and {least} must"
+            + (f": {'; '.join(sorted(errors)[:3])}" if errors else ""),
             hint="the homes' own logs say more",
         )
-    # Counted in the order of the nodes, so that of two that are as common one is always taken.
-    usual = Counter(shapes[node] for node in nodes if node in shapes).most_common(1)[0][0]
+    usual = found[0][0]
     for node, shape in shapes.items():
         if shape != usual:
             unfit.add(
@@ -133,6 +141,15 @@ def shape_of(grid: Grid, plan: Plan, unfit: UnfitHomes) -> Shape:
                 f"homes {usual.features} and {usual.outputs}",
             )
     return usual
+
+
+def _told_in(reply: Message) -> Shape | None:
+    """Return the widths that a reply tells; None where it tells none."""
+    for metrics in reply.content.metric_records.values():
+        features, outputs = metrics.get("features"), metrics.get("outputs")
+        if type(features) is int and type(outputs) is int and features > 0 and outputs > 0:
+            return Shape(features, outputs)
+    return None
 
 
 def tell_inputs(messages: Iterable[Message], plan: Plan, *, warm: bool = False) -> None:
@@ -160,10 +177,13 @@ def tell_inputs(messages: Iterable[Message], plan: Plan, *, warm: bool = False) 
                 message.content[CONFIG] = settings
 
 
-def _connected(grid: Grid) -> list[int]:
+def _connected(grid: Grid, least: int) -> list[int]:
+    """Return the nodes that are there, when they are so many, or as many as have come in time."""
     deadline = time.monotonic() + _WAIT_S
-    while not (nodes := list(grid.get_node_ids())):
+    while len(nodes := list(grid.get_node_ids())) < least:
         if time.monotonic() > deadline:
+            if nodes:
+                return nodes
             raise RoundError(
                 f"no home connected within {_WAIT_S:.0f} s", hint="start the homes' clients"
             )

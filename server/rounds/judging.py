@@ -18,18 +18,17 @@ from flwr.app import MetricRecord
 
 from fedhome.errors import RoundError
 from fedhome.flower.messages import EXAMPLES
-from fedhome.plan.judged_rounds import judged_every
+from fedhome.plan.judged_rounds import adaptation_of, judged_every
 from fedhome.plan.settings import Plan
 from fedhome.questions.question_table import ADAPTED
 from fedhome.questions.settings import ROUND
+from fedhome.run.events import EventLog
 from fedhome.server.rounds.model_questions import ModelQuestions
 
 NOT_JUDGED = (
     "rounds.judge_every has no effect here: a run that begins with another one's model keeps the "
     "round that is best as it is, since the release in use is held against that"
 )
-_SHARE = 3
-"""Homes adapt for one in this many of ``personalise.epochs``."""
 
 
 def judges_in(plan: Plan, number: int) -> bool:
@@ -41,12 +40,6 @@ def judges_in(plan: Plan, number: int) -> bool:
     """
     every = judged_every(plan)
     return every > 0 and (number % every == 0 or number == plan.rounds.count)
-
-
-def adaptation_of(plan: Plan) -> dict[str, Any]:
-    """Return how homes adapt a model that is judged: a rate as a multiple, and passes."""
-    own = plan.personalise
-    return {"rate": own.rates[0], "epochs": max(1, own.epochs // _SHARE)}
 
 
 def judged_loss(questions: ModelQuestions, number: int) -> float | None:
@@ -61,16 +54,20 @@ def judged_loss(questions: ModelQuestions, number: int) -> float | None:
     try:
         answers = questions.ask(ADAPTED, settings, _fault)
     except RoundError as error:
-        reason = f"round {number} is not judged, and so not kept as the best: {error.message}"
-        log.append("note", text=reason)
+        _tell(log, number, error.message)
         return None
     rows = [(_number(one, EXAMPLES), _number(one, "loss")) for one in answers.values()]
     total = sum(weight for weight, _ in rows)
     loss = sum(weight * loss for weight, loss in rows) / total if total else math.nan
     if not math.isfinite(loss):
+        _tell(log, number, "the losses that homes tell add up to no number")
         return None
     log.append("model-judged", round=number, loss=loss, **adaptation_of(plan))
     return loss
+
+
+def _tell(log: EventLog, number: int, why: str) -> None:
+    log.append("note", text=f"round {number} is not judged, and so not kept as the best: {why}")
 
 
 def _fault(metrics: Mapping[str, Any]) -> str:

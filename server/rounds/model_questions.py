@@ -16,6 +16,7 @@ from fedhome.questions.settings import INPUTS, inputs_hash
 from fedhome.run.events import EventLog
 from fedhome.server.rounds.patience import Patience
 from fedhome.server.rounds.replies import sound_replies
+from fedhome.server.rounds.secure_grid import SecureGrid
 from fedhome.server.rounds.sum_journal import MOST_TRIES
 
 
@@ -60,13 +61,19 @@ class ModelQuestions:
             try:
                 answers = self._ask_once(kind, config, fault, observe=observe)
             except RoundError as error:
-                if self.patience is None or self.patience.failures + 1 >= MOST_TRIES:
+                if self.patience is None or self._over(self.patience):
                     raise  # homes answer no more about this model
                 self.patience.pause(self.round, homes=0, needed=1, reason=error.message)
             else:
                 if self.patience is not None:
                     self.patience.held()
                 return answers
+
+    def _over(self, patience: Patience) -> bool:
+        """Whether homes answer no more about this model: to ask again would cost time alone."""
+        grid = self.grid
+        spoilt = isinstance(grid, SecureGrid) and grid.sums.over
+        return spoilt or patience.failures + 1 >= MOST_TRIES
 
     def _ask_once(
         self,

@@ -10,7 +10,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from flwr.app import ConfigRecord, Message, MetricRecord
@@ -121,11 +121,11 @@ class RoundLoop:
         state, plan = self.state, self.plan
         if self._warm and plan.rounds.judge_every:
             self.log.append("note", text=NOT_JUDGED)
-        while state.round < plan.rounds.count and not self._ends_early():
+        while state.round < plan.rounds.count and not self._choice.stops(state):
             state.rows.append(self._round(state.round + 1))
             state.round += 1
             self._after_round()
-            last = state.round == plan.rounds.count or self._ends_early()
+            last = state.round == plan.rounds.count or self._choice.stops(state)
             if last or state.round % plan.rounds.checkpoint_every == 0:
                 state.memory, state.arrays = strategy_memory.remember(self.strategy)
                 if self._states is not None:
@@ -141,13 +141,13 @@ class RoundLoop:
                 text="no round gave a model: what is kept is the one that the run began with; the "
                 "log's sum-failed, reply-dropped and round-unused events say why",
             )
-        if self._ends_early():
+        if self._choice.stops(state):
             self.log.append("early-stop", round=state.round, best_loss=state.best_loss)
         if not self._choice.picks(self.state):
             return state.flat
         if state.best_round != state.made:
-            best = {"round": state.best_round, "loss": state.best_loss}
-            self.log.append("model-picked", adapted=self._choice.judges, **best)
+            told = {"loss": state.best_loss, "adapted": self._choice.judges}
+            self.log.append("model-picked", round=state.best_round, **told)
         return state.best
 
     @property
@@ -178,32 +178,31 @@ class RoundLoop:
         """Return the homes' validation loss with the last model; None where they do not give it."""
         evaluated = self.plan.rounds.evaluate_fraction > 0
         for _ in range(MOST_TRIES if evaluated else 0):
-            if self._patience is not None:
-                self._patience.await_homes(number)
+            if self._patience is None:
+                return cast("float | None", self._evaluate(number)["validation_loss"])
+            self._patience.await_homes(number)
             self._why.clear()
             loss: float | None = self._evaluate(number)["validation_loss"]
-            if self._patience is None:
-                return loss
             if loss is not None:
                 self._patience.held()
                 return loss
+            if isinstance(self.grid, SecureGrid) and self.grid.sums.over:
+                break  # homes answer no second time
             self._patience.pause(number, homes=0, needed=1, reason=self._reason)
         return None
-
-    def _ends_early(self) -> bool:
-        return self._choice.stops(self.state)
 
     def _after_round(self) -> None:
         state, row = self.state, self.state.rows[-1]
         self.log.append("round-closed", **row)
         loss = self._judged() if self._choice.judges else row["validation_loss"]
-        if loss is not None and loss < state.best_loss:
+        if loss is None:
+            return  # nobody knows whether it is better: it is no round in vain
+        if loss < state.best_loss:
             state.best, state.best_loss = state.flat, loss
             state.best_round, state.stale = state.round, 0
-        elif not self._choice.judges:
-            state.stale += 1
-        elif judges_in(self.plan, state.round):
-            state.stale = state.round - state.best_round
+        else:
+            judges = self._choice.judges
+            state.stale = state.round - state.best_round if judges else state.stale + 1
 
     def _judged(self) -> float | None:
         """Return homes' loss with the round's model once they adapt it; None: it is not judged."""

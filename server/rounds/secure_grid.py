@@ -60,11 +60,12 @@ class SecureGrid(GridAround):
         plan: The plan.
         layout: Layout of the parameters.
         log: The run's log.
-        observe: Answers a question home by home, past the protocol: a simulation looks at its
-            own homes so. None where there is nobody to ask.
+        observe: Answers a question home by home, past the protocol, as a simulation looks at its
+            own homes; None where there is nobody to ask.
 
     Attributes:
         unfit: Homes whose inputs are not the plan's; None: there are none.
+        sums: Asks for sums.
         spent_budget: Why no sum with noise is asked for any more; None: it is.
     """
 
@@ -96,9 +97,8 @@ class SecureGrid(GridAround):
             log=log,
             folder=channel.journal.folder,
         )
-        self._sums = UsableSums(channel, plan=plan, suspects=self.suspects, log=log)
-        self.late = 0
-        self.unopened = 0
+        self.sums = UsableSums(channel, plan=plan, suspects=self.suspects, log=log)
+        self.late = self.unopened = 0
         self.spent_budget: PrivacyBudgetError | None = None
         self._behind: dict[str, int] = {}
         self._waiting: dict[str, Message] = {}
@@ -237,7 +237,7 @@ class SecureGrid(GridAround):
         responses: list[Message] = []
         totals: list[Total] = []
         shelled = row.update and self.shells is not None
-        for group, total in self._sums.ask(messages, request):
+        for group, total in self.sums.ask(messages, request):
             responses += [failure(message, reason) for message, reason in group.failed]
             if total is None:
                 continue
@@ -286,7 +286,7 @@ class SecureGrid(GridAround):
                 timeout_s=first.timeout_s,
                 shell=shell,
             )
-            for _, found in self._sums.ask(asked, request):
+            for _, found in self.sums.ask(asked, request):
                 if found is not None:
                     moved[self.shells.places(shell)] = found.mean
         self.channel.late, self.channel.unopened = late, unopened  # the same homes, asked again
@@ -317,7 +317,7 @@ class SecureGrid(GridAround):
         by_node = {message.metadata.dst_node_id: message for message in messages}
         counting = [Message(content, dst_node_id=node, message_type=CENSUS) for node in by_node]
         totals, refused = [], list[Message]()
-        for group, total in self._sums.ask(counting, request):
+        for group, total in self.sums.ask(counting, request):
             refused += [
                 failure(by_node[message.metadata.dst_node_id], reason)
                 for message, reason in group.failed

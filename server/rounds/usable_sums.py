@@ -29,9 +29,14 @@ class UsableSums:
         plan: The plan.
         suspects: Take note of sums that hold and of those that do not.
         log: The run's log.
+
+    Attributes:
+        over: Whether of the last question no sum was of use, and none can be had any more: what was
+            opened was beyond what homes can add, and homes open no second one about a model.
     """
 
     def __init__(self, channel: Channel, *, plan: Plan, suspects: Suspects, log: EventLog) -> None:
+        self.over = False
         self.channel, self.plan, self.suspects, self.log = channel, plan, suspects, log
         self._notes = FoldedNotes(log)
 
@@ -39,6 +44,7 @@ class UsableSums:
         self, messages: list[Message], request: SumRequest
     ) -> Iterator[tuple[GroupSum, Total | None]]:
         """Yield each group's sum, and what it amounts to: None where it cannot be used."""
+        self.over, given_up = False, list[bool]()
         for group in self.channel.ask(messages, request):
             total = None
             if group.words is not None:
@@ -52,8 +58,11 @@ class UsableSums:
                         self.suspects.spoilt(group.number, request.purpose, group.arrived)
                 else:
                     self.suspects.held(group.number, request.purpose, group.arrived)
+            name = name_of(request.purpose, request.model_hash, group.number)
+            given_up.append(total is None and self.channel.journal.spent(name))
             self._log_group(group, request)
             yield group, total
+        self.over = bool(given_up) and all(given_up)
 
     def _usable(self, group: GroupSum, request: SumRequest) -> Total:
         """Return what a group's sum amounts to, and count in it the homes that added something.

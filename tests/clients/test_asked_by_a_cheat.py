@@ -6,7 +6,7 @@ fleet's true server key and signs what it likes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -21,11 +21,13 @@ from fedhome.clients.home import ClientHome
 from fedhome.clients.secure_sums import Participant
 from fedhome.errors import DataError, FedHomeError, ManifestError, UpdateError
 from fedhome.flower.messages import array_record, blobs_of, take_identity, with_sum_record
+from fedhome.plan.judged_rounds import adaptation_of
 from fedhome.plan.protocol import policy_of, terms_hash
 from fedhome.questions.contributions import Terms
 from fedhome.questions.empty_handed import EMPTY_HANDED
 from fedhome.questions.outcomes import MOST_BINS, bins_for, score_counts
 from fedhome.questions.question_table import (
+    ADAPTED,
     BLEND,
     CENSUS,
     EVALUATE,
@@ -132,13 +134,13 @@ class Fleet:
         assert isinstance(answer, Message)
         return answer
 
-    def open(self) -> Total:
-        """Let all homes answer and members open the sum, and return what it amounts to."""
-        for home in self.world.homes:
+    def open(self, *, without: Collection[str] = ()) -> Total:
+        """Let homes answer and members open the sum, and return what it amounts to."""
+        for home in self.world.homes.keys() - set(without):
             self.sum.aggregator.receive(home, blobs_of(self.ask(home))["upload"])
         self.sum.answer()
         opened = self.sum.open()
-        return self.sum.manifest.form.decode(opened.words, HOMES)
+        return self.sum.manifest.form.decode(opened.words, HOMES - len(without))
 
 
 # --- what lies beside the manifest
@@ -294,6 +296,52 @@ def test_settings_that_the_plan_does_not_allow_are_refused_though_all_homes_get_
 ) -> None:
     with pytest.raises(FedHomeError):
         Fleet(kind, settings).ask("h00")
+
+
+# --- one question under two names
+
+_JUDGED: dict[str, Any] = {"server-round": 2, **adaptation_of(PLAN)}
+_BY_NOTHING = {**_JUDGED, "epochs": 0}
+
+
+@pytest.mark.parametrize(
+    "change", [{"epochs": 0}, {"epochs": 2}, {"epochs": None}, {"rate": 0.1}, {"rate": None}]
+)
+def test_a_judged_model_is_adapted_as_the_plan_says_and_in_no_other_way(
+    change: dict[str, Any],
+) -> None:
+    asked = {name: one for name, one in {**_JUDGED, **change}.items() if one is not None}
+    (fault,) = summed(ADAPTED).faults(asked, PLAN)
+    assert "this home's plan has it adapted at a rate of" in fault
+    assert not list(summed(ADAPTED).faults(_JUDGED, PLAN)), "the control: as it should be"
+
+
+@pytest.mark.long
+def test_the_same_numbers_are_not_asked_twice_the_second_time_without_a_home() -> None:
+    """Adapted by nothing, the model is what it was: its losses less a home's show that home's."""
+    cheated = Fleet(ADAPTED, _BY_NOTHING)
+    with pytest.raises(ManifestError) as refused:
+        cheated.ask("h00")
+    assert refused.value.reason == "settings"
+    assert cheated.parts["h00"].words is None
+
+
+@pytest.mark.long
+def test_control_adapted_by_nothing_a_second_sum_shows_a_home(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("fedhome.clients.secure_sums.check_settings", lambda _: None)
+    fleet = Fleet(EVALUATE, {"server-round": 2})
+    of_all, others = fleet.open(), Fleet(ADAPTED, _BY_NOTHING).open(without=["h03"])
+    alone = fleet.homes["h03"].device.evaluate(LEARNING.initial, "validation")
+    shown = {
+        name: (of_all.values[name] * of_all.weight - others.values[name] * others.weight)
+        / (of_all.weight - others.weight)
+        for name in ("loss", "score")
+    }
+    assert of_all.weight - others.weight == ROWS[1], "and how many examples it has"
+    assert shown["loss"] == pytest.approx(alone.losses[0], abs=1e-4)
+    assert shown["score"] == pytest.approx(alone.metrics["r2"][0], abs=1e-3)
 
 
 _ADAPTING: tuple[dict[str, Any], ...] = (

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 
@@ -23,11 +23,19 @@ from fedhome.questions.settings import (
     inputs_hash,
 )
 from fedhome.run.events import EventLog
-from fedhome.server.rounds.fitting_homes import FittingGrid, UnfitHomes, shape_of, tell_inputs
+from fedhome.server.rounds.fitting_homes import (
+    FittingGrid,
+    Shape,
+    UnfitHomes,
+    shape_of,
+    tell_inputs,
+)
 from helpers import tiny
 from helpers.wired_fleet import WiredFleet, secure_plan
 
 ODD = "h02"
+PLAIN = Plan.load(aggregation={"mode": "plain"})
+SECURE = Plan.load(aggregation={"mode": "secure"})  # sums over five at least
 
 
 def excluded(log: EventLog) -> dict[str, str]:
@@ -41,14 +49,16 @@ def excluded(log: EventLog) -> dict[str, str]:
     }
 
 
-def shapes(*answers: tuple[int, int] | str) -> Grid:
-    """Return a grid whose homes answer with a shape, or refuse."""
+def shapes(*answers: tuple[int, int] | str | RecordDict) -> Grid:
+    """Return a grid whose homes answer with a shape, refuse, or send what they like."""
 
     def how(message: Message, position: int) -> Message:
         assert content_of(message)[1][INPUTS] == inputs_hash(Plan())
         answer = answers[position]
         if isinstance(answer, str):
             return failure(message, answer)
+        if isinstance(answer, RecordDict):
+            return Message(answer, reply_to=message)
         return reply(message, {"num-examples": 1, "features": answer[0], "outputs": answer[1]})
 
     return tiny.FakeGrid(len(answers), how)
@@ -72,7 +82,7 @@ def test_who_differs_is_named_and_nobody_else(
     with EventLog(tmp_path / "events.jsonl") as log:
         nodes = list(grid.get_node_ids())
         out = UnfitHomes(log, lambda node: f"home-{nodes.index(node)}")
-        assert shape_of(grid, Plan(), out) == (5, 1)
+        assert shape_of(grid, PLAIN, out) == (5, 1)
         told_of = excluded(log)
     assert set(told_of) == (set() if left is None else {f"home-{left}"})
     assert all(told in reason and "hint" not in reason for reason in told_of.values())
@@ -85,8 +95,59 @@ def test_where_nobody_fits_the_run_ends_with_the_reason(tmp_path: Path) -> None:
     with EventLog(tmp_path / "events.jsonl") as log:
         out = UnfitHomes(log, str)
         with pytest.raises(RoundError, match="do not have the plan's inputs"):
-            shape_of(shapes("unlike", "unlike"), Plan(), out)
+            shape_of(shapes("unlike", "unlike"), PLAIN, out)
         assert out.without([2, 3]) == [2, 3]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        RecordDict(),
+        RecordDict({"metrics": MetricRecord()}),
+        RecordDict({"metrics": MetricRecord({"features": 5})}),
+        RecordDict({"metrics": MetricRecord({"features": 5.0, "outputs": 1})}),
+        RecordDict({"metrics": MetricRecord({"features": [5], "outputs": [1]})}),
+        RecordDict({"metrics": MetricRecord({"features": 0, "outputs": 1})}),
+        RecordDict({"metrics": MetricRecord({"features": 5, "outputs": -1})}),
+        RecordDict({"arrays": ArrayRecord()}),
+    ],
+)
+def test_a_home_that_tells_no_width_ends_no_run_and_is_named(
+    said: RecordDict, tmp_path: Path
+) -> None:
+    grid = shapes(said, *[(5, 1)] * 5)
+    with EventLog(tmp_path / "events.jsonl") as log:
+        first = next(iter(grid.get_node_ids()))
+        out = UnfitHomes(log, lambda node: "odd" if node == first else "other")
+        assert shape_of(grid, SECURE, out) == (5, 1)
+        told = excluded(log)
+    assert list(told) == ["odd"]
+    assert "without the width of its model" in told["odd"]
+
+
+def test_control_a_reply_without_numbers_ended_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def as_it_was(answer: Message) -> Shape:
+        metrics = next(iter(answer.content.metric_records.values()))
+        return Shape(int(metrics["features"]), int(metrics["outputs"]))  # type: ignore[arg-type]
+
+    monkeypatch.setattr("fedhome.server.rounds.fitting_homes._told_in", as_it_was)
+    with EventLog(tmp_path / "events.jsonl") as log, pytest.raises(StopIteration):
+        shape_of(shapes(RecordDict(), *[(5, 1)] * 5), SECURE, UnfitHomes(log, str))
+
+
+def test_fewer_homes_than_a_sum_takes_set_no_fleets_width(tmp_path: Path) -> None:
+    """The others cannot read their readings today; of a width in the billions nothing is made."""
+    answers: tuple[Any, ...] = ((1 << 40, 1), *["readings"] * 5)
+    with EventLog(tmp_path / "events.jsonl") as log:
+        out = UnfitHomes(log, str)
+        with pytest.raises(RoundError, match="1 homes tell the same width") as refused:
+            shape_of(shapes(*answers), SECURE, out)
+        assert "and 5 must" in refused.value.message
+        assert not out.nodes
+        # The control: where nothing is kept from the server, no sum says how many there must be.
+        assert shape_of(shapes(*answers), PLAIN, out) == (1 << 40, 1)
 
 
 def test_a_home_refuses_what_means_something_else() -> None:

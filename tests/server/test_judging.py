@@ -115,6 +115,47 @@ def test_a_round_that_nobody_judges_is_told_and_not_kept(tmp_path: Path) -> None
     assert note.startswith("round 4 is not judged, and so not kept as the best: no home answered")
 
 
+def test_rounds_that_nobody_judges_are_no_rounds_in_vain(tmp_path: Path) -> None:
+    """A home that spoils what is asked between rounds would end the run after ten of forty.
+
+    That ten rounds that were judged, and were no better, end it is the control, above.
+    """
+
+    def never(message: Message, position: int) -> Message:
+        if message.metadata.message_type == ADAPTED:
+            return failure(message, "its sum is beyond what homes can add")
+        return _home(message, position)
+
+    flat, kept = _run(_plan(rounds={"count": 14}), tmp_path, never)
+    assert (flat, kept) == (pytest.approx([14.0, 14.0]), 14)
+    assert not _told(tmp_path, "early-stop") + _told(tmp_path, "model-picked")
+
+
+def test_rounds_whose_loss_nobody_knows_are_no_rounds_in_vain(tmp_path: Path) -> None:
+    def silent_after_two(message: Message, position: int) -> Message:
+        asked = content_of(message)[1]["server-round"]
+        if message.metadata.message_type == "evaluate" and asked > 2:
+            return failure(message, "not today")
+        return _home(message, position)
+
+    plan = _plan(rounds={"count": 9, "judge_every": 0, "patience": 3})
+    assert _run(plan, tmp_path, silent_after_two)[1] == 2
+    assert not _told(tmp_path, "early-stop")
+    assert len(_told(tmp_path, "round-closed")) == 9
+
+
+def test_a_loss_that_is_no_number_is_told(tmp_path: Path) -> None:
+    def huge(message: Message, position: int) -> Message:
+        answer = _home(message, position)
+        if message.metadata.message_type == ADAPTED:
+            answer.content["metrics"]["loss"] = 1.5e308
+        return answer
+
+    assert _run(_plan(rounds={"count": 2, "judge_every": 2}), tmp_path, huge)[1] == 2
+    (note,) = [one["text"] for one in _told(tmp_path, "note")]
+    assert note.startswith("round 2 is not judged, and so not kept as the best: the losses")
+
+
 def test_a_run_that_goes_on_keeps_the_same_round(tmp_path: Path) -> None:
     class Cut(Exception):  # noqa: N818 - a power cut
         pass

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from flwr.app import Message
+from numpy.typing import NDArray
 from rich.console import Console
 
 from fedhome.errors import RoundError
@@ -21,9 +22,11 @@ from fedhome.run.folder import RunFolder
 from fedhome.run.progress import ProgressLines
 from fedhome.run.summary import rounds_told
 from fedhome.run.waiting import what_it_waits_for
+from fedhome.server.rounds.model_questions import ModelQuestions
 from fedhome.server.rounds.patience import Patience
 from fedhome.server.rounds.round_loop import RoundLoop
 from fedhome.server.rounds.sum_needs import HOMES, MEMBERS, SumNeeds
+from fedhome.server.rounds.sum_journal import MOST_TRIES
 from fedhome.server.strategies import strategy_of
 from helpers import tiny
 from helpers.publishing import INITIAL, MODEL_OF, SMALL, home
@@ -363,3 +366,52 @@ def test_the_model_of_a_fleet_with_outages_is_that_of_one_without(tmp_path: Path
         "3 rounds changed the model; 2 attempts failed, and were repeated; homes were waited for "
         "during 60 s"
     )
+
+
+def _spoils_what_is_asked_between_rounds(fleet: WiredFleet, cheat: str) -> None:
+    """Let a home add numbers beyond all bounds where no update is summed."""
+
+    def forge(words: NDArray[Any]) -> NDArray[Any]:
+        return words if words.size > fleet.learning.layout.size // 2 else ~words
+
+    fleet.parts[cheat].forge = forge
+
+
+def _spoilt(folder: Path, *, judged: bool) -> tuple[float, int]:
+    """Return how long a run of three rounds waited, s, and how often a home was asked for nothing.
+
+    One of seven homes spoils each sum that trains nothing.
+    """
+    rounds = {"count": 3, "judge_every": int(judged), "evaluate_fraction": float(not judged)}
+    plan = secure_plan(rounds=rounds, personalise={"name": "fine-tune"})
+    fleet = WiredFleet(folder, plan)
+    _spoils_what_is_asked_between_rounds(fleet, "h03")
+    clock = Clock(lambda _: set(fleet.wire.homes))
+    needs = SumNeeds(plan=plan, homes=fleet.world.directory.names)
+    with fleet.run() as run:
+        run._patience = patient(plan, clock, run.log, needs)
+        run.run()
+        candidate = run.candidate()
+    assert candidate is not None
+    assert (candidate.round, candidate.loss) == (3, None)
+    assert "an opened sum is not between 0 and what 7 homes" in fleet.events
+    return clock.now, sum(reason == "opened-before" for _, reason in fleet.wire.refusals)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("judged", [True, False], ids=["judged", "measured"])
+def test_what_a_home_has_spoilt_is_not_waited_for(*, judged: bool, tmp_path: Path) -> None:
+    """Homes open no second sum about a model: to pause and ask again would cost time alone."""
+    assert _spoilt(tmp_path, judged=judged)[0] == 0
+
+
+@pytest.mark.long
+def test_control_each_judged_round_that_was_spoilt_was_asked_for_six_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        ModelQuestions, "_over", lambda _, patience: patience.failures + 1 >= MOST_TRIES
+    )
+    waited_s, refused = _spoilt(tmp_path, judged=True)
+    assert waited_s >= 10 * (2**5 - 1)
+    assert refused > 0
