@@ -19,6 +19,7 @@ from fedhome.clients.membership import private_words, weight_words
 from fedhome.clients.membership.home_folder import PLAN, HomeFolder
 from fedhome.clients.protocol_questions import BUNDLE, HELP, PROTOCOL, SHAPE
 from fedhome.errors import RunError
+from fedhome.learning.methods import METHODS
 from fedhome.plan.overrides import code_at_home
 from fedhome.plan.private_plan import is_private
 from fedhome.plan.protocol import most_sums_a_day
@@ -232,7 +233,14 @@ def _honest_server_learns(plan: Plan) -> list[str]:
             f"sets of homes, {weight_words.worked_out(plan)}over many rounds roughly how it "
             "changes the model."
         ),
+        *_shown_by(plan),
     ]
+
+
+def _shown_by(plan: Plan) -> list[str]:
+    """Return what sums show by the plan's method alone; code that is not ours is not asked."""
+    method = METHODS.get(plan.method.name)
+    return [method.shown] if method is not None and method.shown else []
 
 
 def _cheating_server_learns(plan: Plan) -> list[str]:
@@ -247,6 +255,10 @@ def _cheating_server_learns(plan: Plan) -> list[str]:
             "this home's own update: by models made so that all other homes have nothing to add. "
             "Roughly, also by asking about two models that hardly differ, the second time without "
             "this home. Only noise would prevent that, and homes add none."
+        ),
+        (
+            "how well models do on this home's validation rows: by two questions about one model "
+            "that ask for nearly the same, the second time without this home."
         ),
         (
             "of all homes together, in how many a reading is above a bound: by models made so that "

@@ -7,8 +7,8 @@ group of the fleet; an attempt that nobody opened may be made again, with fresh 
 quorums of members share an honest one, so no second attempt is opened after a first
 (docs/security.md).
 
-A ledger holds the newest :data:`MOST_ENTRIES` entries: with the oldest ones a home forgets that
-it answered them.
+A ledger holds the newest :data:`MOST_ENTRIES` entries, and of :data:`MOST_OLDER` before these
+what they were about, which is refused. What is older is forgotten: it could be asked again.
 """
 
 from __future__ import annotations
@@ -18,15 +18,23 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Self
 
+import numpy as np
+
 from fedhome.errors import WireError
 from fedhome.secagg.manifest import Manifest
 
 MOST_ENTRIES = 4096
+MOST_OLDER = 16_384
+"""Of how many earlier entries it is remembered that they were: some months of a fleet's life."""
 MOST_ATTEMPTS = 8
 """How often a home takes part in sums about one subject, of which at most one is opened."""
 _DAY_S = 86_400
 # Subject, group, epoch, digest of the manifest, round, day, attempts, kind in ASCII.
 _ENTRY = struct.Struct(">32sHQ32sQIH16s")
+# Of a subject. Nobody can make another one that is taken for it but by 2^64 tries, to no gain.
+_BEGINNING = 8
+# An entry's size is a multiple of 8, and so is a beginning's: what ends with this has some.
+_COUNT = struct.Struct(">I")
 
 Key = tuple[bytes, int]
 
@@ -102,9 +110,11 @@ class Ledger:
 
     Args:
         entries: The entries.
+        older: The subjects of earlier ones, of each the first 8 bytes, the oldest first.
     """
 
     entries: Mapping[Key, LedgerEntry] = field(default_factory=dict)
+    older: bytes = b""
 
     def __iter__(self) -> Iterator[LedgerEntry]:
         return iter(self.entries.values())
@@ -114,6 +124,8 @@ class Ledger:
 
     def attempts(self, subject: bytes) -> int:
         """Return in how many sums about a subject a home took part, whatever the group."""
+        if self._was_earlier(subject):
+            return MOST_ATTEMPTS
         return sum(entry.attempts for entry in self if entry.subject == subject)
 
     def in_another_epoch(self, manifest: Manifest) -> bool:
@@ -136,6 +148,8 @@ class Ledger:
         What was opened once may be opened again in the same way: an answer may have been lost. The
         next epoch deals the groups anew, so no group of it follows one of an earlier epoch.
         """
+        if self._was_earlier(manifest.subject):
+            return True
         listed = (self.entries.get((manifest.subject, group)) for group in range(manifest.groups))
         return any(
             entry.epoch != manifest.epoch
@@ -152,13 +166,21 @@ class Ledger:
             attempts = earlier.attempts + (earlier.manifest != entry.manifest)
             entry = replace(entry, attempts=attempts)
         entries[entry.key] = entry
+        older = self.older
         while len(entries) > MOST_ENTRIES:
-            del entries[next(iter(entries))]
-        return Ledger(entries)
+            oldest = next(iter(entries))
+            del entries[oldest]
+            older += oldest[0][:_BEGINNING]
+        return Ledger(entries, older[-_BEGINNING * MOST_OLDER :])
+
+    def _was_earlier(self, subject: bytes) -> bool:
+        beginnings = np.frombuffer(self.older, f">u{_BEGINNING}")
+        return bool((beginnings == int.from_bytes(subject[:_BEGINNING])).any())
 
     def to_bytes(self) -> bytes:
         """Return the ledger as bytes."""
-        return b"".join(entry.to_bytes() for entry in self)
+        ends = self.older + _COUNT.pack(len(self.older) // _BEGINNING) if self.older else b""
+        return b"".join(entry.to_bytes() for entry in self) + ends
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Ledger:
@@ -167,12 +189,19 @@ class Ledger:
         Raises:
             WireError: Any other bytes.
         """
+        older = b""
+        if len(data) % _BEGINNING == _COUNT.size:
+            (beginnings,) = _COUNT.unpack(data[-_COUNT.size :])
+            begin = len(data) - _COUNT.size - beginnings * _BEGINNING
+            if not 0 < beginnings <= MOST_OLDER or begin < 0:
+                raise WireError("a ledger is not as it is written", reason="ledger")
+            data, older = data[:begin], data[begin : -_COUNT.size]
         count, rest = divmod(len(data), _ENTRY.size)
         rows = (data[n * _ENTRY.size : (n + 1) * _ENTRY.size] for n in range(count))
         entries = {entry.key: entry for entry in map(LedgerEntry.from_bytes, rows)}
         if rest or len(entries) != count or count > MOST_ENTRIES:
             raise WireError("a ledger is not as it is written", reason="ledger")
-        return cls(entries)
+        return cls(entries, older)
 
 
 def day_of(now: float) -> int:

@@ -176,8 +176,7 @@ class RoundLoop:
 
     def _measure(self, number: int) -> float | None:
         """Return the homes' validation loss with the last model; None where they do not give it."""
-        evaluated = self.plan.rounds.evaluate_fraction > 0
-        for _ in range(MOST_TRIES if evaluated else 0):
+        for _ in range(MOST_TRIES if self.plan.rounds.evaluate_fraction > 0 else 0):
             if self._patience is None:
                 return cast("float | None", self._evaluate(number)["validation_loss"])
             self._patience.await_homes(number)

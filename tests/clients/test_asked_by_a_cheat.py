@@ -21,6 +21,7 @@ from fedhome.clients.home import ClientHome
 from fedhome.clients.secure_sums import Participant
 from fedhome.errors import DataError, FedHomeError, ManifestError, UpdateError
 from fedhome.flower.messages import array_record, blobs_of, take_identity, with_sum_record
+from fedhome.learning.mixture import BOUND, STRENGTHS, upper
 from fedhome.plan.judged_rounds import adaptation_of
 from fedhome.plan.protocol import policy_of, terms_hash
 from fedhome.questions.contributions import Terms
@@ -342,6 +343,27 @@ def test_control_adapted_by_nothing_a_second_sum_shows_a_home(
     assert of_all.weight - others.weight == ROWS[1], "and how many examples it has"
     assert shown["loss"] == pytest.approx(alone.losses[0], abs=1e-4)
     assert shown["score"] == pytest.approx(alone.metrics["r2"][0], abs=1e-3)
+
+
+@pytest.mark.long
+def test_two_questions_about_one_model_show_a_homes_error_as_the_docs_say() -> None:
+    """It is open: how experts' errors go together, and a mixture that is made of one expert."""
+    experts = PLAN.personalise.experts
+    only = np.diag([BOUND] * len(experts))
+    place = experts.index("global")
+    only[place, place] = 0.0
+    adapting = {"rate": 1.0, "epochs": 1}
+    matrix = {**adapting, "matrix": upper(only).tolist(), "homes": 1_000_000}
+    blended, shrunk = Fleet(BLEND, adapting), Fleet(SHRINK, matrix)
+    pairs = [(one, two) for one in range(len(experts)) for two in range(one, len(experts))]
+    number = pairs.index((place, place))
+    of_all, others = blended.open(), shrunk.open(without=["h03"])
+    last = f"error-{len(STRENGTHS) - 1}"
+    shown = of_all.values[f"errors-{number}"] * HOMES - others.values[last] * (HOMES - 1)
+    words = blended.parts["h03"].words
+    assert words is not None
+    own = blended.sum.manifest.form.decode(words, 1).values[f"errors-{number}"]
+    assert shown == pytest.approx(own, rel=0.02)
 
 
 _ADAPTING: tuple[dict[str, Any], ...] = (

@@ -20,6 +20,7 @@ from fedhome.clients.membership.home_folder import HomeFolder, HomeSettings
 from fedhome.clients.protocol_questions import PROTOCOL
 from fedhome.errors import RunError
 from fedhome.fleet.entries import Anchor
+from fedhome.learning.plan_notes import notes_on
 from fedhome.plan.settings import Plan
 from fedhome.questions import outcomes, private_sums
 from fedhome.questions.question_table import SUMMED
@@ -112,6 +113,8 @@ What a server that breaks the rules can learn today, and no home would refuse:
   * this home's own update: by models made so that all other homes have nothing to add.
     Roughly, also by asking about two models that hardly differ, the second time without
     this home. Only noise would prevent that, and homes add none.
+  * how well models do on this home's validation rows: by two questions about one model
+    that ask for nearly the same, the second time without this home.
   * of all homes together, in how many a reading is above a bound: by models made so
     that such a home has nothing to add. Which homes these are, it does not learn.
   * roughly how long this home computes, and so how many examples it has: from when its
@@ -230,6 +233,16 @@ def test_the_text_of_a_secure_plan() -> None:
     assert consent_text(asked()) == SECURE
     for mode in ("secure", "ideal"):  # a real home makes secret sums of it
         assert consent_text(asked(f"aggregation.mode={mode}")) == SECURE
+
+
+def test_people_are_told_what_a_method_of_several_models_shows() -> None:
+    """That it does is in tests/questions/test_chosen_models.py."""
+    told = " ".join(consent_text(asked("method.name=ifca")).split())
+    assert "of one that this home alone chose it is this home's own update" in told
+    assert "this home alone chose" not in SECURE
+    noted = notes_on(Plan.load(method={"name": "ifca"}))
+    assert any("of one that a single home chose, that home's update" in note for note in noted)
+    assert not notes_on(Plan.load(method={"name": "ifca"}, aggregation={"mode": "plain"}))
 
 
 def test_the_text_of_a_plain_plan_says_so_first() -> None:

@@ -7,6 +7,7 @@ other settings for one home         the settings' hash is in the manifest, and s
 settings beside the manifest        a home compares them with the manifest's
 the same question again             members open one sum about a model
 ... in another round or run         what counts is what is asked about which model
+... when it is long ago             homes remember what some months' sums were about
 ... in another epoch                homes answer about one model in one epoch alone
 a member set back to a backup       a quorum of the others; it counts as a corrupt one
 the same question, unopened         homes take part a few times about one model
@@ -26,11 +27,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fedhome.errors import DirectoryError, ManifestError, OpeningError
+from fedhome.errors import DirectoryError, ManifestError, OpeningError, WireError
+from fedhome.plan.protocol import most_sums_a_day
+from fedhome.plan.settings import Plan
 from fedhome.secagg import HomeKeys, HomeParty, HomeState, MemoryStore, Policy, graph
 from fedhome.secagg import member as committee_member
 from fedhome.secagg import policy as policies
-from fedhome.secagg.ledger import MOST_ATTEMPTS, MOST_ENTRIES, Ledger, LedgerEntry
+from fedhome.secagg.ledger import MOST_ATTEMPTS, MOST_ENTRIES, MOST_OLDER, Ledger, LedgerEntry
+from fedhome.secagg.manifest import Manifest
 from fedhome.secagg.masks import add_masks, self_seed
 from fedhome.secagg.parameters import corrupt_among
 from fedhome.secagg.rank import solved, solved_in_a_run
@@ -413,7 +417,53 @@ def test_a_ledger_keeps_the_newest_entries_and_reads_back() -> None:
         ledger = ledger.with_entry(_entry(number))
     assert len(ledger) == MOST_ENTRIES
     assert next(iter(ledger)).round == 3
+    assert len(ledger.older) == 3 * 8
     assert Ledger.from_bytes(ledger.to_bytes()) == ledger
+
+
+def _asked_long_ago(older: bool) -> tuple[Ledger, Manifest]:
+    """Return a ledger whose newest entries are all of later sums than one, and that one's terms."""
+    manifest = eve_of(World.of(8)).manifest
+    entry = _entry(0, subject=manifest.subject, manifest=manifest.digest)
+    ledger = Ledger().with_entry(entry)
+    for number in range(1, MOST_ENTRIES + 1):
+        ledger = ledger.with_entry(_entry(number))
+    return ledger if older else replace(ledger, older=b""), manifest
+
+
+@pytest.mark.long
+def test_a_question_of_long_ago_is_not_answered_a_second_time() -> None:
+    # A server that asks about other models until a home has forgotten the first, and then again
+    # about that, without one home.
+    ledger, manifest = _asked_long_ago(older=True)
+    assert ledger.attempts(manifest.subject) == MOST_ATTEMPTS
+    assert ledger.refuses(manifest)
+    assert not ledger.refuses(replace(manifest, model_hash=OTHER)), "what was not asked is"
+    forgetful, manifest = _asked_long_ago(older=False)  # the control
+    assert forgetful.attempts(manifest.subject) == 0
+    assert not forgetful.refuses(manifest)
+
+
+def test_two_months_of_the_default_plan_are_remembered_at_the_fastest_pace() -> None:
+    assert 60 * most_sums_a_day(Plan()) <= MOST_ENTRIES + MOST_OLDER
+
+
+def test_what_is_older_still_is_forgotten() -> None:
+    full = Ledger({entry.key: entry for entry in map(_entry, range(MOST_ENTRIES))})
+    full = replace(full, older=bytes(8 * MOST_OLDER))
+    ledger = full.with_entry(_entry(MOST_ENTRIES))
+    assert len(ledger.older) == 8 * MOST_OLDER
+    assert Ledger.from_bytes(ledger.to_bytes()) == ledger
+    assert len(ledger.to_bytes()) < 1 << 20, "as much as a home's state has room for"
+
+
+@pytest.mark.parametrize("cut", [1, 4, 8, 12])
+def test_a_ledger_that_is_cut_is_none(cut: int) -> None:
+    data = replace(Ledger().with_entry(_entry(1)), older=bytes(24)).to_bytes()
+    with pytest.raises(WireError):
+        Ledger.from_bytes(data[:-cut])
+    with pytest.raises(WireError):
+        Ledger.from_bytes(data[:104] + bytes(4))  # none of none
 
 
 def test_a_state_of_the_first_version_is_read_and_goes_on() -> None:

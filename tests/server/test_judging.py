@@ -115,6 +115,22 @@ def test_a_round_that_nobody_judges_is_told_and_not_kept(tmp_path: Path) -> None
     assert note.startswith("round 4 is not judged, and so not kept as the best: no home answered")
 
 
+def test_one_homes_loss_can_keep_an_early_round_as_the_docs_say(tmp_path: Path) -> None:
+    """It is open: what a home tells of its loss is bounded by the range, and by nothing else."""
+
+    def afraid(message: Message, position: int) -> Message:
+        answer = _home(message, position)
+        late = content_of(message)[1].get("server-round", 0) > 2
+        if message.metadata.message_type == ADAPTED and position == 0 and late:
+            answer.content["metrics"]["loss"] = 1024.0
+        return answer
+
+    plan = _plan(rounds={"count": 20, "judge_every": 2, "patience": 10})
+    assert _run(plan, tmp_path / "one home", afraid)[1] == 2
+    assert _told(tmp_path / "one home", "early-stop")[0]["round"] == 12
+    assert _run(plan, tmp_path / "none")[1] == 4, "the control"
+
+
 def test_rounds_that_nobody_judges_are_no_rounds_in_vain(tmp_path: Path) -> None:
     """A home that spoils what is asked between rounds would end the run after ten of forty.
 

@@ -25,8 +25,8 @@ from fedhome.run.waiting import what_it_waits_for
 from fedhome.server.rounds.model_questions import ModelQuestions
 from fedhome.server.rounds.patience import Patience
 from fedhome.server.rounds.round_loop import RoundLoop
-from fedhome.server.rounds.sum_needs import HOMES, MEMBERS, SumNeeds
 from fedhome.server.rounds.sum_journal import MOST_TRIES
+from fedhome.server.rounds.sum_needs import HOMES, MEMBERS, SumNeeds
 from fedhome.server.strategies import strategy_of
 from helpers import tiny
 from helpers.publishing import INITIAL, MODEL_OF, SMALL, home

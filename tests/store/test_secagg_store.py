@@ -105,8 +105,8 @@ entries = st.builds(
     attempts=st.integers(1, 8),
     kind=st.sampled_from(["train", "evaluate", ""]),
 )
-ledgers = st.lists(entries, max_size=4).map(
-    lambda some: Ledger({entry.key: entry for entry in some})
+ledgers = st.tuples(st.lists(entries, max_size=4), st.binary(max_size=32)).map(
+    lambda some: Ledger({entry.key: entry for entry in some[0]}, some[1][: len(some[1]) // 8 * 8])
 )
 ENTRY = LedgerEntry(
     subject=bytes(32), group=0, epoch=1, manifest=bytes(32), round=1, day=1, kind="train"

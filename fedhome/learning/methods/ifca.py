@@ -6,15 +6,16 @@ learns that one alone, and leaves the others as they came::
     j = argmin_j F_k(w_j);      w_j,k <- descent of F_k from w_j;      w_i,k = w_i for all other i
     w_j <- sum_k n_k / n * w_j,k
 
-All models travel in one vector, so that every home sends numbers of the same shape: of a secure
-sum nobody learns who chose which. The mean is over all homes, as the paper's "gradient averaging"
-has it: a model that a tenth of them chose moves a tenth as far as if they were alone.
+All models travel in one vector, so that every home sends numbers of the same shape: one secure sum
+does not say who chose which. It does say what all those learnt together that chose one. The mean is
+over all homes, as the paper's "gradient averaging" has it: a model that a tenth of them chose moves
+a tenth as far as if they were alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,12 @@ class Ifca(Method):
     Args:
         clusters: How many.
     """
+
+    shown: ClassVar[str] = (
+        "this plan has several models, of which each home chooses one. A sum is opened of each: of "
+        "one that this home alone chose it is this home's own update. Sums with this home and "
+        "without it tell which one it chose."
+    )
 
     clusters: int = Field(2, ge=2, le=16)
 
@@ -99,6 +106,18 @@ class Ifca(Method):
         chosen = np.argmax(params[:, model == _NO_MODEL], axis=1)
         used = (model == chosen[:, None]) | (model == _NO_MODEL)
         return np.asarray(used, np.bool_)
+
+    @classmethod
+    def note_on(cls, plan: Plan) -> str:
+        """Say that a model's sum is over the homes that chose it, however few these are."""
+        summed = plan.aggregation.mode != "plain" and plan.privacy.mechanism == "none"
+        if plan.method.name != "ifca" or not summed:
+            return ""
+        return (
+            "method ifca: of each of its models, sums show what the homes learnt that chose it; of "
+            "one that a single home chose, that home's update. Where that must not be, take "
+            "another method, or noise: privacy.mechanism"
+        )
 
     @classmethod
     def fault_on(cls, plan: Plan) -> str:

@@ -36,6 +36,8 @@ class Method(BaseModel):
     Attributes:
         told_by: Keys of a train message, each with the setting that it takes the place of.
         strategy: Name of the strategy that sends them; empty: there is none.
+        shown: What secure sums show of a home by this method and by no other, as its people are
+            told before they agree; empty: nothing.
     """
 
     model_config = ConfigDict(
@@ -44,6 +46,7 @@ class Method(BaseModel):
 
     told_by: ClassVar[Mapping[str, str]] = {}
     strategy: ClassVar[str] = ""
+    shown: ClassVar[str] = ""
 
     def gradient(self, gradient: Params, params: Params, start: Params) -> Params:
         """Return the gradient of what a home descends along in one step.
