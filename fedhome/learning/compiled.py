@@ -49,7 +49,7 @@ def why_not_compiled(learning: LearningSetup, widths: Sequence[int]) -> str:
     terms = learning.method.fused()
     if terms is None or not terms.keys() <= TERMS:
         return f"the method {type(learning.method).__name__} is not compiled into it"
-    return FusedMLP.supports(widths, **_told(learning)) or ""
+    return FusedMLP.supports(widths, **told(learning)) or ""
 
 
 def kernel_for(learning: LearningSetup, widths: Sequence[int], *, apart: bool = False) -> FusedMLP:
@@ -63,10 +63,10 @@ def kernel_for(learning: LearningSetup, widths: Sequence[int], *, apart: bool = 
     Raises:
         EngineError: It does not fit.
     """
-    return FusedMLP(widths, **_told(learning), apart=apart)
+    return FusedMLP(widths, **told(learning), apart=apart)
 
 
-def _told(learning: LearningSetup) -> dict[str, Any]:
+def told(learning: LearningSetup) -> dict[str, Any]:
     """Return the compiled kernel's settings for a learning."""
     train = learning.train
     return {

@@ -109,6 +109,7 @@ CONTENDERS: Mapping[str, str] = {
     "fedhome-traced": "fedhome.simulations.benchmarks.ours:traced",
     "fedhome-fused": "fedhome.simulations.benchmarks.ours:fused",
     "fedhome-cuda": "fedhome.simulations.benchmarks.ours:cuda",
+    "fedhome-onchip": "fedhome.simulations.benchmarks.ours:onchip",
 }
 
 

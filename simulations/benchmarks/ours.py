@@ -42,6 +42,13 @@ def cuda(case: BenchmarkCase) -> Measurement:
     return _ours(case, "traced", device="cuda")
 
 
+def onchip(case: BenchmarkCase) -> Measurement:
+    """With each home's weights on the chip of a GPU for the whole round."""
+    if not torch.cuda.is_available():
+        raise NotHereError("torch finds no CUDA GPU on this machine")
+    return _ours(case, "onchip", device="cuda")
+
+
 def _ours(case: BenchmarkCase, kernel: str, *, device: str = "cpu") -> Measurement:
     """Simulate twice, where the rounds to be measured are not those to be compared.
 

@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from fedhome.errors import EngineError
 from fedhome.learning.compiled import kernel_for, why_not_compiled
@@ -18,6 +17,8 @@ from fedhome.learning.local import LocalLearning
 from fedhome.plugins import look_up
 from fedhome.simulations.engines.batches import Rows
 from fedhome.simulations.engines.compute_device import PROCESSOR, Placement
+from fedhome.simulations.engines.onchip import OnChipKernel
+from fedhome.simulations.engines.plain_mlp import mlp_widths
 from fedhome.simulations.engines.stacked_homes import StackedHomes
 from fedhome.simulations.engines.torch_kernels import EagerKernel, Kernel
 from fedhome.simulations.engines.traced import TracedKernel
@@ -91,18 +92,9 @@ class FusedKernel(Kernel):
         )
 
 
-def mlp_widths(module: nn.Module) -> tuple[int, ...]:
-    """Return the widths of Linear, ReLU, Linear, …, Linear; nothing for another module."""
-    layers = list(module) if isinstance(module, nn.Sequential) else []
-    linear = [layer for layer in layers[::2] if type(layer) is nn.Linear and layer.bias is not None]
-    between = [layer for layer in layers[1::2] if type(layer) is nn.ReLU]
-    if not linear or len(linear) != len(between) + 1 or len(linear) + len(between) != len(layers):
-        return ()
-    return (linear[0].in_features, *(layer.out_features for layer in linear))
-
-
 KERNELS: dict[str, type[Kernel]] = {
     "fused": FusedKernel,
+    "onchip": OnChipKernel,
     "traced": TracedKernel,
     "eager": EagerKernel,
 }

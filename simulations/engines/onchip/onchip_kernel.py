@@ -1,0 +1,145 @@
+"""The kernel that keeps a home's weights on a GPU's chip for a whole round, in Triton.
+
+Source: Tillet, Kung, Cox, "Triton: An intermediate language and compiler for tiled neural network
+computations", MAPL 2019.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import linecache
+from functools import lru_cache
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedhome.learning.compiled import told, why_not_compiled
+from fedhome.learning.fused.rule import Rule
+from fedhome.learning.local import LocalLearning
+from fedhome.simulations.engines.batches import Rows
+from fedhome.simulations.engines.compute_device import PROCESSOR, Placement, homes_at_once
+from fedhome.simulations.engines.onchip.onchip_program import OnChipProgram
+from fedhome.simulations.engines.plain_mlp import mlp_widths
+from fedhome.simulations.engines.stacked_homes import StackedHomes
+from fedhome.simulations.engines.torch_kernels import Kernel
+
+MOST_NUMBERS: Final = 40_000
+"""Numbers of a home that fit on the chip: about 160 KB of the 256 KB of a processor's registers."""
+WARPS: Final = 8
+"""Of 32 threads each: with four, numbers of the default network spill from the registers."""
+_MOST_ROWS: Final = 128  # of a batch: its activations are on the chip too
+_MISSING = "Triton is not installed; it comes with PyTorch's builds for CUDA"
+
+
+class OnChipKernel(Kernel):
+    """Trains each home by one program, from its first step to its last.
+
+    Args:
+        learning: What each home computes.
+        placement: Where; a GPU, or the processor where Triton interprets (``TRITON_INTERPRET=1``).
+        chunk: Most homes of a chunk.
+    """
+
+    def __init__(
+        self, learning: LocalLearning, placement: Placement = PROCESSOR, *, chunk: int = 1 << 12
+    ) -> None:
+        self.chunk_homes = chunk
+        self._placement = placement
+        self._rate = learning.train.learning_rate
+        self._program = program_of(learning)
+
+    @classmethod
+    def fits(cls, learning: LocalLearning, features: int, placement: Placement = PROCESSOR) -> str:
+        """Return why this kernel does not fit; empty where it does."""
+        del features
+        if not placement.elsewhere:
+            return "it is written for a GPU"
+        if type(learning) is not LocalLearning:
+            return f"its steps are not plain ones: {type(learning).__name__}"
+        if reason := why_not_compiled(learning, mlp_widths(learning.model)):
+            return reason
+        numbers, rows = program_of(learning).numbers, learning.train.batch_size
+        if numbers > MOST_NUMBERS:
+            return (
+                f"a home's {numbers:,} padded numbers are more than the {MOST_NUMBERS:,} on a chip"
+            )
+        if rows > _MOST_ROWS:
+            return f"a batch of {rows} rows is more than the {_MOST_ROWS} on a chip"
+        return "" if importlib.util.find_spec("triton") else _MISSING
+
+    @classmethod
+    def passed_over(cls, learning: LocalLearning, features: int) -> str:
+        """Say that it is taken by name only: it has run in Triton's interpreter alone."""
+        del learning, features
+        return 'it was not measured on a GPU yet: engine.kernel = "onchip" takes it'
+
+    @classmethod
+    def of(
+        cls, learning: LocalLearning, features: int, placement: Placement = PROCESSOR
+    ) -> OnChipKernel:
+        """Return the kernel for what fits."""
+        return cls(learning, placement, chunk=homes_at_once(learning, features))
+
+    def train(
+        self,
+        params: NDArray[np.float32],
+        fleet: StackedHomes,
+        rows: Rows,
+        *,
+        towards: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float64]:
+        """Train all homes of a chunk by one call, a program each."""
+        placement = self._placement
+        losses = np.zeros(len(params), np.float32)
+        if not len(params) or not rows.counts.any():
+            return losses.astype(np.float64)
+        with placement.explained():
+            there, lost = placement.put(params), placement.put(losses)
+            anchor = there if towards is None else placement.put(np.ascontiguousarray(towards))
+            x, y = placement.examples(fleet)
+            orders = placement.put(np.stack(rows.orders))
+            compiled(self._program)[(len(params),)](
+                there,
+                anchor,
+                anchor.shape[-1] if anchor.ndim > 1 else 0,
+                x,
+                y,
+                orders,
+                placement.put(np.ascontiguousarray(rows.counts)),
+                lost,
+                len(params),
+                orders.shape[2],
+                len(rows.orders),
+                self._rate,
+                num_warps=WARPS,
+            )
+            placement.take_into(params, there)
+            return placement.take(lost).astype(np.float64)
+
+
+def program_of(learning: LocalLearning) -> OnChipProgram:
+    """Return the program for what is to be learnt."""
+    settings: dict[str, Any] = told(learning)
+    loss = settings.pop("loss")
+    return OnChipProgram(
+        widths=mlp_widths(learning.model),
+        batch_size=learning.train.batch_size,
+        loss=loss,
+        rule=Rule(**settings),
+    )
+
+
+@lru_cache(maxsize=64)
+def compiled(program: OnChipProgram) -> Any:
+    """Return the program as a function of Triton's, compiled when it is first called."""
+    import triton  # noqa: PLC0415 - where it is needed alone; it is large
+    import triton.language as tl  # noqa: PLC0415
+
+    text = program.text()
+    name = f"<fedhome on chip {abs(hash(program))}>"
+    # Triton reads the text of what it compiles as the debugger would.
+    linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+    names: dict[str, Any] = {"triton": triton, "tl": tl, "__name__": __name__}
+    exec(compile(text, name, "exec"), names)  # noqa: S102 - it was made by OnChipProgram
+    return names["train_home"]

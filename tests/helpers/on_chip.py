@@ -1,0 +1,202 @@
+"""Learning on a GPU that is not here; run as a program it says as JSON what failed.
+
+With ``TRITON_INTERPRET=1``, Triton runs its programs in Python: that has to be said before it is
+imported, for the whole process. ``compile`` writes a GPU's machine code instead, without one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from fedhome.learning.fused.rule import Rule
+from fedhome.learning.local import LocalLearning
+from fedhome.simulations.engines.batches import Rows
+from fedhome.simulations.engines.onchip import OnChipKernel
+from fedhome.simulations.engines.onchip.onchip_kernel import WARPS, compiled
+from fedhome.simulations.engines.onchip.onchip_program import OnChipProgram
+from fedhome.simulations.engines.stacked_homes import StackedHomes
+from fedhome.simulations.engines.torch_kernels import EagerKernel
+from helpers import tiny
+
+ROWS = ((13, 3, 3), (8, 3, 3), (5, 3, 3), (1, 3, 3))
+SETTINGS: dict[str, dict[str, Any]] = {
+    "descent": {"train": {"clip_norm": 0}},
+    "clipped": {"train": {"clip_norm": 0.2}},
+    "momentum and decay": {"train": {"momentum": 0.9, "weight_decay": 0.05}},
+    "adam": {"train": {"optimiser": "adam", "learning_rate": 0.01, "weight_decay": 0.01}},
+    "a pull": tiny.fedprox(0.5),
+    "squared error": {},
+    "binary": {"task": {"kind": "binary"}},
+    "multi-class": {"task": {"kind": "multi-class"}, "train": {"momentum": 0.5}},
+    "no hidden layer": {"model": {"hidden": ()}},
+    "three layers of odd widths": {"model": {"hidden": (17, 5, 33)}},
+    "large batches": {"train": {"batch_size": 10}},
+}
+PROGRAMS = {
+    "S": OnChipProgram(widths=(10, 64, 64, 1), batch_size=32, loss="mse", rule=Rule("sgd")),
+    "default": OnChipProgram(
+        widths=(23, 64, 64, 1), batch_size=32, loss="huber", rule=Rule("sgd", clip_norm=1.0)
+    ),
+    "classes": OnChipProgram(
+        widths=(9, 32, 5),
+        batch_size=16,
+        loss="cross-entropy",
+        rule=Rule("adam", weight_decay=0.1, proximal_mu=0.1),
+    ),
+}
+_BLOCK_BYTES = 227 << 10  # shared memory that a block of an H100 may use
+_SIGNATURE = {
+    **dict.fromkeys(("params", "anchor"), "*fp32"),
+    "anchor_step": "i32",
+    "x": "*fp32",
+    "y": "*fp32",
+    "orders": "*i64",
+    "counts": "*i64",
+    "losses": "*fp32",
+    **dict.fromkeys(("homes", "width", "passes"), "i32"),
+    "rate": "fp32",
+}
+
+
+def learning_of(name: str) -> LocalLearning:
+    """Return what a case learns with."""
+    learning = tiny.learning(tiny.plan(**SETTINGS[name]))
+    if name != "squared error":
+        return learning
+    task = replace(learning.task, loss="mse")
+    return LocalLearning(learning.model, task, learning.train, learning.method)
+
+
+def _fleet(name: str) -> StackedHomes:
+    kind = SETTINGS.get(name, {}).get("task", {}).get("kind", "regression")
+    return StackedHomes.of(tiny.homes(ROWS, kind=kind))
+
+
+def _rows(fleet: StackedHomes, passes: int, seed: int = 0) -> Rows:
+    begin, counts = fleet.spans(np.arange(len(fleet.homes)), "train")
+    drawn = np.random.default_rng(seed)
+    orders = []
+    for _ in range(passes):
+        order = np.zeros((len(counts), int(counts.max())), np.int64)
+        for home, count in enumerate(counts):
+            order[home, :count] = begin[home] + drawn.permutation(count)
+        orders.append(order)
+    return Rows(orders=orders, counts=counts, keys=[np.zeros(len(counts), np.uint64)] * passes)
+
+
+def _starts(learning: LocalLearning) -> NDArray[np.float32]:
+    drawn = np.random.default_rng(5).standard_normal((len(ROWS), learning.layout.size))
+    return (learning.initial + 0.1 * drawn).astype(np.float32)
+
+
+def _same(
+    learning: LocalLearning,
+    fleet: StackedHomes,
+    rows: Rows,
+    towards: NDArray[np.float32] | None = None,
+) -> NDArray[np.float32]:
+    """Return what is learnt, once it is what the definition learns."""
+    start = _starts(learning)
+    expected, found = start.copy(), start.copy()
+    losses = EagerKernel(learning).train(expected, fleet, rows, towards=towards)
+    told = OnChipKernel(learning).train(found, fleet, rows, towards=towards)
+    np.testing.assert_allclose(found, expected, rtol=2e-4, atol=5e-6)
+    np.testing.assert_allclose(told, losses, rtol=1e-5)
+    assert np.abs(found - start).max() > 1e-3, "nothing was learnt"
+    return found
+
+
+def learns(name: str) -> None:
+    """Two passes of a case."""
+    fleet = _fleet(name)
+    _same(learning_of(name), fleet, _rows(fleet, passes=2))
+
+
+def pull() -> None:
+    """Towards one start for all, or each home's own."""
+    learning, fleet = learning_of("a pull"), _fleet("a pull")
+    rows = _rows(fleet, passes=1)
+    free = _same(learning, fleet, rows)
+    for towards in (np.zeros(learning.layout.size, np.float32), 2 * _starts(learning)):
+        assert not np.allclose(_same(learning, fleet, rows, towards), free, rtol=1e-3)
+
+
+def without_rows() -> None:
+    """A home that has none keeps what it had."""
+    learning, fleet = learning_of("descent"), _fleet("descent")
+    rows = replace(_rows(fleet, passes=1), counts=np.array([13, 0, 5, 0]))
+    found, start = _starts(learning), _starts(learning)
+    losses = OnChipKernel(learning).train(found, fleet, rows)
+    assert np.array_equal(found[[1, 3]], start[[1, 3]])
+    assert losses[[1, 3]].tolist() == [0.0, 0.0]
+    assert not np.allclose(found[0], start[0])
+
+
+@settings(max_examples=4, database=None, derandomize=True, deadline=None)
+@given(
+    hidden=st.lists(st.integers(1, 40), max_size=2).map(tuple),
+    batch_size=st.integers(4, 40),
+    seed=st.integers(0, 2**16),
+)
+def any_network(hidden: tuple[int, ...], batch_size: int, seed: int) -> None:
+    """Whatever its widths and batches."""
+    plan = tiny.plan(model={"hidden": hidden}, train={"batch_size": batch_size})
+    fleet = StackedHomes.of(tiny.homes(ROWS, kind="regression"))
+    _same(tiny.learning(plan), fleet, _rows(fleet, passes=1, seed=seed))
+
+
+def compiles(name: str) -> None:
+    """Write an H100's machine code."""
+    import triton  # noqa: PLC0415
+    from triton.backends.compiler import GPUTarget  # noqa: PLC0415
+    from triton.compiler import ASTSource  # noqa: PLC0415
+
+    program = PROGRAMS[name]
+    signature = dict(_SIGNATURE)
+    if program.loss == "cross-entropy":
+        signature["y"] = "*i64"
+    source = ASTSource(fn=compiled(program), signature=signature, constexprs={})
+    made = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": WARPS})
+    assert made.asm["cubin"], "there is no machine code"
+    assert made.metadata.shared <= _BLOCK_BYTES, made.metadata.shared
+
+
+CASES: dict[str, Callable[[], None]] = {
+    **{f"learns: {name}": lambda name=name: learns(name) for name in SETTINGS},  # type: ignore[misc]
+    "pull": pull,
+    "without rows": without_rows,
+    "any network": any_network,
+}
+COMPILED: dict[str, Callable[[], None]] = {
+    f"compiles: {name}": lambda name=name: compiles(name)  # type: ignore[misc]
+    for name in PROGRAMS
+}
+
+
+def main() -> None:
+    """Run all cases, or all compilations, and print what each failed by, or nothing."""
+    cases = CASES if os.environ.get("TRITON_INTERPRET") else COMPILED
+    found = {}
+    for name, case in cases.items():
+        try:
+            case()
+        except Exception:  # noqa: BLE001 - it is told
+            found[name] = traceback.format_exc()
+        else:
+            found[name] = ""
+    sys.stdout.write(json.dumps(found) + "\n")
+
+
+if __name__ == "__main__":
+    main()

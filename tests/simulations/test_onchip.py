@@ -1,0 +1,86 @@
+"""The kernel that keeps weights on a GPU's chip: its numbers by Triton's interpreter, its code by
+Triton's compiler; neither needs a GPU.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fedhome.errors import EngineError
+from fedhome.simulations.engines.compute_device import PROCESSOR
+from fedhome.simulations.engines.kernels import kernel_of
+from fedhome.simulations.engines.onchip import OnChipKernel
+from helpers import on_chip, tiny
+
+needs_triton = pytest.mark.skipif(
+    importlib.util.find_spec("triton") is None,
+    reason="Triton is not installed: pip install triton (there is none but for Linux)",
+)
+
+
+class _Elsewhere:
+    """Where a GPU would be."""
+
+    elsewhere = True
+
+
+_GPU: Any = _Elsewhere()
+
+
+def found(**environment: str) -> dict[str, str]:
+    """Return what each case says in a process of its own; empty where all is well."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "helpers.on_chip"],
+        cwd=Path(on_chip.__file__).parents[1],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    cases: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
+    return cases
+
+
+@needs_triton
+@pytest.mark.long
+def test_it_learns_what_the_definition_learns() -> None:
+    assert found(TRITON_INTERPRET="1") == dict.fromkeys(on_chip.CASES, "")
+
+
+@needs_triton
+@pytest.mark.long
+def test_it_compiles_for_a_gpu_that_is_not_here(tmp_path: Path) -> None:
+    cases = found(TRITON_INTERPRET="", TRITON_CACHE_DIR=str(tmp_path))
+    assert cases == dict.fromkeys(on_chip.COMPILED, "")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"model": {"hidden": (512, 512)}}, "padded numbers are more than"),
+        ({"train": {"batch_size": 129}}, "a batch of 129 rows"),
+        ({"model": {"hidden": (8,), "dropout": 0.5}}, "not a plain MLP"),
+    ],
+)
+def test_what_does_not_fit_on_the_chip_is_said(changes: dict[str, Any], told: str) -> None:
+    learning = tiny.learning(tiny.plan(**changes))
+    assert told in OnChipKernel.fits(learning, 3, _GPU)
+
+
+@needs_triton
+def test_it_is_taken_by_name_alone_and_on_a_gpu_alone() -> None:
+    learning = on_chip.learning_of("descent")
+    assert OnChipKernel.fits(learning, 3, _GPU) == ""
+    assert "not measured" in OnChipKernel.passed_over(learning, 3)
+    with pytest.raises(EngineError, match="onchip does not fit: it is written for a GPU"):
+        kernel_of(learning, "onchip", 3, print, PROCESSOR)
