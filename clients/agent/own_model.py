@@ -26,6 +26,9 @@ if TYPE_CHECKING:  # these load torch, arrow or both
     from fedhome.personal.newest_rows import Trial
 
 _AS_GOOD = 1.0 + 1e-9  # predictions of one model differ by this much between machines
+_NO_FRESH_ROW = (
+    "there is no row yet to which neither it nor the new one was fitted; the next run compares them"
+)
 _log = logging.getLogger("fedhome.agent")
 
 
@@ -77,7 +80,23 @@ class EndedRuns:
             why = in_words(reason_of(error))
             return Verdict(b"", f"no model of its own is kept of {name}: {why}")
 
-    def _verdict(self, kept: bytes, run: str) -> Verdict:
+    def anew(self, kept: bytes, *, called: str) -> Verdict:
+        """Hold a model that was fitted between runs against the kept one.
+
+        They are compared on rows to which neither was fitted: of what counts now, the kept one may
+        have been fitted to more than the new one.
+
+        Args:
+            kept: The model in use.
+            called: What the new one is of.
+
+        Raises:
+            FedHomeError: The readings, or what came of them, cannot be used.
+        """
+        self.ended()
+        return self._verdict(kept, called, fresh=True)
+
+    def _verdict(self, kept: bytes, run: str, *, fresh: bool = False) -> Verdict:
         from fedhome.clients.own_readings import read_files  # noqa: PLC0415
         from fedhome.personal.models_file import to_bytes  # noqa: PLC0415
 
@@ -92,9 +111,11 @@ class EndedRuns:
         old, why = _comparable(kept, new)
         if old is None:
             return Verdict(data, f"the home keeps the model of {run}: {why}")
-        better, told = _compared(
-            self._trial(new, new.predictions(table)), self._trial(old, old.predictions(table)), new
-        )
+        after = old.fitted_until if fresh else None
+        trials = [self._trial(model, model.predictions(table), after=after) for model in (new, old)]
+        if not trials[0].rows:
+            return Verdict(b"", f"the home keeps the model that it had: {_NO_FRESH_ROW}")
+        better, told = _compared(*trials, new)
         return Verdict(data if better else b"", told)
 
     def _made(self, time_zone: str, run: str) -> PersonalModel:
@@ -127,10 +148,13 @@ class EndedRuns:
         scores = {one: float(metrics[name][0]) for one, metrics in found.items()}
         return replace(model, scores=scores)
 
-    def _trial(self, model: PersonalModel, predicted: Predictions) -> Trial:
+    def _trial(
+        self, model: PersonalModel, predicted: Predictions, *, after: int | None = None
+    ) -> Trial:
         """Return how wrong a model is on the home's test rows: no run of these readings has them.
 
-        A model of earlier readings was fitted to earlier rows alone.
+        A model of earlier readings was fitted to earlier rows alone. ``after`` is the last moment,
+        or row, that does not count; None: all do.
         """
         from fedhome.personal.newest_rows import moments, tried  # noqa: PLC0415
 
@@ -140,6 +164,8 @@ class EndedRuns:
             rows = np.isin(at, examples.time_s[test])
         else:
             rows = np.arange(len(at)) >= len(at) - (test.stop - test.start)
+        if after is not None:
+            rows &= at > after
         return tried(model, predicted, rows)
 
 

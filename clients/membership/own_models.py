@@ -64,15 +64,16 @@ class OwnModels:
         pair = self._read()[0]
         return None if pair is None else pair.current
 
-    def replace(self, model: bytes) -> None:
+    def replace(self, model: bytes, *, over: bytes | None = None) -> None:
         """Put another model in use; the one that was stays beside it, for `roll_back`.
 
         Args:
             model: At most :data:`MOST_BYTES`.
+            over: The model that it is to replace, and no other; None: whichever is in use.
 
         Raises:
-            StateError: ``size``; ``in-use``: another process is at it; or as of `read` and
-                `disk.put`. What was kept is untouched then.
+            StateError: ``size``; ``in-use``: another process is at it, or has put another one in
+                use; or as of `read` and `disk.put`. What was kept is untouched then.
         """
         if not 0 < len(model) <= MOST_BYTES:
             raise StateError(
@@ -83,6 +84,12 @@ class OwnModels:
         with self._held():
             pair, version = self._read()
             before = b"" if pair is None else pair.current
+            if over is not None and over != before:
+                raise StateError(
+                    f"home {self._home!r} has got another model of its own meanwhile",
+                    reason="in-use",
+                    hint="it stays; do it again",
+                )
             self._write(_Pair(current=model, before=before), version + 1)
 
     def roll_back(self) -> None:

@@ -102,7 +102,8 @@ def exclude(
 ) -> None:
     """Let a bad period not count: a broken sensor, a holiday. Its readings stay in the store.
 
-    The home's next run learns without it, and predictions leave it out at once.
+    Predictions leave it out at once, and the home's own model is fitted anew to what remains; it
+    takes the place of the one in use if it is as good. Runs that begin from now on learn without.
     """
     store = _store_of(folder)
     console = Console(soft_wrap=True)
@@ -121,12 +122,21 @@ def exclude(
     from fedhome.clients.recorded.inspection import PeriodLeftOut  # noqa: PLC0415
 
     periods = [PeriodLeftOut.of(one) for one in store.excluded]
+    if told:
+        from fedhome.clients.fitted_anew import fit_anew  # noqa: PLC0415
+        from fedhome.clients.membership.home_folder import HomeFolder  # noqa: PLC0415
+
+        aside = Console(stderr=True, soft_wrap=True) if as_json else console
+
+        def say(line: str) -> None:
+            aside.print(escape(line), highlight=False)
+
+        say(told)
+        say("predictions follow at once; the home's own model is fitted anew ...")
+        say(fit_anew(HomeFolder(folder), lambda line: say(line) if line else None))
     if as_json:
         print_json(periods)
         return
-    if told:
-        console.print(escape(told), highlight=False)
-        console.print("the home's next run learns by that; predictions follow at once")
     if as_list or not told:
         for one in periods:
             console.print(escape(_period(one, store.facts.zone)), highlight=False)

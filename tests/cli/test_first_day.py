@@ -11,38 +11,17 @@ import pytest
 from typer.testing import CliRunner
 
 from fedhome.cli import app
-from fedhome.clients.agent.kept_releases import MODEL, RELEASE_FILE, _StoredRelease
+from fedhome.clients.agent.kept_releases import MODEL, RELEASE_FILE
 from fedhome.clients.agent.own_model import OwnModelKeeper, keep_ended
 from fedhome.clients.kept_model import load, own_or_fleets
 from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.errors import DataError, ReleaseError, RunError
-from fedhome.registry import ModelPayload, Registry, release_of
 from helpers.client_world import fedhome, refused
+from helpers.fetched_release import fetched, release_like
 from helpers.kept_home import CLASSES, HOME, NUMBERS, WORDS, home_in, kept_home, runs_of
 from helpers.kept_home import write_readings as write
-from helpers.registry_world import ORIGIN, SERVER
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="secret files need POSIX locks")
-
-
-def fetched(place: HomeFolder, model: ModelPayload) -> None:
-    """Put a release into a home's folder, as its agent keeps it."""
-    shelf = place.path.parent / "registry"
-    registry = Registry.create(shelf, fleet=place.anchor.fleet, server=SERVER.public)
-    registry.publish(release_of(model, ORIGIN, round=1, homes=5), SERVER)
-    kept = _StoredRelease(server=SERVER.public, release=registry.package("latest"))
-    (place.path / MODEL).mkdir(exist_ok=True)
-    (place.path / MODEL / RELEASE_FILE).write_bytes(kept.to_bytes())
-
-
-def release_like(place: HomeFolder, *, seed: int = 1, bias: float | None = None) -> ModelPayload:
-    """Return a model of the home's plan: drawn, or one that always puts the same out."""
-    layout = home_in(place).device.learning.layout
-    flat = np.random.default_rng(seed).normal(size=layout.size).astype(np.float32)
-    if bias is not None:
-        flat[:] = 0.0
-        flat[-1] = bias  # the last layer's bias, or that of the last class
-    return ModelPayload(layout, flat)
 
 
 def spoken(place: HomeFolder) -> str:

@@ -1,0 +1,166 @@
+"""Where other readings count than before, a home's own model is fitted anew, by the rule."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from fedhome.clients import fitted_anew
+from fedhome.clients.agent.kept_releases import MODEL, RELEASE_FILE
+from fedhome.clients.agent.own_model import EndedRuns
+from fedhome.clients.membership.home_folder import HomeFolder
+from fedhome.clients.membership.own_models import OwnModels
+from fedhome.clients.own_readings import source_of
+from fedhome.learning.bands import Reach
+from fedhome.learning.fitted import Constant, Seasonal
+from fedhome.learning.personalise.home_end import HomeEnd
+from fedhome.learning.personalise.refit import refit
+from fedhome.personal.model import PersonalModel
+from fedhome.personal.models_file import ModelsFile
+from helpers.client_world import fedhome
+from helpers.fetched_release import fetched, release_like
+from helpers.json_guide import checked
+from helpers.kept_home import HOME, home_in, kept_home, write_readings
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="secret files need POSIX locks")
+
+BROKEN = ("--from", "2023-11-17", "--to", "2023-11-19")
+WEIGHTS = {"tuned": 0.25, "linear": 0.75}
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HomeFolder:
+    """A home with a store of readings, among them three days of a sensor that was broken."""
+    monkeypatch.setenv("COLUMNS", "200")
+    place = kept_home(tmp_path)
+    path = Path(place.settings.data)
+    write_readings(path)
+    table = pq.read_table(path)
+    load = table["load"].to_numpy().copy()
+    load[24 * 2 : 24 * 5] = 40.0
+    pq.write_table(table.set_column(1, "load", pa.array(load)), path)
+    assert fedhome("record", place.path).exit_code == 0
+    fetched(place, release_like(place))
+    return place
+
+
+def kept(place: HomeFolder) -> PersonalModel:
+    data = OwnModels(place.path, HOME).read()
+    assert data is not None
+    return ModelsFile(data)[HOME]
+
+
+def keep_fitted(place: HomeFolder, *, constant: float | None = None) -> bytes:
+    """Let a home keep a model that was fitted to all that counts, or one that is a constant."""
+    home = home_in(place)
+    if constant is None:
+        start = release_like(place).flat
+        settings = home.plan.personalise
+        refit(home.device, start, how=home.personaliser, settings=settings, weights=WEIGHTS)
+    else:
+        home.device.memory["ended"] = {
+            HOME: HomeEnd(
+                weights={"linear": 1.0},
+                models={"linear": Constant(np.array([constant]))},
+                naive=Seasonal(),
+                by=Reach(np.full(4, -1.0), np.full(4, 1.0)),
+            )
+        }
+    runs = EndedRuns(home, place, source_of(place))
+    assert runs.ended()
+    made = runs.verdict(b"", run=1).model
+    OwnModels(place.path, HOME).replace(made)
+    return made
+
+
+def excluded(place: HomeFolder, *words: object) -> str:
+    done = fedhome("exclude", place.path, *words)
+    assert done.exit_code == 0, (done.output, done.exception)
+    return done.output
+
+
+@pytest.mark.long
+def test_a_model_that_learnt_from_a_broken_sensor_goes_when_that_is_left_out(
+    place: HomeFolder,
+) -> None:
+    keep_fitted(place)
+    before = kept(place)
+    shown = excluded(place, *BROKEN, "--why", "broken")
+    told = re.search(
+        r"keeps the model of release 1 of tiny, fitted anew: on its newest \d+ rows the new one "
+        r"has a mean error of ([\d.]+) kWh, the one before of ([\d.]+) kWh",
+        shown,
+    )
+    assert told, shown
+    assert float(told[1]) < float(told[2]) / 2
+    after = kept(place)
+    assert after.run == "release 1 of tiny, fitted anew"
+    assert after.weights == pytest.approx(WEIGHTS)
+    assert after.rows < before.rows
+    assert after.unit < before.unit / 2, "its scale is no more that of the broken sensor"
+    OwnModels(place.path, HOME).roll_back()
+    assert kept(place).run == before.run
+
+
+@pytest.mark.long
+def test_with_json_the_list_alone_is_on_standard_output(place: HomeFolder) -> None:
+    keep_fitted(place)
+    done = fedhome("exclude", place.path, *BROKEN, "--json")
+    (one,) = checked("client exclude", done.stdout)
+    assert one["number"] == 1
+    assert "fitted anew: on its newest" in done.stderr
+
+
+@pytest.mark.long
+def test_one_that_is_better_stays(place: HomeFolder) -> None:
+    excluded(place, *BROKEN)
+    data = keep_fitted(place, constant=0.0)  # the mean of the home, of which readings are noise
+    shown = excluded(place, "--from", "2023-11-20", "--to", "2023-11-20")
+    assert "keeps the model that it had, not that of release 1 of tiny, fitted anew" in shown
+    assert OwnModels(place.path, HOME).read() == data
+
+
+def test_without_a_row_that_is_new_to_both_nothing_changes(place: HomeFolder) -> None:
+    data = keep_fitted(place, constant=0.0)
+    until = kept(place).fitted_until
+    day = np.datetime_as_string(np.datetime64(until, "s"), unit="s")
+    shown = excluded(place, "--from", f"{day}Z", "--to", "2024-01-01")
+    assert "there is no row yet to which neither it nor the new one was fitted" in shown
+    assert OwnModels(place.path, HOME).read() == data
+
+
+def test_what_stands_against_it_is_said(place: HomeFolder) -> None:
+    later = "the home's next run learns by what counts now"
+    assert f"the home has no model of its own yet; {later}" in excluded(place, *BROKEN)
+    keep_fitted(place, constant=0.0)
+    shown = excluded(place, "--from", "2023-11-01", "--to", "2023-12-01")
+    assert "no model was fitted anew: " in shown
+    assert later in shown
+    assert "counts again" in excluded(place, "--undo", 2)
+    (place.path / MODEL / RELEASE_FILE).unlink()
+    shown = excluded(place, "--undo", 1)
+    assert "no release of the fleet's model is in the home's folder" in shown
+    assert kept(place).run == "run 1 of tiny"
+
+
+def test_a_model_that_a_run_brought_meanwhile_is_not_replaced(
+    place: HomeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_fitted(place, constant=0.0)
+    real = fitted_anew._fitted
+
+    def slow(*arguments: object) -> object:
+        verdict = real(*arguments)  # type: ignore[arg-type]
+        OwnModels(place.path, HOME).replace(b"of a run that ended")
+        return verdict._replace(model=b"anew")
+
+    monkeypatch.setattr(fitted_anew, "_fitted", slow)
+    shown = excluded(place, *BROKEN)
+    assert "has got another model of its own meanwhile" in shown
+    assert OwnModels(place.path, HOME).read() == b"of a run that ended"
