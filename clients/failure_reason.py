@@ -10,6 +10,7 @@ from fedhome.errors import (
     FedHomeError,
     InputsError,
     LayoutError,
+    NoReadingsError,
     PlanError,
     PluginError,
     RunError,
@@ -23,6 +24,7 @@ REFUSALS = (SecAggError, UpdateError, LayoutError)
 """What is wrong with a question itself. The rest is wrong at home."""
 
 BY_KIND: tuple[tuple[tuple[type[FedHomeError], ...], str], ...] = (
+    ((NoReadingsError,), "no-readings"),
     ((InputsError,), "unlike"),
     ((DataError,), "readings"),
     ((LayoutError,), "layout"),
@@ -43,6 +45,8 @@ def reason_of(error: Exception) -> str:
 
     The rest goes to the home's own log; of what we did not foresee, only where it happened.
     """
+    if isinstance(error, NoReadingsError):
+        return _word(error)  # the agent says it once, and not with each question
     if isinstance(error, FedHomeError):
         _log.warning("a question was not answered: %s", error)
         return _word(error)

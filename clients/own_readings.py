@@ -14,7 +14,7 @@ from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.clients.recorded.reading_store import ReadingStore
 from fedhome.data.home_files import HomeFilesRead, read_home
 from fedhome.data.inputs import MatchedHome, matched, schema_of
-from fedhome.errors import DataError
+from fedhome.errors import DataError, NoReadingsError
 from fedhome.learning.tasks import kind_of
 from fedhome.plan.own_reading import reading_of
 from fedhome.plan.settings import Plan
@@ -49,10 +49,13 @@ def source_of(home_folder: HomeFolder) -> ReadingsSource:
     Raises:
         RunError: There is no home in it.
         StateError: The key cannot be read.
+        NoReadingsError: It has neither.
     """
     settings = home_folder.settings
     if ReadingStore.there(home_folder.path):
         return ReadingStore.of(home_folder.path, settings.home)
+    if not settings.data:
+        raise _none_yet(settings.home)
     return Path(settings.data)
 
 
@@ -95,12 +98,15 @@ def read_own(
     """Read a home's readings, and find the plan's inputs in them; arguments as of `read_files`.
 
     Raises:
+        NoReadingsError: The home's store is empty, or nothing in it counts.
         DataError: The readings cannot be used.
         PlanError: The plan names no inputs.
     """
     targets = kind_of(plan.task.kind).targets
     schema = schema_of(plan, targets)  # a plan without inputs is refused before anything is read
     read = read_files(plan, source, name=name, reading=reading)
+    if isinstance(source, ReadingStore) and not read.table.rows:
+        raise _none_yet(read.table.home)
     if (
         read.table.labels.get(plan.data.target)
         and targets != "continuous"
@@ -112,6 +118,14 @@ def read_own(
             hint="name all classes of the fleet in the plan: task.classes",
         )
     return OwnReadings(read=read, matched=matched(read.table, schema, targets))
+
+
+def _none_yet(home: str) -> NoReadingsError:
+    return NoReadingsError(
+        f"{home} has no readings yet",
+        hint="`fedhome client record` adds some; `fedhome client exclude --list` shows what does "
+        "not count",
+    )
 
 
 def _of_store(store: ReadingStore, time_zone: str) -> HomeFilesRead:

@@ -7,6 +7,7 @@
     ├── DataError                a home's data cannot be used
     │   ├── SourceError          a file, folder or data set that cannot be read
     │   ├── InputsError          a home's readings do not have the inputs of the plan
+    │   ├── NoReadingsError      a home has recorded none yet
     │   └── EmptyFleetError      no home is left after the exclusions
     ├── ModelError               a module that cannot be trained or aggregated
     │   └── LayoutError          parameters of another layout than expected
@@ -49,6 +50,7 @@ __all__ = [
     "LinkError",
     "ManifestError",
     "ModelError",
+    "NoReadingsError",
     "OpeningError",
     "ParameterError",
     "PlanError",
@@ -106,6 +108,10 @@ class SourceError(DataError):
 
 class InputsError(DataError):
     """A home's readings do not have the inputs of the plan: a column, its kind or its unit."""
+
+
+class NoReadingsError(DataError):
+    """A home has recorded no readings yet, or none that counts."""
 
 
 class EmptyFleetError(DataError):

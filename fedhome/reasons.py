@@ -173,6 +173,10 @@ AT_HOME: Mapping[str, Reason] = {
     "not-writable": Reason("the home's folder cannot be written", _WRITABLE),
     "state": Reason("the home's state cannot be kept, or is not known", _LOG),
     "readings": Reason("the home's readings cannot be used", f"correct the files; {_LOG}"),
+    "no-readings": Reason(
+        "the home has recorded no readings yet",
+        "it adds nothing until it has some: at home, `fedhome client record`",
+    ),
     "unlike": Reason(
         "the home's readings do not have the plan's inputs",
         f"correct the files; {_LOG} name the columns",

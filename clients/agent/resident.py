@@ -13,6 +13,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -32,6 +33,7 @@ from fedhome.clients.agent.store_in_use import open_store
 from fedhome.clients.agent.work import WorkerProcess
 from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.clients.membership.server_addresses import addresses_of
+from fedhome.clients.recorded.readings_key import NOTHING_YET, lacks_readings
 from fedhome.errors import (
     FedHomeError,
     LinkError,
@@ -113,6 +115,9 @@ class Agent:
             RunError: The home has left its fleet.
         """
         self._reporting.tell("waiting")
+        with suppress(StateError):  # a store that cannot be read is told with the first question
+            if lacks_readings(self._home_folder.path):
+                _log.warning("%s", NOTHING_YET)
         try:
             while not self._stop.is_set():
                 self._check_left()

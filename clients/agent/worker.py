@@ -25,7 +25,7 @@ from fedhome.clients.agent.training_rest import RestLimits, TrainingRest
 from fedhome.clients.failure_reason import REFUSALS, reason_of
 from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.clients.recorded.readings_key import FOLDER, store_state
-from fedhome.errors import ManifestError, RunError, StateError
+from fedhome.errors import ManifestError, NoReadingsError, RunError, StateError
 from fedhome.flower.fleet_connection import message_bytes, message_of
 from fedhome.flower.lean_imports import import_lean
 from fedhome.flower.messages import words_reply
@@ -225,12 +225,15 @@ class _Readings:
         """Return where the readings are.
 
         Raises:
+            NoReadingsError: There are none yet.
             StateError: The agent cannot read the key.
         """
         from fedhome.clients.recorded.reading_store import ReadingStore  # noqa: PLC0415 - arrow
 
         self._looked = store_state(self._home_folder.path)
         settings = self._home_folder.settings
+        if self._looked is None and not settings.data:
+            raise NoReadingsError(f"{settings.home} has no readings yet")
         if self._looked is None:
             return Path(settings.data)
         send(self._pipe, readings=True)

@@ -54,7 +54,7 @@ class HomeSettings:
     Args:
         home: Name of the home in its fleet.
         server: ``host:port`` of the server's front.
-        data: File or folder of the home's readings.
+        data: File or folder of the home's readings; empty: it records them from the first on.
         worker_idle_s: After how long without work the worker ends, which learns from them.
         worker_nice: By how much the worker stands back behind other processes, 0 to 19.
         train_below_c: Training waits while the device is hotter, °C; 0: it does not matter.

@@ -41,7 +41,7 @@ class JoinRequest:
         home_folder: The folder that the home will have, or has.
         invite: The owner's invite.
         plan: The plan in it.
-        source: File or folder of the readings.
+        source: File or folder of the readings; None: the home records them from the first on.
         reading: How these are read, where that differs from the plan.
         findings: What the plan finds there.
         text: What the home's people have to agree to.
@@ -51,7 +51,7 @@ class JoinRequest:
     home_folder: HomeFolder
     invite: Invite
     plan: Plan
-    source: Path
+    source: Path | None
     reading: Mapping[str, Any]
     findings: JoinFindings
     text: str
@@ -89,7 +89,7 @@ def read_invite(path: Path, *, now: float) -> Invite:
 def prepare(
     invite: Invite,
     *,
-    source: Path,
+    source: Path | None,
     folder: Path,
     reading: Mapping[str, Any] = AS_PLANNED,
     own_code: bool = False,
@@ -98,7 +98,8 @@ def prepare(
 
     Args:
         invite: As `read_invite` gives it.
-        source: File or folder of the readings.
+        source: File or folder of the readings; None: those that the home's folder names, else it
+            records them from the first on.
         folder: The home's folder; it need not be there.
         reading: How the readings are read, where that differs from the plan; laid over what the
             home's folder says of it already.
@@ -117,7 +118,9 @@ def prepare(
     plan, last = _plan_of(invite), ConsentRecord.of(home_folder)
     if not own_code and (last is None or last.plan != plan_digest(plan)):
         _check_no_code(plan)
-    source = source.absolute()
+    if source is None and (folder / SETTINGS).exists() and home_folder.settings.data:
+        source = Path(home_folder.settings.data)
+    source = None if source is None else source.absolute()
     if (folder / SETTINGS).exists():
         reading = {**home_folder.settings.reading, **reading}
     findings = findings_at(plan, source, home_folder, invite.home, reading)
@@ -168,7 +171,7 @@ def enrol(request: JoinRequest) -> JoinResult:
     settings = HomeSettings(
         home=invite.home,
         server=card.server,
-        data=str(request.source),
+        data="" if request.source is None else str(request.source),
         reading=dict(request.reading),
     )
     if (home_folder.path / SETTINGS).exists():  # what its owner changed there stays
@@ -184,9 +187,18 @@ def enrol(request: JoinRequest) -> JoinResult:
     consent = ConsentRecord(
         plan=plan_digest(request.plan), text=request.text, invite=_digest(invite)
     )
+    if request.source is None:
+        _begin_store(home_folder)
     (request.consent or consent).keep(home_folder)
     home_folder.left = False
     return JoinResult(fingerprint=fingerprint(keys.entry()), new=new, admitted=enrolment.admitted)
+
+
+def _begin_store(home_folder: HomeFolder) -> None:
+    """Give a home without files the store in which its readings will be, if it has none."""
+    from fedhome.clients.recorded.recording import Recorder  # noqa: PLC0415 - arrow
+
+    Recorder(home_folder).begin(filled=False)
 
 
 def _check_folder(home_folder: HomeFolder, invite: Invite) -> None:

@@ -188,9 +188,10 @@ def _when_free(home_folder: HomeFolder, patience_s: float) -> Iterator[FileStore
 
 def _data_of(home_folder: HomeFolder) -> Path | None:
     try:
-        return Path(home_folder.settings.data)
+        data = home_folder.settings.data
     except RunError:
         return None
+    return Path(data) if data else None
 
 
 def _entry_of(home_folder: HomeFolder) -> list[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.clients.recorded.readings_key import FOLDER as READINGS
+from fedhome.clients.recorded.readings_key import lacks_readings
 from fedhome.data.inputs import InputMatch
 from fedhome.data.read_report import HomeReport
 from fedhome.plan.own_reading import reading_of
@@ -101,13 +102,15 @@ def read_findings(
 
 
 def findings_at(
-    plan: Plan, source: Path, home_folder: HomeFolder, home: str, reading: Mapping[str, Any]
+    plan: Plan, source: Path | None, home_folder: HomeFolder, home: str, reading: Mapping[str, Any]
 ) -> JoinFindings:
     """Return what the plan finds where the home will read: in its store, if it has one.
 
+    A home without files, whose store is empty or not there yet, is told what it will need.
+
     Args:
         plan: The plan.
-        source: File or folder of the readings.
+        source: File or folder of the readings; None: it records them from the first on.
         home_folder: The home's folder; it need not be there.
         home: The home's name.
         reading: How the readings are read, where that differs from the plan.
@@ -115,12 +118,20 @@ def findings_at(
     Raises:
         FedHomeError: As :func:`read_findings`.
     """
-    if not (home_folder.path / READINGS).is_dir():
+    from fedhome.clients.membership.blank_home import blank_findings  # noqa: PLC0415 - both ways
+
+    if source is None and (
+        not (home_folder.path / READINGS).is_dir() or lacks_readings(home_folder.path)
+    ):
+        return blank_findings(plan, home=home)
+    if source is not None and not (home_folder.path / READINGS).is_dir():
         return read_findings(plan, source, home=home, reading=reading)
     from fedhome.clients.recorded.reading_store import ReadingStore  # noqa: PLC0415 - arrow
 
     store = ReadingStore.of(home_folder.path, home)
     found = read_findings(plan, store, home=home, reading=reading)
+    if source is None:
+        return found
     told = (
         f"the home reads its store of readings, and not {source}: "
         f"`fedhome client record {home_folder.path} {source}` adds what is in that"

@@ -14,6 +14,11 @@ FOLDER: Final = "readings"
 """The store of readings in a home's folder."""
 UNFINISHED: Final = "readings.new"
 """A first filling of it that is not whole yet, or that a crash left."""
+NOTHING_YET: Final = (
+    "nothing is recorded yet: the home adds nothing to what is learnt until `fedhome client "
+    "record` brings readings; `fedhome client inspect` shows which columns it needs"
+)
+"""What a home says whose store is empty."""
 _PURPOSE = b"fedhome/readings/1"
 
 
@@ -27,6 +32,19 @@ def readings_key(home_folder: Path) -> bytes:
         StateError: As of `disk.read_key`.
     """
     return hkdf(disk.read_key(home_folder / KEY), b"", _PURPOSE)
+
+
+def lacks_readings(home_folder: Path) -> bool:
+    """Return whether a home has a store of readings in which nothing was recorded yet.
+
+    Args:
+        home_folder: The home's folder.
+
+    Raises:
+        StateError: As of `disk.read`.
+    """
+    state = store_state(home_folder)
+    return state is not None and not any(name[0].isdigit() for name, _ in state)
 
 
 def store_state(home_folder: Path) -> tuple[tuple[str, int], ...] | None:

@@ -114,7 +114,7 @@ class Recorder:
         """
         if ReadingStore.there(self._home_folder.path):
             return None
-        if not filled:
+        if not filled or not self._settings.data:
             self.store.create(
                 HomeTable(home=self._settings.home, time_s=np.empty(0, np.int64), columns={})
             )

@@ -291,7 +291,7 @@ def service(
         ("client", "start", str(home_folder.path)),
         out,
         name=settings.home,
-        reads=[Path(settings.data)],
+        reads=[Path(settings.data)] if settings.data else [],
         limits=Limits(memory_mb=memory_mb, cpus=cpus),
         user=user,
     )

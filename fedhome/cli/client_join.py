@@ -18,9 +18,12 @@ def join(  # noqa: PLR0917 - typer gives them by name
         Path, typer.Argument(help="The file from the fleet's owner.", metavar="INVITE")
     ],
     data: Annotated[
-        Path,
-        typer.Option(help="CSV or Parquet file of this home's readings, or a folder of them."),
-    ],
+        Path | None,
+        typer.Option(
+            help="CSV or Parquet file of this home's readings, or a folder of them.",
+            show_default="it will record them",
+        ),
+    ] = None,
     home: Annotated[
         Path | None,
         typer.Option(help="The home's own folder.", metavar="DIR", show_default="HOME"),
@@ -48,7 +51,8 @@ def join(  # noqa: PLR0917 - typer gives them by name
 ) -> None:
     """Make this device a home of a fleet: look at the data, ask for consent, enrol.
 
-    Columns are found by the names of the plan's inputs, whatever their order in the file.
+    Columns are found by the names of the plan's inputs, whatever their order in the file. Without
+    --data the home gets an empty store, and takes part once `fedhome client record` fills it.
 
     Keys are made on this device. Nothing is written or sent before somebody agrees to what will
     ever leave it. After a lost answer, or with a newer invite, run it again: the keys stay.
@@ -69,7 +73,8 @@ def join(  # noqa: PLR0917 - typer gives them by name
     if request.findings.report is not None:
         print_alike(console, [request.findings.report])
     console.print()
-    console.print(inputs_table(request))
+    if request.findings.matches:
+        console.print(inputs_table(request))
     for note in request.findings.notes:
         _say(console, f"note: {note}")
     console.print()
@@ -91,6 +96,8 @@ def join(  # noqa: PLR0917 - typer gives them by name
         _say(console, "the fleet's owner has admitted this home already")
     else:
         _say(console, "tell the fleet's owner the fingerprint; `fedhome fleet admit` shows it too")
+    if not request.findings.rows:
+        _say(console, f"\nrecord readings: `SENSORS | fedhome client record {folder} -`, or a file")
     _say(console, f"\nnext: `fedhome client start {folder}`")
     _say(console, f"or, as a service that outlives a reboot: `fedhome client service {folder}`")
 

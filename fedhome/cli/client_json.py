@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from fedhome.cli.json_fleets import HomeShown, PrivacySpent, RunSpent
 from fedhome.clients.recorded.readings_key import FOLDER as READINGS
+from fedhome.clients.recorded.readings_key import NOTHING_YET, lacks_readings
 from fedhome.errors import FedHomeError
 
 if TYPE_CHECKING:
@@ -48,9 +49,11 @@ def home_shown(home_folder: HomeFolder) -> HomeShown:
     if status is not None and status.disk:
         faults.append(status.disk)
     store = home_folder.path / READINGS
-    data = store if store.is_dir() else Path(settings.data)
+    data = store if store.is_dir() or not settings.data else Path(settings.data)
+    if store.is_dir() and read(lambda: lacks_readings(home_folder.path), False):  # noqa: FBT003
+        faults.append(NOTHING_YET)
     if not data.exists():
-        faults.append(f"{settings.data} is not there: the home has no readings")
+        faults.append(f"{data} is not there: the home has no readings")
     return HomeShown(
         home=settings.home,
         fleet=home_folder.anchor.fleet.hex(),

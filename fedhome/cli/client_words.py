@@ -10,6 +10,7 @@ from rich.markup import escape
 from fedhome.cli import ages
 from fedhome.clients.membership.own_models import OwnModels
 from fedhome.clients.recorded.readings_key import FOLDER as READINGS
+from fedhome.clients.recorded.readings_key import NOTHING_YET, lacks_readings
 from fedhome.errors import FedHomeError
 from fedhome.wire.moments import when
 
@@ -92,8 +93,11 @@ def _server(home_folder: HomeFolder) -> str:
 def _data(home_folder: HomeFolder) -> str:
     """Return where the home's readings are."""
     if (store := home_folder.path / READINGS).is_dir():
-        return f"its store, {escape(str(store))}"
+        empty = f"\n[bold red]{escape(NOTHING_YET)}[/]" if lacks_readings(home_folder.path) else ""
+        return f"its store, {escape(str(store))}{empty}"
     data = home_folder.settings.data
+    if not data:
+        return f"[bold red]none: `fedhome client record {escape(str(home_folder.path))}`[/]"
     return escape(data) + ("" if Path(data).exists() else "  [bold red]not there[/]")
 
 

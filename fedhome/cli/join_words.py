@@ -31,9 +31,9 @@ def findings_table(request: JoinRequest) -> Table:
     for name, value in (
         ("invite", f"{invite.home}, of fleet {invite.anchor.fleet.hex()} at {invite.card.server}"),
         ("", f"it holds until {when(invite.expires)}"),
-        ("data", str(request.source)),
-        ("", rows),
-        ("columns", f"{len(findings.columns)}: {shown}{more}"),
+        ("data", "what the home records" if request.source is None else str(request.source)),
+        ("", rows if findings.rows else "no readings yet"),
+        *([("columns", f"{len(findings.columns)}: {shown}{more}")] if findings.columns else []),
         ("plan", f"{request.plan.name}: predict {request.plan.data.target}"),
         (
             "examples",

@@ -18,6 +18,7 @@ from fedhome.clients.agent.work import InProcess, WorkerProcess
 from fedhome.clients.asked_question import AskedQuestion, model_hash, scalars_of
 from fedhome.clients.home import real_home
 from fedhome.clients.membership.home_folder import HomeFolder, HomeSettings
+from fedhome.clients.recorded.recording import Recorder
 from fedhome.data.files.home_parquet import write_home
 from fedhome.errors import StateError
 from fedhome.fleet.entries import Anchor, home_keys
@@ -27,7 +28,7 @@ from fedhome.plan.protocol import policy_of, terms_hash
 from fedhome.plan.settings import Plan
 from fedhome.questions.empty_handed import EMPTY_HANDED, empty_words
 from fedhome.questions.question_table import TRAIN
-from fedhome.questions.settings import settings_hash
+from fedhome.questions.settings import inputs_hash, settings_hash
 from fedhome.secagg import FixedPoint, Form, HomeParty, HomeState, MemoryStore
 from fedhome.secagg.parameters import corrupt_among
 from fedhome.secagg.share_keys import PERIOD_S
@@ -75,6 +76,7 @@ class Home:
         take_identity(1)
         self.settings = dict(SETTINGS)
         self.sum: Sum | None = None
+        self.moved = 0.0  # the model that is asked about, by how much
         self.world = World.of(5, policy=policy_of(PLAN))
         self.folder = HomeFolder(folder / HOME)
         keys, _ = home_keys(HOME, self.folder.path)
@@ -103,17 +105,21 @@ class Home:
             home.renew(issued)
         said = Freshness.of(self.world.directory, now=time.time())
         self.agent.renew(issued, said.sign(self.world.server))
+        self.refill()
+        self.learning = real_home(PLAN, str(self.readings), name=HOME).device.learning
+
+    def refill(self) -> None:
+        """Bring keys for the next sum."""
         self.world.now = time.time()  # the agent's clock, which is no test's
         self.world.refill()
         ring = self.world.ring().to_bytes()
         content = with_sum_record(RecordDict(), {"ring": ring})
         asked = self.agent.answer(Message(content, 7, "query.bundle"))
         self.world.pool.add(HOME, blobs_of(asked)["bundle"])
-        self.learning = real_home(PLAN, str(self.readings), name=HOME).device.learning
 
     def train(self, *, elements: int | None = None, model: Array | None = None) -> Message:
         """Let the server ask for training in a sum: as an honest one does, or with a lie."""
-        start = self.learning.initial
+        start = self.learning.initial + np.float32(self.moved)
         form = Form(
             elements=self.learning.layout.size,
             layout=bytes.fromhex(self.learning.layout.hash),
@@ -179,6 +185,28 @@ def test_a_home_whose_readings_cannot_be_used(
     answer = home.train()
     assert _adds_nothing(home, answer)
     assert "a question was not answered" in caplog.text  # in its own log
+
+
+@pytest.mark.long
+def test_a_home_without_readings_adds_nothing_until_it_has_some(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    home = Home(tmp_path)
+    recorder = Recorder(home.folder)
+    recorder.begin(filled=False)
+    assert _adds_nothing(home, home.train())
+    shape = Message(RecordDict({"config": ConfigRecord({"inputs": inputs_hash(PLAN)})}), 7, "query")
+    answer = home.agent.answer(shape)
+    assert (answer.has_error(), answer.error.reason) == (True, "no-readings")
+    trouble = home.agent.trouble
+    assert trouble is not None
+    assert "client record" in trouble.hint
+    assert caplog.text == "", "the agent says it once, when it starts"
+    recorder.file(home.readings)
+    home.refill()
+    home.moved = 0.01  # about one model homes answer once
+    assert not _adds_nothing(home, home.train())
+    assert home.agent.trouble is None
 
 
 def test_a_home_whose_worker_dies_before_it_joined(
