@@ -112,10 +112,12 @@ class EndedRuns:
         if old is None:
             return Verdict(data, f"the home keeps the model of {run}: {why}")
         after = old.fitted_until if fresh else None
-        trials = [self._trial(model, model.predictions(table), after=after) for model in (new, old)]
-        if not trials[0].rows:
+        tried, other = (
+            self._trial(model, model.predictions(table), after=after) for model in (new, old)
+        )
+        if fresh and not tried.rows:
             return Verdict(b"", f"the home keeps the model that it had: {_NO_FRESH_ROW}")
-        better, told = _compared(*trials, new)
+        better, told = _compared(tried, other, new)
         return Verdict(data if better else b"", told)
 
     def _made(self, time_zone: str, run: str) -> PersonalModel:
