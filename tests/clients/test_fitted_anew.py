@@ -145,7 +145,7 @@ def test_what_stands_against_it_is_said(place: HomeFolder) -> None:
     assert "counts again" in excluded(place, "--undo", 2)
     (place.path / MODEL / RELEASE_FILE).unlink()
     shown = excluded(place, "--undo", 1)
-    assert "no release of the fleet's model is in the home's folder" in shown
+    assert "no release of the fleet's model in the home's folder" in shown
     assert kept(place).run == "run 1 of tiny"
 
 
