@@ -40,6 +40,7 @@ from fedhome.questions.question_table import SUMMED, Question, SummedQuestion
 from fedhome.questions.responses import Columns, QuestionContext, row
 from fedhome.questions.settings import check_inputs
 from fedhome.questions.shells import shell_places
+from fedhome.questions.transfer import encoded
 
 Handler = Callable[[ClientHome, Message, Context], Message]
 
@@ -98,6 +99,15 @@ def respond(question: SummedQuestion, home: ClientHome, message: Message) -> Mes
     try:
         columns, params, context = _response(question, home, asked)
         update = None if params is None or asked.start is None else params - asked.start
+        if update is not None and asked.start is not None:
+            update = encoded(
+                home.plan,
+                update,
+                start=asked.start,
+                settings=asked.settings,
+                homes=home.device.homes,
+                states=home.device.states,
+            )
         terms = question.terms(columns, update, context)
         if update is not None and places is not None:
             update = update[:, places]

@@ -29,6 +29,7 @@ from fedhome.questions.empty_handed import empty_words
 from fedhome.questions.question_table import summed
 from fedhome.questions.settings import check_inputs, check_settings
 from fedhome.questions.shells import shell_layout
+from fedhome.questions.transfer import count_of
 from fedhome.secagg.form import Form
 from fedhome.secagg.scalars import Scalar
 from fedhome.wire.layout import Layout
@@ -200,14 +201,14 @@ def requested_sum_of(
         if record is None or not isinstance(data, bytes):
             raise ManifestError("an ideal sum was asked for without its form", reason="mode")
         form = contributions.form_of(data)
-        check_form(form, kind, scalars, shell_layout(plan, layout, question.settings))
+        check_form(form, kind, scalars, _elements(question, layout, plan))
         return RequestedSum(form, _number(record, "round"), None)
     manifest = manifest_of(message)
     if participant is None:
         raise ManifestError("this home has no keys for secure sums", reason="mode")
     joined = participant.join(manifest, question=question, layout=layout)
     form = joined.manifest.form
-    check_form(form, kind, scalars, layout)
+    check_form(form, kind, scalars, _elements(question, layout, plan))
     if form.noise is None:  # else single homes are hidden by it
         _check_fewest(question, joined.manifest.a_min, plan.aggregation.min_cohort)
     return RequestedSum(form, joined.manifest.round, joined)
@@ -229,13 +230,25 @@ def _check_fewest(question: AskedQuestion, homes: int, cohort: int) -> None:
         )
 
 
-def check_form(form: Form, kind: str, scalars: tuple[Scalar, ...], layout: Layout) -> None:
+def _elements(question: AskedQuestion, layout: Layout, plan: Plan) -> int:
+    """Return how many numbers of an update a question of this kind adds up."""
+    if not summed(question.kind).update:
+        return 0
+    return count_of(plan, shell_layout(plan, layout, question.settings), question.settings)
+
+
+def check_form(form: Form, kind: str, scalars: tuple[Scalar, ...], elements: int) -> None:
     """Refuse a vector that holds anything but what this question sums.
+
+    Args:
+        form: What lies in the vector.
+        kind: Type of the message.
+        scalars: The bounded numbers that the question sums.
+        elements: How many numbers of an update it sums.
 
     Raises:
         ManifestError: It does.
     """
-    elements = layout.size if summed(kind).update else 0
     scalars = private_sums.fitting(form, kind, scalars)
     if form.scalars != scalars or form.elements != elements:
         raise ManifestError(

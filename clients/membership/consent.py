@@ -24,6 +24,7 @@ from fedhome.plan.overrides import code_at_home
 from fedhome.plan.private_plan import is_private
 from fedhome.plan.protocol import most_sums_a_day
 from fedhome.plan.settings import Plan
+from fedhome.plan.transfer_plan import sends_fewer
 from fedhome.questions import mixtures
 from fedhome.questions.empty_handed import MEANING
 from fedhome.questions.outcomes import MOST_BINS
@@ -61,6 +62,8 @@ def consent_text(invitation: Invitation) -> str:
     size = (
         "all its numbers" if invitation.parameters is None else f"{invitation.parameters:,} numbers"
     )
+    if sends_fewer(plan):
+        size = f"some of {size}, others in each round"
     values = {
         "update": size,
         "most": _most_weight(plan),

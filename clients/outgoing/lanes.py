@@ -15,6 +15,7 @@ from fedhome.learning import update_clipping
 from fedhome.plan.private_plan import is_private
 from fedhome.plan.protocol import policy_of
 from fedhome.plan.settings import Plan
+from fedhome.plan.transfer_plan import bits_of, sends_fewer
 from fedhome.questions import mixtures, outcomes, private_sums, weights
 from fedhome.questions.empty_handed import EMPTY_HANDED, MEANING
 from fedhome.questions.question_table import SUMMED, SummedQuestion
@@ -23,6 +24,11 @@ from fedhome.secagg.scalars import Scalar
 
 _NUMBERED = re.compile(r"(.+?)-(-?\d+)")
 _CLIPPED = 1.0  # any: whether there is one decides what is told
+_WHOLE = "how the home would change each parameter of the model"
+_PART = (
+    "how the home would change each of some parameters of the model: in each round others, the "
+    "same for all homes (transfer.stages)"
+)
 _OFTEN = {"round": "once a round", "run": "once a run", "sum": "once a sum"}
 
 
@@ -109,16 +115,16 @@ def _lanes(row: SummedQuestion, plan: Plan, homes: int) -> Iterator[Lane]:
     )
     scalars = row.lanes(_greatest(plan, homes), plan.personalise)
     if private:
-        scalars = private_sums.scalars_of(row.name, scalars, plan.aggregation.bits)
+        scalars = private_sums.scalars_of(row.name, scalars, bits_of(plan))
     yield from _scalars(scalars, _meanings(row, plan), noisy=private)
     if row.update:
         exact = "" if policy.exact_clip else "at most "
         yield Lane(
             name="update",
             count=None,
-            meaning="how the home would change each parameter of the model",
+            meaning=_PART if sends_fewer(plan) else _WHOLE,
             span=f"within {exact}±{policy.most_clip:g} ({policy.norm})",
-            steps=(1 << plan.aggregation.bits) - 2,
+            steps=(1 << bits_of(plan)) - 2,
             weighted=True,
             noisy=private,
         )

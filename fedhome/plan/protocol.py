@@ -11,6 +11,7 @@ from fedhome.errors import ParameterError, PlanError
 from fedhome.plan.judged_rounds import judged_rounds
 from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import is_sliced
+from fedhome.plan.transfer_plan import bits_of, is_staged
 from fedhome.secagg import Parameters, Policy
 from fedhome.secagg.packing import Packing
 from fedhome.secagg.parameters import fewest_in_a_sum
@@ -146,7 +147,7 @@ def policy_of(plan: Plan) -> Policy:
         least_share=0.5 * plan.rounds.fraction,
         plan=terms_hash(plan),
         groups=settings.groups,
-        bits=settings.bits,
+        bits=bits_of(plan),
         norm=settings.clip_in,
         most_clip=settings.clip or MOST_CLIP,
         most_weight=settings.greatest_weight or _power_of_two(plan.rounds.max_examples),
@@ -177,6 +178,8 @@ def terms_hash(plan: Plan) -> bytes:
     terms = {name: value for name, value in table.items() if name not in _OF_NO_HOME}
     if not is_sliced(plan):  # so that plans without slices are what they were before there were any
         del terms["slicing"]
+    if not is_staged(plan):  # the same
+        del terms["transfer"]
     terms["data"] = {name: value for name, value in table["data"].items() if name not in _SOURCE}
     terms["rounds"] = {name: table["rounds"][name] for name in _ROUNDS}
     return hashlib.sha256(json.dumps(terms, sort_keys=True).encode()).digest()
@@ -198,9 +201,8 @@ def lines(plan: Plan, homes: int) -> list[tuple[str, str]]:
     Raises:
         PlanError: They cannot keep their promises.
     """
-    settings = plan.aggregation
     try:
-        lanes = Packing.of(settings.bits, homes)
+        lanes = Packing.of(bits_of(plan), homes)
     except ParameterError as error:
         raise PlanError([error.message], hint=error.hint) from None
     size = _bytes_a_number(lanes)
@@ -208,7 +210,7 @@ def lines(plan: Plan, homes: int) -> list[tuple[str, str]]:
     least = least_in_a_sum(plan, fleet=homes, roster=derived.homes)
     return [
         *replace(derived, a_min=max(derived.a_min, least)).lines(),
-        ("a number of an update", f"{settings.bits} bits in {size:.3g} bytes ({lanes.name})"),
+        ("a number of an update", f"{bits_of(plan)} bits in {size:.3g} bytes ({lanes.name})"),
         ("who must collude", _collusion(derived, least)),
         ("all sums of a run", _all_sums(plan, homes, least)),
     ]

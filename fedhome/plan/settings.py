@@ -19,6 +19,7 @@ from fedhome.plan.overrides import fault_of, locate, merge, names_of, parse_set,
 from fedhome.plan.round_settings import RoundSettings
 from fedhome.plan.section import Section
 from fedhome.plan.slicing_settings import SlicingSettings
+from fedhome.plan.transfer_settings import TransferSettings
 from fedhome.run.compared_models import ALONE, EXPERTS
 
 EngineName = Literal["vector", "sequential", "ray"]
@@ -205,6 +206,7 @@ class Plan(Section):
     method: MethodSettings = MethodSettings()
     strategy: StrategySettings = StrategySettings()
     aggregation: AggregationSettings = AggregationSettings()
+    transfer: TransferSettings = TransferSettings()
     privacy: PrivacySettings = PrivacySettings()
     rounds: RoundSettings = RoundSettings()
     personalise: PersonaliseSettings = PersonaliseSettings()

@@ -6,33 +6,46 @@ homes, not of one: ``bits + ceil(log2(homes))`` bits, or the plan is refused.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.errors import ParameterError
 
-_TRIPLE = 21  # bits of a lane, where three share a word of 64
-_WIDTHS: dict[str, tuple[int, type[np.unsignedinteger[Any]]]] = {
-    "u16": (16, np.uint16),
-    "u21x3": (_TRIPLE, np.uint64),
-    "u32": (32, np.uint32),
+
+class _Lanes(NamedTuple):
+    """Bits of a lane, how many share a word, and the word."""
+
+    width: int
+    a_word: int
+    word: type[np.unsignedinteger[Any]]
+
+
+_LANES: Final[Mapping[str, _Lanes]] = {  # from the fewest bytes for an element to the most
+    "u8": _Lanes(8, 1, np.uint8),
+    "u10x6": _Lanes(10, 6, np.uint64),
+    "u12x5": _Lanes(12, 5, np.uint64),
+    "u16": _Lanes(16, 1, np.uint16),
+    "u21x3": _Lanes(21, 3, np.uint64),
+    "u32": _Lanes(32, 1, np.uint32),
 }
-_SIGNED = {"u16": np.int16, "u32": np.int32}
+_SIGNED: Final = {"u8": np.int8, "u16": np.int16, "u32": np.int32}
 
 
 @dataclass(frozen=True)
 class Packing:
     """How elements lie in words.
 
-    ``u16`` and ``u32`` hold one element a word, in two's complement. ``u21x3`` holds three:
-    word ``i`` of ``n`` has the elements ``i``, ``i + n`` and ``i + 2n``, lowest bits first,
-    each raised by ``2^(bits-1)`` so that no lane is negative and none carries into the next.
+    ``u8``, ``u16`` and ``u32`` hold one element a word, in two's complement. The others hold
+    several in a word of 64 bits, such as ``u21x3`` three: word ``i`` of ``n`` has the elements
+    ``i``, ``i + n`` and ``i + 2n``, lowest bits first, each raised by ``2^(bits-1)`` so that no
+    lane is negative and none carries into the next.
 
     Args:
-        name: ``u16``, ``u21x3`` or ``u32``.
+        name: ``u8``, ``u10x6``, ``u12x5``, ``u16``, ``u21x3`` or ``u32``.
         bits: Bits of one element of one home, with its sign.
         homes: The most homes in one sum.
 
@@ -45,12 +58,12 @@ class Packing:
     homes: int
 
     def __post_init__(self) -> None:
-        if self.name not in _WIDTHS or self.bits < 2 or self.homes < 1:  # noqa: PLR2004 - a sign and a digit
+        if self.name not in _LANES or self.bits < 2 or self.homes < 1:  # noqa: PLR2004 - a sign and a digit
             raise ParameterError(
                 f"no lanes {self.name!r} of {self.bits} bits for {self.homes} homes",
                 reason="lanes",
             )
-        if _needed(self.bits, self.homes) > _WIDTHS[self.name][0]:
+        if _needed(self.bits, self.homes) > self._lanes.width:
             raise _wraps(self.bits, self.homes)
 
     @classmethod
@@ -60,19 +73,23 @@ class Packing:
         Raises:
             ParameterError: Even 32 bits do not hold the sum.
         """
-        for name, (width, _) in _WIDTHS.items():
-            if _needed(bits, homes) <= width:
+        for name, lanes in _LANES.items():
+            if _needed(bits, homes) <= lanes.width:
                 return cls(name, bits, homes)
         raise _wraps(bits, homes)
 
     @property
     def dtype(self) -> np.dtype[np.unsignedinteger[Any]]:
         """Type of a word."""
-        return np.dtype(_WIDTHS[self.name][1])
+        return np.dtype(self._lanes.word)
+
+    @property
+    def _lanes(self) -> _Lanes:
+        return _LANES[self.name]
 
     def words(self, elements: int) -> int:
         """Return how many words hold ``elements`` elements."""
-        return -(-elements // 3) if self.name == "u21x3" else elements
+        return -(-elements // self._lanes.a_word)
 
     def pack(self, q: NDArray[np.int32]) -> NDArray[np.unsignedinteger[Any]]:
         """Return elements as words.
@@ -104,7 +121,7 @@ class Packing:
             homes: Over how many homes the elements are summed.
         """
         end = start + q.shape[-1]
-        if self.name != "u21x3":
+        if self.name in _SIGNED:
             whole = words[..., start:end].view(_SIGNED[self.name])
             np.copyto(whole, q, casting="unsafe")
             return
@@ -114,7 +131,7 @@ class Packing:
             lane, first = divmod(start, size)
             count = min(end - start, size - first)
             part = (q[..., :count] + raised).astype(np.uint64)
-            words[..., first : first + count] |= part << np.uint64(lane * _TRIPLE)
+            words[..., first : first + count] |= part << np.uint64(lane * self._lanes.width)
             q, start = q[..., count:], start + count
 
     def add(
@@ -133,7 +150,7 @@ class Packing:
             numbers: int64 ``[n]``.
         """
         end = start + len(numbers)
-        if self.name != "u21x3":
+        if self.name in _SIGNED:
             words[start:end] += numbers.astype(self.dtype)
             return
         size = len(words)
@@ -141,7 +158,7 @@ class Packing:
             lane, first = divmod(start, size)
             count = min(end - start, size - first)
             part = numbers[:count].view(np.uint64)
-            words[first : first + count] += part << np.uint64(lane * _TRIPLE)
+            words[first : first + count] += part << np.uint64(lane * self._lanes.width)
             numbers, start = numbers[count:], start + count
 
     def unpack(
@@ -168,14 +185,14 @@ class Packing:
             )
         if not 0 <= homes <= self.homes:
             raise _wraps(self.bits, homes)
-        if self.name != "u21x3":
+        if self.name in _SIGNED:
             return total.view(_SIGNED[self.name]).astype(np.int64)
-        size, mask = total.shape[0], np.uint64((1 << _TRIPLE) - 1)
-        sums = np.empty(3 * size, np.uint64)
-        for lane in range(3):
-            np.right_shift(
-                total, np.uint64(lane * _TRIPLE), out=sums[lane * size : (lane + 1) * size]
-            )
+        size, width = total.shape[0], self._lanes.width
+        mask = np.uint64((1 << width) - 1)
+        sums = np.empty(self._lanes.a_word * size, np.uint64)
+        for lane in range(self._lanes.a_word):
+            part = sums[lane * size : (lane + 1) * size]
+            np.right_shift(total, np.uint64(lane * width), out=part)
         sums &= mask
         return sums[:elements].view(np.int64) - (homes << (self.bits - 1))
 

@@ -27,11 +27,13 @@ from fedhome.flower.messages import (
 )
 from fedhome.plan.protocol import least_in_a_sum, quorum_of
 from fedhome.plan.settings import Plan
+from fedhome.plan.transfer_plan import bits_of
 from fedhome.questions.empty_handed import EMPTY_HANDED
 from fedhome.questions.outcomes import MOST_BINS, bins_for
 from fedhome.questions.question_table import CENSUS, TRAIN, SummedQuestion, summed
 from fedhome.questions.settings import INPUTS, SHELL, inputs_hash, settings_hash
 from fedhome.questions.shells import shell_layout
+from fedhome.questions.transfer import count_of, decoded
 from fedhome.run.events import EventLog
 from fedhome.secagg.fixedpoint import FixedPoint
 from fedhome.secagg.form import Form, Total
@@ -219,7 +221,7 @@ class SecureGrid(GridAround):
             request = self._request(
                 row,
                 row.lanes(config, self.plan.personalise),
-                settings=settings_hash(config),
+                settings=config,
                 model=model_hash(start),
                 round_number=round_number,
                 least=quorum_of(self.plan, len(messages)) if row.update else 1,
@@ -236,7 +238,6 @@ class SecureGrid(GridAround):
             return [failure(message, error.message) for message in messages]
         responses: list[Message] = []
         totals: list[Total] = []
-        shelled = row.update and self.shells is not None
         for group, total in self.sums.ask(messages, request):
             responses += [failure(message, reason) for message, reason in group.failed]
             if total is None:
@@ -244,7 +245,9 @@ class SecureGrid(GridAround):
             totals.append(total)
             mean = None
             if row.update:
-                mean = self._learnt(request, messages, start, total) if shelled else total.mean
+                mean = decoded(self.plan, total.mean, self.layout, config)
+                if self.shells is not None:
+                    mean = self._learnt(request, messages, start, total)
             responses.append(self._group_reply(row, group, total, start, mean))
         self.late += self.channel.late
         self.unopened += self.channel.unopened
@@ -279,12 +282,11 @@ class SecureGrid(GridAround):
             request = self._request(
                 summed(TRAIN),
                 summed(TRAIN).lanes(settings, self.plan.personalise),
-                settings=settings_hash(settings),
+                settings=settings,
                 model=first.model_hash,
                 round_number=first.round,
                 least=quorum_of(self.plan, len(asked)),
                 timeout_s=first.timeout_s,
-                shell=shell,
             )
             for _, found in self.sums.ask(asked, request):
                 if found is not None:
@@ -308,7 +310,7 @@ class SecureGrid(GridAround):
         request = self._request(
             row,
             row.lanes({}, self.plan.personalise),
-            settings=settings_hash(asked),
+            settings=asked,
             model=bytes(32),
             round_number=round_number,
             least=1,
@@ -339,23 +341,21 @@ class SecureGrid(GridAround):
         row: SummedQuestion,
         scalars: tuple[Scalar, ...],
         *,
-        settings: bytes,
+        settings: Mapping[str, Any],
         model: bytes,
         round_number: int,
         least: int,
         timeout_s: float | None,
-        shell: int = 0,
     ) -> SumRequest:
-        aggregation = self.plan.aggregation
         self.scale.sum_number += 1
-        layout = shell_layout(self.plan, self.layout, {SHELL: shell}) if row.update else self.layout
+        layout = shell_layout(self.plan, self.layout, settings) if row.update else self.layout
         form = Form(
-            elements=layout.size if row.update else 0,
+            elements=count_of(self.plan, layout, settings) if row.update else 0,
             layout=bytes.fromhex(layout.hash),
             fixed=FixedPoint(
-                bits=aggregation.bits,
+                bits=bits_of(self.plan),
                 clip=self.scale.clip,
-                norm=aggregation.clip_in,
+                norm=self.plan.aggregation.clip_in,
                 weight_cap=(self.scale.weight_cap or 1) if row.weighted else 1,
             ),
             scalars=scalars,
@@ -366,11 +366,11 @@ class SecureGrid(GridAround):
             round=round_number,
             sum_number=self.scale.sum_number,
             form=form if self.budget is None else self.budget.form_of(row.name, form),
-            settings=settings,
+            settings=settings_hash(settings),
             model_hash=model,
             least=least,
             timeout_s=timeout_s,
-            shell=shell,
+            shell=int(settings.get(SHELL, 0)),
         )
 
     def _group_reply(

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from llvmlite import ir
 from numpy.typing import NDArray
 
+from fedhome.errors import EngineError
 from fedhome.learning.fused.compiler import host_tile, machine_code
 from fedhome.learning.fused.emit import F32, I32, I64, POINTER, Emitter, Value
 from fedhome.secagg.fixedpoint import FixedPoint
@@ -123,6 +124,27 @@ def rounding() -> Rounding:
     """
     with _lock:
         return _compiled()
+
+
+def changes_of(
+    compiled: Rounding | None, params: NDArray[np.float32], start: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return what homes changed, ``[homes, size]``; of a compiled sum the greatest, ``[homes, 1]``.
+
+    The size of an update and whether it is finite can be told from either.
+    """
+    if compiled is None:
+        with np.errstate(over="ignore"):  # it is left out, as one that is not finite
+            return params - start
+    return compiled.largest(params, start)[:, None]
+
+
+def rounding_if_any() -> Rounding | None:
+    """Return the compiled way of adding up; None where no machine code may be made."""
+    try:
+        return rounding()
+    except EngineError:
+        return None
 
 
 def _each(e: Emitter, size: Value, body: Callable[[Value, Any, Any], None]) -> None:

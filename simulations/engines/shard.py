@@ -12,10 +12,11 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fedhome.errors import EngineError, FedHomeError
+from fedhome.errors import FedHomeError
 from fedhome.learning.home_round import is_plain, train_round
 from fedhome.learning.personalise import Personaliser
 from fedhome.plan.settings import Plan
+from fedhome.plan.transfer_plan import sends_fewer
 from fedhome.questions import private_sums
 from fedhome.questions.contributions import (
     rounding_keys,
@@ -26,10 +27,12 @@ from fedhome.questions.contributions import (
 from fedhome.questions.empty_handed import empty_terms, settled
 from fedhome.questions.question_table import TRAIN, SummedQuestion, summed
 from fedhome.questions.responses import Columns, QuestionContext, Response
+from fedhome.questions.settings import ROUND
 from fedhome.questions.train_config import TrainConfig
+from fedhome.questions.transfer import encoded
 from fedhome.questions.weights import weights_of
 from fedhome.secagg.form import Form
-from fedhome.simulations.engines.rounding import Rounding, rounding
+from fedhome.simulations.engines.rounding import changes_of, rounding_if_any
 from fedhome.simulations.engines.vector_cohort import Chunk, VectorCohort
 from fedhome.wire.names import EXAMPLES
 
@@ -236,11 +239,25 @@ class Shard(Homes):
         weights = np.minimum(weights, form.fixed.weight_cap)
         keys = rounding_keys(self._plan.seed, TRAIN, request.round, cohort.homes)
         noise_keys = simulated_noise_keys(self._plan.seed, TRAIN, request.round, cohort.homes)
-        compiled = _compiled_rounding() if form.fixed.norm == "linf" else None
+        compiled = rounding_if_any() if form.fixed.norm == "linf" else None
         size_in = self._plan.aggregation.clip_in
 
+        def staged(chunk: Chunk) -> NDArray[np.float32]:
+            return encoded(
+                self._plan,
+                changes_of(None, chunk.params, start),
+                start=start,
+                settings={ROUND: config.round},
+                homes=[cohort.homes[home] for home in chunk.homes],
+                states=cohort.states,
+            )
+
+        sent = staged if sends_fewer(self._plan) else None
+
         def add(chunk: Chunk) -> _Added:
-            changes = _changes(compiled, chunk.params, start)
+            changes = changes_of(compiled, chunk.params, start)
+            if sent is not None:
+                changes = sent(chunk)
             fine = np.isfinite(changes).all(axis=1) & np.isfinite(chunk.losses)
             # Where homes add noise, one that failed to learn adds its noise alone, untold.
             fine |= form.noise is not None
@@ -249,10 +266,12 @@ class Shard(Homes):
                 params, changes = params[fine], changes[fine]
             bits = config.clipping.shorten(start, params)
             if bits is not None:
-                changes = _changes(compiled, params, start)
+                changes = changes_of(compiled, params, start)
             own = [keys[home] for home in some]
             before, after = start, params
-            if part is not None:
+            if sent is not None:
+                before, after = np.zeros(form.elements, np.float32), changes
+            elif part is not None:
                 before, after = start[part], np.ascontiguousarray(params[:, part])
             if compiled is None:
                 total: NDArray[Any] = form.element_sums(after - before, weights[some], own)
@@ -379,24 +398,3 @@ class Shard(Homes):
             for first in range(0, len(homes), size)
         ]
         return Response({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
-
-
-def _changes(
-    compiled: Rounding | None, params: NDArray[np.float32], start: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Return what homes changed, ``[homes, size]``; of a compiled sum the greatest, ``[homes, 1]``.
-
-    The size of an update and whether it is finite can be told from either.
-    """
-    if compiled is None:
-        with np.errstate(over="ignore"):  # it is left out, as one that is not finite
-            return params - start
-    return compiled.largest(params, start)[:, None]
-
-
-def _compiled_rounding() -> Rounding | None:
-    """Return the compiled way of adding up; None where no machine code may be made."""
-    try:
-        return rounding()
-    except EngineError:
-        return None

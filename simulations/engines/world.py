@@ -40,7 +40,7 @@ class World:
         notice: Called with a sentence when something is not as the plan asked.
         mode: How updates are added up.
         secure: The parties of secure sums; None where there are none.
-        states: What the plan's method keeps in each home.
+        states: What the plan's method keeps in each home, or what of its updates it has not sent.
         pool: The fleet that the gathered homes are some of; None where these are all.
     """
 
@@ -75,7 +75,9 @@ class World:
             return None
         layout, score = self.learning.layout, self.learning.task.score
         if self.mode == "ideal":
-            return IdealSumResponder(self.plan, self.names, homes, layout, score)
+            return IdealSumResponder(
+                self.plan, self.names, homes, layout, score, states=self.states
+            )
         if self.mode != "secure" or self.secure is None:
             raise EngineError(f"updates cannot be added up here as aggregation.mode = {self.mode}")
         return MaskedSumResponder(
@@ -84,6 +86,7 @@ class World:
             homes,
             layout,
             score,
+            states=self.states,
             parties=self.secure.parties,
             quorum=self.secure.directory.threshold,
         )

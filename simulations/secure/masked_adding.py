@@ -23,6 +23,7 @@ from fedhome.clients.secure_sums import (
 )
 from fedhome.errors import EngineError, FedHomeError, PluginError, UpdateError
 from fedhome.flower.messages import blob_reply, failure, sum_record, words_reply
+from fedhome.learning.own_state import HomeStates
 from fedhome.plan.settings import Plan
 from fedhome.questions import contributions, private_sums
 from fedhome.questions.contributions import Terms
@@ -31,6 +32,7 @@ from fedhome.questions.question_table import summed
 from fedhome.questions.responses import QuestionContext
 from fedhome.questions.settings import check_settings
 from fedhome.questions.train_config import TrainConfig
+from fedhome.questions.transfer import count_of, encoded
 from fedhome.simulations.engines.grid import InProcessGrid
 from fedhome.simulations.engines.shard import Homes, RequestedForm
 from fedhome.simulations.secure.parties import AcceptedForm, Numbers, Parties
@@ -55,16 +57,25 @@ class _SumResponder(SumResponder):
         homes: The homes, asked together.
         layout: Layout of the parameters.
         score: Name of the task's score.
+        states: Where homes keep what they do not send.
     """
 
     def __init__(
-        self, plan: Plan, names: Sequence[str], homes: Homes, layout: Layout, score: str
+        self,
+        plan: Plan,
+        names: Sequence[str],
+        homes: Homes,
+        layout: Layout,
+        score: str,
+        *,
+        states: HomeStates,
     ) -> None:
         self.plan = plan
         self.names = names
         self.homes = homes
         self.layout = layout
         self.score = score
+        self.states = states
 
     def contributions_of(
         self, message: Message, homes: NDArray[np.int64]
@@ -74,6 +85,15 @@ class _SumResponder(SumResponder):
         start = np.zeros(0, np.float32) if received is None else received
         columns, params = self.homes.respond(kind, homes, start, settings)
         update = None if params is None else params - start
+        if update is not None:
+            update = encoded(
+                self.plan,
+                update,
+                start=start,
+                settings=settings,
+                homes=[self.names[home] for home in homes],
+                states=self.states,
+            )
         context = QuestionContext(self.plan, settings, self.score)
         return settled(update, summed(kind).terms(columns, update, context))
 
@@ -130,6 +150,7 @@ class MaskedSumResponder(_SumResponder):
         homes: The homes, asked together.
         layout: Layout of the parameters.
         score: Name of the task's score.
+        states: Where homes keep what they do not send.
         parties: The homes' machines of the protocol, by the same positions.
         quorum: How many members of the committee open a sum.
     """
@@ -142,10 +163,11 @@ class MaskedSumResponder(_SumResponder):
         layout: Layout,
         score: str,
         *,
+        states: HomeStates,
         parties: Parties,
         quorum: int,
     ) -> None:
-        super().__init__(plan, names, homes, layout, score)
+        super().__init__(plan, names, homes, layout, score, states=states)
         self.parties = parties
         self.quorum = quorum
 
@@ -188,7 +210,10 @@ class MaskedSumResponder(_SumResponder):
                     read = answer
             if read is None:
                 return
-            check_form(read.form, asked.kind, scalars_of(asked, self.plan), self.layout)
+            count = 0
+            if summed(asked.kind).update:
+                count = count_of(self.plan, self.layout, asked.settings)
+            check_form(read.form, asked.kind, scalars_of(asked, self.plan), count)
         except (EngineError, PluginError):
             raise
         except FedHomeError as error:

@@ -16,6 +16,11 @@ from fedhome.secagg.packing import Packing
 @pytest.mark.parametrize(
     ("bits", "homes", "name"),
     [
+        (4, 16, "u8"),
+        (4, 17, "u10x6"),
+        (4, 64, "u10x6"),
+        (8, 16, "u12x5"),
+        (8, 17, "u16"),
         (9, 128, "u16"),
         (9, 129, "u21x3"),
         (8, 256, "u16"),
@@ -40,7 +45,7 @@ def test_lanes_too_narrow_for_their_homes_cannot_be_made() -> None:
     with pytest.raises(ParameterError) as refused:
         Packing("u16", 9, 129)
     assert refused.value.reason == "wraps"
-    for name, bits, homes in (("u8", 4, 2), ("u16", 1, 2), ("u16", 4, 0)):
+    for name, bits, homes in (("u9", 4, 2), ("u16", 1, 2), ("u16", 4, 0)):
         with pytest.raises(ParameterError) as refused:
             Packing(name, bits, homes)
         assert refused.value.reason == "lanes"
@@ -60,11 +65,16 @@ def _wrapping_sum(words: np.ndarray) -> np.ndarray:
     return np.add.reduce(words, axis=0, dtype=words.dtype)  # otherwise it is a sum of 64 bits
 
 
+def _narrow(bits: int, homes: int) -> list[str]:
+    needed = bits + (homes - 1).bit_length()
+    return [name for name, width in (("u8", 8), ("u10x6", 10), ("u12x5", 12)) if needed <= width]
+
+
 @st.composite
 def _sums(draw: st.DrawFn) -> tuple[Packing, np.ndarray]:
     bits = draw(st.integers(2, 12))
     homes = draw(st.integers(1, 16))
-    name = draw(st.sampled_from(["u16", "u21x3", "u32"]))
+    name = draw(st.sampled_from(["u16", "u21x3", "u32", *_narrow(bits, homes)]))
     most = 2 ** (bits - 1) - 1
     elements = draw(st.integers(0, 10))
     rows = st.lists(st.integers(-most, most), min_size=elements, max_size=elements)
