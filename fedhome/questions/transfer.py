@@ -110,7 +110,7 @@ def encoded(
         return change
     number = number_of(settings)
     if not plan.transfer.feedback:
-        return _sent(plan, change, number, np.isfinite(change).all(axis=1))
+        return _sent(plan, change, number, _fine(change))
     if states is None:
         raise EngineError(
             "transfer.feedback keeps numbers at home, and here is nowhere to keep them",
@@ -120,7 +120,7 @@ def encoded(
     asked = hashlib.sha256(b"%d\0" % number + start.tobytes()).digest()
     before = [_before(states.read(home), of, asked, change.shape[1]) for home in homes]
     whole = change + np.stack(before)
-    fine = np.isfinite(whole).all(axis=1)
+    fine = _fine(whole)
     sent = _sent(plan, whole, number, fine)
     left = whole - _received(plan, sent, number, change.shape[1])
     for place in np.flatnonzero(fine).tolist():
@@ -150,7 +150,8 @@ def decoded(
     """
     if not sends_fewer(plan):
         return mean
-    return _received(plan, mean[None], number_of(settings), layout.size)[0]
+    (change,) = _received(plan, mean[None], number_of(settings), layout.size)
+    return np.asarray(change, np.float64)
 
 
 def _before(state: OwnState | None, of: bytes, asked: bytes, size: int) -> NDArray[np.float32]:
@@ -159,6 +160,10 @@ def _before(state: OwnState | None, of: bytes, asked: bytes, size: int) -> NDArr
         return np.zeros(size, np.float32)
     found = state.before if state.asked == asked else state.arrays
     return np.asarray(found[_LEFT], np.float32)
+
+
+def _fine(change: NDArray[np.float32]) -> NDArray[np.bool_]:
+    return np.asarray(np.isfinite(change).all(axis=1), np.bool_)
 
 
 def _sent(

@@ -48,9 +48,9 @@ def measured(way: Mapping[str, Any], plan: Plan) -> tuple[float, float, float, f
     with tempfile.TemporaryDirectory() as place:
         simulate(plan.change(transfer=way), out=Path(place) / "run")
         closed = [event.data for event in read_events(Path(place) / "run" / "events.jsonl")]
-    sent = sum(data["bytes_up"] for data in closed if "bytes_up" in data)
-    losses = [float(data["validation_loss"]) for data in closed if "validation_loss" in data]
-    return float(sent), min(losses), 1.0 + int(np.argmin(losses)), losses[-1]
+    sent = sum(float(str(data["bytes_up"])) for data in closed if "bytes_up" in data)
+    losses = [float(str(data["validation_loss"])) for data in closed if "validation_loss" in data]
+    return sent, min(losses), 1.0 + int(np.argmin(losses)), losses[-1]
 
 
 def main() -> None:
