@@ -1,4 +1,4 @@
-"""Which homes a run goes on without, in words: for people who look at its log."""
+"""Which homes a run, or a sum of it, goes on without, in words: for people who look at its log."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from fedhome.run.events import Event
 from fedhome.run.waiting import few
 
 AWAY, BACK = "homes-away", "homes-back"
+LATE, EMPTY, AGAIN = "homes-late", "homes-empty-handed", "sum-taken-again"
+DROPPED, UNTRIED = "reply-dropped", "homes-not-tried"
 
 
 def absence(event: Event) -> str:
@@ -20,3 +22,23 @@ def return_of(event: Event) -> str:
     """Return who can be asked again, of an event ``homes-back``."""
     data: Any = event.data
     return f"back: {few(data['homes'])}"
+
+
+def lateness(event: Event) -> str:
+    """Return who was late with what, of an event ``homes-late``."""
+    data: Any = event.data
+    return f"late with {data['stage']}: {few(data['homes'])}"
+
+
+def taken_again(event: Event) -> str:
+    """Return which sum is taken without asking homes, of an event ``sum-taken-again``."""
+    data: Any = event.data
+    missing = f"; without {few(sorted(data['missing']))}" if data["missing"] else ""
+    return f"round {data['round']}: {data['reason']}{missing}"
+
+
+def search_without(event: Event) -> str:
+    """Return which homes a search goes on without, of an event ``homes-not-tried``."""
+    data: Any = event.data
+    homes = f"without {few(data['homes'])}" if data["homes"] else "with all homes"
+    return f"it is searched for homes that spoil sums: the next ones are {homes}"

@@ -34,7 +34,14 @@ Kinds that the report understands, with the data that it looks for (all optional
 - ``trying-new-homes``: homes, days: in a simulation, homes that took no part in the rounds
 - ``privacy-spent``: round, stage, and what the run has cost each home so far, this sum included:
   rho, epsilon, delta; mechanism, noise_multiplier
-- ``reply-dropped``, ``reply-late``: round or stage, home or node, reason
+- ``reply-dropped``: round, stage, home, reason: what it sent is of no use, or it sent nothing
+- ``homes-late``: round, stage, homes (names), reason: nobody waited for them any more
+- ``homes-empty-handed``: round, stage, group, homes: how many had nothing to add to a sum; told
+  whenever it is another number than before
+- ``sum-taken-again``: round, stage, homes: how many are in a sum that was opened, or half opened,
+  before; missing: why the others are not, by name; reason
+- ``homes-not-tried``: homes (names) that sums are without for now, to find out who spoils them;
+  told whenever they are others; none: the search goes on with all
 - ``home-excluded``: home, reason
 - ``home-refused``: home, question, reason (a word of :mod:`fedhome.reasons`), why, remedy; told
   once, until ``home-answers``: home, question: it does again

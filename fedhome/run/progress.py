@@ -18,7 +18,20 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from fedhome.run.absent import AWAY, BACK, absence, return_of
+from fedhome.run.absent import (
+    AGAIN,
+    AWAY,
+    BACK,
+    DROPPED,
+    EMPTY,
+    LATE,
+    UNTRIED,
+    absence,
+    lateness,
+    return_of,
+    search_without,
+    taken_again,
+)
 from fedhome.run.events import SPENT, Event
 from fedhome.run.refusing import HomeRefusal, Refusing
 from fedhome.run.waiting import FAILED, THERE, WAITING, failure_of, repetition, waiting_for
@@ -69,9 +82,10 @@ class ProgressLines:
             if self._excluded > _SHOWN_EXCLUSIONS:
                 return ""
             return f"left out: {escape(data['reason'])}"
-        if event.event == "reply-dropped":
+        if event.event == DROPPED:
             self._dropped += 1
-            return f"dropped a reply: {escape(data['reason'])}" if self._dropped == 1 else ""
+            said = f"dropped a reply of {data['home']}: {data['reason']}"
+            return escape(said) if self._dropped == 1 else ""
         others: dict[str, Callable[[], str]] = {
             "home-refused": lambda: _refusal(refusal) if refusal else "",
             "readings": lambda: f"read: {escape(data['text'])}",
@@ -95,6 +109,10 @@ class ProgressLines:
                 repetition(event) or f"round {data['round']} failed: {failure_of(event)}"
             ),
             AWAY: lambda: escape(absence(event)),
+            LATE: lambda: escape(lateness(event)),
+            EMPTY: lambda: f"note: {escape(data['reason'])}",
+            AGAIN: lambda: escape(taken_again(event)),
+            UNTRIED: lambda: escape(search_without(event)),
             BACK: lambda: escape(return_of(event)),
             "round-unused": lambda: (
                 f"round {data['round']} changed nothing: {escape(data['reason'])}"

@@ -46,6 +46,7 @@ from fedhome.server.rounds.run_plan import log_start
 from fedhome.server.rounds.secure_grid import SecureGrid
 from fedhome.server.rounds.sum_journal import SumJournal
 from fedhome.server.rounds.sum_needs import SumNeeds
+from fedhome.server.rounds.suspects import FOUND
 from fedhome.server.server_app import run_over_grid
 from fedhome.store import disk
 from fedhome.wire.layout import Layout
@@ -102,6 +103,9 @@ def run(
         )
         patience = Patience(plan.rounds, needs=_needs(plan, directory), there=grid.present, log=log)
         _gather(grid, plan, log, patience, wait_s=wait_s, enough_s=enough_s)
+        left_out = LeftOut(server_folder.left_out, directory=directory, run=folder.path.name)
+        for one in left_out.in_force:  # an earlier run found so
+            log.append(FOUND, homes=[one.home], reason=f"{one.reason} (run {one.run})")
         channel = ProtocolChannel(
             grid,
             plan,
@@ -111,7 +115,7 @@ def run(
             run=_run_number(folder),
             serials=Serials(server_folder.path / "serials", directory),
             journal=SumJournal(folder.sums_path),
-            left_out=LeftOut(server_folder.left_out, directory=directory, run=folder.path.name),
+            left_out=left_out,
             newest=Newest(server_folder).head,
         )
 

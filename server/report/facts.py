@@ -17,9 +17,11 @@ from fedhome.server.report.theme import EXPERT_NAMES, MODEL_NAMES
 
 NOTABLE: Final = frozenset(
     (
+        "again",
         "dropped",
         "excluded",
         "failed",
+        "handed",
         "late",
         "lost",
         "note",

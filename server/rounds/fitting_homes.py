@@ -22,7 +22,7 @@ from fedhome.plan.settings import Plan
 from fedhome.questions.settings import INPUTS, OTHER_INPUTS, WARM, inputs_hash
 from fedhome.reasons import word_in
 from fedhome.run.events import EventLog
-from fedhome.server.rounds.sums import replies_of
+from fedhome.server.rounds.reply_stream import replies_of
 
 _WAIT_S, _POLL_S = 300.0, 1.0
 _NO_WIDTHS = "it answers without the width of its model"

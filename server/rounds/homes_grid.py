@@ -29,7 +29,7 @@ from fedhome.flower.messages import (
 )
 from fedhome.plan.round_settings import RoundSettings
 from fedhome.server.rounds.punctuality import Punctuality
-from fedhome.server.rounds.sums import replies_of, wait_with
+from fedhome.server.rounds.reply_stream import replies_of, wait_with
 
 FIRST = 2
 _KNOWN_S = 1.0  # for how long it is assumed who is online
@@ -224,8 +224,10 @@ class HomesGrid(GridAround):
                 name = f"away-{self._away_count}"
             identify(message, name)
             if name not in self._pending:
-                online = number in self._online()
-                why = "the home was late too often" if online else "the home is away"
+                why = "its node takes no message: it is about to connect anew"
+                if number not in connected:
+                    online = number in self._online()
+                    why = "the home was late too often" if online else "the home is away"
                 self._failed[name] = failure(message, why, AWAY)
         self._punctuality.ask({name: self._pending[name].number for name in names.values() if name})
         return [message.metadata.message_id for message in sent]

@@ -6,27 +6,23 @@ opens the sum, uploads are added as they arrive, and the committee opens what wa
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
-from fedhome.errors import FedHomeError, ManifestError, OpeningError, RegistryError, WireError
+from fedhome.errors import FedHomeError, ManifestError, OpeningError, WireError
 from fedhome.flower.messages import blobs_of, with_sum_record
 from fedhome.keys.signing import signature_holds
-from fedhome.plan.protocol import least_in_a_sum, quorum_of, terms_hash
+from fedhome.plan.protocol import least_in_a_sum, quorum_of
 from fedhome.plan.settings import Plan
 from fedhome.secagg import (
     Aggregator,
-    Bundle,
     Directory,
-    Manifest,
     OpenedSum,
-    Parameters,
     ServerKeys,
     Verify,
 )
@@ -34,17 +30,19 @@ from fedhome.server.rounds.bundle_stock import WRONG_SHARES, BundleStock, no_hel
 from fedhome.server.rounds.counters import Serials
 from fedhome.server.rounds.left_out import LeftOut
 from fedhome.server.rounds.sum_journal import KeptSum, SumJournal, name_of
+from fedhome.server.rounds.sum_terms import SumTerms, no_release
 from fedhome.server.rounds.sums import (
     Channel,
     GroupSum,
     SumRequest,
     WaitingSum,
-    fewest_with_noise,
 )
 
 HELP = "query.help"
 _FALSE = "the shares that it makes are of something else than it commits to"
-_GRACE_S = 300.0  # beyond the deadline: homes' clocks differ, and the committee answers after it
+_NOT_ASKED = "it was not asked: it was away or left out, as the log told then"
+_LATE = "it had not answered when nobody was waited for any more"
+_NOT_KEPT = "why is not known any more"
 
 
 class ProtocolChannel(Channel):
@@ -84,13 +82,18 @@ class ProtocolChannel(Channel):
         super().__init__(grid, plan, names, seed=directory.seed, journal=journal, left_out=left_out)
         self.directory = directory
         self.keys = keys
-        self.run = run
         self._serials = serials
         self._verify = verify
         self._clock = clock
-        self._newest = newest or _no_release
         self._nodes = {name: node for node, name in names.items()}
-        self._terms = terms_hash(plan)
+        self._manifest_of = SumTerms(
+            plan,
+            directory,
+            fleet=self.fleet,
+            run=run,
+            clock=clock,
+            newest=newest or no_release,
+        ).manifest
         self.stock = BundleStock(
             directory,
             ask=self._ask_each,
@@ -161,9 +164,27 @@ class ProtocolChannel(Channel):
             SecAggError: There is no sum to open.
         """
         name = name_of(request.purpose, request.model_hash, group.number)
-        summed = self._resumed(name, group.notes) or self._uploads(group, request)
+        summed = self._resumed(name, group.notes)
+        if summed is not None:
+            known = self.journal.missing(name)
+            absent = sorted(set(group.members).difference(summed.arrived))
+            group.missing = {home: known.get(home, _NOT_KEPT) for home in absent}
+            group.again = (
+                f"a sum of {request.purpose!r} about this model was half opened before, and is "
+                "opened now: homes answer once"
+            )
+        else:
+            summed = self._uploads(group, request)
+            group.missing = self._missing_from(group, summed.arrived)
+            self.journal.keep_missing(name, group.missing)
         group.homes = len(summed.arrived)
         return _MaskedSum(self, request, summed)
+
+    def _missing_from(self, group: GroupSum, arrived: Collection[str]) -> dict[str, str]:
+        """Return why members of a group are not in its sum."""
+        failed = {self._name(message): reason for message, reason in group.failed}
+        why = dict.fromkeys(group.members, _NOT_ASKED) | failed | dict.fromkeys(group.late, _LATE)
+        return {home: reason for home, reason in why.items() if home not in arrived}
 
     def _resumed(self, name: str, notes: list[str]) -> Aggregator | None:
         """Return a sum that was about to be opened when something came between; None without."""
@@ -189,7 +210,9 @@ class ProtocolChannel(Channel):
         bundles = self.stock.take(messages)
         if self._serials is not None:
             self._serials.keep(bundles)
-        manifest = self._manifest(bundles, request, group).sign(self.keys)
+        manifest = self._manifest_of(
+            bundles, request, pool=len(group.members), group=group.number
+        ).sign(self.keys)
         summed = Aggregator(manifest, self.directory, bundles, verify=self._verify)
         content = with_sum_record(next(iter(messages.values())).content, {"manifest": manifest})
         names = list(messages)
@@ -202,12 +225,25 @@ class ProtocolChannel(Channel):
                 blobs = blobs_of(reply)
                 self.traffic.up += sum(map(len, blobs.values()))
                 summed.receive(name, blobs.get("upload", b""))
-                if "bundle" in blobs:
-                    self.stock.add(name, blobs["bundle"])
             except FedHomeError as error:
                 group.failed.append((messages[name], error.message))
+                continue
+            self._keep_next(name, blobs, group.notes)
+        failed = {self._name(message) for message, _ in group.failed}
+        group.late = tuple(sorted(set(names).difference(failed, summed.arrived)))
         summed.polls()  # no upload after this one: it is known whether enough came
         return summed
+
+    def _keep_next(self, name: str, blobs: Mapping[str, bytes], notes: list[str]) -> None:
+        """Keep the keys for the next sum that came along with a home's part of this one."""
+        try:
+            if "bundle" in blobs:
+                self.stock.add(name, blobs["bundle"])
+        except FedHomeError as error:
+            notes.append(
+                f"{name} is in the sum, and its keys for the next one are of no use: "
+                f"{error.message}; it is asked for others"
+            )
 
     def opened(
         self, summed: Aggregator, *, name: str, timeout_s: float | None, notes: list[str]
@@ -295,71 +331,11 @@ class ProtocolChannel(Channel):
         """Return the names of the homes that are there."""
         return {self.names[node] for node in self.grid.get_node_ids() if node in self.names}
 
-    def _manifest(
-        self, bundles: Mapping[str, Bundle], request: SumRequest, group: GroupSum
-    ) -> Manifest:
-        """Return the terms of a sum over homes with these bundles.
-
-        Raises:
-            ParameterError: They could not keep the promises.
-            OpeningError: Too few homes; or the newest release cannot be named.
-        """
-        settings, count = self.plan.aggregation, len(bundles)
-        derived = Parameters.derive(
-            homes=count,
-            pool=len(group.members),
-            eligible=self.directory.eligible,
-            corrupt=settings.corrupt,
-            dropped=settings.dropped,
-            min_cohort=settings.min_cohort,
-            committee=self.directory.committee,
-        )
-        a_min = least_in_a_sum(self.plan, fleet=self.fleet, roster=count)
-        a_min = max(a_min, fewest_with_noise(request.form))
-        if a_min > count:
-            raise OpeningError(
-                f"{count} homes have keys for a sum, but it takes {a_min}", reason="a-min"
-            )
-        degree = derived.degree or 0
-        try:
-            release, release_hash = self._newest()
-        except RegistryError as error:
-            raise OpeningError(
-                f"the newest release cannot be named: {error.message}",
-                reason="registry",
-                hint=error.hint,
-            ) from None
-        return Manifest.of(
-            self.directory,
-            bundles.values(),
-            run=self.run,
-            turn=request.sum_number,
-            round=request.round,
-            purpose=request.purpose,
-            plan=self._terms,
-            settings=request.settings,
-            model_hash=request.model_hash,
-            form=request.form,
-            n_min=derived.n_min,
-            a_min=a_min,
-            degree=degree,
-            tau=derived.tau,
-            groups=settings.groups,
-            group=group.number,
-            expires=math.ceil(self._clock() + min(request.timeout_s or 0.0, 80_000.0) + _GRACE_S),
-            release=release,
-            release_hash=release_hash,
-        )
-
     def _name(self, message: Message) -> str:
         return self.names[message.metadata.dst_node_id]
 
     def _to(self, name: str, content: RecordDict, kind: str) -> Message:
         return Message(content, dst_node_id=self._nodes[name], message_type=kind)
-
-
-def _no_release() -> tuple[int, bytes]:
-    return 0, bytes(32)
 
 
 @dataclass(frozen=True)

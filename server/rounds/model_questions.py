@@ -13,6 +13,7 @@ from fedhome.errors import RoundError
 from fedhome.flower.messages import ARRAYS, CONFIG
 from fedhome.plan.settings import Plan
 from fedhome.questions.settings import INPUTS, inputs_hash
+from fedhome.run.absent import DROPPED
 from fedhome.run.events import EventLog
 from fedhome.server.rounds.patience import Patience
 from fedhome.server.rounds.replies import sound_replies
@@ -32,6 +33,7 @@ class ModelQuestions:
         round: The round that waiting is told of.
         patience: Waits for homes, and before a question is repeated; None: it is asked once.
         nodes: Who is asked; None: all homes.
+        name_of: The name of the home behind a node.
     """
 
     plan: Plan
@@ -40,6 +42,7 @@ class ModelQuestions:
     model: ArrayRecord
     round: int
     patience: Patience | None
+    name_of: Callable[[int], str]
     nodes: Sequence[int] | None = None
 
     def ask(
@@ -106,7 +109,7 @@ class ModelQuestions:
             else:
                 metrics_by_node[node] = metrics
         for node, reason in dropped:
-            self.log.append("reply-dropped", stage=kind, node=node, reason=reason)
+            self.log.append(DROPPED, stage=kind, home=self.name_of(node), reason=reason)
         if not metrics_by_node:
             reasons = sorted({reason for _, reason in dropped})
             raise RoundError(

@@ -86,6 +86,7 @@ def personalise(
         round=plan.rounds.count,
         patience=patience,
         nodes=looked_at,
+        name_of=name_of,
     )
     models = models_of(plan.personalise.opponents)
     chosen = _fleets_choice(questions, plan, log)

@@ -19,7 +19,7 @@ from fedhome.plan.protocol import parameters_of
 from fedhome.plan.settings import Plan
 from fedhome.secagg import Authority, Directory, HomeEntry, ServerKeys
 from fedhome.server.rounds.masked_sums import ProtocolChannel
-from fedhome.server.rounds.sums import replies_of
+from fedhome.server.rounds.reply_stream import replies_of
 
 _ENROL, _DIRECTORY = "query.enrol", "query.directory"
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from flwr.app import ArrayRecord, Message, MetricRecord
+from flwr.serverapp import Grid
 
 from fedhome.errors import FedHomeError, UpdateError
 from fedhome.flower.messages import EXAMPLES, error_of, read_flat
@@ -71,6 +72,28 @@ def sound_replies(
     dropped += [(nodes[m.metadata.reply_to_message_id], "its metrics differ") for m in odd]
     homes = sum(homes_behind(message) if homes_behind else 1 for message in good)
     return SoundReplies(replies=good, homes=homes, dropped=dropped)
+
+
+def counts_of(sound: SoundReplies, asked: int, *, grid: Grid, parameters: int) -> dict[str, int]:
+    """Return how many homes took part in a round, as columns of its row.
+
+    Args:
+        sound: The usable replies.
+        asked: How many homes were asked.
+        grid: Knows how many of them were late, and how many answered in sums that were not opened.
+        parameters: Of the model.
+    """
+    payload = 4 * parameters
+    late = int(getattr(grid, "late", 0))
+    answered = sound.homes + int(getattr(grid, "unopened", 0))
+    return {
+        "homes_answered": answered,
+        # Of a sum that was opened before, more homes may be in it than are there now.
+        "homes_dropped": max(0, asked - answered - late),
+        "homes_late": late,
+        "bytes_up": payload * (sound.homes + len(sound.dropped)),
+        "bytes_down": payload * asked,
+    }
 
 
 def _check(message: Message, layout: Layout | None, max_examples: int) -> None:

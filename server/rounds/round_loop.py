@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -25,6 +25,8 @@ from fedhome.learning.own_state import StatesInMemory
 from fedhome.plan.private_plan import is_private
 from fedhome.plan.protocol import quorum_of
 from fedhome.plan.settings import Plan
+from fedhome.questions.question_table import EVALUATE, TRAIN
+from fedhome.run.absent import DROPPED
 from fedhome.run.events import Event, EventLog
 from fedhome.run.folder import RunFolder
 from fedhome.server.daemon.publishing import Candidate
@@ -34,7 +36,7 @@ from fedhome.server.rounds.fitting_homes import UnfitHomes, tell_inputs
 from fedhome.server.rounds.judging import NOT_JUDGED, judged_loss, judges_in
 from fedhome.server.rounds.model_questions import ModelQuestions
 from fedhome.server.rounds.patience import Patience
-from fedhome.server.rounds.replies import SoundReplies, sound_replies
+from fedhome.server.rounds.replies import SoundReplies, counts_of, sound_replies
 from fedhome.server.rounds.round_choice import RoundChoice
 from fedhome.server.rounds.secure_grid import SecureGrid
 from fedhome.server.rounds.sum_journal import MOST_TRIES
@@ -62,6 +64,7 @@ class RoundLoop:
             simulation, for which nothing is worth waiting: a failed round counts, and a few in a
             row end the run.
         looked_at: Nodes of the homes that judge rounds; None: all.
+        name_of: The name of the home behind a node; where nobody knows it, Flower's number.
     """
 
     def __init__(
@@ -79,8 +82,9 @@ class RoundLoop:
         patience: Patience | None = None,
         states: StatesInMemory | None = None,
         looked_at: Sequence[int] | None = None,
+        name_of: Callable[[int], str] = "node {}".format,
     ) -> None:
-        self._states, self._looked_at = states, looked_at
+        self._states, self._looked_at, self._name_of = states, looked_at, name_of
         self.plan = plan
         self.strategy = strategy
         self.grid = grid
@@ -216,6 +220,7 @@ class RoundLoop:
             round=number,
             patience=self._patience,
             nodes=self._looked_at,
+            name_of=self._name_of,
         )
         return judged_loss(questions, number)
 
@@ -249,8 +254,8 @@ class RoundLoop:
         sent_at = time.perf_counter()
         replies = list(self.grid.send_and_receive(messages, timeout=self.plan.rounds.deadline_s))
         row["seconds_train"] = time.perf_counter() - sent_at
-        sound = self._sound(number, replies, messages, trained=True)
-        row |= self._counts(sound, len(messages))
+        sound = self._sound(number, replies, messages, stage=TRAIN)
+        row |= counts_of(sound, len(messages), grid=self.grid, parameters=self.layout.size)
         row["train_loss"] = None
         if self._has_quorum(number, row["homes_answered"], len(messages)):
             row["train_loss"] = self._apply(number, sound)
@@ -268,7 +273,7 @@ class RoundLoop:
 
     def _hear(self, event: Event) -> None:
         """Take from the log why homes, or sums of theirs, are missing."""
-        if event.event in ("sum-failed", "reply-dropped"):
+        if event.event in ("sum-failed", DROPPED):
             self._why[str(event.data.get("reason", ""))] += 1
 
     def _leave_spent_model(self, number: int) -> None:
@@ -357,7 +362,7 @@ class RoundLoop:
             replies = list(
                 self.grid.send_and_receive(messages, timeout=self.plan.rounds.deadline_s)
             )
-            sound = self._sound(number, replies, messages, trained=False)
+            sound = self._sound(number, replies, messages, stage=EVALUATE)
             if sound.replies:
                 metrics = self.strategy.aggregate_evaluate(number, sound.replies)
         return {
@@ -366,33 +371,21 @@ class RoundLoop:
         }
 
     def _sound(
-        self, number: int, replies: Iterable[Message], sent: list[Message], *, trained: bool
+        self, number: int, replies: Iterable[Message], sent: list[Message], *, stage: str
     ) -> SoundReplies:
         sound = sound_replies(
             replies,
             sent=sent,
-            layout=self.layout if trained else None,
+            layout=self.layout if stage == TRAIN else None,
             max_examples=self.plan.rounds.max_examples,
             homes_behind=getattr(self.grid, "homes_behind", None),
         )
         for node, reason in sound.dropped:
-            self.log.append("reply-dropped", round=number, node=node, reason=reason)
+            home = self._name_of(node)
+            self.log.append(DROPPED, round=number, stage=stage, home=home, reason=reason)
             if self._unfit is not None:
                 self._unfit.hear(node, reason)
         return sound
-
-    def _counts(self, sound: SoundReplies, asked: int) -> dict[str, int]:
-        payload = 4 * self.layout.size
-        late = int(getattr(self.grid, "late", 0))
-        answered = sound.homes + int(getattr(self.grid, "unopened", 0))
-        return {
-            "homes_answered": answered,
-            # Of a sum that was opened before, more homes may be in it than are there now.
-            "homes_dropped": max(0, asked - answered - late),
-            "homes_late": late,
-            "bytes_up": payload * (sound.homes + len(sound.dropped)),
-            "bytes_down": payload * asked,
-        }
 
 
 def _number(metrics: MetricRecord | None, name: str) -> float | None:

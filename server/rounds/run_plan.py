@@ -105,6 +105,7 @@ def run_plan(
         patience=patience,
         states=states,
         looked_at=looked_at,
+        name_of=name_of,
     )
     if resumed:
         rounds.resume()

@@ -9,7 +9,7 @@ that it takes to ask them is kept: a server that is killed in between finishes t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,7 +22,7 @@ from fedhome.secagg.form import Form
 from fedhome.store import disk
 from fedhome.wire.codec import Digest, Id, Kind, Message, number, octets
 
-_OPENED, _CLOSED, _TRIES = ".sum", ".closed", "tries.json"
+_OPENED, _CLOSED, _MISSING, _TRIES = ".sum", ".closed", ".missing", "tries.json"
 MOST_TRIES = 6
 """After so many attempts at one sum that nobody opened, homes soon refuse: they count them too."""
 _MOST = 1 << 31
@@ -76,6 +76,7 @@ class SumJournal:
         self.folder = folder
         self._opened: dict[str, KeptSum] = {}
         self._closed: dict[str, bytes] = {}
+        self._missing: dict[str, dict[str, str]] = {}
         self._tries: dict[str, int] = {}
         self._directory = ""
         if folder is not None:
@@ -176,18 +177,53 @@ class SumJournal:
             disk.put(self._path(name + _OPENED), kept.to_bytes())
         self.drop_closed(name)
 
+    def keep_missing(self, name: str, missing: Mapping[str, str]) -> None:
+        """Keep why homes are not in a sum, before it is opened: it may be taken again.
+
+        Args:
+            name: From :func:`name_of`.
+            missing: The reasons, by the homes' names.
+
+        Raises:
+            StateError: It cannot be written.
+        """
+        if missing == self.missing(name):
+            return
+        self._missing[name] = dict(missing)
+        if self.folder is not None:
+            disk.put(self._path(name + _MISSING), json.dumps(self._missing[name]).encode())
+
+    def missing(self, name: str) -> dict[str, str]:
+        """Return why homes are not in a sum, by name; nothing where it is not known.
+
+        Raises:
+            StateError: ``altered``: the file is damaged.
+        """
+        if name not in self._missing and (data := self._read(name + _MISSING)) is not None:
+            try:
+                table = json.loads(data)
+                self._missing[name] = {str(home): str(why) for home, why in table.items()}
+            except (ValueError, AttributeError):
+                raise _damaged(self._path(name + _MISSING)) from None
+        return dict(self._missing.get(name, {}))
+
     def give_up(self, name: str) -> None:
         """Forget a sum, opened or half opened, that is of no use: nothing else follows it.
 
         Raises:
             StateError: The folder cannot be written.
         """
+        self._forget(name)
+        self.spend(name)
+
+    def _forget(self, name: str) -> None:
         self._opened.pop(name, None)
+        self._missing.pop(name, None)
         self.drop_closed(name)
         if self.folder is not None:
             with disk.errors_of(self.folder):
-                self._path(name + _OPENED).unlink(missing_ok=True)
-        self.spend(name)
+                for kind in (_OPENED, _MISSING):
+                    self._path(name + kind).unlink(missing_ok=True)
 
     def drop_closed(self, name: str) -> None:
         """Forget a sum that will not be opened."""
@@ -205,19 +241,16 @@ class SumJournal:
             models: SHA-256 of each.
         """
         kept = {model.hex()[:32] for model in (*models, bytes(32))}
-        names = {*self._opened, *self._closed, *(path.stem for path in self._files())}
-        for name in names:
+        files = (path.stem for path in self._files())
+        for name in {*self._opened, *self._closed, *self._missing, *files}:
             if _model_in(name) not in kept:
-                self._opened.pop(name, None)
-                self.drop_closed(name)
-                if self.folder is not None:
-                    with disk.errors_of(self.folder):
-                        self._path(name + _OPENED).unlink(missing_ok=True)
+                self._forget(name)
 
     def _files(self) -> list[Path]:
         if self.folder is None:
             return []
-        return [path for path in self.folder.iterdir() if path.suffix in (_OPENED, _CLOSED)]
+        kinds = (_OPENED, _CLOSED, _MISSING)
+        return [path for path in self.folder.iterdir() if path.suffix in kinds]
 
     def _path(self, name: str) -> Path:
         assert self.folder is not None

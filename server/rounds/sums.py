@@ -6,11 +6,10 @@ in a simulation, without cryptography; what comes out is the same, bit for bit.
 
 from __future__ import annotations
 
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from flwr.app import Message
@@ -26,9 +25,8 @@ from fedhome.questions.question_table import TRAIN
 from fedhome.secagg.form import Form, Total
 from fedhome.secagg.graph import groups
 from fedhome.server.rounds.left_out import LeftOut
+from fedhome.server.rounds.reply_stream import replies_of
 from fedhome.server.rounds.sum_journal import KeptSum, SumJournal, name_of
-
-_POLL_S, _WAIT_S = 0.1, 1.0  # between polls of a grid; and where it can wait for a reply
 
 
 class SumRequest(NamedTuple):
@@ -77,6 +75,9 @@ class GroupSum:
         homes: How many homes are in it.
         arrived: Their names; empty where they are not known any more.
         failed: Messages that a home answered with an error, and which.
+        late: Names of those that had not answered when nobody was waited for any more.
+        missing: Why each of the members that are not in it is not, by name, as far as it is known.
+        again: Why it is taken without asking its homes; empty where they are asked.
         reason: Why it could not be opened.
         notes: What was noticed on the way, such as a member with a bad share.
     """
@@ -89,6 +90,9 @@ class GroupSum:
     homes: int = 0
     arrived: tuple[str, ...] = ()
     failed: list[tuple[Message, str]] = field(default_factory=list)
+    late: tuple[str, ...] = ()
+    missing: dict[str, str] = field(default_factory=dict)
+    again: str = ""
     reason: str = ""
     notes: list[str] = field(default_factory=list)
 
@@ -197,7 +201,8 @@ class Channel(ABC):
         kept = self.journal.opened(name)
         if kept is not None:
             group.words, group.homes, group.form = kept.words, kept.homes, kept.form
-            group.notes.append(
+            group.missing = self.journal.missing(name)
+            group.again = (
                 f"a sum of {request.purpose!r} about this model was opened before, and is taken "
                 "again: homes answer once"
             )
@@ -323,80 +328,3 @@ class _IdealSum:
 def fewest_with_noise(form: Form) -> int:
     """Return how many homes must be in a sum for its noise to be enough; 0 without noise."""
     return 0 if form.noise is None else form.noise.homes
-
-
-class Closing(Protocol):
-    """A grid that knows when a question is to be closed."""
-
-    def closes(self, names: Collection[str], enough: int) -> bool:
-        """Whether nobody is to be waited for any more; see :class:`.punctuality.Punctuality`."""
-
-    def close(self, names: Collection[str], *, over: bool) -> None:
-        """Take note that nobody is: the question is over, or enough have answered it."""
-
-
-def replies_of(
-    grid: Grid, messages: list[Message], timeout_s: float | None, *, enough: int | None = None
-) -> Iterator[tuple[int, Message]]:
-    """Send messages over any grid; yield replies as they come, so that none has to be kept.
-
-    A grid in this process yields them itself; Flower's is polled until the
-    deadline. Replies are matched to the message that they answer: Flower's error reply for a dead
-    node comes from another one.
-
-    Args:
-        grid: How messages travel.
-        messages: What is asked.
-        timeout_s: How long replies are waited for, at most.
-        enough: How many useful replies there must be for the grid to close the question earlier;
-            None: all are waited for.
-
-    Yields:
-        The index in ``messages`` of what a reply answers, and the reply; each index once.
-    """
-    if not messages:
-        return
-    stream = getattr(grid, "stream", None)
-    if stream is not None:
-        names, replies = stream(messages)
-    else:
-        names = list(grid.push_messages(messages))
-        replies = _pull(grid, names, timeout_s, enough)
-    indices = {name: index for index, name in enumerate(names)}
-    for reply in replies:
-        index = indices.pop(reply.metadata.reply_to_message_id, None)
-        if index is not None:
-            yield index, reply
-
-
-def _pull(
-    grid: Grid, names: list[str], timeout_s: float | None, enough: int | None
-) -> Iterator[Message]:
-    closing = cast("Closing", grid) if hasattr(grid, "closes") else None
-    waiting = set(names)
-    deadline = float("inf") if timeout_s is None else time.monotonic() + timeout_s
-    over = False
-    try:
-        while waiting:
-            replies = list(grid.pull_messages(sorted(waiting)))
-            for reply in replies:
-                waiting.discard(reply.metadata.reply_to_message_id)
-                yield reply
-            early = enough is not None and closing is not None and closing.closes(names, enough)
-            if waiting and (early or time.monotonic() > deadline):
-                break
-            if waiting and not replies:
-                wait_with(grid, min(_WAIT_S, max(deadline - time.monotonic(), _POLL_S)))
-        over = True
-    finally:
-        if closing is not None:
-            closing.close(names, over=over)
-
-
-def wait_with(grid: Grid, seconds: float) -> None:
-    """Wait until a grid may have another reply, or some time: little if the grid cannot wait."""
-    wait = getattr(grid, "wait", None)
-    if wait is None:
-        time.sleep(min(seconds, _POLL_S))
-    else:
-        wait(seconds)

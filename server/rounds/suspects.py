@@ -14,6 +14,7 @@ from pathlib import Path
 from fedhome.errors import StateError
 from fedhome.plan.parts import can_do_without, fewest_in_a_part, parts_in
 from fedhome.plan.settings import Plan
+from fedhome.run.absent import UNTRIED
 from fedhome.run.events import EventLog
 from fedhome.secagg.graph import groups
 from fedhome.server.rounds.left_out import LeftOut
@@ -59,6 +60,7 @@ class Suspects:
         dealt = groups(seed, sorted(names), plan.aggregation.groups)
         self._groups = tuple(frozenset(members) for members in dealt)
         self._searches: dict[int, PartSearch] = {}
+        self._untried: frozenset[str] = frozenset()
         self.stuck = ""
         """Why nobody can be left out although sums are spoilt, as a sentence; empty otherwise."""
         self._recall()
@@ -86,9 +88,13 @@ class Suspects:
             StateError: The list of those that are left out cannot be read.
         """
         out = set(self._left_out.reasons)
+        untried: frozenset[str] = frozenset()
         for number, search in self._searches.items():
-            out |= self._tried_without(number, search, set(there) - out, out)
-        return set(there) - out
+            untried |= self._tried_without(number, search, set(there) - out, out | untried)
+        if untried != self._untried:
+            self._untried = untried
+            self._log.append(UNTRIED, homes=sorted(untried))
+        return set(there) - out - untried
 
     def _tried_without(
         self, number: int, search: PartSearch, there: set[str], out: set[str]

@@ -11,6 +11,7 @@ from fedhome.errors import SumError
 from fedhome.plan.settings import Plan
 from fedhome.questions.empty_handed import EMPTY_HANDED
 from fedhome.questions.private_sums import within
+from fedhome.run.absent import AGAIN, EMPTY, LATE
 from fedhome.run.events import EventLog
 from fedhome.secagg.form import Total
 from fedhome.server.rounds.folded_notes import FoldedNotes
@@ -19,6 +20,7 @@ from fedhome.server.rounds.sums import Channel, GroupSum, SumRequest
 from fedhome.server.rounds.suspects import Suspects
 
 _BEYOND = "beyond"
+NOT_IN_TIME = "they had not answered when nobody was waited for any more"
 
 
 class UsableSums:
@@ -39,6 +41,7 @@ class UsableSums:
         self.over = False
         self.channel, self.plan, self.suspects, self.log = channel, plan, suspects, log
         self._notes = FoldedNotes(log)
+        self._empty: dict[tuple[str, int, int], int] = {}
 
     def ask(
         self, messages: list[Message], request: SumRequest
@@ -75,12 +78,9 @@ class UsableSums:
         total = within(group.form, group.total)
         # Where noise is added, no flag says who has nothing besides.
         empty = round(total.values.get(EMPTY_HANDED.name, 0.0))
+        self._tell_empty_handed(group, request, empty)
         if empty:
             group.homes -= empty
-            group.notes.append(
-                f"{empty} of {group.homes + empty} homes had nothing to add to a sum of "
-                f"{request.kind!r}: their own logs say why"
-            )
             if group.homes < self.plan.aggregation.min_cohort:
                 raise SumError(
                     f"{group.homes} homes added something to a sum: what they learnt or measured "
@@ -89,17 +89,44 @@ class UsableSums:
                 )
         return within(request.form, total)
 
+    def _tell_empty_handed(self, group: GroupSum, request: SumRequest, empty: int) -> None:
+        """Tell how many homes of a sum had nothing to add, whenever that is another number.
+
+        Which they are, a sum hides: their own logs say it.
+        """
+        key = (request.kind, request.shell, group.number)
+        if empty == self._empty.get(key, 0):
+            return
+        self._empty[key] = empty
+        told = (
+            f"{empty} of {group.homes} homes had nothing to add to a sum of {request.kind!r}: "
+            "their own logs say why"
+        )
+        self.log.append(
+            EMPTY,
+            round=request.round,
+            stage=request.kind,
+            group=group.number,
+            homes=empty,
+            reason=told if empty else f"all homes add something to sums of {request.kind!r} again",
+        )
+
     def _log_group(self, group: GroupSum, request: SumRequest) -> None:
         for note in group.notes:
             self._notes.tell(note)
+        where = {"round": request.round, "stage": request.kind}
+        if group.again:
+            kept = {"homes": group.homes, "missing": group.missing}
+            self.log.append(AGAIN, **where, **kept, reason=group.again)
+        if group.late:
+            self.log.append(LATE, **where, homes=list(group.late), reason=NOT_IN_TIME)
         if group.words is None:
             reason, said = group.reason, Counter(text for _, text in group.failed)
             for text, homes in said.most_common(1):
                 reason = f"{reason}; {homes} of {len(group.messages)} homes said: {text}"
             self.log.append(
                 "sum-failed",
-                round=request.round,
-                stage=request.kind,
+                **where,
                 homes=len(group.messages),
                 reason=reason,
             )

@@ -259,6 +259,7 @@ class WiredFleet:
                 folder=folder,
                 log=log,
                 unfit=grid.unfit,
+                name_of=lambda node: self.wire.names[node],
             )
             loop.resume()
             yield loop

@@ -196,7 +196,7 @@ def test_one_odd_answer_is_left_out_and_ends_nothing(
 ) -> None:
     rows, events, _ = _personalised(tmp_path, {kind: odd})
     (dropped,) = [event.data for event in events if event.event == "reply-dropped"]
-    assert (dropped["stage"], dropped["node"]) == (kind, 3)
+    assert (dropped["stage"], dropped["home"]) == (kind, "home-1")
     assert why in str(dropped["reason"])
     left = {"home-0", "home-2"} | (set() if kind == OUTCOME else {"home-1"})
     assert {row["home"] for row in rows} == left

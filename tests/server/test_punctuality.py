@@ -14,7 +14,7 @@ from fedhome.plan.round_settings import RoundSettings
 from fedhome.plan.settings import Plan
 from fedhome.server.rounds.homes_grid import HomesGrid
 from fedhome.server.rounds.punctuality import Punctuality
-from fedhome.server.rounds.sums import replies_of
+from fedhome.server.rounds.reply_stream import replies_of
 from fedhome.simulations.engines.grid import InProcessGrid
 
 HOMES = ("ash", "elm", "fir", "oak", "yew")

@@ -131,19 +131,40 @@ def closed(number: int, answered: int, late: int = 0) -> Event:
     return event("round-closed", round=number, homes_answered=answered, homes_late=late)
 
 
+def dropped(home: str, stage: str = "train") -> Event:
+    return event("reply-dropped", home=home, stage=stage)
+
+
 def test_a_round_that_misses_homes_without_a_word_is_found() -> None:
+    late = event("homes-late", homes=["a"], stage="train")
     assert untold([closed(1, 3)], 3) == []
-    assert untold([closed(1, 2, late=1)], 3) == []
+    assert untold([late, closed(1, 2, late=1)], 3) == []
     assert untold([event("homes-away", homes=["a"]), closed(1, 2), closed(2, 2)], 3) == []
-    assert untold([event("reply-dropped", node=4), closed(1, 2)], 3) == []
+    assert untold([dropped("a"), closed(1, 2)], 3) == []
+    assert untold([dropped("a"), dropped("a"), closed(1, 1)], 3), "one home, told twice"
+    assert untold([dropped("a", "evaluate"), closed(1, 2)], 3), "that is another question"
     assert untold([event("fleet-ready", homes=2), closed(1, 2)], 3) == [], "one left the fleet"
-    (text,) = untold([event("reply-dropped", node=4), closed(1, 2), closed(2, 2)], 3)
+    (text,) = untold([dropped("a"), closed(1, 2), closed(2, 2)], 3)
     assert "round 2" in text
+    empty = event("homes-empty-handed", homes=1, stage="train", group=0)
+    none = event("homes-empty-handed", homes=0, stage="train", group=0)
+    assert untold([empty, closed(1, 2), closed(2, 2), none, closed(3, 3)], 3) == []
+    assert untold([empty, none, closed(1, 2)], 3)
+
+
+def test_absences_that_ended_explain_the_round_that_was_made_meanwhile_alone() -> None:
     away, back = event("homes-away", homes=["a"]), event("homes-back", homes=["a"])
     assert untold([away, back, closed(1, 2)], 3) == [], "it was back too late for that round"
     assert untold([away, closed(1, 2), back, closed(2, 2)], 3) == []
     assert untold([away, closed(1, 2), back, closed(2, 2), closed(3, 2)], 3)
-    resumed = [away, event("run-resumed")]
+    assert untold([away, back, event("round-failed"), closed(1, 2)], 3), "that attempt failed"
+    assert untold([away, event("fleet-ready", homes=2), back, closed(1, 3)], 3) == []
+
+
+def test_what_was_told_before_a_kill_counts_for_a_sum_of_before_alone() -> None:
+    resumed = [event("homes-away", homes=["a"]), event("run-resumed")]
+    again = event("sum-taken-again", stage="train", missing={"a": "it was not asked"})
+    other = event("sum-taken-again", stage="evaluate", missing={"a": "it was not asked"})
     assert untold([*resumed, closed(1, 2)], 3)
-    again = event("note", text="a sum of 'train' was opened before, and is taken again")
     assert untold([*resumed, again, closed(1, 2)], 3) == []
+    assert untold([*resumed, other, closed(1, 2)], 3)

@@ -5,54 +5,101 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from fedhome.run.absent import AWAY, BACK
+from fedhome.questions.question_table import TRAIN
+from fedhome.run.absent import AGAIN, AWAY, BACK, DROPPED, EMPTY, LATE, UNTRIED
 from fedhome.run.events import Event
+from fedhome.run.waiting import FAILED
+from fedhome.server.rounds.suspects import FOUND
 
-_DROPPED = frozenset({"reply-dropped", "reply-late", "home-refused", "sum-failed"})
-_TAKEN_AGAIN = "is taken again"  # a sum over those who were there before the process ended
-_NOTHING_TO_ADD = "had nothing to add"  # a sum hides which homes: their own logs say why
+_EXCLUDED = "home-excluded"
 
 
 def untold(events: Iterable[Event], homes: int) -> list[str]:
     """Return of which rounds the log does not tell why homes were missing.
 
-    A home is told of that is away (until it is back), that was late, that refuses, or whose answer
-    could not be used or had nothing to add: at least as many as were missing.
+    Each of them is named: it is away (at some time of the attempt that gave the round), left out,
+    was late with its training, or what it sent was of no use. Homes that had nothing to add are
+    counted: a sum hides which they are. What was told of an attempt that failed, or before the
+    process ended, explains nothing later, but where the log says that it is the same sum.
 
     Args:
         events: The log.
         homes: How many homes the fleet has, where the log does not tell.
     """
-    away: set[str] = set()
-    meanwhile: set[str] = set()  # away at some time since the last round
-    before: set[str] = set()  # the same, as told by a process that has ended
-    told, broken = 0, []
+    told, broken = _Told(), []
     for event in events:
-        if event.event == "run-resumed":
-            before = before | meanwhile | away
-            away.clear()  # the new process tells anew who is
-            meanwhile.clear()
-        elif _TAKEN_AGAIN in str(event.data.get("text")):
-            meanwhile |= before
-        elif event.event == "fleet-ready":  # a home may have left the fleet, or joined
-            homes = int(str(event.data["homes"])) + len(away)
-        elif event.event == AWAY:
-            away |= _homes(event)
-            meanwhile |= away
-        elif event.event == BACK:
-            away -= _homes(event)
-        elif event.event in _DROPPED or _NOTHING_TO_ADD in str(event.data.get("text")):
-            told += 1
+        if event.event == "run-resumed":  # the new process tells anew
+            told = _Told()
+        told.hear(event)
+        if event.event == "fleet-ready":  # a home may have left the fleet, or joined
+            homes = int(str(event.data["homes"])) + len(told.uncounted)
         elif event.event == "round-closed":
-            row = {name: int(str(event.data[name])) for name in ("round", "homes_answered")}
-            told += int(str(event.data["homes_late"]))
-            missing = homes - row["homes_answered"]
-            if missing > len(meanwhile | away) + told:
-                broken.append(f"nothing tells why {missing} homes miss round {row['round']}")
-            told, meanwhile, before = 0, {*away}, set()
+            missing = homes - int(str(event.data["homes_answered"]))
+            if missing > len(told.named) + sum(told.empty.values()):
+                broken.append(
+                    f"nothing tells why {missing} homes miss round {event.data['round']}: named "
+                    f"are {', '.join(sorted(told.named)) or 'none'}"
+                )
+            told.begin()
     return broken
 
 
-def _homes(event: Event) -> set[str]:
-    data: Any = event.data
-    return set(data["homes"])
+class _Told:
+    """What a log has told so far.
+
+    Attributes:
+        named: Homes that are missing from the round that is being made, with a reason.
+        empty: How many had nothing to add to the trainings of each group.
+    """
+
+    def __init__(self) -> None:
+        self._away: set[str] = set()
+        self._out: set[str] = set()
+        self._unfit: set[str] = set()
+        self._untried: set[str] = set()
+        self.named: set[str] = set()
+        self.empty: dict[object, int] = {}
+
+    @property
+    def uncounted(self) -> set[str]:
+        """Homes of the fleet that are not among those that a run begins with."""
+        return self._away | self._unfit
+
+    @property
+    def unasked(self) -> set[str]:
+        """Homes that are not asked now."""
+        return self.uncounted | self._out | self._untried
+
+    def begin(self) -> None:
+        """Begin another attempt at a round."""
+        self.named = self.unasked
+
+    def hear(self, event: Event) -> None:
+        """Take note of an event."""
+        data: Any = event.data
+        kind = event.event
+        if kind == FAILED:
+            self.begin()
+        elif kind == AWAY:
+            self._away |= set(data["homes"])
+        elif kind == BACK:
+            self._away -= set(data["homes"])
+        elif kind == FOUND:
+            self._out |= set(data["homes"])
+        elif kind == _EXCLUDED:
+            self._unfit.add(data["home"])
+        elif kind == UNTRIED:
+            self._untried = set(data["homes"])
+        elif data.get("stage") == TRAIN:
+            self._hear_of_training(kind, data)
+        self.named |= self.unasked
+
+    def _hear_of_training(self, kind: str, data: Any) -> None:
+        if kind == DROPPED:
+            self.named.add(data["home"])
+        elif kind == LATE:
+            self.named |= set(data["homes"])
+        elif kind == AGAIN:
+            self.named |= set(data["missing"])
+        elif kind == EMPTY:
+            self.empty[data["group"]] = data["homes"]
