@@ -251,9 +251,17 @@ class HeadKeeper:
 
     @property
     def waiting(self) -> int:
-        """How many releases were named that the home has not walked to."""
-        server = None if self._directory is None else self._directory.server
-        return sum(1 for one in known_head(self._home_folder).ahead if one.server == server)
+        """How many releases were named that the home has not walked to.
+
+        Raises:
+            StateError: What is remembered cannot be read.
+        """
+        if self._directory is None:
+            return 0
+        server = self._directory.server
+        ahead = [one.number for one in known_head(self._home_folder).ahead if one.server == server]
+        walked = self._walked(server)[0] if ahead else 0
+        return sum(1 for number in ahead if number > walked)
 
     def named(self, server: bytes) -> dict[int, bytes]:
         """Return the releases that a server has named and the home has not walked to: their hashes.

@@ -24,8 +24,8 @@ from fedhome.clients.agent.announce import join
 from fedhome.clients.agent.dispatch import MessageDispatch, WorkOf
 from fedhome.clients.agent.heartbeat import keep_alive
 from fedhome.clients.agent.kept_releases import ReleaseKeeper
-from fedhome.clients.agent.known_head import MOST_AHEAD
 from fedhome.clients.agent.message_wait import MessageWait
+from fedhome.clients.agent.newer_release import NewerRelease
 from fedhome.clients.agent.reply_pace import ReplyPace
 from fedhome.clients.agent.status_door import status_door
 from fedhome.clients.agent.status_report import StatusReport, in_words_of
@@ -53,8 +53,6 @@ from fedhome.reasons import CLAIMED, NOTHING
 from fedhome.store import disk
 from fedhome.wire.exchange import HEARTBEAT_S
 
-_RELEASE_S, _SOON_S = 300.0, 5.0  # between requests for a release; and after an answer
-_MANY_RELEASES = MOST_AHEAD // 4  # that were named: then a home fetches them, idle or not
 _POLL_S = 1.0  # between two looks whether a pause has begun or ended
 _FIRST_BACK_OFF_S, _LONGEST_BACK_OFF_S = 0.5, 60.0
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 0.1, 5.0  # within a message
@@ -93,12 +91,13 @@ class Agent:
         self._tasks.tell_waits_to(partial(self._reporting.tell, "connected"))
         self._pace = ReplyPace(self._tasks.plan)
         self._releases = ReleaseKeeper(home_folder, store.keys, self._tasks.heads)
-        self._release_due = 0.0
         self._stop = threading.Event()
         self._looking: MessageWait | None = None
         self._draw = random.Random()  # noqa: S311 - spreads requests in time, hides nothing
+        self._newer = NewerRelease(
+            self._releases, named=lambda: self._tasks.heads.waiting, draw=self._draw
+        )
         self._back_off = 0.0
-        self._not_taken: RegistryError | SecAggError | None = None  # the release; and why
         self._refused = NOTHING  # why it did not connect last
         self._attempts = 0  # at addresses where no server was found
 
@@ -204,6 +203,7 @@ class Agent:
             _log.warning("connected to %s as node %d", address, welcome.node)
             self._reporting.tell("connected", epoch=epoch)
             self._refused = NOTHING
+            self._newer.connected()
             self._finish_last(connection, welcome.node)
             self._serve(connection, looking, gone)
         finally:
@@ -232,36 +232,14 @@ class Agent:
                         f"what the disk holds of {self._settings.home} is not known",
                         hint="it goes on when it is started again",
                     )
-                soon = time.monotonic() + _SOON_S * self._draw.uniform(1, 2)
-                self._release_due = min(self._release_due, soon)
-                if self._releases_wait():  # it was not idle for many rounds
-                    self._release_due = 0.0
-                    self._update_release()
+                self._newer.hope()
+                if self._newer.many_are_named():  # it was not idle for many rounds
+                    self._update_release(at_once=True)
 
-    def _releases_wait(self) -> bool:
-        """Whether the server has named so many releases that the home should fetch them now."""
-        try:
-            return self._tasks.heads.waiting >= _MANY_RELEASES
-        except StateError as error:
-            _log.warning("%s", error)
-            return False
-
-    def _update_release(self) -> None:
-        """Take a newer release of the model, where there is one that holds."""
-        if time.monotonic() < self._release_due:
-            return
-        self._release_due = time.monotonic() + _RELEASE_S * self._draw.uniform(0.8, 1.2)
-        try:
-            manifest = self._releases.update(layout=self._tasks.layout)
-        except FedHomeError as error:  # the model in use stays
-            _log.warning("no release was taken: %s", error)
-            if isinstance(error, RegistryError | SecAggError):
-                self._not_taken = error
-        else:
-            self._not_taken = None
-            if manifest is not None:
-                _log.warning("release %d of round %d is in use", manifest.number, manifest.round)
-        self._report_trouble(self._tasks.trouble)
+    def _update_release(self, *, at_once: bool = False) -> None:
+        """Take a newer release of the model, where it is time and there is one that holds."""
+        if self._newer.update(self._tasks.layout, at_once=at_once):
+            self._report_trouble(self._tasks.trouble)
 
     def _answer(self, connection: FleetConnection, arrival: Arrival) -> None:
         """Answer one message; its run may have ended meanwhile."""
@@ -317,7 +295,7 @@ class Agent:
         return None
 
     def _report_trouble(self, error: SecAggError | RegistryError | None) -> None:
-        self._reporting.tell_trouble(error or self._not_taken)
+        self._reporting.tell_trouble(error or self._newer.not_taken)
 
     def _send(self, connection: FleetConnection, answer: Message) -> None:
         """Send a reply: announce it, then its objects."""

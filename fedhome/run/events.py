@@ -277,16 +277,34 @@ def read_events(path: Path | str, *, skip_torn: bool = False) -> list[Event]:
     path = Path(path)
     try:
         with path.open("rb") as lines:
-            return list(_read(path, lines, skip_torn=skip_torn))
+            return list(events_in(path, lines, skip_torn=skip_torn))
     except OSError as error:
         raise EventLogError(
             f"{path} cannot be read: {type(error).__name__}", hint="is this a run's folder?"
         ) from error
 
 
-def _read(path: Path, lines: Iterable[bytes], *, skip_torn: bool) -> Iterator[Event]:
-    prev = FIRST
-    for seq, line in enumerate(lines):
+def events_in(
+    path: Path,
+    lines: Iterable[bytes],
+    *,
+    first: int = 0,
+    prev: str = FIRST,
+    skip_torn: bool = False,
+) -> Iterator[Event]:
+    """Yield the events of a log's lines, each checked to follow the one before it.
+
+    Args:
+        path: The log, for messages.
+        lines: The lines, each with its end.
+        first: Number of the first of them.
+        prev: SHA-256 of the line before that, 64 hexadecimal digits.
+        skip_torn: As of :func:`read_events`.
+
+    Raises:
+        EventLogError: The first bad line with what is wrong.
+    """
+    for seq, line in enumerate(lines, first):
         if not line.endswith(b"\n"):
             if skip_torn:
                 return

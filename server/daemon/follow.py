@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from fedhome.run.events import Event
+from fedhome.run.growing_log import GrowingLog
 from fedhome.server.daemon.current_run import CANCELLED, FINISHED, RUNNING, Current, Runs
 from fedhome.server.daemon.server_folder import ServerFolder
 from fedhome.server.daemon.supervisor import is_running
@@ -26,16 +27,17 @@ def follow(server_folder: ServerFolder, run: str, show: Show, say: Say) -> Curre
         say: Called when the server goes away and when it comes back; the run continues with it.
 
     Raises:
-        EventLogError: The log was altered.
+        EventLogError: The log cannot be read, or what was added does not follow.
     """
     runs = Runs(server_folder)
     path = runs.folder(run).events_path
+    log = GrowingLog()
     shown, size, checked, was_up = 0, -1, time.monotonic(), True
     while True:
         now = runs.current  # before the log, whose last events are written before it changes
         if path.exists() and path.stat().st_size != size:
             size = path.stat().st_size
-            events = runs.folder(run).read_events()
+            events = log.read(path)
             show(events[shown:])
             shown = len(events)
         if now is None or now.run != run:  # another one was begun meanwhile

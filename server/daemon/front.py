@@ -35,13 +35,13 @@ from fedhome.flower.superlink import FLEET_PATHS, PUSH_OBJECT, Control
 from fedhome.ops import tls
 from fedhome.ops.certificate_files import CertificateFiles
 from fedhome.ops.door_server import MOST_HEAD, DoorServer
-from fedhome.ops.doors import DoorLimits
 from fedhome.ops.local_answer import LocalAnswer
 from fedhome.ops.processes import allow_many_files
 from fedhome.ops.serving import unless
 from fedhome.ops.socket_client import SocketClient
 from fedhome.ops.turns import BusyError, Turns
 from fedhome.server.daemon.applications import Applications
+from fedhome.server.daemon.front_limits import limits_for
 from fedhome.server.daemon.front_request import (
     HUNG_UP,
     TOO_LARGE,
@@ -59,6 +59,7 @@ from fedhome.server.daemon.nodes import Nodes
 from fedhome.server.daemon.release_door import ReleaseDoor
 from fedhome.server.daemon.server_folder import ServerFolder
 from fedhome.server.daemon.status import status_of
+from fedhome.server.daemon.status_sources import StatusSources
 from fedhome.server.daemon.told_status import STATUS
 from fedhome.wire.exchange import ANSWER, HOLD_S, LOOK, MOST_ANSWER, MOST_LOOK
 
@@ -79,8 +80,6 @@ _MOST_WAITING, _PATIENCE_S = 256, 10.0  # whoever asks gives up after 15 s
 _TELL_S = 60.0
 _OK = 200
 _HEALTH_S = 1.0  # how long an answer about that holds
-_OWN_FILES = 256  # descriptors that are none of visitors'
-_FILES_A_HOME = 8  # two connections and what follows them, and as many while it comes back
 FORWARDED = frozenset({*FLEET_PATHS, LOOK, ANSWER})
 """The SuperLink's paths that homes reach."""
 _NOT_FORWARDED = {b"connection", b"content-length", b"host", b"keep-alive", b"upgrade"}
@@ -331,29 +330,6 @@ async def _lifespan(receive: Receive, send: Send) -> None:
     await send({"type": "lifespan.shutdown.complete"})
 
 
-def limits_for(files: int, homes: int) -> DoorLimits:
-    """Return how many connections there may be.
-
-    Args:
-        files: Descriptors that this process may have.
-        homes: Homes of the fleet.
-    """
-    limits = DoorLimits()
-    strangers = min(limits.strangers, files // 4)
-    needed = limits.strangers + _OWN_FILES + _FILES_A_HOME * homes
-    if files < needed:
-        _log.warning(
-            "this account may open %d files, and %d homes need %d: let it open more "
-            "(`ulimit -Hn`, LimitNOFILE in a unit)",
-            files,
-            homes,
-            needed,
-        )
-    # Each connection of a home may have one to the SuperLink.
-    known = max(_FILES_A_HOME, (files - strangers - _OWN_FILES) // 2)
-    return DoorLimits(strangers=strangers, strangers_each=max(1, strangers // 2), known=known)
-
-
 def serve(server_folder: ServerFolder) -> DoorServer:
     """Return the server of a folder's front, which can be run.
 
@@ -391,10 +367,12 @@ def serve(server_folder: ServerFolder) -> DoorServer:
 def main(arguments: Sequence[str]) -> int:
     """Run the front of a server's folder until it is told to stop."""
     server_folder = ServerFolder(Path(arguments[0]))
+    sources = StatusSources(server_folder)
     with Health(server_folder) as health:
 
         def status() -> bytes:
-            return json.dumps(status_of(server_folder, health=health).as_json()).encode()
+            told = status_of(server_folder, health=health, sources=sources)
+            return json.dumps(told.as_json()).encode()
 
         with LocalAnswer(server_folder.path / STATUS, status, _log):
             serve(server_folder).run()

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from fedhome.errors import FedHomeError
 from fedhome.ops import tls
 from fedhome.reasons import CLAIMED
-from fedhome.registry import Registry
 from fedhome.registry.vault import INDEX
 from fedhome.run.refusing import Refusing
 from fedhome.run.waiting import what_it_waits_for
@@ -26,6 +25,7 @@ from fedhome.server.daemon.server_status import (
     ServerStatus,
     TimetableStatus,
 )
+from fedhome.server.daemon.status_sources import StatusSources
 from fedhome.server.daemon.supervisor import is_running, waiting
 from fedhome.server.page.page_address import page_address
 from fedhome.server.rounds.left_out import LeftOut
@@ -39,7 +39,11 @@ _DAY_S = 86_400
 
 
 def status_of(
-    server_folder: ServerFolder, *, now: datetime | None = None, health: Health | None = None
+    server_folder: ServerFolder,
+    *,
+    now: datetime | None = None,
+    health: Health | None = None,
+    sources: StatusSources | None = None,
 ) -> ServerStatus:
     """Return how a server is.
 
@@ -47,6 +51,7 @@ def status_of(
         server_folder: The server's folder.
         now: The time, for its certificate and its directory.
         health: Asks its processes; None: one is made for this.
+        sources: What it is read from; None: the same.
 
     Raises:
         FedHomeError: There is no server in the folder.
@@ -58,7 +63,8 @@ def status_of(
         with Health(server_folder) as new:
             up, page = new.ask(), _page(server_folder, new, faults)
     now = now or datetime.now(UTC)
-    directory = _directory(server_folder, faults, now)
+    sources = StatusSources(server_folder) if sources is None else sources
+    directory = _directory(sources, faults, now)
     ends = tls.terms_of(server_folder.tls).ends
     days = (ends - now).days
     if days < tls.FEW_DAYS:
@@ -71,7 +77,7 @@ def status_of(
             f"the disk of {server_folder.path} is full: runs pause until there is room, and go on "
             "by themselves"
         )
-    connected = _connected(server_folder, directory) if up.link else None
+    connected = _connected(server_folder, directory, sources) if up.link else None
     return ServerStatus(
         running=is_running(server_folder),
         front=up.front,
@@ -86,10 +92,10 @@ def status_of(
         homes=0 if directory is None else len(directory.names),
         connected=connected,
         pending=waiting(server_folder),
-        run=_run(server_folder, faults),
-        release=_release(server_folder, faults),
+        run=_run(server_folder, faults, sources),
+        release=_release(server_folder, faults, sources),
         left_out=_left_out(server_folder, directory, faults),
-        refusing=_refusing(server_folder, directory, connected),
+        refusing=_refusing(directory, connected, sources),
         page=page,
         timetable=_timetable(server_folder, faults, now),
         faults=faults,
@@ -130,9 +136,9 @@ def _left_out(
         return []
 
 
-def _directory(server_folder: ServerFolder, faults: list[str], now: datetime) -> Directory | None:
+def _directory(sources: StatusSources, faults: list[str], now: datetime) -> Directory | None:
     try:
-        directory = server_folder.directory()
+        directory = sources.directory()
     except FedHomeError as error:
         if getattr(error, "reason", "") != NO_DIRECTORY:
             faults.append("; ".join(filter(None, (error.message, error.hint))))
@@ -169,14 +175,15 @@ def _page(server_folder: ServerFolder, health: Health, faults: list[str]) -> str
     return url
 
 
-def _connected(server_folder: ServerFolder, directory: Directory | None) -> list[str] | None:
+def _connected(
+    server_folder: ServerFolder, directory: Directory | None, sources: StatusSources
+) -> list[str] | None:
     """Return the homes whose nodes are there."""
     if directory is None:
         return []
     import httpx  # noqa: PLC0415
 
     from fedhome.flower.superlink import Control  # noqa: PLC0415 - the same
-    from fedhome.server.daemon.nodes import Nodes  # noqa: PLC0415
 
     control = Control(server_folder.link)
     try:
@@ -185,18 +192,16 @@ def _connected(server_folder: ServerFolder, directory: Directory | None) -> list
         return None
     finally:
         control.close()
-    claims = Nodes(server_folder.nodes).claims(directory)
+    claims = sources.nodes.claims(directory)
     return sorted(claim.home for claim in claims if claim.node_key in online)
 
 
 def _refusing(
-    server_folder: ServerFolder, directory: Directory | None, connected: list[str] | None
+    directory: Directory | None, connected: list[str] | None, sources: StatusSources
 ) -> list[RefusingHome]:
     """Return the homes that said, when they joined last, that they had refused to connect."""
     if directory is None:
         return []
-    from fedhome.server.daemon.nodes import Nodes  # noqa: PLC0415 - Flower takes a second
-
     return [
         RefusingHome(
             home=claim.home,
@@ -206,7 +211,7 @@ def _refusing(
             remedy=CLAIMED[claim.refused].remedy,
             since=_utc(datetime.fromtimestamp(claim.time, UTC)),
         )
-        for claim in Nodes(server_folder.nodes).claims(directory)
+        for claim in sources.nodes.claims(directory)
         if claim.refused in CLAIMED and claim.home not in (connected or ())
     ]
 
@@ -215,25 +220,27 @@ def _utc(time: datetime) -> str:
     return time.astimezone(UTC).isoformat(timespec="seconds")
 
 
-def _run(server_folder: ServerFolder, faults: list[str]) -> RunStatus | None:
+def _run(
+    server_folder: ServerFolder, faults: list[str], sources: StatusSources
+) -> RunStatus | None:
     runs = Runs(server_folder)
     try:
         now = runs.current
     except FedHomeError as error:
         faults.append(error.message)
         return None
-    return None if now is None else _progress(runs, now, faults)
+    return None if now is None else _progress(runs, now, faults, sources)
 
 
-def _progress(runs: Runs, now: Current, faults: list[str]) -> RunStatus:
+def _progress(runs: Runs, now: Current, faults: list[str], sources: StatusSources) -> RunStatus:
     status = RunStatus(
         name=now.run, state=now.state, reason=now.reason, hint=now.hint, again=now.again
     )
     try:
-        events = runs.folder(now.run).read_events()
+        events = sources.log.read(runs.folder(now.run).events_path)
     except FedHomeError as error:
         faults.append(error.message)
-        events = []
+        events = ()
     if not events:
         return status
     rounds = {event.event: event.data for event in events}
@@ -252,12 +259,14 @@ def _progress(runs: Runs, now: Current, faults: list[str]) -> RunStatus:
     )
 
 
-def _release(server_folder: ServerFolder, faults: list[str]) -> ReleaseStatus | None:
+def _release(
+    server_folder: ServerFolder, faults: list[str], sources: StatusSources
+) -> ReleaseStatus | None:
     folder = server_folder.path / MODELS
     if not (folder / INDEX).exists():
         return None
     try:
-        releases = Registry.open(folder).releases()
+        releases = sources.releases()
     except FedHomeError as error:
         faults.append(error.message)
         return None

@@ -19,6 +19,7 @@ from fedhome.registry import Registry, Release
 from fedhome.registry.vault import INDEX
 from fedhome.run.events import Event
 from fedhome.run.folder import RunFolder
+from fedhome.run.growing_log import GrowingLog
 from fedhome.run.results import ROUNDS
 from fedhome.server.daemon.cached_file import CachedFile
 from fedhome.server.daemon.publishing import MODELS
@@ -75,7 +76,7 @@ class PageReader:
         self._server_folder, self._clock = server_folder, clock
         self._lock = threading.Lock()
         self._last: tuple[float, PageContent] | None = None
-        self._run, self._events = "", _nothing
+        self._log = GrowingLog()
         models = server_folder.path / MODELS
         self._releases: CachedFile[Sequence[Release]] = CachedFile(
             models / INDEX, lambda: Registry.open(models).releases()
@@ -95,12 +96,9 @@ class PageReader:
         run = (
             "" if content.status is None or content.status.run is None else content.status.run.name
         )
-        if run != self._run:
-            folder = RunFolder(self._server_folder.runs / run)
-            cached = CachedFile(folder.events_path, folder.read_events)
-            self._run, self._events = run, cached if run else _nothing
         try:
-            events = self._events() if run and self._has_log(run) else ()
+            path = RunFolder(self._server_folder.runs / run).events_path
+            events = self._log.read(path) if run else ()
             content = replace(content, events=events)
             rounds, hidden = rounds_of(events)
             content = replace(content, rounds=rounds, hidden=hidden)
@@ -112,9 +110,6 @@ class PageReader:
         except FedHomeError as error:
             faults.append(_told(error))
         return replace(content, faults=faults)
-
-    def _has_log(self, run: str) -> bool:
-        return RunFolder(self._server_folder.runs / run).events_path.exists()
 
 
 def rounds_of(events: Sequence[Event]) -> tuple[list[dict[str, Any]], int]:
@@ -143,10 +138,6 @@ def rounds_of(events: Sequence[Event]) -> tuple[list[dict[str, Any]], int]:
             hidden.add(number)
         rows[number] = row
     return [rows[number] for number in sorted(rows)], len(hidden)
-
-
-def _nothing() -> Sequence[Event]:
-    return ()
 
 
 def _told(error: FedHomeError) -> str:

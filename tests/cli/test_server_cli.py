@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from typer.testing import CliRunner
@@ -28,6 +28,7 @@ from fedhome.fleet.owner_keys import AUTHORITY
 from fedhome.flower.node_key import NodeKey
 from fedhome.ops.local_answer import LocalAnswer
 from fedhome.plan.settings import Plan
+from fedhome.run import events
 from fedhome.run.events import EventLog
 from fedhome.server.daemon import deploy
 from fedhome.server.daemon.current_run import (
@@ -46,6 +47,7 @@ from fedhome.server.daemon.retention import trim
 from fedhome.server.daemon.server_folder import ServerFolder
 from fedhome.server.daemon.server_status import ServerStatus
 from fedhome.server.daemon.status import status_of
+from fedhome.server.daemon.status_sources import StatusSources
 from fedhome.server.daemon.supervisor import Daemon, is_running
 from fedhome.server.daemon.told_status import STATUS, told_status
 from fedhome.server.rounds.left_out import LeftOut
@@ -133,6 +135,52 @@ def test_status_names_who_refuses_and_what_to_do(
     assert f"do not connect {first}: terms that name an older release" in shown
     found = status_of(place)
     assert ServerStatus.from_json(json.loads(json.dumps(found.as_json()))) == found
+
+
+def test_who_asks_for_a_status_again_reads_what_has_changed_alone(
+    place: ServerFolder, owner: Path, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = place.directory().names[0]
+    node = NodeKey.create().public
+    claim = Claim(
+        fleet=place.anchor.fleet,
+        home=home,
+        node_key=node,
+        time=1_790_000_000,
+        release="0.1.0",
+        refused="older-head",
+    )
+    disk.put(Nodes(place.nodes)._path(home), claim.sign(home_keys(home, owner / "homes" / home)[0]))
+    runs = Runs(place)
+    runs.begin(plan, "mine")
+    sources, read = StatusSources(place), list[str]()
+    for owner_of, name in (
+        (Claim, "verify"),
+        (ServerFolder, "directory"),
+        (events, "_verify_line"),
+    ):
+        _count(monkeypatch, owner_of, name, read)
+    with EventLog(runs.folder("mine").events_path) as log:
+        log.append("round-closed", round=1)
+        assert status_of(place, sources=sources).run is not None
+        assert {"verify", "directory", "_verify_line"} <= set(read)
+        del read[:]
+        log.append("round-closed", round=2)
+        run = status_of(place, sources=sources).run
+    assert run is not None
+    assert run.round == 2
+    assert read == ["_verify_line"], "one line is new"
+
+
+def _count(monkeypatch: pytest.MonkeyPatch, owner_of: object, name: str, read: list[str]) -> None:
+    """Take note of each call of a function."""
+    function = getattr(owner_of, name)
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        read.append(name)
+        return function(*args, **kwargs)
+
+    monkeypatch.setattr(owner_of, name, counted)
     assert found.run is not None
     assert [(one.home, one.reason) for one in found.run.refusing] == [(second, "replayed")]
     assert [(one.home, one.since) for one in found.refusing] == [

@@ -383,11 +383,11 @@ def test_a_home_that_is_never_idle_fetches_what_was_named(
         mine = agent._tasks.heads.read_directory(data, OWNER.public)
         for number in range(1, 16):
             agent._tasks.heads.read_manifest(manifest(number, bytes([number]) * 32), mine)
-        assert not agent._releases_wait()
+        assert not agent._newer.many_are_named()
         agent._tasks.heads.read_manifest(manifest(16, b"p" * 32), mine)
-        assert agent._releases_wait()
+        assert agent._newer.many_are_named()
         monkeypatch.setattr(HeadKeeper, "waiting", property(_damaged))
-        assert not agent._releases_wait()
+        assert not agent._newer.many_are_named()
 
 
 def _damaged(_heads: HeadKeeper) -> int:

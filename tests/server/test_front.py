@@ -17,7 +17,8 @@ from fedhome.fleet import front_requests
 from fedhome.fleet.front_requests import ENROL, HEALTH, JOIN, ask
 from fedhome.ops import tls
 from fedhome.server.daemon import front as front_module
-from fedhome.server.daemon.front import Front, limits_for
+from fedhome.server.daemon.front import Front
+from fedhome.server.daemon.front_limits import limits_for
 from fedhome.server.daemon.server_folder import ServerFolder, ServerSettings
 from fedhome.wire.exchange import LOOK
 from helpers.patience import PATIENCE_S

@@ -110,7 +110,7 @@ def test_a_server_that_cannot_name_the_newest_release_asks_for_no_sum(
 
     fleet = WiredFleet(tmp_path, secure_plan(rounds={"count": 1}))
     with monkeypatch.context() as patch:
-        patch.setattr(masked_sums, "_no_release", fails)
+        patch.setattr(masked_sums, "no_release", fails)
         with fleet.run() as rounds:
             rounds.run()
     assert "the newest release cannot be named: the disk is gone" in fleet.events
