@@ -135,6 +135,11 @@ def test_status_names_who_refuses_and_what_to_do(
     assert f"do not connect {first}: terms that name an older release" in shown
     found = status_of(place)
     assert ServerStatus.from_json(json.loads(json.dumps(found.as_json()))) == found
+    assert found.run is not None
+    assert [(one.home, one.reason) for one in found.run.refusing] == [(second, "replayed")]
+    assert [(one.home, one.since) for one in found.refusing] == [
+        (first, "2026-09-21T14:13:20+00:00")
+    ]
 
 
 def test_who_asks_for_a_status_again_reads_what_has_changed_alone(
@@ -153,13 +158,14 @@ def test_who_asks_for_a_status_again_reads_what_has_changed_alone(
     disk.put(Nodes(place.nodes)._path(home), claim.sign(home_keys(home, owner / "homes" / home)[0]))
     runs = Runs(place)
     runs.begin(plan, "mine")
-    sources, read = StatusSources(place), list[str]()
+    read = list[str]()
     for owner_of, name in (
         (Claim, "verify"),
         (ServerFolder, "directory"),
         (events, "_verify_line"),
     ):
         _count(monkeypatch, owner_of, name, read)
+    sources = StatusSources(place)
     with EventLog(runs.folder("mine").events_path) as log:
         log.append("round-closed", round=1)
         assert status_of(place, sources=sources).run is not None
@@ -181,11 +187,6 @@ def _count(monkeypatch: pytest.MonkeyPatch, owner_of: object, name: str, read: l
         return function(*args, **kwargs)
 
     monkeypatch.setattr(owner_of, name, counted)
-    assert found.run is not None
-    assert [(one.home, one.reason) for one in found.run.refusing] == [(second, "replayed")]
-    assert [(one.home, one.since) for one in found.refusing] == [
-        (first, "2026-09-21T14:13:20+00:00")
-    ]
 
 
 @pytest.mark.long

@@ -124,7 +124,7 @@ def test_where_it_cannot_be_told_what_was_named_it_asks_as_if_nothing_was(times:
     def damaged() -> int:
         raise StateError("head.fh is damaged", reason="altered")
 
-    times.newer = NewerRelease(times, named=damaged, draw=random.Random(3), clock=lambda: times.now)
+    times.newer = times.which_is_told(damaged)
     times.newer.connected()
     assert not times.newer.many_are_named()
     times.newer.update("mine")
