@@ -30,7 +30,7 @@ from fedhome.server.rounds.bundle_stock import WRONG_SHARES, BundleStock, no_hel
 from fedhome.server.rounds.counters import Serials
 from fedhome.server.rounds.left_out import LeftOut
 from fedhome.server.rounds.sum_journal import KeptSum, SumJournal, name_of
-from fedhome.server.rounds.sum_terms import ManifestTerms, no_release
+from fedhome.server.rounds.sum_manifests import SumManifests, no_release
 from fedhome.server.rounds.sums import (
     Channel,
     GroupSum,
@@ -86,7 +86,7 @@ class ProtocolChannel(Channel):
         self._verify = verify
         self._clock = clock
         self._nodes = {name: node for node, name in names.items()}
-        self._manifest_of = ManifestTerms(
+        self._manifest_of = SumManifests(
             plan,
             directory,
             fleet=self.fleet,

@@ -14,7 +14,7 @@ from fedhome.server.rounds.sums import SumRequest, fewest_with_noise
 _GRACE_S = 300.0  # beyond the deadline: homes' clocks differ, and the committee answers after it
 
 
-class ManifestTerms:
+class SumManifests:
     """Writes the terms of a run's sums.
 
     Args:
