@@ -37,6 +37,26 @@ def blocks_of(times: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.arange(rows) * min(_TENTHS, rows) // max(rows, 1)
 
 
+def stretches_of(times: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return each row's stretch, from 0, ``[rows]``: days from the first row on, else as blocks.
+
+    Where it is asked how much a home's rows can decide, a night is not two days because it has a
+    midnight in it, and what is left over at the end, less than half a day, is no stretch of its
+    own.
+
+    Args:
+        times: UTC seconds of the rows of one home, rising, or their numbers, ``[rows]``.
+    """
+    if not len(times) or int(times.max()) < _OUR_DAYS_S:
+        return blocks_of(times)
+    since = times - times.min()
+    days = since // _DAY_S
+    last = int(days.max())
+    if last and int(since.max()) % _DAY_S < _DAY_S // 2:  # it joins the day before
+        days = np.minimum(days, last - 1)
+    return np.asarray(np.unique(days, return_inverse=True)[1], np.int64)
+
+
 def interval(gains: Floats, blocks: NDArray[np.int64]) -> tuple[float, float]:
     """Return the interval of 95 % of the mean of paired gains, resampled block by block.
 

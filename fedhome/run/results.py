@@ -181,6 +181,7 @@ class SummaryRow:
 
 
 FEWEST_FOR_A_TEST: Final = 6
+_STUDENT: Final = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # 97.5 %, by the number of homes
 """With five pairs even a clean sweep has a two-sided p-value of 1/16: no test can tell."""
 
 
@@ -315,9 +316,15 @@ def means_of(
 def mean_interval(values: NDArray[np.float64]) -> tuple[float, float]:
     """Return the ends of an interval of 95 % of a mean over homes, resampled over homes.
 
-    Source: Efron, "Bootstrap methods", Annals of Statistics 1979. Of fewer than six homes there is
-    none: NaN.
+    Of fewer than six homes, which resampling takes for more alike than they are, it is Student's;
+    of a single one there is none: NaN.
+
+    Source: Efron, "Bootstrap methods", Annals of Statistics 1979; Student, "The probable error of
+    a mean", Biometrika 1908.
     """
+    if len(values) in _STUDENT:
+        reach = _STUDENT[len(values)] * values.std(ddof=1) / np.sqrt(len(values))
+        return float(values.mean() - reach), float(values.mean() + reach)
     if len(values) < FEWEST_FOR_A_TEST:
         return np.nan, np.nan
     generator = np.random.default_rng(len(values))

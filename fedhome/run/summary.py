@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import pyarrow as pa
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -87,6 +88,12 @@ def print_seeds(console: Console, folders: Sequence[RunFolder]) -> None:
     console.print(_models(title, rows))
     for line in _explained(rows, {}):
         console.print(line, style="dim")
+    joined = [new for folder in folders if (new := folder.read_cold_start()) is not None]
+    if joined:
+        points = cold_start_points(pa.concat_tables(joined))
+        console.print(_new_homes(points))
+        console.print(f"new homes of all {len(joined)} seeds, each by itself", style="dim")
+        console.print(_strongest(points), style="dim")
     paths = " ".join(shlex.quote(str(folder.path)) for folder in folders)
     console.print(f"side by side: fedhome report {paths}", highlight=False, soft_wrap=True)
 

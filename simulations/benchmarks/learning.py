@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedhome.plan.overrides import merge, parse_set
 from fedhome.plan.settings import Plan
@@ -51,10 +52,7 @@ def run_one(one: LearningSet, seed: int, folder: Path, sets: list[str]) -> dict[
         homes, rounds = result.homes, result.rounds
         events = {event.event: event.data for event in result.folder.read_events()}
     rows = {row.model: row for row in summary(homes)}
-    against = {}
-    for alone in (*ALONE, "alone"):
-        gaps = np.array(list(differences(homes, "personalised", alone).values()))
-        against[alone] = [float(gaps.mean()), *mean_interval(gaps)]
+    gains = {name: differences(homes, "personalised", name) for name in (*ALONE, "alone")}
     return {
         "set": one.name,
         "seed": seed,
@@ -62,7 +60,7 @@ def run_one(one: LearningSet, seed: int, folder: Path, sets: list[str]) -> dict[
         "homes": len(scores(homes)["personalised"]),
         "score": events["fleet-ready"]["score"],
         "models": {name: [row.mean, row.median, row.p10] for name, row in rows.items()},
-        "gain": against,
+        "gains": gains,
         "verdicts": {name: verdict_shares(homes, name)[1:] for name in ("personalised", "local")},
         "chosen": events["personalisation-chosen"],
         "rounds": rounds.num_rows,
@@ -78,8 +76,29 @@ def lines(path: Path) -> Iterator[dict[str, Any]]:
         yield from map(json.loads, path.read_text(encoding="utf-8").splitlines())
 
 
+def gains_over(
+    runs: Sequence[Mapping[str, Any]], opponent: str, *, same_homes: bool
+) -> NDArray[np.float64]:
+    """Return what homes gained over an opponent in runs with several seeds, ``[homes]``.
+
+    Args:
+        runs: Lines of one set.
+        opponent: A way to be alone.
+        same_homes: A home of one run is that of the same name in another, and counts once, by its
+            mean; else each seed has homes of its own.
+    """
+    found: dict[tuple[str, int], list[float]] = {}
+    for run in runs:
+        for home, gain in run["gains"][opponent].items():
+            found.setdefault((home, 0 if same_homes else run["seed"]), []).append(gain)
+    return np.array([np.mean(gains) for gains in found.values()])
+
+
 def table(measured: Sequence[Mapping[str, Any]]) -> str:
-    """Return a table in Markdown: mean over seeds of mean and 10th percentile for each model."""
+    """Return a table in Markdown: mean over seeds of mean and 10th percentile for each model.
+
+    Intervals of gains are over homes, of all seeds together.
+    """
     head = ["set (seeds)", *_SHOWN, "gain over best alone", "over the strongest", "hurt / helped"]
     rows = [head, ["---"] * len(head)]
     for one in SETS:
@@ -92,8 +111,9 @@ def table(measured: Sequence[Mapping[str, Any]]) -> str:
             cells.append("/".join(f"{value:.3f}" for value in values.mean(axis=0)[[0, 2]]))
         strongest = max(ALONE, key=lambda name: np.mean([r["models"][name][0] for r in runs]))
         for name in ("alone", strongest):
-            gains = np.array([run["gain"][name] for run in runs], float).mean(axis=0)
-            told = f"{gains[0]:+.3f} ({gains[1]:+.3f} to {gains[2]:+.3f})"
+            gains = gains_over(runs, name, same_homes=one.read is not None)
+            low, high = mean_interval(gains)
+            told = f"{gains.mean():+.3f} ({low:+.3f} to {high:+.3f})"
             cells.append(told if name == "alone" else f"{told} {name}")
         hurt, helped = np.mean([run["verdicts"]["personalised"] for run in runs], axis=0)
         cells.append(f"{hurt:.0%} / {helped:.0%}")

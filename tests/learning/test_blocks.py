@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-from fedhome.learning.blocks import blocks_of, interval, verdicts
+from fedhome.learning.blocks import blocks_of, interval, stretches_of, verdicts
 from fedhome.learning.tasks import Segments
 
 _HOUR, _MONDAY = 3600, 1_799_625_600
@@ -19,6 +19,20 @@ def test_a_block_is_a_day_or_a_tenth_of_the_rows() -> None:
     assert blocks_of(np.arange(20)).tolist() == [n // 2 for n in range(20)]
     assert blocks_of(np.arange(100, 103)).tolist() == [0, 1, 2]  # numbers of rows, wherever
     assert blocks_of(np.empty(0, np.int64)).tolist() == []
+
+
+def test_a_night_is_one_stretch_and_what_is_left_over_none_of_its_own() -> None:
+    evening = _MONDAY + 15 * _HOUR
+    night = evening + _HOUR * np.arange(18)
+    assert blocks_of(night).tolist() == [0] * 9 + [1] * 9
+    assert stretches_of(night).tolist() == [0] * 18
+    assert stretches_of(evening + _HOUR * np.arange(36)).tolist() == [0] * 36  # 12 h are left over
+    assert stretches_of(evening + _HOUR * np.arange(37)).tolist() == [0] * 24 + [1] * 13
+    apart = evening + _HOUR * np.array([0, 1, 24 * 5, 24 * 5 + 13])
+    assert stretches_of(apart).tolist() == [0, 0, 1, 1]  # days without rows are none
+    assert stretches_of(apart[:3]).tolist() == [0, 0, 0]
+    assert stretches_of(np.arange(20)).tolist() == blocks_of(np.arange(20)).tolist()
+    assert stretches_of(np.empty(0, np.int64)).tolist() == []
 
 
 def test_of_one_block_nothing_can_be_told() -> None:

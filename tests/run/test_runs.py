@@ -12,6 +12,7 @@ import pytest
 import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import t
 
 from fedhome.errors import EventLogError, RunError
 from fedhome.run.compared_models import VERDICTS
@@ -292,7 +293,11 @@ def test_summary_by_hand() -> None:
     gaps = differences(homes_table(rows), "personalised")
     assert gaps == pytest.approx({"0": 0.1, "1": 0.004, "2": -0.05, "3": 0.1})
     assert third.gain == pytest.approx(0.154 / 4)
-    assert np.isnan([third.gain_low, third.gain_high, third.p_value]).all()  # of four homes
+    assert np.isnan(third.p_value)  # of four homes
+    reach = 3.182 * np.std(list(gaps.values()), ddof=1) / 2
+    assert (third.gain_low, third.gain_high) == pytest.approx(
+        (third.gain - reach, third.gain + reach)
+    )
 
 
 def test_the_interval_of_a_gain_is_about_students() -> None:
@@ -306,7 +311,18 @@ def test_the_interval_of_a_gain_is_about_students() -> None:
     rows += [home_row(str(i), "tuned", 0.5 + gain) for i, gain in enumerate(gains)]
     tuned = summary(homes_table(rows))[1]
     assert (tuned.gain_low, tuned.gain_high) == pytest.approx((low, high))
-    assert np.isnan(mean_interval(gains[:5])).all()
+
+
+def test_the_interval_of_few_homes_is_students_and_of_one_there_is_none() -> None:
+    """By hand: 0.1 to 0.4 have the mean 0.25 and the deviation 0.1291; half of that times 3.182."""
+    four = np.array([0.1, 0.2, 0.3, 0.4])
+    assert mean_interval(four) == pytest.approx((0.25 - 0.2054, 0.25 + 0.2054), abs=1e-4)
+    for count in (2, 3, 5):
+        some = np.arange(count) / 10
+        reach = t.ppf(0.975, count - 1) * some.std(ddof=1) / np.sqrt(count)
+        ends = (some.mean() - reach, some.mean() + reach)
+        assert mean_interval(some) == pytest.approx(ends, abs=1e-3)
+    assert np.isnan(mean_interval(four[:1])).all()
 
 
 def test_a_table_of_an_older_run_is_still_read() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from fedhome.run.cold_start_table import cold_start_table
 from fedhome.run.compared_models import ALONE, EXPERTS, FEDERATED, MODELS
 from fedhome.run.events import EventLog
 from fedhome.run.folder import RunFolder, homes_table
@@ -128,3 +129,30 @@ def test_seeds_are_printed_together_where_there_are_several(tmp_path: Path) -> N
     assert "over 2 seeds and 8 homes" in said
     assert "gain over the best alone: +0.175 (" in said
     assert f"side by side: fedhome report '{runs[0].path}' '{runs[1].path}'" in said
+
+
+def test_new_homes_of_several_seeds_are_one_table(tmp_path: Path) -> None:
+    """Homes of one name in two seeds are two: 0.1 to 0.4 have the mean 0.25."""
+    runs = [_run(tmp_path / f"seed {seed}") for seed in (1, 2)]
+    for more, run in enumerate(runs):
+        run.write_homes(homes_table(_rows()))
+        rows = [
+            {
+                "home": f"new-{i}",
+                "days": 1.0,
+                "model": model,
+                "score": 0.1 + 0.1 * i + 0.2 * more,
+                "examples_train": 10,
+                "examples_validation": 5,
+                "examples_test": 5,
+                "expert": "global",
+            }
+            for i in range(2)
+            for model in ("personalised", "global", "trees")
+        ]
+        run.write_cold_start(cold_start_table(rows))
+    out = StringIO()
+    print_seeds(Console(file=out, width=80), runs)
+    assert "4 new homes" in out.getvalue()
+    assert "new homes of all 2 seeds, each by itself" in out.getvalue()
+    assert "0.25/0.13" in out.getvalue()

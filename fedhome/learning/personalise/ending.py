@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fedhome.learning import mixture
 from fedhome.learning.alone import network
-from fedhome.learning.blocks import blocks_of, verdicts
+from fedhome.learning.blocks import stretches_of, verdicts
 from fedhome.learning.cohort import Measured
 from fedhome.learning.losses import scored
 from fedhome.learning.mixture import FleetsBlend
@@ -93,7 +93,7 @@ def home_errors(experts: Experts, names: Sequence[str]) -> list[HomeErrors]:
     ends = np.cumsum(rows.counts)
     for end, count in zip(ends.tolist(), rows.counts.tolist(), strict=True):
         own = slice(end - count, end)
-        blocks = blocks_of(rows.times[own])
+        blocks = stretches_of(rows.times[own])
         folds = mixture.folds_of(blocks)
         matrices = mixture.error_matrices(errors[own], reference[own], folds)
         found.append(HomeErrors(matrices, np.bincount(folds), int(blocks.max()) + 1, folds))
