@@ -13,8 +13,9 @@ from fedhome.errors import ManifestError
 from fedhome.flower.messages import content_of, read_flat, sum_record
 from fedhome.plan.settings import Plan
 from fedhome.questions.question_table import summed
-from fedhome.questions.settings import settings_hash
+from fedhome.questions.settings import SHELL, settings_hash
 from fedhome.secagg.scalars import Scalar
+from fedhome.secagg.shell_roster import purpose_of
 from fedhome.wire.layout import Layout, model_hash
 
 
@@ -74,8 +75,9 @@ class ManifestTerms(TypedDict):
 
 def manifest_terms(question: AskedQuestion, layout: Layout) -> ManifestTerms:
     """Return what the manifest of a question must say; arguments as of `Participant.join`."""
+    shell = question.settings.get(SHELL, 0) if summed(question.kind).update else 0
     return {
-        "purpose": question.kind.rpartition(".")[2],
+        "purpose": purpose_of(question.kind.rpartition(".")[2], shell),
         "settings": settings_hash(question.settings),
         "model_hash": bytes(32) if question.start is None else model_hash(question.start),
         "layout": bytes.fromhex(layout.hash),

@@ -38,7 +38,7 @@ from fedhome.questions.contributions import NOT_FINITE
 from fedhome.questions.empty_handed import settled
 from fedhome.questions.question_table import SUMMED, Question, SummedQuestion
 from fedhome.questions.responses import Columns, QuestionContext, row
-from fedhome.questions.settings import check_inputs
+from fedhome.questions.settings import check_inputs, check_settings
 from fedhome.questions.shells import shell_places
 from fedhome.questions.transfer import encoded
 
@@ -83,13 +83,13 @@ def respond(question: SummedQuestion, home: ClientHome, message: Message) -> Mes
         UpdateError: The message's settings cannot be; in the clear, what was learnt too.
     """
     layout = home.device.fleets_layout
-    asked = AskedQuestion.of(message, layout)
+    asked, places = AskedQuestion.of(message, layout), None
+    if home.mode != "plain" and question.update and is_sliced(home.plan):
+        check_settings(question.faults(asked.settings, home.plan))
+        places = _places_of_shell(home, asked)  # before it joins: nothing is masked of another's
     requested_sum = requested_sum_of(
         message, asked, home.mode, home.participant, layout=layout, plan=home.plan
     )
-    places = None
-    if requested_sum is not None and question.update and is_sliced(home.plan):
-        places = _places_of_shell(home, asked)
     if requested_sum is None and not question.in_the_clear:
         raise ManifestError(f"{question.name!r} is answered in a sum alone", reason="mode")
     if requested_sum is None:

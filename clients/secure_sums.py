@@ -103,7 +103,7 @@ class Participant:
         Args:
             manifest: The signed manifest.
             question: What was asked, which the manifest must say too.
-            layout: Layout of the home's own model.
+            layout: Layout of what the home would add up.
 
         Raises:
             ManifestError: The home refuses; nothing of it was sent.
@@ -196,6 +196,8 @@ def requested_sum_of(
             hint="home and server must run the same plan",
         )
     scalars = scalars_of(question, plan)
+    if row.update:
+        layout = shell_layout(plan, layout, question.settings)
     if mode == "ideal":
         data = None if record is None else record.get("form")
         if record is None or not isinstance(data, bytes):
@@ -231,10 +233,10 @@ def _check_fewest(question: AskedQuestion, homes: int, cohort: int) -> None:
 
 
 def _elements(question: AskedQuestion, layout: Layout, plan: Plan) -> int:
-    """Return how many numbers of an update a question of this kind adds up."""
+    """Return how many numbers of an update of this layout a question of this kind adds up."""
     if not summed(question.kind).update:
         return 0
-    return count_of(plan, shell_layout(plan, layout, question.settings), question.settings)
+    return count_of(plan, layout, question.settings)
 
 
 def check_form(form: Form, kind: str, scalars: tuple[Scalar, ...], elements: int) -> None:

@@ -322,7 +322,7 @@ def _world(
     how = None if plan.personalise.name == "none" else personaliser(plan.personalise.name)
     mode = "plain" if newcomers.all_new else plan.aggregation_mode(homes)
     if is_sliced(plan):
-        check_slices(plan, homes, sums=sums, mode=mode)
+        check_slices(plan, sums=sums)
         if tell_homes:
             features = gathered.homes[0].x.shape[1]
             slices = carried_slices(plan, learning, features, gathered.classes)

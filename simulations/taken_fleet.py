@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fedhome.errors import PlanError
-from fedhome.plan.aggregation_settings import AggregationMode
 from fedhome.plan.plan_faults import single_updates
 from fedhome.plan.protocol import check_groups
 from fedhome.plan.settings import Plan
-from fedhome.plan.sliced_plan import SECURE
 from fedhome.simulations.gather import GatheredHomes, find_in, read_source
 from fedhome.simulations.newcomers import Newcomers, set_apart
 from fedhome.simulations.pools.pooled_fleet import PooledFleet, fitting, open_pool, read_some
@@ -67,8 +65,8 @@ def take_fleet(plan: Plan) -> TakenFleet:
     )
 
 
-def check_slices(plan: Plan, homes: int, *, sums: bool, mode: AggregationMode) -> None:
-    """Refuse what slices do not go with, once it is known how many homes there are.
+def check_slices(plan: Plan, *, sums: bool) -> None:
+    """Refuse what slices do not go with, once it is known what the strategy looks at.
 
     Raises:
         PlanError: All faults at once.
@@ -79,11 +77,6 @@ def check_slices(plan: Plan, homes: int, *, sums: bool, mode: AggregationMode) -
             f"slicing.tiers are set, but strategy {plan.strategy.name!r} looks at single updates, "
             "and those of different slices cannot be compared: take one that works on sums, such "
             "as fedavg"
-        )
-    if mode == "secure":
-        faults.append(
-            f"slicing.tiers are set, and a simulation of {homes} homes is secure: {SECURE}; set "
-            'aggregation.mode = "ideal" or "plain"'
         )
     if faults:
         raise PlanError(faults)

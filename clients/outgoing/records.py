@@ -20,7 +20,7 @@ from fedhome.flower import sent_fields
 from fedhome.plan.settings import Plan
 from fedhome.questions.question_table import SUMMED
 from fedhome.secagg.bundle import Bundle
-from fedhome.secagg.directory import HomeEntry
+from fedhome.secagg.home_entry import HomeEntry
 from fedhome.secagg.share_checks import CheckAnswer, ShownKey
 from fedhome.secagg.share_keys import ShareKey
 from fedhome.secagg.sum_messages import Answer, Upload, Vote

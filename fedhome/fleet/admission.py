@@ -12,7 +12,7 @@ from fedhome.fleet.entries import Anchor
 from fedhome.fleet.invites import Enrolment, Invite
 from fedhome.fleet.issued_directory import keys_of
 from fedhome.fleet.tickets import Tickets
-from fedhome.secagg.directory import HomeEntry
+from fedhome.secagg.home_entry import HomeEntry
 from fedhome.store import disk
 
 SERVER, INVITER_KEY, INVITER, TICKETS = "server", "inviter.key", "inviter.pub", "tickets.fh"

@@ -21,7 +21,8 @@ from fedhome.errors import DirectoryError, WireError
 from fedhome.fleet.state_file import STATE, FileStore
 from fedhome.keys.roots import Root
 from fedhome.keys.signing import signature_holds
-from fedhome.secagg.directory import HomeEntry, HomeKeys, Signed
+from fedhome.secagg.directory import HomeKeys, Signed
+from fedhome.secagg.home_entry import HomeEntry
 from fedhome.wire.codec import Key, Message, octets
 
 _NAME = re.compile(r"\w[\w.-]*")

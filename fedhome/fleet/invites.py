@@ -31,7 +31,8 @@ from fedhome.fleet.entries import (
     verified_entry,
 )
 from fedhome.keys.signing import Signer, signature_holds
-from fedhome.secagg.directory import HomeEntry, HomeKeys, Signed
+from fedhome.secagg.directory import HomeKeys, Signed
+from fedhome.secagg.home_entry import HomeEntry
 from fedhome.wire.codec import Digest, Flag, Id, Key, Kind, Message, number, octets
 from fedhome.wire.moments import when
 

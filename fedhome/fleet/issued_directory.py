@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fedhome.errors import ParameterError
-from fedhome.secagg.directory import Directory, HomeEntry
+from fedhome.secagg.directory import Directory
+from fedhome.secagg.home_entry import HomeEntry
 from fedhome.secagg.parameters import Parameters
 
 LEAST_IN_A_SUM = 5

@@ -8,7 +8,8 @@ from typing import Annotated, Self
 from fedhome.errors import DirectoryError, WireError
 from fedhome.fleet.claims import check_clock
 from fedhome.keys.signing import signature_holds
-from fedhome.secagg.directory import HomeEntry, HomeKeys, Signed
+from fedhome.secagg.directory import HomeKeys, Signed
+from fedhome.secagg.home_entry import HomeEntry
 from fedhome.wire.codec import Id, Message, number, octets
 
 _MOST = 4096

@@ -50,8 +50,8 @@ from fedhome.secagg.directory import (
     NO_DIRECTORY,
     Authority,
     Directory,
-    HomeEntry,
 )
+from fedhome.secagg.home_entry import HomeEntry
 from fedhome.secagg.parameters import Parameters
 from fedhome.store import checksummed, disk
 from fedhome.wire.codec import Key, Message, number, several

@@ -154,6 +154,7 @@ def policy_of(plan: Plan) -> Policy:
         exact_clip=settings.clip is not None,
         exact_weight=settings.greatest_weight is not None,
         most_a_day=most_sums_a_day(plan),
+        tiers=tuple(tier.name for tier in plan.slicing.in_order()),
     )
     if plan.privacy.mechanism == "none":
         return policy
@@ -187,8 +188,9 @@ def terms_hash(plan: Plan) -> bytes:
 
 def most_sums_a_day(plan: Plan) -> int:
     """Return in how many sums a home of a plan takes part on one day: in those of three runs."""
-    rounds = plan.rounds
-    return _RUNS_A_DAY * (_SUMS_A_ROUND * rounds.count + judged_rounds(plan) + _SUMS_A_RUN)
+    rounds, shells = plan.rounds, max(1, len(plan.slicing.tiers))
+    a_round = _SUMS_A_ROUND + shells - 1  # each shell of a sliced model is a training's sum
+    return _RUNS_A_DAY * (a_round * rounds.count + judged_rounds(plan) + _SUMS_A_RUN)
 
 
 def _power_of_two(least: int) -> int:

@@ -50,13 +50,6 @@ def faults_of(plan: Plan) -> list[str]:
             "a part of a layer has other means than the layer",
         ),
         (
-            plan.aggregation.mode == "secure",
-            "aggregation.mode",
-            "secure",
-            "ideal",
-            SECURE,
-        ),
-        (
             plan.aggregation.mode != "plain" and plan.aggregation.weights != "equal",
             "aggregation.weights",
             plan.aggregation.weights,
@@ -113,8 +106,6 @@ def faults_of(plan: Plan) -> list[str]:
             )
     return faults
 
-
-SECURE = "slices are not added up under masks yet, but in a simulation's ideal sums"
 
 IN_PROCESSES = (
     "slicing.tiers are for simulations (`fedhome simulate`): homes of a fleet all carry the whole "

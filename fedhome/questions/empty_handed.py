@@ -54,14 +54,15 @@ def settled(update: NDArray[np.float32] | None, terms: Terms) -> tuple[Any, Term
 def empty_terms(homes: int, form: Form) -> Terms:
     """Return the numbers of homes that have nothing to add, with the flag.
 
-    Where homes add noise they all count once, and no flag says who has nothing besides.
+    Where homes add noise, or the sum is of a later shell, they all count once and no flag says who
+    has nothing besides.
 
     Args:
         homes: How many they are.
         form: What lies in the vector.
     """
     values = np.full((homes, len(form.scalars)), -np.inf)
-    if form.noise is not None:
+    if form.noise is not None or EMPTY_HANDED not in form.scalars:
         return Terms(np.ones(homes, np.int64), values)
     values[:, -1] = 1.0
     return Terms(np.zeros(homes, np.int64), values)

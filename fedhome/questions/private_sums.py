@@ -66,11 +66,11 @@ def scalars_of(kind: str, scalars: tuple[Scalar, ...], bits: int) -> tuple[Scala
 
 
 def terms_of(terms: Terms, numbers: int) -> Terms:
-    """Return what homes add up where they add noise: each counts once.
+    """Return what homes add up where no number says who had nothing to add: each counts once.
 
     Args:
-        terms: What they add up without noise, and whether they had nothing to add.
-        numbers: How many of its numbers are added up with noise too: they come first.
+        terms: What they add up else, and whether they had nothing to add.
+        numbers: How many of its numbers are added up all the same: they come first.
     """
     return Terms(np.ones(len(terms.weights), np.int64), terms.values[:, :numbers])
 
@@ -92,11 +92,15 @@ def fitting(form: Form, kind: str, scalars: tuple[Scalar, ...]) -> tuple[Scalar,
 def added(form: Form, terms: Terms) -> Terms:
     """Return what homes add to a sum of this form, their weights capped.
 
+    A home that has nothing to add counts as every other where a form does not ask who that is: with
+    noise, and in the later shells of a sliced model, whose weights would else differ from the first
+    one's by what a tier's homes alone have.
+
     Args:
         form: What lies in the vector.
         terms: What they add up without noise.
     """
-    if form.noise is not None:
+    if form.noise is not None or EMPTY_HANDED not in form.scalars:
         return terms_of(terms, len(form.scalars))
     return Terms(np.minimum(terms.weights, form.fixed.weight_cap), terms.values)
 

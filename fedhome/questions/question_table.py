@@ -25,6 +25,7 @@ from fedhome.questions.contributions import Terms
 from fedhome.questions.empty_handed import EMPTY_HANDED
 from fedhome.questions.responses import Columns, QuestionContext, Response
 from fedhome.questions.settings import (
+    SHELL,
     adaptation_faults,
     census_faults,
     judging_faults,
@@ -141,13 +142,14 @@ class SummedQuestion(Question):
         """Return all numbers of its sum: its own, and whether a home had nothing to add.
 
         Args:
-            settings: The settings that came with the question.
-            personalise: The plan's settings of personalisation.
+            settings: The settings that came.
+            personalise: The plan's.
 
         Raises:
             UpdateError: Settings that cannot be.
         """
-        return (*self.scalars(settings, personalise), EMPTY_HANDED)
+        later = self.update and settings.get(SHELL)  # then nothing that the first shell's sum has
+        return () if later else (*self.scalars(settings, personalise), EMPTY_HANDED)
 
     def times(self, plan: Plan) -> int:
         """Return how often it is asked in a whole run of a plan; 0: never, and homes refuse it."""

@@ -22,9 +22,10 @@ from fedhome.keys.signing import ServerKeys, Verify, signature_holds
 from fedhome.secagg.aggregator import Aggregator, OpenedSum
 from fedhome.secagg.bundle import Bundle
 from fedhome.secagg.checking import ShareChecks
-from fedhome.secagg.directory import Authority, Directory, HomeEntry, HomeKeys
+from fedhome.secagg.directory import Authority, Directory, HomeKeys
 from fedhome.secagg.fixedpoint import FixedPoint
 from fedhome.secagg.form import Form, Total
+from fedhome.secagg.home_entry import HomeEntry
 from fedhome.secagg.home_party import HomeParty
 from fedhome.secagg.joined_sum import JoinedSum
 from fedhome.secagg.manifest import Manifest

@@ -19,7 +19,8 @@ from fedhome.errors import DirectoryError, WireError
 from fedhome.keys.roots import MOST_KEYS, MOST_ROOTS, MOST_SIGNED, CoSignature, Root, walk
 from fedhome.keys.signing import Signer, Verify, signature_holds
 from fedhome.secagg.graph import committee
-from fedhome.wire.codec import Digest, Flag, Id, Key, Message, Signature, number, octets, several
+from fedhome.secagg.home_entry import HomeEntry
+from fedhome.wire.codec import Digest, Id, Key, Message, Signature, number, octets, several
 from fedhome.wire.moments import when
 
 MOST_HOMES = 100_000
@@ -78,13 +79,14 @@ class HomeKeys:
         """Return new keys from the operating system's randomness."""
         return cls(home, os.urandom(32), os.urandom(32))
 
-    def entry(self, *, eligible: bool = True) -> HomeEntry:
-        """Return what the directory says of this home: public keys only."""
+    def entry(self, *, eligible: bool = True, tier: str = "") -> HomeEntry:
+        """Return what the directory says of this home: public keys, and its tier."""
         return HomeEntry(
             home=self.home,
             identity=self._identity.public,
             share=self.share_key.public_key().public_bytes_raw(),
             eligible=eligible,
+            tier=tier,
         )
 
     def sign(self, message: bytes) -> bytes:
@@ -144,23 +146,6 @@ class CoSigned(Message, label="co-signed", most=1 << 26):
         added = CoSignature.of(signer, self.body)
         others = tuple(one for one in self.signatures if one.key != added.key)
         return CoSigned(roots=self.roots, body=self.body, signatures=(*others, added))
-
-
-@dataclass(frozen=True, kw_only=True)
-class HomeEntry(Message, label="home", most=512):
-    """A home of the directory.
-
-    Args:
-        home: Its name.
-        identity: Ed25519 public key: what the home says is signed with it.
-        share: X25519 public key: what is sealed for the home is sealed with it.
-        eligible: Whether it may serve on the committee.
-    """
-
-    home: Id
-    identity: Key
-    share: Key
-    eligible: Flag
 
 
 @dataclass(frozen=True, kw_only=True)

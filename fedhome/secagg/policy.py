@@ -17,6 +17,7 @@ from fedhome.secagg import chances, graph
 from fedhome.secagg.directory import Directory
 from fedhome.secagg.manifest import SUM_NUMBER_BITS, Manifest
 from fedhome.secagg.parameters import corrupt_among, split_chance
+from fedhome.secagg.shell_roster import shell_faults, shell_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +41,8 @@ class Policy:
         most_a_day: In how many sums the home takes part on one day.
         longest_s: Longest time until a manifest expires, s.
         security: Each promise may fail with a chance of 2^-security.
+        tiers: Names of the plan's tiers, from the smallest slice to the largest; none: all homes
+            carry the whole model, and no sum is about a part of it.
 
     Raises:
         ParameterError: A setting with which nothing would be promised.
@@ -59,6 +62,7 @@ class Policy:
     most_a_day: int = (1 << 31) - 1
     longest_s: int = 86_400
     security: int = 40
+    tiers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.min_cohort < 2 or not (0 <= self.corrupt < 1 and 0 <= self.least_share <= 1):  # noqa: PLR2004
@@ -124,11 +128,12 @@ class Policy:
 
         Raises:
             ManifestError: ``plan``, ``groups``, ``duplicate``, ``group``, ``roster``, ``share``,
-                ``a-min``, ``graph`` or ``encoding``.
+                ``a-min``, ``graph``, ``encoding`` or ``shell`` (of a sliced model).
         """
         for reason, message in chain(
             self._plan_faults(manifest),
             self._roster_faults(manifest, directory),
+            self._shell_faults(manifest, directory),
             self._sum_faults(manifest, directory),
         ):
             raise ManifestError(message, reason=reason)
@@ -152,8 +157,21 @@ class Policy:
             yield "group", "a home of the roster is not of its group, or not of the fleet"
         if count < max(manifest.n_min, self.min_cohort):
             yield "roster", f"a roster of {count} homes is below its own or this home's minimum"
-        if count < self.least_share * len(group):
+        of_shell = bool(shell_of(manifest.purpose))
+        if not of_shell and count < self.least_share * len(group):
             yield "share", f"a roster has {count} of {len(group)} homes: chosen too freely"
+
+    def _shell_faults(self, manifest: Manifest, directory: Directory) -> Iterator[tuple[str, str]]:
+        if shell_of(manifest.purpose):
+            count, groups = len(manifest.names), manifest.groups
+            yield from shell_faults(
+                manifest,
+                directory,
+                _group(directory.seed, directory.names, groups, manifest.group),
+                tiers=self.tiers,
+                least=self.least_sum(len(directory.names), roster=count, groups=groups),
+                least_share=self.least_share,
+            )
 
     def _sum_faults(self, manifest: Manifest, directory: Directory) -> Iterator[tuple[str, str]]:
         count, groups, form = len(manifest.names), manifest.groups, manifest.form

@@ -28,7 +28,8 @@ from fedhome.fleet.owner_requests import (
     OwnerRequest,
     PendingApplications,
 )
-from fedhome.secagg.directory import Directory, HomeEntry
+from fedhome.secagg.directory import Directory
+from fedhome.secagg.home_entry import HomeEntry
 from fedhome.server.daemon.cached_file import CachedFile
 from fedhome.server.daemon.server_folder import ServerFolder
 from fedhome.store import disk

@@ -17,7 +17,7 @@ from flwr.serverapp import Grid
 from fedhome.errors import FedHomeError, ManifestError, OpeningError, WireError
 from fedhome.flower.messages import blobs_of, with_sum_record
 from fedhome.keys.signing import signature_holds
-from fedhome.plan.protocol import least_in_a_sum, quorum_of
+from fedhome.plan.protocol import least_in_a_sum, policy_of, quorum_of
 from fedhome.plan.settings import Plan
 from fedhome.secagg import (
     Aggregator,
@@ -26,6 +26,7 @@ from fedhome.secagg import (
     ServerKeys,
     Verify,
 )
+from fedhome.secagg.shell_roster import tier_numbers
 from fedhome.server.rounds.bundle_stock import WRONG_SHARES, BundleStock, no_help
 from fedhome.server.rounds.counters import Serials
 from fedhome.server.rounds.left_out import LeftOut
@@ -108,6 +109,10 @@ class ProtocolChannel(Channel):
     def fleet(self) -> int:
         """Homes in the directory, also those that are not there."""
         return len(self.directory.names)
+
+    def tiers(self) -> Mapping[str, int]:
+        """Return the number of each home's tier as the directory says it, and so all homes."""
+        return tier_numbers(self.directory, policy_of(self.plan).tiers)
 
     def ask(self, messages: Sequence[Message], request: SumRequest) -> list[GroupSum]:
         """Ask homes, group by group; first finish what was begun to be opened before.

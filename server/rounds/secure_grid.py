@@ -89,7 +89,7 @@ class SecureGrid(GridAround):
         self.scale = Scale(plan.aggregation)
         self.budget = NoiseBudget.of(plan, homes=channel.fleet, parameters=layout.size, log=log)
         self.unfit: UnfitHomes | None = None
-        self.shells = ShellSums.of(plan, layout, channel.names.values(), log)
+        self.shells = ShellSums.of(plan, layout, channel.tiers, log)
         self.suspects = Suspects(
             plan,
             seed=channel.seed,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from flwr.app import ConfigRecord, Message, RecordDict
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fedhome.flower.messages import ARRAYS, CONFIG, content_of
 from fedhome.plan.protocol import least_in_a_sum
 from fedhome.plan.settings import Plan
-from fedhome.plan.sliced_plan import is_sliced, tiers_of
+from fedhome.plan.sliced_plan import is_sliced
 from fedhome.questions.settings import SHELL
 from fedhome.questions.shells import shape_of
 from fedhome.run.events import EventLog
@@ -24,23 +24,24 @@ class ShellSums:
     Args:
         plan: The plan, with tiers.
         layout: Layout of the whole model.
-        names: Names of the fleet's homes.
+        tiers: Returns the number of each home's tier, from the smallest, by its name.
         log: The run's log.
     """
 
-    def __init__(self, plan: Plan, layout: Layout, names: Iterable[str], log: EventLog) -> None:
+    def __init__(
+        self, plan: Plan, layout: Layout, tiers: Callable[[], Mapping[str, int]], log: EventLog
+    ) -> None:
         self._plan, self._log = plan, log
         self._shape = shape_of(plan, layout)
-        homes = sorted(names)
-        self._tiers = dict(zip(homes, tiers_of(plan, homes).tolist(), strict=True))
+        self._tiers = tiers()
         self._told: set[int] = set()
 
     @classmethod
     def of(
-        cls, plan: Plan, layout: Layout, names: Iterable[str], log: EventLog
+        cls, plan: Plan, layout: Layout, tiers: Callable[[], Mapping[str, int]], log: EventLog
     ) -> ShellSums | None:
         """Return the shells of a fleet's model; None where all homes carry all of it."""
-        return cls(plan, layout, names, log) if is_sliced(plan) else None
+        return cls(plan, layout, tiers, log) if is_sliced(plan) else None
 
     @property
     def count(self) -> int:

@@ -20,10 +20,12 @@ from fedhome.errors import OpeningError, SecAggError
 from fedhome.flower.messages import broadcast_messages, error_of, with_sum_record, words_of
 from fedhome.plan.protocol import least_in_a_sum
 from fedhome.plan.settings import Plan
+from fedhome.plan.sliced_plan import tiers_of
 from fedhome.questions.contributions import form_bytes
 from fedhome.questions.question_table import TRAIN
 from fedhome.secagg.form import Form, Total
 from fedhome.secagg.graph import groups
+from fedhome.secagg.shell_roster import purpose_of
 from fedhome.server.rounds.left_out import LeftOut
 from fedhome.server.rounds.reply_stream import replies_of
 from fedhome.server.rounds.sum_journal import KeptSum, SumJournal, name_of
@@ -58,8 +60,7 @@ class SumRequest(NamedTuple):
     @property
     def purpose(self) -> str:
         """What a manifest calls it; shells have nothing in common, and each is summed once."""
-        kind = self.kind.rpartition(".")[2]
-        return f"{kind}-{self.shell}" if self.shell else kind
+        return purpose_of(self.kind.rpartition(".")[2], self.shell)
 
 
 @dataclass(kw_only=True)
@@ -166,6 +167,11 @@ class Channel(ABC):
     def fleet(self) -> int:
         """Homes in the fleet."""
         return len(self.names)
+
+    def tiers(self) -> Mapping[str, int]:
+        """Return the number of each home's tier, from the smallest, where a plan has slices."""
+        homes = sorted(self.names.values())
+        return dict(zip(homes, tiers_of(self.plan, homes).tolist(), strict=True))
 
     def ask(self, messages: Sequence[Message], request: SumRequest) -> list[GroupSum]:
         """Ask homes, group by group, and return each group's sum.

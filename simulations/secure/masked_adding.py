@@ -25,12 +25,14 @@ from fedhome.errors import EngineError, FedHomeError, PluginError, UpdateError
 from fedhome.flower.messages import blob_reply, failure, sum_record, words_reply
 from fedhome.learning.own_state import HomeStates
 from fedhome.plan.settings import Plan
+from fedhome.plan.sliced_plan import is_sliced
 from fedhome.questions import contributions, private_sums
 from fedhome.questions.contributions import Terms
 from fedhome.questions.empty_handed import settled
 from fedhome.questions.question_table import summed
 from fedhome.questions.responses import QuestionContext
 from fedhome.questions.settings import check_settings
+from fedhome.questions.shells import shell_layout, shell_places
 from fedhome.questions.train_config import TrainConfig
 from fedhome.questions.transfer import count_of, encoded
 from fedhome.simulations.engines.grid import InProcessGrid
@@ -95,7 +97,10 @@ class _SumResponder(SumResponder):
                 states=self.states,
             )
         context = QuestionContext(self.plan, settings, self.score)
-        return settled(update, summed(kind).terms(columns, update, context))
+        terms = summed(kind).terms(columns, update, context)
+        if update is not None and is_sliced(self.plan):
+            update = update[:, shell_places(self.plan, self.layout, settings)]
+        return settled(update, terms)
 
 
 class IdealSumResponder(_SumResponder):
@@ -200,7 +205,10 @@ class MaskedSumResponder(_SumResponder):
         try:
             asked = AskedQuestion.of(first, self.layout)
             check_settings(summed(asked.kind).faults(asked.settings, self.plan))
-            terms = manifest_terms(asked, self.layout)
+            layout = self.layout
+            if summed(asked.kind).update:
+                layout = shell_layout(self.plan, layout, asked.settings)
+            terms = manifest_terms(asked, layout)
             joined = list(self.parties.join(positions, manifest_of(first), terms))
             for message, position, answer in zip(messages, positions, joined, strict=True):
                 if isinstance(answer, FedHomeError):
@@ -212,7 +220,7 @@ class MaskedSumResponder(_SumResponder):
                 return
             count = 0
             if summed(asked.kind).update:
-                count = count_of(self.plan, self.layout, asked.settings)
+                count = count_of(self.plan, layout, asked.settings)
             check_form(read.form, asked.kind, scalars_of(asked, self.plan), count)
         except (EngineError, PluginError):
             raise

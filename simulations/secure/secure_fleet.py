@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 
 from fedhome.clients.secure_sums import Participant
 from fedhome.plan.protocol import parameters_of, policy_of
 from fedhome.plan.settings import Plan
+from fedhome.plan.sliced_plan import is_sliced, tiers_of
 from fedhome.rng import generator
 from fedhome.run.events import EventLog
 from fedhome.secagg import Authority, Directory, ServerKeys
@@ -94,6 +96,12 @@ class SecureFleet:
 
     def _new_directory(self, parties: Parties, positions: Sequence[int]) -> Directory:
         entries = parties.entries(positions)
+        if is_sliced(self._plan):
+            tiers, numbers = self._plan.slicing.in_order(), tiers_of(self._plan, self._names)
+            entries = [
+                replace(entry, tier=tiers[number].name)
+                for entry, number in zip(entries, numbers, strict=True)
+            ]
         return Directory(
             fleet=os.urandom(16),
             epoch=1,

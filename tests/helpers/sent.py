@@ -39,7 +39,8 @@ from fedhome.fleet.leave_notice import Leave
 from fedhome.fleet.release_request import Fetch
 from fedhome.questions.question_table import SUMMED
 from fedhome.secagg.bundle import Bundle
-from fedhome.secagg.directory import HomeEntry, Signed
+from fedhome.secagg.directory import Signed
+from fedhome.secagg.home_entry import HomeEntry
 from fedhome.secagg.share_checks import CheckAnswer, ShownKey
 from fedhome.secagg.share_keys import ShareKey
 from fedhome.secagg.sum_messages import Answer, Upload, Vote
