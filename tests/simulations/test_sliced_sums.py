@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-import fedhome
 from fedhome.errors import PlanError
 from fedhome.flower.messages import ARRAYS, CONFIG, array_record
 from fedhome.models.slicing import slices_of
@@ -230,7 +229,7 @@ def test_no_shell_is_asked_of_fewer_than_a_sum_may_hold(
         return  # a tier without a home
     by_name = dict(zip(sorted(names), tiers.tolist(), strict=True))
     shape, heard = slices_of(plan, 3, 1), _Heard()
-    shells = ShellSums(plan, shape.layout, names, heard)  # type: ignore[arg-type]
+    shells = ShellSums(plan, shape.layout, lambda: by_name, heard)  # type: ignore[arg-type]
     content = RecordDict(
         {
             ARRAYS: array_record(shape.layout, np.zeros(shape.layout.size, np.float32)),
@@ -275,14 +274,6 @@ def test_a_home_refuses_a_part_that_its_device_does_not_carry(
     # The third shell is left with four of twelve, too few to be opened.
     assert [len(texts) for texts in of_shell] == [0, 4, 0]
     assert all("a part of the model that its device does not carry" in text for text in refused)
-
-
-def test_secure_sums_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(PlanError, match="not added up under masks yet"):
-        _plan(aggregation={"mode": "secure"})
-    plan = _plan(aggregation={"mode": "auto", "min_cohort": 5}, data={"homes": 12})
-    with pytest.raises(PlanError, match="a simulation of 12 homes is secure"):
-        fedhome.simulate(plan, out=tmp_path / "run")
 
 
 def test_sums_of_slices_count_all_homes_alike() -> None:
