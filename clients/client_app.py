@@ -109,9 +109,9 @@ def respond(question: SummedQuestion, home: ClientHome, message: Message) -> Mes
                 states=home.device.states,
             )
         terms = question.terms(columns, update, context)
+        update, terms = settled(update, terms)
         if update is not None and places is not None:
             update = update[:, places]
-        update, terms = settled(update, terms)
     except Exception as error:
         if home.real:
             reason_of(error)  # for the home's own log: the server is not told

@@ -141,7 +141,8 @@ def train_numbers(columns: Columns, sizes: NDArray[np.float64], asked: TrainConf
     """
     weights, clipping = columns[EXAMPLES].astype(np.int64), asked.clipping
     if asked.shell:
-        return Terms(weights, np.zeros((len(weights), 0)))
+        # No later shell's sum has the loss: it says alone whether the home has something to add.
+        return Terms(weights, columns["train_loss"].astype(np.float64)[:, None])
     shortened = [columns[name].astype(np.float64)[:, None] for name in clipping.flags]
     steps = one_hot(_exponents(sizes), SIZES)
     values = np.concatenate([columns["train_loss"][:, None], *shortened, steps], axis=1)

@@ -97,10 +97,10 @@ class _SumResponder(SumResponder):
                 states=self.states,
             )
         context = QuestionContext(self.plan, settings, self.score)
-        terms = summed(kind).terms(columns, update, context)
+        update, terms = settled(update, summed(kind).terms(columns, update, context))
         if update is not None and is_sliced(self.plan):
             update = update[:, shell_places(self.plan, self.layout, settings)]
-        return settled(update, terms)
+        return update, terms
 
 
 class IdealSumResponder(_SumResponder):

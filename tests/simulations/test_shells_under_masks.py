@@ -1,9 +1,8 @@
-"""Slices under real masks: the ideal sum, bit for bit; and what a single device has stays closed."""
+"""Slices under real masks: the ideal sum, bit for bit; what a single device has stays closed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from fedhome.server.rounds.shell_sums import ShellSums
 from fedhome.server.rounds.sums import Channel, IdealChannel
 from fedhome.server.strategies import strategy_of
 from fedhome.simulations.engines.by_name import ENGINES
+from fedhome.simulations.engines.sliced_homes import SlicedHomes
 from fedhome.simulations.secure.secure_fleet import SecureFleet, secure_grid
 from helpers import tiny
 
@@ -82,7 +82,7 @@ class _Opened(list[tuple[int, int, int, NDArray[np.float64]]]):
 
 
 @pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Opened]:
+def opened(monkeypatch: pytest.MonkeyPatch) -> _Opened:
     found = _Opened()
     keep = Channel.keep
 
@@ -93,7 +93,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Opened]:
 
     assert ProtocolChannel.keep is IdealChannel.keep
     monkeypatch.setattr(Channel, "keep", noted)
-    yield found
+    return found
 
 
 def _told(folder: Path) -> str:
@@ -163,16 +163,18 @@ def test_the_attack_works_where_homes_do_not_look_into_the_directory(
 ) -> None:
     """The control: what the lying server would have had, is what the one hub has learnt."""
     _lying(monkeypatch)
-    monkeypatch.setattr(Policy, "_shell_faults", lambda *given: iter(()))
+    monkeypatch.setattr(Policy, "_shell_faults", lambda *_: iter(()))
     plan = _one_hub(engine={"name": "vector"}, aggregation={"bits": 24})
     _run(plan, tmp_path / "run")
     (sums,) = [mean for _, shell, _, mean in opened if shell == 2]
     hub = int(np.argmax(tiers_of(plan, NAMES)))
     own = tiny.world(plan.change(aggregation={"mode": "ideal"}), tiny.homes(ROWS))
-    with ENGINES["vector"](own) as grid:
-        start = own.learning.initial
-        trained = grid.homes.respond("train", np.array([hub]), start, {"server-round": 1})
-    learnt = (trained.params[0] - start)[slices_of(plan, tiny.FEATURES, 1).shell(2)]
+    start = own.learning.initial
+    with ExitStack() as open_:
+        homes = SlicedHomes(own, open_)
+        trained = homes.respond("train", np.array([hub]), start, {"server-round": 1}).params
+    assert trained is not None
+    learnt = (trained[0] - start)[slices_of(plan, tiny.FEATURES, 1).shell(2)]
     assert np.abs(learnt).max() > 0.01
     np.testing.assert_allclose(sums * len(ROWS), learnt, atol=1e-3)
 
@@ -182,8 +184,8 @@ def test_each_device_refuses_by_itself_what_it_does_not_carry(
 ) -> None:
     """Also where the directory itself were wrong: only the hub would add to its part."""
     _lying(monkeypatch)
-    monkeypatch.setattr(Policy, "_shell_faults", lambda *given: iter(()))
-    joined: list[str] = []
+    monkeypatch.setattr(Policy, "_shell_faults", lambda *_: iter(()))
+    joined: list[int] = []
     ask = client_app.requested_sum_of
 
     def noted(*given: Any, **rest: Any) -> Any:
