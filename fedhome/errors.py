@@ -29,6 +29,7 @@
     ├── LinkError                the fleet's server cannot be reached, or refuses; `reason` as above
     ├── RegistryError            a registry of models that cannot be used; `reason` is a short word
     │   └── ReleaseError         a home refuses a release
+    ├── PipelineError            a device that carries a part of a network is gone, or refuses
     ├── PluginError              a name for which no object is found
     └── EngineError              an engine that is not installed or cannot run this plan
 """
@@ -53,6 +54,7 @@ __all__ = [
     "NoReadingsError",
     "OpeningError",
     "ParameterError",
+    "PipelineError",
     "PlanError",
     "PluginError",
     "PrivacyBudgetError",
@@ -230,6 +232,20 @@ class RegistryError(FedHomeError):
 
 class ReleaseError(RegistryError):
     """A home refuses a release; the model that it has stays in use."""
+
+
+class PipelineError(FedHomeError):
+    """A device of the home that carries a part of a network is gone, or refuses.
+
+    Args:
+        message: As in `FedHomeError`.
+        device: Name of the device.
+        hint: As in `FedHomeError`.
+    """
+
+    def __init__(self, message: str, *, device: str, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.device = device
 
 
 class PluginError(FedHomeError):

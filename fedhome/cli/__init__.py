@@ -47,6 +47,7 @@ _COMMANDS: Mapping[str, _Words] = {
     "server": _Words("server", "The fleet's server: make it, run it, train."),
     "client": _Words("client", "A home on its device: join, start, pause, leave."),
     "model": _Words("model", "The fleet's models: every release, signed."),
+    "pipeline": _Words("pipeline", "A network over several devices of a home."),
     "data": _Words("data", "Named sets of real homes."),
 }
 """All commands, in the order in which they are listed."""

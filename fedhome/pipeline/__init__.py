@@ -1,0 +1,1 @@
+"""A network over several devices of one home: planned, and run here or over TLS."""
