@@ -87,6 +87,7 @@ class Aggregator:
         self._total = np.zeros(form.words, form.packing.dtype)
         self._arrivals: dict[int, bytes] = {}
         self._closed = False
+        self._digest = b""  # of who is in the sum, once that is known
         self._votes: dict[int, bytes] = {}
         self._shares: dict[int, NDArray[np.uint32]] = {}
         self._right: dict[int, NDArray[np.bool_]] = {}
@@ -234,7 +235,7 @@ class Aggregator:
             member = int.from_bytes(kept.votes[start : start + 4], "big")
             resumed._votes[member] = kept.votes[start + 4 : start + VOTE_BYTES]
         resumed._total = np.frombuffer(kept.total, resumed._dtype).astype(resumed._total.dtype)
-        resumed._closed = True
+        resumed._closed, resumed._digest = True, present_digest(kept.present)
         return resumed
 
     def receive_opening(self, member: str, data: bytes) -> None:
@@ -355,7 +356,7 @@ class Aggregator:
             raise OpeningError(
                 f"a home has fewer than {manifest.tau} neighbours in the sum", reason="isolated"
             )
-        self._closed = True
+        self._closed, self._digest = True, present_digest(to_bits(present))
 
     def _request(self) -> Request:
         return Request(
@@ -386,8 +387,7 @@ class Aggregator:
         return self._directory.members.index(member)
 
     def _check_sum(self, member: str, reply: Vote | Answer) -> None:
-        present = present_digest(to_bits(self._present()))
-        if (reply.manifest, reply.present) != (self.manifest.digest, present):
+        if (reply.manifest, reply.present) != (self.manifest.digest, self._digest):
             raise OpeningError(f"{member} replied about another sum", reason="other-sum")
 
     def _check_signed(self, member: str, signature: bytes, message: bytes) -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
 from numpy.typing import NDArray
 
 from fedhome.errors import BundleError, ParameterError
 from fedhome.keys.derivation import hkdf
+from fedhome.keys.keystream import Keystream, aes_keystream, chacha20_keystream
 
 KEY_BYTES = 32
 _CHUNK = 1 << 17  # bytes of keystream at a time: with the zeros and the vector they stay in L2
@@ -37,11 +38,16 @@ def pair_seed(sk: X25519PrivateKey, own_pk: bytes, other_pk: bytes, salt: bytes)
             the same secret.
     """
     try:
-        shared = sk.exchange(X25519PublicKey.from_public_bytes(other_pk))
+        shared = sk.exchange(_public(other_pk))
     except ValueError as error:
         raise BundleError("a home's public key cannot be used", reason="public-key") from error
     low, high = sorted((own_pk, other_pk))
     return hkdf(shared, salt, _PAIR + low + high)
+
+
+@lru_cache(maxsize=4096)
+def _public(key: bytes) -> X25519PublicKey:
+    return X25519PublicKey.from_public_bytes(key)
 
 
 def self_seed(b: bytes, salt: bytes) -> bytes:
@@ -99,9 +105,10 @@ def _add(
 ) -> None:
     """Add the streams from byte ``offset`` on, a multiple of 64 (a block of either cipher)."""
     stream = _STREAMS[cipher]
-    streams: list[tuple[CipherContext, np.ufunc]] = [
-        *((stream(key, offset), np.add) for key in plus),
-        *((stream(key, offset), np.subtract) for key in minus),
+    size = vector.nbytes
+    streams: list[tuple[Keystream, np.ufunc]] = [
+        *((stream(key, offset, size), np.add) for key in plus),
+        *((stream(key, offset, size), np.subtract) for key in minus),
     ]
     step = min(_CHUNK, vector.nbytes) // vector.itemsize
     zeros = memoryview(bytes(step * vector.itemsize))
@@ -117,14 +124,7 @@ def _add(
             add(part, mask, out=part)
 
 
-def _aes(key: bytes, offset: int) -> CipherContext:
-    counter = (offset // 16).to_bytes(16, "big")
-    return Cipher(algorithms.AES256(key), modes.CTR(counter)).encryptor()
-
-
-def _chacha20(key: bytes, offset: int) -> CipherContext:
-    counter = (offset // 64).to_bytes(16, "little")
-    return Cipher(algorithms.ChaCha20(key, counter), None).encryptor()
-
-
-_STREAMS: dict[str, Callable[[bytes, int], CipherContext]] = {"aes": _aes, "chacha20": _chacha20}
+_STREAMS: dict[str, Callable[[bytes, int, int], Keystream]] = {
+    "aes": aes_keystream,
+    "chacha20": chacha20_keystream,
+}

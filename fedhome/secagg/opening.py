@@ -13,7 +13,15 @@ from fedhome.secagg.directory import Directory
 from fedhome.secagg.manifest import Manifest
 from fedhome.secagg.masks import pair_seed, self_seed
 from fedhome.secagg.shamir import LIMBS, PRIME, combine
-from fedhome.secagg.sharing import HASH_BYTES, expected_of, factors_of, share_hash, values_of
+from fedhome.secagg.sharing import (
+    HASH_BYTES,
+    SECRETS,
+    SHARE_BYTES,
+    expected_of,
+    factors_of,
+    share_hash,
+    values_of,
+)
 
 
 class ShareProofs:
@@ -40,9 +48,12 @@ class ShareProofs:
         )
         factors = np.array([factors_of(statement) for statement in statements])
         proofs = [bundle.proof for bundle in bundles]
-        self._half, self._bundles = half.tolist(), bundles
+        told = np.frombuffer(b"".join(bundle.hashes for bundle in bundles), np.uint8)
+        by_home = told.reshape(len(bundles), directory.committee, SECRETS, HASH_BYTES)
+        self._hashes = by_home[rows, :, half]  # [roster, committee, bytes]
+        self._half = half.tolist()
         self._factors = factors[rows, half]
-        self._expected = expected_of(proofs, directory.committee)[:, rows, half]
+        self._expected = expected_of(proofs, directory.committee, half)
 
     def right(self, member: int, shares: NDArray[np.uint32]) -> NDArray[np.bool_]:
         """Return which shares of a member are right, bool ``[roster]``.
@@ -56,13 +67,11 @@ class ShareProofs:
 
     def _bound(self, member: int, shares: NDArray[np.uint32]) -> NDArray[np.bool_]:
         """Return which shares are those whose hashes the homes told, bool ``[roster]``."""
-        rows = shares.astype("<u4")
-        told_by_home = (bundle.hashes_for(member) for bundle in self._bundles)
-        same = [
-            share_hash(half, row.tobytes()) == told[half * HASH_BYTES : (half + 1) * HASH_BYTES]
-            for half, row, told in zip(self._half, rows, told_by_home, strict=True)
-        ]
-        return np.array(same)
+        data = shares.astype("<u4").tobytes()
+        rows = (data[at : at + SHARE_BYTES] for at in range(0, len(data), SHARE_BYTES))
+        found = b"".join(map(share_hash, self._half, rows))
+        same = np.frombuffer(found, np.uint8).reshape(-1, HASH_BYTES) == self._hashes[:, member]
+        return np.asarray(same.all(axis=1))
 
 
 def told(shares: NDArray[np.uint32]) -> NDArray[np.bool_]:

@@ -36,6 +36,7 @@ VALUE_BYTES = 4 * _VALUES
 HASH_BYTES = 16  # of a member's share of one secret
 HASHES_BYTES = SECRETS * HASH_BYTES
 _FACTORS, _HASH = b"fedhome/factors/1\0", b"fedhome/share-hash/1\0"
+_HASH_OF = tuple(_HASH + bytes([secret]) for secret in range(SECRETS))
 
 
 def proof_bytes(threshold: int) -> int:
@@ -98,7 +99,7 @@ def share_hash(secret: int, share: bytes) -> bytes:
         secret: 0 for the one-time key, 1 for the secret of the home's own mask.
         share: The member's share, 52 bytes.
     """
-    return hashlib.sha256(_HASH + bytes([secret]) + share).digest()[:HASH_BYTES]
+    return hashlib.sha256(_HASH_OF[secret] + share).digest()[:HASH_BYTES]
 
 
 def hashes_of(shares: NDArray[np.uint32]) -> bytes:
@@ -137,18 +138,24 @@ def values_of(shares: NDArray[np.uint32], factors: NDArray[np.int64]) -> NDArray
     return _combined(shares.astype(np.int64), factors)
 
 
-def expected_of(proofs: Sequence[bytes], members: int) -> NDArray[np.int64]:
+def expected_of(
+    proofs: Sequence[bytes], members: int, secrets: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
     """Return what each member's values must be, int64 ``[members, homes, secrets, CHECKS]``.
 
     Args:
         proofs: Of each home one, of :func:`proof_bytes`.
         members: How many members there are.
+        secrets: Of which secret of each home alone, 0 or 1, int64 ``[homes]``: then what is
+            returned is ``[members, homes, CHECKS]``. None: of both.
     """
     homes = len(proofs)
-    told = np.frombuffer(b"".join(proofs), "<u4").astype(np.int64).reshape(homes, -1, _VALUES)
-    polynomials = told.transpose(1, 0, 2).reshape(-1, homes * _VALUES)
-    values = evaluate(polynomials % PRIME, members)
-    return values.reshape(members, homes, SECRETS, CHECKS)
+    told = np.frombuffer(b"".join(proofs), "<u4").reshape(homes, -1, SECRETS, CHECKS)
+    if secrets is not None:
+        told = told[np.arange(homes), :, secrets]  # [homes, threshold, CHECKS]
+    coefficients = np.moveaxis(told.astype(np.int64), 1, 0)
+    values = evaluate(coefficients.reshape(len(coefficients), -1) % PRIME, members)
+    return values.reshape(members, *coefficients.shape[1:])
 
 
 def _combined(numbers: NDArray[np.int64], factors: NDArray[np.int64]) -> NDArray[np.int64]:

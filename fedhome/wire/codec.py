@@ -7,9 +7,9 @@ parties can never hold one message in two forms that hash differently.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, ClassVar, Self, get_type_hints
+from typing import Annotated, Any, ClassVar, Self, TypeGuard, get_type_hints
 
 import msgpack
 
@@ -18,6 +18,7 @@ from fedhome.errors import WireError
 _VERSION = 1
 _MOST_ENTRIES = 100_000  # of the longest list: the homes of a directory
 _MOST_NUMBER = (1 << 63) - 1
+_LONG, _LONG_BYTES = 1 << 16, b"\xc6"  # from here on msgpack has four bytes for a length
 _ID_BYTES = 255  # as long as the name of a file
 
 
@@ -138,8 +139,7 @@ class Message:
 
     def to_bytes(self) -> bytes:
         """Return the message in its one form."""
-        packed: bytes = msgpack.packb(self._plain(), use_bin_type=True)
-        return packed
+        return b"".join(_pieces(self._plain()))
 
     @classmethod
     def from_bytes(cls, data: bytes, *, most: int | None = None) -> Self:
@@ -158,7 +158,7 @@ class Message:
             plain = msgpack.unpackb(
                 data, raw=False, strict_map_key=True, max_array_len=min(len(data), _MOST_ENTRIES)
             )
-            same = msgpack.packb(plain, use_bin_type=True) == data
+            same = _is_joined(data, _pieces(plain))
         # Whatever msgpack makes of foreign bytes (it knows a dozen errors), they are no message.
         except (
             ValueError,
@@ -172,6 +172,34 @@ class Message:
         if not same:
             raise WireError(f"no {cls.LABEL} message: not in its one form", reason="canonical")
         return cls._read(plain)
+
+
+def _pieces(plain: object) -> Iterator[bytes]:
+    """Yield what msgpack writes, piece by piece: long fields as they are, and not copied."""
+    if type(plain) is not list or not any(map(_is_long, plain)):
+        yield msgpack.packb(plain, use_bin_type=True)
+        return
+    yield msgpack.Packer().pack_array_header(len(plain))
+    for item in plain:
+        if _is_long(item):
+            yield _LONG_BYTES + len(item).to_bytes(4, "big")
+            yield item
+        else:
+            yield msgpack.packb(item, use_bin_type=True)
+
+
+def _is_long(item: object) -> TypeGuard[bytes]:
+    return type(item) is bytes and len(item) >= _LONG
+
+
+def _is_joined(data: bytes, pieces: Iterable[bytes]) -> bool:
+    """Return whether bytes are just these pieces."""
+    at = 0
+    for piece in pieces:
+        if not data.startswith(piece, at):
+            return False
+        at += len(piece)
+    return at == len(data)
 
 
 _kinds_by_class: dict[type[Message], dict[str, Kind]] = {}
