@@ -86,11 +86,6 @@ def evaluate(coefficients: NDArray[np.int64], members: int) -> NDArray[np.int64]
     return _product(_powers(members, threshold), coefficients)
 
 
-def times(left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return products modulo the prime, of numbers below 2^31."""
-    return _reduce(left * right)
-
-
 def combine(points: NDArray[np.int64], shares: NDArray[np.uint32]) -> list[bytes | None]:
     """Return the secrets that shares belong to.
 
@@ -113,7 +108,7 @@ def combine(points: NDArray[np.int64], shares: NDArray[np.uint32]) -> list[bytes
         )
     at_zero = _at_zero(tuple(map(int, points)))
     # A dishonest member may send what is no number of the field: it counts as its remainder.
-    limbs = _product(at_zero, _reduce(shares.astype(np.int64)))[0].reshape(-1, LIMBS)
+    limbs = _product(at_zero, reduced(shares.astype(np.int64)))[0].reshape(-1, LIMBS)
     fits = (limbs <= _LIMB).all(axis=1) & (limbs[:, -1] <= _TOP)
     parts = np.where(fits[:, None], limbs, 0).astype(np.uint64)
     words = np.zeros((len(parts), 4), "<u8")
@@ -142,8 +137,12 @@ def _draw(count: int, random: Callable[[int], bytes]) -> NDArray[np.int64]:
     return np.frombuffer(random(4 * count), "<u4").astype(np.int64) & PRIME
 
 
-def _reduce(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return non-negative numbers modulo 2^31 - 1: 2^31 counts as 1, so high bits are added."""
+def reduced(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return numbers from 0 on modulo 2^31 - 1: as 2^31 counts as 1, high bits are added to low.
+
+    Args:
+        numbers: int64, below 2^63.
+    """
     numbers = (numbers & PRIME) + (numbers >> 31)
     numbers = (numbers & PRIME) + (numbers >> 31)
     numbers[numbers >= PRIME] -= PRIME
@@ -157,8 +156,8 @@ def _product(left: NDArray[np.float64], right: NDArray[np.int64]) -> NDArray[np.
     total = np.zeros((left.shape[0], width), np.int64)
     for start in range(0, left.shape[1], _TERMS):
         terms = slice(start, start + _TERMS)
-        both = _reduce((left[:, terms] @ halves[terms]).astype(np.int64))
-        total = _reduce(total + both[:, :width] + (both[:, width:] << 16))
+        both = reduced((left[:, terms] @ halves[terms]).astype(np.int64))
+        total = reduced(total + both[:, :width] + (both[:, width:] << 16))
     return total
 
 
@@ -168,7 +167,7 @@ def _powers(members: int, threshold: int) -> NDArray[np.float64]:
     numbers = np.arange(1, members + 1, dtype=np.int64)
     powers = np.ones((members, threshold), np.int64)
     for power in range(1, threshold):
-        powers[:, power] = _reduce(powers[:, power - 1] * numbers)
+        powers[:, power] = reduced(powers[:, power - 1] * numbers)
     return powers.astype(np.float64)
 
 
@@ -181,7 +180,7 @@ def _at_zero(points: tuple[int, ...]) -> NDArray[np.float64]:
     apart = (x[None, :] - x[:, None]) % PRIME
     np.fill_diagonal(apart, 1)
     # The product of x_j / (x_j - x_i) over all j but i; x_i itself moves below the line.
-    below = _reduce(_products(apart) * x).tolist()
+    below = reduced(_products(apart) * x).tolist()
     above = int(_products(x[None, :])[0])
     weights = [above * pow(number, -1, PRIME) % PRIME for number in below]
     return np.array([weights], np.float64)
@@ -191,6 +190,6 @@ def _products(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the product of each row modulo the prime, folding rows in halves."""
     while (width := numbers.shape[1]) > 1:
         half = width // 2
-        folded = _reduce(numbers[:, :half] * numbers[:, half : 2 * half])
+        folded = reduced(numbers[:, :half] * numbers[:, half : 2 * half])
         numbers = np.concatenate([folded, numbers[:, 2 * half :]], axis=1)
     return numbers[:, 0] if numbers.shape[1] else np.ones(len(numbers), np.int64)

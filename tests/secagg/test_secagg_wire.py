@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import msgpack
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -181,3 +182,25 @@ def test_a_state_comes_back_as_it_was_and_prints_no_secret() -> None:
     for shown in (repr(state), repr(state.live), repr(world.homes["h00"]), repr(world.keys)):
         assert secret.hex() not in shown
         assert repr(secret)[2:-1] not in shown
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Large(Message, label="large", most=1 << 20):
+    before: Annotated[int, number()]
+    data: Annotated[bytes, octets(most=1 << 20)]
+    after: Annotated[tuple[bytes, ...], several(octets(most=1 << 20), most=3)]
+
+
+@pytest.mark.parametrize("size", [0, 65_535, 65_536, 65_537, 200_000])
+def test_a_long_field_is_written_as_msgpack_writes_it_and_read_in_that_form_alone(
+    size: int,
+) -> None:
+    data = np.random.default_rng(size).bytes(size)
+    message = _Large(before=300, data=data, after=(data, b"end"))
+    written = message.to_bytes()
+    assert written == msgpack.packb(["fedhome/large", 1, 300, data, [data, b"end"]])
+    assert _Large.from_bytes(written) == message
+    longer = written.replace(b"\xcd\x01\x2c", b"\xce\x00\x00\x01\x2c")  # 300 in four bytes
+    for other in (longer, written + b"\0", written[:-1]):
+        with pytest.raises(WireError):
+            _Large.from_bytes(other)
