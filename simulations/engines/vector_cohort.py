@@ -200,7 +200,7 @@ class VectorCohort(Cohort):
         chunks = [order[first : first + size] for first in range(0, len(order), size)]
 
         def work(some: NDArray[np.int64]) -> _Result:
-            if into is not None and some[-1] - some[0] == len(some) - 1:  # rising: sorted stably
+            if into is not None and np.all(np.diff(some) == 1):
                 params = into[some[0] : some[-1] + 1]
                 params[:] = start if start.ndim == 1 else start[some]
             else:
