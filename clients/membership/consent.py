@@ -15,11 +15,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 
-from fedhome.clients.membership import private_words, weight_words
+from fedhome.clients.membership import method_words, private_words, weight_words
 from fedhome.clients.membership.home_folder import PLAN, HomeFolder
 from fedhome.clients.protocol_questions import BUNDLE, HELP, PROTOCOL, SHAPE
 from fedhome.errors import RunError
-from fedhome.learning.methods import METHODS
 from fedhome.plan.overrides import code_at_home
 from fedhome.plan.private_plan import is_private
 from fedhome.plan.protocol import most_sums_a_day
@@ -236,14 +235,8 @@ def _honest_server_learns(plan: Plan) -> list[str]:
             f"sets of homes, {weight_words.worked_out(plan)}over many rounds roughly how it "
             "changes the model."
         ),
-        *_shown_by(plan),
+        *method_words.shown_by(plan),
     ]
-
-
-def _shown_by(plan: Plan) -> list[str]:
-    """Return what sums show by the plan's method alone; code that is not ours is not asked."""
-    method = METHODS.get(plan.method.name)
-    return [method.shown] if method is not None and method.shown else []
 
 
 def _cheating_server_learns(plan: Plan) -> list[str]:

@@ -31,7 +31,7 @@ from fedhome.secagg import (
     member,
 )
 from fedhome.secagg.sealing_party import SealingParty
-from fedhome.server.rounds.masked_sums import ProtocolChannel
+from fedhome.server.rounds.sum_manifests import SumManifests
 from fedhome.simulations.benchmarks.stopwatch import Stopwatch, TimedFunction, timing
 from fedhome.simulations.engines.kernels import FusedKernel
 from fedhome.simulations.engines.rounding import Rounding
@@ -68,7 +68,7 @@ _TIMED_FUNCTIONS = (
     TimedFunction("server: bundles", Pool, "add"),
     TimedFunction("server: checks", ShareChecks, "requests"),
     TimedFunction("server: checks", ShareChecks, "receive"),
-    TimedFunction("server: manifests", ProtocolChannel, "_manifest"),
+    TimedFunction("server: manifests", SumManifests, "manifest"),
     TimedFunction("server: uploads", Aggregator, "receive"),
     TimedFunction("server: votes, openings", Aggregator, "polls"),
     TimedFunction("server: votes, openings", Aggregator, "receive_vote"),
