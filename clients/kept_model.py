@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedhome.errors import RunError
+from fedhome.errors import ModelFormatError, RunError
 from fedhome.personal import opened
 from fedhome.personal.model import PersonalModel
 
@@ -68,6 +68,9 @@ def folder_at(path: Path, home: str | None = None) -> HomeFolder | None:
 def own_or_fleets(home_folder: HomeFolder) -> PersonalModel:
     """Return a home's own model; before its first, the fleet's, with what the home's rows tell.
 
+    The fleet's stands in too for a model of its own that another fedhome wrote: the run after an
+    upgrade makes the next one.
+
     Raises:
         RunError: There is neither, or one that cannot be used.
         StateError: A file cannot be read.
@@ -81,7 +84,13 @@ def own_or_fleets(home_folder: HomeFolder) -> PersonalModel:
     from fedhome.plan.settings import Plan  # noqa: PLC0415
 
     kept = OwnModels(home_folder.path, home_folder.settings.home)
-    release = None if kept.path.exists() else release_of(home_folder)
+    because = ""
+    if kept.path.exists():
+        try:
+            return own_model(home_folder)
+        except ModelFormatError as error:
+            because = f" ({error.message})"
+    release = release_of(home_folder)
     if release is None:
         return own_model(home_folder)
     settings, plan = home_folder.settings, Plan.load(home_folder.plan_path)
@@ -91,7 +100,7 @@ def own_or_fleets(home_folder: HomeFolder) -> PersonalModel:
         release.model.layout,
         release.model.flat,
         own.matched,
-        called=f"release {release.manifest.number}",
+        called=f"release {release.manifest.number}{because}",
     )
 
 

@@ -14,6 +14,7 @@
     ├── UpdateError              a reply that cannot be used: malformed or not finite
     ├── RoundError               a round that cannot be closed (quorum, deadline)
     ├── RunError                 a run folder that cannot be used
+    │   ├── ModelFormatError     a file of models that another fedhome wrote
     │   └── EventLogError        an event log that is truncated or was altered
     ├── SecAggError              secure aggregation was refused, or failed; `reason` is a short word
     │   ├── WireError            bytes that are no message of the protocol
@@ -51,6 +52,7 @@ __all__ = [
     "LinkError",
     "ManifestError",
     "ModelError",
+    "ModelFormatError",
     "NoReadingsError",
     "OpeningError",
     "ParameterError",
@@ -138,6 +140,10 @@ class RoundError(FedHomeError):
 
 class RunError(FedHomeError):
     """A run folder that is missing, incomplete or of another plan."""
+
+
+class ModelFormatError(RunError):
+    """A file of homes' models is of a format that this fedhome does not read."""
 
 
 class EventLogError(RunError):

@@ -229,7 +229,7 @@ def _shown(found: HomePrediction, value: float | str) -> str:
 def origin(model: PersonalModel) -> str:
     """Return where a model comes from and what it is worth, in words."""
     if not model.rows:
-        return f"the fleet's, {model.run}: this home has ended no run with one of its own yet"
+        return f"the fleet's, {model.run}: this home has no model of its own that it can use yet"
     text = f"of {model.run}, fitted to {model.rows:,} rows"
     if {"personalised", "baseline"} <= model.scores.keys():
         own, without = model.scores["personalised"], model.scores["baseline"]

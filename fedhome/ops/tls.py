@@ -135,6 +135,19 @@ def renew_certificate(
     return _terms(certificate, root)
 
 
+def renew_if_due(folder: Path, now: datetime) -> bool:
+    """Renew a certificate of which few days are left; return whether it was.
+
+    Args:
+        folder: As of `renew_certificate`, whose errors it raises.
+        now: The time, UTC.
+    """
+    if not terms_of(folder).is_due(now):
+        return False
+    renew_certificate(folder, now=now)
+    return True
+
+
 def mend(folder: Path) -> bool:
     """Finish a renewal that a crash has cut off between its two files.
 

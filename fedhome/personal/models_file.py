@@ -19,7 +19,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from fedhome.data.series.scaling import InputScaling
-from fedhome.errors import FedHomeError, RunError
+from fedhome.errors import FedHomeError, ModelFormatError, RunError
 from fedhome.learning import fitted
 from fedhome.learning.bands import Reach
 from fedhome.learning.fitted import Fitted
@@ -86,7 +86,8 @@ class ModelsFile(Mapping[str, PersonalModel]):
             oneself, or whose maker one trusts.
 
     Raises:
-        RunError: It is missing or damaged, or of another format.
+        ModelFormatError: It is of another format.
+        RunError: It is missing or damaged.
     """
 
     def __init__(self, path: Path | bytes, *, own_code: bool = False) -> None:
@@ -102,7 +103,7 @@ class ModelsFile(Mapping[str, PersonalModel]):
         except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
             raise self._unreadable(error) from None
         if made != str(FORMAT):
-            raise RunError(
+            raise ModelFormatError(
                 f"{self._where} is of format {made}, and this fedhome reads format {FORMAT}",
                 hint="use the release of fedhome that wrote it, or run again",
             )

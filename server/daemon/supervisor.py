@@ -165,8 +165,7 @@ class Daemon:
         try:
             if time.monotonic() > self._renew:
                 self._renew = time.monotonic() + _RENEW_S
-                if tls.terms_of(folder).is_due(datetime.now(UTC)):
-                    tls.renew_certificate(folder)
+                tls.renew_if_due(folder, datetime.now(UTC))
             key, rest = (self._changed(folder / name) for name in (tls.KEY, tls.CERTIFICATE))
             if not (key or rest):
                 return None

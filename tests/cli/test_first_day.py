@@ -40,7 +40,7 @@ def test_a_home_that_has_just_joined_predicts_by_the_fleets_model(place: HomeFol
     fetched(place, release_like(place, bias=0.0))  # always the home's own mean
     shown = spoken(place)
     assert "expected 2." in shown or "expected 1.9" in shown
-    assert "model the fleet's, release 1: this home has ended no run" in shown
+    assert "model the fleet's, release 1: this home has no model of its own" in shown
     assert "that it was not fitted to: root mean squared error" in shown
     assert "until then the fleet's stands in" in fedhome("status", place.path).output
 

@@ -12,32 +12,28 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+from cryptography import x509
 from flwr.app import Context, Message, RecordDict
-from numpy.typing import NDArray
 
 from fedhome.clients import client_app
 from fedhome.clients.agent.own_model import EndedRuns, OwnModelKeeper, keep_ended
 from fedhome.clients.home import ClientHome, real_home
-from fedhome.clients.kept_model import own_model
-from fedhome.clients.membership.home_folder import HomeFolder, HomeSettings
-from fedhome.clients.membership.own_models import OwnModels
-from fedhome.clients.own_readings import read_files, source_of
+from fedhome.clients.membership.home_folder import CA, HomeFolder, HomeSettings
+from fedhome.clients.own_readings import source_of
+from fedhome.clients.recorded.recording import Recorder
 from fedhome.clients.secure_sums import Participant
 from fedhome.data.table import HomeTable
 from fedhome.fleet.entries import Anchor, home_keys
 from fedhome.fleet.owner_folder import ANCHOR, DIRECTORY
 from fedhome.flower.messages import take_identity
-from fedhome.personal.model import Predictions
-from fedhome.personal.newest_rows import moments, newest_rows, tried
+from fedhome.ops import tls
 from fedhome.plan.protocol import policy_of
-from fedhome.plan.settings import Plan
 from fedhome.plan.time_steps import DAY_S
 from fedhome.registry import Registry
 from fedhome.run.events import Event, EventLog
@@ -56,123 +52,15 @@ from fedhome.server.rounds.secure_grid import SecureGrid
 from fedhome.server.rounds.sum_journal import SumJournal
 from fedhome.server.server_app import run_over_grid
 from fedhome.simulations.homes import generate
-from fedhome.simulations.local_fleet import named
 from fedhome.wire.layout import Layout
 from helpers.secagg_world import FLEET, World, names_of
 from helpers.wired_fleet import Wire
+from helpers.year_home import KEPT_DAYS, TARGET, YearHome, only_read, plan_of_a_year
 
-TARGET, WEATHER = "load_kwh", "outdoor_c"
-KEPT_DAYS = 42
-"""How many days of readings a home keeps."""
-
-
-def plan_of_a_year() -> Plan:
-    """Return a plan of small networks and linear models, whose sums are secure."""
-    plan = Plan.load(
-        name="nightly",
-        seed=3,
-        data={"homes": 10, "days": 30, "history_days": 30, "target": TARGET, "features": [WEATHER]},
-        model={"hidden": [8]},
-        rounds={"count": 3},
-        personalise={
-            "epochs": 4,
-            "local_epochs": 4,
-            "experts": ["tuned", "global", "naive", "linear"],
-            "opponents": ["seasonal", "linear"],
-        },
-        aggregation={"mode": "secure", "weight_cap": 2048},
-    )
-    tables = [_only_read(table) for table in generate(homes=2, days=30, seed=plan.seed)]
-    return named(plan, tables).change(data={"homes": None, "source": "homes", "time_zone": "UTC"})
-
-
-def _only_read(table: HomeTable) -> HomeTable:
-    columns = {name: table.columns[name] for name in (TARGET, WEATHER)}
-    units = {name: unit for name, unit in table.units.items() if name in columns}
-    return HomeTable(home=table.home, time_s=table.time_s, columns=columns, units=units)
-
-
-@dataclass
-class YearHome:
-    """A home and its device.
-
-    Args:
-        name: Its name.
-        place: Its folder.
-        table: What will be read in it, the whole year.
-        part: Its part in secure sums, which lasts.
-        there: Whether it is connected.
-        gave_way: On how many days its model gave way to the forecast without learning.
-        said: What it has predicted: when, what it said, without learning, and what came.
-    """
-
-    name: str
-    place: HomeFolder
-    table: HomeTable
-    part: Participant
-    there: bool = True
-    gave_way: int = 0
-    said: list[tuple[int, float, float, float]] = field(default_factory=list)
-
-    @property
-    def readings(self) -> Path:
-        """The file with its readings."""
-        return Path(self.place.settings.data)
-
-    def read_until(self, now: float) -> None:
-        """Write what was read in the last weeks."""
-        rows = (self.table.time_s <= now) & (self.table.time_s > now - KEPT_DAYS * DAY_S)
-        columns = {name: pa.array(values[rows]) for name, values in self.table.columns.items()}
-        time = pa.array(self.table.time_s[rows], pa.timestamp("s", tz="UTC"))
-        pq.write_table(pa.table({"time": time, **columns}), self.readings)
-
-    def predict_until(self, plan: Plan, before: float, now: float) -> None:
-        """Note how wrong it was since it was last asked: by what it said each day for the next.
-
-        Its readings up to now are there; a prediction is made of what was known a step before.
-        """
-        if not OwnModels(self.place.path, self.name).path.exists():
-            return  # it has not ended a run
-        model = own_model(self.place)
-        known = model.predictions(read_files(plan, self.readings, name=self.name).table)
-        at = moments(known)
-        own, without = (known.table[name].to_numpy() for name in ("value", "without_learning"))
-        for day in np.arange(before, now, DAY_S):
-            upto = int((at <= day).sum())
-            past = Predictions(known.table.slice(0, upto), known.known[:upto], {}, ())
-            worse = tried(model, past, newest_rows(model, past)).worse
-            self.gave_way += worse
-            rows = (at > day) & (at <= min(day + DAY_S, now)) & np.isfinite(known.known)
-            for moment, said, naive, truth in zip(
-                at[rows],
-                (without if worse else own)[rows],
-                without[rows],
-                known.known[rows],
-                strict=True,
-            ):
-                self.said.append((int(moment), float(said), float(naive), float(truth)))
-
-    def monthly(self, begin: float, *, days: int = 30) -> list[float]:
-        """Return what its errors were in each month, as a multiple of those without learning.
-
-        Errors are root mean squared ones; a month counts of which it has predicted half.
-
-        Args:
-            begin: When the first month began, Unix time in s.
-            days: Of a month.
-        """
-        at, said, naive, truth = (np.array(column) for column in zip(*self.said, strict=True))
-        months = ((at - begin) // (days * DAY_S)).astype(int)
-        parts = [months == month for month in np.unique(months)]
-        return [
-            _size((said - truth)[rows]) / _size((naive - truth)[rows])
-            for rows in parts
-            if rows.sum() >= days * 12
-        ]
-
-
-def _size(errors: NDArray[np.float64]) -> float:
-    return float(np.sqrt(np.mean(errors**2)))
+STORES = ("h01", "h02")
+"""Homes that record their readings in a store; the others have a file."""
+OLD_CERTIFICATE_DAYS = 700
+"""So old is the server's certificate when the year begins; it is good for 825 days."""
 
 
 class Year:
@@ -187,18 +75,19 @@ class Year:
 
     def __init__(self, folder: Path, *, days: int, every_days: int, seed: int = 1) -> None:
         take_identity(1)
-        self.plan, self.told = plan_of_a_year(), list[str]()
+        self.plan, self.told, self.renewed = plan_of_a_year(), list[str](), 0
         self.draw = Random(seed)  # noqa: S311 - no secret
         self.world = World.of(10, policy=policy_of(self.plan), bundles=0, corrupt=1, committee=10)
-        tables = [_only_read(one) for one in generate(homes=10, days=KEPT_DAYS + days, seed=seed)]
+        settings = ServerSettings(host="127.0.0.1", port=1, keep_runs=4, keep_releases=4)
+        self.server = ServerFolder.create(folder / "hub", settings, names=["localhost"])
+        tables = [only_read(one) for one in generate(homes=10, days=KEPT_DAYS + days, seed=seed)]
         self.homes = {
             name: self._home(folder / name, name, self._drifting(table))
             for name, table in zip(names_of(10), tables, strict=True)
         }
         self.begin = float(tables[0].time_s[0] + KEPT_DAYS * DAY_S)
         self.now, self.every_s = self.begin, every_days * DAY_S
-        settings = ServerSettings(host="127.0.0.1", port=1, keep_runs=4, keep_releases=4)
-        self.server = ServerFolder.create(folder / "hub", settings, names=["localhost"])
+        self._date_certificates()
         anchor = Anchor(fleet=FLEET, authority=self.world.authority.public)
         (self.server.fleet / ANCHOR).write_text(anchor.to_text())
         self._sign(self.world.issued)
@@ -208,15 +97,31 @@ class Year:
         self.wire = Wire({name: self._app(name) for name in self.homes})
         self.events: list[Event] = []
 
+    def _date_certificates(self) -> None:
+        """Give the server a certificate that ends within the year, and homes its authority."""
+        folder, began = self.server.tls, datetime.fromtimestamp(self.begin, UTC)
+        shutil.rmtree(folder)
+        tls.make_certificates(folder, ["localhost"], now=began - timedelta(OLD_CERTIFICATE_DAYS))
+        for home in self.homes.values():
+            (home.place.path / CA).write_bytes((folder / tls.CA).read_bytes())
+
     def _home(self, folder: Path, name: str, table: HomeTable) -> YearHome:
         place = HomeFolder(folder)
         home_keys(name, place.path)
+        keep_days = float(KEPT_DAYS) if name in STORES else 0.0
         place.fill(
-            HomeSettings(home=name, server="hub:1", data=str(folder.with_suffix(".parquet"))),
+            HomeSettings(
+                home=name,
+                server="hub:1",
+                data=str(folder.with_suffix(".parquet")),
+                keep_days=keep_days,
+            ),
             plan=self.plan,
             anchor=Anchor(fleet=FLEET, authority=self.world.authority.public),
             authorities=b"",
         )
+        if name in STORES:
+            Recorder(place).begin(filled=False)
         part = Participant(self.world.homes[name], clock=lambda: self.now)
         return YearHome(name, place, table, part)
 
@@ -283,6 +188,7 @@ class Year:
 
     def tend(self, *, away: Sequence[str] = (), crash: type[Exception] | None = None) -> str:
         """Do what is due, as the daemon does; return the run that it began, if one."""
+        self.renewed += tls.renew_if_due(self.server.tls, datetime.fromtimestamp(self.now, UTC))
         last = self.runs.current
         self.timetable.tend()
         current = self.runs.current
@@ -298,6 +204,9 @@ class Year:
         self.runs.end(current.run, FINISHED)
         for name, ended in self._ending.items():
             keep_ended(ended, OwnModelKeeper(self.homes[name].place), run=len(self.events))
+        package = self.registry.package("latest")
+        for name in self._awake:
+            self.homes[name].take_release(package, self.world.server.public)
         self.retention.tend()
         return current.run
 
@@ -319,11 +228,11 @@ class Year:
         self._ending: dict[str, EndedRuns] = {}
         for name, home in self.homes.items():
             if name in self.wire.homes and name not in self.wire.away:
-                data = str(home.readings)
-                awake = real_home(self.plan, data, name=name, participant=home.part)
+                source = source_of(home.place)
+                awake = real_home(self.plan, source, name=name, participant=home.part)
                 self._awake[name], self._ending[name] = (
                     awake,
-                    EndedRuns(awake, home.place, source_of(home.place)),
+                    EndedRuns(awake, home.place, source),
                 )
 
     def _play(self, run: str, *, resumed: bool) -> None:
@@ -394,6 +303,14 @@ class Year:
         self._sign(issued)
         for home in self.homes.values():
             home.part.machine.renew(issued)
+
+    def check_certificate(self) -> None:
+        """Hold the server's certificate against the clock and the authority that homes know."""
+        terms = tls.terms_of(self.server.tls)
+        assert terms.ends > datetime.fromtimestamp(self.now, UTC) + timedelta(tls.FEW_DAYS)
+        mine = x509.load_pem_x509_certificate((self.server.tls / tls.CERTIFICATE).read_bytes())
+        for home in self.homes.values():
+            mine.verify_directly_issued_by(x509.load_pem_x509_certificate(home.place.authorities))
 
     def sizes(self) -> dict[str, int]:
         """Return how many bytes lie in the server's folder, and in those of all homes."""

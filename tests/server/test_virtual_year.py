@@ -1,8 +1,8 @@
 """A fleet that nobody touches for a year keeps predicting better than no learning, and stays small.
 
 A clock that jumps takes the place of waiting; :mod:`helpers.virtual_year` says what is real. Runs
-are two weeks apart, and the days between are predicted day by day. Processes, connections and
-certificates are the subject of :mod:`fedhome.simulations.benchmarks.weather`.
+are two weeks apart, in the last fortnight a day, and the days between are predicted day by day.
+Processes and connections are the subject of :mod:`fedhome.simulations.benchmarks.weather`.
 """
 
 from __future__ import annotations
@@ -14,14 +14,18 @@ import numpy as np
 import pytest
 
 from fedhome.clients.membership.own_models import OwnModels
+from fedhome.personal import models_file
 from fedhome.plan.time_steps import DAY_S
 from fedhome.server.daemon.publishing import RELEASED
 from helpers.registry_world import Crash
 from helpers.virtual_year import Year
 
 RUNS, EVERY_DAYS = 26, 14
-JOINS, LEAVES, RESTORED = "h09", "h08", "h03"
-KILLED, JOINED, COPIED, ROLLED_BACK, CAME_BACK, SIGNED, LEFT, SET_BACK = (
+DAILY = 14
+"""Runs at the year's end that are a day apart."""
+JOINS, LEAVES, RESTORED, MISSES = "h09", "h08", "h03", "h01"
+"""``MISSES`` is away while the others' models are made in another format."""
+KILLED, JOINED, COPIED, ROLLED_BACK, CAME_BACK, SIGNED, LEFT, SET_BACK, UPGRADED = (
     6,
     9,
     10,
@@ -30,6 +34,7 @@ KILLED, JOINED, COPIED, ROLLED_BACK, CAME_BACK, SIGNED, LEFT, SET_BACK = (
     15,
     17,
     18,
+    20,
 )
 """In which run the process is killed, a home joins, and so on."""
 SETTLED = 8
@@ -41,21 +46,28 @@ ROUNDING = 1.005
 
 
 @pytest.mark.slow
-def test_a_year_alone(tmp_path: Path) -> None:
-    year = Year(tmp_path, days=RUNS * EVERY_DAYS, every_days=EVERY_DAYS)
+@pytest.mark.timeout(600)
+def test_a_year_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    year = Year(tmp_path, days=RUNS * EVERY_DAYS + DAILY, every_days=EVERY_DAYS)
     year.set_timetable()
     year.homes[JOINS].there = False
     began, sizes, memory = list[str](), list[dict[str, int]](), list[int]()
-    for number in range(1, RUNS + 1):
-        year.jump(EVERY_DAYS * DAY_S)
+    for number in range(1, RUNS + DAILY + 1):
+        if number == RUNS + 1:
+            year.every_s = DAY_S
+            year.set_timetable()
+        year.jump(year.every_s)
         _happen(year, number, tmp_path / "copy")
         away = year.draw.sample(sorted(year.homes), year.draw.choice((0, 0, 1, 2)))
+        if number == UPGRADED:
+            monkeypatch.setattr(models_file, "FORMAT", models_file.FORMAT + 1)
+            away = [MISSES]
         began.append(year.tend(away=away, crash=Crash if number == KILLED else None))
         assert year.tend() == "", "each moment begins one run"
         sizes.append(year.sizes())
         memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
-    assert began == [f"nightly-{number}" for number in range(1, RUNS + 1)]
+    assert began == [f"nightly-{number}" for number in range(1, RUNS + DAILY + 1)]
     assert year.refusals == [], "no home refused anything, so nobody had to see to it"
     assert not {"round-failed", "round-unused", "home-excluded", "release-failed"} & year.kinds
     assert not [line for line in year.told if "cannot" in line or "waits" in line]
@@ -71,6 +83,11 @@ def test_a_year_alone(tmp_path: Path) -> None:
     assert np.mean([np.mean(months) for months in ratios.values()]) < 0.8
     assert year.gave_way, "a model that was worse for some days gave way: the check has been needed"
     assert all(OwnModels(home.place.path, home.name).read() for home in year.homes.values())
+
+    assert year.homes[MISSES].fleets == 1, "the fleet's model stood in until its next run"
+    assert sum(home.fleets for home in year.homes.values()) == 1
+    year.check_certificate()
+    assert year.renewed == 1
 
     registry = year.registry
     assert registry.verify().faults == ()
@@ -98,5 +115,5 @@ def _happen(year: Year, number: int, copy: Path) -> None:
         year.sign_anew()
     if number == SET_BACK:
         year.now -= 2 * 3600
-    if number % 4 == 0:
+    if number % 4 == 0 and number <= RUNS:
         year.timetable = year.started()
