@@ -13,8 +13,9 @@ from typing import Any
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
-from fedhome.cli import ages
+from fedhome.cli import ages, app
 from fedhome.clients.agent.own_model import OwnModelKeeper, keep_ended
 from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.errors import DataError, RunError, StateError
@@ -225,14 +226,15 @@ def test_the_commands_of_the_guide_run(place: HomeFolder, monkeypatch: pytest.Mo
     monkeypatch.chdir(place.path.parent)
     place.path.rename("oak")
     guide = Path(__file__).parents[2] / "docs" / "predict.md"
-    commands = re.findall(r"^\$ fedhome client (.*)$", guide.read_text("utf-8"), re.MULTILINE)
-    assert {command.split()[0] for command in commands} == {
-        *("predict", "rollback", "record", "inspect", "exclude"),
+    commands = re.findall(r"^\$ fedhome (.*)$", guide.read_text("utf-8"), re.MULTILINE)
+    assert {command.split()[1] for command in commands} == {
+        *("predict", "rollback", "record", "inspect", "exclude", "export"),
     }
     monkeypatch.setattr(ages, "now", lambda: LAST + 600.0)
     Path("today.csv").write_text("time,load,outdoor\n2023-11-29T00:00Z,1.5,3\n")
     for command in commands:
-        done = fedhome(*command.split())
+        done = CliRunner().invoke(app, command.split())
         assert done.exit_code == 0, done.exception
+    assert f"{HOME}_predict" in Path(f"{HOME}.c").read_text()
     for option in ("--at", "--from", "--json"):
         assert f"| `{option}" in guide.read_text("utf-8")

@@ -15,7 +15,8 @@ from fedhome.clients.agent.kept_releases import MODEL, RELEASE_FILE
 from fedhome.clients.agent.own_model import OwnModelKeeper, keep_ended
 from fedhome.clients.kept_model import load, own_or_fleets
 from fedhome.clients.membership.home_folder import HomeFolder
-from fedhome.errors import DataError, ReleaseError, RunError
+from fedhome.errors import DataError, ModelFormatError, ReleaseError, RunError
+from fedhome.personal import models_file
 from helpers.client_world import fedhome, refused
 from helpers.fetched_release import fetched, release_like
 from helpers.kept_home import CLASSES, HOME, NUMBERS, WORDS, home_in, kept_home, runs_of
@@ -78,6 +79,20 @@ def test_its_own_model_takes_over_when_a_run_has_ended(place: HomeFolder) -> Non
     fetched(place, release_like(place, bias=9.0))
     keep_ended(runs_of(place, 0.0), OwnModelKeeper(place), run=1)
     assert "model of run 1 of tiny" in spoken(place)
+
+
+def test_after_an_upgrade_of_the_format_the_fleets_stands_in_until_the_next_run(
+    place: HomeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_ended(runs_of(place, 0.0), OwnModelKeeper(place), run=1)
+    monkeypatch.setattr(models_file, "FORMAT", models_file.FORMAT + 1)
+    with pytest.raises(ModelFormatError, match="format 1, and this fedhome reads format 2"):
+        own_or_fleets(place)  # where there is no release either
+    fetched(place, release_like(place, bias=0.0))
+    shown = spoken(place)
+    assert "model the fleet's, release 1 (a home's model is of format 1, and this" in shown
+    keep_ended(runs_of(place, 0.0), OwnModelKeeper(place), run=2)
+    assert "model of run 2 of tiny" in spoken(place)
 
 
 def test_the_fleets_model_is_exported_as_what_it_is(place: HomeFolder, tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def owned_in(root: Path) -> Iterator[tuple[Fleet, ServerFolder]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Scrypt, "fresh", lambda: cheap)
         fleet = Fleet.create(root / "owner", "correct horse")
-    settings = ServerSettings(host=HOST, port=_free_port())
+    settings = ServerSettings(host=HOST, port=free_port())
     server = ServerFolder.create(root / "server", settings, names=[HOST])
     shutil.copytree(root / "owner" / SERVER, server.fleet, dirs_exist_ok=True)
     with fleet:
@@ -129,7 +129,7 @@ def write_readings(path: Path, hours: int = HOURS, target: str = "load_kwh") -> 
     pq.write_table(pa.table(columns), path)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as free:
         free.bind((HOST, 0))
         port: int = free.getsockname()[1]

@@ -2,9 +2,10 @@
 
 Real are what decides and what lasts: the timetable, what a run begins with, its rounds and secure
 sums between homes that keep their state, promotion, the registry, what the server removes; each
-home's readings as a file, its learning, the model of its own that it keeps sealed in its folder,
-and what it predicts. Not real are processes, sockets and certificates between them: messages go
-from hand to hand (:mod:`helpers.wired_fleet`). No clock is waited for: all show `Year.now`.
+home's readings as a file or in a store, its learning, the model of its own that it keeps sealed in
+its folder, and what it predicts; the server's certificate, which is renewed in time, though nobody
+connects by it. Not real are processes and sockets between them: messages go from hand to hand
+(:mod:`helpers.wired_fleet`). No clock is waited for: all show `Year.now`.
 """
 
 from __future__ import annotations
