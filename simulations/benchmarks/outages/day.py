@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from random import Random
 
+from fedhome.clients.agent.newer_release import RELEASE_S
 from fedhome.data.table import HomeTable
 from fedhome.errors import FedHomeError, RunError
 from fedhome.ops.processes import Processes
@@ -27,6 +28,8 @@ HOMES, LEAST, ROUNDS = 6, 5, 24
 """Homes of a fleet, fewest in a sum, and rounds of each run."""
 AT_ONCE = 2
 """Most outages that are played at once."""
+LEARNT_S = 1.2 * RELEASE_S + 60.0
+"""After so many seconds each home has a new release, also one that was asked nothing since."""
 _SPARED = 1  # rounds before a run's first outage, and after its last one
 
 
@@ -190,14 +193,16 @@ class Day:
                 hashes: list[bytes] = []
                 for number in range(1, runs + 1):
                     outages.during_a_run(f"run-{number}")
-                    found, hashes = promises.of_releases(fleet, hashes)
+                    found, hashes = promises.of_releases(fleet, hashes, self._say)
                     broken += found
                     broken += promises.of_a_run(fleet, expected if number == 1 else None)
                     broken += outages.broken
                     outages.broken.clear()
                 for home in fleet.homes:
-                    fleet.until(
-                        partial(promises.has_release, fleet, home), f"{home} has the newest release"
+                    fleet.processes.until(
+                        partial(promises.has_release, fleet, home),
+                        what=f"{home} has the newest release",
+                        timeout_s=LEARNT_S,
                     )
                 broken += promises.of_logs(fleet)
                 for name in (*fleet.homes, SERVER):

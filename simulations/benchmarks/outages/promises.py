@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,7 +11,8 @@ from fedhome.errors import FedHomeError
 from fedhome.registry import Registry
 from fedhome.run.folder import RunFolder
 from fedhome.server.daemon.current_run import FINISHED
-from fedhome.server.daemon.publishing import MODELS, losses_in
+from fedhome.server.daemon.publishing import MODELS
+from fedhome.simulations.benchmarks.outages.own_losses import untrue_losses, worse_by_the_tables
 from fedhome.simulations.benchmarks.outages.same_weights import (
     EXACT,
     greatest_difference,
@@ -22,7 +23,6 @@ from fedhome.simulations.benchmarks.outages.told_absences import untold
 from fedhome.simulations.benchmarks.outages.working_in import processes_of
 
 _TEMPORARY = "*.tmp"
-_ANOTHER_DAY = 0.05  # share by which a release's loss may be higher where other homes answered
 
 
 def of_a_run(fleet: TestedFleet, undisturbed: RunFolder | None) -> list[str]:
@@ -67,12 +67,19 @@ def has_release(fleet: TestedFleet, home: str) -> bool:
     return kept is not None and bool(releases) and kept.manifest.hash == releases[-1].hash
 
 
-def of_releases(fleet: TestedFleet, before: list[bytes]) -> tuple[list[str], list[bytes]]:
+def of_releases(
+    fleet: TestedFleet, before: list[bytes], say: Callable[[str], None]
+) -> tuple[list[str], list[bytes]]:
     """Return what is wrong with the releases: lost ones, damaged ones, and worse ones.
+
+    What a server is told of each must be what homes' own rows give, and it must have taken the
+    better one by that. It does not see what the first step of a run spoils, nor a home that is in
+    one of two sums alone: how good releases are over all homes is said, and not promised.
 
     Args:
         fleet: The fleet.
         before: The hashes of the releases that there were before.
+        say: Called with how good the releases are, a clause.
 
     Returns:
         What is wrong; and the hashes of all releases now.
@@ -80,18 +87,17 @@ def of_releases(fleet: TestedFleet, before: list[bytes]) -> tuple[list[str], lis
     try:
         registry = Registry.open(fleet.server.path / MODELS)
         releases, report = registry.releases(), registry.verify()
-        losses = losses_in(registry.folder)
+        broken, losses = untrue_losses(fleet.plan, fleet.homes, registry)
+        for earlier, later in pairwise(releases):
+            broken += worse_by_the_tables(later, earlier, fleet.server.runs)
     except FedHomeError as error:
         return [str(error)], before
-    broken = [f"release {fault.number}: {fault.message}" for fault in report.faults]
+    broken += [f"release {fault.number}: {fault.message}" for fault in report.faults]
     hashes = [release.hash for release in releases]
     if hashes[: len(before)] != before:
         broken.append(f"releases were lost: {len(before)} were there, and are not any more")
-    known = [losses.get(release.manifest.payload.hex()) for release in releases]
-    for number, (earlier, later) in enumerate(pairwise(known), 2):
-        # They are held against each other from round to round: other homes answer in each.
-        if earlier is not None and later is not None and later > (1 + _ANOTHER_DAY) * earlier:
-            broken.append(f"release {number} is worse than the one before: {later:.5g}")
+    told = ", ".join(f"{loss:.5g}" for loss in losses)
+    say(f"loss of the releases over all homes' own validation rows: {told or 'there is none'}")
     return broken, hashes
 
 
