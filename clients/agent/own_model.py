@@ -15,6 +15,7 @@ import numpy as np
 from fedhome.clients.failure_reason import reason_of
 from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.clients.membership.own_models import OwnModels
+from fedhome.counted import counted
 from fedhome.errors import RunError, StateError
 from fedhome.reasons import in_words
 
@@ -202,7 +203,8 @@ def _compared(new: Trial, old: Trial, model: PersonalModel) -> tuple[bool, str]:
         "the home keeps the model" if better else "the home keeps the model that it had, not that"
     )
     return better, (
-        f"{outcome} of {model.run}: on its newest {new.rows:,} rows the new one has a {kind} of "
+        f"{outcome} of {model.run}: on its newest {counted(new.rows, 'row')} the new one has "
+        f"a {kind} of "
         f"{new.error:.4g}{unit}, the one before of {old.error:.4g}{unit}"
     )
 

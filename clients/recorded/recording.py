@@ -21,6 +21,7 @@ from fedhome.clients.recorded.arriving_lines import (
 )
 from fedhome.clients.recorded.json_rows import checked, table_of
 from fedhome.clients.recorded.reading_store import Appended, ReadingStore
+from fedhome.counted import counted
 from fedhome.data.files.data_files import Raw
 from fedhome.data.home_files import HomeFilesRead, read_home
 from fedhome.data.table import HomeTable
@@ -272,7 +273,7 @@ def record(home: Path | str, rows: object) -> Recorded:
     done = recorder.file(Path(rows)) if isinstance(rows, Path | str) else recorder.rows(rows)
     if begun is None:
         return done
-    told = f"the store began with {begun.rows:,} rows of {begun.source}"
+    told = f"the store began with {counted(begun.rows, 'row')} of {begun.source}"
     return replace(done, notes=(told, *done.notes))
 
 

@@ -22,6 +22,7 @@ from fedhome.cli.group import Group
 from fedhome.cli.json_fleets import ConsentShown
 from fedhome.cli.json_out import JsonFlag, print_json
 from fedhome.cli.service import KindOption, OutOption, UserOption, print_written
+from fedhome.counted import counted
 from fedhome.errors import FedHomeError, StateError
 from fedhome.ops.service import LIMITS, Limits, write_service
 from fedhome.privacy.privacy_ledger import FILE as LEDGER
@@ -260,7 +261,7 @@ def forget(
             _say(console, "nothing was erased")
             raise typer.Exit(1)
     erased = forget_home(home_folder, readings=readings)
-    _say(console, f"erased {len(erased)} files: {', '.join(erased)}")
+    _say(console, f"erased {counted(len(erased), 'file')}: {', '.join(erased)}")
     if (home_folder.path / LEDGER).exists():
         _say(console, f"{folder}/{LEDGER} stays: what this home has spent of its privacy is spent")
     elif home_folder.path.exists():

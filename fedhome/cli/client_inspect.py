@@ -14,6 +14,7 @@ from rich.table import Table
 
 from fedhome.cli import ages
 from fedhome.cli.json_out import JsonFlag, print_json
+from fedhome.counted import counted
 from fedhome.data.read_report import length
 from fedhome.errors import RunError
 
@@ -48,7 +49,10 @@ def inspect(
     if export is not None:
         rows = exported(home_folder, export)
         if not as_json:
-            told = f"wrote {rows:,} rows to {export}: anybody who may read that file can read them"
+            told = (
+                f"wrote {counted(rows, 'row')} to {export}: anybody who may read that file "
+                "can read them"
+            )
             console.print(escape(told), highlight=False, soft_wrap=True)
             return
     found = inspected(home_folder)
@@ -233,7 +237,9 @@ def _head(found: HomeInspected) -> Table:
     table.add_row("kept in", escape(f"{where}: {found.where}"))
     if found.store:
         kept = f"for {found.keep_days:g} days" if found.keep_days else "for ever"
-        table.add_row("size", f"{found.bytes:,} bytes in {found.files:,} files, kept {kept}")
+        table.add_row(
+            "size", f"{found.bytes:,} bytes in {counted(found.files, 'file')}, kept {kept}"
+        )
     table.add_row("rows", f"{found.rows:,}" + ("" if found.begin is not None else ", no times"))
     if found.begin is not None and found.end is not None:
         first, last = (_local(moment, found.zone) for moment in (found.begin, found.end))
@@ -248,7 +254,8 @@ def _head(found: HomeInspected) -> Table:
     else:
         table.add_row(
             "would be used",
-            f"{found.train:,} examples to learn from, {found.validation:,} for validation, "
+            f"{counted(found.train, 'example')} to learn from, {found.validation:,} for "
+            "validation, "
             f"{found.test:,} for the test",
         )
     missing = [one.name for one in found.columns if one.use == "missing"]

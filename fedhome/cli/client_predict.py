@@ -17,6 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fedhome.cli import ages
+from fedhome.counted import counted
 from fedhome.errors import DataError
 from fedhome.wire.moments import when
 
@@ -230,7 +231,7 @@ def origin(model: PersonalModel) -> str:
     """Return where a model comes from and what it is worth, in words."""
     if not model.rows:
         return f"the fleet's, {model.run}: this home has no model of its own that it can use yet"
-    text = f"of {model.run}, fitted to {model.rows:,} rows"
+    text = f"of {model.run}, fitted to {counted(model.rows, 'row')}"
     if {"personalised", "baseline"} <= model.scores.keys():
         own, without = model.scores["personalised"], model.scores["baseline"]
         text += f"; {model.score} {own:.3f} on its test rows, without learning {without:.3f}"

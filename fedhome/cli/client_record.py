@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from fedhome.cli import ages
+from fedhome.counted import counted
 from fedhome.errors import RunError
 
 if TYPE_CHECKING:
@@ -174,7 +175,8 @@ class _Told:
             self._say(f"{self._home} has a store of readings now; nothing is in it")
         else:
             self._say(
-                f"{self._home} has a store of readings now; it began with {filling.rows:,} rows "
+                f"{self._home} has a store of readings now; it began with "
+                f"{counted(filling.rows, 'row')} "
                 f"of {filling.source}, which is not read any more"
             )
             self._tell_notes(filling.notes)

@@ -14,6 +14,7 @@ from fedhome.cli import data_check, data_pack
 from fedhome.cli.group import Group
 from fedhome.cli.json_out import JsonFlag, print_json
 from fedhome.cli.json_plans import SetDescription, SetEntry
+from fedhome.counted import counted
 
 app = typer.Typer(
     cls=Group,
@@ -71,7 +72,9 @@ def get(
 
     dataset = named(name)
     folder = get_set(name, file=file)
-    typer.echo(f"{name}: {dataset.homes} homes, {dataset.rows} rows in {folder}")
+    typer.echo(
+        f"{name}: {counted(dataset.homes, 'home')}, {counted(dataset.rows, 'row')} in {folder}"
+    )
     if dataset.unpinned:
         files = ", ".join(dataset.unpinned)
         typer.echo(
@@ -105,7 +108,10 @@ def describe(name: _Name, *, as_json: JsonFlag = False) -> None:
         return
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"[bold]{dataset.name}[/bold]: {escape(dataset.title)}")
-    console.print(f"{dataset.homes} homes, {dataset.rows} rows\n\n{escape(dataset.about)}\n")
+    console.print(
+        f"{counted(dataset.homes, 'home')}, "
+        f"{counted(dataset.rows, 'row')}\n\n{escape(dataset.about)}\n"
+    )
     table = Table(box=None, pad_edge=False)
     table.add_column("column")
     table.add_column("meaning")

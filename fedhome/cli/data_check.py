@@ -12,6 +12,7 @@ from fedhome.cli import completion
 from fedhome.cli.data_words import print_homes, say
 from fedhome.cli.json_out import JsonFlag, print_json
 from fedhome.cli.scenarios import folders_of, named_table
+from fedhome.counted import counted
 from fedhome.errors import FedHomeError
 from fedhome.plan.overrides import locate, merge, parse_set
 from fedhome.plan.settings import Plan
@@ -148,7 +149,7 @@ def _print_use(console: Console, read: FolderRead, found: FoundHomes | FedHomeEr
         console,
         f"\na run would learn {data.target} from "
         f"{', '.join(found.schema.columns) or 'no column'}"
-        f"{', and earlier values' if data.lags else ''}: {homes[0].x.shape[1]} inputs, "
+        f"{', and earlier values' if data.lags else ''}: {counted(homes[0].x.shape[1], 'input')}, "
         f"{len(homes)} home(s), {min(counts):,} to {max(counts):,} examples each",
     )
     for note in _of_plan(read, found):

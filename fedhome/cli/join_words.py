@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 from rich.table import Table
 
+from fedhome.counted import counted
 from fedhome.wire.moments import when
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def findings_table(request: JoinRequest) -> Table:
     table = Table(show_edge=False, show_header=False, title_justify="left")
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    rows = f"{findings.rows:,} rows"
+    rows = f"{counted(findings.rows, 'row')}"
     if findings.begin is not None and findings.end is not None and findings.days is not None:
         first, last = when(findings.begin)[:10], when(findings.end)[:10]
         rows += f" over {findings.days:.1f} days, {first} to {last}"
@@ -39,7 +40,10 @@ def findings_table(request: JoinRequest) -> Table:
             "examples",
             f"{training:,} for training, {validation:,} for validation, {test:,} for the test",
         ),
-        ("model", f"{findings.parameters:,} parameters, {findings.inputs} inputs"),
+        (
+            "model",
+            f"{counted(findings.parameters, 'parameter')}, {counted(findings.inputs, 'input')}",
+        ),
     ):
         table.add_row(name, escape(value))
     return table
@@ -61,7 +65,7 @@ def inputs_table(request: JoinRequest) -> Table:
             f"{spec.name}, predicted" if spec.name == target else spec.name,
             kind,
             unit or match.unit,
-            f"{match.missing:,} of {findings.rows:,} rows",
+            f"{match.missing:,} of {counted(findings.rows, 'row')}",
         )
         table.add_row(*map(escape, cells))
     return table

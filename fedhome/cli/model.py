@@ -25,6 +25,7 @@ from fedhome.cli.opened_registry import (
     opened_registry,
     passphrase_of,
 )
+from fedhome.counted import counted
 from fedhome.errors import RegistryError
 from fedhome.fleet.entries import Anchor
 from fedhome.fleet.owner_folder import ANCHOR, server_keys
@@ -258,7 +259,8 @@ def _say_report(console: Console, report: Report, faults: list[str]) -> None:
         _say(console, f"left by a crash, and no release: {path}; `fedhome model prune` removes it")
     _say(
         console,
-        f"{report.releases} releases, {report.models} models read, {len(faults) or 'no'} "
+        f"{counted(report.releases, 'release')}, {counted(report.models, 'model')} read, "
+        f"{len(faults) or 'no'} "
         f"fault{'' if len(faults) == 1 else 's'}",
     )
 
@@ -305,7 +307,7 @@ def prune(
 ) -> None:
     """Remove old models; pinned ones stay, and those that a kept release goes back to."""
     gone = opened_registry(registry, key_file, passphrase_file).prune(keep)
-    _say(Console(), f"removed {len(gone)} models: {', '.join(map(str, gone)) or 'none'}")
+    _say(Console(), f"removed {counted(len(gone), 'model')}: {', '.join(map(str, gone)) or 'none'}")
 
 
 @app.command()

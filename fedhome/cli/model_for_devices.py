@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from fedhome.counted import counted
 from fedhome.errors import RunError
 from fedhome.plugins import look_up
 from fedhome.store import disk
@@ -137,7 +138,7 @@ def _of_run(asked: OwnExport) -> PersonalModel:
     models = models_in(asked.where)
     if asked.home is None and len(models) > 1:
         raise RunError(
-            f"{asked.where} holds the models of {len(models)} homes",
+            f"{asked.where} holds the models of {counted(len(models), 'home')}",
             hint=f"say whose: --home {next(iter(models))}",
         )
     # What code it names is left out or refused, and nothing of it is run to write the rest.

@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fedhome.counted import counted
+
 if TYPE_CHECKING:
     from fedhome.server.daemon.server_status import RefusingHome, RunStatus, ServerStatus
 
@@ -45,18 +47,24 @@ def rows_of(server_status: ServerStatus) -> list[tuple[str, str]]:
         f"{name} {'up' if is_up else down}"
         for name, is_up in (("front", server_status.front), ("SuperLink", server_status.link))
     )
+    left = counted(server_status.certificate_days, "day")
     rows = [
         ("state", f"running, {up}" if server_status.running else down),
         ("address", escape(server_status.address)),
         (
             "certificate",
-            f"until {server_status.certificate_ends}, {server_status.certificate_days} days",
+            f"until {server_status.certificate_ends}, {left}",
         ),
     ]
     if server_status.epoch:
-        until = f"until {server_status.directory_ends}, {server_status.directory_days} days"
+        until = (
+            f"until {server_status.directory_ends}, {counted(server_status.directory_days, 'day')}"
+        )
         rows.append(
-            ("directory", f"epoch {server_status.epoch}, {server_status.homes} homes; {until}")
+            (
+                "directory",
+                f"epoch {server_status.epoch}, {counted(server_status.homes, 'home')}; {until}",
+            )
         )
         connected = server_status.connected
         if connected is None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fedhome.counted import counted
 from fedhome.data.told_once import some
 
 _JUMP = 10  # times what nearly all changes stay within
@@ -196,7 +197,7 @@ def in_short(same: Sequence[HomeReport]) -> str:
     """Say in a line how homes were read that were read alike."""
     first = same[0]
     kept, read = sum(r.rows_kept for r in same), sum(r.rows_read for r in same)
-    rows = f"{kept:,} rows" if kept == read else f"{kept:,} of {read:,} rows kept"
+    rows = f"{counted(kept, 'row')}" if kept == read else f"{kept:,} of {read:,} rows kept"
     axis = "no times"
     if first.time is not None:
         steps = sorted({length(r.time.step_s) for r in same if r.time is not None})

@@ -18,6 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from fedhome.counted import counted
 from fedhome.run.absent import (
     AGAIN,
     AWAY,
@@ -118,7 +119,8 @@ class ProgressLines:
                 f"round {data['round']} changed nothing: {escape(data['reason'])}"
             ),
             "sum-failed": lambda: (
-                f"a sum over {data['homes']} homes was not opened: {escape(data['reason'])}"
+                f"a sum over {counted(data['homes'], 'home')} was not opened: "
+                f"{escape(data['reason'])}"
             ),
             "homes-left-out": lambda: (
                 f"left out: {escape(', '.join(data['homes']))}: {escape(data['reason'])}"
@@ -139,7 +141,7 @@ class ProgressLines:
             "trying-new-homes": lambda: (
                 f"trying {data['homes']} new homes with {_listed(data['days'])} days"
             ),
-            "personalising": lambda: f"personalising {data['homes']} homes",
+            "personalising": lambda: f"personalising {counted(data['homes'], 'home')}",
         }
         return others.get(event.event, str)()
 
@@ -182,12 +184,12 @@ def _refusal(refusal: HomeRefusal) -> str:
 
 
 def _fleet(data: Any) -> str:
-    parts = [f"{data['homes']:,} homes"]
+    parts = [f"{counted(data['homes'], 'home')}"]
     # A server does not know what its homes hold, or what computes there.
     if "examples" in data:
         held = f" in {data['held']} of them" if "held" in data else ""
         parts.append(f"{data['examples']:,} training examples{held}")
-    parts.append(f"{data['parameters']:,} parameters")
+    parts.append(f"{counted(data['parameters'], 'parameter')}")
     if "unseen" in data:
         parts.append(f"{data['unseen']} homes join after the rounds")
     if "engine" in data:

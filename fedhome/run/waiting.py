@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
+from fedhome.counted import counted
 from fedhome.run.events import Event
 from fedhome.wire.moments import when
 
@@ -55,7 +56,7 @@ def failure_of(event: Event) -> str:
     """Return why a round failed, of an event ``round-failed``."""
     data: Any = event.data
     why = f" ({data['reason']})" if data.get("reason") else ""
-    return f"{data['homes']} homes answered, {data['needed']} are needed{why}"
+    return f"{counted(data['homes'], 'home')} answered, {data['needed']} are needed{why}"
 
 
 def _times(count: int) -> str:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from fedhome.counted import counted
 from fedhome.errors import FedHomeError, RunError, StateError
 from fedhome.fleet.owner_folder import DIRECTORY, server_keys
 from fedhome.ops import tls
@@ -145,7 +146,7 @@ class Daemon:
                 return "no directory yet, homes can enrol"
             return f"its directory cannot be used: {error.message}"
         self._epoch = directory.epoch
-        return f"epoch {directory.epoch}, {len(directory.names)} homes"
+        return f"epoch {directory.epoch}, {counted(len(directory.names), 'home')}"
 
     def _begin_anew(self) -> None:
         """End the processes that use the last directory; they are started again."""

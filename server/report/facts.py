@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from fedhome.counted import counted
 from fedhome.run.events import SPENT, Event
 from fedhome.run.folder import SummaryRow, summary
 from fedhome.server.report.figures import byte_unit
@@ -239,7 +240,7 @@ class Notice:
         if len(rounds) == 1:
             parts.append(f"round {rounds[0]}")
         elif rounds:
-            parts.append(f"{len(rounds)} rounds from {rounds[0]} to {rounds[-1]}")
+            parts.append(f"{counted(len(rounds), 'round')} from {rounds[0]} to {rounds[-1]}")
         return "; ".join(parts) or NOTHING
 
 

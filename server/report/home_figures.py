@@ -8,6 +8,7 @@ from typing import Any, Final
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from fedhome.counted import counted
 from fedhome.run.shown_homes import Along, Shown, ShownHome
 from fedhome.server.report.figures import Figure, text
 from fedhome.server.report.run_results import RunResults
@@ -173,7 +174,7 @@ def reliability(run: RunResults) -> Figure | None:
             name="right" if of_classes else "inside of the band",
             x=list(found.places),
             y=list(found.right),
-            customdata=[f"{rows:,} rows" for rows in found.rows],
+            customdata=[f"{counted(rows, 'row')}" for rows in found.rows],
             mode="lines+markers",
             line={"color": GREEN, "width": 2},
             marker={"color": GREEN, "size": 7},

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
+from fedhome.counted import counted
 from fedhome.errors import RoundError
 from fedhome.flower.grid_around import GridAround
 from fedhome.flower.messages import CONFIG, content_of, error_of
@@ -128,7 +129,7 @@ def shape_of(grid: Grid, plan: Plan, unfit: UnfitHomes) -> Shape:
     if not found or found[0][1] < least:
         alike = found[0][1] if found else 0
         raise RoundError(
-            f"{alike} homes tell the same width of their model, and {least} must"
+            f"{counted(alike, 'home')} told the same width of their model, and {least} must"
             + (f": {'; '.join(sorted(errors)[:3])}" if errors else ""),
             hint="the homes' own logs say more",
         )
@@ -137,7 +138,8 @@ def shape_of(grid: Grid, plan: Plan, unfit: UnfitHomes) -> Shape:
         if shape != usual:
             unfit.add(
                 node,
-                f"its model has {shape.features} inputs and {shape.outputs} outputs, that of most "
+                f"its model has {counted(shape.features, 'input')} and {shape.outputs} "
+                "outputs, that of most "
                 f"homes {usual.features} and {usual.outputs}",
             )
     return usual

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection
 
+from fedhome.counted import counted
 from fedhome.errors import RoundError
 from fedhome.plan.round_settings import RoundSettings
 from fedhome.run.events import EventLog
@@ -121,7 +122,9 @@ class Patience:
         begin = self._clock()
         known = set(self._there())
         while (passed := self._clock() - begin) < pause:
-            self._check_time(f"{homes} homes answered, {needed} are needed; {reason}".rstrip("; "))
+            self._check_time(
+                f"{counted(homes, 'home')} answered, {needed} are needed; {reason}".rstrip("; ")
+            )
             now = set(self._there())
             if passed >= first and now - known:
                 return

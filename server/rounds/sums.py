@@ -16,6 +16,7 @@ from flwr.app import Message
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
+from fedhome.counted import counted, was
 from fedhome.errors import OpeningError, SecAggError
 from fedhome.flower.messages import broadcast_messages, error_of, with_sum_record, words_of
 from fedhome.plan.protocol import least_in_a_sum
@@ -196,7 +197,7 @@ class Channel(ABC):
             if homes < request.least:
                 self.unopened += group.homes
                 group.homes = 0
-                group.reason = f"{homes} homes answered, but {request.least} are needed"
+                group.reason = f"{counted(homes, 'home')} answered, but {request.least} are needed"
                 continue
             self._open(group, waiting)
         return sums
@@ -215,7 +216,10 @@ class Channel(ABC):
             return None
         least = self.plan.aggregation.min_cohort
         if len(group.messages) < least:
-            group.reason = f"{len(group.messages)} homes were asked, but {least} are the fewest"
+            group.reason = (
+                f"{counted(len(group.messages), 'home')} "
+                f"{was(len(group.messages))} asked, but {least} are the fewest"
+            )
             return None
         self.journal.tried(name)
         try:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from flwr.app import Message
 
+from fedhome.counted import counted
 from fedhome.errors import SumError
 from fedhome.plan.settings import Plan
 from fedhome.questions.empty_handed import EMPTY_HANDED
@@ -83,7 +84,8 @@ class UsableSums:
             group.homes -= empty
             if group.homes < self.plan.aggregation.min_cohort:
                 raise SumError(
-                    f"{group.homes} homes added something to a sum: what they learnt or measured "
+                    f"{counted(group.homes, 'home')} added something to a sum: what they "
+                    "learnt or measured "
                     "is not finite, or failed",
                     reason="empty-handed",
                 )

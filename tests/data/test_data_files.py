@@ -334,7 +334,7 @@ def test_the_files_of_an_archive_are_one_home(tmp_path: Path) -> None:
     raw = read(tmp_path, content, "h.zip")
     assert raw.files == (("h.zip/a.csv", 6), ("h.zip/b.csv", 6))
     assert raw.location(7) == "h.zip/b.csv, row 2"
-    assert raw.notes == ("h.zip: 1 files in it that hold no table were left out",)
+    assert raw.notes == ("h.zip: 1 file in it without a table was left out",)
 
 
 @pytest.mark.parametrize(

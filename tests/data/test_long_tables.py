@@ -118,8 +118,8 @@ def test_rows_that_complete_one_another_are_joined() -> None:
     assert rows["load"].to_pylist() == ["5", "2", "4"]
     assert rows["temp"].to_pylist() == [None, 21.5, 22.5]
     assert axis.twins == 3
-    assert "1 rows complete another row of their time and were joined" in axis.notes
-    assert any(note.startswith("3 rows have the time of a later row") for note in axis.notes)
+    assert "1 row completes another row of its time and was joined" in axis.notes
+    assert any(note.startswith("3 rows with the time of a later row") for note in axis.notes)
 
 
 # --- many homes
@@ -188,7 +188,7 @@ def test_readings_of_different_moments_get_a_column_each() -> None:
     assert wide.rows["sensor.t"].to_pylist() == ["20.1", "unavailable", "20.3"]
     assert wide.rows["sensor.h"].to_pylist() == ["55", None, None]
     assert wide.location(2) == "home.csv, row 4"
-    assert any("1 rows without a name" in note for note in wide.notes)
+    assert any("1 row without a name" in note for note in wide.notes)
     assert any("left out by the pivot: last_updated" in note for note in wide.notes)
     axis = read_axis(wide.rows, ("last_changed",), NONE, location_of=wide.location)
     assert np.diff(axis.time_s).tolist() == [3600, 3600]
@@ -198,7 +198,7 @@ def test_of_readings_with_one_time_and_name_the_last_is_kept_and_told() -> None:
     columns = {"entity_id": ["t", "t", "h"], "state": [1, 2, 3], "time": HOURS[:1] * 3}
     wide = pivoted(raw_of(columns), PIVOT)
     assert wide.rows["t"].to_pylist() == [2]
-    assert any(note.startswith("1 rows have the time and the name") for note in wide.notes)
+    assert any(note.startswith("1 row with the time and the name") for note in wide.notes)
 
 
 @pytest.mark.parametrize("newest_first", [False, True])

@@ -129,13 +129,13 @@ def test_rows_are_sorted_and_the_last_of_equal_times_is_kept(tmp_path: Path) -> 
     read = read_home(csv_file(tmp_path, text))
     assert read.table.time_s.tolist() == [NOON, NOON + 3600]
     assert read.table.columns["load"].tolist() == [2, 3]
-    assert any(note.startswith("1 rows have the time of a later row") for note in read.notes)
+    assert any(note.startswith("1 row with the time of a later row") for note in read.notes)
 
 
 def test_rows_without_a_time_are_left_out_and_reported(tmp_path: Path) -> None:
     read = read_home(csv_file(tmp_path, "time,load\n,1\n2024-01-01T12:00Z,2\n"))
     assert read.table.columns["load"].tolist() == [2]
-    assert any("1 rows without a time" in note for note in read.notes)
+    assert any("1 row without a time" in note for note in read.notes)
 
 
 def test_without_a_time_column_rows_are_numbered_and_it_is_reported(tmp_path: Path) -> None:

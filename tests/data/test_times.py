@@ -385,7 +385,7 @@ def test_copies_and_rows_of_one_time_are_counted_apart() -> None:
     assert axis.rows.tolist() == [2, 4]
     assert axis.twin_rows.tolist() == [1]
     assert any(note.startswith("2 rows are exact copies") for note in axis.notes)
-    assert any(note.startswith("1 rows have the time of a later row") for note in axis.notes)
+    assert any(note.startswith("1 row with the time of a later row") for note in axis.notes)
 
 
 # --- properties

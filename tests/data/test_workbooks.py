@@ -78,7 +78,7 @@ def test_sheets_of_the_same_columns_are_one_table(tmp_path: Path) -> None:
     }
     raw = read(tmp_path, workbook(sheets, hidden=["old"]))
     assert raw.rows["time"].to_pylist() == TIMES[:8]
-    assert raw.notes == ("home.xlsx: 1 sheets that are hidden or hold no table were left out",)
+    assert raw.notes == ("home.xlsx: 1 sheet hidden or without a table was left out",)
 
 
 def test_sheets_of_other_columns_are_refused(tmp_path: Path) -> None:

@@ -244,7 +244,7 @@ def test_the_losses_of_a_round_that_one_home_answered_are_its_own(tmp_path: Path
     assert [row["homes_answered"] for row in rows] == [4, 1, 2]
     shown = page_html(content_of(events))
     assert "0.98765" not in shown
-    assert "1 rounds have no losses here" in shown
+    assert "1 round without losses here" in shown
 
 
 def test_names_that_others_chose_are_text_on_the_page(tmp_path: Path) -> None:

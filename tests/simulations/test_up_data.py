@@ -265,7 +265,7 @@ def test_a_folder_gives_what_a_simulation_gives(
     who = "note: home-0, home-1, home-3, home-4"
     assert notes[:2] == [
         f"{who}: 1 time does not exist in Europe/Berlin, where clocks skip an hour in spring",
-        f"{who}: 1 rows have the time of a later row and were left out",
+        f"{who}: 1 row with the time of a later row was left out",
     ]
     assert "note: home-4: not used, as they are no inputs of the plan: garage" in notes
     assert f"homes joined: {HOMES} of {HOMES}" in lines

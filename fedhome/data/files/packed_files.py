@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from fedhome.counted import counted, was
 from fedhome.data.files.file_kinds import GZIP, HEAD_BYTES, ZIP, refuse_other_kinds
 from fedhome.data.files.table_file import unreadable
 from fedhome.errors import SourceError
@@ -202,7 +203,7 @@ def _members(path: Path, size: int) -> tuple[list[Source], list[str]]:
     if len(set(names)) < len(names):
         raise unreadable(path.name, "two files in it have the same name", hint=_BOMB_HINT)
     others = len(visible) - len(tables)
-    notes = [f"{path.name}: {others} files in it that hold no table were left out"]
+    notes = [f"{path.name}: {counted(others, 'file')} in it without a table {was(others)} left out"]
     sources = [_member(path, size, entry, alone=len(tables) == 1) for entry in tables]
     return sources, notes if others else []
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from fedhome.counted import counted, was
 from fedhome.data.files.csv_rows import SUMMARY
 from fedhome.data.files.header_rows import Header, find_header, kind_of_cell, kinds_of_columns
 from fedhome.data.files.packed_files import Source
@@ -86,7 +87,8 @@ def _tables(source: Source, sheets: dict[str, list[Cells]], others: int) -> list
             )
     left_out = others + len(faults)
     if left_out:
-        note = f"{source.name}: {left_out} sheets that are hidden or hold no table were left out"
+        what = f"{counted(left_out, 'sheet')} hidden or without a table"
+        note = f"{source.name}: {what} {was(left_out)} left out"
         tables[next(iter(tables))] = _with_note(first, note)
     return list(tables.values())
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fedhome.counted import counted
 from fedhome.data.series.clocks import (
     BESIDE,
     ReadingClock,
@@ -317,7 +318,8 @@ def _irregular(home: HomeReadings, telling: NDArray[np.int64]) -> DataError:
     time_s = table.time_s[telling]
     if len(time_s) < _LEAST:
         return DataError(
-            f"home {table.home!r} has {len(time_s)} rows with a reading: too few for a series",
+            f"home {table.home!r} has {counted(len(time_s), 'row')} with a reading: too few "
+            "for a series",
             hint="set data.horizon = 0 for rows that do not follow each other in time",
         )
     gaps = np.diff(time_s)

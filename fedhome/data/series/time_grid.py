@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from fedhome.counted import counted
 from fedhome.data.series.clocks import in_order
 from fedhome.data.series.placing import HomeReadings, Placed, by_clock, by_column
 from fedhome.data.series.step_rules import RULES, Stepped, Steps
@@ -80,7 +81,7 @@ def grid_of(table: HomeTable, data: DataSettings, columns: Sequence[str]) -> Gri
     """
     if table.rows < _LEAST_ROWS:
         raise DataError(
-            f"home {table.home!r} has {table.rows} rows: too few for a series",
+            f"home {table.home!r} has {counted(table.rows, 'row')}: too few for a series",
             hint="set data.horizon = 0 for rows that do not follow each other in time",
         )
     home = HomeReadings.of(table, data, columns)

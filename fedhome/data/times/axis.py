@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from fedhome.counted import counted, was
 from fedhome.data.times.joined_times import read_times
 from fedhome.data.times.named_zones import named_clock
 from fedhome.data.times.time_cells import SECOND_US
@@ -105,7 +106,7 @@ def read_axis(
     moments = read_moments(rows, names, settings, location_of=location_of)
     notes = list(moments.notes)
     if missing := rows.num_rows - len(moments.rows):
-        notes.append(f"{missing} rows without a time were left out")
+        notes.append(f"{counted(missing, 'row')} without a time {was(missing)} left out")
     us, numbers = _set_clocks(moments.us, moments.rows, location_of, notes)
     kept = without_twins(rows, us, numbers, leave=names, naive=moments.naive)
     return Axis(

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from fedhome.counted import counted, was
 from fedhome.data.files.data_files import Raw
 from fedhome.data.times.axis import Axis
 from fedhome.data.times.time_reading import filled_cells
@@ -54,11 +55,13 @@ def completed(
             taken[kept[use]] = twins[use]
             place = rows.column_names.index(name)
             rows = rows.set_column(place, name, rows[name].take(pa.array(taken)))
-    old = f"{axis.twins} rows have the time of a later row"
+    old = f"{counted(axis.twins, 'row')} with the time of a later row"
     notes = [note for note in axis.notes if not note.startswith(old)]
-    notes.append(f"{int(joined.sum())} rows complete another row of their time and were joined")
+    count = int(joined.sum())
+    what = "completes another row of its" if count == 1 else "complete another row of their"
+    notes.append(f"{counted(count, 'row')} {what} time and {was(count)} joined")
     if left := int(clashing.sum()):
-        notes.append(f"{left} rows have the time of a later row and were left out")
+        notes.append(f"{counted(left, 'row')} with the time of a later row {was(left)} left out")
     return replace(raw, rows=rows), replace(
         axis,
         notes=tuple(notes),

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from fedhome.counted import counted, was
 from fedhome.data.columns.unit_columns import mixed_units
 from fedhome.data.files.data_files import Raw
 from fedhome.data.times.axis import read_moments
@@ -47,7 +48,9 @@ def homes_of(raw: Raw, column: str) -> dict[str, Raw]:
     codes, words = _codes(raw.rows[column])
     notes = list(raw.notes)
     if missing := int(np.sum(codes < 0)):
-        notes.append(f"{missing} rows without a home in column {column!r} were left out")
+        notes.append(
+            f"{counted(missing, 'row')} without a home in column {column!r} {was(missing)} left out"
+        )
     if not words:
         raise SourceError(
             f"{raw.files[0][0]}: the column {column!r} names no home",
@@ -108,16 +111,19 @@ def pivoted(raw: Raw, settings: ReadingSettings) -> Raw:
     times, place = np.unique(seconds, return_inverse=True)
     _refuse_wide(len(words), len(times), name_column)
     if missing := len(series) - len(moments.rows):
-        notes.append(f"{missing} rows without a time were left out")
+        notes.append(f"{counted(missing, 'row')} without a time {was(missing)} left out")
     if missing := int(np.sum(series < 0)):
-        notes.append(f"{missing} rows without a name in column {name_column!r} were left out")
+        notes.append(
+            f"{counted(missing, 'row')} without a name in column {name_column!r} "
+            f"{was(missing)} left out"
+        )
     values = plain_column(raw.rows[value_column])
     groups = _grouped(names, len(words))
     columns, twins = _columns(values, rows, place, groups, height=len(times))
     if twins:
         notes.append(
-            f"{twins} rows have the time and the name in {name_column!r} of a later row and were "
-            "left out"
+            f"{counted(twins, 'row')} with the time and the name in {name_column!r} of a later row "
+            f"{was(twins)} left out"
         )
     left = [n for n in raw.rows.column_names if n not in {*found.names, *settings.pivot}]
     if left:

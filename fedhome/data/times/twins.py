@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from fedhome.counted import counted, was
 from fedhome.data.times.time_cells import SECOND_US
 
 # Rows that differ get the same number about once in 2**64.
@@ -73,15 +74,16 @@ def without_twins(
     twin = ~last & ~copy & ~finer
     notes = []
     if count := int(copy.sum()):
-        notes.append(f"{count} rows are exact copies of another row and were left out")
+        what = "is an exact copy" if count == 1 else "are exact copies"
+        notes.append(f"{counted(count, 'row')} {what} of another row and {was(count)} left out")
     if count := int(finer.sum()):
         notes.append(
-            f"{count} rows lie in the same second as a later row and were left out: "
-            "times are kept to the second"
+            f"{counted(count, 'row')} in the same second as a later row {was(count)} "
+            "left out: times are kept to the second"
         )
     if count := int(twin.sum()):
         notes.append(
-            f"{count} rows have the time of a later row and were left out"
+            f"{counted(count, 'row')} with the time of a later row {was(count)} left out"
             + ("; if clocks were set back then, give data.time_zone" if naive else "")
         )
     return Kept(
