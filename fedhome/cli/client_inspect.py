@@ -254,8 +254,7 @@ def _head(found: HomeInspected) -> Table:
     else:
         table.add_row(
             "would be used",
-            f"{counted(found.train, 'example')} to learn from, {found.validation:,} for "
-            "validation, "
+            f"{found.train:,} examples to learn from, {found.validation:,} for validation, "
             f"{found.test:,} for the test",
         )
     missing = [one.name for one in found.columns if one.use == "missing"]
