@@ -46,7 +46,7 @@ def print_summary(console: Console, folder: RunFolder) -> None:
         rows = counted_summary(counted)
     if rows:
         homes = max(row.homes + row.left_out for row in rows)
-        title = f"{events['fleet-ready']['score']} on test rows, over {counted(homes, 'home')}"
+        title = f"{events['fleet-ready']['score']} on test rows, over {homes} homes"
         console.print(_models(title, rows))
         sure = means_of(folder.read_homes(), _SURE) if folder.homes_path.exists() else {}
         for line in _explained(rows, sure):

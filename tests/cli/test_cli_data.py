@@ -68,7 +68,7 @@ def test_describe_says_everything(dataset: DataSet) -> None:
 
 def test_get_reads_a_file_and_list_then_says_cached(tmp_path: Path, cache: Path) -> None:
     output = run("get", "energy-homes17", "--from", str(energy_wheel(tmp_path)))
-    assert f"energy-homes17: 17 homes, 148920 rows in {cache / 'energy-homes17'}" in output
+    assert f"energy-homes17: 17 homes, 148,920 rows in {cache / 'energy-homes17'}" in output
     (line,) = [line for line in run("list").splitlines() if line.startswith("energy-homes17")]
     assert line.rstrip().endswith("yes")
     assert "17 homes" in run("get", "energy-homes17")

@@ -172,8 +172,8 @@ def test_keeping_and_removing() -> None:
     assert first["parameters"][0] == {"name": "0.weight", "shape": [4, 3]}
     assert (first["previous"], first["privacy"]) == (None, None)
     assert model("pin", "--remove", digits) == "the model of release 1 goes when it is old\n"
-    assert model("prune", "--keep", "1") == "removed 1 models: 1\n"
-    assert model("verify").endswith("4 releases, 1 models read, no faults\n")
+    assert model("prune", "--keep", "1") == "removed 1 model: 1\n"
+    assert model("verify").endswith("4 releases, 1 model read, no faults\n")
     found = checked("model verify", model("verify", "--json"))
     assert found == {"releases": 4, "models": 1, "faults": [], "leftovers": []}
     assert error_of("rollback", digits).message == "the model of release 1 was removed"
@@ -190,7 +190,7 @@ def test_faults_are_told() -> None:
     assert done.exception.reason == "faults"
     assert f"fault: {path} ends too early" in done.stdout
     assert f"left by a crash, and no release: {path.with_name('00000002.model')}" in done.stdout
-    assert "1 releases, 0 models read, 1 fault\n" in done.stdout
+    assert "1 release, 0 models read, 1 fault\n" in done.stdout
 
 
 def test_keys() -> None:
@@ -224,7 +224,7 @@ def test_a_fleets_server_signs() -> None:
     directory = Directory.verify(issued.data, fleet.authority)
     taken = accept(Registry.open("registry").package(), directory, layout=LAYOUT.hash)
     assert taken.model.flat.tobytes() == numbers(1).tobytes()
-    sound = "1 releases, 1 models read, no faults\n"
+    sound = "1 release, 1 model read, no faults\n"
     assert model("verify", "--directory", "fleet/directory.fh") == sound
     run("b", seed=2)
     assert isinstance(error_of("publish", "b"), RegistryError)  # the registry has no key itself

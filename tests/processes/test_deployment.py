@@ -206,7 +206,7 @@ def test_a_run_gives_what_a_simulation_gives(world: Deployment) -> None:
     assert (told["epoch"], told["homes"], told["pending"]) == (1, HOMES, 0)
     assert told["release"]["round"] == ROUNDS
     assert told["faults"] == []
-    assert "1 releases, " in world.types("model", "verify", "hub/models")
+    assert "1 release, " in world.types("model", "verify", "hub/models")
 
     last = Registry.open(world.server.path / "models").releases()[-1]
     assert told["release"]["hash"] == last.hash.hex()
