@@ -15,6 +15,7 @@ from fedhome.learning import update_clipping
 from fedhome.plan.private_plan import is_private
 from fedhome.plan.protocol import policy_of
 from fedhome.plan.settings import Plan
+from fedhome.plan.sliced_plan import is_sliced
 from fedhome.plan.transfer_plan import bits_of, sends_fewer
 from fedhome.questions import mixtures, outcomes, private_sums, weights
 from fedhome.questions.empty_handed import EMPTY_HANDED, MEANING
@@ -28,6 +29,11 @@ _WHOLE = "how the home would change each parameter of the model"
 _PART = (
     "how the home would change each of some parameters of the model: in each round others, the "
     "same for all homes (transfer.stages)"
+)
+_SLICE = (
+    "how the home would change each parameter that its device carries; those that a larger tier "
+    "has and no smaller one (slicing.tiers) go in a sum of their own, with nothing beside them but "
+    "a weight that is 1 for every home"
 )
 _OFTEN = {"round": "once a round", "run": "once a run", "sum": "once a sum"}
 
@@ -122,12 +128,18 @@ def _lanes(row: SummedQuestion, plan: Plan, homes: int) -> Iterator[Lane]:
         yield Lane(
             name="update",
             count=None,
-            meaning=_PART if sends_fewer(plan) else _WHOLE,
+            meaning=_meaning_of_update(plan),
             span=f"within {exact}±{policy.most_clip:g} ({policy.norm})",
             steps=(1 << bits_of(plan)) - 2,
             weighted=True,
             noisy=private,
         )
+
+
+def _meaning_of_update(plan: Plan) -> str:
+    if is_sliced(plan):
+        return _SLICE
+    return _PART if sends_fewer(plan) else _WHOLE
 
 
 def _greatest(plan: Plan, homes: int) -> Mapping[str, object]:

@@ -130,6 +130,7 @@ class World:
         seed: bytes = b"s" * 32,
         bundles: int = 1,
         remember: bool = False,
+        tier: str = "",
     ) -> World:
         """Make a fleet of ``count`` homes.
 
@@ -143,6 +144,7 @@ class World:
             seed: The epoch's.
             bundles: How many of each home wait in the pool.
             remember: Check each signature once for all parties, as simulations do.
+            tier: Of all homes, by the directory.
         """
         policy = policy or Policy()
         authority, server = Authority.create(), ServerKeys.create()
@@ -160,7 +162,9 @@ class World:
             committee=size,
             corrupt=bad,
             threshold=(size + bad) // 2 + 1 if threshold is None else threshold,
-            homes=tuple(own.entry(eligible=name in serving) for name, own in keys.items()),
+            homes=tuple(
+                own.entry(eligible=name in serving, tier=tier) for name, own in keys.items()
+            ),
         )
         issued = authority.issue(directory)
         verify = lru_cache(maxsize=1 << 16)(signature_holds) if remember else signature_holds

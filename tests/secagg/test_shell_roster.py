@@ -12,13 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedhome.errors import ManifestError, WireError
+from fedhome.errors import ManifestError, OpeningError, WireError
 from fedhome.questions import private_sums
 from fedhome.questions.contributions import Terms
 from fedhome.questions.empty_handed import empty_terms
-from fedhome.secagg import Directory, FixedPoint, Form, HomeEntry
+from fedhome.secagg import Directory, FixedPoint, Form, HomeEntry, Policy
 from fedhome.secagg.shell_roster import purpose_of, shell_faults, shell_of, tier_numbers
-from helpers.secagg_world import World
+from fedhome.secagg.sum_messages import Request
+from helpers.secagg_world import Sum, World
 
 TIERS = ("sensor", "plug", "hub")
 
@@ -113,6 +114,29 @@ def test_the_whole_policy_looks_at_tiers() -> None:
         else:
             with pytest.raises(ManifestError, match="does not carry what tier plug has"):
                 policy.check(manifest, directory)
+
+
+def test_of_each_shell_about_a_model_one_sum_is_opened() -> None:
+    world = World.of(8, policy=Policy(tiers=TIERS), tier="hub", bundles=4)
+    model = bytes(range(32))
+    for purpose in ("train", "train-1", "train-2"):
+        opened = world.run(model_hash=model, purpose=purpose).opened
+        assert opened is not None
+        assert len(opened.homes) == 8
+    again = world.draw_up(list(world.homes)[1:], model_hash=model, purpose="train-1")
+    for home in again.bundles:
+        with pytest.raises(ManifestError, match="opened before") as refused:
+            again.join(home)
+        assert refused.value.reason == "opened-before"
+    with pytest.raises(OpeningError, match="was opened before"):
+        _examine_again(world, again)
+
+
+def _examine_again(world: World, asked: Sum) -> None:
+    """Let a member look at a sum for which no home has signed."""
+    member = world.directory.members[0]
+    request = Request(manifest=asked.signed, present=b"\xfe", arrivals=b"", votes=b"", sealed=b"")
+    world.homes[member].answer(request.to_bytes(), now=world.now)
 
 
 def test_an_entry_without_a_tier_is_the_same_bytes_as_before_there_were_tiers() -> None:

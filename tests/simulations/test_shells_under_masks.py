@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from fedhome.clients import client_app
+from fedhome.clients.outgoing.lanes import lanes_of
 from fedhome.models.slicing import slices_of
 from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import tiers_of
@@ -201,6 +202,16 @@ def test_each_device_refuses_by_itself_what_it_does_not_carry(
     assert [joined.count(size) for size in sizes] == [12, 8, 1]  # who masks anything at all
     assert [shell for _, shell, _ in opened.counts] == [0, 1]
     assert "a part of the model that its device does not carry" in _told(tmp_path / "run")
+
+
+def test_people_are_told_that_a_device_sends_what_it_carries_in_sums_of_their_own() -> None:
+    def told(plan: Plan) -> str:
+        (train,) = [one for one in lanes_of(plan, len(ROWS)) if one.question.name == "train"]
+        return train.lanes[-1].meaning
+
+    assert "each parameter that its device carries" in told(_plan())
+    whole = _plan(slicing={"tiers": []})
+    assert told(whole) == "how the home would change each parameter of the model"
 
 
 def test_no_place_of_the_model_is_in_two_sums(tmp_path: Path, opened: _Opened) -> None:
