@@ -147,6 +147,10 @@ QUESTIONS: Mapping[str, Reason] = {
     "share": Reason("a roster that leaves out too much of its group"),
     "share-key": Reason("a member's key that cannot be used"),
     "shares": Reason("shares that do not belong together"),
+    "shell": Reason(
+        "a part of a sliced model that too few homes have by the directory, or not all of a roster",
+        _CHEATS,
+    ),
     "signature": Reason(
         "what is not signed with the key that the directory names",
         f"{_SIGN}, if the server has a new key; else another server answers",
