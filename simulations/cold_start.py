@@ -175,7 +175,7 @@ def _rehearsed(cohorts: Sequence[Experts], names: Sequence[str], run: FleetsBlen
             losses[place] += weights @ matrix @ weights
     # Of those that are as good the strongest, as in a run.
     best = max(s for s, e in zip(STRENGTHS, losses, strict=True) if e <= losses.min() * (1 + 1e-9))
-    return FleetsBlend(matrix=fleet, strength=best, alone=run.alone)
+    return FleetsBlend(matrix=fleet, strength=best, alone=run.alone, fewest_blocks=1)
 
 
 def _matrices_after(experts: Experts, names: Sequence[str]) -> Iterator[Floats]:

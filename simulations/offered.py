@@ -12,6 +12,7 @@ from fedhome.learning import mixture
 from fedhome.learning.cohort import Cohort
 from fedhome.learning.mixture import FleetsBlend
 from fedhome.learning.personalise.experts import Adaptation, Experts
+from fedhome.plan.private_plan import is_private
 from fedhome.run.folder import RunFolder
 from fedhome.simulations.engines.world import World
 
@@ -52,6 +53,7 @@ class Offered(NamedTuple):
                 matrix=mixture.full(chosen["matrix"], len(names)),
                 strength=float(chosen["strength"]),
                 alone=(float(alone["rate"]), int(alone["epochs"])),
+                fewest_blocks=1 if is_private(world.plan) else mixture.TRIED,
             ),
         )
 

@@ -34,6 +34,8 @@ FIRST_STRENGTH: Final = 10.0
 """What the fleet is worth where homes are not asked."""
 BOUND: Final = 16.0
 """No entry of a matrix is greater: an expert errs four times as far as no learning at most."""
+TRIED: Final = 2
+"""Of how many blocks a home can leave one out, and so try what its own say is worth."""
 _FOLDS = 10
 _FLOOR = 1e-2  # of the error of no learning, in units of the target: below that it is rounding
 _RIDGE = 1e-9
@@ -47,11 +49,27 @@ class FleetsBlend:
         matrix: How experts' errors go together over all homes, ``[experts, experts]``.
         strength: How many of a home's blocks of rows that is worth.
         alone: How homes without a fleet would train the network: rate and passes.
+        fewest_blocks: Of how many blocks a home's own say was tried. A home of fewer takes the
+            fleet's weights: of a single block none can be left out, so that no home of one had
+            part in the choice of the strength. It is 1 where that was tried otherwise, or where
+            the fleet's matrix knows nothing.
     """
 
     matrix: Floats
     strength: float
     alone: tuple[float, int]
+    fewest_blocks: int = TRIED
+
+    def weights_of(self, own: Floats, blocks: int) -> Floats:
+        """Return a home's weights, ``[experts]``.
+
+        Args:
+            own: Its matrix ``[experts, experts]``.
+            blocks: How many independent blocks of rows that comes from.
+        """
+        if blocks < self.fewest_blocks:
+            return best_weights(self.matrix)
+        return home_weights(own, blocks, self.matrix, self.strength)
 
 
 def error_matrices(errors: Floats, reference: Floats, folds: NDArray[np.int64]) -> Floats:

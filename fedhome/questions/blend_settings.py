@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from fedhome.errors import UpdateError
-from fedhome.learning.mixture import BOUND, FleetsBlend, entries, full
+from fedhome.learning.mixture import BOUND, TRIED, FleetsBlend, entries, full
 from fedhome.learning.tasks.segments import Floats
+from fedhome.plan.private_plan import is_private
+from fedhome.plan.settings import Plan
 
 MATRIX, HOMES, STRENGTH = "matrix", "homes", "strength"
 ALONE_RATE, ALONE_EPOCHS = "alone-rate", "alone-epochs"
@@ -33,12 +35,12 @@ def matrix_of(settings: Mapping[str, Any], experts: int) -> Floats:
     return full(values, experts)
 
 
-def fleets_blend(settings: Mapping[str, Any], experts: int) -> FleetsBlend:
+def fleets_blend(settings: Mapping[str, Any], plan: Plan) -> FleetsBlend:
     """Return what the fleet chose, as an outcome's settings say it.
 
     Args:
         settings: The settings that came.
-        experts: How many experts the plan has.
+        plan: The plan.
 
     Raises:
         UpdateError: They do not say it.
@@ -50,4 +52,9 @@ def fleets_blend(settings: Mapping[str, Any], experts: int) -> FleetsBlend:
             f"an outcome was asked for with {STRENGTH} {strength!r}, {ALONE_RATE} {rate!r} and "
             f"{ALONE_EPOCHS} {epochs!r}"
         )
-    return FleetsBlend(matrix=matrix_of(settings, experts), strength=strength, alone=(rate, epochs))
+    return FleetsBlend(
+        matrix=matrix_of(settings, len(plan.personalise.experts)),
+        strength=strength,
+        alone=(rate, epochs),
+        fewest_blocks=1 if is_private(plan) else TRIED,
+    )

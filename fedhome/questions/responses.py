@@ -199,7 +199,7 @@ def outcome(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext) 
     from fedhome.learning.personalise import ending  # noqa: PLC0415 - an agent needs none
 
     names = given.plan.personalise.experts
-    fleet = fleets_blend(given.config, len(names))
+    fleet = fleets_blend(given.config, given.plan)
     ended = ending.end(_experts(cohort, start, given), names, fleet)
     weights = {name: ended.weights[:, place] for place, name in enumerate(names)}
     none = np.zeros(len(ended.weights))

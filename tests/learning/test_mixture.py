@@ -13,6 +13,7 @@ from scipy.optimize import minimize
 from fedhome.learning.mixture import (
     BOUND,
     STRENGTHS,
+    FleetsBlend,
     best_weights,
     entries,
     error_matrices,
@@ -192,3 +193,13 @@ def test_what_travels_of_a_matrix_says_all_of_it(experts: int) -> None:
 def test_a_matrix_that_rounding_made_negative_in_a_direction_is_mended() -> None:
     # Eigenvalues 3 and -1, along (1, 1) and (1, -1): the second is worth nothing.
     np.testing.assert_allclose(full([1.0, 2.0, 1.0], 2), [[1.5, 1.5], [1.5, 1.5]])
+
+
+def test_a_home_whose_own_say_could_not_be_tried_takes_the_fleets_weights() -> None:
+    """One home of a hundred that could try found no pull the best; the 99 of a night do not."""
+    own, fleet = np.diag([1.0, 9.0]), np.diag([3.0, 1.0])
+    blend = FleetsBlend(matrix=fleet, strength=0.0, alone=(1.0, 1))
+    np.testing.assert_allclose(blend.weights_of(own, 1), [0.25, 0.75])
+    np.testing.assert_allclose(blend.weights_of(own, 2), [0.9, 0.1])
+    rehearsed = FleetsBlend(matrix=fleet, strength=0.0, alone=(1.0, 1), fewest_blocks=1)
+    np.testing.assert_allclose(rehearsed.weights_of(own, 1), [0.9, 0.1])

@@ -130,7 +130,8 @@ class HomeMixtures(NamedTuple):
     Args:
         weights: Weight of each expert, ``[homes, experts]``.
         stated: What they state: of validation rows with weights that were not fitted to them.
-        blocks: From how many blocks of validation rows each home's own say comes, ``[homes]``.
+        blocks: From how many blocks of validation rows each home's own say comes, ``[homes]``; 0:
+            it has none.
     """
 
     weights: Floats
@@ -147,12 +148,7 @@ def mix(experts: Experts, names: Sequence[str], fleet: FleetsBlend) -> HomeMixtu
         fleet: What the fleet chose.
     """
     errors = home_errors(experts, names)
-    weights = np.stack(
-        [
-            mixture.home_weights(home.matrix, home.blocks, fleet.matrix, fleet.strength)
-            for home in errors
-        ]
-    )
+    weights = np.stack([fleet.weights_of(home.matrix, home.blocks) for home in errors])
     left_out = np.concatenate(
         [
             mixture.left_out_weights(
@@ -166,7 +162,8 @@ def mix(experts: Experts, names: Sequence[str], fleet: FleetsBlend) -> HomeMixtu
         _mixed([experts.stated(name).validation for name in names], left_out),
         _mixed([experts.stated(name).test for name in names], rows),
     )
-    return HomeMixtures(weights, stated, np.array([home.blocks for home in errors]))
+    own_say = [home.blocks if home.blocks >= fleet.fewest_blocks else 0 for home in errors]
+    return HomeMixtures(weights, stated, np.array(own_say))
 
 
 def end(experts: Experts, names: Sequence[str], fleet: FleetsBlend) -> Outcome:
