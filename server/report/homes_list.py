@@ -110,7 +110,8 @@ def _own_say(run: RunResults, home: str) -> str:
     blocks = None if run.shown is None else run.shown.blocks.get(home)
     if run.shown is None or blocks is None:
         return NOTHING
-    return f"{blocks / (blocks + run.shown.strength):.0%}".replace("%", " %")
+    share = blocks / (blocks + run.shown.strength) if blocks else 0.0  # without a pull, too
+    return f"{share:.0%}".replace("%", " %")
 
 
 def sorting_script() -> tuple[str, str]:

@@ -212,3 +212,13 @@ def test_a_fleet_of_real_homes_says_what_it_cannot_show(tmp_path: Path) -> None:
 
 def test_a_simulation_says_nothing_of_what_a_real_fleet_lacks(run: RunFolder) -> None:
     assert "What is not shown" not in page_of(run).text
+
+
+def test_a_home_that_only_follows_the_fleet_has_no_say_with_or_without_a_pull(
+    run: RunFolder,
+) -> None:
+    for strength in (0.0, 6.0):
+        run.write_shown(shown(blocks={f"home-{i:03}": 0 for i in range(100)}, strength=strength))
+        found = homes_list(results_of(run))
+        assert found is not None
+        assert {row[8] for row in found.rows} == {"0 %"}
