@@ -164,11 +164,42 @@ def predict(
         Path | None,
         typer.Option("--from", help="Readings in place of the home's own.", metavar="FILE"),
     ] = None,
+    follow: Annotated[
+        bool,
+        typer.Option("--watch", help="Go on: a line for each new prediction, until Ctrl-C."),
+    ] = False,
+    every: Annotated[
+        str | None,
+        typer.Option(
+            help="With --watch: how often to look, such as 30s, 15m or 1h.",
+            metavar="LENGTH",
+            show_default="1m",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Predict by the home's own model: no server, no network; also while the agent runs."""
     from fedhome.cli.client_predict import predicted, print_prediction  # noqa: PLC0415
 
+    if follow and at is not None:
+        raise typer.BadParameter("--watch follows the newest readings: leave --at out")
+    if every is not None and not follow:
+        raise typer.BadParameter("--every says how often --watch looks: add --watch")
+    if follow:
+        from fedhome.cli.client_predict_watch import (  # noqa: PLC0415
+            every_seconds,
+            until_signal,
+            watch,
+        )
+
+        watch(
+            _home_folder_at(folder),
+            source=source,
+            every_s=every_seconds(every or "1m"),
+            as_json=as_json,
+            stop=until_signal(),
+        )
+        return
     found = predicted(_home_folder_at(folder), at=at, source=source, now_s=ages.now())
     print_prediction(found, as_json=as_json)
 

@@ -211,20 +211,38 @@ def print_prediction(found: HomePrediction, *, as_json: bool) -> None:
         console.print(f"[dim]note: {escape(note)}[/]")
 
 
+def said(found: HomePrediction) -> str:
+    """Return a prediction in one line: of when, of what, and by what."""
+    model, row, worse = found.model, found.row, found.trial.worse
+    of = when(row["time"].timestamp()) if "time" in row else f"row {row['row'] + 1:,}"
+    without = _plainly(found, row["without_learning"])
+    expected = f"{without} (without learning: the model was worse)" if worse else _in_words(found)
+    lacking = f"; missing: {', '.join(found.missing)}" if found.missing else ""
+    return f"{of}  {model.target} {expected}{lacking}"
+
+
 def _own(found: HomePrediction) -> str:
+    return escape(_in_words(found))
+
+
+def _in_words(found: HomePrediction) -> str:
     row = found.row
     if found.model.targets == "continuous":
         low, high = (f"{row[name]:.{_DIGITS}g}" for name in ("low", "high"))
-        return f"{_shown(found, row['value'])}, 8 times in 10 from {low} to {high}"
+        return f"{_plainly(found, row['value'])}, 8 times in 10 from {low} to {high}"
     ordered = sorted(found.classes.items(), key=lambda one: -one[1])
-    return escape(", ".join(f"{name} {share:.0%}" for name, share in ordered))
+    return ", ".join(f"{name} {share:.0%}" for name, share in ordered)
 
 
 def _shown(found: HomePrediction, value: float | str) -> str:
+    return escape(_plainly(found, value))
+
+
+def _plainly(found: HomePrediction, value: float | str) -> str:
     if isinstance(value, str):
-        return escape(value)
+        return value
     unit = found.model.target_unit
-    return escape(f"{value:.{_DIGITS}g}{f' {unit}' if unit else ''}")
+    return f"{value:.{_DIGITS}g}{f' {unit}' if unit else ''}"
 
 
 def origin(model: PersonalModel) -> str:
