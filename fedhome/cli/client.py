@@ -164,6 +164,7 @@ def predict(
         Path | None,
         typer.Option("--from", help="Readings in place of the home's own.", metavar="FILE"),
     ] = None,
+    *,
     follow: Annotated[
         bool,
         typer.Option("--watch", help="Go on: a line for each new prediction, until Ctrl-C."),
