@@ -12,6 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from fedhome.cli.group import Group
+from fedhome.cli.json_out import JsonFlag, print_json
+from fedhome.cli.json_pipeline import PipelinePlanned
 from fedhome.errors import PlanError
 from fedhome.pipeline.device_table import read_devices
 from fedhome.pipeline.split_plan import SplitPart, SplitPlan, split
@@ -36,9 +38,13 @@ def plan(
     ],
     rows: Annotated[int, typer.Option(help="Rows computed at once.", min=1)] = 1,
     train: Annotated[bool, typer.Option("--train", help="To train, not only predict.")] = False,
+    as_json: JsonFlag = False,
 ) -> None:
     """Show which layers would lie on which device, and what a prediction would take."""
     found = split(_widths(model), read_devices(devices), rows=rows, trains=train)
+    if as_json:
+        print_json(PipelinePlanned.of(found))
+        return
     console = Console()
     if console.width < _TABLE_WIDTH:
         for part in found.parts:
@@ -75,7 +81,7 @@ def serve(
     port: Annotated[int, typer.Option(help="Port; 0: any.", min=0, max=65535)] = 7077,
     memory: Annotated[int, typer.Option(help="Bytes for a part.", min=1)] = 1 << 26,
 ) -> None:
-    """Carry a part of a network for the home's other devices, until it is stopped."""
+    """Let the home's other devices put a part of a network here, until it is stopped."""
     from fedhome.pipeline.part_server import PartServer  # noqa: PLC0415 - cryptography
 
     try:

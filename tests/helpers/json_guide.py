@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hint
 
 from pydantic import TypeAdapter
 
-from fedhome.cli import json_fleets, json_models, json_plans, json_readings
+from fedhome.cli import json_fleets, json_models, json_pipeline, json_plans, json_readings
 from fedhome.clients.recorded import inspection
 from fedhome.server.daemon import server_status
 
@@ -44,6 +44,7 @@ SHAPES = {
     "model show": Shape(json_models.ReleaseShown),
     "model verify": Shape(json_models.ChainShown),
     "model slices": Shape(json_models.SliceEntry, "a list of objects"),
+    "pipeline plan": Shape(json_pipeline.PipelinePlanned),
     "plan explain": Shape(json_plans.PlanExplained),
     "plan numbers": Shape(json_plans.NumbersTable, "a list of objects"),
     "privacy plan": Shape(json_plans.NoisePlan),

@@ -28,6 +28,7 @@ from fedhome.pipeline.home_keys_folder import TOKEN, make_keys
 from fedhome.pipeline.layer_slice import Floats, LayerSlice, layers_of, widths_of
 from fedhome.pipeline.pipeline_run import PipelineRun
 from fedhome.pipeline.split_plan import SplitPlan, bytes_of, split
+from helpers.json_guide import checked
 
 WIDTHS = (5, 16, 16, 12, 2)
 FEDHOME = Path(sys.executable).parent / "fedhome"
@@ -323,3 +324,7 @@ def test_the_plan_is_printed_and_says_when_it_is_the_wrong_choice(tmp_path: Path
     assert "hub carries the whole network" in typed("--model", "23-16-1")
     assert "do not hold the network" in typed("--model", "23-640-1")
     assert "neither a folder of a run nor widths" in typed("--model", "nothing")
+    shown = checked("pipeline plan", typed("--model", "23-64-64-1", "--json"))
+    assert [part["device"] for part in shown["parts"]] == ["hub", "plug"]
+    assert shown["parts"][0]["widths"] == [23, 64]
+    assert shown["row_us"] > 1000

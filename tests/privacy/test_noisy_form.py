@@ -179,9 +179,12 @@ def test_with_noise_every_home_counts_once() -> None:
     assert told.weights.tolist() == [1, 1, 1]
     assert told.values.shape == (3, len(noisy.scalars))
     assert added(replace(noisy, scalars=()), terms).values.shape == (3, 0)  # as of a training
-    bare = replace(noisy, noise=None, fixed=replace(noisy.fixed, weight_cap=50))
+    fixed = replace(noisy.fixed, weight_cap=50)
+    bare = replace(noisy, noise=None, fixed=fixed, scalars=(*noisy.scalars, EMPTY_HANDED))
     assert added(bare, terms).weights.tolist() == [0, 7, 50]
     assert added(bare, terms).values.shape == (3, 3)
+    # Where nobody is asked who has nothing, as in the later shells of a sliced model.
+    assert added(replace(bare, scalars=()), terms).weights.tolist() == [1, 1, 1]
 
 
 def test_noise_leads_no_mean_out_of_its_range() -> None:

@@ -105,6 +105,20 @@ def test_threads_and_chunks_change_nothing(tmp_path: Path) -> None:
     np.testing.assert_array_equal(one, two)
 
 
+def test_homes_of_one_chunk_that_stand_out_of_order_learn_from_their_own_rows() -> None:
+    # Five homes a chunk, the largest first: of each five the second and the third change places.
+    rows = [(60 - 6 * five + own, 3, 3) for five in range(8) for own in (4, 2, 3, 1, 0)]
+    stage = tiny.world(tiny.plan(), tiny.homes(rows))
+    with ENGINES["vector"](stage) as grid:
+        (cohort,) = grid.within
+        start = stage.learning.initial
+        together = cohort.train(start, stream=1, epochs=1)
+        for home in range(len(rows)):
+            alone = cohort.pick(np.array([home])).train(start, stream=1, epochs=1)
+            assert np.allclose(together.params[home], alone.params[0], rtol=2e-4, atol=2e-6), home
+            assert together.losses[home] == pytest.approx(alone.losses[0], rel=1e-5)
+
+
 def test_the_order_of_the_homes_changes_nothing_but_rounding(tmp_path: Path) -> None:
     fleet = tiny.homes()
     np.testing.assert_allclose(
