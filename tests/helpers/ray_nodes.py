@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -52,14 +53,18 @@ class RayNode:
     Attributes:
         name: Its namespace.
         ip: Its address on the bridge.
+        folder: Where its Ray keeps files. In its usual place it would leave word of a cluster that
+            every later `ray.init` on this machine tries to join.
     """
 
     name: str
     ip: str
+    folder: str
 
     def command(self, *words: str) -> list[str]:
         """Return a command that runs in the node's namespace."""
-        return ["ip", "netns", "exec", self.name, *words]
+        apart = f"RAY_TMPDIR={self.folder}"
+        return ["ip", "netns", "exec", self.name, "env", apart, *words]
 
     def ray_start(self, *words: str) -> None:
         """Start Ray here."""
@@ -117,8 +122,10 @@ def ray_nodes(count: int) -> Iterator[Sequence[RayNode]]:
         after.callback(_tried, "ip", "link", "del", bridge)
         _run("ip", "link", "set", bridge, "up")
         nodes = []
+        # Sockets lie in it, whose paths may hold a hundred characters.
+        folder = after.enter_context(tempfile.TemporaryDirectory(prefix="fhr", dir="/tmp"))
         for place in range(count):
-            node = RayNode(f"fh-{os.getpid()}-{place}", f"{net}.{place + 1}")
+            node = RayNode(f"fh-{os.getpid()}-{place}", f"{net}.{place + 1}", folder)
             _run("ip", "netns", "add", node.name)
             after.callback(_tried, "ip", "netns", "del", node.name)
             end = f"fhv{os.getpid()}"[:11] + f"-{place}"

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -29,8 +30,11 @@ _PLAN = (
 def nodes() -> Iterator[Sequence[RayNode]]:
     if reason := why_not():
         pytest.skip(reason)
+    told = Path(tempfile.gettempdir(), "ray", "ray_current_cluster")
+    before = told.exists()
     with ray_nodes(2) as started:
         yield started
+    assert told.exists() == before, "others on this machine would try to join it"
 
 
 def _command(out: Path, *sets: str) -> list[str]:
