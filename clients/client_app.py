@@ -36,7 +36,8 @@ from fedhome.plan.protocol import policy_of
 from fedhome.plan.sliced_plan import is_sliced
 from fedhome.questions.contributions import NOT_FINITE
 from fedhome.questions.empty_handed import settled
-from fedhome.questions.question_table import SUMMED, Question, SummedQuestion
+from fedhome.questions.question import Question
+from fedhome.questions.question_table import SUMMED, SummedQuestion
 from fedhome.questions.responses import Columns, QuestionContext, row
 from fedhome.questions.settings import check_inputs, check_settings
 from fedhome.questions.shells import shell_places

@@ -5,7 +5,7 @@ Together with :data:`fedhome.questions.question_table.SUMMED` these are all that
 
 from __future__ import annotations
 
-from fedhome.questions.question_table import ConsentWords, Question
+from fedhome.questions.question import ConsentWords, Question
 from fedhome.wire.names import EXAMPLES
 
 SHAPE, BUNDLE, HELP = "query", "query.bundle", "query.help"

@@ -10,8 +10,8 @@ only keep the protocol going have their rows in :mod:`fedhome.clients.protocol_q
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from fedhome.plan.settings import PersonaliseSettings, Plan
 from fedhome.questions import contributions, mixtures, outcomes, responses
 from fedhome.questions.contributions import Terms
 from fedhome.questions.empty_handed import EMPTY_HANDED
+from fedhome.questions.question import ConsentWords, Question
 from fedhome.questions.responses import Columns, QuestionContext, Response
 from fedhome.questions.settings import (
     SHELL,
@@ -45,53 +46,7 @@ TRIAL, OUTCOME = "evaluate.trial", "evaluate.outcome"
 BLEND, SHRINK = "evaluate.blend", "evaluate.shrink"
 ADAPTED = "evaluate.adapted"
 
-Asker = Literal["server", "simulation"]
-"""Who may ask: a fleet's server, or a simulation alone of the homes that it made itself."""
-
-Often = Literal["round", "run", "sum"]
-"""An honest server asks a home at most once in each."""
-
 Metrics = dict[str, float | int | list[float]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ConsentWords:
-    """What people are told of a question.
-
-    Texts may name ``{update}`` (how many numbers an update has), ``{most}`` (the greatest
-    weight), ``{weight_of_training}`` and ``{weight_of_validation}`` (by what homes count),
-    ``{bins}`` (steps of a score), and what :func:`fedhome.questions.mixtures.sizes` names.
-
-    Args:
-        when: When it is asked.
-        secure: What answers it where the plan is secure, besides ``numbers``.
-        plain: What answers it where the plan is plain; empty: nothing does.
-        numbers: What each bounded number of the sum is, by the stem of its name.
-    """
-
-    when: str
-    secure: str = ""
-    plain: str = ""
-    numbers: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Question:
-    """A thing that a server may ask of homes.
-
-    Args:
-        name: Type of its messages.
-        asker: Who may ask.
-        often: How often an honest server asks at most.
-        consent: What people are told of it.
-        clear: What each key of an answer in the clear holds; a ``*`` stands for any part of it.
-    """
-
-    name: str
-    asker: Asker = "server"
-    often: Often
-    consent: ConsentWords
-    clear: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

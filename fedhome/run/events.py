@@ -70,7 +70,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import math
 import os
 import re
 import threading
@@ -80,13 +79,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeAlias
-
-import numpy as np
+from typing import Self
 
 from fedhome.errors import EventLogError
-
-Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+from fedhome.run.event_json import Json, as_json, canonical, stamp
 
 FIRST = "0" * 64
 SPENT = "privacy-spent"
@@ -189,12 +185,12 @@ class EventLog:
             self._check_ours()
             body = {
                 "seq": self._seq,
-                "time": _stamp(self._clock()),
+                "time": stamp(self._clock()),
                 "event": event,
-                "data": _as_json(event, data),
+                "data": as_json(event, data),
                 "prev": self._head,
             }
-            line = _canonical(body | {"hash": _hash(body)})
+            line = canonical(body | {"hash": _hash(body)})
             self._write(line + b"\n")
             self._seq, self._head = self._seq + 1, hashlib.sha256(line).hexdigest()
             appended = _event(body | {"hash": _hash(body)})
@@ -318,10 +314,10 @@ def _verify_line(path: Path, line: bytes, seq: int, prev: str) -> Event:
         fields = json.loads(line)
         event = _event(fields)
         body = {name: value for name, value in fields.items() if name != "hash"}
-        canonical = _canonical(fields) == line
+        as_written = canonical(fields) == line
     except (ValueError, TypeError, KeyError, RecursionError):
         raise _bad(path, seq, "is not an event") from None
-    if event.hash != _hash(body) or not canonical:
+    if event.hash != _hash(body) or not as_written:
         raise _bad(path, seq, "was altered: its content does not have its hash")
     if event.prev != prev or event.seq != seq:
         raise _bad(path, seq, "does not follow the line before it: lines were altered or removed")
@@ -353,54 +349,5 @@ def _event(fields: Mapping[str, object]) -> Event:
     return Event(seq=seq, time=when, event=event, data=data, prev=prev, hash=own)
 
 
-def _stamp(time: datetime) -> str:
-    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def _hash(body: Mapping[str, object]) -> str:
-    return hashlib.sha256(_canonical(body)).hexdigest()
-
-
-def _canonical(value: Mapping[str, object]) -> bytes:
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return text.encode("ascii")
-
-
-def _as_json(event: str, data: Mapping[str, object]) -> dict[str, Json]:
-    not_finite: dict[str, Json] = {}
-    try:
-        result = {name: _plain(value, name, not_finite) for name, value in data.items()}
-    except TypeError as error:
-        raise EventLogError(
-            f"event {event!r}: {error}, which JSON cannot hold",
-            hint="log numbers, text, lists and mappings with text as keys",
-        ) from None
-    if not_finite:
-        if "not_finite" in result:
-            raise EventLogError(
-                f"event {event!r}: the name not_finite is taken by the log itself",
-                hint="give this value another name",
-            )
-        result["not_finite"] = not_finite
-    return result
-
-
-def _plain(value: object, path: str, not_finite: dict[str, Json]) -> Json:
-    """Return a JSON value; puts what is not finite into ``not_finite`` by its path."""
-    if isinstance(value, np.generic | np.ndarray):
-        value = value.tolist()
-    if isinstance(value, float) and not math.isfinite(value):
-        not_finite[path] = str(float(value))
-        return None
-    # bool, int, float and str have subclasses (enumerations) that json writes by value.
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, datetime):
-        return _stamp(value)
-    if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
-        return {name: _plain(item, f"{path}.{name}", not_finite) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item, f"{path}.{i}", not_finite) for i, item in enumerate(value)]
-    raise TypeError(f"{path} is a {type(value).__name__}")
+    return hashlib.sha256(canonical(body)).hexdigest()

@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from fedhome.errors import RunError
 from fedhome.run.compared_models import ALONE, EXPERTS, FEDERATED, MODELS, VERDICTS
+from fedhome.run.mean_intervals import mean_interval, wilcoxon_p
 
 
 def _column(name: str, kind: pa.DataType, meaning: str, *, nullable: bool = False) -> pa.Field:
@@ -180,14 +180,6 @@ class SummaryRow:
     p_value: float
 
 
-FEWEST_FOR_A_TEST: Final = 6
-_STUDENT: Final = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # 97.5 %, by the number of homes
-"""With five pairs even a clean sweep has a two-sided p-value of 1/16: no test can tell."""
-
-
-_RESAMPLED: Final = 2000
-
-
 def differences(homes: pa.Table, model: str, against: str = "alone") -> dict[str, float]:
     """Return ``model``'s score minus that of ``against`` by home, where both are numbers.
 
@@ -284,7 +276,7 @@ def _summary_row(
         gain=float(gap.mean()) if len(gap) else np.nan,
         gain_low=low,
         gain_high=high,
-        p_value=_wilcoxon(gap),
+        p_value=wilcoxon_p(gap),
     )
 
 
@@ -311,28 +303,6 @@ def means_of(
         if values:
             found[name] = float(np.mean(values))
     return found
-
-
-def mean_interval(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the ends of an interval of 95 % of a mean over homes, resampled over homes.
-
-    Of fewer than six homes, which resampling takes for more alike than they are, it is Student's;
-    of a single one there is none: NaN.
-
-    Source: Efron, "Bootstrap methods", Annals of Statistics 1979; Student, "The probable error of
-    a mean", Biometrika 1908.
-    """
-    if len(values) in _STUDENT:
-        reach = _STUDENT[len(values)] * values.std(ddof=1) / np.sqrt(len(values))
-        return float(values.mean() - reach), float(values.mean() + reach)
-    if len(values) < FEWEST_FOR_A_TEST:
-        return np.nan, np.nan
-    generator = np.random.default_rng(len(values))
-    means = [
-        values[generator.integers(0, len(values), len(values))].mean() for _ in range(_RESAMPLED)
-    ]
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)
 
 
 def counted_summary(counted: Mapping[str, Any]) -> list[SummaryRow]:
@@ -368,15 +338,6 @@ def counted_summary(counted: Mapping[str, Any]) -> list[SummaryRow]:
 
 def _or_nan(value: float | None) -> float:
     return float("nan") if value is None else value
-
-
-def _wilcoxon(gap: NDArray[np.float64]) -> float:
-    if len(gap) < FEWEST_FOR_A_TEST or not np.any(gap):
-        return float("nan")
-    # A second of importing, which no home and no other command should pay.
-    from scipy.stats import wilcoxon  # noqa: PLC0415
-
-    return float(wilcoxon(gap).pvalue)
 
 
 def _with_new_columns(table: pa.Table) -> pa.Table:

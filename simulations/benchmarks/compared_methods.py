@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from fedhome.learning.methods import METHODS
 from fedhome.plan.overrides import merge, parse_set
 from fedhome.plan.settings import Plan
-from fedhome.run.results import mean_interval, scores
+from fedhome.run.mean_intervals import mean_interval
+from fedhome.run.results import scores
 from fedhome.simulations.benchmarks.learning import lines
 from fedhome.simulations.benchmarks.learning_sets import SETS, LearningSet
 from fedhome.simulations.simulate import simulate

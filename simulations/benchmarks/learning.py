@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from fedhome.plan.overrides import merge, parse_set
 from fedhome.plan.settings import Plan
 from fedhome.run.compared_models import ALONE
-from fedhome.run.results import differences, mean_interval, scores, summary, verdict_shares
+from fedhome.run.mean_intervals import mean_interval
+from fedhome.run.results import differences, scores, summary, verdict_shares
 from fedhome.simulations.benchmarks.learning_sets import SETS, LearningSet
 from fedhome.simulations.simulate import simulate
 

@@ -19,7 +19,8 @@ from fedhome.errors import UpdateError
 from fedhome.flower.messages import array_record
 from fedhome.questions import question_table
 from fedhome.questions.contributions import Terms
-from fedhome.questions.question_table import SUMMED, ConsentWords, SummedQuestion, summed
+from fedhome.questions.question import ConsentWords
+from fedhome.questions.question_table import SUMMED, SummedQuestion, summed
 from fedhome.questions.responses import Response
 from fedhome.run.events import EventLog
 from fedhome.secagg.scalars import Scalar

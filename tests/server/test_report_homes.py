@@ -15,7 +15,7 @@ from test_report import HOSTILE, Page, fake_run, page_of, results_of
 from fedhome.run.cold_start_table import cold_start_table
 from fedhome.run.events import EventLog
 from fedhome.run.folder import RunFolder
-from fedhome.run.results import mean_interval
+from fedhome.run.mean_intervals import mean_interval
 from fedhome.run.shown_homes import PLACES, Reliability, Shown, ShownHome
 from fedhome.server.report import write_report
 from fedhome.server.report.figure_drawing import drawings

@@ -1,0 +1,49 @@
+"""How sure a mean over homes is: intervals, and whether a difference is one."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+FEWEST_FOR_A_TEST: Final = 6
+"""With five pairs even a clean sweep has a two-sided p-value of 1/16: no test can tell."""
+
+_STUDENT: Final = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # 97.5 %, by the number of homes
+_RESAMPLED: Final = 2000
+
+
+def mean_interval(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the ends of an interval of 95 % of a mean over homes, resampled over homes.
+
+    Of fewer than six homes, which resampling takes for more alike than they are, it is Student's;
+    of a single one there is none: NaN.
+
+    Source: Efron, "Bootstrap methods", Annals of Statistics 1979; Student, "The probable error of
+    a mean", Biometrika 1908.
+    """
+    if len(values) in _STUDENT:
+        reach = _STUDENT[len(values)] * values.std(ddof=1) / np.sqrt(len(values))
+        return float(values.mean() - reach), float(values.mean() + reach)
+    if len(values) < FEWEST_FOR_A_TEST:
+        return np.nan, np.nan
+    generator = np.random.default_rng(len(values))
+    means = [
+        values[generator.integers(0, len(values), len(values))].mean() for _ in range(_RESAMPLED)
+    ]
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def wilcoxon_p(gap: NDArray[np.float64]) -> float:
+    """Return the two-sided p-value of homes' differences ``[homes]``; NaN where it can be none.
+
+    Source: Wilcoxon, "Individual comparisons by ranking methods", Biometrics Bulletin 1945.
+    """
+    if len(gap) < FEWEST_FOR_A_TEST or not np.any(gap):
+        return float("nan")
+    # A second of importing, which no home and no other command should pay.
+    from scipy.stats import wilcoxon  # noqa: PLC0415
+
+    return float(wilcoxon(gap).pvalue)
