@@ -1,8 +1,8 @@
 """A column store of many homes, mapped into memory: one home is read without the others.
 
 A folder of three files: ``readings.arrow`` (Arrow's file format, not compressed: each home is a
-slice of one record batch), ``homes.arrow`` (a row a home: where its slice lies) and ``about.json``
-(what homes' columns are, the files' sizes, and a checksum of the index). Arrow's format:
+slice of one record batch), ``homes.arrow`` (a row a home: where its slice lies, and its checksum)
+and ``about.json`` (what homes' columns are, the files' sizes, and a checksum of the index). Source:
 https://arrow.apache.org/docs/format/Columnar.html#ipc-file-format.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -25,10 +26,11 @@ READINGS: Final = "readings.arrow"
 INDEX: Final = "homes.arrow"
 ABOUT: Final = "about.json"
 FORMAT: Final = 1
-TIME: Final = "time_s"
+TIME: Final = "fedhome:time_s"
+"""The column of the time axis; homes' own columns have other names."""
 INDEX_SCHEMA: Final = pa.schema(
     {"home": pa.string(), "batch": pa.int32(), "first": pa.int64(), "rows": pa.int64()}
-    | {"kind": pa.int32()}
+    | {"kind": pa.int32(), "crc": pa.uint32()}
 )
 _AGAIN = "write it again: fedhome data pack FOLDER"
 
@@ -39,6 +41,14 @@ def is_store(source: str | Path) -> bool:
         return (Path(source) / ABOUT).is_file() and (Path(source) / INDEX).is_file()
     except OSError:
         return False
+
+
+def checksum(times: NDArray[np.int64], columns: Mapping[str, NDArray[np.float64]]) -> int:
+    """Return the CRC-32 of a home's readings: its times, then its columns in their order."""
+    found = zlib.crc32(np.ascontiguousarray(times, np.int64).view(np.uint8).data)
+    for values in columns.values():
+        found = zlib.crc32(np.ascontiguousarray(values, np.float64).view(np.uint8).data, found)
+    return found
 
 
 class HomesStore:
@@ -60,8 +70,8 @@ class HomesStore:
         if most is not None:
             index = index.slice(0, most)
         self._names: tuple[str, ...] = tuple(index["home"].to_pylist())
-        self._batch, self._first, self._rows, self._kind = (
-            index[name].to_numpy() for name in ("batch", "first", "rows", "kind")
+        self._batch, self._first, self._rows, self._kind, self._crc = (
+            index[name].to_numpy() for name in ("batch", "first", "rows", "kind", "crc")
         )
         try:
             self._reader = pa.ipc.open_file(pa.memory_map(str(self.path / READINGS)))
@@ -99,10 +109,14 @@ class HomesStore:
             part = batch.slice(int(self._first[home]), int(self._rows[home]))
             if part.num_rows != self._rows[home]:
                 raise self._damaged(READINGS, f"home {self._names[home]!r} lies beyond its end")
+            times = part.column(TIME).to_numpy()
+            columns = {name: part.column(name).to_numpy() for name in kind["columns"]}
+            if checksum(times, columns) != self._crc[home]:
+                raise self._damaged(READINGS, f"home {self._names[home]!r} was changed")
             return HomeTable(
                 home=self._names[home],
-                time_s=part.column(TIME).to_numpy(),
-                columns={name: part.column(name).to_numpy() for name in kind["columns"]},
+                time_s=times,
+                columns=columns,
                 time_zone=kind["time_zone"],
                 labels={name: tuple(words) for name, words in kind["labels"].items()},
                 units=kind["units"],

@@ -15,7 +15,16 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from fedhome.data.homes_store import ABOUT, FORMAT, INDEX, INDEX_SCHEMA, READINGS, TIME, is_store
+from fedhome.data.homes_store import (
+    ABOUT,
+    FORMAT,
+    INDEX,
+    INDEX_SCHEMA,
+    READINGS,
+    TIME,
+    checksum,
+    is_store,
+)
 from fedhome.data.table import HomeTable
 from fedhome.errors import EmptyFleetError, SourceError
 
@@ -130,8 +139,12 @@ class _Kinds:
 def _write(tables: Iterator[HomeTable], folder: Path, columns: list[str]) -> Packed:
     if not columns and (leading := next(tables, None)) is not None:
         columns, tables = list(leading.columns), chain([leading], tables)
+    if TIME in columns:
+        raise SourceError(
+            f"a column is called {TIME}, as the store's own", hint="rename it: data.rename"
+        )
     schema = pa.schema([(TIME, pa.int64()), *((name, pa.float64()) for name in columns)])
-    kinds, index = _Kinds(), list[tuple[str, int, int, int, int]]()
+    kinds, index = _Kinds(), list[tuple[str, int, int, int, int, int]]()
     with pa.OSFile(str(folder / READINGS), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         for number, batch in enumerate(_batches(tables)):
             first = 0
@@ -142,7 +155,8 @@ def _write(tables: Iterator[HomeTable], folder: Path, columns: list[str]) -> Pac
                         f"home {table.home!r} has {more}, which the first home lacks",
                         hint="name every column that any home has",
                     )
-                index.append((table.home, number, first, table.rows, kinds.number(table)))
+                crc = checksum(table.time_s, table.columns)
+                index.append((table.home, number, first, table.rows, kinds.number(table), crc))
                 first += table.rows
             writer.write_batch(batch.record(schema))
     if not index:

@@ -10,9 +10,10 @@ import logging
 import socketserver
 import ssl
 import struct
+import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from fedhome.errors import FedHomeError, WireError
 from fedhome.pipeline.home_keys_folder import answering, token_of
@@ -39,6 +40,8 @@ from fedhome.plugins import look_up
 
 _STRANGER_S: Final = 10.0
 _IDLE_S: Final = 600.0
+MOST_CONNECTIONS: Final = 32
+"""That are served at once; another one is hung up on, so that strangers fill no memory."""
 _ROOM: Final = 1 << 20  # of a message beside its numbers
 _log = logging.getLogger("fedhome.pipeline")
 
@@ -127,12 +130,28 @@ class PartServer(socketserver.ThreadingTCPServer):
     def __init__(self, keys: Path, *, host: str, port: int, memory_bytes: int = 1 << 26) -> None:
         self.context, self.token = answering(keys), token_of(keys)
         self.memory_bytes = memory_bytes
+        self._places = threading.BoundedSemaphore(MOST_CONNECTIONS)
         super().__init__((host, port), _Handler)
 
     @property
     def port(self) -> int:
         """The port that it listens at."""
         return int(self.server_address[1])
+
+    def verify_request(self, request: object, client_address: object) -> bool:
+        """Return whether there is a place for one more connection, and take it."""
+        del request, client_address
+        if self._places.acquire(blocking=False):
+            return True
+        _log.warning("a connection was hung up on: %d are open", MOST_CONNECTIONS)
+        return False
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve a connection, and give its place back."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._places.release()
 
 
 class _Handler(socketserver.BaseRequestHandler):

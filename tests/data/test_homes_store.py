@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedhome.data.homes_store import ABOUT, INDEX, READINGS, HomesStore, is_store
+from fedhome.data.homes_store import ABOUT, INDEX, READINGS, TIME, HomesStore, is_store
 from fedhome.data.pack_homes import pack
 from fedhome.data.table import HomeTable
 from fedhome.errors import EmptyFleetError, SourceError
@@ -34,7 +34,9 @@ def _same(one: HomeTable, other: HomeTable) -> None:
         assert np.array_equal(values, other.columns[name], equal_nan=True)
 
 
-_NAMES = st.lists(st.sampled_from(["load", "T °C", "x,y", "ü"]), min_size=1, unique=True)
+_NAMES = st.lists(
+    st.sampled_from(["load", "T °C", "x,y", "ü", "time_s", "home"]), min_size=1, unique=True
+)
 
 
 @st.composite
@@ -135,6 +137,24 @@ def test_a_damaged_store_is_refused_by_the_name_of_what_is_damaged(
     with pytest.raises(SourceError, match=told) as error:
         HomesStore(store)
     assert "fedhome data pack" in error.value.hint
+
+
+def test_a_reading_that_was_changed_is_noticed_when_its_home_is_asked(tmp_path: Path) -> None:
+    pack([_table("home-1", 3), _table("home-02", 3)], tmp_path / "fleet.homes")
+    file = tmp_path / "fleet.homes" / READINGS
+    content = bytearray(file.read_bytes())
+    place = content.index(_table("home-02", 3).columns["b"].tobytes())
+    content[place] ^= 1
+    file.write_bytes(bytes(content))
+    store = HomesStore(tmp_path / "fleet.homes")
+    _same(store.tables(np.array([0]))[0], _table("home-1", 3))
+    with pytest.raises(SourceError, match="home 'home-02' was changed"):
+        store.tables(np.array([1]))
+
+
+def test_a_column_of_the_stores_own_name_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="as the store's own"):
+        pack([_table("home-1", 3, TIME)], tmp_path / "fleet.homes")
 
 
 def test_a_store_is_replaced_whole_and_what_is_none_is_not_touched(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ import socket
 import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import pairwise, permutations
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ from fedhome.models.cut_slices import FinishedModel
 from fedhome.pipeline.device_table import HomeDevice, read_devices
 from fedhome.pipeline.home_keys_folder import TOKEN, make_keys
 from fedhome.pipeline.layer_slice import Floats, LayerSlice, layers_of, widths_of
-from fedhome.pipeline.pipeline_run import PipelineRun
+from fedhome.pipeline.part_server import MOST_CONNECTIONS
+from fedhome.pipeline.pipeline_run import PipelineRun, RemotePart
 from fedhome.pipeline.split_plan import SplitPlan, bytes_of, split
 from helpers.json_guide import checked
 
@@ -244,6 +246,29 @@ def test_over_tls_parts_are_the_whole_and_a_smaller_slice_answers_when_one_is_ki
             np.testing.assert_allclose(second.output, small, atol=2e-6)
         with pytest.raises(PipelineError, match="does not answer"):
             PipelineRun(plan, parameters, keys=keys)
+
+
+@pytest.mark.long
+def test_strangers_take_a_devices_places_and_no_more_and_give_them_back(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    make_keys(keys, ["127.0.0.1"])
+    with _served(keys, 1) as [(_, address)]:
+        host, _, port = address.rpartition(":")
+        with ExitStack() as open_:
+            for _ in range(MOST_CONNECTIONS):
+                open_.enter_context(socket.create_connection((host, int(port)), timeout=60))
+            one_more = open_.enter_context(socket.create_connection((host, int(port)), timeout=60))
+            assert one_more.recv(1) == b"", "it is hung up on"
+        device, layers = _device("there", address=address), layers_of(_network())
+        until = time.monotonic() + 60
+        while True:
+            try:
+                part = RemotePart(device, layers, last=True, keys=keys)
+                assert part.forward(_rows()).shape == (len(_rows()), WIDTHS[-1])
+                part.close()
+                break
+            except PipelineError:
+                assert time.monotonic() < until, "no place was given back"
 
 
 @pytest.mark.long
