@@ -16,8 +16,9 @@ from fedhome.learning.personalise import Personaliser
 from fedhome.questions.contributions import simulated_noise_keys
 from fedhome.questions.empty_handed import empty_words
 from fedhome.questions.question_table import TRAIN
-from fedhome.questions.responses import Columns, Response
+from fedhome.questions.responses import Response
 from fedhome.questions.train_config import TrainConfig
+from fedhome.simulations.engines.joined_responses import joined
 from fedhome.simulations.engines.shard import Homes, Mean, RequestedForm, Shard, Words
 from fedhome.simulations.engines.stacked_homes import StackedHomes
 from fedhome.simulations.engines.vector_cohort import VectorCohort
@@ -99,19 +100,11 @@ class PooledHomes(Homes):
         config: Mapping[str, Any],
     ) -> Response:
         """Respond home by home; of one that cannot take part come numbers that are not finite."""
-        columns: Columns = {}
-        params: NDArray[np.float32] | None = None
-        for part in self._parts(homes):
-            response = part.shard.respond(kind, part.within, start, config)
-            for name, values in response.columns.items():
-                shape = (len(homes), *values.shape[1:])
-                none = np.nan if values.dtype.kind == "f" else 0
-                columns.setdefault(name, np.full(shape, none, values.dtype))[part.places] = values
-            if response.params is not None:
-                if params is None:
-                    params = np.full((len(homes), len(start)), np.nan, np.float32)
-                params[part.places] = response.params
-        return Response(columns, params)
+        found = (
+            (part.places, part.shard.respond(kind, part.within, start, config))
+            for part in self._parts(homes)
+        )
+        return joined(found, len(homes))
 
     def _parts(self, homes: NDArray[np.int64]) -> Iterator[_Part]:
         """Yield the homes that are held, then others, as they are made."""

@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 
 from fedhome.errors import EngineError
 from fedhome.passed_objects import at_hand
-from fedhome.questions.responses import Columns, Response
+from fedhome.questions.responses import Response
 from fedhome.questions.train_config import TrainConfig
 from fedhome.simulations.engines.grid import InProcessGrid
+from fedhome.simulations.engines.joined_responses import joined
 from fedhome.simulations.engines.ray_cluster import connected, imported, last_line
 from fedhome.simulations.engines.ray_worker import WorkerResponse, actor
 from fedhome.simulations.engines.shard import Homes, Mean, RequestedForm, Words
@@ -141,15 +142,7 @@ class RayHomes(Homes):
 
         responses: list[tuple[NDArray[np.int64], Response]]
         responses = self._ask_all("respond", homes, start, arguments)
-        columns = _joined([(indices, one.columns) for indices, one in responses], len(homes))
-        params: NDArray[np.float32] | None = None
-        for indices, one in responses:
-            if one.params is not None:
-                params = (
-                    np.empty((len(homes), len(start)), np.float32) if params is None else params
-                )
-                params[indices] = one.params
-        return Response(columns, params)
+        return joined(responses, len(homes))
 
     def _ask_shards(
         self,
@@ -331,16 +324,6 @@ def claim(cores: int, shards: int) -> float:
     if shards <= cores:
         return float(cores // shards)
     return math.floor(_CPU_PARTS * cores / shards) / _CPU_PARTS
-
-
-def _joined(parts: Sequence[tuple[NDArray[np.int64], Columns]], homes: int) -> Columns:
-    """Lay the shards' columns at the indices of their homes."""
-    whole: Columns = {}
-    for indices, columns in parts:
-        for name, values in columns.items():
-            column = whole.setdefault(name, np.empty((homes, *values.shape[1:]), values.dtype))
-            column[indices] = values
-    return whole
 
 
 def _many(count: int, noun: str) -> str:

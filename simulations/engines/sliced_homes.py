@@ -21,9 +21,10 @@ from fedhome.learning.slice_places import SlicePlaces
 from fedhome.learning.slice_rules import CarriedSlice
 from fedhome.models.slicing import integrate
 from fedhome.plan.sliced_plan import tiers_of
-from fedhome.questions.responses import Columns, Response
+from fedhome.questions.responses import Response
 from fedhome.questions.shells import shape_of
 from fedhome.questions.train_config import TrainConfig
+from fedhome.simulations.engines.joined_responses import joined
 from fedhome.simulations.engines.shard import Homes, Mean, RequestedForm, Shard, Words
 from fedhome.simulations.engines.stacked_homes import StackedHomes
 from fedhome.simulations.engines.threaded_cohort import cohort_of, threads_of
@@ -153,18 +154,11 @@ class SlicedHomes(Homes):
         config: Mapping[str, Any],
     ) -> Response:
         """Respond home by home, each with its own slice."""
-        columns: Columns = {}
-        params: NDArray[np.float32] | None = None
-        for some, at, (own, _, _) in self._by_tier(homes):
-            found = own.respond(kind, at, start, config)
-            for name, values in found.columns.items():
-                shape = (len(homes), *values.shape[1:])
-                columns.setdefault(name, np.zeros(shape, values.dtype))[some] = values
-            if found.params is not None:
-                if params is None:
-                    params = np.empty((len(homes), len(start)), np.float32)
-                params[some] = found.params
-        return Response(columns, params)
+        found = (
+            (some, own.respond(kind, at, start, config))
+            for some, at, (own, _, _) in self._by_tier(homes)
+        )
+        return joined(found, len(homes))
 
     def _by_tier(
         self, homes: NDArray[np.int64]
