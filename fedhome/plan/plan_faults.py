@@ -63,6 +63,21 @@ def _device_faults(engine: EngineSettings) -> list[str]:
             f"engine.device = {engine.device}, but engine.name = {engine.name} computes on the "
             'processor: only engine.name = "vector" trains on a GPU'
         )
+    return [fault] if fault else _precision_faults(engine)
+
+
+def _precision_faults(engine: EngineSettings) -> list[str]:
+    coarse, fault = engine.precision != "float32", ""
+    if coarse and engine.device == "cpu":
+        fault = (
+            f"engine.precision = {engine.precision} is for a GPU's matrix units, but "
+            "engine.device = cpu: the processor multiplies whole float32"
+        )
+    elif engine.precision == "bf16" and engine.kernel != "onchip":
+        fault = (
+            f"engine.precision = bf16, but engine.kernel = {engine.kernel}: only "
+            'engine.kernel = "onchip" multiplies in bf16; the others can do tf32'
+        )
     return [fault] if fault else []
 
 

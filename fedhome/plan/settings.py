@@ -23,6 +23,7 @@ from fedhome.plan.transfer_settings import TransferSettings
 from fedhome.run.compared_models import ALONE, EXPERTS
 
 EngineName = Literal["vector", "sequential", "ray"]
+Precision = Literal["float32", "tf32", "bf16"]
 
 Expert = Literal["tuned", "global", "naive", "linear", "trees"]
 Opponent = Literal["seasonal", "linear", "trees", "local", "settings"]
@@ -178,6 +179,12 @@ class EngineSettings(Section):
     )
     kernel: Literal["auto", "fused", "onchip", "traced", "eager"] = Field(
         "auto", description="how the vector engine trains; auto takes the fastest that fits"
+    )
+    precision: Precision = Field(
+        "float32",
+        description='of what a GPU multiplies in training: "float32"; "tf32" (ten bits and a '
+        'leading one); or "bf16" (seven, engine.kernel = "onchip"). Parameters, sums and scores '
+        "stay float32",
     )
     hold: Literal["auto", "all", "asked"] = Field(
         "auto",

@@ -20,14 +20,14 @@ from torch import Tensor, nn
 
 from fedhome.errors import EngineError
 from fedhome.learning.local import LocalLearning
-from fedhome.plan.settings import DEVICES
+from fedhome.plan.settings import DEVICES, Precision
 from fedhome.simulations.engines.stacked_homes import StackedHomes
 
 _LEAST_CHUNKS = 8
 _GPU_NUMBERS = 1 << 28  # float32 of a chunk's parameters and activations: 1 GiB
 _GPU_HOMES = 1 << 12  # sums within a chunk are float32: no more terms than round off unseen
 _ORDER_NUMBERS = 1 << 24  # int64 of the orders of a chunk's batches, in this machine's memory
-_WHOLE = "ieee"  # of float32: all 24 bits, not the ten of TF32
+_WHOLE = "ieee"  # of float32: all 24 bits, not the eleven of TF32
 
 
 class Examples(NamedTuple):
@@ -42,15 +42,17 @@ class Placement:
 
     Args:
         device: The processor, or a GPU.
+        precision: Of products in training, on a GPU.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, precision: Precision = "float32") -> None:
         self.device = device
+        self.precision = precision
         self._there: tuple[StackedHomes, Examples] | None = None
 
     @classmethod
-    def of(cls, name: str) -> Placement:
-        """Return the placement of a plan's ``engine.device``.
+    def of(cls, name: str, precision: Precision = "float32") -> Placement:
+        """Return the placement of a plan's ``engine.device`` and ``engine.precision``.
 
         Raises:
             EngineError: No such device is known, or there is none on this machine.
@@ -75,7 +77,7 @@ class Placement:
                 f"engine.device = {name}, but torch finds only {found} here (from cuda:0)",
                 hint="`nvidia-smi` lists the GPUs; CUDA_VISIBLE_DEVICES may hide some",
             )
-        return cls(torch.device("cuda", device.index or 0))
+        return cls(torch.device("cuda", device.index or 0), precision)
 
     @property
     def elsewhere(self) -> bool:
@@ -161,6 +163,21 @@ class Placement:
             product.fp32_precision, convolution.fp32_precision = before[:2]
             fill.fill_uninitialized_memory = before[2]
             torch.use_deterministic_algorithms(mode=before[3])
+
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """Let torch's products be as coarse as the plan wants them; scores are computed outside."""
+        if self.precision == "float32":
+            yield
+            return
+        cuda: Any = torch.backends.cuda
+        cudnn: Any = torch.backends.cudnn
+        before = cuda.matmul.fp32_precision, cudnn.conv.fp32_precision
+        cuda.matmul.fp32_precision = cudnn.conv.fp32_precision = self.precision
+        try:
+            yield
+        finally:
+            cuda.matmul.fp32_precision, cudnn.conv.fp32_precision = before
 
     @contextmanager
     def explained(self) -> Iterator[None]:

@@ -69,7 +69,7 @@ def cohort_of(
     Raises:
         EngineError: The plan's device is not there, or the model does not run on it.
     """
-    placement = Placement.of(plan.engine.device)
+    placement = Placement.of(plan.engine.device, plan.engine.precision)
     placement.check(learning, fleet.x.shape[1])
 
     told = set[str]()

@@ -103,6 +103,13 @@ class TorchKernel(Kernel):
         self.chunk_homes = chunk or chunk_homes(learning.layout.size)
 
     @classmethod
+    def why_too_coarse(cls, placement: Placement) -> str:
+        """Return why torch's products cannot be as coarse as a plan wants them; empty: they can."""
+        if placement.precision != "bf16":
+            return ""
+        return "torch multiplies float32 as it is or in tf32, not in bf16"
+
+    @classmethod
     def of(
         cls, learning: LocalLearning, features: int, placement: Placement = PROCESSOR
     ) -> TorchKernel:
@@ -120,7 +127,7 @@ class TorchKernel(Kernel):
     ) -> NDArray[np.float64]:
         """Train step by step; homes that have no further batch stand still."""
         learning, placement = self.learning, self.placement
-        with placement.explained():
+        with placement.explained(), placement.training():
             there = placement.put(params)
             schedule = Schedule(
                 rows,
@@ -161,8 +168,7 @@ class EagerKernel(TorchKernel):
     @classmethod
     def fits(cls, learning: LocalLearning, features: int, placement: Placement = PROCESSOR) -> str:
         """Return why a step cannot be taken for many homes at once; empty where it can."""
-        del placement
-        return learning.vectorises(features)
+        return cls.why_too_coarse(placement) or learning.vectorises(features)
 
     def learn(
         self, params: Tensor, examples: Examples, schedule: Schedule, anchor: Tensor

@@ -10,18 +10,23 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from fedhome.learning.fused.rule import Rule
 from fedhome.learning.local import LocalLearning
+from fedhome.plan.settings import Precision
 from fedhome.simulations.engines.batches import Rows
+from fedhome.simulations.engines.compute_device import Placement
 from fedhome.simulations.engines.onchip import OnChipKernel
 from fedhome.simulations.engines.onchip.onchip_kernel import WARPS, compiled
 from fedhome.simulations.engines.onchip.onchip_program import OnChipProgram
@@ -54,6 +59,9 @@ PROGRAMS = {
         loss="cross-entropy",
         rule=Rule("adam", weight_decay=0.1, proximal_mu=0.1),
     ),
+}
+PROGRAMS |= {
+    precision: replace(PROGRAMS["default"], precision=precision) for precision in ("tf32", "bf16")
 }
 _BLOCK_BYTES = 227 << 10  # shared memory that a block of an H100 may use
 _SIGNATURE = {
@@ -156,6 +164,70 @@ def any_network(hidden: tuple[int, ...], batch_size: int, seed: int) -> None:
     _same(tiny.learning(plan), fleet, _rows(fleet, passes=1, seed=seed))
 
 
+def whole_again() -> None:
+    """Three products of TF32 are one of float32: as far off as float32 itself is."""
+    assert 1e-9 < _off("float32") < 1e-6
+
+
+def tf32() -> None:
+    """Of ten bits: some ten-thousandths of the way off, and not exact."""
+    assert 1e-5 < _off("tf32") < 2e-3
+
+
+def bf16() -> None:
+    """Of seven bits: eight times as far off at most, and further than TF32."""
+    assert _off("tf32") < _off("bf16") < 2e-2
+
+
+def _off(precision: Precision) -> float:
+    """Return how far off two passes end, as a share of the way, on matrix units as a GPU's."""
+    learning, fleet = learning_of("squared error"), _fleet("squared error")
+    rows, start = _rows(fleet, passes=2), _starts(learning)
+    expected, found = start.copy(), start.copy()
+    EagerKernel(learning).train(expected, fleet, rows)
+    with _matrix_units():
+        kernel = OnChipKernel(learning, Placement(torch.device("cpu"), precision))
+        kernel.train(found, fleet, rows)
+    way = np.linalg.norm(expected - start)
+    return float(np.linalg.norm(found - expected) / way)
+
+
+@contextmanager
+def _matrix_units() -> Iterator[None]:
+    """Multiply as a GPU does, where Triton's interpreter takes whole float32, or fails at BF16.
+
+    TF32 is what is left of float32 without its last 13 bits: units that round instead of cutting
+    are nearer.
+    """
+    from triton._C.libtriton import ir  # noqa: PLC0415 - it is told before that it interprets
+    from triton.runtime.interpreter import InterpreterBuilder, TensorHandle  # noqa: PLC0415
+
+    def cut(whole: NDArray[np.float32]) -> NDArray[np.float32]:
+        bits = np.ascontiguousarray(whole).view(np.uint32) & np.uint32(0xFFFFE000)
+        return bits.view(np.float32)
+
+    def as_floats(data: NDArray[Any]) -> NDArray[np.float32]:
+        if data.dtype != np.uint16:
+            return np.asarray(data, np.float32)
+        return (data.astype(np.uint32) << np.uint32(16)).view(np.float32)  # BF16
+
+    def product(_: Any, a: Any, b: Any, d: Any, precision: Any, _most: Any) -> Any:
+        one, other = as_floats(a.data), as_floats(b.data)
+        parts = [(one, other)]
+        if precision == ir.INPUT_PRECISION.TF32:
+            parts = [(cut(one), cut(other))]
+        elif precision == ir.INPUT_PRECISION.TF32x3:
+            high, its = cut(one), cut(other)
+            parts = [(cut(one - high), its), (high, cut(other - its)), (high, its)]
+        total = d.data
+        for left, right in parts:
+            total = total + np.matmul(left, right, dtype=np.float32)
+        return TensorHandle(total, d.dtype.scalar)
+
+    with patch.object(InterpreterBuilder, "create_dot", product):
+        yield
+
+
 def compiles(name: str) -> None:
     """Write an H100's machine code."""
     import triton  # noqa: PLC0415
@@ -177,6 +249,9 @@ CASES: dict[str, Callable[[], None]] = {
     "pull": pull,
     "without rows": without_rows,
     "any network": any_network,
+    "float32": whole_again,
+    "tf32": tf32,
+    "bf16": bf16,
 }
 COMPILED: dict[str, Callable[[], None]] = {
     f"compiles: {name}": lambda name=name: compiles(name)  # type: ignore[misc]

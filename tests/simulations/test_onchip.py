@@ -29,7 +29,7 @@ needs_triton = pytest.mark.skipif(
 class _Elsewhere:
     """Where a GPU would be."""
 
-    elsewhere = True
+    elsewhere, precision = True, "float32"
 
 
 _GPU: Any = _Elsewhere()

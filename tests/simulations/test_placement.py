@@ -20,6 +20,7 @@ import torch
 
 from fedhome.errors import EngineError, PlanError
 from fedhome.models.mlp import mlp
+from fedhome.plan.protocol import terms_hash
 from fedhome.plan.settings import Plan
 from fedhome.simulations.engines import by_name, compute_device
 from fedhome.simulations.engines.compute_device import (
@@ -91,6 +92,54 @@ def test_only_the_vector_engine_has_a_device(name: str) -> None:
     with pytest.raises(PlanError, match=f"engine.name = {name} computes on the processor"):
         Plan.parse({"engine": {"name": name, "device": "cuda"}})
     assert Plan.parse({"engine": {"name": "vector", "device": "cuda:1"}}).check() == []
+
+
+@pytest.mark.parametrize(
+    ("engine", "told"),
+    [
+        ({"precision": "tf32"}, "is for a GPU's matrix units"),
+        ({"precision": "bf16", "kernel": "onchip"}, "is for a GPU's matrix units"),
+        ({"precision": "bf16", "device": "cuda"}, 'only engine.kernel = "onchip" multiplies in'),
+        ({"precision": "bf16", "device": "cuda", "kernel": "traced"}, "the others can do tf32"),
+        ({"precision": "float16", "device": "cuda"}, "engine.precision"),
+    ],
+)
+def test_coarse_products_are_refused_where_nothing_computes_them(
+    engine: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(PlanError, match=told):
+        Plan.parse({"engine": engine})
+
+
+def test_coarse_products_are_taken_where_there_are_such() -> None:
+    for engine in (
+        {"precision": "tf32", "device": "cuda"},
+        {"precision": "bf16", "device": "cuda:1", "kernel": "onchip"},
+    ):
+        assert Plan.parse({"engine": engine}).check() == []
+
+
+def test_torchs_products_are_as_coarse_as_wanted_while_homes_train_and_whole_otherwise() -> None:
+    coarse, before = Placement(GPU.device, "tf32"), _exactness()
+    with coarse.exact():
+        with coarse.training():
+            assert _exactness()[:2] == ("tf32", "tf32")
+        assert _exactness()[:2] == ("ieee", "ieee")
+    with GPU.exact(), GPU.training():
+        assert _exactness()[:2] == ("ieee", "ieee")
+    assert _exactness() == before
+
+
+def test_torchs_kernels_do_not_fit_a_precision_that_torch_has_not() -> None:
+    learning, coarse = tiny.learning(tiny.plan()), Placement(GPU.device, "bf16")
+    for kernel in ("traced", "eager"):
+        with pytest.raises(EngineError, match=f"{kernel} does not fit: torch multiplies float32"):
+            kernel_of(learning, kernel, tiny.FEATURES, print, coarse)
+
+
+def test_precision_is_of_no_agreement_with_homes() -> None:
+    coarse = Plan.parse({"engine": {"precision": "tf32", "device": "cuda"}})
+    assert terms_hash(coarse) == terms_hash(Plan.parse({}))
 
 
 def test_without_a_gpu_the_error_says_what_to_install(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import linecache
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
 
@@ -17,9 +18,10 @@ from numpy.typing import NDArray
 from fedhome.learning.compiled import told, why_not_compiled
 from fedhome.learning.fused.rule import Rule
 from fedhome.learning.local import LocalLearning
+from fedhome.plan.settings import Precision
 from fedhome.simulations.engines.batches import Rows
 from fedhome.simulations.engines.compute_device import PROCESSOR, Placement, homes_at_once
-from fedhome.simulations.engines.onchip.onchip_program import OnChipProgram
+from fedhome.simulations.engines.onchip.onchip_program import OnChipProgram, Products
 from fedhome.simulations.engines.plain_mlp import mlp_widths
 from fedhome.simulations.engines.stacked_homes import StackedHomes
 from fedhome.simulations.engines.torch_kernels import Kernel
@@ -29,6 +31,11 @@ MOST_NUMBERS: Final = 40_000
 WARPS: Final = 8
 """Of 32 threads each: with four, numbers of the default network spill from the registers."""
 _MOST_ROWS: Final = 128  # of a batch: its activations are on the chip too
+_PRODUCTS: Final[Mapping[Precision, Products]] = {
+    "float32": "tf32x3",
+    "tf32": "tf32",
+    "bf16": "bf16",
+}
 _MISSING = "Triton is not installed; it comes with PyTorch's builds for CUDA"
 
 
@@ -47,7 +54,7 @@ class OnChipKernel(Kernel):
         self.chunk_homes = chunk
         self._placement = placement
         self._rate = learning.train.learning_rate
-        self._program = program_of(learning)
+        self._program = program_of(learning, placement.precision)
 
     @classmethod
     def fits(cls, learning: LocalLearning, features: int, placement: Placement = PROCESSOR) -> str:
@@ -118,8 +125,8 @@ class OnChipKernel(Kernel):
             return placement.take(lost).astype(np.float64)
 
 
-def program_of(learning: LocalLearning) -> OnChipProgram:
-    """Return the program for what is to be learnt."""
+def program_of(learning: LocalLearning, precision: Precision = "float32") -> OnChipProgram:
+    """Return the program for what is to be learnt, its products as coarse as a plan wants them."""
     settings: dict[str, Any] = told(learning)
     loss = settings.pop("loss")
     return OnChipProgram(
@@ -127,6 +134,7 @@ def program_of(learning: LocalLearning) -> OnChipProgram:
         batch_size=learning.train.batch_size,
         loss=loss,
         rule=Rule(**settings),
+        precision=_PRODUCTS[precision],
     )
 
 

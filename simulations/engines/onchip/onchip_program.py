@@ -15,7 +15,7 @@ from typing import Literal
 
 from fedhome.learning.fused.rule import LABELLED, LossName, Rule
 
-Precision = Literal["tf32x3", "ieee", "tf32"]
+Products = Literal["tf32x3", "ieee", "tf32", "bf16"]
 LEAST = 16
 """The least width of a product on a GPU's matrix units."""
 
@@ -35,14 +35,15 @@ class OnChipProgram:
         loss: What is made smaller.
         rule: How parameters follow their gradients.
         precision: Of products: three products of TF32 for one of float32 (error about 1e-7),
-            float32 itself, which matrix units do not have, or TF32 (ten bits).
+            float32 itself, which matrix units do not have, TF32 (ten bits and a leading one) or
+            BF16 (seven). Parameters and sums are float32.
     """
 
     widths: tuple[int, ...]
     batch_size: int
     loss: LossName
     rule: Rule
-    precision: Precision = "tf32x3"
+    precision: Products = "tf32x3"
 
     @property
     def layers(self) -> range:
@@ -137,6 +138,8 @@ class OnChipProgram:
         yield from self._follow()
 
     def _dot(self, one: str, other: str) -> str:
+        if self.precision == "bf16":
+            return f"tl.dot(({one}).to(tl.bfloat16), ({other}).to(tl.bfloat16))"
         return f'tl.dot({one}, {other}, input_precision="{self.precision}")'
 
     def _loss(self, out: str) -> Iterator[str]:

@@ -57,6 +57,8 @@ class TracedKernel(TorchKernel):
             features: Width of the input.
             placement: Where.
         """
+        if reason := cls.why_too_coarse(placement):
+            return reason
         try:
             cls(learning, placement).trace(BatchShape(rows=2, masked=True, features=features))
         except EngineError as error:
