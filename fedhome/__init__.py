@@ -14,7 +14,6 @@ name, and may change at any time.
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from fedhome import errors
@@ -22,11 +21,12 @@ from fedhome.errors import FedHomeError
 
 if TYPE_CHECKING:
     from fedhome import methods, models, registry, strategies, tasks
-    from fedhome.clients.kept_model import load
+    from fedhome.clients.kept_model import load, load_predictor
     from fedhome.clients.recorded.recording import Recorded, record
     from fedhome.data.pack_homes import pack
     from fedhome.data.table import HomeTable
     from fedhome.personal.model import PersonalModel
+    from fedhome.personal.predictor import Predictor
     from fedhome.plan.settings import Plan
     from fedhome.simulations.simulate import Result, resume, simulate
 
@@ -37,11 +37,13 @@ __all__ = [
     "HomeTable",
     "PersonalModel",
     "Plan",
+    "Predictor",
     "Recorded",
     "Result",
     "__version__",
     "errors",
     "load",
+    "load_predictor",
     "methods",
     "models",
     "pack",
@@ -60,9 +62,11 @@ _LATER = {
     "HomeTable": "fedhome.data.table",
     "PersonalModel": "fedhome.personal.model",
     "Plan": "fedhome.plan.settings",
+    "Predictor": "fedhome.personal.predictor",
     "Recorded": "fedhome.clients.recorded.recording",
     "Result": "fedhome.simulations.simulate",
     "load": "fedhome.clients.kept_model",
+    "load_predictor": "fedhome.clients.kept_model",
     "pack": "fedhome.data.pack_homes",
     "record": "fedhome.clients.recorded.recording",
     "resume": "fedhome.simulations.simulate",
@@ -72,6 +76,8 @@ _LATER = {
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
+        from importlib.metadata import version  # noqa: PLC0415 - 3 MB, for few who ask
+
         return version("fedhome")
     if name in _MODULES:
         return import_module(f"fedhome.{name}")

@@ -7,7 +7,6 @@ beside it can be imported by their names while it is being imported; ``sys.path`
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import linecache
 import sys
@@ -188,6 +187,8 @@ def _of_name(module: str) -> ModuleType:
 
 
 def _of_file(path: Path, what: str) -> ModuleType:
+    import hashlib  # noqa: PLC0415 - OpenSSL, which a process without own code does without
+
     path = path.resolve()
     try:
         source = path.read_bytes()

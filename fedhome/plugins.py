@@ -12,14 +12,16 @@ A name in a plan is one of these:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from fedhome.errors import PluginError
 from fedhome.own_code import fault_of, imported, located
 from fedhome.passed_objects import is_object, object_of
 from fedhome.spelling import did_you_mean
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP = "fedhome"
 """The one group of entry points."""
@@ -55,6 +57,8 @@ def installed(kind: str) -> dict[str, EntryPoint]:
     Raises:
         PluginError: Two packages offer the same name.
     """
+    from importlib.metadata import entry_points  # noqa: PLC0415 - 3 MB, where names are looked up
+
     found: dict[str, EntryPoint] = {}
     for point in entry_points(group=GROUP):
         of, _, name = point.name.partition(".")

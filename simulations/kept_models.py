@@ -10,7 +10,7 @@ from fedhome.learning.personalise.home_end import MOST_KEPT, home_end
 from fedhome.personal.built import personal_model
 from fedhome.personal.model import PersonalModel
 from fedhome.personal.models_file import to_bytes
-from fedhome.personal.opened import MODELS
+from fedhome.personal.stored_models import MODELS
 from fedhome.plan.settings import Plan
 from fedhome.run.folder import RunFolder, write_atomically
 from fedhome.run.results import scores

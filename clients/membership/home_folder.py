@@ -32,13 +32,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fedhome.fleet.entries import Anchor
-from fedhome.flower.node_key import NodeKey
-from fedhome.plan.settings import Plan
 from fedhome.store import disk
 from fedhome.store.settings_file import read_settings, write_settings
+
+if TYPE_CHECKING:  # 50 MB with Flower, for what looks after a device's settings or readings alone
+    from fedhome.fleet.entries import Anchor
+    from fedhome.flower.node_key import NodeKey
+    from fedhome.plan.settings import Plan
 
 SETTINGS, PLAN, ANCHOR, CA = "home.toml", "plan.toml", "fleet.pub", "ca.pem"
 DIRECTORY, NODE, AT_HAND = "directory.fh", "node.key", "at-hand"
@@ -176,6 +178,8 @@ class HomeFolder:
     @property
     def anchor(self) -> Anchor:
         """By which the home knows its fleet."""
+        from fedhome.fleet.entries import Anchor  # noqa: PLC0415 - as above
+
         return Anchor.from_text(disk.read(self.path / ANCHOR).decode())
 
     @property
@@ -189,6 +193,8 @@ class HomeFolder:
         It is this folder's until the machine is started anew, and no copy's: so the server can
         tell a copy that runs elsewhere, also of a whole card, from a home that was restarted.
         """
+        from fedhome.flower.node_key import NodeKey  # noqa: PLC0415 - as above
+
         path, mark = self.path / NODE, _folder_mark(self.path)
         content = disk.read(path) if path.exists() else b""
         if not content.startswith(mark):

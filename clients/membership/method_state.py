@@ -13,7 +13,6 @@ from pathlib import Path
 
 from fedhome.clients.membership.own_models import FOLDER
 from fedhome.errors import StateError
-from fedhome.fleet.state_file import KEY
 from fedhome.keys.sealing import SealedFile, SealingKey
 from fedhome.learning.own_state import OwnState
 from fedhome.store import disk
@@ -31,7 +30,7 @@ class SealedState:
     """
 
     def __init__(self, folder: Path, home: str) -> None:
-        self._home, self._key_path = home, folder / KEY
+        self._home, self._key_path = home, folder / disk.HOME_KEY
         self.path = folder / FOLDER / FILE
 
     def read(self, home: str) -> OwnState | None:

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Annotated
 
 from fedhome.errors import StateError, WireError
-from fedhome.fleet.state_file import KEY
 from fedhome.keys.sealing import SealedFile, SealingKey
 from fedhome.store import disk
 from fedhome.wire.codec import Message, octets
@@ -47,7 +46,7 @@ class OwnModels:
     def __init__(self, folder: Path, home: str) -> None:
         self._folder, self._home = folder / FOLDER, home
         self._path = self._folder / FILE
-        self._key_path = folder / KEY
+        self._key_path = folder / disk.HOME_KEY
 
     @property
     def path(self) -> Path:

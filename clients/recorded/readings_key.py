@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 from typing import Final
 
-from fedhome.fleet.state_file import KEY
 from fedhome.keys.derivation import hkdf
 from fedhome.store import disk
 
@@ -31,7 +30,7 @@ def readings_key(home_folder: Path) -> bytes:
     Raises:
         StateError: As of `disk.read_key`.
     """
-    return hkdf(disk.read_key(home_folder / KEY), b"", _PURPOSE)
+    return hkdf(disk.read_key(home_folder / disk.HOME_KEY), b"", _PURPOSE)
 
 
 def lacks_readings(home_folder: Path) -> bool:

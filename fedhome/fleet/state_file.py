@@ -45,7 +45,7 @@ from fedhome.secagg.state import HomeState
 from fedhome.store import disk
 from fedhome.wire.codec import Digest, Key, Message, octets
 
-STATE, MARK, KEY = "state.fh", "state.mark", "state.key"
+STATE, MARK, KEY = "state.fh", "state.mark", disk.HOME_KEY
 _HOME, _MARK = "home's state", "mark of a home's state"
 _ANEW = "an older copy could use a key twice: enrol the home anew, with new keys"
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -20,17 +20,21 @@ from fedhome.data.series.scaling import InputScaling, beside
 from fedhome.data.series.windows import Windows, rows_to_predict
 from fedhome.data.table import HomeTable
 from fedhome.errors import DataError
-from fedhome.learning.bands import Reach, cooled
+from fedhome.learning.bands import Reach
 from fedhome.learning.fitted import Fitted, InputRows
 from fedhome.learning.tasks.segments import Floats
-from fedhome.learning.tasks.statements import ENCODINGS
+from fedhome.personal.predictor import Predictor
 from fedhome.plan.own_reading import reading_of
 from fedhome.plan.settings import Plan
 
 Readings = HomeTable | ArrowTable | Columns | Path | str
 """Readings of one home: a table of any kind, or the path of a file or folder."""
 
-NETWORKS = ("tuned", "global")  # whose outputs are raw, and are statements once encoded
+COMPUTED: Final = (
+    *("home", "targets", "scaling", "unit", "level"),
+    *("weights", "experts", "naive", "by"),
+)
+"""What a model and what it computes from numbers have in common."""
 
 
 class Predictions(NamedTuple):
@@ -158,25 +162,24 @@ class PersonalModel:
         table = pa.table({place: moments, **told, "missing": pa.array(missing)})
         return Predictions(table, cut.y, cut.filled, notes)
 
+    @cached_property
+    def predictor(self) -> Predictor:
+        """What it computes from numbers, without plan and tables."""
+        return Predictor(
+            target=self.target,
+            target_unit=self.target_unit,
+            classes=self.classes,
+            indicators=tuple(self.plan.data.indicators or ()),
+            **{name: getattr(self, name) for name in COMPUTED},
+        )
+
     def state(self, rows: InputRows) -> Floats:
         """Return the mixture's statements, float64 ``[rows, outputs]``.
 
         Args:
             rows: Inputs as models take them.
         """
-        naive = self.naive.state(rows)
-        mixed = np.zeros_like(naive)
-        for name, weight in self.weights.items():
-            stated = naive
-            if name in self.experts:
-                stated = self.experts[name].state(rows)
-                if name in NETWORKS:
-                    stated = ENCODINGS[self.targets].stated(stated)
-            # What is said of a row is remembered in this precision when models are mixed.
-            stated = stated.astype(np.float32).astype(np.float64)
-            finite = np.isfinite(stated).all(axis=1, keepdims=True)
-            mixed += weight * np.where(finite, stated, naive)
-        return mixed if isinstance(self.by, Reach) else cooled(mixed, self.by)
+        return self.predictor.state(rows)
 
     def _told(self, mixed: Floats, naive: Floats, time_s: NDArray[np.int64]) -> dict[str, Any]:
         columns: dict[str, Any] = {}

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
 
-from fedhome.errors import RunError
 from fedhome.personal.model import PersonalModel
 from fedhome.personal.models_file import ModelsFile
-from fedhome.spelling import did_you_mean
-
-MODELS: Final = "models.safetensors"
-"""What the file of its homes' models is called in a run's folder."""
+from fedhome.personal.stored_models import file_at, home_among
 
 
 def models_in(path: Path | str, *, own_code: bool = False) -> ModelsFile:
@@ -24,8 +19,7 @@ def models_in(path: Path | str, *, own_code: bool = False) -> ModelsFile:
     Raises:
         RunError: There are none, or they are damaged.
     """
-    path = Path(path)
-    return ModelsFile(path / MODELS if path.is_dir() else path, own_code=own_code)
+    return ModelsFile(file_at(path), own_code=own_code)
 
 
 def load(path: Path | str, home: str | None = None, *, own_code: bool = False) -> PersonalModel:
@@ -45,16 +39,4 @@ def load(path: Path | str, home: str | None = None, *, own_code: bool = False) -
         RunError: There is no such model, it is damaged, or it would run code.
     """
     models = models_in(path, own_code=own_code)
-    if home is None and len(models) == 1:
-        home = next(iter(models))
-    if home is None:
-        raise RunError(
-            f"{path} holds the models of {len(models)} homes",
-            hint=f"say whose: fedhome.load({str(path)!r}, {next(iter(models))!r})",
-        )
-    if home not in models:
-        raise RunError(
-            f"{path} holds no model of {home!r}{did_you_mean(home, models)}",
-            hint="a simulation keeps those of its first 200 homes" if len(models) > 1 else "",
-        )
-    return models[home]
+    return models[home_among(models, home, path)]

@@ -6,14 +6,16 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.learning.fitted import InputRows
 from fedhome.learning.tasks.segments import Floats
-from fedhome.plan.settings import Plan
+
+if TYPE_CHECKING:
+    from fedhome.plan.settings import Plan
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class OwnModule:
 
     @cached_property
     def _plan(self) -> Plan:
+        from fedhome.plan.settings import Plan  # noqa: PLC0415 - a perceptron of ours needs none
+
         return Plan.parse(tomllib.loads(self.plan))
 
     def arrays(self) -> dict[str, NDArray[Any]]:

@@ -21,6 +21,8 @@ if sys.platform != "win32":
 
 NEW = ".new"
 """Ending of a staged file: one, so that a crash leaves one at most, and the next save ends it."""
+HOME_KEY = "state.key"
+"""The key file in a home's folder, by which all that is sealed there opens."""
 FULL = "disk-full"
 """The reason of an error where a disk has no room."""
 _SOME_ROOM = 1 << 20

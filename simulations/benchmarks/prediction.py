@@ -26,9 +26,10 @@ from rich.table import Table
 from fedhome.errors import EngineError, RunError
 from fedhome.learning.fitted import Perceptron
 from fedhome.learning.tasks.segments import Floats
-from fedhome.personal.model import NETWORKS, PersonalModel
+from fedhome.personal.model import PersonalModel
 from fedhome.personal.models_file import to_bytes
-from fedhome.personal.portable import export_model, in_int8, predicted_from, probe, with_experts
+from fedhome.personal.portable import export_model, in_int8, probe, with_experts
+from fedhome.personal.predictor import NETWORKS
 from fedhome.plan.settings import Plan
 from fedhome.simulations.benchmarks.prediction_ways import WAYS
 
@@ -150,7 +151,7 @@ def costs_of(
     for name, model in models.items():
         rows = probe(model, ROWS * 3)
         rows = rows[np.isfinite(rows).all(axis=1)][:ROWS]
-        expected = predicted_from(model, rows)
+        expected = model.predictor.predict(rows)
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place)
             np.save(folder / f"{name}.npy", rows)

@@ -30,11 +30,9 @@ Predict = Callable[[Floats], Floats]
 
 # Each way imports what it needs, so that no other's memory is counted.
 def _by_numpy(folder: Path, name: str) -> Predict:
-    from fedhome.personal.models_file import ModelsFile  # noqa: PLC0415
-    from fedhome.personal.portable import predicted_from  # noqa: PLC0415
+    from fedhome.personal.stored_models import StoredModels  # noqa: PLC0415
 
-    model = ModelsFile(folder / "models.safetensors")[name]
-    return lambda rows: predicted_from(model, rows)
+    return StoredModels(folder / "models.safetensors").predictor(name).predict
 
 
 def _by_onnx(folder: Path, name: str) -> Predict:

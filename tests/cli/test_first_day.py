@@ -16,7 +16,7 @@ from fedhome.clients.agent.own_model import OwnModelKeeper, keep_ended
 from fedhome.clients.kept_model import load, own_or_fleets
 from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.errors import DataError, ModelFormatError, ReleaseError, RunError
-from fedhome.personal import models_file
+from fedhome.personal import stored_models
 from helpers.client_world import fedhome, refused
 from helpers.fetched_release import fetched, release_like
 from helpers.kept_home import CLASSES, HOME, NUMBERS, WORDS, home_in, kept_home, runs_of
@@ -85,7 +85,7 @@ def test_after_an_upgrade_of_the_format_the_fleets_stands_in_until_the_next_run(
     place: HomeFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keep_ended(runs_of(place, 0.0), OwnModelKeeper(place), run=1)
-    monkeypatch.setattr(models_file, "FORMAT", models_file.FORMAT + 1)
+    monkeypatch.setattr(stored_models, "FORMAT", stored_models.FORMAT + 1)
     with pytest.raises(ModelFormatError, match="format 1, and this fedhome reads format 2"):
         own_or_fleets(place)  # where there is no release either
     fetched(place, release_like(place, bias=0.0))

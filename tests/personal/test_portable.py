@@ -32,8 +32,6 @@ from fedhome.personal.portable import (
     export_model,
     in_int8,
     inputs_of,
-    outputs_of,
-    predicted_from,
     probe,
     with_experts,
 )
@@ -112,11 +110,11 @@ def test_torch_numpy_onnx_and_c_predict_the_same(
     if int8:
         model = in_int8(model)
     raw = rows_for(model, seed)
-    expected = predicted_from(by_torch(model, shape), raw)
-    same(predicted_from(model, raw), expected, model)
+    expected = by_torch(model, shape).predictor.predict(raw)
+    same(model.predictor.predict(raw), expected, model)
     same(by_onnx(export_model(model, "onnx", int8=int8), raw), expected, model)
     library = Compiled(tmp_path_factory.mktemp("c"), {"oak": export_model(model, "c", int8=int8)})
-    same(library.predict("oak", raw, len(outputs_of(model))), expected, model)
+    same(library.predict("oak", raw, len(model.predictor.outputs)), expected, model)
 
 
 class _ByTorch:
@@ -179,8 +177,8 @@ def test_an_export_names_what_it_takes_and_gives() -> None:
         *("load last", "load one day before", "load seven days before", "moment"),
     ]
     assert inputs_of(model)[0].unit == "°C"
-    assert outputs_of(model) == ("value", "low", "high")
-    assert outputs_of(own_model(Shape("multi-class"), 1)) == ("asleep", "cooking", "out")
+    assert model.predictor.outputs == ("value", "low", "high")
+    assert own_model(Shape("multi-class"), 1).predictor.outputs == ("asleep", "cooking", "out")
 
 
 @compiles
@@ -347,7 +345,7 @@ def test_the_guides_reader_of_plain_arrays_predicts_the_same(
     exec(compile(_guides_reader(), "guide", "exec"), names)  # noqa: S102 - our own words
     raw = probe(model)
     found = np.array([names["predict"](row) for row in raw])
-    same(found, predicted_from(model, raw), model)
+    same(found, model.predictor.predict(raw), model)
 
 
 def test_plain_arrays_hold_every_expert_and_nothing_pickled() -> None:
@@ -402,8 +400,8 @@ def test_a_homes_export_predicts_from_its_readings_what_its_model_does(
     predicted = model.predict(table)
     at = {moment: place for place, moment in enumerate(predicted["time"].cast("int64").to_pylist())}
     places = [at[int(table.time_s[row])] for row in rows]
-    expected = np.array([predicted[name].to_numpy()[places] for name in outputs_of(model)]).T
-    same(predicted_from(model, raw), expected, model)
+    expected = np.array([predicted[name].to_numpy()[places] for name in model.predictor.outputs]).T
+    same(model.predictor.predict(raw), expected, model)
     library = Compiled(tmp_path, {home: export_model(model, "c")})
     same(library.predict(home, raw, 3), expected, model)
     same(by_onnx(export_model(model, "onnx"), raw), expected, model)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import metadata
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
-from fedhome import own_code, plugins
+from fedhome import own_code
 from fedhome.cli.simulate import resolve
 from fedhome.errors import ModelError, PlanError, PluginError
 from fedhome.learning.personalise import personaliser
@@ -205,7 +206,7 @@ def test_installed_packages_offer_names_in_one_group(monkeypatch: pytest.MonkeyP
         EntryPoint("model.twice", "collections:deque", "fedhome"),
     ]
     monkeypatch.setattr(
-        plugins, "entry_points", lambda *, group: points if group == "fedhome" else []
+        metadata, "entry_points", lambda *, group: points if group == "fedhome" else []
     )
     assert load("mine", "strategy").__name__ == "OrderedDict"  # type: ignore[attr-defined]
     with pytest.raises(PluginError, match="'twice' is offered twice"):

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from fedhome.clients.membership.own_models import OwnModels
-from fedhome.personal import models_file
+from fedhome.personal import stored_models
 from fedhome.plan.time_steps import DAY_S
 from fedhome.server.daemon.publishing import RELEASED
 from helpers.registry_world import Crash
@@ -60,7 +60,7 @@ def test_a_year_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         _happen(year, number, tmp_path / "copy")
         away = year.draw.sample(sorted(year.homes), year.draw.choice((0, 0, 1, 2)))
         if number == UPGRADED:
-            monkeypatch.setattr(models_file, "FORMAT", models_file.FORMAT + 1)
+            monkeypatch.setattr(stored_models, "FORMAT", stored_models.FORMAT + 1)
             away = [MISSES]
         began.append(year.tend(away=away, crash=Crash if number == KILLED else None))
         assert year.tend() == "", "each moment begins one run"

@@ -6,14 +6,18 @@ One file a kind, and one row of the table here. A kind of your own is named in t
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from fedhome.errors import PlanError, PluginError
 from fedhome.learning.tasks import binary, multi_class, regression
 from fedhome.learning.tasks.segments import Segments
 from fedhome.learning.tasks.task import Task, TaskKind
 from fedhome.own_code import call
-from fedhome.plan.settings import Plan
 from fedhome.plugins import load
 from fedhome.spelling import did_you_mean
+
+if TYPE_CHECKING:  # who only states what a model says has no plan
+    from fedhome.plan.settings import Plan
 
 __all__ = ["TASKS", "Segments", "Task", "TaskKind", "kind_of", "task_of"]
 

@@ -6,7 +6,7 @@ All of them take the same inputs, in the units of the home's readings, and give 
 
 from fedhome.personal.portable.chosen import in_int8, own_code_of, with_experts
 from fedhome.personal.portable.exported import FORMATS, PRECISIONS, export_model
-from fedhome.personal.portable.raw_inputs import inputs_of, outputs_of, predicted_from, probe
+from fedhome.personal.portable.raw_inputs import inputs_of, probe
 
 __all__ = [
     "FORMATS",
@@ -14,9 +14,7 @@ __all__ = [
     "export_model",
     "in_int8",
     "inputs_of",
-    "outputs_of",
     "own_code_of",
-    "predicted_from",
     "probe",
     "with_experts",
 ]

@@ -11,17 +11,16 @@ from fedhome.data.series.scaling import FAR
 from fedhome.learning.bands import Reach
 from fedhome.learning.fitted import Perceptron
 from fedhome.learning.tasks.segments import Floats
-from fedhome.personal.model import NETWORKS, PersonalModel
+from fedhome.personal.model import PersonalModel
 from fedhome.personal.portable.c_experts import CParts, expert_in_c
 from fedhome.personal.portable.c_helpers import HELPERS, helper
 from fedhome.personal.portable.raw_inputs import (
     RawInput,
     inputs_of,
-    outputs_of,
-    predicted_from,
     probe,
 )
 from fedhome.personal.portable.text import comment, identifier, real
+from fedhome.personal.predictor import NETWORKS
 
 _CLOSE = 1e-5
 
@@ -124,7 +123,7 @@ def _declarations(model: PersonalModel) -> str:
         unit = f" [{one.unit}]" if one.unit else ""
         lines.append(f"    @@_{name} = {place}, /* {comment(f'{one.name}{unit}: {one.about}')} */")
     lines += [f"    @@_INPUTS = {len(named)}", "};", ""]
-    outputs = outputs_of(model)
+    outputs = model.predictor.outputs
     if isinstance(model.by, Reach):
         unit = f" in {model.target_unit}" if model.target_unit else ""
         lines += [
@@ -168,7 +167,7 @@ def _declarations(model: PersonalModel) -> str:
 
 def _sizes(model: PersonalModel) -> str:
     inputs = [one for one in inputs_of(model) if one.role in ("feature", "indicator")]
-    stated = len(outputs_of(model)) if model.targets == "multi-class" else 1
+    stated = len(model.predictor.outputs) if model.targets == "multi-class" else 1
     return (
         f"enum {{ @@_FEATURES = {len(model.scaling.features)}, "
         f"@@_MODEL_INPUTS = {len(inputs)}, @@_STATED = {stated} }};\n"
@@ -286,7 +285,7 @@ void @_calendar(long long local_s, double inputs[@@_INPUTS])
 
 def _self_test(model: PersonalModel) -> str:
     raw = probe(model)
-    expected = predicted_from(model, raw)
+    expected = model.predictor.predict(raw)
     size = model.unit if isinstance(model.by, Reach) else 1.0
     shown = (
         _rows("inputs", "@@_INPUTS", raw)
@@ -296,7 +295,7 @@ def _self_test(model: PersonalModel) -> str:
     outputs = expected.shape[1]
     each = [f"found.probability[{one}]" for one in range(outputs)]
     if isinstance(model.by, Reach):
-        each = [f"found.{name}" for name in outputs_of(model)]
+        each = [f"found.{name}" for name in model.predictor.outputs]
     return f"""\
 #ifdef FEDHOME_SELF_TEST
 #include <stdio.h>

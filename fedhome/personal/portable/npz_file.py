@@ -14,7 +14,7 @@ from fedhome.learning.bands import Reach
 from fedhome.learning.fitted import Perceptron
 from fedhome.personal.model import PersonalModel
 from fedhome.personal.portable.chosen import whole
-from fedhome.personal.portable.raw_inputs import inputs_of, outputs_of
+from fedhome.personal.portable.raw_inputs import inputs_of
 
 _MATRIX = 2
 
@@ -50,7 +50,7 @@ def npz_of(model: PersonalModel, *, int8: bool) -> bytes:
         "bounded": model.scaling.bounded,
         "temperature": None if isinstance(model.by, Reach) else model.by,
         "inputs": [one._asdict() for one in inputs_of(model)],
-        "outputs": outputs_of(model),
+        "outputs": model.predictor.outputs,
         "weights": dict(model.weights),
         "kinds": {name: fitted.kind_of(one) for name, one in model.experts.items()}
         | {"without learning": fitted.kind_of(model.naive)},

@@ -13,10 +13,11 @@ from fedhome.data.series.scaling import FAR
 from fedhome.errors import RunError
 from fedhome.learning.bands import Reach
 from fedhome.learning.fitted import Constant, Fitted, Line, Perceptron, Seasonal, Trees
-from fedhome.personal.model import NETWORKS, PersonalModel
+from fedhome.personal.model import PersonalModel
 from fedhome.personal.portable.chosen import whole
 from fedhome.personal.portable.onnx_graph import IR, OPSET, TREE_OPSET, TREES, Graph, onnx_package
-from fedhome.personal.portable.raw_inputs import inputs_of, outputs_of
+from fedhome.personal.portable.raw_inputs import inputs_of
+from fedhome.personal.predictor import NETWORKS
 
 _GROUP, _MATRIX = 8, 2
 _DAY_S, _QUARTER_S = 86_400.0, 21_600.0
@@ -271,7 +272,7 @@ def _shares(graph: Graph, model: PersonalModel, mixed: str) -> str:
 
 def _file(graph: Graph, model: PersonalModel) -> bytes:
     onnx = graph.onnx
-    outputs = outputs_of(model)
+    outputs = model.predictor.outputs
     double = onnx.TensorProto.DOUBLE
 
     def port(name: str, names: Sequence[object]) -> Any:

@@ -1,0 +1,234 @@
+"""A file of homes' models as it is read: its format, its arrays, and what computes.
+
+Arrays are safetensors, all else JSON in its header; nothing is pickled, so that a file can hold no
+code. It can name some: where a model is a module of a user's own, its plan says which, and with
+what it is called. Whoever opens a file says if code that it names may run.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from fedhome.data.series.scaling import InputScaling
+from fedhome.errors import FedHomeError, ModelFormatError, RunError
+from fedhome.learning import fitted
+from fedhome.learning.bands import Reach
+from fedhome.learning.fitted import Fitted
+from fedhome.personal.own_module import OwnModule
+from fedhome.personal.predictor import Predictor
+from fedhome.spelling import did_you_mean
+
+MODELS: Final = "models.safetensors"
+"""What the file of its homes' models is called in a run's folder."""
+FORMAT: Final = 1
+NAIVE: Final = "without learning"
+OWN_MODULE: Final = "own module"
+
+
+class StoredModels:
+    """What a file holds, each home's when it is asked for.
+
+    Args:
+        path: The file, or its bytes.
+        own_code: Whether its models may be modules of somebody's own: **such a module's code is run
+            when the model predicts**, whichever the file names. Only for a file that one wrote
+            oneself, or whose maker one trusts.
+
+    Attributes:
+        where: What the file is called in errors.
+        homes: What its header tells of each home.
+        plan_text: The homes' plan, as TOML.
+
+    Raises:
+        ModelFormatError: It is of another format.
+        RunError: It is missing or damaged.
+    """
+
+    def __init__(self, path: Path | bytes, *, own_code: bool = False) -> None:
+        self._own_code = own_code
+        self.where = "a home's model" if isinstance(path, bytes) else str(path)
+        try:
+            if isinstance(path, bytes):
+                header, self._arrays = _unpacked(path)
+            else:
+                file: Any = safetensors.safe_open(path, framework="numpy")
+                header, self._arrays = file.metadata() or {}, _Lazy(file)
+            made = header["format"]
+        except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
+            raise self.unreadable(error) from None
+        if made != str(FORMAT):
+            raise ModelFormatError(
+                f"{self.where} is of format {made}, and this fedhome reads format {FORMAT}",
+                hint="use the release of fedhome that wrote it, or run again",
+            )
+        try:
+            self.homes: Mapping[str, Mapping[str, Any]] = {
+                home["home"]: home for home in json.loads(header["homes"])
+            }
+            self.plan_text: str = header["plan"]
+        except (KeyError, ValueError, TypeError) as error:
+            raise self.unreadable(error) from None
+        self._numbers = {home: number for number, home in enumerate(self.homes)}
+
+    def unreadable(self, error: Exception) -> RunError:
+        """Return the error for a file that cannot be read.
+
+        Args:
+            error: What came of it.
+        """
+        if isinstance(error, FileNotFoundError):
+            return RunError(f"{self.where} is not there: no home's model was kept")
+        return RunError(
+            f"{self.where} cannot be read as homes' models ({type(error).__name__})",
+            hint="it was damaged or altered after it was written: take it from a copy",
+        )
+
+    def computed(self, home: str) -> dict[str, Any]:
+        """Return of a home's model what computes: arguments of :class:`Predictor`.
+
+        Those that only a plan says are not among them.
+
+        Args:
+            home: One of :attr:`homes`.
+
+        Raises:
+            RunError: Its part of the file is damaged, or names code that is not to run.
+        """
+        told = self.homes[home]
+        try:
+            found = self._computed(told, self._numbers[home])
+            parts = (*found["experts"].values(), found["naive"])
+            code = {repr(one.called) for one in parts if isinstance(one, OwnModule)}
+        except (KeyError, ValueError, TypeError, IndexError, safetensors.SafetensorError) as error:
+            raise self.unreadable(error) from None
+        except FedHomeError as error:
+            raise self.unreadable(error) from None
+        if code and not self._own_code:
+            raise RunError(
+                f"{self.where} holds a model of {home!r} that is a module of somebody's own: to "
+                f"predict, it would run {', '.join(sorted(code))}, as the file says",
+                hint="if you trust whoever made the file: fedhome.load(..., own_code=True)",
+            )
+        return found
+
+    def predictor(self, home: str) -> Predictor:
+        """Return what a home's model computes from numbers; errors as of :meth:`computed`.
+
+        Args:
+            home: One of :attr:`homes`.
+        """
+        found = self.computed(home)
+        try:
+            # A plan in a file is whole. Settings would check it again, for 10 MB.
+            plan = tomllib.loads(self.plan_text)
+            data = plan["data"]
+            numbers = found["targets"] == "continuous"
+            return Predictor(
+                target=data["target"],
+                target_unit=data["target_unit"],
+                classes=() if numbers else tuple(plan["task"]["classes"]),
+                indicators=tuple(data.get("indicators", ())),
+                **found,
+            )
+        except (KeyError, ValueError, TypeError) as error:
+            raise self.unreadable(error) from None
+
+    def _computed(self, told: Mapping[str, Any], number: int) -> dict[str, Any]:
+        prefix, names = f"{number}/", self._arrays
+        own = {name.removeprefix(prefix): name for name in names if name.startswith(prefix)}
+
+        def of(expert: str) -> Fitted:
+            arrays = {
+                name.removeprefix(f"{expert}/"): names[place]
+                for name, place in own.items()
+                if name.startswith(f"{expert}/")
+            }
+            kind = told["kinds"][expert]
+            return OwnModule.of(arrays) if kind == OWN_MODULE else fitted.read(kind, arrays)
+
+        scaling = InputScaling(
+            features=tuple(told["features"]),
+            medians=names[f"{prefix}scaling/medians"],
+            middle=names[f"{prefix}scaling/middle"],
+            spread=names[f"{prefix}scaling/spread"],
+            bounded=bool(told["bounded"]),
+        )
+        heat = told["temperature"]
+        return {
+            "scaling": scaling,
+            "weights": {str(name): float(weight) for name, weight in told["weights"].items()},
+            "experts": {name: of(name) for name in told["kinds"] if name != NAIVE},
+            "naive": of(NAIVE),
+            "by": Reach(*names[f"{prefix}band"]) if heat is None else float(heat),
+            **{name: told[name] for name in ("home", "targets", "unit", "level")},
+        }
+
+
+def file_at(path: Path | str) -> Path:
+    """Return the file of homes' models that a path means.
+
+    Args:
+        path: The folder of a run, or the file.
+    """
+    path = Path(path)
+    return path / MODELS if path.is_dir() else path
+
+
+def home_among(homes: Collection[str], home: str | None, path: Path | str) -> str:
+    """Return the home that is meant.
+
+    Args:
+        homes: Those of which there are models.
+        home: Its name; None where there is only one.
+        path: Where the models are, for the error.
+
+    Raises:
+        RunError: There is no such model, or several and no name.
+    """
+    if home is None and len(homes) == 1:
+        (home,) = homes
+    if home is None:
+        raise RunError(
+            f"{path} holds the models of {len(homes)} homes",
+            hint=f"say whose: fedhome.load({str(path)!r}, {next(iter(homes))!r})",
+        )
+    if home not in homes:
+        raise RunError(
+            f"{path} holds no model of {home!r}{did_you_mean(home, homes)}",
+            hint="a simulation keeps those of its first 200 homes" if len(homes) > 1 else "",
+        )
+    return home
+
+
+class _Lazy(Mapping[str, NDArray[Any]]):
+    """The arrays of an open file, each read when it is asked for."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._names = tuple(file.keys())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        if name not in self._names:
+            raise KeyError(name)
+        found: NDArray[Any] = self._file.get_tensor(name)
+        return found
+
+
+def _unpacked(data: bytes) -> tuple[Mapping[str, str], Mapping[str, NDArray[Any]]]:
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    return header.get("__metadata__", {}), safetensors.numpy.load(data)
