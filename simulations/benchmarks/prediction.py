@@ -214,7 +214,7 @@ def table_of(costs: list[PredictionCost]) -> Table:
 
 
 def main(
-    seed: Annotated[int, typer.Option(help="Of the plan.")] = 5,
+    seed: Annotated[int, typer.Option(help="Of the plan.")] = 1,
     native: Annotated[
         bool, typer.Option(help="Compile C for this processor (-march=native).")
     ] = False,
