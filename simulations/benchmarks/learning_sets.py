@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fedhome.data.table import HomeTable
+from fedhome.simulations.benchmarks import activity_homes
 from fedhome.simulations.datasets import ashrae
 
 _CLASSES = ("cooler", "no change", "warmer")
@@ -182,6 +183,10 @@ def _ashrae_homes(folder: Path) -> list[HomeTable]:
     return [table for table in ashrae.read(folder) if "housing" in table.home]
 
 
+def _ashrae_buildings(folder: Path) -> list[HomeTable]:
+    return list(ashrae.read(folder))
+
+
 def _robod(folder: Path) -> list[HomeTable]:
     table = _csv(folder / "rooms.csv.gz")
     room = _numbers(table["room"])
@@ -254,6 +259,21 @@ SETS: tuple[LearningSet, ...] = (
         plan={"data": {**_ROWS, "target": "thermal_preference"}, "task": {"kind": "multi-class"}},
         folder="ashrae_db2",
         read=_ashrae_homes,
+    ),
+    LearningSet(
+        name="ashrae-buildings",
+        plan={"data": {**_ROWS, "target": "thermal_preference"}, "task": {"kind": "multi-class"}},
+        folder="ashrae_db2",
+        read=_ashrae_buildings,
+    ),
+    LearningSet(
+        name="adl-homes7",
+        plan={
+            "data": {**_ROWS, "target": "activity", "calendar": True, "gap": 60},
+            "task": {"kind": "multi-class"},
+        },
+        folder="adl_homes7",
+        read=activity_homes.read,
     ),
     LearningSet(
         name="robod",
