@@ -29,6 +29,7 @@ from fedhome.plan.protocol import policy_of
 from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import check_whole
 from fedhome.plugins import load
+from fedhome.questions.rate_search import check_search
 from fedhome.questions.transfer import check_feedback
 
 _SIMULATED = "fedhome.simulations.gather:partition"
@@ -100,6 +101,7 @@ class ClientHome:
             )
         learning = device.learning
         check_feedback(plan, learning.method, learning.layout)
+        check_search(plan, learning.method, learning.layout)
         data.check_classes(device.learning.task.outputs)
         return cls(plan=plan, device=device, mode=mode, participant=participant, real=real)
 

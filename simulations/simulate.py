@@ -31,6 +31,7 @@ from fedhome.plan.overrides import merge, parse_set
 from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import is_sliced
 from fedhome.plugins import look_up
+from fedhome.questions.rate_search import check_search
 from fedhome.questions.transfer import check_feedback
 from fedhome.run.events import Event, EventLog
 from fedhome.run.folder import RunFolder, SavedModel
@@ -329,6 +330,7 @@ def _world(
             for note in carried_notes(plan, gathered.homes, slices):
                 log.append("note", text=note)
     check_feedback(plan, learning.method, learning.layout)
+    check_search(plan, learning.method, learning.layout)
     if mode != "plain":
         check_sums(plan, homes, sums=sums)
     secure = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fedhome.plan import private_plan, sliced_plan, transfer_plan
+from fedhome.plan import private_plan, sliced_plan, transfer_plan, tried_rates
 from fedhome.plan.aggregation_settings import AggregationSettings
 from fedhome.plan.judged_rounds import judged_every
 from fedhome.plan.settings import DEVICES, EngineSettings, Plan
@@ -41,6 +41,7 @@ def faults_of(plan: Plan) -> list[str]:
     faults += private_plan.faults_of(plan)
     faults += sliced_plan.faults_of(plan)
     faults += transfer_plan.faults_of(plan)
+    faults += tried_rates.faults_of(plan)
     for name in ("experts", "opponents"):
         named = getattr(plan.personalise, name)
         if len(set(named)) < len(named):

@@ -181,6 +181,9 @@ def terms_hash(plan: Plan) -> bytes:
         del terms["slicing"]
     if not is_staged(plan):  # the same
         del terms["transfer"]
+    if plan.train.rate == 1:  # the same, of rates that a fleet chooses
+        for name in ("rate", "rates"):
+            del terms["train"][name]
     terms["data"] = {name: value for name, value in table["data"].items() if name not in _SOURCE}
     terms["rounds"] = {name: table["rounds"][name] for name in _ROUNDS}
     return hashlib.sha256(json.dumps(terms, sort_keys=True).encode()).digest()

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import tomli_w
 from pydantic import Field, ValidationError
@@ -27,6 +27,11 @@ Precision = Literal["float32", "tf32", "bf16"]
 
 Expert = Literal["tuned", "global", "naive", "linear", "trees"]
 Opponent = Literal["seasonal", "linear", "trees", "local", "settings"]
+
+AUTO: Final = "auto"
+"""Of a rate: the fleet chooses it (:mod:`fedhome.plan.tried_rates`)."""
+
+Multiple = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 DEVICES = re.compile(r"cpu|cuda(:\d+)?")
 """Where the vector engine can compute."""
@@ -66,6 +71,14 @@ class TrainSettings(Section):
 
     optimiser: str = Field("sgd", description='"sgd" or "adam"')
     learning_rate: float = Field(0.1, gt=0, description="size of the optimiser's steps")
+    rate: Multiple | Literal["auto"] = Field(
+        1.0,
+        description="multiple of train.learning_rate at which homes learn in rounds; auto: the "
+        "fleet tries train.rates in the first rounds, and keeps what is best in validation",
+    )
+    rates: tuple[Multiple, ...] = Field(
+        (1.0, 0.3, 3.0), min_length=1, description='what train.rate = "auto" tries, in this order'
+    )
     momentum: float = Field(0.0, ge=0, lt=1, description="share of the last step kept (sgd)")
     weight_decay: float = Field(0.0, ge=0, description="pull of every parameter towards 0")
     batch_size: int = Field(32, ge=1, description="examples in a training step")
@@ -100,6 +113,16 @@ class StrategySettings(Section):
 
     name: str = Field("fedavg", description='a Flower strategy, or yours as "file.py:Name"')
     args: dict[str, Any] = Field(default_factory=dict, description="its own arguments")
+    rate: Multiple | Literal["auto"] = Field(
+        1.0,
+        description="how far the server goes, as a multiple of what the strategy says; auto: the "
+        "fleet tries strategy.rates in the first rounds, and keeps what is best in validation",
+    )
+    rates: tuple[Multiple, ...] = Field(
+        (1.0, 0.5, 2.0),
+        min_length=1,
+        description='what strategy.rate = "auto" tries, in this order',
+    )
     wrap: str = Field("", description="a wrapper around it, such as a privacy wrapper of Flower's")
     wrap_args: dict[str, Any] = Field(default_factory=dict, description="the wrapper's arguments")
     works_on: Literal["auto", "sums", "updates"] = Field(

@@ -17,12 +17,16 @@ from fedhome.errors import ManifestError
 from fedhome.learning import methods, update_clipping
 from fedhome.plan.judged_rounds import adaptation_of, judged_every
 from fedhome.plan.settings import Plan
+from fedhome.plan.tried_rates import train_rates
 
 ROUND = "server-round"
 """Number of the round, as Flower's strategies name it."""
 
 WARM = "warm-rate"
 """Multiple of the learning rate, where a run begins with another one's model."""
+
+RATE = "train-rate"
+"""Multiple of the learning rate, where the plan has another than 1 or leaves it to the fleet."""
 
 SHELL = "slice-shell"
 """Which shell of a sliced model a training adds up, from 1; without it the first, which is 0."""
@@ -175,6 +179,8 @@ def train_faults(settings: Mapping[str, Any], plan: Plan) -> Iterator[str]:
         yield f"{update_clipping.KEY}, and the plan's strategy is wrapped in none that clips"
     if (rate := settings.get(WARM, plan.train.warm_rate)) != plan.train.warm_rate:
         yield f"{WARM} {rate!r}, and the plan says {plan.train.warm_rate}"
+    if (rate := settings.get(RATE, 1.0)) not in (known := train_rates(plan)):
+        yield f"{RATE} {rate!r}, and the plan has {', '.join(f'{one:g}' for one in known)}"
     yield from methods.told_faults(settings, plan)
 
 

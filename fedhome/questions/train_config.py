@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from fedhome.errors import UpdateError
 from fedhome.learning import methods, update_clipping
 from fedhome.learning.methods import Method
 from fedhome.learning.update_clipping import UpdateClipping
-from fedhome.questions.settings import INPUTS, ROUND, SHELL, WARM
+from fedhome.questions.settings import INPUTS, RATE, ROUND, SHELL, WARM
 
 _AS_IT_IS = UpdateClipping()
 
@@ -48,13 +49,16 @@ class TrainConfig:
         rate = config.get(WARM, 1.0)
         if not (isinstance(rate, float) and 0 < rate <= 1):
             raise UpdateError(f"a message came with {WARM} {rate!r}, not a share of the rate")
+        multiple = config.get(RATE, 1.0)
+        if not (isinstance(multiple, float) and 0 < multiple < math.inf):
+            raise UpdateError(f"a message came with {RATE} {multiple!r}, not a multiple of a rate")
         shell = config.get(SHELL, 0)
         if not isinstance(shell, int) or shell < 0:
             raise UpdateError(f"a message came with {SHELL} {shell!r}, not a number of a shell")
-        known = (ROUND, WARM, INPUTS, SHELL, update_clipping.KEY)
+        known = (ROUND, WARM, RATE, INPUTS, SHELL, update_clipping.KEY)
         return cls(
             round=number,
-            rate=rate,
+            rate=rate * multiple,
             settings=tuple(sorted((k, v) for k, v in config.items() if k not in known)),
             clipping=UpdateClipping.of(config),
             shell=shell,

@@ -52,6 +52,9 @@ Kinds that the report understands, with the data that it looks for (all optional
 - ``early-stop``: round, best_loss
 - ``model-judged``: round, loss: homes' in validation once they have adapted the round's model, by
   rate and epochs
+- ``rates-tried``: round, train, server, loss: what came of an attempt at rates (multiples of homes'
+  and of the server's), as of ``model-judged``; ``rates-chosen``: the same of the one that the run
+  goes on from, and tried, how many there were
 - ``model-picked``: round, loss, adapted: the run ends with an earlier round's model than its last
 - ``model-released``, ``release-kept``, ``release-failed``: round, release, reason: whether what the
   run ended with takes the place of the release in use

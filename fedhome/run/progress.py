@@ -34,6 +34,7 @@ from fedhome.run.absent import (
     taken_again,
 )
 from fedhome.run.events import SPENT, Event
+from fedhome.run.rate_words import RATES_CHOSEN, RATES_TRIED, rates_chosen, rates_tried
 from fedhome.run.refusing import HomeRefusal, Refusing
 from fedhome.run.waiting import FAILED, THERE, WAITING, failure_of, repetition, waiting_for
 
@@ -137,6 +138,8 @@ class ProgressLines:
                 f"the run ends with the model of round {data['round']}, the best in validation"
                 + (", once homes have adapted it" if data["adapted"] else "")
             ),
+            RATES_TRIED: lambda: rates_tried(data),
+            RATES_CHOSEN: lambda: rates_chosen(data),
             "early-stop": lambda: f"stopped early after round {data['round']}",
             "trying-new-homes": lambda: (
                 f"trying {data['homes']} new homes with {_listed(data['days'])} days"

@@ -16,6 +16,7 @@ from rich.table import Table
 from fedhome.run.cold_start_table import ColdStartPoint, best_alone, by_days, cold_start_points
 from fedhome.run.events import Event
 from fedhome.run.folder import RunFolder
+from fedhome.run.rate_words import rates_in
 from fedhome.run.results import SummaryRow, counted_summary, means_of, over_seeds, summary
 from fedhome.run.waiting import FAILED, THERE
 
@@ -66,7 +67,7 @@ def print_summary(console: Console, folder: RunFolder) -> None:
         points = cold_start_points(table)
         console.print(_new_homes(points))
         console.print(_strongest(points), style="dim")
-    if told := rounds_told(every):
+    for told in filter(None, (rounds_told(every), rates_in(every))):
         console.print(told, highlight=False)
     console.print(f"report: {escape(str(folder.report_path))}", highlight=False, soft_wrap=True)
 

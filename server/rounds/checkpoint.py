@@ -17,6 +17,7 @@ from fedhome.wire.layout import Layout
 
 _FILE = "latest.safetensors"
 _OWN = "own/"  # names of what homes keep, apart from the strategy's
+_TRIAL = "trial/"  # the same, of attempts at rates
 
 
 @dataclass(kw_only=True)
@@ -38,6 +39,8 @@ class Checkpoint:
         own: What the method keeps in a simulation's homes, JSON data; empty in a fleet, where
             homes keep it themselves.
         own_arrays: Its arrays, ``[homes, numbers]`` by name.
+        trials: What came of rates that were tried, JSON data; empty where none are.
+        trial_arrays: Its arrays, while rates are being tried.
     """
 
     round: int
@@ -53,6 +56,8 @@ class Checkpoint:
     scale: dict[str, Any] = field(default_factory=dict)
     own: dict[str, Any] = field(default_factory=dict)
     own_arrays: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    trials: dict[str, Any] = field(default_factory=dict)
+    trial_arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
 
 
 def save(folder: RunFolder, layout: Layout, state: Checkpoint) -> None:
@@ -72,9 +77,11 @@ def save(folder: RunFolder, layout: Layout, state: Checkpoint) -> None:
         "memory": state.memory,
         "scale": state.scale,
         "own": state.own,
+        "trials": state.trials,
     }
     own = {f"{_OWN}{name}": values for name, values in state.own_arrays.items()}
-    arrays = {"flat": state.flat, "best": state.best, **state.arrays, **own}
+    tried = {f"{_TRIAL}{name}": values for name, values in state.trial_arrays.items()}
+    arrays = {"flat": state.flat, "best": state.best, **state.arrays, **own, **tried}
     data = safetensors.numpy.save(arrays, {"state": json.dumps(record)})
     write_atomically(folder.checkpoint_path / _FILE, data)
 
@@ -93,12 +100,20 @@ def load(folder: RunFolder, layout: Layout) -> Checkpoint | None:
         with safetensors.safe_open(path, framework="numpy") as file:
             record = json.loads((file.metadata() or {})["state"])
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        names = [name for name in arrays if name.startswith(_OWN)]
+        own_arrays, trial_arrays = (
+            {
+                name.removeprefix(start): arrays.pop(name)
+                for name in [name for name in arrays if name.startswith(start)]
+            }
+            for start in (_OWN, _TRIAL)
+        )
         if "best_round" not in record:  # it was best by another measure: it begins anew
             record |= {"best_loss": None, "stale": 0, "best_round": 0}
         state = Checkpoint(
             own=record.get("own", {}),
-            own_arrays={name.removeprefix(_OWN): arrays.pop(name) for name in names},
+            own_arrays=own_arrays,
+            trials=record.get("trials", {}),
+            trial_arrays=trial_arrays,
             round=record["round"],
             made=record["made"],
             flat=arrays.pop("flat"),

@@ -20,7 +20,7 @@ from fedhome.errors import RoundError
 from fedhome.flower.grid_around import GridAround
 from fedhome.flower.messages import CONFIG, content_of, error_of
 from fedhome.plan.settings import Plan
-from fedhome.questions.settings import INPUTS, OTHER_INPUTS, WARM, inputs_hash
+from fedhome.questions.settings import INPUTS, OTHER_INPUTS, RATE, WARM, inputs_hash
 from fedhome.reasons import word_in
 from fedhome.run.events import EventLog
 from fedhome.server.rounds.reply_stream import replies_of
@@ -154,7 +154,9 @@ def _told_in(reply: Message) -> Shape | None:
     return None
 
 
-def tell_inputs(messages: Iterable[Message], plan: Plan, *, warm: bool = False) -> None:
+def tell_inputs(
+    messages: Iterable[Message], plan: Plan, *, warm: bool = False, rate: float = 1.0
+) -> None:
     """Let messages say what the inputs of the plan mean, also those of a strategy of one's own.
 
     Args:
@@ -162,11 +164,14 @@ def tell_inputs(messages: Iterable[Message], plan: Plan, *, warm: bool = False) 
         plan: The plan.
         warm: They ask for a training of a run that began with another one's model: they say at
             which share of the learning rate, too.
+        rate: They ask for a training at this multiple of the plan's learning rate.
     """
     told = set[int]()
     more: dict[str, str | float] = {INPUTS: inputs_hash(plan)}
     if warm and plan.train.warm_rate < 1:
         more[WARM] = plan.train.warm_rate
+    if rate != 1:
+        more[RATE] = rate
     for message in messages:
         if id(message.content) in told:
             continue

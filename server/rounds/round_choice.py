@@ -34,6 +34,23 @@ class RoundChoice:
         """Return whether the run ends with its best model, and not with its last one."""
         return self._wanted and math.isfinite(state.best_loss)
 
+    def learn(self, state: Checkpoint, loss: float | None, *, vain: bool) -> None:
+        """Hold a round against the best so far.
+
+        Args:
+            state: The run after the round.
+            loss: Of its model; None: nobody knows whether it is better, and it is no round in vain.
+            vain: Whether a round that is no better counts as one in vain.
+        """
+        if loss is None:
+            return
+        if loss < state.best_loss:
+            state.best, state.best_loss = state.flat, loss
+            state.best_round, state.stale = state.round, 0
+        elif vain:
+            since = max(state.best_round, state.trials.get("over", 0))
+            state.stale = state.round - since if self.judges else state.stale + 1
+
     def stops(self, state: Checkpoint) -> bool:
         """Return whether enough rounds have brought no better one."""
         return self._stops_after is not None and state.stale >= self._stops_after

@@ -30,14 +30,16 @@ from fedhome.run.absent import DROPPED
 from fedhome.run.events import Event, EventLog
 from fedhome.run.folder import RunFolder
 from fedhome.server.daemon.publishing import Candidate
-from fedhome.server.rounds import checkpoint, strategy_memory
+from fedhome.server.rounds import checkpoint
 from fedhome.server.rounds.checkpoint import Checkpoint
 from fedhome.server.rounds.fitting_homes import UnfitHomes, tell_inputs
 from fedhome.server.rounds.judging import NOT_JUDGED, judged_loss, judges_in
 from fedhome.server.rounds.model_questions import ModelQuestions
 from fedhome.server.rounds.patience import Patience
+from fedhome.server.rounds.rate_trials import RateTrials
 from fedhome.server.rounds.replies import SoundReplies, counts_of, sound_replies
 from fedhome.server.rounds.round_choice import RoundChoice
+from fedhome.server.rounds.run_memory import RunMemory
 from fedhome.server.rounds.secure_grid import SecureGrid
 from fedhome.server.rounds.sum_journal import MOST_TRIES
 from fedhome.wire.layout import Layout
@@ -84,7 +86,7 @@ class RoundLoop:
         looked_at: Sequence[int] | None = None,
         name_of: Callable[[int], str] = "node {}".format,
     ) -> None:
-        self._states, self._looked_at, self._name_of = states, looked_at, name_of
+        self._looked_at, self._name_of = looked_at, name_of
         self.plan = plan
         self.strategy = strategy
         self.grid = grid
@@ -93,6 +95,8 @@ class RoundLoop:
         self.log = log
         self._unfit, self._patience, self._warm = unfit, patience, warm
         self._choice = RoundChoice(plan, warm=warm)
+        self._memory = RunMemory(strategy, grid, states)
+        self._rates = RateTrials(plan, self._memory, log, warm=warm)
         self.state = Checkpoint(round=0, flat=initial, best=initial)
         self._failures = 0
         self._why: Counter[str] = Counter()
@@ -108,12 +112,7 @@ class RoundLoop:
         if loaded is None:
             return False
         self.state = loaded
-        if loaded.memory:
-            strategy_memory.recall(self.strategy, loaded.memory, loaded.arrays)
-        if self._states is not None:
-            self._states.recall(loaded.own, loaded.own_arrays)
-        if loaded.scale and isinstance(self.grid, SecureGrid):
-            self.grid.scale.recall(loaded.scale)
+        self._memory.give_back(loaded)
         return True
 
     def run(self) -> NDArray[np.float32]:
@@ -125,17 +124,14 @@ class RoundLoop:
         state, plan = self.state, self.plan
         if self._warm and plan.rounds.judge_every:
             self.log.append("note", text=NOT_JUDGED)
+        self._rates.begin(state)
         while state.round < plan.rounds.count and not self._choice.stops(state):
             state.rows.append(self._round(state.round + 1))
             state.round += 1
             self._after_round()
             last = state.round == plan.rounds.count or self._choice.stops(state)
             if last or state.round % plan.rounds.checkpoint_every == 0:
-                state.memory, state.arrays = strategy_memory.remember(self.strategy)
-                if self._states is not None:
-                    state.own, state.own_arrays = self._states.remember()
-                if isinstance(self.grid, SecureGrid):
-                    state.scale = self.grid.scale.memory()
+                self._memory.keep(state)
                 checkpoint.save(self.folder, self.layout, state)
                 if isinstance(self.grid, SecureGrid):
                     self.grid.checkpointed(state.flat, state.best)
@@ -198,14 +194,8 @@ class RoundLoop:
         state, row = self.state, self.state.rows[-1]
         self.log.append("round-closed", **row)
         loss = self._judged() if self._choice.judges else row["validation_loss"]
-        if loss is None:
-            return  # nobody knows whether it is better: it is no round in vain
-        if loss < state.best_loss:
-            state.best, state.best_loss = state.flat, loss
-            state.best_round, state.stale = state.round, 0
-        else:
-            judges = self._choice.judges
-            state.stale = state.round - state.best_round if judges else state.stale + 1
+        self._choice.learn(state, loss, vain=not self._rates.searching(state))
+        self._rates.after_round(state, loss)
 
     def _judged(self) -> float | None:
         """Return homes' loss with the round's model once they adapt it; None: it is not judged."""
@@ -249,7 +239,8 @@ class RoundLoop:
             messages = list(
                 self.strategy.configure_train(number, arrays, ConfigRecord(), self.grid)
             )
-        tell_inputs(messages, self.plan, warm=self._warm)
+        rates = self._rates.rates(self.state)
+        tell_inputs(messages, self.plan, warm=self._warm, rate=rates.train)
         row: dict[str, Any] = {"round": number, "homes_asked": len(messages)}
         sent_at = time.perf_counter()
         replies = list(self.grid.send_and_receive(messages, timeout=self.plan.rounds.deadline_s))
@@ -303,10 +294,11 @@ class RoundLoop:
             self.log.append("round-unused", round=number, reason="the strategy gave no model")
             return None
         try:
-            self.state.flat = read_flat(self.layout, summed, cast=True)
+            after = read_flat(self.layout, summed, cast=True)
         except FedHomeError as error:
             self.log.append("round-unused", round=number, reason=error.message)
             return None
+        self.state.flat = self._rates.applied(self.state, after)
         self.state.made = number
         return _number(metrics, "train_loss")
 

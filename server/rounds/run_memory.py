@@ -1,0 +1,64 @@
+"""What a run remembers beside its model: of its strategy, its sums' scale, its own homes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Strategy
+from numpy.typing import NDArray
+
+from fedhome.learning.own_state import StatesInMemory
+from fedhome.server.rounds import strategy_memory
+from fedhome.server.rounds.checkpoint import Checkpoint
+from fedhome.server.rounds.secure_grid import SecureGrid
+
+
+class RunMemory:
+    """Puts what a run remembers into its state, and gives it back.
+
+    Args:
+        strategy: The run's strategy.
+        grid: How messages travel.
+        states: What the method keeps in a simulation's homes; None: homes keep it themselves.
+    """
+
+    def __init__(self, strategy: Strategy, grid: Grid, states: StatesInMemory | None) -> None:
+        self._strategy, self._grid, self._states = strategy, grid, states
+
+    def keep(self, state: Checkpoint) -> None:
+        """Put it into a state, for its checkpoint."""
+        state.memory, state.arrays = strategy_memory.remember(self._strategy)
+        if self._states is not None:
+            state.own, state.own_arrays = self._states.remember()
+        if isinstance(self._grid, SecureGrid):
+            state.scale = self._grid.scale.memory()
+
+    def give_back(self, state: Checkpoint) -> None:
+        """Take it from a checkpoint's state.
+
+        Raises:
+            RunError: It holds what could not be written as plain data.
+        """
+        if state.memory:
+            strategy_memory.recall(self._strategy, state.memory, state.arrays)
+        if self._states is not None:
+            self._states.recall(state.own, state.own_arrays)
+        if state.scale and isinstance(self._grid, SecureGrid):
+            self._grid.scale.recall(state.scale)
+
+    def of_strategy(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]], float | None]:
+        """Return what an attempt goes on from: the strategy's memory, its arrays, sums' clip."""
+        memory, arrays = strategy_memory.remember(self._strategy)
+        kept = {name: np.array(values) for name, values in arrays.items()}
+        clip = self._grid.scale.clip if isinstance(self._grid, SecureGrid) else None
+        return memory, kept, clip
+
+    def to_strategy(
+        self, memory: dict[str, Any], arrays: dict[str, NDArray[Any]], clip: float | None
+    ) -> None:
+        """Go on from what :meth:`of_strategy` returned."""
+        strategy_memory.recall(self._strategy, memory, arrays)
+        if clip is not None and isinstance(self._grid, SecureGrid):
+            self._grid.scale.clip = clip
