@@ -197,7 +197,7 @@ def test_a_run_that_begins_with_another_ones_model_tries_nothing_and_says_so(
     plan = _plan(train={"rate": "auto", "rates": [2.0, 1.0], "warm_rate": 0.5})
     rounds = _run(plan, tmp_path, warm=True)
     assert rounds.state.flat.tolist() == pytest.approx([12.0, 12.0])
-    assert "learns at 2 times train.learning_rate" in str(_told(tmp_path, "note"))
+    assert "homes learn at 2 times the plan" in str(_told(tmp_path, "note"))
 
 
 @pytest.mark.parametrize(
