@@ -5,7 +5,8 @@
 Three tiers in equal shares carry slices of one model. The devices of each tier are held against
 the same network as their slice, trained three other ways: by each device alone, by the devices of
 the tier among themselves, and by the devices of all tiers (where each can carry as little as the
-smallest). What is done already is not done again; ``--table`` prints what the file holds.
+smallest). ``--rules`` holds the rules by which slices can lie in a model against each other. What is
+done already is not done again; ``--table`` prints what the file holds.
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ import numpy as np
 from fedhome.data.table import HomeTable
 from fedhome.models.slicing import shown
 from fedhome.plan.overrides import merge, parse_set
+from fedhome.plan.rule_traits import RULES
 from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import tiers_of
 from fedhome.run.results import scores
 from fedhome.simulations.benchmarks.learning import lines
 from fedhome.simulations.benchmarks.learning_sets import SETS, LearningSet
+from fedhome.simulations.benchmarks.slice_rules_compared import rules_table, run_rule
 from fedhome.simulations.simulate import simulate
 
 TIERS: Final = (
@@ -43,6 +46,7 @@ WAYS: Final = {
 }
 """How a tier's network was trained, in a table's words."""
 
+_RULES = "hold rules against each other at equal bytes up: these, or all"
 _ONLY = ("wisdm51", "uci-har30")
 _LEAST = 2  # homes of a fleet
 
@@ -146,23 +150,63 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", nargs="*", default=_ONLY)
     parser.add_argument("--set", dest="sets", action="append", default=[])
+    parser.add_argument("--rules", nargs="*", default=None, metavar="RULE", help=_RULES)
     parser.add_argument("--table", action="store_true", help="run nothing")
     given = parser.parse_args()
-    done = {(line["set"], line["seed"], tuple(line["changed"])) for line in lines(given.out)}
+    rules = None if given.rules is None else tuple(given.rules) or tuple(RULES)
     for seed in () if given.table else range(1, given.seeds + 1):
         for one in SETS:
-            if one.name not in given.only or (one.name, seed, tuple(given.sets)) in done:
+            if one.name not in given.only:
                 continue
             if one.read is not None and (
                 given.data is None or not (given.data / one.folder).exists()
             ):
                 print(f"{one.name}: left out, since --data has no folder {one.folder}")
                 continue
-            measured = run_one(one, seed, given.data or Path(), given.sets)
-            with given.out.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(measured) + "\n")
-            print(f"{one.name}, seed {seed}: {measured['seconds']:.0f} s", flush=True)
-    print(table(line for line in lines(given.out) if line["changed"] == given.sets))
+            _run_missing(one, seed, given, rules)
+    measured = [line for line in lines(given.out) if line["changed"] == given.sets]
+    if rules is None:
+        print(table(line for line in measured if "rule" not in line))
+    else:
+        print(rules_table(line for line in measured if line.get("rule") in rules))
+
+
+def _run_missing(
+    one: LearningSet, seed: int, given: argparse.Namespace, rules: Sequence[str] | None
+) -> None:
+    """Run what the file does not hold of a set and a seed, and write it there."""
+    folder = given.data or Path()
+    done = [
+        line
+        for line in lines(given.out)
+        if (line["set"], line["seed"], line["changed"]) == (one.name, seed, given.sets)
+    ]
+    if rules is None:
+        if not any("rule" not in line for line in done):
+            _write(given.out, run_one(one, seed, folder, given.sets))
+        return
+    held = {line["rule"]: line for line in done if "rule" in line}
+    missing = [rule for rule in dict.fromkeys(("nested", *rules)) if rule not in held]
+    tables = None if one.read is None or not missing else one.read(folder / one.folder)
+    plan = plan_of(one, seed, given.sets)
+    for rule in missing:  # the default rule is the first: it says how wide input and output are
+        shape = None if rule == "nested" else (held["nested"]["shape"][0], held["nested"]["shape"][1])
+        held[rule] = {
+            "set": one.name,
+            "seed": seed,
+            "changed": list(given.sets),
+            **run_rule(plan, rule, tables, shape),
+        }
+        _write(given.out, held[rule])
+
+
+def _write(out: Path, measured: Mapping[str, Any]) -> None:
+    with out.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(measured) + "\n")
+    rule = f", rule {measured['rule']}" if "rule" in measured else ""
+    print(
+        f"{measured['set']}, seed {measured['seed']}{rule}: {measured['seconds']:.0f} s", flush=True
+    )
 
 
 if __name__ == "__main__":
