@@ -327,8 +327,9 @@ def _world(
         if tell_homes:
             features = gathered.homes[0].x.shape[1]
             slices = carried_slices(plan, learning, features, gathered.classes)
-            for note in carried_notes(plan, gathered.homes, slices):
+            for note, told in carried_notes(plan, gathered.homes, slices):
                 log.append("note", text=note)
+                log.append("tier-carried", **told)
     check_feedback(plan, learning.method, learning.layout)
     check_search(plan, learning.method, learning.layout)
     if mode != "plain":

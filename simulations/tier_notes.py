@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Final
 
 import numpy as np
 
 from fedhome.data.series.examples import HomeExamples
+from fedhome.learning.slice_costs import cost_of
 from fedhome.learning.slice_rules import CarriedSlice
 from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import tiers_of
 from fedhome.run.folder import RunFolder, scores
 
-_BYTES: Final = 4
 _MODELS: Final = {
     "local": "this network alone",
     "global": "global",
@@ -23,9 +24,11 @@ _MODELS: Final = {
 
 
 def carried_notes(
-    plan: Plan, homes: Sequence[HomeExamples], slices: Sequence[CarriedSlice]
-) -> Iterator[str]:
-    """Yield a sentence for each tier: how many homes, which slice, how many bytes.
+    plan: Plan,
+    homes: Sequence[HomeExamples],
+    slices: Sequence[CarriedSlice],
+) -> Iterator[tuple[str, Mapping[str, object]]]:
+    """Yield for each tier a sentence (how many homes, which slice, its cost) and its event's data.
 
     Args:
         plan: The plan, with tiers.
@@ -35,11 +38,14 @@ def carried_notes(
     tiers = tiers_of(plan, [home.home for home in homes])
     counts = np.bincount(tiers, minlength=len(slices))
     for count, carried in zip(counts, slices, strict=True):
-        yield (
+        cost = cost_of(carried, homes[0].x.shape[1])
+        told = (
             f"tier {carried.tier}: {count} of {len(homes)} homes carry {carried.told}, "
-            f"{carried.numbers:,} of the model's {carried.rounds.places.layout.size:,} "
-            f"numbers, {_BYTES * carried.numbers:,} bytes of float32"
+            f"{cost.numbers:,} of the model's {carried.rounds.places.layout.size:,} "
+            f"numbers, {cost.bytes_up:,} bytes of float32 up a round; a step of training takes "
+            f"{cost.memory:,} bytes, and {cost.step_ms:.2g} ms of this processor"
         )
+        yield told, {"tier": carried.tier, "carries": carried.told, "homes": count, **asdict(cost)}
 
 
 def outcome_notes(plan: Plan, homes: Sequence[str], folder: RunFolder) -> Iterator[str]:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from fedhome.run.compared_models import EXPERTS
 from fedhome.server.report.facts import NOTHING, number
 from fedhome.server.report.run_results import RunResults
+from fedhome.server.report.tiers_table import HomeTier, home_tiers
 from fedhome.server.report.theme import EXPERT_NAMES, MODEL_NAMES
 
 MOST_HOMES: Final = 120
@@ -52,6 +53,13 @@ _COLUMNS: Final = (
 )
 
 
+_TIER_COLUMNS: Final = (
+    ("Tier", "the kind of device that it has, which says what of the model it carries", "text"),
+    ("kB up", "its update in a round, as float32", ""),
+)
+"""Beside the others, where devices carry slices."""
+
+
 def homes_list(run: RunResults) -> HomesList | None:
     """Return the table of homes; None where no single home's numbers are known."""
     if run.homes is None or "alone" not in run.scores or "personalised" not in run.scores:
@@ -62,9 +70,10 @@ def homes_list(run: RunResults) -> HomesList | None:
     ordered = sorted(own, key=lambda home: (math.isnan(gains[home]), gains[home], home))
     half = MOST_HOMES // 2
     listed = ordered if len(ordered) <= MOST_HOMES else ordered[:half] + ordered[-half:]
+    tiers = home_tiers(run)
     return HomesList(
-        columns=_COLUMNS,
-        rows=tuple(_row(run, own[home], alone, gains[home]) for home in listed),
+        columns=(*_COLUMNS[:1], *_TIER_COLUMNS, *_COLUMNS[1:]) if tiers else _COLUMNS,
+        rows=tuple(_row(run, own[home], alone, gains[home], tiers.get(home)) for home in listed),
         left_out=len(ordered) - len(listed),
     )
 
@@ -75,12 +84,17 @@ def _gain(row: Mapping[str, Any], alone: Mapping[str, float]) -> float:
 
 
 def _row(
-    run: RunResults, row: Mapping[str, Any], alone: Mapping[str, float], gain: float
+    run: RunResults,
+    row: Mapping[str, Any],
+    alone: Mapping[str, float],
+    gain: float,
+    tier: HomeTier | None,
 ) -> tuple[str, ...]:
     score, best = row["score"], row["best"]
     signed = NOTHING if math.isnan(gain) else f"{gain:+.3f}".replace("-", "\N{MINUS SIGN}")
     return (
         row["home"],
+        *(tier.cells if tier else ()),
         str(row["examples_train"]),
         number(alone.get(row["home"], math.nan)),
         NOTHING if best is None else EXPERT_NAMES.get(best, MODEL_NAMES.get(best, best)).lower(),

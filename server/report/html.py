@@ -17,6 +17,7 @@ from fedhome.server.report.homes_list import homes_list, sorting_script
 from fedhome.server.report.reading_groups import reading_groups
 from fedhome.server.report.run_figures import figures
 from fedhome.server.report.run_results import RunResults, load
+from fedhome.server.report.tiers_table import TIER_COLUMNS, tier_rows
 from fedhome.server.report.theme import colours_named
 
 
@@ -57,6 +58,8 @@ def _page(runs: Sequence[RunResults]) -> str:
         compared=any(row.compared for run in runs for row in run.summary()),
         remarks=[(run, sentences) for run in runs if (sentences := facts.remarks(run))],
         notices=[(run, notices) for run in runs if (notices := facts.notices(run.events))],
+        tier_columns=TIER_COLUMNS,
+        tiers=[(run, rows) for run in runs if (rows := tier_rows(run))],
         differing=facts.differing_settings(runs),
         figures=figures_shown,
         homes=listed,

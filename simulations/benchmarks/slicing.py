@@ -190,7 +190,9 @@ def _run_missing(
     tables = None if one.read is None or not missing else one.read(folder / one.folder)
     plan = plan_of(one, seed, given.sets)
     for rule in missing:  # the default rule is the first: it says how wide input and output are
-        shape = None if rule == "nested" else (held["nested"]["shape"][0], held["nested"]["shape"][1])
+        shape = (
+            None if rule == "nested" else (held["nested"]["shape"][0], held["nested"]["shape"][1])
+        )
         held[rule] = {
             "set": one.name,
             "seed": seed,

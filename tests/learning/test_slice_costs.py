@@ -1,0 +1,58 @@
+"""What a slice costs: numbers and bytes by hand, memory that grows with what has to be held."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from fedhome.learning.build import learning_of
+from fedhome.learning.carried_slice import carried_slices
+from fedhome.learning.slice_costs import cost_of, memory_of, step_ms_of
+from helpers import tiny
+
+pytestmark = pytest.mark.long
+
+TIERS = (
+    {"name": "sensor", "width": 0.25, "depth": 1, "share": 0.5},
+    {"name": "hub", "width": 1.0, "depth": 2, "share": 0.5},
+)
+
+
+def _slices(**changes: Any) -> list[Any]:
+    plan = tiny.plan(slicing={"tiers": TIERS}, model={"hidden": [8, 8]}).change(**changes)
+    return list(carried_slices(plan, learning_of(plan, tiny.FEATURES), tiny.FEATURES))
+
+
+def test_bytes_up_are_four_for_each_number_that_is_trained() -> None:
+    sensor, hub = (cost_of(one, tiny.FEATURES, measured=False) for one in _slices())
+    by_hand = 2 * tiny.FEATURES + 2 + 2 + 1  # two units of the first layer, and their exit
+    assert (sensor.numbers, sensor.bytes_up) == (by_hand, 4 * by_hand)
+    whole = 8 * tiny.FEATURES + 8 + 8 * 8 + 8 + 8 + 1
+    assert hub.numbers == whole + 2 + 1  # with the sensor's exit
+    assert math.isnan(hub.step_ms)
+
+
+def test_memory_grows_with_the_slice_the_batch_and_what_the_optimiser_remembers() -> None:
+    sensor, hub = (one.rounds.learning for one in _slices())
+    assert memory_of(hub, tiny.FEATURES) > memory_of(sensor, tiny.FEATURES)
+    larger = _slices(train={"batch_size": 2 * hub.train.batch_size})[0].rounds.learning
+    assert memory_of(larger, tiny.FEATURES) > memory_of(sensor, tiny.FEATURES)
+    momentum = _slices(train={"momentum": 0.9})[0].rounds.learning
+    remembered = memory_of(momentum, tiny.FEATURES) - memory_of(sensor, tiny.FEATURES)
+    assert remembered == 4 * sensor.layout.size
+
+
+def test_memory_holds_at_least_parameters_gradient_rows_and_hidden_outcomes() -> None:
+    sensor = _slices()[0].rounds.learning
+    rows = sensor.train.batch_size
+    least = 4 * (2 * sensor.layout.size + rows * tiny.FEATURES + rows * 2)
+    assert least <= memory_of(sensor, tiny.FEATURES) <= 4 * least
+
+
+def test_a_step_takes_time_and_changes_nothing() -> None:
+    sensor = _slices()[0].rounds.learning
+    before = sensor.initial.copy()
+    assert step_ms_of(sensor, tiny.FEATURES) > 0
+    assert (sensor.initial == before).all()

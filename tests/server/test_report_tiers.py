@@ -1,0 +1,98 @@
+"""What a report shows of tiers: their slices, what these cost, and what the homes came to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_report import fake_run, page_of, results_of
+
+from fedhome.plan.settings import Plan
+from fedhome.plan.sliced_plan import tiers_of
+from fedhome.run.events import EventLog
+from fedhome.run.folder import RunFolder
+from fedhome.server.report.homes_list import homes_list
+from fedhome.server.report.tiers_table import TIER_COLUMNS, home_tiers, tier_rows
+
+pytestmark = pytest.mark.long
+
+PLAN = Plan.parse(
+    {
+        "aggregation": {"mode": "plain"},
+        "slicing": {
+            "tiers": [
+                {"name": "hub", "depth": 2, "share": 0.4},
+                {"name": "sensor", "width": 0.25, "depth": 1, "share": 0.6},
+            ]
+        },
+    }
+)
+COSTS = {
+    "sensor": {"numbers": 401, "bytes_up": 1604, "memory": 8712, "step_ms": 1.115},
+    "hub": {"numbers": 5778, "bytes_up": 23112, "memory": 77328, "step_ms": 3.234},
+}
+
+
+def _sliced(run: RunFolder, *, told: bool = True) -> RunFolder:
+    run.write_plan(PLAN.to_toml())
+    with EventLog(run.events_path) as log:
+        for tier, cost in COSTS.items() if told else ():
+            log.append("tier-carried", tier=tier, carries=f"{tier}'s units", homes=1, **cost)
+    return run
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return fake_run(tmp_path / "run")
+
+
+def test_each_tier_has_its_cost_and_its_homes_scores(run: RunFolder) -> None:
+    results = results_of(_sliced(run))
+    names = [column for column, _, _ in TIER_COLUMNS]
+    rows = {row[0]: dict(zip(names, row, strict=True)) for row in tier_rows(results)}
+    assert list(rows) == ["sensor", "hub"]
+    homes = sorted(results.scores["personalised"])
+    tiers = tiers_of(PLAN, homes)
+    for number, (tier, row) in enumerate(rows.items()):
+        own = [home for home, at in zip(homes, tiers, strict=True) if at == number]
+        ends, alone = (results.scores[model] for model in ("personalised", "alone"))
+        assert row["Homes"] == str(len(own))
+        assert row["Ends with"] == f"{np.mean([ends[home] for home in own]):.3f}"
+        gain = np.mean([ends[home] - alone[home] for home in own])
+        assert row["Gain"] == f"{gain:+.3f}".replace("-", "\N{MINUS SIGN}")
+        assert row["Numbers"] == f"{COSTS[tier]['numbers']:,}"
+    assert rows["sensor"]["Up a round"] == "1.6 kB"
+    assert rows["hub"]["Memory"] == "77.3 kB"
+    assert rows["hub"]["ms a step"] == "3.23"
+
+
+def test_the_page_has_the_table_and_each_home_its_tier(run: RunFolder) -> None:
+    _sliced(run)
+    text = page_of(run).text
+    assert "Tiers" in text
+    assert "sensor's units" in text
+    listed = homes_list(results_of(run))
+    assert listed is not None
+    assert [name for name, _, _ in listed.columns][:3] == ["Home", "Tier", "kB up"]
+    by_home = home_tiers(results_of(run))
+    assert {row[1] for row in listed.rows} == {"sensor", "hub"}
+    for row in listed.rows:
+        assert len(row) == len(listed.columns)
+        assert row[1] == by_home[row[0]].tier
+        assert row[2] == {"sensor": "1.60", "hub": "23.11"}[row[1]]
+
+
+def test_a_run_whose_log_tells_no_costs_still_says_who_has_which_tier(run: RunFolder) -> None:
+    results = results_of(_sliced(run, told=False))
+    assert tier_rows(results) == []
+    listed = homes_list(results)
+    assert listed is not None
+    assert {row[2] for row in listed.rows} == {"\N{EN DASH}"}
+
+
+def test_where_all_carry_all_there_is_no_word_of_tiers(run: RunFolder) -> None:
+    listed = homes_list(results_of(run))
+    assert listed is not None
+    assert "Tier" not in [name for name, _, _ in listed.columns]
+    assert "Tiers" not in page_of(run).text
