@@ -24,7 +24,7 @@ class SliceCost:
         numbers: How many numbers it trains in a round, and sends.
         bytes_up: Bytes of these as float32: what a round's update has, without its envelope.
         memory: Bytes that a step of training holds at once, as `memory_of` reckons them.
-        step_ms: Milliseconds of processor time of a step on this machine; NaN where it was not measured.
+        step_ms: Milliseconds of processor time that a step takes here; NaN where it was not measured.
     """
 
     numbers: int
@@ -80,7 +80,7 @@ def memory_of(learning: LocalLearning, features: int) -> int:
 
 
 def step_ms_of(learning: LocalLearning, features: int) -> float:
-    """Return the milliseconds of processor time of one step by torch, on one thread: the least of some.
+    """Return the processor time of one step by torch on one thread, in ms: the least of some.
 
     Args:
         learning: What is trained.

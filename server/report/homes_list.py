@@ -13,8 +13,8 @@ from typing import Any, Final
 from fedhome.run.compared_models import EXPERTS
 from fedhome.server.report.facts import NOTHING, number
 from fedhome.server.report.run_results import RunResults
-from fedhome.server.report.tiers_table import HomeTier, home_tiers
 from fedhome.server.report.theme import EXPERT_NAMES, MODEL_NAMES
+from fedhome.server.report.tiers_table import HomeTier, home_tiers
 
 MOST_HOMES: Final = 120
 """This many homes are listed: of more, the half that gained least and the half that gained most."""

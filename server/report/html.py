@@ -17,8 +17,8 @@ from fedhome.server.report.homes_list import homes_list, sorting_script
 from fedhome.server.report.reading_groups import reading_groups
 from fedhome.server.report.run_figures import figures
 from fedhome.server.report.run_results import RunResults, load
-from fedhome.server.report.tiers_table import TIER_COLUMNS, tier_rows
 from fedhome.server.report.theme import colours_named
+from fedhome.server.report.tiers_table import TIER_COLUMNS, tier_rows
 
 
 def write_report(runs: Sequence[RunFolder], out: Path) -> Path:

@@ -24,8 +24,7 @@ TIER_COLUMNS: Final = (
     ("Up a round", "these as float32", ""),
     (
         "Memory",
-        "what a step of training holds at once, reckoned from shapes; Python, torch and readings "
-        "come on top",
+        "what a step of training holds at once by its shapes, beside Python, torch and readings",
         "",
     ),
     (
