@@ -24,7 +24,7 @@ class SliceCost:
         numbers: How many numbers it trains in a round, and sends.
         bytes_up: Bytes of these as float32: what a round's update has, without its envelope.
         memory: Bytes that a step of training holds at once, as `memory_of` reckons them.
-        step_ms: Milliseconds of processor time that a step takes here; NaN where it was not measured.
+        step_ms: Processor time of a step on this machine, in ms; NaN where it was not measured.
     """
 
     numbers: int

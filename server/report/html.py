@@ -59,7 +59,7 @@ def _page(runs: Sequence[RunResults]) -> str:
         remarks=[(run, sentences) for run in runs if (sentences := facts.remarks(run))],
         notices=[(run, notices) for run in runs if (notices := facts.notices(run.events))],
         tier_columns=TIER_COLUMNS,
-        tiers=[(run, rows) for run in runs if (rows := tier_rows(run))],
+        tiers=[(run, tiers) for run in runs if (tiers := tier_rows(run))],
         differing=facts.differing_settings(runs),
         figures=figures_shown,
         homes=listed,

@@ -88,7 +88,7 @@ def by_depth(budgets: Sequence[int], features: int, outputs: int) -> Widths:
 
 
 def run_rule(
-    plan: Plan, rule: str, tables: list[HomeTable] | None, shape: tuple[int, int] | None
+    plan: Plan, rule: str, tables: list[HomeTable] | None, shape: Sequence[int] | None
 ) -> dict[str, Any]:
     """Run one rule, and return each tier's scores and costs.
 
@@ -100,7 +100,7 @@ def run_rule(
             which has to be one of the default rule.
     """
     begin = time.perf_counter()
-    plan = plan if shape is None else plan_of_rule(plan, rule, *shape)
+    plan = plan if shape is None else plan_of_rule(plan, rule, shape[0], shape[1])
     with tempfile.TemporaryDirectory() as place:
         result = simulate(plan, homes=tables, out=Path(place) / "run")
         by_model, plan = scores(result.homes), result.plan
@@ -142,10 +142,10 @@ def _ends(result: Result) -> tuple[int, int]:
     return arrays["layers.0.weight"].shape[1], exit_.shape[0]
 
 
-def _judged(result: Result) -> list[float]:
+def _judged(result: Result) -> list[Any]:
     """Return homes' validation loss once they had adapted a round's model, judging by judging."""
-    events = (event for event in result.folder.read_events() if event.event == "model-judged")
-    return [float(event.data["loss"]) for event in events]
+    events = result.folder.read_events()
+    return [event.data["loss"] for event in events if event.event == "model-judged"]
 
 
 def rules_table(measured: Iterable[Mapping[str, Any]]) -> str:

@@ -5,8 +5,8 @@
 Three tiers in equal shares carry slices of one model. The devices of each tier are held against
 the same network as their slice, trained three other ways: by each device alone, by the devices of
 the tier among themselves, and by the devices of all tiers (where each can carry as little as the
-smallest). ``--rules`` holds the rules by which slices can lie in a model against each other. What is
-done already is not done again; ``--table`` prints what the file holds.
+smallest). ``--rules`` holds the rules by which slices can lie in a model against each other. What
+is done already is not done again; ``--table`` prints what the file holds.
 """
 
 from __future__ import annotations
@@ -190,9 +190,7 @@ def _run_missing(
     tables = None if one.read is None or not missing else one.read(folder / one.folder)
     plan = plan_of(one, seed, given.sets)
     for rule in missing:  # the default rule is the first: it says how wide input and output are
-        shape = (
-            None if rule == "nested" else (held["nested"]["shape"][0], held["nested"]["shape"][1])
-        )
+        shape = None if rule == "nested" else held["nested"]["shape"]
         held[rule] = {
             "set": one.name,
             "seed": seed,
