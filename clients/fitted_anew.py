@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from fedhome.clients.membership.carried_tier import carried_tier
 from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.clients.membership.own_models import OwnModels
 from fedhome.errors import FedHomeError, RunError, StateError
@@ -72,6 +73,7 @@ def _fitted(home_folder: HomeFolder, kept: bytes, tell: Callable[[str], None]) -
         name=settings.home,
         reading=settings.reading,
         states=SealedState(home_folder.path, settings.home),
+        tier=carried_tier(home_folder, plan).in_use,
         before_training=TrainingRest(RestLimits.of(settings, plan), tell).wait,
     )
     _check_fits(release, home.device.fleets_layout)

@@ -81,14 +81,15 @@ class ClientHome:
         settled: Plan | None = None,
         states: HomeStates | None = None,
         device: OneHome | None = None,
+        tier: str = "",
         before_training: Callable[[], None] | None = None,
     ) -> ClientHome:
         """Build a home from its examples; ``settled`` is the plan with what it left to the data.
 
         A server that sees no data binds its questions to the plan as it was given. In ``states``
         the home keeps what its method learns for it alone. What trains and scores it follows from
-        the plan, unless it is given as ``device``; ``before_training`` is as of
-        :class:`fedhome.learning.one_home.OneHome`.
+        the plan, and where that has tiers from the name of the home's, unless it is given as
+        ``device``; ``before_training`` is as of :class:`fedhome.learning.one_home.OneHome`.
 
         Raises:
             PlanError: The task does not fit the data.
@@ -97,7 +98,12 @@ class ClientHome:
         """
         if device is None:
             device = device_of(
-                settled or plan, data, classes, states=states, before_training=before_training
+                settled or plan,
+                data,
+                classes,
+                tier=tier,
+                states=states,
+                before_training=before_training,
             )
         learning = device.learning
         check_feedback(plan, learning.method, learning.layout)
@@ -164,6 +170,7 @@ def real_home(
     participant: SecurePart | None = None,
     reading: Mapping[str, Any] = NOTHING_OWN,
     states: HomeStates | None = None,
+    tier: str = "",
     before_training: Callable[[], None] | None = None,
 ) -> ClientHome:
     """Return a home on its own readings.
@@ -175,6 +182,7 @@ def real_home(
         participant: Its part in secure sums.
         reading: How its files are to be read, where that differs from the plan.
         states: Where it keeps what its method learns for it alone; None: nowhere.
+        tier: Name of its tier, where the plan's devices carry slices of the model.
         before_training: As of :class:`fedhome.learning.one_home.OneHome`.
 
     Raises:
@@ -184,7 +192,12 @@ def real_home(
     source = Path(data) if isinstance(data, str) else data
     own = read_own(plan, source, name=name, reading=reading)
     return home_of(
-        plan, own, participant=participant, states=states, before_training=before_training
+        plan,
+        own,
+        participant=participant,
+        states=states,
+        tier=tier,
+        before_training=before_training,
     )
 
 
@@ -194,6 +207,7 @@ def home_of(
     *,
     participant: SecurePart | None = None,
     states: HomeStates | None = None,
+    tier: str = "",
     before_training: Callable[[], None] | None = None,
 ) -> ClientHome:
     """Return a home on readings that were read; arguments as of `real_home`.
@@ -215,6 +229,7 @@ def home_of(
         participant=participant,
         real=True,
         states=states,
+        tier=tier,
         before_training=before_training,
     )
 

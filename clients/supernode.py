@@ -25,6 +25,7 @@ from fedhome.clients.agent.kept_releases import ReleaseKeeper
 from fedhome.clients.agent.known_head import HeadKeeper, known_head
 from fedhome.clients.failure_reason import reason_of
 from fedhome.clients.home import ClientHome, real_home
+from fedhome.clients.membership.carried_tier import carried_tier
 from fedhome.clients.membership.consent import check_consent
 from fedhome.clients.membership.home_folder import CA, UNPACKED, HomeFolder
 from fedhome.clients.membership.may_run import check_present
@@ -136,6 +137,7 @@ def home_at(home_folder: HomeFolder) -> Iterator[ClientHome]:
             participant=part,
             reading=settings.reading,
             states=SealedState(home_folder.path, settings.home),
+            tier=carried_tier(home_folder, plan).in_use,
         )
 
 

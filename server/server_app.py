@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
@@ -14,6 +14,7 @@ from fedhome.flower.messages import quiet
 from fedhome.learning.build import learning_of
 from fedhome.own_code import faults_told
 from fedhome.plan.settings import Plan
+from fedhome.plan.sliced_plan import check_whole
 from fedhome.rng import generator
 from fedhome.run.events import EventLog
 from fedhome.run.folder import RunFolder
@@ -27,6 +28,8 @@ from fedhome.server.rounds.passing_fleet import enrol
 from fedhome.server.rounds.patience import Patience
 from fedhome.server.rounds.run_plan import log_start, run_plan
 from fedhome.server.rounds.secure_grid import SecureGrid
+from fedhome.server.rounds.sliced_replies import SlicedRepliesGrid
+from fedhome.server.rounds.sliced_run import carried_notes, slices_of_run
 from fedhome.wire.layout import Layout
 
 _WAIT_S = 300.0
@@ -47,6 +50,7 @@ def main(grid: Grid, context: Context) -> None:
     """
     quiet()
     plan = Plan.load(str(context.run_config.get("plan", "")) or None)
+    check_whole(plan)
     silent = {"task.kind": plan.task.kind, "data.horizon": plan.data.horizon}
     unset = [name for name, value in silent.items() if value in {"", None}]
     if unset and plan.data.source != "synthetic" and plan.data.inputs is None:
@@ -83,6 +87,7 @@ def run_over_grid(
     *,
     secure_grid_for: Callable[[Layout], SecureGrid],
     name_of: Callable[[int], str],
+    tiers: Callable[[], Mapping[str, int]] = dict,
     resumed: bool = False,
     publisher: Publisher | None = None,
     patience: Patience | None = None,
@@ -96,6 +101,8 @@ def run_over_grid(
         log: The run's log, which has begun.
         secure_grid_for: Returns the grid that answers with sums, for a model of some layout.
         name_of: The name of the home behind a node.
+        tiers: Returns the number of each home's tier, from the smallest, by its name; of a plan
+            whose devices carry slices alone.
         resumed: Go on from the folder's last checkpoint, where there is one.
         publisher: Publishes what the run ends with; None: nobody does.
         patience: Waits for homes, and before a failed round is repeated; None: nobody does.
@@ -135,8 +142,9 @@ def run_over_grid(
             log.append(
                 "note", text=f"this fleet has trained before: a new first model, draw {draw}"
             )
-    fitting = FittingGrid(grid, unfit)
+    fitting: Grid = FittingGrid(grid, unfit)
     homes = len(list(fitting.get_node_ids()))
+    slices = slices_of_run(plan, learning, features, classes, homes=homes)
     mode = "plain" if plan.aggregation.mode == "plain" else "secure"
     log.append(
         "fleet-ready",
@@ -147,6 +155,16 @@ def run_over_grid(
         rounds=plan.rounds.count,
         score=learning.task.score,
     )
+    if slices:
+        for note in carried_notes(slices, tiers().values()) if not resumed else ():
+            log.append("note", text=note)
+        fitting = SlicedRepliesGrid(
+            fitting,
+            layout=learning.layout,
+            carried=[one.rounds.places for one in slices],
+            tier_of=lambda node: tiers()[name_of(node)],
+            most_examples=plan.rounds.max_examples,
+        )
     with faults_told():
         run_plan(
             plan,

@@ -36,6 +36,7 @@ from fedhome.ops.processes import Processes
 from fedhome.plan.overrides import process_faults
 from fedhome.plan.protocol import check_groups
 from fedhome.plan.settings import Plan
+from fedhome.plan.sliced_plan import dealt_tiers
 from fedhome.run.events import Event
 from fedhome.run.folder import RunFolder
 from fedhome.server.daemon.current_run import BROKEN_OFF, DONE, PAUSED
@@ -293,10 +294,12 @@ def prepare(
     settings = ServerSettings(host=HOST, port=_free_port())
     server = ServerFolder.create(root / "server", settings, names=[HOST, "localhost"])
     home_folders, entries = [], []
+    tables = list(tables)
+    tiers = dealt_tiers(plan, [table.home for table in tables])
     for table in tables:
         home_folder = HomeFolder(root / "homes" / table.home)
         keys, _ = home_keys(table.home, home_folder.path)
-        entries.append(keys.entry())
+        entries.append(keys.entry(tier=tiers[table.home]))
         write_home(table, home_folder.path / "readings.parquet")
         home_folders.append(home_folder)
     passphrase = passphrase or secrets.token_hex(16)
@@ -322,6 +325,7 @@ def prepare(
                 home=home_folder.path.name,
                 server=f"{HOST}:{settings.port}",
                 data=str(home_folder.path / "readings.parquet"),
+                tier=tiers[home_folder.path.name],
             ),
             plan=plan,
             anchor=anchor,

@@ -17,7 +17,7 @@ from flwr.serverapp import Grid
 from fedhome.data.home_objects import Homes
 from fedhome.data.read_report import alike, in_short
 from fedhome.errors import RunError
-from fedhome.flower.messages import quiet, sums_suffice
+from fedhome.flower.messages import quiet
 from fedhome.learning.build import learning_of
 from fedhome.learning.carried_slice import carried_slices
 from fedhome.learning.cohort import Cohort
@@ -38,7 +38,7 @@ from fedhome.run.folder import RunFolder, SavedModel
 from fedhome.run.results import SummaryRow, summary
 from fedhome.server.report import write_report
 from fedhome.server.rounds.run_plan import log_start, run_plan
-from fedhome.server.strategies import strategy_of
+from fedhome.server.rounds.sliced_run import check_slices, works_on_sums
 from fedhome.simulations.cold_start import try_newcomers
 from fedhome.simulations.engines.by_name import ENGINES
 from fedhome.simulations.engines.grid import InProcessGrid
@@ -48,7 +48,7 @@ from fedhome.simulations.newcomers import Newcomers
 from fedhome.simulations.objects import AnyMethod, AnyPersonaliser, AnyStrategy, Model, Objects
 from fedhome.simulations.portraits import show_homes
 from fedhome.simulations.secure.secure_fleet import SecureFleet, secure_grid
-from fedhome.simulations.taken_fleet import check_slices, check_sums, take_fleet
+from fedhome.simulations.taken_fleet import check_sums, take_fleet
 from fedhome.simulations.tier_notes import carried_notes, outcome_notes
 
 
@@ -317,9 +317,7 @@ def _world(
         for note in fleet.notes:
             log.append("note", text=note)
     learning = learning_of(plan, gathered.homes[0].x.shape[1], gathered.classes)
-    sums = plan.strategy.works_on == "sums" or (
-        plan.strategy.works_on == "auto" and sums_suffice(strategy_of(plan, homes))
-    )
+    sums = works_on_sums(plan, homes)
     how = None if plan.personalise.name == "none" else personaliser(plan.personalise.name)
     mode = "plain" if newcomers.all_new else plan.aggregation_mode(homes)
     if is_sliced(plan):

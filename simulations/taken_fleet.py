@@ -65,23 +65,6 @@ def take_fleet(plan: Plan) -> TakenFleet:
     )
 
 
-def check_slices(plan: Plan, *, sums: bool) -> None:
-    """Refuse what slices do not go with, once it is known what the strategy looks at.
-
-    Raises:
-        PlanError: All faults at once.
-    """
-    faults = []
-    if not sums:
-        faults.append(
-            f"slicing.tiers are set, but strategy {plan.strategy.name!r} looks at single updates, "
-            "and those of different slices cannot be compared: take one that works on sums, such "
-            "as fedavg"
-        )
-    if faults:
-        raise PlanError(faults)
-
-
 def check_sums(plan: Plan, homes: int, *, sums: bool) -> None:
     """Refuse what cannot be added up in secret.
 

@@ -26,6 +26,7 @@ from fedhome.clients.agent.own_model import OwnModelKeeper, Verdict, keep_ended
 from fedhome.clients.agent.reply_pace import FOR_WORK
 from fedhome.clients.agent.worker import HomeApp, answer_with, app_of, send
 from fedhome.clients.lean_process import LEAN
+from fedhome.clients.membership.carried_tier import TierMark
 from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.clients.membership.method_state import SealedState
 from fedhome.clients.recorded.readings_key import readings_key, store_state
@@ -35,7 +36,9 @@ from fedhome.flower.fleet_connection import message_bytes, message_of
 from fedhome.flower.messages import blob_reply, failure
 from fedhome.ops.processes import Child
 from fedhome.plan.settings import Plan
+from fedhome.plan.sliced_plan import is_sliced
 from fedhome.questions.empty_handed import empty_words
+from fedhome.questions.question_table import summed
 from fedhome.reasons import in_words
 
 _ALONE: Mapping[str, str] = {
@@ -100,7 +103,8 @@ class WorkerProcess:
         self._state = SealedState(home_folder.path, home_folder.settings.home)
         self._idle_s = home_folder.settings.worker_idle_s
         # Whatever takes longer is late for its round anyway; a process may hang for ever.
-        rounds = Plan.load(home_folder.plan_path).rounds
+        plan = Plan.load(home_folder.plan_path)
+        rounds, self._sliced = plan.rounds, is_sliced(plan)
         self._patience_s = FOR_WORK * rounds.reply_after_s or rounds.deadline_s
         self._running: _RunningWorker | None = None
         self._joined: secagg.JoinedSum | None = None
@@ -167,7 +171,8 @@ class WorkerProcess:
         while True:
             match running.receive():
                 case {"join": dict(terms)} if self._joined is None:
-                    self._join(running, terms)
+                    update = summed(message.metadata.message_type).update
+                    self._join(running, terms, of_shell=self._sliced and update)
                 case {"waits": str(told)}:
                     self.tell_waits(told)
                 case {"state": bytes(state)}:
@@ -208,7 +213,7 @@ class WorkerProcess:
             _log.error("the home does not learn: %s", error)
             running.send_frame(unable=error.reason)
 
-    def _join(self, running: _RunningWorker, terms: dict[str, Any]) -> None:
+    def _join(self, running: _RunningWorker, terms: dict[str, Any], *, of_shell: bool) -> None:
         """Take part in a sum that the worker was asked for, and tell it."""
         try:
             self._joined = self._machine.join(now=time.time(), **terms)
@@ -216,7 +221,8 @@ class WorkerProcess:
             self._refusal = error
             running.send_frame(refused=error.message)
         else:
-            self.layout = terms["layout"].hex()
+            if not of_shell:
+                self.layout = terms["layout"].hex()
             manifest = self._joined.manifest
             running.send_frame(
                 form=manifest.form.to_plain(), round=manifest.round, fewest=manifest.a_min
@@ -320,6 +326,7 @@ class InProcess:
         self._home_folder, self._machine = home_folder, machine
         self._loaded: HomeApp | None = None
         self._readings: object = None
+        self._tier = TierMark(home_folder)
         self._run = 0
         self.tell_waits: Callable[[str], None] = _log_no_more  # many on one machine wait for none
 
@@ -339,7 +346,8 @@ class InProcess:
     def _home(self, run: int) -> HomeApp:
         """Return the home on its readings; a new run has those that came since."""
         readings = store_state(self._home_folder.path)
-        if self._loaded is None or (run != self._run and readings != self._readings):
+        other = run != self._run and readings != self._readings
+        if self._tier.changed or self._loaded is None or other:
             self._loaded, self._readings = self._read(), readings
         self._run = run
         return self._loaded

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from fedhome.clients.agent.own_model import EndedRuns
 from fedhome.clients.agent.training_rest import RestLimits, TrainingRest
 from fedhome.clients.failure_reason import REFUSALS, reason_of
+from fedhome.clients.membership.carried_tier import TierMark, carried_tier
 from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.clients.recorded.readings_key import FOLDER, store_state
 from fedhome.errors import ManifestError, NoReadingsError, RunError, StateError
@@ -39,6 +40,7 @@ if TYPE_CHECKING:  # an agent imports this module, and needs none of these
     from fedhome.clients.secure_sums import SecurePart, SumParticipation
     from fedhome.wire.layout import Layout
 
+_log = logging.getLogger("fedhome.agent")
 _FIRST_TO_GO = "500"  # of 1000: where memory is short, the agent with its keys is to live on
 
 
@@ -69,11 +71,15 @@ def app_of(
     Raises:
         DataError: The readings cannot be used.
         PlanError: The plan does not fit them.
+        SecAggError: The directory, which says what its device carries, is none of its fleet's.
     """
     from fedhome.clients.client_app import build  # noqa: PLC0415
     from fedhome.clients.home import real_home  # noqa: PLC0415
 
     settings, plan = home_folder.settings, Plan.load(home_folder.plan_path)
+    tier = carried_tier(home_folder, plan)
+    if tier.told:
+        _log.warning("%s", tier.told)
     home = real_home(
         plan,
         source,
@@ -81,6 +87,7 @@ def app_of(
         participant=part,
         reading=settings.reading,
         states=states,
+        tier=tier.in_use,
         before_training=before_training,
     )
     return HomeApp(build(lambda _: home), EndedRuns(home, home_folder, source))
@@ -263,13 +270,15 @@ def serve(pipe: Connection[Any, Any], home_folder: HomeFolder) -> None:
     part, readings = _AgentPart(pipe), _Readings(pipe, home_folder)
     home: HomeApp | None = None
     rest: TrainingRest | None = None
+    tier = TierMark(home_folder)
     run = 0
     while True:
         question = msgpack.unpackb(pipe.recv_bytes())
         try:
             message = message_of(question["message"])
-            # A run's rounds are all of the same readings.
-            if home is None or (message.metadata.run_id != run and readings.changed):
+            # A run's rounds are all of the same readings; a new directory may say another tier.
+            other = message.metadata.run_id != run and readings.changed
+            if tier.changed or home is None or other:
                 home = None
                 rest = _rest_of(home_folder, pipe)
                 home = app_of(

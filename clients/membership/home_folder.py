@@ -66,6 +66,8 @@ class HomeSettings:
         reading: How its files are to be read, where that differs from the plan: settings of
             :class:`fedhome.plan.reading_settings.ReadingSettings`, by name.
         keep_days: How long its store of readings keeps them, days; 0: for ever.
+        tier: Which slice of the model its device carries at most, by the name of the plan's tier;
+            empty: whichever the fleet's owner has signed.
     """
 
     home: str
@@ -78,6 +80,7 @@ class HomeSettings:
     privacy_ceiling: float = 0.0
     reading: Mapping[str, Any] = field(default_factory=dict)
     keep_days: float = 0.0
+    tier: str = ""
 
     def __post_init__(self) -> None:
         amount = (int, float), inf, "a number from 0 up"

@@ -1,4 +1,7 @@
-"""How a home learns on its own device: by the compiled kernel where that fits, else by torch."""
+"""How a home learns on its own device: by the compiled kernel where that fits, else by torch.
+
+A device of a tier learns its slice of the model, by torch.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from fedhome.learning.home_round import private_places
 from fedhome.learning.one_home import OneHome
 from fedhome.learning.own_state import HomeStates
 from fedhome.plan.settings import Plan
+from fedhome.plan.sliced_plan import is_sliced
 
 _log = logging.getLogger("fedhome.learning")
 
@@ -22,6 +26,7 @@ def device_of(
     examples: HomeExamples,
     classes: tuple[str, ...] = (),
     *,
+    tier: str = "",
     states: HomeStates | None = None,
     before_training: Callable[[], None] | None = None,
 ) -> OneHome:
@@ -33,6 +38,7 @@ def device_of(
         plan: The plan, with all that it leaves to the data.
         examples: The home's examples.
         classes: Class names found in the data, where the plan names none.
+        tier: Name of the home's tier, where the plan's devices carry slices of the model.
         states: Where the home keeps what its method learns for it alone.
         before_training: As of :class:`fedhome.learning.one_home.OneHome`.
 
@@ -41,6 +47,12 @@ def device_of(
         PluginError: A name behind which there is nothing, or what is there fails at a first step.
         ModelError: The model cannot be trained in a federation.
     """
+    if is_sliced(plan):
+        from fedhome.learning.sliced_device import sliced_device  # noqa: PLC0415 - it loads torch
+
+        return sliced_device(
+            plan, examples, classes, tier=tier, states=states, before_training=before_training
+        )
 
     def by_torch(ready: Callable[[], None] | None = None) -> OneHome:
         from fedhome.learning.build import learning_of  # noqa: PLC0415 - it loads torch

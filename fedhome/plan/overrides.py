@@ -114,15 +114,12 @@ def locate(table: dict[str, Any], folders: Sequence[Path]) -> None:
 def process_faults(plan: BaseModel) -> list[str]:
     """Return why other processes cannot run a plan.
 
-    It names objects that only one of them had, or its homes carry slices of the model.
+    It names objects that only one of them had.
 
     Args:
         plan: The plan.
     """
-    from fedhome.plan.sliced_plan import IN_PROCESSES  # noqa: PLC0415 - plans are made of this
-
-    sliced = [IN_PROCESSES] if plan.model_dump(include={"slicing"})["slicing"]["tiers"] else []
-    return sliced + [
+    return [
         f"{section}.{key} is an object that was handed over in Python, which only the process that "
         f"has it can use: name it as file.py:Name or module:Name (it is {name!r})"
         for section, key in _OWN_CODE

@@ -107,20 +107,32 @@ def faults_of(plan: Plan) -> list[str]:
     return faults
 
 
-IN_PROCESSES = (
-    "slicing.tiers are for simulations (`fedhome simulate`): homes of a fleet all carry the whole "
-    "model as yet; leave slicing out"
+_NO_OWNER = (
+    "slicing.tiers are set, but homes behind Flower's own nodes have no owner who says which tier "
+    "each has: run it as a simulation (`fedhome simulate`), over processes (`fedhome up`), or over "
+    "a fleet with an owner (docs/deploy.md)"
 )
 
 
 def check_whole(plan: Plan) -> None:
-    """Refuse a plan with slices where homes are in processes of their own.
+    """Refuse a plan with slices where nobody signs which tier a home has.
 
     Raises:
         PlanError: Its devices carry slices.
     """
     if is_sliced(plan):
-        raise PlanError([IN_PROCESSES])
+        raise PlanError([_NO_OWNER])
+
+
+def tier_number(plan: Plan, tier: str) -> int:
+    """Return the number of a tier, from the smallest, 0, by its name; an unknown one counts as 0.
+
+    Args:
+        plan: The plan, with tiers.
+        tier: The name; empty: none is known.
+    """
+    names = [one.name for one in plan.slicing.in_order()]
+    return names.index(tier) if tier in names else 0
 
 
 def tiers_of(plan: Plan, homes: Sequence[str]) -> NDArray[np.int64]:
@@ -149,6 +161,25 @@ def tiers_of(plan: Plan, homes: Sequence[str]) -> NDArray[np.int64]:
     ]:
         raise PlanError(faults, hint="take more homes, a larger share, or leave the tier out")
     return found
+
+
+def dealt_tiers(plan: Plan, homes: Sequence[str]) -> dict[str, str]:
+    """Return the name of each home's tier as a simulation deals them out; empty where none has.
+
+    Args:
+        plan: The plan.
+        homes: Names of the homes.
+
+    Raises:
+        PlanError: A tier is left without any home.
+    """
+    if not is_sliced(plan):
+        return dict.fromkeys(homes, "")
+    tiers = plan.slicing.in_order()
+    return {
+        home: tiers[number].name
+        for home, number in zip(homes, tiers_of(plan, homes).tolist(), strict=True)
+    }
 
 
 def note_on(plan: Plan) -> str:

@@ -134,6 +134,7 @@ def run(
             log,
             secure_grid_for=secure_grid_for,
             name_of=grid.name_of,
+            tiers=channel.tiers,
             resumed=resumed,
             publisher=publisher,
             patience=patience,

@@ -19,6 +19,7 @@ from fedhome.learning.carried_slice import carried_slices
 from fedhome.learning.device import Device
 from fedhome.learning.slice_places import SlicePlaces
 from fedhome.learning.slice_rules import CarriedSlice
+from fedhome.learning.sliced_device import device_carrying
 from fedhome.models.slicing import integrate
 from fedhome.plan.sliced_plan import tiers_of
 from fedhome.questions.responses import Response
@@ -47,13 +48,7 @@ def device_with(carried: CarriedSlice, data: HomeExamples, world: World) -> Devi
         data: The home's examples.
         world: The homes.
     """
-    common: dict[str, Any] = {
-        "examples": data,
-        "seed": world.plan.seed,
-        "states": world.states,
-    }
-    rounds = Device(carried.rounds.learning, carries=carried.rounds.places, **common)
-    return Device(carried.own.learning, carries=carried.own.places, rounds=rounds, **common)
+    return device_carrying(carried, data, world.plan.seed, states=world.states)
 
 
 class SlicedHomes(Homes):

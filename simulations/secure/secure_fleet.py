@@ -16,7 +16,7 @@ from functools import cached_property
 from fedhome.clients.secure_sums import Participant
 from fedhome.plan.protocol import parameters_of, policy_of
 from fedhome.plan.settings import Plan
-from fedhome.plan.sliced_plan import is_sliced, tiers_of
+from fedhome.plan.sliced_plan import dealt_tiers
 from fedhome.rng import generator
 from fedhome.run.events import EventLog
 from fedhome.secagg import Authority, Directory, ServerKeys
@@ -95,13 +95,8 @@ class SecureFleet:
             self._workers = None
 
     def _new_directory(self, parties: Parties, positions: Sequence[int]) -> Directory:
-        entries = parties.entries(positions)
-        if is_sliced(self._plan):
-            tiers, numbers = self._plan.slicing.in_order(), tiers_of(self._plan, self._names)
-            entries = [
-                replace(entry, tier=tiers[number].name)
-                for entry, number in zip(entries, numbers, strict=True)
-            ]
+        tiers = dealt_tiers(self._plan, self._names)
+        entries = [replace(entry, tier=tiers[entry.home]) for entry in parties.entries(positions)]
         return Directory(
             fleet=os.urandom(16),
             epoch=1,

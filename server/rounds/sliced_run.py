@@ -1,0 +1,83 @@
+"""What a run over devices with slices begins with: what each tier carries, and that it may run."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Final
+
+from fedhome.errors import PlanError
+from fedhome.flower.messages import sums_suffice
+from fedhome.learning.carried_slice import carried_slices
+from fedhome.learning.local import LocalLearning
+from fedhome.learning.slice_rules import CarriedSlice
+from fedhome.plan.settings import Plan
+from fedhome.plan.sliced_plan import is_sliced
+from fedhome.server.strategies import strategy_of
+
+_BYTES: Final = 4
+
+
+def slices_of_run(
+    plan: Plan, learning: LocalLearning, features: int, classes: tuple[str, ...], *, homes: int
+) -> tuple[CarriedSlice, ...]:
+    """Return what a plan's tiers carry; nothing where all homes carry the whole model.
+
+    Args:
+        plan: The plan.
+        learning: Learning of the whole model.
+        features: Width of the input.
+        classes: Names of the classes; none where numbers are predicted.
+        homes: Homes in the fleet.
+
+    Raises:
+        PlanError: What slices do not go with.
+    """
+    if not is_sliced(plan):
+        return ()
+    check_slices(plan, sums=works_on_sums(plan, homes))
+    return carried_slices(plan, learning, features, classes)
+
+
+def works_on_sums(plan: Plan, homes: int) -> bool:
+    """Return whether a plan's strategy needs no more of homes than means.
+
+    Args:
+        plan: The plan.
+        homes: Homes in the fleet.
+
+    Raises:
+        PlanError: The strategy refuses its arguments.
+    """
+    works_on = plan.strategy.works_on
+    return works_on == "sums" or (works_on == "auto" and sums_suffice(strategy_of(plan, homes)))
+
+
+def check_slices(plan: Plan, *, sums: bool) -> None:
+    """Refuse what slices do not go with, once it is known what the strategy looks at.
+
+    Raises:
+        PlanError: All faults at once.
+    """
+    if not sums:
+        fault = (
+            f"slicing.tiers are set, but strategy {plan.strategy.name!r} looks at single updates, "
+            "and those of different slices cannot be compared: take one that works on sums, such "
+            "as fedavg"
+        )
+        raise PlanError([fault])
+
+
+def carried_notes(slices: Sequence[CarriedSlice], tiers: Collection[int]) -> Iterator[str]:
+    """Yield a sentence for each tier: how many homes, which slice, how many bytes.
+
+    Args:
+        slices: What each tier carries, from the smallest.
+        tiers: The number of each home's tier.
+    """
+    for number, carried in enumerate(slices):
+        yield (
+            f"tier {carried.tier}: {list(tiers).count(number)} of {len(tiers)} homes carry "
+            f"{carried.told}, {carried.numbers:,} of the model's "
+            f"{carried.rounds.places.layout.size:,} numbers, {_BYTES * carried.numbers:,} bytes "
+            "of float32"
+        )
