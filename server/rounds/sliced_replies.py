@@ -7,7 +7,7 @@ those that carry it. What a home changed where it carries nothing counts for not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
@@ -107,17 +107,20 @@ class SlicedRepliesGrid(GridAround):
     ) -> Iterable[Message]:
         """Send messages and return what came in time; after training for all homes at once."""
         sent = list(messages)
-        replies = list(self.grid.send_and_receive(sent, timeout=timeout))
+        came = list(self.grid.send_and_receive(sent, timeout=timeout))
+        asked = {one.metadata.message_id: place for place, one in enumerate(sent)}
+        # Not as they came: a sum of floats depends on its order, and a run then on the network.
+        replies = sorted(
+            came, key=lambda reply: asked.get(reply.metadata.reply_to_message_id, len(sent))
+        )
         if not sent or sent[0].metadata.message_type != TRAIN:
             return replies
         sound = sound_replies(
             replies, sent=sent, layout=self._layout, max_examples=self._most_examples
         ).replies
-        nodes: Mapping[str, int] = {
-            one.metadata.message_id: one.metadata.dst_node_id for one in sent
-        }
-        carried = [
-            self._carried[self._tier_of(nodes[one.metadata.reply_to_message_id])] for one in sound
+        nodes = [
+            sent[asked[one.metadata.reply_to_message_id]].metadata.dst_node_id for one in sound
         ]
+        carried = [self._carried[self._tier_of(node)] for node in nodes]
         integrate_replies(sent[0], sound, layout=self._layout, carried=carried)
         return replies

@@ -1,0 +1,82 @@
+"""Homes with slices as real processes: a simulation's weights, and each home's own model."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fedhome
+from fedhome.clients.membership.home_folder import HomeFolder
+from fedhome.clients.membership.own_models import OwnModels
+from fedhome.learning.fitted import Perceptron
+from fedhome.personal.models_file import ModelsFile
+from fedhome.plan.settings import Plan
+from fedhome.plan.sliced_plan import dealt_tiers
+from fedhome.run.folder import RunFolder
+from fedhome.simulations import local_fleet
+from helpers.living import assert_predicts_as, tiny_plan
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc"),
+]
+
+HOMES = 6
+TIERS = [
+    {"name": "sensor", "width": 0.25, "depth": 1, "share": 0.34},
+    {"name": "plug", "width": 0.5, "depth": 2, "share": 0.16},
+    {"name": "hub", "width": 1.0, "depth": 2, "share": 0.5},
+]
+UNITS = {"sensor": [2], "plug": [4, 4], "hub": [8, 8]}
+MODES: dict[str, dict[str, Any]] = {
+    "secure": {"mode": "secure", "weights": "equal", "min_cohort": 2, "corrupt": 0.0},
+    "plain": {"mode": "plain"},
+}
+
+
+def _plan(mode: str) -> Plan:
+    plan = tiny_plan(HOMES, 2, **MODES[mode])
+    return plan.change(
+        model={"hidden": [8, 8]},
+        slicing={"tiers": TIERS},
+        personalise={"experts": ["tuned"]},
+        rounds={"judge_every": 0},
+    )
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_processes_with_slices_give_what_a_simulation_gives(mode: str, tmp_path: Path) -> None:
+    plan = _plan(mode)
+    simulated = fedhome.simulate(plan, out=tmp_path / "simulated").folder
+    run = local_fleet.up(plan, homes=HOMES, out=tmp_path / "run")
+    _assert_same_bits(run, simulated)
+    notes = [event.data["text"] for event in run.read_events() if event.event == "note"]
+    assert any("tier plug: 1 of 6 homes carry 4-4 units" in note for note in notes)
+    assert not any("stays as it is" in note for note in notes)  # all shells were summed
+    models = fedhome.Result(simulated).models
+    tiers = dealt_tiers(plan, sorted(models))
+    assert sorted(tiers.values()) == ["hub"] * 3 + ["plug"] + ["sensor"] * 2
+    for name, tier in tiers.items():
+        place = HomeFolder(run.path / "deployment" / "homes" / name)
+        assert place.settings.tier == tier
+        assert_predicts_as(place, models[name])
+        assert _units(place) == UNITS[tier]  # its own shape, and no larger one
+
+
+def _assert_same_bits(run: RunFolder, simulated: RunFolder) -> None:
+    ours, theirs = run.read_model().parameters, simulated.read_model().parameters
+    assert list(ours) == list(theirs)
+    assert all(np.array_equal(ours[name], theirs[name]) for name in theirs)
+
+
+def _units(place: HomeFolder) -> list[int]:
+    data = OwnModels(place.path, place.settings.home).read()
+    assert data is not None
+    network = ModelsFile(data, own_code=True)[place.settings.home].experts["tuned"]
+    assert isinstance(network, Perceptron)
+    return [len(bias) for name, bias in network.layers.items() if name.endswith("bias")][:-1]
