@@ -114,6 +114,7 @@ def own_or_fleets(home_folder: HomeFolder) -> PersonalModel:
         DataError: The home has too few readings to scale the fleet's model by.
     """
     from fedhome.clients.agent.kept_releases import release_of  # noqa: PLC0415
+    from fedhome.clients.membership.carried_tier import carried_tier  # noqa: PLC0415
     from fedhome.clients.membership.own_models import OwnModels  # noqa: PLC0415
     from fedhome.clients.own_readings import read_own, source_of  # noqa: PLC0415
     from fedhome.personal.of_release import model_of_release  # noqa: PLC0415
@@ -137,6 +138,8 @@ def own_or_fleets(home_folder: HomeFolder) -> PersonalModel:
         release.model.flat,
         own.matched,
         called=f"release {release.manifest.number}{because}",
+        tier=carried_tier(home_folder, plan).in_use,
+        slices=next(iter(release.manifest.slices), None),
     )
 
 

@@ -17,6 +17,7 @@ from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.clients.membership.own_models import OwnModels
 from fedhome.counted import counted
 from fedhome.errors import RunError, StateError
+from fedhome.plan.sliced_plan import is_sliced
 from fedhome.reasons import in_words
 
 if TYPE_CHECKING:  # these load torch, arrow or both
@@ -109,7 +110,9 @@ class EndedRuns:
         data = to_bytes([new])
         if data == kept:
             return Verdict(b"", "")
-        old, why = _comparable(kept, new)
+        sliced = is_sliced(self._home.plan)
+        most = self._home.device.learning.layout.size if sliced else None
+        old, why = _comparable(kept, new, most=most)
         if old is None:
             return Verdict(data, f"the home keeps the model of {run}: {why}")
         after = old.fitted_until if fresh else None
@@ -172,8 +175,16 @@ class EndedRuns:
         return tried(model, predicted, rows)
 
 
-def _comparable(kept: bytes, new: PersonalModel) -> tuple[PersonalModel | None, str]:
-    """Return the kept model, if it predicts the same from the same; else why it goes."""
+def _comparable(
+    kept: bytes, new: PersonalModel, *, most: int | None
+) -> tuple[PersonalModel | None, str]:
+    """Return the kept model, if it predicts the same from the same; else why it goes.
+
+    Args:
+        kept: The kept model.
+        new: The one that it is held against.
+        most: Numbers of the largest network that the device carries; None: it carries any.
+    """
     from fedhome.personal.models_file import ModelsFile  # noqa: PLC0415
 
     if not kept:
@@ -191,7 +202,17 @@ def _comparable(kept: bytes, new: PersonalModel) -> tuple[PersonalModel | None, 
     ):
         if one != other:
             return None, f"the plan changed since the one before, which has another {what}"
+    if most is not None and _largest(old) > most:
+        return None, "the one before is of a larger slice than its device carries now"
     return old, ""
+
+
+def _largest(model: PersonalModel) -> int:
+    """Return the numbers of a model's largest network; 0 where it mixes none."""
+    from fedhome.learning.fitted import Perceptron  # noqa: PLC0415
+
+    networks = [one.layers for one in model.experts.values() if isinstance(one, Perceptron)]
+    return max((sum(a.size for a in layers.values()) for layers in networks), default=0)
 
 
 def _compared(new: Trial, old: Trial, model: PersonalModel) -> tuple[bool, str]:

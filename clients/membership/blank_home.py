@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from fedhome.clients.membership.plan_findings import JoinFindings
+from fedhome.clients.membership.plan_findings import JoinFindings, numbers_carried
 from fedhome.clients.own_readings import OwnReadings
 from fedhome.data.home_files import HomeFilesRead
 from fedhome.data.inputs import InputSchema, matched, schema_of
@@ -30,12 +30,13 @@ _ROWS: Final = (200, 2_000, 20_000)
 """As few as the plan's lags, and its fewest training rows, allow."""
 
 
-def blank_findings(plan: Plan, *, home: str) -> JoinFindings:
+def blank_findings(plan: Plan, *, home: str, tier: str = "") -> JoinFindings:
     """Return what a plan finds where there is no reading yet.
 
     Args:
         plan: The plan.
         home: The home's name.
+        tier: Name of the home's tier, where the plan's devices carry slices of the model.
 
     Raises:
         PlanError: How many inputs its model has is left to readings.
@@ -51,7 +52,8 @@ def blank_findings(plan: Plan, *, home: str) -> JoinFindings:
         table = _table(schema, home, rows, plan)
         own = matched(table, schema, targets)
         try:
-            device = home_of(plan, OwnReadings(read=HomeFilesRead(table=table), matched=own)).device
+            readings = OwnReadings(read=HomeFilesRead(table=table), matched=own)
+            device = home_of(plan, readings, tier=tier).device
         except DataError:
             if rows == _ROWS[-1]:
                 raise
@@ -64,7 +66,8 @@ def blank_findings(plan: Plan, *, home: str) -> JoinFindings:
         columns=(),
         inputs=device.examples.x.shape[1],
         examples=(0, 0, 0),
-        parameters=device.learning.layout.size,
+        parameters=numbers_carried(device),
+        of_model=device.fleets_layout.size,
         matches=(),
         sources={},
         report=None,

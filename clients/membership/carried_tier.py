@@ -7,13 +7,12 @@ so it can carry less from one moment to the next, and carries more once the owne
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fedhome.clients.membership.home_folder import DIRECTORY, PLAN, SETTINGS, HomeFolder
-from fedhome.errors import PlanError
 from fedhome.plan.settings import Plan
-from fedhome.plan.sliced_plan import is_sliced, tier_number
+from fedhome.plan.sliced_plan import check_tier, is_sliced, tier_number
 from fedhome.secagg.directory import Directory
 
 
@@ -34,21 +33,14 @@ class CarriedTier:
 
     @property
     def told(self) -> str:
-        """Why it carries another slice than one of the two says; empty where both say the same."""
-        if not self.in_use or self.signed is None:
+        """What its people and its owner say differently; empty where both say the same."""
+        if self.signed is None or not self.in_use or (self.own or self.signed) == self.signed:
             return ""
-        signed = self.signed or "no tier"
-        if self.own and self.own != self.in_use:
-            return (
-                f"it carries what tier {self.in_use} has, and not {self.own}: the fleet's "
-                f"directory says {signed}, until its owner signs another (`fedhome fleet tier`)"
-            )
-        if self.signed != self.in_use:
-            return (
-                f"it carries what tier {self.in_use} has, and the fleet's directory says {signed}: "
-                "its owner can sign what is so (`fedhome fleet tier`)"
-            )
-        return ""
+        return (
+            f"its settings say {self.own}, and the fleet's directory "
+            f"{self.signed or 'no tier, which counts as the smallest'}: it carries the smaller, "
+            "until the fleet's owner has signed another directory"
+        )
 
 
 def carried_tier(home_folder: HomeFolder, plan: Plan) -> CarriedTier:
@@ -72,6 +64,23 @@ def carried_tier(home_folder: HomeFolder, plan: Plan) -> CarriedTier:
     said += [] if signed is None else [signed]
     number = min(tier_number(plan, name) for name in said)
     return CarriedTier(own=own, signed=signed, in_use=plan.slicing.in_order()[number].name)
+
+
+def set_tier(home_folder: HomeFolder, plan: Plan, tier: str) -> None:
+    """Let a home's settings name another tier.
+
+    Args:
+        home_folder: The home's folder.
+        plan: The plan that it takes part in.
+        tier: The name.
+
+    Raises:
+        PlanError: The plan has no such tier.
+        RunError: The settings cannot be used.
+        StateError: They cannot be written.
+    """
+    check_tier(plan, tier)
+    home_folder.change_settings(replace(home_folder.settings, tier=tier))
 
 
 class TierMark:
@@ -100,30 +109,6 @@ class TierMark:
         before, now = self._in_use, carried_tier(self._home_folder, plan).in_use
         self._files, self._in_use = files, now
         return before is not None and now != before
-
-
-def check_tier(plan: Plan, tier: str) -> None:
-    """Refuse a tier that a plan does not have, and a plan with tiers of which none is named.
-
-    Raises:
-        PlanError: The sentence says which there are.
-    """
-    if not is_sliced(plan):
-        if tier:
-            raise PlanError(
-                [f"tier {tier!r} is named, but this plan's devices all carry the whole model"],
-                where="--tier",
-                hint="leave --tier out",
-            )
-        return
-    names = [one.name for one in plan.slicing.in_order()]
-    if tier not in names:
-        said = f"there is no tier {tier!r}" if tier else "it is not said what this device carries"
-        raise PlanError(
-            [f"{said}: the plan's devices carry slices of its model, as {', '.join(names)}"],
-            where="--tier",
-            hint=f"name one, from the smallest, --tier {names[0]}, to the largest",
-        )
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 
-from fedhome.clients.membership import method_words, private_words, weight_words
+from fedhome.clients.membership import method_words, private_words, tier_words, weight_words
 from fedhome.clients.membership.home_folder import PLAN, HomeFolder
 from fedhome.clients.protocol_questions import BUNDLE, HELP, PROTOCOL, SHAPE
 from fedhome.errors import RunError
@@ -45,6 +45,7 @@ class Invitation:
         server: ``host:port`` of the server's front.
         plan: The plan that it takes part in.
         parameters: How many numbers an update has; None: not known yet.
+        tier: Which slice of the model its device carries; empty where the plan has none.
     """
 
     home: str
@@ -52,6 +53,7 @@ class Invitation:
     server: str
     plan: Plan
     parameters: int | None = None
+    tier: str = ""
 
 
 def consent_text(invitation: Invitation) -> str:
@@ -75,6 +77,7 @@ def consent_text(invitation: Invitation) -> str:
         ("fleet", invitation.fleet.hex()),
         ("server", invitation.server),
         ("plan", f"{plan.name}: learns to predict {plan.data.target}"),
+        *tier_words.carried(invitation.tier),
     ]
     parts = [
         *([_PLAIN] if plain else []),
@@ -85,7 +88,8 @@ def consent_text(invitation: Invitation) -> str:
         ),
         *(_plain_kinds(plan, values) if plain else _summed_kinds(plan, values)),
         _bullets(
-            "Of this home alone, readable for the server:", _readable(invitation.home, plain=plain)
+            "Of this home alone, readable for the server:",
+            _readable(invitation.home, plain=plain, tier=invitation.tier),
         ),
         _bullets("For the secret sums of the fleet:", _protocol()),
         *([] if plain else [_bullets("How often:", _how_often(plan))]),
@@ -140,7 +144,7 @@ def _asked(plan: Plan) -> list[SummedQuestion]:
     return [row for row in SUMMED.values() if row.times(plan)]
 
 
-def _readable(home: str, *, plain: bool) -> list[str]:
+def _readable(home: str, *, plain: bool, tier: str) -> list[str]:
     model = PROTOCOL[SHAPE].consent
     took_part = "which rounds it takes part in" if plain else "which sums it takes part in"
     return [
@@ -148,6 +152,7 @@ def _readable(home: str, *, plain: bool) -> list[str]:
             f"its name ({home}) and its two public keys; the fleet's owner and all homes of the "
             "fleet get them too, in the fleet's directory."
         ),
+        *tier_words.readable(tier),
         (
             "the public key of its connection, the release of fedhome that it runs, which release "
             "of the fleet's model it has, its internet address, when it is connected, "
@@ -270,22 +275,15 @@ def _cheating_server_learns(plan: Plan) -> list[str]:
 
 def _assumptions(plan: Plan) -> list[str]:
     return [
-        _tolerance(plan.aggregation.corrupt),
+        f"at most {100 * plan.aggregation.corrupt:.3g} % of the fleet's homes (rounded down, but "
+        "one in any fleet) work for whoever attacks. If all others in a sum did, they could take "
+        "their own parts off it.",
         (
             "the fleet's owner lists real homes only, and keeps the key that signs the list away "
             "from the server."
         ),
         "the devices run fedhome as it was released. Its protocol has had no outside review.",
     ]
-
-
-def _tolerance(corrupt: float) -> str:
-    """Return how many of a fleet's homes may work for an attacker."""
-    return (
-        f"at most {100 * corrupt:.3g} % of the fleet's homes (rounded down, but one in any fleet) "
-        "work for whoever attacks. If all others in a sum did, they could take their own parts "
-        "off it."
-    )
 
 
 def _never_sent(*, plain: bool) -> list[str]:

@@ -27,6 +27,7 @@ from fedhome.fleet.invites import EnrolmentResponse, Invite
 from fedhome.fleet.state_file import STATE, FileStore
 from fedhome.plan.overrides import code_at_home
 from fedhome.plan.settings import Plan
+from fedhome.plan.sliced_plan import check_tier, is_sliced
 from fedhome.printable import hidden_in
 from fedhome.store import disk
 
@@ -46,6 +47,7 @@ class JoinRequest:
         findings: What the plan finds there.
         text: What the home's people have to agree to.
         consent: Their agreement to this very text and plan, where there is one.
+        tier: Which slice of the model the device carries; empty where the plan has none.
     """
 
     home_folder: HomeFolder
@@ -56,6 +58,7 @@ class JoinRequest:
     findings: JoinFindings
     text: str
     consent: ConsentRecord | None
+    tier: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +96,7 @@ def prepare(
     folder: Path,
     reading: Mapping[str, Any] = AS_PLANNED,
     own_code: bool = False,
+    tier: str | None = None,
 ) -> JoinRequest:
     """Check all that would otherwise fail too late.
 
@@ -105,12 +109,14 @@ def prepare(
             home's folder says of it already.
         own_code: Whether code that the plan names may run here. **It runs before anybody has agreed
             to anything**, to see what the plan makes of the readings.
+        tier: Which slice of the model the device carries, by the name of the plan's tier; None: the
+            one that the home's folder names.
 
     Raises:
         RunError: The folder is another home's, the invite was used before this home left, or its
             plan names code that may not run.
         StateError: ``in-use``: the home's agent runs.
-        PlanError: The invite's plan cannot be run here.
+        PlanError: The invite's plan cannot be run here, or has no such tier.
         DataError: The readings do not fit it.
     """
     home_folder = HomeFolder(folder)
@@ -123,13 +129,18 @@ def prepare(
     source = None if source is None else source.absolute()
     if (folder / SETTINGS).exists():
         reading = {**home_folder.settings.reading, **reading}
-    findings = findings_at(plan, source, home_folder, invite.home, reading)
+    if tier is None:
+        before = home_folder.settings.tier if (folder / SETTINGS).exists() else ""
+        tier = before if is_sliced(plan) else ""
+    check_tier(plan, tier)
+    findings = findings_at(plan, source, home_folder, invite.home, reading, tier=tier)
     invitation = Invitation(
         home=invite.home,
         fleet=invite.anchor.fleet,
         server=invite.card.server,
         plan=plan,
         parameters=findings.parameters,
+        tier=tier,
     )
     text = consent_text(invitation)
     same = last is not None and (last.text, last.plan) == (text, plan_digest(plan))
@@ -142,6 +153,7 @@ def prepare(
         findings=findings,
         text=text,
         consent=last if same and not home_folder.left else None,
+        tier=tier,
     )
 
 
@@ -161,8 +173,9 @@ def enrol(request: JoinRequest) -> JoinResult:
     # From here on the keys are this fleet's, whether or not the answer comes.
     disk.put(home_folder.path / ANCHOR, f"{invite.anchor.to_text()}\n".encode())
     card = invite.card
+    sent = invite.enrolment(keys, time.time(), tier=request.tier)
     try:
-        response = ask(card.server, card.authorities, ENROL, invite.enrolment(keys, time.time()))
+        response = ask(card.server, card.authorities, ENROL, sent)
     except LinkError as error:
         if error.reason != "unreachable":
             raise
@@ -173,6 +186,7 @@ def enrol(request: JoinRequest) -> JoinResult:
         server=card.server,
         data="" if request.source is None else str(request.source),
         reading=dict(request.reading),
+        tier=request.tier,
     )
     if (home_folder.path / SETTINGS).exists():  # what its owner changed there stays
         settings = replace(
@@ -180,6 +194,7 @@ def enrol(request: JoinRequest) -> JoinResult:
             server=settings.server,
             data=settings.data,
             reading=settings.reading,
+            tier=settings.tier,
         )
     home_folder.fill(
         settings, plan=request.plan, anchor=invite.anchor, authorities=card.authorities

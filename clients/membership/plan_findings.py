@@ -18,6 +18,7 @@ from fedhome.plan.settings import Plan
 
 if TYPE_CHECKING:
     from fedhome.clients.own_readings import ReadingsSource
+    from fedhome.learning.one_home import OneHome
 
 AS_PLANNED: Mapping[str, Any] = MappingProxyType({})
 """Readings that are read as the plan says."""
@@ -35,7 +36,8 @@ class JoinFindings:
         columns: Columns that hold something.
         inputs: Numbers that go into the model.
         examples: Examples for training, validation and test.
-        parameters: Numbers of an update.
+        parameters: Numbers of an update: those that the device carries.
+        of_model: Numbers of the fleet's model.
         matches: The plan's inputs, and its target, as they are here.
         sources: How the file calls a column, where that differs, by its name in the plan.
         report: How the files were read.
@@ -49,6 +51,7 @@ class JoinFindings:
     inputs: int
     examples: tuple[int, int, int]
     parameters: int
+    of_model: int
     matches: tuple[InputMatch, ...]
     sources: Mapping[str, str]
     report: HomeReport | None
@@ -63,7 +66,12 @@ class JoinFindings:
 
 
 def read_findings(
-    plan: Plan, source: ReadingsSource, *, home: str, reading: Mapping[str, Any] = AS_PLANNED
+    plan: Plan,
+    source: ReadingsSource,
+    *,
+    home: str,
+    reading: Mapping[str, Any] = AS_PLANNED,
+    tier: str = "",
 ) -> JoinFindings:
     """Read a home's readings just as its agent will.
 
@@ -72,6 +80,7 @@ def read_findings(
         source: File or folder of the readings, or their store.
         home: The home's name.
         reading: How they are read, where that differs from the plan.
+        tier: Name of the home's tier, where the plan's devices carry slices of the model.
 
     Raises:
         DataError: They cannot be used, or lack what the plan's inputs are.
@@ -82,7 +91,7 @@ def read_findings(
     from fedhome.clients.own_readings import read_own  # noqa: PLC0415
 
     own = read_own(plan, source, name=home, reading=reading)
-    device = home_of(plan, own).device
+    device = home_of(plan, own, tier=tier).device
     table = own.read.table
     timed = table.rows and not table.timeless
     renamed = reading_of(plan.data, reading).rename
@@ -93,7 +102,8 @@ def read_findings(
         columns=tuple(table.columns),
         inputs=device.examples.x.shape[1],
         examples=device.examples.counts,
-        parameters=device.learning.layout.size,
+        parameters=numbers_carried(device),
+        of_model=device.fleets_layout.size,
         matches=own.matched.matches,
         sources={name: column for column, name in renamed.items()},
         report=own.read.report,
@@ -101,8 +111,20 @@ def read_findings(
     )
 
 
+def numbers_carried(device: OneHome) -> int:
+    """Return how many of the fleet's model's numbers a home's device trains in a round."""
+    carries = (device.rounds or device).carries
+    return device.fleets_layout.size if carries is None else len(carries.places)
+
+
 def findings_at(
-    plan: Plan, source: Path | None, home_folder: HomeFolder, home: str, reading: Mapping[str, Any]
+    plan: Plan,
+    source: Path | None,
+    home_folder: HomeFolder,
+    home: str,
+    reading: Mapping[str, Any],
+    *,
+    tier: str = "",
 ) -> JoinFindings:
     """Return what the plan finds where the home will read: in its store, if it has one.
 
@@ -114,6 +136,7 @@ def findings_at(
         home_folder: The home's folder; it need not be there.
         home: The home's name.
         reading: How the readings are read, where that differs from the plan.
+        tier: Name of the home's tier, where the plan's devices carry slices of the model.
 
     Raises:
         FedHomeError: As :func:`read_findings`.
@@ -123,13 +146,13 @@ def findings_at(
     if source is None and (
         not (home_folder.path / READINGS).is_dir() or lacks_readings(home_folder.path)
     ):
-        return blank_findings(plan, home=home)
+        return blank_findings(plan, home=home, tier=tier)
     if source is not None and not (home_folder.path / READINGS).is_dir():
-        return read_findings(plan, source, home=home, reading=reading)
+        return read_findings(plan, source, home=home, reading=reading, tier=tier)
     from fedhome.clients.recorded.reading_store import ReadingStore  # noqa: PLC0415 - arrow
 
     store = ReadingStore.of(home_folder.path, home)
-    found = read_findings(plan, store, home=home, reading=reading)
+    found = read_findings(plan, store, home=home, reading=reading, tier=tier)
     if source is None:
         return found
     told = (

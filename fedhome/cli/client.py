@@ -205,6 +205,39 @@ def predict(
     print_prediction(found, as_json=as_json)
 
 
+@app.command()
+def tier(
+    folder: Annotated[Path, typer.Argument(help="The home's folder.", metavar="DIR")],
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            help="The plan's name of what it carries from now on.",
+            metavar="TIER",
+            show_default="it is shown",
+        ),
+    ] = None,
+) -> None:
+    """Say which slice of the model this device carries, or show it; also while the agent runs.
+
+    It carries less at once, and more once the fleet's owner has signed that. The home's own model
+    stays in use until its next run has made one of the new slice.
+    """
+    from fedhome.clients.membership.carried_tier import carried_tier, set_tier  # noqa: PLC0415
+    from fedhome.plan.settings import Plan  # noqa: PLC0415
+
+    home_folder, console = _home_folder_at(folder), Console()
+    plan, home = Plan.load(home_folder.plan_path), home_folder.settings.home
+    if name is not None:
+        set_tier(home_folder, plan, name)
+    carried = carried_tier(home_folder, plan)
+    if not carried.in_use:
+        _say(console, f"{home} carries the whole model, as all homes of its plan")
+        return
+    _say(console, f"{home} carries what tier {carried.in_use} has")
+    if carried.told:
+        _say(console, f"{carried.told}: tell the owner `fedhome fleet tier {home} {carried.own}`")
+
+
 app.command()(record)
 app.command()(inspect)
 app.command()(exclude)

@@ -28,6 +28,15 @@ def join(  # noqa: PLR0917 - typer gives them by name
         Path | None,
         typer.Option(help="The home's own folder.", metavar="DIR", show_default="HOME"),
     ] = None,
+    tier: Annotated[
+        str | None,
+        typer.Option(
+            help="Which slice of the model this device carries, where the plan's devices carry "
+            "slices; the fleet's owner sees it and signs it.",
+            metavar="TIER",
+            show_default=False,
+        ),
+    ] = None,
     sets: Annotated[
         list[str] | None,
         typer.Option(
@@ -67,7 +76,7 @@ def join(  # noqa: PLR0917 - typer gives them by name
     folder = Path(opened_invite.home) if home is None else home
     reading = parse_reading(sets or [])
     request = join.prepare(
-        opened_invite, source=data, folder=folder, reading=reading, own_code=own_code
+        opened_invite, source=data, folder=folder, reading=reading, own_code=own_code, tier=tier
     )
     console.print(findings_table(request))
     if request.findings.report is not None:

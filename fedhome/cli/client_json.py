@@ -66,6 +66,7 @@ def home_shown(home_folder: HomeFolder) -> HomeShown:
         paused=home_folder.paused,
         left=home_folder.left,
         servers=read(lambda: _servers(home_folder), [settings.server]),
+        tier=read(lambda: _tier(home_folder), ""),
         data=str(data),
         data_there=data.exists(),
         answered=0 if status is None else status.answered,
@@ -126,6 +127,13 @@ def _servers(home_folder: HomeFolder) -> list[str]:
     from fedhome.clients.membership.server_addresses import addresses_of  # noqa: PLC0415
 
     return list(addresses_of(home_folder, newest_root(home_folder, known_head(home_folder))))
+
+
+def _tier(home_folder: HomeFolder) -> str:
+    from fedhome.clients.membership.carried_tier import carried_tier  # noqa: PLC0415
+    from fedhome.plan.settings import Plan  # noqa: PLC0415
+
+    return carried_tier(home_folder, Plan.load(home_folder.plan_path)).in_use
 
 
 def _own_model(home_folder: HomeFolder) -> str:

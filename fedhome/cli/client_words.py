@@ -42,6 +42,7 @@ def rows_of(home_folder: HomeFolder, now_s: float) -> list[tuple[str, str]]:
         ("agent", agent),
         ("server", _server(home_folder)),
         ("data", _data(home_folder)),
+        *_carries(home_folder),
         ("last answer", _last(status, now_s)),
         ("epoch", _epoch(home_folder, now_s)),
         ("model", _model(home_folder)),
@@ -99,6 +100,21 @@ def _data(home_folder: HomeFolder) -> str:
     if not data:
         return f"[bold red]none: `fedhome client record {escape(str(home_folder.path))}`[/]"
     return escape(data) + ("" if Path(data).exists() else "  [bold red]not there[/]")
+
+
+def _carries(home_folder: HomeFolder) -> list[tuple[str, str]]:
+    """Return which slice of the model the home's device carries; nothing where it has none."""
+    from fedhome.clients.membership.carried_tier import carried_tier  # noqa: PLC0415
+    from fedhome.plan.settings import Plan  # noqa: PLC0415
+
+    try:
+        tier = carried_tier(home_folder, Plan.load(home_folder.plan_path))
+    except FedHomeError as error:
+        return [("carries", f"[bold red]{escape(error.message)}[/]")]
+    if not tier.in_use:
+        return []
+    told = f"\n{escape(tier.told)}" if tier.told else ""
+    return [("carries", f"what tier {escape(tier.in_use)} has{told}")]
 
 
 def _last(status: HomeStatus | None, now_s: float) -> str:

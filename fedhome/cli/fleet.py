@@ -18,6 +18,7 @@ from fedhome.cli.fleet_words import (
     say,
     table_of,
     text_of,
+    tier_told,
 )
 from fedhome.cli.group import Group
 from fedhome.cli.json_fleets import FleetShown, InviteEntry, ListedHome
@@ -27,6 +28,7 @@ from fedhome.fleet.admission import INVITER, INVITER_KEY, SERVER
 from fedhome.fleet.entries import entry_text, fingerprint, home_keys, read_entry
 from fedhome.fleet.owner_folder import ANCHOR, Fleet
 from fedhome.fleet.owner_keys import AUTHORITY, key_name
+from fedhome.plan.sliced_plan import check_tier, is_sliced
 from fedhome.store import disk
 from fedhome.wire.moments import when
 
@@ -158,6 +160,27 @@ def revoke(home: _Names, fleet: Folder = Path()) -> None:
 
 
 @app.command()
+def tier(
+    home: _Names,
+    name: Annotated[str, typer.Argument(help="The plan's name of the tier.", metavar="TIER")],
+    fleet: Folder = Path(),
+) -> None:
+    """Say which slice of the model a home's device carries, where the plan has slices.
+
+    A device takes no more than its own settings say (`fedhome client tier`).
+    """
+    check_tier(plan_of(fleet), name)
+    with Fleet.open(fleet) as owned:
+        owned.set_tier(home, name)
+    word = f" --fleet {fleet}" if fleet != Path() else ""
+    say(
+        Console(),
+        f"{home} carries what {name} has, once you sign the next directory: "
+        f"`fedhome fleet directory{word}`",
+    )
+
+
+@app.command()
 def new_inviter(fleet: Folder = Path()) -> None:
     """Make a new everyday key, because somebody may have read the last one: open invites end."""
     with Fleet.open(fleet) as owned:
@@ -178,20 +201,25 @@ def show(fleet: Folder = Path(), *, as_json: JsonFlag = False) -> None:
             return
         last, epoch = owned.last(), owned.epoch
         until = f", holds until {when(last.expires)}" if last else ""
+        changes, plan = owned.changes(), plan_of(fleet)
+        signed = last.entries if last else {}
+        listed = sorted((signed | owned.homes).items())
+        carries = is_sliced(plan) or any(one.tier for _, one in listed)
         table = table_of(
             f"fleet {owned.anchor.fleet.hex()}, epoch {epoch}{until}",
             "home",
             "may serve on the committee",
+            *(["carries"] if carries else []),
             "fingerprint",
             "next directory",
         )
-        changes = owned.changes()
-        signed = last.entries if last else {}
-        for home, one in sorted((signed | owned.homes).items()):
+        for home, one in listed:
             serves = "yes" if one.eligible else "no"
-            table.add_row(escape(home), serves, fingerprint(one), changes.get(home, ""))
+            tier = [escape(tier_told(one.tier, plan))] if carries else []
+            table.add_row(escape(home), serves, *tier, fingerprint(one), changes.get(home, ""))
         for home, expires in sorted(owned.open_invites.items()):
-            table.add_row(escape(home), "", "", f"invited until {when(expires)}")
+            none = [""] if carries else []
+            table.add_row(escape(home), "", *none, "", f"invited until {when(expires)}")
         root = owned.root
     console = Console()
     console.print(table)
@@ -210,6 +238,7 @@ def _shown(owned: Fleet) -> FleetShown:
             ListedHome(
                 home=home,
                 eligible=one.eligible,
+                tier=one.tier,
                 fingerprint=fingerprint(one),
                 change=changes.get(home, ""),
             )

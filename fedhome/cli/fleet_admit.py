@@ -23,6 +23,7 @@ from fedhome.cli.fleet_words import (
     say,
     summary,
     table_of,
+    tier_told,
 )
 from fedhome.errors import DirectoryError, LinkError, ParameterError, SecAggError
 from fedhome.fleet import owner_requests
@@ -35,6 +36,7 @@ from fedhome.fleet.owner_folder import DIRECTORY, Fleet
 from fedhome.fleet.owner_keys import DIRECTORY_DRAFT
 from fedhome.plan.protocol import absence_told, check_groups
 from fedhome.plan.settings import Plan
+from fedhome.plan.sliced_plan import is_sliced
 from fedhome.store import disk
 from fedhome.wire.moments import when
 
@@ -87,7 +89,7 @@ def admit(  # noqa: PLR0917 - typer gives them by name
             say(console, line)
         if homes:
             waiting_homes = _only(waiting_homes, homes)
-        if waiting_homes.new and _confirm(console, waiting_homes.new, yes=yes):
+        if waiting_homes.new and _confirm(console, waiting_homes.new, plan_of(fleet), yes=yes):
             entered = [one.data for one in waiting_homes.new.values()]
             owned.admit(*entered, eligible=not not_on_committee)
             say(console, f"on the list: {', '.join(waiting_homes.new)}")
@@ -239,10 +241,13 @@ def _only(waiting_homes: _WaitingHomes, homes: Sequence[str]) -> _WaitingHomes:
     )
 
 
-def _confirm(console: Console, new: dict[str, Enrolment], *, yes: bool) -> bool:
-    table = table_of("answered their invites", "home", "fingerprint", "enrolled")
+def _confirm(console: Console, new: dict[str, Enrolment], plan: Plan, *, yes: bool) -> bool:
+    carries = is_sliced(plan) or any(one.entry.tier for one in new.values())
+    more = ["carries"] if carries else []
+    table = table_of("answered their invites", "home", "fingerprint", "enrolled", *more)
     for home, one in new.items():
-        table.add_row(escape(home), fingerprint(one.entry), when(one.time))
+        shown = [escape(tier_told(one.entry.tier, plan))] if carries else []
+        table.add_row(escape(home), fingerprint(one.entry), when(one.time), *shown)
     console.print(table)
     say(
         console,

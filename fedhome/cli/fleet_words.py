@@ -61,6 +61,21 @@ def summary(issued: IssuedDirectory) -> Table:
     return table
 
 
+def tier_told(tier: str, plan: Plan) -> str:
+    """Return which slice a home carries, in words; one that the plan does not have counts so.
+
+    Args:
+        tier: As its entry names it; empty: it names none.
+        plan: The fleet's plan.
+    """
+    tiers = [one.name for one in plan.slicing.in_order()]
+    if tier in tiers:
+        return tier
+    if not tiers:
+        return f"{tier}: the plan has no tiers" if tier else ""
+    return f"{tier or 'no tier'}: not in the plan, counts as {tiers[0]}"
+
+
 def few(homes: list[str]) -> str:
     """Return the names of the first few homes."""
     shown = ", ".join(map(escape, homes[:SHOWN]))

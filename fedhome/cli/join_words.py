@@ -42,7 +42,12 @@ def findings_table(request: JoinRequest) -> Table:
         ),
         (
             "model",
-            f"{counted(findings.parameters, 'parameter')}, {counted(findings.inputs, 'input')}",
+            f"{counted(findings.of_model, 'parameter')}, {counted(findings.inputs, 'input')}",
+        ),
+        *(
+            [("this device", f"{request.tier}: it carries {findings.parameters:,} of them")]
+            if request.tier
+            else []
         ),
     ):
         table.add_row(name, escape(value))

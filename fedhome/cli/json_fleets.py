@@ -15,12 +15,14 @@ class ListedHome:
     Args:
         home: Its name.
         eligible: Whether it may serve on the committee.
+        tier: Which slice of the model its device carries; empty: none is named.
         fingerprint: Of its keys.
         change: What the next directory changes about it; empty: nothing.
     """
 
     home: str
     eligible: bool
+    tier: str
     fingerprint: str
     change: str
 
@@ -78,6 +80,7 @@ class HomeShown:
         paused: Whether it was told to take no part for now.
         left: Whether it has left its fleet.
         servers: Where it looks for its server, the first first.
+        tier: Which slice of the model its device carries; empty where the plan has none.
         data: Its readings.
         data_there: Whether they are there.
         answered: Messages answered since the agent was started.
@@ -105,6 +108,7 @@ class HomeShown:
     paused: bool
     left: bool
     servers: list[str]
+    tier: str
     data: str
     data_there: bool
     answered: int

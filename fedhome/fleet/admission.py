@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from pathlib import Path
 
 from fedhome.errors import DirectoryError
@@ -43,6 +44,30 @@ class Admission(ABC):
     @abstractmethod
     def add(self, *entries: HomeEntry, eligible: bool = True) -> None:
         """Put homes on the list."""
+
+    @abstractmethod
+    def _relist(self, homes: dict[str, HomeEntry]) -> None:
+        """Write the list of homes."""
+
+    def set_tier(self, home: str, tier: str) -> None:
+        """Let the next directory say another tier of a home.
+
+        Args:
+            home: Its name.
+            tier: Which slice of the model its device carries, by the name of the plan's tier.
+
+        Raises:
+            DirectoryError: ``unknown-home``: it is not on the list.
+        """
+        homes = self.homes
+        if home not in homes:
+            raise DirectoryError(
+                f"there is no home {home!r} on the list",
+                reason="unknown-home",
+                hint="`fedhome fleet show` lists them; one that is invited says its own as it "
+                "joins: `fedhome client join INVITE --tier TIER`",
+            )
+        self._relist(homes | {home: replace(homes[home], tier=tier)})
 
     @property
     def open_invites(self) -> dict[str, int]:

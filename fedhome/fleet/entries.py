@@ -100,9 +100,14 @@ def entry_text(keys: HomeKeys) -> str:
     return encode_text(signed_entry(keys).to_bytes(), _ENTRY)
 
 
-def signed_entry(keys: HomeKeys) -> Signed:
-    """Return a home's entry, signed by the home itself."""
-    body = keys.entry().to_bytes()
+def signed_entry(keys: HomeKeys, *, tier: str = "") -> Signed:
+    """Return a home's entry, signed by the home itself.
+
+    Args:
+        keys: The home's.
+        tier: Which slice of the model its device carries; empty: none is named.
+    """
+    body = keys.entry(tier=tier).to_bytes()
     return Signed(body=body, signature=keys.sign(_ENROL + body))
 
 

@@ -236,12 +236,13 @@ class Invite(Message, label="invite", most=1 << 18):
         """
         self.ticket.check_time(now)
 
-    def enrolment(self, keys: HomeKeys, now: float) -> bytes:
+    def enrolment(self, keys: HomeKeys, now: float, *, tier: str = "") -> bytes:
         """Return what the device posts to the server to become a home.
 
         Args:
             keys: The device's own, with the name that the invite gives it.
             now: Unix time, s.
+            tier: Which slice of the model it carries, by the name of the plan's tier; empty: none.
 
         Raises:
             DirectoryError: ``expired``, or ``name``: keys of another home.
@@ -249,7 +250,8 @@ class Invite(Message, label="invite", most=1 << 18):
         self.check(now)
         if keys.home != self.home:
             raise _another_name(keys.home, self.home)
-        body = EnrolmentBody(ticket=self.signed, entry=signed_entry(keys), time=int(now)).to_bytes()
+        entry = signed_entry(keys, tier=tier)
+        body = EnrolmentBody(ticket=self.signed, entry=entry, time=int(now)).to_bytes()
         signature = Signer(self.secret).sign(_ENROLMENT + body)
         return Signed(body=body, signature=signature).to_bytes()
 

@@ -96,6 +96,8 @@ def changes_between(last: Directory | None, now: Mapping[str, HomeEntry]) -> dic
             changes[home] = "new keys"
         elif old.eligible != new.eligible:
             changes[home] = "may serve" if new.eligible else "may not serve"
+        elif old.tier != new.tier:
+            changes[home] = f"carries {new.tier or 'no tier'}, and not {old.tier or 'none'}"
     return changes
 
 

@@ -199,6 +199,10 @@ class Fleet(Admission, OwnersKeys, disk.FolderLock):
                     )
                 owners[key] = entry.home
             homes[entry.home] = replace(entry, eligible=eligible)
+        self._relist(homes)
+
+    def _relist(self, homes: dict[str, HomeEntry]) -> None:
+        """Write the list of homes."""
         ordered = tuple(homes[home] for home in sorted(homes))
         self._write_record(replace(self._record, homes=ordered))
 
@@ -236,8 +240,7 @@ class Fleet(Admission, OwnersKeys, disk.FolderLock):
             )
         # First, so that after a crash in between the home is still listed, and revoked again.
         self._tickets.close(home, now=time.time())
-        remaining = tuple(entry for entry in self._record.homes if entry.home != home)
-        self._write_record(replace(self._record, homes=remaining))
+        self._relist({name: entry for name, entry in self.homes.items() if name != home})
 
     def sign(
         self,

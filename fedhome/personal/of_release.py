@@ -20,14 +20,24 @@ from fedhome.learning.tasks import kind_of, task_of
 from fedhome.learning.tasks.statements import ENCODINGS
 from fedhome.personal.built import network_of
 from fedhome.personal.model import PersonalModel
+from fedhome.personal.own_slice import fits, own_slice
 from fedhome.plan.settings import Plan
+from fedhome.plan.sliced_plan import is_sliced
+from fedhome.registry.release import ReleaseSlices
 from fedhome.wire.layout import Layout
 
 _GLOBAL = "global"
 
 
 def model_of_release(
-    plan: Plan, layout: Layout, flat: NDArray[np.float32], own: MatchedHome, *, called: str
+    plan: Plan,
+    layout: Layout,
+    flat: NDArray[np.float32],
+    own: MatchedHome,
+    *,
+    called: str,
+    tier: str = "",
+    slices: ReleaseSlices | None = None,
 ) -> PersonalModel:
     """Return the fleet's model as one home can use it.
 
@@ -37,10 +47,13 @@ def model_of_release(
         flat: The parameters, float32 ``[size]``.
         own: The home's readings, with the plan's inputs found in them.
         called: What the release is called.
+        tier: Name of the home's tier, where the plan's devices carry slices: it takes its own.
+        slices: In which slices the release says that devices trained it; None: in none, or it does
+            not say.
 
     Raises:
         RunError: The release is no model of this plan, or its method keeps part of the model at
-            each home, so that the rest alone predicts nothing.
+            each home, so that the rest alone predicts nothing; or as of `own_slice`.
         DataError: The home has fewer rows than `data.min_rows` say.
     """
     if kept := method_of(plan.method).private(layout.names):
@@ -57,6 +70,8 @@ def model_of_release(
     known = home.rows("train+validation")
     if not _fits(plan, layout, home.x.shape[1]):
         raise _of_another_plan(called)
+    if is_sliced(plan):
+        layout, flat = own_slice(plan, layout, flat, tier=tier, said=slices, called=called)
     network = network_of(plan, layout, flat)
     encoding = ENCODINGS[targets]
     last, seasons = (np.asarray(v[known], np.float64) for v in (home.naive, home.seasons()))
@@ -95,6 +110,8 @@ def _fits(plan: Plan, layout: Layout, features: int) -> bool:
     """Return whether parameters are of the plan's network; of a module of one's own it says so."""
     if plan.model.name != "mlp":
         return True
+    if is_sliced(plan):
+        return fits(plan, layout, features, task_of(plan).outputs)
     matrices = [shape for shape in layout.shapes if len(shape) > 1]
     widths = [inputs for _, inputs in matrices] + [outputs for outputs, _ in matrices[-1:]]
     return widths == [features, *plan.model.hidden, task_of(plan).outputs]

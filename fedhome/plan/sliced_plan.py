@@ -182,6 +182,31 @@ def dealt_tiers(plan: Plan, homes: Sequence[str]) -> dict[str, str]:
     }
 
 
+def check_tier(plan: Plan, tier: str) -> None:
+    """Refuse a tier that a plan does not have, and a plan with tiers of which none is named.
+
+    Raises:
+        PlanError: The sentence says which there are.
+    """
+    if not is_sliced(plan):
+        if tier:
+            raise PlanError(
+                [f"tier {tier!r} is named, but this plan's devices all carry the whole model"],
+                where="the device's tier",
+                hint="name none",
+            )
+        return
+    tiers = plan.slicing.in_order()
+    if tier not in [one.name for one in tiers]:
+        said = f"there is no tier {tier!r}" if tier else "it is not said what this device carries"
+        known = ", ".join(f"{one.name} (width {one.width:g}, depth {one.depth})" for one in tiers)
+        raise PlanError(
+            [f"{said}: this plan's devices carry slices of its model, from {known}"],
+            where="the device's tier",
+            hint=f"name what it can carry, such as {tiers[0].name}, the smallest",
+        )
+
+
 def note_on(plan: Plan) -> str:
     """Say where no tier carries the whole of ``model.hidden``, and what is trained then."""
     if not is_sliced(plan):

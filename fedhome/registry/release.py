@@ -16,7 +16,7 @@ import hashlib
 import time
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, Any, Self
 
 from fedhome.errors import ReleaseError, WireError
 from fedhome.registry.container import MOST_PAYLOAD
@@ -28,6 +28,8 @@ NONE = bytes(32)  # the hash before the first release
 _MAGIC = b"fedhome release\0\1"
 _LENGTH_BYTES = 8
 _MOST = 1 << 26
+_MOST_TIERS = 64
+_FIELDS_WITHOUT_SLICES = 18  # label, version, and 16 of the manifest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +47,39 @@ class Privacy(Message, label="release-privacy", most=512):
     noise: Annotated[float, real()]
     epsilon: Annotated[float, real()]
     delta: Annotated[float, real(1.0)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleaseTier(Message, label="release-tier", most=128):
+    """A kind of devices, and the slice of the model that these trained.
+
+    Args:
+        name: What it is called.
+        width: Share of each hidden layer's units.
+        depth: How many of the hidden layers.
+    """
+
+    name: Id
+    width: Annotated[float, real(1.0)]
+    depth: Annotated[int, number(least=1)]
+
+    @property
+    def told(self) -> str:
+        """The slice in words."""
+        return f"{self.name} (width {self.width:g}, depth {self.depth})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleaseSlices(Message, label="release-slices", most=1 << 11):
+    """In which slices devices trained a model.
+
+    Args:
+        rule: How these lie in the model.
+        tiers: From the smallest to the largest.
+    """
+
+    rule: Id
+    tiers: Annotated[tuple[ReleaseTier, ...], several(ReleaseTier.kind(), most=_MOST_TIERS)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +103,7 @@ class ReleaseManifest(Message, label="release-manifest", most=1 << 13):
         fidelity: What that format keeps of the model.
         privacy: Empty where no noise was added.
         payload: SHA-256 of the payload.
+        slices: In which slices devices trained the model; empty where each carried all of it.
     """
 
     fleet: Annotated[bytes, octets(16)]
@@ -86,6 +122,19 @@ class ReleaseManifest(Message, label="release-manifest", most=1 << 13):
     fidelity: Annotated[Fidelity, Fidelity.kind()]
     privacy: Annotated[tuple[Privacy, ...], several(Privacy.kind(), most=1)]
     payload: Digest
+    slices: Annotated[tuple[ReleaseSlices, ...], several(ReleaseSlices.kind(), most=1)] = ()
+
+    def _plain(self) -> list[Any]:
+        plain = super()._plain()
+        return plain if self.slices else plain[:-1]  # as it was before models had slices
+
+    @classmethod
+    def _read(cls, plain: object) -> Self:
+        if type(plain) is list and len(plain) == _FIELDS_WITHOUT_SLICES:
+            plain = [*plain, []]
+        elif type(plain) is list and plain[-1:] == [[]]:
+            raise WireError("a manifest is not in its one form", reason="canonical")
+        return super()._read(plain)
 
     @cached_property
     def hash(self) -> bytes:
@@ -112,6 +161,7 @@ class ReleaseManifest(Message, label="release-manifest", most=1 << 13):
             fidelity=draft.fidelity,
             privacy=draft.privacy,
             payload=hashlib.sha256(draft.payload).digest(),
+            slices=draft.origin.slices,
         )
 
 
@@ -124,12 +174,14 @@ class Origin:
         plan_hash: SHA-256 of the plan as TOML, 32 bytes.
         run: Name of the run.
         run_hash: Hash of the first event of the run's log, 32 bytes.
+        slices: In which slices its devices trained; empty where each carried the whole model.
     """
 
     plan: str
     plan_hash: bytes
     run: str
     run_hash: bytes
+    slices: tuple[ReleaseSlices, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

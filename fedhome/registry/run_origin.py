@@ -10,7 +10,14 @@ import numpy as np
 
 from fedhome.errors import RegistryError
 from fedhome.registry.formats import SHARE, ModelPayload
-from fedhome.registry.release import Draft, Origin, Privacy, release_of
+from fedhome.registry.release import (
+    Draft,
+    Origin,
+    Privacy,
+    ReleaseSlices,
+    ReleaseTier,
+    release_of,
+)
 from fedhome.run.events import SPENT, Event
 from fedhome.run.folder import RunFolder
 from fedhome.wire.layout import Layout
@@ -27,13 +34,26 @@ def origin_of(folder: RunFolder) -> Origin:
     events = folder.read_events()
     if not events:
         raise _unfinished(folder)
-    text = folder.plan_text()
+    text, plan = folder.plan_text(), folder.read_plan()
     return Origin(
-        plan=str(folder.read_plan().get("name") or "plan"),
+        plan=str(plan.get("name") or "plan"),
         plan_hash=hashlib.sha256(text.encode()).digest(),
         run=folder.path.resolve().name or "run",
         run_hash=bytes.fromhex(events[0].hash),
+        slices=_slices(plan.get("slicing", {})),
     )
+
+
+def _slices(table: Mapping[str, Any]) -> tuple[ReleaseSlices, ...]:
+    """Return in which slices devices train, by a resolved plan's table ``slicing``."""
+    tiers = [
+        ReleaseTier(name=str(one["name"]), width=float(one["width"]), depth=int(one["depth"]))
+        for one in table.get("tiers", ())
+    ]
+    if not tiers:
+        return ()
+    tiers.sort(key=lambda tier: (tier.depth, tier.width))
+    return (ReleaseSlices(rule=str(table["rule"]), tiers=tuple(tiers)),)
 
 
 def privacy_told(event: Event) -> Privacy | None:
