@@ -275,9 +275,11 @@ def _cheating_server_learns(plan: Plan) -> list[str]:
 
 def _assumptions(plan: Plan) -> list[str]:
     return [
-        f"at most {100 * plan.aggregation.corrupt:.3g} % of the fleet's homes (rounded down, but "
-        "one in any fleet) work for whoever attacks. If all others in a sum did, they could take "
-        "their own parts off it.",
+        (
+            f"at most {100 * plan.aggregation.corrupt:.3g} % of the fleet's homes (rounded down, "
+            "but one in any fleet) work for whoever attacks. If all others in a sum did, they "
+            "could take their own parts off it."
+        ),
         (
             "the fleet's owner lists real homes only, and keeps the key that signs the list away "
             "from the server."

@@ -208,34 +208,23 @@ def predict(
 @app.command()
 def tier(
     folder: Annotated[Path, typer.Argument(help="The home's folder.", metavar="DIR")],
-    name: Annotated[
-        str | None,
-        typer.Argument(
-            help="The plan's name of what it carries from now on.",
-            metavar="TIER",
-            show_default="it is shown",
-        ),
-    ] = None,
+    name: Annotated[str, typer.Argument(help="What it carries, by the plan.", metavar="TIER")],
 ) -> None:
-    """Say which slice of the model this device carries, or show it; also while the agent runs.
+    """Change which slice of the model this device carries; also while the agent runs.
 
     It carries less at once, and more once the fleet's owner has signed that. The home's own model
-    stays in use until its next run has made one of the new slice.
+    stays in use until its next run has made one of the new slice. `status` says what it carries.
     """
     from fedhome.clients.membership.carried_tier import carried_tier, set_tier  # noqa: PLC0415
     from fedhome.plan.settings import Plan  # noqa: PLC0415
 
-    home_folder, console = _home_folder_at(folder), Console()
+    home_folder = _home_folder_at(folder)
     plan, home = Plan.load(home_folder.plan_path), home_folder.settings.home
-    if name is not None:
-        set_tier(home_folder, plan, name)
+    set_tier(home_folder, plan, name)
     carried = carried_tier(home_folder, plan)
-    if not carried.in_use:
-        _say(console, f"{home} carries the whole model, as all homes of its plan")
-        return
-    _say(console, f"{home} carries what tier {carried.in_use} has")
+    _say(Console(), f"{home} carries what tier {carried.in_use} has")
     if carried.told:
-        _say(console, f"{carried.told}: tell the owner `fedhome fleet tier {home} {carried.own}`")
+        _say(Console(), f"{carried.told}: tell the owner `fedhome fleet tier {home} {name}`")
 
 
 app.command()(record)

@@ -165,7 +165,7 @@ def tier(
     name: Annotated[str, typer.Argument(help="The plan's name of the tier.", metavar="TIER")],
     fleet: Folder = Path(),
 ) -> None:
-    """Say which slice of the model a home's device carries, where the plan has slices.
+    """Change which slice of the model a home's device carries, where the plan has slices.
 
     A device takes no more than its own settings say (`fedhome client tier`).
     """

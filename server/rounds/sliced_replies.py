@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.app import ArrayRecord, Message, MetricRecord
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
@@ -42,7 +42,7 @@ def integrate_replies(
         carried: What each of these homes trains of it.
     """
     arrays, config = content_of(sent)
-    start, number = read_flat(layout, arrays), TrainConfig.of(ConfigRecord(config)).round
+    start, number = read_flat(layout, arrays), TrainConfig.of(config).round
     fine: list[tuple[Message, NDArray[np.float32], float, NDArray[np.int64]]] = []
     weight, total = np.zeros(len(start)), 0.0
     for reply, places in zip(replies, carried, strict=True):
