@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,8 @@ class WiredFleet:
         plan: The plan of the homes and of the run.
         count: How many homes there are.
         rows: How many training rows each has; None: all the same.
+        tiers: Which slice of the model each carries, by the directory and on its device; None: each
+            carries the whole.
     """
 
     def __init__(
@@ -165,6 +168,7 @@ class WiredFleet:
         count: int = 7,
         *,
         rows: Mapping[str, int] | None = None,
+        tiers: Mapping[str, str] | None = None,
     ) -> None:
         take_identity(1)
         self.plan, self.folder, self.name = plan, folder, "run"
@@ -184,10 +188,16 @@ class WiredFleet:
                 participant=part,
                 real=True,
                 states=self.states,
+                tier=(tiers or {}).get(name, ""),
             )
             for name, part in self.parts.items()
         }
         self.wire = Wire({name: self._app(name) for name in names_of(count)})
+        if tiers is not None:
+            signed = [replace(one, tier=tiers[one.home]) for one in self.world.directory.homes]
+            issued = self.world.next_epoch(homes=tuple(signed))
+            for part in self.parts.values():
+                part.machine.renew(issued)
 
     def _app(self, name: str) -> Callable[[Message], Message]:
         app = client_app.build(lambda _: self.homes[name])
