@@ -60,6 +60,8 @@ class Applications:
     def enrol(self, body: bytes) -> bytes:
         """Store a device's enrolment for the owner; the same one again changes nothing.
 
+        A later one of the same device that names another tier takes its place.
+
         Args:
             body: As `Invite.enrolment` wrote it.
 
@@ -86,6 +88,9 @@ class Applications:
         path = self._folder / f"{enrolment.ticket.hex()}{_ENROLMENT}"
         if (earlier := self._read(path, now)) is not None:
             if keys_of(earlier.entry) == keys:
+                if earlier.entry != enrolment.entry and enrolment.time >= earlier.time:
+                    enrolment.check_time(now)
+                    self._write(path, body)  # the same device, which carries another slice
                 return EnrolmentResponse(admitted=False).to_bytes()
             raise DirectoryError(
                 f"the invite of {home!r} was used by another device",
