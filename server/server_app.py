@@ -29,7 +29,7 @@ from fedhome.server.rounds.patience import Patience
 from fedhome.server.rounds.run_plan import log_start, run_plan
 from fedhome.server.rounds.secure_grid import SecureGrid
 from fedhome.server.rounds.sliced_replies import SlicedRepliesGrid
-from fedhome.server.rounds.sliced_run import carried_notes, slices_of_run
+from fedhome.server.rounds.sliced_run import slices_of_run, tell_carried
 from fedhome.wire.layout import Layout
 
 _WAIT_S = 300.0
@@ -156,8 +156,8 @@ def run_over_grid(
         score=learning.task.score,
     )
     if slices:
-        for note in carried_notes(slices, tiers().values()) if not resumed else ():
-            log.append("note", text=note)
+        if not resumed:
+            tell_carried(log, slices, tiers().values(), features)
         fitting = SlicedRepliesGrid(
             fitting,
             layout=learning.layout,

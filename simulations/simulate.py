@@ -29,7 +29,7 @@ from fedhome.personal.model import PersonalModel
 from fedhome.personal.opened import models_in
 from fedhome.plan.overrides import merge, parse_set
 from fedhome.plan.settings import Plan
-from fedhome.plan.sliced_plan import is_sliced
+from fedhome.plan.sliced_plan import is_sliced, tiers_of
 from fedhome.plugins import look_up
 from fedhome.questions.rate_search import check_search
 from fedhome.questions.transfer import check_feedback
@@ -38,7 +38,7 @@ from fedhome.run.folder import RunFolder, SavedModel
 from fedhome.run.results import SummaryRow, summary
 from fedhome.server.report import write_report
 from fedhome.server.rounds.run_plan import log_start, run_plan
-from fedhome.server.rounds.sliced_run import check_slices, works_on_sums
+from fedhome.server.rounds.sliced_run import check_slices, tell_carried, works_on_sums
 from fedhome.simulations.cold_start import try_newcomers
 from fedhome.simulations.engines.by_name import ENGINES
 from fedhome.simulations.engines.grid import InProcessGrid
@@ -49,7 +49,7 @@ from fedhome.simulations.objects import AnyMethod, AnyPersonaliser, AnyStrategy,
 from fedhome.simulations.portraits import show_homes
 from fedhome.simulations.secure.secure_fleet import SecureFleet, secure_grid
 from fedhome.simulations.taken_fleet import check_sums, take_fleet
-from fedhome.simulations.tier_notes import carried_notes, outcome_notes
+from fedhome.simulations.tier_notes import outcome_notes
 
 
 @dataclass(frozen=True)
@@ -325,9 +325,8 @@ def _world(
         if tell_homes:
             features = gathered.homes[0].x.shape[1]
             slices = carried_slices(plan, learning, features, gathered.classes)
-            for note, told in carried_notes(plan, gathered.homes, slices):
-                log.append("note", text=note)
-                log.append("tier-carried", **told)
+            tiers = tiers_of(plan, [home.home for home in gathered.homes]).tolist()
+            tell_carried(log, slices, tiers, features)
     check_feedback(plan, learning.method, learning.layout)
     check_search(plan, learning.method, learning.layout)
     if mode != "plain":

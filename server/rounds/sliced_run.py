@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from typing import Final
+from collections.abc import Collection, Sequence
+from dataclasses import asdict
 
 from fedhome.errors import PlanError
 from fedhome.flower.messages import sums_suffice
 from fedhome.learning.carried_slice import carried_slices
 from fedhome.learning.local import LocalLearning
+from fedhome.learning.slice_costs import cost_of
 from fedhome.learning.slice_rules import CarriedSlice
 from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import is_sliced
+from fedhome.run.events import EventLog
 from fedhome.server.strategies import strategy_of
-
-_BYTES: Final = 4
 
 
 def slices_of_run(
@@ -67,17 +67,25 @@ def check_slices(plan: Plan, *, sums: bool) -> None:
         raise PlanError([fault])
 
 
-def carried_notes(slices: Sequence[CarriedSlice], tiers: Collection[int]) -> Iterator[str]:
-    """Yield a sentence for each tier: how many homes, which slice, how many bytes.
+def tell_carried(
+    log: EventLog, slices: Sequence[CarriedSlice], tiers: Collection[int], features: int
+) -> None:
+    """Log for each tier how many homes carry which slice, and what that costs a device.
 
     Args:
+        log: The run's log.
         slices: What each tier carries, from the smallest.
         tiers: The number of each home's tier.
+        features: Width of the input.
     """
     for number, carried in enumerate(slices):
-        yield (
-            f"tier {carried.tier}: {list(tiers).count(number)} of {len(tiers)} homes carry "
-            f"{carried.told}, {carried.numbers:,} of the model's "
-            f"{carried.rounds.places.layout.size:,} numbers, {_BYTES * carried.numbers:,} bytes "
-            "of float32"
+        cost, homes = cost_of(carried, features), list(tiers).count(number)
+        log.append(
+            "note",
+            text=f"tier {carried.tier}: {homes} of {len(tiers)} homes carry {carried.told}, "
+            f"{cost.numbers:,} of the model's {carried.rounds.places.layout.size:,} numbers, "
+            f"{cost.bytes_up:,} bytes of float32 up a round; a step of training takes "
+            f"{cost.memory:,} bytes, and {cost.step_ms:.2g} ms of this processor",
         )
+        told = {"tier": carried.tier, "carries": carried.told, "homes": homes, **asdict(cost)}
+        log.append("tier-carried", **told)
