@@ -11,11 +11,11 @@ from fedhome.errors import ParameterError, PlanError
 from fedhome.plan.judged_rounds import judged_rounds
 from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import is_sliced
+from fedhome.plan.told_weights import told_weights
 from fedhome.plan.transfer_plan import bits_of, is_staged
 from fedhome.secagg import Parameters, Policy
 from fedhome.secagg.packing import Packing
 from fedhome.secagg.parameters import fewest_in_a_sum
-from fedhome.secagg.rank import MOST_HOMES, solved_in_a_run
 
 MOST_CLIP = 512.0
 """Greatest clip of an update where the plan names none: twice the greatest size that is counted."""
@@ -23,7 +23,6 @@ _OF_NO_HOME = ("name", "engine", "faults", "strategy")
 _SOURCE = ("source", "homes")
 _ROUNDS = ("fraction", "max_examples", "reply_after_s")
 _RUNS_A_DAY = 3
-_AWAY = 0.1
 _ROUNDING = 1e-9
 _SUMS_A_ROUND = 2  # train and evaluate
 _SUMS_A_RUN = 5  # census, trial, blend, shrink and outcome
@@ -217,7 +216,7 @@ def lines(plan: Plan, homes: int) -> list[tuple[str, str]]:
         *replace(derived, a_min=max(derived.a_min, least)).lines(),
         ("a number of an update", f"{bits_of(plan)} bits in {size:.3g} bytes ({lanes.name})"),
         ("who must collude", _collusion(derived, least)),
-        ("all sums of a run", _all_sums(plan, homes, least)),
+        ("all sums of a run", told_weights(plan, homes, least=least)),
     ]
 
 
@@ -226,35 +225,6 @@ def _collusion(derived: Parameters, least: int) -> str:
         f"to see one home, beside the server: {derived.corrupt + 1} members that vote twice, or "
         f"{derived.threshold} that hand over their keys, or all others in a sum, {least - 1} at "
         "least"
-    )
-
-
-def _all_sums(plan: Plan, homes: int, least: int) -> str:
-    """Return whose number of examples follows from all sums of a run together."""
-    if plan.aggregation.greatest_weight == 1:
-        return "all homes count alike: the sums tell no number of examples"
-    if homes > MOST_HOMES:
-        return (
-            f"whose number of examples they tell is not computed for more than {MOST_HOMES} homes"
-        )
-    names = [f"{number}" for number in range(homes)]
-    told = [
-        solved_in_a_run(
-            names,
-            groups=plan.aggregation.groups,
-            rounds=plan.rounds.count,
-            away=away,
-            least=least,
-        )
-        for away in (0.0, _AWAY)
-    ]
-    coarse = plan.aggregation.weights == "rounded"
-    return (
-        f"they tell the number of examples of {told[0]} homes if nobody is ever away, and of "
-        f"{told[1]} of {homes} if each is away in {_AWAY:.0%} of the {plan.rounds.count} rounds"
-        + (", but to the nearest power of two alone" if coarse else "")
-        + '; with aggregation.weights = "equal" of none'
-        + ("" if coarse else ', with "rounded" no more than the nearest power of two')
     )
 
 

@@ -34,23 +34,23 @@ def solved(equations: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 def solved_in_a_run(
-    homes: Sequence[str], *, groups: int, rounds: int, away: float, least: int, seed: int = 0
+    homes: Sequence[str], *, groups: int, absent: Sequence[float], least: int, seed: int = 0
 ) -> int:
     """Return how many homes' numbers follow from all sums of a run, in one drawn example.
 
     Args:
         homes: The fleet.
         groups: Into how many groups it is split, for all of the run.
-        rounds: Rounds of the run.
-        away: Share of homes that are away in a round, each by itself.
+        absent: Of each sum in which the number is added up the share of homes that are not in it,
+            each by itself.
         least: Fewest homes in a sum; a smaller one is not opened.
-        seed: Of who is away.
+        seed: Of who is absent.
     """
     drawn = np.random.default_rng(seed)
     index = {home: number for number, home in enumerate(homes)}
     parts = graph.groups(_AWAY, homes, groups)
     equations = []
-    for _ in range(rounds):
+    for away in absent:
         present = drawn.random(len(homes)) >= away
         for part in parts:
             row = np.zeros(len(homes))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from fedhome.errors import PlanError
 from fedhome.plan.protocol import lines, policy_of
 from fedhome.plan.settings import Plan
+from fedhome.plan.told_weights import told_weights, weighed_sums
 from fedhome.questions.contributions import evaluate_terms
 from fedhome.questions.question_table import CENSUS, EVALUATE, SUMMED
 from fedhome.questions.responses import QuestionContext
@@ -141,10 +143,34 @@ def test_with_noise_there_is_nothing_to_round() -> None:
     ("rule", "said"),
     [
         ("examples", 'with aggregation.weights = "equal" of none, with "rounded" no more than'),
-        ("rounded", "of 20 of 20 if each is away in 10% of the 100 rounds, but to the nearest"),
+        ("rounded", "each is away from 10% of the 120 sums that tell it, but to the nearest"),
         ("equal", "all homes count alike: the sums tell no number of examples"),
     ],
 )
 def test_plan_explain_says_what_all_sums_tell(rule: str, said: str) -> None:
     plan = plan_of(rule).change(rounds={"count": 100})
     assert said in dict(lines(plan, 20))["all sums of a run"]
+
+
+def test_sums_over_validation_rows_are_reckoned_with_those_between_rounds() -> None:
+    # Twenty homes and rounds: too few sums of training, but with the tests of the model as it is
+    # and as homes adapt it there are enough over validation rows.
+    few = plan_of("examples").change(rounds={"count": 20, "judge_every": 1})
+    assert weighed_sums(few) == {"training": (20, 0), "validation": (20, 20)}
+    said = dict(lines(few, 20))["all sums of a run"]
+    away = re.findall(r"number of (\w+) examples of 0 homes .*?, and of (\d+) of 20", said)
+    told = {rows: int(homes) for rows, homes in away}
+    assert told["training"] < told["validation"] == 20
+    untested = few.change(rounds={"judge_every": 0, "evaluate_fraction": 0.0})
+    assert "validation" not in dict(lines(untested, 20))["all sums of a run"]
+
+
+def test_rounds_over_some_of_the_homes_tell_without_anybody_away() -> None:
+    drawn = plan_of("examples").change(rounds={"count": 60, "fraction": 0.5})
+    said = dict(lines(drawn, 20))["all sums of a run"]
+    assert said.startswith("they tell the number of training examples of 20 homes if nobody is")
+
+
+def test_with_noise_no_number_of_examples_is_in_a_sum() -> None:
+    noisy = Plan.load(privacy={"mechanism": "discrete-gaussian", "epsilon": 4.0})
+    assert told_weights(noisy, 20, least=5).startswith("all homes count alike")

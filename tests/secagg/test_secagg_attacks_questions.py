@@ -334,7 +334,7 @@ def test_sums_over_changing_sets_of_homes_tell_homes_after_all() -> None:
     names = [f"h{n:02d}" for n in range(28)]
 
     def told(rounds: int, away: float) -> int:
-        return solved_in_a_run(names, groups=1, rounds=rounds, away=away, least=20)
+        return solved_in_a_run(names, groups=1, absent=[away] * rounds, least=20)
 
     assert told(100, 0.0) == 0
     assert told(10, 0.1) < told(100, 0.1) == 28
