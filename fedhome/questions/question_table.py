@@ -74,6 +74,7 @@ class SummedQuestion(Question):
         personal: Whether each home holds a model of its own meanwhile, so that only some of
             thousands can answer at a time.
         observed: Whether a simulation looks at its own homes' responses as well, past the sum.
+        one_of: What names of flags begin with of which each home that adds something sets just one.
     """
 
     scalars: Callable[[Mapping[str, Any], PersonaliseSettings], tuple[Scalar, ...]]
@@ -90,6 +91,7 @@ class SummedQuestion(Question):
     in_the_clear: bool = True
     personal: bool = False
     observed: bool = False
+    one_of: tuple[str, ...] = ()
 
     def lanes(
         self, settings: Mapping[str, Any], personalise: PersonaliseSettings
@@ -139,6 +141,7 @@ _ROWS = (
         respond=responses.census,
         terms=contributions.census_terms,
         faults=census_faults,
+        one_of=("examples",),
         about_model=False,
         in_the_clear=False,
         consent=ConsentWords(
@@ -154,6 +157,7 @@ _ROWS = (
         terms=contributions.train_terms,
         faults=train_faults,
         metrics=_trained,
+        one_of=("size",),
         update=True,
         weighted=True,
         consent=ConsentWords(
@@ -306,6 +310,7 @@ _ROWS = (
         metrics=lambda values, homes: {"homes": homes, "counts": list(values.values())},
         personal=True,
         observed=True,
+        one_of=("expert", "best", *MODELS),
         consent=ConsentWords(
             when="at the end",
             plain="the weights of its mixture, which model was best alone, whether the fleet "

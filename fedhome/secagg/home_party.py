@@ -233,7 +233,8 @@ class HomeParty(SealingParty):
         if opened is not None and opened.key not in self.state.opened.entries:
             self._check_opened_today(opened.day)
         if new or (opened is not None and opened.key not in self.state.opened.entries):
-            self._commit(self.state.with_openings(openings, opened))
+            homes = None if opened is None else case.homes
+            self._commit(self.state.with_openings(openings, opened, homes))
         if not request.votes:
             signature = self._keys.sign(vote_statement(manifest, case.digest))
             return Vote(manifest=manifest, present=case.digest, signature=signature).to_bytes()

@@ -124,7 +124,7 @@ class Ledger:
 
     def attempts(self, subject: bytes) -> int:
         """Return in how many sums about a subject a home took part, whatever the group."""
-        if self._was_earlier(subject):
+        if self.was_earlier(subject):
             return MOST_ATTEMPTS
         return sum(entry.attempts for entry in self if entry.subject == subject)
 
@@ -132,10 +132,12 @@ class Ledger:
         """Return whether what a manifest is about is listed for another epoch.
 
         The next epoch's members need not know what was opened in this one: homes may have joined
-        the fleet, or have new keys. So a home answers about one subject in one epoch alone.
+        the fleet, or have new keys. So a home answers about one subject in one epoch alone, and
+        about what is alike (:mod:`fedhome.secagg.alike`) in the same one.
         """
-        return any(
-            entry.subject == manifest.subject and entry.epoch != manifest.epoch for entry in self
+        subjects = {manifest.subject, *manifest.alike_subjects}
+        return any(map(self.was_earlier, manifest.alike_subjects)) or any(
+            entry.subject in subjects and entry.epoch != manifest.epoch for entry in self
         )
 
     def on(self, day: int) -> int:
@@ -148,7 +150,7 @@ class Ledger:
         What was opened once may be opened again in the same way: an answer may have been lost. The
         next epoch deals the groups anew, so no group of it follows one of an earlier epoch.
         """
-        if self._was_earlier(manifest.subject):
+        if self.was_earlier(manifest.subject):
             return True
         listed = (self.entries.get((manifest.subject, group)) for group in range(manifest.groups))
         return any(
@@ -173,7 +175,8 @@ class Ledger:
             older += oldest[0][:_BEGINNING]
         return Ledger(entries, older[-_BEGINNING * MOST_OLDER :])
 
-    def _was_earlier(self, subject: bytes) -> bool:
+    def was_earlier(self, subject: bytes) -> bool:
+        """Return whether a subject is one of those that are not listed any more."""
         beginnings = np.frombuffer(self.older, f">u{_BEGINNING}")
         return bool((beginnings == int.from_bytes(subject[:_BEGINNING])).any())
 

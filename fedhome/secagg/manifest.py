@@ -31,6 +31,15 @@ _HEAD_BYTES = 32 + 32 + 32 + 64
 _SUBJECT, _NO_MODEL = b"fedhome/subject/2\0", b"no model\0"
 _SMALL = number(MOST_ROSTER)
 
+ALIKE: tuple[tuple[str, ...], ...] = (("evaluate", "adapted"), ("blend", "shrink"))
+"""Purposes of sums whose numbers are nearly the same: losses of a model on validation rows, as it
+is and once adapted; errors of experts on them, and of their mixtures."""
+
+
+def alike_to(purpose: str) -> tuple[str, ...]:
+    """Return the other purposes whose numbers are nearly those of one."""
+    return tuple(one for some in ALIKE if purpose in some for one in some if one != purpose)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest(Message, label="manifest/2", most=1 << 23):
@@ -158,9 +167,16 @@ class Manifest(Message, label="manifest/2", most=1 << 23):
         Roster, round, settings and run are no part of it. A question that is about no model is
         asked once in an epoch.
         """
+        return self._subject_of(self.purpose)
+
+    @cached_property
+    def alike_subjects(self) -> tuple[bytes, ...]:
+        """Subjects of other sums about this model whose numbers are nearly the same."""
+        return tuple(map(self._subject_of, alike_to(self.purpose)))
+
+    def _subject_of(self, purpose: str) -> bytes:
         about = self.model_hash if any(self.model_hash) else _NO_MODEL + self.directory
-        purpose = hashlib.sha256(self.purpose.encode()).digest()
-        return hashlib.sha256(_SUBJECT + purpose + about).digest()
+        return hashlib.sha256(_SUBJECT + hashlib.sha256(purpose.encode()).digest() + about).digest()
 
     @cached_property
     def indices(self) -> dict[str, int]:

@@ -10,7 +10,8 @@ manifest, and none returns a share before ``threshold`` members voted for the sa
 
 Two sums over one model and nearly the same homes would expose a home as well: their difference
 is what one of them holds alone. So once a member gave shares, it helps to open no other sum
-about that model.
+of that question about that model, and of a question whose numbers are nearly the same none that
+tells few homes apart from the others (:mod:`fedhome.secagg.alike`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 
 from fedhome.errors import ManifestError, OpeningError
 from fedhome.keys.signing import Verify
+from fedhome.secagg.alike import OpenedSet, faults
 from fedhome.secagg.bundle import ROW_BYTES
 from fedhome.secagg.directory import Directory
 from fedhome.secagg.manifest import Manifest
@@ -49,11 +51,13 @@ class Case:
         manifest: Its terms.
         present: Who is in the sum, bool ``[roster]``.
         digest: Digest of that set.
+        homes: The set as it is remembered; None where no other sum is held against it.
     """
 
     manifest: Manifest
     present: NDArray[np.bool_]
     digest: bytes
+    homes: OpenedSet | None = None
 
 
 def examine(
@@ -83,7 +87,8 @@ def examine(
         WireError: The manifest is none.
         OpeningError: ``not-member``; a reason of `Manifest.verify` or `Policy.check`;
             ``expired``; ``arrivals`` (malformed set); ``a-min``; ``isolated`` (a home has too
-            few neighbours in the sum); ``opened-before`` (another sum about this model).
+            few neighbours in the sum); ``opened-before`` (another sum about this model); ``alike``
+            (after a sum of nearly the same numbers it would tell few homes).
     """
     if member not in directory.members:
         raise OpeningError(f"{member} is not on the committee", reason="not-member")
@@ -116,7 +121,25 @@ def examine(
         raise OpeningError(
             f"a home of a sum has fewer than {manifest.tau} neighbours in it", reason="isolated"
         )
-    return Case(manifest=manifest, present=present, digest=present_digest(request.present))
+    homes = None
+    if manifest.alike_subjects:
+        homes = OpenedSet.of(manifest, present, directory)
+        _check_alike(manifest, homes, directory, policy, state)
+    digest = present_digest(request.present)
+    return Case(manifest=manifest, present=present, digest=digest, homes=homes)
+
+
+def _check_alike(
+    manifest: Manifest, homes: OpenedSet, directory: Directory, policy: Policy, state: HomeState
+) -> None:
+    fleet, roster = len(directory.names), len(manifest.names)
+    least = policy.least_sum(fleet, roster=roster, groups=manifest.groups)
+    for fault in faults(manifest, homes, opened=state.opened, sets=state.sets, least=least):
+        raise OpeningError(
+            f"a sum of {manifest.purpose!r} is not opened: {fault}",
+            reason="alike",
+            hint="ask when the same homes are there again, or leave out more of them",
+        )
 
 
 def check_arrivals(arrivals: bytes, case: Case, directory: Directory, *, verify: Verify) -> None:

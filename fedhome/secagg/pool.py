@@ -33,6 +33,7 @@ class Pool:
         self._directory, self._verify = directory, verify
         self._waiting: dict[str, deque[Bundle]] = {}
         self._newest = dict(used or {})
+        self._makers: dict[bytes, str] = {}  # of each public key that waits
 
     def add(self, home: str, data: bytes) -> None:
         """Store a bundle.
@@ -43,8 +44,10 @@ class Pool:
 
         Raises:
             WireError: Bytes that are no bundle.
-            BundleError: ``other-home``, a reason of `Bundle.check`, or ``replayed``: not newer
-                than the home's last one. (Members open a home's bundles in rising order only.)
+            BundleError: ``other-home``, a reason of `Bundle.check`; ``replayed``: not newer than
+                the home's last one (members open a home's bundles in rising order only); or
+                ``copied``: with a key that waits in another home's bundle. Members see keys that
+                wait, and homes refuse a roster that has one twice: so one member could stop all.
         """
         bundle = Bundle.from_bytes(data)
         if bundle.home != home:
@@ -56,9 +59,19 @@ class Pool:
                 "its state was set back",
                 reason="replayed",
             )
+        maker = self._makers.get(bundle.public)
+        if maker is not None:
+            raise BundleError(
+                f"a bundle of {home} has the key of one that {maker} has sent: a roster with both "
+                "would be refused by all homes",
+                reason="copied",
+            )
         self._newest[bundle.home] = bundle.serial
-        # The home forgets its oldest bundles at the same number.
-        self._waiting.setdefault(home, deque(maxlen=MOST_LIVE)).append(bundle)
+        waiting = self._waiting.setdefault(home, deque())
+        waiting.append(bundle)
+        self._makers[bundle.public] = home
+        if len(waiting) > MOST_LIVE:  # the home forgets its oldest bundles at the same number
+            self._forget(waiting.popleft())
 
     def waiting(self, home: str) -> list[Bundle]:
         """Return the bundles of a home that wait, the oldest first."""
@@ -70,6 +83,7 @@ class Pool:
             waiting = self._waiting.get(bundle.home)
             if waiting is not None and bundle in waiting:
                 waiting.remove(bundle)
+                self._forget(bundle)
 
     def count(self, home: str) -> int:
         """Return how many bundles of a home wait."""
@@ -85,4 +99,10 @@ class Pool:
         missing = [home for home in names if not self.count(home)]
         if missing:
             raise BundleError(f"no bundle waits of {', '.join(missing)}", reason="none")
-        return {home: self._waiting[home].popleft() for home in names}
+        taken = {home: self._waiting[home].popleft() for home in names}
+        for bundle in taken.values():
+            self._forget(bundle)
+        return taken
+
+    def _forget(self, bundle: Bundle) -> None:
+        self._makers.pop(bundle.public, None)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any, Protocol, Self
 
 from fedhome.errors import StateError, WireError
+from fedhome.secagg.alike import MOST_SETS, OpenedSet, with_set
 from fedhome.secagg.bundle import Secrets
 from fedhome.secagg.directory import MOST_HOMES, Directory
 from fedhome.secagg.ledger import Ledger, LedgerEntry
@@ -73,9 +74,16 @@ class _StoredSecond(_StoredFirst, label="state/2", most=1 << 25):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Stored(_StoredSecond, label="state/3", most=1 << 25):
+class _StoredThird(_StoredSecond, label="state/3", most=1 << 25):
+    """A state from before members remembered who was in a sum."""
+
     periods: Annotated[tuple[_Period, ...], several(_Period.kind(), most=3)] = field(repr=False)
     ring: Annotated[bytes, octets(most=1 << 20)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stored(_StoredThird, label="state/4", most=1 << 25):
+    sets: Annotated[tuple[OpenedSet, ...], several(OpenedSet.kind(), most=MOST_SETS)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +105,8 @@ class HomeState:
         opened: As a member: what it helped to open, over all epochs.
         periods: Secrets from which keys of some hours follow, by period.
         ring: The ring of members' keys that the home seals for; empty before the first.
+        sets: As a member: who was in sums of this epoch that it helped to open, of questions
+            whose numbers are nearly another's.
     """
 
     version: int = 0
@@ -112,6 +122,7 @@ class HomeState:
     opened: Ledger = field(default_factory=Ledger, repr=False)
     periods: Mapping[int, bytes] = field(default_factory=dict, repr=False)
     ring: bytes = field(default=b"", repr=False)
+    sets: tuple[OpenedSet, ...] = field(default=(), repr=False)
 
     @property
     def last(self) -> tuple[int, bytes] | None:
@@ -133,6 +144,7 @@ class HomeState:
             openings={},
             periods={},
             ring=b"",
+            sets=(),
         )
 
     def with_periods(self, periods: Mapping[int, bytes], ring: bytes | None = None) -> HomeState:
@@ -161,16 +173,22 @@ class HomeState:
         return self.today if day <= self.day else 0
 
     def with_openings(
-        self, openings: dict[str, Opening], opened: LedgerEntry | None = None
+        self,
+        openings: dict[str, Opening],
+        opened: LedgerEntry | None = None,
+        homes: OpenedSet | None = None,
     ) -> HomeState:
         """Return the state with these openings, which replace older ones of the same homes.
 
         Args:
             openings: How each bundle of a roster is opened.
             opened: The sum, if shares for it are given; None for a vote.
+            homes: Who is in it, if another sum may be held against it.
         """
         ledger = self.opened if opened is None else self.opened.with_entry(opened)
-        return replace(self._next(), openings={**self.openings, **openings}, opened=ledger)
+        sets = self.sets if homes is None else with_set(self.sets, homes)
+        openings = {**self.openings, **openings}
+        return replace(self._next(), openings=openings, opened=ledger, sets=sets)
 
     def _next(self) -> HomeState:
         return replace(self, version=self.version + 1)
@@ -197,6 +215,7 @@ class HomeState:
                 for period, secret in sorted(self.periods.items())
             ),
             ring=self.ring,
+            sets=self.sets,
         ).to_bytes()
 
     @classmethod
@@ -230,6 +249,7 @@ class HomeState:
             opened=opened,
             periods={one.period: one.secret for one in stored.periods},
             ring=stored.ring,
+            sets=stored.sets,
         )
         if state.to_bytes() != stored.to_bytes():  # unsorted, or an entry twice
             raise StateError(
@@ -246,14 +266,23 @@ def _stored(data: bytes) -> _Stored:
         return _Stored.from_bytes(data)
     except WireError:
         pass
-    values: dict[str, Any] = {"day": 0, "today": 0, "answered": b"", "opened": b""}
+    values: dict[str, Any] = {"day": 0, "today": 0, "answered": b"", "opened": b"", "sets": ()}
     before: _StoredFirst
+    try:
+        before = _StoredThird.from_bytes(data)
+        return _Stored(**values | _fields_of(before))
+    except WireError:
+        pass
     try:
         before = _StoredSecond.from_bytes(data)
     except WireError:
         before = _StoredFirst.from_bytes(data)
-    values |= {item.name: getattr(before, item.name) for item in fields(before)}
-    return _Stored(**(values | {"live": (), "periods": (), "ring": b""}))
+    spent = {"live": (), "periods": (), "ring": b""}
+    return _Stored(**(values | _fields_of(before) | spent))
+
+
+def _fields_of(stored: _StoredFirst) -> dict[str, Any]:
+    return {item.name: getattr(stored, item.name) for item in fields(stored)}
 
 
 class Store(Protocol):

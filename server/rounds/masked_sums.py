@@ -26,6 +26,7 @@ from fedhome.secagg import (
     ServerKeys,
     Verify,
 )
+from fedhome.secagg.manifest import alike_to
 from fedhome.secagg.shell_roster import tier_numbers
 from fedhome.server.rounds.bundle_stock import WRONG_SHARES, BundleStock, no_help
 from fedhome.server.rounds.counters import Serials
@@ -43,6 +44,7 @@ HELP = "query.help"
 _FALSE = "the shares that it makes are of something else than it commits to"
 _NOT_ASKED = "it was not asked: it was away or left out, as the log told then"
 _LATE = "it had not answered when nobody was waited for any more"
+_UNLIKE = "with it the sum would tell few homes apart from another one about this model"
 _NOT_KEPT = "why is not known any more"
 
 
@@ -189,6 +191,7 @@ class ProtocolChannel(Channel):
         """Return why members of a group are not in its sum."""
         failed = {self._name(message): reason for message, reason in group.failed}
         why = dict.fromkeys(group.members, _NOT_ASKED) | failed | dict.fromkeys(group.late, _LATE)
+        why |= dict.fromkeys(group.unlike, _UNLIKE)
         return {home: reason for home, reason in why.items() if home not in arrived}
 
     def _resumed(self, name: str, notes: list[str]) -> Aggregator | None:
@@ -224,20 +227,30 @@ class ProtocolChannel(Channel):
         requests = [self._to(name, content, request.kind) for name in names]
         self.traffic.down += len(requests) * (len(manifest) + 4 * request.form.elements)
         enough = max(summed.manifest.a_min, quorum_of(self.plan, len(names)))
+        uploads: dict[str, bytes] = {}
         for index, reply in self.replies(requests, request.timeout_s, enough=enough):
             name = names[index]
             try:
                 blobs = blobs_of(reply)
                 self.traffic.up += sum(map(len, blobs.values()))
-                summed.receive(name, blobs.get("upload", b""))
+                summed.receive(name, upload := blobs.get("upload", b""))
             except FedHomeError as error:
                 group.failed.append((messages[name], error.message))
                 continue
+            if alike_to(request.purpose):
+                uploads[name] = upload
             self._keep_next(name, blobs, group.notes)
         failed = {self._name(message) for message, _ in group.failed}
         group.late = tuple(sorted(set(names).difference(failed, summed.arrived)))
-        summed.polls()  # no upload after this one: it is known whether enough came
-        return summed
+        fitting = self.fitting(summed.arrived, group, request)
+        if fitting.issuperset(summed.arrived):
+            summed.polls()  # no upload after this one: it is known whether enough came
+            return summed
+        fewer = Aggregator(manifest, self.directory, bundles, verify=self._verify)
+        for name in sorted(fitting):
+            fewer.receive(name, uploads[name])
+        fewer.polls()
+        return fewer
 
     def _keep_next(self, name: str, blobs: Mapping[str, bytes], notes: list[str]) -> None:
         """Keep the keys for the next sum that came along with a home's part of this one."""
@@ -279,6 +292,8 @@ class ProtocolChannel(Channel):
             )
         requests = {one: {"request": data} for one, data in summed.requests().items()}
         # From the first share on, members help to open this sum and no other about this model.
+        if alike_to(summed.manifest.purpose):
+            self.journal.keep_homes(name, summed.arrived)
         self.journal.keep_closed(name, summed.snapshot())
         self._ask_members(
             requests, summed.receive_opening, timeout_s, notes, until=lambda: summed.enough
@@ -335,9 +350,6 @@ class ProtocolChannel(Channel):
     def _connected(self) -> set[str]:
         """Return the names of the homes that are there."""
         return {self.names[node] for node in self.grid.get_node_ids() if node in self.names}
-
-    def _name(self, message: Message) -> str:
-        return self.names[message.metadata.dst_node_id]
 
     def _to(self, name: str, content: RecordDict, kind: str) -> Message:
         return Message(content, dst_node_id=self._nodes[name], message_type=kind)

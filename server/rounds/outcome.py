@@ -10,6 +10,7 @@ from flwr.app import MetricRecord
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
+from fedhome.errors import RoundError
 from fedhome.flower.messages import EXAMPLES, array_record
 from fedhome.learning.alone.pass_counts import passes_of
 from fedhome.learning.mixture import (
@@ -129,7 +130,7 @@ def _fleets_choice(questions: ModelQuestions, plan: Plan, log: EventLog) -> dict
         adapting = {"rate": rate, "epochs": epochs}
         matrix, mixed = _blend(questions, adapting, experts)
         shrinking = {**adapting, MATRIX: upper(matrix).tolist(), HOMES: mixed}
-        strength = _shrink(questions, shrinking)
+        strength = _shrink(questions, shrinking, log)
     log.append(
         "personalisation-chosen",
         rate=rate,
@@ -178,9 +179,28 @@ def _blend(
     return np.clip(full(values.tolist(), experts), -BOUND, BOUND), _homes_behind(replies)
 
 
-def _shrink(questions: ModelQuestions, settings: Mapping[str, Any]) -> float:
-    """Return how strongly homes' weights are to be pulled towards the fleet's."""
-    replies = questions.ask(SHRINK, settings, lambda m: _list_fault(m, "errors", len(STRENGTHS)))
+def _shrink(questions: ModelQuestions, settings: Mapping[str, Any], log: EventLog) -> float:
+    """Return how strongly homes' weights are to be pulled towards the fleet's.
+
+    Under masks, homes that went away since they said how experts err may be too many, or too few,
+    for a sum over the others. Then it is what it is where nobody is asked, and the log says so.
+
+    Raises:
+        RoundError: In the clear, no home answered.
+    """
+    try:
+        replies = questions.ask(
+            SHRINK, settings, lambda m: _list_fault(m, "errors", len(STRENGTHS))
+        )
+    except RoundError as error:
+        if not isinstance(questions.grid, SecureGrid):
+            raise
+        log.append(
+            "note",
+            text=f"how far homes follow the fleet's mixture is not learnt, and taken to be "
+            f"{FIRST_STRENGTH:g}: {error.message}",
+        )
+        return FIRST_STRENGTH
     errors = _mean(replies, "errors")
     # Of those that are as good the strongest: where nothing can be told, homes follow the fleet.
     least = float(errors.min())

@@ -22,7 +22,8 @@ from fedhome.secagg.form import Form
 from fedhome.store import disk
 from fedhome.wire.codec import Digest, Id, Kind, Message, number, octets
 
-_OPENED, _CLOSED, _MISSING, _TRIES = ".sum", ".closed", ".missing", "tries.json"
+_OPENED, _CLOSED, _MISSING, _HOMES = ".sum", ".closed", ".missing", ".homes"
+_TRIES = "tries.json"
 MOST_TRIES = 6
 """After so many attempts at one sum that nobody opened, homes soon refuse: they count them too."""
 _MOST = 1 << 31
@@ -77,6 +78,7 @@ class SumJournal:
         self._opened: dict[str, KeptSum] = {}
         self._closed: dict[str, bytes] = {}
         self._missing: dict[str, dict[str, str]] = {}
+        self._homes: dict[str, frozenset[str]] = {}
         self._tries: dict[str, int] = {}
         self._directory = ""
         if folder is not None:
@@ -207,6 +209,38 @@ class SumJournal:
                 raise _damaged(self._path(name + _MISSING)) from None
         return dict(self._missing.get(name, {}))
 
+    def keep_homes(self, name: str, homes: Iterable[str]) -> None:
+        """Keep who is in a sum, before members are asked to open it.
+
+        Another sum about the model may be held against it, also where this one is of no use.
+
+        Args:
+            name: From :func:`name_of`.
+            homes: Their names.
+
+        Raises:
+            StateError: It cannot be written.
+        """
+        self._homes[name] = frozenset(homes)
+        if self.folder is not None:
+            disk.put(self._path(name + _HOMES), json.dumps(sorted(self._homes[name])).encode())
+
+    def homes_in(self, name: str) -> frozenset[str] | None:
+        """Return who is in a sum that members were asked to open; None: they were asked for none.
+
+        Raises:
+            StateError: ``altered``: the file is damaged.
+        """
+        if name not in self._homes and (data := self._read(name + _HOMES)) is not None:
+            try:
+                homes = json.loads(data)
+            except ValueError:
+                raise _damaged(self._path(name + _HOMES)) from None
+            if not isinstance(homes, list) or not all(isinstance(home, str) for home in homes):
+                raise _damaged(self._path(name + _HOMES))
+            self._homes[name] = frozenset(homes)
+        return self._homes.get(name)
+
     def give_up(self, name: str) -> None:
         """Forget a sum, opened or half opened, that is of no use: nothing else follows it.
 
@@ -242,14 +276,18 @@ class SumJournal:
         """
         kept = {model.hex()[:32] for model in (*models, bytes(32))}
         files = (path.stem for path in self._files())
-        for name in {*self._opened, *self._closed, *self._missing, *files}:
+        for name in {*self._opened, *self._closed, *self._missing, *self._homes, *files}:
             if _model_in(name) not in kept:
                 self._forget(name)
+                self._homes.pop(name, None)
+                if self.folder is not None:
+                    with disk.errors_of(self.folder):
+                        self._path(name + _HOMES).unlink(missing_ok=True)
 
     def _files(self) -> list[Path]:
         if self.folder is None:
             return []
-        kinds = (_OPENED, _CLOSED, _MISSING)
+        kinds = (_OPENED, _CLOSED, _MISSING, _HOMES)
         return [path for path in self.folder.iterdir() if path.suffix in kinds]
 
     def _path(self, name: str) -> Path:

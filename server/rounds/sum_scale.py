@@ -2,7 +2,7 @@
 
 Homes count in secret how large their updates are and how many examples they have, by powers of
 two; the next round's scale follows from these counts. The share of homes that may be corrupt is
-not trusted: this many of the largest claims are left aside.
+not trusted: this many of the largest claims are left aside, and of five homes always one.
 
 Source for adapting the clip to a private count: Andrew et al., "Differentially private learning
 with adaptive clipping", NeurIPS 2021, section 2 (there a quantile is followed step by step; a
@@ -17,6 +17,7 @@ from typing import Any
 from fedhome.plan.aggregation_settings import AggregationSettings
 from fedhome.questions.contributions import COUNTS, SIZES
 from fedhome.secagg.form import Total
+from fedhome.secagg.parameters import corrupt_among
 
 _FIRST_CLIP = 1.0
 _ROOM = 2.0  # the next round's updates may be larger than this one's
@@ -52,7 +53,8 @@ class Scale:
     def _largest(self, totals: Sequence[Total], name: str, exponents: Sequence[int]) -> int:
         """Return the exponent that covers all claims but those that may be corrupt."""
         counted = {e: sum(total.values[f"{name}-{e}"] for total in totals) for e in exponents}
-        doubted = int(self.settings.corrupt * sum(counted.values()))
+        claims = round(sum(counted.values()))
+        doubted = corrupt_among(claims, self.settings.corrupt)
         for exponent in reversed(exponents):
             doubted -= round(counted[exponent])
             if doubted < 0:

@@ -26,7 +26,9 @@ from fedhome.questions.contributions import form_bytes
 from fedhome.questions.question_table import TRAIN
 from fedhome.secagg.form import Form, Total
 from fedhome.secagg.graph import groups
+from fedhome.secagg.manifest import alike_to
 from fedhome.secagg.shell_roster import purpose_of
+from fedhome.server.rounds.alike_homes import AlikeHomes
 from fedhome.server.rounds.left_out import LeftOut
 from fedhome.server.rounds.reply_stream import replies_of
 from fedhome.server.rounds.sum_journal import KeptSum, SumJournal, name_of
@@ -78,6 +80,8 @@ class GroupSum:
         arrived: Their names; empty where they are not known any more.
         failed: Messages that a home answered with an error, and which.
         late: Names of those that had not answered when nobody was waited for any more.
+        unlike: Names of those that are left out, since the sum would tell few homes apart from
+            another one about this model.
         missing: Why each of the members that are not in it is not, by name, as far as it is known.
         again: Why it is taken without asking its homes; empty where they are asked.
         reason: Why it could not be opened.
@@ -93,6 +97,7 @@ class GroupSum:
     arrived: tuple[str, ...] = ()
     failed: list[tuple[Message, str]] = field(default_factory=list)
     late: tuple[str, ...] = ()
+    unlike: tuple[str, ...] = ()
     missing: dict[str, str] = field(default_factory=dict)
     again: str = ""
     reason: str = ""
@@ -221,12 +226,34 @@ class Channel(ABC):
                 f"{was(len(group.messages))} asked, but {least} are the fewest"
             )
             return None
-        self.journal.tried(name)
         try:
+            homes = self.fitting([self._name(one) for one in group.messages], group, request)
+            group.messages = [one for one in group.messages if self._name(one) in homes]
+            self.journal.tried(name)
             return self.collect(group, request)
         except SecAggError as error:
             group.homes, group.reason = 0, error.message
             return None
+
+    def fitting(self, homes: Sequence[str], group: GroupSum, request: SumRequest) -> set[str]:
+        """Return which homes of a group a sum may be over: see :mod:`.alike_homes`.
+
+        Raises:
+            OpeningError: ``alike``: too few.
+        """
+        alike = AlikeHomes(self.plan, self.journal, fleet=self.fleet)
+        kept = alike.fitting(
+            homes,
+            purpose=request.purpose,
+            model_hash=request.model_hash,
+            group=group.number,
+            notes=group.notes,
+        )
+        group.unlike = tuple(sorted({*group.unlike, *homes}.difference(kept)))
+        return kept
+
+    def _name(self, message: Message) -> str:
+        return self.names[message.metadata.dst_node_id]
 
     def names_of(self, purpose: str, model_hash: bytes) -> list[str]:
         """Return the names of all groups' sums about a model."""
@@ -332,6 +359,9 @@ class _IdealSum:
     def open(self, group: GroupSum) -> None:
         """Give it to the group."""
         group.words, group.form = self.total, self.request.form
+        if alike_to(self.request.purpose):
+            name = name_of(self.request.purpose, self.request.model_hash, group.number)
+            self.channel.journal.keep_homes(name, group.arrived)
         self.channel.keep(group, self.request)
 
 

@@ -10,8 +10,10 @@ from flwr.app import Message
 from fedhome.counted import counted
 from fedhome.errors import SumError
 from fedhome.plan.settings import Plan
+from fedhome.questions.counted_flags import check_counts
 from fedhome.questions.empty_handed import EMPTY_HANDED
 from fedhome.questions.private_sums import within
+from fedhome.questions.question_table import summed
 from fedhome.run.absent import AGAIN, EMPTY, LATE
 from fedhome.run.events import EventLog
 from fedhome.secagg.form import Total
@@ -72,7 +74,8 @@ class UsableSums:
         """Return what a group's sum amounts to, and count in it the homes that added something.
 
         Raises:
-            SumError: ``beyond``: homes that keep to the protocol cannot have added it up; or
+            SumError: ``beyond``: homes that keep to the protocol cannot have added it up, or set
+                flags so often; or
                 ``empty-handed``: fewer homes than the plan's fewest added anything.
         """
         assert group.form is not None, "an opened sum has a form"
@@ -80,6 +83,7 @@ class UsableSums:
         # Where noise is added, no flag says who has nothing besides.
         empty = round(total.values.get(EMPTY_HANDED.name, 0.0))
         self._tell_empty_handed(group, request, empty)
+        check_counts(summed(request.kind).one_of, group.form, total, group.homes - empty)
         if empty:
             group.homes -= empty
             if group.homes < self.plan.aggregation.min_cohort:

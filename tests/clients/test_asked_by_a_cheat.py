@@ -6,24 +6,19 @@ fleet's true server key and signs what it likes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
-from numpy.typing import NDArray
+from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 
 from fedhome.clients import client_app
-from fedhome.clients.asked_question import AskedQuestion, model_hash, scalars_of
-from fedhome.clients.home import ClientHome
-from fedhome.clients.secure_sums import Participant
 from fedhome.errors import DataError, FedHomeError, ManifestError, UpdateError
-from fedhome.flower.messages import array_record, blobs_of, take_identity, with_sum_record
-from fedhome.learning.mixture import BOUND, STRENGTHS, upper
+from fedhome.flower.messages import array_record, blobs_of, with_sum_record
 from fedhome.plan.judged_rounds import adaptation_of
-from fedhome.plan.protocol import policy_of, terms_hash
+from fedhome.plan.protocol import policy_of
 from fedhome.questions.contributions import Terms
 from fedhome.questions.empty_handed import EMPTY_HANDED
 from fedhome.questions.outcomes import MOST_BINS, bins_for, score_counts
@@ -38,111 +33,14 @@ from fedhome.questions.question_table import (
     TRIAL,
     summed,
 )
-from fedhome.questions.settings import check_settings, settings_hash
+from fedhome.questions.settings import check_settings
 from fedhome.run.compared_models import MODELS
-from fedhome.secagg import FixedPoint, Form, Total
+from fedhome.secagg import FixedPoint
 from fedhome.secagg.sum_messages import Upload
 from helpers import tiny
+from helpers.cheated_fleet import HOMES, LEARNING, PLAN, ROWS, Fleet
 from helpers.secagg_attacker import refused
-from helpers.secagg_world import NOW, Sum, World, form_of, names_of
-
-HOMES = 6
-ROWS = (23, 6, 7)
-PLAN = tiny.plan(
-    aggregation={"mode": "secure"},
-    data={"homes": None},
-    rounds={"count": 3},
-    personalise={"name": "fine-tune"},
-)
-LEARNING = tiny.learning(PLAN)
-TRAINED: dict[str, Any] = {"server-round": 2}
-
-
-class Listening(Participant):
-    """A home's part in the protocol that remembers what it was to mask."""
-
-    words: NDArray[Any] | None = None
-
-    def upload(self, message: Message, joined: Any, words: NDArray[Any]) -> Message:
-        """Remember the words, then mask them."""
-        self.words = words.copy()
-        return super().upload(message, joined, words)
-
-
-class Fleet:
-    """Six homes, and a server that asks them what it likes.
-
-    Args:
-        kind: What it asks.
-        settings: With which settings.
-        start: About which model.
-    """
-
-    def __init__(
-        self,
-        kind: str = TRAIN,
-        settings: Mapping[str, Any] = TRAINED,
-        start: NDArray[np.float32] | None = None,
-    ) -> None:
-        take_identity(1)
-        self.kind, self.settings = kind, dict(settings)
-        self.start = LEARNING.initial if start is None else start
-        self.world = World.of(HOMES, policy=policy_of(PLAN))
-        self.parts = {
-            name: Listening(machine, clock=lambda: NOW)
-            for name, machine in self.world.homes.items()
-        }
-        self.homes = {
-            name: ClientHome.of(
-                PLAN, tiny.home(name, ROWS), mode="secure", participant=part, real=True
-            )
-            for name, part in self.parts.items()
-        }
-        asked = AskedQuestion(kind, self.settings, self.start)
-        row = summed(kind)
-        form = Form(
-            elements=LEARNING.layout.size if row.update else 0,
-            layout=bytes.fromhex(LEARNING.layout.hash),
-            fixed=FixedPoint(16, 1.0, "linf", 64 if row.weighted else 1),
-            scalars=scalars_of(asked, PLAN),
-            homes=HOMES,
-        )
-        self.sum: Sum = self.world.draw_up(
-            purpose=kind.rpartition(".")[2],
-            plan=terms_hash(PLAN),
-            settings=settings_hash(self.settings),
-            model_hash=model_hash(self.start),
-            round=2,
-            form=form,
-        )
-
-    def content(self) -> RecordDict:
-        """Return what an honest server sends."""
-        arrays = array_record(LEARNING.layout, self.start)
-        content = RecordDict({"arrays": arrays, "config": ConfigRecord(self.settings)})
-        return with_sum_record(content, {"manifest": self.sum.signed})
-
-    def ask(self, home: str, content: RecordDict | None = None, kind: str | None = None) -> Message:
-        """Let a home answer.
-
-        Raises:
-            FedHomeError: It refuses.
-        """
-        app = client_app.build(lambda _: self.homes[home])
-        message = Message(content or self.content(), 7, kind or self.kind)
-        context = Context(1, 7, {}, RecordDict(), {})
-        answer = app(message, context)
-        assert isinstance(answer, Message)
-        return answer
-
-    def open(self, *, without: Collection[str] = ()) -> Total:
-        """Let homes answer and members open the sum, and return what it amounts to."""
-        for home in self.world.homes.keys() - set(without):
-            self.sum.aggregator.receive(home, blobs_of(self.ask(home))["upload"])
-        self.sum.answer()
-        opened = self.sum.open()
-        return self.sum.manifest.form.decode(opened.words, HOMES - len(without))
-
+from helpers.secagg_world import World, form_of, names_of
 
 # --- what lies beside the manifest
 
@@ -343,27 +241,6 @@ def test_control_adapted_by_nothing_a_second_sum_shows_a_home(
     assert of_all.weight - others.weight == ROWS[1], "and how many examples it has"
     assert shown["loss"] == pytest.approx(alone.losses[0], abs=1e-4)
     assert shown["score"] == pytest.approx(alone.metrics["r2"][0], abs=1e-3)
-
-
-@pytest.mark.long
-def test_two_questions_about_one_model_show_a_homes_error_as_the_docs_say() -> None:
-    """It is open: how experts' errors go together, and a mixture that is made of one expert."""
-    experts = PLAN.personalise.experts
-    only = np.diag([BOUND] * len(experts))
-    place = experts.index("global")
-    only[place, place] = 0.0
-    adapting = {"rate": 1.0, "epochs": 1}
-    matrix = {**adapting, "matrix": upper(only).tolist(), "homes": 1_000_000}
-    blended, shrunk = Fleet(BLEND, adapting), Fleet(SHRINK, matrix)
-    pairs = [(one, two) for one in range(len(experts)) for two in range(one, len(experts))]
-    number = pairs.index((place, place))
-    of_all, others = blended.open(), shrunk.open(without=["h03"])
-    last = f"error-{len(STRENGTHS) - 1}"
-    shown = of_all.values[f"errors-{number}"] * HOMES - others.values[last] * (HOMES - 1)
-    words = blended.parts["h03"].words
-    assert words is not None
-    own = blended.sum.manifest.form.decode(words, 1).values[f"errors-{number}"]
-    assert shown == pytest.approx(own, rel=0.02)
 
 
 _ADAPTING: tuple[dict[str, Any], ...] = (
