@@ -54,24 +54,37 @@ class AlikeHomes:
         Raises:
             OpeningError: ``alike``: there are too few of them.
         """
-        there, before, others = set(homes), list[frozenset[str]](), list[str]()
-        for other in alike_to(purpose):
-            known = self._journal.homes_in(name_of(other, model_hash, group))
-            if known is not None:
-                before.append(known)
-                others.append(repr(other))
+        there, before = set(homes), self.before(purpose, model_hash, group)
         if not before:
             return there
         least = self._policy.least_sum(self._fleet, roster=len(there), groups=self._groups)
-        kept = fitting(before, there, least=least)
-        about = f"a sum of {purpose!r} would tell fewer than {least} homes apart from that of"
+        kept = fitting(list(before.values()), there, least=least)
+        others = ", ".join(map(repr, before))
+        about = f"a sum of {purpose!r} would tell fewer than {least} homes apart from that of {others}"
         if len(kept) < least:
             raise OpeningError(
-                f"{about} {', '.join(others)}: of {counted(len(there), 'home')} that "
+                f"{about}: of {counted(len(there), 'home')} that "
                 "are there, too few were in that one, or too many are missing",
                 reason="alike",
                 hint=_HINT,
             )
         if left := len(there) - len(kept):
-            notes.append(f"{about} {', '.join(others)}: {counted(left, 'home')} left out of it")
+            notes.append(f"{about}: {counted(left, 'home')} left out of it")
         return kept
+
+    def before(self, purpose: str, model_hash: bytes, group: int) -> dict[str, frozenset[str]]:
+        """Return who is in sums of nearly the same numbers that members were asked to open.
+
+        Args:
+            purpose: What is summed.
+            model_hash: SHA-256 of the model.
+            group: Number of the group.
+
+        Returns:
+            The homes' names, by what was summed.
+        """
+        known = {
+            other: self._journal.homes_in(name_of(other, model_hash, group))
+            for other in alike_to(purpose)
+        }
+        return {other: homes for other, homes in known.items() if homes is not None}

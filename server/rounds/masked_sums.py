@@ -219,7 +219,11 @@ class ProtocolChannel(Channel):
         if self._serials is not None:
             self._serials.keep(bundles)
         manifest = self._manifest_of(
-            bundles, request, pool=len(group.members), group=group.number
+            bundles,
+            request,
+            pool=len(group.members),
+            group=group.number,
+            after=bool(self.alike.before(request.purpose, request.model_hash, group.number)),
         ).sign(self.keys)
         summed = Aggregator(manifest, self.directory, bundles, verify=self._verify)
         content = with_sum_record(next(iter(messages.values())).content, {"manifest": manifest})

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 
 from fedhome.errors import OpeningError, RegistryError
-from fedhome.plan.protocol import least_in_a_sum, terms_hash
+from fedhome.plan.protocol import least_in_a_sum, policy_of, terms_hash
 from fedhome.plan.settings import Plan
 from fedhome.secagg import Bundle, Directory, Manifest, Parameters
 from fedhome.server.rounds.sums import SumRequest, fewest_with_noise
@@ -38,10 +38,16 @@ class SumManifests:
     ) -> None:
         self._plan, self._directory, self._fleet = plan, directory, fleet
         self._run, self._clock, self._newest = run, clock, newest
-        self._terms = terms_hash(plan)
+        self._terms, self._policy = terms_hash(plan), policy_of(plan)
 
     def manifest(
-        self, bundles: Mapping[str, Bundle], request: SumRequest, *, pool: int, group: int
+        self,
+        bundles: Mapping[str, Bundle],
+        request: SumRequest,
+        *,
+        pool: int,
+        group: int,
+        after: bool = False,
     ) -> Manifest:
         """Return the terms of a sum over homes with these bundles.
 
@@ -50,6 +56,8 @@ class SumManifests:
             request: What is summed.
             pool: Homes in their group, asked or not.
             group: Its number.
+            after: Whether a sum of nearly the same numbers was opened: then homes that answer may
+                have to be left out, and the sum may be over as few as homes allow.
 
         Raises:
             ParameterError: They could not keep the promises.
@@ -66,6 +74,10 @@ class SumManifests:
             committee=directory.committee,
         )
         a_min = least_in_a_sum(self._plan, fleet=self._fleet, roster=count)
+        tau = derived.tau
+        if after and derived.degree is None:  # all mask with all: a smaller sum falls apart no more
+            a_min = self._policy.least_sum(self._fleet, roster=count, groups=settings.groups)
+            tau = min(tau, a_min - 1)
         a_min = max(a_min, fewest_with_noise(request.form))
         if a_min > count:
             raise OpeningError(
@@ -93,7 +105,7 @@ class SumManifests:
             n_min=derived.n_min,
             a_min=a_min,
             degree=derived.degree or 0,
-            tau=derived.tau,
+            tau=tau,
             groups=settings.groups,
             group=group,
             expires=math.ceil(self._clock() + min(request.timeout_s or 0.0, 80_000.0) + _GRACE_S),

@@ -170,6 +170,11 @@ class Channel(ABC):
         self.unopened = 0
 
     @property
+    def alike(self) -> AlikeHomes:
+        """Chooses over which homes a sum may be after another one about the same model."""
+        return AlikeHomes(self.plan, self.journal, fleet=self.fleet)
+
+    @property
     def fleet(self) -> int:
         """Homes in the fleet."""
         return len(self.names)
@@ -241,8 +246,7 @@ class Channel(ABC):
         Raises:
             OpeningError: ``alike``: too few.
         """
-        alike = AlikeHomes(self.plan, self.journal, fleet=self.fleet)
-        kept = alike.fitting(
+        kept = self.alike.fitting(
             homes,
             purpose=request.purpose,
             model_hash=request.model_hash,
