@@ -258,8 +258,8 @@ def _cheating_server_learns(plan: Plan) -> list[str]:
             "this home. Only noise would prevent that, and homes add none."
         ),
         (
-            "how well models do on this home's validation rows: by two questions about one model "
-            "that ask for nearly the same, the second time without this home."
+            "how well models do on this home's validation rows: in the same way, by two models "
+            "that hardly differ. About one model, members open no second sum of nearly the same."
         ),
         (
             "of all homes together, in how many a reading is above a bound: by models made so that "

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from fedhome.learning.personalise import Personaliser
     from fedhome.learning.personalise.experts import Experts
 
+LOUDEST = 4.0
+"""How many times the loss of a model that says nothing a home's loss may be, as it is told."""
+
 Columns = dict[str, NDArray[Any]]
 
 
@@ -98,11 +101,12 @@ def evaluate(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext)
     """
     from fedhome.learning.home_round import as_used  # noqa: PLC0415 - an agent needs none
 
-    measured = cohort.evaluate(as_used(cohort, cohort.own_part(start)), "validation")
+    used = as_used(cohort, cohort.own_part(start))
+    measured = cohort.evaluate(used, "validation")
     return Response(
         {
             EXAMPLES: cohort.counts("validation"),
-            "loss": measured.losses,
+            "loss": _bounded(measured.losses, cohort, used),
             "score": measured.metrics[given.score],
         }
     )
@@ -127,10 +131,33 @@ def adapted(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext) 
     return Response(
         {
             EXAMPLES: cohort.counts("validation"),
-            "loss": measured.losses,
+            "loss": _bounded(measured.losses, cohort, own),
             "score": measured.metrics[given.score],
         }
     )
+
+
+def _bounded(
+    losses: NDArray[np.float64], cohort: Cohort, params: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """Return losses of which none is further beyond that of a model which says nothing.
+
+    So a home whose readings or numbers went wrong decides little of which round is kept. A loss
+    that is no number counts as the bound.
+
+    Args:
+        losses: Of each home on its validation rows, ``[homes]``.
+        cohort: The homes.
+        params: The model's parameters ``[size]`` or ``[homes, size]``.
+    """
+    silent = np.zeros(params.shape[-1], np.float32)  # all outputs are zero
+
+    def of_nothing(some: Cohort) -> list[float]:
+        found: list[float] = some.evaluate(silent, "validation").losses.tolist()
+        return found
+
+    most = LOUDEST * np.array(cohort.recall(f"loss of nothing {len(silent)}", of_nothing))
+    return np.where(np.isfinite(most), np.fmin(losses, most), losses)
 
 
 def trial(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext) -> Response:
