@@ -2,7 +2,9 @@
 
 Homes count in secret how large their updates are and how many examples they have, by powers of
 two; the next round's scale follows from these counts. The share of homes that may be corrupt is
-not trusted: this many of the largest claims are left aside, and of five homes always one.
+not trusted: this many of the largest claims are left aside. Of five to nine homes that would be
+none, though one is always reckoned with; to leave one aside would shorten the honest largest home.
+So there the largest claim counts as eight times the next at most.
 
 Source for adapting the clip to a private count: Andrew et al., "Differentially private learning
 with adaptive clipping", NeurIPS 2021, section 2 (there a quantile is followed step by step; a
@@ -20,6 +22,7 @@ from fedhome.secagg.form import Total
 from fedhome.secagg.parameters import corrupt_among
 
 _FIRST_CLIP = 1.0
+_FURTHER = 3  # powers of two by which a small fleet's largest claim may be above the next
 _ROOM = 2.0  # the next round's updates may be larger than this one's
 
 
@@ -54,12 +57,11 @@ class Scale:
         """Return the exponent that covers all claims but those that may be corrupt."""
         counted = {e: sum(total.values[f"{name}-{e}"] for total in totals) for e in exponents}
         claims = round(sum(counted.values()))
-        doubted = corrupt_among(claims, self.settings.corrupt)
-        for exponent in reversed(exponents):
-            doubted -= round(counted[exponent])
-            if doubted < 0:
-                return exponent
-        return exponents[0]
+        doubted = int(self.settings.corrupt * claims)
+        largest = _above(counted, exponents, doubted)
+        if not doubted and corrupt_among(claims, self.settings.corrupt):
+            largest = min(largest, _above(counted, exponents, 1) + _FURTHER)
+        return largest
 
     def memory(self) -> dict[str, Any]:
         """Return what a run needs to continue after a kill; ``turn`` is the sum's number."""
@@ -70,3 +72,12 @@ class Scale:
         self.clip = float(memory["clip"])
         self.weight_cap = memory["weight_cap"]
         self.sum_number = int(memory["turn"])
+
+
+def _above(counted: Mapping[int, float], exponents: Sequence[int], doubted: int) -> int:
+    """Return the exponent that covers all claims but some of the largest."""
+    for exponent in reversed(exponents):
+        doubted -= round(counted[exponent])
+        if doubted < 0:
+            return exponent
+    return exponents[0]

@@ -70,25 +70,28 @@ def test_homes_that_have_nothing_to_add_set_none() -> None:
     check_counts(SUMMED[CENSUS].one_of, form, total, HOMES - 1)
 
 
+def _claimed(claims: list[int]) -> int:
+    """Return by how much a home may count at most, as these claims have it."""
+    scale = Scale(PLAN.aggregation)
+    scale.count([_census(one_hot(np.array(claims), COUNTS))])
+    assert scale.weight_cap is not None
+    return scale.weight_cap
+
+
 def test_one_claim_in_a_small_fleet_does_not_choose_the_scale() -> None:
     """Of fewer than ten homes a tenth is none, but one is always reckoned to cheat."""
-    claims = HONEST.copy()
-    claims[-1] = one_hot(np.array([COUNTS[-1]]), COUNTS)[0]  # one home: 2^24 examples
-    scale = Scale(PLAN.aggregation)
-    scale.count([_census(claims)])
-    assert scale.weight_cap == 2**7
-    few = Scale(PLAN.aggregation)  # of four homes none is, as nobody could be told from the others
-    few.count([_census(claims[-4:])])
-    assert few.weight_cap == 2**24
+    assert _claimed([5, 5, 6, 6, 7, 24]) == 2**10, "eight times the next, and not 2^24"
+    assert _claimed([5, 5, 6, 6, 7, 10]) == 2**10, "an honest home of eight times as many examples"
+    assert _claimed([5, 5, 6, 6, 7, 9]) == 2**9
+    assert _claimed([5, 5, 6, 24]) == 2**24, "of four homes none is reckoned with"
 
 
-def test_of_a_small_fleet_the_largest_update_is_set_aside_and_still_fits() -> None:
-    sizes = np.array([-3, -3, -3, -3, -3, -2])
-    flags = one_hot(sizes, SIZES).sum(axis=0)
+def test_one_update_of_a_small_fleet_does_not_choose_how_far_updates_are_clipped() -> None:
+    flags = one_hot(np.array([-3, -3, -4, -3, -3, 8]), SIZES).sum(axis=0)
     total = Total(6, {f"size-{e}": n for e, n in zip(SIZES, flags, strict=True)}, np.zeros(0))
     scale = Scale(PLAN.aggregation)
     scale.learn([total])
-    assert scale.clip == 2.0**-2, "the room for the next round covers the one that was set aside"
+    assert scale.clip == 2.0 * 2.0**0
 
 
 @pytest.mark.parametrize(
