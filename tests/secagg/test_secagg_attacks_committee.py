@@ -240,7 +240,7 @@ def test_a_crash_between_recording_and_replying(monkeypatch: pytest.MonkeyPatch)
         monkeypatch,
         HomeParty,
         "answer",
-        "self._commit(self.state.with_openings(openings, opened))",
+        "self._commit(self.state.with_openings(openings, opened, homes))",
         "pass",
     )
     eve, words = attack()
