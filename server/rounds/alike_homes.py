@@ -60,7 +60,9 @@ class AlikeHomes:
         least = self._policy.least_sum(self._fleet, roster=len(there), groups=self._groups)
         kept = fitting(list(before.values()), there, least=least)
         others = ", ".join(map(repr, before))
-        about = f"a sum of {purpose!r} would tell fewer than {least} homes apart from that of {others}"
+        about = (
+            f"a sum of {purpose!r} would tell fewer than {least} homes apart from that of {others}"
+        )
         if len(kept) < least:
             raise OpeningError(
                 f"{about}: of {counted(len(there), 'home')} that "
