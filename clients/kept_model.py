@@ -113,12 +113,7 @@ def own_or_fleets(home_folder: HomeFolder) -> PersonalModel:
         ReleaseError: The release is damaged.
         DataError: The home has too few readings to scale the fleet's model by.
     """
-    from fedhome.clients.agent.kept_releases import release_of  # noqa: PLC0415
-    from fedhome.clients.membership.carried_tier import carried_tier  # noqa: PLC0415
     from fedhome.clients.membership.own_models import OwnModels  # noqa: PLC0415
-    from fedhome.clients.own_readings import read_own, source_of  # noqa: PLC0415
-    from fedhome.personal.of_release import model_of_release  # noqa: PLC0415
-    from fedhome.plan.settings import Plan  # noqa: PLC0415
 
     kept = OwnModels(home_folder.path, home_folder.settings.home)
     because = ""
@@ -127,6 +122,16 @@ def own_or_fleets(home_folder: HomeFolder) -> PersonalModel:
             return own_model(home_folder)
         except ModelFormatError as error:
             because = f" ({error.message})"
+    return _fleets(home_folder, because)
+
+
+def _fleets(home_folder: HomeFolder, because: str) -> PersonalModel:
+    from fedhome.clients.agent.kept_releases import release_of  # noqa: PLC0415
+    from fedhome.clients.membership.carried_tier import carried_tier  # noqa: PLC0415
+    from fedhome.clients.own_readings import read_own, source_of  # noqa: PLC0415
+    from fedhome.personal.of_release import model_of_release  # noqa: PLC0415
+    from fedhome.plan.settings import Plan  # noqa: PLC0415
+
     release = release_of(home_folder)
     if release is None:
         return own_model(home_folder)

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fedhome.clients.agent.known_head import HeadKeeper
-from fedhome.clients.agent.release_memory import MODEL, remember_release, seen_release
-from fedhome.clients.membership.home_folder import HomeFolder
+from fedhome.clients.agent.release_memory import remember_release, seen_release
+from fedhome.clients.membership.home_folder import MODEL, HomeFolder
 from fedhome.clients.membership.server_addresses import hear_move
 from fedhome.errors import DirectoryError, ReleaseError, WireError
 from fedhome.fleet.freshness import Freshness

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fedhome.clients.membership.home_folder import HomeFolder
+from fedhome.clients.membership.home_folder import MODEL, HomeFolder
 from fedhome.errors import ReleaseError, StateError
 from fedhome.registry import SeenRelease
 from fedhome.store import checksummed, disk
 
-MODEL, SEEN = "model", ".seen"
+SEEN = ".seen"
 
 
 def seen_release(home_folder: HomeFolder, server: bytes) -> SeenRelease | None:

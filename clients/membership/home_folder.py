@@ -15,6 +15,7 @@
     status.json     what the agent did last, for `fedhome client status`
     agent/          where a running agent says so itself (:mod:`fedhome.clients.agent.status_door`)
     privacy.fh      what sums have cost it in privacy (:mod:`fedhome.privacy.privacy_ledger`)
+    model/          the fleet's (:mod:`fedhome.clients.agent.kept_releases`)
     personal/       its own model (:mod:`.own_models`), and what its method has learnt for it alone
                     (:mod:`.method_state`), sealed
     readings/       its readings as they arrive, sealed (:mod:`fedhome.clients.recorded`); where it
@@ -45,6 +46,7 @@ if TYPE_CHECKING:  # 50 MB with Flower, for what looks after a device's settings
 SETTINGS, PLAN, ANCHOR, CA = "home.toml", "plan.toml", "fleet.pub", "ca.pem"
 DIRECTORY, NODE, AT_HAND = "directory.fh", "node.key", "at-hand"
 UNPACKED = "flower"  # where a stock SuperNode unpacks the server's app
+MODEL = "model"
 PAUSED, LEFT, STATUS, AGENT = "paused", "left", "status.json", "agent"
 _BOOT = Path("/proc/sys/kernel/random/boot_id")  # drawn at each start of a machine; Linux alone
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fedhome.clients.agent.kept_releases import RELEASE_FILE
 from fedhome.clients.agent.known_head import HEAD, known_head, newest_root
-from fedhome.clients.agent.release_memory import MODEL, SEEN
+from fedhome.clients.agent.release_memory import SEEN
 from fedhome.clients.membership.consent import CONSENT
 from fedhome.clients.membership.home_folder import (
     AGENT,
@@ -20,6 +20,7 @@ from fedhome.clients.membership.home_folder import (
     CA,
     DIRECTORY,
     LEFT,
+    MODEL,
     NODE,
     PAUSED,
     PLAN,

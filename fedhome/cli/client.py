@@ -172,7 +172,7 @@ def predict(
     every: Annotated[
         str | None,
         typer.Option(
-            help="With --watch: how often to look, such as 30s, 15m or 1h.",
+            help="With --watch: how often to predict at most, such as 30s, 15m or 1h.",
             metavar="LENGTH",
             show_default="1m",
         ),
@@ -187,20 +187,14 @@ def predict(
     if every is not None and not follow:
         raise typer.BadParameter("--every says how often --watch looks: add --watch")
     if follow:
-        from fedhome.cli.client_predict_watch import (  # noqa: PLC0415
-            every_seconds,
-            until_signal,
-            watch,
-        )
+        from fedhome.cli.client_predict_watch import every_seconds, watch  # noqa: PLC0415
 
         watch(
             _home_folder_at(folder),
             source=source,
             every_s=every_seconds(every or "1m"),
             as_json=as_json,
-            stop=until_signal(),
         )
-        return
     found = predicted(_home_folder_at(folder), at=at, source=source, now_s=ages.now())
     print_prediction(found, as_json=as_json)
 

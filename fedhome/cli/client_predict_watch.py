@@ -1,31 +1,22 @@
 """``fedhome client predict --watch``: a line for each new prediction, for as long as readings come.
 
-Each look reads the home's model and readings anew, so that a model that was replaced is taken up,
-and nothing grows with the number of looks.
+What waits is :mod:`fedhome.clients.prediction_watch`, in place of this process; what predicts is
+:mod:`fedhome.cli.predict_look`.
 """
 
 from __future__ import annotations
 
-import json
+import os
 import re
-import signal
+import sys
 from pathlib import Path
-from threading import Event
-from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NoReturn
 
-import typer
-
-from fedhome.cli import ages
-from fedhome.cli.client_predict import predicted, said
-from fedhome.errors import DataError, FedHomeError
+from fedhome.clients.lean_process import LEAN
 from fedhome.plan.time_steps import step_seconds
 
 if TYPE_CHECKING:
     from fedhome.clients.membership.home_folder import HomeFolder
-
-_POLL_S = 0.25  # a signal's handler sets a flag, and ends no wait
-_AGES = frozenset({"newest_reading_age_s"})  # what passes by itself makes no new prediction
 
 
 def every_seconds(every: str) -> int:
@@ -43,55 +34,27 @@ def every_seconds(every: str) -> int:
     return step_seconds(re.sub(r"(\d)\s*m$", r"\1min", every.strip()), "--every")
 
 
-def watch(
-    home_folder: HomeFolder, *, source: Path | None, every_s: int, as_json: bool, stop: Event
-) -> None:
-    """Print a line for each prediction that differs from the one before, until told to stop.
-
-    Readings of which nothing can be predicted now are told on standard error, once for each
-    reason, and looked at again.
+def watch(home_folder: HomeFolder, *, source: Path | None, every_s: int, as_json: bool) -> NoReturn:
+    """Become the process that prints a line for each new prediction, until it is told to stop.
 
     Args:
         home_folder: The home's folder.
         source: Readings in place of the home's own.
-        every_s: Seconds from look to look.
+        every_s: Seconds from look to look, at least.
         as_json: Each as one line of JSON.
-        stop: Set when it is to end.
-
-    Raises:
-        FedHomeError: At the first look there is no model, or one that cannot be used.
     """
-    last: dict[str, Any] | None = None
-    fault, first = "", True
-    while not stop.is_set():
-        try:
-            found = predicted(home_folder, at=None, source=source, now_s=ages.now())
-        except FedHomeError as error:
-            if first and not isinstance(error, DataError):
-                raise
-            if fault != str(error):
-                fault = str(error)
-                typer.echo(f"{fault}; it is looked at again every {every_s} s", err=True)
-        else:
-            fault = ""
-            told = found.to_json()
-            lasting = {name: value for name, value in told.items() if name not in _AGES}
-            if lasting != last:
-                last = lasting
-                typer.echo(json.dumps(told) if as_json else said(found))
-        first = False
-        _wait(stop, every_s)
+    from fedhome.cli.predict_look import AS_JSON, AS_TEXT  # noqa: PLC0415 - what predicts
 
-
-def until_signal() -> Event:
-    """Return what Ctrl-C and SIGTERM set."""
-    stop = Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    return stop
-
-
-def _wait(stop: Event, seconds: float) -> None:
-    until = monotonic() + seconds
-    while not stop.is_set() and (left := until - monotonic()) > 0:
-        stop.wait(min(left, _POLL_S))
+    # In place of this process: what the command line loaded would stay in memory for months.
+    command = [
+        sys.executable,
+        "-P",  # nothing of the current folder shadows what we import
+        *("-m", "fedhome.ops.processes", "0"),
+        *("fedhome.clients.prediction_watch", str(every_s)),
+        *(LEAN, "fedhome.cli.predict_look", str(home_folder.path)),
+        AS_JSON if as_json else AS_TEXT,
+        *([] if source is None else [str(source.absolute())]),
+    ]
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(command[0], command)  # noqa: S606 - our own module

@@ -53,6 +53,7 @@ class Child:
             killed, it is started again.
         passed: Descriptors that it gets under the same numbers.
         environment: What its environment says where ours does not.
+        told: Whether its standard output comes to us, for :meth:`output`, and not to the log.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Child:
     ends: tuple[int, ...] = ()
     passed: tuple[int, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    told: bool = False
     process: subprocess.Popen[bytes] | None = None
     starts: int = 0
     _since: float = 0.0
@@ -76,7 +78,7 @@ class Child:
             self.process = subprocess.Popen(  # noqa: S603 - our own modules
                 [*start, *self.command],
                 stdin=subprocess.PIPE,
-                stdout=output,
+                stdout=subprocess.PIPE if self.told else output,
                 stderr=output,
                 pass_fds=self.passed,
                 env={**self.environment, **os.environ},
@@ -87,6 +89,16 @@ class Child:
                 output.close()
         self.starts += 1
         self._since = time.monotonic()
+
+    def output(self) -> bytes:
+        """Return all that it prints until it ends by itself."""
+        assert self.process is not None
+        assert self.process.stdout is not None, "told"
+        with self.process.stdout:
+            told = self.process.stdout.read()
+        self.process.wait()
+        self._close_pipe()
+        return told
 
     def look(self) -> int | None:
         """Return how it ended, if it did for good; else start it again, after a pause."""
