@@ -1,93 +1,97 @@
 """Keystreams: bytes that follow from a key, and look like noise to whoever does not have it.
 
-AES-256 in counter mode, from counter zero on. Many processors make the same bytes twice as fast as
-a part of GCM, of which OpenSSL computes several blocks at a time: with a nonce of zeros that begins
-at counter two. What GCM authenticates besides is not asked for.
+A stream is made in pieces of 128 KiB, so that any piece can be had without those before it. Piece
+``n`` is what AES-256-GCM makes of as many zeros under the nonce ``n``, without the tag: AES-256 in
+counter mode from the block on that holds ``n`` in its first twelve bytes and two in its last four.
+Either way gives the same bytes. Many processors are faster by GCM, of which OpenSSL computes
+several blocks at a time, and a key is set up in a fifth of the time.
 
-Source: NIST SP 800-38A, section 6.5 (counter mode); SP 800-38D, section 7.1 (GCM's counters).
+Source: NIST SP 800-38D, section 7.1 (GCM's counters); SP 800-38A, section 6.5 (counter mode).
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import cache
 from typing import Protocol
 
-from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-_BLOCK = 16
-_SKIPPED = 2 * _BLOCK  # of the stream, which GCM keeps for itself
-_FIRST_COUNTERS = bytes(_BLOCK) + (1).to_bytes(_BLOCK, "big")
-_BLOCKS = modes.ECB()  # noqa: S305 - for two blocks that are never the same
-_FROM_TWO = modes.GCM(bytes(12))
-_WORTH_IT = 1 << 16  # bytes of a stream, from which on two ciphers of one key pay
-_TRIED, _TRIALS = 1 << 17, 3  # bytes by which both ways are compared, and how often
+PIECE_BYTES = 1 << 17
+ROOM_BYTES = 16
+"""How much longer than a piece the place must be that it is written to."""
+_NONCE_BYTES = 12
+_FROM_TWO = (2).to_bytes(4, "big")
+_CHACHA_BLOCK, _CHACHA_COUNTER_BYTES = 64, 16
+_TRIALS = 3
 
 
 class Keystream(Protocol):
-    """A stream that goes on from where it was."""
+    """The stream of one key; **use a key for one vector only**."""
 
-    def update_into(self, data: memoryview, buf: memoryview) -> int:
-        """Write the next bytes, as many as there are zeros in ``data``; return how many.
+    def write(self, number: int, zeros: memoryview, room: memoryview) -> None:
+        """Write the beginning of a piece.
 
         Args:
-            data: Zeros.
-            buf: Where they go, with room for 16 bytes more.
+            number: Which piece, from 0 on.
+            zeros: As many as bytes are wanted, at most `PIECE_BYTES`.
+            room: Where they go, `ROOM_BYTES` longer than ``zeros``; what follows them there is
+                not of the stream.
         """
 
 
-def aes_keystream(key: bytes, offset: int, size: int) -> Keystream:
-    """Return AES-256-CTR from a byte on.
+def aes_keystream(key: bytes) -> Keystream:
+    """Return the stream of a key of 32 bytes, by AES-256."""
+    return _fastest()(key)
+
+
+class ChaCha20Keystream:
+    """The stream of a key by ChaCha20: one stream from counter zero on, cut into pieces.
 
     Args:
-        key: 32 bytes, for one stream only.
-        offset: Where it begins, a multiple of 16.
-        size: How many bytes are wanted, at least; the first piece, if the stream is long, is of 64
-            bytes at least.
+        key: 32 bytes.
     """
-    if offset == 0 and size >= _WORTH_IT and _gcm_is_faster():
-        return _FromGcm(key)
-    return _ctr(key, offset)
-
-
-def chacha20_keystream(key: bytes, offset: int, size: int) -> Keystream:
-    """Return ChaCha20 from a byte on, a multiple of 64; arguments as of `aes_keystream`."""
-    del size
-    counter = (offset // 64).to_bytes(16, "little")
-    return Cipher(algorithms.ChaCha20(key, counter), None).encryptor()
-
-
-class _FromGcm:
-    """AES-256-CTR from counter zero on, of which GCM makes all but the two first blocks."""
 
     def __init__(self, key: bytes) -> None:
-        aes = algorithms.AES256(key)
-        self._first = Cipher(aes, _BLOCKS).encryptor().update(_FIRST_COUNTERS)
-        self._rest = Cipher(aes, _FROM_TWO).encryptor()
+        self._key = key
 
-    def update_into(self, data: memoryview, buf: memoryview) -> int:
-        """Write the next bytes; see `Keystream`."""
-        if not self._first:
-            return self._rest.update_into(data, buf)
-        buf[:_SKIPPED], self._first = self._first, b""
-        return _SKIPPED + self._rest.update_into(data[_SKIPPED:], buf[_SKIPPED:])
+    def write(self, number: int, zeros: memoryview, room: memoryview) -> None:
+        """Write the beginning of a piece; see `Keystream`."""
+        block = number * (PIECE_BYTES // _CHACHA_BLOCK)
+        counter = block.to_bytes(_CHACHA_COUNTER_BYTES, "little")
+        Cipher(algorithms.ChaCha20(self._key, counter), None).encryptor().update_into(zeros, room)
 
 
-def _ctr(key: bytes, offset: int) -> CipherContext:
-    counter = (offset // _BLOCK).to_bytes(_BLOCK, "big")
-    return Cipher(algorithms.AES256(key), modes.CTR(counter)).encryptor()
+class _ByGcm:
+    def __init__(self, key: bytes) -> None:
+        self._cipher = AESGCM(key)
+
+    def write(self, number: int, zeros: memoryview, room: memoryview) -> None:
+        self._cipher.encrypt_into(number.to_bytes(_NONCE_BYTES, "big"), zeros, None, room)
+
+
+class _ByCounter:
+    def __init__(self, key: bytes) -> None:
+        self._key = algorithms.AES256(key)
+
+    def write(self, number: int, zeros: memoryview, room: memoryview) -> None:
+        counter = modes.CTR(number.to_bytes(_NONCE_BYTES, "big") + _FROM_TWO)
+        Cipher(self._key, counter).encryptor().update_into(zeros, room)
 
 
 @cache
-def _gcm_is_faster() -> bool:
-    """Whether GCM is faster on this processor; the bytes are the same in either case."""
-    zeros, room = memoryview(bytes(_TRIED)), memoryview(bytearray(_TRIED + _BLOCK))
+def _fastest() -> Callable[[bytes], Keystream]:
+    """Return the way that is the faster one on this processor; the bytes are the same."""
+    zeros, room = memoryview(bytes(PIECE_BYTES)), memoryview(bytearray(PIECE_BYTES + ROOM_BYTES))
+    ways: tuple[Callable[[bytes], Keystream], ...] = (_ByGcm, _ByCounter)
     spent: list[float] = []
-    for stream in (_ctr(bytes(32), 0), _FromGcm(bytes(32))):
+    for way in ways:
         times = []
         for _ in range(_TRIALS):
             begin = time.perf_counter()
-            stream.update_into(zeros, room)
+            way(bytes(32)).write(0, zeros, room)
             times.append(time.perf_counter() - begin)
         spent.append(min(times))
-    return spent[1] < spent[0]
+    return ways[spent.index(min(spent))]

@@ -1,4 +1,4 @@
-"""Secure aggregation (FH-PAIR/3): updates are added up under masks that cancel in the sum.
+"""Secure aggregation (FH-PAIR/4): updates are added up under masks that cancel in the sum.
 
 Against whom that holds, and what is open today: docs/security.md.
 

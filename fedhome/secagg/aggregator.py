@@ -21,7 +21,7 @@ from fedhome.secagg.bundle import NONCE_BYTES, ROW_BYTES, SEALED_BYTES, Bundle
 from fedhome.secagg.directory import Directory
 from fedhome.secagg.manifest import Manifest
 from fedhome.secagg.masks import add_masks
-from fedhome.secagg.opening import ShareProofs, mask_seeds, needed, restore, told
+from fedhome.secagg.opening import ShareProofs, mask_seeds, needed, told
 from fedhome.secagg.sharing import SHARE_BYTES
 from fedhome.secagg.sum_messages import (
     ARRIVAL_BYTES,
@@ -93,6 +93,7 @@ class Aggregator:
         self._right: dict[int, NDArray[np.bool_]] = {}
         self._proofs: ShareProofs | None = None
         self._needed: list[int] = []
+        self._secrets: dict[int, bytes | None] = {}  # of the homes whose shares suffice
         self._opened = False
         self.false: tuple[str, ...] = ()
         """Homes whose shares, all of them right, give another secret than they committed to."""
@@ -265,8 +266,11 @@ class Aggregator:
             present = self._present()
             self._needed = needed(present, self.manifest.adjacency(self._directory))
             self._proofs = ShareProofs(self.manifest, present, self._bundles, self._directory)
-        self._right[index] = self._proofs.right(index, shares)
+        self._right[index] = self._proofs.bound(index, shares)
         self._shares[index] = shares
+        if self.enough:
+            least = self._directory.threshold
+            self._secrets = self._proofs.secrets(self._needed, self._shares, self._right, least)
 
     @property
     def enough(self) -> bool:
@@ -322,8 +326,7 @@ class Aggregator:
                 reason="shares",
                 hint="wait for more answers",
             )
-        manifest, present = self.manifest, self._present()
-        secrets = restore(manifest, present, self._needed, self._shares, self._right)
+        manifest, present, secrets = self.manifest, self._present(), self._secrets
         self.false = tuple(manifest.names[i] for i, secret in secrets.items() if secret is None)
         if self.false:
             raise OpeningError(

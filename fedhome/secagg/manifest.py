@@ -42,7 +42,7 @@ def alike_to(purpose: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Manifest(Message, label="manifest/2", most=1 << 23):
+class Manifest(Message, label="manifest/3", most=1 << 23):
     """The terms of one sum.
 
     Args:

@@ -13,11 +13,16 @@ from numpy.typing import NDArray
 
 from fedhome.errors import BundleError, ParameterError
 from fedhome.keys.derivation import hkdf
-from fedhome.keys.keystream import Keystream, aes_keystream, chacha20_keystream
+from fedhome.keys.keystream import (
+    PIECE_BYTES,
+    ROOM_BYTES,
+    ChaCha20Keystream,
+    Keystream,
+    aes_keystream,
+)
 
 KEY_BYTES = 32
-_CHUNK = 1 << 17  # bytes of keystream at a time: with the zeros and the vector they stay in L2
-_SEGMENT = 1 << 21  # bytes below which a thread of its own does not pay
+_SEGMENT = 16 * PIECE_BYTES  # below which a thread of its own does not pay
 _PAIR, _SELF = b"fedhome/pair/1", b"fedhome/self/1"
 
 
@@ -71,8 +76,8 @@ def add_masks(
         minus: Keys of 32 bytes whose streams are subtracted. **Never use a key for two
             vectors**: their difference would show.
         workers: Threads that share the work on a long vector; None: this one does it all.
-        cipher: ``aes``: AES-256-CTR with nonce zero. ``chacha20``: for processors without
-            AES instructions. All homes of a sum must use the same.
+        cipher: ``aes``: AES-256, as :mod:`fedhome.keys.keystream` says. ``chacha20``: for
+            processors without AES instructions. All homes of a sum must use the same.
 
     Raises:
         ParameterError: Another kind of vector, or a key of another size.
@@ -87,10 +92,11 @@ def add_masks(
         _add(vector, 0, plus, minus, cipher)
         return
     size = _SEGMENT // vector.itemsize
-    starts = range(0, vector.size, size)
     done = [
-        workers.submit(_add, vector[at : at + size], at * vector.itemsize, plus, minus, cipher)
-        for at in starts
+        workers.submit(
+            _add, vector[at : at + size], at * vector.itemsize // PIECE_BYTES, plus, minus, cipher
+        )
+        for at in range(0, vector.size, size)
     ]
     for future in done:
         future.result()
@@ -98,33 +104,33 @@ def add_masks(
 
 def _add(
     vector: NDArray[np.unsignedinteger[Any]],
-    offset: int,
+    first: int,
     plus: Sequence[bytes],
     minus: Sequence[bytes],
     cipher: str,
 ) -> None:
-    """Add the streams from byte ``offset`` on, a multiple of 64 (a block of either cipher)."""
+    """Add the streams from their piece ``first`` on."""
     stream = _STREAMS[cipher]
-    size = vector.nbytes
-    streams: list[tuple[Keystream, np.ufunc]] = [
-        *((stream(key, offset, size), np.add) for key in plus),
-        *((stream(key, offset, size), np.subtract) for key in minus),
-    ]
-    step = min(_CHUNK, vector.nbytes) // vector.itemsize
+    signed: tuple[tuple[np.ufunc, list[Keystream]], ...] = (
+        (np.add, [stream(key) for key in plus]),
+        (np.subtract, [stream(key) for key in minus]),
+    )
+    # A piece, the zeros and the part of the vector stay in the second-level cache.
+    step = min(PIECE_BYTES, vector.nbytes) // vector.itemsize
     zeros = memoryview(bytes(step * vector.itemsize))
-    # A cipher may want room for one more block than it writes.
-    drawn = np.empty(step * vector.itemsize + 64, np.uint8)
-    room = drawn.data
+    drawn = np.empty(step * vector.itemsize + ROOM_BYTES, np.uint8)
     numbers = drawn[: step * vector.itemsize].view(vector.dtype.newbyteorder("<"))
-    for start in range(0, vector.size, max(step, 1)):
+    for number, start in enumerate(range(0, vector.size, max(step, 1)), first):
         part = vector[start : start + step]
         blank, mask = zeros[: part.nbytes], numbers[: part.size]
-        for context, add in streams:
-            context.update_into(blank, room)
-            add(part, mask, out=part)
+        room = drawn.data[: part.nbytes + ROOM_BYTES]
+        for add, streams in signed:
+            for one in streams:
+                one.write(number, blank, room)
+                add(part, mask, out=part)
 
 
-_STREAMS: dict[str, Callable[[bytes, int, int], Keystream]] = {
+_STREAMS: dict[str, Callable[[bytes], Keystream]] = {
     "aes": aes_keystream,
-    "chacha20": chacha20_keystream,
+    "chacha20": ChaCha20Keystream,
 }

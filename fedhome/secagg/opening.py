@@ -14,6 +14,7 @@ from fedhome.secagg.manifest import Manifest
 from fedhome.secagg.masks import pair_seed, self_seed
 from fedhome.secagg.shamir import LIMBS, PRIME, combine
 from fedhome.secagg.sharing import (
+    CHECKS,
     HASH_BYTES,
     SECRETS,
     SHARE_BYTES,
@@ -26,6 +27,10 @@ from fedhome.secagg.sharing import (
 
 class ShareProofs:
     """What members' shares of a sum must be, by the hashes and proofs of its homes' bundles.
+
+    A share that has its hash is the one that the home dealt. Whether all that a home dealt belong
+    together shows as the secret comes out of them: only where it does not are shares held to the
+    home's proof.
 
     Args:
         manifest: The terms of the sum.
@@ -42,36 +47,62 @@ class ShareProofs:
         bundles: Sequence[Bundle],
         directory: Directory,
     ) -> None:
-        rows, half = np.arange(len(bundles)), present.astype(np.int64)
-        statements = (
-            bundle.head.dealt_statement(manifest.directory, bundle.dealt) for bundle in bundles
-        )
-        factors = np.array([factors_of(statement) for statement in statements])
-        proofs = [bundle.proof for bundle in bundles]
+        half = present.astype(np.int64)
         told = np.frombuffer(b"".join(bundle.hashes for bundle in bundles), np.uint8)
         by_home = told.reshape(len(bundles), directory.committee, SECRETS, HASH_BYTES)
-        self._hashes = by_home[rows, :, half]  # [roster, committee, bytes]
+        self._hashes = by_home[np.arange(len(bundles)), :, half]  # [roster, committee, bytes]
         self._half = half.tolist()
-        self._factors = factors[rows, half]
-        self._expected = expected_of(proofs, directory.committee, half)
+        self._manifest, self._present = manifest, present
+        self._bundles, self._directory = bundles, directory
 
-    def right(self, member: int, shares: NDArray[np.uint32]) -> NDArray[np.bool_]:
-        """Return which shares of a member are right, bool ``[roster]``.
+    def bound(self, member: int, shares: NDArray[np.uint32]) -> NDArray[np.bool_]:
+        """Return which shares of a member have the hashes that the homes told, bool ``[roster]``.
 
         Args:
             member: Its index in the committee.
             shares: uint32 ``[roster, 13]``.
         """
-        found = values_of(shares, self._factors) == self._expected[member]
-        return np.logical_and(self._bound(member, shares), np.all(found, axis=1))
-
-    def _bound(self, member: int, shares: NDArray[np.uint32]) -> NDArray[np.bool_]:
-        """Return which shares are those whose hashes the homes told, bool ``[roster]``."""
         data = shares.astype("<u4").tobytes()
         rows = (data[at : at + SHARE_BYTES] for at in range(0, len(data), SHARE_BYTES))
         found = b"".join(map(share_hash, self._half, rows))
         same = np.frombuffer(found, np.uint8).reshape(-1, HASH_BYTES) == self._hashes[:, member]
         return np.asarray(same.all(axis=1))
+
+    def secrets(
+        self,
+        indices: Sequence[int],
+        shares: Mapping[int, NDArray[np.uint32]],
+        right: Mapping[int, NDArray[np.bool_]],
+        least: int,
+    ) -> dict[int, bytes | None]:
+        """Return the secret of each home as `restore` does, by no share that does not fit.
+
+        Args:
+            indices: As of `restore`.
+            shares: As of `restore`.
+            right: As of `restore`; a share that turns out not to fit is marked **in place**, and
+                of its home there may be fewer than ``least`` left.
+            least: How many shares make a secret.
+        """
+        found = restore(self._manifest, self._present, indices, shares, right)
+        again = []
+        for home in [index for index, secret in found.items() if secret is None]:
+            unfit = [one for one in self._unfit(home, shares) if right[one][home]]
+            for member in unfit:
+                right[member][home] = False
+            if unfit and sum(bool(row[home]) for row in right.values()) >= least:
+                again.append(home)
+        return found | restore(self._manifest, self._present, again, shares, right)
+
+    def _unfit(self, home: int, shares: Mapping[int, NDArray[np.uint32]]) -> list[int]:
+        """Return the members whose shares of a home do not fit its proof."""
+        bundle, half, members = self._bundles[home], self._half[home], sorted(shares)
+        statement = bundle.head.dealt_statement(self._manifest.directory, bundle.dealt)
+        factors = np.broadcast_to(factors_of(statement)[half], (len(members), CHECKS, LIMBS))
+        rows = np.stack([shares[member][home] for member in members])
+        expected = expected_of([bundle.proof], self._directory.committee)[members, 0, half]
+        fits = np.all(values_of(rows, factors) == expected, axis=1)
+        return [member for member, fit in zip(members, fits.tolist(), strict=True) if not fit]
 
 
 def told(shares: NDArray[np.uint32]) -> NDArray[np.bool_]:

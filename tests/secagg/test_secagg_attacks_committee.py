@@ -84,18 +84,19 @@ def _ready(change: Callable[[bytes], bytes]) -> tuple[Sum, str]:
     return sum_, first
 
 
-_FITS = "np.logical_and(self._bound(member, shares), np.all(found, axis=1))"
-
-
 @pytest.mark.long
 def test_a_wrong_share(monkeypatch: pytest.MonkeyPatch) -> None:
     sum_, liar = _ready(lambda shares: bytes([shares[0] ^ 1]) + shares[1:])
     assert np.array_equal(sum_.open().words, sum_.expected)
     assert sum_.opened is not None
     assert sum_.opened.wrong == (("h00", liar),)
-    weaken(monkeypatch, opening.ShareProofs, "right", _FITS, "np.ones(len(shares), np.bool_)")
+    weaken(monkeypatch, opening.ShareProofs, "bound", "same.all(axis=1)", "same.any(axis=1) | True")
+    sum_, liar = _ready(lambda shares: bytes([shares[0] ^ 1]) + shares[1:])
+    assert sum_.open().wrong == (("h00", liar),)  # a second wall: the home's proof
+    assert np.array_equal(sum_.opened.words, sum_.expected)
+    weaken(monkeypatch, opening.ShareProofs, "_unfit", "if not fit]", "if False]")
     sum_, _ = _ready(lambda shares: bytes([shares[0] ^ 1]) + shares[1:])
-    refused(OpeningError, "false", sum_.open)  # a second wall
+    refused(OpeningError, "false", sum_.open)  # a third
     weaken(monkeypatch, opening, "_accept", "commitment(secret) == expected", "True")
     sum_, _ = _ready(lambda shares: bytes([shares[0] ^ 1]) + shares[1:])
     assert not np.array_equal(sum_.open().words, sum_.expected)
