@@ -157,7 +157,14 @@ class Sum:
     peak_bytes: int
 
 
-def add_up(fleet: SumFleet, form: Form, *, absent: int, weigh: bool = False) -> Sum:
+def add_up(
+    fleet: SumFleet,
+    form: Form,
+    *,
+    absent: int,
+    weigh: bool = False,
+    clock: CostClock | None = None,
+) -> Sum:
     """Add up a vector of every home, of which some vanish after they joined.
 
     Args:
@@ -165,11 +172,12 @@ def add_up(fleet: SumFleet, form: Form, *, absent: int, weigh: bool = False) -> 
         form: What lies in a vector.
         absent: How many homes never upload.
         weigh: Measure the server's memory, which takes time of its own.
+        clock: What measures each step; None: processor time.
 
     Raises:
         RuntimeError: The sum is not exactly what the homes added up.
     """
-    clock, memory = CostClock(), _Memory(weigh=weigh)
+    clock, memory = clock or CostClock(), _Memory(weigh=weigh)
     for name, home in fleet.homes.items():
         bundle = clock.of("home: bundle", home.bundle, fleet.ring, now=_NOW)
         clock.of("server: bundles", fleet.pool.add, name, bundle)

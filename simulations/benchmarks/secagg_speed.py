@@ -21,6 +21,7 @@ from fedhome.secagg.packing import Packing
 from fedhome.simulations.benchmarks.flower_secagg import flower_costs
 from fedhome.simulations.benchmarks.one_sum import server_memory
 from fedhome.simulations.benchmarks.secure_runs import compare
+from fedhome.simulations.benchmarks.sum_budget import budget_of, budget_table
 from fedhome.simulations.benchmarks.sum_costs import ABSENT, Costs, costs
 from fedhome.simulations.benchmarks.sum_tables import run_table, small_table, sum_table
 from fedhome.simulations.benchmarks.workloads import S
@@ -63,12 +64,20 @@ def secagg(
     *,
     quick: Annotated[bool, typer.Option(help="only show that it runs")] = False,
     flower: Annotated[bool, typer.Option(help="Flower's SecAgg+ too: minutes")] = True,
+    budget: Annotated[
+        bool, typer.Option(help="only count a sum's operations, and measure each alone")
+    ] = False,
     repeat: Annotated[int, typer.Option(min=1, help="sums and simulations of each kind")] = 3,
     json_path: Annotated[Path | None, typer.Option("--json", help="write figures here")] = None,
 ) -> None:
     """Measure sums, masks, memory and whole simulations."""
     quiet()
     size, console, report = QUICK if quick else Size(), Console(), dict[str, Any]()
+    if budget:
+        counted = budget_of(*size.small, repeat=repeat)
+        console.print(budget_table(counted))
+        _write({"budget": vars(counted)}, json_path)
+        return
     for label, (elements, homes), whole in (
         ("complete graph", size.small, True),
         ("long vector", size.large, False),
@@ -94,8 +103,12 @@ def secagg(
         ran = compare(plan, modes, repeat)  # type: ignore[arg-type]  # both are tuples of modes
         console.print(run_table(label, ran))
         report[label] = {mode: vars(one) for mode, one in ran.items()}
-    if json_path is not None:
-        json_path.write_text(json.dumps(report, indent=2), encoding="utf-8")
+    _write(report, json_path)
+
+
+def _write(report: dict[str, Any], path: Path | None) -> None:
+    if path is not None:
+        path.write_text(json.dumps(report, indent=2), encoding="utf-8")
 
 
 def _default(homes: int | None, rounds: int | None) -> Plan:

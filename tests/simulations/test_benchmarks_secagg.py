@@ -17,6 +17,7 @@ from fedhome.simulations.benchmarks import flower_secagg, primitives, secagg_spe
 from fedhome.simulations.benchmarks.flower_secagg import flower_costs
 from fedhome.simulations.benchmarks.one_sum import SumFleet, add_up, form_of, server_memory
 from fedhome.simulations.benchmarks.secure_runs import compare, run
+from fedhome.simulations.benchmarks.sum_budget import SumBudget, budget_of, budget_table
 from fedhome.simulations.benchmarks.sum_costs import CLIENT, SERVER, costs
 from fedhome.simulations.benchmarks.workloads import S
 from fedhome.simulations.engines.kernels import FusedKernel
@@ -56,6 +57,29 @@ def test_costs_are_the_sum_of_their_steps() -> None:
     assert found.client_ms == pytest.approx(sum(found.ours[step] for step in CLIENT))
     assert found.server_ms == pytest.approx(sum(found.ours[step] for step in SERVER))
     assert all(found.ours[step] > 0 for step in (*CLIENT, *SERVER))
+
+
+def test_a_budget_counts_what_the_protocol_asks_of_each_party() -> None:
+    found = budget_of(70_000, 10, repeat=1)
+    quorum = SumFleet(10).directory.threshold
+    home, member, server = (found.counts[party] for party in ("home", "member", "server"))
+    assert home["X25519 agreement"] == 9
+    assert server["X25519 agreement"] == 9  # of the absent home with the nine that are there
+    assert home["keystream of a vector"] == 10
+    assert server["keystream of a vector"] == 9 + 9
+    assert server["addition of a vector"] == 9 + 9 + 9
+    assert server["signature checked"] == 9 + 2 * quorum
+    assert member["signature made"] == 2
+    assert member["share opened (AES-GCM)"] == 10
+    assert all(us > 0 for us in found.us.values())
+    assert budget_table(found).row_count == len(found.us) + 3
+
+
+def test_the_floor_is_counts_times_what_each_takes_alone() -> None:
+    counts = {"home": {"a": 2.0, "b": 10.0}, "server": {"a": 0.0, "b": 5.0}}
+    found = SumBudget(elements=1, homes=2, us={"a": 1500.0, "b": 100.0}, counts=counts, spent_ms={})
+    assert found.floor_ms("home") == pytest.approx(4.0)
+    assert found.floor_ms("server") == pytest.approx(0.5)
 
 
 def test_the_servers_memory_does_not_grow_with_the_homes() -> None:
