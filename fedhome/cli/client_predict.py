@@ -24,6 +24,7 @@ from fedhome.wire.moments import when
 if TYPE_CHECKING:
     from fedhome.clients.membership.home_folder import HomeFolder
     from fedhome.data.table import HomeTable
+    from fedhome.personal.followed_band import FollowedBand
     from fedhome.personal.model import PersonalModel, Predictions
     from fedhome.personal.newest_rows import Trial
 
@@ -44,7 +45,10 @@ class HomePrediction:
 
     Args:
         model: The model.
-        row: What it predicts, by column, as of :meth:`fedhome.PersonalModel.predict`.
+        row: What it predicts, by column, as of :meth:`fedhome.PersonalModel.predict`; of numbers
+            with the band as the newest rows have moved it.
+        itself: The same with the band of the run's end.
+        band: How the band has followed; None of classes.
         missing: Inputs that had no reading then.
         newest: The newest reading, Unix time in s; of rows without times None.
         now: The present, Unix time in s.
@@ -54,6 +58,8 @@ class HomePrediction:
 
     model: PersonalModel
     row: Mapping[str, Any]
+    itself: Mapping[str, Any]
+    band: FollowedBand | None
     missing: tuple[str, ...]
     newest: int | None
     now: float
@@ -68,29 +74,38 @@ class HomePrediction:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain values, for scripts."""
-        model, trial, row = self.model, self.trial, self.row
+        model, trial, row, itself = self.model, self.trial, self.row, self.itself
         place = "row" if "row" in row else "time"
         at = row[place] if place == "row" else row[place].isoformat()
         without = row["without_learning"]
+        expected: dict[str, Any]
         predicted: dict[str, Any]
         if model.targets == "continuous":
-            predicted = {name: row[name] for name in ("value", "low", "high")}
+            names = ("value", "low", "high")
+            expected, predicted = ({name: one[name] for name in names} for one in (row, itself))
             instead: dict[str, Any] = {"value": without, "low": None, "high": None}
         else:
-            predicted = {"class": row["class"], "probabilities": self.classes}
+            expected = predicted = {"class": row["class"], "probabilities": self.classes}
             instead = {"class": without, "probabilities": None}
         return {
             "home": model.home,
             "target": model.target,
             "unit": model.target_unit,
             place: at,
-            **(instead if trial.worse else predicted),
+            **(instead if trial.worse else expected),
             "by": "without-learning" if trial.worse else "model",
             "model": predicted,
             "without_learning": without,
             "missing": list(self.missing),
             "notes": list(self.notes),
             "newest_reading_age_s": None if self.newest is None else self.now - self.newest,
+            "band": None
+            if self.band is None
+            else {
+                "rows": self.band.rows,
+                "held": _or_none(self.band.held),
+                "held_before": _or_none(self.band.held_before),
+            },
             "run": model.run,
             "score": {"name": model.score, **model.scores},
             "newest_rows": {
@@ -120,6 +135,7 @@ def predicted(
     """
     from fedhome.clients.kept_model import own_or_fleets  # noqa: PLC0415 - arrow
     from fedhome.clients.own_readings import read_files, source_of  # noqa: PLC0415
+    from fedhome.personal.followed_band import followed  # noqa: PLC0415
     from fedhome.personal.newest_rows import newest_rows, tried  # noqa: PLC0415
 
     model, settings = own_or_fleets(home_folder), home_folder.settings
@@ -128,9 +144,16 @@ def predicted(
     table = read.table
     known = model.predictions(table)
     place = known.table.num_rows - 1 if at is None else _place(known, at, table)
+    band = followed(model, known) if model.targets == "continuous" else None
+    row, itself = (
+        table.slice(place, 1).to_pylist()[0]
+        for table in (known.table if band is None else band.table, known.table)
+    )
     return HomePrediction(
         model=model,
-        row=known.table.slice(place, 1).to_pylist()[0],
+        row=row,
+        itself=itself,
+        band=band,
         missing=tuple(name for name, rows in known.filled.items() if rows[place]),
         newest=None if table.timeless else int(table.time_s[-1]),
         now=now_s,
@@ -205,6 +228,8 @@ def print_prediction(found: HomePrediction, *, as_json: bool) -> None:
         table.add_row("newest reading", f"{when(found.newest)}, {age}")
     table.add_row("model", escape(origin(model)))
     table.add_row("newest rows", escape(_checked(found)))
+    if found.band is not None and not worse:
+        table.add_row("band", escape(_followed(found.band)))
     console = Console()
     console.print(table)
     for note in found.notes:
@@ -274,6 +299,15 @@ def _checked(found: HomePrediction) -> str:
             f"{FEWEST_ROWS} are needed"
         )
     return f"{rows:,} that it was not fitted to: {_numbers(found)}"
+
+
+def _followed(band: FollowedBand) -> str:
+    if not band.rows:
+        return "of the run's end: no row is newer than those that it was fitted to"
+    return (
+        f"follows {counted(band.rows, 'newer row')}: it held {band.held:.0%} of them, that of the "
+        f"run's end {band.held_before:.0%}"
+    )
 
 
 def _or_none(number: float) -> float | None:

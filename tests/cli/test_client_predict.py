@@ -101,6 +101,36 @@ def test_scripts_get_the_same_as_json(place: HomeFolder) -> None:
 
 
 @pytest.mark.long
+def test_the_band_follows_rows_that_the_model_has_not_seen(place: HomeFolder) -> None:
+    end(place, GOOD)
+    found = told(place)
+    band = found["band"]
+    # One spread around the mean holds two in three of what is normal: the band has grown.
+    assert band["rows"] >= 64
+    assert band["held_before"] == pytest.approx(0.68, abs=0.12)
+    assert band["held"] > band["held_before"]
+    own = found["model"]
+    assert found["high"] - found["low"] > own["high"] - own["low"] == pytest.approx(2.0, abs=0.3)
+    assert "newer rows: it held" in fedhome("predict", place.path).output
+    again = told(place)
+    assert (again["low"], again["high"]) == (found["low"], found["high"]), "nothing is kept"
+
+
+@pytest.mark.long
+def test_before_the_first_new_row_the_band_is_the_runs(place: HomeFolder) -> None:
+    end(place, GOOD)
+    cut = pq.read_table(place.settings.data)
+    seen = cut.slice(0, told(place)["band"]["rows"] // 2)
+    pq.write_table(seen, Path(place.settings.data))
+    found = told(place)
+    assert found["band"] == {"rows": 0, "held": None, "held_before": None}
+    assert {name: found[name] for name in ("low", "high")} == {
+        name: found["model"][name] for name in ("low", "high")
+    }
+    assert "no row is newer" in fedhome("predict", place.path).output
+
+
+@pytest.mark.long
 def test_a_model_that_is_worse_than_no_learning_gives_way_and_says_so(place: HomeFolder) -> None:
     end(place, POOR)
     found = told(place)
