@@ -31,7 +31,7 @@ half foretold by bands of the first (docs/evaluation.md).
 _TAIL: Final = (1.0 - LEVEL) / 2
 
 
-class FollowedBand(NamedTuple):
+class BandEnds(NamedTuple):
     """The ends of a band that follows, added to predictions, ``[rows]`` each."""
 
     low: Floats
@@ -46,7 +46,7 @@ def follow(
     counts: NDArray[np.bool_],
     known_before: NDArray[np.int64],
     step: float = STEP,
-) -> FollowedBand:
+) -> BandEnds:
     """Return how far a band reaches at each row, by what was known when the row was predicted.
 
     Args:
@@ -74,4 +74,4 @@ def follow(
         moved[row] = below, above
     ends = low - moved[:, 0] * width, high + moved[:, 1] * width
     middle = (ends[0] + ends[1]) / 2
-    return FollowedBand(np.minimum(ends[0], middle), np.maximum(ends[1], middle))
+    return BandEnds(np.minimum(ends[0], middle), np.maximum(ends[1], middle))

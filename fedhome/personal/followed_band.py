@@ -18,6 +18,7 @@ from fedhome.data.series.clocks import usual_gap
 from fedhome.learning.adaptive_bands import follow
 from fedhome.personal.model import PersonalModel, Predictions
 from fedhome.personal.newest_rows import moments
+from fedhome.plan.data_settings import DataSettings
 from fedhome.plan.time_steps import step_seconds
 
 
@@ -54,7 +55,7 @@ def followed(model: PersonalModel, predicted: Predictions) -> FollowedBand:
         low - value,
         high - value,
         counts=counts,
-        known_before=_known_before(model, at, timeless="time" not in table.column_names),
+        known_before=known_before(model.plan.data, at, timeless="time" not in table.column_names),
     )
     for name, ends in (("low", band.low), ("high", band.high)):
         place = table.column_names.index(name)
@@ -67,14 +68,17 @@ def followed(model: PersonalModel, predicted: Predictions) -> FollowedBand:
     )
 
 
-def _known_before(
-    model: PersonalModel, at: NDArray[np.int64], *, timeless: bool
-) -> NDArray[np.int64]:
-    """Return of how many rows, from the first on, the truth had come when each was predicted."""
-    data = model.plan.data
+def known_before(data: DataSettings, at: NDArray[np.int64], *, timeless: bool) -> NDArray[np.int64]:
+    """Return of how many rows, from the first on, the truth had come when each was predicted.
+
+    Args:
+        data: The plan's settings for data, which say how far ahead rows are predicted.
+        at: UTC seconds of the rows, or their numbers where they have no times; rising ``[rows]``.
+        timeless: Whether they have none.
+    """
     before = np.arange(len(at))
     ahead = 1 if data.horizon is None else data.horizon
-    if not data.series or len(at) < 2:  # noqa: PLR2004
+    if not data.series or len(at) < 2:  # noqa: PLR2004 - no gap between fewer
         return before
     if isinstance(ahead, str):
         ahead_s = step_seconds(ahead, "data.horizon")
