@@ -269,6 +269,7 @@ def test_every_way_to_add_up_and_every_engine_chooses_alike(tmp_path: Path) -> N
     assert len(ideal) == 5
     assert chosen("secure", "aggregation.mode=secure") == ideal
     for others in (
+        chosen("handlers", "aggregation.mode=secure", "engine.name=sequential"),
         chosen("one", "aggregation.mode=ideal", "engine.name=sequential"),
         chosen("plain", "aggregation.mode=plain"),
     ):
