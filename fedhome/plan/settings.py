@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import tomli_w
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from fedhome.errors import PlanError
 from fedhome.plan.aggregation_settings import AggregationMode, AggregationSettings
@@ -32,6 +34,16 @@ AUTO: Final = "auto"
 """Of a rate: the fleet chooses it (:mod:`fedhome.plan.tried_rates`)."""
 
 Multiple = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def _named_or_chosen(value: object) -> object:
+    """Tell of a rate in one sentence what it may be: a union would tell it once for each kind."""
+    if value == AUTO or (type(value) in (int, float) and 0 < value < math.inf):  # type: ignore[operator]
+        return value
+    raise PydanticCustomError("rate", 'a number above 0, or "auto", is needed')
+
+
+Rate = Annotated[Multiple | Literal["auto"], BeforeValidator(_named_or_chosen)]
 
 DEVICES = re.compile(r"cpu|cuda(:\d+)?")
 """Where the vector engine can compute."""
@@ -71,7 +83,7 @@ class TrainSettings(Section):
 
     optimiser: str = Field("sgd", description='"sgd" or "adam"')
     learning_rate: float = Field(0.1, gt=0, description="size of the optimiser's steps")
-    rate: Multiple | Literal["auto"] = Field(
+    rate: Rate = Field(
         1.0,
         description="multiple of train.learning_rate at which homes learn in rounds; auto: the "
         "fleet tries train.rates in the first rounds, and keeps what is best in validation",
@@ -113,7 +125,7 @@ class StrategySettings(Section):
 
     name: str = Field("fedavg", description='a Flower strategy, or yours as "file.py:Name"')
     args: dict[str, Any] = Field(default_factory=dict, description="its own arguments")
-    rate: Multiple | Literal["auto"] = Field(
+    rate: Rate = Field(
         1.0,
         description="how far the server goes, as a multiple of what the strategy says; auto: the "
         "fleet tries strategy.rates in the first rounds, and keeps what is best in validation",

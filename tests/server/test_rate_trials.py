@@ -208,7 +208,11 @@ def test_a_run_that_begins_with_another_ones_model_tries_nothing_and_says_so(
         ({**_AUTO, "rounds": {"count": 25}}, "takes 25 rounds (5 attempts of 5"),
         ({"train": {"rates": [1.0, 2.0]}}, "but it is 1"),
         ({"train": {"rate": "auto", "rates": [1.0, 1.0]}}, "names one twice"),
-        ({"train": {"rate": 0.0}}, "train.rate"),
+        (
+            {"train": {"rate": 0.0}},
+            'train.rate: a number above 0, or "auto", is needed (it is 0.0)',
+        ),
+        ({"strategy": {"rate": "fast"}}, "strategy.rate: a number above 0"),
     ],
 )
 def test_plans_whose_rates_cannot_be_chosen_are_refused(
