@@ -17,7 +17,7 @@ FLOWER_TESTS := tests/flower tests/server/test_front.py tests/server/test_rounds
 # What is compiled is kept, whatever the environment says: a test run is a hundred processes.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help simulate test quick slow flower lock face lint format types imports wheel pins sbom audit clean
+.PHONY: help simulate test quick slow flower lock face lint format types imports wheel release verify pins sbom audit clean
 .DEFAULT_GOAL := help
 
 help:  ## list what there is
@@ -64,6 +64,12 @@ imports: $(VENV)/.installed-dev  ## which package may import which
 
 wheel: $(VENV)/.installed-dev  ## build the wheel into dist/
 	$(BIN)/python -m build --wheel --outdir dist
+
+release: $(VENV)/.installed-dev  ## build what is committed into dist/release and sign it: make release KEY=~/.ssh/id_ed25519
+	PYTHONPATH=tests $(BIN)/python -m helpers.release make --key '$(KEY)'
+
+verify: $(VENV)/.installed-dev  ## check a release's signature, and that this checkout gives it: make verify RELEASE=folder
+	PYTHONPATH=tests $(BIN)/python -m helpers.release check '$(RELEASE)'
 
 pins: $(VENV)/.installed-dev  ## write the lock, pins.txt: what make test installs, with hashes
 	PYTHONPATH=tests $(BIN)/python -m helpers.pins $(ARGS)
