@@ -126,13 +126,16 @@ def smallest_lot(sums: Sequence[AbstractSet[_Home]]) -> int:
     return min(Counter(_lots(sums).values()).values(), default=0)
 
 
-def fitting(before: Sequence[AbstractSet[str]], homes: Collection[str], *, least: int) -> set[str]:
+def fitting(
+    before: Sequence[AbstractSet[str]], homes: Collection[str], *, least: int, salt: bytes = b""
+) -> set[str]:
     """Return as many of some homes as a sum may be over, after others: maybe none.
 
     Args:
         before: The homes in each earlier sum of nearly the same numbers about this model.
         homes: Those that could be in the next one.
         least: Fewest homes in a lot.
+        salt: Decides, with their names, which homes of a lot are left out.
     """
     there = set(homes)
     if not before:
@@ -142,7 +145,7 @@ def fitting(before: Sequence[AbstractSet[str]], homes: Collection[str], *, least
         lots.setdefault(where[:-1], set()).add(home)
     kept: set[str] = set()
     for where, lot in lots.items():
-        inside = sorted(lot & there, key=_drawn)
+        inside = sorted(lot & there, key=lambda home: hashlib.sha256(salt + home.encode()).digest())
         absent = len(lot) - len(inside) if any(where) else 0  # who never was in one is no lot
         spare = max(0, least - absent) if absent else 0
         if len(inside) - spare >= least:
@@ -153,8 +156,3 @@ def fitting(before: Sequence[AbstractSet[str]], homes: Collection[str], *, least
 def _lots(sums: Sequence[AbstractSet[_Home]]) -> dict[_Home, tuple[bool, ...]]:
     """Return for each home of any sum which of them it is in."""
     return {home: tuple(home in one for one in sums) for home in set().union(*sums)}
-
-
-def _drawn(home: str) -> bytes:
-    """Return what decides which home of a lot is left out: nothing that says anything of it."""
-    return hashlib.sha256(home.encode()).digest()

@@ -58,7 +58,7 @@ class AlikeHomes:
         if not before:
             return there
         least = self._policy.least_sum(self._fleet, roster=len(there), groups=self._groups)
-        kept = fitting(list(before.values()), there, least=least)
+        kept = fitting(list(before.values()), there, least=least, salt=model_hash)
         others = ", ".join(map(repr, before))
         about = (
             f"a sum of {purpose!r} would tell fewer than {least} homes apart from that of {others}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -169,7 +170,7 @@ class Channel(ABC):
         self.late = 0
         self.unopened = 0
 
-    @property
+    @cached_property
     def alike(self) -> AlikeHomes:
         """Chooses over which homes a sum may be after another one about the same model."""
         return AlikeHomes(self.plan, self.journal, fleet=self.fleet)

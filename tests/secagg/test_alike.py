@@ -84,6 +84,15 @@ def test_how_many_more_are_left_out(before: list[range], there: range, kept: int
     assert len(fitting(sums, [HOMES[place] for place in there], least=5)) == kept
 
 
+def test_it_is_not_always_the_same_homes_that_are_left_out() -> None:
+    left = {
+        frozenset(HOMES[1:]) - fitting([set(HOMES)], HOMES[1:], least=5, salt=bytes([number]))
+        for number in range(20)
+    }
+    assert len(left) > 10
+    assert {len(some) for some in left} == {4}
+
+
 def test_alike_are_questions_that_there_are() -> None:
     purposes = {name.rpartition(".")[2] for name in SUMMED}
     assert {one for some in ALIKE for one in some} <= purposes
