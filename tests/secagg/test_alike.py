@@ -84,6 +84,27 @@ def test_how_many_more_are_left_out(before: list[range], there: range, kept: int
     assert len(fitting(sums, [HOMES[place] for place in there], least=5)) == kept
 
 
+@pytest.mark.parametrize(
+    ("count", "never", "left_out"), [(8, 0.08, 0.2), (10, 0.08, 0.4), (12, 0.03, 0.8), (16, 0.0, 1)]
+)
+def test_how_often_no_second_sum_fits_where_homes_come_and_go(
+    count: int, never: float, left_out: float
+) -> None:
+    """One in ten is away, and one in a hundred goes away between two questions."""
+    drawn, names = np.random.default_rng(1), np.array(names_of(count))
+    refused_, fewer, tries = 0, 0, 2000
+    for _ in range(tries):
+        there = drawn.random(count) >= 0.1
+        later = np.where(there, drawn.random(count) >= 0.01, drawn.random(count) < 0.04)
+        if there.sum() < 5 or later.sum() < 5:
+            continue
+        kept = fitting([set(names[there])], list(names[later]), least=5)
+        refused_ += not kept
+        fewer += later.sum() - len(kept) if kept else 0
+    assert refused_ / tries <= never
+    assert fewer / tries <= left_out
+
+
 def test_it_is_not_always_the_same_homes_that_are_left_out() -> None:
     left = {
         frozenset(HOMES[1:]) - fitting([set(HOMES)], HOMES[1:], least=5, salt=bytes([number]))
