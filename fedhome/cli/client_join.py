@@ -69,6 +69,7 @@ def join(  # noqa: PLR0917 - typer gives them by name
     from fedhome.cli.data_words import print_alike  # noqa: PLC0415 - arrow, only where needed
     from fedhome.cli.join_words import findings_table, inputs_table  # noqa: PLC0415
     from fedhome.clients.membership import join  # noqa: PLC0415 - found only at run time
+    from fedhome.clients.membership.carried_tier import carried_tier  # noqa: PLC0415
     from fedhome.plan.own_reading import parse_reading  # noqa: PLC0415
 
     console = Console()
@@ -103,6 +104,9 @@ def join(  # noqa: PLR0917 - typer gives them by name
     console.print(f"fingerprint: [bold]{joined.fingerprint}[/]", highlight=False)
     if joined.admitted:
         _say(console, "the fleet's owner has admitted this home already")
+        if told := carried_tier(request.home_folder, request.plan).told:
+            name = opened_invite.home
+            _say(console, f"{told}: tell the owner `fedhome fleet tier {name} {request.tier}`")
     else:
         _say(console, "tell the fleet's owner the fingerprint; `fedhome fleet admit` shows it too")
     if not request.findings.rows:

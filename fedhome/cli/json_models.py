@@ -74,6 +74,21 @@ class ParameterEntry:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReleaseSlice:
+    """The slice of a model that a kind of devices trained.
+
+    Args:
+        tier: What these are called.
+        hidden: Units of its hidden layers.
+        rule: How slices lie in the model.
+    """
+
+    tier: str
+    hidden: list[int]
+    rule: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReleaseShown(ReleaseEntry):
     """All that a release says.
 
@@ -87,6 +102,7 @@ class ReleaseShown(ReleaseEntry):
         max_error: Largest difference from float32.
         share: Share of the parameters that is kept.
         privacy: What noise was added; null: none.
+        slices: In which slices devices trained it, from the smallest; empty: each had all of it.
         payload: SHA-256 of what is stored, hexadecimal.
         layout: Hash of the model's layout, hexadecimal.
         parameters: Its parameters; null where the model was removed.
@@ -101,6 +117,7 @@ class ReleaseShown(ReleaseEntry):
     max_error: float
     share: float
     privacy: ReleasePrivacy | None
+    slices: list[ReleaseSlice]
     payload: str
     layout: str
     parameters: list[ParameterEntry] | None
@@ -192,6 +209,11 @@ def release_shown(release: Release, model: ModelPayload | None) -> ReleaseShown:
         max_error=one.fidelity.max_error,
         share=one.fidelity.share,
         privacy=privacy[0] if privacy else None,
+        slices=[
+            ReleaseSlice(tier=tier.name, hidden=list(tier.units), rule=said.rule)
+            for said in one.slices
+            for tier in said.tiers
+        ],
         payload=one.payload.hex(),
         layout=one.layout.hex(),
         parameters=None if model is None else list(_parameters(model)),

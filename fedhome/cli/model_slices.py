@@ -220,9 +220,12 @@ def _source(
         )
     opened = opened_registry(registry, key_file, passphrase_file)
     chosen = opened.find(name)
+    parameters = opened.load(chosen).parameters
+    said = next(iter(chosen.manifest.slices), None)
+    tiers = {} if said is None else {one.units: one.name for one in said.tiers}
     return _Source(
-        model=FinishedModel(opened.load(chosen).parameters),
-        tiers={},
+        model=FinishedModel.trained_in(tuple(tiers), "" if said is None else said.rule, parameters),
+        tiers=tiers,
         plan=chosen.manifest.plan,
         round=chosen.manifest.round,
         told=f"release {chosen.number}",

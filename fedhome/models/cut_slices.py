@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from fedhome.errors import LayoutError, ModelError
 from fedhome.models.slicing import Widths, shown
-from fedhome.plan.rule_traits import traits_of
+from fedhome.plan.rule_traits import RULES
 from fedhome.plan.settings import Plan
+from fedhome.plugins import look_up
 from fedhome.wire.layout import Layout
 
 _QUARTERS = (0.25, 0.5, 0.75, 1.0)
@@ -47,15 +48,33 @@ class FinishedModel:
         Raises:
             LayoutError: It was not trained in slices that are networks of their own.
         """
-        rule = plan.slicing.rule
+        tiers = tuple(tier.widths(plan.model.hidden) for tier in plan.slicing.in_order())
+        return cls.trained_in(tiers, plan.slicing.rule, parameters)
+
+    @classmethod
+    def trained_in(
+        cls, tiers: tuple[Widths, ...], rule: str, parameters: Mapping[str, NDArray[np.float32]]
+    ) -> FinishedModel:
+        """Return a model that was trained in slices.
+
+        Args:
+            tiers: Units of each slice's layers; none: it is not known in which.
+            rule: The rule by which they lie in it.
+            parameters: The model's arrays by name.
+
+        Raises:
+            LayoutError: It was not trained in slices that are networks of their own.
+            PluginError: There is no such rule.
+        """
+        if not tiers:
+            return cls(parameters)
         if rule == "fiarse":
             raise LayoutError(
                 "slicing.rule = fiarse picks single weights: a part of this model is as wide and "
                 "as deep as the whole, with zeros in it",
                 hint="each home's own model of the run has them: `fedhome predict` takes it",
             )
-        tiers = tuple(tier.widths(plan.model.hidden) for tier in plan.slicing.in_order())
-        if not tiers or traits_of(plan).exits:
+        if look_up(RULES, rule, "slicing rule").exits:
             return cls(parameters, tiers)
         layers = len(parameters) // 2
         names = [f"layers.{n}" for n in range(layers - 1)] + [f"exits.{layers - 1}"]

@@ -46,8 +46,7 @@ def own_slice(
     ours = slices_in(plan)
     if said is not None and said != ours:
         raise RunError(
-            f"{called} was trained in the slices {_told(said)}, and this home's plan has "
-            f"{_told(ours)}",
+            f"{called} was trained in the slices {said.told}; this home's plan has {ours.told}",
             hint="ask whoever runs the fleet which plan its homes have, and join again with it",
         )
     one = plan.slicing.in_order()[tier_number(plan, tier)]
@@ -68,7 +67,7 @@ def slices_in(plan: Plan) -> ReleaseSlices:
     return ReleaseSlices(
         rule=plan.slicing.rule,
         tiers=tuple(
-            ReleaseTier(name=one.name, width=float(one.width), depth=one.depth)
+            ReleaseTier(name=one.name, units=one.widths(plan.model.hidden))
             for one in plan.slicing.in_order()
         ),
     )
@@ -93,7 +92,3 @@ def fits(plan: Plan, layout: Layout, features: int, outputs: int) -> bool:
         hidden = plan.slicing.in_order()[-1].widths(hidden)
     shapes = [shape for shape in layout.shapes if len(shape) > 1]
     return shapes == list(zip((*hidden, outputs), (features, *hidden), strict=True))
-
-
-def _told(slices: ReleaseSlices) -> str:
-    return f"{', '.join(one.told for one in slices.tiers)} by the rule {slices.rule}"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 
 from pydantic import Field
 
 from fedhome.plan.section import Section
+from fedhome.wire.layout import slice_units
 
 MOST_TIERS = 8
 _ROUNDING = 1e-6
@@ -30,7 +30,7 @@ class TierSettings(Section):
         Args:
             hidden: Units of the whole model's hidden layers.
         """
-        return tuple(max(1, math.floor(self.width * n + 0.5)) for n in hidden[: self.depth])
+        return slice_units(hidden, self.width, self.depth)
 
 
 class SlicingSettings(Section):

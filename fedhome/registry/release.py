@@ -28,7 +28,7 @@ NONE = bytes(32)  # the hash before the first release
 _MAGIC = b"fedhome release\0\1"
 _LENGTH_BYTES = 8
 _MOST = 1 << 26
-_MOST_TIERS = 64
+_MOST_TIERS, _MOST_LAYERS = 64, 64
 _FIELDS_WITHOUT_SLICES = 18  # label, version, and 16 of the manifest
 
 
@@ -50,23 +50,16 @@ class Privacy(Message, label="release-privacy", most=512):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReleaseTier(Message, label="release-tier", most=128):
+class ReleaseTier(Message, label="release-tier", most=512):
     """A kind of devices, and the slice of the model that these trained.
 
     Args:
         name: What it is called.
-        width: Share of each hidden layer's units.
-        depth: How many of the hidden layers.
+        units: Units of the slice's hidden layers.
     """
 
     name: Id
-    width: Annotated[float, real(1.0)]
-    depth: Annotated[int, number(least=1)]
-
-    @property
-    def told(self) -> str:
-        """The slice in words."""
-        return f"{self.name} (width {self.width:g}, depth {self.depth})"
+    units: Annotated[tuple[int, ...], several(number(least=1), most=_MOST_LAYERS)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +73,12 @@ class ReleaseSlices(Message, label="release-slices", most=1 << 11):
 
     rule: Id
     tiers: Annotated[tuple[ReleaseTier, ...], several(ReleaseTier.kind(), most=_MOST_TIERS)]
+
+    @property
+    def told(self) -> str:
+        """The slices in words."""
+        told = (f"{one.name} {'-'.join(map(str, one.units))}" for one in self.tiers)
+        return f"{', '.join(told)}, by the rule {self.rule}"
 
 
 @dataclass(frozen=True, kw_only=True)

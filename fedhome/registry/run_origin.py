@@ -20,7 +20,7 @@ from fedhome.registry.release import (
 )
 from fedhome.run.events import SPENT, Event
 from fedhome.run.folder import RunFolder
-from fedhome.wire.layout import Layout
+from fedhome.wire.layout import Layout, slice_units
 
 
 def origin_of(folder: RunFolder) -> Origin:
@@ -40,20 +40,22 @@ def origin_of(folder: RunFolder) -> Origin:
         plan_hash=hashlib.sha256(text.encode()).digest(),
         run=folder.path.resolve().name or "run",
         run_hash=bytes.fromhex(events[0].hash),
-        slices=_slices(plan.get("slicing", {})),
+        slices=_slices(plan),
     )
 
 
-def _slices(table: Mapping[str, Any]) -> tuple[ReleaseSlices, ...]:
-    """Return in which slices devices train, by a resolved plan's table ``slicing``."""
-    tiers = [
-        ReleaseTier(name=str(one["name"]), width=float(one["width"]), depth=int(one["depth"]))
-        for one in table.get("tiers", ())
-    ]
+def _slices(plan: Mapping[str, Any]) -> tuple[ReleaseSlices, ...]:
+    """Return in which slices devices train, by a resolved plan's tables."""
+    slicing = plan.get("slicing", {})
+    tiers = sorted(slicing.get("tiers", ()), key=lambda one: (one["depth"], one["width"]))
     if not tiers:
         return ()
-    tiers.sort(key=lambda tier: (tier.depth, tier.width))
-    return (ReleaseSlices(rule=str(table["rule"]), tiers=tuple(tiers)),)
+    hidden = plan["model"]["hidden"]
+    named = (
+        ReleaseTier(name=one["name"], units=slice_units(hidden, one["width"], one["depth"]))
+        for one in tiers
+    )
+    return (ReleaseSlices(rule=slicing["rule"], tiers=tuple(named)),)
 
 
 def privacy_told(event: Event) -> Privacy | None:

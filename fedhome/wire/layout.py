@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -130,3 +131,14 @@ def model_hash(flat: NDArray[np.float32]) -> bytes:
         flat: Its parameters, float32 ``[size]``.
     """
     return hashlib.sha256((flat + np.float32(0)).astype("<f4").tobytes()).digest()
+
+
+def slice_units(hidden: Sequence[int], width: float, depth: int) -> tuple[int, ...]:
+    """Return the units of a slice's layers, to the nearest, at least one in each.
+
+    Args:
+        hidden: Units of the whole model's hidden layers.
+        width: Share of each that the slice has.
+        depth: How many of the layers it has.
+    """
+    return tuple(max(1, math.floor(width * units + 0.5)) for units in hidden[:depth])

@@ -189,7 +189,7 @@ def test_a_release_of_other_slices_than_the_plans_is_refused(place: HomeFolder) 
     tiers[0]["width"] = 0.375  # of the same layout: exits are where they were
     other = SLICED.change(slicing={"tiers": tiers})
     _release(place, replace(ORIGIN, slices=(slices_in(other),)))
-    with pytest.raises(RunError, match=r"trained in the slices sensor \(width 0\.375, depth 1\)"):
+    with pytest.raises(RunError, match="trained in the slices sensor 3, plug 4-4, hub 8-8, by"):
         own_or_fleets(place)
 
 
