@@ -186,7 +186,9 @@ def show(
         "plan": f"{manifest.plan}, {manifest.plan_hash.hex()[:_DIGITS]}",
         "homes in the sum": str(manifest.homes),
         "privacy": private,
-        "slices": manifest.slices[0].told if manifest.slices else "none: each home had all of it",
+        "slices": manifest.slices[0].told
+        if manifest.slices
+        else "none: each home had all of it, or it is older",
         "storage": f"{manifest.storage}: {fidelity.size} bytes, {fidelity.whole} in float32",
         "lost in storage": f"rmse {fidelity.rmse:.3g}, at most {fidelity.max_error:.3g}",
         "share kept": f"{fidelity.share:.1%}",

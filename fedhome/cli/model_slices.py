@@ -37,7 +37,7 @@ _REPEATS, _TRIES = 200, 5
 _TABLE_WIDTH = 72
 """Columns of a screen below which a table would cut its words to pieces."""
 _UNTRAINED = (
-    "which widths devices trained is not in a release: a width between may say little. The plan "
+    "this release does not say which widths devices trained: one between may say little. The plan "
     "of the run names them, and its folder in place of RELEASE shows them"
 )
 

@@ -13,6 +13,8 @@ from fedhome.cli import app
 from fedhome.cli.model_slices import bytes_of
 from fedhome.errors import FedHomeError, LayoutError, ModelError
 from fedhome.learning.fitted import Perceptron
+from fedhome.personal.own_slice import slices_in
+from fedhome.registry import Registry, run_origin
 from fedhome.run.model_file import read_model_file
 from helpers import tiny
 from helpers.json_guide import checked
@@ -94,14 +96,36 @@ def test_a_budget_chooses_and_a_slice_that_no_tier_trained_is_told(
     assert "note: no tier trained just these layers (2, 8-8): it may say little" in told
 
 
-def test_a_release_is_cut_and_what_it_does_not_tell_is_told(run: Path, tmp_path: Path) -> None:
+def test_a_release_says_in_which_slices_it_was_trained(run: Path, tmp_path: Path) -> None:
     registry = tmp_path / "registry"
     _say("publish", run, "--registry", registry)
-    listed = _say("slices", "latest", registry)
-    assert "which widths devices trained is not in a release" in listed
+    assert "sensor 2, hub 8-8, by the rule nested" in _say("show", "latest", registry)
+    shown = checked("model show", _say("show", "latest", registry, "--json"))
+    assert shown["slices"] == [
+        {"tier": "sensor", "hidden": [2], "rule": "nested"},
+        {"tier": "hub", "hidden": [8, 8], "rule": "nested"},
+    ]
+    plan = fedhome.Result.open(run).plan
+    assert Registry.open(registry).find("latest").manifest.slices == (slices_in(plan),)
+    small, whole = checked("model slices", _say("slices", "latest", registry, "--json"))
+    assert (small["tier"], whole["tier"]) == ("sensor", "hub")
     said = _say("slice", "latest", tmp_path / "c.npz", registry, "--width", 0.25, "--depth", 1)
     assert "a slice of release 1, layers 2, " in said
-    assert "which widths devices trained is not in a release" in said
+    assert "it is what tier sensor trained" in said
+
+
+def test_an_older_release_is_cut_and_what_it_does_not_tell_is_told(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_origin, "_slices", lambda _: ())
+    registry = tmp_path / "registry"
+    _say("publish", run, "--registry", registry)
+    assert "none: each home had all of it, or it is older" in _say("show", "latest", registry)
+    listed = _say("slices", "latest", registry)
+    assert "this release does not say which widths devices trained" in listed
+    said = _say("slice", "latest", tmp_path / "c.npz", registry, "--width", 0.25, "--depth", 1)
+    assert "a slice of release 1, layers 2, " in said
+    assert "this release does not say which widths devices trained" in said
 
 
 @pytest.mark.parametrize(
