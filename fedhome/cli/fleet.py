@@ -26,7 +26,7 @@ from fedhome.cli.json_out import JsonFlag, print_json
 from fedhome.errors import DirectoryError
 from fedhome.fleet.admission import INVITER, INVITER_KEY, SERVER
 from fedhome.fleet.entries import entry_text, fingerprint, home_keys, read_entry
-from fedhome.fleet.owner_folder import ANCHOR, Fleet
+from fedhome.fleet.owner_folder import ANCHOR, PLAN, Fleet
 from fedhome.fleet.owner_keys import AUTHORITY, key_name
 from fedhome.plan.sliced_plan import check_tier, is_sliced
 from fedhome.store import disk
@@ -201,15 +201,16 @@ def show(fleet: Folder = Path(), *, as_json: JsonFlag = False) -> None:
             return
         last, epoch = owned.last(), owned.epoch
         until = f", holds until {when(last.expires)}" if last else ""
-        changes, plan = owned.changes(), plan_of(fleet)
+        changes = owned.changes()
+        plan = plan_of(fleet) if (fleet / PLAN).exists() else None
         signed = last.entries if last else {}
         listed = sorted((signed | owned.homes).items())
-        carries = is_sliced(plan) or any(one.tier for _, one in listed)
+        carries = (plan and is_sliced(plan)) or any(one.tier for _, one in listed)
         table = table_of(
             f"fleet {owned.anchor.fleet.hex()}, epoch {epoch}{until}",
             "home",
             "may serve on the committee",
-            *(["carries"] if carries else []),
+            *(["tier"] if carries else []),
             "fingerprint",
             "next directory",
         )

@@ -243,7 +243,7 @@ def _only(waiting_homes: _WaitingHomes, homes: Sequence[str]) -> _WaitingHomes:
 
 def _confirm(console: Console, new: dict[str, Enrolment], plan: Plan, *, yes: bool) -> bool:
     carries = is_sliced(plan) or any(one.entry.tier for one in new.values())
-    more = ["carries"] if carries else []
+    more = ["tier"] if carries else []
     table = table_of("answered their invites", "home", "fingerprint", "enrolled", *more)
     for home, one in new.items():
         shown = [escape(tier_told(one.entry.tier, plan))] if carries else []

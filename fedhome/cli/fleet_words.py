@@ -61,15 +61,15 @@ def summary(issued: IssuedDirectory) -> Table:
     return table
 
 
-def tier_told(tier: str, plan: Plan) -> str:
+def tier_told(tier: str, plan: Plan | None) -> str:
     """Return which slice a home carries, in words; one that the plan does not have counts so.
 
     Args:
         tier: As its entry names it; empty: it names none.
-        plan: The fleet's plan.
+        plan: The fleet's plan; None: nobody has named one.
     """
-    tiers = [one.name for one in plan.slicing.in_order()]
-    if tier in tiers:
+    tiers = [] if plan is None else [one.name for one in plan.slicing.in_order()]
+    if plan is None or tier in tiers:
         return tier
     if not tiers:
         return f"{tier}: the plan has no tiers" if tier else ""

@@ -135,6 +135,6 @@ def test_a_fleet_without_slices_is_shown_as_it_was(world: World, tmp_path: Path)
     with Fleet.create(folder, "correct horse") as fleet:
         fleet.add(HomeKeys.create("ash").entry())
     (folder / PLAN).write_text(WHOLE.to_toml())
-    assert "carries" not in _fleet(folder, "show")
+    assert "tier" not in _fleet(folder, "show")
     assert not (folder / CARD).exists()
     assert fedhome("tier", world.device, "hub").exit_code != 0  # no home is there
