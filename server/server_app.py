@@ -157,7 +157,7 @@ def run_over_grid(
     )
     if slices:
         if not resumed:
-            tell_carried(log, slices, tiers().values(), features)
+            tell_carried(log, slices, tiers(), features, named=True)
         fitting = SlicedRepliesGrid(
             fitting,
             layout=learning.layout,

@@ -325,8 +325,9 @@ def _world(
         if tell_homes:
             features = gathered.homes[0].x.shape[1]
             slices = carried_slices(plan, learning, features, gathered.classes)
-            tiers = tiers_of(plan, [home.home for home in gathered.homes]).tolist()
-            tell_carried(log, slices, tiers, features)
+            names = [home.home for home in gathered.homes]
+            tiers = dict(zip(names, tiers_of(plan, names).tolist(), strict=True))
+            tell_carried(log, slices, tiers, features, named=False)
     check_feedback(plan, learning.method, learning.layout)
     check_search(plan, learning.method, learning.layout)
     if mode != "plain":

@@ -29,7 +29,7 @@ TIER_COLUMNS: Final = (
     ),
     (
         "ms a step",
-        "processor time of a training step by torch, on the machine of the simulation",
+        "processor time of a training step by torch, on the machine of the simulation or server",
         "",
     ),
     ("Network alone", "mean score of this tier's network, trained by each home alone", ""),
@@ -62,18 +62,26 @@ class HomeTier:
 
 
 def home_tiers(run: RunResults) -> Mapping[str, HomeTier]:
-    """Return what each scored home of a simulation carries, by its name; empty without slices.
+    """Return what each scored home carries, by its name; empty without slices.
 
     Args:
-        run: The run. Of a real fleet a report knows no home's tier.
+        run: The run. In a simulation its plan tells homes' tiers, of a fleet its log.
     """
-    if run.homes is None or "engine" not in run.started:
+    if run.homes is None:
         return {}
     plan = Plan.parse(run.plan)
     if not is_sliced(plan):
         return {}
     names = sorted(set(run.homes["home"].to_pylist()))
     told = _told(run)
+    if "engine" not in run.started:
+        signed = {
+            home: HomeTier(tier=tier, bytes_up=data.get("bytes_up"))
+            for tier, data in told.items()
+            for home in data.get("names", ())
+        }
+        unknown = HomeTier(tier=NOTHING, bytes_up=None)
+        return {name: signed.get(name, unknown) for name in names} if signed else {}
     kinds = [
         HomeTier(tier=tier.name, bytes_up=told.get(tier.name, {}).get("bytes_up"))
         for tier in plan.slicing.in_order()

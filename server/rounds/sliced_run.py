@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from fedhome.errors import PlanError
@@ -68,24 +68,30 @@ def check_slices(plan: Plan, *, sums: bool) -> None:
 
 
 def tell_carried(
-    log: EventLog, slices: Sequence[CarriedSlice], tiers: Collection[int], features: int
+    log: EventLog,
+    slices: Sequence[CarriedSlice],
+    tiers: Mapping[str, int],
+    features: int,
+    *,
+    named: bool,
 ) -> None:
     """Log for each tier how many homes carry which slice, and what that costs a device.
 
     Args:
         log: The run's log.
         slices: What each tier carries, from the smallest.
-        tiers: The number of each home's tier.
+        tiers: The number of each home's tier, by its name.
         features: Width of the input.
+        named: Whether the event says which homes: a simulation's follow from its plan.
     """
     for number, carried in enumerate(slices):
-        cost, homes = cost_of(carried, features), list(tiers).count(number)
+        cost, homes = cost_of(carried, features), [h for h, at in tiers.items() if at == number]
         log.append(
             "note",
-            text=f"tier {carried.tier}: {homes} of {len(tiers)} homes carry {carried.told}, "
+            text=f"tier {carried.tier}: {len(homes)} of {len(tiers)} homes carry {carried.told}, "
             f"{cost.numbers:,} of the model's {carried.rounds.places.layout.size:,} numbers, "
             f"{cost.bytes_up:,} bytes of float32 up a round; a step of training takes "
             f"{cost.memory:,} bytes, and {cost.step_ms:.2g} ms of this processor",
         )
-        told = {"tier": carried.tier, "carries": carried.told, "homes": homes, **asdict(cost)}
-        log.append("tier-carried", **told)
+        told = {"tier": carried.tier, "carries": carried.told, "homes": len(homes), **asdict(cost)}
+        log.append("tier-carried", **told, **({"names": sorted(homes)} if named else {}))

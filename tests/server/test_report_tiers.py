@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from fedhome.plan.sliced_plan import tiers_of
 from fedhome.run.events import EventLog
 from fedhome.run.folder import RunFolder
 from fedhome.server.report.homes_list import homes_list
-from fedhome.server.report.tiers_table import TIER_COLUMNS, home_tiers, tier_rows
+from fedhome.server.report.tiers_table import CARRIED, TIER_COLUMNS, home_tiers, tier_rows
 
 pytestmark = pytest.mark.long
 
@@ -89,6 +90,26 @@ def test_a_run_whose_log_tells_no_costs_still_says_who_has_which_tier(run: RunFo
     listed = homes_list(results)
     assert listed is not None
     assert {row[2] for row in listed.rows} == {"\N{EN DASH}"}
+
+
+def test_of_a_fleet_the_log_tells_who_has_which_tier(run: RunFolder) -> None:
+    """Its plan does not: devices say it, and their owner signs it."""
+    results = results_of(_sliced(run))
+    homes = sorted(results.scores["personalised"])
+    events = []
+    for event in results.events:
+        data = {name: value for name, value in event.data.items() if name != "engine"}
+        if event.event == CARRIED and data["tier"] == "hub":
+            data["names"] = homes[:1]
+        events.append(replace(event, data=data))
+    fleets = replace(results, events=events)
+    assert [home_tiers(fleets)[home].tier for home in homes[:2]] == ["hub", "\N{EN DASH}"]
+    listed = homes_list(fleets)
+    assert listed is not None
+    assert {len(row) for row in listed.rows} == {len(listed.columns)}
+    (sensor, hub) = tier_rows(fleets)
+    assert (sensor[2], hub[2]) == ("1", "1")
+    assert hub[-2] == f"{results.scores['personalised'][homes[0]]:.3f}"
 
 
 def test_where_all_carry_all_there_is_no_word_of_tiers(run: RunFolder) -> None:
