@@ -20,7 +20,6 @@ from fedhome.clients.agent.own_model import EndedRuns, OwnModelKeeper, keep_ende
 from fedhome.clients.asked_question import AskedQuestion
 from fedhome.clients.failure_reason import reason_of
 from fedhome.clients.home import ClientHome, find_home
-from fedhome.clients.own_readings import source_of
 from fedhome.clients.protocol_questions import BUNDLE, DIRECTORY, ENROL, HELP, PROTOCOL, SHAPE
 from fedhome.clients.secure_sums import add, empty_handed, requested_sum_of
 from fedhome.errors import (
@@ -242,6 +241,8 @@ def _behind_node(handler: Handler) -> Callable[[Message, Context], Message]:
     simple = _bound(find_home, handler)
 
     def answer(message: Message, context: Context) -> Message:
+        from fedhome.clients.own_readings import source_of  # noqa: PLC0415 - arrow
+
         home_folder = supernode.home_folder_of(context)
         if home_folder is None:
             return simple(message, context)

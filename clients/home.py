@@ -6,31 +6,31 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 from flwr.app import Context
 from numpy.typing import NDArray
 
 from fedhome.clients import context_keys
-from fedhome.clients.own_readings import NOTHING_OWN, OwnReadings, ReadingsSource, read_own
 from fedhome.clients.secure_sums import SecurePart
-from fedhome.data.fleet_examples import filled_in
 from fedhome.data.series.examples import HomeExamples
-from fedhome.data.series.windows import examples, with_indicators
 from fedhome.errors import DataError
 from fedhome.learning.at_home import device_of
 from fedhome.learning.one_home import OneHome
 from fedhome.learning.own_state import HomeStates
 from fedhome.learning.personalise import Personaliser, personaliser
-from fedhome.learning.tasks import kind_of
 from fedhome.plan.aggregation_settings import AggregationMode
+from fedhome.plan.own_reading import NOTHING_OWN
 from fedhome.plan.protocol import policy_of
 from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import check_whole
 from fedhome.plugins import load
 from fedhome.questions.rate_search import check_search
 from fedhome.questions.transfer import check_feedback
+
+if TYPE_CHECKING:  # they load arrow, which a home whose readings are read apart does without
+    from fedhome.clients.own_readings import OwnReadings, ReadingsSource
 
 _SIMULATED = "fedhome.simulations.gather:partition"
 
@@ -172,6 +172,7 @@ def real_home(
     states: HomeStates | None = None,
     tier: str = "",
     before_training: Callable[[], None] | None = None,
+    apart: bool = False,
 ) -> ClientHome:
     """Return a home on its own readings.
 
@@ -184,16 +185,27 @@ def real_home(
         states: Where it keeps what its method learns for it alone; None: nowhere.
         tier: Name of its tier, where the plan's devices carry slices of the model.
         before_training: As of :class:`fedhome.learning.one_home.OneHome`.
+        apart: Whether a process of its own reads them, so that this one takes less memory; it needs
+            a name.
 
     Raises:
         DataError: The readings cannot be used.
         PlanError: The task does not fit them, or the plan names no inputs.
+        EngineError: The process that reads them did not get to an end.
     """
     source = Path(data) if isinstance(data, str) else data
-    own = read_own(plan, source, name=name, reading=reading)
-    return home_of(
+    if apart:
+        from fedhome.clients.examples_apart import examples_apart  # noqa: PLC0415
+
+        assert name is not None, "who reads apart knows the home"
+        examples = examples_apart(plan, source, name=name, reading=reading)
+    else:
+        from fedhome.clients.own_readings import examples_of, read_own  # noqa: PLC0415
+
+        examples = examples_of(plan, read_own(plan, source, name=name, reading=reading))
+    return _home_on(
         plan,
-        own,
+        examples,
         participant=participant,
         states=states,
         tier=tier,
@@ -216,22 +228,20 @@ def home_of(
         DataError: The readings cannot be used.
         PlanError: The task does not fit them.
     """
-    targets = kind_of(plan.task.kind).targets
-    columns = [spec.name for spec in plan.data.inputs or ()]
-    found = examples(own.matched.table, plan.data, columns, targets)
-    indicators = plan.data.indicators or ()
-    notes = (*found.notes, *filled_in([found], plan.data, indicators))
-    data = with_indicators(replace(found, notes=notes), indicators)
-    return ClientHome.of(
+    from fedhome.clients.own_readings import examples_of  # noqa: PLC0415
+
+    return _home_on(
         plan,
-        data,
-        mode=_mode(plan),
+        examples_of(plan, own),
         participant=participant,
-        real=True,
         states=states,
         tier=tier,
         before_training=before_training,
     )
+
+
+def _home_on(plan: Plan, examples: HomeExamples, **parts: Any) -> ClientHome:
+    return ClientHome.of(plan, examples, mode=_mode(plan), real=True, **parts)
 
 
 @lru_cache(maxsize=256)

@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.clients.recorded.reading_store import ReadingStore
+from fedhome.data.fleet_examples import filled_in
 from fedhome.data.home_files import HomeFilesRead, read_home
 from fedhome.data.inputs import MatchedHome, matched, schema_of
+from fedhome.data.series.examples import HomeExamples
+from fedhome.data.series.windows import examples, with_indicators
 from fedhome.errors import DataError, NoReadingsError
 from fedhome.learning.tasks import kind_of
-from fedhome.plan.own_reading import reading_of
+from fedhome.plan.own_reading import NOTHING_OWN, reading_of
 from fedhome.plan.settings import Plan
-
-NOTHING_OWN: Final[Mapping[str, Any]] = MappingProxyType({})
-"""A home whose files are read as the plan says."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +117,24 @@ def read_own(
             hint="name all classes of the fleet in the plan: task.classes",
         )
     return OwnReadings(read=read, matched=matched(read.table, schema, targets))
+
+
+def examples_of(plan: Plan, own: OwnReadings) -> HomeExamples:
+    """Return what a home learns from: its readings, cut as the plan says.
+
+    Args:
+        plan: The plan that it takes part in.
+        own: Its readings.
+
+    Raises:
+        DataError: Nothing can be learnt from them.
+    """
+    targets = kind_of(plan.task.kind).targets
+    columns = [spec.name for spec in plan.data.inputs or ()]
+    found = examples(own.matched.table, plan.data, columns, targets)
+    indicators = plan.data.indicators or ()
+    notes = (*found.notes, *filled_in([found], plan.data, indicators))
+    return with_indicators(replace(found, notes=notes), indicators)
 
 
 def _none_yet(home: str) -> NoReadingsError:

@@ -30,7 +30,6 @@ from fedhome.clients.membership.consent import check_consent
 from fedhome.clients.membership.home_folder import CA, UNPACKED, HomeFolder
 from fedhome.clients.membership.may_run import check_present
 from fedhome.clients.membership.method_state import SealedState
-from fedhome.clients.own_readings import source_of
 from fedhome.clients.privacy_budget import HomeBudget
 from fedhome.clients.secure_sums import Participant
 from fedhome.errors import FedHomeError, RunError, StateError
@@ -118,6 +117,8 @@ def home_at(home_folder: HomeFolder) -> Iterator[ClientHome]:
         RunError: It takes no part, or its node was never claimed.
         FedHomeError: What else is wrong with it.
     """
+    from fedhome.clients.own_readings import source_of  # noqa: PLC0415 - arrow
+
     settings, directory = home_folder.settings, home_folder.directory
     if directory is None:
         raise RunError(

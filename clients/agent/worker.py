@@ -58,6 +58,7 @@ def app_of(
     states: HomeStates,
     *,
     before_training: Callable[[], None] | None = None,
+    apart: bool = False,
 ) -> HomeApp:
     """Return the ClientApp on a home's readings; it loads what learns.
 
@@ -67,6 +68,7 @@ def app_of(
         part: Its part in secure sums.
         states: Where it keeps what its method learns for it alone.
         before_training: As of :class:`fedhome.learning.one_home.OneHome`.
+        apart: Whether a process of its own reads them.
 
     Raises:
         DataError: The readings cannot be used.
@@ -89,6 +91,7 @@ def app_of(
         states=states,
         tier=tier.in_use,
         before_training=before_training,
+        apart=apart,
     )
     return HomeApp(build(lambda _: home), EndedRuns(home, home_folder, source))
 
@@ -235,7 +238,7 @@ class _Readings:
             NoReadingsError: There are none yet.
             StateError: The agent cannot read the key.
         """
-        from fedhome.clients.recorded.reading_store import ReadingStore  # noqa: PLC0415 - arrow
+        from fedhome.clients.recorded.reading_store import ReadingStore  # noqa: PLC0415
 
         self._looked = store_state(self._home_folder.path)
         settings = self._home_folder.settings
@@ -287,6 +290,7 @@ def serve(pipe: Connection[Any, Any], home_folder: HomeFolder) -> None:
                     part,
                     _AgentStates(pipe),
                     before_training=rest.wait,
+                    apart=True,
                 )
             run = message.metadata.run_id
             if rest is not None:

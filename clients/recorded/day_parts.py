@@ -17,7 +17,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from fedhome.data.files.home_parquet import read_home_back, write_home
 from fedhome.data.table import HomeTable
 from fedhome.errors import SourceError, StateError
 from fedhome.keys.sealing import SealedFile, SealingKey
@@ -70,6 +69,8 @@ class Parts:
             StateError: ``missing``, ``truncated``, ``altered``, ``foreign`` (of another home, day
                 or number), ``wrong-key``, or as of `disk.read`.
         """
+        from fedhome.data.files.home_parquet import read_home_back  # noqa: PLC0415 - arrow
+
         where = str(part.path)
         sealed = SealedFile.from_file(disk.read(part.path), purpose=_purpose(part.day), where=where)
         if (sealed.head.name, sealed.head.version) != (self._home, part.number):
@@ -129,6 +130,8 @@ class Parts:
                 path.unlink(missing_ok=True)
 
     def _sealed(self, table: HomeTable, day: str, number: int) -> bytes:
+        from fedhome.data.files.home_parquet import write_home  # noqa: PLC0415 - arrow
+
         stream = io.BytesIO()
         write_home(table, stream)
         content = stream.getvalue()

@@ -115,6 +115,11 @@ class ReadingStore:
         return (home_folder / FOLDER).is_dir()
 
     @property
+    def key(self) -> bytes:
+        """What opens it, and nothing else of the home's."""
+        return self._key
+
+    @property
     def files(self) -> list[Path]:
         """Every file of it, and what a crash left of one."""
         with disk.errors_of(self.folder):

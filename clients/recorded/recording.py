@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from fedhome.clients.membership.home_folder import HomeFolder
-from fedhome.clients.own_readings import NOTHING_OWN, read_files
+from fedhome.clients.own_readings import read_files
 from fedhome.clients.recorded.arriving_lines import (
     ArrivingLines,
     LinesRead,
@@ -27,7 +27,7 @@ from fedhome.data.home_files import HomeFilesRead, read_home
 from fedhome.data.table import HomeTable
 from fedhome.errors import DataError, SourceError
 from fedhome.learning.tasks import kind_of
-from fedhome.plan.own_reading import reading_of
+from fedhome.plan.own_reading import NOTHING_OWN, reading_of
 from fedhome.plan.settings import Plan
 
 JSON_LINES = (".jsonl", ".ndjson", ".json")

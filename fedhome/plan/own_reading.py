@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -11,6 +12,9 @@ from fedhome.errors import PlanError
 from fedhome.plan.overrides import fault_of, merge, parse_set
 from fedhome.plan.reading_settings import ReadingSettings
 from fedhome.spelling import did_you_mean
+
+NOTHING_OWN: Final[Mapping[str, Any]] = MappingProxyType({})
+"""A home whose files are read as the plan says."""
 
 _SECTION = "data"  # in a plan; here it may be left out
 _HINT = "settings of reading: " + ", ".join(ReadingSettings.model_fields)
