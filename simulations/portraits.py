@@ -15,8 +15,9 @@ from fedhome.data.series.examples import HomeExamples
 from fedhome.learning.cohort import Cohort
 from fedhome.learning.personalise import ending
 from fedhome.learning.personalise.experts import Experts
-from fedhome.learning.personalise.sureness import SureHome, sure_homes
+from fedhome.learning.personalise.sureness import SureHome, at_nearest, sure_homes
 from fedhome.learning.tasks.segments import Floats
+from fedhome.plan.time_steps import ahead_of
 from fedhome.run.events import EventLog
 from fedhome.run.folder import RunFolder, scores
 from fedhome.run.shown_homes import PLACES, Along, Place, Reliability, Shown, ShownHome
@@ -65,7 +66,8 @@ def show_homes(world: World, folder: RunFolder, log: EventLog, cohorts: Sequence
             sure_homes(experts, mixed.stated),
             strict=True,
         )
-        for home, count, truth, sure in rows:
+        for home, count, truth, found in rows:
+            sure = at_nearest(found) if world.learning.task.horizons else found
             blocks[home] = int(count)
             own = by_name[home]
             times = own.times()[own.rows("test")]
@@ -73,10 +75,11 @@ def show_homes(world: World, folder: RunFolder, log: EventLog, cohorts: Sequence
             if world.plan.evaluation.predictions and home in places:
                 shown.append(_shown(own, places[home], sure))
     data, task = world.plan.data, world.learning.task
+    near = task.horizons[0] if task.horizons else ""
     folder.write_shown(
         Shown(
             targets=task.kind.targets,
-            target=data.target,
+            target=f"{data.target}, {ahead_of(near)}" if near else data.target,
             unit=data.target_unit,
             classes=task.classes,
             homes=tuple(sorted(shown, key=lambda one: PLACES.index(one.place))),
@@ -118,7 +121,7 @@ def _truths(experts: Experts) -> list[Floats]:
 
 def _shown(home: HomeExamples, at: _At, sure: SureHome) -> ShownHome:
     rows = slice(0, _ROWS)
-    y = np.asarray(home.y[home.rows("test")], np.float64).reshape(-1)[rows]
+    y = np.asarray(home.y, np.float64).reshape(len(home.y), -1)[home.rows("test"), 0][rows]
     times = home.times()[home.rows("test")][rows]
     predicted = sure.stated[rows, 0]
     if sure.stated.shape[1] > 1:

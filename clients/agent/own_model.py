@@ -24,7 +24,8 @@ if TYPE_CHECKING:  # these load torch, arrow or both
     from fedhome.clients.home import ClientHome
     from fedhome.clients.own_readings import ReadingsSource
     from fedhome.learning.personalise.home_end import HomeEnd
-    from fedhome.personal.model import PersonalModel, Predictions
+    from fedhome.personal.horizons import Predictions
+    from fedhome.personal.model import PersonalModel
     from fedhome.personal.newest_rows import Trial
 
 _AS_GOOD = 1.0 + 1e-9  # predictions of one model differ by this much between machines
@@ -169,7 +170,8 @@ class EndedRuns:
         if len(examples.time_s):
             rows = np.isin(at, examples.time_s[test])
         else:
-            rows = np.arange(len(at)) >= len(at) - (test.stop - test.start)
+            each = max(len(model.horizons), 1)
+            rows = np.arange(len(at)) >= len(at) - (test.stop - test.start) * each
         if after is not None:
             rows &= at > after
         return tried(model, predicted, rows)

@@ -164,6 +164,12 @@ def predict(
         Path | None,
         typer.Option("--from", help="Readings in place of the home's own.", metavar="FILE"),
     ] = None,
+    horizon: Annotated[
+        str | None,
+        typer.Option(
+            help="One of the plan's horizons, such as 6h.", metavar="LENGTH", show_default="all"
+        ),
+    ] = None,
     *,
     follow: Annotated[
         bool,
@@ -181,6 +187,7 @@ def predict(
 ) -> None:
     """Predict by the home's own model: no server, no network; also while the agent runs."""
     from fedhome.cli.client_predict import predicted, print_prediction  # noqa: PLC0415
+    from fedhome.cli.client_predict_horizons import print_horizons  # noqa: PLC0415
 
     if follow and at is not None:
         raise typer.BadParameter("--watch follows the newest readings: leave --at out")
@@ -192,11 +199,17 @@ def predict(
         watch(
             _home_folder_at(folder),
             source=source,
+            horizon=horizon,
             every_s=every_seconds(every or "1m"),
             as_json=as_json,
         )
-    found = predicted(_home_folder_at(folder), at=at, source=source, now_s=ages.now())
-    print_prediction(found, as_json=as_json)
+    home_folder = _home_folder_at(folder)
+    found = predicted(home_folder, at=at, source=source, now_s=ages.now(), horizon=horizon)
+    if len(found) > 1 and not as_json:
+        print_horizons(found)
+        return
+    for one in found:
+        print_prediction(one, as_json=as_json)
 
 
 @app.command()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,13 +19,16 @@ from rich.table import Table
 from fedhome.cli import ages
 from fedhome.counted import counted
 from fedhome.errors import DataError
+from fedhome.plan.time_steps import ahead_of
 from fedhome.wire.moments import when
 
 if TYPE_CHECKING:
     from fedhome.clients.membership.home_folder import HomeFolder
+    from fedhome.data.home_files import HomeFilesRead
     from fedhome.data.table import HomeTable
     from fedhome.personal.followed_band import FollowedBand
-    from fedhome.personal.model import PersonalModel, Predictions
+    from fedhome.personal.horizons import Predictions
+    from fedhome.personal.model import PersonalModel
     from fedhome.personal.newest_rows import Trial
 
 _DIGITS = 4  # of numbers that are shown
@@ -54,6 +57,7 @@ class HomePrediction:
         now: The present, Unix time in s.
         trial: How it does on the home's newest rows, to which it was not fitted.
         notes: What was converted, taken for granted or left out of the readings.
+        horizon: Which horizon it is of, where the plan names several; else empty.
     """
 
     model: PersonalModel
@@ -65,6 +69,13 @@ class HomePrediction:
     now: float
     trial: Trial
     notes: tuple[str, ...] = ()
+    horizon: str = ""
+
+    @property
+    def of(self) -> str:
+        """Of what moment it is, or of which row."""
+        row = self.row
+        return when(row["time"].timestamp()) if "time" in row else f"row {row['row'] + 1:,}"
 
     @property
     def classes(self) -> dict[str, float]:
@@ -92,6 +103,7 @@ class HomePrediction:
             "target": model.target,
             "unit": model.target_unit,
             place: at,
+            **({"horizon": self.horizon} if self.horizon else {}),
             **(instead if trial.worse else expected),
             "by": "without-learning" if trial.worse else "model",
             "model": predicted,
@@ -117,30 +129,51 @@ class HomePrediction:
 
 
 def predicted(
-    home_folder: HomeFolder, *, at: str | None, source: Path | None, now_s: float
-) -> HomePrediction:
-    """Return what a home's own model predicts; before its first, the fleet's.
+    home_folder: HomeFolder,
+    *,
+    at: str | None,
+    source: Path | None,
+    now_s: float,
+    horizon: str | None = None,
+) -> tuple[HomePrediction, ...]:
+    """Return what a home's own model predicts, at each horizon; before its first, the fleet's.
 
     Args:
         home_folder: The home's folder.
         at: A moment, in ISO 8601; without an offset it is in the home's zone. None: the newest.
         source: Readings in place of the home's own.
         now_s: Unix time, s.
+        horizon: One of the plan's horizons; None: all of them.
 
     Raises:
-        RunError: The home has no model of its own yet, and none of the fleet's that it could use.
+        RunError: The home has no model of its own yet, and none of the fleet's that it could use;
+            or its model predicts no such horizon.
         StateError: Its file cannot be read.
         ReleaseError: What is kept of the fleet's model is damaged.
         DataError: Nothing can be predicted from the readings, or not at that moment.
     """
     from fedhome.clients.kept_model import own_or_fleets  # noqa: PLC0415 - arrow
     from fedhome.clients.own_readings import read_files, source_of  # noqa: PLC0415
-    from fedhome.personal.followed_band import followed  # noqa: PLC0415
-    from fedhome.personal.newest_rows import newest_rows, tried  # noqa: PLC0415
+    from fedhome.personal.horizons import at_horizon  # noqa: PLC0415 - arrow
 
     model, settings = own_or_fleets(home_folder), home_folder.settings
     where = source_of(home_folder) if source is None else source
     read = read_files(model.plan, where, name=settings.home, reading=settings.reading)
+    wanted = model.horizons if horizon is None else (horizon,)
+    seen = {name: at_horizon(model, name) for name in wanted}
+    several = bool(model.horizons)
+    return tuple(
+        _one(one, read, at=at, now_s=now_s, horizon=str(one.ahead) if several else "")
+        for one in seen.values() or (model,)
+    )
+
+
+def _one(
+    model: PersonalModel, read: HomeFilesRead, *, at: str | None, now_s: float, horizon: str
+) -> HomePrediction:
+    from fedhome.personal.followed_band import followed  # noqa: PLC0415 - arrow
+    from fedhome.personal.newest_rows import newest_rows, tried  # noqa: PLC0415 - arrow
+
     table = read.table
     known = model.predictions(table)
     place = known.table.num_rows - 1 if at is None else _place(known, at, table)
@@ -159,6 +192,7 @@ def predicted(
         now=now_s,
         trial=tried(model, known, newest_rows(model, known)),
         notes=tuple(dict.fromkeys((*read.notes, *known.notes))),
+        horizon=horizon,
     )
 
 
@@ -205,11 +239,11 @@ def print_prediction(found: HomePrediction, *, as_json: bool) -> None:
         typer.echo(json.dumps(found.to_json()))
         return
     model, row, worse = found.model, found.row, found.trial.worse
-    of = when(row["time"].timestamp()) if "time" in row else f"row {row['row'] + 1:,}"
+    ahead = f", {ahead_of(found.horizon)}" if found.horizon else ""
     table = Table(
         show_edge=False,
         show_header=False,
-        title=escape(f"{model.target} of {model.home}, {of}"),
+        title=escape(f"{model.target} of {model.home}, {found.of}{ahead}"),
         title_justify="left",
     )
     table.add_column(style="bold")
@@ -218,32 +252,46 @@ def print_prediction(found: HomePrediction, *, as_json: bool) -> None:
     table.add_row("expected", f"[bold]{without if worse else own}[/]")
     if worse:
         table.add_row("by its model", own)
-        why = _WORSE if model.rows else _FLEETS_WORSE
-        table.add_row("note", f"[bold red]{why}[/]")
+        table.add_row("note", f"[bold red]{why_not_its_model(model)}[/]")
     else:
         table.add_row("without learning", without)
     table.add_row("missing", escape(", ".join(found.missing)) or "nothing")
+    add_origin(table, found)
+    table.add_row("newest rows", escape(checked(found)))
+    if found.band is not None and not worse:
+        table.add_row("band", escape(followed_in_words(found.band)))
+    console = Console()
+    console.print(table)
+    print_notes(console, found.notes)
+
+
+def why_not_its_model(model: PersonalModel) -> str:
+    """Return why the forecast without learning stands in for a home's model, in words."""
+    return _WORSE if model.rows else _FLEETS_WORSE
+
+
+def add_origin(table: Table, found: HomePrediction) -> None:
+    """Add rows that say how old the newest reading is, and where the model comes from."""
     if found.newest is not None:
         age = ages.ago(found.newest, found.now)
         table.add_row("newest reading", f"{when(found.newest)}, {age}")
-    table.add_row("model", escape(origin(model)))
-    table.add_row("newest rows", escape(_checked(found)))
-    if found.band is not None and not worse:
-        table.add_row("band", escape(_followed(found.band)))
-    console = Console()
-    console.print(table)
-    for note in found.notes:
+    table.add_row("model", escape(origin(found.model)))
+
+
+def print_notes(console: Console, notes: Iterable[str]) -> None:
+    """Print what was converted, taken for granted or left out of the readings."""
+    for note in notes:
         console.print(f"[dim]note: {escape(note)}[/]")
 
 
 def said(found: HomePrediction) -> str:
     """Return a prediction in one line: of when, of what, and by what."""
-    model, row, worse = found.model, found.row, found.trial.worse
-    of = when(row["time"].timestamp()) if "time" in row else f"row {row['row'] + 1:,}"
-    without = _plainly(found, row["without_learning"])
-    expected = f"{without} (without learning: the model was worse)" if worse else _in_words(found)
+    ahead = f" ({ahead_of(found.horizon)})" if found.horizon else ""
+    without = plainly(found, found.row["without_learning"])
+    worse = f"{without} (without learning: the model was worse)"
+    expected = worse if found.trial.worse else _in_words(found)
     lacking = f"; missing: {', '.join(found.missing)}" if found.missing else ""
-    return f"{of}  {model.target} {expected}{lacking}"
+    return f"{found.of}  {found.model.target}{ahead} {expected}{lacking}"
 
 
 def _own(found: HomePrediction) -> str:
@@ -254,16 +302,17 @@ def _in_words(found: HomePrediction) -> str:
     row = found.row
     if found.model.targets == "continuous":
         low, high = (f"{row[name]:.{_DIGITS}g}" for name in ("low", "high"))
-        return f"{_plainly(found, row['value'])}, 8 times in 10 from {low} to {high}"
+        return f"{plainly(found, row['value'])}, 8 times in 10 from {low} to {high}"
     ordered = sorted(found.classes.items(), key=lambda one: -one[1])
     return ", ".join(f"{name} {share:.0%}" for name, share in ordered)
 
 
 def _shown(found: HomePrediction, value: float | str) -> str:
-    return escape(_plainly(found, value))
+    return escape(plainly(found, value))
 
 
-def _plainly(found: HomePrediction, value: float | str) -> str:
+def plainly(found: HomePrediction, value: float | str) -> str:
+    """Return a number with the target's unit, or the name of a class."""
     if isinstance(value, str):
         return value
     unit = found.model.target_unit
@@ -289,7 +338,8 @@ def _numbers(found: HomePrediction) -> str:
     return f"root mean squared error {own}, without learning {without}"
 
 
-def _checked(found: HomePrediction) -> str:
+def checked(found: HomePrediction) -> str:
+    """Return how the model does on the home's newest rows, in words."""
     from fedhome.personal.newest_rows import FEWEST_ROWS  # noqa: PLC0415
 
     rows = found.trial.rows
@@ -301,7 +351,8 @@ def _checked(found: HomePrediction) -> str:
     return f"{rows:,} that it was not fitted to: {_numbers(found)}"
 
 
-def _followed(band: FollowedBand) -> str:
+def followed_in_words(band: FollowedBand) -> str:
+    """Return how the band has followed the newest rows, in words."""
     if not band.rows:
         return "of the run's end: no row is newer than those that it was fitted to"
     return (

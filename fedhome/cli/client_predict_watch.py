@@ -34,12 +34,20 @@ def every_seconds(every: str) -> int:
     return step_seconds(re.sub(r"(\d)\s*m$", r"\1min", every.strip()), "--every")
 
 
-def watch(home_folder: HomeFolder, *, source: Path | None, every_s: int, as_json: bool) -> NoReturn:
+def watch(
+    home_folder: HomeFolder,
+    *,
+    source: Path | None,
+    horizon: str | None,
+    every_s: int,
+    as_json: bool,
+) -> NoReturn:
     """Become the process that prints a line for each new prediction, until it is told to stop.
 
     Args:
         home_folder: The home's folder.
         source: Readings in place of the home's own.
+        horizon: One of the plan's horizons; None: all of them, a line for each.
         every_s: Seconds from look to look, at least.
         as_json: Each as one line of JSON.
     """
@@ -53,6 +61,7 @@ def watch(home_folder: HomeFolder, *, source: Path | None, every_s: int, as_json
         *("fedhome.clients.prediction_watch", str(every_s)),
         *(LEAN, "fedhome.cli.predict_look", str(home_folder.path)),
         AS_JSON if as_json else AS_TEXT,
+        horizon or "",
         *([] if source is None else [str(source.absolute())]),
     ]
     sys.stdout.flush()

@@ -1,6 +1,6 @@
-"""One look of ``fedhome client predict --watch``, a process of its own: ``FOLDER FORM [SOURCE]``.
+"""One look of ``fedhome client predict --watch``, a process of its own.
 
-It prints JSON, as :data:`fedhome.clients.prediction_watch.Look` says.
+Its arguments are ``FOLDER FORM HORIZON [SOURCE]``; an empty horizon is all of them. It prints JSON, as :data:`fedhome.clients.prediction_watch.Look` says.
 """
 
 from __future__ import annotations
@@ -22,32 +22,42 @@ AS_JSON, AS_TEXT = "json", "text"
 _AGES = frozenset({"newest_reading_age_s"})  # what passes by itself makes no new prediction
 
 
-def look(home_folder: HomeFolder, source: Path | None, *, as_json: bool) -> dict[str, Any]:
+def look(
+    home_folder: HomeFolder, source: Path | None, *, as_json: bool, horizon: str | None = None
+) -> dict[str, Any]:
     """Predict once.
 
     Args:
         home_folder: The home's folder.
         source: Readings in place of the home's own.
         as_json: Whether the line is JSON.
+        horizon: One of the plan's horizons; None: all of them, a line for each.
     """
     found: dict[str, Any] = {}
     try:
         paths = paths_of(home_folder, source)
         # Before anything is read: what changes meanwhile is seen at the next look.
         found |= {"files": paths.files, "folders": paths.folders, "state": paths.state()}
-        prediction = predicted(home_folder, at=None, source=source, now_s=ages.now())
+        each = predicted(home_folder, at=None, source=source, now_s=ages.now(), horizon=horizon)
     except FedHomeError as error:
         passing = isinstance(error, DataError)
         return {**found, "fault": error.message, "hint": error.hint, "passing": passing}
-    told = prediction.to_json()
-    lasting = {name: value for name, value in told.items() if name not in _AGES}
-    line = json.dumps(told) if as_json else said(prediction)
-    return {**found, "line": line, "lasting": lasting}
+    lasting, lines = [], []
+    for one in each:
+        told = one.to_json()
+        lasting.append({name: value for name, value in told.items() if name not in _AGES})
+        lines.append(json.dumps(told) if as_json else said(one))
+    return {**found, "line": "\n".join(lines), "lasting": lasting}
 
 
 def main(arguments: Sequence[str]) -> int:
     """Look once, and print what came of it."""
-    folder, form, *source = arguments
-    found = look(HomeFolder(folder), Path(source[0]) if source else None, as_json=form == AS_JSON)
+    folder, form, horizon, *source = arguments
+    found = look(
+        HomeFolder(folder),
+        Path(source[0]) if source else None,
+        as_json=form == AS_JSON,
+        horizon=horizon or None,
+    )
     typer.echo(json.dumps(found))
     return 0

@@ -34,14 +34,15 @@ _ROUNDING = 1e-9  # a tenth of twenty rows is two
 class Reach(NamedTuple):
     """How far a band reaches below and above predictions, in each quarter of the UTC day.
 
-    ``low`` and ``high`` are ``[4]`` each and are added to a prediction.
+    ``low`` and ``high`` are ``[4]`` each, of several horizons ``[4, horizons]``, and are added to a
+    prediction.
     """
 
     low: Floats
     high: Floats
 
     def at(self, wanted: NDArray[np.int64]) -> tuple[Floats, Floats]:
-        """Return how far it reaches at some moments, ``[rows]`` each.
+        """Return how far it reaches at some moments, ``[rows]`` each, or ``[rows, horizons]``.
 
         Args:
             wanted: UTC seconds of the rows to predict, or their numbers.
@@ -54,10 +55,14 @@ def reach(residuals: Floats, times: NDArray[np.int64]) -> Reach:
     """Return how far a band reaches.
 
     Args:
-        residuals: The truth less the prediction on validation rows ``[rows]``.
+        residuals: The truth less the prediction on validation rows ``[rows]``; of several horizons
+            ``[rows, horizons]``, and each has a band of its own.
         times: UTC seconds of these rows, or their numbers ``[rows]``: each quarter of the day has
             a band of its own where every one has twenty rows.
     """
+    if residuals.ndim > 1:
+        of_each = [reach(column, times) for column in residuals.T]
+        return Reach(*(np.stack(ends, axis=1) for ends in zip(*of_each, strict=True)))
     quarter = _quarters(times)
     counts = np.bincount(quarter, minlength=_QUARTERS)
     apart = bool((counts >= _ROWS_A_QUARTER).all()) and int(times.max()) >= _OUR_DAYS_S

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome import rng
+from fedhome.counted import counted
 from fedhome.errors import EngineError, PlanError
 from fedhome.learning import gradient_clipping
 from fedhome.learning.first_parameters import first_parameters
@@ -41,8 +42,9 @@ def why_not_compiled(learning: LearningSetup, widths: Sequence[int]) -> str:
     """
     if not widths:
         return "the model is not a plain MLP of Linear and ReLU"
-    if not learning.loss.labels and learning.task.outputs != 1:
-        return f"the task has one target a row, and {learning.task.outputs} outputs"
+    task = learning.task
+    if not learning.loss.labels and task.outputs != task.targets:
+        return f"the task has {counted(task.targets, 'target')} a row, and {task.outputs} outputs"
     for noun, named in (("loss", learning.loss), ("optimiser", learning.optimiser)):
         if named.fused_as is None:
             return f"the {noun} {named.name!r} is not compiled into it"

@@ -193,8 +193,8 @@ class LocalLearning:
             features: Width of the input.
             homes: How many homes there are at once; none: one, without a dimension.
         """
-        rows = (*homes, _FEW)
-        y = torch.zeros(rows, dtype=torch.int64) if self.loss.labels else torch.zeros(*rows, 1)
+        rows, width = (*homes, _FEW), self.task.targets
+        y = torch.zeros(rows, dtype=torch.int64) if self.loss.labels else torch.zeros(*rows, width)
         key = torch.zeros(homes, dtype=torch.int64)
         return Batch(torch.zeros(*rows, features), y, torch.ones(rows), key)
 

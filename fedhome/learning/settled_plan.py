@@ -14,7 +14,7 @@ from fedhome.data.series.spans import usual_lags
 from fedhome.data.table import HomeTable
 from fedhome.data.target_kind import kind_in, usual_days, usual_step
 from fedhome.learning.tasks import kind_of
-from fedhome.plan.data_settings import DataSettings, Span
+from fedhome.plan.data_settings import DataSettings, Horizon, Span
 from fedhome.plan.settings import Plan
 from fedhome.plan.time_steps import DAY_S, step_seconds, step_text
 
@@ -52,7 +52,7 @@ def settled(plan: Plan, tables: Sequence[HomeTable], *, days: float | None = Non
     if not kind and (found := kind_in(tables, data)) is not None:
         kind, why = found.kind, found.why
     targets = kind_of(kind).targets
-    horizon = data.horizon
+    horizon: Horizon | None = data.horizon
     if horizon is None:
         horizon = _horizon(data, targets, tables)
     notes = []
@@ -63,14 +63,15 @@ def settled(plan: Plan, tables: Sequence[HomeTable], *, days: float | None = Non
         return SettledPlan(plan=changed, targets=targets, notes=tuple(notes))
     step_s = usual_step(tables, data)
     lags, gap = data.lags, data.gap
+    near, *others = horizon if isinstance(horizon, tuple) else (horizon,)
     if step_s is not None:
         if lags is None:
             kept = days if data.history_days is None else data.history_days
             week = usual_days(tables, data.split, kept) >= WEEK_FROM_DAYS
-            lags = usual_lags(step_s, horizon=_steps(horizon, step_s), week=week)
+            lags = usual_lags(step_s, horizon=_steps(near, step_s), week=week)
         if gap is None:
             gap = step_text(max(round(DAY_S / step_s), 1) * step_s)
-        notes += _in_steps(plan, lags, gap, horizon, step_s)
+        notes += _in_steps(plan, lags, gap, (near, *others), step_s)
     changed = plan.change(task={"kind": kind}, data={"horizon": horizon, "lags": lags, "gap": gap})
     return SettledPlan(plan=changed, targets=targets, notes=tuple(notes))
 
@@ -83,7 +84,7 @@ def _horizon(data: DataSettings, targets: Targets, tables: Sequence[HomeTable]) 
     return 1 if targets == "continuous" and not timeless else 0
 
 
-def _told(plan: Plan, kind: str, why: str, horizon: Span) -> str:
+def _told(plan: Plan, kind: str, why: str, horizon: Horizon) -> str:
     parts = [why] if why else []
     if plan.data.horizon is None:
         way = "each row is predicted from its own columns" if horizon == 0 else "one step ahead"
@@ -98,11 +99,11 @@ def _steps(span: Span, step_s: int) -> int:
 
 
 def _in_steps(
-    plan: Plan, lags: Sequence[Span], gap: Span, horizon: Span, step_s: int
+    plan: Plan, lags: Sequence[Span], gap: Span, horizons: Sequence[Span], step_s: int
 ) -> Iterator[str]:
     """Yield what lengths of time are in steps, where some are not written as steps already."""
     data = plan.data
-    written = [*lags, gap, horizon]
+    written = [*lags, gap, *horizons]
     if data.lags is not None and data.gap is not None and all(isinstance(s, int) for s in written):
         return
     parts = []
@@ -111,5 +112,8 @@ def _in_steps(
         named = ", ".join(map(str, lags))
         parts.append(f"{data.target} is learnt from its own values {named} before ({counts} steps)")
     apart = f"{gap} rows are" if isinstance(gap, int) else f"{gap} is"
-    parts.append(f"{apart} left out between training, validation and test")
+    more = ""
+    if len(horizons) > 1:
+        more = f", and what lies between the horizons {horizons[0]} and {horizons[-1]} besides"
+    parts.append(f"{apart} left out between training, validation and test{more}")
     yield f"a step is {step_text(step_s)}: {'; '.join(parts)}"

@@ -68,7 +68,8 @@ def personal_model(
 def _fitted_until(examples: HomeExamples, *, by_class: bool) -> int:
     """Return the last moment that models were fitted to, or the last such row; never too early."""
     if len(examples.time_s):
-        return int(examples.time_s[examples.rows("train+validation")].max())
+        last = int(examples.time_s[examples.rows("train+validation")].max())
+        return last + examples.reach_s
     return examples.tally.rows - (0 if by_class else examples.counts[2]) - 1
 
 

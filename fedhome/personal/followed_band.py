@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from fedhome.data.series.clocks import usual_gap
 from fedhome.learning.adaptive_bands import follow
-from fedhome.personal.model import PersonalModel, Predictions
+from fedhome.personal.horizons import Predictions
+from fedhome.personal.model import PersonalModel
 from fedhome.personal.newest_rows import moments
 from fedhome.plan.data_settings import DataSettings
 from fedhome.plan.time_steps import step_seconds
@@ -45,7 +46,9 @@ def followed(model: PersonalModel, predicted: Predictions) -> FollowedBand:
         model: The model; it predicts numbers.
         predicted: What it says of the home's readings, and what came.
     """
-    table = predicted.table
+    table, data = predicted.table, model.plan.data
+    if model.ahead is not None:
+        data = data.model_copy(update={"horizon": model.ahead})
     value, low, high = (table[name].to_numpy() for name in ("value", "low", "high"))
     at = moments(predicted)
     errors = predicted.known - value
@@ -55,7 +58,7 @@ def followed(model: PersonalModel, predicted: Predictions) -> FollowedBand:
         low - value,
         high - value,
         counts=counts,
-        known_before=known_before(model.plan.data, at, timeless="time" not in table.column_names),
+        known_before=known_before(data, at, timeless="time" not in table.column_names),
     )
     for name, ends in (("low", band.low), ("high", band.high)):
         place = table.column_names.index(name)
@@ -72,12 +75,13 @@ def known_before(data: DataSettings, at: NDArray[np.int64], *, timeless: bool) -
     """Return of how many rows, from the first on, the truth had come when each was predicted.
 
     Args:
-        data: The plan's settings for data, which say how far ahead rows are predicted.
+        data: The plan's settings for data, which say how far ahead rows are predicted: of several
+            horizons the nearest.
         at: UTC seconds of the rows, or their numbers where they have no times; rising ``[rows]``.
         timeless: Whether they have none.
     """
     before = np.arange(len(at))
-    ahead = 1 if data.horizon is None else data.horizon
+    ahead = 1 if data.nearest is None else data.nearest
     if not data.series or len(at) < 2:  # noqa: PLR2004 - no gap between fewer
         return before
     if isinstance(ahead, str):

@@ -23,7 +23,9 @@ from fedhome.errors import DataError
 from fedhome.learning.bands import Reach
 from fedhome.learning.fitted import Fitted, InputRows
 from fedhome.learning.tasks.segments import Floats
+from fedhome.personal.horizons import Predictions, at_horizon, beside_each_other
 from fedhome.personal.predictor import Predictor
+from fedhome.plan.data_settings import Span
 from fedhome.plan.own_reading import reading_of
 from fedhome.plan.settings import Plan
 
@@ -35,21 +37,6 @@ COMPUTED: Final = (
     *("weights", "experts", "naive", "by"),
 )
 """What a model and what it computes from numbers have in common."""
-
-
-class Predictions(NamedTuple):
-    """What is predicted, and what stands behind it.
-
-    ``table`` is as of :meth:`PersonalModel.predict`; ``known`` what came, in the target's unit (of
-    classes their numbers), NaN where it has not come, float64 ``[rows]``; ``filled`` says of each
-    input that lacks readings where, ``[rows]``; ``notes`` is what was converted, taken for granted
-    or left out of the readings, in plain sentences.
-    """
-
-    table: pa.Table
-    known: NDArray[np.float64]
-    filled: Mapping[str, NDArray[np.bool_]]
-    notes: tuple[str, ...] = ()
 
 
 class _Asked(NamedTuple):
@@ -83,6 +70,8 @@ class PersonalModel:
             test rows.
         fitted_until: The last moment that it was fitted to, Unix time in s; of rows without times
             the last such row.
+        ahead: How far ahead it predicts, where that is another one than its plan's horizon: it is
+            a model of several horizons, seen at one.
     """
 
     home: str
@@ -101,6 +90,7 @@ class PersonalModel:
     score: str = ""
     scores: Mapping[str, float] = field(default_factory=dict)
     fitted_until: int = 0
+    ahead: Span | None = None
 
     @property
     def target(self) -> str:
@@ -117,7 +107,12 @@ class PersonalModel:
         """The unit of what it predicts; empty where none is known."""
         return self.plan.data.target_unit
 
-    def predict(self, readings: Readings) -> pa.Table:
+    @property
+    def horizons(self) -> tuple[str, ...]:
+        """Names of the horizons that it predicts, where they are several; else empty."""
+        return self.plan.data.several
+
+    def predict(self, readings: Readings, horizon: Span | None = None) -> pa.Table:
         """Return what is to be expected at each moment that readings allow, in the order of time.
 
         Of a series that is every step up to the horizon after the last reading; else every row.
@@ -127,6 +122,8 @@ class PersonalModel:
         Args:
             readings: The home's readings, as far back as the longest lag reaches. The target's
                 column may be missing where rows do not follow each other in time.
+            horizon: One of the plan's horizons, such as ``"6h"``; None: all of them. Where they
+                are several, the table of all has a column ``horizon`` after the first.
 
         Returns:
             ``time`` (UTC; for rows without times ``row``), and of numbers ``value``, ``low`` and
@@ -138,11 +135,16 @@ class PersonalModel:
         Raises:
             DataError: The readings lack inputs, or have them in other kinds or units; or nothing
                 can be predicted from them.
+            RunError: The model has no such horizon.
         """
-        return self.predictions(readings).table
+        model = self if horizon is None else at_horizon(self, horizon)
+        return model.predictions(readings).table
 
     def predictions(self, readings: Readings) -> Predictions:
         """Return what is to be expected beside what came; arguments and errors as of `predict`."""
+        if self.horizons:
+            each = [at_horizon(self, horizon).predictions(readings) for horizon in self.horizons]
+            return beside_each_other(each, self.horizons)
         cut, timeless, notes = self._cut(readings)
         if not len(cut.time_s):
             raise DataError(
@@ -157,7 +159,8 @@ class PersonalModel:
         )
         missing = np.sum([np.zeros(len(rows.x)), *cut.filled.values()], axis=0).astype(np.int64)
         place = "row" if timeless else "time"
-        moments = pa.array(cut.time_s, None if timeless else pa.timestamp("s", tz="UTC"))
+        kind = None if timeless else pa.timestamp("s", tz="UTC")
+        moments = pa.array(cut.time_s + cut.later[0] * cut.step_s, kind)
         told = self._told(self.state(rows), self.naive.state(rows), cut.time_s)
         table = pa.table({place: moments, **told, "missing": pa.array(missing)})
         return Predictions(table, cut.y, cut.filled, notes)
@@ -177,7 +180,7 @@ class PersonalModel:
         """Return the mixture's statements, float64 ``[rows, outputs]``.
 
         Args:
-            rows: Inputs as models take them.
+            rows: Inputs as models take them; of several horizons with a last axis of seasons.
         """
         return self.predictor.state(rows)
 
@@ -220,7 +223,7 @@ class PersonalModel:
                 flags=table.flags,
             )
         own = matched(table, schema, self.targets)
-        cut = rows_to_predict(own.table, self.plan.data, schema.columns)
+        cut = rows_to_predict(own.table, self.plan.data, schema.columns, ahead=self.ahead)
         told = dict.fromkeys((*notes, *own.notes, *cut.notes))
         return _Asked(cut, own.table.timeless, tuple(told))
 

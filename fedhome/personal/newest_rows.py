@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.learning.tasks.segments import Floats
-from fedhome.personal.model import PersonalModel, Predictions
+from fedhome.personal.horizons import Predictions
+from fedhome.personal.model import PersonalModel
 from fedhome.plan.time_steps import DAY_S
 
 NEWEST_DAYS: Final = 7

@@ -84,7 +84,8 @@ def model_of_release(
     stated = np.where(np.isfinite(stated).all(axis=1, keepdims=True), stated, naive.state(rows))
     by: Reach | float
     if targets == "continuous":
-        by = reach((truth - stated)[:, 0], home.times()[known])
+        column = slice(None) if plan.data.several else 0
+        by = reach((truth - stated)[:, column], home.times()[known])
     else:
         by = temperature(stated, truth)
     assert home.scaling is not None, "examples that were cut from a table say how"
@@ -120,7 +121,7 @@ def _fits(plan: Plan, layout: Layout, features: int) -> bool:
 def _scaled_until(home: HomeExamples, *, by_class: bool) -> int:
     """Return the last moment, or row, that scales come from; never too early."""
     if len(home.time_s):
-        return int(home.time_s[home.rows("train")].max())
+        return int(home.time_s[home.rows("train")].max()) + home.reach_s
     later = 0 if by_class else sum(home.counts[1:])
     return home.tally.rows - later - 1
 

@@ -117,8 +117,13 @@ class Predictor:
             90th percentile of what may come), or probabilities.
 
         Raises:
-            DataError: They are no such rows.
+            DataError: They are no such rows, or the model predicts several horizons.
         """
+        if isinstance(self.by, Reach) and self.by.low.ndim > 1:
+            raise DataError(
+                f"the model of {self.home!r} predicts several horizons, and plain numbers give one",
+                hint="fedhome.load(...).predict(readings, horizon) predicts each from readings",
+            )
         raw = np.asarray(raw, np.float64)
         if raw.ndim != _ROWS or raw.shape[1] != len(self.slots):
             raise DataError(

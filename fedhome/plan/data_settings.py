@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
@@ -36,8 +37,16 @@ def _as_list(value: object) -> object:
     return (value,) if isinstance(value, int | str) else value
 
 
+def _as_one(value: object) -> object:
+    """Take a list of one horizon for that horizon: the plan says the same."""
+    return value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
+
+
 Span = int | str
 """A number of steps, or a length of time such as "1h": `fedhome.data.series.spans`."""
+
+Horizon = Span | tuple[Span, ...]
+"""How far ahead is predicted: one such, or several, the nearest first."""
 
 
 class DataSettings(ReadingSettings):
@@ -67,10 +76,11 @@ class DataSettings(ReadingSettings):
         description='earlier targets, before the predicted time: steps, or lengths such as "1d"; '
         "unset: the last three steps and a day before, in a long series a week before too",
     )
-    horizon: Span | None = Field(
+    horizon: Annotated[Horizon | None, BeforeValidator(_as_one)] = Field(
         None,
-        description='how far ahead, in steps or as "1h"; 0: predict a row from its own columns; '
-        "unset: a step ahead for numbers that have times, else 0",
+        description='how far ahead, in steps or as "1h", or several such, nearest first; 0: '
+        "predict a row from its own columns; unset: a step ahead for numbers that have times, "
+        "else 0",
     )
     calendar: bool = Field(default=True, description="add hour and weekday of the predicted time")
     step: Annotated[str, BeforeValidator(_as_text)] = Field(
@@ -126,6 +136,18 @@ class DataSettings(ReadingSettings):
         """Whether rows follow each other in time; where the plan is silent, they are taken to."""
         return self.horizon != 0
 
+    @property
+    def nearest(self) -> Span | None:
+        """The horizon that inputs and lags are reckoned from: the nearest where there are more."""
+        if isinstance(self.horizon, tuple):
+            return self.horizon[0] if self.horizon else None
+        return self.horizon
+
+    @property
+    def several(self) -> tuple[str, ...]:
+        """Names of the horizons where one model predicts more than one; else empty."""
+        return tuple(map(str, self.horizon)) if isinstance(self.horizon, tuple) else ()
+
     def faults(self) -> list[str]:
         """Return what does not fit together, one plain sentence each; empty when all does."""
         faults: list[str] = []
@@ -166,7 +188,8 @@ class DataSettings(ReadingSettings):
 def _span_faults(data: DataSettings) -> Iterator[str]:
     """Yield what is wrong with lags, horizon and gap, as far as it shows without a step."""
     written: list[tuple[str, Span | None]] = [("lags", lag) for lag in data.lags or ()]
-    written += [("horizon", data.horizon), ("gap", data.gap)]
+    each = data.horizon if isinstance(data.horizon, tuple) else (data.horizon,)
+    written += [*(("horizon", one) for one in each), ("gap", data.gap)]
     sound = True
     for name, span in written:
         if isinstance(span, int) and span < 0:
@@ -180,13 +203,33 @@ def _span_faults(data: DataSettings) -> Iterator[str]:
                 yield from error.faults
     if not (sound and data.series):
         return
-    horizon = 1 if data.horizon is None else data.horizon
+    yield from _horizon_faults(data)
+    horizon = 1 if data.nearest is None else data.nearest
     early = [lag for lag in data.lags or () if _earlier(lag, horizon)]
     if early:
         yield (
             f"data.lags {early} lie after the moment of prediction: with data.horizon = "
             f"{horizon} a lag must be at least {horizon}"
         )
+
+
+def _horizon_faults(data: DataSettings) -> Iterator[str]:
+    """Yield what is wrong with several horizons, as far as it shows without a step."""
+    if not isinstance(data.horizon, tuple):
+        return
+    if not data.horizon:
+        yield 'data.horizon is an empty list: name one or more, such as 1 or ["1h", "6h"]'
+    if 0 in data.horizon:
+        yield (
+            f"data.horizon = {list(data.horizon)} holds 0, a row from its own columns, beside "
+            "horizons of a series: take it out"
+        )
+    for near, far in pairwise(data.horizon):
+        if not _earlier(near, far) and type(near) is type(far):
+            yield (
+                f"data.horizon = {list(data.horizon)}: {far} comes after {near}, which is as far "
+                "or further: name each once, the nearest first"
+            )
 
 
 def _earlier(lag: Span, horizon: Span) -> bool:

@@ -98,6 +98,13 @@ def faults_of(plan: Plan) -> list[str]:
             0,
             "homes that join later have no tier yet",
         ),
+        (
+            bool(plan.data.several),
+            "data.horizon",
+            list(plan.data.several),
+            plan.data.nearest,
+            "what a slice says is of one horizon",
+        ),
     ):
         if wrong:
             faults.append(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from fedhome.counted import counted
 from fedhome.errors import PlanError
 
 DAY_S = 86_400
@@ -70,3 +71,17 @@ def span_text(seconds: int) -> str:
         parts.append(f"{count} {unit}" if count else "")
     first = next((place for place, part in enumerate(parts) if part), len(parts) - 1)
     return " ".join(filter(None, parts[first : first + 2])) or "0 s"
+
+
+def ahead_of(horizon: str) -> str:
+    """Return how far ahead one of several horizons is, in words.
+
+    >>> ahead_of("6h"), ahead_of("6")
+    ('6h ahead', '6 steps ahead')
+
+    Args:
+        horizon: Its name: a length of time, or a number of steps.
+    """
+    if not horizon.isdecimal():
+        return f"{horizon} ahead"
+    return f"{counted(int(horizon), 'step')} ahead"

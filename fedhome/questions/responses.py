@@ -243,12 +243,12 @@ def outcome(cohort: Cohort, start: NDArray[np.float32], given: QuestionContext) 
     columns |= {f"weight.{name}": share for name, share in shares.items()}
     columns |= {f"verdict.{name}": told for name, told in ended.verdicts.items()}
     columns |= {f"personalised.{name}": told for name, told in ended.sureness.items()}
-    errors = cohort.learning.task.kind.errors
+    task = cohort.learning.task
     for model, measured in ended.models.items():
         columns[f"{model}.loss"] = _finite(measured.losses, WORST_ERROR)
         for name, values in measured.metrics.items():
             columns[f"{model}.{name}"] = _finite(
-                values, WORST_ERROR if name in errors else cohort.learning.task.kind.worst(name)
+                values, WORST_ERROR if task.is_error(name) else task.worst(name)
             )
     return Response(columns)
 

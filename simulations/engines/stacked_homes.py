@@ -18,7 +18,8 @@ class StackedHomes:
     Args:
         homes: Names.
         x: Inputs float32 ``[rows, features]``.
-        y: Targets float32 ``[rows, 1]`` or int64 ``[rows]``.
+        y: Targets float32 ``[rows, 1]``, of several horizons ``[rows, horizons]``, or int64
+            ``[rows]``.
         naive: Forecasts without learning, float32 ``[rows]``.
         begin: First row of each home, int64 ``[homes]``.
         sizes: Rows of training, validation and test of each home, int64 ``[homes, 3]``.

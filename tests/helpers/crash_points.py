@@ -144,7 +144,7 @@ def faults_of(place: HomeFolder, models: dict[str, str], told: list[str]) -> lis
         told: What was acknowledged.
     """
     faults: list[str] = []
-    found = predicted(place, at=None, source=None, now_s=float(NOW))
+    found = predicted(place, at=None, source=None, now_s=float(NOW))[0]
     letters = [what for what in told if what in models]
     following = {"": "b", "a": "ab", "b": "ab"}[letters[-1] if letters else ""]
     allowed = (

@@ -19,7 +19,7 @@ from fedhome.clients.recorded.reading_store import ReadingStore
 from fedhome.clients.recorded.recording import Recorder
 from fedhome.clients.secure_sums import Participant
 from fedhome.data.table import HomeTable
-from fedhome.personal.model import Predictions
+from fedhome.personal.horizons import Predictions
 from fedhome.personal.newest_rows import moments, newest_rows, tried
 from fedhome.plan.settings import Plan
 from fedhome.plan.time_steps import DAY_S

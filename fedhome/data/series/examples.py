@@ -39,8 +39,8 @@ class HomeExamples:
     Args:
         home: The home's name.
         x: Inputs, float32 ``[rows, features]``.
-        y: Targets: float32 ``[rows, 1]`` (continuous, binary) or int64 ``[rows]`` (the
-            index of the class).
+        y: Targets: float32 ``[rows, 1]`` (continuous, binary; of several horizons
+            ``[rows, horizons]``) or int64 ``[rows]`` (the index of the class).
         naive: What a forecast without learning says, in the unit of ``y``: persistence
             for a series, else the training mean or the commonest class; ``[rows]``.
         counts: Rows of training, validation and test.
@@ -52,9 +52,12 @@ class HomeExamples:
             once columns of ``x`` say it.
         tally: How many rows there were, and why some do not count.
         scaling: How inputs were scaled; None of examples that were not cut from a table.
-        time_s: UTC seconds of the rows, int64 ``[rows]``; empty: they have no time.
+        time_s: UTC seconds of the rows, int64 ``[rows]``; empty: they have no time. Of several
+            horizons it is the nearest's moment.
         seasonal: What a series was a day and a week earlier, in the unit of ``y`` (NaN where
-            nothing was read), float32 ``[rows, 2]``; of rows that are no series ``[rows, 0]``.
+            nothing was read), float32 ``[rows, 2]``; of rows that are no series ``[rows, 0]``; of
+            several horizons ``[rows, 2, horizons]``.
+        reach_s: Seconds from a row's moment to that of its furthest horizon.
     """
 
     home: str
@@ -70,6 +73,7 @@ class HomeExamples:
     scaling: InputScaling | None = None
     time_s: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     seasonal: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    reach_s: int = 0
 
     def times(self) -> NDArray[np.int64]:
         """Return UTC seconds of the rows, or their numbers where they have no time, ``[rows]``."""

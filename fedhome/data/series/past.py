@@ -57,6 +57,32 @@ class Past:
             },
         )
 
+    def targets(self, rows: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
+        """Return what comes at each row's moment, ``[rows]``; of several horizons ``[rows, each]``.
+
+        It is NaN where nothing was read.
+
+        Args:
+            rows: The rows; None for all.
+        """
+        values = self.columns[self.target]
+        known = [_at(values, self.after(later, rows)) for later in self.spans.later]
+        return known[0] if len(known) == 1 else np.stack(known, axis=1)
+
+    def after(self, steps: int, rows: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+        """Return the row that lies some steps after each row; -1 where there is none.
+
+        Args:
+            steps: How many steps.
+            rows: The rows; None for all.
+        """
+        at = np.arange(len(self.steps)) if rows is None else rows
+        if steps == 0:
+            return at
+        wanted = self.steps[at] + steps
+        found = np.minimum(np.searchsorted(self.steps, wanted), len(self.steps) - 1)
+        return np.where(self.steps[found] == wanted, found, -1) if len(found) else found
+
     def before(self, steps: int, rows: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
         """Return the row that lies some steps before each row; -1 where there is none.
 
@@ -122,17 +148,17 @@ def rows_with_past(past: Past) -> CountedRows:
     Rows that lags reach beyond the first reading from are left out where they are no more than a
     tenth; else they count, and their longest lags are filled in.
     """
-    read = np.isfinite(past.columns[past.target])
+    read = _read(past)
     total, there = len(read), read.copy()
     notes = []
     if _number(~read) > TOLD * total:
-        notes.append(_left_out(_number(~read), total, f"the target {past.target!r} is missing"))
+        notes.append(_left_out(_number(~read), total, _without_target(past)))
     if past.spans.horizon:
         there &= past.last_known(past.target, past.spans.horizon) >= 0
         if (lost := _number(read & ~there)) > TOLD * total:
             what = f"no reading of {past.target!r} came in the day before"
             notes.append(_left_out(lost, total, what))
-        first = past.steps[read][:1]
+        first = past.steps[np.isfinite(past.columns[past.target])][:1]
         whole = there
         for _, lag in sorted(past.spans.lags, key=lambda lag: lag[1]):
             reached = there & (past.steps - lag >= first) if len(first) else there
@@ -150,12 +176,12 @@ def whole_rows(past: Past, used: Sequence[str]) -> CountedRows:
         used: The columns that are inputs.
     """
     rows, target, horizon = len(past.steps), past.target, past.spans.horizon
-    read = np.isfinite(past.columns[target])
+    read, known_then = _read(past), np.isfinite(past.columns[target])
     now = past.before(horizon)
     there = now >= 0
     whole = read & there
     lost = [
-        _Lost(_number(~read), f"the target {target!r} is missing"),
+        _Lost(_number(~read), _without_target(past)),
         _Lost(_number(~there), f"nothing was read {_steps(horizon)} earlier"),
     ]
     for name in used:
@@ -167,7 +193,7 @@ def whole_rows(past: Past, used: Sequence[str]) -> CountedRows:
     lags = dict(past.spans.lags)
     earlier: list[tuple[int, int]] = []
     for lag in sorted({horizon, *lags.values()}) if horizon > 0 else ():
-        known = _finite_at(read, past.before(lag))
+        known = _finite_at(known_then, past.before(lag))
         whole &= known
         count = _number(there & ~known if lag == horizon else ~known)
         if count > TOLD * rows:
@@ -179,6 +205,17 @@ def whole_rows(past: Past, used: Sequence[str]) -> CountedRows:
     if rows - len(kept) > TOLD * rows:
         notes.append(f"{len(kept)} of {rows} rows are whole and are used")
     return CountedRows(kept, tuple(notes), _number(~read), _number(read & ~whole))
+
+
+def _read(past: Past) -> NDArray[np.bool_]:
+    """Return in which rows the target is known, at every horizon."""
+    known = np.isfinite(past.targets())
+    return np.asarray(known if known.ndim == 1 else known.all(axis=1), np.bool_)
+
+
+def _without_target(past: Past) -> str:
+    at = ", at one of the horizons or more," if len(past.spans.later) > 1 else ""
+    return f"the target {past.target!r} is missing{at}"
 
 
 class _Lost(NamedTuple):
@@ -213,6 +250,13 @@ def _way(name: str, *, series: bool) -> str:
         rule = f'{{{json.dumps(name, ensure_ascii=False)} = "hold"}}'
         way += f", or set data.rules = {rule} if its values stay until the next reading"
     return way
+
+
+def _at(values: NDArray[np.float64], rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the values of some rows; NaN for those that there are not."""
+    if not len(values):
+        return np.empty(0)
+    return np.where(rows < 0, np.nan, values[rows])
 
 
 def _number(rows: NDArray[np.bool_]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from fedhome.errors import DataError
 from fedhome.plan.data_settings import ROWS_APART, DataSettings, Span
@@ -22,24 +23,37 @@ class StepSpans:
         gap: Rows left out between the parts.
         day: Steps of a day, at least one; of rows without times, as many as are left out between
             the parts.
+        later: Steps from the moment of the horizon to that of each horizon of the plan; of a plan
+            with a single one it is itself.
     """
 
     horizon: int
     lags: tuple[tuple[str, int], ...]
     gap: int
     day: int
+    later: tuple[int, ...] = (0,)
+
+    @property
+    def furthest(self) -> int:
+        """Steps from the moment of the horizon to that of the furthest one."""
+        return self.later[-1]
 
 
-def spans_of(data: DataSettings, *, home: str, step_s: int | None) -> StepSpans:
+def spans_of(
+    data: DataSettings, *, home: str, step_s: int | None, ahead: Span | None = None
+) -> StepSpans:
     """Return a plan's lengths of time in the steps of a home.
 
     Args:
         data: The plan's settings for data.
         home: The home's name.
         step_s: Seconds from one of its rows to the next; None where they have no times.
+        ahead: What is to be known that far ahead, by what the plan's horizon looks back from;
+            None: the plan's own horizons are.
 
     Raises:
-        DataError: A length that is no whole number of steps, or a lag within the horizon.
+        DataError: A length that is no whole number of steps, a lag within the horizon, or horizons
+            that do not rise.
     """
     day = ROWS_APART if step_s is None else max(round(DAY_S / step_s), 1)
     if not data.series:
@@ -47,8 +61,18 @@ def spans_of(data: DataSettings, *, home: str, step_s: int | None) -> StepSpans:
         # Rows that are no series need keep no clock: as many as take at least that long.
         rows = gap if isinstance(gap, int) else -(-_seconds(gap, step_s, home) // (step_s or 1))
         return StepSpans(horizon=0, lags=(), gap=rows, day=day)
-    ahead = 1 if data.horizon is None else data.horizon
-    horizon = _steps("horizon", ahead, step_s, home)
+    near = 1 if data.nearest is None else data.nearest
+    horizon = _steps("horizon", near, step_s, home)
+    wanted = data.horizon if isinstance(data.horizon, tuple) else (near,)
+    if ahead is not None:
+        wanted = (ahead,)
+    each = [_steps("horizon", one, step_s, home) for one in wanted]
+    if any(far <= closer for closer, far in pairwise(each)):
+        raise DataError(
+            f"home {home!r}: the horizons {', '.join(map(str, wanted))} are "
+            f"{', '.join(map(str, each))} of its steps, which do not rise",
+            hint="name each once, the nearest first, all in steps or all as lengths of time",
+        )
     written = data.lags
     if written is None:
         recent = tuple(range(horizon, horizon + _RECENT))
@@ -57,12 +81,13 @@ def spans_of(data: DataSettings, *, home: str, step_s: int | None) -> StepSpans:
     if early := [lag for lag, steps in lags if steps < horizon]:
         raise DataError(
             f"home {home!r}: data.lags {', '.join(early)} lie after the moment of prediction: with "
-            f"data.horizon = {ahead} and a step of {step_text(step_s or 1)} a lag must be at least "
+            f"data.horizon = {near} and a step of {step_text(step_s or 1)} a lag must be at least "
             f"{horizon} steps",
             hint="name longer lags, or a shorter horizon",
         )
     gap_steps = day if data.gap is None else _steps("gap", data.gap, step_s, home)
-    return StepSpans(horizon=horizon, lags=lags, gap=gap_steps, day=day)
+    later = tuple(steps - horizon for steps in each)
+    return StepSpans(horizon=horizon, lags=lags, gap=gap_steps, day=day, later=later)
 
 
 def usual_lags(step_s: int, *, horizon: int = 1, week: bool = False) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,21 +15,27 @@ Parts = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 
 
 def split(
-    y: NDArray[np.float64], time_s: NDArray[np.int64], data: DataSettings, *, gap: int
+    y: NDArray[np.float64],
+    time_s: NDArray[np.int64],
+    data: DataSettings,
+    *,
+    gap: int,
+    reach: int = 0,
 ) -> Parts:
     """Return the rows of training, validation and test.
 
     Args:
-        y: Targets, ``[rows]``, in the order of time.
+        y: Targets, ``[rows]``, in the order of time; of several horizons ``[rows, horizons]``.
         time_s: UTC seconds of the rows, ``[rows]``.
         data: The plan's settings for data.
         gap: Rows left out between the parts.
+        reach: Steps from a row's nearest target to its furthest: as many more are left out.
     """
-    parts = []
+    parts, apart = [], _Apart(gap, reach)
     for group in _groups(np.arange(len(y)), y, data):
-        history, test = _cut(group, data.split[0] + data.split[1], gap)
+        history, test = _cut(group, data.split[0] + data.split[1], apart)
         history = _newest(history, time_s, data.history_days)
-        parts.append((*_halves(history, data, gap), test))
+        parts.append((*_halves(history, data, apart), test))
     return _joined(parts)
 
 
@@ -38,6 +45,7 @@ def rehearsal(
     data: DataSettings,
     *,
     gap: int,
+    reach: int = 0,
     days: float,
 ) -> Parts:
     """Return training, validation and test as if the home were new, none of them its test rows.
@@ -45,17 +53,18 @@ def rehearsal(
     It has the last days of its training rows alone, and its validation rows stand for its test.
 
     Args:
-        y: Targets, ``[rows]``, in the order of time.
+        y: Targets, ``[rows]``, in the order of time; of several horizons ``[rows, horizons]``.
         time_s: UTC seconds of the rows, ``[rows]``.
         data: The plan's settings for data.
         gap: Rows left out between the parts.
+        reach: Steps from a row's nearest target to its furthest: as many more are left out.
         days: How many days a new home has.
     """
-    train, validation, _ = split(y, time_s, data, gap=gap)
-    parts = []
+    train, validation, _ = split(y, time_s, data, gap=gap, reach=reach)
+    parts, apart = [], _Apart(gap, reach)
     for group in _groups(train, y, data):
         nothing = np.empty(0, np.int64)
-        parts.append((*_halves(_newest(group, time_s, days), data, gap), nothing))
+        parts.append((*_halves(_newest(group, time_s, days), data, apart), nothing))
     before = _joined(parts)
     return before[0], before[1], validation
 
@@ -79,9 +88,9 @@ def _newest(
 
 
 def _halves(
-    history: NDArray[np.int64], data: DataSettings, gap: int
+    history: NDArray[np.int64], data: DataSettings, apart: _Apart
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    return _cut(history, data.split[0] / (data.split[0] + data.split[1]), gap)
+    return _cut(history, data.split[0] / (data.split[0] + data.split[1]), apart)
 
 
 def _joined(groups: Sequence[Parts]) -> Parts:
@@ -93,11 +102,23 @@ def _joined(groups: Sequence[Parts]) -> Parts:
 
 
 def _cut(
-    rows: NDArray[np.int64], share: float, gap: int
+    rows: NDArray[np.int64], share: float, apart: _Apart
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Cut rows in two, with a gap cut from the end of the first part.
-
-    A gap never eats more than a tenth of a small group.
-    """
+    """Cut rows in two, with a gap cut from the end of the first part."""
     at = round(len(rows) * share)
-    return rows[: max(at - min(gap, len(rows) // 10), 0)], rows[at:]
+    return rows[: max(at - apart.out_of(len(rows)), 0)], rows[at:]
+
+
+class _Apart(NamedTuple):
+    """How many rows are left out between two parts.
+
+    A gap never eats more than a tenth of a small group; what a row's targets reach over is left out
+    of any, or targets of a later part would be among those of an earlier one.
+    """
+
+    gap: int
+    reach: int
+
+    def out_of(self, rows: int) -> int:
+        """Return how many are left out between the parts of so many rows."""
+        return min(self.gap, rows // 10) + self.reach

@@ -16,7 +16,10 @@ _STILL = 1e-9  # a target that moves by less, against its size or 1, moves by ro
 
 
 class HomeRows(NamedTuple):
-    """A home's rows, part after part: inputs as they are learnt from, targets as they came."""
+    """A home's rows, part after part: inputs as they are learnt from, targets as they came.
+
+    Of several horizons ``y`` is ``[rows, horizons]``, and ``seasonal`` has a last axis of these.
+    """
 
     home: str
     x: NDArray[np.float32]
@@ -32,15 +35,16 @@ def _continuous(rows: HomeRows, data: DataSettings) -> HomeExamples:
     unit, middle = 1.0, 0.0
     notes: tuple[str, ...] = ()
     if _still(train):
-        notes = (_never_changes(data.target, f"{train[0]:g}"),)
+        notes = (_never_changes(data.target, f"{train.flat[0]:g}"),)
     if data.scale == "home":
         unit, middle = _unit(rows), float(train.mean())
     if not data.series:
         naive = np.full(len(y), train.mean())
+    scaled = ((y - middle) / unit).astype(np.float32)
     return HomeExamples(
         home=rows.home,
         x=rows.x,
-        y=((y - middle) / unit).astype(np.float32)[:, None],
+        y=scaled[:, None] if scaled.ndim == 1 else scaled,
         naive=((naive - middle) / unit).astype(np.float32),
         counts=rows.counts,
         unit=unit,

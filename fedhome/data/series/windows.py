@@ -20,7 +20,7 @@ from fedhome.data.series.target_codes import ENCODE, HomeRows
 from fedhome.data.series.time_grid import grid_of
 from fedhome.data.table import HomeTable
 from fedhome.errors import DataError
-from fedhome.plan.data_settings import DataSettings
+from fedhome.plan.data_settings import DataSettings, Span
 from fedhome.plan.time_steps import DAY_S
 from fedhome.plugins import look_up
 from fedhome.spelling import did_you_mean
@@ -40,9 +40,10 @@ class Windows:
 
     Args:
         x: Inputs, float64 ``[rows, features]``; NaN where nothing is known but later readings.
-        y: Targets, float64 ``[rows]``.
+        y: Targets, float64 ``[rows]``; of several horizons ``[rows, horizons]``.
         naive: Persistence forecasts of a series, else NaN, float64 ``[rows]``.
-        time_s: UTC seconds of the predicted moments, int64 ``[rows]``.
+        time_s: UTC seconds of the predicted moments, int64 ``[rows]``; of several horizons those
+            of the nearest.
         features: Names of the inputs.
         words: Those of them that say, by 1, that a column holds a word, and by 0 that it does not.
         filled: Of inputs that are missing somewhere: where, ``[rows]``. There, they are the last
@@ -52,7 +53,10 @@ class Windows:
         notes: What was moved, put together or left out on the way, and why, in plain sentences.
         missing: Those of the notes that say what is missing in rows that were left out.
         seasonal: The target of a series :data:`SEASON_DAYS` earlier, NaN where nothing was read,
-            float64 ``[rows, seasons]``; of rows that are no series ``[rows, 0]``.
+            float64 ``[rows, seasons]``; of rows that are no series ``[rows, 0]``; of several
+            horizons ``[rows, seasons, horizons]``.
+        later: Steps from the predicted moment to that of each horizon.
+        step_s: Seconds of a step; of rows that are no series without meaning.
     """
 
     x: NDArray[np.float64]
@@ -67,6 +71,8 @@ class Windows:
     notes: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     seasonal: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
+    later: tuple[int, ...] = (0,)
+    step_s: int = 0
 
     @property
     def rows_whole(self) -> int:
@@ -104,7 +110,9 @@ def windows(table: HomeTable, data: DataSettings, columns: Sequence[str]) -> Win
     return _cut(past, kept, _Asked(table, data, columns), notes)
 
 
-def rows_to_predict(table: HomeTable, data: DataSettings, columns: Sequence[str]) -> Windows:
+def rows_to_predict(
+    table: HomeTable, data: DataSettings, columns: Sequence[str], *, ahead: Span | None = None
+) -> Windows:
     """Cut a home's table into inputs of all that can be predicted, whether it came or not.
 
     Of a series the rows go on for ``data.horizon`` after its last reading, for as far as something
@@ -114,11 +122,13 @@ def rows_to_predict(table: HomeTable, data: DataSettings, columns: Sequence[str]
         table: The home's readings.
         data: The plan's settings for data, which say horizon, lags and gap.
         columns: Input columns.
+        ahead: What is predicted lies that far ahead; inputs are as for the plan's horizon all the
+            same. None: the plan's own horizons are.
 
     Raises:
         DataError: As of :func:`windows`.
     """
-    past, notes = _checked_past(table, data, columns)
+    past, notes = _checked_past(table, data, columns, ahead)
     past = past.ahead()
     rows = np.arange(len(past.steps))
     if past.spans.horizon:
@@ -127,7 +137,7 @@ def rows_to_predict(table: HomeTable, data: DataSettings, columns: Sequence[str]
 
 
 def _checked_past(
-    table: HomeTable, data: DataSettings, columns: Sequence[str]
+    table: HomeTable, data: DataSettings, columns: Sequence[str], ahead: Span | None = None
 ) -> tuple[Past, tuple[str, ...]]:
     if missing := [name for name in (*columns, data.target) if name not in table.columns]:
         meant = did_you_mean(missing[0], table.columns) if len(missing) == 1 else ""
@@ -135,7 +145,7 @@ def _checked_past(
             f"home {table.home!r} lacks the column {', '.join(missing)}{meant}",
             hint="leave the home out, or name the shared columns in data.features",
         )
-    return _past(table, data, columns)
+    return _past(table, data, columns, ahead)
 
 
 class _Asked(NamedTuple):
@@ -165,13 +175,13 @@ def _cut(past: Past, kept: CountedRows, asked: _Asked, notes: tuple[str, ...]) -
             columns_now |= calendar(moment[block], table.time_zone)
         for place, name in enumerate(features):
             x[block, place] = columns_now[name]
-    target, horizon = past.columns[data.target], past.spans.horizon
+    horizon = past.spans.horizon
     naive = np.full(len(kept.rows), np.nan)
     if horizon > 0:
-        naive = target[past.last_known(data.target, horizon, kept.rows)]
+        naive = past.columns[data.target][past.last_known(data.target, horizon, kept.rows)]
     return Windows(
         x=x,
-        y=target[kept.rows],
+        y=past.targets(kept.rows),
         naive=naive,
         time_s=moment,
         features=features,
@@ -185,28 +195,40 @@ def _cut(past: Past, kept: CountedRows, asked: _Asked, notes: tuple[str, ...]) -
         ),
         notes=(*notes, *kept.notes),
         missing=kept.notes,
-        seasonal=np.column_stack(
-            [np.empty((len(kept.rows), 0)), *_seasons(past, kept.rows, timed=not table.timeless)]
-        ),
+        seasonal=_seasonal(past, kept.rows, timed=not table.timeless),
+        later=past.spans.later,
+        step_s=past.step_s,
     )
 
 
-def _seasons(past: Past, rows: NDArray[np.int64], *, timed: bool) -> Iterator[NDArray[np.float64]]:
+def _seasonal(past: Past, rows: NDArray[np.int64], *, timed: bool) -> NDArray[np.float64]:
+    """Return what a series was each season before the moment of each horizon."""
+    each = [
+        np.column_stack([np.empty((len(rows), 0)), *_seasons(past, rows, later, timed=timed)])
+        for later in past.spans.later
+    ]
+    return each[0] if len(each) == 1 else np.stack(each, axis=2)
+
+
+def _seasons(
+    past: Past, rows: NDArray[np.int64], later: int, *, timed: bool
+) -> Iterator[NDArray[np.float64]]:
     """Yield the target of a series each season earlier; NaN where it was not known yet."""
     target = past.columns[past.target]
     slack = _SHIFT_S if past.spans.day == 1 else 0
     for days in SEASON_DAYS if past.spans.horizon else ():
-        steps = days * past.spans.day
+        steps = days * past.spans.day - later
         if timed and steps >= past.spans.horizon:
             at = past.before(steps, rows)
-            off = np.abs(past.time_s[rows] - past.time_s[at] - days * DAY_S)
+            moment = past.time_s[rows] + later * past.step_s
+            off = np.abs(moment - past.time_s[at] - days * DAY_S)
             yield np.where((at >= 0) & (off <= slack), target[at], np.nan)
         else:
             yield np.full(len(rows), np.nan)
 
 
 def _past(
-    table: HomeTable, data: DataSettings, columns: Sequence[str]
+    table: HomeTable, data: DataSettings, columns: Sequence[str], ahead: Span | None
 ) -> tuple[Past, tuple[str, ...]]:
     """Return a home's rows, with those before each, and what was done to get them."""
     timeless = table.timeless
@@ -218,7 +240,7 @@ def _past(
         rows = np.arange(table.rows)
         return Past(table.time_s, rows, table.columns, data.target, spans, held), ()
     grid = grid_of(table, data, columns)
-    spans = spans_of(data, home=table.home, step_s=None if timeless else grid.step_s)
+    spans = spans_of(data, home=table.home, step_s=None if timeless else grid.step_s, ahead=ahead)
     past = Past(
         grid.table.time_s,
         grid.steps,
@@ -292,10 +314,11 @@ def examples(
             hint=f"its inputs are: {', '.join(cut.features)}",
         )
     moments = cut.time_s * (DAY_S // ROWS_A_DAY) if table.timeless else cut.time_s
+    reach = cut.later[-1]
     if rehearsed_days is None:
-        parts = split(cut.y, moments, data, gap=cut.gap)
+        parts = split(cut.y, moments, data, gap=cut.gap, reach=reach)
     else:
-        parts = rehearsal(cut.y, moments, data, gap=cut.gap, days=rehearsed_days)
+        parts = rehearsal(cut.y, moments, data, gap=cut.gap, reach=reach, days=rehearsed_days)
     if len(parts[0]) < data.min_rows or min(len(parts[1]), len(parts[2])) < 1:
         counts = ", ".join(str(len(part)) for part in parts)
         why = "".join(f"; {note}" for note in cut.missing or cut.notes)
@@ -324,6 +347,7 @@ def examples(
         notes=(*cut.notes, *coded.notes),
         scaling=scaling,
         time_s=np.empty(0, np.int64) if table.timeless else cut.time_s[order],
+        reach_s=cut.later[-1] * cut.step_s,
     )
 
 

@@ -6,15 +6,13 @@ fitted once more to both, as a careful owner of one home's data would do it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from fedhome.learning.alone import linear, trees
+from fedhome.learning.alone.each_horizon import Fitter, fitted_alone
 from fedhome.learning.alone.own_rows import FittedAlone, OwnRows
 
-__all__ = ["FITTERS", "FittedAlone", "OwnRows"]
-
-
-Fitter = Callable[[OwnRows], FittedAlone]
+__all__ = ["FITTERS", "FittedAlone", "OwnRows", "fitted_alone"]
 
 FITTERS: Mapping[str, Fitter] = {"linear": linear.fit, "trees": trees.fit}
 """Every model that is fitted without a network, by its name."""

@@ -36,7 +36,7 @@ class OwnRows:
         targets: How targets are encoded.
         outputs: Numbers in a statement.
         x: Inputs of training, validation and test, ``[rows, features]`` each.
-        y: Targets of the same.
+        y: Targets of the same; of several horizons ``[rows, outputs]``.
     """
 
     targets: Targets
@@ -48,6 +48,11 @@ class OwnRows:
     def classes(self) -> bool:
         """Whether targets are classes."""
         return self.targets != "continuous"
+
+    @property
+    def several(self) -> bool:
+        """Whether a row's target is several numbers, one for each horizon."""
+        return self.y[0].ndim > 1 and self.y[0].shape[1] > 1
 
     def together(self) -> tuple[NDArray[np.float32], Labels]:
         """Return training and validation rows as one."""

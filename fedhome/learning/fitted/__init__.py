@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from fedhome.learning.fitted.constant import Constant
 from fedhome.learning.fitted.line import Line
 from fedhome.learning.fitted.neighbours import Neighbours
+from fedhome.learning.fitted.per_horizon import PerHorizon, at_one
 from fedhome.learning.fitted.perceptron import Perceptron
 from fedhome.learning.fitted.seasonal import Seasonal
 from fedhome.learning.fitted.trees import Trees
@@ -28,9 +29,11 @@ __all__ = [
     "InputRows",
     "Line",
     "Neighbours",
+    "PerHorizon",
     "Perceptron",
     "Seasonal",
     "Trees",
+    "at_one",
 ]
 
 
@@ -39,7 +42,8 @@ class InputRows(NamedTuple):
 
     ``x`` are inputs as models take them, float32 ``[rows, features]``; ``last`` what a forecast
     without learning says, in the unit that targets are learnt in, ``[rows]``; ``seasons`` what a
-    series was some seasons earlier, in the same, ``[rows, seasons]``, NaN where nothing was read.
+    series was some seasons earlier, in the same, ``[rows, seasons]``, NaN where nothing was read;
+    of several horizons ``[rows, seasons, horizons]``.
     """
 
     x: NDArray[np.float32]
@@ -64,6 +68,7 @@ KINDS: Mapping[str, Reader] = {
     "line": Line.of,
     "neighbours": Neighbours.of,
     "perceptron": Perceptron.of,
+    "perhorizon": PerHorizon.of,
     "seasonal": Seasonal.of,
     "trees": Trees.of,
 }

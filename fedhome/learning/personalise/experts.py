@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.data.series.examples import Part
-from fedhome.learning.alone import FITTERS, OwnRows, network
+from fedhome.learning.alone import FITTERS, OwnRows, fitted_alone, network
 from fedhome.learning.alone.network import AloneSchedule
 from fedhome.learning.cohort import OF_MODEL, Cohort
-from fedhome.learning.fitted import Constant, Fitted, Seasonal
+from fedhome.learning.fitted import Constant, Fitted, PerHorizon, Seasonal
 from fedhome.learning.home_round import as_used, ends_with
 from fedhome.learning.personalise.keep import keep
 from fedhome.learning.tasks.segments import Floats, Segments
@@ -178,7 +178,7 @@ class Experts:
         the forecast without learning.
         """
         naive = self.naive()
-        best = np.zeros(len(self.cohort.homes), np.int64)
+        best = np.zeros((len(self.cohort.homes), 1), np.int64)
         found: list[Floats] = []
         known: tuple[Part, ...] = ("train", "train+validation")
         for part, seen, last in zip(_PARTS, known, naive, strict=True):
@@ -187,14 +187,44 @@ class Experts:
                 return Said(naive, self.without_learning())
             last_before = self._task.naive_output(self.cohort.rows(seen).naive)
             before = self._seasons(seen, last_before.astype(np.float64))
+            best = self._best_seasons(before, seen)
+            found.append(self._of_seasons(choices, best, part))
+        return Said(Statements(*found), [self._seasonal_model(own.tolist()) for own in best])
+
+    def _best_seasons(self, before: Sequence[Floats], seen: Part) -> NDArray[np.int64]:
+        """Return which season is best in each home ``[homes, 1]``; ``[homes, horizons]``."""
+        if not self._task.horizons:
             best = np.argmin([self.losses(one, seen) for one in before], axis=0)
-            found.append(self._picked(choices, best, part))
-        models = [Seasonal(int(season), self._task.outputs) for season in best]
-        return Said(Statements(*found), models)
+            return np.asarray(best, np.int64)[:, None]
+        truth, segments = self.truth(seen), Segments(counts=self.cohort.counts(seen))
+        return np.stack(
+            [
+                np.argmin([segments.mean((one[:, at] - truth[:, at]) ** 2) for one in before], 0)
+                for at in range(self._task.outputs)
+            ],
+            axis=1,
+        )
+
+    def _of_seasons(self, choices: Sequence[Floats], best: NDArray[np.int64], part: Part) -> Floats:
+        if not self._task.horizons:
+            return self._picked(choices, best[:, 0], part)
+        return np.concatenate(
+            [
+                self._picked([one[:, [at]] for one in choices], own, part)
+                for at, own in enumerate(best.T)
+            ],
+            axis=1,
+        )
+
+    def _seasonal_model(self, seasons: Sequence[int]) -> Fitted:
+        if not self._task.horizons:
+            return Seasonal(seasons[0], self._task.outputs)
+        return PerHorizon(tuple(Seasonal(season) for season in seasons))
 
     def _seasons(self, part: Part, last: Floats) -> list[Floats]:
         """Return the last value of a series and what it was some seasons earlier."""
-        columns = self.cohort.rows(part).seasons.astype(np.float64).T[:, :, None]
+        seasons = self.cohort.rows(part).seasons.astype(np.float64)
+        columns = np.moveaxis(seasons, 1, 0) if self._task.horizons else seasons.T[:, :, None]
         return [
             np.asarray(last, np.float64),
             *(np.where(np.isnan(column), last, column) for column in columns),
@@ -267,7 +297,7 @@ class Experts:
         with threadpool_limits(1):
             found = []
             for home, keeps in zip(homes, self.cohort.keeps(), strict=True):
-                one = FITTERS[name](home)
+                one = fitted_alone(FITTERS[name], home)
                 # Of thousands of homes, all trees at once would fill memory.
                 found.append(one if keeps else one._replace(model=None))
         validation = np.concatenate([one.validation for one in found])

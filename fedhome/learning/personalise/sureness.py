@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fedhome.data.series.examples import Targets
 from fedhome.learning import bands
 from fedhome.learning.personalise.experts import Experts, Statements
+from fedhome.learning.tasks import at_horizon
 from fedhome.learning.tasks.segments import Floats
 
 
@@ -26,8 +27,8 @@ class SureHome(NamedTuple):
     """What one home's mixture states of its test rows, calibrated, and how sure it is.
 
     ``stated`` is ``[rows, outputs]``; ``low`` and ``high`` are the ends of the band of 80 % around
-    a number, ``[rows]`` (of classes empty); ``told`` is how rightly, by name; ``by`` is the band's
-    reach, or the temperature of probabilities.
+    a number, ``[rows]`` (of several horizons ``[rows, horizons]``, of classes empty); ``told`` is
+    how rightly, by name; ``by`` is the band's reach, or the temperature of probabilities.
     """
 
     stated: Floats
@@ -37,7 +38,13 @@ class SureHome(NamedTuple):
     by: bands.Reach | float
 
 
-Sure = Callable[[HomePart, HomePart, float], SureHome]
+def at_nearest(sure: SureHome) -> SureHome:
+    """Return how sure a home is of the nearest of several horizons alone."""
+    low, high = sure.low[:, 0], sure.high[:, 0]
+    return sure._replace(stated=sure.stated[:, :1], low=low, high=high)
+
+
+Sure = Callable[[HomePart, HomePart, float, Sequence[str]], SureHome]
 
 
 class Sureness(NamedTuple):
@@ -61,8 +68,9 @@ def how_sure(experts: Experts, mixed: Statements) -> Sureness:
 
     Returns:
         Statements ``[test rows, outputs]``, and by name ``[homes]``: of numbers ``coverage`` of
-        the band of 80 % and its mean ``width`` in the target's unit; of classes ``nll`` and
-        ``ece``, the negative log-likelihood and the expected calibration error.
+        the band of 80 % and its mean ``width`` in the target's unit, of several horizons their
+        means and those of each; of classes ``nll`` and ``ece``, the negative log-likelihood and
+        the expected calibration error.
     """
     found = sure_homes(experts, mixed)
     return Sureness(
@@ -76,9 +84,10 @@ def sure_homes(experts: Experts, mixed: Statements) -> list[SureHome]:
     """Return how sure each home's mixture is; arguments as of `how_sure`."""
     validation, test = _parts(experts, mixed, 0), _parts(experts, mixed, 1)
     units = experts.cohort.rows("test").units
-    sure = _SURE[experts.cohort.learning.task.kind.targets]
+    task = experts.cohort.learning.task
+    sure = _SURE[task.kind.targets]
     return [
-        sure(before, after, float(unit))
+        sure(before, after, float(unit), task.horizons)
         for before, after, unit in zip(validation, test, units, strict=True)
     ]
 
@@ -91,18 +100,27 @@ def _parts(experts: Experts, mixed: Statements, place: int) -> list[HomePart]:
     return [HomePart(*home) for home in zip(*(np.split(c, ends) for c in columns), strict=True)]
 
 
-def _numbers(validation: HomePart, test: HomePart, unit: float) -> SureHome:
-    residuals = (validation.truth - validation.stated)[:, 0]
+def _numbers(
+    validation: HomePart, test: HomePart, unit: float, horizons: Sequence[str]
+) -> SureHome:
+    column = slice(None) if horizons else 0  # what is told twice by an output is one number
+    residuals = (validation.truth - validation.stated)[:, column]
     reach = bands.reach(residuals, validation.times)
     low, high = reach.at(test.times)
-    error = (test.truth - test.stated)[:, 0]
-    inside = (low <= error) & (error <= high)
-    told = {"coverage": float(inside.mean()), "width": float((high - low).mean()) * unit}
-    return SureHome(test.stated, test.stated[:, 0] + low, test.stated[:, 0] + high, told, reach)
+    error = (test.truth - test.stated)[:, column]
+    inside, width = (low <= error) & (error <= high), high - low
+    told = {"coverage": float(inside.mean()), "width": float(width.mean()) * unit}
+    for at, horizon in enumerate(horizons):
+        told[at_horizon("coverage", horizon)] = float(inside[:, at].mean())
+        told[at_horizon("width", horizon)] = float(width[:, at].mean()) * unit
+    stated = test.stated[:, column]
+    return SureHome(test.stated, stated + low, stated + high, told, reach)
 
 
-def _classes(validation: HomePart, test: HomePart, unit: float) -> SureHome:
-    del unit
+def _classes(
+    validation: HomePart, test: HomePart, unit: float, horizons: Sequence[str]
+) -> SureHome:
+    del unit, horizons
     heat = bands.temperature(validation.stated, validation.truth)
     stated = bands.cooled(test.stated, heat)
     told = {

@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING
 from fedhome.errors import PlanError, PluginError
 from fedhome.learning.tasks import binary, multi_class, regression
 from fedhome.learning.tasks.segments import Segments
-from fedhome.learning.tasks.task import Task, TaskKind
+from fedhome.learning.tasks.task import AT, Task, TaskKind, at_horizon
 from fedhome.own_code import call
 from fedhome.plugins import load
 from fedhome.spelling import did_you_mean
 
 if TYPE_CHECKING:  # who only states what a model says has no plan
+    from fedhome.plan.data_settings import DataSettings
     from fedhome.plan.settings import Plan
 
-__all__ = ["TASKS", "Segments", "Task", "TaskKind", "kind_of", "task_of"]
+__all__ = ["TASKS", "Segments", "Task", "TaskKind", "at_horizon", "kind_of", "task_of"]
 
 TASKS: dict[str, TaskKind] = {
     kind.name: kind for kind in (regression.KIND, binary.KIND, multi_class.KIND)
@@ -59,7 +60,7 @@ def faults_of(plan: Plan) -> list[str]:
     if plan.task.kind:
         return _faults(plan, kind_of(plan.task.kind))
     wanted = plan.task.score  # which kind it is, the data will tell
-    known = [name for kind in TASKS.values() for name in kind.metrics_of(series=plan.data.series)]
+    known = [name for kind in TASKS.values() for name in _metrics(kind, plan.data)]
     if wanted and wanted not in known:
         return [f"task.score {wanted!r} is no metric{did_you_mean(wanted, known)}"]
     return []
@@ -67,16 +68,27 @@ def faults_of(plan: Plan) -> list[str]:
 
 def _faults(plan: Plan, kind: TaskKind) -> list[str]:
     wanted = plan.task.score
-    metrics = kind.metrics_of(series=plan.data.series)
+    metrics = _metrics(kind, plan.data)
     faults = []
+    if plan.data.several and kind is not regression.KIND:
+        faults.append(
+            f"data.horizon names {len(plan.data.several)} horizons, and several are predicted of a "
+            f"number alone: task.kind is {kind.name}. Name one horizon"
+        )
     if wanted and wanted not in metrics:
         fault = f"task.score {wanted!r} is none of {', '.join(metrics)} of a {kind.name} task"
         faults.append(fault + did_you_mean(wanted, metrics))
-    elif wanted in kind.errors:
+    elif wanted.partition(AT)[0] in kind.errors:
         faults.append(f"task.score {wanted!r} is an error: a score is higher if better")
     if plan.data.split_by == "class" and kind.targets == "continuous":
         faults.append(f'data.split_by = "class" needs classes, but task.kind is "{kind.name}"')
     return faults
+
+
+def _metrics(kind: TaskKind, data: DataSettings) -> tuple[str, ...]:
+    """Return the metrics of a kind; of several horizons their means, then those of each."""
+    means = kind.metrics_of(series=data.series)
+    return (*means, *(at_horizon(name, one) for one in data.several for name in means))
 
 
 def task_of(plan: Plan, classes: tuple[str, ...] = ()) -> Task:
@@ -98,13 +110,15 @@ def task_of(plan: Plan, classes: tuple[str, ...] = ()) -> Task:
         )
     if faults := _faults(plan, kind):
         raise PlanError(faults)
-    series = plan.data.series
+    series, horizons = plan.data.series, plan.data.several
+    outputs = len(horizons) or kind.outputs
     return Task(
         kind=kind,
-        outputs=len(classes) if kind.targets == "multi-class" else kind.outputs,
+        outputs=len(classes) if kind.targets == "multi-class" else outputs,
         loss=(kind.series_loss if series else "") or kind.loss,
         score=plan.task.score or kind.score_of(series=series),
-        metrics=kind.metrics_of(series=series),
+        metrics=_metrics(kind, plan.data),
         series=series,
         classes=classes,
+        horizons=horizons,
     )

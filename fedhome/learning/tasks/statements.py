@@ -42,7 +42,10 @@ def _as_it_is(numbers: Floats) -> Floats:
 
 
 def _numbers(y: Labels, outputs: int) -> Floats:
-    return np.repeat(np.asarray(y, np.float64).reshape(len(y), 1), outputs, axis=1)
+    truth = np.asarray(y, np.float64)
+    if truth.ndim > 1 and truth.shape[1] > 1:  # of several horizons each output has its own
+        return truth
+    return np.repeat(truth.reshape(len(y), 1), outputs, axis=1)
 
 
 def _squared(y: Labels, stated: Floats, segments: Segments) -> Floats:

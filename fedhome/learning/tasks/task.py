@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Final, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ from fedhome.learning.tasks.segments import Floats, Segments
 if TYPE_CHECKING:  # a plan's names are checked where torch is not needed
     from fedhome.learning.losses import Loss
 
+AT: Final = "@"
+"""Between a metric's name and the horizon that it is of."""
 _SURE = np.float32(8.0)  # the logit of a forecast that states a class
 
 Measure = Callable[
@@ -109,6 +111,8 @@ class Task:
         metrics: Names of all metrics.
         series: Whether rows follow each other in time, so that persistence is a forecast.
         classes: Names of the classes.
+        horizons: Names of the horizons, one for each output, where there are several; else empty.
+            A metric is then the mean over them, and ``NAME@HORIZON`` is that of one.
     """
 
     kind: TaskKind
@@ -118,6 +122,20 @@ class Task:
     metrics: tuple[str, ...]
     series: bool
     classes: tuple[str, ...] = ()
+    horizons: tuple[str, ...] = ()
+
+    @property
+    def targets(self) -> int:
+        """Numbers that a row's target has, where it is no class."""
+        return max(len(self.horizons), 1)
+
+    def is_error(self, metric: str) -> bool:
+        """Whether a metric is lower where a model is better."""
+        return metric.partition(AT)[0] in self.kind.errors
+
+    def worst(self, metric: str) -> float:
+        """Return what a metric counts as that is not finite: the least that it can be."""
+        return self.kind.worst(metric.partition(AT)[0])
 
     def measure(
         self,
@@ -130,7 +148,7 @@ class Task:
         """Score predictions for each home.
 
         Args:
-            y: Targets of all rows, float32 ``[rows, 1]`` or int64 ``[rows]``.
+            y: Targets of all rows, float32 ``[rows, targets]`` or int64 ``[rows]``.
             predicted: The model's raw outputs, float32 ``[rows, outputs]``.
             naive: The forecast without learning, ``[rows]``.
             segments: Which rows are whose.
@@ -140,6 +158,27 @@ class Task:
             Metric name to float64 ``[homes]``; NaN where it is not defined. Errors (``mae``,
             ``rmse``) are in the target's own unit.
         """
+        if not self.horizons:
+            return self._measured(y, predicted, naive, segments, units)
+        each = [
+            self._measured(y[:, [at]], predicted[:, [at]], naive, segments, units)
+            for at in range(len(self.horizons))
+        ]
+        means = {name: np.mean([one[name] for one in each], axis=0) for name in each[0]}
+        return means | {
+            at_horizon(name, horizon): values
+            for horizon, one in zip(self.horizons, each, strict=True)
+            for name, values in one.items()
+        }
+
+    def _measured(
+        self,
+        y: NDArray[np.float32] | NDArray[np.int64],
+        predicted: NDArray[np.float32],
+        naive: NDArray[np.float32],
+        segments: Segments,
+        units: Floats,
+    ) -> dict[str, Floats]:
         scores = self.kind.measure(self, y, predicted, naive, segments)
         return {
             name: values * units if name in self.kind.in_units else values
@@ -149,6 +188,15 @@ class Task:
     def naive_output(self, naive: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the forecast without learning ``[rows]`` as outputs ``[rows, outputs]``."""
         return _STATED[self.kind.targets](naive, self.outputs)
+
+
+def at_horizon(metric: str, horizon: str) -> str:
+    """Return what a metric at one of several horizons is called.
+
+    >>> at_horizon("skill", "6h")
+    'skill@6h'
+    """
+    return f"{metric}{AT}{horizon}"
 
 
 def _number(naive: NDArray[np.float32], outputs: int) -> NDArray[np.float32]:

@@ -41,6 +41,11 @@ def export_model(model: PersonalModel, kind: str, *, int8: bool = False) -> byte
         EngineError: The format needs a package that is not installed.
     """
     write = look_up(FORMATS, kind, "format")
+    if model.horizons:
+        raise RunError(
+            f"the model of {model.home!r} predicts several horizons, and a file predicts one",
+            hint=f"say which: --horizon {model.horizons[0]} (of {', '.join(model.horizons)})",
+        )
     if named := own_code_of(model):
         raise RunError(
             f"{model.home!r} predicts by {named!r}, a module that needs PyTorch: it cannot be "

@@ -172,7 +172,7 @@ def sample_batch(
         "x": torch.empty(*rows, shape.features, device=device),
         "y": torch.empty(rows, **whole)
         if learning.loss.labels
-        else torch.empty(*rows, 1, device=device),
+        else torch.empty(*rows, learning.task.targets, device=device),
         "key": torch.empty(homes, **whole),
     }
     return {**batch, "mask": torch.empty(rows, device=device)} if shape.masked else batch

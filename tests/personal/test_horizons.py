@@ -1,0 +1,153 @@
+"""A home's own model of several horizons predicts each as its run scored it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fedhome
+from fedhome.data.series.windows import examples
+from fedhome.data.table import HomeTable
+from fedhome.errors import RunError
+from fedhome.personal.horizons import at_horizon
+from fedhome.personal.models_file import ModelsFile, to_bytes
+from fedhome.simulations.homes import generate
+from fedhome.simulations.simulate import Result
+
+HOMES, DAYS, HOUR = 3, 16, 3600
+AHEAD = {"1h": 1, "6h": 6, "24h": 24}
+pytestmark = pytest.mark.long
+
+QUICK: dict[str, Any] = {
+    "seed": 5,
+    "data": {"homes": HOMES, "days": DAYS, "history_days": 10, "horizon": list(AHEAD)},
+    "model": {"hidden": [8]},
+    "rounds": {"count": 2},
+    "personalise": {"epochs": 2, "local_epochs": 2},
+    "aggregation": {"mode": "plain"},
+}
+
+
+def _tables() -> dict[str, HomeTable]:
+    return {home.home: home for home in generate(homes=HOMES, days=DAYS, seed=QUICK["seed"])}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    return fedhome.simulate(fedhome.Plan.load(**QUICK), out=tmp_path_factory.mktemp("r") / "run")
+
+
+def _row(run: Result, home: str, model: str = "personalised") -> dict[str, Any]:
+    rows = run.homes.to_pylist()
+    (row,) = [r for r in rows if (r["home"], r["model"]) == (home, model)]
+    return dict(row)
+
+
+def test_every_horizon_predicts_the_rows_that_its_run_scored(run: Result) -> None:
+    for home, table in _tables().items():
+        model, row = run.models[home], _row(run, home)
+        columns = [spec.name for spec in model.plan.data.inputs or ()]
+        cut = examples(table, model.plan.data, columns, "continuous")
+        nearest = cut.time_s[cut.rows("test")]
+        truth = dict(zip(table.time_s.tolist(), table.columns[model.target], strict=True))
+        skills, errors = [], []
+        for horizon, hours in AHEAD.items():
+            predicted = model.predict(table, horizon)
+            assert "horizon" not in predicted.column_names
+            moments = (nearest + (hours - 1) * HOUR).tolist()
+            at = {t: i for i, t in enumerate(predicted["time"].cast("int64").to_pylist())}
+            places = [at[moment] for moment in moments]
+            known = np.array([truth[moment] for moment in moments])
+            value, low, high, naive = (
+                predicted[name].to_numpy()[places]
+                for name in ("value", "low", "high", "without_learning")
+            )
+            error = np.abs(value - known).mean()
+            assert error == pytest.approx(row[f"mae@{horizon}"], rel=1e-5)
+            inside = np.mean((low <= known) & (known <= high))
+            assert inside == pytest.approx(row[f"coverage@{horizon}"])
+            # What was read when it was said, whatever the horizon.
+            earlier = np.array([truth[moment - HOUR] for moment in nearest.tolist()])
+            np.testing.assert_allclose(naive, earlier, rtol=1e-5)
+            skill = 1 - np.mean((value - known) ** 2) / np.mean((naive - known) ** 2)
+            assert max(skill, -1.0) == pytest.approx(row[f"skill@{horizon}"], rel=1e-4)
+            skills.append(max(skill, -1.0))
+            errors.append(error)
+        assert row["score"] == pytest.approx(np.mean(skills), rel=1e-4)
+        assert row["mae"] == pytest.approx(np.mean(errors), rel=1e-5)
+        assert model.scores["personalised"] == pytest.approx(row["score"])
+
+
+def test_all_horizons_come_in_one_table_in_the_order_of_time(run: Result) -> None:
+    home, table = next(iter(_tables().items()))
+    model = run.models[home]
+    whole = model.predict(table)
+    assert whole.column_names[:3] == ["time", "horizon", "value"]
+    rows = whole.to_pylist()
+    assert [(r["time"], AHEAD[r["horizon"]]) for r in rows] == sorted(
+        (r["time"], AHEAD[r["horizon"]]) for r in rows
+    )
+    for horizon, hours in AHEAD.items():
+        one = model.predict(table, horizon)
+        same = [
+            {k: v for k, v in r.items() if k != "horizon"} for r in rows if r["horizon"] == horizon
+        ]
+        assert one.to_pylist() == same
+        assert one["time"].cast("int64")[-1].as_py() == int(table.time_s[-1]) + hours * HOUR
+
+
+def test_what_comes_later_changes_no_horizon(run: Result) -> None:
+    home, table = next(iter(_tables().items()))
+    model, some = run.models[home], slice(0, 200)
+    before = replace(
+        table,
+        time_s=table.time_s[some],
+        columns={name: values[some] for name, values in table.columns.items()},
+    )
+    for horizon in AHEAD:
+        (last,) = model.predict(before, horizon).to_pylist()[-1:]
+        (same,) = [
+            r for r in model.predict(table, horizon).to_pylist() if r["time"] == last["time"]
+        ]
+        assert same.pop("time") == last.pop("time")
+        assert same == pytest.approx(last)
+
+
+def test_a_horizon_goes_by_any_name_of_its_length_and_no_other_is_guessed(run: Result) -> None:
+    home, table = next(iter(_tables().items()))
+    model = run.models[home]
+    assert at_horizon(model, "1d").ahead == "24h"
+    assert model.predict(table, "1d").equals(model.predict(table, "24h"))
+    with pytest.raises(RunError, match="no horizon '2h'") as refused:
+        model.predict(table, "2h")
+    assert "1h, 6h, 24h" in str(refused.value.hint)
+
+
+def test_a_model_of_several_horizons_is_kept_as_it_is(run: Result) -> None:
+    model = next(iter(run.models.values()))
+    data = to_bytes([model])
+    again = ModelsFile(data)[model.home]
+    assert to_bytes([again]) == data
+    table = _tables()[model.home]
+    assert again.predict(table).equals(model.predict(table))
+
+
+def test_bands_and_opponents_are_of_each_horizon(run: Result) -> None:
+    home = next(iter(_tables()))
+    model = run.models[home]
+    low, high = model.by
+    assert low.shape == high.shape == (4, len(AHEAD))
+    for opponent in ("seasonal", "linear", "trees", "local", "alone", "global"):
+        row = _row(run, home, opponent)
+        assert np.mean([row[f"rmse@{one}"] for one in AHEAD]) == pytest.approx(row["rmse"])
+        assert len({row[f"rmse@{one}"] for one in AHEAD}) == len(AHEAD)
+
+
+def test_what_is_kept_is_read_from_its_folder(run: Result) -> None:
+    home, table = next(iter(_tables().items()))
+    loaded = fedhome.load(run.path, home)
+    assert loaded.horizons == tuple(AHEAD)
+    assert loaded.predict(table, "6h").equals(run.models[home].predict(table, "6h"))
