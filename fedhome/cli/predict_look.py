@@ -1,6 +1,7 @@
 """One look of ``fedhome client predict --watch``, a process of its own.
 
-Its arguments are ``FOLDER FORM HORIZON [SOURCE]``; an empty horizon is all of them. It prints JSON, as :data:`fedhome.clients.prediction_watch.Look` says.
+Its arguments are ``FOLDER FORM HORIZON [SOURCE]``; an empty horizon is all of them. It prints JSON,
+as :data:`fedhome.clients.prediction_watch.Look` says.
 """
 
 from __future__ import annotations
