@@ -18,8 +18,8 @@ from fedhome.data.series.windows import examples
 from fedhome.data.table import HomeTable
 from fedhome.errors import DataError, InputsError, RunError
 from fedhome.personal.models_file import ModelsFile, to_bytes
-from fedhome.personal.opened import MODELS
 from fedhome.personal.own_module import OwnModule
+from fedhome.personal.stored_models import MODELS
 from fedhome.simulations.homes import generate
 from fedhome.simulations.simulate import Result
 
