@@ -67,7 +67,7 @@ class Parts:
 
         Raises:
             StateError: ``missing``, ``truncated``, ``altered``, ``foreign`` (of another home, day
-                or number), ``wrong-key``, or as of `disk.read`.
+                or number), ``format`` (of another release), ``wrong-key``, or as of `disk.read`.
         """
         from fedhome.data.files.home_parquet import read_home_back  # noqa: PLC0415 - arrow
 
@@ -80,7 +80,7 @@ class Parts:
         except SourceError as error:  # its seal is sound, so this is no damage
             raise StateError(
                 f"{where}: {error.message}",
-                reason="foreign",
+                reason="format",
                 hint="another release of fedhome wrote it: use that one",
             ) from None
 

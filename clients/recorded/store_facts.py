@@ -161,7 +161,8 @@ def read_facts(folder: Path, home: str, key: bytes) -> StoreFacts | None:
         key: The key of its readings.
 
     Raises:
-        StateError: ``truncated``, ``altered``, ``foreign``, ``wrong-key``, or as of `disk.read`.
+        StateError: ``truncated``, ``altered``, ``foreign``, ``format`` (of another release),
+            ``wrong-key``, or as of `disk.read`.
     """
     path = folder / FACTS
     if not path.exists():
@@ -178,8 +179,8 @@ def read_facts(folder: Path, home: str, key: bytes) -> StoreFacts | None:
     if plain.pop("format", None) != _FORMAT:
         raise StateError(
             f"{where} is of another format",
-            reason="foreign",
-            hint="another release of fedhome wrote it: use that one",
+            reason="format",  # no damage: what it says must not be replaced by what we can guess
+            hint="another release of fedhome wrote it: use that one; nothing was changed",
         )
     return _from_plain(plain)
 

@@ -13,12 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedhome.clients.recorded import store_facts
 from fedhome.clients.recorded.day_parts import Part, Parts
 from fedhome.clients.recorded.reading_store import ReadingStore
 from fedhome.clients.recorded.table_rows import by_day, joined
 from fedhome.data.table import HomeTable
 from fedhome.errors import SourceError, StateError
 from fedhome.fleet.state_file import KEY
+from fedhome.keys.sealing import SealingKey
 from fedhome.store import disk
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="secret files need POSIX locks")
@@ -165,6 +167,39 @@ def test_lost_facts_are_found_again_in_the_rows_and_told(store: ReadingStore) ->
     assert "periods that were left out are not known any more" in found.notes[0]
     store.append(rows([60], load=[3.0]), now_s=NOW)
     assert store.read().table.rows == 3
+
+
+@pytest.mark.parametrize("what", ["facts", "a part"])
+def test_another_format_is_refused_with_a_sentence_and_nothing_is_lost(
+    store: ReadingStore, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    store.exclude(T0, T0 + 60, (), "holiday")
+    if what == "facts":
+        facts = store.facts
+        with monkeypatch.context() as later:
+            later.setattr(store_facts, "_FORMAT", store_facts._FORMAT + 1)
+            store_facts.write_facts(store.folder, HOME, store.key, facts)
+    else:
+        sealed = SealingKey(store.key).seal(
+            b"readings, otherwise", purpose="home's readings of 2023-11-15", name=HOME, version=2
+        )
+        disk.put(store.folder / "2023-11-15.000002.fh", sealed)
+    before = {path.name: path.read_bytes() for path in store.files}
+    for use in (
+        store.read,
+        lambda: store.append(rows([60], load=[3.0]), now_s=NOW),
+        lambda: store.append(rows([0], load=[1.0]), now_s=NOW, keep_days=1),
+        *([lambda: store.exclude(T0, T0 + 1, (), ""), lambda: store.undo(1)] * (what == "facts")),
+    ):
+        with pytest.raises(StateError, match=r"format|no readings") as told:
+            use()
+        assert told.value.reason == "format"
+        assert "another release of fedhome wrote it: use that one" in told.value.hint
+        assert {path.name: path.read_bytes() for path in store.files} == before
+    if what == "facts":  # the release that wrote it
+        monkeypatch.setattr(store_facts, "_FORMAT", store_facts._FORMAT + 1)
+        assert store.excluded == facts.excluded
+        assert store.append(rows([60], load=[3.0]), now_s=NOW).new == 1
 
 
 def test_a_period_left_out_does_not_count_until_it_is_undone(store: ReadingStore) -> None:
