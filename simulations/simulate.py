@@ -21,6 +21,7 @@ from fedhome.flower.messages import quiet
 from fedhome.learning.build import learning_of
 from fedhome.learning.carried_slice import carried_slices
 from fedhome.learning.cohort import Cohort
+from fedhome.learning.fitting_tier import settle_tiers
 from fedhome.learning.personalise import personaliser
 from fedhome.learning.plan_check import check_plan
 from fedhome.own_code import faults_told
@@ -317,6 +318,14 @@ def _world(
         for note in fleet.notes:
             log.append("note", text=note)
     learning = learning_of(plan, gathered.homes[0].x.shape[1], gathered.classes)
+    if plan.slicing.tier == "auto":
+        plan, choices = settle_tiers(
+            plan, learning, gathered.homes[0].x.shape[1], gathered.classes
+        )
+        folder.write_plan(plan.to_toml())  # who has which tier is fixed: times differ from run to run
+        for note in choices:
+            log.append("note", text=note)
+        learning = learning_of(plan, gathered.homes[0].x.shape[1], gathered.classes)
     sums = works_on_sums(plan, homes)
     how = None if plan.personalise.name == "none" else personaliser(plan.personalise.name)
     mode = "plain" if newcomers.all_new else plan.aggregation_mode(homes)

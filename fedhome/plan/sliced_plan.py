@@ -30,9 +30,16 @@ def faults_of(plan: Plan) -> list[str]:
         meant, known = did_you_mean(plan.slicing.rule, RULES), ", ".join(RULES)
         return [f"slicing.rule {plan.slicing.rule!r} is unknown{meant}; known are: {known}"]
     if not is_sliced(plan):
-        if plan.slicing.rule == SlicingSettings().rule:
-            return []
-        return [f"slicing.rule = {plan.slicing.rule}, but slicing.tiers name no device"]
+        usual = SlicingSettings()
+        return [
+            f"slicing.{name} = {told}, but slicing.tiers name no device"
+            for name, told in (
+                ("rule", plan.slicing.rule),
+                ("tier", plan.slicing.tier),
+                ("budgets", f"{len(plan.slicing.budgets)} kinds of devices"),
+            )
+            if getattr(plan.slicing, name) != getattr(usual, name)
+        ]
     faults = plan.slicing.faults(plan.model.hidden) + rule_faults(plan)
     for wrong, setting, value, instead, why in (
         (
@@ -142,6 +149,13 @@ def tier_number(plan: Plan, tier: str) -> int:
     return names.index(tier) if tier in names else 0
 
 
+NOT_SETTLED = (
+    "slicing.tier = auto is for simulations (`fedhome simulate`): elsewhere each device says its own "
+    "tier, and `fedhome model tier` tells which fits; leave slicing.tier and slicing.budgets out, "
+    "and give tiers their shares"
+)
+
+
 def tiers_of(plan: Plan, homes: Sequence[str]) -> NDArray[np.int64]:
     """Return the tier of each home of a simulation, int64 ``[homes]``; 0 is the smallest.
 
@@ -153,8 +167,10 @@ def tiers_of(plan: Plan, homes: Sequence[str]) -> NDArray[np.int64]:
         homes: Names of the homes.
 
     Raises:
-        PlanError: A tier is left without any home.
+        PlanError: A tier is left without any home, or shares are not known yet.
     """
+    if plan.slicing.tier == "auto":
+        raise PlanError([NOT_SETTLED])
     tiers = plan.slicing.in_order()
     drawn = np.argsort([rng.key(plan.seed, "tier", home) for home in homes], kind="stable")
     ends = np.rint(np.cumsum([tier.share for tier in tiers]) * len(homes)).astype(np.int64)

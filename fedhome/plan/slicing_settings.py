@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Literal
 
 from pydantic import Field
 
+from fedhome.errors import FedHomeError
+from fedhome.plan.device_budget import BudgetSettings
 from fedhome.plan.section import Section
 from fedhome.wire.layout import slice_units
 
@@ -22,7 +25,12 @@ class TierSettings(Section):
     )
     width: float = Field(1.0, gt=0, le=1, description="share of each hidden layer's units")
     depth: int = Field(ge=1, description="how many of the hidden layers")
-    share: float = Field(gt=0, le=1, description="share of a simulation's homes with such a device")
+    share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of a simulation's homes with such a device; with slicing.budgets none",
+    )
 
     def widths(self, hidden: Sequence[int]) -> tuple[int, ...]:
         """Return the units of the slice's layers, to the nearest, at least one in each.
@@ -46,6 +54,16 @@ class SlicingSettings(Section):
         description="kinds of devices, each {name, width, depth, share}; none: all carry the "
         "whole model",
     )
+    tier: Literal["given", "auto"] = Field(
+        "given",
+        description="how a simulation's homes come to their tiers: given by the tiers' shares, or "
+        "auto, each the largest that fits its device (slicing.budgets)",
+    )
+    budgets: tuple[BudgetSettings, ...] = Field(
+        (),
+        max_length=MOST_TIERS,
+        description="with tier = auto: kinds of devices, each {share, memory, step, bytes_up}",
+    )
 
     def in_order(self) -> tuple[TierSettings, ...]:
         """Return the tiers from the smallest slice to the largest."""
@@ -59,16 +77,10 @@ class SlicingSettings(Section):
         """
         if not self.tiers:
             return []
-        faults = []
+        faults = self._share_faults()
         names = [tier.name for tier in self.tiers]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             faults.append(f"slicing.tiers has two tiers of the name {', '.join(twice)}")
-        if abs(sum(tier.share for tier in self.tiers) - 1) > _ROUNDING:
-            shares = " + ".join(f"{tier.share:g}" for tier in self.tiers)
-            faults.append(
-                f"the shares of slicing.tiers are {shares} = "
-                f"{sum(tier.share for tier in self.tiers):.4g}: together they must be 1"
-            )
         faults += [
             f"tier {tier.name} has depth {tier.depth}, and model.hidden has {len(hidden)} layers"
             for tier in self.tiers
@@ -86,3 +98,40 @@ class SlicingSettings(Section):
                     f"{'-'.join(map(str, small.widths(hidden)))} units"
                 )
         return faults
+
+    def _share_faults(self) -> list[str]:
+        """Return what does not fit of who has which device."""
+        if self.tier == "given":
+            if self.budgets:
+                return ['slicing.budgets are set: set slicing.tier = "auto", or leave them out']
+            faults = [
+                f"tier {tier.name} has no share: how many of a simulation's homes have such a device"
+                for tier in self.tiers
+                if not tier.share
+            ]
+            return faults or _not_whole("slicing.tiers", [tier.share for tier in self.tiers])
+        faults = [
+            f"tier {tier.name} has a share of {tier.share:g}, and slicing.tier = auto gives it that "
+            "of the devices that it fits: leave it out"
+            for tier in self.tiers
+            if tier.share
+        ]
+        if not self.budgets:
+            return [
+                *faults,
+                "slicing.tier = auto, but slicing.budgets say of no device what it can spare",
+            ]
+        for device in self.budgets:
+            try:
+                device.budget()
+            except FedHomeError as error:
+                faults.append(f"slicing.budgets: {error.message}; {error.hint}")
+        return faults + _not_whole("slicing.budgets", [one.share for one in self.budgets])
+
+
+def _not_whole(what: str, shares: Sequence[float]) -> list[str]:
+    """Return that shares are not 1 together, where they are not."""
+    if abs(sum(shares) - 1) <= _ROUNDING:
+        return []
+    told = " + ".join(f"{share:g}" for share in shares)
+    return [f"the shares of {what} are {told} = {sum(shares):.4g}: together they must be 1"]
