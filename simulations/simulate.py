@@ -319,10 +319,10 @@ def _world(
             log.append("note", text=note)
     learning = learning_of(plan, gathered.homes[0].x.shape[1], gathered.classes)
     if plan.slicing.tier == "auto":
-        plan, choices = settle_tiers(
-            plan, learning, gathered.homes[0].x.shape[1], gathered.classes
-        )
-        folder.write_plan(plan.to_toml())  # who has which tier is fixed: times differ from run to run
+        plan, choices = settle_tiers(plan, learning, gathered.homes[0].x.shape[1], gathered.classes)
+        folder.write_plan(
+            plan.to_toml()
+        )  # who has which tier is fixed: times differ from run to run
         for note in choices:
             log.append("note", text=note)
         learning = learning_of(plan, gathered.homes[0].x.shape[1], gathered.classes)

@@ -17,6 +17,7 @@ from fedhome.cli.json_out import JsonFlag, print_json
 from fedhome.cli.model_export import export_
 from fedhome.cli.model_promotion import promote
 from fedhome.cli.model_slices import slice_, slices
+from fedhome.cli.model_tier import tier
 from fedhome.cli.opened_registry import (
     USUAL,
     KeyFile,
@@ -44,6 +45,7 @@ app.command()(promote)
 app.command("export")(export_)
 app.command("slice")(slice_)
 app.command()(slices)
+app.command()(tier)
 
 _DIGITS = 12  # of a hash, as it is shown
 _Release = Annotated[

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +23,9 @@ from fedhome.cli.opened_registry import (
     RegistryFolder,
     opened_registry,
 )
-from fedhome.errors import FedHomeError
+from fedhome.counted import counted
+from fedhome.errors import FedHomeError, ModelError
+from fedhome.plan.device_budget import bytes_of, seconds_of
 from fedhome.plan.settings import Plan
 from fedhome.registry.export import SUFFIXES, parameters_to
 from fedhome.run.folder import RunFolder
@@ -32,7 +33,6 @@ from fedhome.run.folder import RunFolder
 if TYPE_CHECKING:
     from fedhome.models.cut_slices import FinishedModel
 
-_UNITS = {"": 1, "B": 1, "KB": 1000, "MB": 1000**2, "KIB": 1 << 10, "MIB": 1 << 20}
 _REPEATS, _TRIES = 200, 5
 _TABLE_WIDTH = 72
 """Columns of a screen below which a table would cut its words to pieces."""
@@ -75,6 +75,13 @@ def slices(
     key_file: KeyFile = None,
     passphrase_file: PassphraseFile = None,
     *,
+    latency: Annotated[
+        str | None,
+        typer.Option(
+            help="Only slices whose prediction takes this long here or less, such as 10us.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """List the slices of a model: layers, numbers, bytes, time of a prediction.
@@ -83,7 +90,11 @@ def slices(
     a plan with [slicing].
     """
     source = _source(release, registry, key_file, passphrase_file)
+    limit_s = None if latency is None else seconds_of(latency)
     entries = [_entry(source, widths) for widths in source.model.slices]
+    if limit_s is not None:
+        entries = _within(entries, limit_s)
+    left_out = len(source.model.slices) - len(entries)
     if as_json:
         print_json(entries)
         return
@@ -94,8 +105,27 @@ def slices(
     else:
         console.print(_table(entries, tiers=bool(source.tiers)))
     _say(console, "µs: one row in numpy on this machine, the best of some")
+    if left_out:
+        _say(console, f"{counted(left_out, 'slice')} left out: a prediction takes longer")
     if not source.tiers:
         _say(console, f"note: {_UNTRAINED}")
+
+
+def _within(entries: Sequence[SliceEntry], limit_s: float) -> list[SliceEntry]:
+    """Return the slices that predict within a time.
+
+    Raises:
+        ModelError: None does.
+    """
+    found = [one for one in entries if one.microseconds <= limit_s * 1e6]
+    if not found:
+        fastest = min(one.microseconds for one in entries)
+        raise ModelError(
+            f"no slice predicts within {limit_s * 1e6:.3g} µs on this machine: the fastest takes "
+            f"{fastest:.3g} µs",
+            hint="give more time, or choose by --budget: slices save memory more than time",
+        )
+    return found
 
 
 def _line(one: SliceEntry) -> str:
@@ -147,17 +177,26 @@ def slice_(
             show_default=False,
         ),
     ] = None,
+    latency: Annotated[
+        str | None,
+        typer.Option(
+            help="The largest slice whose prediction takes this long here or less, such as 10us.",
+            show_default=False,
+        ),
+    ] = None,
     key_file: KeyFile = None,
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Write a slice of a model as a small network of its own, without training.
 
-    Name it by --width and --depth, or let --budget choose. The file holds a plain network: weights
+    Name it by --width and --depth, or let --budget or --latency choose. The file holds a plain network: weights
     and biases layer by layer, with ReLU between. It is not encrypted.
     """
-    if (budget is None) == (width is None and depth is None):
+    named = width is not None or depth is not None
+    if named + (budget is not None) + (latency is not None) != 1:
         raise FedHomeError(
-            "a slice is named by --width and --depth, or chosen by --budget: say one of the two",
+            "a slice is named by --width and --depth, or chosen by --budget or by --latency: say "
+            "one of the three",
             hint="`fedhome model slices` lists them",
         )
     if out.suffix not in SUFFIXES:
@@ -169,6 +208,9 @@ def slice_(
     model = source.model
     if budget is not None:
         widths = model.largest_within(bytes_of(budget))
+    elif latency is not None:
+        within = _within([_entry(source, one) for one in model.slices], seconds_of(latency))
+        widths = tuple(max(within, key=lambda one: one.parameters).hidden)
     else:
         widths = model.widths(1.0 if width is None else width, depth or max(model.exits))
     parameters_to(out, model.cut(widths), plan=source.plan, round_number=source.round)
@@ -185,20 +227,6 @@ def slice_(
         _say(console, f"note: no tier trained just these layers ({known}): it may say little")
     else:
         _say(console, f"note: {_UNTRAINED}")
-
-
-def bytes_of(text: str) -> int:
-    """Return a size such as ``64KB`` in bytes.
-
-    Raises:
-        FedHomeError: It is none.
-    """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
-    if found is None or found[2].upper() not in _UNITS:
-        raise FedHomeError(
-            f"{text!r} is no size", hint="write it as 4096, 64KB (of 1000 bytes) or 64KiB (of 1024)"
-        )
-    return int(float(found[1]) * _UNITS[found[2].upper()])
 
 
 def _source(

@@ -10,11 +10,11 @@ from typer.testing import CliRunner
 
 import fedhome
 from fedhome.cli import app
-from fedhome.cli.model_slices import bytes_of
 from fedhome.errors import FedHomeError, LayoutError, ModelError
 from fedhome.learning.fitted import Perceptron
 from fedhome.personal.own_slice import slices_in
 from fedhome.registry import Registry, run_origin
+from fedhome.plan.device_budget import bytes_of
 from fedhome.run.model_file import read_model_file
 from helpers import tiny
 from helpers.json_guide import checked

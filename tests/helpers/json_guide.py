@@ -44,6 +44,7 @@ SHAPES = {
     "model show": Shape(json_models.ReleaseShown),
     "model verify": Shape(json_models.ChainShown),
     "model slices": Shape(json_models.SliceEntry, "a list of objects"),
+    "model tier": Shape(json_tiers.TierChoice),
     "pipeline plan": Shape(json_pipeline.PipelinePlanned),
     "plan explain": Shape(json_plans.PlanExplained),
     "plan numbers": Shape(json_plans.NumbersTable, "a list of objects"),
