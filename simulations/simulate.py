@@ -18,10 +18,8 @@ from fedhome.data.home_objects import Homes
 from fedhome.data.read_report import alike, in_short
 from fedhome.errors import RunError
 from fedhome.flower.messages import quiet
-from fedhome.learning.build import learning_of
 from fedhome.learning.carried_slice import carried_slices
 from fedhome.learning.cohort import Cohort
-from fedhome.learning.fitting_tier import settle_tiers
 from fedhome.learning.personalise import personaliser
 from fedhome.learning.plan_check import check_plan
 from fedhome.own_code import faults_told
@@ -41,6 +39,7 @@ from fedhome.server.report import write_report
 from fedhome.server.rounds.run_plan import log_start, run_plan
 from fedhome.server.rounds.sliced_run import check_slices, tell_carried, works_on_sums
 from fedhome.simulations.cold_start import try_newcomers
+from fedhome.simulations.dealt_devices import with_devices
 from fedhome.simulations.engines.by_name import ENGINES
 from fedhome.simulations.engines.grid import InProcessGrid
 from fedhome.simulations.engines.world import World
@@ -317,15 +316,7 @@ def _world(
             log.append("readings", text=in_short(same))
         for note in fleet.notes:
             log.append("note", text=note)
-    learning = learning_of(plan, gathered.homes[0].x.shape[1], gathered.classes)
-    if plan.slicing.tier == "auto":
-        plan, choices = settle_tiers(plan, learning, gathered.homes[0].x.shape[1], gathered.classes)
-        folder.write_plan(
-            plan.to_toml()
-        )  # who has which tier is fixed: times differ from run to run
-        for note in choices:
-            log.append("note", text=note)
-        learning = learning_of(plan, gathered.homes[0].x.shape[1], gathered.classes)
+    plan, learning = with_devices(plan, gathered, folder, log)
     sums = works_on_sums(plan, homes)
     how = None if plan.personalise.name == "none" else personaliser(plan.personalise.name)
     mode = "plain" if newcomers.all_new else plan.aggregation_mode(homes)

@@ -189,8 +189,8 @@ def slice_(
 ) -> None:
     """Write a slice of a model as a small network of its own, without training.
 
-    Name it by --width and --depth, or let --budget or --latency choose. The file holds a plain network: weights
-    and biases layer by layer, with ReLU between. It is not encrypted.
+    Name it by --width and --depth, or let --budget or --latency choose. The file holds a plain
+    network: weights and biases layer by layer, with ReLU between. It is not encrypted.
     """
     named = width is not None or depth is not None
     if named + (budget is not None) + (latency is not None) != 1:

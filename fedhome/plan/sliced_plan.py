@@ -150,9 +150,9 @@ def tier_number(plan: Plan, tier: str) -> int:
 
 
 NOT_SETTLED = (
-    "slicing.tier = auto is for simulations (`fedhome simulate`): elsewhere each device says its own "
-    "tier, and `fedhome model tier` tells which fits; leave slicing.tier and slicing.budgets out, "
-    "and give tiers their shares"
+    "slicing.tier = auto is for simulations (`fedhome simulate`): elsewhere each device says its "
+    "own tier, and `fedhome model tier` tells which fits; leave slicing.tier and slicing.budgets "
+    "out, and give tiers their shares"
 )
 
 

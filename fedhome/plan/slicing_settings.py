@@ -105,14 +105,14 @@ class SlicingSettings(Section):
             if self.budgets:
                 return ['slicing.budgets are set: set slicing.tier = "auto", or leave them out']
             faults = [
-                f"tier {tier.name} has no share: how many of a simulation's homes have such a device"
+                f"tier {tier.name} has no share: say how many of a simulation's homes have it"
                 for tier in self.tiers
                 if not tier.share
             ]
             return faults or _not_whole("slicing.tiers", [tier.share for tier in self.tiers])
         faults = [
-            f"tier {tier.name} has a share of {tier.share:g}, and slicing.tier = auto gives it that "
-            "of the devices that it fits: leave it out"
+            f"tier {tier.name} has a share of {tier.share:g}, but with slicing.tier = auto "
+            "it gets that of the devices that it fits: leave it out"
             for tier in self.tiers
             if tier.share
         ]

@@ -164,3 +164,49 @@ def test_sizes_are_read_with_their_units() -> None:
         65_536,
         1_500_000,
     ]
+
+
+def test_a_device_is_told_the_largest_tier_that_fits(run: Path) -> None:
+    shown = checked("model tier", _say("tier", run, "--memory", "1GB", "--json"))
+    assert shown["tier"] == "hub"
+    small, whole = shown["tiers"]
+    assert small["bytes_up"] == 4 * small["parameters"] < whole["bytes_up"]
+    assert (small["lacks"], whole["lacks"]) == ([], [])
+    assert None not in (small["score"], whole["score"])
+    tight = checked(
+        "model tier", _say("tier", run, "--bytes-up", str(whole["bytes_up"] - 1), "--json")
+    )
+    assert tight["tier"] == "sensor"
+    said = " ".join(_say("tier", run, "--memory", whole["memory"] - 1).split())
+    assert "it takes tier sensor, the largest that fits" in said
+    assert f"does not fit: needs {whole['memory']:,} bytes of memory" in said
+    assert "once fine-tuned at home" in said
+
+
+def test_a_device_that_can_carry_no_tier_is_told_so(run: Path) -> None:
+    done = CliRunner().invoke(app, ["model", "tier", str(run), "--memory", "10"])
+    assert done.exit_code == 1
+    assert "it can carry no tier" in done.output
+
+
+def test_of_a_plan_the_data_say_how_wide_the_input_is(tmp_path: Path) -> None:
+    plan = tiny.plan(slicing={"tiers": TIERS}, data={"homes": 2})
+    (tmp_path / "plan.toml").write_text(plan.to_toml())
+    said = " ".join(_say("tier", tmp_path / "plan.toml", "--memory", "1GB").split())
+    assert "it takes tier hub, the largest that fits" in said
+    assert "no score is known" in said
+    whole = tiny.plan(data={"homes": 2})
+    (tmp_path / "whole.toml").write_text(whole.to_toml())
+    with pytest.raises(FedHomeError, match="name no device: all carry the whole model"):
+        CliRunner().invoke(
+            app, ["model", "tier", str(tmp_path / "whole.toml")], catch_exceptions=False
+        )
+
+
+def test_a_slice_is_chosen_by_the_time_of_a_prediction(run: Path, tmp_path: Path) -> None:
+    assert "layers 8-8, " in _say("slice", run, tmp_path / "a.npz", "--latency", "10s")
+    assert len(checked("model slices", _say("slices", run, "--latency", "10s", "--json"))) == 2
+    with pytest.raises(ModelError, match="no slice predicts within"):
+        _say("slices", run, "--latency", "1ns")
+    with pytest.raises(FedHomeError, match="say one of the three"):
+        _say("slice", run, tmp_path / "a.npz", "--latency", "10s", "--budget", "1KB")

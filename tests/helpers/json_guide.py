@@ -14,7 +14,14 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hint
 
 from pydantic import TypeAdapter
 
-from fedhome.cli import json_fleets, json_models, json_pipeline, json_plans, json_readings
+from fedhome.cli import (
+    json_fleets,
+    json_models,
+    json_pipeline,
+    json_plans,
+    json_readings,
+    json_tiers,
+)
 from fedhome.clients.recorded import inspection
 from fedhome.server.daemon import server_status
 
