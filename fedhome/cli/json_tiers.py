@@ -16,8 +16,8 @@ class TierEntry:
         bytes_up: Bytes of these as float32.
         memory: Bytes that a step of training holds, beside Python, torch and readings.
         step_ms: Processor time of a step by torch on this machine, in ms.
-        score: Mean test score of the tier's homes, fine-tuned, in the run that was named; null
-            where none is known.
+        score: Mean test score of the tier's homes in the run that was named; null where none is
+            known.
         lacks: What the device lacks for it, in words; empty where it fits.
     """
 
@@ -40,6 +40,8 @@ class TierChoice:
         memory: Bytes that a step may hold; null: any.
         step_ms: Milliseconds that a step may take; null: any.
         bytes_up: Bytes that an update may have; null: any.
+        scored: What was scored: tuned (fine-tuned at home) or global (as the rounds left it); null:
+            nothing.
         tiers: All tiers, from the smallest.
     """
 
@@ -47,4 +49,5 @@ class TierChoice:
     memory: int | None
     step_ms: float | None
     bytes_up: int | None
+    scored: str | None
     tiers: list[TierEntry]

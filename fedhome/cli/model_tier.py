@@ -24,8 +24,8 @@ from fedhome.run.results import scores
 if TYPE_CHECKING:
     from fedhome.learning.slice_rules import CarriedSlice
 
-_SCORED = "tuned"
-"""The model whose score is told: the slice, fine-tuned at home."""
+_SCORED = {"tuned": "once fine-tuned at home", "global": "as the rounds left it"}
+"""The models whose score is told, the first that a run scored, each in words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,12 +37,14 @@ class _Sized:
         features: Width of the input.
         classes: Class names found in the data.
         scores: What each tier's homes came to in a run, by its name; none of a plan.
+        scored: Which model of theirs that is; None where nothing was scored.
     """
 
     plan: Plan
     features: int
     classes: tuple[str, ...] = ()
     scores: Mapping[str, float]
+    scored: str | None = None
 
 
 def tier(
@@ -108,6 +110,7 @@ def tier(
         memory=budget.memory,
         step_ms=budget.step_ms,
         bytes_up=budget.bytes_up,
+        scored=sized.scored,
         tiers=entries,
     )
     if as_json:
@@ -146,11 +149,14 @@ def _of_run(path: Path) -> _Sized:
     _check_sliced(plan, f"run {path}")
     arrays = list(run.read_model().parameters.values())
     outputs = arrays[-1].shape[0]  # the last bias
+    by_model = scores(run.read_homes()) if run.homes_path.exists() else {}
+    scored = next((model for model in _SCORED if model in by_model), None)
     return _Sized(
         plan=plan,
         features=arrays[0].shape[1],
         classes=plan.task.classes or tuple(map(str, range(outputs))),
-        scores=_scores(plan, run),
+        scores={} if scored is None else _by_tier(plan, by_model[scored]),
+        scored=scored,
     )
 
 
@@ -163,10 +169,8 @@ def _check_sliced(plan: Plan, where: str) -> None:
         )
 
 
-def _scores(plan: Plan, run: RunFolder) -> dict[str, float]:
-    if not run.homes_path.exists():
-        return {}
-    by_home = scores(run.read_homes()).get(_SCORED, {})
+def _by_tier(plan: Plan, by_home: Mapping[str, float]) -> dict[str, float]:
+    """Return the mean score of each tier's homes, by its name."""
     homes, found = sorted(by_home), dict[str, list[float]]()
     for home, number in zip(homes, tiers_of(plan, homes).tolist(), strict=True):
         found.setdefault(plan.slicing.in_order()[number].name, []).append(by_home[home])
@@ -185,7 +189,9 @@ def _tell(choice: TierChoice, budget: DeviceBudget) -> None:
     """Print a sentence for each tier, then the choice: sentences fit every screen."""
     console = Console()
     for one in choice.tiers:
-        score = "" if one.score is None else f", score {one.score:.3f} once fine-tuned at home"
+        score = ""
+        if one.score is not None and choice.scored is not None:
+            score = f", score {one.score:.3f} {_SCORED[choice.scored]}"
         fits = "fits" if not one.lacks else f"does not fit: needs {'; '.join(one.lacks)}"
         _say(
             console,

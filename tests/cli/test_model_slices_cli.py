@@ -131,8 +131,8 @@ def test_an_older_release_is_cut_and_what_it_does_not_tell_is_told(
 @pytest.mark.parametrize(
     ("words", "kind", "fault"),
     [
-        (["a.npz"], FedHomeError, "say one of the two"),
-        (["a.npz", "--width", "0.5", "--budget", "1KB"], FedHomeError, "say one of the two"),
+        (["a.npz"], FedHomeError, "say one of the three"),
+        (["a.npz", "--width", "0.5", "--budget", "1KB"], FedHomeError, "say one of the three"),
         (["a.bin", "--width", "0.5"], FedHomeError, "ends neither with"),
         (["a.npz", "--depth", "3"], ModelError, "no exit at depth 3"),
         (["a.npz", "--depth", "1"], ModelError, "the exit reads 2 units"),
@@ -180,7 +180,7 @@ def test_a_device_is_told_the_largest_tier_that_fits(run: Path) -> None:
     said = " ".join(_say("tier", run, "--memory", whole["memory"] - 1).split())
     assert "it takes tier sensor, the largest that fits" in said
     assert f"does not fit: needs {whole['memory']:,} bytes of memory" in said
-    assert "once fine-tuned at home" in said
+    assert f"score {small['score']:.3f} " in said
 
 
 def test_a_device_that_can_carry_no_tier_is_told_so(run: Path) -> None:
@@ -190,7 +190,7 @@ def test_a_device_that_can_carry_no_tier_is_told_so(run: Path) -> None:
 
 
 def test_of_a_plan_the_data_say_how_wide_the_input_is(tmp_path: Path) -> None:
-    plan = tiny.plan(slicing={"tiers": TIERS}, data={"homes": 2})
+    plan = tiny.plan(slicing={"tiers": TIERS}, model={"hidden": [8, 8]}, data={"homes": 2})
     (tmp_path / "plan.toml").write_text(plan.to_toml())
     said = " ".join(_say("tier", tmp_path / "plan.toml", "--memory", "1GB").split())
     assert "it takes tier hub, the largest that fits" in said

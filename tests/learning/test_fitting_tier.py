@@ -46,7 +46,7 @@ def test_budgets_are_read_in_bytes_and_seconds() -> None:
 
 @pytest.mark.parametrize("wrong", [{"memory": "64 apples"}, {"step": "0ms"}, {"bytes_up": "-1"}])
 def test_what_is_no_size_and_no_time_is_refused(wrong: dict[str, str]) -> None:
-    with pytest.raises(FedHomeError, match="is no (size|time)"):
+    with pytest.raises(FedHomeError, match=r"is no (size|time)"):
         budget_of(**wrong)
 
 
@@ -123,13 +123,13 @@ def test_faults_of_budgets_are_told_together() -> None:
 
 
 def test_budgets_and_shares_are_not_mixed_and_neither_may_lack() -> None:
-    with pytest.raises(PlanError, match="slicing.budgets are set: set slicing.tier"):
+    with pytest.raises(PlanError, match=r"slicing\.budgets are set: set slicing\.tier"):
         _plan({"share": 1.0}, tier="given", tiers=[{**TIERS[0], "share": 1.0}])
     with pytest.raises(PlanError, match="tier hub has no share"):
         _plan(tier="given")
     with pytest.raises(PlanError, match="say of no device what it can spare"):
         _plan()
-    with pytest.raises(PlanError, match="slicing.tier = auto, but slicing.tiers name no device"):
+    with pytest.raises(PlanError, match=r"slicing\.tier = auto, but slicing\.tiers name"):
         _plan({"share": 1.0}, tiers=())
 
 
