@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,11 @@ from fedhome.learning.fitted import Perceptron
 from fedhome.personal.own_slice import slices_in
 from fedhome.registry import Registry, run_origin
 from fedhome.plan.device_budget import bytes_of
+from fedhome.plan.settings import Plan
+from fedhome.plan.sliced_plan import tiers_of
+from fedhome.run.folder import RunFolder
 from fedhome.run.model_file import read_model_file
+from fedhome.run.results import homes_table
 from helpers import tiny
 from helpers.json_guide import checked
 
@@ -172,7 +177,7 @@ def test_a_device_is_told_the_largest_tier_that_fits(run: Path) -> None:
     small, whole = shown["tiers"]
     assert small["bytes_up"] == 4 * small["parameters"] < whole["bytes_up"]
     assert (small["lacks"], whole["lacks"]) == ([], [])
-    assert None not in (small["score"], whole["score"])
+    assert (small["score"], shown["scored"]) == (None, None)  # the run scored no home
     tight = checked(
         "model tier", _say("tier", run, "--bytes-up", str(whole["bytes_up"] - 1), "--json")
     )
@@ -180,7 +185,26 @@ def test_a_device_is_told_the_largest_tier_that_fits(run: Path) -> None:
     said = " ".join(_say("tier", run, "--memory", whole["memory"] - 1).split())
     assert "it takes tier sensor, the largest that fits" in said
     assert f"does not fit: needs {whole['memory']:,} bytes of memory" in said
-    assert f"score {small['score']:.3f} " in said
+
+
+def test_where_a_run_scored_homes_a_tier_has_their_mean(run: Path, tmp_path: Path) -> None:
+    folder = RunFolder(shutil.copytree(run, tmp_path / "run"))
+    names = ["a", "b", "c", "d"]
+    by_home = dict(zip(names, (0.5, 0.25, 0.125, 0.0625), strict=True))
+    none = {"loss": None, "examples_train": 1, "examples_validation": 1, "examples_test": 1}
+    rows = [
+        {"home": home, "model": model, "score": score / of, **none}
+        for model, of in (("global", 4), ("tuned", 1))
+        for home, score in by_home.items()
+    ]
+    folder.write_homes(homes_table(rows))
+    tiers = tiers_of(Plan.parse(folder.read_plan()), names).tolist()
+    own = [score for score, tier in zip(by_home.values(), tiers, strict=True) if tier == 0]
+    shown = checked("model tier", _say("tier", folder.path, "--memory", "1GB", "--json"))
+    assert shown["scored"] == "tuned"
+    assert shown["tiers"][0]["score"] == sum(own) / len(own)
+    said = " ".join(_say("tier", folder.path, "--memory", "1GB").split())
+    assert f"score {sum(own) / len(own):.3f} once fine-tuned at home" in said
 
 
 def test_a_device_that_can_carry_no_tier_is_told_so(run: Path) -> None:
