@@ -114,12 +114,15 @@ def locate(table: dict[str, Any], folders: Sequence[Path]) -> None:
 def process_faults(plan: BaseModel) -> list[str]:
     """Return why other processes cannot run a plan.
 
-    It names objects that only one of them had.
+    It names objects that only one of them had, or lets a simulation's devices choose their tiers.
 
     Args:
         plan: The plan.
     """
-    return [
+    from fedhome.plan.sliced_plan import NOT_SETTLED  # noqa: PLC0415 - plans are made of this
+
+    tier = plan.model_dump(include={"slicing"})["slicing"]["tier"]
+    return ([NOT_SETTLED] if tier == "auto" else []) + [
         f"{section}.{key} is an object that was handed over in Python, which only the process that "
         f"has it can use: name it as file.py:Name or module:Name (it is {name!r})"
         for section, key in _OWN_CODE

@@ -14,10 +14,10 @@ from fedhome.cli import app
 from fedhome.errors import FedHomeError, LayoutError, ModelError
 from fedhome.learning.fitted import Perceptron
 from fedhome.personal.own_slice import slices_in
-from fedhome.registry import Registry, run_origin
 from fedhome.plan.device_budget import bytes_of
 from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import tiers_of
+from fedhome.registry import Registry, run_origin
 from fedhome.run.folder import RunFolder
 from fedhome.run.model_file import read_model_file
 from fedhome.run.results import homes_table

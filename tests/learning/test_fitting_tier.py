@@ -14,8 +14,9 @@ from fedhome.learning.fitting_tier import lacking, largest_fitting, settle_tiers
 from fedhome.learning.slice_costs import SliceCost
 from fedhome.ops.device_memory import free_memory
 from fedhome.plan.device_budget import DeviceBudget, budget_of, seconds_of
+from fedhome.plan.overrides import process_faults
 from fedhome.plan.settings import Plan
-from fedhome.plan.sliced_plan import tiers_of
+from fedhome.plan.sliced_plan import NOT_SETTLED, tiers_of
 from fedhome.run.folder import RunFolder
 from helpers import tiny
 
@@ -136,6 +137,7 @@ def test_budgets_and_shares_are_not_mixed_and_neither_may_lack() -> None:
 def test_outside_of_simulations_devices_say_their_own_tier() -> None:
     with pytest.raises(PlanError, match="elsewhere each device says its own tier"):
         tiers_of(_plan({"share": 1.0}), ["a", "b"])
+    assert process_faults(_plan({"share": 1.0})) == [NOT_SETTLED]
 
 
 def test_free_memory_is_what_linux_says(tmp_path: Path) -> None:
