@@ -4,7 +4,9 @@ Each attempt begins where the run began and has as many rounds as lie between tw
 First homes' rates are tried, at the server's first one; then the server's others, at the best of
 homes'. Then the run goes on from the end of the attempt whose model was best, and nothing of the
 others is left. A later attempt begins with a model whose last digits differ: homes answer a
-question about one model once, and no sum of one attempt can be held against one of another.
+question about one model once. So of two attempts at one rate of homes' the first sums are of nearly
+the same updates: where a home is in one of them alone, their difference is roughly its update
+(docs/security.md).
 
 The measure is that of :mod:`fedhome.server.rounds.judging`: validation rows alone, summed as all
 losses are.
