@@ -61,6 +61,7 @@ def test_control_two_questions_about_one_model_showed_a_homes_error(
     assert shown == pytest.approx(own, rel=0.02)
 
 
+@pytest.mark.long
 def test_a_model_that_no_adaptation_moves_shows_no_homes_loss() -> None:
     """Adapted as the plan says it is what it was: both questions sum the very same losses."""
     with pytest.raises(OpeningError) as refused:

@@ -130,7 +130,7 @@ def _commit(root: Path) -> None:
     _git(root, "commit", "--quiet", "--message", "one")
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_release_is_what_its_commit_gives_and_no_other(checkout: Path, tmp_path: Path) -> None:
     key, out = _key(tmp_path, "key"), tmp_path / "out"
     with pytest.raises(ReleaseError, match=r"release\.signers does not list this key"):

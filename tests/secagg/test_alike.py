@@ -136,6 +136,7 @@ def _asked(world: World, purpose: str, homes: range, model: int = 1) -> Sum:
     return sum_
 
 
+@pytest.mark.long
 def test_members_open_no_sum_that_tells_a_home_by_another_question(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -163,6 +164,7 @@ def test_members_open_no_sum_that_tells_a_home_by_another_question(
     assert np.array_equal(of_all - same.open().words, first.sent["h00"])
 
 
+@pytest.mark.long
 def test_the_order_of_the_two_does_not_matter_and_other_models_are_free() -> None:
     world = World.of(12, bundles=0)
     first = _asked(world, "adapted", range(1, 12))
@@ -173,6 +175,7 @@ def test_the_order_of_the_two_does_not_matter_and_other_models_are_free() -> Non
     _asked(world, "shrink", range(12)).answer()
 
 
+@pytest.mark.long
 def test_a_restart_forgets_no_set_and_a_set_that_is_forgotten_is_refused() -> None:
     world = World.of(12, bundles=0)
     _asked(world, "blend", range(12)).answer()
@@ -188,6 +191,7 @@ def test_a_restart_forgets_no_set_and_a_set_that_is_forgotten_is_refused() -> No
     refused(OpeningError, "alike", _asked(world, "shrink", range(12)).vote)
 
 
+@pytest.mark.long
 def test_homes_answer_what_is_alike_in_one_epoch_alone() -> None:
     """Members of the next epoch need not know who was in a sum of this one."""
     world = World.of(12, bundles=0)

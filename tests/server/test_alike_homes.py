@@ -177,6 +177,7 @@ def test_a_damaged_list_of_homes_is_refused(data: str, tmp_path: Path) -> None:
         journal.homes_in(name)
 
 
+@pytest.mark.slow
 def test_ideal_sums_leave_out_whom_masked_ones_do(tmp_path: Path) -> None:
     """A test of a few homes, and then all judge: those that came are too few to be told apart."""
     import fedhome  # noqa: PLC0415 - what it loads no other test here needs
