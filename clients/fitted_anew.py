@@ -1,8 +1,8 @@
 """A home's own model, fitted anew where other readings of the home count than before.
 
-It needs no server: the fleet's model is the release that lies in the home's folder, and the
-mixture's weights stay. It replaces the kept one by the rule of each run
-(:mod:`fedhome.clients.agent.own_model`), or not at all.
+It needs no server: the fleet's model is the release that lies in the home's folder, and what the
+fleet chose for its homes' mixtures lies in the kept one. It replaces the kept one by the rule of
+each run (:mod:`fedhome.clients.agent.own_model`), or not at all.
 """
 
 from __future__ import annotations
@@ -83,6 +83,7 @@ def _fitted(home_folder: HomeFolder, kept: bytes, tell: Callable[[str], None]) -
         how=home.personaliser,
         settings=plan.personalise,
         weights=old.weights,
+        fleet=old.blend,
     )
     called = f"release {release.manifest.number} of {plan.name}, fitted anew"
     return EndedRuns(home, home_folder, source).anew(kept, called=called)

@@ -207,11 +207,16 @@ def full(values: Sequence[float], experts: int) -> Floats:
     One that noise or rounding made negative in some direction is mended: that direction is worth
     nothing.
     """
+    spread, vectors = np.linalg.eigh(symmetric(values, experts))
+    return np.asarray((vectors * np.maximum(spread, 0.0)) @ vectors.T, np.float64)
+
+
+def symmetric(values: Sequence[float], experts: int) -> Floats:
+    """Return the matrix ``[experts, experts]`` of what `upper` returned, bit for bit."""
     matrix = np.zeros((experts, experts))
     rows, columns = np.triu_indices(experts)
     matrix[rows, columns] = matrix[columns, rows] = values
-    spread, vectors = np.linalg.eigh(matrix)
-    return np.asarray((vectors * np.maximum(spread, 0.0)) @ vectors.T, np.float64)
+    return matrix
 
 
 def knowing_nothing(experts: int) -> Floats:

@@ -56,6 +56,7 @@ def personal_model(
         experts=experts,
         naive=end.naive,
         by=end.by,
+        blend=end.fleet,
         time_zone=time_zone,
         rows=sum(examples.counts[:2]),
         run=run,

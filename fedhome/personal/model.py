@@ -22,6 +22,7 @@ from fedhome.data.table import HomeTable
 from fedhome.errors import DataError
 from fedhome.learning.bands import Reach
 from fedhome.learning.fitted import Fitted, InputRows
+from fedhome.learning.mixture import FleetsBlend
 from fedhome.learning.tasks.segments import Floats
 from fedhome.personal.horizons import Predictions, at_horizon, beside_each_other
 from fedhome.personal.predictor import Predictor
@@ -72,6 +73,8 @@ class PersonalModel:
             the last such row.
         ahead: How far ahead it predicts, where that is another one than its plan's horizon: it is
             a model of several horizons, seen at one.
+        blend: What the fleet chose for its homes' mixtures, by which the weights can be fitted to
+            other rows; None: that is not known.
     """
 
     home: str
@@ -90,6 +93,7 @@ class PersonalModel:
     score: str = ""
     scores: Mapping[str, float] = field(default_factory=dict)
     fitted_until: int = 0
+    blend: FleetsBlend | None = None
     ahead: Span | None = None
 
     @property

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fedhome.learning import fitted
 from fedhome.learning.bands import Reach
+from fedhome.learning.mixture import FleetsBlend, symmetric, upper
 from fedhome.personal import stored_models
 from fedhome.personal.model import PersonalModel
 from fedhome.personal.own_module import OwnModule
@@ -61,6 +62,7 @@ def to_bytes(models: Iterable[PersonalModel]) -> bytes:
                 "bounded": scaling.bounded,
                 "scores": dict(model.scores),
             }
+            | ({} if model.blend is None else {"blend": _plain_blend(model.blend)})
         )
     header = {"format": str(stored_models.FORMAT), "plan": plan, "homes": json.dumps(homes)}
     return with_sorted_header(safetensors.numpy.save(arrays, header))
@@ -102,6 +104,27 @@ class ModelsFile(Mapping[str, PersonalModel]):
         told, computed = self._stored.homes[home], self._stored.computed(home)
         try:
             own = {name: told[name] for name in (*_PLAIN, "scores") if name not in computed}
-        except KeyError as error:
+            own["blend"] = _blend_of(told["blend"]) if "blend" in told else None
+        except (KeyError, ValueError, TypeError) as error:
             raise self._stored.unreadable(error) from None
         return PersonalModel(plan=self._plan, **computed, **own)
+
+
+def _plain_blend(blend: FleetsBlend) -> dict[str, Any]:
+    return {
+        "matrix": upper(blend.matrix).tolist(),
+        "experts": len(blend.matrix),
+        "strength": blend.strength,
+        "alone": list(blend.alone),
+        "fewest_blocks": blend.fewest_blocks,
+    }
+
+
+def _blend_of(told: Mapping[str, Any]) -> FleetsBlend:
+    rate, passes = told["alone"]
+    return FleetsBlend(
+        matrix=symmetric(told["matrix"], int(told["experts"])),
+        strength=float(told["strength"]),
+        alone=(float(rate), int(passes)),
+        fewest_blocks=int(told["fewest_blocks"]),
+    )

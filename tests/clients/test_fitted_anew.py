@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,15 @@ from fedhome.clients.agent.own_model import EndedRuns
 from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.clients.membership.own_models import OwnModels
 from fedhome.clients.own_readings import source_of
+from fedhome.learning import mixture
 from fedhome.learning.bands import Reach
 from fedhome.learning.fitted import Constant, Seasonal
+from fedhome.learning.home_round import ends_with
+from fedhome.learning.mixture import FleetsBlend
+from fedhome.learning.one_home import OneHome
+from fedhome.learning.personalise import choose, personaliser
+from fedhome.learning.personalise.ending import HomeErrors, home_errors
+from fedhome.learning.personalise.experts import Adaptation, Experts
 from fedhome.learning.personalise.home_end import HomeEnd
 from fedhome.learning.personalise.refit import refit
 from fedhome.personal.model import PersonalModel
@@ -56,13 +64,22 @@ def kept(place: HomeFolder) -> PersonalModel:
     return ModelsFile(data)[HOME]
 
 
-def keep_fitted(place: HomeFolder, *, constant: float | None = None) -> bytes:
+def keep_fitted(
+    place: HomeFolder, *, constant: float | None = None, fleet: FleetsBlend | None = None
+) -> bytes:
     """Let a home keep a model that was fitted to all that counts, or one that is a constant."""
     home = home_in(place)
     if constant is None:
         start = release_like(place).flat
         settings = home.plan.personalise
-        refit(home.device, start, how=home.personaliser, settings=settings, weights=WEIGHTS)
+        refit(
+            home.device,
+            start,
+            how=home.personaliser,
+            settings=settings,
+            weights=WEIGHTS,
+            fleet=fleet,
+        )
     else:
         home.device.memory["ended"] = {
             HOME: HomeEnd(
@@ -106,6 +123,40 @@ def test_a_model_that_learnt_from_a_broken_sensor_goes_when_that_is_left_out(
     assert after.unit < before.unit / 2, "its scale is no more that of the broken sensor"
     OwnModels(place.path, HOME).roll_back()
     assert kept(place).run == before.run
+
+
+@pytest.mark.long
+def test_what_the_fleet_chose_is_kept_and_weights_follow_from_the_rows_that_count(
+    place: HomeFolder,
+) -> None:
+    names = list(home_in(place).plan.personalise.experts)
+    fleet = FleetsBlend(
+        matrix=mixture.knowing_nothing(len(names)), strength=1.0, alone=(0.5, 1), fewest_blocks=1
+    )
+    keep_fitted(place, fleet=fleet)
+    before = kept(place)
+    assert before.blend is not None
+    np.testing.assert_array_equal(before.blend.matrix, fleet.matrix)
+    assert replace(before.blend, matrix=fleet.matrix) == fleet
+    excluded(place, *BROKEN)
+    after = kept(place)
+    assert after.run == "release 1 of tiny, fitted anew"
+    device = home_in(place).device
+    (own,) = home_errors_of(device, place, names)
+    expected = fleet.weights_of(own.matrix, own.blocks)
+    found = [after.weights.get(name, 0.0) for name in names]
+    assert found == pytest.approx(expected.tolist(), abs=1e-6)
+    assert found != pytest.approx([before.weights.get(name, 0.0) for name in names], abs=1e-3)
+
+
+def home_errors_of(device: OneHome, place: HomeFolder, names: list[str]) -> list[HomeErrors]:
+    """Return the errors of a home's experts on the rows that count, reckoned by themselves."""
+    settings = home_in(place).plan.personalise
+    how, start = personaliser(settings.name), release_like(place).flat
+    changes = how.trial(device, ends_with(device, start), settings)
+    chosen = Adaptation(*choose(np.mean(changes, axis=0), settings.rates))
+    experts = Experts(device, settings, start=start, how=how, adaptation=chosen)
+    return home_errors(experts, names)
 
 
 @pytest.mark.long

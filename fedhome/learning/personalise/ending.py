@@ -184,7 +184,7 @@ def end(experts: Experts, names: Sequence[str], fleet: FleetsBlend) -> Outcome:
     test["tuned"] = experts.stated("tuned").test
     sure = how_sure(experts, mixtures.stated)
     test["personalised"] = sure.stated
-    remember(experts, names, mixtures.weights, sure.by)
+    remember(experts, names, mixtures.weights, sure.by, fleet)
     outputs = {name: experts.output(found) for name, found in test.items()}
     outputs["baseline"] = cohort.learning.task.naive_output(cohort.rows("test").naive)
     outputs["global"] = cohort.predict(experts.used(), "test")  # as it is, whatever it says

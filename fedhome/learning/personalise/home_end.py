@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fedhome.learning.bands import Reach
 from fedhome.learning.cohort import Cohort
 from fedhome.learning.fitted import Fitted
+from fedhome.learning.mixture import FleetsBlend
 from fedhome.learning.personalise.experts import Experts
 from fedhome.learning.tasks.segments import Floats
 
@@ -35,16 +36,23 @@ class HomeEnd:
         naive: The forecast without learning.
         by: How far the band around numbers reaches, in the unit that targets are learnt in, or the
             temperature of classes' probabilities.
+        fleet: What the fleet chose for its homes' mixtures, by which weights can be fitted anew;
+            None: no fleet was asked.
     """
 
     weights: dict[str, float]
     models: dict[str, NDArray[np.float32] | Fitted | None]
     naive: Fitted
     by: Reach | float
+    fleet: FleetsBlend | None = None
 
 
 def remember(
-    experts: Experts, names: Sequence[str], weights: Floats, by: Sequence[Reach | float]
+    experts: Experts,
+    names: Sequence[str],
+    weights: Floats,
+    by: Sequence[Reach | float],
+    fleet: FleetsBlend | None,
 ) -> None:
     """Keep what homes ended with in their cohort's memory.
 
@@ -53,6 +61,7 @@ def remember(
         names: The experts of the plan.
         weights: Each one's weight in each home ``[homes, experts]``.
         by: How each home's statements are calibrated ``[homes]``.
+        fleet: As of :class:`HomeEnd`.
     """
     cohort = experts.cohort
     models = {name: experts.models(name) for name in names}
@@ -65,6 +74,7 @@ def remember(
             models={names[at]: models[names[at]][place] for at in used},
             naive=naive[place],
             by=by[place],
+            fleet=fleet,
         )
 
 
