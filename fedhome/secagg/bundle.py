@@ -27,6 +27,7 @@ SEALED_BYTES = KEY_NAME_BYTES + 32 + SECRETS * SHARE_BYTES + 16
 """For one member: which key of its, the home's key for it, shares of both secrets, a tag."""
 ROW_BYTES = NONCE_BYTES + SEALED_BYTES
 _HEAD, _SHARE, _DEAL = b"fedhome/bundle/2\0", b"fedhome/share/2\0", b"fedhome/deal/1\0"
+_NO_SHARE = bytes(SEALED_BYTES)
 _COMMITMENT = b"fedhome/commitment/1\0"
 
 
@@ -139,6 +140,12 @@ class Bundle(Message, label="bundle/2", most=1 << 21):
             signature=self.signature,
         )
 
+    @cached_property
+    def head_row(self) -> bytes:
+        """What a member is told to check its row: all of `head` that it does not know, 192 bytes."""
+        parts = self.public, self.commitment, self.dealt, self.proof_hash, self.signature
+        return b"".join(parts)
+
     def row(self, member: int) -> bytes:
         """Return nonce and sealed share of the member at an index of the committee."""
         return self.nonce + self.shares[member * SEALED_BYTES : (member + 1) * SEALED_BYTES]
@@ -149,7 +156,7 @@ class Bundle(Message, label="bundle/2", most=1 << 21):
 
     def is_for(self, member: int) -> bool:
         """Return whether the member at an index of the committee has a share of it."""
-        return any(self.row(member)[NONCE_BYTES:])
+        return self.row(member)[NONCE_BYTES:] != _NO_SHARE
 
     def check_ring(self, keys: Mapping[int, bytes]) -> None:
         """Refuse a bundle that is not sealed for just the members of its ring.

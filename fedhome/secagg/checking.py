@@ -16,7 +16,7 @@ from fedhome.secagg.share_checks import (
     ShownKey,
     all_foretold,
     home_is_right,
-    row_id,
+    named_row,
 )
 from fedhome.secagg.share_keys import KeyRing
 
@@ -53,20 +53,26 @@ class ShareChecks:
         Args:
             bundles: Bundles that wait.
         """
-        waiting = [bundle for bundle in bundles if not self.sound(bundle)]
+        directory = self._directory.hash
+        waiting = [
+            (bundle, _name(bundle), bundle.head.dealt_statement(directory, bundle.dealt))
+            for bundle in bundles
+            if not self.sound(bundle)
+        ]
         asked = {}
         for place, member in enumerate(self._directory.members):
             own = [
-                bundle
-                for bundle in waiting
+                (bundle, statement)
+                for bundle, name, statement in waiting
                 if bundle.is_for(place)
-                and member not in self._right.get(_name(bundle), ())
-                and (_name(bundle), member) not in self._disputes
+                and member not in self._right.get(name, ())
+                and (name, member) not in self._disputes
             ]
             if own and member not in self.liars:
-                for bundle in own:
-                    self._asked[row_id(bundle, self._directory, place)] = bundle, place
-                asked[member] = CheckRequest.of(own, place).to_bytes()
+                for bundle, statement in own:
+                    row = named_row(statement, member, bundle.row(place))
+                    self._asked[row] = bundle, place
+                asked[member] = CheckRequest.of([one for one, _ in own], place).to_bytes()
         return asked
 
     def receive(self, member: str, data: bytes) -> None:

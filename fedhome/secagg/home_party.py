@@ -21,7 +21,7 @@ from fedhome.secagg.directory import Directory, HomeKeys
 from fedhome.secagg.joined_sum import JoinedSum
 from fedhome.secagg.ledger import MOST_ATTEMPTS, LedgerEntry, day_of
 from fedhome.secagg.manifest import Manifest
-from fedhome.secagg.masks import pair_seed, self_seed
+from fedhome.secagg.masks import PairSeed, pair_seed, self_seed
 from fedhome.secagg.policy import Policy
 from fedhome.secagg.sealing_party import SealingParty
 from fedhome.secagg.state import HomeState, Store
@@ -57,6 +57,7 @@ class HomeParty(SealingParty):
         verify: How signatures are checked; another function is for simulations only.
         read_directory: How a directory is read and verified; as above.
         read_manifest: How a manifest is read and verified; as above.
+        agree: How the home agrees on a key with another one; as above.
     """
 
     def __init__(
@@ -71,10 +72,12 @@ class HomeParty(SealingParty):
         verify: Verify = signature_holds,
         read_directory: Callable[..., Directory] = Directory.verify,
         read_manifest: Callable[..., Manifest] = Manifest.verify,
+        agree: PairSeed = pair_seed,
     ) -> None:
         super().__init__(keys, state=state, store=store, verify=verify)
         self._authority, self._budget = authority, budget
         self._read_directory, self._read_manifest = read_directory, read_manifest
+        self._agree = agree
         self.policy = policy or Policy()
 
     def renew(self, data: bytes) -> None:
@@ -282,15 +285,15 @@ class HomeParty(SealingParty):
         salt = manifest.digest
         plus, minus = [self_seed(secrets.blind, salt)], list[bytes]()
         for neighbour in np.flatnonzero(manifest.adjacency(directory)[index]).tolist():
-            head = manifest.head(neighbour)
+            head, statement = manifest.signed_heads[neighbour]
             identity = directory.entries[head.home].identity
-            if not self._verify_head(identity, head.signature, head.statement(directory.hash)):
+            if not self._verify_head(identity, head.signature, statement):
                 raise ManifestError(
                     f"the keys that a manifest lists for {head.home} are not signed by it",
                     reason="neighbour-signature",
                 )
             try:
-                seed = pair_seed(key, public, head.public, salt)
+                seed = self._agree(key, public, head.public, salt)
             except BundleError as error:
                 raise ManifestError(error.message, reason=error.reason) from None
             (plus if index < neighbour else minus).append(seed)

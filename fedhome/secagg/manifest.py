@@ -205,6 +205,12 @@ class Manifest(Message, label="manifest/3", most=1 << 23):
             signature=row[96:],
         )
 
+    @cached_property
+    def signed_heads(self) -> list[tuple[BundleHead, bytes]]:
+        """Of each home of the roster its bundle's head, and what of it the home must have signed."""
+        heads = map(self.head, range(len(self.names)))
+        return [(head, head.statement(self.directory)) for head in heads]
+
     def adjacency(self, directory: Directory) -> NDArray[np.bool_]:
         """Return who masks with whom, bool ``[roster, roster]``."""
         return graph.adjacency(directory.seed, self.names, self.degree or None)

@@ -26,6 +26,10 @@ _SEGMENT = 16 * PIECE_BYTES  # below which a thread of its own does not pay
 _PAIR, _SELF = b"fedhome/pair/1", b"fedhome/self/1"
 
 
+PairSeed = Callable[[X25519PrivateKey, bytes, bytes, bytes], bytes]
+"""Returns the key that two homes share: as `pair_seed`."""
+
+
 def pair_seed(sk: X25519PrivateKey, own_pk: bytes, other_pk: bytes, salt: bytes) -> bytes:
     """Return the key that two homes share for one manifest, the same for both.
 

@@ -227,7 +227,7 @@ def shares(case: Case, sealed: bytes, seals: Seals, secrets: Mapping[int, bytes]
     parts = []
     for index, arrived in enumerate(case.present.tolist()):
         row = sealed[index * ROW_BYTES : (index + 1) * ROW_BYTES]
-        both = seals.open(secrets, manifest.head(index), row)
+        both = seals.open(secrets, manifest.signed_heads[index][0], row)
         parts.append(
             MISSING if isinstance(both, str) else both[int(arrived)].astype("<u4").tobytes()
         )

@@ -246,7 +246,7 @@ def make_bundle(
         ring=ring.hash,
         nonce=nonce,
         shares=seals.seal(secret, ring, bare, nonce, shares),
-        hashes=b"".join(map(hashes_of, shares)),
+        hashes=hashes_of(shares),
         proof=b"",
         signature=bytes(64),
     )

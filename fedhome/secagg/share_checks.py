@@ -72,17 +72,7 @@ class CheckRequest(Message, label="check", most=1 << 26):
         return cls(
             homes=tuple(bundle.home for bundle in bundles),
             serials=tuple(bundle.serial for bundle in bundles),
-            heads=b"".join(
-                part
-                for one in bundles
-                for part in (
-                    one.public,
-                    one.commitment,
-                    one.dealt,
-                    one.proof_hash,
-                    one.signature,
-                )
-            ),
+            heads=b"".join(bundle.head_row for bundle in bundles),
             rows=b"".join(bundle.row(member) for bundle in bundles),
         )
 
@@ -207,12 +197,18 @@ class ShownKey(Message, label="shown-key", most=512):
 
 def row_id(bundle: Bundle, directory: Directory, member: int) -> bytes:
     """Return the hash that names a member's row of a bundle, and all that its check takes."""
-    name = directory.members[member]
-    return _row_id(bundle.head, directory.hash, bundle.dealt, name, bundle.row(member))
+    statement = bundle.head.dealt_statement(directory.hash, bundle.dealt)
+    return named_row(statement, directory.members[member], bundle.row(member))
 
 
-def _row_id(head: BundleHead, directory: bytes, dealt: bytes, member: str, row: bytes) -> bytes:
-    statement = head.dealt_statement(directory, dealt)
+def named_row(statement: bytes, member: str, row: bytes) -> bytes:
+    """Return what `row_id` does.
+
+    Args:
+        statement: `BundleHead.dealt_statement` of the bundle.
+        member: The member's name.
+        row: Its row.
+    """
     return hashlib.sha256(_ROW + statement + row + member.encode()).digest()
 
 
@@ -257,14 +253,14 @@ def check_rows(
     asked: list[bytes] = []
     found: list[tuple[Shares | Unopened, bytes]] = []
     for head, dealt, row in request.parts():
-        asked.append(_row_id(head, directory.hash, dealt, keys.home, row))
+        statement = head.dealt_statement(directory.hash, dealt)
+        asked.append(named_row(statement, keys.home, row))
         entry = directory.entries.get(head.home)
-        statement = head.statement(directory.hash)
-        if entry is None or not verify(entry.identity, head.signature, statement):
+        signed = head.statement(directory.hash)
+        if entry is None or not verify(entry.identity, head.signature, signed):
             found.append(("erased", b""))
             continue
-        shares = seals.open(secrets, head, row)
-        found.append((shares, head.dealt_statement(directory.hash, dealt)))
+        found.append((seals.open(secrets, head, row), statement))
     bare = CheckAnswer(
         directory=directory.hash,
         member=keys.home,

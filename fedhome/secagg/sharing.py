@@ -20,6 +20,8 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Sequence
+from functools import lru_cache
+from itertools import cycle
 from typing import NamedTuple
 
 import numpy as np
@@ -111,15 +113,17 @@ def share_hash(secret: int, share: bytes) -> bytes:
 
 
 def hashes_of(shares: NDArray[np.uint32]) -> bytes:
-    """Return the hashes of a member's shares of both secrets, 32 bytes.
+    """Return the hashes of shares of both secrets, 32 bytes a member.
 
     Args:
-        shares: uint32 ``[secrets, 13]``.
+        shares: Of one member or of several, uint32 ``[..., secrets, 13]``.
     """
-    rows = shares.astype("<u4")
-    return b"".join(share_hash(secret, row.tobytes()) for secret, row in enumerate(rows))
+    data = shares.astype("<u4").tobytes()
+    rows = (data[at : at + SHARE_BYTES] for at in range(0, len(data), SHARE_BYTES))
+    return b"".join(map(share_hash, cycle(range(SECRETS)), rows))
 
 
+@lru_cache(maxsize=1024)  # who checks shares needs those of a bundle more than once
 def factors_of(statement: bytes) -> NDArray[np.int64]:
     """Return the random factors that follow from what a home has fixed.
 
@@ -127,11 +131,12 @@ def factors_of(statement: bytes) -> NDArray[np.int64]:
         statement: All that says whose shares these are, and a hash of how they are sealed.
 
     Returns:
-        int64 ``[secrets, CHECKS, 9]``, below the prime.
+        int64 ``[secrets, CHECKS, 9]``, below the prime; read-only.
     """
     count = SECRETS * CHECKS * LIMBS
     drawn = hashlib.shake_256(_FACTORS + statement).digest(8 * count)
     numbers = (np.frombuffer(drawn, "<u8") % PRIME).astype(np.int64)
+    numbers.flags.writeable = False
     return numbers.reshape(SECRETS, CHECKS, LIMBS)
 
 

@@ -10,7 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
 from fedhome.secagg import Directory, Manifest, Policy, Verify, signature_holds
+from fedhome.secagg.masks import pair_seed
 
 
 class Reading:
@@ -22,6 +25,8 @@ class Reading:
 
     def __init__(self, policy: Policy) -> None:
         self.verify = remembering()
+        self._seeds: dict[tuple[bytes, bytes], bytes] = {}
+        self._salt = b""
         self.policy: Policy = _Once(**vars(policy))
         self._directory: tuple[tuple[bytes, bytes, object], Directory] | None = None
         self._manifest: tuple[tuple[bytes, bytes], Manifest] | None = None
@@ -42,6 +47,21 @@ class Reading:
         if self._manifest is None or self._manifest[0] != key:
             self._manifest = key, Manifest.verify(data, directory, verify=verify)
         return self._manifest[1]
+
+    def pair_seed(
+        self, sk: X25519PrivateKey, own_pk: bytes, other_pk: bytes, salt: bytes
+    ) -> bytes:
+        """Do what :func:`fedhome.secagg.masks.pair_seed` does, for both homes of a pair at once.
+
+        The first one agrees with the other, which finds the key here: X25519 gives both the same.
+        """
+        if salt != self._salt:  # of an earlier sum, some of whose homes did not come
+            self._seeds, self._salt = {}, salt
+        pair = (own_pk, other_pk) if own_pk < other_pk else (other_pk, own_pk)
+        found = self._seeds.pop(pair, None)
+        if found is None:
+            found = self._seeds[pair] = pair_seed(sk, own_pk, other_pk, salt)
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)

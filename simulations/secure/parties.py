@@ -84,6 +84,7 @@ class Party:
             verify=read.verify,
             read_directory=read.directory,
             read_manifest=read.manifest,
+            agree=read.pair_seed,
         )
         self._joined: JoinedSum | None = None
 
