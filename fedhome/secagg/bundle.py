@@ -142,7 +142,7 @@ class Bundle(Message, label="bundle/2", most=1 << 21):
 
     @cached_property
     def head_row(self) -> bytes:
-        """What a member is told to check its row: all of `head` that it does not know, 192 bytes."""
+        """What a member is told of the bundle to check its row, 192 bytes."""
         parts = self.public, self.commitment, self.dealt, self.proof_hash, self.signature
         return b"".join(parts)
 

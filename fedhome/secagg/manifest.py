@@ -207,7 +207,7 @@ class Manifest(Message, label="manifest/3", most=1 << 23):
 
     @cached_property
     def signed_heads(self) -> list[tuple[BundleHead, bytes]]:
-        """Of each home of the roster its bundle's head, and what of it the home must have signed."""
+        """Of each home its bundle's head, and what of it the home must have signed."""
         heads = map(self.head, range(len(self.names)))
         return [(head, head.statement(self.directory)) for head in heads]
 

@@ -17,10 +17,9 @@ from fedhome.secagg.sharing import (
     CHECKS,
     HASH_BYTES,
     SECRETS,
-    SHARE_BYTES,
     expected_of,
     factors_of,
-    share_hash,
+    share_hashes,
     values_of,
 )
 
@@ -62,9 +61,7 @@ class ShareProofs:
             member: Its index in the committee.
             shares: uint32 ``[roster, 13]``.
         """
-        data = shares.astype("<u4").tobytes()
-        rows = (data[at : at + SHARE_BYTES] for at in range(0, len(data), SHARE_BYTES))
-        found = b"".join(map(share_hash, self._half, rows))
+        found = share_hashes(self._half, shares.astype("<u4").tobytes())
         same = np.frombuffer(found, np.uint8).reshape(-1, HASH_BYTES) == self._hashes[:, member]
         return np.asarray(same.all(axis=1))
 

@@ -214,13 +214,22 @@ def named_row(statement: bytes, member: str, row: bytes) -> bytes:
 
 def foretold(bundle: Bundle, directory: Directory, member: int) -> bytes:
     """Return what a member finds of its shares if they are right, 64 bytes."""
-    return all_foretold(bundle, directory)[member]
+    return all_foretold([bundle], directory)[0][member]
 
 
-def all_foretold(bundle: Bundle, directory: Directory) -> list[bytes]:
-    """Return what each member finds of its shares if they are right, 64 bytes each."""
-    values = expected_of([bundle.proof], directory.committee).astype("<u4")
-    return [row.tobytes() + bundle.hashes_for(member) for member, row in enumerate(values)]
+def all_foretold(bundles: Sequence[Bundle], directory: Directory) -> list[list[bytes]]:
+    """Return of each bundle what each member finds of its shares if they are right, 64 bytes."""
+    values = expected_of([bundle.proof for bundle in bundles], directory.committee)
+    members = range(directory.committee)
+    by_bundle = np.moveaxis(values.astype("<u4"), 1, 0)  # [bundles, members, secrets, checks]
+    told = [rows.tobytes() for rows in by_bundle]
+    return [
+        [
+            rows[member * VALUE_BYTES : (member + 1) * VALUE_BYTES] + bundle.hashes_for(member)
+            for member in members
+        ]
+        for rows, bundle in zip(told, bundles, strict=True)
+    ]
 
 
 def check_rows(

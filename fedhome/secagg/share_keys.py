@@ -162,7 +162,11 @@ class KeyRing(Message, label="ring", most=1 << 20):
 
     def is_live(self, now: float) -> bool:
         """Return whether all its keys are still kept by their members."""
-        return all(is_live(key.period, now) for key in self.keys)
+        return all(is_live(period, now) for period in self._periods)
+
+    @cached_property
+    def _periods(self) -> frozenset[int]:
+        return frozenset(key.period for key in self.keys)
 
     def check(self, directory: Directory, now: float, *, verify: Verify = signature_holds) -> None:
         """Refuse a ring for which a home would seal in vain, or for too long.

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from itertools import cycle
 from typing import NamedTuple
@@ -99,17 +99,23 @@ class Dealing(NamedTuple):
         return _combined(self.coefficients, factors[None]).astype("<u4").tobytes()
 
 
-def share_hash(secret: int, share: bytes) -> bytes:
-    """Return the hash by which a home fixes a member's share of one secret, 16 bytes.
+def share_hashes(secrets: Iterable[int], shares: bytes) -> bytes:
+    """Return the hashes by which homes fix members' shares of one secret each, 16 bytes each.
 
     The proof binds the home: its own check numbers let a member make another share that fits it.
     The hash binds the member. It hides the share, which is 279 random bits.
 
     Args:
-        secret: 0 for the one-time key, 1 for the secret of the home's own mask.
-        share: The member's share, 52 bytes.
+        secrets: Of each share 0 for the one-time key, 1 for the secret of the home's own mask.
+        shares: One after the other, 52 bytes each.
     """
-    return hashlib.sha256(_HASH_OF[secret] + share).digest()[:HASH_BYTES]
+    starts = range(0, len(shares), SHARE_BYTES)
+    return b"".join(
+        [
+            hashlib.sha256(_HASH_OF[secret] + shares[at : at + SHARE_BYTES]).digest()[:HASH_BYTES]
+            for secret, at in zip(secrets, starts, strict=False)
+        ]
+    )
 
 
 def hashes_of(shares: NDArray[np.uint32]) -> bytes:
@@ -118,9 +124,7 @@ def hashes_of(shares: NDArray[np.uint32]) -> bytes:
     Args:
         shares: Of one member or of several, uint32 ``[..., secrets, 13]``.
     """
-    data = shares.astype("<u4").tobytes()
-    rows = (data[at : at + SHARE_BYTES] for at in range(0, len(data), SHARE_BYTES))
-    return b"".join(map(share_hash, cycle(range(SECRETS)), rows))
+    return share_hashes(cycle(range(SECRETS)), shares.astype("<u4").tobytes())
 
 
 @lru_cache(maxsize=1024)  # who checks shares needs those of a bundle more than once

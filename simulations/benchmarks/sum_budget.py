@@ -25,7 +25,7 @@ from fedhome.keys.derivation import hkdf
 from fedhome.keys.keystream import PIECE_BYTES, ROOM_BYTES, aes_keystream
 from fedhome.keys.signing import Signer, signature_holds
 from fedhome.secagg.shamir import LIMBS, combine
-from fedhome.secagg.sharing import SECRETS, SHARE_BYTES, share_hash
+from fedhome.secagg.sharing import SECRETS, SHARE_BYTES, share_hashes
 from fedhome.simulations.benchmarks.one_sum import CostClock, SumFleet, add_up, form_of
 from fedhome.simulations.benchmarks.sum_costs import ABSENT, CLIENT, SERVER
 
@@ -205,7 +205,7 @@ def _operations(words: int, dtype: np.dtype[Any], fleet: SumFleet) -> tuple[Oper
             lambda: hashlib.sha256(data).digest(),
         ),
         Operation(
-            "SHA-256 of 200 bytes or less", {"openssl_sha256": 1}, lambda: share_hash(0, share)
+            "SHA-256 of 200 bytes or less", {"openssl_sha256": 1}, lambda: share_hashes([0], share)
         ),
         Operation(
             "share opened (AES-GCM)",
