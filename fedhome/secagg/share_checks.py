@@ -262,14 +262,14 @@ def check_rows(
     asked: list[bytes] = []
     found: list[tuple[Shares | Unopened, bytes]] = []
     for head, dealt, row in request.parts():
-        statement = head.dealt_statement(directory.hash, dealt)
-        asked.append(named_row(statement, keys.home, row))
+        fixed = head.dealt_statement(directory.hash, dealt)
+        asked.append(named_row(fixed, keys.home, row))
         entry = directory.entries.get(head.home)
-        signed = head.statement(directory.hash)
-        if entry is None or not verify(entry.identity, head.signature, signed):
+        statement = head.statement(directory.hash)
+        if entry is None or not verify(entry.identity, head.signature, statement):
             found.append(("erased", b""))
             continue
-        found.append((seals.open(secrets, head, row), statement))
+        found.append((seals.open(secrets, head, row), fixed))
     bare = CheckAnswer(
         directory=directory.hash,
         member=keys.home,

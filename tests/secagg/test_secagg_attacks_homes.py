@@ -44,7 +44,7 @@ from helpers.secagg_attacker import Eve, eve_of, join, refused, send, stranger, 
 from helpers.secagg_world import Sum, World, form_of
 
 NEVER = 1e-9  # chance that a test of randomness fails although all is well
-SIGNED_KEYS = "not self._verify_head(identity, head.signature, head.statement(directory.hash))"
+SIGNED_KEYS = "not self._verify_head(identity, head.signature, statement)"
 JOINED = "return replace(counted, sum_number=sum_number, live=live)"
 
 
