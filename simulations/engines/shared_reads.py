@@ -48,9 +48,7 @@ class Reading:
             self._manifest = key, Manifest.verify(data, directory, verify=verify)
         return self._manifest[1]
 
-    def pair_seed(
-        self, sk: X25519PrivateKey, own_pk: bytes, other_pk: bytes, salt: bytes
-    ) -> bytes:
+    def pair_seed(self, sk: X25519PrivateKey, own_pk: bytes, other_pk: bytes, salt: bytes) -> bytes:
         """Do what :func:`fedhome.secagg.masks.pair_seed` does, for both homes of a pair at once.
 
         The first one agrees with the other, which finds the key here: X25519 gives both the same.
