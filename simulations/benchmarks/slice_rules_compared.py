@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fedhome.data.table import HomeTable
 from fedhome.learning.build import learning_of
@@ -28,7 +29,7 @@ from fedhome.simulations.benchmarks.learning_sets import SETS
 from fedhome.simulations.simulate import Result, simulate
 
 _STEPS: Final = 256  # widths that are tried
-_TIER_SHARE: Final = 0.1  # of homes: the worst-off tenth
+_TENTH: Final = 0.1  # of homes: those that fare worst
 
 
 def plan_of_rule(plan: Plan, rule: str, features: int, outputs: int) -> Plan:
@@ -171,32 +172,28 @@ def rules_table(measured: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _means(runs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return each rule's mean over sets, of all homes of every seed that all rules have."""
+    """Return each rule's mean over sets: all homes of a seed, mean over seeds, mean over sets."""
     sets = [one.name for one in SETS if any(run["set"] == one.name for run in runs)]
-    head = ["rule", *sets, "mean of the sets", "fleet's model, mean of the sets"]
+    head = ["rule", *sets, "mean of the sets", "before fine-tuning, mean of the sets"]
     rows = [head, ["---"] * len(head)]
     for rule in dict.fromkeys(run["rule"] for run in runs):
-        cells, tuned, fleet = list[str](), list[Any](), list[float]()
-        for name in sets:
-            own = [run for run in runs if (run["set"], run["rule"]) == (name, rule)]
-            if not own:
-                cells.append("-")
-                continue
-            each = [_all(run, "tuned") for run in own]
-            tuned.append([np.mean([(np.mean(v), np.quantile(v, _TIER_SHARE)) for v in each], 0)])
-            fleet.append(float(np.mean([np.mean(_all(run, "global")) for run in own])))
-            cells.append("{:.3f}/{:.3f}".format(*tuned[-1][0]))
-        mean, tenth = np.mean(tuned, axis=0)[0]
-        rows.append([rule, *cells, f"{mean:.3f}/{tenth:.3f}", f"{np.mean(fleet):.3f}"])
+        by_set = [[run for run in runs if (run["set"], run["rule"]) == (s, rule)] for s in sets]
+        tuned = [_mean_and_tenth(of_set, "tuned") for of_set in by_set]
+        fleet = [_mean_and_tenth(of_set, "global") for of_set in by_set]
+        means = [np.mean(of_model, axis=0) for of_model in (tuned, fleet)]
+        rows.append([rule, *(f"{mean:.3f}/{tenth:.3f}" for mean, tenth in (*tuned, *means))])
     return ["| " + " | ".join(row) + " |" for row in rows]
 
 
-def _all(run: Mapping[str, Any], model: str) -> list[float]:
-    return [score for tier in run["tiers"] for score in tier[model]]
+def _mean_and_tenth(runs: Sequence[Mapping[str, Any]], model: str) -> NDArray[np.float64]:
+    """Return the mean and the 10th percentile over homes, means over seeds; NaN without runs."""
+    homes = [[score for tier in run["tiers"] for score in tier[model]] for run in runs]
+    pairs = [(np.mean(one), np.quantile(one, _TENTH)) for one in homes]
+    return np.mean(pairs, axis=0) if pairs else np.full(2, np.nan)
 
 
 def _score(tiers: Sequence[Mapping[str, Any]]) -> str:
-    tuned = [(np.mean(t["tuned"]), np.quantile(t["tuned"], _TIER_SHARE)) for t in tiers]
+    tuned = [(np.mean(t["tuned"]), np.quantile(t["tuned"], _TENTH)) for t in tiers]
     mean, tenth = np.mean(tuned, axis=0)
     return f"{mean:.3f}/{tenth:.3f} ({np.mean([np.mean(t['global']) for t in tiers]):.3f})"
 
