@@ -68,6 +68,8 @@ def _device_faults(engine: EngineSettings) -> list[str]:
 
 
 def _precision_faults(engine: EngineSettings) -> list[str]:
+    if engine.examples_gb and engine.device == "cpu":
+        return ["engine.examples_gb is of a GPU's memory, but engine.device = cpu"]
     coarse, fault = engine.precision != "float32", ""
     if coarse and engine.device == "cpu":
         fault = (

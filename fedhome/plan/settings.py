@@ -221,6 +221,13 @@ class EngineSettings(Section):
         'leading one); or "bf16" (seven, engine.kernel = "onchip"). Parameters, sums and scores '
         "stay float32",
     )
+    examples_gb: float = Field(
+        0.0,
+        ge=0,
+        le=1e6,
+        description="what homes' examples may take of a GPU's memory, in GB (10^9 bytes); what "
+        "does not fit goes over part by part; 0: half of what is free when a run begins",
+    )
     hold: Literal["auto", "all", "asked"] = Field(
         "auto",
         description="which homes are in memory: all, or those that are asked, made or read anew "

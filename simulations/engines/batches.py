@@ -37,6 +37,18 @@ class Rows:
     counts: NDArray[np.int64]
     keys: list[NDArray[np.uint64]]
 
+    def of(self, homes: slice, shift: NDArray[np.int64]) -> Rows:
+        """Return those of some homes, among other rows.
+
+        Args:
+            homes: Which.
+            shift: What is added to each home's rows, int64 ``[homes]``.
+        """
+        counts = self.counts[homes]
+        most = int(counts.max(initial=0))
+        orders = [order[homes, :most] + shift[:, None] for order in self.orders]
+        return Rows(orders=orders, counts=counts, keys=[key[homes] for key in self.keys])
+
 
 class Step(NamedTuple):
     """One step of a pass.

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,8 +20,17 @@ from torch import Tensor, nn
 
 from fedhome.errors import EngineError
 from fedhome.learning.local import LocalLearning
-from fedhome.plan.settings import DEVICES, Precision
-from fedhome.simulations.engines.stacked_homes import StackedHomes
+from fedhome.plan.settings import DEVICES, EngineSettings, Precision
+from fedhome.simulations.engines.stacked_homes import Spans, StackedHomes
+from fedhome.simulations.engines.streamed_examples import (
+    CudaLane,
+    Examples,
+    Lane,
+    Turn,
+    bytes_of,
+    parts_of,
+    streamed,
+)
 
 _LEAST_CHUNKS = 8
 _GPU_NUMBERS = 1 << 28  # float32 of a chunk's parameters and activations: 1 GiB
@@ -30,33 +39,35 @@ _ORDER_NUMBERS = 1 << 24  # int64 of the orders of a chunk's batches, in this ma
 _WHOLE = "ieee"  # of float32: all 24 bits, not the eleven of TF32
 
 
-class Examples(NamedTuple):
-    """A fleet's examples where they are trained on: ``x [rows, features]``, ``y [rows, …]``."""
-
-    x: Tensor
-    y: Tensor
-
-
 class Placement:
     """A device, and the way there and back.
 
     Args:
         device: The processor, or a GPU.
         precision: Of products in training, on a GPU.
+        room_bytes: What examples may take of its memory; None: all that they need.
     """
 
-    def __init__(self, device: torch.device, precision: Precision = "float32") -> None:
+    def __init__(
+        self,
+        device: torch.device,
+        precision: Precision = "float32",
+        *,
+        room_bytes: int | None = None,
+    ) -> None:
         self.device = device
         self.precision = precision
+        self.room_bytes = room_bytes
         self._there: tuple[StackedHomes, Examples] | None = None
 
     @classmethod
-    def of(cls, name: str, precision: Precision = "float32") -> Placement:
-        """Return the placement of a plan's ``engine.device`` and ``engine.precision``.
+    def of(cls, engine: EngineSettings) -> Placement:
+        """Return the placement of a plan's ``engine.device``, ``.precision``, ``.examples_gb``.
 
         Raises:
             EngineError: No such device is known, or there is none on this machine.
         """
+        name = engine.device
         if not DEVICES.fullmatch(name):
             raise EngineError(
                 f"engine.device = {name!r} is no device that fedhome computes on",
@@ -77,7 +88,9 @@ class Placement:
                 f"engine.device = {name}, but torch finds only {found} here (from cuda:0)",
                 hint="`nvidia-smi` lists the GPUs; CUDA_VISIBLE_DEVICES may hide some",
             )
-        return cls(torch.device("cuda", device.index or 0), precision)
+        device = torch.device("cuda", device.index or 0)
+        room = int(1e9 * engine.examples_gb) or torch.cuda.mem_get_info(device)[0] // 2
+        return cls(device, engine.precision, room_bytes=room)
 
     @property
     def elsewhere(self) -> bool:
@@ -120,6 +133,51 @@ class Placement:
         if self._there is None or self._there[0] is not fleet:
             self._there = fleet, Examples(self.put(fleet.x), self.put(fleet.y))
         return self._there[1]
+
+    def holds(self, fleet: StackedHomes) -> bool:
+        """Whether a fleet's examples fit where they are trained on, all together."""
+        return self.room_bytes is None or bytes_of(fleet) <= self.room_bytes
+
+    def lane(self) -> Lane:
+        """Return what copies examples beside what is computed."""
+        return CudaLane(self.device)
+
+    @contextmanager
+    def turns(
+        self, fleet: StackedHomes, chunks: Sequence[Spans]
+    ) -> Iterator[Callable[[int], Iterator[Turn]]]:
+        """Open the examples of chunks that are trained one after the other, by their numbers.
+
+        Args:
+            fleet: All homes.
+            chunks: The chunks, and where their homes' rows lie.
+
+        Raises:
+            EngineError: A single home's examples are more than there is room for.
+        """
+        if self.room_bytes is not None and not self.holds(fleet):
+            with streamed(fleet, chunks, lane=self.lane(), room_bytes=self.room_bytes) as turns:
+                yield turns
+            return
+        examples = self.examples(fleet)
+
+        def whole(number: int) -> Iterator[Turn]:
+            yield Turn(slice(None), examples, np.zeros(len(chunks[number].homes), np.int64))
+
+        yield whole
+
+    def told_of(self, fleet: StackedHomes) -> str:
+        """Return in a sentence that examples do not fit, and what follows; empty where they do."""
+        if self.room_bytes is None or self.holds(fleet):
+            return ""
+        begin, counts = fleet.spans(np.arange(len(fleet.homes)), "train")
+        everyone = Spans(np.arange(len(counts)), begin, counts)
+        parts = len(parts_of(fleet, everyone, self.room_bytes))
+        return (
+            f"the examples take {bytes_of(fleet) / 1e9:.3g} GB, and {self.room_bytes / 1e9:.3g} GB "
+            f"of {self.device} are for them (engine.examples_gb): those of training go over in "
+            f"{parts} parts or more, anew in each pass, two of them there at a time"
+        )
 
     def chunk_size(self, most: int, counts: NDArray[np.int64]) -> int:
         """Return how many homes make a chunk.

@@ -18,8 +18,9 @@ from fedhome.questions.empty_handed import empty_words
 from fedhome.questions.question_table import TRAIN
 from fedhome.questions.responses import Response
 from fedhome.questions.train_config import TrainConfig
+from fedhome.simulations.engines.chunk_sums import RequestedForm, Words
 from fedhome.simulations.engines.joined_responses import joined
-from fedhome.simulations.engines.shard import Homes, Mean, RequestedForm, Shard, Words
+from fedhome.simulations.engines.shard import Homes, Mean, Shard
 from fedhome.simulations.engines.stacked_homes import StackedHomes
 from fedhome.simulations.engines.vector_cohort import VectorCohort
 from fedhome.simulations.pools.pooled_fleet import PooledFleet

@@ -25,11 +25,12 @@ from fedhome.errors import EngineError
 from fedhome.passed_objects import at_hand
 from fedhome.questions.responses import Response
 from fedhome.questions.train_config import TrainConfig
+from fedhome.simulations.engines.chunk_sums import RequestedForm, Words
 from fedhome.simulations.engines.grid import InProcessGrid
 from fedhome.simulations.engines.joined_responses import joined
 from fedhome.simulations.engines.ray_cluster import connected, imported, last_line
 from fedhome.simulations.engines.ray_worker import WorkerResponse, actor
-from fedhome.simulations.engines.shard import Homes, Mean, RequestedForm, Words
+from fedhome.simulations.engines.shard import Homes, Mean
 from fedhome.simulations.engines.stacked_homes import StackedHomes
 from fedhome.simulations.engines.vector_grid import JointGrid
 from fedhome.simulations.engines.world import World, against_vectors

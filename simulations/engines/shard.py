@@ -16,25 +16,13 @@ from fedhome.errors import FedHomeError
 from fedhome.learning.home_round import is_plain, train_round
 from fedhome.learning.personalise import Personaliser
 from fedhome.plan.settings import Plan
-from fedhome.plan.transfer_plan import sends_fewer
-from fedhome.questions import private_sums
-from fedhome.questions.contributions import (
-    rounding_keys,
-    simulated_noise_keys,
-    sizes_of,
-    train_numbers,
-)
-from fedhome.questions.empty_handed import empty_terms, settled
-from fedhome.questions.question_table import TRAIN, SummedQuestion, summed
+from fedhome.questions.question_table import SummedQuestion, summed
 from fedhome.questions.responses import Columns, QuestionContext, Response
-from fedhome.questions.settings import ROUND
 from fedhome.questions.train_config import TrainConfig
-from fedhome.questions.transfer import encoded
 from fedhome.questions.weights import weights_of
-from fedhome.secagg.form import Form
-from fedhome.simulations.engines.rounding import changes_of, rounding_if_any
-from fedhome.simulations.engines.vector_cohort import Chunk, VectorCohort
-from fedhome.wire.names import EXAMPLES
+from fedhome.simulations.engines.chunk_sums import ChunkSums, RequestedForm, Words
+from fedhome.simulations.engines.chunks import Chunk
+from fedhome.simulations.engines.vector_cohort import VectorCohort
 
 _Result = TypeVar("_Result")
 _NUMBERS_AT_ONCE = 1 << 26  # parameters of the homes that personalise at a time
@@ -71,41 +59,6 @@ class Mean(NamedTuple):
             clipped=sum(part.clipped for part in parts),
             lost=tuple(index for part in parts for index in part.lost),
         )
-
-
-class RequestedForm(NamedTuple):
-    """A sum that some homes are asked for.
-
-    Args:
-        form: What lies in a home's vector.
-        round: Number of the round, which names the rounding.
-    """
-
-    form: Form
-    round: int
-
-
-class Words(NamedTuple):
-    """The sum of some homes' encoded vectors.
-
-    Args:
-        total: The wrapping sum, unsigned ``[words]``; homes whose numbers are not finite add
-            nothing to it but a flag.
-    """
-
-    total: NDArray[Any]
-
-
-class _Added(NamedTuple):
-    """What a chunk's homes add to a sum: their rounded updates, and each one's own numbers."""
-
-    total: NDArray[Any]
-    homes: NDArray[np.int64]
-    losses: NDArray[np.float64]
-    bits: NDArray[np.bool_] | None
-    sizes: NDArray[np.float64]
-    gone: NDArray[np.int64]
-    noise: NDArray[np.int64] | None
 
 
 class Homes(Protocol):
@@ -233,83 +186,12 @@ class Shard(Homes):
 
         Of the parameters only ``part`` is added up, ``[numbers]``; None: all of them.
         """
-        form = request.form
         cohort = self._cohort.pick(homes)
         weights = weights_of(self._plan, self._weights[homes])
-        weights = np.minimum(weights, form.fixed.weight_cap)
-        keys = rounding_keys(self._plan.seed, TRAIN, request.round, cohort.homes)
-        noise_keys = simulated_noise_keys(self._plan.seed, TRAIN, request.round, cohort.homes)
-        compiled = rounding_if_any() if form.fixed.norm == "linf" else None
-        size_in = self._plan.aggregation.clip_in
-
-        def staged(chunk: Chunk) -> NDArray[np.float32]:
-            return encoded(
-                self._plan,
-                changes_of(None, chunk.params, start),
-                start=start,
-                settings={ROUND: config.round},
-                homes=[cohort.homes[home] for home in chunk.homes],
-                states=cohort.states,
-            )
-
-        sent = staged if sends_fewer(self._plan) else None
-
-        def add(chunk: Chunk) -> _Added:
-            changes = changes_of(compiled, chunk.params, start)
-            if sent is not None:
-                changes = sent(chunk)
-            fine = np.isfinite(changes).all(axis=1) & np.isfinite(chunk.losses)
-            # Where homes add noise, one that failed to learn adds its noise alone, untold.
-            fine |= form.noise is not None
-            params, some = chunk.params, chunk.homes[fine]
-            if not fine.all():
-                params, changes = params[fine], changes[fine]
-            bits = config.clipping.shorten(start, params)
-            if bits is not None:
-                changes = changes_of(compiled, params, start)
-            own = [keys[home] for home in some]
-            before, after = start, params
-            if sent is not None:
-                before, after = np.zeros(form.elements, np.float32), changes
-            elif part is not None:
-                before, after = start[part], np.ascontiguousarray(params[:, part])
-            if compiled is None:
-                total: NDArray[Any] = form.element_sums(after - before, weights[some], own)
-            else:
-                total = compiled.sums(form.fixed, after, before, weights[some], own)
-            return _Added(
-                total,
-                some,
-                chunk.losses[fine],
-                bits,
-                sizes_of(changes, size_in),
-                chunk.homes[~fine],
-                None
-                if form.noise is None
-                else form.noise_sums([noise_keys[home] for home in some], len(some)),
-            )
-
-        totals, some, losses, bits, sizes, gone, noise = zip(
-            *self._each_trained(cohort, start, add, config), strict=True
+        sums = ChunkSums(
+            self._plan, cohort, start, config=config, request=request, weights=weights, part=part
         )
-        columns: Columns = {
-            EXAMPLES: weights[np.concatenate(some)],
-            "train_loss": np.concatenate(losses),
-        }
-        shortened = [some_bits for some_bits in bits if some_bits is not None]
-        if shortened:
-            columns |= config.clipping.columns(np.concatenate(shortened))
-        own = settled(None, train_numbers(columns, np.concatenate(sizes), config))[1]
-        own = private_sums.added(form, own)
-        nothing = empty_terms(sum(map(len, gone)), form)
-        noises = [some_noise for some_noise in noise if some_noise is not None]
-        total = form.total_of_sums(
-            np.sum(totals, axis=0),
-            np.concatenate([own.weights, nothing.weights]),
-            np.concatenate([own.values, nothing.values]),
-            np.sum(noises, axis=0) if noises else None,
-        )
-        return Words(total)
+        return sums.words(self._each_trained(cohort, start, sums.add, config))
 
     def _each_trained(
         self,

@@ -25,8 +25,9 @@ from fedhome.plan.sliced_plan import tiers_of
 from fedhome.questions.responses import Response
 from fedhome.questions.shells import shape_of
 from fedhome.questions.train_config import TrainConfig
+from fedhome.simulations.engines.chunk_sums import RequestedForm, Words
 from fedhome.simulations.engines.joined_responses import joined
-from fedhome.simulations.engines.shard import Homes, Mean, RequestedForm, Shard, Words
+from fedhome.simulations.engines.shard import Homes, Mean, Shard
 from fedhome.simulations.engines.stacked_homes import StackedHomes
 from fedhome.simulations.engines.threaded_cohort import cohort_of, threads_of
 from fedhome.simulations.engines.vector_cohort import VectorCohort

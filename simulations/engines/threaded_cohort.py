@@ -69,7 +69,7 @@ def cohort_of(
     Raises:
         EngineError: The plan's device is not there, or the model does not run on it.
     """
-    placement = Placement.of(plan.engine.device, plan.engine.precision)
+    placement = Placement.of(plan.engine)
     placement.check(learning, fleet.x.shape[1])
 
     told = set[str]()
@@ -78,6 +78,9 @@ def cohort_of(
         if text not in told:
             told.add(text)
             notice(text)
+
+    if text := placement.told_of(fleet):
+        once(text)
 
     @lru_cache(maxsize=_KERNELS)
     def kernel(learning: LocalLearning) -> Kernel:

@@ -13,8 +13,9 @@ from torch import Tensor
 from fedhome.learning.local import Batch, LocalLearning, State
 from fedhome.models.over_homes import over_homes
 from fedhome.simulations.engines.batches import Rows, Schedule
-from fedhome.simulations.engines.compute_device import PROCESSOR, Examples, Placement, homes_at_once
+from fedhome.simulations.engines.compute_device import PROCESSOR, Placement, homes_at_once
 from fedhome.simulations.engines.stacked_homes import StackedHomes
+from fedhome.simulations.engines.streamed_examples import Examples
 
 _CACHE_BYTES = 1 << 20  # stacked parameters of a chunk should stay in the second-level cache
 
@@ -84,7 +85,54 @@ def chunk_homes(size: int) -> int:
     return int(np.clip(_CACHE_BYTES // (4 * size), 10, 50))
 
 
-class TorchKernel(Kernel):
+class DeviceKernel(Kernel):
+    """A kernel that can also train where parameters and examples lie already.
+
+    Args:
+        placement: Where.
+    """
+
+    placement: Placement
+
+    def train(
+        self,
+        params: NDArray[np.float32],
+        fleet: StackedHomes,
+        rows: Rows,
+        *,
+        towards: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float64]:
+        """Bring over what is needed, train there, and bring back what was learnt."""
+        placement = self.placement
+        with placement.explained():
+            there = placement.put(params)
+            losses = self.train_there(there, placement.examples(fleet), rows, towards=towards)
+            placement.take_into(params, there)
+        return losses
+
+    @abstractmethod
+    def train_there(
+        self,
+        params: Tensor,
+        examples: Examples,
+        rows: Rows,
+        *,
+        towards: NDArray[np.float32] | None = None,
+    ) -> NDArray[np.float64]:
+        """Train on the device.
+
+        Args:
+            params: Parameters float32 ``[homes, size]``; starts on entry, results on exit.
+            examples: Examples of these homes at least.
+            rows: Which rows of them, in which order.
+            towards: As of :meth:`train`.
+
+        Returns:
+            Mean loss of the last pass, float64 ``[homes]``.
+        """
+
+
+class TorchKernel(DeviceKernel):
     """A kernel made of torch's operations, on the processor or on a GPU.
 
     Args:
@@ -117,10 +165,10 @@ class TorchKernel(Kernel):
         chunk = homes_at_once(learning, features) if placement.elsewhere else None
         return cls(learning, placement, chunk=chunk)
 
-    def train(
+    def train_there(
         self,
-        params: NDArray[np.float32],
-        fleet: StackedHomes,
+        params: Tensor,
+        examples: Examples,
         rows: Rows,
         *,
         towards: NDArray[np.float32] | None = None,
@@ -128,7 +176,6 @@ class TorchKernel(Kernel):
         """Train step by step; homes that have no further batch stand still."""
         learning, placement = self.learning, self.placement
         with placement.explained(), placement.training():
-            there = placement.put(params)
             schedule = Schedule(
                 rows,
                 learning.train.batch_size,
@@ -136,9 +183,8 @@ class TorchKernel(Kernel):
                 draws=learning.draws,
                 powers=self.powers,
             )
-            anchor = there if towards is None else placement.put(_of_all(towards, len(params)))
-            losses = self.learn(there, placement.examples(fleet), schedule, anchor)
-            placement.take_into(params, there)
+            anchor = params if towards is None else placement.put(_of_all(towards, len(params)))
+            losses = self.learn(params, examples, schedule, anchor)
             total: NDArray[np.float64] = placement.take(losses)
         return total / np.maximum(rows.counts, 1)
 

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -24,26 +23,18 @@ from fedhome.learning.cohort import Cohort, Measured, Memory, PartRows, Trained
 from fedhome.learning.local import LocalLearning
 from fedhome.learning.methods import Method
 from fedhome.learning.own_state import HomeStates
-from fedhome.learning.params import Params
 from fedhome.learning.personalise.home_end import MOST_KEPT
 from fedhome.learning.slice_places import SlicePlaces
 from fedhome.learning.tasks import Segments
-from fedhome.models.over_homes import over_homes
 from fedhome.simulations.engines.batches import Rows
+from fedhome.simulations.engines.chunks import Chunk
 from fedhome.simulations.engines.compute_device import PROCESSOR, Placement
 from fedhome.simulations.engines.stacked_homes import Spans, StackedHomes
-from fedhome.simulations.engines.torch_kernels import Kernel
+from fedhome.simulations.engines.stacked_predictions import predict_padded
+from fedhome.simulations.engines.torch_kernels import DeviceKernel, Kernel
 
 _Result = TypeVar("_Result")
 _EVALUATED_ROWS = 1 << 15  # rows of one evaluation chunk
-
-
-class Chunk(NamedTuple):
-    """Some homes after training: positions in the cohort, parameters, losses."""
-
-    homes: NDArray[np.int64]
-    params: NDArray[np.float32]
-    losses: NDArray[np.float64]
 
 
 class VectorCohort(Cohort):
@@ -189,7 +180,8 @@ class VectorCohort(Cohort):
         """Train chunk by chunk; ``then`` runs in the worker, results come in a fixed order.
 
         Nothing larger than the chunks at work is held in memory. Homes of a chunk that stand side
-        by side train where they lie in ``into``, ``[homes, size]``, if that is given.
+        by side train where they lie in ``into``, ``[homes, size]``, if that is given. On a device
+        they train there, and what they learnt is brought back when it is asked for.
         """
         kernel = self._kernel(self.learning.vary(rate=rate, method=method))
         begin, counts = self.fleet.spans(self.where, part)
@@ -199,6 +191,39 @@ class VectorCohort(Cohort):
         size = self._placement.chunk_size(kernel.chunk_homes, drawn)
         chunks = [order[first : first + size] for first in range(0, len(order), size)]
 
+        def rows_of(some: NDArray[np.int64]) -> Rows:
+            keys, count = self._keys[self.where[some]], counts[some]
+            each = list(passes(keys, count, stream=stream, epochs=epochs, rows=wanted))
+            return Rows(
+                orders=[begin[some][:, None] + order for _, order in each],
+                counts=np.full(len(some), wanted) if steps else count,
+                keys=[key for key, _ in each],
+            )
+
+        def anchor_of(some: NDArray[np.int64]) -> NDArray[np.float32] | None:
+            return towards if towards is None or towards.ndim == 1 else towards[some]
+
+        if isinstance(kernel, DeviceKernel) and self._placement.elsewhere:
+            spans = [Spans(some, begin[some], counts[some]) for some in chunks]
+            with self._placement.turns(self.fleet, spans) as turns:
+
+                def work_there(number: int) -> _Result:
+                    some = chunks[number]
+                    there = self._sent(start if start.ndim == 1 else start[some], len(some))
+                    rows, losses = rows_of(some), np.empty(len(some))
+                    for turn in turns(number):
+                        losses[turn.homes] = kernel.train_there(
+                            there[turn.homes],
+                            turn.examples,
+                            rows.of(turn.homes, turn.shift),
+                            towards=_of(anchor_of(some), turn.homes),
+                        )
+                        del turn  # its examples make room before others are sent
+                    return then(Chunk(some, there, losses, take=self._placement.take))
+
+                yield from self._workers.map(work_there, range(len(chunks)))
+            return
+
         def work(some: NDArray[np.int64]) -> _Result:
             if into is not None and np.all(np.diff(some) == 1):
                 params = into[some[0] : some[-1] + 1]
@@ -206,18 +231,16 @@ class VectorCohort(Cohort):
             else:
                 shared = start.ndim == 1
                 params = np.repeat(start[None], len(some), axis=0) if shared else start[some]
-            keys, count = self._keys[self.where[some]], counts[some]
-            each = list(passes(keys, count, stream=stream, epochs=epochs, rows=wanted))
-            rows = Rows(
-                orders=[begin[some][:, None] + order for _, order in each],
-                counts=np.full(len(some), wanted) if steps else count,
-                keys=[key for key, _ in each],
-            )
-            anchor = towards if towards is None or towards.ndim == 1 else towards[some]
-            losses = kernel.train(params, self.fleet, rows, towards=anchor)
+            losses = kernel.train(params, self.fleet, rows_of(some), towards=anchor_of(some))
             return then(Chunk(some, params, losses))
 
         yield from self._workers.map(work, chunks)
+
+    def _sent(self, start: NDArray[np.float32], homes: int) -> Tensor:
+        """Return parameters on the device for each of some homes; what is shared goes once."""
+        with self._placement.explained():
+            there = self._placement.put(start)
+            return there if start.ndim > 1 else there.expand(homes, -1).clone()
 
     def evaluate(self, params: NDArray[np.float32], part: Part) -> Measured:
         """Score parameters on a part, many homes at once."""
@@ -294,8 +317,13 @@ class VectorCohort(Cohort):
         """Return raw outputs ``[rows, outputs]`` and losses ``[rows]`` of some homes' rows."""
         learning, placement = self.learning, self._placement
         with placement.explained():
-            x, y = placement.examples(self.fleet)
-            there = placement.put(rows)
+            if placement.holds(self.fleet):
+                x, y = placement.examples(self.fleet)
+                there = placement.put(rows)
+            else:  # these rows alone, one home after the other
+                x, y = placement.put(self.fleet.x[rows]), placement.put(self.fleet.y[rows])
+                there = placement.put(np.arange(len(rows)))
+                some = some._replace(begin=np.cumsum(some.counts) - some.counts)
             if params.ndim == 1:
                 own = learning.split(placement.put(params))
                 output = learning.predict(own, x.index_select(0, there))
@@ -323,39 +351,8 @@ class VectorCohort(Cohort):
         return self.learning.task.measure(y, output, naive, segments, fleet.units[homes])
 
 
-def predict_padded(
-    learning: LocalLearning, params: Params, x: Tensor, index: Tensor, inside: Tensor
-) -> Tensor:
-    """Return each home's own predictions, one home after the other.
-
-    Args:
-        learning: The model.
-        params: Stacked parameters, each ``[homes, ...]``.
-        x: Inputs of the fleet ``[fleet's rows, features]``.
-        index: The homes' rows, padded to as many each, ``[homes, rows]``.
-        inside: Which of these are no padding, in order, ``[outputs' rows]``.
-
-    Returns:
-        Raw outputs ``[outputs' rows, outputs]``.
-    """
-    own = x.index_select(0, index.flatten()).view(*index.shape, x.shape[1])
-    return predict_stacked(learning, params, own).flatten(0, 1).index_select(0, inside)
-
-
-def predict_stacked(learning: LocalLearning, params: Params, x: Tensor) -> Tensor:
-    """Return each home's own predictions.
-
-    Args:
-        learning: The model.
-        params: Stacked parameters, each ``[homes, ...]``.
-        x: Inputs ``[homes, rows, features]``.
-
-    Returns:
-        Raw outputs ``[homes, rows, outputs]``.
-    """
-    with torch.no_grad():
-        outputs: Tensor = over_homes(learning.forward)(params, x)
-        return outputs
+def _of(towards: NDArray[np.float32] | None, part: slice) -> NDArray[np.float32] | None:
+    return towards if towards is None or towards.ndim == 1 else towards[part]
 
 
 def _by_rows(order: NDArray[np.int64], counts: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:

@@ -35,8 +35,9 @@ from fedhome.questions.settings import check_settings
 from fedhome.questions.shells import shell_layout, shell_places
 from fedhome.questions.train_config import TrainConfig
 from fedhome.questions.transfer import count_of, encoded
+from fedhome.simulations.engines.chunk_sums import RequestedForm
 from fedhome.simulations.engines.grid import InProcessGrid
-from fedhome.simulations.engines.shard import Homes, RequestedForm
+from fedhome.simulations.engines.shard import Homes
 from fedhome.simulations.secure.parties import AcceptedForm, Numbers, Parties
 from fedhome.wire.layout import Layout
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import fedhome.simulations.engines.shard
+import fedhome.simulations.engines.chunk_sums
 from fedhome.secagg import FixedPoint
 from fedhome.simulations.benchmarks.workloads import S
 from fedhome.simulations.engines.rounding import rounding
@@ -72,7 +72,7 @@ def test_a_simulation_without_machine_code_sums_the_same(
     monkeypatch.setattr("fedhome.simulations.benchmarks.workloads.S", tiny)
     plan = tiny.plan(clients=7, rounds=3).change(aggregation={"mode": "ideal", "clip_in": clip_in})
     compiled = simulate(plan, out=tmp_path / "compiled").model.parameters
-    monkeypatch.setattr(fedhome.simulations.engines.shard, "rounding_if_any", lambda: None)
+    monkeypatch.setattr(fedhome.simulations.engines.chunk_sums, "rounding_if_any", lambda: None)
     plain = simulate(plan, out=tmp_path / "plain").model.parameters
     for name, values in compiled.items():
         np.testing.assert_array_equal(values, plain[name])

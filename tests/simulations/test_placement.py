@@ -21,7 +21,7 @@ import torch
 from fedhome.errors import EngineError, PlanError
 from fedhome.models.mlp import mlp
 from fedhome.plan.protocol import terms_hash
-from fedhome.plan.settings import Plan
+from fedhome.plan.settings import EngineSettings, Plan
 from fedhome.simulations.engines import by_name, compute_device
 from fedhome.simulations.engines.compute_device import (
     PROCESSOR,
@@ -84,7 +84,7 @@ def test_an_unknown_device_is_a_fault_of_the_plan(device: str) -> None:
     with pytest.raises(PlanError, match=r'"cpu", "cuda" or "cuda:N" is needed'):
         Plan.parse({"engine": {"device": device}})
     with pytest.raises(EngineError, match="is no device"):
-        Placement.of(device)
+        Placement.of(EngineSettings.model_construct(device=device))
 
 
 @pytest.mark.parametrize("name", ["sequential", "ray"])
@@ -102,6 +102,7 @@ def test_only_the_vector_engine_has_a_device(name: str) -> None:
         ({"precision": "bf16", "device": "cuda"}, 'only engine.kernel = "onchip" multiplies in'),
         ({"precision": "bf16", "device": "cuda", "kernel": "traced"}, "the others can do tf32"),
         ({"precision": "float16", "device": "cuda"}, "engine.precision"),
+        ({"examples_gb": 2.0}, "engine.examples_gb is of a GPU's memory"),
     ],
 )
 def test_coarse_products_are_refused_where_nothing_computes_them(
@@ -155,10 +156,14 @@ def test_without_a_gpu_the_error_says_what_to_install(
 def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert Placement.of("cuda").device == torch.device("cuda", 0)
-    assert Placement.of("cuda:1").device == torch.device("cuda", 1)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (6 << 30, 8 << 30))
+    first, second = EngineSettings(device="cuda"), EngineSettings(device="cuda:1", examples_gb=1.5)
+    assert Placement.of(first).device == torch.device("cuda", 0)
+    assert Placement.of(first).room_bytes == 3 << 30  # half of what is free
+    assert Placement.of(second).device == torch.device("cuda", 1)
+    assert Placement.of(second).room_bytes == 1_500_000_000
     with pytest.raises(EngineError, match="finds only 2 here"):
-        Placement.of("cuda:2")
+        Placement.of(EngineSettings(device="cuda:2"))
 
 
 def test_the_fused_kernel_says_that_it_is_for_the_processor() -> None:

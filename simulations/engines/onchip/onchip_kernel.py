@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fedhome.learning.compiled import told, why_not_compiled
 from fedhome.learning.fused.rule import Rule
@@ -23,8 +24,8 @@ from fedhome.simulations.engines.batches import Rows
 from fedhome.simulations.engines.compute_device import PROCESSOR, Placement, homes_at_once
 from fedhome.simulations.engines.onchip.onchip_program import OnChipProgram, Products
 from fedhome.simulations.engines.plain_mlp import mlp_widths
-from fedhome.simulations.engines.stacked_homes import StackedHomes
-from fedhome.simulations.engines.torch_kernels import Kernel
+from fedhome.simulations.engines.streamed_examples import Examples
+from fedhome.simulations.engines.torch_kernels import DeviceKernel
 
 MOST_NUMBERS: Final = 40_000
 """Numbers of a home that fit on the chip: about 160 KB of the 256 KB of a processor's registers."""
@@ -39,7 +40,7 @@ _PRODUCTS: Final[Mapping[Precision, Products]] = {
 _MISSING = "Triton is not installed; it comes with PyTorch's builds for CUDA"
 
 
-class OnChipKernel(Kernel):
+class OnChipKernel(DeviceKernel):
     """Trains each home by one program, from its first step to its last.
 
     Args:
@@ -52,7 +53,7 @@ class OnChipKernel(Kernel):
         self, learning: LocalLearning, placement: Placement = PROCESSOR, *, chunk: int = 1 << 12
     ) -> None:
         self.chunk_homes = chunk
-        self._placement = placement
+        self.placement = placement
         self._rate = learning.train.learning_rate
         self._program = program_of(learning, placement.precision)
 
@@ -88,30 +89,28 @@ class OnChipKernel(Kernel):
         """Return the kernel for what fits."""
         return cls(learning, placement, chunk=homes_at_once(learning, features))
 
-    def train(
+    def train_there(
         self,
-        params: NDArray[np.float32],
-        fleet: StackedHomes,
+        params: Tensor,
+        examples: Examples,
         rows: Rows,
         *,
         towards: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float64]:
         """Train all homes of a chunk by one call, a program each."""
-        placement = self._placement
+        placement = self.placement
         losses = np.zeros(len(params), np.float32)
         if not len(params) or not rows.counts.any():
             return losses.astype(np.float64)
         with placement.explained():
-            there, lost = placement.put(params), placement.put(losses)
-            anchor = there if towards is None else placement.put(np.ascontiguousarray(towards))
-            x, y = placement.examples(fleet)
+            lost = placement.put(losses)
+            anchor = params if towards is None else placement.put(np.ascontiguousarray(towards))
             orders = placement.put(np.stack(rows.orders))
             compiled(self._program)[(len(params),)](
-                there,
+                params,
                 anchor,
                 anchor.shape[-1] if anchor.ndim > 1 else 0,
-                x,
-                y,
+                *examples,
                 orders,
                 placement.put(np.ascontiguousarray(rows.counts)),
                 lost,
@@ -121,7 +120,6 @@ class OnChipKernel(Kernel):
                 self._rate,
                 num_warps=WARPS,
             )
-            placement.take_into(params, there)
             return placement.take(lost).astype(np.float64)
 
 

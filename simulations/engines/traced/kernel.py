@@ -12,7 +12,8 @@ from torch import Tensor
 from fedhome.errors import EngineError
 from fedhome.learning.local import LocalLearning
 from fedhome.simulations.engines.batches import Schedule
-from fedhome.simulations.engines.compute_device import PROCESSOR, Examples, Placement
+from fedhome.simulations.engines.compute_device import PROCESSOR, Placement
+from fedhome.simulations.engines.streamed_examples import Examples
 from fedhome.simulations.engines.torch_kernels import TorchKernel
 from fedhome.simulations.engines.traced.budget import MOST_OPERATIONS, operations_of
 from fedhome.simulations.engines.traced.passes import simplify
