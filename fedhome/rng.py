@@ -42,9 +42,12 @@ def mix(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
     OOPSLA 2014 (SplitMix64's finaliser).
     """
     with np.errstate(over="ignore"):
-        value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return value ^ (value >> np.uint64(31))
+        mixed: NDArray[np.uint64] = value ^ (value >> np.uint64(30))
+        mixed *= np.uint64(0xBF58476D1CE4E5B9)  # in place: what is new each time is paid for twice
+        mixed ^= mixed >> np.uint64(27)
+        mixed *= np.uint64(0x94D049BB133111EB)
+        mixed ^= mixed >> np.uint64(31)
+        return mixed
 
 
 def epoch_keys(keys: NDArray[np.uint64], stream: int, epoch: int) -> NDArray[np.uint64]:
@@ -76,11 +79,14 @@ def shuffles(keys: NDArray[np.uint64], counts: NDArray[np.int64]) -> NDArray[np.
     with np.errstate(over="ignore"):
         drawn = mix(keys[:, None] + rows[None, :] * _GOLDEN)  # [homes, rows]
     # The row number rides in the low bits of what is sorted: one plain sort, no argsort.
-    packed = (drawn & ~_ROW_MASK) | rows[None, :]
+    packed = drawn
+    packed &= ~_ROW_MASK
+    packed |= rows[None, :]
     if int(counts.min(initial=width)) < width:
         packed[rows[None, :] >= counts[:, None].astype(np.uint64)] = ~np.uint64(0)
     packed.sort(axis=1)
-    return (packed & _ROW_MASK).astype(np.int64)
+    packed &= _ROW_MASK
+    return packed.view(np.int64)
 
 
 def endless_shuffles(

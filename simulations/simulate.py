@@ -48,6 +48,7 @@ from fedhome.simulations.newcomers import Newcomers
 from fedhome.simulations.objects import AnyMethod, AnyPersonaliser, AnyStrategy, Model, Objects
 from fedhome.simulations.portraits import show_homes
 from fedhome.simulations.secure.secure_fleet import SecureFleet, secure_grid
+from fedhome.simulations.still_objects import still_objects
 from fedhome.simulations.taken_fleet import check_sums, take_fleet
 from fedhome.simulations.tier_notes import outcome_notes
 
@@ -272,7 +273,7 @@ def _run(
 def _rounds(world: World, folder: RunFolder, log: EventLog, *, resumed: bool) -> Sequence[Cohort]:
     plan = world.plan
     engine = look_up(ENGINES, plan.engine.name, "engine")
-    with closing(world), engine(world) as grid:
+    with closing(world), engine(world) as grid, still_objects():
         run_plan(
             plan,
             grid=grid if world.mode == "plain" else _secure_grid(world, grid, log),

@@ -22,6 +22,7 @@ from flwr.app import (
     RecordDict,
 )
 
+from fedhome.flower.broadcast import Broadcast
 from fedhome.flower.messages import ARRAYS, METRICS, reply
 
 Metrics = Mapping[str, float | int | list[float]]
@@ -86,7 +87,8 @@ def replies(
     made: list[Message] = []
     for index, (message, values) in enumerate(zip(messages, metrics, strict=True)):
         array = None if arrays is None else arrays[index]
-        if made and _alike(messages[0], message) and _same_kinds(metrics[0], values):
+        alike = isinstance(messages, Broadcast) or _alike(messages[0], message)
+        if made and alike and _same_kinds(metrics[0], values):
             made.append(_copied(made[0], message, values, array, key))
         else:
             made.append(_made(message, values, array, key))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
@@ -256,30 +255,6 @@ def empty_run(run_id: int) -> Run:
     return _Run.create_empty(run_id)
 
 
-@contextmanager
-def fast_broadcasts(strategy: Strategy) -> Iterator[None]:
-    """Let Flower's averaging strategies create their messages at a tenth of the cost.
-
-    A round's messages differ in their receiver alone, but Flower checks every argument of every
-    one anew. A strategy with its own way to create messages is left unchanged.
-    """
-    changed: list[flower_strategies.FedAvg] = []
-    inner: object = strategy
-    while inner is not None:
-        if (
-            isinstance(inner, _FedAvg)
-            and type(inner)._construct_messages is _FedAvg._construct_messages  # noqa: SLF001
-        ):
-            vars(inner)["_construct_messages"] = broadcast_messages
-            changed.append(inner)
-        inner = vars(inner).get("strategy")
-    try:
-        yield
-    finally:
-        for averaging in changed:
-            del vars(averaging)["_construct_messages"]
-
-
 def broadcast_messages(
     record: RecordDict, node_ids: Sequence[int], message_type: str
 ) -> list[Message]:
@@ -287,6 +262,11 @@ def broadcast_messages(
     if not node_ids:
         return []
     first = Message(content=record, message_type=message_type, dst_node_id=node_ids[0])
+    return copies_for(first, node_ids)
+
+
+def copies_for(first: Message, node_ids: Sequence[int]) -> list[Message]:
+    """Return a message to the first of some nodes, and copies of it to the others."""
     messages = [first]
     for node in node_ids[1:]:
         message, metadata = Message.__new__(Message), Metadata.__new__(Metadata)

@@ -17,6 +17,7 @@ from flwr.serverapp import Grid
 
 from fedhome.counted import counted
 from fedhome.errors import RoundError
+from fedhome.flower.broadcast import Broadcast
 from fedhome.flower.grid_around import GridAround
 from fedhome.flower.messages import CONFIG, content_of, error_of
 from fedhome.plan.settings import Plan
@@ -172,7 +173,7 @@ def tell_inputs(
         more[WARM] = plan.train.warm_rate
     if rate != 1:
         more[RATE] = rate
-    for message in messages:
+    for message in [messages[0]] if isinstance(messages, Broadcast) else messages:
         if id(message.content) in told:
             continue
         told.add(id(message.content))

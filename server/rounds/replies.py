@@ -12,6 +12,7 @@ from flwr.app import ArrayRecord, Message, MetricRecord
 from flwr.serverapp import Grid
 
 from fedhome.errors import FedHomeError, UpdateError
+from fedhome.flower.broadcast import Broadcast
 from fedhome.flower.messages import EXAMPLES, error_of, read_flat
 from fedhome.wire.layout import Layout
 
@@ -51,16 +52,17 @@ def sound_replies(
         max_examples: Greatest number of examples that a home may claim; more is cut off.
         homes_behind: How many homes a reply stands for; None: one each.
     """
-    nodes = {m.metadata.message_id: m.metadata.dst_node_id for m in sent}
+    node_of = _nodes_of(sent)
     good: list[Message] = []
     dropped: list[tuple[int, str]] = []
     seen: set[str] = set()
     for message in replies:
         name = message.metadata.reply_to_message_id
-        node = nodes.get(name, message.metadata.src_node_id)
+        asked = node_of(name)
+        node = message.metadata.src_node_id if asked is None else asked
         behind = homes_behind(message) if homes_behind else 1
         try:
-            if name not in nodes or name in seen:
+            if asked is None or name in seen:
                 raise UpdateError("it answers no message of this round that is still open")
             seen.add(name)
             _check(message, layout, max_examples * behind)
@@ -69,9 +71,27 @@ def sound_replies(
         else:
             good.append(message)
     good, odd = _of_one_kind(good)
-    dropped += [(nodes[m.metadata.reply_to_message_id], "its metrics differ") for m in odd]
+    dropped += [(_known(node_of, message), "its metrics differ") for message in odd]
     homes = sum(homes_behind(message) if homes_behind else 1 for message in good)
     return SoundReplies(replies=good, homes=homes, dropped=dropped)
+
+
+def _nodes_of(sent: Iterable[Message]) -> Callable[[str], int | None]:
+    """Return what finds whom a message was for, by its identifier."""
+    if isinstance(sent, Broadcast):
+        return sent.node_of
+    nodes = {m.metadata.message_id: m.metadata.dst_node_id for m in sent}
+
+    def node_of(name: str) -> int | None:
+        return nodes.get(name)
+
+    return node_of
+
+
+def _known(node_of: Callable[[str], int | None], reply: Message) -> int:
+    node = node_of(reply.metadata.reply_to_message_id)
+    assert node is not None, "it answers a message that was sent"
+    return node
 
 
 def counts_of(sound: SoundReplies, asked: int, *, grid: Grid, parameters: int) -> dict[str, int]:

@@ -10,6 +10,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, cast
 
 import numpy as np
@@ -20,7 +21,8 @@ from numpy.typing import NDArray
 
 from fedhome import rng
 from fedhome.errors import FedHomeError, RoundError
-from fedhome.flower.messages import array_record, fast_broadcasts, read_flat
+from fedhome.flower.broadcast import fast_broadcasts, listed_messages
+from fedhome.flower.messages import array_record, read_flat
 from fedhome.learning.own_state import StatesInMemory
 from fedhome.plan.private_plan import is_private
 from fedhome.plan.protocol import quorum_of
@@ -235,8 +237,8 @@ class RoundLoop:
         arrays = array_record(self.layout, self.state.flat)
         # Who was drawn and does not answer is not drawn again and again.
         names = ("train", number, self._failures) if self._failures else ("train", number)
-        with rng.pinned_globals(self.plan.seed, *names), fast_broadcasts(self.strategy):
-            messages = list(
+        with rng.pinned_globals(self.plan.seed, *names), self._fast_broadcasts():
+            messages = listed_messages(
                 self.strategy.configure_train(number, arrays, ConfigRecord(), self.grid)
             )
         rates = self._rates.rates(self.state)
@@ -280,6 +282,10 @@ class RoundLoop:
                 text=f"round {number}: homes answer no more about this model, of which no sum was "
                 "opened that is of use; the run goes on with its last digits changed",
             )
+
+    def _fast_broadcasts(self) -> AbstractContextManager[None]:
+        whole = getattr(self.grid, "takes_broadcasts", False)
+        return fast_broadcasts(self.strategy, whole=whole)
 
     def _traffic(self) -> tuple[int, int] | None:
         """Return bytes from and to all homes so far, where the grid counts them."""
@@ -344,8 +350,8 @@ class RoundLoop:
 
     def _evaluate(self, number: int) -> dict[str, Any]:
         arrays = array_record(self.layout, self.state.flat)
-        with rng.pinned_globals(self.plan.seed, "evaluate", number), fast_broadcasts(self.strategy):
-            messages = list(
+        with rng.pinned_globals(self.plan.seed, "evaluate", number), self._fast_broadcasts():
+            messages = listed_messages(
                 self.strategy.configure_evaluate(number, arrays, ConfigRecord(), self.grid)
             )
         tell_inputs(messages, self.plan)
@@ -363,7 +369,7 @@ class RoundLoop:
         }
 
     def _sound(
-        self, number: int, replies: Iterable[Message], sent: list[Message], *, stage: str
+        self, number: int, replies: Iterable[Message], sent: Sequence[Message], *, stage: str
     ) -> SoundReplies:
         sound = sound_replies(
             replies,

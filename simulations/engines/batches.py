@@ -37,16 +37,18 @@ class Rows:
     counts: NDArray[np.int64]
     keys: list[NDArray[np.uint64]]
 
-    def of(self, homes: slice, shift: NDArray[np.int64]) -> Rows:
+    def of(self, homes: slice, shift: NDArray[np.int64] | None = None) -> Rows:
         """Return those of some homes, among other rows.
 
         Args:
             homes: Which.
-            shift: What is added to each home's rows, int64 ``[homes]``.
+            shift: What is added to each home's rows, int64 ``[homes]``; None: nothing.
         """
         counts = self.counts[homes]
         most = int(counts.max(initial=0))
-        orders = [order[homes, :most] + shift[:, None] for order in self.orders]
+        orders = [order[homes, :most] for order in self.orders]
+        if shift is not None:
+            orders = [order + shift[:, None] for order in orders]
         return Rows(orders=orders, counts=counts, keys=[key[homes] for key in self.keys])
 
 

@@ -16,6 +16,7 @@ from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
 from fedhome.errors import FedHomeError
+from fedhome.flower.broadcast import Broadcast, listed_messages
 from fedhome.flower.messages import (
     APP_RAISED,
     Run,
@@ -41,6 +42,8 @@ class InProcessGrid(Grid):
     """
 
     first_node = 2
+    takes_broadcasts = False
+    """Whether messages that differ in their receiver alone may come as one."""
     within: Sequence[Cohort] = ()
     """The homes themselves, where they are in this process: a simulation looks at its own."""
 
@@ -61,6 +64,10 @@ class InProcessGrid(Grid):
     def answer(self, messages: list[Message]) -> Iterable[Message]:
         """Answer messages of homes that are not silent."""
 
+    def answer_broadcast(self, messages: Broadcast) -> Iterable[Message]:
+        """Answer messages that differ in their receiver alone."""
+        return self.answer(list(messages))
+
     @abstractmethod
     def observe(self, messages: list[Message]) -> Iterable[Message]:
         """Answer home by home and in the clear: a simulation looks at its own homes so."""
@@ -71,10 +78,9 @@ class InProcessGrid(Grid):
         Returns:
             The messages' identifiers, and the replies as they come about.
         """
-        requests = list(messages)
+        requests = listed_messages(messages)
         self._behind.clear()
-        names = number_messages(requests, self._sent)
-        self._sent += len(requests)
+        names = self._numbered(requests)
         return names, iter(self._answers(requests))
 
     def name_of(self, node: int) -> str:
@@ -92,6 +98,12 @@ class InProcessGrid(Grid):
     def position(self, message: Message) -> int:
         """Return the position of the home that a message is for."""
         return message.metadata.dst_node_id - self.first_node
+
+    def positions(self, messages: Sequence[Message]) -> NDArray[np.int64]:
+        """Return the positions of the homes that messages are for."""
+        if isinstance(messages, Broadcast):
+            return messages.nodes - self.first_node
+        return np.array([self.position(message) for message in messages])
 
     def set_run(self, run: Run) -> None:
         """Set the run."""
@@ -119,9 +131,8 @@ class InProcessGrid(Grid):
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Answer messages at once and keep the replies until they are pulled."""
-        requests = list(messages)
-        names = number_messages(requests, self._sent)
-        self._sent += len(requests)
+        requests = listed_messages(messages)
+        names = self._numbered(requests)
         for answer in self._answers(requests):
             self._waiting[answer.metadata.reply_to_message_id] = answer
         return names
@@ -137,16 +148,27 @@ class InProcessGrid(Grid):
         del timeout
         return list(self.stream(messages)[1])
 
-    def _answers(self, requests: list[Message]) -> Iterable[Message]:
+    def _numbered(self, requests: Sequence[Message]) -> list[str]:
+        """Give messages their identifiers, and return these."""
+        first = self._sent
+        self._sent += len(requests)
+        if not isinstance(requests, Broadcast):
+            return number_messages(requests, first)
+        requests.number(first)
+        return [f"{number}" for number in range(first, self._sent)]
+
+    def _answers(self, requests: Sequence[Message]) -> Iterable[Message]:
         if not requests:
             return []
         if self._silent is not None and requests[0].metadata.message_type == "train":
             server_round = _round_of(requests[0])
-            homes = np.array([self.position(message) for message in requests])
+            homes = self.positions(requests)
             missing = self._silent(server_round, homes)
             self.late = int((missing == LATE).sum())
             requests = [m for m, why in zip(requests, missing, strict=True) if why == ANSWERS]
-        return self.answer(requests) if requests else []
+        if isinstance(requests, Broadcast):
+            return self.answer_broadcast(requests)
+        return self.answer(list(requests)) if requests else []
 
 
 class SequentialGrid(InProcessGrid):

@@ -98,6 +98,14 @@ class Homes(Protocol):
         """
 
 
+def _added(parts: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Return the sum of arrays, added in their order."""
+    total = parts[0].copy()
+    for part in parts[1:]:
+        total += part
+    return total
+
+
 class _Observed(NamedTuple):
     """What homes said of themselves: a second request brings nothing new.
 
@@ -151,6 +159,12 @@ class Shard(Homes):
 
         def add(chunk: Chunk) -> tuple[NDArray[np.float64], float, int, NDArray[np.int64]]:
             share = shares[chunk.homes]
+            if config.clipping.norm is None:
+                # A number that is not finite shows in the mean: nothing times it is finite.
+                with np.errstate(over="ignore", invalid="ignore"):
+                    mean = self._mean(share.astype(np.float32), chunk)
+                if np.isfinite(mean).all() and np.isfinite(chunk.losses).all():
+                    return mean.astype(np.float64), float(share @ chunk.losses), 0, chunk.homes[:0]
             gone = ~(np.isfinite(chunk.params).all(axis=1) & np.isfinite(chunk.losses))
             if gone.any():
                 chunk.params[gone], chunk.losses[gone], share[gone] = start, 0.0, 0.0
@@ -167,12 +181,20 @@ class Shard(Homes):
         kept = weight - int(weights[lost].sum())
         scale = weight / max(kept, 1)
         return Mean(
-            params=np.sum(params, axis=0) * scale,
+            params=_added(params) * scale,
             weight=kept,
             loss=sum(losses) * scale,
             clipped=sum(clipped),
             lost=tuple(lost.tolist()),
         )
+
+    def _mean(self, share: NDArray[np.float32], chunk: Chunk) -> NDArray[np.float32]:
+        """Return the weighted sum of a chunk's parameters, from where they lie."""
+        if chunk.there is None:
+            mean: NDArray[np.float32] = share @ chunk.params
+            return mean
+        placement = self._cohort.placement
+        return placement.take(placement.put(share) @ chunk.there)
 
     def train_sum(
         self,

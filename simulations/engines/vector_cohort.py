@@ -8,6 +8,8 @@ thread feeds it.
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from typing import TypeVar
@@ -34,6 +36,7 @@ from fedhome.simulations.engines.stacked_predictions import predict_padded
 from fedhome.simulations.engines.torch_kernels import DeviceKernel, Kernel
 
 _Result = TypeVar("_Result")
+_DRAWN_CHUNKS, _SHARES = 8, 4  # of an order of batches that is drawn at once; of a core's work
 _EVALUATED_ROWS = 1 << 15  # rows of one evaluation chunk
 
 
@@ -81,7 +84,7 @@ class VectorCohort(Cohort):
         self.states = states
         self._kernel = kernel
         self._workers = workers
-        self._placement = placement
+        self.placement = placement
         self._keys = rng.home_keys(seed, fleet.homes) if keys is None else keys
         self.where = np.arange(len(fleet.homes)) if homes is None else homes
 
@@ -100,7 +103,7 @@ class VectorCohort(Cohort):
             workers=self._workers,
             homes=self.where[homes],
             keys=self._keys,
-            placement=self._placement,
+            placement=self.placement,
             memory=self.memory,
             states=self.states,
             carries=self.carries,
@@ -115,7 +118,7 @@ class VectorCohort(Cohort):
             seed=self.seed,
             kernel=self._kernel,
             workers=self._workers,
-            placement=self._placement,
+            placement=self.placement,
             states=self.states,
         )
 
@@ -179,7 +182,8 @@ class VectorCohort(Cohort):
     ) -> Iterator[_Result]:
         """Train chunk by chunk; ``then`` runs in the worker, results come in a fixed order.
 
-        Nothing larger than the chunks at work is held in memory. Homes of a chunk that stand side
+        Nothing larger than the chunks at work is held in memory: a chunk's parameters are there
+        until ``then`` returns, and no longer. Homes of a chunk that stand side
         by side train where they lie in ``into``, ``[homes, size]``, if that is given. On a device
         they train there, and what they learnt is brought back when it is asked for.
         """
@@ -188,7 +192,7 @@ class VectorCohort(Cohort):
         order = np.argsort(-counts, kind="stable")
         wanted = steps * self.learning.train.batch_size
         drawn = np.full(len(counts), wanted) if steps else counts * epochs
-        size = self._placement.chunk_size(kernel.chunk_homes, drawn)
+        size = self.placement.chunk_size(kernel.chunk_homes, drawn)
         chunks = [order[first : first + size] for first in range(0, len(order), size)]
 
         def rows_of(some: NDArray[np.int64]) -> Rows:
@@ -203,9 +207,9 @@ class VectorCohort(Cohort):
         def anchor_of(some: NDArray[np.int64]) -> NDArray[np.float32] | None:
             return towards if towards is None or towards.ndim == 1 else towards[some]
 
-        if isinstance(kernel, DeviceKernel) and self._placement.elsewhere:
+        if isinstance(kernel, DeviceKernel) and self.placement.elsewhere:
             spans = [Spans(some, begin[some], counts[some]) for some in chunks]
-            with self._placement.turns(self.fleet, spans) as turns:
+            with self.placement.turns(self.fleet, spans) as turns:
 
                 def work_there(number: int) -> _Result:
                     some = chunks[number]
@@ -219,27 +223,42 @@ class VectorCohort(Cohort):
                             towards=_of(anchor_of(some), turn.homes),
                         )
                         del turn  # its examples make room before others are sent
-                    return then(Chunk(some, there, losses, take=self._placement.take))
+                    return then(Chunk(some, there, losses, take=self.placement.take))
 
                 yield from self._workers.map(work_there, range(len(chunks)))
             return
 
-        def work(some: NDArray[np.int64]) -> _Result:
+        own = threading.local()  # memory that each thread uses again: new one is slower to write to
+
+        def work(some: NDArray[np.int64], rows: Rows) -> _Result:
             if into is not None and np.all(np.diff(some) == 1):
                 params = into[some[0] : some[-1] + 1]
                 params[:] = start if start.ndim == 1 else start[some]
             else:
-                shared = start.ndim == 1
-                params = np.repeat(start[None], len(some), axis=0) if shared else start[some]
-            losses = kernel.train(params, self.fleet, rows_of(some), towards=anchor_of(some))
+                if not hasattr(own, "room"):
+                    own.room = np.empty((size, start.shape[-1]), np.float32)
+                params = own.room[: len(some)]
+                params[:] = start if start.ndim == 1 else start[some]
+            losses = kernel.train(params, self.fleet, rows, towards=anchor_of(some))
             return then(Chunk(some, params, losses))
 
-        yield from self._workers.map(work, chunks)
+        def work_all(several: list[NDArray[np.int64]]) -> list[_Result]:
+            rows = rows_of(np.concatenate(several))
+            ends = np.cumsum([len(some) for some in several])
+            return [
+                work(some, rows.of(slice(end - len(some), end)))
+                for some, end in zip(several, ends.tolist(), strict=True)
+            ]
+
+        at_once = _chunks_at_once(len(chunks))
+        several = [chunks[first : first + at_once] for first in range(0, len(chunks), at_once)]
+        for results in self._workers.map(work_all, several):
+            yield from results
 
     def _sent(self, start: NDArray[np.float32], homes: int) -> Tensor:
         """Return parameters on the device for each of some homes; what is shared goes once."""
-        with self._placement.explained():
-            there = self._placement.put(start)
+        with self.placement.explained():
+            there = self.placement.put(start)
             return there if start.ndim > 1 else there.expand(homes, -1).clone()
 
     def evaluate(self, params: NDArray[np.float32], part: Part) -> Measured:
@@ -315,7 +334,7 @@ class VectorCohort(Cohort):
         self, params: NDArray[np.float32], some: Spans, rows: NDArray[np.int64]
     ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         """Return raw outputs ``[rows, outputs]`` and losses ``[rows]`` of some homes' rows."""
-        learning, placement = self.learning, self._placement
+        learning, placement = self.learning, self.placement
         with placement.explained():
             if placement.holds(self.fleet):
                 x, y = placement.examples(self.fleet)
@@ -349,6 +368,11 @@ class VectorCohort(Cohort):
         fleet, segments = self.fleet, Segments(counts=counts)
         y, naive = fleet.y[rows], fleet.naive[rows]
         return self.learning.task.measure(y, output, naive, segments, fleet.units[homes])
+
+
+def _chunks_at_once(chunks: int) -> int:
+    """Return how many chunks' orders are drawn together, so that all cores have work."""
+    return max(1, min(_DRAWN_CHUNKS, chunks // (_SHARES * len(os.sched_getaffinity(0)))))
 
 
 def _of(towards: NDArray[np.float32] | None, part: slice) -> NDArray[np.float32] | None:

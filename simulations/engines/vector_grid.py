@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fedhome.clients.protocol_questions import HELP
 from fedhome.errors import EngineError, FedHomeError, PluginError
+from fedhome.flower.broadcast import Broadcast
 from fedhome.flower.fast_replies import replies
 from fedhome.flower.messages import (
     EXAMPLES,
@@ -75,7 +76,7 @@ class JointGrid(InProcessGrid):
         self._sent += len(messages)
         arrays, config = content_of(messages[0])
         kind = messages[0].metadata.message_type
-        homes = np.array([self.position(message) for message in messages])
+        homes = self.positions(messages)
         start = read_flat(self._layout, arrays)
         return _rows(messages, self._together.respond(kind, homes, start, config).columns)
 
@@ -95,11 +96,20 @@ class JointGrid(InProcessGrid):
             answer for (_, kind), some in together.items() for answer in self._alike(kind, some)
         )
 
-    def _alike(self, kind: str, messages: list[Message]) -> Iterable[Message]:
+    @property
+    def takes_broadcasts(self) -> bool:  # type: ignore[override]
+        """Whether a broadcast may come: where homes answer in the clear."""
+        return self._adding is None
+
+    def answer_broadcast(self, messages: Broadcast) -> Iterable[Message]:
+        """Answer messages that differ in their receiver alone."""
+        return self._alike(messages[0].metadata.message_type, messages)
+
+    def _alike(self, kind: str, messages: Sequence[Message]) -> Iterable[Message]:
         if self._adding is not None:
-            return self._adding.answer(self, messages)
+            return self._adding.answer(self, list(messages))
         arrays, config = content_of(messages[0])
-        homes = np.array([self.position(message) for message in messages])
+        homes = self.positions(messages)
         try:
             start = read_flat(self._layout, arrays)
             if kind == TRAIN and self._sums:
@@ -112,7 +122,7 @@ class JointGrid(InProcessGrid):
 
     def _train_mean(
         self,
-        messages: list[Message],
+        messages: Sequence[Message],
         homes: NDArray[np.int64],
         start: NDArray[np.float32],
         config: TrainConfig,
@@ -130,7 +140,7 @@ class JointGrid(InProcessGrid):
     def _respond(
         self,
         kind: str,
-        messages: list[Message],
+        messages: Sequence[Message],
         homes: NDArray[np.int64],
         start: NDArray[np.float32],
         config: ConfigRecord,
@@ -153,7 +163,7 @@ class JointGrid(InProcessGrid):
 
     def _for_all(
         self,
-        messages: list[Message],
+        messages: Sequence[Message],
         lost: tuple[int, ...],
         metrics: dict[str, float | int | list[float]],
         mean: NDArray[np.float32] | None = None,
@@ -169,7 +179,7 @@ class JointGrid(InProcessGrid):
         return [answer, *(failure(messages[index], NOT_FINITE) for index in sorted(gone))]
 
 
-def _rows(messages: list[Message], columns: Columns) -> list[Message]:
+def _rows(messages: Sequence[Message], columns: Columns) -> list[Message]:
     return replies(messages, responses.rows(columns), None, "")
 
 

@@ -11,6 +11,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, Re
 from flwr.serverapp import strategy as flower
 
 from fedhome.errors import LayoutError, UpdateError
+from fedhome.flower.broadcast import Broadcast, fast_broadcasts, listed_messages
 from fedhome.flower.messages import (
     APP_RAISED,
     EXAMPLES,
@@ -18,7 +19,6 @@ from fedhome.flower.messages import (
     array_record,
     content_of,
     failure,
-    fast_broadcasts,
     number_messages,
     read_flat,
     reply,
@@ -239,3 +239,40 @@ def test_light_messages_are_those_that_flower_makes() -> None:
         assert told[0] == told[1]
         assert one.content is other.content
     assert light[0].metadata is not light[1].metadata
+
+
+def test_a_broadcast_is_the_messages_that_it_stands_for() -> None:
+    take_identity(1)
+    content = RecordDict({"config": ConfigRecord({"server-round": 1})})
+    averaging = flower.FedAvg()
+    with fast_broadcasts(averaging, whole=True):
+        messages = averaging._construct_messages(content, [7, 3, 9], "train")
+        assert averaging._construct_messages(content, [], "train") == []
+    assert isinstance(messages, Broadcast)
+    assert listed_messages(messages) is messages
+    assert messages.nodes.tolist() == [7, 3, 9]
+    assert messages.node_of("40") is None, "they have no identifiers yet"
+    messages.number(40)
+    assert [messages.node_of(name) for name in ("40", "41", "42")] == [7, 3, 9]
+    for strange in ("39", "43", "041", "-1", "x", "", "٤٠", "4" * 5000):
+        assert messages.node_of(strange) is None
+    assert [message.metadata.dst_node_id for message in messages] == [7, 3, 9]
+    assert [message.metadata.message_id for message in messages] == ["40", "41", "42"]
+    assert messages[0] is next(iter(messages))
+    assert messages[2] is list(messages)[2]
+    assert len(messages) == 3
+    messages.number(50)
+    assert [message.metadata.message_id for message in messages] == ["50", "51", "52"]
+
+
+class _Chooses(flower.FedAvg):
+    def configure_train(self, *args: Any) -> Any:
+        return super().configure_train(*args)
+
+
+def test_a_strategy_that_may_change_messages_has_a_list_of_them() -> None:
+    take_identity(1)
+    content = RecordDict({"config": ConfigRecord({"server-round": 1})})
+    for strategy in (_Chooses(), flower.FedProx()):
+        with fast_broadcasts(strategy, whole=True):
+            assert type(strategy._construct_messages(content, [7, 3], "train")) is list

@@ -299,9 +299,16 @@ def _order_faults(
         faults.append("counts has numbers below 0 or above the length of order")
     elif order.size != int(counts.sum()) * epochs:
         faults.append(f"order has {order.size} row numbers, not epochs * the sum of counts")
-    if order.size and (order.min() < 0 or order.max() >= rows):
+    if order.size and not _within(order, rows):
         faults.append(f"order names rows outside 0 to {rows - 1}")
     return faults
+
+
+def _within(order: NDArray[Any], rows: int) -> bool:
+    """Say whether all row numbers are from 0 to ``rows - 1``."""
+    if order.dtype == np.int64:  # read as unsigned, one below 0 is above all others
+        return bool(order.view(np.uint64).max() < rows)
+    return bool(order.min() >= 0 and order.max() < rows)
 
 
 def _shares(first_row: NDArray[np.int64], threads: int) -> list[slice]:

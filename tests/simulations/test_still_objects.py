@@ -1,0 +1,38 @@
+"""Objects that were there before are left out of the collector's searches, and let in again."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+from fedhome.simulations.still_objects import still_objects
+
+
+class _Ring:
+    def __init__(self) -> None:
+        self.own = self
+
+
+def test_what_was_there_waits_and_what_is_new_is_collected() -> None:
+    before = _Ring()
+    old = weakref.ref(before)
+    with still_objects():
+        assert gc.get_freeze_count() > 0
+        del before
+        new = weakref.ref(_Ring())
+        gc.collect()
+        assert new() is None
+        assert old() is not None
+    assert gc.get_freeze_count() == 0
+    gc.collect()
+    assert old() is None
+
+
+def test_what_somebody_else_has_stilled_stays_so() -> None:
+    gc.freeze()
+    try:
+        with still_objects():
+            pass
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()
