@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fedhome.plan.settings import Plan
 from fedhome.plan.transfer_plan import sends_fewer
@@ -25,6 +26,7 @@ from fedhome.questions.train_config import TrainConfig
 from fedhome.questions.transfer import encoded
 from fedhome.secagg.form import Form
 from fedhome.simulations.engines.chunks import Chunk
+from fedhome.simulations.engines.onchip.device_rounding import DeviceRounding, rounding_there
 from fedhome.simulations.engines.rounding import changes_of, rounding_if_any
 from fedhome.simulations.engines.vector_cohort import VectorCohort
 from fedhome.wire.names import EXAMPLES
@@ -97,9 +99,15 @@ class ChunkSums:
         self._noise_keys = simulated_noise_keys(plan.seed, TRAIN, request.round, cohort.homes)
         self._compiled = rounding_if_any() if form.fixed.norm == "linf" else None
         self._fewer = sends_fewer(plan)
+        self._rounding: DeviceRounding | None = None
+        whole = part is None and not self._fewer and config.clipping.norm is None
+        if whole and form.noise is None and form.fixed.norm == "linf":
+            self._rounding = rounding_there(cohort.placement)
 
     def add(self, chunk: Chunk) -> Added:
         """Return what a chunk's homes add."""
+        if self._rounding is not None and chunk.there is not None:
+            return self._add_there(self._rounding, chunk, chunk.there)
         form, start, compiled = self._form, self._start, self._compiled
         changes = self._sent(chunk) if self._fewer else changes_of(compiled, chunk.params, start)
         fine = np.isfinite(changes).all(axis=1) & np.isfinite(chunk.losses)
@@ -130,6 +138,25 @@ class ChunkSums:
             sizes_of(changes, self._plan.aggregation.clip_in),
             chunk.homes[~fine],
             None if form.noise is None else form.noise_sums(noise_keys, len(some)),
+        )
+
+    def _add_there(self, rounding: DeviceRounding, chunk: Chunk, params: Tensor) -> Added:
+        """Return the same, added up on the device."""
+        start, changes = self._start, rounding.largest(params, self._start)[:, None]
+        fine = np.isfinite(changes[:, 0]) & np.isfinite(chunk.losses)
+        some = chunk.homes[fine]
+        if not fine.all():
+            kept = self._cohort.placement.put(np.flatnonzero(fine))
+            params, changes = params.index_select(0, kept), changes[fine]
+        own = [self._keys[home] for home in some]
+        return Added(
+            rounding.sums(self._form.fixed, params, start, self._weights[some], own),
+            some,
+            chunk.losses[fine],
+            None,
+            sizes_of(changes, self._plan.aggregation.clip_in),
+            chunk.homes[~fine],
+            None,
         )
 
     def words(self, chunks: Iterable[Added]) -> Words:

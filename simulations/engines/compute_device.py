@@ -23,9 +23,9 @@ from fedhome.learning.local import LocalLearning
 from fedhome.plan.settings import DEVICES, EngineSettings, Precision
 from fedhome.simulations.engines.stacked_homes import Spans, StackedHomes
 from fedhome.simulations.engines.streamed_examples import (
+    CopyLane,
     CudaLane,
     Examples,
-    Lane,
     Turn,
     bytes_of,
     parts_of,
@@ -138,7 +138,7 @@ class Placement:
         """Whether a fleet's examples fit where they are trained on, all together."""
         return self.room_bytes is None or bytes_of(fleet) <= self.room_bytes
 
-    def lane(self) -> Lane:
+    def lane(self) -> CopyLane:
         """Return what copies examples beside what is computed."""
         return CudaLane(self.device)
 

@@ -45,14 +45,14 @@ class Turn(NamedTuple):
     shift: NDArray[np.int64]
 
 
-class Lane(Protocol):
+class CopyLane(Protocol):
     """Copies to a device beside what it computes."""
 
     def send(self, x: NDArray[Any], y: NDArray[Any]) -> Callable[[], Examples]:
         """Begin to copy examples; they may be used once what is returned has been called."""
 
 
-class CudaLane(Lane):
+class CudaLane(CopyLane):
     """Copies from pinned memory, by a stream of its own.
 
     Args:
@@ -61,17 +61,18 @@ class CudaLane(Lane):
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._stream = torch.cuda.Stream(device)
+        self._cuda: Any = torch.cuda  # it says nothing of its types
+        self._stream = self._cuda.Stream(device)
 
     def send(self, x: NDArray[Any], y: NDArray[Any]) -> Callable[[], Examples]:
         """Begin to copy; what is computed afterwards waits for it, and this process does not."""
-        with torch.cuda.stream(self._stream):
+        with self._cuda.stream(self._stream):
             there = Examples(*(self._copy(array) for array in (x, y)))
-            done = torch.cuda.Event()
+            done = self._cuda.Event()
             done.record(self._stream)
 
         def arrived() -> Examples:
-            computing = torch.cuda.current_stream(self._device)
+            computing = self._cuda.current_stream(self._device)
             computing.wait_event(done)
             for tensor in there:
                 tensor.record_stream(computing)  # its memory is not given away before
@@ -135,7 +136,7 @@ class Feed:
         chunks: Sequence[Spans],
         parts: Sequence[list[slice]],
         *,
-        lane: Lane,
+        lane: CopyLane,
         ahead: ThreadPoolExecutor,
     ) -> None:
         self._fleet, self._parts, self._lane, self._ahead = fleet, parts, lane, ahead
@@ -172,7 +173,7 @@ class Feed:
 
 @contextmanager
 def streamed(
-    fleet: StackedHomes, chunks: Sequence[Spans], *, lane: Lane, room_bytes: int
+    fleet: StackedHomes, chunks: Sequence[Spans], *, lane: CopyLane, room_bytes: int
 ) -> Iterator[Callable[[int], Iterator[Turn]]]:
     """Open the turns of chunks that are trained one after the other, by their numbers.
 

@@ -17,6 +17,7 @@ from fedhome.models.over_homes import without_torchs_warning
 from fedhome.plan.settings import Plan
 from fedhome.simulations.engines.compute_device import Placement
 from fedhome.simulations.engines.kernels import kernel_of
+from fedhome.simulations.engines.onchip.device_rounding import why_not_there
 from fedhome.simulations.engines.stacked_homes import StackedHomes
 from fedhome.simulations.engines.torch_kernels import Kernel
 from fedhome.simulations.engines.vector_cohort import VectorCohort
@@ -81,6 +82,9 @@ def cohort_of(
 
     if text := placement.told_of(fleet):
         once(text)
+    sums_there = placement.elsewhere and plan.aggregation.mode == "ideal"
+    if sums_there and (reason := why_not_there(placement)):
+        once(f"updates are brought back from {placement.device} to be rounded: {reason}")
 
     @lru_cache(maxsize=_KERNELS)
     def kernel(learning: LocalLearning) -> Kernel:

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from fedhome.plan.settings import EngineSettings, Precision
 from fedhome.simulations.engines.compute_device import Placement
-from fedhome.simulations.engines.streamed_examples import Examples, Lane
+from fedhome.simulations.engines.streamed_examples import CopyLane, Examples
 
 
-class NotedLane(Lane):
+class NotedLane(CopyLane):
     """Copies at once, and notes what it was given and when that was used.
 
     Attributes:
@@ -62,7 +62,7 @@ class AsAGpu(Placement):
         array: NDArray[Any] = tensor.numpy().copy()
         return array
 
-    def lane(self) -> Lane:
+    def lane(self) -> CopyLane:
         """Return the lane that notes."""
         return self.copies
 

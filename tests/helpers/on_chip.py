@@ -9,14 +9,17 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,14 +28,22 @@ from numpy.typing import NDArray
 from fedhome.learning.fused.rule import Rule
 from fedhome.learning.local import LocalLearning
 from fedhome.plan.settings import Precision
+from fedhome.secagg import FixedPoint
+from fedhome.simulations.benchmarks import workloads
+from fedhome.simulations.benchmarks.workloads import S
 from fedhome.simulations.engines.batches import Rows
 from fedhome.simulations.engines.compute_device import Placement
-from fedhome.simulations.engines.onchip import OnChipKernel
+from fedhome.simulations.engines.onchip import OnChipKernel, device_rounding
+from fedhome.simulations.engines.onchip.device_rounding import DeviceRounding, why_not_there
 from fedhome.simulations.engines.onchip.onchip_kernel import WARPS, compiled
 from fedhome.simulations.engines.onchip.onchip_program import OnChipProgram
+from fedhome.simulations.engines.onchip.rounding_program import LANES
+from fedhome.simulations.engines.rounding import rounding
 from fedhome.simulations.engines.stacked_homes import StackedHomes
 from fedhome.simulations.engines.torch_kernels import EagerKernel
+from fedhome.simulations.simulate import simulate
 from helpers import tiny
+from helpers.as_a_gpu import AsAGpu, stand_in
 
 ROWS = ((13, 3, 3), (8, 3, 3), (5, 3, 3), (1, 3, 3))
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -60,9 +71,7 @@ PROGRAMS = {
         rule=Rule("adam", weight_decay=0.1, proximal_mu=0.1),
     ),
 }
-PROGRAMS |= {
-    precision: replace(PROGRAMS["default"], precision=precision) for precision in ("tf32", "bf16")
-}
+PROGRAMS["bf16"] = replace(PROGRAMS["default"], precision="bf16")
 _BLOCK_BYTES = 227 << 10  # shared memory that a block of an H100 may use
 _SIGNATURE = {
     **dict.fromkeys(("params", "anchor"), "*fp32"),
@@ -179,6 +188,65 @@ def bf16() -> None:
     assert _off("tf32") < _off("bf16") < 2e-2
 
 
+def rounded_sums() -> None:
+    """Sums of the device are those of the processor, bit for bit, whatever the sizes."""
+    placement = AsAGpu()
+    assert not why_not_there(placement)
+    there, here = DeviceRounding(placement), rounding()
+    for homes, size, bits, scale, groups in (
+        (1, 1, 2, 0.1, 128),
+        (2, 4 * LANES + 3, 9, 0.05, 128),
+        (5, 6, 24, 10.0, 2),
+        (3, 130, 16, 1e30, 128),
+    ):
+        drawn = np.random.default_rng(homes)
+        fixed = FixedPoint(bits, 0.05, "linf", 100)
+        start = drawn.normal(size=size).astype(np.float32)
+        params = start + (drawn.normal(size=(homes, size)) * scale).astype(np.float32)
+        weights, keys = drawn.integers(0, 150, homes), [drawn.bytes(32) for _ in range(homes)]
+        with patch.object(device_rounding, "_GROUPS", groups):
+            found = there.sums(fixed, placement.put(params), start, weights, keys)
+        np.testing.assert_array_equal(found, here.sums(fixed, params, start, weights, keys))
+        largest = there.largest(placement.put(params), start)
+        np.testing.assert_array_equal(largest, here.largest(params, start))
+
+
+def whole_simulation() -> None:
+    """A run trains, adds up, scores and fine-tunes there; its sums are those of the processor.
+
+    What is brought back of training is one sum a chunk, not a model a home.
+    """
+    few = replace(S, rows=12, clients=7, batch_size=8, widths=(10, 8, 1))
+    plan = few.plan(clients=7, rounds=2, kernel="onchip").change(
+        aggregation={"mode": "ideal"},
+        engine={"device": "cuda"},
+        rounds={"evaluate_fraction": 1.0},
+        personalise={"name": "fine-tune", "epochs": 1, "rates": [1.0], "local_epochs": 1},
+    )
+    found, taken = [], []
+    with patch.object(workloads, "S", few), pytest.MonkeyPatch.context() as patched:
+        for why_not in (why_not_there, lambda _: "it is to be brought back"):
+            patched.setattr(device_rounding, "why_not_there", why_not)
+            stand_in(patched, placement := AsAGpu())
+            with tempfile.TemporaryDirectory() as folder:
+                result = simulate(plan, out=Path(folder) / "run")
+                parameters = result.model.parameters.values()
+            found.append(np.concatenate([array.ravel() for array in parameters]))
+            taken.append(placement.taken)
+    assert found[0].tobytes() == found[1].tobytes()
+    size, rounds, homes = len(found[0]), 2, 7
+    assert taken[1] - taken[0] == rounds * (homes - 1) * size - rounds * homes, taken
+
+
+def unfit_update() -> None:
+    """A home whose update is not finite is left out there too."""
+    placement = AsAGpu()
+    params = np.ones((3, 9), np.float32)
+    params[1, 4] = np.nan
+    largest = DeviceRounding(placement).largest(placement.put(params), np.zeros(9, np.float32))
+    assert np.isfinite(largest).tolist() == [True, False, True]
+
+
 def _off(precision: Precision) -> float:
     """Return how far off two passes end, as a share of the way, on matrix units as a GPU's."""
     learning, fleet = learning_of("squared error"), _fleet("squared error")
@@ -244,6 +312,22 @@ def compiles(name: str) -> None:
     assert made.metadata.shared <= _BLOCK_BYTES, made.metadata.shared
 
 
+def compiles_rounding() -> None:
+    """Write an H100's machine code for sums."""
+    import triton  # noqa: PLC0415
+    from triton.backends.compiler import GPUTarget  # noqa: PLC0415
+    from triton.compiler import ASTSource  # noqa: PLC0415
+
+    floats = dict.fromkeys(("params", "start", "scales", "bounds"), "*fp32")
+    signature = {**floats, "keys": "*i32", "table": "*i32", "sums": "*i64"}
+    signature |= dict.fromkeys(("homes", "size", "each"), "i32")
+    source = ASTSource(fn=device_rounding._program(), signature=signature, constexprs={})
+    made = triton.compile(source, target=GPUTarget("cuda", 90, 32))
+    assert made.asm["cubin"], "there is no machine code"
+    fused = [line for line in made.asm["ptx"].splitlines() if "fma.rn.f32" in line]
+    assert not fused, "a product and a sum in one step round otherwise than the processor"
+
+
 CASES: dict[str, Callable[[], None]] = {
     **{f"learns: {name}": lambda name=name: learns(name) for name in SETTINGS},  # type: ignore[misc]
     "pull": pull,
@@ -252,16 +336,23 @@ CASES: dict[str, Callable[[], None]] = {
     "float32": whole_again,
     "tf32": tf32,
     "bf16": bf16,
+    "rounded sums": rounded_sums,
+    "an unfit update": unfit_update,
 }
+WHOLE: dict[str, Callable[[], None]] = {"a whole simulation": whole_simulation}
 COMPILED: dict[str, Callable[[], None]] = {
-    f"compiles: {name}": lambda name=name: compiles(name)  # type: ignore[misc]
-    for name in PROGRAMS
+    "compiles: rounded sums": compiles_rounding,
+    **{
+        f"compiles: {name}": lambda name=name: compiles(name)  # type: ignore[misc]
+        for name in PROGRAMS
+    },
 }
 
 
 def main() -> None:
     """Run all cases, or all compilations, and print what each failed by, or nothing."""
     cases = CASES if os.environ.get("TRITON_INTERPRET") else COMPILED
+    cases = WHOLE if "whole" in sys.argv else cases
     found = {}
     for name, case in cases.items():
         try:

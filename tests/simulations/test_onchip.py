@@ -35,10 +35,10 @@ class _Elsewhere:
 _GPU: Any = _Elsewhere()
 
 
-def found(**environment: str) -> dict[str, str]:
+def found(*which: str, **environment: str) -> dict[str, str]:
     """Return what each case says in a process of its own; empty where all is well."""
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "helpers.on_chip"],
+        [sys.executable, "-W", "ignore", "-m", "helpers.on_chip", *which],
         cwd=Path(on_chip.__file__).parents[1],
         env={**os.environ, **environment},
         capture_output=True,
@@ -55,6 +55,12 @@ def found(**environment: str) -> dict[str, str]:
 @pytest.mark.long
 def test_it_learns_what_the_definition_learns() -> None:
     assert found(TRITON_INTERPRET="1") == dict.fromkeys(on_chip.CASES, "")
+
+
+@needs_triton
+@pytest.mark.slow
+def test_a_whole_simulation_stays_there_and_its_sums_are_the_processors() -> None:
+    assert found("whole", TRITON_INTERPRET="1") == dict.fromkeys(on_chip.WHOLE, "")
 
 
 @needs_triton

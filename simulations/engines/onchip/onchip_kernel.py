@@ -6,8 +6,6 @@ computations", MAPL 2019.
 
 from __future__ import annotations
 
-import importlib.util
-import linecache
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
@@ -23,6 +21,7 @@ from fedhome.plan.settings import Precision
 from fedhome.simulations.engines.batches import Rows
 from fedhome.simulations.engines.compute_device import PROCESSOR, Placement, homes_at_once
 from fedhome.simulations.engines.onchip.onchip_program import OnChipProgram, Products
+from fedhome.simulations.engines.onchip.triton_text import MISSING, function_of, is_installed
 from fedhome.simulations.engines.plain_mlp import mlp_widths
 from fedhome.simulations.engines.streamed_examples import Examples
 from fedhome.simulations.engines.torch_kernels import DeviceKernel
@@ -37,7 +36,6 @@ _PRODUCTS: Final[Mapping[Precision, Products]] = {
     "tf32": "tf32",
     "bf16": "bf16",
 }
-_MISSING = "Triton is not installed; it comes with PyTorch's builds for CUDA"
 
 
 class OnChipKernel(DeviceKernel):
@@ -74,7 +72,7 @@ class OnChipKernel(DeviceKernel):
             )
         if rows > _MOST_ROWS:
             return f"a batch of {rows} rows is more than the {_MOST_ROWS} on a chip"
-        return "" if importlib.util.find_spec("triton") else _MISSING
+        return "" if is_installed() else MISSING
 
     @classmethod
     def passed_over(cls, learning: LocalLearning, features: int) -> str:
@@ -139,13 +137,4 @@ def program_of(learning: LocalLearning, precision: Precision = "float32") -> OnC
 @lru_cache(maxsize=64)
 def compiled(program: OnChipProgram) -> Any:
     """Return the program as a function of Triton's, compiled when it is first called."""
-    import triton  # noqa: PLC0415 - where it is needed alone; it is large
-    import triton.language as tl  # noqa: PLC0415
-
-    text = program.text()
-    name = f"<fedhome on chip {abs(hash(program))}>"
-    # Triton reads the text of what it compiles as the debugger would.
-    linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
-    names: dict[str, Any] = {"triton": triton, "tl": tl, "__name__": __name__}
-    exec(compile(text, name, "exec"), names)  # noqa: S102 - it was made by OnChipProgram
-    return names["train_home"]
+    return function_of(program.text(), "train_home", f"on chip {abs(hash(program))}")
