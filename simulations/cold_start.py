@@ -29,6 +29,7 @@ from fedhome.learning.personalise import ending
 from fedhome.learning.personalise.experts import Adaptation, Experts
 from fedhome.learning.tasks.segments import Floats
 from fedhome.plan.private_plan import is_private
+from fedhome.plan.settings import Plan
 from fedhome.run.cold_start_table import cold_start_table
 from fedhome.run.events import EventLog
 from fedhome.run.folder import RunFolder
@@ -155,11 +156,21 @@ def cohort_on(world: World, homes: Sequence[HomeExamples]) -> Iterator[list[Coho
         cohort = cohort_of(
             world.learning,
             StackedHomes.of(list(homes)),
-            world.plan,
-            threads=threads_of(world.plan),
+            plan := _here(world),
+            threads=threads_of(plan),
             notice=world.notice,
         )
         yield [open_.enter_context(cohort)]
+
+
+def _here(world: World) -> Plan:
+    """Return the plan for homes that train in this process, where a GPU may be a cluster's."""
+    plan = world.plan
+    if plan.engine.name != "ray" or plan.engine.device == "cpu":
+        return plan
+    world.notice("homes that join after the rounds train on this machine's processor")
+    processor = {"device": "cpu", "kernel": "auto", "precision": "float32", "examples_gb": 0.0}
+    return plan.change(engine=processor)
 
 
 def _rehearsed(cohorts: Sequence[Experts], names: Sequence[str], run: FleetsBlend) -> FleetsBlend:

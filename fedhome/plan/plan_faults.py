@@ -59,10 +59,15 @@ def _device_faults(engine: EngineSettings) -> list[str]:
     fault = ""
     if not DEVICES.fullmatch(engine.device):
         fault = f'engine.device is {engine.device!r}: "cpu", "cuda" or "cuda:N" is needed'
-    elif engine.device != "cpu" and engine.name != "vector":
+    elif engine.device != "cpu" and engine.name == "sequential":
         fault = (
             f"engine.device = {engine.device}, but engine.name = {engine.name} computes on the "
-            'processor: only engine.name = "vector" trains on a GPU'
+            'processor: engine.name = "vector" or "ray" trains on GPUs'
+        )
+    elif engine.device not in {"cpu", "cuda"} and engine.name == "ray":
+        fault = (
+            f"engine.device = {engine.device}, but Ray gives each shard a GPU: set engine.device "
+            'to "cuda", without a number'
         )
     return [fault] if fault else _precision_faults(engine)
 

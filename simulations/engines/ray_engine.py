@@ -10,7 +10,6 @@ decides what it answers, and the last is kept here and travels with each questio
 
 from __future__ import annotations
 
-import math
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,6 +27,7 @@ from fedhome.questions.train_config import TrainConfig
 from fedhome.simulations.engines.chunk_sums import RequestedForm, Words
 from fedhome.simulations.engines.grid import InProcessGrid
 from fedhome.simulations.engines.joined_responses import joined
+from fedhome.simulations.engines.ray_claims import Claims, core_claims, gpu_claims
 from fedhome.simulations.engines.ray_cluster import connected, imported, last_line
 from fedhome.simulations.engines.ray_worker import WorkerResponse, actor
 from fedhome.simulations.engines.shard import Homes, Mean
@@ -38,7 +38,6 @@ from fedhome.simulations.engines.world import World, against_vectors
 _START_S = 180.0  # a worker loads torch; a cluster may first have to start a machine
 _MOST_LOSSES = 3  # workers of one shard lost over the same question, after which the run ends
 _WORKERS_NEED = ("model", "method", "personaliser")
-_CPU_PARTS = 10_000  # Ray counts shares of a core in ten-thousandths
 
 
 class RayHomes(Homes):
@@ -48,11 +47,13 @@ class RayHomes(Homes):
         ray: Ray's module, connected.
         world: What is simulated.
         shards: How many shards.
-        cpus: Cores that each worker claims.
+        claims: What each worker claims.
         threads: Threads of each worker.
     """
 
-    def __init__(self, ray: Any, world: World, *, shards: int, cpus: float, threads: int) -> None:
+    def __init__(
+        self, ray: Any, world: World, *, shards: int, claims: Claims, threads: int
+    ) -> None:
         self._ray = ray
         self._notice = world.notice
         self._said: set[str] = set()
@@ -75,7 +76,8 @@ class RayHomes(Homes):
             for of_shard in (self._shard_of == shard for shard in range(shards))
         ]
         self._actor = ray.remote(actor())
-        self.workers = [self._worker(shard, cpus) for shard in range(shards)]
+        self._claims = claims
+        self.workers = [self._worker(shard, claims.cpus, claims.gpus) for shard in range(shards)]
 
     def start(self, initial: NDArray[np.float32]) -> None:
         """Wait until every worker is there, and builds the same model.
@@ -207,8 +209,13 @@ class RayHomes(Homes):
             self._states.take(answer.kept)
         return {shard: answer.value for shard, answer in answers.items()}
 
-    def _worker(self, shard: int, cpus: float) -> Any:
-        made = self._actor.options(num_cpus=cpus, max_restarts=0, scheduling_strategy="SPREAD")
+    def _worker(self, shard: int, cpus: float, gpus: float) -> Any:
+        made = self._actor.options(
+            num_cpus=cpus,
+            max_restarts=0,
+            scheduling_strategy="SPREAD",
+            **({"num_gpus": gpus} if gpus else {}),
+        )
         return made.remote(sys.path, [self._made_of[shard]])
 
     def _replace(self, shard: int, losses: int, error: Exception) -> None:
@@ -221,14 +228,17 @@ class RayHomes(Homes):
             ) from error
         self._notice(f"Ray lost the worker of shard {shard}; another does its work again")
         # A claim of no core is always granted: with a machine, its cores may be gone.
-        self.workers[shard] = self._worker(shard, 0)
+        self.workers[shard] = self._worker(shard, 0, self._claims.spare_gpus)
 
     def _too_late(self, missing: int, timeout_s: float | None) -> EngineError:
-        free = self._ray.available_resources().get("CPU", 0)
+        free = self._ray.available_resources()
+        on_gpus = bool(self._claims.gpus)
+        gpus = f" and {free.get('GPU', 0):g} free GPUs" if on_gpus else ""
         return EngineError(
             f"{missing} of {len(self.workers)} Ray workers did not start within {timeout_s:.0f} s; "
-            f"the cluster has {free:g} free cores",
-            hint="set engine.ray_shards to no more than its free cores, or wait until it is free",
+            f"the cluster has {free.get('CPU', 0):g} free cores{gpus}",
+            hint=f"set engine.ray_shards to no more than its free {'GPUs' if on_gpus else 'cores'}"
+            ", or wait until it is free",
         )
 
     def _say(self, notice: str) -> None:
@@ -296,17 +306,20 @@ def ray_grid(world: World) -> Iterator[InProcessGrid]:
     _check_objects_travel()
     engine = world.plan.engine
     with connected(engine.ray_address) as ray:
-        cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
-        shards = min(engine.ray_shards or cores, len(world.names))
-        cpus = claim(cores, shards)
-        threads = engine.threads or max(1, int(cpus))
-        homes = RayHomes(ray, world, shards=shards, cpus=cpus, threads=threads)
+        resources = ray.cluster_resources()
+        cores = max(1, int(resources.get("CPU", 1)))
+        gpus = 0 if engine.device == "cpu" else _gpus_of(resources)
+        shards = min(engine.ray_shards or gpus or cores, len(world.names))
+        claims = gpu_claims(cores, gpus, shards) if gpus else core_claims(cores, shards)
+        threads = 1 if gpus else engine.threads or max(1, int(claims.cpus))
+        homes = RayHomes(ray, world, shards=shards, claims=claims, threads=threads)
         try:
             homes.start(world.learning.initial)
             machines = sum(bool(node["Alive"]) for node in ray.nodes())
+            each = f"on {_many(min(gpus, shards), 'GPU')}" if gpus else _many(threads, "thread")
             world.notice(
-                f"Ray trains {_many(shards, 'shard')} of the fleet, {_many(threads, 'thread')} "
-                f"each, on {_many(machines, 'machine')}"
+                f"Ray trains {_many(shards, 'shard')} of the fleet, {each}"
+                f"{'' if gpus else ' each'}, on {_many(machines, 'machine')}"
             )
             yield JointGrid(
                 world.names,
@@ -320,11 +333,15 @@ def ray_grid(world: World) -> Iterator[InProcessGrid]:
             homes.stop()
 
 
-def claim(cores: int, shards: int) -> float:
-    """Return how many cores each of some shards claims; Ray counts whole ones, or parts of one."""
-    if shards <= cores:
-        return float(cores // shards)
-    return math.floor(_CPU_PARTS * cores / shards) / _CPU_PARTS
+def _gpus_of(resources: Mapping[str, float]) -> int:
+    gpus = int(resources.get("GPU", 0))
+    if not gpus:
+        raise EngineError(
+            "engine.device = cuda, but the Ray cluster has no GPU",
+            hint="`ray status` shows what it has; `ray start --num-gpus=N` says what a machine "
+            'has where Ray does not find it; or set engine.device = "cpu"',
+        )
+    return gpus
 
 
 def _many(count: int, noun: str) -> str:

@@ -87,10 +87,12 @@ def test_an_unknown_device_is_a_fault_of_the_plan(device: str) -> None:
         Placement.of(EngineSettings.model_construct(device=device))
 
 
-@pytest.mark.parametrize("name", ["sequential", "ray"])
-def test_only_the_vector_engine_has_a_device(name: str) -> None:
-    with pytest.raises(PlanError, match=f"engine.name = {name} computes on the processor"):
-        Plan.parse({"engine": {"name": name, "device": "cuda"}})
+def test_the_vector_engine_has_a_device_and_ray_deals_out_its_own() -> None:
+    with pytest.raises(PlanError, match=r"engine.name = sequential computes on the processor"):
+        Plan.parse({"engine": {"name": "sequential", "device": "cuda"}})
+    with pytest.raises(PlanError, match="Ray gives each shard a GPU"):
+        Plan.parse({"engine": {"name": "ray", "device": "cuda:1"}})
+    assert Plan.parse({"engine": {"name": "ray", "device": "cuda"}}).check() == []
     assert Plan.parse({"engine": {"name": "vector", "device": "cuda:1"}}).check() == []
 
 

@@ -30,7 +30,7 @@ from fedhome.run.events import Event
 from fedhome.run.folder import RunFolder
 from fedhome.simulations.engines.by_name import ENGINES
 from fedhome.simulations.engines.ray_cluster import connected
-from fedhome.simulations.engines.ray_engine import RayHomes, claim, deal, ray_grid
+from fedhome.simulations.engines.ray_engine import RayHomes, deal, ray_grid
 from fedhome.simulations.engines.shard import Mean
 from fedhome.simulations.engines.world import World
 from fedhome.simulations.gather import GatheredHomes
@@ -196,13 +196,6 @@ def test_dealing_is_fair_and_leaves_no_shard_empty(rows: list[int], data: st.Dat
         indices = index_of[shard_of == shard]
         assert len(indices) >= 1
         assert indices.tolist() == list(range(len(indices)))
-
-
-@pytest.mark.parametrize(
-    ("cores", "shards", "cpus"), [(8, 8, 1.0), (8, 3, 2.0), (2, 3, 0.6666), (1, 4, 0.25)]
-)
-def test_shards_never_claim_more_cores_than_there_are(cores: int, shards: int, cpus: float) -> None:
-    assert claim(cores, shards) == cpus
 
 
 def test_without_ray_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
