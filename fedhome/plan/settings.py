@@ -212,7 +212,7 @@ class EngineSettings(Section):
     device: str = Field(
         "cpu", description='where the vector engine trains: "cpu", "cuda" or "cuda:N" (one GPU)'
     )
-    kernel: Literal["auto", "fused", "onchip", "traced", "eager"] = Field(
+    kernel: Literal["auto", "fused", "onchip", "captured", "traced", "eager"] = Field(
         "auto", description="how the vector engine trains; auto takes the fastest that fits"
     )
     precision: Precision = Field(

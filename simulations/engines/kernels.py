@@ -21,7 +21,7 @@ from fedhome.simulations.engines.onchip import OnChipKernel
 from fedhome.simulations.engines.plain_mlp import mlp_widths
 from fedhome.simulations.engines.stacked_homes import StackedHomes
 from fedhome.simulations.engines.torch_kernels import EagerKernel, Kernel
-from fedhome.simulations.engines.traced import TracedKernel
+from fedhome.simulations.engines.traced import CapturedKernel, TracedKernel
 
 
 class FusedKernel(Kernel):
@@ -77,9 +77,7 @@ class FusedKernel(Kernel):
                 "the compiled kernel pulls towards where training began, and nowhere else",
                 hint='set engine.kernel = "auto"',
             )
-        own = np.arange(rows.orders[0].shape[1]) < rows.counts[:, None]
-        passes = np.stack(rows.orders, axis=1)  # [homes, passes, rows]
-        order = passes[np.broadcast_to(own[:, None], passes.shape)]
+        order = _in_one_row(rows)
         return self._mlp.train(
             params,
             fleet.x,
@@ -92,9 +90,21 @@ class FusedKernel(Kernel):
         )
 
 
+def _in_one_row(rows: Rows) -> NDArray[np.int64]:
+    """Return each home's rows of all passes, one home after the other."""
+    width = rows.orders[0].shape[1]
+    if len(rows.orders) == 1 and int(rows.counts.min(initial=width)) == width:
+        return rows.orders[0].ravel()
+    own = np.arange(width) < rows.counts[:, None]
+    passes = np.stack(rows.orders, axis=1)  # [homes, passes, rows]
+    order: NDArray[np.int64] = passes[np.broadcast_to(own[:, None], passes.shape)]
+    return order
+
+
 KERNELS: dict[str, type[Kernel]] = {
     "fused": FusedKernel,
     "onchip": OnChipKernel,
+    "captured": CapturedKernel,
     "traced": TracedKernel,
     "eager": EagerKernel,
 }
@@ -114,7 +124,7 @@ def kernel_of(
         learning: What is to be trained.
         wanted: "auto", or the name of a kernel.
         features: Width of the inputs.
-        notice: Called with a sentence when "auto" takes a slow one.
+        notice: Called with a sentence when "auto" takes a slow one, or one for a GPU.
         placement: Where it is to be trained.
 
     Raises:
@@ -130,13 +140,18 @@ def kernel_of(
             )
         return kernel.of(learning, features, placement)
     reasons: list[str] = []
-    for kernel in KERNELS.values():
+    told: list[str] = []
+    for name, kernel in KERNELS.items():
         if reason := (
             kernel.passed_over(learning, features) or kernel.fits(learning, features, placement)
         ):
             reasons.append(reason)
+            told.append(f"{name}: {reason}")
             continue
-        if kernel.slow:
+        if placement.elsewhere:
+            others = f" ({'; '.join(told)})" if told else ""
+            notice(f"homes train on {placement.device} by the kernel {name!r}{others}")
+        elif kernel.slow:
             notice(f"the slow kernel trains, one operation at a time: {reasons[-1]}")
         return kernel.of(learning, features, placement)
     raise EngineError(

@@ -308,7 +308,9 @@ def auto(device: torch.device) -> None:
         kernel = kernel_of(learning, "auto", tiny.FEATURES, notices.append, placement)
         assert isinstance(kernel, TracedKernel)
         assert kernel.chunk_homes == homes_at_once(learning, tiny.FEATURES) > 1000
-        assert not notices
+        (told,) = notices
+        assert "by the kernel 'traced'" in told
+        assert "captured: elsewhere:0 has no CUDA graphs" in told
 
 
 def main() -> None:

@@ -9,11 +9,12 @@ MLP the ones that one would have written by hand, weights updated inside the pro
 their gradient.
 
 Modules, in the order in which they build on each other: ``budget``, ``tracing``, ``passes``,
-``calls``, ``program``, ``workspace``, ``kernel`` (the public class).
+``calls``, ``program``, ``workspace``, ``kernel``, ``captured`` (the public classes).
 """
 
 from __future__ import annotations
 
+from fedhome.simulations.engines.traced.captured import CapturedKernel
 from fedhome.simulations.engines.traced.kernel import TracedKernel
 
-__all__ = ["TracedKernel"]
+__all__ = ["CapturedKernel", "TracedKernel"]

@@ -100,7 +100,7 @@ class TracedKernel(TorchKernel):
                     own.mask.copy_(mask)
                 if own.keyed:
                     own.key.copy_(key)
-                own.program.run()
+                own.run()
                 losses[: step.active].add_(own.loss * weight)
         work.finish(params)
         self._idle.append(work)
@@ -127,6 +127,10 @@ class TracedKernel(TorchKernel):
         except IndexError:
             # A GPU's chunk may be thousands of homes, and the fleet's less.
             most = homes if self.placement.elsewhere else max(homes, self.chunk_homes)
-            return Workspace(self.learning, most, self.placement.device)
+            return self.new_workspace(most)
         enough = work.homes >= homes
-        return work if enough else Workspace(self.learning, homes, self.placement.device)
+        return work if enough else self.new_workspace(homes)
+
+    def new_workspace(self, homes: int) -> Workspace:
+        """Return memory for at most so many homes."""
+        return Workspace(self.learning, homes, self.placement.device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -25,7 +26,7 @@ class BoundStep(NamedTuple):
     """A program, where its batch is read, and the loss that it leaves.
 
     Args:
-        program: What is run.
+        run: Takes the step.
         x: Inputs ``[homes * rows, features]``.
         y: Targets ``[homes * rows, ...]``.
         mask: float32 ``[homes, rows]``.
@@ -34,7 +35,7 @@ class BoundStep(NamedTuple):
         loss: float32 ``[homes]``.
     """
 
-    program: BoundProgram
+    run: Callable[[], None]
     x: Tensor
     y: Tensor
     mask: Tensor
@@ -92,7 +93,7 @@ class Workspace:
             state = {name: t[:homes] for name, t in self._state.items()}
             program = BoundProgram(trace, homes, {**state, **batch}, self._blocks)
             self._steps[shape, homes] = BoundStep(
-                program=program,
+                run=self.runner(program.run),
                 x=batch["x"].flatten(0, 1),
                 y=batch["y"].flatten(0, 1),
                 mask=batch["mask"],
@@ -101,6 +102,10 @@ class Workspace:
                 loss=program.loss,
             )
         return self._steps[shape, homes]
+
+    def runner(self, run: Callable[[], None]) -> Callable[[], None]:
+        """Return what takes a step, given the calls that it is made of."""
+        return run
 
     def _batch(self, shape: BatchShape) -> dict[str, Tensor]:
         if shape not in self._batches:
