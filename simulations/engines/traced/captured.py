@@ -150,7 +150,7 @@ class CapturedKernel(TracedKernel):
             except EngineError as error:
                 return f"a trial of its steps failed: {error.message}"
             found.append(placement.take(there))
-        same = np.allclose(*found, rtol=1e-5, atol=1e-7)
+        same = np.allclose(found[0], found[1], rtol=1e-5, atol=1e-7)
         return "" if same else "in a trial of its steps homes learnt something else"
 
     def new_workspace(self, homes: int) -> Workspace:
