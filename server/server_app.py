@@ -156,13 +156,14 @@ def run_over_grid(
         score=learning.task.score,
     )
     if slices:
+        signed = tiers()  # of the directory that this run began with
         if not resumed:
-            tell_carried(log, slices, tiers(), features, named=True)
+            tell_carried(log, slices, signed, features, named=True)
         fitting = SlicedRepliesGrid(
             fitting,
             layout=learning.layout,
             carried=[one.rounds.places for one in slices],
-            tier_of=lambda node: tiers()[name_of(node)],
+            tier_of=lambda node: signed[name_of(node)],
             most_examples=plan.rounds.max_examples,
         )
     with faults_told():

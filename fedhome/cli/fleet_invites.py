@@ -19,6 +19,7 @@ from fedhome.learning.plan_check import check_plan
 from fedhome.plan.overrides import process_faults
 from fedhome.plan.protocol import absence_told
 from fedhome.plan.settings import Plan
+from fedhome.plan.sliced_plan import is_sliced
 from fedhome.printable import hidden_in
 from fedhome.store import disk
 from fedhome.wire.moments import when
@@ -105,7 +106,8 @@ def invite(  # noqa: PLR0917 - typer gives them by name
     if told := absence_told(resolved, len(others | {*homes})):
         say(console, f"\nwith these {len(others | {*homes})} homes {told}")
     first = next(iter(paths.values()))
-    join = f"`fedhome client join {first.name} --data SOURCE`"
+    tier = " --tier TIER" if is_sliced(resolved) else ""
+    join = f"`fedhome client join {first.name} --data SOURCE{tier}`"
     then = (
         f"stop the agent, {join}, and start it again"
         if again

@@ -138,3 +138,13 @@ def test_a_fleet_without_slices_is_shown_as_it_was(world: World, tmp_path: Path)
     assert "tier" not in _fleet(folder, "show")
     assert not (folder / CARD).exists()
     assert fedhome("tier", world.device, "hub").exit_code != 0  # no home is there
+
+
+def test_an_invite_says_that_a_device_has_to_name_its_tier(world: World, tmp_path: Path) -> None:
+    folder, plans = tmp_path / "owner", (tmp_path / "whole.toml", tmp_path / "sliced.toml")
+    Fleet.create(folder, "correct horse").close()
+    (folder / CARD).write_text(f"{world.card.to_text()}\n")
+    for home, plan, path in zip(("ash", "elm"), (WHOLE, SLICED), plans, strict=True):
+        path.write_text(plan.to_toml())
+        told = _fleet(folder, "invite", home, "--plan", str(path), "--out", str(tmp_path))
+        assert ("--data SOURCE --tier TIER`" in told) == (plan is SLICED)

@@ -49,7 +49,9 @@ def place(tmp_path: Path) -> HomeFolder:
     return kept_home(tmp_path, SLICED)
 
 
-@pytest.fixture(params=["in its own process", "in the agent's"])
+@pytest.fixture(
+    params=[pytest.param("in its own process", marks=pytest.mark.slow), "in the agent's"]
+)
 def work_of(request: pytest.FixtureRequest) -> Iterator[WorkOf]:
     kind = WorkerProcess if request.param == "in its own process" else InProcess
     with ExitStack() as open_:

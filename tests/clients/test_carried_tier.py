@@ -27,6 +27,7 @@ from fedhome.models.cut_slices import FinishedModel
 from fedhome.personal.model import PersonalModel
 from fedhome.personal.models_file import ModelsFile
 from fedhome.personal.own_slice import slices_in
+from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import check_tier
 from fedhome.registry import ModelPayload, ReleaseManifest
 from fedhome.registry.release import NONE, Origin, ReleaseTier
@@ -175,6 +176,43 @@ def test_before_its_first_run_a_home_predicts_by_its_slice_of_the_release(
     test = np.isin(said["time"].cast("int64").to_numpy(), examples.time_s[examples.rows("test")])
     np.testing.assert_allclose(said["value"].to_numpy()[test], raw, rtol=1e-4, atol=1e-4)
     assert "expected" in fedhome("predict", place.path).output
+
+
+def _by_rule(rule: str) -> Plan:
+    tiers = SLICED.model_dump()["slicing"]["tiers"]
+    for tier in tiers:
+        tier["share"] = 0.5
+        if rule == "depthfl":
+            tier["width"] = 1.0
+        else:
+            tier["depth"] = 2
+    return SLICED.change(slicing={"rule": rule, "tiers": tiers[::2]})
+
+
+@pytest.mark.parametrize("rule", ["heterofl", "depthfl", "fedrolex"])
+def test_a_home_takes_its_slice_as_the_plans_rule_lays_it(place: HomeFolder, rule: str) -> None:
+    plan = _by_rule(rule)
+    place.fill(place.settings, plan=plan, anchor=place.anchor, authorities=b"")
+    _says(place, "sensor", "sensor")
+    device = real_home(plan, source_of(place), name=HOME, tier="sensor").device
+    layout = device.fleets_layout
+    flat = np.random.default_rng(1).normal(size=layout.size).astype(np.float32)
+    fetched(place, ModelPayload(layout, flat), replace(ORIGIN, slices=(slices_in(plan),)))
+    network = own_or_fleets(place).experts["global"]
+    assert isinstance(network, Perceptron)
+    own = np.concatenate([values.ravel() for values in network.layers.values()])
+    np.testing.assert_allclose(own, device.own_part(flat), rtol=1e-6)
+
+
+def test_a_release_of_single_weights_is_refused_with_what_to_wait_for(place: HomeFolder) -> None:
+    plan = _by_rule("fiarse")
+    place.fill(place.settings, plan=plan, anchor=place.anchor, authorities=b"")
+    _says(place, "sensor", "sensor")
+    layout = real_home(plan, source_of(place), name=HOME).device.fleets_layout
+    fetched(place, ModelPayload(layout, np.ones(layout.size, np.float32)))
+    with pytest.raises(RunError, match="predicts nothing by itself") as caught:
+        own_or_fleets(place)
+    assert "has taken part in a run to its end" in caught.value.hint
 
 
 def test_a_release_that_says_no_slices_is_taken_by_its_shape(place: HomeFolder) -> None:
