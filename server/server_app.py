@@ -29,7 +29,7 @@ from fedhome.server.rounds.patience import Patience
 from fedhome.server.rounds.run_plan import log_start, run_plan
 from fedhome.server.rounds.secure_grid import SecureGrid
 from fedhome.server.rounds.sliced_replies import SlicedRepliesGrid
-from fedhome.server.rounds.sliced_run import slices_of_run, tell_carried
+from fedhome.server.rounds.sliced_run import less_told, slices_of_run, tell_carried
 from fedhome.wire.layout import Layout
 
 _WAIT_S = 300.0
@@ -165,6 +165,9 @@ def run_over_grid(
             carried=[one.rounds.places for one in slices],
             tier_of=lambda node: signed[name_of(node)],
             most_examples=plan.rounds.max_examples,
+            tell_less=lambda node, tier: log.append(
+                "note", text=less_told(name_of(node), slices[tier])
+            ),
         )
     with faults_told():
         run_plan(

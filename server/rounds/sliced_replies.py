@@ -81,12 +81,16 @@ def _learnt(reply: Message, layout: Layout) -> tuple[NDArray[np.float32], float]
 class SlicedRepliesGrid(GridAround):
     """Any grid whose homes answer one by one, each with its slice of the model.
 
+    A device may carry less than its tier has, until its owner has signed that. It has then changed
+    nothing in the rest, and counts there as if it did not carry it.
+
     Args:
         grid: The grid.
         layout: Layout of the whole model.
-        carried: What each tier trains of it, from the smallest.
+        carried: What each tier trains of it, from the smallest; each lies within the next.
         tier_of: Returns the number of the tier of the home behind a node.
         most_examples: Greatest number of examples that a home may claim.
+        tell_less: Told once of a node whose home carries less: the tier that it counts as.
     """
 
     def __init__(
@@ -97,10 +101,12 @@ class SlicedRepliesGrid(GridAround):
         carried: Sequence[SlicePlaces],
         tier_of: Callable[[int], int],
         most_examples: int,
+        tell_less: Callable[[int, int], None],
     ) -> None:
         super().__init__(grid)
         self._layout, self._carried, self._tier_of = layout, carried, tier_of
         self._most_examples = most_examples
+        self._tell_less, self._told = tell_less, set[int]()
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
@@ -121,6 +127,22 @@ class SlicedRepliesGrid(GridAround):
         nodes = [
             sent[asked[one.metadata.reply_to_message_id]].metadata.dst_node_id for one in sound
         ]
-        carried = [self._carried[self._tier_of(node)] for node in nodes]
+        tiers = [self._tier(sent[0], one, node) for one, node in zip(sound, nodes, strict=True)]
+        carried = [self._carried[tier] for tier in tiers]
         integrate_replies(sent[0], sound, layout=self._layout, carried=carried)
         return replies
+
+    def _tier(self, sent: Message, reply: Message, node: int) -> int:
+        """Return the largest tier of those of a home in whose part it has changed anything."""
+        arrays, config = content_of(sent)
+        start, number = read_flat(self._layout, arrays), TrainConfig.of(config).round
+        changed = np.flatnonzero(read_flat(self._layout, content_of(reply)[0]) != start)
+        signed = tier = self._tier_of(node)
+        while (
+            tier and np.isin(changed, self._carried[tier - 1].in_round(number).covered(start)).all()
+        ):
+            tier -= 1
+        if tier < signed and node not in self._told:
+            self._told.add(node)
+            self._tell_less(node, tier)
+        return tier

@@ -95,3 +95,17 @@ def tell_carried(
         )
         told = {"tier": carried.tier, "carries": carried.told, "homes": len(homes), **asdict(cost)}
         log.append("tier-carried", **told, **({"names": sorted(homes)} if named else {}))
+
+
+def less_told(home: str, carried: CarriedSlice) -> str:
+    """Return what a log says of a home that learnt nothing in a part of what its tier has.
+
+    Args:
+        home: Its name.
+        carried: What it counts as carrying.
+    """
+    return (
+        f"{home} has learnt nothing beyond what tier {carried.tier} has, and counts so in such "
+        "rounds: if its device carries no more, let the fleet's owner sign that: "
+        f"`fedhome fleet tier {home} {carried.tier}`"
+    )

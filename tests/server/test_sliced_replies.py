@@ -31,6 +31,7 @@ PLACES = tuple(SlicePlaces(LAYOUT, np.array(places)) for places in ([0], [0, 2],
 START = np.array([1.0, 2.0, 3.0, 4.0], np.float32)
 TIERS = {2: 0, 3: 1, 4: 2, 5: 2}
 MOST = 100
+TOLD: list[tuple[int, int]] = []
 
 
 class _Answers(Wire):
@@ -66,6 +67,7 @@ def _asked(learnt: dict[int, tuple[list[float], int] | None], kind: str = "train
         carried=PLACES,
         tier_of=TIERS.__getitem__,
         most_examples=MOST,
+        tell_less=lambda node, tier: TOLD.append((node, tier)),
     )
     config = ConfigRecord({"server-round": 1})
     content = RecordDict({"arrays": array_record(LAYOUT, START), "config": config})
@@ -129,6 +131,18 @@ def test_they_come_in_the_order_of_the_homes() -> None:
 def test_what_a_home_changed_where_it_carries_nothing_counts_for_nothing() -> None:
     lying = HONEST | {2: ([2.0, 99.0, -99.0, 99.0], 10)}
     np.testing.assert_array_equal(_mean(_asked(lying)), _mean(_asked(HONEST)))
+
+
+def test_a_device_that_carries_less_than_is_signed_counts_as_what_it_carries() -> None:
+    TOLD.clear()
+    small = HONEST | {4: ([1.5, 2.0, 3.0, 4.0], 20)}  # signed as a hub, and has learnt as a sensor
+    found = _mean(_asked(small))
+    assert TOLD == [(4, 0)]
+    expected = START + np.array([-0.1, 0.5, 30 * 2.0 / 70, -2.0])
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    TOLD.clear()
+    _asked(HONEST)
+    assert TOLD == []
 
 
 def test_a_home_weighs_no_more_than_homes_may() -> None:
