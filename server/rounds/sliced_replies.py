@@ -101,7 +101,7 @@ class SlicedRepliesGrid(GridAround):
         carried: Sequence[SlicePlaces],
         tier_of: Callable[[int], int],
         most_examples: int,
-        tell_less: Callable[[int, int], None],
+        tell_less: Callable[[int, int], object],
     ) -> None:
         super().__init__(grid)
         self._layout, self._carried, self._tier_of = layout, carried, tier_of
