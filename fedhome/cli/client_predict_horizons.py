@@ -20,6 +20,8 @@ from fedhome.cli.client_predict import (
 from fedhome.plan.time_steps import ahead_of
 
 _DIGITS = 4
+_COLUMNS = ("ahead", "of", "expected", "8 times in 10", "without learning")
+_WIDE = 72  # characters, from which on the columns stand side by side
 
 
 def print_horizons(each: Sequence[HomePrediction]) -> None:
@@ -29,16 +31,20 @@ def print_horizons(each: Sequence[HomePrediction]) -> None:
         each: The predictions.
     """
     first, console = each[0], Console()
+    wide = console.width >= _WIDE
     table = Table(
         show_edge=False,
+        show_header=wide,
         title=escape(f"{first.model.target} of {first.model.home}"),
         title_justify="left",
     )
-    table.add_column("ahead", style="bold", no_wrap=True)
-    for name in ("of", "expected", "8 times in 10", "without learning"):
+    table.add_column(_COLUMNS[0], style="bold", no_wrap=True)
+    for name in _COLUMNS[1:] if wide else ("",):
         table.add_column(name, overflow="fold")
     for one in each:
-        table.add_row(*_row(one))
+        row = _row(one)
+        told = (f"{name}: {cell}" for name, cell in zip(_COLUMNS[2:], row[2:], strict=True))
+        table.add_row(*(row if wide else (row[0], "\n".join([row[1], *told]))))
     console.print(table)
     about = Table(show_edge=False, show_header=False)
     about.add_column(style="bold")

@@ -124,7 +124,8 @@ def filled_in(
         for name in ("without_target", "without_past")
     )
     if target:
-        yield f"{target:,} of {rows:,} rows hold no {data.target}: they do not count"
+        at = ", at one of the horizons or more" if data.several else ""
+        yield f"{target:,} of {rows:,} rows hold no {data.target}{at}: they do not count"
     if past:
         why = (
             "lack an input" if data.missing == "drop" else "come before enough is known to predict"

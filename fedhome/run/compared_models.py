@@ -34,3 +34,7 @@ def models_of(opponents: Collection[str]) -> tuple[str, ...]:
     """
     alone = (name for name in ALONE if name in opponents)
     return ("baseline", *alone, "alone", *FEDERATED)
+
+
+AT: Final = "@"
+"""Between a metric's name and that of one of several horizons: ``skill@6h``."""

@@ -16,6 +16,7 @@ from rich.table import Table
 from fedhome.run.cold_start_table import ColdStartPoint, best_alone, by_days, cold_start_points
 from fedhome.run.events import Event
 from fedhome.run.folder import RunFolder
+from fedhome.run.horizon_scores import HorizonScores, horizon_scores
 from fedhome.run.rate_words import rates_in
 from fedhome.run.results import SummaryRow, counted_summary, means_of, over_seeds, summary
 from fedhome.run.waiting import FAILED, THERE
@@ -49,6 +50,10 @@ def print_summary(console: Console, folder: RunFolder) -> None:
         homes = max(row.homes + row.left_out for row in rows)
         title = f"{events['fleet-ready']['score']} on test rows, over {homes} homes"
         console.print(_models(title, rows))
+        if folder.homes_path.exists():
+            at_each = horizon_scores(folder.read_homes(), str(events["fleet-ready"]["score"]))
+            if at_each is not None:
+                console.print(_horizons(at_each))
         sure = means_of(folder.read_homes(), _SURE) if folder.homes_path.exists() else {}
         for line in _explained(rows, sure):
             console.print(line, style="dim")
@@ -144,6 +149,20 @@ def _models(title: str, rows: Sequence[SummaryRow]) -> Table:
             _share(row.helped),
             style="bold" if row.model in _FOLDED else None,
         )
+    return table
+
+
+def _horizons(found: HorizonScores) -> Table:
+    table = Table(title=f"{found.metric} at each horizon, mean over homes", title_style="")
+    table.add_column("model")
+    for name in found.horizons:
+        table.add_column(name, justify="right")
+    for model, name in _NAMES.items():
+        if model in found.models:
+            scores = map(_score, found.models[model])
+            table.add_row(name, *scores, style="bold" if model in _FOLDED else None)
+    if found.coverage:
+        table.add_row("bands of 80 % hold", *map(_share, found.coverage))
     return table
 
 

@@ -9,11 +9,13 @@ from typing import Any
 import jinja2
 
 from fedhome.errors import RunError
+from fedhome.plan.time_steps import ahead_of
 from fedhome.run.folder import RunFolder, write_atomically
 from fedhome.server.report import facts
 from fedhome.server.report.comparison import comparison_figures
 from fedhome.server.report.figure_drawing import drawings
 from fedhome.server.report.homes_list import homes_list, sorting_script
+from fedhome.server.report.horizons_table import horizons_table
 from fedhome.server.report.reading_groups import reading_groups
 from fedhome.server.report.run_figures import figures
 from fedhome.server.report.run_results import RunResults, load
@@ -58,6 +60,7 @@ def _page(runs: Sequence[RunResults]) -> str:
         compared=any(row.compared for run in runs for row in run.summary()),
         remarks=[(run, sentences) for run in runs if (sentences := facts.remarks(run))],
         notices=[(run, notices) for run in runs if (notices := facts.notices(run.events))],
+        horizons=[(run, found) for run in runs if (found := horizons_table(run))],
         tier_columns=TIER_COLUMNS,
         tiers=[(run, tiers) for run in runs if (tiers := tier_rows(run))],
         differing=facts.differing_settings(runs),
@@ -88,6 +91,7 @@ def render(template: str, **content: Any) -> str:
         lstrip_blocks=True,
     )
     environment.globals |= {
+        "ahead_of": ahead_of,
         "facts_of": facts.facts,
         "side_by_side": facts.side_by_side,
         "cells": facts.summary_cells,

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from fedhome.errors import PlanError, PluginError
 from fedhome.learning.tasks import binary, multi_class, regression
 from fedhome.learning.tasks.segments import Segments
-from fedhome.learning.tasks.task import AT, Task, TaskKind, at_horizon
+from fedhome.learning.tasks.task import Task, TaskKind, at_horizon
 from fedhome.own_code import call
 from fedhome.plugins import load
+from fedhome.run.compared_models import AT
 from fedhome.spelling import did_you_mean
 
 if TYPE_CHECKING:  # who only states what a model says has no plan

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, get_args
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 from fedhome.data.series.examples import Targets
 from fedhome.errors import PluginError
 from fedhome.learning.tasks.segments import Floats, Segments
+from fedhome.run.compared_models import AT
 
 if TYPE_CHECKING:  # a plan's names are checked where torch is not needed
     from fedhome.learning.losses import Loss
 
-AT: Final = "@"
-"""Between a metric's name and the horizon that it is of."""
 _SURE = np.float32(8.0)  # the logit of a forecast that states a class
 
 Measure = Callable[
