@@ -46,6 +46,10 @@ def export_(
     home: Annotated[
         str | None, typer.Option(help="Whose own model, in a run's folder.", metavar="NAME")
     ] = None,
+    horizon: Annotated[
+        str | None,
+        typer.Option(help="Which horizon, of a model of several.", metavar="LENGTH"),
+    ] = None,
     experts: Annotated[
         str | None,
         typer.Option(help="Experts, with commas.", metavar="NAMES", show_default="all"),
@@ -74,11 +78,19 @@ def export_(
     """
     console = Console()
     if kind is not None:
-        asked = OwnExport(Path(what), home, kind, precision or "float", experts, source, out)
+        asked = OwnExport(
+            Path(what), home, kind, precision or "float", experts, source, out, horizon
+        )
         for line in write_own(asked):
             _say(console, line)
         return
-    own = {"--home": home, "--experts": experts, "--precision": precision, "--from": source}
+    own = {
+        "--home": home,
+        "--horizon": horizon,
+        "--experts": experts,
+        "--precision": precision,
+        "--from": source,
+    }
     if given := [name for name, value in own.items() if value is not None]:
         raise RegistryError(
             f"{given[0]} is for a home's own model, and a release was asked for",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from fedhome.counted import counted
 from fedhome.errors import RunError
+from fedhome.plan.time_steps import ahead_of
 from fedhome.plugins import look_up
 from fedhome.store import disk
 
@@ -23,7 +24,8 @@ class OwnExport(NamedTuple):
     ``where`` is the home's folder, a run's folder or a file of models; ``home`` whose model, None
     where there is one; ``kind`` the format; ``precision`` ``"float"`` or ``"int8"``; ``experts``
     names with commas, None for all; ``readings`` where the loss is measured, None for the home's
-    own; ``out`` the file, None for one that is called as the home.
+    own; ``out`` the file, None for one that is called as the home; ``horizon`` which one, where the
+    model predicts several.
     """
 
     where: Path
@@ -33,6 +35,7 @@ class OwnExport(NamedTuple):
     experts: str | None
     readings: Path | None
     out: Path | None
+    horizon: str | None = None
 
 
 def write_own(asked: OwnExport) -> Iterator[str]:
@@ -47,6 +50,7 @@ def write_own(asked: OwnExport) -> Iterator[str]:
         PluginError: No such format or precision.
         DataError: The readings cannot be used.
     """
+    from fedhome.personal.horizons import at_horizon  # noqa: PLC0415 - arrow
     from fedhome.personal.portable import (  # noqa: PLC0415 - arrow
         FORMATS,
         PRECISIONS,
@@ -54,6 +58,7 @@ def write_own(asked: OwnExport) -> Iterator[str]:
         in_int8,
         with_experts,
     )
+    from fedhome.personal.portable.raw_inputs import own_name  # noqa: PLC0415
     from fedhome.personal.portable.text import identifier  # noqa: PLC0415
 
     look_up(FORMATS, asked.kind, "format")
@@ -63,17 +68,20 @@ def write_own(asked: OwnExport) -> Iterator[str]:
     if asked.experts is not None:
         names = [name.strip() for name in asked.experts.split(",") if name.strip()]
     chosen = with_experts(model, names)
+    if asked.horizon is not None:
+        model, chosen = (at_horizon(one, asked.horizon) for one in (model, chosen))
     if int8:
         chosen = in_int8(chosen)
     data = export_model(chosen, asked.kind, int8=int8)
     left = [name for name in model.weights if name not in chosen.weights]
     loss = [_loss(model, chosen, readings)] if left or int8 else []
-    out = asked.out or Path(f"{identifier(model.home)}.{asked.kind}")
+    out = asked.out or Path(f"{identifier(own_name(model))}.{asked.kind}")
     disk.put(out, data)
     whose = f"the own model of {model.home}"
     if not model.rows:  # it was fitted to none: the home has ended no run yet
         whose = f"the fleet's, {model.run}, with the scales of {model.home}"
-    yield f"{out}: {whose}; {len(data):,} bytes"
+    ahead = "" if model.ahead is None else f", {ahead_of(str(model.ahead))}"
+    yield f"{out}: {whose}{ahead}; {len(data):,} bytes"
     yield "experts: " + ", ".join(f"{name} {share:.0%}" for name, share in chosen.weights.items())
     if left:
         share = sum(model.weights[name] for name in left)

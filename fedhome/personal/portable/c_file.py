@@ -17,10 +17,12 @@ from fedhome.personal.portable.c_helpers import HELPERS, helper
 from fedhome.personal.portable.raw_inputs import (
     RawInput,
     inputs_of,
+    own_name,
     probe,
 )
 from fedhome.personal.portable.text import comment, identifier, real
 from fedhome.personal.predictor import NETWORKS
+from fedhome.plan.time_steps import ahead_of
 
 _CLOSE = 1e-5
 
@@ -66,7 +68,7 @@ def c_of(model: PersonalModel, *, int8: bool) -> str:
             "#endif /* @@_ONCE */\n",
         ]
     )
-    prefix = identifier(model.home)
+    prefix = identifier(own_name(model))
     return text.replace("@@", prefix.upper()).replace("@", prefix)
 
 
@@ -83,8 +85,9 @@ def _head(model: PersonalModel, parts: CParts, *, int8: bool) -> str:
     kind = "int8 with a scale for each unit" if int8 else "float"
     networks = any(isinstance(one, Perceptron) for one in model.experts.values())
     what = f"{model.target} in {model.target_unit}" if model.target_unit else model.target
+    ahead = "" if model.ahead is None else f", {ahead_of(str(model.ahead))}"
     lines = [
-        f"What is to be expected of {what}: the model of {model.home}, from {model.run}.",
+        f"What is to be expected of {what}{ahead}: the model of {model.home}, from {model.run}.",
         f"Experts and their weights: {experts}.",
         *([f"Weights of networks: {kind}."] if networks else []),
         f"Constants: {parts.size} bytes. C99; nothing is allocated, nothing is written but the",

@@ -44,6 +44,7 @@ def npz_of(model: PersonalModel, *, int8: bool) -> bytes:
     about = {
         "home": model.home,
         "target": model.target,
+        **({} if model.ahead is None else {"horizon": str(model.ahead)}),
         "targets": model.targets,
         "unit": model.unit,
         "level": model.level,

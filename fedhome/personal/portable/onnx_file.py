@@ -294,6 +294,7 @@ def _file(graph: Graph, model: PersonalModel) -> bytes:
         "home": model.home,
         "target": model.target,
         "unit": model.target_unit,
+        **({} if model.ahead is None else {"horizon": str(model.ahead)}),
         "run": model.run,
         "experts": json.dumps(dict(model.weights)),
         "inputs": json.dumps([one._asdict() for one in inputs], ensure_ascii=False),

@@ -50,13 +50,15 @@ def _inputs(model: PersonalModel) -> Iterator[RawInput]:
     ahead = f"{data.horizon}"
     if isinstance(data.horizon, int):
         ahead = "one step" if data.horizon == 1 else f"{data.horizon} steps"
-    before = f"{ahead} before the predicted moment" if data.series else "in the row"
+    # Of several horizons inputs are reckoned from the nearest, whichever is predicted.
+    moment = "the predicted moment" if model.ahead is None else f"the moment {ahead} ahead"
+    before = f"{ahead} before {moment}" if data.series else "in the row"
     said = {
         "indicator": "1 if there was no reading of it then, also where an older one is given; "
         "else 0",
         "last": f"its newest reading, {before}; NaN: nothing can be said without learning",
         "season": "before the predicted moment; NaN: the newest reading stands in",
-        "moment": "the predicted moment, Unix time (UTC): the band depends on the time of day",
+        "moment": f"{moment}, Unix time (UTC): the band depends on the time of day",
     }
     own = {"last": model.target_unit, "season": model.target_unit, "moment": "s"}
     for name, role, number in model.predictor.slots:
@@ -65,14 +67,23 @@ def _inputs(model: PersonalModel) -> Iterator[RawInput]:
             continue
         median = f"NaN: taken as {scaling.medians[number]:.6g}"
         if name in CALENDAR:
-            yield RawInput(name, "", "of the local time of the predicted moment", role, number)
+            yield RawInput(name, "", f"of the local time of {moment}", role, number)
         elif name in units:
             yield RawInput(name, units[name], f"read {before}; {median}", role, number)
         elif " is " in name:
             yield RawInput(name, "", f"1 if so, else 0; read {before}", role, number)
         else:
-            counted = f"counted from the predicted moment; {median}"
+            counted = f"counted from {moment}; {median}"
             yield RawInput(name, model.target_unit, counted, role, number)
+
+
+def own_name(model: PersonalModel) -> str:
+    """Return what a model's file, and the names in it, are called: the home, and which horizon.
+
+    Args:
+        model: The model.
+    """
+    return model.home if model.ahead is None else f"{model.home} {model.ahead}"
 
 
 PROBED: Final = 16
