@@ -78,6 +78,9 @@ class Predictor:
         ``NAME is missing`` is 1 where there was no reading of a feature then, also where an older
         one is given. ``TARGET last`` is the target's newest reading; ``moment`` the Unix time that
         is predicted, s. `fedhome model export` writes of each when it is read.
+
+        Raises:
+            DataError: The model predicts several horizons.
         """
         return tuple(slot.name for slot in self.slots)
 
@@ -90,7 +93,16 @@ class Predictor:
 
     @cached_property
     def slots(self) -> tuple[Slot, ...]:
-        """What each number that it takes is for, in their order."""
+        """What each number that it takes is for, in their order.
+
+        Raises:
+            DataError: The model predicts several horizons.
+        """
+        if isinstance(self.by, Reach) and self.by.low.ndim > 1:
+            raise DataError(
+                f"the model of {self.home!r} predicts several horizons, and plain numbers give one",
+                hint="fedhome.load(...).predict(readings, horizon) predicts each from readings",
+            )
         names, forecasts = self.scaling.features, (*self.experts.values(), self.naive)
         slots = [Slot(name, "feature", number) for number, name in enumerate(names)]
         slots += [
@@ -119,11 +131,6 @@ class Predictor:
         Raises:
             DataError: They are no such rows, or the model predicts several horizons.
         """
-        if isinstance(self.by, Reach) and self.by.low.ndim > 1:
-            raise DataError(
-                f"the model of {self.home!r} predicts several horizons, and plain numbers give one",
-                hint="fedhome.load(...).predict(readings, horizon) predicts each from readings",
-            )
         raw = np.asarray(raw, np.float64)
         if raw.ndim != _ROWS or raw.shape[1] != len(self.slots):
             raise DataError(

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import io
+import json
+import re
+import shutil
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 import fedhome
+from fedhome.cli.model_for_devices import OwnExport, write_own
 from fedhome.data.series.windows import examples
 from fedhome.data.table import HomeTable
-from fedhome.errors import RunError
+from fedhome.errors import DataError, RunError
 from fedhome.personal.horizons import at_horizon
 from fedhome.personal.models_file import ModelsFile, to_bytes
+from fedhome.personal.portable import export_model
+from fedhome.run.folder import RunFolder
+from fedhome.run.summary import print_summary
 from fedhome.simulations.homes import generate
 from fedhome.simulations.simulate import Result
 
@@ -151,3 +162,63 @@ def test_what_is_kept_is_read_from_its_folder(run: Result) -> None:
     loaded = fedhome.load(run.path, home)
     assert loaded.horizons == tuple(AHEAD)
     assert loaded.predict(table, "6h").equals(run.models[home].predict(table, "6h"))
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+def test_a_model_is_exported_at_one_horizon_and_says_which(run: Result, tmp_path: Path) -> None:
+    home = next(iter(_tables()))
+    model = run.models[home]
+    with pytest.raises(RunError, match="several horizons, and a file predicts one"):
+        export_model(model, "c")
+    with pytest.raises(DataError, match="several horizons, and plain numbers give one"):
+        model.predictor.predict(np.zeros((1, 9)))
+    asked = OwnExport(run.path, home, "c", "float", None, None, tmp_path / "six.c", horizon="6h")
+    said = list(write_own(asked))
+    assert "6h ahead" in said[0]
+    text = (tmp_path / "six.c").read_text()
+    assert "home_0001_6h_predict" in text
+    assert "6h ahead: the model of" in text
+    assert "before the moment 1h ahead" in text
+    binary = tmp_path / "six"
+    made = ["cc", "-std=c99", "-O1", "-Wall", "-Wextra", "-Werror", "-pedantic"]
+    made += ["-DFEDHOME_SELF_TEST", str(tmp_path / "six.c"), "-lm", "-o", str(binary)]
+    subprocess.run(made, check=True)
+    done = subprocess.run([binary], check=True, capture_output=True, text=True)
+    assert "16 of 16 rows as expected" in done.stdout
+    about = json.loads(
+        np.load(io.BytesIO(export_model(at_horizon(model, "6h"), "npz")))["about"].tobytes()
+    )
+    assert about["horizon"] == "6h"
+
+
+def test_a_run_tells_what_each_horizon_is_worth(run: Result) -> None:
+    console = Console(width=100, record=True, file=io.StringIO())
+    print_summary(console, RunFolder(run.path))
+    shown = console.export_text()
+    assert "skill at each horizon, mean over homes" in shown
+    page = (run.path / "report.html").read_text()
+    section = page[page.index('<h2 id="horizons">') :]
+    cells = re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", section[: section.index("</table>")])
+    assert cells[:4] == ["Model", *(f"{one} ahead" for one in AHEAD)]
+    rows = [_row(run, home) for home in _tables()]
+    for place, one in enumerate(AHEAD):
+        mean = float(np.mean([row[f"skill@{one}"] for row in rows]))
+        at = cells.index("Personalised")
+        assert float(cells[at + 1 + place].replace("\N{MINUS SIGN}", "-")) == pytest.approx(
+            mean, abs=6e-4
+        )
+        coverage = float(np.mean([row[f"coverage@{one}"] for row in rows]))
+        assert cells[cells.index("Bands of 80 % hold") + 1 + place] == f"{coverage:.0%}"
+
+
+@pytest.mark.parametrize("kernel", ["traced", "eager"])
+def test_every_kernel_trains_several_horizons_alike(
+    run: Result, tmp_path: Path, kernel: str
+) -> None:
+    plan = fedhome.Plan.load(**QUICK).change(
+        engine={"kernel": kernel}, personalise={"name": "none"}
+    )
+    again = fedhome.simulate(plan, out=tmp_path / "run")
+    for name in ("train_loss", "validation_loss", "validation_score"):
+        same = run.rounds[name].to_pylist()
+        assert again.rounds[name].to_pylist() == pytest.approx(same, rel=1e-4)
