@@ -13,8 +13,8 @@ import numpy as np
 
 import fedhome.server.rounds.round_loop
 import fedhome.server.rounds.sums
+import fedhome.simulations.engines.chunk_sums
 import fedhome.simulations.engines.grid
-import fedhome.simulations.engines.shard
 from fedhome import rng
 from fedhome.plan.aggregation_settings import AggregationMode
 from fedhome.plan.settings import Plan
@@ -43,12 +43,12 @@ _TIMED_FUNCTIONS = (
     TimedFunction("ideal: greatest changes", Rounding, "largest"),
     TimedFunction("ideal: rounding and adding", Rounding, "sums"),
     TimedFunction(
-        "ideal: numbers beside, words", fedhome.simulations.engines.shard, "train_numbers"
+        "ideal: numbers beside, words", fedhome.simulations.engines.chunk_sums, "train_numbers"
     ),
     TimedFunction("ideal: numbers beside, words", Form, "total_of_sums"),
     TimedFunction("ideal: numbers beside, words", Form, "decode"),
     TimedFunction(
-        "ideal: numbers beside, words", fedhome.simulations.engines.shard, "rounding_keys"
+        "ideal: numbers beside, words", fedhome.simulations.engines.chunk_sums, "rounding_keys"
     ),
     TimedFunction("orders of batches", rng, "shuffles"),
     TimedFunction("messages", fedhome.server.rounds.sums, "broadcast_messages"),

@@ -229,7 +229,7 @@ def test_several_outputs_for_one_target_are_not_compiled() -> None:
         mlp(tiny.FEATURES, 3), type(task)(**vars(task) | {"outputs": 3}), tiny.plan().train
     )
     reason = FusedKernel.fits(learning, tiny.FEATURES)
-    assert reason == "the task has one target a row, and 3 outputs"
+    assert reason == "the task has 1 target a row, and 3 outputs"
     assert learning.vectorises(tiny.FEATURES) == ""
 
 
