@@ -40,8 +40,9 @@ def core_claims(cores: int, shards: int) -> Claims:
 def gpu_claims(cores: int, gpus: int, shards: int) -> Claims:
     """Return what each of some shards claims that trains on GPUs.
 
-    As many shards share a GPU as must, and no more fit on it; a part of it is left for workers
-    that replace lost ones. A GPU is fed by one thread, and so by one core.
+    As many shards share a GPU as must, and no more fit on it (with over 64 on one, Ray's parts are
+    too coarse for that); a part of it is left for workers that replace lost ones. A GPU is fed by
+    one thread, and so by one core.
 
     Args:
         cores: Of the cluster.

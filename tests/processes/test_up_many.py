@@ -64,7 +64,7 @@ def test_fifty_homes_answer(tmp_path: Path) -> None:
 def test_an_agent_is_light_before_and_after_it_learns(tmp_path: Path) -> None:
     found = memory(homes=5, days=4, hidden=4, rounds=1, folder=tmp_path)
     assert found.idle <= 80
-    assert found.worker > found.agent, "torch alone takes more than the agent"
+    assert 0 < found.worker <= 120, "it trains without torch"
     assert max(found.agent, found.after) <= found.idle + 16
 
 

@@ -15,6 +15,7 @@ import pytest
 from flwr.app import Message
 
 from fedhome.errors import RoundError
+from fedhome.questions.responses import LOUDEST
 from fedhome.secagg import HomeParty, member, sealing_party, seals
 from fedhome.secagg.seals import Seals
 from fedhome.secagg.share_checks import WRONG, CheckAnswer
@@ -353,18 +354,23 @@ def test_after_a_kill_a_sum_that_is_kept_is_taken_and_told(tmp_path: Path) -> No
 @pytest.mark.long
 def test_a_model_that_has_broken_down_scores_worst(tmp_path: Path) -> None:
     """Two hidden units that overflow everywhere, one with each sign: infinity less infinity."""
-    fleet = _fleet(tmp_path, rounds={"count": 1})
-    layout = fleet.learning.layout
-    parts = {name: one.copy() for name, one in layout.unflatten(fleet.learning.initial).items()}
-    parts["0.bias"][:2] = 3e38
-    parts["2.weight"][0, :2] = (3e38, -3e38)
-    fleet.learning.initial = layout.flatten(parts)
-    with fleet.run() as rounds:
-        rounds.strategy.configure_train = lambda *_: []  # type: ignore[method-assign]
-        rounds.run()
-        row = rounds.state.rows[-1]
-    assert row["validation_loss"] == 1024.0
-    assert row["validation_score"] == -1.0
+    rows = []
+    for name in ("silent", "broken"):
+        fleet = _fleet(tmp_path / name, rounds={"count": 1})
+        layout = fleet.learning.layout
+        start = np.zeros_like(fleet.learning.initial)
+        parts = {key: one.copy() for key, one in layout.unflatten(start).items()}
+        if name == "broken":
+            parts["0.bias"][:2] = 3e38
+            parts["2.weight"][0, :2] = (3e38, -3e38)
+        fleet.learning.initial = layout.flatten(parts)
+        with fleet.run() as rounds:
+            rounds.strategy.configure_train = lambda *_: []  # type: ignore[method-assign]
+            rounds.run()
+            rows.append(rounds.state.rows[-1])
+    silent, broken = rows
+    assert broken["validation_loss"] == pytest.approx(LOUDEST * silent["validation_loss"], rel=1e-3)
+    assert broken["validation_score"] == -1.0 < silent["validation_score"]
 
 
 @pytest.mark.long

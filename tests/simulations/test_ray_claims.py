@@ -28,7 +28,7 @@ def test_shards_never_claim_more_cores_than_there_are(cores: int, shards: int, c
     assert core_claims(cores, shards) == Claims(cpus=cpus)
 
 
-@given(st.integers(1, 64), st.integers(1, 16), st.integers(1, 100))
+@given(st.integers(1, 64), st.integers(1, 16), st.integers(1, 64))
 def test_shards_share_gpus_evenly_and_lost_ones_find_room(
     cores: int, gpus: int, shards: int
 ) -> None:
