@@ -329,7 +329,7 @@ def many_homes(
             )
         Console().print(_table(costs))
         for line in costs[-1].missed:
-            print(f"{count} homes: {line}")  # noqa: T201 - what it is for
+            print(f"{count} homes: {line}")
     if json_path is not None:
         report = [asdict(cost) for cost in costs]
         json_path.write_text(json.dumps(report, indent=2), encoding="utf-8")
