@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import IO, Annotated, Final
 
@@ -84,7 +85,7 @@ def event_costs(*, events: int, folder: Path, seed: int = 0) -> EventCosts:
     with _watching(home_folder) as lines:
         _line(lines)
         for table in newer:
-            costs.recorded.append(_seconds(lambda table=table: recorder.rows(table)))
+            costs.recorded.append(_seconds(partial(recorder.rows, table)))
             costs.watched.append(_seconds(lambda: _line(lines)))
             costs.asked.append(_seconds(lambda: _asked(home_folder)))
             costs.numbers.append(_seconds(lambda: predictor.predict(row)))
