@@ -7,6 +7,7 @@ done in this process, where all homes share one torch and learn one after the ot
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -25,6 +26,10 @@ from fedhome.ops.processes import on_stop
 
 BEGINS = "%d homes begin"
 """What is logged when all of them are there, and join."""
+
+_SWITCH_S = 0.1
+"""How long one thread works before another asks for its turn: each that waits for it asks so often,
+and a thousand of them that ask every 5 ms, as is usual, leave no time for the work itself."""
 
 _log = logging.getLogger("fedhome.light_agents")
 
@@ -54,6 +59,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run the agents of homes, in their folders, until a signal ends them."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     torch.set_num_threads(1)
+    sys.setswitchinterval(_SWITCH_S)
     work_lock = threading.Lock()
 
     def work(home_folder: HomeFolder, machine: secagg.HomeParty) -> SerialWork:

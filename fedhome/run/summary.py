@@ -48,12 +48,14 @@ def print_summary(console: Console, folder: RunFolder) -> None:
         rows = counted_summary(counted)
     if rows:
         homes = max(row.homes + row.left_out for row in rows)
-        title = f"{events['fleet-ready']['score']} on test rows, over {homes} homes"
-        console.print(_models(title, rows))
+        score = str(events["fleet-ready"]["score"])
+        at_each = None
         if folder.homes_path.exists():
-            at_each = horizon_scores(folder.read_homes(), str(events["fleet-ready"]["score"]))
-            if at_each is not None:
-                console.print(_horizons(at_each))
+            at_each = horizon_scores(folder.read_homes(), score)
+        mean = "" if at_each is None else f", mean of {len(at_each.horizons)} horizons,"
+        console.print(_models(f"{score}{mean} on test rows, over {homes} homes", rows))
+        if at_each is not None:
+            console.print(_horizons(at_each))
         sure = means_of(folder.read_homes(), _SURE) if folder.homes_path.exists() else {}
         for line in _explained(rows, sure):
             console.print(line, style="dim")

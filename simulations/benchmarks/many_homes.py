@@ -28,6 +28,8 @@ from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.errors import EngineError, RunError
 from fedhome.ops.processes import Processes, allow_many_files
 from fedhome.plan.settings import Plan
+from fedhome.run.absent import AGAIN, AWAY, DROPPED, LATE, absence, lateness, taken_again
+from fedhome.run.events import Event
 from fedhome.run.folder import RunFolder
 from fedhome.server.daemon.health import SERVICES
 from fedhome.server.daemon.server_folder import ServerFolder
@@ -44,6 +46,13 @@ _LINE = re.compile(r"^(\S+ \S+) WARNING (.*)$")
 _BEGIN, _CONNECTED, _AGAIN = " homes begin", "connected to ", "; again in "
 
 
+def _dropped(event: Event) -> str:
+    return f"{event.data['home']}'s answer ({event.data['stage']}): {event.data['reason']}"
+
+
+_TOLD = {AWAY: absence, LATE: lateness, AGAIN: taken_again, DROPPED: _dropped}
+
+
 @dataclass(frozen=True, kw_only=True)
 class FleetCost:
     """What a fleet's homes cost, by process: the server's `SERVICES`, the run, and all homes.
@@ -56,6 +65,7 @@ class FleetCost:
         join_retries: How often one of them had to try again.
         idle_ms: Processor time of a home that waits, ms a second.
         answered: Homes in each round's sum.
+        missed: Why homes were missing from rounds, as the run's log says, a line each.
         round_s: Of each round; the first one counts examples and fetches keys too.
         round_cpu_s: Processor time of a round after the first.
         peak_mb: Most resident memory, MB (2^20 bytes).
@@ -69,6 +79,7 @@ class FleetCost:
     join_retries: int
     idle_ms: Mapping[str, float]
     answered: Sequence[int]
+    missed: Sequence[str]
     round_s: Sequence[float]
     round_cpu_s: Mapping[str, float]
     peak_mb: Mapping[str, float]
@@ -110,6 +121,7 @@ def fleet_cost(
     idle_s: float,
     folder: Path,
     mode: Mode = "secure",
+    sets: Sequence[str] = (),
     agents: int = 2,
     patience_s: float = 600.0,
 ) -> FleetCost:
@@ -121,14 +133,17 @@ def fleet_cost(
         idle_s: For how long they wait; 0: not at all.
         folder: An empty folder.
         mode: How updates are added up.
+        sets: Changes to the plan, as ``"aggregation.groups=10"``.
         agents: Processes in which the homes are.
         patience_s: How long each of these steps may take.
 
     Raises:
         EngineError: The run failed.
+        PlanError: A change to the plan does not fit it.
         RunError: A step took too long.
     """
     plan = Plan.load(
+        sets=sets,
         name="many",
         data={"homes": homes, "days": _DAYS, "history_days": _DAYS},
         model={"hidden": [4]},
@@ -166,7 +181,8 @@ def fleet_cost(
         if rounds and not run.finished:
             text = (server.logs / "run.log").read_text(encoding="utf-8")
             raise EngineError("the run failed", hint=text[-2000:])
-    closed = [one for one in run.read_events() if one.event == "round-closed"] if rounds else []
+    events = run.read_events() if rounds else []
+    closed = [one for one in events if one.event == "round-closed"]
     later = max(rounds - 1, 1)
     return FleetCost(
         homes=homes,
@@ -176,6 +192,7 @@ def fleet_cost(
         join_retries=retries,
         idle_ms=idle,
         answered=[int(str(one.data["homes_answered"])) for one in closed],
+        missed=[_TOLD[one.event](one) for one in events if one.event in _TOLD],
         round_s=[after - begin for begin, after in pairwise(ends)],
         round_cpu_s={name: (last[name] - cpu_s) / later for name, cpu_s in first.items()},
         peak_mb=meter.peak_mb,
@@ -279,9 +296,16 @@ def _play(
 
 def many_homes(
     homes: Annotated[list[int], typer.Argument(min=5, help="how many homes, one fleet each")],
+    *,
     rounds: Annotated[int, typer.Option(min=0, help="0: no run")] = 3,
     idle_s: Annotated[float, typer.Option("--idle", min=0, help="seconds of waiting")] = 60.0,
     mode: Annotated[str, typer.Option(help="secure or plain")] = "secure",
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", help="change the plan: aggregation.groups=10")
+    ] = None,
+    patience_s: Annotated[
+        float, typer.Option("--patience", min=1, help="seconds that each step may take")
+    ] = 600.0,
     json_path: Annotated[Path | None, typer.Option("--json", help="write figures here")] = None,
 ) -> None:
     """Show what many homes cost their server."""
@@ -299,9 +323,13 @@ def many_homes(
                     idle_s=idle_s,
                     folder=Path(folder),
                     mode=chosen,
+                    sets=sets or (),
+                    patience_s=patience_s,
                 )
             )
         Console().print(_table(costs))
+        for line in costs[-1].missed:
+            print(f"{count} homes: {line}")
     if json_path is not None:
         report = [asdict(cost) for cost in costs]
         json_path.write_text(json.dumps(report, indent=2), encoding="utf-8")

@@ -195,6 +195,7 @@ def test_a_run_tells_what_each_horizon_is_worth(run: Result) -> None:
     console = Console(width=100, record=True, file=io.StringIO())
     print_summary(console, RunFolder(run.path))
     shown = console.export_text()
+    assert f"skill, mean of {len(AHEAD)} horizons, on test rows" in " ".join(shown.split())
     assert "skill at each horizon, mean over homes" in shown
     page = (run.path / "report.html").read_text()
     section = page[page.index('<h2 id="horizons">') :]
