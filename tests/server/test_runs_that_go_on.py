@@ -369,7 +369,7 @@ def test_a_model_that_has_broken_down_scores_worst(tmp_path: Path) -> None:
             rounds.run()
             rows.append(rounds.state.rows[-1])
     silent, broken = rows
-    assert broken["validation_loss"] == pytest.approx(LOUDEST * silent["validation_loss"], rel=1e-3)
+    assert broken["validation_loss"] == pytest.approx(LOUDEST * silent["validation_loss"], rel=1e-6)
     assert broken["validation_score"] == -1.0 < silent["validation_score"]
 
 
