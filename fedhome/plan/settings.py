@@ -206,8 +206,8 @@ class EngineSettings(Section):
     threads: int = Field(
         0,
         ge=0,
-        description="worker threads (of each Ray shard), and processes of a secure "
-        "simulation's parties; 0: one for each core",
+        description="worker threads (of each Ray shard; a GPU is fed by one), and processes "
+        "of a secure simulation's parties; 0: one for each core",
     )
     device: str = Field(
         "cpu", description='where the vector engine trains: "cpu", "cuda" or "cuda:N" (one GPU)'
@@ -234,7 +234,9 @@ class EngineSettings(Section):
         "each time (docs/simulate.md); auto: all of up to 20 000",
     )
     ray_address: str = Field("", description="an existing Ray cluster; empty: this machine")
-    ray_shards: int = Field(0, ge=0, description="Ray actors; 0: one for each core")
+    ray_shards: int = Field(
+        0, ge=0, description="Ray actors; 0: one for each core, or GPU where homes train on these"
+    )
 
 
 class Plan(Section):

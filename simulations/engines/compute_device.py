@@ -61,8 +61,12 @@ class Placement:
         self._there: tuple[StackedHomes, Examples] | None = None
 
     @classmethod
-    def of(cls, engine: EngineSettings) -> Placement:
+    def of(cls, engine: EngineSettings, *, sharing: int = 1) -> Placement:
         """Return the placement of a plan's ``engine.device``, ``.precision``, ``.examples_gb``.
+
+        Args:
+            engine: The plan's settings of it.
+            sharing: How many shards there are on a GPU, which share the room for examples.
 
         Raises:
             EngineError: No such device is known, or there is none on this machine.
@@ -90,7 +94,7 @@ class Placement:
             )
         device = torch.device("cuda", device.index or 0)
         room = int(1e9 * engine.examples_gb) or torch.cuda.mem_get_info(device)[0] // 2
-        return cls(device, engine.precision, room_bytes=room)
+        return cls(device, engine.precision, room_bytes=room // sharing)
 
     @property
     def elsewhere(self) -> bool:
@@ -162,7 +166,8 @@ class Placement:
         examples = self.examples(fleet)
 
         def whole(number: int) -> Iterator[Turn]:
-            yield Turn(slice(None), examples, np.zeros(len(chunks[number].homes), np.int64))
+            del number
+            yield Turn(slice(None), examples, None)
 
         yield whole
 

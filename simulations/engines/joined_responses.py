@@ -22,9 +22,10 @@ def joined(parts: Iterable[tuple[NDArray[np.int64], Response]], homes: int) -> R
     params: NDArray[np.float32] | None = None
     for places, one in parts:
         for name, values in one.columns.items():
-            none = np.nan if values.dtype.kind == "f" else 0
-            shape = (homes, *values.shape[1:])
-            columns.setdefault(name, np.full(shape, none, values.dtype))[places] = values
+            if name not in columns:
+                none = np.nan if values.dtype.kind == "f" else 0
+                columns[name] = np.full((homes, *values.shape[1:]), none, values.dtype)
+            columns[name][places] = values
         if one.params is not None:
             if params is None:
                 params = np.full((homes, one.params.shape[1]), np.nan, np.float32)

@@ -18,11 +18,13 @@ class Claims:
         gpus: Share of a GPU; 0: it trains on the processor.
         spare_gpus: What a worker claims that stands in for a lost one: with a machine, the claim
             of the first may be gone for good.
+        sharing: How many workers there are on a GPU.
     """
 
     cpus: float
     gpus: float = 0.0
     spare_gpus: float = 0.0
+    sharing: int = 1
 
 
 def core_claims(cores: int, shards: int) -> Claims:
@@ -55,6 +57,7 @@ def gpu_claims(cores: int, gpus: int, shards: int) -> Claims:
         cpus=min(1.0, core_claims(cores, shards).cpus),
         gpus=_floored((1 - left) / each),
         spare_gpus=_floored(left / _REPLACED),
+        sharing=each,
     )
 
 

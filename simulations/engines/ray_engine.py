@@ -70,6 +70,7 @@ class RayHomes(Homes):
                     "classes": world.gathered.classes,
                     "threads": threads,
                     "of": shards,
+                    "sharing": claims.sharing,
                     "objects": _objects(),
                 }
             )

@@ -38,6 +38,7 @@ class ShardWorker:
         classes: Class names of the target.
         threads: How many chunks are trained at a time.
         of: How many shards there are.
+        sharing: How many of them there are on a GPU.
         objects: What was handed over in place of names.
     """
 
@@ -49,6 +50,7 @@ class ShardWorker:
         classes: tuple[str, ...],
         threads: int,
         of: int,
+        sharing: int,
         objects: Mapping[str, object],
     ) -> None:
         self._notices: list[str] = []
@@ -66,6 +68,7 @@ class ShardWorker:
                 threads=threads,
                 notice=self._notices.append,
                 states=self._states,
+                sharing=sharing,
             )
         )
         self._shard = Shard(cohort, plan, how=how, of=of)

@@ -37,12 +37,13 @@ class Turn(NamedTuple):
     Args:
         homes: Which of the chunk.
         examples: Theirs, or all.
-        shift: What is added to a row of the fleet to find it there, int64 ``[homes]``.
+        shift: What is added to a row of the fleet to find it there, int64 ``[homes]``; None:
+            nothing.
     """
 
     homes: slice
     examples: Examples
-    shift: NDArray[np.int64]
+    shift: NDArray[np.int64] | None
 
 
 class CopyLane(Protocol):

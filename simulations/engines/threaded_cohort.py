@@ -54,6 +54,7 @@ def cohort_of(
     states: HomeStates | None = None,
     carries: SlicePlaces | None = None,
     rounds: VectorCohort | None = None,
+    sharing: int = 1,
 ) -> Iterator[VectorCohort]:
     """Open a fleet's cohort, with worker threads of its own.
 
@@ -66,11 +67,12 @@ def cohort_of(
         states: Where homes keep what their method learns for them alone; None: nowhere.
         carries: Where in the fleet's model these homes' lies; None: it is the same.
         rounds: The same homes with what they train in rounds; None: this.
+        sharing: How many shards there are on a GPU.
 
     Raises:
         EngineError: The plan's device is not there, or the model does not run on it.
     """
-    placement = Placement.of(plan.engine)
+    placement = Placement.of(plan.engine, sharing=sharing)
     placement.check(learning, fleet.x.shape[1])
 
     told = set[str]()

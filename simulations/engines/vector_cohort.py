@@ -209,7 +209,7 @@ class VectorCohort(Cohort):
 
         if isinstance(kernel, DeviceKernel) and self.placement.elsewhere:
             spans = [Spans(some, begin[some], counts[some]) for some in chunks]
-            with self.placement.turns(self.fleet, spans) as turns:
+            with self.placement.explained(), self.placement.turns(self.fleet, spans) as turns:
 
                 def work_there(number: int) -> _Result:
                     some = chunks[number]
@@ -257,9 +257,8 @@ class VectorCohort(Cohort):
 
     def _sent(self, start: NDArray[np.float32], homes: int) -> Tensor:
         """Return parameters on the device for each of some homes; what is shared goes once."""
-        with self.placement.explained():
-            there = self.placement.put(start)
-            return there if start.ndim > 1 else there.expand(homes, -1).clone()
+        there = self.placement.put(start)
+        return there if start.ndim > 1 else there.expand(homes, -1).clone()
 
     def evaluate(self, params: NDArray[np.float32], part: Part) -> Measured:
         """Score parameters on a part, many homes at once."""

@@ -70,7 +70,8 @@ class AsAGpu(Placement):
 def stand_in(patch: pytest.MonkeyPatch, placement: Placement) -> None:
     """Let whatever a plan's device is be this placement."""
 
-    def of(_engine: EngineSettings) -> Placement:
+    def of(_engine: EngineSettings, *, sharing: int = 1) -> Placement:
+        del sharing
         return placement
 
     patch.setattr(Placement, "of", of)

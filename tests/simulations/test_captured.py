@@ -6,6 +6,7 @@ A GPU's graph is played by a stand-in that notes what it is told, and launches i
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
 import pytest
@@ -13,6 +14,8 @@ import torch
 
 from fedhome.errors import EngineError
 from fedhome.learning.local import LocalLearning
+from fedhome.learning.losses import Loss
+from fedhome.learning.tasks import kind_of
 from fedhome.simulations.engines.compute_device import PROCESSOR, Placement
 from fedhome.simulations.engines.kernels import kernel_of
 from fedhome.simulations.engines.stacked_homes import StackedHomes
@@ -24,6 +27,12 @@ from helpers.as_a_gpu import AsAGpu
 from helpers.elsewhere import Here
 
 Run = Callable[[], None]
+TWO_ENDS = replace(
+    kind_of("regression"),
+    name="two ends",
+    outputs=2,
+    loss=Loss(name="two ends", rows=lambda output, y: (output - y).square().mean(dim=1)),
+)
 _Recorder = TypeVar("_Recorder", bound=StepRecorder)
 
 
@@ -143,6 +152,13 @@ def test_where_the_trial_fails_steps_are_launched_and_a_note_says_why(
     assert told in notes[0]
     with pytest.raises(EngineError, match=r"engine.kernel = captured does not fit"):
         kernel_of(learning, "captured", tiny.FEATURES, print, AsAGpu())
+
+
+def test_a_target_that_is_told_by_two_outputs_is_tried_too(recorder: NotedRecorder) -> None:
+    learning = tiny.learning(tiny.plan(task={"kind": f"{__name__}:TWO_ENDS"}))
+    assert (learning.task.outputs, learning.task.targets) == (2, 1)
+    assert CapturedKernel.fits(learning, tiny.FEATURES, AsAGpu()) == ""
+    assert recorder.repeated == 2
 
 
 def test_there_are_no_graphs_but_on_a_gpu() -> None:

@@ -4,11 +4,13 @@ Triton's compiler; neither needs a GPU.
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import json
 import os
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,9 @@ import pytest
 from fedhome.errors import EngineError
 from fedhome.simulations.engines.compute_device import PROCESSOR
 from fedhome.simulations.engines.kernels import kernel_of
-from fedhome.simulations.engines.onchip import OnChipKernel
+from fedhome.simulations.engines.onchip import OnChipKernel, device_rounding
 from helpers import on_chip, tiny
+from helpers.as_a_gpu import AsAGpu
 
 needs_triton = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None,
@@ -61,6 +64,30 @@ def test_it_learns_what_the_definition_learns() -> None:
 @pytest.mark.slow
 def test_a_whole_simulation_stays_there_and_its_sums_are_the_processors() -> None:
     assert found("whole", TRITON_INTERPRET="1") == dict.fromkeys(on_chip.WHOLE, "")
+
+
+def test_rounding_is_tried_out_once_on_a_gpu_and_holds_no_examples_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried: list[int] = []
+
+    class Tried(device_rounding.DeviceRounding):
+        def sums(self, *_: Any) -> Any:
+            tried.append(1)
+            return None
+
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    monkeypatch.setattr(device_rounding, "is_installed", lambda: True)
+    monkeypatch.setattr(device_rounding, "DeviceRounding", Tried)
+    placement = AsAGpu()
+    for _ in range(2):
+        told = device_rounding.why_not_there(placement)
+        assert told == "on this GPU it gives another sum"
+    assert len(tried) == 1
+    there = weakref.ref(placement)
+    del placement
+    gc.collect()
+    assert there() is None
 
 
 @needs_triton

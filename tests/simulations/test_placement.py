@@ -164,6 +164,8 @@ def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> No
     assert Placement.of(first).room_bytes == 3 << 30  # half of what is free
     assert Placement.of(second).device == torch.device("cuda", 1)
     assert Placement.of(second).room_bytes == 1_500_000_000
+    for engine, room in ((first, 1 << 30), (second, 500_000_000)):
+        assert Placement.of(engine, sharing=3).room_bytes == room  # shards on one GPU share it
     with pytest.raises(EngineError, match="finds only 2 here"):
         Placement.of(EngineSettings(device="cuda:2"))
 

@@ -120,6 +120,7 @@ def test_more_shards_than_gpus_share_them() -> None:
     with grid_on(ray, [], device="cuda", ray_shards=4):
         pass
     assert [c["num_gpus"] for c in ray.claims] == [0.4166] * 4
+    assert [one["sharing"] for one in ray.made_of] == [2] * 4
 
 
 def test_processors_claim_no_gpu_though_there_are_some() -> None:

@@ -12,6 +12,7 @@ import pytest
 from fedhome.errors import EngineError
 from fedhome.simulations.benchmarks.workloads import S
 from fedhome.simulations.engines.compute_device import Placement
+from fedhome.simulations.engines.shard import Shard
 from fedhome.simulations.engines.stacked_homes import Spans, StackedHomes
 from fedhome.simulations.engines.streamed_examples import bytes_of, parts_of
 from fedhome.simulations.simulate import simulate
@@ -94,6 +95,18 @@ def test_with_steps_in_place_of_passes_and_a_start_for_each_home() -> None:
         found.append([steps.params, steps.losses, again.params, alone.losses, output])
     for one, other in zip(*found, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(("where", "what"), [(AsAGpu, "examples"), (Shard, "_mean")])
+def test_an_error_says_what_failed_on_a_gpu_wherever_it_fails(
+    where: type, what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> Any:
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr(where, what, full)
+    with pytest.raises(EngineError, match="cpu failed: CUDA out of memory"):
+        run_on(AsAGpu(), tmp_path)
 
 
 def test_parts_hold_as_many_homes_as_there_is_room_for() -> None:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from fedhome.simulations.engines.onchip.triton_text import MISSING, function_of,
 
 _GROUPS: Final = 128  # of homes, each added up by programs of its own
 _TRIED: Final = FixedPoint(9, 0.05, "linf", 100)
+_found: WeakKeyDictionary[Placement, str] = WeakKeyDictionary()  # a placement holds its examples
 
 
 class DeviceRounding:
@@ -112,10 +114,11 @@ def why_not_there(placement: Placement) -> str:
         return f"it is written for CUDA, not for {placement.device.type}"
     if not is_installed():
         return MISSING
-    return _why_not_right(placement)
+    if placement not in _found:
+        _found[placement] = _why_not_right(placement)
+    return _found[placement]
 
 
-@lru_cache(maxsize=4)
 def _why_not_right(placement: Placement) -> str:
     drawn, homes, size = np.random.default_rng(1), 3, 70
     start = drawn.normal(size=size).astype(np.float32)

@@ -27,7 +27,7 @@ from fedhome.simulations.engines.traced.workspace import Workspace
 Run = Callable[[], None]
 _LAUNCHED = 2  # times that a step is launched as it is: the first lets libraries take memory
 _MOST_GRAPHS = 64  # of a workspace: of many ragged homes few steps are ever repeated
-_TRIED_ROWS = (4, 4, 3)  # of three homes, in batches of two
+_TRIED_ROWS = (4, 4, 3)  # of three homes: the last one's batch is padded
 
 
 class StepRecorder(Protocol):
@@ -133,8 +133,8 @@ class CapturedKernel(TracedKernel):
         drawn = np.random.default_rng(1)
         params = learning.initial + 0.1 * drawn.standard_normal((3, learning.layout.size))
         x = drawn.standard_normal((4, features)).astype(np.float32)
-        labels, outputs = learning.loss.labels, learning.task.outputs
-        y = np.zeros(4, np.int64) if labels else np.zeros((4, outputs), np.float32)
+        labels, targets = learning.loss.labels, learning.task.targets
+        y = np.zeros(4, np.int64) if labels else np.zeros((4, targets), np.float32)
         orders = [np.tile(np.arange(4), (3, 1))] * (2 * _LAUNCHED)
         rows = Rows(
             orders=orders,
