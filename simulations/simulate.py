@@ -290,8 +290,9 @@ def _rounds(world: World, folder: RunFolder, log: EventLog, *, resumed: bool) ->
         )
         if folder.homes_path.exists():
             show_homes(world, folder, log, grid.within)
-            for note in outcome_notes(plan, world.names, folder) if is_sliced(plan) else ():
-                log.append("note", text=note)
+            told = outcome_notes(plan, world.names, folder) if is_sliced(plan) else {}
+            for tier, note in told.items():
+                log.append("tier-scored", tier=tier, text=note)
         return grid.within
 
 

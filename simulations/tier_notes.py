@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -19,8 +19,8 @@ _MODELS: Final = {
 }
 
 
-def outcome_notes(plan: Plan, homes: Sequence[str], folder: RunFolder) -> Iterator[str]:
-    """Yield a sentence for each tier: the mean score of its homes, model by model.
+def outcome_notes(plan: Plan, homes: Sequence[str], folder: RunFolder) -> dict[str, str]:
+    """Return a sentence for each tier, by its name: the mean score of its homes, model by model.
 
     Args:
         plan: The plan, with tiers.
@@ -28,7 +28,7 @@ def outcome_notes(plan: Plan, homes: Sequence[str], folder: RunFolder) -> Iterat
         folder: The run's folder, with its table of homes.
     """
     by_model = scores(folder.read_homes())
-    tiers = tiers_of(plan, homes)
+    tiers, notes = tiers_of(plan, homes), dict[str, str]()
     for number, tier in enumerate(plan.slicing.in_order()):
         own = [home for home, at in zip(homes, tiers.tolist(), strict=True) if at == number]
         told = []
@@ -36,4 +36,5 @@ def outcome_notes(plan: Plan, homes: Sequence[str], folder: RunFolder) -> Iterat
             found = [by_model[model][home] for home in own if home in by_model.get(model, {})]
             if found:
                 told.append(f"{words} {np.mean(found):.3f}")
-        yield f"tier {tier.name}, mean of {len(own)} homes: {', '.join(told)}"
+        notes[tier.name] = f"tier {tier.name}, mean of {len(own)} homes: {', '.join(told)}"
+    return notes

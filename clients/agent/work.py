@@ -348,6 +348,7 @@ class InProcess:
         readings = store_state(self._home_folder.path)
         other = run != self._run and readings != self._readings
         if self._tier.changed or self._loaded is None or other:
+            self._loaded = None  # if it cannot be read now, the next question tries anew
             self._loaded, self._readings = self._read(), readings
         self._run = run
         return self._loaded

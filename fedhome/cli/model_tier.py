@@ -17,7 +17,7 @@ from fedhome.errors import FedHomeError, PlanError
 from fedhome.ops.device_memory import free_memory
 from fedhome.plan.device_budget import DeviceBudget, budget_of
 from fedhome.plan.settings import Plan
-from fedhome.plan.sliced_plan import is_sliced, tiers_of
+from fedhome.plan.sliced_plan import is_sliced
 from fedhome.run.folder import RunFolder
 from fedhome.run.results import scores
 
@@ -155,7 +155,7 @@ def _of_run(path: Path) -> _Sized:
         plan=plan,
         features=arrays[0].shape[1],
         classes=plan.task.classes or tuple(map(str, range(outputs))),
-        scores={} if scored is None else _by_tier(plan, by_model[scored]),
+        scores={} if scored is None else _by_tier(run, by_model[scored]),
         scored=scored,
     )
 
@@ -169,11 +169,15 @@ def _check_sliced(plan: Plan, where: str) -> None:
         )
 
 
-def _by_tier(plan: Plan, by_home: Mapping[str, float]) -> dict[str, float]:
-    """Return the mean score of each tier's homes, by its name."""
-    homes, found = sorted(by_home), dict[str, list[float]]()
-    for home, number in zip(homes, tiers_of(plan, homes).tolist(), strict=True):
-        found.setdefault(plan.slicing.in_order()[number].name, []).append(by_home[home])
+def _by_tier(run: RunFolder, by_home: Mapping[str, float]) -> dict[str, float]:
+    """Return the mean score of each tier's homes, by its name: of a fleet, as its owner signed."""
+    from fedhome.server.report.run_results import load  # noqa: PLC0415 - arrow
+    from fedhome.server.report.tiers_table import home_tiers  # noqa: PLC0415 - the same
+
+    found = dict[str, list[float]]()
+    for home, own in home_tiers(load([run])[0]).items():
+        if home in by_home:
+            found.setdefault(own.tier, []).append(by_home[home])
     return {name: sum(values) / len(values) for name, values in found.items()}
 
 

@@ -78,7 +78,7 @@ def settle_tiers(
     kept = []
     for tier, share in zip(tiers, shares, strict=True):
         if share:
-            kept.append({**tier.model_dump(), "share": share})
+            kept.append({**tier.model_dump(), "share": min(share, 1.0)})  # a sum of rounded ones
         else:
             notes.append(f"tier {tier.name} is left out: it is no device's largest that fits")
     return plan.change(slicing={"tier": "given", "budgets": (), "tiers": kept}), tuple(notes)

@@ -24,7 +24,7 @@ class SliceCost:
         numbers: How many numbers it trains in a round, and sends.
         bytes_up: Bytes of these as float32: what a round's update has, without its envelope.
         memory: Bytes that a step of training holds at once, as `memory_of` reckons them.
-        step_ms: Processor time of a step on this machine, in ms; NaN where it was not measured.
+        step_ms: Processor time of a step on this machine, in ms.
     """
 
     numbers: int
@@ -33,20 +33,19 @@ class SliceCost:
     step_ms: float
 
 
-def cost_of(carried: CarriedSlice, features: int, *, measured: bool = True) -> SliceCost:
-    """Return what a slice costs in the rounds.
+def cost_of(carried: CarriedSlice, features: int) -> SliceCost:
+    """Return what a slice costs in the rounds; it takes some steps, to time them.
 
     Args:
         carried: The slice.
         features: Width of the input.
-        measured: Whether steps are taken to time them; it takes some milliseconds.
     """
     learning = carried.rounds.learning
     return SliceCost(
         numbers=carried.numbers,
         bytes_up=_BYTES * carried.numbers,
         memory=memory_of(learning, features),
-        step_ms=step_ms_of(learning, features) if measured else float("nan"),
+        step_ms=step_ms_of(learning, features),
     )
 
 

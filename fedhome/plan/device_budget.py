@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -99,9 +100,9 @@ def seconds_of(text: str) -> float:
 
 
 def _number(text: str, units: Mapping[str, float], *, upper: bool = False) -> float | None:
-    """Return a number above 0 times its unit; None where it is no such text."""
+    """Return a finite number above 0 times its unit; None where it is no such text."""
     parts = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(\w*)\s*", text)
-    if parts is None or float(parts[1]) == 0:
+    if parts is None or not 0 < float(parts[1]) < math.inf:
         return None
     factor = units.get(parts[2].upper() if upper else parts[2])
     return None if factor is None else float(parts[1]) * factor

@@ -49,7 +49,8 @@ Kinds that the report understands, with the data that it looks for (all optional
   ``homes-back``: homes
 - ``tier-carried``: tier, carries (in words), homes, numbers, bytes_up, memory, step_ms: a kind of
   device, its slice of the model, and what that costs it (:mod:`fedhome.learning.slice_costs`);
-  names (of the homes): of a fleet, where its plan does not tell
+  text, the same as a sentence; names (of the homes): of a fleet, where its plan does not tell
+- ``tier-scored``: tier, text: in a simulation, what the homes of a tier came to, in a sentence
 - ``note``: text
 - ``readings``: text; how homes were read whose files are alike
 - ``early-stop``: round, best_loss

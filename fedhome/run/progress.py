@@ -92,6 +92,8 @@ class ProgressLines:
             "home-refused": lambda: _refusal(refusal) if refusal else "",
             "readings": lambda: f"read: {escape(data['text'])}",
             "note": lambda: f"note: {escape(data['text'])}",
+            "tier-carried": lambda: f"note: {escape(data['text'])}",
+            "tier-scored": lambda: f"note: {escape(data['text'])}",
             "release-in-use": lambda: (
                 f"release {data['release']} is in use: round {data['round']} of "
                 f"{escape(data['run'])}{escape(_unfit(data['reason']))}"

@@ -86,15 +86,15 @@ def tell_carried(
     """
     for number, carried in enumerate(slices):
         cost, homes = cost_of(carried, features), [h for h, at in tiers.items() if at == number]
-        log.append(
-            "note",
-            text=f"tier {carried.tier}: {len(homes)} of {len(tiers)} homes carry {carried.told}, "
+        text = (
+            f"tier {carried.tier}: {len(homes)} of {len(tiers)} homes carry {carried.told}, "
             f"{cost.numbers:,} of the model's {carried.rounds.places.layout.size:,} numbers, "
             f"{cost.bytes_up:,} bytes of float32 up a round; a step of training takes "
-            f"{cost.memory:,} bytes, and {cost.step_ms:.2g} ms of this processor",
+            f"{cost.memory:,} bytes, and {cost.step_ms:.2g} ms of this processor"
         )
         told = {"tier": carried.tier, "carries": carried.told, "homes": len(homes), **asdict(cost)}
-        log.append("tier-carried", **told, **({"names": sorted(homes)} if named else {}))
+        names = {"names": sorted(homes)} if named else {}
+        log.append("tier-carried", **told, **names, text=text)
 
 
 def less_told(home: str, carried: CarriedSlice) -> str:

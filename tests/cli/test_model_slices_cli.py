@@ -18,6 +18,7 @@ from fedhome.plan.device_budget import bytes_of
 from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import tiers_of
 from fedhome.registry import Registry, run_origin
+from fedhome.run.events import EventLog
 from fedhome.run.folder import RunFolder
 from fedhome.run.model_file import read_model_file
 from fedhome.run.results import homes_table
@@ -169,6 +170,9 @@ def test_sizes_are_read_with_their_units() -> None:
         65_536,
         1_500_000,
     ]
+    for text in ("9" * 400, "0", "64 stones"):
+        with pytest.raises(FedHomeError, match="is no size"):
+            bytes_of(text)
 
 
 def test_a_device_is_told_the_largest_tier_that_fits(run: Path) -> None:
@@ -205,6 +209,30 @@ def test_where_a_run_scored_homes_a_tier_has_their_mean(run: Path, tmp_path: Pat
     assert shown["tiers"][0]["score"] == sum(own) / len(own)
     said = " ".join(_say("tier", folder.path, "--memory", "1GB").split())
     assert f"score {sum(own) / len(own):.3f} once fine-tuned at home" in said
+
+
+def test_of_a_fleets_run_tiers_are_scored_by_what_its_owner_signed(
+    run: Path, tmp_path: Path
+) -> None:
+    """Its plan does not: it would deal homes to both tiers."""
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    for name in ("plan.toml", "model.safetensors"):
+        shutil.copy(run / name, folder.path / name)
+    none = {"loss": None, "examples_train": 1, "examples_validation": 1, "examples_test": 1}
+    scored = {"a": 0.5, "b": 0.25, "c": 0.125}
+    folder.write_homes(
+        homes_table(
+            [{"home": h, "model": "tuned", "score": score, **none} for h, score in scored.items()]
+        )
+    )
+    with EventLog(folder.events_path) as log:
+        log.append("fleet-ready", homes=3, rounds=1)
+        for tier, names in (("sensor", []), ("hub", sorted(scored))):
+            log.append("tier-carried", tier=tier, homes=len(names), names=names, text="")
+    shown = checked("model tier", _say("tier", folder.path, "--memory", "1GB", "--json"))
+    mean = sum(scored.values()) / 3
+    assert [one["score"] for one in shown["tiers"]] == [None, pytest.approx(mean)]
 
 
 def test_a_device_that_can_carry_no_tier_is_told_so(run: Path) -> None:

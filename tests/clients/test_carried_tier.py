@@ -11,6 +11,7 @@ import msgpack
 import numpy as np
 import pytest
 
+from fedhome.clients.agent import work
 from fedhome.clients.agent.own_model import EndedRuns, OwnModelKeeper, keep_ended
 from fedhome.clients.home import ClientHome, real_home
 from fedhome.clients.kept_model import own_or_fleets
@@ -141,6 +142,27 @@ def test_less_is_carried_at_once_and_more_once_the_owner_has_signed(place: HomeF
     error = refused(fedhome("tier", place.path, "lamp"), PlanError, "there is no tier 'lamp'")
     assert "sensor (width 0.25, depth 1), plug (width 0.5, depth 2)" in error.message
     assert _carried(place).in_use == "hub"
+
+
+def test_what_could_not_be_read_anew_is_no_reason_to_train_the_former_slice(
+    place: HomeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def app_of(home_folder: HomeFolder, *_: object) -> str:
+        read.append(_carried(home_folder).in_use)
+        if len(read) == 2:
+            raise RunError("its readings are away")
+        return read[-1]
+
+    monkeypatch.setattr(work, "app_of", app_of)
+    here: Any = work.InProcess(place, object())  # type: ignore[arg-type]
+    _says(place, "hub", "hub")
+    assert here._home(run=1) == "hub"
+    fedhome("tier", place.path, "sensor")
+    with pytest.raises(RunError, match="away"):
+        here._home(run=1)
+    assert here._home(run=1) == "sensor"
 
 
 def _home(place: HomeFolder) -> ClientHome:

@@ -93,6 +93,12 @@ def test_tiers_get_the_shares_of_the_devices_that_take_them() -> None:
     assert notes[-1] == "tier plug is left out: it is no device's largest that fits"
 
 
+def test_shares_that_were_rounded_up_settle_to_no_more_than_all() -> None:
+    plan = _plan(*[{"share": 0.3333334}] * 3)
+    settled, _ = settle_tiers(plan, learning_of(plan, tiny.FEATURES), tiny.FEATURES)
+    assert [(t.name, t.share) for t in settled.slicing.in_order()] == [("hub", 1.0)]
+
+
 def test_devices_that_can_carry_nothing_are_all_named() -> None:
     plan = _plan({"share": 0.4, "memory": "10"}, {"share": 0.6, "bytes_up": "10"})
     with pytest.raises(PlanError) as told:

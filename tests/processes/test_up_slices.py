@@ -55,8 +55,10 @@ def test_processes_with_slices_give_what_a_simulation_gives(mode: str, tmp_path:
     simulated = fedhome.simulate(plan, out=tmp_path / "simulated").folder
     run = local_fleet.up(plan, homes=HOMES[mode], out=tmp_path / "run")
     _assert_same_bits(run, simulated)
-    notes = [event.data["text"] for event in run.read_events() if event.event == "note"]
-    assert any(f"tier plug: 1 of {HOMES[mode]} homes carry 4-4 units" in note for note in notes)
+    events = run.read_events()
+    told = [event.data["text"] for event in events if event.event == "tier-carried"]
+    assert any(f"tier plug: 1 of {HOMES[mode]} homes carry 4-4 units" in text for text in told)
+    notes = [event.data["text"] for event in events if event.event == "note"]
     assert not any("stays as it is" in note for note in notes)  # all shells were summed
     models = fedhome.Result(simulated).models
     tiers = dealt_tiers(plan, sorted(models))

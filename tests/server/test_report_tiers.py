@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from test_report import fake_run, page_of, results_of
 
 from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import tiers_of
 from fedhome.run.events import EventLog
 from fedhome.run.folder import RunFolder
+from fedhome.run.progress import ProgressLines
 from fedhome.server.report.homes_list import homes_list
 from fedhome.server.report.tiers_table import CARRIED, TIER_COLUMNS, home_tiers, tier_rows
 
@@ -29,6 +31,7 @@ PLAN = Plan.parse(
         },
     }
 )
+SAID = "said on a screen"
 COSTS = {
     "sensor": {"numbers": 401, "bytes_up": 1604, "memory": 8712, "step_ms": 1.115},
     "hub": {"numbers": 5778, "bytes_up": 23112, "memory": 77328, "step_ms": 3.234},
@@ -39,7 +42,10 @@ def _sliced(run: RunFolder, *, told: bool = True) -> RunFolder:
     run.write_plan(PLAN.to_toml())
     with EventLog(run.events_path) as log:
         for tier, cost in COSTS.items() if told else ():
-            log.append("tier-carried", tier=tier, carries=f"{tier}'s units", homes=1, **cost)
+            log.append(
+                "tier-carried", tier=tier, carries=f"{tier}'s units", homes=1, text=SAID, **cost
+            )
+            log.append("tier-scored", tier=tier, text=SAID)
     return run
 
 
@@ -82,6 +88,16 @@ def test_the_page_has_the_table_and_each_home_its_tier(run: RunFolder) -> None:
         assert len(row) == len(listed.columns)
         assert row[1] == by_home[row[0]].tier
         assert row[2] == {"sensor": "1.60", "hub": "23.11"}[row[1]]
+
+
+def test_what_the_table_has_is_on_a_screen_a_sentence_and_on_the_page_no_second_time(
+    run: RunFolder,
+) -> None:
+    _sliced(run)
+    lines = ProgressLines(Console())
+    said = [lines.line(event) for event in run.read_events() if event.event.startswith("tier-")]
+    assert said == [f"note: {SAID}"] * 4
+    assert SAID not in page_of(run).text
 
 
 def test_a_run_whose_log_tells_no_costs_still_says_who_has_which_tier(run: RunFolder) -> None:

@@ -175,7 +175,7 @@ def test_where_no_device_carries_all_it_is_noted(tmp_path: Path) -> None:
     heard: list[str] = []
 
     def hear(event: Any) -> None:
-        if event.event == "note":
+        if event.event in {"note", "tier-carried"}:
             heard.append(event.data["text"])
 
     result = fedhome.simulate(plan, out=tmp_path / "run", on_event=hear)
@@ -201,7 +201,7 @@ def test_a_round_is_judged_by_each_homes_own_slice(tmp_path: Path) -> None:
     heard: list[str] = []
 
     def hear(event: Any) -> None:
-        if event.event == "note":
+        if event.event == "tier-scored":
             heard.append(event.data["text"])
 
     by_home = scores(fedhome.simulate(plan, out=tmp_path / "run", on_event=hear).homes)
