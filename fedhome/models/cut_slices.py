@@ -14,7 +14,7 @@ from fedhome.models.slicing import Widths, shown
 from fedhome.plan.rule_traits import RULES
 from fedhome.plan.settings import Plan
 from fedhome.plugins import look_up
-from fedhome.wire.layout import Layout
+from fedhome.wire.layout import Layout, slice_units
 
 _QUARTERS = (0.25, 0.5, 0.75, 1.0)
 
@@ -114,10 +114,10 @@ class FinishedModel:
         if self.trained:
             return self.trained
         found = {
-            tuple(max(1, round(share * units)) for units in self.hidden[:depth])
+            units
             for depth, reads in self.exits.items()
             for share in (*_QUARTERS, reads / self.hidden[depth - 1])
-            if max(1, round(share * self.hidden[depth - 1])) <= reads
+            if (units := slice_units(self.hidden, share, depth))[-1] <= reads
         }
         return tuple(sorted(found, key=lambda widths: (len(widths), widths)))
 
@@ -140,7 +140,7 @@ class FinishedModel:
                 f"this model has no exit at depth {depth}",
                 hint=f"it has exits at {', '.join(map(str, self.exits))}",
             )
-        units = tuple(max(1, int(width * n + 0.5)) for n in self.hidden[:depth])
+        units = slice_units(self.hidden, width, depth)
         if units[-1] > self.exits[depth]:
             most = self.exits[depth] / self.hidden[depth - 1]
             raise ModelError(

@@ -27,6 +27,7 @@ from fedhome.plan.sliced_plan import tiers_of
 from fedhome.run.results import scores
 from fedhome.simulations.benchmarks.learning_sets import SETS
 from fedhome.simulations.simulate import Result, simulate
+from fedhome.wire.layout import slice_units
 
 _STEPS: Final = 256  # widths that are tried
 _TENTH: Final = 0.1  # of homes: those that fare worst
@@ -65,7 +66,7 @@ def by_width(budget: int, hidden: Widths, features: int, outputs: int) -> float:
     """
     for step in range(_STEPS, 0, -1):
         width = step / _STEPS
-        units = tuple(max(1, int(width * n + 0.5)) for n in hidden)
+        units = slice_units(hidden, width, len(hidden))
         if SlicedShape(features, outputs, (units,)).size(0) <= budget:
             return width
     raise ValueError(f"no network of {len(hidden)} layers has {budget} numbers or fewer")

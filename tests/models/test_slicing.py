@@ -211,6 +211,13 @@ def test_a_slice_that_a_model_does_not_have_is_refused() -> None:
         FinishedModel(SHAPE.plain_layout(2).unflatten(np.zeros(SHAPE.size(2), np.float32)))
 
 
+def test_slices_of_a_model_that_does_not_say_what_was_trained_are_those_that_width_names() -> None:
+    model = FinishedModel(SHAPE.layout.unflatten(_flat(SlicedMLP(SHAPE))))
+    named = {model.widths(width, 2) for width in (0.25, 0.5, 0.75, 1.0)}
+    assert (3, 3) in named  # half of five units are three
+    assert {one for one in model.slices if len(one) == 2} == named
+
+
 def test_a_budget_takes_the_largest_slice_that_fits() -> None:
     parameters = SHAPE.layout.unflatten(_flat(SlicedMLP(SHAPE)))
     model = FinishedModel(parameters, trained=SHAPE.slices)
