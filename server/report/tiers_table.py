@@ -65,7 +65,8 @@ def home_tiers(run: RunResults) -> Mapping[str, HomeTier]:
     """Return what each scored home carries, by its name; empty without slices.
 
     Args:
-        run: The run. In a simulation its plan tells homes' tiers, of a fleet its log.
+        run: The run. In a simulation its plan tells homes' tiers where all are scored: it deals
+            them out to all together. Of a fleet its log does.
     """
     if run.homes is None:
         return {}
@@ -73,15 +74,16 @@ def home_tiers(run: RunResults) -> Mapping[str, HomeTier]:
     if not is_sliced(plan):
         return {}
     names = sorted(set(run.homes["home"].to_pylist()))
-    told = _told(run)
+    told, unknown = _told(run), HomeTier(tier=NOTHING, bytes_up=None)
     if "engine" not in run.started:
         signed = {
             home: HomeTier(tier=tier, bytes_up=data.get("bytes_up"))
             for tier, data in told.items()
             for home in data.get("names", ())
         }
-        unknown = HomeTier(tier=NOTHING, bytes_up=None)
         return {name: signed.get(name, unknown) for name in names} if signed else {}
+    if len(names) != run.started.get("homes", len(names)):
+        return dict.fromkeys(names, unknown)
     kinds = [
         HomeTier(tier=tier.name, bytes_up=told.get(tier.name, {}).get("bytes_up"))
         for tier in plan.slicing.in_order()

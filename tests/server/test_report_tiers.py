@@ -128,6 +128,21 @@ def test_of_a_fleet_the_log_tells_who_has_which_tier(run: RunFolder) -> None:
     assert hub[-2] == f"{results.scores['personalised'][homes[0]]:.3f}"
 
 
+def test_where_not_all_of_a_simulations_homes_are_scored_nobodys_tier_is_guessed(
+    run: RunFolder,
+) -> None:
+    """Tiers are dealt to all homes together: the same seed deals fewer homes other tiers."""
+    with EventLog(_sliced(run).events_path) as log:
+        log.append("fleet-ready", homes=17)
+    results = results_of(run)
+    assert results.homes is not None
+    assert {own.tier for own in home_tiers(results).values()} == {"sensor", "hub"}
+    kept = [home != "home-003" for home in results.homes["home"].to_pylist()]
+    fewer = replace(results, homes=results.homes.filter(kept))
+    assert {own.tier for own in home_tiers(fewer).values()} == {"\N{EN DASH}"}
+    assert {row[-1] for row in tier_rows(fewer)} == {"\N{EN DASH}"}
+
+
 def test_where_all_carry_all_there_is_no_word_of_tiers(run: RunFolder) -> None:
     listed = homes_list(results_of(run))
     assert listed is not None
