@@ -4,7 +4,8 @@ A band from validation rows holds for rows that are like these; in a home that c
 few, or too many. So each end moves, in shares of the band's width, by a step after each truth: out
 by nine tenths of the step where the truth lay beyond it, in by one tenth where it did not. What
 lies beyond an end is then one in ten in the long run whatever comes: over T rows the share differs
-from a tenth by no more than how far the end has moved, over T steps.
+from a tenth by no more than how far the end has moved, over T steps. It moves in widths: a band of
+no width stays as it is.
 
 Source: Gibbs, Candès, "Adaptive conformal inference under distribution shift", NeurIPS 2021,
 equation 2 and proposition 4.1; that it is the end which moves, and not the level at which residuals

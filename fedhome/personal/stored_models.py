@@ -70,12 +70,13 @@ class StoredModels:
                 hint="use the release of fedhome that wrote it, or run again",
             )
         try:
-            self.homes: Mapping[str, Mapping[str, Any]] = {
-                home["home"]: home for home in json.loads(header["homes"])
-            }
+            told = json.loads(header["homes"])
+            self.homes: Mapping[str, Mapping[str, Any]] = {home["home"]: home for home in told}
             self.plan_text: str = header["plan"]
         except (KeyError, ValueError, TypeError) as error:
             raise self.unreadable(error) from None
+        if not told or len(self.homes) < len(told):  # arrays go by a home's place among them
+            raise self.unreadable(ValueError())
         self._numbers = {home: number for number, home in enumerate(self.homes)}
 
     def unreadable(self, error: Exception) -> RunError:
@@ -107,9 +108,9 @@ class StoredModels:
             found = self._computed(told, self._numbers[home])
             parts = (*found["experts"].values(), found["naive"])
             code = {repr(one.called) for one in parts if isinstance(one, OwnModule)}
-        except (KeyError, ValueError, TypeError, IndexError, safetensors.SafetensorError) as error:
+        except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
             raise self.unreadable(error) from None
-        except FedHomeError as error:
+        except (FedHomeError, safetensors.SafetensorError) as error:
             raise self.unreadable(error) from None
         if code and not self._own_code:
             raise RunError(

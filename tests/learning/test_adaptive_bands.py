@@ -81,3 +81,9 @@ def test_ends_that_would_cross_meet_in_the_middle() -> None:
     )
     assert bool((band.low <= band.high).all())
     assert band.high[-1] - band.low[-1] < 0.1, "a home that never errs needs no band"
+
+
+def test_a_band_of_no_width_stays_as_it_is() -> None:
+    rows, none = 40, np.zeros(40)
+    band = follow(np.full(rows, 5.0), none, none, counts=none == 0, known_before=np.arange(rows))
+    assert (band.low.tolist(), band.high.tolist()) == ([0] * rows, [0] * rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,6 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pytest
+import safetensors
+import safetensors.numpy
 
 import fedhome
 from fedhome.data.series.windows import examples
@@ -280,6 +283,28 @@ def test_a_file_that_was_cut_or_altered_is_refused(run: Result, tmp_path: Path) 
     assert unknown != data
     with pytest.raises(RunError, match="cannot be read"):
         _ = ModelsFile(unknown)["home-0001"]
+
+
+@pytest.mark.parametrize("part", ["no home", "a home twice", "weights without names"])
+def test_a_file_whose_header_fits_no_model_is_refused(
+    run: Result, tmp_path: Path, part: str
+) -> None:
+    place = tmp_path / "altered.safetensors"
+    place.write_bytes(data := to_bytes([run.models["home-0002"]]))
+    with safetensors.safe_open(place, framework="numpy") as file:
+        header = file.metadata()
+    arrays = safetensors.numpy.load(data)
+    (home,) = json.loads(header["homes"])
+    homes = {
+        "no home": [],
+        "a home twice": [home, home],
+        "weights without names": [{**home, "weights": [1.0]}],
+    }
+    header["homes"] = json.dumps(homes[part])
+    place.write_bytes(safetensors.numpy.save(arrays, header))
+    for opened in (fedhome.load, fedhome.load_predictor):
+        with pytest.raises(RunError, match="cannot be read as homes' models"):
+            opened(place)
 
 
 def test_readings_too_old_for_any_prediction_are_refused(run: Result) -> None:
