@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -150,7 +150,8 @@ def predicted(
             or its model predicts no such horizon.
         StateError: Its file cannot be read.
         ReleaseError: What is kept of the fleet's model is damaged.
-        DataError: Nothing can be predicted from the readings, or not at that moment.
+        DataError: Nothing can be predicted from the readings, or not at that moment, at any of
+            these horizons; those at which it can not are told in the notes of the others.
     """
     from fedhome.clients.kept_model import own_or_fleets  # noqa: PLC0415 - arrow
     from fedhome.clients.own_readings import read_files, source_of  # noqa: PLC0415
@@ -162,10 +163,18 @@ def predicted(
     wanted = model.horizons if horizon is None else (horizon,)
     seen = {name: at_horizon(model, name) for name in wanted}
     several = bool(model.horizons)
-    return tuple(
-        _one(one, read, at=at, now_s=now_s, horizon=str(one.ahead) if several else "")
-        for one in seen.values() or (model,)
-    )
+    found: list[HomePrediction] = []
+    faults: dict[str, DataError] = {}
+    for one in seen.values() or (model,):
+        name = str(one.ahead) if several else ""
+        try:
+            found.append(_one(one, read, at=at, now_s=now_s, horizon=name))
+        except DataError as error:
+            faults[name] = error
+    if not found:
+        raise next(iter(faults.values()))
+    lacking = tuple(f"{ahead_of(name)}: {fault.message}" for name, fault in faults.items())
+    return tuple(replace(one, notes=(*one.notes, *lacking)) for one in found)
 
 
 def _one(

@@ -53,5 +53,5 @@ def horizon_scores(homes: pa.Table, score: str) -> HorizonScores | None:
         metric,
         tuple(horizons),
         {str(model): means(metric, model) for model in dict.fromkeys(of.tolist())},
-        coverage if np.isfinite(coverage).all() else (),
+        coverage if np.isfinite(coverage).any() else (),
     )

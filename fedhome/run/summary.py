@@ -164,7 +164,7 @@ def _horizons(found: HorizonScores) -> Table:
             scores = map(_score, found.models[model])
             table.add_row(name, *scores, style="bold" if model in _FOLDED else None)
     if found.coverage:
-        table.add_row("bands of 80 % hold", *map(_share, found.coverage))
+        table.add_row("bands of 80 % hold", *(_share(one) or "unknown" for one in found.coverage))
     return table
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -38,6 +39,6 @@ def horizons_table(run: RunResults) -> HorizonsTable | None:
         if model in found.models
     ]
     if found.coverage:
-        shares = (f"{share:.0%}" for share in found.coverage)
+        shares = ("unknown" if math.isnan(share) else f"{share:.0%}" for share in found.coverage)
         rows.append(("Bands of 80 % hold", *shares))
     return HorizonsTable(found.metric, found.horizons, rows)

@@ -16,7 +16,7 @@ from fedhome.cli import ages
 from fedhome.clients.agent.own_model import EndedRuns, OwnModelKeeper, keep_ended
 from fedhome.clients.membership.home_folder import HomeFolder
 from fedhome.clients.own_readings import source_of
-from fedhome.errors import RunError
+from fedhome.errors import DataError, RunError
 from fedhome.learning.bands import Reach
 from fedhome.learning.fitted import Constant, PerHorizon, Seasonal
 from fedhome.learning.personalise.home_end import HomeEnd
@@ -95,6 +95,17 @@ def test_a_moment_is_told_as_each_horizon_said_it(place: HomeFolder) -> None:
     assert {line["time"][:13] for line in lines} == {"2023-11-28T12"}
     without = [line["without_learning"] for line in lines]
     assert len(set(without)) == len(AHEAD)  # what was newest an hour, six hours, a day before
+
+
+def test_a_moment_that_is_too_far_for_one_horizon_is_told_by_the_others(place: HomeFolder) -> None:
+    lines = told(place, "--at", "2023-11-29T03:00")  # the newest reading is of 23:00
+    assert [line["horizon"] for line in lines] == ["6h", "1d"]
+    for line in lines:
+        assert [note[:10] for note in line["notes"] if "ahead: " in note] == ["1h ahead: "]
+    shown = " ".join(fedhome("predict", place.path, "--at", "2023-11-29T03:00").output.split())
+    assert "1h ahead: " in shown
+    done = fedhome("predict", place.path, "--at", "2024-01-01")
+    refused(done, DataError, "2024-01-01")
 
 
 def test_the_watch_has_a_line_for_each_horizon(place: HomeFolder) -> None:
