@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from fedhome.run.compared_models import MODELS
 from fedhome.run.horizon_scores import horizon_scores
-from fedhome.server.report.facts import number
+from fedhome.server.report.facts import NOTHING, number
 from fedhome.server.report.run_results import RunResults
 from fedhome.server.report.theme import MODEL_NAMES
 
@@ -39,6 +39,6 @@ def horizons_table(run: RunResults) -> HorizonsTable | None:
         if model in found.models
     ]
     if found.coverage:
-        shares = ("unknown" if math.isnan(share) else f"{share:.0%}" for share in found.coverage)
+        shares = (NOTHING if math.isnan(share) else f"{share:.0%}" for share in found.coverage)
         rows.append(("Bands of 80 % hold", *shares))
     return HorizonsTable(found.metric, found.horizons, rows)
