@@ -112,7 +112,7 @@ class ReleaseKeeper:
         data = self._home_folder.directory
         if data is None:
             return None
-        directory = Directory.verify(data, self._home_folder.anchor.root)
+        directory = self._heads.verified(data)
         directory.check_time(self._heads.now())
         last = seen_release(self._home_folder, directory.server)
         for _ in range(_MOST_REQUESTS):

@@ -2,9 +2,9 @@
 
 ``python -m fedhome.simulations.benchmarks.many_homes 50 200`` runs a server and that many homes on
 this machine, the server's processes as in a deployment, the homes as threads of a few processes
-(:mod:`fedhome.simulations.light_agents`): keys, TLS, connections and secure sums are all real. The
-homes share the processor with their server, and most of a round's seconds are their own work, one
-after the other; what the server needs is in its processor time.
+(``--processes``; :mod:`fedhome.simulations.light_agents`): keys, TLS, connections and secure sums
+are all real. The homes share the processor with their server, and most of a round's seconds are
+their own work, one after the other; what the server needs is in its processor time.
 """
 
 from __future__ import annotations
@@ -306,6 +306,9 @@ def many_homes(
     patience_s: Annotated[
         float, typer.Option("--patience", min=1, help="seconds that each step may take")
     ] = 600.0,
+    agents: Annotated[
+        int, typer.Option("--processes", min=1, help="in how many processes the homes are")
+    ] = 2,
     json_path: Annotated[Path | None, typer.Option("--json", help="write figures here")] = None,
 ) -> None:
     """Show what many homes cost their server."""
@@ -325,6 +328,7 @@ def many_homes(
                     mode=chosen,
                     sets=sets or (),
                     patience_s=patience_s,
+                    agents=agents,
                 )
             )
         Console().print(_table(costs))

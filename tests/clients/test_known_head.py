@@ -228,6 +228,22 @@ def test_a_word_is_the_servers_own_and_about_the_homes_directory(
     assert reason_of(heads.take, bare, mine) == "signature"
 
 
+def test_a_directory_is_read_once_and_any_other_bytes_are_checked_anew(
+    place: HomeFolder, clock: Clock
+) -> None:
+    heads, data = HeadKeeper(place, clock), directory_of("a", "b")
+    first = heads.verified(data)
+    assert first == directory(data)
+    assert heads.verified(bytes(data)) is first
+    altered = data[:-1] + bytes([data[-1] ^ 1])
+    assert reason_of(heads.verified, altered) == "signature"
+    assert reason_of(heads.verified, altered) == "signature"
+    assert heads.verified(data) == first
+    later = directory_of("a", "b", epoch=2)
+    assert heads.verified(later).epoch == 2
+    assert heads.verified(data).epoch == 1
+
+
 def test_a_word_about_another_directory_ends_the_answers(place: HomeFolder) -> None:
     agent = agent_in(place)
     data, later = directory_of("a", "b"), directory_of("a", "b", epoch=2)
