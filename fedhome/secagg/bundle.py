@@ -154,6 +154,11 @@ class Bundle(Message, label="bundle/2", most=1 << 21):
         """Return the hashes of the shares of the member at an index of the committee, 32 bytes."""
         return self.hashes[member * HASHES_BYTES : (member + 1) * HASHES_BYTES]
 
+    @cached_property
+    def recipients(self) -> list[bool]:
+        """Of each member whether it has a share of this bundle, in the committee's order."""
+        return [self.is_for(member) for member in range(len(self.shares) // SEALED_BYTES)]
+
     def is_for(self, member: int) -> bool:
         """Return whether the member at an index of the committee has a share of it."""
         return self.row(member)[NONCE_BYTES:] != _NO_SHARE

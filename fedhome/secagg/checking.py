@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from fedhome.errors import BundleError
 from fedhome.keys.signing import Verify, signature_holds
@@ -21,6 +22,13 @@ from fedhome.secagg.share_checks import (
 from fedhome.secagg.share_keys import KeyRing
 
 _BundleName = tuple[str, int]
+
+
+class _Asked(NamedTuple):
+    """A bundle that a member was asked about, and what fixes its shares."""
+
+    bundle: Bundle
+    fixed: bytes
 
 
 class ShareChecks:
@@ -42,7 +50,7 @@ class ShareChecks:
         self._directory, self._verify = directory, verify
         self._right: dict[_BundleName, set[str]] = {}
         self._disputes: dict[tuple[_BundleName, str], Dispute] = {}
-        self._asked: dict[bytes, tuple[Bundle, int]] = {}
+        self._asked: dict[str, dict[_BundleName, _Asked]] = {}
         self._foretold: dict[_BundleName, list[bytes]] = {}
         self.liars: set[str] = set()
         self.cheats: set[str] = set()
@@ -55,24 +63,24 @@ class ShareChecks:
         """
         directory = self._directory.hash
         waiting = [
-            (bundle, _name(bundle), bundle.head.dealt_statement(directory, bundle.dealt))
-            for bundle in bundles
-            if not self.sound(bundle)
+            (_name(one), _Asked(one, one.head.dealt_statement(directory, one.dealt)))
+            for one in bundles
+            if not self.sound(one)
         ]
         asked = {}
         for place, member in enumerate(self._directory.members):
-            own = [
-                (bundle, statement)
-                for bundle, name, statement in waiting
-                if bundle.is_for(place)
+            own = {
+                name: one
+                for name, one in waiting
+                if one.bundle.recipients[place]
                 and member not in self._right.get(name, ())
                 and (name, member) not in self._disputes
-            ]
+            }
             if own and member not in self.liars:
-                for bundle, statement in own:
-                    row = named_row(statement, member, bundle.row(place))
-                    self._asked[row] = bundle, place
-                asked[member] = CheckRequest.of([one for one, _ in own], place).to_bytes()
+                self._asked.setdefault(member, {}).update(own)
+                asked[member] = CheckRequest.of(
+                    [one.bundle for one in own.values()], place
+                ).to_bytes()
         return asked
 
     def receive(self, member: str, data: bytes) -> None:
@@ -84,22 +92,25 @@ class ShareChecks:
         """
         answer = CheckAnswer.from_bytes(data)
         answer.check(self._directory, verify=self._verify)
-        rows = [answer.asked[n : n + 32] for n in range(0, len(answer.asked), 32)]
-        asked = [self._asked.get(row) for row in rows]
         index = self._directory.members.index(answer.member)
-        foreign = any(one is None or one[1] != index for one in asked)
-        if answer.member != member or foreign or len(set(rows)) < len(rows):
+        asked = self._asked.get(member, {})
+        named = {
+            named_row(one.fixed, member, one.bundle.row(index)): one.bundle
+            for one in asked.values()
+        }
+        rows = [answer.asked[n : n + 32] for n in range(0, len(answer.asked), 32)]
+        bundles = [named[row] for row in rows if row in named]
+        if answer.member != member or not len(set(rows)) == len(rows) == len(bundles):
             raise BundleError(f"{member} checked what it was not asked about", reason="check")
-        self._foretell([one[0] for one in asked if one is not None])
-        for place, (row, one) in enumerate(zip(rows, asked, strict=True)):
-            assert one is not None, "none of them is"
-            bundle, told = one[0], answer.value(place)
-            if told == self._foretold[_name(bundle)][index]:
-                self._right.setdefault(_name(bundle), set()).add(member)
-                del self._asked[row]
+        self._foretell(bundles)
+        for place, bundle in enumerate(bundles):
+            name, told = _name(bundle), answer.value(place)
+            if told == self._foretold[name][index]:
+                self._right.setdefault(name, set()).add(member)
+                del asked[name]
             elif told != ERASED:
                 dispute = Dispute(bundle=bundle, answer=answer, place=place)
-                self._disputes[_name(bundle), member] = dispute
+                self._disputes[name, member] = dispute
 
     def _foretell(self, bundles: Iterable[Bundle]) -> None:
         """Know what members find of some bundles: of all at once, which takes little longer."""
@@ -156,7 +167,9 @@ class ShareChecks:
             self._right.pop(name, None)
             self._foretold.pop(name, None)
         self._disputes = {key: one for key, one in self._disputes.items() if key[0] not in names}
-        self._asked = {row: one for row, one in self._asked.items() if _name(one[0]) not in names}
+        for asked in self._asked.values():
+            for name in names:
+                asked.pop(name, None)
 
 
 def _name(bundle: Bundle) -> _BundleName:

@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Self
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
@@ -75,7 +75,7 @@ class HomeKeys:
         return f"HomeKeys({self.home!r})"
 
     @classmethod
-    def create(cls, home: str) -> HomeKeys:
+    def create(cls, home: str) -> Self:
         """Return new keys from the operating system's randomness."""
         return cls(home, os.urandom(32), os.urandom(32))
 

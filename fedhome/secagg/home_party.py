@@ -21,7 +21,7 @@ from fedhome.secagg.directory import Directory, HomeKeys
 from fedhome.secagg.joined_sum import JoinedSum
 from fedhome.secagg.ledger import MOST_ATTEMPTS, LedgerEntry, day_of
 from fedhome.secagg.manifest import Manifest
-from fedhome.secagg.masks import PairSeed, pair_seed, self_seed
+from fedhome.secagg.masks import self_seed
 from fedhome.secagg.policy import Policy
 from fedhome.secagg.sealing_party import SealingParty
 from fedhome.secagg.state import HomeState, Store
@@ -32,6 +32,9 @@ from fedhome.secagg.sum_messages import (
     answer_statement,
     vote_statement,
 )
+from fedhome.secagg.workings import Workings
+
+_EACH_TIME = Workings()
 
 
 class Budget(Protocol):
@@ -57,7 +60,7 @@ class HomeParty(SealingParty):
         verify: How signatures are checked; another function is for simulations only.
         read_directory: How a directory is read and verified; as above.
         read_manifest: How a manifest is read and verified; as above.
-        agree: How the home agrees on a key with another one; as above.
+        workings: How what follows from bytes alone is worked out; as above.
     """
 
     def __init__(
@@ -72,12 +75,11 @@ class HomeParty(SealingParty):
         verify: Verify = signature_holds,
         read_directory: Callable[..., Directory] = Directory.verify,
         read_manifest: Callable[..., Manifest] = Manifest.verify,
-        agree: PairSeed = pair_seed,
+        workings: Workings = _EACH_TIME,
     ) -> None:
-        super().__init__(keys, state=state, store=store, verify=verify)
+        super().__init__(keys, state=state, store=store, verify=verify, workings=workings)
         self._authority, self._budget = authority, budget
         self._read_directory, self._read_manifest = read_directory, read_manifest
-        self._agree = agree
         self.policy = policy or Policy()
 
     def renew(self, data: bytes) -> None:
@@ -159,7 +161,8 @@ class HomeParty(SealingParty):
         day = day_of(now)
         self._check_ledger(manifest, day)
         index, secrets = self._own_bundle(manifest)
-        joined = JoinedSum(manifest, self._keys, *self._seeds(manifest, directory, index, secrets))
+        seeds = self._seeds(manifest, directory, index, secrets)
+        joined = JoinedSum(manifest, self._keys, *seeds, stream=self._workings.stream)
         if self._budget is not None:
             self._budget.spend(manifest, self.policy.least_honest(manifest, directory))
         # Before anything leaves: a home that crashes from here on can only be absent.
@@ -213,7 +216,8 @@ class HomeParty(SealingParty):
         """
         directory, seals = self._epoch(OpeningError)
         self.forget(now)
-        request = Request.from_bytes(data)
+        once = self._workings.once
+        request = once("request", data, lambda: Request.from_bytes(data))
         case = member.examine(
             request,
             directory,
@@ -225,12 +229,22 @@ class HomeParty(SealingParty):
             read=self._read_manifest,
         )
         manifest, shares = case.manifest.digest, b""
-        openings = member.record(case, self.state)
-        new = any(self.state.openings.get(home) != one for home, one in openings.items())
+        openings = member.record(case, self.state, once)
+        new = not openings.items() <= self.state.openings.items()
         if new:  # otherwise all of it was checked before this was recorded
-            member.check_arrivals(request.arrivals, case, directory, verify=self._verify)
+            once(
+                "arrivals",
+                (manifest, case.digest, request.arrivals),
+                lambda: member.check_arrivals(
+                    request.arrivals, case, directory, verify=self._verify
+                ),
+            )
         if request.votes:
-            member.check_votes(request.votes, case, directory, verify=self._verify)
+            once(
+                "votes",
+                (manifest, case.digest, request.votes),
+                lambda: member.check_votes(request.votes, case, directory, verify=self._verify),
+            )
             shares = member.shares(case, request.sealed, seals, self.state.periods)
         opened = _entry(case.manifest, day_of(now)) if request.votes else None
         if opened is not None and opened.key not in self.state.opened.entries:
@@ -284,16 +298,21 @@ class HomeParty(SealingParty):
             raise ManifestError("a manifest lists this home with altered keys", reason="own-bundle")
         salt = manifest.digest
         plus, minus = [self_seed(secrets.blind, salt)], list[bytes]()
+        agree = self._workings.agree
+        signed = self._workings.once("signed heads", salt, set[int])
+        heads = manifest.signed_heads
         for neighbour in np.flatnonzero(manifest.adjacency(directory)[index]).tolist():
-            head, statement = manifest.signed_heads[neighbour]
-            identity = directory.entries[head.home].identity
-            if not self._verify_head(identity, head.signature, statement):
-                raise ManifestError(
-                    f"the keys that a manifest lists for {head.home} are not signed by it",
-                    reason="neighbour-signature",
-                )
+            head, statement = heads[neighbour]
+            if neighbour not in signed:
+                identity = directory.entries[head.home].identity
+                if not self._verify_head(identity, head.signature, statement):
+                    raise ManifestError(
+                        f"the keys that a manifest lists for {head.home} are not signed by it",
+                        reason="neighbour-signature",
+                    )
+                signed.add(neighbour)
             try:
-                seed = self._agree(key, public, head.public, salt)
+                seed = agree(key, public, head.public, salt)
             except BundleError as error:
                 raise ManifestError(error.message, reason=error.reason) from None
             (plus if index < neighbour else minus).append(seed)

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedhome.errors import BundleError, ParameterError
+from fedhome.keys.keystream import aes_keystream
 from fedhome.secagg.directory import HomeKeys
 from fedhome.secagg.manifest import Manifest
-from fedhome.secagg.masks import add_masks
+from fedhome.secagg.masks import Stream, add_masks
 from fedhome.secagg.sum_messages import Upload, upload_statement
 
 
@@ -24,14 +25,22 @@ class JoinedSum:
         keys: The home's.
         plus: Seeds of the masks that it adds.
         minus: Seeds of the masks that it subtracts.
+        stream: How masks are made of seeds; another function is for simulations only.
     """
 
     def __init__(
-        self, manifest: Manifest, keys: HomeKeys, plus: list[bytes], minus: list[bytes]
+        self,
+        manifest: Manifest,
+        keys: HomeKeys,
+        plus: list[bytes],
+        minus: list[bytes],
+        *,
+        stream: Stream = aes_keystream,
     ) -> None:
         self.manifest = manifest
         self._keys = keys
         self._seeds: tuple[list[bytes], list[bytes]] | None = (plus, minus)
+        self._stream = stream
 
     def __repr__(self) -> str:
         used = "used" if self._seeds is None else "unused"
@@ -62,7 +71,7 @@ class JoinedSum:
         if self._seeds is None:
             raise BundleError("the masks of this sum were used already", reason="used")
         (plus, minus), self._seeds = self._seeds, None
-        add_masks(words, plus, minus, workers=workers)
+        add_masks(words, plus, minus, workers=workers, stream=self._stream)
         vector = words.astype(words.dtype.newbyteorder("<"), copy=False).tobytes()
         signed = upload_statement(manifest, hashlib.sha256(vector).digest())
         return Upload(

@@ -211,6 +211,11 @@ class Manifest(Message, label="manifest/3", most=1 << 23):
         heads = map(self.head, range(len(self.names)))
         return [(head, head.statement(self.directory)) for head in heads]
 
+    @cached_property
+    def bounds(self) -> list[tuple[str, bytes]]:
+        """Of each home its name, and what the shares of its bundle are bound to."""
+        return [(head.home, head.associated_data(self.directory)) for head, _ in self.signed_heads]
+
     def adjacency(self, directory: Directory) -> NDArray[np.bool_]:
         """Return who masks with whom, bool ``[roster, roster]``."""
         return graph.adjacency(directory.seed, self.names, self.degree or None)

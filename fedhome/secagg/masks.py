@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -16,7 +16,6 @@ from fedhome.keys.derivation import hkdf
 from fedhome.keys.keystream import (
     PIECE_BYTES,
     ROOM_BYTES,
-    ChaCha20Keystream,
     Keystream,
     aes_keystream,
 )
@@ -28,6 +27,8 @@ _PAIR, _SELF = b"fedhome/pair/1", b"fedhome/self/1"
 
 PairSeed = Callable[[X25519PrivateKey, bytes, bytes, bytes], bytes]
 """Returns the key that two homes share: as `pair_seed`."""
+Stream = Callable[[bytes], Keystream]
+"""Returns the stream of a key of 32 bytes."""
 
 
 def pair_seed(sk: X25519PrivateKey, own_pk: bytes, other_pk: bytes, salt: bytes) -> bytes:
@@ -46,11 +47,24 @@ def pair_seed(sk: X25519PrivateKey, own_pk: bytes, other_pk: bytes, salt: bytes)
         BundleError: The other key is no key, or one of the few with which every home shares
             the same secret.
     """
+    return seed_of(shared_secret(sk, other_pk), own_pk, other_pk, salt)
+
+
+def shared_secret(sk: X25519PrivateKey, other_pk: bytes) -> bytes:
+    """Return the secret that two homes' keys come to, 32 bytes; arguments as of `pair_seed`.
+
+    Raises:
+        BundleError: As of `pair_seed`.
+    """
     try:
-        shared = sk.exchange(_public(other_pk))
+        return sk.exchange(_public(other_pk))
     except ValueError as error:
         raise BundleError("a home's public key cannot be used", reason="public-key") from error
-    low, high = sorted((own_pk, other_pk))
+
+
+def seed_of(shared: bytes, own_pk: bytes, other_pk: bytes, salt: bytes) -> bytes:
+    """Return what `pair_seed` does, from the homes' shared secret."""
+    low, high = (own_pk, other_pk) if own_pk < other_pk else (other_pk, own_pk)
     return hkdf(shared, salt, _PAIR + low + high)
 
 
@@ -70,7 +84,7 @@ def add_masks(
     minus: Sequence[bytes],
     *,
     workers: Executor | None = None,
-    cipher: Literal["aes", "chacha20"] = "aes",
+    stream: Stream = aes_keystream,
 ) -> None:
     """Add and subtract keystreams as wrapping little-endian integers, in place.
 
@@ -80,8 +94,9 @@ def add_masks(
         minus: Keys of 32 bytes whose streams are subtracted. **Never use a key for two
             vectors**: their difference would show.
         workers: Threads that share the work on a long vector; None: this one does it all.
-        cipher: ``aes``: AES-256, as :mod:`fedhome.keys.keystream` says. ``chacha20``: for
-            processors without AES instructions. All homes of a sum must use the same.
+        stream: Makes a key's stream: AES-256, as :mod:`fedhome.keys.keystream` says.
+            ``ChaCha20Keystream`` is for processors without AES instructions. All homes of a sum
+            must use the same.
 
     Raises:
         ParameterError: Another kind of vector, or a key of another size.
@@ -93,12 +108,12 @@ def add_masks(
     if any(len(key) != KEY_BYTES for key in (*plus, *minus)):
         raise ParameterError(f"a key of a mask has not {KEY_BYTES} bytes", reason="masks")
     if workers is None or vector.nbytes <= _SEGMENT:
-        _add(vector, 0, plus, minus, cipher)
+        _add(vector, 0, plus, minus, stream)
         return
     size = _SEGMENT // vector.itemsize
     done = [
         workers.submit(
-            _add, vector[at : at + size], at * vector.itemsize // PIECE_BYTES, plus, minus, cipher
+            _add, vector[at : at + size], at * vector.itemsize // PIECE_BYTES, plus, minus, stream
         )
         for at in range(0, vector.size, size)
     ]
@@ -111,10 +126,9 @@ def _add(
     first: int,
     plus: Sequence[bytes],
     minus: Sequence[bytes],
-    cipher: str,
+    stream: Stream,
 ) -> None:
     """Add the streams from their piece ``first`` on."""
-    stream = _STREAMS[cipher]
     signed: tuple[tuple[np.ufunc, list[Keystream]], ...] = (
         (np.add, [stream(key) for key in plus]),
         (np.subtract, [stream(key) for key in minus]),
@@ -132,9 +146,3 @@ def _add(
             for one in streams:
                 one.write(number, blank, room)
                 add(part, mask, out=part)
-
-
-_STREAMS: dict[str, Callable[[bytes], Keystream]] = {
-    "aes": aes_keystream,
-    "chacha20": ChaCha20Keystream,
-}

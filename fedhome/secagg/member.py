@@ -41,6 +41,7 @@ from fedhome.secagg.sum_messages import (
     upload_statement,
     vote_statement,
 )
+from fedhome.secagg.workings import Once, each_time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,27 +187,39 @@ def check_votes(votes: bytes, case: Case, directory: Directory, *, verify: Verif
         )
 
 
-def record(case: Case, state: HomeState) -> dict[str, Opening]:
+def record(case: Case, state: HomeState, once: Once = each_time) -> dict[str, Opening]:
     """Return what must be durable before the member answers: how each bundle is opened.
+
+    Args:
+        case: The sum.
+        state: What the member remembers.
+        once: How what all members read alike is worked out.
 
     Raises:
         OpeningError: ``conflict``: a bundle was opened in another way, or a later one of its
             home was.
     """
-    manifest = case.manifest
-    openings = {}
-    for home, serial, arrived in zip(
-        manifest.names, manifest.serials, case.present.tolist(), strict=True
-    ):
-        opening = Opening(home=home, serial=serial, manifest=manifest.digest, arrived=arrived)
-        earlier = state.openings.get(home)
+    openings = once("openings", (case.manifest.digest, case.digest), lambda: _openings_of(case))
+    if openings.items() <= state.openings.items():  # those that are on record
+        return openings
+    for home, opening in openings.items():
+        earlier, serial = state.openings.get(home), opening.serial
         if earlier is not None and earlier.serial >= serial and earlier != opening:
             raise OpeningError(
                 f"a bundle of {home} was opened in another way, or a later one was",
                 reason="conflict",
             )
-        openings[home] = opening
     return openings
+
+
+def _openings_of(case: Case) -> dict[str, Opening]:
+    manifest = case.manifest
+    return {
+        home: Opening(home=home, serial=serial, manifest=manifest.digest, arrived=arrived)
+        for home, serial, arrived in zip(
+            manifest.names, manifest.serials, case.present.tolist(), strict=True
+        )
+    }
 
 
 def shares(case: Case, sealed: bytes, seals: Seals, secrets: Mapping[int, bytes]) -> bytes:
@@ -224,11 +237,10 @@ def shares(case: Case, sealed: bytes, seals: Seals, secrets: Mapping[int, bytes]
     manifest = case.manifest
     if len(sealed) != ROW_BYTES * len(manifest.names):
         raise OpeningError("a request has not one share for each home", reason="sealed")
-    parts = []
-    for index, arrived in enumerate(case.present.tolist()):
-        row = sealed[index * ROW_BYTES : (index + 1) * ROW_BYTES]
-        both = seals.open(secrets, manifest.signed_heads[index][0], row)
-        parts.append(
-            MISSING if isinstance(both, str) else both[int(arrived)].astype("<u4").tobytes()
-        )
-    return b"".join(parts)
+    opened = seals.open_all(secrets, manifest.bounds, sealed)
+    return b"".join(
+        [
+            MISSING if isinstance(both, str) else both[arrived].astype("<u4").tobytes()
+            for both, arrived in zip(opened, case.present.astype(int).tolist(), strict=True)
+        ]
+    )

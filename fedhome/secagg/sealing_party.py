@@ -11,10 +11,12 @@ from functools import lru_cache
 from fedhome.errors import BundleError, SecAggError
 from fedhome.keys.signing import Verify
 from fedhome.secagg.directory import Directory, HomeKeys
+from fedhome.secagg.row_checks import check_rows
 from fedhome.secagg.seals import Seals, make_bundle
-from fedhome.secagg.share_checks import CheckRequest, Dispute, check_rows, key_shown
+from fedhome.secagg.share_checks import CheckRequest, Dispute, key_shown
 from fedhome.secagg.share_keys import KeyRing, ShareKey, kept, period_of, with_period
 from fedhome.secagg.state import HomeState, Store
+from fedhome.secagg.workings import Workings
 
 _HEADS = 1024  # signatures that are remembered to hold, or not
 
@@ -27,10 +29,20 @@ class SealingParty:
         state: What the store loaded.
         store: Where the state is kept.
         verify: How signatures are checked; another function is for simulations only.
+        workings: How what follows from bytes alone is worked out.
     """
 
-    def __init__(self, keys: HomeKeys, *, state: HomeState, store: Store, verify: Verify) -> None:
+    def __init__(
+        self,
+        keys: HomeKeys,
+        *,
+        state: HomeState,
+        store: Store,
+        verify: Verify,
+        workings: Workings,
+    ) -> None:
         self._keys, self._store, self._verify = keys, store, verify
+        self._workings = workings
         # A member reads the head of a bundle twice: as it checks its share, and as it joins.
         self._verify_head = lru_cache(maxsize=_HEADS)(verify)
         self.state = state
@@ -108,7 +120,13 @@ class SealingParty:
                 reason="no-ring",
             )
         bundle, secrets = make_bundle(
-            self._keys, directory, seals, self.state.serial + 1, secret=secret, ring=self._ring
+            self._keys,
+            directory,
+            seals,
+            self.state.serial + 1,
+            secret=secret,
+            ring=self._ring,
+            draw=self._workings.draw,
         )
         self._commit(self.state.with_bundle(secrets))
         return bundle.to_bytes()
@@ -133,6 +151,7 @@ class SealingParty:
             seals=seals,
             secrets=self.state.periods,
             verify=self._verify_head,
+            once=self._workings.once,
         )
         return found.to_bytes()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -18,6 +18,7 @@ from fedhome.keys.derivation import hkdf
 from fedhome.secagg.bundle import (
     KEY_NAME_BYTES,
     NONCE_BYTES,
+    ROW_BYTES,
     SEALED_BYTES,
     Bundle,
     BundleHead,
@@ -25,11 +26,13 @@ from fedhome.secagg.bundle import (
     commitment,
 )
 from fedhome.secagg.directory import Directory, HomeKeys
+from fedhome.secagg.one_time import OneTime
 from fedhome.secagg.shamir import PRIME
 from fedhome.secagg.share_keys import KeyRing, ShareKey, member_key, sealing_key
-from fedhome.secagg.sharing import SECRETS, SHARE_NUMBERS, Dealing, factors_of, hashes_of
+from fedhome.secagg.sharing import SECRETS, SHARE_BYTES, SHARE_NUMBERS, factors_of
 
 _KEY_BYTES = 32
+_PLAIN_BYTES = SECRETS * SHARE_BYTES
 _SEAL = b"fedhome/seal/2\0"
 
 Unopened = Literal["erased", "wrong"]
@@ -122,7 +125,32 @@ class Seals:
             head: The bundle's public part, to which the shares must be bound.
             row: As `Bundle.row` returned it.
         """
-        member, home = self._keys.home, head.home
+        bound = head.associated_data(self._directory.hash)
+        [found] = shares_of([self._plain(secrets, head.home, bound, row)])
+        return found
+
+    def open_all(
+        self, secrets: Mapping[int, bytes], bounds: Iterable[tuple[str, bytes]], rows: bytes
+    ) -> list[NDArray[np.uint32] | Unopened]:
+        """Return this member's shares of several bundles, or why they do not open, as `open` does.
+
+        Args:
+            secrets: The member's, by period.
+            bounds: Of each bundle its home, and `BundleHead.associated_data`.
+            rows: Of each bundle the member's row, one after the other.
+        """
+        return shares_of(
+            [
+                self._plain(secrets, home, bound, rows[at : at + ROW_BYTES])
+                for (home, bound), at in zip(bounds, range(0, len(rows), ROW_BYTES), strict=True)
+            ]
+        )
+
+    def _plain(
+        self, secrets: Mapping[int, bytes], home: str, bound: bytes, row: bytes
+    ) -> bytes | Unopened:
+        """Return what is sealed in a row, or why it does not open."""
+        member = self._keys.home
         nonce, start = row[:NONCE_BYTES], NONCE_BYTES + KEY_NAME_BYTES
         named = row[NONCE_BYTES:start]
         held = (one for one in secrets.values() if self._member_key(one)[1].startswith(named))
@@ -138,8 +166,7 @@ class Seals:
             except BundleError:
                 return "wrong"
             self._ciphers[secret, theirs, home] = cipher
-        bound = head.associated_data(self._directory.hash) + member.encode()
-        return opened(cipher, nonce, sealed, bound)
+        return _unsealed(cipher, nonce, sealed, bound + member.encode())
 
     def _between(self, home: str, member: str, home_key: bytes, member_key: bytes) -> SealedFor:
         return SealedFor(
@@ -161,12 +188,33 @@ def opened(
     cipher: AESGCM, nonce: bytes, sealed: bytes, bound: bytes
 ) -> NDArray[np.uint32] | Unopened:
     """Return the shares in a row, uint32 ``[secrets, 13]``, or ``"wrong"``."""
+    [found] = shares_of([_unsealed(cipher, nonce, sealed, bound)])
+    return found
+
+
+def _unsealed(cipher: AESGCM, nonce: bytes, sealed: bytes, bound: bytes) -> bytes | Unopened:
     try:
-        plain = cipher.decrypt(nonce, sealed, bound)
+        return cipher.decrypt(nonce, sealed, bound)
     except InvalidTag:
         return "wrong"
-    shares = np.frombuffer(plain, "<u4").astype(np.uint32).reshape(SECRETS, SHARE_NUMBERS)
-    return shares if bool((shares < PRIME).all()) else "wrong"
+
+
+def shares_of(plain: Sequence[bytes | Unopened]) -> list[NDArray[np.uint32] | Unopened]:
+    """Return the shares that were sealed in rows, uint32 ``[secrets, 13]`` each.
+
+    What holds another number of bytes, or a number that is none of the field, is ``"wrong"``.
+
+    Args:
+        plain: What was sealed in each row, or why it does not open.
+    """
+    told = [
+        "wrong" if isinstance(one, bytes) and len(one) != _PLAIN_BYTES else one for one in plain
+    ]
+    whole = b"".join([one for one in told if isinstance(one, bytes)])
+    shares = np.frombuffer(whole, "<u4").astype(np.uint32).reshape(-1, SECRETS, SHARE_NUMBERS)
+    fits = (shares < PRIME).all(axis=(1, 2)).tolist()
+    found = iter([one if fit else "wrong" for one, fit in zip(shares, fits, strict=True)])
+    return [next(found) if isinstance(one, bytes) else one for one in told]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,9 +260,16 @@ def cipher_of(own: X25519PrivateKey, theirs: bytes, between: SealedFor) -> AESGC
 
 
 def make_bundle(
-    keys: HomeKeys, directory: Directory, seals: Seals, serial: int, *, secret: bytes, ring: KeyRing
+    keys: HomeKeys,
+    directory: Directory,
+    seals: Seals,
+    serial: int,
+    *,
+    secret: bytes,
+    ring: KeyRing,
+    draw: Callable[[Directory], OneTime] = OneTime.drawn,
 ) -> tuple[Bundle, Secrets]:
-    """Return a new bundle and its secrets, from the operating system's randomness.
+    """Return a new bundle and its secrets.
 
     Args:
         keys: The home's.
@@ -223,16 +278,14 @@ def make_bundle(
         serial: A number that the home never used before.
         secret: Of the home's present period.
         ring: The members' keys, which the home has checked.
+        draw: How secrets are drawn; another function is for simulations only.
     """
-    key = X25519PrivateKey.generate()
-    secrets = Secrets(key=key.private_bytes_raw(), blind=os.urandom(32))
-    dealing = Dealing.of(secrets.key, secrets.blind, directory.threshold)
-    shares = dealing.shares(directory.committee)
-    nonce = os.urandom(NONCE_BYTES)
+    drawn = draw(directory)
+    secrets, nonce = drawn.secrets, os.urandom(NONCE_BYTES)
     bare = BundleHead(
         home=keys.home,
         serial=serial,
-        public=key.public_key().public_bytes_raw(),
+        public=drawn.public,
         commitment=commitment(secrets.blind),
         sealed=b"",
         signature=b"",
@@ -245,12 +298,12 @@ def make_bundle(
         commitment=bare.commitment,
         ring=ring.hash,
         nonce=nonce,
-        shares=seals.seal(secret, ring, bare, nonce, shares),
-        hashes=hashes_of(shares),
+        shares=seals.seal(secret, ring, bare, nonce, drawn.shares),
+        hashes=drawn.hashes,
         proof=b"",
         signature=bytes(64),
     )
     factors = factors_of(bare.dealt_statement(directory.hash, bundle.dealt))
-    bundle = replace(bundle, proof=dealing.proof(factors))
+    bundle = replace(bundle, proof=drawn.dealing.proof(factors))
     signature = keys.sign(bundle.head.statement(directory.hash))
     return replace(bundle, signature=signature), secrets

@@ -9,8 +9,8 @@ fits, the member lied; if it does not, or the home shows nothing, the home's bun
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
@@ -29,7 +29,7 @@ from fedhome.secagg.bundle import (
 )
 from fedhome.secagg.directory import MOST_HOMES, Directory, HomeKeys
 from fedhome.secagg.manifest import MOST_ROSTER
-from fedhome.secagg.seals import SealedFor, Seals, Unopened, cipher_of, opened
+from fedhome.secagg.seals import SealedFor, Unopened, cipher_of, opened
 from fedhome.secagg.share_keys import ShareKey, sealing_key
 from fedhome.secagg.sharing import (
     HASHES_BYTES,
@@ -46,6 +46,7 @@ Shares = NDArray[np.uint32]
 FOUND_BYTES = VALUE_BYTES + HASHES_BYTES
 WRONG, ERASED = b"\xff" * FOUND_BYTES, b"\xfe" * FOUND_BYTES
 """Instead of values: what was sealed does not open; or the member cannot say, and blames nobody."""
+_WORDS: Mapping[Unopened, bytes] = {"erased": ERASED, "wrong": WRONG}
 _ROW, _CHECKED = b"fedhome/row/1\0", b"fedhome/checked/1\0"
 
 
@@ -76,8 +77,8 @@ class CheckRequest(Message, label="check", most=1 << 26):
             rows=b"".join(bundle.row(member) for bundle in bundles),
         )
 
-    def parts(self) -> list[tuple[BundleHead, bytes, bytes]]:
-        """Return of each bundle its head, what fixes its shares, and the member's row.
+    def own_rows(self) -> list[bytes]:
+        """Return of each bundle the member's row.
 
         Raises:
             BundleError: ``check``: columns of different lengths.
@@ -89,6 +90,10 @@ class CheckRequest(Message, label="check", most=1 << 26):
             count * ROW_BYTES,
         ):
             raise BundleError("the columns of a check differ in length", reason="check")
+        return [self.rows[at : at + ROW_BYTES] for at in range(0, len(self.rows), ROW_BYTES)]
+
+    def parts(self) -> list[tuple[BundleHead, bytes]]:
+        """Return of each bundle its head, and what fixes its shares."""
         found = []
         for place, (home, serial) in enumerate(zip(self.homes, self.serials, strict=True)):
             row = self.heads[place * HEAD_BYTES : (place + 1) * HEAD_BYTES]
@@ -101,7 +106,7 @@ class CheckRequest(Message, label="check", most=1 << 26):
                 sealed=sealed_hash(dealt, row[96:128]),
                 signature=row[128:],
             )
-            found.append((head, dealt, self.rows[place * ROW_BYTES : (place + 1) * ROW_BYTES]))
+            found.append((head, dealt))
         return found
 
 
@@ -209,7 +214,12 @@ def named_row(statement: bytes, member: str, row: bytes) -> bytes:
         member: The member's name.
         row: Its row.
     """
-    return hashlib.sha256(_ROW + statement + row + member.encode()).digest()
+    return row_hash(statement, row, member.encode())
+
+
+def row_hash(statement: bytes, row: bytes, member: bytes) -> bytes:
+    """Return what `named_row` does, from the bytes of the member's name."""
+    return hashlib.sha256(_ROW + statement + row + member).digest()
 
 
 def foretold(bundle: Bundle, directory: Directory, member: int) -> bytes:
@@ -232,73 +242,26 @@ def all_foretold(bundles: Sequence[Bundle], directory: Directory) -> list[list[b
     ]
 
 
-def check_rows(
-    request: CheckRequest,
-    keys: HomeKeys,
-    directory: Directory,
-    *,
-    seals: Seals,
-    secrets: Mapping[int, bytes],
-    verify: Verify,
-) -> CheckAnswer:
-    """Return what a member finds of its shares, signed.
-
-    It answers about bundles that their homes signed, and in this way alone: by values for other
-    factors than those that follow from the bundle a server could work shares out.
-
-    Args:
-        request: The server's.
-        keys: The member's.
-        directory: The epoch's.
-        seals: Of this member.
-        secrets: The member's, by period.
-        verify: How signatures are checked.
-
-    Raises:
-        BundleError: ``check``: the request is none, or this home is no member.
-    """
-    if keys.home not in directory.members:
-        raise BundleError(f"{keys.home} is not on the committee", reason="check")
-    asked: list[bytes] = []
-    found: list[tuple[Shares | Unopened, bytes]] = []
-    for head, dealt, row in request.parts():
-        fixed = head.dealt_statement(directory.hash, dealt)
-        asked.append(named_row(fixed, keys.home, row))
-        entry = directory.entries.get(head.home)
-        statement = head.statement(directory.hash)
-        if entry is None or not verify(entry.identity, head.signature, statement):
-            found.append(("erased", b""))
-            continue
-        found.append((seals.open(secrets, head, row), fixed))
-    bare = CheckAnswer(
-        directory=directory.hash,
-        member=keys.home,
-        asked=b"".join(asked),
-        values=_values(found),
-        signature=bytes(64),
-    )
-    return replace(bare, signature=keys.sign(bare.statement))
-
-
-def _values(found: Sequence[tuple[Shares | Unopened, bytes]]) -> bytes:
+def values_found(found: Sequence[Shares | Unopened], fixed: Sequence[bytes]) -> bytes:
     """Return what shares come to, or why not, all at once: one by one takes four times as long.
 
     Args:
-        found: What opened of each row, and the statement that gives its factors.
+        found: What opened of each row.
+        fixed: Of each the statement that gives its factors.
     """
-    sound = [one for one in found if not isinstance(one[0], str)]
-    computed: Iterator[NDArray[np.uint32]] = iter(())
+    told = np.empty((len(found), FOUND_BYTES), np.uint8)
+    for place, one in enumerate(found):
+        if isinstance(one, str):
+            told[place] = np.frombuffer(_WORDS[one], np.uint8)
+    sound = [place for place, one in enumerate(found) if not isinstance(one, str)]
     if sound:
-        factors = np.stack([factors_of(statement) for _, statement in sound])
-        shares = np.stack([numbers for numbers, _ in sound])
-        computed = iter(values_of(shares, factors).astype("<u4"))
-    words = {"erased": ERASED, "wrong": WRONG}
-    return b"".join(
-        words[numbers]
-        if isinstance(numbers, str)
-        else next(computed).tobytes() + hashes_of(numbers)
-        for numbers, _ in found
-    )
+        factors = np.stack([factors_of(fixed[place]) for place in sound])
+        shares = np.stack([one for one in found if not isinstance(one, str)])
+        values = values_of(shares, factors).astype("<u4").reshape(len(sound), -1)
+        told[sound, :VALUE_BYTES] = values.view(np.uint8)
+        hashes = np.frombuffer(hashes_of(shares), np.uint8)
+        told[sound, VALUE_BYTES:] = hashes.reshape(len(sound), HASHES_BYTES)
+    return told.tobytes()
 
 
 def key_shown(
@@ -365,7 +328,7 @@ def home_is_right(dispute: Dispute, shown: ShownKey, directory: Directory, key: 
     bound = bundle.head.associated_data(directory.hash) + key.member.encode()
     found = opened(cipher, row[:NONCE_BYTES], row[NONCE_BYTES + KEY_NAME_BYTES + 32 :], bound)
     statement = bundle.head.dealt_statement(directory.hash, bundle.dealt)
-    return _values([(found, statement)]) == foretold(bundle, directory, member)
+    return values_found([found], [statement]) == foretold(bundle, directory, member)
 
 
 def _home_key(row: bytes) -> bytes:

@@ -7,13 +7,21 @@ only where no home's own state has a say. A refusal is not remembered.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from typing import Any, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from fedhome.secagg import Directory, Manifest, Policy, Verify, signature_holds
-from fedhome.secagg.masks import pair_seed
+from fedhome.keys.keystream import Keystream, aes_keystream
+from fedhome.secagg import Directory, HomeKeys, Manifest, Policy, Verify, signature_holds
+from fedhome.secagg.masks import seed_of, shared_secret
+
+_MOST_PAIRS = 1 << 17  # whose secrets are remembered: 40 MB; a complete graph of 256 has 32 640
+_MOST_SIGNATURES = 1 << 14  # of each of two generations
+_MOST_STREAM_BYTES = 1 << 26  # of streams that wait for their other home
+
+_Worked = TypeVar("_Worked")
 
 
 class Reading:
@@ -24,9 +32,12 @@ class Reading:
     """
 
     def __init__(self, policy: Policy) -> None:
-        self.verify = remembering()
+        self.verify = KnownSignatures()
+        self.streams = SharedStreams()
+        self._secrets: dict[tuple[bytes, bytes], bytes] = {}
         self._seeds: dict[tuple[bytes, bytes], bytes] = {}
         self._salt = b""
+        self._worked: dict[str, tuple[Hashable, Any]] = {}
         self.policy: Policy = _Once(**vars(policy))
         self._directory: tuple[tuple[bytes, bytes, object], Directory] | None = None
         self._manifest: tuple[tuple[bytes, bytes], Manifest] | None = None
@@ -48,18 +59,126 @@ class Reading:
             self._manifest = key, Manifest.verify(data, directory, verify=verify)
         return self._manifest[1]
 
+    def once(self, what: str, given: Hashable, work: Callable[[], _Worked]) -> _Worked:
+        """Do what :func:`fedhome.secagg.workings.each_time` does, once for the same bytes.
+
+        Of each kind what was worked out last is remembered: homes ask one after the other.
+        """
+        known = self._worked.get(what)
+        if known is None or known[0] != given:
+            known = self._worked[what] = given, work()
+        worked: _Worked = known[1]
+        return worked
+
     def pair_seed(self, sk: X25519PrivateKey, own_pk: bytes, other_pk: bytes, salt: bytes) -> bytes:
         """Do what :func:`fedhome.secagg.masks.pair_seed` does, for both homes of a pair at once.
 
         The first one agrees with the other, which finds the key here: X25519 gives both the same.
+        What two keys come to is remembered for as long as homes keep their keys.
         """
         if salt != self._salt:  # of an earlier sum, some of whose homes did not come
             self._seeds, self._salt = {}, salt
+            self.streams.begin()
         pair = (own_pk, other_pk) if own_pk < other_pk else (other_pk, own_pk)
         found = self._seeds.pop(pair, None)
         if found is None:
-            found = self._seeds[pair] = pair_seed(sk, own_pk, other_pk, salt)
+            shared = self._secrets.get(pair)
+            if shared is None:
+                if len(self._secrets) >= _MOST_PAIRS:
+                    self._secrets.clear()
+                shared = self._secrets[pair] = shared_secret(sk, other_pk)
+            found = self._seeds[pair] = seed_of(shared, *pair, salt)
         return found
+
+
+class KnownSignatures:
+    """A check of signatures that remembers: in one process all parties check the same.
+
+    A signature that was made here needs no check: for the very same key, bytes and signature.
+    """
+
+    def __init__(self) -> None:
+        self._newer: set[tuple[bytes, bytes, bytes]] = set()
+        self._older: set[tuple[bytes, bytes, bytes]] = set()
+
+    def __call__(self, key: bytes, signature: bytes, message: bytes) -> bool:
+        """Return whether a signature is valid; see :data:`fedhome.secagg.Verify`."""
+        one = (key, signature, message)
+        if one in self._newer:
+            return True
+        if one not in self._older and not signature_holds(key, signature, message):
+            return False
+        self.made(*one)
+        return True
+
+    def made(self, key: bytes, signature: bytes, message: bytes) -> None:
+        """Know a signature that was made in this process."""
+        if len(self._newer) >= _MOST_SIGNATURES:
+            self._older, self._newer = self._newer, set()
+        self._newer.add((key, signature, message))
+
+
+class KnownKeys(HomeKeys):
+    """A simulated home's keys: what they sign, the other parties of the process know.
+
+    Args:
+        home: The home's name.
+        identity: Ed25519 private key, 32 bytes.
+        share: X25519 private key, 32 bytes.
+
+    Attributes:
+        known: Where signatures become known; None: nowhere.
+    """
+
+    def __init__(self, home: str, identity: bytes, share: bytes) -> None:
+        super().__init__(home, identity, share)
+        self.known: KnownSignatures | None = None
+
+    def sign(self, message: bytes) -> bytes:
+        """Return a signature of the home, 64 bytes."""
+        signature = super().sign(message)
+        if self.known is not None:
+            self.known.made(self._identity.public, signature, message)
+        return signature
+
+
+class SharedStreams:
+    """Streams of masks: what one home of a pair has made is kept until the other one takes it."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[tuple[bytes, int], bytes] = {}
+        self._held = 0
+
+    def __call__(self, key: bytes) -> Keystream:
+        """Return the stream of a key; see :func:`fedhome.keys.keystream.aes_keystream`."""
+        return _SharedStream(self, key)
+
+    def begin(self) -> None:
+        """Forget what is waited for: another sum begins."""
+        self._waiting.clear()
+        self._held = 0
+
+    def write(self, key: bytes, number: int, zeros: memoryview, room: memoryview) -> None:
+        """Write the beginning of a piece; see :class:`fedhome.keys.keystream.Keystream`."""
+        count = len(zeros)
+        piece = self._waiting.pop((key, number), None)
+        if piece is not None:
+            self._held -= len(piece)
+            if len(piece) == count:
+                room[:count] = piece
+                return
+        aes_keystream(key).write(number, zeros, room)
+        if self._held + count <= _MOST_STREAM_BYTES:
+            self._waiting[key, number] = bytes(room[:count])
+            self._held += count
+
+
+class _SharedStream:
+    def __init__(self, streams: SharedStreams, key: bytes) -> None:
+        self._streams, self._key = streams, key
+
+    def write(self, number: int, zeros: memoryview, room: memoryview) -> None:
+        self._streams.write(self._key, number, zeros, room)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,11 +191,6 @@ class _Once(Policy):
         if not _same(self.passed, [manifest, directory]):
             super().check(manifest, directory)
             self.passed[:] = manifest, directory
-
-
-def remembering() -> Verify:
-    """Return a check of signatures that remembers: in one process all parties check the same."""
-    return lru_cache(maxsize=1 << 16)(signature_holds)
 
 
 def _same(some: list[Manifest | Directory], others: list[Manifest | Directory]) -> bool:

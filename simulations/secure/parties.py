@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,8 +17,19 @@ from numpy.typing import NDArray
 
 from fedhome.clients.protocol_answers import answered
 from fedhome.errors import BundleError, FedHomeError
-from fedhome.secagg import Form, HomeEntry, HomeKeys, HomeParty, HomeState, JoinedSum, Policy
-from fedhome.simulations.engines.shared_reads import Reading
+from fedhome.secagg import (
+    Directory,
+    Form,
+    HomeEntry,
+    HomeParty,
+    HomeState,
+    JoinedSum,
+    Policy,
+    Verify,
+)
+from fedhome.secagg.one_time import OneTime
+from fedhome.secagg.workings import Workings
+from fedhome.simulations.engines.shared_reads import KnownKeys, Reading
 
 
 class AcceptedForm(NamedTuple):
@@ -74,7 +84,10 @@ class Party:
     """
 
     def __init__(self, home: str, enrolment: PartyKeys, read: Reading) -> None:
-        self._keys = HomeKeys.create(home)
+        self._keys = KnownKeys.create(home)
+        self._keys.known = read.verify
+        self._drawn: OneTime | None = None
+        self._uploaded = False
         self.machine = HomeParty(
             self._keys,
             enrolment.authority,
@@ -84,7 +97,9 @@ class Party:
             verify=read.verify,
             read_directory=read.directory,
             read_manifest=read.manifest,
-            agree=read.pair_seed,
+            workings=Workings(
+                agree=read.pair_seed, stream=read.streams, draw=self._draw, once=read.once
+            ),
         )
         self._joined: JoinedSum | None = None
 
@@ -124,9 +139,25 @@ class Party:
         joined, self._joined = self._joined, None
         words = joined.manifest.form.encode(update, weights, values, [key], [noise_key])[0]
         sent = {"upload": joined.upload(words)}
-        with suppress(BundleError):  # the members have new keys: the server gives them out
+        self._uploaded = True
+        try:
             sent["bundle"] = self.machine.bundle(now=time.time())
+        except BundleError:  # the members have new keys: the server gives them out
+            pass
+        finally:
+            self._uploaded = False
         return sent
+
+    def _draw(self, directory: Directory) -> OneTime:
+        """Return secrets for a bundle: those of the last one, where the home was in its sum.
+
+        What they come to with each other home's, and their shares, are then known. That hides
+        nothing, as a simulation does not: all homes' keys are in one place. A home that did not
+        upload draws new ones, as its key was opened.
+        """
+        if self._drawn is None or not self._uploaded or self.machine.state.live:
+            self._drawn = OneTime.drawn(directory)
+        return self._drawn
 
 
 class Parties(ABC):
@@ -201,6 +232,7 @@ class LocalParties(Parties):
 
     def __init__(self, names: Mapping[int, str], enrolment: PartyKeys) -> None:
         read = Reading(enrolment.policy)
+        self.verify: Verify = read.verify
         self.parties = {position: Party(name, enrolment, read) for position, name in names.items()}
 
     def ask(

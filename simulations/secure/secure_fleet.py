@@ -19,12 +19,12 @@ from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import dealt_tiers
 from fedhome.rng import generator
 from fedhome.run.events import EventLog
-from fedhome.secagg import Authority, Directory, ServerKeys
+from fedhome.secagg import Authority, Directory, ServerKeys, Verify
 from fedhome.server.rounds.masked_sums import ProtocolChannel
 from fedhome.server.rounds.secure_grid import SecureGrid
 from fedhome.server.rounds.sums import Channel, IdealChannel
 from fedhome.simulations.engines.grid import InProcessGrid
-from fedhome.simulations.engines.shared_reads import remembering
+from fedhome.simulations.engines.shared_reads import KnownSignatures
 from fedhome.simulations.secure.parties import LocalParties, Parties, PartyKeys
 from fedhome.simulations.secure.worker_parties import WorkerParties, worker_count
 from fedhome.wire.layout import Layout
@@ -64,6 +64,12 @@ class SecureFleet:
     def directory(self) -> Directory:
         """The directory that the authority signed."""
         return self._parties_and_directory[1]
+
+    @cached_property
+    def verify(self) -> Verify:
+        """How the server checks signatures: those that this process made it knows."""
+        parties = self.parties
+        return parties.verify if isinstance(parties, LocalParties) else KnownSignatures()
 
     @cached_property
     def _parties_and_directory(self) -> tuple[Parties, Directory]:
@@ -142,6 +148,6 @@ def secure_grid(
             directory=fleet.directory,
             keys=fleet.server,
             run=os.urandom(16),
-            verify=remembering(),
+            verify=fleet.verify,
         )
     return SecureGrid(channel, plan=plan, layout=layout, log=log, observe=grid.observe)

@@ -308,7 +308,7 @@ def _checks(world: World) -> Iterator[Door]:
     def check(data: bytes) -> None:
         asked = CheckRequest.from_bytes(data)
         heads = b""
-        for number, (head, _, _) in enumerate(asked.parts()):
+        for number, (head, _) in enumerate(asked.parts()):
             owner = world.keys.get(head.home)
             signed = owner.sign(head.statement(world.directory.hash)) if owner else head.signature
             heads += asked.heads[number * HEAD_BYTES :][: HEAD_BYTES - 64] + signed

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedhome.errors import BundleError, SecAggError
-from fedhome.secagg import Bundle, ShareChecks, sealing_party, share_checks
+from fedhome.secagg import Bundle, ShareChecks, row_checks
 from fedhome.secagg.bundle import ROW_BYTES
 from fedhome.secagg.seals import Seals
 from fedhome.secagg.shamir import PRIME
@@ -314,8 +314,7 @@ def test_a_server_gets_values_for_no_other_factors_and_would_have_the_share_with
     assert scene.answer(row).values == foretold(bundle, scene.world.directory, MEMBER)
 
     signed = "entry is None or not verify(entry.identity, head.signature, statement)"
-    weaken(monkeypatch, share_checks, "check_rows", signed, "entry is None")
-    monkeypatch.setattr(sealing_party, "check_rows", share_checks.check_rows)
+    weaken(monkeypatch, row_checks, "_heads_of", signed, "entry is None")
     factors, values = [], []
     for request in requests:
         dealt = request.heads[64:96]

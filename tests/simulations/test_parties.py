@@ -142,6 +142,25 @@ def test_a_refusal_is_the_homes_own_in_its_place(fleet: SecureFleet) -> None:
     assert again.reason == "replayed"
 
 
+def test_a_home_keeps_its_one_time_keys_while_it_uploads_and_draws_new_ones_otherwise(
+    fleet: SecureFleet,
+) -> None:
+    manifest = _manifest(fleet)
+    before = Manifest.verify(manifest, fleet.directory)
+    list(fleet.parties.join(range(HOMES), manifest, EXPECTED))
+    sent = fleet.parties.upload(range(1, HOMES), [_numbers(place) for place in range(1, HOMES)])
+    made = [Bundle.from_bytes(_part(one, "bundle")) for one in sent]
+    for place, bundle in enumerate(made, 1):
+        assert bundle.public == before.public(place)
+        assert bundle.commitment == before.commitment(place)
+        assert bundle.serial == before.serials[place] + 1
+        assert bundle.nonce != bytes(12)
+        bundle.check(fleet.directory)
+    assert len({bundle.nonce for bundle in made}) == HOMES - 1
+    new = list(_bundles(fleet, range(HOMES)))  # the first did not upload, the others have one each
+    assert not {bundle.public for bundle in new} & {before.public(n) for n in range(HOMES)}
+
+
 def test_what_is_not_finite_stays_at_home(fleet: SecureFleet) -> None:
     list(fleet.parties.join([0, 1], _manifest(fleet), EXPECTED))
     broken = _numbers(0)._replace(update=np.array([[np.nan, 0.0]], np.float32))

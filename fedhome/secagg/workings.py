@@ -1,0 +1,54 @@
+"""How a home works out what follows from keys and bytes alone: each time anew.
+
+A simulation's homes share a process, and theirs may remember what another home there has worked
+out already (:mod:`fedhome.simulations.engines.shared_reads`). Nothing here decides anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from fedhome.keys.keystream import aes_keystream
+from fedhome.secagg.directory import Directory
+from fedhome.secagg.masks import PairSeed, Stream, pair_seed
+from fedhome.secagg.one_time import OneTime
+
+_Worked = TypeVar("_Worked")
+
+
+class Once(Protocol):
+    """Returns what some work comes to, which is the same for whoever does it."""
+
+    def __call__(self, what: str, given: Hashable, work: Callable[[], _Worked]) -> _Worked:
+        """Do some work, or return what it came to before.
+
+        Args:
+            what: What is worked out.
+            given: All that it follows from.
+            work: Works it out; what it raises is raised, and not remembered.
+        """
+
+
+def each_time(what: str, given: Hashable, work: Callable[[], _Worked]) -> _Worked:
+    """Do some work; see `Once`."""
+    del what, given
+    return work()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workings:
+    """How a home works things out; **anything but these defaults is for simulations only**.
+
+    Args:
+        agree: How it agrees on a key with another home.
+        stream: How it makes the stream of a mask.
+        draw: How it draws the secrets of a bundle.
+        once: How it works out what all homes of a sum read alike.
+    """
+
+    agree: PairSeed = pair_seed
+    stream: Stream = aes_keystream
+    draw: Callable[[Directory], OneTime] = OneTime.drawn
+    once: Once = each_time
