@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Annotated
 
+import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from numpy.typing import NDArray
 
 from fedhome.errors import BundleError
 from fedhome.keys.signing import Verify, signature_holds
@@ -157,7 +159,12 @@ class Bundle(Message, label="bundle/2", most=1 << 21):
     @cached_property
     def recipients(self) -> list[bool]:
         """Of each member whether it has a share of this bundle, in the committee's order."""
-        return [self.is_for(member) for member in range(len(self.shares) // SEALED_BYTES)]
+        there: list[bool] = self._sealed_rows.any(axis=1).tolist()
+        return there
+
+    @property
+    def _sealed_rows(self) -> NDArray[np.uint8]:
+        return np.frombuffer(self.shares, np.uint8).reshape(-1, SEALED_BYTES)
 
     def is_for(self, member: int) -> bool:
         """Return whether the member at an index of the committee has a share of it."""
@@ -172,16 +179,13 @@ class Bundle(Message, label="bundle/2", most=1 << 21):
         Raises:
             BundleError: ``ring``.
         """
-        for member in range(len(self.shares) // SEALED_BYTES):
-            named = self.row(member)[NONCE_BYTES : NONCE_BYTES + KEY_NAME_BYTES]
-            key = keys.get(member)
-            if self.is_for(member) != (key is not None) or (
-                key is not None and named != key[:KEY_NAME_BYTES]
-            ):
-                raise BundleError(
-                    f"a bundle of {self.home} is not sealed for the members of its ring",
-                    reason="ring",
-                )
+        there = [place for place, has in enumerate(self.recipients) if has]
+        named = self._sealed_rows[there, :KEY_NAME_BYTES].tobytes()
+        if there != sorted(keys) or named != b"".join(keys[one][:KEY_NAME_BYTES] for one in there):
+            raise BundleError(
+                f"a bundle of {self.home} is not sealed for the members of its ring",
+                reason="ring",
+            )
 
     def check(self, directory: Directory, *, verify: Verify = signature_holds) -> None:
         """Refuse a bundle that would spoil the sum it is taken for.

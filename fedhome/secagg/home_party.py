@@ -227,6 +227,7 @@ class HomeParty(SealingParty):
             now=now,
             verify=self._verify,
             read=self._read_manifest,
+            once=once,
         )
         manifest, shares = case.manifest.digest, b""
         openings = member.record(case, self.state, once)

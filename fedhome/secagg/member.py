@@ -71,6 +71,7 @@ def examine(
     now: float,
     verify: Verify,
     read: Callable[..., Manifest] = Manifest.verify,
+    once: Once = each_time,
 ) -> Case:
     """Return what a request asks for, or refuse it.
 
@@ -83,6 +84,7 @@ def examine(
         now: Unix time, s.
         verify: How signatures are checked.
         read: How the manifest is read and verified; another function is for simulations only.
+        once: How what all members read alike is worked out.
 
     Raises:
         WireError: The manifest is none.
@@ -108,6 +110,18 @@ def examine(
             reason="opened-before",
             hint="a second one would differ by single homes: go on from the sum that was opened",
         )
+    case = once(
+        "case",
+        (manifest.digest, request.present, len(request.arrivals)),
+        lambda: _case_of(request, manifest, directory),
+    )
+    if case.homes is not None:
+        _check_alike(manifest, case.homes, directory, policy, state)
+    return case
+
+
+def _case_of(request: Request, manifest: Manifest, directory: Directory) -> Case:
+    """Return who is in a sum, or refuse a set that no home's state makes right."""
     present = from_bits(request.present, len(manifest.names))
     if present is None or len(request.arrivals) != ARRIVAL_BYTES * int(present.sum()):
         raise OpeningError("the homes of a sum are not as they should be", reason="arrivals")
@@ -125,7 +139,6 @@ def examine(
     homes = None
     if manifest.alike_subjects:
         homes = OpenedSet.of(manifest, present, directory)
-        _check_alike(manifest, homes, directory, policy, state)
     digest = present_digest(request.present)
     return Case(manifest=manifest, present=present, digest=digest, homes=homes)
 

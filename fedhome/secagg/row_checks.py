@@ -62,6 +62,7 @@ def check_rows(
         secrets,
         [(heads[place].home, heads[place].bound) for place in signed],
         b"".join([rows[place] for place in signed]),
+        keep=True,
     )
     found: list[Shares | Unopened] = ["erased"] * len(heads)
     for place, shares in zip(signed, opened, strict=True):

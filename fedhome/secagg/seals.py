@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -33,6 +33,7 @@ from fedhome.secagg.sharing import SECRETS, SHARE_BYTES, SHARE_NUMBERS, factors_
 
 _KEY_BYTES = 32
 _PLAIN_BYTES = SECRETS * SHARE_BYTES
+_MOST_OPENED = 4096  # rows that wait to be opened once more: 1.5 MB
 _SEAL = b"fedhome/seal/2\0"
 
 Unopened = Literal["erased", "wrong"]
@@ -60,6 +61,8 @@ class Seals:
         self._sealings: dict[tuple[bytes, str, bytes], _Sealing] = {}
         self._ciphers: dict[tuple[bytes, bytes, str], AESGCM] = {}
         self._own: dict[bytes, tuple[X25519PrivateKey, bytes]] = {}
+        self._members: tuple[tuple[bytes, bytes], list[tuple[bytes, _Sealing | None]]] | None = None
+        self._opened: dict[tuple[bytes, bytes], bytes] = {}
 
     def __repr__(self) -> str:
         return f"Seals of {self._keys.home!r}"
@@ -69,6 +72,8 @@ class Seals:
         self._sealings.clear()
         self._ciphers.clear()
         self._own.clear()
+        self._members = None
+        self._opened.clear()
 
     def seal(
         self,
@@ -88,19 +93,27 @@ class Seals:
             shares: uint32 ``[members, secrets, 13]``.
         """
         bound = head.associated_data(self._directory.hash)
-        rows = shares.astype("<u4")
+        plain, at = shares.astype("<u4").tobytes(), 0
         parts = []
-        for place, member in enumerate(self._directory.members):
-            key = ring.by_member.get(member)
-            if key is None:
+        for member, sealing in self._sealings_for(secret, ring):
+            row, at = plain[at : at + _PLAIN_BYTES], at + _PLAIN_BYTES
+            if sealing is None:
                 parts.append(bytes(SEALED_BYTES))
                 continue
-            sealing = self._sealing(secret, key)
-            plain = rows[place].tobytes()
-            parts.append(
-                sealing.start + sealing.cipher.encrypt(nonce, plain, bound + member.encode())
-            )
+            parts.append(sealing.start)
+            parts.append(sealing.cipher.encrypt(nonce, row, bound + member))
         return b"".join(parts)
+
+    def _sealings_for(self, secret: bytes, ring: KeyRing) -> list[tuple[bytes, _Sealing | None]]:
+        """Return of each member its name, and how is sealed for it; None: it is not in the ring."""
+        if self._members is None or self._members[0] != (secret, ring.hash):
+            found = [
+                (member.encode(), None if key is None else self._sealing(secret, key))
+                for member in self._directory.members
+                for key in (ring.by_member.get(member),)
+            ]
+            self._members = (secret, ring.hash), found
+        return self._members[1]
 
     def _sealing(self, secret: bytes, key: ShareKey) -> _Sealing:
         between = secret, key.member, key.key
@@ -130,7 +143,12 @@ class Seals:
         return found
 
     def open_all(
-        self, secrets: Mapping[int, bytes], bounds: Iterable[tuple[str, bytes]], rows: bytes
+        self,
+        secrets: Mapping[int, bytes],
+        bounds: Iterable[tuple[str, bytes]],
+        rows: bytes,
+        *,
+        keep: bool = False,
     ) -> list[NDArray[np.uint32] | Unopened]:
         """Return this member's shares of several bundles, or why they do not open, as `open` does.
 
@@ -138,13 +156,21 @@ class Seals:
             secrets: The member's, by period.
             bounds: Of each bundle its home, and `BundleHead.associated_data`.
             rows: Of each bundle the member's row, one after the other.
+            keep: Keep what opens until it is asked for once more: a member opens a row as it checks
+                it, and again in the sum. It goes no later than the secrets that it opens by.
         """
-        return shares_of(
-            [
-                self._plain(secrets, home, bound, rows[at : at + ROW_BYTES])
-                for (home, bound), at in zip(bounds, range(0, len(rows), ROW_BYTES), strict=True)
-            ]
-        )
+        if keep and len(self._opened) > _MOST_OPENED:
+            self._opened.clear()
+        plain: list[bytes | Unopened] = []
+        for (home, bound), at in zip(bounds, range(0, len(rows), ROW_BYTES), strict=True):
+            row = rows[at : at + ROW_BYTES]
+            found: bytes | Unopened | None = self._opened.pop((row, bound), None)
+            if found is None:
+                found = self._plain(secrets, home, bound, row)
+            if keep and isinstance(found, bytes):
+                self._opened[row, bound] = found
+            plain.append(found)
+        return shares_of(plain)
 
     def _plain(
         self, secrets: Mapping[int, bytes], home: str, bound: bytes, row: bytes
@@ -212,8 +238,10 @@ def shares_of(plain: Sequence[bytes | Unopened]) -> list[NDArray[np.uint32] | Un
     ]
     whole = b"".join([one for one in told if isinstance(one, bytes)])
     shares = np.frombuffer(whole, "<u4").astype(np.uint32).reshape(-1, SECRETS, SHARE_NUMBERS)
-    fits = (shares < PRIME).all(axis=(1, 2)).tolist()
-    found = iter([one if fit else "wrong" for one, fit in zip(shares, fits, strict=True)])
+    fits: list[bool] = (shares < PRIME).all(axis=(1, 2)).tolist()
+    found: Iterator[NDArray[np.uint32] | Unopened] = iter(
+        [one if fit else "wrong" for one, fit in zip(shares, fits, strict=True)]
+    )
     return [next(found) if isinstance(one, bytes) else one for one in told]
 
 

@@ -77,11 +77,11 @@ class CheckRequest(Message, label="check", most=1 << 26):
             rows=b"".join(bundle.row(member) for bundle in bundles),
         )
 
-    def own_rows(self) -> list[bytes]:
-        """Return of each bundle the member's row.
+    def check_columns(self) -> None:
+        """Refuse a request whose columns differ in length.
 
         Raises:
-            BundleError: ``check``: columns of different lengths.
+            BundleError: ``check``.
         """
         count = len(self.homes)
         if (len(self.serials), len(self.heads), len(self.rows)) != (
@@ -90,10 +90,15 @@ class CheckRequest(Message, label="check", most=1 << 26):
             count * ROW_BYTES,
         ):
             raise BundleError("the columns of a check differ in length", reason="check")
+
+    def own_rows(self) -> list[bytes]:
+        """Return of each bundle the member's row; `BundleError` as of `check_columns`."""
+        self.check_columns()
         return [self.rows[at : at + ROW_BYTES] for at in range(0, len(self.rows), ROW_BYTES)]
 
     def parts(self) -> list[tuple[BundleHead, bytes]]:
-        """Return of each bundle its head, and what fixes its shares."""
+        """Return of each bundle its head, and what fixes its shares; else as `own_rows`."""
+        self.check_columns()
         found = []
         for place, (home, serial) in enumerate(zip(self.homes, self.serials, strict=True)):
             row = self.heads[place * HEAD_BYTES : (place + 1) * HEAD_BYTES]

@@ -78,6 +78,7 @@ class BundleStock:
         self._directory, self._verify = directory, verify
         self._ask, self._there, self._clock = ask, there, clock
         self._rings: dict[bytes, KeyRing] = {}
+        self._ring_keys: dict[bytes, dict[int, bytes]] = {}
         self._ring: KeyRing | None = None
         self._period, self._tried_at = -1, 0.0
         self._taken: dict[str, Bundle] = {}
@@ -96,12 +97,18 @@ class BundleStock:
         if ring is None:
             self.pool.drop([bundle])  # for keys of an earlier half day: it is asked for anew
             return
-        members = self._directory.members
         try:
-            bundle.check_ring({members.index(key.member): key.key for key in ring.keys})
+            bundle.check_ring(self._keys_of(ring))
         except FedHomeError:
             self.pool.drop([bundle])
             raise
+
+    def _keys_of(self, ring: KeyRing) -> dict[int, bytes]:
+        """Return the members' public keys in a ring, by the member's index in the committee."""
+        if ring.hash not in self._ring_keys:
+            places = {member: place for place, member in enumerate(self._directory.members)}
+            self._ring_keys[ring.hash] = {places[key.member]: key.key for key in ring.keys}
+        return self._ring_keys[ring.hash]
 
     def take(self, homes: Iterable[str]) -> dict[str, Bundle]:
         """Return the oldest bundle of each home, for a sum."""
@@ -163,7 +170,7 @@ class BundleStock:
         """Drop what was sealed for the keys of an earlier half day."""
         period = period_of(self._clock())
         if period != self._period:
-            self._period, self._ring, self._rings = period, None, {}
+            self._period, self._ring, self._rings, self._ring_keys = period, None, {}, {}
         old = [
             bundle
             for home in self._directory.names

@@ -158,19 +158,18 @@ class SharedStreams:
         self._waiting.clear()
         self._held = 0
 
-    def write(self, key: bytes, number: int, zeros: memoryview, room: memoryview) -> None:
-        """Write the beginning of a piece; see :class:`fedhome.keys.keystream.Keystream`."""
-        count = len(zeros)
+    def take(self, key: bytes, number: int) -> bytes | None:
+        """Return the beginning of a piece that waits, which then waits no more."""
         piece = self._waiting.pop((key, number), None)
         if piece is not None:
             self._held -= len(piece)
-            if len(piece) == count:
-                room[:count] = piece
-                return
-        aes_keystream(key).write(number, zeros, room)
-        if self._held + count <= _MOST_STREAM_BYTES:
-            self._waiting[key, number] = bytes(room[:count])
-            self._held += count
+        return piece
+
+    def keep(self, key: bytes, number: int, piece: memoryview) -> None:
+        """Keep the beginning of a piece, where there is room."""
+        if self._held + len(piece) <= _MOST_STREAM_BYTES:
+            self._waiting[key, number] = bytes(piece)
+            self._held += len(piece)
 
 
 class _SharedStream:
@@ -178,7 +177,12 @@ class _SharedStream:
         self._streams, self._key = streams, key
 
     def write(self, number: int, zeros: memoryview, room: memoryview) -> None:
-        self._streams.write(self._key, number, zeros, room)
+        count, piece = len(zeros), self._streams.take(self._key, number)
+        if piece is not None and len(piece) == count:
+            room[:count] = piece
+            return
+        aes_keystream(self._key).write(number, zeros, room)
+        self._streams.keep(self._key, number, room[:count])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -150,7 +150,7 @@ def test_members_open_no_sum_that_tells_a_home_by_another_question(
     fewer.answer()
     assert fewer.open().homes == tuple(names_of(12)[5:])
 
-    weaken(monkeypatch, committee_member, "examine", "manifest.alike_subjects")  # the control
+    weaken(monkeypatch, committee_member, "_case_of", "manifest.alike_subjects")  # the control
     first = _asked(world, "blend", range(12), model=2)
     first.answer()
     of_all = first.open().words.copy()

@@ -60,7 +60,7 @@ def test_a_set_that_is_too_small(monkeypatch: pytest.MonkeyPatch) -> None:
     sent = send(eve, range(8))
     refused(OpeningError, "a-min", lambda: eve.ask({0, 1}))
     assert eve.bare(0) is None
-    weaken(monkeypatch, committee_member, "examine", "len(indices) < manifest.a_min")
+    weaken(monkeypatch, committee_member, "_case_of", "len(indices) < manifest.a_min")
     eve.ask({0, 1})
     assert eve.has(0, sent[0])
 
@@ -181,7 +181,7 @@ def test_isolation_of_one_home(monkeypatch: pytest.MonkeyPatch) -> None:
     sent = send(eve, range(40))
     refused(OpeningError, "isolated", lambda: eve.ask(around))
     assert eve.bare(target) is None
-    weaken(monkeypatch, committee_member, "examine", "int(around.min()) < manifest.tau")
+    weaken(monkeypatch, committee_member, "_case_of", "int(around.min()) < manifest.tau")
     eve.ask(around)
     assert eve.has(target, sent[target])
 

@@ -528,7 +528,7 @@ def test_any_interleaving_is_exact_or_a_typed_error_for_long() -> None:
             (committee_member, "check_votes", "count < directory.threshold", "False"),
             "too few homes",
         ),
-        ((committee_member, "examine", "< manifest.a_min", "< 1"), "too few homes"),
+        ((committee_member, "_case_of", "< manifest.a_min", "< 1"), "too few homes"),
         (
             (HomeState, "with_sum", "sum_number=sum_number, live=live", "sum_number=sum_number"),
             "masks two vectors",
