@@ -159,7 +159,7 @@ class Bundle(Message, label="bundle/2", most=1 << 21):
     @cached_property
     def recipients(self) -> list[bool]:
         """Of each member whether it has a share of this bundle, in the committee's order."""
-        there: list[bool] = self._sealed_rows.any(axis=1).tolist()
+        there: list[bool] = np.asarray(self._sealed_rows.any(axis=1)).tolist()
         return there
 
     @property

@@ -238,7 +238,7 @@ def shares_of(plain: Sequence[bytes | Unopened]) -> list[NDArray[np.uint32] | Un
     ]
     whole = b"".join([one for one in told if isinstance(one, bytes)])
     shares = np.frombuffer(whole, "<u4").astype(np.uint32).reshape(-1, SECRETS, SHARE_NUMBERS)
-    fits: list[bool] = (shares < PRIME).all(axis=(1, 2)).tolist()
+    fits: list[bool] = np.asarray((shares < PRIME).all(axis=(1, 2))).tolist()
     found: Iterator[NDArray[np.uint32] | Unopened] = iter(
         [one if fit else "wrong" for one, fit in zip(shares, fits, strict=True)]
     )
