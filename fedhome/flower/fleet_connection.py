@@ -46,10 +46,9 @@ from flwr.supercore.inflatable.inflatable_utils import (
     pull_objects,
     push_object_contents_from_iterable,
 )
-from flwr.supernode.fleet_http_client import FleetHttpClient
-from google.protobuf.wrappers_pb2 import BytesValue
 
 from fedhome.errors import LinkError
+from fedhome.flower.fleet_client import FleetClient, bounded_pull
 from fedhome.flower.messages import identify
 from fedhome.flower.node_key import NodeKey, RequestSigner
 from fedhome.printable import shown
@@ -75,7 +74,6 @@ PATIENCE: Mapping[str, Any] = {
 }
 """How long an announced object is waited for (10 s), and how often: Flower begins with 1 s."""
 
-_EXCHANGE_S = HOLD_S + 15.0
 Result = TypeVar("Result")
 
 
@@ -125,22 +123,6 @@ def message_of(data: bytes) -> Message:
     return message_from_proto(MessageProto.FromString(data))
 
 
-class _Client(FleetHttpClient):
-    """Flower's client, with one more request: our exchange."""
-
-    def exchange(self, path: str, data: bytes) -> bytes:
-        """Post one message of :mod:`fedhome.wire.exchange`, and return the response."""
-        response = self._unary_unary(
-            path=path,
-            rpc_method=path,
-            request=BytesValue(value=data),
-            response_type=BytesValue,
-            timeout=_EXCHANGE_S,
-        )
-        value: bytes = response.value
-        return value
-
-
 class FleetConnection:
     """One connection to a fleet's server.
 
@@ -165,7 +147,7 @@ class FleetConnection:
         self._last_run = 0
         self._looking, self._told_at = False, time.monotonic()
         self._window = PackingWindow()
-        self._client = _Client.from_server_address(
+        self._client = FleetClient.from_server_address(
             address,
             insecure=False,
             root_certificates=authorities,
@@ -274,11 +256,12 @@ class FleetConnection:
         names = (tree.object_id for tree in iterate_object_tree(arrival.tree))
         missing = [name for name in names if name not in contents]
         if missing:
-            contents |= _request(lambda: pull_objects(missing, pull, **PATIENCE))
+            bounded = bounded_pull(pull, missing, have=contents)
+            contents |= _request(lambda: pull_objects(missing, bounded, **PATIENCE))
         with _readable():
             message = inflate_object_from_contents(name, contents)
-            if not isinstance(message, Message):
-                raise TypeError
+            if not isinstance(message, Message) or not message.has_content():
+                raise TypeError  # nor is an error a question
         identify(message, name)
         return message
 
