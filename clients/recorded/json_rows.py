@@ -14,6 +14,7 @@ from fedhome.plan.reading_settings import ReadingSettings
 Cell = str | int | float | bool | None
 Row = Mapping[str, Cell]
 _MOST_INTEGER = 1 << 62
+_LARGEST = 1.7e308  # of a float
 
 
 def parsed(line: bytes) -> Row:
@@ -45,10 +46,24 @@ def checked(row: object) -> Row:
     for name, value in row.items():
         if not isinstance(name, str) or not name:
             raise SourceError("a field has no name", hint="give every reading a name")
+        if not _is_text(name):
+            raise SourceError(
+                "a field's name holds half a character", hint="write names in whole letters"
+            )
         if not isinstance(value, str | int | float | bool | None):
             raise SourceError(
                 f"the field {name!r} is no single value",
                 hint="give each reading a field of its own",
+            )
+        if isinstance(value, str) and not _is_text(value):
+            raise SourceError(
+                f"the field {name!r} holds half a character",
+                hint="see what wrote it: it has cut a text in the middle of a letter",
+            )
+        if isinstance(value, int) and abs(value) > _LARGEST:
+            raise SourceError(
+                f"the field {name!r} holds a number beyond all readings",
+                hint="a reading that is missing is null, or has no field",
             )
     return row
 
@@ -87,3 +102,12 @@ def _text(cell: Cell, decimal: str) -> str | None:
 
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(constant)
+
+
+def _is_text(text: str) -> bool:
+    """Return whether a text is one that can be written: no half of a character stands in it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

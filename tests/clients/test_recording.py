@@ -91,6 +91,24 @@ def test_a_first_filling_that_cannot_be_read_makes_no_store(place: HomeFolder) -
     assert not ReadingStore.there(place.path)
 
 
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ('{"time": "2023-11-29 04:00", "load": 1%s}' % ("0" * 400), "beyond all readings"),
+        ('{"time": "2023-11-29 04:00", "load": 2, "room": "\\ud800"}', "half a character"),
+        ('{"time": "2023-11-29 04:00", "load": 2, "\\udfff": 1}', "half a character"),
+    ],
+)
+def test_a_line_of_json_that_no_table_can_hold_ends_no_recording(
+    recorder: Recorder, line: str, why: str
+) -> None:
+    """Whoever writes one line, such as a sensor or a stranger at a broker, stopped all others."""
+    rows = [f'{{"time": "2023-11-29 0{hour}:00", "load": {hour}.5}}' for hour in (3, 5)]
+    (_,), (done,) = streamed(recorder, "\n".join([rows[0], line, rows[1], ""]))
+    assert [(one.line, why in one.why) for one in done.refused] == [(2, True)]
+    assert load(recorder) == [3.5, 5.5]
+
+
 def test_lines_of_csv_are_recorded_and_the_bad_ones_named(recorder: Recorder) -> None:
     text = (
         "time;load\n"

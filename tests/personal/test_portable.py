@@ -295,7 +295,8 @@ def test_numbers_that_are_not_finite_are_not_written() -> None:
 
 @compiles
 def test_names_from_readings_cannot_leave_their_comments(tmp_path: Path) -> None:
-    nasty = "x */ int broken = 1; /* \\\n?? ä"
+    # A backslash becomes a stroke: after a star it was the end of the comment.
+    nasty = "x */ int broken = 1; /* \\\n?? ä *\\ int broken_too = ; //* ???/"
     model = own_model(Shape(), 1, home="int")
     model = replace(
         model, run=nasty, scaling=replace(model.scaling, features=(nasty, *FEATURES[1:]))
@@ -303,6 +304,8 @@ def test_names_from_readings_cannot_leave_their_comments(tmp_path: Path) -> None
     (tmp_path / "oak.c").write_bytes(export_model(model, "c"))
     assert "16 of 16" in self_tested(tmp_path / "oak.c", ["-Wtrigraphs"])
     assert comment("a*/b") == "a* /b"
+    assert comment("a*\\b") == "a* /b"
+    assert comment("4 m/s *") == "4 m/s *"
     assert identifier("3 Bäume", {"home_3_b_ume"}) == "home_3_b_ume_2"
 
 

@@ -59,6 +59,5 @@ def identifier(name: str, taken: Iterable[str] = ()) -> str:
 def comment(text: str) -> str:
     """Return a text that can stand inside a comment of C."""
     plain = "".join(letter if letter.isprintable() else " " for letter in text)
-    for ending, apart in (("*/", "* /"), ("/*", "/ *"), ("??", "? ?"), ("\\", "/")):
-        plain = plain.replace(ending, apart)
-    return plain
+    # No two signs of these side by side: no end, no beginning, no other way to write a backslash.
+    return re.sub(r"(?<=[*/?])(?=[*/?])", " ", plain.replace("\\", "/"))
