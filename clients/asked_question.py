@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, Protocol, TypedDict
 
 import numpy as np
 from flwr.app import Message
@@ -73,7 +73,15 @@ class ManifestTerms(TypedDict):
     layout: bytes
 
 
-def manifest_terms(question: AskedQuestion, layout: Layout) -> ManifestTerms:
+class HashedLayout(Protocol):
+    """What is known of a layout to whoever has no model of it."""
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of its names and shapes, as 64 hexadecimal digits."""
+
+
+def manifest_terms(question: AskedQuestion, layout: HashedLayout) -> ManifestTerms:
     """Return what the manifest of a question must say; arguments as of `Participant.join`."""
     shell = question.settings.get(SHELL, 0) if summed(question.kind).update else 0
     return {

@@ -181,12 +181,7 @@ def requested_sum_of(
     """
     record, kind = sum_record(message), question.kind
     row = summed(kind)
-    check_inputs(question.settings, plan)
-    check_settings(row.faults(question.settings, plan))
-    if row.about_model != (question.start is not None):
-        raise ManifestError(
-            f"{kind!r} came {'without the' if row.about_model else 'with a'} model", reason="model"
-        )
+    check_question(question, plan)
     if mode == "plain":
         if record is None:
             return None
@@ -209,24 +204,56 @@ def requested_sum_of(
     if participant is None:
         raise ManifestError("this home has no keys for secure sums", reason="mode")
     joined = participant.join(manifest, question=question, layout=layout)
-    form = joined.manifest.form
-    check_form(form, kind, scalars, _elements(question, layout, plan))
-    if form.noise is None:  # else single homes are hidden by it
-        _check_fewest(question, joined.manifest.a_min, plan.aggregation.min_cohort)
-    return RequestedSum(form, joined.manifest.round, joined)
+    check_sum(joined.manifest, question, scalars, _elements(question, layout, plan), plan)
+    return RequestedSum(joined.manifest.form, joined.manifest.round, joined)
 
 
-def _check_fewest(question: AskedQuestion, homes: int, cohort: int) -> None:
-    """Refuse a sum over too few homes for what it counts.
+def check_question(question: AskedQuestion, plan: Plan) -> None:
+    """Refuse a question that a home's plan does not have, whatever the sum.
+
+    Args:
+        question: What is asked.
+        plan: The home's plan.
 
     Raises:
-        ManifestError: ``settings``.
+        ManifestError: ``inputs``, ``settings`` or ``model``.
+        UpdateError: There is no such question.
     """
-    fewest = summed(question.kind).fewest(question.settings, cohort)
-    if homes < fewest:
+    row = summed(question.kind)
+    check_inputs(question.settings, plan)
+    check_settings(row.faults(question.settings, plan))
+    if row.about_model != (question.start is not None):
         raise ManifestError(
-            f"a sum for {question.kind!r} over {homes} homes would tell single ones: with its "
-            f"settings it takes {fewest}",
+            f"{question.kind!r} came {'without the' if row.about_model else 'with a'} model",
+            reason="model",
+        )
+
+
+def check_sum(
+    terms: SumTerms,
+    question: AskedQuestion,
+    scalars: tuple[Scalar, ...],
+    elements: int,
+    plan: Plan,
+) -> None:
+    """Refuse a sum over other numbers than a question's, or over too few homes for what it counts.
+
+    Args:
+        terms: The terms of the sum.
+        question: What is asked.
+        scalars: The bounded numbers that it sums.
+        elements: How many numbers of an update it sums.
+        plan: The home's plan.
+
+    Raises:
+        ManifestError: ``form`` or ``settings``.
+    """
+    check_form(terms.form, question.kind, scalars, elements)
+    fewest = summed(question.kind).fewest(question.settings, plan.aggregation.min_cohort)
+    if terms.form.noise is None and terms.a_min < fewest:  # noise hides single homes
+        raise ManifestError(
+            f"a sum for {question.kind!r} over {terms.a_min} homes would tell single ones: with "
+            f"its settings it takes {fewest}",
             reason="settings",
             hint="home and server must run the same version of fedhome",
         )

@@ -105,7 +105,7 @@ class MessageDispatch:
         else:
             self._note_trouble(message, answer)
         if answer.has_error():
-            answer = unable(message, self._machine) or answer
+            answer = unable(message, self._machine, self.plan) or answer
         if answer.has_content() and message.metadata.message_type != BUNDLE:
             self._last = (question, answer.content)  # each request for keys gets new ones
         return answer

@@ -28,10 +28,13 @@ from fedhome.plan.protocol import policy_of, terms_hash
 from fedhome.plan.settings import Plan
 from fedhome.questions.empty_handed import EMPTY_HANDED, empty_words
 from fedhome.questions.question_table import TRAIN
-from fedhome.questions.settings import inputs_hash, settings_hash
+from fedhome.questions.settings import SHELL, inputs_hash, settings_hash
+from fedhome.questions.shells import shell_layout
+from fedhome.questions.transfer import count_of
 from fedhome.secagg import FixedPoint, Form, HomeParty, HomeState, MemoryStore
 from fedhome.secagg.parameters import corrupt_among
 from fedhome.secagg.share_keys import PERIOD_S
+from fedhome.secagg.shell_roster import purpose_of
 from fedhome.simulations.homes import generate
 from helpers.living import named
 from helpers.secagg_world import Sum, World
@@ -48,6 +51,15 @@ PLAN = named(
     )
 )
 SETTINGS: dict[str, Any] = {"server-round": 1}
+FEWER = PLAN.change(transfer={"stages": ["random-k"], "share": 0.25})
+_TIERS = [
+    {"name": "hub", "width": 1.0, "share": 0.5},
+    {"name": "plug", "width": 0.5, "share": 0.5},
+]
+SLICED = PLAN.change(
+    slicing={"tiers": [{"depth": 1, **tier} for tier in _TIERS]},
+    aggregation={"weights": "equal", "weight_cap": None},
+)
 
 
 class FullDisk(MemoryStore):
@@ -71,13 +83,17 @@ class Home:
     """One home with an agent and readings, five others, and a server's question to it."""
 
     def __init__(
-        self, folder: Path, work: Callable[[HomeFolder, HomeParty], Any] = InProcess
+        self,
+        folder: Path,
+        work: Callable[[HomeFolder, HomeParty], Any] = InProcess,
+        plan: Plan = PLAN,
     ) -> None:
         take_identity(1)
+        self.plan, tier = plan, "hub" if plan.slicing.tiers else ""
         self.settings = dict(SETTINGS)
         self.sum: Sum | None = None
         self.moved = 0.0  # the model that is asked about, by how much
-        self.world = World.of(5, policy=policy_of(PLAN))
+        self.world = World.of(5, policy=policy_of(plan), tier=tier)
         self.folder = HomeFolder(folder / HOME)
         keys, _ = home_keys(HOME, self.folder.path)
         self.readings = folder / "readings.parquet"
@@ -86,15 +102,15 @@ class Home:
             HomeSettings(
                 home=HOME, server="127.0.0.1:1", data=str(self.readings), worker_idle_s=60.0
             ),
-            plan=PLAN,
+            plan=plan,
             anchor=Anchor(fleet=self.world.directory.fleet, authority=self.world.authority.public),
             authorities=b"",
         )
         self.store = FullDisk()
         lasting: Any = SimpleNamespace(keys=keys, state=HomeState(), save=self.store.save)
         self.agent = MessageDispatch(self.folder, lasting, work)
-        corrupt = corrupt_among(6, PLAN.aggregation.corrupt)
-        entries = (*self.world.directory.homes, keys.entry())
+        corrupt = corrupt_among(6, plan.aggregation.corrupt)
+        entries = (*self.world.directory.homes, keys.entry(tier=tier))
         issued = self.world.next_epoch(
             homes=tuple(sorted(entries, key=lambda entry: entry.home)),
             committee=6,
@@ -106,7 +122,10 @@ class Home:
         said = Freshness.of(self.world.directory, now=time.time())
         self.agent.renew(issued, said.sign(self.world.server))
         self.refill()
-        self.learning = real_home(PLAN, str(self.readings), name=HOME).device.learning
+        device = real_home(plan, str(self.readings), name=HOME, tier=tier).device
+        self.layout = device.fleets_layout
+        draw = np.random.default_rng(0)
+        self.initial = draw.normal(0, 0.1, self.layout.size).astype(np.float32)
 
     def refill(self) -> None:
         """Bring keys for the next sum."""
@@ -117,33 +136,38 @@ class Home:
         asked = self.agent.answer(Message(content, 7, "query.bundle"))
         self.world.pool.add(HOME, blobs_of(asked)["bundle"])
 
-    def train(self, *, elements: int | None = None, model: Array | None = None) -> Message:
+    def train(
+        self, *, elements: int | None = None, model: Array | None = None, **lies: Any
+    ) -> Message:
         """Let the server ask for training in a sum: as an honest one does, or with a lie."""
-        start = self.learning.initial + np.float32(self.moved)
+        start, plan = self.initial + np.float32(self.moved), self.plan
+        summed = shell_layout(plan, self.layout, self.settings)
         form = Form(
-            elements=self.learning.layout.size,
-            layout=bytes.fromhex(self.learning.layout.hash),
-            fixed=FixedPoint(16, 1.0, "linf", 64),
-            scalars=scalars_of(AskedQuestion(TRAIN, self.settings, start), PLAN),
+            elements=count_of(plan, summed, self.settings),
+            layout=bytes.fromhex(summed.hash),
+            fixed=FixedPoint(16, 1.0, "linf", 1 if plan.slicing.tiers else 64),
+            scalars=scalars_of(AskedQuestion(TRAIN, self.settings, start), plan),
             homes=6,
         )
         self.sum = sum_ = self.world.draw_up(
             [*self.world.homes, HOME],
-            plan=terms_hash(PLAN),
+            plan=terms_hash(plan),
+            purpose=purpose_of("train", self.settings.get(SHELL, 0)),
             settings=settings_hash(self.settings),
             model_hash=model_hash(start),
             round=1,
             form=form,
             expires=int(self.world.now) + 600,
         )
-        arrays = array_record(self.learning.layout, start)
+        arrays = array_record(self.layout, start)
         if model is not None:
             arrays = ArrayRecord(dict.fromkeys(arrays, model))
         content = RecordDict({"arrays": arrays, "config": ConfigRecord(self.settings)})
-        signed = sum_.signed
         if elements is not None:
-            form = replace(form, elements=elements)
-            signed = replace(sum_.manifest, form=form).sign(self.world.server)
+            lies["form"] = replace(form, elements=elements)
+        if "scalars" in lies:
+            lies["form"] = replace(form, scalars=lies.pop("scalars"))
+        signed = replace(sum_.manifest, **lies).sign(self.world.server)
         content = with_sum_record(content, {"manifest": signed})
         return self.agent.answer(Message(content, 7, TRAIN))
 
@@ -154,13 +178,16 @@ def _adds_nothing(home: Home, answer: Message) -> bool:
     home.sum.aggregator.receive(HOME, blobs_of(answer)["upload"])
     for name in home.world.homes:
         layout = home.sum.manifest.form.layout
-        joined = home.sum.join(name, now=home.world.now, layout=layout)
+        asked = {"purpose": home.sum.manifest.purpose, "layout": layout}
+        joined = home.sum.join(name, now=home.world.now, **asked)
         nothing = empty_words(home.sum.manifest.form)
         home.sum.aggregator.receive(name, joined.upload(nothing))
     members = [name for name in home.world.directory.members if name != HOME]
     home.sum.answer(members)
     opened = home.sum.open()
     total = home.sum.manifest.form.decode(opened.words, 6)
+    if EMPTY_HANDED not in home.sum.manifest.form.scalars:  # of a later shell
+        return not total.mean.any()
     return round(total.values[EMPTY_HANDED.name]) == 6
 
 
@@ -222,23 +249,49 @@ def test_a_home_whose_worker_dies_before_it_joined(
 
 
 @pytest.mark.parametrize(
-    "lie",
-    [
-        {"elements": 1 << 39},  # zeros for that many would be a terabyte
-        {"model": Array("float32", (3,), "numpy.ndarray", b"no numbers")},
-        {"model": Array(np.zeros((0,), np.float32))},
-    ],
+    ("plan", "settings"),
+    [(FEWER, {"server-round": 2}), (SLICED, {}), (SLICED, {SHELL: 1})],
+    ids=["a part of the numbers", "the first shell", "a later shell"],
 )
-def test_a_server_that_lies_to_a_home_that_cannot_begin(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lie: dict[str, Any]
+def test_a_home_that_cannot_begin_adds_nothing_to_a_part_of_a_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plan: Plan, settings: dict[str, Any]
 ) -> None:
-    home = Home(tmp_path, WorkerProcess)
+    """It said so in the clear: to each round's server, which did not even ask for it."""
+    home = Home(tmp_path, WorkerProcess, plan)
+    home.settings |= settings
     monkeypatch.setattr("sys.executable", "/bin/false")
-    answer = home.train(**lie)  # the agent lives on
+    answer = home.train()
     home.agent.close()
+    assert set(blobs_of(answer)) == {"upload", "bundle"}
+    assert _adds_nothing(home, answer)
+
+
+LIES: dict[str, tuple[dict[str, Any], str]] = {
+    "zeros for so many would be a terabyte": ({"elements": 1 << 39}, "form"),
+    "other numbers": ({"scalars": True}, "form"),
+    "over": ({"expires": 1}, "expired"),
+    "another plan": ({"plan": bytes(32)}, "plan"),
+    "no numbers": ({"model": Array("float32", (3,), "numpy.ndarray", b"none")}, "malformed"),
+    "no model": ({"model": Array(np.zeros((0,), np.float32))}, "layout"),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+@pytest.mark.parametrize("begins", [False, pytest.param(True, marks=pytest.mark.long)])
+def test_a_server_that_lies_hears_the_same_of_homes_that_can_begin_and_of_others(
+    tmp_path: Path, lie: str, *, begins: bool
+) -> None:
+    """Those that could not were known by a word of their own, or by an answer in place of it."""
+    home = Home(tmp_path)
+    if not begins:
+        home.readings.unlink()
+    changed, word = LIES[lie]
+    if "scalars" in changed:
+        (first, *rest) = scalars_of(AskedQuestion(TRAIN, home.settings, home.initial), PLAN)
+        changed = {"scalars": (replace(first, high=2.0), *rest)}
+    answer = home.train(**changed)  # the agent lives on
     assert answer.has_error()
-    assert answer.error.reason == "worker"
-    assert not _joined(home)
+    assert answer.error.reason == word
 
 
 def test_a_home_whose_disk_is_full_after_it_joined_sends_no_keys(tmp_path: Path) -> None:
