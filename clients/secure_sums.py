@@ -249,11 +249,21 @@ def check_sum(
         ManifestError: ``form`` or ``settings``.
     """
     check_form(terms.form, question.kind, scalars, elements)
-    fewest = summed(question.kind).fewest(question.settings, plan.aggregation.min_cohort)
-    if terms.form.noise is None and terms.a_min < fewest:  # noise hides single homes
+    if terms.form.noise is None:  # else single homes are hidden by it
+        _check_fewest(question, terms.a_min, plan.aggregation.min_cohort)
+
+
+def _check_fewest(question: AskedQuestion, homes: int, cohort: int) -> None:
+    """Refuse a sum over too few homes for what it counts.
+
+    Raises:
+        ManifestError: ``settings``.
+    """
+    fewest = summed(question.kind).fewest(question.settings, cohort)
+    if homes < fewest:
         raise ManifestError(
-            f"a sum for {question.kind!r} over {terms.a_min} homes would tell single ones: with "
-            f"its settings it takes {fewest}",
+            f"a sum for {question.kind!r} over {homes} homes would tell single ones: with its "
+            f"settings it takes {fewest}",
             reason="settings",
             hint="home and server must run the same version of fedhome",
         )
