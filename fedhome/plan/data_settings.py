@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
 from fedhome.errors import PlanError
 from fedhome.plan.input_settings import InputSpec, input_faults
@@ -40,6 +41,17 @@ def _as_list(value: object) -> object:
 def _as_one(value: object) -> object:
     """Take a list of one horizon for that horizon: the plan says the same."""
     return value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
+
+
+def _not_the_fleets(value: object) -> object:
+    """Tell of scales of a whole fleet that there are none, and why: others have them."""
+    if value == "fleet":
+        raise PydanticCustomError(
+            "scale",
+            "scales of a whole fleet are not built, since what they were tried for they did not do "
+            '(docs/evaluation.md): set "home", or "none" for inputs of one scale in all homes',
+        )
+    return value
 
 
 Span = int | str
@@ -99,8 +111,9 @@ class DataSettings(ReadingSettings):
         description="inputs of which a column says where they were filled in, the same in all "
         "homes; unset: those that homes lack in a hundredth of all rows",
     )
-    scale: Literal["home", "none"] = Field(
-        "home", description="standardise by the home's own training rows, or leave as they are"
+    scale: Annotated[Literal["home", "none"], BeforeValidator(_not_the_fleets)] = Field(
+        "home",
+        description="standardise by the home's own training rows, or leave as they are",
     )
     split: tuple[float, float, float] = Field(
         (0.6, 0.2, 0.2), description="shares in time for training, validation and test"

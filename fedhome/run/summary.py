@@ -72,7 +72,7 @@ def print_summary(console: Console, folder: RunFolder) -> None:
                 )
     if (table := folder.read_cold_start()) is not None:
         points = cold_start_points(table)
-        console.print(_new_homes(points))
+        console.print(_new_homes(points, str(events["fleet-ready"]["score"])))
         console.print(_strongest(points), style="dim")
     for told in filter(None, (rounds_told(every), rates_in(every))):
         console.print(told, highlight=False)
@@ -99,17 +99,18 @@ def print_seeds(console: Console, folders: Sequence[RunFolder]) -> None:
     joined = [new for folder in folders if (new := folder.read_cold_start()) is not None]
     if joined:
         points = cold_start_points(pa.concat_tables(joined))
-        console.print(_new_homes(points))
+        ready = next(e.data for e in folders[0].read_events() if e.event == "fleet-ready")
+        console.print(_new_homes(points, str(ready["score"])))
         console.print(f"new homes of all {len(joined)} seeds, each by itself", style="dim")
         console.print(_strongest(points), style="dim")
     paths = " ".join(shlex.quote(str(folder.path)) for folder in folders)
     console.print(f"side by side: fedhome report {paths}", highlight=False, soft_wrap=True)
 
 
-def _new_homes(points: Sequence[ColdStartPoint]) -> Table:
+def _new_homes(points: Sequence[ColdStartPoint], score: str) -> Table:
     """Return what new homes got, a row for each number of days; narrow enough for a phone."""
     homes = max(point.homes for point in points)
-    title = f"{homes} new homes, by days of own readings: mean/10th pct"
+    title = f"{homes} new homes, by days of own readings: {score}, mean/10th pct"
     table = Table(title=title, title_style="", box=box.SIMPLE, show_edge=False)
     for name in ("days", "get", "global", "alone"):
         table.add_column(name, justify="right")

@@ -132,6 +132,14 @@ def test_experts_are_those_that_there_are_each_once(sets: str, why: str) -> None
         Plan.load(sets=[sets])
 
 
+def test_scales_of_a_whole_fleet_are_refused_with_what_to_set() -> None:
+    with pytest.raises(PlanError) as caught:
+        Plan.load(sets=["data.scale=fleet"])
+    (fault,) = caught.value.faults
+    assert fault.startswith("data.scale: scales of a whole fleet are not built")
+    assert 'set "home"' in fault
+
+
 def test_a_plan_is_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Plan().train.epochs = 3  # type: ignore[misc]

@@ -153,6 +153,7 @@ def test_new_homes_of_several_seeds_are_one_table(tmp_path: Path) -> None:
         run.write_cold_start(cold_start_table(rows))
     out = StringIO()
     print_seeds(Console(file=out, width=80), runs)
-    assert "4 new homes" in out.getvalue()
+    said = " ".join(out.getvalue().split())
+    assert "4 new homes, by days of own readings: skill, mean/10th pct" in said
     assert "new homes of all 2 seeds, each by itself" in out.getvalue()
     assert "0.25/0.13" in out.getvalue()
