@@ -238,7 +238,8 @@ def _honest_server_learns(plan: Plan) -> list[str]:
             "a sum still says something of the homes in it, and two sums over the same homes but "
             "one differ by that one. Homes add no noise against this. From many sums over changing "
             f"sets of homes, {weight_words.worked_out(plan)}over many rounds roughly how it "
-            "changes the model."
+            "changes the model; and from two rounds whose models hardly differ, of which it is in "
+            "one, roughly that, and how well the model does on its validation rows."
         ),
         *method_words.shown_by(plan),
     ]

@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 from fedhome.learning.methods import METHODS
-from fedhome.plan.settings import AUTO, Plan
-
-_ATTEMPTS = (
-    "where this home is away from one of the attempts at how far the server goes, roughly how it "
-    "changed the model in the first round of another: these attempts begin with models that hardly "
-    "differ."
-)
-
+from fedhome.plan.settings import Plan
 
 def shown_by(plan: Plan) -> list[str]:
-    """Return what secure sums show of a home by a plan's method or rates, and by no other.
+    """Return what secure sums show of a home by a plan's method, and by no other.
 
     A method that is not fedhome's is not asked: its code is not run before people have agreed.
 
@@ -21,5 +14,4 @@ def shown_by(plan: Plan) -> list[str]:
         plan: The plan that they are invited to.
     """
     method = METHODS.get(plan.method.name)
-    shown = [method.shown] if method is not None and method.shown else []
-    return shown + ([_ATTEMPTS] if plan.strategy.rate == AUTO else [])
+    return [method.shown] if method is not None and method.shown else []

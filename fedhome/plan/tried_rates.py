@@ -4,15 +4,24 @@ Homes learn in rounds at ``train.rate`` times the plan's learning rate, and the 
 ``strategy.rate`` times as far as its strategy says. Where one of them is "auto" the first rounds
 try those of a list: each from where the run began, for as many rounds as lie between two that are
 judged. The rates are kept whose model is best in validation once homes have adapted it.
+
+The first round of each attempt is one and the same sum, taken as far as the attempt's rates say
+(:mod:`fedhome.server.rounds.rate_trials`). So attempts go on from models on one line. They must not
+be nearly the same: homes would be asked twice for nearly the same update.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import combinations
 from typing import NamedTuple
 
 from fedhome.plan.judged_rounds import judged_every
 from fedhome.plan.settings import AUTO, Plan, StrategySettings, TrainSettings
+
+
+_APART = 1.5
+"""How many times as far the first step of one attempt is to be as that of another, at least."""
 
 
 class Rates(NamedTuple):
@@ -47,6 +56,11 @@ def attempts(plan: Plan) -> int:
     return len(train_rates(plan)) + len(server_rates(plan)) - 1 if searches(plan) else 0
 
 
+def sums_saved(plan: Plan) -> int:
+    """Return how many rounds of a run ask homes for no update: they take the first sum again."""
+    return max(0, attempts(plan) - 1)
+
+
 def rounds_of_search(plan: Plan) -> int:
     """Return how many rounds the attempts take together."""
     return attempts(plan) * judged_every(plan)
@@ -65,6 +79,7 @@ def faults_of(plan: Plan) -> Iterator[str]:
             yield f"{section}.rates names one twice: {list(settings.rates)}"
     if not searches(plan):
         return
+    yield from _near_faults(plan)
     which = " and ".join(
         f'{section}.rate = "auto"'
         for section, settings in (("train", plan.train), ("strategy", plan.strategy))
@@ -82,6 +97,29 @@ def faults_of(plan: Plan) -> Iterator[str]:
             f"rounds.judge_every), and rounds.count is {plan.rounds.count}: allow more rounds, or "
             "name fewer rates"
         )
+    elif judged_every(plan) == 1 and plan.train.rate == AUTO:
+        yield (
+            'train.rate = "auto" needs attempts of two rounds or more, since the first of each takes '
+            "the first sum again and asks homes for nothing: set rounds.judge_every to 2 or more"
+        )
+
+
+def _near_faults(plan: Plan) -> Iterator[str]:
+    """Yield which attempts would go on from nearly one model."""
+    homes, servers = train_rates(plan), server_rates(plan)
+    first = [Rates(rate, servers[0]) for rate in homes]
+    told: set[tuple[Rates, Rates]] = set()
+    for best in homes:
+        for one, other in combinations([*first, *(Rates(best, far) for far in servers[1:])], 2):
+            near, far = sorted((one.train * one.server, other.train * other.server))
+            if far < _APART * near and one != other and (one, other) not in told:
+                told.add((one, other))
+                yield (
+                    f"attempts at {one.train:g} times train.learning_rate and {one.server:g} times "
+                    f"the strategy's step, and at {other.train:g} and {other.server:g}, would go on "
+                    "from nearly one model, and their sums could show a single home's update: "
+                    f"choose rates whose products are {_APART:g} times apart or more"
+                )
 
 
 def _of(settings: TrainSettings | StrategySettings) -> tuple[float, ...]:

@@ -3,10 +3,13 @@
 Each attempt begins where the run began and has as many rounds as lie between two that are judged.
 First homes' rates are tried, at the server's first one; then the server's others, at the best of
 homes'. Then the run goes on from the end of the attempt whose model was best, and nothing of the
-others is left. A later attempt begins with a model whose last digits differ: homes answer a
-question about one model once. So of two attempts at one rate of homes' the first sums are of nearly
-the same updates: where a home is in one of them alone, their difference is roughly its update
-(docs/security.md).
+others is left.
+
+Homes train from the run's first model once. The first round of each later attempt asks nobody: it
+takes the first sum again, as many times as far as its rates say. A second sum about that model, or
+one that hardly differs, would show the update of a home that is in one of the two alone
+(docs/security.md). At the server's rates that is the very round that homes would have made; at
+theirs it is what they would, were their way as straight as the first steps of it.
 
 The measure is that of :mod:`fedhome.server.rounds.judging`: validation rows alone, summed as all
 losses are.
@@ -15,6 +18,7 @@ losses are.
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +49,15 @@ NOT_CHOSEN = (
 
 @dataclass(frozen=True, kw_only=True)
 class _Place:
-    """Where an attempt begins, or ended: the model, and what the strategy remembers."""
+    """A model of the run, and what its strategy remembers there.
+
+    Args:
+        flat: The model's parameters, float32 ``[size]``.
+        memory: The strategy's memory, JSON data.
+        arrays: Its arrays.
+        clip: Greatest size of an update in sums; None where nothing is summed in fixed point.
+        round: The round that made the model; 0: the run begins with it.
+    """
 
     flat: NDArray[np.float32]
     memory: dict[str, Any]
@@ -95,8 +107,8 @@ class RateTrials:
             told = NOT_CHOSEN.format(train=first.train, server=first.server)
             self._log.append("note", text=told)
         if self._able and not state.trials:
-            state.trials = {"losses": [], "chosen": None, "over": 0}
-            self._place(state).put(state, "begin")
+            state.trials = {"losses": [], "chosen": None, "over": 0, "moved": False}
+            self._place(flat=state.flat, number=0).put(state, "begin")
 
     def rates(self, state: Checkpoint) -> Rates:
         """Return the rates of the next round."""
@@ -109,6 +121,36 @@ class RateTrials:
         """Return whether rates are being tried: then no round is in vain."""
         return self._able and state.trials.get("chosen") is None
 
+    def first_round(self, state: Checkpoint) -> dict[str, Any] | None:
+        """Take the first sum again where an attempt begins; return the round's row.
+
+        Args:
+            state: The run before the round; it is moved.
+
+        Returns:
+            The row, without what a test of the model adds; None: homes are to be asked, for it is
+            no attempt's first round, or there is no sum as yet.
+        """
+        if not self.searching(state) or state.trials["moved"] or "step" not in state.trials:
+            return None
+        began_at = time.perf_counter()
+        rates, first = self.rates(state), _Place.take(state, "step")
+        further = rates.train / state.trials["stepped_at"]
+        state.flat = _between(state.flat, first.flat, further * rates.server)
+        self._memory.to_strategy(first.memory, first.arrays, first.clip, further=further)
+        state.made, state.trials["moved"] = state.round + 1, True
+        return {
+            "round": state.made,
+            "homes_asked": 0,
+            "homes_answered": state.rows[first.round - 1]["homes_answered"],
+            "homes_dropped": 0,
+            "homes_late": 0,
+            "bytes_up": 0,
+            "bytes_down": 0,
+            "train_loss": None,
+            "seconds_train": time.perf_counter() - began_at,
+        }
+
     def applied(self, state: Checkpoint, after: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the model that a round ends with, ``[size]``.
 
@@ -116,11 +158,13 @@ class RateTrials:
             state: The run before the round's sum.
             after: What the strategy makes of it, ``[size]``.
         """
-        rate = self.rates(state).server
-        if rate == 1:
-            return after
-        before = state.flat.astype(np.float64)
-        return (before + rate * (after - before)).astype(np.float32)
+        rates = self.rates(state)
+        if self.searching(state):
+            if "step" not in state.trials:
+                self._place(flat=after, number=state.round + 1).put(state, "step")
+                state.trials["stepped_at"] = rates.train
+            state.trials["moved"] = True
+        return _between(state.flat, after, rates.server)
 
     def after_round(self, state: Checkpoint, loss: float | None) -> None:
         """Go to the next attempt after the last round of one, or on with the best after the last.
@@ -138,14 +182,14 @@ class RateTrials:
         )
         best = _least(losses)
         if best == len(losses) - 1:
-            self._place(state).put(state, "best")
+            self._place(flat=state.flat, number=state.made).put(state, "best")
         if len(losses) < attempts(self._plan):
-            begin = _Place.take(state, "begin")
-            self._go_to(state, begin, flat=_apart(begin.flat, len(losses)))
+            self._go_to(state, _Place.take(state, "begin"))
+            state.trials["moved"] = False
             return
         self._go_to(state, _Place.take(state, "best"))
         state.trials |= {"chosen": best, "over": state.round}
-        state.trials = {k: v for k, v in state.trials.items() if k not in ("begin", "best")}
+        state.trials = {name: state.trials[name] for name in ("losses", "chosen", "over")}
         state.trial_arrays = {}
         rates = self._attempt(state, best)
         self._log.append(
@@ -165,16 +209,12 @@ class RateTrials:
         best = _least(state.trials["losses"][: len(train)])
         return Rates(train[best], server[number - len(train) + 1])
 
-    def _place(self, state: Checkpoint) -> _Place:
+    def _place(self, *, flat: NDArray[np.float32], number: int) -> _Place:
         memory, arrays, clip = self._memory.of_strategy()
-        return _Place(
-            flat=state.flat.copy(), memory=memory, arrays=arrays, clip=clip, round=state.made
-        )
+        return _Place(flat=flat.copy(), memory=memory, arrays=arrays, clip=clip, round=number)
 
-    def _go_to(
-        self, state: Checkpoint, place: _Place, *, flat: NDArray[np.float32] | None = None
-    ) -> None:
-        state.flat, state.made = place.flat if flat is None else flat, place.round
+    def _go_to(self, state: Checkpoint, place: _Place) -> None:
+        state.flat, state.made = place.flat, place.round
         self._memory.to_strategy(place.memory, place.arrays, place.clip)
 
 
@@ -183,8 +223,11 @@ def _least(losses: list[float | None]) -> int:
     return int(np.argmin([math.inf if loss is None else loss for loss in losses]))
 
 
-def _apart(flat: NDArray[np.float32], steps: int) -> NDArray[np.float32]:
-    """Return parameters that differ from others in their last digits."""
-    for _ in range(steps):
-        flat = np.nextafter(flat, np.float32(np.inf))
-    return flat
+def _between(
+    before: NDArray[np.float32], after: NDArray[np.float32], share: float
+) -> NDArray[np.float32]:
+    """Return a model on the way from one to another, or beyond, ``[size]``; 1 is the other."""
+    if share == 1:
+        return after
+    start = before.astype(np.float64)
+    return (start + share * (after - start)).astype(np.float32)

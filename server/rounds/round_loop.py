@@ -230,6 +230,15 @@ class RoundLoop:
 
     def _attempt(self, number: int) -> dict[str, Any] | None:
         """Return a round's row; None where it failed, and is to be repeated."""
+        row = self._rates.first_round(self.state) or self._trained(number)
+        if row is not None:
+            applied_at = time.perf_counter()
+            row |= self._evaluate(number)
+            row["seconds_evaluate"] = time.perf_counter() - applied_at
+        return row
+
+    def _trained(self, number: int) -> dict[str, Any] | None:
+        """Ask homes to train, and return the round's row so far; None where too few did."""
         if self._patience is not None:
             self._patience.await_homes(number)
         self._why.clear()
@@ -254,9 +263,6 @@ class RoundLoop:
             row["train_loss"] = self._apply(number, sound)
         elif self._patience is not None:
             return None
-        applied_at = time.perf_counter()
-        row |= self._evaluate(number)
-        row["seconds_evaluate"] = time.perf_counter() - applied_at
         return row
 
     @property

@@ -56,9 +56,21 @@ class RunMemory:
         return memory, kept, clip
 
     def to_strategy(
-        self, memory: dict[str, Any], arrays: dict[str, NDArray[Any]], clip: float | None
+        self,
+        memory: dict[str, Any],
+        arrays: dict[str, NDArray[Any]],
+        clip: float | None,
+        *,
+        further: float = 1.0,
     ) -> None:
-        """Go on from what :meth:`of_strategy` returned."""
+        """Go on from what :meth:`of_strategy` returned.
+
+        Args:
+            memory: The strategy's memory.
+            arrays: Its arrays.
+            clip: Sums' clip; None: nothing is summed in fixed point.
+            further: How many times as far homes are to go from here.
+        """
         strategy_memory.recall(self._strategy, memory, arrays)
         if clip is not None and isinstance(self._grid, SecureGrid):
-            self._grid.scale.clip = clip
+            self._grid.scale.follow(clip, further)

@@ -13,6 +13,7 @@ histogram gives it at once).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -44,6 +45,17 @@ class Scale:
         if self.settings.clip is None and totals:
             exponent = self._largest(totals, "size", SIZES)
             self.clip = _ROOM * 2.0**exponent
+
+    def follow(self, clip: float, further: float = 1.0) -> None:
+        """Go on from another sum's clip, for updates that are expected to be larger or smaller.
+
+        Args:
+            clip: Greatest size of an update in that sum.
+            further: How many times as large they are expected to be.
+        """
+        self.clip = clip
+        if self.settings.clip is None and further != 1:
+            self.clip = min(2.0 ** math.ceil(math.log2(clip * further)), _ROOM * 2.0 ** max(SIZES))
 
     def count(self, totals: Sequence[Total]) -> None:
         """Set the greatest weight from a count of the homes' examples."""

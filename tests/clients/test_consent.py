@@ -107,7 +107,9 @@ What a server learns that keeps to the rules:
   * a sum still says something of the homes in it, and two sums over the same homes but
     one differ by that one. Homes add no noise against this. From many sums over
     changing sets of homes, the number of this home's examples can be worked out, and
-    over many rounds roughly how it changes the model.
+    over many rounds roughly how it changes the model; and from two rounds whose models
+    hardly differ, of which it is in one, roughly that, and how well the model does on
+    its validation rows.
 
 What a server that breaks the rules can learn today, and no home would refuse:
   * this home's own update: by models made so that all other homes have nothing to add.

@@ -21,17 +21,18 @@ from fedhome.questions.settings import RATE, ROUND, check_settings, train_faults
 from fedhome.questions.train_config import TrainConfig
 from fedhome.run.folder import RunFolder
 from fedhome.server.rounds.round_loop import RoundLoop
+from fedhome.server.rounds.sum_scale import Scale
 from fedhome.wire.layout import Layout
 from helpers import tiny
 
 _LAYOUT = Layout(("w",), ((2,),))
 _INITIAL = np.array([0.0, 0.0], np.float32)
-_BEST = 6.0
+_BEST = 12.0
 _AUTO: dict[str, Any] = {"train": {"rate": "auto"}, "strategy": {"rate": "auto"}}
 
 
 def _home(message: Message, position: int) -> Message:
-    """Go one step of the rate that it was told; adapted, a model is best where it is six."""
+    """Go one step of the rate that it was told; adapted, a model is best where it is twelve."""
     del position
     start = read_flat(_LAYOUT, content_of(message)[0])
     kind = message.metadata.message_type
@@ -45,7 +46,7 @@ def _home(message: Message, position: int) -> Message:
 def _plan(**sections: Any) -> Plan:
     return tiny.plan(
         personalise={"name": "fine-tune"},
-        **{"rounds": {"count": 12, "judge_every": 1, "patience": 0}, **sections},
+        **{"rounds": {"count": 14, "judge_every": 2, "patience": 0}, **sections},
     )
 
 
@@ -69,34 +70,92 @@ def test_homes_rates_are_tried_from_one_beginning_then_the_servers_at_the_best(
         (one["train"], one["server"], round(one["loss"], 4))
         for one in _told(tmp_path, "rates-tried")
     ]
-    # One round each: from 0 to rate times server; the loss is how far that is from six.
+    # Two rounds each: from 0 to twice rate times server; the loss is how far that is from twelve.
     assert tried == [
-        (1.0, 1.0, 5.0),
-        (0.3, 1.0, 5.7),
-        (3.0, 1.0, 3.0),
-        (3.0, 0.5, 4.5),
+        (1.0, 1.0, 10.0),
+        (0.3, 1.0, 11.4),
+        (3.0, 1.0, 6.0),
+        (3.0, 0.5, 9.0),
         (3.0, 2.0, 0.0),
     ]
     (chosen,) = _told(tmp_path, "rates-chosen")
-    assert chosen == {
-        "round": 5,
-        "train": 3.0,
-        "server": 2.0,
-        "loss": pytest.approx(0, abs=1e-4),
-        "tried": 5,
-    }
+    assert chosen == {"round": 10, "train": 3.0, "server": 2.0, "loss": 0.0, "tried": 5}
     # It goes on from there: six more in each round, of which the first is best.
-    assert rounds.state.best.tolist() == pytest.approx([6.0, 6.0])
-    assert rounds.state.flat.tolist() == pytest.approx([6.0 * 8, 6.0 * 8])
+    assert rounds.state.best.tolist() == [12.0, 12.0]
+    assert rounds.state.flat.tolist() == [12.0 + 6.0 * 4] * 2
 
 
 def test_a_run_goes_on_from_the_best_attempt_and_not_from_the_last(tmp_path: Path) -> None:
     plan = _plan(train={"rate": "auto", "rates": [2.0, 1.0, 0.5]})
     rounds = _run(plan, tmp_path)
-    assert _told(tmp_path, "rates-chosen")[0]["round"] == 1
-    # Round 1 ended at 2; rounds 4 to 12 go on from there.
-    assert rounds.state.flat.tolist() == pytest.approx([2.0 + 9 * 2.0] * 2)
-    assert (rounds.state.best_round, rounds.ends_with) == (5, 5)
+    assert _told(tmp_path, "rates-chosen")[0]["round"] == 2
+    # Round 2 ended at 4; rounds 7 to 14 go on from there.
+    assert rounds.state.flat.tolist() == [4.0 + 8 * 2.0] * 2
+    assert (rounds.state.best_round, rounds.ends_with) == (10, 10)
+
+
+def _asked(
+    plan: Plan, folder: Path, how: Any = _home
+) -> tuple[RoundLoop, dict[int, tuple[bytes, float]]]:
+    """Run a plan; return from which model homes trained in each round, and at which rate."""
+    seen: dict[int, tuple[bytes, float]] = {}
+
+    def noted(message: Message, position: int) -> Message:
+        if message.metadata.message_type == "train" and position == 0:
+            arrays, config = content_of(message)
+            told = TrainConfig.of(config)
+            number = config[ROUND]
+            assert isinstance(number, int)
+            seen[number] = read_flat(_LAYOUT, arrays).tobytes(), told.rate
+        return how(message, position)
+
+    return _run(plan, folder, noted), seen
+
+
+def test_homes_train_from_the_first_model_once_and_later_attempts_take_that_sum_again(
+    tmp_path: Path,
+) -> None:
+    rounds, seen = _asked(_plan(**_AUTO), tmp_path)
+    assert set(range(1, 15)).difference(seen) == {3, 5, 7, 9}, "where attempts begin"
+    starts = [np.frombuffer(model, np.float32)[0] for model, _ in seen.values()]
+    # Round 1, and the second round of each attempt; then what follows the best of them.
+    assert starts == pytest.approx([0, 1, 0.3, 3, 1.5, 6, 12, 18, 24, 30])
+    assert [rate for _, rate in seen.values()] == [1, 1, 0.3, 3, 3, 3, 3, 3, 3, 3]
+    rows = rounds.state.rows
+    assert [row["homes_asked"] for row in rows[:4]] == [3, 3, 0, 3]
+    assert all(row["homes_answered"] == 3 for row in rows)
+    assert rows[2]["bytes_down"] == 0 < rows[1]["bytes_down"]
+    assert rows[2]["validation_loss"] is not None, "its model is tested as any other"
+
+
+def test_a_first_round_that_fails_is_asked_for_again_by_the_next_attempt(tmp_path: Path) -> None:
+    def away(message: Message, position: int) -> Message:
+        config = content_of(message)[1]
+        if message.metadata.message_type == "train" and config[ROUND] in (1, 2):
+            return failure(message, "not today")
+        return _home(message, position)
+
+    _, seen = _asked(_plan(train={"rate": "auto"}), tmp_path, away)
+    assert set(range(1, 15)).difference(seen) == {5}, "the third attempt has a sum to take"
+    starts = [np.frombuffer(seen[number][0], np.float32)[0] for number in (3, 4, 6, 7)]
+    assert starts == pytest.approx([0, 0.3, 3, 6]), "it was made at 0.3, and taken ten times"
+    assert [one["loss"] for one in _told(tmp_path, "rates-tried")] == [
+        None,
+        pytest.approx(11.4),
+        6.0,
+    ]
+
+
+@pytest.mark.parametrize(("named", "expected"), [(None, 2.0**3), (0.7, 0.7)])
+def test_sums_are_scaled_for_homes_that_go_further(named: float | None, expected: float) -> None:
+    """A plan's clip stays; one that follows the fleet is the power of two that has room."""
+    scale = Scale(Plan.load(aggregation={"mode": "ideal", "clip": named}).aggregation)
+    scale.follow(0.7 if named else 2.0, 3.0)
+    assert scale.clip == expected
+    scale.follow(expected)
+    assert scale.clip == expected
+    scale.follow(512.0, 4.0)
+    assert scale.clip == 512.0, "no home takes a greater one"
 
 
 def test_a_rate_that_is_named_is_taken_from_the_first_round(tmp_path: Path) -> None:
@@ -105,22 +164,21 @@ def test_a_rate_that_is_named_is_taken_from_the_first_round(tmp_path: Path) -> N
     assert not _told(tmp_path, "rates-tried")
 
 
-def test_what_the_strategy_remembers_begins_anew_with_each_attempt(tmp_path: Path) -> None:
+def test_what_the_strategy_remembers_is_that_of_the_first_sum_in_each_attempt(
+    tmp_path: Path,
+) -> None:
+    """So an attempt at a rate of the server's is bit for bit a run at that rate."""
     momentum = {"name": "fedavgm", "args": {"server_momentum": 0.5, "server_learning_rate": 1.0}}
     plan = _plan(
-        strategy=momentum,
-        train={"rate": "auto", "rates": [1.0, 2.0]},
+        strategy={**momentum, "rate": "auto", "rates": [1.0, 2.0]},
         rounds={"count": 6, "judge_every": 2, "patience": 0},
     )
-    _run(plan, tmp_path / "auto")
-    alone = {"rate": 2.0}
+    found = _run(plan, tmp_path / "auto").state.flat
+    assert _told(tmp_path / "auto", "rates-chosen")[0]["server"] == 2.0
     fixed = _plan(
-        strategy=momentum, train=alone, rounds={"count": 4, "judge_every": 2, "patience": 0}
+        strategy={**momentum, "rate": 2.0}, rounds={"count": 4, "judge_every": 2, "patience": 0}
     )
-    expected = _run(fixed, tmp_path / "fixed").state.flat
-    assert _told(tmp_path / "auto", "rates-chosen")[0]["train"] == 2.0
-    found = _run(plan, tmp_path / "again").state.flat
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert found.tobytes() == _run(fixed, tmp_path / "fixed").state.flat.tobytes()
 
 
 def test_a_run_that_was_cut_off_tries_nothing_twice_and_ends_with_the_same_model(
@@ -130,7 +188,7 @@ def test_a_run_that_was_cut_off_tries_nothing_twice_and_ends_with_the_same_model
         pass
 
     whole = _run(_plan(**_AUTO), tmp_path / "whole")
-    for last in (2, 5, 7):
+    for last in (2, 6, 11):
 
         def cut(message: Message, position: int, last: int = last) -> Message:
             if content_of(message)[1].get("server-round") == last:
@@ -162,28 +220,16 @@ def test_an_attempt_that_nobody_judges_is_not_chosen_and_where_none_is_the_first
         return how
 
     plan = _plan(train={"rate": "auto"})
-    _run(plan, tmp_path / "one", silent(3))
+    _run(plan, tmp_path / "one", silent(6))
     assert _told(tmp_path / "one", "rates-chosen")[0]["train"] == 1.0, "3 is best, and unknown"
-    _run(plan, tmp_path / "all", silent(*range(1, 13)))
+    _run(plan, tmp_path / "all", silent(*range(1, 15)))
     (chosen,) = _told(tmp_path / "all", "rates-chosen")
     assert (chosen["train"], chosen["loss"]) == (1.0, None)
 
 
-def test_no_two_attempts_ask_homes_about_one_model(tmp_path: Path) -> None:
-    seen: list[bytes] = []
-
-    def how(message: Message, position: int) -> Message:
-        if message.metadata.message_type == "train" and position == 0:
-            seen.append(read_flat(_LAYOUT, content_of(message)[0]).tobytes())
-        return _home(message, position)
-
-    _run(_plan(**_AUTO), tmp_path, how)
-    assert len(seen) == len(set(seen)) == 12
-
-
 def test_rounds_of_the_search_are_none_in_vain(tmp_path: Path) -> None:
     plan = _plan(
-        train={"rate": "auto", "rates": [3.0, 1.0, 0.3]},
+        train={"rate": "auto", "rates": [6.0, 1.0, 0.3]},
         rounds={"count": 20, "judge_every": 2, "patience": 4},
     )
     rounds = _run(plan, tmp_path)
@@ -196,7 +242,7 @@ def test_a_run_that_begins_with_another_ones_model_tries_nothing_and_says_so(
 ) -> None:
     plan = _plan(train={"rate": "auto", "rates": [2.0, 1.0], "warm_rate": 0.5})
     rounds = _run(plan, tmp_path, warm=True)
-    assert rounds.state.flat.tolist() == pytest.approx([12.0, 12.0])
+    assert rounds.state.flat.tolist() == pytest.approx([14.0, 14.0])
     assert "homes learn at 2 times the plan" in str(_told(tmp_path, "note"))
 
 
@@ -208,6 +254,14 @@ def test_a_run_that_begins_with_another_ones_model_tries_nothing_and_says_so(
         ({**_AUTO, "rounds": {"count": 25}}, "takes 25 rounds (5 attempts of 5"),
         ({"train": {"rates": [1.0, 2.0]}}, "but it is 1"),
         ({"train": {"rate": "auto", "rates": [1.0, 1.0]}}, "names one twice"),
+        ({"train": {"rate": "auto", "rates": [1.0, 1.2]}}, "from nearly one model"),
+        ({"strategy": {"rate": "auto", "rates": [1.0, 1.2]}}, "from nearly one model"),
+        (
+            {"train": {"rate": "auto"}, "strategy": {"rate": "auto", "rates": [1.0, 3.0]}},
+            "attempts at 3 times train.learning_rate and 1 times the strategy's step, and at 1 and "
+            "3, would go on from nearly one model",
+        ),
+        ({"train": {"rate": "auto"}, "rounds": {"judge_every": 1}}, "two rounds or more"),
         (
             {"train": {"rate": 0.0}},
             'train.rate: a number above 0, or "auto", is needed (it is 0.0)',
@@ -257,7 +311,7 @@ def test_homes_of_plans_without_rates_are_bound_by_the_same_hash_as_before() -> 
 @pytest.mark.usefixtures("no_report")
 def test_every_way_to_add_up_and_every_engine_chooses_alike(tmp_path: Path) -> None:
     def chosen(name: str, *sets: str) -> list[tuple[float, float, float]]:
-        usual = ("data.homes=5", "data.days=8", "rounds.count=6", "rounds.judge_every=1")
+        usual = ("data.homes=5", "data.days=8", "rounds.count=11", "rounds.judge_every=2")
         quick = (
             "train.rate=auto",
             "strategy.rate=auto",
