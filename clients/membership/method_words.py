@@ -5,6 +5,7 @@ from __future__ import annotations
 from fedhome.learning.methods import METHODS
 from fedhome.plan.settings import Plan
 
+
 def shown_by(plan: Plan) -> list[str]:
     """Return what secure sums show of a home by a plan's method, and by no other.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from fedhome.plan.judged_rounds import judged_rounds
 from fedhome.plan.settings import Plan
+from fedhome.plan.tried_rates import asked_to_train
 from fedhome.secagg.rank import MOST_HOMES, solved_in_a_run
 
 _AWAY = 0.1
@@ -26,7 +27,7 @@ def weighed_sums(plan: Plan) -> dict[str, tuple[int, ...]]:
     """
     rounds = plan.rounds
     tests = rounds.count if rounds.evaluate_fraction > 0 else 0
-    return {"training": (rounds.count, 0), "validation": (tests, judged_rounds(plan))}
+    return {"training": (asked_to_train(plan), 0), "validation": (tests, judged_rounds(plan))}
 
 
 def told_weights(plan: Plan, homes: int, *, least: int) -> str:

@@ -19,7 +19,6 @@ from typing import NamedTuple
 from fedhome.plan.judged_rounds import judged_every
 from fedhome.plan.settings import AUTO, Plan, StrategySettings, TrainSettings
 
-
 _APART = 1.5
 """How many times as far the first step of one attempt is to be as that of another, at least."""
 
@@ -56,9 +55,12 @@ def attempts(plan: Plan) -> int:
     return len(train_rates(plan)) + len(server_rates(plan)) - 1 if searches(plan) else 0
 
 
-def sums_saved(plan: Plan) -> int:
-    """Return how many rounds of a run ask homes for no update: they take the first sum again."""
-    return max(0, attempts(plan) - 1)
+def asked_to_train(plan: Plan) -> int:
+    """Return in how many rounds of a whole run homes are asked to train.
+
+    The first round of each attempt but one takes the first sum again.
+    """
+    return plan.rounds.count - max(0, attempts(plan) - 1)
 
 
 def rounds_of_search(plan: Plan) -> int:
@@ -99,8 +101,9 @@ def faults_of(plan: Plan) -> Iterator[str]:
         )
     elif judged_every(plan) == 1 and plan.train.rate == AUTO:
         yield (
-            'train.rate = "auto" needs attempts of two rounds or more, since the first of each takes '
-            "the first sum again and asks homes for nothing: set rounds.judge_every to 2 or more"
+            'train.rate = "auto" needs attempts of two rounds or more, since the first of each '
+            "takes the first sum again and asks homes for nothing: set rounds.judge_every to 2 or "
+            "more"
         )
 
 
@@ -116,8 +119,8 @@ def _near_faults(plan: Plan) -> Iterator[str]:
                 told.add((one, other))
                 yield (
                     f"attempts at {one.train:g} times train.learning_rate and {one.server:g} times "
-                    f"the strategy's step, and at {other.train:g} and {other.server:g}, would go on "
-                    "from nearly one model, and their sums could show a single home's update: "
+                    f"the strategy's step, and at {other.train:g} and {other.server:g}, would go "
+                    "on from nearly one model, and their sums could show a single home's update: "
                     f"choose rates whose products are {_APART:g} times apart or more"
                 )
 

@@ -20,6 +20,7 @@ from fedhome.errors import UpdateError
 from fedhome.learning import update_clipping
 from fedhome.plan.judged_rounds import judged_rounds
 from fedhome.plan.settings import PersonaliseSettings, Plan
+from fedhome.plan.tried_rates import asked_to_train
 from fedhome.questions import contributions, mixtures, outcomes, responses
 from fedhome.questions.contributions import Terms
 from fedhome.questions.empty_handed import EMPTY_HANDED
@@ -152,6 +153,7 @@ _ROWS = (
     SummedQuestion(
         name=TRAIN,
         often="round",
+        rounds=asked_to_train,
         scalars=contributions.train_scalars,
         respond=responses.train,
         terms=contributions.train_terms,

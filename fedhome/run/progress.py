@@ -152,7 +152,9 @@ class ProgressLines:
 
     def _round(self, data: Any) -> str:
         parts = [f"round {data['round']}/{self._rounds}"]
-        parts.append(f"{data['homes_answered']}/{data['homes_asked']} homes")
+        again = data["homes_answered"] > data["homes_asked"] == 0
+        homes = f"{data['homes_answered']}/{data['homes_asked']} homes"
+        parts.append("no home asked: the first sum again" if again else homes)
         for name, key in (
             ("loss", "train_loss"),
             ("validation", "validation_loss"),

@@ -21,7 +21,11 @@ def _column(name: str, kind: pa.DataType, meaning: str, *, nullable: bool = Fals
 ROUNDS: Final = pa.schema(
     [
         _column("round", pa.int32(), "number of the round, strictly increasing"),
-        _column("homes_asked", pa.int32(), "homes that were sent the model"),
+        _column(
+            "homes_asked",
+            pa.int32(),
+            "homes that were sent the model; 0: a sum is taken again",
+        ),
         _column("homes_answered", pa.int32(), "homes whose reply was used"),
         _column("homes_dropped", pa.int32(), "homes that failed or sent an unusable reply"),
         _column("homes_late", pa.int32(), "homes that had not answered when the round was closed"),

@@ -258,8 +258,7 @@ def test_a_run_that_begins_with_another_ones_model_tries_nothing_and_says_so(
         ({"strategy": {"rate": "auto", "rates": [1.0, 1.2]}}, "from nearly one model"),
         (
             {"train": {"rate": "auto"}, "strategy": {"rate": "auto", "rates": [1.0, 3.0]}},
-            "attempts at 3 times train.learning_rate and 1 times the strategy's step, and at 1 and "
-            "3, would go on from nearly one model",
+            "at 3 times train.learning_rate and 1 times the strategy's step, and at 1 and 3, would",
         ),
         ({"train": {"rate": "auto"}, "rounds": {"judge_every": 1}}, "two rounds or more"),
         (
