@@ -33,12 +33,15 @@ from fedhome.plan.sliced_plan import is_sliced
 from fedhome.wire.layout import Layout
 
 
-def why_not_compiled(learning: LearningSetup, widths: Sequence[int]) -> str:
+def why_not_compiled(
+    learning: LearningSetup, widths: Sequence[int], slices: Sequence[tuple[int, ...]] = ()
+) -> str:
     """Return why the compiled kernel does not fit what is to be learnt; empty where it does.
 
     Args:
         learning: What is to be learnt.
         widths: Widths of Linear, ReLU, Linear, …, Linear; empty where the model is no such one.
+        slices: As of :class:`fedhome.learning.fused.FusedMLP`.
     """
     if not widths:
         return "the model is not a plain MLP of Linear and ReLU"
@@ -51,21 +54,28 @@ def why_not_compiled(learning: LearningSetup, widths: Sequence[int]) -> str:
     terms = learning.method.fused()
     if terms is None or not terms.keys() <= TERMS:
         return f"the method {type(learning.method).__name__} is not compiled into it"
-    return FusedMLP.supports(widths, **told(learning)) or ""
+    return FusedMLP.supports(widths, **told(learning), slices=slices) or ""
 
 
-def kernel_for(learning: LearningSetup, widths: Sequence[int], *, apart: bool = False) -> FusedMLP:
+def kernel_for(
+    learning: LearningSetup,
+    widths: Sequence[int],
+    *,
+    slices: Sequence[tuple[int, ...]] = (),
+    apart: bool = False,
+) -> FusedMLP:
     """Return the compiled kernel for what is to be learnt.
 
     Args:
         learning: What is to be learnt.
         widths: As of `why_not_compiled`.
-        apart: As of :class:`fedhome.learning.fused.FusedMLP`.
+        slices: As of :class:`fedhome.learning.fused.FusedMLP`, and so is the next.
+        apart: Whether another process compiles.
 
     Raises:
         EngineError: It does not fit.
     """
-    return FusedMLP(widths, **told(learning), apart=apart)
+    return FusedMLP(widths, **told(learning), slices=slices, apart=apart)
 
 
 def told(learning: LearningSetup) -> dict[str, Any]:

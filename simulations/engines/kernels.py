@@ -14,18 +14,20 @@ from numpy.typing import NDArray
 from fedhome.errors import EngineError
 from fedhome.learning.compiled import kernel_for, why_not_compiled
 from fedhome.learning.local import LocalLearning
+from fedhome.learning.slice_rules.nested import SandwichLearning
+from fedhome.models.slicing import Widths
 from fedhome.plugins import look_up
 from fedhome.simulations.engines.batches import Rows
 from fedhome.simulations.engines.compute_device import PROCESSOR, Placement
 from fedhome.simulations.engines.onchip import OnChipKernel
-from fedhome.simulations.engines.plain_mlp import mlp_widths
+from fedhome.simulations.engines.plain_mlp import mlp_widths, sliced_widths
 from fedhome.simulations.engines.stacked_homes import StackedHomes
 from fedhome.simulations.engines.torch_kernels import EagerKernel, Kernel
 from fedhome.simulations.engines.traced import CapturedKernel, TracedKernel
 
 
 class FusedKernel(Kernel):
-    """The compiled MLP kernel of :mod:`fedhome.learning.fused`.
+    """The compiled kernel of :mod:`fedhome.learning.fused`: plain MLPs, and nested slices of one.
 
     Args:
         learning: What each home computes.
@@ -39,7 +41,8 @@ class FusedKernel(Kernel):
     def __init__(self, learning: LocalLearning) -> None:
         self._train = learning.train
         self._terms = learning.method.fused()
-        self._mlp = kernel_for(learning, mlp_widths(learning.model))
+        widths, slices = _networks(learning)
+        self._mlp = kernel_for(learning, widths, slices=slices)
 
     @classmethod
     def fits(cls, learning: LocalLearning, features: int, placement: Placement = PROCESSOR) -> str:
@@ -47,9 +50,9 @@ class FusedKernel(Kernel):
         del features
         if placement.elsewhere:
             return f"it is compiled for the processor, not for {placement.device}"
-        if type(learning) is not LocalLearning:
+        if type(learning) not in {LocalLearning, SandwichLearning}:
             return f"its steps are not plain ones: {type(learning).__name__}"
-        return why_not_compiled(learning, mlp_widths(learning.model))
+        return why_not_compiled(learning, *_networks(learning))
 
     @classmethod
     def of(
@@ -88,6 +91,13 @@ class FusedKernel(Kernel):
             epochs=len(rows.orders),
             learning_rate=self._train.learning_rate,
         )
+
+
+def _networks(learning: LocalLearning) -> tuple[Widths, tuple[Widths, ...]]:
+    """Return the widths that are trained, and those of slices in them; none of another model."""
+    if type(learning) is SandwichLearning:
+        return sliced_widths(learning.model)
+    return mlp_widths(learning.model), ()
 
 
 def _in_one_row(rows: Rows) -> NDArray[np.int64]:

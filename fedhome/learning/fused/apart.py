@@ -36,12 +36,14 @@ class CompileRequest:
         loss: Name of the loss.
         rule: How parameters follow their gradients.
         rows: Rows of a batch at most.
+        slices: As of :class:`fedhome.learning.fused.nesting.Nesting`.
     """
 
     sizes: tuple[int, ...]
     loss: LossName
     rule: Rule
     rows: int
+    slices: tuple[tuple[int, ...], ...] = ()
 
     def to_text(self) -> str:
         """Return it as JSON."""
@@ -56,6 +58,7 @@ class CompileRequest:
             loss=told["loss"],
             rule=Rule(**told["rule"]),
             rows=told["rows"],
+            slices=tuple(map(tuple, told["slices"])),
         )
 
 
@@ -122,7 +125,9 @@ def main(arguments: Sequence[str]) -> int:
     from fedhome.learning.fused.native_program import ENTRY, write_program  # noqa: PLC0415
 
     request = CompileRequest.from_text(arguments[0])
-    shape = shape_of(request.sizes, request.loss, request.rule, request.rows, host_tile())
+    shape = shape_of(
+        request.sizes, request.loss, request.rule, request.rows, host_tile(), request.slices
+    )
     program = write_program(shape)
     code, entry = link(object_file(program.source), ENTRY)
     sys.stdout.buffer.write(_HEAD.pack(program.workspace, entry) + code)

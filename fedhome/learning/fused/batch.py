@@ -8,7 +8,7 @@ from typing import Any
 from fedhome.learning.fused import linear_layer, loss_code
 from fedhome.learning.fused.emit import F32, I64, POINTER, VOID, Emitter, Index, Value
 from fedhome.learning.fused.linear_layer import Linear
-from fedhome.learning.fused.memory_map import MemoryMap, ProgramShape
+from fedhome.learning.fused.memory_map import MemoryMap, NetworkPlaces, ProgramShape
 from fedhome.learning.fused.optimiser_code import FINISH, OptimiserStep
 
 _WRITTEN_OUT = 8  # vectors that are copied without a loop
@@ -56,14 +56,11 @@ class BatchProgram:
             rows: How many there are.
 
         Returns:
-            The batch's loss, summed over rows.
+            The batch's loss, summed over rows and networks.
         """
         lanes, plan, layout = self.e.tile.lanes, self.plan, self.layout
         vectors, _ = self.e.over(self.e.add(rows, lanes - 1), lanes)
         self._gather(order, rows, vectors)
-        for i, linear in enumerate(layout.linears):
-            self._forward(i, linear, vectors)
-        outputs = self.address(layout.activations[-1])
         targets = self.address(layout.targets)
         self._call(
             "gather_targets",
@@ -71,18 +68,34 @@ class BatchProgram:
             lambda f: loss_code.write_gather_targets(f, plan.sizes[-1], plan.loss),
             [self.y, targets, order, rows],
         )
+        losses, found = [], set[int]()
+        for network in layout.networks:
+            losses.append(self._network(network, rows, vectors, found))
+            found.update(network.layers)
+        if plan.rule.kept:
+            operands = [self.address(0), self.address(layout.numbers)]
+            self._call("finish", FINISH, self.step.write_finish, operands)
+        total = losses[0]
+        for loss in losses[1:]:
+            total = self.e.builder.fadd(total, loss)
+        return total
+
+    def _network(
+        self, network: NetworkPlaces, rows: Value, vectors: Value, found: set[int]
+    ) -> Value:
+        """Write one network's way there and back; the gradients of layers in `found` are added."""
+        plan = self.plan
+        for i in range(len(network.linears)):
+            self._forward(network, i, vectors)
         loss = self._call(
             "loss",
             loss_code.LOSS,
             lambda f: loss_code.write_loss(f, plan.sizes[-1], plan.loss),
-            [outputs, targets, rows],
+            [self.address(network.activations[-1]), self.address(self.layout.targets), rows],
             result=F32,
         )
-        for i, linear in reversed(list(enumerate(layout.linears))):
-            self._backward(i, linear, rows, vectors)
-        if plan.rule.clip_norm is not None:
-            operands = [self.address(0), self.address(layout.numbers)]
-            self._call("finish", FINISH, self.step.write_finish, operands)
+        for i in reversed(range(len(network.linears))):
+            self._backward(network, i, rows, vectors, adds=network.layers[i] in found)
         return loss
 
     def _call(
@@ -102,17 +115,17 @@ class BatchProgram:
             function = emitter.function
         return self.e.builder.call(function, operands)
 
-    def _forward(self, i: int, linear: Linear, vectors: Value) -> None:
-        hidden = i + 1 < len(self.layout.linears)
-        outputs = self.address(self.layout.activations[i + 1])
+    def _forward(self, network: NetworkPlaces, i: int, vectors: Value) -> None:
+        linear, hidden = network.linears[i], i + 1 < len(network.linears)
+        outputs = self.address(network.activations[i + 1])
         self._call(
-            f"forward_{linear.inputs}_{linear.outputs}_{'relu' if hidden else 'linear'}",
+            f"forward_{_shape(linear)}_{'relu' if hidden else 'linear'}",
             linear_layer.FORWARD,
             lambda f: linear_layer.write_forward(f, linear, relu=hidden),
             [
                 self.address(linear.weight),
                 self.address(linear.bias),
-                self.address(self.layout.activations[i]),
+                self.address(network.activations[i]),
                 outputs,
                 vectors,
             ],
@@ -122,36 +135,41 @@ class BatchProgram:
             width = tile.padded(linear.outputs)
             self._transpose(
                 outputs,
-                self.address(self.layout.transposed[i + 1]),
+                self.address(network.transposed[i + 1]),
                 (width * tile.panel, self.plan.capacity * tile.panel),
                 (vectors, width // tile.lanes),
             )
 
-    def _backward(self, i: int, linear: Linear, rows: Value, vectors: Value) -> None:
+    def _backward(
+        self, network: NetworkPlaces, i: int, rows: Value, vectors: Value, *, adds: bool
+    ) -> None:
+        linear = network.linears[i]
         weight, bias = self.address(linear.weight), self.address(linear.bias)
-        gradient = self.address(self.layout.activations[i + 1])
+        gradient = self.address(network.activations[i + 1])
         numbers = self.address(self.layout.numbers)
-        shape = f"{linear.inputs}_{linear.outputs}"
+        way = "_adds" if adds else ""
         # The layer's input gradient comes first: it needs the weights from before the step.
         if i > 0:
             self._call(
-                f"backward_{shape}",
+                f"backward_{_shape(linear)}",
                 linear_layer.BACKWARD,
                 lambda f: linear_layer.write_backward(f, linear),
-                [weight, gradient, self.address(self.layout.activations[i]), vectors],
+                [weight, gradient, self.address(network.activations[i]), vectors],
             )
         self._call(
-            f"bias_{linear.outputs}",
+            f"bias_{linear.outputs}{way}",
             [*linear_layer.BIAS_GRADIENT, POINTER],
-            lambda f: linear_layer.write_bias_gradient(f, linear, self.step.sink(f)),
+            lambda f: linear_layer.write_bias_gradient(f, linear, self.step.sink(f, adds=adds)),
             [bias, gradient, vectors, numbers],
         )
         capacity = self.plan.capacity
         self._call(
-            f"weight_{shape}",
+            f"weight_{_shape(linear)}{way}",
             [*linear_layer.WEIGHT_GRADIENT, POINTER],
-            lambda f: linear_layer.write_weight_gradient(f, linear, capacity, self.step.sink(f)),
-            [weight, gradient, self.address(self.layout.transposed[i]), rows, numbers],
+            lambda f: linear_layer.write_weight_gradient(
+                f, linear, capacity, self.step.sink(f, adds=adds)
+            ),
+            [weight, gradient, self.address(network.transposed[i]), rows, numbers],
         )
 
     def _transpose(
@@ -165,7 +183,7 @@ class BatchProgram:
         """Bring a batch's rows of x into both layouts, with zeros up to a whole vector."""
         e, tile, capacity = self.e, self.e.tile, self.plan.capacity
         width = self.plan.sizes[0]
-        target = self.address(self.layout.transposed[0])
+        target = self.address(self.layout.transposed_x)
         padded = tile.padded(width)
 
         def pieces(row: Index) -> list[tuple[Value, int, int]]:
@@ -191,10 +209,15 @@ class BatchProgram:
         e.loop(e.subtract(e.times(vectors, tile.lanes), rows), clear)
         self._transpose(
             target,
-            self.address(self.layout.activations[0]),
+            self.address(self.layout.x),
             (capacity * tile.panel, padded * tile.panel),
             (padded // tile.lanes, vectors),
         )
+
+
+def _shape(linear: Linear) -> str:
+    """Return what tells functions of layers apart."""
+    return f"{linear.inputs}_{linear.outputs}_{linear.stride}"
 
 
 def copy(e: Emitter, source: Value, target: Value, floats: int) -> None:

@@ -52,7 +52,12 @@ def _compiled(plan: ProgramShape) -> Native:
 
 
 def shape_of(
-    sizes: tuple[int, ...], loss: LossName, rule: Rule, rows: int, tile: Tile
+    sizes: tuple[int, ...],
+    loss: LossName,
+    rule: Rule,
+    rows: int,
+    tile: Tile,
+    slices: tuple[tuple[int, ...], ...] = (),
 ) -> ProgramShape:
     """Return what a program is written for whose batches have so many rows at most.
 
@@ -62,10 +67,11 @@ def shape_of(
         rule: How parameters follow their gradients.
         rows: Rows of a batch at most.
         tile: Register block of the processor.
+        slices: As of :class:`fedhome.learning.fused.nesting.Nesting`.
     """
     # Powers of two, so that clients with a few rows more or less share their code.
     capacity = tile.panel << (tile.panels(rows) - 1).bit_length()
-    return ProgramShape(sizes, loss, rule, capacity, tile)
+    return ProgramShape(sizes, loss, rule, capacity, tile, slices)
 
 
 def machine_code(source: str) -> Any:

@@ -14,6 +14,7 @@ import numpy as np
 from fedhome.errors import EngineError
 from fedhome.learning.fused.apart import CompileRequest, compiled_apart
 from fedhome.learning.fused.linked import can_link
+from fedhome.learning.fused.nesting import Nesting
 from fedhome.learning.fused.rule import LABELLED, LossName, OptimiserName, Rule
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ _INSTALL = "Install llvmlite (pip install llvmlite), or choose another engine."
 class FusedMLP:
     """Minibatch training of many small MLPs, compiled for this processor.
 
-    The network is Linear, ReLU, Linear, ..., Linear. Its code is compiled at the first call of
+    The network is Linear, ReLU, Linear, ..., Linear. With ``slices`` each client trains several of
+    them that lie within each other, by the sum of their losses (:mod:`.nesting`). Its code is compiled at the first call of
     ``train`` and shared by every object with the same settings.
 
     Args:
@@ -44,6 +46,8 @@ class FusedMLP:
         apart: Whether another process compiles, which ends thereafter: a process that lives on then
             never holds the compiler. Where it is not known how (Linux on x86-64 and on 64-bit Arm
             it is), this one compiles all the same.
+        slices: Widths of the hidden layers of networks within each other, from the smallest to the
+            largest, which has those of ``sizes``; none: that one alone.
 
     Raises:
         EngineError: The settings are not supported, or llvmlite is not installed.
@@ -71,6 +75,7 @@ class FusedMLP:
         proximal_mu: float = 0.0,
         clip_norm: float | None = None,
         apart: bool = False,
+        slices: Sequence[tuple[int, ...]] = (),
     ) -> None:
         reason = self.supports(
             sizes,
@@ -80,6 +85,7 @@ class FusedMLP:
             weight_decay=weight_decay,
             proximal_mu=proximal_mu,
             clip_norm=clip_norm,
+            slices=slices,
         )
         if reason is not None:
             missing = importlib.util.find_spec("llvmlite") is None
@@ -87,10 +93,18 @@ class FusedMLP:
                 f"The fused engine cannot train this model: {reason}.",
                 hint=_INSTALL if missing else "Choose another engine, or other settings.",
             )
-        self.sizes = tuple(sizes)
+        self.nesting = Nesting(tuple(sizes), tuple(slices))
+        self.sizes = self.nesting.sizes
         self.loss: LossName = loss
         self.apart = apart
-        self.rule = Rule(optimiser, momentum, weight_decay, proximal_mu, clip_norm)
+        self.rule = Rule(
+            optimiser,
+            momentum,
+            weight_decay,
+            proximal_mu,
+            clip_norm,
+            summed=len(self.nesting.networks) > 1,
+        )
 
     @classmethod
     def supports(
@@ -103,6 +117,7 @@ class FusedMLP:
         weight_decay: float = 0.0,
         proximal_mu: float = 0.0,
         clip_norm: float | None = None,
+        slices: Sequence[tuple[int, ...]] = (),
     ) -> str | None:
         """Why these settings cannot be used here, or None where they can.
 
@@ -114,6 +129,7 @@ class FusedMLP:
             weight_decay: Coupled weight decay.
             proximal_mu: Strength of FedProx's pull.
             clip_norm: Largest L2 norm, or None.
+            slices: Hidden layers of networks within each other.
         """
         factors = {
             "momentum": momentum,
@@ -126,8 +142,8 @@ class FusedMLP:
             for name, value in factors.items()
             if not (math.isfinite(value) and value >= 0)
         ]
-        if not list(pairwise(sizes)) or min(sizes) < 1:
-            faults.append("sizes needs an input and an output width, each at least 1")
+        if fault := Nesting(tuple(sizes), tuple(slices)).fault:
+            faults.append(fault)
         if loss not in get_args(LossName):
             faults.append(f"its loss is {loss!r}, not one of {', '.join(get_args(LossName))}")
         if optimiser not in get_args(OptimiserName):
@@ -142,7 +158,7 @@ class FusedMLP:
     @property
     def parameters(self) -> int:
         """Floats in one client's parameters."""
-        return sum(inputs * outputs + outputs for inputs, outputs in pairwise(self.sizes))
+        return self.nesting.parameters
 
     def compile(self, rows: int) -> None:
         """Write the code beforehand that batches need; else the first training does.
@@ -173,7 +189,8 @@ class FusedMLP:
         Args:
             params: float32 [clients, parameters], C-contiguous: each client's start on entry and
                 its result after. A row holds, layer by layer, the weight [out, in] and the bias
-                [out], as ``torch.nn.Sequential.state_dict`` does.
+                [out], as ``torch.nn.Sequential.state_dict`` does; with slices, after the hidden
+                layers an output layer for each depth, in ascending order.
             x: float32 [rows, inputs], C-contiguous, the rows of all clients.
             y: Targets of those rows: float32 [rows, outputs], or int64 [rows] class numbers for
                 cross-entropy; C-contiguous.
@@ -187,8 +204,8 @@ class FusedMLP:
             threads: Threads that share the clients.
 
         Returns:
-            float64 [clients], the mean over a client's last epoch of each row's loss, taken just
-            before the step that used the row; 0 for a client without rows.
+            float64 [clients], the mean over a client's last epoch of each row's loss (and over the
+            slices), taken just before the step that used the row; 0 for a client without rows.
 
         Raises:
             EngineError: An argument has another shape, type or range than expected (all faults
@@ -241,12 +258,19 @@ class FusedMLP:
         if self.apart and can_link():
             most = 1 << (rows - 1).bit_length()  # as below
             return compiled_apart(
-                CompileRequest(sizes=self.sizes, loss=self.loss, rule=self.rule, rows=most)
+                CompileRequest(
+                    sizes=self.sizes,
+                    loss=self.loss,
+                    rule=self.rule,
+                    rows=most,
+                    slices=self.nesting.slices,
+                )
             )
         # Imported here: only who compiles in this process needs llvmlite.
         from fedhome.learning.fused.compiler import host_tile, native, shape_of  # noqa: PLC0415
 
-        return native(shape_of(self.sizes, self.loss, self.rule, rows, host_tile()))
+        slices = self.nesting.slices
+        return native(shape_of(self.sizes, self.loss, self.rule, rows, host_tile(), slices))
 
     def _faults(
         self,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
 
 from fedhome.learning.fused.emit import Tile
 from fedhome.learning.fused.linear_layer import Linear
+from fedhome.learning.fused.nesting import Nesting, Path
 from fedhome.learning.fused.optimiser_code import NUMBERS
 from fedhome.learning.fused.rule import LossName, Rule
 
@@ -24,6 +26,7 @@ class ProgramShape:
         rule: How parameters follow their gradients.
         capacity: Rows of a batch at most, a multiple of the tile's panel.
         tile: Register block of the processor.
+        slices: As of :class:`fedhome.learning.fused.nesting.Nesting`.
     """
 
     sizes: tuple[int, ...]
@@ -31,6 +34,28 @@ class ProgramShape:
     rule: Rule
     capacity: int
     tile: Tile
+    slices: tuple[tuple[int, ...], ...] = ()
+
+    @cached_property
+    def nesting(self) -> Nesting:
+        """The networks that are trained."""
+        return Nesting(self.sizes, self.slices)
+
+
+class NetworkPlaces(NamedTuple):
+    """Where one of the networks lies.
+
+    Args:
+        layers: Which of all layers it goes through.
+        linears: These layers, of its own width.
+        activations: Per width, [panel][feature][rows of the batch]; the first is the input's.
+        transposed: Per layer's input, [panel][row][features]; the first is the input's.
+    """
+
+    layers: tuple[int, ...]
+    linears: list[Linear]
+    activations: list[int]
+    transposed: list[int]
 
 
 class MemoryMap:
@@ -42,11 +67,12 @@ class MemoryMap:
         plan: What the program is written for.
 
     Attributes:
-        linears: The layers, with their offsets in a copy of the parameters.
+        linears: All layers, with their offsets in a copy of the parameters.
         size: Floats in one padded copy of the parameters.
         numbers: Learning rate and the like, as they change from step to step.
-        activations: Per width, [panel][feature][rows of the batch].
-        transposed: Per layer's input, [panel][row][features].
+        x: The batch's inputs, [panel][feature][rows of the batch].
+        transposed_x: The same, [panel][row][features].
+        networks: The networks, the largest first.
         targets: The batch's targets, laid out as the outputs, or its class numbers as int32.
         total: Floats in the workspace.
     """
@@ -56,7 +82,7 @@ class MemoryMap:
         self.total = 0
         self.linears: list[Linear] = []
         size = 0
-        for inputs, outputs in pairwise(plan.sizes):
+        for inputs, outputs in plan.nesting.layers:
             stride = tile.padded(inputs)
             stride += _LINE if stride % _SKEW == 0 else 0
             bias = size + outputs * stride
@@ -66,11 +92,31 @@ class MemoryMap:
         for _ in plan.rule.copies:
             self._take(self.size)
         self.numbers = self._take(NUMBERS)
-        self.activations = [self._take(tile.padded(width) * capacity) for width in plan.sizes]
-        self.transposed = [
-            self._take(tile.panels(width) * tile.panel * capacity) for width in plan.sizes[:-1]
-        ]
-        self.targets = self._take(tile.padded(plan.sizes[-1]) * capacity)
+        self._tile, self._capacity = tile, capacity
+        self.x = self._activations(plan.sizes[0])
+        self.transposed_x = self._transposed(plan.sizes[0])
+        self.networks = [self._network(path) for path in plan.nesting.paths]
+        self.targets = self._activations(plan.sizes[-1])
+
+    def _network(self, path: Path) -> NetworkPlaces:
+        # Each has activations of its own: past a width there are zeros, not what a wider one left.
+        inputs, outputs = path.sizes[:-1], path.sizes[1:]
+        shared = [self.linears[layer] for layer in path.layers]
+        return NetworkPlaces(
+            path.layers,
+            [
+                replace(linear, inputs=into, outputs=out)
+                for linear, into, out in zip(shared, inputs, outputs, strict=True)
+            ],
+            [self.x, *(self._activations(width) for width in outputs)],
+            [self.transposed_x, *(self._transposed(width) for width in inputs[1:])],
+        )
+
+    def _activations(self, width: int) -> int:
+        return self._take(self._tile.padded(width) * self._capacity)
+
+    def _transposed(self, width: int) -> int:
+        return self._take(self._tile.panels(width) * self._tile.panel * self._capacity)
 
     def _take(self, floats: int) -> int:
         offset = self.total

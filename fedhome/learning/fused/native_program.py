@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 from llvmlite import ir
 
@@ -57,9 +56,7 @@ class _Training:
         self.params, x, y, self.order, self.counts, self.losses, workspace = e.arguments[:7]
         self.clients, self.batch_size, self.epochs, self.rate = e.arguments[7:]
         self.batch = BatchProgram(plan, layout, e, workspace=workspace, x=x, y=y)
-        self.parameters = sum(
-            inputs * outputs + outputs for inputs, outputs in pairwise(plan.sizes)
-        )
+        self.parameters = plan.nesting.parameters
 
     def write(self) -> None:
         e = self.e
@@ -103,9 +100,10 @@ class _Training:
             return [e.at(order, count, I64), *results]
 
         _, summed, _, _ = e.loop(self.epochs, epoch, [order, zero, one, one])
-        averaged = count
+        numbers = len(self.plan.nesting.paths)
         if not LABELLED[self.plan.loss]:
-            averaged = e.times(count, self.plan.sizes[-1])
+            numbers *= self.plan.sizes[-1]
+        averaged = e.times(count, numbers)
         return b.fdiv(summed, b.sitofp(averaged, F64))
 
     def _correct(self, first: Value, second: Value) -> tuple[Value, Value]:

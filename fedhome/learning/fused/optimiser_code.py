@@ -2,7 +2,7 @@
 
 The order is FedProx's pull towards the start, clipping, weight decay, then SGD or Adam. Without
 clipping a block of gradients is used as soon as it is finished and never stored; clipping needs
-the norm of all of them first.
+the norm of all of them first, and a sum over several networks all of its parts.
 
 Source: FedProx is Li et al., "Federated Optimization in Heterogeneous Networks" (2020), eq. 2;
 Adam is Kingma and Ba, "Adam: A Method for Stochastic Optimization" (2015), algorithm 1.
@@ -40,18 +40,40 @@ class OptimiserStep:
         """Floats from a parameter to its place in another copy."""
         return self.rule.copies.index(copy) * self.size
 
-    def sink(self, e: Emitter) -> _Sink:
-        """What takes finished gradients; the function's last argument holds the numbers."""
-        return _Sink(self, e)
+    def sink(self, e: Emitter, *, adds: bool = False) -> _Sink:
+        """What takes finished gradients; the function's last argument holds the numbers.
+
+        Args:
+            e: Where the code goes.
+            adds: Whether these are added to gradients that are stored already.
+        """
+        return _Sink(self, e, adds)
 
     def write_finish(self, e: Emitter) -> None:
-        """Clip the stored gradients by their norm, then apply them.
+        """Clip the stored gradients by their norm where a step is clipped, then apply them.
 
         The function's arguments: parameters, numbers.
         """
         parameters, numbers = e.arguments
+        b, lanes, clipped = e.builder, e.tile.lanes, self.rule.clip_norm is not None
+        if clipped:
+            self._scale(e, e.at(parameters, self.away("gradient")), numbers)
+
+        def apply(i: Index, _: list[Value]) -> list[Value]:
+            here = e.at(parameters, i)
+            numbers_here = _splats(self, e, numbers)
+            gradient = e.load_vector(here, self.away("gradient"))
+            if clipped:
+                gradient = b.fmul(gradient, e.splat(e.load(numbers, CLIP_SCALE)))
+            self.apply(e, numbers_here, here, gradient)
+            return []
+
+        e.loop(self.size, apply, step=lanes)
+        b.ret_void()
+
+    def _scale(self, e: Emitter, gradients: Value, numbers: Value) -> None:
+        """Find by how much the stored gradients are made smaller."""
         b, lanes = e.builder, e.tile.lanes
-        gradients = e.at(parameters, self.away("gradient"))
 
         def square(i: Index, sums: list[Value]) -> list[Value]:
             vectors = [e.load_vector(gradients, e.add(i, j * lanes)) for j in range(len(sums))]
@@ -67,17 +89,6 @@ class OptimiserStep:
         scale = b.fdiv(limit, b.fadd(norm, ir.Constant(F32, _CLIP_EPSILON)))
         one = ir.Constant(F32, 1.0)
         e.store(b.select(b.fcmp_ordered(">", scale, one), one, scale), numbers, CLIP_SCALE)
-
-        def apply(i: Index, _: list[Value]) -> list[Value]:
-            here = e.at(parameters, i)
-            numbers_here = _splats(self, e, numbers)
-            gradient = e.load_vector(here, self.away("gradient"))
-            gradient = b.fmul(gradient, e.splat(e.load(numbers, CLIP_SCALE)))
-            self.apply(e, numbers_here, here, gradient)
-            return []
-
-        e.loop(self.size, apply, step=lanes)
-        b.ret_void()
 
     def pull(self, e: Emitter, here: Value, gradient: Value) -> Value:
         """The gradient with FedProx's term."""
@@ -131,23 +142,28 @@ _MOVES = {"sgd": _descend, "adam": _adapt}
 
 @dataclass(frozen=True)
 class _Sink:
-    """Takes finished gradients: uses them, or stores them where they must be clipped first."""
+    """Takes finished gradients: uses them, or stores them where there is more to come first."""
 
     step: OptimiserStep
     e: Emitter
+    adds: bool
 
     def __call__(self, base: Value, stride: int, gradients: list[list[Value]]) -> None:
         e, step = self.e, self.step
-        later = step.rule.clip_norm is not None
+        later = step.rule.kept
         numbers = [] if later else _splats(step, e, e.arguments[-1])
         for r, row in enumerate(gradients):
             for j, gradient in enumerate(row):
                 here = e.at(base, r * stride + j * e.tile.lanes)
-                pulled = step.pull(e, here, gradient)
-                if later:
-                    e.store_vector(pulled, here, step.away("gradient"))
+                if self.adds:  # the pull is in what is there
+                    known = e.load_vector(here, step.away("gradient"))
+                    total = e.builder.fadd(known, gradient)
                 else:
-                    step.apply(e, numbers, here, pulled)
+                    total = step.pull(e, here, gradient)
+                if later:
+                    e.store_vector(total, here, step.away("gradient"))
+                else:
+                    step.apply(e, numbers, here, total)
 
 
 def _splats(step: OptimiserStep, e: Emitter, numbers: Value) -> list[Value]:

@@ -56,6 +56,7 @@ class Rule:
         weight_decay: Added to the gradient, times the parameter.
         proximal_mu: Pull towards the parameters that training began with.
         clip_norm: Largest L2 norm of a gradient, or None.
+        summed: Whether a step's gradient is a sum over several networks.
     """
 
     optimiser: OptimiserName
@@ -63,6 +64,7 @@ class Rule:
     weight_decay: float = 0.0
     proximal_mu: float = 0.0
     clip_norm: float | None = None
+    summed: bool = False
 
     @property
     def moments(self) -> tuple[str, ...]:
@@ -75,11 +77,16 @@ class Rule:
         return moments_of(self.optimiser, self.momentum).corrected
 
     @property
+    def kept(self) -> bool:
+        """Whether gradients are stored before they are used: not before all of them are there."""
+        return self.summed or self.clip_norm is not None
+
+    @property
     def copies(self) -> tuple[str, ...]:
         """Every copy of the parameters' layout, in the order in which they lie in memory."""
         return (
             "parameters",
             *self.moments,
             *(("start",) if self.proximal_mu else ()),
-            *(("gradient",) if self.clip_norm is not None else ()),
+            *(("gradient",) if self.kept else ()),
         )
