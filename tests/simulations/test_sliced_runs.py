@@ -14,11 +14,13 @@ import fedhome
 from fedhome.errors import PlanError
 from fedhome.learning.carried_slice import carried_slices
 from fedhome.learning.fitted import Perceptron
+from fedhome.learning.local import LocalLearning
 from fedhome.models.slicing import slices_of
 from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import tiers_of
 from fedhome.questions.train_config import TrainConfig
 from fedhome.run.results import scores
+from fedhome.simulations.engines.kernels import FusedKernel, kernel_of
 from fedhome.simulations.engines.sliced_homes import SlicedHomes
 from helpers import tiny
 
@@ -64,6 +66,34 @@ def test_the_vector_engine_and_home_after_home_give_the_same_weights(
 def test_the_kernel_that_is_taken_by_itself_gives_the_same_weights(tmp_path: Path) -> None:
     fast = _run(_plan(name="vector"), tmp_path / "fast")
     plain = _run(_plan(name="vector", kernel="eager"), tmp_path / "plain")
+    np.testing.assert_allclose(fast, plain, rtol=2e-4, atol=2e-6)
+
+
+def test_nested_slices_are_trained_by_the_compiled_kernel_and_what_it_does_not_know_is_told() -> (
+    None
+):
+    def hubs(name: str) -> LocalLearning:
+        plan = _plan(name, name="vector")
+        world = tiny.world(plan, tiny.homes(ROWS))
+        return carried_slices(plan, world.learning, tiny.FEATURES)[-1].rounds.learning
+
+    assert isinstance(kernel_of(hubs("a pull"), "auto", tiny.FEATURES, print), FusedKernel)
+    assert "not a plain MLP" in FusedKernel.fits(hubs("dropout"), tiny.FEATURES)
+
+
+def test_exits_that_teach_each_other_are_no_sum_of_losses_and_left_to_torch() -> None:
+    tiers = [{**tier, "width": 1.0, "depth": n} for n, tier in zip((2, 1), TIERS, strict=False)]
+    tiers = [{**tier, "share": 0.5} for tier in tiers]
+    plan = _plan(name="vector").change(slicing={"tiers": tiers, "rule": "depthfl"})
+    world = tiny.world(plan, tiny.homes(ROWS))
+    (*_, hub) = carried_slices(plan, world.learning, tiny.FEATURES)
+    assert "DistilledLearning" in FusedKernel.fits(hub.rounds.learning, tiny.FEATURES)
+
+
+@pytest.mark.parametrize("name", ["a pull", "multi-class with momentum"])
+def test_the_compiled_kernel_gives_the_weights_of_the_plain_step(name: str, tmp_path: Path) -> None:
+    fast = _run(_plan(name, name="vector", kernel="fused"), tmp_path / "fast")
+    plain = _run(_plan(name, name="vector", kernel="eager"), tmp_path / "plain")
     np.testing.assert_allclose(fast, plain, rtol=2e-4, atol=2e-6)
 
 

@@ -19,6 +19,9 @@ What makes it fast:
 - **Gradients are not stored.** A finished block of gradients still lies in registers when the
   optimiser uses it (``optimisers``). Only clipping, which needs the norm of all of them, has to
   wait.
+- **Slices of a network share its parameters** (``nesting``). Each of several networks that lie
+  within each other goes there and back by itself, with the strides of the whole, and adds its
+  gradients to those of the larger ones; the optimiser follows when all are there.
 - **Widths are padded to whole vectors with zeros**, and zeros stay zeros through every step, so
   no loop needs a special last round.
 

@@ -21,6 +21,7 @@ import numpy as np
 from fedhome.errors import EngineError
 from fedhome.learning.fused.linked import link
 from fedhome.learning.fused.native_call import Native
+from fedhome.learning.fused.nesting import Nesting
 from fedhome.learning.fused.rule import LossName, Rule
 
 _HEAD = struct.Struct("<QQ")  # floats of the workspace, where the function begins
@@ -125,9 +126,8 @@ def main(arguments: Sequence[str]) -> int:
     from fedhome.learning.fused.native_program import ENTRY, write_program  # noqa: PLC0415
 
     request = CompileRequest.from_text(arguments[0])
-    shape = shape_of(
-        request.sizes, request.loss, request.rule, request.rows, host_tile(), request.slices
-    )
+    nesting = Nesting(request.sizes, request.slices)
+    shape = shape_of(nesting, request.loss, request.rule, request.rows, host_tile())
     program = write_program(shape)
     code, entry = link(object_file(program.source), ENTRY)
     sys.stdout.buffer.write(_HEAD.pack(program.workspace, entry) + code)

@@ -13,6 +13,7 @@ from fedhome.learning.fused.emit import Tile
 from fedhome.learning.fused.memory_map import ProgramShape
 from fedhome.learning.fused.native_call import Native
 from fedhome.learning.fused.native_program import ENTRY, write_program
+from fedhome.learning.fused.nesting import Nesting
 from fedhome.learning.fused.rule import LossName, Rule
 
 _OPTIMISATION = 3
@@ -51,27 +52,19 @@ def _compiled(plan: ProgramShape) -> Native:
     return Native.at(engine.get_function_address(ENTRY), program.workspace, engine)
 
 
-def shape_of(
-    sizes: tuple[int, ...],
-    loss: LossName,
-    rule: Rule,
-    rows: int,
-    tile: Tile,
-    slices: tuple[tuple[int, ...], ...] = (),
-) -> ProgramShape:
+def shape_of(nesting: Nesting, loss: LossName, rule: Rule, rows: int, tile: Tile) -> ProgramShape:
     """Return what a program is written for whose batches have so many rows at most.
 
     Args:
-        sizes: Widths from the input to the output.
+        nesting: The networks.
         loss: Name of the loss.
         rule: How parameters follow their gradients.
         rows: Rows of a batch at most.
         tile: Register block of the processor.
-        slices: As of :class:`fedhome.learning.fused.nesting.Nesting`.
     """
     # Powers of two, so that clients with a few rows more or less share their code.
     capacity = tile.panel << (tile.panels(rows) - 1).bit_length()
-    return ProgramShape(sizes, loss, rule, capacity, tile, slices)
+    return ProgramShape(nesting.sizes, loss, rule, capacity, tile, nesting.slices)
 
 
 def machine_code(source: str) -> Any:

@@ -30,8 +30,8 @@ class FusedMLP:
     """Minibatch training of many small MLPs, compiled for this processor.
 
     The network is Linear, ReLU, Linear, ..., Linear. With ``slices`` each client trains several of
-    them that lie within each other, by the sum of their losses (:mod:`.nesting`). Its code is compiled at the first call of
-    ``train`` and shared by every object with the same settings.
+    them that lie within each other, by the sum of their losses (:mod:`.nesting`). The code is
+    compiled at the first call of ``train`` and shared by every object with the same settings.
 
     Args:
         sizes: Widths from the input to the output, e.g. ``(10, 64, 64, 1)``.
@@ -269,8 +269,7 @@ class FusedMLP:
         # Imported here: only who compiles in this process needs llvmlite.
         from fedhome.learning.fused.compiler import host_tile, native, shape_of  # noqa: PLC0415
 
-        slices = self.nesting.slices
-        return native(shape_of(self.sizes, self.loss, self.rule, rows, host_tile(), slices))
+        return native(shape_of(self.nesting, self.loss, self.rule, rows, host_tile()))
 
     def _faults(
         self,
