@@ -7,9 +7,11 @@ from fedhome.learning.build import learning_of
 from fedhome.learning.home_round import is_plain
 from fedhome.learning.local import LocalLearning
 from fedhome.learning.slice_rules import SLICE_RULES, CarriedSlice, Slicing
+from fedhome.learning.slice_rules.declared import carried_as_declared
 from fedhome.models.slicing import Widths
 from fedhome.plan.settings import Plan
 from fedhome.plan.slicing_settings import SlicingSettings
+from fedhome.plan.sliced_plan import is_declared
 from fedhome.plugins import look_up
 
 
@@ -27,9 +29,12 @@ def carried_slices(
     Raises:
         PlanError: The plan's method is none that slices are trained by, or its rule does not go
             with its task.
+        ModelError: A module of a user's own declares slices that cannot be; all faults at once.
     """
     _check_method(whole)
     rule = look_up(SLICE_RULES, plan.slicing.rule, "slicing rule")
+    if is_declared(plan):
+        return carried_as_declared(plan, whole, features)
 
     def alone(widths: Widths) -> LocalLearning:
         small = plan.change(model={"hidden": widths}, slicing=SlicingSettings().model_dump())

@@ -50,6 +50,26 @@ def faults_of(module: nn.Module) -> list[str]:
     return faults
 
 
+def faults_of_a_run(module: nn.Module, features: int, outputs: int) -> list[str]:
+    """Return why a module does not run on rows of zeros, or gives something else than outputs.
+
+    Args:
+        module: The module.
+        features: Width of its input.
+        outputs: Width of its output.
+    """
+    try:
+        output = module(torch.zeros(_BATCH, features))
+    except Exception as error:  # noqa: BLE001 - a user's code may raise anything
+        line = line_of(error)
+        return [f"it does not take an input of [batch, {features}]: {line and line + ': '}{error}"]
+    # [batch] instead of [batch, 1] would be broadcast against the targets, unnoticed.
+    shape = list(output.shape) if isinstance(output, torch.Tensor) else type(output)
+    if shape == [_BATCH, outputs]:
+        return []
+    return [f"its output for [{_BATCH}, {features}] is {shape}: [{_BATCH}, {outputs}] is needed"]
+
+
 def check_module(module: nn.Module, features: int, outputs: int) -> None:
     """Refuse a module that cannot be trained in a federation.
 
@@ -61,24 +81,7 @@ def check_module(module: nn.Module, features: int, outputs: int) -> None:
     Raises:
         ModelError: Every reason at once.
     """
-    faults = faults_of(module)
-    if not faults:
-        try:
-            output = module(torch.zeros(_BATCH, features))
-        except Exception as error:  # noqa: BLE001 - a user's code may raise anything
-            line = line_of(error)
-            faults.append(
-                f"it does not take an input of [batch, {features}]: {line and line + ': '}{error}"
-            )
-        else:
-            # [batch] instead of [batch, 1] would be broadcast against the targets, unnoticed.
-            shape = list(output.shape) if isinstance(output, torch.Tensor) else type(output)
-            if shape != [_BATCH, outputs]:
-                faults.append(
-                    f"its output for [{_BATCH}, {features}] is {shape}: "
-                    f"[{_BATCH}, {outputs}] is needed"
-                )
-    if faults:
+    if faults := faults_of(module) or faults_of_a_run(module, features, outputs):
         raise ModelError(
             "the model cannot be trained here:" + "".join(f"\n  - {fault}" for fault in faults),
             hint="docs/models.md lists what works",

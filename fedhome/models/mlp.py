@@ -13,7 +13,7 @@ from fedhome.models.slicing import slices_of
 from fedhome.own_code import call
 from fedhome.plan.rule_traits import traits_of
 from fedhome.plan.settings import Plan
-from fedhome.plan.sliced_plan import is_sliced
+from fedhome.plan.sliced_plan import is_declared, is_sliced
 from fedhome.plugins import load, look_up
 from fedhome.rng import key
 
@@ -113,7 +113,7 @@ def build_model(plan: Plan, features: int, outputs: int, *, copy: int = 0) -> nn
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key(plan.seed, "model", *([copy] if copy else [])))
-        if is_sliced(plan) and traits_of(plan).exits:
+        if is_sliced(plan) and traits_of(plan).exits and not is_declared(plan):
             from fedhome.models.sliced_mlp import SlicedMLP  # noqa: PLC0415 - it is built of this
 
             module: object = SlicedMLP(
@@ -141,7 +141,7 @@ def build_model(plan: Plan, features: int, outputs: int, *, copy: int = 0) -> nn
             hint="the callable takes features and outputs and returns the module",
         )
     check_module(module, features, outputs)
-    return _key_dropouts(module)
+    return with_keyed_dropouts(module)
 
 
 def _hidden(plan: Plan, features: int, outputs: int) -> tuple[int, ...]:
@@ -151,7 +151,8 @@ def _hidden(plan: Plan, features: int, outputs: int) -> tuple[int, ...]:
     return slices_of(plan, features, outputs).hidden
 
 
-def _key_dropouts(module: nn.Module) -> nn.Module:
+def with_keyed_dropouts(module: nn.Module) -> nn.Module:
+    """Replace a module's dropouts, in place, by ones that every engine draws alike."""
     place = sum(isinstance(part, KeyedDropout) for part in module.modules())
     for parent in list(module.modules()):
         # Not named_children(): it passes over a second name of the same dropout.

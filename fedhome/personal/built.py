@@ -15,6 +15,7 @@ from fedhome.learning.personalise.home_end import HomeEnd
 from fedhome.personal.model import PersonalModel
 from fedhome.personal.own_module import OwnModule
 from fedhome.plan.settings import Plan
+from fedhome.plan.sliced_plan import is_sliced
 from fedhome.wire.layout import Layout
 
 
@@ -89,6 +90,6 @@ def network_of(plan: Plan, layout: Layout, flat: NDArray[np.float32]) -> Fitted:
         flat: The parameters, float32 ``[size]``.
     """
     if plan.model.name != "mlp":
-        return OwnModule(plan.to_toml(), flat)
+        return OwnModule(plan.to_toml(), flat, layout.hash if is_sliced(plan) else "")
     layers = method_of(plan.method).plain(layout.unflatten(flat))
     return Perceptron.in_order(layers, grouped=plan.model.norm == "group")

@@ -24,6 +24,11 @@ def is_sliced(plan: Plan) -> bool:
     return bool(plan.slicing.tiers)
 
 
+def is_declared(plan: Plan) -> bool:
+    """Whether a plan's model is a module of a user's own that says where its slices lie."""
+    return is_sliced(plan) and plan.model.name != "mlp"
+
+
 def faults_of(plan: Plan) -> list[str]:
     """Return what of a plan's slices does not fit together, or not to the rest of the plan."""
     if plan.slicing.rule not in RULES:
@@ -40,17 +45,18 @@ def faults_of(plan: Plan) -> list[str]:
             )
             if getattr(plan.slicing, name) != getattr(usual, name)
         ]
-    faults = plan.slicing.faults(plan.model.hidden) + rule_faults(plan)
+    own = is_declared(plan)
+    faults = plan.slicing.faults(None if own else plan.model.hidden)
+    if own and plan.slicing.rule != "nested":
+        faults.append(
+            f"slicing.rule = {plan.slicing.rule}, but the model is {plan.model.name}: a module of "
+            'your own says itself where its slices lie; set slicing.rule = "nested"'
+        )
+    elif not own:
+        faults += rule_faults(plan)
     for wrong, setting, value, instead, why in (
         (
-            plan.model.name != "mlp",
-            "model.name",
-            plan.model.name,
-            "mlp",
-            "a module of your own does not say where its slices are",
-        ),
-        (
-            plan.model.norm != "none",
+            plan.model.norm != "none" and not own,
             "model.norm",
             plan.model.norm,
             "none",
@@ -136,6 +142,12 @@ def check_whole(plan: Plan) -> None:
     """
     if is_sliced(plan):
         raise PlanError([_NO_OWNER])
+
+
+NOT_OVER_PROCESSES = (
+    "slicing.tiers are set, and the model is a module of your own: that is sliced in simulations "
+    'alone (`fedhome simulate`); set model.name = "mlp", or leave slicing.tiers out'
+)
 
 
 def tier_number(plan: Plan, tier: str) -> int:
@@ -232,7 +244,7 @@ def check_tier(plan: Plan, tier: str) -> None:
 
 def note_on(plan: Plan) -> str:
     """Say where no tier carries the whole of ``model.hidden``, and what is trained then."""
-    if not is_sliced(plan):
+    if not is_sliced(plan) or is_declared(plan):  # which has to lie in its slices, all of it
         return ""
     largest = plan.slicing.in_order()[-1]
     covered = largest.widths(plan.model.hidden)

@@ -69,11 +69,12 @@ class SlicingSettings(Section):
         """Return the tiers from the smallest slice to the largest."""
         return tuple(sorted(self.tiers, key=lambda tier: (tier.depth, tier.width)))
 
-    def faults(self, hidden: Sequence[int]) -> list[str]:
+    def faults(self, hidden: Sequence[int] | None) -> list[str]:
         """Return what of the tiers does not fit together, a plain sentence each.
 
         Args:
-            hidden: Units of the whole model's hidden layers.
+            hidden: Units of the whole model's hidden layers; None: a module of a user's own says
+                what width and depth mean.
         """
         if not self.tiers:
             return []
@@ -81,17 +82,25 @@ class SlicingSettings(Section):
         names = [tier.name for tier in self.tiers]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             faults.append(f"slicing.tiers has two tiers of the name {', '.join(twice)}")
-        faults += [
-            f"tier {tier.name} has depth {tier.depth}, and model.hidden has {len(hidden)} layers"
-            for tier in self.tiers
-            if tier.depth > len(hidden)
-        ]
+        if hidden is not None:
+            layers = len(hidden)
+            faults += [
+                f"tier {tier.name} has depth {tier.depth}, and model.hidden has {layers} layers"
+                for tier in self.tiers
+                if tier.depth > layers
+            ]
         for small, large in pairwise(self.in_order()):
             if large.width < small.width:
                 faults.append(
                     f"tier {large.name} is deeper than tier {small.name}, but narrower: neither "
                     "lies within the other, so give the deeper one at least the same width"
                 )
+            elif hidden is None:
+                if (small.width, small.depth) == (large.width, large.depth):
+                    faults.append(
+                        f"tiers {small.name} and {large.name} carry the same slice, of width "
+                        f"{small.width:g} and depth {small.depth}"
+                    )
             elif small.widths(hidden) == large.widths(hidden):
                 faults.append(
                     f"tiers {small.name} and {large.name} carry the same slice, of "

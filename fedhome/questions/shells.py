@@ -8,14 +8,16 @@ the sums of two shells differ by a tier's homes, and would tell what these alone
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedhome.errors import LayoutError
 from fedhome.plan.settings import Plan
-from fedhome.plan.sliced_plan import is_sliced
+from fedhome.plan.sliced_plan import is_declared, is_sliced
 from fedhome.questions.settings import SHELL
 from fedhome.wire.layout import Layout
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def shape_of(plan: Plan, layout: Layout) -> SlicedShape:
-    """Return the slices of a plan's model.
+    """Return the slices of a plan's multilayer perceptron.
 
     Args:
         plan: The plan, with tiers.
@@ -34,6 +36,27 @@ def shape_of(plan: Plan, layout: Layout) -> SlicedShape:
 
     shapes = layout.shapes
     return slices_of(plan, shapes[0][1], shapes[-1][0])  # the first layer's, the last exit's bias
+
+
+def shells_of(plan: Plan, layout: Layout) -> Sequence[NDArray[np.int64]]:
+    """Return where each shell's numbers lie in a plan's model, from the smallest tier's.
+
+    Args:
+        plan: The plan, with tiers.
+        layout: Layout of the whole model; of a module of a user's own it says where they lie.
+
+    Raises:
+        LayoutError: It does not say so.
+    """
+    if not is_declared(plan):
+        shape = shape_of(plan, layout)
+        return [shape.shell(number) for number in range(len(shape.slices))]
+    if len(layout.shells) != len(plan.slicing.tiers):
+        raise LayoutError(
+            f"layout {layout} does not say where the slices of {plan.model.name} lie",
+            hint="the layout of what homes learn with does: fedhome.learning.build.learning_of",
+        )
+    return layout.shells
 
 
 def shell_places(plan: Plan, layout: Layout, settings: Mapping[str, Any]) -> NDArray[np.int64]:
@@ -46,12 +69,15 @@ def shell_places(plan: Plan, layout: Layout, settings: Mapping[str, Any]) -> NDA
     """
     if not is_sliced(plan):
         return np.arange(layout.size)
-    return shape_of(plan, layout).shell(int(settings.get(SHELL, 0)))
+    return shells_of(plan, layout)[int(settings.get(SHELL, 0))]
 
 
 def shell_layout(plan: Plan, layout: Layout, settings: Mapping[str, Any]) -> Layout:
     """Return the layout of these numbers; of a plan without slices the model's own."""
     if not is_sliced(plan):
         return layout
-    count = len(shell_places(plan, layout, settings))
-    return Layout((f"shell {settings.get(SHELL, 0)} of {layout.hash}",), ((count,),))
+    places = shell_places(plan, layout, settings)
+    name = f"shell {settings.get(SHELL, 0)} of {layout.hash}"
+    if is_declared(plan):  # two homes whose modules declare other slices have no sum in common
+        name += f" at {hashlib.sha256(places.astype('<i8').tobytes()).hexdigest()[:16]}"
+    return Layout((name,), ((len(places),),))

@@ -48,7 +48,7 @@ def _slices(plan: Mapping[str, Any]) -> tuple[ReleaseSlices, ...]:
     """Return in which slices devices train, by a resolved plan's tables."""
     slicing = plan.get("slicing", {})
     tiers = sorted(slicing.get("tiers", ()), key=lambda one: (one["depth"], one["width"]))
-    if not tiers:
+    if not tiers or plan["model"]["name"] != "mlp":  # a release names layers of a perceptron
         return ()
     hidden = plan["model"]["hidden"]
     named = (

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -22,10 +22,13 @@ class Layout:
     Args:
         names: Parameter names, as in the module's ``state_dict``.
         shapes: One shape for each name.
+        shells: Where it lies what each tier of devices has and no smaller one, int64 each, where
+            the model itself says that; two layouts are the same whatever they are.
     """
 
     names: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
+    shells: tuple[NDArray[np.int64], ...] = field(default=(), compare=False, repr=False)
 
     @classmethod
     def of(cls, arrays: Mapping[str, NDArray[np.float32]]) -> Layout:

@@ -13,7 +13,7 @@ from fedhome.plan.protocol import least_in_a_sum
 from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import is_sliced
 from fedhome.questions.settings import SHELL
-from fedhome.questions.shells import shape_of
+from fedhome.questions.shells import shells_of
 from fedhome.run.events import EventLog
 from fedhome.wire.layout import Layout
 
@@ -32,7 +32,7 @@ class ShellSums:
         self, plan: Plan, layout: Layout, tiers: Callable[[], Mapping[str, int]], log: EventLog
     ) -> None:
         self._plan, self._log = plan, log
-        self._shape = shape_of(plan, layout)
+        self._shells = shells_of(plan, layout)
         self._tiers = tiers()
         self._told: set[int] = set()
 
@@ -46,11 +46,11 @@ class ShellSums:
     @property
     def count(self) -> int:
         """How many shells there are."""
-        return len(self._shape.slices)
+        return len(self._shells)
 
     def places(self, shell: int) -> NDArray[np.int64]:
         """Return where a shell's numbers lie in the model."""
-        return self._shape.shell(shell)
+        return self._shells[shell]
 
     def asked(
         self, shell: int, messages: Sequence[Message], names: Mapping[int, str]

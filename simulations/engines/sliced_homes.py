@@ -23,7 +23,7 @@ from fedhome.learning.sliced_device import device_carrying
 from fedhome.models.slicing import integrate
 from fedhome.plan.sliced_plan import tiers_of
 from fedhome.questions.responses import Response
-from fedhome.questions.shells import shape_of
+from fedhome.questions.shells import shells_of
 from fedhome.questions.train_config import TrainConfig
 from fedhome.simulations.engines.chunk_sums import RequestedForm, Words
 from fedhome.simulations.engines.joined_responses import joined
@@ -64,7 +64,7 @@ class SlicedHomes(Homes):
     """
 
     def __init__(self, world: World, open_: ExitStack) -> None:
-        self._shape = shape_of(world.plan, world.learning.layout)
+        self._shells = shells_of(world.plan, world.learning.layout)
         self._tiers = tiers_of(world.plan, world.names)
         self._places = np.empty(len(self._tiers), np.int64)  # of each home, within its tier
         self.cohorts: list[VectorCohort] = []
@@ -126,7 +126,7 @@ class SlicedHomes(Homes):
         Raises:
             EngineError: A home does not carry it.
         """
-        shell = self._shape.shell(config.shell)
+        shell = self._shells[config.shell]
         total: NDArray[Any] | None = None
         for _, at, (_, rounds, places) in self._by_tier(homes):
             order = np.argsort(places.places)
