@@ -1,0 +1,152 @@
+"""Simulations of a user's own module in slices: engines, integration, sums, homes' own models."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import fedhome
+from fedhome.errors import LayoutError, PlanError
+from fedhome.learning.carried_slice import carried_slices
+from fedhome.learning.fitted import InputRows
+from fedhome.personal.own_module import OwnModule
+from fedhome.plan.overrides import process_faults
+from fedhome.plan.settings import Plan
+from fedhome.plan.sliced_plan import NOT_OVER_PROCESSES, tiers_of
+from fedhome.questions.settings import SHELL
+from fedhome.questions.shells import shell_layout, shell_places
+from fedhome.questions.train_config import TrainConfig
+from fedhome.simulations.engines.sliced_homes import SlicedHomes
+from helpers import tiny
+
+pytestmark = pytest.mark.long
+
+TIERS = [
+    {"name": "hub", "width": 1.0, "depth": 2, "share": 0.34},
+    {"name": "plug", "width": 0.5, "depth": 2, "share": 0.33},
+    {"name": "sensor", "width": 0.25, "depth": 1, "share": 0.33},
+]
+ROWS = ((23, 6, 7), (9, 4, 5), (41, 5, 4), (16, 7, 6), (30, 5, 5), (12, 6, 4))
+MODULES = "helpers.sliced_modules"
+
+
+def _plan(module: str, /, **changes: Any) -> Plan:
+    model = {"name": f"{MODULES}:{module}"} if module else {"hidden": [8, 8]}
+    return tiny.plan(slicing={"tiers": TIERS}, model=model).change(**changes)
+
+
+def _run(plan: Plan, folder: Path) -> NDArray[np.float32]:
+    rounds = tiny.run(plan, tiny.homes(ROWS), folder)
+    assert not np.allclose(rounds.state.flat, tiny.learning(plan).initial, atol=1e-3)
+    return rounds.state.flat
+
+
+@pytest.mark.parametrize(
+    ("module", "changes"),
+    [
+        ("Convolution", {"model": {"args": {"dropout": 0.3}}}),
+        ("Gates", {**tiny.fedprox(0.5), "train": {"momentum": 0.9}}),
+    ],
+)
+def test_both_engines_give_the_same_weights(
+    module: str, changes: dict[str, Any], tmp_path: Path
+) -> None:
+    plan = _plan(module).change(**changes)
+    together = _run(plan.change(engine={"name": "vector", "kernel": "eager"}), tmp_path / "a")
+    by_one = _run(plan.change(engine={"name": "sequential"}), tmp_path / "b")
+    np.testing.assert_allclose(together, by_one, rtol=2e-4, atol=2e-6)
+
+
+@pytest.mark.parametrize("engine", ["vector", "sequential"])
+def test_the_perceptron_as_a_module_that_declares_its_slices_learns_what_it_does(
+    engine: str, tmp_path: Path
+) -> None:
+    changes = {"engine": {"name": engine, "kernel": "eager"}}
+    declared = _run(_plan("Exits").change(**changes), tmp_path / "declared")
+    built_in = _run(_plan("").change(**changes), tmp_path / "built in")
+    np.testing.assert_allclose(declared, built_in, rtol=1e-5, atol=1e-6)
+
+
+def test_what_a_round_gives_is_the_mean_over_those_that_carry_a_place() -> None:
+    plan = _plan("Gates", engine={"kernel": "eager"})
+    world = tiny.world(plan, tiny.homes(ROWS))
+    start, everyone = world.learning.initial, np.arange(len(ROWS))
+    carried = [
+        set(one.rounds.places.places.tolist())
+        for one in carried_slices(plan, world.learning, tiny.FEATURES)
+    ]
+    with ExitStack() as open_:
+        homes = SlicedHomes(world, open_)
+        mean = homes.train_mean(everyone, start, TrainConfig(round=1))
+        single = homes.respond("train", everyone, start, {"server-round": 1}).params
+    assert single is not None
+    tiers, expected = tiers_of(plan, world.names).tolist(), start.astype(np.float64)
+    for place in range(len(start)):
+        some = [home for home, tier in enumerate(tiers) if place in carried[tier]]
+        assert some
+        others = [home for home in range(len(ROWS)) if home not in some]
+        assert (single[others, place] == start[place]).all()
+        weights = np.array([ROWS[home][0] for home in some], np.float64)
+        expected[place] += weights @ (single[some, place] - float(start[place])) / weights.sum()
+    np.testing.assert_allclose(mean.params, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_device_of_the_smallest_tier_trains_the_declared_module_itself() -> None:
+    plan = _plan("Convolution")
+    small = carried_slices(plan, tiny.learning(plan), tiny.FEATURES)[0]
+    assert small.own.learning is small.rounds.learning
+    assert type(small.own.learning.model).__name__ == "Convolution"
+
+
+def test_shells_of_a_module_follow_from_its_declaration_and_name_where_they_lie() -> None:
+    plan, other = _plan("Convolution"), _plan("Convolution", model={"args": {"units": 12}})
+    layout = tiny.learning(plan).layout
+    shells = [shell_places(plan, layout, {SHELL: number} if number else {}) for number in range(3)]
+    assert np.array_equal(np.sort(np.concatenate(shells)), np.arange(layout.size))
+    names = {shell_layout(plan, layout, {SHELL: number}).names for number in (1, 2)}
+    assert len(names) == 2
+    assert shell_layout(plan, layout, {SHELL: 1}).size == len(shells[1])
+    bare = type(layout)(layout.names, layout.shapes)
+    with pytest.raises(LayoutError, match=r"does not say where the slices of .*Convolution lie"):
+        shell_places(plan, bare, {})
+    assert bare == layout  # what a message came with is compared by names and shapes alone
+    assert tiny.learning(other).layout != layout
+
+
+def test_a_rule_that_cuts_a_perceptron_is_refused_for_a_module_of_ones_own() -> None:
+    with pytest.raises(PlanError, match=r"a module of your own says itself where its slices lie"):
+        _plan("Convolution", slicing={"rule": "heterofl"})
+
+
+def test_other_processes_refuse_slices_of_a_module_in_a_sentence() -> None:
+    assert process_faults(_plan("Convolution")) == [NOT_OVER_PROCESSES]
+    assert process_faults(_plan("")) == []
+
+
+@pytest.mark.slow
+def test_a_whole_run_over_sums_ends_with_a_model_of_each_homes_own_slice(tmp_path: Path) -> None:
+    sums = {"weights": "equal", "min_cohort": 2, "corrupt": 0.0, "dropped": 0.75}
+    plan = _plan(
+        "Convolution",
+        data={"homes": 9},
+        rounds={"count": 1, "evaluate_fraction": 0.0},
+        personalise={"name": "fine-tune", "experts": ["tuned", "global"]},
+    )
+    plan = plan.change(aggregation={"mode": "ideal", **sums})
+    ideal = fedhome.simulate(plan, out=tmp_path / "ideal")
+    masked = fedhome.simulate(plan.change(aggregation={"mode": "secure"}), out=tmp_path / "masked")
+    for name, values in ideal.model.parameters.items():
+        assert np.array_equal(values, masked.model.parameters[name])
+    sizes = set()
+    for home in ideal.models.values():
+        own = next(one for one in home.experts.values() if isinstance(one, OwnModule))
+        rows = InputRows(np.zeros((2, tiny.FEATURES), np.float32), np.zeros(2), np.zeros((2, 1)))
+        assert OwnModule.of(own.arrays()).state(rows).shape == (2, 1)
+        sizes.add(len(own.params))
+    assert len(sizes) == 3
+
