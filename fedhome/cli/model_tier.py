@@ -13,11 +13,11 @@ from rich.markup import escape
 
 from fedhome.cli.json_out import JsonFlag, print_json
 from fedhome.cli.json_tiers import TierChoice, TierEntry
-from fedhome.errors import FedHomeError, PlanError
+from fedhome.errors import FedHomeError, PlanError, RunError
 from fedhome.ops.device_memory import free_memory
-from fedhome.plan.device_budget import DeviceBudget, budget_of
+from fedhome.plan.device_budget import DeviceBudget, budget_of, size_told
 from fedhome.plan.settings import Plan
-from fedhome.plan.sliced_plan import is_sliced
+from fedhome.plan.sliced_plan import is_declared, is_sliced
 from fedhome.run.folder import RunFolder
 from fedhome.run.results import scores
 
@@ -147,16 +147,34 @@ def _of_run(path: Path) -> _Sized:
     run = RunFolder.open(path)
     plan = Plan.parse(run.read_plan(), where=str(run.plan_path))
     _check_sliced(plan, f"run {path}")
-    arrays = list(run.read_model().parameters.values())
-    outputs = arrays[-1].shape[0]  # the last bias
+    features, classes = _widths_of(run, plan)
     by_model = scores(run.read_homes()) if run.homes_path.exists() else {}
     scored = next((model for model in _SCORED if model in by_model), None)
     return _Sized(
         plan=plan,
-        features=arrays[0].shape[1],
-        classes=plan.task.classes or tuple(map(str, range(outputs))),
+        features=features,
+        classes=classes,
         scores={} if scored is None else _by_tier(run, by_model[scored]),
         scored=scored,
+    )
+
+
+def _widths_of(run: RunFolder, plan: Plan) -> tuple[int, tuple[str, ...]]:
+    """Return the width of the input of a run's model, and its classes.
+
+    Raises:
+        RunError: The model is a module of a user's own, and the run's log does not say.
+    """
+    if not is_declared(plan):
+        arrays = list(run.read_model().parameters.values())
+        outputs = arrays[-1].shape[0]  # the last bias
+        return arrays[0].shape[1], plan.task.classes or tuple(map(str, range(outputs)))
+    for event in run.read_events():
+        if event.event == "fleet-ready":
+            return int(event.data["features"]), plan.task.classes
+    raise RunError(
+        f"the log of {run.path} does not say how many numbers go into its model",
+        hint="name the run's plan in place of its folder",
     )
 
 
@@ -199,8 +217,9 @@ def _tell(choice: TierChoice, budget: DeviceBudget) -> None:
         fits = "fits" if not one.lacks else f"does not fit: needs {'; '.join(one.lacks)}"
         _say(
             console,
-            f"{one.tier}: {one.carries}, {one.parameters:,} numbers, {one.bytes_up:,} bytes up a "
-            f"round, {one.memory:,} bytes and {one.step_ms:.2g} ms a step{score}; {fits}",
+            f"{one.tier}: {one.carries}, {one.parameters:,} numbers, "
+            f"{size_told(one.bytes_up)} up a round, {size_told(one.memory)} and "
+            f"{one.step_ms:.2g} ms a step{score}; {fits}",
         )
     _say(console, f"this device has: {budget}")
     if choice.tier is None:

@@ -8,7 +8,7 @@ from fedhome.errors import PlanError
 from fedhome.learning.carried_slice import carried_slices
 from fedhome.learning.local import LocalLearning
 from fedhome.learning.slice_costs import SliceCost, cost_of
-from fedhome.plan.device_budget import DeviceBudget
+from fedhome.plan.device_budget import DeviceBudget, sizes_told
 from fedhome.plan.settings import Plan
 
 
@@ -21,11 +21,13 @@ def lacking(cost: SliceCost, budget: DeviceBudget) -> tuple[str, ...]:
     """
     told = []
     if budget.memory is not None and cost.memory > budget.memory:
-        told.append(f"{cost.memory:,} bytes of memory, and there are {budget.memory:,}")
+        needed, there = sizes_told(cost.memory, budget.memory)
+        told.append(f"{needed} of memory, and there are {there}")
     if budget.step_ms is not None and cost.step_ms > budget.step_ms:
         told.append(f"{cost.step_ms:.2g} ms a step, and it may take {budget.step_ms:.2g}")
     if budget.bytes_up is not None and cost.bytes_up > budget.bytes_up:
-        told.append(f"{cost.bytes_up:,} bytes up a round, and it may send {budget.bytes_up:,}")
+        needed, may = sizes_told(cost.bytes_up, budget.bytes_up)
+        told.append(f"{needed} up a round, and it may send {may}")
     return tuple(told)
 
 

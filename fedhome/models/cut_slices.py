@@ -13,6 +13,7 @@ from fedhome.errors import LayoutError, ModelError
 from fedhome.models.slicing import Widths, shown
 from fedhome.plan.rule_traits import RULES
 from fedhome.plan.settings import Plan
+from fedhome.plan.sliced_plan import is_declared
 from fedhome.plugins import look_up
 from fedhome.wire.layout import Layout, slice_units
 
@@ -48,6 +49,13 @@ class FinishedModel:
         Raises:
             LayoutError: It was not trained in slices that are networks of their own.
         """
+        if is_declared(plan):
+            raise LayoutError(
+                f"{plan.model.name} is a module of your own, and only it can cut its slices: here "
+                "perceptrons are cut",
+                hint="`fedhome model tier` tells what each of its slices costs, and each home's "
+                "own model of the run is one: `fedhome.load(run, home)` opens it",
+            )
         tiers = tuple(tier.widths(plan.model.hidden) for tier in plan.slicing.in_order())
         return cls.trained_in(tiers, plan.slicing.rule, parameters)
 
@@ -72,7 +80,7 @@ class FinishedModel:
             raise LayoutError(
                 "slicing.rule = fiarse picks single weights: a part of this model is as wide and "
                 "as deep as the whole, with zeros in it",
-                hint="each home's own model of the run has them: `fedhome predict` takes it",
+                hint="each home's own model of the run has them: `fedhome.load(run, home)` opens it",
             )
         if look_up(RULES, rule, "slicing rule").exits:
             return cls(parameters, tiers)

@@ -17,6 +17,7 @@ _SIZES: Final = {"": 1, "B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3} | {
     unit: 1 << (10 * power) for power, unit in enumerate(("KIB", "MIB", "GIB"), 1)
 }
 _TIMES: Final = {"ns": 1e-9, "us": 1e-6, "\N{MICRO SIGN}s": 1e-6, "ms": 1e-3, "s": 1.0}
+_NEARLY_ONE, _HUNDRED = 0.9995, 99.95  # what is rounded up to it, in three digits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,9 +37,9 @@ class DeviceBudget:
     def __str__(self) -> str:
         """Return it in words."""
         parts = [
-            "" if self.memory is None else f"{self.memory:,} bytes of memory",
+            "" if self.memory is None else f"{size_told(self.memory)} of memory",
             "" if self.step_ms is None else f"{self.step_ms:g} ms a step",
-            "" if self.bytes_up is None else f"{self.bytes_up:,} bytes up",
+            "" if self.bytes_up is None else f"{size_told(self.bytes_up)} up",
         ]
         return ", ".join(filter(None, parts)) or "no limit"
 
@@ -71,6 +72,20 @@ def budget_of(*, memory: str = "", step: str = "", bytes_up: str = "") -> Device
         step_ms=1000 * seconds_of(step) if step else None,
         bytes_up=bytes_of(bytes_up) if bytes_up else None,
     )
+
+
+def size_told(amount: int) -> str:
+    """Return a number of bytes as it is told: ``640 bytes``, ``1.6 kB``, ``31.2 GB``."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if (value := amount / factor) >= _NEARLY_ONE:
+            return f"{value:,.0f} {unit}" if value >= _HUNDRED else f"{value:.3g} {unit}"
+    return f"{amount} bytes"
+
+
+def sizes_told(amount: int, limit: int) -> tuple[str, str]:
+    """Return two unlike numbers of bytes so that they can be told apart: in full where need be."""
+    told = size_told(amount), size_told(limit)
+    return told if told[0] != told[1] else (f"{amount:,} bytes", f"{limit:,} bytes")
 
 
 def bytes_of(text: str) -> int:

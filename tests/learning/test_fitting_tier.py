@@ -13,7 +13,7 @@ from fedhome.learning.build import learning_of
 from fedhome.learning.fitting_tier import lacking, largest_fitting, settle_tiers
 from fedhome.learning.slice_costs import SliceCost
 from fedhome.ops.device_memory import free_memory
-from fedhome.plan.device_budget import DeviceBudget, budget_of, seconds_of
+from fedhome.plan.device_budget import DeviceBudget, size_told, sizes_told, budget_of, seconds_of
 from fedhome.plan.overrides import process_faults
 from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import NOT_SETTLED, tiers_of
@@ -71,10 +71,26 @@ def test_a_device_takes_the_largest_slice_within_every_limit(
 def test_everything_that_a_device_lacks_is_told() -> None:
     told = lacking(COSTS[2], DeviceBudget(memory=1, step_ms=1.0, bytes_up=1))
     assert [words.partition(",")[0] for words in told] == [
-        "4",
+        "4 kB of memory",
         "40 ms a step",
         "160 bytes up a round",
     ]
+
+
+def test_sizes_are_told_in_three_digits_and_in_full_where_these_are_the_same() -> None:
+    amounts = (0, 999, 1000, 8712, 77_328, 999_600, 64_000_000, 1_204_000_000_000)
+    assert [size_told(amount) for amount in amounts] == [
+        "0 bytes",
+        "999 bytes",
+        "1 kB",
+        "8.71 kB",
+        "77.3 kB",
+        "1 MB",
+        "64 MB",
+        "1,204 GB",
+    ]
+    assert sizes_told(64_012, 64_000) == ("64,012 bytes", "64,000 bytes")
+    assert sizes_told(77_328, 64_000) == ("77.3 kB", "64 kB")
 
 
 def test_tiers_get_the_shares_of_the_devices_that_take_them() -> None:

@@ -129,21 +129,17 @@ def test_other_processes_refuse_slices_of_a_module_in_a_sentence() -> None:
 
 
 @pytest.mark.slow
-def test_a_whole_run_over_sums_ends_with_a_model_of_each_homes_own_slice(tmp_path: Path) -> None:
-    sums = {"weights": "equal", "min_cohort": 2, "corrupt": 0.0, "dropped": 0.75}
+def test_a_whole_run_ends_with_a_model_of_each_homes_own_slice(tmp_path: Path) -> None:
     plan = _plan(
         "Convolution",
-        data={"homes": 9},
-        rounds={"count": 1, "evaluate_fraction": 0.0},
+        data={"homes": 6},
+        rounds={"count": 1},
+        engine={"kernel": "eager"},
         personalise={"name": "fine-tune", "experts": ["tuned", "global"]},
     )
-    plan = plan.change(aggregation={"mode": "ideal", **sums})
-    ideal = fedhome.simulate(plan, out=tmp_path / "ideal")
-    masked = fedhome.simulate(plan.change(aggregation={"mode": "secure"}), out=tmp_path / "masked")
-    for name, values in ideal.model.parameters.items():
-        assert np.array_equal(values, masked.model.parameters[name])
+    run = fedhome.simulate(plan, out=tmp_path / "run")
     sizes = set()
-    for home in ideal.models.values():
+    for home in run.models.values():
         own = next(one for one in home.experts.values() if isinstance(one, OwnModule))
         rows = InputRows(np.zeros((2, tiny.FEATURES), np.float32), np.zeros(2), np.zeros((2, 1)))
         assert OwnModule.of(own.arrays()).state(rows).shape == (2, 1)

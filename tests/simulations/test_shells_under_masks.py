@@ -121,6 +121,33 @@ def test_slices_under_masks_with_homes_that_vanish_give_the_ideal_sum_bit_for_bi
     assert np.abs(masked - tiny.learning(plan).initial).max() > 0.01
 
 
+@pytest.mark.parametrize("module", ["Convolution", "Gates"])
+def test_shells_of_a_module_that_declares_its_slices_are_the_ideal_sums_under_masks(
+    module: str, tmp_path: Path, opened: _Opened
+) -> None:
+    plan = _plan(model={"name": f"helpers.sliced_modules:{module}"})
+    masked = _run(plan, tmp_path / "masked")
+    assert opened.counts == [(1, 0, 12), (1, 1, 8), (1, 2, 4)]
+    ideal = _run(plan.change(aggregation={"mode": "ideal"}), tmp_path / "ideal")
+    assert np.array_equal(masked, ideal)
+    layout, start = tiny.learning(plan).layout, tiny.learning(plan).initial
+    assert [len(mean) for *_, mean in opened[:3]] == [len(shell) for shell in layout.shells]
+    assert all((masked[shell] != start[shell]).mean() > 0.5 for shell in layout.shells)
+
+
+def test_a_part_of_a_declared_module_that_too_few_carry_is_not_opened(
+    tmp_path: Path, opened: _Opened
+) -> None:
+    plan = _plan(hub=0.17, model={"name": "helpers.sliced_modules:Convolution"})  # two homes
+    found = _run(plan, tmp_path / "run")
+    learning = tiny.learning(plan)
+    last = learning.layout.shells[2]
+    assert np.array_equal(found[last], learning.initial[last])
+    assert [shell for _, shell, _ in opened.counts] == [0, 1]
+    assert "2 homes were asked that carry what tier hub has" in _told(tmp_path / "run")
+
+
+
 def _one_hub(**changes: Any) -> Plan:
     plan = _plan(hub=0.09, **changes)
     assert np.bincount(tiers_of(plan, NAMES)).tolist() == [4, 7, 1]
