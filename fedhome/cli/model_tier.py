@@ -170,8 +170,9 @@ def _widths_of(run: RunFolder, plan: Plan) -> tuple[int, tuple[str, ...]]:
         outputs = arrays[-1].shape[0]  # the last bias
         return arrays[0].shape[1], plan.task.classes or tuple(map(str, range(outputs)))
     for event in run.read_events():
-        if event.event == "fleet-ready":
-            return int(event.data["features"]), plan.task.classes
+        features = event.data.get("features") if event.event == "fleet-ready" else None
+        if isinstance(features, int):
+            return features, plan.task.classes
     raise RunError(
         f"the log of {run.path} does not say how many numbers go into its model",
         hint="name the run's plan in place of its folder",

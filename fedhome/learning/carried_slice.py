@@ -10,8 +10,8 @@ from fedhome.learning.slice_rules import SLICE_RULES, CarriedSlice, Slicing
 from fedhome.learning.slice_rules.declared import carried_as_declared
 from fedhome.models.slicing import Widths
 from fedhome.plan.settings import Plan
-from fedhome.plan.slicing_settings import SlicingSettings
 from fedhome.plan.sliced_plan import is_declared
+from fedhome.plan.slicing_settings import SlicingSettings
 from fedhome.plugins import look_up
 
 

@@ -80,7 +80,7 @@ class FinishedModel:
             raise LayoutError(
                 "slicing.rule = fiarse picks single weights: a part of this model is as wide and "
                 "as deep as the whole, with zeros in it",
-                hint="each home's own model of the run has them: `fedhome.load(run, home)` opens it",
+                hint="each home's own model of the run is one: `fedhome.load(run, home)` opens it",
             )
         if look_up(RULES, rule, "slicing rule").exits:
             return cls(parameters, tiers)

@@ -1,7 +1,8 @@
 """Where the slices of a user's own module lie in the whole, and what a declaration gets wrong.
 
-Every number of a module has a place: parameters in the module's order, each row by row. A slice says
-for each of its own parameters which places its numbers have, as an array of the parameter's shape.
+Every number of a module has a place: parameters in the module's order, each row by row. A slice
+says for each of its own parameters which places its numbers have, as an array of the parameter's
+shape.
 """
 
 from __future__ import annotations

@@ -120,9 +120,7 @@ def declared_slices(
 def shells_in(slices: Sequence[DeclaredSlice]) -> tuple[NDArray[np.int64], ...]:
     """Return what each slice has and no smaller one: places that are disjoint."""
     before = [np.zeros(0, np.int64), *(one.carried for one in slices)]
-    return tuple(
-        np.setdiff1d(one.carried, less) for one, less in zip(slices, before, strict=False)
-    )
+    return tuple(np.setdiff1d(one.carried, less) for one, less in zip(slices, before, strict=False))
 
 
 def _made(
@@ -134,7 +132,7 @@ def _made(
         torch.manual_seed(key(plan.seed, "model"))  # a slice begins as a plan's own module does
         try:
             found: object = whole.slice(tier.width, tier.depth)  # type: ignore[operator]
-        except (Exception, SystemExit) as error:  # a user's code may raise anything
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's code may raise anything
             line = line_of(error)
             text = error.message if isinstance(error, ModelError) else str(error)
             return f"{asked} fails: {line and line + ': '}{type(error).__name__}: {text}"

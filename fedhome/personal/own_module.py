@@ -68,7 +68,8 @@ class OwnModule:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return all that it is, by name."""
-        own = {"params": self.params, "plan": np.frombuffer(self.plan.encode(), np.uint8)}
+        own: dict[str, NDArray[Any]] = {"params": self.params}
+        own["plan"] = np.frombuffer(self.plan.encode(), np.uint8)
         if self.slice_:
             own["slice"] = np.frombuffer(self.slice_.encode(), np.uint8)
         return own

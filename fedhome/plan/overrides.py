@@ -128,7 +128,8 @@ def process_faults(plan: BaseModel) -> list[str]:
     tables = plan.model_dump(include={"slicing", "model"})
     own = tables["slicing"]["tiers"] and tables["model"]["name"] != "mlp"
     faults = [NOT_SETTLED] if tables["slicing"]["tier"] == "auto" else []
-    return faults + ([NOT_OVER_PROCESSES] if own else []) + [
+    faults += [NOT_OVER_PROCESSES] if own else []
+    return faults + [
         f"{section}.{key} is an object that was handed over in Python, which only the process that "
         f"has it can use: name it as file.py:Name or module:Name (it is {name!r})"
         for section, key in _OWN_CODE

@@ -13,7 +13,7 @@ from fedhome.learning.build import learning_of
 from fedhome.learning.fitting_tier import lacking, largest_fitting, settle_tiers
 from fedhome.learning.slice_costs import SliceCost
 from fedhome.ops.device_memory import free_memory
-from fedhome.plan.device_budget import DeviceBudget, size_told, sizes_told, budget_of, seconds_of
+from fedhome.plan.device_budget import DeviceBudget, budget_of, seconds_of, size_told, sizes_told
 from fedhome.plan.overrides import process_faults
 from fedhome.plan.settings import Plan
 from fedhome.plan.sliced_plan import NOT_SETTLED, tiers_of

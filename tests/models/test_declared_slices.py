@@ -182,11 +182,11 @@ _WRONG: dict[str, tuple[Made, str]] = {
         r"1 of its places are taken twice, the first 24, which is inner.bias\[0\]",
     ),
     "outputs": (
-        _small(lambda whole, _: (_Wide(), {})),
+        _small(lambda *_: (_Wide(), {})),
         r"its output for \[2, 3\] is \[2, 2\]: \[2, 1\] is needed",
     ),
     "does not run": (
-        _small(lambda whole, _: (_Broken(), {})),
+        _small(lambda *_: (_Broken(), {})),
         r"it does not take an input of \[batch, 3\]",
     ),
     "the whole itself": (
@@ -202,7 +202,7 @@ _WRONG: dict[str, tuple[Made, str]] = {
         "ModelError: the slice is no first part of the whole: the whole has no parameter weight",
     ),
     "a norm over rows": (
-        _small(lambda whole, width: (nn.Sequential(nn.BatchNorm1d(3)), {})),
+        _small(lambda *_: (nn.Sequential(nn.BatchNorm1d(3)), {})),
         r"BatchNorm1d\) keeps statistics of other rows",
     ),
 }
@@ -240,11 +240,8 @@ def test_what_slices_get_wrong_together_is_told() -> None:
     faults = _faults(_line(([0], 1), ([2], 3)))
     assert "tier hub has no number in common with smaller tiers" in faults[0]
     assert "the slices of tiers small and hub have the same parameters" in faults[1]
-    faults = _faults(_line(([0, 1, 2], 3), ([0, 1], 3)))
-    assert faults == [
-        "tier hub has no number that smaller tiers do not have: leave it out, or let its slice be "
-        "larger"
-    ]
+    (fault,) = _faults(_line(([0, 1, 2], 3), ([0, 1], 3)))
+    assert fault.startswith("tier hub has no number that smaller tiers do not have: leave it out")
 
 
 _SIZES = st.integers(1, 3)
@@ -259,9 +256,9 @@ def test_a_declaration_is_free_of_faults_just_where_a_plain_look_finds_none(
     own = Layout(("a", "b"), ((data.draw(st.integers(1, rows)), columns), (1,)))
     place = st.integers(-1, whole.size)
     places: Mapping[str, Any] = {
-        name: np.array(
-            data.draw(st.lists(place, min_size=size, max_size=size)), np.int64
-        ).reshape(shape)
+        name: np.array(data.draw(st.lists(place, min_size=size, max_size=size)), np.int64).reshape(
+            shape
+        )
         for name, shape, size in zip(own.names, own.shapes, own.sizes, strict=True)
     }
     declared = Declaration(tier="t", layout=own, places=places)

@@ -131,6 +131,24 @@ def test_the_guide_of_strategies_runs_as_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+def test_the_guide_of_slices_trains_a_module_of_ones_own_as_written(tmp_path: Path) -> None:
+    guide = ROOT / "docs" / "slicing.md"
+    (snippet,) = blocks(guide, "python")
+    (plan,) = (body for body in blocks(guide, "toml") if "mine.py:Forecaster" in body)
+    (tmp_path / "mine.py").write_text(snippet, "utf-8")
+    (tmp_path / "plan.toml").write_text(plan, "utf-8")
+    small = ("data.homes=6", "data.days=14", "rounds.count=1", "personalise.name=none")
+    said = fedhome(
+        *("simulate", "plan.toml", "--out", "run"),
+        *(word for setting in small for word in ("--set", setting)),
+        folder=tmp_path,
+    )
+    assert (said.returncode, said.stderr) == (0, "")
+    (printed,) = re.findall(r"note: tier sensor: 30 of 100 .*?;", guide.read_text("utf-8"))
+    assert printed.replace("30 of 100 homes", "2 of 6 homes") in said.stdout
+
+
+@pytest.mark.long
 def test_the_guide_of_objects_runs_as_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -145,4 +145,3 @@ def test_a_whole_run_ends_with_a_model_of_each_homes_own_slice(tmp_path: Path) -
         assert OwnModule.of(own.arrays()).state(rows).shape == (2, 1)
         sizes.add(len(own.params))
     assert len(sizes) == 3
-

@@ -147,7 +147,6 @@ def test_a_part_of_a_declared_module_that_too_few_carry_is_not_opened(
     assert "2 homes were asked that carry what tier hub has" in _told(tmp_path / "run")
 
 
-
 def _one_hub(**changes: Any) -> Plan:
     plan = _plan(hub=0.09, **changes)
     assert np.bincount(tiers_of(plan, NAMES)).tolist() == [4, 7, 1]
