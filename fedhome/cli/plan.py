@@ -25,6 +25,7 @@ from fedhome.plan.data_settings import SYNTHETIC_HOMES
 from fedhome.plan.parts import parts_line
 from fedhome.plan.privacy_outlook import privacy_lines
 from fedhome.plan.protocol import lines
+from fedhome.plan.second_sums import second_sums_line
 from fedhome.plan.settings import Plan
 
 app = typer.Typer(cls=Group, no_args_is_help=True)
@@ -205,7 +206,8 @@ def _value(value: Any) -> Any:
 
 
 def _derived_rows(plan: Plan, homes: int) -> list[tuple[str, str]]:
-    return [*lines(plan, homes), parts_line(plan, homes), *privacy_lines(plan, homes)]
+    sums = [*second_sums_line(plan, homes), parts_line(plan, homes)]
+    return [*lines(plan, homes), *sums, *privacy_lines(plan, homes)]
 
 
 def _derived(plan: Plan, homes: int) -> Table:

@@ -16,6 +16,7 @@ from fedhome.store import disk
 
 _WEIGHTS = "weights"
 _AT_ONCE = 64  # reserved on disk together: a crash skips at most this many
+_MOST_DIGITS = 8
 
 
 class LastingScale(Scale):
@@ -28,16 +29,32 @@ class LastingScale(Scale):
         path: File that holds the highest number that may have been used; beside it lies what the
             homes have counted.
         directory: Hash of the directory that is in force.
+
+    Raises:
+        StateError: ``altered``, or a file cannot be read.
     """
 
     def __init__(self, settings: AggregationSettings, path: Path, *, directory: bytes) -> None:
         self._path, self._epoch = path, directory.hex()
         self._weights = path.with_name(_WEIGHTS)
-        self._first = int(path.read_text(encoding="ascii")) if path.exists() else 0
+        self._first = self._last_used() if path.exists() else 0
         self._reserved = self._first
         self._sum_number = self._first
         super().__init__(settings)
         self._recall_weight()
+
+    def _last_used(self) -> int:
+        """Return the highest number that may have been used."""
+        digits = disk.read(self._path)
+        if not (digits.isdigit() and len(digits) <= _MOST_DIGITS):
+            raise StateError(
+                f"{self._path} is damaged",
+                reason="altered",
+                hint="bring it back from a backup, or write a number into it that is above all "
+                "that homes know, such as 1000000: they refuse a sum whose number is not above the "
+                "last",
+            )
+        return int(digits)
 
     def _recall_weight(self) -> None:
         if self.weight_cap is not None or not self._weights.exists():

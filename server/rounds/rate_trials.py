@@ -102,7 +102,7 @@ class RateTrials:
 
     def begin(self, state: Checkpoint) -> None:
         """Take note of where the run begins, before its first round."""
-        if self._idle:
+        if self._idle and not state.round:
             first = first_rates(self._plan)
             told = NOT_CHOSEN.format(train=first.train, server=first.server)
             self._log.append("note", text=told)

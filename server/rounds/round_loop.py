@@ -124,7 +124,7 @@ class RoundLoop:
             RoundError: Too many rounds in a row failed.
         """
         state, plan = self.state, self.plan
-        if self._warm and plan.rounds.judge_every:
+        if self._warm and plan.rounds.judge_every and not state.round:
             self.log.append("note", text=NOT_JUDGED)
         self._rates.begin(state)
         while state.round < plan.rounds.count and not self._choice.stops(state):

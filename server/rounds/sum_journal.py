@@ -132,7 +132,8 @@ class SumJournal:
     def half_opened(self) -> list[str]:
         """Sums whose members were asked for shares, and that are not open yet."""
         names = {path.stem for path in self._files() if path.suffix == _CLOSED}
-        return sorted(names | set(self._closed))
+        # A kill may come after a sum was kept, and before what it took to open it was dropped.
+        return sorted(name for name in names | set(self._closed) if self.opened(name) is None)
 
     def opened(self, name: str) -> KeptSum | None:
         """Return an opened sum; None if there is none.

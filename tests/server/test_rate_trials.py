@@ -246,6 +246,17 @@ def test_a_run_that_begins_with_another_ones_model_tries_nothing_and_says_so(
     assert "homes learn at 2 times the plan" in str(_told(tmp_path, "note"))
 
 
+def test_what_has_no_effect_is_told_once_also_where_a_run_is_resumed(tmp_path: Path) -> None:
+    plan = _plan(train={"rate": "auto"})
+    _run(plan, tmp_path, warm=True)
+    grid = tiny.FakeGrid(3, _home)
+    with tiny.rounds_on(grid, plan, _LAYOUT, tmp_path, _INITIAL, warm=True) as rounds:
+        assert rounds.resume()
+        rounds.run()
+    told = [str(one["text"]) for one in _told(tmp_path, "note")]
+    assert sum("has no effect here" in one for one in told) == len(told) == 2
+
+
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [

@@ -54,6 +54,20 @@ def test_files_outlive_the_process_and_are_gone_with_the_checkpoint(tmp_path: Pa
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_kill_between_what_was_opened_and_what_it_took_leaves_nothing_to_finish(
+    tmp_path: Path,
+) -> None:
+    name = name_of("train", MODEL, 3)
+    SumJournal(tmp_path).keep_opened(name, _kept())
+    SumJournal(tmp_path).keep_closed(name, b"half way")  # as it stands where the kill came
+    after = SumJournal(tmp_path)
+    assert after.half_opened == []
+    for directory in (b"1", b"2"):  # nor is it lost with the next directory
+        after.begin_epoch(directory)
+    assert not after.spent(name)
+    assert after.opened(name) == _kept()
+
+
 def test_a_damaged_file_is_told(tmp_path: Path) -> None:
     name = name_of("train", MODEL, 0)
     SumJournal(tmp_path).keep_opened(name, _kept())

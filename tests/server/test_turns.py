@@ -59,3 +59,13 @@ def test_turns_go_on_over_processes(tmp_path: Path) -> None:
     assert second.sum_number >= asked
     second.sum_number = 0  # what a checkpoint of an earlier run says is no way back
     assert second.sum_number >= asked
+
+
+@pytest.mark.parametrize("data", [b"", b"-1", b"12a", b"\xff", b"1" * 9])
+def test_a_number_of_sums_that_is_damaged_is_told(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "turns"
+    path.write_bytes(data)
+    with pytest.raises(StateError, match="is damaged") as caught:
+        LastingScale(Plan.load().aggregation, path, directory=b"d" * 32)
+    assert caught.value.reason == "altered"
+    assert "above all that homes know" in str(caught.value.hint)

@@ -1,0 +1,66 @@
+"""When a second sum of nearly the same numbers about a model can be had, for a plan and a fleet.
+
+How a model does on validation rows is summed as it is and once adapted; how experts err on them,
+alone and in mixtures. Members open the second of such a pair over the same homes as the first, or
+over sets that differ by as many as a sum takes at least (:mod:`fedhome.secagg.alike`).
+"""
+
+from __future__ import annotations
+
+from fedhome.plan.judged_rounds import judged_every
+from fedhome.plan.private_plan import is_private
+from fedhome.plan.protocol import policy_of
+from fedhome.plan.settings import Plan
+
+
+def fewest_before(plan: Plan, homes: int) -> int:
+    """Return how many homes a first sum must be over for one of them to be away from the second.
+
+    Where fewer are in it, the second is over the very same homes or is not opened.
+
+    Args:
+        plan: The plan.
+        homes: Homes in the fleet.
+    """
+    settings = plan.aggregation
+    group = homes // settings.groups
+    return 2 * policy_of(plan).least_sum(homes, roster=group, groups=settings.groups)
+
+
+def second_sums_line(plan: Plan, homes: int) -> list[tuple[str, str]]:
+    """Return what comes of a home that goes away between such a pair, as a row: what, and why.
+
+    Args:
+        plan: The plan.
+        homes: Homes in the fleet.
+
+    Returns:
+        The row; none where no pair is asked.
+    """
+    if plan.personalise.name == "none" or is_private(plan):
+        return []
+    group, first = homes // plan.aggregation.groups, fewest_before(plan, homes)
+    least = first // 2
+    judged = judged_every(plan) > 0 and plan.rounds.evaluate_fraction > 0
+    away = (
+        "a home may be in the test of a model as it is, and away when it is tested once adapted, "
+        "minutes later; or in the sum of experts' errors alone, and not in that of their mixtures"
+        if judged
+        else "a home may be in the sum of experts' errors alone, and not in that of their mixtures"
+    )
+    lost = ("the round is not judged, or " if judged else "") + (
+        "homes follow the fleet's mixture as by default"
+    )
+    if group < first:
+        text = (
+            f"{away}. Then the second is asked for again a few times, and if the home stays away, "
+            f"{lost}, and the log says so: {group} homes are too few to leave others out as well, "
+            f"which takes {first}"
+        )
+    else:
+        text = (
+            f"{away}. Then others are left out of the second as well, {least - 1} at most, so that "
+            f"both together tell {least} homes apart or none. Where fewer than {first} homes are "
+            f"in the first, {lost}, and the log says so"
+        )
+    return [("two sums about a model", text)]
